@@ -1,0 +1,53 @@
+"""The command line: one file a command, which parses and calls and holds no logic.
+
+Whatever is heavy (torch, transformers, pyarrow, polars) is imported inside the functions, so that
+`pairkit --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from pairkit import __version__
+from pairkit.cli.losses import losses
+from pairkit.cli.sources import sources
+from pairkit.errors import PairkitError
+
+app = typer.Typer(
+    name="pairkit",
+    help="Preference data for language models, and training on it.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(sources)
+app.command()(losses)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"pairkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command line. A user's mistake is one line and exit code 1; SIGINT is exit code 130."""
+    try:
+        app()
+    except PairkitError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(error.exit_code)
+    except SystemExit as stop:
+        sys.exit(1 if stop.code == 2 else stop.code)  # a wrong flag is a user's mistake like any other

@@ -1,0 +1,19 @@
+"""`pairkit sources`: what there is to build from."""
+
+from __future__ import annotations
+
+import typer
+
+
+def sources() -> None:
+    """List the sources that `pairkit build --source NAME` knows.
+
+    Examples:
+
+      pairkit sources
+    """
+    from pairkit.sources import SOURCES
+
+    width = max(map(len, SOURCES))
+    for name, source in SOURCES.items():
+        typer.echo(f"{name:<{width}}  {source.summary}")

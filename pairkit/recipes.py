@@ -1,0 +1,134 @@
+"""Recipes: YAML that names all of a build or a run, checked by pydantic, with flags laid over it.
+
+One parser reads every override, `mine.keep_negatives=3` and `--loss.beta 0.1` alike. A recipe is given as
+the name of a shipped one or as a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pairkit.errors import InputError, RecipeError, unknown
+from pairkit.schema import short_hash
+
+
+class Strict(BaseModel):
+    """The base of every recipe model: unknown keys are refused, values do not change after checking."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Recipe = TypeVar("Recipe", bound=Strict)
+
+
+def shipped(kind: str) -> dict[str, Path]:
+    """The shipped recipes of a kind ("pipelines", "train"), by name: from the wheel or from the checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "_shipped" / kind, package.parent / kind):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def read(name_or_file: str, kind: str) -> dict[str, Any]:
+    """The mapping in a shipped recipe or a YAML file. Raises `InputError` or `RecipeError`."""
+    path = Path(name_or_file)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise InputError(f"{path}: no such recipe file")
+    else:
+        recipes = shipped(kind)
+        if name_or_file not in recipes:
+            raise unknown("recipe", name_or_file, recipes)
+        path = recipes[name_or_file]
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a recipe is a mapping of keys to values")
+    return content
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """`key.sub=value`, `--key.sub value` and `--key.sub=value` as a nested mapping; values are YAML.
+
+    >>> parse_overrides(["mine.keep_negatives=3", "--loss.beta", "0.5", "drop=[2, 3]"])
+    {'mine': {'keep_negatives': 3}, 'loss': {'beta': 0.5}, 'drop': [2, 3]}
+    """
+    nested: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if not equals:
+            if not argument.startswith("--") or not rest:
+                raise RecipeError(f"cannot read {argument!r}: write key=value or --key value")
+            value = rest.pop(0)
+        _put(nested, key.replace("-", "_").split("."), _scalar(value))
+    return nested
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid on top, mapping by mapping; a list or a number is replaced whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
+    """`content` as a recipe of that model; the first thing wrong with it is a `RecipeError`."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = [str(part) for part in first["loc"]]
+        if first["type"] == "extra_forbidden":
+            raise unknown("recipe key", ".".join(place), _known_keys(model)) from error
+        raise RecipeError(
+            f"recipe key {'.'.join(place)!r}: {first['msg']} (got {first['input']!r})"
+        ) from error
+
+
+def recipe_hash(recipe: Strict) -> str:
+    """A hash of everything the recipe says, defaults included."""
+    return short_hash(recipe.model_dump(mode="json"))
+
+
+def _put(nested: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        nested = nested.setdefault(key, {})
+        if not isinstance(nested, dict):
+            raise RecipeError(f"{'.'.join(keys)!r}: {key!r} was given a plain value before")
+    nested[keys[-1]] = value
+
+
+def _scalar(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"cannot read the value {text!r}: {error}") from error
+    if isinstance(value, str):
+        try:
+            return float(value)  # YAML 1.1 takes 1e-6 for a text
+        except ValueError:
+            return value
+    return value
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                keys += _known_keys(kind, f"{prefix}{name}.")
+    return keys

@@ -1,0 +1,205 @@
+"""The candidate set: one row a prompt, its K completions with ranks, scores and provenance.
+
+Every stage reads and writes Arrow tables of exactly `SETS`. Polars hands back `large_string` and
+`large_list`, and `datasets` knows no map type, so `to_sets` casts before every write and the named
+scores of a completion are a list of structs, names unique and sorted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.errors import InputError
+
+SCHEMA_VERSION = 1
+
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+PROMPT = pa.list_(MESSAGE)
+SCORES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.float64())]))
+SAMPLING = pa.struct(
+    [
+        ("temperature", pa.float64()),
+        ("top_p", pa.float64()),
+        ("seed", pa.int64()),
+        ("max_tokens", pa.int32()),
+    ]
+)
+COMPLETION = pa.struct(
+    [
+        ("text", pa.string()),
+        ("model", pa.string()),  # who wrote it; "noise:token_swap" for an injected one
+        ("rank", pa.int32()),  # 1 = best: one more than the number of strictly better completions
+        ("score", pa.float64()),  # the ranker's number, higher is better
+        ("scores", SCORES),  # every named number kept
+        ("sampling", SAMPLING),  # null unless pairkit generated it
+        ("finish_reason", pa.string()),
+        ("origin", pa.string()),  # one of ORIGINS
+        ("metadata", pa.string()),  # JSON of what belongs to this completion, or null
+    ]
+)
+SETS = pa.schema(
+    [
+        ("set_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("source", pa.string()),
+        ("prompt", PROMPT),
+        ("completions", pa.list_(COMPLETION)),
+        ("metadata", pa.string()),  # JSON object of the source's other fields
+    ]
+)
+# What a source hands on: a set that has no identity yet (see `identify`).
+UNIDENTIFIED = pa.schema([field for field in SETS if field.name not in ("set_id", "prompt_id")])
+# A row that could not be used. `detail` says where it was (file, row, field) and what was wrong with it;
+# `row` is the row itself as JSON.
+QUARANTINE = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("set_id", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("row", pa.string()),
+    ]
+)
+ORIGINS = ("source", "generated", "noise")
+ROLES = ("system", "user", "assistant")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys, no spaces and no escaped characters: one text for one value."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def short_hash(value: Any) -> str:
+    """The first 16 hex digits of the sha256 over `value`'s canonical JSON in UTF-8."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def prompt_ids(prompts: pa.Array | pa.ChunkedArray) -> list[str]:
+    """The id of each prompt (messages): splits and de-duplication go by it."""
+    return [short_hash(prompt) for prompt in prompts.to_pylist()]
+
+
+def identify(table: pa.Table, seen: dict[str, int]) -> pa.Table:
+    """Gives the rows of an `UNIDENTIFIED` table their `prompt_id` and `set_id`.
+
+    `seen` counts how often each prompt of the source occurred before this table, and is updated: the
+    occurrence number keeps repeated prompts apart as sets of their own. Hashing is the one step that has
+    no columnar kernel, so it is a loop, of about 5 microseconds a row.
+    """
+    prompts, sources = table["prompt"].to_pylist(), table["source"].to_pylist()
+    by_prompt, by_set = [], []
+    for source, prompt in zip(sources, prompts, strict=True):
+        prompt_id = short_hash(prompt)
+        occurrence = seen.get(prompt_id, 0)
+        seen[prompt_id] = occurrence + 1
+        by_prompt.append(prompt_id)
+        by_set.append(short_hash([source, prompt, occurrence]))
+    table = table.append_column("prompt_id", pa.array(by_prompt, pa.string()))
+    return to_sets(table.append_column("set_id", pa.array(by_set, pa.string())))
+
+
+def to_sets(table: pa.Table) -> pa.Table:
+    """Casts a table to exactly `SETS`; a column that is missing or of another kind is an `InputError`."""
+    missing = [name for name in SETS.names if name not in table.column_names]
+    if missing:
+        raise InputError.at(f"not a table of candidate sets: no column {missing[0]!r}", field=missing[0])
+    try:
+        return table.select(SETS.names).cast(SETS)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise InputError(f"not a table of candidate sets: {error}") from error
+
+
+def quarantined(
+    stage: str,
+    reasons: Sequence[str],
+    rows: Sequence[str],
+    *,
+    details: Sequence[str | None] | None = None,
+    set_ids: Sequence[str | None] | None = None,
+) -> pa.Table:
+    """A `QUARANTINE` table; the sequences are of one length, `rows` holds JSON."""
+    count = len(reasons)
+    nothing = [None] * count
+    columns = [[stage] * count, set_ids or nothing, reasons, details or nothing, rows]
+    return pa.table([pa.array(column, pa.string()) for column in columns], schema=QUARANTINE)
+
+
+def check_sets(table: pa.Table, *, file: object = None) -> pa.Table:
+    """Checks what a schema cannot say, on a table read from `file`, and returns it cast to `SETS`.
+
+    Raises `InputError` with file, row and field for: a set without an id or a prompt, a prompt that does
+    not end in a user turn, an unknown role, a null text, an unknown origin, a rank below 1, a score that
+    is not finite, names of scores that are not unique and sorted.
+    """
+    try:
+        table = to_sets(table).combine_chunks()
+    except InputError as error:
+        raise InputError.at(str(error), file=file) from error
+    for name in ("set_id", "prompt_id", "source", "prompt", "completions"):
+        _refuse(pc.is_null(table[name]), "is null", file, name)
+    messages = _flatten(table["prompt"])
+    _refuse(pc.equal(pc.list_value_length(table["prompt"]), 0), "has no message", file, "prompt")
+    _refuse(pc.not_equal(_last_roles(table["prompt"]), "user"), "does not end in a user turn", file, "prompt")
+    parents = pc.list_parent_indices(table["prompt"])
+    known = pc.is_in(pc.struct_field(messages, "role"), pa.array(ROLES))
+    _refuse(pc.invert(known), f"has a role that is none of {', '.join(ROLES)}", file, "prompt", parents)
+    _refuse(pc.is_null(pc.struct_field(messages, "content")), "has a null content", file, "prompt", parents)
+    _check_completions(table, file)
+    return table
+
+
+def _check_completions(table: pa.Table, file: object) -> None:
+    completions, parents = _flatten(table["completions"]), pc.list_parent_indices(table["completions"])
+
+    def refuse(mask: pa.Array, problem: str, name: str) -> None:
+        _refuse(mask, problem, file, f"completions.{name}", parents)
+
+    field = {name: pc.struct_field(completions, name) for name in COMPLETION.names}
+    refuse(pc.is_null(field["text"]), "is null", "text")
+    refuse(
+        pc.invert(pc.is_in(field["origin"], pa.array(ORIGINS))), f"is none of {', '.join(ORIGINS)}", "origin"
+    )
+    refuse(pc.less(field["rank"], 1), "is below 1", "rank")
+    refuse(pc.invert(pc.is_finite(field["score"])), "is not a finite number", "score")
+    scores = field["scores"]
+    owners = pc.take(parents, pc.list_parent_indices(scores))
+    names = pc.struct_field(_flatten(scores), "name")
+    index = pc.list_parent_indices(scores)
+    if len(names) > 1:
+        same_owner = pc.equal(index[1:], index[:-1])
+        unsorted = pc.and_(same_owner, pc.less_equal(names[1:], names[:-1]))
+        _refuse(unsorted, "has names that are not unique and sorted", file, "completions.scores", owners[1:])
+
+
+def _flatten(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    flat = pc.list_flatten(column)
+    return flat.combine_chunks() if isinstance(flat, pa.ChunkedArray) else flat
+
+
+def _last_roles(prompts: pa.ChunkedArray) -> pa.Array:
+    """The role of each prompt's last message; no prompt may be null or empty."""
+    roles = [
+        pc.struct_field(chunk.values, "role").take(pc.subtract(chunk.offsets[1:], 1))
+        for chunk in prompts.chunks
+    ]
+    return pa.chunked_array(roles, pa.string())
+
+
+def _refuse(
+    mask: pa.Array | pa.ChunkedArray,
+    problem: str,
+    file: object,
+    field: str,
+    parents: pa.Array | None = None,
+) -> None:
+    bad = pc.indices_nonzero(pc.fill_null(mask, False))
+    if len(bad):
+        first = bad[0].as_py()
+        row = parents[first].as_py() if parents is not None else first
+        raise InputError.at(problem, file=file, row=row + 1, field=field)
