@@ -1,0 +1,108 @@
+"""What a source is, and what it hands on.
+
+A source is one file with a pure function `convert`, from a table of raw rows to a `Draft` of candidate
+sets, and one row in the table of `pairkit.sources`. Reading, checking and quarantine are the same for all
+(readers.py, checks.py). A source that makes its rows instead of reading them brings its own `open`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+from pydantic import Field, PositiveInt
+
+from pairkit.recipes import Strict
+
+STAGE = "source"
+
+
+class SourceRecipe(Strict):
+    """The `source:` block of a build recipe. An option that the named source does not read is refused."""
+
+    name: str = Field(description="a name of `pairkit sources`, or the id of a data set on the hub")
+    path: str | None = Field(None, description="a file, folder or glob to read instead of the hub")
+    split: str | None = Field(None, description="of the hub data set or folder; None: the source's first")
+    config: str | None = Field(None, description="of the hub data set; None: the source's own")
+    revision: str | None = Field(None, description="branch, tag or commit of the hub data set")
+    limit: PositiveInt | None = Field(None, description="raw rows to read; None: all")
+    map: dict[str, str] = Field({}, description="field of `files` -> column, as prompt=instruction")
+    score: Literal["mean_rating", "overall_score"] | None = Field(
+        None, description="what becomes the score in `ultrafeedback`; None: mean_rating"
+    )
+
+
+class Converted(NamedTuple):
+    """One batch: `rows` raw rows, of which those not in `quarantine` went into `sets`.
+
+    A source that joins several rows into a set (`Source.grouped`) has fewer sets than rows used.
+    """
+
+    sets: pa.Table  # UNIDENTIFIED
+    quarantine: pa.Table  # QUARANTINE, stage "source", detail "FILE, row N, field F: what is wrong"
+    rows: int
+
+
+class Problem(NamedTuple):
+    """Why some rows of a table cannot be used: `rows` is boolean, one value a row."""
+
+    rows: pa.Array
+    reason: str
+    detail: str
+    field: str | None = None
+
+
+class Draft(NamedTuple):
+    """Candidate sets, one a row of the raw table, before they are checked.
+
+    Rows named in a problem may hold anything, nulls included: they go to quarantine.
+    """
+
+    prompt: pa.Array  # PROMPT
+    completions: pa.Array  # list of COMPLETION
+    metadata: pa.Array  # JSON objects
+    problems: Sequence[Problem] = ()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source whose input has been found. `stream(start, rows)` yields batches `start`, `start` + 1, ...
+
+    `fingerprint` identifies the input: it changes when the content or the order of the files does.
+    `total_rows` is None where counting would mean reading.
+    """
+
+    source: Source
+    files: Sequence[Path]
+    fingerprint: str
+    total_rows: int | None
+    stream: Callable[[int, int], Iterator[Converted]] = field(repr=False)
+
+    def batches(self, *, start: int = 0, rows: int = 1000) -> Iterator[Converted]:
+        """The batches from number `start` on, in order; what is in a batch depends on `rows` alone.
+
+        Raises `InputError` for a file that cannot be read to its end or holds other columns.
+        """
+        return self.stream(start, rows)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One row of the table of sources."""
+
+    name: str
+    summary: str  # one line
+    open: Callable[[Source, SourceRecipe], Opened]
+    convert: Callable[[pa.Table, SourceRecipe], Draft] | None = None
+    columns: tuple[tuple[str, ...], ...] = ()  # of each group, one must be there
+    options: frozenset[str] = frozenset()  # of the recipe's map and score, what it reads
+    grouped: bool = False  # a set is made of several rows: the whole input is read first
+    hub_id: str | None = None
+    config: str | None = None
+    splits: tuple[str, ...] = ("train",)  # the first is the default
+    licence: str = "see the data set"
+    homepage: str = ""
+    citation: str = ""
