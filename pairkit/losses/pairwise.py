@@ -1,0 +1,83 @@
+"""Losses on a pair: column 0 is the chosen completion, column 1 the rejected one."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from pairkit.losses.types import Extras, Logps, LossOutput, log_ratio, output, pair_of, set_mean
+
+
+def dpo(
+    policy: Logps,
+    reference: Logps | None,
+    scores: Tensor | None = None,
+    *,
+    extras: Extras | None = None,
+    beta: float = 0.1,
+    label_smoothing: float = 0.0,
+) -> LossOutput:
+    """Direct preference optimization; with label smoothing its conservative form, cDPO.
+
+    loss = -(1 - e) log sigmoid(beta D) - e log sigmoid(-beta D),  D = log-ratio(chosen) - log-ratio(rejected)
+
+    Args:
+        policy, reference: sums over completion tokens, nats, [B, 2].
+        beta: weight of the KL term, > 0.
+        label_smoothing: e, the share of pairs taken to be labelled wrongly, in [0, 0.5).
+
+    Returns:
+        One term, a mean over sets; rewards are beta x log-ratio.
+
+    References:
+        Rafailov et al. 2023, arXiv 2305.18290, equation 7; Mitchell 2023 (cDPO).
+
+    Differs from:
+        TRL since 0.29 ignores `label_smoothing` for its loss_type "sigmoid".
+    """
+    rewards = beta * log_ratio(policy, reference)
+    chosen, rejected = pair_of(rewards)
+    return output(set_mean(smoothed_logistic(chosen - rejected, label_smoothing)), rewards=rewards)
+
+
+def simpo(
+    policy: Logps,
+    reference: Logps | None = None,
+    scores: Tensor | None = None,
+    *,
+    extras: Extras | None = None,
+    beta: float = 2.0,
+    gamma_beta_ratio: float = 0.25,
+    gamma: float | None = None,
+    label_smoothing: float = 0.0,
+) -> LossOutput:
+    """Simple preference optimization: mean log-probs, a target margin, no reference.
+
+    loss = -(1 - e) log sigmoid(z) - e log sigmoid(-z),  z = beta (m_chosen - m_rejected) - gamma
+
+    Args:
+        policy: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
+        beta: scale of the mean log-probs, > 0.
+        gamma_beta_ratio: gamma = beta x this.
+        gamma: the margin itself, instead of the ratio.
+
+    Returns:
+        One term, a mean over sets; rewards are beta x mean log-prob.
+
+    References:
+        Meng, Xia and Chen 2024, arXiv 2405.14734, equation 6.
+
+    Differs from:
+        TRL's CPOTrainer(loss_type="simpo") adds `cpo_alpha` x NLL unless that is set to 0.
+    """
+    rewards = beta * policy.mean
+    chosen, rejected = pair_of(rewards)
+    margin = beta * gamma_beta_ratio if gamma is None else gamma
+    return output(set_mean(smoothed_logistic(chosen - rejected - margin, label_smoothing)), rewards=rewards)
+
+
+def smoothed_logistic(logits: Tensor, smoothing: float) -> Tensor:
+    """-(1 - e) log sigmoid(x) - e log sigmoid(-x), elementwise."""
+    if smoothing == 0.0:
+        return -logsigmoid(logits)
+    return -(1.0 - smoothing) * logsigmoid(logits) - smoothing * logsigmoid(-logits)

@@ -1,0 +1,185 @@
+"""Which completions of a set act as its negatives: MC-PO's kernel and what it is compared with.
+
+Every draw is a Gumbel-max over the candidates: argmax_j (logit_j + g_j) is distributed as softmax(logit).
+With `seeds` the noise g is a hash of (seed, column, draw), in integer arithmetic, so that a draw is the same
+on every device, rank and micro-batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pairkit.errors import RecipeError
+from pairkit.losses.parameters import Choice, Flag, Integer, Parameter, resolve
+from pairkit.losses.types import Logps
+
+# The sampler's settings, as `--negatives.KEY` and as keywords of mcpo and rnce.
+SETTINGS: dict[str, Parameter] = {
+    "negatives": Integer(1),
+    "sampling": Choice("mc", ("mc", "max", "min", "random", "worst", "all")),
+    "weights": Choice("reward", ("reward", "logprob")),
+    "include_chosen": Flag(False),
+    "replacement": Flag(False),
+    "steps": Integer(1),
+    "proposals": Integer(None),
+}
+NEEDS_POLICY = frozenset({"mc", "max", "min"})
+
+
+def sample_negatives(
+    policy: Logps,
+    reference: Logps | None,
+    *,
+    beta: float,
+    negatives: int = 1,
+    sampling: str = "mc",
+    weights: str = "reward",
+    include_chosen: bool = False,
+    replacement: bool = False,
+    steps: int = 1,
+    proposals: int | None = None,
+    generator: torch.Generator | None = None,
+    seeds: Tensor | None = None,
+) -> Tensor:
+    """Draws the negatives of each set from its columns 1, ..., K-1 (and 0 with `include_chosen`).
+
+    "mc" draws column j with probability proportional to exp(s_j), "max" and "min" take the largest and
+    smallest s_j, "random" draws uniformly, "worst" takes the last columns, "all" takes every one.
+    s_j = beta x log-ratio with `weights="reward"` (beta x mean log-prob without a reference) and
+    beta x log-prob with "logprob".
+
+    With `steps` > 1, "mc" runs the Markov chain of algorithm 1 from the chosen completion: each step
+    proposes `proposals` other candidates, uniformly, and draws the next state among them and the current
+    one. Uniform proposals make the chain reversible, so softmax(s) is its stationary distribution.
+
+    Args:
+        policy, reference: sums over completion tokens, nats, [B, K]. No gradient is taken.
+        beta: scale of the weights, > 0.
+        negatives: how many to draw a set.
+        replacement: whether a completion may be drawn more than once.
+        proposals: None proposes all candidates.
+        generator: where the noise comes from if there are no `seeds`.
+        seeds: int64 [B]; the draw of a row is then a function of its seed and the columns alone.
+
+    Returns:
+        Column indices, int64 [B, negatives] ([B, K-1] for "all"); -1 where a set has no more candidates.
+
+    Raises:
+        RecipeError: a setting outside its range.
+
+    References:
+        Chen et al. 2025, arXiv 2502.04567, algorithm 1. There the weights include the chosen completion;
+        drawing it makes the loss constant, hence `include_chosen=False`.
+    """
+    given = {
+        "negatives": negatives,
+        "sampling": sampling,
+        "weights": weights,
+        "include_chosen": include_chosen,
+        "replacement": replacement,
+        "steps": steps,
+        "proposals": proposals,
+    }
+    resolve("sample_negatives", SETTINGS, given)
+    if not beta > 0:
+        raise RecipeError(f"sample_negatives.beta is above 0, got {beta}")
+    available = policy.mask.clone()
+    available[:, 0] &= include_chosen
+    if sampling == "all":
+        return _all(available, include_chosen)
+    logits = _logits(policy, reference, beta, sampling, weights)
+    if seeds is None:
+        seeds = _random_seeds(len(logits), generator).to(logits.device)
+    noisy = sampling in ("mc", "random")
+    chain = steps if sampling == "mc" else 1
+    drawn = []
+    for draw in range(negatives):
+        state = torch.zeros_like(seeds)  # the chain starts from the chosen completion
+        for step in range(chain):
+            salt = 2 * (draw * chain + step)  # one for the proposals, the next for the draw
+            allowed = _propose(available, state, proposals, seeds, salt)
+            state = _pick(logits, allowed, seeds if noisy else None, salt + 1)
+        drawn.append(state)
+        if not replacement:
+            available = available & ~_one_hot(state, available)
+    return torch.stack(drawn, dim=1)
+
+
+def _all(available: Tensor, include_chosen: bool) -> Tensor:
+    columns = torch.arange(available.shape[1], device=available.device)
+    every = torch.where(available, columns, -1)
+    return every if include_chosen else every[:, 1:]
+
+
+def _logits(policy: Logps, reference: Logps | None, beta: float, sampling: str, weights: str) -> Tensor:
+    """float64 [B, K]: what a candidate is drawn in proportion to the exponential of, or ordered by."""
+    if sampling == "random":
+        return torch.zeros_like(policy.sum, dtype=torch.float64)
+    if sampling == "worst":
+        columns = torch.arange(policy.sum.shape[1], device=policy.sum.device, dtype=torch.float64)
+        return columns.expand(policy.sum.shape)
+    if weights == "logprob":
+        values = policy.sum.detach().double()
+    elif reference is None:
+        values = policy.mean.detach().double()
+    else:
+        values = policy.sum.detach().double() - reference.sum.detach().double()
+    return -beta * values if sampling == "min" else beta * values
+
+
+def _propose(available: Tensor, state: Tensor, proposals: int | None, seeds: Tensor, salt: int) -> Tensor:
+    """bool [B, K]: the candidates of one step, `proposals` uniform ones and the current state.
+
+    The start of the chain, column 0, is a candidate only where `available` has it.
+    """
+    current = _one_hot(state, available) & available
+    others = available & ~current
+    if proposals is not None and proposals < available.shape[1]:
+        order = _uniform(seeds, available.shape[1], salt).masked_fill(~others, -1.0)
+        chosen = torch.zeros_like(others).scatter(1, order.topk(proposals, dim=1).indices, True)
+        others = others & chosen
+    return others | current
+
+
+def _pick(logits: Tensor, allowed: Tensor, seeds: Tensor | None, salt: int) -> Tensor:
+    """int64 [B]: the allowed column of the largest logit, noise added if there are seeds; -1 if none is."""
+    keys = logits
+    if seeds is not None:
+        keys = logits - torch.log(-torch.log(_uniform(seeds, logits.shape[1], salt)))
+    best = keys.masked_fill(~allowed, -torch.inf).argmax(dim=1)
+    return torch.where(allowed.any(dim=1), best, -1)
+
+
+def _one_hot(state: Tensor, like: Tensor) -> Tensor:
+    columns = torch.arange(like.shape[1], device=like.device)
+    return columns == state[:, None]
+
+
+def _random_seeds(count: int, generator: torch.Generator | None) -> Tensor:
+    device = generator.device if generator is not None else None
+    return torch.randint(-(2**63), 2**63 - 1, (count,), generator=generator, device=device)
+
+
+def _uniform(seeds: Tensor, columns: int, salt: int) -> Tensor:
+    """float64 [B, columns] in (0, 1): a hash of (seed, column, salt), the same on every device."""
+    index = torch.arange(columns, device=seeds.device, dtype=torch.int64)
+    stride = 0x9E3779B97F4A7C15 * (salt + 1) % 2**64
+    bits = _mix(_mix(seeds[:, None] + _wrap(stride)) + index)
+    return ((_shift(bits, 11)).double() + 0.5) * 2.0**-53
+
+
+def _mix(x: Tensor) -> Tensor:
+    """The finaliser of splitmix64 (Steele et al. 2014) in wrapping int64 arithmetic."""
+    x = (x ^ _shift(x, 30)) * _wrap(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift(x, 27)) * _wrap(0x94D049BB133111EB)
+    return x ^ _shift(x, 31)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """A logical shift to the right (int64 has only the arithmetic one)."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _wrap(constant: int) -> int:
+    return constant - (1 << 64) if constant >= 1 << 63 else constant

@@ -1,0 +1,141 @@
+"""What every loss takes and returns.
+
+Shapes: B candidate sets of K completions; column 0 is the preferred completion. Log-probs are natural
+logarithms (nats), float32 or better.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Logps:
+    """Per-completion statistics of one model on B candidate sets of K completions.
+
+    Attributes:
+        sum: [B, K], summed over completion tokens of log p, nats, float32 or float64.
+        length: int [B, K], completion tokens scored, the end-of-turn token included.
+        mask: bool [B, K], False where a set has fewer than K completions.
+        token_kl: [B, K] or None, summed over completion tokens of KL(reference || policy).
+        alignment: [B, K] or None, mean over tokens of log p(y_t) - log sum_v p(v)^2.
+        head_sum: [B, K] or None, sum over the first min(|chosen|, |rejected|) tokens.
+
+    Raises:
+        ValueError: shapes that differ, log-probs that are not float32 or float64, a mask that is not bool.
+    """
+
+    sum: Tensor
+    length: Tensor
+    mask: Tensor
+    token_kl: Tensor | None = None
+    alignment: Tensor | None = None
+    head_sum: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.sum.ndim != 2:
+            raise ValueError(f"Logps.sum is [sets, completions], got shape {tuple(self.sum.shape)}")
+        if self.sum.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"Logps.sum is float32 or float64, got {self.sum.dtype}")
+        if self.mask.dtype != torch.bool:
+            raise ValueError(f"Logps.mask is bool, got {self.mask.dtype}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and value.shape != self.sum.shape:
+                raise ValueError(
+                    f"Logps.{field.name} has shape {tuple(value.shape)}, sum has {tuple(self.sum.shape)}"
+                )
+
+    @property
+    def mean(self) -> Tensor:
+        """[B, K], mean over completion tokens of log p; 0 for a completion without tokens."""
+        return self.sum / self.length.clamp(min=1)
+
+    def columns(self, index: Tensor) -> Logps:
+        """The completions `index` ([B, C], int64; -1 gives a masked column) of each set."""
+        present = index >= 0
+        picked = {
+            field.name: value.gather(1, index.clamp(min=0))
+            for field in fields(self)
+            if (value := getattr(self, field.name)) is not None
+        }
+        return replace(self, **(picked | {"mask": picked["mask"] & present}))
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What only some losses need; each names in the table's `needs` which.
+
+    Attributes:
+        ranks: int [B, K], 1 = best.
+        labels: bool [B], desirable or not, for unpaired data.
+        kl_baseline: scalar, kto's reference point z0 in nats.
+    """
+
+    ranks: Tensor | None = None
+    labels: Tensor | None = None
+    kl_baseline: Tensor | None = None
+
+
+class Term(NamedTuple):
+    """A part of a loss with its own mean: the loop minimises coefficient x sum(values) / global sum(weights).
+
+    `values` and `weights` are [B]; weights are 1 for a mean over sets, token counts for a mean over tokens,
+    and never depend on the log-probs.
+    """
+
+    values: Tensor
+    weights: Tensor
+    coefficient: float = 1.0
+
+
+class LossOutput(NamedTuple):
+    """What a loss returns.
+
+    Attributes:
+        losses: [B], the loss of each set, no mean taken; a token mean is taken over these B sets' tokens.
+        terms: what the loop sums and normalises by the whole global batch.
+        rewards: [B, K] detached: beta x log-ratio, or beta x mean log-prob where there is no reference.
+        metrics: scalars worth logging beside the loss.
+    """
+
+    losses: Tensor
+    terms: tuple[Term, ...]
+    rewards: Tensor
+    metrics: dict[str, Tensor]
+
+
+def output(*terms: Term, rewards: Tensor, metrics: dict[str, Tensor] | None = None) -> LossOutput:
+    """A `LossOutput` of these terms: `losses.mean()` equals the terms' sum on this batch."""
+    losses = torch.zeros_like(terms[0].values)
+    for term in terms:
+        share = len(term.values) / term.weights.sum().clamp(min=1)
+        losses = losses + term.coefficient * share * term.values
+    return LossOutput(losses, terms, rewards.detach(), metrics or {})
+
+
+def set_mean(values: Tensor) -> Term:
+    """A term whose mean is over sets; `values` is [B]."""
+    return Term(values, torch.ones_like(values))
+
+
+def log_ratio(policy: Logps, reference: Logps | None) -> Tensor:
+    """[B, K], log p of the policy minus that of the reference, without gradient through the reference."""
+    if reference is None:
+        raise ValueError("this loss needs the reference model's log-probs, got reference=None")
+    if reference.sum.shape != policy.sum.shape:
+        raise ValueError(
+            f"reference.sum has shape {tuple(reference.sum.shape)}, policy.sum has {tuple(policy.sum.shape)}"
+        )
+    return policy.sum - reference.sum.detach()
+
+
+def pair_of(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Chosen and rejected columns ([B] each) of [B, 2]; a `ValueError` for any other number of columns."""
+    if values.shape[1] != 2:
+        raise ValueError(f"a pairwise loss takes sets of 2 completions, got {values.shape[1]}")
+    return values[:, 0], values[:, 1]
