@@ -18,8 +18,6 @@ ROWS = 40_000
 def repeated(
     sums: list[float], mask: list[bool] | None = None, rows: int = ROWS
 ) -> tuple[Logps, torch.Tensor]:
-    sums: list[float], mask: list[bool] | None = None, rows: int = ROWS
-) -> tuple[Logps, torch.Tensor]:
     total = torch.tensor([sums], dtype=torch.float64).repeat(rows, 1)
     present = torch.tensor([mask or [True] * len(sums)]).repeat(rows, 1)
     return Logps(total, torch.full_like(total, 10).long(), present), torch.arange(rows)
