@@ -1,0 +1,57 @@
+"""Random numbers that are a function of what they are for: seed, set, purpose and position.
+
+No generator is carried from row to row, so a set gets the same numbers whatever batch, shard or worker it
+is in. A set's key is a keyed hash of its id; the numbers are splitmix64 over the key and a counter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+Words = npt.NDArray[np.uint64]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MASK = 2**64 - 1
+
+
+def keys(seed: int, purpose: str, set_ids: Iterable[str]) -> Words:
+    """One 64-bit key a set."""
+    start = hashlib.blake2b(f"{seed}\x1f{purpose}\x1f".encode(), digest_size=8)
+    digests = bytearray()
+    for set_id in set_ids:
+        state = start.copy()
+        state.update(set_id.encode())
+        digests += state.digest()
+    return np.frombuffer(bytes(digests), "<u8").astype(np.uint64)
+
+
+def draw(keys: Words, counter: npt.NDArray[np.integer] | int = 0) -> Words:
+    """Uniform 64-bit numbers, by broadcasting `keys` against `counter`."""
+    with np.errstate(over="ignore"):
+        state = keys + (np.asarray(counter).astype(np.uint64) + np.uint64(1)) * _GOLDEN
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(state ^ (state >> np.uint64(31)), np.uint64)
+
+
+def uniform(words: Words) -> npt.NDArray[np.float64]:
+    """64-bit numbers as floats in [0, 1)."""
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def below(words: Words, bound: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """64-bit numbers as integers in [0, bound); `bound` is small, so the bias is below bound / 2**64."""
+    return (words % bound.astype(np.uint64)).astype(np.int64)
+
+
+def stream(key: int) -> Iterator[int]:
+    """The numbers that `draw` gives for the counters 0, 1, 2, ... of one key."""
+    while True:
+        key = (key + 0x9E3779B97F4A7C15) & _MASK
+        state = ((key ^ (key >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+        yield state ^ (state >> 31)

@@ -1,0 +1,64 @@
+"""Label noise: in some sets the chosen completion and the best one below it exchange places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.columns import Indices, with_fields
+from pairkit.mining import draws
+from pairkit.mining.policies import NEGATIVE
+from pairkit.schema import SCORES
+
+
+class Flipped(NamedTuple):
+    """`rows` of the new `pool`, in the order of the frame, and the number of sets that were flipped."""
+
+    pool: pa.StructArray
+    rows: Indices
+    flipped: int
+
+
+def flip(
+    frame: pl.DataFrame, pool: pa.StructArray, set_ids: Sequence[str], rate: float, seed: int
+) -> Flipped:
+    """Flips a `rate` of the sets in `frame` (kept completions, best first; `row` is an index of `pool`).
+
+    The two exchange place, rank and score; what they had is kept under `scores` as `original_rank` and
+    `original_score`. Noise is never promoted, so a set with no other negative is left alone.
+    """
+    pairs = (
+        frame.group_by("set", maintain_order=True)
+        .agg(pl.col("best_row").first(), lower=pl.col("row").filter(NEGATIVE & ~pl.col("noise")).first())
+        .drop_nulls()
+    )
+    keys = draws.keys(seed, "label_flip", [set_ids[index] for index in pairs["set"]])
+    pairs = pairs.filter(draws.uniform(draws.draw(keys)) < rate)
+    chosen, lower = pairs["best_row"].to_numpy(), pairs["lower"].to_numpy()
+    relabelled = _relabel(pool, np.concatenate([chosen, lower]), np.concatenate([lower, chosen]))
+    place = np.arange(len(pool))
+    place[lower] = len(pool) + np.arange(len(chosen))
+    place[chosen] = place[lower] + len(chosen)
+    return Flipped(pa.concat_arrays([pool, relabelled]), place[frame["row"].to_numpy()], len(chosen))
+
+
+def _relabel(pool: pa.StructArray, rows: Indices, partners: Indices) -> pa.StructArray:
+    own, other = pc.take(pool, pa.array(rows)), pa.array(partners)
+    labels = {name: pc.take(pc.struct_field(pool, name), other) for name in ("rank", "score")}
+    return with_fields(own, **labels, scores=_keep_originals(own))
+
+
+def _keep_originals(completions: pa.StructArray) -> pa.Array:
+    fields = (pc.struct_field(completions, name).to_pylist() for name in ("rank", "score", "scores"))
+    extended = []
+    for rank, score, scores in zip(*fields, strict=True):
+        originals = {"original_rank": rank, "original_score": score}
+        named = {name: value for name, value in originals.items() if value is not None}
+        named |= {entry["name"]: entry["value"] for entry in scores or ()}
+        extended.append([{"name": name, "value": named[name]} for name in sorted(named)])
+    return pa.array(extended, SCORES)

@@ -1,0 +1,104 @@
+"""Which completions stay in a set, and which sets stay: expressions over small columns.
+
+A frame here has one row a completion, best first within its set, with the columns `set`, `row`, `rank`,
+`score`, `noise`, `text` and `draw` (a random number of the completion's own). `dropped` says why a
+completion goes; null means that it stays.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from pairkit.mining.recipe import MineRecipe
+
+DROPPED = ("empty", "identical", "rank", "margin", "negatives")
+REASONS = {
+    "no_completion": "no completion is left",
+    "all_identical": "all completions are the same text",
+    "one_completion": "one completion is no choice",
+    "no_score": "min_margin needs the score of every ranked completion",
+    "no_choice": "no completion is below the best: a tie makes no pair",
+}
+
+KEPT = pl.col("dropped").is_null()
+RANKED = pl.col("rank").is_not_null() & ~pl.col("noise")
+# What may be rejected: noise counts as below every ranked completion, a tie with the chosen one does not.
+NEGATIVE = pl.col("best_rank").is_not_null() & (pl.col("noise") | (pl.col("rank") > pl.col("best_rank")))
+
+
+def drop(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
+    """Adds `dropped`, and the `best_row`, `best_rank` and `best_score` of each completion's set."""
+    # Equal 64-bit hash and length within one set: two different texts would meet once in 10^18 sets.
+    text = pl.struct("set", pl.col("text").hash().alias("hash"), pl.col("text").str.len_bytes())
+    frame = frame.with_columns(
+        dropped=pl.when(pl.col("text").str.strip_chars() == "")
+        .then(pl.lit("empty"))
+        .when(~text.is_first_distinct())
+        .then(pl.lit("identical"))
+    )
+    if recipe.drop_ranks:
+        frame = _mark(frame, "rank", RANKED & pl.col("rank").is_in(recipe.drop_ranks))
+    frame = with_best(frame, KEPT & RANKED)
+    not_best = pl.col("row") != pl.col("best_row")
+    if recipe.min_margin is not None:
+        near = pl.col("best_score") - pl.col("score") < recipe.min_margin
+        frame = _mark(frame, "margin", not_best & RANKED & near)
+    if recipe.keep_negatives is not None:
+        few = _lowest_negatives(frame, recipe.keep_negatives)
+        frame = _mark(frame, "negatives", not_best & ~pl.col("noise") & ~pl.col("row").is_in(few.implode()))
+    return frame
+
+
+def with_best(frame: pl.DataFrame, candidates: pl.Expr) -> pl.DataFrame:
+    """Adds `best_row`, `best_rank` and `best_score` of each set's first candidate; null where it has none."""
+    return frame.with_columns(
+        pl.col(name).filter(candidates).first().over("set").alias(f"best_{name}")
+        for name in ("row", "rank", "score")
+    )
+
+
+def judge(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
+    """One row a set that has completions: `set`, `reason` (null: it stays) and numbers that explain it.
+
+    `all` and `left` count its completions before and after, a column for each of `DROPPED` those between.
+    """
+    counts = frame.group_by("set", maintain_order=True).agg(
+        pl.len().alias("all"),
+        KEPT.sum().alias("left"),
+        *((pl.col("dropped") == name).sum().alias(name) for name in DROPPED),
+        ranked=RANKED.any(),
+        choice=(KEPT & NEGATIVE).any(),
+        unscored=(KEPT & RANKED & pl.col("score").is_null()).any(),
+    )
+    alone = pl.col("left") == 1
+    only_copies = (
+        alone & (pl.col("identical") > 0) & (pl.col("all") - pl.col("empty") - pl.col("identical") == 1)
+    )
+    needs_scores = pl.lit(recipe.min_margin is not None)
+    needs_choice = pl.lit(recipe.require_choice)
+    return counts.with_columns(
+        reason=pl.when(pl.col("left") == 0)
+        .then(pl.lit("no_completion"))
+        .when(needs_choice & only_copies)
+        .then(pl.lit("all_identical"))
+        .when(needs_choice & alone)
+        .then(pl.lit("one_completion"))
+        .when(needs_scores & pl.col("unscored"))
+        .then(pl.lit("no_score"))
+        .when(needs_choice & pl.col("ranked") & ~pl.col("choice"))
+        .then(pl.lit("no_choice"))
+    )
+
+
+def _mark(frame: pl.DataFrame, why: str, goes: pl.Expr) -> pl.DataFrame:
+    return frame.with_columns(dropped=pl.when(KEPT & goes).then(pl.lit(why)).otherwise("dropped"))
+
+
+def _lowest_negatives(frame: pl.DataFrame, count: int) -> pl.Series:
+    """The rows of the `count` lowest-ranked negatives of each set; `draw` decides between equals."""
+    return (
+        frame.filter(KEPT & NEGATIVE & ~pl.col("noise"))
+        .sort("set", "rank", "draw", descending=[False, True, False])
+        .group_by("set", maintain_order=True)
+        .head(count)["row"]
+    )

@@ -1,0 +1,78 @@
+"""The `mine:` block of a build recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from pairkit.recipes import Strict
+
+Rejected = Literal["worst", "random", "all", "policy"]
+Chosen = Literal["best"]
+
+
+class TokenSwap(Strict):
+    """Exchanges tokens of the chosen text (MC-PO's noisy candidates, section 5.3).
+
+    `tokenizer` is a hub id or a directory, the one to be trained with; `swaps` pairs of tokens are exchanged,
+    `count` such completions are added to a set.
+    """
+
+    tokenizer: str
+    revision: str | None = None
+    swaps: PositiveInt = 1
+    count: PositiveInt = 1
+
+
+class WordSwap(Strict):
+    """Exchanges `swaps` pairs of whitespace-separated words of the chosen text; needs no tokenizer."""
+
+    swaps: PositiveInt = 1
+    count: PositiveInt = 1
+
+
+class Truncate(Strict):
+    """Cuts the chosen text at a random character."""
+
+    count: PositiveInt = 1
+
+
+class LabelFlip(Strict):
+    """Exchanges the places of the chosen completion and of the best one below it, in `rate` of the sets."""
+
+    rate: Annotated[float, Field(gt=0, le=1)]
+
+
+class NoiseRecipe(Strict):
+    """What is added (`token_swap`, `word_swap`, `truncate`, in this order) or changed (`label_flip`)."""
+
+    token_swap: TokenSwap | None = None
+    word_swap: WordSwap | None = None
+    truncate: Truncate | None = None
+    label_flip: LabelFlip | None = None
+
+
+class MineRecipe(Strict):
+    """Which completions stay in the sets, which noise joins them, and how pairs are read off.
+
+    chosen, rejected  how `pairs/` is derived, and the trainer's default; they do not change the sets.
+                      "policy" leaves the choice to the training loop (`pairs/` is then seeded random).
+    drop_ranks        completions of these ranks are dropped (MC-PO on Nectar: [2]).
+    min_margin        completions whose score is less than this below the chosen one's are dropped. A set
+                      with a ranked completion that has no score goes to quarantine.
+    keep_negatives    keeps the chosen completion and this many of those below it, the lowest-ranked ones:
+                      MC-PO makes its sets of 5 to 1 negatives by removing the highest-ranked. Among equals
+                      the draw is seeded. What is tied with the chosen one, or unranked, is dropped.
+    require_choice    a set with completions but nothing to choose between (one completion, or all ranked
+                      ones tied) goes to quarantine; false keeps it, for demonstrations. Prompts without
+                      completions, and sets that are not ranked yet, are always kept.
+    """
+
+    chosen: Chosen = "best"
+    rejected: Rejected = "random"
+    drop_ranks: tuple[PositiveInt, ...] = ()
+    keep_negatives: PositiveInt | None = None
+    min_margin: PositiveFloat | None = None
+    require_choice: bool = True
+    noise: NoiseRecipe = NoiseRecipe()

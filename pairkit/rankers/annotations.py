@@ -1,0 +1,32 @@
+"""Ranks from the scores that a source brought along: no model is asked.
+
+rank = 1 + number of strictly better completions of the set        (ties share a rank)
+"""
+
+from __future__ import annotations
+
+import polars as pl
+import pyarrow as pa
+
+from pairkit.columns import assemble, best_first, completions, map_batches, numbers, with_fields
+
+
+def rank(sets: pa.Table) -> pa.Table:
+    """Fills `rank` from `score` where it is null, and orders the completions of each set best first.
+
+    A rank that the source gave stays as it is, a completion without rank and score stays unranked, and noise
+    is never ranked. Equals keep the source's order; unranked completions follow the ranked, noise is last.
+    """
+    return map_batches(sets, _rank)
+
+
+def _rank(batch: pa.RecordBatch) -> pa.RecordBatch:
+    flat = completions(batch)
+    frame = numbers(batch, flat)
+    # Noise, unscored and not-a-number completions are better than nothing else.
+    score = pl.when(~pl.col("noise")).then(pl.col("score").fill_nan(None))
+    by_score = score.rank("min", descending=True).over("set").cast(pl.Int32)
+    frame = frame.with_columns(rank=pl.coalesce("rank", by_score))
+    flat = with_fields(flat, rank=frame["rank"].to_arrow())
+    ordered = best_first(frame)
+    return assemble(batch, flat, ordered["set"].to_numpy(), ordered["row"].to_numpy())
