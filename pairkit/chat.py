@@ -1,0 +1,77 @@
+"""A chat prompt as token ids: rendered once by the model's own template, with exactly one BOS.
+
+Text that a template has rendered must never be tokenized with special tokens added again: most templates
+write the BOS themselves, and a second one shifts every token that the model sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from jinja2.exceptions import TemplateError
+
+from pairkit.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Messages = Sequence[Mapping[str, str]]
+
+
+# For a tokenizer that brings no template of its own. It needs no special token but those it finds.
+DEFAULT_TEMPLATE = (
+    "{{ bos_token or '' }}{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{{ message['content'] }}\n\n"
+    "{% elif message['role'] == 'user' %}User: {{ message['content'] }}\n\n"
+    "{% else %}Assistant: {{ message['content'] }}{{ eos_token }}\n\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[int]:
+    """The token ids of `messages`, ending in the generation prompt: `encode` of what `render` gives."""
+    return encode(tokenizer, render(tokenizer, messages, add_generation_prompt=True))
+
+
+def render(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, add_generation_prompt: bool) -> str:
+    """`messages` as the tokenizer's template writes them.
+
+    Raises `ModelError` for a tokenizer without a template and for messages that the template refuses, for
+    example a system turn.
+    """
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"the tokenizer {tokenizer.name_or_path!r} has no chat template; "
+            "use an instruct model, or save the tokenizer with a `chat_template`"
+        )
+    try:
+        text = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+    except TemplateError as error:
+        raise ModelError(f"the chat template refuses this prompt: {error}") from error
+    return str(text)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The token ids of text that a template has rendered, with exactly one BOS (see `one_bos`)."""
+    return one_bos(tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
+    """`ids` of a rendered text with exactly one BOS.
+
+    A BOS that the template leaves out is put in front where the tokenizer itself begins every text with
+    one (Zephyr); where both write it, one stays.
+    """
+    bos = tokenizer.bos_token_id
+    if bos is None:
+        return ids
+    leading = next((i for i, token in enumerate(ids) if token != bos), len(ids))
+    expected = 1 if leading or _begins_with_bos(tokenizer) else 0
+    return [bos] * expected + ids[leading:]
+
+
+def _begins_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    return bool(tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id])

@@ -1,0 +1,226 @@
+"""The embedded engine: a transformers model, batched by length, on whatever device it stands on.
+
+A prompt runs through the model once whatever the number of its samples: its key-value cache is then
+repeated. Each step draws one token a row; rows that have ended leave the batch, so a long completion does
+not pay for those that stopped before it. Prompts of one batch are padded on the left.
+
+Shapes: B prompts, R rows (completions in flight), P prompt tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pairkit.chat import prompt_tokens
+from pairkit.engines.base import Answer, Completion, FinishReason, Problem, Request, Sampling
+from pairkit.engines.sampling import draw, uniforms
+from pairkit.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class TransformersEngine:
+    """A loaded model as an engine.
+
+    `batch_tokens` bounds the key-value cache: prompt and completion tokens of all rows of one batch.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    batch_tokens: int = 32_768
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Answers all requests, the longest prompts first: running out of memory shows at the start."""
+        prompts: dict[int, list[int]] = {}
+        for index, request in enumerate(requests):
+            prompt = self._prompt(request)
+            if isinstance(prompt, Problem):
+                yield Answer(index, problem=prompt)
+            elif not request.samplings:
+                yield Answer(index)
+            else:
+                prompts[index] = prompt
+        for batch in _batches(prompts, requests, self.batch_tokens):
+            samplings = [requests[index].samplings for index in batch]
+            rows = iter(self._sample([prompts[index] for index in batch], samplings))
+            for index, wanted in zip(batch, samplings, strict=True):
+                yield Answer(index, tuple(self._completion(*next(rows), sampling) for sampling in wanted))
+
+    def _prompt(self, request: Request) -> list[int] | Problem:
+        """The prompt's token ids, or why the model cannot take them."""
+        try:
+            prompt = _token_ids(self.tokenizer, request)
+        except ModelError as error:
+            return Problem("template_refused", str(error))
+        if not prompt:
+            return Problem("empty_prompt", "the prompt has no token")
+        longest = max((sampling.max_tokens for sampling in request.samplings), default=0)
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if limit is not None and len(prompt) + longest > limit:
+            detail = f"{len(prompt)} prompt tokens and {longest} to generate; the model has room for {limit}"
+            return Problem("too_long", detail)
+        return prompt
+
+    def _sample(
+        self, prompts: list[list[int]], samplings: list[tuple[Sampling, ...]]
+    ) -> list[tuple[list[int], FinishReason]]:
+        """Token ids (without the one that ended it) and finish reason of each row, prompt by prompt."""
+        device = self.model.device
+        owner = [prompt for prompt, wanted in enumerate(samplings) for _ in wanted]
+        flat = [sampling for wanted in samplings for sampling in wanted]
+        temperature, top_p = (
+            torch.tensor([getattr(s, name) for s in flat], dtype=torch.float64, device=device)
+            for name in ("temperature", "top_p")
+        )
+        seeds = np.array([sampling.seed for sampling in flat], dtype=np.uint64)
+        budget = torch.tensor([sampling.max_tokens for sampling in flat], device=device)
+        stops = torch.tensor(stop_tokens(self.model, self.tokenizer), dtype=torch.long, device=device)
+        drawn = torch.zeros(len(flat), int(budget.max()), dtype=torch.long, device=device)
+        length = torch.zeros(len(flat), dtype=torch.long, device=device)
+        stopped = torch.zeros(len(flat), dtype=torch.bool, device=device)
+
+        with _inference(self.model):
+            state = _prefill(self.model, prompts, torch.tensor(owner, device=device))
+            live = torch.arange(len(flat), device=device)
+            for position in range(drawn.shape[1]):
+                uniform = torch.from_numpy(uniforms(seeds[live.cpu().numpy()], position)).to(device)
+                token = draw(state.logits, temperature[live], top_p[live], uniform)
+                drawn[live, position] = token
+                length[live] = position + 1
+                stopped[live] = torch.isin(token, stops)
+                going = ~stopped[live] & (position + 1 < budget[live])
+                if not going.any():
+                    break
+                if not going.all():
+                    kept = going.nonzero().squeeze(1)
+                    live, token = live[kept], token[kept]
+                    state.keep(kept)
+                state.step(self.model, token)
+        ends = (length - stopped.long()).tolist()
+        reasons: list[FinishReason] = ["stop" if stop else "length" for stop in stopped.tolist()]
+        return [(row[:end], reason) for row, end, reason in zip(drawn.tolist(), ends, reasons, strict=True)]
+
+    def _completion(self, tokens: list[int], reason: FinishReason, sampling: Sampling) -> Completion:
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return Completion(text, len(tokens) + (reason == "stop"), reason, sampling)
+
+
+def load(model: str, *, revision: str | None = None, batch_tokens: int = 32_768) -> TransformersEngine:
+    """The engine of a hub id or a directory, on the GPU where there is one, in the precision it was saved in.
+
+    Raises `ModelError` for a model that cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+        loaded = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype="auto")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{model}: cannot be loaded as a causal language model: {error}") from error
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return TransformersEngine(loaded.to(device), tokenizer, name=model, batch_tokens=batch_tokens)
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What ends a completion: the end tokens of the model's generation config, else the tokenizer's EOS."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    if configured is None:
+        configured = tokenizer.eos_token_id
+    if configured is None:
+        return []
+    return [configured] if isinstance(configured, int) else list(configured)
+
+
+@dataclass
+class _State:
+    """The batch between two steps: the cache, what may be attended to, and the logits of the next token."""
+
+    cache: Any
+    mask: torch.Tensor  # [R, tokens so far], 0 on padding
+    next_position: torch.Tensor  # [R]
+    logits: torch.Tensor  # [R, V]
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Rows in another order, fewer, or repeated."""
+        self.cache.reorder_cache(rows)
+        self.mask, self.next_position = self.mask[rows], self.next_position[rows]
+        self.logits = self.logits[rows]
+
+    def step(self, model: PreTrainedModel, token: torch.Tensor) -> None:
+        """Feeds one token a row."""
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(token), 1)], dim=1)
+        output = model(
+            input_ids=token.unsqueeze(1),
+            attention_mask=self.mask,
+            position_ids=self.next_position.unsqueeze(1),
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        self.cache, self.logits = output.past_key_values, output.logits[:, -1]
+        self.next_position = self.next_position + 1
+
+
+def _prefill(model: PreTrainedModel, prompts: list[list[int]], owner: torch.Tensor) -> _State:
+    """One pass over the B prompts, then one row for each entry of `owner` `[R]`, the prompt it completes."""
+    width = max(map(len, prompts))
+    # The id under the mask is of no consequence, as long as it is in the vocabulary.
+    ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+    position = torch.arange(width, device=model.device) - (width - lengths).unsqueeze(1)
+    output = model(
+        input_ids=ids,
+        attention_mask=(position >= 0).long(),
+        position_ids=position.clamp(min=0),
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    state = _State(output.past_key_values, (position >= 0).long(), lengths, output.logits[:, -1])
+    state.keep(owner)
+    return state
+
+
+def _batches(
+    prompts: dict[int, list[int]], requests: Sequence[Request], batch_tokens: int
+) -> Iterator[list[int]]:
+    """Positions of requests, longest prompt first, cut so that a batch's cache stays within the budget."""
+    batch: list[int] = []
+    rows = width = 0
+    for index in sorted(prompts, key=lambda index: -len(prompts[index])):
+        samplings = requests[index].samplings
+        needed = len(prompts[index]) + max(sampling.max_tokens for sampling in samplings)
+        if batch and (rows + len(samplings)) * max(width, needed) > batch_tokens:
+            yield batch
+            batch, rows, width = [], 0, 0
+        batch.append(index)
+        rows += len(samplings)
+        width = max(width, needed)
+    if batch:
+        yield batch
+
+
+def _token_ids(tokenizer: PreTrainedTokenizerBase, request: Request) -> list[int]:
+    tokens = [part for part in request.prompt if isinstance(part, int)]
+    if len(tokens) == len(request.prompt):
+        return tokens
+    return prompt_tokens(tokenizer, [part for part in request.prompt if not isinstance(part, int)])
+
+
+@contextmanager
+def _inference(model: PreTrainedModel) -> Iterator[None]:
+    """No gradients and no dropout; a model that was training goes on training."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)

@@ -1,0 +1,104 @@
+"""`arithmetic`: sums of two numbers below 60, answered with the digits reversed, lowest digit first.
+
+    37+45=      ->      28
+
+Made, not read, so that a quickstart needs no download: hard enough that a small model is wrong half of
+the time after a few hundred steps, easy enough that it learns it in a minute. A quarter of the 3,600
+problems is held out, half of it to tune settings on and half to report. A sum and its mirror image (45+37)
+are always in the same split: knowing the one gives the other away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from pairkit import schema
+from pairkit.errors import RecipeError, unknown
+from pairkit.sources.base import Converted, Opened, Source, SourceRecipe
+
+NUMBERS = 60
+ALPHABET = "0123456789+="
+Split = Literal["train", "tuning", "test"]
+# Of the 1,770 sums with a mirror image and the 60 without, how many are held out for tuning and, as many
+# again, for the report: 2 * 221 + 8 = 450 problems each.
+PAIRS_HELD_OUT, DOUBLES_HELD_OUT = 221, 8
+
+
+def problems(split: Split, *, seed: int = 0) -> npt.NDArray[np.int64]:
+    """The problems of a split as `[problems, 2]`, shuffled: 2,700 of train, 450 each of tuning and test."""
+    if split not in get_args(Split):
+        raise unknown("split of arithmetic", split, get_args(Split))
+    random = np.random.default_rng(seed)
+    low, high = np.triu_indices(NUMBERS)
+    doubles, pairs = np.flatnonzero(low == high), np.flatnonzero(low < high)
+    groups = ((pairs, PAIRS_HELD_OUT), (doubles, DOUBLES_HELD_OUT))
+    chosen = np.concatenate([_part(random.permutation(group), held, split) for group, held in groups])
+    sums = np.stack([low[chosen], high[chosen]], axis=1)
+    mirrored = sums[sums[:, 0] != sums[:, 1]][:, ::-1]
+    return random.permutation(np.concatenate([sums, mirrored]))
+
+
+def _part(shuffled: npt.NDArray[np.int64], held_out: int, split: Split) -> npt.NDArray[np.int64]:
+    parts = {"tuning": shuffled[:held_out], "test": shuffled[held_out : 2 * held_out]}
+    return parts.get(split, shuffled[2 * held_out :])
+
+
+def sets(split: Split, *, seed: int = 0) -> pa.Table:
+    """The problems of a split as an `UNIDENTIFIED` table, each with its right completion.
+
+    The metadata of each set holds `answer`, and `group`: one name for a sum and its mirror image, which
+    are not independent when it comes to intervals.
+    """
+    return _sets(problems(split, seed=seed))
+
+
+def open_arithmetic(source: Source, recipe: SourceRecipe) -> Opened:
+    """The source of a build recipe; raises `RecipeError` for options that only read sources have."""
+    for option in ("path", "config", "revision"):
+        if getattr(recipe, option) is not None:
+            raise RecipeError(f"source 'arithmetic' is made, not read: it has no `{option}`; leave it out")
+    table = sets(recipe.split or source.splits[0])  # type: ignore[arg-type]  # `problems` checks it
+    table = table.slice(0, recipe.limit)
+    fingerprint = schema.short_hash(table["prompt"].to_pylist())
+    return Opened(source, (), fingerprint, table.num_rows, partial(_stream, table))
+
+
+def _stream(table: pa.Table, start: int, rows: int) -> Iterator[Converted]:
+    for offset in range(start * rows, table.num_rows, rows):
+        batch = table.slice(offset, rows)
+        yield Converted(batch, schema.QUARANTINE.empty_table(), batch.num_rows)
+
+
+def _sets(sums: npt.NDArray[np.int64]) -> pa.Table:
+    frame = pl.DataFrame({"a": sums[:, 0], "b": sums[:, 1]}).select(
+        prompt=pl.format("{}+{}=", "a", "b"),
+        answer=(pl.col("a") + pl.col("b")).cast(pl.String).str.reverse(),
+        group=pl.format("{}+{}", pl.min_horizontal("a", "b"), pl.max_horizontal("a", "b")),
+    )
+    types = pl.Schema(pa.schema(list(schema.COMPLETION)))
+    known = {"text": pl.col("answer"), "model": pl.lit("arithmetic"), "origin": pl.lit("source")}
+    known["scores"] = pl.lit([], types["scores"])
+    completion = [known.get(name, pl.lit(None, kind)).alias(name) for name, kind in types.items()]
+    table = frame.select(
+        source=pl.lit("arithmetic"),
+        prompt=pl.concat_list(pl.struct(role=pl.lit("user"), content="prompt")),
+        completions=pl.concat_list(pl.struct(completion)),
+        metadata=pl.struct("answer", "group").struct.json_encode(),
+    )
+    return table.to_arrow().cast(schema.UNIDENTIFIED)
+
+
+ARITHMETIC = Source(
+    name="arithmetic",
+    summary="sums below 60, answered in reversed digits; made, not downloaded (for the quickstart)",
+    open=open_arithmetic,
+    splits=get_args(Split),
+    licence="apache-2.0",
+)
