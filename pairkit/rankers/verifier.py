@@ -1,0 +1,165 @@
+"""The verifier: scores completions against the answer that a set's metadata holds. No model is asked.
+
+    exact                    the completion is the answer, white space around it apart
+    number                   both end in the same number, as GSM8K counts: 1,080 = $1080.00 = 1080 dollars
+    package.module:function  a Python function of (completion text, metadata of the set) that returns a number
+
+The final number of a text is the first one behind its last `####`, else behind its last line that begins
+with `A:`, else the last one in it. Thousands separators, signs, currency, units, percent signs and trailing
+zeros do not matter; fractions and words are not read.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit import schema
+from pairkit.columns import assemble, completions, map_batches
+from pairkit.errors import RecipeError
+from pairkit.rankers.named import with_score
+from pairkit.recipes import Strict
+
+NAME = "verifier"
+Check = Callable[[str, Mapping[str, Any]], float]
+
+
+class VerifierRecipe(Strict):
+    """The settings of the ranker `verifier`."""
+
+    check: str = "exact"  # exact, number, or package.module:function
+    answer: str = "answer"  # the field of the set's metadata that holds the answer; a function sees all of it
+
+
+class Verified(NamedTuple):
+    """Scored sets, and those that have no answer to check against (reason `no_answer`)."""
+
+    sets: pa.Table
+    quarantine: pa.Table
+    counts: dict[str, int]  # checked, right (a score above 0)
+
+
+def verify(sets: pa.Table, recipe: VerifierRecipe) -> Verified:
+    """Sets `score` and the named score `verifier` of all completions but noise: 1 if right, 0 if wrong.
+
+    What a function returns is the score as it is. Ranks of before are taken away: rank the sets anew.
+    Raises `RecipeError` for a check that does not exist and a function that fails.
+    """
+    check = None if recipe.check in _CHECKS else load_function(recipe.check)
+    answers = _answers(sets["metadata"], recipe)
+    checkable = pc.is_valid(answers) if check is None else pc.is_valid(sets["metadata"])
+    kept = sets.filter(checkable)
+    rest = sets.filter(pc.invert(checkable))
+
+    def score(batch: pa.RecordBatch) -> pa.RecordBatch:
+        flat = completions(batch)
+        owner = pc.list_parent_indices(batch["completions"])
+        if check is None:
+            values = _compare(flat, _answers(batch["metadata"], recipe).take(owner), recipe.check)
+        else:
+            values = _call(check, recipe.check, batch, flat, owner)
+        noise = pc.equal(pc.struct_field(flat, "origin"), "noise")
+        values = pc.if_else(noise, pa.scalar(None, pa.float64()), values)
+        scored = with_score(flat, NAME, values)
+        return assemble(batch, scored, owner.to_numpy(), np.arange(len(flat)))
+
+    scored = map_batches(kept, score)
+    values = pc.struct_field(pc.list_flatten(scored["completions"]), "score")
+    counts = {"checked": len(values) - values.null_count, "right": pc.sum(pc.greater(values, 0)).as_py() or 0}
+    return Verified(scored, _no_answer(rest, recipe), counts)
+
+
+def final_number(texts: pl.Expr) -> pl.Expr:
+    """The final number of each text, in one spelling ("-1080", "0.5"), null where there is none."""
+    # A minus behind a digit subtracts and one inside a word joins; the others are signs.
+    cleaned = texts.str.replace_all("[−–]", "-").str.replace_all(r"([\d)])[ \t]*-|(\w)-", "${1}${2} ")
+    marked = pl.coalesce(
+        cleaned.str.extract(r"(?s)^.*####(.*)$"),
+        cleaned.str.extract(r"(?s)^(?:.*\n)?[ \t]*A:(.*)$"),
+    )
+    behind = marked.str.extract(f"({_NUMBER})")
+    last = cleaned.str.extract_all(_NUMBER).list.last()
+    number = pl.when(marked.is_null()).then(last).otherwise(behind)
+    sign = pl.when(number.str.contains("-", literal=True)).then(pl.lit("-")).otherwise(pl.lit(""))
+    digits = number.str.replace_all(r"[^\d.]", "")
+    whole = digits.str.extract(r"^0*(\d*)").replace("", "0")
+    decimals = digits.str.extract(r"\.(\d*?)0*$").fill_null("")
+    point = pl.when(decimals == "").then(pl.lit("")).otherwise(pl.lit("."))
+    spelled = pl.concat_str(whole, point, decimals)
+    return pl.when(spelled == "0").then(spelled).otherwise(pl.concat_str(sign, spelled))
+
+
+# Currency may stand on either side of the sign; thousands are grouped by three, or not grouped.
+_NUMBER = r"[-+]?[ \t]?[$€£]?[ \t]?-?(?:(?:\d{1,3}(?:,\d{3})+\b|\d+)(?:\.\d+)?|\.\d+)"
+
+
+def _strip(texts: pl.Expr) -> pl.Expr:
+    return texts.str.strip_chars()
+
+
+_CHECKS: dict[str, Callable[[pl.Expr], pl.Expr]] = {"exact": _strip, "number": final_number}
+
+
+def load_function(path: str) -> Check:
+    """The function at an import path `package.module:function`; anything else is a `RecipeError`."""
+    module, colon, name = path.partition(":")
+    if not colon:
+        names = ", ".join(_CHECKS)
+        raise RecipeError(f"verifier check {path!r}: write one of {names}, or package.module:function")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RecipeError(f"verifier check {path!r} cannot be imported: {error}") from error
+    if not callable(function):
+        raise RecipeError(f"verifier check {path!r} is not a function")
+    return function  # type: ignore[no-any-return]
+
+
+def _answers(metadata: pa.Array | pa.ChunkedArray, recipe: VerifierRecipe) -> pa.Array:
+    """The answer of each set as the check compares it, null where there is nothing to compare."""
+    field = pl.col("metadata").str.json_path_match(f"$[{json.dumps(recipe.answer)}]")
+    normalise = _CHECKS.get(recipe.check, _strip)
+    frame = pl.DataFrame({"metadata": pl.from_arrow(metadata)}, schema={"metadata": pl.String})
+    return frame.select(normalise(field))["metadata"].to_arrow().cast(pa.string())
+
+
+def _compare(flat: pa.StructArray, answers: pa.Array, check: str) -> pa.Array:
+    texts = pl.DataFrame({"text": pl.from_arrow(pc.struct_field(flat, "text"))}, schema={"text": pl.String})
+    given = texts.select(_CHECKS[check](pl.col("text")))["text"].to_arrow().cast(pa.string())
+    return pc.fill_null(pc.equal(given, answers), False).cast(pa.float64())
+
+
+def _call(check: Check, path: str, batch: pa.RecordBatch, flat: pa.StructArray, owner: pa.Array) -> pa.Array:
+    """The function's number for each completion; it is the user's code, so it is called one by one."""
+    metadata = [json.loads(text) for text in batch["metadata"].to_pylist()]
+    set_ids = batch["set_id"].to_pylist()
+    values = []
+    for text, index in zip(pc.struct_field(flat, "text").to_pylist(), owner.to_pylist(), strict=True):
+        try:
+            value = float(check(text, metadata[index]))
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise RecipeError(f"verifier check {path!r} failed on set {set_ids[index]}: {problem}") from error
+        if not math.isfinite(value):
+            raise RecipeError(f"verifier check {path!r} returned {value} on set {set_ids[index]}")
+        values.append(value)
+    return pa.array(values, pa.float64())
+
+
+def _no_answer(sets: pa.Table, recipe: VerifierRecipe) -> pa.Table:
+    count = sets.num_rows
+    return schema.quarantined(
+        "rank",
+        ["no_answer"] * count,
+        [schema.canonical_json(row) for row in sets.to_pylist()],
+        details=[f"metadata has no {recipe.answer!r} that {recipe.check!r} can check"] * count,
+        set_ids=sets["set_id"].to_pylist(),
+    )
