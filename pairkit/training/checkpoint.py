@@ -1,0 +1,63 @@
+"""Checkpoints: a directory that appears whole or not at all.
+
+Which sets a step takes and which negatives it draws are functions of (seed, step), so a checkpoint is the
+model, the optimizer, the schedule and the number of steps done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pairkit.errors import OutputError
+
+
+def save(
+    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Any, *, keep: int
+) -> Path:
+    """Writes `folder/step-NNNNNN` and removes all but the last `keep` checkpoints."""
+    target = folder / f"step-{step:06d}"
+    temporary = folder / f".{target.name}.part"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        torch.save(model.state_dict(), temporary / "model.pt")
+        torch.save(
+            {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}, temporary / "state.pt"
+        )
+        (temporary / "step.json").write_text(json.dumps({"step": step}))
+        _flush(temporary)
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(temporary, target)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OutputError(f"{target}: the checkpoint cannot be written: {error.strerror or error}") from error
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first."""
+    return sorted(folder.glob("step-*"))
+
+
+def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Any) -> int:
+    """Loads a checkpoint into model, optimizer and schedule; the number of steps done."""
+    model.load_state_dict(torch.load(checkpoint / "model.pt", weights_only=True, map_location="cpu"))
+    state = torch.load(checkpoint / "state.pt", weights_only=True, map_location="cpu")
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return int(json.loads((checkpoint / "step.json").read_text())["step"])
+
+
+def _flush(folder: Path) -> None:
+    for path in folder.iterdir():
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())

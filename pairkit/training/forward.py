@@ -1,0 +1,122 @@
+"""Where log-probs are made: candidate sets in, `Logps` out.
+
+Everything above this module speaks of sets and columns. Here each completion is a row, prompt and
+completion together, padded on the right to the longest of its micro-batch. A pass that shares the prompt
+of a set takes the place of `_rows` and `_pass`, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from pairkit.losses import Logps
+from pairkit.training.tokens import TokenSet
+
+
+class Work(NamedTuple):
+    """A set and which of its columns are wanted."""
+
+    tokens: TokenSet
+    columns: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """Tokens of its longest row."""
+        return len(self.tokens.prompt) + max(len(self.tokens.columns[c].ids) for c in self.columns)
+
+
+def micro_batches(work: Sequence[Work], budget: int) -> list[list[int]]:
+    """Positions in `work` in groups whose padded rows hold at most `budget` tokens; longest sets first.
+
+    A set is never divided; one that exceeds the budget alone is a group of its own.
+    """
+    groups: list[list[int]] = []
+    rows = width = 0
+    for position in sorted(range(len(work)), key=lambda i: -work[i].width):
+        more = len(work[position].columns)
+        if not groups or (rows + more) * width > budget:
+            groups.append([])
+            rows, width = 0, work[position].width  # the first of a group is its longest
+        groups[-1].append(position)
+        rows += more
+    return groups
+
+
+def score(model: nn.Module, work: Sequence[Work]) -> Logps:
+    """The log-probs of the wanted columns: [sets, most columns of a set], float32, with gradient.
+
+    Column j of the result is `work[i].columns[j]`; sets with fewer columns are masked.
+    """
+    sums, _ = _pass(model, work, entropy=False)
+    return _spread(sums, work)
+
+
+def score_with_entropy(model: nn.Module, work: Sequence[Work]) -> tuple[Logps, Tensor]:
+    """`score`, and the model's mean entropy over the tokens of each set's first column, nats, [sets]."""
+    sums, entropies = _pass(model, work, entropy=True)
+    logps = _spread(sums, work)
+    return logps, _spread(entropies, work).mean[:, 0]
+
+
+def lengths(work: Sequence[Work], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """`Logps.length` and `Logps.mask` of the wanted columns, without a pass."""
+    most = max(len(item.columns) for item in work)
+    length = torch.zeros(len(work), most, dtype=torch.int64)
+    mask = torch.zeros(len(work), most, dtype=torch.bool)
+    for i, item in enumerate(work):
+        count = len(item.columns)
+        length[i, :count] = torch.tensor([len(item.tokens.columns[c].ids) for c in item.columns])
+        mask[i, :count] = True
+    return length.to(device), mask.to(device)
+
+
+def score_all(model: nn.Module, work: Sequence[Work], budget: int) -> Iterator[tuple[list[int], Logps]]:
+    """Scores any number of sets without gradient: yields positions in `work` and their log-probs."""
+    for group in micro_batches(work, budget):
+        with torch.no_grad():
+            yield group, score(model, [work[i] for i in group])
+
+
+def _rows(work: Sequence[Work], device: torch.device) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Token ids [rows, tokens], attention mask, which tokens are scored, and the shortest prompt."""
+    pairs = [(item.tokens.prompt, item.tokens.columns[c].ids) for item in work for c in item.columns]
+    width = max(len(prompt) + len(completion) for prompt, completion in pairs)
+    ids = torch.zeros(len(pairs), width, dtype=torch.int64)
+    attention = torch.zeros(len(pairs), width, dtype=torch.int64)
+    scored = torch.zeros(len(pairs), width, dtype=torch.bool)
+    for row, (prompt, completion) in enumerate(pairs):
+        start, end = len(prompt), len(prompt) + len(completion)
+        ids[row, :start] = torch.from_numpy(prompt)
+        ids[row, start:end] = torch.from_numpy(completion)
+        attention[row, :end] = 1
+        scored[row, start:end] = True
+    shortest = min(len(prompt) for prompt, _ in pairs)
+    return ids.to(device), attention.to(device), scored.to(device), shortest
+
+
+def _pass(model: nn.Module, work: Sequence[Work], *, entropy: bool) -> tuple[Tensor, Tensor]:
+    """[rows] each: the summed log-prob and the summed entropy of every row's completion tokens."""
+    device = next(model.parameters()).device
+    ids, attention, scored, shortest = _rows(work, device)
+    keep = ids.shape[1] - shortest + 1  # no logits for what is prompt in every row
+    logits = model(input_ids=ids, attention_mask=attention, use_cache=False, logits_to_keep=keep).logits
+    scored, targets = scored[:, shortest:], ids[:, shortest:]
+    used = logits[:, :-1][scored].float()  # [completion tokens, vocabulary]
+    owner = scored.nonzero()[:, 0]
+    nothing = torch.zeros(len(ids), device=device)
+    sums = nothing.index_add(0, owner, -cross_entropy(used, targets[scored], reduction="none"))
+    if not entropy:
+        return sums, nothing
+    log_p = used.log_softmax(dim=-1)
+    return sums, nothing.index_add(0, owner, -(log_p.exp() * log_p).sum(dim=-1))
+
+
+def _spread(rows: Tensor, work: Sequence[Work]) -> Logps:
+    length, mask = lengths(work, rows.device)
+    sums = torch.zeros(mask.shape, dtype=rows.dtype, device=rows.device).masked_scatter(mask, rows)
+    return Logps(sums, length, mask)

@@ -1,0 +1,139 @@
+"""Models and tokenizers, from the hub, from a directory, or from a configuration to start from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from pairkit.chat import DEFAULT_TEMPLATE
+from pairkit.errors import ModelError, RecipeError
+from pairkit.progress import console
+
+PAD, BOS, EOS = "<pad>", "<s>", "</s>"
+
+
+def load_model(
+    name: str,
+    *,
+    revision: str | None,
+    dtype: str,
+    attention: str | None,
+    trust_remote_code: bool,
+    vocabulary: int | None,
+    seed: int,
+) -> torch.nn.Module:
+    """A causal language model with dropout off, so that two passes over one text agree.
+
+    Args:
+        name: a hub id, a directory, or a configuration file (.json): that starts from random weights,
+            drawn with `seed`.
+        vocabulary: tokens of the tokenizer; a model from scratch gets so many, another one must have them.
+
+    Raises:
+        ModelError: a model that cannot be loaded, or has fewer tokens than the tokenizer.
+    """
+    where = f"the model {name!r}"
+    common: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision, **common)
+        for key, value in vars(config).items():
+            if isinstance(value, float) and key.endswith(("dropout", "drop", "pdrop")):
+                setattr(config, key, 0.0)
+        if name.endswith(".json"):
+            config.vocab_size = vocabulary or config.vocab_size
+            torch.manual_seed(seed)
+            model = AutoModelForCausalLM.from_config(
+                config, dtype=getattr(torch, dtype), attn_implementation=attention, **common
+            )
+        else:
+            model = AutoModelForCausalLM.from_pretrained(
+                name,
+                config=config,
+                revision=revision,
+                dtype=getattr(torch, dtype),
+                attn_implementation=attention,
+                **common,
+            )
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{where} cannot be loaded: {_first_line(error)}{_hint(name)}") from error
+    if vocabulary is not None and config.get_text_config().vocab_size < vocabulary:
+        raise ModelError(
+            f"{where} has {config.get_text_config().vocab_size} tokens, its tokenizer {vocabulary}: "
+            "give the tokenizer that belongs to it with --tokenizer"
+        )
+    return model  # type: ignore[no-any-return]
+
+
+def load_tokenizer(
+    name: str, *, revision: str | None, trust_remote_code: bool, texts: Iterator[str]
+) -> PreTrainedTokenizerFast:
+    """A tokenizer with a chat template: its own, else `DEFAULT_TEMPLATE`, which is said.
+
+    Args:
+        name: a hub id, a directory, a configuration file beside a tokenizer, or "bpe:N", which trains one of
+            N tokens on `texts`.
+
+    Raises:
+        ModelError: a tokenizer that cannot be loaded.
+        RecipeError: "bpe:N" without a number, or with one that does not hold the 256 bytes.
+    """
+    if name.startswith("bpe:"):
+        tokenizer = train_bpe(texts, _bpe_size(name))
+    else:
+        folder = str(Path(name).parent) if name.endswith(".json") else name
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, revision=revision, trust_remote_code=trust_remote_code
+            )
+        except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"the tokenizer of {name!r} cannot be loaded: {_first_line(error)}{_hint(name)}"
+            ) from error
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = DEFAULT_TEMPLATE
+        if not name.startswith("bpe:"):
+            console.print(f"{name}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")
+    return tokenizer
+
+
+def train_bpe(texts: Iterator[str], size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of `size` tokens, three of them special, trained on `texts`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[PAD, BOS, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, bos_token=BOS, eos_token=EOS, name_or_path=f"bpe:{size}"
+    )
+
+
+def _bpe_size(name: str) -> int:
+    size = name.removeprefix("bpe:")
+    if not size.isdigit() or int(size) < 300:
+        raise RecipeError(f"tokenizer {name!r}: write bpe:N with N of at least 300, such as bpe:4096")
+    return int(size)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def _hint(name: str) -> str:
+    folder = Path(name)
+    if folder.is_dir() and (folder / "config.json").is_file():
+        return f"; to start from random weights, give the file {folder / 'config.json'}"
+    if folder.exists():
+        return ""
+    return "; is the name right, and is there a network? A local model is given as its directory"

@@ -1,0 +1,91 @@
+"""The reference model's log-probs: computed once, kept as Parquet beside the runs, found again by content.
+
+The file is named by what the numbers depend on besides the tokens (model, revision, dtype), and a row by a
+hash of (prompt ids, completion ids): any later run on the same tokens reads them, whatever its data set,
+its loss or its negatives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+
+from pairkit.errors import InputError
+from pairkit.files import replacing
+from pairkit.losses import Logps
+from pairkit.progress import progress
+from pairkit.training.forward import Work, lengths, score_all
+from pairkit.training.tokens import TokenSet
+
+Sums = list[npt.NDArray[np.float32]]  # one array a set: the log-prob of each of its columns
+SCHEMA = pa.schema([("tokens", pa.binary(16)), ("logp", pa.float32())])
+
+
+def reference_sums(
+    sets: Sequence[TokenSet], store: Path, load: Callable[[], nn.Module], *, tokens_per_micro_batch: int
+) -> Sums:
+    """The summed log-prob of every column of every set under the reference model.
+
+    Args:
+        store: the Parquet file of this model's log-probs; it need not exist.
+        load: gives the model; called only if a log-prob is missing from the file.
+
+    Raises:
+        InputError: a file that holds something else.
+    """
+    known = _read(store)
+    keys = [[_key(item, column.ids) for column in item.columns] for item in sets]
+    work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
+    missing = [i for i, row in enumerate(keys) if any(key not in known for key in row)]
+    if missing:
+        model = load().eval()
+        todo = [work[i] for i in missing]
+        with progress("reference log-probs", len(todo), unit="sets") as advance:
+            for group, logps in score_all(model, todo, tokens_per_micro_batch):
+                for position, sums in zip(group, logps.sum.float().cpu().numpy(), strict=True):
+                    known.update(zip(keys[missing[position]], sums.tolist(), strict=False))
+                advance(len(group))
+        _write(store, known)
+    return [np.array([known[key] for key in row], np.float32) for row in keys]
+
+
+def as_logps(work: Sequence[Work], sums: Sums, device: torch.device) -> Logps:
+    """`Logps` of the wanted columns from known sums; `sums[i]` belongs to `work[i]`."""
+    length, mask = lengths(work, device)
+    values = np.concatenate([row[list(item.columns)] for item, row in zip(work, sums, strict=True)])
+    flat = torch.from_numpy(values).to(device)
+    return Logps(torch.zeros(mask.shape, device=device).masked_scatter(mask, flat), length, mask)
+
+
+def _key(item: TokenSet, completion: npt.NDArray[np.int32]) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(len(item.prompt).to_bytes(4, "little"))
+    digest.update(item.prompt.tobytes())
+    digest.update(completion.tobytes())
+    return digest.digest()
+
+
+def _read(store: Path) -> dict[bytes, float]:
+    if not store.is_file():
+        return {}
+    try:
+        table = pq.read_table(store)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{store}: not a file of reference log-probs ({error}); delete it") from error
+    if table.schema.names != SCHEMA.names:
+        raise InputError(f"{store}: not a file of reference log-probs; delete it")
+    return dict(zip(table["tokens"].to_pylist(), table["logp"].to_pylist(), strict=True))
+
+
+def _write(store: Path, known: dict[bytes, float]) -> None:
+    columns = [pa.array(list(known), pa.binary(16)), pa.array(list(known.values()), pa.float32())]
+    with replacing(store) as temporary:
+        pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
