@@ -11,6 +11,8 @@ import sys
 import typer
 
 from pairkit import __version__
+from pairkit.cli.build import SETTINGS as BUILD_SETTINGS
+from pairkit.cli.build import build
 from pairkit.cli.losses import losses
 from pairkit.cli.sources import sources
 from pairkit.errors import PairkitError
@@ -23,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command(context_settings=BUILD_SETTINGS)(build)
 app.command()(sources)
 app.command()(losses)
 

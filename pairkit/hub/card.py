@@ -1,0 +1,217 @@
+"""The data card: what a built data set is, where it comes from, and how to load and build it.
+
+Its front matter is what the hub's viewer and `datasets` read. Everything in it follows from recipe and
+input. Texts of the data are somebody else's: they stand in fences that they cannot close, or escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from pairkit import recipes, views
+from pairkit.pipeline import statistics
+from pairkit.schema import SETS
+from pairkit.sources import Source
+
+CONFIGS = {"candidates": ("data", SETS), "pairs": ("pairs", views.PAIRS)}
+EXAMPLES = 3
+COMPLETIONS_SHOWN = 4
+CUT = 600
+MODELS_SHOWN = 30
+LICENCES = frozenset({"mit", "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "odc-by"})
+DISTRIBUTIONS = {
+    "completions_a_set": "completions a set",
+    "prompt_characters": "prompt, characters",
+    "completion_characters": "completion, characters",
+    "chosen_characters": "chosen, characters",
+    "rejected_characters": "rejected, characters",
+    "score": "score",
+}
+_SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
+
+
+def render(
+    folder: Path, manifest: Mapping[str, Any], source: Source, histograms: statistics.Histograms
+) -> str:
+    """The card of the data set whose Parquet files are in `folder`, as Markdown."""
+    splits = _splits(manifest)
+    sums = {what: sum(split[what] for split in splits) for what in ("sets", "completions", "pairs")}
+    return (
+        _environment()
+        .get_template("card.md.jinja")
+        .render(
+            front_matter=_yaml(front_matter(manifest, source)),
+            title=f"{manifest['recipe']['source']['name']}: candidate sets",
+            manifest=manifest,
+            **sums,
+            splits=splits,
+            stages=_stages(manifest["counts"]),
+            source_link=_link(source, manifest),
+            licence=source.licence,
+            citation=source.citation,
+            distributions=_distributions(histograms),
+            shares=_shares(histograms),
+            examples=_examples(folder, manifest),
+            cut=CUT,
+            recipe=_yaml(manifest["recipe"]),
+            from_files=manifest["recipe"]["source"]["path"] is not None,
+        )
+    )
+
+
+def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """What the hub and `datasets` read: configurations, columns, sizes, licence, tags."""
+    licence = source.licence.lower()
+    other = {"license": "other", "license_name": "see-the-card"}
+    known = {"license": licence} if licence in LICENCES else other
+    configs, infos = [], []
+    for name, (kind, schema) in CONFIGS.items():
+        files = _files(manifest, kind)
+        if not files:
+            continue
+        paths = [{"split": split, "path": f"{kind}/{split}-*"} for split in files]
+        default = {"default": True} if kind == "data" else {}
+        configs.append({"config_name": name, "data_files": paths, **default})
+        infos.append({"config_name": name, "features": _features(schema), **_info(files)})
+    sets = sum(split["sets"] for split in _splits(manifest))
+    return {
+        "pretty_name": f"{manifest['recipe']['source']['name']}: candidate sets",
+        **known,
+        "task_categories": ["text-generation", "reinforcement-learning"],
+        "tags": ["preference", "candidate-sets", "dpo", "mc-po", "pairkit"],
+        "size_categories": [next((size for bound, size in _SIZES if sets < bound), "1M<n<10M")],
+        "configs": configs,
+        "dataset_info": infos,
+    }
+
+
+def cell(text: object) -> str:
+    """`text` as one line of plain Markdown, whatever is in it: HTML, pipes, backticks, links."""
+    flat = " ".join(str(text).split())
+    return re.sub(r"[^\w\s.,:;/+=()'-]|_", lambda mark: f"&#{ord(mark.group())};", flat)
+
+
+def fence(text: str, language: str = "") -> str:
+    """`text` as a code block that nothing in it can close."""
+    printable = "".join(mark if mark.isprintable() or mark in "\n\t" else "\ufffd" for mark in text)
+    marks = "`" * max(3, 1 + max(map(len, re.findall("`+", printable)), default=0))
+    return f"{marks}{language or 'text'}\n{printable.strip(chr(10))}\n{marks}"
+
+
+def _environment() -> jinja2.Environment:
+    package = Path(recipes.__file__).parent
+    folders = [package / "_shipped" / "data_cards", package.parent / "data_cards"]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters |= {"cell": cell, "fence": fence, "cut": _cut, "number": _number, "short": _short}
+    return environment
+
+
+def _splits(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    counts = manifest["counts"]
+    return [{"name": name, **counts[name]} for name in ("train", "test") if name in counts]
+
+
+def _files(manifest: Mapping[str, Any], kind: str) -> dict[str, list[Mapping[str, Any]]]:
+    """The files of a kind by split, splits without rows left out."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for name, about in manifest["files"].items():
+        if name.startswith(f"{kind}/"):
+            found.setdefault(name.removeprefix(f"{kind}/").split("-")[0], []).append(about)
+    return found
+
+
+def _info(files: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Any]:
+    splits = [
+        {"name": split, "num_examples": sum(one["rows"] for one in parts)} for split, parts in files.items()
+    ]
+    return {"splits": splits, "download_size": sum(one["bytes"] for parts in files.values() for one in parts)}
+
+
+def _features(schema: pa.Schema) -> list[dict[str, Any]]:
+    return [{"name": field.name, **_feature(field.type)} for field in schema]
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    """An Arrow type as the `features` of a card write it."""
+    if pa.types.is_struct(kind):
+        return {"struct": _features(kind)}
+    if pa.types.is_list(kind):
+        below = _feature(kind.value_type)
+        return {"list": below.get("struct") or below.get("dtype") or below}
+    return {"dtype": "float64" if pa.types.is_float64(kind) else str(kind)}
+
+
+def _stages(counts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
+    return [
+        {"stage": stage, "what": what.replace("_", " "), "number": number}
+        for stage in ("source", "mine")
+        for what, number in counts[stage].items()
+        if number
+    ]
+
+
+def _link(source: Source, manifest: Mapping[str, Any]) -> str:
+    name = cell(manifest["recipe"]["source"]["name"])
+    revision = manifest["recipe"]["source"]["revision"]
+    link = f"[{name}]({source.homepage})" if source.homepage else name
+    return f"{link} at {cell(revision)}" if revision else link
+
+
+def _distributions(histograms: statistics.Histograms) -> list[dict[str, Any]]:
+    return [
+        {"name": title, "numbers": list(statistics.summary(histograms[name]).values())}
+        for name, title in DISTRIBUTIONS.items()
+        if histograms.get(name)
+    ]
+
+
+def _shares(histograms: statistics.Histograms) -> list[dict[str, Any]]:
+    tables = []
+    for name in ("rank", "origin", "model"):
+        counts = histograms.get(name) or Counter()
+        total = sum(counts.values())
+        order = sorted(counts, key=lambda value: (0, value) if name == "rank" else (-counts[value], value))
+        rows = [{"value": v, "count": counts[v], "share": counts[v] / total} for v in order[:MODELS_SHOWN]]
+        if len(order) > MODELS_SHOWN:
+            left = sum(counts[value] for value in order[MODELS_SHOWN:])
+            others = f"{len(order) - MODELS_SHOWN} others"
+            rows.append({"value": others, "count": left, "share": left / total})
+        if rows:
+            tables.append({"name": name, "rows": rows})
+    return tables
+
+
+def _examples(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The first sets of the first split."""
+    first = next(name for name in manifest["files"] if name.startswith("data/"))
+    with pq.ParquetFile(folder / first) as file:
+        sets = next(file.iter_batches(batch_size=EXAMPLES)).to_pylist()
+    return [one | {"completions": one["completions"][:COMPLETIONS_SHOWN]} for one in sets]
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CUT else f"{text[:CUT].rstrip()} [...]"
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _short(value: float) -> str:
+    """Four significant digits; whole numbers whole."""
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.4g}"

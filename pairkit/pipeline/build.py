@@ -1,0 +1,165 @@
+"""A build from its recipe to a published data set, started anew or continued."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pairkit.errors import (
+    ExistingOutputError,
+    InputError,
+    Interrupted,
+    ModelError,
+    OutputError,
+    PairkitError,
+    RecipeError,
+)
+from pairkit.pipeline import describe, shards, store
+from pairkit.pipeline.overlap import ahead, mapped
+from pairkit.pipeline.publish import publish
+from pairkit.pipeline.recipe import BuildRecipe, portable
+from pairkit.pipeline.shards import Contents, ShardWriter
+from pairkit.pipeline.stages import Done, finish, identified
+from pairkit.pipeline.store import Identity, OnExisting, Store
+from pairkit.progress import Advance, progress
+from pairkit.schema import short_hash
+from pairkit.sources import Opened, open_source
+
+# Libraries that determine bytes (the writer) or rows (the kernels): an unfinished build continues with the
+# same ones only.
+LIBRARIES = ("pyarrow", "polars")
+
+
+def build(
+    recipe: BuildRecipe, out: Path, *, on_existing: OnExisting = "resume", workers: int | None = None
+) -> dict[str, Any]:
+    """Builds the data set of `recipe` in the directory `out` and returns its manifest.
+
+    A build that stopped, for whatever reason, continues behind its last closed shard; the rows, their order
+    and the bytes of every published file are those of a build that never stopped, whatever the number of
+    `workers` (units worked on at a time; None: one a CPU core, four at most).
+
+    Raises `InputError` for input that cannot be read or holds no usable set, `ExistingOutputError` where
+    `out` holds something else, `OutputError` where it cannot be written to, `Interrupted` after SIGINT.
+    """
+    opened = open_source(recipe.source)
+    identity = identify_build(recipe, opened)
+    with _stopping(out), store.claimed(out, identity, on_existing) as claimed:
+        if claimed is None:
+            return _complete(out)
+        try:
+            total = _write_shards(claimed, recipe, opened, workers or default_workers())
+            if total.counts["mine.sets_out"] == 0:
+                raise _nothing_usable(opened, total, claimed)
+            manifest = publish(claimed, identity, opened.source)
+        except (InputError, ModelError, RecipeError):
+            claimed.discard()  # the same command would end here again
+            raise
+        claimed.finish()
+        return manifest
+
+
+def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
+    """What determines the bytes of a build: recipe, input and library versions."""
+    content = portable(recipe)
+    files = [{"name": path.name, "bytes": path.stat().st_size} for path in opened.files]
+    return {
+        "recipe": content,
+        "recipe_hash": short_hash(content),
+        "input": {"fingerprint": opened.fingerprint, "files": files},
+        "versions": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def default_workers() -> int:
+    """One a CPU core that this process may use, four at most: the writer is then the bottleneck."""
+    return min(4, len(os.sched_getaffinity(0)))
+
+
+def _write_shards(out: Store, recipe: BuildRecipe, opened: Opened, workers: int) -> Contents:
+    """Runs the units that are not in a closed shard yet; returns what all shards hold together."""
+    folders = out.shards()
+    total = shards.together(shards.read_contents(folder) for folder in folders)
+    if total.last:
+        return total
+    rows = total.counts["source.rows"]
+    out.log(event="continue" if folders else "start", time=time.time(), rows=rows)
+    batches = opened.batches(start=total.next_unit, rows=recipe.unit_rows)
+    units = ahead(identified(batches, shards.occurrences(folders)), workers)
+    finished = mapped(lambda unit: finish(unit, recipe), units, workers)
+    with (
+        progress(f"Building {out.out}", opened.total_rows, unit="rows", done=rows) as advance,
+        closing(units),
+        closing(finished),
+        ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
+    ):
+        for contents in _shards(out, recipe, finished, len(folders), total.next_unit, threads, advance):
+            total.last = contents.last
+            total.add(contents.counts, contents.histograms)
+            out.log(event="shard", time=time.time(), rows=total.counts["source.rows"])
+    return total
+
+
+def _shards(
+    out: Store,
+    recipe: BuildRecipe,
+    units: Iterator[Done],
+    number: int,
+    next_unit: int,
+    threads: ThreadPoolExecutor,
+    advance: Advance,
+) -> Iterator[Contents]:
+    """Writes shards from number `number` on; a shard is closed when its texts reach `shard_mb`."""
+    unit = next(units, None)
+    while True:
+        with ShardWriter(out.shard(number), next_unit) as writer:
+            while unit is not None and writer.bytes < recipe.shard_mb * 1e6:
+                writer.add(unit, threads)
+                advance(unit.rows)
+                unit = next(units, None)
+            contents = writer.close(last=unit is None, threads=threads)
+        yield contents
+        if contents.last:
+            return
+        number, next_unit = number + 1, contents.next_unit
+
+
+def _complete(out: Path) -> dict[str, Any]:
+    """The manifest of a data set that is there already, whose files must be too."""
+    manifest = store.manifest(out)
+    for name, about in manifest["files"].items():
+        path = out / name
+        if not path.is_file() or path.stat().st_size != about["bytes"]:
+            raise ExistingOutputError(
+                f"{path} is not the file that was built; --on-existing delete builds it all anew"
+            )
+    return manifest
+
+
+def _nothing_usable(opened: Opened, total: Contents, out: Store) -> InputError:
+    reasons = describe.quarantined(total.nested())
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+    first = shards.first_quarantined(out.shards())
+    detail = f" ({counts}); the first: {first}" if first else ""
+    rows = total.counts["source.rows"]
+    return InputError(f"{opened.source.name}: no usable candidate set in {rows:,} rows{detail}")
+
+
+@contextmanager
+def _stopping(out: Path) -> Iterator[None]:
+    """What stops a build from outside, as errors that say what was kept and how to go on."""
+    again = "the same command continues behind the last closed shard"
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped; what was done is kept in {out}: {again}") from error
+    except PairkitError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written to: {error.strerror or error}; {again}") from error

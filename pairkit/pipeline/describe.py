@@ -1,0 +1,60 @@
+"""What a build will do and what it did, for a person at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pairkit.pipeline.recipe import BuildRecipe
+from pairkit.pipeline.store import survey
+from pairkit.sources import open_source
+
+
+def plan(recipe: BuildRecipe, out: Path) -> str:
+    """The resolved recipe, the input files and what would be written where. Writes nothing."""
+    opened = open_source(recipe.source)
+    files = [f"  {path} ({path.stat().st_size:,} bytes)" for path in opened.files]
+    rows = "unknown" if opened.total_rows is None else f"{opened.total_rows:,}"
+    return "\n".join(
+        [
+            yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip(),
+            f"input ({rows} rows):",
+            *files,
+            f"output: {out} (now: {survey(out)})",
+            "  data/train-*.parquet" + (", data/test-*.parquet" if recipe.test_fraction else ""),
+            "  pairs/ with the same splits, quarantine.parquet, README.md, pairkit.json, run.jsonl",
+            "nothing was written (--dry-run)",
+        ]
+    )
+
+
+def summary(manifest: Mapping[str, Any], out: Path) -> str:
+    """Counts, what was left out and why, and the next command."""
+    counts = manifest["counts"]
+    lines = [f"{out}: {_sizes(counts['train'])} in train"]
+    if "test" in counts:
+        lines[0] += f", {_sizes(counts['test'])} in test"
+    for name, number in quarantined(counts).items():
+        lines.append(f"  {number:,} in quarantine: {name}")
+    for name, number in counts["mine"].items():
+        if name.startswith("dropped_") and number:
+            lines.append(f"  {number:,} completions dropped: {name.removeprefix('dropped_')}")
+    return "\n".join([*lines, f"next: pairkit train --loss mcpo --data {out}"])
+
+
+def quarantined(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """`reason` -> rows in quarantine, over all stages, from the nested counts of a manifest."""
+    reasons: dict[str, int] = {}
+    for stage in counts.values():
+        for name, number in stage.items():
+            if name.startswith("quarantined_") and number:
+                reason = name.removeprefix("quarantined_")
+                reasons[reason] = reasons.get(reason, 0) + number
+    return reasons
+
+
+def _sizes(split: Mapping[str, int]) -> str:
+    return f"{split['sets']:,} sets, {split['completions']:,} completions, {split['pairs']:,} pairs"

@@ -1,0 +1,88 @@
+"""Publication: closed shards become a data set. Each step can be repeated, and the manifest comes last."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pairkit import __version__
+from pairkit.files import replacing, sha256, write_json, write_text
+from pairkit.hub import card
+from pairkit.pipeline import parquet, shards
+from pairkit.pipeline.shards import PUBLISHED, Contents
+from pairkit.pipeline.store import CARD, LOG, MANIFEST, QUARANTINE_FILE, Identity, Store
+from pairkit.schema import QUARANTINE, SCHEMA_VERSION
+from pairkit.sources import Source
+
+
+def publish(store: Store, identity: Identity, source: Source) -> dict[str, Any]:
+    """Moves the shards' files into place, writes quarantine, card and manifest; returns the manifest."""
+    folders = store.shards()
+    contents = [shards.read_contents(folder) for folder in folders]
+    total = shards.together(contents)
+    files = _move(store.out, folders, contents)
+    files[QUARANTINE_FILE] = _write_quarantine(store.out / QUARANTINE_FILE, folders)
+    _check_rows(store.out, files, total)
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "pairkit": __version__,
+        **identity,
+        "counts": total.nested(),
+        "files": files,
+    }
+    write_text(store.out / CARD, card.render(store.out, manifest, source, total.histograms))
+    files[CARD] = _described(store.out / CARD)
+    write_text(store.out / LOG, (store.build / LOG).read_text(encoding="utf-8"))
+    write_json(store.out / MANIFEST, manifest)
+    return manifest
+
+
+def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents]) -> dict[str, Any]:
+    """Renames every file that has not been moved yet; returns all of them by their published names."""
+    moved: dict[str, Any] = {}
+    for name in PUBLISHED:
+        with_rows = [
+            (folder, one) for folder, one in zip(folders, contents, strict=True) if name in one.files
+        ]
+        for number, (folder, one) in enumerate(with_rows):
+            part = shards.file_of(folder, name)
+            published = f"{name}-{number:05d}-of-{len(with_rows):05d}.parquet"
+            (out / published).parent.mkdir(exist_ok=True)
+            if part.exists():
+                os.replace(part, out / published)
+            moved[published] = one.files[name]
+    return moved
+
+
+def _write_quarantine(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
+    with replacing(path) as temporary, parquet.open_writer(temporary, QUARANTINE) as writer:
+        for table in _quarantined(folders):
+            writer.write_batch(table)
+    return {"rows": pq.read_metadata(path).num_rows, **_described(path)}
+
+
+def _quarantined(folders: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    for folder in folders:
+        part = shards.file_of(folder, "quarantine")
+        if part.exists():
+            with pq.ParquetFile(part) as file:
+                yield from file.iter_batches()
+
+
+def _described(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def _check_rows(out: Path, files: dict[str, Any], total: Contents) -> None:
+    """Every raw row and every set is somewhere, by the row counts of the published files themselves."""
+    rows = {name: pq.read_metadata(out / name).num_rows for name in files}
+    sets = sum(number for name, number in rows.items() if name.startswith("data/"))
+    counts = total.counts
+    mined = counts["mine.sets_in"] - counts["mine.sets_out"]
+    if sets != counts["mine.sets_out"] or rows[QUARANTINE_FILE] != counts["source.rows_quarantined"] + mined:
+        raise RuntimeError(f"rows do not add up: {dict(counts)} counted, {rows} in the files")

@@ -1,0 +1,67 @@
+"""The recipe of a build: everything that determines the rows, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from pairkit import recipes
+from pairkit.errors import RecipeError
+from pairkit.mining.recipe import MineRecipe
+from pairkit.recipes import Strict
+from pairkit.sources.base import SourceRecipe
+
+KIND = "pipelines"
+
+
+class RankRecipe(Strict):
+    """What ranks the completions: `annotations` are the ranks and scores that the source brought along."""
+
+    ranker: Literal["annotations"] = "annotations"
+
+
+class BuildRecipe(Strict):
+    """A build: source -> rank -> mine -> write.
+
+    test_fraction  share of the prompts that go to the split `test`, chosen by a hash of the prompt alone:
+                   a prompt is in the same split of every data set, however often it occurs.
+    seed           of everything that is drawn in mining and in `pairs/`.
+    unit_rows      raw rows worked on together. The rows do not depend on it; row groups do.
+    shard_mb       megabytes of text in the sets of an output file, before compression.
+    """
+
+    source: SourceRecipe
+    rank: RankRecipe = RankRecipe()
+    mine: MineRecipe = MineRecipe()
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    seed: int = 0
+    unit_rows: PositiveInt = 1000
+    shard_mb: PositiveFloat = 256
+
+
+def load(name_or_file: str | None, flags: Mapping[str, Any], overrides: Mapping[str, Any]) -> BuildRecipe:
+    """The recipe of that name or file, with `flags` and then `overrides` laid over its fields.
+
+    Raises `RecipeError` for an unknown key or value, and where neither recipe nor flags name a source.
+    """
+    content = recipes.read(name_or_file, KIND) if name_or_file else {}
+    content = recipes.merge(recipes.merge(content, flags), overrides)
+    if not isinstance(content.get("source"), Mapping) or "name" not in content["source"]:
+        raise RecipeError(
+            "nothing to build from: give --source NAME (`pairkit sources` lists them) or --recipe"
+        )
+    return recipes.validate(BuildRecipe, content)
+
+
+def portable(recipe: BuildRecipe) -> dict[str, Any]:
+    """The resolved recipe as plain values, the input's path cut down to its name.
+
+    Where the input lies on this machine neither changes the rows nor belongs into what is published.
+    """
+    content = recipe.model_dump(mode="json")
+    if recipe.source.path is not None:
+        content["source"]["path"] = Path(recipe.source.path).name
+    return content

@@ -1,0 +1,184 @@
+"""Shards: the units of a build streamed straight into the files that will be published.
+
+A shard is a folder: one file for each of data/train, data/test, pairs/train, pairs/test that has rows,
+the quarantined rows, the ids of the prompts that the source gave, and `shard.json`, which says what is in
+it. It is written under a temporary name and becomes a shard by one rename, so that it is there whole or
+not at all. Where a build stopped, it continues behind its last shard.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pairkit import views
+from pairkit.files import sha256, write_json
+from pairkit.pipeline import parquet, statistics
+from pairkit.pipeline.stages import Done
+from pairkit.schema import QUARANTINE, SETS
+
+PUBLISHED = {"data/train": SETS, "data/test": SETS, "pairs/train": views.PAIRS, "pairs/test": views.PAIRS}
+KEPT = {"quarantine": QUARANTINE, "prompts": pa.schema([("prompt_id", pa.string())])}
+SCHEMAS = PUBLISHED | KEPT
+# A row group holds at least this many rows, so that a small split does not break into crumbs.
+ROW_GROUP = 500
+_MARKER = "shard.json"
+
+
+@dataclass
+class Contents:
+    """What a shard, or several together, hold. `next_unit` is the number of the unit behind it."""
+
+    next_unit: int
+    last: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    histograms: statistics.Histograms = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, counts: Mapping[str, int], histograms: statistics.Histograms) -> None:
+        self.counts.update(counts)
+        statistics.add(self.histograms, histograms)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "next_unit": self.next_unit,
+            "last": self.last,
+            "counts": dict(self.counts),
+            "histograms": statistics.to_json(self.histograms),
+            "files": self.files,
+        }
+
+    def nested(self) -> dict[str, dict[str, int]]:
+        """`stage.what` -> number as stage -> what -> number, in order of name."""
+        nested: dict[str, dict[str, int]] = {}
+        for name, number in sorted(self.counts.items()):
+            stage, _, what = name.partition(".")
+            nested.setdefault(stage, {})[what] = number
+        return nested
+
+
+def read_contents(shard: Path) -> Contents:
+    """What `shard.json` says."""
+    content = json.loads((shard / _MARKER).read_text(encoding="utf-8"))
+    histograms = statistics.from_json(content.pop("histograms"))
+    return Contents(counts=Counter(content.pop("counts")), histograms=histograms, **content)
+
+
+def file_of(shard: Path, name: str) -> Path:
+    """The file of `name` ("data/train", ..., "quarantine", "prompts") in a shard."""
+    return shard / f"{name.replace('/', '-')}.parquet"
+
+
+class ShardWriter:
+    """Writes one shard; `close` makes it one. A context that ends without `close` leaves no shard."""
+
+    def __init__(self, folder: Path, first_unit: int) -> None:
+        self.folder = folder
+        self.bytes = 0
+        self.contents = Contents(first_unit)
+        self._temporary = folder.with_name(f"{folder.name}.part")
+        self._files: dict[str, _File] = {}
+
+    def __enter__(self) -> ShardWriter:
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir(parents=True)
+        self._files = {name: _File(file_of(self._temporary, name), SCHEMAS[name]) for name in SCHEMAS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.abandon()
+
+    def add(self, unit: Done, threads: ThreadPoolExecutor) -> None:
+        """Writes the next unit, its files beside one another."""
+        prompts = pa.table({"prompt_id": unit.prompt_ids})
+        tables = unit.tables | {"quarantine": unit.quarantine, "prompts": prompts}
+        list(threads.map(lambda name: self._files[name].add(tables[name]), tables))
+        self.bytes += unit.bytes
+        self.contents.next_unit += 1
+        self.contents.add(unit.counts, unit.histograms)
+
+    def close(self, *, last: bool, threads: ThreadPoolExecutor) -> Contents:
+        """Completes the files and the marker, then renames; returns what is in the shard."""
+        described = threads.map(_File.close, self._files.values())
+        pairs = zip(self._files, described, strict=True)
+        self.contents.files = {name: about for name, about in pairs if about is not None}
+        self.contents.last = last
+        write_json(self._temporary / _MARKER, self.contents.to_json())
+        os.replace(self._temporary, self.folder)
+        return self.contents
+
+
+class _File:
+    """One file of a shard, opened when the first row comes."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path, self.schema = path, schema
+        self._writer: pq.ParquetWriter | None = None
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+
+    def add(self, table: pa.Table) -> None:
+        self._waiting.append(table)
+        if sum(table.num_rows for table in self._waiting) >= ROW_GROUP:
+            self._write()
+
+    def close(self) -> dict[str, Any] | None:
+        """Completes the file and says what is in it; None where no row came."""
+        self._write()
+        if self._writer is None:
+            return None
+        self._writer.close()
+        with self.path.open("rb") as handle:
+            os.fsync(handle.fileno())
+        return {"rows": self._rows, "bytes": self.path.stat().st_size, "sha256": sha256(self.path)}
+
+    def abandon(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def _write(self) -> None:
+        rows = sum(table.num_rows for table in self._waiting)
+        if rows:
+            self._writer = self._writer or parquet.open_writer(self.path, self.schema)
+            self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=rows)
+            self._rows += rows
+        self._waiting = []
+
+
+def together(contents: Iterable[Contents]) -> Contents:
+    """What several shards, in order, hold together; `files` stay with each of them."""
+    total = Contents(0)
+    for one in contents:
+        total.next_unit, total.last = one.next_unit, one.last
+        total.add(one.counts, one.histograms)
+    return total
+
+
+def occurrences(shards: Iterable[Path]) -> dict[str, int]:
+    """How often each prompt occurred in the source up to the end of these shards."""
+    seen: Counter[str] = Counter()
+    for shard in shards:
+        if file_of(shard, "prompts").is_file():
+            seen.update(pq.read_table(file_of(shard, "prompts"))["prompt_id"].to_pylist())
+    return dict(seen)
+
+
+def first_quarantined(folders: Iterable[Path]) -> str | None:
+    """Where the first quarantined row was and what was wrong with it."""
+    for shard in folders:
+        if file_of(shard, "quarantine").is_file():
+            with pq.ParquetFile(file_of(shard, "quarantine")) as file:
+                first = next(file.iter_batches(batch_size=1)).to_pylist()[0]
+            return f"{first['detail'] or first['row']}: {first['reason']}"
+    return None

@@ -1,0 +1,121 @@
+"""The stages of a build, fused: from the raw rows of a unit to the rows that are written.
+
+    source -> identify -> rank -> mine -> split, pairs
+
+Each is a function from a table to a table. Identification counts how often a prompt occurred before and
+so runs in the order of the units; the rest of a unit depends on nothing but the unit, in any order and in
+any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit import views
+from pairkit.mining import mine
+from pairkit.pipeline import statistics
+from pairkit.pipeline.recipe import BuildRecipe
+from pairkit.rankers import annotations as annotated
+from pairkit.schema import identify
+from pairkit.sources import Converted
+
+RANKERS: dict[str, Callable[[pa.Table], pa.Table]] = {"annotations": annotated.rank}
+SPLITS = ("train", "test")
+
+
+class Unit(NamedTuple):
+    """A unit after the source: `sets` have their identity, `rows` is the number of raw rows."""
+
+    sets: pa.Table
+    quarantine: pa.Table
+    rows: int
+
+
+class Done(NamedTuple):
+    """A unit after the last stage.
+
+    `tables` are named by where they are written: "data/train", "data/test", "pairs/train", "pairs/test";
+    `prompt_ids` are those of all sets of the source; `bytes` is the size of the texts in the sets; `counts`
+    holds what each stage took, dropped and made.
+    """
+
+    tables: dict[str, pa.Table]
+    quarantine: pa.Table
+    prompt_ids: pa.ChunkedArray
+    rows: int
+    bytes: int
+    counts: dict[str, int]
+    histograms: statistics.Histograms
+
+
+def identified(batches: Iterable[Converted], seen: dict[str, int]) -> Iterator[Unit]:
+    """The source's batches with ids; `seen` counts the occurrences of each prompt so far."""
+    for sets, quarantine, rows in batches:
+        yield Unit(identify(sets, seen), quarantine, rows)
+
+
+def finish(unit: Unit, recipe: BuildRecipe) -> Done:
+    """Ranks and mines a unit, splits it and derives its pairs."""
+    ranked = RANKERS[recipe.rank.ranker](unit.sets)
+    mined = mine(ranked, recipe.mine, seed=recipe.seed)
+    tables: dict[str, pa.Table] = {}
+    histograms = statistics.of_sets(mined.sets)
+    for split, sets in split_by_prompt(mined.sets, recipe.test_fraction).items():
+        pairs = views.pairs(sets, chosen=recipe.mine.chosen, rejected=recipe.mine.rejected, seed=recipe.seed)
+        tables |= {f"data/{split}": sets, f"pairs/{split}": pairs}
+        statistics.add(histograms, statistics.of_pairs(pairs))
+    counts = {
+        "source.rows": unit.rows,
+        "source.rows_quarantined": unit.quarantine.num_rows,
+        **{f"source.quarantined_{reason}": number for reason, number in _reasons(unit.quarantine).items()},
+        **{f"mine.{name}": number for name, number in mined.counts.items()},
+        **_sizes(tables),
+    }
+    quarantine = pa.concat_tables([unit.quarantine, mined.quarantine])
+    size = text_bytes(mined.sets)
+    return Done(tables, quarantine, unit.sets["prompt_id"], unit.rows, size, counts, histograms)
+
+
+def split_by_prompt(sets: pa.Table, test_fraction: float) -> dict[str, pa.Table]:
+    """The sets of each split. A prompt's id, read as a fraction of 2**64, decides: never its neighbours."""
+    if test_fraction == 0:
+        return {"train": sets}
+    bound = f"{int(test_fraction * 2**64):016x}"  # ids are 16 hex digits: they sort as numbers do
+    in_test = pc.less(sets["prompt_id"], bound)
+    return {"train": sets.filter(pc.invert(in_test)), "test": sets.filter(in_test)}
+
+
+def text_bytes(table: pa.Table) -> int:
+    """The bytes of all texts in a table: its size, whatever its layout in memory."""
+    return sum(_column_bytes(column) for column in table.columns)
+
+
+def _column_bytes(column: pa.ChunkedArray) -> int:
+    if pa.types.is_list(column.type):
+        return _column_bytes(pc.list_flatten(column))
+    if pa.types.is_struct(column.type):
+        return sum(_column_bytes(pc.struct_field(column, field.name)) for field in column.type)
+    if pa.types.is_string(column.type):
+        return pc.sum(pc.binary_length(column), min_count=0).as_py()  # type: ignore[no-any-return]
+    return 0
+
+
+def _reasons(quarantine: pa.Table) -> dict[str, int]:
+    counts = pc.value_counts(quarantine["reason"])
+    return {one["values"]: one["counts"] for one in counts.to_pylist()}
+
+
+def _sizes(tables: dict[str, pa.Table]) -> dict[str, int]:
+    sizes = {}
+    for name, table in tables.items():
+        kind, split = name.split("/")
+        sizes[f"{split}.{'sets' if kind == 'data' else 'pairs'}"] = table.num_rows
+        if kind == "data":
+            sizes[f"{split}.completions"] = pc.sum(
+                pc.list_value_length(table["completions"]), min_count=0
+            ).as_py()
+    return sizes
