@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from pairkit.chat import prompt_tokens
+from pairkit.chat import DEFAULT_TEMPLATE, prompt_tokens
 from pairkit.engines.base import Answer, Request, Sampling, sample_seed
 from pairkit.engines.sampling import draw, uniforms
 from pairkit.engines.transformers import TransformersEngine, load, stop_tokens
@@ -160,7 +160,7 @@ def test_a_prompt_runs_once_whatever_the_number_of_samples(monkeypatch: pytest.M
 
 def test_max_tokens_is_each_completion_s_own() -> None:
     tiny = engine()
-    tiny.model.generation_config.eos_token_id = []
+    tiny.model.generation_config.eos_token_id = tiny.tokenizer.eos_token = None
     wanted = (1, 5, 3)
     (answer,) = ask(tiny, [Request([1, 4], tuple(Sampling(1.0, 1.0, i, n) for i, n in enumerate(wanted)))])
     assert [c.tokens for c in answer.completions] == list(wanted)
@@ -175,8 +175,9 @@ def test_every_end_token_of_the_generation_config_stops() -> None:
     tiny.model.generation_config.eos_token_id = [EOS, first]
     (after,) = ask(tiny, [Request([1, 9, 9, 5], (greedy(6),))])
     assert after.completions[0]._replace(sampling=None) == ("", 1, "stop", None)
-    tiny.model.generation_config.eos_token_id = None
-    assert stop_tokens(tiny.model, tiny.tokenizer) == [tiny.tokenizer.eos_token_id]
+    for configured, stops in ((None, [EOS]), (9, [EOS, 9]), ([9, EOS], [EOS, 9])):
+        tiny.model.generation_config.eos_token_id = configured
+        assert stop_tokens(tiny.model, tiny.tokenizer) == stops
 
 
 def test_what_cannot_be_served_is_answered_with_a_problem() -> None:
@@ -210,6 +211,15 @@ def test_broken_weights_are_an_error() -> None:
         tiny.model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(ModelError, match="not numbers"):
         ask(tiny, [Request([1, 5], (greedy(5),))])
+
+
+def test_a_model_without_chat_template_gets_the_plain_one(tmp_path, capsys) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path)
+    llama().save_pretrained(tmp_path)
+    assert load(str(tmp_path)).tokenizer.chat_template == DEFAULT_TEMPLATE
+    assert "no chat template" in capsys.readouterr().err
 
 
 def test_load(tmp_path) -> None:

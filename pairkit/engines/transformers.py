@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pairkit.chat import prompt_tokens
+from pairkit.chat import DEFAULT_TEMPLATE, prompt_tokens
 from pairkit.engines.base import Answer, Completion, FinishReason, Problem, Request, Sampling
 from pairkit.engines.sampling import draw, uniforms
 from pairkit.errors import ModelError
+from pairkit.progress import console
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -126,18 +127,21 @@ def load(model: str, *, revision: str | None = None, batch_tokens: int = 32_768)
         loaded = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype="auto")
     except (OSError, ValueError) as error:
         raise ModelError(f"{model}: cannot be loaded as a causal language model: {error}") from error
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = DEFAULT_TEMPLATE
+        console.print(f"{model}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return TransformersEngine(loaded.to(device), tokenizer, name=model, batch_tokens=batch_tokens)
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What ends a completion: the end tokens of the model's generation config, else the tokenizer's EOS."""
+    """What ends a completion: the end tokens of the model's generation config and the tokenizer's EOS.
+
+    Both, as vLLM has it: chat models whose config still names the base model's end of text are common.
+    """
     configured = getattr(model.generation_config, "eos_token_id", None)
-    if configured is None:
-        configured = tokenizer.eos_token_id
-    if configured is None:
-        return []
-    return [configured] if isinstance(configured, int) else list(configured)
+    listed = configured if isinstance(configured, list) else [configured]
+    return sorted({int(token) for token in (*listed, tokenizer.eos_token_id) if token is not None})
 
 
 @dataclass

@@ -1,0 +1,54 @@
+"""Accuracy on problems with a checkable answer: completions are generated and verified."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.engines.base import Engine
+from pairkit.engines.generate import Samples, generate, no_progress
+from pairkit.errors import InputError
+from pairkit.evaluation.bootstrap import Floats
+from pairkit.progress import Advance
+from pairkit.rankers.verifier import VerifierRecipe, verify
+
+
+class Accuracy(NamedTuple):
+    """What a model got right."""
+
+    values: Floats  # mean score of each problem's completions, [problems], in the order of the sets
+    sets: pa.Table  # the problems with the completions, scored
+
+
+def accuracy(
+    sets: pa.Table,
+    engine: Engine,
+    verifier: VerifierRecipe,
+    *,
+    samples: int = 1,
+    temperature: float = 1.0,
+    max_tokens: int,
+    seed: int,
+    advance: Advance = no_progress,
+) -> Accuracy:
+    """Asks `engine` for `samples` completions of each problem of a `SETS` table and verifies them.
+
+    Two models asked with one seed draw with the same random numbers, so that their paired difference is
+    sharper. Raises `InputError` if a problem cannot be asked or has no answer: a mean over whatever is
+    left would be another one for every model.
+    """
+    mix = [Samples(n=samples, temperature=temperature)]
+    generated = generate(sets, engine, mix, max_tokens=max_tokens, seed=seed, advance=advance)
+    verified = verify(generated.sets, verifier)
+    for quarantine in (generated.quarantine, verified.quarantine):
+        if quarantine.num_rows:
+            first = quarantine.slice(0, 1).to_pylist()[0]
+            raise InputError(
+                f"{quarantine.num_rows} of {sets.num_rows} problems cannot be used to measure accuracy; "
+                f"the first is set {first['set_id']}: {first['reason']}: {first['detail']}"
+            )
+    scores = pc.struct_field(pc.list_flatten(verified.sets["completions"]), "score")
+    return Accuracy(scores.to_numpy().reshape(-1, samples).mean(axis=1).astype(np.float64), verified.sets)
