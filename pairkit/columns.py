@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 from pairkit.schema import COMPLETION, to_sets
 
 Indices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 # Sets looked at together. No result depends on it; it bounds memory and keeps 32-bit text offsets far away.
-BATCH = 4096
+BATCH = 1024
 
 
 def batches(sets: pa.Table) -> Iterator[pa.RecordBatch]:
@@ -58,15 +59,22 @@ def best_first(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort("set", pl.col("noise").fill_null(False), "rank", nulls_last=True, maintain_order=True)
 
 
-def assemble(batch: pa.RecordBatch, pool: pa.StructArray, sets: Indices, rows: Indices) -> pa.RecordBatch:
-    """`batch` with other completions: `pool[rows]`, where `sets` (ascending) says whose each one is."""
+def assemble(
+    batch: pa.RecordBatch, pool: pa.StructArray, sets: Indices, rows: Indices, stays: Mask | None = None
+) -> pa.RecordBatch:
+    """`batch` with other completions: `pool[rows]`, where `sets` (ascending) says whose each one is.
+
+    Sets for which `stays` is false, which may own none of `rows`, are left out.
+    """
+    lengths = np.bincount(sets, minlength=batch.num_rows)
+    column = batch.schema.get_field_index("completions")
+    rest = batch.drop_columns(["completions"])
+    if stays is not None and not stays.all():
+        rest, lengths = rest.filter(pa.array(stays)), lengths[stays]
     if not _is_identity(rows, len(pool)):
         pool = pc.take(pool, pa.array(rows))
-    lengths = np.bincount(sets, minlength=batch.num_rows)
     lists = pa.ListArray.from_arrays(offsets(lengths), pool, type=pa.list_(COMPLETION))
-    return batch.set_column(
-        batch.schema.get_field_index("completions"), batch.schema.field("completions"), lists
-    )
+    return rest.add_column(column, batch.schema.field(column), lists)
 
 
 def offsets(lengths: npt.NDArray[np.integer]) -> pa.Array:

@@ -22,6 +22,8 @@ KINDS = ("token_swap", "word_swap", "truncate")
 # A text of few or repeated words can make it impossible to find a new one; then the set gets none.
 ATTEMPTS = 32
 
+_BLANKS = re.compile(r"(\s+)")
+
 Propose = Callable[[Iterator[int]], str]
 
 
@@ -57,11 +59,12 @@ def make(
 
 def _kinds(chosen: Sequence[str], recipe: NoiseRecipe) -> Iterator[tuple[str, int, list[Propose | None]]]:
     if tokens := recipe.token_swap:
-        yield "token_swap", tokens.count, [_swap(p, tokens.swaps) for p in token_pieces(chosen, tokens)]
+        cut = token_pieces(chosen, tokens)
+        yield "token_swap", tokens.count, [_swap(p, range(len(p)), tokens.swaps) for p in cut]
     if words := recipe.word_swap:
-        yield "word_swap", words.count, [_swap(word_pieces(text), words.swaps) for text in chosen]
-    if cut := recipe.truncate:
-        yield "truncate", cut.count, [_cut(text.rstrip()) for text in chosen]
+        yield "word_swap", words.count, [_swap_words(text, words.swaps) for text in chosen]
+    if shorter := recipe.truncate:
+        yield "truncate", shorter.count, [_cut(text) for text in chosen]
 
 
 def _new_text(propose: Propose | None, numbers: Iterator[int], taken: set[str]) -> str | None:
@@ -74,9 +77,8 @@ def _new_text(propose: Propose | None, numbers: Iterator[int], taken: set[str]) 
     return None
 
 
-def _swap(pieces: list[str], swaps: int) -> Propose | None:
-    """Exchanges `swaps` random pairs of the pieces that are not whitespace, one pair after the other."""
-    places = [place for place, piece in enumerate(pieces) if piece and not piece.isspace()]
+def _swap(pieces: list[str], places: range, swaps: int) -> Propose | None:
+    """Exchanges `swaps` random pairs of the pieces at `places`, one pair after the other."""
     if len(places) < 2:
         return None
 
@@ -92,21 +94,24 @@ def _swap(pieces: list[str], swaps: int) -> Propose | None:
     return propose
 
 
+def _swap_words(text: str, swaps: int) -> Propose | None:
+    pieces = _BLANKS.split(
+        text
+    )  # word, blanks, word, ...; where the text begins or ends blank, that word is ""
+    start, stop = 0 if pieces[0] else 2, len(pieces) if pieces[-1] else len(pieces) - 1
+    return _swap(pieces, range(start, stop, 2), swaps)
+
+
 def _cut(text: str) -> Propose | None:
-    if len(text) < 2:
+    """Cuts after at least one character that is not blank and before the last such one."""
+    end, start = len(text.rstrip()), len(text) - len(text.lstrip())
+    if end - start < 2:
         return None
 
     def propose(numbers: Iterator[int]) -> str:
-        # A text that is not blank begins, without its leading blanks, somewhere before its end.
-        lead = len(text) - len(text.lstrip())
-        return text[: lead + 1 + next(numbers) % max(1, len(text) - lead - 1)].rstrip()
+        return text[: start + 1 + next(numbers) % (end - start - 1)].rstrip()
 
     return propose
-
-
-def word_pieces(text: str) -> list[str]:
-    """`text` as words and the whitespace between them, which stays in place."""
-    return re.split(r"(\s+)", text)
 
 
 def token_pieces(texts: Sequence[str], settings: TokenSwap) -> list[list[str]]:

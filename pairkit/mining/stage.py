@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.columns import assemble, batches, best_first, completions, numbers, structs
+from pairkit.columns import Mask, assemble, batches, best_first, completions, numbers, structs
 from pairkit.mining import draws, noise, policies
 from pairkit.mining.flips import flip
 from pairkit.mining.recipe import MineRecipe, NoiseRecipe
@@ -86,8 +85,7 @@ def _mine(
         pool, rows, flipped = flip(frame, pool, set_ids, recipe.noise.label_flip.rate, seed)
         counts["flipped"] += flipped
     counts["completions_out"] += len(rows)
-    mined = assemble(batch, pool, frame["set"].to_numpy(), rows)
-    return (mined if stays.all() else mined.filter(pa.array(stays))), _quarantine(batch, go)
+    return assemble(batch, pool, frame["set"].to_numpy(), rows, stays), _quarantine(batch, go)
 
 
 def _columns(
@@ -103,9 +101,7 @@ def _columns(
     return best_first(frame)
 
 
-def _counts(
-    stays: npt.NDArray[np.bool_], frame: pl.DataFrame, stay: pl.DataFrame, go: pl.DataFrame
-) -> dict[str, int]:
+def _counts(stays: Mask, frame: pl.DataFrame, stay: pl.DataFrame, go: pl.DataFrame) -> dict[str, int]:
     with_rank = stay.filter(policies.KEPT & policies.RANKED)["set"].n_unique()
     counts = {
         "sets_in": len(stays),
