@@ -1,0 +1,72 @@
+"""What a report of preference training shows, beside its plots: differences and candidate sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pairkit.evaluation.bootstrap import Interval
+from pairkit.reports.html import Html, badge, join, table, text
+
+
+class Difference(NamedTuple):
+    """`first` minus `second`, a share (0 to 1), on the same problems."""
+
+    first: str
+    second: str
+    interval: Interval
+
+
+def verdict(difference: Difference) -> tuple[str, str]:
+    """What the interval says, in words, and the kind of badge for it."""
+    first, second, interval = difference
+    if interval.includes_zero:
+        return "interval includes zero: no difference shown", "flat"
+    better, worse = (first, second) if interval.mean > 0 else (second, first)
+    return f"{better} is better than {worse}", "good" if interval.mean > 0 else "bad"
+
+
+def differences(rows: Sequence[Difference], *, level: float = 0.95) -> Html:
+    """Paired differences in percentage points, each with its interval and what that says."""
+    cells = []
+    for row in rows:
+        points = [f"{100 * value:+.1f}".replace("-", "−") for value in row.interval]
+        said, kind = verdict(row)
+        cells.append(
+            [
+                text(f"{row.first} − {row.second}"),
+                text(points[0]),
+                text(f"{points[1]} to {points[2]}"),
+                badge(said, kind),
+            ]
+        )
+    headers = ["difference", "points", f"{100 * level:.0f} % interval", "what it says"]
+    return table(headers, cells, numeric=(1, 2))
+
+
+def candidate_sets(rows: Sequence[Mapping[str, Any]]) -> Html:
+    """Rows of a table of candidate sets, as they are: prompt, completions best first, provenance."""
+    return join([_candidate_set(row) for row in rows])
+
+
+def _candidate_set(row: Mapping[str, Any]) -> Html:
+    turns = "".join(
+        f'<div><b>{text(turn["role"])}</b><span class="text">{text(turn["content"])}</span></div>'
+        for turn in row["prompt"]
+    )
+    cells = [_completion(completion) for completion in row["completions"]]
+    headers = ["rank", "completion", "score", "from", "temperature"]
+    listed = table(headers, cells, numeric=(2, 4))
+    return Html(f'<div class="set"><div class="prompt">{turns}</div>{listed}</div>')
+
+
+def _completion(completion: Mapping[str, Any]) -> list[Html]:
+    rank, score, sampling = completion["rank"], completion["score"], completion["sampling"]
+    origin = completion["model"] if completion["origin"] != "generated" else "generated"
+    return [
+        badge("–" if rank is None else f"{rank}", "good" if rank == 1 else "plain"),
+        Html(f'<span class="text">{text(completion["text"])}</span>'),
+        text("" if score is None else score),
+        text(origin or completion["origin"]),
+        text("" if sampling is None else sampling["temperature"]),
+    ]

@@ -1,0 +1,98 @@
+"""A report as one self-contained HTML page: no script, no font, no image from elsewhere.
+
+Every function takes plain values and returns HTML. A plain `str` argument is text and is escaped; what is
+HTML already has the type `Html`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from typing import NewType
+
+Html = NewType("Html", str)
+
+
+def text(value: object) -> Html:
+    """`value` as text. Numbers are written with at most four digits that say something."""
+    return Html(escape(f"{value:.4g}" if isinstance(value, float) else str(value)))
+
+
+def join(parts: Sequence[Html]) -> Html:
+    """Parts, one after another."""
+    return Html("\n".join(parts))
+
+
+def page(title: str, sections: Sequence[Html], *, summary: str = "", top: Html = Html("")) -> str:
+    """A whole page: title, a summary in a sentence or two, what stands on top, the sections."""
+    style = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{text(title)}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+<header>
+<h1>{text(title)}</h1>
+{paragraph(summary)}
+{top}
+</header>
+{join(sections)}
+</main>
+</body>
+</html>
+"""
+
+
+def section(title: str, *blocks: Html, note: str = "") -> Html:
+    """A titled card; `note` says in a sentence what it shows."""
+    return Html(f"<section>\n<h2>{text(title)}</h2>\n{paragraph(note)}\n{join(blocks)}\n</section>")
+
+
+def paragraph(content: str) -> Html:
+    """A paragraph of text; nothing for an empty one."""
+    return Html(f"<p>{text(content)}</p>" if content else "")
+
+
+def tiles(numbers: Mapping[str, str]) -> Html:
+    """The few numbers that matter most, by what they are."""
+    one = [
+        f'<div class="tile"><b>{text(value)}</b><span>{text(name)}</span></div>'
+        for name, value in numbers.items()
+    ]
+    return Html(f'<div class="tiles">{"".join(one)}</div>')
+
+
+def figures(*parts: Html) -> Html:
+    """Figures side by side where there is room."""
+    return Html(f'<div class="figures">{join(parts)}</div>')
+
+
+def badge(content: str, kind: str = "plain") -> Html:
+    """A short word on a coloured ground: `good`, `bad`, `flat` or `plain`."""
+    return Html(f'<span class="badge {kind}">{text(content)}</span>')
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[Html]], *, numeric: Sequence[int] = ()) -> Html:
+    """A table; `numeric` are the numbers of the columns that are set flush right."""
+    kind = ['class="number"' if column in numeric else "" for column in range(len(headers))]
+    head = "".join(f"<th {kind[i]}>{text(name)}</th>" for i, name in enumerate(headers))
+    body = "\n".join(
+        "<tr>" + "".join(f"<td {kind[i]}>{cell}</td>" for i, cell in enumerate(row)) + "</tr>" for row in rows
+    )
+    inner = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    return Html(f'<div class="scroll">{inner}</div>')
+
+
+def settings(values: Mapping[str, object]) -> Html:
+    """Names and values, one a line."""
+    rows = "\n".join(
+        f"<tr><th>{text(name)}</th><td>{text(value)}</td></tr>" for name, value in values.items()
+    )
+    return Html(f'<div class="scroll"><table class="settings"><tbody>\n{rows}\n</tbody></table></div>')
