@@ -15,6 +15,7 @@ from pairkit.cli.build import SETTINGS as BUILD_SETTINGS
 from pairkit.cli.build import build
 from pairkit.cli.losses import losses
 from pairkit.cli.sources import sources
+from pairkit.cli.train import train
 from pairkit.errors import PairkitError
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(context_settings=BUILD_SETTINGS)(build)
+app.command(context_settings=BUILD_SETTINGS)(train)
 app.command()(sources)
 app.command()(losses)
 
