@@ -139,7 +139,7 @@ def _cut_at(text: str, spans: list[tuple[int, int]]) -> list[str]:
         if end > start:
             pieces.append(text[start:end])
             start = end
-    return [*pieces, text[start:]]
+    return [*pieces, text[start:]] if start < len(text) else pieces
 
 
 @lru_cache(maxsize=4)

@@ -11,11 +11,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.columns import Mask, assemble, batches, best_first, completions, numbers, structs
-from pairkit.mining import draws, noise, policies
+from pairkit.columns import Mask, assemble, batches, best_first, completions, numbers
+from pairkit.mining import draws, policies
+from pairkit.mining.additions import add_noise
 from pairkit.mining.flips import flip
-from pairkit.mining.recipe import MineRecipe, NoiseRecipe
-from pairkit.schema import COMPLETION, QUARANTINE, SETS, canonical_json, quarantined
+from pairkit.mining.noise import KINDS
+from pairkit.mining.recipe import MineRecipe
+from pairkit.schema import QUARANTINE, SETS, canonical_json, quarantined
 
 COUNTS = (
     "sets_in",
@@ -26,7 +28,7 @@ COUNTS = (
     "completions_out",
     "completions_quarantined",
     *(f"dropped_{why}" for why in policies.DROPPED),
-    *(f"noise_{kind}" for kind in noise.KINDS),
+    *(f"noise_{kind}" for kind in KINDS),
     "noise_impossible",
     "flipped",
 )
@@ -78,8 +80,8 @@ def _mine(
     stay = frame.filter(pl.Series(stays[frame["set"].to_numpy()]))
 
     counts.update(_counts(stays, frame, stay, go))
-    frame = stay.filter(policies.KEPT)
-    pool, frame = _add_noise(pool, frame, set_ids, recipe.noise, seed, counts)
+    pool, frame, made = add_noise(stay, pool, set_ids, recipe.noise, seed)
+    counts.update(made)
     rows = frame["row"].to_numpy()
     if recipe.noise.label_flip is not None:
         pool, rows, flipped = flip(frame, pool, set_ids, recipe.noise.label_flip.rate, seed)
@@ -113,49 +115,6 @@ def _counts(stays: Mask, frame: pl.DataFrame, stay: pl.DataFrame, go: pl.DataFra
     for column, prefix, of in (("reason", "quarantined", go), ("dropped", "dropped", stay)):
         counts |= {f"{prefix}_{name}": n for name, n in of[column].drop_nulls().value_counts().iter_rows()}
     return counts
-
-
-def _add_noise(
-    pool: pa.StructArray,
-    frame: pl.DataFrame,
-    set_ids: Sequence[str],
-    recipe: NoiseRecipe,
-    seed: int,
-    counts: Counter[str],
-) -> tuple[pa.StructArray, pl.DataFrame]:
-    """Makes noise of the chosen text of each ranked set, and puts it last in `frame` and `pool`."""
-    if recipe.token_swap is None and recipe.word_swap is None and recipe.truncate is None:
-        return pool, frame
-    best = frame.filter(pl.col("row") == pl.col("best_row"))
-    texts = best.select("set").join(frame, on="set").group_by("set", maintain_order=True).agg("text")["text"]
-    made = noise.make(
-        [set_ids[index] for index in best["set"]],
-        best["text"].to_list(),
-        [set(set_texts) for set_texts in texts.to_list()],
-        recipe,
-        seed,
-    )
-    counts.update(f"noise_{kind}" for kind in made.kinds)
-    counts["noise_impossible"] += made.impossible
-    chosen = best[made.owners]
-    endings = pc.take(pc.struct_field(pool, "finish_reason"), chosen["row"].to_arrow())
-    whole = pl.Series(made.kinds, dtype=pl.String) != "truncate"
-    extra = structs(
-        COMPLETION,
-        len(chosen),
-        text=pa.array(made.texts, pa.string()),
-        model=pa.array([f"noise:{kind}" for kind in made.kinds], pa.string()),
-        origin=pa.array(["noise"] * len(chosen), pa.string()),
-        # A text that was cut by its length is so with its words exchanged, too.
-        finish_reason=pc.if_else(whole.to_arrow(), endings, None),
-        scores=pa.array([[]] * len(chosen), COMPLETION.field("scores").type),
-    )
-    rows = pl.int_range(len(pool), len(pool) + len(chosen), eager=True)
-    added = chosen.with_columns(
-        row=rows, noise=True, rank=pl.lit(None, pl.Int32), score=pl.lit(None, pl.Float64)
-    )
-    frame = pl.concat([frame, added]).sort("set", maintain_order=True)
-    return pa.concat_arrays([pool, extra]), frame
 
 
 def _quarantine(batch: pa.RecordBatch, go: pl.DataFrame) -> pa.Table:

@@ -1,0 +1,76 @@
+"""Noisy completions join their sets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.columns import structs
+from pairkit.mining.noise import Noise, make
+from pairkit.mining.policies import KEPT
+from pairkit.mining.recipe import NoiseRecipe
+from pairkit.schema import COMPLETION
+
+
+class Added(NamedTuple):
+    """All completions with the noise behind them, the kept ones with the noise of each set last, counts."""
+
+    pool: pa.StructArray
+    frame: pl.DataFrame
+    counts: Counter[str]
+
+
+def add_noise(
+    frame: pl.DataFrame, pool: pa.StructArray, set_ids: Sequence[str], recipe: NoiseRecipe, seed: int
+) -> Added:
+    """Makes noise of the chosen text of each ranked set in `frame` (all completions, best first).
+
+    It is neither a text that stays in the set nor one that was dropped from it.
+    """
+    kept = frame.filter(KEPT)
+    if recipe.token_swap is None and recipe.word_swap is None and recipe.truncate is None:
+        return Added(pool, kept, Counter())
+    best = kept.filter(pl.col("row") == pl.col("best_row"))
+    known = frame.filter(pl.col("best_row").is_not_null()).group_by("set", maintain_order=True).agg("text")
+    made = make(
+        [set_ids[index] for index in best["set"]],
+        best["text"].to_list(),
+        [set(texts) for texts in known["text"].to_list()],
+        recipe,
+        seed,
+    )
+    chosen = best[made.owners]
+    added = chosen.with_columns(
+        row=pl.int_range(len(pool), len(pool) + len(chosen), eager=True),
+        noise=pl.lit(True),
+        rank=pl.lit(None, pl.Int32),
+        score=pl.lit(None, pl.Float64),
+    )
+    counts = Counter(f"noise_{kind}" for kind in made.kinds)
+    counts["noise_impossible"] = made.impossible
+    return Added(
+        pa.concat_arrays([pool, _completions(made, pool, chosen["row"])]),
+        pl.concat([kept, added]).sort("set", maintain_order=True),
+        counts,
+    )
+
+
+def _completions(made: Noise, pool: pa.StructArray, chosen: pl.Series) -> pa.StructArray:
+    count = len(chosen)
+    endings = pc.take(pc.struct_field(pool, "finish_reason"), chosen.to_arrow())
+    is_cut = pa.array([kind == "truncate" for kind in made.kinds], pa.bool_())
+    return structs(
+        COMPLETION,
+        count,
+        text=pa.array(made.texts, pa.string()),
+        model=pa.array([f"noise:{kind}" for kind in made.kinds], pa.string()),
+        origin=pa.array(["noise"] * count, pa.string()),
+        # A text that its length cut is so with words exchanged, too; our cut stands for an early end.
+        finish_reason=pc.if_else(is_cut, None, endings),
+        scores=pa.array([[]] * count, COMPLETION.field("scores").type),
+    )
