@@ -251,7 +251,7 @@ SETTINGS = {
 
 
 transformers_renamed_what_trl_sets = pytest.mark.filterwarnings(
-    "ignore:.gradient_checkpointing. is deprecated:FutureWarning"
+    "ignore:.*gradient_checkpointing.* is deprecated:FutureWarning"
 )
 
 
