@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from pairkit.errors import RecipeError, unknown
+from pairkit.sources import (
+    alpaca_eval,
+    fields,
+    gsm8k,
+    hh_rlhf,
+    nectar,
+    tabular,
+    ultrafeedback,
+    ultrafeedback_binarized,
+)
 from pairkit.sources.base import Converted, Draft, Opened, Problem, Source, SourceRecipe
+from pairkit.sources.stream import open_files
 
 __all__ = [
     "SOURCES",
@@ -17,7 +28,98 @@ __all__ = [
     "open_source",
 ]
 
-SOURCES: dict[str, Source] = {}
+_TABLE = (
+    Source(
+        name="ultrafeedback",
+        summary="64,000 prompts with 4 completions each, rated by GPT-4 on 4 aspects (openbmb/UltraFeedback)",
+        open=open_files,
+        convert=ultrafeedback.convert,
+        columns=(("instruction", "completions"),),
+        options=frozenset({"score"}),
+        hub_id="openbmb/UltraFeedback",
+        licence="MIT",
+        homepage="https://huggingface.co/datasets/openbmb/UltraFeedback",
+        citation="Cui et al., UltraFeedback: Boosting Language Models with Scaled AI Feedback, arXiv:2310.01377",
+    ),
+    Source(
+        name="nectar",
+        summary="183,000 prompts with 7 completions each, ranked by GPT-4 (berkeley-nest/Nectar)",
+        open=open_files,
+        convert=nectar.convert,
+        columns=(("prompt", "answers"),),
+        hub_id="berkeley-nest/Nectar",
+        licence="Apache-2.0; not for commercial use nor to compete with OpenAI",
+        homepage="https://huggingface.co/datasets/berkeley-nest/Nectar",
+        citation="Zhu et al., Starling-7B: Improving LLM Helpfulness & Harmlessness with RLAIF, 2023",
+    ),
+    Source(
+        name="ultrafeedback_binarized",
+        summary="61,000 scored pairs of UltraFeedback (HuggingFaceH4/ultrafeedback_binarized)",
+        open=open_files,
+        convert=ultrafeedback_binarized.convert,
+        columns=(("chosen", "rejected"),),
+        hub_id="HuggingFaceH4/ultrafeedback_binarized",
+        splits=("train_prefs", "test_prefs", "train_gen", "test_gen"),
+        licence="MIT",
+        homepage="https://huggingface.co/datasets/HuggingFaceH4/ultrafeedback_binarized",
+        citation="Tunstall et al., Zephyr: Direct Distillation of LM Alignment, arXiv:2310.16944",
+    ),
+    Source(
+        name="hh_rlhf",
+        summary="161,000 pairs of dialogues preferred by people (Anthropic/hh-rlhf)",
+        open=open_files,
+        convert=hh_rlhf.convert,
+        columns=(("chosen", "rejected"),),
+        hub_id="Anthropic/hh-rlhf",
+        splits=("train", "test"),
+        licence="MIT",
+        homepage="https://huggingface.co/datasets/Anthropic/hh-rlhf",
+        citation="Bai et al., Training a Helpful and Harmless Assistant with RLHF, arXiv:2204.05862",
+    ),
+    Source(
+        name="alpaca_eval",
+        summary="805 instructions, each model's output judged against one reference (annotation files)",
+        open=open_files,
+        convert=alpaca_eval.convert,
+        merge=alpaca_eval.merge,
+        columns=(("instruction", *alpaca_eval.PAIR), ("instruction", *alpaca_eval.OUTPUT)),
+        splits=("eval",),
+        licence="CC BY-NC 4.0",
+        homepage="https://github.com/tatsu-lab/alpaca_eval (results/MODEL/JUDGE/annotations.json)",
+        citation="Dubois et al., Length-Controlled AlpacaEval, arXiv:2404.04475",
+    ),
+    Source(
+        name="gsm8k",
+        summary="8,800 grade-school problems with checkable answers, or model solutions (openai/gsm8k)",
+        open=open_files,
+        convert=gsm8k.convert,
+        columns=(("question", "answer"), ("question", "ground_truth")),
+        hub_id="openai/gsm8k",
+        config="main",
+        splits=("train", "test"),
+        licence="MIT",
+        homepage="https://huggingface.co/datasets/openai/gsm8k",
+        citation="Cobbe et al., Training Verifiers to Solve Math Word Problems, arXiv:2110.14168",
+    ),
+    Source(
+        name="files",
+        summary="your own JSON lines, JSON, CSV or Parquet files (--path, --map prompt=instruction,...)",
+        open=tabular.open_mapped,
+        convert=tabular.convert,
+        columns=fields.EXPECTED,
+        options=frozenset({"map"}),
+        licence="yours",
+    ),
+    Source(
+        name="hub",
+        summary="any data set on the Hugging Face Hub, by its id: --source org/name",
+        open=tabular.open_mapped,
+        convert=tabular.convert,
+        columns=fields.EXPECTED,
+        options=frozenset({"map"}),
+    ),
+)
+SOURCES: dict[str, Source] = {source.name: source for source in _TABLE}
 
 
 def find_source(name: str) -> Source:
@@ -25,11 +127,11 @@ def find_source(name: str) -> Source:
 
     Raises `RecipeError`, naming the nearest known one.
     """
-    if name in SOURCES:
-        return SOURCES[name]
     if "/" in name:
         own = [source for source in SOURCES.values() if source.hub_id == name]
         return own[0] if own else SOURCES["hub"]
+    if name in SOURCES:
+        return SOURCES[name]
     raise unknown("source", name, SOURCES)
 
 

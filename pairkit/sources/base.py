@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field, PositiveInt
 
@@ -38,7 +39,7 @@ class SourceRecipe(Strict):
 class Converted(NamedTuple):
     """One batch: `rows` raw rows, of which those not in `quarantine` went into `sets`.
 
-    A source that joins several rows into a set (`Source.grouped`) has fewer sets than rows used.
+    A source that joins several rows into a set (`Source.merge`) has fewer sets than rows used.
     """
 
     sets: pa.Table  # UNIDENTIFIED
@@ -49,7 +50,7 @@ class Converted(NamedTuple):
 class Problem(NamedTuple):
     """Why some rows of a table cannot be used: `rows` is boolean, one value a row."""
 
-    rows: pa.Array
+    rows: np.ndarray[Any, np.dtype[np.bool_]]
     reason: str
     detail: str
     field: str | None = None
@@ -97,12 +98,21 @@ class Source:
     summary: str  # one line
     open: Callable[[Source, SourceRecipe], Opened]
     convert: Callable[[pa.Table, SourceRecipe], Draft] | None = None
-    columns: tuple[tuple[str, ...], ...] = ()  # of each group, one must be there
+    # Alternatives: the columns of one of them have to be there, or the file is another one's.
+    columns: tuple[tuple[str, ...], ...] = ()
     options: frozenset[str] = frozenset()  # of the recipe's map and score, what it reads
-    grouped: bool = False  # a set is made of several rows: the whole input is read first
+    # Joins sets that belong together, where a set is made of several rows, and says of how many rows each
+    # joined set is made. Such a source is read whole before its first batch.
+    merge: Callable[[pa.Table], tuple[pa.Table, np.ndarray[Any, np.dtype[np.int64]]]] | None = None
     hub_id: str | None = None
     config: str | None = None
     splits: tuple[str, ...] = ("train",)  # the first is the default
     licence: str = "see the data set"
     homepage: str = ""
     citation: str = ""
+
+    def expects(self, recipe: SourceRecipe) -> tuple[tuple[str, ...], ...]:
+        """The columns that a file has to hold: one of these groups. A mapped field needs its columns."""
+        if not recipe.map:
+            return self.columns
+        return (tuple(name for names in recipe.map.values() for name in names.split("+")),)

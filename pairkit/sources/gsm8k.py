@@ -1,0 +1,58 @@
+"""openai/gsm8k: grade-school problems with a checkable answer, and the example model solutions.
+
+The set's metadata keeps the checkable answer under `answer` (digits, without commas or units) and the
+worked solution under `solution`; a verifier reads `answer`.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.sources.base import Draft, SourceRecipe
+from pairkit.sources.columns import Columns, completions, interleave, listed, present, struct_fields
+from pairkit.sources.jsontext import json_objects
+from pairkit.sources.messages import user_prompt
+
+# "#### 1,080" closes an answer in the data set, "A: 1,080" in the file of example solutions.
+FINAL_ANSWER = r"(?m)^(?:####|A:)\s*\$?(-?[0-9][0-9,]*(?:\.[0-9]+)?)\s*$"
+
+
+def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
+    """Problems as sets without completions; example solutions as sets of four, score 1 where correct."""
+    columns = Columns.of(table)
+    worked = "ground_truth" if "ground_truth" in columns else "answer"
+    solution = columns.text(worked)
+    answer = final_answers(solution)
+    missing = present(solution) & ~present(answer)
+    columns.report(missing, "no_answer", "has no line '#### number' or 'A: number'", worked)
+    models = [name for name in columns.arrays if _is_solution(columns.arrays[name])]
+    kept = columns.rest(["question", "answer", "ground_truth", *models])
+    metadata = json_objects(kept | {"answer": answer, "solution": solution}, columns.size)
+    prompt = user_prompt(columns.text("question"))
+    return Draft(prompt, _solutions(columns, models), metadata, columns.problems)
+
+
+def final_answers(solutions: pa.Array) -> pa.Array:
+    """The last number that a solution names as its answer, without commas; null where there is none."""
+    import polars as pl
+
+    series = pl.from_arrow(solutions)
+    assert isinstance(series, pl.Series)
+    last = series.str.extract_all(FINAL_ANSWER).list.last()
+    return last.str.extract(FINAL_ANSWER).str.replace_all(",", "", literal=True).to_arrow().cast(pa.string())
+
+
+def _is_solution(values: pa.Array) -> bool:
+    return pa.types.is_struct(values.type) and {"is_correct", "solution"} <= set(struct_fields(values))
+
+
+def _solutions(columns: Columns, models: list[str]) -> pa.Array:
+    if not models:
+        return listed([0] * (columns.size + 1), completions(pa.array([], pa.string())))
+    parts = []
+    for model in models:
+        fields = columns.struct(model)
+        correct = pc.cast(fields.truth("is_correct"), pa.float64())
+        parts.append(completions(fields.text("solution"), model=model, score=correct))
+    return interleave(parts)

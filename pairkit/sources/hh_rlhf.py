@@ -1,0 +1,31 @@
+"""Anthropic/hh-rlhf: two whole dialogues a row, of which people preferred the first."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from pairkit.sources.base import Draft, SourceRecipe
+from pairkit.sources.columns import Columns, completions, interleave, present
+from pairkit.sources.jsontext import json_objects
+from pairkit.sources.messages import cut_last, same_messages, transcripts
+
+
+def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
+    """Rows as sets of two: the turns that both dialogues share, and their last replies, ranked 1 and 2.
+
+    Dialogues that part before the last reply have no common prompt and are `diverging_prompts`. An empty
+    reply is passed on: mining drops it, with a count.
+    """
+    columns = Columns.of(table)
+    chosen, rejected = (cut_last(transcripts(columns, name)) for name in ("chosen", "rejected"))
+    both = present(columns.text("chosen")) & present(columns.text("rejected"))
+    for name, turns in (("chosen", chosen), ("rejected", rejected)):
+        columns.report(
+            both & ~present(turns.reply), "unsupported_content", "does not end in an assistant turn", name
+        )
+    apart = both & ~same_messages(chosen.prompt, rejected.prompt)
+    detail = "the two dialogues differ before the last reply"
+    columns.report(apart, "diverging_prompts", detail, "rejected")
+    sets = interleave([completions(chosen.reply, rank=1), completions(rejected.reply, rank=2)])
+    metadata = json_objects(columns.rest(["chosen", "rejected"]), columns.size)
+    return Draft(chosen.prompt, sets, metadata, columns.problems)

@@ -1,0 +1,87 @@
+"""Data sets on the Hugging Face Hub: which files a split has, and fetching them.
+
+`datasets` says which files make up a split (by the data set's card or its folder layout), and
+`huggingface_hub` fetches them into its cache. They are then read like files on disk, so that a row has a
+file and a number to be named by, whatever way it came.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pairkit.errors import HubError, InputError, RecipeError
+from pairkit.schema import short_hash
+from pairkit.sources.base import Source, SourceRecipe
+from pairkit.sources.locate import Found
+from pairkit.sources.readers import format_of
+
+HELP = (
+    "check the spelling and the network; set HF_ENDPOINT for a mirror and HF_TOKEN for a data set that asks "
+    "for it; or fetch the files elsewhere and give them with --path"
+)
+
+
+def fetch(source: Source, recipe: SourceRecipe) -> tuple[list[Found], str]:
+    """The files of the recipe's split, fetched, and a fingerprint of commit and names.
+
+    Raises `HubError` where the hub cannot be reached or refuses, `RecipeError` for an unknown split or a
+    source that is not on the hub, `InputError` for files that pairkit does not read.
+    """
+    hub_id = recipe.name if "/" in recipe.name else source.hub_id
+    if hub_id is None:
+        raise RecipeError(f"source {source.name!r} needs `path`: {_where(source)}")
+    split = recipe.split or source.splits[0]
+    config = recipe.config or source.config
+    urls = _split_files(hub_id, config, recipe.revision, split)
+    found = [Found(_download(hub_id, url), _label(url)) for url in urls]
+    for file, _ in found:
+        format_of(file)
+    return found, short_hash([hub_id, config, split, urls])
+
+
+def _where(source: Source) -> str:
+    return f"it has no id on the hub; see {source.homepage}" if source.homepage else "a file, folder or glob"
+
+
+def _split_files(hub_id: str, config: str | None, revision: str | None, split: str) -> list[str]:
+    """The addresses of a split's files, each with the commit in it: `hf://datasets/ID@COMMIT/PATH`."""
+    from datasets import load_dataset_builder
+
+    try:
+        builder = load_dataset_builder(hub_id, config, revision=revision)
+    except Exception as error:  # any of a dozen types of requests, httpx, fsspec, datasets and the hub
+        raise _hub_error(hub_id, error) from error
+    files: Any = builder.config.data_files or {}
+    if split not in files:
+        names = ", ".join(map(str, files)) or "none"
+        raise RecipeError(f"data set {hub_id!r} has no split {split!r}; it has: {names}")
+    return [str(url) for url in files[split]]
+
+
+def _download(hub_id: str, url: str) -> Path:
+    from huggingface_hub import HfFileSystem, hf_hub_download
+
+    if not url.startswith("hf://"):
+        raise InputError(f"{url}: data set {hub_id!r} keeps its files elsewhere; fetch them and give --path")
+    try:
+        place = HfFileSystem().resolve_path(url)
+        file = hf_hub_download(
+            place.repo_id, place.path_in_repo, repo_type="dataset", revision=place.revision
+        )
+    except Exception as error:
+        raise _hub_error(hub_id, error) from error
+    return Path(file)
+
+
+def _label(url: str) -> str:
+    """`data/train-00000-of-00001.parquet` of `hf://datasets/org/name@commit/data/train-...`."""
+    return str(PurePosixPath(*PurePosixPath(url.removeprefix("hf://datasets/")).parts[2:]))
+
+
+def _hub_error(hub_id: str, error: Exception) -> HubError:
+    """What failed, in a line, and what to do."""
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return HubError(f"data set {hub_id!r} cannot be read from {endpoint}: {reason}. Try this: {HELP}")

@@ -1,0 +1,31 @@
+"""berkeley-nest/Nectar: 183,000 prompts, seven completions each, ranked by GPT-4."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.sources.base import Draft, SourceRecipe
+from pairkit.sources.columns import Columns, completions, listed, mask, present
+from pairkit.sources.jsontext import json_objects
+from pairkit.sources.messages import cut_last, transcripts
+
+
+def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
+    """Rows as sets: `rank` from the answer's, which is a whole number written as a float."""
+    columns = Columns.of(table)
+    turns = cut_last(transcripts(columns, "prompt"))
+    # A prompt ends in "Assistant:" with nothing behind it; what stands there otherwise is a reply begun.
+    begun = present(turns.reply) & mask(pc.greater(pc.utf8_length(turns.reply), 0))
+    open_end = present(columns.text("prompt")) & ~present(turns.reply)
+    columns.report(begun, "unsupported_content", "the last assistant turn is not empty", "prompt")
+    columns.report(open_end, "unsupported_content", "does not end in an assistant turn", "prompt")
+    offsets, answers = columns.items("answers")
+    flat = completions(
+        answers.text("answer"),
+        model=answers.text("model"),
+        rank=answers.rank("rank"),
+        metadata=json_objects(answers.rest(["answer", "model", "rank"]), answers.size),
+    )
+    metadata = json_objects(columns.rest(["prompt", "answers"]), columns.size)
+    return Draft(turns.prompt, listed(offsets, flat), metadata, columns.problems)

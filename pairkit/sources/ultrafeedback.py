@@ -1,0 +1,91 @@
+"""openbmb/UltraFeedback: 64,000 prompts, four completions each, rated by GPT-4 on four aspects.
+
+The files differ: ratings are texts with "N/A" among them, an early variant wraps the annotations of each
+aspect in a list, some completions have no annotations, some files lack whole fields. All of that reads as
+a score that is null.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.sources.base import Draft, SourceRecipe
+from pairkit.sources.columns import (
+    Columns,
+    completions,
+    flatten,
+    is_list,
+    is_text,
+    listed,
+    mask,
+    named_scores,
+    parse_numbers,
+    struct_fields,
+)
+from pairkit.sources.jsontext import json_objects
+from pairkit.sources.messages import user_prompt
+
+ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
+OVERALL = "overall_score"
+NUMBERS = (OVERALL, "fine-grained_score")
+# The authors' parser turned a critique's 1 into 10. A 10 beside a mean rating of at most this is such a 1:
+# the threshold by which they put their own data right (https://github.com/OpenBMB/UltraFeedback/issues/8).
+MISREAD_AT_MOST = 2.0
+
+
+def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
+    """Rows as sets. `score` is the mean of the four ratings, or with `score: overall_score` that number.
+
+    `scores` keeps every number as it stands in the file. Critique, rationales, principle and system
+    prompt go to the completion's metadata, the other fields to the set's.
+    """
+    columns = Columns.of(table)
+    prompt = user_prompt(columns.text("instruction"))
+    offsets, items = columns.items("completions")
+    ratings = {aspect: _ratings(items, aspect) for aspect in ASPECTS}
+    numbers = {name: items.number(name) for name in NUMBERS}
+    mean = _mean(list(ratings.values()))
+    score = _repaired(numbers[OVERALL], mean) if recipe.score == OVERALL else mean
+    flat = completions(
+        items.text("response"),
+        model=items.text("model"),
+        score=score,
+        scores=named_scores(ratings | numbers, items.size),
+        metadata=json_objects(items.rest(["response", "model", *NUMBERS]), items.size),
+    )
+    metadata = json_objects(columns.rest(["instruction", "completions"]), columns.size)
+    return Draft(prompt, listed(offsets, flat), metadata, columns.problems)
+
+
+def _ratings(items: Columns, aspect: str) -> pa.Array:
+    """The rating of one aspect, null where it is "N/A" or missing."""
+    annotation = items.struct("annotations").arrays.get(aspect)
+    if annotation is not None and is_list(annotation.type):
+        annotation = _first(annotation)
+    if annotation is None or not pa.types.is_struct(annotation.type):
+        return pa.nulls(items.size, pa.float64())
+    rating = struct_fields(annotation).get("Rating")
+    if rating is None or pa.types.is_null(rating.type):
+        return pa.nulls(items.size, pa.float64())
+    return parse_numbers(rating) if is_text(rating.type) else rating.cast(pa.float64())
+
+
+def _first(lists: pa.Array) -> pa.Array:
+    offsets, flat = flatten(lists)
+    some = offsets[1:] > offsets[:-1]
+    return flat.take(pa.array(offsets[:-1], mask=~some))
+
+
+def _mean(ratings: list[pa.Array]) -> pa.Array:
+    """The mean of the ratings that are there; null where none is."""
+    given = [pc.cast(pc.is_valid(rating), pa.float64()) for rating in ratings]
+    total, count = pc.fill_null(ratings[0], 0.0), given[0]
+    for rating, there in zip(ratings[1:], given[1:], strict=True):
+        total, count = pc.add(total, pc.fill_null(rating, 0.0)), pc.add(count, there)
+    return pc.if_else(pc.greater(count, 0.0), pc.divide(total, count), None)
+
+
+def _repaired(overall: pa.Array, mean: pa.Array) -> pa.Array:
+    misread = mask(pc.and_(pc.equal(overall, 10.0), pc.less_equal(mean, MISREAD_AT_MOST)))
+    return pc.if_else(pa.array(misread), 1.0, overall)

@@ -1,0 +1,31 @@
+"""HuggingFaceH4/ultrafeedback_binarized: the best of UltraFeedback's four completions and one of the others.
+
+Also the flat form of the same pairs: texts as prompt, chosen and rejected, the scores under `metadata`.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from pairkit.sources.base import Draft, SourceRecipe
+from pairkit.sources.columns import Columns
+from pairkit.sources.jsontext import json_objects
+from pairkit.sources.messages import read_messages
+from pairkit.sources.pairs import pair, read_reply, shared_prompt
+
+SCORES = ("score_chosen", "score_rejected")
+USED = ("prompt", "chosen", "rejected", "messages", *SCORES)  # `messages` repeats prompt and chosen
+
+
+def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
+    """Rows as sets of two with their scores; equal scores share a rank later on."""
+    columns = Columns.of(table)
+    whole = "prompt" not in columns
+    chosen, rejected = (read_reply(columns, name, whole=whole) for name in ("chosen", "rejected"))
+    given = None if whole else read_messages(columns, "prompt")
+    prompt = shared_prompt(columns, given, chosen, rejected, "rejected")
+    below = columns.struct("metadata")
+    kept = columns.rest([*USED, "metadata"]) | below.rest(SCORES)
+    first, second = ((columns if name in columns else below).number(name) for name in SCORES)
+    sets = pair(chosen.reply, rejected.reply, (first, second))
+    return Draft(prompt, sets, json_objects(kept, columns.size), columns.problems)
