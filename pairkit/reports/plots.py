@@ -33,6 +33,9 @@ SERIES = {
 _INK, _MUTED, _LINE, _SURFACE = "#1f2430", "#667085", "#e4e7ec", "#ffffff"
 _VARIABLES = SERIES | {"--ink": _INK, "--muted": _MUTED, "--line": _LINE, "--surface": _SURFACE}
 
+# Inches: at these widths text comes out at about the page's small size, in half the page and across it.
+_HALF, _WIDE = 4.6, 9.4
+
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text
     "text.parse_math": False,  # and a dollar sign stays a dollar sign
@@ -65,9 +68,12 @@ class Curve(NamedTuple):
     dashed: bool = False
 
 
-def palette(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name, in order; a run has one colour in all plots of a page."""
-    colours = list(SERIES.values())
+def palette(names: Iterable[str], *, backwards: bool = False) -> dict[str, str]:
+    """A colour for each name, in order; a run has one colour in all plots of a page.
+
+    What is not a run takes its colours `backwards`, so that it is not taken for one.
+    """
+    colours = list(SERIES.values())[:: -1 if backwards else 1]
     return {name: colours[index % len(colours)] for index, name in enumerate(names)}
 
 
@@ -77,7 +83,7 @@ def curves(title: str, lines: Sequence[Curve], *, xlabel: str = "optimizer step"
     if not drawn:
         return _figure(title, Html(""), [], note="Nothing was recorded.")
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes(5.0, 2.9)
+        figure, axes = _axes(_HALF, 2.7)
         for line in drawn:
             style = (0, (1.5, 1.8)) if line.dashed else "-"
             axes.plot(line.steps, line.values, color=line.colour, linestyle=style, label=line.name)
@@ -91,7 +97,7 @@ def curves(title: str, lines: Sequence[Curve], *, xlabel: str = "optimizer step"
 def interval_bars(title: str, bars: Mapping[str, Interval], colours: Mapping[str, str]) -> Html:
     """Shares (0 to 1) as horizontal bars, the first on top, with their intervals and values."""
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes(7.2, 0.55 + 0.52 * len(bars))
+        figure, axes = _axes(_WIDE, 0.6 + 0.5 * len(bars))
         for row, (name, bar) in enumerate(bars.items()):
             axes.barh(row, 100 * bar.mean, height=0.62, color=colours[name], alpha=0.9)
             axes.plot([100 * bar.low, 100 * bar.high], [row, row], color=_INK, linewidth=1.6)
@@ -109,10 +115,10 @@ def interval_bars(title: str, bars: Mapping[str, Interval], colours: Mapping[str
 
 def stacked_bars(title: str, rows: Mapping[str, Mapping[str, int]]) -> Html:
     """For each row the shares of its parts, as one bar of length 100 %; parts in order of appearance."""
-    parts = list(dict.fromkeys(part for counts in rows.values() for part in counts))
-    colours = palette(parts)
+    parts = list(dict.fromkeys(part for counts in rows.values() for part, count in counts.items() if count))
+    colours = palette(parts, backwards=True)
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes(7.2, 0.55 + 0.52 * len(rows))
+        figure, axes = _axes(_WIDE, 0.6 + 0.5 * len(rows))
         for row, counts in enumerate(rows.values()):
             total = sum(counts.values()) or 1
             left = 0.0
@@ -174,10 +180,11 @@ def _svg(figure: Figure, title: str) -> Html:
         raise RuntimeError("matplotlib wrote an SVG without a viewBox")
     body = source[source.index("</defs>") + len("</defs>") :]
     # The names of groups would occur once in every figure of the page; nothing refers to them.
-    body = re.sub(r'<g id="[A-Za-z.]\w*[A-Za-z.\w]*_\d+">', "<g>", body)
+    body = re.sub(r'<g id="[\w.]+_\d+"', "<g", body)
     body = re.sub(r'(style="[^"]*?)font-family: [^;"]*;? ?', r"\1", body)
     body = body.replace(' xlink:href="#', ' href="#')
-    return Html(f'<svg {box[0]} role="img" aria-label="{text(title)}">{_themed(body)}')
+    width = "wide" if figure.get_figwidth() > _HALF else "half"
+    return Html(f'<svg {box[0]} class="{width}" role="img" aria-label="{text(title)}">{_themed(body)}')
 
 
 def _themed(source: str) -> str:
