@@ -6,6 +6,7 @@ the name of a shipped one or as a file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,27 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.schema import short_hash
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the plain values of version 1.2.
+
+    Those of 1.1, PyYAML's own, make a text of 1e-6, false of `no`, 750 of 12:30 and a date of 2024-01-01.
+    """
+
+
+_INTEGER = r"[-+]?(?:0|[1-9][0-9]*)"
+_EXPONENT = r"(?:[eE][-+]?[0-9]+)?"
+_PLAIN_VALUES = {
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": _INTEGER,
+    "float": rf"(?:{_INTEGER}(?:\.[0-9]*)?|[-+]?\.[0-9]+){_EXPONENT}|[-+]?\.inf|\.nan",
+    "merge": r"<<",
+}
+_Loader.yaml_implicit_resolvers = {}
+for _kind, _pattern in _PLAIN_VALUES.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"^(?:{_pattern})$"), None)
 
 
 class Strict(BaseModel):
@@ -47,7 +69,7 @@ def read(name_or_file: str, kind: str) -> dict[str, Any]:
             raise unknown("recipe", name_or_file, recipes)
         path = recipes[name_or_file]
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {error}") from error
     if not isinstance(content, dict):
@@ -67,7 +89,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         argument = rest.pop(0)
         key, equals, value = argument.removeprefix("--").partition("=")
         if not equals:
-            if not argument.startswith("--") or not rest:
+            if not argument.startswith("--") or not rest or rest[0].startswith("--"):
                 raise RecipeError(f"cannot read {argument!r}: write key=value or --key value")
             value = rest.pop(0)
         _put(nested, key.replace("-", "_").split("."), _scalar(value))
@@ -104,6 +126,8 @@ def recipe_hash(recipe: Strict) -> str:
 
 
 def _put(nested: dict[str, Any], keys: list[str], value: Any) -> None:
+    if not all(keys):
+        raise RecipeError(f"cannot read {'.'.join(keys)!r}: a key or a part of it is missing")
     for key in keys[:-1]:
         nested = nested.setdefault(key, {})
         if not isinstance(nested, dict):
@@ -113,15 +137,9 @@ def _put(nested: dict[str, Any], keys: list[str], value: Any) -> None:
 
 def _scalar(text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise RecipeError(f"cannot read the value {text!r}: {error}") from error
-    if isinstance(value, str):
-        try:
-            return float(value)  # YAML 1.1 takes 1e-6 for a text
-        except ValueError:
-            return value
-    return value
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

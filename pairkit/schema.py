@@ -109,10 +109,13 @@ def to_sets(table: pa.Table) -> pa.Table:
     missing = [name for name in SETS.names if name not in table.column_names]
     if missing:
         raise InputError.at(f"not a table of candidate sets: no column {missing[0]!r}", field=missing[0])
-    try:
-        return table.select(SETS.names).cast(SETS)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        raise InputError(f"not a table of candidate sets: {error}") from error
+    columns = []
+    for field in SETS:
+        try:
+            columns.append(table[field.name].cast(field.type))
+        except pa.ArrowException as error:
+            raise InputError.at(f"not a table of candidate sets: {error}", field=field.name) from error
+    return pa.table(columns, schema=SETS)
 
 
 def quarantined(
@@ -171,6 +174,7 @@ def _check_completions(table: pa.Table, file: object) -> None:
     owners = pc.take(parents, pc.list_parent_indices(scores))
     names = pc.struct_field(_flatten(scores), "name")
     index = pc.list_parent_indices(scores)
+    _refuse(pc.is_null(names), "has a null name", file, "completions.scores", owners)
     if len(names) > 1:
         same_owner = pc.equal(index[1:], index[:-1])
         unsorted = pc.and_(same_owner, pc.less_equal(names[1:], names[:-1]))
