@@ -5,6 +5,7 @@ from __future__ import annotations
 from pairkit.errors import RecipeError, unknown
 from pairkit.sources import (
     alpaca_eval,
+    arithmetic,
     fields,
     gsm8k,
     hh_rlhf,
@@ -39,7 +40,7 @@ _TABLE = (
         hub_id="openbmb/UltraFeedback",
         licence="MIT",
         homepage="https://huggingface.co/datasets/openbmb/UltraFeedback",
-        citation="Cui et al., UltraFeedback: Boosting Language Models with Scaled AI Feedback, arXiv:2310.01377",
+        citation="Cui et al., UltraFeedback: Boosting LMs with Scaled AI Feedback, arXiv:2310.01377",
     ),
     Source(
         name="nectar",
@@ -100,6 +101,13 @@ _TABLE = (
         licence="MIT",
         homepage="https://huggingface.co/datasets/openai/gsm8k",
         citation="Cobbe et al., Training Verifiers to Solve Math Word Problems, arXiv:2110.14168",
+    ),
+    Source(
+        name="arithmetic",
+        summary="3,600 sums answered in reversed digits, for a quickstart; made, not downloaded",
+        open=arithmetic.open_made,
+        splits=arithmetic.SPLITS,
+        licence="Apache-2.0",
     ),
     Source(
         name="files",

@@ -26,6 +26,7 @@ from pairkit.sources.base import Converted, Opened, Source, SourceRecipe
 NUMBERS = 60
 ALPHABET = "0123456789+="
 Split = Literal["train", "tuning", "test"]
+SPLITS = get_args(Split)
 # Of the 1,770 sums with a mirror image and the 60 without, how many are held out for tuning and, as many
 # again, for the report: 2 * 221 + 8 = 450 problems each.
 PAIRS_HELD_OUT, DOUBLES_HELD_OUT = 221, 8
@@ -33,8 +34,8 @@ PAIRS_HELD_OUT, DOUBLES_HELD_OUT = 221, 8
 
 def problems(split: Split, *, seed: int = 0) -> npt.NDArray[np.int64]:
     """The problems of a split as `[problems, 2]`, shuffled: 2,700 of train, 450 each of tuning and test."""
-    if split not in get_args(Split):
-        raise unknown("split of arithmetic", split, get_args(Split))
+    if split not in SPLITS:
+        raise unknown("split of arithmetic", split, SPLITS)
     random = np.random.default_rng(seed)
     low, high = np.triu_indices(NUMBERS)
     doubles, pairs = np.flatnonzero(low == high), np.flatnonzero(low < high)
@@ -59,7 +60,7 @@ def sets(split: Split, *, seed: int = 0) -> pa.Table:
     return _sets(problems(split, seed=seed))
 
 
-def open_arithmetic(source: Source, recipe: SourceRecipe) -> Opened:
+def open_made(source: Source, recipe: SourceRecipe) -> Opened:
     """The source of a build recipe; raises `RecipeError` for options that only read sources have."""
     for option in ("path", "config", "revision"):
         if getattr(recipe, option) is not None:
@@ -93,12 +94,3 @@ def _sets(sums: npt.NDArray[np.int64]) -> pa.Table:
         metadata=pl.struct("answer", "group").struct.json_encode(),
     )
     return table.to_arrow().cast(schema.UNIDENTIFIED)
-
-
-ARITHMETIC = Source(
-    name="arithmetic",
-    summary="sums below 60, answered in reversed digits; made, not downloaded (for the quickstart)",
-    open=open_arithmetic,
-    splits=get_args(Split),
-    licence="apache-2.0",
-)

@@ -61,19 +61,19 @@ def _quarantine(problems: Iterable[Problem], bad: Mask, piece: Piece, file: str)
         for row in np.flatnonzero(problem.rows).tolist():
             first.setdefault(row, problem)
     rows = sorted(first)
-    details = [locate(file, int(numbers[row]), first[row].field, first[row].detail) for row in rows]
+    details = [detail(file, int(numbers[row]), first[row].field, first[row].detail) for row in rows]
     texts = [json_row(row) for row in table.filter(pa.array(bad)).to_pylist()]
     return quarantined(STAGE, [first[row].reason for row in rows], texts, details=details)
 
 
-def locate(file: str, row: int, field: str | None, detail: str) -> str:
+def detail(file: str, row: int, field: str | None, problem: str) -> str:
     """The detail of a quarantined row: where it stands and what is wrong with it.
 
-    >>> locate("a.jsonl", 3, "prompt", "is null")
+    >>> detail("a.jsonl", 3, "prompt", "is null")
     "a.jsonl, row 3, field 'prompt': is null"
     """
     where = f"{file}, row {row}" + (f", field {field!r}" if field else "")
-    return f"{where}: {detail}"
+    return f"{where}: {problem}"
 
 
 def _media(table: pa.Table) -> list[Problem]:

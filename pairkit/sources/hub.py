@@ -8,7 +8,8 @@ file and a number to be named by, whatever way it came.
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePosixPath
+import re
+from pathlib import Path
 from typing import Any
 
 from pairkit.errors import HubError, InputError, RecipeError
@@ -23,6 +24,10 @@ HELP = (
 )
 
 
+# hf://datasets/org/name@commit/data/train-00000-of-00001.parquet
+ADDRESS = re.compile(r"hf://datasets/(?P<id>[^@]+)@(?P<commit>[^/]+)/(?P<path>.+)")
+
+
 def fetch(source: Source, recipe: SourceRecipe) -> tuple[list[Found], str]:
     """The files of the recipe's split, fetched, and a fingerprint of commit and names.
 
@@ -35,7 +40,7 @@ def fetch(source: Source, recipe: SourceRecipe) -> tuple[list[Found], str]:
     split = recipe.split or source.splits[0]
     config = recipe.config or source.config
     urls = _split_files(hub_id, config, recipe.revision, split)
-    found = [Found(_download(hub_id, url), _label(url)) for url in urls]
+    found = [_download(hub_id, url) for url in urls]
     for file, _ in found:
         format_of(file)
     return found, short_hash([hub_id, config, split, urls])
@@ -60,24 +65,19 @@ def _split_files(hub_id: str, config: str | None, revision: str | None, split: s
     return [str(url) for url in files[split]]
 
 
-def _download(hub_id: str, url: str) -> Path:
-    from huggingface_hub import HfFileSystem, hf_hub_download
+def _download(hub_id: str, url: str) -> Found:
+    from huggingface_hub import hf_hub_download
 
-    if not url.startswith("hf://"):
+    address = ADDRESS.fullmatch(url)
+    if address is None:
         raise InputError(f"{url}: data set {hub_id!r} keeps its files elsewhere; fetch them and give --path")
     try:
-        place = HfFileSystem().resolve_path(url)
         file = hf_hub_download(
-            place.repo_id, place.path_in_repo, repo_type="dataset", revision=place.revision
+            address["id"], address["path"], repo_type="dataset", revision=address["commit"]
         )
     except Exception as error:
         raise _hub_error(hub_id, error) from error
-    return Path(file)
-
-
-def _label(url: str) -> str:
-    """`data/train-00000-of-00001.parquet` of `hf://datasets/org/name@commit/data/train-...`."""
-    return str(PurePosixPath(*PurePosixPath(url.removeprefix("hf://datasets/")).parts[2:]))
+    return Found(Path(file), address["path"])
 
 
 def _hub_error(hub_id: str, error: Exception) -> HubError:

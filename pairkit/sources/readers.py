@@ -30,15 +30,15 @@ CSV_BLOCK = 64 << 20  # bytes; a CSV row has to fit in one
 
 
 class Raw(NamedTuple):
-    """`count` raw rows of a file: tables of rows that share a schema, and rows that cannot be read."""
+    """`size` raw rows of a file: tables of rows that share a schema, and rows that cannot be read."""
 
     pieces: list[Piece]
     bad: list[Bad]
-    count: int
+    size: int
 
     def head(self, count: int) -> Raw:
         """The first `count` rows."""
-        if count >= self.count:
+        if count >= self.size:
             return self
         numbers = [piece.numbers for piece in self.pieces] + [np.array([bad.number for bad in self.bad])]
         last = np.sort(np.concatenate(numbers))[count - 1]
@@ -51,9 +51,9 @@ class Raw(NamedTuple):
 
 
 class Block(NamedTuple):
-    """`count` rows that `load` reads. Blocks are loaded in order; earlier ones may be left out."""
+    """`size` rows that `load` reads. Blocks are loaded in order; earlier ones may be left out."""
 
-    count: int
+    size: int
     load: Callable[[], Raw]
 
 
@@ -152,7 +152,7 @@ def _load_values(values: list[Any], numbers: np.ndarray[Any, Any]) -> Raw:
 
 
 def _csv_blocks(path: Path, compression: str | None, rows: int) -> Iterator[Block]:
-    """Every cell is a text: what looks like a number may be a prompt. An empty cell that is not quoted is null."""
+    """Every cell is a text: what looks like a number may be a prompt. Empty and not quoted, it is null."""
     bad: list[Bad] = []
 
     def note(row: csv.InvalidRow) -> str:
@@ -198,7 +198,7 @@ def _numbered(reader: Any, bad: list[Bad], rows: int) -> Iterator[Block]:
             skipped.append(bad.pop(0))
         done = int(numbers[-1])
         raw = Raw([Piece(table, numbers)], skipped, table.num_rows + len(skipped))
-        yield Block(raw.count, partial(_same, raw))
+        yield Block(raw.size, partial(_same, raw))
     if bad:
         yield Block(len(bad), partial(_same, Raw([], list(bad), len(bad))))
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from pairkit.errors import InputError, RecipeError
 from pairkit.schema import QUARANTINE, UNIDENTIFIED, quarantined
-from pairkit.sources import hub, locate
+from pairkit.sources import locate
 from pairkit.sources.base import STAGE, Converted, Opened, Source, SourceRecipe
-from pairkit.sources.checks import finish
-from pairkit.sources.checks import locate as detail_of
+from pairkit.sources.checks import detail, finish
+from pairkit.sources.hub import fetch
 from pairkit.sources.jsonlines import Bad
 from pairkit.sources.locate import Found
 from pairkit.sources.readers import Raw, blocks, format_of, parquet_file
@@ -25,7 +25,7 @@ def open_files(source: Source, recipe: SourceRecipe) -> Opened:
     Raises `InputError`, `RecipeError` or `HubError`.
     """
     if recipe.path is None:
-        found, fingerprint = hub.fetch(source, recipe)
+        found, fingerprint = fetch(source, recipe)
     else:
         for option in ("revision", "config"):
             if getattr(recipe, option):
@@ -82,7 +82,7 @@ def _raw(
     for file in found:
         first = True
         for block in blocks(file.path, rows):
-            count = block.count if left is None else min(block.count, left)
+            count = block.size if left is None else min(block.size, left)
             if number >= start:
                 raw = block.load()
                 if first and raw.pieces:
@@ -111,7 +111,7 @@ def _convert(source: Source, recipe: SourceRecipe, file: Found, raw: Raw) -> Con
     sets = pa.concat_tables(tables) if tables else UNIDENTIFIED.empty_table()
     if len(tables) > 1:  # rows of several schemas: back to the order of the file
         sets = sets.take(pa.array(np.argsort(np.concatenate(numbers), kind="stable")))
-    return Converted(sets, pa.concat_tables(waste), raw.count)
+    return Converted(sets, pa.concat_tables(waste), raw.size)
 
 
 def source_name(source: Source, recipe: SourceRecipe) -> str:
@@ -122,7 +122,7 @@ def source_name(source: Source, recipe: SourceRecipe) -> str:
 def _unreadable(bad: Sequence[Bad], label: str) -> pa.Table:
     if not bad:
         return QUARANTINE.empty_table()
-    details = [detail_of(label, item.number, item.field, item.detail) for item in bad]
+    details = [detail(label, item.number, item.field, item.detail) for item in bad]
     return quarantined(STAGE, [item.reason for item in bad], [item.row for item in bad], details=details)
 
 
