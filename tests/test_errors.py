@@ -1,0 +1,71 @@
+"""Errors: each is one of ours and one of Python's own, and says where and what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from pairkit import errors
+from pairkit.errors import InputError, Interrupted, PairkitError, RecipeError, unknown
+
+CLASSES = [
+    value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, PairkitError)
+]
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_every_error_is_in_the_tree_of_the_docstring(kind: type[PairkitError]):
+    assert errors.__doc__ is not None
+    assert kind.__name__ in errors.__doc__
+    assert kind.__doc__
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (errors.InputError, ValueError),
+        (errors.RecipeError, ValueError),
+        (errors.ModelError, ValueError),
+        (errors.HubError, ConnectionError),
+        (errors.OutputError, OSError),
+        (errors.ExistingOutputError, FileExistsError),
+        (errors.MissingExtraError, ImportError),
+        (errors.TrainingError, RuntimeError),
+    ],
+)
+def test_an_error_can_be_caught_as_what_it_is_and_keeps_its_message(kind: type, builtin: type):
+    with pytest.raises(builtin) as caught:
+        raise kind("what is wrong and what to do")
+    assert isinstance(caught.value, PairkitError)
+    assert str(caught.value) == "what is wrong and what to do"
+
+
+def test_exit_codes():
+    assert Interrupted.exit_code == 130
+    assert {kind.exit_code for kind in CLASSES if kind is not Interrupted} == {1}
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({}, "is null"),
+        ({"file": "a.jsonl"}, "a.jsonl: is null"),
+        ({"row": 3}, "row 3: is null"),
+        ({"file": "a.jsonl", "row": 1, "field": "prompt"}, "a.jsonl, row 1, field 'prompt': is null"),
+    ],
+)
+def test_an_input_error_says_where(place: dict[str, object], message: str):
+    assert str(InputError.at("is null", **place)) == message  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "message"),
+    [
+        ("dop", ["dpo", "sft"], "unknown loss 'dop'; did you mean 'dpo'? Known: dpo, sft"),
+        ("zzz", ["sft", "dpo"], "unknown loss 'zzz'; Known: dpo, sft"),
+        ("any", [], "unknown loss 'any'; Known: "),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest_known_one(name: str, known: list[str], message: str):
+    error = unknown("loss", name, known)
+    assert isinstance(error, RecipeError)
+    assert str(error) == message

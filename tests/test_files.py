@@ -1,0 +1,91 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from pairkit.errors import HubError, OutputError
+from pairkit.files import replacing, sha256, write_json, write_text
+
+
+def test_text_is_written_as_utf8_with_its_folders(tmp_path: Path):
+    path = tmp_path / "new" / "folder" / "x.txt"
+    write_text(path, "schön\n")
+    assert path.read_bytes() == "schön\n".encode()
+    assert os.listdir(path.parent) == ["x.txt"]
+
+
+def test_json_is_indented_and_sorted(tmp_path: Path):
+    path = tmp_path / "x.json"
+    write_json(path, {"b": "é", "a": [1]})
+    assert path.read_text(encoding="utf-8") == '{\n  "a": [\n    1\n  ],\n  "b": "é"\n}\n'
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": [1], "b": "é"}
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+    path = tmp_path / "x.txt"
+    write_text(path, "old")
+
+    def fail() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("ne")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["x.txt"]
+
+
+def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path: Path):
+    path = tmp_path / "x.json"
+    write_json(path, 1)
+    with pytest.raises(TypeError):
+        write_json(path, {1, 2})
+    assert path.read_text() == "1\n"
+
+
+def test_a_name_taken_by_a_folder_is_an_output_error(tmp_path: Path):
+    (tmp_path / "x.txt").mkdir()
+    with pytest.raises(OutputError, match=r"x\.txt: cannot be written: Is a directory"):
+        write_text(tmp_path / "x.txt", "new")
+    assert os.listdir(tmp_path) == ["x.txt"]
+
+
+def test_a_folder_that_is_a_file_is_an_output_error(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_text(tmp_path / "file" / "x.txt", "new")
+
+
+def test_a_full_disk_is_an_output_error(tmp_path: Path):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full to stand for a full disk")
+
+    def fill() -> None:
+        with replacing(tmp_path / "x.txt"), open("/dev/full", "w") as full:
+            full.write("x")
+
+    with pytest.raises(OutputError, match=r"x\.txt: cannot be written: No space left on device"):
+        fill()
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_error_of_ours_is_not_taken_for_one_of_the_disk(tmp_path: Path):
+    def fetch() -> None:
+        with replacing(tmp_path / "x.txt"):
+            raise HubError("no network")
+
+    with pytest.raises(HubError, match=r"^no network$"):
+        fetch()
+
+
+def test_sha256_is_of_the_bytes(tmp_path: Path):
+    path = tmp_path / "x"
+    path.write_bytes(b"\x00\xff" * 100_000)
+    assert sha256(path) == hashlib.sha256(b"\x00\xff" * 100_000).hexdigest()

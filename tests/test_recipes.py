@@ -1,0 +1,209 @@
+"""Recipes: reading, overriding, checking."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pairkit import recipes
+from pairkit.errors import InputError, RecipeError
+from pairkit.recipes import Strict, merge, parse_overrides, recipe_hash, validate
+
+
+class Loss(Strict):
+    name: Literal["dpo", "simpo"] = "dpo"
+    beta: float = 0.1
+
+
+class Sample(Strict):
+    n: int
+    temperature: float = 1.0
+
+
+class Run(Strict):
+    loss: Loss = Loss()
+    samples: tuple[Sample, ...] = ()
+    other: Loss | None = None
+    learning_rate: float = 1e-6
+    model: str | None = None
+
+
+# Overrides
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], {}),
+        (["seed=3"], {"seed": 3}),
+        (["--seed", "3"], {"seed": 3}),
+        (["--seed=3"], {"seed": 3}),
+        (["--loss.beta", "-0.5"], {"loss": {"beta": -0.5}}),
+        (["a.b.c=1", "a.b.d=2", "a.e=3"], {"a": {"b": {"c": 1, "d": 2}, "e": 3}}),
+        (["a=1", "a=2"], {"a": 2}),
+        (["--on-existing", "resume"], {"on_existing": "resume"}),
+        (["map.prompt=x=y"], {"map": {"prompt": "x=y"}}),
+        (["ranks=[2, 3]"], {"ranks": [2, 3]}),
+        (["noise={word_swap: {swaps: 2}}"], {"noise": {"word_swap": {"swaps": 2}}}),
+        (["a=true", "b=null", "c="], {"a": True, "b": None, "c": None}),
+        (["path=C:\\data dir\\x.jsonl"], {"path": "C:\\data dir\\x.jsonl"}),
+        (["prompt='3'"], {"prompt": "3"}),
+    ],
+)
+def test_overrides_become_a_nested_mapping(arguments: list[str], expected: dict[str, Any]):
+    parsed = parse_overrides(arguments)
+    assert parsed == expected
+    assert repr(parsed) == repr(expected)  # 1 is not True is not 1.0
+
+
+@pytest.mark.parametrize("text", ["1e-6", "1E-6", "1.0e-6", "+1e-06", "0.000001", ".1e-5"])
+def test_small_numbers_are_numbers_wherever_they_stand(text: str):
+    parsed = parse_overrides([f"rate={text}", f"rates=[{text}]", f"group={{rate: {text}}}"])
+    assert parsed == {"rate": 1e-6, "rates": [1e-6], "group": {"rate": 1e-6}}
+
+
+@pytest.mark.parametrize(
+    "text", ["no", "on", "12:30", "2024-01-01", "1_000", "007", "nan", "inf", "1e", "v1", "e5"]
+)
+def test_what_looks_like_a_value_of_old_yaml_stays_a_text(text: str):
+    assert parse_overrides([f"name={text}"]) == {"name": text}
+
+
+def test_not_a_number_and_infinity_have_names_in_yaml():
+    assert parse_overrides(["a=-.inf"]) == {"a": -math.inf}
+    assert math.isnan(parse_overrides(["a=.nan"])["a"])
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_number_that_python_prints_is_read_back(number: float):
+    assert parse_overrides([f"a={number!r}"]) == {"a": number}
+
+
+@given(st.integers())
+def test_every_integer_is_read_back(number: int):
+    assert parse_overrides(["--a", str(number)]) == {"a": number}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["seed"], "cannot read 'seed': write key=value or --key value"),
+        (["--seed"], "cannot read '--seed'"),
+        (["--dry-run", "--seed", "3"], "cannot read '--dry-run'"),
+        (["=3"], "a key or a part of it is missing"),
+        (["loss.=3"], "cannot read 'loss.'"),
+        (["ranks=[2"], "cannot read the value '[2'"),
+        (["loss=dpo", "loss.beta=1"], "'loss' was given a plain value before"),
+    ],
+)
+def test_an_override_that_cannot_be_read_is_refused(arguments: list[str], message: str):
+    with pytest.raises(RecipeError) as caught:
+        parse_overrides(arguments)
+    assert message in str(caught.value)
+
+
+def test_merge_lays_mappings_over_each_other_and_replaces_the_rest():
+    base = {"loss": {"name": "dpo", "beta": 0.1}, "ranks": [1, 2], "seed": 0}
+    over = {"loss": {"beta": 0.5}, "ranks": [3], "new": {"a": 1}, "seed": {"b": 2}}
+    assert merge(base, over) == {
+        "loss": {"name": "dpo", "beta": 0.5},
+        "ranks": [3],
+        "new": {"a": 1},
+        "seed": {"b": 2},
+    }
+    assert base == {"loss": {"name": "dpo", "beta": 0.1}, "ranks": [1, 2], "seed": 0}
+
+
+# Checking
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"learning_rat": 1}, "unknown recipe key 'learning_rat'; did you mean 'learning_rate'?"),
+        ({"loss": {"bet": 1}}, "unknown recipe key 'loss.bet'; did you mean 'loss.beta'?"),
+        ({"other": {"bet": 1}}, "unknown recipe key 'other.bet'; did you mean 'other.beta'?"),
+        (
+            {"samples": [{"n": 1}, {"n": 1, "temp": 1}]},
+            "unknown recipe key 'samples.1.temp'; did you mean 'samples.",
+        ),
+        ({"qqq": 1}, "unknown recipe key 'qqq'; Known: learning_rate, loss, loss.beta"),
+        ({"loss": {"beta": "much"}}, "recipe key 'loss.beta': Input should be a valid number"),
+        ({"loss": {"beta": "much"}}, "(got 'much')"),
+        ({"loss": {"name": "dop"}}, "recipe key 'loss.name': Input should be 'dpo' or 'simpo'"),
+        ({"samples": [{}]}, "recipe key 'samples.0.n': Field required"),
+        ({"model": 3}, "recipe key 'model': Input should be a valid string (got 3)"),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_is_named(content: dict[str, Any], message: str):
+    with pytest.raises(RecipeError) as caught:
+        validate(Run, content)
+    assert message in str(caught.value)
+
+
+def test_a_recipe_does_not_change_after_checking():
+    run = validate(Run, {"loss": {"beta": 1}})
+    with pytest.raises(ValueError, match="frozen"):
+        run.learning_rate = 1.0  # type: ignore[misc]
+
+
+def test_the_hash_is_of_everything_the_recipe_says():
+    assert recipe_hash(Run()) == recipe_hash(validate(Run, {"loss": {"name": "dpo"}}))
+    assert recipe_hash(Run()) != recipe_hash(validate(Run, {"loss": {"beta": 0.2}}))
+    assert len(recipe_hash(Run())) == 16
+
+
+# Reading
+
+
+def test_a_recipe_file_is_read(tmp_path: Path):
+    file = tmp_path / "own.yaml"
+    file.write_text("learning_rate: 5e-7\nloss: {beta: 1}\nmodel: Straße\n", encoding="utf-8")
+    assert recipes.read(str(file), "train") == {"learning_rate": 5e-7, "loss": {"beta": 1}, "model": "Straße"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1", "not YAML"),
+        (b"\xff\xfe\x00", "not YAML"),
+        (b"- a\n- b\n", "a recipe is a mapping of keys to values"),
+        (b"", "a recipe is a mapping of keys to values"),
+        (b"a: !!python/object/apply:os.getcwd []\n", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(content: bytes, message: str, tmp_path: Path):
+    file = tmp_path / "own.yml"
+    file.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        recipes.read(str(file), "train")
+    assert str(caught.value).startswith(f"{file}: {message}")
+
+
+def test_a_missing_recipe_file_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match="no such recipe file"):
+        recipes.read(str(tmp_path / "none.yaml"), "train")
+
+
+def test_a_shipped_recipe_is_found_by_name_and_a_wrong_name_gets_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shipped = tmp_path / "ultrafeedback.yaml"
+    shipped.write_text("source: {name: ultrafeedback}\n")
+    monkeypatch.setattr(recipes, "shipped", lambda kind: {"ultrafeedback": shipped})
+    assert recipes.read("ultrafeedback", "pipelines") == {"source": {"name": "ultrafeedback"}}
+    with pytest.raises(RecipeError, match="unknown recipe 'ultrafedback'; did you mean 'ultrafeedback'"):
+        recipes.read("ultrafedback", "pipelines")
+
+
+def test_every_shipped_kind_is_listed_by_name():
+    for kind in ("pipelines", "train"):
+        for name, path in recipes.shipped(kind).items():
+            assert path.is_file()
+            assert path.stem == name
+    assert recipes.shipped("nothing_of_the_kind") == {}
