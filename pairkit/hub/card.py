@@ -132,10 +132,20 @@ def _files(manifest: Mapping[str, Any], kind: str) -> dict[str, list[Mapping[str
 
 
 def _info(files: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Any]:
+    def total(parts: list[Mapping[str, Any]], what: str) -> int:
+        return sum(part[what] for part in parts)
+
     splits = [
-        {"name": split, "num_examples": sum(one["rows"] for one in parts)} for split, parts in files.items()
+        {
+            "name": split,
+            "num_bytes": total(parts, "uncompressed_bytes"),
+            "num_examples": total(parts, "rows"),
+        }
+        for split, parts in files.items()
     ]
-    return {"splits": splits, "download_size": sum(one["bytes"] for parts in files.values() for one in parts)}
+    everything = [part for parts in files.values() for part in parts]
+    sizes = {"bytes": "download_size", "uncompressed_bytes": "dataset_size"}
+    return {"splits": splits, **{size: total(everything, what) for what, size in sizes.items()}}
 
 
 def _features(schema: pa.Schema) -> list[dict[str, Any]]:

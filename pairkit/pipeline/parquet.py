@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from pairkit.files import sha256
 
 # Free text and ids hardly repeat: a dictionary of them costs time and is thrown away when it is full.
 _NO_DICTIONARY = frozenset({"text", "content", "metadata", "set_id", "prompt_id", "detail", "row"})
@@ -18,6 +21,18 @@ def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(
         path, schema, compression="zstd", use_dictionary=dictionary, write_statistics=False
     )
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Rows, sizes and hash of a Parquet file, as the manifest states them."""
+    metadata = pq.read_metadata(path)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return {
+        "rows": metadata.num_rows,
+        "bytes": path.stat().st_size,
+        "uncompressed_bytes": sum(group.total_byte_size for group in groups),
+        "sha256": sha256(path),
+    }
 
 
 def leaves(schema: pa.Schema) -> list[str]:

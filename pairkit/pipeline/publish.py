@@ -36,7 +36,7 @@ def publish(store: Store, identity: Identity, source: Source) -> dict[str, Any]:
         "files": files,
     }
     write_text(store.out / CARD, card.render(store.out, manifest, source, total.histograms))
-    files[CARD] = _described(store.out / CARD)
+    files[CARD] = {"bytes": (store.out / CARD).stat().st_size, "sha256": sha256(store.out / CARD)}
     write_text(store.out / LOG, (store.build / LOG).read_text(encoding="utf-8"))
     write_json(store.out / MANIFEST, manifest)
     return manifest
@@ -63,7 +63,7 @@ def _write_quarantine(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
     with replacing(path) as temporary, parquet.open_writer(temporary, QUARANTINE) as writer:
         for table in _quarantined(folders):
             writer.write_batch(table)
-    return {"rows": pq.read_metadata(path).num_rows, **_described(path)}
+    return parquet.describe(path)
 
 
 def _quarantined(folders: Sequence[Path]) -> Iterator[pa.RecordBatch]:
@@ -72,10 +72,6 @@ def _quarantined(folders: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         if part.exists():
             with pq.ParquetFile(part) as file:
                 yield from file.iter_batches()
-
-
-def _described(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _check_rows(out: Path, files: dict[str, Any], total: Contents) -> None:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit import views
-from pairkit.files import sha256, write_json
+from pairkit.files import write_json
 from pairkit.pipeline import parquet, statistics
 from pairkit.pipeline.stages import Done
 from pairkit.schema import QUARANTINE, SETS
@@ -126,7 +126,6 @@ class _File:
         self.path, self.schema = path, schema
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.Table] = []
-        self._rows = 0
 
     def add(self, table: pa.Table) -> None:
         self._waiting.append(table)
@@ -141,7 +140,7 @@ class _File:
         self._writer.close()
         with self.path.open("rb") as handle:
             os.fsync(handle.fileno())
-        return {"rows": self._rows, "bytes": self.path.stat().st_size, "sha256": sha256(self.path)}
+        return parquet.describe(self.path)
 
     def abandon(self) -> None:
         if self._writer is not None:
@@ -152,7 +151,6 @@ class _File:
         if rows:
             self._writer = self._writer or parquet.open_writer(self.path, self.schema)
             self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=rows)
-            self._rows += rows
         self._waiting = []
 
 

@@ -1,0 +1,5 @@
+"""`python -m pairkit` is `pairkit`."""
+
+from pairkit.cli import main
+
+main()
