@@ -61,7 +61,7 @@ def train_steps(
     saved = checkpoint.checkpoints(checkpoints)
     done = checkpoint.restore(saved[-1], model, optimizer, schedule) if saved else 0
     if recipe.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        _checkpoint_activations(model)
     model, optimizer = accelerator.prepare(model, optimizer)
     model.train()
     budget = {"tokens_per_micro_batch": recipe.tokens_per_micro_batch}
@@ -142,6 +142,13 @@ def train_steps(
 
 def _every(interval: int | None, step: int) -> bool:
     return interval is not None and step > 0 and step % interval == 0
+
+
+def _checkpoint_activations(model: Any) -> None:
+    """Under its present name in transformers, or under the one it had before."""
+    name = "activation_checkpointing_enable"
+    enable = getattr(model, name, None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def _optimizer(recipe: TrainRecipe, model: nn.Module) -> torch.optim.AdamW:

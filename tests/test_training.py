@@ -1,0 +1,427 @@
+"""The training run: exact, resumable, and its result loads."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from support import candidate_sets, completion, model_folder, random_sets, write_data
+from torch.nn.functional import log_softmax
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pairkit.chat import DEFAULT_TEMPLATE
+from pairkit.errors import ExistingOutputError, InputError, ModelError, RecipeError
+from pairkit.evaluation.held_out import evaluate
+from pairkit.losses import LOSSES, build
+from pairkit.recipes import validate
+from pairkit.training.forward import Work, lengths, micro_batches, score, score_with_entropy
+from pairkit.training.metrics import read_metrics
+from pairkit.training.negatives import draw, sampler_settings
+from pairkit.training.objective import apply, as_pairs, term_weights, total
+from pairkit.training.order import draw_seeds, step_count, step_sets
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.reference import as_logps, reference_sums
+from pairkit.training.run import plan, train
+from pairkit.training.tokens import TokenSet, tokenize
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "sets"
+    return write_data(folder, random_sets(24), random_sets(8, seed=1))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model_folder(tmp_path_factory.mktemp("model") / "llama")
+
+
+def recipe(data: Path, model: Path, loss: str | dict[str, Any] = "dpo", **fields: Any) -> TrainRecipe:
+    base = {
+        "data": str(data), "model": str(model), "loss": loss, "sets_per_step": 8, "max_steps": 4,
+        "max_length": 96, "optimizer": {"learning_rate": 1e-2, "warmup": 0.25},
+    }  # fmt: skip
+    return validate(TrainRecipe, base | fields)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(AutoModelForCausalLM.from_pretrained(folder).state_dict())
+
+
+def token_sets(data: Path, model: Path) -> tuple[list[TokenSet], torch.nn.Module]:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    planned = plan(recipe(data, model))
+    assert tokenizer.vocab_size == planned.tokenizer.vocab_size
+    return planned.train.sets, AutoModelForCausalLM.from_pretrained(model).eval()
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_log_probs_equal_those_of_one_completion_at_a_time(tmp_path: Path, data: Path, kind: str) -> None:
+    sets, model = token_sets(data, model_folder(tmp_path / kind, kind))
+    work = [Work(item, tuple(range(len(item.columns)))) for item in sets[:6]]
+    logps, entropy = score_with_entropy(model, work)
+    for i, item in enumerate(sets[:6]):
+        for j, column in enumerate(item.columns):
+            ids = torch.from_numpy(np.concatenate([item.prompt, column.ids])).long()
+            with torch.no_grad():
+                each = log_softmax(model(ids[None]).logits[0].double(), dim=-1)
+            at = torch.arange(len(item.prompt) - 1, len(ids) - 1)
+            assert logps.sum[i, j].item() == pytest.approx(each[at, ids[at + 1]].sum().item(), rel=1e-5)
+            assert logps.length[i, j] == len(column.ids)
+            if j == 0:
+                expected = -(each[at].exp() * each[at]).sum(-1).mean().item()
+                assert entropy[i].item() == pytest.approx(expected, rel=1e-5)
+    assert torch.equal(logps.mask.sum(1), torch.tensor([len(item.columns) for item in sets[:6]]))
+
+
+def test_micro_batches_hold_the_budget_and_every_set_once(data: Path, model: Path) -> None:
+    sets, _ = token_sets(data, model)
+    work = [Work(item, (0, 1)) for item in sets]
+    for budget in (1, 150, 400, 10**6):
+        groups = micro_batches(work, budget)
+        assert sorted(i for group in groups for i in group) == list(range(len(work)))
+        for group in groups:
+            width = max(work[i].width for i in group)
+            assert len(group) == 1 or 2 * len(group) * width <= budget
+    assert len(micro_batches(work, 1)) == len(work)
+    assert len(micro_batches(work, 10**6)) == 1
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_micro_batches_do_not_change_the_gradient(data: Path, model: Path, loss: str) -> None:
+    sets, network = token_sets(data, model)
+    built = build(loss)
+    columns = (0,) if built.spec.completions == "first" else (0, 2, 1)
+    work = [Work(item, columns) for item in sets[:7]]
+    reference = [np.full(len(item.columns), -30.0, np.float32) for item in sets[:7]]
+    found = []
+    for budget in (10**6, 600, 1):
+        network.zero_grad()
+        sums = term_weights(built, *lengths(work))
+        for group in micro_batches(work, budget):
+            part = [work[i] for i in group]
+            known = as_logps(part, [reference[i] for i in group], torch.device("cpu"))
+            result, _ = apply(built, score(network, part), known)
+            total(result, sums).backward()
+        found.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
+    assert found[0].abs().max() > 0
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sft",
+        "dpo",
+        "simpo",
+        {"name": "rnce", "negatives": 2},
+        {"name": "mcpo", "negatives": 2, "beta": 0.1},
+    ],
+    ids=lambda loss: loss if isinstance(loss, str) else loss["name"],
+)
+def test_budgets_of_1_2_and_8_micro_steps_end_in_the_same_weights(
+    tmp_path: Path, data: Path, model: Path, loss: Any
+) -> None:
+    """One micro-step a step (a large budget), about two, and one a set."""
+    runs = []
+    for budget in (10**6, 700, 1):
+        out = tmp_path / str(budget)
+        runs.append(weights(train(recipe(data, model, loss, tokens_per_micro_batch=budget), out)))
+    for other in runs[1:]:
+        for name, value in runs[0].items():
+            torch.testing.assert_close(other[name], value, rtol=1e-4, atol=2e-6)
+    start = weights(model)
+    assert any(not torch.equal(value, start[name]) for name, value in runs[0].items())
+
+
+@pytest.mark.parametrize("sampling", ["mc", "max", "min", "random"])
+@pytest.mark.parametrize("negatives", [1, 2, 3])
+def test_mcpo_runs_with_every_sampling(
+    tmp_path: Path, data: Path, model: Path, sampling: str, negatives: int
+) -> None:
+    loss = {"name": "mcpo", "sampling": sampling, "negatives": negatives}
+    train(recipe(data, model, loss, max_steps=2), tmp_path / "run")
+    lines = read_metrics(tmp_path / "run", "train")
+    drawn = [sum(count for name, count in line.items() if name.startswith("drawn_")) for line in lines]
+    assert drawn == [8 * negatives] * 2
+
+
+def test_the_draw_follows_the_current_policy(data: Path, model: Path) -> None:
+    """max and min pick the columns whose log-ratio, scored by hand, is largest and smallest."""
+    sets, network = token_sets(data, model)
+    reference = [np.linspace(-40, -10, len(item.columns)).astype(np.float32) for item in sets]
+    for sampling, pick in (("max", np.argmax), ("min", np.argmin)):
+        loss = build("mcpo", sampling=sampling)
+        settings = sampler_settings(loss, {}, "policy")
+        seeds = draw_seeds(sets, 0, 0)
+        work = draw(loss, settings, network, sets, reference, seeds, tokens_per_micro_batch=500)
+        for item, known in zip(work, reference, strict=True):
+            every = score(network, [Work(item.tokens, tuple(range(len(item.tokens.columns))))])
+            ratios = every.sum[0].detach().numpy() - known
+            assert item.columns == (0, 1 + int(pick(ratios[1:])))
+    assert all(not p.grad.any() for p in network.parameters() if p.grad is not None)
+
+
+def test_sampler_settings_come_from_the_loss_the_flags_or_the_data() -> None:
+    assert sampler_settings(build("rnce"), {}, "worst")["sampling"] == "random"
+    assert sampler_settings(build("mcpo"), {}, "worst")["sampling"] == "mc"
+    assert sampler_settings(build("dpo"), {}, "worst")["sampling"] == "worst"
+    assert sampler_settings(build("dpo"), {}, "policy")["sampling"] == "mc"
+    assert sampler_settings(build("dpo"), {"sampling": "all"}, "worst")["sampling"] == "all"
+
+
+def test_all_pairs_of_a_set_are_examples_of_a_pairwise_loss(data: Path, model: Path) -> None:
+    sets, network = token_sets(data, model)
+    every = score(network, [Work(item, tuple(range(len(item.columns)))) for item in sets[:4]])
+    pairs = as_pairs(every)
+    assert len(pairs.sum) == sum(len(item.columns) - 1 for item in sets[:4])
+    assert torch.equal(pairs.sum[0], every.sum[0, [0, 1]])
+    assert torch.equal(pairs.sum[1], every.sum[0, [0, 2]])
+
+
+def test_evaluation_is_the_mean_over_all_pairs(data: Path, model: Path) -> None:
+    sets, network = token_sets(data, model)
+    reference = [np.zeros(len(item.columns), np.float32) for item in sets]
+    dpo = build("dpo")
+    found = [evaluate(network, dpo, sets, reference, tokens_per_micro_batch=b) for b in (300, 10**6)]
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    margins, losses = [], []
+    for item in sets:
+        every = score(network, [Work(item, tuple(range(len(item.columns))))]).sum[0].detach().double()
+        margins += (0.1 * (every[0] - every[1:])).tolist()
+        losses += torch.nn.functional.softplus(-0.1 * (every[0] - every[1:])).tolist()
+    assert found[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert found[0]["reward_margin"] == pytest.approx(np.mean(margins), rel=1e-4)
+    assert found[0]["reward_accuracy"] == pytest.approx(np.mean(np.array(margins) > 0))
+
+
+def test_reference_log_probs_are_computed_once_and_found_by_content(
+    tmp_path: Path, data: Path, model: Path
+) -> None:
+    sets, network = token_sets(data, model)
+    loads = []
+
+    def load() -> torch.nn.Module:
+        loads.append(1)
+        return network
+
+    store = tmp_path / "reference.parquet"
+    first = reference_sums(sets[:10], store, load, tokens_per_micro_batch=500)
+    other_order = reference_sums(sets[9::-1], store, load, tokens_per_micro_batch=99999)
+    assert len(loads) == 1
+    for one, two in zip(first, reversed(other_order), strict=True):
+        assert np.array_equal(one, two)
+    reference_sums(sets, store, load, tokens_per_micro_batch=500)
+    assert len(loads) == 2
+    assert pq.read_metadata(store).num_rows == len({
+        (item.prompt.tobytes(), column.ids.tobytes()) for item in sets for column in item.columns
+    })  # fmt: skip
+    store.write_bytes(b"something else")
+    with pytest.raises(InputError, match="delete it"):
+        reference_sums(sets, store, load, tokens_per_micro_batch=500)
+
+
+def test_order_is_a_permutation_an_epoch_and_the_last_step_may_be_smaller() -> None:
+    assert step_count(10, 4, 1.0, None) == 3
+    assert step_count(10, 4, 1.5, None) == 4
+    assert step_count(10, 4, 1.0, 7) == 7
+    epoch = [step_sets(10, step, 4, 1.0, None, seed=5) for step in range(3)]
+    assert sorted(chain(*epoch)) == list(range(10))
+    assert len(epoch[2]) == 2
+    long = list(chain(*(step_sets(10, step, 4, 1.0, 5, seed=5) for step in range(5))))
+    assert sorted(long[10:]) == list(range(10))
+    assert long[:10] != long[10:]
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, data: Path, model: Path) -> None:
+    """Checkpoints after every step; the run is cut back to step 2 as a killed one would be."""
+    settings = {"save_every": 1, "keep": 5, "max_steps": 5, "eval_every": 2}
+    mcpo = {"name": "mcpo", "beta": 0.1}
+    whole = train(recipe(data, model, mcpo, **settings), tmp_path / "whole")
+    out = tmp_path / "cut"
+    train(recipe(data, model, mcpo, **settings), out)
+    for path in sorted((out / "checkpoints").glob("step-*"))[2:]:
+        path.rename(tmp_path / path.name)
+    (out / "model").rename(tmp_path / "gone")
+    resumed = train(recipe(data, model, mcpo, **settings), out)
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[name])
+    drop = "tokens_per_second"
+    for kind in ("train", "eval"):
+        lines = [[{k: v for k, v in line.items() if k != drop} for line in read_metrics(run, kind)]
+                 for run in (tmp_path / "whole", out)]  # fmt: skip
+        assert lines[0] == lines[1]
+
+
+def test_only_the_last_checkpoints_are_kept(tmp_path: Path, data: Path, model: Path) -> None:
+    train(recipe(data, model, save_every=1, keep=2, max_steps=5), tmp_path / "run")
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == ["step-000003", "step-000004"]
+
+
+def test_sigint_keeps_the_run_and_it_goes_on(tmp_path: Path, data: Path, model: Path) -> None:
+    out = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "pairkit", "train", "--loss", "dpo", "--data", str(data), "--model", str(model),
+        "--max-steps", "100000", "--sets-per-step", "2", "--out", str(out), "max_length=96",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not read_metrics(out, "train") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors
+    assert "the same command goes on from" in errors
+    assert "Traceback" not in errors
+    (kept,) = (out / "checkpoints").glob("step-*")
+    assert int(kept.name.removeprefix("step-")) == read_metrics(out, "train")[-1]["step"]
+    assert not (out / "model").exists()
+
+
+def test_the_saved_model_loads_and_generates(tmp_path: Path, data: Path, model: Path) -> None:
+    folder = train(recipe(data, model, "simpo", max_steps=1), tmp_path / "run")
+    tokenizer, loaded = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "old"}], tokenize=False, add_generation_prompt=True
+    )
+    ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")
+    assert loaded.generate(**ids, max_new_tokens=3, do_sample=False).shape[1] > ids["input_ids"].shape[1]
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_metrics_and_the_run_directory(tmp_path: Path, data: Path, model: Path) -> None:
+    out = tmp_path / "run"
+    train(recipe(data, model, max_steps=4, eval_every=2), out)
+    first, middle, last = read_metrics(out, "eval")
+    assert [line["step"] for line in (first, middle, last)] == [0, 2, 4]
+    assert {"reward_accuracy", "reward_margin", "chosen_logp", "rejected_logp", "entropy"} <= set(first)
+    assert first["loss"] == pytest.approx(np.log(2), abs=1e-5)  # the policy is the reference
+    assert first["reward_accuracy"] == pytest.approx(0.5)
+    steps = read_metrics(out, "train")
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert {"grad_norm", "learning_rate", "tokens_per_second"} <= set(steps[0])
+    assert list((out / "tensorboard").glob("events*"))
+    record = json.loads((out / "run.json").read_text())
+    assert record["plan"]["train_sets"] == {"used": 24, "refused": {}}
+    assert (tmp_path / "reference").is_dir()
+
+
+def test_dpo_learns_what_the_sets_say(tmp_path: Path, model: Path) -> None:
+    """Chosen texts say "red", rejected ones "blue": held-out reward accuracy rises to (nearly) 1."""
+    texts = [(str(i), "red " * (1 + i % 3), "blue " * (1 + i % 3)) for i in range(40)]
+    rows = [(prompt, [completion(red, 1), completion(blue, 2)]) for prompt, red, blue in texts]
+    folder = write_data(tmp_path / "data", candidate_sets(rows[:32]), candidate_sets(rows[32:]))
+    train(recipe(folder, model, "mcpo", max_steps=20), tmp_path / "run")
+    before, after = read_metrics(tmp_path / "run", "eval")
+    assert before["reward_accuracy"] == pytest.approx(0.5)
+    assert after["reward_accuracy"] > 0.95
+    assert after["reward_margin"] > 0
+
+
+def test_from_a_configuration_with_a_tokenizer_trained_on_the_data(tmp_path: Path, data: Path) -> None:
+    config = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+              "num_attention_heads": 2, "vocab_size": 5, "max_position_embeddings": 128}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    settings = {"tokenizer": "bpe:320", "max_steps": 1}
+    one = train(recipe(data, tmp_path / "config.json", "dpo", **settings), tmp_path / "one")
+    two = train(recipe(data, tmp_path / "config.json", "dpo", **settings), tmp_path / "two")
+    assert AutoTokenizer.from_pretrained(one).vocab_size <= 320
+    for name, value in weights(one).items():
+        assert torch.equal(value, weights(two)[name])
+
+
+def test_gradient_checkpointing_and_bf16(tmp_path: Path, data: Path, model: Path) -> None:
+    plain = weights(train(recipe(data, model, max_steps=2), tmp_path / "plain"))
+    less = weights(train(recipe(data, model, max_steps=2, gradient_checkpointing=True), tmp_path / "less"))
+    for name, value in plain.items():
+        torch.testing.assert_close(less[name], value, rtol=1e-5, atol=1e-6)
+    bf16 = train(recipe(data, model, max_steps=2, dtype="bfloat16"), tmp_path / "bf16")
+    assert json.loads((bf16 / "config.json").read_text())["dtype"] == "bfloat16"
+    assert all(np.isfinite(line["loss"]) for line in read_metrics(tmp_path / "bf16", "train"))
+
+
+def test_existing_runs(tmp_path: Path, data: Path, model: Path) -> None:
+    out = tmp_path / "run"
+    train(recipe(data, model, max_steps=1), out)
+    stamp = (out / "model" / "config.json").stat().st_mtime_ns
+    train(recipe(data, model, max_steps=1), out)
+    assert (out / "model" / "config.json").stat().st_mtime_ns == stamp
+    with pytest.raises(ExistingOutputError, match="max_steps 1 -> 2"):
+        train(recipe(data, model, max_steps=2), out)
+    with pytest.raises(ExistingOutputError, match="on-existing"):
+        train(recipe(data, model, max_steps=1), out, on_existing="raise")
+    train(recipe(data, model, max_steps=2), out, on_existing="delete")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep me")
+    with pytest.raises(ExistingOutputError, match="holds no training run"):
+        train(recipe(data, model), tmp_path / "mine", on_existing="delete")
+
+
+def test_bad_recipes(data: Path, model: Path) -> None:
+    for fields, message in [
+        ({"loss": "dop"}, "did you mean 'dpo'"),
+        ({"loss": {"name": "dpo", "beta": -1}}, "dpo.beta is in (0, inf)"),
+        ({"loss": {"beta": 1}}, "needs a name"),
+        ({"negatives": {"sampling": "hard"}}, "value of negatives.sampling"),
+        ({"loss": "mcpo", "negatives": {"sampling": "max"}}, "--loss.KEY"),
+        ({"max_prompt_length": 96}, "leaves no room"),
+        ({"set_per_step": 3}, "did you mean 'sets_per_step'"),
+        ({"optimizer": {"lr": 3}}, "optimizer.lr"),
+    ]:
+        with pytest.raises(RecipeError) as error:
+            recipe(data, model, **({"loss": "dpo"} | fields))
+        assert message in str(error.value)
+
+
+def test_bad_data_and_models(tmp_path: Path, data: Path, model: Path) -> None:
+    with pytest.raises(InputError, match="not a built data set"):
+        train(recipe(tmp_path, model), tmp_path / "a")
+    unranked = candidate_sets([("x", [completion("a"), completion("b")]), ("y", [completion("c")])])
+    with pytest.raises(InputError, match="2 sets unranked"):
+        train(recipe(write_data(tmp_path / "unranked", unranked), model), tmp_path / "b")
+    single = candidate_sets([("x", [completion("a", 1)])])
+    with pytest.raises(InputError, match="1 sets no_choice"):
+        train(recipe(write_data(tmp_path / "single", single), model), tmp_path / "c")
+    with pytest.raises(InputError, match="it has: test, train"):
+        train(recipe(data, model, train_split="validation"), tmp_path / "d")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        train(recipe(data, tmp_path / "nowhere"), tmp_path / "e")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "config.json").write_text((model / "config.json").read_text())
+    with pytest.raises(ModelError, match="start from random weights"):
+        train(recipe(data, tmp_path / "empty", tokenizer=str(model)), tmp_path / "f")
+    with pytest.raises(RecipeError, match="bpe:N"):
+        train(recipe(data, model, tokenizer="bpe:12"), tmp_path / "g")
+    with pytest.raises(ModelError, match="the tokenizer that belongs to it"):
+        train(recipe(data, model, tokenizer="bpe:400"), tmp_path / "h")
+    for left in "abcdefgh":
+        assert not (tmp_path / left / "run.json").exists() or left in "fh"
+
+
+def test_tokenize_reads_tables_in_parts(model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.chat_template = DEFAULT_TEMPLATE
+    table, seen = random_sets(10), []
+    both = [
+        tokenize(parts, tokenizer, max_length=96, max_prompt_length=50, compare=True, advance=seen.append)
+        for parts in ([table], [table[:3], table[3:]])
+    ]
+    assert seen == [10, 3, 7]
+    for one, two in zip(both[0].sets, both[1].sets, strict=True):
+        assert one.set_id == two.set_id
+        assert np.array_equal(one.columns[-1].ids, two.columns[-1].ids)
