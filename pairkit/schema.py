@@ -104,17 +104,19 @@ def identify(table: pa.Table, seen: dict[str, int]) -> pa.Table:
     return to_sets(table.append_column("set_id", pa.array(by_set, pa.string())))
 
 
-def to_sets(table: pa.Table) -> pa.Table:
+def to_sets(table: pa.Table, *, file: object = None) -> pa.Table:
     """Casts a table to exactly `SETS`; a column that is missing or of another kind is an `InputError`."""
     missing = [name for name in SETS.names if name not in table.column_names]
     if missing:
-        raise InputError.at(f"not a table of candidate sets: no column {missing[0]!r}", field=missing[0])
+        problem = f"not a table of candidate sets: no column {missing[0]!r}"
+        raise InputError.at(problem, file=file, field=missing[0])
     columns = []
     for field in SETS:
         try:
             columns.append(table[field.name].cast(field.type))
         except pa.ArrowException as error:
-            raise InputError.at(f"not a table of candidate sets: {error}", field=field.name) from error
+            problem = f"not a table of candidate sets: {error}"
+            raise InputError.at(problem, file=file, field=field.name) from error
     return pa.table(columns, schema=SETS)
 
 
@@ -140,10 +142,7 @@ def check_sets(table: pa.Table, *, file: object = None) -> pa.Table:
     not end in a user turn, an unknown role, a null text, an unknown origin, a rank below 1, a score that
     is not finite, names of scores that are not unique and sorted.
     """
-    try:
-        table = to_sets(table).combine_chunks()
-    except InputError as error:
-        raise InputError.at(str(error), file=file) from error
+    table = to_sets(table, file=file).combine_chunks()
     for name in ("set_id", "prompt_id", "source", "prompt", "completions"):
         _refuse(pc.is_null(table[name]), "is null", file, name)
     messages = _flatten(table["prompt"])
