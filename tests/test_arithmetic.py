@@ -12,7 +12,7 @@ from pairkit import schema
 from pairkit.chat import prompt_tokens
 from pairkit.errors import RecipeError
 from pairkit.quickstart.model import save_start, tiny_config, tiny_tokenizer
-from pairkit.sources import SourceRecipe, arithmetic
+from pairkit.sources import SourceRecipe, arithmetic, open_source
 
 SPLITS = ("train", "tuning", "test")
 
@@ -48,11 +48,14 @@ def test_sets() -> None:
         (completion,) = row["completions"]
         assert (completion["text"], completion["origin"]) == (metadata["answer"], "source")
     schema.check_sets(schema.identify(table, {}))
+    groups = arithmetic.groups(table)
+    assert groups == [json.loads(metadata)["group"] for metadata in table["metadata"].to_pylist()]
+    assert len(set(groups)) < 0.52 * len(groups)  # nearly all have their mirror image
 
 
 def test_as_a_source() -> None:
     recipe = SourceRecipe(name="arithmetic", split="tuning", limit=30)
-    opened = arithmetic.open_arithmetic(arithmetic.ARITHMETIC, recipe)
+    opened = open_source(recipe)
     assert opened.total_rows == 30
     batches = list(opened.batches(rows=12))
     assert [batch.rows for batch in batches] == [12, 12, 6]
@@ -60,14 +63,14 @@ def test_as_a_source() -> None:
     assert [b.sets for b in opened.batches(start=1, rows=12)] == [b.sets for b in batches[1:]]
     assert list(opened.batches(start=3, rows=12)) == []
     other = recipe.model_copy(update={"split": None})
-    assert arithmetic.open_arithmetic(arithmetic.ARITHMETIC, other).fingerprint != opened.fingerprint
+    assert open_source(other).fingerprint != opened.fingerprint
 
 
 def test_options_it_does_not_have_are_refused() -> None:
     for option in ("path", "config", "revision"):
         recipe = SourceRecipe(name="arithmetic", **{option: "x"})
         with pytest.raises(RecipeError, match=f"no `{option}`"):
-            arithmetic.open_arithmetic(arithmetic.ARITHMETIC, recipe)
+            open_source(recipe)
     with pytest.raises(RecipeError, match="did you mean 'train'"):
         arithmetic.sets("trian")
 

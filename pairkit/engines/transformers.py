@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 class TransformersEngine:
     """A loaded model as an engine.
 
-    `batch_tokens` bounds the key-value cache: prompt and completion tokens of all rows of one batch.
+    `batch_tokens` bounds the key-value cache: prompt and completion tokens of all rows of one batch. The
+    samples of one prompt stay together, even where they alone are more.
     """
 
     model: PreTrainedModel

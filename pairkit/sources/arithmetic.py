@@ -60,6 +60,12 @@ def sets(split: Split, *, seed: int = 0) -> pa.Table:
     return _sets(problems(split, seed=seed))
 
 
+def groups(sets: pa.Table) -> list[str]:
+    """The group of each set, for `bootstrap_mean`."""
+    metadata = pl.Series(sets["metadata"].to_pylist(), dtype=pl.String)
+    return metadata.str.json_path_match("$.group").to_list()
+
+
 def open_made(source: Source, recipe: SourceRecipe) -> Opened:
     """The source of a build recipe; raises `RecipeError` for options that only read sources have."""
     for option in ("path", "config", "revision"):
