@@ -11,11 +11,11 @@ from candidates import candidate_set, column, completion, noise, table, texts
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pairkit.errors import ModelError
 from pairkit.mining import Mined, MineRecipe, mine
-from pairkit.mining.noise import load_tokenizer, token_pieces
+from pairkit.mining.noise import token_spans
 from pairkit.mining.recipe import TokenSwap
 from pairkit.rankers.annotations import rank
 from pairkit.recipes import validate
@@ -81,7 +81,7 @@ def noisy(result: Mined) -> list[list[str]]:
 
 def test_one_token_swap_exchanges_two_tokens_and_nothing_else(byte_level: str):
     result = with_noise(PROSE[:2], token_swap={"tokenizer": byte_level})
-    tokenizer = load_tokenizer(byte_level)
+    tokenizer = AutoTokenizer.from_pretrained(byte_level)
     for text, (swapped,) in zip(PROSE[:2], noisy(result), strict=True):
         ids = tokenizer(text)["input_ids"]
         changes = []
@@ -104,13 +104,25 @@ def test_a_swap_is_noise_by_name_and_stands_last_without_rank_and_score(byte_lev
 
 
 @pytest.mark.parametrize("fixture", ["byte_level", "lower_case"])
-def test_tokens_are_cut_so_that_they_join_to_the_text(fixture: str, request: pytest.FixtureRequest):
+def test_the_spans_of_tokens_follow_each_other_through_the_text(fixture: str, request: pytest.FixtureRequest):
     settings = TokenSwap(tokenizer=request.getfixturevalue(fixture))
     blanks = ["", " ", "  two  ", "\n\nend\n"]
-    pieces = token_pieces(PROSE + blanks, settings)
-    assert ["".join(cut) for cut in pieces] == PROSE + blanks
-    assert all(all(cut) for cut in pieces)
-    assert all(len(cut) > 1 for cut in pieces[:4])
+    for text, (count, span) in zip(PROSE + blanks, token_spans(PROSE + blanks, settings), strict=True):
+        spans = list(dict.fromkeys(span(index) for index in range(count)))
+        edges = [0, *(edge for span in spans for edge in span)]
+        assert edges == sorted(edges)
+        assert edges[1::2] == edges[:-1:2]  # each begins where the one before it ends
+        assert text[edges[-1] :].strip() == ""  # only blanks are behind the last
+        assert count > 1 or text in blanks
+
+
+def test_a_saved_limit_on_length_does_not_cut_the_tokens(byte_level: str, tmp_path: Path):
+    tokenizer = Tokenizer.from_file(f"{byte_level}/tokenizer.json")
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=4096)
+    ((limited, _),) = token_spans(PROSE[:1], TokenSwap(tokenizer=_saved(tokenizer, tmp_path)))
+    ((count, _),) = token_spans(PROSE[:1], TokenSwap(tokenizer=byte_level))
+    assert limited == count > 4
 
 
 @pytest.mark.parametrize("fixture", ["byte_level", "lower_case"])

@@ -11,20 +11,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from pairkit.errors import ModelError
 from pairkit.mining import draws
 from pairkit.mining.recipe import NoiseRecipe, TokenSwap
 
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
 KINDS = ("token_swap", "word_swap", "truncate")
 # A text of few or repeated words can make it impossible to find a new one; then the set gets none.
 ATTEMPTS = 32
 
-_BLANKS = re.compile(r"(\s+)")
+_WORD = re.compile(r"\S+")
 
 Propose = Callable[[Iterator[int]], str]
+# From the number of a word or token to where it begins and ends in its text.
+Span = Callable[[int], tuple[int, int]]
 
 
 class Noise(NamedTuple):
@@ -59,10 +64,11 @@ def make(
 
 def _kinds(chosen: Sequence[str], recipe: NoiseRecipe) -> Iterator[tuple[str, int, list[Propose | None]]]:
     if tokens := recipe.token_swap:
-        cut = token_pieces(chosen, tokens)
-        yield "token_swap", tokens.count, [_swap(p, range(len(p)), tokens.swaps) for p in cut]
+        spans = token_spans(chosen, tokens)
+        proposals = [_swap(text, *of, tokens.swaps) for text, of in zip(chosen, spans, strict=True)]
+        yield "token_swap", tokens.count, proposals
     if words := recipe.word_swap:
-        yield "word_swap", words.count, [_swap_words(text, words.swaps) for text in chosen]
+        yield "word_swap", words.count, [_swap(text, *word_spans(text), words.swaps) for text in chosen]
     if shorter := recipe.truncate:
         yield "truncate", shorter.count, [_cut(text) for text in chosen]
 
@@ -77,29 +83,31 @@ def _new_text(propose: Propose | None, numbers: Iterator[int], taken: set[str]) 
     return None
 
 
-def _swap(pieces: list[str], places: range, swaps: int) -> Propose | None:
-    """Exchanges `swaps` random pairs of the pieces at `places`, one pair after the other."""
-    if len(places) < 2:
+def _swap(text: str, count: int, span: Span, swaps: int) -> Propose | None:
+    """Exchanges `swaps` random pairs of the `count` spans of `text`, one pair after the other."""
+    if count < 2:
         return None
 
     def propose(numbers: Iterator[int]) -> str:
-        order = pieces.copy()
+        moved: dict[tuple[int, int], tuple[int, int]] = {}
         for _ in range(swaps):
-            first = next(numbers) % len(places)
-            second = (first + 1 + next(numbers) % (len(places) - 1)) % len(places)
-            i, j = places[first], places[second]
-            order[i], order[j] = order[j], order[i]
-        return "".join(order)
+            place = next(numbers) % count
+            first, second = span(place), span((place + 1 + next(numbers) % (count - 1)) % count)
+            if first == second or first[0] == first[1] or second[0] == second[1]:
+                return text  # parts of one character, or a token without any: not a swap, to be tried again
+            moved[first], moved[second] = moved.get(second, second), moved.get(first, first)
+        return _rearranged(text, moved)
 
     return propose
 
 
-def _swap_words(text: str, swaps: int) -> Propose | None:
-    pieces = _BLANKS.split(
-        text
-    )  # word, blanks, word, ...; where the text begins or ends blank, that word is ""
-    start, stop = 0 if pieces[0] else 2, len(pieces) if pieces[-1] else len(pieces) - 1
-    return _swap(pieces, range(start, stop, 2), swaps)
+def _rearranged(text: str, moved: dict[tuple[int, int], tuple[int, int]]) -> str:
+    """`text` with the characters of `moved[place]` at each place."""
+    parts, done = [], 0
+    for start, end in sorted(moved):
+        parts += [text[done:start], text[slice(*moved[start, end])]]
+        done = end
+    return "".join([*parts, text[done:]])
 
 
 def _cut(text: str) -> Propose | None:
@@ -114,36 +122,41 @@ def _cut(text: str) -> Propose | None:
     return propose
 
 
-def token_pieces(texts: Sequence[str], settings: TokenSwap) -> list[list[str]]:
-    """Each text cut where its tokens end; the pieces joined are the text.
+def word_spans(text: str) -> tuple[int, Span]:
+    """The number of words, and where each of them is; the blanks between them stay in place."""
+    spans = [match.span() for match in _WORD.finditer(text)]
+    return len(spans), spans.__getitem__
 
-    Blanks that a tokenizer leaves out belong to the token after them, as in byte-level vocabularies; a
-    character that is split over tokens belongs to the first of them.
+
+def token_spans(texts: Sequence[str], settings: TokenSwap) -> list[tuple[int, Span]]:
+    """The number of tokens of each text, and where each of them is.
+
+    A token begins where the one before it ends: blanks that a tokenizer leaves out belong to the token behind
+    them, as in byte-level vocabularies. All tokens of a character that is split over several have its span.
     """
     if not texts:
         return []
-    tokenizer = load_tokenizer(settings.tokenizer, settings.revision)
-    encoded = tokenizer(
-        list(texts),
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        verbose=False,  # no warning about the model's context: nothing goes through the model
+    encodings = load_tokenizer(settings.tokenizer, settings.revision).encode_batch(
+        list(texts), add_special_tokens=False
     )
-    return [_cut_at(text, spans) for text, spans in zip(texts, encoded["offset_mapping"], strict=True)]
+    return [(len(encoding), partial(_token_span, encoding)) for encoding in encodings]
 
 
-def _cut_at(text: str, spans: list[tuple[int, int]]) -> list[str]:
-    pieces, start = [], 0
-    for _, end in spans:
-        if end > start:
-            pieces.append(text[start:end])
-            start = end
-    return [*pieces, text[start:]] if start < len(text) else pieces
+def _token_span(encoding: Encoding, index: int) -> tuple[int, int]:
+    # Asked token by token: the list of all offsets takes longer to build than the tokens.
+    end = _token_end(encoding, index)
+    while index and _token_end(encoding, index - 1) >= end:
+        index -= 1
+    return (_token_end(encoding, index - 1) if index else 0), end
+
+
+def _token_end(encoding: Encoding, index: int) -> int:
+    covered = encoding.token_to_chars(index)
+    return covered[1] if covered else 0
 
 
 @lru_cache(maxsize=4)
-def load_tokenizer(name: str, revision: str | None = None) -> Any:
+def load_tokenizer(name: str, revision: str | None = None) -> Tokenizer:
     """The named tokenizer. Raises `ModelError` where there is none, or none that knows its tokens' spans."""
     from transformers import AutoTokenizer
 
@@ -159,4 +172,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> Any:
             f"the tokenizer {name!r} does not say which characters its tokens cover; "
             "use one with a tokenizer.json, or word_swap"
         )
-    return tokenizer
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
