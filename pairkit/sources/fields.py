@@ -49,7 +49,7 @@ JOINED = ("prompt", "system", "completion")  # several texts with a blank line b
 COLLECTED = ("completions", "scores", "ranks", "models")  # several columns as one list
 # The Alpaca format has its prompt in two columns, of which the second may say that it is empty.
 ALPACA_INPUT = "input"
-NOTHING = ("", "<no input>", "<noinput>", "no input")
+NOTHING = ("", "no input", "noinput")  # also "<no input>" and "No input."
 
 
 class Layout(NamedTuple):
@@ -117,7 +117,11 @@ def _join(columns: Columns, names: list[str]) -> pa.Array:
     import polars as pl
 
     first, *others = (pl.Series(name, columns.text(name)) for name in names)
-    kept = [pl.when(~pl.col(other.name).is_in(NOTHING)).then(pl.col(other.name)) for other in others]
+    bare = [pl.col(other.name).str.to_lowercase().str.strip_chars(" \n<>.") for other in others]
+    kept = [
+        pl.when(~word.is_in(NOTHING)).then(pl.col(other.name))
+        for word, other in zip(bare, others, strict=True)
+    ]
     frame = pl.DataFrame([first, *others])
     # The first text decides whether there is one at all.
     joined = pl.concat_str([pl.col(first.name), *kept], separator="\n\n", ignore_nulls=True)

@@ -24,6 +24,13 @@ HELP = (
 )
 
 
+REFUSALS = {
+    "RepositoryNotFoundError": "there is no such data set, or it is private",
+    "GatedRepoError": "its owners ask for consent, given on its page",
+    "RevisionNotFoundError": "it has no such revision",
+    "OfflineModeIsEnabled": "HF_HUB_OFFLINE forbids to ask",
+}
+TIMEOUT = 20.0  # seconds
 # hf://datasets/org/name@commit/data/train-00000-of-00001.parquet
 ADDRESS = re.compile(r"hf://datasets/(?P<id>[^@]+)@(?P<commit>[^/]+)/(?P<path>.+)")
 
@@ -36,10 +43,10 @@ def fetch(source: Source, recipe: SourceRecipe) -> tuple[list[Found], str]:
     """
     hub_id = recipe.name if "/" in recipe.name else source.hub_id
     if hub_id is None:
-        raise RecipeError(f"source {source.name!r} needs `path`: {_where(source)}")
+        raise RecipeError(f"source {source.name!r} {_where(source)}")
     split = recipe.split or source.splits[0]
     config = recipe.config or source.config
-    urls = _split_files(hub_id, config, recipe.revision, split)
+    urls = _split_files(hub_id, config, _commit(hub_id, recipe.revision), split)
     found = [_download(hub_id, url) for url in urls]
     for file, _ in found:
         format_of(file)
@@ -47,16 +54,30 @@ def fetch(source: Source, recipe: SourceRecipe) -> tuple[list[Found], str]:
 
 
 def _where(source: Source) -> str:
-    return f"it has no id on the hub; see {source.homepage}" if source.homepage else "a file, folder or glob"
+    if source.name == "hub":
+        return "is named by the data set's id: write org/name"
+    return "needs `path`: a file, folder or glob" + (
+        f", as from {source.homepage}" if source.homepage else ""
+    )
 
 
-def _split_files(hub_id: str, config: str | None, revision: str | None, split: str) -> list[str]:
+def _commit(hub_id: str, revision: str | None) -> str | None:
+    """The commit that a revision stands for. Asked first: without a network this fails at once."""
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().dataset_info(hub_id, revision=revision, timeout=TIMEOUT).sha
+    except Exception as error:  # any of a dozen types of httpx, the hub's client and its validators
+        raise _hub_error(hub_id, error) from error
+
+
+def _split_files(hub_id: str, config: str | None, commit: str | None, split: str) -> list[str]:
     """The addresses of a split's files, each with the commit in it: `hf://datasets/ID@COMMIT/PATH`."""
     from datasets import load_dataset_builder
 
     try:
-        builder = load_dataset_builder(hub_id, config, revision=revision)
-    except Exception as error:  # any of a dozen types of requests, httpx, fsspec, datasets and the hub
+        builder = load_dataset_builder(hub_id, config, revision=commit)
+    except Exception as error:  # as above, and those of datasets and fsspec
         raise _hub_error(hub_id, error) from error
     files: Any = builder.config.data_files or {}
     if split not in files:
@@ -83,5 +104,6 @@ def _download(hub_id: str, url: str) -> Found:
 def _hub_error(hub_id: str, error: Exception) -> HubError:
     """What failed, in a line, and what to do."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = REFUSALS.get(type(error).__name__, lines[0].rstrip("."))
     return HubError(f"data set {hub_id!r} cannot be read from {endpoint}: {reason}. Try this: {HELP}")

@@ -107,7 +107,7 @@ def _read_turns(items: Columns) -> pa.Array:
         if field in items:
             items.report(filled(items.arrays[field]), "unsupported_content", "is a tool call", field)
     content = items.arrays.get(content_field)
-    if content is not None and not is_text(content.type):
+    if content is not None and (is_list(content.type) or pa.types.is_struct(content.type)):
         detail = "is not a text (images and other parts are not supported)"
         items.report(present(content), "unsupported_content", detail, content_field)
         return _messages(roles, pa.nulls(items.size, pa.string()))
@@ -161,7 +161,7 @@ def transcripts(columns: Columns, name: str) -> pa.Array:
     columns.report(marked, "unsupported_content", "holds the control character U+001E", name)
     starts = series.str.starts_with(HUMAN) | series.str.starts_with(ASSISTANT)
     wrong = present(texts) & ~mask(starts.to_arrow())
-    columns.report(wrong, "unsupported_content", f"does not begin with {HUMAN!r}", name)
+    columns.report(wrong, "missing_prompt", f"there is no prompt: does not begin with {HUMAN!r}", name)
     # Each piece says in its first character who speaks. Rows reported above come out as one odd turn.
     cut = series.str.replace_all(HUMAN, CUT + "H", literal=True)
     cut = cut.str.replace_all(ASSISTANT, CUT + "A", literal=True)

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 from pairkit.errors import InputError
 from pairkit.sources.jsonlines import Bad, Piece, parse_lines, pieces_of
+from pairkit.sources.jsontext import json_row
 
 FORMATS = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv"}
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
@@ -76,7 +78,7 @@ def blocks(path: Path, rows: int) -> Iterator[Block]:
         return _parquet_blocks(path, rows)
     if found == "csv":
         return _csv_blocks(path, compression, rows)
-    if found == "json" and _first_character(path, compression) == b"[":
+    if found == "json" and _is_array(path, compression):
         return _array_blocks(path, compression, rows)
     return _line_blocks(path, compression, rows)
 
@@ -94,23 +96,35 @@ def _opened(path: Path, compression: str | None) -> Iterator[pa.NativeFile]:
         ) from error
 
 
-def _first_character(path: Path, compression: str | None) -> bytes:
+def _is_array(path: Path, compression: str | None) -> bool:
+    """Whether a `.json` file is one array. If not, it has to hold one object a line."""
     with _opened(path, compression) as stream:
-        return bytes(stream.read(CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()[:1])
+        content = (line for line in _lines(stream) if line and not line.isspace())
+        line = next(content, b"").removeprefix(b"\xef\xbb\xbf").lstrip()
+    if line.startswith(b"["):
+        return True
+    try:
+        json.loads(line or b"{}")
+    except ValueError as error:
+        raise InputError(
+            f"{path}: neither a JSON array nor one JSON object a line: the first line is not JSON ({error})"
+        ) from error
+    return False
 
 
 def _line_blocks(path: Path, compression: str | None, rows: int) -> Iterator[Block]:
     first = 1
     with _opened(path, compression) as stream:
-        lines: list[bytes] = []
-        for line in _lines(stream):
-            lines.append(line)
-            if len(lines) == rows:
-                yield _line_block(lines, first)
-                first += len(lines)
-                lines = []
-    if lines:
-        yield _line_block(lines, first)
+        for lines in _batched(_lines(stream), rows):
+            size = len(lines) - sum(not line or line.isspace() for line in lines)  # a blank line is no row
+            if size:
+                yield Block(size, partial(_load_lines, lines, first, size))
+            first += len(lines)
+
+
+def _batched(lines: Iterator[bytes], count: int) -> Iterator[list[bytes]]:
+    while batch := list(islice(lines, count)):
+        yield batch
 
 
 def _lines(stream: pa.NativeFile) -> Iterator[bytes]:
@@ -123,11 +137,6 @@ def _lines(stream: pa.NativeFile) -> Iterator[bytes]:
         yield rest
 
 
-def _line_block(lines: list[bytes], first: int) -> Block:
-    count = len(lines) - sum(not line or line.isspace() for line in lines)  # a blank line is no row
-    return Block(count, partial(_load_lines, lines, first, count))
-
-
 def _load_lines(lines: list[bytes], first: int, count: int) -> Raw:
     pieces, bad = parse_lines(lines, first)
     return Raw(pieces, bad, count)
@@ -138,7 +147,7 @@ def _array_blocks(path: Path, compression: str | None, rows: int) -> Iterator[Bl
         content = stream.read()
     try:
         values = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}") from error
     for first in range(0, len(values), rows):
         part = values[first : first + rows]
@@ -242,8 +251,7 @@ def _parquet_blocks(path: Path, rows: int) -> Iterator[Block]:
                 table = next(stream)
             except (pa.ArrowInvalid, OSError) as error:
                 raise InputError(f"{path}: the Parquet file is damaged: {error}") from error
-            numbers = np.arange(first, first + table.num_rows) + 1
-            return Raw([Piece(table, numbers)], [], table.num_rows)
+            return _checked(table, np.arange(first, first + table.num_rows) + 1)
 
         for first in range(0, total, rows):
             yield Block(min(rows, total - first), partial(load, first))
@@ -265,3 +273,29 @@ def _drop_rows(tables: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
         count -= dropped
         if dropped < table.num_rows:
             yield table.slice(dropped)
+
+
+def _checked(table: pa.Table, numbers: np.ndarray[Any, Any]) -> Raw:
+    """The table's rows, those with texts that are not UTF-8 apart: Parquet does not look."""
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid:
+        broken = np.array([not _is_valid(table.slice(row, 1)) for row in range(table.num_rows)])
+        kept = Piece(table.filter(pa.array(~broken)), numbers[~broken])
+        bad = [_broken_row(table.slice(int(row), 1), int(numbers[row])) for row in np.flatnonzero(broken)]
+        return Raw([kept] if len(kept.numbers) else [], bad, table.num_rows)
+    return Raw([Piece(table, numbers)], [], table.num_rows)
+
+
+def _is_valid(table: pa.Table) -> bool:
+    try:
+        table.combine_chunks().validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _broken_row(row: pa.Table, number: int) -> Bad:
+    names = [name for name in row.column_names if not _is_valid(row.select([name]))]
+    values = {name: "(not UTF-8)" if name in names else row[name][0].as_py() for name in row.column_names}
+    return Bad(number, "invalid_utf8", names[0], "is not UTF-8", json_row(values))
