@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -215,6 +217,31 @@ def test_a_recipe_that_cannot_be_is_refused(recipe: dict[str, Any], message: str
     with pytest.raises(RecipeError) as caught:
         validate(MineRecipe, recipe)
     assert message in str(caught.value)
+
+
+def test_real_pairs_are_kept_or_refused_as_plain_python_says(real_data: Path):
+    with gzip.open(real_data / "ultrafeedback_binarized_trl_flat.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    expected: Counter[str | None] = Counter()
+    sets = []
+    for row in rows:
+        replies = [(row[side], row["metadata"][f"score_{side}"]) for side in ("chosen", "rejected")]
+        visible = [reply for reply in replies if reply[0].strip()]
+        if len(visible) == 2 and visible[0][0] == visible[1][0]:
+            expected["all_identical"] += 1
+        elif len(visible) < 2:
+            expected["one_completion"] += 1
+        elif visible[0][1] == visible[1][1]:
+            expected["no_choice"] += 1
+        else:
+            expected[None] += 1
+        sets.append(candidate_set(*(completion(*reply) for reply in replies), prompt=row["prompt"]))
+    result = mined(*sets)
+    assert result.sets.num_rows == expected.pop(None) > 600
+    assert Counter(result.quarantine["reason"].to_pylist()) == expected
+    assert expected["no_choice"] > 50
+    assert_counts_add_up(result, table(*sets))
+    assert pairs(result.sets).num_rows == result.sets.num_rows
 
 
 # Whatever the sets

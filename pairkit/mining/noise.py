@@ -9,7 +9,6 @@ nothing but the exchange changes, whatever the tokenizer does to spaces, case or
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 KINDS = ("token_swap", "word_swap", "truncate")
 # A text of few or repeated words can make it impossible to find a new one; then the set gets none.
 ATTEMPTS = 32
-
-_WORD = re.compile(r"\S+")
 
 Propose = Callable[[Iterator[int]], str]
 # From the number of a word or token to where it begins and ends in its text.
@@ -124,8 +121,13 @@ def _cut(text: str) -> Propose | None:
 
 def word_spans(text: str) -> tuple[int, Span]:
     """The number of words, and where each of them is; the blanks between them stay in place."""
-    spans = [match.span() for match in _WORD.finditer(text)]
-    return len(spans), spans.__getitem__
+    return len(text.split()), partial(_word_span, text)
+
+
+def _word_span(text: str, index: int) -> tuple[int, int]:
+    rest = text.split(None, index)[index]
+    start = len(text) - len(rest)
+    return start, start + len(rest.split(None, 1)[0])
 
 
 def token_spans(texts: Sequence[str], settings: TokenSwap) -> list[tuple[int, Span]]:
