@@ -160,14 +160,17 @@ def _nectar(batch: pa.RecordBatch) -> pa.RecordBatch:
     metadata = [json.loads(text) if text else {} for text in batch["metadata"].to_pylist()]
     named = zip(metadata, batch["source"].to_pylist(), strict=True)
     sources = [fields.get("source", name) for fields, name in named]
+    good_natured = [fields.get("good_natured") for fields in metadata]
     return pa.record_batch(
         [
             pc.binary_join_element_wise(dialogues, "\n\nAssistant: ", ""),
             pa.ListArray.from_arrays(offsets(lengths.to_numpy()), answers),
             pa.array(turns, pa.int64()),
             lengths.cast(pa.int64()),
-            pa.array([[s] if isinstance(s, str) else s for s in sources], pa.list_(pa.string())),
-            pa.array([fields.get("good_natured") for fields in metadata], pa.bool_()),
+            pa.array(
+                [one if isinstance(one, list) else [str(one)] for one in sources], pa.list_(pa.string())
+            ),
+            pa.array([one if isinstance(one, bool) else None for one in good_natured], pa.bool_()),
         ],
         schema=NECTAR,
     )

@@ -15,7 +15,10 @@ from candidates import candidate_set, completion, noise, table
 
 from pairkit import views
 from pairkit.errors import RecipeError
+from pairkit.mining import MineRecipe, mine
 from pairkit.rankers.annotations import rank
+from pairkit.schema import identify
+from pairkit.sources import SourceRecipe, open_source
 
 DIALOGUE = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Why?")]
 
@@ -135,7 +138,7 @@ def test_nectar_writes_dialogues_as_nectar_does():
             completion("a", rank=2), completion("b", rank=1), noise("n"), prompt=DIALOGUE, metadata=metadata
         ),
         candidate_set(prompt="No replies"),
-        candidate_set(completion("u"), metadata='{"source":"evol_instruct"}'),
+        candidate_set(completion("u"), metadata='{"source":"evol_instruct","good_natured":"?"}'),
     )
     first, second, third = views.nectar(rows).to_pylist()
     assert first == {
@@ -152,7 +155,7 @@ def test_nectar_writes_dialogues_as_nectar_does():
     }
     assert (second["answers"], second["num_responses"], second["source"]) == ([], 0, ["test"])
     assert second["good_natured"] is None
-    assert third["source"] == ["evol_instruct"]
+    assert (third["source"], third["good_natured"]) == (["evol_instruct"], None)
 
 
 def test_a_slice_is_viewed_as_its_rows():
@@ -187,6 +190,16 @@ def test_binarized_is_the_published_schema_and_row(real_data: Path):
     good, bad = row["chosen"][1]["content"], row["rejected"][1]["content"]
     rows = sets(candidate_set(completion(bad, 8.4), completion(good, 8.5), prompt=row["prompt"]))
     assert views.binarized(rows).to_pylist() == [{**row, "score_rejected": 8.4}]
+
+
+def test_a_nectar_row_goes_through_source_rank_and_mine_and_comes_back(real_data: Path):
+    file = real_data / "nectar_row0_abridged.jsonl.gz"
+    opened = open_source(SourceRecipe(name="nectar", path=str(file)))
+    (converted,) = opened.batches()
+    mined = mine(rank(identify(converted.sets, {})), MineRecipe(drop_ranks=(2,)), seed=0)
+    (row,), (published,) = views.nectar(mined.sets).to_pylist(), real_row(file).to_pylist()
+    kept = [answer for answer in published["answers"] if answer["rank"] != 2]
+    assert row == {**published, "answers": kept, "num_responses": 6}
 
 
 @pytest.mark.parametrize("name", ["pairs", "unpaired", "binarized", "nectar"])
