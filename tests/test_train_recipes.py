@@ -25,7 +25,7 @@ def test_recipe_parses_and_runs(name: str, tmp_path: Path) -> None:
     small = {
         "data": str(write_data(tmp_path / "data", random_sets(6))),
         "model": str(model_folder(tmp_path / "model")),
-        "max_steps": 2, "sets_per_step": 2, "max_length": 96, "max_prompt_length": 64, "bf16": False,
+        "max_steps": 2, "sets_per_step": 2, "max_length": 96, "max_prompt_length": 64,
     }  # fmt: skip
     recipe = recipes.validate(TrainRecipe, recipes.merge(recipes.read(name, "train"), small))
     train(recipe, tmp_path / "run")

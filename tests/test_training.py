@@ -350,9 +350,14 @@ def test_gradient_checkpointing_and_bf16(tmp_path: Path, data: Path, model: Path
     less = weights(train(recipe(data, model, max_steps=2, gradient_checkpointing=True), tmp_path / "less"))
     for name, value in plain.items():
         torch.testing.assert_close(less[name], value, rtol=1e-5, atol=1e-6)
-    bf16 = train(recipe(data, model, max_steps=2, dtype="bfloat16"), tmp_path / "bf16")
-    assert json.loads((bf16 / "config.json").read_text())["dtype"] == "bfloat16"
-    assert all(np.isfinite(line["loss"]) for line in read_metrics(tmp_path / "bf16", "train"))
+    half = train(recipe(data, model, max_steps=2, dtype="bfloat16"), tmp_path / "half")
+    assert json.loads((half / "config.json").read_text())["dtype"] == "bfloat16"
+    assert all(np.isfinite(line["loss"]) for line in read_metrics(tmp_path / "half", "train"))
+    mixed = weights(train(recipe(data, model, max_steps=2, bf16=True), tmp_path / "mixed"))
+    assert all(value.dtype == torch.float32 for value in mixed.values())
+    assert any(not torch.equal(value, plain[name]) for name, value in mixed.items())
+    first = read_metrics(tmp_path / "mixed", "train")[0]
+    assert first["loss"] == pytest.approx(np.log(2), abs=1e-6)  # policy and reference in one precision
 
 
 def test_existing_runs(tmp_path: Path, data: Path, model: Path) -> None:

@@ -51,7 +51,7 @@ def train_steps(
 
     A SIGINT ends the step under way, writes a checkpoint and raises `Interrupted`.
     """
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.bf16 else "no")
+    accelerator = Accelerator()
     if accelerator.num_processes > 1:
         raise TrainingError("training runs in one process: start it with python or pairkit, not torchrun")
     steps = step_count(len(train.sets), recipe.sets_per_step, recipe.epochs, recipe.max_steps)

@@ -154,7 +154,7 @@ def _tokenize(
 def _loader(recipe: TrainRecipe, name: str, vocabulary: int) -> Callable[[], nn.Module]:
     def load() -> nn.Module:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return load_model(
+        model = load_model(
             name,
             revision=recipe.revision if name == recipe.model else None,
             dtype=recipe.dtype,
@@ -163,6 +163,9 @@ def _loader(recipe: TrainRecipe, name: str, vocabulary: int) -> Callable[[], nn.
             vocabulary=vocabulary,
             seed=recipe.seed,
         ).to(device)
+        if recipe.bf16:  # here, and not by Accelerator, whose precision is that of the whole process
+            model.forward = torch.autocast(device, torch.bfloat16)(model.forward)
+        return model
 
     return load
 
@@ -173,7 +176,8 @@ def _reference_key(recipe: TrainRecipe, name: str, vocabulary: int) -> str:
     weights = sorted(local.glob("*.safetensors")) if local.is_dir() else [local] if local.exists() else []
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
     scratch = [recipe.seed, vocabulary] if name.endswith(".json") else None
-    return short_hash([name, recipe.revision, recipe.dtype, stamps, scratch])
+    precision = [recipe.dtype, recipe.bf16]
+    return short_hash([name, recipe.revision, precision, stamps, scratch])
 
 
 def _claim(planned: Plan, out: Path, on_existing: OnExisting) -> None:
