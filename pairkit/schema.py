@@ -77,7 +77,11 @@ def canonical_json(value: Any) -> str:
 
 def short_hash(value: Any) -> str:
     """The first 16 hex digits of the sha256 over `value`'s canonical JSON in UTF-8."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+    return _short_hash(canonical_json(value))
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def prompt_ids(prompts: pa.Array | pa.ChunkedArray) -> list[str]:
@@ -94,12 +98,13 @@ def identify(table: pa.Table, seen: dict[str, int]) -> pa.Table:
     """
     prompts, sources = table["prompt"].to_pylist(), table["source"].to_pylist()
     by_prompt, by_set = [], []
-    for source, prompt in zip(sources, prompts, strict=True):
-        prompt_id = short_hash(prompt)
+    for source, prompt in zip(sources, map(canonical_json, prompts), strict=True):
+        prompt_id = _short_hash(prompt)
         occurrence = seen.get(prompt_id, 0)
         seen[prompt_id] = occurrence + 1
         by_prompt.append(prompt_id)
-        by_set.append(short_hash([source, prompt, occurrence]))
+        # canonical_json([source, prompt, occurrence]), without writing a long prompt a second time
+        by_set.append(_short_hash(f"[{canonical_json(source)},{prompt},{occurrence}]"))
     table = table.append_column("prompt_id", pa.array(by_prompt, pa.string()))
     return to_sets(table.append_column("set_id", pa.array(by_set, pa.string())))
 

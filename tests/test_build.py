@@ -22,7 +22,7 @@ from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import BuildRecipe, load
 from pairkit.pipeline.stages import split_by_prompt, text_bytes
 from pairkit.pipeline.store import claimed
-from pairkit.schema import QUARANTINE, SETS, check_sets
+from pairkit.schema import QUARANTINE, SETS, check_sets, short_hash
 
 ROWS = 1200
 
@@ -184,15 +184,26 @@ def test_complete_data_set_is_left_as_it_is(built: Path, source: Path) -> None:
 
 def test_another_recipe_is_refused_and_said(built: Path, source: Path) -> None:
     before = hashes(built)
-    with pytest.raises(ExistingOutputError, match=r"mine\.keep_negatives is 1, there None"):
+    with pytest.raises(ExistingOutputError, match=r"recipe\.mine\.keep_negatives is 1, there None"):
         build(recipe(source, mine={"keep_negatives": 1}), built)
     assert hashes(built) == before
+
+
+def test_ids_are_those_of_the_definition(built: Path) -> None:
+    seen: dict[str, int] = {}
+    for row in rows(built, "data", "test").to_pylist():
+        prompt_id = short_hash(row["prompt"])
+        assert row["prompt_id"] == prompt_id
+        known = [short_hash([row["source"], row["prompt"], number]) for number in range(ROWS)]
+        assert row["set_id"] in known
+        assert known.index(row["set_id"]) >= seen.get(prompt_id, 0)
+        seen[prompt_id] = known.index(row["set_id"]) + 1
 
 
 def test_another_input_is_refused_and_said(built: Path, source: Path, tmp_path: Path) -> None:
     changed = tmp_path / source.name
     changed.write_bytes(source.read_bytes().replace(b"evol_instruct", b"evol_distruct", 1))
-    with pytest.raises(ExistingOutputError, match="input"):
+    with pytest.raises(ExistingOutputError, match="input has other names or content"):
         build(recipe(changed), built)
 
 

@@ -15,10 +15,8 @@ from pairkit.errors import (
     ExistingOutputError,
     InputError,
     Interrupted,
-    ModelError,
     OutputError,
     PairkitError,
-    RecipeError,
 )
 from pairkit.pipeline import describe, shards, store
 from pairkit.pipeline.overlap import ahead, mapped
@@ -27,7 +25,7 @@ from pairkit.pipeline.recipe import BuildRecipe, portable
 from pairkit.pipeline.shards import Contents, ShardWriter
 from pairkit.pipeline.stages import Done, finish, identified
 from pairkit.pipeline.store import Identity, OnExisting, Store
-from pairkit.progress import Advance, progress
+from pairkit.progress import Advance, console, progress
 from pairkit.schema import short_hash
 from pairkit.sources import Opened, open_source
 
@@ -57,9 +55,10 @@ def build(
             total = _write_shards(claimed, recipe, opened, workers or default_workers())
             if total.counts["mine.sets_out"] == 0:
                 raise _nothing_usable(opened, total, claimed)
-            manifest = publish(claimed, identity, opened.source)
-        except (InputError, ModelError, RecipeError):
-            claimed.discard()  # the same command would end here again
+            manifest = publish(claimed, identity, opened)
+        except PairkitError as error:
+            if isinstance(error, InputError) or not claimed.shards():
+                claimed.discard()  # nothing that the next try could use
             raise
         claimed.finish()
         return manifest
@@ -68,11 +67,10 @@ def build(
 def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
     """What determines the bytes of a build: recipe, input and library versions."""
     content = portable(recipe)
-    files = [{"name": path.name, "bytes": path.stat().st_size} for path in opened.files]
     return {
         "recipe": content,
         "recipe_hash": short_hash(content),
-        "input": {"fingerprint": opened.fingerprint, "files": files},
+        "input": {"fingerprint": opened.fingerprint},
         "versions": {name: version(name) for name in LIBRARIES},
     }
 
@@ -139,6 +137,7 @@ def _complete(out: Path) -> dict[str, Any]:
             raise ExistingOutputError(
                 f"{path} is not the file that was built; --on-existing delete builds it all anew"
             )
+    console.print(f"{out}: is complete already", markup=False)
     return manifest
 
 

@@ -17,10 +17,10 @@ from pairkit.pipeline import parquet, shards
 from pairkit.pipeline.shards import PUBLISHED, Contents
 from pairkit.pipeline.store import CARD, LOG, MANIFEST, QUARANTINE_FILE, Identity, Store
 from pairkit.schema import QUARANTINE, SCHEMA_VERSION
-from pairkit.sources import Source
+from pairkit.sources import Opened
 
 
-def publish(store: Store, identity: Identity, source: Source) -> dict[str, Any]:
+def publish(store: Store, identity: Identity, opened: Opened) -> dict[str, Any]:
     """Moves the shards' files into place, writes quarantine, card and manifest; returns the manifest."""
     folders = store.shards()
     contents = [shards.read_contents(folder) for folder in folders]
@@ -32,11 +32,15 @@ def publish(store: Store, identity: Identity, source: Source) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "pairkit": __version__,
         **identity,
+        "input": {
+            **identity["input"],
+            "files": [{"name": path.name, **_described(path)} for path in opened.files],
+        },
         "counts": total.nested(),
         "files": files,
     }
-    write_text(store.out / CARD, card.render(store.out, manifest, source, total.histograms))
-    files[CARD] = {"bytes": (store.out / CARD).stat().st_size, "sha256": sha256(store.out / CARD)}
+    write_text(store.out / CARD, card.render(store.out, manifest, opened.source, total.histograms))
+    files[CARD] = _described(store.out / CARD)
     write_text(store.out / LOG, (store.build / LOG).read_text(encoding="utf-8"))
     write_json(store.out / MANIFEST, manifest)
     return manifest
@@ -64,6 +68,10 @@ def _write_quarantine(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
         for table in _quarantined(folders):
             writer.write_batch(table)
     return parquet.describe(path)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _quarantined(folders: Sequence[Path]) -> Iterator[pa.RecordBatch]:

@@ -116,11 +116,10 @@ def claimed(out: Path, identity: Identity, on_existing: OnExisting) -> Iterator[
 def differences(theirs: Identity, ours: Identity) -> list[str]:
     """What makes two builds different ones, each difference in a few words."""
     before, now = _flat(theirs), _flat(ours)
-    return [
-        f"{key} is {now.get(key)!r}, there {before.get(key)!r}"
-        for key in sorted(before | now)
-        if before.get(key) != now.get(key)
-    ]
+    other = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
+    told = {"recipe_hash": None, "input.fingerprint": "the input has other names or content"}
+    lines = [told.get(key, f"{key} is {now.get(key)!r}, there {before.get(key)!r}") for key in other]
+    return [line for line in lines if line is not None]
 
 
 def _admit(out: Path, identity: Identity, on_existing: OnExisting) -> State:
@@ -148,7 +147,7 @@ def _identity(out: Path, state: State) -> Identity | None:
     """What was built there; None where a build stopped before it had written that down."""
     if state == "complete":
         made = manifest(out)  # finished rows are what they are: a newer library does not make them others
-        return {"recipe": made["recipe"], "input": made["input"]}
+        return {"recipe": made["recipe"], "input": {"fingerprint": made["input"]["fingerprint"]}}
     path = out / _BUILD / _STATE
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
