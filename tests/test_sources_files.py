@@ -179,7 +179,6 @@ BAD_LINES = [
         "invalid_score",
         "score_chosen",
     ),
-    (b'{"prompt": "p", "chosen": "c", "rejected": "r", "n": 18446744073709551616}', "invalid_number", "n"),
     (b'{"prompt": "p", "chosen": "c", "rejected": "r", "x": [1, "a"]}', "mixed_types", "x"),
     (
         b'{"prompt": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}],'
@@ -273,6 +272,17 @@ def test_dates_numbers_and_truth_in_metadata_stay_what_they_are(tmp_path: Path) 
         "day": "2024-01-02",
         "n": 1,
     }
+
+
+def test_integers_beyond_64_bits_are_floats(tmp_path: Path) -> None:
+    numbers = [2**63 - 1, -(2**63), 2**63, 2**64, 10**30]
+    lines = [b'{"prompt": "p", "n": %d}' % number for number in numbers]
+    (tmp_path / "rows.jsonl").write_bytes(b"\n".join(lines))
+    (tmp_path / "odd.jsonl").write_bytes(b"\n".join([*lines, b'{"prompt": 1}']))
+    (tmp_path / "rows.json").write_bytes(b"[" + b",".join(lines) + b"]")
+    for name in ("rows.jsonl", "odd.jsonl", "rows.json"):
+        texts = read(tmp_path / name, rows=1).sets["metadata"].to_pylist()
+        assert [json.loads(text)["n"] for text in texts] == [*numbers[:2], *map(float, numbers[2:])]
 
 
 def test_metadata_of_a_row_does_not_depend_on_other_rows(tmp_path: Path) -> None:

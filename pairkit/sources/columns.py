@@ -89,7 +89,8 @@ class Columns:
         if self.owners is not None:
             rows = np.zeros(self.rows, dtype=np.bool_)
             rows[self.owners[where]] = True
-        self.problems.append(Problem(rows, reason, detail, name and self.prefix + name))
+        field = (self.prefix + (name or "")).removesuffix(".") or None
+        self.problems.append(Problem(rows, reason, detail, field))
 
     def text(self, name: str) -> pa.Array:
         """A column of texts; other kinds are reported as `not_text` and read as null."""

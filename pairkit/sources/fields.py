@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import pyarrow as pa
 
 from pairkit.errors import RecipeError, unknown
 from pairkit.sources.columns import Columns, interleave, is_text, present
-from pairkit.sources.jsonlines import NOT_ARROW
+from pairkit.sources.jsonlines import NOT_ARROW, loads
 
 # Field -> the columns that it is taken from where nothing is mapped, the first one there.
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -139,7 +138,7 @@ def _decode(columns: Columns, name: str) -> pa.Array:
     values, broken = [], []
     for text in columns.text(name).to_pylist():
         try:
-            value = None if text is None else json.loads(text)
+            value = None if text is None else loads(text)
         except ValueError:
             value = None
         values.append(value if isinstance(value, list) else None)

@@ -24,8 +24,7 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     worked = "ground_truth" if "ground_truth" in columns else "answer"
     solution = columns.text(worked)
     answer = final_answers(solution)
-    missing = present(solution) & ~present(answer)
-    columns.report(missing, "no_answer", "has no line '#### number' or 'A: number'", worked)
+    columns.report(~present(answer), "no_answer", "has no line '#### number' or 'A: number'", worked)
     models = [name for name in columns.arrays if _is_solution(columns.arrays[name])]
     kept = columns.rest(["question", "answer", "ground_truth", *models])
     metadata = json_objects(kept | {"answer": answer, "solution": solution}, columns.size)

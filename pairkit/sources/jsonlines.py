@@ -79,7 +79,7 @@ def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[Piece], li
         if not line or line.isspace():
             continue
         try:
-            values.append((number, json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))))
+            values.append((number, loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))))
         except UnicodeDecodeError as error:
             detail = f"is not UTF-8 (byte {error.start + 1})"
             bad.append(Bad(number, "invalid_utf8", None, detail, json.dumps(line.decode(errors="replace"))))
@@ -107,8 +107,18 @@ def pieces_of(values: list[tuple[int, Any]]) -> tuple[list[Piece], list[Bad]]:
         return pieces, sorted(bad + odd)
 
 
-# What pyarrow raises for a value of mixed types, a number beyond 64 bits and a lone surrogate.
-NOT_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
+# What pyarrow raises for a value of mixed types and for a lone surrogate.
+NOT_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
+
+
+def loads(text: str | bytes) -> Any:
+    """A JSON text as Python values; an integer beyond 64 bits becomes a float, as in Arrow's own parser."""
+    return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | float:
+    small = len(digits) <= 20 and -(2**63) <= int(digits) < 2**63
+    return int(digits) if small else float(digits)
 
 
 def _piece(rows: list[tuple[int, dict[str, Any]]], kind: pa.StructType | None = None) -> Piece:
@@ -174,6 +184,4 @@ def _odd_field(value: dict[str, Any]) -> str | None:
 def _explain(error: Exception) -> tuple[str, str]:
     if isinstance(error, UnicodeEncodeError):
         return "lone_surrogate", "holds half of a surrogate pair, which is no character"
-    if isinstance(error, OverflowError):
-        return "invalid_number", "holds a number beyond 64 bits"
     return "mixed_types", "holds values of several kinds in one list"

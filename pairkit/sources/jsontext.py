@@ -42,8 +42,7 @@ def json_objects(columns: Mapping[str, pa.Array], size: int) -> pa.Array:
 def canonical(array: pa.Array) -> pa.Array:
     """The same values with the fields of structs sorted, and only of kinds that JSON has.
 
-    Dates become texts, decimals floats; bytes have no JSON and become null (rows with bytes in them are
-    refused elsewhere).
+    Dates become texts, decimals floats; bytes have no form in JSON and become null.
     """
     kind = array.type
     if is_list(kind):

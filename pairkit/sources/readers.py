@@ -21,7 +21,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from pairkit.errors import InputError
-from pairkit.sources.jsonlines import Bad, Piece, parse_lines, pieces_of
+from pairkit.sources.jsonlines import Bad, Piece, loads, parse_lines, pieces_of
 from pairkit.sources.jsontext import json_row
 
 FORMATS = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv"}
@@ -146,7 +146,7 @@ def _array_blocks(path: Path, compression: str | None, rows: int) -> Iterator[Bl
     with _opened(path, compression) as stream:
         content = stream.read()
     try:
-        values = json.loads(content)
+        values = loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}") from error
     for first in range(0, len(values), rows):

@@ -1,0 +1,254 @@
+"""The oddities of nectar, hh_rlhf, alpaca_eval, gsm8k and ultrafeedback_binarized, in hand-made rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pairkit.schema import check_sets, identify
+from pairkit.sources import Converted, SourceRecipe, open_source
+
+
+def convert(folder: Path, name: str, rows: list[dict[str, Any]], *, size: int = 1000) -> Converted:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    parts = list(open_source(SourceRecipe(name=name, path=str(path))).batches(rows=size))
+    found = Converted(
+        pa.concat_tables([part.sets for part in parts]),
+        pa.concat_tables([part.quarantine for part in parts]),
+        sum(part.rows for part in parts),
+    )
+    assert found.rows == len(rows)
+    check_sets(identify(found.sets, {}))
+    return found
+
+
+def only(found: Converted) -> dict[str, Any]:
+    assert found.quarantine.num_rows == 0, found.quarantine.to_pylist()
+    (row,) = found.sets.to_pylist()
+    return row
+
+
+def reasons(found: Converted) -> list[str]:
+    return found.quarantine["reason"].to_pylist()
+
+
+def said(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def nectar(prompt: str, *answers: tuple[str, str, float]) -> dict[str, Any]:
+    return {
+        "prompt": prompt,
+        "answers": [{"answer": text, "model": model, "rank": rank} for text, model, rank in answers],
+        "turns": 1,
+    }
+
+
+def test_nectar_prompts_of_several_turns(tmp_path: Path) -> None:
+    prompt = "\n\nHuman: Hi\n\nthere \n\nAssistant: Hello!\n\nHuman: Bye: Human: x\n\nAssistant: "
+    row = only(convert(tmp_path, "nectar", [nectar(prompt, ("a", "m", 2.0), ("b", "m", 1.0))]))
+    assert row["prompt"] == [
+        said("user", "Hi\n\nthere"),
+        said("assistant", "Hello!"),
+        said("user", "Bye: Human: x"),
+    ]
+    assert [(c["text"], c["model"], c["rank"]) for c in row["completions"]] == [("a", "m", 2), ("b", "m", 1)]
+
+
+def test_nectar_rows_that_cannot_be_used(tmp_path: Path) -> None:
+    answer = ("a", "m", 1.0)
+    rows = [
+        nectar("\n\nHuman: q\n\nAssistant: ", answer),
+        nectar("no turns at all", answer),
+        nectar("\n\nHuman: q", answer),
+        nectar("\n\nHuman: q\n\nAssistant: Sure", answer),
+        nectar("\n\nHuman: q\n\nAssistant:", ("a", "m", 1.5)),
+        nectar("\n\nHuman: q\n\nAssistant:", ("a", "m", 0.0)),
+        nectar("\n\nHuman: \x1e\n\nAssistant:", answer),
+        nectar("\n\nHuman: \n\nAssistant:", answer),
+        nectar("\n\nHuman: q\n\nAssistant:"),
+    ]
+    found = convert(tmp_path, "nectar", rows)
+    assert found.sets.num_rows == 2
+    assert reasons(found) == [
+        "missing_prompt",
+        "unsupported_content",
+        "unsupported_content",
+        "invalid_rank",
+        "invalid_rank",
+        "unsupported_content",
+        "empty_prompt",
+    ]
+
+
+def test_hh_rlhf_common_turns_and_replies(tmp_path: Path) -> None:
+    start = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c’s\n\nAssistant:"
+    row = only(convert(tmp_path, "hh_rlhf", [{"chosen": start + " good", "rejected": start}]))
+    assert row["prompt"] == [said("user", "a"), said("assistant", "b"), said("user", "c’s")]
+    assert [(c["text"], c["rank"], c["score"]) for c in row["completions"]] == [
+        ("good", 1, None),
+        ("", 2, None),
+    ]
+
+
+def test_hh_rlhf_rows_that_cannot_be_used(tmp_path: Path) -> None:
+    good = "\n\nHuman: a\n\nAssistant: b"
+    rows = [
+        {"chosen": good, "rejected": "\n\nHuman: other\n\nAssistant: b"},
+        {"chosen": good + "\n\nHuman: c\n\nAssistant: d", "rejected": good},
+        {"chosen": good + "\n\nHuman: c", "rejected": good + "\n\nHuman: c"},
+        {"chosen": "a", "rejected": good},
+        {"chosen": None, "rejected": good},
+        {"chosen": "\n\nAssistant: b", "rejected": "\n\nAssistant: c"},
+    ]
+    found = convert(tmp_path, "hh_rlhf", [{"chosen": good, "rejected": good}, *rows])
+    assert found.sets.num_rows == 1
+    assert reasons(found) == [
+        "diverging_prompts",
+        "diverging_prompts",
+        "unsupported_content",
+        "missing_prompt",
+        "missing_prompt",
+        "missing_prompt",
+    ]
+
+
+def test_binarized_conversations_and_their_scores(tmp_path: Path) -> None:
+    first = said("user", "p")
+    row = {
+        "prompt": "p",
+        "prompt_id": "x",
+        "chosen": [said("system", "s"), first, said("assistant", "c")],
+        "rejected": [said("system", "s"), first, said("assistant", "r")],
+        "messages": [first, said("assistant", "c")],
+        "score_chosen": 9,
+        "score_rejected": 8.5,
+    }
+    found = only(convert(tmp_path, "ultrafeedback_binarized", [row]))
+    assert found["prompt"] == [said("system", "s"), first]
+    assert [(c["text"], c["score"], c["rank"]) for c in found["completions"]] == [
+        ("c", 9.0, None),
+        ("r", 8.5, None),
+    ]
+    assert json.loads(found["metadata"]) == {"prompt_id": "x"}
+
+
+def test_binarized_rows_that_diverge_or_have_no_scores(tmp_path: Path) -> None:
+    rows = [
+        {
+            "chosen": [said("user", a), said("assistant", "c")],
+            "rejected": [said("user", b), said("assistant", "r")],
+        }
+        for a, b in (("p", "p"), ("p", "q"))
+    ]
+    found = convert(tmp_path, "ultrafeedback_binarized", rows)
+    (row,) = found.sets.to_pylist()
+    assert [(c["rank"], c["score"]) for c in row["completions"]] == [(1, None), (2, None)]
+    assert reasons(found) == ["diverging_prompts"]
+
+
+def judged(
+    instruction: str, output: str, model: str, preference: float | None, **more: Any
+) -> dict[str, Any]:
+    return {
+        "dataset": "koala",
+        "instruction": instruction,
+        "output_1": f"reference to {instruction}",
+        "generator_1": "gpt4",
+        "output_2": output,
+        "generator_2": model,
+        "annotator": "judge",
+        "preference": preference,
+        **more,
+    }
+
+
+def test_alpaca_eval_groups_rows_and_adds_the_reference(tmp_path: Path) -> None:
+    rows = [
+        judged("i", "a", "A", 2.0),
+        judged("j", "b", "B", 1.25),
+        judged("i", "c", "C", None, example_idx=None),
+        judged("i", "reference to i", "gpt4", 1.5),
+        judged("i", "d", "D", 0.0),
+        judged("j", "a", "A", 1.5),
+    ]
+    for size in (1, 2, 1000):
+        found = convert(tmp_path, "alpaca_eval", rows, size=size)
+        sets = found.sets.to_pylist()
+        assert [[(c["text"], c["model"], c["score"]) for c in row["completions"]] for row in sets] == [
+            [("reference to i", "gpt4", 0.5), ("a", "A", 1.0), ("c", "C", None), ("d", "D", 0.5)],
+            [("reference to j", "gpt4", 0.5), ("b", "B", 0.25), ("a", "A", 0.5)],
+        ]
+        assert [row["prompt"][0]["content"] for row in sets] == ["i", "j"]
+        assert json.loads(sets[0]["metadata"]) == {"dataset": "koala", "reference": "gpt4"}
+        assert json.loads(sets[0]["completions"][1]["metadata"]) == {"annotator": "judge"}
+        assert sets[0]["completions"][1]["scores"] == [{"name": "preference", "value": 2.0}]
+
+
+def test_alpaca_eval_batches_count_the_rows_of_their_sets(tmp_path: Path) -> None:
+    rows = [judged(str(i % 3), f"{i}", f"m{i}", 1.0) for i in range(10)]
+    rows.insert(2, judged("0", "bad", "m", 3.0))
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    opened = open_source(SourceRecipe(name="alpaca_eval", path=str(path)))
+    batches = list(opened.batches(rows=2))
+    assert [(b.rows, b.sets.num_rows, b.quarantine.num_rows) for b in batches] == [(8, 2, 1), (3, 1, 0)]
+    (later,) = opened.batches(rows=2, start=1)
+    assert later.sets.equals(batches[1].sets)
+
+
+def test_alpaca_eval_keeps_sets_with_other_references_apart(tmp_path: Path) -> None:
+    rows = [judged("i", "a", "A", 1.0), {**judged("i", "b", "B", 1.0), "generator_1": "davinci"}]
+    assert convert(tmp_path, "alpaca_eval", rows).sets.num_rows == 2
+
+
+def test_alpaca_eval_without_one_usable_row(tmp_path: Path) -> None:
+    found = convert(tmp_path, "alpaca_eval", [judged("i", "a", "A", 7.0)])
+    assert found.sets.num_rows == 0
+    assert reasons(found) == ["invalid_score"]
+
+
+def test_alpaca_eval_outputs_alone(tmp_path: Path) -> None:
+    rows = [
+        {"dataset": "koala", "instruction": i, "output": i + m, "generator": m}
+        for m in "AB"
+        for i in ("i", "j")
+    ]
+    found = convert(tmp_path, "alpaca_eval", rows).sets.to_pylist()
+    assert [[(c["text"], c["model"], c["score"]) for c in row["completions"]] for row in found] == [
+        [("iA", "A", None), ("iB", "B", None)],
+        [("jA", "A", None), ("jB", "B", None)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("solution", "answer"),
+    [
+        ("so\n#### 1,080", "1080"),
+        ("#### -5", "-5"),
+        ("first\n#### 3\nthen\n#### 4 ", "4"),
+        ("1 = 1\nA: $2,000.50", "2000.50"),
+    ],
+)
+def test_gsm8k_final_answers(tmp_path: Path, solution: str, answer: str) -> None:
+    row = only(convert(tmp_path, "gsm8k", [{"question": "q", "answer": solution}]))
+    assert json.loads(row["metadata"]) == {"answer": answer, "solution": solution}
+    assert row["completions"] == []
+
+
+def test_gsm8k_rows_that_cannot_be_used(tmp_path: Path) -> None:
+    rows = [
+        {"question": "q", "answer": "#### 1"},
+        {"question": "q", "answer": "no number"},
+        {"question": "q", "answer": "#### many"},
+        {"question": None, "answer": "#### 1"},
+        {"question": "q", "answer": None},
+    ]
+    found = convert(tmp_path, "gsm8k", rows)
+    assert found.sets.num_rows == 1
+    assert reasons(found) == ["no_answer", "no_answer", "missing_prompt", "no_answer"]

@@ -1,0 +1,246 @@
+"""`files` and `hub`: every shape of row, found by the names of its columns or by a map."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pairkit.schema import SETS, check_sets, identify
+from pairkit.sources import SourceRecipe, open_source
+
+
+def convert(
+    folder: Path, rows: list[dict[str, Any]], **mapped: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The sets, and the reasons of quarantine."""
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (batch,) = open_source(SourceRecipe(name="files", path=str(path), map=mapped)).batches()
+    assert batch.rows == len(rows) == batch.sets.num_rows + batch.quarantine.num_rows
+    check_sets(identify(batch.sets, {}))
+    return batch.sets.to_pylist(), batch.quarantine["reason"].to_pylist()
+
+
+def brief(row: dict[str, Any], *fields: str) -> list[Any]:
+    values = [tuple(completion[field] for field in fields) for completion in row["completions"]]
+    return values if len(fields) > 1 else [value[0] for value in values]
+
+
+def said(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+USER, REPLY = said("user", "p"), said("assistant", "c")
+
+
+def test_texts(tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "chosen": "c", "rejected": "r", "system": "s", "topic": 1}]
+    (row,), _ = convert(tmp_path, rows)
+    assert row["prompt"] == [said("system", "s"), USER]
+    assert brief(row, "text", "rank", "score") == [("c", 1, None), ("r", 2, None)]
+    assert json.loads(row["metadata"]) == {"topic": 1}
+    assert row["source"] == "files"
+
+
+def test_messages_with_an_explicit_prompt(tmp_path: Path) -> None:
+    (row,), _ = convert(
+        tmp_path, [{"prompt": [USER], "chosen": [REPLY], "rejected": [said("assistant", "r")]}]
+    )
+    assert row["prompt"] == [USER]
+    assert brief(row, "text") == ["c", "r"]
+
+
+def test_messages_with_the_prompt_inside(tmp_path: Path) -> None:
+    rows = [
+        {"chosen": [USER, REPLY], "rejected": [USER, said("assistant", "r")]},
+        {"chosen": [USER, REPLY], "rejected": [said("user", "q"), REPLY]},
+        {"chosen": [USER, REPLY, USER], "rejected": [USER, REPLY, USER]},
+        {"chosen": [USER, REPLY], "rejected": [USER, REPLY, USER, REPLY]},
+    ]
+    sets, reasons = convert(tmp_path, rows)
+    assert sets[0]["prompt"] == [USER]
+    assert reasons == ["diverging_prompts", "unsupported_content", "diverging_prompts"]
+
+
+def test_replies_of_several_turns_are_refused(tmp_path: Path) -> None:
+    several = [REPLY, USER, REPLY]
+    _, reasons = convert(tmp_path, [{"prompt": "p", "chosen": several, "rejected": several}])
+    assert reasons == ["unsupported_content"]
+
+
+def test_scores_take_the_place_of_ranks_where_both_are_there(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "p", "chosen": "c", "rejected": "r", "score_chosen": 2, "score_rejected": low}
+        for low in (1, None)
+    ]
+    sets, _ = convert(tmp_path, rows)
+    assert brief(sets[0], "score", "rank") == [(2.0, None), (1.0, None)]
+    assert brief(sets[1], "score", "rank") == [(None, 1), (None, 2)]
+
+
+def test_one_chosen_and_many_rejected(tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "chosen": "c", "rejected": rejected} for rejected in (["r", "s"], [], ["t"])]
+    sets, _ = convert(tmp_path, rows)
+    assert [brief(row, "text", "rank") for row in sets] == [
+        [("c", 1), ("r", 2), ("s", 2)],
+        [("c", 1)],
+        [("c", 1), ("t", 2)],
+    ]
+
+
+def test_lists_of_texts_with_scores_ranks_and_models(tmp_path: Path) -> None:
+    rows = [
+        {
+            "prompt": "p",
+            "completions": ["a", "b"],
+            "scores": [1, None],
+            "ranks": [2.0, 1.0],
+            "models": ["m", None],
+        },
+        {"prompt": "p", "completions": ["a", "b"], "scores": [1]},
+        {"prompt": "p", "completions": ["a"], "scores": None, "ranks": [1.5]},
+        {"prompt": "p", "completions": []},
+        {"prompt": "p", "completions": ["a", None]},
+        {"prompt": "p", "completions": ["z"], "scores": [3], "models": ["n"]},
+    ]
+    sets, reasons = convert(tmp_path, rows)
+    assert [brief(row, "text", "score", "rank", "model") for row in sets] == [
+        [("a", 1.0, 2, "m"), ("b", None, 1, None)],
+        [],
+        [("z", 3.0, None, "n")],
+    ]
+    assert reasons == ["length_mismatch", "invalid_rank", "missing_completion"]
+
+
+def test_structs_under_other_names(tmp_path: Path) -> None:
+    rows = [{"query": "p", "answers": [{"response": "a", "generator": "m", "rank": 1, "why": "good"}]}]
+    (row,), _ = convert(tmp_path, rows)
+    assert brief(row, "text", "model", "rank") == [("a", "m", 1)]
+    assert json.loads(row["completions"][0]["metadata"]) == {"why": "good"}
+
+
+def test_a_struct_of_texts_is_one_completion_a_model(tmp_path: Path) -> None:
+    rows = [
+        {"query": "p", "responses": {"alpha": "a", "beta": "b"}},
+        {"query": "q", "responses": {"beta": "c"}},
+    ]
+    sets, _ = convert(tmp_path, rows)
+    assert [brief(row, "text", "model") for row in sets] == [[("a", "alpha"), ("b", "beta")], [("c", "beta")]]
+
+
+def test_whole_conversations(tmp_path: Path) -> None:
+    rows = [
+        {"messages": [USER, REPLY], "label": True},
+        {"messages": [USER, REPLY], "label": False},
+        {"messages": [USER], "label": None},
+        {"messages": [USER, REPLY], "label": "maybe"},
+        {"messages": [REPLY], "label": 1},
+        {"messages": [], "label": 1},
+    ]
+    sets, reasons = convert(tmp_path, rows)
+    assert [brief(row, "text", "score") for row in sets] == [[("c", 1.0)], [("c", 0.0)], []]
+    assert [row["prompt"] for row in sets] == [[USER]] * 3
+    assert sorted(reasons) == ["invalid_label", "missing_prompt", "missing_prompt"]
+
+
+def test_sharegpt_turns(tmp_path: Path) -> None:
+    turns = [{"from": "system", "value": "s"}, {"from": "human", "value": "p"}, {"from": "gpt", "value": "c"}]
+    (row,), _ = convert(tmp_path, [{"conversations": turns}])
+    assert row["prompt"] == [said("system", "s"), USER]
+    assert brief(row, "text") == ["c"]
+    _, reasons = convert(tmp_path, [{"conversations": [*turns, {"from": "observation", "value": "o"}]}])
+    assert reasons == ["unsupported_content"]
+
+
+def test_prompts_alone_and_completions_with_labels(tmp_path: Path) -> None:
+    sets, _ = convert(tmp_path, [{"prompt": "p"}])
+    assert sets[0]["completions"] == []
+    sets, _ = convert(tmp_path, [{"prompt": "p", "completion": "c", "label": 0, "model": "m"}])
+    assert brief(sets[0], "text", "score", "model") == [("c", 0.0, "m")]
+
+
+def test_a_map_names_all_that_is_read(tmp_path: Path) -> None:
+    row = {"question": "p", "good": "c", "bad": "r", "prompt": "not this", "chosen": "nor this"}
+    (found,), _ = convert(tmp_path, [row], prompt="question", chosen="good", rejected="bad")
+    assert found["prompt"] == [USER]
+    assert brief(found, "text") == ["c", "r"]
+    assert json.loads(found["metadata"]) == {"chosen": "nor this", "prompt": "not this"}
+
+
+def test_columns_are_joined_with_plus(tmp_path: Path) -> None:
+    rows = [
+        {"task": "t", "input": "x", "a": "1", "b": "2", "m": 0.5, "n": 2},
+        {"task": "t", "input": " ", "a": "1", "b": "2", "m": 1, "n": None},
+        {"task": None, "input": "x", "a": "1", "b": "2", "m": 1, "n": 1},
+    ]
+    sets, reasons = convert(tmp_path, rows, prompt="task+input", completions="a+b", scores="m+n")
+    assert [row["prompt"][0]["content"] for row in sets] == ["t\n\nx", "t"]
+    assert [brief(row, "text", "score") for row in sets] == [
+        [("1", 0.5), ("2", 2.0)],
+        [("1", 1.0), ("2", None)],
+    ]
+    assert json.loads(sets[0]["metadata"]) == {}
+    assert reasons == ["missing_prompt"]
+
+
+def test_pairkit_reads_what_it_writes(tmp_path: Path) -> None:
+    completions = [
+        {"text": "a", "model": "m", "rank": 1, "score": 2.0, "scores": [{"name": "x", "value": 1.0}],
+         "sampling": {"temperature": 0.6, "top_p": 1.0, "seed": 1, "max_tokens": 8}, "finish_reason": "stop",
+         "origin": "generated", "metadata": '{"k":1}'},
+        {"text": "b", "model": None, "rank": None, "score": None, "scores": [], "sampling": None,
+         "finish_reason": None, "origin": "noise", "metadata": None},
+    ]  # fmt: skip
+    own = {"set_id": "0", "prompt_id": "1", "source": "s", "prompt": [USER], "completions": completions,
+           "metadata": '{"a":[1]}'}  # fmt: skip
+    table = pa.Table.from_pylist([own], schema=SETS)
+    pq.write_table(table, tmp_path / "rows.parquet")
+    (from_lines,), _ = convert(tmp_path, [own])
+    (batch,) = open_source(SourceRecipe(name="files", path=str(tmp_path / "rows.parquet"))).batches()
+    (from_parquet,) = batch.sets.to_pylist()
+    for found in (from_lines, from_parquet):
+        assert found["completions"] == completions
+        assert found["prompt"] == [USER]
+        assert found["metadata"] == '{"a":[1]}'
+
+
+def test_large_types_and_dictionaries(tmp_path: Path) -> None:
+    lists = pa.LargeListArray.from_arrays(
+        pa.array([0, 2], pa.int64()), pa.array(["a", "b"], pa.large_string())
+    )
+    table = pa.table(
+        {
+            "prompt": pa.array(["p"]).dictionary_encode(),
+            "completions": lists,
+            "at": pa.array([0], pa.timestamp("ms")),
+            "kind": pa.array(["k"]).dictionary_encode(),
+            "blob": pa.array([b"x"]),
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet")
+    (batch,) = open_source(SourceRecipe(name="files", path=str(tmp_path / "rows.parquet"))).batches()
+    (row,) = batch.sets.to_pylist()
+    assert row["prompt"] == [USER]
+    assert brief(row, "text") == ["a", "b"]
+    assert json.loads(row["metadata"]) == {"at": "1970-01-01 00:00:00.000", "kind": "k"}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"prompt": [USER, REPLY], "chosen": "c", "rejected": "r"}],
+        [{"prompt": [], "chosen": "c", "rejected": "r"}],
+        [{"chosen": "c", "rejected": "r"}],
+        [{"prompt": "p", "chosen": [], "rejected": []}],
+        [{"prompt": "p", "chosen": [USER], "rejected": [USER]}],
+    ],
+)
+def test_rows_without_a_use(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    sets, reasons = convert(tmp_path, rows)
+    assert sets == []
+    assert len(reasons) == 1
