@@ -60,8 +60,8 @@ def build(
 ) -> None:
     """Build candidate sets: read a source, rank, mine, write data, pairs and a data card.
 
-    Any recipe field can be given as KEY.SUB=VALUE behind the flags. A build that stopped continues when
-    the same command is given again.
+    Any recipe field can be given as KEY.SUB=VALUE behind the flags.
+    A build that stopped continues when the same command is given again.
 
     Examples:
 
@@ -69,9 +69,9 @@ def build(
 
       pairkit build --source hh_rlhf --path test.jsonl.gz --rejected worst
 
-      pairkit build --source files --path mine.jsonl --map prompt=question,chosen=good,rejected=bad
+      pairkit build --source files --path my.jsonl --map chosen=good,rejected=bad
 
-      pairkit build --recipe nectar --limit 1000 --out runs/data/small mine.keep_negatives=3
+      pairkit build --recipe nectar --out runs/data/few mine.keep_negatives=3
 
       pairkit build --recipe ultrafeedback --dry-run
     """

@@ -70,7 +70,7 @@ def render(
 
 def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
     """What the hub and `datasets` read: configurations, columns, sizes, licence, tags."""
-    licence = source.licence.lower()
+    licence = source.licence.lower().replace(" ", "-")
     other = {"license": "other", "license_name": "see-the-card"}
     known = {"license": licence} if licence in LICENCES else other
     configs, infos = [], []
@@ -96,15 +96,23 @@ def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
 
 def cell(text: object) -> str:
     """`text` as one line of plain Markdown, whatever is in it: HTML, pipes, backticks, links."""
-    flat = " ".join(str(text).split())
-    return re.sub(r"[^\w\s.,:;/+=()'-]|_", lambda mark: f"&#{ord(mark.group())};", flat)
+    flat = _printable(" ".join(str(text).split()))
+    return re.sub(
+        r"[^\w\s.,:;/+=()'-]|(?<![^\W_])_|_(?![^\W_])", lambda mark: f"&#{ord(mark.group())};", flat
+    )
 
 
-def fence(text: str, language: str = "") -> str:
+def fence(text: str, language: str = "text") -> str:
     """`text` as a code block that nothing in it can close."""
-    printable = "".join(mark if mark.isprintable() or mark in "\n\t" else "\ufffd" for mark in text)
+    printable = _printable(text).strip("\n")
     marks = "`" * max(3, 1 + max(map(len, re.findall("`+", printable)), default=0))
-    return f"{marks}{language or 'text'}\n{printable.strip(chr(10))}\n{marks}"
+    return f"{marks}{language}\n{printable}\n{marks}"
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        mark if mark.isprintable() or mark in "\n\t" else "\N{REPLACEMENT CHARACTER}" for mark in text
+    )
 
 
 def _environment() -> jinja2.Environment:
@@ -174,7 +182,8 @@ def _stages(counts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
 def _link(source: Source, manifest: Mapping[str, Any]) -> str:
     name = cell(manifest["recipe"]["source"]["name"])
     revision = manifest["recipe"]["source"]["revision"]
-    link = f"[{name}]({source.homepage})" if source.homepage else name
+    address, _, where = source.homepage.partition(" ")
+    link = f"[{name}]({address}) {cell(where)}".rstrip() if address else name
     return f"{link} at {cell(revision)}" if revision else link
 
 

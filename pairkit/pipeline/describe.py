@@ -42,7 +42,14 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
     for name, number in counts["mine"].items():
         if name.startswith("dropped_") and number:
             lines.append(f"  {number:,} completions dropped: {name.removeprefix('dropped_')}")
-    return "\n".join([*lines, f"next: pairkit train --loss mcpo --data {out}"])
+    lines.append(_next(counts, out))
+    return "\n".join(lines)
+
+
+def _next(counts: Mapping[str, Mapping[str, int]], out: Path) -> str:
+    if any(counts[split]["pairs"] for split in ("train", "test") if split in counts):
+        return f"next: pairkit train --loss mcpo --data {out}"
+    return "no set has a choice yet: generate or rank completions before training with a preference loss"
 
 
 def quarantined(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:

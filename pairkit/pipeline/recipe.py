@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from pairkit import recipes
-from pairkit.errors import RecipeError
+from pairkit.errors import RecipeError, unknown
 from pairkit.mining.recipe import MineRecipe
 from pairkit.recipes import Strict
 from pairkit.sources.base import SourceRecipe
@@ -49,6 +49,8 @@ def load(name_or_file: str | None, flags: Mapping[str, Any], overrides: Mapping[
     """
     content = recipes.read(name_or_file, KIND) if name_or_file else {}
     content = recipes.merge(recipes.merge(content, flags), overrides)
+    for key in content.keys() - BuildRecipe.model_fields.keys():
+        raise unknown("recipe key", key, BuildRecipe.model_fields)
     if not isinstance(content.get("source"), Mapping) or "name" not in content["source"]:
         raise RecipeError(
             "nothing to build from: give --source NAME (`pairkit sources` lists them) or --recipe"
