@@ -51,6 +51,17 @@ def test_noise_with_a_score_is_neither_ranked_nor_in_the_way():
     assert column(ranked, "rank") == [[1, None]]
 
 
+def test_noise_is_last_even_where_its_source_ranked_it():
+    ranked = rank(table(candidate_set(completion("n", rank=1, origin="noise"), completion("a", rank=2))))
+    assert texts(ranked) == [["a", "n"]]
+
+
+def test_equals_keep_their_order_in_large_tables_too():
+    letters = "abcdefghij"
+    tied = candidate_set(*(completion(letter, 1.0) for letter in letters))
+    assert texts(rank(table(*[tied] * 500))) == [list(letters)] * 500
+
+
 def test_a_score_that_is_not_a_number_gives_no_rank():
     ranked = rank(table(candidate_set(completion("a", math.nan), completion("b", 1.0))))
     assert texts(ranked) == [["b", "a"]]
