@@ -11,13 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pairkit.errors import (
-    ExistingOutputError,
-    InputError,
-    Interrupted,
-    OutputError,
-    PairkitError,
-)
+from pairkit import __version__
+from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
 from pairkit.pipeline import describe, shards, store
 from pairkit.pipeline.overlap import ahead, mapped
 from pairkit.pipeline.publish import publish
@@ -48,18 +43,14 @@ def build(
     """
     opened = open_source(recipe.source)
     identity = identify_build(recipe, opened)
-    with _stopping(out), store.claimed(out, identity, on_existing) as claimed:
+    with _writing_to(out), store.claimed(out, identity, on_existing) as claimed:
         if claimed is None:
             return _complete(out)
-        try:
+        with _stopping(claimed):
             total = _write_shards(claimed, recipe, opened, workers or default_workers())
             if total.counts["mine.sets_out"] == 0:
                 raise _nothing_usable(opened, total, claimed)
             manifest = publish(claimed, identity, opened)
-        except PairkitError as error:
-            if isinstance(error, InputError) or not claimed.shards():
-                claimed.discard()  # nothing that the next try could use
-            raise
         claimed.finish()
         return manifest
 
@@ -71,6 +62,7 @@ def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
         "recipe": content,
         "recipe_hash": short_hash(content),
         "input": {"fingerprint": opened.fingerprint},
+        "pairkit": __version__,
         "versions": {name: version(name) for name in LIBRARIES},
     }
 
@@ -151,14 +143,31 @@ def _nothing_usable(opened: Opened, total: Contents, out: Store) -> InputError:
 
 
 @contextmanager
-def _stopping(out: Path) -> Iterator[None]:
-    """What stops a build from outside, as errors that say what was kept and how to go on."""
-    again = "the same command continues behind the last closed shard"
+def _stopping(out: Store) -> Iterator[None]:
+    """What stops a build, as errors that say what is kept; what the next try could not use is removed."""
     try:
         yield
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"stopped; what was done is kept in {out}: {again}") from error
+    except (PairkitError, OSError, KeyboardInterrupt) as error:
+        rows = shards.together(map(shards.read_contents, out.shards())).counts["source.rows"]
+        if isinstance(error, InputError) or not rows:
+            out.discard()
+        if isinstance(error, PairkitError):
+            raise
+        kept = f"{rows:,} rows are done and kept" if rows else "nothing was done yet"
+        again = f"{kept}; the same command continues"
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(f"{out.out}: stopped; {again}") from error
+        raise OutputError(f"{out.out}: cannot be written to: {error.strerror or error}; {again}") from error
+
+
+@contextmanager
+def _writing_to(out: Path) -> Iterator[None]:
+    """The same for what stops it before the build owns `out`, or in clearing it up."""
+    try:
+        yield
     except PairkitError:
         raise
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"{out}: stopped; the same command continues") from error
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written to: {error.strerror or error}; {again}") from error
+        raise OutputError(f"{out}: cannot be written to: {error.strerror or error}") from error

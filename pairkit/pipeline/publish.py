@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairkit import __version__
 from pairkit.files import replacing, sha256, write_json, write_text
 from pairkit.hub import card
 from pairkit.pipeline import parquet, shards
@@ -30,7 +29,6 @@ def publish(store: Store, identity: Identity, opened: Opened) -> dict[str, Any]:
     _check_rows(store.out, files, total)
     manifest = {
         "schema_version": SCHEMA_VERSION,
-        "pairkit": __version__,
         **identity,
         "input": {
             **identity["input"],

@@ -98,6 +98,7 @@ class ShardWriter:
     def __exit__(self, *_: object) -> None:
         for file in self._files.values():
             file.abandon()
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
     def add(self, unit: Done, threads: ThreadPoolExecutor) -> None:
         """Writes the next unit, its files beside one another."""
