@@ -1,0 +1,154 @@
+"""Whatever the rows hold, they are counted: into valid sets, or into quarantine with a reason and a place."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pairkit.errors import InputError
+from pairkit.schema import check_sets, identify
+from pairkit.sources import SOURCES, SourceRecipe, open_source
+
+DIALOGUE = "\n\nHuman: a\n\nAssistant: "
+JUDGED = {
+    **{"dataset": "d", "instruction": "i", "output_1": "o", "generator_1": "g", "output_2": "p"},
+    **{"generator_2": "h", "preference": 1.5},
+}
+TURNS = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}]
+# Rows that can be used; some fields of some rows are then replaced by anything.
+GOOD: dict[str, list[dict[str, Any]]] = {
+    "files": [
+        {
+            "prompt": "p",
+            "chosen": "c",
+            "rejected": "r",
+            "score_chosen": 2,
+            "score_rejected": 1,
+            "system": "s",
+        },
+        {"prompt": TURNS[:1], "chosen": TURNS[1:], "rejected": TURNS[1:], "images": None},
+        {"chosen": TURNS, "rejected": TURNS, "topic": "t"},
+        {"instruction": "p", "input": "x", "output": "a", "label": True, "model": "m", "score": 1.0},
+        {"prompt": "p", "completions": ["a", "b"], "scores": [1, 2], "ranks": [2, 1], "models": ["m", "n"]},
+        {
+            "prompt": "p",
+            "completions": [{"text": "a", "rank": 1, "score": 2.0, "metadata": "{}"}],
+            "metadata": "{}",
+        },
+        {"messages": TURNS, "label": False},
+    ],
+    "ultrafeedback": [
+        {
+            "instruction": "i",
+            "completions": [{"response": "r", "model": "m", "overall_score": 3}],
+            "source": "s",
+        }
+    ],
+    "nectar": [{"prompt": DIALOGUE, "answers": [{"answer": "a", "model": "m", "rank": 1.0}], "turns": 1}],
+    "ultrafeedback_binarized": [
+        {"prompt": "p", "chosen": "c", "rejected": "r", "metadata": {"score_chosen": 2, "score_rejected": 1}},
+        {"prompt": "p", "chosen": TURNS, "rejected": TURNS, "score_chosen": 2, "score_rejected": 1},
+    ],
+    "hh_rlhf": [{"chosen": DIALOGUE + "b", "rejected": DIALOGUE + "c"}],
+    "alpaca_eval": [JUDGED, {"dataset": "d", "instruction": "i", "output": "o", "generator": "g"}],
+    "gsm8k": [
+        {"question": "q", "answer": "#### 1"},
+        {"question": "q", "ground_truth": "A: 1", "6b": {"is_correct": True, "solution": "A: 1"}},
+    ],
+}
+DIALOGUES = ["\n\nHuman: a\n\nAssistant: b", "\n\nHuman: a\n\nAssistant: ", "\n\nAssistant: a\n\nHuman: b"]
+ODD_TEXTS = ["", " ", "p", "é\u2028", "N/A", "3", "#### 4", '[{"a": 1}]', "\ud800", "\x1e", "true"]
+texts = st.sampled_from(ODD_TEXTS + DIALOGUES) | st.text(max_size=4)
+numbers = st.sampled_from([0, 1, 2, 1.5, -3, 2**63, 10**400, float("nan"), float("inf"), 1e300])
+leaves = st.none() | st.booleans() | numbers | texts
+roles = st.sampled_from(["user", "assistant", "system", "tool", "human", "gpt"]) | leaves
+messages = st.lists(
+    st.fixed_dictionaries({"role": roles, "content": leaves})
+    | st.fixed_dictionaries({"from": roles, "value": leaves}, optional={"tool_calls": st.lists(leaves)}),
+    max_size=3,
+)
+ratings = st.fixed_dictionaries({}, optional={"Rating": leaves, "Rationale": leaves, "Type": st.lists(texts)})
+annotations = st.dictionaries(
+    st.sampled_from(["helpfulness", "honesty", "truthfulness"]),
+    ratings | st.lists(ratings, max_size=2) | leaves,
+)
+completions = st.lists(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "text",
+                "response",
+                "answer",
+                "model",
+                "rank",
+                "score",
+                "scores",
+                "origin",
+                "metadata",
+                "overall_score",
+            ]
+        ),
+        leaves,
+        max_size=4,
+    ).flatmap(lambda row: st.just(row) | annotations.map(lambda value: {**row, "annotations": value}))
+    | texts,
+    max_size=3,
+)
+solutions = st.fixed_dictionaries({"is_correct": leaves, "solution": leaves})
+values = leaves | messages | completions | solutions | st.lists(leaves, max_size=3)
+
+
+def rows_of(name: str) -> Any:
+    """Rows of one form, in which about a third of the fields hold anything or are missing."""
+
+    def spoiled(good: dict[str, Any]) -> Any:
+        keep = st.integers(0, 2).map(bool)
+        fields = {
+            field: st.tuples(keep, values, st.booleans()).map(
+                lambda drawn, value=value: [value] if drawn[0] else [drawn[1]] * drawn[2]
+            )
+            for field, value in good.items()
+        }
+        return st.fixed_dictionaries(fields).map(
+            lambda row: {field: found[0] for field, found in row.items() if found}
+        )
+
+    return st.sampled_from(GOOD[name]).flatmap(
+        lambda good: st.lists(st.just(good) | spoiled(good), min_size=1, max_size=6)
+    )
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_any_rows_are_counted(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "rows.jsonl"
+
+    @settings(max_examples=50, deadline=None, suppress_health_check=[*HealthCheck])
+    @given(rows_of(name), st.integers(1, 7))
+    def check(rows: list[dict[str, Any]], size: int) -> None:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        seen: dict[str, int] = {}
+        read = quarantined = used = 0
+        batches = open_source(SourceRecipe(name=name, path=str(path))).batches(rows=size)
+        with suppress(InputError):  # none of the first rows has the columns: another source's file
+            for batch in batches:
+                if batch.sets.num_rows:
+                    check_sets(identify(batch.sets, seen))
+                read += batch.rows
+                quarantined += batch.quarantine.num_rows
+                used += batch.sets.num_rows
+                for row in batch.quarantine.to_pylist():
+                    assert re.fullmatch(r"[a-z_0-9]+", row["reason"])
+                    assert re.match(r"rows.jsonl, row \d+(, field '.*')?: .", row["detail"])
+                    json.loads(row["row"])
+            assert read == len(rows)
+            merged = SOURCES[name].merge is not None
+            assert used <= read - quarantined if merged else used == read - quarantined
+
+    check()
