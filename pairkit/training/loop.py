@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -179,6 +180,9 @@ def _schedule(recipe: TrainRecipe, optimizer: torch.optim.Optimizer, steps: int)
 def _interruptible() -> Iterator[Any]:
     """Yields a function that says whether SIGINT came; a second SIGINT stops at once."""
     came = False
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: came  # only the main thread gets signals
+        return
 
     def note(number: int, frame: Any) -> None:
         nonlocal came
