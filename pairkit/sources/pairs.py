@@ -31,14 +31,12 @@ def read_reply(columns: Columns, name: str, *, whole: bool) -> Conversation:
     `prompt` holds the messages before the reply, if any. With `whole` there is no prompt elsewhere, so a
     text has to be a "\\n\\nHuman: ... \\n\\nAssistant: ..." transcript.
     """
-    if name in columns and is_text(columns.arrays[name].type) and not whole:
+    text = name in columns and is_text(columns.arrays[name].type)
+    if text and not whole:
         return Conversation(pa.repeat(pa.scalar([], PROMPT), columns.size), columns.text(name))
-    if name in columns and is_text(columns.arrays[name].type):
-        cut = cut_last(transcripts(columns, name))
-    else:
-        cut = cut_last(read_messages(columns, name))
-    silent = present(columns.arrays[name]) & ~present(cut.reply) if name in columns else None
-    if silent is not None:
+    cut = cut_last(transcripts(columns, name) if text else read_messages(columns, name))
+    if name in columns:
+        silent = present(columns.arrays[name]) & ~present(cut.reply)
         columns.report(silent, "unsupported_content", "does not end in an assistant's text", name)
     return cut
 
