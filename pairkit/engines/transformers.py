@@ -116,9 +116,12 @@ class TransformersEngine:
         return Completion(text, len(tokens) + (reason == "stop"), reason, sampling)
 
 
-def load(model: str, *, revision: str | None = None, batch_tokens: int = 32_768) -> TransformersEngine:
+def load(
+    model: str, *, revision: str | None = None, batch_tokens: int = 32_768, name: str | None = None
+) -> TransformersEngine:
     """The engine of a hub id or a directory, on the GPU where there is one, in the precision it was saved in.
 
+    `name` is what the completions say who wrote them; None: `model`.
     Raises `ModelError` for a model that cannot be loaded.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -132,7 +135,7 @@ def load(model: str, *, revision: str | None = None, batch_tokens: int = 32_768)
         tokenizer.chat_template = DEFAULT_TEMPLATE
         console.print(f"{model}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return TransformersEngine(loaded.to(device), tokenizer, name=model, batch_tokens=batch_tokens)
+    return TransformersEngine(loaded.to(device), tokenizer, name=name or model, batch_tokens=batch_tokens)
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

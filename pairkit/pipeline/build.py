@@ -13,7 +13,7 @@ from typing import Any
 
 from pairkit import __version__
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
-from pairkit.pipeline import describe, shards, store
+from pairkit.pipeline import describe, generation, shards, store
 from pairkit.pipeline.overlap import ahead, mapped
 from pairkit.pipeline.publish import publish
 from pairkit.pipeline.recipe import BuildRecipe, portable
@@ -56,14 +56,19 @@ def build(
 
 
 def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
-    """What determines the bytes of a build: recipe, input and library versions."""
+    """What determines the bytes of a build: recipe, input, model and library versions."""
     content = portable(recipe)
+    model: dict[str, str] = {}
+    libraries: tuple[str, ...] = LIBRARIES
+    if recipe.generate is not None:
+        model = generation.fingerprint(recipe.generate)
+        libraries += generation.LIBRARIES
     return {
         "recipe": content,
         "recipe_hash": short_hash(content),
-        "input": {"fingerprint": opened.fingerprint},
+        "input": {"fingerprint": opened.fingerprint, **model},
         "pairkit": __version__,
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": {name: version(name) for name in libraries},
     }
 
 
@@ -81,17 +86,18 @@ def _write_shards(out: Store, recipe: BuildRecipe, opened: Opened, workers: int)
     rows = total.counts["source.rows"]
     out.log(event="continue" if folders else "start", time=time.time(), rows=rows)
     batches = opened.batches(start=total.next_unit, rows=recipe.unit_rows)
-    units = ahead(identified(batches, shards.occurrences(folders)), workers)
-    finished = mapped(lambda unit: finish(unit, recipe), units, workers)
+    read = ahead(identified(batches, shards.occurrences(folders)), workers)
     with (
         progress(f"Building {out.out}", opened.total_rows, unit="rows", done=rows) as advance,
-        closing(units),
-        closing(finished),
+        closing(read),
+        closing(generation.generated(read, recipe, out.generated_folder, total.next_unit, advance)) as units,
+        closing(mapped(lambda unit: finish(unit, recipe), units, workers)) as finished,
         ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
     ):
         for contents in _shards(out, recipe, finished, len(folders), total.next_unit, threads, advance):
             total.last = contents.last
             total.add(contents.counts, contents.histograms)
+            generation.forget(out.generated_folder, contents.next_unit)
             out.log(event="shard", time=time.time(), rows=total.counts["source.rows"])
     return total
 
@@ -149,11 +155,14 @@ def _stopping(out: Store) -> Iterator[None]:
         yield
     except (PairkitError, OSError, KeyboardInterrupt) as error:
         rows = shards.together(map(shards.read_contents, out.shards())).counts["source.rows"]
-        if isinstance(error, InputError) or not rows:
+        units = generation.kept(out.generated_folder)
+        if isinstance(error, InputError) or not (rows or units):
             out.discard()
         if isinstance(error, PairkitError):
             raise
-        kept = f"{rows:,} rows are done and kept" if rows else "nothing was done yet"
+        kept = f"{rows:,} rows are done and kept" if rows or units else "nothing was done yet"
+        if units:
+            kept += f", and the completions of {units:,} units behind them"
         again = f"{kept}; the same command continues"
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(f"{out.out}: stopped; {again}") from error

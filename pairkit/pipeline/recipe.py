@@ -9,32 +9,45 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from pairkit import recipes
+from pairkit.engines.generate import GenerateRecipe
 from pairkit.errors import RecipeError, unknown
 from pairkit.mining.recipe import MineRecipe
+from pairkit.rankers.verifier import VerifierRecipe
 from pairkit.recipes import Strict
 from pairkit.sources.base import SourceRecipe
 
 KIND = "pipelines"
 
 
-class RankRecipe(Strict):
-    """What ranks the completions: `annotations` are the ranks and scores that the source brought along."""
+class AnnotationsRank(Strict):
+    """Ranks by what the source brought along: its ranks, else its scores."""
 
     ranker: Literal["annotations"] = "annotations"
 
 
-class BuildRecipe(Strict):
-    """A build: source -> rank -> mine -> write.
+class VerifierRank(VerifierRecipe):
+    """Ranks by a check against the answer in the set's metadata."""
 
+    ranker: Literal["verifier"] = "verifier"
+
+
+class BuildRecipe(Strict):
+    """A build: source -> generate -> rank -> mine -> write.
+
+    generate       the model that completes the source's prompts, and how; null leaves the completions that
+                   the source has.
+    rank           what ranks the completions; the other fields are those of the ranker.
     test_fraction  share of the prompts that go to the split `test`, chosen by a hash of the prompt alone:
                    a prompt is in the same split of every data set, however often it occurs.
-    seed           of everything that is drawn in mining and in `pairs/`.
-    unit_rows      raw rows worked on together. The rows do not depend on it; row groups do.
+    seed           of everything that is drawn: in generation, in mining and in `pairs/`.
+    unit_rows      raw rows worked on together. The rows do not depend on it (what a model generates does, as
+                   far as another batch rounds its logits otherwise); row groups do.
     shard_mb       megabytes of text in the sets of an output file, before compression.
     """
 
     source: SourceRecipe
-    rank: RankRecipe = RankRecipe()
+    generate: GenerateRecipe | None = None
+    rank: Annotated[AnnotationsRank | VerifierRank, Field(discriminator="ranker")] = AnnotationsRank()
     mine: MineRecipe = MineRecipe()
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     seed: int = 0
@@ -59,11 +72,21 @@ def load(name_or_file: str | None, flags: Mapping[str, Any], overrides: Mapping[
 
 
 def portable(recipe: BuildRecipe) -> dict[str, Any]:
-    """The resolved recipe as plain values, the input's path cut down to its name.
+    """The resolved recipe as plain values, the paths of input, model and tokenizer cut down to names.
 
-    Where the input lies on this machine neither changes the rows nor belongs into what is published.
+    Where they lie on this machine neither changes the rows nor belongs into what is published.
     """
     content = recipe.model_dump(mode="json")
     if recipe.source.path is not None:
         content["source"]["path"] = Path(recipe.source.path).name
+    if recipe.generate is not None:
+        content["generate"]["model"] = public_name(recipe.generate.model)
+    swap = recipe.mine.noise.token_swap
+    if swap is not None:
+        content["mine"]["noise"]["token_swap"]["tokenizer"] = public_name(swap.tokenizer)
     return content
+
+
+def public_name(model: str) -> str:
+    """What a model is called in what is published: its hub id, or the last two parts of its directory."""
+    return "/".join(Path(model).resolve().parts[-2:]) if Path(model).is_dir() else model

@@ -1,16 +1,16 @@
 """The stages of a build, fused: from the raw rows of a unit to the rows that are written.
 
-    source -> identify -> rank -> mine -> split, pairs
+    source -> identify -> (generate) -> rank -> mine -> split, pairs
 
 Each is a function from a table to a table. Identification counts how often a prompt occurred before and
-so runs in the order of the units; the rest of a unit depends on nothing but the unit, in any order and in
-any thread.
+so runs in the order of the units, as does generation (generation.py), which has one model for all; the rest
+of a unit depends on nothing but the unit, in any order and in any thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,19 +20,45 @@ from pairkit.mining import mine
 from pairkit.pipeline import statistics
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers import annotations as annotated
-from pairkit.schema import identify
+from pairkit.rankers.verifier import VerifierRecipe, verify
+from pairkit.schema import QUARANTINE, identify
 from pairkit.sources import Converted
 
-RANKERS: dict[str, Callable[[pa.Table], pa.Table]] = {"annotations": annotated.rank}
 SPLITS = ("train", "test")
 
 
 class Unit(NamedTuple):
-    """A unit after the source: `sets` have their identity, `rows` is the number of raw rows."""
+    """A unit on its way: `sets` have their identity, `rows` is the number of raw rows.
+
+    `prompt_ids` are those of all sets of the source; `counts` holds what the stages so far took and made.
+    """
 
     sets: pa.Table
     quarantine: pa.Table
     rows: int
+    prompt_ids: pa.ChunkedArray
+    counts: dict[str, int]
+
+
+class Ranked(NamedTuple):
+    """Sets with ranks, best first, those that cannot be ranked, and counts."""
+
+    sets: pa.Table
+    quarantine: pa.Table
+    counts: dict[str, int]
+
+
+def _annotations(sets: pa.Table, recipe: object) -> Ranked:
+    return Ranked(annotated.rank(sets), QUARANTINE.empty_table(), {})
+
+
+def _verifier(sets: pa.Table, recipe: VerifierRecipe) -> Ranked:
+    verified = verify(sets, recipe)
+    return Ranked(annotated.rank(verified.sets), verified.quarantine, verified.counts)
+
+
+# By the name in the recipe; each takes the recipe's `rank` block.
+RANKERS: dict[str, Callable[[pa.Table, Any], Ranked]] = {"annotations": _annotations, "verifier": _verifier}
 
 
 class Done(NamedTuple):
@@ -55,13 +81,16 @@ class Done(NamedTuple):
 def identified(batches: Iterable[Converted], seen: dict[str, int]) -> Iterator[Unit]:
     """The source's batches with ids; `seen` counts the occurrences of each prompt so far."""
     for sets, quarantine, rows in batches:
-        yield Unit(identify(sets, seen), quarantine, rows)
+        counts = {"source.rows": rows, "source.rows_quarantined": quarantine.num_rows}
+        counts |= quarantine_counts("source", quarantine)
+        named = identify(sets, seen)
+        yield Unit(named, quarantine, rows, named["prompt_id"], counts)
 
 
 def finish(unit: Unit, recipe: BuildRecipe) -> Done:
     """Ranks and mines a unit, splits it and derives its pairs."""
-    ranked = RANKERS[recipe.rank.ranker](unit.sets)
-    mined = mine(ranked, recipe.mine, seed=recipe.seed)
+    ranked = RANKERS[recipe.rank.ranker](unit.sets, recipe.rank)
+    mined = mine(ranked.sets, recipe.mine, seed=recipe.seed)
     tables: dict[str, pa.Table] = {}
     histograms = statistics.of_sets(mined.sets)
     for split, sets in split_by_prompt(mined.sets, recipe.test_fraction).items():
@@ -69,15 +98,21 @@ def finish(unit: Unit, recipe: BuildRecipe) -> Done:
         tables |= {f"data/{split}": sets, f"pairs/{split}": pairs}
         statistics.add(histograms, statistics.of_pairs(pairs))
     counts = {
-        "source.rows": unit.rows,
-        "source.rows_quarantined": unit.quarantine.num_rows,
-        **{f"source.quarantined_{reason}": number for reason, number in _reasons(unit.quarantine).items()},
+        **unit.counts,
+        **{f"rank.{name}": number for name, number in ranked.counts.items()},
+        **quarantine_counts("rank", ranked.quarantine),
         **{f"mine.{name}": number for name, number in mined.counts.items()},
         **_sizes(tables),
     }
-    quarantine = pa.concat_tables([unit.quarantine, mined.quarantine])
+    quarantine = pa.concat_tables([unit.quarantine, ranked.quarantine, mined.quarantine])
     size = text_bytes(mined.sets)
-    return Done(tables, quarantine, unit.sets["prompt_id"], unit.rows, size, counts, histograms)
+    return Done(tables, quarantine, unit.prompt_ids, unit.rows, size, counts, histograms)
+
+
+def quarantine_counts(stage: str, quarantine: pa.Table) -> dict[str, int]:
+    """`stage.quarantined_REASON` -> rows."""
+    counts = pc.value_counts(quarantine["reason"])
+    return {f"{stage}.quarantined_{one['values']}": one["counts"] for one in counts.to_pylist()}
 
 
 def split_by_prompt(sets: pa.Table, test_fraction: float) -> dict[str, pa.Table]:
@@ -102,11 +137,6 @@ def _column_bytes(column: pa.ChunkedArray) -> int:
     if pa.types.is_string(column.type):
         return pc.sum(pc.binary_length(column), min_count=0).as_py()  # type: ignore[no-any-return]
     return 0
-
-
-def _reasons(quarantine: pa.Table) -> dict[str, int]:
-    counts = pc.value_counts(quarantine["reason"])
-    return {one["values"]: one["counts"] for one in counts.to_pylist()}
 
 
 def _sizes(tables: dict[str, pa.Table]) -> dict[str, int]:

@@ -40,6 +40,7 @@ class Store:
         self.out = out
         self.build = out / _BUILD
         self.shards_folder = self.build / "shards"
+        self.generated_folder = self.build / "generated"
 
     def shards(self) -> list[Path]:
         """The closed shards, in order."""
@@ -62,7 +63,8 @@ class Store:
 
     def finish(self) -> None:
         """Removes what was needed to continue. The lock goes last: till then the directory is ours."""
-        shutil.rmtree(self.shards_folder, ignore_errors=True)
+        for folder in (self.shards_folder, self.generated_folder):
+            shutil.rmtree(folder, ignore_errors=True)
         for name in (_STATE, LOG, _LOCK):
             (self.build / name).unlink(missing_ok=True)
         self.build.rmdir()
@@ -117,7 +119,11 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
     """What makes two builds different ones, each difference in a few words."""
     before, now = _flat(theirs), _flat(ours)
     other = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
-    told = {"recipe_hash": None, "input.fingerprint": "the input has other names or content"}
+    told = {
+        "recipe_hash": None,
+        "input.fingerprint": "the input has other names or content",
+        "input.model": "the model has other files",
+    }
     lines = [told.get(key, f"{key} is {now.get(key)!r}, there {before.get(key)!r}") for key in other]
     return [line for line in lines if line is not None]
 
@@ -147,7 +153,8 @@ def _identity(out: Path, state: State) -> Identity | None:
     """What was built there; None where a build stopped before it had written that down."""
     if state == "complete":
         made = manifest(out)  # finished rows are what they are: a newer library does not make them others
-        return {"recipe": made["recipe"], "input": {"fingerprint": made["input"]["fingerprint"]}}
+        content = {key: value for key, value in made["input"].items() if key != "files"}
+        return {"recipe": made["recipe"], "input": content}
     path = out / _BUILD / _STATE
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
@@ -195,7 +202,8 @@ def _clear(store: Store) -> None:
             path.unlink()
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-    shutil.rmtree(store.shards_folder, ignore_errors=True)
+    for path in (store.shards_folder, store.generated_folder):
+        shutil.rmtree(path, ignore_errors=True)
     for name in (_STATE, LOG):
         (store.build / name).unlink(missing_ok=True)
 
