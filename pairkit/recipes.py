@@ -25,6 +25,8 @@ class _Loader(yaml.SafeLoader):
     """
 
 
+COMMANDS = {"pipelines": "build", "train": "train"}  # what runs the shipped recipes of each kind
+
 _INTEGER = r"[-+]?(?:0|[1-9][0-9]*)"
 _EXPONENT = r"(?:[eE][-+]?[0-9]+)?"
 _PLAIN_VALUES = {
@@ -66,15 +68,33 @@ def read(name_or_file: str, kind: str) -> dict[str, Any]:
     else:
         recipes = shipped(kind)
         if name_or_file not in recipes:
-            raise unknown("recipe", name_or_file, recipes)
+            raise _unknown_recipe(path, kind, recipes)
         path = recipes[name_or_file]
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except yaml.MarkedYAMLError as error:
+        row = error.problem_mark.line + 1 if error.problem_mark else None
+        raise InputError.at(f"not YAML: {error.problem}", file=path, row=row) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: a recipe is a mapping of keys to values")
     return content
+
+
+def _unknown_recipe(path: Path, kind: str, recipes: Mapping[str, Path]) -> RecipeError:
+    """Of a name that is no shipped recipe's: most often a file without its ending, or of another command."""
+    for suffix in (".yaml", ".yml"):
+        if path.with_name(f"{path.name}{suffix}").is_file():
+            return RecipeError(f"unknown recipe {str(path)!r}; for the file write {path}{suffix}")
+    if path.exists():
+        return RecipeError(f"recipe {str(path)!r}: a recipe file ends in .yaml")
+    for other, command in COMMANDS.items():
+        if other != kind and str(path) in shipped(other):
+            return RecipeError(f"recipe {str(path)!r} is for `pairkit {command}`")
+    return unknown("recipe", str(path), recipes)
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
@@ -112,12 +132,18 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = [str(part) for part in first["loc"]]
+        place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise unknown("recipe key", ".".join(place), _known_keys(model)) from error
-        raise RecipeError(
-            f"recipe key {'.'.join(place)!r}: {first['msg']} (got {first['input']!r})"
-        ) from error
+            raise unknown("recipe key", place, _meant(place, model)) from error
+        if first["type"] == "missing":
+            raise RecipeError(f"recipe key {place!r} has no default: give it a value") from error
+        if first["type"] in ("model_type", "dict_type"):
+            problem = f"is a mapping of keys to values, got {first['input']!r}"
+            raise RecipeError(f"recipe key {place!r} {problem}") from error
+        ours = first.get("ctx", {}).get("error")
+        if isinstance(ours, ValueError):  # what a validator of the model has said itself
+            raise RecipeError(str(ours)) from error
+        raise RecipeError(f"recipe key {place!r}: {first['msg']} (got {first['input']!r})") from error
 
 
 def recipe_hash(recipe: Strict) -> str:
@@ -140,6 +166,15 @@ def _scalar(text: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise RecipeError(f"cannot read the value {text!r}: {error}") from error
+
+
+def _meant(place: str, model: type[BaseModel]) -> list[str]:
+    """The keys of that name in other mappings, else those that are known beside `place`."""
+    keys = [tuple(key.split(".")) for key in _known_keys(model)]
+    *mapping, name = (part for part in place.split(".") if not part.isdigit())  # a place in a list is no key
+    namesakes = [key for key in keys if key[-1] == name]
+    beside = [key for key in keys if key[:-1] == tuple(mapping)]
+    return [".".join(key) for key in namesakes or beside]
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -132,11 +132,11 @@ def test_merge_lays_mappings_over_each_other_and_replaces_the_rest():
             {"samples": [{"n": 1}, {"n": 1, "temp": 1}]},
             "unknown recipe key 'samples.1.temp'; did you mean 'samples.",
         ),
-        ({"qqq": 1}, "unknown recipe key 'qqq'; Known: learning_rate, loss, loss.beta"),
+        ({"qqq": 1}, "unknown recipe key 'qqq'; Known: learning_rate, loss, model, other, samples"),
         ({"loss": {"beta": "much"}}, "recipe key 'loss.beta': Input should be a valid number"),
         ({"loss": {"beta": "much"}}, "(got 'much')"),
         ({"loss": {"name": "dop"}}, "recipe key 'loss.name': Input should be 'dpo' or 'simpo'"),
-        ({"samples": [{}]}, "recipe key 'samples.0.n': Field required"),
+        ({"samples": [{}]}, "recipe key 'samples.0.n' has no default"),
         ({"model": 3}, "recipe key 'model': Input should be a valid string (got 3)"),
     ],
 )
@@ -170,11 +170,12 @@ def test_a_recipe_file_is_read(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a: [1", "not YAML"),
-        (b"\xff\xfe\x00", "not YAML"),
-        (b"- a\n- b\n", "a recipe is a mapping of keys to values"),
-        (b"", "a recipe is a mapping of keys to values"),
-        (b"a: !!python/object/apply:os.getcwd []\n", "not YAML"),
+        (b"a: [1", ", row 1: not YAML: expected ',' or ']'"),
+        (b"a: 1\nb: {\n", ", row 3: not YAML"),
+        (b"\xff\xfe\x00", ": not YAML"),
+        (b"- a\n- b\n", ": a recipe is a mapping of keys to values"),
+        (b"", ": a recipe is a mapping of keys to values"),
+        (b"a: !!python/object/apply:os.getcwd []\n", ", row 1: not YAML"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_named(content: bytes, message: str, tmp_path: Path):
@@ -182,7 +183,7 @@ def test_a_file_that_is_no_recipe_is_named(content: bytes, message: str, tmp_pat
     file.write_bytes(content)
     with pytest.raises(InputError) as caught:
         recipes.read(str(file), "train")
-    assert str(caught.value).startswith(f"{file}: {message}")
+    assert str(caught.value).startswith(f"{file}{message}")
 
 
 def test_a_missing_recipe_file_is_named(tmp_path: Path):

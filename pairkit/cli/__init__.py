@@ -7,6 +7,7 @@ Whatever is heavy (torch, transformers, pyarrow, polars) is imported inside the 
 from __future__ import annotations
 
 import sys
+from typing import Any, NoReturn
 
 import typer
 
@@ -16,7 +17,7 @@ from pairkit.cli.build import build
 from pairkit.cli.losses import losses
 from pairkit.cli.sources import sources
 from pairkit.cli.train import train
-from pairkit.errors import PairkitError
+from pairkit.errors import Interrupted, PairkitError
 
 app = typer.Typer(
     name="pairkit",
@@ -47,12 +48,27 @@ def _options(
     pass
 
 
+# Of every mistake in flags and commands. Where it is imported from depends on typer's version.
+UsageError: Any = typer.BadParameter.__bases__[0]
+
+
 def main() -> None:
     """Runs the command line. A user's mistake is one line and exit code 1; SIGINT is exit code 130."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except PairkitError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        sys.exit(error.exit_code)
-    except SystemExit as stop:
-        sys.exit(1 if stop.code == 2 else stop.code)  # a wrong flag is a user's mistake like any other
+        _fail(str(error), error.exit_code)
+    except UsageError as error:  # a wrong flag is a user's mistake like any other
+        if error.format_message():  # without any word behind `pairkit`, the help has been shown
+            command = error.ctx.command_path if error.ctx else "pairkit"
+            _fail(f"{error.format_message().rstrip('.')}; see: {command} --help", 1)
+        sys.exit(1)
+    if code == Interrupted.exit_code:
+        _fail("stopped", code)
+    sys.exit(code)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    line = " ".join(message.split())  # a library's message inside ours may have several lines
+    typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)
+    sys.exit(code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,12 @@ def find(path: str, split: str | None, default_split: str) -> list[Found]:
     Raises `InputError` (nothing there, another kind of file) or `RecipeError` (a split of a single file).
     """
     place = Path(path).expanduser()
+    try:
+        os.stat(place)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        pass  # nothing there, unless it is a glob
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if place.is_dir():
         return _in_folder(place, split, default_split)
     if split is not None:

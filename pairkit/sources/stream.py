@@ -61,9 +61,13 @@ def _check_columns(source: Source, recipe: SourceRecipe, path: Path, names: Sequ
     if any(set(group) <= set(names) for group in expected):
         return
     wanted = " or ".join(", ".join(group) for group in expected)
+    if "map" not in source.options:
+        hint = "; files of other columns are read by --source files"
+    else:
+        hint = "" if recipe.map else "; name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN"
     raise InputError(
         f"{path}: not a file of source {source.name!r}: expected the columns {wanted}; "
-        f"found {', '.join(names) or 'none'}"
+        f"found {', '.join(names) or 'none'}{hint}"
     )
 
 
