@@ -25,7 +25,7 @@ CONFIG = {
     "hidden_size": 64,
     "intermediate_size": 128,
     "num_hidden_layers": 2,
-    "num_attention_heads": 4,
+    "num_attention_heads": 2,
     "max_position_embeddings": 1024,
     "vocab_size": 2048,
     "pad_token_id": 0,
