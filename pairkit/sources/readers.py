@@ -181,7 +181,8 @@ def _csv_blocks(path: Path, compression: str | None, rows: int) -> Iterator[Bloc
                 quoted_strings_can_be_null=False,
             )
             reader = csv.open_csv(stream, read, parse, convert)
-            yield from _numbered(reader, bad, rows)
+            tables = _rebatch((pa.Table.from_batches([batch]) for batch in reader), rows)
+            yield from _numbered(_closed(tables, bad, path, compression), bad)
         except pa.ArrowInvalid as error:
             raise InputError(f"{path}: not CSV in UTF-8 with a header: {error}") from error
 
@@ -196,20 +197,57 @@ def _csv_names(path: Path, compression: str | None, read: csv.ReadOptions) -> li
     return names
 
 
-def _numbered(reader: Any, bad: list[Bad], rows: int) -> Iterator[Block]:
-    """Blocks of `rows` rows, numbered around those that the parser skipped."""
-    done = 0
-    for table in _rebatch((pa.Table.from_batches([batch]) for batch in reader), rows):
+def _closed(
+    tables: Iterator[pa.Table], bad: list[Bad], path: Path, compression: str | None
+) -> Iterator[pa.Table]:
+    """The tables, if the file does not end inside a quoted cell: Arrow takes all that follows for its text."""
+    last, rows = None, 0
+    for table in tables:
+        if last is not None:
+            yield last
+        last, rows = table, rows + table.num_rows
+    number = rows + len(bad)
+    if bad and bad[-1].number == number:
+        opened = json.loads(bad[-1].row).count('"') % 2 == 1
+    else:
+        # A cell of several lines was opened by a quote, so that a quote has to close the last one.
+        opened = last is not None and "\n" in (last[-1][-1].as_py() or "")
+        opened = opened and not _end(path, compression).rstrip().endswith(b'"')
+    if opened:
+        raise InputError.at(
+            "opens a quote that is never closed, so that the rest of the file is in one cell; close it",
+            file=path,
+            row=number,
+        )
+    if last is not None:
+        yield last
+
+
+def _end(path: Path, compression: str | None) -> bytes:
+    """The last bytes of a file, at least one `CHUNK` of them where it has so many."""
+    before, last = b"", b""
+    with _opened(path, compression) as stream:
+        while chunk := stream.read(CHUNK):
+            before, last = last, chunk
+    return before + last
+
+
+def _numbered(tables: Iterator[pa.Table], bad: list[Bad]) -> Iterator[Block]:
+    """A block a table, its rows numbered around the bad ones, which the parser skipped."""
+    done = before = 0
+    for table in tables:
         skipped: list[Bad] = []
         numbers = np.arange(done + 1, done + table.num_rows + 1)
-        while bad and bad[0].number <= numbers[-1]:
-            numbers[numbers >= bad[0].number] += 1
-            skipped.append(bad.pop(0))
+        while before < len(bad) and bad[before].number <= numbers[-1]:
+            numbers[numbers >= bad[before].number] += 1
+            skipped.append(bad[before])
+            before += 1
         done = int(numbers[-1])
         raw = Raw([Piece(table, numbers)], skipped, table.num_rows + len(skipped))
         yield Block(raw.size, partial(_same, raw))
-    if bad:
-        yield Block(len(bad), partial(_same, Raw([], list(bad), len(bad))))
+    if before < len(bad):
+        rest = bad[before:]
+        yield Block(len(rest), partial(_same, Raw([], rest, len(rest))))
 
 
 def _same(raw: Raw) -> Raw:
