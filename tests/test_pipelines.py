@@ -31,7 +31,7 @@ def test_all_that_are_promised_are_there() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_parses_and_names_a_source(name: str) -> None:
     recipe = load(name, {}, {})
-    assert find_source(recipe.source.name).homepage
+    assert find_source(recipe.source.name).name == recipe.source.name
     first = RECIPES[name].read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith(f"# pairkit build --recipe {name}")
 

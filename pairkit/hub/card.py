@@ -173,8 +173,8 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
 def _stages(counts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
     return [
         {"stage": stage, "what": what.replace("_", " "), "number": number}
-        for stage in ("source", "mine")
-        for what, number in counts[stage].items()
+        for stage in ("source", "generate", "rank", "mine")
+        for what, number in counts.get(stage, {}).items()
         if number
     ]
 
