@@ -133,12 +133,10 @@ def _newest() -> Path:
 
 def _named_model(data: Path) -> str | None:
     """The model that the data set's recipe generated with, if it did."""
-    import json
+    from pairkit.training.data import read_manifest
 
-    manifest = data / "pairkit.json"
-    content = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
-    model = content.get("recipe", {}).get("generate", {}) or {}
-    return str(model["model"]) if "model" in model else None
+    generate = read_manifest(data).get("recipe", {}).get("generate") or {}
+    return str(generate["model"]) if "model" in generate else None
 
 
 def _print_plan(recipe: TrainRecipe, folder: Path) -> None:

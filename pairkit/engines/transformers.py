@@ -21,6 +21,7 @@ from pairkit.chat import DEFAULT_TEMPLATE, prompt_tokens
 from pairkit.engines.base import Answer, Completion, FinishReason, Problem, Request, Sampling
 from pairkit.engines.sampling import draw, uniforms
 from pairkit.errors import ModelError
+from pairkit.pretrained import cannot_load
 from pairkit.progress import console
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ def load(
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
         loaded = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype="auto")
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{model}: cannot be loaded as a causal language model: {error}") from error
+    except Exception as error:  # of a dozen types: transformers', safetensors', the hub's
+        raise cannot_load("model", model, error) from error
     if not tokenizer.chat_template:
         tokenizer.chat_template = DEFAULT_TEMPLATE
         console.print(f"{model}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pairkit.errors import ModelError
 from pairkit.mining import draws
 from pairkit.mining.recipe import NoiseRecipe, TokenSwap
+from pairkit.pretrained import cannot_load
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -165,10 +166,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> Tokenizer:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"cannot load the tokenizer {name!r}: {str(error).splitlines()[0]}. "
-            "Give a directory with a tokenizer, or a hub id that can be reached."
-        ) from error
+        raise cannot_load("tokenizer", name, error) from error
     if not tokenizer.is_fast:
         raise ModelError(
             f"the tokenizer {name!r} does not say which characters its tokens cover; "

@@ -17,6 +17,8 @@ from torch import nn
 
 from pairkit.errors import OutputError
 
+CHECKPOINTS = "checkpoints"  # the folder of a run's checkpoints
+
 
 def save(
     folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Any, *, keep: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pairkit.errors import InputError
 from pairkit.files import sha256
 from pairkit.schema import check_sets
 
+MANIFEST = "pairkit.json"
 ROWS = 1000  # sets read at once
 
 
@@ -28,13 +30,17 @@ class BuiltData:
 
     def rows(self, split: str) -> int:
         """Sets of a split; 0 where there is no such split."""
-        return sum(pq.read_metadata(path).num_rows for path in self._files(split))
+        total = 0
+        for path in self._files(split):
+            with _reading(path):
+                total += pq.read_metadata(path).num_rows
+        return total
 
     def tables(self, split: str, limit: int | None) -> Iterator[pa.Table]:
         """The first `limit` sets of a split (None = all), as tables of `schema.SETS`, checked."""
         left = limit
         for path in self._files(split):
-            with pq.ParquetFile(path) as file:
+            with _reading(path), pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=ROWS):
                     table = pa.Table.from_batches([batch])[:left]
                     if left is not None:
@@ -63,17 +69,46 @@ class BuiltData:
 
 def open_data(folder: str, split: str) -> BuiltData:
     """The built data set in `folder`, which must have that split. Raises `InputError`."""
-    manifest = Path(folder) / "pairkit.json"
-    if not manifest.is_file():
-        raise InputError(
-            f"{folder}: not a built data set (no pairkit.json); build one with: pairkit build --source NAME"
-        )
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{manifest}: not JSON ({error}); build the data set again") from error
-    data = BuiltData(Path(folder), content, sha256(manifest))
+    data = BuiltData(Path(folder), read_manifest(Path(folder)), sha256(Path(folder) / MANIFEST))
     if not data.rows(split):
         splits = {path.name.rsplit("-", 3)[0] for path in (data.folder / "data").glob("*.parquet")}
         raise InputError(f"{folder}: no split {split!r}; it has: {', '.join(sorted(splits)) or 'none'}")
     return data
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What `pairkit.json` of a built data set says. Raises `InputError`."""
+    manifest = folder / MANIFEST
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{folder}: not a built data set (no {MANIFEST}); {_instead(folder)}") from error
+    except OSError as error:
+        raise InputError(f"{manifest}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{manifest}: not JSON ({error}); build the data set again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{manifest}: not the manifest of a data set; build the data set again")
+    return content
+
+
+def _instead(folder: Path) -> str:
+    """What to do about a path that is no built data set."""
+    if (folder / ".build").is_dir():
+        return "its build stopped before the end: the same `pairkit build` command completes it"
+    for parent in list(folder.parents)[:2]:
+        if (parent / MANIFEST).is_file():
+            return f"give the data set that it is a part of: {parent}"
+    if folder.is_file():
+        return f"build one from the file: pairkit build --source files --path {folder}"
+    return "build one with: pairkit build --source NAME"
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path}: the Parquet file is damaged ({error}); build the data set again"
+        ) from error

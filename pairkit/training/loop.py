@@ -58,7 +58,7 @@ def train_steps(
     steps = step_count(len(train.sets), recipe.sets_per_step, recipe.epochs, recipe.max_steps)
     optimizer = _optimizer(recipe, model)
     schedule = _schedule(recipe, optimizer, steps)
-    checkpoints = out / "checkpoints"
+    checkpoints = out / checkpoint.CHECKPOINTS
     saved = checkpoint.checkpoints(checkpoints)
     done = checkpoint.restore(saved[-1], model, optimizer, schedule) if saved else 0
     if recipe.gradient_checkpointing:
@@ -123,8 +123,8 @@ def train_steps(
 
             if not math.isfinite(value):
                 raise TrainingError(
-                    f"the loss of step {step + 1} is {value}: lower optimizer.learning_rate; "
-                    f"the run's checkpoints are under {checkpoints}"
+                    f"the loss of step {step + 1} is {value}: give a lower --learning-rate, with another --out "
+                    f"or --on-existing delete; the metrics until then are in {out / 'metrics.jsonl'}"
                 )
             norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.max_grad_norm or math.inf)
             rate = schedule.get_last_lr()[0]

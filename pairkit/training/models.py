@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from pairkit.chat import DEFAULT_TEMPLATE
 from pairkit.errors import ModelError, RecipeError
+from pairkit.pretrained import cannot_load
 from pairkit.progress import console
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
@@ -58,8 +59,8 @@ def load_model(
                 attn_implementation=attention,
                 **common,
             )
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        raise ModelError(f"{where} cannot be loaded: {_first_line(error)}{_hint(name)}") from error
+    except Exception as error:  # of a dozen types: transformers', safetensors', the hub's, of remote code
+        raise cannot_load("model", name, error, _hint(name)) from error
     if vocabulary is not None and config.get_text_config().vocab_size < vocabulary:
         raise ModelError(
             f"{where} has {config.get_text_config().vocab_size} tokens, its tokenizer {vocabulary}: "
@@ -89,10 +90,9 @@ def load_tokenizer(
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, revision=revision, trust_remote_code=trust_remote_code
             )
-        except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
-            raise ModelError(
-                f"the tokenizer of {name!r} cannot be loaded: {_first_line(error)}{_hint(name)}"
-            ) from error
+        except Exception as error:  # as above, and of tokenizers
+            other = "; --tokenizer names another, or trains one on the data: bpe:4096"
+            raise cannot_load("tokenizer", name, error, other if Path(folder).is_dir() else "") from error
     if not tokenizer.chat_template:
         tokenizer.chat_template = DEFAULT_TEMPLATE
         if not name.startswith("bpe:"):
@@ -126,14 +126,6 @@ def _bpe_size(name: str) -> int:
     return int(size)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
-
-
 def _hint(name: str) -> str:
-    folder = Path(name)
-    if folder.is_dir() and (folder / "config.json").is_file():
-        return f"; to start from random weights, give the file {folder / 'config.json'}"
-    if folder.exists():
-        return ""
-    return "; is the name right, and is there a network? A local model is given as its directory"
+    config = Path(name) / "config.json"
+    return f"; to start from random weights, give the file {config}" if config.is_file() else ""

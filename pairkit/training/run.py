@@ -7,20 +7,30 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import yaml
+from safetensors import SafetensorError
 from torch import nn
 
-from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError
+from pairkit.errors import (
+    ExistingOutputError,
+    InputError,
+    Interrupted,
+    OutputError,
+    PairkitError,
+    TrainingError,
+)
 from pairkit.files import write_json, write_text
 from pairkit.losses import Loss, build
 from pairkit.progress import console, progress
 from pairkit.schema import short_hash
+from pairkit.training.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.data import BuiltData, open_data
 from pairkit.training.loop import Split, train_steps
 from pairkit.training.models import load_model, load_tokenizer
@@ -95,22 +105,50 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
     Raises:
         ExistingOutputError: `out` holds another run, or anything at all with on_existing="raise".
         Interrupted: SIGINT; the run goes on from its checkpoint when started again.
+        OutputError: `out` cannot be written to.
+        TrainingError: a loss that is no number.
     """
     model_folder = out / "model"
-    try:
+    with _stopping(out):
         planned = plan(recipe)
         _claim(planned, out, on_existing)
         if model_folder.exists():
             console.print(f"{out}: this run is complete")
             return model_folder
         _say(planned)
-        model = _run(planned, out)
-    except KeyboardInterrupt as error:
-        raise Interrupted(
-            f"stopped; the same command goes on from the last checkpoint under {out}"
-        ) from error
-    _save(model, planned.tokenizer, model_folder)
+        with _discarding(out):
+            model = _run(planned, out)
+        _save(model, planned.tokenizer, model_folder)
     return model_folder
+
+
+@contextmanager
+def _stopping(out: Path) -> Iterator[None]:
+    """What stops a run from outside, as errors that say what is kept."""
+    try:
+        yield
+    except PairkitError:
+        raise
+    except KeyboardInterrupt as error:
+        kept = checkpoints(out / CHECKPOINTS)
+        again = f"goes on from {kept[-1]}" if kept else "starts again: there was no checkpoint yet"
+        raise Interrupted(f"stopped; the same command {again}") from error
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written to: {error.strerror or error}") from error
+
+
+@contextmanager
+def _discarding(out: Path) -> Iterator[None]:
+    """Removes a run that failed before its first checkpoint, so that the corrected command is not refused.
+
+    The metrics of a loss that went astray are kept, they show how; a stopped run is kept as it is.
+    """
+    try:
+        yield
+    except (PairkitError, OSError) as error:
+        if not isinstance(error, TrainingError | Interrupted) and not checkpoints(out / CHECKPOINTS):
+            shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 def _run(planned: Plan, out: Path) -> nn.Module:
@@ -187,6 +225,8 @@ def _claim(planned: Plan, out: Path, on_existing: OnExisting) -> None:
         "recipe": planned.recipe.model_dump(mode="json"),
         "data": planned.data.digest,
     }
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file; give another --out, a directory to write to")
     if out.exists() and any(out.iterdir()):
         if not record.is_file():
             raise ExistingOutputError(f"{out} is not empty and holds no training run; give another --out")
@@ -198,8 +238,9 @@ def _claim(planned: Plan, out: Path, on_existing: OnExisting) -> None:
         shutil.rmtree(out)
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
     versions["python"] = platform.python_version()
-    write_text(out / "recipe.yaml", yaml.safe_dump(identity["recipe"], sort_keys=False))
-    write_json(record, {**identity, "versions": versions, "plan": planned.describe()})
+    with _discarding(out):
+        write_text(out / "recipe.yaml", yaml.safe_dump(identity["recipe"], sort_keys=False))
+        write_json(record, {**identity, "versions": versions, "plan": planned.describe()})
 
 
 def _compare(record: Path, identity: dict[str, Any], out: Path) -> None:
@@ -249,5 +290,7 @@ def _save(model: nn.Module, tokenizer: Any, target: Path) -> None:
         model.save_pretrained(temporary)  # type: ignore[operator]
         tokenizer.save_pretrained(temporary)
         os.replace(temporary, target)
-    except OSError as error:
-        raise OutputError(f"{target}: the model cannot be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise OutputError(f"{target}: the model cannot be written: {reason}") from error

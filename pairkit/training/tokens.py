@@ -130,10 +130,10 @@ def _columns(completions: Sequence[Completion], compare: bool) -> list[Completio
     if not compare:
         return [best]
     if best["rank"] is None:
-        raise _Refused("unranked", "its completions have no ranks")
+        raise _Refused("unranked", "its completions have no ranks; --loss sft needs none")
     below = [c for c in completions[1:] if c["origin"] == "noise" or (c["rank"] or 0) > best["rank"]]
     if not below:
-        raise _Refused("no_choice", "no completion stands above another")
+        raise _Refused("no_choice", "no completion stands above another; --loss sft needs one only")
     return [best, *below]
 
 
