@@ -86,7 +86,8 @@ def test_map_names_columns(source: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--sourc", "nectar"], "unknown recipe key 'sourc'; did you mean 'source'?"),
+        (["--sourc", "nectar"], "unknown option '--sourc'; did you mean '--source'?"),
+        (["sourc=nectar"], "unknown recipe key 'sourc'; did you mean 'source'?"),
         (["--source", "nectra"], "unknown source 'nectra'; did you mean 'nectar'?"),
         (["--recipe", "nectr"], "unknown recipe 'nectr'; did you mean 'nectar'?"),
         (["--recipe", "gone.yaml"], "gone.yaml: no such recipe file"),

@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 import typer
 
 from pairkit import __version__
-from pairkit.cli.build import SETTINGS as BUILD_SETTINGS
 from pairkit.cli.build import build
 from pairkit.cli.losses import losses
+from pairkit.cli.overrides import SETTINGS
 from pairkit.cli.sources import sources
 from pairkit.cli.train import train
 from pairkit.errors import Interrupted, PairkitError
@@ -27,8 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(context_settings=BUILD_SETTINGS)(build)
-app.command(context_settings=BUILD_SETTINGS)(train)
+app.command(context_settings=SETTINGS)(build)
+app.command(context_settings=SETTINGS)(train)
 app.command()(sources)
 app.command()(losses)
 

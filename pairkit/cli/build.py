@@ -8,9 +8,8 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from pairkit.cli.overrides import overrides
 from pairkit.errors import RecipeError
-
-SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 class OnExisting(StrEnum):
@@ -75,10 +74,9 @@ def build(
 
       pairkit build --recipe ultrafeedback --dry-run
     """
-    from pairkit import recipes
     from pairkit.pipeline import build as pipeline
     from pairkit.pipeline import describe
-    from pairkit.pipeline.recipe import load
+    from pairkit.pipeline.recipe import BuildRecipe, load
 
     flags = {
         "source": {
@@ -101,7 +99,7 @@ def build(
         "test_fraction": test_fraction,
         "seed": seed,
     }
-    resolved = load(recipe, _given(flags), recipes.parse_overrides(context.args))
+    resolved = load(recipe, _given(flags), overrides(context, BuildRecipe))
     name = Path(recipe).stem if recipe else resolved.source.name.split("/")[-1]
     out = out or Path("runs/data") / name
     if dry_run:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pairkit.cli.build import OnExisting
+from pairkit.cli.overrides import overrides
 from pairkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def train(
         content["loss"] = {"name": loss}
     if learning_rate is not None:
         content["optimizer"] = {"learning_rate": learning_rate}
-    resolved = _resolve(recipe, content, context.args)
+    resolved = _resolve(recipe, content, context)
     folder = out or RUNS / f"{Path(resolved.data).name}-{resolved.loss_name}"
     if dry_run:
         _print_plan(resolved, folder)
@@ -108,13 +109,13 @@ def train(
     typer.echo(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
 
 
-def _resolve(recipe: str | None, flags: dict[str, Any], rest: list[str]) -> TrainRecipe:
+def _resolve(recipe: str | None, flags: dict[str, Any], context: typer.Context) -> TrainRecipe:
     """The recipe with the flags over it, and what is neither given nor defaulted found and said."""
     from pairkit import recipes
     from pairkit.training.recipe import TrainRecipe
 
     content = recipes.read(recipe, "train") if recipe else {}
-    content = recipes.merge(content, recipes.merge(flags, recipes.parse_overrides(rest)))
+    content = recipes.merge(content, recipes.merge(flags, overrides(context, TrainRecipe)))
     if "data" not in content:
         content["data"] = str(_newest())
         typer.secho(f"data: {content['data']} (the newest under {DATA})", err=True)

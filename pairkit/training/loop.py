@@ -123,8 +123,8 @@ def train_steps(
 
             if not math.isfinite(value):
                 raise TrainingError(
-                    f"the loss of step {step + 1} is {value}: give a lower --learning-rate, with another --out "
-                    f"or --on-existing delete; the metrics until then are in {out / 'metrics.jsonl'}"
+                    f"the loss of step {step + 1} is {value}: give a lower --learning-rate, and another "
+                    f"--out or --on-existing delete; the metrics until then are in {out / 'metrics.jsonl'}"
                 )
             norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.max_grad_norm or math.inf)
             rate = schedule.get_last_lr()[0]
