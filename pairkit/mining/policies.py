@@ -19,6 +19,7 @@ REASONS = {
     "no_score": "min_margin needs the score of every ranked completion",
     "no_choice": "no completion is below the best: a tie makes no pair",
 }
+NO_CHOICE = frozenset({"all_identical", "one_completion", "no_choice"})  # see `require_choice`
 
 KEPT = pl.col("dropped").is_null()
 RANKED = pl.col("rank").is_not_null() & ~pl.col("noise")

@@ -13,6 +13,7 @@ from typing import Any
 
 from pairkit import __version__
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
+from pairkit.mining.policies import NO_CHOICE
 from pairkit.pipeline import describe, generation, shards, store
 from pairkit.pipeline.overlap import ahead, mapped
 from pairkit.pipeline.publish import publish
@@ -144,8 +145,10 @@ def _nothing_usable(opened: Opened, total: Contents, out: Store) -> InputError:
     counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
     first = shards.first_quarantined(out.shards())
     detail = f" ({counts}); the first: {first}" if first else ""
+    hint = "; for --loss sft give mine.require_choice=false" if reasons.keys() & NO_CHOICE else ""
     rows = total.counts["source.rows"]
-    return InputError(f"{opened.source.name}: no usable candidate set in {rows:,} rows{detail}")
+    where = opened.files[0] if len(opened.files) == 1 else opened.source.name
+    return InputError(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
 
 
 @contextmanager

@@ -179,5 +179,6 @@ def first_quarantined(folders: Iterable[Path]) -> str | None:
         if file_of(shard, "quarantine").is_file():
             with pq.ParquetFile(file_of(shard, "quarantine")) as file:
                 first = next(file.iter_batches(batch_size=1)).to_pylist()[0]
-            return f"{first['detail'] or first['row']}: {first['reason']}"
+            where = f"set {first['set_id']}: " if first["set_id"] else ""
+            return f"{where}{first['detail']}"
     return None
