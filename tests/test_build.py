@@ -14,6 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from published import hashes
 from raw import ultrafeedback
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
 
 from pairkit import views
 from pairkit.errors import ExistingOutputError, InputError, OutputError, RecipeError
@@ -83,6 +87,25 @@ def test_rows_do_not_depend_on_units_shards_or_workers(
 def test_bytes_do_not_depend_on_workers(workers: int, source: Path, built: Path, tmp_path: Path) -> None:
     build(recipe(source), tmp_path / "out", workers=workers)
     assert hashes(tmp_path / "out") == hashes(built)
+
+
+def test_noise_does_not_depend_on_workers(source: Path, tmp_path: Path) -> None:
+    """One tokenizer serves several threads."""
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(tmp_path / "tokenizer")
+    noise = {
+        "token_swap": {"tokenizer": str(tmp_path / "tokenizer"), "swaps": 2},
+        "word_swap": {},
+        "truncate": {},
+        "label_flip": {"rate": 0.3},
+    }
+    made = recipe(source, unit_rows=20, mine={"noise": noise})
+    for workers in (1, 4):
+        manifest = build(made, tmp_path / str(workers), workers=workers)
+    assert hashes(tmp_path / "1") == hashes(tmp_path / "4")
+    assert manifest["counts"]["mine"]["noise_token_swap"] > 500
+    assert manifest["counts"]["mine"]["flipped"] > 100
 
 
 def test_bytes_do_not_depend_on_where_the_input_lies(source: Path, built: Path, tmp_path: Path) -> None:
