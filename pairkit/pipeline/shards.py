@@ -12,11 +12,12 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +34,7 @@ SCHEMAS = PUBLISHED | KEPT
 # A row group holds at least this many rows, so that a small split does not break into crumbs.
 ROW_GROUP = 500
 _MARKER = "shard.json"
+T = TypeVar("T")
 
 
 @dataclass
@@ -104,20 +106,32 @@ class ShardWriter:
         """Writes the next unit, its files beside one another."""
         prompts = pa.table({"prompt_id": unit.prompt_ids})
         tables = unit.tables | {"quarantine": unit.quarantine, "prompts": prompts}
-        list(threads.map(lambda name: self._files[name].add(tables[name]), tables))
+        _beside(threads, [partial(self._files[name].add, table) for name, table in tables.items()])
         self.bytes += unit.bytes
         self.contents.next_unit += 1
         self.contents.add(unit.counts, unit.histograms)
 
     def close(self, *, last: bool, threads: ThreadPoolExecutor) -> Contents:
         """Completes the files and the marker, then renames; returns what is in the shard."""
-        described = threads.map(_File.close, self._files.values())
+        described = _beside(threads, [file.close for file in self._files.values()])
         pairs = zip(self._files, described, strict=True)
         self.contents.files = {name: about for name, about in pairs if about is not None}
         self.contents.last = last
         write_json(self._temporary / _MARKER, self.contents.to_json())
         os.replace(self._temporary, self.folder)
         return self.contents
+
+
+def _beside(threads: ThreadPoolExecutor, calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Runs calls in threads and returns when all of them are done, also where one fails or SIGINT comes.
+
+    Whoever then closes and removes the files must be alone with them: Arrow's writers are not thread-safe.
+    """
+    futures = [threads.submit(call) for call in calls]
+    try:
+        return [future.result() for future in futures]
+    finally:
+        wait(futures)
 
 
 class _File:
