@@ -15,6 +15,7 @@ from pairkit import __version__
 from pairkit.cli.build import build
 from pairkit.cli.losses import losses
 from pairkit.cli.overrides import SETTINGS
+from pairkit.cli.quickstart import quickstart
 from pairkit.cli.sources import sources
 from pairkit.cli.train import train
 from pairkit.errors import Interrupted, PairkitError
@@ -31,6 +32,7 @@ app.command(context_settings=SETTINGS)(build)
 app.command(context_settings=SETTINGS)(train)
 app.command()(sources)
 app.command()(losses)
+app.command()(quickstart)
 
 
 def _version(value: bool) -> None:

@@ -1,0 +1,202 @@
+"""The report of a quickstart as one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from pairkit.reports.blocks import Difference, candidate_sets, differences
+from pairkit.reports.html import Html, figures, join, page, section, settings, text, tiles
+from pairkit.reports.plots import Curve, curves, interval_bars, palette, smoothed, stacked_bars
+from pairkit.training.metrics import read_metrics
+
+if TYPE_CHECKING:
+    from pairkit.quickstart.run import Measured
+
+RUNS = {"DPO": "dpo", "MC-PO": "mcpo"}
+EXAMPLES = 4
+WINDOW = 20  # steps that a curve of training is averaged over
+Entries = Sequence[Mapping[str, Any]]
+
+
+def render(out: Path, seed: int, samples: int, measured: Measured, manifest: Mapping[str, Any]) -> str:
+    """The page, from what the runs under `out` have written."""
+    colours = palette(["SFT", *RUNS])
+    steps = {name: read_metrics(out / folder, "train") for name, folder in RUNS.items()}
+    held_out = {name: read_metrics(out / folder, "eval") for name, folder in RUNS.items()}
+    return page(
+        "pairkit quickstart",
+        [
+            _accuracy(measured, samples, colours),
+            _training(steps, held_out, colours),
+            _negatives(steps),
+            _sets(out, manifest),
+            _settings(out, seed),
+        ],
+        summary=(
+            "A tiny model is taught to add until it is right about half of the time. It then completes each "
+            "problem six times, a verifier tells right from wrong, and DPO and MC-PO train on the candidate "
+            "sets: from the same start, with the same number of steps, alike in everything but how a "
+            "negative is drawn."
+        ),
+        top=tiles(
+            {f"{name}, accuracy": f"{100 * bar.mean:.1f} %" for name, bar in measured.accuracy.items()}
+        ),
+    )
+
+
+def _accuracy(measured: Measured, samples: int, colours: Mapping[str, str]) -> Html:
+    rows = [Difference(*names, interval) for names, interval in measured.differences.items()]
+    return section(
+        "Accuracy on held-out problems",
+        interval_bars("Right answers at temperature 1, with 95 % intervals", measured.accuracy, colours),
+        differences(rows),
+        note=(
+            f"{measured.problems} problems that no step has seen and no setting was chosen on, {samples} "
+            "completions each. Intervals are bootstrapped over problems, a sum and its mirror image drawn "
+            "together; differences are paired: the same problems, the same random numbers. They are those "
+            "of this one run: another seed trains other models."
+        ),
+    )
+
+
+def _training(
+    steps: Mapping[str, Entries], held_out: Mapping[str, Entries], colours: Mapping[str, str]
+) -> Html:
+    names = list(RUNS)
+    logps = [("chosen_logp", "chosen", False), ("rejected_logp", "negatives", True)]
+    return section(
+        "Training",
+        figures(
+            curves(
+                "Reward margin over the drawn negative",
+                [_curve(name, steps[name], "reward_margin", colours[name], window=WINDOW) for name in names],
+            ),
+            curves(
+                "Reward margin, held-out sets",
+                [_curve(name, held_out[name], "reward_margin", colours[name]) for name in names],
+            ),
+            curves(
+                "Log-prob of what was trained on",
+                [
+                    _curve(f"{name}, {what}", steps[name], key, colours[name], dashed=dashed, window=WINDOW)
+                    for name in names
+                    for key, what, dashed in logps
+                ],
+                ylabel="nats",
+            ),
+            curves(
+                "Log-prob, held-out sets",
+                [
+                    _curve(f"{name}, {what}", held_out[name], key, colours[name], dashed=dashed)
+                    for name in names
+                    for key, what, dashed in logps
+                ],
+                ylabel="nats",
+            ),
+        ),
+        note=(
+            "A reward is beta times the log-ratio of policy and reference; the margin is chosen minus "
+            f"negative. Left: what each step drew, mean over {WINDOW} steps; the harder the negatives, the "
+            "smaller the margin. Right: all negatives of sets that were kept apart, the same for both."
+        ),
+    )
+
+
+def _negatives(steps: Mapping[str, Entries]) -> Html:
+    rows: dict[str, dict[str, int]] = {}
+    for name, entries in steps.items():
+        third = max(1, len(entries) // 3)
+        rows |= {
+            f"{name}, first third": _drawn(entries[:third]),
+            f"{name}, last third": _drawn(entries[-third:]),
+        }
+    return section(
+        "Negatives by origin",
+        stacked_bars("Drawn negatives: the model's own wrong answers, or noise", rows),
+        note=(
+            "DPO draws uniformly. MC-PO draws in proportion to the weight that the policy of that step gives "
+            "a completion, so that it turns to what the model still believes."
+        ),
+    )
+
+
+def _sets(out: Path, manifest: Mapping[str, Any]) -> Html:
+    counts = manifest["counts"]
+    kept = counts["mine"]["sets_out"]
+    return section(
+        "Candidate sets",
+        candidate_sets(_examples(out)),
+        note=(
+            f"{counts['generate']['completions']:,} completions of {counts['source']['rows']:,} problems, "
+            f"{counts['rank']['right'] / counts['rank']['checked']:.0%} of them right. {kept:,} problems "
+            "were answered both right and wrong and are sets; the others hold no choice and went to "
+            "quarantine. Answers are written with their digits reversed, the units first. Noise is the right "
+            "answer with two digits exchanged; it has neither rank nor score and counts as below everything."
+        ),
+    )
+
+
+def _examples(out: Path) -> list[dict[str, Any]]:
+    """The sets of the first hundred with the most completions."""
+    first = sorted((out / "sets" / "data").glob("train-*.parquet"))[0]
+    rows = pq.ParquetFile(first).read_row_group(0).slice(0, 100).to_pylist()
+    order = sorted(rows, key=lambda row: -len(row["completions"]))  # stable: the first of equals
+    return order[:EXAMPLES]
+
+
+def _settings(out: Path, seed: int) -> Html:
+    values: dict[str, object] = {"seed": seed}
+    rounds = sorted((out / "rounds").iterdir())
+    for name, runs in {"SFT": rounds, **{name: [out / folder] for name, folder in RUNS.items()}}.items():
+        trained = [yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")) for run in runs]
+        recipe, optimizer = trained[-1], trained[-1]["optimizer"]
+        steps = " + ".join(str(one["max_steps"]) for one in trained)
+        values[name] = (
+            f"{_words(recipe['loss'])}; {steps} steps of {recipe['sets_per_step']} sets; AdamW, learning "
+            f"rate {optimizer['learning_rate']:g}, {optimizer['schedule']}, warm-up {optimizer['warmup']:g}"
+        )
+    model, sets = f"{out / 'sft' / 'model'}", f"{out / 'sets'}"
+    by_hand = [
+        f"pairkit build --recipe quickstart generate.model={model} --noise-tokenizer {model} --seed {seed}",
+        *(
+            f"pairkit train --recipe quickstart-{name} --data {sets} --model {model} --seed {seed}"
+            for name in RUNS.values()
+        ),
+    ]
+    return section(
+        "Settings, and the same by hand",
+        settings(values),
+        Html(f'<div class="scroll"><pre>{join([text(line) for line in by_hand])}</pre></div>'),
+        note=(
+            "The recipes are part of the package. They were chosen on problems other than those reported "
+            "above, with the same learning rate, steps and sets a step for DPO and MC-PO."
+        ),
+    )
+
+
+def _words(loss: Mapping[str, Any]) -> str:
+    rest = ", ".join(f"{key} {value}" for key, value in loss.items() if key != "name")
+    return f"{loss['name']} ({rest})" if rest else str(loss["name"])
+
+
+def _drawn(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for entry in entries:
+        for key, number in entry.items():
+            if key.startswith("drawn_"):
+                origin = key.removeprefix("drawn_")
+                counts[origin] = counts.get(origin, 0) + number
+    return dict(sorted(counts.items()))
+
+
+def _curve(
+    name: str, entries: Entries, key: str, colour: str, *, dashed: bool = False, window: int = 1
+) -> Curve:
+    known = [entry for entry in entries if key in entry]
+    values = smoothed([entry[key] for entry in known], window) if known else []
+    return Curve(name, [entry["step"] for entry in known], values, colour, dashed)
