@@ -64,6 +64,8 @@ def render(
             cut=CUT,
             recipe=_yaml(manifest["recipe"]),
             from_files=manifest["recipe"]["source"]["path"] is not None,
+            generate=manifest["recipe"]["generate"],
+            local_model="model" in manifest["input"],
         )
     )
 

@@ -96,7 +96,7 @@ def quickstart(out: Path, settings: Settings, *, on_existing: OnExisting = "resu
     whatever its steps raise.
     """
     _claim(out, settings, on_existing)
-    with _small_and_quiet():
+    with small_and_quiet():
         sets = candidate_sets(out, settings)
         for loss in ("dpo", "mcpo"):
             _step(
@@ -279,7 +279,7 @@ def _step(text: str) -> None:
 
 
 @contextmanager
-def _small_and_quiet() -> Iterator[None]:
+def small_and_quiet() -> Iterator[None]:
     """One thread, and no bar but ours.
 
     Half a million parameters keep one core busy; a second thread costs more in waiting than it brings, and
