@@ -57,7 +57,7 @@ UsageError: Any = typer.BadParameter.__bases__[0]
 def main() -> None:
     """Runs the command line. A user's mistake is one line and exit code 1; SIGINT is exit code 130."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="pairkit", standalone_mode=False)
     except PairkitError as error:
         _fail(str(error), error.exit_code)
     except UsageError as error:  # a wrong flag is a user's mistake like any other

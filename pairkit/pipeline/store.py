@@ -74,6 +74,9 @@ def survey(out: Path) -> State:
     """What a directory holds. `foreign` is whatever pairkit has not made: it is never touched."""
     try:
         names = {path.name for path in out.iterdir()} if out.exists() else set()
+    except NotADirectoryError as error:
+        message = f"{out}: cannot be written to: it is a file; give another --out"
+        raise OutputError(message) from error
     except OSError as error:
         raise OutputError(f"{out}: cannot be written to: {error.strerror}") from error
     if MANIFEST in names:

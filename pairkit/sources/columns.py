@@ -158,10 +158,11 @@ class Columns:
         arrays = struct_fields(values) if found else {}
         return Columns(arrays, self.size, self.rows, self.problems, self.owners, f"{self.prefix}{name}.")
 
-    def items(self, name: str) -> tuple[np.ndarray[Any, np.dtype[np.int32]], Columns]:
+    def items(self, name: str, *, of: str = "objects") -> tuple[np.ndarray[Any, np.dtype[np.int32]], Columns]:
         """A column of lists of structs, flat: the offsets of each list (size + 1), and the structs' fields.
 
-        Lists that hold something else are reported as `not_text`; a null list is an empty one.
+        Lists that hold something else are reported as `not_text`, `of` being what they should hold; a null
+        list is an empty one.
         """
         values = self.arrays.get(name)
         if values is None or not is_list(values.type):
@@ -175,7 +176,7 @@ class Columns:
         if pa.types.is_struct(flat.type):
             return offsets, self._below(struct_fields(flat), owners, name)
         below = self._below({}, owners, name)
-        below.report(present(flat), "not_text", f"holds {_kind(flat.type)}, not objects", None)
+        below.report(present(flat), "not_text", f"holds {_kind(flat.type)}, not {of}", None)
         return offsets, below
 
     def _below(self, arrays: Mapping[str, pa.Array], owners: Any, name: str) -> Columns:

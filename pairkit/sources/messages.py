@@ -80,7 +80,7 @@ def read_messages(columns: Columns, name: str) -> pa.Array:
         texts = user_prompt(columns.text(name))
         return pc.if_else(pa.array(present(values)), texts, pa.scalar([], PROMPT))
     if is_list(values.type):
-        offsets, items = columns.items(name)
+        offsets, items = columns.items(name, of="objects with role and content")
         return listed(offsets, _read_turns(items))
     if pa.types.is_struct(values.type):
         turns = _read_turns(columns.struct(name))

@@ -200,7 +200,7 @@ def _csv_names(path: Path, compression: str | None, read: csv.ReadOptions) -> li
 def _closed(
     tables: Iterator[pa.Table], bad: list[Bad], path: Path, compression: str | None
 ) -> Iterator[pa.Table]:
-    """The tables, if the file does not end inside a quoted cell: Arrow takes all that follows for its text."""
+    """The tables, of a file that does not end inside a quoted cell, whose text the rest would become."""
     last, rows = None, 0
     for table in tables:
         if last is not None:

@@ -98,7 +98,7 @@ def _sets(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Arr
     if values is not None and pa.types.is_struct(values.type):
         return prompt, _by_model(columns.struct(name))
     if not _is_texts(columns, name):
-        offsets, items = columns.items(name)
+        offsets, items = columns.items(name, of="texts or objects")
         return prompt, listed(offsets, _structs(items))
     assert values is not None
     offsets, flat = flatten(values)

@@ -1,0 +1,526 @@
+"""What a user can get wrong: one row a case, which test_bad_input.py runs and docs/bad-input.md shows.
+
+`python tests/bad_input.py` writes the page anew; a test fails where it is not the one that is written here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from support import candidate_sets, completion, write_data
+
+PAGE = Path(__file__).parent.parent / "docs" / "bad-input.md"
+NOTHING, KEPT, ASIDE = (
+    "nothing is written",
+    "kept, to continue",
+    "that row to quarantine, the others are used",
+)
+
+
+class Case(NamedTuple):
+    """A command that goes wrong in a folder with `files`, and after `prepare` has changed what is there.
+
+    `says` is the whole message; … stands for what a library, the system or the machine puts there.
+    """
+
+    what: str
+    words: str
+    says: str
+    files: Mapping[str, bytes] = {}
+    prepare: Callable[[], Any] = lambda: None
+    code: int = 1
+    rows: str = NOTHING
+
+
+class BadRow(NamedTuple):
+    """A line of JSON that cannot be used: `reason` and, behind the place, `detail` in quarantine."""
+
+    what: str
+    line: bytes
+    reason: str
+    detail: str
+
+
+def lines(*rows: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def parquet(**columns: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def pair(number: int) -> dict[str, Any]:
+    return {"prompt": f"Question {number}?", "chosen": f"good {number}", "rejected": f"bad {number}"}
+
+
+GOOD = lines(*map(pair, range(20)))
+ZIPPED = gzip.compress(lines(*map(pair, range(5000))))
+ROWS = parquet(**{name: [pair(n)[name] for n in range(500)] for name in ("prompt", "chosen", "rejected")})
+OWN = {"own.jsonl": GOOD}
+FILES = "build --source files --path"
+TRAIN = "train --loss dpo --data data --model model --max-steps 2 max_length=96"
+
+CASES = [
+    # Files
+    Case("no such file", f"{FILES} own.jsonl", "own.jsonl: no such file or folder"),
+    Case(
+        "wrong extension",
+        f"{FILES} own.txt",
+        "own.txt: cannot tell its format; pairkit reads .jsonl, .json, .csv (each also .gz or .zst) or "
+        ".parquet",
+        {"own.txt": GOOD},
+    ),
+    Case("empty file", f"{FILES} own.jsonl", "own.jsonl: is empty", {"own.jsonl": b""}),
+    Case(
+        "folder without data",
+        f"{FILES} own",
+        "own: holds no file that pairkit reads (.jsonl, .json, .csv (each also .gz or .zst) or .parquet)",
+        {"own/notes.md": b"notes"},
+    ),
+    Case(
+        "truncated gzip",
+        f"{FILES} own.jsonl.gz",
+        "own.jsonl.gz: the gzip stream is damaged or ends early (…); get the file again",
+        {"own.jsonl.gz": ZIPPED[:-30]},
+    ),
+    Case(
+        "half of a Parquet file",
+        f"{FILES} own.parquet",
+        "own.parquet: not a Parquet file: …",
+        {"own.parquet": ROWS[: len(ROWS) // 2]},
+    ),
+    Case(
+        "Parquet of another schema",
+        "build --source nectar --path own.parquet",
+        "own.parquet: not a file of source 'nectar': expected the columns prompt, answers; "
+        "found prompt, chosen, rejected; files of other columns are read by --source files",
+        {"own.parquet": ROWS},
+    ),
+    Case(
+        "columns that pairkit does not know",
+        f"{FILES} own.parquet",
+        "own.parquet: not a file of source 'files': expected the columns …; found alpha; "
+        "name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN",
+        {"own.parquet": parquet(alpha=["a"])},
+    ),
+    Case(
+        "`--map` of a column that is not there",
+        f"{FILES} own.jsonl --map prompt=question,chosen=chosen,rejected=rejected",
+        "own.jsonl: not a file of source 'files': expected the columns question, chosen, rejected; "
+        "found prompt, chosen, rejected",
+        OWN,
+    ),
+    Case(
+        "CSV with a quote missing",
+        f"{FILES} own.csv",
+        "own.csv, row 2: opens a quote that is never closed, so that the rest of the file is in one cell; "
+        "close it",
+        {"own.csv": b'prompt,chosen,rejected\na,b,c\nd,e,"f\ng,h,i\nj,k,l\n'},
+    ),
+    Case(
+        "JSON array cut short",
+        f"{FILES} own.json",
+        "own.json: not JSON: …",
+        {"own.json": b'[{"prompt": "p", "chosen": "c", "rejected": "r"}, {"prom'},
+    ),
+    Case(
+        "no row that can be used",
+        f"{FILES} own.jsonl",
+        "own.jsonl: no usable candidate set in 20 rows (20 not_text); "
+        "the first: own.jsonl, row 1, field 'rejected': is a number, not a text",
+        {"own.jsonl": lines(*({**pair(n), "rejected": n} for n in range(20)))},
+    ),
+    Case(
+        "no set with a choice",
+        f"{FILES} own.jsonl",
+        "own.jsonl: no usable candidate set in 1 rows (1 one_completion); the first: set …: one completion "
+        "is no choice (1 of 1 completions left); for --loss sft give mine.require_choice=false",
+        {"own.jsonl": lines({"prompt": "p", "completion": "c"})},
+    ),
+    # Recipes and flags of a build
+    Case(
+        "no arguments",
+        "build",
+        "nothing to build from: give --source NAME (`pairkit sources` lists them) or --recipe",
+    ),
+    Case("unknown command", "biuld", "No such command 'biuld'. Did you mean 'build'?; see: pairkit --help"),
+    Case(
+        "unknown source", "build --source nectra", "unknown source 'nectra'; did you mean 'nectar'? Known: …"
+    ),
+    Case(
+        "misspelt flag",
+        f"{FILES} own.jsonl --limt 3",
+        "unknown option '--limt'; did you mean '--limit'? Known: …",
+        OWN,
+    ),
+    Case(
+        "word for a number",
+        f"{FILES} own.jsonl --seed abc",
+        "Invalid value for '--seed': …; see: pairkit build --help",
+        OWN,
+    ),
+    Case(
+        "number out of range",
+        f"{FILES} own.jsonl --limit -1",
+        "recipe key 'source.limit': Input should be greater than 0 (got -1)",
+        OWN,
+    ),
+    Case(
+        "recipe with an unknown key",
+        "build --recipe own.yaml",
+        "unknown recipe key 'mine.keep_negativ'; did you mean 'mine.keep_negatives'? Known: …",
+        {**OWN, "own.yaml": b"source: {name: files, path: own.jsonl}\nmine: {keep_negativ: 1}\n"},
+    ),
+    Case(
+        "recipe that is not YAML",
+        "build --recipe own.yaml",
+        "own.yaml, row 2: not YAML: …",
+        {"own.yaml": b"source: {name: files\n"},
+    ),
+    Case(
+        "recipe file without its ending",
+        "build --recipe own",
+        "unknown recipe 'own'; for the file write own.yaml",
+        {"own.yaml": b"source: {name: nectar}\n"},
+    ),
+    Case(
+        "recipe of another command",
+        "build --recipe mcpo-nectar",
+        "recipe 'mcpo-nectar' is for `pairkit train`",
+    ),
+    Case(
+        "`token_swap` without a tokenizer",
+        f"{FILES} own.jsonl --noise token_swap=2",
+        "recipe key 'mine.noise.token_swap.tokenizer' has no default: give it a value",
+        OWN,
+    ),
+    Case(
+        "empty tokenizer folder",
+        f"{FILES} own.jsonl --noise token_swap --noise-tokenizer ./empty",
+        "the tokenizer './empty' cannot be loaded: the directory holds no tokenizer.json",
+        OWN,
+        lambda: Path("empty").mkdir(),
+    ),
+    # What a build writes to
+    Case(
+        "`--out` is a file",
+        f"{FILES} own.jsonl --out notes.md",
+        "notes.md: cannot be written to: it is a file; give another --out",
+        {**OWN, "notes.md": b"notes"},
+    ),
+    Case(
+        "`--out` holds something else",
+        f"{FILES} own.jsonl --out mine",
+        "mine is not empty and holds nothing of pairkit's; give another --out",
+        {**OWN, "mine/notes.md": b"notes"},
+    ),
+    # Training
+    Case("unknown loss", f"{TRAIN} --loss dop", "unknown loss 'dop'; did you mean 'dpo'? Known: …"),
+    Case(
+        "unknown keyword of a loss",
+        f"{TRAIN} --loss mcpo --loss.bta 0.1",
+        "unknown keyword of mcpo 'bta'; did you mean 'beta'? Known: …",
+    ),
+    Case("loss value out of range", f"{TRAIN} --loss.beta -1", "dpo.beta is in (0, inf), got -1"),
+    Case(
+        "no built data set",
+        f"{TRAIN} --data nowhere",
+        "nowhere: not a built data set (no pairkit.json); build one with: pairkit build --source NAME",
+    ),
+    Case(
+        "`--data` is a file of rows",
+        f"{TRAIN} --data own.jsonl",
+        "own.jsonl: not a built data set (no pairkit.json); build one from the file: "
+        "pairkit build --source files --path own.jsonl",
+        OWN,
+    ),
+    Case(
+        "`--data` is a Parquet file of a data set",
+        f"{TRAIN} --data data/data/train-00000-of-00001.parquet",
+        "data/data/train-00000-of-00001.parquet: not a built data set (no pairkit.json); "
+        "give the data set that it is a part of: data",
+    ),
+    Case(
+        "data set whose build was killed",
+        f"{TRAIN} --data half",
+        "half: not a built data set (no pairkit.json); its build stopped before the end: "
+        "the same `pairkit build` command completes it",
+        {"half/.build/state.json": b"{}"},
+    ),
+    Case(
+        "data set with a damaged file",
+        f"{TRAIN} --data cut",
+        "cut/data/train-00000-of-00001.parquet: the Parquet file is damaged (…); build the data set again",
+        prepare=lambda: _half(_copied("data", "cut") / "data" / "train-00000-of-00001.parquet"),
+    ),
+    Case(
+        "no ranks for a loss that compares",
+        f"{TRAIN} --data unranked",
+        "unranked: no set can be trained on: 1 sets unranked (set …: its completions have no ranks; "
+        "--loss sft needs none)",
+        prepare=lambda: _data("unranked", completion("a"), completion("b")),
+    ),
+    Case(
+        "sets of one completion",
+        f"{TRAIN} --data single",
+        "single: no set can be trained on: 1 sets no_choice (set …: no completion stands above another; "
+        "--loss sft needs one only)",
+        prepare=lambda: _data("single", completion("a", 1)),
+    ),
+    Case(
+        "no such model folder",
+        f"{TRAIN} --model ./nowhere",
+        "the tokenizer './nowhere' cannot be loaded: there is no such file or directory",
+    ),
+    Case(
+        "model folder without a tokenizer",
+        f"{TRAIN} --model bare",
+        "the tokenizer 'bare' cannot be loaded: the directory holds no tokenizer.json; "
+        "--tokenizer names another, or trains one on the data: bpe:4096",
+        prepare=lambda: [file.unlink() for file in _copied("model", "bare").glob("tokenizer*")],
+    ),
+    Case(
+        "model whose weights are cut short",
+        f"{TRAIN} --model cut",
+        "the model 'cut' cannot be loaded: …; to start from random weights, give the file cut/config.json",
+        prepare=lambda: _half(_copied("model", "cut") / "model.safetensors"),
+    ),
+    Case(
+        "tokenizer that is not the model's",
+        f"{TRAIN} --tokenizer bpe:400",
+        "the model 'model' has … tokens, its tokenizer …: give the tokenizer that belongs to it with "
+        "--tokenizer",
+    ),
+    Case(
+        "learning rate that breaks the model",
+        f"{TRAIN} --learning-rate 1e30",
+        "the loss of step 2 is nan: give a lower --learning-rate, and another --out or --on-existing delete; "
+        "the metrics until then are in runs/train/data-dpo/metrics.jsonl",
+        rows="the metrics are kept",
+    ),
+]
+
+# Commands that end well; what is said stands on standard error.
+NOTES = [
+    Case(
+        "model without a chat template",
+        TRAIN,
+        "model: no chat template; using pairkit's plain one (User: ... Assistant: ...)",
+        code=0,
+        rows="all are used",
+    ),
+]
+
+# What stops a command from outside; each has a test of its own.
+STOPS = {
+    "disk full": Case(
+        "disk full in a build",
+        f"{FILES} own.jsonl",
+        "runs/data/files: cannot be written to: …File too large; nothing was done yet; "
+        "the same command continues",
+        OWN,
+    ),
+    "disk full, model": Case(
+        "disk full where the model is saved",
+        TRAIN,
+        "runs/train/data-dpo/model: the model cannot be written: …",
+        rows="the metrics are kept",
+    ),
+    "read-only": Case(
+        "output that may not be written to",
+        f"{FILES} own.jsonl --out OUT",
+        "…: cannot be written to: …",
+        OWN,
+    ),
+    "SIGINT in a build": Case(
+        "SIGINT (Ctrl-C) in a build",
+        f"{FILES} own.jsonl unit_rows=5 shard_mb=0.0001",
+        "runs/data/files: stopped; 5 rows are done and kept; the same command continues",
+        OWN,
+        code=130,
+        rows=KEPT,
+    ),
+    "SIGINT in training": Case(
+        "SIGINT (Ctrl-C) in training",
+        TRAIN,
+        "stopped after step 1; the same command goes on from runs/train/data-dpo/checkpoints/step-000001",
+        code=130,
+        rows=KEPT,
+    ),
+    "SIGINT before training": Case(
+        "SIGINT before the first step",
+        TRAIN,
+        "stopped; the same command starts again: there was no checkpoint yet",
+        code=130,
+        rows="no step was done yet",
+    ),
+}
+
+
+def scored(number: int) -> dict[str, Any]:
+    """A good row."""
+    texts = [f"good {number}", f"bad {number}"]
+    return {"prompt": f"Question {number}?", "completions": texts, "scores": [2, 1]}
+
+
+def bad(what: str, reason: str, detail: str, **changes: Any) -> BadRow:
+    """A row that would be good but for `changes`."""
+    return BadRow(what, json.dumps(scored(99) | changes).encode(), reason, detail)
+
+
+USER, REPLY = {"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}
+BAD_ROWS = [
+    BadRow("invalid JSON", b'{"prompt": "p", "completions": ', "invalid_json", ": is not JSON: …"),
+    BadRow(
+        "bytes that are not UTF-8",
+        b'{"prompt": "caf\xe9", "completions": ["a", "b"]}',
+        "invalid_utf8",
+        ": is not UTF-8 (byte 16)",
+    ),
+    bad(
+        "lone surrogate",
+        "lone_surrogate",
+        ", field 'prompt': holds half of a surrogate pair, which is no character",
+        prompt="\ud800",
+    ),
+    bad("no prompt", "missing_prompt", ", field 'prompt': there is no prompt", prompt=None),
+    bad("blank prompt", "empty_prompt", ", field 'prompt.content': the prompt is blank", prompt=" \n"),
+    bad("prompt that is no text", "not_text", ", field 'prompt': is a number, not a text", prompt=3),
+    bad(
+        "completions that are no texts",
+        "not_text",
+        ", field 'completions': holds a number, not texts or objects",
+        completions=[1, 2],
+    ),
+    bad(
+        "texts and numbers in one list",
+        "mixed_types",
+        ", field 'completions': holds values of several kinds in one list",
+        completions=["a", 2],
+    ),
+    bad(
+        "completion without text",
+        "missing_completion",
+        ", field 'completions.text': a completion has no text",
+        completions=["a", None],
+    ),
+    bad(
+        "NaN as score",
+        "invalid_score",
+        ", field 'scores': is not a finite number",
+        scores=[float("nan"), 1],
+    ),
+    bad(
+        "10 MB of text",
+        "too_long",
+        ", field 'completions.text': is longer than 4,000,000 bytes",
+        completions=["x" * 10_000_000, "b"],
+    ),
+    bad(
+        "tool call",
+        "unsupported_content",
+        ", field 'prompt.tool_calls': is a tool call",
+        prompt=[{**USER, "tool_calls": [{"name": "f"}]}],
+    ),
+    bad(
+        "image",
+        "unsupported_content",
+        ", field 'prompt.content': is not a text (images and other parts are not supported)",
+        prompt=[{"role": "user", "content": [{"type": "image"}]}],
+    ),
+    bad(
+        "prompt that ends in an assistant turn",
+        "unsupported_content",
+        ", field 'prompt.role': the prompt does not end in a user turn",
+        prompt=[USER, REPLY],
+    ),
+    bad(
+        "one completion",
+        "one_completion",
+        "one completion is no choice (1 of 1 completions left)",
+        completions=["a"],
+        scores=[1],
+    ),
+    bad(
+        "all completions equal",
+        "all_identical",
+        "all completions are the same text (1 of 2 completions left; dropped: 1 identical)",
+        completions=["a", "a"],
+    ),
+    bad(
+        "all completions tied",
+        "no_choice",
+        "no completion is below the best: a tie makes no pair (2 of 2 completions left)",
+        scores=[1, 1],
+    ),
+]
+
+
+def quarantine_detail(row: BadRow, file: str, number: int) -> str:
+    """The detail of a bad row in quarantine, … as in `Case`. What mining refuses has a set, not a place."""
+    return f"{file}, row {number}{row.detail}" if row.detail[0] in ",:" else row.detail
+
+
+def _copied(folder: str, name: str) -> Path:
+    return Path(shutil.copytree(folder, name))
+
+
+def _half(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+
+
+def _data(name: str, *completions: dict[str, Any]) -> None:
+    write_data(Path(name), candidate_sets([("x", list(completions))]))
+
+
+def page() -> str:
+    """docs/bad-input.md."""
+    shown = [(case.what, f"error: {case.says}", case.code, case.rows) for case in CASES]
+    shown += [(case.what, f"error: {case.says}", case.code, case.rows) for case in STOPS.values()]
+    shown += [(case.what, case.says, case.code, case.rows) for case in NOTES]
+    shown += [
+        (row.what, f"{row.reason}: {quarantine_detail(row, 'own.jsonl', 7)}", 0, ASIDE) for row in BAD_ROWS
+    ]
+    table = [f"| {what} | {_code(says)} | {code} | {rows} |" for what, says, code, rows in shown]
+    return "\n".join([INTRODUCTION, *table]) + "\n"
+
+
+def _code(text: str) -> str:
+    fenced = f"`` {text} ``" if "`" in text else f"`{text}`"
+    return fenced.replace("|", "\\|")
+
+
+INTRODUCTION = """\
+# Bad input
+
+A command that cannot do what it is told says so in one line on standard error: what is wrong, where, and
+what to do. It exits with 1, after SIGINT with 130, and leaves nothing half-written: a data set or a model is
+there whole or not at all.
+
+A row that cannot be used does not stop a build. It goes to `quarantine.parquet` with its reason, its place
+and itself as JSON, and the build says how many rows went there and why. In `pairkit.json` the numbers add up:
+rows read = rows used + rows in quarantine, sets of the source = sets written + sets in quarantine. Only where
+no row is left does the build fail.
+
+Tests run every line of the table. `…` stands for what a library, the system or the machine puts there. The
+lines with exit code 0 and quarantine show the row's reason and detail in `quarantine.parquet`, here of row 7
+of `own.jsonl`; behind "error:" stands what a command prints last.
+
+<!-- written by `python tests/bad_input.py` -->
+
+| what is wrong | what pairkit says | exit code | what happens to the rows |
+|---|---|---|---|"""
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")
