@@ -22,6 +22,7 @@ import torch
 from pairkit import recipes
 from pairkit.progress import console
 from pairkit.quickstart import run
+from pairkit.quickstart.settings import Settings, preference_recipe
 from pairkit.training.forward import Work, score_all
 from pairkit.training.models import load_model, load_tokenizer
 from pairkit.training.recipe import TrainRecipe
@@ -51,7 +52,7 @@ def main() -> None:
     starts = []
     with run.small_and_quiet():
         for seed in arguments.seeds:
-            folder, settings = arguments.out / f"seed-{seed}", run.Settings(seed=seed)
+            folder, settings = arguments.out / f"seed-{seed}", Settings(seed=seed)
             run.candidate_sets(folder, settings)
             starts.append(expected_accuracy(folder / "sft" / "model"))
             for loss in arguments.losses:
@@ -65,9 +66,9 @@ def main() -> None:
         print(f"| {' | '.join(row)} | {_cells(accuracies)} |")
 
 
-def trained(folder: Path, settings: run.Settings, loss: str, values: dict[str, Any]) -> Path:
+def trained(folder: Path, settings: Settings, loss: str, values: dict[str, Any]) -> Path:
     """The model of `loss` with these values over the quickstart's recipe, trained if it is not there yet."""
-    content = run.preference_recipe(folder, settings, loss).model_dump(mode="json")
+    content = preference_recipe(folder, settings, loss).model_dump(mode="json")
     over: dict[str, Any] = {"eval_every": None}
     for name, value in values.items():
         *path, last = PLACES[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.dataset as ds
@@ -14,9 +15,11 @@ import yaml
 
 from pairkit.errors import ExistingOutputError, Interrupted
 from pairkit.quickstart import run
-from pairkit.quickstart.run import Settings, quickstart
+from pairkit.quickstart.run import quickstart
+from pairkit.quickstart.settings import Settings
 from pairkit.sources import arithmetic
 from pairkit.training.metrics import read_metrics
+from pairkit.training.recipe import TrainRecipe
 
 SMALL = Settings(seed=0, sft_steps=60, steps=4, prompts=300, samples=2)
 
@@ -125,7 +128,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path, out: Path, monkeypatch: pytest.Mo
     """Stopped before MC-PO: what was there is used, and the results are those of a run in one go."""
     real = run.train
 
-    def stop(recipe: run.TrainRecipe, folder: Path) -> Path:
+    def stop(recipe: TrainRecipe, folder: Path) -> Path:
         if folder.name == "mcpo":
             raise Interrupted("stopped")
         return real(recipe, folder)
@@ -141,9 +144,21 @@ def test_a_stopped_run_goes_on(tmp_path: Path, out: Path, monkeypatch: pytest.Mo
         assert (tmp_path / "out" / name).read_bytes() == (out / name).read_bytes()
 
 
+def test_delete_starts_again(out: Path, tmp_path: Path) -> None:
+    other = replace(SMALL, seed=1, prompts=100)
+    quickstart(tmp_path / "out", other)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")}
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    quickstart(tmp_path / "out", SMALL, on_existing="delete")
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")}
+    assert not before.items() & after.items()
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "out" / "results.json").read_bytes() == (out / "results.json").read_bytes()
+
+
 def test_other_settings_and_other_directories_are_refused(out: Path, tmp_path: Path) -> None:
     with pytest.raises(ExistingOutputError, match="other settings"):
-        quickstart(out, Settings(seed=1, sft_steps=60, steps=4, prompts=300, samples=2))
+        quickstart(out, replace(SMALL, seed=1))
     with pytest.raises(ExistingOutputError, match="resume goes on"):
         quickstart(out, SMALL, on_existing="raise")
     (tmp_path / "notes.txt").write_text("mine")

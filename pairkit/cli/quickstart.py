@@ -39,7 +39,8 @@ def quickstart(
       pairkit quickstart --steps 600 --out runs/longer
     """
     from pairkit.quickstart import run
+    from pairkit.quickstart.results import describe
+    from pairkit.quickstart.settings import Settings
 
-    settings = run.Settings(seed=seed, sft_steps=sft_steps, steps=steps, prompts=prompts)
-    measured = run.quickstart(out, settings, on_existing=on_existing.value)
-    typer.echo(run.describe(measured, out))
+    settings = Settings(seed=seed, sft_steps=sft_steps, steps=steps, prompts=prompts)
+    typer.echo(describe(run.quickstart(out, settings, on_existing=on_existing.value), out))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
 
+from pairkit.quickstart.results import MODELS, Measured
 from pairkit.reports.blocks import Difference, candidate_sets, differences
 from pairkit.reports.html import Html, figures, join, page, section, settings, text, tiles
 from pairkit.reports.plots import Curve, curves, interval_bars, palette, smoothed, stacked_bars
 from pairkit.training.metrics import read_metrics
 
-if TYPE_CHECKING:
-    from pairkit.quickstart.run import Measured
-
-RUNS = {"DPO": "dpo", "MC-PO": "mcpo"}
+RUNS = {name: folder for name, folder in MODELS.items() if name != "SFT"}
 EXAMPLES = 4
 WINDOW = 20  # steps that a curve of training is averaged over
 Entries = Sequence[Mapping[str, Any]]
@@ -25,7 +23,7 @@ Entries = Sequence[Mapping[str, Any]]
 
 def render(out: Path, seed: int, samples: int, measured: Measured, manifest: Mapping[str, Any]) -> str:
     """The page, from what the runs under `out` have written."""
-    colours = palette(["SFT", *RUNS])
+    colours = palette(MODELS)
     steps = {name: read_metrics(out / folder, "train") for name, folder in RUNS.items()}
     held_out = {name: read_metrics(out / folder, "eval") for name, folder in RUNS.items()}
     return page(

@@ -16,87 +16,58 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import pyarrow as pa
 import torch
 from transformers.utils import logging as transformers_logging
 
-from pairkit import recipes
 from pairkit.engines.transformers import load as load_engine
-from pairkit.errors import ExistingOutputError
+from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError
 from pairkit.evaluation.accuracy import accuracy
-from pairkit.evaluation.bootstrap import Floats, Interval, bootstrap_difference, bootstrap_mean
+from pairkit.evaluation.bootstrap import Floats
 from pairkit.files import write_json, write_text
-from pairkit.pipeline import recipe as build_recipes
 from pairkit.pipeline.build import build
-from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.progress import console
 from pairkit.quickstart import page
 from pairkit.quickstart.model import save_start
+from pairkit.quickstart.results import MODELS, Measured, measure, to_json
+from pairkit.quickstart.settings import (
+    Settings,
+    preference_recipe,
+    problems_recipe,
+    sets_recipe,
+    sft_recipe,
+)
 from pairkit.rankers.verifier import VerifierRecipe
 from pairkit.schema import identify
 from pairkit.sources import arithmetic
-from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 
 OnExisting = Literal["resume", "delete", "raise"]
 SETTINGS = "quickstart.json"
-PARTS = (
-    "start",
-    "problems",
-    "sft",
-    "sets",
-    "reference",
-    "dpo",
-    "mcpo",
-    "results.json",
-    "report.html",
-    SETTINGS,
-)
-MODELS = {"SFT": "sft", "DPO": "dpo", "MC-PO": "mcpo"}
-DIFFERENCES = (("DPO", "SFT"), ("MC-PO", "SFT"), ("MC-PO", "DPO"))
-
+FOLDERS = ("start", "problems", "rounds", "sft", "sets", "reference", "dpo", "mcpo")
+PARTS = (*FOLDERS, "results.json", "report.html", SETTINGS)
 
 # The first model learns in rounds until this share of the tuning problems is answered right. How many steps
 # that takes differs by half from one seed to another: adding is learned suddenly, once carrying is.
 ENOUGH = 0.4
 ROUNDS = 20
 MAX_TOKENS = 6  # of an answer: three digits and the end, and room to be wrong
-FIRST_ROUND = 160  # steps; the later ones are as long as the recipe says
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What may differ from one quickstart to another; None is what the shipped recipes say."""
-
-    seed: int = 0  # of weights, order, samples and draws; the problems are always the same
-    sft_steps: int | None = None  # of one round; None: rounds until it is enough
-    steps: int | None = None  # of DPO and of MC-PO
-    prompts: int | None = None  # of the training problems; None: all
-    samples: int = 8  # completions a problem in the evaluation
-
-
-class Measured(NamedTuple):
-    """Accuracy of each of `MODELS` and the difference of each of `DIFFERENCES`, on the same problems."""
-
-    accuracy: dict[str, Interval]
-    differences: dict[tuple[str, str], Interval]
-    problems: int
 
 
 def quickstart(out: Path, settings: Settings, *, on_existing: OnExisting = "resume") -> Measured:
     """Runs what is not done yet and writes `out`/report.html and `out`/results.json.
 
-    Raises `ExistingOutputError` where `out` holds something else or a quickstart of other settings, and
-    whatever its steps raise.
+    Raises `ExistingOutputError` where `out` holds something else or a quickstart of other settings,
+    `Interrupted` after SIGINT, and whatever its steps raise.
     """
     _claim(out, settings, on_existing)
-    with small_and_quiet():
+    with small_and_quiet(), _stopping(out):
         sets = candidate_sets(out, settings)
         for loss in ("dpo", "mcpo"):
             _step(
@@ -109,7 +80,7 @@ def quickstart(out: Path, settings: Settings, *, on_existing: OnExisting = "resu
             for name, folder in MODELS.items()
         }
     measured = measure(right, arithmetic.groups(test_problems("test")))
-    write_json(out / "results.json", _results(settings, measured))
+    write_json(out / "results.json", {"settings": asdict(settings)} | to_json(measured))
     write_text(out / "report.html", page.render(out, settings.seed, settings.samples, measured, sets))
     return measured
 
@@ -131,52 +102,16 @@ def fine_tune(out: Path, settings: Settings) -> None:
         return
     model = out / "start" / "config.json"
     for number in range(1, ROUNDS + 1):
-        model = train(sft_recipe(out, settings, number, model), out / "rounds" / f"{number:02d}")
+        with _silent():
+            model = train(sft_recipe(out, settings, number, model), out / "rounds" / f"{number:02d}")
         right = accuracy_of(model, settings, "tuning", samples=2).mean()
-        console.print(f"round {number}: {right:.0%} of the tuning problems right", markup=False)
+        console.print(f"round {number} of fine-tuning: {right:.0%} of the tuning problems right")
         if right >= ENOUGH or settings.sft_steps is not None:
             break
     temporary = target.with_name(".model.part")
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(model, temporary)
     temporary.rename(target)
-
-
-def problems_recipe(settings: Settings) -> BuildRecipe:
-    """The training problems, each with its right completion: a single one, so there is no choice."""
-    source = {"name": "arithmetic", "split": "train", "limit": settings.prompts}
-    return build_recipes.load(
-        None, {"source": source, "mine": {"require_choice": False}, "test_fraction": 0.0}, {}
-    )
-
-
-def sft_recipe(out: Path, settings: Settings, number: int, model: Path) -> TrainRecipe:
-    """Round `number` (from 1) of supervised fine-tuning: from `model` on, in an order of its own."""
-    first = FIRST_ROUND if number == 1 else None
-    start = {"data": str(out / "problems"), "model": str(model)}
-    seed = settings.seed + 1_000_000 * (number - 1)
-    return _train_recipe("quickstart-sft", start, seed, settings.sft_steps or first)
-
-
-def sets_recipe(out: Path, settings: Settings) -> BuildRecipe:
-    """The shipped recipe `quickstart` with the model of this run."""
-    model = str(out / "sft" / "model")
-    return build_recipes.load(
-        "quickstart",
-        {
-            "source": {"limit": settings.prompts},
-            "generate": {"model": model},
-            "mine": {"noise": {"token_swap": {"tokenizer": model}}},
-            "seed": settings.seed,
-        },
-        {},
-    )
-
-
-def preference_recipe(out: Path, settings: Settings, loss: str) -> TrainRecipe:
-    """DPO or MC-PO on the sets, from the fine-tuned model, which is the reference too."""
-    start = {"data": str(out / "sets"), "model": str(out / "sft" / "model")}
-    return _train_recipe(f"quickstart-{loss}", start, settings.seed, settings.steps)
 
 
 def test_problems(split: arithmetic.Split) -> pa.Table:
@@ -194,60 +129,6 @@ def accuracy_of(model: Path, settings: Settings, split: arithmetic.Split, *, sam
         max_tokens=MAX_TOKENS,
         seed=settings.seed,
     ).values
-
-
-def measure(right: Mapping[str, Floats], groups: list[str]) -> Measured:
-    """Means and paired differences with 95 % intervals; a sum and its mirror image are drawn together."""
-    accuracies = {name: bootstrap_mean(values, groups=groups) for name, values in right.items()}
-    differences = {
-        (first, second): bootstrap_difference(right[first], right[second], groups=groups)
-        for first, second in DIFFERENCES
-    }
-    return Measured(accuracies, differences, len(groups))
-
-
-def describe(measured: Measured, out: Path) -> str:
-    """The result for a person at a terminal, and what to do next."""
-    lines = [f"\nRight answers at temperature 1 on {measured.problems} held-out problems (95 % intervals):\n"]
-    for name, bar in measured.accuracy.items():
-        lines.append(f"  {name:<12} {_points(bar, '.1f', ' %')}")
-    lines.append("")
-    for (first, second), difference in measured.differences.items():
-        zero = "; includes zero: no difference shown" if difference.includes_zero else ""
-        lines.append(f"  {f'{first} - {second}':<12} {_points(difference, '+.1f', ' points')}{zero}")
-    return "\n".join(
-        [
-            *lines,
-            f"\nreport: {out / 'report.html'}",
-            f"sets:   {out / 'sets'} (its README.md is the data card)",
-            f"model:  {out / 'mcpo' / 'model'}",
-            "next:   pairkit build --source ultrafeedback && pairkit train --loss mcpo",
-        ]
-    )
-
-
-def _points(interval: Interval, form: str, unit: str) -> str:
-    mean, low, high = (format(100 * value, form) for value in interval)
-    return f"{mean:>6}{unit}  [{low}, {high}]"
-
-
-def _train_recipe(name: str, start: Mapping[str, Any], seed: int, steps: int | None) -> TrainRecipe:
-    content = recipes.merge(recipes.read(name, "train"), {**start, "seed": seed})
-    if steps is not None:
-        content["max_steps"] = steps
-    return recipes.validate(TrainRecipe, content)
-
-
-def _results(settings: Settings, measured: Measured) -> dict[str, Any]:
-    return {
-        "settings": asdict(settings),
-        "problems": measured.problems,
-        "accuracy": {name: interval._asdict() for name, interval in measured.accuracy.items()},
-        "differences": {
-            f"{first} - {second}": {**interval._asdict(), "includes_zero": interval.includes_zero}
-            for (first, second), interval in measured.differences.items()
-        },
-    }
 
 
 def _claim(out: Path, settings: Settings, on_existing: OnExisting) -> None:
@@ -268,14 +149,36 @@ def _claim(out: Path, settings: Settings, on_existing: OnExisting) -> None:
                 "give another --out, or --on-existing delete to start again"
             )
         return
-    for name in names & set(PARTS):
-        part = out / name
+    for part in (out / name for name in PARTS if name in names):
         shutil.rmtree(part) if part.is_dir() else part.unlink()
     write_json(record, asdict(settings))
 
 
 def _step(text: str) -> None:
     console.print(f"[bold]>[/bold] {text}")
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """A run says what it does; twenty short ones in a row need not."""
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+@contextmanager
+def _stopping(out: Path) -> Iterator[None]:
+    """What stops the quickstart between its steps, as the steps themselves say it."""
+    try:
+        yield
+    except PairkitError:
+        raise
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped; the same command goes on with what is in {out}") from error
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written to: {error.strerror or error}") from error
 
 
 @contextmanager

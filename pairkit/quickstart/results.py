@@ -1,0 +1,67 @@
+"""What a quickstart found: accuracies and their differences, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pairkit.evaluation.bootstrap import Floats, Interval, bootstrap_difference, bootstrap_mean
+
+MODELS = {"SFT": "sft", "DPO": "dpo", "MC-PO": "mcpo"}
+DIFFERENCES = (("DPO", "SFT"), ("MC-PO", "SFT"), ("MC-PO", "DPO"))
+
+
+class Measured(NamedTuple):
+    """Accuracy of each of `MODELS` and the difference of each of `DIFFERENCES`, on the same problems."""
+
+    accuracy: dict[str, Interval]
+    differences: dict[tuple[str, str], Interval]
+    problems: int
+
+
+def measure(right: Mapping[str, Floats], groups: Sequence[str]) -> Measured:
+    """Means and paired differences with 95 % intervals; a sum and its mirror image are drawn together."""
+    accuracies = {name: bootstrap_mean(values, groups=groups) for name, values in right.items()}
+    differences = {
+        (first, second): bootstrap_difference(right[first], right[second], groups=groups)
+        for first, second in DIFFERENCES
+    }
+    return Measured(accuracies, differences, len(groups))
+
+
+def describe(measured: Measured, out: Path) -> str:
+    """The result for a person at a terminal, and what to do next."""
+    lines = [f"\nRight answers at temperature 1 on {measured.problems} held-out problems (95 % intervals):\n"]
+    for name, bar in measured.accuracy.items():
+        lines.append(f"  {name:<12} {_points(bar, '.1f', ' %')}")
+    lines.append("")
+    for (first, second), difference in measured.differences.items():
+        zero = "; includes zero: no difference shown" if difference.includes_zero else ""
+        lines.append(f"  {f'{first} - {second}':<12} {_points(difference, '+.1f', ' points')}{zero}")
+    return "\n".join(
+        [
+            *lines,
+            f"\nreport: {out / 'report.html'}",
+            f"sets:   {out / 'sets'} (its README.md is the data card)",
+            f"model:  {out / 'mcpo' / 'model'}",
+            "next:   pairkit build --source ultrafeedback && pairkit train --loss mcpo",
+        ]
+    )
+
+
+def to_json(measured: Measured) -> dict[str, Any]:
+    """The numbers, for programs."""
+    return {
+        "problems": measured.problems,
+        "accuracy": {name: interval._asdict() for name, interval in measured.accuracy.items()},
+        "differences": {
+            f"{first} - {second}": {**interval._asdict(), "includes_zero": interval.includes_zero}
+            for (first, second), interval in measured.differences.items()
+        },
+    }
+
+
+def _points(interval: Interval, form: str, unit: str) -> str:
+    mean, low, high = (format(100 * value, form) for value in interval)
+    return f"{mean:>6}{unit}  [{low}, {high}]"
