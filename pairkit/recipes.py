@@ -137,7 +137,7 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
             raise unknown("recipe key", place, _meant(place, model)) from error
         if first["type"] == "missing":
             raise RecipeError(f"recipe key {place!r} has no default: give it a value") from error
-        if first["type"] in ("model_type", "dict_type"):
+        if first["type"] in ("model_type", "dict_type", "model_attributes_type"):
             problem = f"is a mapping of keys to values, got {first['input']!r}"
             raise RecipeError(f"recipe key {place!r} {problem}") from error
         ours = first.get("ctx", {}).get("error")

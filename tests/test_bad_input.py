@@ -52,7 +52,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tmp_path: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory of a command: all paths in messages are relative to it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("data", "model"):
         (tmp_path / name).symlink_to(inputs / name)
     return tmp_path

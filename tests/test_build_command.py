@@ -66,6 +66,20 @@ def test_flags_lie_over_the_recipe_and_overrides_over_flags(source: Path) -> Non
     assert (made["source"]["limit"], made["source"]["score"], made["unit_rows"]) == (9, "overall_score", 10)
 
 
+def test_a_source_may_be_its_name_alone(source: Path) -> None:
+    Path("r.yaml").write_text("source: nectar\n")
+    assert resolved("--recipe", "r.yaml", "--path", source, "source=ultrafeedback")["source"]["path"] == str(
+        source
+    )
+    assert resolved("source=ultrafeedback", "--path", source)["source"]["name"] == "ultrafeedback"
+
+
+def test_a_split_train_without_pairs_is_said(source: Path) -> None:
+    Path("one.jsonl").write_text('{"prompt": "p", "chosen": "c", "rejected": "r"}\n')
+    shown = run("--source", "files", "--path", "one.jsonl", "--test-fraction", 0.9999)
+    assert shown.splitlines()[-1].startswith("all pairs are in split test: ")
+
+
 def test_noise_flags(source: Path) -> None:
     noise = ["--noise", "word_swap=2", "--noise", "truncate", "--noise", "label_flip=0.1"]
     swap = ["--noise", "token_swap=3", "--noise-tokenizer", "some/model"]

@@ -47,8 +47,10 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
 
 
 def _next(counts: Mapping[str, Mapping[str, int]], out: Path) -> str:
-    if any(counts[split]["pairs"] for split in ("train", "test") if split in counts):
+    if counts["train"]["pairs"]:
         return f"next: pairkit train --loss mcpo --data {out}"
+    if "test" in counts and counts["test"]["pairs"]:
+        return "all pairs are in split test: build from more rows, or with --test-fraction 0"
     return "no set has a choice yet: generate or rank completions before training with a preference loss"
 
 

@@ -60,8 +60,8 @@ def load(name_or_file: str | None, flags: Mapping[str, Any], overrides: Mapping[
 
     Raises `RecipeError` for an unknown key or value, and where neither recipe nor flags name a source.
     """
-    content = recipes.read(name_or_file, KIND) if name_or_file else {}
-    content = recipes.merge(recipes.merge(content, flags), overrides)
+    content = _named(recipes.read(name_or_file, KIND) if name_or_file else {})
+    content = recipes.merge(recipes.merge(content, flags), _named(overrides))
     for key in content.keys() - BuildRecipe.model_fields.keys():
         raise unknown("recipe key", key, BuildRecipe.model_fields)
     if not isinstance(content.get("source"), Mapping) or "name" not in content["source"]:
@@ -69,6 +69,12 @@ def load(name_or_file: str | None, flags: Mapping[str, Any], overrides: Mapping[
             "nothing to build from: give --source NAME (`pairkit sources` lists them) or --recipe"
         )
     return recipes.validate(BuildRecipe, content)
+
+
+def _named(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same with `source: NAME` written out as `source: {name: NAME}`."""
+    source = content.get("source")
+    return {**content, "source": {"name": source}} if isinstance(source, str) else content
 
 
 def portable(recipe: BuildRecipe) -> dict[str, Any]:
