@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# The models of the tests have a few thousand parameters: a second thread only gets in the way of the first.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -163,11 +163,10 @@ SYSTEM = [{"role": "system", "content": "be brief"}, {"role": "user", "content":
 def test_sets_that_cannot_be_used(template: str | None, prompt: Any, completions: Any, reason: str) -> None:
     found = run(bpe(template, "<|im_start|>", "<|im_end|>"), ("fine", TWO), (prompt, completions))
     if template in (THINKING, UPPER):
-        assert found.refused == {reason: 2}
+        assert found.counts() == {"used": 0, "refused": {reason: 2}}
     else:
-        assert found.refused == {reason: 1}
-        assert len(found.sets) == 1
-    assert found.examples[reason].startswith("set ")
+        assert found.counts() == {"used": 1, "refused": {reason: 1}}
+    assert f"{found.refused[0].set_id}: {found.refused[0].detail}" in found.refusals()
 
 
 def test_ties_with_the_chosen_are_no_negatives_and_noise_is_one() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -29,9 +30,10 @@ from pairkit.training.metrics import read_metrics
 from pairkit.training.negatives import draw, sampler_settings
 from pairkit.training.objective import apply, as_pairs, term_weights, total
 from pairkit.training.order import draw_seeds, step_count, step_sets
+from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import as_logps, reference_sums
-from pairkit.training.run import plan, train
+from pairkit.training.run import train
 from pairkit.training.tokens import TokenSet, tokenize
 
 
@@ -319,6 +321,17 @@ def test_metrics_and_the_run_directory(tmp_path: Path, data: Path, model: Path) 
     record = json.loads((out / "run.json").read_text())
     assert record["plan"]["train_sets"] == {"used": 24, "refused": {}}
     assert (tmp_path / "reference").is_dir()
+    assert (out / "refused.jsonl").read_text() == ""
+
+
+def test_sets_that_are_not_used_are_counted_and_listed(tmp_path: Path, model: Path) -> None:
+    tie = candidate_sets([("no choice", [completion("a", 1), completion("b", 1)])])
+    folder = write_data(tmp_path / "data", pa.concat_tables([random_sets(3), tie]))
+    train(recipe(folder, model, max_steps=1), tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["plan"]["train_sets"] == {"used": 3, "refused": {"no_choice": 1}}
+    (line,) = map(json.loads, (tmp_path / "run" / "refused.jsonl").read_text().splitlines())
+    assert (line["split"], line["set_id"], line["reason"]) == ("train", tie["set_id"][0].as_py(), "no_choice")
 
 
 def test_dpo_learns_what_the_sets_say(tmp_path: Path, model: Path) -> None:

@@ -148,7 +148,7 @@ def _named_model(data: Path) -> str | None:
 def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     import yaml
 
-    from pairkit.training.run import plan
+    from pairkit.training.plan import plan
 
     described = {"out": str(folder), **plan(recipe).describe(), "recipe": recipe.model_dump(mode="json")}
     typer.echo(yaml.safe_dump(described, sort_keys=False), nl=False)

@@ -43,18 +43,33 @@ class TokenSet(NamedTuple):
     columns: tuple[Column, ...]
 
 
+class Refused(NamedTuple):
+    """A set that cannot be used, and why."""
+
+    set_id: str
+    reason: str
+    detail: str
+
+
 @dataclass(frozen=True)
 class Tokenized:
-    """The sets that can be used, and how many could not for which reason, with one example each."""
+    """The sets that can be used, and those that cannot."""
 
     sets: list[TokenSet]
-    refused: Counter[str]
-    examples: dict[str, str]
+    refused: list[Refused]
 
-    def refuse(self, set_id: str, refused: _Refused) -> None:
-        """Counts a set that cannot be used, and keeps the first of its reason to show."""
-        self.refused[refused.reason] += 1
-        self.examples.setdefault(refused.reason, f"set {set_id}: {refused.detail}")
+    def counts(self) -> dict[str, Any]:
+        """How many sets are used, and how many are not for which reason."""
+        reasons = Counter(one.reason for one in self.refused)
+        return {"used": len(self.sets), "refused": dict(sorted(reasons.items()))}
+
+    def refusals(self) -> str:
+        """In a line: how many sets cannot be used for which reason, with the first of each."""
+        first = {one.reason: one for one in reversed(self.refused)}
+        return "; ".join(
+            f"{count} sets {reason} (set {first[reason].set_id}: {first[reason].detail})"
+            for reason, count in self.counts()["refused"].items()
+        )
 
 
 class _Refused(Exception):
@@ -98,7 +113,7 @@ def tokenize(
     rendering when the completion follows (`template_not_a_prefix`), changes the completion's text
     (`template_changes_text`), or where a completion has no token (`empty_completion`).
     """
-    found = Tokenized([], Counter(), {})
+    found = Tokenized([], [])
     encode_texts, ends = _text_encoder(tokenizer), _Ends(tokenizer)
     for table in tables:
         framed: list[tuple[str, _Frame, list[Completion]]] = []
@@ -108,7 +123,7 @@ def tokenize(
                 frame = _frame(row["prompt"], picked[0]["text"], tokenizer, ends)
                 framed.append((row["set_id"], frame, picked))
             except _Refused as refused:
-                found.refuse(row["set_id"], refused)
+                found.refused.append(Refused(row["set_id"], refused.reason, refused.detail))
         prompts = _ids(tokenizer, [frame.prompt for _, frame, _ in framed])
         texts = encode_texts([frame.lead + _text(c, frame) for _, frame, picked in framed for c in picked])
         for (set_id, frame, picked), ids in zip(framed, prompts, strict=True):
@@ -118,7 +133,7 @@ def tokenize(
             if all(len(column.ids) for column in columns):
                 found.sets.append(TokenSet(set_id, np.asarray(prompt, np.int32), columns))
             else:
-                found.refuse(set_id, _Refused("empty_completion", "a completion has no token"))
+                found.refused.append(Refused(set_id, "empty_completion", "a completion has no token"))
         advance(table.num_rows)
     return found
 
