@@ -244,3 +244,17 @@ def test_rows_without_a_use(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     sets, reasons = convert(tmp_path, rows)
     assert sets == []
     assert len(reasons) == 1
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 1000])
+def test_a_files_layout_does_not_depend_on_how_many_rows_are_read_together(tmp_path: Path, rows: int) -> None:
+    """Pairs before rows with a list of completions: the file's columns say pairs, and so it is for all."""
+    pairs = [{"prompt": f"p{i}", "chosen": "good", "rejected": "bad"} for i in range(5)]
+    sets = [{"prompt": f"s{i}", "completions": ["one", "two"]} for i in range(4)]
+    path = tmp_path / "mixed.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in pairs + sets))
+    opened = open_source(SourceRecipe(name="files", path=str(path)))
+    batches = list(opened.batches(rows=rows))
+    assert sum(batch.sets.num_rows for batch in batches) == 5
+    reasons = [reason for batch in batches for reason in batch.quarantine["reason"].to_pylist()]
+    assert reasons == ["missing_completion"] * 4

@@ -7,7 +7,7 @@ sets, and one row in the table of `pairkit.sources`. Reading, checking and quara
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -101,6 +101,8 @@ class Source:
     # Alternatives: the columns of one of them have to be there, or the file is another one's.
     columns: tuple[tuple[str, ...], ...] = ()
     options: frozenset[str] = frozenset()  # of the recipe's map and score, what it reads
+    # The `map` of a file with these columns, of a source that goes by their names where none is given.
+    layout: Callable[[Sequence[str]], Mapping[str, str]] | None = None
     # Joins sets that belong together, where a set is made of several rows, and says of how many rows each
     # joined set is made. Such a source is read whole before its first batch.
     merge: Callable[[pa.Table], tuple[pa.Table, np.ndarray[Any, np.dtype[np.int64]]]] | None = None

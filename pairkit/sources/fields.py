@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -75,7 +75,13 @@ def check_map(mapped: Mapping[str, str]) -> None:
         raise RecipeError(f"map {unread[0]}: not read beside {', '.join(SHAPES[shape][0])}; leave it out")
 
 
-def layout(names: Mapping[str, Any], mapped: Mapping[str, str]) -> Layout | None:
+def guess(names: Sequence[str]) -> Mapping[str, str]:
+    """The `map` of rows with those columns; empty where no shape fits."""
+    found = layout(names, {})
+    return found.fields if found else {}
+
+
+def layout(names: Collection[str], mapped: Mapping[str, str]) -> Layout | None:
     """The layout of rows with those columns; None where no shape fits."""
     fields = dict(mapped) or _guess(names)
     shape = _shape(fields)
@@ -85,7 +91,7 @@ def layout(names: Mapping[str, Any], mapped: Mapping[str, str]) -> Layout | None
     return Layout(shape, {field: column for field, column in fields.items() if field in wanted})
 
 
-def _guess(names: Mapping[str, Any]) -> dict[str, str]:
+def _guess(names: Collection[str]) -> dict[str, str]:
     fields = {}
     for field, candidates in NAMES.items():
         found = [name for name in candidates if name in names]

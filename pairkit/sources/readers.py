@@ -8,7 +8,7 @@ row; a file that cannot be read to its end is an `InputError`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -71,7 +71,7 @@ def format_of(path: Path) -> tuple[str, str | None]:
     return found, compression
 
 
-def blocks(path: Path, rows: int) -> Iterator[Block]:
+def blocks(path: Path, rows: int) -> Generator[Block, None, None]:
     """The file's rows in blocks of `rows`, the last one shorter. Raises `InputError`."""
     found, compression = format_of(path)
     if found == "parquet":
@@ -112,7 +112,7 @@ def _is_array(path: Path, compression: str | None) -> bool:
     return False
 
 
-def _line_blocks(path: Path, compression: str | None, rows: int) -> Iterator[Block]:
+def _line_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
     first = 1
     with _opened(path, compression) as stream:
         for lines in _batched(_lines(stream), rows):
@@ -142,7 +142,7 @@ def _load_lines(lines: list[bytes], first: int, count: int) -> Raw:
     return Raw(pieces, bad, count)
 
 
-def _array_blocks(path: Path, compression: str | None, rows: int) -> Iterator[Block]:
+def _array_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
     with _opened(path, compression) as stream:
         content = stream.read()
     try:
@@ -160,7 +160,7 @@ def _load_values(values: list[Any], numbers: np.ndarray[Any, Any]) -> Raw:
     return Raw(pieces, bad, len(values))
 
 
-def _csv_blocks(path: Path, compression: str | None, rows: int) -> Iterator[Block]:
+def _csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
     """Every cell is a text: what looks like a number may be a prompt. Empty and not quoted, it is null."""
     bad: list[Bad] = []
 
@@ -232,7 +232,7 @@ def _end(path: Path, compression: str | None) -> bytes:
     return before + last
 
 
-def _numbered(tables: Iterator[pa.Table], bad: list[Bad]) -> Iterator[Block]:
+def _numbered(tables: Iterator[pa.Table], bad: list[Bad]) -> Generator[Block, None, None]:
     """A block a table, its rows numbered around the bad ones, which the parser skipped."""
     done = before = 0
     for table in tables:
@@ -277,7 +277,7 @@ def parquet_file(path: Path) -> pq.ParquetFile:
         raise InputError(f"{path}: not a Parquet file: {error}") from error
 
 
-def _parquet_blocks(path: Path, rows: int) -> Iterator[Block]:
+def _parquet_blocks(path: Path, rows: int) -> Generator[Block, None, None]:
     with parquet_file(path) as file:
         total = file.metadata.num_rows
         stream: Iterator[pa.Table] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from pairkit.sources.hub import fetch
 from pairkit.sources.jsonlines import Bad
 from pairkit.sources.locate import Found
 from pairkit.sources.readers import Raw, blocks, format_of, parquet_file
+
+LAYOUT_ROWS = 1000  # of a file, that say how its rows are laid out
 
 
 def open_files(source: Source, recipe: SourceRecipe) -> Opened:
@@ -74,8 +77,30 @@ def _check_columns(source: Source, recipe: SourceRecipe, path: Path, names: Sequ
 def _batches(
     source: Source, recipe: SourceRecipe, found: Sequence[Found], start: int, rows: int
 ) -> Iterator[Converted]:
+    layouts: dict[Found, SourceRecipe] = {}
     for file, raw in _raw(source, recipe, found, start, rows):
-        yield _convert(source, recipe, file, raw)
+        if file not in layouts:
+            layouts[file] = _of_file(source, recipe, file, raw if start == 0 else None, rows)
+        yield _convert(source, layouts[file], file, raw)
+
+
+def _of_file(source: Source, recipe: SourceRecipe, file: Found, first: Raw | None, rows: int) -> SourceRecipe:
+    """The recipe with the layout of a file filled in, where the source finds it by the columns' names.
+
+    The names of the file's first `LAYOUT_ROWS` rows decide, however many rows are read together: in JSON
+    lines each row brings its own columns.
+    """
+    if source.layout is None or recipe.map:
+        return recipe
+    if first is None or rows != LAYOUT_ROWS:
+        with closing(blocks(file.path, LAYOUT_ROWS)) as read:
+            first = next(read).load()
+    return recipe.model_copy(update={"map": source.layout(_names(first))})
+
+
+def _names(raw: Raw) -> list[str]:
+    """The columns of all pieces, in the order of their first appearance."""
+    return list(dict.fromkeys(name for piece in raw.pieces for name in piece.table.column_names))
 
 
 def _raw(
@@ -90,8 +115,7 @@ def _raw(
             if number >= start:
                 raw = block.load()
                 if first and raw.pieces:
-                    names = dict.fromkeys(name for piece in raw.pieces for name in piece.table.column_names)
-                    _check_columns(source, recipe, file.path, list(names))
+                    _check_columns(source, recipe, file.path, _names(raw))
                 yield file, raw.head(count)
             first = False
             number += 1
