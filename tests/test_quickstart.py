@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -145,15 +146,14 @@ def test_a_stopped_run_goes_on(tmp_path: Path, out: Path, monkeypatch: pytest.Mo
 
 
 def test_delete_starts_again(out: Path, tmp_path: Path) -> None:
-    other = replace(SMALL, seed=1, prompts=100)
-    quickstart(tmp_path / "out", other)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")}
-    (tmp_path / "out" / "notes.txt").write_text("mine")
-    quickstart(tmp_path / "out", SMALL, on_existing="delete")
-    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")}
+    copy = Path(shutil.copytree(out, tmp_path / "out"))
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
+    (copy / "notes.txt").write_text("mine")
+    quickstart(copy, SMALL, on_existing="delete")
+    after = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
     assert not before.items() & after.items()
-    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
-    assert (tmp_path / "out" / "results.json").read_bytes() == (out / "results.json").read_bytes()
+    assert (copy / "notes.txt").read_text() == "mine"
+    assert (copy / "results.json").read_bytes() == (out / "results.json").read_bytes()
 
 
 def test_other_settings_and_other_directories_are_refused(out: Path, tmp_path: Path) -> None:
