@@ -153,9 +153,11 @@ def _settings(out: Path, seed: int) -> Html:
     for name, runs in {"SFT": rounds, **{name: [out / folder] for name, folder in RUNS.items()}}.items():
         trained = [yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")) for run in runs]
         recipe, optimizer = trained[-1], trained[-1]["optimizer"]
-        steps = " + ".join(str(one["max_steps"]) for one in trained)
+        steps = f"{sum(one['max_steps'] for one in trained)} steps"
+        if len(trained) > 1:
+            steps += f" in {len(trained)} rounds"
         values[name] = (
-            f"{_words(recipe['loss'])}; {steps} steps of {recipe['sets_per_step']} sets; AdamW, learning "
+            f"{_words(recipe['loss'])}; {steps} of {recipe['sets_per_step']} sets; AdamW, learning "
             f"rate {optimizer['learning_rate']:g}, {optimizer['schedule']}, warm-up {optimizer['warmup']:g}"
         )
     model, sets = f"{out / 'sft' / 'model'}", f"{out / 'sets'}"
