@@ -25,6 +25,11 @@ THINKING = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
 )
+EMPTY_REASONING = CHATML.replace(
+    "{{ m.content }}",
+    "{% if m.role != 'assistant' %}{{ m.content }}{% elif m.content.startswith('<think>') %}{{ m.content }}"
+    "{% else %}<think>\n\n</think>\n\n{{ m.content.lstrip('\n') }}{% endif %}",
+)
 NO_SYSTEM = (
     "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
     "[{{ m.role }}] {{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
@@ -142,6 +147,39 @@ def test_a_template_that_strips_the_completion() -> None:
     tokenizer = bpe(LLAMA3, "<|start|>", "<|end|>", "<|eot|>")
     (item,) = run(tokenizer, ("old", [completion(" the cat \n", 1), completion("  a dog", 2)])).sets
     assert [tokenizer.decode(c.ids) for c in item.columns] == ["the cat<|eot|>", "a dog<|eot|>"]
+    (item,) = run(tokenizer, ("old", [completion("the cat", 1), completion(" a dog \n", 2)])).sets
+    assert [tokenizer.decode(c.ids) for c in item.columns] == ["the cat<|eot|>", "a dog<|eot|>"]
+
+
+@pytest.mark.parametrize("text", ["think", "n", "<", "\n", "im_end", "\n\nthe cat ", "a </think> b"])
+def test_a_lead_is_found_whatever_the_completions_say(text: str) -> None:
+    """The template writes empty reasoning before an answer, and strips newlines before it (as Qwen3's)."""
+    tokenizer = bpe(EMPTY_REASONING, "<|im_start|>", "<|im_end|>")
+    lead = "<think>\n\n</think>\n\n"
+    for texts in ([text, "a dog"], ["a dog", text]):
+        (item,) = run(tokenizer, ("old", [completion(t, i + 1) for i, t in enumerate(texts)])).sets
+        decoded = [tokenizer.decode(column.ids) for column in item.columns]
+        assert decoded == [lead + t.lstrip("\n") + "<|im_end|>" for t in texts]
+
+
+def test_a_completion_with_reasoning_of_its_own_gets_no_empty_one() -> None:
+    tokenizer = bpe(EMPTY_REASONING, "<|im_start|>", "<|im_end|>")
+    own = "<think>\nthe cat\n</think>\n\nred"
+    (item,) = run(tokenizer, ("old", [completion("a dog", 1), completion(own, 2)])).sets
+    assert tokenizer.decode(item.columns[1].ids) == own + "<|im_end|>"
+
+
+def test_special_tokens_that_lead_to_the_answer_are_special() -> None:
+    """The template writes a channel between the header and the answer (as that of gpt-oss)."""
+    template = CHATML.replace(
+        "{{ m.role }}\n", "{{ m.role }}\n{% if m.role == 'assistant' %}<|final|>{% endif %}"
+    )
+    tokenizer = bpe(template, "<|im_start|>", "<|im_end|>", "<|final|>")
+    (item,) = run(tokenizer, ("old", [completion("<|final|>a", 1), completion("b", 2)])).sets
+    final = tokenizer.convert_tokens_to_ids("<|final|>")
+    assert [list(column.ids).count(final) for column in item.columns] == [1, 1]
+    assert [column.ids[0] for column in item.columns] == [final, final]
+    assert tokenizer.decode(item.columns[0].ids) == "<|final|><|final|>a<|im_end|>"
 
 
 SYSTEM = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "old tree"}]

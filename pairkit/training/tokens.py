@@ -84,9 +84,20 @@ class _Frame(NamedTuple):
     """A prompt as the template renders it, and what the template puts around a completion that follows."""
 
     prompt: str
-    lead: str  # text between the prompt and the completion
+    lead: str
+    tail: str
+
+
+class _Written(NamedTuple):
+    """A completion as the template writes it: `header` + `text` + the end of the turn."""
+
+    header: str  # what the template puts before it, up to its last special token
+    text: str
     end: list[int]  # the ids that end the turn
-    strips: bool  # whether the template strips white space off the completion
+
+
+# Stands for a completion where only the text around it is wanted; no template writes it of itself.
+MARK = "pairkit:completion"
 
 
 def tokenize(
@@ -111,26 +122,33 @@ def tokenize(
     end where both exceed `max_length`, and then does not end its turn. A set is refused where the template
     refuses it (`template_refused`), drops its system turn (`system_dropped`), does not repeat the prompt's
     rendering when the completion follows (`template_not_a_prefix`), changes the completion's text
-    (`template_changes_text`), or where a completion has no token (`empty_completion`).
+    (`template_changes_text`), or where the prompt or a completion has no token (`empty_prompt`,
+    `empty_completion`). White space that the template strips off a completion is not scored.
     """
     found = Tokenized([], [])
-    encode_texts, ends = _text_encoder(tokenizer), _Ends(tokenizer)
+    encode_texts, template = _text_encoder(tokenizer), _Template(tokenizer)
     for table in tables:
-        framed: list[tuple[str, _Frame, list[Completion]]] = []
+        usable: list[tuple[str, str, list[tuple[Completion, _Written]]]] = []
         for row in table.to_pylist():
             try:
                 picked = _columns(row["completions"], compare)
-                frame = _frame(row["prompt"], picked[0]["text"], tokenizer, ends)
-                framed.append((row["set_id"], frame, picked))
+                frame = template.frame(row["prompt"])
+                written = [template.written(row["prompt"], frame, c["text"]) for c in picked]
+                usable.append((row["set_id"], frame.prompt, list(zip(picked, written, strict=True))))
             except _Refused as refused:
                 found.refused.append(Refused(row["set_id"], refused.reason, refused.detail))
-        prompts = _ids(tokenizer, [frame.prompt for _, frame, _ in framed])
-        texts = encode_texts([frame.lead + _text(c, frame) for _, frame, picked in framed for c in picked])
-        for (set_id, frame, picked), ids in zip(framed, prompts, strict=True):
+        prompts = _ids(tokenizer, [prompt for _, prompt, _ in usable])
+        texts = encode_texts([written.text for _, _, columns in usable for _, written in columns])
+        for (set_id, _, pairs), ids in zip(usable, prompts, strict=True):
             prompt = _cut_prompt(one_bos(tokenizer, ids), tokenizer.bos_token_id, max_prompt_length)
             room = max_length - len(prompt)
-            columns = tuple(_column(next(texts), frame, completion, room) for completion in picked)
-            if all(len(column.ids) for column in columns):
+            columns = tuple(
+                _column(template.header_ids[written.header] + next(texts), written.end, completion, room)
+                for completion, written in pairs
+            )
+            if not prompt:
+                found.refused.append(Refused(set_id, "empty_prompt", "the prompt has no token"))
+            elif all(len(column.ids) for column in columns):
                 found.sets.append(TokenSet(set_id, np.asarray(prompt, np.int32), columns))
             else:
                 found.refused.append(Refused(set_id, "empty_completion", "a completion has no token"))
@@ -159,65 +177,92 @@ def _cut_prompt(ids: list[int], bos: int | None, limit: int) -> list[int]:
     return kept + ids[len(ids) - limit + len(kept) :]
 
 
-def _column(ids: list[int], frame: _Frame, completion: Completion, room: int) -> Column:
+def _column(ids: list[int], end: list[int], completion: Completion, room: int) -> Column:
     ended = completion["finish_reason"] != "length"
-    tokens = (ids + frame.end if ended else ids)[:room]
+    tokens = (ids + end if ended else ids)[:room]
     return Column(np.asarray(tokens, np.int32), completion["rank"], completion["score"], completion["origin"])
 
 
-def _text(completion: Completion, frame: _Frame) -> str:
-    text: str = completion["text"]
-    return text.strip() if frame.strips else text
-
-
-def _frame(prompt: Messages, text: str, tokenizer: PreTrainedTokenizerBase, ends: _Ends) -> _Frame:
-    """Renders a prompt, and what stands around a completion of it, found by rendering one."""
-    try:
-        before = render(tokenizer, prompt, add_generation_prompt=True)
-        whole = render(
-            tokenizer, [*prompt, {"role": "assistant", "content": text}], add_generation_prompt=False
-        )
-    except ModelError as error:
-        raise _Refused("template_refused", str(error)) from error
-    for message in prompt:
-        if message["role"] == "system" and message["content"].strip() not in before:
-            raise _Refused("system_dropped", "the template leaves the system turn out")
-    if not whole.startswith(before):
-        raise _Refused("template_not_a_prefix", "the prompt is rendered differently when an answer follows")
-    after = whole[len(before) :]
-    strips = text not in after
-    inner = text.strip() if strips else text
-    if inner not in after:
-        raise _Refused("template_changes_text", "the template does not write the completion as it is")
-    lead, _, tail = after.partition(inner)
-    return _Frame(before, lead, ends[tail], strips)
-
-
-class _Ends(dict[str, list[int]]):
-    """By the text that a template writes after a completion: the ids of it that end the turn.
-
-    They go up to its first special token; a template that writes none is ended by the EOS token.
-    """
+class _Template:
+    """A tokenizer's chat template: what it writes around completions, and the ids of that."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        super().__init__()
         self._tokenizer = tokenizer
+        added = tokenizer.added_tokens_decoder
+        self._special = {str(token) for token in added.values() if token.special}
+        # Some vocabularies have runs of white space as added tokens: those end nothing.
+        self._ending = {id for id, token in added.items() if not str(token).isspace()}
+        self._ending |= set(tokenizer.all_special_ids)
+        self._ends = _Cache(self._end)
+        self.header_ids = _Cache(lambda header: _ids(tokenizer, [header])[0] if header else [])
 
-    def __missing__(self, tail: str) -> list[int]:
-        special = set(self._tokenizer.all_special_ids) | set(self._tokenizer.added_tokens_decoder)
-        ids = _ids(self._tokenizer, [tail])[0]
-        first = next((position for position, token in enumerate(ids) if token in special), None)
-        if first is not None:
-            end = ids[: first + 1]
-        elif self._tokenizer.eos_token_id is not None:
-            end = [int(self._tokenizer.eos_token_id)]
-        else:
-            raise ModelError(
-                f"the tokenizer {self._tokenizer.name_or_path!r} has no token that ends a turn: "
-                "its template writes no special one, and it has no EOS token"
+    def frame(self, prompt: Messages) -> _Frame:
+        """Renders a prompt, and finds what stands around a completion of it."""
+        try:
+            before = render(self._tokenizer, prompt, add_generation_prompt=True)
+        except ModelError as error:
+            raise _Refused("template_refused", str(error)) from error
+        for message in prompt:
+            if message["role"] == "system" and message["content"].strip() not in before:
+                raise _Refused("system_dropped", "the template leaves the system turn out")
+        lead, mark, tail = self._after(prompt, before, MARK).partition(MARK)
+        if not mark:
+            raise _Refused("template_changes_text", "the template does not write the completion as it is")
+        return _Frame(before, lead, tail)
+
+    def written(self, prompt: Messages, frame: _Frame, text: str) -> _Written:
+        """A completion as the template writes it: in its frame, but for white space at its ends.
+
+        The text alone would not say where it begins: a short one can stand in the template's own text too,
+        and one that brings its own reasoning gets another lead.
+        """
+        after, core = self._after(prompt, frame.prompt, text), text.strip()
+        stop = len(after) - len(frame.tail)
+        start = len(frame.lead) if after.startswith(frame.lead) else after.rfind(core, 0, stop)
+        if not (0 <= start <= stop and after.endswith(frame.tail) and after[start:stop].strip() == core):
+            raise _Refused("template_changes_text", "the template does not write the completion as it is")
+        special = max(
+            (after.rfind(s, 0, start) + len(s) for s in self._special if s in after[:start]), default=0
+        )
+        return _Written(after[:special], after[special:stop], self._ends[frame.tail])
+
+    def _after(self, prompt: Messages, before: str, text: str) -> str:
+        """What the template writes after the prompt's rendering if `text` answers it."""
+        answer = {"role": "assistant", "content": text}
+        try:
+            whole = render(self._tokenizer, [*prompt, answer], add_generation_prompt=False)
+        except ModelError as error:
+            raise _Refused("template_refused", str(error)) from error
+        if not whole.startswith(before):
+            raise _Refused(
+                "template_not_a_prefix", "the prompt is rendered differently when an answer follows"
             )
-        self[tail] = end
-        return end
+        return whole[len(before) :]
+
+    def _end(self, tail: str) -> list[int]:
+        """Up to the first special token; a template that writes none is ended by the EOS token."""
+        ids = _ids(self._tokenizer, [tail])[0]
+        first = next((position for position, token in enumerate(ids) if token in self._ending), None)
+        if first is not None:
+            return ids[: first + 1]
+        if self._tokenizer.eos_token_id is not None:
+            return [int(self._tokenizer.eos_token_id)]
+        raise ModelError(
+            f"the tokenizer {self._tokenizer.name_or_path!r} has no token that ends a turn: "
+            "its template writes no special one, and it has no EOS token"
+        )
+
+
+class _Cache(dict[str, list[int]]):
+    """Token ids by the text of a template, of which there are few."""
+
+    def __init__(self, make: Callable[[str], list[int]]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, text: str) -> list[int]:
+        self[text] = made = self._make(text)
+        return made
 
 
 def _text_encoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]], Iterator[list[int]]]:
