@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
 from torch import nn
 
 from pairkit.errors import Interrupted, TrainingError
@@ -25,7 +26,7 @@ from pairkit.training.forward import lengths, micro_batches, score
 from pairkit.training.metrics import MetricsLog
 from pairkit.training.negatives import draw, origins
 from pairkit.training.objective import Averages, apply, term_weights, total
-from pairkit.training.order import draw_seeds, step_count, step_sets
+from pairkit.training.order import draw_seeds, sets_before, step_count, step_sets
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import Sums, as_logps
 from pairkit.training.tokens import TokenSet
@@ -52,7 +53,11 @@ def train_steps(
 
     A SIGINT ends the step under way, writes a checkpoint and raises `Interrupted`.
     """
-    accelerator = Accelerator()
+    # The loader's device. What a launcher's environment says of accumulation would divide the objective.
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
     if accelerator.num_processes > 1:
         raise TrainingError("training runs in one process: start it with python or pairkit, not torchrun")
     steps = step_count(len(train.sets), recipe.sets_per_step, recipe.epochs, recipe.max_steps)
@@ -72,12 +77,13 @@ def train_steps(
             len(train.sets), step, recipe.sets_per_step, recipe.epochs, recipe.max_steps, recipe.seed
         )
 
-    planned = sum(len(take(step)) for step in range(steps))
-    before = sum(len(take(step)) for step in range(done))
+    def taken(step: int) -> int:
+        return sets_before(len(train.sets), step, recipe.sets_per_step, recipe.epochs, recipe.max_steps)
+
     with (
         MetricsLog(out, done) as log,
         _interruptible() as interrupted,
-        progress("training", planned, unit="sets", done=before) as advance,
+        progress("training", taken(steps), unit="sets", done=taken(done)) as advance,
     ):
         for step in range(done, steps + 1):
             last = step == steps
@@ -121,12 +127,8 @@ def train_steps(
                 tokens += sum(len(item.tokens.prompt) * len(item.columns) for item in part)
                 tokens += int(policy.length.sum())
 
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"the loss of step {step + 1} is {value}: give a lower --learning-rate, and another "
-                    f"--out or --on-existing delete; the metrics until then are in {out / 'metrics.jsonl'}"
-                )
             norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.max_grad_norm or math.inf)
+            _finite(step + 1, out, {"loss": value, "gradient norm": float(norm)})
             rate = schedule.get_last_lr()[0]
             optimizer.step()
             schedule.step()
@@ -139,6 +141,16 @@ def train_steps(
                 log.write(step + 1, "train", {**metrics, **drawn, "tokens_per_second": tokens / seconds})
             advance(len(batch), note=f"loss {value:.4f}  {tokens / seconds:,.0f} tokens/s")
     return accelerator.unwrap_model(model)  # type: ignore[no-any-return]
+
+
+def _finite(step: int, out: Path, numbers: dict[str, float]) -> None:
+    """Stops the run before a number that is none reaches the weights, and with them a checkpoint."""
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise TrainingError(
+                f"the {name} of step {step} is {number}: give a lower --learning-rate, and another --out or "
+                f"--on-existing delete; the metrics until then are in {out / 'metrics.jsonl'}"
+            )
 
 
 def _every(interval: int | None, step: int) -> bool:

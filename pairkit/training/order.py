@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,18 +23,18 @@ def step_count(sets: int, sets_per_step: int, epochs: float, max_steps: int | No
     return max_steps or math.ceil(_stream_length(sets, epochs) / sets_per_step)
 
 
+def sets_before(sets: int, step: int, sets_per_step: int, epochs: float, max_steps: int | None) -> int:
+    """How many sets the steps before `step` take, repeated ones counted again."""
+    taken = step * sets_per_step
+    return taken if max_steps else min(taken, _stream_length(sets, epochs))
+
+
 def step_sets(
     sets: int, step: int, sets_per_step: int, epochs: float, max_steps: int | None, seed: int
 ) -> list[int]:
     """The sets of step `step` (from 0): every epoch is a permutation of its own, one after another."""
-    end = (step + 1) * sets_per_step
-    stop = end if max_steps else min(end, _stream_length(sets, epochs))
-    positions = range(step * sets_per_step, stop)
-    orders = {
-        epoch: np.random.default_rng([seed, epoch]).permutation(sets)
-        for epoch in {position // sets for position in positions}
-    }
-    return [int(orders[position // sets][position % sets]) for position in positions]
+    start, stop = (sets_before(sets, s, sets_per_step, epochs, max_steps) for s in (step, step + 1))
+    return [int(_order(sets, position // sets, seed)[position % sets]) for position in range(start, stop)]
 
 
 def draw_seeds(sets: Sequence[TokenSet], seed: int, step: int) -> Tensor:
@@ -41,6 +43,11 @@ def draw_seeds(sets: Sequence[TokenSet], seed: int, step: int) -> Tensor:
         hashlib.blake2b(f"{seed}/{step}/{item.set_id}".encode(), digest_size=8).digest() for item in sets
     ]
     return torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests])
+
+
+@lru_cache(maxsize=2)  # a step can take the end of one epoch and the beginning of the next
+def _order(sets: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(sets)
 
 
 def _stream_length(sets: int, epochs: float) -> int:
