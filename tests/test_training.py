@@ -21,15 +21,16 @@ from torch.nn.functional import log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pairkit.chat import DEFAULT_TEMPLATE
-from pairkit.errors import ExistingOutputError, InputError, ModelError, RecipeError
+from pairkit.errors import ExistingOutputError, InputError, ModelError, RecipeError, TrainingError
 from pairkit.evaluation.held_out import evaluate
 from pairkit.losses import LOSSES, build
 from pairkit.recipes import validate
-from pairkit.training.forward import Work, lengths, micro_batches, score, score_with_entropy
+from pairkit.training.forward import Work, lengths, micro_batches, score, score_all, score_with_entropy
+from pairkit.training.loop import Split, train_steps
 from pairkit.training.metrics import read_metrics
 from pairkit.training.negatives import draw, sampler_settings
 from pairkit.training.objective import apply, as_pairs, term_weights, total
-from pairkit.training.order import draw_seeds, step_count, step_sets
+from pairkit.training.order import draw_seeds, sets_before, step_count, step_sets
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import as_logps, reference_sums
@@ -208,6 +209,39 @@ def test_evaluation_is_the_mean_over_all_pairs(data: Path, model: Path) -> None:
     assert found[0]["reward_accuracy"] == pytest.approx(np.mean(np.array(margins) > 0))
 
 
+class Stopping(torch.nn.Module):
+    """A model that is stopped by a person after some passes."""
+
+    def __init__(self, network: torch.nn.Module, passes: int) -> None:
+        super().__init__()
+        self.network, self.left = network, passes
+
+    def forward(self, **inputs: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.network(**inputs)
+
+
+def test_scoring_divides_a_set_that_exceeds_the_budget(data: Path, model: Path) -> None:
+    sets, network = token_sets(data, model)
+    work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
+    with torch.no_grad():
+        whole = score(network, work).sum
+    for budget in (1, 60, 10**6):
+        found = torch.full_like(whole, float("nan"))
+        for rows, logps in score_all(network, work, budget):
+            taken = [sets[i].columns[c].ids for i, columns in rows for c in columns]
+            width = max(
+                len(sets[i].prompt) + len(sets[i].columns[c].ids) for i, columns in rows for c in columns
+            )
+            assert len(taken) == 1 or len(taken) * width <= budget
+            for (position, columns), values in zip(rows, logps.sum, strict=True):
+                found[position, list(columns)] = values[: len(columns)]
+        for i, item in enumerate(sets):
+            torch.testing.assert_close(found[i, : len(item.columns)], whole[i, : len(item.columns)])
+
+
 def test_reference_log_probs_are_computed_once_and_found_by_content(
     tmp_path: Path, data: Path, model: Path
 ) -> None:
@@ -229,6 +263,14 @@ def test_reference_log_probs_are_computed_once_and_found_by_content(
     assert pq.read_metadata(store).num_rows == len({
         (item.prompt.tobytes(), column.ids.tobytes()) for item in sets for column in item.columns
     })  # fmt: skip
+    store.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        reference_sums(sets, store, lambda: Stopping(network, 3), tokens_per_micro_batch=200)
+    part = pq.read_metadata(store).num_rows
+    assert 0 < part < sum(len(item.columns) for item in sets)
+    again = reference_sums(sets, store, load, tokens_per_micro_batch=10**6)
+    for one, two in zip(first, again, strict=False):
+        np.testing.assert_allclose(one, two, rtol=1e-5)
     store.write_bytes(b"something else")
     with pytest.raises(InputError, match="delete it"):
         reference_sums(sets, store, load, tokens_per_micro_batch=500)
@@ -244,6 +286,34 @@ def test_order_is_a_permutation_an_epoch_and_the_last_step_may_be_smaller() -> N
     long = list(chain(*(step_sets(10, step, 4, 1.0, 5, seed=5) for step in range(5))))
     assert sorted(long[10:]) == list(range(10))
     assert long[:10] != long[10:]
+    assert [sets_before(10, step, 4, 1.5, None) for step in range(6)] == [0, 4, 8, 12, 15, 15]
+    assert [sets_before(10, step, 4, 1.0, 7) for step in (0, 7)] == [0, 28]
+    assert [len(step_sets(10, step, 4, 1.5, None, seed=5)) for step in range(5)] == [4, 4, 4, 3, 0]
+
+
+def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(
+    tmp_path: Path, data: Path, model: Path
+) -> None:
+    sets, network = token_sets(data, model)
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    network.model.norm.weight.register_hook(lambda gradient: gradient * float("inf"))
+    simpo = build("simpo")
+    settings = sampler_settings(simpo, {}, "all")
+    with pytest.raises(TrainingError, match="the gradient norm of step 1 is"):
+        train_steps(
+            recipe(data, model, "simpo"), simpo, settings, network, Split(sets, None), None, tmp_path / "run"
+        )
+    assert all(torch.equal(value, start[name]) for name, value in network.state_dict().items())
+
+
+def test_what_a_launcher_says_of_accumulation_does_not_divide_the_objective(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(recipe(data, model, max_steps=1), tmp_path / "plain")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    train(recipe(data, model, max_steps=1), tmp_path / "launched")
+    one, two = (read_metrics(tmp_path / name, "train")[0]["grad_norm"] for name in ("plain", "launched"))
+    assert one == two > 0
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, data: Path, model: Path) -> None:

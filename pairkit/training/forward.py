@@ -13,9 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.special import entr
 
 from pairkit.losses import Logps
 from pairkit.training.tokens import TokenSet
+
+ENTROPY_TOKENS = 1024  # at once: each takes a few floats for every token of the vocabulary
 
 
 class Work(NamedTuple):
@@ -75,11 +78,23 @@ def lengths(work: Sequence[Work], device: torch.device | None = None) -> tuple[T
     return length.to(device), mask.to(device)
 
 
-def score_all(model: nn.Module, work: Sequence[Work], budget: int) -> Iterator[tuple[list[int], Logps]]:
-    """Scores any number of sets without gradient: yields positions in `work` and their log-probs."""
-    for group in micro_batches(work, budget):
+def score_all(
+    model: nn.Module, work: Sequence[Work], budget: int
+) -> Iterator[tuple[list[tuple[int, tuple[int, ...]]], Logps]]:
+    """Scores any number of sets without gradient, the columns of one that exceeds the budget in parts.
+
+    Yields, for each row of the log-probs, its position in `work` and which columns of that set it holds.
+    """
+    parts = [(i, part) for i, item in enumerate(work) for part in _parts(item, budget)]
+    for group in micro_batches([part for _, part in parts], budget):
         with torch.no_grad():
-            yield group, score(model, [work[i] for i in group])
+            logps = score(model, [parts[i][1] for i in group])
+        yield [(parts[i][0], parts[i][1].columns) for i in group], logps
+
+
+def _parts(item: Work, budget: int) -> list[Work]:
+    most = max(1, budget // item.width)
+    return [Work(item.tokens, item.columns[at : at + most]) for at in range(0, len(item.columns), most)]
 
 
 def _rows(work: Sequence[Work], device: torch.device) -> tuple[Tensor, Tensor, Tensor, int]:
@@ -112,8 +127,8 @@ def _pass(model: nn.Module, work: Sequence[Work], *, entropy: bool) -> tuple[Ten
     sums = nothing.index_add(0, owner, -cross_entropy(used, targets[scored], reduction="none"))
     if not entropy:
         return sums, nothing
-    log_p = used.log_softmax(dim=-1)
-    return sums, nothing.index_add(0, owner, -(log_p.exp() * log_p).sum(dim=-1))
+    each = [entr(part.softmax(dim=-1)).sum(dim=-1) for part in used.split(ENTROPY_TOKENS)]
+    return sums, nothing.index_add(0, owner, torch.cat(each))
 
 
 def _spread(rows: Tensor, work: Sequence[Work]) -> Logps:

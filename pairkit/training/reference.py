@@ -8,6 +8,7 @@ its loss or its negatives.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from pairkit.training.forward import Work, lengths, score_all
 from pairkit.training.tokens import TokenSet
 
 Sums = list[npt.NDArray[np.float32]]  # one array a set: the log-prob of each of its columns
+SAVE_SECONDS = 60  # between two writes of the file while log-probs are computed
 SCHEMA = pa.schema([("tokens", pa.binary(16)), ("logp", pa.float32())])
 
 
@@ -48,12 +50,20 @@ def reference_sums(
     if missing:
         model = load().eval()
         todo = [work[i] for i in missing]
-        with progress("reference log-probs", len(todo), unit="sets") as advance:
-            for group, logps in score_all(model, todo, tokens_per_micro_batch):
-                for position, sums in zip(group, logps.sum.float().cpu().numpy(), strict=True):
-                    known.update(zip(keys[missing[position]], sums.tolist(), strict=False))
-                advance(len(group))
-        _write(store, known)
+        columns = sum(len(item.columns) for item in todo)
+        saved = time.monotonic()
+        try:
+            with progress("reference log-probs", columns, unit="completions") as advance:
+                for rows, logps in score_all(model, todo, tokens_per_micro_batch):
+                    for (position, part), sums in zip(rows, logps.sum.tolist(), strict=True):
+                        names = keys[missing[position]]
+                        known.update((names[c], value) for c, value in zip(part, sums, strict=False))
+                        advance(len(part))
+                    if time.monotonic() - saved > SAVE_SECONDS:
+                        _write(store, known)
+                        saved = time.monotonic()
+        finally:  # what a stopped run has computed is not computed again
+            _write(store, known)
     return [np.array([known[key] for key in row], np.float32) for row in keys]
 
 
