@@ -28,6 +28,7 @@ from pairkit.recipes import validate
 from pairkit.training.forward import Work, lengths, micro_batches, score, score_all, score_with_entropy
 from pairkit.training.loop import Split, train_steps
 from pairkit.training.metrics import read_metrics
+from pairkit.training.models import load_model
 from pairkit.training.negatives import draw, sampler_settings
 from pairkit.training.objective import apply, as_pairs, term_weights, total
 from pairkit.training.order import draw_seeds, sets_before, step_count, step_sets
@@ -326,6 +327,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, data
     for path in sorted((out / "checkpoints").glob("step-*"))[2:]:
         path.rename(tmp_path / path.name)
     (out / "model").rename(tmp_path / "gone")
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "ki')  # as a full disk leaves it
     resumed = train(recipe(data, model, mcpo, **settings), out)
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(resumed)[name])
@@ -499,6 +502,33 @@ def test_bad_data_and_models(tmp_path: Path, data: Path, model: Path) -> None:
         train(recipe(data, model, tokenizer="bpe:400"), tmp_path / "h")
     for left in "abcdefgh":
         assert not (tmp_path / left / "run.json").exists() or left in "fh"
+
+
+def test_a_tokenizer_may_have_special_tokens_that_the_model_has_no_row_for(
+    tmp_path: Path, data: Path
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokenizer.save_pretrained(folder)
+    assert len(tokenizer) > AutoModelForCausalLM.from_pretrained(folder).config.vocab_size
+    train(recipe(data, folder, max_steps=1), tmp_path / "run")
+    assert len(read_metrics(tmp_path / "run", "train")) == 1
+
+
+def test_no_dropout_is_left_in_a_loaded_model(tmp_path: Path) -> None:
+    """Whatever its configuration calls it: two passes over one text agree in training mode too."""
+    config = {"model_type": "roformer", "is_decoder": True, "vocab_size": 50, "hidden_size": 16,
+              "embedding_size": 16,
+              "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+              "hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    network = load_model(
+        str(tmp_path / "config.json"), revision=None, dtype="float32", attention=None,
+        trust_remote_code=False, vocabulary=50, seed=0,
+    ).train()  # fmt: skip
+    one, two = (network(input_ids=torch.arange(10)[None]).logits for _ in range(2))
+    assert torch.equal(one, two)
 
 
 def test_tokenize_reads_tables_in_parts(model: Path) -> None:

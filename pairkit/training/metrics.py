@@ -49,4 +49,5 @@ def read_metrics(out: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").split("\n") if line] if path.exists() else []
+    """Whole lines: a run that was killed, or whose disk was full, may have left half of one."""
+    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []

@@ -32,7 +32,7 @@ def load_model(
     Args:
         name: a hub id, a directory, or a configuration file (.json): that starts from random weights,
             drawn with `seed`.
-        vocabulary: tokens of the tokenizer; a model from scratch gets so many, another one must have them.
+        vocabulary: a model from scratch gets so many tokens, another one must have them.
 
     Raises:
         ModelError: a model that cannot be loaded, or has fewer tokens than the tokenizer.
@@ -41,9 +41,10 @@ def load_model(
     common: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(name, revision=revision, **common)
-        for key, value in vars(config).items():
-            if isinstance(value, float) and key.endswith(("dropout", "drop", "pdrop")):
-                setattr(config, key, 0.0)
+        for part in (config, config.get_text_config()):
+            for key, value in vars(part).items():
+                if isinstance(value, float) and "drop" in key:
+                    setattr(part, key, 0.0)
         if name.endswith(".json"):
             config.vocab_size = vocabulary or config.vocab_size
             torch.manual_seed(seed)

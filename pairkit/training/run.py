@@ -64,7 +64,7 @@ def _stopping(out: Path) -> Iterator[None]:
 
 def _run(planned: Plan, out: Path) -> nn.Module:
     recipe = planned.recipe
-    load = _loader(recipe, recipe.model, len(planned.tokenizer))
+    load = _loader(planned, recipe.model)
     splits: list[Split | None] = []
     for tokenized in (planned.train, planned.held_out):
         if tokenized is None or not tokenized.sets:
@@ -76,7 +76,7 @@ def _run(planned: Plan, out: Path) -> nn.Module:
             sums = reference_sums(
                 tokenized.sets,
                 out.parent / "reference" / f"{_reference_key(recipe, name, len(planned.tokenizer))}.parquet",
-                _loader(recipe, name, len(planned.tokenizer)),
+                _loader(planned, name),
                 tokens_per_micro_batch=recipe.tokens_per_micro_batch,
             )
         splits.append(Split(tokenized.sets, sums))
@@ -85,8 +85,12 @@ def _run(planned: Plan, out: Path) -> nn.Module:
     return train_steps(recipe, planned.loss, planned.negatives, load(), train_split, held_out, out)
 
 
-def _loader(recipe: TrainRecipe, name: str, vocabulary: int) -> Callable[[], nn.Module]:
+def _loader(planned: Plan, name: str) -> Callable[[], nn.Module]:
+    recipe = planned.recipe
+
     def load() -> nn.Module:
+        # Some tokenizers have special tokens that their model has no row for: the data's tokens count.
+        used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model = load_model(
             name,
@@ -94,7 +98,7 @@ def _loader(recipe: TrainRecipe, name: str, vocabulary: int) -> Callable[[], nn.
             dtype=recipe.dtype,
             attention=recipe.attention,
             trust_remote_code=recipe.trust_remote_code,
-            vocabulary=vocabulary,
+            vocabulary=len(planned.tokenizer) if name.endswith(".json") else used,
             seed=recipe.seed,
         ).to(device)
         if recipe.bf16:  # here, and not by Accelerator, whose precision is that of the whole process
@@ -107,7 +111,8 @@ def _loader(recipe: TrainRecipe, name: str, vocabulary: int) -> Callable[[], nn.
 def _reference_key(recipe: TrainRecipe, name: str, vocabulary: int) -> str:
     """What the reference's log-probs depend on besides the tokens."""
     local = Path(name)
-    weights = sorted(local.glob("*.safetensors")) if local.is_dir() else [local] if local.exists() else []
+    files = [path for kind in ("*.safetensors", "*.bin", "config.json") for path in local.glob(kind)]
+    weights = sorted(files) if local.is_dir() else [local] if local.exists() else []
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
     scratch = [recipe.seed, vocabulary] if name.endswith(".json") else None
     precision = [recipe.dtype, recipe.bf16]

@@ -58,6 +58,11 @@ class Tokenized:
     sets: list[TokenSet]
     refused: list[Refused]
 
+    def largest_id(self) -> int:
+        """The largest token id of all sets; -1 without any."""
+        texts = (ids for item in self.sets for ids in (item.prompt, *(column.ids for column in item.columns)))
+        return max((int(ids.max()) for ids in texts), default=-1)
+
     def counts(self) -> dict[str, Any]:
         """How many sets are used, and how many are not for which reason."""
         reasons = Counter(one.reason for one in self.refused)
