@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -307,14 +308,21 @@ def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weight
     assert all(torch.equal(value, start[name]) for name, value in network.state_dict().items())
 
 
-def test_what_a_launcher_says_of_accumulation_does_not_divide_the_objective(
-    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train(recipe(data, model, max_steps=1), tmp_path / "plain")
-    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
-    train(recipe(data, model, max_steps=1), tmp_path / "launched")
-    one, two = (read_metrics(tmp_path / name, "train")[0]["grad_norm"] for name in ("plain", "launched"))
-    assert one == two > 0
+def test_a_launcher_changes_neither_precision_nor_objective(tmp_path: Path, data: Path, model: Path) -> None:
+    """In processes of their own: accelerate reads its environment once in each."""
+    for name, environment in {
+        "plain": {},
+        "launched": {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4", "ACCELERATE_MIXED_PRECISION": "bf16"},
+    }.items():
+        command = [
+            sys.executable, "-m", "pairkit", "train", "--loss", "dpo", "--data", str(data), "--model",
+            str(model), "--max-steps", "1", "--sets-per-step", "4", "--out", str(tmp_path / name),
+            "max_length=96",
+        ]  # fmt: skip
+        subprocess.run(command, env=os.environ | environment, check=True, capture_output=True)
+    one, two = (read_metrics(tmp_path / name, "train")[0] for name in ("plain", "launched"))
+    assert one["grad_norm"] == two["grad_norm"] > 0
+    assert one["loss"] == two["loss"]
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, data: Path, model: Path) -> None:
@@ -337,6 +345,19 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, data
         lines = [[{k: v for k, v in line.items() if k != drop} for line in read_metrics(run, kind)]
                  for run in (tmp_path / "whole", out)]  # fmt: skip
         assert lines[0] == lines[1]
+
+
+def test_a_run_that_does_not_fit_says_what_to_lower(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pairkit.training.run.train_steps", full)
+        with pytest.raises(ModelError, match="--tokens-per-micro-batch"):
+            train(recipe(data, model), tmp_path / "run")
+    train(recipe(data, model, max_steps=1, tokens_per_micro_batch=300), tmp_path / "run")
 
 
 def test_only_the_last_checkpoints_are_kept(tmp_path: Path, data: Path, model: Path) -> None:

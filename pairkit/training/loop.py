@@ -53,9 +53,11 @@ def train_steps(
 
     A SIGINT ends the step under way, writes a checkpoint and raises `Interrupted`.
     """
-    # The loader's device. What a launcher's environment says of accumulation would divide the objective.
+    # The loader's device and precision, which the reference had too. What a launcher's environment says of
+    # them would part the two, and what it says of accumulation would divide the objective.
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
+        mixed_precision="no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
     if accelerator.num_processes > 1:

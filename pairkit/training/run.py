@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pairkit.errors import Interrupted, OutputError, PairkitError
+from pairkit.errors import Interrupted, ModelError, OutputError, PairkitError
 from pairkit.progress import console
 from pairkit.schema import short_hash
 from pairkit.training.checkpoint import CHECKPOINTS, checkpoints
@@ -31,7 +31,8 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
         ExistingOutputError: `out` holds another run, or anything at all with on_existing="raise".
         Interrupted: SIGINT; the run goes on from its checkpoint when started again.
         OutputError: `out` cannot be written to.
-        TrainingError: a loss that is no number.
+        ModelError: a model that cannot be loaded or does not fit the device.
+        TrainingError: a loss or a gradient that is no number.
     """
     model_folder = out / "model"
     with _stopping(out):
@@ -42,7 +43,13 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
             return model_folder
         _say(planned)
         with discarding(out):
-            model = _run(planned, out)
+            try:
+                model = _run(planned, out)
+            except torch.OutOfMemoryError as error:
+                raise ModelError(
+                    f"the device is out of memory ({error}); lower --tokens-per-micro-batch "
+                    f"(now {recipe.tokens_per_micro_batch}), or give --gradient-checkpointing or --bf16"
+                ) from error
         save_model(model, planned.tokenizer, model_folder)
     return model_folder
 
