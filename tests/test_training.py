@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,10 @@ def test_all_pairs_of_a_set_are_examples_of_a_pairwise_loss(data: Path, model: P
     assert len(pairs.sum) == sum(len(item.columns) - 1 for item in sets[:4])
     assert torch.equal(pairs.sum[0], every.sum[0, [0, 1]])
     assert torch.equal(pairs.sum[1], every.sum[0, [0, 2]])
+    assert pairs.token_kl is None
+    statistics = as_pairs(replace(every, token_kl=2 * every.sum))
+    assert statistics.token_kl is not None
+    assert torch.equal(statistics.token_kl, 2 * pairs.sum)
 
 
 def test_evaluation_is_the_mean_over_all_pairs(data: Path, model: Path) -> None:

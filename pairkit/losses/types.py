@@ -55,6 +55,15 @@ class Logps:
         """[B, K], mean over completion tokens of log p; 0 for a completion without tokens."""
         return self.sum / self.length.clamp(min=1)
 
+    def rows(self, index: Tensor) -> Logps:
+        """The sets `index` ([R], int64), in that order; one may be named more than once."""
+        picked = {
+            field.name: value[index]
+            for field in fields(self)
+            if (value := getattr(self, field.name)) is not None
+        }
+        return replace(self, **picked)
+
     def columns(self, index: Tensor) -> Logps:
         """The completions `index` ([B, C], int64; -1 gives a masked column) of each set."""
         present = index >= 0

@@ -33,10 +33,8 @@ def apply(loss: Loss, policy: Logps, reference: Logps | None) -> tuple[LossOutpu
 def as_pairs(logps: Logps) -> Logps:
     """[pairs, 2]: column 0 of each set beside each of its other columns that is not masked."""
     owner, negative = logps.mask[:, 1:].nonzero(as_tuple=True)
-    rows = Logps(
-        logps.sum[owner], logps.length[owner], logps.mask[owner]
-    )  # one row a pair, all columns of its set
-    return rows.columns(torch.stack([torch.zeros_like(negative), negative + 1], dim=1))
+    pairs = torch.stack([torch.zeros_like(negative), negative + 1], dim=1)
+    return logps.rows(owner).columns(pairs)
 
 
 def term_weights(loss: Loss, length: Tensor, mask: Tensor) -> list[float]:
