@@ -128,6 +128,11 @@ def test_dpo_is_rnce_with_one_negative_and_falls_with_the_margin(a: float, b: fl
     assert dpo.losses[1] <= dpo.losses[0]
 
 
+def test_all_proposals_are_the_default() -> None:
+    assert build("mcpo", proposals="all").sampler == build("mcpo").sampler
+    assert build("mcpo", proposals=2).sampler["proposals"] == 2
+
+
 def test_gamma_is_beta_times_the_ratio() -> None:
     by_ratio = build("simpo", beta=4.0, gamma_beta_ratio=0.5)(POLICY, None)
     by_gamma = build("simpo", beta=4.0, gamma=2.0)(POLICY, None)
@@ -145,6 +150,8 @@ def test_gamma_is_beta_times_the_ratio() -> None:
         ("dpo", {"label_smoothing": 0.5}, "is in [0, 0.5)"),
         ("simpo", {"gamma": 1.0, "gamma_beta_ratio": 0.5}, "give one of them"),
         ("mcpo", {"sampling": "hard"}, "value of mcpo.sampling"),
+        ("mcpo", {"sampling": "worst"}, "value of mcpo.sampling"),
+        ("mcpo", {"proposals": "some"}, "whole number of at least 1"),
         ("mcpo", {"negatives": 0}, "whole number of at least 1"),
         ("rnce", {"sampling": "mc"}, "unknown keyword of rnce"),
     ],

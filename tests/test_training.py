@@ -480,6 +480,7 @@ def test_existing_runs(tmp_path: Path, data: Path, model: Path) -> None:
     assert (out / "model" / "config.json").stat().st_mtime_ns == stamp
     with pytest.raises(ExistingOutputError, match="max_steps 1 -> 2"):
         train(recipe(data, model, max_steps=2), out)
+    train(recipe(data, model, max_steps=1, tokens_per_micro_batch=99, keep=7), out)  # it ends in the same
     with pytest.raises(ExistingOutputError, match="on-existing"):
         train(recipe(data, model, max_steps=1), out, on_existing="raise")
     train(recipe(data, model, max_steps=2), out, on_existing="delete")
@@ -505,7 +506,9 @@ def test_bad_recipes(data: Path, model: Path) -> None:
         assert message in str(error.value)
 
 
-def test_bad_data_and_models(tmp_path: Path, data: Path, model: Path) -> None:
+def test_bad_data_and_models(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(InputError, match="not a built data set"):
         train(recipe(tmp_path, model), tmp_path / "a")
     unranked = candidate_sets([("x", [completion("a"), completion("b")]), ("y", [completion("c")])])
@@ -516,6 +519,9 @@ def test_bad_data_and_models(tmp_path: Path, data: Path, model: Path) -> None:
         train(recipe(write_data(tmp_path / "single", single), model), tmp_path / "c")
     with pytest.raises(InputError, match="it has: test, train"):
         train(recipe(data, model, train_split="validation"), tmp_path / "d")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # else it tries for 20 s
+    with pytest.raises(ModelError, match="is there a network"):
+        train(recipe(data, Path("nobody/nothing"), tokenizer="bpe:400"), tmp_path / "e0")
     with pytest.raises(ModelError, match="cannot be loaded"):
         train(recipe(data, tmp_path / "nowhere"), tmp_path / "e")
     (tmp_path / "empty").mkdir()

@@ -45,7 +45,7 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="At its peak; default 5e-7.")] = None,
     sets_per_step: Annotated[int | None, typer.Option(help="The global batch; default 128.")] = None,
     tokens_per_micro_batch: Annotated[
-        int | None, typer.Option(help="Lower it when memory runs out; default 16384.")
+        int | None, typer.Option(help="Lower it when memory runs out; default 8192.")
     ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of --epochs.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data; default 1.")] = None,

@@ -41,14 +41,15 @@ class Number:
 
 @dataclass(frozen=True)
 class Integer:
-    """A whole number of at least `low`; None is allowed where it is the default."""
+    """A whole number of at least `low`; None is allowed where it is the default, and `word` then means it."""
 
     default: int | None
     low: int = 1
+    word: str | None = None
 
     def check(self, where: str, value: Any) -> int | None:
         """`value` as an int, or a `RecipeError`."""
-        if value is None and self.default is None:
+        if self.default is None and value in (None, self.word):
             return None
         if isinstance(value, bool) or not isinstance(value, int) or value < self.low:
             raise RecipeError(f"{where} is a whole number of at least {self.low}, got {value!r}")
@@ -56,7 +57,7 @@ class Integer:
 
     @property
     def range(self) -> str:
-        return f"[{self.low}, inf)"
+        return f"[{self.low}, inf)" + (f" | {self.word}" if self.word else "")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ SETTINGS: dict[str, Parameter] = {
     "include_chosen": Flag(False),
     "replacement": Flag(False),
     "steps": Integer(1),
-    "proposals": Integer(None),
+    "proposals": Integer(None, word="all"),
 }
 NEEDS_POLICY = frozenset({"mc", "max", "min"})
 

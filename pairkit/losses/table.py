@@ -15,7 +15,7 @@ from pairkit.errors import RecipeError, unknown
 from pairkit.losses.likelihood import sft
 from pairkit.losses.listwise import rnce
 from pairkit.losses.pairwise import dpo, simpo
-from pairkit.losses.parameters import Number, Parameter, positive, resolve, smoothing
+from pairkit.losses.parameters import Choice, Number, Parameter, positive, resolve, smoothing
 from pairkit.losses.sampling import SETTINGS
 from pairkit.losses.types import Extras, Logps, LossOutput
 
@@ -86,7 +86,7 @@ LOSSES: dict[str, LossSpec] = {
         "MC-PO: negatives drawn in proportion to the policy's own weight on them",
         "arXiv 2502.04567, algorithm 1 and eq. 7",
         {"beta": positive(0.01)},
-        SETTINGS,
+        {**SETTINGS, "sampling": Choice("mc", ("mc", "max", "min", "random"))},
         completions="set",
         needs=REFERENCE,
     ),

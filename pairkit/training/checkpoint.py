@@ -47,7 +47,7 @@ def save(
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, oldest first."""
-    return sorted(folder.glob("step-*"))
+    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Any) -> int:

@@ -64,7 +64,7 @@ class BuiltData:
         return str(mine.get("rejected", "policy"))
 
     def _files(self, split: str) -> list[Path]:
-        return sorted((self.folder / "data").glob(f"{split}-*.parquet"))
+        return sorted((self.folder / "data").glob(f"{split}-[0-9]*-of-*.parquet"))
 
 
 def open_data(folder: str, split: str) -> BuiltData:

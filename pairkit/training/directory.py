@@ -20,6 +20,7 @@ from pairkit.errors import ExistingOutputError, Interrupted, OutputError, Pairki
 from pairkit.files import write_json, write_text
 from pairkit.training.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.plan import Plan
+from pairkit.training.recipe import HOW
 
 OnExisting = Literal["resume", "delete", "raise"]
 LIBRARIES = ("pairkit", "torch", "transformers", "tokenizers", "accelerate", "pyarrow")
@@ -63,7 +64,7 @@ def _compare(record: Path, identity: dict[str, Any], out: Path) -> None:
     differing = [
         f"{key} {before['recipe'].get(key)!r} -> {value!r}"
         for key, value in identity["recipe"].items()
-        if before["recipe"].get(key) != value
+        if key not in HOW and before["recipe"].get(key) != value
     ]
     if before["data"] != identity["data"]:
         differing.append("the data set was built again")

@@ -70,6 +70,15 @@ def load_model(
     return model  # type: ignore[no-any-return]
 
 
+def hub_commit(name: str, revision: str | None, trust_remote_code: bool) -> str | None:
+    """The commit that a hub id stands for at present. Raises `ModelError`."""
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+    except Exception as error:  # as many types as in `load_model`
+        raise cannot_load("model", name, error, _hint(name)) from error
+    return getattr(config, "_commit_hash", None)
+
+
 def load_tokenizer(
     name: str, *, revision: str | None, trust_remote_code: bool, texts: Iterator[str]
 ) -> PreTrainedTokenizerFast:

@@ -11,6 +11,9 @@ from pairkit.losses.parameters import resolve
 from pairkit.losses.sampling import SETTINGS
 from pairkit.recipes import Strict
 
+# What changes how a run is done but not what it ends in: a run may go on with others than it began with.
+HOW = frozenset({"tokens_per_micro_batch", "gradient_checkpointing", "log_every", "save_every", "keep"})
+
 
 class Optimizer(Strict):
     """AdamW; the defaults are those of the SimPO recipes but for the learning rate, which is DPO's."""
@@ -54,7 +57,7 @@ class TrainRecipe(Strict):
         default=None, ge=1
     )  # cut at its beginning; null = 7/8 of max_length
     sets_per_step: int = Field(default=128, ge=1)
-    tokens_per_micro_batch: int = Field(default=16384, ge=1)
+    tokens_per_micro_batch: int = Field(default=8192, ge=1)
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1)  # null = as many as the epochs have
     seed: int = Field(default=0, ge=0)

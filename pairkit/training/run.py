@@ -15,7 +15,7 @@ from pairkit.schema import short_hash
 from pairkit.training.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.directory import OnExisting, claim, discarding, save_model
 from pairkit.training.loop import Split, train_steps
-from pairkit.training.models import load_model
+from pairkit.training.models import hub_commit, load_model
 from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import reference_sums
@@ -101,7 +101,7 @@ def _loader(planned: Plan, name: str) -> Callable[[], nn.Module]:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model = load_model(
             name,
-            revision=recipe.revision if name == recipe.model else None,
+            revision=_revision(recipe, name),
             dtype=recipe.dtype,
             attention=recipe.attention,
             trust_remote_code=recipe.trust_remote_code,
@@ -123,7 +123,15 @@ def _reference_key(recipe: TrainRecipe, name: str, vocabulary: int) -> str:
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
     scratch = [recipe.seed, vocabulary] if name.endswith(".json") else None
     precision = [recipe.dtype, recipe.bf16]
-    return short_hash([name, recipe.revision, precision, stamps, scratch])
+    revision = _revision(recipe, name)
+    # On the hub the name alone would stay the same when the model does not.
+    commit = None if local.exists() else hub_commit(name, revision, recipe.trust_remote_code)
+    return short_hash([name, revision, commit, precision, stamps, scratch])
+
+
+def _revision(recipe: TrainRecipe, name: str) -> str | None:
+    """The recipe's revision is its model's; another model named as the reference has none."""
+    return recipe.revision if name == recipe.model else None
 
 
 def _say(planned: Plan) -> None:
