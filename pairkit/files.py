@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pairkit.errors import OutputError, PairkitError
+from pairkit.errors import Interrupted, OutputError, PairkitError
 
 
 @contextmanager
@@ -34,6 +34,22 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def stoppable(out: Path, interrupted: Callable[[], str]) -> Iterator[None]:
+    """What stops work on `out` from outside, as errors of ours: SIGINT and a disk that cannot be written to.
+
+    `interrupted` says what is kept and how to go on.
+    """
+    try:
+        yield
+    except PairkitError:
+        raise
+    except KeyboardInterrupt as error:
+        raise Interrupted(interrupted()) from error
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written to: {error.strerror or error}") from error
 
 
 def write_text(path: Path, text: str) -> None:

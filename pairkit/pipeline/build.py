@@ -13,6 +13,7 @@ from typing import Any
 
 from pairkit import __version__
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
+from pairkit.files import stoppable
 from pairkit.mining.policies import NO_CHOICE
 from pairkit.pipeline import describe, generation, shards, store
 from pairkit.pipeline.overlap import ahead, mapped
@@ -44,7 +45,8 @@ def build(
     """
     opened = open_source(recipe.source)
     identity = identify_build(recipe, opened)
-    with _writing_to(out), store.claimed(out, identity, on_existing) as claimed:
+    again = f"{out}: stopped; the same command continues"
+    with stoppable(out, lambda: again), store.claimed(out, identity, on_existing) as claimed:
         if claimed is None:
             return _complete(out)
         with _stopping(claimed):
@@ -170,16 +172,3 @@ def _stopping(out: Store) -> Iterator[None]:
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(f"{out.out}: stopped; {again}") from error
         raise OutputError(f"{out.out}: cannot be written to: {error.strerror or error}; {again}") from error
-
-
-@contextmanager
-def _writing_to(out: Path) -> Iterator[None]:
-    """The same for what stops it before the build owns `out`, or in clearing it up."""
-    try:
-        yield
-    except PairkitError:
-        raise
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"{out}: stopped; the same command continues") from error
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written to: {error.strerror or error}") from error

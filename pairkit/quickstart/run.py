@@ -27,10 +27,10 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from pairkit.engines.transformers import load as load_engine
-from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError
+from pairkit.errors import ExistingOutputError
 from pairkit.evaluation.accuracy import accuracy
 from pairkit.evaluation.bootstrap import Floats
-from pairkit.files import write_json, write_text
+from pairkit.files import stoppable, write_json, write_text
 from pairkit.pipeline.build import build
 from pairkit.progress import console
 from pairkit.quickstart import page
@@ -67,7 +67,8 @@ def quickstart(out: Path, settings: Settings, *, on_existing: OnExisting = "resu
     `Interrupted` after SIGINT, and whatever its steps raise.
     """
     _claim(out, settings, on_existing)
-    with small_and_quiet(), _stopping(out):
+    going_on = f"stopped; the same command goes on with what is in {out}"
+    with small_and_quiet(), stoppable(out, lambda: going_on):
         sets = candidate_sets(out, settings)
         for loss in ("dpo", "mcpo"):
             _step(
@@ -166,19 +167,6 @@ def _silent() -> Iterator[None]:
         yield
     finally:
         console.quiet = before
-
-
-@contextmanager
-def _stopping(out: Path) -> Iterator[None]:
-    """What stops the quickstart between its steps, as the steps themselves say it."""
-    try:
-        yield
-    except PairkitError:
-        raise
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"stopped; the same command goes on with what is in {out}") from error
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written to: {error.strerror or error}") from error
 
 
 @contextmanager

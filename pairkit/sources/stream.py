@@ -13,11 +13,13 @@ from pairkit.errors import InputError, RecipeError
 from pairkit.schema import QUARANTINE, UNIDENTIFIED, quarantined
 from pairkit.sources import locate
 from pairkit.sources.base import STAGE, Converted, Opened, Source, SourceRecipe
+from pairkit.sources.blocks import Raw
 from pairkit.sources.checks import detail, finish
 from pairkit.sources.hub import fetch
 from pairkit.sources.jsonlines import Bad
 from pairkit.sources.locate import Found
-from pairkit.sources.readers import Raw, blocks, format_of, parquet_file
+from pairkit.sources.parquetfiles import parquet_file
+from pairkit.sources.readers import blocks, format_of
 
 LAYOUT_ROWS = 1000  # of a file, that say how its rows are laid out
 

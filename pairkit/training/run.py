@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from pairkit.errors import Interrupted, ModelError, OutputError, PairkitError
+from pairkit.errors import ModelError
+from pairkit.files import stoppable
 from pairkit.progress import console
 from pairkit.schema import short_hash
 from pairkit.training.checkpoint import CHECKPOINTS, checkpoints
@@ -35,7 +35,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
         TrainingError: a loss or a gradient that is no number.
     """
     model_folder = out / "model"
-    with _stopping(out):
+    with stoppable(out, lambda: _stopped(out)):
         planned = plan(recipe)
         claim(planned, out, on_existing)
         if model_folder.exists():
@@ -54,19 +54,10 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
     return model_folder
 
 
-@contextmanager
-def _stopping(out: Path) -> Iterator[None]:
-    """What stops a run from outside, as errors that say what is kept."""
-    try:
-        yield
-    except PairkitError:
-        raise
-    except KeyboardInterrupt as error:
-        kept = checkpoints(out / CHECKPOINTS)
-        again = f"goes on from {kept[-1]}" if kept else "starts again: there was no checkpoint yet"
-        raise Interrupted(f"stopped; the same command {again}") from error
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written to: {error.strerror or error}") from error
+def _stopped(out: Path) -> str:
+    kept = checkpoints(out / CHECKPOINTS)
+    again = f"goes on from {kept[-1]}" if kept else "starts again: there was no checkpoint yet"
+    return f"stopped; the same command {again}"
 
 
 def _run(planned: Plan, out: Path) -> nn.Module:
