@@ -433,6 +433,24 @@ def test_sets_that_are_not_used_are_counted_and_listed(tmp_path: Path, model: Pa
     assert (line["split"], line["set_id"], line["reason"]) == ("train", tie["set_id"][0].as_py(), "no_choice")
 
 
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [
+        ("constant", [0, 0.5, 1, 1, 1, 1, 1, 1]),
+        ("linear", [0, 0.5, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]),
+        ("cosine", [0, 0.5, *(0.5 * (1 + np.cos(np.pi * k / 6)) for k in range(6))]),
+    ],
+)
+def test_the_learning_rate_follows_its_schedule(
+    tmp_path: Path, data: Path, model: Path, schedule: str, shares: list[float]
+) -> None:
+    """Eight steps, the first two of them warm-up."""
+    optimizer = {"learning_rate": 1e-3, "schedule": schedule, "warmup": 0.25}
+    train(recipe(data, model, "simpo", max_steps=8, optimizer=optimizer), tmp_path / "run")
+    rates = [line["learning_rate"] for line in read_metrics(tmp_path / "run", "train")]
+    assert rates == pytest.approx([1e-3 * share for share in shares])
+
+
 def test_dpo_learns_what_the_sets_say(tmp_path: Path, model: Path) -> None:
     """Chosen texts say "red", rejected ones "blue": held-out reward accuracy rises to (nearly) 1."""
     texts = [(str(i), "red " * (1 + i % 3), "blue " * (1 + i % 3)) for i in range(40)]
