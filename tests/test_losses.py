@@ -6,7 +6,6 @@ The golden numbers are worked by hand from the formulas in float64. Pair A: log 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -182,4 +181,3 @@ def test_defaults_lie_in_their_own_range() -> None:
         for key, parameter in {**spec.parameters, **spec.sampler}.items():
             assert parameter.check(f"{name}.{key}", parameter.default) == parameter.default
     assert Number(None).range == "(-inf, inf)"
-    assert math.isinf(Number(1.0).high)

@@ -38,9 +38,13 @@ def quickstart(
 
       pairkit quickstart --steps 600 --out runs/longer
     """
+    import time
+
     from pairkit.quickstart import run
     from pairkit.quickstart.results import describe
     from pairkit.quickstart.settings import Settings
 
     settings = Settings(seed=seed, sft_steps=sft_steps, steps=steps, prompts=prompts)
+    started = time.perf_counter()
     typer.echo(describe(run.quickstart(out, settings, on_existing=on_existing.value), out))
+    typer.echo(f"time:   {time.perf_counter() - started:.0f} s")
