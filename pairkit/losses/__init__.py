@@ -1,7 +1,10 @@
 """Preference losses on one tensor interface: `build("dpo", beta=0.1)(policy, reference).losses`."""
 
+from pairkit.losses.building import build, loss_spec
+from pairkit.losses.loss import Loss, WeightedSum
 from pairkit.losses.sampling import sample_negatives
-from pairkit.losses.table import LOSSES, Loss, LossSpec, build
+from pairkit.losses.spec import LossSpec, Statistics
+from pairkit.losses.table import LOSSES
 from pairkit.losses.types import Extras, Logps, LossOutput, Term
 
 __all__ = [
@@ -11,7 +14,10 @@ __all__ = [
     "Loss",
     "LossOutput",
     "LossSpec",
+    "Statistics",
     "Term",
+    "WeightedSum",
     "build",
+    "loss_spec",
     "sample_negatives",
 ]

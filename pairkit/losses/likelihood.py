@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from pairkit.losses.types import Extras, Logps, LossOutput, Term, output
+from pairkit.losses.types import Logps, LossOutput, Term, output
 
 
 def chosen_nll(policy: Logps, coefficient: float = 1.0) -> Term:
@@ -12,13 +10,7 @@ def chosen_nll(policy: Logps, coefficient: float = 1.0) -> Term:
     return Term(-policy.sum[:, 0], policy.length[:, 0].to(policy.sum.dtype), coefficient)
 
 
-def sft(
-    policy: Logps,
-    reference: Logps | None = None,
-    scores: Tensor | None = None,
-    *,
-    extras: Extras | None = None,
-) -> LossOutput:
+def sft(policy: Logps) -> LossOutput:
     """Supervised fine-tuning: the token-mean negative log-likelihood of the preferred completion.
 
     loss = -sum_b log p(y_b) / sum_b |y_b|

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from pairkit.losses.types import Extras, Logps, LossOutput, log_ratio, output, set_mean
+from pairkit.losses.types import Logps, LossOutput, log_ratio, output, set_mean
 
 
-def rnce(
-    policy: Logps,
-    reference: Logps | None,
-    scores: Tensor | None = None,
-    *,
-    extras: Extras | None = None,
-    beta: float = 0.01,
-) -> LossOutput:
+def rnce(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
     """Ranking noise-contrastive estimation: the preferred completion against its negatives.
 
     loss = -s_0 + logsumexp(s_0, ..., s_M),  s = beta x log-ratio

@@ -5,17 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from pairkit.losses.types import Extras, Logps, LossOutput, log_ratio, output, pair_of, set_mean
+from pairkit.losses.types import Logps, LossOutput, log_ratio, output, pair_of, set_mean
 
 
 def dpo(
     policy: Logps,
-    reference: Logps | None,
-    scores: Tensor | None = None,
+    reference: Logps,
     *,
-    extras: Extras | None = None,
-    beta: float = 0.1,
-    label_smoothing: float = 0.0,
+    beta: float,
+    label_smoothing: float,
 ) -> LossOutput:
     """Direct preference optimization; with label smoothing its conservative form, cDPO.
 
@@ -42,14 +40,11 @@ def dpo(
 
 def simpo(
     policy: Logps,
-    reference: Logps | None = None,
-    scores: Tensor | None = None,
     *,
-    extras: Extras | None = None,
-    beta: float = 2.0,
-    gamma_beta_ratio: float = 0.25,
-    gamma: float | None = None,
-    label_smoothing: float = 0.0,
+    beta: float,
+    gamma_beta_ratio: float,
+    gamma: float | None,
+    label_smoothing: float,
 ) -> LossOutput:
     """Simple preference optimization: mean log-probs, a target margin, no reference.
 

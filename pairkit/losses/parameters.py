@@ -41,28 +41,38 @@ class Number:
 
 @dataclass(frozen=True)
 class Integer:
-    """A whole number of at least `low`; None is allowed where it is the default, and `word` then means it."""
+    """A whole number, of at least `low` if there is one.
+
+    None is allowed where it is the default, and `word` then means it.
+    """
 
     default: int | None
-    low: int = 1
+    low: int | None = 1
     word: str | None = None
 
     def check(self, where: str, value: Any) -> int | None:
         """`value` as an int, or a `RecipeError`."""
         if self.default is None and value in (None, self.word):
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or value < self.low:
-            raise RecipeError(f"{where} is a whole number of at least {self.low}, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise RecipeError(f"{where} is a whole number{self._least}, got {value!r}")
+        if self.low is not None and value < self.low:
+            raise RecipeError(f"{where} is a whole number{self._least}, got {value!r}")
         return value
 
     @property
+    def _least(self) -> str:
+        return "" if self.low is None else f" of at least {self.low}"
+
+    @property
     def range(self) -> str:
-        return f"[{self.low}, inf)" + (f" | {self.word}" if self.word else "")
+        numbers = "whole numbers" if self.low is None else f"{self.low}, {self.low + 1}, ..."
+        return numbers + (f" | {self.word}" if self.word else "")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some words; the first one named is no default by itself."""
+    """One of some words."""
 
     default: str
     options: tuple[str, ...]
@@ -114,6 +124,11 @@ def positive(default: float) -> Number:
     return Number(default, low=0.0, open_low=True)
 
 
-def smoothing(default: float) -> Number:
-    """A label smoothing: in [0, 0.5)."""
-    return Number(default, low=0.0, high=0.5, open_high=True)
+def not_negative(default: float) -> Number:
+    """A number of at least 0: the weight of a term."""
+    return Number(default, low=0.0)
+
+
+def smoothing(default: float, *, above_zero: bool = False) -> Number:
+    """A label smoothing: in [0, 0.5), or (0, 0.5)."""
+    return Number(default, low=0.0, high=0.5, open_low=above_zero, open_high=True)

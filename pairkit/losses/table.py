@@ -5,44 +5,12 @@ Adding a loss is a function in the module of its family, a row here, and a golde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
-
-from torch import Tensor
-
-from pairkit.errors import RecipeError, unknown
 from pairkit.losses.likelihood import sft
 from pairkit.losses.listwise import rnce
 from pairkit.losses.pairwise import dpo, simpo
-from pairkit.losses.parameters import Choice, Number, Parameter, positive, resolve, smoothing
+from pairkit.losses.parameters import Choice, Number, positive, smoothing
 from pairkit.losses.sampling import SETTINGS
-from pairkit.losses.types import Extras, Logps, LossOutput
-
-
-@dataclass(frozen=True)
-class LossSpec:
-    """A row of the table.
-
-    Attributes:
-        function: (policy, reference, scores, *, extras, **parameters) -> LossOutput.
-        summary: one line.
-        parameters: the function's own keywords.
-        sampler: keywords of `sample_negatives` that the loss takes under its own name, with its defaults.
-        completions: "first" reads column 0 only, "pair" takes two columns, "set" any number.
-        needs: of "reference", "scores".
-        exclusive: pairs of keywords of which at most one may be given.
-    """
-
-    function: Callable[..., LossOutput]
-    summary: str
-    paper: str
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    sampler: Mapping[str, Parameter] = field(default_factory=dict)
-    completions: Literal["first", "pair", "set"] = "pair"
-    needs: frozenset[str] = frozenset()
-    exclusive: tuple[tuple[str, str], ...] = ()
-
+from pairkit.losses.spec import LossSpec
 
 REFERENCE = frozenset({"reference"})
 
@@ -91,55 +59,3 @@ LOSSES: dict[str, LossSpec] = {
         needs=REFERENCE,
     ),
 }
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A row of the table with its hyper-parameters: call it as its function.
-
-    Attributes:
-        parameters: every keyword of the function, resolved.
-        sampler: the sampler's settings that the loss was given or has by default.
-    """
-
-    name: str
-    spec: LossSpec
-    parameters: Mapping[str, Any]
-    sampler: Mapping[str, Any]
-
-    def __call__(
-        self,
-        policy: Logps,
-        reference: Logps | None,
-        scores: Tensor | None = None,
-        *,
-        extras: Extras | None = None,
-    ) -> LossOutput:
-        return self.spec.function(policy, reference, scores, extras=extras, **self.parameters)
-
-    @property
-    def needs_reference(self) -> bool:
-        return "reference" in self.spec.needs
-
-    @property
-    def beta(self) -> float:
-        """The scale of the implicit reward, which the sampler's weights share; 1 for a loss without one."""
-        return float(self.parameters.get("beta", 1.0))
-
-
-def build(name: str, **hyperparameters: Any) -> Loss:
-    """The loss of that name with these hyper-parameters, the rest at the table's defaults.
-
-    Raises:
-        RecipeError: an unknown name or keyword (the nearest one is named), a value outside its range, two
-            keywords of which only one may be given.
-    """
-    if name not in LOSSES:
-        raise unknown("loss", name, LOSSES)
-    spec = LOSSES[name]
-    for first, second in spec.exclusive:
-        if hyperparameters.get(first) is not None and second in hyperparameters:
-            raise RecipeError(f"{name}.{first} and {name}.{second} say the same thing: give one of them")
-    resolved = resolve(name, {**spec.parameters, **spec.sampler}, hyperparameters)
-    own = {key: resolved[key] for key in spec.parameters}
-    return Loss(name, spec, own, {key: resolved[key] for key in spec.sampler})

@@ -6,6 +6,7 @@ logarithms (nats), float32 or better.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
@@ -43,12 +44,16 @@ class Logps:
             raise ValueError(f"Logps.sum is float32 or float64, got {self.sum.dtype}")
         if self.mask.dtype != torch.bool:
             raise ValueError(f"Logps.mask is bool, got {self.mask.dtype}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and value.shape != self.sum.shape:
+        for name, value in self.tensors().items():
+            if value.shape != self.sum.shape:
                 raise ValueError(
-                    f"Logps.{field.name} has shape {tuple(value.shape)}, sum has {tuple(self.sum.shape)}"
+                    f"Logps.{name} has shape {tuple(value.shape)}, sum has {tuple(self.sum.shape)}"
                 )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that are there, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def mean(self) -> Tensor:
@@ -57,22 +62,16 @@ class Logps:
 
     def rows(self, index: Tensor) -> Logps:
         """The sets `index` ([R], int64), in that order; one may be named more than once."""
-        picked = {
-            field.name: value[index]
-            for field in fields(self)
-            if (value := getattr(self, field.name)) is not None
-        }
-        return replace(self, **picked)
+        return replace(self, **{name: value[index] for name, value in self.tensors().items()})
 
     def columns(self, index: Tensor) -> Logps:
         """The completions `index` ([B, C], int64; -1 gives a masked column) of each set."""
-        present = index >= 0
-        picked = {
-            field.name: value.gather(1, index.clamp(min=0))
-            for field in fields(self)
-            if (value := getattr(self, field.name)) is not None
-        }
-        return replace(self, **(picked | {"mask": picked["mask"] & present}))
+        picked = {name: value.gather(1, index.clamp(min=0)) for name, value in self.tensors().items()}
+        return replace(self, **(picked | {"mask": picked["mask"] & (index >= 0)}))
+
+    def detach(self) -> Logps:
+        """The same numbers without gradient."""
+        return replace(self, **{name: value.detach() for name, value in self.tensors().items()})
 
 
 @dataclass(frozen=True)
@@ -81,20 +80,23 @@ class Extras:
 
     Attributes:
         ranks: int [B, K], 1 = best.
-        labels: bool [B], desirable or not, for unpaired data.
-        kl_baseline: scalar, kto's reference point z0 in nats.
+        labels: bool [B], whether column 0 is desirable; sets that are pairs have True.
+        kl_baseline: scalar, kto's reference point z0 in nats, instead of the loss's own running one.
+        statistics: what `Loss.observe` said of these rows of the global batch, [B] by name. Without them a
+            loss with statistics observes the batch that it is called with.
     """
 
     ranks: Tensor | None = None
     labels: Tensor | None = None
     kl_baseline: Tensor | None = None
+    statistics: Mapping[str, Tensor] | None = None
 
 
 class Term(NamedTuple):
     """A part of a loss with its own mean: the loop minimises coefficient x sum(values) / global sum(weights).
 
     `values` and `weights` are [B]; weights are 1 for a mean over sets, token counts for a mean over tokens,
-    and never depend on the log-probs.
+    and never depend on the log-probs, but for what `Loss.observe` said of them.
     """
 
     values: Tensor
@@ -127,20 +129,28 @@ def output(*terms: Term, rewards: Tensor, metrics: dict[str, Tensor] | None = No
     return LossOutput(losses, terms, rewards.detach(), metrics or {})
 
 
+def add(*parts: tuple[float, LossOutput]) -> LossOutput:
+    """The weighted sum of losses on the same sets; rewards and metrics are those of the first."""
+    terms = tuple(
+        term._replace(coefficient=weight * term.coefficient) for weight, part in parts for term in part.terms
+    )
+    first = parts[0][1]
+    return output(*terms, rewards=first.rewards, metrics=first.metrics)
+
+
 def set_mean(values: Tensor) -> Term:
     """A term whose mean is over sets; `values` is [B]."""
     return Term(values, torch.ones_like(values))
 
 
-def log_ratio(policy: Logps, reference: Logps | None) -> Tensor:
+def log_ratio(policy: Logps, reference: Logps) -> Tensor:
     """[B, K], log p of the policy minus that of the reference, without gradient through the reference."""
-    if reference is None:
-        raise ValueError("this loss needs the reference model's log-probs, got reference=None")
-    if reference.sum.shape != policy.sum.shape:
-        raise ValueError(
-            f"reference.sum has shape {tuple(reference.sum.shape)}, policy.sum has {tuple(policy.sum.shape)}"
-        )
     return policy.sum - reference.sum.detach()
+
+
+def mean_log_ratio(policy: Logps, reference: Logps) -> Tensor:
+    """[B, K], `log_ratio` divided by the completion's length."""
+    return log_ratio(policy, reference) / policy.length.clamp(min=1)
 
 
 def pair_of(values: Tensor) -> tuple[Tensor, Tensor]:

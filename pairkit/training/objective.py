@@ -44,7 +44,7 @@ def term_weights(loss: Loss, length: Tensor, mask: Tensor) -> list[float]:
     pass, and every micro-batch can be normalised by them.
     """
     blank = Logps(torch.zeros(length.shape), length.cpu(), mask.cpu())
-    result, _ = apply(loss, blank, blank if loss.needs_reference else None)
+    result, _ = apply(loss, blank, blank if "reference" in loss.needs else None)
     return [float(term.weights.sum()) for term in result.terms]
 
 

@@ -69,7 +69,7 @@ def _run(planned: Plan, out: Path) -> nn.Module:
             splits.append(None)
             continue
         sums = None
-        if planned.loss.needs_reference:
+        if "reference" in planned.loss.needs:
             name = recipe.reference or recipe.model
             sums = reference_sums(
                 tokenized.sets,

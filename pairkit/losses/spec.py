@@ -1,0 +1,115 @@
+"""A row of the table of losses, and how one is read off a function from outside."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from torch import Tensor
+
+from pairkit.errors import RecipeError
+from pairkit.losses.parameters import Choice, Flag, Integer, Number, Parameter
+from pairkit.losses.types import LossOutput
+
+State = dict[str, Tensor]  # float64 scalars
+Rows = dict[str, Tensor]  # [B] each
+
+# What a function may name in its signature besides `policy` and its own keywords.
+INPUTS = ("reference", "scores", "ranks", "labels", "kl_baseline", "statistics")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a loss has to know of the whole global batch before its first micro-batch.
+
+    Attributes:
+        observe: (state, policy, reference, [seeds], **[parameters]) -> (state, rows): the running state after
+            this batch, and what is said of each of its rows. It names the parameters that it reads.
+        initial: the running state before any batch, by name; without one, the statistics are of each batch
+            alone, in evaluation too, where a running state is frozen.
+        of: "batch", or "mismatched" where it observes prompts with completions of other prompts.
+    """
+
+    observe: Callable[..., tuple[State, Rows]]
+    initial: Mapping[str, float] = field(default_factory=dict)
+    of: Literal["batch", "mismatched"] = "batch"
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """A row of the table.
+
+    Attributes:
+        function: (policy, **inputs, **parameters) -> LossOutput; of `INPUTS` it gets those that it names.
+        summary: one line.
+        paper: where it was published, with the equation.
+        parameters: the function's own keywords.
+        sampler: keywords of `sample_negatives` that the loss takes under its own name, with its defaults.
+        completions: "first" reads column 0 only, "pair" takes two columns, "set" any number, "labelled" two
+            columns or one with a label.
+        needs: of "reference", "scores", "token_kl", "alignment", "head_sum", "kl_baseline", or alternatives
+            of them ("scores|ranks").
+        needs_with: what is needed only with a keyword's value, by (keyword, value).
+        exclusive: pairs of keywords of which at most one may be given.
+        ordered: pairs of keywords of which the first may not be above the second.
+        statistics: what the loss observes of the global batch.
+    """
+
+    function: Callable[..., LossOutput]
+    summary: str
+    paper: str
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    sampler: Mapping[str, Parameter] = field(default_factory=dict)
+    completions: Literal["first", "pair", "set", "labelled"] = "pair"
+    needs: frozenset[str] = frozenset()
+    needs_with: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    exclusive: tuple[tuple[str, str], ...] = ()
+    ordered: tuple[tuple[str, str], ...] = ()
+    statistics: Statistics | None = None
+
+
+def named(function: Callable[..., Any], available: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the available arguments that the function's signature names."""
+    wanted = inspect.signature(function).parameters
+    return {name: value for name, value in available.items() if name in wanted}
+
+
+def spec_of(where: str, found: Any) -> LossSpec:
+    """The row of a loss from outside: a `LossSpec` as it is, a function by its signature and docstring.
+
+    A function is pairwise; its keyword-only arguments are its parameters, and it needs each of `INPUTS` that
+    it names without a default.
+
+    Raises:
+        RecipeError: neither of the two, or a parameter whose range cannot be told from its default.
+    """
+    if isinstance(found, LossSpec):
+        return found
+    if not inspect.isfunction(found):
+        raise RecipeError(f"{where} is neither a function nor a LossSpec")
+    hints = get_type_hints(found)
+    needs, parameters = set(), {}
+    for name, argument in inspect.signature(found).parameters.items():
+        if name in INPUTS:
+            if argument.default is argument.empty:
+                needs.add(name)
+        elif argument.kind is argument.KEYWORD_ONLY:
+            parameters[name] = _parameter(f"{where}, keyword {name}", argument.default, hints.get(name))
+    summary = (inspect.getdoc(found) or "from outside of pairkit").split("\n")[0]
+    return LossSpec(found, summary, where, parameters, needs=frozenset(needs))
+
+
+def _parameter(where: str, default: Any, hint: Any) -> Parameter:
+    if get_origin(hint) is Literal and default in get_args(hint):
+        return Choice(default, get_args(hint))
+    if isinstance(default, bool):
+        return Flag(default)
+    if isinstance(default, int):
+        return Integer(default, low=None)
+    if isinstance(default, float):
+        return Number(default)
+    raise RecipeError(
+        f"{where}: give it a default that is a bool, int, float or of a Literal, or name a LossSpec instead"
+    )
