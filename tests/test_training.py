@@ -117,7 +117,7 @@ def test_micro_batches_do_not_change_the_gradient(data: Path, model: Path, loss:
         for group in micro_batches(work, budget):
             part = [work[i] for i in group]
             known = as_logps(part, [reference[i] for i in group], torch.device("cpu"))
-            result, _ = apply(built, score(network, part), known)
+            result, _ = apply(built, score(network, part).policy, known)
             total(result, sums).backward()
         found.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
     assert found[0].abs().max() > 0
@@ -173,7 +173,7 @@ def test_the_draw_follows_the_current_policy(data: Path, model: Path) -> None:
         seeds = draw_seeds(sets, 0, 0)
         work = draw(loss, settings, network, sets, reference, seeds, tokens_per_micro_batch=500)
         for item, known in zip(work, reference, strict=True):
-            every = score(network, [Work(item.tokens, tuple(range(len(item.tokens.columns))))])
+            every = score(network, [Work(item.tokens, tuple(range(len(item.tokens.columns))))]).policy
             ratios = every.sum[0].detach().numpy() - known
             assert item.columns == (0, 1 + int(pick(ratios[1:])))
     assert all(not p.grad.any() for p in network.parameters() if p.grad is not None)
@@ -189,7 +189,7 @@ def test_sampler_settings_come_from_the_loss_the_flags_or_the_data() -> None:
 
 def test_all_pairs_of_a_set_are_examples_of_a_pairwise_loss(data: Path, model: Path) -> None:
     sets, network = token_sets(data, model)
-    every = score(network, [Work(item, tuple(range(len(item.columns)))) for item in sets[:4]])
+    every = score(network, [Work(item, tuple(range(len(item.columns)))) for item in sets[:4]]).policy
     pairs = as_pairs(every)
     assert len(pairs.sum) == sum(len(item.columns) - 1 for item in sets[:4])
     assert torch.equal(pairs.sum[0], every.sum[0, [0, 1]])
@@ -208,7 +208,7 @@ def test_evaluation_is_the_mean_over_all_pairs(data: Path, model: Path) -> None:
     assert found[0] == pytest.approx(found[1], rel=1e-5)
     margins, losses = [], []
     for item in sets:
-        every = score(network, [Work(item, tuple(range(len(item.columns))))]).sum[0].detach().double()
+        every = score(network, [Work(item, tuple(range(len(item.columns))))]).policy.sum[0].detach().double()
         margins += (0.1 * (every[0] - every[1:])).tolist()
         losses += torch.nn.functional.softplus(-0.1 * (every[0] - every[1:])).tolist()
     assert found[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
@@ -234,16 +234,16 @@ def test_scoring_divides_a_set_that_exceeds_the_budget(data: Path, model: Path) 
     sets, network = token_sets(data, model)
     work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
     with torch.no_grad():
-        whole = score(network, work).sum
+        whole = score(network, work).policy.sum
     for budget in (1, 60, 10**6):
         found = torch.full_like(whole, float("nan"))
-        for rows, logps in score_all(network, work, budget):
+        for rows, scored in score_all(network, work, budget):
             taken = [sets[i].columns[c].ids for i, columns in rows for c in columns]
             width = max(
                 len(sets[i].prompt) + len(sets[i].columns[c].ids) for i, columns in rows for c in columns
             )
             assert len(taken) == 1 or len(taken) * width <= budget
-            for (position, columns), values in zip(rows, logps.sum, strict=True):
+            for (position, columns), values in zip(rows, scored.policy.sum, strict=True):
                 found[position, list(columns)] = values[: len(columns)]
         for i, item in enumerate(sets):
             torch.testing.assert_close(found[i, : len(item.columns)], whole[i, : len(item.columns)])

@@ -50,20 +50,41 @@ def micro_batches(work: Sequence[Work], budget: int) -> list[list[int]]:
     return groups
 
 
-def score(model: nn.Module, work: Sequence[Work]) -> Logps:
-    """The log-probs of the wanted columns: [sets, most columns of a set], float32, with gradient.
+class Scored(NamedTuple):
+    """What a pass over some sets gives: [sets, most columns of a set] each.
+
+    Attributes:
+        policy: the model's own statistics, with gradient.
+        reference: those of the live reference, without gradient; None without one.
+        entropy: mean over the tokens of each column, nats, without gradient; None unless wanted.
+    """
+
+    policy: Logps
+    reference: Logps | None
+    entropy: Tensor | None
+
+
+def score(
+    model: nn.Module,
+    work: Sequence[Work],
+    *,
+    want: frozenset[str] = frozenset(),
+    live: nn.Module | None = None,
+) -> Scored:
+    """The log-probs of the wanted columns, float32, with gradient.
 
     Column j of the result is `work[i].columns[j]`; sets with fewer columns are masked.
     """
-    sums, _ = _pass(model, work, entropy=False)
-    return _spread(sums, work)
+    sums, entropies = _pass(model, work, entropy="entropy" in want)
+    entropy = _spread(entropies, work).mean if "entropy" in want else None
+    return Scored(_spread(sums, work), None, entropy)
 
 
 def score_with_entropy(model: nn.Module, work: Sequence[Work]) -> tuple[Logps, Tensor]:
     """`score`, and the model's mean entropy over the tokens of each set's first column, nats, [sets]."""
-    sums, entropies = _pass(model, work, entropy=True)
-    logps = _spread(sums, work)
-    return logps, _spread(entropies, work).mean[:, 0]
+    scored = score(model, work, want=frozenset({"entropy"}))
+    assert scored.entropy is not None
+    return scored.policy, scored.entropy[:, 0]
 
 
 def lengths(work: Sequence[Work], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
@@ -79,8 +100,13 @@ def lengths(work: Sequence[Work], device: torch.device | None = None) -> tuple[T
 
 
 def score_all(
-    model: nn.Module, work: Sequence[Work], budget: int
-) -> Iterator[tuple[list[tuple[int, tuple[int, ...]]], Logps]]:
+    model: nn.Module,
+    work: Sequence[Work],
+    budget: int,
+    *,
+    want: frozenset[str] = frozenset(),
+    live: nn.Module | None = None,
+) -> Iterator[tuple[list[tuple[int, tuple[int, ...]]], Scored]]:
     """Scores any number of sets without gradient, the columns of one that exceeds the budget in parts.
 
     Yields, for each row of the log-probs, its position in `work` and which columns of that set it holds.
@@ -88,8 +114,8 @@ def score_all(
     parts = [(i, part) for i, item in enumerate(work) for part in _parts(item, budget)]
     for group in micro_batches([part for _, part in parts], budget):
         with torch.no_grad():
-            logps = score(model, [parts[i][1] for i in group])
-        yield [(parts[i][0], parts[i][1].columns) for i in group], logps
+            scored = score(model, [parts[i][1] for i in group], want=want, live=live)
+        yield [(parts[i][0], parts[i][1].columns) for i in group], scored
 
 
 def _parts(item: Work, budget: int) -> list[Work]:

@@ -117,7 +117,7 @@ def train_steps(
             averages, value, tokens = Averages(), 0.0, 0
             for group in micro_batches(work, recipe.tokens_per_micro_batch):
                 part = [work[i] for i in group]
-                policy = score(model, part)
+                policy = score(model, part).policy
                 known = None
                 if reference is not None:
                     known = as_logps(part, [reference[i] for i in group], policy.sum.device)

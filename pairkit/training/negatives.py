@@ -77,7 +77,7 @@ def _no_choice(settings: Mapping[str, Any], every: Sequence[Work]) -> bool:
 
 def _score(model: nn.Module, every: Sequence[Work], blank: Logps, budget: int) -> Logps:
     sums = blank.sum.clone()
-    for rows, logps in score_all(model, every, budget):
-        for (position, columns), values in zip(rows, logps.sum, strict=True):
+    for rows, scored in score_all(model, every, budget):
+        for (position, columns), values in zip(rows, scored.policy.sum, strict=True):
             sums[position, columns[0] : columns[-1] + 1] = values[: len(columns)]
     return Logps(sums, blank.length, blank.mask)

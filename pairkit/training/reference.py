@@ -54,8 +54,8 @@ def reference_sums(
         saved = time.monotonic()
         try:
             with progress("reference log-probs", columns, unit="completions") as advance:
-                for rows, logps in score_all(model, todo, tokens_per_micro_batch):
-                    for (position, part), sums in zip(rows, logps.sum.tolist(), strict=True):
+                for rows, scored in score_all(model, todo, tokens_per_micro_batch):
+                    for (position, part), sums in zip(rows, scored.policy.sum.tolist(), strict=True):
                         names = keys[missing[position]]
                         known.update((names[c], value) for c, value in zip(part, sums, strict=False))
                         advance(len(part))
