@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from pairkit.losses.types import Logps, LossOutput, Term, output
+from pairkit.losses.types import Logps, LossOutput, Term, output, set_mean
 
 
-def chosen_nll(policy: Logps, coefficient: float = 1.0) -> Term:
-    """The token mean of column 0's negative log-likelihood over the whole global batch, nats a token."""
-    return Term(-policy.sum[:, 0], policy.length[:, 0].to(policy.sum.dtype), coefficient)
+def chosen_nll(policy: Logps, coefficient: float = 1.0, reduction: str = "token_mean") -> Term:
+    """The negative log-likelihood of column 0.
+
+    Args:
+        reduction: "token_mean" is its mean over all tokens of the global batch, nats a token; "sum" its mean
+            over sets, nats a completion.
+    """
+    values = -policy.sum[:, 0]
+    if reduction == "sum":
+        return set_mean(values)._replace(coefficient=coefficient)
+    return Term(values, policy.length[:, 0].to(values.dtype), coefficient)
 
 
 def sft(policy: Logps) -> LossOutput:

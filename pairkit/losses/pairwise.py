@@ -38,39 +38,6 @@ def dpo(
     return output(set_mean(smoothed_logistic(chosen - rejected, label_smoothing)), rewards=rewards)
 
 
-def simpo(
-    policy: Logps,
-    *,
-    beta: float,
-    gamma_beta_ratio: float,
-    gamma: float | None,
-    label_smoothing: float,
-) -> LossOutput:
-    """Simple preference optimization: mean log-probs, a target margin, no reference.
-
-    loss = -(1 - e) log sigmoid(z) - e log sigmoid(-z),  z = beta (m_chosen - m_rejected) - gamma
-
-    Args:
-        policy: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
-        beta: scale of the mean log-probs, > 0.
-        gamma_beta_ratio: gamma = beta x this.
-        gamma: the margin itself, instead of the ratio.
-
-    Returns:
-        One term, a mean over sets; rewards are beta x mean log-prob.
-
-    References:
-        Meng, Xia and Chen 2024, arXiv 2405.14734, equation 6.
-
-    Differs from:
-        TRL's CPOTrainer(loss_type="simpo") adds `cpo_alpha` x NLL unless that is set to 0.
-    """
-    rewards = beta * policy.mean
-    chosen, rejected = pair_of(rewards)
-    margin = beta * gamma_beta_ratio if gamma is None else gamma
-    return output(set_mean(smoothed_logistic(chosen - rejected - margin, label_smoothing)), rewards=rewards)
-
-
 def smoothed_logistic(logits: Tensor, smoothing: float) -> Tensor:
     """-(1 - e) log sigmoid(x) - e log sigmoid(-x), elementwise."""
     if smoothing == 0.0:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pairkit.losses.likelihood import sft
 from pairkit.losses.listwise import rnce
-from pairkit.losses.pairwise import dpo, simpo
-from pairkit.losses.parameters import Choice, Number, positive, smoothing
+from pairkit.losses.pairwise import dpo
+from pairkit.losses.parameters import Choice, Number, not_negative, positive, smoothing
+from pairkit.losses.reference_free import alphapo, cpo, cpo_simpo, orpo, simper, simpo, slic_hf
 from pairkit.losses.sampling import SETTINGS
 from pairkit.losses.spec import LossSpec
 
@@ -39,6 +40,45 @@ LOSSES: dict[str, LossSpec] = {
             "label_smoothing": smoothing(0.0),
         },
         exclusive=(("gamma", "gamma_beta_ratio"),),
+    ),
+    "cpo": LossSpec(
+        cpo,
+        "DPO with a uniform reference, and the chosen completion's NLL",
+        "arXiv 2401.08417",
+        {
+            "beta": positive(0.1),
+            "nll_weight": not_negative(1.0),
+            "nll_reduction": Choice("token_mean", ("token_mean", "sum")),
+        },
+    ),
+    "cpo_simpo": LossSpec(
+        cpo_simpo,
+        "SimPO with the chosen completion's NLL",
+        "code of fe1ixxu/CPO_SIMPO",
+        {"beta": positive(10.0), "gamma": Number(5.4), "nll_weight": not_negative(0.05)},
+    ),
+    "slic_hf": LossSpec(
+        slic_hf,
+        "a hinge on the difference of log-probs, and the chosen completion's NLL",
+        "arXiv 2305.10425",
+        {"delta": not_negative(1.0), "nll_weight": not_negative(0.1)},
+    ),
+    "orpo": LossSpec(
+        orpo,
+        "the chosen completion's NLL and the log odds ratio of the pair",
+        "arXiv 2403.07691, eq. 6 and 7",
+        {"odds_weight": not_negative(0.1)},
+    ),
+    "simper": LossSpec(
+        simper,
+        "inverse perplexities, without hyper-parameters",
+        "arXiv 2502.00883",
+    ),
+    "alphapo": LossSpec(
+        alphapo,
+        "SimPO with the reward bent into a power",
+        "arXiv 2501.03884",
+        {"alpha": Number(0.25), "beta": positive(2.5), "gamma": Number(0.1)},
     ),
     "rnce": LossSpec(
         rnce,

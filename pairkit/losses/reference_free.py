@@ -1,0 +1,225 @@
+"""Losses on a pair without a reference model: column 0 is the chosen completion, column 1 the rejected one.
+
+m is a completion's mean log-prob, `Logps.mean`.
+"""
+
+from __future__ import annotations
+
+from math import log
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from pairkit.losses.likelihood import chosen_nll
+from pairkit.losses.pairwise import smoothed_logistic
+from pairkit.losses.types import Logps, LossOutput, output, pair_of, set_mean
+
+LARGEST_EXPONENT = 80.0  # exp of it, times a scale, is still finite in float32
+
+
+def simpo(
+    policy: Logps,
+    *,
+    beta: float,
+    gamma_beta_ratio: float,
+    gamma: float | None,
+    label_smoothing: float,
+) -> LossOutput:
+    """Simple preference optimization: mean log-probs, a target margin, no reference.
+
+    loss = -(1 - e) log sigmoid(z) - e log sigmoid(-z),  z = beta (m_chosen - m_rejected) - gamma
+
+    Args:
+        policy: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
+        beta: scale of the mean log-probs, > 0.
+        gamma_beta_ratio: gamma = beta x this.
+        gamma: the margin itself, instead of the ratio.
+        label_smoothing: e, the share of pairs taken to be labelled wrongly, in [0, 0.5).
+
+    Returns:
+        One term, a mean over sets; rewards are beta x mean log-prob.
+
+    References:
+        Meng, Xia and Chen 2024, arXiv 2405.14734, equation 6.
+
+    Differs from:
+        TRL's CPOTrainer(loss_type="simpo") adds `cpo_alpha` x NLL unless that is set to 0.
+    """
+    rewards = beta * policy.mean
+    chosen, rejected = pair_of(rewards)
+    margin = beta * gamma_beta_ratio if gamma is None else gamma
+    return output(set_mean(smoothed_logistic(chosen - rejected - margin, label_smoothing)), rewards=rewards)
+
+
+def cpo(policy: Logps, *, beta: float, nll_weight: float, nll_reduction: str) -> LossOutput:
+    """Contrastive preference optimization: DPO with a uniform reference, and the chosen completion's NLL.
+
+    loss = -log sigmoid(beta (log p(chosen) - log p(rejected))) + w NLL(chosen)
+
+    The first term compares sums, so that it favours the shorter completion wherever the two are equally
+    likely a token.
+
+    Args:
+        policy: sums over completion tokens, nats, [B, 2].
+        beta: scale of the log-probs, > 0.
+        nll_weight: w, weight of the chosen completion's negative log-likelihood, >= 0.
+        nll_reduction: "token_mean" divides the NLL by the tokens of all chosen completions of the batch,
+            "sum" leaves it in nats a completion.
+
+    Returns:
+        Two terms, the first a mean over sets, the second over tokens or sets; rewards are beta x mean
+        log-prob.
+
+    References:
+        Xu et al. 2024, arXiv 2401.08417.
+
+    Differs from:
+        The paper's NLL is that of the whole completion ("sum"); its code, and TRL, take the token mean.
+    """
+    chosen, rejected = pair_of(policy.sum)
+    return output(
+        set_mean(-logsigmoid(beta * (chosen - rejected))),
+        chosen_nll(policy, nll_weight, nll_reduction),
+        rewards=beta * policy.mean,
+    )
+
+
+def cpo_simpo(policy: Logps, *, beta: float, gamma: float, nll_weight: float) -> LossOutput:
+    """CPO-SimPO: SimPO with the token-mean NLL of the chosen completion.
+
+    loss = -log sigmoid(beta (m_chosen - m_rejected) - gamma) + w NLL(chosen)
+
+    Args:
+        policy: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
+        beta: scale of the mean log-probs, > 0.
+        gamma: the margin, in units of beta x mean log-prob.
+        nll_weight: w, weight of the chosen completion's token-mean negative log-likelihood, >= 0.
+
+    Returns:
+        Two terms, the first a mean over sets, the second over tokens; rewards are beta x mean log-prob.
+
+    References:
+        The code of fe1ixxu/CPO_SIMPO; Xu et al. 2024, arXiv 2401.08417; Meng et al. 2024, arXiv 2405.14734.
+
+    Differs from:
+        MC-PO's table 5 calls a loss of this kind CPO; there beta multiplies the NLL too.
+    """
+    rewards = beta * policy.mean
+    chosen, rejected = pair_of(rewards)
+    return output(
+        set_mean(-logsigmoid(chosen - rejected - gamma)),
+        chosen_nll(policy, nll_weight),
+        rewards=rewards,
+    )
+
+
+def slic_hf(policy: Logps, *, delta: float, nll_weight: float) -> LossOutput:
+    """SLiC-HF: a hinge on the difference of log-probs, and the NLL of the chosen completion.
+
+    loss = max(0, delta - log p(chosen) + log p(rejected)) - w log p(chosen)
+
+    Args:
+        policy: sums over completion tokens, nats, [B, 2].
+        delta: the margin, nats a completion, >= 0.
+        nll_weight: w, weight of the summed negative log-likelihood, >= 0.
+
+    Returns:
+        One term, a mean over sets; rewards are mean log-probs.
+
+    References:
+        Zhao et al. 2023, arXiv 2305.10425, in the form that SimPO compares with.
+
+    Differs from:
+        HALOs adds the unsummed log-probs of the tokens to the hinge, which broadcasts wrongly.
+        The search ranges that SimPO gives for delta and w are not verified.
+    """
+    chosen, rejected = pair_of(policy.sum)
+    hinge = torch.relu(delta - chosen + rejected)
+    return output(set_mean(hinge - nll_weight * chosen), rewards=policy.mean)
+
+
+def orpo(policy: Logps, *, odds_weight: float) -> LossOutput:
+    """Odds-ratio preference optimization: the NLL of the chosen completion, and the ratio of the odds.
+
+    loss = -m_chosen - w log sigmoid(log odds(chosen) - log odds(rejected)),  log odds = m - log(1 - exp m)
+
+    Args:
+        policy: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
+        odds_weight: w, weight of the log odds ratio, >= 0 (lambda in the paper).
+
+    Returns:
+        One term, a mean over sets; rewards are mean log-probs.
+
+    References:
+        Hong, Lee and Thorne 2024, arXiv 2403.07691, equations 4 to 7.
+
+    Differs from:
+        The official code and TRL count the prompt's tokens in the NLL by default; here only the
+        completion's are, as in SimPO's comparison.
+    """
+    mean = policy.mean
+    chosen, rejected = pair_of(mean - _log1mexp(mean))
+    return output(set_mean(-mean[:, 0] - odds_weight * logsigmoid(chosen - rejected)), rewards=mean)
+
+
+def simper(policy: Logps) -> LossOutput:
+    """SimPER: raises the inverse perplexity of the chosen completion, lowers that of the rejected one.
+
+    loss = -exp(m_chosen) + exp(m_rejected)
+
+    It has no hyper-parameters and lies in (-1, 1). A pair's gradient fades where both completions are
+    unlikely.
+
+    Args:
+        policy: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
+
+    Returns:
+        One term, a mean over sets; rewards are mean log-probs.
+
+    References:
+        Xiao et al. 2025, arXiv 2502.00883, and the code of tengxiao1/SimPER.
+    """
+    chosen, rejected = pair_of(torch.exp(policy.mean))
+    return output(set_mean(rejected - chosen), rewards=policy.mean)
+
+
+def alphapo(policy: Logps, *, alpha: float, beta: float, gamma: float) -> LossOutput:
+    """AlphaPO: SimPO with the logarithm of the reward bent into a power.
+
+    loss = -log sigmoid(beta (r_chosen - r_rejected) - gamma),  r = (1 - exp(-alpha m)) / alpha
+
+    alpha 0 is SimPO. With alpha > 0 unlikely completions weigh more, with alpha < 0 likely ones. The exponent
+    is held at 80, beyond which a completion has no gradient. It has nothing to do with alpha-DPO.
+
+    Args:
+        policy: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
+        alpha: shape of the reward.
+        beta: scale of the reward, > 0.
+        gamma: the margin, in units of beta x reward.
+
+    Returns:
+        One term, a mean over sets; rewards are beta x mean log-prob.
+
+    References:
+        Gupta et al. 2025, arXiv 2501.03884; TRL's CPOTrainer(loss_type="alphapo").
+    """
+    chosen, rejected = pair_of(_power(policy.mean, alpha))
+    return output(set_mean(-logsigmoid(beta * (chosen - rejected) - gamma)), rewards=beta * policy.mean)
+
+
+def _power(mean: Tensor, alpha: float) -> Tensor:
+    """(1 - p^-alpha) / alpha of p = exp(mean), and its limit `mean` at 0."""
+    if alpha == 0.0:
+        return mean
+    return -torch.expm1((-alpha * mean).clamp(max=LARGEST_EXPONENT)) / alpha
+
+
+def _log1mexp(values: Tensor) -> Tensor:
+    """log(1 - exp(x)) for x < 0, accurate in float32 at both ends (Maechler 2012); x is held at -1e-6."""
+    values = values.clamp(max=-1e-6)
+    near = values > -log(2.0)
+    # Each branch sees only its own arguments, so that the other's gradient cannot be NaN.
+    small = torch.log(-torch.expm1(torch.where(near, values, -1.0)))
+    large = torch.log1p(-torch.exp(torch.where(near, -1.0, values)))
+    return torch.where(near, small, large)
