@@ -87,4 +87,4 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> RecipeError:
     names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return RecipeError(f"unknown {kind} {name!r}; {hint}Known: {', '.join(names)}")
+    return RecipeError(f"unknown {kind} {name!r}; {hint}Known: {', '.join(names) or 'none'}")

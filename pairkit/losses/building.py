@@ -40,7 +40,7 @@ def build(name: str, **hyperparameters: Any) -> Loss | WeightedSum:
     found = [PART.fullmatch(part.strip()) for part in BETWEEN.split(name)]
     if not all(found):
         raise RecipeError(f"{name!r} is no loss: write NAME, NAME:WEIGHT+NAME:WEIGHT, or module:function")
-    parts = [(match["name"], match["weight"]) for match in found if match]
+    parts = [_part(match) for match in found if match]
     if len(parts) == 1 and parts[0][1] is None:
         return _single(parts[0][0], loss_spec(parts[0][0]), hyperparameters)
     return _sum(name, parts, hyperparameters)
@@ -88,6 +88,8 @@ def _sum(name: str, parts: list[tuple[str, str | None]], given: Mapping[str, Any
             continue
         takers = [part for part, spec in specs.items() if key in {**spec.parameters, **spec.sampler}]
         if not takers:
+            if key in specs:
+                raise RecipeError(f"{name}: {key} holds the keywords of a part by name, got {value!r}")
             known = {key for spec in specs.values() for key in {**spec.parameters, **spec.sampler}}
             raise unknown(f"keyword of {name}", key, known | set(specs))
         for part in takers:
@@ -96,6 +98,14 @@ def _sum(name: str, parts: list[tuple[str, str | None]], given: Mapping[str, Any
         name,
         tuple((_weight(part, weight), _single(part, specs[part], keywords[part])) for part, weight in parts),
     )
+
+
+def _part(match: re.Match[str]) -> tuple[str, str | None]:
+    """(name, weight); after a name of the table, what follows the colon is a weight, be it a number or not."""
+    name, _, after = match["name"].partition(":")
+    if after and name in LOSSES and match["weight"] is None:
+        return name, after
+    return match["name"], match["weight"]
 
 
 def _weight(part: str, written: str | None) -> float:

@@ -20,8 +20,10 @@ HOW_GIVEN = {
     "token_kl": "Logps.token_kl of the policy",
     "alignment": "Logps.alignment of the policy",
     "head_sum": "Logps.head_sum of policy and reference",
+    "labels": "a bool tensor [sets], in Extras",
+    "ranks": "an int tensor [sets, completions], in Extras",
+    "kl_baseline": "a scalar, in Extras",
 }
-OWN = frozenset({"kl_baseline"})  # what a loss has of its own where it is not given
 
 
 class Loss:
@@ -64,18 +66,18 @@ class Loss:
         """
         extras = extras or Extras()
         given: dict[str, Any] = {
-            "reference": reference, "scores": scores, "ranks": extras.ranks, "labels": extras.labels
+            "reference": reference, "scores": scores, "ranks": extras.ranks, "labels": extras.labels,
+            "kl_baseline": extras.kl_baseline,
         }  # fmt: skip
-        _check(self.name, self.needs, policy, given)
+        _check(self.name, self.needs - self.state.keys(), policy, given)
         statistics = self.statistics
         if statistics:
             rows = extras.statistics
             if rows is None:
                 rows = self.observe(policy, reference) if statistics.of == "batch" else {}
             given["statistics"] = {**self.state, **rows}
-        given["kl_baseline"] = self.state.get("kl_baseline")
-        if extras.kl_baseline is not None:
-            given["kl_baseline"] = extras.kl_baseline
+        if extras.kl_baseline is None:
+            given["kl_baseline"] = self.state.get("kl_baseline")
         return self.spec.function(policy, **named(self.spec.function, given), **self.parameters)
 
     def observe(self, policy: Logps, reference: Logps | None, seeds: Tensor | None = None) -> Rows:
@@ -197,9 +199,12 @@ class WeightedSum:
         return {part.name: part.state_dict() for _, part in self.parts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes running statistics up again."""
+        """Takes running statistics up again. Raises `InputError` for those of another sum."""
+        names = [part.name for _, part in self.parts]
+        if set(state) != set(names):
+            raise InputError(f"{self.name} has the parts {names}, the state is of {sorted(state)}")
         for _, part in self.parts:
-            part.load_state_dict(state.get(part.name, {}))
+            part.load_state_dict(state[part.name])
 
     def train(self, mode: bool = True) -> WeightedSum:
         """Sets whether running statistics are updated."""
@@ -221,14 +226,14 @@ def _check(name: str, needs: frozenset[str], policy: Logps, given: Mapping[str, 
         elif need in ("token_kl", "alignment"):
             found = getattr(policy, need) is not None
         else:
-            found = need in OWN or any(given[one] is not None for one in need.split("|"))
+            found = any(given[one] is not None for one in need.split("|"))
         if not found:
             what = need.replace("|", " or ")
             raise InputError(f"{name} needs {what}: {HOW_GIVEN.get(need, 'give it to the call')}")
     shape = tuple(policy.sum.shape)
     for key, value in given.items():
-        if key == "labels" or value is None:
+        if key == "kl_baseline" or value is None:
             continue
         other = tuple(value.sum.shape if isinstance(value, Logps) else value.shape)
-        if other != shape:
+        if other != (shape[:1] if key == "labels" else shape):
             raise InputError(f"{name}: {key} has shape {other}, the policy's log-probs have {shape}")

@@ -80,30 +80,44 @@ def spec_of(where: str, found: Any) -> LossSpec:
     """The row of a loss from outside: a `LossSpec` as it is, a function by its signature and docstring.
 
     A function is pairwise; its keyword-only arguments are its parameters, and it needs each of `INPUTS` that
-    it names without a default.
+    it names without a default. Statistics of the global batch are a `LossSpec`'s alone.
 
     Raises:
-        RecipeError: neither of the two, or a parameter whose range cannot be told from its default.
+        RecipeError: neither of the two, an argument that is no input of a loss, or a parameter whose range
+            cannot be told from its default.
     """
     if isinstance(found, LossSpec):
         return found
     if not inspect.isfunction(found):
         raise RecipeError(f"{where} is neither a function nor a LossSpec")
-    hints = get_type_hints(found)
+    try:
+        hints = get_type_hints(found)
+    except (NameError, TypeError) as error:
+        raise RecipeError(f"{where}: its annotations cannot be read: {error}") from error
+    arguments = list(inspect.signature(found).parameters.values())
+    if not arguments or arguments[0].name in INPUTS or arguments[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        raise RecipeError(f"{where}: the first argument of a loss is the policy's Logps")
+    inputs = [name for name in INPUTS if name != "statistics"]
     needs, parameters = set(), {}
-    for name, argument in inspect.signature(found).parameters.items():
-        if name in INPUTS:
+    for argument in arguments[1:]:
+        name = argument.name
+        if name in inputs:
             if argument.default is argument.empty:
                 needs.add(name)
         elif argument.kind is argument.KEYWORD_ONLY:
             parameters[name] = _parameter(f"{where}, keyword {name}", argument.default, hints.get(name))
+        else:
+            known = ", ".join(inputs)
+            raise RecipeError(f"{where}: {name} is none of {known}; keywords of its own stand after a *")
     summary = (inspect.getdoc(found) or "from outside of pairkit").split("\n")[0]
     return LossSpec(found, summary, where, parameters, needs=frozenset(needs))
 
 
 def _parameter(where: str, default: Any, hint: Any) -> Parameter:
-    if get_origin(hint) is Literal and default in get_args(hint):
+    if get_origin(hint) is Literal and isinstance(default, str) and default in get_args(hint):
         return Choice(default, get_args(hint))
+    if get_origin(hint) is Literal:
+        raise RecipeError(f"{where}: a Literal of words with one of them as default is what can be read")
     if isinstance(default, bool):
         return Flag(default)
     if isinstance(default, int):
