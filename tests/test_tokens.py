@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from pairkit.chat import DEFAULT_TEMPLATE
 from pairkit.training.models import train_bpe
-from pairkit.training.tokens import Tokenized, tokenize
+from pairkit.training.tokens import Tokenized, Wanted, tokenize
 
 LLAMA3 = (
     "{{ bos_token }}{% for m in messages %}<|start|>{{ m.role }}<|end|>\n\n{{ m.content | trim }}<|eot|>"
@@ -49,10 +49,12 @@ def bpe(template: str | None, *special: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def run(tokenizer: Any, *rows: Any, compare: bool = True, length: int = 200, prompt: int = 100) -> Tokenized:
+def run(
+    tokenizer: Any, *rows: Any, wanted: Wanted = "ranked", length: int = 200, prompt: int = 100
+) -> Tokenized:
     return tokenize(
         [candidate_sets(list(rows))], tokenizer, max_length=length, max_prompt_length=prompt,
-        compare=compare, advance=lambda count: None,
+        wanted=wanted, advance=lambda count: None,
     )  # fmt: skip
 
 
@@ -219,5 +221,5 @@ def test_ties_with_the_chosen_are_no_negatives_and_noise_is_one() -> None:
     assert [(column.rank, column.origin) for column in item.columns] == [
         (1, "source"), (3, "source"), (None, "noise"),
     ]  # fmt: skip
-    (single,) = run(bpe(None), ("old", rows), compare=False).sets
+    (single,) = run(bpe(None), ("old", rows), wanted="first").sets
     assert len(single.columns) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -27,16 +28,19 @@ from pairkit.errors import ExistingOutputError, InputError, ModelError, RecipeEr
 from pairkit.evaluation.held_out import evaluate
 from pairkit.losses import LOSSES, build
 from pairkit.recipes import validate
-from pairkit.training.forward import Work, lengths, micro_batches, score, score_all, score_with_entropy
-from pairkit.training.loop import Split, train_steps
+from pairkit.training.batch import Pass, prepare
+from pairkit.training.examples import Split, split_for
+from pairkit.training.forward import Work, micro_batches, score, score_all, score_with_entropy
+from pairkit.training.loop import train_steps
 from pairkit.training.metrics import read_metrics
 from pairkit.training.models import load_model
 from pairkit.training.negatives import draw, sampler_settings
-from pairkit.training.objective import apply, as_pairs, term_weights, total
+from pairkit.training.objective import Averages, as_pairs
 from pairkit.training.order import draw_seeds, sets_before, step_count, step_sets
 from pairkit.training.plan import plan
+from pairkit.training.ranks import ALONE
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.reference import as_logps, reference_sums
+from pairkit.training.reference import reference_sums
 from pairkit.training.run import train
 from pairkit.training.tokens import TokenSet, tokenize
 
@@ -103,26 +107,52 @@ def test_micro_batches_hold_the_budget_and_every_set_once(data: Path, model: Pat
     assert len(micro_batches(work, 10**6)) == 1
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_micro_batches_do_not_change_the_gradient(data: Path, model: Path, loss: str) -> None:
+def through(loss: Any, network: torch.nn.Module, budget: int = 10**6, live: Any = None) -> Pass:
+    return Pass(build(loss) if isinstance(loss, str) else loss, network, live, budget, ALONE)
+
+
+def perturbed(network: torch.nn.Module) -> torch.nn.Module:
+    """A reference that differs from the policy."""
+    other = copy.deepcopy(network)
+    random = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
+    return other
+
+
+def split_of(loss: Any, sets: list[TokenSet], live: torch.nn.Module, folder: Path) -> Split:
+    """Everything that the loss needs to know of the sets, the reference computed by `live`."""
+
+    def compute(wanted: list[TokenSet]) -> Any:
+        return reference_sums(wanted, folder / "sums.parquet", lambda: live, tokens_per_micro_batch=10**6)
+
+    return split_for(loss.needs, sets, compute, seed=0, max_length=96)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, "dpo:0.5+mcpo+bco:0.2+sft:0.1"])
+def test_micro_batches_do_not_change_the_gradient(tmp_path: Path, data: Path, model: Path, loss: str) -> None:
+    """Through the whole of a step: draw, scoring pass, statistics, gradient passes of any number."""
     sets, network = token_sets(data, model)
-    built = build(loss)
-    columns = (0,) if built.spec.completions == "first" else (0, 2, 1)
-    work = [Work(item, columns) for item in sets[:7]]
-    reference = [np.full(len(item.columns), -30.0, np.float32) for item in sets[:7]]
+    live = perturbed(network)
     found = []
     for budget in (10**6, 600, 1):
         network.zero_grad()
-        sums = term_weights(built, *lengths(work))
-        for group in micro_batches(work, budget):
-            part = [work[i] for i in group]
-            known = as_logps(part, [reference[i] for i in group], torch.device("cpu"))
-            result, _ = apply(built, score(network, part).policy, known)
-            total(result, sums).backward()
-        found.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
-    assert found[0].abs().max() > 0
-    for other in found[1:]:
-        torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-7)
+        built = build(loss)
+        split = split_of(built, sets, live, tmp_path)
+        passes = through(built, network, budget, live if "token_kl" in built.needs else None)
+        settings = sampler_settings(built, {} if built.sampler else {"negatives": 2}, "random")
+        rows = list(range(7))
+        batch = prepare(passes, settings, split, rows, draw_seeds([sets[i] for i in rows], 0, 0))
+        value, _ = passes.gradients(batch, Averages())
+        gradient = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+        found.append((value, gradient, built.state_dict()))
+    (value, gradient, state), *others = found
+    assert gradient.abs().max() > 0
+    for other in others:
+        assert other[0] == pytest.approx(value, rel=1e-4, abs=1e-6)
+        torch.testing.assert_close(other[1], gradient, rtol=1e-3, atol=float(1e-5 * gradient.abs().max()))
+        torch.testing.assert_close(other[2], state, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +201,9 @@ def test_the_draw_follows_the_current_policy(data: Path, model: Path) -> None:
         loss = build("mcpo", sampling=sampling)
         settings = sampler_settings(loss, {}, "policy")
         seeds = draw_seeds(sets, 0, 0)
-        work = draw(loss, settings, network, sets, reference, seeds, tokens_per_micro_batch=500)
+        scoring = through(loss, network, 500).scoring(frozenset())
+        split = Split(sets, reference)
+        work, _ = draw(loss, settings, split, range(len(sets)), seeds, scoring)
         for item, known in zip(work, reference, strict=True):
             every = score(network, [Work(item.tokens, tuple(range(len(item.tokens.columns))))]).policy
             ratios = every.sum[0].detach().numpy() - known
@@ -204,7 +236,7 @@ def test_evaluation_is_the_mean_over_all_pairs(data: Path, model: Path) -> None:
     sets, network = token_sets(data, model)
     reference = [np.zeros(len(item.columns), np.float32) for item in sets]
     dpo = build("dpo")
-    found = [evaluate(network, dpo, sets, reference, tokens_per_micro_batch=b) for b in (300, 10**6)]
+    found = [evaluate(through(dpo, network, budget), Split(sets, reference)) for budget in (300, 10**6)]
     assert found[0] == pytest.approx(found[1], rel=1e-5)
     margins, losses = [], []
     for item in sets:
@@ -308,7 +340,12 @@ def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weight
     settings = sampler_settings(simpo, {}, "all")
     with pytest.raises(TrainingError, match="the gradient norm of step 1 is"):
         train_steps(
-            recipe(data, model, "simpo"), simpo, settings, network, Split(sets, None), None, tmp_path / "run"
+            recipe(data, model, "simpo"),
+            through(simpo, network),
+            settings,
+            Split(sets),
+            None,
+            tmp_path / "run",
         )
     assert all(torch.equal(value, start[name]) for name, value in network.state_dict().items())
 
@@ -586,7 +623,7 @@ def test_tokenize_reads_tables_in_parts(model: Path) -> None:
     tokenizer.chat_template = DEFAULT_TEMPLATE
     table, seen = random_sets(10), []
     both = [
-        tokenize(parts, tokenizer, max_length=96, max_prompt_length=50, compare=True, advance=seen.append)
+        tokenize(parts, tokenizer, max_length=96, max_prompt_length=50, wanted="ranked", advance=seen.append)
         for parts in ([table], [table[:3], table[3:]])
     ]
     assert seen == [10, 3, 7]

@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-from torch import nn
 
-from pairkit.losses import Loss
-from pairkit.training.forward import Work, lengths, micro_batches, score_with_entropy
-from pairkit.training.objective import Averages, apply, term_weights, total
-from pairkit.training.reference import Sums, as_logps
-from pairkit.training.tokens import TokenSet
+from pairkit.training.batch import Pass
+from pairkit.training.examples import Split, examples
+from pairkit.training.forward import Work
+from pairkit.training.objective import Averages, apply, inputs, total
+from pairkit.training.ranks import CPU
 
 
-def evaluate(
-    model: nn.Module,
-    loss: Loss,
-    sets: Sequence[TokenSet],
-    reference: Sums | None,
-    *,
-    tokens_per_micro_batch: int,
-) -> dict[str, float]:
+def evaluate(through: Pass, split: Split) -> dict[str, float]:
     """Loss, reward accuracy and margin, log-probs of chosen and rejected, token entropy, over all sets.
 
     Nothing is drawn: every completion below the preferred one is its negative, so that two evaluations
-    differ by the model alone. `reward_accuracy` is the share of (chosen, negative) pairs whose implicit
-    rewards stand in the right order, a tie counting one half; `entropy` is the mean over sets of the mean
-    over the chosen completion's tokens, nats.
+    differ by the model alone. Running statistics are frozen; statistics of a batch are those of all sets.
+    `reward_accuracy` is the share of (chosen, negative) pairs whose implicit rewards stand in the right
+    order, a tie counting one half; `entropy` is the mean over sets of the mean over the chosen completion's
+    tokens, nats.
     """
-    columns = slice(1) if loss.spec.completions == "first" else slice(None)
-    work = [Work(item, tuple(range(len(item.columns)))[columns]) for item in sets]
-    weights = term_weights(loss, *lengths(work))
-    averages, value = Averages(), 0.0
+    loss = through.loss
+    columns = slice(1) if loss.completions == "first" else slice(None)
+    work = [Work(item, tuple(range(len(item.columns)))[columns]) for item in split.sets]
+    every = examples(split, range(len(work)), work)
+    if "head_sum" in loss.needs:
+        every = every.pairs()
+    scored = through.scoring(through.want | {"entropy"})(every.work)
+    reference = scored.reference or every.known(every.every, CPU)
+    loss.eval()
     with torch.no_grad():
-        for group in micro_batches(work, tokens_per_micro_batch):
-            part = [work[i] for i in group]
-            policy, entropy = score_with_entropy(model, part)
-            known = reference and as_logps(part, [reference[i] for i in group], policy.sum.device)
-            result, margins = apply(loss, policy, known or None)
-            value += float(total(result, weights))
-            averages.add_pass(policy, margins)
-            averages.add("entropy", entropy)
-    return {"loss": value} | averages.means()
+        applied = apply(loss, inputs(every.work, scored.policy, reference), None)
+    loss.train()
+    averages = Averages()
+    averages.add_pass(scored.policy, applied)
+    assert scored.entropy is not None
+    sets = [item.tokens.set_id for item in every.work]  # those of pairs stand one after the other
+    first = [i for i, name in enumerate(sets) if i == 0 or name != sets[i - 1]]
+    averages.add("entropy", scored.entropy[first, 0])
+    value = total(applied.terms, [float(term.weights.sum()) for term in applied.terms])
+    return {"loss": float(value)} | averages.means()

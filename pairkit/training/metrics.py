@@ -13,12 +13,16 @@ from pairkit.files import write_text
 class MetricsLog:
     """`metrics.jsonl` and `tensorboard/` under `out`; a resumed run goes on after step `done`.
 
-    Each line holds `step`, `kind` ("train" or "eval") and the numbers by name.
+    Each line holds `step`, `kind` ("train" or "eval") and the numbers by name. Of several processes one is
+    `active`; the others write nothing.
     """
 
-    def __init__(self, out: Path, done: int) -> None:
+    def __init__(self, out: Path, done: int, *, active: bool = True) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        self._active = active
+        if not active:
+            return
         self._path = out / "metrics.jsonl"
         kept = [line for line in _lines(self._path) if json.loads(line)["step"] <= done] if done else []
         write_text(self._path, "".join(f"{line}\n" for line in kept))
@@ -27,6 +31,8 @@ class MetricsLog:
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Writes one entry."""
+        if not self._active:
+            return
         self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():
@@ -38,8 +44,9 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._board.close()
+        if self._active:
+            self._file.close()
+            self._board.close()
 
 
 def read_metrics(out: Path, kind: str) -> list[dict[str, Any]]:

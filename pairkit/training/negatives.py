@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pairkit.losses import Logps, Loss, sample_negatives
+from pairkit.losses import Logps, Loss, WeightedSum, sample_negatives
 from pairkit.losses.parameters import resolve
 from pairkit.losses.sampling import NEEDS_POLICY, SETTINGS
-from pairkit.training.forward import Work, lengths, score_all
-from pairkit.training.reference import Sums, as_logps
-from pairkit.training.tokens import TokenSet
+from pairkit.training.examples import Split, examples
+from pairkit.training.forward import Scored, Work, lengths
+
+Score = Callable[[Sequence[Work]], Scored]  # a scoring pass of these columns under the present weights
 
 
-def sampler_settings(loss: Loss, given: Mapping[str, Any], rejected: str) -> dict[str, Any]:
+def sampler_settings(loss: Loss | WeightedSum, given: Mapping[str, Any], rejected: str) -> dict[str, Any]:
     """Every setting of the sampler for this loss.
 
     They are the loss's own where it has them (rnce draws at random), else those given, else what the data
     set's recipe says of rejected completions ("policy" is "mc").
     """
-    if loss.spec.sampler:
+    if loss.sampler:
         default: dict[str, Any] = {} if "sampling" in loss.sampler else {"sampling": "random"}
         return resolve("negatives", SETTINGS, default | dict(loss.sampler))
     sampling = "mc" if rejected == "policy" else rejected
@@ -31,35 +32,42 @@ def sampler_settings(loss: Loss, given: Mapping[str, Any], rejected: str) -> dic
 
 
 def draw(
-    loss: Loss,
+    loss: Loss | WeightedSum,
     settings: Mapping[str, Any],
-    model: nn.Module,
-    sets: Sequence[TokenSet],
-    reference: Sums | None,
+    split: Split,
+    rows: Sequence[int],
     seeds: Tensor,
-    *,
-    tokens_per_micro_batch: int,
-) -> list[Work]:
-    """The columns that the gradient pass takes of each set, drawn under the model's present weights.
+    score: Score,
+) -> tuple[list[Work], Scored | None]:
+    """The columns that the gradient pass takes of some sets, drawn under the model's present weights.
 
-    All completions are scored, without gradient, only where the draw depends on the policy.
+    Returns:
+        The columns, and their log-probs where the draw had to know them: all completions are scored only
+        where it depends on the policy.
     """
-    if loss.spec.completions == "first":
-        return [Work(item, (0,)) for item in sets]
+    sets = [split.sets[i] for i in rows]
+    if loss.completions == "first":
+        return [Work(item, (0,)) for item in sets], None
     every = [Work(item, tuple(range(len(item.columns)))) for item in sets]
     if _no_choice(settings, every):
-        return every
-    device = next(model.parameters()).device
-    length, mask = lengths(every, device)
-    policy = Logps(torch.zeros(mask.shape, device=device), length, mask)
-    if settings["sampling"] in NEEDS_POLICY:
-        policy = _score(model, every, policy, tokens_per_micro_batch)
-    known = as_logps(every, reference, device) if reference is not None else None
-    drawn = sample_negatives(policy, known, beta=loss.beta, seeds=seeds.to(device), **settings)
-    return [
-        Work(item, (0, *(column for column in row if column >= 0)))
-        for item, row in zip(sets, drawn.tolist(), strict=True)
+        return every, None
+    scored = score(every) if settings["sampling"] in NEEDS_POLICY else None
+    length, mask = lengths(every)
+    policy = scored.policy if scored else Logps(torch.zeros(mask.shape), length, mask)
+    known = scored.reference if scored else None
+    if known is None:
+        known = examples(split, rows, every).known(range(len(every)), torch.device("cpu"))
+    drawn = sample_negatives(policy, known, beta=loss.beta, seeds=seeds, **settings)
+    columns = torch.cat([torch.zeros_like(drawn[:, :1]), drawn], dim=1)
+    work = [
+        Work(item, tuple(column for column in row if column >= 0))
+        for item, row in zip(sets, columns.tolist(), strict=True)
     ]
+    if scored is None:
+        return work, None
+    drawn = columns[:, : max(len(item.columns) for item in work)]  # -1 stands at the end of a row only
+    reference = scored.reference.columns(drawn) if scored.reference else None
+    return work, Scored(scored.policy.columns(drawn), reference, None)
 
 
 def origins(work: Sequence[Work]) -> Counter[str]:
@@ -73,11 +81,3 @@ def _no_choice(settings: Mapping[str, Any], every: Sequence[Work]) -> bool:
         return not settings["include_chosen"]
     most = max(len(item.columns) for item in every) - 1
     return most <= settings["negatives"] and not (settings["include_chosen"] or settings["replacement"])
-
-
-def _score(model: nn.Module, every: Sequence[Work], blank: Logps, budget: int) -> Logps:
-    sums = blank.sum.clone()
-    for rows, scored in score_all(model, every, budget):
-        for (position, columns), values in zip(rows, scored.policy.sum, strict=True):
-            sums[position, columns[0] : columns[-1] + 1] = values[: len(columns)]
-    return Logps(sums, blank.length, blank.mask)

@@ -2,59 +2,197 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pairkit.losses import Logps, Loss, LossOutput
+from pairkit.losses import Extras, Logps, Loss, Term, WeightedSum
+from pairkit.training.forward import Work
+from pairkit.training.ranks import Ranks
+
+# Of each part of a loss, [sets, columns] by name; None for one that observes what it is called with.
+Observed = Sequence[Mapping[str, Tensor] | None]
 
 
-def apply(loss: Loss, policy: Logps, reference: Logps | None) -> tuple[LossOutput, Tensor]:
-    """The loss on sets whose column 0 is preferred and whose other columns are its negatives.
+class Inputs(NamedTuple):
+    """What losses are called with: some sets, column 0 preferred, the others its negatives.
 
-    A pairwise loss takes every (chosen, negative) pair as an example of its own; a loss on one completion
+    `scores` is NaN where a completion has none; noise ranks below all; `labels` is False where the only
+    completion of a set is labelled undesirable.
+    """
+
+    policy: Logps
+    reference: Logps | None
+    scores: Tensor  # [B, K]
+    ranks: Tensor  # [B, K]
+    labels: Tensor  # [B]
+
+    def view(self, owner: Tensor, columns: Tensor) -> Inputs:
+        """Rows of `columns` ([R, C], -1 is masked) of the sets `owner` ([R])."""
+
+        def pick(values: Tensor) -> Tensor:
+            return values[owner].gather(1, columns.clamp(min=0))
+
+        return Inputs(
+            self.policy.rows(owner).columns(columns),
+            self.reference.rows(owner).columns(columns) if self.reference else None,
+            pick(self.scores),
+            pick(self.ranks),
+            self.labels[owner],
+        )
+
+
+class Applied(NamedTuple):
+    """A loss on some sets: its terms, the reward margins of all (chosen, negative) pairs, its metrics."""
+
+    terms: list[Term]
+    margins: Tensor  # [pairs]
+    metrics: dict[str, Tensor]
+
+
+def inputs(work: Sequence[Work], policy: Logps, reference: Logps | None) -> Inputs:
+    """What the sets themselves say, beside their log-probs."""
+    scores = np.full(policy.sum.shape, np.nan)
+    ranks = np.zeros(policy.sum.shape, np.int64)
+    labels = np.ones(len(work), np.bool_)
+    for i, item in enumerate(work):
+        below_all = 1 + max((column.rank or 0) for column in item.tokens.columns)
+        picked = [item.tokens.columns[c] for c in item.columns]
+        scores[i, : len(picked)] = [np.nan if column.score is None else column.score for column in picked]
+        ranks[i, : len(picked)] = [column.rank or below_all for column in picked]
+        labels[i] = not (len(picked) == 1 and picked[0].score == 0)
+    device = policy.sum.device
+    return Inputs(
+        policy,
+        reference,
+        torch.from_numpy(scores).to(device, policy.sum.dtype),
+        torch.from_numpy(ranks).to(device),
+        torch.from_numpy(labels).to(device),
+    )
+
+
+def apply(loss: Loss | WeightedSum, given: Inputs, observed: Observed | None) -> Applied:
+    """The loss on some sets, each part on its own view of them.
+
+    A pairwise loss takes every (chosen, negative) pair as an example of its own, a loss on one completion
     takes column 0.
 
-    Returns:
-        The loss's output, and the reward margins of all (chosen, negative) pairs, [pairs].
+    Args:
+        observed: what `observe` said of these sets; None lets a loss observe the batch that it is given.
     """
-    if loss.spec.completions == "first":
-        first = torch.zeros(len(policy.sum), 1, dtype=torch.int64, device=policy.sum.device)
-        return loss(policy.columns(first), reference and reference.columns(first)), policy.sum.new_zeros(0)
-    if loss.spec.completions == "pair":
-        result = loss(as_pairs(policy), reference and as_pairs(reference))
-        return result, result.rewards[:, 0] - result.rewards[:, 1]
-    result = loss(policy, reference)
-    margins = result.rewards[:, :1] - result.rewards[:, 1:]
-    return result, margins[policy.mask[:, 1:]]
+    terms: list[Term] = []
+    metrics: dict[str, Tensor] = {}
+    margins = given.policy.sum.new_zeros(0)
+    for position, (weight, part) in enumerate(loss.parts):
+        owner, columns = _view(part.completions, given.policy.mask)
+        one = given.view(owner, columns)
+        grids, statistics = observed[position] if observed is not None else None, None
+        if grids is not None:
+            key = _key(part.completions, columns)
+            statistics = {name: grid[owner, key] for name, grid in grids.items()}
+        extras = Extras(one.ranks, one.labels if part.completions == "labelled" else None, None, statistics)
+        result = part(one.policy, one.reference, one.scores, extras=extras)
+        terms += [term._replace(coefficient=weight * term.coefficient) for term in result.terms]
+        metrics |= result.metrics
+        if not len(margins) and part.completions != "first":
+            below = one.policy.mask[:, 1:]
+            margins = (result.rewards[:, :1] - result.rewards[:, 1:])[below]
+    return Applied(terms, margins, metrics)
+
+
+def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
+    """Shows the whole global batch to the parts that keep statistics of it.
+
+    Returns:
+        What each part says of each (set, column) of the batch.
+    """
+    observed: list[Mapping[str, Tensor] | None] = []
+    for _, part in loss.parts:
+        if part.every_call:
+            observed.append(None)
+            continue
+        grids: dict[str, Tensor] = {}
+        if observes(part, "batch"):
+            owner, columns = _view(part.completions, whole.policy.mask)
+            one = whole.view(owner, columns)
+            key = _key(part.completions, columns)
+            for name, values in part.observe(one.policy, one.reference, seeds[owner] + key).items():
+                grids[name] = torch.zeros(whole.policy.sum.shape, dtype=values.dtype)
+                grids[name][owner, key] = values
+        observed.append(grids)
+    return observed
+
+
+def observes(part: Loss, what: str) -> bool:
+    """Whether the loop shows this to the loss: "batch" or "mismatched"."""
+    return part.statistics is not None and part.statistics.of == what and not part.every_call
+
+
+def rows_of(observed: Observed, rows: Sequence[int], device: torch.device) -> Observed:
+    """What was said of some of the sets."""
+    return [
+        grids and {name: grid[list(rows)].to(device) for name, grid in grids.items()} for grids in observed
+    ]
 
 
 def as_pairs(logps: Logps) -> Logps:
     """[pairs, 2]: column 0 of each set beside each of its other columns that is not masked."""
-    owner, negative = logps.mask[:, 1:].nonzero(as_tuple=True)
-    pairs = torch.stack([torch.zeros_like(negative), negative + 1], dim=1)
-    return logps.rows(owner).columns(pairs)
+    owner, columns = _view("pair", logps.mask)
+    return logps.rows(owner).columns(columns)
 
 
-def term_weights(loss: Loss, length: Tensor, mask: Tensor) -> list[float]:
+def term_weights(
+    loss: Loss | WeightedSum, work: Sequence[Work], blank: Logps, observed: Observed
+) -> list[float]:
     """The sum of each term's weights over these sets.
 
-    Weights depend on lengths and masks alone, so those of the whole global batch are known before its first
-    pass, and every micro-batch can be normalised by them.
+    Weights depend on lengths, masks and what was observed alone, so those of the whole global batch are known
+    before its first gradient pass, and every micro-batch can be normalised by them.
+
+    Args:
+        blank: `Logps` of `work` with the right lengths and mask, whatever its sums.
     """
-    blank = Logps(torch.zeros(length.shape), length.cpu(), mask.cpu())
-    result, _ = apply(loss, blank, blank if "reference" in loss.needs else None)
-    return [float(term.weights.sum()) for term in result.terms]
+    zeros = torch.zeros_like(blank.sum)
+    logps = replace(blank, sum=zeros, token_kl=zeros, alignment=zeros, head_sum=zeros)
+    reference = logps if "reference" in loss.needs else None
+    applied = apply(loss, inputs(work, logps, reference), [grids or {} for grids in observed])
+    return [float(term.weights.sum()) for term in applied.terms]
 
 
-def total(result: LossOutput, weights: Sequence[float]) -> Tensor:
+def total(terms: Sequence[Term], weights: Sequence[float]) -> Tensor:
     """The scalar of one micro-batch: its share of the objective of the batch with these term weights."""
     parts = [
-        term.coefficient * term.values.sum() / weight
-        for term, weight in zip(result.terms, weights, strict=True)
+        term.coefficient * term.values.sum() / (weight or 1.0)
+        for term, weight in zip(terms, weights, strict=True)
     ]
     return torch.stack(parts).sum()
+
+
+def _view(completions: str, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(owner [R], columns [R, C]): which columns of which sets are the rows of a loss."""
+    every = torch.arange(len(mask), device=mask.device)
+    if completions == "first":
+        return every, torch.zeros_like(every)[:, None]
+    if completions == "set":
+        columns = torch.arange(mask.shape[1], device=mask.device)
+        return every, torch.where(mask, columns, -1)
+    alone = mask.sum(dim=1) == 1
+    listed = mask.clone()
+    listed[:, 0] = alone if completions == "labelled" else False
+    owner, other = listed.nonzero(as_tuple=True)
+    columns = torch.stack([torch.zeros_like(other), torch.where(other == 0, -1, other)], dim=1)
+    return owner, columns
+
+
+def _key(completions: str, columns: Tensor) -> Tensor:
+    """[R]: the column that what is observed of a row stands at."""
+    return (
+        columns[:, 1].clamp(min=0) if completions in ("pair", "labelled") else torch.zeros_like(columns[:, 0])
+    )
 
 
 class Averages:
@@ -69,16 +207,25 @@ class Averages:
         entry[0] += float(values.double().sum())
         entry[1] += values.numel()
 
-    def add_pass(self, policy: Logps, margins: Tensor) -> None:
-        """Adds what is reported of every pass: rewards and summed log-probs."""
+    def add_pass(self, policy: Logps, applied: Applied) -> None:
+        """Adds what is reported of every pass: rewards, summed log-probs, the loss's own metrics."""
         chosen, rejected = policy.sum[:, 0].detach(), policy.sum[:, 1:][policy.mask[:, 1:]].detach()
         self.add("chosen_logp", chosen)
-        if len(margins):
+        if len(applied.margins):
+            margins = applied.margins
             self.add("rejected_logp", rejected)
             self.add("reward_margin", margins)
             # A margin of exactly 0 (policy equal to reference) is neither right nor wrong.
             self.add("reward_accuracy", (margins > 0).double() + 0.5 * (margins == 0).double())
+        for name, value in applied.metrics.items():
+            self.add(name, value.detach().expand(len(policy.sum)))
 
-    def means(self) -> dict[str, float]:
-        """Every mean; a name that got no element is left out."""
-        return {name: total / count for name, (total, count) in self._sums.items() if count}
+    def means(self, ranks: Ranks | None = None) -> dict[str, float]:
+        """Every mean, over all processes; a name that got no element is left out."""
+        sums: dict[str, list[float]] = {}
+        for found in ranks.collect(self._sums) if ranks else [self._sums]:
+            for name, (total, count) in found.items():
+                entry = sums.setdefault(name, [0.0, 0.0])
+                entry[0] += total
+                entry[1] += count
+        return {name: total / count for name, (total, count) in sums.items() if count}

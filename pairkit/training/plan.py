@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pairkit.errors import InputError
-from pairkit.losses import Loss, build
+from pairkit.losses import Loss, WeightedSum, build
 from pairkit.progress import progress
 from pairkit.training.data import BuiltData, open_data
 from pairkit.training.models import load_tokenizer
 from pairkit.training.negatives import sampler_settings
 from pairkit.training.order import step_count
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.tokens import Tokenized, tokenize
+from pairkit.training.tokens import Tokenized, Wanted, tokenize
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Plan:
     """What a run would do, known before a model is loaded."""
 
     recipe: TrainRecipe
-    loss: Loss
+    loss: Loss | WeightedSum
     negatives: dict[str, Any]
     data: BuiltData
     tokenizer: Any
@@ -36,8 +36,8 @@ class Plan:
         return {
             "data": {"folder": str(self.data.folder), "manifest_sha256": self.data.digest},
             "model": self.recipe.model,
-            "loss": {"name": self.loss.name, **self.loss.parameters},
-            "negatives": {} if self.loss.spec.completions == "first" else self.negatives,
+            "loss": self.loss.describe(),
+            "negatives": {} if self.loss.completions == "first" else self.negatives,
             "steps": self.steps,
             "train_sets": self.train.counts(),
             "eval_sets": held_out.counts() if held_out else None,
@@ -79,7 +79,12 @@ def plan(recipe: TrainRecipe) -> Plan:
 
 
 def _tokenize(
-    recipe: TrainRecipe, loss: Loss, data: BuiltData, tokenizer: Any, split: str, limit: int | None
+    recipe: TrainRecipe,
+    loss: Loss | WeightedSum,
+    data: BuiltData,
+    tokenizer: Any,
+    split: str,
+    limit: int | None,
 ) -> Tokenized:
     rows = data.rows(split)
     with progress(f"tokenizing {split}", min(rows, limit or rows), unit="sets") as advance:
@@ -88,6 +93,15 @@ def _tokenize(
             tokenizer,
             max_length=recipe.max_length,
             max_prompt_length=recipe.prompt_limit,
-            compare=loss.spec.completions != "first",
+            wanted=_wanted(loss),
             advance=advance,
         )
+
+
+def _wanted(loss: Loss | WeightedSum) -> Wanted:
+    """Which completions of a set the loss can use."""
+    if "scores" in loss.needs:
+        return "scored"
+    if loss.completions == "first":
+        return "first"
+    return "labelled" if loss.completions == "labelled" else "ranked"

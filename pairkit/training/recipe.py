@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pairkit.losses import LOSSES, build
+from pairkit.losses import build
 from pairkit.losses.parameters import resolve
 from pairkit.losses.sampling import SETTINGS
 from pairkit.recipes import Strict
@@ -78,12 +78,13 @@ class TrainRecipe(Strict):
 
     @model_validator(mode="after")
     def _checked(self) -> TrainRecipe:
-        loss = self.loss_name  # raises for a block without a name
-        build(loss, **self.loss_parameters)
+        loss = build(self.loss_name, **self.loss_parameters)
         resolve("negatives", SETTINGS, self.negatives)
-        if LOSSES[loss].sampler and self.negatives:
+        if loss.sampler and self.negatives:
             both = ", ".join(f"negatives.{key}" for key in self.negatives)
-            raise ValueError(f"{both}: {loss} takes the sampler's settings under its own name, --loss.KEY")
+            raise ValueError(
+                f"{both}: {loss.name} takes the sampler's settings under its own name, --loss.KEY"
+            )
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
             raise ValueError("max_prompt_length leaves no room for a completion: it must be below max_length")
         return self

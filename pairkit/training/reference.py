@@ -24,6 +24,7 @@ from pairkit.files import replacing
 from pairkit.losses import Logps
 from pairkit.progress import progress
 from pairkit.training.forward import Work, lengths, score_all
+from pairkit.training.ranks import ALONE, Ranks
 from pairkit.training.tokens import TokenSet
 
 Sums = list[npt.NDArray[np.float32]]  # one array a set: the log-prob of each of its columns
@@ -32,9 +33,16 @@ SCHEMA = pa.schema([("tokens", pa.binary(16)), ("logp", pa.float32())])
 
 
 def reference_sums(
-    sets: Sequence[TokenSet], store: Path, load: Callable[[], nn.Module], *, tokens_per_micro_batch: int
+    sets: Sequence[TokenSet],
+    store: Path,
+    load: Callable[[], nn.Module],
+    *,
+    tokens_per_micro_batch: int,
+    ranks: Ranks = ALONE,
 ) -> Sums:
     """The summed log-prob of every column of every set under the reference model.
+
+    Several processes share the missing ones out; the first writes the file.
 
     Args:
         store: the Parquet file of this model's log-probs; it need not exist.
@@ -44,27 +52,63 @@ def reference_sums(
         InputError: a file that holds something else.
     """
     known = _read(store)
+    ranks.wait()  # all have read before one writes
     keys = [[_key(item, column.ids) for column in item.columns] for item in sets]
-    work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
-    missing = [i for i, row in enumerate(keys) if any(key not in known for key in row)]
-    if missing:
-        model = load().eval()
-        todo = [work[i] for i in missing]
-        columns = sum(len(item.columns) for item in todo)
-        saved = time.monotonic()
+    todo = _missing(sets, keys, known)
+    if todo:
+        mine = [todo[i] for i in ranks.share(len(todo))]
+        found: dict[bytes, float] = {}
         try:
-            with progress("reference log-probs", columns, unit="completions") as advance:
-                for rows, scored in score_all(model, todo, tokens_per_micro_batch):
-                    for (position, part), sums in zip(rows, scored.policy.sum.tolist(), strict=True):
-                        names = keys[missing[position]]
-                        known.update((names[c], value) for c, value in zip(part, sums, strict=False))
-                        advance(len(part))
-                    if time.monotonic() - saved > SAVE_SECONDS:
-                        _write(store, known)
-                        saved = time.monotonic()
+            _compute(mine, keys, load().eval(), tokens_per_micro_batch, known, found, store, ranks)
         finally:  # what a stopped run has computed is not computed again
+            if ranks.main:
+                _write(store, known | found)
+        for part in ranks.collect(found):
+            known.update(part)
+        if ranks.main and ranks.size > 1:
             _write(store, known)
     return [np.array([known[key] for key in row], np.float32) for row in keys]
+
+
+def _missing(
+    sets: Sequence[TokenSet], keys: list[list[bytes]], known: dict[bytes, float]
+) -> list[tuple[int, Work]]:
+    """The columns to compute, each text once: position in `sets` and the columns of that set."""
+    seen = set(known)
+    todo = []
+    for i, (item, row) in enumerate(zip(sets, keys, strict=True)):
+        columns = []
+        for column, key in enumerate(row):
+            if key not in seen:
+                seen.add(key)
+                columns.append(column)
+        if columns:
+            todo.append((i, Work(item, tuple(columns))))
+    return todo
+
+
+def _compute(
+    todo: Sequence[tuple[int, Work]],
+    keys: list[list[bytes]],
+    model: nn.Module,
+    budget: int,
+    known: dict[bytes, float],
+    found: dict[bytes, float],
+    store: Path,
+    ranks: Ranks,
+) -> None:
+    """Fills `found`, and writes the file now and then."""
+    saved = time.monotonic()
+    columns = sum(len(item.columns) for _, item in todo)
+    with progress("reference log-probs", columns, unit="completions") as advance:
+        for rows, scored in score_all(model, [item for _, item in todo], budget):
+            for (position, part), sums in zip(rows, scored.policy.sum.tolist(), strict=True):
+                names = keys[todo[position][0]]
+                found.update((names[c], value) for c, value in zip(part, sums, strict=False))
+                advance(len(part))
+            if ranks.main and time.monotonic() - saved > SAVE_SECONDS:
+                _write(store, known | found)
+                saved = time.monotonic()
 
 
 def as_logps(work: Sequence[Work], sums: Sums, device: torch.device) -> Logps:

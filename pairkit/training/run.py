@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from pairkit.errors import ModelError
+from pairkit.errors import ModelError, RecipeError
 from pairkit.files import stoppable
 from pairkit.progress import console
 from pairkit.schema import short_hash
+from pairkit.training.batch import Pass
 from pairkit.training.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.directory import OnExisting, claim, discarding, save_model
-from pairkit.training.loop import Split, train_steps
+from pairkit.training.examples import split_for
+from pairkit.training.loop import train_steps
 from pairkit.training.models import hub_commit, load_model
 from pairkit.training.plan import Plan, plan
+from pairkit.training.ranks import Ranks, ranks
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.reference import reference_sums
+from pairkit.training.reference import Sums, reference_sums
+from pairkit.training.tokens import TokenSet
 
 
 def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume") -> Path:
@@ -35,23 +40,37 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
         TrainingError: a loss or a gradient that is no number.
     """
     model_folder = out / "model"
+    processes = ranks()
+    console.quiet = not processes.main
     with stoppable(out, lambda: _stopped(out)):
         planned = plan(recipe)
-        claim(planned, out, on_existing)
+        _one_process(planned, processes)
+        if processes.main:
+            claim(planned, out, on_existing)
+        processes.wait()
         if model_folder.exists():
             console.print(f"{out}: this run is complete")
             return model_folder
         _say(planned)
-        with discarding(out):
+        with discarding(out) if processes.main else nullcontext():
             try:
-                model = _run(planned, out)
+                model = _run(planned, out, processes)
             except torch.OutOfMemoryError as error:
                 raise ModelError(
                     f"the device is out of memory ({error}); lower --tokens-per-micro-batch "
                     f"(now {recipe.tokens_per_micro_batch}), or give --gradient-checkpointing or --bf16"
                 ) from error
-        save_model(model, planned.tokenizer, model_folder)
+        if processes.main:
+            save_model(model, planned.tokenizer, model_folder)
+        processes.wait()
     return model_folder
+
+
+def _one_process(planned: Plan, processes: Ranks) -> None:
+    """A loss that updates its statistics at every call would have others in every process."""
+    for _, part in planned.loss.parts:
+        if part.every_call and processes.size > 1:
+            raise RecipeError(f'{part.name} with stats="official" runs in one process: micro-batches count')
 
 
 def _stopped(out: Path) -> str:
@@ -60,36 +79,39 @@ def _stopped(out: Path) -> str:
     return f"stopped; the same command {again}"
 
 
-def _run(planned: Plan, out: Path) -> nn.Module:
-    recipe = planned.recipe
-    load = _loader(planned, recipe.model)
-    splits: list[Split | None] = []
-    for tokenized in (planned.train, planned.held_out):
-        if tokenized is None or not tokenized.sets:
-            splits.append(None)
-            continue
-        sums = None
-        if "reference" in planned.loss.needs:
-            name = recipe.reference or recipe.model
-            sums = reference_sums(
-                tokenized.sets,
-                out.parent / "reference" / f"{_reference_key(recipe, name, len(planned.tokenizer))}.parquet",
-                _loader(planned, name),
-                tokens_per_micro_batch=recipe.tokens_per_micro_batch,
-            )
-        splits.append(Split(tokenized.sets, sums))
-    train_split, held_out = splits
-    assert train_split is not None  # `plan` refuses data without a usable set
-    return train_steps(recipe, planned.loss, planned.negatives, load(), train_split, held_out, out)
+def _run(planned: Plan, out: Path, processes: Ranks) -> nn.Module:
+    recipe, needs = planned.recipe, planned.loss.needs
+    name = recipe.reference or recipe.model
+    load_reference = _loader(planned, name, processes)
+    store = out.parent / "reference"
+
+    def compute(sets: list[TokenSet]) -> Sums:
+        return reference_sums(
+            sets,
+            store / f"{_reference_key(recipe, name, len(planned.tokenizer))}.parquet",
+            load_reference,
+            tokens_per_micro_batch=recipe.tokens_per_micro_batch,
+            ranks=processes,
+        )
+
+    mismatching = {"seed": recipe.seed, "max_length": recipe.max_length}
+    train_split = split_for(needs, planned.train.sets, compute, **mismatching)
+    held_out = None
+    if planned.held_out and planned.held_out.sets:  # its reference point is that of training
+        held_out = split_for(needs - {"kl_baseline"}, planned.held_out.sets, compute)
+    live = load_reference().eval().requires_grad_(False) if "token_kl" in needs else None
+    model = _loader(planned, recipe.model, processes)()
+    through = Pass(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)
+    return train_steps(recipe, through, planned.negatives, train_split, held_out, out)
 
 
-def _loader(planned: Plan, name: str) -> Callable[[], nn.Module]:
+def _loader(planned: Plan, name: str, processes: Ranks) -> Callable[[], nn.Module]:
     recipe = planned.recipe
 
     def load() -> nn.Module:
         # Some tokenizers have special tokens that their model has no row for: the data's tokens count.
         used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = processes.device
         model = load_model(
             name,
             revision=_revision(recipe, name),
@@ -100,7 +122,7 @@ def _loader(planned: Plan, name: str) -> Callable[[], nn.Module]:
             seed=recipe.seed,
         ).to(device)
         if recipe.bf16:  # here, and not by Accelerator, whose precision is that of the whole process
-            model.forward = torch.autocast(device, torch.bfloat16)(model.forward)
+            model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)
         return model
 
     return load

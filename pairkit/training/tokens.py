@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Ids = npt.NDArray[np.int32]
 Completion = Mapping[str, Any]  # a row of `schema.COMPLETION`
+Wanted = Literal["first", "ranked", "scored", "labelled"]
 
 
 class Column(NamedTuple):
@@ -111,16 +112,17 @@ def tokenize(
     *,
     max_length: int,
     max_prompt_length: int,
-    compare: bool,
+    wanted: Wanted,
     advance: Callable[[int], None],
 ) -> Tokenized:
     """Tokenizes the sets of some tables of `schema.SETS`.
 
     Args:
-        compare: whether the loss sets completions against each other. Then a set's columns are its best
-            completion and those that stand below it (a tie is no choice; noise stands below all), and a set
-            without ranks (`unranked`) or without a choice (`no_choice`) is refused. Else its column is its
-            first completion.
+        wanted: the columns of a set. "first": its first completion. "ranked": its best completion and those
+            that stand below it (a tie is no choice; noise stands below all); a set without ranks
+            (`unranked`) or without a choice (`no_choice`) is refused. "scored": of those, the ones that have
+            a score; a set with fewer than two is refused (`unscored`). "labelled": as "ranked", or the only
+            completion, where its score is the label 1 or 0.
         advance: told how many sets are done.
 
     A prompt longer than `max_prompt_length` is cut at its beginning, BOS kept; a completion is cut at its
@@ -136,7 +138,7 @@ def tokenize(
         usable: list[tuple[str, str, list[tuple[Completion, _Written]]]] = []
         for row in table.to_pylist():
             try:
-                picked = _columns(row["completions"], compare)
+                picked = _columns(row["completions"], wanted)
                 frame = template.frame(row["prompt"])
                 written = [template.written(row["prompt"], frame, c["text"]) for c in picked]
                 usable.append((row["set_id"], frame.prompt, list(zip(picked, written, strict=True))))
@@ -161,18 +163,23 @@ def tokenize(
     return found
 
 
-def _columns(completions: Sequence[Completion], compare: bool) -> list[Completion]:
+def _columns(completions: Sequence[Completion], wanted: Wanted) -> list[Completion]:
     if not completions or completions[0]["origin"] == "noise":
         raise _Refused("no_completion", "it has no completion but noise")
     best = completions[0]
-    if not compare:
+    if wanted == "first" or (wanted == "labelled" and len(completions) == 1 and best["score"] in (0, 1)):
         return [best]
     if best["rank"] is None:
         raise _Refused("unranked", "its completions have no ranks; --loss sft needs none")
     below = [c for c in completions[1:] if c["origin"] == "noise" or (c["rank"] or 0) > best["rank"]]
     if not below:
         raise _Refused("no_choice", "no completion stands above another; --loss sft needs one only")
-    return [best, *below]
+    if wanted != "scored":
+        return [best, *below]
+    scored = [c for c in below if c["score"] is not None]
+    if best["score"] is None or not scored:
+        raise _Refused("unscored", "fewer than two completions have a score, which the loss needs")
+    return [best, *scored]
 
 
 def _cut_prompt(ids: list[int], bos: int | None, limit: int) -> list[int]:

@@ -1,0 +1,150 @@
+"""Sets with what is known of them before any pass: tokens and the reference's log-probs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from pairkit.errors import InputError
+from pairkit.losses import Logps
+from pairkit.schema import short_hash
+from pairkit.training.forward import Work
+from pairkit.training.reference import Sums, as_logps
+from pairkit.training.tokens import Column, TokenSet
+
+
+@dataclass(frozen=True)
+class Mismatched:
+    """Prompts with completions of other prompts: what kto's reference point is measured on."""
+
+    sets: list[TokenSet]
+    reference: Sums | None
+
+
+@dataclass(frozen=True)
+class Split:
+    """Tokenized sets, and what the loss needs to know of them.
+
+    Attributes:
+        reference: the reference's summed log-prob of every column; None without a reference, or with a live
+            one.
+        heads: for each set [K - 1, 2], the reference's log-prob of the first min(|chosen|, |rejected|)
+            tokens of column 0 and of column j + 1; for ld_dpo.
+        mismatched: for each set, its prompt with another prompt's completions; for kto.
+    """
+
+    sets: list[TokenSet]
+    reference: Sums | None = None
+    heads: Sums | None = None
+    mismatched: Mismatched | None = None
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Some columns of some sets; the lists are aligned, and `reference` and `heads` hold all columns."""
+
+    work: list[Work]
+    reference: Sums | None
+    heads: Sums | None = None
+
+    @property
+    def every(self) -> range:
+        """The rows of all of them."""
+        return range(len(self.work))
+
+    def pairs(self) -> Examples:
+        """Each (chosen, negative) pair as an example of its own."""
+        at = [(i, column) for i, item in enumerate(self.work) for column in item.columns[1:]]
+        return Examples(
+            [Work(self.work[i].tokens, (0, column)) for i, column in at],
+            [self.reference[i] for i, _ in at] if self.reference is not None else None,
+            [self.heads[i][column - 1] for i, column in at] if self.heads is not None else None,
+        )
+
+    def known(self, rows: Sequence[int], device: torch.device) -> Logps | None:
+        """The reference's log-probs of these examples; None where they are not known before a pass."""
+        if self.reference is None:
+            return None
+        work = [self.work[i] for i in rows]
+        logps = as_logps(work, [self.reference[i] for i in rows], device)
+        if self.heads is None:
+            return logps
+        return replace(logps, head_sum=torch.from_numpy(np.stack([self.heads[i] for i in rows])).to(device))
+
+
+def examples(split: Split, rows: Sequence[int], work: list[Work]) -> Examples:
+    """The sets `rows` of a split with the columns of `work`."""
+    return Examples(
+        work,
+        [split.reference[i] for i in rows] if split.reference is not None else None,
+        [split.heads[i] for i in rows] if split.heads is not None else None,
+    )
+
+
+def split_for(
+    needs: frozenset[str], sets: list[TokenSet], compute: Callable[[list[TokenSet]], Sums], **mismatching: int
+) -> Split:
+    """What a loss with these needs has to know of the sets before training.
+
+    Args:
+        compute: gives the reference's summed log-prob of every column of some sets.
+        mismatching: `seed` and `max_length`, for a loss that needs mismatched completions.
+    """
+    if "reference" not in needs:
+        return Split(sets)
+    others = mismatch(sets, **mismatching) if "kl_baseline" in needs else []
+    if "token_kl" in needs:  # the live reference gives the rest too
+        return Split(sets, mismatched=Mismatched(others, None) if others else None)
+    prefixes = _prefixes(sets) if "head_sum" in needs else []
+    sums = compute([*sets, *prefixes, *others])
+    heads, last = sums[len(sets) : len(sets) + len(prefixes)], sums[len(sets) + len(prefixes) :]
+    return Split(
+        sets,
+        sums[: len(sets)],
+        [row.reshape(-1, 2) for row in heads] if prefixes else None,
+        Mismatched(others, last) if others else None,
+    )
+
+
+def mismatch(sets: Sequence[TokenSet], *, seed: int, max_length: int) -> list[TokenSet]:
+    """Each set's prompt with the best and the last completion of a set with another prompt.
+
+    The partner is the next one in a seeded order, the same whatever the batch; its completions are cut where
+    they exceed `max_length` behind this prompt.
+
+    Raises:
+        InputError: all sets have the same prompt.
+    """
+    order = sorted(range(len(sets)), key=lambda i: short_hash([seed, sets[i].set_id]))
+    prompts = [item.prompt.tobytes() for item in sets]
+    if len(set(prompts)) < 2:
+        raise InputError(
+            "kto compares a prompt with completions of others, and all sets have the same prompt"
+        )
+    found: dict[int, TokenSet] = {}
+    for at, i in enumerate(order):
+        later = (order[(at + step) % len(order)] for step in range(1, len(order)))
+        partner = sets[next(j for j in later if prompts[j] != prompts[i])]
+        room = max_length - len(sets[i].prompt)
+        ends = (partner.columns[0], *partner.columns[1:][-1:])
+        columns = tuple(column._replace(ids=column.ids[:room]) for column in ends)
+        found[i] = TokenSet(sets[i].set_id, sets[i].prompt, columns)
+    return [found[i] for i in range(len(sets))]
+
+
+def _prefixes(sets: Sequence[TokenSet]) -> list[TokenSet]:
+    """The two completions of every (chosen, rejected) pair, cut to the shorter one's length, pair by pair.
+
+    The log-prob of the first n tokens of a completion is that of the completion that ends there.
+    """
+    found = []
+    for item in sets:
+        columns: list[Column] = []
+        for other in item.columns[1:]:
+            shorter = min(len(item.columns[0].ids), len(other.ids))
+            columns += [one._replace(ids=one.ids[:shorter]) for one in (item.columns[0], other)]
+        found.append(TokenSet(item.set_id, item.prompt, tuple(columns)))
+    return found
