@@ -62,7 +62,7 @@ def test_an_input_error_says_where(place: dict[str, object], message: str):
     [
         ("dop", ["dpo", "sft"], "unknown loss 'dop'; did you mean 'dpo'? Known: dpo, sft"),
         ("zzz", ["sft", "dpo"], "unknown loss 'zzz'; Known: dpo, sft"),
-        ("any", [], "unknown loss 'any'; Known: "),
+        ("any", [], "unknown loss 'any'; Known: none"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_known_one(name: str, known: list[str], message: str):

@@ -1,18 +1,25 @@
-"""The sampler: its frequencies, its masks, its seeds."""
+"""The sampler: its frequencies against exact probabilities, its masks, its seeds.
+
+Seeds are fixed, so that a p-value is the same on every run: a test of frequencies fails below 0.001.
+"""
 
 from __future__ import annotations
 
 import math
+from itertools import combinations, permutations, product
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairkit.errors import RecipeError
+from pairkit.errors import InputError, RecipeError
 from pairkit.losses import Logps, sample_negatives
 
-ROWS = 40_000
+ROWS = 20_000
+SUMS = [3.0, 1.0, 0.2, -0.5, 2.0]
+LENGTH = 10  # of every completion: without a reference, the reward is beta x sums / 10
 
 
 def repeated(
@@ -20,83 +27,198 @@ def repeated(
 ) -> tuple[Logps, torch.Tensor]:
     total = torch.tensor([sums], dtype=torch.float64).repeat(rows, 1)
     present = torch.tensor([mask or [True] * len(sums)]).repeat(rows, 1)
-    return Logps(total, torch.full_like(total, 10).long(), present), torch.arange(rows)
+    return Logps(total, torch.full_like(total, LENGTH).long(), present), torch.arange(rows)
 
 
-def chi_square(drawn: torch.Tensor, expected: torch.Tensor) -> float:
-    """The statistic of the drawn columns (flattened) against probabilities `expected`."""
-    count = torch.bincount(drawn.flatten(), minlength=len(expected)).double()
-    used = expected > 0
-    assert count[~used].sum() == 0
-    wanted = expected[used] * count.sum()
-    return float(((count[used] - wanted) ** 2 / wanted).sum())
+def softmax(values: list[float], beta: float, without: int = 1) -> list[float]:
+    """The first `without` columns have none of it."""
+    weights = [0.0] * without + [math.exp(beta * value) for value in values[without:]]
+    return [weight / sum(weights) for weight in weights]
 
 
-# 99.9 % quantiles of chi-square with 1 to 4 degrees of freedom; the seeds are fixed, so no test is flaky.
-LIMIT = {1: 10.83, 2: 13.82, 3: 16.27, 4: 18.47}
-SUMS = [3.0, 1.0, 0.2, -0.5, 2.0]
+def p_value(drawn: torch.Tensor, expected: dict[tuple[int, ...], float]) -> float:
+    """Of Pearson's chi-square: the rows of `drawn` ([N] or [N, M]) against the probability of each tuple."""
+    rows, count = drawn.reshape(len(drawn), -1).unique(dim=0, return_counts=True)
+    counted = {tuple(row): n for row, n in zip(rows.tolist(), count.tolist(), strict=True)}
+    cells = {cell: len(drawn) * share for cell, share in expected.items() if share > 0}
+    assert sum(expected.values()) == pytest.approx(1.0)
+    assert set(counted) <= set(cells)
+    statistic = sum((counted.get(cell, 0) - wanted) ** 2 / wanted for cell, wanted in cells.items())
+    half = torch.tensor([(len(cells) - 1) / 2, statistic / 2], dtype=torch.float64)
+    return float(torch.special.gammaincc(half[0], half[1]))
 
 
-def softmax(values: list[float], beta: float, without: int = 1) -> torch.Tensor:
-    logits = beta * torch.tensor(values, dtype=torch.float64)
-    logits[:without] = -math.inf
-    return logits.softmax(0)
+def single(probabilities: list[float]) -> dict[tuple[int, ...], float]:
+    return {(column,): share for column, share in enumerate(probabilities)}
+
+
+def follows(drawn: torch.Tensor, expected: dict[tuple[int, ...], float]) -> bool:
+    return p_value(drawn, expected) > 1e-3
+
+
+def test_the_p_value_is_that_of_chi_square() -> None:
+    """60 of 100 at one half: (10 / 50) x 10 x 2 = 4 with one degree of freedom, p = 0.0455."""
+    drawn = torch.tensor([0] * 60 + [1] * 40)
+    assert p_value(drawn, {(0,): 0.5, (1,): 0.5}) == pytest.approx(0.04550026, abs=1e-8)
 
 
 def test_mc_frequencies_follow_the_softmax() -> None:
     policy, seeds = repeated(SUMS)
-    drawn = sample_negatives(policy, None, beta=5.0, seeds=seeds)  # mean log-prob: sums / 10
-    assert chi_square(drawn, softmax(SUMS, 0.5)) < LIMIT[3]
+    drawn = sample_negatives(policy, None, beta=5.0, seeds=seeds)
+    assert follows(drawn, single(softmax(SUMS, 0.5)))
+    assert not follows(drawn, single(softmax(SUMS, 0.6)))
 
 
 def test_weights_are_rewards_or_log_probs() -> None:
     policy, seeds = repeated(SUMS)
     reference, _ = repeated([0.0, 2.0, 0.0, 0.0, 0.0])
     by_reward = sample_negatives(policy, reference, beta=0.7, seeds=seeds)
-    assert chi_square(by_reward, softmax([3.0, -1.0, 0.2, -0.5, 2.0], 0.7)) < LIMIT[3]
+    assert follows(by_reward, single(softmax([3.0, -1.0, 0.2, -0.5, 2.0], 0.7)))
     by_logprob = sample_negatives(policy, reference, beta=0.7, weights="logprob", seeds=seeds)
-    assert chi_square(by_logprob, softmax(SUMS, 0.7)) < LIMIT[3]
+    assert follows(by_logprob, single(softmax(SUMS, 0.7)))
+
+
+def test_rewards_without_a_reference_are_means_over_each_completions_own_length() -> None:
+    policy, seeds = repeated(SUMS)
+    length = torch.tensor([[10, 2, 4, 1, 5]]).repeat(ROWS, 1)
+    drawn = sample_negatives(Logps(policy.sum, length, policy.mask), None, beta=1.5, seeds=seeds)
+    assert follows(drawn, single(softmax([0.3, 0.5, 0.05, -0.5, 0.4], 1.5)))
 
 
 def test_include_chosen_and_random() -> None:
     policy, seeds = repeated(SUMS)
     drawn = sample_negatives(policy, None, beta=5.0, include_chosen=True, seeds=seeds)
-    assert chi_square(drawn, softmax(SUMS, 0.5, without=0)) < LIMIT[4]
+    assert follows(drawn, single(softmax(SUMS, 0.5, without=0)))
     uniform = sample_negatives(policy, None, beta=5.0, sampling="random", seeds=seeds)
-    assert chi_square(uniform, torch.tensor([0, 0.25, 0.25, 0.25, 0.25], dtype=torch.float64)) < LIMIT[3]
+    assert follows(uniform, single([0, 0.25, 0.25, 0.25, 0.25]))
+    both = sample_negatives(policy, None, beta=5.0, sampling="random", negatives=2, seeds=seeds)
+    assert follows(both, dict.fromkeys(permutations(range(1, 5), 2), 1 / 12))
 
 
-def test_second_draw_without_replacement() -> None:
-    """P(second = j) = sum_i p_i p_j / (1 - p_i), worked from the softmax."""
+def without_replacement(p: list[float], count: int) -> dict[tuple[int, ...], float]:
+    """Plackett-Luce: each column in proportion to its weight among those that are left."""
+    chances = {}
+    for order in permutations(range(len(p)), count):
+        left = [1.0 - sum(p[i] for i in order[:k]) for k in range(count)]
+        chances[order] = math.prod(p[i] / rest for i, rest in zip(order, left, strict=True))
+    return chances
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("include_chosen", [False, True])
+def test_draws_without_replacement_are_plackett_luce(count: int, include_chosen: bool) -> None:
     policy, seeds = repeated(SUMS)
-    drawn = sample_negatives(policy, None, beta=5.0, negatives=2, seeds=seeds)
-    assert (drawn[:, 0] != drawn[:, 1]).all()
+    drawn = sample_negatives(
+        policy, None, beta=5.0, negatives=count, include_chosen=include_chosen, seeds=seeds
+    )
+    assert follows(drawn, without_replacement(softmax(SUMS, 0.5, without=1 - include_chosen), count))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_draws_with_replacement_are_independent(count: int) -> None:
+    policy, seeds = repeated(SUMS)
+    drawn = sample_negatives(policy, None, beta=5.0, negatives=count, replacement=True, seeds=seeds)
     p = softmax(SUMS, 0.5)
-    second = torch.tensor([sum(p[i] * p[j] / (1 - p[i]) for i in range(1, 5) if i != j) for j in range(5)])
-    second[0] = 0
-    assert chi_square(drawn[:, 1], second.double()) < LIMIT[3]
-    again = sample_negatives(policy, None, beta=5.0, negatives=2, replacement=True, seeds=seeds)
-    assert chi_square(again[:, 1], p) < LIMIT[3]
-    assert (again[:, 0] == again[:, 1]).any()
+    assert follows(drawn, {cell: math.prod(p[i] for i in cell) for cell in product(range(5), repeat=count)})
 
 
-def test_chain_reaches_its_stationary_distribution() -> None:
+def after(weights: list[float], start: int, steps: int, proposals: int | None) -> list[float]:
+    """The chain's exact distribution after some steps: a row vector times a power of its transition matrix.
+
+    A step proposes a uniform subset of the candidates besides the state, and draws the next state from the
+    proposals and the state in proportion to their weights. A state of weight 0 is no candidate.
+    """
+    columns = range(len(weights))
+
+    def step(state: int) -> list[float]:
+        others = [i for i in columns if weights[i] > 0 and i != state]
+        subsets = list(combinations(others, min(proposals or len(others), len(others))))
+        chances = [0.0] * len(weights)
+        for subset in subsets:
+            allowed = [*subset, state]
+            mass = sum(weights[i] for i in allowed)
+            for i in allowed:
+                chances[i] += weights[i] / mass / len(subsets)
+        return chances
+
+    now = [float(i == start) for i in columns]
+    for _ in range(steps):
+        rows = [step(state) if now[state] else now for state in columns]
+        now = [sum(now[state] * rows[state][i] for state in columns) for i in columns]
+    return now
+
+
+def test_the_stationary_distribution_of_uniform_proposals_is_the_softmax() -> None:
+    weights = softmax(SUMS, 2.0, without=0)
+    for proposals in (1, 2, 3, None):
+        assert after(weights, 0, 400, proposals) == pytest.approx(weights, abs=1e-9)
+
+
+@pytest.mark.parametrize("include_chosen", [False, True])
+@pytest.mark.parametrize("proposals", [1, 2, 3, None])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_chain_after_some_steps(steps: int, proposals: int | None, include_chosen: bool) -> None:
     policy, seeds = repeated(SUMS)
-    one = sample_negatives(policy, None, beta=20.0, proposals=1, seeds=seeds)
-    assert chi_square(one, torch.tensor([0, 0.25, 0.25, 0.25, 0.25], dtype=torch.float64)) < LIMIT[3]
-    many = sample_negatives(policy, None, beta=20.0, proposals=1, steps=60, seeds=seeds)
-    assert chi_square(many, softmax(SUMS, 2.0)) < LIMIT[3]
-    two = sample_negatives(policy, None, beta=20.0, proposals=2, steps=30, include_chosen=True, seeds=seeds)
-    assert chi_square(two, softmax(SUMS, 2.0, without=0)) < LIMIT[4]
+    drawn = sample_negatives(
+        policy, None, beta=20.0, steps=steps, proposals=proposals, include_chosen=include_chosen, seeds=seeds
+    )
+    weights = softmax(SUMS, 2.0, without=1 - include_chosen)
+    assert follows(drawn, single(after(weights, 0, steps, proposals)))
+
+
+@pytest.mark.parametrize("include_chosen", [False, True])
+@pytest.mark.parametrize(("proposals", "steps"), [(1, 60), (2, 30)])
+def test_a_long_chain_reaches_the_softmax(proposals: int, steps: int, include_chosen: bool) -> None:
+    policy, seeds = repeated(SUMS)
+    drawn = sample_negatives(
+        policy, None, beta=20.0, proposals=proposals, steps=steps, include_chosen=include_chosen, seeds=seeds
+    )
+    assert follows(drawn, single(softmax(SUMS, 2.0, without=1 - include_chosen)))
+
+
+def test_a_second_chain_runs_over_what_the_first_has_left() -> None:
+    policy, seeds = repeated(SUMS)
+    drawn = sample_negatives(policy, None, beta=20.0, negatives=2, proposals=1, steps=2, seeds=seeds)
+    weights = softmax(SUMS, 2.0)
+    expected = {}
+    for first, share in enumerate(after(weights, 0, 2, 1)):
+        left = [0.0 if i == first else weight for i, weight in enumerate(weights)]
+        expected |= {(first, i): share * chance for i, chance in enumerate(after(left, 0, 2, 1)) if share}
+    assert follows(drawn, expected)
 
 
 def test_max_min_worst_all() -> None:
     policy, seeds = repeated(SUMS, rows=2)
-    draw = lambda **how: sample_negatives(policy, None, beta=1.0, seeds=seeds, **how).tolist()[0]  # noqa: E731
+
+    def draw(**how: Any) -> list[int]:
+        return sample_negatives(policy, None, beta=1.0, seeds=seeds, **how).tolist()[0]
+
     assert draw(sampling="max", negatives=2) == [4, 1]
     assert draw(sampling="min", negatives=2) == [3, 2]
     assert draw(sampling="worst", negatives=2) == [4, 3]
     assert draw(sampling="all") == [1, 2, 3, 4]
+    assert draw(sampling="max", include_chosen=True) == [0]
+    assert draw(sampling="max", negatives=3, replacement=True) == [4, 4, 4]
+    assert draw(sampling="all", include_chosen=True) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("sampling", "wanted"), [("max", 4), ("min", 3), ("worst", 4)])
+def test_the_chain_is_mc_alone(sampling: str, wanted: int) -> None:
+    """The largest of some proposals is not the largest, so what mc proposes is nothing to the others."""
+    policy, seeds = repeated(SUMS, rows=50)
+    drawn = sample_negatives(policy, None, beta=1.0, sampling=sampling, proposals=1, steps=3, seeds=seeds)
+    assert set(drawn.flatten().tolist()) == {wanted}
+
+
+@pytest.mark.parametrize("sampling", ["max", "min"])
+def test_max_and_min_order_by_the_weights(sampling: str) -> None:
+    policy, seeds = repeated([0.0, 1.0, 5.0], rows=1)
+    reference, _ = repeated([0.0, -9.0, 0.0], rows=1)  # log-ratios 10 and 5
+    by_reward = sample_negatives(policy, reference, beta=1.0, sampling=sampling, seeds=seeds)
+    by_logprob = sample_negatives(
+        policy, reference, beta=1.0, sampling=sampling, weights="logprob", seeds=seeds
+    )
+    assert [by_reward.item(), by_logprob.item()] == ([1, 2] if sampling == "max" else [2, 1])
 
 
 def test_fewer_candidates_than_asked_for() -> None:
@@ -105,55 +227,169 @@ def test_fewer_candidates_than_asked_for() -> None:
         drawn = sample_negatives(policy, None, beta=1.0, negatives=3, sampling=sampling, seeds=seeds)
         assert drawn.shape == (200, 3)
         assert {tuple(sorted(row)) for row in drawn.tolist()} == {(-1, 2, 4)}
+        assert (drawn[:, 2] == -1).all()
     drawn = sample_negatives(policy, None, beta=1.0, negatives=3, replacement=True, seeds=seeds)
     assert set(drawn.flatten().tolist()) == {2, 4}
     assert sample_negatives(policy, None, beta=1.0, sampling="all", seeds=seeds)[0].tolist() == [-1, 2, -1, 4]
 
 
-def test_a_draw_depends_on_its_seed_and_columns_alone() -> None:
-    torch.manual_seed(0)
-    sums = torch.randn(50, 6, dtype=torch.float64)
+@pytest.mark.parametrize("sampling", ["mc", "max", "min", "random", "worst"])
+@pytest.mark.parametrize("replacement", [False, True])
+def test_a_set_without_negatives_gives_none(sampling: str, replacement: bool) -> None:
+    policy, seeds = repeated(SUMS, [True] + [False] * 4, rows=3)
+    drawn = sample_negatives(
+        policy, None, beta=1.0, negatives=2, sampling=sampling, replacement=replacement, steps=2, seeds=seeds
+    )
+    assert drawn.tolist() == [[-1, -1]] * 3
+
+
+def test_masked_columns_have_no_say_in_the_frequencies() -> None:
+    """What stands in a masked column may be anything, NaN too."""
+    policy, seeds = repeated([3.0, math.nan, 0.2, 1e9, 2.0], [True, False, True, False, True])
+    for proposals in (None, 1):
+        drawn = sample_negatives(policy, None, beta=5.0, proposals=proposals, steps=2, seeds=seeds)
+        weights = [0.0, 0.0, *softmax([0.2, 2.0], 0.5, without=0)]
+        weights.insert(3, 0.0)
+        assert follows(drawn, single(after(weights, 0, 2, proposals)))
+
+
+HOW = [
+    {"sampling": "mc"},
+    {"sampling": "mc", "include_chosen": True, "replacement": True},
+    {"sampling": "mc", "steps": 3, "proposals": 2},
+    {"sampling": "max"},
+    {"sampling": "random"},
+]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_draw_depends_on_its_seed_and_columns_alone(how: dict[str, Any]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sums = torch.randn(50, 6, dtype=torch.float64, generator=generator)
     policy = Logps(sums, torch.ones(50, 6).long(), torch.ones(50, 6).bool())
-    seeds = torch.randint(-(2**63), 2**63 - 1, (50,))
-    every = sample_negatives(policy, None, beta=1.0, negatives=3, seeds=seeds)
-    order = torch.randperm(50)
-    part = Logps(sums[order], policy.length, policy.mask)
-    assert torch.equal(sample_negatives(part, None, beta=1.0, negatives=3, seeds=seeds[order]), every[order])
-    other = sample_negatives(policy, None, beta=1.0, negatives=3, seeds=seeds + 1)
-    assert not torch.equal(other, every)
+    seeds = torch.randint(-(2**63), 2**63 - 1, (50,), generator=generator)
+
+    def draw(logps: Logps, seeds: torch.Tensor) -> torch.Tensor:
+        return sample_negatives(logps, None, beta=1.0, negatives=3, seeds=seeds, **how)
+
+    every = draw(policy, seeds)
+    order = torch.randperm(50, generator=generator)
+    assert torch.equal(draw(policy.rows(order), seeds[order]), every[order])
+    for size in (1, 7):
+        parts = torch.arange(50).split(size)
+        assert torch.equal(torch.cat([draw(policy.rows(part), seeds[part]) for part in parts]), every)
+    padded = policy.columns(torch.tensor([[0, 1, 2, 3, 4, 5, -1, -1]]).repeat(50, 1))
+    assert torch.equal(draw(padded, seeds), every)
+    in_float32 = Logps(sums.float(), policy.length, policy.mask)
+    assert torch.equal(draw(in_float32, seeds), every)
+    if how["sampling"] != "max":
+        assert not torch.equal(draw(policy, seeds + 1), every)
+
+
+@pytest.mark.parametrize("apart", [1, 2**20, 2**40, 2**62])
+def test_draws_of_different_seeds_are_independent(apart: int) -> None:
+    """Sets with consecutive seeds, and one set at different steps, whichever bits of the seed tell them."""
+    policy, seeds = repeated(SUMS)
+    p = softmax(SUMS, 0.5)
+    pairs = {(i, j): p[i] * p[j] for i in range(5) for j in range(5)}
+    here, there = (sample_negatives(policy, None, beta=5.0, seeds=2 * seeds + shift) for shift in (0, apart))
+    assert follows(torch.cat([here, there], dim=1), pairs)
+    assert follows(torch.cat([here[:-1:2], here[1::2]], dim=1), pairs)
+
+
+def test_draws_are_independent_of_the_proposals_and_of_each_other() -> None:
+    """Three steps and two draws of one row use different noise: the joint frequencies are products."""
+    policy, seeds = repeated([0.0, 1.0, 2.0, 1.0])
+    drawn = sample_negatives(
+        policy, None, beta=10.0, negatives=2, replacement=True, steps=3, proposals=1, seeds=seeds
+    )
+    p = after(softmax([0.0, 1.0, 2.0, 1.0], 1.0), 0, 3, 1)
+    assert follows(drawn, {(i, j): p[i] * p[j] for i in range(4) for j in range(4)})
 
 
 def test_generator_and_no_gradient() -> None:
     policy, _ = repeated(SUMS, rows=30)
     policy = Logps(policy.sum.clone().requires_grad_(), policy.length, policy.mask)
-    one = sample_negatives(policy, None, beta=1.0, generator=torch.Generator().manual_seed(3))
-    two = sample_negatives(policy, None, beta=1.0, generator=torch.Generator().manual_seed(3))
-    assert torch.equal(one, two)
-    assert one.dtype == torch.int64
-    assert not one.requires_grad
+    draw = [
+        sample_negatives(policy, None, beta=1.0, generator=torch.Generator().manual_seed(seed))
+        for seed in (3, 3, 4)
+    ]
+    assert torch.equal(draw[0], draw[1])
+    assert not torch.equal(draw[0], draw[2])
+    assert draw[0].dtype == torch.int64
+    assert not draw[0].requires_grad
+    generator = torch.Generator().manual_seed(3)
+    first, second = (sample_negatives(policy, None, beta=1.0, generator=generator) for _ in range(2))
+    assert torch.equal(first, draw[0])
+    assert not torch.equal(first, second)
+
+
+def test_draws_with_a_generator_follow_the_softmax() -> None:
+    policy, _ = repeated(SUMS)
+    drawn = sample_negatives(policy, None, beta=5.0, generator=torch.Generator().manual_seed(1))
+    assert follows(drawn, single(softmax(SUMS, 0.5)))
+
+
+def test_extreme_log_ratios_take_the_largest() -> None:
+    policy, seeds = repeated([0.0, -1e6, 1e6, 0.0], rows=100)
+    assert (sample_negatives(policy, None, beta=1.0, weights="logprob", seeds=seeds) == 2).all()
+    three = sample_negatives(policy, None, beta=1.0, weights="logprob", negatives=3, seeds=seeds)
+    assert three.tolist() == [[2, 3, 1]] * 100
 
 
 @settings(deadline=None)
-@given(st.integers(2, 8), st.integers(1, 5), st.integers(0, 2**31), st.booleans())
-def test_never_a_masked_column(columns: int, negatives: int, seed: int, replacement: bool) -> None:
+@given(st.integers(2, 8), st.integers(1, 5), st.integers(0, 2**31), st.booleans(), st.booleans())
+def test_never_a_masked_column(
+    columns: int, negatives: int, seed: int, replacement: bool, include_chosen: bool
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     sums = 300 * torch.randn(16, columns, generator=generator)
     mask = torch.rand(16, columns, generator=generator) < 0.6
     mask[:, 0] = True
     policy = Logps(sums, torch.ones_like(sums).long(), mask)
-    drawn = sample_negatives(
-        policy, None, beta=1.0, negatives=negatives, replacement=replacement, generator=generator
-    )
-    real = drawn >= 0
-    assert mask.gather(1, drawn.clamp(min=0))[real].all()
-    assert (drawn != 0).all()
-    wanted = mask[:, 1:].sum(1)
-    wanted = (wanted > 0) * negatives if replacement else wanted.clamp(max=negatives)
-    assert torch.equal(real.sum(1), wanted)
+    for how in ({}, {"steps": 3, "proposals": 2}):
+        drawn = sample_negatives(
+            policy, None, beta=1.0, negatives=negatives, replacement=replacement,
+            include_chosen=include_chosen, generator=generator, **how,
+        )  # fmt: skip
+        real = drawn >= 0
+        assert mask.gather(1, drawn.clamp(min=0))[real].all()
+        assert include_chosen or (drawn != 0).all()
+        candidates = mask[:, 1 - include_chosen :].sum(1)
+        wanted = (candidates > 0) * negatives if replacement else candidates.clamp(max=negatives)
+        assert torch.equal(real.sum(1), wanted)
+        if not replacement:
+            assert all(
+                len(set(row)) == len(row) for row in ([i for i in r if i >= 0] for r in drawn.tolist())
+            )
 
 
-def test_bad_settings() -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sampling": "hard"},
+        {"weights": "score"},
+        {"negatives": 0},
+        {"negatives": 1.5},
+        {"steps": 0},
+        {"proposals": 0},
+        {"include_chosen": 1},
+        {"beta": 0.0},
+        {"beta": -1.0},
+        {"beta": math.nan},
+        {"beta": math.inf},
+    ],
+)
+def test_bad_settings(wrong: dict[str, Any]) -> None:
     policy, seeds = repeated(SUMS, rows=2)
-    for wrong in ({"sampling": "hard"}, {"negatives": 0}, {"steps": 0}, {"proposals": 0}, {"beta": 0.0}):
-        with pytest.raises(RecipeError):
-            sample_negatives(policy, None, **({"beta": 1.0, "seeds": seeds} | wrong))
+    with pytest.raises(RecipeError, match=f"sample_negatives.{next(iter(wrong))}"):
+        sample_negatives(policy, None, **({"beta": 1.0, "seeds": seeds} | wrong))
+
+
+def test_bad_tensors() -> None:
+    policy, seeds = repeated(SUMS, rows=3)
+    for wrong in (seeds[:1], seeds[:, None], seeds.int(), seeds.double()):
+        with pytest.raises(InputError, match="seeds are int64"):
+            sample_negatives(policy, None, beta=1.0, seeds=wrong)
+    with pytest.raises(InputError, match="reference has shape"):
+        sample_negatives(policy, repeated(SUMS, rows=1)[0], beta=1.0, seeds=seeds)

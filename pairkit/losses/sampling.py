@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pairkit.errors import RecipeError
-from pairkit.losses.parameters import Choice, Flag, Integer, Parameter, resolve
+from pairkit.errors import InputError
+from pairkit.losses.parameters import Choice, Flag, Integer, Parameter, positive, resolve
 from pairkit.losses.types import Logps
 
 # The sampler's settings, as `--negatives.KEY` and as keywords of mcpo and rnce.
@@ -58,7 +58,7 @@ def sample_negatives(
         beta: scale of the weights, > 0.
         negatives: how many to draw a set.
         replacement: whether a completion may be drawn more than once.
-        proposals: None proposes all candidates.
+        proposals: how many a step of "mc" proposes; None proposes all candidates.
         generator: where the noise comes from if there are no `seeds`.
         seeds: int64 [B]; the draw of a row is then a function of its seed and the columns alone.
 
@@ -67,6 +67,7 @@ def sample_negatives(
 
     Raises:
         RecipeError: a setting outside its range.
+        InputError: a reference or seeds of another number of sets.
 
     References:
         Chen et al. 2025, arXiv 2502.04567, algorithm 1. There the weights include the chosen completion;
@@ -82,8 +83,8 @@ def sample_negatives(
         "proposals": proposals,
     }
     resolve("sample_negatives", SETTINGS, given)
-    if not beta > 0:
-        raise RecipeError(f"sample_negatives.beta is above 0, got {beta}")
+    positive(1.0).check("sample_negatives.beta", beta)
+    _check(policy, reference, seeds)
     available = policy.mask.clone()
     available[:, 0] &= include_chosen
     if sampling == "all":
@@ -92,18 +93,27 @@ def sample_negatives(
     if seeds is None:
         seeds = _random_seeds(len(logits), generator).to(logits.device)
     noisy = sampling in ("mc", "random")
-    chain = steps if sampling == "mc" else 1
+    if sampling != "mc":
+        steps, proposals = 1, None
     drawn = []
     for draw in range(negatives):
         state = torch.zeros_like(seeds)  # the chain starts from the chosen completion
-        for step in range(chain):
-            salt = 2 * (draw * chain + step)  # one for the proposals, the next for the draw
+        for step in range(steps):
+            salt = 2 * (draw * steps + step)  # one for the proposals, the next for the draw
             allowed = _propose(available, state, proposals, seeds, salt)
             state = _pick(logits, allowed, seeds if noisy else None, salt + 1)
         drawn.append(state)
         if not replacement:
             available = available & ~_one_hot(state, available)
     return torch.stack(drawn, dim=1)
+
+
+def _check(policy: Logps, reference: Logps | None, seeds: Tensor | None) -> None:
+    shape = tuple(policy.sum.shape)
+    if reference is not None and tuple(reference.sum.shape) != shape:
+        raise InputError(f"the reference has shape {tuple(reference.sum.shape)}, the policy {shape}")
+    if seeds is not None and (seeds.dtype != torch.int64 or tuple(seeds.shape) != shape[:1]):
+        raise InputError(f"seeds are int64 [{shape[0]}], got {seeds.dtype} {tuple(seeds.shape)}")
 
 
 def _all(available: Tensor, include_chosen: bool) -> Tensor:
@@ -136,7 +146,7 @@ def _propose(available: Tensor, state: Tensor, proposals: int | None, seeds: Ten
     current = _one_hot(state, available) & available
     others = available & ~current
     if proposals is not None and proposals < available.shape[1]:
-        order = _uniform(seeds, available.shape[1], salt).masked_fill(~others, -1.0)
+        order = uniform(seeds, available.shape[1], salt).masked_fill(~others, -1.0)
         chosen = torch.zeros_like(others).scatter(1, order.topk(proposals, dim=1).indices, True)
         others = others & chosen
     return others | current
@@ -146,7 +156,7 @@ def _pick(logits: Tensor, allowed: Tensor, seeds: Tensor | None, salt: int) -> T
     """int64 [B]: the allowed column of the largest logit, noise added if there are seeds; -1 if none is."""
     keys = logits
     if seeds is not None:
-        keys = logits - torch.log(-torch.log(_uniform(seeds, logits.shape[1], salt)))
+        keys = logits - torch.log(-torch.log(uniform(seeds, logits.shape[1], salt)))
     best = keys.masked_fill(~allowed, -torch.inf).argmax(dim=1)
     return torch.where(allowed.any(dim=1), best, -1)
 
@@ -161,7 +171,7 @@ def _random_seeds(count: int, generator: torch.Generator | None) -> Tensor:
     return torch.randint(-(2**63), 2**63 - 1, (count,), generator=generator, device=device)
 
 
-def _uniform(seeds: Tensor, columns: int, salt: int) -> Tensor:
+def uniform(seeds: Tensor, columns: int, salt: int) -> Tensor:
     """float64 [B, columns] in (0, 1): a hash of (seed, column, salt), the same on every device."""
     index = torch.arange(columns, device=seeds.device, dtype=torch.int64)
     stride = 0x9E3779B97F4A7C15 * (salt + 1) % 2**64
