@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
+from pairkit.errors import InputError
 from pairkit.losses.types import Logps, LossOutput, log_ratio, output, set_mean
 
 
@@ -28,3 +30,136 @@ def rnce(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
     rewards = beta * log_ratio(policy, reference)
     logits = rewards.masked_fill(~policy.mask, -torch.inf)
     return output(set_mean(torch.logsumexp(logits, dim=1) - rewards[:, 0]), rewards=rewards)
+
+
+def rrhf(
+    policy: Logps, scores: Tensor | None = None, ranks: Tensor | None = None, *, nll_weight: float
+) -> LossOutput:
+    """Rank responses to align: a hinge on every pair in the wrong order, and the NLL of the preferred one.
+
+    loss = sum over r_i > r_j of max(0, m_j - m_i)  -  w log p(y_0)
+
+    m is a completion's mean log-prob. The order r is by score; in a set that lacks a score by rank, and
+    without ranks by column. Equals are no pair. There is no margin: of a pair in the right order only the
+    likelihood of column 0 has a gradient.
+
+    Args:
+        policy: sums over completion tokens, nats, [B, K]; masked columns contribute nothing.
+        scores: [B, K], higher is better.
+        ranks: int [B, K], 1 = best.
+        nll_weight: w, weight of column 0's summed negative log-likelihood, >= 0.
+
+    Returns:
+        One term, a mean over sets; rewards are mean log-probs.
+
+    References:
+        Yuan et al. 2023, arXiv 2304.05302.
+
+    Differs from:
+        The official code puts its weight on the hinge (100; 1 in its script), and divides by the padded
+        length of a row instead of the completion's. The ranges that SimPO searched are not verified.
+    """
+    mean = policy.mean.masked_fill(~policy.mask, 0.0)
+    wrong = torch.relu(mean[:, None, :] - mean[:, :, None])
+    pairs = ordered_pairs(_order(policy, scores, ranks), policy.mask)
+    hinge = wrong.masked_fill(~pairs, 0.0).sum(dim=(1, 2))
+    return output(set_mean(hinge - nll_weight * policy.sum[:, 0]), rewards=policy.mean)
+
+
+def pro(
+    policy: Logps, scores: Tensor | None = None, ranks: Tensor | None = None, *, nll_weight: float
+) -> LossOutput:
+    """Preference ranking optimization: each completion against all below it, and the NLL of the best.
+
+    loss = sum_{k<n} [log(exp(T_kk m_k) + sum_{i>k} exp(T_ki m_i)) - T_kk m_k] - w (n-1)^2 log p(y_1)
+    T_ki = r_k - r_i,  T_kk = max_{i>k} T_ki
+
+    m is a completion's mean log-prob, and 1, ..., n are the completions from the best to the worst.
+    Differences of scores act as temperatures, so that the scale of the scores matters; equals do not push
+    each other.
+
+    Args:
+        policy: sums over completion tokens, nats, [B, K]; masked columns contribute nothing.
+        scores: r, [B, K], higher is better.
+        ranks: int [B, K], 1 = best; r = K - rank in a set that lacks a score.
+        nll_weight: w, weight of the best completion's summed negative log-likelihood, >= 0.
+
+    Returns:
+        One term, a mean over sets; rewards are mean log-probs.
+
+    Raises:
+        InputError: a set lacks a score, and there are no ranks.
+
+    References:
+        Song et al. 2023, arXiv 2306.17492, and its code, which takes w = 0.05.
+
+    Differs from:
+        The official code also scores, and counts, one prediction of padding after a shorter completion.
+    """
+    values = known_scores("pro", policy, scores) if ranks is None else _order(policy, scores, ranks)
+    order = values.masked_fill(~policy.mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    ranked = policy.columns(order)
+    mean, values = ranked.mean.masked_fill(~ranked.mask, 0.0), values.gather(1, order)
+    count = ranked.mask.sum(dim=1)
+    temperature = values[:, :, None] - values[:, None, :]
+    widest = values - values.gather(1, (count - 1).clamp(min=0)[:, None])
+    temperature = torch.where(_eye(mean), widest[:, :, None], temperature)
+    logits = temperature * mean[:, None, :]
+    own = logits.diagonal(dim1=1, dim2=2)
+    # A completion with none below it is no contest; zeros keep its gradient from being NaN.
+    contest = torch.arange(mean.shape[1], device=mean.device) < (count - 1)[:, None]
+    others = logits.masked_fill(~(ranked.mask[:, None, :] & _upper(mean)), -torch.inf)
+    total = torch.logsumexp(others.masked_fill(~contest[:, :, None], 0.0), dim=2)
+    ranking = (total - own).masked_fill(~contest, 0.0).sum(dim=1)
+    likelihood = nll_weight * ((count - 1) ** 2 * ranked.sum[:, 0])
+    return output(set_mean(ranking - likelihood), rewards=policy.mean)
+
+
+def ordered_pairs(values: Tensor, mask: Tensor) -> Tensor:
+    """bool [B, K, K]: whether completion i stands above completion j, both of them there."""
+    return (values[:, :, None] > values[:, None, :]) & mask[:, :, None] & mask[:, None, :]
+
+
+def complete(policy: Logps, scores: Tensor) -> Tensor:
+    """bool [B]: whether every completion that is there has a finite score."""
+    return (torch.isfinite(scores) | ~policy.mask).all(dim=1)
+
+
+def known_scores(loss: str, policy: Logps, scores: Tensor | None) -> Tensor:
+    """[B, K] in the log-probs' dtype, 0 in masked columns.
+
+    Raises:
+        InputError: a completion that is there has no finite score; it names the first such row and column.
+    """
+    if scores is None:
+        raise InputError(f"{loss} needs scores: a float tensor [sets, completions], third argument")
+    missing = (~torch.isfinite(scores) & policy.mask).nonzero()
+    if len(missing):
+        row, column = missing[0].tolist()
+        raise InputError(
+            f"{loss} needs the score of every completion: row {row}, column {column} of scores is "
+            f"{scores[row, column]:g}"
+        )
+    return scores.to(policy.sum.dtype).masked_fill(~policy.mask, 0.0)
+
+
+def _order(policy: Logps, scores: Tensor | None, ranks: Tensor | None) -> Tensor:
+    """[B, K], higher is better, 0 in masked columns.
+
+    The scores of a set; in one that lacks a score K - rank, and without ranks K - 1 - column.
+    """
+    columns = torch.arange(policy.sum.shape[1], device=policy.sum.device)
+    below = (1 + columns).expand(policy.sum.shape) if ranks is None else ranks
+    order = (policy.sum.shape[1] - below).to(policy.sum.dtype)
+    if scores is not None:
+        order = torch.where(complete(policy, scores)[:, None], scores.to(order.dtype), order)
+    return order.masked_fill(~policy.mask, 0.0)
+
+
+def _eye(like: Tensor) -> Tensor:
+    return torch.eye(like.shape[1], dtype=torch.bool, device=like.device)
+
+
+def _upper(like: Tensor) -> Tensor:
+    """bool [K, K]: column i is not before row k."""
+    return torch.ones(like.shape[1], like.shape[1], dtype=torch.bool, device=like.device).triu()
