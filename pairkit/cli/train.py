@@ -103,10 +103,12 @@ def train(
     if dry_run:
         _print_plan(resolved, folder)
         return
+    from pairkit.training.ranks import ranks
     from pairkit.training.run import train as run
 
     trained = run(resolved, folder, on_existing=on_existing.value)
-    typer.echo(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
+    if ranks().main:
+        typer.echo(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
 
 
 def _resolve(recipe: str | None, flags: dict[str, Any], context: typer.Context) -> TrainRecipe:
