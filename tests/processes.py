@@ -1,0 +1,87 @@
+"""What tests run as one of several processes, under torchrun, and alone to compare with.
+
+processes.py gradients DATA MODEL REFERENCE OUT LOSS...   writes the gradients of a step to OUT/RANK.pt
+processes.py runs RECIPE.json...                          trains each recipe to the directory of its file
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from pairkit.losses import build
+from pairkit.recipes import validate
+from pairkit.training.batch import Pass, prepare
+from pairkit.training.examples import split_for
+from pairkit.training.negatives import sampler_settings
+from pairkit.training.objective import Averages
+from pairkit.training.order import draw_seeds
+from pairkit.training.plan import plan
+from pairkit.training.ranks import Ranks, ranks
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.reference import reference_sums
+from pairkit.training.run import train
+
+
+def perturbed(network: torch.nn.Module) -> torch.nn.Module:
+    """A reference that differs from the policy."""
+    other = copy.deepcopy(network)
+    random = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
+    return other
+
+
+def gradients(
+    data: str, model: str, store: Path, names: list[str], processes: Ranks, *, budget: int, sets: int = 7
+) -> dict[str, Any]:
+    """By loss: the objective, the gradient of all parameters, the loss's state, on the first sets.
+
+    Seven sets are uneven for two processes; the budget gives micro-batches of different numbers.
+    """
+    network = AutoModelForCausalLM.from_pretrained(model).eval()
+    live = perturbed(network)
+    found = {}
+    for name in names:
+        loss = build(name)
+        planned = plan(TrainRecipe(data=data, model=model, loss={"name": name}, max_length=96))
+        chosen = planned.train.sets[:sets]
+
+        def compute(wanted: list[Any]) -> Any:
+            return reference_sums(wanted, store, lambda: live, tokens_per_micro_batch=budget, ranks=processes)
+
+        split = split_for(loss.needs, chosen, compute, seed=0, max_length=96)
+        needs_live = "token_kl" in loss.needs
+        through = Pass(loss, network, live if needs_live else None, budget, processes)
+        settings = sampler_settings(loss, {} if loss.sampler else {"negatives": 2}, "policy")
+        network.zero_grad()
+        batch = prepare(through, settings, split, range(len(chosen)), draw_seeds(chosen, 0, 0))
+        value, _ = through.gradients(batch, Averages())
+        processes.add_gradients(network)
+        gradient = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
+        total = sum(processes.collect(value))
+        found[name] = {"value": total, "gradient": torch.cat(gradient), "state": loss.state_dict()}
+    return found
+
+
+def main(mode: str, *arguments: str) -> None:
+    processes = ranks()
+    if mode == "runs":
+        for path in map(Path, arguments):
+            train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
+    else:
+        data, model, store, out, *names = arguments
+        found = gradients(data, model, Path(store), names, processes, budget=300)
+        torch.save(found, Path(out) / f"{processes.rank}.pt")
+    processes.wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
