@@ -12,10 +12,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from pairkit.losses.likelihood import chosen_nll
-from pairkit.losses.pairwise import smoothed_logistic
+from pairkit.losses.logistic import LARGEST_EXPONENT, smoothed_logistic
 from pairkit.losses.types import Logps, LossOutput, output, pair_of, set_mean
-
-LARGEST_EXPONENT = 80.0  # exp of it, times a scale, is still finite in float32
 
 
 def simpo(

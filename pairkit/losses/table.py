@@ -13,15 +13,28 @@ from pairkit.losses.adaptive import (
     observe_amapo,
     observe_beta_dpo,
 )
+from pairkit.losses.anchored import (
+    REWARDS_SO_FAR,
+    apo_down,
+    apo_zero,
+    bco,
+    kto,
+    observe_kl,
+    observe_rewards,
+)
+from pairkit.losses.bounded import LOWEST_ARGUMENT, exo, ipo, spo, sppo, stapo
 from pairkit.losses.likelihood import sft
 from pairkit.losses.listwise import pro, rnce, rrhf
-from pairkit.losses.pairwise import dpo
+from pairkit.losses.logistic import discopop, dpo, hinge, robust_dpo, ropo
+from pairkit.losses.margins import dpo_norm, dpop, f_dpo, minor_dpo, r_dpo
 from pairkit.losses.parameters import Choice, Flag, Number, not_negative, positive, smoothing
 from pairkit.losses.reference_free import alphapo, cpo, cpo_simpo, orpo, simper, simpo, slic_hf
 from pairkit.losses.sampling import SETTINGS
 from pairkit.losses.scored import exo_rw, infonca, lipo, nca
 from pairkit.losses.spec import LossSpec, Statistics
 from pairkit.losses.statistics import START
+from pairkit.losses.sums import mpo, rpo
+from pairkit.losses.tokenwise import ld_dpo, tdpo1, tdpo2, wpo
 from pairkit.losses.transport import aot, aot_unpaired, observe_aot, observe_aot_unpaired
 
 REFERENCE = frozenset({"reference"})
@@ -41,6 +54,205 @@ LOSSES: dict[str, LossSpec] = {
         "arXiv 2305.18290, eq. 7",
         {"beta": positive(0.1), "label_smoothing": smoothing(0.0)},
         needs=REFERENCE,
+    ),
+    "robust_dpo": LossSpec(
+        robust_dpo,
+        "DPO where some pairs are known to be swapped, without bias",
+        "arXiv 2403.00409",
+        {"beta": positive(0.1), "label_smoothing": smoothing(0.1)},
+        needs=REFERENCE,
+    ),
+    "hinge": LossSpec(
+        hinge,
+        "RSO's hinge: no gradient for pairs beyond the margin",
+        "arXiv 2309.06657",
+        {"beta": positive(0.05)},
+        needs=REFERENCE,
+    ),
+    "ropo": LossSpec(
+        ropo,
+        "a bounded loss beside DPO's, against wrong labels",
+        "arXiv 2404.04102 v2, eq. 9",
+        {"beta": positive(0.1), "alpha": positive(14.0)},
+        needs=REFERENCE,
+    ),
+    "discopop": LossSpec(
+        discopop,
+        "a blend of logistic and exponential loss, found by a language model",
+        "arXiv 2406.08414, eq. 5",
+        {"beta": positive(0.05), "temperature": positive(0.05)},
+        needs=REFERENCE,
+    ),
+    "r_dpo": LossSpec(
+        r_dpo,
+        "DPO that asks less of pairs whose chosen completion is longer",
+        "arXiv 2403.19159",
+        {"beta": positive(0.1), "length_weight": not_negative(0.05), "length_inside_beta": Flag(False)},
+        needs=REFERENCE,
+    ),
+    "dpop": LossSpec(
+        dpop,
+        "DPO-positive (Smaug): a penalty where the chosen completion falls below the reference",
+        "arXiv 2402.13228",
+        {"beta": positive(0.1), "penalty_weight": not_negative(50.0)},
+        needs=REFERENCE,
+    ),
+    "minor_dpo": LossSpec(
+        minor_dpo,
+        "DPO that pushes the rejected completion down to the reference and no further",
+        "Minor DPO reject penalty to increase training robustness, eq. 6",
+        {"beta": positive(0.1)},
+        needs=REFERENCE,
+    ),
+    "dpo_norm": LossSpec(
+        dpo_norm,
+        "length-normalized DPO, of Tulu 3",
+        "arXiv 2411.15124",
+        {"beta": positive(5.0)},
+        needs=REFERENCE,
+    ),
+    "f_dpo": LossSpec(
+        f_dpo,
+        "DPO with another divergence than the reverse KL",
+        "arXiv 2309.16240",
+        {
+            "beta": positive(0.1),
+            "divergence": Choice("reverse_kl", ("reverse_kl", "forward_kl", "js", "alpha")),
+            "alpha": Number(0.5, low=0.0, high=1.0, open_high=True),
+        },
+        needs=REFERENCE,
+    ),
+    "tdpo1": LossSpec(
+        tdpo1,
+        "token-level DPO: the difference in sequential KL comes off the margin",
+        "arXiv 2404.11999",
+        {"beta": positive(0.1)},
+        needs=frozenset({"reference", "token_kl"}),
+    ),
+    "tdpo2": LossSpec(
+        tdpo2,
+        "token-level DPO: the rejected completion's sequential KL against the chosen one's",
+        "arXiv 2404.11999",
+        {"beta": positive(0.1), "alpha": not_negative(0.5)},
+        needs=frozenset({"reference", "token_kl"}),
+    ),
+    "wpo": LossSpec(
+        wpo,
+        "DPO with each pair weighted by how likely the policy writes it",
+        "arXiv 2406.11827",
+        {"beta": positive(0.01)},
+        needs=frozenset({"reference", "alignment"}),
+    ),
+    "ld_dpo": LossSpec(
+        ld_dpo,
+        "DPO in which what the longer completion has more counts less",
+        "arXiv 2409.06411",
+        {"beta": positive(0.1), "alpha": Number(0.5, low=0.0, high=1.0)},
+        needs=frozenset({"reference", "head_sum"}),
+    ),
+    "ipo": LossSpec(
+        ipo,
+        "a squared distance to a finite margin",
+        "arXiv 2310.12036, eq. 17",
+        {"beta": positive(0.1), "reduction": Choice("mean", ("mean", "sum"))},
+        needs=REFERENCE,
+    ),
+    "sppo": LossSpec(
+        sppo,
+        "chosen and rejected each to a log-ratio of its own (hard SPPO)",
+        "arXiv 2405.00675, eq. 4.7",
+        {"beta": positive(0.001)},
+        needs=REFERENCE,
+    ),
+    "exo": LossSpec(
+        exo,
+        "reverse KL from the policy to smoothed labels (EXO-pref)",
+        "arXiv 2402.00856, eq. 16",
+        {"beta": positive(0.1), "label_smoothing": smoothing(1e-3, above_zero=True)},
+        needs=REFERENCE,
+    ),
+    "spo": LossSpec(
+        spo,
+        "a finite margin for the pair, a finite drop for the rejected completion",
+        "Stable Preference Optimization: Learning Preference Is More Important than Imitation, eq. 6",
+        {
+            "beta": positive(0.1),
+            "alpha": not_negative(0.1),
+            "z_clip": Number(None, low=LOWEST_ARGUMENT, high=1.0, open_high=True),
+        },
+        needs=REFERENCE,
+    ),
+    "stapo": LossSpec(
+        stapo,
+        "StaPO: the pair's logit is held between two margins",
+        "Stable Preference Optimization via Two-Sided Contrastive Learning, eq. 7",
+        {
+            "beta": positive(2.0),
+            "left_margin": Number(0.6),
+            "right_margin": Number(0.8),
+            "logit": Choice("simpo", ("simpo", "dpo")),
+        },
+        needs_with={("logit", "dpo"): REFERENCE},
+        ordered=(("left_margin", "right_margin"),),
+    ),
+    "kto": LossSpec(
+        kto,
+        "each completion is good or bad by itself, against the KL as anchor",
+        "arXiv 2402.01306, eq. 7",
+        {
+            "beta": positive(0.1),
+            "desirable_weight": not_negative(1.0),
+            "undesirable_weight": not_negative(1.0),
+        },
+        completions="labelled",
+        needs=frozenset({"reference", "kl_baseline"}),
+        statistics=Statistics(observe_kl, {"kl_baseline": 0.0}, of="mismatched"),
+    ),
+    "bco": LossSpec(
+        bco,
+        "a classifier of good and bad completions, its reward shifted by the running mean",
+        "arXiv 2404.04656",
+        {"beta": positive(0.1)},
+        needs=REFERENCE,
+        statistics=Statistics(observe_rewards, REWARDS_SO_FAR),
+    ),
+    "apo_zero": LossSpec(
+        apo_zero,
+        "chosen up, rejected down: for chosen completions better than the model's",
+        "arXiv 2408.06266, eq. 7",
+        {"beta": positive(0.1)},
+        needs=REFERENCE,
+    ),
+    "apo_down": LossSpec(
+        apo_down,
+        "both down, rejected further: for chosen completions worse than the model's",
+        "arXiv 2408.06266, eq. 8",
+        {"beta": positive(0.1)},
+        needs=REFERENCE,
+    ),
+    "rpo": LossSpec(
+        rpo,
+        "DPO and the chosen completion's NLL",
+        "arXiv 2404.19733; arXiv 2405.16436",
+        {
+            "beta": positive(0.1),
+            "nll_weight": not_negative(0.1),
+            "nll_reduction": Choice("token_mean", ("token_mean", "sum")),
+        },
+        needs=REFERENCE,
+    ),
+    "mpo": LossSpec(
+        mpo,
+        "DPO, BCO and SFT together",
+        "arXiv 2411.10442",
+        {
+            "dpo_weight": not_negative(0.8),
+            "bco_weight": not_negative(0.2),
+            "sft_weight": not_negative(1.0),
+            "beta": positive(0.1),
+        },
+        needs=REFERENCE,
+        statistics=Statistics(observe_rewards, REWARDS_SO_FAR),
     ),
     "simpo": LossSpec(
         simpo,

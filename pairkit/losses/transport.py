@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pairkit.losses.pairwise import smoothed_logistic
+from pairkit.losses.logistic import smoothed_logistic
 from pairkit.losses.spec import Rows, State
 from pairkit.losses.types import Logps, LossOutput, log_ratio, output, pair_of, set_mean
 

@@ -1,0 +1,188 @@
+"""Losses on a pair with a finite optimum: they ask for a margin, and take back what goes beyond it.
+
+a, b = log-ratio of the chosen (column 0) and the rejected completion (column 1), D = a - b.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from pairkit.losses.types import Logps, LossOutput, log_ratio, mean_log_ratio, output, pair_of, set_mean
+
+LOWEST_ARGUMENT = -60.0  # z exp(-z) and what continues it from here on are finite in float32
+
+
+def ipo(policy: Logps, reference: Logps, *, beta: float, reduction: str) -> LossOutput:
+    """Identity preference optimization: a squared distance to the margin 1 / (2 beta).
+
+    loss = (h - 1 / (2 beta))^2,  h = a / |chosen| - b / |rejected|, or h = a - b with reduction "sum"
+
+    Args:
+        policy, reference: sums over completion tokens, nats, [B, 2].
+        beta: the optimum is h = 1 / (2 beta), > 0 (tau in the paper).
+        reduction: "mean" divides each log-ratio by its completion's length, "sum" leaves it in nats a
+            completion.
+
+    Returns:
+        One term, a mean over sets; rewards are beta x log-ratio, summed with either reduction.
+
+    References:
+        Azar et al. 2023, arXiv 2310.12036, equation 17. The values of beta that SimPO searched are not
+        verified.
+
+    Differs from:
+        The paper's text has the sum. Its authors told TRL that the published results are of the mean, which
+        TRL and HALOs take; eric-mitchell's code and OpenRLHF take the sum.
+    """
+    ratios = log_ratio(policy, reference)
+    chosen, rejected = pair_of(mean_log_ratio(policy, reference) if reduction == "mean" else ratios)
+    return output(set_mean((chosen - rejected - 0.5 / beta) ** 2), rewards=beta * ratios)
+
+
+def sppo(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
+    """Self-play preference optimization, hard form: chosen and rejected each to a log-ratio of its own.
+
+    loss = (a - 1 / (2 beta))^2 + (b + 1 / (2 beta))^2
+
+    It is least at a = 1 / (2 beta), b = -a: +-500 nats at the default beta, where the loss of a new run is
+    500,000 and its gradient grows as 1 / beta. The paper's learning rate is 5e-7, with RMSprop.
+
+    Args:
+        policy, reference: sums over completion tokens, nats, [B, 2].
+        beta: the optimum is at +-1 / (2 beta) nats, > 0 (1 / eta in the paper).
+
+    Returns:
+        One term, a mean over sets; rewards are beta x log-ratio.
+
+    References:
+        Wu et al. 2024, arXiv 2405.00675, equation 4.7 with winning probabilities 1 and 0.
+
+    Differs from:
+        The official code has half of this, with probabilities estimated from scores in place of 1 and 0. TRL
+        ("sppo_hard") has this form, with default beta 0.1; MC-PO's table 5 has 0.5 beta for 0.5 / beta.
+    """
+    ratios = log_ratio(policy, reference)
+    chosen, rejected = pair_of(ratios)
+    target = 0.5 / beta
+    return output(set_mean((chosen - target) ** 2 + (rejected + target) ** 2), rewards=beta * ratios)
+
+
+def exo(policy: Logps, reference: Logps, *, beta: float, label_smoothing: float) -> LossOutput:
+    """Efficient exact optimization on a pair (EXO-pref): the reverse KL from the policy to the labels.
+
+    loss = q (log q - log(1 - e)) + (1 - q) (log(1 - q) - log e),  q = sigmoid(beta D)
+
+    It is KL(q || 1 - e): least, and 0, at beta D = log((1 - e) / e), which is 6.9 at the default. A pair far
+    in the wrong order has almost no gradient, for q is then flat.
+
+    Args:
+        policy, reference: sums over completion tokens, nats, [B, 2].
+        beta: weight of the KL term, > 0.
+        label_smoothing: e, the probability that the labels give to the rejected completion, in (0, 0.5).
+
+    Returns:
+        One term, a mean over sets; rewards are beta x log-ratio.
+
+    References:
+        Ji et al. 2024, arXiv 2402.00856, equation 16.
+
+    Differs from:
+        The official code has targets exp(0) and exp(-10), not normalised, and does not read its smoothing.
+        MC-PO's table 5 has a formula without e that is unbounded below.
+    """
+    rewards = beta * log_ratio(policy, reference)
+    chosen, rejected = pair_of(rewards)
+    logits = chosen - rejected
+    right = torch.sigmoid(logits) * (logsigmoid(logits) - log(1.0 - label_smoothing))
+    wrong = torch.sigmoid(-logits) * (logsigmoid(-logits) - log(label_smoothing))
+    return output(set_mean(right + wrong), rewards=rewards)
+
+
+def spo(policy: Logps, reference: Logps, *, beta: float, alpha: float, z_clip: float | None) -> LossOutput:
+    """Stable preference optimization (SPO): a finite margin for the pair, a finite drop for the rejected one.
+
+    loss = f(beta D) + f(-alpha b),  f(z) = -z exp(-z)
+
+    f is least at z = 1, where it is -1/e. Together: b = -1/alpha, a = 1/beta - 1/alpha, loss -2/e. Beyond
+    z = 2 the pull back fades; below 0 the loss grows as |z| exp(|z|), f(-5) = 742, so that a pair in the
+    wrong order can take over a batch: `z_clip` bounds the gradient. It has nothing to do with `stapo`.
+
+    Args:
+        policy, reference: sums over completion tokens, nats, [B, 2].
+        beta: the optimal D is 1 / beta nats, > 0.
+        alpha: the optimal b is -1 / alpha nats, >= 0; 0 drops the second term.
+        z_clip: below it f goes on as its tangent, in [-60, 1); none stands for -60, the least that float32
+            holds.
+
+    Returns:
+        One term, a mean over sets; rewards are beta x log-ratio.
+
+    References:
+        "Stable Preference Optimization: Learning Preference Is More Important than Imitation", equations 6
+        and 11. Its alpha and beta are not published.
+
+    Differs from:
+        The paper calls z = 1 a maximum and f convex, and gives the optimal b without its minus sign; the
+        formula is its own.
+    """
+    ratios = log_ratio(policy, reference)
+    chosen, rejected = pair_of(ratios)
+    lowest = LOWEST_ARGUMENT if z_clip is None else z_clip
+    losses = _well(beta * (chosen - rejected), lowest) + _well(-alpha * rejected, lowest)
+    return output(set_mean(losses), rewards=beta * ratios)
+
+
+def stapo(
+    policy: Logps,
+    reference: Logps | None,
+    *,
+    beta: float,
+    left_margin: float,
+    right_margin: float,
+    logit: str,
+) -> LossOutput:
+    """StaPO: two-sided contrast, the pair's logit is held between two margins.
+
+    loss = -log sigmoid(beta (Z - left)) - log sigmoid(beta (right - Z))
+    Z = m_chosen - m_rejected, of mean log-probs ("simpo"), or Z = a - b, of log-ratios ("dpo")
+
+    It is least at Z = (left + right) / 2. With equal margins it is twice a logistic loss with labels of one
+    half; with the right one far away it is SimPO.
+
+    Args:
+        policy: sums over completion tokens, nats, [B, 2].
+        reference: the same, with logit "dpo" only.
+        beta: how firmly Z is held, > 0.
+        left_margin: the lower margin, in units of Z; with logit "simpo" that of gamma / beta.
+        right_margin: the upper margin, at least the left one.
+        logit: "simpo" needs no reference and is in nats a token; "dpo" is in nats a completion, for which
+            the paper gives no margins.
+
+    Returns:
+        One term, a mean over sets; rewards are beta x mean log-prob, with logit "dpo" beta x log-ratio.
+
+    References:
+        "Stable Preference Optimization via Two-Sided Contrastive Learning", equation 7. The paper's margins
+        are 0.6 and 0.8; its beta is not published.
+
+    Differs from:
+        The paper's equation 4 lacks beta before m, equation 8 the 1/|y| of SimPO's logit, and its table 1
+        puts the reference into the margin; here it stands in Z.
+    """
+    rewards = beta * (policy.mean if reference is None or logit == "simpo" else log_ratio(policy, reference))
+    chosen, rejected = pair_of(rewards)
+    logits = chosen - rejected
+    losses = -logsigmoid(logits - beta * left_margin) - logsigmoid(beta * right_margin - logits)
+    return output(set_mean(losses), rewards=rewards)
+
+
+def _well(z: Tensor, lowest: float) -> Tensor:
+    """-z exp(-z), and below `lowest` its tangent there."""
+    held = z.clamp(min=lowest)
+    slope = (lowest - 1.0) * exp(-lowest)
+    # relu has gradient 0 at 0, where clamp has 1: the slope counts once.
+    return -held * torch.exp(-held) - slope * torch.relu(lowest - z)

@@ -1,0 +1,159 @@
+"""DPO's logistic loss of another margin than the difference of the summed log-ratios.
+
+a, b = log-ratio of the chosen (column 0) and the rejected completion (column 1), D = a - b.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from pairkit.losses.logistic import LARGEST_EXPONENT
+from pairkit.losses.types import Logps, LossOutput, log_ratio, mean_log_ratio, output, pair_of, set_mean
+
+
+def r_dpo(
+    policy: Logps, reference: Logps, *, beta: float, length_weight: float, length_inside_beta: bool
+) -> LossOutput:
+    """Length-regularized DPO: the margin asked of a pair shrinks with the chosen completion's extra length.
+
+    loss = -log sigmoid(beta D + w (|chosen| - |rejected|))
+
+    It is the optimum of reward - w x length - beta KL: a pair whose chosen completion is longer is pushed
+    less, for its length may be all that it was chosen for.
+
+    Args:
+        policy, reference: sums over completion tokens, nats, [B, 2].
+        beta: weight of the KL term, > 0.
+        length_weight: w, reward that a token costs, >= 0 (alpha in the paper); 0 is DPO.
+        length_inside_beta: beta multiplies the length term too, as in StaPO's table 1.
+
+    Returns:
+        One term, a mean over sets; rewards are beta x log-ratio.
+
+    References:
+        Park et al. 2024, arXiv 2403.19159. The paper itself was not read: the formula is from its derivation
+        and from three that quote it. The ranges that SimPO searched are not verified.
+
+    Differs from:
+        alpha-DPO's code ("rDPO") has a minus sign, and takes the number of rows for the lengths, so that it
+        is plain DPO.
+    """
+    rewards = beta * log_ratio(policy, reference)
+    chosen, rejected = pair_of(rewards)
+    longer = (policy.length[:, 0] - policy.length[:, 1]).to(rewards.dtype)
+    weight = beta * length_weight if length_inside_beta else length_weight
+    return output(set_mean(-logsigmoid(chosen - rejected + weight * longer)), rewards=rewards)
+
+
+def dpop(policy: Logps, reference: Logps, *, beta: float, penalty_weight: float) -> LossOutput:
+    """DPO-positive (Smaug): a penalty where the chosen completion is less likely than under the reference.
+
+    loss = -log sigmoid(beta (D - w max(0, -a))),  a = log-ratio(chosen)
+
+    At a = 0, where every run starts, the penalty's subgradient is 0: the first step is DPO's.
+
+    Args:
+        policy, reference: sums over completion tokens, nats, [B, 2].
+        beta: weight of the KL term, > 0.
+        penalty_weight: w, weight of the penalty inside the sigmoid, >= 0 (lambda in the paper); 0 is DPO.
+
+    Returns:
+        One term, a mean over sets; rewards are beta x log-ratio.
+
+    References:
+        Pal et al. 2024, arXiv 2402.13228; equation 5 of the MinorDPO paper. The paper's beta, 0.3, is not
+        verified.
+    """
+    ratios = log_ratio(policy, reference)
+    chosen, rejected = pair_of(ratios)
+    margin = chosen - rejected - penalty_weight * torch.relu(-chosen)
+    return output(set_mean(-logsigmoid(beta * margin)), rewards=beta * ratios)
+
+
+def minor_dpo(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
+    """MinorDPO: the rejected completion is pushed down to the reference's log-prob, and no further.
+
+    loss = -log sigmoid(beta (a - max(0, b))),  a, b = log-ratio of chosen and rejected
+
+    At b = 0, where every run starts, the gradient of max(0, b) is taken as 1, as if b were above: the first
+    step is DPO's. The paper does not say; with 0 the first step would not push the rejected completion.
+
+    Args:
+        policy, reference: sums over completion tokens, nats, [B, 2].
+        beta: weight of the KL term, > 0; the paper tries 0.02 to 0.2.
+
+    Returns:
+        One term, a mean over sets; rewards are beta x log-ratio.
+
+    References:
+        Xie et al. 2024, "Minor DPO reject penalty to increase training robustness", equation 6.
+    """
+    ratios = log_ratio(policy, reference)
+    chosen, rejected = pair_of(ratios)
+    # clamp has gradient 1 at 0, relu has 0.
+    return output(set_mean(-logsigmoid(beta * (chosen - rejected.clamp(min=0.0)))), rewards=beta * ratios)
+
+
+def dpo_norm(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
+    """Length-normalized DPO, of Tulu 3: the log-ratios are means over tokens.
+
+    loss = -log sigmoid(beta (a / |chosen| - b / |rejected|)),  a, b = log-ratio of chosen and rejected
+
+    Args:
+        policy, reference: sums over completion tokens, nats, [B, 2]; divided by `length` here.
+        beta: scale of the mean log-ratios, > 0; larger than DPO's by about the length of a completion.
+
+    Returns:
+        One term, a mean over sets; rewards are beta x log-ratio, summed, not divided by the length.
+
+    References:
+        Lambert et al. 2024, arXiv 2411.15124; the default of open-instruct, TRL's loss_type "sigmoid_norm".
+    """
+    chosen, rejected = pair_of(mean_log_ratio(policy, reference))
+    losses = -logsigmoid(beta * (chosen - rejected))
+    return output(set_mean(losses), rewards=beta * log_ratio(policy, reference))
+
+
+def f_dpo(policy: Logps, reference: Logps, *, beta: float, divergence: str, alpha: float) -> LossOutput:
+    """f-DPO: DPO with another divergence than the reverse KL between policy and reference.
+
+    loss = -log sigmoid(beta (u(a) - u(b))),  a, b = log-ratio of chosen and rejected
+    reverse_kl  u(x) = x
+    forward_kl  u(x) = -exp(-x)
+    js          u(x) = log sigmoid(x)
+    alpha       u(x) = exp((A - 1) x) / (A - 1)
+
+    u is the derivative of f at the ratio exp(x), up to a constant that the difference does not see. Exponents
+    are held at 80, beyond which a completion has no gradient.
+
+    Args:
+        policy, reference: sums over completion tokens, nats, [B, 2].
+        beta: weight of the divergence, > 0.
+        divergence: "reverse_kl" (DPO), "forward_kl", "js" or "alpha".
+        alpha: A, in [0, 1), read with divergence "alpha" only; 0 is the forward KL, towards 1 it becomes DPO.
+
+    Returns:
+        One term, a mean over sets; rewards are beta x log-ratio.
+
+    References:
+        Wang et al. 2023, arXiv 2309.16240.
+
+    Differs from:
+        TRL before 0.29 names c = 1 - A, with default 1, the forward KL.
+    """
+    ratios = log_ratio(policy, reference)
+    chosen, rejected = pair_of(_derivative(ratios, divergence, alpha))
+    return output(set_mean(-logsigmoid(beta * (chosen - rejected))), rewards=beta * ratios)
+
+
+def _derivative(ratios: Tensor, divergence: str, alpha: float) -> Tensor:
+    """u(x) of `f_dpo`, up to a constant."""
+    if divergence == "reverse_kl":
+        return ratios
+    if divergence == "js":
+        return logsigmoid(ratios)
+    power = -1.0 if divergence == "forward_kl" else alpha - 1.0
+    # exp(px) - 1 in place of exp(px): as p goes to 0 it tends to px, where exp(px) / p has lost every digit.
+    return torch.expm1((power * ratios).clamp(max=LARGEST_EXPONENT)) / power
