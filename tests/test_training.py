@@ -133,7 +133,8 @@ def split_of(loss: Any, sets: list[TokenSet], live: torch.nn.Module, folder: Pat
 @pytest.mark.parametrize("loss", [*LOSSES, "dpo:0.5+mcpo+bco:0.2+sft:0.1"])
 def test_micro_batches_do_not_change_the_gradient(tmp_path: Path, data: Path, model: Path, loss: str) -> None:
     """Through the whole of a step: draw, scoring pass, statistics, gradient passes of any number."""
-    sets, network = token_sets(data, model)
+    _, network = token_sets(data, model)
+    sets = plan(recipe(data, model, loss)).train.sets
     live = perturbed(network)
     found = []
     for budget in (10**6, 600, 1):

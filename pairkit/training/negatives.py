@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from pairkit.losses.parameters import resolve
 from pairkit.losses.sampling import NEEDS_POLICY, SETTINGS
 from pairkit.training.examples import Split, examples
 from pairkit.training.forward import Scored, Work, lengths
+from pairkit.training.ranks import CPU
 
 Score = Callable[[Sequence[Work]], Scored]  # a scoring pass of these columns under the present weights
 
@@ -56,7 +58,7 @@ def draw(
     policy = scored.policy if scored else Logps(torch.zeros(mask.shape), length, mask)
     known = scored.reference if scored else None
     if known is None:
-        known = examples(split, rows, every).known(range(len(every)), torch.device("cpu"))
+        known = examples(replace(split, heads=None), rows, every).known(range(len(every)), CPU)
     drawn = sample_negatives(policy, known, beta=loss.beta, seeds=seeds, **settings)
     columns = torch.cat([torch.zeros_like(drawn[:, :1]), drawn], dim=1)
     work = [
