@@ -163,3 +163,22 @@ def test_a_loss_from_outside(
     assert json.loads((out / "run.json").read_text())["recipe"]["loss"] == {
         "name": "mine:exponential", "beta": 0.2
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("sampling", ["all", "mc", "worst"])
+@pytest.mark.parametrize(
+    "loss", ["dpo", "kto", "tdpo2", "wpo", "ld_dpo", "aot_unpaired", "beta_dpo", "dpo+bco"]
+)
+def test_a_pairwise_loss_takes_its_pairs_through_the_sampler(
+    tmp_path: Path, scored: Path, model: Path, loss: str, sampling: str
+) -> None:
+    out = train(scored, model, loss, tmp_path / "run", "--negatives.sampling", sampling, "max_steps=2")
+    drawn = [line["drawn_source"] for line in read_metrics(out, "train")]
+    assert drawn == [12 if sampling == "all" else 4] * 2
+
+
+def test_a_run_is_named_after_its_loss(scored: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(scored.parent)
+    flags = ["--data", "sets", "--model", model, "--dry-run"]
+    for loss, name in (("dpo:0.8+sft:1.0", "sets-dpo-0.8+sft-1.0"), ("alpha_dpo", "sets-alpha_dpo")):
+        assert f"out: runs/train/{name}\n" in invoke("train", "--loss", loss, *flags)

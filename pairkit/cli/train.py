@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,11 @@ DATA, RUNS = Path("runs/data"), Path("runs/train")
 def train(
     context: typer.Context,
     loss: Annotated[
-        str | None, typer.Option(help="A loss of `pairkit losses`; keywords as --loss.KEY VALUE.")
+        str | None,
+        typer.Option(
+            help="A loss of `pairkit losses`, a sum such as dpo:0.8+sft:0.2, or module:function; "
+            "keywords as --loss.KEY VALUE, of one part of a sum as --loss.dpo.KEY VALUE."
+        ),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="A built data set; default the newest under runs/data.")
@@ -82,6 +87,10 @@ def train(
 
       pairkit train --loss dpo --loss.beta 0.05 --negatives.sampling random --model Qwen/Qwen3-0.6B
 
+      pairkit train --loss dpo:0.8+bco:0.2+sft:1.0 --loss.dpo.beta 0.05
+
+      pairkit train --loss my_losses:hinge --loss.beta 0.1 --negatives.sampling all
+
       pairkit train --loss simpo --model config.json --tokenizer bpe:4096 --max-steps 300 --learning-rate 1e-3
 
       pairkit train --recipe mcpo-nectar --data runs/data/nectar optimizer.learning_rate=1e-6
@@ -99,7 +108,8 @@ def train(
     if learning_rate is not None:
         content["optimizer"] = {"learning_rate": learning_rate}
     resolved = _resolve(recipe, content, context)
-    folder = out or RUNS / f"{Path(resolved.data).name}-{resolved.loss_name}"
+    name = re.sub(r"[^\w.+-]", "-", resolved.loss_name)  # a sum and a module have colons
+    folder = out or RUNS / f"{Path(resolved.data).name}-{name}"
     if dry_run:
         _print_plan(resolved, folder)
         return
