@@ -66,9 +66,12 @@ class Loss:
         """
         extras = extras or Extras()
         given: dict[str, Any] = {
-            "reference": reference, "scores": scores, "ranks": extras.ranks, "labels": extras.labels,
+            "reference": reference,
+            "scores": None if scores is None else scores.detach(),
+            "ranks": extras.ranks,
+            "labels": extras.labels,
             "kl_baseline": extras.kl_baseline,
-        }  # fmt: skip
+        }
         _check(self.name, self.needs - self.state.keys(), policy, given)
         statistics = self.statistics
         if statistics:

@@ -1,0 +1,241 @@
+"""Legal inputs for any row of the table of losses, read off its spec; and the pairs of the golden values."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pairkit.losses import LOSSES, Extras, Logps, Loss, LossOutput, WeightedSum, build
+from pairkit.losses.parameters import Choice, Flag
+
+COLUMNS = {"first": 2, "pair": 2, "labelled": 2, "set": 4}
+OF_THE_POLICY = ("token_kl", "alignment", "head_sum")  # fields of Logps that only some losses need
+TABLE = sorted(LOSSES)
+SET_LOSSES = [name for name in TABLE if LOSSES[name].completions == "set"]
+PAIR_LOSSES = [name for name in TABLE if LOSSES[name].completions == "pair"]
+WITH_STATISTICS = [name for name in TABLE if LOSSES[name].statistics]
+WITH_STATE = [name for name in WITH_STATISTICS if build(name).state_dict()]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A loss and everything that it is called with."""
+
+    loss: Loss | WeightedSum
+    policy: Logps
+    reference: Logps | None = None
+    scores: Tensor | None = None
+    extras: Extras = field(default_factory=Extras)
+
+    def __call__(self) -> LossOutput:
+        return self.loss(self.policy, self.reference, self.scores, extras=self.extras)
+
+    def leaves(self) -> dict[str, Tensor]:
+        """The policy's numbers that a gradient may flow to, by field, as leaves."""
+        fields = {name: value for name, value in self.policy.tensors().items() if value.is_floating_point()}
+        return {name: value.detach().clone().requires_grad_() for name, value in fields.items()}
+
+    def of(self, policy: Mapping[str, Tensor]) -> Case:
+        """With these fields of the policy."""
+        return replace(self, policy=replace(self.policy, **policy))
+
+    def observed(self) -> Case:
+        """With the statistics of this batch as constants: the loss has observed it, and will not again."""
+        rows: Mapping[str, Tensor] = {}
+        if isinstance(self.loss, Loss) and self.loss.statistics and self.loss.statistics.of == "batch":
+            seeds = torch.arange(len(self.policy.sum))
+            rows = self.loss.observe(self.policy, self.reference, seeds)
+        return replace(self, extras=replace(self.extras, statistics=rows))
+
+    def rows(self, index: Tensor) -> Case:
+        """Some of the sets, in that order."""
+
+        def pick(value: Any) -> Any:
+            return None if value is None else value[index]
+
+        statistics = self.extras.statistics
+        return Case(
+            self.loss,
+            self.policy.rows(index),
+            self.reference and self.reference.rows(index),
+            pick(self.scores),
+            Extras(
+                pick(self.extras.ranks),
+                pick(self.extras.labels),
+                self.extras.kl_baseline,
+                None if statistics is None else {key: value[index] for key, value in statistics.items()},
+            ),
+        )
+
+    def columns(self, order: list[int]) -> Case:
+        """Some of the completions of every set, in that order."""
+        index = torch.tensor([order]).repeat(len(self.policy.sum), 1)
+
+        def pick(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value.gather(1, index)
+
+        return replace(
+            self,
+            policy=self.policy.columns(index),
+            reference=self.reference and self.reference.columns(index),
+            scores=pick(self.scores),
+            extras=replace(self.extras, ranks=pick(self.extras.ranks)),
+        )
+
+    def to(self, dtype: torch.dtype) -> Case:
+        """In another precision."""
+
+        def cast(logps: Logps | None) -> Logps | None:
+            fields = logps.tensors() if logps else {}
+            floats = {name: value.to(dtype) for name, value in fields.items() if value.is_floating_point()}
+            return logps and replace(logps, **floats)
+
+        policy = cast(self.policy)
+        assert policy
+        scores = None if self.scores is None else self.scores.to(dtype)
+        return replace(self, policy=policy, reference=cast(self.reference), scores=scores)
+
+
+def case(
+    name: str,
+    *,
+    completions: int | None = None,
+    sets: int = 4,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    **keywords: Any,
+) -> Case:
+    """Ordinary log-probs for a loss: completions of 5 to 30 tokens, log-ratios of a few nats.
+
+    Scores fall and ranks rise by column, all true of column 0; `Logps` has just the fields that are needed.
+    """
+    loss = build(name, **keywords)
+    count = completions or COLUMNS[loss.completions]
+    random = torch.Generator().manual_seed(seed)
+
+    def draw(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(sets, count, generator=random, dtype=torch.float64)
+
+    length = draw(5, 31).long()
+    policy = given(-length * draw(0.5, 2.0), length, draw, loss.needs)
+    reference = given(policy.sum + draw(-4, 4), length, draw, loss.needs & {"head_sum"})
+    steps = torch.arange(count, dtype=torch.float64)
+    scores = 1 - steps / count + draw(-0.05, 0.05)
+    whole = Case(
+        loss,
+        policy,
+        reference if "reference" in loss.needs else None,
+        scores if takes(loss, "scores") else None,
+        Extras(
+            ranks=(1 + steps).long().repeat(sets, 1) if takes(loss, "ranks") else None,
+            labels=torch.ones(sets, dtype=torch.bool) if takes(loss, "labels") else None,
+        ),
+    )
+    return whole.to(dtype)
+
+
+def given(total: Tensor, length: Tensor, draw: Any, needs: frozenset[str]) -> Logps:
+    """`Logps` of these sums with what else is needed."""
+    share = length.min(dim=1, keepdim=True).values / length
+    head = torch.where(share == 1, total, total * share * draw(0.8, 1.2))
+    fields = {"token_kl": draw(0.5, 5), "alignment": draw(-0.5, 0.1), "head_sum": head}
+    return Logps(
+        total,
+        length,
+        torch.ones_like(length, dtype=torch.bool),
+        **{key: value for key, value in fields.items() if key in needs},
+    )
+
+
+def takes(loss: Loss | WeightedSum, argument: str) -> bool:
+    """Whether a part's function names this argument."""
+    return any(argument in inspect.signature(part.spec.function).parameters for _, part in loss.parts)
+
+
+def variants(name: str) -> list[dict[str, Any]]:
+    """Its defaults, then each keyword of the loss at its other options, or at another number, by itself."""
+    return [{}, *({key: value} for key in LOSSES[name].parameters for value in others(name, key))]
+
+
+def others(name: str, key: str) -> list[Any]:
+    """Values of a keyword beside its default: all options of a choice, one number."""
+    parameter = LOSSES[name].parameters[key]
+    if isinstance(parameter, Choice):
+        return [option for option in parameter.options if option != parameter.default]
+    if isinstance(parameter, Flag):
+        return [not parameter.default]
+    return numbers(name, key)[:1]
+
+
+def numbers(name: str, key: str) -> list[float]:
+    """Some values of a number beside its default, the first of them near to it."""
+    default = LOSSES[name].parameters[key].default or 0.0
+    values = [2 * default, 0.5 * default, 0.25, 0.5, 2]
+    return [value for value in values if value != default and allowed(name, key, value)]
+
+
+def allowed(name: str, key: str, value: Any) -> bool:
+    """Whether the loss can be built with it."""
+    try:
+        build(name, **{key: value})
+    except ValueError:
+        return False
+    return True
+
+
+def as_ids(pairs: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """A name for each (loss, keywords)."""
+    return [name + "".join(f"-{key}={value}" for key, value in keywords.items()) for name, keywords in pairs]
+
+
+def golden(name: str, **keywords: Any) -> Case:
+    """The two golden pairs as one batch.
+
+    Pair A: log p of chosen and rejected -40, -45, reference -42, -44. Pair B: -50, -40, reference -48, -43.
+    Both have 20 and 25 tokens.
+    """
+    rows = {
+        "token_kl": [[2, 3], [1, 4]],
+        "alignment": [[-0.1, -0.2], [0.2, 0.1]],
+        "head_sum": [[-40, -36], [-50, -33]],
+    }
+    loss = build(name, **keywords)
+    length, mask = torch.tensor([[20, 25]] * 2), torch.ones(2, 2, dtype=torch.bool)
+
+    def logps(total: list[list[float]], **more: list[list[float]]) -> Logps:
+        needed = {key: grid(value) for key, value in more.items() if key in loss.needs}
+        return Logps(grid(total), length, mask, **needed)
+
+    policy = logps([[-40, -45], [-50, -40]], **rows)
+    reference = logps([[-42, -44], [-48, -43]], head_sum=[[-42, -34], [-48, -35]])
+    return Case(
+        loss,
+        policy,
+        reference if "reference" in loss.needs else None,
+        grid([[1.0, 0.2], [0.6, 0.0]]) if takes(loss, "scores") else None,
+        Extras(labels=torch.ones(2, dtype=torch.bool) if takes(loss, "labels") else None),
+    )
+
+
+def golden_set(name: str, **keywords: Any) -> Case:
+    """One set: log-ratios 2, -1, 0.5, -3 to a reference of -20, scores 1, 0.2, 0.6, 0, ten tokens each."""
+    loss = build(name, **keywords)
+    length, mask = torch.full((1, 4), 10), torch.ones(1, 4, dtype=torch.bool)
+    policy = Logps(grid([[-18, -21, -19.5, -23]]), length, mask)
+    reference = Logps(grid([[-20.0] * 4]), length, mask)
+    return Case(
+        loss,
+        policy,
+        reference if "reference" in loss.needs else None,
+        grid([[1.0, 0.2, 0.6, 0.0]]) if takes(loss, "scores") else None,
+    )
+
+
+def grid(rows: list[list[float]]) -> Tensor:
+    """float64 [sets, completions]."""
+    return torch.tensor(rows, dtype=torch.float64)
