@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from pairkit.losses.logistic import LARGEST_EXPONENT
 from pairkit.losses.sampling import uniform
 from pairkit.losses.spec import Rows, State
 from pairkit.losses.statistics import SMALLEST, moments, moved, standardized
 from pairkit.losses.types import Logps, LossOutput, Term, log_ratio, output, pair_of, set_mean
 
 LEAST_BETA = 1e-3
-LARGEST_EXPONENT = 80.0  # exp of it, times beta, is still finite in float32
 KEEP_SALT = -1  # the noise of the negatives' draws has the salts from 0
 
 

@@ -40,7 +40,7 @@ def infonca(
         The official code adds 0.01 to the first completion's score, to break ties.
     """
     rewards = beta * log_ratio(policy, reference)
-    targets = _log_targets(policy, known_scores("infonca", policy, scores), temperature).exp()
+    targets = _log_softmax(known_scores("infonca", policy, scores) / temperature, policy.mask).exp()
     values = targets * _log_softmax(rewards, policy.mask)
     return output(set_mean(-values.sum(dim=1)), rewards=rewards)
 
@@ -77,7 +77,7 @@ def nca(
     targets = torch.zeros_like(rewards)
     targets[:, 0] = 1.0
     if scores is not None:
-        scored = _log_targets(policy, scores.to(rewards.dtype), temperature).exp()
+        scored = _log_softmax(scores.to(rewards.dtype) / temperature, policy.mask).exp()
         targets = torch.where(complete(policy, scores)[:, None], scored, targets)
     push = logsigmoid(-inner) / policy.mask.sum(dim=1, keepdim=True).clamp(min=1)
     values = (targets * logsigmoid(inner) + push).masked_fill(~policy.mask, 0.0)
@@ -110,7 +110,7 @@ def exo_rw(
         Ji et al. 2024, arXiv 2402.00856.
     """
     rewards = beta * log_ratio(policy, reference)
-    log_t = _log_targets(policy, known_scores("exo_rw", policy, scores), reward_temperature)
+    log_t = _log_softmax(known_scores("exo_rw", policy, scores) / reward_temperature, policy.mask)
     log_q = _log_softmax(rewards, policy.mask)
     return output(set_mean((log_q.exp() * (log_q - log_t)).sum(dim=1)), rewards=rewards)
 
@@ -157,17 +157,10 @@ def lipo(policy: Logps, reference: Logps, scores: Tensor, *, beta: float) -> Los
     return output(set_mean(values.masked_fill(~pairs, 0.0).sum(dim=(1, 2))), rewards=rewards)
 
 
-def _log_softmax(rewards: Tensor, mask: Tensor) -> Tensor:
+def _log_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     """[B, K]: log softmax over the unmasked columns; 0 in the others, without gradient."""
-    logits = rewards.masked_fill(~mask, -torch.inf)
-    return torch.log_softmax(logits, dim=1).masked_fill(~mask, 0.0)
-
-
-def _log_targets(policy: Logps, scores: Tensor, temperature: float) -> Tensor:
-    """[B, K]: log softmax(r / T) over the unmasked columns; 0 in the others."""
-    present = scores.masked_fill(~policy.mask, -torch.inf)
-    # The division comes after the shift: r / T itself may be too large for float32 to tell scores apart.
-    return _log_softmax((present - present.max(dim=1, keepdim=True).values) / temperature, policy.mask)
+    present = logits.masked_fill(~mask, -torch.inf)
+    return torch.log_softmax(present, dim=1).masked_fill(~mask, 0.0)
 
 
 def _place(values: Tensor) -> Tensor:
