@@ -30,7 +30,7 @@ from pairkit.losses import LOSSES, build
 from pairkit.recipes import validate
 from pairkit.training.batch import Pass, prepare
 from pairkit.training.examples import Split, split_for
-from pairkit.training.forward import Work, micro_batches, score, score_all, score_with_entropy
+from pairkit.training.forward import Work, micro_batches, score, score_all
 from pairkit.training.loop import train_steps
 from pairkit.training.metrics import read_metrics
 from pairkit.training.models import load_model
@@ -79,7 +79,8 @@ def token_sets(data: Path, model: Path) -> tuple[list[TokenSet], torch.nn.Module
 def test_log_probs_equal_those_of_one_completion_at_a_time(tmp_path: Path, data: Path, kind: str) -> None:
     sets, model = token_sets(data, model_folder(tmp_path / kind, kind))
     work = [Work(item, tuple(range(len(item.columns)))) for item in sets[:6]]
-    logps, entropy = score_with_entropy(model, work)
+    logps, _, entropy = score(model, work, want=frozenset({"entropy"}))
+    assert entropy is not None
     for i, item in enumerate(sets[:6]):
         for j, column in enumerate(item.columns):
             ids = torch.from_numpy(np.concatenate([item.prompt, column.ids])).long()
@@ -90,7 +91,7 @@ def test_log_probs_equal_those_of_one_completion_at_a_time(tmp_path: Path, data:
             assert logps.length[i, j] == len(column.ids)
             if j == 0:
                 expected = -(each[at].exp() * each[at]).sum(-1).mean().item()
-                assert entropy[i].item() == pytest.approx(expected, rel=1e-5)
+                assert entropy[i, 0].item() == pytest.approx(expected, rel=1e-5)
     assert torch.equal(logps.mask.sum(1), torch.tensor([len(item.columns) for item in sets[:6]]))
 
 

@@ -1,8 +1,7 @@
 """Where log-probs are made: candidate sets in, `Logps` out.
 
-Everything above this module speaks of sets and columns. Here each completion is a row, prompt and
-completion together, padded on the right to the longest of its micro-batch. A pass that shares the prompt
-of a set takes the place of `_rows` and `_pass`, and nothing else.
+Everything above this module speaks of sets and columns. Here each completion is a row of a padded batch. A
+pass that shares the prompt of a set takes the place of `rows.py`, and nothing else.
 """
 
 from __future__ import annotations
@@ -12,13 +11,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.special import entr
+from torch.utils.checkpoint import checkpoint
 
 from pairkit.losses import Logps
+from pairkit.training import head
+from pairkit.training.hidden import head_of, hidden_states
+from pairkit.training.rows import Rows, padded
 from pairkit.training.tokens import TokenSet
 
-ENTROPY_TOKENS = 1024  # at once: each takes a few floats for every token of the vocabulary
+WANT = frozenset({"token_kl", "alignment", "head_sum", "entropy"})  # what a pass can give besides sums
 
 
 class Work(NamedTuple):
@@ -74,17 +75,17 @@ def score(
     """The log-probs of the wanted columns, float32, with gradient.
 
     Column j of the result is `work[i].columns[j]`; sets with fewer columns are masked.
+
+    Args:
+        want: what is computed besides sums, of `WANT`. "head_sum" sums the first n tokens, n being the length
+            of the shortest wanted column of the set.
+        live: a reference model on the same device, passed without gradient beside the policy.
+
+    Raises:
+        ValueError: something unknown is wanted, or "token_kl" without a live reference or with one of another
+            vocabulary.
     """
-    sums, entropies = _pass(model, work, entropy="entropy" in want)
-    entropy = _spread(entropies, work).mean if "entropy" in want else None
-    return Scored(_spread(sums, work), None, entropy)
-
-
-def score_with_entropy(model: nn.Module, work: Sequence[Work]) -> tuple[Logps, Tensor]:
-    """`score`, and the model's mean entropy over the tokens of each set's first column, nats, [sets]."""
-    scored = score(model, work, want=frozenset({"entropy"}))
-    assert scored.entropy is not None
-    return scored.policy, scored.entropy[:, 0]
+    return _score(model, work, [_shortest(item) for item in work], want, live)
 
 
 def lengths(work: Sequence[Work], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
@@ -111,11 +112,13 @@ def score_all(
 
     Yields, for each row of the log-probs, its position in `work` and which columns of that set it holds.
     """
+    shortest = [_shortest(item) for item in work]  # of all wanted columns, whichever part they are in
     parts = [(i, part) for i, item in enumerate(work) for part in _parts(item, budget)]
     for group in micro_batches([part for _, part in parts], budget):
+        taken = [parts[i] for i in group]
         with torch.no_grad():
-            scored = score(model, [parts[i][1] for i in group], want=want, live=live)
-        yield [(parts[i][0], parts[i][1].columns) for i in group], scored
+            scored = _score(model, [part for _, part in taken], [shortest[i] for i, _ in taken], want, live)
+        yield [(i, part.columns) for i, part in taken], scored
 
 
 def _parts(item: Work, budget: int) -> list[Work]:
@@ -123,41 +126,97 @@ def _parts(item: Work, budget: int) -> list[Work]:
     return [Work(item.tokens, item.columns[at : at + most]) for at in range(0, len(item.columns), most)]
 
 
-def _rows(work: Sequence[Work], device: torch.device) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Token ids [rows, tokens], attention mask, which tokens are scored, and the shortest prompt."""
-    pairs = [(item.tokens.prompt, item.tokens.columns[c].ids) for item in work for c in item.columns]
-    width = max(len(prompt) + len(completion) for prompt, completion in pairs)
-    ids = torch.zeros(len(pairs), width, dtype=torch.int64)
-    attention = torch.zeros(len(pairs), width, dtype=torch.int64)
-    scored = torch.zeros(len(pairs), width, dtype=torch.bool)
-    for row, (prompt, completion) in enumerate(pairs):
-        start, end = len(prompt), len(prompt) + len(completion)
-        ids[row, :start] = torch.from_numpy(prompt)
-        ids[row, start:end] = torch.from_numpy(completion)
-        attention[row, :end] = 1
-        scored[row, start:end] = True
-    shortest = min(len(prompt) for prompt, _ in pairs)
-    return ids.to(device), attention.to(device), scored.to(device), shortest
+def _shortest(item: Work) -> int:
+    """Tokens of its shortest wanted completion."""
+    return min(len(item.tokens.columns[c].ids) for c in item.columns)
 
 
-def _pass(model: nn.Module, work: Sequence[Work], *, entropy: bool) -> tuple[Tensor, Tensor]:
-    """[rows] each: the summed log-prob and the summed entropy of every row's completion tokens."""
-    device = next(model.parameters()).device
-    ids, attention, scored, shortest = _rows(work, device)
-    keep = ids.shape[1] - shortest + 1  # no logits for what is prompt in every row
-    logits = model(input_ids=ids, attention_mask=attention, use_cache=False, logits_to_keep=keep).logits
-    scored, targets = scored[:, shortest:], ids[:, shortest:]
-    used = logits[:, :-1][scored].float()  # [completion tokens, vocabulary]
-    owner = scored.nonzero()[:, 0]
-    nothing = torch.zeros(len(ids), device=device)
-    sums = nothing.index_add(0, owner, -cross_entropy(used, targets[scored], reduction="none"))
-    if not entropy:
-        return sums, nothing
-    each = [entr(part.softmax(dim=-1)).sum(dim=-1) for part in used.split(ENTROPY_TOKENS)]
-    return sums, nothing.index_add(0, owner, torch.cat(each))
+def _score(
+    model: nn.Module,
+    work: Sequence[Work],
+    shortest: Sequence[int],
+    want: frozenset[str],
+    live: nn.Module | None,
+) -> Scored:
+    if want - WANT:
+        raise ValueError(f"unknown statistics {sorted(want - WANT)}; there are {sorted(WANT)}")
+    if "token_kl" in want and live is None:
+        raise ValueError("token_kl needs a live reference model")
+    texts = [
+        (item.tokens.prompt, item.tokens.columns[c].ids, count)
+        for item, count in zip(work, shortest, strict=True)
+        for c in item.columns
+    ]
+    rows = padded(texts, next(model.parameters()).device)
+    tokens = _tokens(model, live, rows, head.statistics_of(want, live=live is not None))
+    length, mask = lengths(work, rows.ids.device)
+    owner, first = rows.owner, rows.first[rows.scored]
+    zeros = torch.zeros(mask.shape, device=mask.device)
+
+    def sums(name: str) -> Tensor:
+        each = torch.zeros(len(rows.ids), device=mask.device).index_add(0, owner, tokens[name])
+        return zeros.masked_scatter(mask, each)
+
+    def means(name: str) -> Tensor | None:
+        return sums(name) / length.clamp(min=1) if name in want else None
+
+    def head_sums(name: str) -> Tensor | None:
+        if "head_sum" not in want:
+            return None
+        each = torch.zeros(len(rows.ids), device=mask.device)
+        return zeros.masked_scatter(mask, each.index_add(0, owner[first], tokens[name][first]))
+
+    policy = Logps(
+        sums("logp"),
+        length,
+        mask,
+        token_kl=sums("token_kl") if "token_kl" in want else None,
+        alignment=means("alignment"),
+        head_sum=head_sums("logp"),
+    )
+    reference = None
+    if live is not None:
+        reference = Logps(sums("reference"), length, mask, head_sum=head_sums("reference"))
+    return Scored(policy, reference, means("entropy"))
 
 
-def _spread(rows: Tensor, work: Sequence[Work]) -> Logps:
-    length, mask = lengths(work, rows.device)
-    sums = torch.zeros(mask.shape, dtype=rows.dtype, device=rows.device).masked_scatter(mask, rows)
-    return Logps(sums, length, mask)
+def _tokens(
+    model: nn.Module, live: nn.Module | None, rows: Rows, names: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """What is computed of each scored token, [tokens] by name.
+
+    The models' own logits serve where all of them make one chunk, else where a head is not a plain one.
+    """
+    weight = getattr(head_of(model)[1], "weight", None)
+    some = 0 if weight is None else head.CHUNK_LOGITS // (rows.keep * len(weight))  # rows that make a chunk
+    if len(rows.ids) <= some and weight is not None and weight.dtype == torch.float32:
+        return head.by_name(names, _of_models(model, live, rows, names))
+    reference = None
+    if live is not None:
+        with torch.no_grad():
+            reference = hidden_states(live, rows.inputs(), rows.scored)
+    if live is None or reference is not None:
+        policy = hidden_states(model, rows.inputs(), rows.scored)
+        if policy is not None:
+            return head.token_statistics(names, policy, rows.targets, reference)
+    step = max(1, some)
+    parts = [rows.part(slice(at, at + step)) for at in range(0, len(rows.ids), step)]
+    found = [
+        checkpoint(_of_models, model, live, part, names, use_reentrant=False, preserve_rng_state=False)
+        for part in parts
+    ]
+    return head.by_name(names, torch.cat(found, dim=1))
+
+
+def _of_models(model: nn.Module, live: nn.Module | None, rows: Rows, names: tuple[str, ...]) -> Tensor:
+    """[names, tokens], from the logits that the models themselves give."""
+
+    def logits(of: nn.Module) -> Tensor:
+        every = of(**rows.inputs()).logits
+        return every[:, -rows.keep : -1][rows.scored].float()  # type: ignore[no-any-return]
+
+    reference = None
+    if live is not None:
+        with torch.no_grad():
+            reference = logits(live)
+    return head.of_logits(names, logits(model), rows.targets, reference)

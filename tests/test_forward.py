@@ -1,0 +1,449 @@
+"""From sets of tokens to statistics: equal to full logits in float32, with one chunk or many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pairkit.progress import console
+from pairkit.training import head
+from pairkit.training.forward import WANT, Scored, Work, score, score_all
+from pairkit.training.hidden import hidden_states
+from pairkit.training.rows import padded
+from pairkit.training.tokens import Column, TokenSet
+
+VOCABULARY = 67
+SMALL = {
+    "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64,
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+PLAIN = {name: value for name, value in SMALL.items() if name not in ("num_key_value_heads", "head_dim")}
+GPT2 = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
+NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "Llama": SMALL,
+    "GPT2": GPT2 | NO_DROPOUT,
+    "GPTNeoX": PLAIN,
+    "Gemma2": SMALL | {"final_logit_softcapping": 2.0, "attn_implementation": "eager"},
+    "Gemma3Text": SMALL | {"final_logit_softcapping": 2.0, "layer_types": ["sliding_attention"] * 2},
+    "Qwen3": SMALL,
+    "Mistral": SMALL,
+    "Phi": PLAIN,
+    "Cohere": SMALL | {"logit_scale": 0.25},
+    "Granite": SMALL | {"logits_scaling": 4.0},
+    "Olmo2": SMALL,
+    "Mixtral": SMALL | {"num_local_experts": 3, "num_experts_per_tok": 2},
+    "HyperCLOVAX": SMALL | {"logits_scaling": 4.0},
+    "MiniCPM3": PLAIN | {"q_lora_rank": 8, "kv_lora_rank": 8, "dim_model_base": 4},
+    "FalconH1": SMALL | {"lm_head_multiplier": 0.5, "mamba_d_ssm": 16, "mamba_n_heads": 2, "mamba_d_head": 8},
+}  # fmt: skip
+COUNTS = ((3, 5, 1), (6, 4), (2,), (9, 1, 7, 3))  # completion tokens of each column of each set
+
+
+def tiny(architecture: str = "Llama", seed: int = 0, **fields: Any) -> nn.Module:
+    """Random weights, large enough that logits are of the order of those of a trained model."""
+    config = getattr(transformers, f"{architecture}Config")(**ARCHITECTURES[architecture] | fields)
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(8)
+            elif name.endswith("bias"):
+                parameter.normal_()
+    return model.eval()  # type: ignore[no-any-return]
+
+
+def sets(counts: tuple[tuple[int, ...], ...] = COUNTS, vocabulary: int = VOCABULARY) -> list[TokenSet]:
+    """Random prompts of 2 to 5 tokens, and completions of so many."""
+    random = np.random.default_rng(0)
+
+    def ids(count: int) -> Any:
+        return random.integers(3, vocabulary, count).astype(np.int32)
+
+    return [
+        TokenSet(str(i), ids(2 + i % 4), tuple(Column(ids(n), None, None, "source") for n in row))
+        for i, row in enumerate(counts)
+    ]
+
+
+def every(items: list[TokenSet]) -> list[Work]:
+    return [Work(item, tuple(range(len(item.columns)))) for item in items]
+
+
+def naive(model: nn.Module, work: list[Work], live: nn.Module | None = None) -> dict[str, Tensor]:
+    """Every statistic, one completion at a time, from full logits in float32."""
+    most = max(len(item.columns) for item in work)
+    blank = torch.zeros(len(work), most)
+    names = ("sum", "head_sum", "token_kl", "alignment", "entropy", "reference", "reference_head")
+    rows: dict[str, list[list[Tensor]]] = {name: [] for name in names}
+    for item in work:
+        shortest = min(len(item.tokens.columns[c].ids) for c in item.columns)
+        for name in rows:
+            rows[name].append([])
+        for c in item.columns:
+            completion = item.tokens.columns[c].ids
+            ids = torch.from_numpy(np.concatenate([item.tokens.prompt, completion])).long()
+            at = torch.arange(len(item.tokens.prompt), len(ids))
+            logp = log_softmax(model(input_ids=ids[None]).logits[0].float(), dim=-1)[at - 1]
+            each = {"sum": logp.gather(1, ids[at, None])[:, 0]}
+            each["head_sum"] = each["sum"][:shortest]
+            if live is not None:
+                with torch.no_grad():
+                    known = log_softmax(live(input_ids=ids[None]).logits[0].float(), dim=-1)[at - 1]
+                each["reference"] = known.gather(1, ids[at, None])[:, 0]
+                each["reference_head"] = each["reference"][:shortest]
+                each["token_kl"] = (known.exp() * (known - logp)).sum(dim=-1)
+            found = {name: values.sum() for name, values in each.items()}
+            found["entropy"] = -(logp.exp() * logp).sum(dim=-1).mean()
+            found["alignment"] = (each["sum"] - logp.exp().square().sum(dim=-1).log()).mean()
+            for name, value in found.items():
+                rows[name][-1].append(value)
+    return {
+        name: torch.stack([torch.stack([*row, *blank[0, len(row) :]]) for row in values])
+        for name, values in rows.items()
+        if values[0]
+    }
+
+
+def given(scored: Scored) -> dict[str, Tensor]:
+    """The same statistics by the same names, of a pass."""
+    found = {name: value for name, value in scored.policy.tensors().items() if name not in ("length", "mask")}
+    if scored.entropy is not None:
+        found["entropy"] = scored.entropy
+    if scored.reference is not None:
+        found["reference"] = scored.reference.sum
+        if scored.reference.head_sum is not None:
+            found["reference_head"] = scored.reference.head_sum
+    return found
+
+
+def gradients(model: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of a weighted sum of all that has a gradient, so that no completion counts like another."""
+    total = torch.zeros(())
+    for name in ("sum", "head_sum", "token_kl"):
+        if name in found:
+            weights = torch.arange(found[name].numel()).view(found[name].shape) % 7 - 2.5
+            total = (
+                total + (weights * found[name]).sum() * {"sum": 0.1, "head_sum": 0.3, "token_kl": 0.2}[name]
+            )
+    model.zero_grad()
+    total.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-5) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        scale = float(value.detach().abs().max())
+        torch.testing.assert_close(
+            found[name], value, rtol=tolerance, atol=tolerance * scale, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.fixture(params=[5, 60, 1000], ids=lambda tokens: f"chunk{tokens}")
+def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Tokens a chunk: 60 hold the 41 completion tokens, 1000 all positions of the padded rows."""
+    monkeypatch.setattr(head, "CHUNK_LOGITS", request.param * VOCABULARY)
+    return int(request.param)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(console, "print", lambda line, **_: lines.append(line))
+    return lines
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_statistics_and_gradients_equal_full_logits(architecture: str, chunk: int, said: list[str]) -> None:
+    model, live = tiny(architecture), tiny(architecture, seed=1)
+    work = every(sets())
+    expected = naive(model, work, live)
+    scored = score(model, work, want=WANT, live=live)
+    assert_same(given(scored), expected)
+    assert_same(gradients(model, given(scored)), gradients(model, expected))
+    assert all(p.grad is None for p in live.parameters())
+    assert said == []
+
+
+def test_what_is_not_wanted_is_not_given() -> None:
+    model, live = tiny(), tiny(seed=1)
+    plain = score(model, every(sets()))
+    assert given(plain).keys() == {"sum"}
+    beside = score(model, every(sets()), live=live)
+    assert given(beside).keys() == {"sum", "reference"}
+    assert torch.equal(plain.policy.sum, beside.policy.sum)
+    for name in WANT - {"token_kl"}:
+        assert given(score(model, every(sets()), want=frozenset({name}))).keys() == {"sum", name}
+    both = score(model, every(sets()), want=frozenset({"head_sum"}), live=live)
+    assert given(both).keys() == {"sum", "head_sum", "reference", "reference_head"}
+
+
+def test_only_sums_and_token_kl_have_a_gradient(chunk: int) -> None:
+    scored = score(tiny(), every(sets()), want=WANT, live=tiny(seed=1))
+    with_gradient = {name for name, value in given(scored).items() if value.requires_grad}
+    assert with_gradient == {"sum", "head_sum", "token_kl"}
+
+
+def test_token_kl_is_0_for_a_model_and_itself_and_positive_for_others(chunk: int) -> None:
+    model, work = tiny(), every(sets())
+    same = score(model, work, want=frozenset({"token_kl"}), live=model).policy.token_kl
+    other = score(model, work, want=frozenset({"token_kl"}), live=tiny(seed=1)).policy
+    assert same is not None
+    assert other.token_kl is not None
+    assert same.abs().max() < 1e-6
+    assert (other.token_kl[other.mask] > 0.01).all()
+    assert (other.token_kl[~other.mask] == 0).all()
+
+
+def test_wants_that_cannot_be_met_are_refused(chunk: int) -> None:
+    model, work = tiny(), every(sets())
+    with pytest.raises(ValueError, match="token_kl needs a live reference model"):
+        score(model, work, want=frozenset({"token_kl"}))
+    with pytest.raises(ValueError, match="unknown statistics \\['kl'\\]"):
+        next(score_all(model, work, 100, want=frozenset({"kl", "entropy"})))
+    with pytest.raises(ValueError, match="the model has 67 tokens, the reference 70"):
+        score(model, work, want=frozenset({"token_kl"}), live=tiny(vocab_size=70))
+    assert score(model, work, live=tiny(vocab_size=70)).reference is not None  # its sums need no such thing
+
+
+def test_a_set_scored_in_parts_has_the_heads_of_the_whole(chunk: int) -> None:
+    model, live, work = tiny(), tiny(seed=1), every(sets())
+    with torch.no_grad():
+        whole = given(score(model, work, want=WANT, live=live))
+    for budget in (1, 30, 10**6):
+        found = {name: torch.zeros_like(value) for name, value in whole.items()}
+        for rows, scored in score_all(model, work, budget, want=WANT, live=live):
+            for name, values in given(scored).items():
+                assert not values.requires_grad
+                for (position, columns), row in zip(rows, values, strict=True):
+                    found[name][position, list(columns)] = row[: len(columns)]
+        assert_same(found, whole)
+
+
+def test_columns_may_be_any_of_a_set_in_any_order(chunk: int) -> None:
+    model = tiny()
+    work = [
+        Work(item, columns) for item, columns in zip(sets(), [(2, 0), (1,), (0, 0), (3, 2, 1)], strict=True)
+    ]
+    assert_same(
+        given(score(model, work, want=WANT - {"token_kl"})),
+        {k: v for k, v in naive(model, work).items() if k in {"sum", "head_sum", "alignment", "entropy"}},
+    )
+
+
+class Largest(TorchDispatchMode):
+    """The largest number of elements of any tensor that an operation gives."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for value in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(value, Tensor):
+                self.elements = max(self.elements, value.numel())
+        return result
+
+
+def largest(model: nn.Module, live: nn.Module | None, want: frozenset[str]) -> int:
+    with Largest() as mode:
+        gradients(model, given(score(model, every(sets(vocabulary=LARGE)), want=want, live=live)))
+    return mode.elements
+
+
+LARGE = 2003
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["alone", "live"])
+def test_no_tensor_holds_tokens_times_vocabulary(
+    live: bool, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the head's own weight and its gradient are larger than a chunk."""
+    model = tiny(vocab_size=LARGE)
+    reference = tiny(vocab_size=LARGE, seed=1) if live else None
+    want = WANT if live else WANT - {"token_kl"}
+    tokens = sum(map(sum, COUNTS))
+    assert largest(model, reference, want) > tokens * LARGE  # all positions of the padded rows, in one chunk
+    for chunk in (4, 20):
+        monkeypatch.setattr(head, "CHUNK_LOGITS", chunk * LARGE)
+        assert largest(model, reference, want) == max(chunk, 16) * LARGE
+    assert said == []
+
+
+class Called(nn.Module):
+    """A wrapper as launchers and adapters put around a model."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.calls = network, 0
+
+    def forward(self, **inputs: Any) -> Any:
+        self.calls += 1
+        return self.network(**inputs)
+
+
+def test_the_wrapper_is_called_and_its_head_sees_one_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "CHUNK_LOGITS", 5 * VOCABULARY)
+    model, work = tiny(), every(sets())
+    wrapper = Called(model)
+    seen: list[torch.Size] = []
+    handle = model.lm_head.register_forward_hook(lambda _, arguments, __: seen.append(arguments[0].shape))
+    found = score(wrapper, work)
+    handle.remove()
+    assert wrapper.calls == 1
+    assert seen == [torch.Size([1, 1, 16])]
+    assert not model.lm_head._forward_pre_hooks
+    assert_same({"sum": found.policy.sum}, {"sum": naive(model, work)["sum"]})
+
+
+def test_a_failed_call_leaves_no_hook_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "CHUNK_LOGITS", 1)
+    model = tiny()
+    with pytest.raises(IndexError):
+        score(model, every(sets(vocabulary=10 * VOCABULARY)))
+    assert not model.lm_head._forward_pre_hooks
+
+
+class Adapted(nn.Linear):
+    """A head as adapters make them: a Linear that computes more than its weight says."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        return super().forward(states) + states.sum(dim=-1, keepdim=True) * self.weight[:, 0]
+
+
+class Bare(nn.Module):
+    """A model that does not say which its output head is."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.body, self.head = network.model, network.lm_head
+
+    def forward(self, logits_to_keep: int = 0, **inputs: Any) -> Any:
+        states = self.body(**inputs).last_hidden_state
+        logits = self.head(states[:, -logits_to_keep:])
+        return transformers.modeling_outputs.CausalLMOutput(logits=logits)
+
+
+def unknown(kind: str, seed: int = 0) -> nn.Module:
+    model = tiny(seed=seed)
+    if kind == "bare":
+        return Bare(model)
+    if kind == "adapted":
+        adapted = Adapted(16, VOCABULARY, bias=False)
+        adapted.weight = model.lm_head.weight
+        model.lm_head = adapted
+    else:
+        model.lm_head.register_forward_hook(lambda _, __, logits: 3 * torch.sin(logits))
+    return model
+
+
+@pytest.mark.parametrize("kind", ["adapted", "sine", "bare"])
+def test_an_unknown_head_gives_its_own_logits_and_says_so_once(
+    kind: str, chunk: int, said: list[str]
+) -> None:
+    """A known reference beside it, and an unknown reference beside a known model, take part."""
+    model, work = unknown(kind), every(sets())
+    for policy, live in ((model, tiny(seed=1)), (tiny(seed=1), model)):
+        expected = naive(policy, work, live)
+        scored = score(policy, work, want=WANT, live=live)
+        assert_same(given(scored), expected)
+        assert_same(gradients(policy, given(scored)), gradients(policy, expected))
+    score(model, work)
+    if chunk == 1000 and kind != "bare":
+        assert said == []  # everything fits: the model's own logits serve anyway
+    else:
+        assert len(said) == 1
+        assert type(model).__name__ in said[0]
+        assert "more time and memory" in said[0]
+
+
+def test_an_unknown_head_makes_logits_a_few_rows_at_a_time(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny(vocab_size=LARGE)
+    model.lm_head.register_forward_hook(lambda _, __, logits: 3 * torch.sin(logits))
+    positions = 13  # of a row: the widest has 14 tokens, the shortest prompt 2
+    monkeypatch.setattr(head, "CHUNK_LOGITS", 3 * positions * LARGE)
+    assert largest(model, None, frozenset()) == 3 * positions * LARGE
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("trained", ["head", "body"])
+def test_a_frozen_part_gets_no_gradient_and_the_rest_its_own(trained: str, chunk: int) -> None:
+    model, work = tiny("Phi"), every(sets())
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("lm_head") == (trained == "head"))
+    found, expected = given(score(model, work)), {"sum": naive(model, work)["sum"]}
+    assert_same(gradients(model, found), gradients(model, expected))
+
+
+def test_activation_checkpoints_of_the_model_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "CHUNK_LOGITS", 5 * VOCABULARY)
+    model, work = tiny(), every(sets())
+    expected = gradients(model, given(score(model, work)))
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    assert_same(gradients(model, given(score(model, work))), expected)
+
+
+CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+@pytest.mark.parametrize("architecture", ["Gemma3Text", "Phi"])
+def test_a_bfloat16_model_has_float32_log_probs(
+    architecture: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are those that its bfloat16 states and weights have in exact arithmetic, to float32."""
+    monkeypatch.setattr(head, "CHUNK_LOGITS", 5 * VOCABULARY)
+    model = tiny(architecture).bfloat16().to(device)
+    live = tiny(architecture, seed=1).bfloat16().to(device)
+    work = every(sets())
+    texts = [(i.tokens.prompt, i.tokens.columns[c].ids, 0) for i in work for c in i.columns]
+    rows = padded(texts, torch.device(device))
+    scored = score(model, work, want=WANT, live=live)
+    states, logps = [], []
+    for each in (model, live):
+        found = hidden_states(each, rows.inputs(), rows.scored)
+        assert found is not None
+        assert found.states.dtype == torch.bfloat16
+        states.append(found.states.detach().double())
+        weight, bias = found.head.weight.double(), found.head.bias
+        logits = states[-1] @ weight.t() + (0 if bias is None else bias.double())
+        logps.append(log_softmax(found.head.final(logits), dim=-1))
+    target = logps[0].gather(1, rows.targets[:, None])[:, 0]
+    expected = torch.zeros(len(texts), dtype=torch.float64, device=device).index_add(0, rows.owner, target)
+    kl = (logps[1].exp() * (logps[1] - logps[0])).sum(dim=-1)
+    expected_kl = torch.zeros_like(expected).index_add(0, rows.owner, kl)
+    assert scored.policy.sum.dtype == torch.float32
+    assert scored.policy.token_kl is not None
+    mask = scored.policy.mask
+    torch.testing.assert_close(scored.policy.sum[mask].double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scored.policy.token_kl[mask].double(), expected_kl, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_of_a_bfloat16_head_are_summed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """41 tokens one by one are as near to the exact gradient as bfloat16 can be."""
+    monkeypatch.setattr(head, "CHUNK_LOGITS", VOCABULARY)
+    model = tiny("Phi").bfloat16()
+    texts = [(i.prompt, c.ids, 0) for i in sets() for c in i.columns]
+    rows = padded(texts, torch.device("cpu"))
+    found = hidden_states(model, rows.inputs(), rows.scored)
+    assert found is not None
+    inputs = [found.states, found.head.weight, found.head.bias]
+    statistics = head.token_statistics(("logp",), found, rows.targets)
+    ours = torch.autograd.grad(statistics["logp"].sum(), inputs)
+    exact = [x.detach().double().requires_grad_() for x in inputs if x is not None]
+    logp = log_softmax(exact[0] @ exact[1].t() + exact[2], dim=-1).gather(1, rows.targets[:, None])
+    for mine, right in zip(ours, torch.autograd.grad(logp.sum(), exact), strict=True):
+        assert mine.dtype == torch.bfloat16
+        assert (mine - right).norm() < 4e-3 * right.norm()  # rounding to bfloat16 alone gives 1.7e-3
