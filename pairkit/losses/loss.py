@@ -223,7 +223,7 @@ class WeightedSum:
 def _check(name: str, needs: frozenset[str], policy: Logps, given: Mapping[str, Any]) -> None:
     """Raises `InputError` where something that is needed is missing, or a shape is not the policy's."""
     reference = given["reference"]
-    for need in sorted(needs):
+    for need in sorted(needs, key=lambda need: (need != "reference", need)):
         if need == "head_sum":
             found = policy.head_sum is not None and reference is not None and reference.head_sum is not None
         elif need in ("token_kl", "alignment"):
