@@ -175,7 +175,7 @@ def others(name: str, key: str) -> list[Any]:
 def numbers(name: str, key: str) -> list[float]:
     """Some values of a number beside its default, the first of them near to it."""
     default = LOSSES[name].parameters[key].default or 0.0
-    values = [2 * default, 0.5 * default, 0.25, 0.5, 2]
+    values = [2 * default, 0.5 * default, 0.25, 0.5, 2, -0.5]
     return [value for value in values if value != default and allowed(name, key, value)]
 
 

@@ -33,12 +33,13 @@ from loss_cases import (
     golden_set,
     numbers,
     others,
+    takes,
     variants,
 )
 from torch import Tensor
 
 from pairkit.errors import InputError
-from pairkit.losses import LOSSES, Logps, Loss, LossOutput, build
+from pairkit.losses import LOSSES, Extras, Logps, Loss, LossOutput, build
 from pairkit.losses.parameters import Choice, Flag, Number
 
 VARIANTS = [(name, keywords) for name in TABLE for keywords in variants(name)]
@@ -513,6 +514,33 @@ def test_a_set_with_nothing_below_the_preferred_completion_is_finite(name: str) 
     one = case(name, completions=2, dtype=torch.float32)
     assert finite(with_garbage(one, 1))
     assert gradient(with_garbage(one, 1))[:, 1].tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_a_labelled_completion_may_stand_beside_a_masked_column(label: bool) -> None:
+    """It is the completion alone, and the mean is over completions: two of a pair, one of the others."""
+    labels = torch.tensor([label] * 4)
+    alone = case("kto", completions=1, seed=2)
+    beside = case("kto", completions=1, seed=2).columns([0, 0])
+    alone, beside = (replace(one, extras=Extras(labels=labels)) for one in (alone, beside))
+    assert with_garbage(beside, 1)().losses.tolist() == alone().losses.tolist()
+    assert with_garbage(beside, 1)().terms[0].weights.tolist() == [1.0] * 4
+    assert gradient(with_garbage(beside, 1))[:, 1].tolist() == [0.0] * 4
+    assert gradients_agree(alone, hold=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in SET_LOSSES if takes(build(name), "scores") and "scores" not in build(name).needs],
+)
+def test_masked_columns_without_scores(name: str) -> None:
+    """By ranks or by column, whatever the loss has; a set that lacks one score stands for one without any."""
+    full = replace(case(name), scores=None)
+    masked, without = with_garbage(full, 2), full.columns([0, 1, 3])
+    assert masked().losses.tolist() == pytest.approx(without().losses.tolist(), rel=1e-12)
+    scores = torch.tensor([[1.0, float("nan"), 0.0, 0.5]] * 4, dtype=torch.float64)
+    assert replace(full, scores=scores)().losses.tolist() == full().losses.tolist()
+    assert gradients_agree(full, hold=False)
 
 
 @pytest.mark.parametrize("name", SET_LOSSES)
