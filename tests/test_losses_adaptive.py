@@ -317,7 +317,7 @@ def test_beta_dpo_loses_the_pairs_that_are_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("pairs", "fraction", "kept"),
-    [(10, 0.2, 8), (10, 0.0, 10), (10, 0.9, 1), (10, 0.99, 1), (3, 0.5, 1), (5, 0.2, 4), (1, 0.2, 1)],
+    [(10, 0.2, 8), (10, 0.0, 10), (20, 0.9, 2), (10, 0.99, 1), (3, 0.5, 1), (5, 0.2, 4), (1, 0.2, 1)],
 )
 def test_how_many_pairs_are_kept(pairs: int, fraction: float, kept: int) -> None:
     policy, reference = random_logps(pairs)

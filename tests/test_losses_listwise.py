@@ -151,11 +151,16 @@ def test_pro_by_ranks_has_whole_numbers_for_scores(scores: Any) -> None:
     assert by_rank == pytest.approx(expected)
 
 
-def test_pro_counts_the_completions_that_are_there() -> None:
+@pytest.mark.parametrize("ranks", [None, [[2, 4, 1, 3]]])
+def test_pro_counts_the_completions_that_are_there(ranks: Any) -> None:
     masked = logps([[-2.0, nan, -1.0, -9.0]], [[2, 4, 2, 6]], [[True, False, True, True]])
     scores = torch.tensor([[0.7, nan, 0.9, 0.4]], dtype=torch.float64)
+    given = None if ranks is None else torch.tensor(ranks)
     expected = pro_by_hand([-0.5, -1.0, -1.5], [0.9, 0.7, 0.4], 1.0, 0.05)
-    assert build("pro")(masked, None, scores).losses.item() == pytest.approx(expected)
+    value, gradient = value_and_gradient(build("pro"), masked, None, scores, ranks=given)
+    assert value.item() == pytest.approx(expected)
+    assert gradient[0, 1].item() == 0.0
+    assert torch.isfinite(gradient).all()
 
 
 def test_pro_of_equals_has_no_ranking_gradient() -> None:

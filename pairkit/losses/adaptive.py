@@ -254,6 +254,6 @@ def _draw(standard: Tensor, seeds: Tensor, fraction: float) -> Tensor:
     A row weighs exp(-z^2 / 2); taking the largest of log-weight + Gumbel noise draws by these weights.
     """
     noise = -torch.log(-torch.log(uniform(seeds, 1, KEEP_SALT)[:, 0]))
-    count = max(1, int(len(standard) * (1.0 - fraction) + 1e-9))  # 10 x (1 - 0.9) is 0.99... in floats
+    count = max(1, int(len(standard) * (1.0 - fraction) + 1e-9))  # 20 x (1 - 0.9) is 1.99... in floats
     kept = (noise - 0.5 * standard.double() ** 2).topk(min(count, len(standard))).indices
     return torch.zeros_like(standard, dtype=torch.bool).scatter(0, kept, True)

@@ -25,7 +25,7 @@ def rnce(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
         One term, a mean over sets; rewards are beta x log-ratio.
 
     References:
-        Chen et al. 2025, arXiv 2502.04567, equation 7 and proposition 2.1.
+        Chen et al. 2025, arXiv 2502.04567, equation 7 and proposition 2.1; the draw is algorithm 1.
     """
     rewards = beta * log_ratio(policy, reference)
     logits = rewards.masked_fill(~policy.mask, -torch.inf)
@@ -106,11 +106,9 @@ def pro(
     temperature = torch.where(_eye(mean), widest[:, :, None], temperature)
     logits = temperature * mean[:, None, :]
     own = logits.diagonal(dim1=1, dim2=2)
-    # A completion with none below it is no contest; zeros keep its gradient from being NaN.
     contest = torch.arange(mean.shape[1], device=mean.device) < (count - 1)[:, None]
     others = logits.masked_fill(~(ranked.mask[:, None, :] & _upper(mean)), -torch.inf)
-    total = torch.logsumexp(others.masked_fill(~contest[:, :, None], 0.0), dim=2)
-    ranking = (total - own).masked_fill(~contest, 0.0).sum(dim=1)
+    ranking = (torch.logsumexp(others, dim=2) - own).masked_fill(~contest, 0.0).sum(dim=1)
     likelihood = nll_weight * ((count - 1) ** 2 * ranked.sum[:, 0])
     return output(set_mean(ranking - likelihood), rewards=policy.mean)
 
