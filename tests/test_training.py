@@ -42,6 +42,7 @@ from pairkit.training.ranks import ALONE
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import reference_sums
 from pairkit.training.run import train
+from pairkit.training.scoring import PER_TOKEN
 from pairkit.training.tokens import TokenSet, tokenize
 
 
@@ -155,6 +156,44 @@ def test_micro_batches_do_not_change_the_gradient(tmp_path: Path, data: Path, mo
         assert other[0] == pytest.approx(value, rel=1e-4, abs=1e-6)
         torch.testing.assert_close(other[1], gradient, rtol=1e-3, atol=float(1e-5 * gradient.abs().max()))
         torch.testing.assert_close(other[2], state, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "sampling", "passes"),
+    [
+        ("dpo", "random", 1),
+        ("dpo:0.8+simpo+sft:1.0", "random", 1),  # one pass serves all parts
+        ("dpo", "mc", 2),
+        ("bco", "random", 2),  # the statistic of the batch
+        ("dpo:0.8+bco:0.2+sft:1.0", "random", 2),
+        ("dpo:0.8+bco:0.2+amapo", "mc", 2),  # the numbers of the draw serve the statistics
+        ("kto", "random", 2),
+        ("tdpo2", "random", 1),
+    ],
+)
+def test_a_step_passes_the_model_as_often_as_it_must(
+    tmp_path: Path, data: Path, model: Path, loss: str, sampling: str, passes: int
+) -> None:
+    """One micro-batch: the gradient pass, and a scoring pass where the draw or a statistic needs it."""
+    sets, network = token_sets(data, model)
+    built, live = build(loss), perturbed(network)
+    split = split_of(built, sets[:6], live, tmp_path)
+    called = {"policy": 0, "live": 0}
+    for name, one in (("policy", network), ("live", live)):
+        one.register_forward_hook(lambda *_, name=name: called.update({name: called[name] + 1}))
+    step = through(built, network, 10**6, live if "token_kl" in built.needs else None)
+    settings = sampler_settings(built, {}, sampling)
+    batch = prepare(step, settings, split, range(6), draw_seeds(sets[:6], 0, 0))
+    step.gradients(batch, Averages())
+    assert called == {"policy": passes, "live": 1 if loss == "tdpo2" else 0}
+
+
+def test_what_a_token_costs_more_is_wanted_by_those_losses_alone() -> None:
+    wanting = {name: build(name).needs & PER_TOKEN for name in LOSSES}
+    assert {name: set(want) for name, want in wanting.items() if want} == {
+        "tdpo1": {"token_kl"}, "tdpo2": {"token_kl"}, "wpo": {"alignment"}, "ld_dpo": {"head_sum"}
+    }  # fmt: skip
+    assert build("alpha_dpo", margin="token_kl").needs & PER_TOKEN == {"token_kl"}
 
 
 @pytest.mark.parametrize(

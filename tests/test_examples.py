@@ -1,0 +1,157 @@
+"""What a loss has to know of the sets before any pass: heads for ld_dpo, mismatched completions for kto."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from processes import perturbed
+from support import model_folder, random_sets, write_data
+from torch.nn.functional import log_softmax
+from transformers import AutoModelForCausalLM
+
+from pairkit.errors import InputError
+from pairkit.losses import Logps, build
+from pairkit.training.batch import Pass, prepare
+from pairkit.training.examples import examples, mismatch, split_for
+from pairkit.training.forward import Work
+from pairkit.training.objective import inputs
+from pairkit.training.order import draw_seeds
+from pairkit.training.plan import plan
+from pairkit.training.ranks import ALONE, CPU
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.reference import Sums, reference_sums
+from pairkit.training.tokens import Column, TokenSet
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model_folder(tmp_path_factory.mktemp("model") / "llama")
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory, model: Path) -> list[TokenSet]:
+    data = write_data(tmp_path_factory.mktemp("data") / "sets", random_sets(12))
+    return plan(TrainRecipe(data=str(data), model=str(model), max_length=96)).train.sets
+
+
+def log_prob(network: torch.nn.Module, prompt: np.ndarray, completion: np.ndarray) -> float:
+    """Of one completion, worked token by token from the whole logits."""
+    ids = torch.from_numpy(np.concatenate([prompt, completion])).long()
+    with torch.no_grad():
+        each = log_softmax(network(ids[None]).logits[0].double(), dim=-1)
+    at = torch.arange(len(prompt) - 1, len(ids) - 1)
+    return float(each[at, ids[at + 1]].sum())
+
+
+def test_heads_are_the_log_probs_of_the_first_tokens(
+    tmp_path: Path, sets: list[TokenSet], model: Path
+) -> None:
+    network = AutoModelForCausalLM.from_pretrained(model).eval()
+    computed: list[int] = []
+
+    def compute(wanted: list[TokenSet]) -> Sums:
+        computed.append(len(wanted))
+        return reference_sums(wanted, tmp_path / "s", lambda: network, tokens_per_micro_batch=500)
+
+    split = split_for(build("ld_dpo").needs, sets, compute)
+    work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
+    pairs = examples(split, range(len(sets)), work).pairs()
+    assert len(pairs.work) == sum(len(item.columns) - 1 for item in sets)
+    known = pairs.known(pairs.every, CPU)
+    assert known is not None
+    assert known.head_sum is not None
+    for row, item in enumerate(pairs.work):
+        chosen, rejected = (item.tokens.columns[c].ids for c in item.columns)
+        shorter = min(len(chosen), len(rejected))
+        for column, ids in enumerate((chosen, rejected)):
+            expected = log_prob(network, item.tokens.prompt, ids[:shorter])
+            assert known.head_sum[row, column].item() == pytest.approx(expected, rel=1e-5)
+            whole = log_prob(network, item.tokens.prompt, ids)
+            assert known.sum[row, column].item() == pytest.approx(whole, rel=1e-5)
+    assert computed == [2 * len(sets)]
+
+
+def test_the_reference_point_is_the_mean_log_ratio_of_mismatched_completions(
+    tmp_path: Path, sets: list[TokenSet], model: Path
+) -> None:
+    network = AutoModelForCausalLM.from_pretrained(model).eval()
+    reference = perturbed(network)
+
+    def compute(wanted: list[TokenSet]) -> Sums:
+        return reference_sums(wanted, tmp_path / "s", lambda: reference, tokens_per_micro_batch=500)
+
+    loss = build("kto")
+    split = split_for(loss.needs, sets, compute, seed=3, max_length=96)
+    assert split.mismatched is not None
+    rows = [1, 4, 5, 7]
+    settings = {"negatives": 1, "sampling": "random"}
+    step = Pass(loss, network, None, 500, ALONE)
+    prepare(step, settings, split, rows, draw_seeds([sets[i] for i in rows], 0, 0))
+    ratios = [
+        log_prob(network, item.prompt, column.ids) - log_prob(reference, item.prompt, column.ids)
+        for item in (split.mismatched.sets[i] for i in rows)
+        for column in item.columns
+    ]
+    assert len(ratios) == 8  # the best and the last completion of each partner
+    expected = max(0.0, float(np.mean(ratios)))
+    assert float(loss.state_dict()["kl_baseline"]) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    swapped = Pass(build("kto"), reference, None, 500, ALONE)
+    others = split_for(
+        loss.needs, sets, lambda wanted: reference_sums(
+            wanted, tmp_path / "t", lambda: network, tokens_per_micro_batch=500
+        ), seed=3, max_length=96,
+    )  # fmt: skip
+    prepare(swapped, settings, others, rows, draw_seeds([sets[i] for i in rows], 0, 0))
+    other = float(swapped.loss.state_dict()["kl_baseline"])
+    assert max(expected, other) > 0  # one of the two directions is above 0
+    assert other == pytest.approx(max(0.0, -float(np.mean(ratios))), rel=1e-4, abs=1e-6)
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=12), st.integers(0, 5))
+def test_a_partner_has_another_prompt(prompts: list[int], seed: int) -> None:
+    made = [
+        TokenSet(
+            str(i),
+            np.full(3 + prompt, prompt, np.int32),
+            tuple(Column(np.full(9, 100 + i, np.int32), 1, None, "source") for _ in range(2 + i % 2)),
+        )
+        for i, prompt in enumerate(prompts)
+    ]
+    if len(set(prompts)) == 1:
+        with pytest.raises(InputError, match="the same prompt"):
+            mismatch(made, seed=seed, max_length=10)
+        return
+    found = mismatch(made, seed=seed, max_length=10)
+    for item, own in zip(found, made, strict=True):
+        assert np.array_equal(item.prompt, own.prompt)
+        partner = made[int(item.columns[0].ids[0]) - 100]
+        assert not np.array_equal(partner.prompt, own.prompt)
+        assert len(item.columns) == 2
+        assert all(len(column.ids) == 10 - len(own.prompt) for column in item.columns)
+    again = mismatch(made, seed=seed, max_length=10)
+    assert all(np.array_equal(a.columns[0].ids, b.columns[0].ids) for a, b in zip(found, again, strict=True))
+
+
+def test_sets_say_scores_ranks_and_labels() -> None:
+    """Noise ranks below all and has no score; a single completion of score 0 is labelled undesirable."""
+
+    def columns(*pairs: tuple[int | None, float | None]) -> tuple[Column, ...]:
+        return tuple(Column(np.ones(2, np.int32), rank, score, "source") for rank, score in pairs)
+
+    prompt = np.ones(2, np.int32)
+    work = [
+        Work(TokenSet("a", prompt, columns((1, 0.9), (3, 0.2), (None, None))), (0, 2, 1)),
+        Work(TokenSet("b", prompt, columns((1, 0.0))), (0,)),
+        Work(TokenSet("c", prompt, columns((1, 1.0))), (0,)),
+    ]
+    mask = torch.tensor([[True] * 3, [True, False, False], [True, False, False]])
+    found = inputs(work, Logps(torch.zeros(3, 3), mask.long(), mask), None)
+    assert found.ranks.tolist()[0] == [1, 4, 3]
+    assert found.scores[0, [0, 2]].tolist() == pytest.approx([0.9, 0.2])
+    assert found.scores[0, 1].isnan()
+    assert found.labels.tolist() == [True, False, True]
