@@ -115,8 +115,8 @@ def spo(policy: Logps, reference: Logps, *, beta: float, alpha: float, z_clip: f
         policy, reference: sums over completion tokens, nats, [B, 2].
         beta: the optimal D is 1 / beta nats, > 0.
         alpha: the optimal b is -1 / alpha nats, >= 0; 0 drops the second term.
-        z_clip: below it f goes on as its tangent, in [-60, 1); none stands for -60, the least that float32
-            holds.
+        z_clip: below it f goes on as its tangent, at most 0; below -60, as far as float32 goes, it does so
+            with any z_clip and with none.
 
     Returns:
         One term, a mean over sets; rewards are beta x log-ratio.
@@ -131,7 +131,7 @@ def spo(policy: Logps, reference: Logps, *, beta: float, alpha: float, z_clip: f
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(ratios)
-    lowest = LOWEST_ARGUMENT if z_clip is None else z_clip
+    lowest = LOWEST_ARGUMENT if z_clip is None else max(z_clip, LOWEST_ARGUMENT)
     losses = _well(beta * (chosen - rejected), lowest) + _well(-alpha * rejected, lowest)
     return output(set_mean(losses), rewards=beta * ratios)
 

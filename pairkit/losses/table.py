@@ -22,7 +22,7 @@ from pairkit.losses.anchored import (
     observe_kl,
     observe_rewards,
 )
-from pairkit.losses.bounded import LOWEST_ARGUMENT, exo, ipo, spo, sppo, stapo
+from pairkit.losses.bounded import exo, ipo, spo, sppo, stapo
 from pairkit.losses.likelihood import sft
 from pairkit.losses.listwise import pro, rnce, rrhf
 from pairkit.losses.logistic import discopop, dpo, hinge, robust_dpo, ropo
@@ -178,7 +178,7 @@ LOSSES: dict[str, LossSpec] = {
         {
             "beta": positive(0.1),
             "alpha": not_negative(0.1),
-            "z_clip": Number(None, low=LOWEST_ARGUMENT, high=1.0, open_high=True),
+            "z_clip": Number(None, high=0.0),
         },
         needs=REFERENCE,
     ),
