@@ -42,7 +42,7 @@ def alpha_dpo(
     standard deviation of M are moving averages over global batches, one update an optimizer step, corrected
     for their start at 0, kept in checkpoints and frozen in evaluation. M* is 0 while they say nothing: before
     a batch of two pairs, and where the deviation is at most 1e-6, as at the first step, where policy and
-    reference are the same. alpha 0 is SimPO; alpha 1 is not DPO, whatever the paper says.
+    reference are the same. alpha 0 is SimPO; alpha 1 is not DPO, contrary to what the paper says.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
@@ -71,9 +71,10 @@ def alpha_dpo(
 
     Differs from:
         The paper's equation 12 does not multiply alpha M* by beta, its code does, and the published alphas
-        are the code's. The paper takes mean and deviation over the training set, its code moving averages
-        over gathered micro-batches that start at 0, which makes the first M* up to ten times too large; with
-        a deviation of 0 it divides by it, where "official" here has M* = 0, and leaves out single pairs.
+        are the code's. The paper leaves open whether M is of means or of sums, its code has means. The paper
+        takes mean and deviation over the training set, its code moving averages over gathered micro-batches
+        that start at 0, which makes the first M* up to ten times too large; with a deviation of 0 it divides
+        by it, where "official" here has M* = 0, and leaves out single pairs.
     """
     shift = _disagreement(policy, reference, implicit_reference, length_normalized, margin)
     shift = shift.detach() if stop_gradient else shift
