@@ -143,7 +143,8 @@ CASES = [
         "no set with a choice",
         f"{FILES} own.jsonl",
         "own.jsonl: no usable candidate set in 1 rows (1 one_completion); the first: set …: one completion "
-        "is no choice (1 of 1 completions left); for --loss sft, or kto on labels, give mine.require_choice=false",
+        "is no choice (1 of 1 completions left); "
+        "for --loss sft, or kto on labels, give mine.require_choice=false",
         {"own.jsonl": lines({"prompt": "p", "completion": "c"})},
     ),
     # Recipes and flags of a build

@@ -101,7 +101,7 @@ def _sum(name: str, parts: list[tuple[str, str | None]], given: Mapping[str, Any
 
 
 def _part(match: re.Match[str]) -> tuple[str, str | None]:
-    """(name, weight); after a name of the table, what follows the colon is a weight, be it a number or not."""
+    """(name, weight); what follows the colon of a name of the table is a weight, number or not."""
     name, _, after = match["name"].partition(":")
     if after and name in LOSSES and match["weight"] is None:
         return name, after

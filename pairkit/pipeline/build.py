@@ -147,7 +147,9 @@ def _nothing_usable(opened: Opened, total: Contents, out: Store) -> InputError:
     counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
     first = shards.first_quarantined(out.shards())
     detail = f" ({counts}); the first: {first}" if first else ""
-    hint = "; for --loss sft, or kto on labels, give mine.require_choice=false" if reasons.keys() & NO_CHOICE else ""
+    hint = ""
+    if reasons.keys() & NO_CHOICE:
+        hint = "; for --loss sft, or kto on labels, give mine.require_choice=false"
     rows = total.counts["source.rows"]
     where = opened.files[0] if len(opened.files) == 1 else opened.source.name
     return InputError(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
