@@ -28,5 +28,8 @@ def sft(policy: Logps) -> LossOutput:
 
     Returns:
         One term, a mean over tokens; rewards are mean log-probs.
+
+    References:
+        Maximum likelihood; the first step of Ouyang et al. 2022, arXiv 2203.02155.
     """
     return output(chosen_nll(policy), rewards=policy.mean)

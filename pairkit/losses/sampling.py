@@ -44,10 +44,7 @@ def sample_negatives(
 ) -> Tensor:
     """Draws the negatives of each set from its columns 1, ..., K-1 (and 0 with `include_chosen`).
 
-    "mc" draws column j with probability proportional to exp(s_j), "max" and "min" take the largest and
-    smallest s_j, "random" draws uniformly, "worst" takes the last columns, "all" takes every one.
-    s_j = beta x log-ratio with `weights="reward"` (beta x mean log-prob without a reference) and
-    beta x log-prob with "logprob".
+    s_j is beta x log-ratio (beta x mean log-prob without a reference), or beta x log-prob: see `weights`.
 
     With `steps` > 1, "mc" runs the Markov chain of algorithm 1 from the chosen completion: each step
     proposes `proposals` other candidates, uniformly, and draws the next state among them and the current
@@ -57,7 +54,13 @@ def sample_negatives(
         policy, reference: sums over completion tokens, nats, [B, K]. No gradient is taken.
         beta: scale of the weights, > 0.
         negatives: how many to draw a set.
+        sampling: "mc" draws column j with probability proportional to exp(s_j), "max" and "min" take the
+            largest and smallest s_j, "random" draws uniformly, "worst" takes the last columns, "all" takes
+            every one.
+        weights: what s is: "reward", beta x log-ratio, or "logprob", beta x log-prob.
+        include_chosen: whether the preferred completion is a candidate too.
         replacement: whether a completion may be drawn more than once.
+        steps: length of the Markov chain of "mc"; 1 is a draw among all candidates.
         proposals: how many a step of "mc" proposes; None proposes all candidates.
         generator: where the noise comes from if there are no `seeds`.
         seeds: int64 [B]; the draw of a row is then a function of its seed and the columns alone.
@@ -70,8 +73,12 @@ def sample_negatives(
         InputError: a reference or seeds of another number of sets.
 
     References:
-        Chen et al. 2025, arXiv 2502.04567, algorithm 1. There the weights include the chosen completion;
-        drawing it makes the loss constant, hence `include_chosen=False`.
+        Chen et al. 2025, arXiv 2502.04567, algorithm 1.
+
+    Differs from:
+        Algorithm 1's weights include the chosen completion; drawing it makes the loss constant, hence
+        `include_chosen=False`. The paper's text draws by the policy's likelihood, its algorithm by exp(s) of
+        log-ratios: `weights`. Whether one completion may be drawn twice it does not say: `replacement`.
     """
     given = {
         "negatives": negatives,
