@@ -279,7 +279,7 @@ def gradients_agree(one: Case, *, hold: bool) -> bool:
 @every_variant
 def test_gradients_by_finite_differences(name: str, keywords: dict[str, Any]) -> None:
     """Statistics of the batch are constants: they were observed once, at the base point."""
-    one = case(name, seed=1, **keywords).observed()
+    one = case(name, sets=3, seed=1, **keywords).observed()
     assert gradients_agree(one, hold=holds(name, keywords))
 
 
@@ -558,7 +558,7 @@ def test_the_order_of_the_negatives_is_nothing_to_a_set(name: str, order: list[i
 
 
 @every_loss
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(order=st.permutations(range(6)), seed=st.integers(0, 2**31))
 def test_the_order_of_the_sets_is_nothing_to_a_batch(name: str, order: list[int], seed: int) -> None:
     index = torch.tensor(order)
@@ -610,8 +610,8 @@ def slopes(name: str, chosen: Tensor, rejected: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if name not in NOT_MONOTONE])
-@settings(max_examples=15, deadline=None)
-@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(-50, 50)), min_size=4, max_size=4))
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(-50, 50)), min_size=8, max_size=8))
 def test_pulls_the_chosen_up_and_pushes_the_rejected_down(
     name: str, ratios: list[tuple[float, float]]
 ) -> None:

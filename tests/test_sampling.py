@@ -167,7 +167,7 @@ def test_chain_after_some_steps(steps: int, proposals: int | None, include_chose
 
 
 @pytest.mark.parametrize("include_chosen", [False, True])
-@pytest.mark.parametrize(("proposals", "steps"), [(1, 60), (2, 30)])
+@pytest.mark.parametrize(("proposals", "steps"), [(1, 40), (2, 20)])
 def test_a_long_chain_reaches_the_softmax(proposals: int, steps: int, include_chosen: bool) -> None:
     policy, seeds = repeated(SUMS)
     drawn = sample_negatives(

@@ -7,16 +7,17 @@ may differ between processes, and a process without a set in a small batch waits
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,14 @@ class Ranks:
         found: list[Any] = [None] * self.size
         dist.all_gather_object(found, value)
         return found
+
+    def of_main(self, make: Callable[[], T]) -> T:
+        """What the first process makes, on all of them."""
+        if self.size == 1:
+            return make()
+        made = [make() if self.main else None]
+        dist.broadcast_object_list(made, src=0)
+        return made[0]  # type: ignore[return-value]
 
     def wait(self) -> None:
         """Until all have come here."""

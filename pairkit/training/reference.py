@@ -51,8 +51,7 @@ def reference_sums(
     Raises:
         InputError: a file that holds something else.
     """
-    known = _read(store)
-    ranks.wait()  # all have read before one writes
+    known = ranks.of_main(lambda: _read(store))  # one reads, so that all agree on what is missing
     keys = [[_key(item, column.ids) for column in item.columns] for item in sets]
     todo = _missing(sets, keys, known)
     if todo:
