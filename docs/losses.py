@@ -193,7 +193,7 @@ def overview(described: list[Description]) -> str:
                 needs = ", ".join(one.marks)
                 rows.append(f"| [`{one.name}`](#{one.name}) | {_cell(one.summary)} | {keywords} | {needs} |")
         rows.append("")
-    rows += ["| needs | is |", "|---|---|"]
+    rows += ["What the last column stands for:", "", "| needs | is |", "|---|---|"]
     rows += [f"| {mark} | {_cell(words)} |" for mark, words in mark_legend().items()]
     return "\n".join([*rows, ""])
 

@@ -115,6 +115,7 @@ def test_one_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "  --loss.beta 0.5   in (-inf, inf)\n" in bare
     assert "a reference model" in bare
     assert "loss = " not in bare
+    assert "\npaper\n" not in bare + told
     assert "A loss of mine.\n\n    loss = beta\n" in told
     assert "      its size.\n" in told
     assert "  - a score of every completion\n" in told

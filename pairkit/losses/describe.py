@@ -126,6 +126,8 @@ class Description:
     @property
     def sources(self) -> str:
         """The row's paper and the docstring's references, said once."""
+        if self.paper == self.name:  # from outside, where no row names one
+            return self.references
         found = re.search(r"arXiv \d+\.\d+", self.paper)
         known = found[0] if found else self.paper.partition(",")[0]
         if known.lower() in self.references.lower():
