@@ -118,6 +118,12 @@ def test_kto_trains_on_labelled_completions(tmp_path: Path, unpaired: Path, mode
     lines = read_metrics(out, "train")
     assert lines[-1]["loss"] < lines[0]["loss"] == pytest.approx(0.5, abs=1e-6)
     assert "reward_margin" not in lines[0]
+    assert {"desirable_reward", "undesirable_reward"} & lines[0].keys()
+    means = [
+        np.mean([line[name] for line in lines[-8:] if name in line])
+        for name in ("desirable_reward", "undesirable_reward")
+    ]
+    assert means[0] > means[1]
     with pytest.raises(InputError, match="no_choice"):
         train(unpaired, model, "dpo", tmp_path / "runs" / "other")
 

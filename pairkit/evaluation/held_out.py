@@ -30,10 +30,11 @@ def evaluate(through: Pass, split: Split) -> dict[str, float]:
     reference = scored.reference or every.known(every.every, CPU)
     loss.eval()
     with torch.no_grad():
-        applied = apply(loss, inputs(every.work, scored.policy, reference), None)
+        given = inputs(every.work, scored.policy, reference)
+        applied = apply(loss, given, None)
     loss.train()
     averages = Averages()
-    averages.add_pass(scored.policy, applied)
+    averages.add_pass(given, applied)
     assert scored.entropy is not None
     sets = [item.tokens.set_id for item in every.work]  # those of pairs stand one after the other
     first = [i for i, name in enumerate(sets) if i == 0 or name != sets[i - 1]]

@@ -51,7 +51,10 @@ def _next(counts: Mapping[str, Mapping[str, int]], out: Path) -> str:
         return f"next: pairkit train --loss mcpo --data {out}"
     if "test" in counts and counts["test"]["pairs"]:
         return "all pairs are in split test: build from more rows, or with --test-fraction 0"
-    return "no set has a choice yet: generate or rank completions before training with a preference loss"
+    return (
+        "no set has a choice yet: generate or rank completions before training with a preference loss; "
+        f"completions labelled 1 or 0 train with --loss kto --data {out}"
+    )
 
 
 def quarantined(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:

@@ -86,13 +86,12 @@ class Pass:
             scored = score(self.model, part, want=self.want, live=self.live)
             device = scored.policy.sum.device
             known = scored.reference or batch.examples.known(rows, device)
-            applied = apply(
-                self.loss, inputs(part, scored.policy, known), rows_of(batch.observed, rows, device)
-            )
+            given = inputs(part, scored.policy, known)
+            applied = apply(self.loss, given, rows_of(batch.observed, rows, device))
             objective = total(applied.terms, batch.weights)
             objective.backward()  # type: ignore[no-untyped-call]
             value += float(objective.detach())
-            averages.add_pass(scored.policy, applied)
+            averages.add_pass(given, applied)
             tokens += sum(len(item.tokens.prompt) * len(item.columns) for item in part)
             tokens += int(scored.policy.length.sum())
         return value, tokens

@@ -47,10 +47,16 @@ class Inputs(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """A loss on some sets: its terms, the reward margins of all (chosen, negative) pairs, its metrics."""
+    """A loss on some sets.
+
+    Attributes:
+        margins: reward margins of all (chosen, negative) pairs, [pairs].
+        labelled: rewards of completions that stand alone with a label, by what they are labelled.
+    """
 
     terms: list[Term]
-    margins: Tensor  # [pairs]
+    margins: Tensor
+    labelled: dict[str, Tensor]
     metrics: dict[str, Tensor]
 
 
@@ -86,7 +92,7 @@ def apply(loss: Loss | WeightedSum, given: Inputs, observed: Observed | None) ->
     """
     terms: list[Term] = []
     metrics: dict[str, Tensor] = {}
-    margins = given.policy.sum.new_zeros(0)
+    margins, labelled = given.policy.sum.new_zeros(0), {}
     for position, (weight, part) in enumerate(loss.parts):
         owner, columns = _view(part.completions, given.policy.mask)
         one = given.view(owner, columns)
@@ -101,7 +107,11 @@ def apply(loss: Loss | WeightedSum, given: Inputs, observed: Observed | None) ->
         if not len(margins) and part.completions != "first":
             below = one.policy.mask[:, 1:]
             margins = (result.rewards[:, :1] - result.rewards[:, 1:])[below]
-    return Applied(terms, margins, metrics)
+        if part.completions == "labelled":
+            alone = one.policy.mask.sum(dim=1) == 1
+            for name, side in (("desirable_reward", one.labels), ("undesirable_reward", ~one.labels)):
+                labelled[name] = result.rewards[:, 0][alone & side]
+    return Applied(terms, margins, labelled, metrics)
 
 
 def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
@@ -207,13 +217,18 @@ class Averages:
         entry[0] += float(values.double().sum())
         entry[1] += values.numel()
 
-    def add_pass(self, policy: Logps, applied: Applied) -> None:
+    def add_pass(self, given: Inputs, applied: Applied) -> None:
         """Adds what is reported of every pass: rewards, summed log-probs, the loss's own metrics."""
-        chosen, rejected = policy.sum[:, 0].detach(), policy.sum[:, 1:][policy.mask[:, 1:]].detach()
-        self.add("chosen_logp", chosen)
+        policy = given.policy.detach()
+        self.add("chosen_logp", policy.sum[:, 0][given.labels])
+        below = policy.mask.clone()
+        below[:, 0] = ~given.labels
+        if below.any():
+            self.add("rejected_logp", policy.sum[below])
+        for name, rewards in applied.labelled.items():
+            self.add(name, rewards)
         if len(applied.margins):
             margins = applied.margins
-            self.add("rejected_logp", rejected)
             self.add("reward_margin", margins)
             # A margin of exactly 0 (policy equal to reference) is neither right nor wrong.
             self.add("reward_accuracy", (margins > 0).double() + 0.5 * (margins == 0).double())
