@@ -225,7 +225,7 @@ CASES = [
         {**OWN, "mine/notes.md": b"notes"},
     ),
     # Training
-    Case("unknown loss", f"{TRAIN} --loss dop", "unknown loss 'dop'; did you mean 'dpo'? Known: …"),
+    Case("unknown loss", f"{TRAIN} --loss dpoo", "unknown loss 'dpoo'; did you mean 'dpo'? Known: …"),
     Case(
         "unknown keyword of a loss",
         f"{TRAIN} --loss mcpo --loss.bta 0.1",

@@ -588,7 +588,7 @@ def test_existing_runs(tmp_path: Path, data: Path, model: Path) -> None:
 
 def test_bad_recipes(data: Path, model: Path) -> None:
     for fields, message in [
-        ({"loss": "dop"}, "did you mean 'dpo'"),
+        ({"loss": "dpoo"}, "did you mean 'dpo'"),
         ({"loss": {"name": "dpo", "beta": -1}}, "dpo.beta is in (0, inf)"),
         ({"loss": {"beta": 1}}, "needs a name"),
         ({"negatives": {"sampling": "hard"}}, "value of negatives.sampling"),
