@@ -95,7 +95,7 @@ OWN_COMMANDS = (
     "pairkit losses my_losses:focal_dpo",
     "pairkit train --loss my_losses:focal_dpo --loss.focus 2",
     "pairkit train --loss my_losses:focal_dpo:0.9+sft:0.1",
-    "pairkit train --loss my_losses:ranking --negatives.sampling all",
+    "pairkit train --loss my_losses:ranking",
 )
 
 SUMS = """\

@@ -75,7 +75,7 @@ keywords
       how many to draw a set.
 
 needs
-  - sets of two completions or more
+  - sets of two completions or more: the preferred one, and negatives as its keywords say
   - a reference model, whose log-probs are computed once and kept
 
 paper

@@ -91,6 +91,9 @@ def test_every_loss_trains(tmp_path: Path, scored: Path, model: Path, loss: str)
     fresh.load_state_dict(state)  # a checkpoint holds the statistics of this loss and of no other
     assert fresh.state_dict().keys() == state.keys()
     assert set(lines[0]) >= {"loss", "chosen_logp", "grad_norm", "learning_rate"}
+    takes = "first" if loss == "sft" else fresh.completions if not fresh.sampler else "pair"
+    negatives = {"first": 0, "set": 12}.get(takes, 4)  # of four sets of four completions a step
+    assert [line.get("drawn_source", 0) for line in lines] == [negatives] * STEPS
 
 
 def test_a_stopped_run_takes_its_statistics_up_again(tmp_path: Path, scored: Path, model: Path) -> None:
@@ -169,6 +172,27 @@ def test_a_loss_from_outside(
     assert json.loads((out / "run.json").read_text())["recipe"]["loss"] == {
         "name": "mine:exponential", "beta": 0.2
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("loss", "flags", "drawn"),
+    [
+        ("lipo", ("--negatives.sampling", "mc"), 4),
+        ("lipo", ("--negatives.negatives", 2), 8),
+        ("rrhf+sft", (), 12),
+        ("dpo+lipo", (), 12),
+        ("mcpo+lipo", (), 4),
+        ("rnce", ("--negatives.negatives", 2), 8),
+        ("rnce", ("--negatives.sampling", "all"), 12),
+        ("mcpo", ("--negatives.negatives", 2, "--loss.sampling", "max"), 8),
+    ],
+)
+def test_how_many_completions_are_drawn(
+    tmp_path: Path, scored: Path, model: Path, loss: str, flags: tuple[object, ...], drawn: int
+) -> None:
+    """A loss on sets takes all of each; a word of the user's, or settings of its own, come before that."""
+    out = train(scored, model, loss, tmp_path / "run", *flags, "max_steps=2")
+    assert [line["drawn_source"] for line in read_metrics(out, "train")] == [drawn] * 2
 
 
 @pytest.mark.parametrize("sampling", ["all", "mc", "worst"])

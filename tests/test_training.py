@@ -258,6 +258,18 @@ def test_sampler_settings_come_from_the_loss_the_flags_or_the_data() -> None:
     assert sampler_settings(build("dpo"), {}, "worst")["sampling"] == "worst"
     assert sampler_settings(build("dpo"), {}, "policy")["sampling"] == "mc"
     assert sampler_settings(build("dpo"), {"sampling": "all"}, "worst")["sampling"] == "all"
+    assert sampler_settings(build("mcpo"), {"sampling": "max"}, "worst")["sampling"] == "max"
+    assert sampler_settings(build("rnce"), {"negatives": 2}, "worst")["negatives"] == 2
+    assert sampler_settings(build("mcpo", negatives=3), {"sampling": "max"}, "worst")["negatives"] == 3
+
+
+@pytest.mark.parametrize(
+    "loss", ["infonca", "nca", "lipo", "pro", "rrhf", "exo_rw", "rrhf+sft", "sft+dpo+nca"]
+)
+def test_a_loss_on_sets_takes_all_of_each_unless_a_word_is_given(loss: str) -> None:
+    assert sampler_settings(build(loss), {}, "worst")["sampling"] == "all"
+    assert sampler_settings(build(loss), {"negatives": 2}, "worst")["sampling"] == "worst"
+    assert sampler_settings(build(loss), {"sampling": "max"}, "worst")["sampling"] == "max"
 
 
 def test_all_pairs_of_a_set_are_examples_of_a_pairwise_loss(data: Path, model: Path) -> None:
@@ -592,7 +604,15 @@ def test_bad_recipes(data: Path, model: Path) -> None:
         ({"loss": {"name": "dpo", "beta": -1}}, "dpo.beta is in (0, inf)"),
         ({"loss": {"beta": 1}}, "needs a name"),
         ({"negatives": {"sampling": "hard"}}, "value of negatives.sampling"),
-        ({"loss": "mcpo", "negatives": {"sampling": "max"}}, "--loss.KEY"),
+        (
+            {"loss": {"name": "mcpo", "sampling": "min"}, "negatives": {"sampling": "max"}},
+            "negatives.sampling and loss.sampling say the same thing",
+        ),
+        (
+            {"loss": {"name": "rnce+sft", "rnce": {"negatives": 2}}, "negatives": {"negatives": 2}},
+            "negatives.negatives and loss.negatives say the same thing",
+        ),
+        ({"loss": "mcpo", "negatives": {"sampling": "worst"}}, "unknown value of negatives.sampling"),
         ({"max_prompt_length": 96}, "leaves no room"),
         ({"set_per_step": 3}, "did you mean 'sets_per_step'"),
         ({"optimizer": {"lr": 3}}, "optimizer.lr"),

@@ -22,7 +22,8 @@ SECTIONS = ("Args", "Returns", "Raises", "References", "Differs from")
 TAKES = {
     "first": "the preferred completion of a set",
     "pair": "pairs: the chosen completion and one negative; of a larger set the sampler takes them",
-    "set": "sets of two completions or more",
+    "set": "sets of two completions or more: all of a set, unless negatives.KEY is given",
+    "drawn": "sets of two completions or more: the preferred one, and negatives as its keywords say",
     "labelled": "pairs, or single completions labelled desirable or undesirable",
 }
 NEEDS = {
@@ -242,7 +243,7 @@ def _description(name: str, spec: LossSpec) -> Description:
         doc.notes,
         tuple(keywords),
         tuple(exclusions),
-        TAKES[spec.completions],
+        TAKES["drawn" if spec.sampler else spec.completions],
         tuple(_needs(spec)),
         tuple(marks(spec)),
         _statistics(spec, described.get("statistics") or described.get("kl_baseline", "")),

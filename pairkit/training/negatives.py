@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pairkit.losses import Logps, Loss, WeightedSum, sample_negatives
-from pairkit.losses.parameters import resolve
+from pairkit.losses.parameters import Parameter, resolve
 from pairkit.losses.sampling import NEEDS_POLICY, SETTINGS
 from pairkit.training.examples import Split, examples
 from pairkit.training.forward import Scored, Work, lengths
@@ -20,17 +20,25 @@ from pairkit.training.ranks import CPU
 Score = Callable[[Sequence[Work]], Scored]  # a scoring pass of these columns under the present weights
 
 
+def ranges(loss: Loss | WeightedSum) -> dict[str, Parameter]:
+    """The sampler's settings, with the range of the loss's own keyword where it has one of that name."""
+    own = (part.spec.sampler for _, part in loss.parts)
+    return SETTINGS | {key: parameter for sampler in own for key, parameter in sampler.items()}
+
+
 def sampler_settings(loss: Loss | WeightedSum, given: Mapping[str, Any], rejected: str) -> dict[str, Any]:
     """Every setting of the sampler for this loss.
 
-    They are the loss's own where it has them (rnce draws at random), else those given, else what the data
-    set's recipe says of rejected completions ("policy" is "mc").
+    Those given come first, then the loss's own (rnce draws at random). Of the others a loss on sets takes
+    every completion, unless something is given; a pairwise loss what the data set's recipe says of rejected
+    completions ("policy" is "mc").
     """
-    if loss.sampler:
-        default: dict[str, Any] = {} if "sampling" in loss.sampler else {"sampling": "random"}
-        return resolve("negatives", SETTINGS, default | dict(loss.sampler))
     sampling = "mc" if rejected == "policy" else rejected
-    return resolve("negatives", SETTINGS, {"sampling": sampling} | dict(given))
+    if loss.completions == "set" and not given:
+        sampling = "all"
+    if loss.sampler:
+        sampling = loss.sampler.get("sampling", "random")
+    return resolve("negatives", ranges(loss), {"sampling": sampling, **loss.sampler, **given})
 
 
 def draw(

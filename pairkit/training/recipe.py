@@ -8,8 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from pairkit.losses import build
 from pairkit.losses.parameters import resolve
-from pairkit.losses.sampling import SETTINGS
 from pairkit.recipes import Strict
+from pairkit.training.negatives import ranges
 
 # What changes how a run is done but not what it ends in: a run may go on with others than it began with.
 HOW = frozenset({"tokens_per_micro_batch", "gradient_checkpointing", "log_every", "save_every", "keep"})
@@ -47,9 +47,7 @@ class TrainRecipe(Strict):
     gradient_checkpointing: bool = False
 
     loss: dict[str, Any] = Field(default={"name": "dpo"})  # name and hyper-parameters
-    negatives: dict[str, Any] = Field(
-        default={}
-    )  # the sampler's settings for a loss that has none of its own
+    negatives: dict[str, Any] = Field(default={})  # the sampler's settings
     optimizer: Optimizer = Optimizer()
 
     max_length: int = Field(default=2048, ge=2)  # prompt and completion
@@ -79,12 +77,12 @@ class TrainRecipe(Strict):
     @model_validator(mode="after")
     def _checked(self) -> TrainRecipe:
         loss = build(self.loss_name, **self.loss_parameters)
-        resolve("negatives", SETTINGS, self.negatives)
-        if loss.sampler and self.negatives:
-            both = ", ".join(f"negatives.{key}" for key in self.negatives)
-            raise ValueError(
-                f"{both}: {loss.name} takes the sampler's settings under its own name, --loss.KEY"
-            )
+        resolve("negatives", ranges(loss), self.negatives)
+        named = [self.loss_parameters, *(self.loss_parameters.get(part.name) for _, part in loss.parts)]
+        own = {key for block in named if isinstance(block, dict) for key in block} & loss.sampler.keys()
+        for key in self.negatives:
+            if key in own:
+                raise ValueError(f"negatives.{key} and loss.{key} say the same thing: give one of them")
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
             raise ValueError("max_prompt_length leaves no room for a completion: it must be below max_length")
         return self
