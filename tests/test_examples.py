@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM
 from pairkit.errors import InputError
 from pairkit.losses import Logps, build
 from pairkit.training.batch import Pass, prepare
-from pairkit.training.examples import examples, mismatch, split_for
+from pairkit.training.examples import examples, mismatch, partners, split_for
 from pairkit.training.forward import Work
-from pairkit.training.objective import inputs
+from pairkit.training.objective import apply, inputs, term_weights, total
 from pairkit.training.order import draw_seeds
 from pairkit.training.plan import plan
 from pairkit.training.ranks import ALONE, CPU
@@ -137,8 +137,43 @@ def test_a_partner_has_another_prompt(prompts: list[int], seed: int) -> None:
     assert all(np.array_equal(a.columns[0].ids, b.columns[0].ids) for a, b in zip(found, again, strict=True))
 
 
+@pytest.mark.parametrize("other", [0, 1234, 1999])
+def test_partners_are_found_in_one_round(other: int) -> None:
+    """Nearly all sets share a prompt: two comparisons a set, not as many as there are sets."""
+    compared = 0
+
+    class Prompt(bytes):
+        __hash__ = bytes.__hash__
+
+        def __ne__(self, to: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return bytes.__ne__(self, to)
+
+    class Ids(list[int]):
+        def tobytes(self) -> bytes:
+            return Prompt(self)
+
+    made = [
+        TokenSet(str(i), Ids([i == other]), (Column(np.full(2, i, np.int32), 1, None, "source"),))
+        for i in range(2000)
+    ]
+    found = mismatch(made, seed=0, max_length=10)
+    assert compared <= 2 * len(made)
+    drawn = [int(item.columns[0].ids[0]) for item in found]
+    assert [i for i, partner in enumerate(drawn) if partner != other] == [other]
+
+
+@given(st.lists(st.integers(0, 2), min_size=2, max_size=9).filter(lambda prompts: len(set(prompts)) > 1))
+def test_a_partner_is_the_next_one_of_another_prompt(prompts: list[int]) -> None:
+    found = dict(partners(list(range(len(prompts))), [bytes([prompt]) for prompt in prompts]))
+    for i, prompt in enumerate(prompts):
+        following = [j % len(prompts) for j in range(i + 1, i + len(prompts))]
+        assert found[i] == next(j for j in following if prompts[j] != prompt)
+
+
 def test_sets_say_scores_ranks_and_labels() -> None:
-    """Noise ranks below all and has no score; a single completion of score 0 is labelled undesirable."""
+    """Noise ranks below all and has no score; a label is what tokenizing says, whatever the score."""
 
     def columns(*pairs: tuple[int | None, float | None]) -> tuple[Column, ...]:
         return tuple(Column(np.ones(2, np.int32), rank, score, "source") for rank, score in pairs)
@@ -146,12 +181,43 @@ def test_sets_say_scores_ranks_and_labels() -> None:
     prompt = np.ones(2, np.int32)
     work = [
         Work(TokenSet("a", prompt, columns((1, 0.9), (3, 0.2), (None, None))), (0, 2, 1)),
-        Work(TokenSet("b", prompt, columns((1, 0.0))), (0,)),
-        Work(TokenSet("c", prompt, columns((1, 1.0))), (0,)),
+        Work(TokenSet("b", prompt, columns((1, 0.0)), label=False), (0,)),
+        Work(TokenSet("c", prompt, columns((1, 1.0)), label=True), (0,)),
+        Work(TokenSet("d", prompt, columns((1, 0.0), (2, -1.0))), (0,)),
     ]
-    mask = torch.tensor([[True] * 3, [True, False, False], [True, False, False]])
-    found = inputs(work, Logps(torch.zeros(3, 3), mask.long(), mask), None)
+    mask = torch.tensor([[True] * 3, *([[True, False, False]] * 3)])
+    found = inputs(work, Logps(torch.zeros(4, 3), mask.long(), mask), None)
     assert found.ranks.tolist()[0] == [1, 4, 3]
     assert found.scores[0, [0, 2]].tolist() == pytest.approx([0.9, 0.2])
     assert found.scores[0, 1].isnan()
-    assert found.labels.tolist() == [True, False, True]
+    assert found.labels.tolist() == [True, False, True, True]
+
+
+def test_what_is_labelled_undesirable_is_no_likelihood_to_raise() -> None:
+    """kto+sft on two good and a bad completion: sft's token mean is over the good ones' 2 and 5 tokens."""
+    labels, lengths = [True, False, True], [2, 3, 5]
+    work = [
+        Work(
+            TokenSet(
+                str(i),
+                np.ones(1, np.int32),
+                (Column(np.ones(n, np.int32), 1, float(label), "source"),),
+                label,
+            ),
+            (0,),
+        )
+        for i, (label, n) in enumerate(zip(labels, lengths, strict=True))
+    ]
+    sums = torch.tensor([[-4.0], [-6.0], [-3.0]], requires_grad=True)
+    policy = Logps(sums, torch.tensor(lengths)[:, None], torch.ones(3, 1, dtype=torch.bool))
+    loss = build("kto:0.5+sft")
+    kto, sft = apply(loss, inputs(work, policy, policy.detach()), None).terms
+    assert kto.weights.tolist() == [1.0, 1.0, 1.0]
+    assert (sft.values.tolist(), sft.weights.tolist()) == ([4.0, 3.0], [2.0, 5.0])
+    assert term_weights(loss, work, policy.detach(), [{}, {}]) == [3.0, 7.0]
+    bad = policy.rows(torch.tensor([1]))
+    none = apply(loss, inputs(work[1:2], bad, bad), None)
+    assert none.terms[1].values.tolist() == []
+    total(none.terms, [3.0, 7.0]).backward()
+    assert sums.grad is not None
+    assert sums.grad.isfinite().all()

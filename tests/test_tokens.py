@@ -223,3 +223,11 @@ def test_ties_with_the_chosen_are_no_negatives_and_noise_is_one() -> None:
     ]  # fmt: skip
     (single,) = run(bpe(None), ("old", rows), wanted="first").sets
     assert len(single.columns) == 1
+
+
+def test_a_label_is_the_score_of_an_only_completion_where_labels_are_wanted() -> None:
+    rows = [("old", [completion("a", 1, score=score)]) for score in (1.0, 0.0)]
+    pair = ("new", [completion("a", 1, score=0.0), completion("b", 2, score=-1.0)])
+    assert [item.label for item in run(bpe(None), *rows, pair, wanted="labelled").sets] == [True, False, None]
+    assert [item.label for item in run(bpe(None), *rows, pair, wanted="first").sets] == [None] * 3
+    assert run(bpe(None), ("old", [completion("a", 1, score=0.5)]), wanted="labelled").sets == []

@@ -131,6 +131,17 @@ def test_kto_trains_on_labelled_completions(tmp_path: Path, unpaired: Path, mode
         train(unpaired, model, "dpo", tmp_path / "runs" / "other")
 
 
+def test_a_likelihood_beside_kto_is_that_of_the_good_ones(
+    tmp_path: Path, unpaired: Path, model: Path
+) -> None:
+    """A step's micro-batches may hold none; sft alone knows no labels: every completion is its chosen one."""
+    both = read_metrics(train(unpaired, model, "kto+sft", tmp_path / "both", "max_steps=6"), "train")
+    assert all(math.isfinite(value) for line in both for name, value in line.items() if name != "kind")
+    assert any("rejected_logp" in line for line in both)
+    alone = read_metrics(train(unpaired, model, "sft", tmp_path / "sft", "max_steps=6"), "train")
+    assert all("chosen_logp" in line and "rejected_logp" not in line for line in alone)
+
+
 def test_scores_are_needed_where_the_loss_needs_them(tmp_path: Path, model: Path) -> None:
     random = np.random.default_rng(2)
     rows = [

@@ -158,6 +158,32 @@ def test_micro_batches_do_not_change_the_gradient(tmp_path: Path, data: Path, mo
         torch.testing.assert_close(other[2], state, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["alpha_dpo", "amapo", "wpo", "sft+alpha_dpo"])
+def test_metrics_are_those_of_the_pairs_of_the_batch(
+    tmp_path: Path, data: Path, model: Path, loss: str
+) -> None:
+    """Sets of unlike size, every pair of them: one micro-batch, several, or one a set have the same means."""
+    sets, network = token_sets(data, model)
+    assert len({len(item.columns) for item in sets[:7]}) > 1
+    found = []
+    for budget in (10**6, 600, 1):
+        built = build(loss)
+        passes = through(built, network, budget)
+        batch = prepare(
+            passes,
+            sampler_settings(built, {}, "all"),
+            split_of(built, sets, perturbed(network), tmp_path),
+            range(7),
+            draw_seeds(sets[:7], 0, 0),
+        )
+        averages = Averages()
+        passes.gradients(batch, averages)
+        found.append(averages.means())
+    assert {"pair_weight", "adaptive_margin"} & found[0].keys()
+    assert found[1] == pytest.approx(found[0], rel=1e-4, abs=1e-5)
+    assert found[2] == pytest.approx(found[0], rel=1e-4, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("loss", "sampling", "passes"),
     [

@@ -111,7 +111,7 @@ class LossOutput(NamedTuple):
         losses: [B], the loss of each set, no mean taken; a token mean is taken over these B sets' tokens.
         terms: what the loop sums and normalises by the whole global batch.
         rewards: [B, K] detached: beta x log-ratio, or beta x mean log-prob where there is no reference.
-        metrics: scalars worth logging beside the loss.
+        metrics: scalars worth logging beside the loss, each a mean over the sets that it was called with.
     """
 
     losses: Tensor

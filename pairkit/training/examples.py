@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -125,14 +125,24 @@ def mismatch(sets: Sequence[TokenSet], *, seed: int, max_length: int) -> list[To
             "kto compares a prompt with completions of others, and all sets have the same prompt"
         )
     found: dict[int, TokenSet] = {}
-    for at, i in enumerate(order):
-        later = (order[(at + step) % len(order)] for step in range(1, len(order)))
-        partner = sets[next(j for j in later if prompts[j] != prompts[i])]
+    for i, j in partners(order, prompts):
+        partner = sets[j]
         room = max_length - len(sets[i].prompt)
         ends = (partner.columns[0], *partner.columns[1:][-1:])
         columns = tuple(column._replace(ids=column.ids[:room]) for column in ends)
         found[i] = TokenSet(sets[i].set_id, sets[i].prompt, columns)
     return [found[i] for i in range(len(sets))]
+
+
+def partners(order: Sequence[int], prompts: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Each of a cyclic order with the next one of another prompt, of which there are two at least."""
+    partner = order[0]
+    for at in reversed(range(2 * len(order))):  # twice round: the end of the order goes on at its beginning
+        here, following = order[at % len(order)], order[(at + 1) % len(order)]
+        if prompts[here] != prompts[following]:
+            partner = following
+        if at < len(order):
+            yield here, partner
 
 
 def _prefixes(sets: Sequence[TokenSet]) -> list[TokenSet]:

@@ -21,8 +21,8 @@ Observed = Sequence[Mapping[str, Tensor] | None]
 class Inputs(NamedTuple):
     """What losses are called with: some sets, column 0 preferred, the others its negatives.
 
-    `scores` is NaN where a completion has none; noise ranks below all; `labels` is False where the only
-    completion of a set is labelled undesirable.
+    `scores` is NaN where a completion has none; noise ranks below all; `labels` is False where a set is
+    labelled undesirable.
     """
 
     policy: Logps
@@ -52,6 +52,7 @@ class Applied(NamedTuple):
     Attributes:
         margins: reward margins of all (chosen, negative) pairs, [pairs].
         labelled: rewards of completions that stand alone with a label, by what they are labelled.
+        metrics: those of each part, one number a row of its view, so that rows weigh alike in a mean.
     """
 
     terms: list[Term]
@@ -70,7 +71,7 @@ def inputs(work: Sequence[Work], policy: Logps, reference: Logps | None) -> Inpu
         picked = [item.tokens.columns[c] for c in item.columns]
         scores[i, : len(picked)] = [np.nan if column.score is None else column.score for column in picked]
         ranks[i, : len(picked)] = [column.rank or below_all for column in picked]
-        labels[i] = not (len(picked) == 1 and picked[0].score == 0)
+        labels[i] = item.tokens.label is not False
     device = policy.sum.device
     return Inputs(
         policy,
@@ -85,7 +86,7 @@ def apply(loss: Loss | WeightedSum, given: Inputs, observed: Observed | None) ->
     """The loss on some sets, each part on its own view of them.
 
     A pairwise loss takes every (chosen, negative) pair as an example of its own, a loss on one completion
-    takes column 0.
+    takes column 0, but of no set that is labelled undesirable.
 
     Args:
         observed: what `observe` said of these sets; None lets a loss observe the batch that it is given.
@@ -94,7 +95,7 @@ def apply(loss: Loss | WeightedSum, given: Inputs, observed: Observed | None) ->
     metrics: dict[str, Tensor] = {}
     margins, labelled = given.policy.sum.new_zeros(0), {}
     for position, (weight, part) in enumerate(loss.parts):
-        owner, columns = _view(part.completions, given.policy.mask)
+        owner, columns = _view(part.completions, given.policy.mask, given.labels)
         one = given.view(owner, columns)
         grids, statistics = observed[position] if observed is not None else None, None
         if grids is not None:
@@ -103,7 +104,7 @@ def apply(loss: Loss | WeightedSum, given: Inputs, observed: Observed | None) ->
         extras = Extras(one.ranks, one.labels if part.completions == "labelled" else None, None, statistics)
         result = part(one.policy, one.reference, one.scores, extras=extras)
         terms += [term._replace(coefficient=weight * term.coefficient) for term in result.terms]
-        metrics |= result.metrics
+        metrics |= {name: value.detach().expand(len(owner)) for name, value in result.metrics.items()}
         if not len(margins) and part.completions != "first":
             below = one.policy.mask[:, 1:]
             margins = (result.rewards[:, :1] - result.rewards[:, 1:])[below]
@@ -127,7 +128,7 @@ def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
             continue
         grids: dict[str, Tensor] = {}
         if observes(part, "batch"):
-            owner, columns = _view(part.completions, whole.policy.mask)
+            owner, columns = _view(part.completions, whole.policy.mask, whole.labels)
             one = whole.view(owner, columns)
             key = _key(part.completions, columns)
             for name, values in part.observe(one.policy, one.reference, seeds[owner] + key).items():
@@ -151,7 +152,7 @@ def rows_of(observed: Observed, rows: Sequence[int], device: torch.device) -> Ob
 
 def as_pairs(logps: Logps) -> Logps:
     """[pairs, 2]: column 0 of each set beside each of its other columns that is not masked."""
-    owner, columns = _view("pair", logps.mask)
+    owner, columns = _view("pair", logps.mask, logps.mask[:, 0])
     return logps.rows(owner).columns(columns)
 
 
@@ -182,13 +183,13 @@ def total(terms: Sequence[Term], weights: Sequence[float]) -> Tensor:
     return torch.stack(parts).sum()
 
 
-def _view(completions: str, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _view(completions: str, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """(owner [R], columns [R, C]): which columns of which sets are the rows of a loss."""
-    every = torch.arange(len(mask), device=mask.device)
     if completions == "first":
-        return every, torch.zeros_like(every)[:, None]
+        preferred = labels.nonzero()[:, 0]
+        return preferred, torch.zeros_like(preferred)[:, None]
     if completions == "set":
-        columns = torch.arange(mask.shape[1], device=mask.device)
+        every, columns = (torch.arange(size, device=mask.device) for size in mask.shape)
         return every, torch.where(mask, columns, -1)
     alone = mask.sum(dim=1) == 1
     listed = mask.clone()
@@ -232,8 +233,8 @@ class Averages:
             self.add("reward_margin", margins)
             # A margin of exactly 0 (policy equal to reference) is neither right nor wrong.
             self.add("reward_accuracy", (margins > 0).double() + 0.5 * (margins == 0).double())
-        for name, value in applied.metrics.items():
-            self.add(name, value.detach().expand(len(policy.sum)))
+        for name, values in applied.metrics.items():
+            self.add(name, values)
 
     def means(self, ranks: Ranks | None = None) -> dict[str, float]:
         """Every mean, over all processes; a name that got no element is left out."""

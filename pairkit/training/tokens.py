@@ -37,11 +37,15 @@ class Column(NamedTuple):
 
 
 class TokenSet(NamedTuple):
-    """A candidate set as token ids; the columns stand in the set's order, best first."""
+    """A candidate set as token ids; the columns stand in the set's order, best first.
+
+    `label` says whether the only completion of a labelled set is desirable; None for any other set.
+    """
 
     set_id: str
     prompt: Ids
     columns: tuple[Column, ...]
+    label: bool | None = None
 
 
 class Refused(NamedTuple):
@@ -156,7 +160,8 @@ def tokenize(
             if not prompt:
                 found.refused.append(Refused(set_id, "empty_prompt", "the prompt has no token"))
             elif all(len(column.ids) for column in columns):
-                found.sets.append(TokenSet(set_id, np.asarray(prompt, np.int32), columns))
+                label = _label([c for c, _ in pairs]) if wanted == "labelled" else None
+                found.sets.append(TokenSet(set_id, np.asarray(prompt, np.int32), columns, label))
             else:
                 found.refused.append(Refused(set_id, "empty_completion", "a completion has no token"))
         advance(table.num_rows)
@@ -167,7 +172,7 @@ def _columns(completions: Sequence[Completion], wanted: Wanted) -> list[Completi
     if not completions or completions[0]["origin"] == "noise":
         raise _Refused("no_completion", "it has no completion but noise")
     best = completions[0]
-    if wanted == "first" or (wanted == "labelled" and len(completions) == 1 and best["score"] in (0, 1)):
+    if wanted == "first" or (wanted == "labelled" and _label(completions) is not None):
         return [best]
     if best["rank"] is None:
         raise _Refused("unranked", "its completions have no ranks; --loss sft needs none")
@@ -180,6 +185,12 @@ def _columns(completions: Sequence[Completion], wanted: Wanted) -> list[Completi
     if best["score"] is None or not scored:
         raise _Refused("unscored", "fewer than two completions have a score, which the loss needs")
     return [best, *scored]
+
+
+def _label(completions: Sequence[Completion]) -> bool | None:
+    """What the only completion of a set is labelled: its score is 1 or 0."""
+    score = completions[0]["score"]
+    return bool(score) if len(completions) == 1 and score in (0, 1) else None
 
 
 def _cut_prompt(ids: list[int], bos: int | None, limit: int) -> list[int]:
