@@ -18,8 +18,9 @@ from pairkit.errors import InputError
 from pairkit.losses import Logps, build
 from pairkit.training.batch import Pass, prepare
 from pairkit.training.examples import examples, mismatch, partners, split_for
-from pairkit.training.forward import Work
-from pairkit.training.objective import apply, inputs, term_weights, total
+from pairkit.training.forward import Work, score
+from pairkit.training.negatives import sampler_settings
+from pairkit.training.objective import Averages, apply, inputs, term_weights, total
 from pairkit.training.order import draw_seeds
 from pairkit.training.plan import plan
 from pairkit.training.ranks import ALONE, CPU
@@ -60,20 +61,54 @@ def test_heads_are_the_log_probs_of_the_first_tokens(
 
     split = split_for(build("ld_dpo").needs, sets, compute)
     work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
-    pairs = examples(split, range(len(sets)), work).pairs()
-    assert len(pairs.work) == sum(len(item.columns) - 1 for item in sets)
-    known = pairs.known(pairs.every, CPU)
+    every = examples(split, range(len(sets)), work)
+    known = every.known(every.every, CPU)
     assert known is not None
     assert known.head_sum is not None
-    for row, item in enumerate(pairs.work):
-        chosen, rejected = (item.tokens.columns[c].ids for c in item.columns)
-        shorter = min(len(chosen), len(rejected))
-        for column, ids in enumerate((chosen, rejected)):
-            expected = log_prob(network, item.tokens.prompt, ids[:shorter])
-            assert known.head_sum[row, column].item() == pytest.approx(expected, rel=1e-5)
-            whole = log_prob(network, item.tokens.prompt, ids)
+    assert known.chosen_head is not None
+    for row, item in enumerate(sets):
+        chosen = item.columns[0].ids
+        for column, (ids, *_) in enumerate(item.columns):
+            shorter = min(len(chosen), len(ids))
+            for found, text in ((known.chosen_head, chosen), (known.head_sum, ids)):
+                expected = log_prob(network, item.prompt, text[:shorter])
+                assert found[row, column].item() == pytest.approx(expected, rel=1e-5)
+            whole = log_prob(network, item.prompt, ids)
             assert known.sum[row, column].item() == pytest.approx(whole, rel=1e-5)
     assert computed == [2 * len(sets)]
+    live = score(network, work, want=frozenset({"head_sum"})).policy
+    for name in ("head_sum", "chosen_head"):
+        torch.testing.assert_close(getattr(live, name), getattr(known, name), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("other", ["sft", "pro", "rrhf", "dpo"])
+@pytest.mark.parametrize("include_chosen", [False, True])
+def test_ld_dpo_leaves_the_other_parts_of_a_sum_as_they_are(
+    tmp_path: Path, sets: list[TokenSet], model: Path, other: str, include_chosen: bool
+) -> None:
+    """Its heads belong to pairs, and whole sets stand beside them in one pass."""
+    network = AutoModelForCausalLM.from_pretrained(model).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.1)  # the policy is not the reference
+    reference = AutoModelForCausalLM.from_pretrained(model).eval()
+
+    def objective(name: str) -> float:
+        loss = build(name)
+        split = split_for(
+            loss.needs,
+            sets,
+            lambda some: reference_sums(some, tmp_path / "s", lambda: reference, tokens_per_micro_batch=500),
+        )
+        through = Pass(loss, network, None, 500, ALONE)
+        negatives = {"sampling": "random", "negatives": 3, "include_chosen": include_chosen}
+        settings = sampler_settings(loss, negatives, "random")
+        rows = range(len(sets))
+        batch = prepare(through, settings, split, rows, draw_seeds(sets, 0, 0))
+        return through.gradients(batch, Averages())[0]
+
+    both = objective(f"ld_dpo+{other}")
+    assert both == pytest.approx(objective("ld_dpo") + objective(other), rel=1e-5)
 
 
 def test_the_reference_point_is_the_mean_log_ratio_of_mismatched_completions(

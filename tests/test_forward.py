@@ -13,9 +13,11 @@ from torch.nn.functional import log_softmax
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pairkit.progress import console
-from pairkit.training import head
+from pairkit.training import forward, head, packed
+from pairkit.training.attention import packing
 from pairkit.training.forward import WANT, Scored, Work, score, score_all
 from pairkit.training.hidden import hidden_states
+from pairkit.training.probe import packs
 from pairkit.training.rows import padded
 from pairkit.training.tokens import Column, TokenSet
 
@@ -27,15 +29,19 @@ SMALL = {
 }  # fmt: skip
 PLAIN = {name: value for name, value in SMALL.items() if name not in ("num_key_value_heads", "head_dim")}
 GPT2 = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
+MIXED = ["sliding_attention", "full_attention"]
 NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "Llama": SMALL,
     "GPT2": GPT2 | NO_DROPOUT,
     "GPTNeoX": PLAIN,
-    "Gemma2": SMALL | {"final_logit_softcapping": 2.0, "attn_implementation": "eager"},
-    "Gemma3Text": SMALL | {"final_logit_softcapping": 2.0, "layer_types": ["sliding_attention"] * 2},
+    "Gemma2": SMALL | {"final_logit_softcapping": 2.0, "sliding_window": 3, "layer_types": MIXED},
+    "Gemma3Text": SMALL | {"final_logit_softcapping": 2.0, "sliding_window": 3, "layer_types": MIXED},
+    "Qwen2": SMALL,
     "Qwen3": SMALL,
-    "Mistral": SMALL,
+    "Mistral": SMALL | {"sliding_window": None},
+    "Mistral-window": SMALL | {"sliding_window": 4},
+    "Phi3": SMALL,
     "Phi": PLAIN,
     "Cohere": SMALL | {"logit_scale": 0.25},
     "Granite": SMALL | {"logits_scaling": 4.0},
@@ -44,13 +50,24 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "HyperCLOVAX": SMALL | {"logits_scaling": 4.0},
     "MiniCPM3": PLAIN | {"q_lora_rank": 8, "kv_lora_rank": 8, "dim_model_base": 4},
     "FalconH1": SMALL | {"lm_head_multiplier": 0.5, "mamba_d_ssm": 16, "mamba_n_heads": 2, "mamba_d_head": 8},
+    "Qwen3Next": SMALL | {"layer_types": ["linear_attention", "full_attention"], "num_experts": 3,
+                          "num_experts_per_tok": 2, "moe_intermediate_size": 8,
+                          "shared_expert_intermediate_size": 8},
+    "GptOss": SMALL | {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 3},
 }  # fmt: skip
+PADDED = {  # which cannot attend over packed sequences, and what is said of them
+    "FalconH1": "it has layers of hybrid",
+    "Qwen3Next": "it has layers of linear_attention",
+    "GptOss": "packed attention has no s_aux",
+}
 COUNTS = ((3, 5, 1), (6, 4), (2,), (9, 1, 7, 3))  # completion tokens of each column of each set
 
 
 def tiny(architecture: str = "Llama", seed: int = 0, **fields: Any) -> nn.Module:
     """Random weights, large enough that logits are of the order of those of a trained model."""
-    config = getattr(transformers, f"{architecture}Config")(**ARCHITECTURES[architecture] | fields)
+    config = getattr(transformers, f"{architecture.partition('-')[0]}Config")(
+        **ARCHITECTURES[architecture] | fields
+    )
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
@@ -83,10 +100,11 @@ def naive(model: nn.Module, work: list[Work], live: nn.Module | None = None) -> 
     """Every statistic, one completion at a time, from full logits in float32."""
     most = max(len(item.columns) for item in work)
     blank = torch.zeros(len(work), most)
-    names = ("sum", "head_sum", "token_kl", "alignment", "entropy", "reference", "reference_head")
+    heads = ("head_sum", "chosen_head", "reference_head_sum", "reference_chosen_head")
+    names = ("sum", *heads, "token_kl", "alignment", "entropy", "reference")
     rows: dict[str, list[list[Tensor]]] = {name: [] for name in names}
     for item in work:
-        shortest = min(len(item.tokens.columns[c].ids) for c in item.columns)
+        chosen: dict[str, Tensor] = {}
         for name in rows:
             rows[name].append([])
         for c in item.columns:
@@ -95,13 +113,17 @@ def naive(model: nn.Module, work: list[Work], live: nn.Module | None = None) -> 
             at = torch.arange(len(item.tokens.prompt), len(ids))
             logp = log_softmax(model(input_ids=ids[None]).logits[0].float(), dim=-1)[at - 1]
             each = {"sum": logp.gather(1, ids[at, None])[:, 0]}
-            each["head_sum"] = each["sum"][:shortest]
             if live is not None:
                 with torch.no_grad():
                     known = log_softmax(live(input_ids=ids[None]).logits[0].float(), dim=-1)[at - 1]
                 each["reference"] = known.gather(1, ids[at, None])[:, 0]
-                each["reference_head"] = each["reference"][:shortest]
                 each["token_kl"] = (known.exp() * (known - logp)).sum(dim=-1)
+            chosen = chosen or each
+            count = min(len(chosen["sum"]), len(completion))
+            for name, prefix in (("sum", ""), ("reference", "reference_")):
+                if name in each:
+                    each[f"{prefix}head_sum"] = each[name][:count]
+                    each[f"{prefix}chosen_head"] = chosen[name][:count]
             found = {name: values.sum() for name, values in each.items()}
             found["entropy"] = -(logp.exp() * logp).sum(dim=-1).mean()
             found["alignment"] = (each["sum"] - logp.exp().square().sum(dim=-1).log()).mean()
@@ -121,20 +143,19 @@ def given(scored: Scored) -> dict[str, Tensor]:
         found["entropy"] = scored.entropy
     if scored.reference is not None:
         found["reference"] = scored.reference.sum
-        if scored.reference.head_sum is not None:
-            found["reference_head"] = scored.reference.head_sum
+        for name in ("head_sum", "chosen_head"):
+            if (values := getattr(scored.reference, name)) is not None:
+                found[f"reference_{name}"] = values
     return found
 
 
 def gradients(model: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
     """Of a weighted sum of all that has a gradient, so that no completion counts like another."""
     total = torch.zeros(())
-    for name in ("sum", "head_sum", "token_kl"):
+    for name, factor in {"sum": 0.1, "head_sum": 0.3, "chosen_head": 0.15, "token_kl": 0.2}.items():
         if name in found:
             weights = torch.arange(found[name].numel()).view(found[name].shape) % 7 - 2.5
-            total = (
-                total + (weights * found[name]).sum() * {"sum": 0.1, "head_sum": 0.3, "token_kl": 0.2}[name]
-            )
+            total = total + factor * (weights * found[name]).sum()
     model.zero_grad()
     total.backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -151,7 +172,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance
 
 @pytest.fixture(params=[5, 60, 1000], ids=lambda tokens: f"chunk{tokens}")
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Tokens a chunk: 60 hold the 41 completion tokens, 1000 all positions of the padded rows."""
+    """Tokens a chunk: 60 hold the 41 completion tokens, 1000 all that any test passes."""
     monkeypatch.setattr(head, "CHUNK_LOGITS", request.param * VOCABULARY)
     return int(request.param)
 
@@ -163,16 +184,70 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_statistics_and_gradients_equal_full_logits(architecture: str, chunk: int, said: list[str]) -> None:
+@pytest.fixture(params=["block", "pieces", "padded"])
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """One packed sequence that attends in one call or in a call a text, or a padded row a completion."""
+    if request.param == "pieces":
+        monkeypatch.setattr(packed, "BLOCK", 0)
+    if request.param == "padded":
+        monkeypatch.setattr(forward, "packs", lambda *_: False)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in PADDED])
+def test_statistics_and_gradients_equal_full_logits(
+    architecture: str, layout: str, chunk: int, said: list[str]
+) -> None:
+    model, live = tiny(architecture), tiny(architecture, seed=1)
+    work = every(sets())
+    expected = naive(model, work, live)
+    scored = score(model, work, want=WANT, live=live)
+    assert_same(given(scored), expected)
+    assert_same(gradients(model, given(scored)), gradients(model, expected), 3e-5)
+    assert all(p.grad is None for p in live.parameters())
+    assert said == []
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("architecture", ["Llama", "Mistral-window", "Gemma3Text", "GPT2", "Olmo2", "Phi3"])
+def test_packed_is_separate_whatever_the_model_attends_with(architecture: str, attention: str) -> None:
+    model = tiny(architecture, attn_implementation=attention)
+    expected = {"sum": naive(model, every(sets()))["sum"]}
+    found = {"sum": score(model, every(sets())).policy.sum}
+    assert_same(found, expected)
+    assert_same(gradients(model, found), gradients(model, expected), 3e-5)
+    assert packs(model)
+    assert model.config._attn_implementation == attention
+
+
+@pytest.mark.parametrize("architecture", PADDED)
+def test_a_model_that_cannot_pack_is_padded_and_says_so_once(
+    architecture: str, chunk: int, said: list[str]
+) -> None:
     model, live = tiny(architecture), tiny(architecture, seed=1)
     work = every(sets())
     expected = naive(model, work, live)
     scored = score(model, work, want=WANT, live=live)
     assert_same(given(scored), expected)
     assert_same(gradients(model, given(scored)), gradients(model, expected))
-    assert all(p.grad is None for p in live.parameters())
-    assert said == []
+    score(model, work)
+    assert len(said) == 1
+    assert PADDED[architecture] in said[0]
+    assert "a prompt of its own" in said[0]
+
+
+def test_a_prompt_passes_once() -> None:
+    model, work = tiny(), every(sets())
+    seen: list[torch.Size] = []
+    assert packs(model)
+    handle = model.model.register_forward_pre_hook(
+        lambda _, __, inputs: seen.append(inputs["input_ids"].shape), with_kwargs=True
+    )
+    scored = score(model, work)
+    handle.remove()
+    tokens = sum(len(item.prompt) + sum(len(c.ids) for c in item.columns) for item in sets())
+    assert seen == [torch.Size([1, tokens])]
+    assert scored.tokens == tokens
 
 
 def test_what_is_not_wanted_is_not_given() -> None:
@@ -183,15 +258,18 @@ def test_what_is_not_wanted_is_not_given() -> None:
     assert given(beside).keys() == {"sum", "reference"}
     assert torch.equal(plain.policy.sum, beside.policy.sum)
     for name in WANT - {"token_kl"}:
-        assert given(score(model, every(sets()), want=frozenset({name}))).keys() == {"sum", name}
+        given_by_it = given(score(model, every(sets()), want=frozenset({name}))).keys()
+        assert given_by_it == {"sum", name} | ({"chosen_head"} if name == "head_sum" else set())
     both = score(model, every(sets()), want=frozenset({"head_sum"}), live=live)
-    assert given(both).keys() == {"sum", "head_sum", "reference", "reference_head"}
+    assert given(both).keys() == {
+        "sum", "head_sum", "chosen_head", "reference", "reference_head_sum", "reference_chosen_head",
+    }  # fmt: skip
 
 
 def test_only_sums_and_token_kl_have_a_gradient(chunk: int) -> None:
     scored = score(tiny(), every(sets()), want=WANT, live=tiny(seed=1))
     with_gradient = {name for name, value in given(scored).items() if value.requires_grad}
-    assert with_gradient == {"sum", "head_sum", "token_kl"}
+    assert with_gradient == {"sum", "head_sum", "chosen_head", "token_kl"}
 
 
 def test_token_kl_is_0_for_a_model_and_itself_and_positive_for_others(chunk: int) -> None:
@@ -216,7 +294,7 @@ def test_wants_that_cannot_be_met_are_refused(chunk: int) -> None:
     assert score(model, work, live=tiny(vocab_size=70)).reference is not None  # its sums need no such thing
 
 
-def test_a_set_scored_in_parts_has_the_heads_of_the_whole(chunk: int) -> None:
+def test_a_set_scored_in_parts_has_the_heads_of_the_whole(layout: str) -> None:
     model, live, work = tiny(), tiny(seed=1), every(sets())
     with torch.no_grad():
         whole = given(score(model, work, want=WANT, live=live))
@@ -230,14 +308,14 @@ def test_a_set_scored_in_parts_has_the_heads_of_the_whole(chunk: int) -> None:
         assert_same(found, whole)
 
 
-def test_columns_may_be_any_of_a_set_in_any_order(chunk: int) -> None:
+def test_columns_may_be_any_of_a_set_in_any_order(layout: str) -> None:
     model = tiny()
     work = [
         Work(item, columns) for item, columns in zip(sets(), [(2, 0), (1,), (0, 0), (3, 2, 1)], strict=True)
     ]
     assert_same(
         given(score(model, work, want=WANT - {"token_kl"})),
-        {k: v for k, v in naive(model, work).items() if k in {"sum", "head_sum", "alignment", "entropy"}},
+        naive(model, work),
     )
 
 
@@ -272,7 +350,7 @@ def test_no_tensor_holds_tokens_times_vocabulary(
     reference = tiny(vocab_size=LARGE, seed=1) if live else None
     want = WANT if live else WANT - {"token_kl"}
     tokens = sum(map(sum, COUNTS))
-    assert largest(model, reference, want) > tokens * LARGE  # all positions of the padded rows, in one chunk
+    assert largest(model, reference, want) >= tokens * LARGE  # in one chunk
     for chunk in (4, 20):
         monkeypatch.setattr(head, "CHUNK_LOGITS", chunk * LARGE)
         assert largest(model, reference, want) == max(chunk, 16) * LARGE
@@ -297,6 +375,8 @@ def test_the_wrapper_is_called_and_its_head_sees_one_position(monkeypatch: pytes
     wrapper = Called(model)
     seen: list[torch.Size] = []
     handle = model.lm_head.register_forward_hook(lambda _, arguments, __: seen.append(arguments[0].shape))
+    assert packs(wrapper)
+    wrapper.calls, seen[:] = 0, []
     found = score(wrapper, work)
     handle.remove()
     assert wrapper.calls == 1
@@ -358,12 +438,10 @@ def test_an_unknown_head_gives_its_own_logits_and_says_so_once(
         assert_same(given(scored), expected)
         assert_same(gradients(policy, given(scored)), gradients(policy, expected))
     score(model, work)
-    if chunk == 1000 and kind != "bare":
-        assert said == []  # everything fits: the model's own logits serve anyway
-    else:
-        assert len(said) == 1
-        assert type(model).__name__ in said[0]
-        assert "more time and memory" in said[0]
+    assert all(type(model).__name__ in line for line in said)
+    assert sum("more time and memory" in line for line in said) == 1
+    assert sum("a prompt of its own" in line for line in said) == 1
+    assert len(said) == 2
 
 
 def test_an_unknown_head_makes_logits_a_few_rows_at_a_time(
@@ -373,8 +451,8 @@ def test_an_unknown_head_makes_logits_a_few_rows_at_a_time(
     model.lm_head.register_forward_hook(lambda _, __, logits: 3 * torch.sin(logits))
     positions = 13  # of a row: the widest has 14 tokens, the shortest prompt 2
     monkeypatch.setattr(head, "CHUNK_LOGITS", 3 * positions * LARGE)
-    assert largest(model, None, frozenset()) == 3 * positions * LARGE
-    assert len(said) == 1
+    assert 16 * LARGE < largest(model, None, frozenset()) <= 3 * positions * LARGE
+    assert len(said) == 2
 
 
 @pytest.mark.parametrize("trained", ["head", "body"])
@@ -392,7 +470,15 @@ def test_activation_checkpoints_of_the_model_change_nothing(monkeypatch: pytest.
     expected = gradients(model, given(score(model, work)))
     model.activation_checkpointing_enable({"use_reentrant": False})
     model.train()
-    assert_same(gradients(model, given(score(model, work))), expected)
+    with packing(model):  # the layers pass again in backward
+        assert_same(gradients(model, given(score(model, work))), expected)
+
+
+def flat(texts: list[tuple[Any, Any]], device: str) -> tuple[Tensor, Tensor]:
+    """The completions' tokens, and the row of each."""
+    targets = torch.from_numpy(np.concatenate([ids for _, ids in texts])).long()
+    owner = torch.repeat_interleave(torch.tensor([len(ids) for _, ids in texts]))
+    return targets.to(device), owner.to(device)
 
 
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))
@@ -408,22 +494,24 @@ def test_a_bfloat16_model_has_float32_log_probs(
     model = tiny(architecture).bfloat16().to(device)
     live = tiny(architecture, seed=1).bfloat16().to(device)
     work = every(sets())
-    texts = [(i.tokens.prompt, i.tokens.columns[c].ids, 0) for i in work for c in i.columns]
-    rows = padded(texts, torch.device(device))
+    monkeypatch.setattr(forward, "packs", lambda *_: False)
+    texts = [(i.tokens.prompt, i.tokens.columns[c].ids) for i in work for c in i.columns]
+    feed = padded(texts, torch.device(device))
+    targets, owner = flat(texts, device)
     scored = score(model, work, want=WANT, live=live)
     states, logps = [], []
     for each in (model, live):
-        found = hidden_states(each, rows.inputs(), rows.scored)
+        found = hidden_states(each, feed)
         assert found is not None
         assert found.states.dtype == torch.bfloat16
         states.append(found.states.detach().double())
         weight, bias = found.head.weight.double(), found.head.bias
         logits = states[-1] @ weight.t() + (0 if bias is None else bias.double())
         logps.append(log_softmax(found.head.final(logits), dim=-1))
-    target = logps[0].gather(1, rows.targets[:, None])[:, 0]
-    expected = torch.zeros(len(texts), dtype=torch.float64, device=device).index_add(0, rows.owner, target)
+    target = logps[0].gather(1, targets[:, None])[:, 0]
+    expected = torch.zeros(len(texts), dtype=torch.float64, device=device).index_add(0, owner, target)
     kl = (logps[1].exp() * (logps[1] - logps[0])).sum(dim=-1)
-    expected_kl = torch.zeros_like(expected).index_add(0, rows.owner, kl)
+    expected_kl = torch.zeros_like(expected).index_add(0, owner, kl)
     assert scored.policy.sum.dtype == torch.float32
     assert scored.policy.token_kl is not None
     mask = scored.policy.mask
@@ -435,15 +523,15 @@ def test_gradients_of_a_bfloat16_head_are_summed_in_float32(monkeypatch: pytest.
     """41 tokens one by one are as near to the exact gradient as bfloat16 can be."""
     monkeypatch.setattr(head, "CHUNK_LOGITS", VOCABULARY)
     model = tiny("Phi").bfloat16()
-    texts = [(i.prompt, c.ids, 0) for i in sets() for c in i.columns]
-    rows = padded(texts, torch.device("cpu"))
-    found = hidden_states(model, rows.inputs(), rows.scored)
+    texts = [(i.prompt, c.ids) for i in sets() for c in i.columns]
+    targets, _ = flat(texts, "cpu")
+    found = hidden_states(model, padded(texts, torch.device("cpu")))
     assert found is not None
     inputs = [found.states, found.head.weight, found.head.bias]
-    statistics = head.token_statistics(("logp",), found, rows.targets)
+    statistics = head.token_statistics(("logp",), found, targets)
     ours = torch.autograd.grad(statistics["logp"].sum(), inputs)
     exact = [x.detach().double().requires_grad_() for x in inputs if x is not None]
-    logp = log_softmax(exact[0] @ exact[1].t() + exact[2], dim=-1).gather(1, rows.targets[:, None])
+    logp = log_softmax(exact[0] @ exact[1].t() + exact[2], dim=-1).gather(1, targets[:, None])
     for mine, right in zip(ours, torch.autograd.grad(logp.sum(), exact), strict=True):
         assert mine.dtype == torch.bfloat16
         assert (mine - right).norm() < 4e-3 * right.norm()  # rounding to bfloat16 alone gives 1.7e-3

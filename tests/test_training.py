@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
-from itertools import chain
+from collections.abc import Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from pairkit.errors import ExistingOutputError, InputError, ModelError, RecipeEr
 from pairkit.evaluation.held_out import evaluate
 from pairkit.losses import LOSSES, build
 from pairkit.recipes import validate
+from pairkit.training import forward
 from pairkit.training.batch import Pass, prepare
 from pairkit.training.examples import Split, split_for
 from pairkit.training.forward import Work, micro_batches, score, score_all
@@ -35,9 +36,10 @@ from pairkit.training.loop import train_steps
 from pairkit.training.metrics import read_metrics
 from pairkit.training.models import load_model
 from pairkit.training.negatives import draw, sampler_settings
-from pairkit.training.objective import Averages, as_pairs
+from pairkit.training.objective import Averages
 from pairkit.training.order import draw_seeds, sets_before, step_count, step_sets
 from pairkit.training.plan import plan
+from pairkit.training.probe import packs
 from pairkit.training.ranks import ALONE
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import reference_sums
@@ -80,7 +82,7 @@ def token_sets(data: Path, model: Path) -> tuple[list[TokenSet], torch.nn.Module
 def test_log_probs_equal_those_of_one_completion_at_a_time(tmp_path: Path, data: Path, kind: str) -> None:
     sets, model = token_sets(data, model_folder(tmp_path / kind, kind))
     work = [Work(item, tuple(range(len(item.columns)))) for item in sets[:6]]
-    logps, _, entropy = score(model, work, want=frozenset({"entropy"}))
+    logps, _, entropy, _ = score(model, work, want=frozenset({"entropy"}))
     assert entropy is not None
     for i, item in enumerate(sets[:6]):
         for j, column in enumerate(item.columns):
@@ -96,17 +98,27 @@ def test_log_probs_equal_those_of_one_completion_at_a_time(tmp_path: Path, data:
     assert torch.equal(logps.mask.sum(1), torch.tensor([len(item.columns) for item in sets[:6]]))
 
 
-def test_micro_batches_hold_the_budget_and_every_set_once(data: Path, model: Path) -> None:
+def cost(sets: Sequence[Work], *, shared: bool) -> int:
+    """Tokens that these sets pass: with one prompt each, or as padded rows."""
+    if shared:
+        return sum(len(one.tokens.prompt) + sum(map(len, one.completions)) for one in sets)
+    widths = [len(one.tokens.prompt) + len(ids) for one in sets for ids in one.completions]
+    return len(widths) * max(widths)
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["packed", "padded"])
+def test_micro_batches_hold_the_budget_and_every_set_once(data: Path, model: Path, shared: bool) -> None:
     sets, _ = token_sets(data, model)
     work = [Work(item, (0, 1)) for item in sets]
     for budget in (1, 150, 400, 10**6):
-        groups = micro_batches(work, budget)
+        groups = micro_batches(work, budget, shared=shared)
         assert sorted(i for group in groups for i in group) == list(range(len(work)))
         for group in groups:
-            width = max(work[i].width for i in group)
-            assert len(group) == 1 or 2 * len(group) * width <= budget
-    assert len(micro_batches(work, 1)) == len(work)
-    assert len(micro_batches(work, 10**6)) == 1
+            assert len(group) == 1 or cost([work[i] for i in group], shared=shared) <= budget
+        for group, after in pairwise(groups):  # none is closed while the next set would fit
+            assert cost([work[i] for i in (*group, after[0])], shared=shared) > budget
+    assert len(micro_batches(work, 1, shared=shared)) == len(work)
+    assert len(micro_batches(work, 10**6, shared=shared)) == 1
 
 
 def through(loss: Any, network: torch.nn.Module, budget: int = 10**6, live: Any = None) -> Pass:
@@ -158,6 +170,37 @@ def test_micro_batches_do_not_change_the_gradient(tmp_path: Path, data: Path, mo
         torch.testing.assert_close(other[2], state, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(
+    ("loss", "keywords"),
+    [("alpha_dpo", {}), ("alpha_dpo", {"length_normalized": False}), ("beta_dpo", {})],
+)
+def test_the_first_batch_that_counts_is_that_of_a_policy_that_has_moved(
+    tmp_path: Path, data: Path, model: Path, loss: str, keywords: dict[str, Any], bf16: bool
+) -> None:
+    """Before, policy and reference are the same but for rounding, for which batches of other shapes stand."""
+    sets, network = token_sets(data, model)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(4 if parameter.ndim > 1 else 1)  # logits that differ, and so are rounded
+    if bf16:
+        network.forward = torch.autocast("cpu", torch.bfloat16)(network.forward)
+    built = build(loss, **keywords)
+    split, rows = split_of(built, sets, network, tmp_path), list(range(len(sets)))
+
+    def steps() -> float:
+        passes = through(built, network, 200)
+        settings = sampler_settings(built, {}, "worst")
+        batch = prepare(passes, settings, split, rows, draw_seeds([sets[i] for i in rows], 0, 0))
+        network.zero_grad()
+        passes.gradients(batch, Averages())
+        return float(built.state_dict()["steps"])
+
+    assert steps() == 0
+    torch.optim.AdamW(network.parameters(), lr=1e-4).step()
+    assert steps() == 1
+
+
 @pytest.mark.parametrize("loss", ["alpha_dpo", "amapo", "wpo", "sft+alpha_dpo"])
 def test_metrics_are_those_of_the_pairs_of_the_batch(
     tmp_path: Path, data: Path, model: Path, loss: str
@@ -204,6 +247,7 @@ def test_a_step_passes_the_model_as_often_as_it_must(
     sets, network = token_sets(data, model)
     built, live = build(loss), perturbed(network)
     split = split_of(built, sets[:6], live, tmp_path)
+    assert packs(network, live)  # found out before: that takes passes of its own
     called = {"policy": 0, "live": 0}
     for name, one in (("policy", network), ("live", live)):
         one.register_forward_hook(lambda *_, name=name: called.update({name: called[name] + 1}))
@@ -298,19 +342,6 @@ def test_a_loss_on_sets_takes_all_of_each_unless_a_word_is_given(loss: str) -> N
     assert sampler_settings(build(loss), {"sampling": "max"}, "worst")["sampling"] == "max"
 
 
-def test_all_pairs_of_a_set_are_examples_of_a_pairwise_loss(data: Path, model: Path) -> None:
-    sets, network = token_sets(data, model)
-    every = score(network, [Work(item, tuple(range(len(item.columns)))) for item in sets[:4]]).policy
-    pairs = as_pairs(every)
-    assert len(pairs.sum) == sum(len(item.columns) - 1 for item in sets[:4])
-    assert torch.equal(pairs.sum[0], every.sum[0, [0, 1]])
-    assert torch.equal(pairs.sum[1], every.sum[0, [0, 2]])
-    assert pairs.token_kl is None
-    statistics = as_pairs(replace(every, token_kl=2 * every.sum))
-    assert statistics.token_kl is not None
-    assert torch.equal(statistics.token_kl, 2 * pairs.sum)
-
-
 def test_evaluation_is_the_mean_over_all_pairs(data: Path, model: Path) -> None:
     sets, network = token_sets(data, model)
     reference = [np.zeros(len(item.columns), np.float32) for item in sets]
@@ -341,19 +372,21 @@ class Stopping(torch.nn.Module):
         return self.network(**inputs)
 
 
-def test_scoring_divides_a_set_that_exceeds_the_budget(data: Path, model: Path) -> None:
+@pytest.mark.parametrize("shared", [True, False], ids=["packed", "padded"])
+def test_scoring_divides_a_set_that_exceeds_the_budget(
+    data: Path, model: Path, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sets, network = token_sets(data, model)
+    monkeypatch.setattr(forward, "packs", lambda *_: shared)
     work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
     with torch.no_grad():
         whole = score(network, work).policy.sum
     for budget in (1, 60, 10**6):
         found = torch.full_like(whole, float("nan"))
         for rows, scored in score_all(network, work, budget):
-            taken = [sets[i].columns[c].ids for i, columns in rows for c in columns]
-            width = max(
-                len(sets[i].prompt) + len(sets[i].columns[c].ids) for i, columns in rows for c in columns
-            )
-            assert len(taken) == 1 or len(taken) * width <= budget
+            taken = [Work(sets[i], columns) for i, columns in rows]
+            alone = len(taken) == 1 and len(taken[0].columns) == 1
+            assert alone or cost(taken, shared=shared) <= budget
             for (position, columns), values in zip(rows, scored.policy.sum, strict=True):
                 found[position, list(columns)] = values[: len(columns)]
         for i, item in enumerate(sets):

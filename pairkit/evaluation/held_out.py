@@ -24,8 +24,6 @@ def evaluate(through: Pass, split: Split) -> dict[str, float]:
     columns = slice(1) if loss.completions == "first" else slice(None)
     work = [Work(item, tuple(range(len(item.columns)))[columns]) for item in split.sets]
     every = examples(split, range(len(work)), work)
-    if "head_sum" in loss.needs:
-        every = every.pairs()
     scored = through.scoring(through.want | {"entropy"})(every.work)
     reference = scored.reference or every.known(every.every, CPU)
     loss.eval()
@@ -36,8 +34,6 @@ def evaluate(through: Pass, split: Split) -> dict[str, float]:
     averages = Averages()
     averages.add_pass(given, applied)
     assert scored.entropy is not None
-    sets = [item.tokens.set_id for item in every.work]  # those of pairs stand one after the other
-    first = [i for i, name in enumerate(sets) if i == 0 or name != sets[i - 1]]
-    averages.add("entropy", scored.entropy[first, 0])
+    averages.add("entropy", scored.entropy[:, 0])
     value = total(applied.terms, [float(term.weights.sum()) for term in applied.terms])
     return {"loss": float(value)} | averages.means()

@@ -24,7 +24,10 @@ class Logps:
         mask: bool [B, K], False where a set has fewer than K completions.
         token_kl: [B, K] or None, summed over completion tokens of KL(reference || policy).
         alignment: [B, K] or None, mean over tokens of log p(y_t) - log sum_v p(v)^2.
-        head_sum: [B, K] or None, sum over the first min(|chosen|, |rejected|) tokens.
+        head_sum: [B, K] or None, sum over the first min(|column 0|, |column j|) tokens of column j; of pairs,
+            over the first min(|chosen|, |rejected|) tokens of both.
+        chosen_head: [B, K] or None, sum over as many tokens of column 0: what column 0's `head_sum` is in
+            the pair that it makes with column j.
 
     Raises:
         ValueError: shapes that differ, log-probs that are not float32 or float64, a mask that is not bool.
@@ -36,6 +39,7 @@ class Logps:
     token_kl: Tensor | None = None
     alignment: Tensor | None = None
     head_sum: Tensor | None = None
+    chosen_head: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.sum.ndim != 2:
@@ -68,6 +72,13 @@ class Logps:
         """The completions `index` ([B, C], int64; -1 gives a masked column) of each set."""
         picked = {name: value.gather(1, index.clamp(min=0)) for name, value in self.tensors().items()}
         return replace(self, **(picked | {"mask": picked["mask"] & (index >= 0)}))
+
+    def paired(self) -> Logps:
+        """With the heads of pairs where pairs ([B, 2]) were picked from sets."""
+        if self.head_sum is None or self.chosen_head is None or self.sum.shape[1] != 2:
+            return self
+        heads = torch.stack([self.chosen_head[:, 1], self.head_sum[:, 1]], dim=1)
+        return replace(self, head_sum=heads, chosen_head=None)
 
     def detach(self) -> Logps:
         """The same numbers without gradient."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pairkit.losses import Logps, Loss, WeightedSum
+from pairkit.training.attention import packing
 from pairkit.training.examples import Examples, Mismatched, Split, examples
 from pairkit.training.forward import Work, lengths, micro_batches, score
 from pairkit.training.negatives import Score, draw
@@ -25,6 +27,7 @@ from pairkit.training.objective import (
     term_weights,
     total,
 )
+from pairkit.training.probe import packs
 from pairkit.training.ranks import CPU, Ranks
 from pairkit.training.reference import as_logps
 from pairkit.training.scoring import PER_TOKEN, score_batch
@@ -80,20 +83,21 @@ class Pass:
         mine = self.ranks.share(len(batch.examples.work))
         work = [batch.examples.work[i] for i in mine]
         value, tokens = 0.0, 0
-        for group in micro_batches(work, self.budget):
-            rows = [mine[i] for i in group]
-            part = [work[i] for i in group]
-            scored = score(self.model, part, want=self.want, live=self.live)
-            device = scored.policy.sum.device
-            known = scored.reference or batch.examples.known(rows, device)
-            given = inputs(part, scored.policy, known)
-            applied = apply(self.loss, given, rows_of(batch.observed, rows, device))
-            objective = total(applied.terms, batch.weights)
-            objective.backward()  # type: ignore[no-untyped-call]
-            value += float(objective.detach())
-            averages.add_pass(given, applied)
-            tokens += sum(len(item.tokens.prompt) * len(item.columns) for item in part)
-            tokens += int(scored.policy.length.sum())
+        shared = packs(self.model, self.live)
+        with packing(self.model) if shared else nullcontext():  # layers may pass again in backward
+            for group in micro_batches(work, self.budget, shared=shared):
+                rows = [mine[i] for i in group]
+                part = [work[i] for i in group]
+                scored = score(self.model, part, want=self.want, live=self.live)
+                device = scored.policy.sum.device
+                known = scored.reference or batch.examples.known(rows, device)
+                given = inputs(part, scored.policy, known)
+                applied = apply(self.loss, given, rows_of(batch.observed, rows, device))
+                objective = total(applied.terms, batch.weights)
+                objective.backward()  # type: ignore[no-untyped-call]
+                value += float(objective.detach())
+                averages.add_pass(given, applied)
+                tokens += scored.tokens
         return value, tokens
 
 
@@ -110,10 +114,6 @@ def prepare(
     scoring = through.scoring(want)
     work, scored = draw(loss, negatives, split, rows, seeds, scoring)
     batch = examples(split, rows, work)
-    if "head_sum" in loss.needs:  # how long a head is depends on the pair
-        batch, scored = batch.pairs(), None
-        owner = [i for i, item in enumerate(work) for _ in item.columns[1:]]
-        seeds = seeds[owner] + torch.tensor([item.columns[1] for item in batch.work])
     if watched and scored is None:
         scored = scoring(batch.work)
     length, mask = lengths(batch.work)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 from pairkit.errors import InputError
@@ -31,8 +30,8 @@ class Split:
     Attributes:
         reference: the reference's summed log-prob of every column; None without a reference, or with a live
             one.
-        heads: for each set [K - 1, 2], the reference's log-prob of the first min(|chosen|, |rejected|)
-            tokens of column 0 and of column j + 1; for ld_dpo.
+        heads: for each set [K, 2], the reference's log-prob of the first min(|column 0|, |column j|) tokens
+            of column 0 and of column j; for ld_dpo.
         mismatched: for each set, its prompt with another prompt's completions; for kto.
     """
 
@@ -55,15 +54,6 @@ class Examples:
         """The rows of all of them."""
         return range(len(self.work))
 
-    def pairs(self) -> Examples:
-        """Each (chosen, negative) pair as an example of its own."""
-        at = [(i, column) for i, item in enumerate(self.work) for column in item.columns[1:]]
-        return Examples(
-            [Work(self.work[i].tokens, (0, column)) for i, column in at],
-            [self.reference[i] for i, _ in at] if self.reference is not None else None,
-            [self.heads[i][column - 1] for i, column in at] if self.heads is not None else None,
-        )
-
     def known(self, rows: Sequence[int], device: torch.device) -> Logps | None:
         """The reference's log-probs of these examples; None where they are not known before a pass."""
         if self.reference is None:
@@ -72,7 +62,8 @@ class Examples:
         logps = as_logps(work, [self.reference[i] for i in rows], device)
         if self.heads is None:
             return logps
-        return replace(logps, head_sum=torch.from_numpy(np.stack([self.heads[i] for i in rows])).to(device))
+        chosen, own = (as_logps(work, [self.heads[i][:, side] for i in rows], device).sum for side in (0, 1))
+        return replace(logps, head_sum=own, chosen_head=chosen)
 
 
 def examples(split: Split, rows: Sequence[int], work: list[Work]) -> Examples:
@@ -146,14 +137,14 @@ def partners(order: Sequence[int], prompts: Sequence[bytes]) -> Iterator[tuple[i
 
 
 def _prefixes(sets: Sequence[TokenSet]) -> list[TokenSet]:
-    """The two completions of every (chosen, rejected) pair, cut to the shorter one's length, pair by pair.
+    """The first completion and each, itself included, cut to the shorter one's length, pair by pair.
 
     The log-prob of the first n tokens of a completion is that of the completion that ends there.
     """
     found = []
     for item in sets:
         columns: list[Column] = []
-        for other in item.columns[1:]:
+        for other in item.columns:
             shorter = min(len(item.columns[0].ids), len(other.ids))
             columns += [one._replace(ids=one.ids[:shorter]) for one in (item.columns[0], other)]
         found.append(TokenSet(item.set_id, item.prompt, tuple(columns)))

@@ -1,23 +1,27 @@
 """Where log-probs are made: candidate sets in, `Logps` out.
 
-Everything above this module speaks of sets and columns. Here each completion is a row of a padded batch. A
-pass that shares the prompt of a set takes the place of `rows.py`, and nothing else.
+Everything above this module speaks of sets and columns. Sets are packed into one sequence, each prompt once;
+a model that cannot attend over such a sequence gets each completion as a row of a padded batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pairkit.losses import Logps
 from pairkit.training import head
+from pairkit.training.attention import packing, passing
 from pairkit.training.hidden import head_of, hidden_states
-from pairkit.training.rows import Rows, padded
-from pairkit.training.tokens import TokenSet
+from pairkit.training.packed import pack
+from pairkit.training.probe import packs
+from pairkit.training.rows import Feed, padded
+from pairkit.training.tokens import Ids, TokenSet
 
 WANT = frozenset({"token_kl", "alignment", "head_sum", "entropy"})  # what a pass can give besides sums
 
@@ -29,25 +33,39 @@ class Work(NamedTuple):
     columns: tuple[int, ...]
 
     @property
+    def completions(self) -> list[Ids]:
+        """The wanted ones."""
+        return [self.tokens.columns[c].ids for c in self.columns]
+
+    @property
     def width(self) -> int:
-        """Tokens of its longest row."""
-        return len(self.tokens.prompt) + max(len(self.tokens.columns[c].ids) for c in self.columns)
+        """Tokens of its longest completion and the prompt."""
+        return len(self.tokens.prompt) + max(len(ids) for ids in self.completions)
+
+    @property
+    def size(self) -> int:
+        """Tokens of the prompt and of all wanted completions."""
+        return len(self.tokens.prompt) + sum(len(ids) for ids in self.completions)
 
 
-def micro_batches(work: Sequence[Work], budget: int) -> list[list[int]]:
-    """Positions in `work` in groups whose padded rows hold at most `budget` tokens; longest sets first.
+def micro_batches(work: Sequence[Work], budget: int, *, shared: bool) -> list[list[int]]:
+    """Positions in `work` in groups that pass at most `budget` tokens; longest sets first.
 
     A set is never divided; one that exceeds the budget alone is a group of its own.
+
+    Args:
+        shared: whether a set's prompt passes once, else every completion is a padded row.
     """
     groups: list[list[int]] = []
-    rows = width = 0
+    tokens = rows = width = 0
     for position in sorted(range(len(work)), key=lambda i: -work[i].width):
-        more = len(work[position].columns)
-        if not groups or (rows + more) * width > budget:
+        item = work[position]
+        tokens, rows = tokens + item.size, rows + len(item.columns)
+        if not groups or (tokens if shared else rows * width) > budget:
             groups.append([])
-            rows, width = 0, work[position].width  # the first of a group is its longest
+            tokens, rows = item.size, len(item.columns)
+            width = item.width  # the first of a group is its longest
         groups[-1].append(position)
-        rows += more
     return groups
 
 
@@ -58,11 +76,13 @@ class Scored(NamedTuple):
         policy: the model's own statistics, with gradient.
         reference: those of the live reference, without gradient; None without one.
         entropy: mean over the tokens of each column, nats, without gradient; None unless wanted.
+        tokens: that the model passed.
     """
 
     policy: Logps
     reference: Logps | None
     entropy: Tensor | None
+    tokens: int = 0
 
 
 def score(
@@ -74,30 +94,65 @@ def score(
 ) -> Scored:
     """The log-probs of the wanted columns, float32, with gradient.
 
-    Column j of the result is `work[i].columns[j]`; sets with fewer columns are masked.
+    Column j of the result is `work[i].columns[j]`; sets with fewer columns are masked. The heads of
+    "head_sum" are those of the pairs of the first wanted column and each other one.
 
     Args:
-        want: what is computed besides sums, of `WANT`. "head_sum" sums the first n tokens, n being the length
-            of the shortest wanted column of the set.
+        want: what is computed besides sums, of `WANT`.
         live: a reference model on the same device, passed without gradient beside the policy.
 
     Raises:
         ValueError: something unknown is wanted, or "token_kl" without a live reference or with one of another
             vocabulary.
     """
-    return _score(model, work, [_shortest(item) for item in work], want, live)
+    if want - WANT:
+        raise ValueError(f"unknown statistics {sorted(want - WANT)}; there are {sorted(WANT)}")
+    if "token_kl" in want and live is None:
+        raise ValueError("token_kl needs a live reference model")
+    names = head.statistics_of(want, live=live is not None)
+    found, passed = _tokens(model, live, work, names)
+    length, mask = lengths(work, found["logp"].device)
+    owner = torch.repeat_interleave(length[mask])
+    zeros = torch.zeros(mask.shape, device=mask.device)
+
+    def sums(name: str) -> Tensor:
+        each = torch.zeros(int(mask.sum()), device=mask.device).index_add(0, owner, found[name])
+        return zeros.masked_scatter(mask, each)
+
+    def means(name: str) -> Tensor | None:
+        return sums(name) / length.clamp(min=1) if name in want else None
+
+    def heads(name: str) -> Mapping[str, Tensor]:
+        if "head_sum" not in want:
+            return {}
+        parts = (torch.stack([found[name][at].sum() for at in each]) for each in _heads(work))
+        return {
+            key: zeros.masked_scatter(mask, values)
+            for key, values in zip(("head_sum", "chosen_head"), parts, strict=True)
+        }
+
+    policy = Logps(
+        sums("logp"),
+        length,
+        mask,
+        token_kl=sums("token_kl") if "token_kl" in want else None,
+        alignment=means("alignment"),
+        **heads("logp"),
+    )
+    reference = None
+    if live is not None:
+        reference = Logps(sums("reference"), length, mask, **heads("reference"))
+    return Scored(policy, reference, means("entropy"), passed)
 
 
 def lengths(work: Sequence[Work], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """`Logps.length` and `Logps.mask` of the wanted columns, without a pass."""
     most = max(len(item.columns) for item in work)
-    length = torch.zeros(len(work), most, dtype=torch.int64)
-    mask = torch.zeros(len(work), most, dtype=torch.bool)
+    length = np.zeros((len(work), most), np.int64)
     for i, item in enumerate(work):
-        count = len(item.columns)
-        length[i, :count] = torch.tensor([len(item.tokens.columns[c].ids) for c in item.columns])
-        mask[i, :count] = True
-    return length.to(device), mask.to(device)
+        length[i, : len(item.columns)] = [len(ids) for ids in item.completions]
+    mask = np.arange(most) < np.array([len(item.columns) for item in work])[:, None]
+    return torch.from_numpy(length).to(device), torch.from_numpy(mask).to(device)
 
 
 def score_all(
@@ -112,111 +167,107 @@ def score_all(
 
     Yields, for each row of the log-probs, its position in `work` and which columns of that set it holds.
     """
-    shortest = [_shortest(item) for item in work]  # of all wanted columns, whichever part they are in
-    parts = [(i, part) for i, item in enumerate(work) for part in _parts(item, budget)]
-    for group in micro_batches([part for _, part in parts], budget):
+    shared = packs(model, live)
+    lead = "head_sum" in want  # every part needs the first column
+    parts = [(i, part) for i, item in enumerate(work) for part in _parts(item, budget, shared, lead)]
+    for group in micro_batches([part for _, part in parts], budget, shared=shared):
         taken = [parts[i] for i in group]
         with torch.no_grad():
-            scored = _score(model, [part for _, part in taken], [shortest[i] for i, _ in taken], want, live)
+            scored = score(model, [part for _, part in taken], want=want, live=live)
         yield [(i, part.columns) for i, part in taken], scored
 
 
-def _parts(item: Work, budget: int) -> list[Work]:
-    most = max(1, budget // item.width)
-    return [Work(item.tokens, item.columns[at : at + most]) for at in range(0, len(item.columns), most)]
+def _parts(item: Work, budget: int, shared: bool, lead: bool) -> Iterator[Work]:
+    first = item.columns[:1] if lead else ()
+    part = Work(item.tokens, ())
+    for column in item.columns:
+        more = Work(item.tokens, (*part.columns, column))
+        cost = more.size if shared else more.width * len(more.columns)
+        if cost > budget and set(part.columns) - set(first):
+            yield part
+            more = Work(item.tokens, (*first, column))
+        part = more
+    yield part
 
 
-def _shortest(item: Work) -> int:
-    """Tokens of its shortest wanted completion."""
-    return min(len(item.tokens.columns[c].ids) for c in item.columns)
-
-
-def _score(
-    model: nn.Module,
-    work: Sequence[Work],
-    shortest: Sequence[int],
-    want: frozenset[str],
-    live: nn.Module | None,
-) -> Scored:
-    if want - WANT:
-        raise ValueError(f"unknown statistics {sorted(want - WANT)}; there are {sorted(WANT)}")
-    if "token_kl" in want and live is None:
-        raise ValueError("token_kl needs a live reference model")
-    texts = [
-        (item.tokens.prompt, item.tokens.columns[c].ids, count)
-        for item, count in zip(work, shortest, strict=True)
-        for c in item.columns
-    ]
-    rows = padded(texts, next(model.parameters()).device)
-    tokens = _tokens(model, live, rows, head.statistics_of(want, live=live is not None))
-    length, mask = lengths(work, rows.ids.device)
-    owner, first = rows.owner, rows.first[rows.scored]
-    zeros = torch.zeros(mask.shape, device=mask.device)
-
-    def sums(name: str) -> Tensor:
-        each = torch.zeros(len(rows.ids), device=mask.device).index_add(0, owner, tokens[name])
-        return zeros.masked_scatter(mask, each)
-
-    def means(name: str) -> Tensor | None:
-        return sums(name) / length.clamp(min=1) if name in want else None
-
-    def head_sums(name: str) -> Tensor | None:
-        if "head_sum" not in want:
-            return None
-        each = torch.zeros(len(rows.ids), device=mask.device)
-        return zeros.masked_scatter(mask, each.index_add(0, owner[first], tokens[name][first]))
-
-    policy = Logps(
-        sums("logp"),
-        length,
-        mask,
-        token_kl=sums("token_kl") if "token_kl" in want else None,
-        alignment=means("alignment"),
-        head_sum=head_sums("logp"),
-    )
-    reference = None
-    if live is not None:
-        reference = Logps(sums("reference"), length, mask, head_sum=head_sums("reference"))
-    return Scored(policy, reference, means("entropy"))
+def _heads(work: Sequence[Work]) -> tuple[list[slice], list[slice]]:
+    """Of each column, which tokens are the head of it and of the first one, in the pair that they make."""
+    own, chosen = [], []
+    start = 0
+    for item in work:
+        leading, first = start, len(item.completions[0])
+        for ids in item.completions:
+            count = min(first, len(ids))
+            own.append(slice(start, start + count))
+            chosen.append(slice(leading, leading + count))
+            start += len(ids)
+    return own, chosen
 
 
 def _tokens(
-    model: nn.Module, live: nn.Module | None, rows: Rows, names: tuple[str, ...]
-) -> dict[str, Tensor]:
-    """What is computed of each scored token, [tokens] by name.
+    model: nn.Module, live: nn.Module | None, work: Sequence[Work], names: tuple[str, ...]
+) -> tuple[dict[str, Tensor], int]:
+    """What is computed of each token of the wanted completions, [tokens] by name; and how many passed."""
+    device = next(model.parameters()).device
+    targets = _joined([ids for item in work for ids in item.completions], device)
+    if packs(model, live):
+        feed, packed = pack([(item.tokens.prompt, item.completions) for item in work], device)
+        with packing(model, live), passing(packed):
+            found = _of_states(model, live, feed, targets, names)
+        assert found is not None, "a model that packs has a plain head"
+        return found, int(feed.inputs["input_ids"].numel())
+    texts = [(item.tokens.prompt, ids) for item in work for ids in item.completions]
+    feed = padded(texts, device)
+    found = _of_states(model, live, feed, targets, names)
+    return found or _of_models(model, live, texts, names), int(feed.inputs["attention_mask"].sum())
 
-    The models' own logits serve where all of them make one chunk, else where a head is not a plain one.
-    """
-    weight = getattr(head_of(model)[1], "weight", None)
-    some = 0 if weight is None else head.CHUNK_LOGITS // (rows.keep * len(weight))  # rows that make a chunk
-    if len(rows.ids) <= some and weight is not None and weight.dtype == torch.float32:
-        return head.by_name(names, _of_models(model, live, rows, names))
+
+def _of_states(
+    model: nn.Module, live: nn.Module | None, feed: Feed, targets: Tensor, names: tuple[str, ...]
+) -> dict[str, Tensor] | None:
+    """From the states that the models' output heads would get; None where a head is not a plain one."""
     reference = None
     if live is not None:
         with torch.no_grad():
-            reference = hidden_states(live, rows.inputs(), rows.scored)
-    if live is None or reference is not None:
-        policy = hidden_states(model, rows.inputs(), rows.scored)
-        if policy is not None:
-            return head.token_statistics(names, policy, rows.targets, reference)
-    step = max(1, some)
-    parts = [rows.part(slice(at, at + step)) for at in range(0, len(rows.ids), step)]
+            reference = hidden_states(live, feed)
+        if reference is None:
+            return None
+    policy = hidden_states(model, feed)
+    return None if policy is None else head.token_statistics(names, policy, targets, reference)
+
+
+def _of_models(
+    model: nn.Module, live: nn.Module | None, texts: Sequence[tuple[Ids, Ids]], names: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """From the logits that the models themselves give, a few rows at a time."""
+    device = next(model.parameters()).device
+
+    def of(feed: Feed, targets: Tensor) -> Tensor:
+        def logits(one: nn.Module) -> Tensor:
+            return one(**feed.inputs).logits.flatten(0, 1)[feed.at].float()  # type: ignore[no-any-return]
+
+        reference = None
+        if live is not None:
+            with torch.no_grad():
+                reference = logits(live)
+        return head.of_logits(names, logits(model), targets, reference)
+
+    weight = getattr(head_of(model)[1], "weight", None)
+    positions = padded(texts, device).inputs["logits_to_keep"]
+    step = 1 if weight is None else max(1, head.CHUNK_LOGITS // (positions * len(weight)))
+    parts = [texts[at : at + step] for at in range(0, len(texts), step)]
     found = [
-        checkpoint(_of_models, model, live, part, names, use_reentrant=False, preserve_rng_state=False)
+        checkpoint(
+            of,
+            padded(part, device),
+            _joined([ids for _, ids in part], device),
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
         for part in parts
     ]
     return head.by_name(names, torch.cat(found, dim=1))
 
 
-def _of_models(model: nn.Module, live: nn.Module | None, rows: Rows, names: tuple[str, ...]) -> Tensor:
-    """[names, tokens], from the logits that the models themselves give."""
-
-    def logits(of: nn.Module) -> Tensor:
-        every = of(**rows.inputs()).logits
-        return every[:, -rows.keep : -1][rows.scored].float()  # type: ignore[no-any-return]
-
-    reference = None
-    if live is not None:
-        with torch.no_grad():
-            reference = logits(live)
-    return head.of_logits(names, logits(model), rows.targets, reference)
+def _joined(completions: Sequence[Ids], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.concatenate(completions)).long().to(device)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pairkit.progress import console
 from pairkit.training.head import Head, Hidden
+from pairkit.training.rows import Feed
 
 FACTORS = ("logit_scale", "logits_scaling", "lm_head_multiplier")  # some multiply by it, some divide
 Final = tuple[float, float | None]  # scale, softcap
@@ -31,12 +32,8 @@ def head_of(model: nn.Module) -> tuple[nn.Module, nn.Module | None]:
     return model, None
 
 
-def hidden_states(model: nn.Module, inputs: dict[str, Any], scored: Tensor) -> Hidden | None:
-    """The states that predict the scored tokens, [tokens, hidden], with gradient, and the head.
-
-    Args:
-        inputs: of the call; `logits_to_keep` is the number of last positions that the head would read.
-        scored: bool [rows, logits_to_keep - 1], which tokens after the first of these positions are meant.
+def hidden_states(model: nn.Module, feed: Feed) -> Hidden | None:
+    """The states that predict the completions' tokens, [tokens, hidden], with gradient, and the head.
 
     Returns:
         None for a model whose logits are not those of a plain head: that is said once.
@@ -50,12 +47,12 @@ def hidden_states(model: nn.Module, inputs: dict[str, Any], scored: Tensor) -> H
     seen: list[Tensor] = []
 
     def one_position(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
-        seen.append(arguments[0][:, -inputs["logits_to_keep"] :])
+        seen.append(arguments[0])
         return (seen[-1][:1, :1],)
 
     handle = module.register_forward_pre_hook(one_position)
     try:
-        logits = model(**inputs).logits
+        logits = model(**feed.inputs).logits
     finally:
         handle.remove()
     if owner not in _known:
@@ -64,7 +61,7 @@ def hidden_states(model: nn.Module, inputs: dict[str, Any], scored: Tensor) -> H
     if final is None:
         return None
     head = Head(module.weight, module.bias, *final)
-    return Hidden(seen[0][:, :-1][scored].to(head.weight.dtype), head)
+    return Hidden(seen[0].flatten(0, 1)[feed.at].to(head.weight.dtype), head)
 
 
 @torch.no_grad()

@@ -38,8 +38,8 @@ class Inputs(NamedTuple):
             return values[owner].gather(1, columns.clamp(min=0))
 
         return Inputs(
-            self.policy.rows(owner).columns(columns),
-            self.reference.rows(owner).columns(columns) if self.reference else None,
+            self.policy.rows(owner).columns(columns).paired(),
+            self.reference.rows(owner).columns(columns).paired() if self.reference else None,
             pick(self.scores),
             pick(self.ranks),
             self.labels[owner],
@@ -148,12 +148,6 @@ def rows_of(observed: Observed, rows: Sequence[int], device: torch.device) -> Ob
     return [
         grids and {name: grid[list(rows)].to(device) for name, grid in grids.items()} for grids in observed
     ]
-
-
-def as_pairs(logps: Logps) -> Logps:
-    """[pairs, 2]: column 0 of each set beside each of its other columns that is not masked."""
-    owner, columns = _view("pair", logps.mask, logps.mask[:, 0])
-    return logps.rows(owner).columns(columns)
 
 
 def term_weights(

@@ -13,6 +13,7 @@ from pairkit.training.forward import Scored, Work, lengths, score_all
 from pairkit.training.ranks import Ranks
 
 PER_TOKEN = frozenset({"token_kl", "alignment", "head_sum"})  # what a loss may need of a pass besides sums
+HEADS = ("head_sum", "chosen_head")
 
 
 def score_batch(
@@ -50,14 +51,17 @@ def score_batch(
     entropy = found.pop("entropy", None)
     reference = None
     if live is not None:
-        reference = replace(policy, sum=found.pop("reference"), head_sum=found.pop("reference_head", None))
+        heads = {name: found.pop(f"reference_{name}") for name in HEADS if f"reference_{name}" in found}
+        reference = replace(policy, sum=found.pop("reference"), **heads)
     return Scored(replace(policy, **found), reference, entropy)
 
 
 def _names(want: frozenset[str], live: bool) -> list[str]:
     names = ["sum", *sorted(want)]
     if live:
-        names += ["reference", "reference_head"] if "head_sum" in want else ["reference"]
+        names.append("reference")
+    if "head_sum" in want:
+        names += ["chosen_head", *(f"reference_{name}" for name in HEADS if live)]
     return names
 
 
@@ -69,8 +73,9 @@ def _tensors(scored: Scored) -> Iterator[tuple[str, Tensor]]:
         yield "entropy", scored.entropy
     if scored.reference is not None:
         yield "reference", scored.reference.sum
-        if scored.reference.head_sum is not None:
-            yield "reference_head", scored.reference.head_sum
+        for name in HEADS:
+            if (values := getattr(scored.reference, name)) is not None:
+                yield f"reference_{name}", values
 
 
 def _index(work: Sequence[Work], mask: Tensor) -> Tensor:
