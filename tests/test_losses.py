@@ -27,6 +27,7 @@ from loss_cases import (
     WITH_STATE,
     WITH_STATISTICS,
     Case,
+    allowed,
     as_ids,
     case,
     golden,
@@ -40,7 +41,7 @@ from torch import Tensor
 
 from pairkit.errors import InputError
 from pairkit.losses import LOSSES, Extras, Logps, Loss, LossOutput, build
-from pairkit.losses.parameters import Choice, Flag, Number
+from pairkit.losses.parameters import NEAREST_TO_ZERO, Choice, Flag, Number
 
 VARIANTS = [(name, keywords) for name in TABLE for keywords in variants(name)]
 every_variant = pytest.mark.parametrize(("name", "keywords"), VARIANTS, ids=as_ids(VARIANTS))
@@ -454,6 +455,22 @@ def test_float32_agrees_with_float64(name: str, keywords: dict[str, Any]) -> Non
         answers.append((losses.double(), leaves["sum"].grad.double()))
     for coarse, fine in zip(*answers, strict=True):
         torch.testing.assert_close(coarse, fine, rtol=1e-4, atol=1e-6)
+
+
+NEAR_ZERO = [
+    (name, {key: value})
+    for name in TABLE
+    for key, parameter in LOSSES[name].parameters.items()
+    if isinstance(parameter, Number)
+    for value in (NEAREST_TO_ZERO, -NEAREST_TO_ZERO)
+    if allowed(name, key, value)
+]
+
+
+@pytest.mark.parametrize(("name", "keywords"), NEAR_ZERO, ids=as_ids(NEAR_ZERO))
+def test_finite_with_the_smallest_hyper_parameters(name: str, keywords: dict[str, Any]) -> None:
+    """Of ordinary log-probs in float32; a smaller number than these is refused."""
+    assert finite(case(name, sets=3, dtype=torch.float32, **keywords))
 
 
 def test_bfloat16_log_probs_are_refused() -> None:

@@ -188,13 +188,48 @@ def test_alpha_dpo_at_the_first_step_is_simpo(stats: str) -> None:
     assert torch.allclose(gradient, simpo_gradient)
 
 
-def test_rounding_noise_is_no_deviation() -> None:
-    noisy = with_sum(POLICY, POLICY.sum + torch.tensor([[1e-6, 0.0], [-1e-6, 1e-6]]))
-    simpo = build("simpo", beta=10.0, gamma=4.0)(noisy).losses
-    corrected = build("alpha_dpo")(noisy, POLICY).losses
-    assert torch.allclose(corrected, simpo, atol=1e-12, rtol=0)
-    official = build("alpha_dpo", stats="official")(noisy, POLICY).losses
-    assert (official - simpo).abs().min().item() > 0.1
+@pytest.mark.parametrize("share", [1e-8, 1e-7, 1e-6, 2e-5])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_rounding_is_no_deviation(share: float, normalized: bool) -> None:
+    """Shares of the log-probs, as float32 and bfloat16 leave them; it does not enter the averages either."""
+    policy, _ = random_logps(64)
+    random = torch.Generator().manual_seed(1)
+    rounding = 1 + share * torch.randn(policy.sum.shape, generator=random, dtype=torch.float64) / sqrt(2)
+    loss = single("alpha_dpo", length_normalized=normalized)
+    noisy = with_sum(policy, policy.sum * rounding)
+    margin = loss(noisy, policy).metrics["adaptive_margin"].item()
+    assert margin == pytest.approx(0.4, abs=1e-12)
+    assert float(loss.state["steps"]) == 0
+    moved, reference = random_logps(64, seed=2)
+    fresh = single("alpha_dpo", length_normalized=normalized)
+    assert torch.equal(loss(moved, reference).losses, fresh(moved, reference).losses)
+    assert loss.state_dict() == fresh.state_dict()
+
+    official = single("alpha_dpo", stats="official", length_normalized=normalized)
+    assert official(noisy, policy).losses.tolist() != pytest.approx(loss(noisy, policy).losses.tolist())
+
+
+@pytest.mark.parametrize("share", [1e-4, 1e-3])
+@pytest.mark.parametrize("name", ["alpha_dpo", "beta_dpo"])
+def test_what_a_step_moves_is_a_deviation(name: str, share: float) -> None:
+    policy, _ = random_logps(64)
+    random = torch.Generator().manual_seed(1)
+    step = 1 + share * torch.randn(policy.sum.shape, generator=random, dtype=torch.float64) / sqrt(2)
+    loss = single(name)
+    loss(with_sum(policy, policy.sum * step), policy)
+    assert float(loss.state["steps"]) == 1
+    assert float(loss.state["std"]) > 0
+
+
+def test_rounding_of_a_token_kl_is_of_its_own_sum() -> None:
+    """A KL is smaller than the rounding of the log-probs that it is of: 1e-6 of them counts, 1e-8 not."""
+    policy, reference = random_logps(8)
+    for share, steps in ((1e-6, 1), (1e-8, 0)):
+        random = torch.Generator().manual_seed(1)
+        kl = share * policy.sum.abs() * torch.rand(policy.sum.shape, generator=random, dtype=torch.float64)
+        loss = single("alpha_dpo", margin="token_kl")
+        loss(Logps(policy.sum, policy.length, policy.mask, kl), reference)
+        assert float(loss.state["steps"]) == steps
 
 
 @pytest.mark.parametrize("stats", ["corrected", "official"])
@@ -397,6 +432,17 @@ def test_beta_dpo_of_one_pair_is_dpo() -> None:
     assert loss.item() == pytest.approx(softplus(-0.3))
 
 
+def test_beta_dpo_does_not_count_rounding() -> None:
+    """As at the first step: b is beta, the averages have seen nothing, all pairs weigh alike in the draw."""
+    policy, reference = random_logps(10, seed=2)
+    loss, seeds = single("beta_dpo", filter_fraction=0.3), torch.arange(10)
+    same = loss.observe(with_sum(policy, policy.sum * (1 + 1e-6 * reference.sum / 100)), policy, seeds)
+    assert loss.state_dict() == single("beta_dpo").state_dict()
+    assert torch.equal(
+        same["keep"], single("beta_dpo", filter_fraction=0.3).observe(policy, policy, seeds)["keep"]
+    )
+
+
 def test_an_empty_batch_is_no_error() -> None:
     none = torch.zeros(0, dtype=torch.int64)
     for name in ("alpha_dpo", "beta_dpo", "amapo", "aot", "aot_unpaired"):
@@ -431,6 +477,9 @@ def test_amapo_of_one_pair_or_of_equal_ones_has_no_margin() -> None:
     for rows in ([0], [0, 0, 0]):
         some = POLICY.rows(torch.tensor(rows))
         assert build("amapo")(some, None).losses.tolist() == pytest.approx([softplus(0.5)] * len(rows))
+    equal = POLICY.rows(torch.tensor([0, 0, 0]))
+    rounded = with_sum(equal, equal.sum * (1 + 1e-6 * torch.tensor([[0.0, 1.0], [1.0, 0.0], [-1.0, 1.0]])))
+    assert build("amapo")(rounded, None).metrics["adaptive_margin"].item() == 0.0
 
 
 def test_amapos_margin_is_a_constant() -> None:

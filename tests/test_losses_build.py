@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 import torch
-from loss_cases import PAIR_LOSSES, TABLE, Case, case, golden, variants
+from loss_cases import PAIR_LOSSES, TABLE, Case, allowed, case, golden, variants
 
 from pairkit.errors import InputError, RecipeError
 from pairkit.losses import LOSSES, Extras, Logps, Loss, WeightedSum, build, loss_spec
-from pairkit.losses.parameters import Choice, Flag, Integer, Number, Parameter
+from pairkit.losses.parameters import NEAREST_TO_ZERO, Choice, Flag, Integer, Number, Parameter
 
 # The names, keywords and defaults that users and recipes rely on.
 PUBLIC: dict[str, dict[str, Any]] = {
@@ -194,6 +194,7 @@ def test_every_range_holds_at_its_ends(name: str, key: str) -> None:
     parameter = keywords_of(name)[key]
     assert isinstance(parameter, Number | Integer)
     inside: list[Any]
+    tiny = []
     if isinstance(parameter, Integer):
         low = parameter.low
         assert low is not None
@@ -203,11 +204,15 @@ def test_every_range_holds_at_its_ends(name: str, key: str) -> None:
         inside = [end for end, is_open in ends if not is_open and math.isfinite(end)]
         outside = [end for end, is_open in ends if is_open and math.isfinite(end)]
         if math.isfinite(parameter.low):
-            inside.append(math.nextafter(parameter.low, math.inf) if parameter.open_low else parameter.low)
-            outside.append(math.nextafter(parameter.low, -math.inf))
+            outside.append(min(math.nextafter(parameter.low, -math.inf), parameter.low - NEAREST_TO_ZERO))
         if math.isfinite(parameter.high):
-            inside.append(math.nextafter(parameter.high, -math.inf))
-            outside.append(math.nextafter(parameter.high, math.inf))
+            inside.append(min(math.nextafter(parameter.high, -math.inf), parameter.high - NEAREST_TO_ZERO))
+            outside.append(max(math.nextafter(parameter.high, math.inf), parameter.high + NEAREST_TO_ZERO))
+        near = [value for value in (NEAREST_TO_ZERO, -NEAREST_TO_ZERO) if allowed(name, key, value)]
+        inside += near
+        tiny = [
+            small for value in near for small in (math.nextafter(value, 0.0), math.copysign(5e-324, value))
+        ]
     for value in inside:
         loss = build(name, **{key: value})
         assert isinstance(loss, Loss)
@@ -218,6 +223,10 @@ def test_every_range_holds_at_its_ends(name: str, key: str) -> None:
         assert repr(value) in message or str(value) in message
         if isinstance(parameter, Number):
             assert f"is in {parameter.range}" in message
+    for value in tiny:
+        assert refusal(name, **{key: value}) == (
+            f"{name}.{key} is too near to 0 for float32: 0, or 1e-18 and more in size, got {value}"
+        )
 
 
 @pytest.mark.parametrize(("name", "key"), RANGED, ids=ids(RANGED))
@@ -526,6 +535,7 @@ def test_the_state_of_another_sum_is_refused(other: str) -> None:
 
 HEADER = """
 from typing import Literal
+import torch
 from torch.nn.functional import logsigmoid
 from pairkit.losses import LossSpec, Logps
 from pairkit.losses.parameters import Number
@@ -633,9 +643,8 @@ def test_every_kind_of_keyword(write: Write) -> None:
 def test_everything_that_a_function_may_name(write: Write) -> None:
     name = write(
         """
-        def own(policy, reference, scores, ranks, labels, kl_baseline):
-            values = policy.sum - reference.sum + scores + ranks + labels[:, None] + kl_baseline
-            return output(set_mean(values.sum(1)), rewards=policy.sum)
+        def own(policy, reference, scores, ranks):
+            return output(set_mean((policy.sum - reference.sum + scores + ranks).sum(1)), rewards=policy.sum)
 
         def optional(policy, reference=None, scores=None, *, beta: float = 1.0):
             assert reference is None and scores is None
@@ -643,16 +652,13 @@ def test_everything_that_a_function_may_name(write: Write) -> None:
         """
     )
     loss, one = build(f"{name}:own"), golden("dpo")
-    assert loss.needs == {"reference", "scores", "ranks", "labels", "kl_baseline"}
+    assert loss.needs == {"reference", "scores", "ranks"}
     ones = torch.ones(2, 2)
-    extras = Extras(ranks=2 * ones.int(), labels=torch.tensor([True, False]), kl_baseline=torch.tensor(0.25))
+    extras = Extras(ranks=2 * ones.int())
     losses = loss(one.policy, one.reference, 3 * ones, extras=extras).losses
-    assert losses.tolist() == [2 - 1 + 2 * (3 + 2 + 1 + 0.25), -2 + 3 + 2 * (3 + 2 + 0.25)]
-    for missing in ("ranks", "labels", "kl_baseline"):
-        with pytest.raises(InputError, match=f"needs {missing}: .* in Extras"):
-            loss(one.policy, one.reference, 3 * ones, extras=replace(extras, **{missing: None}))
-    with pytest.raises(InputError, match=r"labels has shape \(1,\)"):
-        loss(one.policy, one.reference, ones, extras=replace(extras, labels=torch.tensor([True])))
+    assert losses.tolist() == [2 - 1 + 2 * (3 + 2), -2 + 3 + 2 * (3 + 2)]
+    with pytest.raises(InputError, match=r"needs ranks: .* in Extras"):
+        loss(one.policy, one.reference, 3 * ones)
     assert build(f"{name}:optional").needs == frozenset()
     build(f"{name}:optional")(one.policy)
 
@@ -671,6 +677,28 @@ SPEC = LossSpec(own, "summary", "paper", {"beta": Number(0.1, low=0.0, open_low=
     assert golden("dpo")().losses.shape == replace(golden("dpo"), loss=loss)().losses.shape
     assert "beta is in (0, inf)" in refusal(f"{name}:SPEC", beta=0.0)
     assert "beta is at most" in refusal(f"{name}:SPEC")
+
+
+def test_a_spec_of_labelled_completions_from_outside(write: Write) -> None:
+    """Labels, and a reference point of completions of other prompts: what a bare function is not given."""
+    name = write(
+        """
+        from pairkit.losses import Statistics
+        from pairkit.losses.anchored import observe_kl
+
+        def own(policy, reference, labels, kl_baseline):
+            values = torch.where(labels, policy.sum[:, 0], kl_baseline)
+            return output(set_mean(values), rewards=policy.sum)
+
+        SPEC = LossSpec(own, "s", "p", completions="labelled", needs=frozenset({"reference", "kl_baseline"}),
+                        statistics=Statistics(observe_kl, {"kl_baseline": 0.25}, of="mismatched"))
+        """
+    )
+    one, labels = golden("dpo"), torch.tensor([True, False])
+    loss = build(f"{name}:SPEC")
+    assert loss(one.policy, one.reference, extras=Extras(labels=labels)).losses.tolist() == [-40.0, 0.25]
+    with pytest.raises(InputError, match=r"labels has shape \(1,\)"):
+        loss(one.policy, one.reference, extras=Extras(labels=labels[:1]))
 
 
 def test_a_spec_with_statistics_from_outside(write: Write) -> None:
@@ -704,10 +732,12 @@ BAD_FUNCTIONS = [
     ("def own(policy, *, kind: Literal['a', 'b'] = 'c'): ...", "keyword kind: a Literal of words"),
     (
         "def own(policy, beta: float = 0.1): ...",
-        "beta is none of reference, scores, ranks, labels, kl_baseline",
+        "beta is none of reference, scores, ranks; keywords of its own stand after a *",
     ),
     ("def own(policy, refrence, *, beta: float = 0.1): ...", "refrence is none of reference"),
-    ("def own(policy, statistics): ...", "statistics is none of reference"),
+    ("def own(policy, statistics): ...", "a function is given no statistics; it may name reference, scores"),
+    ("def own(policy, labels): ...", "a function is given no labels; it may name reference, scores, ranks"),
+    ("def own(policy, *, kl_baseline=None): ...", "a function is given no kl_baseline; it may name"),
     ("def own(policy, **more): ...", "more is none of reference"),
     ("def own(reference, *, beta: float = 0.1): ...", "the first argument of a loss is the policy's Logps"),
     ("def own(*, beta: float = 0.1): ...", "the first argument of a loss is the policy's Logps"),

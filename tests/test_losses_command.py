@@ -88,6 +88,15 @@ examples
     )
 
 
+def test_of_the_samplers_words_only_those_that_the_loss_allows() -> None:
+    text = next(keyword.text for keyword in describe("mcpo").keywords if keyword.name == "sampling")
+    for word in ("mc", "max", "min", "random"):
+        assert f'"{word}"' in text
+    assert '"worst"' not in text
+    assert '"all"' not in text
+    assert "None" not in said("mcpo")  # the word on the command line is `all`
+
+
 def test_a_sum_prints_its_parts() -> None:
     output = said("dpo:0.8+bco:0.2+sft")
     assert "  0.8 x dpo\n  0.2 x bco\n  1 x sft\n" in output

@@ -230,7 +230,7 @@ def test_fewer_candidates_than_asked_for() -> None:
         assert (drawn[:, 2] == -1).all()
     drawn = sample_negatives(policy, None, beta=1.0, negatives=3, replacement=True, seeds=seeds)
     assert set(drawn.flatten().tolist()) == {2, 4}
-    assert sample_negatives(policy, None, beta=1.0, sampling="all", seeds=seeds)[0].tolist() == [-1, 2, -1, 4]
+    assert sample_negatives(policy, None, beta=1.0, sampling="all", seeds=seeds)[0].tolist() == [2, 4, -1, -1]
 
 
 @pytest.mark.parametrize("sampling", ["mc", "max", "min", "random", "worst"])

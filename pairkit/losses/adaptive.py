@@ -9,10 +9,12 @@ from torch.nn.functional import logsigmoid
 from pairkit.losses.logistic import LARGEST_EXPONENT
 from pairkit.losses.sampling import uniform
 from pairkit.losses.spec import Rows, State
-from pairkit.losses.statistics import SMALLEST, moments, moved, standardized
+from pairkit.losses.statistics import ROUNDING, moments, moved, standardized
 from pairkit.losses.types import Logps, LossOutput, Term, log_ratio, output, pair_of, set_mean
 
 LEAST_BETA = 1e-3
+# A KL is of second order in the rounding of the log-probs; what is left is that of its own sum, in float32.
+KL_ROUNDING = 2.0**-23
 KEEP_SALT = -1  # the noise of the negatives' draws has the salts from 0
 
 
@@ -40,9 +42,10 @@ def alpha_dpo(
 
     A pair that the policy already tells apart better than the reference gets a larger margin. The mean and
     standard deviation of M are moving averages over global batches, one update an optimizer step, corrected
-    for their start at 0, kept in checkpoints and frozen in evaluation. M* is 0 while they say nothing: before
-    a batch of two pairs, and where the deviation is at most 1e-6, as at the first step, where policy and
-    reference are the same. alpha 0 is SimPO; alpha 1 is not DPO, contrary to what the paper says.
+    for their start at 0, kept in checkpoints and frozen in evaluation. A batch says nothing, and changes
+    nothing, if it is of one pair or M differs between its pairs by rounding alone, up to 2^-15 of the
+    log-probs, as at the first step, where policy and reference are the same; before any other M* is 0.
+    alpha 0 is SimPO; alpha 1 is not DPO, contrary to what the paper says.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
@@ -74,14 +77,13 @@ def alpha_dpo(
         are the code's. The paper leaves open whether M is of means or of sums, its code has means. The paper
         takes mean and deviation over the training set, its code moving averages over gathered micro-batches
         that start at 0, which makes the first M* up to ten times too large; with a deviation of 0 it divides
-        by it, where "official" here has M* = 0, and leaves out single pairs.
+        by it, where "official" here has M* = 0, and leaves out single pairs. Rounding counts in "official".
     """
     shift = _disagreement(policy, reference, implicit_reference, length_normalized, margin)
     shift = shift.detach() if stop_gradient else shift
     if normalize:
-        corrected = stats == "corrected"
-        mean, std = moments(statistics, momentum, corrected=corrected)
-        shift = standardized(shift, mean, std, smallest=SMALLEST if corrected else 0.0)
+        mean, std = moments(statistics, momentum, corrected=stats == "corrected")
+        shift = standardized(shift, mean, std)
     target = gamma_beta_ratio + (alpha if alpha_scale == "code" else alpha / beta) * shift
     chosen, rejected = pair_of(_size(policy, length_normalized))
     return output(
@@ -100,10 +102,13 @@ def observe_alpha_dpo(
     length_normalized: bool,
     margin: str,
     momentum: float,
+    stats: str,
 ) -> tuple[State, Rows]:
     """Moves the averages of M; a row's own M is the function's to compute."""
     shift = _disagreement(policy, reference, implicit_reference, length_normalized, margin)
-    return moved(state, shift, momentum), {}
+    share = KL_ROUNDING if margin == "token_kl" else ROUNDING
+    noise = share * float(_size(policy, length_normalized).abs().mean())
+    return moved(state, shift, momentum, noise=noise if stats == "corrected" else 0.0), {}
 
 
 def beta_dpo(
@@ -122,9 +127,10 @@ def beta_dpo(
 
     D = log-ratio(chosen) - log-ratio(rejected), a constant in b. N (1 - filter_fraction) of the N pairs of a
     global batch are drawn without replacement, with weights exp(-((D - mean(D)) / std(D))^2 / 2); the others
-    have no loss in this step. Mean and standard deviation are moving averages, as alpha-DPO's. In evaluation
-    no pair is filtered, and b is the last one of training. Before a batch of two pairs b is beta. `a`
-    multiplies nats of log-ratio, not of reward, which is beta times smaller.
+    have no loss in this step. Mean and standard deviation are moving averages, as alpha-DPO's: a batch of one
+    pair, or in which D is rounding, as at the first step, changes nothing. In evaluation no pair is filtered,
+    and b is the last one of training. Before the first batch that counts b is beta, and pairs are drawn with
+    equal weights. `a` multiplies nats of log-ratio, not of reward, which is beta times smaller.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
@@ -171,7 +177,7 @@ def observe_beta_dpo(
     """Moves the averages of D, draws the pairs that are kept, and sets beta by these."""
     chosen, rejected = pair_of(log_ratio(policy, reference))
     gaps = chosen - rejected
-    state = moved(state, gaps, momentum)
+    state = moved(state, gaps, momentum, noise=ROUNDING * float(policy.sum.abs().mean()))
     mean, std = moments(state, momentum)
     keep = _draw(standardized(gaps, mean, std), seeds.to(gaps.device), filter_fraction)
     if float(state["steps"]) and keep.any():
@@ -187,8 +193,8 @@ def amapo(policy: Logps, statistics: dict[str, Tensor], *, beta: float) -> LossO
     margin = exp((mean(g) - g) / std(g) x mean(g)) where g < mean(g), else 0
 
     The margin is a constant to the gradient. Mean and standard deviation are of the global batch alone,
-    without memory, in evaluation too; the exponent is held at 80. In a batch of one pair, or of equal ones,
-    there is no margin.
+    without memory, in evaluation too; the exponent is held at 80. In a batch of one pair, or of pairs that
+    differ by rounding alone, there is no margin.
 
     Args:
         policy: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
@@ -217,7 +223,7 @@ def observe_amapo(state: State, policy: Logps, reference: Logps | None) -> tuple
     chosen, rejected = pair_of(policy.mean)
     gaps = chosen - rejected
     spread = gaps.std() if len(gaps) > 1 else gaps.new_zeros(())
-    if not spread > 0:
+    if not spread > ROUNDING * policy.mean.abs().mean():
         return state, {"margin": torch.zeros_like(gaps)}
     mean = gaps.mean()
     margin = torch.exp(((mean - gaps) / spread * mean).clamp(max=LARGEST_EXPONENT))

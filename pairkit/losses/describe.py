@@ -8,11 +8,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pairkit.losses.building import build, loss_spec
-from pairkit.losses.parameters import Integer, Parameter
+from pairkit.losses.parameters import Choice, Integer, Parameter
 from pairkit.losses.sampling import NEEDS_POLICY, sample_negatives
 from pairkit.losses.spec import INPUTS, LossSpec
 from pairkit.losses.table import LOSSES
@@ -229,7 +229,7 @@ def _description(name: str, spec: LossSpec) -> Description:
     doc, sampler = read(spec.function), read(sample_negatives)
     described = doc.arguments
     keywords = [_keyword(key, value, described) for key, value in spec.parameters.items()]
-    keywords += [_keyword(key, value, sampler.arguments) for key, value in spec.sampler.items()]
+    keywords += [_of_sampler(key, value, sampler.arguments) for key, value in spec.sampler.items()]
     exclusions = [f"`{first}` or `{second}`, not both" for first, second in spec.exclusive]
     exclusions += [f"`{low}` is at most `{high}`" for low, high in spec.ordered]
     differs = [doc, sampler] if "sampling" in spec.sampler else [doc]
@@ -271,6 +271,21 @@ def _keyword(name: str, parameter: Parameter, described: Mapping[str, str]) -> K
     else:
         shown = default if isinstance(default, str) else f"{default:g}"
     return Keyword(name, default, shown, parameter.range, described.get(name, ""))
+
+
+def _of_sampler(name: str, parameter: Parameter, described: Mapping[str, str]) -> Keyword:
+    """A keyword of the sampler; of a choice, what is said of the words that the loss allows."""
+    one = _keyword(name, parameter, described)
+    if not isinstance(parameter, Choice):
+        return one
+    kept = [text for text in one.text.rstrip(".").split("; ") if _word(text) in (None, *parameter.options)]
+    return replace(one, text="; ".join(kept) + ".")
+
+
+def _word(text: str) -> str | None:
+    """The option that a part of a text begins with."""
+    found = re.match(r'"(\w+)" ', text)
+    return found[1] if found else None
 
 
 def family(spec: LossSpec) -> str:

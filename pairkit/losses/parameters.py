@@ -9,6 +9,10 @@ from typing import Any
 
 from pairkit.errors import RecipeError, unknown
 
+# A number of a smaller size is no hyper-parameter but a mistake: in float32 what is divided by it, or by its
+# square, is infinite, and what is multiplied by it 0, of which some losses make NaN.
+NEAREST_TO_ZERO = 1e-18
+
 
 @dataclass(frozen=True)
 class Number:
@@ -30,6 +34,11 @@ class Number:
         above = value >= self.high if self.open_high else value > self.high
         if below or above:
             raise RecipeError(f"{where} is in {self.range}, got {value}")
+        if 0 < abs(value) < NEAREST_TO_ZERO:
+            raise RecipeError(
+                f"{where} is too near to 0 for float32: 0, or {NEAREST_TO_ZERO:g} and more in size, "
+                f"got {value}"
+            )
         return float(value)
 
     @property

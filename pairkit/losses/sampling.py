@@ -54,14 +54,13 @@ def sample_negatives(
         policy, reference: sums over completion tokens, nats, [B, K]. No gradient is taken.
         beta: scale of the weights, > 0.
         negatives: how many to draw a set.
-        sampling: "mc" draws column j with probability proportional to exp(s_j), "max" and "min" take the
-            largest and smallest s_j, "random" draws uniformly, "worst" takes the last columns, "all" takes
-            every one.
+        sampling: "mc" draws column j with probability proportional to exp(s_j); "max" takes the largest s_j;
+            "min" the smallest; "random" draws uniformly; "worst" takes the last columns; "all" every one.
         weights: what s is: "reward", beta x log-ratio, or "logprob", beta x log-prob.
         include_chosen: whether the preferred completion is a candidate too.
         replacement: whether a completion may be drawn more than once.
         steps: length of the Markov chain of "mc"; 1 is a draw among all candidates.
-        proposals: how many a step of "mc" proposes; None proposes all candidates.
+        proposals: how many candidates a step of "mc" proposes; all of them if it is not given.
         generator: where the noise comes from if there are no `seeds`.
         seeds: int64 [B]; the draw of a row is then a function of its seed and the columns alone.
 
@@ -125,8 +124,8 @@ def _check(policy: Logps, reference: Logps | None, seeds: Tensor | None) -> None
 
 def _all(available: Tensor, include_chosen: bool) -> Tensor:
     columns = torch.arange(available.shape[1], device=available.device)
-    every = torch.where(available, columns, -1)
-    return every if include_chosen else every[:, 1:]
+    every = torch.where(available, columns, -1)[:, 0 if include_chosen else 1 :]
+    return every.gather(1, (every < 0).long().argsort(dim=1, stable=True))  # -1 last
 
 
 def _logits(policy: Logps, reference: Logps | None, beta: float, sampling: str, weights: str) -> Tensor:

@@ -16,8 +16,10 @@ from pairkit.losses.types import LossOutput
 State = dict[str, Tensor]  # float64 scalars
 Rows = dict[str, Tensor]  # [B] each
 
-# What a function may name in its signature besides `policy` and its own keywords.
+# What a function may name in its signature besides `policy` and its own keywords; one from outside the first
+# three, for the others are given only where a row says more than a signature can.
 INPUTS = ("reference", "scores", "ranks", "labels", "kl_baseline", "statistics")
+FROM_OUTSIDE = INPUTS[:3]
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ def named(function: Callable[..., Any], available: Mapping[str, Any]) -> dict[st
 def spec_of(where: str, found: Any) -> LossSpec:
     """The row of a loss from outside: a `LossSpec` as it is, a function by its signature and docstring.
 
-    A function is pairwise; its keyword-only arguments are its parameters, and it needs each of `INPUTS` that
-    it names without a default. Statistics of the global batch are a `LossSpec`'s alone.
+    A function is pairwise; its keyword-only arguments are its parameters, and it needs each of reference,
+    scores and ranks that it names without a default. Labels and statistics are a `LossSpec`'s alone.
 
     Raises:
         RecipeError: neither of the two, an argument that is no input of a loss, or a parameter whose range
@@ -97,17 +99,21 @@ def spec_of(where: str, found: Any) -> LossSpec:
     arguments = list(inspect.signature(found).parameters.values())
     if not arguments or arguments[0].name in INPUTS or arguments[0].kind is inspect.Parameter.KEYWORD_ONLY:
         raise RecipeError(f"{where}: the first argument of a loss is the policy's Logps")
-    inputs = [name for name in INPUTS if name != "statistics"]
     needs, parameters = set(), {}
     for argument in arguments[1:]:
         name = argument.name
-        if name in inputs:
+        if name in FROM_OUTSIDE:
             if argument.default is argument.empty:
                 needs.add(name)
+        elif name in INPUTS:
+            raise RecipeError(
+                f"{where}: a function is given no {name}; it may name {', '.join(FROM_OUTSIDE)}. A LossSpec "
+                'has the rest: completions="labelled" for labels, Statistics for what is of the whole batch'
+            )
         elif argument.kind is argument.KEYWORD_ONLY:
             parameters[name] = _parameter(f"{where}, keyword {name}", argument.default, hints.get(name))
         else:
-            known = ", ".join(inputs)
+            known = ", ".join(FROM_OUTSIDE)
             raise RecipeError(f"{where}: {name} is none of {known}; keywords of its own stand after a *")
     summary = (inspect.getdoc(found) or "from outside of pairkit").split("\n")[0]
     return LossSpec(found, summary, where, parameters, needs=frozenset(needs))
