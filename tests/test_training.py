@@ -201,37 +201,6 @@ def test_the_first_batch_that_counts_is_that_of_a_policy_that_has_moved(
     assert steps() == 1
 
 
-@pytest.mark.parametrize("bf16", [False, True])
-@pytest.mark.parametrize(
-    ("loss", "keywords"),
-    [("alpha_dpo", {}), ("alpha_dpo", {"length_normalized": False}), ("beta_dpo", {})],
-)
-def test_the_first_batch_that_counts_is_that_of_a_policy_that_has_moved(
-    tmp_path: Path, data: Path, model: Path, loss: str, keywords: dict[str, Any], bf16: bool
-) -> None:
-    """Before, policy and reference are the same but for rounding, for which batches of other shapes stand."""
-    sets, network = token_sets(data, model)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(4 if parameter.ndim > 1 else 1)  # logits that differ, and so are rounded
-    if bf16:
-        network.forward = torch.autocast("cpu", torch.bfloat16)(network.forward)
-    built = build(loss, **keywords)
-    split, rows = split_of(built, sets, network, tmp_path), list(range(len(sets)))
-
-    def steps() -> float:
-        passes = through(built, network, 200)
-        settings = sampler_settings(built, {}, "worst")
-        batch = prepare(passes, settings, split, rows, draw_seeds([sets[i] for i in rows], 0, 0))
-        network.zero_grad()
-        passes.gradients(batch, Averages())
-        return float(built.state_dict()["steps"])
-
-    assert steps() == 0
-    torch.optim.AdamW(network.parameters(), lr=1e-4).step()
-    assert steps() == 1
-
-
 @pytest.mark.parametrize("loss", ["alpha_dpo", "amapo", "wpo", "sft+alpha_dpo"])
 def test_metrics_are_those_of_the_pairs_of_the_batch(
     tmp_path: Path, data: Path, model: Path, loss: str
