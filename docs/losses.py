@@ -15,13 +15,13 @@ from loss_curves import ALIGNMENT, ALONE, LENGTHS, SCORES, SETTINGS, TOKEN_KL, V
 from loss_figures import data_of, grid_figure, pair_figure
 
 from pairkit.losses import LOSSES, LossSpec
-from pairkit.losses.describe import FAMILIES, Description, describe, family, mark_legend
+from pairkit.losses.describe import BY_NAME, FAMILIES, Description, describe, family, mark_legend
 
 PAGE = Path(__file__).parent / "losses.md"
 FOLDER = PAGE.with_suffix("")
 README = PAGE.parent.parent / "README.md"
 
-INTRODUCTION = """\
+INTRODUCTION = f"""\
 # Losses
 
 <!-- written by `python docs/losses.py` -->
@@ -40,6 +40,10 @@ NAME` trains with it. Keywords are `--loss.KEY VALUE`, or the recipe's `loss:` b
 | NLL | -log p; as a token mean it is over all chosen tokens of the global batch |
 
 Means over sets, or over tokens, are those of the global batch, however it is cut into micro-batches.
+
+Under Paper stands the equation, algorithm or theorem that a loss is, or the one by which another paper
+restates it. "{BY_NAME}"
+says that the formula was taken, under the loss's name, from public code and from papers that quote it.
 """
 
 OWN_MODULE = '''\

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from pairkit import recipes
 from pairkit.cli import app
 from pairkit.losses import LOSSES, Logps, LossSpec, build
-from pairkit.losses.describe import FAMILIES, describe, family, gaps
+from pairkit.losses.describe import BY_NAME, FAMILIES, NUMBERED, describe, family, gaps
 from pairkit.losses.parameters import positive
 from pairkit.training.recipe import TrainRecipe
 
@@ -43,6 +43,20 @@ def test_every_row_is_described(name: str) -> None:
     assert all((one.paper, one.references, one.returns, one.completions, one.summary))
     assert bool(one.statistics) == (spec.statistics is not None)
     assert all(set(text) <= set(map(chr, range(32, 127))) | {"\n"} for text in (one.formula, *one.notes))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_paper_is_cited_by_equation_or_said_to_be_cited_by_name(name: str) -> None:
+    """In one form of words for all; maximum likelihood is nobody's equation."""
+    sources = describe(name).sources
+    assert bool(NUMBERED.search(sources)) + sources.endswith(BY_NAME) == (name != "sft"), sources
+    assert ("eq. " in LOSSES[name].paper) <= bool(NUMBERED.search(sources))
+    assert (name == "sft") or any(word in sources for word in ("arXiv", "Stable Preference", "Minor DPO"))
+
+
+@pytest.mark.parametrize("name", [name for name, spec in LOSSES.items() if spec.statistics])
+def test_what_a_scoring_pass_costs_is_said(name: str) -> None:
+    assert "one third more than the step without it (forward 1, backward 2)" in describe(name).scoring_pass
 
 
 def described(policy: Logps, *, beta: float, gamma: float) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from trl_reference import DRIVERS, Batch, Setting, Tokens, logps, make_setting, preference, unpaired
 
-from pairkit.losses import LOSSES, Extras, Logps, Loss, LossOutput, WeightedSum, build
+from pairkit.losses import Extras, Logps, Loss, LossOutput, WeightedSum, build
 
 pytestmark = [
     # what transformers calls a field that TRL's configurations set, and a property that its trainers read
@@ -138,11 +138,6 @@ ROWS = [
     Row("orpo", {"odds_weight": 0.3}, "ORPOTrainer", {"beta": 0.3}, "NLL of the prompt too"),
 ]  # fmt: skip
 
-LOSSES_WITHOUT_TWIN = {
-    "alpha_dpo", "amapo", "beta_dpo", "dpop", "lipo", "minor_dpo", "pro", "r_dpo", "ropo", "rrhf", "simper",
-    "spo", "stapo", "tdpo1", "tdpo2",
-}  # fmt: skip
-
 LOSS_TYPES_WITHOUT_TWIN = {
     ("SFTTrainer", "dft"): "weighs each token by its own probability: neither a preference nor a sum",
 }
@@ -264,11 +259,6 @@ def test_every_trainer_of_trl_is_driven_or_has_another_objective() -> None:
     }
     assert trainers == set(DRIVERS).union(*OTHER_TRAINERS.values())
     assert {row.trainer for row in ROWS} == set(DRIVERS)
-
-
-def test_every_loss_has_a_twin_or_is_named() -> None:
-    twins = {part.name for row in ROWS for _, part in loss_of(row).parts} | {row.loss for row in ROWS}
-    assert twins & set(LOSSES) == set(LOSSES) - LOSSES_WITHOUT_TWIN
 
 
 def loss_of(row: Row, **changed: Any) -> Loss | WeightedSum:

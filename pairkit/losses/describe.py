@@ -49,16 +49,21 @@ MARKS = {
 }
 PASS = "pass"
 
-THIRD = "about a third of the step's forward and backward work"
+THIRD = "one third more than the step without it (forward 1, backward 2)"
 PASSES = {
-    "batch": "one more forward pass without gradient over the drawn completions of the global batch, "
-    f"{THIRD}; where negatives are drawn under the current policy, the pass of the draw serves both",
-    "mismatched": "one more forward pass without gradient over two completions of another prompt for every "
-    f"prompt of the global batch, with pairs {THIRD}",
+    "batch": "before the gradient pass one forward pass without gradient of the chosen and the drawn "
+    f"completions of the global batch: {THIRD}; nothing where the sampler scores them anyway (mc, max, min)",
+    "mismatched": "before the gradient pass one forward pass without gradient of every prompt of the global "
+    "batch with two completions of another prompt, or with one where that has only one: as many as a step on "
+    f"pairs, or on labelled completions, takes, and so {THIRD}, whatever the sampler; once, as many "
+    "log-probs of the reference again",
     "draw": "one more forward pass without gradient over every completion of the global batch; for a set of "
     "K completions, of which 1 + M get a gradient, about K / (1 + M) thirds of the step's forward and "
     "backward work; none where no set leaves a choice",
 }
+
+NUMBERED = re.compile(r"\b(eq\.|equations?|algorithm|theorem|proposition) \d")
+BY_NAME = "Formula by name: the paper was not at hand, so no equation number."
 
 FAMILIES = (
     "One completion",
@@ -126,14 +131,14 @@ class Description:
 
     @property
     def sources(self) -> str:
-        """The row's paper and the docstring's references, said once."""
+        """The row's paper and the docstring's references, said once; where no equation is named, why."""
         if self.paper == self.name:  # from outside, where no row names one
             return self.references
         found = re.search(r"arXiv \d+\.\d+", self.paper)
         known = found[0] if found else self.paper.partition(",")[0]
-        if known.lower() in self.references.lower():
-            return self.references
-        return f"{self.paper}. {self.references}".strip()
+        said = known.lower() in self.references.lower()
+        sources = self.references if said else f"{self.paper}. {self.references}".strip()
+        return sources if NUMBERED.search(sources) or not found else f"{sources} {BY_NAME}"
 
     @property
     def examples(self) -> list[str]:
@@ -220,7 +225,7 @@ def mark_legend() -> dict[str, str]:
     """What each mark of the list stands for."""
     words = {MARKS[need]: NEEDS[need] for need in MARKS}
     return words | {
-        PASS: f"one more forward pass without gradient a step, {THIRD} or more",
+        PASS: f"one more forward pass without gradient a step: {THIRD}, or more",
         "(…)": "with some values of a keyword only; scores where there are some",
     }
 

@@ -33,8 +33,10 @@ def r_dpo(
         One term, a mean over sets; rewards are beta x log-ratio.
 
     References:
-        Park et al. 2024, arXiv 2403.19159. The paper itself was not read: the formula is from its derivation
-        and from three that quote it. The ranges that SimPO searched are not verified.
+        Park et al. 2024, arXiv 2403.19159; with the length inside beta restated as equation 6 and table 1 of
+        StaPO's paper ("Stable Preference Optimization via Two-Sided Contrastive Learning"). The paper itself
+        was not at hand: the formula is from its derivation and from three that quote it. The ranges that
+        SimPO searched are not verified.
 
     Differs from:
         alpha-DPO's code ("rDPO") has a minus sign, and takes the number of rows for the lengths, so that it

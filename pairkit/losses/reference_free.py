@@ -70,7 +70,8 @@ def cpo(policy: Logps, *, beta: float, nll_weight: float, nll_reduction: str) ->
         log-prob.
 
     References:
-        Xu et al. 2024, arXiv 2401.08417.
+        Xu et al. 2024, arXiv 2401.08417; its first term is restated as equation 6 and table 1 of StaPO's
+        paper ("Stable Preference Optimization via Two-Sided Contrastive Learning").
 
     Differs from:
         The paper's NLL is that of the whole completion ("sum"); its code, and TRL, take the token mean.
@@ -98,7 +99,8 @@ def cpo_simpo(policy: Logps, *, beta: float, gamma: float, nll_weight: float) ->
         Two terms, the first a mean over sets, the second over tokens; rewards are beta x mean log-prob.
 
     References:
-        The code of fe1ixxu/CPO_SIMPO; Xu et al. 2024, arXiv 2401.08417; Meng et al. 2024, arXiv 2405.14734.
+        The code of fe1ixxu/CPO_SIMPO, whose formula this is; its terms are those of Xu et al. 2024, arXiv
+        2401.08417, and of Meng et al. 2024, arXiv 2405.14734, equation 6.
 
     Differs from:
         MC-PO's table 5 calls a loss of this kind CPO; there beta multiplies the NLL too.

@@ -86,14 +86,14 @@ LOSSES: dict[str, LossSpec] = {
     "r_dpo": LossSpec(
         r_dpo,
         "DPO that asks less of pairs whose chosen completion is longer",
-        "arXiv 2403.19159",
+        "arXiv 2403.19159; restated as eq. 6 and table 1 of StaPO's paper",
         {"beta": positive(0.1), "length_weight": not_negative(0.05), "length_inside_beta": Flag(False)},
         needs=REFERENCE,
     ),
     "dpop": LossSpec(
         dpop,
         "DPO-positive (Smaug): a penalty where the chosen completion falls below the reference",
-        "arXiv 2402.13228",
+        "arXiv 2402.13228; restated as eq. 5 of MinorDPO's paper",
         {"beta": positive(0.1), "penalty_weight": not_negative(50.0)},
         needs=REFERENCE,
     ),
@@ -125,7 +125,7 @@ LOSSES: dict[str, LossSpec] = {
     "tdpo1": LossSpec(
         tdpo1,
         "token-level DPO: the difference in sequential KL comes off the margin",
-        "arXiv 2404.11999",
+        "arXiv 2404.11999; restated as eq. 17 and 18 of arXiv 2410.10148",
         {"beta": positive(0.1)},
         needs=frozenset({"reference", "token_kl"}),
     ),
@@ -269,7 +269,7 @@ LOSSES: dict[str, LossSpec] = {
     "cpo": LossSpec(
         cpo,
         "DPO with a uniform reference, and the chosen completion's NLL",
-        "arXiv 2401.08417",
+        "arXiv 2401.08417; restated as eq. 6 and table 1 of StaPO's paper",
         {
             "beta": positive(0.1),
             "nll_weight": not_negative(1.0),

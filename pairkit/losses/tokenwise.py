@@ -29,7 +29,8 @@ def tdpo1(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
         One term, a mean over sets; rewards are beta x log-ratio.
 
     References:
-        Zeng et al. 2024, arXiv 2404.11999.
+        Zeng et al. 2024, arXiv 2404.11999; restated as equations 17 and 18 of alpha-DPO's paper, arXiv
+        2410.10148.
 
     Differs from:
         The official code's switch, `if_tdpo2`, is off in its configuration and on in its function; here the
