@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from jinja2.exceptions import TemplateError
-
 from pairkit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, add_genera
         text = tokenizer.apply_chat_template(
             list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
         )
-    except TemplateError as error:
+    except Exception as error:  # a template is a program: beside jinja's errors those of what it computes
         raise ModelError(f"the chat template refuses this prompt: {error}") from error
     return str(text)
 

@@ -20,13 +20,12 @@ def replacing(path: Path) -> Iterator[Path]:
     The file is on disk before the rename. A block that fails leaves `path` as it was. A disk that is
     full, or may not be written to, is an `OutputError`.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = partial(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            with temporary.open("rb") as handle:
-                os.fsync(handle.fileno())
+            _flush(temporary)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -34,6 +33,28 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def partial(path: Path) -> Path:
+    """The name that a file or directory has until it is whole."""
+    return path.with_name(f".{path.name}.part")
+
+
+def publish(temporary: Path, target: Path) -> None:
+    """Renames a finished directory to `target`; its files, and that it is there, are on disk then."""
+    for path in [*temporary.rglob("*"), temporary]:
+        _flush(path)
+    os.replace(temporary, target)
+    _flush(target.parent)
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file's content, or the names in a directory, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

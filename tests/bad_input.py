@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from support import candidate_sets, completion, write_data
 
+from pairkit.recipes import validate
+
 PAGE = Path(__file__).parent.parent / "docs" / "bad-input.md"
 NOTHING, KEPT, ASIDE = (
     "nothing is written",
@@ -68,6 +70,8 @@ ROWS = parquet(**{name: [pair(n)[name] for n in range(500)] for name in ("prompt
 OWN = {"own.jsonl": GOOD}
 FILES = "build --source files --path"
 TRAIN = "train --loss dpo --data data --model model --max-steps 2 max_length=96"
+SAVING = f"{TRAIN} --max-steps 3 --save-every 1"
+RUN = Path("runs/train/data-dpo")
 
 CASES = [
     # Files
@@ -302,10 +306,65 @@ CASES = [
         "--tokenizer",
     ),
     Case(
+        "template that refuses the data",
+        f"{TRAIN} --model refusing",
+        "data: no set can be trained on: 24 sets template_refused (set …: the chat template refuses this "
+        "prompt: no system turn)",
+        prepare=lambda: _templated("{{ raise_exception('no system turn') }}"),
+    ),
+    Case(
+        "template that fails on the data",
+        f"{TRAIN} --model refusing",
+        "data: no set can be trained on: 24 sets template_refused (set …: the chat template refuses this "
+        "prompt: …)",
+        prepare=lambda: _templated("{{ messages[0]['content'] + 1 }}"),
+    ),
+    Case(
+        "texts longer than the model's positions",
+        f"{TRAIN} --data long max_length=400",
+        "the longest prompt has 3… tokens with its completion, the model 'model' has positions for 128: "
+        "give max_length=128",
+        prepare=lambda: _data("long", completion("a " * 300, 1), completion("b", 2)),
+    ),
+    Case(
+        "reference log-probs in a file of something else",
+        TRAIN,
+        "runs/train/reference/….parquet: not the log-probs of this reference; delete it",
+        prepare=lambda: _other_reference(parquet(tokens=[b"a"], logp=[-1.0])),
+    ),
+    Case(
+        "reference log-probs in a file that is cut short",
+        TRAIN,
+        "runs/train/reference/….parquet: not a file of reference log-probs (…); delete it",
+        prepare=lambda: _other_reference(ROWS[: len(ROWS) // 2]),
+    ),
+    Case(
+        "run of another recipe",
+        f"{TRAIN} --learning-rate 1e-3 --seed 1",
+        "runs/train/data-dpo holds another run (optimizer.learning_rate 5e-07 -> 0.001; seed 0 -> 1); "
+        "give another --out, or --on-existing delete to start again",
+        prepare=lambda: _trained(),
+    ),
+    Case(
+        "run of other data",
+        TRAIN,
+        "runs/train/data-dpo holds another run (the data set was built again); "
+        "give another --out, or --on-existing delete to start again",
+        prepare=lambda: _rebuilt(),
+    ),
+    Case(
+        "run whose record is damaged",
+        TRAIN,
+        "runs/train/data-dpo/run.json: not the record of a training run; give another --out, "
+        "or --on-existing delete",
+        prepare=lambda: (_trained(), _half(RUN / "run.json")),
+    ),
+    Case(
         "learning rate that breaks the model",
-        f"{TRAIN} --learning-rate 1e30",
-        "the loss of step 2 is nan: give a lower --learning-rate, and another --out or --on-existing delete; "
-        "the metrics until then are in runs/train/data-dpo/metrics.jsonl",
+        f"{TRAIN} --max-steps 5 --learning-rate 1e30",
+        "the loss is nan at step 4, and 3 steps in a row are as many as may be skipped (max_skipped): "
+        "give a lower --learning-rate, and another --out or --on-existing delete; "
+        "the metrics and checkpoints until then are in runs/train/data-dpo",
         rows="the metrics are kept",
     ),
 ]
@@ -316,6 +375,24 @@ NOTES = [
         "model without a chat template",
         TRAIN,
         "model: no chat template; using pairkit's plain one (User: ... Assistant: ...)",
+        code=0,
+        rows="all are used",
+    ),
+    Case(
+        "checkpoint that is damaged",
+        SAVING,
+        "runs/train/data-dpo/checkpoints/step-000002: the checkpoint is damaged (model.pt is not what was "
+        "written); the one before it is step-000001, the run goes on from there",
+        prepare=lambda: _damaged("step-000002"),
+        code=0,
+        rows="all are used",
+    ),
+    Case(
+        "no checkpoint but damaged ones",
+        SAVING,
+        "runs/train/data-dpo/checkpoints/step-000001: the checkpoint is damaged (model.pt is not what was "
+        "written); there is no other, the run starts from the beginning",
+        prepare=lambda: _damaged("step-000001", "step-000002"),
         code=0,
         rows="all are used",
     ),
@@ -335,6 +412,11 @@ STOPS = {
         TRAIN,
         "runs/train/data-dpo/model: the model cannot be written: …",
         rows="the metrics are kept",
+    ),
+    "disk full, checkpoint": Case(
+        "disk full where a checkpoint is saved",
+        SAVING,
+        "runs/train/data-dpo/checkpoints/step-000001: the checkpoint cannot be written: File too large",
     ),
     "read-only": Case(
         "output that may not be written to",
@@ -482,6 +564,42 @@ def _half(file: Path) -> None:
 
 def _data(name: str, *completions: dict[str, Any]) -> None:
     write_data(Path(name), candidate_sets([("x", list(completions))]))
+
+
+def _templated(template: str) -> None:
+    (_copied("model", "refusing") / "chat_template.jinja").write_text(template)
+
+
+def _trained(**fields: Any) -> None:
+    """A run of `TRAIN` that is there already."""
+    from pairkit.training.recipe import TrainRecipe
+    from pairkit.training.run import train
+
+    base = {"data": "data", "model": "model", "max_steps": 2, "max_length": 96}
+    train(validate(TrainRecipe, base | fields), RUN)
+
+
+def _rebuilt() -> None:
+    """The run's data set was another."""
+    _trained()
+    record = RUN / "run.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"data": "another"}))
+
+
+def _damaged(*names: str) -> None:
+    """A run of `SAVING` that stopped behind step 2, with these checkpoints damaged."""
+    _trained(max_steps=3, save_every=1)
+    shutil.rmtree(RUN / "model")
+    for name in names:
+        _half(RUN / "checkpoints" / name / "model.pt")
+
+
+def _other_reference(content: bytes) -> None:
+    """Where a run finds the log-probs of its reference."""
+    _trained()
+    shutil.rmtree(RUN)
+    for store in Path("runs/train/reference").iterdir():
+        store.write_bytes(content)
 
 
 def page() -> str:

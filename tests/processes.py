@@ -2,6 +2,7 @@
 
 processes.py gradients DATA MODEL REFERENCE OUT LOSS...   writes the gradients of a step to OUT/RANK.pt
 processes.py runs RECIPE.json...                          trains each recipe to the directory of its file
+processes.py skips RECIPE.json...                         the same, step 2 of the last process no number
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -71,9 +73,38 @@ def gradients(
     return found
 
 
+def nowhere_finite(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
+    """In these steps (from 1) a weight is no number, and with it whatever the model says."""
+    taken, kept = {}, {}
+
+    def seeds(sets: Any, seed: int, step: int) -> torch.Tensor:
+        taken["step"] = step + 1
+        return draw_seeds(sets, seed, step)
+
+    def broken(through: Pass, *given: Any) -> Any:
+        if taken["step"] in steps:
+            weight = next(through.model.parameters()).data
+            kept[taken["step"]] = (weight, weight.clone())
+            weight.fill_(torch.nan)
+        return prepare(through, *given)
+
+    def mended(self: Pass, *given: Any, real: Any = Pass.gradients) -> tuple[float, int]:
+        found = real(self, *given)
+        if taken["step"] in kept:
+            weight, before = kept.pop(taken["step"])
+            weight.copy_(before)
+        return found
+
+    patch.setattr("pairkit.training.loop.draw_seeds", seeds)
+    patch.setattr("pairkit.training.loop.prepare", broken)
+    patch.setattr(Pass, "gradients", mended)
+
+
 def main(mode: str, *arguments: str) -> None:
     processes = ranks()
-    if mode == "runs":
+    if mode == "skips" and processes.rank == processes.size - 1:
+        nowhere_finite(pytest.MonkeyPatch(), {2})
+    if mode in ("runs", "skips"):
         for path in map(Path, arguments):
             train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
     else:

@@ -101,7 +101,9 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     before = files(".")
     check_failure(case, *run(case.words, capsys, monkeypatch))
     after = {
-        name: content for name, content in files(".").items() if not name.startswith("runs/train/reference")
+        name: content
+        for name, content in files(".").items()
+        if name in before or not name.startswith("runs/train/reference")
     }
     if case.rows == "the metrics are kept":
         assert Path("runs/train/data-dpo/metrics.jsonl").is_file()
@@ -114,6 +116,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 def test_what_is_only_said(
     case: Case, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    prepare(case)
     code, _, errors = run(case.words, capsys, monkeypatch)
     assert code == case.code
     assert any(matches(case.says, line) for line in errors.splitlines()), errors
@@ -214,6 +217,17 @@ def test_disk_full_where_the_model_is_saved(
     assert not [name for name in files("runs/train/data-dpo") if "model" in name]
     assert run(case.words, capsys, monkeypatch)[0] == 0
     assert Path("runs/train/data-dpo/model/model.safetensors").is_file()
+
+
+def test_disk_full_where_a_checkpoint_is_saved(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's own word for it is an unexpected position."""
+    case = STOPS["disk full, checkpoint"]
+    with files_up_to(16_000):
+        check_failure(case, *run(case.words, capsys, monkeypatch))
+    assert not files("runs/train/data-dpo")
+    assert run(case.words, capsys, monkeypatch)[0] == 0
 
 
 def test_output_that_may_not_be_written_to(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,20 +20,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from support import candidate_sets, completion, model_folder, random_sets, write_data
 from torch.nn.functional import log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pairkit.chat import DEFAULT_TEMPLATE
-from pairkit.errors import ExistingOutputError, InputError, ModelError, RecipeError, TrainingError
+from pairkit.errors import ExistingOutputError, InputError, ModelError, RecipeError
 from pairkit.evaluation.held_out import evaluate
+from pairkit.files import sha256
 from pairkit.losses import LOSSES, build
 from pairkit.recipes import validate
 from pairkit.training import forward
 from pairkit.training.batch import Pass, prepare
 from pairkit.training.examples import Split, split_for
 from pairkit.training.forward import Work, micro_batches, score, score_all
-from pairkit.training.loop import train_steps
 from pairkit.training.metrics import read_metrics
 from pairkit.training.models import load_model
 from pairkit.training.negatives import draw, sampler_settings
@@ -422,9 +424,13 @@ def test_reference_log_probs_are_computed_once_and_found_by_content(
     again = reference_sums(sets, store, load, tokens_per_micro_batch=10**6)
     for one, two in zip(first, again, strict=False):
         np.testing.assert_allclose(one, two, rtol=1e-5)
-    store.write_bytes(b"something else")
-    with pytest.raises(InputError, match="delete it"):
-        reference_sums(sets, store, load, tokens_per_micro_batch=500)
+    renamed = store.rename(tmp_path / "another.parquet")  # as if it were another model's
+    with pytest.raises(InputError, match="not the log-probs of this reference; delete it"):
+        reference_sums(sets, renamed, load, tokens_per_micro_batch=500)
+    for content in (b"something else", pq.read_table(renamed).select(["logp"])):
+        store.write_bytes(content) if isinstance(content, bytes) else pq.write_table(content, store)
+        with pytest.raises(InputError, match="delete it"):
+            reference_sums(sets, store, load, tokens_per_micro_batch=500)
 
 
 def test_order_is_a_permutation_an_epoch_and_the_last_step_may_be_smaller() -> None:
@@ -440,26 +446,6 @@ def test_order_is_a_permutation_an_epoch_and_the_last_step_may_be_smaller() -> N
     assert [sets_before(10, step, 4, 1.5, None) for step in range(6)] == [0, 4, 8, 12, 15, 15]
     assert [sets_before(10, step, 4, 1.0, 7) for step in (0, 7)] == [0, 28]
     assert [len(step_sets(10, step, 4, 1.5, None, seed=5)) for step in range(5)] == [4, 4, 4, 3, 0]
-
-
-def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(
-    tmp_path: Path, data: Path, model: Path
-) -> None:
-    sets, network = token_sets(data, model)
-    start = {name: value.clone() for name, value in network.state_dict().items()}
-    network.model.norm.weight.register_hook(lambda gradient: gradient * float("inf"))
-    simpo = build("simpo")
-    settings = sampler_settings(simpo, {}, "all")
-    with pytest.raises(TrainingError, match="the gradient norm of step 1 is"):
-        train_steps(
-            recipe(data, model, "simpo"),
-            through(simpo, network),
-            settings,
-            Split(sets),
-            None,
-            tmp_path / "run",
-        )
-    assert all(torch.equal(value, start[name]) for name, value in network.state_dict().items())
 
 
 def test_a_launcher_changes_neither_precision_nor_objective(tmp_path: Path, data: Path, model: Path) -> None:
@@ -501,17 +487,38 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, data
         assert lines[0] == lines[1]
 
 
+@pytest.mark.parametrize(
+    ("budget", "reason", "says"),
+    [
+        (800, torch.OutOfMemoryError("CUDA out of memory"), "try --tokens-per-micro-batch 400, "),
+        (800, RuntimeError("DefaultCPUAllocator: can't allocate memory"), "try --tokens-per-micro-batch 400"),
+        (40, torch.OutOfMemoryError("CUDA out of memory"), "a set's longest text has 70 tokens: try max_le"),
+    ],
+)
 def test_a_run_that_does_not_fit_says_what_to_lower(
-    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch,
+    budget: int, reason: Exception, says: str,
+) -> None:  # fmt: skip
     def full(*_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise reason
 
     with monkeypatch.context() as patched:
         patched.setattr("pairkit.training.run.train_steps", full)
-        with pytest.raises(ModelError, match="--tokens-per-micro-batch"):
-            train(recipe(data, model), tmp_path / "run")
+        with pytest.raises(ModelError) as error:
+            train(recipe(data, model, tokens_per_micro_batch=budget), tmp_path / "run")
+    assert f"out of memory with {budget} tokens a micro-batch ({reason}); {says}" in str(error.value)
     train(recipe(data, model, max_steps=1, tokens_per_micro_batch=300), tmp_path / "run")
+
+
+def test_another_failure_of_torch_is_not_taken_for_too_little_memory(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*_: Any) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("pairkit.training.run.train_steps", wrong)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        train(recipe(data, model), tmp_path / "run")
 
 
 def test_only_the_last_checkpoints_are_kept(tmp_path: Path, data: Path, model: Path) -> None:
@@ -568,6 +575,12 @@ def test_metrics_and_the_run_directory(tmp_path: Path, data: Path, model: Path) 
     assert list((out / "tensorboard").glob("events*"))
     record = json.loads((out / "run.json").read_text())
     assert record["plan"]["train_sets"] == {"used": 24, "refused": {}}
+    assert record["data"] == sha256(data / "pairkit.json")
+    assert yaml.safe_load((out / "recipe.yaml").read_text()) == record["recipe"]
+    (start,) = record["starts"]
+    assert start["device"].startswith("cpu: ")
+    assert start["processes"] == 1
+    assert start["versions"]["torch"] == torch.__version__
     assert (tmp_path / "reference").is_dir()
     assert (out / "refused.jsonl").read_text() == ""
 
@@ -639,14 +652,36 @@ def test_gradient_checkpointing_and_bf16(tmp_path: Path, data: Path, model: Path
     assert first["loss"] == pytest.approx(np.log(2), abs=1e-6)  # policy and reference in one precision
 
 
+def test_the_record_of_a_run_says_how_each_part_of_it_was_started(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, record = tmp_path / "run", tmp_path / "run" / "run.json"
+    train(recipe(data, model, max_steps=2, save_every=1), out)
+    complete = record.read_bytes()
+    monkeypatch.setattr("pairkit.training.directory.device_name", lambda _: "another")
+    train(recipe(data, model, max_steps=2, save_every=1), out)
+    assert record.read_bytes() == complete  # nothing was done
+    for budget in (300, 400):
+        shutil.rmtree(out / "model")
+        train(recipe(data, model, max_steps=2, save_every=1, tokens_per_micro_batch=budget), out)
+    content = json.loads(record.read_text())
+    assert [start["device"].split(":")[0] for start in content["starts"]] == ["cpu", "another"]
+    assert content["recipe"]["tokens_per_micro_batch"] == 400
+
+
 def test_existing_runs(tmp_path: Path, data: Path, model: Path) -> None:
     out = tmp_path / "run"
     train(recipe(data, model, max_steps=1), out)
     stamp = (out / "model" / "config.json").stat().st_mtime_ns
     train(recipe(data, model, max_steps=1), out)
     assert (out / "model" / "config.json").stat().st_mtime_ns == stamp
-    with pytest.raises(ExistingOutputError, match="max_steps 1 -> 2"):
+    with pytest.raises(ExistingOutputError, match=r"run \(max_steps 1 -> 2\);"):
         train(recipe(data, model, max_steps=2), out)
+    other = recipe(data, model, {"name": "dpo", "beta": 0.2}, max_steps=1, optimizer={"warmup": 0.25})
+    with pytest.raises(
+        ExistingOutputError, match=r"run \(loss.beta None -> 0.2; optimizer.learning_rate 0.01 -> 5e-07\);"
+    ):
+        train(other, out)
     train(recipe(data, model, max_steps=1, tokens_per_micro_batch=99, keep=7), out)  # it ends in the same
     with pytest.raises(ExistingOutputError, match="on-existing"):
         train(recipe(data, model, max_steps=1), out, on_existing="raise")
@@ -736,6 +771,40 @@ def test_no_dropout_is_left_in_a_loaded_model(tmp_path: Path) -> None:
     ).train()  # fmt: skip
     one, two = (network(input_ids=torch.arange(10)[None]).logits for _ in range(2))
     assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_a_text_longer_than_the_models_positions_is_refused(tmp_path: Path, kind: str) -> None:
+    """The real lengths count, not the limit that the recipe gives them."""
+    long = [("x", [completion("red " * 60, 1), completion("blue", 2)])]
+    folder = write_data(tmp_path / "data", random_sets(8), candidate_sets(long))
+    small = model_folder(tmp_path / "model", kind)
+    with pytest.raises(
+        ModelError, match=r"has \d+ tokens with its completion, .* positions for 128: give max_l"
+    ):
+        plan(recipe(folder, small, max_length=1000))
+    assert plan(recipe(folder, small, max_length=128)).longest == 128
+    assert plan(recipe(folder, small, max_length=1000, eval_split="none")).longest < 128
+
+
+def test_kto_puts_completions_behind_other_prompts(tmp_path: Path, data: Path, model: Path) -> None:
+    planned = plan(recipe(data, model, "kto", max_length=1000))
+    own = [len(item.prompt) + len(column.ids) for item in planned.train.sets for column in item.columns]
+    prompt = max(len(item.prompt) for item in planned.train.sets)
+    assert planned.longest == prompt + max(len(c.ids) for item in planned.train.sets for c in item.columns)
+    assert planned.longest > max(own)
+    assert plan(recipe(data, model, "kto", max_length=max(own))).longest == max(own)
+
+
+def test_the_plan_says_how_long_texts_and_steps_are(data: Path, model: Path) -> None:
+    planned = plan(recipe(data, model))
+    tokens, sets = planned.describe()["tokens"], planned.train.sets
+    assert tokens["longest"] == max(
+        len(item.prompt) + len(column.ids)
+        for item in [*sets, *planned.held_out.sets]
+        for column in item.columns
+    )
+    assert tokens["a_step"] == round((tokens["prompt"] + tokens["completion"]) / 24 * 8)
 
 
 def test_tokenize_reads_tables_in_parts(model: Path) -> None:

@@ -1,7 +1,8 @@
-"""Checkpoints: a directory that appears whole or not at all.
+"""Checkpoints: directories that appear whole or not at all, loaded only while they are what was written.
 
-Which sets a step takes and which negatives it draws are functions of (seed, step), so a checkpoint is the
-model, the optimizer, the schedule, the loss's running statistics and the number of steps done.
+Which sets a step takes, which negatives it draws and where its random numbers start are functions of
+(seed, step), so a checkpoint is the model, the optimizer, the schedule, the loss's running statistics, the
+count of skipped steps and the number of steps done.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ import torch
 from torch import nn
 
 from pairkit.errors import OutputError
+from pairkit.files import partial, publish, sha256
 from pairkit.losses import Loss, WeightedSum
+from pairkit.progress import console
+from pairkit.training.ranks import Ranks
+from pairkit.training.skipped import Skipped
 
 CHECKPOINTS = "checkpoints"  # the folder of a run's checkpoints
-OTHERS = ("optimizer", "schedule", "loss")  # what stands beside the model in a checkpoint
+MODEL, REST, RECORD = "model.pt", "state.pt", "step.json"  # the files of a checkpoint
+OTHERS = ("optimizer", "schedule", "loss", "skipped")  # what stands beside the model in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -31,45 +37,117 @@ class State:
     optimizer: torch.optim.Optimizer
     schedule: Any
     loss: Loss | WeightedSum
+    skipped: Skipped
 
 
 def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
-    """Writes `folder/step-NNNNNN` and removes all but the last `keep` checkpoints."""
-    target = folder / f"step-{step:06d}"
-    temporary = folder / f".{target.name}.part"
+    """Writes `folder/step-NNNNNN` and removes all but the last `keep` checkpoints.
+
+    Later ones are removed too: the run has gone on from before them, so they were damaged.
+    """
+    target = named(folder, step)
+    temporary = partial(target)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        torch.save(state.model.state_dict(), temporary / "model.pt")
-        others = {name: getattr(state, name).state_dict() for name in OTHERS}
-        torch.save(others, temporary / "state.pt")
-        (temporary / "step.json").write_text(json.dumps({"step": step}))
-        _flush(temporary)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(temporary, target)
+        _write(state.model.state_dict(), temporary / MODEL)
+        _write({name: getattr(state, name).state_dict() for name in OTHERS}, temporary / REST)
+        files = {name: _stamp(temporary / name) for name in (MODEL, REST)}
+        (temporary / RECORD).write_text(json.dumps({"step": step, "files": files}), encoding="utf-8")
+        if target.exists():
+            _remove(target)
+        publish(temporary, target)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise OutputError(f"{target}: the checkpoint cannot be written: {error.strerror or error}") from error
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+    until = [path for path in checkpoints(folder) if _number(path) <= step]
+    for old in set(checkpoints(folder)).difference(until[-keep:]):
+        _remove(old)
     return target
+
+
+def named(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return folder / f"step-{step:06d}"
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, oldest first."""
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    found = (path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit())
+    return sorted(found, key=_number)
 
 
-def restore(checkpoint: Path, state: State) -> int:
-    """Loads a checkpoint; the number of steps done."""
-    state.model.load_state_dict(torch.load(checkpoint / "model.pt", weights_only=True, map_location="cpu"))
-    others = torch.load(checkpoint / "state.pt", weights_only=True, map_location="cpu")
-    for name in OTHERS:
-        getattr(state, name).load_state_dict(others[name])
-    return int(json.loads((checkpoint / "step.json").read_text())["step"])
+def restore(folder: Path, state: State, ranks: Ranks) -> int:
+    """Loads the last checkpoint that is not damaged; the number of steps done, 0 without one.
+
+    The first process looks which one that is, and removes what a killed one left of others.
+    """
+    last = ranks.of_main(lambda: _last(folder))
+    if last is not None:
+        state.model.load_state_dict(torch.load(last / MODEL, weights_only=True, map_location="cpu"))
+        others = torch.load(last / REST, weights_only=True, map_location="cpu")
+        for name in OTHERS:
+            getattr(state, name).load_state_dict(others[name])
+    ranks.wait()  # all have read before one writes
+    return _number(last) if last is not None else 0
 
 
-def _flush(folder: Path) -> None:
-    for path in folder.iterdir():
-        with path.open("rb") as handle:
-            os.fsync(handle.fileno())
+def _last(folder: Path) -> Path | None:
+    """The newest checkpoint that is not damaged; of newer ones it is said what is wrong with them."""
+    for left in folder.glob(".step-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    found = checkpoints(folder)
+    while found:
+        newest = found.pop()
+        damage = _damage(newest)
+        if damage is None:
+            return newest
+        instead = f"the one before it is {found[-1].name}" if found else "there is no other"
+        goes_on = "the run goes on from there" if found else "the run starts from the beginning"
+        console.print(f"{newest}: the checkpoint is damaged ({damage}); {instead}, {goes_on}", markup=False)
+    return None
+
+
+def _damage(checkpoint: Path) -> str | None:
+    """What is not as it was written."""
+    try:
+        record = json.loads((checkpoint / RECORD).read_text(encoding="utf-8"))
+        step, files = record["step"], dict(record["files"])
+    except FileNotFoundError:
+        return f"{RECORD} is missing"
+    except (ValueError, KeyError, TypeError):
+        return f"{RECORD} is not what was written"
+    if step != _number(checkpoint):
+        return f"{RECORD} is that of step {step}"
+    for name in (MODEL, REST):
+        path, written = checkpoint / name, files.get(name)
+        if not path.is_file():
+            return f"{name} is missing"
+        if written != _stamp(path):
+            return f"{name} is not what was written"
+    return None
+
+
+def _stamp(path: Path) -> dict[str, Any]:
+    """What a file is known again by."""
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def _number(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def _remove(checkpoint: Path) -> None:
+    """Its name goes first, so that a kill leaves no half of it under that name."""
+    gone = checkpoint.with_name(f".{checkpoint.name}.gone")
+    os.replace(checkpoint, gone)
+    shutil.rmtree(gone)
+
+
+def _write(content: Any, path: Path) -> None:
+    """torch hides why a write failed behind an error of its own; that of a file of ours it keeps."""
+    with path.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None

@@ -14,17 +14,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from pairkit.errors import Interrupted, TrainingError
+from pairkit.errors import Interrupted
 from pairkit.evaluation.held_out import evaluate
-from pairkit.progress import progress
+from pairkit.progress import console, progress
 from pairkit.training import checkpoint
 from pairkit.training.batch import Pass, prepare
 from pairkit.training.examples import Split
 from pairkit.training.metrics import MetricsLog
 from pairkit.training.negatives import origins
 from pairkit.training.objective import Averages
-from pairkit.training.order import draw_seeds, sets_before, step_count, step_sets
+from pairkit.training.order import draw_seeds, sets_before, step_count, step_seed, step_sets
 from pairkit.training.recipe import TrainRecipe
+from pairkit.training.skipped import Skipped, not_finite
 
 
 def train_steps(
@@ -37,17 +38,19 @@ def train_steps(
 ) -> nn.Module:
     """Trains the model of `through` to the end of the recipe, from the last checkpoint under `out` if any.
 
-    A SIGINT ends the step under way, writes a checkpoint and raises `Interrupted`.
+    A SIGINT ends the step under way, writes a checkpoint and raises `Interrupted`. A step whose loss or
+    gradient is no finite number changes neither weights nor running statistics; the schedule and the sets go
+    on, so that the steps behind it are those that they would have been.
     """
     model, loss, ranks = through.model, through.loss, through.ranks
     steps = step_count(len(train.sets), recipe.sets_per_step, recipe.epochs, recipe.max_steps)
     optimizer = _optimizer(recipe, model)
     schedule = _schedule(recipe, optimizer, steps)
-    state = checkpoint.State(model, optimizer, schedule, loss)
+    largest_norm = recipe.optimizer.max_grad_norm or math.inf
+    skipped = Skipped()
+    state = checkpoint.State(model, optimizer, schedule, loss, skipped)
     checkpoints = out / checkpoint.CHECKPOINTS
-    saved = checkpoint.checkpoints(checkpoints)
-    done = checkpoint.restore(saved[-1], state) if saved else 0
-    ranks.wait()  # all have read before one writes
+    done = checkpoint.restore(checkpoints, state, ranks)
     if recipe.gradient_checkpointing:
         _checkpoint_activations(model)
     model.train()
@@ -74,26 +77,35 @@ def train_steps(
             if held_out and due and not resumed_here:
                 log.write(step, "eval", evaluate(through, held_out))
 
-            due = not last and (_every(recipe.save_every, step) or stop)
+            # Not while steps are skipped: the weights may be why, and push better ones out.
+            due = not last and (stop or (_every(recipe.save_every, step) and not skipped.in_a_row))
             if due and not resumed_here and ranks.main:
+                log.flush()
                 checkpoint.save(checkpoints, step, state, keep=recipe.keep)
             if stop and not last:
-                path = checkpoint.checkpoints(checkpoints)
-                raise Interrupted(f"stopped after step {step}; the same command goes on from {path[-1]}")
+                kept = checkpoint.named(checkpoints, step)
+                raise Interrupted(f"stopped after step {step}; the same command goes on from {kept}")
             if last:
                 break
 
+            torch.manual_seed(step_seed(recipe.seed, step))  # for what draws without a generator of its own
             started = time.perf_counter()
+            statistics = loss.state_dict()
             rows = take(step)
             seeds = draw_seeds([train.sets[i] for i in rows], recipe.seed, step)
             batch = prepare(through, negatives, train, rows, seeds)
             averages = Averages()
             value, tokens = through.gradients(batch, averages)
             ranks.add_gradients(model)
-            value, tokens = (sum(parts) for parts in zip(*ranks.collect((value, tokens)), strict=True))
+            norm = float(nn.utils.clip_grad_norm_(model.parameters(), largest_norm))
+            values, counts, norms = zip(*ranks.collect((value, tokens, norm)), strict=True)
+            value, tokens = sum(values), sum(counts)
 
-            norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.max_grad_norm or math.inf)
-            _finite(step + 1, out, {"loss": value, "gradient norm": float(norm)})
+            wrong = not_finite(value, norms)  # the same on every process
+            skipped.note(step + 1, wrong, recipe.max_skipped, out)
+            if wrong:
+                optimizer.zero_grad()  # without gradients the optimizer changes nothing
+                loss.load_state_dict(statistics)
             rate = schedule.get_last_lr()[0]
             optimizer.step()
             schedule.step()
@@ -102,22 +114,16 @@ def train_steps(
             seconds = time.perf_counter() - started
             if (step + 1) % recipe.log_every == 0 or step + 1 == steps:
                 drawn = origins(batch.examples.work)
-                metrics = {"loss": value, **averages.means(ranks), "grad_norm": float(norm)}
-                metrics |= {"learning_rate": rate}
+                metrics = {"loss": value, **averages.means(ranks), "grad_norm": norm}
+                metrics |= {"learning_rate": rate, "skipped": skipped.total}
                 metrics |= {f"drawn_{origin}": count for origin, count in sorted(drawn.items())}
                 log.write(step + 1, "train", {**metrics, "tokens_per_second": tokens / seconds})
             advance(len(rows), note=f"loss {value:.4f}  {tokens / seconds:,.0f} tokens/s")
+    if skipped.in_a_row:
+        console.print(
+            f"the last steps ({skipped.in_a_row}) were skipped: evaluate the model before you use it"
+        )
     return model
-
-
-def _finite(step: int, out: Path, numbers: dict[str, float]) -> None:
-    """Stops the run before a number that is none reaches the weights, and with them a checkpoint."""
-    for name, number in numbers.items():
-        if not math.isfinite(number):
-            raise TrainingError(
-                f"the {name} of step {step} is {number}: give a lower --learning-rate, and another --out or "
-                f"--on-existing delete; the metrics until then are in {out / 'metrics.jsonl'}"
-            )
 
 
 def _every(interval: int | None, step: int) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,8 +15,8 @@ from pairkit.files import write_text
 class MetricsLog:
     """`metrics.jsonl` and `tensorboard/` under `out`; a resumed run goes on after step `done`.
 
-    Each line holds `step`, `kind` ("train" or "eval") and the numbers by name. Of several processes one is
-    `active`; the others write nothing.
+    Each line holds `step`, `kind` ("train" or "eval") and the numbers by name, null for one that is not
+    finite, which JSON has no word for. Of several processes one is `active`; the others write nothing.
     """
 
     def __init__(self, out: Path, done: int, *, active: bool = True) -> None:
@@ -27,16 +29,24 @@ class MetricsLog:
         kept = [line for line in _lines(self._path) if json.loads(line)["step"] <= done] if done else []
         write_text(self._path, "".join(f"{line}\n" for line in kept))
         self._file = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=done + 1 if done else None)
+        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=done + 1 if done else 0)
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Writes one entry."""
         if not self._active:
             return
-        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, "kind": kind, **finite}) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(f"{kind}/{name}", value, step)
+        for name, number in finite.items():
+            if number is not None:
+                self._board.add_scalar(f"{kind}/{name}", number, step)
+
+    def flush(self) -> None:
+        """Waits until all of it is on disk: a checkpoint must not know of more than the metrics do."""
+        if self._active:
+            os.fsync(self._file.fileno())
+            self._board.flush()
 
     def __enter__(self) -> MetricsLog:
         return self

@@ -39,12 +39,12 @@ def load_model(
     """
     where = f"the model {name!r}"
     common: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    config = _config(name, revision, trust_remote_code)
+    for part in (config, config.get_text_config()):
+        for key, value in vars(part).items():
+            if isinstance(value, float) and "drop" in key:
+                setattr(part, key, 0.0)
     try:
-        config = AutoConfig.from_pretrained(name, revision=revision, **common)
-        for part in (config, config.get_text_config()):
-            for key, value in vars(part).items():
-                if isinstance(value, float) and "drop" in key:
-                    setattr(part, key, 0.0)
         if name.endswith(".json"):
             config.vocab_size = vocabulary or config.vocab_size
             torch.manual_seed(seed)
@@ -60,7 +60,7 @@ def load_model(
                 attn_implementation=attention,
                 **common,
             )
-    except Exception as error:  # of a dozen types: transformers', safetensors', the hub's, of remote code
+    except Exception as error:  # as many types as below, and safetensors'
         raise cannot_load("model", name, error, _hint(name)) from error
     if vocabulary is not None and config.get_text_config().vocab_size < vocabulary:
         raise ModelError(
@@ -72,11 +72,20 @@ def load_model(
 
 def hub_commit(name: str, revision: str | None, trust_remote_code: bool) -> str | None:
     """The commit that a hub id stands for at present. Raises `ModelError`."""
+    return getattr(_config(name, revision, trust_remote_code), "_commit_hash", None)
+
+
+def positions(name: str, revision: str | None, trust_remote_code: bool) -> int | None:
+    """How many tokens a text of the model may have, None where it sets no limit. Raises `ModelError`."""
+    config = _config(name, revision, trust_remote_code).get_text_config()
+    return getattr(config, "max_position_embeddings", None)
+
+
+def _config(name: str, revision: str | None, trust_remote_code: bool) -> Any:
     try:
-        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
-    except Exception as error:  # as many types as in `load_model`
+        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+    except Exception as error:  # of a dozen types: transformers', the hub's, of remote code
         raise cannot_load("model", name, error, _hint(name)) from error
-    return getattr(config, "_commit_hash", None)
 
 
 def load_tokenizer(

@@ -1,4 +1,4 @@
-"""Which sets and which negatives a step takes: functions of (seed, step) and nothing else.
+"""Which sets and which negatives a step takes, and its random numbers: functions of (seed, step) alone.
 
 So a resumed run needs no sampler state, and a draw depends on no rank and no micro-batch.
 """
@@ -39,10 +39,17 @@ def step_sets(
 
 def draw_seeds(sets: Sequence[TokenSet], seed: int, step: int) -> Tensor:
     """int64 [sets]: the seed of each set's draw, a hash of (run seed, step, set_id)."""
-    digests = [
-        hashlib.blake2b(f"{seed}/{step}/{item.set_id}".encode(), digest_size=8).digest() for item in sets
-    ]
-    return torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests])
+    return torch.tensor([_hash(f"{seed}/{step}/{item.set_id}") for item in sets])
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Where torch's own random numbers start in a step: a loss from outside may use them."""
+    return _hash(f"{seed}/{step}")
+
+
+def _hash(text: str) -> int:
+    """An int64."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 @lru_cache(maxsize=2)  # a step can take the end of one epoch and the beginning of the next

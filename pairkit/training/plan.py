@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pairkit.errors import InputError
+from pairkit.errors import InputError, ModelError
 from pairkit.losses import Loss, WeightedSum, build
 from pairkit.progress import progress
 from pairkit.training.data import BuiltData, open_data
-from pairkit.training.models import load_tokenizer
+from pairkit.training.models import load_tokenizer, positions
 from pairkit.training.negatives import sampler_settings
 from pairkit.training.order import step_count
 from pairkit.training.recipe import TrainRecipe
@@ -30,9 +30,25 @@ class Plan:
     held_out: Tokenized | None
     steps: int
 
+    @property
+    def longest(self) -> int:
+        """The most tokens that a prompt has with a completion behind it."""
+        longest = max(split.longest() for split in (self.train, self.held_out) if split)
+        if "kl_baseline" not in self.loss.needs:
+            return longest
+        prompt = max(len(item.prompt) for item in self.train.sets)  # another prompt's completion may follow
+        other = max(len(column.ids) for item in self.train.sets for column in item.columns)
+        return max(longest, min(self.recipe.max_length, prompt + other))
+
     def describe(self) -> dict[str, Any]:
-        """The plan as plain data: what `run.json` holds and `--dry-run` prints."""
-        held_out = self.held_out
+        """The plan as plain data: what `run.json` holds and `--dry-run` prints.
+
+        `longest` is a prompt with its completion, `a_step` the mean of prompts and completions, each once.
+        """
+        held_out, sets = self.held_out, self.train.sets
+        prompt = sum(len(item.prompt) for item in sets)
+        completion = sum(len(column.ids) for item in sets for column in item.columns)
+        a_step = round((prompt + completion) / len(sets) * self.recipe.sets_per_step)
         return {
             "data": {"folder": str(self.data.folder), "manifest_sha256": self.data.digest},
             "model": self.recipe.model,
@@ -42,8 +58,10 @@ class Plan:
             "train_sets": self.train.counts(),
             "eval_sets": held_out.counts() if held_out else None,
             "tokens": {
-                "prompt": sum(len(item.prompt) for item in self.train.sets),
-                "completion": sum(len(c.ids) for item in self.train.sets for c in item.columns),
+                "prompt": prompt,
+                "completion": completion,
+                "longest": self.longest,
+                "a_step": a_step,
             },
         }
 
@@ -58,7 +76,12 @@ class Plan:
 
 
 def plan(recipe: TrainRecipe) -> Plan:
-    """Reads and tokenizes the data; raises `InputError` where no set can be used."""
+    """Reads and tokenizes the data.
+
+    Raises:
+        InputError: no set can be used.
+        ModelError: a tokenizer or configuration that cannot be loaded, or too few positions.
+    """
     loss = build(recipe.loss_name, **recipe.loss_parameters)
     data = open_data(recipe.data, recipe.train_split)
     tokenizer = load_tokenizer(
@@ -75,7 +98,21 @@ def plan(recipe: TrainRecipe) -> Plan:
         held_out = _tokenize(recipe, loss, data, tokenizer, recipe.eval_split, recipe.eval_limit)
     steps = step_count(len(train.sets), recipe.sets_per_step, recipe.epochs, recipe.max_steps)
     negatives = sampler_settings(loss, recipe.negatives, data.rejected)
-    return Plan(recipe, loss, negatives, data, tokenizer, train, held_out, steps)
+    planned = Plan(recipe, loss, negatives, data, tokenizer, train, held_out, steps)
+    for name in dict.fromkeys([recipe.model, recipe.reference or recipe.model]):
+        _check_positions(planned, name)
+    return planned
+
+
+def _check_positions(planned: Plan, name: str) -> None:
+    """A model with learned positions has none beyond; another says nothing, and is not what it was."""
+    recipe = planned.recipe
+    most = positions(name, recipe.revision_of(name), recipe.trust_remote_code)
+    if most and planned.longest > most:
+        raise ModelError(
+            f"the longest prompt has {planned.longest} tokens with its completion, the model {name!r} has "
+            f"positions for {most}: give max_length={most}"
+        )
 
 
 def _tokenize(

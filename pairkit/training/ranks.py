@@ -7,6 +7,7 @@ may differ between processes, and a process without a set in a small batch waits
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -91,6 +92,13 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+def device_name(processes: Ranks) -> str:
+    """What this process computes on: a GPU's name, or the processor's."""
+    if processes.device.type == "cuda":
+        return torch.cuda.get_device_name(processes.device)
+    return f"{processes.device.type}: {platform.processor() or platform.machine()}"
 
 
 @lru_cache(maxsize=1)

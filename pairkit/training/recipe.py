@@ -12,7 +12,9 @@ from pairkit.recipes import Strict
 from pairkit.training.negatives import ranges
 
 # What changes how a run is done but not what it ends in: a run may go on with others than it began with.
-HOW = frozenset({"tokens_per_micro_batch", "gradient_checkpointing", "log_every", "save_every", "keep"})
+HOW = frozenset(
+    {"tokens_per_micro_batch", "gradient_checkpointing", "max_skipped", "log_every", "save_every", "keep"}
+)
 
 
 class Optimizer(Strict):
@@ -59,6 +61,7 @@ class TrainRecipe(Strict):
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1)  # null = as many as the epochs have
     seed: int = Field(default=0, ge=0)
+    max_skipped: int = Field(default=3, ge=1)  # so many steps in a row without a finite loss end the run
 
     log_every: int = Field(default=1, ge=1)
     eval_every: int | None = Field(
@@ -101,3 +104,7 @@ class TrainRecipe(Strict):
     def prompt_limit(self) -> int:
         """The most tokens of a prompt: the rest of `max_length` is the completion's."""
         return self.max_prompt_length or max(1, self.max_length * 7 // 8)
+
+    def revision_of(self, name: str) -> str | None:
+        """The revision is the model's; another model named as the reference has none."""
+        return self.revision if name == self.model else None

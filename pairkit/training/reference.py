@@ -29,7 +29,6 @@ from pairkit.training.tokens import TokenSet
 
 Sums = list[npt.NDArray[np.float32]]  # one array a set: the log-prob of each of its columns
 SAVE_SECONDS = 60  # between two writes of the file while log-probs are computed
-SCHEMA = pa.schema([("tokens", pa.binary(16)), ("logp", pa.float32())])
 
 
 def reference_sums(
@@ -131,14 +130,20 @@ def _read(store: Path) -> dict[bytes, float]:
         return {}
     try:
         table = pq.read_table(store)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{store}: not a file of reference log-probs ({error}); delete it") from error
-    if table.schema.names != SCHEMA.names:
-        raise InputError(f"{store}: not a file of reference log-probs; delete it")
+    if not table.schema.equals(_schema(store), check_metadata=True) or table["logp"].null_count:
+        raise InputError(f"{store}: not the log-probs of this reference; delete it")
     return dict(zip(table["tokens"].to_pylist(), table["logp"].to_pylist(), strict=True))
 
 
 def _write(store: Path, known: dict[bytes, float]) -> None:
     columns = [pa.array(list(known), pa.binary(16)), pa.array(list(known.values()), pa.float32())]
     with replacing(store) as temporary:
-        pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
+        pq.write_table(pa.table(columns, schema=_schema(store)), temporary, compression="zstd")
+
+
+def _schema(store: Path) -> pa.Schema:
+    """The file says itself which reference it is of: its name may be given to another one's."""
+    fields = [("tokens", pa.binary(16)), ("logp", pa.float32())]
+    return pa.schema(fields, metadata={"reference": store.stem})

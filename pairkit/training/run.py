@@ -15,7 +15,7 @@ from pairkit.progress import console
 from pairkit.schema import short_hash
 from pairkit.training.batch import Pass
 from pairkit.training.checkpoint import CHECKPOINTS, checkpoints
-from pairkit.training.directory import OnExisting, claim, discarding, save_model
+from pairkit.training.directory import MODEL, OnExisting, claim, discarding, save_model
 from pairkit.training.examples import split_for
 from pairkit.training.loop import train_steps
 from pairkit.training.models import hub_commit, load_model
@@ -39,14 +39,14 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
         ModelError: a model that cannot be loaded or does not fit the device.
         TrainingError: a loss or a gradient that is no number.
     """
-    model_folder = out / "model"
+    model_folder = out / MODEL
     processes = ranks()
     console.quiet = not processes.main
     with stoppable(out, lambda: _stopped(out)):
         planned = plan(recipe)
         _one_process(planned, processes)
         if processes.main:
-            claim(planned, out, on_existing)
+            claim(planned, out, on_existing, processes)
         processes.wait()
         if model_folder.exists():
             console.print(f"{out}: this run is complete")
@@ -55,11 +55,12 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
         with discarding(out) if processes.main else nullcontext():
             try:
                 model = _run(planned, out, processes)
-            except torch.OutOfMemoryError as error:
-                raise ModelError(
-                    f"the device is out of memory ({error}); lower --tokens-per-micro-batch "
-                    f"(now {recipe.tokens_per_micro_batch}), or give --gradient-checkpointing or --bf16"
-                ) from error
+            except RuntimeError as error:
+                if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(
+                    error
+                ):
+                    raise  # the processor's memory has no error of its own
+                raise ModelError(_too_large(planned, error)) from error
         if processes.main:
             save_model(model, planned.tokenizer, model_folder)
         processes.wait()
@@ -71,6 +72,18 @@ def _one_process(planned: Plan, processes: Ranks) -> None:
     for _, part in planned.loss.parts:
         if part.every_call and processes.size > 1:
             raise RecipeError(f'{part.name} with stats="official" runs in one process: micro-batches count')
+
+
+def _too_large(planned: Plan, error: RuntimeError) -> str:
+    """What to lower; a micro-batch holds at least one set, whatever the budget."""
+    budget, longest = planned.recipe.tokens_per_micro_batch, planned.longest
+    lower = f"try --tokens-per-micro-batch {budget // 2}"
+    if budget <= longest:
+        lower = f"a set's longest text has {longest} tokens: try max_length={longest // 2}"
+    return (
+        f"out of memory with {budget} tokens a micro-batch ({error}); {lower}, --gradient-checkpointing "
+        "or --bf16"
+    )
 
 
 def _stopped(out: Path) -> str:
@@ -114,7 +127,7 @@ def _loader(planned: Plan, name: str, processes: Ranks) -> Callable[[], nn.Modul
         device = processes.device
         model = load_model(
             name,
-            revision=_revision(recipe, name),
+            revision=recipe.revision_of(name),
             dtype=recipe.dtype,
             attention=recipe.attention,
             trust_remote_code=recipe.trust_remote_code,
@@ -136,15 +149,10 @@ def _reference_key(recipe: TrainRecipe, name: str, vocabulary: int) -> str:
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
     scratch = [recipe.seed, vocabulary] if name.endswith(".json") else None
     precision = [recipe.dtype, recipe.bf16]
-    revision = _revision(recipe, name)
+    revision = recipe.revision_of(name)
     # On the hub the name alone would stay the same when the model does not.
     commit = None if local.exists() else hub_commit(name, revision, recipe.trust_remote_code)
     return short_hash([name, revision, commit, precision, stamps, scratch])
-
-
-def _revision(recipe: TrainRecipe, name: str) -> str | None:
-    """The recipe's revision is its model's; another model named as the reference has none."""
-    return recipe.revision if name == recipe.model else None
 
 
 def _say(planned: Plan) -> None:

@@ -68,6 +68,10 @@ class Tokenized:
         texts = (ids for item in self.sets for ids in (item.prompt, *(column.ids for column in item.columns)))
         return max((int(ids.max()) for ids in texts), default=-1)
 
+    def longest(self) -> int:
+        """The most tokens of a prompt with one of its completions; 0 without any."""
+        return max((len(item.prompt) + len(c.ids) for item in self.sets for c in item.columns), default=0)
+
     def counts(self) -> dict[str, Any]:
         """How many sets are used, and how many are not for which reason."""
         reasons = Counter(one.reason for one in self.refused)
