@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import io
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -489,8 +490,8 @@ def gradient(one: Case) -> Tensor:
     return leaves["sum"].grad
 
 
-def with_garbage(one: Case, column: int) -> Case:
-    """With this column masked, and nonsense in it."""
+def with_garbage(one: Case, column: int, total: float = 1e4) -> Case:
+    """With this column masked, and nonsense in it: `total` for the policy's sum."""
     mask = one.policy.mask.clone()
     mask[:, column] = False
 
@@ -503,12 +504,12 @@ def with_garbage(one: Case, column: int) -> Case:
         spoiled = {key: spoil(value, garbage[key]) for key, value in fields.items()}
         return logps and replace(logps, mask=mask, **spoiled)
 
-    policy = masked(one.policy, 1e4)
+    policy = masked(one.policy, total)
     assert policy
     return replace(
         one,
         policy=policy,
-        reference=masked(one.reference, -1e4),
+        reference=masked(one.reference, -total),
         scores=spoil(one.scores, float("nan")),
         extras=replace(one.extras, ranks=spoil(one.extras.ranks, 1)),
     )
@@ -516,10 +517,11 @@ def with_garbage(one: Case, column: int) -> Case:
 
 @pytest.mark.parametrize("name", SET_LOSSES)
 @pytest.mark.parametrize("column", [1, 2, 3])
-def test_masked_columns_contribute_nothing(name: str, column: int) -> None:
+@pytest.mark.parametrize("total", [1e4, math.nan])
+def test_masked_columns_contribute_nothing(name: str, column: int, total: float) -> None:
     left = [i for i in range(4) if i != column]
     full = case(name)
-    masked, without = with_garbage(full, column), full.columns(left)
+    masked, without = with_garbage(full, column, total), full.columns(left)
     assert masked().losses.tolist() == pytest.approx(without().losses.tolist(), rel=1e-12)
     assert masked().losses.tolist() != pytest.approx(full().losses.tolist(), rel=1e-3)
     assert gradient(masked)[:, column].tolist() == [0.0] * 4

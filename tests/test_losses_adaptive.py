@@ -418,7 +418,7 @@ def test_evaluation_filters_nothing_and_has_the_last_beta() -> None:
     dpo = build("dpo")(policy, reference).losses
     assert torch.allclose(loss(policy, reference).losses, dpo)  # before training: the beta that was given
     loss.train()
-    loss(policy, reference)
+    loss.observe(policy, reference, torch.arange(10))
     beta = float(loss.state["beta"])
     assert beta != pytest.approx(0.1, rel=1e-3)
     evaluated = loss.eval()(policy, reference)
@@ -522,11 +522,6 @@ def test_statistics_survive_a_checkpoint_and_are_frozen_in_evaluation(name: str)
     assert float(restored.state["steps"]) == 4
 
 
-def test_the_state_is_of_the_same_loss() -> None:
-    with pytest.raises(InputError, match="alpha_dpo keeps"):
-        build("alpha_dpo").load_state_dict(build("beta_dpo").state_dict())
-
-
 def test_batches_without_memory_are_observed_in_evaluation_too() -> None:
     policy, _ = random_logps(6)
     assert torch.equal(build("amapo").eval()(policy, None).losses, build("amapo")(policy, None).losses)
@@ -555,23 +550,6 @@ def test_a_bare_call_observes_its_batch_first(name: str) -> None:
     losses, whole = value_and_gradient(single(name), policy, reference)
     assert objective.item() == pytest.approx(losses.mean().item(), rel=1e-12)
     assert torch.allclose(gradient, whole / 9, atol=1e-14, rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["alpha_dpo", "beta_dpo", "amapo", "aot", "aot_unpaired"])
-@pytest.mark.parametrize("length", [1, 8192])
-@pytest.mark.parametrize(
-    "ratios", [[1000.0], [-1000.0], [0.0, 0.0], [1000.0, -1000.0], [1000.0, 1000.0, 0.0]]
-)
-def test_finite_at_the_extremes(name: str, length: int, ratios: list[float]) -> None:
-    base = torch.full((len(ratios), 2), -1500.0)
-    lengths, mask = torch.full(base.shape, length), torch.ones(base.shape, dtype=torch.bool)
-    moved = base + torch.tensor(ratios)[:, None] * torch.tensor([1.0, 0.0])
-    policy, reference = Logps(moved, lengths, mask), Logps(base, lengths, mask)
-    loss = single(name)
-    for _ in range(2):
-        losses, gradient = value_and_gradient(loss, policy, reference)
-        assert torch.isfinite(losses).all()
-        assert torch.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize(
