@@ -27,7 +27,8 @@ INTRODUCTION = f"""\
 <!-- written by `python docs/losses.py` -->
 
 `pairkit losses` lists them, `pairkit losses NAME` prints what stands here of one, and `pairkit train --loss
-NAME` trains with it. Keywords are `--loss.KEY VALUE`, or the recipe's `loss:` block. From Python they are
+NAME` trains with it. Keywords are `--loss.KEY VALUE`, or the recipe's `loss:` block; whatever the range, a
+number nearer to 0 than 1e-18, but for 0 itself, is refused: float32 cannot divide by it. From Python they are
 `pairkit.losses.build(NAME, **keywords)(policy, reference, scores)`. The letters in the formulas:
 
 | | |
