@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -360,20 +360,6 @@ def test_evaluation_is_the_mean_over_all_pairs(data: Path, model: Path) -> None:
     assert found[0]["reward_accuracy"] == pytest.approx(np.mean(np.array(margins) > 0))
 
 
-class Stopping(torch.nn.Module):
-    """A model that is stopped by a person after some passes."""
-
-    def __init__(self, network: torch.nn.Module, passes: int) -> None:
-        super().__init__()
-        self.network, self.left = network, passes
-
-    def forward(self, **inputs: Any) -> Any:
-        self.left -= 1
-        if self.left < 0:
-            raise KeyboardInterrupt
-        return self.network(**inputs)
-
-
 @pytest.mark.parametrize("shared", [True, False], ids=["packed", "padded"])
 def test_scoring_divides_a_set_that_exceeds_the_budget(
     data: Path, model: Path, shared: bool, monkeypatch: pytest.MonkeyPatch
@@ -416,14 +402,6 @@ def test_reference_log_probs_are_computed_once_and_found_by_content(
     assert pq.read_metadata(store).num_rows == len({
         (item.prompt.tobytes(), column.ids.tobytes()) for item in sets for column in item.columns
     })  # fmt: skip
-    store.unlink()
-    with pytest.raises(KeyboardInterrupt):
-        reference_sums(sets, store, lambda: Stopping(network, 3), tokens_per_micro_batch=200)
-    part = pq.read_metadata(store).num_rows
-    assert 0 < part < sum(len(item.columns) for item in sets)
-    again = reference_sums(sets, store, load, tokens_per_micro_batch=10**6)
-    for one, two in zip(first, again, strict=False):
-        np.testing.assert_allclose(one, two, rtol=1e-5)
     renamed = store.rename(tmp_path / "another.parquet")  # as if it were another model's
     with pytest.raises(InputError, match="not the log-probs of this reference; delete it"):
         reference_sums(sets, renamed, load, tokens_per_micro_batch=500)
@@ -431,6 +409,35 @@ def test_reference_log_probs_are_computed_once_and_found_by_content(
         store.write_bytes(content) if isinstance(content, bytes) else pq.write_table(content, store)
         with pytest.raises(InputError, match="delete it"):
             reference_sums(sets, store, load, tokens_per_micro_batch=500)
+
+
+def test_reference_log_probs_that_were_stopped_go_on_to_the_same_bits(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is stopped: what is kept are whole windows, whose texts share micro-batches."""
+    sets, network = token_sets(data, model)
+    monkeypatch.setattr("pairkit.training.reference.WINDOW", 5)
+    whole = reference_sums(sets, tmp_path / "whole", lambda: network, tokens_per_micro_batch=400)
+    kept = []
+    for groups in range(8):
+        store, left = tmp_path / f"{groups}.parquet", iter(range(groups))
+
+        def stopping(*given: Any, left: Iterator[int] = left) -> Iterator[Any]:
+            for group in score_all(*given):
+                if next(left, None) is None:
+                    raise KeyboardInterrupt
+                yield group
+
+        with monkeypatch.context() as patch:
+            patch.setattr("pairkit.training.reference.score_all", stopping)
+            with pytest.raises(KeyboardInterrupt):
+                reference_sums(sets, store, lambda: network, tokens_per_micro_batch=400)
+        kept.append(pq.read_metadata(store).num_rows)
+        again = reference_sums(sets, store, lambda: network, tokens_per_micro_batch=400)
+        for one, two in zip(whole, again, strict=True):
+            assert np.array_equal(one, two)
+    assert kept == sorted(kept)
+    assert 0 < kept[-1] < sum(len(item.columns) for item in sets)
 
 
 def test_order_is_a_permutation_an_epoch_and_the_last_step_may_be_smaller() -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import ChainMap
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from pairkit.training.tokens import TokenSet
 
 Sums = list[npt.NDArray[np.float32]]  # one array a set: the log-prob of each of its columns
 SAVE_SECONDS = 60  # between two writes of the file while log-probs are computed
+WINDOW = 4096  # sets whose texts share micro-batches
 
 
 def reference_sums(
@@ -54,17 +57,11 @@ def reference_sums(
     keys = [[_key(item, column.ids) for column in item.columns] for item in sets]
     todo = _missing(sets, keys, known)
     if todo:
-        mine = [todo[i] for i in ranks.share(len(todo))]
-        found: dict[bytes, float] = {}
         try:
-            _compute(mine, keys, load().eval(), tokens_per_micro_batch, known, found, store, ranks)
+            _compute(todo, keys, load().eval(), tokens_per_micro_batch, known, store, ranks)
         finally:  # what a stopped run has computed is not computed again
             if ranks.main:
-                _write(store, known | found)
-        for part in ranks.collect(found):
-            known.update(part)
-        if ranks.main and ranks.size > 1:
-            _write(store, known)
+                _write(store, known)
     return [np.array([known[key] for key in row], np.float32) for row in keys]
 
 
@@ -91,21 +88,29 @@ def _compute(
     model: nn.Module,
     budget: int,
     known: dict[bytes, float],
-    found: dict[bytes, float],
     store: Path,
     ranks: Ranks,
 ) -> None:
-    """Fills `found`, and writes the file now and then."""
+    """Fills `known`, and writes the file now and then.
+
+    A window of sets becomes known as a whole: so a run that was stopped goes on with the micro-batches, and
+    to the last bit with the log-probs, of one that was not.
+    """
     saved = time.monotonic()
-    columns = sum(len(item.columns) for _, item in todo)
+    windows = [list(window) for _, window in groupby(todo, lambda entry: entry[0] // WINDOW)]
+    shares = [[window[i] for i in ranks.share(len(window))] for window in windows]
+    columns = sum(len(item.columns) for share in shares for _, item in share)
     with progress("reference log-probs", columns, unit="completions") as advance:
-        for rows, scored in score_all(model, [item for _, item in todo], budget):
-            for (position, part), sums in zip(rows, scored.policy.sum.tolist(), strict=True):
-                names = keys[todo[position][0]]
-                found.update((names[c], value) for c, value in zip(part, sums, strict=False))
-                advance(len(part))
+        for share in shares:
+            found: dict[bytes, float] = {}
+            for rows, scored in score_all(model, [item for _, item in share], budget):
+                for (position, part), sums in zip(rows, scored.policy.sum.tolist(), strict=True):
+                    names = keys[share[position][0]]
+                    found.update((names[c], value) for c, value in zip(part, sums, strict=False))
+                    advance(len(part))
+            known.update(dict(ChainMap(*ranks.collect(found))))
             if ranks.main and time.monotonic() - saved > SAVE_SECONDS:
-                _write(store, known | found)
+                _write(store, known)
                 saved = time.monotonic()
 
 
