@@ -190,6 +190,27 @@ def test_a_deletion_that_is_stopped_is_known_as_a_run(
     assert (tmp_path / "elsewhere").is_dir()
 
 
+def test_a_loss_from_outside_may_draw_random_numbers(
+    data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's own: they start anew in every step."""
+    (tmp_path / "drawing.py").write_text(
+        "import torch\n"
+        "from pairkit.losses.types import log_ratio, output, pair_of, set_mean\n\n"
+        "def noisy(policy, reference, *, beta=0.1):\n"
+        "    rewards = beta * log_ratio(policy, reference)\n"
+        "    chosen, rejected = pair_of(rewards)\n"
+        "    return output(set_mean((rejected - chosen + torch.rand(len(chosen))).exp()), rewards=rewards)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings, whole, out = recipe(data, model, loss="drawing:noisy"), tmp_path / "whole", tmp_path / "run"
+    train(settings, whole)
+    shutil.copytree(whole, out, ignore=shutil.ignore_patterns("model", "step-00000[34]"))
+    train(settings, out)
+    assert_same(out, whole)
+    assert len({entry["loss"] for entry in read_metrics(out, "train")}) == 5
+
+
 # By a damaged checkpoint
 
 
