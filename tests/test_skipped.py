@@ -186,6 +186,8 @@ def test_two_processes_skip_the_same_steps(
     )
     torch.testing.assert_close(dict(two), dict(one), rtol=1e-3, atol=2e-4)
     assert [entry["skipped"] for entry in read_metrics(tmp_path / "run", "train")] == [0, 1, 1]
+    (start,) = json.loads((tmp_path / "run" / "run.json").read_text())["starts"]
+    assert start["processes"] == 2
 
 
 def assert_same(run: Path, other: Path) -> None:

@@ -24,8 +24,10 @@ import yaml
 from support import candidate_sets, completion, model_folder, random_sets, write_data
 from torch.nn.functional import log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
 from pairkit.chat import DEFAULT_TEMPLATE
+from pairkit.cli import app
 from pairkit.errors import ExistingOutputError, InputError, ModelError, RecipeError
 from pairkit.evaluation.held_out import evaluate
 from pairkit.files import sha256
@@ -811,7 +813,36 @@ def test_the_plan_says_how_long_texts_and_steps_are(data: Path, model: Path) -> 
         for item in [*sets, *planned.held_out.sets]
         for column in item.columns
     )
-    assert tokens["a_step"] == round((tokens["prompt"] + tokens["completion"]) / 24 * 8)
+    every = tokens["prompt"] + tokens["completion"]
+    assert tokens["a_step"] == round(every / 24 * 8)
+    for settings, steps in (({"epochs": 1.0}, 1), ({"epochs": 1.5, "sets_per_step": 10}, 4)):
+        one = plan(recipe(data, model, max_steps=None, **({"sets_per_step": 128} | settings)))
+        assert one.steps == steps
+        assert one.describe()["tokens"]["a_step"] == round(every * settings["epochs"] / steps)
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "train",
+        "--loss",
+        "dpo",
+        "--data",
+        str(data),
+        "--model",
+        str(model),
+        "--dry-run",
+        "max_length=96",
+    ]
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 0, shown.output
+    planned = plan(recipe(data, model, sets_per_step=128, max_steps=None))
+    printed = yaml.safe_load(shown.stdout)
+    assert {key: printed[key] for key in planned.describe()} == planned.describe()
+    assert printed["out"] == "runs/train/sets-dpo"
+    assert not list(tmp_path.iterdir())
 
 
 def test_tokenize_reads_tables_in_parts(model: Path) -> None:

@@ -12,7 +12,7 @@ from pairkit.progress import progress
 from pairkit.training.data import BuiltData, open_data
 from pairkit.training.models import load_tokenizer, positions
 from pairkit.training.negatives import sampler_settings
-from pairkit.training.order import step_count
+from pairkit.training.order import sets_before, step_count
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.tokens import Tokenized, Wanted, tokenize
 
@@ -48,7 +48,9 @@ class Plan:
         held_out, sets = self.held_out, self.train.sets
         prompt = sum(len(item.prompt) for item in sets)
         completion = sum(len(column.ids) for item in sets for column in item.columns)
-        a_step = round((prompt + completion) / len(sets) * self.recipe.sets_per_step)
+        recipe = self.recipe
+        taken = sets_before(len(sets), self.steps, recipe.sets_per_step, recipe.epochs, recipe.max_steps)
+        a_step = round((prompt + completion) / len(sets) * taken / self.steps)
         return {
             "data": {"folder": str(self.data.folder), "manifest_sha256": self.data.digest},
             "model": self.recipe.model,
