@@ -188,7 +188,7 @@ def test_alpha_dpo_at_the_first_step_is_simpo(stats: str) -> None:
     assert torch.allclose(gradient, simpo_gradient)
 
 
-@pytest.mark.parametrize("share", [1e-8, 1e-7, 1e-6, 2e-5])
+@pytest.mark.parametrize("share", [1e-8, 1e-7, 2e-5, 5e-4])
 @pytest.mark.parametrize("normalized", [True, False])
 def test_rounding_is_no_deviation(share: float, normalized: bool) -> None:
     """Shares of the log-probs, as float32 and bfloat16 leave them; it does not enter the averages either."""
@@ -209,7 +209,7 @@ def test_rounding_is_no_deviation(share: float, normalized: bool) -> None:
     assert official(noisy, policy).losses.tolist() != pytest.approx(loss(noisy, policy).losses.tolist())
 
 
-@pytest.mark.parametrize("share", [1e-4, 1e-3])
+@pytest.mark.parametrize("share", [2e-3, 2e-2])
 @pytest.mark.parametrize("name", ["alpha_dpo", "beta_dpo"])
 def test_what_a_step_moves_is_a_deviation(name: str, share: float) -> None:
     policy, _ = random_logps(64)

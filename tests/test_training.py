@@ -201,7 +201,7 @@ def test_the_first_batch_that_counts_is_that_of_a_policy_that_has_moved(
         return float(built.state_dict()["steps"])
 
     assert steps() == 0
-    torch.optim.AdamW(network.parameters(), lr=1e-4).step()
+    torch.optim.AdamW(network.parameters(), lr=1e-3).step()
     assert steps() == 1
 
 

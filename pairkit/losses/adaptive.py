@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 from pairkit.losses.logistic import LARGEST_EXPONENT
 from pairkit.losses.sampling import uniform
 from pairkit.losses.spec import Rows, State
-from pairkit.losses.statistics import ROUNDING, moments, moved, standardized
+from pairkit.losses.statistics import moments, moved, rounding, standardized
 from pairkit.losses.types import Logps, LossOutput, Term, log_ratio, output, pair_of, set_mean
 
 LEAST_BETA = 1e-3
@@ -43,8 +43,9 @@ def alpha_dpo(
     A pair that the policy already tells apart better than the reference gets a larger margin. The mean and
     standard deviation of M are moving averages over global batches, one update an optimizer step, corrected
     for their start at 0, kept in checkpoints and frozen in evaluation. A batch says nothing, and changes
-    nothing, if it is of one pair or M differs between its pairs by rounding alone, up to 2^-15 of the
-    log-probs, as at the first step, where policy and reference are the same; before any other M* is 0.
+    nothing, if it is of one pair or M differs between its pairs by no more than bfloat16's rounding, 2^-8 of
+    m over the root of the length, as at the first step, where policy and reference are the same; before any
+    other M* is 0.
     alpha 0 is SimPO; alpha 1 is not DPO, contrary to what the paper says.
 
     Args:
@@ -106,8 +107,9 @@ def observe_alpha_dpo(
 ) -> tuple[State, Rows]:
     """Moves the averages of M; a row's own M is the function's to compute."""
     shift = _disagreement(policy, reference, implicit_reference, length_normalized, margin)
-    share = KL_ROUNDING if margin == "token_kl" else ROUNDING
-    noise = share * float(_size(policy, length_normalized).abs().mean())
+    noise = rounding(policy, of_means=length_normalized)
+    if margin == "token_kl":
+        noise = KL_ROUNDING * float(_size(policy, length_normalized).abs().mean())
     return moved(state, shift, momentum, noise=noise if stats == "corrected" else 0.0), {}
 
 
@@ -177,7 +179,7 @@ def observe_beta_dpo(
     """Moves the averages of D, draws the pairs that are kept, and sets beta by these."""
     chosen, rejected = pair_of(log_ratio(policy, reference))
     gaps = chosen - rejected
-    state = moved(state, gaps, momentum, noise=ROUNDING * float(policy.sum.abs().mean()))
+    state = moved(state, gaps, momentum, noise=rounding(policy, of_means=False))
     mean, std = moments(state, momentum)
     keep = _draw(standardized(gaps, mean, std), seeds.to(gaps.device), filter_fraction)
     if float(state["steps"]) and keep.any():
@@ -194,7 +196,7 @@ def amapo(policy: Logps, statistics: dict[str, Tensor], *, beta: float) -> LossO
 
     The margin is a constant to the gradient. Mean and standard deviation are of the global batch alone,
     without memory, in evaluation too; the exponent is held at 80. In a batch of one pair, or of pairs that
-    differ by rounding alone, there is no margin.
+    differ by rounding alone, as alpha-DPO has it, there is no margin.
 
     Args:
         policy: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
@@ -223,7 +225,7 @@ def observe_amapo(state: State, policy: Logps, reference: Logps | None) -> tuple
     chosen, rejected = pair_of(policy.mean)
     gaps = chosen - rejected
     spread = gaps.std() if len(gaps) > 1 else gaps.new_zeros(())
-    if not spread > ROUNDING * policy.mean.abs().mean():
+    if not spread > rounding(policy, of_means=True):
         return state, {"margin": torch.zeros_like(gaps)}
     mean = gaps.mean()
     margin = torch.exp(((mean - gaps) / spread * mean).clamp(max=LARGEST_EXPONENT))
