@@ -65,7 +65,7 @@ def gradients(
         settings = sampler_settings(loss, {} if loss.sampler else {"negatives": 2}, "policy")
         network.zero_grad()
         batch = prepare(through, settings, split, range(len(chosen)), draw_seeds(chosen, 0, 0))
-        value, _ = through.gradients(batch, Averages())
+        value = through.gradients(batch, Averages()).value
         processes.add_gradients(network)
         gradient = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
         total = sum(processes.collect(value))

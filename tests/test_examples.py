@@ -62,7 +62,7 @@ def test_heads_are_the_log_probs_of_the_first_tokens(
     split = split_for(build("ld_dpo").needs, sets, compute)
     work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
     every = examples(split, range(len(sets)), work)
-    known = every.known(every.every, CPU)
+    known = every.known(CPU)
     assert known is not None
     assert known.head_sum is not None
     assert known.chosen_head is not None
@@ -105,7 +105,7 @@ def test_ld_dpo_leaves_the_other_parts_of_a_sum_as_they_are(
         settings = sampler_settings(loss, negatives, "random")
         rows = range(len(sets))
         batch = prepare(through, settings, split, rows, draw_seeds(sets, 0, 0))
-        return through.gradients(batch, Averages())[0]
+        return through.gradients(batch, Averages()).value
 
     both = objective(f"ld_dpo+{other}")
     assert both == pytest.approx(objective("ld_dpo") + objective(other), rel=1e-5)

@@ -33,7 +33,7 @@ def test_each_prompt_stands_once_and_positions_go_on_from_it() -> None:
     assert feed.inputs["input_ids"][0].tolist() == np.concatenate(texts).tolist()
     assert feed.inputs["position_ids"][0].tolist() == [0, 1, 2, 3, 4, 3, 0, 1, 2, 3]
     assert layout.tokens.owner.tolist() == [0] * 6 + [1] * 4
-    assert layout.tokens.part.tolist() == [PROMPT] * 3 + [0, 0, 1] + [PROMPT] * 2 + [3, 3]
+    assert layout.tokens.part.tolist() == [PROMPT] * 3 + [1, 1, 2] + [PROMPT] * 2 + [4, 4]
     assert feed.at.tolist() == [2, 3, 2, 7, 8]  # the last of the prompt predicts every first token
 
 
@@ -74,7 +74,8 @@ def test_pieces_see_what_each_token_sees(
     seen = torch.zeros_like(naive_sees(layout, window))
     for piece in layout.pieces:
         bias = layout.bias(piece, window, torch.float32)
-        keys = torch.cat([torch.arange(one.start, one.stop) for one in layout.keys(piece)])
+        seen_pieces = (piece,) if piece.sees is None else (layout.pieces[piece.sees], piece)
+        keys = torch.cat([torch.arange(one.start, one.stop) for one in seen_pieces])
         allowed = torch.ones(piece.size, len(keys)).tril().bool() if bias is None else bias == 0
         seen[torch.arange(piece.start, piece.stop)[:, None], keys] = allowed
         assert bias is None or set(bias.unique().tolist()) <= {0.0, float("-inf")}
@@ -94,7 +95,7 @@ def test_flex_attention_is_attention_by_pieces(
     _, layout = pack(wanted(*SIZES), CPU)
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, n, len(layout.tokens.owner), 8) for n in (heads[0], *heads[1:] * 2))
-    arguments = (layout, query, key, value, Scores(0.4, window, softcap))
+    arguments = (layout, query, [(key, value)], Scores(0.4, window, softcap))
     torch.testing.assert_close(attention._flex(*arguments), attention._by_pieces(*arguments))
 
 

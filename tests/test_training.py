@@ -35,7 +35,7 @@ from pairkit.losses import LOSSES, build
 from pairkit.recipes import validate
 from pairkit.training import forward
 from pairkit.training.batch import Pass, prepare
-from pairkit.training.examples import Split, split_for
+from pairkit.training.examples import Split, examples, split_for
 from pairkit.training.forward import Work, micro_batches, score, score_all
 from pairkit.training.metrics import read_metrics
 from pairkit.training.models import load_model
@@ -163,7 +163,7 @@ def test_micro_batches_do_not_change_the_gradient(tmp_path: Path, data: Path, mo
         settings = sampler_settings(built, {} if built.sampler else {"negatives": 2}, "random")
         rows = list(range(7))
         batch = prepare(passes, settings, split, rows, draw_seeds([sets[i] for i in rows], 0, 0))
-        value, _ = passes.gradients(batch, Averages())
+        value = passes.gradients(batch, Averages()).value
         gradient = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
         found.append((value, gradient, built.state_dict()))
     (value, gradient, state), *others = found
@@ -236,7 +236,7 @@ def test_metrics_are_those_of_the_pairs_of_the_batch(
     [
         ("dpo", "random", 1),
         ("dpo:0.8+simpo+sft:1.0", "random", 1),  # one pass serves all parts
-        ("dpo", "mc", 2),
+        ("dpo", "mc", 3),  # prompts and chosen; the others without gradient; the drawn ones
         ("bco", "random", 2),  # the statistic of the batch
         ("dpo:0.8+bco:0.2+sft:1.0", "random", 2),
         ("dpo:0.8+bco:0.2+amapo", "mc", 2),  # the numbers of the draw serve the statistics
@@ -318,10 +318,11 @@ def test_the_draw_follows_the_current_policy(data: Path, model: Path) -> None:
         seeds = draw_seeds(sets, 0, 0)
         scoring = through(loss, network, 500).scoring(frozenset())
         split = Split(sets, reference)
-        work, _ = draw(loss, settings, split, range(len(sets)), seeds, scoring)
+        every = [Work(item, tuple(range(len(item.columns)))) for item in sets]
+        work, _ = draw(loss, settings, examples(split, range(len(sets)), every), seeds, scoring)
         for item, known in zip(work, reference, strict=True):
-            every = score(network, [Work(item.tokens, tuple(range(len(item.tokens.columns))))]).policy
-            ratios = every.sum[0].detach().numpy() - known
+            policy = score(network, [Work(item.tokens, tuple(range(len(item.tokens.columns))))]).policy
+            ratios = policy.sum[0].detach().numpy() - known
             assert item.columns == (0, 1 + int(pick(ratios[1:])))
     assert all(not p.grad.any() for p in network.parameters() if p.grad is not None)
 

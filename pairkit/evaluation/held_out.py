@@ -25,7 +25,7 @@ def evaluate(through: Pass, split: Split) -> dict[str, float]:
     work = [Work(item, tuple(range(len(item.columns)))[columns]) for item in split.sets]
     every = examples(split, range(len(work)), work)
     scored = through.scoring(through.want | {"entropy"})(every.work)
-    reference = scored.reference or every.known(every.every, CPU)
+    reference = scored.reference or every.known(CPU)
     loss.eval()
     with torch.no_grad():
         given = inputs(every.work, scored.policy, reference)

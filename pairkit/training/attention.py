@@ -7,7 +7,7 @@ mask says the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -21,6 +21,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from pairkit.training.packed import Packed
 
 NAME = "pairkit_packed"
+Keys = tuple[Tensor, Tensor]  # keys and values, [1, heads, tokens, size]
 _packed: ContextVar[Packed | None] = ContextVar("packed", default=None)
 
 
@@ -77,9 +78,15 @@ def packed_attention(
     for name in ("position_bias", "s_aux"):
         if others.get(name) is not None:
             raise ValueError(f"packed attention has no {name}")
+    packed, layer = attention_mask, getattr(module, "layer_idx", 0)
+    if packed.kept is not None:
+        packed.kept[layer] = key, value
+    keys = [(key, value)]
+    if packed.before is not None and packed.before.kept is not None:
+        keys.insert(0, packed.before.kept[layer])
     attend = _flex if query.is_cuda else _by_pieces
     scores = Scores(scaling or query.shape[-1] ** -0.5, sliding_window, softcap)
-    return attend(attention_mask, query, key, value, scores).transpose(1, 2), None
+    return attend(packed, query, keys, scores).transpose(1, 2), None
 
 
 class Scores(NamedTuple):
@@ -90,17 +97,23 @@ class Scores(NamedTuple):
     softcap: float | None
 
 
-def _by_pieces(packed: Packed, query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    sizes = [piece.size for piece in packed.pieces]
-    queries, keys, values = (torch.split_with_sizes(x, sizes, dim=2) for x in (query, key, value))
+def _by_pieces(packed: Packed, query: Tensor, keys: Sequence[Keys], scores: Scores) -> Tensor:
+    groups = query.shape[1] // keys[0][0].shape[1]
+
+    def parts(of: Packed, heads: Tensor) -> Sequence[Tensor]:
+        repeated = heads if groups == 1 or heads is query else heads.repeat_interleave(groups, dim=1)
+        return torch.split_with_sizes(repeated, [piece.size for piece in of.pieces], dim=2)
+
+    own, prompts = (
+        list(zip(*(parts(of, x) for x in pair), strict=True))
+        for of, pair in ((packed, keys[-1]), (packed.before or packed, keys[0]))
+    )
+    queries = parts(packed, query)
     found = []
     for i, piece in enumerate(packed.pieces):
-        k, v = keys[i], values[i]
+        k, v = own[i]
         if piece.sees is not None:
-            k, v = torch.cat([keys[piece.sees], k], dim=2), torch.cat([values[piece.sees], v], dim=2)
+            k, v = (torch.cat(pair, dim=2) for pair in zip(prompts[piece.sees], own[i], strict=True))
         bias = packed.bias(piece, scores.window, query.dtype)
         if scores.softcap is None:
             causal = bias is None
@@ -126,8 +139,9 @@ def _capped(
     return products.softmax(dim=-1, dtype=torch.float32).to(query.dtype) @ value
 
 
-def _flex(packed: Packed, query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
+def _flex(packed: Packed, query: Tensor, keys: Sequence[Keys], scores: Scores) -> Tensor:
     scale, window, softcap = scores
+    key, value = (torch.cat(parts, dim=2) for parts in zip(*keys, strict=True))
 
     def capped(score: Tensor, *_: Tensor) -> Tensor:
         return torch.tanh(score / softcap) * softcap  # type: ignore[operator]

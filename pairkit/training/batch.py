@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pairkit.losses import Logps, Loss, WeightedSum
+from pairkit.losses.sampling import NEEDS_POLICY
 from pairkit.training.attention import packing
+from pairkit.training.drawn import score_drawn
 from pairkit.training.examples import Examples, Mismatched, Split, examples
-from pairkit.training.forward import Work, lengths, micro_batches, score
-from pairkit.training.negatives import Score, draw
+from pairkit.training.forward import Scored, Work, lengths, micro_batches, score
+from pairkit.training.negatives import Score, draw, draws, longest, pick, taken
 from pairkit.training.objective import (
     Averages,
     Observed,
     apply,
+    fixed_weights,
     inputs,
     observe,
     observes,
@@ -41,11 +44,36 @@ class Batch:
         observed: what the parts of the loss said of its sets.
         weights: the sum of each term's weights over the batch, which normalise each micro-batch, so that
             their number does not matter.
+        draw: how its gradient passes draw for themselves; None where `examples` has the columns that they
+            take.
     """
 
     examples: Examples
     observed: Observed
     weights: list[float]
+    draw: Draw | None = None
+
+
+class Draw(NamedTuple):
+    """A draw within the gradient pass.
+
+    Attributes:
+        pick: the columns of some rows of the batch, from the log-probs of all their columns.
+        lead: whether it has to know that of column 0.
+        most: columns that it can take of a set at most, the longest ones, for the size of a micro-batch.
+    """
+
+    pick: Callable[[Sequence[int], Logps], list[Work]]
+    lead: bool
+    most: list[Work]
+
+
+class Passed(NamedTuple):
+    """What a process did of a batch: its share of the objective, tokens that passed, drawn columns."""
+
+    value: float
+    tokens: int
+    work: list[Work]
 
 
 @dataclass(frozen=True)
@@ -74,23 +102,19 @@ class Pass:
             ranks=self.ranks,
         )
 
-    def gradients(self, batch: Batch, averages: Averages) -> tuple[float, int]:
-        """Adds this process's share of the batch's gradient to the model, micro-batch by micro-batch.
-
-        Returns:
-            Its share of the objective, and the tokens that it passed.
-        """
+    def gradients(self, batch: Batch, averages: Averages) -> Passed:
+        """Adds this process's share of the batch's gradient to the model, micro-batch by micro-batch."""
         mine = self.ranks.share(len(batch.examples.work))
         work = [batch.examples.work[i] for i in mine]
-        value, tokens = 0.0, 0
+        value, tokens, taken = 0.0, 0, list[Work]()
         shared = packs(self.model, self.live)
         with packing(self.model) if shared else nullcontext():  # layers may pass again in backward
-            for group in micro_batches(work, self.budget, shared=shared):
+            sizes = work if batch.draw is None else [batch.draw.most[i] for i in mine]
+            for group in micro_batches(sizes, self.budget, shared=shared):
                 rows = [mine[i] for i in group]
-                part = [work[i] for i in group]
-                scored = score(self.model, part, want=self.want, live=self.live)
+                part, scored = self._score(batch, rows)
                 device = scored.policy.sum.device
-                known = scored.reference or batch.examples.known(rows, device)
+                known = scored.reference or batch.examples.rows(rows, part).known(device)
                 given = inputs(part, scored.policy, known)
                 applied = apply(self.loss, given, rows_of(batch.observed, rows, device))
                 objective = total(applied.terms, batch.weights)
@@ -98,7 +122,15 @@ class Pass:
                 value += float(objective.detach())
                 averages.add_pass(given, applied)
                 tokens += scored.tokens
-        return value, tokens
+                taken += part
+        return Passed(value, tokens, taken)
+
+    def _score(self, batch: Batch, rows: Sequence[int]) -> tuple[list[Work], Scored]:
+        work = [batch.examples.work[i] for i in rows]
+        if batch.draw is None:
+            return work, score(self.model, work, want=self.want, live=self.live)
+        pick, lead, _ = batch.draw
+        return score_drawn(self.model, work, partial(pick, rows), self.budget, lead=lead)
 
 
 def prepare(
@@ -106,25 +138,59 @@ def prepare(
 ) -> Batch:
     """Draws the columns of a global batch and shows it to the losses that keep statistics.
 
-    Completions are scored, once, where the draw or a statistic depends on the present weights.
+    Completions are scored, once, where the draw or a statistic depends on the present weights: before the
+    gradient passes, or within them where nothing else has to be known of the whole batch.
     """
     loss = through.loss
-    watched = [part for _, part in loss.parts if observes(part, "batch")]
-    want = frozenset[str]().union(*(part.needs for part in watched)) & PER_TOKEN
-    scoring = through.scoring(want)
-    work, scored = draw(loss, negatives, split, rows, seeds, scoring)
-    batch = examples(split, rows, work)
-    if watched and scored is None:
-        scored = scoring(batch.work)
-    length, mask = lengths(batch.work)
-    policy = scored.policy if scored else Logps(torch.zeros(mask.shape), length, mask)
-    observed: Observed = [None if part.every_call else {} for _, part in loss.parts]
-    if watched:
-        reference = (scored.reference if scored else None) or batch.known(batch.every, CPU)
-        observed = observe(loss, inputs(batch.work, policy, reference), seeds)
     if split.mismatched:
         _observe_mismatched(through, split.mismatched, rows)
-    return Batch(batch, observed, term_weights(loss, batch.work, policy, observed))
+    columns = slice(1) if loss.completions == "first" else slice(None)
+    sets = (split.sets[i] for i in rows)
+    every = examples(split, rows, [Work(one, tuple(range(len(one.columns)))[columns]) for one in sets])
+    watched = [part for _, part in loss.parts if observes(part, "batch")]
+    observed: Observed = [None if part.every_call else {} for _, part in loss.parts]
+    if not watched and _within(through, negatives, every.work):
+        most = longest(every.work, negatives)
+        weights = fixed_weights(loss, most, observed)
+        if weights is not None:
+            draw_some = partial(_pick, loss, negatives, every, seeds)
+            return Batch(every, observed, weights, Draw(draw_some, negatives["include_chosen"], most))
+    want = frozenset[str]().union(*(part.needs for part in watched)) & PER_TOKEN
+    scoring = through.scoring(want)
+    work, scored = draw(loss, negatives, every, seeds, scoring)
+    batch = every.rows(range(len(rows)), work)
+    if watched and scored is None:
+        scored = scoring(work)
+    length, mask = lengths(work)
+    policy = scored.policy if scored else Logps(torch.zeros(mask.shape), length, mask)
+    if watched:
+        reference = (scored.reference if scored else None) or batch.known(CPU)
+        observed = observe(loss, inputs(work, policy, reference), seeds)
+    return Batch(batch, observed, term_weights(loss, work, policy, observed))
+
+
+def _pick(
+    loss: Loss | WeightedSum,
+    negatives: Mapping[str, Any],
+    every: Examples,
+    seeds: Tensor,
+    rows: Sequence[int],
+    policy: Logps,
+) -> list[Work]:
+    some = every.rows(rows)
+    return taken(some.work, pick(loss, negatives, some, seeds[list(rows)], policy))
+
+
+def _within(through: Pass, negatives: Mapping[str, Any], every: Sequence[Work]) -> bool:
+    """Whether a micro-batch can draw for itself: by the policy, from log-probs that its sums alone make."""
+    return (
+        negatives["sampling"] in NEEDS_POLICY
+        and draws(through.loss, negatives, every)
+        and min(len(one.columns) for one in every) > 1
+        and not through.want
+        and through.live is None
+        and packs(through.model)
+    )
 
 
 def _observe_mismatched(through: Pass, mismatched: Mismatched, rows: Sequence[int]) -> None:

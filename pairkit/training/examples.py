@@ -49,20 +49,24 @@ class Examples:
     reference: Sums | None
     heads: Sums | None = None
 
-    @property
-    def every(self) -> range:
-        """The rows of all of them."""
-        return range(len(self.work))
+    def rows(self, rows: Sequence[int], work: list[Work] | None = None) -> Examples:
+        """Some of them, with other columns of the same sets where `work` is given."""
+        return Examples(
+            [self.work[i] for i in rows] if work is None else work,
+            [self.reference[i] for i in rows] if self.reference is not None else None,
+            [self.heads[i] for i in rows] if self.heads is not None else None,
+        )
 
-    def known(self, rows: Sequence[int], device: torch.device) -> Logps | None:
-        """The reference's log-probs of these examples; None where they are not known before a pass."""
+    def known(self, device: torch.device) -> Logps | None:
+        """The reference's log-probs; None where they are not known before a pass."""
         if self.reference is None:
             return None
-        work = [self.work[i] for i in rows]
-        logps = as_logps(work, [self.reference[i] for i in rows], device)
+        logps = as_logps(self.work, self.reference, device)
         if self.heads is None:
             return logps
-        chosen, own = (as_logps(work, [self.heads[i][:, side] for i in rows], device).sum for side in (0, 1))
+        chosen, own = (
+            as_logps(self.work, [row[:, side] for row in self.heads], device).sum for side in (0, 1)
+        )
         return replace(logps, head_sum=own, chosen_head=chosen)
 
 

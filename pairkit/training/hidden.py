@@ -32,8 +32,11 @@ def head_of(model: nn.Module) -> tuple[nn.Module, nn.Module | None]:
     return model, None
 
 
-def hidden_states(model: nn.Module, feed: Feed) -> Hidden | None:
+def hidden_states(model: nn.Module, feed: Feed, before: Tensor | None = None) -> Hidden | None:
     """The states that predict the completions' tokens, [tokens, hidden], with gradient, and the head.
+
+    Args:
+        before: [states, hidden] of an earlier call, which `feed.at` counts before this one's.
 
     Returns:
         None for a model whose logits are not those of a plain head: that is said once.
@@ -61,7 +64,10 @@ def hidden_states(model: nn.Module, feed: Feed) -> Hidden | None:
     if final is None:
         return None
     head = Head(module.weight, module.bias, *final)
-    return Hidden(seen[0].flatten(0, 1)[feed.at].to(head.weight.dtype), head)
+    states = seen[0].flatten(0, 1).to(head.weight.dtype)
+    if before is not None:
+        states = torch.cat([before, states])
+    return Hidden(states[feed.at], head)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import math
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,10 +96,11 @@ def train_steps(
             seeds = draw_seeds([train.sets[i] for i in rows], recipe.seed, step)
             batch = prepare(through, negatives, train, rows, seeds)
             averages = Averages()
-            value, tokens = through.gradients(batch, averages)
+            value, tokens, work = through.gradients(batch, averages)
             ranks.add_gradients(model)
             norm = float(nn.utils.clip_grad_norm_(model.parameters(), largest_norm))
-            values, counts, norms = zip(*ranks.collect((value, tokens, norm)), strict=True)
+            told = ranks.collect((value, tokens, norm, origins(work)))
+            values, counts, norms, drawn = zip(*told, strict=True)
             value, tokens = sum(values), sum(counts)
 
             wrong = not_finite(value, norms)  # the same on every process
@@ -113,10 +115,11 @@ def train_steps(
 
             seconds = time.perf_counter() - started
             if (step + 1) % recipe.log_every == 0 or step + 1 == steps:
-                drawn = origins(batch.examples.work)
                 metrics = {"loss": value, **averages.means(ranks), "grad_norm": norm}
                 metrics |= {"learning_rate": rate, "skipped": skipped.total}
-                metrics |= {f"drawn_{origin}": count for origin, count in sorted(drawn.items())}
+                metrics |= {
+                    f"drawn_{origin}": count for origin, count in sorted(sum(drawn, Counter[str]()).items())
+                }
                 log.write(step + 1, "train", {**metrics, "tokens_per_second": tokens / seconds})
             advance(len(rows), note=f"loss {value:.4f}  {tokens / seconds:,.0f} tokens/s")
     if skipped.in_a_row:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pairkit.losses import Extras, Logps, Loss, Term, WeightedSum
-from pairkit.training.forward import Work
+from pairkit.training.forward import Work, lengths
 from pairkit.training.ranks import Ranks
 
 # Of each part of a loss, [sets, columns] by name; None for one that observes what it is called with.
@@ -166,6 +166,15 @@ def term_weights(
     reference = logps if "reference" in loss.needs else None
     applied = apply(loss, inputs(work, logps, reference), [grids or {} for grids in observed])
     return [float(term.weights.sum()) for term in applied.terms]
+
+
+def fixed_weights(loss: Loss | WeightedSum, work: Sequence[Work], observed: Observed) -> list[float] | None:
+    """`term_weights` where they are the same however long the negatives are; None where they are not."""
+    length, mask = lengths(work)
+    longer = torch.cat([length[:, :1], 2 * length[:, 1:] + 1], dim=1)
+    zeros = torch.zeros(mask.shape)
+    one, other = (term_weights(loss, work, Logps(zeros, n, mask), observed) for n in (length, longer))
+    return one if one == other else None
 
 
 def total(terms: Sequence[Term], weights: Sequence[float]) -> Tensor:
