@@ -91,6 +91,7 @@ def score(
     *,
     want: frozenset[str] = frozenset(),
     live: nn.Module | None = None,
+    shared: bool | None = None,
 ) -> Scored:
     """The log-probs of the wanted columns, float32, with gradient.
 
@@ -100,6 +101,7 @@ def score(
     Args:
         want: what is computed besides sums, of `WANT`.
         live: a reference model on the same device, passed without gradient beside the policy.
+        shared: whether a prompt passes once for all its completions; by default where the models can.
 
     Raises:
         ValueError: something unknown is wanted, or "token_kl" without a live reference or with one of another
@@ -110,7 +112,7 @@ def score(
     if "token_kl" in want and live is None:
         raise ValueError("token_kl needs a live reference model")
     names = head.statistics_of(want, live=live is not None)
-    found, passed = _tokens(model, live, work, names)
+    found, passed = _tokens(model, live, work, names, packs(model, live) if shared is None else shared)
     length, mask = lengths(work, found["logp"].device)
     owner = torch.repeat_interleave(length[mask])
     zeros = torch.zeros(mask.shape, device=mask.device)
@@ -205,12 +207,12 @@ def _heads(work: Sequence[Work]) -> tuple[list[slice], list[slice]]:
 
 
 def _tokens(
-    model: nn.Module, live: nn.Module | None, work: Sequence[Work], names: tuple[str, ...]
+    model: nn.Module, live: nn.Module | None, work: Sequence[Work], names: tuple[str, ...], shared: bool
 ) -> tuple[dict[str, Tensor], int]:
     """What is computed of each token of the wanted completions, [tokens] by name; and how many passed."""
     device = next(model.parameters()).device
     targets = _joined([ids for item in work for ids in item.completions], device)
-    if packs(model, live):
+    if shared:
         feed, packed = pack([(item.tokens.prompt, item.completions) for item in work], device)
         with packing(model, live), passing(packed):
             found = _of_states(model, live, feed, targets, names)

@@ -24,6 +24,11 @@ def packs(*models: nn.Module | None) -> bool:
     return all(_can(model) for model in models if model is not None)
 
 
+def pad(model: nn.Module) -> None:
+    """Has this model padded whatever it can."""
+    _packs[model] = False
+
+
 def _can(model: nn.Module) -> bool:
     if model not in _packs:
         reason = _refusal(model)
@@ -55,9 +60,7 @@ def _refusal(model: nn.Module) -> str | None:
     if packed is None or separate is None:
         return "its logits are not those of a plain output head"
     if not separate.isfinite().all():
-        return (
-            None  # weights that are no numbers, after a step that went astray: they say nothing of the model
-        )
+        return None  # weights that went astray: they say nothing of the model
     tolerance = 1e-3 if packed.dtype == torch.float32 else 0.1
     if not (packed - separate).abs().max() <= tolerance * separate.abs().max():
         return "a packed sequence gives other states"

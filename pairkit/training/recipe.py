@@ -13,7 +13,15 @@ from pairkit.training.negatives import ranges
 
 # What changes how a run is done but not what it ends in: a run may go on with others than it began with.
 HOW = frozenset(
-    {"tokens_per_micro_batch", "gradient_checkpointing", "max_skipped", "log_every", "save_every", "keep"}
+    {
+        "tokens_per_micro_batch",
+        "gradient_checkpointing",
+        "share_prompts",
+        "max_skipped",
+        "log_every",
+        "save_every",
+        "keep",
+    }
 )
 
 
@@ -47,6 +55,7 @@ class TrainRecipe(Strict):
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the weights
     bf16: bool = False  # bfloat16 autocast over float32 weights
     gradient_checkpointing: bool = False
+    share_prompts: bool = True  # false = every completion passes with a prompt of its own, padded
 
     loss: dict[str, Any] = Field(default={"name": "dpo"})  # name and hyper-parameters
     negatives: dict[str, Any] = Field(default={})  # the sampler's settings

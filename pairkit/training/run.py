@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -19,10 +19,13 @@ from pairkit.training.directory import MODEL, OnExisting, claim, discarding, sav
 from pairkit.training.examples import split_for
 from pairkit.training.loop import train_steps
 from pairkit.training.models import hub_commit, load_model
+from pairkit.training.order import step_sets
 from pairkit.training.plan import Plan, plan
+from pairkit.training.probe import pad
 from pairkit.training.ranks import Ranks, ranks
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import Sums, reference_sums
+from pairkit.training.selfcheck import check_packed
 from pairkit.training.tokens import TokenSet
 
 
@@ -114,8 +117,21 @@ def _run(planned: Plan, out: Path, processes: Ranks) -> nn.Module:
         held_out = split_for(needs - {"kl_baseline"}, planned.held_out.sets, compute)
     live = load_reference().eval().requires_grad_(False) if "token_kl" in needs else None
     model = _loader(planned, recipe.model, processes)()
+    first = step_sets(
+        len(train_split.sets), 0, recipe.sets_per_step, recipe.epochs, recipe.max_steps, recipe.seed
+    )
+    coarse = recipe.bf16 or recipe.dtype == "bfloat16"
+    precision = torch.bfloat16 if coarse else torch.float32
+    check_packed(model, [train_split.sets[i] for i in first], precision)
     through = Pass(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)
     return train_steps(recipe, through, planned.negatives, train_split, held_out, out)
+
+
+def _check_packed(model: nn.Module, recipe: TrainRecipe, sets: Sequence[TokenSet]) -> None:
+    """On the first global batch."""
+    first = step_sets(len(sets), 0, recipe.sets_per_step, recipe.epochs, recipe.max_steps, recipe.seed)
+    coarse = recipe.bf16 or recipe.dtype == "bfloat16"
+    check_packed(model, [sets[i] for i in first], torch.bfloat16 if coarse else torch.float32)
 
 
 def _loader(planned: Plan, name: str, processes: Ranks) -> Callable[[], nn.Module]:
@@ -136,6 +152,8 @@ def _loader(planned: Plan, name: str, processes: Ranks) -> Callable[[], nn.Modul
         ).to(device)
         if recipe.bf16:  # here, and not by Accelerator, whose precision is that of the whole process
             model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)
+        if not recipe.share_prompts:
+            pad(model)
         return model
 
     return load
