@@ -100,20 +100,21 @@ class Scores(NamedTuple):
 def _by_pieces(packed: Packed, query: Tensor, keys: Sequence[Keys], scores: Scores) -> Tensor:
     groups = query.shape[1] // keys[0][0].shape[1]
 
-    def parts(of: Packed, heads: Tensor) -> Sequence[Tensor]:
-        repeated = heads if groups == 1 or heads is query else heads.repeat_interleave(groups, dim=1)
-        return torch.split_with_sizes(repeated, [piece.size for piece in of.pieces], dim=2)
+    def split(of: Packed, heads: Tensor) -> Sequence[Tensor]:
+        return torch.split_with_sizes(heads, [piece.size for piece in of.pieces], dim=2)
 
-    own, prompts = (
-        list(zip(*(parts(of, x) for x in pair), strict=True))
-        for of, pair in ((packed, keys[-1]), (packed.before or packed, keys[0]))
-    )
-    queries = parts(packed, query)
+    def pairs(of: Packed, pair: Keys) -> list[tuple[Tensor, ...]]:
+        each = (x if groups == 1 else x.repeat_interleave(groups, dim=1) for x in pair)
+        return list(zip(*(split(of, x) for x in each), strict=True))
+
+    own = pairs(packed, keys[-1])
+    prompts = own if packed.before is None else pairs(packed.before, keys[0])
+    queries = split(packed, query)
     found = []
     for i, piece in enumerate(packed.pieces):
         k, v = own[i]
         if piece.sees is not None:
-            k, v = (torch.cat(pair, dim=2) for pair in zip(prompts[piece.sees], own[i], strict=True))
+            k, v = (torch.cat(both, dim=2) for both in zip(prompts[piece.sees], own[i], strict=True))
         bias = packed.bias(piece, scores.window, query.dtype)
         if scores.softcap is None:
             causal = bias is None
