@@ -13,7 +13,7 @@ from torch.nn.functional import log_softmax
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pairkit.progress import console
-from pairkit.training import forward, head, packed
+from pairkit.training import forward, head, packed, target_logp
 from pairkit.training.attention import packing
 from pairkit.training.forward import WANT, Scored, Work, score, score_all
 from pairkit.training.hidden import hidden_states
@@ -173,8 +173,15 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance
 @pytest.fixture(params=[5, 60, 1000], ids=lambda tokens: f"chunk{tokens}")
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Tokens a chunk: 60 hold the 41 completion tokens, 1000 all that any test passes."""
-    monkeypatch.setattr(head, "CHUNK_LOGITS", request.param * VOCABULARY)
+    few_logits(monkeypatch, request.param * VOCABULARY)
     return int(request.param)
+
+
+def few_logits(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """No chunk of tokens and no slice of the vocabulary has more, but for one token or one column."""
+    monkeypatch.setattr(head, "CHUNK_LOGITS", count)
+    monkeypatch.setattr(target_logp, "SLICE_LOGITS", {"cpu": count, "cuda": count})
+    monkeypatch.setattr(target_logp, "KEPT_LOGITS", count)
 
 
 @pytest.fixture
@@ -256,7 +263,7 @@ def test_what_is_not_wanted_is_not_given() -> None:
     assert given(plain).keys() == {"sum"}
     beside = score(model, every(sets()), live=live)
     assert given(beside).keys() == {"sum", "reference"}
-    assert torch.equal(plain.policy.sum, beside.policy.sum)
+    torch.testing.assert_close(plain.policy.sum, beside.policy.sum)
     for name in WANT - {"token_kl"}:
         given_by_it = given(score(model, every(sets()), want=frozenset({name}))).keys()
         assert given_by_it == {"sum", name} | ({"chosen_head"} if name == "head_sum" else set())
@@ -352,7 +359,7 @@ def test_no_tensor_holds_tokens_times_vocabulary(
     tokens = sum(map(sum, COUNTS))
     assert largest(model, reference, want) >= tokens * LARGE  # in one chunk
     for chunk in (4, 20):
-        monkeypatch.setattr(head, "CHUNK_LOGITS", chunk * LARGE)
+        few_logits(monkeypatch, chunk * LARGE)
         assert largest(model, reference, want) == max(chunk, 16) * LARGE
     assert said == []
 
@@ -370,7 +377,7 @@ class Called(nn.Module):
 
 
 def test_the_wrapper_is_called_and_its_head_sees_one_position(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "CHUNK_LOGITS", 5 * VOCABULARY)
+    few_logits(monkeypatch, 5 * VOCABULARY)
     model, work = tiny(), every(sets())
     wrapper = Called(model)
     seen: list[torch.Size] = []
@@ -386,7 +393,7 @@ def test_the_wrapper_is_called_and_its_head_sees_one_position(monkeypatch: pytes
 
 
 def test_a_failed_call_leaves_no_hook_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "CHUNK_LOGITS", 1)
+    few_logits(monkeypatch, 1)
     model = tiny()
     with pytest.raises(IndexError):
         score(model, every(sets(vocabulary=10 * VOCABULARY)))
@@ -450,7 +457,7 @@ def test_an_unknown_head_makes_logits_a_few_rows_at_a_time(
     model = tiny(vocab_size=LARGE)
     model.lm_head.register_forward_hook(lambda _, __, logits: 3 * torch.sin(logits))
     positions = 13  # of a row: the widest has 14 tokens, the shortest prompt 2
-    monkeypatch.setattr(head, "CHUNK_LOGITS", 3 * positions * LARGE)
+    few_logits(monkeypatch, 3 * positions * LARGE)
     assert 16 * LARGE < largest(model, None, frozenset()) <= 3 * positions * LARGE
     assert len(said) == 2
 
@@ -465,7 +472,7 @@ def test_a_frozen_part_gets_no_gradient_and_the_rest_its_own(trained: str, chunk
 
 
 def test_activation_checkpoints_of_the_model_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "CHUNK_LOGITS", 5 * VOCABULARY)
+    few_logits(monkeypatch, 5 * VOCABULARY)
     model, work = tiny(), every(sets())
     expected = gradients(model, given(score(model, work)))
     model.activation_checkpointing_enable({"use_reentrant": False})
@@ -490,7 +497,7 @@ def test_a_bfloat16_model_has_float32_log_probs(
     architecture: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are those that its bfloat16 states and weights have in exact arithmetic, to float32."""
-    monkeypatch.setattr(head, "CHUNK_LOGITS", 5 * VOCABULARY)
+    few_logits(monkeypatch, 5 * VOCABULARY)
     model = tiny(architecture).bfloat16().to(device)
     live = tiny(architecture, seed=1).bfloat16().to(device)
     work = every(sets())
@@ -521,7 +528,7 @@ def test_a_bfloat16_model_has_float32_log_probs(
 
 def test_gradients_of_a_bfloat16_head_are_summed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """41 tokens one by one are as near to the exact gradient as bfloat16 can be."""
-    monkeypatch.setattr(head, "CHUNK_LOGITS", VOCABULARY)
+    few_logits(monkeypatch, VOCABULARY)
     model = tiny("Phi").bfloat16()
     texts = [(i.prompt, c.ids) for i in sets() for c in i.columns]
     targets, _ = flat(texts, "cpu")

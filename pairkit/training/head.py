@@ -1,5 +1,6 @@
 """From hidden states to what a loss needs of each token, never holding [tokens, vocabulary].
 
+Where that is the token's log-prob alone, `target_logp` makes it; the rest of this module is for more.
 Tokens pass the output head in chunks of at most `CHUNK_LOGITS` logits. Where there are several, backward
 computes a chunk's logits again, turns them into the gradient of that chunk and adds it to one buffer for
 the head's weight; autograd's own checkpoints would make a gradient as large as the head a chunk. Peak memory
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, linear, log_softmax
 from torch.special import entr
+
+from pairkit.training.target_logp import product, target_logp
 
 CHUNK_LOGITS = 2**24  # 64 MiB of float32
 WITH_GRADIENT = ("logp", "token_kl")
@@ -45,7 +48,7 @@ class Head(NamedTuple):
         """[tokens, vocabulary], before scale and softcap, float32 whatever the weight's dtype."""
         if self.weight.dtype == torch.float32:
             return linear(hidden, self.weight, self.bias)
-        logits = _product(hidden, self.weight.t())
+        logits = product(hidden, self.weight.t())
         return logits if self.bias is None else logits + self.bias
 
     def final(self, logits: Tensor) -> Tensor:
@@ -99,6 +102,9 @@ def token_statistics(
         reference: the live reference's; no gradient flows into it.
     """
     head = policy.head
+    if names == ("logp",):
+        weight, bias, scale, softcap = head
+        return {"logp": target_logp(policy.states, weight, bias, targets, scale=scale, softcap=softcap)}
     chunk = max(1, CHUNK_LOGITS // head.size)
     if reference is not None:
         states, known = reference
@@ -200,15 +206,8 @@ def _at(logp: Tensor, targets: Tensor) -> Tensor:
     return logp.gather(1, targets[:, None])[:, 0]
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """The float32 product of matrices of another dtype, which a GPU sums in float32 by itself."""
-    if left.is_cuda and left.dtype in (torch.bfloat16, torch.float16):
-        return torch.mm(left, right, out_dtype=torch.float32)
-    return left.float() @ right.float()
-
-
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     if left.dtype == torch.float32:
         total.addmm_(left, right)
     else:
-        total.add_(_product(left, right))
+        total.add_(product(left, right))
