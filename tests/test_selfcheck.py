@@ -57,7 +57,7 @@ def test_a_window_that_nothing_short_shows_is_found(monkeypatch: pytest.MonkeyPa
         check_packed(model, sets(COUNTS), torch.float32)
 
 
-def recipe(tmp_path: Path, **fields: Any) -> TrainRecipe:
+def recipe(tmp_path: Path) -> TrainRecipe:
     data, model = write_data(tmp_path / "data", random_sets(8)), model_folder(tmp_path / "model")
     network = AutoModelForCausalLM.from_pretrained(model)
     with torch.no_grad():  # small weights predict the same whatever stands before
@@ -66,7 +66,7 @@ def recipe(tmp_path: Path, **fields: Any) -> TrainRecipe:
                 parameter.mul_(8)
     network.save_pretrained(model)
     base = {"data": str(data), "model": str(model), "loss": "simpo", "max_steps": 1, "max_length": 96}
-    return validate(TrainRecipe, base | fields)
+    return validate(TrainRecipe, base)
 
 
 def test_a_run_stops_before_its_first_step_and_share_prompts_false_goes_on(
@@ -86,9 +86,10 @@ def test_a_run_stops_before_its_first_step_and_share_prompts_false_goes_on(
         return tokens(*arguments)
 
     monkeypatch.setattr(forward, "_tokens", noted)
+    plain = recipe(tmp_path)
     with pytest.raises(TrainingError, match="train it with share_prompts=false"):
-        train(recipe(tmp_path), tmp_path / "run")
+        train(plain, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     passes.clear()
-    train(recipe(tmp_path, share_prompts=False), tmp_path / "run")
+    train(plain.model_copy(update={"share_prompts": False}), tmp_path / "run")
     assert set(passes) == {False}
