@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from processes import gradients
 from support import model_folder, random_sets, write_data
 from transformers import AutoModelForCausalLM
@@ -18,12 +20,21 @@ from pairkit.files import write_json
 from pairkit.losses import LOSSES
 from pairkit.recipes import validate
 from pairkit.training.metrics import read_metrics
-from pairkit.training.ranks import ALONE
+from pairkit.training.ranks import ALONE, Ranks
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 
 SCRIPT = str(Path(__file__).with_name("processes.py"))
 SUM = "dpo:0.5+mcpo+bco:0.2+sft:0.1"
+
+
+@given(st.lists(st.integers(1, 4000), max_size=60), st.integers(1, 8))
+def test_every_item_is_one_process_s_and_none_has_much_more(sizes: list[int], processes: int) -> None:
+    shares = [Ranks(rank, processes).share(sizes) for rank in range(processes)]
+    assert sorted(i for share in shares for i in share) == list(range(len(sizes)))
+    assert all(share == sorted(share) for share in shares)
+    loads = [sum(sizes[i] for i in share) for share in shares]
+    assert max(loads) - min(loads) <= max(sizes, default=0)
 
 
 @pytest.fixture(scope="module")

@@ -57,9 +57,9 @@ PASSES = {
     "batch with two completions of another prompt, or with one where that has only one: as many as a step on "
     f"pairs, or on labelled completions, takes, and so {THIRD}, whatever the sampler; once, as many "
     "log-probs of the reference again",
-    "draw": "one more forward pass without gradient over every completion of the global batch; for a set of "
-    "K completions, of which 1 + M get a gradient, about K / (1 + M) thirds of the step's forward and "
-    "backward work; none where no set leaves a choice",
+    "draw": "each set's other completions pass once without gradient, on the keys and values that the "
+    "gradient pass makes of its prompt: a third of what their gradient would cost; none where no set leaves "
+    "a choice",
 }
 
 NUMBERED = re.compile(r"\b(eq\.|equations?|algorithm|theorem|proposition) \d")
@@ -225,7 +225,7 @@ def mark_legend() -> dict[str, str]:
     """What each mark of the list stands for."""
     words = {MARKS[need]: NEEDS[need] for need in MARKS}
     return words | {
-        PASS: f"one more forward pass without gradient a step: {THIRD}, or more",
+        PASS: "tokens that pass without gradient too in each step: `pairkit losses NAME` says which",
         "(…)": "with some values of a keyword only; scores where there are some",
     }
 

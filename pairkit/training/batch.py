@@ -104,7 +104,7 @@ class Pass:
 
     def gradients(self, batch: Batch, averages: Averages) -> Passed:
         """Adds this process's share of the batch's gradient to the model, micro-batch by micro-batch."""
-        mine = self.ranks.share(len(batch.examples.work))
+        mine = self.ranks.share([one.size for one in batch.examples.work])
         work = [batch.examples.work[i] for i in mine]
         value, tokens, taken = 0.0, 0, list[Work]()
         shared = packs(self.model, self.live)

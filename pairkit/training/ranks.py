@@ -11,6 +11,7 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 import torch
@@ -34,9 +35,16 @@ class Ranks:
         """Whether it is the one that writes."""
         return self.rank == 0
 
-    def share(self, count: int) -> range:
-        """Which of `count` items are this process's."""
-        return range(self.rank, count, self.size)
+    def share(self, sizes: Sequence[int]) -> list[int]:
+        """Which items are this process's: the largest first, each goes to that with the least to do."""
+        loads = [(0, rank) for rank in range(self.size)]
+        mine = []
+        for item in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+            load, rank = heappop(loads)
+            heappush(loads, (load + sizes[item], rank))
+            if rank == self.rank:
+                mine.append(item)
+        return sorted(mine)
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Replaces each tensor by its sum over the processes."""

@@ -98,7 +98,7 @@ def _compute(
     """
     saved = time.monotonic()
     windows = [list(window) for _, window in groupby(todo, lambda entry: entry[0] // WINDOW)]
-    shares = [[window[i] for i in ranks.share(len(window))] for window in windows]
+    shares = [[window[i] for i in ranks.share([work.size for _, work in window])] for window in windows]
     columns = sum(len(item.columns) for share in shares for _, item in share)
     with progress("reference log-probs", columns, unit="completions") as advance:
         for share in shares:

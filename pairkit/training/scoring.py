@@ -37,7 +37,7 @@ def score_batch(
     }
     # A completion that was drawn twice is scored once.
     once = [Work(item.tokens, tuple(sorted(set(item.columns)))) for item in work]
-    mine = ranks.share(len(work))
+    mine = ranks.share([one.size for one in once])
     budget = tokens_per_micro_batch
     for rows, scored in score_all(model, [once[i] for i in mine], budget, want=want, live=live):
         for name, values in _tensors(scored):
