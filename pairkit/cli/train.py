@@ -65,6 +65,9 @@ def train(
         bool | None,
         typer.Option("--gradient-checkpointing/--no-gradient-checkpointing", help="Less memory, more time."),
     ] = None,
+    lora: Annotated[
+        bool | None, typer.Option("--lora", help="Train adapters; lora.r=16 and others as KEY=VALUE.")
+    ] = None,
     trust_remote_code: Annotated[
         bool | None, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
     ] = None,
@@ -105,6 +108,8 @@ def train(
     content: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     if loss is not None:
         content["loss"] = {"name": loss}
+    if lora:
+        content["lora"] = {}
     if learning_rate is not None:
         content["optimizer"] = {"learning_rate": learning_rate}
     resolved = _resolve(recipe, content, context)

@@ -50,7 +50,7 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        _write(state.model.state_dict(), temporary / MODEL)
+        _write(_weights(state.model), temporary / MODEL)
         _write({name: getattr(state, name).state_dict() for name in OTHERS}, temporary / REST)
         files = {name: _stamp(temporary / name) for name in (MODEL, REST)}
         (temporary / RECORD).write_text(json.dumps({"step": step, "files": files}), encoding="utf-8")
@@ -64,6 +64,12 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     for old in set(checkpoints(folder)).difference(until[-keep:]):
         _remove(old)
     return target
+
+
+def _weights(model: nn.Module) -> dict[str, Any]:
+    """What training changes: all but frozen parameters, which are those that the run began with."""
+    frozen = {name for name, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
 
 
 def named(folder: Path, step: int) -> Path:
@@ -84,7 +90,8 @@ def restore(folder: Path, state: State, ranks: Ranks) -> int:
     """
     last = ranks.of_main(lambda: _last(folder))
     if last is not None:
-        state.model.load_state_dict(torch.load(last / MODEL, weights_only=True, map_location="cpu"))
+        weights = torch.load(last / MODEL, weights_only=True, map_location="cpu")
+        state.model.load_state_dict(state.model.state_dict() | weights)
         others = torch.load(last / REST, weights_only=True, map_location="cpu")
         for name in OTHERS:
             getattr(state, name).load_state_dict(others[name])

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pairkit.losses import build
 from pairkit.losses.parameters import resolve
 from pairkit.recipes import Strict
+from pairkit.training.lora import Lora
 from pairkit.training.negatives import ranges
 
 # What changes how a run is done but not what it ends in: a run may go on with others than it began with.
@@ -57,6 +58,8 @@ class TrainRecipe(Strict):
     gradient_checkpointing: bool = False
     share_prompts: bool = True  # false = every completion passes with a prompt of its own, padded
 
+    lora: Lora | None = None  # null = all weights are trained; {} = adapters with their defaults
+
     loss: dict[str, Any] = Field(default={"name": "dpo"})  # name and hyper-parameters
     negatives: dict[str, Any] = Field(default={})  # the sampler's settings
     optimizer: Optimizer = Optimizer()
@@ -95,6 +98,8 @@ class TrainRecipe(Strict):
         for key in self.negatives:
             if key in own:
                 raise ValueError(f"negatives.{key} and loss.{key} say the same thing: give one of them")
+        if self.lora and not self.lora.merge and self.model.endswith(".json"):
+            raise ValueError("lora.merge=true is needed: adapters alone cannot stand on random weights")
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
             raise ValueError("max_prompt_length leaves no room for a completion: it must be below max_length")
         return self

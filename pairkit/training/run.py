@@ -18,6 +18,7 @@ from pairkit.training.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.directory import MODEL, OnExisting, claim, discarding, save_model
 from pairkit.training.examples import split_for
 from pairkit.training.loop import train_steps
+from pairkit.training.lora import AdaptersOff, merged, with_adapters
 from pairkit.training.models import hub_commit, load_model
 from pairkit.training.order import step_sets
 from pairkit.training.plan import Plan, plan
@@ -65,7 +66,8 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
                     raise  # the processor's memory has no error of its own
                 raise ModelError(_too_large(planned, error)) from error
         if processes.main:
-            save_model(model, planned.tokenizer, model_folder)
+            whole = merged(model) if recipe.lora and recipe.lora.merge else model
+            save_model(whole, planned.tokenizer, model_folder)
         processes.wait()
     return model_folder
 
@@ -115,14 +117,14 @@ def _run(planned: Plan, out: Path, processes: Ranks) -> nn.Module:
     held_out = None
     if planned.held_out and planned.held_out.sets:  # its reference point is that of training
         held_out = split_for(needs - {"kl_baseline"}, planned.held_out.sets, compute)
-    live = load_reference().eval().requires_grad_(False) if "token_kl" in needs else None
     model = _loader(planned, recipe.model, processes)()
-    first = step_sets(
-        len(train_split.sets), 0, recipe.sets_per_step, recipe.epochs, recipe.max_steps, recipe.seed
-    )
-    coarse = recipe.bf16 or recipe.dtype == "bfloat16"
-    precision = torch.bfloat16 if coarse else torch.float32
-    check_packed(model, [train_split.sets[i] for i in first], precision)
+    if recipe.lora:
+        model = with_adapters(model, recipe.lora, recipe.seed)
+    live = None
+    if "token_kl" in needs:
+        shares = recipe.lora is not None and recipe.reference is None
+        live = AdaptersOff(model) if shares else load_reference().eval().requires_grad_(False)
+    _check_packed(model, recipe, train_split.sets)
     through = Pass(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)
     return train_steps(recipe, through, planned.negatives, train_split, held_out, out)
 
