@@ -82,6 +82,7 @@ def test_with_adapters_off_it_is_the_model_below(data: Path, model: Path) -> Non
     )
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it loads
 @pytest.mark.parametrize("loss", ["dpo", "mcpo", "tdpo2"])
 def test_adapters_are_saved_or_merged(tmp_path: Path, data: Path, model: Path, loss: str) -> None:
     alone = train(recipe(data, model, loss=loss), tmp_path / "adapters")
