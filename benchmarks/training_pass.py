@@ -1,0 +1,148 @@
+"""What a training step spends its time on, and how it grows with the completions of a set.
+
+    python benchmarks/training_pass.py [--vocabulary 8192] [--repeats 5] [--budget 1024]
+
+The model and the lengths are those of train_vs_trl.py. Printed are, for DPO on all pairs of sets of 2, 4, 8
+and 16 completions, the time a set and its growth beside that of the tokens (prompt + K completions); then, for
+pairs, the operations of the model (products of weights and attention, forward and twice that for backward,
+nothing counted twice) over time, as a share of the rate of a matrix product measured between the steps; and
+the share of a step that is neither in the model, its output head nor backward.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from train_vs_trl import INNER, LAYERS, WIDTH, save_model, token_sets
+from transformers import AutoModelForCausalLM
+
+from pairkit.losses import build
+from pairkit.training import head
+from pairkit.training.batch import Pass, prepare
+from pairkit.training.examples import Split
+from pairkit.training.negatives import sampler_settings
+from pairkit.training.objective import Averages
+from pairkit.training.order import draw_seeds
+from pairkit.training.ranks import ALONE
+from pairkit.training.tokens import Column, TokenSet
+
+SETS, SIZES = 8, (2, 4, 8, 16)
+
+
+def sets_of(completions: int, vocabulary: int) -> list[TokenSet]:
+    """The prompts of the comparison, with so many completions: the first ones come round again."""
+    found = []
+    for i, (prompt, some) in enumerate(token_sets(SETS, vocabulary)):
+        texts = [np.roll(some[j % len(some)], j) for j in range(completions)]
+        columns = (
+            Column(np.array(ids, np.int32), rank + 1, None, "source") for rank, ids in enumerate(texts)
+        )
+        found.append(TokenSet(str(i), np.array(prompt, np.int32), tuple(columns)))
+    return found
+
+
+def operations(item: TokenSet, vocabulary: int) -> float:
+    """Of one forward pass over a set that shares its prompt."""
+    prompt, sizes = len(item.prompt), [len(column.ids) for column in item.columns]
+    weights = LAYERS * (4 * WIDTH * WIDTH + 3 * WIDTH * INNER)
+    seen = prompt * prompt / 2 + sum(n * prompt + n * n / 2 for n in sizes)
+    tokens = prompt + sum(sizes)
+    return 2 * weights * tokens + 4 * LAYERS * WIDTH * seen + 2 * WIDTH * vocabulary * sum(sizes)
+
+
+class Clock:
+    """Seconds inside some functions, nested ones counted once."""
+
+    def __init__(self) -> None:
+        self.seconds, self._inside = 0.0, False
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **keywords: Any) -> Any:
+            if self._inside:
+                return function(*arguments, **keywords)
+            self._inside, started = True, time.perf_counter()
+            try:
+                return function(*arguments, **keywords)
+            finally:
+                self._inside = False
+                self.seconds += time.perf_counter() - started
+
+        return timed
+
+
+def product_rate() -> float:
+    """Operations a second of a float32 product of the size that the model's layers make."""
+    left, right = torch.randn(1024, WIDTH), torch.randn(WIDTH, INNER)
+    started = time.perf_counter()
+    for _ in range(50):
+        left @ right
+    return 50 * 2 * 1024 * WIDTH * INNER / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--vocabulary", type=int, default=8192)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--budget", type=int, default=1024)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        save_model(Path(name), arguments.vocabulary)
+        model = AutoModelForCausalLM.from_pretrained(name)
+    loss = build("dpo")
+    settings = sampler_settings(loss, {"sampling": "all"}, "random")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
+    through = Pass(loss, model, None, arguments.budget, ALONE)
+    clock = Clock()
+    model.forward = clock.around(model.forward)
+    head.target_logp = clock.around(head.target_logp)
+    torch.Tensor.backward = clock.around(torch.Tensor.backward)  # type: ignore[method-assign]
+    tokenized = {size: sets_of(size, arguments.vocabulary) for size in SIZES}
+
+    def step(sets: list[TokenSet], seed: int) -> tuple[float, float]:
+        split = Split(sets, [np.full(len(one.columns), -9.0, np.float32) for one in sets])
+        started, clock.seconds = time.perf_counter(), 0.0
+        batch = prepare(through, settings, split, range(SETS), draw_seeds(sets, 0, seed))
+        through.gradients(batch, Averages())
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        seconds, inside = time.perf_counter() - started, clock.seconds
+        optimizer.step()
+        optimizer.zero_grad()
+        return seconds, inside
+
+    times: dict[int, list[tuple[float, float]]] = {size: [] for size in SIZES}
+    rates = []
+    for repeat in range(arguments.repeats + 1):
+        for size, sets in tokenized.items():
+            rates.append(product_rate())
+            times[size].append(step(sets, repeat))
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; ", end="")
+    print(f"vocabulary {arguments.vocabulary:,}, {arguments.budget:,} tokens a micro-batch\n")
+    print("| completions | ms a set | growth | tokens' growth |\n|--:|--:|--:|--:|")
+    medians = {size: statistics.median(s for s, _ in found[1:]) / SETS for size, found in times.items()}
+    tokens = {
+        size: sum(len(one.prompt) + sum(len(c.ids) for c in one.columns) for one in sets)
+        for size, sets in tokenized.items()
+    }
+    for size in SIZES:
+        growth, more = medians[size] / medians[2], tokens[size] / tokens[2]
+        print(f"| {size} | {1000 * medians[size]:.0f} | {growth:.2f} | {more:.2f} |")
+    rate = 3 * sum(operations(one, arguments.vocabulary) for one in tokenized[2]) / SETS / medians[2]
+    outside = statistics.median(1 - inside / seconds for seconds, inside in times[2][1:])
+    product = statistics.median(rates)
+    print(f"\npairs: {rate / 1e9:.0f} GFLOP/s of {product / 1e9:.0f}, {rate / product:.0%}; ", end="")
+    print(f"outside the model, its head and backward {outside:.1%}")
+
+
+if __name__ == "__main__":
+    main()
