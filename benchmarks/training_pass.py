@@ -3,7 +3,7 @@
     python benchmarks/training_pass.py [--vocabulary 8192] [--repeats 5] [--budget 1024]
 
 The model and the lengths are those of train_vs_trl.py. Printed are, for DPO on all pairs of sets of 2, 4, 8
-and 16 completions, the time a set and its growth beside that of the tokens (prompt + K completions); then, for
+and 16 completions, the time a set and its growth beside that of the tokens (prompt + K completions); then for
 pairs, the operations of the model (products of weights and attention, forward and twice that for backward,
 nothing counted twice) over time, as a share of the rate of a matrix product measured between the steps; and
 the share of a step that is neither in the model, its output head nor backward.
