@@ -100,7 +100,7 @@ def test_needs_in_words() -> None:
     assert describe("rnce").scoring_pass == ""
     assert describe("nca").marks == ("ref", "(scores)")
     assert describe("pro").marks == ("scores or ranks",)
-    assert "every completion of the global batch" in describe("mcpo").scoring_pass
+    assert "once without gradient" in describe("mcpo").scoring_pass
     assert "completion of another prompt" in describe("kto").scoring_pass.replace("completions", "completion")
     assert describe("kto").completions.startswith("pairs, or single completions labelled")
     assert describe("simpo").exclusions == ("`gamma` or `gamma_beta_ratio`, not both",)

@@ -18,6 +18,9 @@ from pairkit.training.ranks import Ranks
 Observed = Sequence[Mapping[str, Tensor] | None]
 
 
+TIE = 1e-5  # nats: sums of 500 nats in float32 are off by 3e-5, rewards by beta times that
+
+
 class Inputs(NamedTuple):
     """What losses are called with: some sets, column 0 preferred, the others its negatives.
 
@@ -234,8 +237,9 @@ class Averages:
         if len(applied.margins):
             margins = applied.margins
             self.add("reward_margin", margins)
-            # A margin of exactly 0 (policy equal to reference) is neither right nor wrong.
-            self.add("reward_accuracy", (margins > 0).double() + 0.5 * (margins == 0).double())
+            # A margin of 0 to rounding (policy equal to reference) is neither right nor wrong.
+            tie = margins.abs() <= TIE
+            self.add("reward_accuracy", torch.where(tie, 0.5, (margins > 0).double()))
         for name, values in applied.metrics.items():
             self.add(name, values)
 
