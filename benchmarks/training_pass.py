@@ -1,6 +1,6 @@
 """What a training step spends its time on, and how it grows with the completions of a set.
 
-    python benchmarks/training_pass.py [--vocabulary 8192] [--repeats 5] [--budget 1024]
+    python benchmarks/training_pass.py [--vocabulary 8192] [--repeats 5] [--budget 1024] [--profile]
 
 The model and the lengths are those of train_vs_trl.py. Printed are, for DPO on all pairs of sets of 2, 4, 8
 and 16 completions, the time a set and its growth beside that of the tokens (prompt + K completions); then for
@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=8192)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--budget", type=int, default=1024)
+    parser.add_argument("--profile", action="store_true", help="torch's table of a step on pairs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         save_model(Path(name), arguments.vocabulary)
@@ -142,6 +143,11 @@ def main() -> None:
     product = statistics.median(rates)
     print(f"\npairs: {rate / 1e9:.0f} GFLOP/s of {product / 1e9:.0f}, {rate / product:.0%}; ", end="")
     print(f"outside the model, its head and backward {outside:.1%}")
+    if arguments.profile:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+            step(tokenized[2], 0)
+        table = profiled.key_averages().table(sort_by="self_cpu_time_total", row_limit=15)
+        print("\n" + "\n".join(line[:110] for line in table.splitlines()))
 
 
 if __name__ == "__main__":
