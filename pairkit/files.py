@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,13 +67,33 @@ def stoppable(out: Path, interrupted: Callable[[], str]) -> Iterator[None]:
     `interrupted` says what is kept and how to go on.
     """
     try:
-        yield
+        with _no_interrupt_is_lost():
+            yield
     except PairkitError:
         raise
     except KeyboardInterrupt as error:
         raise Interrupted(interrupted()) from error
     except OSError as error:
         raise OutputError(f"{out}: cannot be written to: {error.strerror or error}") from error
+
+
+@contextmanager
+def _no_interrupt_is_lost() -> Iterator[None]:
+    """A SIGINT that comes while a destructor runs is ignored by Python, so it is sent again."""
+    before = sys.unraisablehook
+
+    def again(unraisable: sys.UnraisableHookArgs) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            later = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
+            later.start()  # by then the destructor is over
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def write_text(path: Path, text: str) -> None:

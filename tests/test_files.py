@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from pairkit.errors import HubError, OutputError
-from pairkit.files import replacing, sha256, write_json, write_text
+from pairkit.errors import HubError, Interrupted, OutputError
+from pairkit.files import replacing, sha256, stoppable, write_json, write_text
 
 
 def test_text_is_written_as_utf8_with_its_folders(tmp_path: Path):
@@ -89,3 +92,24 @@ def test_sha256_is_of_the_bytes(tmp_path: Path):
     path = tmp_path / "x"
     path.write_bytes(b"\x00\xff" * 100_000)
     assert sha256(path) == hashlib.sha256(b"\x00\xff" * 100_000).hexdigest()
+
+
+class Late:
+    """Interrupted in its destructor, where Python ignores what is raised."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0)
+
+
+def test_an_interrupt_in_a_destructor_is_not_lost(tmp_path: Path) -> None:
+    hook = sys.unraisablehook
+
+    def work() -> None:
+        with stoppable(tmp_path, lambda: "all is kept"):
+            Late()
+            time.sleep(20)
+
+    with pytest.raises(Interrupted, match="all is kept"):
+        work()
+    assert sys.unraisablehook is hook
