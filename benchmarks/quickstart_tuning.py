@@ -93,7 +93,7 @@ def expected_accuracy(model: Path) -> float:
         tokenizer,
         max_length=32,
         max_prompt_length=28,
-        compare=False,
+        wanted="first",
         advance=lambda count: None,
     )
     loaded = load_model(
@@ -101,7 +101,7 @@ def expected_accuracy(model: Path) -> float:
         vocabulary=None, seed=0,
     ).eval()  # fmt: skip
     work = [Work(item, (0,)) for item in problems.sets]
-    total = sum(float(logps.sum.exp().sum()) for _, logps in score_all(loaded, work, 16384))
+    total = sum(float(scored.policy.sum.exp().sum()) for _, scored in score_all(loaded, work, 16384))
     return total / len(work)
 
 
