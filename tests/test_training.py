@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from processes import perturbed
 from support import candidate_sets, completion, model_folder, random_sets, write_data
 from torch.nn.functional import log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -127,16 +127,6 @@ def test_micro_batches_hold_the_budget_and_every_set_once(data: Path, model: Pat
 
 def through(loss: Any, network: torch.nn.Module, budget: int = 10**6, live: Any = None) -> Pass:
     return Pass(build(loss) if isinstance(loss, str) else loss, network, live, budget, ALONE)
-
-
-def perturbed(network: torch.nn.Module) -> torch.nn.Module:
-    """A reference that differs from the policy."""
-    other = copy.deepcopy(network)
-    random = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
-    return other
 
 
 def split_of(loss: Any, sets: list[TokenSet], live: torch.nn.Module, folder: Path) -> Split:
