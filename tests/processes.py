@@ -1,6 +1,7 @@
 """What tests run as one of several processes, under torchrun, and alone to compare with.
 
 processes.py gradients DATA MODEL REFERENCE OUT LOSS...   writes the gradients of a step to OUT/RANK.pt
+processes.py sharded DATA MODEL REFERENCE OUT LOSS...     the same of a model that each has a part of
 processes.py runs RECIPE.json...                          trains each recipe to the directory of its file
 processes.py skips RECIPE.json...                         the same, step 2 of the last process no number
 """
@@ -29,6 +30,7 @@ from pairkit.training.ranks import Ranks, ranks
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import reference_sums
 from pairkit.training.run import train
+from pairkit.training.sharding import shard, whole
 
 
 def perturbed(network: torch.nn.Module) -> torch.nn.Module:
@@ -42,7 +44,15 @@ def perturbed(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def gradients(
-    data: str, model: str, store: Path, names: list[str], processes: Ranks, *, budget: int, sets: int = 7
+    data: str,
+    model: str,
+    store: Path,
+    names: list[str],
+    processes: Ranks,
+    *,
+    budget: int,
+    sets: int = 7,
+    in_parts: bool = False,
 ) -> dict[str, Any]:
     """By loss: the objective, the gradient of all parameters, the loss's state, on the first sets.
 
@@ -50,6 +60,8 @@ def gradients(
     """
     network = AutoModelForCausalLM.from_pretrained(model).eval()
     live = perturbed(network)
+    if in_parts:
+        network, live = (shard(one, processes, bf16=False) for one in (network, live))
     found = {}
     for name in names:
         loss = build(name)
@@ -66,8 +78,10 @@ def gradients(
         network.zero_grad()
         batch = prepare(through, settings, split, range(len(chosen)), draw_seeds(chosen, 0, 0))
         value = through.gradients(batch, Averages()).value
-        processes.add_gradients(network)
-        gradient = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
+        if not in_parts:
+            processes.add_gradients(network)
+        grads = [whole(p.grad, keep=True) for p in network.parameters() if p.grad is not None]
+        gradient = [grad.flatten() for grad in grads]
         total = sum(processes.collect(value))
         found[name] = {"value": total, "gradient": torch.cat(gradient), "state": loss.state_dict()}
     return found
@@ -109,7 +123,7 @@ def main(mode: str, *arguments: str) -> None:
             train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
     else:
         data, model, store, out, *names = arguments
-        found = gradients(data, model, Path(store), names, processes, budget=300)
+        found = gradients(data, model, Path(store), names, processes, budget=300, in_parts=mode == "sharded")
         torch.save(found, Path(out) / f"{processes.rank}.pt")
     processes.wait()
 

@@ -16,7 +16,7 @@ from pairkit.losses.sampling import NEEDS_POLICY
 from pairkit.training.attention import packing
 from pairkit.training.drawn import score_drawn
 from pairkit.training.examples import Examples, Mismatched, Split, examples
-from pairkit.training.forward import Scored, Work, lengths, micro_batches, score
+from pairkit.training.forward import IDLE, Scored, Work, lengths, micro_batches, score
 from pairkit.training.negatives import Score, draw, draws, longest, pick, taken
 from pairkit.training.objective import (
     Averages,
@@ -34,6 +34,7 @@ from pairkit.training.probe import packs
 from pairkit.training.ranks import CPU, Ranks
 from pairkit.training.reference import as_logps
 from pairkit.training.scoring import PER_TOKEN, score_batch
+from pairkit.training.sharding import passes
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ class Pass:
         shared = packs(self.model, self.live)
         with packing(self.model) if shared else nullcontext():  # layers may pass again in backward
             sizes = work if batch.draw is None else [batch.draw.most[i] for i in mine]
-            for group in micro_batches(sizes, self.budget, shared=shared):
+            groups = micro_batches(sizes, self.budget, shared=shared)
+            idle = passes(len(groups), self.model, self.live) - len(groups)
+            for group in groups:
                 rows = [mine[i] for i in group]
                 part, scored = self._score(batch, rows)
                 device = scored.policy.sum.device
@@ -123,7 +126,17 @@ class Pass:
                 averages.add_pass(given, applied)
                 tokens += scored.tokens
                 taken += part
+            for _ in range(idle):
+                self._idle(batch.draw)
         return Passed(value, tokens, taken)
+
+    def _idle(self, draws: Draw | None) -> None:
+        """Passes forward and backward like a micro-batch, and adds nothing."""
+        if draws is None:
+            scored = score(self.model, [IDLE], want=self.want, live=self.live)
+        else:
+            _, scored = score_drawn(self.model, [IDLE], lambda _: [IDLE], self.budget, lead=draws.lead)
+        (0 * scored.policy.sum.sum()).backward()  # type: ignore[no-untyped-call]
 
     def _score(self, batch: Batch, rows: Sequence[int]) -> tuple[list[Work], Scored]:
         work = [batch.examples.work[i] for i in rows]

@@ -22,6 +22,7 @@ from pairkit.files import partial, publish, sha256
 from pairkit.losses import Loss, WeightedSum
 from pairkit.progress import console
 from pairkit.training.ranks import Ranks
+from pairkit.training.sharding import like, whole
 from pairkit.training.skipped import Skipped
 
 CHECKPOINTS = "checkpoints"  # the folder of a run's checkpoints
@@ -40,7 +41,21 @@ class State:
     skipped: Skipped
 
 
-def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
+def content(state: State, ranks: Ranks) -> dict[str, Any]:
+    """What `save` writes, by file; of a sharded model every process has to bring its parts."""
+    others = {name: getattr(state, name).state_dict() for name in OTHERS}
+    return {MODEL: trained(state.model, ranks), REST: whole(others, keep=ranks.main)}
+
+
+def trained(model: nn.Module, ranks: Ranks) -> dict[str, Any]:
+    """The weights that training changes, not in parts: all but frozen ones, which the run began with."""
+    frozen = {name for name, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad}
+    weights = {name: value for name, value in model.state_dict().items() if name not in frozen}
+    found: dict[str, Any] = whole(weights, keep=ranks.main)
+    return found
+
+
+def save(folder: Path, step: int, files: dict[str, Any], *, keep: int) -> Path:
     """Writes `folder/step-NNNNNN` and removes all but the last `keep` checkpoints.
 
     Later ones are removed too: the run has gone on from before them, so they were damaged.
@@ -50,10 +65,10 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        _write(_weights(state.model), temporary / MODEL)
-        _write({name: getattr(state, name).state_dict() for name in OTHERS}, temporary / REST)
-        files = {name: _stamp(temporary / name) for name in (MODEL, REST)}
-        (temporary / RECORD).write_text(json.dumps({"step": step, "files": files}), encoding="utf-8")
+        for name, values in files.items():
+            _write(values, temporary / name)
+        stamps = {name: _stamp(temporary / name) for name in files}
+        (temporary / RECORD).write_text(json.dumps({"step": step, "files": stamps}), encoding="utf-8")
         if target.exists():
             _remove(target)
         publish(temporary, target)
@@ -64,12 +79,6 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     for old in set(checkpoints(folder)).difference(until[-keep:]):
         _remove(old)
     return target
-
-
-def _weights(model: nn.Module) -> dict[str, Any]:
-    """What training changes: all but frozen parameters, which are those that the run began with."""
-    frozen = {name for name, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad}
-    return {name: value for name, value in model.state_dict().items() if name not in frozen}
 
 
 def named(folder: Path, step: int) -> Path:
@@ -91,12 +100,22 @@ def restore(folder: Path, state: State, ranks: Ranks) -> int:
     last = ranks.of_main(lambda: _last(folder))
     if last is not None:
         weights = torch.load(last / MODEL, weights_only=True, map_location="cpu")
-        state.model.load_state_dict(state.model.state_dict() | weights)
+        fill(state.model, weights)
         others = torch.load(last / REST, weights_only=True, map_location="cpu")
+        of_parameters = others["optimizer"]["state"]
+        parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+        for number, values in of_parameters.items():
+            of_parameters[number] = {n: like(value, parameters[number]) for n, value in values.items()}
         for name in OTHERS:
             getattr(state, name).load_state_dict(others[name])
     ranks.wait()  # all have read before one writes
     return _number(last) if last is not None else 0
+
+
+def fill(model: nn.Module, weights: dict[str, Any]) -> None:
+    """Gives the model the weights that `trained` gave; the others stay as they are."""
+    present = model.state_dict()
+    model.load_state_dict(present | {name: like(value, present[name]) for name, value in weights.items()})
 
 
 def _last(folder: Path) -> Path | None:

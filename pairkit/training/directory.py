@@ -53,7 +53,12 @@ def claim(planned: Plan, out: Path, on_existing: OnExisting, processes: Ranks = 
                 return
         else:
             _empty(out)
-    start = {"versions": _versions(), "device": device_name(processes), "processes": processes.size}
+    start = {
+        "versions": _versions(),
+        "device": device_name(processes),
+        "processes": processes.size,
+        "sharded": processes.sharded,
+    }
     starts += [start] if start not in starts[-1:] else []
     with discarding(out):  # the record first: by it a run that was killed in here is known
         write_json(record, {**identity, "starts": starts, "plan": planned.describe()})

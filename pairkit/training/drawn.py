@@ -20,6 +20,7 @@ from pairkit.training.forward import Scored, Work, lengths, micro_batches
 from pairkit.training.head import Hidden
 from pairkit.training.hidden import hidden_states
 from pairkit.training.packed import Packed, behind, pack
+from pairkit.training.sharding import passes
 from pairkit.training.tokens import Ids
 
 Pick = Callable[[Logps], list[Work]]  # from log-probs of all columns, CPU, to the columns that are drawn
@@ -74,7 +75,9 @@ def _scored(
     sums = torch.zeros(mask.shape)
     rest = [Work(one.tokens, one.columns[1:]) for one in every]
     passed = 0
-    for group in micro_batches(rest, budget, shared=True):
+    groups = micro_batches(rest, budget, shared=True)
+    idle = passes(len(groups), model) - len(groups)
+    for group in groups:
         taken = sorted(group)
         some = [rest[i].completions if i in group else [] for i in range(len(rest))]
         feed, later = behind(packed, some)
@@ -85,6 +88,10 @@ def _scored(
         here[taken, 1:] = mask[taken, 1:]
         sums = sums.masked_scatter(here, each)
         passed += len(later.tokens.owner)
+    for _ in range(idle):
+        feed, later = behind(packed, [rest[0].completions[:1], *([] for _ in rest[1:])])
+        with passing(later):
+            hidden_states(model, feed, lasts)
     return Logps(sums, length, mask), passed
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from pairkit.errors import ModelError
 from pairkit.losses import Logps
 from pairkit.training import head
 from pairkit.training.attention import packing, passing
@@ -21,7 +22,8 @@ from pairkit.training.hidden import head_of, hidden_states
 from pairkit.training.packed import pack
 from pairkit.training.probe import packs
 from pairkit.training.rows import Feed, padded
-from pairkit.training.tokens import Ids, TokenSet
+from pairkit.training.sharding import passes, reshard, sharded
+from pairkit.training.tokens import Column, Ids, TokenSet
 
 WANT = frozenset({"token_kl", "alignment", "head_sum", "entropy"})  # what a pass can give besides sums
 
@@ -67,6 +69,11 @@ def micro_batches(work: Sequence[Work], budget: int, *, shared: bool) -> list[li
             width = item.width  # the first of a group is its longest
         groups[-1].append(position)
     return groups
+
+
+# Passes in a process that has no set while others have: token 0 is in every vocabulary.
+_TOKEN = np.zeros(1, np.int32)
+IDLE = Work(TokenSet("", _TOKEN, (Column(_TOKEN, None, None, "source"),) * 2), (0, 1))
 
 
 class Scored(NamedTuple):
@@ -172,11 +179,17 @@ def score_all(
     shared = packs(model, live)
     lead = "head_sum" in want  # every part needs the first column
     parts = [(i, part) for i, item in enumerate(work) for part in _parts(item, budget, shared, lead)]
-    for group in micro_batches([part for _, part in parts], budget, shared=shared):
+    groups = micro_batches([part for _, part in parts], budget, shared=shared)
+    idle = passes(len(groups), model, live) - len(groups)
+    for group in groups:
         taken = [parts[i] for i in group]
         with torch.no_grad():
             scored = score(model, [part for _, part in taken], want=want, live=live)
         yield [(i, part.columns) for i, part in taken], scored
+    for _ in range(idle):
+        with torch.no_grad():
+            score(model, [IDLE], want=want, live=live)
+    reshard(model, live)
 
 
 def _parts(item: Work, budget: int, shared: bool, lead: bool) -> Iterator[Work]:
@@ -242,6 +255,8 @@ def _of_models(
     model: nn.Module, live: nn.Module | None, texts: Sequence[tuple[Ids, Ids]], names: tuple[str, ...]
 ) -> dict[str, Tensor]:
     """From the logits that the models themselves give, a few rows at a time."""
+    if sharded(model, live):  # the number of its passes goes by the rows of one process
+        raise ModelError("a model whose logits are not those of a plain output head needs shard=false")
     device = next(model.parameters()).device
 
     def of(feed: Feed, targets: Tensor) -> Tensor:

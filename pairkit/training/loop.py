@@ -26,6 +26,7 @@ from pairkit.training.negatives import origins
 from pairkit.training.objective import Averages
 from pairkit.training.order import draw_seeds, sets_before, step_count, step_seed, step_sets
 from pairkit.training.recipe import TrainRecipe
+from pairkit.training.sharding import whole
 from pairkit.training.skipped import Skipped, not_finite
 
 
@@ -80,9 +81,11 @@ def train_steps(
 
             # Not while steps are skipped: the weights may be why, and push better ones out.
             due = not last and (stop or (_every(recipe.save_every, step) and not skipped.in_a_row))
-            if due and not resumed_here and ranks.main:
-                log.flush()
-                checkpoint.save(checkpoints, step, state, keep=recipe.keep)
+            if due and not resumed_here:
+                files = checkpoint.content(state, ranks)
+                if ranks.main:
+                    log.flush()
+                    checkpoint.save(checkpoints, step, files, keep=recipe.keep)
             if stop and not last:
                 kept = checkpoint.named(checkpoints, step)
                 raise Interrupted(f"stopped after step {step}; the same command goes on from {kept}")
@@ -97,8 +100,9 @@ def train_steps(
             batch = prepare(through, negatives, train, rows, seeds)
             averages = Averages()
             value, tokens, work = through.gradients(batch, averages)
-            ranks.add_gradients(model)
-            norm = float(nn.utils.clip_grad_norm_(model.parameters(), largest_norm))
+            if not ranks.sharded:  # a sharded model's backward adds them up
+                ranks.add_gradients(model)
+            norm = float(whole(nn.utils.clip_grad_norm_(model.parameters(), largest_norm), keep=True))
             told = ranks.collect((value, tokens, norm, origins(work)))
             values, counts, norms, drawn = zip(*told, strict=True)
             value, tokens = sum(values), sum(counts)

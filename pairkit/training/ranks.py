@@ -1,8 +1,9 @@
 """The processes of a run: who takes which sets, and what they tell each other.
 
-Every process holds the whole model and knows the whole global batch; it makes the gradients of its share of
-the sets, and the gradients are summed once a step. So nothing depends on the number of micro-batches, which
-may differ between processes, and a process without a set in a small batch waits for the others.
+Every process knows the whole global batch and makes the gradients of its share of the sets. Where each holds
+the whole model, the gradients are summed once a step: nothing depends on the number of micro-batches, which
+may differ between processes, and one without a set in a small batch waits for the others. Where each holds a
+part of it, see `sharding`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Ranks:
     rank: int = 0
     size: int = 1
     device: torch.device = CPU
+    sharded: bool = False  # whether each holds a part of the weights
 
     @property
     def main(self) -> bool:

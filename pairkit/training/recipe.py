@@ -18,6 +18,7 @@ HOW = frozenset(
         "tokens_per_micro_batch",
         "gradient_checkpointing",
         "share_prompts",
+        "shard",
         "max_skipped",
         "log_every",
         "save_every",
@@ -56,6 +57,7 @@ class TrainRecipe(Strict):
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the weights
     bf16: bool = False  # bfloat16 autocast over float32 weights
     gradient_checkpointing: bool = False
+    shard: bool | None = None  # each process holds a part of the weights; null = as `accelerate launch` says
     share_prompts: bool = True  # false = every completion passes with a prompt of its own, padded
 
     lora: Lora | None = None  # null = all weights are trained; {} = adapters with their defaults

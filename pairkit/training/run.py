@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from pairkit.files import stoppable
 from pairkit.progress import console
 from pairkit.schema import short_hash
 from pairkit.training.batch import Pass
-from pairkit.training.checkpoint import CHECKPOINTS, checkpoints
+from pairkit.training.checkpoint import CHECKPOINTS, checkpoints, fill, trained
 from pairkit.training.directory import MODEL, OnExisting, claim, discarding, save_model
 from pairkit.training.examples import split_for
 from pairkit.training.loop import train_steps
@@ -27,6 +28,7 @@ from pairkit.training.ranks import Ranks, ranks
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import Sums, reference_sums
 from pairkit.training.selfcheck import check_packed
+from pairkit.training.sharding import launched_sharded, shard
 from pairkit.training.tokens import TokenSet
 
 
@@ -44,7 +46,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
         TrainingError: a loss or a gradient that is no number.
     """
     model_folder = out / MODEL
-    processes = ranks()
+    processes = _processes(recipe)
     console.quiet = not processes.main
     with stoppable(out, lambda: _stopped(out)):
         planned = plan(recipe)
@@ -66,8 +68,8 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
                     raise  # the processor's memory has no error of its own
                 raise ModelError(_too_large(planned, error)) from error
         if processes.main:
-            whole = merged(model) if recipe.lora and recipe.lora.merge else model
-            save_model(whole, planned.tokenizer, model_folder)
+            made = merged(model) if recipe.lora and recipe.lora.merge else model
+            save_model(made, planned.tokenizer, model_folder)
         processes.wait()
     return model_folder
 
@@ -100,7 +102,14 @@ def _stopped(out: Path) -> str:
 def _run(planned: Plan, out: Path, processes: Ranks) -> nn.Module:
     recipe, needs = planned.recipe, planned.loss.needs
     name = recipe.reference or recipe.model
-    load_reference = _loader(planned, name, processes)
+
+    def load_reference() -> nn.Module:
+        return _placed(_load(planned, name), recipe, processes)
+
+    def policy() -> nn.Module:
+        model = _load(planned, recipe.model)
+        return with_adapters(model, recipe.lora, recipe.seed) if recipe.lora else model
+
     store = out.parent / "reference"
 
     def compute(sets: list[TokenSet]) -> Sums:
@@ -117,16 +126,19 @@ def _run(planned: Plan, out: Path, processes: Ranks) -> nn.Module:
     held_out = None
     if planned.held_out and planned.held_out.sets:  # its reference point is that of training
         held_out = split_for(needs - {"kl_baseline"}, planned.held_out.sets, compute)
-    model = _loader(planned, recipe.model, processes)()
-    if recipe.lora:
-        model = with_adapters(model, recipe.lora, recipe.seed)
+    model = _placed(policy(), recipe, processes)
     live = None
     if "token_kl" in needs:
         shares = recipe.lora is not None and recipe.reference is None
         live = AdaptersOff(model) if shares else load_reference().eval().requires_grad_(False)
     _check_packed(model, recipe, train_split.sets)
     through = Pass(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)
-    return train_steps(recipe, through, planned.negatives, train_split, held_out, out)
+    model = train_steps(recipe, through, planned.negatives, train_split, held_out, out)
+    if processes.sharded:
+        weights = trained(model, processes)
+        if processes.main:
+            fill(model := policy(), weights)
+    return model
 
 
 def _check_packed(model: nn.Module, recipe: TrainRecipe, sets: Sequence[TokenSet]) -> None:
@@ -136,29 +148,38 @@ def _check_packed(model: nn.Module, recipe: TrainRecipe, sets: Sequence[TokenSet
     check_packed(model, [sets[i] for i in first], torch.bfloat16 if coarse else torch.float32)
 
 
-def _loader(planned: Plan, name: str, processes: Ranks) -> Callable[[], nn.Module]:
+def _processes(recipe: TrainRecipe) -> Ranks:
+    """Those of the run; the launcher is asked in any case, see there."""
+    said, processes = launched_sharded(), ranks()
+    wanted = said if recipe.shard is None else recipe.shard
+    return replace(processes, sharded=wanted and processes.size > 1)
+
+
+def _load(planned: Plan, name: str) -> nn.Module:
+    """The model of that name, on the CPU."""
     recipe = planned.recipe
+    # Some tokenizers have special tokens that their model has no row for: the data's tokens count.
+    used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
+    return load_model(
+        name,
+        revision=recipe.revision_of(name),
+        dtype=recipe.dtype,
+        attention=recipe.attention,
+        trust_remote_code=recipe.trust_remote_code,
+        vocabulary=len(planned.tokenizer) if name.endswith(".json") else used,
+        seed=recipe.seed,
+    )
 
-    def load() -> nn.Module:
-        # Some tokenizers have special tokens that their model has no row for: the data's tokens count.
-        used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
-        device = processes.device
-        model = load_model(
-            name,
-            revision=recipe.revision_of(name),
-            dtype=recipe.dtype,
-            attention=recipe.attention,
-            trust_remote_code=recipe.trust_remote_code,
-            vocabulary=len(planned.tokenizer) if name.endswith(".json") else used,
-            seed=recipe.seed,
-        ).to(device)
-        if recipe.bf16:  # here, and not by Accelerator, whose precision is that of the whole process
-            model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)
-        if not recipe.share_prompts:
-            pad(model)
-        return model
 
-    return load
+def _placed(model: nn.Module, recipe: TrainRecipe, processes: Ranks) -> nn.Module:
+    """The model on this process's device, whole or in part, and in the precision of the recipe."""
+    device = processes.device
+    if recipe.bf16:  # here, and not by Accelerator, whose precision is that of the whole process
+        model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)
+    model = shard(model, processes, bf16=recipe.bf16) if processes.sharded else model.to(device)
+    if not recipe.share_prompts:
+        pad(model)
+    return model
 
 
 def _reference_key(recipe: TrainRecipe, name: str, vocabulary: int) -> str:

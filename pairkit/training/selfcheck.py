@@ -10,6 +10,7 @@ from torch import nn
 from pairkit.errors import TrainingError
 from pairkit.training.forward import Work, score
 from pairkit.training.probe import packs
+from pairkit.training.sharding import reshard
 from pairkit.training.tokens import TokenSet
 
 SETS = 4  # that are compared: the longest ones and the shortest ones
@@ -42,3 +43,4 @@ def check_packed(model: nn.Module, sets: Sequence[TokenSet], precision: torch.dt
                     f"a prompt that it shares, and {alone:.4f} by itself: this model cannot share prompts; "
                     "train it with share_prompts=false, and please report its architecture"
                 )
+    reshard(model)
