@@ -50,7 +50,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def two_processes(*command: str) -> subprocess.CompletedProcess[str]:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONWARNINGS": "default",
+    }
     done = subprocess.run([*launch, *command], capture_output=True, text=True, env=environment, timeout=280)
     assert done.returncode == 0, done.stderr[-6000:]
     return done
