@@ -65,6 +65,9 @@ def train(
         bool | None,
         typer.Option("--gradient-checkpointing/--no-gradient-checkpointing", help="Less memory, more time."),
     ] = None,
+    compile: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="torch.compile each layer.")
+    ] = None,
     shard: Annotated[
         bool | None,
         typer.Option("--shard/--no-shard", help="Each of several processes holds a part of the weights."),
@@ -107,7 +110,7 @@ def train(
         "sets_per_step": sets_per_step, "tokens_per_micro_batch": tokens_per_micro_batch,
         "max_steps": max_steps, "epochs": epochs, "limit": limit, "seed": seed,
         "eval_every": eval_every, "save_every": save_every, "bf16": bf16,
-        "gradient_checkpointing": gradient_checkpointing, "shard": shard,
+        "gradient_checkpointing": gradient_checkpointing, "compile": compile, "shard": shard,
         "trust_remote_code": trust_remote_code,
     }  # fmt: skip
     content: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}

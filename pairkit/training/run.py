@@ -18,6 +18,7 @@ from pairkit.training.batch import Pass
 from pairkit.training.checkpoint import CHECKPOINTS, checkpoints, fill, trained
 from pairkit.training.directory import MODEL, OnExisting, claim, discarding, save_model
 from pairkit.training.examples import split_for
+from pairkit.training.layers import compile_layers
 from pairkit.training.loop import train_steps
 from pairkit.training.lora import AdaptersOff, merged, with_adapters
 from pairkit.training.models import hub_commit, load_model
@@ -176,6 +177,8 @@ def _placed(model: nn.Module, recipe: TrainRecipe, processes: Ranks) -> nn.Modul
     device = processes.device
     if recipe.bf16:  # here, and not by Accelerator, whose precision is that of the whole process
         model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)
+    if recipe.compile:
+        compile_layers(model)
     model = shard(model, processes, bf16=recipe.bf16) if processes.sharded else model.to(device)
     if not recipe.share_prompts:
         pad(model)

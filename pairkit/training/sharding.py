@@ -19,7 +19,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from pairkit.errors import ModelError, RecipeError
+from pairkit.errors import RecipeError
+from pairkit.training.layers import layers
 from pairkit.training.ranks import Ranks
 
 
@@ -54,7 +55,7 @@ def shard(model: nn.Module, ranks: Ranks, *, bf16: bool) -> nn.Module:
     precision = MixedPrecisionPolicy()
     if bf16:  # what layers are called with is not cast: that would copy a `Packed`, which layers write to
         precision = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
-    for layer in _layers(model):
+    for layer in layers(model):
         fully_shard(layer, mesh=mesh, mp_policy=precision)
     whole = fully_shard(model, mesh=mesh, mp_policy=precision)
     for module in model.modules():
@@ -62,14 +63,6 @@ def shard(model: nn.Module, ranks: Ranks, *, bf16: bool) -> nn.Module:
             module.set_gradient_divide_factor(1.0)  # a batch's gradient is a sum over its sets
             module.set_force_sum_reduction_for_comms(True)  # gloo has no other
     return cast("nn.Module", whole)
-
-
-def _layers(model: nn.Module) -> list[nn.Module]:
-    """The largest list of modules: a transformer's layers."""
-    lists = [list(module) for module in model.modules() if isinstance(module, nn.ModuleList)]
-    if not lists:
-        raise ModelError(f"{type(model).__name__} has no list of layers to shard: train it with shard=false")
-    return max(lists, key=lambda layers: sum(p.numel() for layer in layers for p in layer.parameters()))
 
 
 def sharded(*models: nn.Module | None) -> bool:
