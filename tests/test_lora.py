@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
 from support import model_folder, random_sets, write_data
 from transformers import AutoModelForCausalLM
 
 from pairkit.errors import ModelError, RecipeError
 from pairkit.recipes import validate
 from pairkit.training import probe
+from pairkit.training.batch import Pass
 from pairkit.training.checkpoint import checkpoints
 from pairkit.training.forward import Work, score
-from pairkit.training.lora import AdaptersOff, Lora, merged, with_adapters
+from pairkit.training.loop import train_steps
+from pairkit.training.lora import AdaptersOff, Lora, four_bits, merged, with_adapters
 from pairkit.training.metrics import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
@@ -132,3 +137,57 @@ def test_bad_input(tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.
     with pytest.raises(RecipeError, match=r"pip install 'pairkit\[lora\]'"):
         train(recipe(data, model), tmp_path / "peft")
     assert not (tmp_path / "peft").exists()
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it loads
+def test_adapters_on_four_bits(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they stand on, what the reference is, what is saved, and that a run goes on."""
+    content = recipe(data, model, loss="mcpo", lora={"r": 4, "base": "nf4"}, save_every=4)
+    used = []
+
+    def steps(given: TrainRecipe, through: Pass, *others: Any) -> Any:
+        kinds = {type(module).__name__ for module in through.model.modules()}
+        used.append("Linear4bit" in kinds)
+        return train_steps(given, through, *others)
+
+    monkeypatch.setattr("pairkit.training.run.train_steps", steps)
+    saved = train(content, tmp_path / "adapters")
+    first, *_, last = read_metrics(tmp_path / "adapters", "eval")
+    assert first["reward_margin"] == pytest.approx(0, abs=1e-4)  # of the same four bits
+    assert last["loss"] != first["loss"]
+    (kept,) = checkpoints(tmp_path / "adapters" / "checkpoints")
+    assert all("lora_" in name for name in torch.load(kept / "model.pt", weights_only=True))
+    expected = load_file(saved / "adapter_model.safetensors")
+    shutil.rmtree(saved)
+    found = load_file(train(content, tmp_path / "adapters") / "adapter_model.safetensors")
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+    merging = recipe(data, model, loss="mcpo", lora={"r": 4, "base": "nf4", "merge": True})
+    whole = weights(train(merging, tmp_path / "merged"))
+    assert used == [True] * 3
+    from peft import AutoPeftModelForCausalLM
+
+    adapted = AutoPeftModelForCausalLM.from_pretrained(saved).merge_and_unload().state_dict()
+    for name, value in whole.items():
+        torch.testing.assert_close(adapted[name], value)
+
+
+def test_four_bits_are_another_reference(tmp_path: Path, data: Path, model: Path) -> None:
+    """Its log-probs are not those of the model in full."""
+    for lora in ({"r": 4}, {"r": 4, "base": "nf4"}):
+        train(recipe(data, model, lora=lora, max_steps=1), tmp_path / str(len(lora)))
+    files = sorted((tmp_path / "reference").iterdir())
+    assert len(files) == 2
+    one, two = (pq.read_table(file).sort_by("tokens")["logp"].to_numpy() for file in files)
+    assert 0 < abs(one - two).max() < 1
+
+
+def test_bad_input_of_four_bits(data: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quantized = {"r": 4, "base": "nf4", "merge": True}
+    with pytest.raises(RecipeError, match=r"lora\.base quantizes weights that a model has"):
+        recipe(data, model / "config.json", tokenizer="bpe:300", lora=quantized)
+    monkeypatch.setattr("pairkit.training.lora.find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match=r"pip install 'pairkit\[qlora\]'"):
+        four_bits(torch.float32)

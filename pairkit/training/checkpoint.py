@@ -48,9 +48,10 @@ def content(state: State, ranks: Ranks) -> dict[str, Any]:
 
 
 def trained(model: nn.Module, ranks: Ranks) -> dict[str, Any]:
-    """The weights that training changes, not in parts: all but frozen ones, which the run began with."""
-    frozen = {name for name, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad}
-    weights = {name: value for name, value in model.state_dict().items() if name not in frozen}
+    """The weights that training changes, not in parts, and buffers; frozen weights are as the run began."""
+    parameters = model.named_parameters(remove_duplicate=False)
+    names = {name for name, p in parameters if p.requires_grad} | {name for name, _ in model.named_buffers()}
+    weights = {name: value for name, value in model.state_dict().items() if name in names}
     found: dict[str, Any] = whole(weights, keep=ranks.main)
     return found
 
@@ -115,7 +116,8 @@ def restore(folder: Path, state: State, ranks: Ranks) -> int:
 def fill(model: nn.Module, weights: dict[str, Any]) -> None:
     """Gives the model the weights that `trained` gave; the others stay as they are."""
     present = model.state_dict()
-    model.load_state_dict(present | {name: like(value, present[name]) for name, value in weights.items()})
+    parts = {name: like(value, present[name]) for name, value in weights.items()}
+    model.load_state_dict(parts, strict=False)
 
 
 def _last(folder: Path) -> Path | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, cast
+from importlib.util import find_spec
+from typing import Any, Literal, cast
 
+import torch
 from pydantic import Field
 from torch import nn
 
@@ -18,6 +20,7 @@ class Lora(Strict):
     r: int = Field(default=16, ge=1)  # rank
     alpha: float = Field(default=32, gt=0)  # the adapters' output is multiplied by alpha / r
     targets: str | list[str] = "all-linear"  # names of modules; "all-linear" = all but the output head
+    base: Literal["nf4"] | None = None  # QLoRA, arXiv 2305.14314: the model below in 4 bits (bitsandbytes)
     merge: bool = False  # whether the saved model is a whole one, with the adapters in its weights
 
 
@@ -32,8 +35,6 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int) -> nn.Module:
         import peft
     except ImportError as error:
         raise RecipeError("lora needs peft: pip install 'pairkit[lora]'") from error
-    import torch
-
     torch.manual_seed(seed)
     config = peft.LoraConfig(
         r=lora.r, lora_alpha=cast("int", lora.alpha), target_modules=lora.targets, task_type="CAUSAL_LM"
@@ -43,6 +44,24 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int) -> nn.Module:
             return cast("nn.Module", peft.get_peft_model(cast("Any", model), config))
     except ValueError as error:  # peft lists what it looked for
         raise ModelError(f"lora.targets {lora.targets!r}: {error}") from error
+
+
+def four_bits(compute: torch.dtype) -> Any:
+    """How transformers is asked for a model in NF4, its constants quantized again, computing in `compute`.
+
+    Raises:
+        RecipeError: bitsandbytes is not installed.
+    """
+    if find_spec("bitsandbytes") is None:
+        raise RecipeError("lora.base=nf4 needs bitsandbytes: pip install 'pairkit[qlora]'")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
 
 
 class AdaptersOff(nn.Module):

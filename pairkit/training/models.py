@@ -26,6 +26,8 @@ def load_model(
     trust_remote_code: bool,
     vocabulary: int | None,
     seed: int,
+    quantization: Any = None,
+    device: torch.device | None = None,
 ) -> torch.nn.Module:
     """A causal language model with dropout off, so that two passes over one text agree.
 
@@ -33,6 +35,8 @@ def load_model(
         name: a hub id, a directory, or a configuration file (.json): that starts from random weights,
             drawn with `seed`.
         vocabulary: a model from scratch gets so many tokens, another one must have them.
+        quantization: what transformers takes as `quantization_config`; not for a model from scratch.
+        device: where the model is quantized; the CPU holds any other.
 
     Raises:
         ModelError: a model that cannot be loaded, or has fewer tokens than the tokenizer.
@@ -58,6 +62,8 @@ def load_model(
                 revision=revision,
                 dtype=getattr(torch, dtype),
                 attn_implementation=attention,
+                quantization_config=quantization,
+                device_map=None if quantization is None else {"": device},
                 **common,
             )
     except Exception as error:  # as many types as below, and safetensors'

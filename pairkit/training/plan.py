@@ -31,6 +31,11 @@ class Plan:
     steps: int
 
     @property
+    def reference(self) -> str:
+        """The name of the reference model."""
+        return self.recipe.reference or self.recipe.model
+
+    @property
     def longest(self) -> int:
         """The most tokens that a prompt has with a completion behind it."""
         longest = max(split.longest() for split in (self.train, self.held_out) if split)

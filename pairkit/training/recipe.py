@@ -104,6 +104,8 @@ class TrainRecipe(Strict):
                 raise ValueError(f"negatives.{key} and loss.{key} say the same thing: give one of them")
         if self.lora and not self.lora.merge and self.model.endswith(".json"):
             raise ValueError("lora.merge=true is needed: adapters alone cannot stand on random weights")
+        if self.lora and self.lora.base and self.model.endswith(".json"):
+            raise ValueError("lora.base quantizes weights that a model has: name one, not a configuration")
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
             raise ValueError("max_prompt_length leaves no room for a completion: it must be below max_length")
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,23 +14,20 @@ from torch import nn
 from pairkit.errors import ModelError, RecipeError
 from pairkit.files import stoppable
 from pairkit.progress import console
-from pairkit.schema import short_hash
 from pairkit.training.batch import Pass
-from pairkit.training.checkpoint import CHECKPOINTS, checkpoints, fill, trained
+from pairkit.training.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.directory import MODEL, OnExisting, claim, discarding, save_model
 from pairkit.training.examples import split_for
-from pairkit.training.layers import compile_layers
 from pairkit.training.loop import train_steps
-from pairkit.training.lora import AdaptersOff, merged, with_adapters
-from pairkit.training.models import hub_commit, load_model
+from pairkit.training.lora import AdaptersOff
 from pairkit.training.order import step_sets
 from pairkit.training.plan import Plan, plan
-from pairkit.training.probe import pad
 from pairkit.training.ranks import Ranks, ranks
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import Sums, reference_sums
+from pairkit.training.run_models import policy, reference, reference_key, to_save
 from pairkit.training.selfcheck import check_packed
-from pairkit.training.sharding import launched_sharded, shard
+from pairkit.training.sharding import launched_sharded
 from pairkit.training.tokens import TokenSet
 
 
@@ -69,8 +67,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
                     raise  # the processor's memory has no error of its own
                 raise ModelError(_too_large(planned, error)) from error
         if processes.main:
-            made = merged(model) if recipe.lora and recipe.lora.merge else model
-            save_model(made, planned.tokenizer, model_folder)
+            save_model(model, planned.tokenizer, model_folder)
         processes.wait()
     return model_folder
 
@@ -102,22 +99,13 @@ def _stopped(out: Path) -> str:
 
 def _run(planned: Plan, out: Path, processes: Ranks) -> nn.Module:
     recipe, needs = planned.recipe, planned.loss.needs
-    name = recipe.reference or recipe.model
-
-    def load_reference() -> nn.Module:
-        return _placed(_load(planned, name), recipe, processes)
-
-    def policy() -> nn.Module:
-        model = _load(planned, recipe.model)
-        return with_adapters(model, recipe.lora, recipe.seed) if recipe.lora else model
-
     store = out.parent / "reference"
 
     def compute(sets: list[TokenSet]) -> Sums:
         return reference_sums(
             sets,
-            store / f"{_reference_key(recipe, name, len(planned.tokenizer))}.parquet",
-            load_reference,
+            store / f"{reference_key(planned)}.parquet",
+            partial(reference, planned, processes),
             tokens_per_micro_batch=recipe.tokens_per_micro_batch,
             ranks=processes,
         )
@@ -127,19 +115,15 @@ def _run(planned: Plan, out: Path, processes: Ranks) -> nn.Module:
     held_out = None
     if planned.held_out and planned.held_out.sets:  # its reference point is that of training
         held_out = split_for(needs - {"kl_baseline"}, planned.held_out.sets, compute)
-    model = _placed(policy(), recipe, processes)
+    model = policy(planned, processes)
     live = None
     if "token_kl" in needs:
         shares = recipe.lora is not None and recipe.reference is None
-        live = AdaptersOff(model) if shares else load_reference().eval().requires_grad_(False)
+        live = AdaptersOff(model) if shares else reference(planned, processes).eval().requires_grad_(False)
     _check_packed(model, recipe, train_split.sets)
     through = Pass(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)
     model = train_steps(recipe, through, planned.negatives, train_split, held_out, out)
-    if processes.sharded:
-        weights = trained(model, processes)
-        if processes.main:
-            fill(model := policy(), weights)
-    return model
+    return to_save(model, planned, processes)
 
 
 def _check_packed(model: nn.Module, recipe: TrainRecipe, sets: Sequence[TokenSet]) -> None:
@@ -153,50 +137,10 @@ def _processes(recipe: TrainRecipe) -> Ranks:
     """Those of the run; the launcher is asked in any case, see there."""
     said, processes = launched_sharded(), ranks()
     wanted = said if recipe.shard is None else recipe.shard
-    return replace(processes, sharded=wanted and processes.size > 1)
-
-
-def _load(planned: Plan, name: str) -> nn.Module:
-    """The model of that name, on the CPU."""
-    recipe = planned.recipe
-    # Some tokenizers have special tokens that their model has no row for: the data's tokens count.
-    used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
-    return load_model(
-        name,
-        revision=recipe.revision_of(name),
-        dtype=recipe.dtype,
-        attention=recipe.attention,
-        trust_remote_code=recipe.trust_remote_code,
-        vocabulary=len(planned.tokenizer) if name.endswith(".json") else used,
-        seed=recipe.seed,
-    )
-
-
-def _placed(model: nn.Module, recipe: TrainRecipe, processes: Ranks) -> nn.Module:
-    """The model on this process's device, whole or in part, and in the precision of the recipe."""
-    device = processes.device
-    if recipe.bf16:  # here, and not by Accelerator, whose precision is that of the whole process
-        model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)
-    if recipe.compile:
-        compile_layers(model)
-    model = shard(model, processes, bf16=recipe.bf16) if processes.sharded else model.to(device)
-    if not recipe.share_prompts:
-        pad(model)
-    return model
-
-
-def _reference_key(recipe: TrainRecipe, name: str, vocabulary: int) -> str:
-    """What the reference's log-probs depend on besides the tokens."""
-    local = Path(name)
-    files = [path for kind in ("*.safetensors", "*.bin", "config.json") for path in local.glob(kind)]
-    weights = sorted(files) if local.is_dir() else [local] if local.exists() else []
-    stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
-    scratch = [recipe.seed, vocabulary] if name.endswith(".json") else None
-    precision = [recipe.dtype, recipe.bf16]
-    revision = recipe.revision_of(name)
-    # On the hub the name alone would stay the same when the model does not.
-    commit = None if local.exists() else hub_commit(name, revision, recipe.trust_remote_code)
-    return short_hash([name, revision, commit, precision, stamps, scratch])
+    sharded = wanted and processes.size > 1
+    if sharded and recipe.lora and recipe.lora.base:
+        raise RecipeError(f"lora.base={recipe.lora.base} cannot be sharded: give shard=false")
+    return replace(processes, sharded=sharded)
 
 
 def _say(planned: Plan) -> None:

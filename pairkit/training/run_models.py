@@ -1,0 +1,101 @@
+"""The models of a run: what is trained, what it is measured against, and what is saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pairkit.schema import short_hash
+from pairkit.training.checkpoint import fill, trained
+from pairkit.training.layers import compile_layers
+from pairkit.training.lora import four_bits, merged, with_adapters
+from pairkit.training.models import hub_commit, load_model
+from pairkit.training.plan import Plan
+from pairkit.training.probe import pad
+from pairkit.training.ranks import Ranks
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.sharding import shard
+
+
+def policy(planned: Plan, processes: Ranks) -> nn.Module:
+    """What is trained, as the run begins, where it is trained."""
+    return _placed(_policy(planned, processes), planned.recipe, processes)
+
+
+def reference(planned: Plan, processes: Ranks) -> nn.Module:
+    """The reference, where its log-probs are computed."""
+    return _placed(_load(planned, planned.reference, processes), planned.recipe, processes)
+
+
+def to_save(model: nn.Module, planned: Plan, processes: Ranks) -> nn.Module:
+    """The trained model in one piece, with its adapters in weights of full precision where that is asked for.
+
+    Every process has to call it; the first has the result.
+    """
+    lora = planned.recipe.lora
+    merge = lora is not None and lora.merge
+    if processes.sharded or (lora and lora.base and merge):
+        weights = trained(model, processes)
+        if processes.main:
+            fill(model := _policy(planned, None), weights)
+    return merged(model) if merge and processes.main else model
+
+
+def reference_key(planned: Plan) -> str:
+    """What the reference's log-probs depend on besides the tokens."""
+    recipe, name = planned.recipe, planned.reference
+    local = Path(name)
+    files = [path for kind in ("*.safetensors", "*.bin", "config.json") for path in local.glob(kind)]
+    weights = sorted(files) if local.is_dir() else [local] if local.exists() else []
+    stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
+    scratch = [recipe.seed, len(planned.tokenizer)] if name.endswith(".json") else None
+    precision = [recipe.dtype, recipe.bf16, *([_base(recipe, name)] if _base(recipe, name) else [])]
+    revision = recipe.revision_of(name)
+    # On the hub the name alone would stay the same when the model does not.
+    commit = None if local.exists() else hub_commit(name, revision, recipe.trust_remote_code)
+    return short_hash([name, revision, commit, precision, stamps, scratch])
+
+
+def _policy(planned: Plan, processes: Ranks | None) -> nn.Module:
+    model, lora = _load(planned, planned.recipe.model, processes), planned.recipe.lora
+    return with_adapters(model, lora, planned.recipe.seed) if lora else model
+
+
+def _base(recipe: TrainRecipe, name: str) -> str | None:
+    """How the weights are quantized that adapters stand on."""
+    return recipe.lora.base if recipe.lora and name == recipe.model else None
+
+
+def _load(planned: Plan, name: str, processes: Ranks | None) -> nn.Module:
+    """The model of that name on the CPU; one that is quantized on the process's device, if there is one."""
+    recipe = planned.recipe
+    coarse = recipe.bf16 or recipe.dtype == "bfloat16"
+    quantized = processes is not None and _base(recipe, name) is not None
+    # Some tokenizers have special tokens that their model has no row for: the data's tokens count.
+    used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
+    return load_model(
+        name,
+        revision=recipe.revision_of(name),
+        dtype=recipe.dtype,
+        attention=recipe.attention,
+        trust_remote_code=recipe.trust_remote_code,
+        vocabulary=len(planned.tokenizer) if name.endswith(".json") else used,
+        seed=recipe.seed,
+        quantization=four_bits(torch.bfloat16 if coarse else torch.float32) if quantized else None,
+        device=processes.device if processes else None,
+    )
+
+
+def _placed(model: nn.Module, recipe: TrainRecipe, processes: Ranks) -> nn.Module:
+    """The model on this process's device, whole or in part, and in the precision of the recipe."""
+    device = processes.device
+    if recipe.bf16:  # here, and not by Accelerator, whose precision is that of the whole process
+        model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)
+    if recipe.compile:
+        compile_layers(model)
+    model = shard(model, processes, bf16=recipe.bf16) if processes.sharded else model.to(device)
+    if not recipe.share_prompts:
+        pad(model)
+    return model
