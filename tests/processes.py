@@ -2,6 +2,7 @@
 
 processes.py gradients DATA MODEL REFERENCE OUT LOSS...   writes the gradients of a step to OUT/RANK.pt
 processes.py sharded DATA MODEL REFERENCE OUT LOSS...     the same of a model that each has a part of
+processes.py architectures                                compares each one, whole, with one in parts
 processes.py runs RECIPE.json...                          trains each recipe to the directory of its file
 processes.py skips RECIPE.json...                         the same, step 2 of the last process no number
 """
@@ -16,12 +17,14 @@ from typing import Any
 
 import pytest
 import torch
+from test_forward import ARCHITECTURES, every, sets, tiny
 from transformers import AutoModelForCausalLM
 
 from pairkit.losses import build
 from pairkit.recipes import validate
 from pairkit.training.batch import Pass, prepare
 from pairkit.training.examples import split_for
+from pairkit.training.forward import score
 from pairkit.training.negatives import sampler_settings
 from pairkit.training.objective import Averages
 from pairkit.training.order import draw_seeds
@@ -87,6 +90,27 @@ def gradients(
     return found
 
 
+def architectures(processes: Ranks) -> None:
+    """Log-probs and gradients of a model of each architecture in parts, each process with other sets."""
+    work = every(sets())
+    for name in ARCHITECTURES:
+        whole_one, in_parts = tiny(name), shard(tiny(name), processes, bf16=False)
+        mine = work[processes.rank :: processes.size]
+        with torch.no_grad():
+            torch.testing.assert_close(
+                score(in_parts, mine).policy.sum, score(whole_one, mine).policy.sum, rtol=1e-4, atol=1e-4
+            )
+        score(in_parts, mine).policy.sum.sum().backward()
+        score(whole_one, work).policy.sum.sum().backward()
+        for (label, one), part in zip(whole_one.named_parameters(), in_parts.parameters(), strict=True):
+            expected, found = one.grad, whole(part.grad, keep=True)
+            if expected is None:
+                assert found is None or not found.any(), (name, label)
+                continue
+            atol = 1e-4 * float(expected.abs().max())
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=atol, msg=f"{name} {label}")
+
+
 def nowhere_finite(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """In these steps (from 1) a weight is no number, and with it whatever the model says."""
     taken, kept = {}, {}
@@ -118,7 +142,9 @@ def main(mode: str, *arguments: str) -> None:
     processes = ranks()
     if mode == "skips" and processes.rank == processes.size - 1:
         nowhere_finite(pytest.MonkeyPatch(), {2})
-    if mode in ("runs", "skips"):
+    if mode == "architectures":
+        architectures(processes)
+    elif mode in ("runs", "skips"):
         for path in map(Path, arguments):
             train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
     else:

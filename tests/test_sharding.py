@@ -131,6 +131,10 @@ def test_processes_had_different_numbers_of_micro_batches(data: Path, model: Pat
     assert unequal
 
 
+def test_every_architecture_in_parts_is_what_it_is_whole() -> None:
+    two_processes(SCRIPT, "architectures")
+
+
 def test_the_launcher_s_word_is_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: Path, model: Path
 ) -> None:
