@@ -287,6 +287,16 @@ CASES = [
         "the tokenizer './nowhere' cannot be loaded: there is no such file or directory",
     ),
     Case(
+        "four bits of weights that there are none of",
+        f"{TRAIN} --model model/config.json --tokenizer bpe:300 lora.base=nf4 lora.merge=true",
+        "lora.base quantizes weights that a model has: name one, not a configuration",
+    ),
+    Case(
+        "LoRA on modules that the model has not",
+        f"{TRAIN} lora.targets=[nothing]",
+        "lora.targets ['nothing']: Target modules {'nothing'} not found in the base model. …",
+    ),
+    Case(
         "model folder without a tokenizer",
         f"{TRAIN} --model bare",
         "the tokenizer 'bare' cannot be loaded: the directory holds no tokenizer.json; "

@@ -32,7 +32,9 @@ def launched_sharded() -> bool:
     if not _says("ACCELERATE_USE_FSDP"):
         return False
     if _says("FSDP_OFFLOAD_PARAMS"):
-        raise RecipeError("fsdp_offload_params: is not done here, set it to false")
+        raise RecipeError(
+            "fsdp_offload_params in the launch file: weights stay on the GPUs here, set it to false"
+        )
     # transformers would load weights in the first process of a node only, for accelerate to send around.
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     return True
