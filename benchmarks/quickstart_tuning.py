@@ -27,7 +27,7 @@ from pairkit.training.forward import Work, score_all
 from pairkit.training.models import load_model, load_tokenizer
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
-from pairkit.training.tokens import tokenize
+from pairkit.training.tokenizing import tokenize
 
 # short name -> where it stands in the training recipe; a loss is given what it knows.
 PLACES = {

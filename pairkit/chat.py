@@ -57,19 +57,20 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return one_bos(tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
+def one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], *, begins: bool | None = None) -> list[int]:
     """`ids` of a rendered text with exactly one BOS.
 
     A BOS that the template leaves out is put in front where the tokenizer itself begins every text with
-    one (Zephyr); where both write it, one stays.
+    one (Zephyr); where both write it, one stays. `begins` is `begins_with_bos` where that is known.
     """
     bos = tokenizer.bos_token_id
     if bos is None:
         return ids
     leading = next((i for i, token in enumerate(ids) if token != bos), len(ids))
-    expected = 1 if leading or _begins_with_bos(tokenizer) else 0
-    return [bos] * expected + ids[leading:]
+    begins = leading > 0 or (begins_with_bos(tokenizer) if begins is None else begins)
+    return [bos] * begins + ids[leading:]
 
 
-def _begins_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+def begins_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer itself begins every text with a BOS."""
     return bool(tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id])

@@ -17,13 +17,14 @@ from pairkit.errors import Interrupted, OutputError, PairkitError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, own: str = "") -> Iterator[Path]:
     """Yields a temporary name beside `path` and renames it to `path` when the block ends well.
 
     The file is on disk before the rename. A block that fails leaves `path` as it was. A disk that is
-    full, or may not be written to, is an `OutputError`.
+    full, or may not be written to, is an `OutputError`. Where several processes may write `path`, each gives
+    a name of its `own` for the time until then.
     """
-    temporary = partial(path)
+    temporary = partial(path.with_name(f"{path.name}.{own}") if own else path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

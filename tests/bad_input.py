@@ -389,6 +389,22 @@ NOTES = [
         rows="all are used",
     ),
     Case(
+        "tokens in a file that is cut short",
+        TRAIN,
+        "runs/train/tokens/….arrow: damaged (…); tokenizing again",
+        prepare=lambda: _other_tokens(_half),
+        code=0,
+        rows="all are used",
+    ),
+    Case(
+        "tokens in a file of something else",
+        TRAIN,
+        "runs/train/tokens/….arrow: damaged (…); tokenizing again",
+        prepare=lambda: _other_tokens(lambda store: store.write_bytes(parquet(tokens=[b"a"]))),
+        code=0,
+        rows="all are used",
+    ),
+    Case(
         "checkpoint that is damaged",
         SAVING,
         "runs/train/data-dpo/checkpoints/step-000002: the checkpoint is damaged (model.pt is not what was "
@@ -416,6 +432,11 @@ STOPS = {
         "runs/data/files: cannot be written to: …File too large; nothing was done yet; "
         "the same command continues",
         OWN,
+    ),
+    "disk full, tokens": Case(
+        "disk full where the tokens are written",
+        TRAIN,
+        "runs/train/tokens/….arrow: cannot be written: File too large",
     ),
     "disk full, model": Case(
         "disk full where the model is saved",
@@ -610,6 +631,14 @@ def _other_reference(content: bytes) -> None:
     shutil.rmtree(RUN)
     for store in Path("runs/train/reference").iterdir():
         store.write_bytes(content)
+
+
+def _other_tokens(change: Callable[[Path], Any]) -> None:
+    """Where a run finds its tokens."""
+    _trained()
+    shutil.rmtree(RUN)
+    for store in Path("runs/train/tokens").iterdir():
+        change(store)
 
 
 def page() -> str:

@@ -5,6 +5,7 @@ processes.py sharded DATA MODEL REFERENCE OUT LOSS...     the same of a model th
 processes.py architectures                                compares each one, whole, with one in parts
 processes.py runs RECIPE.json...                          trains each recipe to the directory of its file
 processes.py skips RECIPE.json...                         the same, step 2 of the last process no number
+processes.py tokens RECIPE.json STORE OUT                 writes its sets, and what it tokenized, to RANK.json
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import reference_sums
 from pairkit.training.run import train
 from pairkit.training.sharding import shard, whole
+from pairkit.training.token_store import TokenStore
+from pairkit.training.tokenizing import token_batches
 
 
 def perturbed(network: torch.nn.Module) -> torch.nn.Module:
@@ -138,12 +142,37 @@ def nowhere_finite(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
     patch.setattr(Pass, "gradients", mended)
 
 
+def tokens(settings: TrainRecipe, store: Path, processes: Ranks) -> dict[str, Any]:
+    """The training sets, and the splits that this process tokenized itself."""
+    made = []
+
+    def batches(tables: Any, *given: Any, **named: Any) -> Any:
+        made.append(settings.eval_split if made else settings.train_split)
+        for table in tables:
+            time.sleep(0.2)  # the other process has to wait
+            yield from token_batches([table], *given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pairkit.training.plan.token_batches", batches)
+        patch.setattr("pairkit.training.token_store.SIGN_SECONDS", 0.1)
+        planned = plan(settings, TokenStore(store, ranks=processes))
+    sets = [
+        (item.set_id, item.prompt.tolist(), [(c.ids.tolist(), *c[1:]) for c in item.columns], item.label)
+        for item in planned.train.sets
+    ]
+    return {"tokenized": made, "sets": sets}
+
+
 def main(mode: str, *arguments: str) -> None:
     processes = ranks()
     if mode == "skips" and processes.rank == processes.size - 1:
         nowhere_finite(pytest.MonkeyPatch(), {2})
     if mode == "architectures":
         architectures(processes)
+    elif mode == "tokens":
+        settings = validate(TrainRecipe, json.loads(Path(arguments[0]).read_text()))
+        found = tokens(settings, Path(arguments[1]), processes)
+        (Path(arguments[2]) / f"{processes.rank}.json").write_text(json.dumps(found))
     elif mode in ("runs", "skips"):
         for path in map(Path, arguments):
             train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     after = {
         name: content
         for name, content in files(".").items()
-        if name in before or not name.startswith("runs/train/reference")
+        if name in before or not name.startswith(("runs/train/reference", "runs/train/tokens"))
     }
     if case.rows == "the metrics are kept":
         assert Path("runs/train/data-dpo/metrics.jsonl").is_file()
@@ -208,10 +209,22 @@ def test_disk_full_in_a_build(
     assert len(built()[1]) == 2000
 
 
+def test_disk_full_where_the_tokens_are_written(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = STOPS["disk full, tokens"]
+    with files_up_to(8000):
+        check_failure(case, *run(case.words, capsys, monkeypatch))
+    assert not files("runs")
+    assert run(case.words, capsys, monkeypatch)[0] == 0
+
+
 def test_disk_full_where_the_model_is_saved(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = STOPS["disk full, model"]
+    assert run(case.words, capsys, monkeypatch)[0] == 0  # the tokens, larger than all else, are there then
+    shutil.rmtree("runs/train/data-dpo")
     with files_up_to(16_000):
         check_failure(case, *run(case.words, capsys, monkeypatch))
     assert not [name for name in files("runs/train/data-dpo") if "model" in name]
@@ -224,6 +237,8 @@ def test_disk_full_where_a_checkpoint_is_saved(
 ) -> None:
     """torch's own word for it is an unexpected position."""
     case = STOPS["disk full, checkpoint"]
+    assert run(case.words, capsys, monkeypatch)[0] == 0  # the tokens, larger than all else, are there then
+    shutil.rmtree("runs/train/data-dpo")
     with files_up_to(16_000):
         check_failure(case, *run(case.words, capsys, monkeypatch))
     assert not files("runs/train/data-dpo")

@@ -49,7 +49,8 @@ from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import reference_sums
 from pairkit.training.run import train
 from pairkit.training.scoring import PER_TOKEN
-from pairkit.training.tokens import TokenSet, tokenize
+from pairkit.training.tokenizing import tokenize
+from pairkit.training.tokens import TokenSet
 
 
 @pytest.fixture(scope="module")

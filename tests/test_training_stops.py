@@ -156,8 +156,9 @@ def test_a_stop_at_any_rename_ends_with_the_same_weights(
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", renames)
         train(short, whole)
-    # record, recipe, refused; reference log-probs of both splits; metrics; two saves and a removal; model
-    assert renames.done == 10
+    # tokens of both splits; record, recipe, refused; reference log-probs of both splits; metrics; two saves
+    # and a removal; model
+    assert renames.done == 12
     for number in range(renames.done):
         out = tmp_path / str(number) / "run"
         with monkeypatch.context() as patch:

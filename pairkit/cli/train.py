@@ -174,6 +174,8 @@ def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     import yaml
 
     from pairkit.training.plan import plan
+    from pairkit.training.token_store import TokenStore
 
-    described = {"out": str(folder), **plan(recipe).describe(), "recipe": recipe.model_dump(mode="json")}
+    planned = plan(recipe, TokenStore(folder.parent / "tokens", write=False))
+    described = {"out": str(folder), **planned.describe(), "recipe": recipe.model_dump(mode="json")}
     typer.echo(yaml.safe_dump(described, sort_keys=False), nl=False)

@@ -149,7 +149,7 @@ def _examples(out: Path) -> list[dict[str, Any]]:
 
 def _settings(out: Path, seed: int) -> Html:
     values: dict[str, object] = {"seed": seed}
-    rounds = sorted((out / "rounds").iterdir())
+    rounds = sorted(path.parent for path in (out / "rounds").glob("*/recipe.yaml"))
     for name, runs in {"SFT": rounds, **{name: [out / folder] for name, folder in RUNS.items()}}.items():
         trained = [yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")) for run in runs]
         recipe, optimizer = trained[-1], trained[-1]["optimizer"]

@@ -50,7 +50,7 @@ from pairkit.training.run import train
 
 OnExisting = Literal["resume", "delete", "raise"]
 SETTINGS = "quickstart.json"
-FOLDERS = ("start", "problems", "rounds", "sft", "sets", "reference", "dpo", "mcpo")
+FOLDERS = ("start", "problems", "rounds", "sft", "sets", "tokens", "reference", "dpo", "mcpo")
 PARTS = (*FOLDERS, "results.json", "report.html", SETTINGS)
 
 # The first model learns in rounds until this share of the tuning problems is answered right. How many steps

@@ -36,6 +36,10 @@ class BuiltData:
                 total += pq.read_metadata(path).num_rows
         return total
 
+    def hashes(self, split: str) -> list[str]:
+        """The sha256 of each file of a split, whatever the manifest says: a file may have been changed."""
+        return [sha256(path) for path in self._files(split)]
+
     def tables(self, split: str, limit: int | None) -> Iterator[pa.Table]:
         """The first `limit` sets of a split (None = all), as tables of `schema.SETS`, checked."""
         left = limit

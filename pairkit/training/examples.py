@@ -35,7 +35,7 @@ class Split:
         mismatched: for each set, its prompt with another prompt's completions; for kto.
     """
 
-    sets: list[TokenSet]
+    sets: Sequence[TokenSet]
     reference: Sums | None = None
     heads: Sums | None = None
     mismatched: Mismatched | None = None
@@ -80,7 +80,10 @@ def examples(split: Split, rows: Sequence[int], work: list[Work]) -> Examples:
 
 
 def split_for(
-    needs: frozenset[str], sets: list[TokenSet], compute: Callable[[list[TokenSet]], Sums], **mismatching: int
+    needs: frozenset[str],
+    sets: Sequence[TokenSet],
+    compute: Callable[[Sequence[TokenSet]], Sums],
+    **mismatching: int,
 ) -> Split:
     """What a loss with these needs has to know of the sets before training.
 
@@ -94,7 +97,7 @@ def split_for(
     if "token_kl" in needs:  # the live reference gives the rest too
         return Split(sets, mismatched=Mismatched(others, None) if others else None)
     prefixes = _prefixes(sets) if "head_sum" in needs else []
-    sums = compute([*sets, *prefixes, *others])
+    sums = compute([*sets, *prefixes, *others] if prefixes or others else sets)
     heads, last = sums[len(sets) : len(sets) + len(prefixes)], sums[len(sets) + len(prefixes) :]
     return Split(
         sets,

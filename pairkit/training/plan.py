@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from pairkit.errors import InputError, ModelError
 from pairkit.losses import Loss, WeightedSum, build
 from pairkit.progress import progress
@@ -14,7 +16,9 @@ from pairkit.training.models import load_tokenizer, positions
 from pairkit.training.negatives import sampler_settings
 from pairkit.training.order import sets_before, step_count
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.tokens import Tokenized, Wanted, tokenize
+from pairkit.training.token_store import NOT_KEPT, TokenStore, tokens_key
+from pairkit.training.tokenizing import Wanted, token_batches
+from pairkit.training.tokens import Tokenized
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,9 @@ class Plan:
         longest = max(split.longest() for split in (self.train, self.held_out) if split)
         if "kl_baseline" not in self.loss.needs:
             return longest
-        prompt = max(len(item.prompt) for item in self.train.sets)  # another prompt's completion may follow
-        other = max(len(column.ids) for item in self.train.sets for column in item.columns)
-        return max(longest, min(self.recipe.max_length, prompt + other))
+        lengths = self.train.lengths  # another prompt's completion may follow
+        other = int(lengths.prompt.max() + lengths.completion.max())
+        return max(longest, min(self.recipe.max_length, other))
 
     def describe(self) -> dict[str, Any]:
         """The plan as plain data: what `run.json` holds and `--dry-run` prints.
@@ -51,8 +55,7 @@ class Plan:
         `longest` is a prompt with its completion, `a_step` the mean of prompts and completions, each once.
         """
         held_out, sets = self.held_out, self.train.sets
-        prompt = sum(len(item.prompt) for item in sets)
-        completion = sum(len(column.ids) for item in sets for column in item.columns)
+        prompt, completion = int(self.train.lengths.prompt.sum()), int(self.train.lengths.completion.sum())
         recipe = self.recipe
         taken = sets_before(len(sets), self.steps, recipe.sets_per_step, recipe.epochs, recipe.max_steps)
         a_step = round((prompt + completion) / len(sets) * taken / self.steps)
@@ -82,11 +85,12 @@ class Plan:
                 yield {"split": split, "set_id": set_id, "reason": reason, "detail": detail}
 
 
-def plan(recipe: TrainRecipe) -> Plan:
-    """Reads and tokenizes the data.
+def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
+    """Reads the data, and tokenizes what `store` does not have.
 
     Raises:
         InputError: no set can be used.
+        OutputError: `store` cannot be written to.
         ModelError: a tokenizer or configuration that cannot be loaded, or too few positions.
     """
     loss = build(recipe.loss_name, **recipe.loss_parameters)
@@ -97,12 +101,12 @@ def plan(recipe: TrainRecipe) -> Plan:
         trust_remote_code=recipe.trust_remote_code,
         texts=data.texts(recipe.train_split, recipe.limit),
     )
-    train = _tokenize(recipe, loss, data, tokenizer, recipe.train_split, recipe.limit)
+    train = _tokenize(recipe, loss, data, tokenizer, recipe.train_split, recipe.limit, store)
     if not train.sets:
         raise InputError(f"{data.folder}: no set can be trained on: {train.refusals()}")
     held_out = None
     if data.rows(recipe.eval_split):
-        held_out = _tokenize(recipe, loss, data, tokenizer, recipe.eval_split, recipe.eval_limit)
+        held_out = _tokenize(recipe, loss, data, tokenizer, recipe.eval_split, recipe.eval_limit, store)
     steps = step_count(len(train.sets), recipe.sets_per_step, recipe.epochs, recipe.max_steps)
     negatives = sampler_settings(loss, recipe.negatives, data.rejected)
     planned = Plan(recipe, loss, negatives, data, tokenizer, train, held_out, steps)
@@ -129,17 +133,21 @@ def _tokenize(
     tokenizer: Any,
     split: str,
     limit: int | None,
+    store: TokenStore,
 ) -> Tokenized:
     rows = data.rows(split)
-    with progress(f"tokenizing {split}", min(rows, limit or rows), unit="sets") as advance:
-        return tokenize(
-            data.tables(split, limit),
-            tokenizer,
-            max_length=recipe.max_length,
-            max_prompt_length=recipe.prompt_limit,
-            wanted=_wanted(loss),
-            advance=advance,
-        )
+    rows = min(rows, limit or rows)
+    settings: dict[str, Any] = {
+        "max_length": recipe.max_length,
+        "max_prompt_length": recipe.prompt_limit,
+        "wanted": _wanted(loss),
+    }
+
+    def make() -> Iterator[pa.RecordBatch]:
+        with progress(f"tokenizing {split}", rows, unit="sets") as advance:
+            yield from token_batches(data.tables(split, limit), tokenizer, **settings, advance=advance)
+
+    return store.sets(lambda: tokens_key(tokenizer, data=data.hashes(split), rows=rows, **settings), make)
 
 
 def _wanted(loss: Loss | WeightedSum) -> Wanted:

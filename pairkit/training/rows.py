@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,18 +28,18 @@ def padded(texts: Sequence[tuple[Ids, Ids]], device: torch.device) -> Feed:
     """A row for each (prompt, completion); the head gets no position that is prompt in every row."""
     width = max(len(prompt) + len(completion) for prompt, completion in texts)
     first = min(len(prompt) for prompt, _ in texts) - 1  # the position that predicts the first token of all
-    ids = torch.zeros(len(texts), width, dtype=torch.int64)
-    attention = torch.zeros(len(texts), width, dtype=torch.int64)
+    ids = np.zeros((len(texts), width), np.int64)
+    attention = np.zeros((len(texts), width), np.int64)
     at = []
     for row, (prompt, completion) in enumerate(texts):
         start, end = len(prompt), len(prompt) + len(completion)
-        ids[row, :start] = torch.from_numpy(prompt)
-        ids[row, start:end] = torch.from_numpy(completion)
+        ids[row, :start] = prompt
+        ids[row, start:end] = completion
         attention[row, :end] = 1
         at.append(row * (width - first) + torch.arange(start - 1, end - 1) - first)
     inputs = {
-        "input_ids": ids.to(device),
-        "attention_mask": attention.to(device),
+        "input_ids": torch.from_numpy(ids).to(device),
+        "attention_mask": torch.from_numpy(attention).to(device),
         "use_cache": False,
         "logits_to_keep": width - first,
     }

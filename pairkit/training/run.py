@@ -28,6 +28,7 @@ from pairkit.training.reference import Sums, reference_sums
 from pairkit.training.run_models import policy, reference, reference_key, to_save
 from pairkit.training.selfcheck import check_packed
 from pairkit.training.sharding import launched_sharded
+from pairkit.training.token_store import TokenStore
 from pairkit.training.tokens import TokenSet
 
 
@@ -35,7 +36,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
     """Runs a recipe and returns the directory of the trained model, `out`/model.
 
     `out` holds the resolved recipe, what the run was made of (`run.json`), metrics and checkpoints; the
-    reference log-probs stand beside it, where later runs find them.
+    tokens and the reference's log-probs stand beside it, where later runs find them.
 
     Raises:
         ExistingOutputError: `out` holds another run, or anything at all with on_existing="raise".
@@ -48,7 +49,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
     processes = _processes(recipe)
     console.quiet = not processes.main
     with stoppable(out, lambda: _stopped(out)):
-        planned = plan(recipe)
+        planned = plan(recipe, TokenStore(out.parent / "tokens", ranks=processes))
         _one_process(planned, processes)
         if processes.main:
             claim(planned, out, on_existing, processes)
@@ -101,7 +102,7 @@ def _run(planned: Plan, out: Path, processes: Ranks) -> nn.Module:
     recipe, needs = planned.recipe, planned.loss.needs
     store = out.parent / "reference"
 
-    def compute(sets: list[TokenSet]) -> Sums:
+    def compute(sets: Sequence[TokenSet]) -> Sums:
         return reference_sums(
             sets,
             store / f"{reference_key(planned)}.parquet",

@@ -1,30 +1,40 @@
-"""Candidate sets as token ids: each prompt and each completion tokenized once, with the chat template.
+"""Candidate sets as token ids: Arrow record batches, in memory or mapped from a file, read one set at a time.
 
-What is scored is what the model would have to produce after the prompt's ids: the completion and, where the
-completion ended by itself, the end-of-turn token. The assistant header belongs to the prompt; whatever the
-template writes after the end of the turn is dropped.
+Nothing is made of a set before it is asked for, and its ids are then views of the batch's buffers: 64,000
+sets in a mapped file take no time to open and no memory but the system's file cache, shared by all processes.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from functools import cached_property
+from itertools import accumulate
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-
-from pairkit.chat import Messages, one_bos, render
-from pairkit.errors import ModelError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+import pyarrow.compute as pc
 
 Ids = npt.NDArray[np.int32]
-Completion = Mapping[str, Any]  # a row of `schema.COMPLETION`
-Wanted = Literal["first", "ranked", "scored", "labelled"]
+
+_IDS = pa.large_list(pa.int32())  # 64-bit offsets: the ids of a batch may be more than 2^31
+_COLUMN = pa.struct([("ids", _IDS), ("rank", pa.int32()), ("score", pa.float64()), ("origin", pa.string())])
+
+# A row for every set that was read; what cannot be used has a reason, and neither prompt nor columns.
+SCHEMA = pa.schema(
+    [
+        ("set_id", pa.string()),
+        ("prompt", _IDS),
+        ("columns", pa.large_list(_COLUMN)),
+        ("label", pa.bool_()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
 
 
 class Column(NamedTuple):
@@ -56,21 +66,168 @@ class Refused(NamedTuple):
     detail: str
 
 
+class Lengths(NamedTuple):
+    """How many tokens the sets have.
+
+    Attributes:
+        prompt: int64 [sets].
+        columns: int64 [sets], how many columns a set has.
+        completion: int64 [columns of all sets], set after set.
+    """
+
+    prompt: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    completion: npt.NDArray[np.int64]
+
+
+def record_batch(rows: Sequence[TokenSet | Refused]) -> pa.RecordBatch:
+    """Rows of `SCHEMA`."""
+    used = [row if isinstance(row, TokenSet) else None for row in rows]
+    refused = [row if isinstance(row, Refused) else None for row in rows]
+    columns = [column for item in used if item for column in item.columns]
+    fields = [
+        _id_lists([column.ids for column in columns]),
+        pa.array([column.rank for column in columns], pa.int32()),
+        pa.array([column.score for column in columns], pa.float64()),
+        pa.array([column.origin for column in columns], pa.string()),
+    ]
+    counts = [len(item.columns) if item else 0 for item in used]
+    structs = pa.StructArray.from_arrays(fields, fields=list(_COLUMN))
+    arrays = [
+        pa.array([row.set_id for row in rows], pa.string()),
+        _id_lists([item.prompt if item else np.empty(0, np.int32) for item in used]),
+        pa.LargeListArray.from_arrays(_offsets(counts), structs),
+        pa.array([item.label if item else None for item in used], pa.bool_()),
+        pa.array([one.reason if one else None for one in refused], pa.string()),
+        pa.array([one.detail if one else None for one in refused], pa.string()),
+    ]
+    return pa.record_batch(arrays, schema=SCHEMA)
+
+
+def _id_lists(lists: Sequence[Ids]) -> pa.Array:
+    flat = np.concatenate([np.empty(0, np.int32), *lists])
+    return pa.LargeListArray.from_arrays(_offsets([len(ids) for ids in lists]), pa.array(flat))
+
+
+def _offsets(lengths: Sequence[int]) -> pa.Array:
+    return pa.array(np.cumsum([0, *lengths]), pa.int64())
+
+
+class _Batch:
+    """The buffers of a record batch: ids and offsets as numpy arrays that view them.
+
+    By DLPack, because pyarrow's own `to_numpy` imports pandas.
+    """
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        prompt, columns = batch["prompt"], batch["columns"]
+        structs = columns.values
+        ids = structs.field("ids")
+        self._set_id, self._label = batch["set_id"], batch["label"]
+        self._rank, self._score, self._origin = (structs.field(k) for k in ("rank", "score", "origin"))
+        self._prompts = np.from_dlpack(prompt.values).astype(np.int32, copy=False)
+        self._ids = np.from_dlpack(ids.values).astype(np.int32, copy=False)
+        self._prompt_at, self._ids_at, self._columns_at = (
+            np.from_dlpack(lists.offsets) for lists in (prompt, ids, columns)
+        )
+        usable = pc.indices_nonzero(batch["reason"].is_null())
+        self.used = np.from_dlpack(usable).astype(np.int64)  # the rows that are sets
+
+    def item(self, position: int) -> TokenSet:
+        """The `position`-th set of those that can be used."""
+        row = int(self.used[position])
+        first, last = self._columns_at[row : row + 2].tolist()
+        at = self._ids_at[first : last + 1].tolist()
+        columns = tuple(
+            Column(
+                self._ids[at[j] : at[j + 1]],
+                self._rank[first + j].as_py(),
+                self._score[first + j].as_py(),
+                self._origin[first + j].as_py(),
+            )
+            for j in range(last - first)
+        )
+        start, stop = self._prompt_at[row : row + 2].tolist()
+        return TokenSet(
+            self._set_id[row].as_py(), self._prompts[start:stop], columns, self._label[row].as_py()
+        )
+
+    def lengths(self) -> Lengths:
+        prompt, columns, completion = map(np.diff, (self._prompt_at, self._columns_at, self._ids_at))
+        return Lengths(prompt[self.used], columns[self.used], completion)
+
+    def largest_id(self) -> int:
+        return max(int(ids.max(initial=-1)) for ids in (self._prompts, self._ids))
+
+
+class TokenSets(Sequence[TokenSet]):
+    """The sets of some record batches that can be used, each made when it is asked for."""
+
+    def __init__(self, batches: Sequence[_Batch]) -> None:
+        self._batches = batches
+        self._starts = list(accumulate((len(batch.used) for batch in batches), initial=0))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> TokenSet: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[TokenSet]: ...
+
+    def __getitem__(self, index: int | slice) -> TokenSet | list[TokenSet]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        position = range(len(self))[index]
+        batch = bisect_right(self._starts, position) - 1
+        return self._batches[batch].item(position - self._starts[batch])
+
+    def __iter__(self) -> Iterator[TokenSet]:
+        return (batch.item(i) for batch in self._batches for i in range(len(batch.used)))
+
+
 @dataclass(frozen=True)
 class Tokenized:
-    """The sets that can be used, and those that cannot."""
+    """Record batches of `SCHEMA`: the sets that can be used, and those that cannot."""
 
-    sets: list[TokenSet]
-    refused: list[Refused]
+    batches: Sequence[pa.RecordBatch]
+
+    @cached_property
+    def _read(self) -> list[_Batch]:
+        return [_Batch(batch) for batch in self.batches]
+
+    @cached_property
+    def sets(self) -> TokenSets:
+        """Those that can be used."""
+        return TokenSets(self._read)
+
+    @cached_property
+    def refused(self) -> list[Refused]:
+        """Those that cannot."""
+        names = ["set_id", "reason", "detail"]
+        return [
+            Refused(**row)
+            for batch in self.batches
+            if batch["reason"].null_count < len(batch)
+            for row in batch.select(names).to_pylist()
+            if row["reason"] is not None
+        ]
+
+    @cached_property
+    def lengths(self) -> Lengths:
+        """How many tokens the sets that can be used have."""
+        nothing = Lengths(*(np.empty(0, np.int64) for _ in Lengths._fields))
+        parts = [nothing, *(batch.lengths() for batch in self._read)]
+        return Lengths(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def largest_id(self) -> int:
         """The largest token id of all sets; -1 without any."""
-        texts = (ids for item in self.sets for ids in (item.prompt, *(column.ids for column in item.columns)))
-        return max((int(ids.max()) for ids in texts), default=-1)
+        return max((batch.largest_id() for batch in self._read), default=-1)
 
     def longest(self) -> int:
         """The most tokens of a prompt with one of its completions; 0 without any."""
-        return max((len(item.prompt) + len(c.ids) for item in self.sets for c in item.columns), default=0)
+        prompt, columns, completion = self.lengths
+        return int((np.repeat(prompt, columns) + completion).max(initial=0))
 
     def counts(self) -> dict[str, Any]:
         """How many sets are used, and how many are not for which reason."""
@@ -84,234 +241,3 @@ class Tokenized:
             f"{count} sets {reason} (set {first[reason].set_id}: {first[reason].detail})"
             for reason, count in self.counts()["refused"].items()
         )
-
-
-class _Refused(Exception):
-    """A set that cannot be used: the reason, and what a person should know."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, detail
-
-
-class _Frame(NamedTuple):
-    """A prompt as the template renders it, and what the template puts around a completion that follows."""
-
-    prompt: str
-    lead: str
-    tail: str
-
-
-class _Written(NamedTuple):
-    """A completion as the template writes it: `header` + `text` + the end of the turn."""
-
-    header: str  # what the template puts before it, up to its last special token
-    text: str
-    end: list[int]  # the ids that end the turn
-
-
-# Stands for a completion where only the text around it is wanted; no template writes it of itself.
-MARK = "pairkit:completion"
-
-
-def tokenize(
-    tables: Iterable[pa.Table],
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    max_length: int,
-    max_prompt_length: int,
-    wanted: Wanted,
-    advance: Callable[[int], None],
-) -> Tokenized:
-    """Tokenizes the sets of some tables of `schema.SETS`.
-
-    Args:
-        wanted: the columns of a set. "first": its first completion. "ranked": its best completion and those
-            that stand below it (a tie is no choice; noise stands below all); a set without ranks
-            (`unranked`) or without a choice (`no_choice`) is refused. "scored": of those, the ones that have
-            a score; a set with fewer than two is refused (`unscored`). "labelled": as "ranked", or the only
-            completion, where its score is the label 1 or 0.
-        advance: told how many sets are done.
-
-    A prompt longer than `max_prompt_length` is cut at its beginning, BOS kept; a completion is cut at its
-    end where both exceed `max_length`, and then does not end its turn. A set is refused where the template
-    refuses it (`template_refused`), drops its system turn (`system_dropped`), does not repeat the prompt's
-    rendering when the completion follows (`template_not_a_prefix`), changes the completion's text
-    (`template_changes_text`), or where the prompt or a completion has no token (`empty_prompt`,
-    `empty_completion`). White space that the template strips off a completion is not scored.
-    """
-    found = Tokenized([], [])
-    encode_texts, template = _text_encoder(tokenizer), _Template(tokenizer)
-    for table in tables:
-        usable: list[tuple[str, str, list[tuple[Completion, _Written]]]] = []
-        for row in table.to_pylist():
-            try:
-                picked = _columns(row["completions"], wanted)
-                frame = template.frame(row["prompt"])
-                written = [template.written(row["prompt"], frame, c["text"]) for c in picked]
-                usable.append((row["set_id"], frame.prompt, list(zip(picked, written, strict=True))))
-            except _Refused as refused:
-                found.refused.append(Refused(row["set_id"], refused.reason, refused.detail))
-        prompts = _ids(tokenizer, [prompt for _, prompt, _ in usable])
-        texts = encode_texts([written.text for _, _, columns in usable for _, written in columns])
-        for (set_id, _, pairs), ids in zip(usable, prompts, strict=True):
-            prompt = _cut_prompt(one_bos(tokenizer, ids), tokenizer.bos_token_id, max_prompt_length)
-            room = max_length - len(prompt)
-            columns = tuple(
-                _column(template.header_ids[written.header] + next(texts), written.end, completion, room)
-                for completion, written in pairs
-            )
-            if not prompt:
-                found.refused.append(Refused(set_id, "empty_prompt", "the prompt has no token"))
-            elif all(len(column.ids) for column in columns):
-                label = _label([c for c, _ in pairs]) if wanted == "labelled" else None
-                found.sets.append(TokenSet(set_id, np.asarray(prompt, np.int32), columns, label))
-            else:
-                found.refused.append(Refused(set_id, "empty_completion", "a completion has no token"))
-        advance(table.num_rows)
-    return found
-
-
-def _columns(completions: Sequence[Completion], wanted: Wanted) -> list[Completion]:
-    if not completions or completions[0]["origin"] == "noise":
-        raise _Refused("no_completion", "it has no completion but noise")
-    best = completions[0]
-    if wanted == "first" or (wanted == "labelled" and _label(completions) is not None):
-        return [best]
-    if best["rank"] is None:
-        raise _Refused("unranked", "its completions have no ranks; --loss sft needs none")
-    below = [c for c in completions[1:] if c["origin"] == "noise" or (c["rank"] or 0) > best["rank"]]
-    if not below:
-        raise _Refused("no_choice", "no completion stands above another; --loss sft needs one only")
-    if wanted != "scored":
-        return [best, *below]
-    scored = [c for c in below if c["score"] is not None]
-    if best["score"] is None or not scored:
-        raise _Refused("unscored", "fewer than two completions have a score, which the loss needs")
-    return [best, *scored]
-
-
-def _label(completions: Sequence[Completion]) -> bool | None:
-    """What the only completion of a set is labelled: its score is 1 or 0."""
-    score = completions[0]["score"]
-    return bool(score) if len(completions) == 1 and score in (0, 1) else None
-
-
-def _cut_prompt(ids: list[int], bos: int | None, limit: int) -> list[int]:
-    if len(ids) <= limit:
-        return ids
-    kept = ids[:1] if ids[0] == bos and limit > 1 else []
-    return kept + ids[len(ids) - limit + len(kept) :]
-
-
-def _column(ids: list[int], end: list[int], completion: Completion, room: int) -> Column:
-    ended = completion["finish_reason"] != "length"
-    tokens = (ids + end if ended else ids)[:room]
-    return Column(np.asarray(tokens, np.int32), completion["rank"], completion["score"], completion["origin"])
-
-
-class _Template:
-    """A tokenizer's chat template: what it writes around completions, and the ids of that."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
-        added = tokenizer.added_tokens_decoder
-        self._special = {str(token) for token in added.values() if token.special}
-        # Some vocabularies have runs of white space as added tokens: those end nothing.
-        self._ending = {id for id, token in added.items() if not str(token).isspace()}
-        self._ending |= set(tokenizer.all_special_ids)
-        self._ends = _Cache(self._end)
-        self.header_ids = _Cache(lambda header: _ids(tokenizer, [header])[0] if header else [])
-
-    def frame(self, prompt: Messages) -> _Frame:
-        """Renders a prompt, and finds what stands around a completion of it."""
-        try:
-            before = render(self._tokenizer, prompt, add_generation_prompt=True)
-        except ModelError as error:
-            raise _Refused("template_refused", str(error)) from error
-        for message in prompt:
-            if message["role"] == "system" and message["content"].strip() not in before:
-                raise _Refused("system_dropped", "the template leaves the system turn out")
-        lead, mark, tail = self._after(prompt, before, MARK).partition(MARK)
-        if not mark:
-            raise _Refused("template_changes_text", "the template does not write the completion as it is")
-        return _Frame(before, lead, tail)
-
-    def written(self, prompt: Messages, frame: _Frame, text: str) -> _Written:
-        """A completion as the template writes it: in its frame, but for white space at its ends.
-
-        The text alone would not say where it begins: a short one can stand in the template's own text too,
-        and one that brings its own reasoning gets another lead.
-        """
-        after, core = self._after(prompt, frame.prompt, text), text.strip()
-        stop = len(after) - len(frame.tail)
-        start = len(frame.lead) if after.startswith(frame.lead) else after.rfind(core, 0, stop)
-        if not (0 <= start <= stop and after.endswith(frame.tail) and after[start:stop].strip() == core):
-            raise _Refused("template_changes_text", "the template does not write the completion as it is")
-        special = max(
-            (after.rfind(s, 0, start) + len(s) for s in self._special if s in after[:start]), default=0
-        )
-        return _Written(after[:special], after[special:stop], self._ends[frame.tail])
-
-    def _after(self, prompt: Messages, before: str, text: str) -> str:
-        """What the template writes after the prompt's rendering if `text` answers it."""
-        answer = {"role": "assistant", "content": text}
-        try:
-            whole = render(self._tokenizer, [*prompt, answer], add_generation_prompt=False)
-        except ModelError as error:
-            raise _Refused("template_refused", str(error)) from error
-        if not whole.startswith(before):
-            raise _Refused(
-                "template_not_a_prefix", "the prompt is rendered differently when an answer follows"
-            )
-        return whole[len(before) :]
-
-    def _end(self, tail: str) -> list[int]:
-        """Up to the first special token; a template that writes none is ended by the EOS token."""
-        ids = _ids(self._tokenizer, [tail])[0]
-        first = next((position for position, token in enumerate(ids) if token in self._ending), None)
-        if first is not None:
-            return ids[: first + 1]
-        if self._tokenizer.eos_token_id is not None:
-            return [int(self._tokenizer.eos_token_id)]
-        raise ModelError(
-            f"the tokenizer {self._tokenizer.name_or_path!r} has no token that ends a turn: "
-            "its template writes no special one, and it has no EOS token"
-        )
-
-
-class _Cache(dict[str, list[int]]):
-    """Token ids by the text of a template, of which there are few."""
-
-    def __init__(self, make: Callable[[str], list[int]]) -> None:
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, text: str) -> list[int]:
-        self[text] = made = self._make(text)
-        return made
-
-
-def _text_encoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]], Iterator[list[int]]]:
-    """Encodes texts that follow other text.
-
-    SentencePiece tokenizers put a space in front of every text that they are given, also of one that goes
-    on from a prompt. For those a newline, which no other token swallows, is encoded with it and cut off.
-    """
-    anchor, joined, alone = _ids(tokenizer, ["\n", "\nx", "x"])
-    anchored = anchor + alone != joined and joined[: len(anchor)] == anchor
-
-    def encode_texts(texts: list[str]) -> Iterator[list[int]]:
-        if not anchored:
-            return iter(_ids(tokenizer, texts, plain=True))
-        return (ids[len(anchor) :] for ids in _ids(tokenizer, ["\n" + text for text in texts], plain=True))
-
-    return encode_texts
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], *, plain: bool = False) -> list[list[int]]:
-    """With `plain`, a special token that a text spells out is text: nothing learns to end its turn there."""
-    if not texts:
-        return []
-    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, split_special_tokens=plain)["input_ids"]
-    return ids

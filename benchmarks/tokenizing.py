@@ -1,0 +1,264 @@
+"""Tokenizing candidate sets, opening what was tokenized, and what that takes of memory; beside TRL's.
+
+    python benchmarks/tokenizing.py                                2,000 UltraFeedback-shaped sets
+    python benchmarks/tokenizing.py --data DIR --tokenizer NAME    a built data set, and a tokenizer
+
+Everything runs in a process of its own, by turns; printed are medians. TRL's is DPOTrainer's preparation of
+the data set (`datasets.map`, one process), on the pairs of the same sets. The sets have two completions, so
+that both tokenize the same texts; a `--data` of more is tokenized whole by pairkit and as pairs by TRL. What
+is opened are random tokens: `--open` sets of four completions. Seconds are without the imports; memory is
+what the process holds above that of before: its own, and pages of the file, which all processes share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ultrafeedback_shaped
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+LIMITS = {"max_length": 2048, "max_prompt_length": 1792}
+BATCH = 1000
+KEY = "random"
+
+
+def build(folder: Path, rows: int) -> None:
+    """A data set of `rows` sets of two completions."""
+    ultrafeedback_shaped.write(folder / "raw.parquet", rows)
+    words = ["build", "--source", "ultrafeedback", "--path", str(folder / "raw.parquet")]
+    words += ["--out", str(folder / "data"), "--test-fraction", "0", "mine.keep_negatives=1"]
+    subprocess.run(
+        [sys.executable, "-m", "pairkit", *words],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def save_tokenizer(folder: Path, data: Path) -> None:
+    """A byte-level BPE of 32,000 tokens, trained on the data, with ChatML."""
+    from pairkit.training.data import open_data
+    from pairkit.training.models import train_bpe
+
+    tokenizer = train_bpe(open_data(str(data), "train").texts("train", 2000), 32_000)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = CHATML
+    tokenizer.save_pretrained(folder)
+
+
+def write_random(folder: Path, sets: int) -> None:
+    """A store of random tokens: prompts of 50 to 300, four completions of 50 to 400."""
+    from pairkit.training.token_store import TokenStore
+    from pairkit.training.tokens import Column, TokenSet, record_batch
+
+    random = np.random.default_rng(0)
+
+    def ids(low: int, high: int) -> Any:
+        return random.integers(3, 32_000, random.integers(low, high), dtype=np.int32)
+
+    def batches() -> Iterator[Any]:
+        for start in range(0, sets, BATCH):
+            yield record_batch(
+                [
+                    TokenSet(
+                        f"{i:016x}",
+                        ids(50, 300),
+                        tuple(Column(ids(50, 400), k + 1, -float(k), "source") for k in range(4)),
+                    )
+                    for i in range(start, min(start + BATCH, sets))
+                ]
+            )
+
+    TokenStore(folder).sets(lambda: KEY, batches)
+
+
+def run_pairkit(work: Path) -> dict[str, float]:
+    """Tokenizes into a store, and opens it as a second run does: the key is made of data and tokenizer."""
+    from transformers import AutoTokenizer
+
+    from pairkit.training.data import open_data
+    from pairkit.training.token_store import TokenStore, tokens_key
+    from pairkit.training.tokenizing import token_batches
+
+    data, tokenizer = (
+        open_data(str(work / "data"), "train"),
+        AutoTokenizer.from_pretrained(work / "tokenizer"),
+    )
+    limits = {**LIMITS, "wanted": "ranked"}
+
+    def made() -> Iterator[Any]:
+        tables = data.tables("train", None)
+        return token_batches(tables, tokenizer, **limits, advance=lambda count: None)
+
+    def sets() -> Any:
+        key = lambda: tokens_key(tokenizer, data=data.hashes("train"), **limits)  # noqa: E731
+        return TokenStore(folder).sets(key, made)
+
+    with tempfile.TemporaryDirectory(dir=work) as name:
+        folder = Path(name)
+        first, cpu = time.perf_counter(), time.process_time()
+        found = sets()
+        second, cpu = time.perf_counter(), time.process_time() - cpu
+        sets()
+        third = time.perf_counter()
+    return {
+        "sets": len(found.sets), "tokens": float(sum(map(np.sum, (found.lengths[0], found.lengths[2])))),
+        "seconds": second - first, "cpu_seconds": cpu, "again_seconds": third - second,
+    }  # fmt: skip
+
+
+def run_trl(work: Path) -> dict[str, float]:
+    """The preparation of DPOTrainer, which needs nothing of the trainer; and again, from datasets' cache."""
+    import datasets
+    from transformers import AutoTokenizer
+    from trl import DPOConfig, DPOTrainer
+
+    datasets.disable_progress_bars()
+    tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        arguments = DPOConfig(output_dir=folder, max_length=LIMITS["max_length"], use_cpu=True, bf16=False)
+        pairs = datasets.load_dataset(str(work / "data"), "pairs", split="train", cache_dir=folder)
+
+        def prepare() -> Any:
+            prepared: Any = DPOTrainer._prepare_dataset
+            return prepared(None, pairs, tokenizer, arguments, "train")
+
+        first, cpu = time.perf_counter(), time.process_time()
+        found = prepare()
+        second, cpu = time.perf_counter(), time.process_time() - cpu
+        prepare()
+        third = time.perf_counter()
+        tokens = sum(len(row[k]) for row in found for k in ("prompt_ids", "chosen_ids", "rejected_ids"))
+    return {
+        "sets": len(found), "tokens": tokens,
+        "seconds": second - first, "cpu_seconds": cpu, "again_seconds": third - second,
+    }  # fmt: skip
+
+
+def run_open(work: Path) -> dict[str, float]:
+    """Opens the random tokens: as any process does, and as the first one, which checks every byte."""
+    from pairkit.training.token_store import _open
+
+    path, before = work / "random" / f"{KEY}.arrow", resident()
+    times = [time.perf_counter()]
+    found = _open(path, check=False)
+    assert found is not None
+    assert len(found.sets)
+    times.append(time.perf_counter())
+    opened = resident()
+    lengths = found.lengths
+    tokens = int(lengths.prompt.sum() + lengths.completion.sum())
+    longest = found.longest()
+    times.append(time.perf_counter())
+    total = 0
+    for i in np.random.default_rng(0).permutation(len(found.sets)).tolist():
+        item = found.sets[i]
+        total += len(np.concatenate([item.prompt, *(column.ids for column in item.columns)]))  # as a pass
+    times.append(time.perf_counter())
+    assert total == tokens >= longest
+    passed = resident()
+    _open(path, check=True)
+    times.append(time.perf_counter())
+    names = ("open_seconds", "lengths_seconds", "pass_seconds", "check_seconds")
+    memory = {
+        f"{when}_{kind}": now[kind] - before[kind]
+        for when, now in (("open", opened), ("pass", passed))
+        for kind in before
+    }
+    return dict(zip(names, np.diff(times).tolist(), strict=True)) | memory | {"file": path.stat().st_size}
+
+
+def resident() -> dict[str, int]:
+    """Bytes of this process in memory: its own, and those of mapped files."""
+    lines = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
+    said = {line[0]: int(line[1]) * 1024 for line in lines if line[0] in ("RssAnon:", "RssFile:")}
+    return {"own": said["RssAnon:"], "mapped": said["RssFile:"]}
+
+
+RUNS = {"pairkit": run_pairkit, "trl": run_trl, "open": run_open}
+
+
+def measure(name: str, work: Path) -> dict[str, float]:
+    """One run in a process of its own."""
+    words = [sys.executable, __file__, "--run", name, "--work", str(work)]
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def report(rows: dict[str, list[dict[str, float]]], opened: int) -> None:
+    median = {
+        name: {key: statistics.median(one[key] for one in found) for key in found[0]}
+        for name, found in rows.items()
+    }
+    print("| | sets | tokens | sets/s | tokens/s | CPU s | again, ms |\n|---|--:|--:|--:|--:|--:|--:|")
+    for name in ("pairkit", "trl"):
+        if name in median:
+            one = median[name]
+            print(
+                f"| {name} | {one['sets']:,.0f} | {one['tokens']:,.0f} | {one['sets'] / one['seconds']:,.0f} "
+                f"| {one['tokens'] / one['seconds']:,.0f} | {one['cpu_seconds']:.1f} "
+                f"| {1000 * one['again_seconds']:,.0f} |"
+            )
+    if "open" not in median:
+        return
+    one = median["open"]
+    print(
+        f"\n{opened:,} sets, {one['file'] / 1e6:,.0f} MB: opened in {1000 * one['open_seconds']:.0f} ms, "
+        f"with every byte checked in {1000 * one['check_seconds']:.0f} ms; all lengths in "
+        f"{1000 * one['lengths_seconds']:.0f} ms; a pass over all sets in random order "
+        f"{one['pass_seconds']:.1f} s; memory of its own +{one['open_own'] / 1e6:.0f} MB when open, "
+        f"+{one['pass_own'] / 1e6:.0f} MB behind the pass, and +{one['pass_mapped'] / 1e6:.0f} MB of the file"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--data", type=Path, help="a built data set instead")
+    parser.add_argument("--tokenizer", help="instead of one that is trained on the data")
+    parser.add_argument("--open", type=int, default=64_000, help="sets of the store that is opened")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.run:
+        print(json.dumps(RUNS[given.run](given.work)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        if given.data:
+            (work / "data").symlink_to(given.data.resolve())
+        else:
+            build(work, given.rows)
+        if given.tokenizer:
+            from transformers import AutoTokenizer
+
+            AutoTokenizer.from_pretrained(given.tokenizer).save_pretrained(work / "tokenizer")
+        else:
+            save_tokenizer(work / "tokenizer", work / "data")
+        write_random(work / "random", given.open)
+        found = [{name: measure(name, work) for name in given.only} for _ in range(given.repeats)]
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {given.repeats} runs"
+    )
+    report({name: [one[name] for one in found] for name in given.only}, given.open)
+
+
+if __name__ == "__main__":
+    main()
