@@ -1,7 +1,8 @@
 """What tests run as one of several processes, under torchrun, and alone to compare with.
 
 processes.py gradients DATA MODEL REFERENCE OUT LOSS...   writes the gradients of a step to OUT/RANK.pt
-processes.py runs RECIPE.json...                          trains each recipe to the directory of its file
+processes.py runs RECIPE.json...                          trains each recipe to the directory of its file,
+                                                          what it did in each step to RANK.pt there
 processes.py skips RECIPE.json...                         the same, step 2 of the last process no number
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
+from watched import watched
 
 from pairkit.losses import build
 from pairkit.recipes import validate
@@ -29,6 +33,15 @@ from pairkit.training.ranks import Ranks, ranks
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import reference_sums
 from pairkit.training.run import train
+
+
+def two_processes(*command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script with its arguments, or `--module NAME ...`, as two processes that know of each other."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    done = subprocess.run([*launch, *command], capture_output=True, text=True, env=environment, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
 
 
 def perturbed(network: torch.nn.Module) -> torch.nn.Module:
@@ -106,7 +119,9 @@ def main(mode: str, *arguments: str) -> None:
         nowhere_finite(pytest.MonkeyPatch(), {2})
     if mode in ("runs", "skips"):
         for path in map(Path, arguments):
-            train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
+            with watched() as steps:
+                train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
+            torch.save(steps, path.parent / f"{processes.rank}.pt")
     else:
         data, model, store, out, *names = arguments
         found = gradients(data, model, Path(store), names, processes, budget=300)
