@@ -2,112 +2,58 @@
 
     python benchmarks/train_vs_trl.py                       # vocabulary 8,192
     python benchmarks/train_vs_trl.py --vocabulary 128256 --sets 4
+    PAIRKIT_TEST_DATA=DIR python benchmarks/train_vs_trl.py --lengths ultrafeedback
+    python benchmarks/train_vs_trl.py --device cuda --model 1b --dtype bfloat16 --vocabulary 128256 \\
+        --budget 16384 --peak 989 --only "trl, cached" "pairkit, cached" "pairkit, mcpo"
 
 A Llama of four layers and width 256 with random weights, saved once; prompts of 200 to 400 and completions
 of 50 to 300 tokens, the same tokens for all; float32, AdamW. Every contender is a process of its own, which
 starts up, takes one round of steps to warm up, and then waits for its turn; printed is the median of the
-rounds. Memory is the process's peak above what it had before the model, less weights, gradients and the
-optimizer's state (16 bytes a parameter).
+rounds. On a GPU, which has not the memory for all at once, each takes all of its turns before the next one
+starts. Memory is the process's peak above what it had before the model, less weights, gradients and the
+optimizer's state (16 bytes a parameter); on a GPU it is the peak of what was allocated, all of it.
 
     trl, cached          DPO, the reference's log-probs computed before
     trl, live            DPO, the reference beside the policy in every step
     pairkit, cached      DPO, as TRL
     pairkit, first epoch DPO, the reference's log-probs computed within the time
     pairkit, mcpo        MC-PO: of five negatives one is drawn by the policy
+
+Tokens a second are those of the sets, prompts once, whatever a contender makes of them: of MC-PO's sets, all
+six completions. MFU, with --peak, is the operations that such a step needs, nothing counted twice, over what
+the device could do in its time: forward and twice that for backward, and for MC-PO backward of the chosen and
+one other completion alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from turns import MARK, Turns
+from workload import MAX_LENGTH, MODELS, operations, save_model, token_sets
 
 CONTENDERS = ("trl, cached", "trl, live", "pairkit, cached", "pairkit, first epoch", "pairkit, mcpo")
-MARK = "@@"
-LAYERS, WIDTH, INNER, HEADS = 4, 256, 704, 4
-NEGATIVES = 5
+# What the contenders have to know of the command line.
+SHARED = ("vocabulary", "sets", "steps", "rounds", "budget", "lengths", "device", "dtype")
 
 
-def token_sets(sets: int, vocabulary: int) -> list[tuple[list[int], list[list[int]]]]:
-    """Prompts, and completions of them."""
-    random = np.random.default_rng(0)
-
-    def ids(low: int, high: int) -> list[int]:
-        return [int(i) for i in random.integers(3, vocabulary, random.integers(low, high + 1))]
-
-    return [(ids(200, 400), [ids(50, 300) for _ in range(1 + NEGATIVES)]) for _ in range(sets)]
-
-
-def save_model(folder: Path, vocabulary: int) -> None:
-    """The model, and a tokenizer that knows each token by a word, for TRL."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=WIDTH, intermediate_size=INNER, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-        vocab_size=vocabulary, max_position_embeddings=1024, tie_word_embeddings=True,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    words = {f"t{i}": i for i in range(vocabulary)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="t0"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="t0", eos_token="t2").save_pretrained(
-        folder
-    )
-
-
-class Turns:
-    """A contender's side: it waits for its turn, and reports what a round took."""
-
-    def __init__(self) -> None:
-        self._before = memory("VmRSS")
-        self._parameters = 0
-        self._started = 0.0
-
-    def count(self, model: Any) -> None:
-        """Notes the size of the model, whose weights, gradients and optimizer state are no overhead."""
-        self._parameters = sum(p.numel() for p in model.parameters())
-
-    def wait(self) -> None:
-        """Until it is the contender's turn."""
-        print(f"{MARK} ready", flush=True)
-        if not sys.stdin.readline():
-            os._exit(0)
-        self._started = time.perf_counter()
-
-    def report(self, sets: int) -> None:
-        seconds = time.perf_counter() - self._started
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        above = peak - self._before - 16 * self._parameters
-        print(f"{MARK} {json.dumps({'sets_per_second': sets / seconds, 'memory': above})}", flush=True)
-
-
-def memory(field: str) -> int:
-    """Bytes, from what the kernel says of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
-
-
-def run_trl(folder: Path, sets: list[Any], size: int, steps: int, *, cached: bool) -> None:
+def run_trl(arguments: argparse.Namespace, sets: list[Any], *, cached: bool) -> None:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import DPOConfig, DPOTrainer
 
-    turns = Turns()
+    folder, size, steps = arguments.folder, arguments.sets, arguments.steps
+    turns = Turns(arguments.device)
 
     class Rounds(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -125,11 +71,12 @@ def run_trl(folder: Path, sets: list[Any], size: int, steps: int, *, cached: boo
         {"prompt": text(prompt), "chosen": text(first), "rejected": text(second)}
         for prompt, (first, second, *_) in sets
     ]
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=arguments.dtype)
     turns.count(model)
     config = DPOConfig(
         output_dir=str(folder / "trl"), per_device_train_batch_size=size, max_steps=len(sets) // size,
-        max_length=1024, precompute_ref_log_probs=cached, use_cpu=True, bf16=False, report_to=[],
+        max_length=MAX_LENGTH, precompute_ref_log_probs=cached, use_cpu=arguments.device == "cpu",
+        bf16=arguments.dtype == "bfloat16", report_to=[],
         gradient_checkpointing=False, save_strategy="no", logging_steps=10**6, disable_tqdm=True,
     )  # fmt: skip
     trainer = DPOTrainer(
@@ -142,7 +89,7 @@ def run_trl(folder: Path, sets: list[Any], size: int, steps: int, *, cached: boo
     trainer.train()
 
 
-def run_pairkit(folder: Path, sets: list[Any], size: int, steps: int, budget: int, *, kind: str) -> None:
+def run_pairkit(arguments: argparse.Namespace, sets: list[Any], *, kind: str) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -156,7 +103,8 @@ def run_pairkit(folder: Path, sets: list[Any], size: int, steps: int, budget: in
     from pairkit.training.reference import reference_sums
     from pairkit.training.tokens import Column, TokenSet
 
-    turns = Turns()
+    folder, size, steps = arguments.folder, arguments.sets, arguments.steps
+    turns = Turns(arguments.device)
     columns = slice(None if kind == "mcpo" else 2)
     token = [
         TokenSet(
@@ -169,22 +117,25 @@ def run_pairkit(folder: Path, sets: list[Any], size: int, steps: int, budget: in
         )
         for i, (prompt, completions) in enumerate(sets)
     ]
-    model = AutoModelForCausalLM.from_pretrained(folder)
+
+    def load() -> Any:
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=arguments.dtype).to(arguments.device)
+
+    model = load()
     turns.count(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
     loss = build("mcpo" if kind == "mcpo" else "dpo")
     settings = sampler_settings(loss, {}, "random")
 
     def reference(some: list[TokenSet], store: Path) -> Any:
-        load: Callable[[], Any] = lambda: AutoModelForCausalLM.from_pretrained(folder)  # noqa: E731
-        return reference_sums(some, store, load, tokens_per_micro_batch=budget)
+        return reference_sums(some, store, load, tokens_per_micro_batch=arguments.budget)
 
     known = None if kind == "first epoch" else reference(token, folder / f"{kind}.parquet")
     for start in range(0, len(token), steps * size):
         turns.wait()
         some = token[start : start + steps * size]
         sums = known[start : start + steps * size] if known else reference(some, folder / f"{start}.parquet")
-        split, through = Split(some, sums), Pass(loss, model, None, budget, ALONE)
+        split, through = Split(some, sums), Pass(loss, model, None, arguments.budget, ALONE)
         for at in range(0, len(some), size):
             rows = range(at, at + size)
             batch = prepare(through, settings, split, rows, draw_seeds([some[i] for i in rows], 0, start))
@@ -201,7 +152,7 @@ class Contender:
     def __init__(self, name: str, arguments: argparse.Namespace, folder: Path) -> None:
         self.name, self.rounds = name, list[dict[str, float]]()
         command = [sys.executable, __file__, "--contender", name, "--folder", str(folder)]
-        for key in ("vocabulary", "sets", "steps", "rounds", "budget"):
+        for key in SHARED:
             command += [f"--{key}", str(getattr(arguments, key))]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -246,6 +197,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--budget", type=int, default=1024, help="pairkit's tokens a micro-batch")
+    parser.add_argument("--lengths", choices=("uniform", "ultrafeedback"), default="uniform")
+    parser.add_argument("--model", choices=MODELS, default="small")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--peak", type=float, help="what the device can do, TFLOP/s, for MFU")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
@@ -256,37 +212,74 @@ def main() -> None:
         contend(arguments)
         return
     with tempfile.TemporaryDirectory() as name:
-        save_model(Path(name), arguments.vocabulary)
-        contenders = [Contender(one, arguments, Path(name)) for one in arguments.only]
-        for _ in range(ROUNDS):
-            for contender in contenders:
-                contender.turn()
-        for contender in contenders:
-            contender.end()
+        save_model(Path(name), arguments.vocabulary, arguments.model, arguments.dtype)
+        together = [arguments.only] if arguments.device == "cpu" else [[one] for one in arguments.only]
+        contenders = [one for names in together for one in race(names, arguments, Path(name))]
     report(contenders, arguments)
 
 
+def race(names: Sequence[str], arguments: argparse.Namespace, folder: Path) -> list[Contender]:
+    """All rounds of some contenders, by turns."""
+    contenders = [Contender(one, arguments, folder) for one in names]
+    for _ in range(ROUNDS):
+        for contender in contenders:
+            contender.turn()
+    for contender in contenders:
+        contender.end()
+    return contenders
+
+
 def contend(arguments: argparse.Namespace) -> None:
-    sets = token_sets(ROUNDS * arguments.steps * arguments.sets, arguments.vocabulary)
+    sets = all_sets(arguments)
     library, kind = arguments.contender.split(", ")
     if library == "trl":
-        run_trl(arguments.folder, sets, arguments.sets, arguments.steps, cached=kind == "cached")
+        run_trl(arguments, sets, cached=kind == "cached")
     else:
-        run_pairkit(arguments.folder, sets, arguments.sets, arguments.steps, arguments.budget, kind=kind)
+        run_pairkit(arguments, sets, kind=kind)
+
+
+def all_sets(arguments: argparse.Namespace) -> list[tuple[list[int], list[list[int]]]]:
+    """Of all rounds."""
+    return token_sets(ROUNDS * arguments.steps * arguments.sets, arguments.vocabulary, arguments.lengths)
+
+
+def work_of(kind: str, arguments: argparse.Namespace) -> tuple[float, float]:
+    """Tokens and operations that a set needs on average."""
+    tokens = needed = 0.0
+    sets = all_sets(arguments)
+    for prompt, completions in sets:
+        sizes = [len(ids) for ids in completions][: None if kind == "mcpo" else 2]
+        forward = operations(len(prompt), sizes, arguments.vocabulary, arguments.model)
+        trained = [sizes[0], statistics.mean(sizes[1:])]  # the negative is any of them
+        backward = 2 * operations(len(prompt), trained, arguments.vocabulary, arguments.model)
+        tokens += len(prompt) + sum(sizes)
+        needed += forward + backward
+    return tokens / len(sets), needed / len(sets)
 
 
 def report(contenders: list[Contender], arguments: argparse.Namespace) -> None:
     import torch
 
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; ", end="")
-    print(f"vocabulary {arguments.vocabulary:,}, {arguments.sets} sets a step, {arguments.rounds} rounds\n")
-    print("| | sets/s | times TRL, cached | memory |\n|---|--:|--:|--:|")
-    base = contenders[0].median("sets_per_second")
+    name = f"{platform.machine()}, {torch.get_num_threads()} threads"
+    if arguments.device == "cuda":
+        name = torch.cuda.get_device_name()
+    print(f"{name}, torch {torch.__version__}; model {arguments.model}, {arguments.dtype}, ", end="")
+    print(f"vocabulary {arguments.vocabulary:,}, lengths {arguments.lengths}, ", end="")
+    print(f"{arguments.sets} sets a step, {arguments.rounds} rounds\n")
+    base = contenders[0]
+    print(f"| | sets/s | times {base.name} | tokens/s | MFU | memory |\n|---|--:|--:|--:|--:|--:|")
     rows = {}
     for one in contenders:
         rate, most = one.median("sets_per_second"), one.median("memory")
-        rows[one.name] = {"sets_per_second": rate, "memory": most, "rounds": one.rounds}
-        print(f"| {one.name} | {rate:.2f} | {rate / base:.2f} | {most / 2**30:.2f} GiB |")
+        tokens, needed = work_of(one.name.split(", ")[1], arguments)
+        share = rate * needed / arguments.peak / 1e12 if arguments.peak else None
+        rows[one.name] = {
+            "sets_per_second": rate, "tokens_per_second": rate * tokens, "mfu": share, "memory": most,
+            "rounds": one.rounds,
+        }  # fmt: skip
+        ratio = rate / base.median("sets_per_second")
+        print(f"| {one.name} | {rate:.2f} | {ratio:.2f} | {rate * tokens:,.0f} ", end="")
+        print(f"| {'' if share is None else f'{share:.1%}'} | {most / 2**30:.2f} GiB |")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2))
 

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from train_vs_trl import INNER, LAYERS, WIDTH, save_model, token_sets
 from transformers import AutoModelForCausalLM
+from workload import MODELS, operations, save_model, token_sets
 
 from pairkit.losses import build
 from pairkit.training import head
@@ -36,6 +36,7 @@ from pairkit.training.ranks import ALONE
 from pairkit.training.tokens import Column, TokenSet
 
 SETS, SIZES = 8, (2, 4, 8, 16)
+WIDTH, INNER = MODELS["small"]["hidden_size"], MODELS["small"]["intermediate_size"]
 
 
 def sets_of(completions: int, vocabulary: int) -> list[TokenSet]:
@@ -48,15 +49,6 @@ def sets_of(completions: int, vocabulary: int) -> list[TokenSet]:
         )
         found.append(TokenSet(str(i), np.array(prompt, np.int32), tuple(columns)))
     return found
-
-
-def operations(item: TokenSet, vocabulary: int) -> float:
-    """Of one forward pass over a set that shares its prompt."""
-    prompt, sizes = len(item.prompt), [len(column.ids) for column in item.columns]
-    weights = LAYERS * (4 * WIDTH * WIDTH + 3 * WIDTH * INNER)
-    seen = prompt * prompt / 2 + sum(n * prompt + n * n / 2 for n in sizes)
-    tokens = prompt + sum(sizes)
-    return 2 * weights * tokens + 4 * LAYERS * WIDTH * seen + 2 * WIDTH * vocabulary * sum(sizes)
 
 
 class Clock:
@@ -138,7 +130,11 @@ def main() -> None:
     for size in SIZES:
         growth, more = medians[size] / medians[2], tokens[size] / tokens[2]
         print(f"| {size} | {1000 * medians[size]:.0f} | {growth:.2f} | {more:.2f} |")
-    rate = 3 * sum(operations(one, arguments.vocabulary) for one in tokenized[2]) / SETS / medians[2]
+    forward = sum(
+        operations(len(one.prompt), [len(c.ids) for c in one.columns], arguments.vocabulary)
+        for one in tokenized[2]
+    )
+    rate = 3 * forward / SETS / medians[2]
     outside = statistics.median(1 - inside / seconds for seconds, inside in times[2][1:])
     product = statistics.median(rates)
     print(f"\npairs: {rate / 1e9:.0f} GFLOP/s of {product / 1e9:.0f}, {rate / product:.0%}; ", end="")

@@ -3,7 +3,8 @@
 processes.py gradients DATA MODEL REFERENCE OUT LOSS...   writes the gradients of a step to OUT/RANK.pt
 processes.py sharded DATA MODEL REFERENCE OUT LOSS...     the same of a model that each has a part of
 processes.py architectures                                compares each one, whole, with one in parts
-processes.py runs RECIPE.json...                          trains each recipe to the directory of its file
+processes.py runs RECIPE.json...                          trains each recipe to the directory of its file,
+                                                          what it did in each step to RANK.pt there
 processes.py skips RECIPE.json...                         the same, step 2 of the last process no number
 processes.py tokens RECIPE.json STORE OUT                 writes its sets, and what it tokenized, to RANK.json
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +24,7 @@ import pytest
 import torch
 from test_forward import ARCHITECTURES, every, sets, tiny
 from transformers import AutoModelForCausalLM
+from watched import watched
 
 from pairkit.losses import build
 from pairkit.recipes import validate
@@ -38,6 +42,19 @@ from pairkit.training.run import train
 from pairkit.training.sharding import shard, whole
 from pairkit.training.token_store import TokenStore
 from pairkit.training.tokenizing import token_batches
+
+
+def two_processes(*command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script with its arguments, or `--module NAME ...`, as two processes that know of each other."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONWARNINGS": "default",
+    }
+    done = subprocess.run([*launch, *command], capture_output=True, text=True, env=environment, timeout=280)
+    assert done.returncode == 0, done.stderr[-6000:]
+    return done
 
 
 def perturbed(network: torch.nn.Module) -> torch.nn.Module:
@@ -175,7 +192,9 @@ def main(mode: str, *arguments: str) -> None:
         (Path(arguments[2]) / f"{processes.rank}.json").write_text(json.dumps(found))
     elif mode in ("runs", "skips"):
         for path in map(Path, arguments):
-            train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
+            with watched() as steps:
+                train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
+            torch.save(steps, path.parent / f"{processes.rank}.pt")
     else:
         data, model, store, out, *names = arguments
         found = gradients(data, model, Path(store), names, processes, budget=300, in_parts=mode == "sharded")

@@ -82,3 +82,13 @@ def model_folder(folder: Path, kind: str = "llama", template: str | None = None)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def short_run(data: Path, model: Path, loss: Any, **fields: Any) -> dict[str, Any]:
+    """The recipe of four steps of seven sets, in several micro-batches, with a checkpoint in the middle."""
+    base = {
+        "data": str(data), "model": str(model), "loss": loss, "sets_per_step": 7, "max_steps": 4,
+        "max_length": 96, "optimizer": {"learning_rate": 1e-2}, "save_every": 2, "keep": 5,
+        "eval_every": 2, "tokens_per_micro_batch": 300,
+    }  # fmt: skip
+    return base | fields

@@ -14,8 +14,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from support import model_folder, random_sets, write_data
-from test_ranks import recipe
+from support import model_folder, random_sets, short_run, write_data
 
 from pairkit.files import write_json
 
@@ -27,7 +26,7 @@ LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("launch")
     data = write_data(folder / "sets", random_sets(24), random_sets(8, seed=1))
-    content = recipe(data, model_folder(folder / "llama"), "mcpo", max_steps=2, save_every=None)
+    content = short_run(data, model_folder(folder / "llama"), "mcpo", max_steps=2, save_every=None)
     write_json(folder / "recipe.yaml", content)
     launch(folder, "one-gpu", 1)
     return folder

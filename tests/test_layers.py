@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import model_folder, random_sets, write_data
-from test_ranks import recipe
+from support import model_folder, random_sets, short_run, write_data
 from torch import nn
 from transformers import AutoModelForCausalLM
 
@@ -34,7 +33,7 @@ def test_the_layers_of_a_model_and_of_one_with_adapters(tmp_path: Path) -> None:
 def test_a_compiled_run_ends_where_another_ends(tmp_path: Path) -> None:
     data = write_data(tmp_path / "sets", random_sets(12), random_sets(4, seed=1))
     model = model_folder(tmp_path / "llama")
-    content = recipe(data, model, "mcpo", gradient_checkpointing=True, max_steps=3, save_every=None)
+    content = short_run(data, model, "mcpo", gradient_checkpointing=True, max_steps=3, save_every=None)
     graphs = torch._dynamo.utils.counters["stats"]
     runs = []
     for compiled in (False, True):

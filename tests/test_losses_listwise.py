@@ -146,6 +146,13 @@ def test_lipo_of_three_completions_by_hand() -> None:
     assert build("lipo", beta=0.1)(policy, zero, scores).losses.item() == pytest.approx(expected)
 
 
+def test_lipo_takes_no_places_from_rounding() -> None:
+    """Of equal log-ratios 0, 1, 2, 3 are the places of the columns, whatever the last digits say."""
+    exact = build("lipo")(ZERO, ZERO, SCORES).losses.item()
+    rounded = with_sum(ZERO, torch.tensor([[-3e-5, 1e-4, 3e-5, 6e-5]], dtype=torch.float64))
+    assert build("lipo")(rounded, ZERO, SCORES).losses.item() == pytest.approx(exact, rel=1e-4)
+
+
 def test_lipo_weighs_by_powers_of_two() -> None:
     """Of a pair in the right order: |2^r_0 - 2^r_1| (1/log 2 - 1/log 3) softplus(-0.3)."""
     scores = torch.tensor([[1.0, 0.0], [5.0, 3.0]], dtype=torch.float64)

@@ -6,6 +6,7 @@ Seeds are fixed, so that a p-value is the same on every run: a test of frequenci
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import combinations, permutations, product
 from typing import Any
 
@@ -219,6 +220,17 @@ def test_max_and_min_order_by_the_weights(sampling: str) -> None:
         policy, reference, beta=1.0, sampling=sampling, weights="logprob", seeds=seeds
     )
     assert [by_reward.item(), by_logprob.item()] == ([1, 2] if sampling == "max" else [2, 1])
+
+
+@pytest.mark.parametrize(("sampling", "far"), [("max", 1.0), ("min", -1.0)])
+def test_rounding_is_no_order(sampling: str, far: float) -> None:
+    """Where policy and reference are the same, the draw must not depend on which texts passed together."""
+    reference, seeds = repeated([-400.0, -500.0, -300.0, -90.0], rows=1)
+    for noise in ([0, 3e-5, -6e-5, 1e-4], [0, -3e-5, 6e-5, -1e-4]):
+        policy = replace(reference, sum=reference.sum + torch.tensor([noise]))
+        assert sample_negatives(policy, reference, beta=1.0, sampling=sampling, seeds=seeds).item() == 1
+        policy = replace(policy, sum=policy.sum + torch.tensor([[0, 0, 0, 0.01 * far]]))
+        assert sample_negatives(policy, reference, beta=1.0, sampling=sampling, seeds=seeds).item() == 3
 
 
 def test_fewer_candidates_than_asked_for() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from processes import two_processes
 from safetensors.torch import load_file
-from support import model_folder, random_sets, write_data
-from test_ranks import SCRIPT, recipe, two_processes
+from support import model_folder, random_sets, short_run, write_data
+from test_ranks import SCRIPT
 
 from pairkit.errors import RecipeError
 from pairkit.files import write_json
@@ -60,16 +61,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory, data: Path, model: Path) -> P
     shutil.copytree(model, folder / "start" / "model")
     recipes = []
     for name, fields in RUNS.items():
-        content = recipe(data, model, **{"loss": name, "tokens_per_micro_batch": BUDGET, **fields})
+        content = short_run(data, model, **{"loss": name, "tokens_per_micro_batch": BUDGET, **fields})
         train(validate(TrainRecipe, content), folder / "one" / name / "run")
         recipes.append(folder / "two" / name / "recipe.json")
         write_json(recipes[-1], content | {"shard": True})
     begun(folder / "one/mcpo/run", folder / "two/went-on/run")
     recipes.append(folder / "two/went-on/recipe.json")
-    write_json(recipes[-1], recipe(data, model, "mcpo", shard=True))
+    write_json(recipes[-1], short_run(data, model, "mcpo", shard=True))
     two_processes(SCRIPT, "runs", *map(str, recipes))
     begun(folder / "two/mcpo/run", folder / "one/went-on/run")
-    train(validate(TrainRecipe, recipe(data, model, "mcpo")), folder / "one/went-on/run")
+    train(validate(TrainRecipe, short_run(data, model, "mcpo")), folder / "one/went-on/run")
     return folder
 
 
@@ -118,7 +119,7 @@ def test_a_checkpoint_goes_on_with_either_number_of_processes(runs: Path) -> Non
 
 def test_processes_had_different_numbers_of_micro_batches(data: Path, model: Path) -> None:
     """What the runs above are good for."""
-    planned = plan(validate(TrainRecipe, recipe(data, model, "mcpo")))
+    planned = plan(validate(TrainRecipe, short_run(data, model, "mcpo")))
     sets = planned.train.sets
     unequal = 0
     for step in range(4):
@@ -142,7 +143,7 @@ def test_the_launcher_s_word_is_taken(
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "true")
     assert launched_sharded()
-    write_json(tmp_path / "recipe.json", recipe(data, model, "dpo", max_steps=2, save_every=None))
+    write_json(tmp_path / "recipe.json", short_run(data, model, "dpo", max_steps=2, save_every=None))
     two_processes(SCRIPT, "runs", str(tmp_path / "recipe.json"))
     assert json.loads((tmp_path / "run/run.json").read_text())["starts"][-1]["sharded"] is True
     monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", "true")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from processes import nowhere_finite
+from processes import nowhere_finite, two_processes
 from support import model_folder, random_sets, write_data
 from transformers import AutoModelForCausalLM
 
@@ -170,13 +167,7 @@ def test_two_processes_skip_the_same_steps(
     settings = recipe(data, model, "dpo", max_steps=3, negatives={"sampling": "random"})
     write_json(tmp_path / "recipe.json", settings.model_dump(mode="json"))
     script = str(Path(__file__).with_name("processes.py"))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
-    done = subprocess.run(
-        [*command, script, "skips", str(tmp_path / "recipe.json")],
-        capture_output=True, text=True, env=environment, timeout=200, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = two_processes(script, "skips", str(tmp_path / "recipe.json"))
     assert done.stderr.count("step 2 is skipped: the loss is nan") == 1
     nowhere_finite(monkeypatch, {2})
     train(settings, tmp_path / "one")

@@ -146,7 +146,7 @@ def test_micro_batches_do_not_change_the_gradient(tmp_path: Path, data: Path, mo
     sets = plan(recipe(data, model, loss)).train.sets
     live = perturbed(network)
     found = []
-    for budget in (10**6, 600, 1):
+    for budget in (10**6, 300, 1):
         network.zero_grad()
         built = build(loss)
         split = split_of(built, sets, live, tmp_path)
@@ -204,7 +204,7 @@ def test_metrics_are_those_of_the_pairs_of_the_batch(
     sets, network = token_sets(data, model)
     assert len({len(item.columns) for item in sets[:7]}) > 1
     found = []
-    for budget in (10**6, 600, 1):
+    for budget in (10**6, 300, 1):
         built = build(loss)
         passes = through(built, network, budget)
         batch = prepare(
@@ -259,32 +259,6 @@ def test_what_a_token_costs_more_is_wanted_by_those_losses_alone() -> None:
         "tdpo1": {"token_kl"}, "tdpo2": {"token_kl"}, "wpo": {"alignment"}, "ld_dpo": {"head_sum"}
     }  # fmt: skip
     assert build("alpha_dpo", margin="token_kl").needs & PER_TOKEN == {"token_kl"}
-
-
-@pytest.mark.parametrize(
-    "loss",
-    [
-        "sft",
-        "dpo",
-        "simpo",
-        {"name": "rnce", "negatives": 2},
-        {"name": "mcpo", "negatives": 2, "beta": 0.1},
-    ],
-    ids=lambda loss: loss if isinstance(loss, str) else loss["name"],
-)
-def test_budgets_of_1_2_and_8_micro_steps_end_in_the_same_weights(
-    tmp_path: Path, data: Path, model: Path, loss: Any
-) -> None:
-    """One micro-step a step (a large budget), about two, and one a set."""
-    runs = []
-    for budget in (10**6, 700, 1):
-        out = tmp_path / str(budget)
-        runs.append(weights(train(recipe(data, model, loss, tokens_per_micro_batch=budget), out)))
-    for other in runs[1:]:
-        for name, value in runs[0].items():
-            torch.testing.assert_close(other[name], value, rtol=1e-4, atol=2e-6)
-    start = weights(model)
-    assert any(not torch.equal(value, start[name]) for name, value in runs[0].items())
 
 
 @pytest.mark.parametrize("sampling", ["mc", "max", "min", "random"])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pairkit.errors import InputError
 from pairkit.losses.parameters import Choice, Flag, Integer, Parameter, positive, resolve
-from pairkit.losses.types import Logps
+from pairkit.losses.types import Logps, comparable
 
 # The sampler's settings, as `--negatives.KEY` and as keywords of mcpo and rnce.
 SETTINGS: dict[str, Parameter] = {
@@ -55,7 +55,8 @@ def sample_negatives(
         beta: scale of the weights, > 0.
         negatives: how many to draw a set.
         sampling: "mc" draws column j with probability proportional to exp(s_j); "max" takes the largest s_j;
-            "min" the smallest; "random" draws uniformly; "worst" takes the last columns; "all" every one.
+            "min" the smallest; of log-ratios that are equal to a thousandth of a nat both take the first;
+            "random" draws uniformly; "worst" takes the last columns; "all" every one.
         weights: what s is: "reward", beta x log-ratio, or "logprob", beta x log-prob.
         include_chosen: whether the preferred completion is a candidate too.
         replacement: whether a completion may be drawn more than once.
@@ -141,6 +142,7 @@ def _logits(policy: Logps, reference: Logps | None, beta: float, sampling: str, 
         values = policy.mean.detach().double()
     else:
         values = policy.sum.detach().double() - reference.sum.detach().double()
+        values = comparable(values) if sampling in ("max", "min") else values
     return -beta * values if sampling == "min" else beta * values
 
 

@@ -8,7 +8,7 @@ from torch.nn.functional import logsigmoid
 
 from pairkit.errors import InputError
 from pairkit.losses.listwise import complete, known_scores, ordered_pairs
-from pairkit.losses.types import Logps, LossOutput, log_ratio, output, set_mean
+from pairkit.losses.types import Logps, LossOutput, comparable, log_ratio, output, set_mean
 
 
 def infonca(
@@ -121,9 +121,10 @@ def lipo(policy: Logps, reference: Logps, scores: Tensor, *, beta: float) -> Los
     loss = sum over r_i > r_j of |2^r_i - 2^r_j| |1/log(1+k_i) - 1/log(1+k_j)| softplus(s_j - s_i)
 
     s = beta x log-ratio, and k is a completion's place, 1 = first, by the current policy's own s: a constant;
-    equals stand in the order of their columns. Weights grow as 2^score: the paper's scores lie in [0, 1],
-    where no weight is above 1.5. A score of 20 makes it a million, so that the best completions of a few sets
-    are the whole loss: bring scores to [0, 1] first. The paper's beta and K are not verified.
+    log-ratios that are equal to a thousandth of a nat stand in the order of their columns. Weights grow as
+    2^score: the paper's scores lie in [0, 1], where no weight is above 1.5. A score of 20 makes it a million,
+    so that the best completions of a few sets are the whole loss: bring scores to [0, 1] first. The paper's
+    beta and K are not verified.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, K]; masked columns contribute nothing.
@@ -142,7 +143,8 @@ def lipo(policy: Logps, reference: Logps, scores: Tensor, *, beta: float) -> Los
     Differs from:
         Third-party code divides by the number of pairs, where the paper's objective is the sum.
     """
-    rewards = beta * log_ratio(policy, reference)
+    ratios = log_ratio(policy, reference)
+    rewards = beta * ratios
     known = known_scores("lipo", policy, scores)
     gain = torch.exp2(known)
     if not torch.isfinite(gain).all():
@@ -150,7 +152,7 @@ def lipo(policy: Logps, reference: Logps, scores: Tensor, *, beta: float) -> Los
             f"lipo weighs a score r by 2^r: {known.max():g} is too large, bring scores to [0, 1]"
         )
     inner = rewards.masked_fill(~policy.mask, 0.0)
-    place = _place(rewards.detach().masked_fill(~policy.mask, -torch.inf))
+    place = _place(comparable(ratios).masked_fill(~policy.mask, -torch.inf))
     weight = _gaps(gain) * _gaps(1.0 / torch.log1p(place))
     values = -weight * logsigmoid(inner[:, :, None] - inner[:, None, :])
     pairs = ordered_pairs(known, policy.mask)
