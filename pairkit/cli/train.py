@@ -75,6 +75,12 @@ def train(
     lora: Annotated[
         bool | None, typer.Option("--lora", help="Train adapters; lora.r=16 and others as KEY=VALUE.")
     ] = None,
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="tensorboard (the default), wandb or trackio; again for more; trackers=[] for none."
+        ),
+    ] = None,
     trust_remote_code: Annotated[
         bool | None, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
     ] = None,

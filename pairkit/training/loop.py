@@ -66,7 +66,7 @@ def train_steps(
         return sets_before(len(train.sets), step, recipe.sets_per_step, recipe.epochs, recipe.max_steps)
 
     with (
-        MetricsLog(out, done, active=ranks.main) as log,
+        MetricsLog(out, done, recipe, active=ranks.main) as log,
         _interruptible() as interrupted,
         progress("training", taken(steps), unit="sets", done=taken(done)) as advance,
     ):
