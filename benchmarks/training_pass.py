@@ -4,9 +4,9 @@
 
 The model and the lengths are those of train_vs_trl.py. Printed are, for DPO on all pairs of sets of 2, 4, 8
 and 16 completions, the time a set and its growth beside that of the tokens (prompt + K completions); then for
-pairs, the operations of the model (products of weights and attention, forward and twice that for backward,
-nothing counted twice) over time, as a share of the rate of a matrix product measured between the steps; and
-the share of a step that is neither in the model, its output head nor backward.
+pairs, the operations of the model (`pairkit.training.operations`) over time, as a share of the rate of a
+matrix product measured between the steps; and the share of a step that is neither in the model, its output
+head nor backward.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from train_vs_trl import INNER, LAYERS, WIDTH, save_model, token_sets
+from train_vs_trl import INNER, WIDTH, save_model, token_sets
 from transformers import AutoModelForCausalLM
 
 from pairkit.losses import build
 from pairkit.training import head
 from pairkit.training.batch import Pass, prepare
 from pairkit.training.examples import Split
+from pairkit.training.forward import Work
 from pairkit.training.negatives import sampler_settings
 from pairkit.training.objective import Averages
+from pairkit.training.operations import cost, load, with_gradient
 from pairkit.training.order import draw_seeds
 from pairkit.training.ranks import ALONE
 from pairkit.training.tokens import Column, TokenSet
@@ -48,15 +50,6 @@ def sets_of(completions: int, vocabulary: int) -> list[TokenSet]:
         )
         found.append(TokenSet(str(i), np.array(prompt, np.int32), tuple(columns)))
     return found
-
-
-def operations(item: TokenSet, vocabulary: int) -> float:
-    """Of one forward pass over a set that shares its prompt."""
-    prompt, sizes = len(item.prompt), [len(column.ids) for column in item.columns]
-    weights = LAYERS * (4 * WIDTH * WIDTH + 3 * WIDTH * INNER)
-    seen = prompt * prompt / 2 + sum(n * prompt + n * n / 2 for n in sizes)
-    tokens = prompt + sum(sizes)
-    return 2 * weights * tokens + 4 * LAYERS * WIDTH * seen + 2 * WIDTH * vocabulary * sum(sizes)
 
 
 class Clock:
@@ -138,7 +131,8 @@ def main() -> None:
     for size in SIZES:
         growth, more = medians[size] / medians[2], tokens[size] / tokens[2]
         print(f"| {size} | {1000 * medians[size]:.0f} | {growth:.2f} | {more:.2f} |")
-    rate = 3 * sum(operations(one, arguments.vocabulary) for one in tokenized[2]) / SETS / medians[2]
+    pairs = load([Work(one, (0, 1)) for one in tokenized[2]])
+    rate = with_gradient(cost(model), pairs) / SETS / medians[2]
     outside = statistics.median(1 - inside / seconds for seconds, inside in times[2][1:])
     product = statistics.median(rates)
     print(f"\npairs: {rate / 1e9:.0f} GFLOP/s of {product / 1e9:.0f}, {rate / product:.0%}; ", end="")

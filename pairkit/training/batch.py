@@ -47,12 +47,14 @@ class Batch:
             their number does not matter.
         draw: how its gradient passes draw for themselves; None where `examples` has the columns that they
             take.
+        scored: what was scored for it without gradient.
     """
 
     examples: Examples
     observed: Observed
     weights: list[float]
     draw: Draw | None = None
+    scored: Sequence[Work] = ()
 
 
 class Draw(NamedTuple):
@@ -155,8 +157,7 @@ def prepare(
     gradient passes, or within them where nothing else has to be known of the whole batch.
     """
     loss = through.loss
-    if split.mismatched:
-        _observe_mismatched(through, split.mismatched, rows)
+    before = _observe_mismatched(through, split.mismatched, rows) if split.mismatched else []
     columns = slice(1) if loss.completions == "first" else slice(None)
     sets = (split.sets[i] for i in rows)
     every = examples(split, rows, [Work(one, tuple(range(len(one.columns)))[columns]) for one in sets])
@@ -167,19 +168,22 @@ def prepare(
         weights = fixed_weights(loss, most, observed)
         if weights is not None:
             draw_some = partial(_pick, loss, negatives, every, seeds)
-            return Batch(every, observed, weights, Draw(draw_some, negatives["include_chosen"], most))
+            drawing = Draw(draw_some, negatives["include_chosen"], most)
+            return Batch(every, observed, weights, drawing, before)
     want = frozenset[str]().union(*(part.needs for part in watched)) & PER_TOKEN
     scoring = through.scoring(want)
     work, scored = draw(loss, negatives, every, seeds, scoring)
     batch = every.rows(range(len(rows)), work)
+    before += every.work if scored else []
     if watched and scored is None:
         scored = scoring(work)
+        before += work
     length, mask = lengths(work)
     policy = scored.policy if scored else Logps(torch.zeros(mask.shape), length, mask)
     if watched:
         reference = (scored.reference if scored else None) or batch.known(CPU)
         observed = observe(loss, inputs(work, policy, reference), seeds)
-    return Batch(batch, observed, term_weights(loss, work, policy, observed))
+    return Batch(batch, observed, term_weights(loss, work, policy, observed), scored=before)
 
 
 def _pick(
@@ -206,7 +210,7 @@ def _within(through: Pass, negatives: Mapping[str, Any], every: Sequence[Work]) 
     )
 
 
-def _observe_mismatched(through: Pass, mismatched: Mismatched, rows: Sequence[int]) -> None:
+def _observe_mismatched(through: Pass, mismatched: Mismatched, rows: Sequence[int]) -> list[Work]:
     """Shows prompts of the batch with completions of others to the losses that measure them."""
     sets = [mismatched.sets[i] for i in rows]
     work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
@@ -217,3 +221,4 @@ def _observe_mismatched(through: Pass, mismatched: Mismatched, rows: Sequence[in
     for _, part in through.loss.parts:
         if observes(part, "mismatched"):
             part.observe(scored.policy, reference)
+    return work
