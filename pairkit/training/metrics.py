@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from pairkit.files import write_text
+from pairkit.progress import console
+from pairkit.training.collapse import Numbers, signs
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.trackers import Trackers
 
@@ -19,8 +21,10 @@ METRICS = "metrics.jsonl"
 class MetricsLog:
     """`metrics.jsonl` under `out`, and the recipe's trackers; a resumed run goes on after step `done`.
 
-    Each line holds `step`, `kind` ("train", "eval" or "warning") and the numbers by name, null for one that
-    is not finite, which JSON has no word for. Of several processes one is `active`; the others write nothing.
+    Each line holds `step`, `kind` ("train" or "eval") and the numbers by name, null for one that is not
+    finite, which JSON has no word for. A sign of collapse, which an evaluation shows beside the first one, is
+    printed, once for its `kind` in a run, and is a line of kind "warning". Of several processes one is
+    `active`; the others write nothing.
     """
 
     def __init__(self, out: Path, done: int, recipe: TrainRecipe, *, active: bool = True) -> None:
@@ -28,12 +32,12 @@ class MetricsLog:
         if not active:
             return
         self._path = out / METRICS
-        written = [(line, json.loads(line)) for line in _lines(self._path)]
-        kept = [line for line, entry in written if done and entry["step"] <= done]
-        gone = frozenset(
-            (entry["step"], entry["kind"]) for _, entry in written if not done or entry["step"] > done
-        )
-        write_text(self._path, "".join(f"{line}\n" for line in kept))
+        written = [json.loads(line) for line in _lines(self._path)]
+        kept = [entry for entry in written if done and entry["step"] <= done]
+        write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in kept))
+        self._first = next((entry for entry in kept if entry["kind"] == "eval"), None)
+        self._warned = {entry["warning"] for entry in kept if entry["kind"] == "warning"}
+        gone = frozenset((entry["step"], entry["kind"]) for entry in written[len(kept) :])
         self._trackers = Trackers(recipe.trackers, out, done, recipe.model_dump(mode="json"), gone)
         self._file = self._path.open("a", encoding="utf-8")
 
@@ -45,11 +49,21 @@ class MetricsLog:
         # The trackers first: what a killed run has not written it will tell them again.
         self._trackers.log(step, kind, {name: n for name, n in finite.items() if n is not None})
         self._line({"step": step, "kind": kind, **finite})
+        if kind == "eval":
+            self._first = self._first or finite
+            self._warn(step, self._first, finite)
 
     def flush(self) -> None:
         """Waits until all of it is on disk: a checkpoint must not know of more than the metrics do."""
         if self._active:
             os.fsync(self._file.fileno())
+
+    def _warn(self, step: int, first: Numbers, now: Numbers) -> None:
+        for warning, says in signs(first, now):
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self._line({"step": step, "kind": "warning", "warning": warning, "says": says})
+                console.print(f"warning: step {step}: {says}", markup=False)
 
     def _line(self, entry: dict[str, Any]) -> None:
         self._file.write(json.dumps(entry) + "\n")
