@@ -38,7 +38,8 @@ START = evaluation(-1.2, -1.4, 1.0)
         (evaluation(-1.3 - FALL, -5.0, 1.0, 3.0), ["displacement"]),
         (evaluation(-1.3 - FALL, -1.3, 1.0, -3.0), []),  # the rejected ones rose: the loss sees that
         (evaluation(-0.4, -0.6, 0.3), []),  # both learned, as by sft
-        (evaluation(-1.3, -1.6, 0.4), ["entropy_fell"]),
+        (evaluation(-1.6, -3.0, 0.4, 2.0), []),  # of several answers one is learned, as in the quickstart
+        (evaluation(-1.8, -3.0, 0.4, 2.0), ["entropy_fell"]),
         (evaluation(-3.0, -4.0, 0.1, 9.0), ["displacement", "entropy_fell"]),
         (evaluation(-1.4, -1.7, 1.9), []),
         (evaluation(-1.4, -1.7, 2.1), ["entropy_rose"]),

@@ -162,14 +162,12 @@ def prepare(
     sets = (split.sets[i] for i in rows)
     every = examples(split, rows, [Work(one, tuple(range(len(one.columns)))[columns]) for one in sets])
     watched = [part for _, part in loss.parts if observes(part, "batch")]
-    observed: Observed = [None if part.every_call else {} for _, part in loss.parts]
-    if not watched and _within(through, negatives, every.work):
-        most = longest(every.work, negatives)
-        weights = fixed_weights(loss, most, observed)
-        if weights is not None:
-            draw_some = partial(_pick, loss, negatives, every, seeds)
-            drawing = Draw(draw_some, negatives["include_chosen"], most)
-            return Batch(every, observed, weights, drawing, before)
+    observed = _unobserved(loss)
+    within = draws_within(loss, negatives, every.work)
+    if within is not None and through.live is None and packs(through.model):
+        most, weights = within
+        drawing = Draw(partial(_pick, loss, negatives, every, seeds), negatives["include_chosen"], most)
+        return Batch(every, observed, weights, drawing, before)
     want = frozenset[str]().union(*(part.needs for part in watched)) & PER_TOKEN
     scoring = through.scoring(want)
     work, scored = draw(loss, negatives, every, seeds, scoring)
@@ -198,16 +196,29 @@ def _pick(
     return taken(some.work, pick(loss, negatives, some, seeds[list(rows)], policy))
 
 
-def _within(through: Pass, negatives: Mapping[str, Any], every: Sequence[Work]) -> bool:
-    """Whether a micro-batch can draw for itself: by the policy, from log-probs that its sums alone make."""
-    return (
-        negatives["sampling"] in NEEDS_POLICY
-        and draws(through.loss, negatives, every)
-        and min(len(one.columns) for one in every) > 1
-        and not through.want
-        and through.live is None
-        and packs(through.model)
-    )
+def draws_within(
+    loss: Loss | WeightedSum, negatives: Mapping[str, Any], every: Sequence[Work]
+) -> tuple[list[Work], list[float]] | None:
+    """The most that is drawn, and the terms' weights, where micro-batches that pack can draw for themselves.
+
+    That is by the policy, from log-probs that its sums alone make, and where nothing else has to be known of
+    the whole batch; None elsewhere.
+    """
+    if (
+        any(observes(part, "batch") for _, part in loss.parts)
+        or negatives["sampling"] not in NEEDS_POLICY
+        or not draws(loss, negatives, every)
+        or min(len(one.columns) for one in every) == 1
+        or loss.needs & PER_TOKEN
+    ):
+        return None
+    most = longest(every, negatives)
+    weights = fixed_weights(loss, most, _unobserved(loss))
+    return None if weights is None else (most, weights)
+
+
+def _unobserved(loss: Loss | WeightedSum) -> Observed:
+    return [None if part.every_call else {} for _, part in loss.parts]
 
 
 def _observe_mismatched(through: Pass, mismatched: Mismatched, rows: Sequence[int]) -> list[Work]:

@@ -18,8 +18,9 @@ Numbers = Mapping[str, float | None]  # an evaluation by the names of its metric
 FALL = 1.0
 # The band of the entropy, as shares of the first one's.
 LOW, HIGH = 0.5, 2.0
-# Nats a token. Of a model that is nearly sure of all that it writes, the entropy may double and say nothing.
-RISE = 0.5
+# Nats a token. A model that learns the chosen texts, or one answer of many, grows sure too; and of one that
+# is sure of nearly all that it writes, the entropy may double and say nothing. With either goes such a change.
+CHANGE = 0.5
 
 
 class Warned(NamedTuple):
@@ -42,15 +43,13 @@ def signs(first: Numbers, now: Numbers) -> Iterator[Warned]:
             f"{_both(chosen)} and {_both(rejected)} nats a token, reward margin {_both(margin)}; "
             "a lower learning rate, a larger beta or a share of sft (dpo+sft:0.1) holds them up",
         )
-    if (
-        entropy[1] < LOW * entropy[0] and _fall(chosen) > 0
-    ):  # of one that learns the chosen texts it falls too
+    if entropy[1] < LOW * entropy[0] and _fall(chosen) > CHANGE:
         yield Warned(
             "entropy_fell",
             f"the policy has become sure of other texts than the chosen ones: entropy {_both(entropy)} nats, "
             f"chosen {_both(chosen)} nats a token; its samples may repeat themselves",
         )
-    if entropy[1] > max(HIGH * entropy[0], entropy[0] + RISE):
+    if entropy[1] > max(HIGH * entropy[0], entropy[0] + CHANGE):
         yield Warned(
             "entropy_rose",
             f"the policy has come near to chance: entropy {_both(entropy)} nats; "
