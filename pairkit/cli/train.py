@@ -117,7 +117,7 @@ def train(
         "max_steps": max_steps, "epochs": epochs, "limit": limit, "seed": seed,
         "eval_every": eval_every, "save_every": save_every, "bf16": bf16,
         "gradient_checkpointing": gradient_checkpointing, "compile": compile, "shard": shard,
-        "trust_remote_code": trust_remote_code,
+        "trust_remote_code": trust_remote_code, "trackers": tracker or None,
     }  # fmt: skip
     content: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     if loss is not None:
@@ -179,9 +179,10 @@ def _named_model(data: Path) -> str | None:
 def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     import yaml
 
+    from pairkit.training.estimate import estimate
     from pairkit.training.plan import plan
     from pairkit.training.token_store import TokenStore
 
     planned = plan(recipe, TokenStore(folder.parent / "tokens", write=False))
-    described = {"out": str(folder), **planned.describe(), "recipe": recipe.model_dump(mode="json")}
+    described = {"out": str(folder), **estimate(planned), "recipe": recipe.model_dump(mode="json")}
     typer.echo(yaml.safe_dump(described, sort_keys=False), nl=False)

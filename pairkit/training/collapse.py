@@ -19,7 +19,7 @@ FALL = 1.0
 # The band of the entropy, as shares of the first one's.
 LOW, HIGH = 0.5, 2.0
 # Nats a token. A model that learns the chosen texts, or one answer of many, grows sure too; and of one that
-# is sure of nearly all that it writes, the entropy may double and say nothing. With either goes such a change.
+# is sure of nearly all that it writes, the entropy may double and say nothing. With either goes this change.
 CHANGE = 0.5
 
 

@@ -62,6 +62,9 @@ def cost(model: nn.Module) -> Cost:
     for module in owner.modules():
         if module is output or isinstance(module, nn.Embedding):
             continue
+        if isinstance(module, nn.Linear):  # by its features: what is quantized is laid out in another way
+            weights[module.weight.requires_grad] += module.in_features * module.out_features
+            continue
         for parameter in module.parameters(recurse=False):
             if parameter.ndim > 1:
                 weights[parameter.requires_grad] += parameter.numel() * _share(config, parameter.ndim)
