@@ -20,7 +20,8 @@ from pairkit.recipes import validate
 from pairkit.training.batch import Batch, Pass, Passed, prepare
 from pairkit.training.examples import split_for
 from pairkit.training.forward import Work, score
-from pairkit.training.lora import Lora, with_adapters
+from pairkit.training.lora import Lora, four_bits, with_adapters
+from pairkit.training.models import load_model
 from pairkit.training.negatives import sampler_settings
 from pairkit.training.objective import Averages
 from pairkit.training.operations import Load, cost, load, with_gradient, without_gradient
@@ -178,6 +179,17 @@ def test_frozen_weights_have_no_gradient_of_their_own(folder: Path, sets: list[T
     first = 3 * (16 * 16 + 4 * 16)  # queries, keys and values, and their adapters
     assert with_gradient(found, passed) == counted["weights"] + 2 * first * passed.tokens
     assert with_gradient(found, passed) < 3 * without_gradient(found, passed)
+
+
+def test_weights_in_four_bits_are_met_like_others(folder: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    settings: dict[str, Any] = {"revision": None, "dtype": "float32", "attention": None, "seed": 0}
+    settings |= {"trust_remote_code": False, "vocabulary": None, "device": torch.device("cpu")}
+    found = [
+        cost(with_adapters(load_model(str(folder), quantization=how, **settings), Lora(r=4), seed=0))
+        for how in (None, four_bits(torch.float32))
+    ]
+    assert found[0] == found[1]
 
 
 def test_of_a_mixture_a_token_meets_its_experts() -> None:

@@ -10,7 +10,6 @@ import torch
 import yaml
 from processes import perturbed
 from support import model_folder, random_sets, write_data
-from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 from typer.testing import CliRunner
 
@@ -31,6 +30,7 @@ from pairkit.training.probe import packs, pad
 from pairkit.training.ranks import ALONE
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reference import reference_sums
+from pairkit.training.run_models import policy
 from pairkit.training.tokens import TokenSet
 
 
@@ -167,7 +167,26 @@ def test_what_stays_is_counted_to_the_byte(data: Path, model: Path, lora: dict[s
     assert found.reference == (0 if lora else 4 * whole + buffers)
 
 
-def saved_bytes(network: nn.Module, work: list[Work]) -> int:
+def test_four_bits_take_what_their_states_hold(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    config = LlamaConfig(
+        hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4, vocab_size=300,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    lora = {"r": 4, "base": "nf4"}
+    planned = plan(recipe(data, tmp_path / "model", tokenizer="bpe:300", lora=lora))
+    assert planned.recipe.lora
+    plain = with_adapters(AutoModelForCausalLM.from_config(config), planned.recipe.lora, 0)
+    quantized = policy(planned, ALONE)
+    states = [m.weight.quant_state for m in quantized.modules() if hasattr(m, "compute_dtype")]
+    constants = sum(state.absmax.nbytes + state.state2.absmax.nbytes for state in states)
+    held = sum(p.numel() * p.element_size() for p in [*quantized.parameters(), *quantized.buffers()])
+    assert len(states) == 14
+    assert memory_of(planned, plain, shared=True).weights == pytest.approx(held + constants, rel=0.001)
+
+
+def saved_bytes(network: torch.nn.Module, work: list[Work]) -> int:
     """Of what a pass keeps for its backward, weights left out."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
