@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 from turns import MARK, Turns
-from workload import MAX_LENGTH, MODELS, operations, save_model, token_sets
+from workload import MAX_LENGTH, MODELS, new_model, save_model, token_sets
 
 CONTENDERS = ("trl, cached", "trl, live", "pairkit, cached", "pairkit, first epoch", "pairkit, mcpo")
 # What the contenders have to know of the command line.
@@ -245,15 +245,31 @@ def all_sets(arguments: argparse.Namespace) -> list[tuple[list[int], list[list[i
 
 def work_of(kind: str, arguments: argparse.Namespace) -> tuple[float, float]:
     """Tokens and operations that a set needs on average."""
+    import torch
+
+    from pairkit.training.forward import Work
+    from pairkit.training.operations import cost, load, with_gradient, without_gradient
+    from pairkit.training.tokens import Column, TokenSet
+
+    with torch.device("meta"):
+        model = cost(new_model(arguments.vocabulary, arguments.model))
+
+    def passed(prompt: list[int], sizes: list[int], *, behind: bool = False) -> Any:
+        columns = tuple(Column(np.zeros(size, np.int32), None, None, "source") for size in sizes)
+        one = Work(TokenSet("", np.array(prompt, np.int32), columns), tuple(range(len(sizes))))
+        return load([one], prompts=not behind)
+
     tokens = needed = 0.0
     sets = all_sets(arguments)
     for prompt, completions in sets:
         sizes = [len(ids) for ids in completions][: None if kind == "mcpo" else 2]
-        forward = operations(len(prompt), sizes, arguments.vocabulary, arguments.model)
-        trained = [sizes[0], statistics.mean(sizes[1:])]  # the negative is any of them
-        backward = 2 * operations(len(prompt), trained, arguments.vocabulary, arguments.model)
+        negative = round(statistics.mean(sizes[1:]))  # any of them
+        needed += with_gradient(model, passed(prompt, [sizes[0], negative]))
+        if kind == "mcpo":
+            scored = passed(prompt, sizes[1:], behind=True)
+            drawn = passed(prompt, [negative], behind=True)  # which has been counted
+            needed += without_gradient(model, scored) - without_gradient(model, drawn)
         tokens += len(prompt) + sum(sizes)
-        needed += forward + backward
     return tokens / len(sets), needed / len(sets)
 
 

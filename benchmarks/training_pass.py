@@ -4,9 +4,9 @@
 
 The model and the lengths are those of train_vs_trl.py. Printed are, for DPO on all pairs of sets of 2, 4, 8
 and 16 completions, the time a set and its growth beside that of the tokens (prompt + K completions); then for
-pairs, the operations of the model (products of weights and attention, forward and twice that for backward,
-nothing counted twice) over time, as a share of the rate of a matrix product measured between the steps; and
-the share of a step that is neither in the model, its output head nor backward.
+pairs, the operations of the model (`pairkit.training.operations`) over time, as a share of the rate of a
+matrix product measured between the steps; and the share of a step that is neither in the model, its output
+head nor backward.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
-from workload import MODELS, operations, save_model, token_sets
+from workload import MODELS, save_model, token_sets
 
 from pairkit.losses import build
 from pairkit.training import head
 from pairkit.training.batch import Pass, prepare
 from pairkit.training.examples import Split
+from pairkit.training.forward import Work
 from pairkit.training.negatives import sampler_settings
 from pairkit.training.objective import Averages
+from pairkit.training.operations import cost, load, with_gradient
 from pairkit.training.order import draw_seeds
 from pairkit.training.ranks import ALONE
 from pairkit.training.tokens import Column, TokenSet
@@ -130,11 +132,8 @@ def main() -> None:
     for size in SIZES:
         growth, more = medians[size] / medians[2], tokens[size] / tokens[2]
         print(f"| {size} | {1000 * medians[size]:.0f} | {growth:.2f} | {more:.2f} |")
-    forward = sum(
-        operations(len(one.prompt), [len(c.ids) for c in one.columns], arguments.vocabulary)
-        for one in tokenized[2]
-    )
-    rate = 3 * forward / SETS / medians[2]
+    pairs = load([Work(one, (0, 1)) for one in tokenized[2]])
+    rate = with_gradient(cost(model), pairs) / SETS / medians[2]
     outside = statistics.median(1 - inside / seconds for seconds, inside in times[2][1:])
     product = statistics.median(rates)
     print(f"\npairs: {rate / 1e9:.0f} GFLOP/s of {product / 1e9:.0f}, {rate / product:.0%}; ", end="")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,35 +86,32 @@ def ultrafeedback_lengths() -> list[tuple[int, int, int]]:
     return list(zip(sizes[::3], sizes[1::3], sizes[2::3], strict=True))
 
 
+def new_model(vocabulary: int, model: str = "small") -> Any:
+    """With random weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            **MODELS[model],
+            vocab_size=vocabulary,
+            max_position_embeddings=MAX_LENGTH,
+            tie_word_embeddings=True,
+        )
+    )
+
+
 def save_model(folder: Path, vocabulary: int, model: str = "small", dtype: str = "float32") -> None:
     """The model, and a tokenizer that knows each token by a word, for TRL."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        **MODELS[model], vocab_size=vocabulary, max_position_embeddings=MAX_LENGTH, tie_word_embeddings=True
-    )
-    LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
+    new_model(vocabulary, model).to(getattr(torch, dtype)).save_pretrained(folder)
     words = {f"t{i}": i for i in range(vocabulary)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="t0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="t0", eos_token="t2").save_pretrained(
         folder
     )
-
-
-def operations(prompt: int, completions: Sequence[int], vocabulary: int, model: str = "small") -> float:
-    """Of a forward pass over a set that shares its prompt: products of weights, and attention.
-
-    Args:
-        prompt, completions: tokens.
-    """
-    shape = MODELS[model]
-    width, layers = shape["hidden_size"], shape["num_hidden_layers"]
-    keys = width * shape["num_key_value_heads"] // shape["num_attention_heads"]
-    weights = layers * (2 * width * width + 2 * width * keys + 3 * width * shape["intermediate_size"])
-    seen = prompt * prompt / 2 + sum(n * prompt + n * n / 2 for n in completions)
-    tokens = prompt + sum(completions)
-    return 2 * weights * tokens + 4 * layers * width * seen + 2 * width * vocabulary * sum(completions)

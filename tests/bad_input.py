@@ -235,6 +235,11 @@ CASES = [
         f"{TRAIN} --loss mcpo --loss.bta 0.1",
         "unknown keyword of mcpo 'bta'; did you mean 'beta'? Known: …",
     ),
+    Case(
+        "unknown tracker",
+        f"{TRAIN} --tracker wandb --tracker mlflow",
+        "recipe key 'trackers.1': Input should be 'tensorboard', 'wandb' or 'trackio' (got 'mlflow')",
+    ),
     Case("loss value out of range", f"{TRAIN} --loss.beta -1", "dpo.beta is in (0, inf), got -1"),
     Case(
         "no built data set",

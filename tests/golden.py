@@ -28,7 +28,7 @@ LOSSES = (
     "dpo", "simpo", "mcpo", "kto", "alpha_dpo", "cpo",
     "sft", "tdpo2", "wpo", "ld_dpo", "bco", "beta_dpo", "amapo", "aot_unpaired", "rnce", "infonca", "lipo",
 )  # fmt: skip
-LEFT_OUT = {"kind", "learning_rate", "skipped", "tokens_per_second"}
+LEFT_OUT = {"kind", "learning_rate", "skipped", "tokens_per_second", "sets_per_second"}
 NONE = "-"  # a mean over nothing
 
 Curve = list[dict[str, float]]

@@ -55,7 +55,7 @@ def recipe(data: Path, model: Path, **fields: Any) -> TrainRecipe:
 def entries(out: Path) -> list[dict[str, Any]]:
     """All lines of the metrics, less what a clock says."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "tokens_per_second"} for line in lines]
+    return [{key: value for key, value in line.items() if not key.endswith("_per_second")} for line in lines]
 
 
 def last(out: Path) -> dict[str, Any]:

@@ -22,7 +22,8 @@ def watched() -> Iterator[list[dict[str, Any]]]:
 
     sets: how many sets each of its micro-batches holds.
     state: the loss's running statistics behind the step's gradient pass.
-    gradient, weights: hashes of their bytes, of a sharded model of this process's part, as the optimizer sees them and as it leaves them.
+    gradient, weights: hashes of their bytes, as the optimizer sees them and as it leaves them; of a sharded
+        model of this process's part.
     """
     steps: list[dict[str, Any]] = []
 

@@ -75,6 +75,12 @@ def train(
     lora: Annotated[
         bool | None, typer.Option("--lora", help="Train adapters; lora.r=16 and others as KEY=VALUE.")
     ] = None,
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="tensorboard (the default), wandb or trackio; again for more; trackers=[] for none."
+        ),
+    ] = None,
     trust_remote_code: Annotated[
         bool | None, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
     ] = None,
@@ -111,7 +117,7 @@ def train(
         "max_steps": max_steps, "epochs": epochs, "limit": limit, "seed": seed,
         "eval_every": eval_every, "save_every": save_every, "bf16": bf16,
         "gradient_checkpointing": gradient_checkpointing, "compile": compile, "shard": shard,
-        "trust_remote_code": trust_remote_code,
+        "trust_remote_code": trust_remote_code, "trackers": tracker or None,
     }  # fmt: skip
     content: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     if loss is not None:
@@ -173,9 +179,10 @@ def _named_model(data: Path) -> str | None:
 def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     import yaml
 
+    from pairkit.training.estimate import estimate
     from pairkit.training.plan import plan
     from pairkit.training.token_store import TokenStore
 
     planned = plan(recipe, TokenStore(folder.parent / "tokens", write=False))
-    described = {"out": str(folder), **planned.describe(), "recipe": recipe.model_dump(mode="json")}
+    described = {"out": str(folder), **estimate(planned), "recipe": recipe.model_dump(mode="json")}
     typer.echo(yaml.safe_dump(described, sort_keys=False), nl=False)

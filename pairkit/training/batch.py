@@ -47,12 +47,14 @@ class Batch:
             their number does not matter.
         draw: how its gradient passes draw for themselves; None where `examples` has the columns that they
             take.
+        scored: what was scored for it without gradient.
     """
 
     examples: Examples
     observed: Observed
     weights: list[float]
     draw: Draw | None = None
+    scored: Sequence[Work] = ()
 
 
 class Draw(NamedTuple):
@@ -155,31 +157,31 @@ def prepare(
     gradient passes, or within them where nothing else has to be known of the whole batch.
     """
     loss = through.loss
-    if split.mismatched:
-        _observe_mismatched(through, split.mismatched, rows)
+    before = _observe_mismatched(through, split.mismatched, rows) if split.mismatched else []
     columns = slice(1) if loss.completions == "first" else slice(None)
     sets = (split.sets[i] for i in rows)
     every = examples(split, rows, [Work(one, tuple(range(len(one.columns)))[columns]) for one in sets])
     watched = [part for _, part in loss.parts if observes(part, "batch")]
-    observed: Observed = [None if part.every_call else {} for _, part in loss.parts]
-    if not watched and _within(through, negatives, every.work):
-        most = longest(every.work, negatives)
-        weights = fixed_weights(loss, most, observed)
-        if weights is not None:
-            draw_some = partial(_pick, loss, negatives, every, seeds)
-            return Batch(every, observed, weights, Draw(draw_some, negatives["include_chosen"], most))
+    observed = _unobserved(loss)
+    within = draws_within(loss, negatives, every.work)
+    if within is not None and through.live is None and packs(through.model):
+        most, weights = within
+        drawing = Draw(partial(_pick, loss, negatives, every, seeds), negatives["include_chosen"], most)
+        return Batch(every, observed, weights, drawing, before)
     want = frozenset[str]().union(*(part.needs for part in watched)) & PER_TOKEN
     scoring = through.scoring(want)
     work, scored = draw(loss, negatives, every, seeds, scoring)
     batch = every.rows(range(len(rows)), work)
+    before += every.work if scored else []
     if watched and scored is None:
         scored = scoring(work)
+        before += work
     length, mask = lengths(work)
     policy = scored.policy if scored else Logps(torch.zeros(mask.shape), length, mask)
     if watched:
         reference = (scored.reference if scored else None) or batch.known(CPU)
         observed = observe(loss, inputs(work, policy, reference), seeds)
-    return Batch(batch, observed, term_weights(loss, work, policy, observed))
+    return Batch(batch, observed, term_weights(loss, work, policy, observed), scored=before)
 
 
 def _pick(
@@ -194,19 +196,32 @@ def _pick(
     return taken(some.work, pick(loss, negatives, some, seeds[list(rows)], policy))
 
 
-def _within(through: Pass, negatives: Mapping[str, Any], every: Sequence[Work]) -> bool:
-    """Whether a micro-batch can draw for itself: by the policy, from log-probs that its sums alone make."""
-    return (
-        negatives["sampling"] in NEEDS_POLICY
-        and draws(through.loss, negatives, every)
-        and min(len(one.columns) for one in every) > 1
-        and not through.want
-        and through.live is None
-        and packs(through.model)
-    )
+def draws_within(
+    loss: Loss | WeightedSum, negatives: Mapping[str, Any], every: Sequence[Work]
+) -> tuple[list[Work], list[float]] | None:
+    """The most that is drawn, and the terms' weights, where micro-batches that pack can draw for themselves.
+
+    That is by the policy, from log-probs that its sums alone make, and where nothing else has to be known of
+    the whole batch; None elsewhere.
+    """
+    if (
+        any(observes(part, "batch") for _, part in loss.parts)
+        or negatives["sampling"] not in NEEDS_POLICY
+        or not draws(loss, negatives, every)
+        or min(len(one.columns) for one in every) == 1
+        or loss.needs & PER_TOKEN
+    ):
+        return None
+    most = longest(every, negatives)
+    weights = fixed_weights(loss, most, _unobserved(loss))
+    return None if weights is None else (most, weights)
 
 
-def _observe_mismatched(through: Pass, mismatched: Mismatched, rows: Sequence[int]) -> None:
+def _unobserved(loss: Loss | WeightedSum) -> Observed:
+    return [None if part.every_call else {} for _, part in loss.parts]
+
+
+def _observe_mismatched(through: Pass, mismatched: Mismatched, rows: Sequence[int]) -> list[Work]:
     """Shows prompts of the batch with completions of others to the losses that measure them."""
     sets = [mismatched.sets[i] for i in rows]
     work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
@@ -217,3 +232,4 @@ def _observe_mismatched(through: Pass, mismatched: Mismatched, rows: Sequence[in
     for _, part in through.loss.parts:
         if observes(part, "mismatched"):
             part.observe(scored.policy, reference)
+    return work

@@ -28,6 +28,7 @@ from pairkit.training.order import draw_seeds, sets_before, step_count, step_see
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.sharding import whole
 from pairkit.training.skipped import Skipped, not_finite
+from pairkit.training.speed import note, speed_of
 
 
 def train_steps(
@@ -48,6 +49,7 @@ def train_steps(
     steps = step_count(len(train.sets), recipe.sets_per_step, recipe.epochs, recipe.max_steps)
     optimizer = _optimizer(recipe, model)
     schedule = _schedule(recipe, optimizer, steps)
+    speed = speed_of(through)
     largest_norm = recipe.optimizer.max_grad_norm or math.inf
     skipped = Skipped()
     state = checkpoint.State(model, optimizer, schedule, loss, skipped)
@@ -66,7 +68,7 @@ def train_steps(
         return sets_before(len(train.sets), step, recipe.sets_per_step, recipe.epochs, recipe.max_steps)
 
     with (
-        MetricsLog(out, done, active=ranks.main) as log,
+        MetricsLog(out, done, recipe, active=ranks.main) as log,
         _interruptible() as interrupted,
         progress("training", taken(steps), unit="sets", done=taken(done)) as advance,
     ):
@@ -103,8 +105,8 @@ def train_steps(
             if not ranks.sharded:  # a sharded model's backward adds them up
                 ranks.add_gradients(model)
             norm = float(whole(nn.utils.clip_grad_norm_(model.parameters(), largest_norm), keep=True))
-            told = ranks.collect((value, tokens, norm, origins(work)))
-            values, counts, norms, drawn = zip(*told, strict=True)
+            told = ranks.collect((value, tokens, norm, origins(work), speed.operations(batch, work)))
+            values, counts, norms, drawn, operations = zip(*told, strict=True)
             value, tokens = sum(values), sum(counts)
 
             wrong = not_finite(value, norms)  # the same on every process
@@ -118,14 +120,15 @@ def train_steps(
             optimizer.zero_grad()
 
             seconds = time.perf_counter() - started
+            rates = speed.rates(len(rows), tokens, sum(operations), seconds)
             if (step + 1) % recipe.log_every == 0 or step + 1 == steps:
                 metrics = {"loss": value, **averages.means(ranks), "grad_norm": norm}
                 metrics |= {"learning_rate": rate, "skipped": skipped.total}
                 metrics |= {
                     f"drawn_{origin}": count for origin, count in sorted(sum(drawn, Counter[str]()).items())
                 }
-                log.write(step + 1, "train", {**metrics, "tokens_per_second": tokens / seconds})
-            advance(len(rows), note=f"loss {value:.4f}  {tokens / seconds:,.0f} tokens/s")
+                log.write(step + 1, "train", {**metrics, **rates})
+            advance(len(rows), note=f"loss {value:.4f}  {note(rates)}")
     if skipped.in_a_row:
         console.print(
             f"the last steps ({skipped.in_a_row}) were skipped: evaluate the model before you use it"

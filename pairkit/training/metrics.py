@@ -1,4 +1,4 @@
-"""What a run reports: one JSON line an entry, and the same to TensorBoard."""
+"""What a run reports: one JSON line an entry, and the same numbers to its trackers."""
 
 from __future__ import annotations
 
@@ -10,43 +10,64 @@ from types import TracebackType
 from typing import Any
 
 from pairkit.files import write_text
+from pairkit.progress import console
+from pairkit.training.collapse import Numbers, signs
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.trackers import Trackers
+
+METRICS = "metrics.jsonl"
 
 
 class MetricsLog:
-    """`metrics.jsonl` and `tensorboard/` under `out`; a resumed run goes on after step `done`.
+    """`metrics.jsonl` under `out`, and the recipe's trackers; a resumed run goes on after step `done`.
 
     Each line holds `step`, `kind` ("train" or "eval") and the numbers by name, null for one that is not
-    finite, which JSON has no word for. Of several processes one is `active`; the others write nothing.
+    finite, which JSON has no word for. A sign of collapse, which an evaluation shows beside the first one, is
+    printed, once for its `kind` in a run, and is a line of kind "warning". Of several processes one is
+    `active`; the others write nothing.
     """
 
-    def __init__(self, out: Path, done: int, *, active: bool = True) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+    def __init__(self, out: Path, done: int, recipe: TrainRecipe, *, active: bool = True) -> None:
         self._active = active
         if not active:
             return
-        self._path = out / "metrics.jsonl"
-        kept = [line for line in _lines(self._path) if json.loads(line)["step"] <= done] if done else []
-        write_text(self._path, "".join(f"{line}\n" for line in kept))
+        self._path = out / METRICS
+        written = [json.loads(line) for line in _lines(self._path)]
+        kept = [entry for entry in written if done and entry["step"] <= done]
+        write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in kept))
+        self._first = next((entry for entry in kept if entry["kind"] == "eval"), None)
+        self._warned = {entry["warning"] for entry in kept if entry["kind"] == "warning"}
+        gone = frozenset((entry["step"], entry["kind"]) for entry in written[len(kept) :])
+        self._trackers = Trackers(recipe.trackers, out, done, recipe.model_dump(mode="json"), gone)
         self._file = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=done + 1 if done else 0)
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Writes one entry."""
         if not self._active:
             return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, "kind": kind, **finite}) + "\n")
-        self._file.flush()
-        for name, number in finite.items():
-            if number is not None:
-                self._board.add_scalar(f"{kind}/{name}", number, step)
+        # The trackers first: what a killed run has not written it will tell them again.
+        self._trackers.log(step, kind, {name: n for name, n in finite.items() if n is not None})
+        self._line({"step": step, "kind": kind, **finite})
+        if kind == "eval":
+            self._first = self._first or finite
+            self._warn(step, self._first, finite)
 
     def flush(self) -> None:
         """Waits until all of it is on disk: a checkpoint must not know of more than the metrics do."""
         if self._active:
             os.fsync(self._file.fileno())
-            self._board.flush()
+
+    def _warn(self, step: int, first: Numbers, now: Numbers) -> None:
+        for warning, says in signs(first, now):
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self._line({"step": step, "kind": "warning", "warning": warning, "says": says})
+                console.print(f"warning: step {step}: {says}", markup=False)
+
+    def _line(self, entry: dict[str, Any]) -> None:
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
 
     def __enter__(self) -> MetricsLog:
         return self
@@ -56,12 +77,12 @@ class MetricsLog:
     ) -> None:
         if self._active:
             self._file.close()
-            self._board.close()
+            self._trackers.finish()
 
 
 def read_metrics(out: Path, kind: str) -> list[dict[str, Any]]:
     """The entries of one kind of a run, in the order of their steps."""
-    entries = [json.loads(line) for line in _lines(out / "metrics.jsonl")]
+    entries = [json.loads(line) for line in _lines(out / METRICS)]
     return [entry for entry in entries if entry["kind"] == kind]
 
 

@@ -76,6 +76,22 @@ def load_model(
     return model  # type: ignore[no-any-return]
 
 
+def empty_model(
+    name: str, *, revision: str | None, dtype: str, trust_remote_code: bool, vocabulary: int | None
+) -> torch.nn.Module:
+    """The model of `load_model` without its weights, on the meta device. Raises `ModelError`."""
+    config = _config(name, revision, trust_remote_code)
+    if name.endswith(".json"):
+        config.vocab_size = vocabulary or config.vocab_size
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(  # type: ignore[no-any-return]
+                config, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
+            )
+    except Exception as error:  # as below
+        raise cannot_load("model", name, error, _hint(name)) from error
+
+
 def hub_commit(name: str, revision: str | None, trust_remote_code: bool) -> str | None:
     """The commit that a hub id stands for at present. Raises `ModelError`."""
     return getattr(_config(name, revision, trust_remote_code), "_commit_hash", None)

@@ -225,13 +225,14 @@ class Averages:
         entry[1] += values.numel()
 
     def add_pass(self, given: Inputs, applied: Applied) -> None:
-        """Adds what is reported of every pass: rewards, summed log-probs, the loss's own metrics."""
+        """Adds what is reported of every pass: rewards, log-probs, the loss's own metrics."""
         policy = given.policy.detach()
-        self.add("chosen_logp", policy.sum[:, 0][given.labels])
         below = policy.mask.clone()
         below[:, 0] = ~given.labels
-        if below.any():
-            self.add("rejected_logp", policy.sum[below])
+        for name, values in (("logp", policy.sum), ("logp_per_token", policy.mean)):
+            self.add(f"chosen_{name}", values[:, 0][given.labels])
+            if below.any():
+                self.add(f"rejected_{name}", values[below])
         for name, rewards in applied.labelled.items():
             self.add(name, rewards)
         if len(applied.margins):

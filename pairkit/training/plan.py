@@ -11,6 +11,7 @@ import pyarrow as pa
 from pairkit.errors import InputError, ModelError
 from pairkit.losses import Loss, WeightedSum, build
 from pairkit.progress import progress
+from pairkit.training import passes
 from pairkit.training.data import BuiltData, open_data
 from pairkit.training.models import load_tokenizer, positions
 from pairkit.training.negatives import sampler_settings
@@ -49,11 +50,25 @@ class Plan:
         other = int(lengths.prompt.max() + lengths.completion.max())
         return max(longest, min(self.recipe.max_length, other))
 
-    def describe(self) -> dict[str, Any]:
+    def first_steps(self, *, shared: bool) -> list[passes.Step]:
+        """What the first steps pass, prompts `shared` or not."""
+        return list(
+            passes.steps_of(
+                self.recipe, self.loss, self.negatives, self.train.sets, self.steps, shared=shared
+            )
+        )
+
+    def describe(self, *, shared: bool | None = None) -> dict[str, Any]:
         """The plan as plain data: what `run.json` holds and `--dry-run` prints.
 
         `longest` is a prompt with its completion, `a_step` the mean of prompts and completions, each once.
+        `step` holds means over the first steps: tokens that pass with gradient, a prompt once for all its
+        completions or with each, and without one; and the micro-batches of one process.
+
+        Args:
+            shared: whether the model's prompts are; by default as the recipe wants them.
         """
+        steps = self.first_steps(shared=self.recipe.share_prompts if shared is None else shared)
         held_out, sets = self.held_out, self.train.sets
         prompt, completion = int(self.train.lengths.prompt.sum()), int(self.train.lengths.completion.sum())
         recipe = self.recipe
@@ -73,6 +88,7 @@ class Plan:
                 "longest": self.longest,
                 "a_step": a_step,
             },
+            "step": passes.describe(steps),
         }
 
     def refused(self) -> Iterator[dict[str, str]]:

@@ -42,7 +42,8 @@ def _can(model: nn.Module) -> bool:
     return _packs[model]
 
 
-def _refusal(model: nn.Module) -> str | None:
+def static_refusal(model: nn.Module) -> str | None:
+    """Why a model cannot, as far as that is known without a pass, so also of one on the meta device."""
     owner, output = head_of(model)
     if type(output) is not nn.Linear:
         return "its output head is not a plain one"
@@ -51,6 +52,12 @@ def _refusal(model: nn.Module) -> str | None:
         return f"it has layers of {', '.join(sorted(kinds - KNOWN_LAYERS))}"
     if not getattr(owner, "_supports_attention_backend", False):
         return "its attention cannot be replaced"
+    return None
+
+
+def _refusal(model: nn.Module) -> str | None:
+    if (reason := static_refusal(model)) is not None:
+        return reason
     try:
         packed, separate = _states(model)
     except torch.OutOfMemoryError:

@@ -22,6 +22,7 @@ HOW = frozenset(
         "compile",
         "max_skipped",
         "log_every",
+        "trackers",
         "save_every",
         "keep",
     }
@@ -80,6 +81,8 @@ class TrainRecipe(Strict):
     max_skipped: int = Field(default=3, ge=1)  # so many steps in a row without a finite loss end the run
 
     log_every: int = Field(default=1, ge=1)
+    # what hears of the metrics besides metrics.jsonl; [] = nothing
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
     eval_every: int | None = Field(
         default=None, ge=1
     )  # steps; null = before the first step and after the last

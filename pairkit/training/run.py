@@ -30,6 +30,7 @@ from pairkit.training.selfcheck import check_packed
 from pairkit.training.sharding import launched_sharded
 from pairkit.training.token_store import TokenStore
 from pairkit.training.tokens import TokenSet
+from pairkit.training.trackers import check_installed
 
 
 def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume") -> Path:
@@ -42,10 +43,12 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
         ExistingOutputError: `out` holds another run, or anything at all with on_existing="raise".
         Interrupted: SIGINT; the run goes on from its checkpoint when started again.
         OutputError: `out` cannot be written to.
+        RecipeError: a tracker that is not installed or does not start.
         ModelError: a model that cannot be loaded or does not fit the device.
         TrainingError: a loss or a gradient that is no number.
     """
     model_folder = out / MODEL
+    check_installed(recipe.trackers)
     processes = _processes(recipe)
     console.quiet = not processes.main
     with stoppable(out, lambda: _stopped(out)):
