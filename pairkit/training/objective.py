@@ -18,7 +18,7 @@ from pairkit.training.ranks import Ranks
 Observed = Sequence[Mapping[str, Tensor] | None]
 
 
-TIE = 1e-5  # nats: sums of 500 nats in float32 are off by 3e-5, rewards by beta times that
+TIE = 1e-4  # nats: sums of 500 nats in float32 are off by 3e-5, rewards by beta times that
 
 
 class Inputs(NamedTuple):
@@ -54,12 +54,14 @@ class Applied(NamedTuple):
 
     Attributes:
         margins: reward margins of all (chosen, negative) pairs, [pairs].
+        tie: up to which a margin says nothing.
         labelled: rewards of completions that stand alone with a label, by what they are labelled.
         metrics: those of each part, one number a row of its view, so that rows weigh alike in a mean.
     """
 
     terms: list[Term]
     margins: Tensor
+    tie: float
     labelled: dict[str, Tensor]
     metrics: dict[str, Tensor]
 
@@ -115,7 +117,7 @@ def apply(loss: Loss | WeightedSum, given: Inputs, observed: Observed | None) ->
             alone = one.policy.mask.sum(dim=1) == 1
             for name, side in (("desirable_reward", one.labels), ("undesirable_reward", ~one.labels)):
                 labelled[name] = result.rewards[:, 0][alone & side]
-    return Applied(terms, margins, labelled, metrics)
+    return Applied(terms, margins, TIE * loss.beta, labelled, metrics)
 
 
 def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
@@ -239,7 +241,7 @@ class Averages:
             margins = applied.margins
             self.add("reward_margin", margins)
             # A margin of 0 to rounding (policy equal to reference) is neither right nor wrong.
-            tie = margins.abs() <= TIE
+            tie = margins.abs() <= applied.tie
             self.add("reward_accuracy", torch.where(tie, 0.5, (margins > 0).double()))
         for name, values in applied.metrics.items():
             self.add(name, values)
