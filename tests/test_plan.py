@@ -123,7 +123,7 @@ def test_a_dry_run_says_what_is_shared_and_how_much_memory_it_takes(data: Path, 
     step = shown["step"]
     assert step["tokens_shared"] < step["tokens_repeated"]
     assert step["scored_tokens"] > 0
-    assert set(shown["memory_mib"]) == {"on", *Footprint._fields, "total"}
+    assert set(shown["memory_mib"]) == {"device", *Footprint._fields, "total"}
     padded = dry_run(data, model, "share_prompts=false")
     assert padded["parameters"]["prompts"] == "repeated: share_prompts is false"
     assert padded["step"]["micro_batches"]["most"] >= step["micro_batches"]["most"]

@@ -30,7 +30,7 @@ def estimate(planned: Plan) -> dict[str, Any]:
         "prompts": "shared" if reason is None else f"repeated: {reason}",
     }
     memory = memory_of(planned, model, shared=reason is None)
-    return {**found, "parameters": parameters, "memory_mib": {"on": here(), **memory.describe()}}
+    return {**found, "parameters": parameters, "memory_mib": {"device": here(), **memory.describe()}}
 
 
 def memory_of(planned: Plan, model: nn.Module, *, shared: bool) -> Footprint:
