@@ -118,7 +118,7 @@ def test_a_step_is_that_of_a_scoring_pass_before_it(
     monkeypatch.setattr(packed, "BLOCK", block)
     model = tiny()
     columns, value, found, within = step(model, name, negatives)
-    monkeypatch.setattr(batches, "_within", lambda *_: False)
+    monkeypatch.setattr(batches, "draws_within", lambda *_: None)
     other_columns, other_value, expected, before = step(model, name, negatives)
     assert (within, before) == (True, False)
     assert columns == other_columns
