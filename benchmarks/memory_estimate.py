@@ -41,10 +41,8 @@ RUNS: dict[str, tuple[dict[str, Any], int, dict[str, Any]]] = {
     "llama 5M, mcpo": (LLAMA | sizes(256, 4, 4, 4), 4096, {"loss": {"name": "mcpo"}}),
     "llama 5M, tdpo2": (LLAMA | sizes(256, 4, 4, 4), 4096, {"loss": {"name": "tdpo2"}}),
     "llama 5M, prompts repeated": (LLAMA | sizes(256, 4, 4, 4), 4096, {"share_prompts": False}),
-    "qwen3 41M": (QWEN | sizes(512, 8, 8, 2), 32768, {}),
-    "qwen3 41M, bf16": (QWEN | sizes(512, 8, 8, 2), 32768, {"bf16": True}),
-    "qwen3 41M, bfloat16": (QWEN | sizes(512, 8, 8, 2), 32768, {"dtype": "bfloat16"}),
-    "qwen3 41M, lora": (QWEN | sizes(512, 8, 8, 2), 32768, {"lora": {"r": 16, "merge": True}}),
+    "qwen3 30M": (QWEN | sizes(512, 8, 8, 2), 32768, {}),
+    "qwen3 30M, lora": (QWEN | sizes(512, 8, 8, 2), 32768, {"lora": {"r": 16, "merge": True}}),
     "gpt2 11M": (GPT | {"n_embd": 256, "n_layer": 8, "n_head": 4, "n_positions": 2048}, 16384, {}),
 }
 
@@ -130,7 +128,7 @@ def show(title: str, content: dict[str, Any], out: Path) -> None:
     found = in_process(content, out / "tight", {"MALLOC_MMAP_THRESHOLD_": "65536"})
     as_it_is = in_process(content, out / "as_it_is", {})["measured"]
     measured = found.pop("measured")
-    del found["on"]
+    del found["device"]
     cells = [f"{number:,.0f}" for number in (*found.values(), measured)]
     ratio = found["total"] / measured
     print(f"| {title} | {' | '.join(cells)} | {ratio:.2f} | {as_it_is:,.0f} |", flush=True)
