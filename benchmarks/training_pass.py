@@ -1,9 +1,11 @@
 """What a training step spends its time on, and how it grows with the completions of a set.
 
-    python benchmarks/training_pass.py [--vocabulary 8192] [--repeats 5] [--budget 1024] [--profile]
+    python benchmarks/training_pass.py [--vocabulary 8192] [--repeats 5] [--budget 1024] [--compile]
+                                       [--profile]
 
 The model and the lengths are those of train_vs_trl.py. Printed are, for DPO on all pairs of sets of 2, 4, 8
-and 16 completions, the time a set and its growth beside that of the tokens (prompt + K completions); then for
+and 16 completions, the time a set and its growth beside that of the tokens (prompt + K completions) and of the
+operations (a completion's token needs more of them than a prompt's: the output head gets it alone); then for
 pairs, the operations of the model (`pairkit.training.operations`) over time, as a share of the rate of a
 matrix product measured between the steps; and the share of a step that is neither in the model, its output
 head nor backward.
@@ -30,6 +32,7 @@ from pairkit.training import head
 from pairkit.training.batch import Pass, prepare
 from pairkit.training.examples import Split
 from pairkit.training.forward import Work
+from pairkit.training.layers import compile_layers
 from pairkit.training.negatives import sampler_settings
 from pairkit.training.objective import Averages
 from pairkit.training.operations import cost, load, with_gradient
@@ -89,6 +92,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=8192)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--budget", type=int, default=1024)
+    parser.add_argument("--compile", action="store_true", help="as compile=true of a recipe")
     parser.add_argument("--profile", action="store_true", help="torch's table of a step on pairs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -98,6 +102,8 @@ def main() -> None:
     settings = sampler_settings(loss, {"sampling": "all"}, "random")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
     through = Pass(loss, model, None, arguments.budget, ALONE)
+    if arguments.compile:
+        compile_layers(model)
     clock = Clock()
     model.forward = clock.around(model.forward)
     head.target_logp = clock.around(head.target_logp)
@@ -123,17 +129,21 @@ def main() -> None:
             times[size].append(step(sets, repeat))
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; ", end="")
     print(f"vocabulary {arguments.vocabulary:,}, {arguments.budget:,} tokens a micro-batch\n")
-    print("| completions | ms a set | growth | tokens' growth |\n|--:|--:|--:|--:|")
+    print("| completions | ms a set | growth | tokens' growth | operations' growth |\n|--:|--:|--:|--:|--:|")
     medians = {size: statistics.median(s for s, _ in found[1:]) / SETS for size, found in times.items()}
     tokens = {
         size: sum(len(one.prompt) + sum(len(c.ids) for c in one.columns) for one in sets)
         for size, sets in tokenized.items()
     }
+    needed = {
+        size: with_gradient(cost(model), load([Work(one, tuple(range(size))) for one in sets]))
+        for size, sets in tokenized.items()
+    }
     for size in SIZES:
         growth, more = medians[size] / medians[2], tokens[size] / tokens[2]
-        print(f"| {size} | {1000 * medians[size]:.0f} | {growth:.2f} | {more:.2f} |")
-    pairs = load([Work(one, (0, 1)) for one in tokenized[2]])
-    rate = with_gradient(cost(model), pairs) / SETS / medians[2]
+        print(f"| {size} | {1000 * medians[size]:.0f} | {growth:.2f} | {more:.2f} ", end="")
+        print(f"| {needed[size] / needed[2]:.2f} |")
+    rate = needed[2] / SETS / medians[2]
     outside = statistics.median(1 - inside / seconds for seconds, inside in times[2][1:])
     product = statistics.median(rates)
     print(f"\npairs: {rate / 1e9:.0f} GFLOP/s of {product / 1e9:.0f}, {rate / product:.0%}; ", end="")

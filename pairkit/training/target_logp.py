@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 SLICE_LOGITS = {"cpu": 2**20, "cuda": 2**26}  # 4 MiB of float32, and what keeps a GPU's products large
-KEPT_LOGITS = 2**23
+KEPT_LOGITS = 2**24  # 64 MiB of float32
 
 
 def target_logp(
