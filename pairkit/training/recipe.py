@@ -60,7 +60,7 @@ class TrainRecipe(Strict):
     bf16: bool = False  # bfloat16 autocast over float32 weights
     gradient_checkpointing: bool = False
     shard: bool | None = None  # each process holds a part of the weights; null = as `accelerate launch` says
-    compile: bool = False  # each layer with torch.compile: minutes at the first passes, less time later
+    compile: bool = False  # the parts of each layer with torch.compile, at the first passes
     share_prompts: bool = True  # false = every completion passes with a prompt of its own, padded
 
     lora: Lora | None = None  # null = all weights are trained; {} = adapters with their defaults
