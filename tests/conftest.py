@@ -18,3 +18,20 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("PAIRKIT_TEST_DATA is not set: real data files are not tested")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A built data set of 24 sets, and 8 held out."""
+    from support import random_sets, write_data  # behind the number of threads: torch reads it
+
+    folder = tmp_path_factory.mktemp("data") / "sets"
+    return write_data(folder, random_sets(24), random_sets(8, seed=1))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with its tokenizer."""
+    from support import model_folder
+
+    return model_folder(tmp_path_factory.mktemp("model") / "llama")

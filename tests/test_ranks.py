@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import gradients, two_processes
-from support import model_folder, random_sets, write_data
 
 from pairkit.files import write_json
 from pairkit.losses import LOSSES
@@ -27,17 +26,6 @@ def test_every_item_is_one_process_s_and_none_has_much_more(sizes: list[int], pr
     assert all(share == sorted(share) for share in shares)
     loads = [sum(sizes[i] for i in share) for share in shares]
     assert max(loads) - min(loads) <= max(sizes, default=0)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "sets"
-    return write_data(folder, random_sets(24), random_sets(8, seed=1))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "llama")
 
 
 @pytest.mark.parametrize("mode", ["gradients", "sharded"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from processes import two_processes
 from safetensors.torch import load_file
-from support import model_folder, random_sets, short_run, write_data
+from support import short_run
 from test_ranks import SCRIPT
 
 from pairkit.errors import RecipeError
@@ -41,17 +41,6 @@ RUNS: dict[str, dict[str, Any]] = {
     "dpo-merged": {"loss": "dpo", "lora": LORA | {"merge": True}},
     "dpo-bf16": {"loss": "dpo", "bf16": True},
 }
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "sets"
-    return write_data(folder, random_sets(24), random_sets(8, seed=1))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "llama")
 
 
 @pytest.fixture(scope="module")

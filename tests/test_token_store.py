@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import two_processes
-from support import model_folder, random_sets, write_data
+from support import random_sets, write_data
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
@@ -36,17 +36,6 @@ from pairkit.training.token_store import NOT_KEPT, TokenStore, tokens_key
 from pairkit.training.tokens import Column, Refused, Tokenized, TokenSet, record_batch
 
 SCRIPT = str(Path(__file__).with_name("processes.py"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "sets"
-    return write_data(folder, random_sets(24), random_sets(8, seed=1))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "llama")
 
 
 def recipe(data: Path, model: Path, **fields: Any) -> TrainRecipe:

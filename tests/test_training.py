@@ -53,17 +53,6 @@ from pairkit.training.tokenizing import tokenize
 from pairkit.training.tokens import TokenSet
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "sets"
-    return write_data(folder, random_sets(24), random_sets(8, seed=1))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "llama")
-
-
 def recipe(data: Path, model: Path, loss: str | dict[str, Any] = "dpo", **fields: Any) -> TrainRecipe:
     base = {
         "data": str(data), "model": str(model), "loss": loss, "sets_per_step": 8, "max_steps": 4,

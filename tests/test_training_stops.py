@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import model_folder, random_sets, write_data
+from support import random_sets, write_data
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
@@ -37,11 +37,6 @@ LOSS = "mcpo+bco:0.2+alpha_dpo:0.3"
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "sets"
     return write_data(folder, random_sets(24), random_sets(4, seed=1))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "llama")
 
 
 def recipe(data: Path, model: Path, **fields: Any) -> TrainRecipe:
