@@ -66,6 +66,23 @@ QUARANTINE = pa.schema(
         ("row", pa.string()),
     ]
 )
+# What a judge has said, one row an answer. `shown` are the positions of the completions in the set as the
+# judge was given it, in the order in which they stood in the question; `texts` are short hashes of their
+# texts, which find them in the data set, where they stand best first. `verdict` is in terms of positions
+# ("2", "tie", "2>0>1") or, where one completion was rated, its rating; null where none could be read.
+VERDICTS = pa.schema(
+    [
+        ("set_id", pa.string()),
+        ("protocol", pa.string()),
+        ("aspect", pa.string()),  # what was rated; null where completions were compared
+        ("shown", pa.list_(pa.int32())),
+        ("texts", pa.list_(pa.string())),
+        ("verdict", pa.string()),
+        ("attempt", pa.int32()),  # 0 is the first; a verdict that cannot be read is asked for again
+        ("answer", pa.string()),
+        ("prompt_hash", pa.string()),  # of the file of the judge's prompt
+    ]
+)
 ORIGINS = ("source", "generated", "noise")
 ROLES = ("system", "user", "assistant")
 
