@@ -27,15 +27,6 @@ LIBRARIES = ("torch", "transformers")
 _COUNTS = b"counts"
 
 
-def fingerprint(recipe: GenerateRecipe) -> dict[str, str]:
-    """A hash over the files of a model that is a directory; a model of the hub is named by the recipe."""
-    folder = Path(recipe.model)
-    if not folder.is_dir():
-        return {}
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return {"model": short_hash([(path.name, sha256(path)) for path in files])}
-
-
 def generated(
     units: Iterable[Unit], recipe: BuildRecipe, folder: Path, first: int, advance: Advance
 ) -> Generator[Unit]:
