@@ -50,6 +50,12 @@ def build(
     test_fraction: Annotated[float | None, typer.Option(help="Share of the prompts in split test.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Units worked on at a time.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="File of answered calls; default runs/cache/calls.sqlite.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again what has failed before.")
+    ] = False,
     on_existing: Annotated[
         OnExisting, typer.Option(help="Continue there, build anew, or refuse.")
     ] = OnExisting.resume,
@@ -105,7 +111,14 @@ def build(
     if dry_run:
         typer.echo(describe.plan(resolved, out))
         return
-    manifest = pipeline.build(resolved, out, on_existing=cast("Any", on_existing.value), workers=workers)
+    manifest = pipeline.build(
+        resolved,
+        out,
+        on_existing=cast("Any", on_existing.value),
+        workers=workers,
+        cache=cache or pipeline.CACHE,
+        retry_failed=retry_failed,
+    )
     typer.echo(describe.summary(manifest, out))
 
 

@@ -1,0 +1,274 @@
+"""The engine of a server that speaks OpenAI's chat completions: vLLM's, a gateway, a vendor.
+
+HTTP runs in an event loop of its own thread, `concurrency` requests at a time. What fails for a while (429,
+5xx, a timeout, a broken connection, an answer that is not whole) is asked again after a pause that doubles
+and is jittered, or that the server names; what still fails is a `Problem` of that request. What no request
+could survive (a wrong key, an unknown model, a server that is gone) stops the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import ssl
+import threading
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import httpx
+
+from pairkit.engines import chat_api
+from pairkit.engines.base import Call, Problem, Request, Result
+from pairkit.engines.chat_api import Fault, Parsed
+from pairkit.engines.recipe import CallSettings, EngineRecipe
+from pairkit.engines.spending import Spending
+from pairkit.errors import EngineError, RecipeError
+
+# Calls that fail in a row, with none that succeeds between them, before the server counts as gone.
+HOPELESS = 20
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds
+Done = tuple[int, tuple[Result, ...]]
+
+
+def connect(recipe: EngineRecipe, settings: CallSettings, *, name: str | None = None) -> OpenAIEngine:
+    """The engine, after one question that shows whether the server is there and takes the key.
+
+    Raises `RecipeError` for a key that is missing or a URL that is none, `EngineError` for a server that
+    cannot be reached or refuses.
+    """
+    engine = OpenAIEngine(recipe, settings, name or recipe.model, _key(recipe))
+    try:
+        engine.greet()
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+class OpenAIEngine:
+    """See the module's text. Made by `connect`."""
+
+    def __init__(self, recipe: EngineRecipe, settings: CallSettings, name: str, key: str | None) -> None:
+        self.name = name
+        self.identity = {"engine": "openai", "model": recipe.model, "extra_body": recipe.extra_body}
+        self._recipe, self._settings, self._key = recipe, settings, key
+        self._spending = Spending(settings, recipe.model)
+        self._done: SimpleQueue[Done | Exception] = SimpleQueue()
+        self._submitted = self._succeeded = self._failed_in_row = 0
+        self._known: list[str] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[None] | None] = set()
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
+        self._thread.start()
+        self._client = _client(recipe, settings, key)
+
+    def calls(self, requests: Sequence[Request]) -> list[Call]:
+        """One HTTP request for the completions of equal settings; where `many_per_call` is off, for each."""
+        calls = []
+        for owner, request in enumerate(requests):
+            groups = groupby(request.samplings, lambda sampling: sampling._replace(seed=0))
+            for _, group in groups:
+                alike = tuple(group)
+                parts = [alike] if self._recipe.many_per_call else [(one,) for one in alike]
+                calls += [Call((Request(request.prompt, part),), (owner,)) for part in parts]
+        return calls
+
+    def room(self) -> bool:
+        """Twice the concurrency waits in line, so that a slot is filled while results are worked on."""
+        return self._submitted < 2 * self._settings.concurrency
+
+    def submit(self, number: int, call: Call) -> None:
+        self._submitted += 1
+        asyncio.run_coroutine_threadsafe(self._start(number, call), self._loop)
+
+    def collect(self) -> list[Done]:
+        done = []
+        item = self._done.get() if self._submitted else None
+        while item is not None:
+            if isinstance(item, Exception):
+                if not done:
+                    raise item
+                self._done.put(item)
+                break
+            done.append(item)
+            self._submitted -= 1
+            try:
+                item = self._done.get_nowait()
+            except Empty:
+                item = None
+        return done
+
+    def drain(self) -> list[Done]:
+        """The answers to what is being sent just now; what only waits for its turn is not sent any more."""
+        asyncio.run_coroutine_threadsafe(self._wind_down(), self._loop).result()
+        done = []
+        while not self._done.empty():
+            item = self._done.get()
+            if not isinstance(item, Exception):
+                done.append(item)
+        return done
+
+    def usage(self) -> Mapping[str, float]:
+        return self._spending.usage()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def greet(self) -> None:
+        """Asks for the models that the server knows. Raises `EngineError`; not every server tells them."""
+        asyncio.run_coroutine_threadsafe(self._greet(), self._loop).result()
+
+    async def _greet(self) -> None:
+        try:
+            answer = await self._client.get("models")
+        except (httpx.HTTPError, OSError) as error:
+            raise EngineError(f"{self._recipe.base_url} cannot be reached: {_told(error)}") from error
+        if answer.status_code in (401, 403):
+            raise self._refused(answer)
+        if answer.status_code == 200:
+            try:
+                self._known = [str(one["id"]) for one in answer.json()["data"]]
+            except (ValueError, KeyError, TypeError):
+                self._known = []
+
+    async def _start(self, number: int, call: Call) -> None:
+        task = asyncio.ensure_future(self._make(number, call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _make(self, number: int, call: Call) -> None:
+        (request,) = call.requests
+        try:
+            async with self._slots:
+                result = await self._answer(request)
+            self._done.put((number, (result,)))
+        except Exception as error:  # goes on in the thread that collects
+            self._done.put(error)
+
+    async def _answer(self, request: Request) -> Result:
+        """The result of one request after as many tries as it takes."""
+        body = chat_api.body(self._recipe, request)
+        pause, why = _FIRST_PAUSE, ""
+        for attempt in range(self._settings.attempts):
+            outcome = await self._try(body, request)
+            if isinstance(outcome, Parsed):
+                self._succeeded += 1
+                self._failed_in_row = 0
+                return outcome.completions
+            if isinstance(outcome, Problem):
+                return self._failed(outcome)
+            why = outcome.why
+            if attempt + 1 < self._settings.attempts:
+                self._spending.retries += 1
+                jittered = pause * random.uniform(0.5, 1.5)
+                await asyncio.sleep(jittered if outcome.after is None else outcome.after)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        return self._failed(Problem("endpoint_failed", f"{self._settings.attempts} tries; the last: {why}"))
+
+    async def _try(self, body: dict[str, Any], request: Request) -> Parsed | Problem | Fault:
+        most = chat_api.most_tokens(request)
+        async with self._spending.reserved(most):
+            task = asyncio.current_task()
+            self._sending.add(task)
+            try:
+                async with asyncio.timeout(self._settings.timeout):
+                    answer = await self._client.post("chat/completions", json=body)
+            except TimeoutError:
+                return Fault(f"no answer in {self._settings.timeout:g} s")
+            except (httpx.HTTPError, OSError) as error:
+                return Fault(_told(error))
+            finally:
+                self._sending.discard(task)
+            if answer.status_code != 200:
+                return self._status(answer)
+            parsed = chat_api.parse(answer.content, request)
+            self._spending.took(parsed.tokens or most if isinstance(parsed, Parsed) else most)
+            return parsed
+
+    def _status(self, answer: httpx.Response) -> Problem | Fault:
+        """What an answer without success means: another try, the end of this request, or of all."""
+        status, said = answer.status_code, chat_api.reason_of(answer.content, self._key)
+        if status == 429 and "insufficient_quota" in answer.text:
+            raise EngineError(f"{self._recipe.base_url}: the account has no quota left: {said}")
+        if status in chat_api.TRANSIENT:
+            return Fault(f"HTTP {status}: {said}", chat_api.retry_after(answer.headers.get("retry-after")))
+        if status == 401 or (status in (403, 404, 405) and not self._succeeded):
+            raise self._refused(answer)
+        return Problem("endpoint_refused", f"HTTP {status}: {said}")
+
+    def _refused(self, answer: httpx.Response) -> EngineError:
+        """The error for an answer that every other request would get as well."""
+        where, said = self._recipe.base_url, chat_api.reason_of(answer.content, self._key)
+        if answer.status_code in (401, 403):
+            key = (
+                f"the key in {self._recipe.api_key_env} is not accepted"
+                if self._key
+                else (f"it wants a key, and the environment variable {self._recipe.api_key_env} has none")
+            )
+            return EngineError(f"{where} refuses (HTTP {answer.status_code}): {key}: {said}")
+        known = f"; it knows {', '.join(self._known[:20])}" if self._known else ""
+        return EngineError(
+            f"{where} does not serve the model {self._recipe.model!r} (HTTP {answer.status_code}: {said})"
+            f"{known}; is the name right, and does the URL end in /v1?"
+        )
+
+    def _failed(self, problem: Problem) -> Problem:
+        self._failed_in_row += 1
+        if self._failed_in_row >= HOPELESS:
+            raise EngineError(
+                f"{self._recipe.base_url}: {HOPELESS} calls in a row have failed; the last: {problem.detail}"
+            )
+        return problem
+
+    async def _wind_down(self) -> None:
+        for task in self._tasks - self._sending:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._client.aclose()
+
+
+def _client(recipe: EngineRecipe, settings: CallSettings, key: str | None) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    limits = httpx.Limits(
+        max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency
+    )
+    try:
+        return httpx.AsyncClient(
+            base_url=f"{recipe.base_url.rstrip('/')}/", headers=headers, limits=limits, timeout=None
+        )
+    except (httpx.InvalidURL, ssl.SSLError) as error:
+        raise RecipeError(f"base_url {recipe.base_url!r}: {error}") from error
+
+
+def _key(recipe: EngineRecipe) -> str | None:
+    name = recipe.api_key_env
+    key = os.environ.get(name, "").strip()
+    vendor = "base_url" not in recipe.model_fields_set
+    if not key and (vendor or "api_key_env" in recipe.model_fields_set):
+        raise RecipeError(
+            f"{recipe.base_url} wants a key: put it into the environment variable {name}, "
+            "or give base_url for a server that wants none"
+        )
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise RecipeError(f"the environment variable {name} holds no key: it has characters that no key has")
+    return key or None
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
