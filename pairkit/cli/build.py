@@ -51,7 +51,7 @@ def build(
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Units worked on at a time.")] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="File of answered calls; default runs/cache/calls.sqlite.")
+        Path | None, typer.Option(help="File of answered calls; default calls.sqlite beside --out.")
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again what has failed before.")
@@ -116,7 +116,7 @@ def build(
         out,
         on_existing=cast("Any", on_existing.value),
         workers=workers,
-        cache=cache or pipeline.CACHE,
+        cache=cache,
         retry_failed=retry_failed,
     )
     typer.echo(describe.summary(manifest, out))

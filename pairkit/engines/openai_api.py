@@ -3,7 +3,8 @@
 HTTP runs in an event loop of its own thread, `concurrency` requests at a time. What fails for a while (429,
 5xx, a timeout, a broken connection, an answer that is not whole) is asked again after a pause that doubles
 and is jittered, or that the server names; what still fails is a `Problem` of that request. What no request
-could survive (a wrong key, an unknown model, a server that is gone) stops the engine.
+could survive (a wrong key, an unknown model, a server that is gone) stops the engine. That a server is gone
+shows in calls that fail one after another: they count as failed only when another one has succeeded.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from pairkit.errors import EngineError, RecipeError
 
 # Calls that fail in a row, with none that succeeds between them, before the server counts as gone.
 HOPELESS = 20
+# Calls that are taken for each that may be sent: the others take the place of those between two tries.
+LINE = 4
+FAILED = "endpoint_failed"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds
 Done = tuple[int, tuple[Result, ...]]
 
@@ -57,7 +61,9 @@ class OpenAIEngine:
         self._recipe, self._settings, self._key = recipe, settings, key
         self._spending = Spending(settings, recipe.model)
         self._done: SimpleQueue[Done | Exception] = SimpleQueue()
-        self._submitted = self._succeeded = self._failed_in_row = 0
+        self._submitted = 0
+        self._succeeded = False
+        self._suspects: list[tuple[int, Problem]] = []  # failed since the last call that succeeded
         self._known: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: set[asyncio.Task[None] | None] = set()
@@ -79,8 +85,7 @@ class OpenAIEngine:
         return calls
 
     def room(self) -> bool:
-        """Twice the concurrency waits in line, so that a slot is filled while results are worked on."""
-        return self._submitted < 2 * self._settings.concurrency
+        return self._submitted < LINE * self._settings.concurrency
 
     def submit(self, number: int, call: Call) -> None:
         self._submitted += 1
@@ -148,11 +153,31 @@ class OpenAIEngine:
     async def _make(self, number: int, call: Call) -> None:
         (request,) = call.requests
         try:
-            async with self._slots:
-                result = await self._answer(request)
-            self._done.put((number, (result,)))
+            result = await self._answer(request)
         except Exception as error:  # goes on in the thread that collects
             self._done.put(error)
+            return
+        if isinstance(result, Problem) and (result.reason == FAILED or not self._succeeded):
+            self._suspects.append((number, result))
+            self._judge(result)
+        else:
+            self._done.put((number, (result,)))
+
+    def _judge(self, last: Problem) -> None:
+        """Ends it all where too many in a row have failed; with none left to wait for, they count."""
+        bound = min(HOPELESS, LINE * self._settings.concurrency)
+        if len(self._suspects) >= bound:
+            where = self._recipe.base_url
+            self._done.put(
+                EngineError(f"{where}: {bound} calls in a row have failed; the last: {last.detail}")
+            )
+        elif len(self._tasks) == 1:
+            self._release()
+
+    def _release(self) -> None:
+        for number, problem in self._suspects:
+            self._done.put((number, (problem,)))
+        self._suspects = []
 
     async def _answer(self, request: Request) -> Result:
         """The result of one request after as many tries as it takes."""
@@ -161,22 +186,22 @@ class OpenAIEngine:
         for attempt in range(self._settings.attempts):
             outcome = await self._try(body, request)
             if isinstance(outcome, Parsed):
-                self._succeeded += 1
-                self._failed_in_row = 0
+                self._succeeded = True
+                self._release()
                 return outcome.completions
             if isinstance(outcome, Problem):
-                return self._failed(outcome)
+                return outcome
             why = outcome.why
             if attempt + 1 < self._settings.attempts:
                 self._spending.retries += 1
                 jittered = pause * random.uniform(0.5, 1.5)
                 await asyncio.sleep(jittered if outcome.after is None else outcome.after)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-        return self._failed(Problem("endpoint_failed", f"{self._settings.attempts} tries; the last: {why}"))
+        return Problem(FAILED, f"{self._settings.attempts} tries; the last: {why}")
 
     async def _try(self, body: dict[str, Any], request: Request) -> Parsed | Problem | Fault:
         most = chat_api.most_tokens(request)
-        async with self._spending.reserved(most):
+        async with self._slots, self._spending.reserved(most):
             task = asyncio.current_task()
             self._sending.add(task)
             try:
@@ -220,14 +245,6 @@ class OpenAIEngine:
             f"{where} does not serve the model {self._recipe.model!r} (HTTP {answer.status_code}: {said})"
             f"{known}; is the name right, and does the URL end in /v1?"
         )
-
-    def _failed(self, problem: Problem) -> Problem:
-        self._failed_in_row += 1
-        if self._failed_in_row >= HOPELESS:
-            raise EngineError(
-                f"{self._recipe.base_url}: {HOPELESS} calls in a row have failed; the last: {problem.detail}"
-            )
-        return problem
 
     async def _wind_down(self) -> None:
         for task in self._tasks - self._sending:

@@ -33,8 +33,8 @@ from pairkit.sources import Opened, open_source
 LIBRARIES = ("pyarrow", "polars")
 # And those that determine what a model answers, for each engine; rankers with a model run in transformers.
 ENGINE_LIBRARIES = {"transformers": ("torch", "transformers"), "vllm": ("vllm",), "openai": ()}
-# Where calls are kept unless another file is named: beside the data sets, for all of them.
-CACHE = Path("runs/cache/calls.sqlite")
+# Where calls are kept unless another file is named: beside the data sets, one for all of a folder.
+CACHE = "calls.sqlite"
 
 
 def build(
@@ -43,7 +43,7 @@ def build(
     *,
     on_existing: OnExisting = "resume",
     workers: int | None = None,
-    cache: Path = CACHE,
+    cache: Path | None = None,
     retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Builds the data set of `recipe` in the directory `out` and returns its manifest.
@@ -52,8 +52,9 @@ def build(
     and the bytes of every published file are those of a build that never stopped, whatever the number of
     `workers` (units worked on at a time; None: one a CPU core, four at most).
 
-    What engines answer is kept in the file `cache` and not asked for again by any build. With `retry_failed`,
-    requests that have failed are; the data set is then built anew.
+    What engines answer is kept in the file `cache` (None: calls.sqlite beside `out`) and not asked for again
+    by any build that is given the file. With `retry_failed`, requests that have failed are; the data set is
+    then built anew.
 
     Raises `InputError` for input that cannot be read or holds no usable set, `ExistingOutputError` where
     `out` holds something else, `OutputError` where it cannot be written to, `Interrupted` after SIGINT,
@@ -68,7 +69,7 @@ def build(
         if claimed is None:
             return _complete(out)
         with _stopping(claimed):
-            with _means(recipe, cache, retry_failed=retry_failed) as means:
+            with _means(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as means:
                 total = _write_shards(claimed, recipe, opened, workers or default_workers(), means)
             if total.counts["mine.sets_out"] == 0:
                 raise _nothing_usable(opened, total, claimed)
