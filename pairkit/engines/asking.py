@@ -41,9 +41,11 @@ class Asking:
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         """An interrupt, a budget that is spent: calls that are paid for are awaited and stored."""
-        if kind is not None and kind is not GeneratorExit:
-            while done := self.engine.drain():
-                self._settle(done)
+        if kind is None or kind is GeneratorExit or self.cache is None:
+            return
+        for number, results in self.engine.drain():
+            if number in self._flying:
+                self.cache.put(self._flying[number].key, results)
 
     @property
     def open(self) -> int:
@@ -52,6 +54,7 @@ class Asking:
 
     def room(self) -> bool:
         """Whether more requests can be used now."""
+        self._submit()
         return not self._waiting and self.engine.room()
 
     def add(self, requests: Sequence[Request]) -> range:
@@ -74,12 +77,16 @@ class Asking:
     def results(self) -> list[tuple[int, Result]]:
         """Numbers and results of what is ready; waits until there is some; [] when nothing is open."""
         while self._parts and not self._ready:
-            while self._waiting and self.engine.room() and not self._ready:
-                self._send(self._waiting.popleft())
+            self._submit()
             if not self._ready:
                 self._settle(self.engine.collect())
         ready, self._ready = self._ready, []
         return ready
+
+    def _submit(self) -> None:
+        """Gives the engine what it has room for; results from the cache are handed on first."""
+        while self._waiting and not self._ready and self.engine.room():
+            self._send(self._waiting.popleft())
 
     def _send(self, sent: _Sent) -> None:
         call = sent.call
@@ -98,9 +105,10 @@ class Asking:
 
     def _settle(self, done: Sequence[tuple[int, tuple[Result, ...]]]) -> None:
         for number, results in done:
-            sent = self._flying.pop(number)
+            sent = self._flying[number]
             if self.cache is not None:
                 self.cache.put(sent.key, results)
+            del self._flying[number]
             self._place(sent, results)
 
     def _place(self, sent: _Sent, results: Sequence[Result]) -> None:

@@ -16,7 +16,7 @@ import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 import httpx
@@ -60,7 +60,11 @@ class OpenAIEngine:
         self.identity = {"engine": "openai", "model": recipe.model, "extra_body": recipe.extra_body}
         self._recipe, self._settings, self._key = recipe, settings, key
         self._spending = Spending(settings, recipe.model)
-        self._done: SimpleQueue[Done | Exception] = SimpleQueue()
+        # What the loop hands over: results stay until `collect` is called again, since an interrupt may fall
+        # between taking them and storing them.
+        self._done: SimpleQueue[int | Exception] = SimpleQueue()
+        self._results: dict[int, tuple[Result, ...]] = {}
+        self._handed: list[int] = []
         self._submitted = 0
         self._succeeded = False
         self._suspects: list[tuple[int, Problem]] = []  # failed since the last call that succeeded
@@ -92,31 +96,29 @@ class OpenAIEngine:
         asyncio.run_coroutine_threadsafe(self._start(number, call), self._loop)
 
     def collect(self) -> list[Done]:
-        done = []
-        item = self._done.get() if self._submitted else None
-        while item is not None:
+        for number in self._handed:
+            del self._results[number]
+        self._handed = []
+        if not self._submitted:
+            return []
+        items = [self._done.get()]
+        while not self._done.empty():
+            items.append(self._done.get())
+        for item in items:
             if isinstance(item, Exception):
-                if not done:
-                    raise item
-                self._done.put(item)
-                break
-            done.append(item)
-            self._submitted -= 1
-            try:
-                item = self._done.get_nowait()
-            except Empty:
-                item = None
-        return done
+                raise item
+        self._handed = [item for item in items if isinstance(item, int)]
+        self._submitted -= len(self._handed)
+        return [(number, self._results[number]) for number in self._handed]
 
     def drain(self) -> list[Done]:
-        """The answers to what is being sent just now; what only waits for its turn is not sent any more."""
+        """What was not stored for certain, and the answers to what is being sent just now.
+
+        What only waits for its turn is not sent any more.
+        """
         asyncio.run_coroutine_threadsafe(self._wind_down(), self._loop).result()
-        done = []
-        while not self._done.empty():
-            item = self._done.get()
-            if not isinstance(item, Exception):
-                done.append(item)
-        return done
+        results, self._results = self._results, {}
+        return list(results.items())
 
     def usage(self) -> Mapping[str, float]:
         return self._spending.usage()
@@ -161,7 +163,7 @@ class OpenAIEngine:
             self._suspects.append((number, result))
             self._judge(result)
         else:
-            self._done.put((number, (result,)))
+            self._finish(number, result)
 
     def _judge(self, last: Problem) -> None:
         """Ends it all where too many in a row have failed; with none left to wait for, they count."""
@@ -176,8 +178,12 @@ class OpenAIEngine:
 
     def _release(self) -> None:
         for number, problem in self._suspects:
-            self._done.put((number, (problem,)))
+            self._finish(number, problem)
         self._suspects = []
+
+    def _finish(self, number: int, result: Result) -> None:
+        self._results[number] = (result,)
+        self._done.put(number)
 
     async def _answer(self, request: Request) -> Result:
         """The result of one request after as many tries as it takes."""
