@@ -105,7 +105,7 @@ class Engine(Protocol):
         ...
 
     def drain(self) -> list[tuple[int, tuple[Result, ...]]]:
-        """When no more will be collected: what is worth waiting for, and what may not have been stored yet."""
+        """What is worth waiting for when the asking is over, and what may not have been stored yet."""
         ...
 
     def usage(self) -> Mapping[str, float]:

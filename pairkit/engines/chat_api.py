@@ -120,6 +120,14 @@ def reason_of(content: bytes, key: str | None) -> str:
     return flat[:_CUT] + "…" * (len(flat) > _CUT)
 
 
+def model_names(content: bytes) -> list[str]:
+    """The models that a server lists; [] where it does so in another way."""
+    try:
+        return [str(one["id"]) for one in json.loads(content)["data"]]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
 def _ordered(choices: list[Any]) -> list[Any]:
     """Choices by their `index`, where all have one."""
     places = [choice.get("index") if isinstance(choice, Mapping) else None for choice in choices]

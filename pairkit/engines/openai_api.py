@@ -10,16 +10,15 @@ shows in calls that fail one after another: they count as failed only when anoth
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
-import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from queue import SimpleQueue
-from typing import Any
 
-import httpx
+import aiohttp
 
 from pairkit.engines import chat_api
 from pairkit.engines.base import Call, Problem, Request, Result
@@ -75,7 +74,7 @@ class OpenAIEngine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
         self._thread.start()
-        self._client = _client(recipe, settings, key)
+        self._session = asyncio.run_coroutine_threadsafe(_session(settings, key), self._loop).result()
 
     def calls(self, requests: Sequence[Request]) -> list[Call]:
         """One HTTP request for the completions of equal settings; where `many_per_call` is off, for each."""
@@ -136,16 +135,24 @@ class OpenAIEngine:
 
     async def _greet(self) -> None:
         try:
-            answer = await self._client.get("models")
-        except (httpx.HTTPError, OSError) as error:
+            status, content, _ = await self._http("GET", "models")
+        except (aiohttp.InvalidURL, ValueError) as error:
+            raise RecipeError(f"base_url {self._recipe.base_url!r} is no URL: {error}") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise EngineError(f"{self._recipe.base_url} cannot be reached: {_told(error)}") from error
-        if answer.status_code in (401, 403):
-            raise self._refused(answer)
-        if answer.status_code == 200:
-            try:
-                self._known = [str(one["id"]) for one in answer.json()["data"]]
-            except (ValueError, KeyError, TypeError):
-                self._known = []
+        if status in (401, 403):
+            raise self._refused(status, content)
+        if status == 200:
+            self._known = chat_api.model_names(content)
+
+    async def _http(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes, str | None]:
+        """Status, content and Retry-After of an answer. No redirection is followed: it would get the key."""
+        url = f"{self._recipe.base_url.rstrip('/')}/{path}"
+        headers = {"Content-Type": "application/json"} if body is not None else None
+        async with self._session.request(
+            method, url, data=body, headers=headers, allow_redirects=False
+        ) as answer:
+            return answer.status, await answer.read(), answer.headers.get("Retry-After")
 
     async def _start(self, number: int, call: Call) -> None:
         task = asyncio.ensure_future(self._make(number, call))
@@ -187,7 +194,7 @@ class OpenAIEngine:
 
     async def _answer(self, request: Request) -> Result:
         """The result of one request after as many tries as it takes."""
-        body = chat_api.body(self._recipe, request)
+        body = json.dumps(chat_api.body(self._recipe, request)).encode()
         pause, why = _FIRST_PAUSE, ""
         for attempt in range(self._settings.attempts):
             outcome = await self._try(body, request)
@@ -205,50 +212,49 @@ class OpenAIEngine:
                 pause = min(2 * pause, _LONGEST_PAUSE)
         return Problem(FAILED, f"{self._settings.attempts} tries; the last: {why}")
 
-    async def _try(self, body: dict[str, Any], request: Request) -> Parsed | Problem | Fault:
+    async def _try(self, body: bytes, request: Request) -> Parsed | Problem | Fault:
         most = chat_api.most_tokens(request)
         async with self._slots, self._spending.reserved(most):
             task = asyncio.current_task()
             self._sending.add(task)
             try:
-                async with asyncio.timeout(self._settings.timeout):
-                    answer = await self._client.post("chat/completions", json=body)
+                status, content, after = await self._http("POST", "chat/completions", body)
             except TimeoutError:
                 return Fault(f"no answer in {self._settings.timeout:g} s")
-            except (httpx.HTTPError, OSError) as error:
+            except (aiohttp.ClientError, OSError) as error:
                 return Fault(_told(error))
             finally:
                 self._sending.discard(task)
-            if answer.status_code != 200:
-                return self._status(answer)
-            parsed = chat_api.parse(answer.content, request)
+            if status != 200:
+                return self._status(status, content, after)
+            parsed = chat_api.parse(content, request)
             self._spending.took(parsed.tokens or most if isinstance(parsed, Parsed) else most)
             return parsed
 
-    def _status(self, answer: httpx.Response) -> Problem | Fault:
+    def _status(self, status: int, content: bytes, after: str | None) -> Problem | Fault:
         """What an answer without success means: another try, the end of this request, or of all."""
-        status, said = answer.status_code, chat_api.reason_of(answer.content, self._key)
-        if status == 429 and "insufficient_quota" in answer.text:
+        said = chat_api.reason_of(content, self._key)
+        if status == 429 and b"insufficient_quota" in content:
             raise EngineError(f"{self._recipe.base_url}: the account has no quota left: {said}")
         if status in chat_api.TRANSIENT:
-            return Fault(f"HTTP {status}: {said}", chat_api.retry_after(answer.headers.get("retry-after")))
+            return Fault(f"HTTP {status}: {said}", chat_api.retry_after(after))
         if status == 401 or (status in (403, 404, 405) and not self._succeeded):
-            raise self._refused(answer)
+            raise self._refused(status, content)
         return Problem("endpoint_refused", f"HTTP {status}: {said}")
 
-    def _refused(self, answer: httpx.Response) -> EngineError:
+    def _refused(self, status: int, content: bytes) -> EngineError:
         """The error for an answer that every other request would get as well."""
-        where, said = self._recipe.base_url, chat_api.reason_of(answer.content, self._key)
-        if answer.status_code in (401, 403):
+        where, said = self._recipe.base_url, chat_api.reason_of(content, self._key)
+        if status in (401, 403):
             key = (
                 f"the key in {self._recipe.api_key_env} is not accepted"
                 if self._key
                 else (f"it wants a key, and the environment variable {self._recipe.api_key_env} has none")
             )
-            return EngineError(f"{where} refuses (HTTP {answer.status_code}): {key}: {said}")
+            return EngineError(f"{where} refuses (HTTP {status}): {key}: {said}")
         known = f"; it knows {', '.join(self._known[:20])}" if self._known else ""
         return EngineError(
-            f"{where} does not serve the model {self._recipe.model!r} (HTTP {answer.status_code}: {said})"
+            f"{where} does not serve the model {self._recipe.model!r} (HTTP {status}: {said})"
             f"{known}; is the name right, and does the URL end in /v1?"
         )
 
@@ -263,20 +269,16 @@ class OpenAIEngine:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._client.aclose()
+        await self._session.close()
 
 
-def _client(recipe: EngineRecipe, settings: CallSettings, key: str | None) -> httpx.AsyncClient:
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    limits = httpx.Limits(
-        max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency
+async def _session(settings: CallSettings, key: str | None) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        connector=aiohttp.TCPConnector(limit=settings.concurrency),
+        timeout=aiohttp.ClientTimeout(total=settings.timeout, sock_connect=30),
+        trust_env=True,  # proxies are named there
     )
-    try:
-        return httpx.AsyncClient(
-            base_url=f"{recipe.base_url.rstrip('/')}/", headers=headers, limits=limits, timeout=None
-        )
-    except (httpx.InvalidURL, ssl.SSLError) as error:
-        raise RecipeError(f"base_url {recipe.base_url!r}: {error}") from error
 
 
 def _key(recipe: EngineRecipe) -> str | None:
