@@ -70,7 +70,7 @@ def recipe(url: str, problems: int, **fields: Any) -> BuildRecipe:
         "mine": {"rejected": "policy"},
         "unit_rows": 100,
         "shard_mb": 0.2,
-        "calls": {"concurrency": 32, "timeout": 3},
+        "calls": {"concurrency": 64, "timeout": 2, "attempts": 5},
     }
     return load(None, content, fields)
 

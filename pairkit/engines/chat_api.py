@@ -48,7 +48,7 @@ def body(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
     sampling = request.samplings[0]
     fields = {
         "model": recipe.model,
-        "messages": [dict(message) for message in request.prompt],  # type: ignore[arg-type]
+        "messages": [dict(message) for message in request.prompt if isinstance(message, Mapping)],
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "max_tokens": sampling.max_tokens,
@@ -61,8 +61,9 @@ def body(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
 
 def most_tokens(request: Request) -> Tokens:
     """What a request may take: a guess for the prompt (three bytes a token), a bound for the completions."""
-    characters = sum(len(str(message["content"]).encode()) for message in request.prompt)  # type: ignore[index]
-    return Tokens(characters // 3 + 8, sum(sampling.max_tokens for sampling in request.samplings))
+    messages = [message for message in request.prompt if isinstance(message, Mapping)]
+    size = sum(len(message["content"].encode()) for message in messages)
+    return Tokens(size // 3 + 8, sum(sampling.max_tokens for sampling in request.samplings))
 
 
 def parse(content: bytes, request: Request) -> Parsed | Fault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import polars as pl
@@ -124,7 +124,7 @@ def generated(
     *,
     cache: Cache | None = None,
     advance: Advance = no_progress,
-) -> Iterator[Generated]:
+) -> Generator[Generated]:
     """Asks `engine` for completions for every set of `SETS` tables; the tables come back in their order.
 
     The engine is given the next table's requests before the last answers of this one are in. A completion's

@@ -71,8 +71,8 @@ class VLLMEngine:
             self._tokenizer.chat_template = DEFAULT_TEMPLATE
             console.print(f"{name}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")
         config = self._engine.vllm_config
-        self._limit = config.model_config.max_model_len
-        self._enough = 2 * config.scheduler_config.max_num_seqs
+        self._limit: int = config.model_config.max_model_len
+        self._enough: int = 2 * config.scheduler_config.max_num_seqs
         self._flying: dict[int, _Flight] = {}
         self._left = 0  # completions that vLLM has not given yet
 

@@ -102,7 +102,7 @@ def _models(recipe: BuildRecipe) -> dict[str, Any]:
     if recipe.generate is not None and recipe.generate.engine != "openai":
         found |= fingerprint(recipe.generate.model)
     local = [block for block in rankers.asking(recipe) if getattr(block, "engine", "") != "openai"]
-    prints = {block.ranker: fingerprint(block.model).get("model") for block in local}
+    prints = {block.ranker: fingerprint(getattr(block, "model", "")).get("model") for block in local}
     if any(prints.values()):
         found["ranking_models"] = prints
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from pairkit.pipeline.recipe import BuildRecipe, Ranking
-from pairkit.rankers import annotations
+from pairkit.rankers import annotations as annotated
 from pairkit.rankers.base import Ranker
 from pairkit.rankers.named import keep_own_order, order_by
 from pairkit.rankers.verifier import verify
@@ -64,4 +64,4 @@ def rank(sets: pa.Table, recipe: BuildRecipe) -> Ranked:
         sets = keep_own_order(sets, own)
     else:
         sets = order_by(sets, recipe.orders_by)
-    return Ranked(annotations.rank(sets), quarantine, counts)
+    return Ranked(annotated.rank(sets), quarantine, counts)
