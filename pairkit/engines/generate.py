@@ -29,8 +29,8 @@ from pairkit.engines.recipe import EngineRecipe
 from pairkit.progress import Advance
 from pairkit.recipes import Strict
 
-# Tables whose completions are on their way at a time: one slow answer holds up no more than these.
-TABLES_OPEN = 8
+# Sets on their way at a time: as many may wait for one slow answer to a set before them.
+SETS_OPEN = 10_000
 # Tries, the first one included, before a completion that `regenerate` finds cut is left out.
 REGENERATE_TRIES = 3
 # How replies that decline begin; counted, never acted upon.
@@ -138,7 +138,7 @@ def generated(
     owners: dict[int, tuple[_Table, int]] = {}
     with Asking(engine, cache) as asking:
         while opened or not exhausted:
-            while not exhausted and len(opened) < TABLES_OPEN and asking.room():
+            while not exhausted and sum(map(len, opened)) < SETS_OPEN and asking.room():
                 sets = next(rest, None)
                 if sets is None:
                     exhausted = True
@@ -170,6 +170,9 @@ class _Table:
         self._rows: list[dict[int, Completion]] = [{} for _ in range(self.left)]  # by sample
         self._asked = [list(range(self.samples)) for _ in range(self.left)]
         self._attempt = [0] * self.left
+
+    def __len__(self) -> int:
+        return self.sets.num_rows
 
     def requests(self) -> list[Request]:
         return [
