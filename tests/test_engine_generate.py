@@ -124,7 +124,7 @@ def test_tables_stream_and_come_back_in_order(sets: pa.Table) -> None:
 def test_the_next_table_is_asked_before_the_last_answer_of_this_one(
     sets: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An engine with room for seven that answers the newest first is given as much of the next tables at once."""
+    """An engine that answers the newest first is given all that may be open."""
     monkeypatch.setattr(generate_module, "SETS_OPEN", 12)
     taken = []
 

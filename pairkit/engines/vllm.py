@@ -39,7 +39,7 @@ def load(recipe: EngineRecipe, *, name: str | None = None) -> VLLMEngine:
         from vllm import LLM
     except ImportError as error:
         raise MissingExtraError(
-            f"engine vllm is not installed ({error}): pip install 'pairkit[vllm]'"
+            f"vllm is not installed, or not for this machine ({error}): pip install 'pairkit[vllm]'"
         ) from error
     settings = {"enable_prefix_caching": True, "seed": 0} | recipe.vllm
     try:

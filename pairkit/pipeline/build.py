@@ -7,13 +7,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pairkit import __version__
 from pairkit.engines.cache import Cache
-from pairkit.engines.local import fingerprint
+from pairkit.engines.local import fingerprint, library_version
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
 from pairkit.files import stoppable
 from pairkit.mining.policies import NO_CHOICE
@@ -92,7 +91,7 @@ def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
         "recipe_hash": short_hash(content),
         "input": {"fingerprint": opened.fingerprint, **models},
         "pairkit": __version__,
-        "versions": {name: version(name) for name in libraries},
+        "versions": {name: library_version(name) for name in libraries},
     }
 
 
