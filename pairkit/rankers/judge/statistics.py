@@ -1,0 +1,86 @@
+"""How a judge judges, from counts that add up over units: order bias, flips, ties, unreadable answers.
+
+Intervals are Wilson's. They take the questions for independent; those of one set share its texts, so with few
+sets of many completions they are somewhat narrow. A list of K is counted as one comparison, that of the
+completion shown first with the one shown last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import NormalDist
+from typing import NamedTuple
+
+from pairkit.errors import InputError
+from pairkit.evaluation.bootstrap import Interval
+
+# Key -> what is counted.
+COUNTS = {
+    "judge_sets": "sets with two completions or more to compare, or one or more to rate",
+    "judge_questions": "questions, of which each is asked until its verdict can be read",
+    "judge_unanswered": "questions that stayed without a verdict: their sets are in quarantine",
+    "judge_answers": "answers",
+    "judge_unparsable": "answers that hold no verdict",
+    "judge_first_wins": "comparisons that the completion shown first won",
+    "judge_second_wins": "comparisons that the completion shown last won",
+    "judge_ties": "comparisons that neither won",
+    "judge_swapped": "comparisons with a verdict in both orders",
+    "judge_same": "of these, with the same verdict in both",
+    "judge_flips": "of these, with the other winner",
+}
+
+
+class Rate(NamedTuple):
+    """A share: `count` of `of`, with its interval (None of nothing)."""
+
+    name: str
+    meaning: str
+    count: int
+    of: int
+    share: Interval | None
+
+
+def report(counts: Mapping[str, int], *, prefix: str = "judge_", level: float = 0.95) -> list[Rate]:
+    """The rates of `COUNTS`, whose keys are found under `prefix`; those of which nothing was asked are left out.
+
+    `order_bias` is the share of the completion shown first among the comparisons with a winner: 1/2 is none.
+    """
+    number = {name: counts.get(prefix + name.removeprefix("judge_"), 0) for name in COUNTS}
+    decided = number["judge_first_wins"] + number["judge_second_wins"]
+    compared = decided + number["judge_ties"]
+    rows = [
+        ("parse_failure_rate", "answers without a verdict", "judge_unparsable", number["judge_answers"]),
+        ("unanswered_rate", "questions without a verdict", "judge_unanswered", number["judge_questions"]),
+        ("order_bias", "won by the one shown first; none: 0.5", "judge_first_wins", decided),
+        ("tie_rate", "comparisons without a winner", "judge_ties", compared),
+        ("consistency", "the same verdict in both orders", "judge_same", number["judge_swapped"]),
+        ("flip_rate", "the other winner in the other order", "judge_flips", number["judge_swapped"]),
+    ]
+    return [
+        Rate(name, meaning, number[count], of, wilson(number[count], of, level=level))
+        for name, meaning, count, of in rows
+        if of
+    ]
+
+
+def wilson(successes: int, trials: int, *, level: float = 0.95) -> Interval:
+    """The share of successes and its score interval.
+
+    >>> wilson(8, 10)
+    Interval(mean=0.8, low=0.4901624715024376, high=0.943317848545625)
+
+    Raises `InputError` for no trials, or successes that are not among them.
+
+    References: Wilson, Probable inference, the law of succession, and statistical inference (1927).
+    """
+    if not 0 <= successes <= trials or not trials:
+        raise InputError(f"a share wants 0 <= successes <= trials, at least one; got {successes} of {trials}")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    low = 0.0 if successes == 0 else (centre - half) / scale
+    high = 1.0 if successes == trials else (centre + half) / scale
+    return Interval(share, low, high)
