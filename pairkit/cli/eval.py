@@ -20,7 +20,9 @@ app = typer.Typer(help="Measure a model or a judge.", no_args_is_help=True)
 @app.command(context_settings=SETTINGS)
 def judge(
     context: typer.Context,
-    data: Annotated[Path, typer.Option(help="A file in LLMBar's or PandaLM's layout, or any other with --map.")],
+    data: Annotated[
+        Path, typer.Option(help="A file in LLMBar's or PandaLM's layout, or any other with --map.")
+    ],
     model: Annotated[
         str | None, typer.Option(help="The judge: a hub id, a directory, or a name that a server knows.")
     ] = None,
@@ -114,7 +116,9 @@ def _print(pairs: Pairs, done: Evaluated) -> None:
     console = Console(highlight=False)
     lost = {**pairs.left_out, **without_verdict(done)}
     why = f"; left out: {', '.join(f'{count:,} {reason}' for reason, count in lost.items())}" if lost else ""
-    console.print(f"{len(pairs.first) - sum(without_verdict(done).values()):,} pairs judged{why}", markup=False)
+    console.print(
+        f"{len(pairs.first) - sum(without_verdict(done).values()):,} pairs judged{why}", markup=False
+    )
     for title, measures in (
         ("agreement with people", done.overall),
         ("by length, ties half", done.by_length),
@@ -122,7 +126,7 @@ def _print(pairs: Pairs, done: Evaluated) -> None:
     ):
         rows = [(one.name, one.meaning, one.value, one.pairs) for one in measures]
         console.print(*_table(title, "pairs", rows))
-    rates = [(one.name, one.meaning, one.share, one.of) for one in done.judge if one.share is not None]
+    rates = [(one.name, one.meaning, one.share, one.of) for one in done.judge]
     console.print(*_table("the judge itself", "of", rates))
 
 

@@ -1,7 +1,7 @@
 """How far a judge agrees with people, with intervals, and what the length of the answers has to do with it.
 
-A verdict, like a label, is the first answer's points: 1, 1/2 for neither, 0; nan where there is none. Pairs of
-one prompt are drawn together in the bootstrap.
+A verdict, like a label, is the first answer's points: 1, 1/2 for neither, 0; nan where there is none. Pairs
+of one prompt are drawn together in the bootstrap.
 
 Shapes: N pairs, A annotators.
 """
@@ -9,6 +9,7 @@ Shapes: N pairs, A annotators.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,6 @@ from pairkit.evaluation.labels import majority
 
 # Length of the answer that people preferred over that of the other one, in characters.
 LENGTH_BINS = (0.5, 0.8, 1.25, 2.0)
-_POINTS = (0.0, 0.5, 1.0)
 _RESAMPLES, _LEVEL = 10_000, 0.95
 _CHUNK = 2**22  # numbers drawn at once: bounds memory
 
@@ -33,10 +33,8 @@ class Measure(NamedTuple):
     pairs: int
 
 
-def overall(
-    verdicts: Floats, labels: Floats, groups: Sequence[Hashable], *, seed: int = 0
-) -> list[Measure]:
-    """Agreement of verdicts `[N]` with the majority of the labels `[N, A]`, and of annotators among each other.
+def overall(verdicts: Floats, labels: Floats, groups: Sequence[Hashable], *, seed: int = 0) -> list[Measure]:
+    """Agreement of verdicts `[N]` with the majority of the labels `[N, A]`, and among annotators.
 
     What no pair speaks to is left out.
     """
@@ -147,8 +145,8 @@ def length_bins() -> list[str]:
 def kappa(table: npt.ArrayLike) -> Floats:
     """Cohen's kappa of tables `[..., 3, 3]` of counts, one rater by row, one by column; nan where undefined.
 
-    >>> kappa([[20, 0, 5], [0, 0, 0], [10, 0, 15]]).round(3)
-    array(0.4)
+    >>> kappa([[20, 0, 5], [0, 0, 0], [10, 0, 15]]).item()
+    0.4
     """
     counts = np.asarray(table, dtype=np.float64)
     total = counts.sum(axis=(-2, -1))
@@ -161,7 +159,7 @@ def kappa(table: npt.ArrayLike) -> Floats:
 
 def _names() -> list[str]:
     edges = [f"{edge:g}" for edge in LENGTH_BINS]
-    middle = [f"{low} to {high}" for low, high in zip(edges, edges[1:], strict=False)]
+    middle = [f"{low} to {high}" for low, high in pairwise(edges)]
     return [f"below {edges[0]}", *middle, f"{edges[-1]} and more"]
 
 
@@ -175,10 +173,8 @@ def _mean(
 ) -> Measure | None:
     if not of.any():
         return None
-    drawn = [groups[index] for index in np.flatnonzero(of)]
-    interval = bootstrap_mean(
-        values[of], groups=drawn, level=_LEVEL, resamples=_RESAMPLES, seed=seed
-    )
+    drawn = [groups[index] for index in np.flatnonzero(of).tolist()]
+    interval = bootstrap_mean(values[of], groups=drawn, level=_LEVEL, resamples=_RESAMPLES, seed=seed)
     return Measure(name, meaning, interval, int(of.sum()))
 
 
@@ -186,13 +182,13 @@ def _kappa(
     verdicts: Floats, people: Floats, both: npt.NDArray[np.bool_], groups: Sequence[Hashable], seed: int
 ) -> Measure | None:
     """Cohen's kappa over the three labels; whole groups are drawn."""
-    rows = np.flatnonzero(both)
-    if not len(rows):
+    rows = np.flatnonzero(both).tolist()
+    if not rows:
         return None
     index = {group: number for number, group in enumerate(dict.fromkeys(groups[row] for row in rows))}
     tables = np.zeros((len(index), 3, 3))
     for row in rows:
-        tables[index[groups[row]], _POINTS.index(verdicts[row]), _POINTS.index(people[row])] += 1
+        tables[index[groups[row]], int(2 * verdicts[row]), int(2 * people[row])] += 1
     value = float(kappa(tables.sum(axis=0)))
     if np.isnan(value):
         return None

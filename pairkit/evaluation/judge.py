@@ -220,7 +220,13 @@ def results(
         "by_length": [_measure(measure) for measure in done.by_length],
         "by_subset": [_measure(measure) for measure in done.by_subset],
         "judge_statistics": [
-            {"name": rate.name, "meaning": rate.meaning, "count": rate.count, "of": rate.of, **_of(rate.share)}
+            {
+                "name": rate.name,
+                "meaning": rate.meaning,
+                "count": rate.number,
+                "of": rate.of,
+                **_of(rate.share),
+            }
             for rate in done.judge
         ],
         "counts": done.scored.counts,

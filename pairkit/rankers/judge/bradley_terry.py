@@ -30,8 +30,8 @@ def strengths(won: Floats) -> Floats:
 
     A completion without games has strength 0, so sets of fewer than K are filled up with zeros.
 
-    >>> strengths(np.array([[[0.0, 2.0], [0.0, 0.0]]]))
-    array([[ 0.7465, -0.7465]])
+    >>> strengths(np.array([[[0.0, 2.0], [0.0, 0.0]]])).round(3)
+    array([[ 1.012, -1.012]])
     """
     games = won + won.transpose(0, 2, 1)
     fitted = np.zeros(won.shape[:2])

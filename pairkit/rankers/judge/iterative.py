@@ -30,14 +30,10 @@ def scores(cases: Sequence[Case], rounds: Rounds, prompt: str, seed: int) -> lis
     below = [np.zeros(len(order)) for order in orders]  # steps below the winner so far
     for step in range(1, max(map(len, orders), default=0)):
         playing = [
-            index
-            for index, order in enumerate(orders)
-            if step < len(order) and index not in rounds.failed
+            index for index, order in enumerate(orders) if step < len(order) and index not in rounds.failed
         ]
         asked = [(index, (incumbents[index], orders[index][step])) for index in playing]
-        for (index, (incumbent, challenger)), numbers in zip(
-            asked, rounds.compare(prompt, asked), strict=True
-        ):
+        for (index, (_, challenger)), numbers in zip(asked, rounds.compare(prompt, asked), strict=True):
             if numbers is None:
                 continue
             if numbers[1] > numbers[0]:

@@ -22,11 +22,10 @@ from typing import Literal, NamedTuple
 import yaml
 
 from pairkit.errors import InputError, RecipeError, unknown
-from pairkit.rankers.judge.recipe import KINDS, JudgeRecipe
+from pairkit.rankers.judge.recipe import KINDS, JudgeRecipe, Kind
 from pairkit.recipes import Strict, validate
 
 FOLDER = Path(__file__).parent / "prompts"
-Kind = Literal["pairwise", "pointwise", "listwise"]
 # The placeholders that a prompt of each kind has to have, and those that it may have.
 REQUIRED: Mapping[Kind, tuple[str, ...]] = {
     "pairwise": ("question", "answer_a", "answer_b"),
@@ -154,7 +153,7 @@ def _check(path: Path, prompt: Prompt) -> None:
         if f"{{{name}}}" not in prompt.user:
             wanted = ", ".join(f"{{{one}}}" for one in REQUIRED[kind])
             raise InputError(
-                f"{path}: the judge prompt has no {{{name}}}; the user's part of a {kind} prompt wants {wanted}"
+                f"{path}: the judge prompt has no {{{name}}}; a {kind} prompt's user part wants {wanted}"
             )
     known = (*REQUIRED[kind], *OPTIONAL[kind])
     for name in sorted(found - set(known)):

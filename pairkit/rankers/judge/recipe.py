@@ -9,15 +9,16 @@ from pydantic import Field, PositiveInt, model_validator
 from pairkit.engines.recipe import EngineRecipe
 
 Protocol = Literal["iterative", "round_robin", "pointwise", "listwise"]
+Kind = Literal["pairwise", "pointwise", "listwise"]
 # Of the prompt files, what each protocol asks with.
-KINDS: dict[Protocol, Literal["pairwise", "pointwise", "listwise"]] = {
+KINDS: dict[Protocol, Kind] = {
     "iterative": "pairwise",
     "round_robin": "pairwise",
     "pointwise": "pointwise",
     "listwise": "listwise",
 }
 ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
-PROMPTS = {"pairwise": "mcpo", "listwise": "nectar"}
+PROMPTS: dict[Kind, str] = {"pairwise": "mcpo", "listwise": "nectar"}
 
 
 class JudgeRecipe(EngineRecipe):

@@ -19,9 +19,7 @@ def scores(cases: Sequence[Case], rounds: Rounds, prompt: str, seed: int) -> lis
     Each order in which a pair was shown is one game; a tie is half a game won.
     """
     asked = [
-        (index, pair)
-        for index, case in enumerate(cases)
-        for pair in combinations(range(len(case.texts)), 2)
+        (index, pair) for index, case in enumerate(cases) for pair in combinations(range(len(case.texts)), 2)
     ]
     most = max((len(case.texts) for case in cases), default=0)
     won = np.zeros((len(cases), most, most))

@@ -62,7 +62,7 @@ class Rounds:
         return pa.Table.from_pylist(self._rows, schema=VERDICTS)
 
     def compare(self, prompt: str, asked: Sequence[tuple[int, Sequence[int]]]) -> list[Floats | None]:
-        """One number for each of the texts of each (case, texts), the mean over the orders they were shown in.
+        """One number for each text of each (case, texts), the mean over the orders they were shown in.
 
         Shown as they are given and in the reverse order; in one of the two, drawn, unless `both_orders`.
         None for a case that is out. Numbers as in verdicts.py.
@@ -174,7 +174,8 @@ class Rounds:
             self.counts["judge_swapped"] += 1
             self.counts["judge_same"] += bool(one == other)
             self.counts["judge_flips"] += bool(one * other < 0)
-        return np.array([[numbers[text] for text in texts] for numbers in by_text]).mean(axis=0)
+        mean: Floats = np.array([[numbers[text] for text in texts] for numbers in by_text]).mean(axis=0)
+        return mean
 
 
 def _unparsable(cases: Sequence[Case], question: Question, attempts: int, last: Completion) -> Problem:

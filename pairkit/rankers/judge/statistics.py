@@ -32,17 +32,17 @@ COUNTS = {
 
 
 class Rate(NamedTuple):
-    """A share: `count` of `of`, with its interval (None of nothing)."""
+    """A share: `number` of `of`, with its interval."""
 
     name: str
     meaning: str
-    count: int
+    number: int
     of: int
-    share: Interval | None
+    share: Interval
 
 
 def report(counts: Mapping[str, int], *, prefix: str = "judge_", level: float = 0.95) -> list[Rate]:
-    """The rates of `COUNTS`, whose keys are found under `prefix`; those of which nothing was asked are left out.
+    """The rates of `COUNTS`, whose keys are found under `prefix`; shares of nothing are left out.
 
     `order_bias` is the share of the completion shown first among the comparisons with a winner: 1/2 is none.
     """
@@ -68,7 +68,7 @@ def wilson(successes: int, trials: int, *, level: float = 0.95) -> Interval:
     """The share of successes and its score interval.
 
     >>> wilson(8, 10)
-    Interval(mean=0.8, low=0.4901624715024376, high=0.943317848545625)
+    Interval(mean=0.8, low=0.49016247153664183, high=0.9433178485456247)
 
     Raises `InputError` for no trials, or successes that are not among them.
 

@@ -63,16 +63,18 @@ def spell(verdict: Verdict, header: Header, positions: tuple[int, ...]) -> str:
 
 
 def _spoken(answer: str) -> str:
-    """The answer without what a model thought before it."""
-    thought, end, spoken = answer.partition("</think>")
-    return spoken if end and "</think>" not in spoken else answer
+    """The answer without what a model thought before it; nothing where the thought has no end."""
+    _, end, spoken = answer.partition("</think>")
+    if not end:
+        return "" if answer.lstrip().startswith("<think>") else answer
+    return answer if "</think>" in spoken else spoken
 
 
 def _tagged(text: str, tag: str) -> str | None:
     """What stands in the tag, in small letters: every time the same, the last one at the end."""
     found = re.findall(rf"<{tag}>([^<]*)</{tag}>", text, _FLAGS)
     closed = re.search(rf"</{tag}>{_END}\Z", text, _FLAGS)
-    ends = re.findall(rf"<\s*/?\s*{tag}\b", text, _FLAGS)
+    ends = re.findall(rf"<\s{{0,8}}/?\s{{0,8}}{tag}\b", text, _FLAGS)
     if closed is None or len(ends) != 2 * len(found):
         return None
     return _one(found)
@@ -82,7 +84,7 @@ def _bracketed(text: str) -> str | None:
     """The letter in double brackets: every time the same, the last one at the end."""
     if re.search(rf"\[\[[ABC]\]\]{_END}\Z", text, re.ASCII) is None:
         return None
-    return _one(re.findall(r"\[\[\s*([ABC])\s*\]\]", text, _FLAGS))
+    return _one(re.findall(r"\[\[\s{0,8}([ABC])\s{0,8}\]\]", text, _FLAGS))
 
 
 def _one(said: list[str]) -> str | None:
