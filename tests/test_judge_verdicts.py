@@ -134,11 +134,12 @@ def test_verdicts_are_stored_by_position() -> None:
     assert spell((0.5, 0.0, 1.0), RANKING, (2, 0, 1)) == "1>2>0"
 
 
-FRAGMENTS = (
-    "<verdict>", "</verdict>", "<", "</", ">", "verdict", "VERDICT", "A", "B", "tie", "[[", "]]", "[", "]", "C",
-    "<rating>", "</rating>", "5", "<ranking>", "</ranking>", "A > B", "B > A", "<think>", "</think>", " ", "\n",
-    "\t", "‹", "⟦", "| ", "<|", "|>", "im_end", "*", "word", "\N{NO-BREAK SPACE}", "\N{KELVIN SIGN}",
-)  # fmt: skip
+FRAGMENTS = [
+    *("<verdict>", "</verdict>", "<", "</", ">", "verdict", "VERDICT", "A", "B", "tie", "[[", "]]", "[", "]"),
+    *("C", "<rating>", "</rating>", "5", "<ranking>", "</ranking>", "A > B", "B > A", "<think>", "</think>"),
+    *(" ", "\n", "\t", "‹", "⟦", "| ", "<|", "|>", "im_end", "*", "word"),
+    *("\N{NO-BREAK SPACE}", "\N{KELVIN SIGN}"),
+]
 texts = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=14).map("".join)
 forms = st.sampled_from(
     [

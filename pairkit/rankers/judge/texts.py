@@ -23,11 +23,12 @@ from pairkit.schema import short_hash
 
 _FLAGS = re.ASCII | re.IGNORECASE
 _TAG = re.compile(
-    r"<(\s{0,8}/?\s{0,8}(?:verdict|rating|ranking|think|s|bos|eos|pad|unk|start_of_turn|end_of_turn)\s{0,8})>", _FLAGS
+    r"<(\s{0,8}/?\s{0,8}(?:verdict|rating|ranking|think|s|bos|eos|pad|unk|start_of_turn|end_of_turn)\s{0,8})>",
+    _FLAGS,
 )
 _OPEN_TAG = re.compile(r"<(?=\s{0,8}/?\s{0,8}(?:verdict|rating|ranking|think)\b)", _FLAGS)
 _BRACKETS = re.compile(r"\[\[(\s{0,8}[ABC]\s{0,8})\]\]", _FLAGS)
-_TEMPLATE = re.compile(r"<(\|[^<>\n]{0,64}\|)>")
+_TEMPLATE = re.compile(r"<([|｜][^<>\n]{0,64}[|｜])>")
 _INST = re.compile(r"\[(/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\]")
 
 
