@@ -55,12 +55,9 @@ class Evaluated(NamedTuple):
 def questions(recipe: JudgeRecipe, pairs: Pairs) -> int:
     """How many questions the pairs are, before any is asked again."""
     if recipe.protocol == "pointwise":
-        texts = (len({first, second} - {""}) for first, second in zip(pairs.first, pairs.second, strict=True))
+        texts = (len({first, second}) for first, second in zip(pairs.first, pairs.second, strict=True))
         return len(recipe.prompts) * sum(texts)
-    unequal = sum(
-        first != second and bool(first.strip() and second.strip())
-        for first, second in zip(pairs.first, pairs.second, strict=True)
-    )
+    unequal = sum(first != second for first, second in zip(pairs.first, pairs.second, strict=True))
     return unequal * (2 if recipe.both_orders else 1)
 
 
@@ -234,10 +231,8 @@ def results(
 
 
 def without_verdict(done: Evaluated) -> dict[str, int]:
-    """The pairs without a verdict by reason; `empty` ones have nothing to compare."""
-    reasons = Counter(done.scored.quarantine["reason"].to_pylist())
-    empty = int(np.isnan(done.verdicts).sum()) - reasons.total()
-    return dict(reasons) | ({"empty": empty} if empty else {})
+    """The pairs without a verdict, by the reason of their quarantine."""
+    return dict(Counter(done.scored.quarantine["reason"].to_pylist()))
 
 
 def _measure(measure: Measure) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Judge:
         return {name: prompt.sha256 for name, prompt in self.prompts.items()}
 
     def score(self, sets: pa.Table, advance: Advance, /) -> Scored:
-        """Scores all completions but noise and empty ones; equal texts are asked about once.
+        """Scores all completions but noise; equal texts are asked about once.
 
         Sets with a question that stays without a verdict go to quarantine (reason `unparsable_verdict`), as
         do sets that the engine cannot be asked about (its reason). Sets in which there is nothing to compare

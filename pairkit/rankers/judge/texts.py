@@ -46,7 +46,7 @@ def harmless(text: str) -> str:
 
 
 class Case(NamedTuple):
-    """A candidate set before the judge. T texts: those of its completions that differ, empty ones left out.
+    """A candidate set before the judge. T texts: those of its completions that differ.
 
     `places[t]` are the positions in the set of the completions with text t.
     """
@@ -68,7 +68,7 @@ def case_of(row: int, set_: Mapping[str, Any], seed: int) -> Case:
     """The case of a row of `SETS`. Noise is not judged."""
     places: dict[str, list[int]] = {}
     for position, completion in enumerate(set_["completions"]):
-        if completion["origin"] != "noise" and completion["text"].strip():
+        if completion["origin"] != "noise":
             places.setdefault(completion["text"], []).append(position)
     messages: Messages = set_["prompt"]
     mark = _mark(seed, set_["set_id"], [*(message["content"] for message in messages), *places])
