@@ -386,12 +386,12 @@ def test_what_the_engine_cannot_be_asked_goes_to_quarantine_with_its_reason(prot
     assert len(engine.asked) == scored.counts["judge_questions"]  # and is not asked again
 
 
-def test_noise_copies_and_empty_texts_are_not_asked_about() -> None:
+def test_noise_and_copies_are_not_asked_about() -> None:
     sets = table(
         candidate_set(
             completion("good 1"),
             completion("good 2"),
-            completion(" \n"),
+            completion(""),
             completion("good 1"),
             noise("good 9"),
         ),
@@ -400,12 +400,16 @@ def test_noise_copies_and_empty_texts_are_not_asked_about() -> None:
         candidate_set(),
     )
     scored, engine = judged(sets, fair(worth))
-    assert len(engine.asked) == 2
-    assert column(scored.sets, "score") == [[-1, 0, None, -1, None], [None], [None, None], []]
+    assert len(engine.asked) == 4
+    ((one, two, three, four, five), *rest) = column(scored.sets, "score")
+    assert two == 0 > one == four
+    assert three in (-1, -2)
+    assert five is None
+    assert rest == [[None], [None, None], []]
     assert scored.counts["judge_sets"] == 1
     scored, engine = judged(sets, fair(worth), "pointwise", aspects=("honesty",))
-    assert len(engine.asked) == 4
-    assert column(scored.sets, "score") == [[1, 2, None, 1, None], [1], [3, 3], []]
+    assert len(engine.asked) == 5
+    assert column(scored.sets, "score") == [[1, 2, 1, 1, None], [1], [3, 3], []]
     assert texts(scored.sets) == texts(sets)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairkit.errors import InputError
+from pairkit.evaluation import agreement, labels
 from pairkit.evaluation.bootstrap import Floats
+from pairkit.rankers.judge import bradley_terry, statistics, texts, verdicts
 from pairkit.rankers.judge.bradley_terry import strengths
 from pairkit.rankers.judge.statistics import COUNTS, report, wilson
 
@@ -123,3 +126,10 @@ def test_a_report_is_made_of_counts_alone() -> None:
     assert report(nested, prefix="rank.judge_") == report(counts)
     assert report({}) == []
     assert all(rate.share == wilson(rate.number, rate.of) for rate in report(counts))
+
+
+@pytest.mark.parametrize("module", [agreement, bradley_terry, labels, statistics, texts, verdicts])
+def test_examples_in_docstrings(module: object) -> None:
+    found = doctest.testmod(module)  # type: ignore[arg-type]
+    assert found.attempted > 0
+    assert found.failed == 0
