@@ -317,7 +317,7 @@ def test_the_command(
     assert results["pairs"] == results["pairs_judged"] == 60
     assert results["judge"]["attempts"] == 2
     assert results["prompts"]["mcpo"]["sha256"] == results["prompts"]["mcpo"]["sha256"].lower()
-    assert results["counts"]["judge_questions"] == 120
+    assert results["counts"]["questions"] == 120
     verdicts = pq.read_table("runs/eval/judge/verdicts.parquet")
     assert verdicts.num_rows == len(scripted.asked) == 120
     assert Path("runs/eval/judge/agreement.png").is_file()

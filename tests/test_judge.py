@@ -57,7 +57,7 @@ def judged(
     recipe = JudgeRecipe(model="scripted", protocol=protocol, **fields)  # type: ignore[arg-type]
     scored = load(recipe, engine.ask, seed=seed).score(sets, no_progress)
     check(sets, scored)
-    assert len(engine.asked) == scored.counts["judge_answers"] + problems(scored)
+    assert len(engine.asked) == scored.counts["answers"] + problems(scored)
     return scored, engine
 
 
@@ -81,11 +81,11 @@ def check(sets: pa.Table, scored: Scored) -> None:
         assert row["stage"] == "rank"
         assert json.loads(row["row"])["set_id"] == row["set_id"]
     unread = sum(verdict is None for verdict in scored.verdicts["verdict"].to_pylist())
-    assert scored.counts["judge_answers"] == scored.verdicts.num_rows
-    assert scored.counts["judge_unparsable"] == unread
-    comparisons = scored.counts["judge_first_wins"] + scored.counts["judge_second_wins"]
+    assert scored.counts["answers"] == scored.verdicts.num_rows
+    assert scored.counts["unparsable"] == unread
+    comparisons = scored.counts["first_wins"] + scored.counts["second_wins"]
     if scored.verdicts.num_rows and scored.verdicts["protocol"][0].as_py() != "pointwise":
-        assert comparisons + scored.counts["judge_ties"] == scored.verdicts.num_rows - unread
+        assert comparisons + scored.counts["ties"] == scored.verdicts.num_rows - unread
 
 
 def ranks(sets: pa.Table) -> list[dict[str, int]]:
@@ -129,7 +129,7 @@ def test_the_winner_stays() -> None:
     """K - 1 comparisons, each in both orders; a loser stands below whom it lost to."""
     sets = table(*(good(1, 2, 3, 4, 5, 6, prompt=f"Question {number}?") for number in range(20)))
     scored, engine = judged(sets, fair(worth))
-    assert scored.counts["judge_questions"] == len(engine.asked) == 20 * 5 * 2
+    assert scored.counts["questions"] == len(engine.asked) == 20 * 5 * 2
     found = by_text(scored.sets)
     lost: dict[str, list[str]] = {}
     for row in scored.verdicts.to_pylist():
@@ -176,7 +176,7 @@ def test_one_order_is_drawn_and_not_always_the_same() -> None:
     sets = table(*(good(1, 2, prompt=f"{number}?") for number in range(40)))
     scored, engine = judged(sets, lambda asked: says(asked, "A"), both_orders=False)
     assert len(engine.asked) == 40
-    assert scored.counts["judge_swapped"] == 0
+    assert scored.counts["swapped"] == 0
     won = [found["good 1"] == 1 for found in ranks(scored.sets)]
     assert 8 < sum(won) < 32
     assert {rate.name for rate in report(scored.counts)} == {
@@ -272,9 +272,9 @@ def test_text_that_looks_like_a_verdict_changes_nothing(
     ]
     one, _ = judged(table(*plain), judge, protocol, **fields)
     other, engine = judged(table(*attacked), judge, protocol, **fields)
-    assert one.counts["judge_unparsable"] == other.counts["judge_unparsable"] == 0
+    assert one.counts["unparsable"] == other.counts["unparsable"] == 0
     assert not other.quarantine.num_rows
-    assert one.counts["judge_questions"] == other.counts["judge_questions"]
+    assert one.counts["questions"] == other.counts["questions"]
     if protocol != "iterative":  # where the order of the set's own id decides who meets whom
         assert column(one.sets, "score") == column(other.sets, "score")
     else:
@@ -292,7 +292,7 @@ def test_a_judge_that_says_back_what_it_reads_gives_no_verdict() -> None:
         for protocol in PROTOCOLS:
             scored, _ = judged(sets, lambda asked: asked.texts[-1], protocol)
             assert scored.quarantine["reason"].to_pylist() == ["unparsable_verdict"]
-            assert scored.counts["judge_unparsable"] == scored.counts["judge_answers"] > 0
+            assert scored.counts["unparsable"] == scored.counts["answers"] > 0
 
 
 def test_the_marks_around_a_text_cannot_be_known() -> None:
@@ -328,8 +328,8 @@ def test_what_cannot_be_read_is_asked_again(protocol: str) -> None:
     (set_id,) = {row["set_id"] for row in again}
     asked = sum(row["set_id"] == set_id and row["verdict"] is not None for row in rows)
     assert Counter(row["attempt"] for row in again) == {1: asked, 2: asked}
-    assert scored.counts["judge_unparsable"] == 2 * asked
-    assert scored.counts["judge_answers"] == scored.counts["judge_questions"] + 2 * asked
+    assert scored.counts["unparsable"] == 2 * asked
+    assert scored.counts["answers"] == scored.counts["questions"] + 2 * asked
     seeds: dict[str, list[tuple[float, int]]] = {}
     for one in engine.asked:
         seeds.setdefault(one.question, []).append((one.sampling.temperature, one.sampling.seed))
@@ -363,7 +363,7 @@ def test_a_set_without_verdict_goes_to_quarantine_unscored(protocol: str, broken
     scored, _ = judged(sets, say, protocol)
     assert scored.quarantine["reason"].to_pylist() == ["unparsable_verdict"]
     assert "no verdict in 3 answers" in scored.quarantine["detail"][0].as_py()
-    assert scored.counts["judge_unanswered"] >= 1
+    assert scored.counts["unanswered"] >= 1
     alone, _ = judged(sets.filter(pa.array([True, True, False, True, True])), fair_one, protocol)
     assert scored.sets == alone.sets
     lost = scored.quarantine["set_id"][0].as_py()
@@ -382,8 +382,8 @@ def test_what_the_engine_cannot_be_asked_goes_to_quarantine_with_its_reason(prot
     check(sets, scored)
     assert scored.quarantine["reason"].to_pylist() == ["refused_here"]
     assert scored.quarantine["detail"].to_pylist() == ["too long"]
-    assert scored.counts["judge_unanswered"] == many
-    assert len(engine.asked) == scored.counts["judge_questions"]  # and is not asked again
+    assert scored.counts["unanswered"] == many
+    assert len(engine.asked) == scored.counts["questions"]  # and is not asked again
 
 
 def test_noise_and_copies_are_not_asked_about() -> None:
@@ -406,7 +406,7 @@ def test_noise_and_copies_are_not_asked_about() -> None:
     assert three in (-1, -2)
     assert five is None
     assert rest == [[None], [None, None], []]
-    assert scored.counts["judge_sets"] == 1
+    assert scored.counts["sets"] == 1
     scored, engine = judged(sets, fair(worth), "pointwise", aspects=("honesty",))
     assert len(engine.asked) == 5
     assert column(scored.sets, "score") == [[1, 2, 1, 1, None], [1], [3, 3], []]
@@ -545,5 +545,5 @@ def test_a_real_model_that_cannot_judge_scores_nothing(protocol: str, model: Pat
     check(sets, scored)
     assert scored.sets.num_rows == 0
     assert scored.quarantine["reason"].to_pylist() == ["unparsable_verdict"] * 2
-    assert scored.counts["judge_answers"] == scored.counts["judge_unparsable"] > 0
+    assert scored.counts["answers"] == scored.counts["unparsable"] > 0
     assert {row["attempt"] for row in scored.verdicts.to_pylist()} == {0, 1}

@@ -108,9 +108,9 @@ def test_wilson_is_where_the_score_test_turns() -> None:
 
 def test_a_report_is_made_of_counts_alone() -> None:
     counts = {
-        "judge_sets": 50, "judge_questions": 100, "judge_unanswered": 2, "judge_answers": 120,
-        "judge_unparsable": 22, "judge_first_wins": 60, "judge_second_wins": 20, "judge_ties": 18,
-        "judge_swapped": 49, "judge_same": 30, "judge_flips": 10,
+        "sets": 50, "questions": 100, "unanswered": 2, "answers": 120,
+        "unparsable": 22, "first_wins": 60, "second_wins": 20, "ties": 18,
+        "swapped": 49, "same": 30, "flips": 10,
     }  # fmt: skip
     assert counts.keys() == COUNTS.keys()
     rates = {rate.name: (rate.number, rate.of) for rate in report(counts)}
@@ -122,8 +122,8 @@ def test_a_report_is_made_of_counts_alone() -> None:
         "consistency": (30, 49),
         "flip_rate": (10, 49),
     }
-    nested = {f"rank.{name}": number for name, number in counts.items()}
-    assert report(nested, prefix="rank.judge_") == report(counts)
+    named = {f"judge_{name}": number for name, number in counts.items()}
+    assert report(named, prefix="judge_") == report(counts)
     assert report({}) == []
     assert all(rate.share == wilson(rate.number, rate.of) for rate in report(counts))
 

@@ -106,7 +106,9 @@ def by_length(
         ("preferred_longer", "people prefer the longer one", preferred_longer > 0),
     ]
     bins = np.digitize(ratio, LENGTH_BINS)
-    parts += [(name, f"preferred is {name} times as long", bins == at) for at, name in enumerate(_names())]
+    parts += [
+        (name, f"preferred is {name} times as long", bins == at) for at, name in enumerate(length_bins())
+    ]
     measures = [_mean(name, meaning, points, decided & part, groups, seed) for name, meaning, part in parts]
     unequal = longer != 0
     for name, meaning, said in (
@@ -139,13 +141,15 @@ def by_subset(
 
 def length_bins() -> list[str]:
     """The names of the bins, the shortest first."""
-    return _names()
+    edges = [f"{edge:g}" for edge in LENGTH_BINS]
+    middle = [f"{low} to {high}" for low, high in pairwise(edges)]
+    return [f"below {edges[0]}", *middle, f"{edges[-1]} and more"]
 
 
 def kappa(table: npt.ArrayLike) -> Floats:
     """Cohen's kappa of tables `[..., 3, 3]` of counts, one rater by row, one by column; nan where undefined.
 
-    >>> kappa([[20, 0, 5], [0, 0, 0], [10, 0, 15]]).item()
+    >>> round(float(kappa([[20, 0, 5], [0, 0, 0], [10, 0, 15]])), 3)
     0.4
     """
     counts = np.asarray(table, dtype=np.float64)
@@ -155,12 +159,6 @@ def kappa(table: npt.ArrayLike) -> Floats:
         expected = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1) / total**2
         found: Floats = np.asarray((seen - expected) / (1 - expected))
     return found
-
-
-def _names() -> list[str]:
-    edges = [f"{edge:g}" for edge in LENGTH_BINS]
-    middle = [f"{low} to {high}" for low, high in pairwise(edges)]
-    return [f"below {edges[0]}", *middle, f"{edges[-1]} and more"]
 
 
 def _mean(

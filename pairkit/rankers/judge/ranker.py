@@ -66,7 +66,7 @@ class Judge:
         parts = []
         for batch in batches(sets):
             parts.append(self._score(batch, advance, told))
-            asked += parts[-1].counts["judge_questions"]
+            asked += parts[-1].counts["questions"]
         counts = Counter(dict.fromkeys(COUNTS, 0))
         for part in parts:
             counts.update(part.counts)
@@ -82,7 +82,7 @@ class Judge:
         cases = [case for case in every if len(case.texts) >= fewest]
         rounds = Rounds(cases, self.prompts, self.recipe, self.ask, self.seed, told)
         named = self._ask(cases, rounds)
-        rounds.counts["judge_sets"] += len(cases)
+        rounds.counts["sets"] += len(cases)
         advance(sum(one["origin"] != "noise" for row in rows for one in row["completions"]))
         lost = {cases[index].row: problem for index, problem in sorted(rounds.failed.items())}
         sets = pa.Table.from_batches([_with_scores(batch, cases, named)], schema=schema.SETS)

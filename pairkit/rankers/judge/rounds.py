@@ -92,7 +92,7 @@ class Rounds:
         found: dict[int, Verdict] = {}
         unread: list[tuple[int, Completion]] = []
         left = list(range(len(questions)))
-        self.counts["judge_questions"] += len(questions)
+        self.counts["questions"] += len(questions)
         for attempt in range(self.recipe.attempts):
             if not left:
                 break
@@ -112,8 +112,8 @@ class Rounds:
         for index, last in unread:
             problem = _unparsable(self.cases, questions[index], self.recipe.attempts, last)
             self.failed.setdefault(questions[index].case, problem)
-        self.counts["judge_unanswered"] += len(questions) - len(found)
-        self._told(self.counts["judge_questions"])
+        self.counts["unanswered"] += len(questions) - len(found)
+        self._told(self.counts["questions"])
         return [
             None if question.case in self.failed else found[index] for index, question in enumerate(questions)
         ]
@@ -135,12 +135,12 @@ class Rounds:
         verdict = None
         if answer.finish_reason == "stop":  # what was cut off may have said otherwise in the end
             verdict = verdicts.read(answer.text, prompt.header, len(question.shown))
-        self.counts["judge_answers"] += 1
-        self.counts["judge_unparsable"] += verdict is None
+        self.counts["answers"] += 1
+        self.counts["unparsable"] += verdict is None
         if verdict is not None and len(verdict) > 1:
-            self.counts["judge_first_wins"] += verdict[0] > verdict[-1]
-            self.counts["judge_second_wins"] += verdict[0] < verdict[-1]
-            self.counts["judge_ties"] += verdict[0] == verdict[-1]
+            self.counts["first_wins"] += verdict[0] > verdict[-1]
+            self.counts["second_wins"] += verdict[0] < verdict[-1]
+            self.counts["ties"] += verdict[0] == verdict[-1]
         positions = case.positions(question.shown)
         spelled = None if verdict is None else verdicts.spell(verdict, prompt.header, positions)
         self._rows.append(
@@ -171,9 +171,9 @@ class Rounds:
         if len(by_text) == 2:
             first, last = texts[0], texts[-1]
             one, other = (np.sign(numbers[first] - numbers[last]) for numbers in by_text)
-            self.counts["judge_swapped"] += 1
-            self.counts["judge_same"] += bool(one == other)
-            self.counts["judge_flips"] += bool(one * other < 0)
+            self.counts["swapped"] += 1
+            self.counts["same"] += bool(one == other)
+            self.counts["flips"] += bool(one * other < 0)
         mean: Floats = np.array([[numbers[text] for text in texts] for numbers in by_text]).mean(axis=0)
         return mean
 

@@ -17,17 +17,17 @@ from pairkit.evaluation.bootstrap import Interval
 
 # Key -> what is counted.
 COUNTS = {
-    "judge_sets": "sets with two completions or more to compare, or one or more to rate",
-    "judge_questions": "questions, of which each is asked until its verdict can be read",
-    "judge_unanswered": "questions that stayed without a verdict: their sets are in quarantine",
-    "judge_answers": "answers",
-    "judge_unparsable": "answers that hold no verdict",
-    "judge_first_wins": "comparisons that the completion shown first won",
-    "judge_second_wins": "comparisons that the completion shown last won",
-    "judge_ties": "comparisons that neither won",
-    "judge_swapped": "comparisons with a verdict in both orders",
-    "judge_same": "of these, with the same verdict in both",
-    "judge_flips": "of these, with the other winner",
+    "sets": "sets with two completions or more to compare, or one or more to rate",
+    "questions": "questions, of which each is asked until its verdict can be read",
+    "unanswered": "questions that stayed without a verdict: their sets are in quarantine",
+    "answers": "answers",
+    "unparsable": "answers that hold no verdict",
+    "first_wins": "comparisons that the completion shown first won",
+    "second_wins": "comparisons that the completion shown last won",
+    "ties": "comparisons that neither won",
+    "swapped": "comparisons with a verdict in both orders",
+    "same": "of these, with the same verdict in both",
+    "flips": "of these, with the other winner",
 }
 
 
@@ -41,21 +41,21 @@ class Rate(NamedTuple):
     share: Interval
 
 
-def report(counts: Mapping[str, int], *, prefix: str = "judge_", level: float = 0.95) -> list[Rate]:
-    """The rates of `COUNTS`, whose keys are found under `prefix`; shares of nothing are left out.
+def report(counts: Mapping[str, int], *, prefix: str = "", level: float = 0.95) -> list[Rate]:
+    """The rates of `COUNTS`, found under `prefix` and its name; shares of nothing are left out.
 
     `order_bias` is the share of the completion shown first among the comparisons with a winner: 1/2 is none.
     """
-    number = {name: counts.get(prefix + name.removeprefix("judge_"), 0) for name in COUNTS}
-    decided = number["judge_first_wins"] + number["judge_second_wins"]
-    compared = decided + number["judge_ties"]
+    number = {name: counts.get(prefix + name, 0) for name in COUNTS}
+    decided = number["first_wins"] + number["second_wins"]
+    compared = decided + number["ties"]
     rows = [
-        ("parse_failure_rate", "answers without a verdict", "judge_unparsable", number["judge_answers"]),
-        ("unanswered_rate", "questions without a verdict", "judge_unanswered", number["judge_questions"]),
-        ("order_bias", "won by the one shown first; none: 0.5", "judge_first_wins", decided),
-        ("tie_rate", "comparisons without a winner", "judge_ties", compared),
-        ("consistency", "the same verdict in both orders", "judge_same", number["judge_swapped"]),
-        ("flip_rate", "the other winner in the other order", "judge_flips", number["judge_swapped"]),
+        ("parse_failure_rate", "answers without a verdict", "unparsable", number["answers"]),
+        ("unanswered_rate", "questions without a verdict", "unanswered", number["questions"]),
+        ("order_bias", "won by the one shown first; none: 0.5", "first_wins", decided),
+        ("tie_rate", "comparisons without a winner", "ties", compared),
+        ("consistency", "the same verdict in both orders", "same", number["swapped"]),
+        ("flip_rate", "the other winner in the other order", "flips", number["swapped"]),
     ]
     return [
         Rate(name, meaning, number[count], of, wilson(number[count], of, level=level))
