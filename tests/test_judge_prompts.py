@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pairkit.errors import InputError, RecipeError
 from pairkit.rankers.judge.prompt import FOLDER, read_prompt, read_prompts, shipped
@@ -166,3 +168,19 @@ def test_a_recipe_that_says_what_nothing_reads(fields: dict[str, object], says: 
     with pytest.raises(RecipeError) as error:
         validate(JudgeRecipe, {"model": "m", **fields})
     assert says in str(error.value)
+
+
+def test_the_examples_of_the_page(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "judging.md").read_text()
+    blocks = [yaml.safe_load(block)["rank"] for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    protocols = []
+    for block in blocks:
+        assert block.pop("ranker") == "judge"
+        recipe = validate(JudgeRecipe, block)
+        protocols.append(recipe.protocol)
+        assert read_prompts(recipe)
+    assert protocols == ["iterative", "pointwise", "listwise"]
+    (example,) = re.findall(r"```\n(version: 1\n.*?)```", page, re.DOTALL)
+    assert read_prompt(written(tmp_path, example)).header.kind == "pairwise"
+    for name in shipped():
+        assert f"`{name}`" in page

@@ -180,7 +180,8 @@ class Rounds:
 
 def _unparsable(cases: Sequence[Case], question: Question, attempts: int, last: Completion) -> Problem:
     shown = " and ".join(map(str, cases[question.case].positions(question.shown)))
-    ending = " ".join(last.text[-_TAIL:].split()) or "nothing at all"
+    tail = "".join(mark if mark.isprintable() else " " for mark in last.text[-_TAIL:])
+    ending = " ".join(tail.split()) or "nothing at all"
     cut = " (cut off)" if last.finish_reason == "length" else ""
     return Problem(
         UNPARSABLE,
