@@ -387,3 +387,29 @@ def test_a_real_model_that_cannot_judge(tmp_path: Path, model: Path) -> None:
     assert (results["pairs"], results["pairs_judged"]) == (2, 0)
     assert results["pairs_without_verdict"] == {"too_long": 2}
     assert pq.read_table(out / "quarantine.parquet").num_rows == 2
+
+
+def test_what_was_answered_before_a_stop_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = jsonl(tmp_path / "own.jsonl", *(row(first=f"longer {number}") for number in range(20)))
+    stopped = False
+
+    def say(asked: Asked) -> str:
+        nonlocal stopped
+        if len(engine.asked) == 20 and not stopped:
+            stopped = True
+            raise KeyboardInterrupt
+        return fair(len)(asked)
+
+    engine = ScriptedJudge(say)
+    monkeypatch.setattr("pairkit.evaluation.judge.open_engine", lambda recipe, calls: engine)
+    words = ["--data", str(path), "--model", "m", "--out", str(tmp_path / "out")]
+    code, output = command(*words)
+    assert code != 0
+    assert "stopped; answers are kept, the same command continues" in output
+    assert not (tmp_path / "out/results.json").exists()
+    before = len(engine.asked)
+    assert command(*words)[0] == 0
+    assert len(engine.asked) - before <= 20
+    assert json.loads((tmp_path / "out/results.json").read_text())["pairs_judged"] == 20
