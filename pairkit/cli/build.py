@@ -91,7 +91,7 @@ def build(
             "split": split,
             "revision": revision,
             "limit": limit,
-            "map": _mapping(map_),
+            "map": mapping(map_),
             "score": score,
         },
         "mine": {
@@ -128,7 +128,8 @@ def _given(flags: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in nested.items() if value is not None and value != {}}
 
 
-def _mapping(text: str | None) -> dict[str, str] | None:
+def mapping(text: str | None) -> dict[str, str] | None:
+    """`field=column,field=column` as a mapping. Raises `RecipeError`."""
     if text is None:
         return None
     parts = [part.partition("=") for part in text.split(",")]
