@@ -217,12 +217,23 @@ def answer(request: dict[str, Any], *, judge: bool = False) -> dict[str, Any]:
 
 
 def text(request: dict[str, Any], dice: random.Random, *, judge: bool) -> tuple[str, str]:
+    if judge:
+        return verdict(request["messages"][-1]["content"], dice)
     if dice.random() < 0.01:
         return "", "stop"
     words = [dice.choice(("so", "then", "we", "add", "carry", *ODD)) for _ in range(dice.randint(3, 20))]
     sums = re.findall(r"\d+", request["messages"][-1]["content"])
     number = sum(map(int, sums[:2])) if dice.random() < 0.5 else dice.randint(0, 99)
     return f"{' '.join(words)}\n#### {number}", "length" if dice.random() < 0.02 else "stop"
+
+
+def verdict(question: str, dice: random.Random) -> tuple[str, str]:
+    """Prefers the larger number behind `####`, else the first; quotes both; one of fifty is cut off."""
+    texts = re.findall(r"\[begin ([0-9a-f]{8})\]\n(.*?)\n\[end \1\]", question, re.DOTALL)
+    numbers = [int((re.findall(r"#### (\d+)", said) or [0])[-1]) for _, said in texts[1:]]
+    better = "B" if numbers[1] > numbers[0] else "A"
+    said = f"{texts[1][1]}\n{texts[2][1]}\nSo:\n<verdict>{better}</verdict>"
+    return (said[:-12], "length") if dice.random() < 0.02 else (said, "stop")
 
 
 async def serve(server: Server, port_file: Path) -> None:

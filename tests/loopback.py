@@ -43,7 +43,7 @@ def chat_server(folder: Path, **settings: Any) -> Iterator[Loopback]:
     words = [sys.executable, str(SERVER), "--port-file", str(port_file)]
     for name, value in settings.items():
         values = value if isinstance(value, (list, tuple)) else [value]
-        words += [f"--{name}", *map(str, values)]
+        words += [f"--{name}", *([] if value is True else map(str, values))]
     process = subprocess.Popen(words)
     try:
         while not port_file.exists():

@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow.dataset as ds
@@ -18,7 +19,8 @@ from published import hashes
 
 from pairkit.errors import EngineError, Interrupted
 from pairkit.pipeline.build import build
-from pairkit.schema import check_sets
+from pairkit.rankers.judge.statistics import report
+from pairkit.schema import VERDICTS, check_sets
 
 PROMPTS = 2000
 FAULTY = {"faults": 0.2, "hopeless": 0.002, "hang": 60, "latency": 0.01}
@@ -146,3 +148,40 @@ def test_a_server_that_goes_away_stops_the_build_and_loses_nothing(tmp_path: Pat
     assert process.returncode == EngineError.exit_code, errors
     assert "calls in a row have failed" in errors
     assert "Traceback" not in errors
+
+
+def test_a_judge_that_misbehaves(tmp_path: Path) -> None:
+    """It prefers larger numbers and, of equal ones, the first; now and then a verdict is cut off."""
+    with chat_server(tmp_path, **FAULTY | {"hopeless": 0.0005}) as writer, ExitStack() as stack:
+        judge = stack.enter_context(chat_server(tmp_path, **FAULTY | {"hopeless": 0.0005}, judge=True))
+        block = {"ranker": "judge", "engine": "openai", "model": "tiny", "base_url": judge.url}
+        fields = {"rank": [{"ranker": "verifier", "check": "number"}, block | {"max_tokens": 64}]}
+        fields |= {"order": "judge", "test_fraction": 0}
+        manifest = build(recipe(writer.url, 60, **fields), tmp_path / "out", cache=tmp_path / "calls.sqlite")
+        assert judge.stats()["violations"] == []
+        assert judge.stats()["answered_again"] == 0
+    counts = manifest["counts"]
+    rates = {rate.name: rate for rate in report(counts["rank"], prefix="judge_")}
+    assert counts["rank"]["judge_sets"] > 50
+    assert 0 < rates["parse_failure_rate"].share.mean < 0.05
+    assert rates["tie_rate"].share.mean == 0
+    assert rates["order_bias"].share.low > 0.5  # equal numbers go to the first
+    assert rates["flip_rate"].share.mean > 0
+    assert manifest["judge_prompts"].keys() == {"mcpo"}
+    verdicts = ds.dataset(sorted((tmp_path / "out" / "verdicts").glob("*.parquet"))).to_table()
+    assert verdicts.schema.equals(VERDICTS)
+    assert (
+        verdicts.num_rows
+        == counts["rank"]["judge_answers"]
+        == manifest["files"]["verdicts/all-00000-of-00001.parquet"]["rows"]
+    )
+    rows = ds.dataset(sorted((tmp_path / "out" / "data").glob("*.parquet"))).to_table()
+    check_sets(rows)
+    for row in rows.to_pylist():
+        scores = [{one["name"]: one["value"] for one in c["scores"]} for c in row["completions"]]
+        assert all(set(one) == {"judge", "verifier"} for one in scores)
+        assert [c["score"] for c in row["completions"]] == [one["judge"] for one in scores]
+        numbers = [int(c["text"].rpartition("#### ")[2] or 0) for c in row["completions"]]
+        assert numbers[0] == max(numbers)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "judge" in card

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 from pairkit.engines.base import Call, Completion, Engine, Problem, Request, Result
 from pairkit.engines.cache import Cache, call_key
 
+# Of calls, never used twice: an engine may still hold a call of an asking before this one.
+_NUMBERS = count()
 # Asks for all of these and gives the results in their order.
 Ask = Callable[[Sequence[Request]], list[Result]]
 
@@ -34,7 +37,7 @@ class Asking:
         self._waiting: deque[_Sent] = deque()
         self._flying: dict[int, _Sent] = {}
         self._ready: list[tuple[int, Result]] = []
-        self._requests = self._submitted = 0
+        self._requests = 0
 
     def __enter__(self) -> Asking:
         return self
@@ -99,9 +102,9 @@ class Asking:
             if found is not None:
                 self._place(sent, found)
                 return
-        self._flying[self._submitted] = sent
-        self.engine.submit(self._submitted, call)
-        self._submitted += 1
+        number = next(_NUMBERS)
+        self._flying[number] = sent
+        self.engine.submit(number, call)
 
     def _settle(self, done: Sequence[tuple[int, tuple[Result, ...]]]) -> None:
         for number, results in done:

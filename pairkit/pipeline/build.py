@@ -81,6 +81,7 @@ def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
     """What determines the bytes of a build: recipe, input, model and library versions."""
     content = portable(recipe)
     models = _models(recipe)
+    prompts = rankers.judge_prompts(recipe)
     libraries = dict.fromkeys(LIBRARIES)
     if recipe.generate is not None:
         libraries |= dict.fromkeys(ENGINE_LIBRARIES[recipe.generate.engine])
@@ -90,6 +91,7 @@ def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
         "recipe": content,
         "recipe_hash": short_hash(content),
         "input": {"fingerprint": opened.fingerprint, **models},
+        **({"judge_prompts": prompts} if prompts else {}),
         "pairkit": __version__,
         "versions": {name: library_version(name) for name in libraries},
     }

@@ -38,8 +38,31 @@ def _reward_model(block: Any, means: Means, seed: int) -> Ranker:
     return reward_model.load(block)
 
 
+def _judge(block: Any, means: Means, seed: int) -> Ranker:
+    from pairkit.engines.asking import complete
+    from pairkit.rankers.judge import ranker
+
+    engine = means.engine(block)
+    return ranker.load(block, lambda requests: complete(engine, requests, means.cache), seed=seed)
+
+
 # Of the rankers that ask a model, by the name in the recipe: how one is loaded.
-LOADED: dict[str, Callable[[Any, Means, int], Ranker]] = {"pairrm": _pairrm, "reward_model": _reward_model}
+LOADED: dict[str, Callable[[Any, Means, int], Ranker]] = {
+    "pairrm": _pairrm,
+    "reward_model": _reward_model,
+    "judge": _judge,
+}
+
+
+def judge_prompts(recipe: BuildRecipe) -> dict[str, str]:
+    """The sha256 of each file that a judge of the recipe is asked with.
+
+    Raises `InputError` and `RecipeError` for a prompt that cannot be used.
+    """
+    from pairkit.rankers.judge.prompt import read_prompts
+
+    blocks = [block for block in recipe.rankings if block.ranker == "judge"]
+    return {name: prompt.sha256 for block in blocks for name, prompt in read_prompts(block).items()}
 
 
 def asking(recipe: BuildRecipe) -> list[Ranking]:

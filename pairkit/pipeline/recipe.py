@@ -13,6 +13,7 @@ from pairkit.engines.generate import GenerateRecipe
 from pairkit.engines.recipe import CallSettings
 from pairkit.errors import RecipeError, unknown
 from pairkit.mining.recipe import MineRecipe
+from pairkit.rankers.judge.recipe import JudgeRecipe
 from pairkit.rankers.verifier import VerifierRecipe
 from pairkit.recipes import Strict
 from pairkit.sources.base import SourceRecipe
@@ -32,7 +33,13 @@ class VerifierRank(VerifierRecipe):
     ranker: Literal["verifier"] = "verifier"
 
 
-Ranking = Annotated[AnnotationsRank | VerifierRank, Field(discriminator="ranker")]
+class JudgeRank(JudgeRecipe):
+    """Ranks by what an LLM says."""
+
+    ranker: Literal["judge"] = "judge"
+
+
+Ranking = Annotated[AnnotationsRank | VerifierRank | JudgeRank, Field(discriminator="ranker")]
 
 
 class BuildRecipe(Strict):
@@ -121,12 +128,20 @@ def portable(recipe: BuildRecipe) -> dict[str, Any]:
     for block in [content["generate"] or {}, *ranks]:
         if "model" in block:
             block["model"] = public_name(block["model"])
+        for key in ("prompt", "aspects"):
+            if block.get(key) is not None:
+                block[key] = _names(block[key])
         block.pop("base_url", None)
         block.pop("api_key_env", None)
     swap = recipe.mine.noise.token_swap
     if swap is not None:
         content["mine"]["noise"]["token_swap"]["tokenizer"] = public_name(swap.tokenizer)
     return content
+
+
+def _names(prompts: str | list[str]) -> str | list[str]:
+    """A judge's prompts, the paths of files cut down to names."""
+    return Path(prompts).name if isinstance(prompts, str) else [Path(one).name for one in prompts]
 
 
 def public_name(model: str) -> str:

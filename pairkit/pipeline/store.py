@@ -128,6 +128,7 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
         "input.model": "the model has other files",
         "input.ranking_models": "a ranker's model has other files",
     }
+    told |= {key: "a judge's prompt has other words" for key in other if key.startswith("judge_prompts.")}
     lines = [told.get(key, f"{key} is {now.get(key)!r}, there {before.get(key)!r}") for key in other]
     return [line for line in lines if line is not None]
 
@@ -158,7 +159,8 @@ def _identity(out: Path, state: State) -> Identity | None:
     if state == "complete":
         made = manifest(out)  # finished rows are what they are: a newer library does not make them others
         content = {key: value for key, value in made["input"].items() if key != "files"}
-        return {"recipe": made["recipe"], "input": content}
+        prompts = {"judge_prompts": made["judge_prompts"]} if "judge_prompts" in made else {}
+        return {"recipe": made["recipe"], "input": content, **prompts}
     path = out / _BUILD / _STATE
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
