@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from support import TEXT
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import DebertaV2Config, DebertaV2Model
@@ -153,17 +154,7 @@ def save_sentencepiece(folder: Path) -> None:
 
 def plain_logit(folder: Path, source: str, first: str, second: str, limits: Sequence[int]) -> float:
     """The logit of one pair by transformers' DeBERTa alone, as the card of PairRM-hf computes it."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    config = DebertaV2Config.from_pretrained(folder)
-    model = DebertaV2Model(config).eval()
-    weights = random_weights(config)
-    model.load_state_dict(
-        {
-            name.removeprefix("pretrained_model."): weight
-            for name, weight in weights.items()
-            if name.startswith("pretrained_model.")
-        }
-    )
+    tokenizer, model, weights = _plain_model(folder)
     ids = _cut(tokenizer, PREFIXES[0] + source, limits[0])
     room = (limits[0] + 2 * limits[1] - len(ids)) // 2
     for prefix, text in zip(PREFIXES[1:3], (first, second), strict=True):
@@ -179,6 +170,15 @@ def plain_logit(folder: Path, source: str, first: str, second: str, limits: Sequ
         for head in heads
     ]
     return float((values[0] - values[1]).mean())
+
+
+@lru_cache
+def _plain_model(folder: Path) -> tuple[Tokenizer, DebertaV2Model, dict[str, torch.Tensor]]:
+    config = DebertaV2Config.from_pretrained(folder)
+    model, weights = DebertaV2Model(config).eval(), load_file(folder / "model.safetensors")
+    name = "pretrained_model."
+    model.load_state_dict({key.removeprefix(name): weights[key] for key in weights if key.startswith(name)})
+    return Tokenizer.from_file(str(folder / "tokenizer.json")), model, weights
 
 
 def _cut(tokenizer: Tokenizer, text: str, most: int) -> list[int]:

@@ -304,7 +304,8 @@ VARIANTS: list[dict[str, Any]] = [
     {}, {"share_att_key": False}, {"pos_att_type": "c2p"}, {"pos_att_type": "p2c"}, {"pos_att_type": None},
     {"position_buckets": -1}, {"conv_kernel_size": 3, "conv_act": "gelu"}, {"norm_rel_ebd": "none"},
     {"num_hidden_layers": 1}, {"num_hidden_layers": 1, "conv_kernel_size": 3}, {"type_vocab_size": 2},
-    {"position_biased_input": True, "max_position_embeddings": 64}, {"hidden_size": 48, "num_attention_heads": 3},
+    {"position_biased_input": True, "max_position_embeddings": 64},
+    {"hidden_size": 48, "num_attention_heads": 3},
 ]  # fmt: skip
 
 
@@ -384,6 +385,12 @@ def trap(folder: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"head_layer.1.weight": Trap()}))
 
 
+def one_row_more(folder: Path) -> None:
+    weights = load_file(folder / SAFETENSORS)
+    weights[EMBEDDINGS] = torch.cat([weights[EMBEDDINGS], weights[EMBEDDINGS][:1]])
+    save_file(weights, folder / SAFETENSORS)
+
+
 def another_size(folder: Path) -> None:
     weights = load_file(folder / SAFETENSORS)
     weights["head_layer.1.bias"] = torch.zeros(5)
@@ -411,6 +418,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
         "PairRM-hf", lambda f: change(f, num_hidden_layers=1), "has, beside those of a PairRM, the weight",
     ),
     "no embeddings": ("PairRM", lambda f: without(f, EMBEDDINGS), "the weights no embeddings"),
+    "more embeddings than tokens": ("PairRM", one_row_more, "embeddings: they are not of one"),
     "a shape": (
         "PairRM-hf", another_size, "'head_layer.1.bias' has the shape [5], by config.json it is [32]",
     ),
@@ -447,7 +455,7 @@ def test_another_checkpoint_is_refused(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_name_that_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match=r"'llm-blender/none' cannot be loaded.*is there a network"):
         load(PairRMRecipe(model="llm-blender/none"))
 

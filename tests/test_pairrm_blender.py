@@ -68,7 +68,7 @@ class Found:
     def __init__(self, folder: Path, table: pa.Table) -> None:
         random = np.random.default_rng(1)
         words = [*texts(300, random), "abcdefghijklmnopqrstuvwxyz", "0123456789 .,:;!?'"]
-        reference("tokenizer", str(folder), given=words)
+        reference("tokenizer", str(folder), given={"texts": words, "size": 300})
         limits = {"source_maxlength": 24, "candidate_maxlength": 14}
         tokenizers = {"tokenizers": folder}
         self.folders = {

@@ -191,7 +191,7 @@ def test_what_cannot_be_scored_goes_to_quarantine(tmp_path: Path) -> None:
         [
             (system, [completion("a"), completion("b")]),
             ("the cat", [completion("a dog"), completion("red"), noise]),
-            ("the cat", [completion("a dog"), completion(long), completion("old")]),
+            ("the cat", [completion("a dog", 1, score=2.0), completion(long), completion("old")]),
             ("nothing", []),
         ]
     )
@@ -296,7 +296,9 @@ def test_a_checkpoints_code_runs_only_if_asked_for(own_code: Path, tmp_path: Pat
     assert list(tmp_path.rglob("ran"))
     plain = tmp_path / "plain"
     shutil.copytree(own_code, plain)
-    change(plain, auto_map=None)
+    said = json.loads((plain / "config.json").read_text())
+    del said["auto_map"]
+    (plain / "config.json").write_text(json.dumps(said))
     reward = LlamaForSequenceClassification.from_pretrained(plain).eval()
     tokenizer = AutoTokenizer.from_pretrained(plain)
     expected: list[float | None] = []

@@ -33,11 +33,11 @@ def encode(model: DebertaV2Model, ids: Tensor, mask: Tensor, wanted: Tensor) -> 
     bias = bias[:, None, None]
     relative, buckets = encoder.get_rel_embedding(), _buckets(model, hidden)[None]
     rows = torch.arange(len(ids), device=ids.device)[:, None]
-    last = len(encoder.layer) - 1
+    # The convolution, where there is one, stands behind the first layer and mixes its tokens.
+    narrow = len(encoder.layer) > 1 or encoder.conv is None
     for depth, layer in enumerate(encoder.layer):
         asking = hidden
-        # The convolution, where there is one, stands behind the first layer and mixes its tokens.
-        if depth == last and not (depth == 0 and encoder.conv is not None):
+        if narrow and depth == len(encoder.layer) - 1:
             asking, buckets = hidden[rows, wanted], buckets[0, wanted]
         mixed = _attention(layer.attention.self, asking, hidden, bias, buckets, relative)
         attended = layer.attention.output(mixed, asking)
@@ -45,7 +45,8 @@ def encode(model: DebertaV2Model, ids: Tensor, mask: Tensor, wanted: Tensor) -> 
         if depth == 0 and encoder.conv is not None:
             output = encoder.conv(hidden, output, mask)
         hidden = output
-    return hidden if hidden.shape[1] == wanted.shape[1] != ids.shape[1] else hidden[rows, wanted]
+    found: Tensor = hidden if narrow else hidden[rows, wanted]
+    return found
 
 
 def _attention(
@@ -58,7 +59,7 @@ def _attention(
     """
 
     def heads(projected: Tensor) -> Tensor:
-        return projected.unflatten(-1, (module.num_attention_heads, -1)).transpose(-2, -3)
+        return projected.view(*projected.shape[:-1], module.num_attention_heads, -1).transpose(-2, -3)
 
     kinds = [kind for kind in ("c2p", "p2c") if kind in module.pos_att_type]
     scale = (module.attention_head_size * (1 + len(kinds))) ** -0.5
@@ -74,13 +75,13 @@ def _attention(
     if "c2p" in kinds:
         project = module.key_proj if module.share_att_key else module.pos_key_proj
         each = query @ (heads(project(relative)) * scale).transpose(-1, -2)
-        bias = each.gather(-1, buckets[:, None].expand(size)) + bias
+        bias = each.gather(-1, buckets[:, None].expand(size)).add_(bias)
     if "p2c" in kinds:
         project = module.query_proj if module.share_att_key else module.pos_query_proj
         each = key @ (heads(project(relative)) * scale).transpose(-1, -2)  # [B, H, L, R]: a row is a key's
         columns = torch.arange(size[-1], device=buckets.device) * each.shape[-1]
         index = (buckets + columns).flatten(1)[:, None].expand(*size[:2], -1)
-        bias = each.flatten(-2).gather(-1, index).unflatten(-1, size[2:]) + bias
+        bias = each.flatten(-2).gather(-1, index).view(size).add_(bias)
     mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
     return mixed.transpose(1, 2).flatten(2)
 
@@ -92,4 +93,4 @@ def _buckets(model: DebertaV2Model, hidden: Tensor) -> Tensor:
     distance = build_relative_position(
         hidden, hidden, bucket_size=encoder.position_buckets, max_position=encoder.max_relative_positions
     )
-    return (distance[0] + span).clamp(0, 2 * span - 1)
+    return (distance[0] + span).clamp(0, 2 * span - 1)  # type: ignore[no-any-return]

@@ -29,6 +29,7 @@ from pairkit.rankers.pairrm_text import CLS, FIRST, PAD, PREFIXES, SECOND, SEP, 
 
 LIMITS = Limits(1224, 412)  # PairRM's own
 PREFIX_IDS = {"source_prefix_id": SOURCE, "cand1_prefix_id": FIRST, "cand2_prefix_id": SECOND}
+EMBEDDINGS = "pretrained_model.embeddings.word_embeddings.weight"
 TOKENIZERS = ("tokenizer.json", "spm.model")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 LAYOUTS = (
@@ -70,7 +71,9 @@ def load(name: str, revision: str | None = None) -> Checkpoint:
         raise ModelError(f"neither {name!r} nor {base!r} holds a tokenizer: {' or '.join(TOKENIZERS)}")
     _complete(tokenizer)
     _check_ids(name, tokenizer, said)
-    model = _model(name, revision, config, tokenizer.get_vocab_size())
+    weights = _weights(name, revision)
+    _check_size(name, tokenizer.get_vocab_size(), len(weights.get(EMBEDDINGS, ())), exact=config is not said)
+    model = _model(name, config, weights)
     limits = Limits(*(said.get(key) or default for key, default in zip(_LIMITS, LIMITS, strict=True)))
     return Checkpoint(model, tokenizer, limits)
 
@@ -159,16 +162,19 @@ def _check_ids(name: str, tokenizer: Tokenizer, said: Mapping[str, Any]) -> None
             )
 
 
-def _model(name: str, revision: str | None, config: Mapping[str, Any], vocabulary: int) -> PairRM:
-    from transformers import DebertaV2Config
-
-    weights = _weights(name, revision)
-    rows = len(weights.get("pretrained_model.embeddings.word_embeddings.weight", ()))
-    if rows < vocabulary:
+def _check_size(name: str, tokens: int, rows: int, *, exact: bool) -> None:
+    """Whether the weights have rows for all tokens, and in the layout PairRM, which names no ids, no others."""
+    if rows < tokens or (exact and rows != tokens):
         raise ModelError(
-            f"{name!r}: the tokenizer has {vocabulary} tokens and the weights {rows or 'no'} embeddings: "
+            f"{name!r}: the tokenizer has {tokens} tokens and the weights {rows or 'no'} embeddings: "
             f"they are not of one PairRM checkpoint; {LAYOUTS}"
         )
+
+
+def _model(name: str, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> PairRM:
+    from transformers import DebertaV2Config
+
+    rows = len(weights[EMBEDDINGS])
     with torch.device("meta"):
         model = PairRM(DebertaV2Config.from_dict({**config, "vocab_size": rows}))
     expected = set(model.state_dict())

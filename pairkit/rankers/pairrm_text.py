@@ -87,7 +87,9 @@ class Encoder:
 
     def token(self, text: str) -> int:
         """The id of a special token, which the checkpoint is known to have."""
-        return int(self.tokenizer.token_to_id(text))
+        found = self.tokenizer.token_to_id(text)
+        assert found is not None
+        return found
 
     @property
     def padding(self) -> int:

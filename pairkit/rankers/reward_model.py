@@ -107,7 +107,7 @@ class RewardModelRanker:
             values[list(wanted)] = self._rewards(list(wanted.values()), advance)
         numbers = pa.array(values, pa.float64(), from_pandas=True)  # nan, on noise, becomes null
         scored = assemble(batch, with_score(flat, self.name, numbers), owners, np.arange(len(flat)))
-        return _divide(scored, problems)
+        return _divide(batch, scored, problems)
 
     def _tokens(self, prompt: Messages, completion: str, begins: bool) -> Ids | _Unusable:
         """The token ids of a conversation, or why it has none."""
@@ -159,7 +159,7 @@ class RewardModelRanker:
                 )
         finally:
             text_config.pad_token_id = given
-        return _one_number(self.checkpoint, output, len(conversations)).float().tolist()  # type: ignore[no-any-return]
+        return _one_number(self.checkpoint, output, len(conversations)).float().tolist()
 
 
 def _one_number(checkpoint: str, output: Any, rows: int) -> torch.Tensor:
@@ -175,8 +175,10 @@ def _one_number(checkpoint: str, output: Any, rows: int) -> torch.Tensor:
     return found.reshape(rows)  # type: ignore[no-any-return]
 
 
-def _divide(batch: pa.RecordBatch, problems: dict[int, _Unusable]) -> tuple[pa.RecordBatch, pa.Table]:
-    """The sets that were scored, and the quarantine of the others."""
+def _divide(
+    batch: pa.RecordBatch, scored: pa.RecordBatch, problems: dict[int, _Unusable]
+) -> tuple[pa.RecordBatch, pa.Table]:
+    """The sets that were scored, and the others, as they came, as quarantine."""
     bad = sorted(problems)
     rest = batch.take(pa.array(bad, pa.int64()))
     stays = np.ones(batch.num_rows, dtype=bool)
@@ -188,7 +190,7 @@ def _divide(batch: pa.RecordBatch, problems: dict[int, _Unusable]) -> tuple[pa.R
         details=[problems[row].detail for row in bad],
         set_ids=rest["set_id"].to_pylist(),
     )
-    return batch.filter(pa.array(stays)), quarantine
+    return scored.filter(pa.array(stays)), quarantine
 
 
 def load(recipe: RewardModelRecipe) -> RewardModelRanker:

@@ -1,10 +1,11 @@
 """What llm-blender 0.0.2 says: run by the Python of its own environment (see .ci/blender).
 
-    python blender_scores.py tokenizer FOLDER < TEXTS    tokenizers trained on TEXTS: FOLDER/base and FOLDER/hf
+    python blender_scores.py tokenizer FOLDER < TEXTS    FOLDER/base and FOLDER/hf, trained on TEXTS
     python blender_scores.py scores OUT < JOBS           scores and ranks of each job, as JSON into OUT
 
-TEXTS is a JSON list of texts; `base` gets SentencePiece's file alone, as microsoft/deberta-v3-large has it,
-`hf` the fast tokenizer with the prefixes that transformers makes of it, as llm-blender/PairRM-hf has it.
+TEXTS is a JSON object of `texts` and the `size` of the vocabulary. `base` gets SentencePiece's file alone,
+as microsoft/deberta-v3-large has it, `hf` the fast tokenizer with the prefixes that transformers makes of it,
+as llm-blender/PairRM-hf has it.
 JOBS is a JSON list of objects: checkpoint, layout ("PairRM" or "PairRM-hf"), batch_size, sources, candidates.
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 PREFIXES = ["<|source|>", "<|candidate1|>", "<|candidate2|>", "<|candidate|>"]
 
 
-def make_tokenizers(folder: Path, texts: list[str]) -> None:
+def make_tokenizers(folder: Path, texts: list[str], size: int) -> None:
     import sentencepiece
     from transformers import DebertaV2TokenizerFast
 
@@ -27,7 +28,7 @@ def make_tokenizers(folder: Path, texts: list[str]) -> None:
     base.mkdir(parents=True)
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts), model_writer=model, vocab_size=300, hard_vocab_limit=False,
+        sentence_iterator=iter(texts), model_writer=model, vocab_size=size, hard_vocab_limit=False,
         model_type="unigram", normalization_rule_name="nmt_nfkc", pad_id=0, bos_id=1, eos_id=2, unk_id=3,
         pad_piece="[PAD]", bos_piece="[CLS]", eos_piece="[SEP]", unk_piece="[UNK]", minloglevel=2,
     )  # fmt: skip
@@ -105,6 +106,6 @@ def by_model(job: dict[str, Any]) -> Any:
 if __name__ == "__main__":
     command, place = sys.argv[1], Path(sys.argv[2])
     if command == "tokenizer":
-        make_tokenizers(place, json.load(sys.stdin))
+        make_tokenizers(place, **json.load(sys.stdin))
     else:
         place.write_text(json.dumps([score(job) for job in json.load(sys.stdin)]))
