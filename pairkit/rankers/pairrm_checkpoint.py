@@ -163,7 +163,7 @@ def _check_ids(name: str, tokenizer: Tokenizer, said: Mapping[str, Any]) -> None
 
 
 def _check_size(name: str, tokens: int, rows: int, *, exact: bool) -> None:
-    """Whether the weights have rows for all tokens, and in the layout PairRM, which names no ids, no others."""
+    """Whether there are rows for all tokens; in the layout PairRM, which names no ids, for no others."""
     if rows < tokens or (exact and rows != tokens):
         raise ModelError(
             f"{name!r}: the tokenizer has {tokens} tokens and the weights {rows or 'no'} embeddings: "
