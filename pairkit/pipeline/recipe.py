@@ -14,6 +14,8 @@ from pairkit.engines.recipe import CallSettings
 from pairkit.errors import RecipeError, unknown
 from pairkit.mining.recipe import MineRecipe
 from pairkit.rankers.judge.recipe import JudgeRecipe
+from pairkit.rankers.pairrm import PairRMRecipe
+from pairkit.rankers.reward_model import RewardModelRecipe
 from pairkit.rankers.verifier import VerifierRecipe
 from pairkit.recipes import Strict
 from pairkit.sources.base import SourceRecipe
@@ -33,13 +35,27 @@ class VerifierRank(VerifierRecipe):
     ranker: Literal["verifier"] = "verifier"
 
 
+class PairRMRank(PairRMRecipe):
+    """Ranks by PairRM, which compares completions in pairs."""
+
+    ranker: Literal["pairrm"] = "pairrm"
+
+
+class RewardModelRank(RewardModelRecipe):
+    """Ranks by a reward model, which scores each completion."""
+
+    ranker: Literal["reward_model"] = "reward_model"
+
+
 class JudgeRank(JudgeRecipe):
     """Ranks by what an LLM says."""
 
     ranker: Literal["judge"] = "judge"
 
 
-Ranking = Annotated[AnnotationsRank | VerifierRank | JudgeRank, Field(discriminator="ranker")]
+Ranking = Annotated[
+    AnnotationsRank | VerifierRank | PairRMRank | RewardModelRank | JudgeRank, Field(discriminator="ranker")
+]
 
 
 class BuildRecipe(Strict):

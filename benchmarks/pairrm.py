@@ -1,0 +1,213 @@
+"""Comparisons a second of the ranker pairrm and of llm-blender's own `rank`, by turns.
+
+    .ci/blender                     once: makes the environment of llm-blender
+    python benchmarks/pairrm.py     UltraFeedback's texts where PAIRKIT_TEST_DATA has them, else such ones
+    python benchmarks/pairrm.py --hidden 1024 --layers 24 --sets 8    a DeBERTa of PairRM's own size
+
+A PairRM with random weights, of the real shape but smaller, float32; sets of four completions, all ordered
+pairs. Each contender is a process of its own, which loads, ranks a few sets to warm up, and then waits for
+its turn; printed are medians. Start-up is left out, tokenizing is not. llm-blender takes the batch size that
+it has by default, 8 sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+TESTS = HERE.parent / "tests"
+BLENDER = HERE.parent / ".venv-blender" / "bin" / "python"
+REAL = "ultrafeedback_binarized_trl_flat.jsonl.gz"
+COMPLETIONS = 4
+WARM_UP = 1  # sets
+
+Texts = list[tuple[str, list[str]]]
+Scores = list[list[float]]
+
+
+def real_texts(file: Path, count: int) -> Texts:
+    """Prompts of UltraFeedback, each with its two completions and those of the next prompt."""
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines][: count + 1]
+    return [
+        (one["prompt"], [one["chosen"], one["rejected"], other["chosen"], other["rejected"]])
+        for one, other in pairwise(rows)
+    ]
+
+
+def made_texts(count: int) -> Texts:
+    """Texts with the lengths of UltraFeedback's, and no words of it."""
+    import pyarrow.parquet as pq
+    import ultrafeedback_shaped
+
+    with tempfile.TemporaryDirectory() as folder:
+        ultrafeedback_shaped.write(Path(folder) / "raw.parquet", count)
+        rows = pq.read_table(Path(folder) / "raw.parquet").to_pylist()
+    return [(row["instruction"], [one["response"] for one in row["completions"]]) for row in rows]
+
+
+def prepare(folder: Path, arguments: argparse.Namespace, texts: Texts) -> None:
+    """A checkpoint in the layout that `rank` reads, its tokenizer trained on the texts by SentencePiece."""
+    sys.path.insert(0, str(TESTS))
+    import pairrm_model
+
+    words = [text for prompt, completions in texts for text in (prompt, *completions)]
+    subprocess.run(
+        [str(arguments.blender), str(TESTS / "reference" / "blender_scores.py"), "tokenizer", str(folder)],
+        input=json.dumps({"texts": words, "size": 8000}),
+        text=True,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    pairrm_model.save(
+        folder / "model", "PairRM", tokenizers=folder, hidden_size=arguments.hidden,
+        intermediate_size=4 * arguments.hidden, num_hidden_layers=arguments.layers,
+        num_attention_heads=max(1, arguments.hidden // 64), max_position_embeddings=512, position_buckets=256,
+    )  # fmt: skip
+    (folder / "texts.json").write_text(json.dumps(texts))
+
+
+def pairkit(folder: Path) -> Callable[[Texts], Scores]:
+    sys.path.insert(0, str(TESTS))
+    from support import candidate_sets, completion
+
+    from pairkit.rankers.pairrm import PairRMRecipe, load
+
+    ranker = load(PairRMRecipe(model=str(folder / "model")))
+
+    def rank(texts: Texts) -> Scores:
+        rows: Any = [(prompt, [completion(text) for text in completions]) for prompt, completions in texts]
+        scored = ranker.score(candidate_sets(rows), lambda count=1, /, note="": None)
+        return [[one["score"] for one in row] for row in scored.sets["completions"].to_pylist()]
+
+    return rank
+
+
+def llm_blender(folder: Path) -> Callable[[Texts], Scores]:
+    sys.path.insert(0, str(TESTS / "reference"))
+    from blender_scores import open_blender
+
+    blender = open_blender(str(folder / "model"))
+
+    def rank(texts: Texts) -> Scores:
+        prompts, completions = ([row[part] for row in texts] for part in (0, 1))
+        found = blender.rank(prompts, completions, return_scores=True, disable_tqdm=True)
+        return found.tolist()  # type: ignore[no-any-return]
+
+    return rank
+
+
+CONTENDERS = {"llm-blender": llm_blender, "pairkit": pairkit}
+
+
+def contend(name: str, folder: Path) -> None:
+    """A contender's side: a line for each turn, on standard output alone."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    texts = json.loads((folder / "texts.json").read_text())
+    rank = CONTENDERS[name](folder)
+    rank(texts[:WARM_UP])
+    print("ready", file=out, flush=True)
+    while sys.stdin.readline():
+        start = time.perf_counter()
+        scores = rank(texts)
+        answer = {"seconds": time.perf_counter() - start, "scores": scores}
+        print(json.dumps(answer), file=out, flush=True)
+
+
+class Contender:
+    """A process that takes its turns."""
+
+    def __init__(self, name: str, python: str, folder: Path) -> None:
+        words = [python, __file__, "--contender", name, "--folder", str(folder)]
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self._answer()
+
+    def turn(self) -> dict[str, Any]:
+        assert self._process.stdin
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        return dict(json.loads(self._answer()))
+
+    def end(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"{' '.join(map(str, self._process.args))} ended with {self._process.wait()}")  # type: ignore[arg-type]
+        return line
+
+
+def report(texts: Texts, rounds: list[dict[str, dict[str, Any]]]) -> None:
+    comparisons = len(texts) * COMPLETIONS * (COMPLETIONS - 1)
+    rates = {
+        name: statistics.median(comparisons / one[name]["seconds"] for one in rounds) for name in CONTENDERS
+    }
+    ratios = [one["llm-blender"]["seconds"] / one["pairkit"]["seconds"] for one in rounds]
+    print("| | comparisons/s | times llm-blender |\n|---|--:|--:|")
+    for name, rate in rates.items():
+        print(f"| {name} | {rate:.1f} | {statistics.median(ratios) if name == 'pairkit' else 1:.2f} |")
+    both = [rounds[0][name]["scores"] for name in CONTENDERS]
+    apart = [
+        max(abs(a - b) for a, b in zip(theirs, ours, strict=True)) for theirs, ours in zip(*both, strict=True)
+    ]
+    same = sum(one < 1e-4 for one in apart)
+    print(f"{same} of {len(texts)} sets have the same scores to 1e-4; in the others a text was cut")
+    print(json.dumps({"comparisons_per_second": rates, "ratios": ratios, "same": same, "sets": len(texts)}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--sets", type=int, default=64)
+    parser.add_argument("--hidden", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--blender", type=Path, default=os.environ.get("PAIRKIT_BLENDER_PYTHON", BLENDER))
+    parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.contender:
+        contend(given.contender, given.folder)
+        return
+    if not Path(given.blender).is_file():
+        sys.exit(f"{given.blender}: no such file; .ci/blender makes the environment of llm-blender")
+    real = Path(os.environ.get("PAIRKIT_TEST_DATA", "")) / REAL
+    texts = real_texts(real, given.sets) if real.is_file() else made_texts(given.sets)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, given, texts)
+        pythons = {"llm-blender": str(given.blender), "pairkit": sys.executable}
+        contenders = {name: Contender(name, python, folder) for name, python in pythons.items()}
+        rounds = [{name: one.turn() for name, one in contenders.items()} for _ in range(given.rounds)]
+        for one in contenders.values():
+            one.end()
+    kind = "UltraFeedback" if real.is_file() else "made texts"
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {given.rounds} rounds"
+    )
+    print(f"hidden {given.hidden}, {given.layers} layers; {len(texts)} sets of {kind}")
+    report(texts, rounds)
+
+
+if __name__ == "__main__":
+    main()
