@@ -15,6 +15,7 @@ from pairkit import __version__
 from pairkit.cli.build import build
 from pairkit.cli.losses import losses
 from pairkit.cli.overrides import SETTINGS
+from pairkit.cli.push import push
 from pairkit.cli.quickstart import quickstart
 from pairkit.cli.sources import sources
 from pairkit.cli.train import train
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command(context_settings=SETTINGS)(build)
 app.command(context_settings=SETTINGS)(train)
+app.command()(push)
 app.command()(sources)
 app.command()(losses)
 app.command()(quickstart)
