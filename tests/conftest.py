@@ -31,6 +31,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
     with serving(Hub()) as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+        resolve = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", resolve)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda seconds: None))

@@ -92,6 +92,9 @@ class Hub:
         head = repo.commits[repo.branches[branch]]
         return {path: content for path, content in head.items() if path != ".gitattributes"}
 
+    def link(self, kind: str, name: str) -> str:
+        return f"{self.endpoint}/{'datasets/' if kind == 'dataset' else ''}{name}"
+
     def is_large(self, name: str) -> bool:
         return name.endswith(self.large)
 
@@ -205,9 +208,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.write(repo, name, kind, rest)
         if not rest or rest[0] == "revision":
             return self.describe(repo, name, rest[1] if rest else "main")
-        if rest[0] == "tree" and rest[1] in repo.commits:
+        commit = repo.branches.get(rest[1], rest[1])
+        if rest[0] == "tree" and commit in repo.commits:
             recursive = self.query.get("recursive", [""])[0].lower() == "true"
-            return self.tree(repo.commits[rest[1]], "/".join(rest[2:]), recursive)
+            return self.tree(repo.commits[commit], "/".join(rest[2:]), recursive)
         return self.unexpected()
 
     def describe(self, repo: Repo, name: str, revision: str) -> None:
@@ -229,7 +233,9 @@ class Handler(BaseHTTPRequestHandler):
                     found[path] = {"type": "directory", "path": path, "oid": "0" * 40, "size": 0}
                 if not folders or recursive:
                     found[file] = self.entry(file, content)
-        return self.json([*found.values()]) if found else self.refuse(404, "no entry", "EntryNotFound")
+        if folder and not found:
+            return self.refuse(404, "no entry", "EntryNotFound")
+        return self.json([*found.values()])
 
     def entry(self, file: str, content: bytes) -> dict[str, Any]:
         about = {"type": "file", "path": file, "oid": git_oid(content), "size": len(content)}
@@ -274,7 +280,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(409, "You already created this repo")
         private = wanted.get("visibility") == "private" or wanted.get("private") is True
         self.hub.add(kind, name, {".gitattributes": b"*.parquet filter=lfs\n"}, private=private)
-        return self.json({"url": f"{self.hub.endpoint}/{name}"})
+        return self.json({"url": self.hub.link(kind, name)})
 
     def validate_yaml(self, card: dict[str, str]) -> None:
         try:
@@ -381,9 +387,9 @@ class Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = base64.b64decode(value["content"], validate=True)
         self.hub.expect(files != repo.commits[head], "an empty commit")
         oid = self.hub.commit(repo, branch, files, header["value"]["summary"])
-        return self.json(
-            {"success": True, "commitOid": oid, "commitUrl": f"{self.hub.endpoint}/commit/{oid}"}
-        )
+        kind, _, rest = self.path.removeprefix("/api/").partition("/")
+        address = self.hub.link(kind.removesuffix("s"), rest.split("/commit/")[0])
+        return self.json({"success": True, "commitOid": oid, "commitUrl": f"{address}/commit/{oid}"})
 
 
 @contextmanager

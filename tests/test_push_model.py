@@ -26,6 +26,8 @@ from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 
 NAME, KEY = "user/tiny", ("model", "user/tiny")
+# huggingface_hub's own, of the library that it sends with
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +210,7 @@ def lost_shard(run: Path) -> None:
     ("change", "says"),
     [
         (lambda run: shutil.rmtree(run / "model"), "has no model/ yet; the same `pairkit train` goes on"),
-        (lambda run: half(run / "model" / "model.safetensors"), "damaged weights"),
+        (lambda run: half(run / "model" / "model.safetensors"), "the weights are damaged"),
         (lambda run: (run / "model" / "model.safetensors").unlink(), "holds no weights (*.safetensors)"),
         (lambda run: (run / "model" / "config.json").unlink(), "holds no config.json"),
         (lambda run: half(run / "model" / "config.json"), "config.json: not JSON"),

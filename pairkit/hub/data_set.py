@@ -73,7 +73,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("schema_version") != SCHEMA_VERSION:
         found = manifest.get("schema_version")
         raise InputError(f"{where}: of schema version {found!r}, not {SCHEMA_VERSION}: build it again")
-    files = manifest.get("files")
+    files: Any = manifest.get("files")
     good = isinstance(files, dict) and all(
         isinstance(about, dict) and {"bytes", "sha256"} <= about.keys() for about in files.values()
     )

@@ -142,14 +142,17 @@ def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -
 
 
 def _data(folder: Path, digest: str) -> dict[str, Any]:
-    """Name, recipe and licence of the data set, where it is still there as the run has read it."""
+    """Source, recipe and licence of the data set, where it is still there as the run has read it."""
     manifest = folder / MANIFEST
     if not manifest.is_file() or sha256(manifest) != digest:
-        return {}
+        return {"source": None, "recipe_hash": None, "licence": None}
     made = json.loads(manifest.read_text(encoding="utf-8"))
     source = made.get("recipe", {}).get("source", {})
-    told = {"source": source.get("name"), "recipe_hash": made.get("recipe_hash"), "licence": _licence(folder)}
-    return {key: value for key, value in told.items() if value is not None}
+    return {
+        "source": source.get("name"),
+        "recipe_hash": made.get("recipe_hash"),
+        "licence": _licence(folder),
+    }
 
 
 def _licence(folder: Path) -> str | None:

@@ -7,7 +7,8 @@ on the commit that was looked at, so that a reader sees all of a push or nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,10 +87,12 @@ def push(
     for note in content.notes:
         console.print(note, markup=False)
     repository, api = _repository(content, name, revision)
+    said = message or f"Push with pairkit {__version__}"
     try:
-        if dry_run:
-            return _dry_run(api, repository, content, private, force)
-        return _push(api, repository, content, private, message or f"Push with pairkit {__version__}", force)
+        with _bars():
+            if dry_run:
+                return _dry_run(api, repository, content, private, force)
+            return _push(api, repository, content, private, said, force)
     except KeyboardInterrupt as error:
         raise Interrupted("stopped; what has arrived is not sent again: the same command goes on") from error
 
@@ -134,6 +137,21 @@ def _repository(content: Content, name: str, revision: str) -> tuple[Repository,
 
     api = HfApi(token=True)  # read for every request: one that is renewed while a large file is sent is used
     return Repository(content.kind, name, api.endpoint, revision), api
+
+
+@contextmanager
+def _bars() -> Iterator[None]:
+    """huggingface_hub's own bars for what is sent, on a terminal alone: elsewhere they fill a log."""
+    from huggingface_hub import constants, utils
+
+    hidden = not console.is_terminal and constants.HF_HUB_DISABLE_PROGRESS_BARS is None
+    if hidden:
+        utils.disable_progress_bars()  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        if hidden:
+            utils.enable_progress_bars()  # type: ignore[attr-defined]
 
 
 def _check_token(repository: Repository) -> None:

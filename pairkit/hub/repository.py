@@ -70,7 +70,7 @@ class Difference:
 def check_name(name: str) -> None:
     """Raises `RecipeError` for a name that the hub would refuse."""
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     where = f"repository name {name!r}"
     if name.startswith(("http://", "https://")) or name.count("/") != 1 or not all(name.split("/")):
@@ -194,6 +194,8 @@ def refusal(repository: Repository, error: Exception) -> PairkitError:
         return HubError(f"{where}: the hub refuses ({code}): {says}")
     if type(error).__name__ == "OfflineModeIsEnabled":
         return HubError(f"{where}: HF_HUB_OFFLINE forbids to ask; unset it")
+    if isinstance(error, ValueError | TypeError):
+        return HubError(f"{where}: the hub's answer is not understood: {says}")
     return HubError(f"{where}: cannot be reached ({says}); check the network and HF_ENDPOINT; {again}")
 
 
