@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -257,7 +261,7 @@ def test_a_dry_run_says_what_would_be_sent(made: Path, hub: Hub) -> None:
     shown = typed(str(made), NAME, "--dry-run")
     assert f"  changed  {size:>15,}  README.md\n" in shown
     assert f"  deleted  {'':>15}  quarantine.parquet\n" in shown
-    assert f"{count - 1} of {count} files are there as they are\n" in shown
+    assert f"{count - 1} of {count} files were there already\n" in shown
     assert len(repo.messages) == 3
     assert not [call for call in hub.calls if call.startswith("POST") and call.endswith("/create")][1:]
 
@@ -356,14 +360,37 @@ def test_what_a_server_says_cannot_show_the_token(
     assert TOKEN not in caplog.text
 
 
-def test_sigint_while_files_are_sent(made: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("huggingface_hub.HfApi.create_commit", interrupted)
-    with pytest.raises(PairkitError, match="stopped; what has arrived is not sent again") as stopped:
-        push(made, NAME)
-    assert stopped.value.exit_code == 130
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_stopped_while_files_are_sent(
+    made: Path, hub: Hub, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    """What had arrived when the process ended is not sent again, and nothing was to be seen of it."""
+    hub.fault("^PUT /storage/", seconds=1, skip=2, times=ALWAYS)
+    stopped = subprocess.Popen(
+        [sys.executable, "-m", "pairkit", "push", str(made), NAME],
+        env=environment(hub, tmp_path / "home"),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(hub.received) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    stopped.send_signal(sent)
+    _, errors = stopped.communicate(timeout=60)
+    assert stopped.returncode == code
+    if sent == signal.SIGINT:
+        says = "stopped; what has arrived is not sent again: the same command goes on"
+        assert errors.splitlines()[-1] == f"error: {says}"
+        assert "Traceback" not in errors
+    assert hub.files(*KEY) == {}
+    time.sleep(1.2)  # the server still takes what is on its way
+    hub.faults.clear()
+    arrived = set(hub.received)
+    large = {sha256(content) for name, content in published(made).items() if name.endswith(".parquet")}
+    assert len(arrived) < len(large)
+    push(made, NAME)
+    assert hub.files(*KEY) == published(made)
+    assert sorted(hub.received) == sorted(large)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from support import short_run
 from transformers import AutoModelForCausalLM
 
-from pairkit.errors import InputError
+from pairkit.errors import InputError, RecipeError
 from pairkit.hub import model as published
 from pairkit.hub.push import push
 from pairkit.recipes import validate
@@ -231,6 +231,11 @@ def test_runs_that_cannot_be_pushed(run: Path, hub: Hub, change: Callable[[Path]
 def test_a_part_of_a_run(trained: Path, hub: Hub) -> None:
     with pytest.raises(InputError, match=re.escape(f"give the run's directory, {trained}")):
         push(trained / "model", NAME)
+
+
+def test_a_model_has_no_quarantine(trained: Path, hub: Hub) -> None:
+    with pytest.raises(RecipeError, match="holds a model, which has no such rows"):
+        push(trained, NAME, quarantine=True)
 
 
 def test_hostile_names_stay_inside(run: Path, hub: Hub) -> None:

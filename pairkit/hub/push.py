@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pairkit import __version__
-from pairkit.errors import ExistingOutputError, HubError, InputError, Interrupted
+from pairkit.errors import ExistingOutputError, HubError, InputError, Interrupted, RecipeError
 from pairkit.hub import model
 from pairkit.hub.content import CARD, MANIFEST, Content, File
 from pairkit.hub.data_set import data_set
@@ -75,7 +75,7 @@ def push(
         dry_run: check everything, ask the hub what it has, and send nothing.
 
     Raises:
-        RecipeError: a name or branch that the hub would refuse.
+        RecipeError: a name or branch that the hub would refuse, the quarantine of a model.
         InputError: a directory that is neither, is unfinished, or was changed.
         ExistingOutputError: a repository that is not as `private` as said, or holds something else.
         HubError: no token, a hub that cannot be reached or refuses.
@@ -108,7 +108,7 @@ def describe(pushed: Pushed, *, dry_run: bool) -> str:
             *_lines("changed", changes.changed, files),
             *_lines("deleted", changes.deleted, {}),
         ]
-        lines.append(f"{len(changes.same)} of {len(files)} files are there as they are")
+        lines.append(f"{len(changes.same)} of {len(files)} files were there already")
     if dry_run:
         lines.append("nothing was sent (--dry-run)")
     elif pushed.commit is None:
@@ -122,6 +122,8 @@ def _content(folder: Path, name: str, quarantine: bool, force: bool) -> Content:
     if not folder.is_dir():
         raise InputError(f"{folder}: is a file; give the directory that `pairkit build` or `train` wrote")
     if (folder / model.RECORD).is_file():
+        if quarantine:
+            raise RecipeError(f"--quarantine: {folder} holds a model, which has no such rows")
         return model.trained_model(folder, name)
     if (folder / MANIFEST).is_file() or (folder / ".build").is_dir():
         return data_set(folder, quarantine=quarantine, force=force)
@@ -174,25 +176,30 @@ def _dry_run(api: HfApi, repository: Repository, content: Content, private: bool
 
 
 def _push(
-    api: HfApi, repository: Repository, content: Content, private: bool, message: str, force: bool
+    api: HfApi,
+    repository: Repository,
+    content: Content,
+    private: bool,
+    message: str,
+    force: bool,
+    *,
+    again: bool = True,
 ) -> Pushed:
-    """Commits on what is there; once more on what is there then, if that has changed meanwhile."""
+    """Commits on what is there, and `again` on what is there then, if that has changed meanwhile."""
     _check_token(repository)
-    for last in (False, True):
-        there = _ready(api, repository, private)
-        changes = difference(content.files, there, _stale(api, repository, there, content, force))
-        if not changes:
-            return Pushed(repository, content, changes, private)
-        size = sum(content.files[name].bytes for name in changes.sent)
-        console.print(f"{repository.name}: sending {len(changes.sent)} files, {size:,} bytes", markup=False)
-        try:
-            commit = _commit(api, repository, content, changes, there, message)
-        except Exception as error:  # of as many types as in repository.py
-            if last or not of_commit(error):
-                raise refusal(repository, error) from error
-        else:
-            return Pushed(repository, content, changes, private, commit)
-    raise AssertionError("the second time either ends in a commit or in an error")
+    there = _ready(api, repository, private)
+    changes = difference(content.files, there, _stale(api, repository, there, content, force))
+    if not changes:
+        return Pushed(repository, content, changes, private)
+    size = sum(content.files[name].bytes for name in changes.sent)
+    console.print(f"{repository.name}: sending {len(changes.sent)} files, {size:,} bytes", markup=False)
+    try:
+        commit = _commit(api, repository, content, changes, there, message)
+    except Exception as error:  # of as many types as in repository.py
+        if again and of_commit(error):
+            return _push(api, repository, content, private, message, force, again=False)
+        raise refusal(repository, error) from error
+    return Pushed(repository, content, changes, private, commit)
 
 
 def _ready(api: HfApi, repository: Repository, private: bool) -> Present:
