@@ -58,6 +58,7 @@ def card(hub: Hub) -> tuple[dict[str, Any], str]:
 
 def test_names_are_those_of_training() -> None:
     assert (published.RECORD, published.FOLDER) == (directory.RECORD, directory.MODEL)
+    assert published.HASHES == directory.HASHES
     assert metrics.METRICS == published.METRICS
 
 
@@ -76,6 +77,7 @@ def test_pushed_loaded_and_pushed_again(trained: Path, hub: Hub, tmp_path: Path)
     assert first.stdout.splitlines()[-1] == f"{hub.endpoint}/{NAME} (private)"
     there = hub.files(*KEY)
     saved = {path.name: path.read_bytes() for path in (trained / "model").iterdir()}
+    assert json.loads(saved.pop("hashes.json")) == {name: sha256(content) for name, content in saved.items()}
     assert there == {**saved, "README.md": there["README.md"], "pairkit.json": there["pairkit.json"]}
     assert hub.received == [sha256(saved["model.safetensors"])]
 
@@ -181,6 +183,34 @@ def test_licences_as_far_as_they_are_known(
     assert "cc-by-4.0" not in card(hub)[1]
 
 
+def rehashed(run: Path) -> None:
+    """As if the run had saved what is there now."""
+    kept = {path.name: sha256(path.read_bytes()) for path in (run / "model").iterdir()}
+    (run / "model" / "hashes.json").write_text(json.dumps(kept))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda saved: (saved / "chat_template.jinja").write_text("{{ messages }}"), "chat_template.jinja"),
+        (lambda saved: (saved / "more.json").write_text("{}"), "more.json"),
+        (lambda saved: (saved / "hashes.json").unlink(), "chat_template.jinja, config.json, "),
+    ],
+)
+def test_what_was_changed_by_hand(run: Path, hub: Hub, change: Callable[[Path], Any], what: str) -> None:
+    change(run / "model")
+    with pytest.raises(InputError, match=f"changed by hand since it was trained: {what}"):
+        push(run, NAME)
+    assert hub.calls == []
+    push(run, NAME, force=True)
+    about = json.loads(hub.files(*KEY)["pairkit.json"])
+    assert ", ".join(about["changed_by_hand"]).startswith(what)
+    files = {**hub.files(*KEY)}
+    assert {name: one["sha256"] for name, one in about["files"].items()} == {
+        name: sha256(content) for name, content in files.items() if name not in ("README.md", "pairkit.json")
+    }
+
+
 def test_shards_of_an_earlier_push_go(run: Path, hub: Hub) -> None:
     saved = run / "model"
     model = AutoModelForCausalLM.from_pretrained(saved)
@@ -188,11 +218,13 @@ def test_shards_of_an_earlier_push_go(run: Path, hub: Hub) -> None:
     model.save_pretrained(saved, max_shard_size="20KB")
     shards = {path.name for path in saved.glob("*.safetensors")}
     assert len(shards) > 1
+    rehashed(run)
     push(run, NAME)
     assert shards < hub.files(*KEY).keys()
     for path in saved.glob("*.safetensors*"):
         path.unlink()
     model.save_pretrained(saved)
+    rehashed(run)
     push(run, NAME)
     assert [name for name in hub.files(*KEY) if "safetensors" in name] == ["model.safetensors"]
 
@@ -213,6 +245,7 @@ def lost_shard(run: Path) -> None:
         (lambda run: half(run / "model" / "model.safetensors"), "the weights are damaged"),
         (lambda run: (run / "model" / "model.safetensors").unlink(), "holds no weights (*.safetensors)"),
         (lambda run: (run / "model" / "config.json").unlink(), "holds no config.json"),
+        (lambda run: (run / "model" / "tokenizer.json").unlink(), "tokenizer.json: is missing"),
         (lambda run: half(run / "model" / "config.json"), "config.json: not JSON"),
         (lambda run: (run / "model" / "x.bin").touch(), "x.bin: pickled weights are not published"),
         (lost_shard, "model-00001-of-00002.safetensors: is missing, model.safetensors.index.json names it"),

@@ -17,37 +17,60 @@ from pairkit.pretrained import is_path
 from pairkit.progress import progress
 
 # The names that a run has for them (pairkit.training.directory, which would load torch).
-RECORD, FOLDER, METRICS = "run.json", "model", "metrics.jsonl"
+RECORD, FOLDER, HASHES, METRICS = "run.json", "model", "hashes.json", "metrics.jsonl"
 ADAPTERS = "adapter_config.json"
 # Files in which libraries keep where a model came from: on the machine that trained it, a path.
 _TELLING = (ADAPTERS, "config.json", "tokenizer_config.json")
+_UNSENT = frozenset({CARD, MANIFEST, HASHES})  # the card is pairkit's, whatever peft has written
 _NAMED = ("model", "reference", "tokenizer")  # of the recipe: what may be a directory
 
 
-def trained_model(folder: Path, name: str) -> Content:
+def trained_model(folder: Path, name: str, *, force: bool = False) -> Content:
     """The model of the run in `folder`, which `pairkit train` wrote, as the repository `name` holds it.
 
+    Args:
+        force: publish one that was changed by hand, as long as it is a whole model.
+
     Raises:
-        InputError: an unfinished run, no model, weights that are damaged or not safetensors.
+        InputError: an unfinished run, no model, weights that are damaged or not safetensors, a file that is
+            missing or was changed.
     """
     record = _record(folder)
     saved = folder / FOLDER
     if not saved.is_dir():
         raise InputError(f"{folder}: the run has no {FOLDER}/ yet; the same `pairkit train` goes on with it")
-    paths = sorted(path for path in saved.rglob("*") if path.is_file() and path.name != CARD)
-    named = {path.relative_to(saved).as_posix(): path for path in paths}
+    named = {path.relative_to(saved).as_posix(): path for path in sorted(saved.rglob("*")) if path.is_file()}
+    named = {name: path for name, path in named.items() if name not in _UNSENT and not _hidden(name)}
     _check(saved, named)
     files: dict[str, File] = {}
     with progress(f"checking {saved}", len(named), unit="files") as advance:
         for published, path in named.items():
-            files[published] = _without_paths(path, record["recipe"]) or content.on_disk(path)
+            files[published] = content.on_disk(path)
             advance()
-    about = _about(folder, record, files)
+    changed = _changed(saved, files)
+    if changed and not force:
+        raise InputError(
+            f"{saved}: changed by hand since it was trained: {', '.join(changed)}; train it again, or give "
+            "--force to publish it as it is, with a manifest that says so"
+        )
+    files |= {name: _without_paths(path, record["recipe"]) or files[name] for name, path in named.items()}
+    about = _about(folder, record, files) | ({"changed_by_hand": changed} if changed else {})
     card = model_card.render(about, name, adapters=ADAPTERS in files)
     manifest = json.dumps(about, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
-    return Content(
-        "model", {**files, CARD: content.made(card.encode()), MANIFEST: content.made(manifest.encode())}, []
-    )
+    files |= {CARD: content.made(card.encode()), MANIFEST: content.made(manifest.encode())}
+    return Content("model", files, [f"changed by hand: {', '.join(changed)}"] if changed else [])
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _changed(saved: Path, files: Mapping[str, File]) -> list[str]:
+    """The names of what is not as the run saved it."""
+    hashes = _json(saved / HASHES) if (saved / HASHES).is_file() else {}
+    for name in hashes.keys() - files.keys() - _UNSENT:
+        raise InputError(f"{saved / name}: is missing; train the model again")
+    return [name for name, file in files.items() if file.sha256 != hashes.get(name)]
 
 
 def _record(folder: Path) -> dict[str, Any]:

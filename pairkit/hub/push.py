@@ -71,7 +71,7 @@ def push(
         revision: the branch; made from `main` where it is missing.
         message: of the commit.
         quarantine: publish the rows that could not be used too.
-        force: publish a data set that was changed by hand, or into a repository that holds something else.
+        force: publish what was changed by hand, or into a repository that holds something else.
         dry_run: check everything, ask the hub what it has, and send nothing.
 
     Raises:
@@ -124,7 +124,7 @@ def _content(folder: Path, name: str, quarantine: bool, force: bool) -> Content:
     if (folder / model.RECORD).is_file():
         if quarantine:
             raise RecipeError(f"--quarantine: {folder} holds a model, which has no such rows")
-        return model.trained_model(folder, name)
+        return model.trained_model(folder, name, force=force)
     if (folder / MANIFEST).is_file() or (folder / ".build").is_dir():
         return data_set(folder, quarantine=quarantine, force=force)
     if (folder.parent / model.RECORD).is_file():
