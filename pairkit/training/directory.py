@@ -137,7 +137,7 @@ def save_model(model: nn.Module, tokenizer: Any, target: Path) -> None:
         tokenizer.save_pretrained(temporary)
         saved = sorted(path for path in temporary.rglob("*") if path.is_file())
         hashes = {path.relative_to(temporary).as_posix(): sha256(path) for path in saved}
-        write_json(temporary / HASHES, hashes)
+        (temporary / HASHES).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
         publish(temporary, target)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
