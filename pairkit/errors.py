@@ -5,6 +5,8 @@
     ├── RecipeError (ValueError)           a recipe, a flag, a hyper-parameter, an unknown name
     ├── ModelError (ValueError)            a model or tokenizer that cannot do what is asked
     ├── HubError (ConnectionError)         a hub that cannot be reached or refuses
+    ├── EngineError (ConnectionError)      a server of completions that cannot be reached or refuses
+    ├── BudgetError (RuntimeError)         a budget that is spent
     ├── OutputError (OSError)              an output that cannot be written
     ├── ExistingOutputError (FileExistsError)
     ├── MissingExtraError (ImportError)    an optional dependency that is not installed
@@ -54,6 +56,14 @@ class ModelError(PairkitError, ValueError):
 
 class HubError(PairkitError, ConnectionError):
     """A hub that cannot be reached, or that refuses."""
+
+
+class EngineError(PairkitError, ConnectionError):
+    """A server of completions that cannot be reached, or that refuses all requests."""
+
+
+class BudgetError(PairkitError, RuntimeError):
+    """A budget of requests, tokens or money that is spent."""
 
 
 class OutputError(PairkitError, OSError):

@@ -80,6 +80,7 @@ VERDICTS = pa.schema(
         ("verdict", pa.string()),
         ("attempt", pa.int32()),  # 0 is the first; a verdict that cannot be read is asked for again
         ("answer", pa.string()),
+        ("finish_reason", pa.string()),  # only of an answer that ended by itself a verdict is read
         ("prompt_hash", pa.string()),  # of the file of the judge's prompt
     ]
 )

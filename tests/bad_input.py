@@ -71,6 +71,11 @@ ROWS = parquet(**{name: [pair(n)[name] for n in range(500)] for name in ("prompt
 OWN = {"own.jsonl": GOOD}
 FILES = "build --source files --path"
 TRAIN = "train --loss dpo --data data --model model --max-steps 2 max_length=96"
+JUDGE = "eval judge --data own.jsonl --model model"
+LABELLED = lines({"prompt": "Question?", "first": "good", "second": "bad", "label": 1})
+JUDGE_PROMPT = (
+    b"version: 1\nkind: pairwise\n--- user ---\n%s\nWrite <verdict>A</verdict> or <verdict>B</verdict>."
+)
 SAVING = f"{TRAIN} --max-steps 3 --save-every 1"
 RUN = Path("runs/train/data-dpo")
 
@@ -228,6 +233,33 @@ CASES = [
         f"{FILES} own.jsonl --out mine",
         "mine is not empty and holds nothing of pairkit's; give another --out",
         {**OWN, "mine/notes.md": b"notes"},
+    ),
+    # Judges
+    Case(
+        "judge prompt without its placeholders",
+        f"{JUDGE} --prompt own.txt",
+        "own.txt: the judge prompt has no {answer_b}; a pairwise prompt's user part wants {question}, "
+        "{answer_a}, {answer_b}",
+        {"own.jsonl": LABELLED, "own.txt": JUDGE_PROMPT % b"{question} {answer_a}"},
+    ),
+    Case(
+        "judge prompt with a misspelt placeholder",
+        f"{JUDGE} --prompt own.txt",
+        "own.txt: unknown placeholder '{qestion}'; did you mean '{question}'? Known: …",
+        {"own.jsonl": LABELLED, "own.txt": JUDGE_PROMPT % b"{qestion} {question} {answer_a} {answer_b}"},
+    ),
+    Case(
+        "judge prompt of another protocol",
+        f"{JUDGE} --prompt nectar",
+        "the judge prompt 'nectar' is listwise; the protocol iterative wants a pairwise one",
+        {"own.jsonl": LABELLED},
+    ),
+    Case(
+        "labels that pairkit does not know",
+        JUDGE,
+        "own.jsonl: no labelled pair in 20 rows: own.jsonl, row 1: field 'label' is 'good'; labels are 1, 2 "
+        "and 0 (neither)",
+        {"own.jsonl": LABELLED.replace(b": 1}", b': "good"}') * 20},
     ),
     # Training
     Case("unknown loss", f"{TRAIN} --loss dpoo", "unknown loss 'dpoo'; did you mean 'dpo'? Known: …"),

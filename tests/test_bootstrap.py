@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scripted import Scripted
 
 from pairkit import schema
-from pairkit.engines.base import Answer, Completion, Problem, Request
+from pairkit.engines.base import Completion, Problem, Request, Result
 from pairkit.errors import InputError
 from pairkit.evaluation.accuracy import accuracy
 from pairkit.evaluation.bootstrap import Interval, bootstrap_difference, bootstrap_mean
@@ -106,24 +105,11 @@ def test_unlike_lengths_are_refused() -> None:
         bootstrap_mean([1.0, 2.0], groups=["a"])
 
 
-class Pupil:
+def pupil(request: Request) -> Result:
     """Right on every problem whose first number is even, with its first sample only."""
-
-    name = "pupil"
-
-    def complete(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        for index, request in enumerate(requests):
-            text = request.prompt[0]["content"].removesuffix("=")
-            a, b = map(int, text.split("+"))
-            right = str(a + b)[::-1] if a % 2 == 0 else "x"
-            said = [Completion("x" if i else right, 1, "stop", s) for i, s in enumerate(request.samplings)]
-            yield Answer(index, tuple(said))
-
-
-class Absent(Pupil):
-    def complete(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        for answer in super().complete(requests):
-            yield Answer(0, problem=Problem("too_long", "no room")) if answer.request == 0 else answer
+    a, b = map(int, request.prompt[0]["content"].removesuffix("=").split("+"))
+    right = str(a + b)[::-1] if a % 2 == 0 else "x"
+    return tuple(Completion("x" if i else right, 1, "stop", s) for i, s in enumerate(request.samplings))
 
 
 @pytest.fixture
@@ -132,14 +118,19 @@ def problems() -> pa.Table:
 
 
 def test_accuracy(problems: pa.Table) -> None:
-    found = accuracy(problems, Pupil(), VerifierRecipe(), samples=4, max_tokens=5, seed=0)
+    found = accuracy(problems, Scripted(pupil), VerifierRecipe(), samples=4, max_tokens=5, seed=0)
     texts = [prompt[0]["content"] for prompt in problems["prompt"].to_pylist()]
     assert found.values.tolist() == [0.25 * (int(text.split("+")[0]) % 2 == 0) for text in texts]
     assert found.sets["set_id"] == problems["set_id"]
 
 
 def test_accuracy_of_what_cannot_be_asked_is_an_error(problems: pa.Table) -> None:
+    first = problems["prompt"][0].as_py()
+
+    def absent(request: Request) -> Result:
+        return Problem("too_long", "no room") if request.prompt == first else pupil(request)
+
     with pytest.raises(InputError, match=r"1 of 50 problems .* too_long: no room"):
-        accuracy(problems, Absent(), VerifierRecipe(), max_tokens=5, seed=0)
+        accuracy(problems, Scripted(absent), VerifierRecipe(), max_tokens=5, seed=0)
     with pytest.raises(InputError, match=r"50 of 50 problems .* no_answer"):
-        accuracy(problems, Pupil(), VerifierRecipe(answer="x"), max_tokens=5, seed=0)
+        accuracy(problems, Scripted(pupil), VerifierRecipe(answer="x"), max_tokens=5, seed=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from published import hashes
 from transformers import LlamaForCausalLM
 
-from pairkit.engines.base import Answer, Request
+from pairkit.engines.base import Call
 from pairkit.engines.transformers import TransformersEngine
 from pairkit.errors import ExistingOutputError, Interrupted, ModelError
 from pairkit.pipeline.build import build
@@ -154,29 +154,29 @@ def test_another_seed_gives_other_completions(model: Path, built: Path, tmp_path
 
 
 class Interrupting:
-    """Counts the requests that a model is asked; the unit number `stop` is interrupted."""
+    """Counts the requests that a model is asked; the batch number `stop` is interrupted."""
 
     def __init__(self, stop: int | None) -> None:
-        self.real, self.stop, self.units, self.asked = TransformersEngine.complete, stop, 0, 0
+        self.real, self.stop, self.batches, self.asked = TransformersEngine.submit, stop, 0, 0
 
-    def __call__(self, engine: TransformersEngine, requests: Sequence[Request]) -> Iterator[Answer]:
-        if self.units == self.stop:
+    def __call__(self, engine: TransformersEngine, number: int, call: Call) -> None:
+        if self.batches == self.stop:
             raise KeyboardInterrupt
-        self.units += 1
-        self.asked += len(requests)
-        yield from self.real(engine, requests)
+        self.batches += 1
+        self.asked += len(call.requests)
+        self.real(engine, number, call)
 
 
 @pytest.mark.parametrize("shard_mb", [256, 0.002])
 def test_a_stopped_build_asks_for_nothing_twice(
     shard_mb: float, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build(recipe(model, shard_mb=shard_mb), tmp_path / "whole")
+    build(recipe(model, shard_mb=shard_mb), tmp_path / "other" / "whole")  # with another cache of calls
     asked = 0
     for stop in (2, 0, None):
         spy = Interrupting(stop)
         with monkeypatch.context() as patch:
-            patch.setattr(TransformersEngine, "complete", lambda *given, spy=spy: spy(*given))
+            patch.setattr(TransformersEngine, "submit", lambda *given, spy=spy: spy(*given))
             if stop is None:
                 build(recipe(model, shard_mb=shard_mb), tmp_path / "out")
             else:
@@ -184,7 +184,7 @@ def test_a_stopped_build_asks_for_nothing_twice(
                     build(recipe(model, shard_mb=shard_mb), tmp_path / "out")
         asked += spy.asked
     assert asked == PROBLEMS
-    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "other" / "whole")
     assert not (tmp_path / "out" / ".build").exists()
 
 

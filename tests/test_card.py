@@ -83,15 +83,19 @@ def test_card_names_who_wrote_and_who_judged(built: Path) -> None:
     assert "prompt of the judge" not in text
 
     manifest["recipe"]["generate"] = {"model": "org/m", "revision": "v1"}
-    manifest["recipe"]["rank"] = {"ranker": "judge", "model": "judge|<b>"}
+    manifest["recipe"]["rank"] = [{"ranker": "annotations"}, {"ranker": "judge", "model": "judge|<b>"}]
     manifest["judge_prompts"] = {"pairwise.txt": "0123abcd"}
     histograms["model"]["noise:word_swap"] = 9
     text = card.render(built, manifest, source, histograms)
     assert "the licence of [org/m](https://huggingface.co/org/m) at v1, which completed them" in text
-    assert "They were ranked by judge&#124;&#60;b&#62;." in text
+    assert "They were scored by judge&#124;&#60;b&#62; (judge)." in text
     assert "| pairwise.txt | `0123abcd` |" in text
     assert "noise" not in text.split("Completions were written by ")[1].split("\n")[0]
     assert MarkdownIt().enable("table").render(text.split("---\n", 2)[2]).count("0123abcd") == 1
+
+    manifest["recipe"]["generate"] |= {"engine": "openai", "revision": None}
+    text = card.render(built, manifest, source, histograms)
+    assert "the licence of org/m, which completed them" in text  # a name of that server, not of the hub
 
     assert "source_datasets" not in card.front_matter(manifest, source)  # a file, wherever it is from
     manifest["recipe"]["source"]["path"] = None

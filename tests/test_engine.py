@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from pairkit.chat import DEFAULT_TEMPLATE, prompt_tokens
-from pairkit.engines.base import Answer, Request, Sampling, sample_seed
+from pairkit.engines.asking import complete as ask
+from pairkit.engines.base import Problem, Request, Sampling, sample_seed
 from pairkit.engines.sampling import draw, uniforms
 from pairkit.engines.transformers import TransformersEngine, load, stop_tokens
 from pairkit.errors import ModelError
@@ -59,10 +60,6 @@ def greedy(max_tokens: int) -> Sampling:
     return Sampling(0.0, 1.0, 0, max_tokens)
 
 
-def ask(engine: TransformersEngine, requests: list[Request]) -> list[Answer]:
-    return sorted(engine.complete(requests), key=lambda answer: answer.request)
-
-
 def random_prompts(count: int, seed: int = 0) -> list[list[int]]:
     random = np.random.default_rng(seed)
     return [[1, *random.integers(3, VOCABULARY, random.integers(1, 12)).tolist()] for _ in range(count)]
@@ -79,7 +76,7 @@ def test_greedy_is_what_transformers_generates(build) -> None:
         theirs = tiny.model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=9, pad_token_id=0
         )[0, len(prompt) :].tolist()
-        ours = answer.completions[0]
+        ours = answer[0]
         stopped = EOS in theirs
         assert ours.text == tiny.tokenizer.decode(theirs, skip_special_tokens=True)
         assert ours.tokens == (theirs.index(EOS) + 1 if stopped else len(theirs))
@@ -96,7 +93,7 @@ def test_frequencies_are_those_of_the_softmax() -> None:
     expected = torch.softmax(logits.double() / temperature, -1).numpy() * count
     samplings = tuple(Sampling(temperature, 1.0, sample_seed(0, "a", i), 1) for i in range(count))
     (answer,) = ask(tiny, [Request(prompt, samplings)])
-    seen = Counter((c.text, c.finish_reason) for c in answer.completions)
+    seen = Counter((c.text, c.finish_reason) for c in answer)
     tokens = [(tiny.tokenizer.decode([i], skip_special_tokens=True), i) for i in range(VOCABULARY)]
     # Special tokens have no text: what they have in common is counted together, EOS for itself.
     observed = {i: seen[(text, "length")] for text, i in tokens if text}
@@ -124,10 +121,10 @@ def test_a_completion_does_not_depend_on_its_batch() -> None:
         completion
         for request in requests
         for sampling in request.samplings
-        for completion in ask(engine(), [Request(request.prompt, (sampling,))])[0].completions
+        for completion in ask(engine(), [Request(request.prompt, (sampling,))])[0]
     ]
     assert together == alone
-    assert [c for answer in together for c in answer.completions] == apart
+    assert [c for answer in together for c in answer] == apart
     lengths = {c.tokens for c in apart}
     assert len(lengths) > 3  # rows ended at different steps, so batches were compacted
 
@@ -135,7 +132,7 @@ def test_a_completion_does_not_depend_on_its_batch() -> None:
 def test_seeds_decide() -> None:
     def texts(run: int) -> list[str]:
         samplings = tuple(Sampling(1.0, 1.0, sample_seed(run, "set", i), 8) for i in range(20))
-        return [c.text for c in ask(engine(), [Request([1, 5, 6], samplings)])[0].completions]
+        return [c.text for c in ask(engine(), [Request([1, 5, 6], samplings)])[0]]
 
     assert texts(0) == texts(0)
     assert texts(0) != texts(1)
@@ -163,18 +160,18 @@ def test_max_tokens_is_each_completion_s_own() -> None:
     tiny.model.generation_config.eos_token_id = tiny.tokenizer.eos_token = None
     wanted = (1, 5, 3)
     (answer,) = ask(tiny, [Request([1, 4], tuple(Sampling(1.0, 1.0, i, n) for i, n in enumerate(wanted)))])
-    assert [c.tokens for c in answer.completions] == list(wanted)
-    assert {c.finish_reason for c in answer.completions} == {"length"}
+    assert [c.tokens for c in answer] == list(wanted)
+    assert {c.finish_reason for c in answer} == {"length"}
 
 
 def test_every_end_token_of_the_generation_config_stops() -> None:
     tiny = engine()
     assert stop_tokens(tiny.model, tiny.tokenizer) == [EOS]
     (before,) = ask(tiny, [Request([1, 9, 9, 5], (greedy(6),))])
-    first = tiny.tokenizer(before.completions[0].text, add_special_tokens=False)["input_ids"][0]
+    first = tiny.tokenizer(before[0].text, add_special_tokens=False)["input_ids"][0]
     tiny.model.generation_config.eos_token_id = [EOS, first]
     (after,) = ask(tiny, [Request([1, 9, 9, 5], (greedy(6),))])
-    assert after.completions[0]._replace(sampling=None) == ("", 1, "stop", None)
+    assert after[0]._replace(sampling=None) == ("", 1, "stop", None)
     for configured, stops in ((None, [EOS]), (9, [EOS, 9]), ([9, EOS], [EOS, 9])):
         tiny.model.generation_config.eos_token_id = configured
         assert stop_tokens(tiny.model, tiny.tokenizer) == stops
@@ -191,10 +188,10 @@ def test_what_cannot_be_served_is_answered_with_a_problem() -> None:
         Request([1, 5], ()),
     ]
     answers = ask(tiny, requests)
-    reasons = [answer.problem and answer.problem.reason for answer in answers]
+    reasons = [answer.reason if isinstance(answer, Problem) else None for answer in answers]
     assert reasons == ["too_long", "empty_prompt", "template_refused", None, None]
-    assert "9 prompt tokens and 4 to generate; the model has room for 12" in answers[0].problem.detail
-    assert [len(answer.completions) for answer in answers] == [0, 0, 0, 1, 0]
+    assert "9 prompt tokens and 4 to generate; the model has room for 12" in answers[0].detail
+    assert [len(a) for a in answers if not isinstance(a, Problem)] == [1, 0]
 
 
 def test_a_model_in_training_stays_in_training() -> None:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 from pairkit import __version__
+from pairkit.cli import eval as evaluations
 from pairkit.cli.build import build
 from pairkit.cli.losses import losses
 from pairkit.cli.overrides import SETTINGS
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command(context_settings=SETTINGS)(build)
 app.command(context_settings=SETTINGS)(train)
+app.add_typer(evaluations.app, name="eval")
 app.command()(push)
 app.command()(sources)
 app.command()(losses)

@@ -50,6 +50,12 @@ def build(
     test_fraction: Annotated[float | None, typer.Option(help="Share of the prompts in split test.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Units worked on at a time.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="File of answered calls; default calls.sqlite beside --out.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again what has failed before.")
+    ] = False,
     on_existing: Annotated[
         OnExisting, typer.Option(help="Continue there, build anew, or refuse.")
     ] = OnExisting.resume,
@@ -85,7 +91,7 @@ def build(
             "split": split,
             "revision": revision,
             "limit": limit,
-            "map": _mapping(map_),
+            "map": mapping(map_),
             "score": score,
         },
         "mine": {
@@ -105,7 +111,14 @@ def build(
     if dry_run:
         typer.echo(describe.plan(resolved, out))
         return
-    manifest = pipeline.build(resolved, out, on_existing=cast("Any", on_existing.value), workers=workers)
+    manifest = pipeline.build(
+        resolved,
+        out,
+        on_existing=cast("Any", on_existing.value),
+        workers=workers,
+        cache=cache,
+        retry_failed=retry_failed,
+    )
     typer.echo(describe.summary(manifest, out))
 
 
@@ -115,7 +128,8 @@ def _given(flags: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in nested.items() if value is not None and value != {}}
 
 
-def _mapping(text: str | None) -> dict[str, str] | None:
+def mapping(text: str | None) -> dict[str, str] | None:
+    """`field=column,field=column` as a mapping. Raises `RecipeError`."""
     if text is None:
         return None
     parts = [part.partition("=") for part in text.split(",")]

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from typing import Literal, NamedTuple, get_args
 
-import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
 from pairkit import schema
-from pairkit.columns import assemble, offsets
-from pairkit.engines.base import Answer, Completion, Engine, Problem, Request, Sampling, sample_seed
+from pairkit.engines.asking import Asking
+from pairkit.engines.base import (
+    Completion,
+    Engine,
+    FinishReason,
+    Problem,
+    Request,
+    Result,
+    Sampling,
+    sample_seed,
+)
+from pairkit.engines.cache import Cache
+from pairkit.engines.columns import append_completions, completions_array, drop_completions
+from pairkit.engines.recipe import EngineRecipe
 from pairkit.progress import Advance
 from pairkit.recipes import Strict
+
+# Sets on their way at a time: as many may wait for one slow answer to a set before them.
+SETS_OPEN = 10_000
+# Tries, the first one included, before a completion that `regenerate` finds cut is left out.
+REGENERATE_TRIES = 3
+# How replies that decline begin; counted, never acted upon.
+_REFUSAL = (
+    r"(?i)^\s*(?:(?:i['’]m|i am) (?:very |really )?sorry|sorry|i apologi[sz]e)?[,.]?\s*(?:but )?"
+    r"(?:i (?:can ?not|can['’]?t|won['’]?t|must decline)|i(?: am|['’]m) (?:not able|unable)|as an ai\b)"
+)
 
 
 class Samples(Strict):
@@ -26,16 +48,20 @@ class Samples(Strict):
     top_p: float = Field(default=1.0, gt=0, le=1)
 
 
-class GenerateRecipe(Strict):
-    """The `generate:` block of a build recipe."""
+class GenerateRecipe(EngineRecipe):
+    """The `generate:` block of a build recipe: an engine, and what is asked of it.
 
-    engine: Literal["transformers"] = "transformers"
-    model: str  # a hub id or a directory
-    revision: str | None = None
+    samples      the mix of each prompt.
+    keep_source  whether the source's own completions stay in the sets.
+    max_tokens   of a completion, its end-of-turn token included.
+    truncated    what becomes of completions that `max_tokens` has cut: keep, drop, or regenerate (asked for
+                 again with another seed, twice at most, and dropped if still cut).
+    """
+
     samples: tuple[Samples, ...] = Field(default=(Samples(),), min_length=1)
-    keep_source: bool = False  # whether the source's own completions stay in the sets
-    max_tokens: int = Field(default=1024, ge=1)  # of a completion, its end-of-turn token included
-    batch_tokens: int = Field(default=32_768, ge=1)  # prompt and completion tokens of one batch
+    keep_source: bool = False
+    max_tokens: int = Field(default=1024, ge=1)
+    truncated: Literal["keep", "drop", "regenerate"] = "keep"
 
 
 class Generated(NamedTuple):
@@ -43,20 +69,36 @@ class Generated(NamedTuple):
 
     sets: pa.Table
     quarantine: pa.Table
-    counts: dict[str, int]  # completions, stop, length, empty
+    # completions, stop, length, refused (by the provider), empty, refusals (texts that begin like one),
+    # truncated_dropped, regenerated
+    counts: dict[str, int]
+
+
+class Wanted(NamedTuple):
+    """What is asked of an engine for each set: the fields of `GenerateRecipe` without the engine's."""
+
+    mix: Sequence[Samples]
+    max_tokens: int
+    seed: int
+    keep_source: bool = False
+    truncated: Literal["keep", "drop", "regenerate"] = "keep"
+
+    def samplings(self, set_id: str, attempt: int = 0) -> tuple[Sampling, ...]:
+        """The sampling of each completion of one set: the mix unrolled, one seed a sample and attempt."""
+        flat = [part for part in self.mix for _ in range(part.n)]
+        return tuple(
+            Sampling(
+                part.temperature,
+                part.top_p,
+                sample_seed(self.seed, set_id, index + attempt * len(flat)),
+                self.max_tokens,
+            )
+            for index, part in enumerate(flat)
+        )
 
 
 def no_progress(count: int = 1, /, note: str = "") -> None:
     """An `Advance` that shows nothing."""
-
-
-def samplings(mix: Sequence[Samples], max_tokens: int, *, seed: int, set_id: str) -> tuple[Sampling, ...]:
-    """The sampling of each completion of one set: the mix unrolled, one seed a sample."""
-    flat = [part for part in mix for _ in range(part.n)]
-    return tuple(
-        Sampling(part.temperature, part.top_p, sample_seed(seed, set_id, index), max_tokens)
-        for index, part in enumerate(flat)
-    )
 
 
 def generate(
@@ -69,80 +111,116 @@ def generate(
     keep_source: bool = False,
     advance: Advance = no_progress,
 ) -> Generated:
-    """Asks `engine` for the completions of `mix` for every set of a `SETS` table.
+    """Completions of `mix` for every set of one `SETS` table: see `generated`."""
+    wanted = Wanted(mix, max_tokens, seed, keep_source)
+    (done,) = generated([sets], engine, wanted, advance=advance)
+    return done
 
-    A completion's randomness is a function of (seed, set_id, sample index) alone. Sets whose request the
-    engine cannot serve go to quarantine with the engine's reason. The completions that the sets have
-    already are replaced, unless `keep_source`. `advance` is told of every completion.
+
+def generated(
+    tables: Iterable[pa.Table],
+    engine: Engine,
+    wanted: Wanted,
+    *,
+    cache: Cache | None = None,
+    advance: Advance = no_progress,
+) -> Generator[Generated]:
+    """Asks `engine` for completions for every set of `SETS` tables; the tables come back in their order.
+
+    The engine is given the next table's requests before the last answers of this one are in. A completion's
+    randomness is a function of (seed, set_id, sample index) alone. Sets whose request the engine cannot
+    serve go to quarantine with the engine's reason. The completions that the sets have already are replaced,
+    unless `keep_source`. `advance` is told of every completion.
     """
-    requests = [
-        Request(prompt, samplings(mix, max_tokens, seed=seed, set_id=set_id))
-        for set_id, prompt in zip(sets["set_id"].to_pylist(), sets["prompt"].to_pylist(), strict=True)
-    ]
-    answers: list[Answer | None] = [None] * len(requests)
-    for answer in engine.complete(requests):
-        answers[answer.request] = answer
-        advance(len(requests[answer.request].samplings))
-    done = [answer for answer in answers if answer is not None]
-    if len(done) != len(requests):
-        raise RuntimeError(f"engine {engine.name!r} answered {len(done)} of {len(requests)} requests")
-    served = pa.array([answer.problem is None for answer in done], pa.bool_())
-    rows = [answer.completions for answer in done if answer.problem is None]
-    problems = [answer.problem for answer in done if answer.problem is not None]
-    kept = sets.filter(served)
-    return Generated(
-        append_completions(
-            kept if keep_source else drop_completions(kept), completions_array(rows, engine.name)
-        ),
-        _quarantine(sets.filter(pc.invert(served)), problems),
-        _counts(completion for row in rows for completion in row),
-    )
+    rest = iter(tables)
+    exhausted = False
+    opened: deque[_Table] = deque()
+    owners: dict[int, tuple[_Table, int]] = {}
+    with Asking(engine, cache) as asking:
+        while opened or not exhausted:
+            while not exhausted and sum(map(len, opened)) < SETS_OPEN and asking.room():
+                sets = next(rest, None)
+                if sets is None:
+                    exhausted = True
+                else:
+                    opened.append(_Table(sets, wanted))
+                    for row, number in enumerate(asking.add(opened[-1].requests())):
+                        owners[number] = opened[-1], row
+            for number, result in asking.results():
+                table, row = owners.pop(number)
+                again = table.place(row, result)
+                if again is not None:
+                    owners[asking.add([again])[0]] = table, row
+                else:
+                    advance(table.samples)
+            while opened and not opened[0].left:
+                yield opened.popleft().done(engine.name)
 
 
-def completions_array(rows: Sequence[Sequence[Completion]], model: str) -> pa.ListArray:
-    """Engine completions as the `completions` column of generated completions, one list a row."""
-    flat = [completion for row in rows for completion in row]
-    count = len(flat)
-    sampling = pa.StructArray.from_arrays(
-        [
-            pa.array([getattr(completion.sampling, field.name) for completion in flat], field.type)
-            for field in schema.SAMPLING
-        ],
-        fields=list(schema.SAMPLING),
-    )
-    metadata = [schema.canonical_json({"tokens": completion.tokens}) for completion in flat]
-    known = {
-        "text": pa.array([completion.text for completion in flat], pa.string()),
-        "model": pa.repeat(pa.scalar(model, pa.string()), count),
-        "scores": pa.array([[]] * count, schema.SCORES),
-        "sampling": sampling,
-        "finish_reason": pa.array([completion.finish_reason for completion in flat], pa.string()),
-        "origin": pa.repeat(pa.scalar("generated", pa.string()), count),
-        "metadata": pa.array(metadata, pa.string()),
-    }
-    columns = [known.get(field.name, pa.nulls(count, field.type)) for field in schema.COMPLETION]
-    values = pa.StructArray.from_arrays(columns, fields=list(schema.COMPLETION))
-    return pa.ListArray.from_arrays(offsets(np.array([len(row) for row in rows], dtype=np.int64)), values)
+class _Table:
+    """A table of sets whose completions are on their way."""
 
+    def __init__(self, sets: pa.Table, wanted: Wanted) -> None:
+        self.sets, self.wanted = sets, wanted
+        self.samples = sum(part.n for part in wanted.mix)
+        self.left = sets.num_rows
+        self.regenerated = 0
+        self._set_ids, self._prompts = sets["set_id"].to_pylist(), sets["prompt"].to_pylist()
+        self._problems: dict[int, Problem] = {}
+        self._rows: list[dict[int, Completion]] = [{} for _ in range(self.left)]  # by sample
+        self._asked = [list(range(self.samples)) for _ in range(self.left)]
+        self._attempt = [0] * self.left
 
-def drop_completions(sets: pa.Table) -> pa.Table:
-    """`sets` with empty lists of completions: the prompts alone."""
-    index = sets.schema.get_field_index("completions")
-    return sets.set_column(
-        index, schema.SETS.field(index), pa.array([[]] * sets.num_rows, schema.SETS.field(index).type)
-    )
+    def __len__(self) -> int:
+        return self.sets.num_rows
 
+    def requests(self) -> list[Request]:
+        return [
+            Request(prompt, self.wanted.samplings(set_id))
+            for set_id, prompt in zip(self._set_ids, self._prompts, strict=True)
+        ]
 
-def append_completions(sets: pa.Table, new: pa.ListArray) -> pa.Table:
-    """`sets` with row i of `new` behind the completions of row i."""
-    if not sets.num_rows:
-        return sets
-    batch = schema.to_sets(sets).combine_chunks().to_batches()[0]
-    lists = (batch["completions"], new)
-    pool = pa.concat_arrays([pc.list_flatten(part) for part in lists])
-    owner = np.concatenate([pc.list_parent_indices(part).to_numpy() for part in lists]).astype(np.int64)
-    order = np.argsort(owner, kind="stable")
-    return pa.Table.from_batches([assemble(batch, pool, owner[order], order)])
+    def place(self, row: int, result: Result) -> Request | None:
+        """Takes the result of a row; what is to be asked again, None where the row is done."""
+        if isinstance(result, Problem):
+            if not self._attempt[row]:  # what could not be regenerated stays as it was
+                self._problems[row] = result
+            self.left -= 1
+            return None
+        self._rows[row].update(zip(self._asked[row], result, strict=True))
+        cut = [sample for sample in self._asked[row] if self._rows[row][sample].finish_reason == "length"]
+        if not cut or self.wanted.truncated != "regenerate" or self._attempt[row] + 1 == REGENERATE_TRIES:
+            self.left -= 1
+            return None
+        self._asked[row], self._attempt[row] = cut, self._attempt[row] + 1
+        self.regenerated += len(cut)
+        samplings = self.wanted.samplings(self._set_ids[row], self._attempt[row])
+        return Request(self._prompts[row], tuple(samplings[sample] for sample in cut))
+
+    def done(self, model: str) -> Generated:
+        """The table with its completions, when no row is left."""
+        served = pa.array([row not in self._problems for row in range(self.sets.num_rows)], pa.bool_())
+        every = [
+            [completions[sample] for sample in sorted(completions)]
+            for row, completions in enumerate(self._rows)
+            if row not in self._problems
+        ]
+        rows = [[one for one in row if self._stays(one)] for row in every]
+        new = completions_array(rows, model)
+        counts = _counts(new)
+        counts["truncated_dropped"] = sum(map(len, every)) - counts["completions"]
+        counts["regenerated"] = self.regenerated
+        kept = self.sets.filter(served)
+        return Generated(
+            append_completions(kept if self.wanted.keep_source else drop_completions(kept), new),
+            _quarantine(
+                self.sets.filter(pc.invert(served)), [self._problems[row] for row in sorted(self._problems)]
+            ),
+            counts,
+        )
+
+    def _stays(self, completion: Completion) -> bool:
+        return self.wanted.truncated == "keep" or completion.finish_reason != "length"
 
 
 def _quarantine(sets: pa.Table, problems: Sequence[Problem]) -> pa.Table:
@@ -155,10 +233,14 @@ def _quarantine(sets: pa.Table, problems: Sequence[Problem]) -> pa.Table:
     )
 
 
-def _counts(completions: Iterator[Completion]) -> dict[str, int]:
-    counts = Counter({"completions": 0, "stop": 0, "length": 0, "empty": 0})
-    for completion in completions:
-        counts["completions"] += 1
-        counts[completion.finish_reason] += 1
-        counts["empty"] += not completion.text.strip()
-    return dict(counts)
+def _counts(completions: pa.ListArray) -> dict[str, int]:
+    flat = completions.flatten()
+    frame = pl.DataFrame(
+        {name: pl.from_arrow(pc.struct_field(flat, name)) for name in ("text", "finish_reason")},
+        schema={"text": pl.String, "finish_reason": pl.String},
+    )
+    reasons = {reason: (pl.col("finish_reason") == reason).sum() for reason in get_args(FinishReason)}
+    empty = (pl.col("text").str.strip_chars() == "").sum()
+    refusals = pl.col("text").str.contains(_REFUSAL).sum()
+    numbers = frame.select(completions=pl.len(), **reasons, empty=empty, refusals=refusals)
+    return {name: int(value) for name, value in numbers.row(0, named=True).items()}

@@ -9,18 +9,18 @@ Shapes: B prompts, R rows (completions in flight), P prompt tokens, V vocabulary
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from pairkit.chat import DEFAULT_TEMPLATE, prompt_tokens
-from pairkit.engines.base import Answer, Completion, FinishReason, Problem, Request, Sampling
+from pairkit.chat import DEFAULT_TEMPLATE
+from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
+from pairkit.engines.local import model_identity, prompt_ids
 from pairkit.engines.sampling import draw, uniforms
-from pairkit.errors import ModelError
 from pairkit.pretrained import cannot_load
 from pairkit.progress import console
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-@dataclass(frozen=True)
+@dataclass
 class TransformersEngine:
-    """A loaded model as an engine.
+    """A loaded model as an engine. A call is a batch, since its composition moves the rounding of logits.
 
     `batch_tokens` bounds the key-value cache: prompt and completion tokens of all rows of one batch. The
     samples of one prompt stay together, even where they alone are more.
@@ -40,38 +40,54 @@ class TransformersEngine:
     tokenizer: PreTrainedTokenizerBase
     name: str
     batch_tokens: int = 32_768
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    _submitted: tuple[int, Call] | None = None
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        """Answers all requests, the longest prompts first: running out of memory shows at the start."""
+    def calls(self, requests: Sequence[Request]) -> list[Call]:
+        """Batches, the longest prompts first: running out of memory shows at the start."""
         prompts: dict[int, list[int]] = {}
+        refused: list[Call] = []
         for index, request in enumerate(requests):
             prompt = self._prompt(request)
             if isinstance(prompt, Problem):
-                yield Answer(index, problem=prompt)
-            elif not request.samplings:
-                yield Answer(index)
-            else:
+                refused.append(Call((request,), (index,), prompt))
+            elif request.samplings:
                 prompts[index] = prompt
-        for batch in _batches(prompts, requests, self.batch_tokens):
-            samplings = [requests[index].samplings for index in batch]
-            rows = iter(self._sample([prompts[index] for index in batch], samplings))
-            for index, wanted in zip(batch, samplings, strict=True):
-                yield Answer(index, tuple(self._completion(*next(rows), sampling) for sampling in wanted))
+        batches = _batches(prompts, requests, self.batch_tokens)
+        return refused + [
+            Call(tuple(Request(prompts[index], requests[index].samplings) for index in batch), tuple(batch))
+            for batch in batches
+        ]
+
+    def room(self) -> bool:
+        return self._submitted is None
+
+    def submit(self, number: int, call: Call) -> None:
+        self._submitted = number, call
+
+    def collect(self) -> list[tuple[int, tuple[Result, ...]]]:
+        """Computes the batch that was submitted."""
+        if self._submitted is None:
+            return []
+        (number, call), self._submitted = self._submitted, None
+        samplings = [request.samplings for request in call.requests]
+        rows = iter(self._sample([_ids(request) for request in call.requests], samplings))
+        done = [tuple(self._completion(*next(rows), one) for one in wanted) for wanted in samplings]
+        return [(number, tuple(done))]
+
+    def drain(self) -> list[tuple[int, tuple[Result, ...]]]:
+        return []
+
+    def usage(self) -> Mapping[str, float]:
+        return {}
+
+    def close(self) -> None:
+        self._submitted = None
 
     def _prompt(self, request: Request) -> list[int] | Problem:
         """The prompt's token ids, or why the model cannot take them."""
-        try:
-            prompt = _token_ids(self.tokenizer, request)
-        except ModelError as error:
-            return Problem("template_refused", str(error))
-        if not prompt:
-            return Problem("empty_prompt", "the prompt has no token")
-        longest = max((sampling.max_tokens for sampling in request.samplings), default=0)
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if limit is not None and len(prompt) + longest > limit:
-            detail = f"{len(prompt)} prompt tokens and {longest} to generate; the model has room for {limit}"
-            return Problem("too_long", detail)
-        return prompt
+        return prompt_ids(self.tokenizer, request, limit)
 
     def _sample(
         self, prompts: list[list[int]], samplings: list[tuple[Sampling, ...]]
@@ -123,6 +139,7 @@ def load(
     """The engine of a hub id or a directory, on the GPU where there is one, in the precision it was saved in.
 
     `name` is what the completions say who wrote them; None: `model`.
+
     Raises `ModelError` for a model that cannot be loaded.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -136,7 +153,8 @@ def load(
         tokenizer.chat_template = DEFAULT_TEMPLATE
         console.print(f"{model}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return TransformersEngine(loaded.to(device), tokenizer, name=name or model, batch_tokens=batch_tokens)
+    identity = {"engine": "transformers", **model_identity(model, revision, ("torch", "transformers"))}
+    return TransformersEngine(loaded.to(device), tokenizer, name or model, batch_tokens, identity)
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -216,11 +234,9 @@ def _batches(
         yield batch
 
 
-def _token_ids(tokenizer: PreTrainedTokenizerBase, request: Request) -> list[int]:
-    tokens = [part for part in request.prompt if isinstance(part, int)]
-    if len(tokens) == len(request.prompt):
-        return tokens
-    return prompt_tokens(tokenizer, [part for part in request.prompt if not isinstance(part, int)])
+def _ids(request: Request) -> list[int]:
+    """The prompt of a request whose prompt was rendered."""
+    return [part for part in request.prompt if isinstance(part, int)]
 
 
 @contextmanager

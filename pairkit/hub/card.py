@@ -60,7 +60,7 @@ def render(
             citation=source.citation,
             writers=_writers(histograms),
             model_link=_model_link(manifest),
-            rank=manifest["recipe"]["rank"],
+            rankers=_rankers(manifest["recipe"]["rank"]),
             judge_prompts=manifest.get("judge_prompts", {}),
             distributions=_distributions(histograms),
             shares=_shares(histograms),
@@ -209,8 +209,15 @@ def _model_link(manifest: Mapping[str, Any]) -> str:
     if not generate:
         return ""
     name = cell(generate["model"])
-    link = name if "model" in manifest["input"] else f"[{name}](https://huggingface.co/{name})"
+    on_hub = generate.get("engine") != "openai" and "model" not in manifest["input"]
+    link = f"[{name}](https://huggingface.co/{name})" if on_hub else name
     return f"{link} at {cell(generate['revision'])}" if generate.get("revision") else link
+
+
+def _rankers(rank: Mapping[str, Any] | list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rankers that are models."""
+    blocks = rank if isinstance(rank, list) else [rank]
+    return [{"name": block["ranker"], "model": block["model"]} for block in blocks if block.get("model")]
 
 
 def _writers(histograms: statistics.Histograms) -> list[str]:

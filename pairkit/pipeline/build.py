@@ -6,16 +6,17 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from importlib.metadata import version
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from pairkit import __version__
+from pairkit.engines.cache import Cache
+from pairkit.engines.local import fingerprint, library_version
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
 from pairkit.files import stoppable
 from pairkit.mining.policies import NO_CHOICE
-from pairkit.pipeline import describe, generation, shards, store
+from pairkit.pipeline import asked, describe, rankers, shards, store, units_kept
 from pairkit.pipeline.overlap import ahead, mapped
 from pairkit.pipeline.publish import publish
 from pairkit.pipeline.recipe import BuildRecipe, portable
@@ -29,10 +30,20 @@ from pairkit.sources import Opened, open_source
 # Libraries that determine bytes (the writer) or rows (the kernels): an unfinished build continues with the
 # same ones only.
 LIBRARIES = ("pyarrow", "polars")
+# And those that determine what a model answers, for each engine; rankers with a model run in transformers.
+ENGINE_LIBRARIES = {"transformers": ("torch", "transformers"), "vllm": ("vllm",), "openai": ()}
+# Where calls are kept unless another file is named: beside the data sets, one for all of a folder.
+CACHE = "calls.sqlite"
 
 
 def build(
-    recipe: BuildRecipe, out: Path, *, on_existing: OnExisting = "resume", workers: int | None = None
+    recipe: BuildRecipe,
+    out: Path,
+    *,
+    on_existing: OnExisting = "resume",
+    workers: int | None = None,
+    cache: Path | None = None,
+    retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Builds the data set of `recipe` in the directory `out` and returns its manifest.
 
@@ -40,17 +51,25 @@ def build(
     and the bytes of every published file are those of a build that never stopped, whatever the number of
     `workers` (units worked on at a time; None: one a CPU core, four at most).
 
+    What engines answer is kept in the file `cache` (None: calls.sqlite beside `out`) and not asked for again
+    by any build that is given the file. With `retry_failed`, requests that have failed are; the data set is
+    then built anew.
+
     Raises `InputError` for input that cannot be read or holds no usable set, `ExistingOutputError` where
-    `out` holds something else, `OutputError` where it cannot be written to, `Interrupted` after SIGINT.
+    `out` holds something else, `OutputError` where it cannot be written to, `Interrupted` after SIGINT,
+    `ModelError`, `EngineError`, `BudgetError` and `MissingExtraError` where a model cannot be asked.
     """
     opened = open_source(recipe.source)
     identity = identify_build(recipe, opened)
+    if retry_failed:  # sets that are in quarantine already come from the source again, answers from the cache
+        on_existing = "delete"
     again = f"{out}: stopped; the same command continues"
     with stoppable(out, lambda: again), store.claimed(out, identity, on_existing) as claimed:
         if claimed is None:
             return _complete(out)
         with _stopping(claimed):
-            total = _write_shards(claimed, recipe, opened, workers or default_workers())
+            with _means(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as means:
+                total = _write_shards(claimed, recipe, opened, workers or default_workers(), means)
             if total.counts["mine.sets_out"] == 0:
                 raise _nothing_usable(opened, total, claimed)
             manifest = publish(claimed, identity, opened)
@@ -61,18 +80,42 @@ def build(
 def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
     """What determines the bytes of a build: recipe, input, model and library versions."""
     content = portable(recipe)
-    model: dict[str, str] = {}
-    libraries: tuple[str, ...] = LIBRARIES
+    models = _models(recipe)
+    libraries = dict.fromkeys(LIBRARIES)
     if recipe.generate is not None:
-        model = generation.fingerprint(recipe.generate)
-        libraries += generation.LIBRARIES
+        libraries |= dict.fromkeys(ENGINE_LIBRARIES[recipe.generate.engine])
+    for block in rankers.asking(recipe):
+        libraries |= dict.fromkeys(ENGINE_LIBRARIES[getattr(block, "engine", "transformers")])
     return {
         "recipe": content,
         "recipe_hash": short_hash(content),
-        "input": {"fingerprint": opened.fingerprint, **model},
+        "input": {"fingerprint": opened.fingerprint, **models},
         "pairkit": __version__,
-        "versions": {name: version(name) for name in libraries},
+        "versions": {name: library_version(name) for name in libraries},
     }
+
+
+def _models(recipe: BuildRecipe) -> dict[str, Any]:
+    """Hashes of the models that are directories; the others are named by the recipe."""
+    found: dict[str, Any] = {}
+    if recipe.generate is not None and recipe.generate.engine != "openai":
+        found |= fingerprint(recipe.generate.model)
+    local = [block for block in rankers.asking(recipe) if getattr(block, "engine", "") != "openai"]
+    prints = {block.ranker: fingerprint(getattr(block, "model", "")).get("model") for block in local}
+    if any(prints.values()):
+        found["ranking_models"] = prints
+    return found
+
+
+@contextmanager
+def _means(recipe: BuildRecipe, cache: Path, *, retry_failed: bool) -> Iterator[asked.Means]:
+    """What models are asked with; engines and the cache are closed at the end."""
+    engines = recipe.generate is not None or any(hasattr(block, "engine") for block in recipe.rankings)
+    with ExitStack() as opened:
+        found = Cache(cache, retry_failed=retry_failed) if engines else None
+        if found is not None:
+            opened.callback(found.close)
+        yield asked.Means(recipe, found, opened)
 
 
 def default_workers() -> int:
@@ -80,7 +123,9 @@ def default_workers() -> int:
     return min(4, len(os.sched_getaffinity(0)))
 
 
-def _write_shards(out: Store, recipe: BuildRecipe, opened: Opened, workers: int) -> Contents:
+def _write_shards(
+    out: Store, recipe: BuildRecipe, opened: Opened, workers: int, means: asked.Means
+) -> Contents:
     """Runs the units that are not in a closed shard yet; returns what all shards hold together."""
     folders = out.shards()
     total = shards.together(shards.read_contents(folder) for folder in folders)
@@ -93,15 +138,15 @@ def _write_shards(out: Store, recipe: BuildRecipe, opened: Opened, workers: int)
     with (
         progress(f"Building {out.out}", opened.total_rows, unit="rows", done=rows) as advance,
         closing(read),
-        closing(generation.generated(read, recipe, out.generated_folder, total.next_unit, advance)) as units,
+        closing(asked.asked(read, recipe, out.asked_folder, total.next_unit, means, advance)) as units,
         closing(mapped(lambda unit: finish(unit, recipe), units, workers)) as finished,
         ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
     ):
         for contents in _shards(out, recipe, finished, len(folders), total.next_unit, threads, advance):
             total.last = contents.last
             total.add(contents.counts, contents.histograms)
-            generation.forget(out.generated_folder, contents.next_unit)
-            out.log(event="shard", time=time.time(), rows=total.counts["source.rows"])
+            units_kept.forget(out.asked_folder, contents.next_unit)
+            out.log(event="shard", time=time.time(), rows=total.counts["source.rows"], **means.usage())
     return total
 
 
@@ -162,14 +207,14 @@ def _stopping(out: Store) -> Iterator[None]:
         yield
     except (PairkitError, OSError, KeyboardInterrupt) as error:
         rows = shards.together(map(shards.read_contents, out.shards())).counts["source.rows"]
-        units = generation.kept(out.generated_folder)
+        units = units_kept.kept(out.asked_folder)
         if isinstance(error, InputError) or not (rows or units):
             out.discard()
         if isinstance(error, PairkitError):
             raise
         kept = f"{rows:,} rows are done and kept" if rows or units else "nothing was done yet"
         if units:
-            kept += f", and the completions of {units:,} units behind them"
+            kept += f", and what models have said to {units:,} units behind them"
         again = f"{kept}; the same command continues"
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(f"{out.out}: stopped; {again}") from error

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pairkit import recipes
 from pairkit.engines.generate import GenerateRecipe
+from pairkit.engines.recipe import CallSettings
 from pairkit.errors import RecipeError, unknown
 from pairkit.mining.recipe import MineRecipe
 from pairkit.rankers.verifier import VerifierRecipe
@@ -31,28 +32,58 @@ class VerifierRank(VerifierRecipe):
     ranker: Literal["verifier"] = "verifier"
 
 
+Ranking = Annotated[AnnotationsRank | VerifierRank, Field(discriminator="ranker")]
+
+
 class BuildRecipe(Strict):
     """A build: source -> generate -> rank -> mine -> write.
 
     generate       the model that completes the source's prompts, and how; null leaves the completions that
                    the source has.
-    rank           what ranks the completions; the other fields are those of the ranker.
+    rank           what ranks the completions, its fields those of the ranker; or a list of such blocks, whose
+                   scores are all kept.
+    order          of several rankers, the one that ranks; null: the first.
     test_fraction  share of the prompts that go to the split `test`, chosen by a hash of the prompt alone:
                    a prompt is in the same split of every data set, however often it occurs.
     seed           of everything that is drawn: in generation, in mining and in `pairs/`.
     unit_rows      raw rows worked on together. The rows do not depend on it (what a model generates does, as
                    far as another batch rounds its logits otherwise); row groups do.
     shard_mb       megabytes of text in the sets of an output file, before compression.
+    calls          how a server is asked. It changes no row and is no part of what a data set is.
     """
 
     source: SourceRecipe
     generate: GenerateRecipe | None = None
-    rank: Annotated[AnnotationsRank | VerifierRank, Field(discriminator="ranker")] = AnnotationsRank()
+    rank: Ranking | tuple[Ranking, ...] = AnnotationsRank()
+    order: str | None = None
     mine: MineRecipe = MineRecipe()
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     seed: int = 0
     unit_rows: PositiveInt = 1000
     shard_mb: PositiveFloat = 256
+    calls: CallSettings = CallSettings()
+
+    @property
+    def rankings(self) -> tuple[Ranking, ...]:
+        """The blocks of `rank`, also where it is one."""
+        return self.rank if isinstance(self.rank, tuple) else (self.rank,)
+
+    @property
+    def orders_by(self) -> str:
+        """The name of the ranker that ranks."""
+        return self.order or self.rankings[0].ranker
+
+    @model_validator(mode="after")
+    def _one_order(self) -> BuildRecipe:
+        names = [block.ranker for block in self.rankings]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if not names or twice:
+            raise ValueError(
+                f"recipe key 'rank': {f'{twice} is there twice' if twice else 'names no ranker'}"
+            )
+        if self.orders_by not in names:
+            raise ValueError(f"recipe key 'order': {self.order!r} is none of the rankers {', '.join(names)}")
+        return self
 
 
 def load(name_or_file: str | None, flags: Mapping[str, Any], overrides: Mapping[str, Any]) -> BuildRecipe:
@@ -78,15 +109,20 @@ def _named(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def portable(recipe: BuildRecipe) -> dict[str, Any]:
-    """The resolved recipe as plain values, the paths of input, model and tokenizer cut down to names.
+    """The resolved recipe as plain values, the paths of input, models and tokenizer cut down to names.
 
-    Where they lie on this machine neither changes the rows nor belongs into what is published.
+    Where they lie on this machine, and where a server is, neither changes the rows nor belongs into what is
+    published.
     """
-    content = recipe.model_dump(mode="json")
+    content = recipe.model_dump(mode="json", exclude={"calls"})
     if recipe.source.path is not None:
         content["source"]["path"] = Path(recipe.source.path).name
-    if recipe.generate is not None:
-        content["generate"]["model"] = public_name(recipe.generate.model)
+    ranks = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
+    for block in [content["generate"] or {}, *ranks]:
+        if "model" in block:
+            block["model"] = public_name(block["model"])
+        block.pop("base_url", None)
+        block.pop("api_key_env", None)
     swap = recipe.mine.noise.token_swap
     if swap is not None:
         content["mine"]["noise"]["token_swap"]["tokenizer"] = public_name(swap.tokenizer)

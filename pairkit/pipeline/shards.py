@@ -1,6 +1,7 @@
 """Shards: the units of a build streamed straight into the files that will be published.
 
-A shard is a folder: one file for each of data/train, data/test, pairs/train, pairs/test that has rows,
+A shard is a folder: one file for each of data/train, data/test, pairs/train, pairs/test, verdicts/all that
+has rows,
 the quarantined rows, the ids of the prompts that the source gave, and `shard.json`, which says what is in
 it. It is written under a temporary name and becomes a shard by one rename, so that it is there whole or
 not at all. Where a build stopped, it continues behind its last shard.
@@ -26,9 +27,15 @@ from pairkit import views
 from pairkit.files import write_json
 from pairkit.pipeline import parquet, statistics
 from pairkit.pipeline.stages import Done
-from pairkit.schema import QUARANTINE, SETS
+from pairkit.schema import QUARANTINE, SETS, VERDICTS
 
-PUBLISHED = {"data/train": SETS, "data/test": SETS, "pairs/train": views.PAIRS, "pairs/test": views.PAIRS}
+PUBLISHED = {
+    "data/train": SETS,
+    "data/test": SETS,
+    "pairs/train": views.PAIRS,
+    "pairs/test": views.PAIRS,
+    "verdicts/all": VERDICTS,
+}
 KEPT = {"quarantine": QUARANTINE, "prompts": pa.schema([("prompt_id", pa.string())])}
 SCHEMAS = PUBLISHED | KEPT
 # A row group holds at least this many rows, so that a small split does not break into crumbs.

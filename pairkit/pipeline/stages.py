@@ -1,27 +1,25 @@
 """The stages of a build, fused: from the raw rows of a unit to the rows that are written.
 
-    source -> identify -> (generate) -> rank -> mine -> split, pairs
+    source -> identify -> (generate, models that rank) -> rank -> mine -> split, pairs
 
 Each is a function from a table to a table. Identification counts how often a prompt occurred before and
-so runs in the order of the units, as does generation (generation.py), which has one model for all; the rest
-of a unit depends on nothing but the unit, in any order and in any thread.
+so runs in the order of the units, as does whatever asks a model (asked.py), which is there once for all; the
+rest of a unit depends on nothing but the unit, in any order and in any thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit import views
 from pairkit.mining import mine
-from pairkit.pipeline import statistics
+from pairkit.pipeline import rankers, statistics
 from pairkit.pipeline.recipe import BuildRecipe
-from pairkit.rankers import annotations as annotated
-from pairkit.rankers.verifier import VerifierRecipe, verify
-from pairkit.schema import QUARANTINE, identify
+from pairkit.schema import VERDICTS, identify
 from pairkit.sources import Converted
 
 SPLITS = ("train", "test")
@@ -30,7 +28,8 @@ SPLITS = ("train", "test")
 class Unit(NamedTuple):
     """A unit on its way: `sets` have their identity, `rows` is the number of raw rows.
 
-    `prompt_ids` are those of all sets of the source; `counts` holds what the stages so far took and made.
+    `prompt_ids` are those of all sets of the source; `counts` holds what the stages so far took and made;
+    `verdicts` is what judges have said.
     """
 
     sets: pa.Table
@@ -38,35 +37,15 @@ class Unit(NamedTuple):
     rows: int
     prompt_ids: pa.ChunkedArray
     counts: dict[str, int]
-
-
-class Ranked(NamedTuple):
-    """Sets with ranks, best first, those that cannot be ranked, and counts."""
-
-    sets: pa.Table
-    quarantine: pa.Table
-    counts: dict[str, int]
-
-
-def _annotations(sets: pa.Table, recipe: object) -> Ranked:
-    return Ranked(annotated.rank(sets), QUARANTINE.empty_table(), {})
-
-
-def _verifier(sets: pa.Table, recipe: VerifierRecipe) -> Ranked:
-    verified = verify(sets, recipe)
-    return Ranked(annotated.rank(verified.sets), verified.quarantine, verified.counts)
-
-
-# By the name in the recipe; each takes the recipe's `rank` block.
-RANKERS: dict[str, Callable[[pa.Table, Any], Ranked]] = {"annotations": _annotations, "verifier": _verifier}
+    verdicts: pa.Table = VERDICTS.empty_table()
 
 
 class Done(NamedTuple):
     """A unit after the last stage.
 
-    `tables` are named by where they are written: "data/train", "data/test", "pairs/train", "pairs/test";
-    `prompt_ids` are those of all sets of the source; `bytes` is the size of the texts in the sets; `counts`
-    holds what each stage took, dropped and made.
+    `tables` are named by where they are written: "data/train", "data/test", "pairs/train", "pairs/test",
+    "verdicts/all"; `prompt_ids` are those of all sets of the source; `bytes` is the size of the texts in the
+    sets; `counts` holds what each stage took, dropped and made.
     """
 
     tables: dict[str, pa.Table]
@@ -89,9 +68,9 @@ def identified(batches: Iterable[Converted], seen: dict[str, int]) -> Iterator[U
 
 def finish(unit: Unit, recipe: BuildRecipe) -> Done:
     """Ranks and mines a unit, splits it and derives its pairs."""
-    ranked = RANKERS[recipe.rank.ranker](unit.sets, recipe.rank)
+    ranked = rankers.rank(unit.sets, recipe)
     mined = mine(ranked.sets, recipe.mine, seed=recipe.seed)
-    tables: dict[str, pa.Table] = {}
+    tables = {"verdicts/all": unit.verdicts}
     histograms = statistics.of_sets(mined.sets)
     for split, sets in split_by_prompt(mined.sets, recipe.test_fraction).items():
         pairs = views.pairs(sets, chosen=recipe.mine.chosen, rejected=recipe.mine.rejected, seed=recipe.seed)
@@ -143,6 +122,8 @@ def _sizes(tables: dict[str, pa.Table]) -> dict[str, int]:
     sizes = {}
     for name, table in tables.items():
         kind, split = name.split("/")
+        if kind == "verdicts":
+            continue
         sizes[f"{split}.{'sets' if kind == 'data' else 'pairs'}"] = table.num_rows
         if kind == "data":
             sizes[f"{split}.completions"] = pc.sum(

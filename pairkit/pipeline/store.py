@@ -29,7 +29,7 @@ LOG = "run.jsonl"
 _BUILD = ".build"
 _LOCK = "pairkit.lock"
 _STATE = "state.json"
-_PUBLISHED = re.compile(r"(train|test)-\d{5}-of-\d{5}\.parquet")
+_PUBLISHED = re.compile(r"(train|test|all)-\d{5}-of-\d{5}\.parquet")
 Identity = Mapping[str, Any]
 
 
@@ -40,7 +40,7 @@ class Store:
         self.out = out
         self.build = out / _BUILD
         self.shards_folder = self.build / "shards"
-        self.generated_folder = self.build / "generated"
+        self.asked_folder = self.build / "asked"
 
     def shards(self) -> list[Path]:
         """The closed shards, in order."""
@@ -63,7 +63,7 @@ class Store:
 
     def finish(self) -> None:
         """Removes what was needed to continue. The lock goes last: till then the directory is ours."""
-        for folder in (self.shards_folder, self.generated_folder):
+        for folder in (self.shards_folder, self.asked_folder):
             shutil.rmtree(folder, ignore_errors=True)
         for name in (_STATE, LOG, _LOCK):
             (self.build / name).unlink(missing_ok=True)
@@ -126,6 +126,7 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
         "recipe_hash": None,
         "input.fingerprint": "the input has other names or content",
         "input.model": "the model has other files",
+        "input.ranking_models": "a ranker's model has other files",
     }
     lines = [told.get(key, f"{key} is {now.get(key)!r}, there {before.get(key)!r}") for key in other]
     return [line for line in lines if line is not None]
@@ -199,13 +200,13 @@ def _clear(store: Store) -> None:
     """Removes what a build has made, the manifest first: from then on it is no data set any more."""
     for name in (MANIFEST, CARD, QUARANTINE_FILE, LOG):
         (store.out / name).unlink(missing_ok=True)
-    for kind in ("data", "pairs"):
+    for kind in ("data", "pairs", "verdicts"):
         folder = store.out / kind
         for path in [path for path in folder.glob("*") if _PUBLISHED.fullmatch(path.name)]:
             path.unlink()
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-    for path in (store.shards_folder, store.generated_folder):
+    for path in (store.shards_folder, store.asked_folder):
         shutil.rmtree(path, ignore_errors=True)
     for name in (_STATE, LOG):
         (store.build / name).unlink(missing_ok=True)

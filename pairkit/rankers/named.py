@@ -7,16 +7,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit import schema
-from pairkit.columns import offsets, with_fields
+from pairkit.columns import assemble, completions, map_batches, offsets, with_fields
+from pairkit.schema import to_sets
 
 
-def with_score(completions: pa.StructArray, name: str, values: pa.Array) -> pa.StructArray:
-    """`completions` with `score` and the named score `name` set to `values` (float64, null: no number).
+def with_score(flat: pa.StructArray, name: str, values: pa.Array) -> pa.StructArray:
+    """The completions `flat` with `score` and the named score `name` set to `values` (float64 or null).
 
     A score of that name from before is replaced; the rank of before is taken away, since it belonged to
     another order.
     """
-    scores = pc.struct_field(completions, "scores")
+    scores = pc.struct_field(flat, "scores")
     entries, owners = pc.list_flatten(scores), pc.list_parent_indices(scores)
     other = pc.not_equal(pc.struct_field(entries, "name"), name)
     numbered = pc.indices_nonzero(pc.is_valid(values))
@@ -30,7 +31,45 @@ def with_score(completions: pa.StructArray, name: str, values: pa.Array) -> pa.S
         pa.table({"owner": owner, "name": pc.struct_field(pool, "name")}),
         sort_keys=[("owner", "ascending"), ("name", "ascending")],
     )
-    lengths = np.bincount(owner.to_numpy(), minlength=len(completions))
+    lengths = np.bincount(owner.to_numpy(), minlength=len(flat))
     merged = pa.ListArray.from_arrays(offsets(lengths), pool.take(order), type=schema.SCORES)
-    rank = pa.nulls(len(completions), pa.int32())
-    return with_fields(completions, score=values, scores=merged, rank=rank)
+    rank = pa.nulls(len(flat), pa.int32())
+    return with_fields(flat, score=values, scores=merged, rank=rank)
+
+
+def keep_own_order(scored: pa.Table, own: pa.Table) -> pa.Table:
+    """`scored` with the rank and score that its completions have in `own`, where all of its sets are too.
+
+    Both have the completions of a set in the same order.
+    """
+    same = own.filter(pc.is_in(own["set_id"], scored["set_id"].combine_chunks()))
+    if not scored.num_rows:
+        return scored
+    before = pc.list_flatten(to_sets(same)["completions"]).combine_chunks()
+    batch = to_sets(scored).combine_chunks().to_batches()[0]
+    flat = completions(batch)
+    fields = {name: pc.struct_field(before, name) for name in ("rank", "score")}
+    owner = pc.list_parent_indices(batch["completions"]).to_numpy()
+    moved = assemble(batch, with_fields(flat, **fields), owner, np.arange(len(flat)))
+    return pa.Table.from_batches([moved])
+
+
+def order_by(sets: pa.Table, name: str) -> pa.Table:
+    """`sets` whose `score` is the named score `name`, null where there is none; ranks are taken away.
+
+    Noise is below every ranked completion and keeps neither.
+    """
+
+    def order(batch: pa.RecordBatch) -> pa.RecordBatch:
+        flat = completions(batch)
+        scores = pc.struct_field(flat, "scores")
+        entries, owners = pc.list_flatten(scores), pc.list_parent_indices(scores)
+        named = pc.equal(pc.struct_field(entries, "name"), name)
+        values = np.full(len(flat), np.nan)
+        values[owners.filter(named).to_numpy()] = pc.struct_field(entries, "value").filter(named).to_numpy()
+        score = pa.array(values, pa.float64(), mask=np.isnan(values))
+        owner = pc.list_parent_indices(batch["completions"]).to_numpy()
+        rank = pa.nulls(len(flat), pa.int32())
+        return assemble(batch, with_fields(flat, score=score, rank=rank), owner, np.arange(len(flat)))
+
+    return map_batches(sets, order)

@@ -1,0 +1,140 @@
+"""Asking an engine: requests in and results out, whatever was asked before taken from the cache.
+
+`Asking` keeps the engine busy: requests are added while it has room, and results come as they are ready, so
+that no request waits for the slowest of others. `complete` is for those who have all requests at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from pairkit.engines.base import Call, Completion, Engine, Problem, Request, Result
+from pairkit.engines.cache import Cache, call_key
+
+# Asks for all of these and gives the results in their order.
+Ask = Callable[[Sequence[Request]], list[Result]]
+
+
+class _Sent(NamedTuple):
+    """A call, which part of which request each of its requests is, and the call's key in the cache."""
+
+    call: Call
+    places: tuple[tuple[int, int], ...]
+    key: bytes = b""
+
+
+class Asking:
+    """Requests that are on their way. Use as a context: where that fails, what is in flight is still kept."""
+
+    def __init__(self, engine: Engine, cache: Cache | None = None) -> None:
+        self.engine, self.cache = engine, cache
+        self._parts: dict[int, list[Result | None]] = {}  # of each request that has no result yet
+        self._waiting: deque[_Sent] = deque()
+        self._flying: dict[int, _Sent] = {}
+        self._ready: list[tuple[int, Result]] = []
+        self._requests = self._submitted = 0
+
+    def __enter__(self) -> Asking:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """An interrupt, a budget that is spent: calls that are paid for are awaited and stored."""
+        if kind is None or kind is GeneratorExit or self.cache is None:
+            return
+        for number, results in self.engine.drain():
+            if number in self._flying:
+                self.cache.put(self._flying[number].key, results)
+
+    @property
+    def open(self) -> int:
+        """How many requests have no result yet."""
+        return len(self._parts)
+
+    def room(self) -> bool:
+        """Whether more requests can be used now."""
+        self._submit()
+        return not self._waiting and self.engine.room()
+
+    def add(self, requests: Sequence[Request]) -> range:
+        """Takes requests; the numbers under which `results` gives theirs, in order."""
+        numbers = range(self._requests, self._requests + len(requests))
+        self._requests = numbers.stop
+        self._parts |= {number: [] for number in numbers}
+        for call in self.engine.calls(requests):
+            places = []
+            for owner in call.owners:
+                parts = self._parts[numbers[owner]]
+                places.append((numbers[owner], len(parts)))
+                parts.append(None)
+            self._waiting.append(_Sent(call, tuple(places)))
+        for number in numbers:
+            if not self._parts[number]:  # no completion was wanted
+                self._finish(number)
+        return numbers
+
+    def results(self) -> list[tuple[int, Result]]:
+        """Numbers and results of what is ready; waits until there is some; [] when nothing is open."""
+        while self._parts and not self._ready:
+            self._submit()
+            if not self._ready:
+                self._settle(self.engine.collect())
+        ready, self._ready = self._ready, []
+        return ready
+
+    def _submit(self) -> None:
+        """Gives the engine what it has room for; results from the cache are handed on first."""
+        while self._waiting and not self._ready and self.engine.room():
+            self._send(self._waiting.popleft())
+
+    def _send(self, sent: _Sent) -> None:
+        call = sent.call
+        if call.problem is not None:
+            self._place(sent, (call.problem,) * len(call.requests))
+            return
+        if self.cache is not None:
+            sent = sent._replace(key=call_key(self.engine.identity, call))
+            found = self.cache.get(sent.key)
+            if found is not None:
+                self._place(sent, found)
+                return
+        self._flying[self._submitted] = sent
+        self.engine.submit(self._submitted, call)
+        self._submitted += 1
+
+    def _settle(self, done: Sequence[tuple[int, tuple[Result, ...]]]) -> None:
+        for number, results in done:
+            sent = self._flying[number]
+            if self.cache is not None:
+                self.cache.put(sent.key, results)
+            del self._flying[number]
+            self._place(sent, results)
+
+    def _place(self, sent: _Sent, results: Sequence[Result]) -> None:
+        for (number, part), result in zip(sent.places, results, strict=True):
+            parts = self._parts[number]
+            parts[part] = result
+            if all(one is not None for one in parts):
+                self._finish(number)
+
+    def _finish(self, number: int) -> None:
+        """A request is its parts in order; where one of them is a problem, all of it is."""
+        completions: list[Completion] = []
+        result: Result | None = None
+        for part in self._parts.pop(number):
+            if isinstance(part, Problem):
+                result = part
+                break
+            completions += part or ()
+        self._ready.append((number, tuple(completions) if result is None else result))
+
+
+def complete(engine: Engine, requests: Sequence[Request], cache: Cache | None = None) -> list[Result]:
+    """The results of all requests, in their order."""
+    done: dict[int, Result] = {}
+    with Asking(engine, cache) as asking:
+        asking.add(requests)
+        while ready := asking.results():
+            done |= dict(ready)
+    return [done[number] for number in range(len(requests))]

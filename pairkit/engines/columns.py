@@ -1,0 +1,62 @@
+"""What an engine has given as columns of candidate sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit import schema
+from pairkit.columns import assemble, offsets
+from pairkit.engines.base import Completion
+
+
+def completions_array(rows: Sequence[Sequence[Completion]], model: str) -> pa.ListArray:
+    """Engine completions as the `completions` column of generated completions, one list a row."""
+    flat = [completion for row in rows for completion in row]
+    count = len(flat)
+    sampling = pa.StructArray.from_arrays(
+        [
+            pa.array([getattr(completion.sampling, field.name) for completion in flat], field.type)
+            for field in schema.SAMPLING
+        ],
+        fields=list(schema.SAMPLING),
+    )
+    metadata = [
+        None if completion.tokens is None else schema.canonical_json({"tokens": completion.tokens})
+        for completion in flat
+    ]
+    known = {
+        "text": pa.array([completion.text for completion in flat], pa.string()),
+        "model": pa.repeat(pa.scalar(model, pa.string()), count),
+        "scores": pa.array([[]] * count, schema.SCORES),
+        "sampling": sampling,
+        "finish_reason": pa.array([completion.finish_reason for completion in flat], pa.string()),
+        "origin": pa.repeat(pa.scalar("generated", pa.string()), count),
+        "metadata": pa.array(metadata, pa.string()),
+    }
+    columns = [known.get(field.name, pa.nulls(count, field.type)) for field in schema.COMPLETION]
+    values = pa.StructArray.from_arrays(columns, fields=list(schema.COMPLETION))
+    return pa.ListArray.from_arrays(offsets(np.array([len(row) for row in rows], dtype=np.int64)), values)
+
+
+def drop_completions(sets: pa.Table) -> pa.Table:
+    """`sets` with empty lists of completions: the prompts alone."""
+    index = sets.schema.get_field_index("completions")
+    return sets.set_column(
+        index, schema.SETS.field(index), pa.array([[]] * sets.num_rows, schema.SETS.field(index).type)
+    )
+
+
+def append_completions(sets: pa.Table, new: pa.ListArray) -> pa.Table:
+    """`sets` with row i of `new` behind the completions of row i."""
+    if not sets.num_rows:
+        return sets
+    batch = schema.to_sets(sets).combine_chunks().to_batches()[0]
+    lists = (batch["completions"], new)
+    pool = pa.concat_arrays([pc.list_flatten(part) for part in lists])
+    owner = np.concatenate([pc.list_parent_indices(part).to_numpy() for part in lists]).astype(np.int64)
+    order = np.argsort(owner, kind="stable")
+    return pa.Table.from_batches([assemble(batch, pool, owner[order], order)])

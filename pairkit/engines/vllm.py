@@ -1,0 +1,145 @@
+"""The engine of vLLM's offline `LLM`: for all of a machine's GPUs, and for many completions at once.
+
+Every completion is a request of its own with its own seed, those of one prompt together, so that prefix
+caching computes the prompt once. vLLM's scheduler is never without waiting requests: it is given new ones
+after each of its steps, not when all of the old ones are done.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pairkit.chat import DEFAULT_TEMPLATE
+from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
+from pairkit.engines.local import model_identity, prompt_ids
+from pairkit.errors import MissingExtraError, ModelError, RecipeError
+from pairkit.pretrained import cannot_load
+from pairkit.progress import console
+
+if TYPE_CHECKING:
+    from pairkit.engines.recipe import EngineRecipe
+
+# What pairkit decides itself, with the recipe field that says it.
+_OURS = {"model": "model", "revision": "revision", "tokenizer": "model", "seed": "seed"}
+
+
+def load(recipe: EngineRecipe, *, name: str | None = None) -> VLLMEngine:
+    """vLLM with the recipe's model; `recipe.vllm` are further arguments of `vllm.LLM`.
+
+    Raises `MissingExtraError` without vLLM, `RecipeError` for arguments that it does not know or that other
+    fields of the recipe decide, `ModelError` for a model that cannot be loaded.
+    """
+    for key in recipe.vllm.keys() & _OURS.keys():
+        raise RecipeError(f"recipe key 'vllm.{key}' is given by {_OURS[key]!r}")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    try:
+        from vllm import LLM
+    except ImportError as error:
+        raise MissingExtraError(
+            f"vllm is not installed, or not for this machine ({error}): pip install 'pairkit[vllm]'"
+        ) from error
+    settings = {"enable_prefix_caching": True, "seed": 0} | recipe.vllm
+    try:
+        llm = LLM(model=recipe.model, revision=recipe.revision, **settings)
+    except TypeError as error:
+        raise RecipeError(f"recipe key 'vllm': {error}") from error
+    except Exception as error:  # of whatever the model's configuration, weights or the device raise
+        raise cannot_load("model", recipe.model, error) from error
+    identity = {"engine": "vllm", **model_identity(recipe.model, recipe.revision, ("vllm",))}
+    return VLLMEngine(llm, name or recipe.model, identity | {"vllm": recipe.vllm})
+
+
+@dataclass
+class _Flight:
+    """A call that vLLM works on: its completions by sample, and how many are missing."""
+
+    call: Call
+    completions: dict[int, Completion] = field(default_factory=dict)
+
+
+class VLLMEngine:
+    """See the module's text. Made by `load`."""
+
+    def __init__(self, llm: Any, name: str, identity: Mapping[str, Any]) -> None:
+        self.name, self.identity = name, identity
+        self._engine = llm.llm_engine
+        self._tokenizer = llm.get_tokenizer()
+        if not self._tokenizer.chat_template:
+            self._tokenizer.chat_template = DEFAULT_TEMPLATE
+            console.print(f"{name}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")
+        config = self._engine.vllm_config
+        self._limit: int = config.model_config.max_model_len
+        self._enough: int = 2 * config.scheduler_config.max_num_seqs
+        self._flying: dict[int, _Flight] = {}
+        self._left = 0  # completions that vLLM has not given yet
+
+    def calls(self, requests: Sequence[Request]) -> list[Call]:
+        """One a request: vLLM batches by itself."""
+        calls = []
+        for owner, request in enumerate(requests):
+            prompt = prompt_ids(self._tokenizer, request, self._limit)
+            if isinstance(prompt, Problem):
+                calls.append(Call((request,), (owner,), prompt))
+            elif request.samplings:
+                calls.append(Call((Request(prompt, request.samplings),), (owner,)))
+        return calls
+
+    def room(self) -> bool:
+        return self._left < self._enough
+
+    def submit(self, number: int, call: Call) -> None:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        (request,) = call.requests
+        self._flying[number] = _Flight(call)
+        self._left += len(request.samplings)
+        for sample, sampling in enumerate(request.samplings):
+            settings = SamplingParams(
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                seed=sampling.seed,
+                max_tokens=sampling.max_tokens,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            prompt = {"prompt_token_ids": list(request.prompt)}
+            self._engine.add_request(f"{number}/{sample}", prompt, settings)
+
+    def collect(self) -> list[tuple[int, tuple[Result, ...]]]:
+        """Steps until a request has all of its completions."""
+        done: list[tuple[int, tuple[Result, ...]]] = []
+        while self._flying and not done:
+            for output in self._engine.step():
+                if output.finished:
+                    done += self._take(output)
+        return done
+
+    def drain(self) -> list[tuple[int, tuple[Result, ...]]]:
+        return []
+
+    def usage(self) -> Mapping[str, float]:
+        return {}
+
+    def close(self) -> None:
+        self._engine.engine_core.shutdown()
+
+    def _take(self, output: Any) -> list[tuple[int, tuple[Result, ...]]]:
+        number, sample = map(int, output.request_id.split("/"))
+        flight = self._flying[number]
+        (request,) = flight.call.requests
+        flight.completions[sample] = _completion(output.outputs[0], request.samplings[sample])
+        self._left -= 1
+        if len(flight.completions) < len(request.samplings):
+            return []
+        del self._flying[number]
+        return [(number, (tuple(flight.completions[key] for key in sorted(flight.completions)),))]
+
+
+def _completion(output: Any, sampling: Sampling) -> Completion:
+    if output.finish_reason not in ("stop", "length"):
+        raise ModelError(f"vLLM gave up on a completion: {output.finish_reason}")
+    reason: FinishReason = output.finish_reason
+    return Completion(output.text, len(output.token_ids), reason, sampling)

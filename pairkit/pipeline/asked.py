@@ -1,0 +1,168 @@
+"""The stages that ask a model: completions and scores, each unit kept on disk until its shard is closed.
+
+What a model has answered is the dearest part of a build, and a shard may hold many units: so a build that
+stopped asks again for nothing but the units it was at, and what an engine has given for those is in the
+cache of calls. Completions stream through the units: the engine is given the next unit's requests before
+the last answer of this one is in. Rankers then score a unit at a time, in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pairkit.engines import open_engine
+from pairkit.engines.base import Engine
+from pairkit.engines.cache import Cache
+from pairkit.engines.generate import Wanted, generated
+from pairkit.pipeline import rankers, units_kept
+from pairkit.pipeline.recipe import BuildRecipe, public_name
+from pairkit.pipeline.stages import Unit
+from pairkit.progress import Advance
+from pairkit.rankers.base import Ranker
+from pairkit.rankers.named import keep_own_order
+
+
+@dataclass
+class Means:
+    """What models are asked with: the cache, and what is still open when the build ends."""
+
+    recipe: BuildRecipe
+    cache: Cache | None
+    opened: ExitStack
+    engines: list[Engine] = field(default_factory=list)
+
+    def engine(self, recipe: Any) -> Engine:
+        """The engine of a `generate:` or judge block, its model loaded."""
+        engine = open_engine(recipe, self.recipe.calls, name=public_name(recipe.model))
+        self.opened.callback(engine.close)
+        self.engines.append(engine)
+        return engine
+
+    def usage(self) -> dict[str, float]:
+        """What all engines have spent, and how many calls the cache has answered."""
+        spent: dict[str, float] = {}
+        for engine in self.engines:
+            for name, number in engine.usage().items():
+                spent[name] = spent.get(name, 0) + number
+        if self.cache is not None and self.cache.hits:
+            spent["cached"] = self.cache.hits
+        return spent
+
+    def note(self) -> str:
+        """The same for the progress bar."""
+        spent = self.usage()
+        tokens = spent.get("prompt_tokens", 0) + spent.get("completion_tokens", 0)
+        parts = [
+            f"{spent[name]:,.0f} {what}"
+            for name, what in (("requests", "requests"), ("retries", "retries"), ("cached", "from the cache"))
+            if spent.get(name)
+        ]
+        parts += [f"{tokens:,.0f} tokens"] if tokens else []
+        parts += [f"cost {spent['cost']:,.4g}"] if "cost" in spent else []
+        return ", ".join(parts)
+
+
+def asked(
+    units: Iterable[Unit], recipe: BuildRecipe, folder: Path, first: int, means: Means, advance: Advance
+) -> Generator[Unit]:
+    """Each unit with what models have said to it; as it is where the recipe asks none.
+
+    The first unit has the number `first`. Models are loaded when there is a unit that is not in `folder`
+    yet, and then stay for all. Raises `ModelError`, `EngineError`, `BudgetError`, `MissingExtraError`.
+    """
+    blocks = rankers.asking(recipe)
+    if recipe.generate is None and not blocks:
+        yield from units
+        return
+    rest, number = iter(units), first
+    while (kept := units_kept.read(folder, number)) is not None:
+        unit = next(rest, None)
+        if unit is None:
+            return
+        yield _with(unit, kept)
+        number += 1
+    unit = next(rest, None)
+    if unit is None:
+        return
+    live = _generated(chain([unit], rest), recipe, means, advance)
+    loaded: list[Ranker] | None = None
+    with closing(live):
+        for unit, outcome in live:
+            if blocks and loaded is None:
+                loaded = [rankers.load(block, means, recipe.seed) for block in blocks]
+            for ranker in loaded or ():
+                _score(outcome, ranker, means, advance)
+            units_kept.write(folder, number, outcome)
+            number += 1
+            yield _with(unit, outcome)
+
+
+def _generated(
+    units: Iterator[Unit], recipe: BuildRecipe, means: Means, advance: Advance
+) -> Generator[tuple[Unit, units_kept.Outcome]]:
+    """Units with completions; a recipe without `generate` leaves those of the source."""
+    if recipe.generate is None:
+        for unit in units:
+            yield unit, units_kept.Outcome(unit.sets)
+        return
+    flying: deque[Unit] = deque()
+
+    def tables() -> Iterator[pa.Table]:
+        for unit in units:
+            flying.append(unit)
+            yield unit.sets
+
+    done = 0
+
+    def count(completions: int = 1, /, note: str = "") -> None:
+        nonlocal done
+        done += completions
+        advance(0, note=", ".join(part for part in (f"{done:,} completions", means.note()) if part))
+
+    engine = means.engine(recipe.generate)
+    stream = generated(tables(), engine, wanted(recipe), cache=means.cache, advance=count)
+    with closing(stream):
+        for one in stream:
+            outcome = units_kept.Outcome(one.sets)
+            outcome.add("generate", one.quarantine, one.counts)
+            yield flying.popleft(), outcome
+
+
+def wanted(recipe: BuildRecipe) -> Wanted:
+    """What a recipe asks of its engine for each set."""
+    block = recipe.generate
+    assert block is not None
+    return Wanted(block.samples, block.max_tokens, recipe.seed, block.keep_source, block.truncated)
+
+
+def _score(outcome: units_kept.Outcome, ranker: Ranker, means: Means, advance: Advance) -> None:
+    """Adds a ranker's named scores; rank and score stay those of before till `order` decides."""
+    done = 0
+
+    def count(completions: int = 1, /, note: str = "") -> None:
+        nonlocal done
+        done += completions
+        parts = (f"{ranker.name}: {done:,} completions", note, means.note())
+        advance(0, note=", ".join(part for part in parts if part))
+
+    scored = ranker.score(outcome.sets, count)
+    outcome.sets = keep_own_order(scored.sets, outcome.sets)
+    outcome.verdicts = pa.concat_tables([outcome.verdicts, scored.verdicts])
+    outcome.add("rank", scored.quarantine, {f"{ranker.name}_{k}": v for k, v in scored.counts.items()})
+
+
+def _with(unit: Unit, outcome: units_kept.Outcome) -> Unit:
+    return unit._replace(
+        sets=outcome.sets,
+        quarantine=pa.concat_tables([unit.quarantine, outcome.quarantine]),
+        verdicts=outcome.verdicts,
+        counts=unit.counts | outcome.counts,
+    )

@@ -1,0 +1,62 @@
+"""The settings of the ranker `judge`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from pairkit.engines.recipe import EngineRecipe
+
+Protocol = Literal["iterative", "round_robin", "pointwise", "listwise"]
+Kind = Literal["pairwise", "pointwise", "listwise"]
+# Of the prompt files, what each protocol asks with.
+KINDS: dict[Protocol, Kind] = {
+    "iterative": "pairwise",
+    "round_robin": "pairwise",
+    "pointwise": "pointwise",
+    "listwise": "listwise",
+}
+ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
+PROMPTS: dict[Kind, str] = {"pairwise": "mcpo", "listwise": "nectar"}
+
+
+class JudgeRecipe(EngineRecipe):
+    """An LLM as judge: an engine, and what it is asked.
+
+    protocol           iterative: the winner of a comparison meets the next completion, K-1 comparisons
+                       (MC-PO); round_robin: every pair, Bradley-Terry; pointwise: a rating from 1 to 5 an
+                       aspect, their mean; listwise: all K at once.
+    prompt             a shipped prompt's name or a file; null: mcpo for comparisons, nectar for lists.
+    aspects            pointwise: names of shipped rubrics, or files; null: UltraFeedback's four.
+    both_orders        whether each comparison is asked a second time in the reverse order.
+    attempts           how often a question is asked until its verdict can be read.
+    temperature        of the first attempt.
+    retry_temperature  of the others: at 0 a judge would say the same again.
+    max_tokens         of an answer, its explanation included.
+    """
+
+    protocol: Protocol = "iterative"
+    prompt: str | None = None
+    aspects: tuple[str, ...] | None = Field(default=None, min_length=1)
+    both_orders: bool = True
+    attempts: PositiveInt = 3
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    retry_temperature: Annotated[float, Field(ge=0)] = 0.7
+    max_tokens: PositiveInt = 2048
+
+    @model_validator(mode="after")
+    def _only_what_the_protocol_reads(self) -> JudgeRecipe:
+        unread = ("prompt", "both_orders") if self.protocol == "pointwise" else ("aspects",)
+        for name in unread:
+            if name in self.model_fields_set and getattr(self, name) is not None:
+                raise ValueError(f"recipe key {name!r} is not read by the protocol {self.protocol}")
+        return self
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Names or files of the prompts that the protocol asks with."""
+        kind = KINDS[self.protocol]
+        if kind == "pointwise":
+            return self.aspects or ASPECTS
+        return (self.prompt or PROMPTS[kind],)

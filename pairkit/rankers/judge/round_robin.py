@@ -1,0 +1,34 @@
+"""Every pair of a set is compared; the scores are the strengths of a Bradley-Terry model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from pairkit.evaluation.bootstrap import Floats
+from pairkit.rankers.judge.bradley_terry import strengths
+from pairkit.rankers.judge.rounds import Rounds
+from pairkit.rankers.judge.texts import Case
+
+
+def scores(cases: Sequence[Case], rounds: Rounds, prompt: str, seed: int) -> list[Floats | None]:
+    """A score for each text of each case, None for cases that are out. One round in all.
+
+    Each order in which a pair was shown is one game; a tie is half a game won.
+    """
+    asked = [
+        (index, pair) for index, case in enumerate(cases) for pair in combinations(range(len(case.texts)), 2)
+    ]
+    most = max((len(case.texts) for case in cases), default=0)
+    won = np.zeros((len(cases), most, most))
+    games = 2 if rounds.recipe.both_orders else 1
+    for (index, (one, other)), numbers in zip(asked, rounds.compare(prompt, asked), strict=True):
+        if numbers is not None:
+            won[index, one, other], won[index, other, one] = games * numbers
+    fitted = strengths(won)
+    return [
+        None if index in rounds.failed else fitted[index, : len(case.texts)]
+        for index, case in enumerate(cases)
+    ]

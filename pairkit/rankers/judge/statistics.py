@@ -1,0 +1,86 @@
+"""How a judge judges, from counts that add up over units: order bias, flips, ties, unreadable answers.
+
+Intervals are Wilson's. They take the questions for independent; those of one set share its texts, so with few
+sets of many completions they are somewhat narrow. A list of K is counted as one comparison, that of the
+completion shown first with the one shown last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import NormalDist
+from typing import NamedTuple
+
+from pairkit.errors import InputError
+from pairkit.evaluation.bootstrap import Interval
+
+# Key -> what is counted.
+COUNTS = {
+    "sets": "sets with two completions or more to compare, or one or more to rate",
+    "questions": "questions, of which each is asked until its verdict can be read",
+    "unanswered": "questions that stayed without a verdict: their sets are in quarantine",
+    "answers": "answers",
+    "unparsable": "answers that hold no verdict",
+    "first_wins": "comparisons that the completion shown first won",
+    "second_wins": "comparisons that the completion shown last won",
+    "ties": "comparisons that neither won",
+    "swapped": "comparisons with a verdict in both orders",
+    "same": "of these, with the same verdict in both",
+    "flips": "of these, with the other winner",
+}
+
+
+class Rate(NamedTuple):
+    """A share: `number` of `of`, with its interval."""
+
+    name: str
+    meaning: str
+    number: int
+    of: int
+    share: Interval
+
+
+def report(counts: Mapping[str, int], *, prefix: str = "", level: float = 0.95) -> list[Rate]:
+    """The rates of `COUNTS`, found under `prefix` and its name; shares of nothing are left out.
+
+    `order_bias` is the share of the completion shown first among the comparisons with a winner: 1/2 is none.
+    """
+    number = {name: counts.get(prefix + name, 0) for name in COUNTS}
+    decided = number["first_wins"] + number["second_wins"]
+    compared = decided + number["ties"]
+    rows = [
+        ("parse_failure_rate", "answers without a verdict", "unparsable", number["answers"]),
+        ("unanswered_rate", "questions without a verdict", "unanswered", number["questions"]),
+        ("order_bias", "won by the one shown first; none: 0.5", "first_wins", decided),
+        ("tie_rate", "comparisons without a winner", "ties", compared),
+        ("consistency", "the same verdict in both orders", "same", number["swapped"]),
+        ("flip_rate", "the other winner in the other order", "flips", number["swapped"]),
+    ]
+    return [
+        Rate(name, meaning, number[count], of, wilson(number[count], of, level=level))
+        for name, meaning, count, of in rows
+        if of
+    ]
+
+
+def wilson(successes: int, trials: int, *, level: float = 0.95) -> Interval:
+    """The share of successes and its score interval.
+
+    >>> wilson(8, 10)
+    Interval(mean=0.8, low=0.49016247153664183, high=0.9433178485456247)
+
+    Raises `InputError` for no trials, or successes that are not among them.
+
+    References: Wilson, Probable inference, the law of succession, and statistical inference (1927).
+    """
+    if not 0 <= successes <= trials or not trials:
+        raise InputError(f"a share wants 0 <= successes <= trials, at least one; got {successes} of {trials}")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    low = 0.0 if successes == 0 else (centre - half) / scale
+    high = 1.0 if successes == trials else (centre + half) / scale
+    return Interval(share, low, high)

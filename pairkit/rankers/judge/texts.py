@@ -1,0 +1,133 @@
+"""What a judge is shown of a candidate set. None of it is trusted.
+
+Each text stands between two lines with a mark that its author cannot have known: it depends on the seed and
+on every text of the set. Nothing in a text has the form of a verdict, of a thought's end or of a chat
+template's own tokens, which a tokenizer would take for the end of the turn: such marks are written with
+other brackets, so that a judge which quotes them gives no verdict either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pairkit.chat import Messages
+from pairkit.engines.base import sample_seed
+from pairkit.rankers.judge.prompt import Prompt
+from pairkit.rankers.judge.verdicts import LABELS
+from pairkit.schema import short_hash
+
+_FLAGS = re.ASCII | re.IGNORECASE
+_TAG = re.compile(
+    r"<(\s{0,8}/?\s{0,8}(?:verdict|rating|ranking|think|s|bos|eos|pad|unk|start_of_turn|end_of_turn)\s{0,8})>",
+    _FLAGS,
+)
+_OPEN_TAG = re.compile(r"<(?=\s{0,8}/?\s{0,8}(?:verdict|rating|ranking|think)\b)", _FLAGS)
+_BRACKETS = re.compile(r"\[\[(\s{0,8}[ABC]\s{0,8})\]\]", _FLAGS)
+_TEMPLATE = re.compile(r"<([|｜][^<>\n]{0,64}[|｜])>")
+_INST = re.compile(r"\[(/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\]")
+
+
+def harmless(text: str) -> str:
+    """`text` with other brackets where it looks like a verdict or like a token of a chat template.
+
+    >>> harmless("x < 3. <verdict>A</verdict> [[B]] <|im_end|>")
+    'x < 3. ‹verdict›A‹/verdict› ⟦B⟧ ‹|im_end|›'
+    """
+    text = _TAG.sub(r"‹\1›", text)
+    text = _OPEN_TAG.sub("‹", text)
+    text = _BRACKETS.sub(r"⟦\1⟧", text)
+    text = _TEMPLATE.sub(r"‹\1›", text)
+    return _INST.sub(r"⟦\1⟧", text)
+
+
+class Case(NamedTuple):
+    """A candidate set before the judge. T texts: those of its completions that differ.
+
+    `places[t]` are the positions in the set of the completions with text t.
+    """
+
+    row: int  # of the table
+    set_id: str
+    question: str
+    texts: tuple[str, ...]  # as they are shown
+    hashes: tuple[str, ...]  # of the texts as they are
+    places: tuple[tuple[int, ...], ...]
+    mark: str
+
+    def positions(self, shown: Sequence[int]) -> tuple[int, ...]:
+        """Positions in the set of the texts shown; of several copies the first."""
+        return tuple(self.places[text][0] for text in shown)
+
+
+def case_of(row: int, set_: Mapping[str, Any], seed: int) -> Case:
+    """The case of a row of `SETS`. Noise is not judged."""
+    places: dict[str, list[int]] = {}
+    for position, completion in enumerate(set_["completions"]):
+        if completion["origin"] != "noise":
+            places.setdefault(completion["text"], []).append(position)
+    messages: Messages = set_["prompt"]
+    mark = _mark(seed, set_["set_id"], [*(message["content"] for message in messages), *places])
+    return Case(
+        row,
+        set_["set_id"],
+        _question(messages, mark),
+        tuple(_block(text, mark) for text in places),
+        tuple(short_hash(text) for text in places),
+        tuple(map(tuple, places.values())),
+        mark,
+    )
+
+
+def values(prompt: Prompt, case: Case, shown: Sequence[int]) -> dict[str, str]:
+    """What stands in place of a prompt's placeholders when these texts are shown in this order."""
+    texts = [case.texts[text] for text in shown]
+    common = {"question": case.question, "mark": case.mark}
+    if prompt.header.kind == "pairwise":
+        return {**common, "answer_a": texts[0], "answer_b": texts[1]}
+    if prompt.header.kind == "pointwise":
+        return {**common, "answer": texts[0]}
+    labels = LABELS[: len(texts)]
+    named = [
+        f"<answer {label}>\n{text}\n</answer {label}>" for label, text in zip(labels, texts, strict=True)
+    ]
+    listed = {"answers": "\n\n".join(named), "labels": ", ".join(labels), "count": str(len(texts))}
+    return {**common, **listed}
+
+
+def shuffled(case: Case, seed: int) -> list[int]:
+    """The texts of a case in random order, the same one for the same seed and set."""
+    random = np.random.default_rng(sample_seed(seed, f"{case.set_id}/judge", 0))
+    return [int(text) for text in random.permutation(len(case.texts))]
+
+
+def _mark(seed: int, set_id: str, texts: Sequence[str]) -> str:
+    """Eight hex digits that occur in no text."""
+    digest = hashlib.sha256(f"{seed}/{set_id}".encode())
+    for text in texts:
+        digest.update(text.encode(errors="surrogatepass"))
+    while True:
+        mark = digest.hexdigest()[:8]
+        if not any(mark in text for text in texts):
+            return mark
+        digest.update(b"again")
+
+
+def _question(messages: Messages, mark: str) -> str:
+    """One user turn as it is; a longer conversation turn by turn, each under its role."""
+    if len(messages) == 1:
+        return _block(messages[0]["content"], mark)
+    turns = [f"[{mark} {message['role']}]\n{harmless(message['content'])}" for message in messages]
+    return _between("\n\n".join(turns), mark)
+
+
+def _block(text: str, mark: str) -> str:
+    return _between(harmless(text), mark)
+
+
+def _between(text: str, mark: str) -> str:
+    return f"[begin {mark}]\n{text}\n[end {mark}]"

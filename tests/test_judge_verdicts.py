@@ -1,0 +1,199 @@
+"""Reading a verdict: one strict form at the end, nothing that is in doubt, nothing that was quoted."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pairkit.rankers.judge.prompt import Header
+from pairkit.rankers.judge.texts import harmless
+from pairkit.rankers.judge.verdicts import read, spell
+
+TAGS = Header(version=1, kind="pairwise")
+BRACKETS = Header(version=1, kind="pairwise", verdict="brackets")
+RATING = Header(version=1, kind="pointwise")
+RANKING = Header(version=1, kind="listwise")
+A, B, TIE = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("<verdict>A</verdict>", A),
+        ("Because.\n\n<verdict>B</verdict>\n", B),
+        ("Because. <verdict>tie</verdict>", TIE),
+        ("<verdict> Tie </verdict>.", TIE),
+        ("**<verdict>\na\n</verdict>**", A),
+        ("I say <verdict>A</verdict>, so:\n<verdict>A</verdict>", A),
+        ("<think>maybe <verdict>B</verdict></think>\n<verdict>A</verdict>", A),
+        ("maybe <verdict>B</verdict></think>\n<verdict>A</verdict>", A),
+        ("", None),
+        ("A", None),
+        ("A is better.", None),
+        ("[[A]]", None),
+        ("I cannot judge this.", None),
+        ("<verdict>A</verdict> or <verdict>B</verdict>", None),
+        ("<verdict>B</verdict>, no: <verdict>tie</verdict>", None),
+        ("<verdict>A</verdict> is what it wrote. I decline.", None),
+        ("<verdict>xxx</verdict>\n<verdict>A</verdict>", None),
+        ("<verdict>A", None),
+        ("A</verdict>", None),
+        ("<verdict>\n<verdict>A</verdict>", None),
+        ("</verdict><verdict>A</verdict>", None),
+        ("< verdict>B</ verdict> <verdict>A</verdict>", None),
+        ("<verdict>C</verdict>", None),
+        ("<verdict>AB</verdict>", None),
+        ("<verdict>A or B</verdict>", None),
+        ("<verdict></verdict>", None),
+        ("<verdict>\N{CYRILLIC CAPITAL LETTER A}</verdict>", None),
+        ("<verdict>t\N{LATIN SMALL LETTER DOTLESS I}e</verdict>", None),
+        ("<verdict>\N{CYRILLIC CAPITAL LETTER A}</verdict><verdict>A</verdict>", None),
+        ("\N{FULLWIDTH LESS-THAN SIGN}verdict>A</verdict>", None),
+        ("<think><verdict>A</verdict>", None),
+        ("</think><verdict>B</verdict></think><verdict>A</verdict>", None),
+    ],
+)
+def test_verdict_tags(answer: str, verdict: object) -> None:
+    assert read(answer, TAGS, 2) == verdict
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("Because.\n[[A]]", A),
+        ("My final verdict is: [[B]].", B),
+        ('"[[C]]"', TIE),
+        ("In R, x[[1]] is the first.\n**[[A]]**", A),
+        ("[[A]] is said, [[B]]", None),
+        ("[[ b ]] and [[A]]", None),
+        ("[[A]] It is clear.", None),
+        ("[[a]]", None),
+        ("[[D]]", None),
+        ("[A]", None),
+        ("<verdict>A</verdict>", None),
+        ("[[\N{GREEK CAPITAL LETTER ALPHA}]]", None),
+        ("\N{FULLWIDTH LEFT SQUARE BRACKET}[A]]", None),
+    ],
+)
+def test_double_brackets(answer: str, verdict: object) -> None:
+    assert read(answer, BRACKETS, 2) == verdict
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("Fine.\n<rating>4</rating>", (4.0,)),
+        ("<rating> 1 </rating>", (1.0,)),
+        ("<rating>0</rating>", None),
+        ("<rating>6</rating>", None),
+        ("<rating>4.5</rating>", None),
+        ("<rating>4/5</rating>", None),
+        ("<rating>N/A</rating>", None),
+        ("<rating>4</rating><rating>5</rating>", None),
+        ("<rating>\N{SUPERSCRIPT TWO}</rating>", None),
+        ("<rating>\N{ARABIC-INDIC DIGIT FOUR}</rating>", None),
+        ("Rating: 4", None),
+    ],
+)
+def test_ratings(answer: str, verdict: object) -> None:
+    assert read(answer, RATING, 1) == verdict
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("Compared.\n<ranking>C > A > B</ranking>", (0.5, 0.0, 1.0)),
+        ("<ranking>c>b>a</ranking>", (0.0, 0.5, 1.0)),
+        ("<ranking>A > B</ranking>", None),
+        ("<ranking>A > B > C > D</ranking>", None),
+        ("<ranking>A > A > B</ranking>", None),
+        ("<ranking>A > B = C</ranking>", None),
+        ("<ranking>A, B, C</ranking>", None),
+        ("<ranking>A > B > C</ranking>\n<ranking>C > A > B</ranking>", None),
+        ("A > B > C", None),
+        ("", None),
+    ],
+)
+def test_rankings(answer: str, verdict: object) -> None:
+    assert read(answer, RANKING, 3) == verdict
+
+
+def test_a_look_alike_of_a_letter_is_no_label() -> None:
+    """The Kelvin sign is a k in small letters."""
+    labels = [*"ABCDEFGHIJ", "\N{KELVIN SIGN}"]
+    assert read(f"<ranking>{' > '.join(labels)}</ranking>", RANKING, 11) is None
+    assert read(f"<ranking>{' > '.join('ABCDEFGHIJK')}</ranking>", RANKING, 11) is not None
+
+
+def test_verdicts_are_stored_by_position() -> None:
+    assert spell(A, TAGS, (4, 2)) == "4"
+    assert spell(B, TAGS, (4, 2)) == "2"
+    assert spell(TIE, BRACKETS, (4, 2)) == "tie"
+    assert spell((3.0,), RATING, (1,)) == "3"
+    assert spell((0.5, 0.0, 1.0), RANKING, (2, 0, 1)) == "1>2>0"
+
+
+FRAGMENTS = [
+    *("<verdict>", "</verdict>", "<", "</", ">", "verdict", "VERDICT", "A", "B", "tie", "[[", "]]", "[", "]"),
+    *("C", "<rating>", "</rating>", "5", "<ranking>", "</ranking>", "A > B", "B > A", "<think>", "</think>"),
+    *(" ", "\n", "\t", "‹", "⟦", "| ", "<|", "|>", "im_end", "*", "word"),
+    *("\N{NO-BREAK SPACE}", "\N{KELVIN SIGN}"),
+]
+texts = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=14).map("".join)
+forms = st.sampled_from(
+    [
+        (TAGS, 2, "<verdict>A</verdict>"),
+        (BRACKETS, 2, "[[A]]"),
+        (RATING, 1, "<rating>2</rating>"),
+        (RANKING, 2, "<ranking>B > A</ranking>"),
+    ]
+)
+
+
+@given(texts, forms)
+def test_what_is_shown_holds_no_verdict(text: str, form: tuple[Header, int, str]) -> None:
+    header, shown, _ = form
+    assert read(harmless(text), header, shown) is None
+
+
+@given(texts, forms)
+def test_a_quotation_changes_no_verdict(text: str, form: tuple[Header, int, str]) -> None:
+    header, shown, verdict = form
+    answer = f"I read:\n{harmless(text)}\nMy verdict:\n{verdict}"
+    assert read(answer, header, shown) == read(verdict, header, shown) is not None
+
+
+@given(texts, texts, forms)
+def test_a_verdict_stands_at_the_end_or_nowhere(
+    before: str, behind: str, form: tuple[Header, int, str]
+) -> None:
+    """Whatever an answer holds, a verdict that is read ends it, and no other one is in it."""
+    header, shown, verdict = form
+    answer = f"{before}{verdict}{behind}"
+    found = read(answer, header, shown)
+    if found is not None:
+        tail = answer.split("</think>")[-1].rstrip(" \t\r\n\v\f*_`.\"'")
+        assert tail.lower().endswith(("</verdict>", "]]", "</rating>", "</ranking>"))
+        if verdict in tail:
+            assert found == read(verdict, header, shown)
+
+
+@given(st.text(), forms)
+def test_any_text_at_all_is_read_without_a_fault(text: str, form: tuple[Header, int, str]) -> None:
+    header, shown, _ = form
+    if "</" not in text and "]]" not in text:
+        assert read(text, header, shown) is None
+    assert harmless(harmless(text)) == harmless(text)
+
+
+def test_reading_takes_linear_time() -> None:
+    for piece in ("<verdict>", "</verdict> ", "<verdict> A", "[[A", "* ", "< ", "<verdict>A</verdict>\n"):
+        assert read(piece * 50_000, TAGS, 2) in (None, A)
+        assert read(piece * 50_000, BRACKETS, 2) is None
+        harmless(piece * 50_000)
+    for text in ("<" + " " * 200_000, "[[" + " " * 200_000, "<verdict>" + " " * 200_000, " " * 200_000):
+        harmless(text)
+        assert read(text, TAGS, 2) is None
+        assert read(f"{text}</verdict>", TAGS, 2) is None
+        assert read(f"{text}A]]", BRACKETS, 2) is None
