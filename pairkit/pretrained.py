@@ -28,7 +28,7 @@ def cannot_load(
     where = f"the {what} {name!r} cannot be loaded"
     place = Path(name).parent if what == "tokenizer" and name.endswith(".json") else Path(name)
     if not Path(name).exists():
-        if _is_path(name):
+        if is_path(name):
             return ModelError(f"{where}: there is no such file or directory{hint}")
         lookup = "is the name right, and is there a network? What is local is given as its directory"
         return ModelError(f"{where}: {_reason(error)}; {lookup}{hint}")
@@ -37,7 +37,8 @@ def cannot_load(
     return ModelError(f"{where}: {_reason(error)}{hint}")
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Whether a name is a path by its form: a hub id has one slash at most."""
     return name.startswith((".", "/", "~")) or name.endswith(".json") or name.count("/") > 1
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hub_server import TOKEN, Hub, serving
 
 # The models of the tests have a few thousand parameters: a second thread only gets in the way of the first.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,6 +21,23 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("PAIRKIT_TEST_DATA is not set: real data files are not tested")
     return Path(folder)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A strict hub that huggingface_hub in this process speaks to, without waiting between its tries."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _http
+
+    with serving(Hub()) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+        resolve = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", resolve)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda seconds: None))
+        yield server
+    assert server.problems == []
 
 
 @pytest.fixture(scope="module")

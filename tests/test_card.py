@@ -27,6 +27,7 @@ from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import load
 from pairkit.rankers import annotations
 from pairkit.schema import SETS
+from pairkit.sources import SOURCES
 
 HOSTILE = "```\n</details><script>alert(1)</script>\n---\n# not a heading\n| a | b |\n````\n\u2028\x1b[31m![x](http://x)"
 
@@ -70,6 +71,35 @@ def test_card_states_what_the_manifest_does(built: Path) -> None:
     assert block is not None
     assert yaml.safe_load(block.group(1)) == manifest["recipe"]
     assert manifest["input"]["fingerprint"] in text
+
+
+def test_card_names_who_wrote_and_who_judged(built: Path) -> None:
+    manifest = json.loads((built / "pairkit.json").read_text())
+    histograms = statistics.of_sets(pq.read_table(sorted((built / "data").iterdir())[0]))
+    source = SOURCES["ultrafeedback"]
+    text = card.render(built, manifest, source, histograms)
+    order = sorted(histograms["model"], key=lambda name: (-histograms["model"][name], name))
+    assert f"Completions were written by {', '.join(order)}." in text
+    assert "prompt of the judge" not in text
+
+    manifest["recipe"]["generate"] = {"model": "org/m", "revision": "v1"}
+    manifest["recipe"]["rank"] = [{"ranker": "annotations"}, {"ranker": "judge", "model": "judge|<b>"}]
+    manifest["judge_prompts"] = {"pairwise.txt": "0123abcd"}
+    histograms["model"]["noise:word_swap"] = 9
+    text = card.render(built, manifest, source, histograms)
+    assert "the licence of [org/m](https://huggingface.co/org/m) at v1, which completed them" in text
+    assert "They were scored by judge&#124;&#60;b&#62; (judge)." in text
+    assert "| pairwise.txt | `0123abcd` |" in text
+    assert "noise" not in text.split("Completions were written by ")[1].split("\n")[0]
+    assert MarkdownIt().enable("table").render(text.split("---\n", 2)[2]).count("0123abcd") == 1
+
+    manifest["recipe"]["generate"] |= {"engine": "openai", "revision": None}
+    text = card.render(built, manifest, source, histograms)
+    assert "the licence of org/m, which completed them" in text  # a name of that server, not of the hub
+
+    assert "source_datasets" not in card.front_matter(manifest, source)  # a file, wherever it is from
+    manifest["recipe"]["source"]["path"] = None
+    assert card.front_matter(manifest, source)["source_datasets"] == ["openbmb/UltraFeedback"]
 
 
 @settings(deadline=None)

@@ -16,6 +16,7 @@ from pairkit.cli import eval as evaluations
 from pairkit.cli.build import build
 from pairkit.cli.losses import losses
 from pairkit.cli.overrides import SETTINGS
+from pairkit.cli.push import push
 from pairkit.cli.quickstart import quickstart
 from pairkit.cli.sources import sources
 from pairkit.cli.train import train
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command(context_settings=SETTINGS)(build)
 app.command(context_settings=SETTINGS)(train)
 app.add_typer(evaluations.app, name="eval")
+app.command()(push)
 app.command()(sources)
 app.command()(losses)
 app.command()(quickstart)

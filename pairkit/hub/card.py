@@ -46,10 +46,10 @@ def render(
     splits = _splits(manifest)
     sums = {what: sum(split[what] for split in splits) for what in ("sets", "completions", "pairs")}
     return (
-        _environment()
+        environment()
         .get_template("card.md.jinja")
         .render(
-            front_matter=_yaml(front_matter(manifest, source)),
+            front_matter=to_yaml(front_matter(manifest, source)),
             title=f"{manifest['recipe']['source']['name']}: candidate sets",
             manifest=manifest,
             **sums,
@@ -58,11 +58,16 @@ def render(
             source_link=_link(source, manifest),
             licence=source.licence,
             citation=source.citation,
+            writers=_writers(histograms),
+            model_link=_model_link(manifest),
+            rankers=_rankers(manifest["recipe"]["rank"]),
+            judge_prompts=manifest.get("judge_prompts", {}),
             distributions=_distributions(histograms),
             shares=_shares(histograms),
             examples=_examples(folder, manifest),
             cut=CUT,
-            recipe=_yaml(manifest["recipe"]),
+            shown=MODELS_SHOWN,
+            recipe=to_yaml(manifest["recipe"]),
             from_files=manifest["recipe"]["source"]["path"] is not None,
             generate=manifest["recipe"]["generate"],
             local_model="model" in manifest["input"],
@@ -88,6 +93,7 @@ def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
     return {
         "pretty_name": f"{manifest['recipe']['source']['name']}: candidate sets",
         **known,
+        **_source_data_sets(manifest, source),
         "task_categories": ["text-generation", "reinforcement-learning"],
         "tags": ["preference", "candidate-sets", "dpo", "mc-po", "pairkit"],
         "size_categories": [next((size for bound, size in _SIZES if sets < bound), "1M<n<10M")],
@@ -117,14 +123,15 @@ def _printable(text: str) -> str:
     )
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates of cards, with the filters that they use."""
     package = Path(recipes.__file__).parent
     folders = [package / "_shipped" / "data_cards", package.parent / "data_cards"]
-    environment = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folders), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
-    environment.filters |= {"cell": cell, "fence": fence, "cut": _cut, "number": _number, "short": _short}
-    return environment
+    templates.filters |= {"cell": cell, "fence": fence, "cut": _cut, "number": _number, "short": _short}
+    return templates
 
 
 def _splits(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -189,6 +196,37 @@ def _link(source: Source, manifest: Mapping[str, Any]) -> str:
     return f"{link} at {cell(revision)}" if revision else link
 
 
+def _source_data_sets(manifest: Mapping[str, Any], source: Source) -> dict[str, list[str]]:
+    """The data set on the hub that the rows were read from, where they were."""
+    read = manifest["recipe"]["source"]
+    hub_id = read["name"] if "/" in read["name"] else source.hub_id
+    return {"source_datasets": [hub_id]} if hub_id and read["path"] is None else {}
+
+
+def _model_link(manifest: Mapping[str, Any]) -> str:
+    """The model that completed the prompts; a directory, which the manifest's input knows, has no page."""
+    generate = manifest["recipe"]["generate"] or {}
+    if not generate:
+        return ""
+    name = cell(generate["model"])
+    on_hub = generate.get("engine") != "openai" and "model" not in manifest["input"]
+    link = f"[{name}](https://huggingface.co/{name})" if on_hub else name
+    return f"{link} at {cell(generate['revision'])}" if generate.get("revision") else link
+
+
+def _rankers(rank: Mapping[str, Any] | list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rankers that are models."""
+    blocks = rank if isinstance(rank, list) else [rank]
+    return [{"name": block["ranker"], "model": block["model"]} for block in blocks if block.get("model")]
+
+
+def _writers(histograms: statistics.Histograms) -> list[str]:
+    """Who wrote completions, most of them first; noise is nobody's."""
+    counts = histograms.get("model") or Counter()
+    names = [name for name in counts if not name.startswith("noise:")]
+    return sorted(names, key=lambda name: (-counts[name], name))
+
+
 def _distributions(histograms: statistics.Histograms) -> list[dict[str, Any]]:
     return [
         {"name": title, "numbers": list(statistics.summary(histograms[name]).values())}
@@ -221,7 +259,8 @@ def _examples(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]
     return [one | {"completions": one["completions"][:COMPLETIONS_SHOWN]} for one in sets]
 
 
-def _yaml(value: Any) -> str:
+def to_yaml(value: Any) -> str:
+    """YAML in the order given."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
 
 

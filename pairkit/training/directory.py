@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError, TrainingError
-from pairkit.files import partial, publish, write_json, write_text
+from pairkit.files import partial, publish, sha256, write_json, write_text
 from pairkit.training.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.plan import Plan
 from pairkit.training.ranks import ALONE, Ranks, device_name
@@ -24,7 +24,7 @@ from pairkit.training.recipe import HOW
 
 OnExisting = Literal["resume", "delete", "raise"]
 LIBRARIES = ("pairkit", "torch", "transformers", "tokenizers", "accelerate", "pyarrow")
-MODEL, RECORD = "model", "run.json"
+MODEL, RECORD, HASHES = "model", "run.json", "hashes.json"
 REFUSED = "refused.jsonl"
 
 
@@ -129,12 +129,15 @@ def discarding(out: Path) -> Iterator[None]:
 
 
 def save_model(model: nn.Module, tokenizer: Any, target: Path) -> None:
-    """Saves model and tokenizer so that the directory appears whole."""
+    """Saves model and tokenizer, and the hashes of their files, so that the directory appears whole."""
     temporary = partial(target)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         model.save_pretrained(temporary)  # type: ignore[operator]
         tokenizer.save_pretrained(temporary)
+        saved = sorted(path for path in temporary.rglob("*") if path.is_file())
+        hashes = {path.relative_to(temporary).as_posix(): sha256(path) for path in saved}
+        (temporary / HASHES).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
         publish(temporary, target)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)

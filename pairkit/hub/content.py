@@ -1,0 +1,74 @@
+"""What a directory publishes: files by the names that they have on the hub."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
+
+from pairkit.errors import InputError
+from pairkit.files import sha256
+
+Kind = Literal["dataset", "model"]  # as the hub's interface calls them
+CARD, MANIFEST = "README.md", "pairkit.json"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file on disk, which is sent in pieces, or the bytes of one that is made for the hub."""
+
+    content: Path | bytes
+    bytes: int
+    sha256: str
+
+    def describe(self) -> dict[str, Any]:
+        """Size and hash, as a manifest states them."""
+        return {"bytes": self.bytes, "sha256": self.sha256}
+
+    def git_oid(self) -> str:
+        """The id that git has for this content, by which the hub names files that are not stored apart."""
+        content = self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+class Content(NamedTuple):
+    """All that is published; `notes` are for the person who does it."""
+
+    kind: Kind
+    files: dict[str, File]
+    notes: list[str]
+
+
+def on_disk(path: Path) -> File:
+    """The file at `path`. Raises `InputError` where it cannot be read."""
+    try:
+        return File(path, path.stat().st_size, sha256(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def made(content: bytes) -> File:
+    """A file of these bytes."""
+    return File(content, len(content), hashlib.sha256(content).hexdigest())
+
+
+def front_matter(card: Path) -> dict[str, Any]:
+    """The YAML between the first two lines `---` of a card. Raises `InputError`."""
+    try:
+        text = card.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{card}: the card cannot be read: {error}") from error
+    start, _, rest = text.partition("\n")
+    block, end, _ = rest.partition("\n---\n")
+    if start != "---" or not end:
+        raise InputError(f"{card}: the card does not begin with front matter (YAML between two lines ---)")
+    try:
+        content = yaml.safe_load(block)
+    except yaml.YAMLError as error:
+        raise InputError(f"{card}: the card's front matter is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{card}: the card's front matter is no mapping of keys to values")
+    return content

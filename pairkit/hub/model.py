@@ -1,0 +1,204 @@
+"""A trained model as it is published: the folder that the run saved, a card, and a manifest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pairkit.errors import InputError
+from pairkit.files import sha256
+from pairkit.hub import content, model_card
+from pairkit.hub.content import CARD, MANIFEST, Content, File
+from pairkit.pipeline.recipe import public_name
+from pairkit.pretrained import is_path
+from pairkit.progress import progress
+
+# The names that a run has for them (pairkit.training.directory, which would load torch).
+RECORD, FOLDER, HASHES, METRICS = "run.json", "model", "hashes.json", "metrics.jsonl"
+ADAPTERS = "adapter_config.json"
+# Files in which libraries keep where a model came from: on the machine that trained it, a path.
+_TELLING = (ADAPTERS, "config.json", "tokenizer_config.json")
+_UNSENT = frozenset({CARD, MANIFEST, HASHES})  # the card is pairkit's, whatever peft has written
+_NAMED = ("model", "reference", "tokenizer")  # of the recipe: what may be a directory
+
+
+def trained_model(folder: Path, name: str, *, force: bool = False) -> Content:
+    """The model of the run in `folder`, which `pairkit train` wrote, as the repository `name` holds it.
+
+    Args:
+        force: publish one that was changed by hand, as long as it is a whole model.
+
+    Raises:
+        InputError: an unfinished run, no model, weights that are damaged or not safetensors, a file that is
+            missing or was changed.
+    """
+    record = _record(folder)
+    saved = folder / FOLDER
+    if not saved.is_dir():
+        raise InputError(f"{folder}: the run has no {FOLDER}/ yet; the same `pairkit train` goes on with it")
+    named = {path.relative_to(saved).as_posix(): path for path in sorted(saved.rglob("*")) if path.is_file()}
+    named = {name: path for name, path in named.items() if name not in _UNSENT and not _hidden(name)}
+    _check(saved, named)
+    files: dict[str, File] = {}
+    with progress(f"checking {saved}", len(named), unit="files") as advance:
+        for published, path in named.items():
+            files[published] = content.on_disk(path)
+            advance()
+    changed = _changed(saved, files)
+    if changed and not force:
+        raise InputError(
+            f"{saved}: changed by hand since it was trained: {', '.join(changed)}; train it again, or give "
+            "--force to publish it as it is, with a manifest that says so"
+        )
+    files |= {name: _without_paths(path, record["recipe"]) or files[name] for name, path in named.items()}
+    about = _about(folder, record, files) | ({"changed_by_hand": changed} if changed else {})
+    card = model_card.render(about, name, adapters=ADAPTERS in files)
+    manifest = json.dumps(about, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+    files |= {CARD: content.made(card.encode()), MANIFEST: content.made(manifest.encode())}
+    return Content("model", files, [f"changed by hand: {', '.join(changed)}"] if changed else [])
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _changed(saved: Path, files: Mapping[str, File]) -> list[str]:
+    """The names of what is not as the run saved it."""
+    hashes = _json(saved / HASHES) if (saved / HASHES).is_file() else {}
+    for name in hashes.keys() - files.keys() - _UNSENT:
+        raise InputError(f"{saved / name}: is missing; train the model again")
+    return [name for name, file in files.items() if file.sha256 != hashes.get(name)]
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        keys = {"recipe", "data", "plan", "starts"} - record.keys()
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: not the record of a training run: {error}") from error
+    if keys:
+        raise InputError(f"{path}: not the record of a training run: it says nothing of {', '.join(keys)}")
+    return record  # type: ignore[no-any-return]
+
+
+def _check(saved: Path, named: Mapping[str, Path]) -> None:
+    """There is a model that can be loaded, all of it, and nothing that runs code when it is."""
+    from safetensors import SafetensorError, safe_open
+
+    if not {"config.json", ADAPTERS} & named.keys():
+        raise InputError(f"{saved}: holds no config.json; train the model again")
+    for name, path in named.items():
+        if path.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt"):
+            raise InputError(f"{path}: pickled weights are not published; save them as safetensors")
+        if path.suffix == ".json":
+            _json(path)
+        if path.suffix == ".safetensors":
+            try:
+                with safe_open(path, framework="numpy"):  # header and length
+                    pass
+            except (SafetensorError, OSError) as error:
+                raise InputError(
+                    f"{path}: the weights are damaged ({error}); train the model again"
+                ) from error
+        if name.endswith(".safetensors.index.json"):
+            for part in sorted(set(_json(path).get("weight_map", {}).values()) - named.keys()):
+                raise InputError(f"{saved / part}: is missing, {name} names it; train the model again")
+    if not any(name.endswith(".safetensors") for name in named):
+        raise InputError(f"{saved}: holds no weights (*.safetensors); train the model again")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not JSON ({error}); train the model again") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: not a mapping; train the model again")
+    return found
+
+
+def _without_paths(path: Path, recipe: Mapping[str, Any]) -> File | None:
+    """The file with the run's directories cut to public names, None where it has none."""
+    if path.name not in _TELLING:
+        return None
+    found = _json(path)
+    known = {recipe[key] for key in _NAMED if recipe.get(key)}
+    told = {key: value for key, value in found.items() if isinstance(value, str) and value in known}
+    public = {key: published_name(value) for key, value in told.items()}
+    if public == told:
+        return None
+    return content.made((json.dumps({**found, **public}, indent=2, sort_keys=True) + "\n").encode())
+
+
+def published_name(name: str) -> str:
+    """A hub id as it is, a directory by its last two parts, whether it is still there or not."""
+    if is_path(name) or Path(name).exists():
+        return "/".join(Path(name).resolve().parts[-2:])
+    return public_name(name)
+
+
+def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -> dict[str, Any]:
+    """What the run was, for programs and for the card: nothing of it tells of this machine's directories."""
+    recipe = dict(record["recipe"])
+    from_scratch = str(recipe["model"]).endswith(".json")
+    base = None if from_scratch else recipe["model"]
+    local = base is not None and (is_path(base) or Path(base).exists())
+    for key in ("data", *_NAMED):
+        if recipe.get(key):
+            recipe[key] = published_name(recipe[key])
+    plan = record["plan"]
+    return {
+        "pairkit": importlib.metadata.version("pairkit"),
+        "recipe": recipe,
+        "base_model": None if base is None else {"name": recipe["model"], "local": local},
+        "licence": _licence(Path(base)) if base is not None and local else None,
+        "data": {"manifest_sha256": record["data"], **_data(Path(record["recipe"]["data"]), record["data"])},
+        "plan": {key: value for key, value in plan.items() if key not in ("data", "model")},
+        "starts": record["starts"],
+        "metrics": _metrics(folder),
+        "files": {name: file.describe() for name, file in files.items()},
+    }
+
+
+def _data(folder: Path, digest: str) -> dict[str, Any]:
+    """Source, recipe and licence of the data set, where it is still there as the run has read it."""
+    manifest = folder / MANIFEST
+    if not manifest.is_file() or sha256(manifest) != digest:
+        return {"source": None, "recipe_hash": None, "licence": None}
+    made = json.loads(manifest.read_text(encoding="utf-8"))
+    source = made.get("recipe", {}).get("source", {})
+    return {
+        "source": source.get("name"),
+        "recipe_hash": made.get("recipe_hash"),
+        "licence": _licence(folder),
+    }
+
+
+def _licence(folder: Path) -> str | None:
+    """What the card of a data set or a model in a directory says, if it has one."""
+    try:
+        found = content.front_matter(folder / CARD).get("license")
+    except InputError:  # a card is not asked for where only the licence is looked for
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    """The first and the last held-out evaluation, and the last training step, as far as there are any."""
+    entries: dict[str, list[dict[str, Any]]] = {"eval": [], "train": []}
+    path = folder / METRICS
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+            entry = json.loads(line)
+            entries.setdefault(entry["kind"], []).append(entry)
+    evaluated, trained = entries["eval"], entries["train"]
+    found = {
+        "before": evaluated[0] if len(evaluated) > 1 else None,
+        "held_out": evaluated[-1] if evaluated else None,
+        "train": trained[-1] if trained else None,
+    }
+    return {key: value for key, value in found.items() if value is not None}

@@ -1,0 +1,93 @@
+"""The model card: what a trained model is, what it was trained on and how, and what it reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pairkit.hub import card
+
+# Of an evaluation, in this order; what else there is follows.
+FIRST = ("loss", "reward_accuracy", "reward_margin")
+LEFT_OUT = frozenset({"step", "kind", "sets_per_second", "tokens_per_second", "mfu"})  # of the machine
+_TAGS = ("preference", "candidate-sets", "pairkit")
+
+
+def render(about: Mapping[str, Any], name: str, *, adapters: bool) -> str:
+    """The card as Markdown, from what `pairkit.json` of the model holds.
+
+    Args:
+        name: the repository, which the example loads from.
+        adapters: whether only adapters are published, which stand on the base model.
+    """
+    recipe = about["recipe"]
+    return (
+        card.environment()
+        .get_template("model.md.jinja")
+        .render(
+            front_matter=card.to_yaml(front_matter(about, adapters=adapters)),
+            title=name.split("/")[-1],
+            name=name,
+            about=about,
+            base=about["base_model"],
+            base_link=_base_link(about["base_model"], recipe["revision"]),
+            adapters=adapters,
+            loss=recipe["loss"]["name"],
+            parameters=_parameters(about["plan"]),
+            metrics=_metrics(about["metrics"]),
+            step=about["metrics"].get("held_out", about["metrics"].get("train", {})).get("step"),
+            sets=about["plan"]["train_sets"]["used"],
+            refused=sum(about["plan"]["train_sets"]["refused"].values()),
+            recipe=card.to_yaml(recipe),
+        )
+    )
+
+
+def front_matter(about: Mapping[str, Any], *, adapters: bool) -> dict[str, Any]:
+    """What the hub reads: library, task, base model, licence, tags."""
+    base, licence = about["base_model"], about["licence"]
+    loss = about["plan"]["loss"]
+    parts = [key for key, value in loss.items() if isinstance(value, Mapping)] or [loss["name"]]
+    losses = [part.replace("_", "-") for part in parts if part.isidentifier()]  # else a function of one's own
+    return {
+        "library_name": "peft" if adapters else "transformers",
+        "pipeline_tag": "text-generation",
+        **({"license": licence} if licence else {}),
+        **({"base_model": base["name"]} if base and not base["local"] else {}),
+        "tags": [*losses, *(["lora"] if adapters else []), *_TAGS],
+    }
+
+
+def _base_link(base: Mapping[str, Any] | None, revision: str | None) -> str:
+    if base is None:
+        return "random weights"
+    at = f" at {card.cell(revision)}" if revision else ""
+    name = card.cell(base["name"])
+    return f"the local model {name}" if base["local"] else f"[{name}](https://huggingface.co/{name}){at}"
+
+
+def _parameters(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every keyword of the loss, of its parts and of the draw of negatives, as `block.key`."""
+    rows = []
+    for block in ("loss", "negatives"):
+        for key, value in plan[block].items():
+            if isinstance(value, Mapping):
+                rows += [{"key": f"{block}.{key}.{sub}", "value": below} for sub, below in value.items()]
+            elif key != "name":
+                rows.append({"key": f"{block}.{key}", "value": value})
+    return rows
+
+
+def _metrics(metrics: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row a held-out metric, with its value before the first step where there is one."""
+    after, before = metrics.get("held_out", {}), metrics.get("before", {})
+    names = [*FIRST, *sorted(after.keys() - set(FIRST))]
+    return [
+        {"name": name, "before": _shown(before.get(name)), "after": _shown(after[name])}
+        for name in names
+        if name in after and name not in LEFT_OUT
+    ]
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
