@@ -172,7 +172,7 @@ class _Table:
         self._attempt = [0] * self.left
 
     def __len__(self) -> int:
-        return self.sets.num_rows
+        return len(self._set_ids)
 
     def requests(self) -> list[Request]:
         return [

@@ -64,7 +64,7 @@ class VLLMEngine:
     """See the module's text. Made by `load`."""
 
     def __init__(self, llm: Any, name: str, identity: Mapping[str, Any]) -> None:
-        self.name, self.identity = name, identity
+        self.name, self.identity, self.llm = name, identity, llm
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
         if not self._tokenizer.chat_template:
