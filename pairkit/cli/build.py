@@ -63,7 +63,7 @@ def build(
         bool, typer.Option("--dry-run", help="Show what would be done, write nothing.")
     ] = False,
 ) -> None:
-    """Build candidate sets: read a source, rank, mine, write data, pairs and a data card.
+    """Build candidate sets: read a source, generate, rank, mine, write data, pairs and a data card.
 
     Any recipe field can be given as KEY.SUB=VALUE behind the flags.
     A build that stopped continues when the same command is given again.
@@ -77,6 +77,11 @@ def build(
       pairkit build --source files --path my.jsonl --map chosen=good,rejected=bad
 
       pairkit build --recipe nectar --out runs/data/few mine.keep_negatives=3
+
+      pairkit build --source ultrafeedback rank.ranker=pairrm rank.model=llm-blender/PairRM-hf
+
+      pairkit build --recipe gsm8k-verified generate.engine=openai generate.model=NAME
+      generate.base_url=http://localhost:8000/v1 calls.budget.requests=1000
 
       pairkit build --recipe ultrafeedback --dry-run
     """
