@@ -14,10 +14,12 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from datasets import load_dataset
 from loopback import Loopback, chat_server, recipe, start_build
 from published import hashes
 
 from pairkit.errors import EngineError, Interrupted
+from pairkit.pipeline import describe
 from pairkit.pipeline.build import build
 from pairkit.rankers.judge.statistics import report
 from pairkit.schema import VERDICTS, check_sets
@@ -157,12 +159,12 @@ def test_a_judge_that_misbehaves(tmp_path: Path) -> None:
         block = {"ranker": "judge", "engine": "openai", "model": "tiny", "base_url": judge.url}
         fields = {"rank": [{"ranker": "verifier", "check": "number"}, block | {"max_tokens": 64}]}
         fields |= {"order": "judge", "test_fraction": 0}
-        manifest = build(recipe(writer.url, 60, **fields), tmp_path / "out", cache=tmp_path / "calls.sqlite")
+        manifest = build(recipe(writer.url, 40, **fields), tmp_path / "out", cache=tmp_path / "calls.sqlite")
         assert judge.stats()["violations"] == []
         assert judge.stats()["answered_again"] == 0
     counts = manifest["counts"]
     rates = {rate.name: rate for rate in report(counts["rank"], prefix="judge_")}
-    assert counts["rank"]["judge_sets"] > 50
+    assert counts["rank"]["judge_sets"] > 35
     assert 0 < rates["parse_failure_rate"].share.mean < 0.05
     assert rates["tie_rate"].share.mean == 0
     assert rates["order_bias"].share.low > 0.5  # equal numbers go to the first
@@ -183,5 +185,10 @@ def test_a_judge_that_misbehaves(tmp_path: Path) -> None:
         assert [c["score"] for c in row["completions"]] == [one["judge"] for one in scores]
         numbers = [int(c["text"].rpartition("#### ")[2] or 0) for c in row["completions"]]
         assert numbers[0] == max(numbers)
+    said = load_dataset(str(tmp_path / "out"), "verdicts", split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(said) == verdicts.num_rows
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "judge" in card
+    assert manifest["judge_prompts"]["mcpo"] in card
+    rate = "judge: the other winner in the other order: "
+    assert f"* {rate}" in card
+    assert rate in describe.summary(manifest, tmp_path)

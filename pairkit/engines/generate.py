@@ -130,7 +130,8 @@ def generated(
     The engine is given the next table's requests before the last answers of this one are in. A completion's
     randomness is a function of (seed, set_id, sample index) alone. Sets whose request the engine cannot
     serve go to quarantine with the engine's reason. The completions that the sets have already are replaced,
-    unless `keep_source`. `advance` is told of every completion.
+    unless `keep_source`. `advance` is told of every set, with the number of its
+    completions.
     """
     rest = iter(tables)
     exhausted = False

@@ -19,10 +19,15 @@ import yaml
 
 from pairkit import recipes, views
 from pairkit.pipeline import statistics
-from pairkit.schema import SETS
+from pairkit.rankers.judge.statistics import told
+from pairkit.schema import SETS, VERDICTS
 from pairkit.sources import Source
 
-CONFIGS = {"candidates": ("data", SETS), "pairs": ("pairs", views.PAIRS)}
+CONFIGS = {
+    "candidates": ("data", SETS),
+    "pairs": ("pairs", views.PAIRS),
+    "verdicts": ("verdicts", VERDICTS),
+}
 EXAMPLES = 3
 COMPLETIONS_SHOWN = 4
 CUT = 600
@@ -62,6 +67,7 @@ def render(
             model_link=_model_link(manifest),
             rankers=_rankers(manifest["recipe"]["rank"]),
             judge_prompts=manifest.get("judge_prompts", {}),
+            judged=told(manifest),
             distributions=_distributions(histograms),
             shares=_shares(histograms),
             examples=_examples(folder, manifest),
@@ -85,7 +91,8 @@ def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
         files = _files(manifest, kind)
         if not files:
             continue
-        paths = [{"split": split, "path": f"{kind}/{split}-*"} for split in files]
+        # `all` is no name that `datasets` gives to a split.
+        paths = [{"split": split.replace("all", "train"), "path": f"{kind}/{split}-*"} for split in files]
         default = {"default": True} if kind == "data" else {}
         configs.append({"config_name": name, "data_files": paths, **default})
         infos.append({"config_name": name, "features": _features(schema), **_info(files)})
@@ -154,7 +161,7 @@ def _info(files: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Any]:
 
     splits = [
         {
-            "name": split,
+            "name": split.replace("all", "train"),
             "num_bytes": total(parts, "uncompressed_bytes"),
             "num_examples": total(parts, "rows"),
         }

@@ -125,7 +125,7 @@ def _generated(
     def count(completions: int = 1, /, note: str = "") -> None:
         nonlocal done
         done += completions
-        advance(0, note=", ".join(part for part in (f"{done:,} completions", means.note()) if part))
+        advance(1, note=", ".join(part for part in (f"{done:,} completions", means.note()) if part))
 
     engine = means.engine(recipe.generate)
     stream = generated(tables(), engine, wanted(recipe), cache=means.cache, advance=count)
@@ -133,7 +133,8 @@ def _generated(
         for one in stream:
             outcome = units_kept.Outcome(one.sets)
             outcome.add("generate", one.quarantine, one.counts)
-            yield flying.popleft(), outcome
+            unit = flying.popleft()
+            yield unit._replace(shown=unit.sets.num_rows), outcome
 
 
 def wanted(recipe: BuildRecipe) -> Wanted:

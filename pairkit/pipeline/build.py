@@ -19,7 +19,7 @@ from pairkit.mining.policies import NO_CHOICE
 from pairkit.pipeline import asked, describe, rankers, shards, store, units_kept
 from pairkit.pipeline.overlap import ahead, mapped
 from pairkit.pipeline.publish import publish
-from pairkit.pipeline.recipe import BuildRecipe, portable
+from pairkit.pipeline.recipe import BuildRecipe, name_of, portable
 from pairkit.pipeline.shards import Contents, ShardWriter
 from pairkit.pipeline.stages import Done, finish, identified
 from pairkit.pipeline.store import Identity, OnExisting, Store
@@ -103,7 +103,7 @@ def _models(recipe: BuildRecipe) -> dict[str, Any]:
     if recipe.generate is not None and recipe.generate.engine != "openai":
         found |= fingerprint(recipe.generate.model)
     local = [block for block in rankers.asking(recipe) if getattr(block, "engine", "") != "openai"]
-    prints = {block.ranker: fingerprint(getattr(block, "model", "")).get("model") for block in local}
+    prints = {name_of(block): fingerprint(getattr(block, "model", "")).get("model") for block in local}
     if any(prints.values()):
         found["ranking_models"] = prints
     return found
@@ -167,7 +167,7 @@ def _shards(
         with ShardWriter(out.shard(number), next_unit) as writer:
             while unit is not None and writer.bytes < recipe.shard_mb * 1e6:
                 writer.add(unit, threads)
-                advance(unit.rows)
+                advance(unit.rows - unit.shown)
                 unit = next(units, None)
             contents = writer.close(last=unit is None, threads=threads)
         yield contents

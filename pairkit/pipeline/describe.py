@@ -8,9 +8,20 @@ from typing import Any
 
 import yaml
 
-from pairkit.pipeline.recipe import BuildRecipe
+from pairkit.pipeline.recipe import BuildRecipe, name_of
 from pairkit.pipeline.store import survey
+from pairkit.rankers.judge.statistics import told
 from pairkit.sources import open_source
+
+# Counts of generation that a person should see, in words.
+_TOLD = {
+    "length": "cut by max_tokens",
+    "refused": "refused by the server",
+    "refusals": "begin as a refusal",
+    "empty": "empty",
+    "truncated_dropped": "left out, cut by max_tokens",
+    "regenerated": "asked for again",
+}
 
 
 def plan(recipe: BuildRecipe, out: Path) -> str:
@@ -23,12 +34,28 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
             yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip(),
             f"input ({rows} rows):",
             *files,
+            *_asked(recipe, opened.total_rows),
             f"output: {out} (now: {survey(out)})",
             "  data/train-*.parquet" + (", data/test-*.parquet" if recipe.test_fraction else ""),
             "  pairs/ with the same splits, quarantine.parquet, README.md, pairkit.json, run.jsonl",
             "nothing was written (--dry-run)",
         ]
     )
+
+
+def _asked(recipe: BuildRecipe, rows: int | None) -> list[str]:
+    """Which models would be asked for how much."""
+    lines = []
+    if recipe.generate is not None:
+        each = sum(part.n for part in recipe.generate.samples)
+        total = "" if rows is None else f", {rows * each:,} of {rows:,} rows"
+        lines.append(
+            f"asks {recipe.generate.model} ({recipe.generate.engine}): {each} completions a prompt{total}"
+        )
+    for block in recipe.rankings:
+        model = getattr(block, "model", None)
+        lines += [f"ranks by {name_of(block)}{f': {model}' if model else ''}"]
+    return lines
 
 
 def summary(manifest: Mapping[str, Any], out: Path) -> str:
@@ -42,6 +69,12 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
     for name, number in counts["mine"].items():
         if name.startswith("dropped_") and number:
             lines.append(f"  {number:,} completions dropped: {name.removeprefix('dropped_')}")
+    for name, number in counts.get("generate", {}).items():
+        if number and name in _TOLD:
+            lines.append(f"  {number:,} of {counts['generate']['completions']:,} completions: {_TOLD[name]}")
+    lines += [f"  {line}" for line in told(manifest)]
+    if any(name.startswith("endpoint_") for name in quarantined(counts)):
+        lines.append("  --retry-failed asks for those again that the server did not answer")
     lines.append(_next(counts, out))
     return "\n".join(lines)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from pairkit.pipeline.recipe import BuildRecipe, Ranking
+from pairkit.pipeline.recipe import BuildRecipe, Ranking, name_of
 from pairkit.rankers import annotations as annotated
 from pairkit.rankers.base import Ranker
 from pairkit.rankers.named import keep_own_order, order_by
@@ -72,7 +73,8 @@ def asking(recipe: BuildRecipe) -> list[Ranking]:
 
 def load(block: Ranking, means: Means, seed: int) -> Ranker:
     """The ranker of a block, its model loaded. Raises `ModelError` and what opening an engine raises."""
-    return LOADED[block.ranker](block, means, seed)
+    ranker: Ranker = replace(LOADED[block.ranker](block, means, seed), name=name_of(block))  # type: ignore[type-var]
+    return ranker
 
 
 def rank(sets: pa.Table, recipe: BuildRecipe) -> Ranked:

@@ -39,23 +39,31 @@ class PairRMRank(PairRMRecipe):
     """Ranks by PairRM, which compares completions in pairs."""
 
     ranker: Literal["pairrm"] = "pairrm"
+    name: str | None = None  # of its scores; null: the ranker's
 
 
 class RewardModelRank(RewardModelRecipe):
     """Ranks by a reward model, which scores each completion."""
 
     ranker: Literal["reward_model"] = "reward_model"
+    name: str | None = None  # of its scores; null: the ranker's
 
 
 class JudgeRank(JudgeRecipe):
     """Ranks by what an LLM says."""
 
     ranker: Literal["judge"] = "judge"
+    name: str | None = None  # of its scores; null: the ranker's
 
 
 Ranking = Annotated[
     AnnotationsRank | VerifierRank | PairRMRank | RewardModelRank | JudgeRank, Field(discriminator="ranker")
 ]
+
+
+def name_of(block: Ranking) -> str:
+    """The name under which a ranker's scores are kept."""
+    return getattr(block, "name", None) or block.ranker
 
 
 class BuildRecipe(Strict):
@@ -94,11 +102,11 @@ class BuildRecipe(Strict):
     @property
     def orders_by(self) -> str:
         """The name of the ranker that ranks."""
-        return self.order or self.rankings[0].ranker
+        return self.order or name_of(self.rankings[0])
 
     @model_validator(mode="after")
     def _one_order(self) -> BuildRecipe:
-        names = [block.ranker for block in self.rankings]
+        names = [name_of(block) for block in self.rankings]
         twice = next((name for name in names if names.count(name) > 1), None)
         if not names or twice:
             raise ValueError(

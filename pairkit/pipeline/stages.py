@@ -29,7 +29,7 @@ class Unit(NamedTuple):
     """A unit on its way: `sets` have their identity, `rows` is the number of raw rows.
 
     `prompt_ids` are those of all sets of the source; `counts` holds what the stages so far took and made;
-    `verdicts` is what judges have said.
+    `verdicts` is what judges have said. `shown` rows of it were reported as progress already.
     """
 
     sets: pa.Table
@@ -38,6 +38,7 @@ class Unit(NamedTuple):
     prompt_ids: pa.ChunkedArray
     counts: dict[str, int]
     verdicts: pa.Table = VERDICTS.empty_table()
+    shown: int = 0
 
 
 class Done(NamedTuple):
@@ -45,7 +46,7 @@ class Done(NamedTuple):
 
     `tables` are named by where they are written: "data/train", "data/test", "pairs/train", "pairs/test",
     "verdicts/all"; `prompt_ids` are those of all sets of the source; `bytes` is the size of the texts in the
-    sets; `counts` holds what each stage took, dropped and made.
+    sets; `counts` holds what each stage took, dropped and made; `shown` is as of `Unit`.
     """
 
     tables: dict[str, pa.Table]
@@ -55,6 +56,7 @@ class Done(NamedTuple):
     bytes: int
     counts: dict[str, int]
     histograms: statistics.Histograms
+    shown: int
 
 
 def identified(batches: Iterable[Converted], seen: dict[str, int]) -> Iterator[Unit]:
@@ -85,7 +87,7 @@ def finish(unit: Unit, recipe: BuildRecipe) -> Done:
     }
     quarantine = pa.concat_tables([unit.quarantine, ranked.quarantine, mined.quarantine])
     size = text_bytes(mined.sets)
-    return Done(tables, quarantine, unit.prompt_ids, unit.rows, size, counts, histograms)
+    return Done(tables, quarantine, unit.prompt_ids, unit.rows, size, counts, histograms, unit.shown)
 
 
 def quarantine_counts(stage: str, quarantine: pa.Table) -> dict[str, int]:

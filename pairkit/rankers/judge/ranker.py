@@ -97,14 +97,14 @@ class Judge:
     def _ask(self, cases: Sequence[Case], rounds: Rounds) -> _Named:
         if self.recipe.protocol != "pointwise":
             (prompt,) = self.prompts
-            return {NAME: _COMPARING[self.recipe.protocol](cases, rounds, prompt, self.seed)}
+            return {self.name: _COMPARING[self.recipe.protocol](cases, rounds, prompt, self.seed)}
         rated = pointwise.ratings(cases, rounds, tuple(self.prompts))
         aspects = {
-            f"{NAME}.{aspect}": [None if one is None else one[index] for one in rated]
+            f"{self.name}.{aspect}": [None if one is None else one[index] for one in rated]
             for index, aspect in enumerate(self.prompts)
         }
         # The mean comes last: it is the score.
-        return {**aspects, NAME: [None if one is None else one.mean(axis=0) for one in rated]}
+        return {**aspects, self.name: [None if one is None else one.mean(axis=0) for one in rated]}
 
 
 def _with_scores(batch: pa.RecordBatch, cases: Sequence[Case], named: _Named) -> pa.RecordBatch:

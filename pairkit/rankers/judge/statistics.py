@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pairkit.errors import InputError
 from pairkit.evaluation.bootstrap import Interval
@@ -62,6 +62,22 @@ def report(counts: Mapping[str, int], *, prefix: str = "", level: float = 0.95) 
         for name, meaning, count, of in rows
         if of
     ]
+
+
+def told(manifest: Mapping[str, Any]) -> list[str]:
+    """The rates of all judges of a built data set, a line each; its manifest holds their counts."""
+    rank = manifest["recipe"]["rank"]
+    blocks = rank if isinstance(rank, list) else [rank]
+    names = [block.get("name") or block["ranker"] for block in blocks if block["ranker"] == "judge"]
+    return [
+        f"{name}: {rate.meaning}: {_interval(rate.share)} of {rate.of:,}"
+        for name in names
+        for rate in report(manifest["counts"].get("rank", {}), prefix=f"{name}_")
+    ]
+
+
+def _interval(share: Interval) -> str:
+    return f"{share.mean:.1%} [{share.low:.1%}, {share.high:.1%}]"
 
 
 def wilson(successes: int, trials: int, *, level: float = 0.95) -> Interval:
