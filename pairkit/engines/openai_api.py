@@ -17,6 +17,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from queue import SimpleQueue
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -68,6 +70,7 @@ class OpenAIEngine:
         self._succeeded = False
         self._suspects: list[tuple[int, Problem]] = []  # failed since the last call that succeeded
         self._known: list[str] = []
+        self._proxy = _proxy(recipe.base_url)
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: set[asyncio.Task[None] | None] = set()
         self._slots = asyncio.Semaphore(settings.concurrency)
@@ -150,7 +153,7 @@ class OpenAIEngine:
         url = f"{self._recipe.base_url.rstrip('/')}/{path}"
         headers = {"Content-Type": "application/json"} if body is not None else None
         async with self._session.request(
-            method, url, data=body, headers=headers, allow_redirects=False
+            method, url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
         ) as answer:
             return answer.status, await answer.read(), answer.headers.get("Retry-After")
 
@@ -277,8 +280,15 @@ async def _session(settings: CallSettings, key: str | None) -> aiohttp.ClientSes
         headers={"Authorization": f"Bearer {key}"} if key else {},
         connector=aiohttp.TCPConnector(limit=settings.concurrency),
         timeout=aiohttp.ClientTimeout(total=settings.timeout, sock_connect=30),
-        trust_env=True,  # proxies are named there
     )
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for a URL. Looked up once: aiohttp would do so for every call."""
+    parts = urlsplit(url)
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def _key(recipe: EngineRecipe) -> str | None:
