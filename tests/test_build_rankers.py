@@ -104,7 +104,7 @@ def test_a_ranker_with_other_weights_is_another_build(source: Path, tmp_path: Pa
     assert str(tmp_path) not in json.dumps(manifest)
     with (model / "config.json").open("a") as file:
         file.write(" ")
-    with pytest.raises(ExistingOutputError, match="a ranker's model has other files"):
+    with pytest.raises(ExistingOutputError, match="the model of pairrm has other files"):
         build(recipe(source, rank=block), tmp_path / "out")
 
 

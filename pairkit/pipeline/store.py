@@ -126,9 +126,12 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
         "recipe_hash": None,
         "input.fingerprint": "the input has other names or content",
         "input.model": "the model has other files",
-        "input.ranking_models": "a ranker's model has other files",
     }
-    told |= {key: "a judge's prompt has other words" for key in other if key.startswith("judge_prompts.")}
+    for key in other:
+        if key.startswith("judge_prompts."):
+            told[key] = f"the judge's prompt {key.removeprefix('judge_prompts.')} has other words"
+        elif key.startswith("input.ranking_models."):
+            told[key] = f"the model of {key.rpartition('.')[2]} has other files"
     lines = [told.get(key, f"{key} is {now.get(key)!r}, there {before.get(key)!r}") for key in other]
     return [line for line in lines if line is not None]
 
