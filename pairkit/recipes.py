@@ -132,7 +132,14 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        absent = first["type"] in ("missing", "extra_forbidden")
+        place = ".".join(map(str, _place(first["loc"], content, absent=absent)))
+        if first["type"] == "union_tag_not_found":
+            key = first["ctx"]["discriminator"].strip("'")
+            raise RecipeError(f"recipe key '{place}.{key}' has no default: give it a value") from error
+        if first["type"] == "union_tag_invalid":
+            known = re.findall("'([^']+)'", first["ctx"]["expected_tags"])
+            raise unknown(first["ctx"]["discriminator"].strip("'"), first["ctx"]["tag"], known) from error
         if first["type"] == "extra_forbidden":
             raise unknown("recipe key", place, _meant(place, model)) from error
         if first["type"] == "missing":
@@ -168,6 +175,24 @@ def _scalar(text: str) -> Any:
         raise RecipeError(f"cannot read the value {text!r}: {error}") from error
 
 
+def _place(location: Sequence[str | int], content: Any, *, absent: bool) -> list[str | int]:
+    """Where in `content` an error is; what pydantic puts between, such as the kind of a block, is left out.
+
+    `absent`: the last part is a key that is not there.
+    """
+    place = []
+    for index, part in enumerate(location):
+        last = absent and index == len(location) - 1
+        if isinstance(content, Mapping) and (part in content or last):
+            content = content.get(part)
+        elif isinstance(content, Sequence) and isinstance(part, int) and part < len(content):
+            content = content[part]
+        else:
+            continue
+        place.append(part)
+    return place
+
+
 def _meant(place: str, model: type[BaseModel]) -> list[str]:
     """The keys of that name in other mappings, else those that are known beside `place`."""
     keys = [tuple(key.split(".")) for key in _known_keys(model)]
@@ -181,7 +206,13 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, field in model.model_fields.items():
         keys.append(prefix + name)
-        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                keys += _known_keys(kind, f"{prefix}{name}.")
-    return keys
+        for kind in _models(field.annotation):
+            keys += _known_keys(kind, f"{prefix}{name}.")
+    return list(dict.fromkeys(keys))
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a field may hold, itself or in a union, a list or a mapping."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models(part)]

@@ -71,6 +71,8 @@ ROWS = parquet(**{name: [pair(n)[name] for n in range(500)] for name in ("prompt
 OWN = {"own.jsonl": GOOD}
 FILES = "build --source files --path"
 TRAIN = "train --loss dpo --data data --model model --max-steps 2 max_length=96"
+ASK = "build --source arithmetic --limit 3"
+SERVER = "generate.engine=openai generate.base_url=http://127.0.0.1:9/v1"
 JUDGE = "eval judge --data own.jsonl --model model"
 LABELLED = lines({"prompt": "Question?", "first": "good", "second": "bad", "label": 1})
 JUDGE_PROMPT = (
@@ -233,6 +235,65 @@ CASES = [
         f"{FILES} own.jsonl --out mine",
         "mine is not empty and holds nothing of pairkit's; give another --out",
         {**OWN, "mine/notes.md": b"notes"},
+    ),
+    # Models that are asked
+    Case(
+        "engine that is not installed",
+        f"{ASK} generate.engine=vllm generate.model=model",
+        "vllm is not installed: pip install 'pairkit[vllm]'",
+    ),
+    Case(
+        "server that is not there",
+        f"{ASK} {SERVER} generate.model=m",
+        "http://127.0.0.1:9/v1 cannot be reached: …",
+    ),
+    Case(
+        "server that wants a key, without one",
+        f"{ASK} generate.engine=openai generate.model=m generate.api_key_env=NO_KEY",
+        "https://api.openai.com/v1 wants a key: put it into the environment variable NO_KEY, or give "
+        "base_url for a server that wants none",
+    ),
+    Case(
+        "field of another engine",
+        f"{ASK} generate.model=model generate.base_url=http://127.0.0.1:9/v1",
+        "recipe key 'base_url' is for engine openai, this is transformers",
+    ),
+    Case(
+        "budget of money without prices",
+        f"{ASK} {SERVER} generate.model=m calls.budget.money=5",
+        "a budget of money needs the price of 'm': give calls.prices.m.input and .output, of a million "
+        "tokens",
+    ),
+    Case(
+        "`--cache` is another file",
+        f"{ASK} generate.model=model --cache notes.md",
+        "notes.md: cannot be used as the cache of calls: …",
+        {"notes.md": b"notes"},
+    ),
+    Case(
+        "ranker that does not exist",
+        f"{FILES} own.jsonl rank.ranker=pairm",
+        "unknown ranker 'pairm'; did you mean 'pairrm'? Known: …",
+        OWN,
+    ),
+    Case(
+        "order by a ranker that does not run",
+        f"{FILES} own.jsonl order=pairrm",
+        "recipe key 'order': 'pairrm' is none of the rankers annotations",
+        OWN,
+    ),
+    Case(
+        "PairRM checkpoint of another layout",
+        f"{FILES} own.jsonl rank.ranker=pairrm rank.model=model",
+        "'model' is not a PairRM checkpoint (it is of ['LlamaForCausalLM']): pairkit reads …",
+        OWN,
+    ),
+    Case(
+        "reward model without a chat template",
+        f"{FILES} own.jsonl rank.ranker=reward_model rank.model=model",
+        "the tokenizer of 'model' has no chat template, so how the model wants a conversation written is not "
+        "known; use a reward model that has one, or save its tokenizer with a `chat_template`",
+        OWN,
     ),
     # Judges
     Case(

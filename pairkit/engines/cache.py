@@ -25,16 +25,15 @@ _SCHEMA = (
 
 
 class Cache:
-    """The file at `path`; with `retry_failed`, calls that ended in a problem count as never made."""
+    """The file at `path`; with `retry_failed`, calls that ended in a problem count as never made.
+
+    A file that is not there is made with the first call. Raises `OutputError` for one that is no cache.
+    """
 
     def __init__(self, path: Path, *, retry_failed: bool = False) -> None:
         self.path, self.retry_failed = path, retry_failed
         self.hits = 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = _connect(path)
-        except (OSError, sqlite3.Error) as error:
-            raise OutputError(f"{path}: cannot be used as the cache of calls: {error}") from error
+        self._open: sqlite3.Connection | None = _connect(path) if path.exists() else None
 
     def get(self, key: bytes) -> tuple[Result, ...] | None:
         """The results of the call of that key if it was made before."""
@@ -51,11 +50,13 @@ class Cache:
         self._run("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", values)
 
     def close(self) -> None:
-        self._connection.close()
+        if self._open is not None:
+            self._open.close()
 
     def _run(self, statement: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+        self._open = self._open or _connect(self.path)
         try:
-            return self._connection.execute(statement, values)
+            return self._open.execute(statement, values)
         except sqlite3.Error as error:
             raise OutputError(f"{self.path}: the cache of calls: {error}") from error
 
@@ -67,16 +68,20 @@ def call_key(identity: Mapping[str, Any], call: Call) -> bytes:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # Every statement is its own transaction. With a write-ahead log a commit need not wait for the disk to
-    # survive a killed process.
-    connection = sqlite3.connect(path, timeout=60, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version not in (0, _VERSION):
-        raise sqlite3.DatabaseError(f"it was made by another version of pairkit (format {version})")
-    connection.execute(_SCHEMA)
-    connection.execute(f"PRAGMA user_version = {_VERSION}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Every statement is its own transaction. With a write-ahead log a commit need not wait for the disk
+        # to survive a killed process.
+        connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"another version of pairkit made it (format {version})")
+        connection.execute(_SCHEMA)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+    except (OSError, sqlite3.Error) as error:
+        raise OutputError(f"{path}: cannot be used as the cache of calls: {error}") from error
     return connection
 
 

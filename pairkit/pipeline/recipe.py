@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from pairkit import recipes
 from pairkit.engines.generate import GenerateRecipe
@@ -85,7 +85,10 @@ class BuildRecipe(Strict):
 
     source: SourceRecipe
     generate: GenerateRecipe | None = None
-    rank: Ranking | tuple[Ranking, ...] = AnnotationsRank()
+    rank: Annotated[
+        Annotated[Ranking, Tag("one")] | Annotated[tuple[Ranking, ...], Tag("several")],
+        Discriminator(lambda value: "several" if isinstance(value, (list, tuple)) else "one"),
+    ] = AnnotationsRank()
     order: str | None = None
     mine: MineRecipe = MineRecipe()
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
@@ -109,9 +112,8 @@ class BuildRecipe(Strict):
         names = [name_of(block) for block in self.rankings]
         twice = next((name for name in names if names.count(name) > 1), None)
         if not names or twice:
-            raise ValueError(
-                f"recipe key 'rank': {f'{twice} is there twice' if twice else 'names no ranker'}"
-            )
+            problem = f"{twice} is there twice: give each a name" if twice else "names no ranker"
+            raise ValueError(f"recipe key 'rank': {problem}")
         if self.orders_by not in names:
             raise ValueError(f"recipe key 'order': {self.order!r} is none of the rankers {', '.join(names)}")
         return self
