@@ -5,7 +5,7 @@
     ├── RecipeError (ValueError)           a recipe, a flag, a hyper-parameter, an unknown name
     ├── ModelError (ValueError)            a model or tokenizer that cannot do what is asked
     ├── HubError (ConnectionError)         a hub that cannot be reached or refuses
-    ├── EngineError (ConnectionError)      a server of completions that cannot be reached or refuses
+    ├── EngineError (ConnectionError)      an engine that cannot go on: a server that is not there or refuses
     ├── BudgetError (RuntimeError)         a budget that is spent
     ├── OutputError (OSError)              an output that cannot be written
     ├── ExistingOutputError (FileExistsError)
@@ -59,7 +59,7 @@ class HubError(PairkitError, ConnectionError):
 
 
 class EngineError(PairkitError, ConnectionError):
-    """A server of completions that cannot be reached, or that refuses all requests."""
+    """An engine that cannot go on: a server that is not there or refuses all requests, vLLM that stops."""
 
 
 class BudgetError(PairkitError, RuntimeError):

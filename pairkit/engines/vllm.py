@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pairkit.chat import DEFAULT_TEMPLATE
 from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
 from pairkit.engines.local import model_identity, prompt_ids
-from pairkit.errors import MissingExtraError, ModelError, RecipeError
+from pairkit.errors import EngineError, MissingExtraError, RecipeError
 from pairkit.pretrained import cannot_load
 from pairkit.progress import console
 
@@ -35,13 +35,20 @@ def load(recipe: EngineRecipe, *, name: str | None = None) -> VLLMEngine:
     for key in recipe.vllm.keys() & _OURS.keys():
         raise RecipeError(f"recipe key 'vllm.{key}' is given by {_OURS[key]!r}")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     try:
         from vllm import LLM
+        from vllm.platforms import current_platform
     except ImportError as error:
         raise MissingExtraError(
             f"vllm is not installed, or not for this machine ({error}): pip install 'pairkit[vllm]'"
         ) from error
-    settings = {"enable_prefix_caching": True, "seed": 0} | recipe.vllm
+    settings: dict[str, Any] = {"enable_prefix_caching": True, "seed": 0}
+    if current_platform.is_cpu():
+        # With a seed, a prompt that is computed in parts ends vLLM 0.32: torch's generator for the processor
+        # cannot be set back.
+        settings["enable_chunked_prefill"] = False
+    settings |= recipe.vllm
     try:
         llm = LLM(model=recipe.model, revision=recipe.revision, **settings)
     except TypeError as error:
@@ -112,7 +119,11 @@ class VLLMEngine:
         """Steps until a request has all of its completions."""
         done: list[tuple[int, tuple[Result, ...]]] = []
         while self._flying and not done:
-            for output in self._engine.step():
+            try:
+                outputs = self._engine.step()
+            except Exception as error:  # its processes end in errors of many kinds
+                raise EngineError(f"vLLM has stopped: {type(error).__name__}: {error}") from error
+            for output in outputs:
                 if output.finished:
                     done += self._take(output)
         return done
@@ -140,6 +151,6 @@ class VLLMEngine:
 
 def _completion(output: Any, sampling: Sampling) -> Completion:
     if output.finish_reason not in ("stop", "length"):
-        raise ModelError(f"vLLM gave up on a completion: {output.finish_reason}")
+        raise EngineError(f"vLLM gave up on a completion: {output.finish_reason}")
     reason: FinishReason = output.finish_reason
     return Completion(output.text, len(output.token_ids), reason, sampling)
