@@ -73,9 +73,10 @@ def ultrafeedback_binarized(path: Path, rows: int) -> Path:
     def row(number: int) -> dict[str, Any]:
         prompt, texts = f"Question {number}?", (_words(9, random_), _words(9, random_))
         chosen, rejected = ([_said("user", prompt), _said("assistant", text)] for text in texts)
+        scores = {"score_chosen": random_.uniform(6, 10), "score_rejected": random_.uniform(1, 5)}
         return {
             "prompt": prompt, "prompt_id": f"{number:064x}", "chosen": chosen, "rejected": rejected,
-            "messages": chosen, "score_chosen": random_.uniform(6, 10), "score_rejected": random_.uniform(1, 5),
+            "messages": chosen, **scores,
         }  # fmt: skip
 
     return _lines(path, [row(number) for number in range(rows)])
@@ -87,7 +88,11 @@ def nectar(path: Path, rows: int) -> Path:
 
     def row(number: int) -> dict[str, Any]:
         answers = [
-            {"answer": f"rank {rank}: {_words(9, random_)}", "model": random_.choice(MODELS), "rank": float(rank)}
+            {
+                "answer": f"rank {rank}: {_words(9, random_)}",
+                "model": random_.choice(MODELS),
+                "rank": float(rank),
+            }
             for rank in random_.sample(range(1, 8), 7)
         ]
         prompt = f"\n\nHuman: Question {number}?\n\nAssistant: "
@@ -102,7 +107,10 @@ def hh_rlhf(path: Path, rows: int) -> Path:
 
     def row(number: int) -> dict[str, Any]:
         start = f"\n\nHuman: Hello {number}\n\nAssistant: Hi\n\nHuman: And?\n\nAssistant:"
-        return {"chosen": f"{start} good {_words(5, random_)}", "rejected": f"{start} bad {_words(5, random_)}"}
+        return {
+            "chosen": f"{start} good {_words(5, random_)}",
+            "rejected": f"{start} bad {_words(5, random_)}",
+        }
 
     return _lines(path, [row(number) for number in range(rows)])
 

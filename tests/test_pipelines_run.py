@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import armorm_model
 import pairrm_model
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -19,11 +20,10 @@ from loopback import Loopback, chat_server
 from published import hashes
 from support import dice_model
 from test_build_generate import save_model
-from test_reward_model import save as save_reward_model
 
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import KIND, load
-from pairkit.recipes import merge, shipped
+from pairkit.recipes import shipped
 from pairkit.schema import check_sets
 
 ROWS = 36
@@ -149,7 +149,7 @@ def test_ultrafeedback_onpolicy_pairrm(writer: Path, tmp_path: Path) -> None:
 
 
 def test_ultrafeedback_onpolicy_armorm(writer: Path, tmp_path: Path) -> None:
-    ranker = save_reward_model(tmp_path / "reward")
+    ranker = armorm_model.save(tmp_path / "armorm")
     found = built(
         "ultrafeedback-onpolicy-armorm",
         tmp_path,
@@ -194,7 +194,9 @@ def test_nectar(tmp_path: Path) -> None:
     assert len(found.sets) == ROWS
     for row in found.sets:
         assert [one["rank"] for one in row["completions"]] == [1, 3, 4, 5, 6, 7]
-        assert [one["text"][:6] for one in row["completions"]] == [f"rank {rank}" for rank in (1, 3, 4, 5, 6, 7)]
+        assert [one["text"][:6] for one in row["completions"]] == [
+            f"rank {rank}" for rank in (1, 3, 4, 5, 6, 7)
+        ]
     left_to_the_loop(found)
 
 
@@ -260,7 +262,11 @@ def verified(found: Built) -> None:
 def test_gsm8k_verified(tmp_path: Path) -> None:
     solver = dice_model(tmp_path / "solver", "123", end=0.4)
     found = built(
-        "gsm8k-verified", tmp_path, raw.gsm8k, generate={"model": str(solver), "max_tokens": 3}, test_fraction=0
+        "gsm8k-verified",
+        tmp_path,
+        raw.gsm8k,
+        generate={"model": str(solver), "max_tokens": 3},
+        test_fraction=0,
     )
     verified(found)
     assert found.counts["generate"]["completions"] + found.counts["generate"]["truncated_dropped"] == 8 * ROWS
@@ -287,7 +293,7 @@ def test_metamath_dpo(tmp_path: Path) -> None:
     found = built("metamath-dpo", tmp_path, raw.metamath_dpo)
     assert len(found.pairs) == ROWS
     shots = Counter(json.loads(row["metadata"])["shots"] for row in found.sets)
-    assert shots == {number: ROWS // 4 for number in range(4)}
+    assert shots == dict.fromkeys(range(4), ROWS // 4)
     for row, (chosen, rejected) in zip(found.sets, found.sides(), strict=True):
         number = int(row["prompt"][0]["content"].removesuffix(" + 1?"))
         assert f"{number} + 1 = {number + 1}." in chosen

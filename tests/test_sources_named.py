@@ -286,7 +286,8 @@ ALONE = {
     "plain": "And\nnow: 3?",
     "labelled": "Question: And\nnow: 3?\nAnswer:",
     "label only": "### Problem: And\nnow: 3?\n",
-    "alpaca": "Below is an instruction that describes a task.\n\n### Instruction:\nAnd\nnow: 3?\n\n### Response:\n",
+    "alpaca": "Below is an instruction that describes a task.\n\n### Instruction:\nAnd\nnow: 3?\n\n"
+    "### Response:\n",
 }
 
 
