@@ -311,6 +311,7 @@ def test_metamath_rows_that_cannot_be_used(tmp_path: Path) -> None:
     shot = f"Question: How much?\nAnswer: {SOLVED}\n\n"
     unclear = [
         f"How much?\n{SOLVED}\n\nAnd now?",  # examples without labels
+        "How much?\nThe answer is 12.\n\nAnd now?",
         f"Question: How much? Answer: {SOLVED} Question: And now? Answer:",  # labels within a line
         shot + "Question: And now?\nQuestion: 3?\nAnswer:",  # is the first line an example?
         shot + "Question: And now?\nAnswer: 3",  # the answer has begun
@@ -321,7 +322,7 @@ def test_metamath_rows_that_cannot_be_used(tmp_path: Path) -> None:
     rows += [corrupted("q", None), {**corrupted("q"), "rejected": 3}, corrupted("good")]
     found = convert(tmp_path, "metamath_dpo", rows)
     assert reasons(found) == [
-        *["unclear_question"] * 5,
+        *["unclear_question"] * 6,
         "empty_prompt",
         "unsupported_content",
         "missing_prompt",

@@ -283,6 +283,15 @@ def test_metamath_cuts_the_examples_off_real_problems(
         assert json.loads(found["metadata"]) == {"shots": number % 6}
 
 
+def test_metamath_questions_without_examples_stay_whole(real_data: Path, tmp_path: Path) -> None:
+    questions = [row["question"] for row in rows_of(real_data / "metamath_gsm8k_backward_test.jsonl.gz")]
+    path = tmp_path / "rows.jsonl"
+    rows = [{"prompt": question, "chosen": "a", "rejected": "b"} for question in questions]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = [row["prompt"][0]["content"] for row in sets_of(path, "metamath_dpo")]
+    assert found == [question.strip() for question in questions]
+
+
 def test_hh_rlhf_prompts_and_replies_make_up_the_dialogues(real_data: Path) -> None:
     for name in ("harmless", "helpful"):
         file = real_data / f"hh_rlhf_{name}_base_test.jsonl.gz"
