@@ -298,6 +298,17 @@ def test_metamath_prompts_without_examples(tmp_path: Path, prompt: str) -> None:
     assert json.loads(row["metadata"]) == {"shots": 0}
 
 
+def test_metamath_questions_that_tell_an_answer(tmp_path: Path) -> None:
+    """MetaMath's self-verification: x is asked for, the rest is told."""
+    question = (
+        "Two bags of x pounds weigh, The answer is: 10 pounds. What is the value of unknown variable x?"
+    )
+    shot = f"Question: How much?\nAnswer: {SOLVED}\n\n"
+    rows = [corrupted(question), corrupted(f"{shot}Question: {question}\nAnswer:")]
+    found = convert(tmp_path, "metamath_dpo", rows).sets.to_pylist()
+    assert [row["prompt"][0]["content"] for row in found] == [question] * 2
+
+
 def test_metamath_as_many_examples_as_there_are(tmp_path: Path) -> None:
     shot = f"Question: How much?\nAnswer: {SOLVED}\n\n"
     rows = [corrupted(shot * shots + f"Question: {shots}?\nAnswer:") for shots in range(6)]

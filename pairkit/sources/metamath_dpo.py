@@ -17,8 +17,9 @@ from pairkit.sources.messages import CUT, user_prompt
 
 # What a question is called at the start of a line -> what its answer is.
 LABELS = {"Question": "Answer", "Q": "A", "Problem": "Solution", "Instruction": "Response"}
-# How MetaMath's solutions end, and GSM8K's: a question that holds one holds a worked example.
-WORKED = r"(?m)^####[ \t]*[-$\d]|The answer is(?::|[ \t]+[-$\d])"
+# How MetaMath's solutions end, and GSM8K's: a question that holds one holds a worked example. MetaMath's own
+# questions may say "The answer is 2. What is the value of unknown variable x?"
+WORKED = r"(?m)^####[ \t]*[-$\d]|The answer is(?::|[ \t]+[-$\d])[^\n?]*$"
 # What may stand behind the last answer's label without being a part of the answer.
 STEPS = r"^(?:Let['’]s think step by step[.:]?)?$"
 # Stanford Alpaca's sentence before an instruction.
