@@ -61,6 +61,7 @@ class Server:
     hang: float = 30.0
     kinds: tuple[str, ...] = FAULTS
     judge: bool = False
+    longest: bool = False
     tries: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
     misbehaved: Counter[str] = field(default_factory=Counter)
@@ -126,7 +127,7 @@ class Server:
         if self.latency:
             await asyncio.sleep(self.latency)
         self.answered[name] += 1
-        return await self.send(writer, 200, answer(request, judge=self.judge))
+        return await self.send(writer, 200, self.answer(request))
 
     async def misbehave(self, kind: str, request: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
         said = {"error": {"message": f"misbehaving: {kind}"}}
@@ -143,7 +144,7 @@ class Server:
         if kind == "reset":
             writer.transport.abort()
             return False
-        whole = answer(request, judge=self.judge)
+        whole = self.answer(request)
         if kind == "half":
             content = json.dumps(whole).encode()
             writer.write(head(200, len(content)) + content[: len(content) // 2])
@@ -161,6 +162,9 @@ class Server:
         elif kind == "wrong_n":
             whole["choices"].append(whole["choices"][0])
         return await self.send(writer, 200, whole)
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        return answer(request, judge=self.judge, longest=self.longest)
 
     async def send(self, writer: asyncio.StreamWriter, status: int, content: Any, **headers: str) -> bool:
         data = json.dumps(content).encode()
@@ -200,12 +204,15 @@ def violation(request: dict[str, Any]) -> str | None:
     return None
 
 
-def answer(request: dict[str, Any], *, judge: bool = False) -> dict[str, Any]:
+def answer(request: dict[str, Any], *, judge: bool = False, longest: bool = False) -> dict[str, Any]:
     """Texts that are a function of the request: words, some odd ones, and at the end a number."""
     choices, tokens = [], 0
     for index in range(request.get("n", 1)):
         dice = random.Random(f"{json.dumps(request, sort_keys=True)}/{index}")
-        said, reason = text(request, dice, judge=judge)
+        if judge:
+            said, reason = verdict(request["messages"][-1]["content"], dice, longest=longest)
+        else:
+            said, reason = text(request, dice)
         tokens += len(said.split())
         message = {"role": "assistant", "content": said, "refusal": None}
         choices.append({"index": index, "message": message, "finish_reason": reason})
@@ -216,9 +223,7 @@ def answer(request: dict[str, Any], *, judge: bool = False) -> dict[str, Any]:
     return {"id": "x", "object": "chat.completion", "choices": choices, "usage": usage}
 
 
-def text(request: dict[str, Any], dice: random.Random, *, judge: bool) -> tuple[str, str]:
-    if judge:
-        return verdict(request["messages"][-1]["content"], dice)
+def text(request: dict[str, Any], dice: random.Random) -> tuple[str, str]:
     if dice.random() < 0.01:
         return "", "stop"
     words = [dice.choice(("so", "then", "we", "add", "carry", *ODD)) for _ in range(dice.randint(3, 20))]
@@ -227,11 +232,15 @@ def text(request: dict[str, Any], dice: random.Random, *, judge: bool) -> tuple[
     return f"{' '.join(words)}\n#### {number}", "length" if dice.random() < 0.02 else "stop"
 
 
-def verdict(question: str, dice: random.Random) -> tuple[str, str]:
-    """Prefers the larger number behind `####`, else the first; quotes both; one of fifty is cut off."""
+def verdict(question: str, dice: random.Random, *, longest: bool) -> tuple[str, str]:
+    """Prefers the larger number behind `####`, else the first, or the longer text; quotes both texts.
+
+    One verdict of fifty is cut off.
+    """
     texts = re.findall(r"\[begin ([0-9a-f]{8})\]\n(.*?)\n\[end \1\]", question, re.DOTALL)
     numbers = [int((re.findall(r"#### (\d+)", said) or [0])[-1]) for _, said in texts[1:]]
-    better = "B" if numbers[1] > numbers[0] else "A"
+    values = [len(said) for _, said in texts[1:]] if longest else numbers
+    better = "B" if values[1] > values[0] else "A"
     said = f"{texts[1][1]}\n{texts[2][1]}\nSo:\n<verdict>{better}</verdict>"
     return (said[:-12], "length") if dice.random() < 0.02 else (said, "stop")
 
@@ -254,7 +263,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=kind, default=getattr(Server, name))
     for name in ("model", "key"):
         parser.add_argument(f"--{name}", default=getattr(Server, name))
-    parser.add_argument("--judge", action="store_true")
+    for name in ("judge", "longest"):
+        parser.add_argument(f"--{name}", action="store_true")
     arguments = vars(parser.parse_args())
     port_file = arguments.pop("port_file")
     asyncio.run(serve(Server(**arguments | {"kinds": tuple(arguments["kinds"])}), port_file))

@@ -55,3 +55,100 @@ def _completion(model: str, random_: random.Random) -> dict[str, Any]:
 
 def _words(count: int, random_: random.Random) -> str:
     return " ".join(f"{random_.randrange(16**4):x}é" for _ in range(count))
+
+
+def _lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def _said(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def ultrafeedback_binarized(path: Path, rows: int) -> Path:
+    """HuggingFaceH4's columns, the chosen one with the higher score."""
+    random_ = random.Random(0)
+
+    def row(number: int) -> dict[str, Any]:
+        prompt, texts = f"Question {number}?", (_words(9, random_), _words(9, random_))
+        chosen, rejected = ([_said("user", prompt), _said("assistant", text)] for text in texts)
+        scores = {"score_chosen": random_.uniform(6, 10), "score_rejected": random_.uniform(1, 5)}
+        return {
+            "prompt": prompt, "prompt_id": f"{number:064x}", "chosen": chosen, "rejected": rejected,
+            "messages": chosen, **scores,
+        }  # fmt: skip
+
+    return _lines(path, [row(number) for number in range(rows)])
+
+
+def nectar(path: Path, rows: int) -> Path:
+    """Seven answers a prompt in any order, one of each rank, its text saying which."""
+    random_ = random.Random(0)
+
+    def row(number: int) -> dict[str, Any]:
+        answers = [
+            {
+                "answer": f"rank {rank}: {_words(9, random_)}",
+                "model": random_.choice(MODELS),
+                "rank": float(rank),
+            }
+            for rank in random_.sample(range(1, 8), 7)
+        ]
+        prompt = f"\n\nHuman: Question {number}?\n\nAssistant: "
+        return {"prompt": prompt, "answers": answers, "turns": 1, "num_responses": 7, "good_natured": True}
+
+    return _lines(path, [row(number) for number in range(rows)])
+
+
+def hh_rlhf(path: Path, rows: int) -> Path:
+    """Two dialogues a row that agree up to the last reply."""
+    random_ = random.Random(0)
+
+    def row(number: int) -> dict[str, Any]:
+        start = f"\n\nHuman: Hello {number}\n\nAssistant: Hi\n\nHuman: And?\n\nAssistant:"
+        return {
+            "chosen": f"{start} good {_words(5, random_)}",
+            "rejected": f"{start} bad {_words(5, random_)}",
+        }
+
+    return _lines(path, [row(number) for number in range(rows)])
+
+
+def alpaca_eval(path: Path, rows: int) -> Path:
+    """Annotations of three models' outputs for every instruction, model by model."""
+    random_ = random.Random(0)
+
+    def row(model: str, number: int) -> dict[str, Any]:
+        return {
+            "dataset": "koala", "instruction": f"Do {number}.", "output_1": f"reference {number}",
+            "generator_1": "gpt4", "output_2": _words(9, random_), "generator_2": model,
+            "annotator": "judge", "preference": random_.uniform(1, 2),
+        }  # fmt: skip
+
+    return _lines(path, [row(model, number) for model in "ABC" for number in range(rows // 3)])
+
+
+def gsm8k(path: Path, rows: int) -> Path:
+    """Problems with worked answers, as openai/gsm8k has them: all answers are 1, 2 or 3."""
+
+    def row(number: int) -> dict[str, Any]:
+        answer = number % 3 + 1
+        return {"question": f"Problem {number}?", "answer": f"{answer} + 0 = {answer}\n#### {answer}"}
+
+    return _lines(path, [row(number) for number in range(rows)])
+
+
+def metamath_dpo(path: Path, rows: int) -> Path:
+    """Problems behind up to three worked examples; the rejected solution has another sum in it."""
+
+    def solution(number: int, result: int) -> str:
+        return f"{number} + 1 = {result}.\n#### {number + 1}\nThe answer is: {number + 1}"
+
+    def row(number: int) -> dict[str, Any]:
+        shots = (f"Question: {n} + 1?\nAnswer: {solution(n, n + 1)}\n\n" for n in range(number % 4))
+        prompt = f"{''.join(shots)}Question: {number} + 1?\nAnswer:"
+        texts = {"chosen": solution(number, number + 1), "rejected": solution(number, number + 7)}
+        return {"prompt": prompt, **{side: f" {text}" for side, text in texts.items()}}
+
+    return _lines(path, [row(number) for number in range(rows)])

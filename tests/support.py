@@ -84,6 +84,39 @@ def model_folder(folder: Path, kind: str = "llama", template: str | None = None)
     return folder
 
 
+def dice_model(folder: Path, sides: str, end: float = 0.2) -> Path:
+    """A model that writes the characters of `sides`, each equally likely whatever stands before it.
+
+    It ends with probability `end` at temperature 1.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from pairkit.training.models import train_bpe
+
+    tokenizer = train_bpe(iter([" ".join(WORDS)] * 3), 300)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=2048, tie_word_embeddings=False,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    logits = torch.full((len(tokenizer),), -100.0)
+    written = [token for side in sides for token in tokenizer(side, add_special_tokens=False)["input_ids"]]
+    logits[written] = float(np.log((1 - end) / len(sides)))
+    logits[2] = float(np.log(end))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "norm" not in name:
+                weight.zero_()
+        # Every token is the same unit vector, which the norm makes 4 long.
+        model.model.embed_tokens.weight[:, 0] = 1
+        model.lm_head.weight[:, 0] = logits / 4
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def short_run(data: Path, model: Path, loss: Any, **fields: Any) -> dict[str, Any]:
     """The recipe of four steps of seven sets, in several micro-batches, with a checkpoint in the middle."""
     base = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from pairkit.pipeline.build import build
 from pairkit.pipeline.describe import plan
 from pairkit.pipeline.recipe import KIND, load
-from pairkit.recipes import shipped
+from pairkit.recipes import parse_overrides, shipped
 from pairkit.sources import find_source
 
 RECIPES = shipped(KIND)
@@ -25,7 +26,11 @@ REAL = {
 
 
 def test_all_that_are_promised_are_there() -> None:
-    assert {"ultrafeedback", "nectar", "nectar-noise", "hh-rlhf", "alpaca-eval", "gsm8k"} <= set(RECIPES)
+    assert {
+        "ultrafeedback", "ultrafeedback-onpolicy-pairrm", "ultrafeedback-onpolicy-armorm",
+        "ultrafeedback-instruct-mcpo", "nectar", "nectar-noise", "hh-rlhf", "gsm8k-verified", "metamath-dpo",
+        "quickstart", "alpaca-eval", "gsm8k",
+    } <= set(RECIPES)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -37,9 +42,38 @@ def test_recipe_parses_and_names_a_source(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_readme_lists_the_recipe(name: str) -> None:
-    readme = RECIPES[name].parent / "README.md"
-    assert f"`pairkit build --recipe {name}" in readme.read_text(encoding="utf-8")
+def test_readme_lists_the_recipe_once(name: str) -> None:
+    readme = (RECIPES[name].parent / "README.md").read_text(encoding="utf-8")
+    (row,) = (line for line in readme.split("\n") if line.startswith(f"| `{name}` |"))
+    assert f"`pairkit build --recipe {name}" in row
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_commands_in_the_comment_parse(name: str) -> None:
+    text = RECIPES[name].read_text(encoding="utf-8")
+    comment = [line.removeprefix("#").strip() for line in text.split("\n") if line.startswith("#")]
+    commands = [
+        shlex.split(line)[4:] for line in comment if line.startswith(f"pairkit build --recipe {name}")
+    ]
+    assert commands
+    for words in commands:
+        load(name, {}, parse_overrides([word for word in words if "=" in word]))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_models_it_asks_are_in_its_comment(name: str) -> None:
+    recipe, comment = load(name, {}, {}), RECIPES[name].read_text(encoding="utf-8").split("\nsource:")[0]
+    blocks = [recipe.generate, *recipe.rankings]
+    for model in (block.model for block in blocks if block is not None and hasattr(block, "model")):
+        assert model.removesuffix("-hf") in comment or name == "quickstart"
+
+
+@pytest.mark.parametrize("engine", ["transformers", "openai", "vllm"])
+@pytest.mark.parametrize("name", [name for name in RECIPES if load(name, {}, {}).generate])
+def test_whatever_generates_can_be_any_engine(name: str, engine: str) -> None:
+    changed = load(name, {}, {"generate": {"engine": engine}}).generate
+    assert changed is not None
+    assert changed.engine == engine
 
 
 @pytest.mark.parametrize(("name", "file"), REAL.items())

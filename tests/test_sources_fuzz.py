@@ -58,6 +58,10 @@ GOOD: dict[str, list[dict[str, Any]]] = {
     ],
     "hh_rlhf": [{"chosen": DIALOGUE + "b", "rejected": DIALOGUE + "c"}],
     "alpaca_eval": [JUDGED, {"dataset": "d", "instruction": "i", "output": "o", "generator": "g"}],
+    "metamath_dpo": [
+        {"prompt": "Question: p\nAnswer: a\n\nQuestion: q\nAnswer:", "chosen": "c", "rejected": "r"},
+        {"prompt": "q", "chosen": "c", "rejected": "r"},
+    ],
     "gsm8k": [
         {"question": "q", "answer": "#### 1"},
         {"question": "q", "ground_truth": "A: 1", "6b": {"is_correct": True, "solution": "A: 1"}},

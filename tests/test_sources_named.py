@@ -1,4 +1,4 @@
-"""The oddities of nectar, hh_rlhf, alpaca_eval, gsm8k and ultrafeedback_binarized, in hand-made rows."""
+"""The oddities of the named sources but ultrafeedback, in hand-made rows."""
 
 from __future__ import annotations
 
@@ -252,3 +252,92 @@ def test_gsm8k_rows_that_cannot_be_used(tmp_path: Path) -> None:
     found = convert(tmp_path, "gsm8k", rows)
     assert found.sets.num_rows == 1
     assert reasons(found) == ["no_answer", "no_answer", "missing_prompt", "no_answer"]
+
+
+SOLVED = "It costs 2 * 6 = 12.\n#### 12\nThe answer is: 12"
+SHOTS = {
+    "harness": f"Question: How much?\nAnswer: {SOLVED}\n\nQuestion: And\nnow: 3?\nAnswer:",
+    "harness with a step": f"Question: a\nAnswer: {SOLVED}\nAnswer: 12\n\nQuestion: And\nnow: 3?\nAnswer: ",
+    "short labels": f"Solve.\n\nQ: How much?\nA: {SOLVED}\n\nQ: And\nnow: 3?\nA: Let's think step by step.",
+    "numbered": f"Problem 1: How?\nSolution: {SOLVED}\n\nProblem 2: And\nnow: 3?",
+    "alpaca": "Below is an instruction that describes a task. Write a response.\r\n\r\n"
+    f"### Instruction:\r\nHow much?\r\n\r\n### Response: {SOLVED}\r\n\r\n"
+    "### Instruction:\r\nAnd\nnow: 3?\r\n\r\n### Response: Let\u2019s think step by step.",
+    "an answer with other labels": f"Question: q\nAnswer: by case\nQ: x\nA: y\nProblem: {SOLVED}\n"
+    "Question: And\nnow: 3?\nAnswer:",
+}
+
+
+def corrupted(prompt: str | None, chosen: str | None = f" {SOLVED}") -> dict[str, Any]:
+    return {"prompt": prompt, "chosen": chosen, "rejected": f" {SOLVED}".replace("12.", "17.")}
+
+
+@pytest.mark.parametrize("prompt", SHOTS.values(), ids=SHOTS)
+def test_metamath_keeps_the_last_question(tmp_path: Path, prompt: str) -> None:
+    row = only(convert(tmp_path, "metamath_dpo", [corrupted(prompt)]))
+    assert row["prompt"] == [said("user", "And\nnow: 3?")]
+    assert json.loads(row["metadata"]) == {"shots": 1}
+    right, wrong = row["completions"]
+    assert (right["text"], right["rank"], wrong["rank"]) == (SOLVED, 1, 2)
+    assert wrong["text"] == SOLVED.replace("12.", "17.")
+
+
+ALONE = {
+    "plain": "And\nnow: 3?",
+    "labelled": "Question: And\nnow: 3?\nAnswer:",
+    "label only": "### Problem: And\nnow: 3?\n",
+    "alpaca": "Below is an instruction that describes a task.\n\n### Instruction:\nAnd\nnow: 3?\n\n"
+    "### Response:\n",
+}
+
+
+@pytest.mark.parametrize("prompt", ALONE.values(), ids=ALONE)
+def test_metamath_prompts_without_examples(tmp_path: Path, prompt: str) -> None:
+    row = only(convert(tmp_path, "metamath_dpo", [corrupted(prompt)]))
+    assert row["prompt"] == [said("user", "And\nnow: 3?")]
+    assert json.loads(row["metadata"]) == {"shots": 0}
+
+
+def test_metamath_questions_that_tell_an_answer(tmp_path: Path) -> None:
+    """MetaMath's self-verification: x is asked for, the rest is told."""
+    question = (
+        "Two bags of x pounds weigh, The answer is: 10 pounds. What is the value of unknown variable x?"
+    )
+    shot = f"Question: How much?\nAnswer: {SOLVED}\n\n"
+    rows = [corrupted(question), corrupted(f"{shot}Question: {question}\nAnswer:")]
+    found = convert(tmp_path, "metamath_dpo", rows).sets.to_pylist()
+    assert [row["prompt"][0]["content"] for row in found] == [question] * 2
+
+
+def test_metamath_as_many_examples_as_there_are(tmp_path: Path) -> None:
+    shot = f"Question: How much?\nAnswer: {SOLVED}\n\n"
+    rows = [corrupted(shot * shots + f"Question: {shots}?\nAnswer:") for shots in range(6)]
+    for size in (1, 4, 1000):
+        found = convert(tmp_path, "metamath_dpo", rows, size=size).sets.to_pylist()
+        assert [row["prompt"][0]["content"] for row in found] == [f"{shots}?" for shots in range(6)]
+        assert [json.loads(row["metadata"])["shots"] for row in found] == list(range(6))
+
+
+def test_metamath_rows_that_cannot_be_used(tmp_path: Path) -> None:
+    shot = f"Question: How much?\nAnswer: {SOLVED}\n\n"
+    unclear = [
+        f"How much?\n{SOLVED}\n\nAnd now?",  # examples without labels
+        "How much?\nThe answer is 12.\n\nAnd now?",
+        f"Question: How much? Answer: {SOLVED} Question: And now? Answer:",  # labels within a line
+        shot + "Question: And now?\nQuestion: 3?\nAnswer:",  # is the first line an example?
+        shot + "Question: And now?\nAnswer: 3",  # the answer has begun
+        "There are 3.\nQuestion: How many?",  # the first line belongs to the question
+    ]
+    rows = [corrupted(prompt) for prompt in unclear]
+    rows += [corrupted(shot + "Question: \nAnswer:"), corrupted("q \x1e"), corrupted(None)]
+    rows += [corrupted("q", None), {**corrupted("q"), "rejected": 3}, corrupted("good")]
+    found = convert(tmp_path, "metamath_dpo", rows)
+    assert reasons(found) == [
+        *["unclear_question"] * 6,
+        "empty_prompt",
+        "unsupported_content",
+        "missing_prompt",
+        "missing_completion",
+        "not_text",
+    ]
+    assert found.sets.num_rows == 1

@@ -260,6 +260,38 @@ def test_gsm8k_answers_agree_with_is_correct(real_data: Path) -> None:
             assert right == (completion["score"] == 1.0) or final is None
 
 
+@pytest.mark.parametrize("labels", [("Question: ", "Answer:"), ("### Instruction:\n", "### Response:\n")])
+def test_metamath_cuts_the_examples_off_real_problems(
+    labels: tuple[str, str], real_data: Path, tmp_path: Path
+) -> None:
+    """GSM8K's problems, from which MetaMath was made, as questions and as the examples before them."""
+    raw = rows_of(real_data / "gsm8k_train.parquet")[:2000]
+    asks, answers = labels
+    shots = [f"{asks}{row['question']}\n{answers} {row['answer']}\n\n" for row in raw]
+    lines = [
+        {
+            "prompt": "".join(shots[number - number % 6 : number]) + f"{asks}{row['question']}\n{answers}",
+            "chosen": row["answer"],
+            "rejected": f"{row['answer']} or not",
+        }
+        for number, row in enumerate(raw)
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for number, (row, found) in enumerate(zip(raw, sets_of(path, "metamath_dpo"), strict=True)):
+        assert found["prompt"] == [{"role": "user", "content": row["question"].strip()}]
+        assert json.loads(found["metadata"]) == {"shots": number % 6}
+
+
+def test_metamath_questions_without_examples_stay_whole(real_data: Path, tmp_path: Path) -> None:
+    questions = [row["question"] for row in rows_of(real_data / "metamath_gsm8k_backward_test.jsonl.gz")]
+    path = tmp_path / "rows.jsonl"
+    rows = [{"prompt": question, "chosen": "a", "rejected": "b"} for question in questions]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = [row["prompt"][0]["content"] for row in sets_of(path, "metamath_dpo")]
+    assert found == [question.strip() for question in questions]
+
+
 def test_hh_rlhf_prompts_and_replies_make_up_the_dialogues(real_data: Path) -> None:
     for name in ("harmless", "helpful"):
         file = real_data / f"hh_rlhf_{name}_base_test.jsonl.gz"

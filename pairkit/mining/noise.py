@@ -1,6 +1,6 @@
 """Noisy completions: the chosen text with tokens or words exchanged, or cut short.
 
-MC-PO (section 5.3) adds to each candidate set its chosen text with two tokens exchanged, to show that the
+MC-PO (section 5.4) adds to each candidate set its chosen text with two tokens exchanged, to show that the
 negatives it draws are hard in meaning and not merely close in spelling.
 
 The text is exchanged by the spans that the tokenizer says its tokens cover, not by decoding token ids:

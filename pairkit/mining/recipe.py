@@ -13,7 +13,7 @@ Chosen = Literal["best"]
 
 
 class TokenSwap(Strict):
-    """Exchanges tokens of the chosen text (MC-PO's noisy candidates, section 5.3).
+    """Exchanges tokens of the chosen text (MC-PO's noisy candidates, section 5.4).
 
     `tokenizer` is a hub id or a directory, the one to be trained with; `swaps` pairs of tokens are exchanged,
     `count` such completions are added to a set.

@@ -1,8 +1,8 @@
 """The ranker `reward_model`: the score that a sequence-classification model gives a conversation.
 
-A model with one logit (Skywork-Reward and most others) gives that; a model whose own code puts a `score`
-into its output (ArmoRM) gives this. Prompt and completion are rendered by the model's chat template, as the
-model's card has it, with exactly one BOS.
+A model with one logit (Skywork-Reward and most others) gives that, ArmoRM the sum of its weighed rewards, and
+a model whose own code puts a `score` into its output gives this. Prompt and completion are rendered by the
+model's chat template, as the model's card has it, with exactly one BOS.
 """
 
 from __future__ import annotations

@@ -1,0 +1,97 @@
+"""ArmoRM (Wang et al. 2024, arXiv:2406.12845): 19 rewards, weighed by what the prompt asks for.
+
+    reward = sum over objectives i of  g_i(h_prompt) * (A^T W h_last)_i
+
+W is the regression layer, A takes each objective's correlation with length out, g is the gating network and
+ends in a softmax. h_last is the state of the conversation's last token, h_prompt that of the token which
+opens the header of its last assistant turn. The checkpoint's own code says the same, but imports names that
+transformers 5 does not have.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaModel, LlamaPreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from pairkit.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# What stands between the prompt's last turn and the completion, in Llama 3's template.
+HEADER = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+
+
+class Gating(nn.Module):
+    """States of prompts `[B, H]` to weights of the objectives `[B, O]`: an MLP and a softmax."""
+
+    def __init__(self, config: LlamaConfig, objectives: int) -> None:
+        super().__init__()
+        width = getattr(config, "gating_hidden_dim", 1024)
+        sizes = [config.hidden_size] + [width] * getattr(config, "gating_n_hidden", 3) + [objectives]
+        self.layers = nn.ModuleList(nn.Linear(inner, outer) for inner, outer in pairwise(sizes))
+        self.logit_scale = nn.Parameter(torch.ones(1))
+        self.temperature = getattr(config, "gating_temperature", 10)
+
+    def forward(self, states: Tensor) -> Tensor:
+        *hidden, last = self.layers
+        for layer in hidden:
+            states = torch.relu(layer(states))
+        return torch.softmax(last(states) / self.temperature, dim=-1) * self.logit_scale
+
+
+class ArmoRM(LlamaPreTrainedModel):  # type: ignore[misc]
+    """The model with the checkpoint's names of the weights; what follows the Llama stays in float32."""
+
+    _keep_in_fp32_modules_strict = ("regression_layer", "reward_transform_matrix", "gating")
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__(config)
+        objectives = getattr(config, "num_objectives", 19)
+        self.model = LlamaModel(config)
+        self.regression_layer = nn.Linear(config.hidden_size, objectives, bias=False)
+        self.reward_transform_matrix = nn.Parameter(torch.zeros(objectives, objectives), requires_grad=False)
+        self.gating = Gating(config, objectives)
+        self.header: tuple[int, ...] = ()
+        self.post_init()
+
+    def use(self, tokenizer: PreTrainedTokenizerBase) -> ArmoRM:
+        """Takes the token ids of `HEADER` from the tokenizer."""
+        self.header = tuple(tokenizer(HEADER, add_special_tokens=False)["input_ids"])
+        return self
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
+        """The rewards `[B, 1]` of conversations `[B, L]`, padded on the right.
+
+        Raises `ModelError` where a conversation has no assistant header.
+        """
+        states = self.model(input_ids, attention_mask=attention_mask).last_hidden_state
+        rows = torch.arange(len(states), device=states.device)
+        last = states[rows, attention_mask.sum(dim=-1) - 1].float()
+        prompt = states[rows, self._headers(input_ids)].float()
+        rewards = self.regression_layer(last) @ self.reward_transform_matrix
+        return SequenceClassifierOutput(logits=(self.gating(prompt) * rewards).sum(dim=-1, keepdim=True))
+
+    def _headers(self, ids: Tensor) -> Tensor:
+        """Where the last header of each row begins: `[B]`."""
+        width = len(self.header)
+        if ids.shape[-1] < width:
+            raise _no_header()
+        windows = ids.unfold(-1, width, 1) == torch.tensor(self.header, device=ids.device)
+        found = windows.all(dim=-1)
+        if not found.any(dim=-1).all():
+            raise _no_header()
+        places = torch.arange(found.shape[-1], device=ids.device)
+        return torch.where(found, places, -1).amax(dim=-1)
+
+
+def _no_header() -> ModelError:
+    return ModelError(
+        f"ArmoRM reads what is asked for off the header {HEADER!r}, and a conversation has none: its "
+        "tokenizer's chat template is not Llama 3's; take the one that the checkpoint brings"
+    )
