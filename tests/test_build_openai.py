@@ -19,6 +19,7 @@ from loopback import Loopback, chat_server, recipe, start_build
 from published import hashes
 
 from pairkit.errors import EngineError, Interrupted
+from pairkit.hub.data_set import data_set
 from pairkit.pipeline import describe
 from pairkit.pipeline.build import build
 from pairkit.rankers.judge.statistics import report
@@ -185,6 +186,9 @@ def test_a_judge_that_misbehaves(tmp_path: Path) -> None:
         assert [c["score"] for c in row["completions"]] == [one["judge"] for one in scores]
         numbers = [int(c["text"].rpartition("#### ")[2] or 0) for c in row["completions"]]
         assert numbers[0] == max(numbers)
+    assert {"verdicts/all-00000-of-00001.parquet"} < data_set(
+        tmp_path / "out"
+    ).files.keys()  # as push checks it
     said = load_dataset(str(tmp_path / "out"), "verdicts", split="train", cache_dir=str(tmp_path / "cache"))
     assert len(said) == verdicts.num_rows
     card = (tmp_path / "out" / "README.md").read_text()

@@ -99,7 +99,7 @@ class OpenAIEngine:
 
     def collect(self) -> list[Done]:
         for number in self._handed:
-            del self._results[number]
+            self._results.pop(number, None)
         self._handed = []
         if not self._submitted:
             return []
@@ -249,11 +249,9 @@ class OpenAIEngine:
         """The error for an answer that every other request would get as well."""
         where, said = self._recipe.base_url, chat_api.reason_of(content, self._key)
         if status in (401, 403):
-            key = (
-                f"the key in {self._recipe.api_key_env} is not accepted"
-                if self._key
-                else (f"it wants a key, and the environment variable {self._recipe.api_key_env} has none")
-            )
+            key = f"the key in {self._recipe.api_key_env} is not accepted"
+            if not self._key:
+                key = "it wants a key: api_key_env names the environment variable that holds it"
             return EngineError(f"{where} refuses (HTTP {status}): {key}: {said}")
         known = f"; it knows {', '.join(self._known[:20])}" if self._known else ""
         return EngineError(
@@ -292,17 +290,20 @@ def _proxy(url: str) -> str | None:
 
 
 def _key(recipe: EngineRecipe) -> str | None:
+    """The key for the recipe's server; another server than OpenAI's gets none that was not meant for it."""
+    given = recipe.model_fields_set
+    if "base_url" in given and "api_key_env" not in given:
+        return None
     name = recipe.api_key_env
     key = os.environ.get(name, "").strip()
-    vendor = "base_url" not in recipe.model_fields_set
-    if not key and (vendor or "api_key_env" in recipe.model_fields_set):
+    if not key:
         raise RecipeError(
             f"{recipe.base_url} wants a key: put it into the environment variable {name}, "
             "or give base_url for a server that wants none"
         )
-    if key and not (key.isascii() and key.isprintable() and " " not in key):
+    if not (key.isascii() and key.isprintable() and " " not in key):
         raise RecipeError(f"the environment variable {name} holds no key: it has characters that no key has")
-    return key or None
+    return key
 
 
 def _told(error: Exception) -> str:

@@ -29,7 +29,8 @@ class EngineRecipe(Strict):
     batch_tokens   transformers: prompt and completion tokens of one batch, which bound its memory.
     vllm           vllm: further arguments of `vllm.LLM`, such as tensor_parallel_size.
     base_url       openai: where the server is, up to and with /v1.
-    api_key_env    openai: the environment variable that holds the key; without one no key is sent.
+    api_key_env    openai: the environment variable that holds the key. With a base_url of one's own, no
+                   key is sent unless this is given.
     many_per_call  openai: whether completions of equal settings are asked for in one call (`n`).
     extra_body     openai: further fields of the request; null takes one of pairkit's own away.
     """

@@ -92,13 +92,12 @@ def asked(
     unit = next(rest, None)
     if unit is None:
         return
+    # First of all: a judge that is not there should not show when thousands of completions wait for it.
+    loaded = [rankers.load(block, means, recipe.seed) for block in blocks]
     live = _generated(chain([unit], rest), recipe, means, advance)
-    loaded: list[Ranker] | None = None
     with closing(live):
         for unit, outcome in live:
-            if blocks and loaded is None:
-                loaded = [rankers.load(block, means, recipe.seed) for block in blocks]
-            for ranker in loaded or ():
+            for ranker in loaded:
                 _score(outcome, ranker, means, advance)
             units_kept.write(folder, number, outcome)
             number += 1
