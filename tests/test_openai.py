@@ -110,6 +110,15 @@ def test_what_never_succeeds_is_a_problem_of_its_request_alone(tmp_path: Path) -
     assert tries > 80  # the hopeless ones twice
 
 
+def test_the_last_calls_may_fail_at_the_same_moment(tmp_path: Path) -> None:
+    """None of them succeeds behind which the others would count: that they are the last decides."""
+    asked = requests(8)
+    with chat_server(tmp_path, hopeless=1, kinds="500") as server:
+        for _ in range(20):
+            results = ask(server.recipe(), asked, CallSettings(attempts=1))
+            assert [one.reason for one in results if isinstance(one, Problem)] == ["endpoint_failed"] * 8
+
+
 def test_a_server_where_everything_fails_stops_the_engine(tmp_path: Path) -> None:
     """And counts none of them as failed: they are asked again when it works again."""
     cache = Cache(tmp_path / "calls.sqlite")

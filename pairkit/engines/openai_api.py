@@ -66,7 +66,7 @@ class OpenAIEngine:
         self._done: SimpleQueue[int | Exception] = SimpleQueue()
         self._results: dict[int, tuple[Result, ...]] = {}
         self._handed: list[int] = []
-        self._submitted = 0
+        self._submitted = self._going = 0  # as the caller counts them, and as the loop does
         self._succeeded = False
         self._suspects: list[tuple[int, Problem]] = []  # failed since the last call that succeeded
         self._known: list[str] = []
@@ -158,6 +158,7 @@ class OpenAIEngine:
             return answer.status, await answer.read(), answer.headers.get("Retry-After")
 
     async def _start(self, number: int, call: Call) -> None:
+        self._going += 1
         task = asyncio.ensure_future(self._make(number, call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -169,6 +170,8 @@ class OpenAIEngine:
         except Exception as error:  # goes on in the thread that collects
             self._done.put(error)
             return
+        finally:
+            self._going -= 1
         if isinstance(result, Problem) and (result.reason == FAILED or not self._succeeded):
             self._suspects.append((number, result))
             self._judge(result)
@@ -183,7 +186,7 @@ class OpenAIEngine:
             self._done.put(
                 EngineError(f"{where}: {bound} calls in a row have failed; the last: {last.detail}")
             )
-        elif len(self._tasks) == 1:
+        elif not self._going:
             self._release()
 
     def _release(self) -> None:
