@@ -63,26 +63,22 @@ def build(
         bool, typer.Option("--dry-run", help="Show what would be done, write nothing.")
     ] = False,
 ) -> None:
-    """Build candidate sets: read a source, generate, rank, mine, write data, pairs and a data card.
+    """Build a data set: read, generate, rank, mine candidate sets.
+
+    What is written are the sets, pairs of them, and a data card.
 
     Any recipe field can be given as KEY.SUB=VALUE behind the flags.
     A build that stopped continues when the same command is given again.
 
     Examples:
 
+    \b
       pairkit build --source ultrafeedback
-
       pairkit build --source hh_rlhf --path test.jsonl.gz --rejected worst
-
       pairkit build --source files --path my.jsonl --map chosen=good,rejected=bad
-
       pairkit build --recipe nectar --out runs/data/few mine.keep_negatives=3
-
       pairkit build --source ultrafeedback rank.ranker=pairrm rank.model=llm-blender/PairRM-hf
-
-      pairkit build --recipe gsm8k-verified generate.engine=openai generate.model=NAME
-      generate.base_url=http://localhost:8000/v1 calls.budget.requests=1000
-
+      pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B
       pairkit build --recipe ultrafeedback --dry-run
     """
     from pairkit.pipeline import build as pipeline

@@ -58,14 +58,11 @@ def judge(
 
     Examples:
 
+    \b
       pairkit eval judge --data llmbar.jsonl --model Qwen/Qwen3-4B-Instruct-2507
-
       pairkit eval judge --data testset-v1.json --model gpt-5-mini engine=openai calls.concurrency=16
-
       pairkit eval judge --data llmbar.jsonl --model my-judge engine=openai base_url=http://localhost:8000/v1
-
       pairkit eval judge --data my.csv --map prompt=q,first=a,second=b,label=human --model J --prompt mt_bench
-
       pairkit eval judge --data llmbar.jsonl --model J --protocol pointwise "aspects=[helpfulness]" --dry-run
     """
     from pairkit import recipes

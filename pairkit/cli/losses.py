@@ -22,18 +22,15 @@ def losses(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """List the losses that `pairkit train --loss NAME` knows, or say all of one.
+    """List the losses, or say all of one.
 
     Examples:
 
+    \b
       pairkit losses
-
       pairkit losses dpo
-
       pairkit losses dpo:0.8+bco:0.2+sft:1.0
-
       pairkit losses my_losses:focal_dpo
-
       pairkit losses --json
     """
     if name is not None:

@@ -31,19 +31,19 @@ def push(
         bool, typer.Option("--dry-run", help="Check, show what would be sent, send nothing.")
     ] = False,
 ) -> None:
-    """Publish a built data set or a trained model on the Hugging Face Hub, with its card, in one commit.
+    """Publish a data set or a model on the Hugging Face Hub.
+
+    What `pairkit build` or `pairkit train` wrote goes there in one commit, with its card.
 
     What the hub has already is not sent again, also after a push that failed. The token is that of
     `hf auth login`, or HF_TOKEN.
 
     Examples:
 
+    \b
       pairkit push runs/data/ultrafeedback me/ultrafeedback-sets --dry-run
-
       pairkit push runs/data/ultrafeedback me/ultrafeedback-sets
-
       pairkit push runs/data/ultrafeedback me/ultrafeedback-sets --revision v2 --quarantine
-
       pairkit push runs/train/ultrafeedback-mcpo me/qwen-mcpo --public --message "MC-PO, three negatives"
     """
     from pairkit.hub.push import describe

@@ -24,7 +24,7 @@ def quickstart(
         OnExisting, typer.Option(help="Go on with what is in --out, start anew, or refuse.")
     ] = OnExisting.resume,
 ) -> None:
-    """Build candidate sets and train on them, in minutes on a CPU, with nothing downloaded.
+    """Build a data set and train on it, in minutes on a CPU.
 
     A tiny model learns to add, completes each problem six times, a verifier ranks the completions, and DPO
     and MC-PO train on the sets. Prints the accuracy of the three models on held-out problems and writes a
@@ -32,10 +32,9 @@ def quickstart(
 
     Examples:
 
+    \b
       pairkit quickstart
-
       pairkit quickstart --seed 1 --out runs/quickstart-1
-
       pairkit quickstart --steps 600 --out runs/longer
     """
     import time

@@ -6,7 +6,7 @@ import typer
 
 
 def sources() -> None:
-    """List the sources that `pairkit build --source NAME` knows.
+    """List the sources of prompts and sets.
 
     Examples:
 
