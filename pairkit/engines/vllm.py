@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pairkit.chat import DEFAULT_TEMPLATE
 from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
-from pairkit.engines.local import model_identity, prompt_ids
+from pairkit.engines.local import load_tokenizer, model_identity, prompt_ids
 from pairkit.errors import EngineError, MissingExtraError, RecipeError
 from pairkit.pretrained import cannot_load
-from pairkit.progress import console
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from pairkit.engines.recipe import EngineRecipe
 
 # What pairkit decides itself, with the recipe field that says it.
@@ -50,13 +50,14 @@ def load(recipe: EngineRecipe, *, name: str | None = None) -> VLLMEngine:
         settings["enable_chunked_prefill"] = False
     settings |= recipe.vllm
     try:
+        tokenizer = load_tokenizer(recipe.model, recipe.revision)
         llm = LLM(model=recipe.model, revision=recipe.revision, **settings)
     except TypeError as error:
         raise RecipeError(f"recipe key 'vllm': {error}") from error
     except Exception as error:  # of whatever the model's configuration, weights or the device raise
         raise cannot_load("model", recipe.model, error) from error
     identity = {"engine": "vllm", **model_identity(recipe.model, recipe.revision, ("vllm",))}
-    return VLLMEngine(llm, name or recipe.model, identity | {"vllm": recipe.vllm})
+    return VLLMEngine(llm, tokenizer, name or recipe.model, identity | {"vllm": recipe.vllm})
 
 
 @dataclass
@@ -70,13 +71,11 @@ class _Flight:
 class VLLMEngine:
     """See the module's text. Made by `load`."""
 
-    def __init__(self, llm: Any, name: str, identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self, llm: Any, tokenizer: PreTrainedTokenizerBase, name: str, identity: Mapping[str, Any]
+    ) -> None:
         self.name, self.identity, self.llm = name, identity, llm
-        self._engine = llm.llm_engine
-        self._tokenizer = llm.get_tokenizer()
-        if not self._tokenizer.chat_template:
-            self._tokenizer.chat_template = DEFAULT_TEMPLATE
-            console.print(f"{name}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")
+        self._engine, self._tokenizer = llm.llm_engine, tokenizer
         config = self._engine.vllm_config
         self._limit: int = config.model_config.max_model_len
         self._enough: int = 2 * config.scheduler_config.max_num_seqs
