@@ -177,6 +177,7 @@ def server(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--max-model-len", "128", "--enforce-eager", "--dtype", "float32"]
+    command += ["--no-enable-chunked-prefill"]  # see engines/vllm.py
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(f"http://127.0.0.1:{port}/health", process)
