@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import threading
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from queue import SimpleQueue
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
 from pairkit.engines import chat_api
 from pairkit.engines.base import Call, Problem, Request, Result
 from pairkit.engines.chat_api import Fault, Parsed
+from pairkit.engines.connection import key_of, proxy, session
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.engines.spending import Spending
 from pairkit.errors import EngineError, RecipeError
@@ -44,7 +42,7 @@ def connect(recipe: EngineRecipe, settings: CallSettings, *, name: str | None = 
     Raises `RecipeError` for a key that is missing or a URL that is none, `EngineError` for a server that
     cannot be reached or refuses.
     """
-    engine = OpenAIEngine(recipe, settings, name or recipe.model, _key(recipe))
+    engine = OpenAIEngine(recipe, settings, name or recipe.model, key_of(recipe))
     try:
         engine.greet()
     except BaseException:
@@ -66,18 +64,20 @@ class OpenAIEngine:
         self._done: SimpleQueue[int | Exception] = SimpleQueue()
         self._results: dict[int, tuple[Result, ...]] = {}
         self._handed: list[int] = []
-        self._submitted = self._going = 0  # as the caller counts them, and as the loop does
+        self._submitted = 0
+        self._sent = self._ended = 0  # all calls: the caller counts the ones, the loop the others
+        self._collecting = False  # the caller waits: it submits nothing
         self._succeeded = False
         self._suspects: list[tuple[int, Problem]] = []  # failed since the last call that succeeded
         self._known: list[str] = []
-        self._proxy = _proxy(recipe.base_url)
+        self._proxy = proxy(recipe.base_url)
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: set[asyncio.Task[None] | None] = set()
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
         self._thread.start()
-        self._session = asyncio.run_coroutine_threadsafe(_session(settings, key), self._loop).result()
+        self._session = asyncio.run_coroutine_threadsafe(session(settings, key), self._loop).result()
 
     def calls(self, requests: Sequence[Request]) -> list[Call]:
         """One HTTP request for the completions of equal settings; where `many_per_call` is off, for each."""
@@ -95,6 +95,7 @@ class OpenAIEngine:
 
     def submit(self, number: int, call: Call) -> None:
         self._submitted += 1
+        self._sent += 1
         asyncio.run_coroutine_threadsafe(self._start(number, call), self._loop)
 
     def collect(self) -> list[Done]:
@@ -103,7 +104,10 @@ class OpenAIEngine:
         self._handed = []
         if not self._submitted:
             return []
+        self._collecting = True
+        self._loop.call_soon_threadsafe(self._release_last)
         items = [self._done.get()]
+        self._collecting = False
         while not self._done.empty():
             items.append(self._done.get())
         for item in items:
@@ -158,7 +162,6 @@ class OpenAIEngine:
             return answer.status, await answer.read(), answer.headers.get("Retry-After")
 
     async def _start(self, number: int, call: Call) -> None:
-        self._going += 1
         task = asyncio.ensure_future(self._make(number, call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -171,7 +174,7 @@ class OpenAIEngine:
             self._done.put(error)
             return
         finally:
-            self._going -= 1
+            self._ended += 1
         if isinstance(result, Problem) and (result.reason == FAILED or not self._succeeded):
             self._suspects.append((number, result))
             self._judge(result)
@@ -186,7 +189,12 @@ class OpenAIEngine:
             self._done.put(
                 EngineError(f"{where}: {bound} calls in a row have failed; the last: {last.detail}")
             )
-        elif not self._going:
+        else:
+            self._release_last()
+
+    def _release_last(self) -> None:
+        """Calls that failed with none behind them to succeed have failed."""
+        if self._collecting and self._ended == self._sent:
             self._release()
 
     def _release(self) -> None:
@@ -274,39 +282,6 @@ class OpenAIEngine:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._session.close()
-
-
-async def _session(settings: CallSettings, key: str | None) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        headers={"Authorization": f"Bearer {key}"} if key else {},
-        connector=aiohttp.TCPConnector(limit=settings.concurrency),
-        timeout=aiohttp.ClientTimeout(total=settings.timeout, sock_connect=30),
-    )
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for a URL. Looked up once: aiohttp would do so for every call."""
-    parts = urlsplit(url)
-    if not parts.hostname or proxy_bypass(parts.hostname):
-        return None
-    return getproxies().get(parts.scheme)
-
-
-def _key(recipe: EngineRecipe) -> str | None:
-    """The key for the recipe's server; another server than OpenAI's gets none that was not meant for it."""
-    given = recipe.model_fields_set
-    if "base_url" in given and "api_key_env" not in given:
-        return None
-    name = recipe.api_key_env
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise RecipeError(
-            f"{recipe.base_url} wants a key: put it into the environment variable {name}, "
-            "or give base_url for a server that wants none"
-        )
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise RecipeError(f"the environment variable {name} holds no key: it has characters that no key has")
-    return key
 
 
 def _told(error: Exception) -> str:
