@@ -25,14 +25,14 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from pairkit.losses import LOSSES, build
-from pairkit.training.batch import Pass, prepare
-from pairkit.training.examples import Split, split_for
-from pairkit.training.negatives import sampler_settings
-from pairkit.training.objective import Averages
-from pairkit.training.order import draw_seeds
-from pairkit.training.ranks import ALONE
-from pairkit.training.reference import Sums
-from pairkit.training.tokens import Column, TokenSet
+from pairkit.losses.building import sampler_settings
+from pairkit.training.distributed.processes import ALONE
+from pairkit.training.logprobs.selection import Sums
+from pairkit.training.step.batch import Pass, prepare
+from pairkit.training.step.examples import Split, split_for
+from pairkit.training.step.objective import Averages
+from pairkit.training.step.order import draw_seeds
+from pairkit.training.tokens.sets import Column, TokenSet
 
 VOCABULARY, SETS, BUDGET = 8192, 8, 1024
 

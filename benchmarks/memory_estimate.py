@@ -73,7 +73,7 @@ def measure(content: dict[str, Any], out: Path) -> dict[str, float]:
     import torch
 
     from pairkit.recipes import validate
-    from pairkit.training.estimate import estimate
+    from pairkit.training.cost.dry_run import estimate
     from pairkit.training.plan import plan
     from pairkit.training.recipe import TrainRecipe
     from pairkit.training.run import train

@@ -3,7 +3,7 @@
     python benchmarks/openai_engine.py                      # 200 ms, 64 at a time
     python benchmarks/openai_engine.py --latency 0.05 --concurrency 128
 
-The server is that of the tests (tests/chat_server.py), in a process of its own on the same machine: it
+The server is that of the tests (tests/support/chat_server.py), a process of its own on the same machine: it
 answers each call `latency` seconds after it came. It allows concurrency / latency calls a second. Answers
 go to a cache of calls on disk, as they do in a build. Printed is the median of the runs; the first seconds of
 a run, in which no answer can be there yet, count.
@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from loopback import chat_server
+from support.loopback import chat_server
 
 from pairkit.engines import open_engine
 from pairkit.engines.asking import complete

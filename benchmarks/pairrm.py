@@ -62,11 +62,11 @@ def made_texts(count: int) -> Texts:
 def prepare(folder: Path, arguments: argparse.Namespace, texts: Texts) -> None:
     """A checkpoint in the layout that `rank` reads, its tokenizer trained on the texts by SentencePiece."""
     sys.path.insert(0, str(TESTS))
-    import pairrm_model
+    from support import pairrm_model
 
     words = [text for prompt, completions in texts for text in (prompt, *completions)]
     subprocess.run(
-        [str(arguments.blender), str(TESTS / "reference" / "blender_scores.py"), "tokenizer", str(folder)],
+        [str(arguments.blender), str(TESTS / "support" / "blender_scores.py"), "tokenizer", str(folder)],
         input=json.dumps({"texts": words, "size": 8000}),
         text=True,
         check=True,
@@ -83,9 +83,9 @@ def prepare(folder: Path, arguments: argparse.Namespace, texts: Texts) -> None:
 
 def pairkit(folder: Path) -> Callable[[Texts], Scores]:
     sys.path.insert(0, str(TESTS))
-    from support import candidate_sets, completion
+    from support.tiny import candidate_sets, completion
 
-    from pairkit.rankers.pairrm import PairRMRecipe, load
+    from pairkit.rankers.pairrm.ranker import PairRMRecipe, load
 
     ranker = load(PairRMRecipe(model=str(folder / "model")))
 
@@ -98,8 +98,8 @@ def pairkit(folder: Path) -> Callable[[Texts], Scores]:
 
 
 def llm_blender(folder: Path) -> Callable[[Texts], Scores]:
-    sys.path.insert(0, str(TESTS / "reference"))
-    from blender_scores import open_blender
+    sys.path.insert(0, str(TESTS))
+    from support.blender_scores import open_blender
 
     blender = open_blender(str(folder / "model"))
 

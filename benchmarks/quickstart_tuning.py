@@ -20,14 +20,15 @@ import numpy as np
 import torch
 
 from pairkit import recipes
+from pairkit.models.load import load_model, load_tokenizer
 from pairkit.progress import console
 from pairkit.quickstart import run
 from pairkit.quickstart.settings import Settings, preference_recipe
-from pairkit.training.forward import Work, score_all
-from pairkit.training.models import load_model, load_tokenizer
+from pairkit.training.logprobs.forward import score_all
+from pairkit.training.logprobs.selection import Work
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
-from pairkit.training.tokenizing import tokenize
+from pairkit.training.tokens.tokenize import tokenize
 
 # short name -> where it stands in the training recipe; a loss is given what it knows.
 PLACES = {

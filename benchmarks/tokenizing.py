@@ -52,8 +52,8 @@ def build(folder: Path, rows: int) -> None:
 
 def save_tokenizer(folder: Path, data: Path) -> None:
     """A byte-level BPE of 32,000 tokens, trained on the data, with ChatML."""
-    from pairkit.training.data import open_data
-    from pairkit.training.models import train_bpe
+    from pairkit.dataset.reader import open_data
+    from pairkit.models.load import train_bpe
 
     tokenizer = train_bpe(open_data(str(data), "train").texts("train", 2000), 32_000)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
@@ -63,8 +63,8 @@ def save_tokenizer(folder: Path, data: Path) -> None:
 
 def write_random(folder: Path, sets: int) -> None:
     """A store of random tokens: prompts of 50 to 300, four completions of 50 to 400."""
-    from pairkit.training.token_store import TokenStore
-    from pairkit.training.tokens import Column, TokenSet, record_batch
+    from pairkit.training.tokens.sets import Column, TokenSet, record_batch
+    from pairkit.training.tokens.store import TokenStore
 
     random = np.random.default_rng(0)
 
@@ -91,9 +91,9 @@ def run_pairkit(work: Path) -> dict[str, float]:
     """Tokenizes into a store, and opens it as a second run does: the key is made of data and tokenizer."""
     from transformers import AutoTokenizer
 
-    from pairkit.training.data import open_data
-    from pairkit.training.token_store import TokenStore, tokens_key
-    from pairkit.training.tokenizing import token_batches
+    from pairkit.dataset.reader import open_data
+    from pairkit.training.tokens.store import TokenStore, tokens_key
+    from pairkit.training.tokens.tokenize import token_batches
 
     data, tokenizer = (
         open_data(str(work / "data"), "train"),
@@ -152,7 +152,7 @@ def run_trl(work: Path) -> dict[str, float]:
 
 def run_open(work: Path) -> dict[str, float]:
     """Opens the random tokens: as any process does, and as the first one, which checks every byte."""
-    from pairkit.training.token_store import _open
+    from pairkit.training.tokens.store import _open
 
     path, before = work / "random" / f"{KEY}.arrow", resident()
     times = [time.perf_counter()]

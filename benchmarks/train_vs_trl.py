@@ -94,14 +94,14 @@ def run_pairkit(arguments: argparse.Namespace, sets: list[Any], *, kind: str) ->
     from transformers import AutoModelForCausalLM
 
     from pairkit.losses import build
-    from pairkit.training.batch import Pass, prepare
-    from pairkit.training.examples import Split
-    from pairkit.training.negatives import sampler_settings
-    from pairkit.training.objective import Averages
-    from pairkit.training.order import draw_seeds
-    from pairkit.training.ranks import ALONE
-    from pairkit.training.reference import reference_sums
-    from pairkit.training.tokens import Column, TokenSet
+    from pairkit.losses.building import sampler_settings
+    from pairkit.training.distributed.processes import ALONE
+    from pairkit.training.logprobs.reference_cache import reference_sums
+    from pairkit.training.step.batch import Pass, prepare
+    from pairkit.training.step.examples import Split
+    from pairkit.training.step.objective import Averages
+    from pairkit.training.step.order import draw_seeds
+    from pairkit.training.tokens.sets import Column, TokenSet
 
     folder, size, steps = arguments.folder, arguments.sets, arguments.steps
     turns = Turns(arguments.device)
@@ -247,9 +247,9 @@ def work_of(kind: str, arguments: argparse.Namespace) -> tuple[float, float]:
     """Tokens and operations that a set needs on average."""
     import torch
 
-    from pairkit.training.forward import Work
-    from pairkit.training.operations import cost, load, with_gradient, without_gradient
-    from pairkit.training.tokens import Column, TokenSet
+    from pairkit.training.cost.operations import cost, load, with_gradient, without_gradient
+    from pairkit.training.logprobs.selection import Work
+    from pairkit.training.tokens.sets import Column, TokenSet
 
     with torch.device("meta"):
         model = cost(new_model(arguments.vocabulary, arguments.model))

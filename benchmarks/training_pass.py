@@ -6,8 +6,8 @@
 The model and the lengths are those of train_vs_trl.py. Printed are, for DPO on all pairs of sets of 2, 4, 8
 and 16 completions, the time a set and its growth beside that of the tokens (prompt + K completions) and of
 the operations (a completion's token needs more of them than a prompt's: the output head gets it alone); then
-for pairs, the operations of the model (`pairkit.training.operations`) over time, as a share of the rate of a
-matrix product measured between the steps; and the share of a step that is neither in the model, its output
+for pairs, the operations of the model (`pairkit.training.cost.operations`) over time, as a share of the rate of a matrix
+product measured between the steps; and the share of a step that is neither in the model, its output
 head nor backward.
 """
 
@@ -28,17 +28,17 @@ from transformers import AutoModelForCausalLM
 from workload import MODELS, save_model, token_sets
 
 from pairkit.losses import build
-from pairkit.training import head
-from pairkit.training.batch import Pass, prepare
-from pairkit.training.examples import Split
-from pairkit.training.forward import Work
-from pairkit.training.layers import compile_layers
-from pairkit.training.negatives import sampler_settings
-from pairkit.training.objective import Averages
-from pairkit.training.operations import cost, load, with_gradient
-from pairkit.training.order import draw_seeds
-from pairkit.training.ranks import ALONE
-from pairkit.training.tokens import Column, TokenSet
+from pairkit.losses.building import sampler_settings
+from pairkit.training.cost.operations import cost, load, with_gradient
+from pairkit.training.distributed.processes import ALONE
+from pairkit.training.logprobs import head
+from pairkit.training.logprobs.compile import compile_layers
+from pairkit.training.logprobs.selection import Work
+from pairkit.training.step.batch import Pass, prepare
+from pairkit.training.step.examples import Split
+from pairkit.training.step.objective import Averages
+from pairkit.training.step.order import draw_seeds
+from pairkit.training.tokens.sets import Column, TokenSet
 
 SETS, SIZES = 8, (2, 4, 8, 16)
 WIDTH, INNER = MODELS["small"]["hidden_size"], MODELS["small"]["intermediate_size"]

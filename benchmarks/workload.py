@@ -72,7 +72,7 @@ def _ultrafeedback(random: np.random.Generator) -> Iterator[int]:
 
 def ultrafeedback_lengths() -> list[tuple[int, int, int]]:
     """Tokens of prompt, chosen and rejected of 800 pairs, by a BPE of 8,192 tokens trained on them."""
-    from pairkit.training.models import train_bpe
+    from pairkit.models.load import train_bpe
 
     folder = os.environ.get("PAIRKIT_TEST_DATA")
     if not folder:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pairkit.errors import Interrupted, OutputError, PairkitError
 
@@ -112,3 +112,6 @@ def sha256(path: Path) -> str:
     """The sha256 of a file's content, in hex."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+OnExisting = Literal["resume", "delete", "raise"]

@@ -229,3 +229,12 @@ def _refuse(
         first = bad[0].as_py()
         row = parents[first].as_py() if parents is not None else first
         raise InputError.at(problem, file=file, row=row + 1, field=field)
+
+
+def quarantine_counts(stage: str, quarantine: pa.Table) -> dict[str, int]:
+    """`stage.quarantined_REASON` -> rows."""
+    counts = pc.value_counts(quarantine["reason"])
+    return {f"{stage}.quarantined_{one['values']}": one["counts"] for one in counts.to_pylist()}
+
+
+MANIFEST = "pairkit.json"

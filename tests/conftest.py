@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hub_server import TOKEN, Hub, serving
+from support.hub_server import TOKEN, Hub, serving
 
 # The models of the tests have a few thousand parameters: a second thread only gets in the way of the first.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -43,7 +43,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A built data set of 24 sets, and 8 held out."""
-    from support import random_sets, write_data  # behind the number of threads: torch reads it
+    from support.tiny import random_sets, write_data  # behind the number of threads: torch reads it
 
     folder = tmp_path_factory.mktemp("data") / "sets"
     return write_data(folder, random_sets(24), random_sets(8, seed=1))
@@ -52,6 +52,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama with its tokenizer."""
-    from support import model_folder
+    from support.tiny import model_folder
 
     return model_folder(tmp_path_factory.mktemp("model") / "llama")

@@ -13,9 +13,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from candidates import candidate_set, completion, noise, table
 from hypothesis import given
 from hypothesis import strategies as st
+from support.candidates import candidate_set, completion, noise, table
 
 from pairkit.errors import InputError
 from pairkit.schema import (

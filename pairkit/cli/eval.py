@@ -11,8 +11,8 @@ from pairkit.cli.build import mapping
 from pairkit.cli.overrides import SETTINGS, overrides
 
 if TYPE_CHECKING:
-    from pairkit.evaluation.judge import EvalJudgeRecipe, Evaluated
-    from pairkit.evaluation.labels import Pairs
+    from pairkit.evaluation.judge.labels import Pairs
+    from pairkit.evaluation.judge.run import EvalJudgeRecipe, Evaluated
 
 app = typer.Typer(help="Measure a model or a judge.", no_args_is_help=True)
 
@@ -66,8 +66,8 @@ def judge(
       pairkit eval judge --data llmbar.jsonl --model J --protocol pointwise "aspects=[helpfulness]" --dry-run
     """
     from pairkit import recipes
-    from pairkit.evaluation.judge import EvalJudgeRecipe, run
-    from pairkit.evaluation.labels import read_pairs
+    from pairkit.evaluation.judge.labels import read_pairs
+    from pairkit.evaluation.judge.run import EvalJudgeRecipe, run
 
     given = {"model": model, "prompt": prompt, "protocol": protocol}
     flags = {key: value for key, value in given.items() if value is not None}
@@ -87,7 +87,7 @@ def judge(
 def _plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:
     import yaml
 
-    from pairkit.evaluation.judge import questions
+    from pairkit.evaluation.judge.run import questions
     from pairkit.rankers.judge.prompt import read_prompts
 
     prompts = {
@@ -108,7 +108,7 @@ def _plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:
 def _print(pairs: Pairs, done: Evaluated) -> None:
     from rich.console import Console
 
-    from pairkit.evaluation.judge import without_verdict
+    from pairkit.evaluation.judge.run import without_verdict
 
     console = Console(highlight=False)
     lost = {**pairs.left_out, **without_verdict(done)}

@@ -127,7 +127,7 @@ def train(
     if dry_run:
         _print_plan(resolved, folder)
         return
-    from pairkit.training.ranks import ranks
+    from pairkit.training.distributed.processes import ranks
     from pairkit.training.run import train as run
 
     trained = run(resolved, folder, on_existing=on_existing.value)
@@ -160,7 +160,7 @@ def _newest() -> Path:
 
 def _named_model(data: Path) -> str | None:
     """The model that the data set's recipe generated with, if it did."""
-    from pairkit.training.data import read_manifest
+    from pairkit.dataset.layout import read_manifest
 
     manifest = read_manifest(data)
     generate = manifest.get("recipe", {}).get("generate") or {}
@@ -174,9 +174,9 @@ def _named_model(data: Path) -> str | None:
 def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     import yaml
 
-    from pairkit.training.estimate import estimate
+    from pairkit.training.cost.dry_run import estimate
     from pairkit.training.plan import plan
-    from pairkit.training.token_store import TokenStore
+    from pairkit.training.tokens.store import TokenStore
 
     planned = plan(recipe, TokenStore(folder.parent / "tokens", write=False))
     described = {"out": str(folder), **estimate(planned), "recipe": recipe.model_dump(mode="json")}

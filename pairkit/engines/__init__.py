@@ -18,10 +18,10 @@ def open_engine(
     installed, `RecipeError` for a key that is missing.
     """
     if recipe.engine == "openai":
-        from pairkit.engines import openai_api
+        from pairkit.engines.openai import engine
         from pairkit.engines.recipe import CallSettings
 
-        return openai_api.connect(recipe, calls or CallSettings(), name=name)
+        return engine.connect(recipe, calls or CallSettings(), name=name)
     if recipe.engine == "vllm":
         from pairkit.engines import vllm
 

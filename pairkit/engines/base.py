@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from pairkit.chat import Messages
+from pairkit.models.chat import Messages
 
 # refused: by the model or its provider, and told so by the engine, not read from the text.
 FinishReason = Literal["stop", "length", "refused"]

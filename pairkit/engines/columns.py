@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit import schema
-from pairkit.columns import assemble, offsets
+from pairkit.arrow import offsets
 from pairkit.engines.base import Completion
+from pairkit.sets import assemble
 
 
 def completions_array(rows: Sequence[Sequence[Completion]], model: str) -> pa.ListArray:

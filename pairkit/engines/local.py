@@ -7,10 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pairkit.chat import DEFAULT_TEMPLATE, prompt_tokens
 from pairkit.engines.base import Problem, Request
 from pairkit.errors import MissingExtraError, ModelError
 from pairkit.files import sha256
+from pairkit.models.chat import DEFAULT_TEMPLATE, prompt_tokens
 from pairkit.progress import console
 from pairkit.schema import short_hash
 

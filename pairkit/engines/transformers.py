@@ -20,7 +20,7 @@ import torch
 from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
 from pairkit.engines.local import load_tokenizer, model_identity, prompt_ids
 from pairkit.engines.sampling import draw, uniforms
-from pairkit.pretrained import cannot_load
+from pairkit.models.names import cannot_load
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

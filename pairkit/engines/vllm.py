@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
 from pairkit.engines.local import load_tokenizer, model_identity, prompt_ids
 from pairkit.errors import EngineError, MissingExtraError, RecipeError
-from pairkit.pretrained import cannot_load
+from pairkit.models.names import cannot_load
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

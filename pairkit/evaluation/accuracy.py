@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pairkit.engines.base import Engine
 from pairkit.engines.generate import Samples, generate, no_progress
 from pairkit.errors import InputError
-from pairkit.evaluation.bootstrap import Floats
+from pairkit.intervals import Floats
 from pairkit.progress import Advance
 from pairkit.rankers.verifier import VerifierRecipe, verify
 

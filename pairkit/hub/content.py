@@ -13,7 +13,6 @@ from pairkit.errors import InputError
 from pairkit.files import sha256
 
 Kind = Literal["dataset", "model"]  # as the hub's interface calls them
-CARD, MANIFEST = "README.md", "pairkit.json"
 
 
 @dataclass(frozen=True)

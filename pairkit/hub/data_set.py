@@ -16,15 +16,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairkit import views
+from pairkit.dataset import parquet, views
+from pairkit.dataset.layout import CARD, QUARANTINE_FILE, read_manifest
 from pairkit.errors import InputError
 from pairkit.hub import content
-from pairkit.hub.content import CARD, MANIFEST, Content, File
-from pairkit.pipeline import parquet
-from pairkit.pipeline.store import QUARANTINE_FILE
+from pairkit.hub.content import Content, File
 from pairkit.progress import progress
-from pairkit.schema import QUARANTINE, SCHEMA_VERSION, SETS, VERDICTS, check_sets, short_hash
-from pairkit.training.data import read_manifest
+from pairkit.schema import MANIFEST, QUARANTINE, SCHEMA_VERSION, SETS, VERDICTS, check_sets, short_hash
 
 # By the folder that a Parquet file is in.
 SCHEMAS = {"data": SETS, "pairs": views.PAIRS, "verdicts": VERDICTS, "": QUARANTINE}

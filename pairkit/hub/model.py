@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pairkit.dataset.layout import CARD
 from pairkit.errors import InputError
 from pairkit.files import sha256
 from pairkit.hub import content, model_card
-from pairkit.hub.content import CARD, MANIFEST, Content, File
-from pairkit.pipeline.recipe import public_name
-from pairkit.pretrained import is_path
+from pairkit.hub.content import Content, File
+from pairkit.models.names import is_path, public_name
 from pairkit.progress import progress
+from pairkit.schema import MANIFEST
+from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECORD
 
-# The names that a run has for them (pairkit.training.directory, which would load torch).
-RECORD, FOLDER, HASHES, METRICS = "run.json", "model", "hashes.json", "metrics.jsonl"
 ADAPTERS = "adapter_config.json"
 # Files in which libraries keep where a model came from: on the machine that trained it, a path.
 _TELLING = (ADAPTERS, "config.json", "tokenizer_config.json")
@@ -36,9 +36,9 @@ def trained_model(folder: Path, name: str, *, force: bool = False) -> Content:
             missing or was changed.
     """
     record = _record(folder)
-    saved = folder / FOLDER
+    saved = folder / MODEL
     if not saved.is_dir():
-        raise InputError(f"{folder}: the run has no {FOLDER}/ yet; the same `pairkit train` goes on with it")
+        raise InputError(f"{folder}: the run has no {MODEL}/ yet; the same `pairkit train` goes on with it")
     named = {path.relative_to(saved).as_posix(): path for path in sorted(saved.rglob("*")) if path.is_file()}
     named = {name: path for name, path in named.items() if name not in _UNSENT and not _hidden(name)}
     _check(saved, named)

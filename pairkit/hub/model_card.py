@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pairkit.hub import card
+from pairkit.dataset.markdown import cell, environment, to_yaml
 
 # Of an evaluation, in this order; what else there is follows.
 FIRST = ("loss", "reward_accuracy", "reward_margin")
@@ -22,10 +22,10 @@ def render(about: Mapping[str, Any], name: str, *, adapters: bool) -> str:
     """
     recipe = about["recipe"]
     return (
-        card.environment()
+        environment()
         .get_template("model.md.jinja")
         .render(
-            front_matter=card.to_yaml(front_matter(about, adapters=adapters)),
+            front_matter=to_yaml(front_matter(about, adapters=adapters)),
             title=name.split("/")[-1],
             name=name,
             about=about,
@@ -38,7 +38,7 @@ def render(about: Mapping[str, Any], name: str, *, adapters: bool) -> str:
             step=about["metrics"].get("held_out", about["metrics"].get("train", {})).get("step"),
             sets=about["plan"]["train_sets"]["used"],
             refused=sum(about["plan"]["train_sets"]["refused"].values()),
-            recipe=card.to_yaml(recipe),
+            recipe=to_yaml(recipe),
         )
     )
 
@@ -61,8 +61,8 @@ def front_matter(about: Mapping[str, Any], *, adapters: bool) -> dict[str, Any]:
 def _base_link(base: Mapping[str, Any] | None, revision: str | None) -> str:
     if base is None:
         return "random weights"
-    at = f" at {card.cell(revision)}" if revision else ""
-    name = card.cell(base["name"])
+    at = f" at {cell(revision)}" if revision else ""
+    name = cell(base["name"])
     return f"the local model {name}" if base["local"] else f"[{name}](https://huggingface.co/{name}){at}"
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pairkit import __version__
+from pairkit.dataset.layout import CARD
 from pairkit.errors import ExistingOutputError, HubError, InputError, Interrupted, RecipeError
 from pairkit.hub import model
-from pairkit.hub.content import CARD, MANIFEST, Content, File
+from pairkit.hub.content import Content, File
 from pairkit.hub.data_set import data_set
 from pairkit.hub.repository import (
     LOGIN,
@@ -32,6 +33,8 @@ from pairkit.hub.repository import (
     refusal,
 )
 from pairkit.progress import console
+from pairkit.schema import MANIFEST
+from pairkit.training.output.layout import RECORD
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -121,17 +124,15 @@ def _content(folder: Path, name: str, quarantine: bool, force: bool) -> Content:
         raise InputError(f"{folder}: no such directory")
     if not folder.is_dir():
         raise InputError(f"{folder}: is a file; give the directory that `pairkit build` or `train` wrote")
-    if (folder / model.RECORD).is_file():
+    if (folder / RECORD).is_file():
         if quarantine:
             raise RecipeError(f"--quarantine: {folder} holds a model, which has no such rows")
         return model.trained_model(folder, name, force=force)
     if (folder / MANIFEST).is_file() or (folder / ".build").is_dir():
         return data_set(folder, quarantine=quarantine, force=force)
-    if (folder.parent / model.RECORD).is_file():
+    if (folder.parent / RECORD).is_file():
         raise InputError(f"{folder}: a part of a training run; give the run's directory, {folder.parent}")
-    raise InputError(
-        f"{folder}: neither a built data set (no {MANIFEST}) nor a training run (no {model.RECORD})"
-    )
+    raise InputError(f"{folder}: neither a built data set (no {MANIFEST}) nor a training run (no {RECORD})")
 
 
 def _repository(content: Content, name: str, revision: str) -> tuple[Repository, HfApi]:

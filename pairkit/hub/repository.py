@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pairkit.errors import HubError, InputError, PairkitError, RecipeError
-from pairkit.hub.content import MANIFEST, File, Kind
+from pairkit.hub.content import File, Kind
+from pairkit.schema import MANIFEST
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

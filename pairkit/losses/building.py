@@ -17,7 +17,8 @@ from typing import Any
 
 from pairkit.errors import RecipeError, unknown
 from pairkit.losses.loss import Loss, WeightedSum
-from pairkit.losses.parameters import resolve
+from pairkit.losses.parameters import Parameter, resolve
+from pairkit.losses.sampling import SETTINGS
 from pairkit.losses.spec import LossSpec, spec_of
 from pairkit.losses.table import LOSSES
 
@@ -126,3 +127,24 @@ def _importable() -> Iterator[None]:
         yield
     finally:
         sys.path.remove("")
+
+
+def ranges(loss: Loss | WeightedSum) -> dict[str, Parameter]:
+    """The sampler's settings, with the range of the loss's own keyword where it has one of that name."""
+    own = (part.spec.sampler for _, part in loss.parts)
+    return SETTINGS | {key: parameter for sampler in own for key, parameter in sampler.items()}
+
+
+def sampler_settings(loss: Loss | WeightedSum, given: Mapping[str, Any], rejected: str) -> dict[str, Any]:
+    """Every setting of the sampler for this loss.
+
+    Those given come first, then the loss's own (rnce draws at random). Of the others a loss on sets takes
+    every completion, unless something is given; a pairwise loss what the data set's recipe says of rejected
+    completions ("policy" is "mc").
+    """
+    sampling = "mc" if rejected == "policy" else rejected
+    if loss.completions == "set" and not given:
+        sampling = "all"
+    if loss.sampler:
+        sampling = loss.sampler.get("sampling", "random")
+    return resolve("negatives", ranges(loss), {"sampling": sampling, **loss.sampler, **given})

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.columns import structs
+from pairkit.arrow import structs
 from pairkit.mining.noise import Noise, make
 from pairkit.mining.policies import KEPT
 from pairkit.mining.recipe import NoiseRecipe

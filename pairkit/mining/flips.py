@@ -10,10 +10,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.columns import Indices, with_fields
+from pairkit.arrow import with_fields
 from pairkit.mining import draws
 from pairkit.mining.policies import NEGATIVE
 from pairkit.schema import SCORES
+from pairkit.sets import Indices
 
 
 class Flipped(NamedTuple):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pairkit.errors import ModelError
 from pairkit.mining import draws
 from pairkit.mining.recipe import NoiseRecipe, TokenSwap
-from pairkit.pretrained import cannot_load
+from pairkit.models.names import cannot_load
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer

@@ -10,28 +10,23 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pairkit import __version__
 from pairkit.engines.cache import Cache
-from pairkit.engines.local import fingerprint, library_version
+from pairkit.engines.pool import Means
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
-from pairkit.files import stoppable
+from pairkit.files import OnExisting, stoppable
 from pairkit.mining.policies import NO_CHOICE
-from pairkit.pipeline import asked, describe, rankers, shards, store, units_kept
-from pairkit.pipeline.overlap import ahead, mapped
+from pairkit.pipeline import describe, directory, model_stages, shards, unit_store
+from pairkit.pipeline.directory import Store
+from pairkit.pipeline.identity import identify_build
 from pairkit.pipeline.publish import publish
-from pairkit.pipeline.recipe import BuildRecipe, name_of, portable
+from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.shards import Contents, ShardWriter
-from pairkit.pipeline.stages import Done, finish, identified
-from pairkit.pipeline.store import Identity, OnExisting, Store
+from pairkit.pipeline.stages import finish, identified
+from pairkit.pipeline.threads import ahead, mapped
+from pairkit.pipeline.unit import Done
 from pairkit.progress import Advance, console, progress
-from pairkit.schema import short_hash
 from pairkit.sources import Opened, open_source
 
-# Libraries that determine bytes (the writer) or rows (the kernels): an unfinished build continues with the
-# same ones only.
-LIBRARIES = ("pyarrow", "polars")
-# And those that determine what a model answers, for each engine; rankers with a model run in transformers.
-ENGINE_LIBRARIES = {"transformers": ("torch", "transformers"), "vllm": ("vllm",), "openai": ()}
 # Where calls are kept unless another file is named: beside the data sets, one for all of a folder.
 CACHE = "calls.sqlite"
 
@@ -64,7 +59,7 @@ def build(
     if retry_failed:  # sets that are in quarantine already come from the source again, answers from the cache
         on_existing = "delete"
     again = f"{out}: stopped; the same command continues"
-    with stoppable(out, lambda: again), store.claimed(out, identity, on_existing) as claimed:
+    with stoppable(out, lambda: again), directory.claimed(out, identity, on_existing) as claimed:
         if claimed is None:
             return _complete(out)
         with _stopping(claimed):
@@ -77,47 +72,15 @@ def build(
         return manifest
 
 
-def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
-    """What determines the bytes of a build: recipe, input, model and library versions."""
-    content = portable(recipe)
-    models = _models(recipe)
-    prompts = rankers.judge_prompts(recipe)
-    libraries = dict.fromkeys(LIBRARIES)
-    if recipe.generate is not None:
-        libraries |= dict.fromkeys(ENGINE_LIBRARIES[recipe.generate.engine])
-    for block in rankers.asking(recipe):
-        libraries |= dict.fromkeys(ENGINE_LIBRARIES[getattr(block, "engine", "transformers")])
-    return {
-        "recipe": content,
-        "recipe_hash": short_hash(content),
-        "input": {"fingerprint": opened.fingerprint, **models},
-        **({"judge_prompts": prompts} if prompts else {}),
-        "pairkit": __version__,
-        "versions": {name: library_version(name) for name in libraries},
-    }
-
-
-def _models(recipe: BuildRecipe) -> dict[str, Any]:
-    """Hashes of the models that are directories; the others are named by the recipe."""
-    found: dict[str, Any] = {}
-    if recipe.generate is not None and recipe.generate.engine != "openai":
-        found |= fingerprint(recipe.generate.model)
-    local = [block for block in rankers.asking(recipe) if getattr(block, "engine", "") != "openai"]
-    prints = {name_of(block): fingerprint(getattr(block, "model", "")).get("model") for block in local}
-    if any(prints.values()):
-        found["ranking_models"] = prints
-    return found
-
-
 @contextmanager
-def _means(recipe: BuildRecipe, cache: Path, *, retry_failed: bool) -> Iterator[asked.Means]:
+def _means(recipe: BuildRecipe, cache: Path, *, retry_failed: bool) -> Iterator[Means]:
     """What models are asked with; engines and the cache are closed at the end."""
     engines = recipe.generate is not None or any(hasattr(block, "engine") for block in recipe.rankings)
     with ExitStack() as opened:
         found = Cache(cache, retry_failed=retry_failed) if engines else None
         if found is not None:
             opened.callback(found.close)
-        yield asked.Means(recipe, found, opened)
+        yield Means(recipe.calls, found, opened)
 
 
 def default_workers() -> int:
@@ -125,9 +88,7 @@ def default_workers() -> int:
     return min(4, len(os.sched_getaffinity(0)))
 
 
-def _write_shards(
-    out: Store, recipe: BuildRecipe, opened: Opened, workers: int, means: asked.Means
-) -> Contents:
+def _write_shards(out: Store, recipe: BuildRecipe, opened: Opened, workers: int, means: Means) -> Contents:
     """Runs the units that are not in a closed shard yet; returns what all shards hold together."""
     folders = out.shards()
     total = shards.together(shards.read_contents(folder) for folder in folders)
@@ -140,14 +101,14 @@ def _write_shards(
     with (
         progress(f"Building {out.out}", opened.total_rows, unit="rows", done=rows) as advance,
         closing(read),
-        closing(asked.asked(read, recipe, out.asked_folder, total.next_unit, means, advance)) as units,
+        closing(model_stages.asked(read, recipe, out.asked_folder, total.next_unit, means, advance)) as units,
         closing(mapped(lambda unit: finish(unit, recipe), units, workers)) as finished,
         ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
     ):
         for contents in _shards(out, recipe, finished, len(folders), total.next_unit, threads, advance):
             total.last = contents.last
             total.add(contents.counts, contents.histograms)
-            units_kept.forget(out.asked_folder, contents.next_unit)
+            unit_store.forget(out.asked_folder, contents.next_unit)
             out.log(event="shard", time=time.time(), rows=total.counts["source.rows"], **means.usage())
     return total
 
@@ -178,7 +139,7 @@ def _shards(
 
 def _complete(out: Path) -> dict[str, Any]:
     """The manifest of a data set that is there already, whose files must be too."""
-    manifest = store.manifest(out)
+    manifest = directory.manifest(out)
     for name, about in manifest["files"].items():
         path = out / name
         if not path.is_file() or path.stat().st_size != about["bytes"]:
@@ -209,7 +170,7 @@ def _stopping(out: Store) -> Iterator[None]:
         yield
     except (PairkitError, OSError, KeyboardInterrupt) as error:
         rows = shards.together(map(shards.read_contents, out.shards())).counts["source.rows"]
-        units = units_kept.kept(out.asked_folder)
+        units = unit_store.kept(out.asked_folder)
         if isinstance(error, InputError) or not (rows or units):
             out.discard()
         if isinstance(error, PairkitError):

@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
-from pairkit.pipeline.recipe import BuildRecipe, name_of
-from pairkit.pipeline.store import survey
+from pairkit.pipeline.directory import survey
+from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers.judge.statistics import told
+from pairkit.rankers.table import name_of
 from pairkit.sources import open_source
 
 # Counts of generation that a person should see, in words.

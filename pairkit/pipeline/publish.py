@@ -10,12 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pairkit.dataset import card, parquet
+from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.files import replacing, sha256, write_json, write_text
-from pairkit.hub import card
-from pairkit.pipeline import parquet, shards
+from pairkit.pipeline import shards
+from pairkit.pipeline.directory import Identity, Store
 from pairkit.pipeline.shards import PUBLISHED, Contents
-from pairkit.pipeline.store import CARD, LOG, MANIFEST, QUARANTINE_FILE, Identity, Store
-from pairkit.schema import QUARANTINE, SCHEMA_VERSION
+from pairkit.schema import MANIFEST, QUARANTINE, SCHEMA_VERSION
 from pairkit.sources import Opened
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
@@ -13,57 +12,11 @@ from pairkit.engines.generate import GenerateRecipe
 from pairkit.engines.recipe import CallSettings
 from pairkit.errors import RecipeError, unknown
 from pairkit.mining.recipe import MineRecipe
-from pairkit.rankers.judge.recipe import JudgeRecipe
-from pairkit.rankers.pairrm import PairRMRecipe
-from pairkit.rankers.reward_model import RewardModelRecipe
-from pairkit.rankers.verifier import VerifierRecipe
+from pairkit.rankers.table import AnnotationsRank, Ranking, name_of
 from pairkit.recipes import Strict
 from pairkit.sources.base import SourceRecipe
 
 KIND = "pipelines"
-
-
-class AnnotationsRank(Strict):
-    """Ranks by what the source brought along: its ranks, else its scores."""
-
-    ranker: Literal["annotations"] = "annotations"
-
-
-class VerifierRank(VerifierRecipe):
-    """Ranks by a check against the answer in the set's metadata."""
-
-    ranker: Literal["verifier"] = "verifier"
-
-
-class PairRMRank(PairRMRecipe):
-    """Ranks by PairRM, which compares completions in pairs."""
-
-    ranker: Literal["pairrm"] = "pairrm"
-    name: str | None = None  # of its scores; null: the ranker's
-
-
-class RewardModelRank(RewardModelRecipe):
-    """Ranks by a reward model, which scores each completion."""
-
-    ranker: Literal["reward_model"] = "reward_model"
-    name: str | None = None  # of its scores; null: the ranker's
-
-
-class JudgeRank(JudgeRecipe):
-    """Ranks by what an LLM says."""
-
-    ranker: Literal["judge"] = "judge"
-    name: str | None = None  # of its scores; null: the ranker's
-
-
-Ranking = Annotated[
-    AnnotationsRank | VerifierRank | PairRMRank | RewardModelRank | JudgeRank, Field(discriminator="ranker")
-]
-
-
-def name_of(block: Ranking) -> str:
-    """The name under which a ranker's scores are kept."""
-    return getattr(block, "name", None) or block.ranker
 
 
 class BuildRecipe(Strict):
@@ -139,37 +92,3 @@ def _named(content: Mapping[str, Any]) -> Mapping[str, Any]:
     """The same with `source: NAME` written out as `source: {name: NAME}`."""
     source = content.get("source")
     return {**content, "source": {"name": source}} if isinstance(source, str) else content
-
-
-def portable(recipe: BuildRecipe) -> dict[str, Any]:
-    """The resolved recipe as plain values, the paths of input, models and tokenizer cut down to names.
-
-    Where they lie on this machine, and where a server is, neither changes the rows nor belongs into what is
-    published.
-    """
-    content = recipe.model_dump(mode="json", exclude={"calls"})
-    if recipe.source.path is not None:
-        content["source"]["path"] = Path(recipe.source.path).name
-    ranks = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
-    for block in [content["generate"] or {}, *ranks]:
-        if "model" in block:
-            block["model"] = public_name(block["model"])
-        for key in ("prompt", "aspects"):
-            if block.get(key) is not None:
-                block[key] = _names(block[key])
-        block.pop("base_url", None)
-        block.pop("api_key_env", None)
-    swap = recipe.mine.noise.token_swap
-    if swap is not None:
-        content["mine"]["noise"]["token_swap"]["tokenizer"] = public_name(swap.tokenizer)
-    return content
-
-
-def _names(prompts: str | list[str]) -> str | list[str]:
-    """A judge's prompts, the paths of files cut down to names."""
-    return Path(prompts).name if isinstance(prompts, str) else [Path(one).name for one in prompts]
-
-
-def public_name(model: str) -> str:
-    """What a model is called in what is published: its hub id, or the last two parts of its directory."""
-    return "/".join(Path(model).resolve().parts[-2:]) if Path(model).is_dir() else model

@@ -23,10 +23,10 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairkit import views
+from pairkit.dataset import histograms as statistics
+from pairkit.dataset import parquet, views
 from pairkit.files import write_json
-from pairkit.pipeline import parquet, statistics
-from pairkit.pipeline.stages import Done
+from pairkit.pipeline.unit import Done
 from pairkit.schema import QUARANTINE, SETS, VERDICTS
 
 PUBLISHED = {

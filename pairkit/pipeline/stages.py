@@ -10,53 +10,19 @@ rest of a unit depends on nothing but the unit, in any order and in any thread.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit import views
+from pairkit.dataset import histograms, views
 from pairkit.mining import mine
-from pairkit.pipeline import rankers, statistics
+from pairkit.pipeline.ordering import rank
 from pairkit.pipeline.recipe import BuildRecipe
-from pairkit.schema import VERDICTS, identify
+from pairkit.pipeline.unit import Done, Unit
+from pairkit.schema import identify, quarantine_counts
 from pairkit.sources import Converted
 
 SPLITS = ("train", "test")
-
-
-class Unit(NamedTuple):
-    """A unit on its way: `sets` have their identity, `rows` is the number of raw rows.
-
-    `prompt_ids` are those of all sets of the source; `counts` holds what the stages so far took and made;
-    `verdicts` is what judges have said. `shown` rows of it were reported as progress already.
-    """
-
-    sets: pa.Table
-    quarantine: pa.Table
-    rows: int
-    prompt_ids: pa.ChunkedArray
-    counts: dict[str, int]
-    verdicts: pa.Table = VERDICTS.empty_table()
-    shown: int = 0
-
-
-class Done(NamedTuple):
-    """A unit after the last stage.
-
-    `tables` are named by where they are written: "data/train", "data/test", "pairs/train", "pairs/test",
-    "verdicts/all"; `prompt_ids` are those of all sets of the source; `bytes` is the size of the texts in the
-    sets; `counts` holds what each stage took, dropped and made; `shown` is as of `Unit`.
-    """
-
-    tables: dict[str, pa.Table]
-    quarantine: pa.Table
-    prompt_ids: pa.ChunkedArray
-    rows: int
-    bytes: int
-    counts: dict[str, int]
-    histograms: statistics.Histograms
-    shown: int
 
 
 def identified(batches: Iterable[Converted], seen: dict[str, int]) -> Iterator[Unit]:
@@ -70,14 +36,14 @@ def identified(batches: Iterable[Converted], seen: dict[str, int]) -> Iterator[U
 
 def finish(unit: Unit, recipe: BuildRecipe) -> Done:
     """Ranks and mines a unit, splits it and derives its pairs."""
-    ranked = rankers.rank(unit.sets, recipe)
+    ranked = rank(unit.sets, recipe)
     mined = mine(ranked.sets, recipe.mine, seed=recipe.seed)
     tables = {"verdicts/all": unit.verdicts}
-    histograms = statistics.of_sets(mined.sets)
+    counted = histograms.of_sets(mined.sets)
     for split, sets in split_by_prompt(mined.sets, recipe.test_fraction).items():
         pairs = views.pairs(sets, chosen=recipe.mine.chosen, rejected=recipe.mine.rejected, seed=recipe.seed)
         tables |= {f"data/{split}": sets, f"pairs/{split}": pairs}
-        statistics.add(histograms, statistics.of_pairs(pairs))
+        histograms.add(counted, histograms.of_pairs(pairs))
     counts = {
         **unit.counts,
         **{f"rank.{name}": number for name, number in ranked.counts.items()},
@@ -87,13 +53,7 @@ def finish(unit: Unit, recipe: BuildRecipe) -> Done:
     }
     quarantine = pa.concat_tables([unit.quarantine, ranked.quarantine, mined.quarantine])
     size = text_bytes(mined.sets)
-    return Done(tables, quarantine, unit.prompt_ids, unit.rows, size, counts, histograms, unit.shown)
-
-
-def quarantine_counts(stage: str, quarantine: pa.Table) -> dict[str, int]:
-    """`stage.quarantined_REASON` -> rows."""
-    counts = pc.value_counts(quarantine["reason"])
-    return {f"{stage}.quarantined_{one['values']}": one["counts"] for one in counts.to_pylist()}
+    return Done(tables, quarantine, unit.prompt_ids, unit.rows, size, counts, counted, unit.shown)
 
 
 def split_by_prompt(sets: pa.Table, test_fraction: float) -> dict[str, pa.Table]:

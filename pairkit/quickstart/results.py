@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pairkit.evaluation.bootstrap import Floats, Interval, bootstrap_difference, bootstrap_mean
+from pairkit.intervals import Floats, Interval, bootstrap_difference, bootstrap_mean
 
 MODELS = {"SFT": "sft", "DPO": "dpo", "MC-PO": "mcpo"}
 DIFFERENCES = (("DPO", "SFT"), ("MC-PO", "SFT"), ("MC-PO", "DPO"))

@@ -29,8 +29,8 @@ from transformers.utils import logging as transformers_logging
 from pairkit.engines.transformers import load as load_engine
 from pairkit.errors import ExistingOutputError
 from pairkit.evaluation.accuracy import accuracy
-from pairkit.evaluation.bootstrap import Floats
 from pairkit.files import stoppable, write_json, write_text
+from pairkit.intervals import Floats
 from pairkit.pipeline.build import build
 from pairkit.progress import console
 from pairkit.quickstart import page

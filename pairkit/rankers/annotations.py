@@ -8,7 +8,8 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
-from pairkit.columns import assemble, best_first, completions, map_batches, numbers, with_fields
+from pairkit.arrow import with_fields
+from pairkit.sets import assemble, best_first, completions, map_batches, numbers
 
 
 def rank(sets: pa.Table) -> pa.Table:

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit import schema
-from pairkit.columns import assemble, completions, map_batches, offsets, with_fields
+from pairkit.arrow import offsets, with_fields
 from pairkit.schema import to_sets
+from pairkit.sets import assemble, completions, map_batches
 
 
 def with_score(flat: pa.StructArray, name: str, values: pa.Array) -> pa.StructArray:

@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit import schema
-from pairkit.columns import assemble, completions, map_batches
 from pairkit.errors import RecipeError
 from pairkit.rankers.named import with_score
 from pairkit.recipes import Strict
+from pairkit.sets import assemble, completions, map_batches
 
 NAME = "verifier"
 Check = Callable[[str, Mapping[str, Any]], float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pairkit.evaluation.bootstrap import Interval
+from pairkit.intervals import Interval
 from pairkit.reports.html import Html, badge, join, table, text
 
 

@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from pairkit.evaluation.bootstrap import Interval
+from pairkit.intervals import Interval
 from pairkit.reports.html import Html, paragraph, text
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from pairkit.errors import RecipeError, unknown
 from pairkit.sources import (
     alpaca_eval,
     arithmetic,
-    fields,
     gsm8k,
     hh_rlhf,
     metamath_dpo,
@@ -16,7 +15,8 @@ from pairkit.sources import (
     ultrafeedback_binarized,
 )
 from pairkit.sources.base import Converted, Draft, Opened, Problem, Source, SourceRecipe
-from pairkit.sources.stream import open_files
+from pairkit.sources.reading import fields
+from pairkit.sources.reading.stream import open_files
 
 __all__ = [
     "SOURCES",

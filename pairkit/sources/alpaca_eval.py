@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairkit.arrow import mask, present
+from pairkit.readers.json_text import json_objects
 from pairkit.schema import UNIDENTIFIED
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.columns import Columns, completions, interleave, mask, named_scores, present
-from pairkit.sources.jsontext import json_objects
-from pairkit.sources.messages import user_prompt
+from pairkit.sources.reading.columns import Columns, completions, interleave, named_scores
+from pairkit.sources.reading.messages import user_prompt
 
 OUTPUT = ("output", "generator")
 PAIR = ("output_1", "generator_1", "output_2", "generator_2", "preference")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairkit.arrow import listed, present, struct_fields
+from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.columns import Columns, completions, interleave, listed, present, struct_fields
-from pairkit.sources.jsontext import json_objects
-from pairkit.sources.messages import user_prompt
+from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.messages import user_prompt
 
 # "#### 1,080" closes an answer in the data set, "A: 1,080" in the file of example solutions.
 FINAL_ANSWER = r"(?m)^(?:####|A:)\s*\$?(-?[0-9][0-9,]*(?:\.[0-9]+)?)\s*$"

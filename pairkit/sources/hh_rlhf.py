@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from pairkit.arrow import present
+from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.columns import Columns, completions, interleave, present
-from pairkit.sources.jsontext import json_objects
-from pairkit.sources.messages import cut_last, same_messages, transcripts
+from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.messages import cut_last, same_messages, transcripts
 
 
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:

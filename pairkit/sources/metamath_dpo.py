@@ -10,10 +10,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairkit.arrow import mask
+from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.columns import Columns, completions, interleave, mask
-from pairkit.sources.jsontext import json_objects
-from pairkit.sources.messages import CUT, user_prompt
+from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.messages import CUT, user_prompt
 
 # What a question is called at the start of a line -> what its answer is.
 LABELS = {"Question": "Answer", "Q": "A", "Problem": "Solution", "Instruction": "Response"}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairkit.arrow import listed, mask, present
+from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.columns import Columns, completions, listed, mask, present
-from pairkit.sources.jsontext import json_objects
-from pairkit.sources.messages import cut_last, transcripts
+from pairkit.sources.reading.columns import Columns, completions
+from pairkit.sources.reading.messages import cut_last, transcripts
 
 
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:

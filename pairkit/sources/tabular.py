@@ -12,24 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairkit.arrow import flatten, is_list, is_text, listed, prepend, present
+from pairkit.readers.json_text import json_objects
 from pairkit.schema import COMPLETION
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
-from pairkit.sources.columns import (
-    Columns,
-    completions,
-    flatten,
-    interleave,
-    is_list,
-    is_text,
-    listed,
-    prepend,
-    present,
-)
-from pairkit.sources.fields import Layout, check_map, gather, layout
-from pairkit.sources.jsontext import json_objects
-from pairkit.sources.messages import cut_last, read_messages, with_system
-from pairkit.sources.pairs import pair, read_reply, shared_prompt
-from pairkit.sources.stream import open_files
+from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.fields import Layout, check_map, gather, layout
+from pairkit.sources.reading.messages import cut_last, read_messages, with_system
+from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt
+from pairkit.sources.reading.stream import open_files
 
 # Names of the reply in structs of completions; `score` and `model` have few others.
 TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")

@@ -10,21 +10,11 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairkit.arrow import flatten, is_list, is_text, listed, mask, parse_numbers, struct_fields
+from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.columns import (
-    Columns,
-    completions,
-    flatten,
-    is_list,
-    is_text,
-    listed,
-    mask,
-    named_scores,
-    parse_numbers,
-    struct_fields,
-)
-from pairkit.sources.jsontext import json_objects
-from pairkit.sources.messages import user_prompt
+from pairkit.sources.reading.columns import Columns, completions, named_scores
+from pairkit.sources.reading.messages import user_prompt
 
 ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
 OVERALL = "overall_score"

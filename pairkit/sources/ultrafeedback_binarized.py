@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.columns import Columns
-from pairkit.sources.jsontext import json_objects
-from pairkit.sources.messages import read_messages
-from pairkit.sources.pairs import pair, read_reply, shared_prompt
+from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.messages import read_messages
+from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt
 
 SCORES = ("score_chosen", "score_rejected")
 USED = ("prompt", "chosen", "rejected", "messages", *SCORES)  # `messages` repeats prompt and chosen

@@ -16,19 +16,19 @@ import torch
 from torch import nn
 
 from pairkit.errors import Interrupted
-from pairkit.evaluation.held_out import evaluate
 from pairkit.progress import console, progress
-from pairkit.training import checkpoint
-from pairkit.training.batch import Pass, prepare
-from pairkit.training.examples import Split
-from pairkit.training.metrics import MetricsLog
-from pairkit.training.negatives import origins
-from pairkit.training.objective import Averages
-from pairkit.training.order import draw_seeds, sets_before, step_count, step_seed, step_sets
+from pairkit.training.cost.speed import note, speed_of
+from pairkit.training.distributed.sharding import whole
+from pairkit.training.evaluate import evaluate
+from pairkit.training.output import checkpoint
+from pairkit.training.output.metrics import MetricsLog
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.sharding import whole
-from pairkit.training.skipped import Skipped, not_finite
-from pairkit.training.speed import note, speed_of
+from pairkit.training.step.batch import Pass, prepare
+from pairkit.training.step.examples import Split
+from pairkit.training.step.negatives import origins
+from pairkit.training.step.objective import Averages
+from pairkit.training.step.order import draw_seeds, sets_before, step_count, step_seed, step_sets
+from pairkit.training.step.skipped import Skipped, not_finite
 
 
 def train_steps(

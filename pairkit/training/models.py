@@ -1,172 +1,101 @@
-"""Models and tokenizers, from the hub, from a directory, or from a configuration to start from scratch."""
+"""The models of a run: what is trained, what it is measured against, and what is saved."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from torch import nn
 
-from pairkit.chat import DEFAULT_TEMPLATE
-from pairkit.errors import ModelError, RecipeError
-from pairkit.pretrained import cannot_load
-from pairkit.progress import console
+from pairkit.models.load import hub_commit, load_model
+from pairkit.schema import short_hash
+from pairkit.training.distributed.processes import Ranks
+from pairkit.training.distributed.sharding import shard
+from pairkit.training.logprobs.compile import compile_layers
+from pairkit.training.logprobs.probe import pad
+from pairkit.training.lora import four_bits, merged, with_adapters
+from pairkit.training.output.checkpoint import fill, trained
+from pairkit.training.plan import Plan
+from pairkit.training.recipe import TrainRecipe
 
-PAD, BOS, EOS = "<pad>", "<s>", "</s>"
+
+def policy(planned: Plan, processes: Ranks) -> nn.Module:
+    """What is trained, as the run begins, where it is trained."""
+    return _placed(_policy(planned, processes), planned.recipe, processes)
 
 
-def load_model(
-    name: str,
-    *,
-    revision: str | None,
-    dtype: str,
-    attention: str | None,
-    trust_remote_code: bool,
-    vocabulary: int | None,
-    seed: int,
-    quantization: Any = None,
-    device: torch.device | None = None,
-) -> torch.nn.Module:
-    """A causal language model with dropout off, so that two passes over one text agree.
+def reference(planned: Plan, processes: Ranks) -> nn.Module:
+    """The reference, where its log-probs are computed."""
+    return _placed(_load(planned, planned.reference, processes), planned.recipe, processes)
 
-    Args:
-        name: a hub id, a directory, or a configuration file (.json): that starts from random weights,
-            drawn with `seed`.
-        vocabulary: a model from scratch gets so many tokens, another one must have them.
-        quantization: what transformers takes as `quantization_config`; not for a model from scratch.
-        device: where the model is quantized; the CPU holds any other.
 
-    Raises:
-        ModelError: a model that cannot be loaded, or has fewer tokens than the tokenizer.
+def to_save(model: nn.Module, planned: Plan, processes: Ranks) -> nn.Module:
+    """The trained model in one piece, with its adapters in weights of full precision where that is asked for.
+
+    Every process has to call it; the first has the result.
     """
-    where = f"the model {name!r}"
-    common: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    config = _config(name, revision, trust_remote_code)
-    for part in (config, config.get_text_config()):
-        for key, value in vars(part).items():
-            if isinstance(value, float) and "drop" in key:
-                setattr(part, key, 0.0)
-    try:
-        if name.endswith(".json"):
-            config.vocab_size = vocabulary or config.vocab_size
-            torch.manual_seed(seed)
-            model = AutoModelForCausalLM.from_config(
-                config, dtype=getattr(torch, dtype), attn_implementation=attention, **common
-            )
-        else:
-            model = AutoModelForCausalLM.from_pretrained(
-                name,
-                config=config,
-                revision=revision,
-                dtype=getattr(torch, dtype),
-                attn_implementation=attention,
-                quantization_config=quantization,
-                device_map=None if quantization is None else {"": device},
-                **common,
-            )
-    except Exception as error:  # as many types as below, and safetensors'
-        raise cannot_load("model", name, error, _hint(name)) from error
-    if vocabulary is not None and config.get_text_config().vocab_size < vocabulary:
-        raise ModelError(
-            f"{where} has {config.get_text_config().vocab_size} tokens, its tokenizer {vocabulary}: "
-            "give the tokenizer that belongs to it with --tokenizer"
-        )
-    return model  # type: ignore[no-any-return]
+    lora = planned.recipe.lora
+    merge = lora is not None and lora.merge
+    if processes.sharded or (lora and lora.base and merge):
+        weights = trained(model, processes)
+        if processes.main:
+            fill(model := _policy(planned, None), weights)
+    return merged(model) if merge and processes.main else model
 
 
-def empty_model(
-    name: str, *, revision: str | None, dtype: str, trust_remote_code: bool, vocabulary: int | None
-) -> torch.nn.Module:
-    """The model of `load_model` without its weights, on the meta device. Raises `ModelError`."""
-    config = _config(name, revision, trust_remote_code)
-    if name.endswith(".json"):
-        config.vocab_size = vocabulary or config.vocab_size
-    try:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(  # type: ignore[no-any-return]
-                config, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
-            )
-    except Exception as error:  # as below
-        raise cannot_load("model", name, error, _hint(name)) from error
+def reference_key(planned: Plan) -> str:
+    """What the reference's log-probs depend on besides the tokens."""
+    recipe, name = planned.recipe, planned.reference
+    local = Path(name)
+    files = [path for kind in ("*.safetensors", "*.bin", "config.json") for path in local.glob(kind)]
+    weights = sorted(files) if local.is_dir() else [local] if local.exists() else []
+    stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
+    scratch = [recipe.seed, len(planned.tokenizer)] if name.endswith(".json") else None
+    precision = [recipe.dtype, recipe.bf16, *([_base(recipe, name)] if _base(recipe, name) else [])]
+    revision = recipe.revision_of(name)
+    # On the hub the name alone would stay the same when the model does not.
+    commit = None if local.exists() else hub_commit(name, revision, recipe.trust_remote_code)
+    return short_hash([name, revision, commit, precision, stamps, scratch])
 
 
-def hub_commit(name: str, revision: str | None, trust_remote_code: bool) -> str | None:
-    """The commit that a hub id stands for at present. Raises `ModelError`."""
-    return getattr(_config(name, revision, trust_remote_code), "_commit_hash", None)
+def _policy(planned: Plan, processes: Ranks | None) -> nn.Module:
+    model, lora = _load(planned, planned.recipe.model, processes), planned.recipe.lora
+    return with_adapters(model, lora, planned.recipe.seed) if lora else model
 
 
-def positions(name: str, revision: str | None, trust_remote_code: bool) -> int | None:
-    """How many tokens a text of the model may have, None where it sets no limit. Raises `ModelError`."""
-    config = _config(name, revision, trust_remote_code).get_text_config()
-    return getattr(config, "max_position_embeddings", None)
+def _base(recipe: TrainRecipe, name: str) -> str | None:
+    """How the weights are quantized that adapters stand on."""
+    return recipe.lora.base if recipe.lora and name == recipe.model else None
 
 
-def _config(name: str, revision: str | None, trust_remote_code: bool) -> Any:
-    try:
-        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
-    except Exception as error:  # of a dozen types: transformers', the hub's, of remote code
-        raise cannot_load("model", name, error, _hint(name)) from error
-
-
-def load_tokenizer(
-    name: str, *, revision: str | None, trust_remote_code: bool, texts: Iterator[str]
-) -> PreTrainedTokenizerFast:
-    """A tokenizer with a chat template: its own, else `DEFAULT_TEMPLATE`, which is said.
-
-    Args:
-        name: a hub id, a directory, a configuration file beside a tokenizer, or "bpe:N", which trains one of
-            N tokens on `texts`.
-
-    Raises:
-        ModelError: a tokenizer that cannot be loaded.
-        RecipeError: "bpe:N" without a number, or with one that does not hold the 256 bytes.
-    """
-    if name.startswith("bpe:"):
-        tokenizer = train_bpe(texts, _bpe_size(name))
-    else:
-        folder = str(Path(name).parent) if name.endswith(".json") else name
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, revision=revision, trust_remote_code=trust_remote_code
-            )
-        except Exception as error:  # as above, and of tokenizers
-            other = "; --tokenizer names another, or trains one on the data: bpe:4096"
-            raise cannot_load("tokenizer", name, error, other if Path(folder).is_dir() else "") from error
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = DEFAULT_TEMPLATE
-        if not name.startswith("bpe:"):
-            console.print(f"{name}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")
-    return tokenizer
-
-
-def train_bpe(texts: Iterator[str], size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of `size` tokens, three of them special, trained on `texts`."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=[PAD, BOS, EOS],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, bos_token=BOS, eos_token=EOS, name_or_path=f"bpe:{size}"
+def _load(planned: Plan, name: str, processes: Ranks | None) -> nn.Module:
+    """The model of that name on the CPU; one that is quantized on the process's device, if there is one."""
+    recipe = planned.recipe
+    coarse = recipe.bf16 or recipe.dtype == "bfloat16"
+    quantized = processes is not None and _base(recipe, name) is not None
+    # Some tokenizers have special tokens that their model has no row for: the data's tokens count.
+    used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
+    return load_model(
+        name,
+        revision=recipe.revision_of(name),
+        dtype=recipe.dtype,
+        attention=recipe.attention,
+        trust_remote_code=recipe.trust_remote_code,
+        vocabulary=len(planned.tokenizer) if name.endswith(".json") else used,
+        seed=recipe.seed,
+        quantization=four_bits(torch.bfloat16 if coarse else torch.float32) if quantized else None,
+        device=processes.device if processes else None,
     )
 
 
-def _bpe_size(name: str) -> int:
-    size = name.removeprefix("bpe:")
-    if not size.isdigit() or int(size) < 300:
-        raise RecipeError(f"tokenizer {name!r}: write bpe:N with N of at least 300, such as bpe:4096")
-    return int(size)
-
-
-def _hint(name: str) -> str:
-    config = Path(name) / "config.json"
-    return f"; to start from random weights, give the file {config}" if config.is_file() else ""
+def _placed(model: nn.Module, recipe: TrainRecipe, processes: Ranks) -> nn.Module:
+    """The model on this process's device, whole or in part, and in the precision of the recipe."""
+    device = processes.device
+    if recipe.bf16:  # here, and not by Accelerator, whose precision is that of the whole process
+        model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)
+    if recipe.compile:
+        compile_layers(model)
+    model = shard(model, processes, bf16=recipe.bf16) if processes.sharded else model.to(device)
+    if not recipe.share_prompts:
+        pad(model)
+    return model

@@ -8,18 +8,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from pairkit.dataset.reader import BuiltData, open_data
 from pairkit.errors import InputError, ModelError
 from pairkit.losses import Loss, WeightedSum, build
+from pairkit.losses.building import sampler_settings
+from pairkit.models.load import load_tokenizer, positions
 from pairkit.progress import progress
-from pairkit.training import passes
-from pairkit.training.data import BuiltData, open_data
-from pairkit.training.models import load_tokenizer, positions
-from pairkit.training.negatives import sampler_settings
-from pairkit.training.order import sets_before, step_count
+from pairkit.training.cost import passes
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.token_store import NOT_KEPT, TokenStore, tokens_key
-from pairkit.training.tokenizing import Wanted, token_batches
-from pairkit.training.tokens import Tokenized
+from pairkit.training.step.order import sets_before, step_count
+from pairkit.training.tokens.sets import Tokenized
+from pairkit.training.tokens.store import NOT_KEPT, TokenStore, tokens_key
+from pairkit.training.tokens.tokenize import Wanted, token_batches
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pairkit.losses import build
+from pairkit.losses.building import ranges
 from pairkit.losses.parameters import resolve
 from pairkit.recipes import Strict
 from pairkit.training.lora import Lora
-from pairkit.training.negatives import ranges
 
 # What changes how a run is done but not what it ends in: a run may go on with others than it began with.
 HOW = frozenset(

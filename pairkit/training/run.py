@@ -14,23 +14,25 @@ from torch import nn
 from pairkit.errors import ModelError, RecipeError
 from pairkit.files import stoppable
 from pairkit.progress import console
-from pairkit.training.batch import Pass
-from pairkit.training.checkpoint import CHECKPOINTS, checkpoints
-from pairkit.training.directory import MODEL, OnExisting, claim, discarding, save_model
-from pairkit.training.examples import split_for
+from pairkit.training.distributed.processes import Ranks, ranks
+from pairkit.training.distributed.sharding import launched_sharded
+from pairkit.training.logprobs.reference_cache import reference_sums
+from pairkit.training.logprobs.selection import Sums
+from pairkit.training.logprobs.self_check import check_packed
 from pairkit.training.loop import train_steps
 from pairkit.training.lora import AdaptersOff
-from pairkit.training.order import step_sets
+from pairkit.training.models import policy, reference, reference_key, to_save
+from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
+from pairkit.training.output.directory import OnExisting, claim, discarding, save_model
+from pairkit.training.output.layout import MODEL
+from pairkit.training.output.trackers import check_installed
 from pairkit.training.plan import Plan, plan
-from pairkit.training.ranks import Ranks, ranks
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.reference import Sums, reference_sums
-from pairkit.training.run_models import policy, reference, reference_key, to_save
-from pairkit.training.selfcheck import check_packed
-from pairkit.training.sharding import launched_sharded
-from pairkit.training.token_store import TokenStore
-from pairkit.training.tokens import TokenSet
-from pairkit.training.trackers import check_installed
+from pairkit.training.step.batch import Pass
+from pairkit.training.step.examples import split_for
+from pairkit.training.step.order import step_sets
+from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.store import TokenStore
 
 
 def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume") -> Path:

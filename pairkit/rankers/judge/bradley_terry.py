@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pairkit.evaluation.bootstrap import Floats
+from pairkit.intervals import Floats
 
 # Equal records have equal strengths: differences of rounding must not decide a tie.
 _DECIMALS = 9

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pairkit.evaluation.bootstrap import Floats
+from pairkit.intervals import Floats
 from pairkit.rankers.judge.rounds import Rounds
 from pairkit.rankers.judge.texts import Case, shuffled
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pairkit.engines.base import Problem
-from pairkit.evaluation.bootstrap import Floats
+from pairkit.intervals import Floats
 from pairkit.rankers.judge.rounds import Rounds
 from pairkit.rankers.judge.texts import Case, shuffled
 from pairkit.rankers.judge.verdicts import LABELS

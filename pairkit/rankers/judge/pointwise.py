@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pairkit.evaluation.bootstrap import Floats
+from pairkit.intervals import Floats
 from pairkit.rankers.judge.rounds import Question, Rounds
 from pairkit.rankers.judge.texts import Case
 

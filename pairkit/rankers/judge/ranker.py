@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit import schema
-from pairkit.columns import assemble, batches, completions
 from pairkit.engines.asking import Ask
 from pairkit.engines.base import Problem
-from pairkit.evaluation.bootstrap import Floats
+from pairkit.intervals import Floats
 from pairkit.progress import Advance
 from pairkit.rankers.base import Scored
 from pairkit.rankers.judge import iterative, listwise, pointwise, round_robin
@@ -24,6 +23,7 @@ from pairkit.rankers.judge.rounds import Rounds
 from pairkit.rankers.judge.statistics import COUNTS
 from pairkit.rankers.judge.texts import Case, case_of
 from pairkit.rankers.named import with_score
+from pairkit.sets import assemble, batches, completions
 
 NAME = "judge"
 _COMPARING = {"iterative": iterative.scores, "round_robin": round_robin.scores, "listwise": listwise.scores}

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from pairkit.evaluation.bootstrap import Floats
+from pairkit.intervals import Floats
 from pairkit.rankers.judge.bradley_terry import strengths
 from pairkit.rankers.judge.rounds import Rounds
 from pairkit.rankers.judge.texts import Case

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pairkit.engines.asking import Ask
 from pairkit.engines.base import Completion, Problem, Request, Sampling, sample_seed
-from pairkit.evaluation.bootstrap import Floats
+from pairkit.intervals import Floats
 from pairkit.rankers.judge import verdicts
 from pairkit.rankers.judge.prompt import Prompt
 from pairkit.rankers.judge.recipe import JudgeRecipe

@@ -7,13 +7,10 @@ completion shown first with the one shown last.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
-from pairkit.errors import InputError
-from pairkit.evaluation.bootstrap import Interval
+from pairkit.intervals import Interval, wilson
 
 # Key -> what is counted.
 COUNTS = {
@@ -78,25 +75,3 @@ def told(manifest: Mapping[str, Any]) -> list[str]:
 
 def _interval(share: Interval) -> str:
     return f"{share.mean:.1%} [{share.low:.1%}, {share.high:.1%}]"
-
-
-def wilson(successes: int, trials: int, *, level: float = 0.95) -> Interval:
-    """The share of successes and its score interval.
-
-    >>> wilson(8, 10)
-    Interval(mean=0.8, low=0.49016247153664183, high=0.9433178485456247)
-
-    Raises `InputError` for no trials, or successes that are not among them.
-
-    References: Wilson, Probable inference, the law of succession, and statistical inference (1927).
-    """
-    if not 0 <= successes <= trials or not trials:
-        raise InputError(f"a share wants 0 <= successes <= trials, at least one; got {successes} of {trials}")
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    low = 0.0 if successes == 0 else (centre - half) / scale
-    high = 1.0 if successes == trials else (centre + half) / scale
-    return Interval(share, low, high)

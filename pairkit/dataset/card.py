@@ -1,0 +1,231 @@
+"""The data card: what a built data set is, where it comes from, and how to load and build it.
+
+Its front matter is what the hub's viewer and `datasets` read. Everything in it follows from recipe and
+input. Texts of the data are somebody else's: they stand in fences that they cannot close, or escaped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pairkit.dataset import histograms as statistics
+from pairkit.dataset import views
+from pairkit.dataset.markdown import CUT, cell, environment, to_yaml
+from pairkit.rankers.judge.statistics import told
+from pairkit.schema import SETS, VERDICTS
+from pairkit.sources import Source
+
+CONFIGS = {
+    "candidates": ("data", SETS),
+    "pairs": ("pairs", views.PAIRS),
+    "verdicts": ("verdicts", VERDICTS),
+}
+EXAMPLES = 3
+COMPLETIONS_SHOWN = 4
+MODELS_SHOWN = 30
+LICENCES = frozenset({"mit", "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "odc-by"})
+DISTRIBUTIONS = {
+    "completions_a_set": "completions a set",
+    "prompt_characters": "prompt, characters",
+    "completion_characters": "completion, characters",
+    "chosen_characters": "chosen, characters",
+    "rejected_characters": "rejected, characters",
+    "score": "score",
+}
+_SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
+
+
+def render(
+    folder: Path, manifest: Mapping[str, Any], source: Source, histograms: statistics.Histograms
+) -> str:
+    """The card of the data set whose Parquet files are in `folder`, as Markdown."""
+    splits = _splits(manifest)
+    sums = {what: sum(split[what] for split in splits) for what in ("sets", "completions", "pairs")}
+    return (
+        environment()
+        .get_template("card.md.jinja")
+        .render(
+            front_matter=to_yaml(front_matter(manifest, source)),
+            title=f"{manifest['recipe']['source']['name']}: candidate sets",
+            manifest=manifest,
+            **sums,
+            splits=splits,
+            stages=_stages(manifest["counts"]),
+            source_link=_link(source, manifest),
+            licence=source.licence,
+            citation=source.citation,
+            writers=_writers(histograms),
+            model_link=_model_link(manifest),
+            rankers=_rankers(manifest["recipe"]["rank"]),
+            judge_prompts=manifest.get("judge_prompts", {}),
+            judged=told(manifest),
+            distributions=_distributions(histograms),
+            shares=_shares(histograms),
+            examples=_examples(folder, manifest),
+            cut=CUT,
+            shown=MODELS_SHOWN,
+            recipe=to_yaml(manifest["recipe"]),
+            from_files=manifest["recipe"]["source"]["path"] is not None,
+            generate=manifest["recipe"]["generate"],
+            local_model="model" in manifest["input"],
+        )
+    )
+
+
+def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """What the hub and `datasets` read: configurations, columns, sizes, licence, tags."""
+    licence = source.licence.lower().replace(" ", "-")
+    other = {"license": "other", "license_name": "see-the-card"}
+    known = {"license": licence} if licence in LICENCES else other
+    configs, infos = [], []
+    for name, (kind, schema) in CONFIGS.items():
+        files = _files(manifest, kind)
+        if not files:
+            continue
+        # `all` is no name that `datasets` gives to a split.
+        paths = [{"split": split.replace("all", "train"), "path": f"{kind}/{split}-*"} for split in files]
+        default = {"default": True} if kind == "data" else {}
+        configs.append({"config_name": name, "data_files": paths, **default})
+        infos.append({"config_name": name, "features": _features(schema), **_info(files)})
+    sets = sum(split["sets"] for split in _splits(manifest))
+    return {
+        "pretty_name": f"{manifest['recipe']['source']['name']}: candidate sets",
+        **known,
+        **_source_data_sets(manifest, source),
+        "task_categories": ["text-generation", "reinforcement-learning"],
+        "tags": ["preference", "candidate-sets", "dpo", "mc-po", "pairkit"],
+        "size_categories": [next((size for bound, size in _SIZES if sets < bound), "1M<n<10M")],
+        "configs": configs,
+        "dataset_info": infos,
+    }
+
+
+def _splits(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    counts = manifest["counts"]
+    return [{"name": name, **counts[name]} for name in ("train", "test") if name in counts]
+
+
+def _files(manifest: Mapping[str, Any], kind: str) -> dict[str, list[Mapping[str, Any]]]:
+    """The files of a kind by split, splits without rows left out."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for name, about in manifest["files"].items():
+        if name.startswith(f"{kind}/"):
+            found.setdefault(name.removeprefix(f"{kind}/").split("-")[0], []).append(about)
+    return found
+
+
+def _info(files: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Any]:
+    def total(parts: list[Mapping[str, Any]], what: str) -> int:
+        return sum(part[what] for part in parts)
+
+    splits = [
+        {
+            "name": split.replace("all", "train"),
+            "num_bytes": total(parts, "uncompressed_bytes"),
+            "num_examples": total(parts, "rows"),
+        }
+        for split, parts in files.items()
+    ]
+    everything = [part for parts in files.values() for part in parts]
+    sizes = {"bytes": "download_size", "uncompressed_bytes": "dataset_size"}
+    return {"splits": splits, **{size: total(everything, what) for what, size in sizes.items()}}
+
+
+def _features(schema: pa.Schema) -> list[dict[str, Any]]:
+    return [{"name": field.name, **_feature(field.type)} for field in schema]
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    """An Arrow type as the `features` of a card write it."""
+    if pa.types.is_struct(kind):
+        return {"struct": _features(kind)}
+    if pa.types.is_list(kind):
+        below = _feature(kind.value_type)
+        return {"list": below.get("struct") or below.get("dtype") or below}
+    return {"dtype": "float64" if pa.types.is_float64(kind) else str(kind)}
+
+
+def _stages(counts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
+    return [
+        {"stage": stage, "what": what.replace("_", " "), "number": number}
+        for stage in ("source", "generate", "rank", "mine")
+        for what, number in counts.get(stage, {}).items()
+        if number
+    ]
+
+
+def _link(source: Source, manifest: Mapping[str, Any]) -> str:
+    name = cell(manifest["recipe"]["source"]["name"])
+    revision = manifest["recipe"]["source"]["revision"]
+    address, _, where = source.homepage.partition(" ")
+    link = f"[{name}]({address}) {cell(where)}".rstrip() if address else name
+    return f"{link} at {cell(revision)}" if revision else link
+
+
+def _source_data_sets(manifest: Mapping[str, Any], source: Source) -> dict[str, list[str]]:
+    """The data set on the hub that the rows were read from, where they were."""
+    read = manifest["recipe"]["source"]
+    hub_id = read["name"] if "/" in read["name"] else source.hub_id
+    return {"source_datasets": [hub_id]} if hub_id and read["path"] is None else {}
+
+
+def _model_link(manifest: Mapping[str, Any]) -> str:
+    """The model that completed the prompts; a directory, which the manifest's input knows, has no page."""
+    generate = manifest["recipe"]["generate"] or {}
+    if not generate:
+        return ""
+    name = cell(generate["model"])
+    on_hub = generate.get("engine") != "openai" and "model" not in manifest["input"]
+    link = f"[{name}](https://huggingface.co/{name})" if on_hub else name
+    return f"{link} at {cell(generate['revision'])}" if generate.get("revision") else link
+
+
+def _rankers(rank: Mapping[str, Any] | list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rankers that are models."""
+    blocks = rank if isinstance(rank, list) else [rank]
+    return [{"name": block["ranker"], "model": block["model"]} for block in blocks if block.get("model")]
+
+
+def _writers(histograms: statistics.Histograms) -> list[str]:
+    """Who wrote completions, most of them first; noise is nobody's."""
+    counts = histograms.get("model") or Counter()
+    names = [name for name in counts if not name.startswith("noise:")]
+    return sorted(names, key=lambda name: (-counts[name], name))
+
+
+def _distributions(histograms: statistics.Histograms) -> list[dict[str, Any]]:
+    return [
+        {"name": title, "numbers": list(statistics.summary(histograms[name]).values())}
+        for name, title in DISTRIBUTIONS.items()
+        if histograms.get(name)
+    ]
+
+
+def _shares(histograms: statistics.Histograms) -> list[dict[str, Any]]:
+    tables = []
+    for name in ("rank", "origin", "model"):
+        counts = histograms.get(name) or Counter()
+        total = sum(counts.values())
+        order = sorted(counts, key=lambda value: (0, value) if name == "rank" else (-counts[value], value))
+        rows = [{"value": v, "count": counts[v], "share": counts[v] / total} for v in order[:MODELS_SHOWN]]
+        if len(order) > MODELS_SHOWN:
+            left = sum(counts[value] for value in order[MODELS_SHOWN:])
+            others = f"{len(order) - MODELS_SHOWN} others"
+            rows.append({"value": others, "count": left, "share": left / total})
+        if rows:
+            tables.append({"name": name, "rows": rows})
+    return tables
+
+
+def _examples(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The first sets of the first split."""
+    first = next(name for name in manifest["files"] if name.startswith("data/"))
+    with pq.ParquetFile(folder / first) as file:
+        sets = next(file.iter_batches(batch_size=EXAMPLES)).to_pylist()
+    return [one | {"completions": one["completions"][:COMPLETIONS_SHOWN]} for one in sets]

@@ -1,0 +1,64 @@
+"""Markdown that untrusted text cannot break out of, and the templates of cards."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from pairkit import recipes
+
+CUT = 600
+
+
+def cell(text: object) -> str:
+    """`text` as one line of plain Markdown, whatever is in it: HTML, pipes, backticks, links."""
+    flat = _printable(" ".join(str(text).split()))
+    return re.sub(
+        r"[^\w\s.,:;/+=()'-]|(?<![^\W_])_|_(?![^\W_])", lambda mark: f"&#{ord(mark.group())};", flat
+    )
+
+
+def fence(text: str, language: str = "text") -> str:
+    """`text` as a code block that nothing in it can close."""
+    printable = _printable(text).strip("\n")
+    marks = "`" * max(3, 1 + max(map(len, re.findall("`+", printable)), default=0))
+    return f"{marks}{language}\n{printable}\n{marks}"
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        mark if mark.isprintable() or mark in "\n\t" else "\N{REPLACEMENT CHARACTER}" for mark in text
+    )
+
+
+def environment() -> jinja2.Environment:
+    """The templates of cards, with the filters that they use."""
+    package = Path(recipes.__file__).parent
+    folders = [package / "_shipped" / "data_cards", package.parent / "data_cards"]
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    templates.filters |= {"cell": cell, "fence": fence, "cut": _cut, "number": _number, "short": _short}
+    return templates
+
+
+def to_yaml(value: Any) -> str:
+    """YAML in the order given."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CUT else f"{text[:CUT].rstrip()} [...]"
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _short(value: float) -> str:
+    """Four significant digits; whole numbers whole."""
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.4g}"

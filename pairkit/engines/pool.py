@@ -1,0 +1,53 @@
+"""The engines and the response cache of one build."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from pairkit.engines import open_engine
+from pairkit.engines.base import Engine
+from pairkit.engines.cache import Cache
+from pairkit.engines.recipe import CallSettings
+from pairkit.models.names import public_name
+
+
+@dataclass
+class Means:
+    """What models are asked with: the cache, and what is still open when the build ends."""
+
+    calls: CallSettings
+    cache: Cache | None
+    opened: ExitStack
+    engines: list[Engine] = field(default_factory=list)
+
+    def engine(self, recipe: Any) -> Engine:
+        """The engine of a `generate:` or judge block, its model loaded."""
+        engine = open_engine(recipe, self.calls, name=public_name(recipe.model))
+        self.opened.callback(engine.close)
+        self.engines.append(engine)
+        return engine
+
+    def usage(self) -> dict[str, float]:
+        """What all engines have spent, and how many calls the cache has answered."""
+        spent: dict[str, float] = {}
+        for engine in self.engines:
+            for name, number in engine.usage().items():
+                spent[name] = spent.get(name, 0) + number
+        if self.cache is not None and self.cache.hits:
+            spent["cached"] = self.cache.hits
+        return spent
+
+    def note(self) -> str:
+        """The same for the progress bar."""
+        spent = self.usage()
+        tokens = spent.get("prompt_tokens", 0) + spent.get("completion_tokens", 0)
+        parts = [
+            f"{spent[name]:,.0f} {what}"
+            for name, what in (("requests", "requests"), ("retries", "retries"), ("cached", "from the cache"))
+            if spent.get(name)
+        ]
+        parts += [f"{tokens:,.0f} tokens"] if tokens else []
+        parts += [f"cost {spent['cost']:,.4g}"] if "cost" in spent else []
+        return ", ".join(parts)

@@ -1,0 +1,219 @@
+"""How far a judge agrees with people, with intervals, and what the length of the answers has to do with it.
+
+A verdict, like a label, is the first answer's points: 1, 1/2 for neither, 0; nan where there is none. Pairs
+of one prompt are drawn together in the bootstrap.
+
+Shapes: N pairs, A annotators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pairkit.evaluation.judge.labels import majority
+from pairkit.intervals import Floats, Interval, bootstrap_mean
+
+# Length of the answer that people preferred over that of the other one, in characters.
+LENGTH_BINS = (0.5, 0.8, 1.25, 2.0)
+_RESAMPLES, _LEVEL = 10_000, 0.95
+_CHUNK = 2**22  # numbers drawn at once: bounds memory
+
+
+class Measure(NamedTuple):
+    """A number with its interval, and the number of pairs behind it."""
+
+    name: str
+    meaning: str
+    value: Interval
+    pairs: int
+
+
+def overall(verdicts: Floats, labels: Floats, groups: Sequence[Hashable], *, seed: int = 0) -> list[Measure]:
+    """Agreement of verdicts `[N]` with the majority of the labels `[N, A]`, and among annotators.
+
+    What no pair speaks to is left out.
+    """
+    people = majority(labels)
+    both = ~np.isnan(verdicts) & ~np.isnan(people)
+    decided = both & (people != 0.5)
+    same = (verdicts == people).astype(np.float64)
+    measures = [
+        _mean("agreement", "same as the majority, tie being a label", same, both, groups, seed),
+        _mean(
+            "accuracy_ties_half",
+            "where people prefer one; a judge's tie counts 1/2",
+            1 - np.abs(verdicts - people),
+            decided,
+            groups,
+            seed,
+        ),
+        _mean(
+            "accuracy_without_ties",
+            "where people and the judge prefer one",
+            same,
+            decided & (verdicts != 0.5),
+            groups,
+            seed,
+        ),
+        _kappa(verdicts, people, both, groups, seed),
+    ]
+    if labels.shape[1] > 1:
+        with_one = (verdicts[:, None] == labels).astype(np.float64)
+        among = _among(labels)
+        measures += [
+            _mean(
+                "agreement_with_one",
+                "same as one annotator, mean over them",
+                _mean_over(with_one, ~np.isnan(labels)),
+                ~np.isnan(verdicts),
+                groups,
+                seed,
+            ),
+            _mean(
+                "agreement_of_people",
+                "one annotator same as another",
+                among,
+                ~np.isnan(among),
+                groups,
+                seed,
+            ),
+        ]
+    return [measure for measure in measures if measure is not None]
+
+
+def by_length(
+    verdicts: Floats, labels: Floats, lengths: Floats, groups: Sequence[Hashable], *, seed: int = 0
+) -> list[Measure]:
+    """`accuracy_ties_half` by how long the preferred answer is; `lengths` `[N, 2]` are in characters.
+
+    Before the bins stand the two halves, behind them how often the judge and people prefer the longer one.
+    """
+    people = majority(labels)
+    decided = ~np.isnan(verdicts) & ~np.isnan(people) & (people != 0.5)
+    points = 1 - np.abs(verdicts - people)
+    longer = np.sign(lengths[:, 0] - lengths[:, 1])  # 1: the first one is longer
+    preferred_longer = np.sign(people - 0.5) * longer
+    ratio = np.where(people == 1, lengths[:, 0] + 1, lengths[:, 1] + 1) / np.where(
+        people == 1, lengths[:, 1] + 1, lengths[:, 0] + 1
+    )
+    parts = [
+        ("preferred_shorter", "people prefer the shorter one", preferred_longer < 0),
+        ("preferred_longer", "people prefer the longer one", preferred_longer > 0),
+    ]
+    bins = np.digitize(ratio, LENGTH_BINS)
+    parts += [
+        (name, f"preferred is {name} times as long", bins == at) for at, name in enumerate(length_bins())
+    ]
+    measures = [_mean(name, meaning, points, decided & part, groups, seed) for name, meaning, part in parts]
+    unequal = longer != 0
+    for name, meaning, said in (
+        ("judge_prefers_longer", "of unequal length, without ties", verdicts),
+        ("people_prefer_longer", "of unequal length, without ties", people),
+    ):
+        of = unequal & decided & (verdicts != 0.5)
+        prefers = (np.sign(said - 0.5) == longer).astype(np.float64)
+        measures.append(_mean(name, meaning, prefers, of, groups, seed))
+    return [measure for measure in measures if measure is not None]
+
+
+def by_subset(
+    verdicts: Floats,
+    labels: Floats,
+    subsets: Sequence[str | None],
+    groups: Sequence[Hashable],
+    *,
+    seed: int = 0,
+) -> list[Measure]:
+    """`accuracy_ties_half` of each named subset."""
+    people = majority(labels)
+    decided = ~np.isnan(verdicts) & ~np.isnan(people) & (people != 0.5)
+    points = 1 - np.abs(verdicts - people)
+    names = dict.fromkeys(name for name in subsets if name is not None)
+    of = np.array(subsets, dtype=object)
+    measures = [_mean(name, "subset", points, decided & (of == name), groups, seed) for name in names]
+    return [measure for measure in measures if measure is not None]
+
+
+def length_bins() -> list[str]:
+    """The names of the bins, the shortest first."""
+    edges = [f"{edge:g}" for edge in LENGTH_BINS]
+    middle = [f"{low} to {high}" for low, high in pairwise(edges)]
+    return [f"below {edges[0]}", *middle, f"{edges[-1]} and more"]
+
+
+def kappa(table: npt.ArrayLike) -> Floats:
+    """Cohen's kappa of tables `[..., 3, 3]` of counts, one rater by row, one by column; nan where undefined.
+
+    >>> round(float(kappa([[20, 0, 5], [0, 0, 0], [10, 0, 15]])), 3)
+    0.4
+    """
+    counts = np.asarray(table, dtype=np.float64)
+    total = counts.sum(axis=(-2, -1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        seen = np.trace(counts, axis1=-2, axis2=-1) / total
+        expected = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1) / total**2
+        found: Floats = np.asarray((seen - expected) / (1 - expected))
+    return found
+
+
+def _mean(
+    name: str,
+    meaning: str,
+    values: Floats,
+    of: npt.NDArray[np.bool_],
+    groups: Sequence[Hashable],
+    seed: int,
+) -> Measure | None:
+    if not of.any():
+        return None
+    drawn = [groups[index] for index in np.flatnonzero(of).tolist()]
+    interval = bootstrap_mean(values[of], groups=drawn, level=_LEVEL, resamples=_RESAMPLES, seed=seed)
+    return Measure(name, meaning, interval, int(of.sum()))
+
+
+def _kappa(
+    verdicts: Floats, people: Floats, both: npt.NDArray[np.bool_], groups: Sequence[Hashable], seed: int
+) -> Measure | None:
+    """Cohen's kappa over the three labels; whole groups are drawn."""
+    rows = np.flatnonzero(both).tolist()
+    if not rows:
+        return None
+    index = {group: number for number, group in enumerate(dict.fromkeys(groups[row] for row in rows))}
+    tables = np.zeros((len(index), 3, 3))
+    for row in rows:
+        tables[index[groups[row]], int(2 * verdicts[row]), int(2 * people[row])] += 1
+    value = float(kappa(tables.sum(axis=0)))
+    if np.isnan(value):
+        return None
+    random, flat = np.random.default_rng(seed), tables.reshape(-1, 9)
+    size = max(1, _CHUNK // len(index))
+    drawn = [
+        random.multinomial(len(index), [1 / len(index)] * len(index), min(size, _RESAMPLES - done)) @ flat
+        for done in range(0, _RESAMPLES, size)
+    ]
+    found = kappa(np.concatenate(drawn).reshape(-1, 3, 3))
+    low, high = np.nanquantile(found, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    meaning = "Cohen's: agreement beyond chance, tie being a label"
+    return Measure("kappa", meaning, Interval(value, float(low), float(high)), len(rows))
+
+
+def _among(labels: Floats) -> Floats:
+    """Of each pair, the share of two annotators who agree; nan with fewer than two."""
+    annotators = labels.shape[1]
+    one, other = np.triu_indices(annotators, 1)
+    given = ~np.isnan(labels)
+    agreed = (labels[:, one] == labels[:, other]).astype(np.float64)
+    return _mean_over(agreed, given[:, one] & given[:, other])
+
+
+def _mean_over(values: Floats, of: npt.NDArray[np.bool_]) -> Floats:
+    """The mean of each row over some of its columns, nan over none."""
+    count = of.sum(axis=1)
+    total = np.where(of, values, 0).sum(axis=1)
+    means: Floats = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return means

@@ -1,0 +1,187 @@
+"""JSON rows as Arrow tables: a block at once where it can be, row by row where that fails.
+
+Arrow needs one type a column. Rows that do not share one (a prompt that is a text here and messages there)
+come in several pieces, each of one schema, so that a source sees plain columns and no row is lost.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json as pajson
+
+from pairkit.readers.json_text import json_row
+
+
+class Piece(NamedTuple):
+    """Rows of one schema, and the number of each in its file, increasing, from 1."""
+
+    table: pa.Table
+    numbers: np.ndarray[Any, Any]
+
+
+class Bad(NamedTuple):
+    """A row that cannot be read: its number, reason, field, what is wrong, and the row as JSON."""
+
+    number: int
+    reason: str
+    field: str | None
+    detail: str
+    row: str
+
+
+def parse_lines(lines: list[bytes], first: int) -> tuple[list[Piece], list[Bad]]:
+    """The rows in lines of JSON; `first` is the number of the first line. Blank lines are no rows."""
+    table = _parse_block(b"\n".join(lines))
+    if table is not None and table.num_columns and table.num_rows == len(lines):
+        return [Piece(table, np.arange(first, first + len(lines)))], []
+    return _parse_line_by_line(lines, first)
+
+
+def _parse_block(block: bytes) -> pa.Table | None:
+    """The block as a table, or None where it is not JSON lines that share one schema in valid UTF-8."""
+    read = pajson.ReadOptions(use_threads=False, block_size=len(block) + 1)
+    try:
+        table = pajson.read_json(pa.BufferReader(block), read)
+        texts = _dates_as_texts(table.schema)
+        if texts != table.schema:
+            # Arrow takes a column of dates for timestamps; here they are the texts that the file says.
+            parse = pajson.ParseOptions(explicit_schema=texts)
+            table = pajson.read_json(pa.BufferReader(block), read, parse)
+        table.validate(full=True)
+    except pa.ArrowInvalid:
+        return None
+    except UnicodeDecodeError:
+        return None
+    return table
+
+
+def _dates_as_texts(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field.with_type(_date_as_text(field.type)) for field in schema])
+
+
+def _date_as_text(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_date_as_text(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_date_as_text(field.type)) for field in kind])
+    return kind
+
+
+def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[Piece], list[Bad]]:
+    values, bad = [], []
+    for number, line in enumerate(lines, first):
+        if not line or line.isspace():
+            continue
+        try:
+            values.append((number, loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))))
+        except UnicodeDecodeError as error:
+            detail = f"is not UTF-8 (byte {error.start + 1})"
+            bad.append(Bad(number, "invalid_utf8", None, detail, json.dumps(line.decode(errors="replace"))))
+        except (ValueError, RecursionError) as error:
+            detail = f"is not JSON: {error}"
+            bad.append(Bad(number, "invalid_json", None, detail, json.dumps(line.decode())))
+    pieces, more = pieces_of(values)
+    return pieces, sorted(bad + more)
+
+
+def pieces_of(values: list[tuple[int, Any]]) -> tuple[list[Piece], list[Bad]]:
+    """Numbered JSON values as pieces. What is no object, or fits no Arrow type, is bad."""
+    bad = [
+        Bad(number, "invalid_json", None, "is not an object with fields", json_row(value))
+        for number, value in values
+        if not isinstance(value, dict) or not value
+    ]
+    rows = [(number, value) for number, value in values if isinstance(value, dict) and value]
+    if not rows:
+        return [], bad
+    try:
+        return [_piece(rows)], bad
+    except NOT_ARROW:  # some row is odd, or differs from the others: look at each
+        pieces, odd = _group_by_schema(rows)
+        return pieces, sorted(bad + odd)
+
+
+# What pyarrow raises for a value of mixed types and for a lone surrogate.
+NOT_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
+
+
+def loads(text: str | bytes) -> Any:
+    """A JSON text as Python values; an integer beyond 64 bits becomes a float, as in Arrow's own parser."""
+    return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | float:
+    small = len(digits) <= 20 and -(2**63) <= int(digits) < 2**63
+    return int(digits) if small else float(digits)
+
+
+def _piece(rows: list[tuple[int, dict[str, Any]]], kind: pa.StructType | None = None) -> Piece:
+    structs = pa.array([value for _, value in rows], kind)
+    return Piece(pa.Table.from_struct_array(structs), np.array([number for number, _ in rows]))
+
+
+class _Group(NamedTuple):
+    kind: pa.StructType
+    rows: list[tuple[int, dict[str, Any]]]
+
+
+def _group_by_schema(rows: list[tuple[int, dict[str, Any]]]) -> tuple[list[Piece], list[Bad]]:
+    groups: list[_Group] = []
+    bad = []
+    for number, value in rows:
+        try:
+            kind = pa.infer_type([value])
+            pa.array([value], kind)
+        except NOT_ARROW as error:
+            bad.append(_odd_row(number, value, error))
+            continue
+        for place, group in enumerate(groups):
+            joined = _unify(group.kind, kind)
+            if joined is not None:
+                group.rows.append((number, value))
+                groups[place] = _Group(joined, group.rows)
+                break
+        else:
+            groups.append(_Group(kind, [(number, value)]))
+    return [piece for group in groups for piece in _group_pieces(group)], bad
+
+
+def _group_pieces(group: _Group) -> list[Piece]:
+    try:
+        return [_piece(group.rows, group.kind)]
+    except NOT_ARROW:  # an integer beyond 2**53 among floats: no common type after all
+        return [_piece([row]) for row in group.rows]
+
+
+def _unify(left: pa.StructType, right: pa.StructType) -> pa.StructType | None:
+    try:
+        schemas = [pa.schema(list(left)), pa.schema(list(right))]
+        return pa.struct(list(pa.unify_schemas(schemas, promote_options="permissive")))
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return None
+
+
+def _odd_row(number: int, value: dict[str, Any], error: Exception) -> Bad:
+    reason, detail = _explain(error)
+    return Bad(number, reason, _odd_field(value), detail, json_row(value))
+
+
+def _odd_field(value: dict[str, Any]) -> str | None:
+    for name, item in value.items():
+        try:
+            pa.array([item])
+        except NOT_ARROW:
+            return name
+    return None  # the odd one is a name itself
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    if isinstance(error, UnicodeEncodeError):
+        return "lone_surrogate", "holds half of a surrogate pair, which is no character"
+    return "mixed_types", "holds values of several kinds in one list"

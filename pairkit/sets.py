@@ -1,0 +1,82 @@
+"""Candidate sets as small columns.
+
+Whatever is decided about completions (which is best, which are dropped, which come first) is computed on a
+frame of numbers, one row a completion, and carried out by one `take` on the flattened completions. The
+texts, nearly all of the bytes, are moved at most once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.arrow import offsets
+from pairkit.schema import COMPLETION, to_sets
+
+Indices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+# Sets looked at together. No result depends on it; it bounds memory and keeps 32-bit text offsets far away.
+BATCH = 1024
+
+
+def batches(sets: pa.Table) -> Iterator[pa.RecordBatch]:
+    """The rows of `sets`, cast to `SETS`, in pieces small enough to rearrange in memory."""
+    yield from to_sets(sets).to_batches(max_chunksize=BATCH)
+
+
+def map_batches(sets: pa.Table, function: Callable[[pa.RecordBatch], pa.RecordBatch]) -> pa.Table:
+    """Applies `function`, which gives the same columns back, to `sets` piece by piece."""
+    sets = to_sets(sets)
+    return pa.Table.from_batches([function(batch) for batch in batches(sets)], schema=sets.schema)
+
+
+def completions(batch: pa.RecordBatch) -> pa.StructArray:
+    """The completions of all sets of a batch, one after another."""
+    return pc.list_flatten(batch["completions"])
+
+
+def numbers(batch: pa.RecordBatch, flat: pa.StructArray) -> pl.DataFrame:
+    """One row a completion of `flat`: `set` and `row` (indices), `rank`, `score`, `noise`."""
+    return pl.DataFrame(
+        {
+            "set": pc.list_parent_indices(batch["completions"]).to_numpy(),
+            "row": np.arange(len(flat)),
+            "rank": pl.Series(pc.struct_field(flat, "rank")),
+            "score": pl.Series(pc.struct_field(flat, "score")),
+            "noise": pl.Series(pc.equal(pc.struct_field(flat, "origin"), "noise")),
+        },
+        schema_overrides={"set": pl.Int64, "row": pl.Int64},
+    )
+
+
+def best_first(frame: pl.DataFrame) -> pl.DataFrame:
+    """The order completions are stored in: ranked ones best first, then unranked ones, noise last; stable."""
+    return frame.sort("set", pl.col("noise").fill_null(False), "rank", nulls_last=True, maintain_order=True)
+
+
+def assemble(
+    batch: pa.RecordBatch, pool: pa.StructArray, sets: Indices, rows: Indices, stays: Mask | None = None
+) -> pa.RecordBatch:
+    """`batch` with other completions: `pool[rows]`, where `sets` (ascending) says whose each one is.
+
+    Sets for which `stays` is false, which may own none of `rows`, are left out.
+    """
+    lengths = np.bincount(sets, minlength=batch.num_rows)
+    column = batch.schema.get_field_index("completions")
+    rest = batch.drop_columns(["completions"])
+    if stays is not None and not stays.all():
+        rest, lengths = rest.filter(pa.array(stays)), lengths[stays]
+    if not _is_identity(rows, len(pool)):
+        pool = pc.take(pool, pa.array(rows))
+    lists = pa.ListArray.from_arrays(offsets(lengths), pool, type=pa.list_(COMPLETION))
+    return rest.add_column(column, batch.schema.field(column), lists)
+
+
+def _is_identity(rows: Indices, length: int) -> bool:
+    return len(rows) == length and bool((rows == np.arange(length)).all())

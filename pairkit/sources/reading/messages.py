@@ -1,0 +1,179 @@
+"""Prompts in all the shapes that data sets give them: texts, chat messages, ShareGPT turns, transcripts."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.arrow import (
+    Mask,
+    filled,
+    flatten,
+    is_list,
+    is_text,
+    listed,
+    mask,
+    prepend,
+    present,
+    repeat,
+    struct_fields,
+)
+from pairkit.schema import MESSAGE, PROMPT
+from pairkit.sources.reading.columns import Columns
+
+# OpenAI's, ShareGPT's and OpenAssistant's names. What is not here (tool, function, observation) is
+# unsupported.
+ROLE_NAMES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "bot": "assistant",
+}
+ROLE_FIELDS = ("role", "from")
+CONTENT_FIELDS = ("content", "value", "text")
+TOOL_FIELDS = ("tool_calls", "function_call", "tool_call_id")
+HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
+# Stands between two turns while a transcript is cut; a text that has one already is refused.
+CUT = "\x1e"
+
+
+class Conversation(NamedTuple):
+    """Conversations cut before their last message. `reply` is null where that is not the assistant's."""
+
+    prompt: pa.Array  # PROMPT, everything before the last message
+    reply: pa.Array  # string
+
+
+def user_prompt(texts: pa.Array) -> pa.Array:
+    """One user message a text; the content of a null text is null."""
+    users = _messages(repeat("user", len(texts), pa.string()), texts)
+    return listed(np.arange(len(texts) + 1), users)
+
+
+def with_system(prompts: pa.Array, system: pa.Array) -> pa.Array:
+    """The prompts with a system message put before those that `system` has a text for."""
+    wanted = present(system) & mask(pc.greater(pc.utf8_length(system), 0))
+    if not wanted.any():
+        return prompts
+    first = _messages(repeat("system", len(system), pa.string()), system)
+    return prepend(prompts, first, wanted)
+
+
+def read_messages(columns: Columns, name: str) -> pa.Array:
+    """A column of texts, messages or single messages as PROMPT; what cannot be one is reported.
+
+    A text is one user message, a null an empty list. Messages are structs of role and content, or
+    ShareGPT's from and value.
+    """
+    empty = listed(np.zeros(columns.size + 1), pa.array([], MESSAGE))
+    if name not in columns:
+        return empty
+    values = columns.arrays[name]
+    if is_text(values.type):
+        texts = user_prompt(columns.text(name))
+        return pc.if_else(pa.array(present(values)), texts, pa.scalar([], PROMPT))
+    if is_list(values.type):
+        offsets, items = columns.items(name, of="objects with role and content")
+        return listed(offsets, _read_turns(items))
+    if pa.types.is_struct(values.type):
+        turns = _read_turns(columns.struct(name))
+        return pc.if_else(
+            pa.array(present(values)), listed(np.arange(columns.size + 1), turns), pa.scalar([], PROMPT)
+        )
+    columns.text(name)  # reports its kind
+    return empty
+
+
+def _read_turns(items: Columns) -> pa.Array:
+    role_field = next((field for field in ROLE_FIELDS if field in items), ROLE_FIELDS[0])
+    content_field = next((field for field in CONTENT_FIELDS if field in items), CONTENT_FIELDS[0])
+    names = items.text(role_field)
+    index = pc.index_in(names, pa.array(list(ROLE_NAMES)))
+    roles = pa.array(list(ROLE_NAMES.values())).take(index)
+    items.report(
+        present(names) & ~present(roles),
+        "unsupported_content",
+        f"is none of {', '.join(ROLE_NAMES)}",
+        role_field,
+    )
+    for field in TOOL_FIELDS:
+        if field in items:
+            items.report(filled(items.arrays[field]), "unsupported_content", "is a tool call", field)
+    content = items.arrays.get(content_field)
+    if content is not None and (is_list(content.type) or pa.types.is_struct(content.type)):
+        detail = "is not a text (images and other parts are not supported)"
+        items.report(present(content), "unsupported_content", detail, content_field)
+        return _messages(roles, pa.nulls(items.size, pa.string()))
+    return _messages(roles, items.text(content_field))
+
+
+def cut_last(prompts: pa.Array) -> Conversation:
+    """Conversations cut before their last message."""
+    offsets, flat = flatten(prompts)
+    counts = np.diff(offsets)
+    some = counts > 0
+    last = pa.array(np.where(some, offsets[1:] - 1, 0), mask=~some)
+    fields = struct_fields(flat)
+    by_assistant = pc.equal(fields["role"].take(last), "assistant")
+    reply = pc.if_else(by_assistant, fields["content"].take(last), None)
+    keep = np.ones(len(flat), dtype=np.bool_)
+    keep[offsets[1:][some] - 1] = False
+    cuts = np.concatenate([[0], np.cumsum(counts - some)])
+    return Conversation(listed(cuts, flat.filter(pa.array(keep))), reply)
+
+
+def same_messages(left: pa.Array, right: pa.Array) -> Mask:
+    """Where two columns of messages are equal, message by message."""
+    (left_cuts, left_flat), (right_cuts, right_flat) = flatten(left), flatten(right)
+    counts, others = np.diff(left_cuts), np.diff(right_cuts)
+    same: Mask = counts == others
+    chosen = _within(counts, same), _within(others, same)
+    owners = np.repeat(np.arange(len(counts)), np.where(same, counts, 0))
+    a, b = struct_fields(left_flat.filter(chosen[0])), struct_fields(right_flat.filter(chosen[1]))
+    equal = mask(pc.and_(pc.equal(a["role"], b["role"]), pc.equal(a["content"], b["content"])))
+    same = same.copy()
+    same[owners[~equal]] = False
+    return same
+
+
+def _within(counts: Any, kept: Mask) -> pa.Array:
+    return pa.array(np.repeat(kept, counts))
+
+
+def transcripts(columns: Columns, name: str) -> pa.Array:
+    """A column of "\\n\\nHuman: ... \\n\\nAssistant: ..." texts as PROMPT; turns are stripped of white space.
+
+    A text that does not begin with a turn is reported. The last turn may be empty.
+    """
+    import polars as pl
+
+    texts = columns.text(name)
+    series = pl.from_arrow(texts)
+    assert isinstance(series, pl.Series)
+    marked = mask(series.str.contains(CUT, literal=True).to_arrow())
+    columns.report(marked, "unsupported_content", "holds the control character U+001E", name)
+    starts = series.str.starts_with(HUMAN) | series.str.starts_with(ASSISTANT)
+    wrong = present(texts) & ~mask(starts.to_arrow())
+    columns.report(wrong, "missing_prompt", f"there is no prompt: does not begin with {HUMAN!r}", name)
+    # Each piece says in its first character who speaks. Rows reported above come out as one odd turn.
+    cut = series.str.replace_all(HUMAN, CUT + "H", literal=True)
+    cut = cut.str.replace_all(ASSISTANT, CUT + "A", literal=True)
+    pieces = cut.str.strip_prefix(CUT).str.split(CUT)
+    offsets, flat = flatten(pieces.to_arrow())
+    turns = pl.from_arrow(flat)
+    assert isinstance(turns, pl.Series)
+    by_human = turns.str.starts_with("H").to_arrow()
+    roles = pc.if_else(by_human, pa.scalar("user"), pa.scalar("assistant"))
+    return listed(offsets, _messages(roles, turns.str.slice(1).str.strip_chars().to_arrow()))
+
+
+def _messages(roles: pa.Array, contents: pa.Array) -> pa.Array:
+    columns = [array.cast(pa.string()) for array in (roles, contents)]
+    return pa.StructArray.from_arrays(columns, fields=list(MESSAGE))

@@ -1,0 +1,72 @@
+"""Chosen and rejected, in the forms that preference data sets give them: texts, messages, whole dialogues."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.arrow import flatten, is_text, present, struct_fields
+from pairkit.schema import PROMPT
+from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, same_messages, transcripts
+
+
+def read_reply(columns: Columns, name: str, *, whole: bool) -> Conversation:
+    """A column of replies: a text, one message, or messages of which the last is the reply.
+
+    `prompt` holds the messages before the reply, if any. With `whole` there is no prompt elsewhere, so a
+    text has to be a "\\n\\nHuman: ... \\n\\nAssistant: ..." transcript.
+    """
+    text = name in columns and is_text(columns.arrays[name].type)
+    if text and not whole:
+        return Conversation(pa.repeat(pa.scalar([], PROMPT), columns.size), columns.text(name))
+    cut = cut_last(transcripts(columns, name) if text else read_messages(columns, name))
+    if name in columns:
+        silent = present(columns.arrays[name]) & ~present(cut.reply)
+        columns.report(silent, "unsupported_content", "does not end in an assistant's text", name)
+    return cut
+
+
+def shared_prompt(
+    columns: Columns, given: pa.Array | None, chosen: Conversation, rejected: Conversation, name: str
+) -> pa.Array:
+    """The prompt of each pair: what stands before both replies, else what was `given`.
+
+    Pairs with different messages before the replies are `diverging_prompts`. `name` is the column that a
+    problem is said of.
+    """
+    before = _lengths(chosen.prompt) + _lengths(rejected.prompt) > 0
+    apart = before & ~same_messages(chosen.prompt, rejected.prompt)
+    columns.report(apart, "diverging_prompts", "the two dialogues differ before the last reply", name)
+    several = before & ~apart & (_first_roles(chosen.prompt) == "assistant")
+    columns.report(several, "unsupported_content", "the replies have several turns", name)
+    if given is None:
+        return chosen.prompt
+    return pc.if_else(pa.array(before), chosen.prompt, given)
+
+
+def pair(chosen: pa.Array, rejected: pa.Array, scores: tuple[pa.Array, pa.Array]) -> pa.Array:
+    """Sets of two: with the scores where a row has both, else ranked 1 and 2."""
+    scored = pc.and_(pc.is_valid(scores[0]), pc.is_valid(scores[1]))
+    parts = [
+        completions(
+            text,
+            rank=pc.if_else(scored, None, pa.scalar(rank, pa.int32())),
+            score=pc.if_else(scored, score, None),
+        )
+        for text, rank, score in ((chosen, 1, scores[0]), (rejected, 2, scores[1]))
+    ]
+    return interleave(parts)
+
+
+def _lengths(prompts: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.diff(flatten(prompts)[0]).astype(np.int64)
+
+
+def _first_roles(prompts: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
+    offsets, flat = flatten(prompts)
+    some = np.diff(offsets) > 0
+    index = pa.array(np.where(some, offsets[:-1], 0), mask=~some)
+    roles = struct_fields(flat)["role"].take(index)
+    return np.asarray(roles.to_numpy(zero_copy_only=False))

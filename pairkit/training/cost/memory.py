@@ -1,0 +1,150 @@
+"""How much memory a run takes at most, estimated from a model without weights.
+
+What stays is counted: weights, gradients, the optimizer's two moments. What a micro-batch leaves for its
+backward is estimated from the model's sizes: in each layer two norms, attention that holds no scores, and an
+MLP, as Llama has them; the output head by the slices in which its logits are made. What a GPU's driver, its
+kernels and an allocator take besides is not known here, nor what torch.compile saves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from pairkit.training.logprobs.head import CHUNK_LOGITS
+from pairkit.training.logprobs.hidden import head_of
+from pairkit.training.logprobs.target_logp import KEPT_LOGITS, SLICE_LOGITS
+from pairkit.training.recipe import TrainRecipe
+
+MEBIBYTE = 2**20
+NF4 = 0.516  # bytes a weight: half of one, and constants of 8 bits for 64 and of 32 bits for 64 * 256 of them
+GATES = {"gate_proj", "gate_up_proj", "w1"}  # of MLPs that multiply two projections
+
+
+class Pass(NamedTuple):
+    """The largest micro-batch.
+
+    Attributes:
+        tokens: that pass, padding included.
+        keys: of its calls of attention, which on a CPU gets each completion with its prompt's keys.
+        predicted: tokens that the head predicts.
+    """
+
+    tokens: int
+    keys: int
+    predicted: int
+
+
+class Footprint(NamedTuple):
+    """Bytes at the peak of a step, of one process that holds the whole model."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    reference: float  # one that runs beside the policy
+    activations: float
+    head: float  # logits, and the gradient of the head's weight on its way
+
+    @property
+    def total(self) -> float:
+        """The sum."""
+        return sum(self)
+
+    def describe(self) -> dict[str, int]:
+        """In MiB, as plain data."""
+        parts = self._asdict() | {"total": self.total}
+        return {name: round(number / MEBIBYTE) for name, number in parts.items()}
+
+
+def footprint(
+    model: nn.Module, live: nn.Module | None, recipe: TrainRecipe, largest: Pass, *, plain: bool, device: str
+) -> Footprint:
+    """The memory of a run.
+
+    Args:
+        model: on the meta device, with its adapters if it has any.
+        live: the reference that runs beside it, where it is a model of its own.
+        plain: whether a loss needs the log-probs of tokens alone, for which logits are made in slices.
+        device: "cpu" or "cuda".
+    """
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    return Footprint(
+        _weights(model) - (_quantized(model) if recipe.lora and recipe.lora.base else 0),
+        trained,
+        2 * trained,
+        0 if live is None else _weights(live),
+        _activations(model, recipe, largest, device),
+        _head(model, largest.predicted, plain=plain, device=device),
+    )
+
+
+def _weights(model: nn.Module) -> float:
+    return sum(tensor.numel() * tensor.element_size() for tensor in [*model.parameters(), *model.buffers()])
+
+
+def _quantized(model: nn.Module) -> float:
+    """What is saved where the linear layers below adapters are in four bits, all but the output head."""
+    _, output = head_of(model)
+    frozen = (m.weight for m in model.modules() if isinstance(m, nn.Linear) and not m.weight.requires_grad)
+    return sum(
+        w.numel() * (w.element_size() - NF4) for w in frozen if output is None or w is not output.weight
+    )
+
+
+def _activations(model: nn.Module, recipe: TrainRecipe, largest: Pass, device: str) -> float:
+    owner, _ = head_of(model)
+    config: Any = owner.config.get_text_config()  # type: ignore[operator, union-attr]
+    hidden, layers = config.hidden_size, config.num_hidden_layers
+    narrow = recipe.dtype == "bfloat16"  # weights and all
+    size = 2 if narrow or recipe.bf16 else 4  # bytes of what a product of matrices reads
+    stream = 2 if narrow else 4  # and of what layers hand on
+    norm = 4 + 2 * stream + (size if size != stream else 0)  # its input in float32, scaled, weighed; cast
+    tokens, inner = largest.tokens, size * _between(model, config)
+    layer = tokens * (2 * norm * hidden + inner) + size * _attended(config, largest, device)
+    saved = layers * layer
+    if recipe.gradient_checkpointing:
+        saved = layers * tokens * stream * hidden + layer
+    backward = inner + (norm + 4 * size) * hidden  # gradients of one layer, and what the last norm keeps
+    cast = sum(p.numel() for p in model.parameters() if p.ndim > 1) * (2 if recipe.bf16 else 0)
+    return float(saved + tokens * backward + cast)
+
+
+def _attended(config: Any, largest: Pass, device: str) -> float:
+    """Elements that attention keeps: queries, keys, values, and its output before and after it is laid out
+    anew. On a CPU each head of queries gets keys and values of its own."""
+    heads = getattr(config, "num_attention_heads", 0)
+    size = getattr(config, "head_dim", None) or config.hidden_size // max(heads, 1)
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    keys = heads * largest.keys if device == "cpu" else shared * largest.tokens
+    return float(size * (3 * heads * largest.tokens + 2 * keys))
+
+
+def _between(model: nn.Module, config: Any) -> float:
+    """Elements a token between the projections of an MLP, of those experts that it is sent to."""
+    inner = getattr(config, "moe_intermediate_size", None) or getattr(config, "intermediate_size", None)
+    inner = inner or getattr(config, "n_inner", None) or 4 * config.hidden_size
+    names = {name.rpartition(".")[2] for name, _ in (*model.named_modules(), *model.named_parameters())}
+    width = 4 if names & GATES else 2  # what an activation reads and gives, and with a gate, and its product
+    return float(width * inner * (getattr(config, "num_experts_per_tok", None) or 1))
+
+
+def _head(model: nn.Module, predicted: int, *, plain: bool, device: str) -> float:
+    weight: Any = getattr(head_of(model)[1], "weight", None)
+    if weight is None:
+        return 0
+    vocabulary, hidden = weight.shape
+    logits = predicted * vocabulary
+    if plain:
+        largest = SLICE_LOGITS[device] if logits > KEPT_LOGITS else KEPT_LOGITS
+        found = 3 * min(logits, largest)  # logits, probabilities, their gradient
+    else:
+        found = 6 * min(logits, CHUNK_LOGITS)
+    gradient = weight.numel() * weight.element_size() if weight.requires_grad else 0
+    return float(4 * (found + 2 * predicted * hidden) + gradient)
+
+
+def here() -> str:
+    """What a run on this machine computes on."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,226 @@
+"""vLLM itself: its offline engine, and the openai engine against its server. Run with `pytest -m vllm` in an
+environment that has it (`.ci/vllm` makes one)."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow.dataset as ds
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from pairkit.engines import open_engine
+from pairkit.engines.asking import complete
+from pairkit.engines.base import Completion, Engine, Problem, Request, Result, Sampling
+from pairkit.engines.recipe import CallSettings, EngineRecipe
+from pairkit.errors import EngineError, RecipeError
+from pairkit.models.chat import prompt_tokens
+from pairkit.pipeline.build import build
+from pairkit.pipeline.recipe import load
+from pairkit.quickstart.model import tiny_tokenizer
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
+]
+SETTINGS = {"max_model_len": 128, "enforce_eager": True, "dtype": "float32"}
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama that vLLM's kernels take, with weights large enough for definite answers."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    tiny_tokenizer().save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=16,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(4)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def offline(folder: Path) -> Iterator[Engine]:
+    engine = open_engine(EngineRecipe(engine="vllm", model=str(folder), vllm=SETTINGS))
+    yield engine
+    engine.close()
+
+
+def requests(count: int, *temperatures: float) -> list[Request]:
+    return [
+        Request(
+            [{"role": "user", "content": f"{number}+{number}="}],
+            tuple(Sampling(t, 1.0, 10 * number + i, 16) for i, t in enumerate(temperatures)),
+        )
+        for number in range(count)
+    ]
+
+
+def said(results: list[Result]) -> list[list[tuple[str, int | None, str]]]:
+    completions: list[list[Completion]] = []
+    for result in results:
+        assert not isinstance(result, Problem)
+        completions.append(list(result))
+    return [[(one.text, one.tokens, one.finish_reason) for one in row] for row in completions]
+
+
+def test_greedy_completions_are_those_of_transformers(folder: Path, offline: Engine) -> None:
+    """Which they are only if the prompt's tokens are the same, with exactly one BOS."""
+    ours = open_engine(EngineRecipe(model=str(folder)))
+    asked = requests(40, 0.0)
+    expected = said(complete(ours, asked))
+    assert said(complete(offline, asked)) == expected
+    assert {reason for row in expected for _, _, reason in row} == {"stop", "length"}
+
+
+def test_token_ids_are_taken_as_they_are(offline: Engine) -> None:
+    tokenizer = tiny_tokenizer()
+    asked = requests(10, 0.0)
+    ids = [Request(prompt_tokens(tokenizer, one.prompt), one.samplings) for one in asked]  # type: ignore[arg-type]
+    assert said(complete(offline, ids)) == said(complete(offline, asked))
+
+
+def test_temperatures_are_mixed_and_seeds_decide(offline: Engine) -> None:
+    asked = requests(20, 0.6, 0.6, 0.8, 0.8, 1.0, 1.0)
+    first = complete(offline, asked)
+    assert complete(offline, asked) == first
+    assert complete(offline, list(reversed(asked))) == list(reversed(first))
+    for request, result in zip(asked, first, strict=True):
+        assert not isinstance(result, Problem)
+        assert tuple(one.sampling for one in result) == request.samplings
+    assert len({text for row in said(first) for text, _, _ in row}) > 60
+
+
+def test_what_has_no_room_is_a_problem(offline: Engine) -> None:
+    long = Request([{"role": "user", "content": "1" * 120}], (Sampling(0.0, 1.0, 0, 16),))
+    short = requests(2, 0.0)
+    results = complete(offline, [short[0], long, short[1]])
+    assert isinstance(results[1], Problem)
+    assert results[1].reason == "too_long"
+    assert said([results[0], results[2]]) == said(complete(offline, short))
+
+
+def test_a_tokenizer_without_a_template_gets_the_plain_one(folder: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(folder, bare)
+    (bare / "chat_template.jinja").unlink()
+    asked = requests(5, 0.0)
+    expected = said(complete(open_engine(EngineRecipe(model=str(bare))), asked))
+    engine = open_engine(EngineRecipe(engine="vllm", model=str(bare), vllm=SETTINGS))
+    assert said(complete(engine, asked)) == expected
+    engine.close()
+
+
+def test_a_build(folder: Path, tmp_path: Path) -> None:
+    content = {
+        "source": {"name": "arithmetic", "limit": 60},
+        "generate": {
+            "engine": "vllm",
+            "model": str(folder),
+            "vllm": SETTINGS,
+            "samples": [{"n": 2, "temperature": t} for t in (0.6, 0.8, 1.0)],
+            "max_tokens": 8,
+        },
+        "mine": {"require_choice": False},
+        "unit_rows": 20,
+        "test_fraction": 0,
+    }
+    manifest = build(load(None, content, {}), tmp_path / "out")
+    assert manifest["counts"]["generate"]["completions"] == 360
+    assert set(manifest["versions"]) == {"pyarrow", "polars", "vllm"}
+    rows = ds.dataset(sorted((tmp_path / "out" / "data").glob("*.parquet"))).to_table().to_pylist()
+    assert len(rows) == 60
+    assert {one["sampling"]["temperature"] for row in rows for one in row["completions"]} == {0.6, 0.8, 1.0}
+
+
+def test_what_the_recipe_says_is_not_said_twice(folder: Path) -> None:
+    with pytest.raises(RecipeError, match=r"'vllm\.model' is given by 'model'"):
+        open_engine(EngineRecipe(engine="vllm", model=str(folder), vllm={"model": "x"}))
+    with pytest.raises(RecipeError, match="no_such_argument"):
+        open_engine(EngineRecipe(engine="vllm", model=str(folder), vllm={"no_such_argument": 1}))
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[str]:
+    """vLLM's server on loopback, stopped by the ids of its processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
+    command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--max-model-len", "128", "--enforce-eager", "--dtype", "float32"]
+    command += ["--no-enable-chunked-prefill"]  # see engines/vllm.py
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/health", process)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        stop(process)
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    while True:
+        assert process.poll() is None, "vLLM's server did not start"
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(1)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs([psutil.Process(process.pid), *children], timeout=30)
+    for one in alive:
+        one.kill()
+    process.wait()
+
+
+def test_the_openai_engine_with_vllms_server(folder: Path, server: str) -> None:
+    recipe = EngineRecipe(engine="openai", model="tiny", base_url=server)
+    engine = open_engine(recipe, CallSettings(concurrency=8))
+    asked = requests(20, 0.0, 0.6, 0.6, 1.0, 1.0, 1.0)
+    results = complete(engine, asked)
+    usage = engine.usage()
+    engine.close()
+    greedy = complete(open_engine(EngineRecipe(model=str(folder))), requests(20, 0.0))
+    assert [row[0][0] for row in said(results)] == [row[0][0] for row in said(greedy)]
+    assert all(len(row) == 6 for row in said(results))
+    assert usage["requests"] == 60  # three temperatures, three calls
+    assert usage["completion_tokens"] > 20 * 6
+
+
+def test_a_model_that_vllms_server_does_not_know(server: str) -> None:
+    engine = open_engine(EngineRecipe(engine="openai", model="other", base_url=server))
+    with pytest.raises(EngineError, match=r"does not serve the model 'other'.*it knows tiny"):
+        complete(engine, requests(1, 0.0))
+    engine.close()

@@ -1,0 +1,279 @@
+"""`pairkit push` of trained models: what is sent, what the card says, no path of the machine in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from markdown_it import MarkdownIt
+from support.hub_server import TOKEN, Hub, environment, process, sha256
+from support.tiny import short_run
+from transformers import AutoModelForCausalLM
+
+from pairkit.errors import InputError, RecipeError
+from pairkit.hub import model as published
+from pairkit.hub.push import push
+from pairkit.recipes import validate
+from pairkit.training.output import directory, metrics
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.run import train
+
+NAME, KEY = "user/tiny", ("model", "user/tiny")
+# huggingface_hub's own, of the library that it sends with
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    train(validate(TrainRecipe, short_run(data, model, {"name": "dpo:0.8+sft:0.2"})), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def adapters(data: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("peft")
+    out = tmp_path_factory.mktemp("adapters") / "run"
+    train(validate(TrainRecipe, short_run(data, model, {"name": "simpo"}, lora={"r": 4})), out)
+    return out
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A run that a test may change."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def card(hub: Hub) -> tuple[dict[str, Any], str]:
+    _, front, text = hub.files(*KEY)["README.md"].decode().split("---\n", 2)
+    return yaml.safe_load(front), text
+
+
+def test_names_are_those_of_training() -> None:
+    assert (published.RECORD, published.FOLDER) == (directory.RECORD, directory.MODEL)
+    assert published.HASHES == directory.HASHES
+    assert metrics.METRICS == published.METRICS
+
+
+LOAD = """
+import sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+AutoTokenizer.from_pretrained(sys.argv[1])
+torch.save(model.state_dict(), sys.argv[2])
+"""
+
+
+def test_pushed_loaded_and_pushed_again(trained: Path, hub: Hub, tmp_path: Path) -> None:
+    first = process(environment(hub, tmp_path / "home"), "-m", "pairkit", "push", str(trained), NAME)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines()[-1] == f"{hub.endpoint}/{NAME} (private)"
+    there = hub.files(*KEY)
+    saved = {path.name: path.read_bytes() for path in (trained / "model").iterdir()}
+    assert json.loads(saved.pop("hashes.json")) == {name: sha256(content) for name, content in saved.items()}
+    assert there == {**saved, "README.md": there["README.md"], "pairkit.json": there["pairkit.json"]}
+    assert hub.received == [sha256(saved["model.safetensors"])]
+
+    loaded = process(environment(hub, tmp_path / "fresh"), "-c", LOAD, NAME, str(tmp_path / "weights.pt"))
+    assert loaded.returncode == 0, loaded.stderr
+    weights = torch.load(tmp_path / "weights.pt", weights_only=True)
+    for name, value in AutoModelForCausalLM.from_pretrained(trained / "model").state_dict().items():
+        assert torch.equal(weights[name], value)
+
+    again = process(environment(hub, tmp_path / "home"), "-m", "pairkit", "push", str(trained), NAME)
+    assert "nothing has changed: no commit" in again.stdout
+    assert len(hub.repos[KEY].messages) == 2
+    for done in (first, again):
+        assert TOKEN not in done.stdout + done.stderr
+
+
+def test_the_card_states_what_the_run_does(trained: Path, hub: Hub) -> None:
+    push(trained, NAME)
+    front, text = card(hub)
+    assert front["library_name"] == "transformers"
+    assert front["tags"][:2] == ["dpo", "sft"]
+    assert "base_model" not in front  # a directory of this machine, not a model of the hub
+    record = json.loads((trained / "run.json").read_text())
+    about = json.loads(hub.files(*KEY)["pairkit.json"])
+    assert about["data"]["manifest_sha256"] == record["data"]
+    assert record["data"] in text
+    assert "| loss.dpo.beta | 0.1 |" in text
+    assert f"| candidate sets | {record['plan']['train_sets']['used']} |" in text
+    evaluations = metrics.read_metrics(trained, "eval")
+    start, end = (f"{evaluations[i]['reward_accuracy']:.4g}" for i in (0, -1))
+    assert f"| reward_accuracy | {start} | {end} |" in text
+    block = re.search(r"```yaml\n(.*?)```", text, re.S)
+    assert block is not None
+    recipe = yaml.safe_load(block.group(1))
+    assert recipe["model"] == "/".join(Path(record["recipe"]["model"]).parts[-2:])
+    assert {k: v for k, v in recipe.items() if k not in ("data", "model")} == json.loads(
+        json.dumps({k: v for k, v in record["recipe"].items() if k not in ("data", "model")})
+    )
+    assert {name: one["sha256"] for name, one in about["files"].items()} == {
+        name: sha256(content)
+        for name, content in hub.files(*KEY).items()
+        if name not in ("README.md", "pairkit.json")
+    }
+    assert MarkdownIt().enable("table").render(text).count("<table>") == 2
+
+
+def test_no_path_of_the_machine_is_published(
+    trained: Path, adapters: Path, hub: Hub, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = str(tmp_path_factory.getbasetemp()).encode()
+    assert root in (adapters / "model" / "adapter_config.json").read_bytes()
+    for run, name in ((trained, NAME), (adapters, "user/adapters")):
+        push(run, name)
+        for path, content in hub.files("model", name).items():
+            assert root not in content, path
+
+
+def test_adapters_name_what_they_stand_on(adapters: Path, model: Path, hub: Hub) -> None:
+    push(adapters, NAME)
+    there = hub.files(*KEY)
+    assert not {"model.safetensors", "config.json"} & there.keys()
+    config = json.loads(there["adapter_config.json"])
+    assert config["base_model_name_or_path"] == "/".join(model.parts[-2:])
+    assert config["r"] == 4
+    front, text = card(hub)
+    assert front["library_name"] == "peft"
+    assert "lora" in front["tags"]
+    assert "AutoPeftModelForCausalLM" in text
+    assert "PeftModel.from_pretrained(BASE" in text
+
+
+def edit_record(run: Path, **fields: Any) -> None:
+    path = run / "run.json"
+    record = json.loads(path.read_text())
+    record["recipe"] |= fields
+    path.write_text(json.dumps(record))
+
+
+def test_a_base_model_of_the_hub(run: Path, hub: Hub) -> None:
+    edit_record(run, model="Qwen/Qwen3-0.6B", revision="v1|<b>")
+    push(run, NAME)
+    front, text = card(hub)
+    assert front["base_model"] == "Qwen/Qwen3-0.6B"
+    assert "[Qwen/Qwen3-0.6B](https://huggingface.co/Qwen/Qwen3-0.6B) at v1&#124;&#60;b&#62;" in text
+    assert "Its licence is not known here" in text
+
+
+def test_licences_as_far_as_they_are_known(
+    run: Path, data: Path, model: Path, hub: Hub, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(model, tmp_path / "base"))
+    (base / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    mine = Path(shutil.copytree(data, tmp_path / "mine"))
+    (mine / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n")
+    edit_record(run, model=str(base), data=str(mine))
+    push(run, NAME)
+    front, text = card(hub)
+    assert front["license"] == "apache-2.0"
+    assert "Its licence: apache-2.0" in text
+    assert "the licence of the data (cc-by-4.0)" in text
+    (mine / "pairkit.json").write_text("{}")  # another data set by now: nothing of it is told
+    push(run, NAME)
+    assert "cc-by-4.0" not in card(hub)[1]
+
+
+def rehashed(run: Path) -> None:
+    """As if the run had saved what is there now."""
+    kept = {path.name: sha256(path.read_bytes()) for path in (run / "model").iterdir()}
+    (run / "model" / "hashes.json").write_text(json.dumps(kept))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda saved: (saved / "chat_template.jinja").write_text("{{ messages }}"), "chat_template.jinja"),
+        (lambda saved: (saved / "more.json").write_text("{}"), "more.json"),
+        (lambda saved: (saved / "hashes.json").unlink(), "chat_template.jinja, config.json, "),
+    ],
+)
+def test_what_was_changed_by_hand(run: Path, hub: Hub, change: Callable[[Path], Any], what: str) -> None:
+    change(run / "model")
+    with pytest.raises(InputError, match=f"changed by hand since it was trained: {what}"):
+        push(run, NAME)
+    assert hub.calls == []
+    push(run, NAME, force=True)
+    about = json.loads(hub.files(*KEY)["pairkit.json"])
+    assert ", ".join(about["changed_by_hand"]).startswith(what)
+    files = {**hub.files(*KEY)}
+    assert {name: one["sha256"] for name, one in about["files"].items()} == {
+        name: sha256(content) for name, content in files.items() if name not in ("README.md", "pairkit.json")
+    }
+
+
+def test_shards_of_an_earlier_push_go(run: Path, hub: Hub) -> None:
+    saved = run / "model"
+    model = AutoModelForCausalLM.from_pretrained(saved)
+    (saved / "model.safetensors").unlink()
+    model.save_pretrained(saved, max_shard_size="20KB")
+    shards = {path.name for path in saved.glob("*.safetensors")}
+    assert len(shards) > 1
+    rehashed(run)
+    push(run, NAME)
+    assert shards < hub.files(*KEY).keys()
+    for path in saved.glob("*.safetensors*"):
+        path.unlink()
+    model.save_pretrained(saved)
+    rehashed(run)
+    push(run, NAME)
+    assert [name for name in hub.files(*KEY) if "safetensors" in name] == ["model.safetensors"]
+
+
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def lost_shard(run: Path) -> None:
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (run / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda run: shutil.rmtree(run / "model"), "has no model/ yet; the same `pairkit train` goes on"),
+        (lambda run: half(run / "model" / "model.safetensors"), "the weights are damaged"),
+        (lambda run: (run / "model" / "model.safetensors").unlink(), "holds no weights (*.safetensors)"),
+        (lambda run: (run / "model" / "config.json").unlink(), "holds no config.json"),
+        (lambda run: (run / "model" / "tokenizer.json").unlink(), "tokenizer.json: is missing"),
+        (lambda run: half(run / "model" / "config.json"), "config.json: not JSON"),
+        (lambda run: (run / "model" / "x.bin").touch(), "x.bin: pickled weights are not published"),
+        (lost_shard, "model-00001-of-00002.safetensors: is missing, model.safetensors.index.json names it"),
+        (lambda run: half(run / "run.json"), "run.json: not the record of a training run"),
+        (lambda run: (run / "run.json").write_text("{}"), "it says nothing of "),
+    ],
+)
+def test_runs_that_cannot_be_pushed(run: Path, hub: Hub, change: Callable[[Path], Any], says: str) -> None:
+    change(run)
+    with pytest.raises(InputError) as refused:
+        push(run, NAME)
+    assert says in str(refused.value)
+    assert hub.calls == []
+
+
+def test_a_part_of_a_run(trained: Path, hub: Hub) -> None:
+    with pytest.raises(InputError, match=re.escape(f"give the run's directory, {trained}")):
+        push(trained / "model", NAME)
+
+
+def test_a_model_has_no_quarantine(trained: Path, hub: Hub) -> None:
+    with pytest.raises(RecipeError, match="holds a model, which has no such rows"):
+        push(trained, NAME, quarantine=True)
+
+
+def test_hostile_names_stay_inside(run: Path, hub: Hub) -> None:
+    edit_record(run, data="/x/y|<script>alert(1)</script>", reference="a`b](http://x)")
+    push(run, NAME)
+    _, text = card(hub)
+    outside = re.sub(r"^(`{3,})\w+\n.*?^\1$", "", text, flags=re.S | re.M)
+    assert "<script>" not in outside

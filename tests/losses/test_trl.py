@@ -1,0 +1,409 @@
+"""Values and gradients agree with TRL's trainers; where TRL computes something else, it is shown what."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from support.trl_reference import DRIVERS, Batch, Setting, Tokens, logps, make_setting, preference, unpaired
+from torch import Tensor
+
+from pairkit.losses import Extras, Logps, Loss, LossOutput, WeightedSum, build
+
+pytestmark = [
+    # what transformers calls a field that TRL's configurations set, and a property that its trainers read
+    pytest.mark.filterwarnings(
+        "ignore:`gradient_checkpointing` is deprecated and will be removed in v6:FutureWarning"
+    ),
+    pytest.mark.filterwarnings(
+        "ignore:`is_gradient_checkpointing` is deprecated and will be removed in v6:FutureWarning"
+    ),
+    pytest.mark.filterwarnings("ignore:You are importing from 'trl.experimental'. APIs here are unstable"),
+]
+
+
+class Row(NamedTuple):
+    """A loss and its twin: `difference` names what TRL does otherwise, a key of `DIFFERENCES`."""
+
+    loss: str
+    keywords: dict[str, Any]
+    trainer: str
+    config: dict[str, Any]
+    difference: str | None = None
+    scores: tuple[float, float] | None = None
+
+
+ROWS = [
+    Row("dpo", {"beta": 0.3}, "DPOTrainer", {"loss_type": ["sigmoid"], "beta": 0.3}),
+    Row("dpo", {"beta": 0.3}, "OnlineDPOTrainer", {"loss_type": "sigmoid", "beta": 0.3}),
+    Row("dpo", {"beta": 0.3, "label_smoothing": 0.2}, "DPOTrainer",
+        {"loss_type": ["sigmoid"], "beta": 0.3, "label_smoothing": 0.2}, "label smoothing ignored"),
+    Row("dpo", {"beta": 0.3, "label_smoothing": 0.2}, "CPOTrainer",
+        {"loss_type": "sigmoid", "beta": 0.3, "label_smoothing": 0.2, "cpo_alpha": 0.0}, "no reference"),
+    Row("rnce", {"beta": 0.3, "negatives": 1}, "DPOTrainer", {"loss_type": ["sigmoid"], "beta": 0.3}),
+    Row("mcpo", {"beta": 0.3, "negatives": 1}, "DPOTrainer", {"loss_type": ["sigmoid"], "beta": 0.3}),
+    Row("infonca", {"beta": 0.3, "temperature": 1e-4}, "DPOTrainer",
+        {"loss_type": ["sigmoid"], "beta": 0.3}, scores=(1.0, 0.0)),
+    Row("robust_dpo", {"beta": 0.3, "label_smoothing": 0.2}, "DPOTrainer",
+        {"loss_type": ["robust"], "beta": 0.3, "label_smoothing": 0.2}),
+    Row("ipo", {"beta": 0.4}, "DPOTrainer", {"loss_type": ["ipo"], "beta": 0.4}),
+    Row("ipo", {"beta": 0.4, "reduction": "sum"}, "DPOTrainer", {"loss_type": ["ipo"], "beta": 0.4},
+        "mean over tokens"),
+    Row("ipo", {"beta": 0.4, "reduction": "sum"}, "OnlineDPOTrainer", {"loss_type": "ipo", "beta": 0.4}),
+    Row("ipo", {"beta": 0.4}, "CPOTrainer", {"loss_type": "ipo", "beta": 0.4, "cpo_alpha": 0.0},
+        "no reference"),
+    Row("ipo", {"beta": 0.4}, "TPOTrainer", {"loss_type": "ipo", "beta": 0.4, "tpo_alpha": 0.0},
+        "no reference"),
+    Row("hinge", {"beta": 0.3}, "DPOTrainer", {"loss_type": ["hinge"], "beta": 0.3}),
+    Row("hinge", {"beta": 0.05}, "CPOTrainer", {"loss_type": "hinge", "beta": 0.05, "cpo_alpha": 0.0},
+        "no reference"),
+    Row("hinge", {"beta": 0.05}, "TPOTrainer", {"loss_type": "hinge", "beta": 0.05, "tpo_alpha": 0.0},
+        "no reference"),
+    Row("slic_hf", {"delta": 1.0, "nll_weight": 0.0}, "CPOTrainer",
+        {"loss_type": "hinge", "beta": 1.0, "cpo_alpha": 0.0}),
+    Row("slic_hf", {"delta": 1.0, "nll_weight": 0.3}, "CPOTrainer",
+        {"loss_type": "hinge", "beta": 1.0, "cpo_alpha": 0.3}, "mean NLL a token"),
+    Row("exo", {"beta": 0.3, "label_smoothing": 0.05}, "DPOTrainer",
+        {"loss_type": ["exo_pair"], "beta": 0.3, "label_smoothing": 0.05}),
+    # softmax of log 19 and 0 is 0.95 and 0.05
+    Row("exo_rw", {"beta": 0.3, "reward_temperature": 1.0}, "DPOTrainer",
+        {"loss_type": ["exo_pair"], "beta": 0.3, "label_smoothing": 0.05}, scores=(2.944438979166440, 0.0)),
+    Row("nca", {"beta": 0.3, "temperature": 1e-4}, "DPOTrainer",
+        {"loss_type": ["nca_pair"], "beta": 0.3}, scores=(1.0, 0.0)),
+    Row("bco", {"beta": 0.3}, "DPOTrainer", {"loss_type": ["bco_pair"], "beta": 0.3}, "no shift"),
+    Row("sppo", {"beta": 0.1}, "DPOTrainer", {"loss_type": ["sppo_hard"], "beta": 0.1}),
+    Row("apo_zero", {"beta": 0.3}, "DPOTrainer", {"loss_type": ["apo_zero"], "beta": 0.3}),
+    Row("apo_zero", {"beta": 0.3}, "KTOTrainer", {"loss_type": "apo_zero_unpaired", "beta": 0.3},
+        "mean over completions"),
+    Row("apo_down", {"beta": 0.3}, "DPOTrainer", {"loss_type": ["apo_down"], "beta": 0.3}),
+    Row("discopop", {"beta": 0.05, "temperature": 0.04}, "DPOTrainer",
+        {"loss_type": ["discopop"], "beta": 0.05, "discopop_tau": 0.04}),
+    Row("aot", {"beta": 0.3, "label_smoothing": 0.1}, "DPOTrainer",
+        {"loss_type": ["aot"], "beta": 0.3, "label_smoothing": 0.1}),
+    Row("aot_unpaired", {"beta": 0.3, "label_smoothing": 0.1}, "DPOTrainer",
+        {"loss_type": ["aot_unpaired"], "beta": 0.3, "label_smoothing": 0.1}),
+    Row("dpo_norm", {"beta": 3.0}, "DPOTrainer", {"loss_type": ["sigmoid_norm"], "beta": 3.0}),
+    Row("wpo", {"beta": 0.3}, "DPOTrainer", {"loss_type": ["sigmoid"], "beta": 0.3, "use_weighting": True},
+        "weights above 1"),
+    Row("ld_dpo", {"beta": 0.3, "alpha": 0.4}, "DPOTrainer",
+        {"loss_type": ["sigmoid"], "beta": 0.3, "ld_alpha": 0.4}),
+    Row("f_dpo", {"beta": 0.3, "divergence": "reverse_kl"}, "DPOTrainer",
+        {"loss_type": ["sigmoid"], "beta": 0.3, "f_divergence_type": "reverse_kl"}),
+    Row("f_dpo", {"beta": 0.3, "divergence": "forward_kl"}, "DPOTrainer",
+        {"loss_type": ["sigmoid"], "beta": 0.3, "f_divergence_type": "forward_kl"}),
+    Row("f_dpo", {"beta": 0.3, "divergence": "js"}, "DPOTrainer",
+        {"loss_type": ["sigmoid"], "beta": 0.3, "f_divergence_type": "js_divergence"}),
+    Row("f_dpo", {"beta": 0.3, "divergence": "alpha", "alpha": 0.7}, "DPOTrainer",
+        {"loss_type": ["sigmoid"], "beta": 0.3, "f_divergence_type": "alpha_divergence",
+         "f_alpha_divergence_coef": 0.7}),
+    Row("sft", {}, "DPOTrainer", {"loss_type": ["sft"]}),
+    Row("sft", {}, "SFTTrainer", {"loss_type": "nll"}),
+    Row("rpo", {"beta": 0.3, "nll_weight": 0.2}, "DPOTrainer",
+        {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2], "beta": 0.3}),
+    Row("rpo", {"beta": 0.3, "nll_weight": 0.2, "nll_reduction": "sum"}, "DPOTrainer",
+        {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2], "beta": 0.3}, "mean NLL a token"),
+    Row("mpo", {"beta": 0.3}, "DPOTrainer",
+        {"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0], "beta": 0.3},
+        "no shift"),
+    Row("hinge:0.7+exo+sft:0.1", {"beta": 0.3, "exo": {"label_smoothing": 0.05}}, "DPOTrainer",
+        {"loss_type": ["hinge", "exo_pair", "sft"], "loss_weights": [0.7, 1.0, 0.1], "beta": 0.3,
+         "label_smoothing": 0.05}),
+    Row("kto", {"beta": 0.3, "desirable_weight": 0.5, "undesirable_weight": 1.5}, "KTOTrainer",
+        {"loss_type": "kto", "beta": 0.3, "desirable_weight": 0.5, "undesirable_weight": 1.5},
+        "KL of the batch shifted by one"),
+    Row("cpo", {"beta": 0.05, "nll_weight": 0.7}, "CPOTrainer",
+        {"loss_type": "sigmoid", "beta": 0.05, "cpo_alpha": 0.7}),
+    Row("cpo", {"beta": 0.05, "nll_weight": 0.7, "nll_reduction": "sum"}, "CPOTrainer",
+        {"loss_type": "sigmoid", "beta": 0.05, "cpo_alpha": 0.7}, "mean NLL a token"),
+    Row("cpo", {"beta": 0.05, "nll_weight": 0.0}, "TPOTrainer",
+        {"loss_type": "sigmoid", "beta": 0.05, "tpo_alpha": 0.0}),
+    Row("cpo", {"beta": 0.05, "nll_weight": 0.7}, "TPOTrainer",
+        {"loss_type": "sigmoid", "beta": 0.05, "tpo_alpha": 0.7}, "NLL of a third completion"),
+    Row("cpo_simpo", {"beta": 2.0, "gamma": 0.5, "nll_weight": 0.7}, "CPOTrainer",
+        {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 0.5, "cpo_alpha": 0.7}),
+    Row("simpo", {"beta": 2.0, "gamma": 0.5, "label_smoothing": 0.1}, "CPOTrainer",
+        {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 0.5, "label_smoothing": 0.1, "cpo_alpha": 0.0}),
+    Row("simpo", {"beta": 2.0, "gamma_beta_ratio": 0.25}, "CPOTrainer",
+        {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 0.5}, "NLL by default"),
+    Row("simpo", {"beta": 2.0, "gamma": 0.5, "label_smoothing": 0.1}, "TPOTrainer",
+        {"loss_type": "tpo-l", "beta": 2.0, "tpo_l_gamma": 0.5, "label_smoothing": 0.1, "tpo_alpha": 0.0}),
+    Row("alphapo", {"alpha": 0.25, "beta": 2.5, "gamma": 0.1}, "CPOTrainer",
+        {"loss_type": "alphapo", "alpha": 0.25, "beta": 2.5, "simpo_gamma": 0.1}),
+    Row("orpo", {"odds_weight": 0.3}, "ORPOTrainer", {"beta": 0.3}, "NLL of the prompt too"),
+]  # fmt: skip
+
+LOSS_TYPES_WITHOUT_TWIN = {
+    ("SFTTrainer", "dft"): "weighs each token by its own probability: neither a preference nor a sum",
+}
+
+OTHER_TRAINERS = {
+    "base class": {"_BaseTrainer"},
+    "reward model": {"RewardTrainer"},
+    "rewards of sampled completions": {
+        "A2POTrainer", "AsyncGRPOTrainer", "GMPOTrainer", "GRPOTrainer", "RLOOTrainer"
+    },
+    "distillation from a teacher": {
+        "AsyncDistillationTrainer", "DistillationTrainer", "GKDTrainer", "GOLDTrainer", "IWOPDTrainer",
+        "SDFTTrainer", "SDPOTrainer", "ServerDistillationTrainer",
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    return make_setting(tmp_path_factory.mktemp("trl"))
+
+
+def name_of(row: Row) -> str:
+    parts = [row.loss, row.trainer.removesuffix("Trainer"), *loss_types(row), row.difference or "equal"]
+    return "-".join(part.replace(" ", "_") for part in parts)
+
+
+def loss_types(row: Row) -> list[str]:
+    found = row.config.get("loss_type", [])
+    return [found] if isinstance(found, str) else found
+
+
+@pytest.mark.parametrize("row", ROWS, ids=name_of)
+def test_agreement(setting: Setting, row: Row) -> None:
+    batches = list(DRIVERS[row.trainer](setting, row.config))
+    assert len(batches) == 2
+    for batch in batches:
+        if row.difference is None:
+            assert_equal(objective(call(row, batch)), batch)
+            continue
+        assert relative_distance(objective(call(row, batch)), batch.loss) > 1e-3
+        assert_equal(DIFFERENCES[row.difference](row, batch), batch)
+
+
+@pytest.mark.parametrize("desirable", [3, 6])
+def test_kto_of_labelled_completions(setting: Setting, desirable: int) -> None:
+    """One column and a label each, of which one kind is the more frequent: the mean is over all of them."""
+    weights = {"beta": 0.3, "desirable_weight": 0.5, "undesirable_weight": 1.5}
+    for batch in unpaired(setting, weights, desirable):
+        policy, reference = one_column(batch.policy), one_column(batch.reference)
+        extras = Extras(labels=batch.more["labels"], kl_baseline=kl_of_batch(batch))
+        assert_equal(objective(build("kto", **weights)(policy, reference, extras=extras)), batch)
+
+
+def test_trl_measures_the_kl_of_each_micro_batch(setting: Setting) -> None:
+    """By the completion of the row before; pairkit fixes the partner of a prompt for the whole data set."""
+    baselines = []
+    for batch in unpaired(setting, {}):
+        matched = completions(batch.tokens)
+        assert completions(batch.more["mismatched"]) == [matched[-1], *matched[:-1]]
+        baselines.append(float(kl_of_batch(batch)))
+    assert abs(baselines[0] - baselines[1]) > 0.1
+
+
+@pytest.mark.parametrize("name", ["aot", "aot_unpaired", "sft"])
+def test_trl_sorts_and_averages_within_a_micro_batch(setting: Setting, name: str) -> None:
+    """Of two micro-batches TRL takes the mean; pairkit's value is that of all their pairs at once."""
+    keywords = {} if name == "sft" else {"beta": 0.3}
+    batches = list(preference(setting, {"loss_type": [name], **keywords}))
+    expected = torch.stack([batch.loss for batch in batches]).mean()
+    loss = build(name, **keywords)
+    apart = torch.stack([objective(loss(batch.policy, batch.reference)) for batch in batches]).mean()
+    together = loss(joined([b.policy for b in batches]), joined([b.reference for b in batches]))
+    torch.testing.assert_close(apart, expected, rtol=1e-5, atol=0.0)
+    assert relative_distance(objective(together), expected) > 1e-3
+
+
+def test_the_batches_tell_the_variants_of_dpo_apart(setting: Setting) -> None:
+    """Else sorting, weights, heads and divergences would agree with TRL whatever they did."""
+    variants = ["dpo", "dpo_norm", "aot", "aot_unpaired", "ld_dpo", "wpo", "f_dpo"]
+    keywords = {"f_dpo": {"divergence": "js"}}
+    for batch in preference(setting, {}):
+        losses = [build(name, beta=0.3, **keywords.get(name, {})) for name in variants]
+        values = [objective(loss(batch.policy, batch.reference)) for loss in losses]
+        for first, second in combinations(values, 2):
+            assert relative_distance(first, second.detach()) > 1e-3
+
+
+def test_every_loss_type_of_trl_has_a_row(setting: Setting) -> None:
+    rows = {(row.trainer, kind) for row in ROWS for kind in loss_types(row)}
+    assert rows | set(LOSS_TYPES_WITHOUT_TWIN) == trl_loss_types(setting)
+
+
+def trl_loss_types(setting: Setting) -> set[tuple[str, str]]:
+    """Those that the trainers allow, by the choices of a field or by what they say of an unknown name."""
+    from trl import KTOConfig
+    from trl.experimental.cpo import CPOConfig
+    from trl.experimental.online_dpo import OnlineDPOConfig
+    from trl.experimental.tpo import TPOConfig
+
+    found = {
+        (config.__name__.replace("Config", "Trainer"), choice)
+        for config in (KTOConfig, CPOConfig, OnlineDPOConfig, TPOConfig)
+        for choice in config.__dataclass_fields__["loss_type"].metadata["choices"]
+    }
+    for trainer, nothing in (("DPOTrainer", ["none"]), ("SFTTrainer", "none")):
+        with pytest.raises(ValueError, match=r"Should be one of|Supported values are") as refusal:
+            next(DRIVERS[trainer](setting, {"loss_type": nothing}))
+        found |= {(trainer, choice) for choice in re.findall(r"'(\w+)'", str(refusal.value))}
+    return found
+
+
+def test_every_trainer_of_trl_is_driven_or_has_another_objective() -> None:
+    import trl
+
+    sources = Path(trl.__file__).parent.rglob("*_trainer.py")
+    trainers = {
+        name for file in sources for name in re.findall(r"^class (\w+Trainer)\(", file.read_text(), re.M)
+    }
+    assert trainers == set(DRIVERS).union(*OTHER_TRAINERS.values())
+    assert {row.trainer for row in ROWS} == set(DRIVERS)
+
+
+def loss_of(row: Row, **changed: Any) -> Loss | WeightedSum:
+    return build(row.loss, **(row.keywords | changed))
+
+
+def call(
+    row: Row, batch: Batch, loss: Loss | WeightedSum | None = None, reference: Logps | None = None
+) -> LossOutput:
+    scores = None if row.scores is None else torch.tensor([row.scores]).expand(len(batch.policy.sum), -1)
+    return (loss or loss_of(row))(batch.policy, reference or batch.reference, scores)
+
+
+def objective(output: LossOutput) -> Tensor:
+    """What the loop minimises, of one batch."""
+    total = torch.zeros(())
+    for term in output.terms:
+        total = total + term.coefficient * term.values.sum() / term.weights.sum()
+    return total
+
+
+def relative_distance(value: Tensor, expected: Tensor) -> float:
+    return float((value.detach() - expected).abs() / expected.abs())
+
+
+def assert_equal(value: Tensor, batch: Batch) -> None:
+    torch.testing.assert_close(value, batch.loss, rtol=1e-5, atol=0.0)
+    value.backward()
+    largest = max(float(gradient.abs().max()) for gradient in batch.gradients.values())
+    assert largest > 1e-3
+    for name, parameter in batch.model.named_parameters():
+        rounding = 1e-6 * max(1.0, largest)
+        torch.testing.assert_close(parameter.grad, batch.gradients[name], rtol=1e-4, atol=rounding)
+
+
+def unsmoothed(row: Row, batch: Batch) -> Tensor:
+    """DPOTrainer reads `label_smoothing` for robust, exo_pair and both aot only."""
+    return objective(call(row, batch, loss_of(row, label_smoothing=0.0)))
+
+
+def token_mean(row: Row, batch: Batch) -> Tensor:
+    """TRL's ipo divides each log-ratio by the completion's length."""
+    return objective(call(row, batch, loss_of(row, reduction="mean")))
+
+
+def without_reference(row: Row, batch: Batch) -> Tensor:
+    """CPO and TPO have the losses of DPO on a reference that gives every completion log-prob 0."""
+    uniform = dataclasses.replace(batch.reference, sum=torch.zeros_like(batch.reference.sum))
+    return objective(call(row, batch, reference=uniform))
+
+
+def unshifted(row: Row, batch: Batch) -> Tensor:
+    """TRL has no running mean of the rewards: delta stays what it is at the start, 0."""
+    return objective(call(row, batch, loss_of(row).eval()))
+
+
+def unclamped(row: Row, batch: Batch) -> Tensor:
+    """The weight of a pair is the product of its completions', which TRL does not hold at 1."""
+    assert batch.policy.alignment is not None
+    weights = batch.policy.alignment.sum(dim=1).exp().detach()
+    assert 0 < (weights > 1).sum() < len(weights)
+    return (call(row, batch).losses * weights / weights.clamp(max=1)).mean()
+
+
+def nll_by_token(row: Row, batch: Batch) -> Tensor:
+    """The NLL of the chosen completions is a mean over their tokens in TRL, here a sum a completion."""
+    weight = row.keywords["nll_weight"]
+    return objective(call(row, batch, loss_of(row, nll_weight=0.0))) + weight * sft(batch.policy)
+
+
+def nll_by_default(row: Row, batch: Batch) -> Tensor:
+    """`cpo_alpha` is 1 unless it is given."""
+    return objective(call(row, batch)) + sft(batch.policy)
+
+
+def nll_of_gold(row: Row, batch: Batch) -> Tensor:
+    """TPO's likelihood term is of a third completion."""
+    gold = logps(batch.model, batch.more["gold"], columns=1)
+    return objective(call(row, batch, loss_of(row, nll_weight=0.0))) + row.keywords["nll_weight"] * sft(gold)
+
+
+def nll_of_prompt(row: Row, batch: Batch) -> Tensor:
+    """The likelihood term of ORPO is a mean over the tokens of prompts and chosen completions."""
+    half = len(batch.tokens.ids) // 2
+    chosen = [part[:half] for part in batch.tokens]
+    whole = batch.tokens._make([*chosen[:2], chosen[1].bool()])
+    completions = -batch.policy.mean[:, 0].mean()
+    return objective(call(row, batch)) - completions + sft(logps(batch.model, whole, columns=1))
+
+
+def half(row: Row, batch: Batch) -> Tensor:
+    """The mean is over completions, of which a pair has two."""
+    return objective(call(row, batch)) / 2
+
+
+def baseline_of_batch(row: Row, batch: Batch) -> Tensor:
+    """z0 is of the prompts of this micro-batch, each with the completion of the row before it."""
+    loss = loss_of(row)
+    policy, reference = mismatched(batch)
+    loss.parts[0][1].observe(policy, reference)
+    return objective(call(row, batch, loss))
+
+
+DIFFERENCES: dict[str, Callable[[Row, Batch], Tensor]] = {
+    "label smoothing ignored": unsmoothed,
+    "mean over tokens": token_mean,
+    "no reference": without_reference,
+    "no shift": unshifted,
+    "weights above 1": unclamped,
+    "mean NLL a token": nll_by_token,
+    "NLL by default": nll_by_default,
+    "NLL of a third completion": nll_of_gold,
+    "NLL of the prompt too": nll_of_prompt,
+    "mean over completions": half,
+    "KL of the batch shifted by one": baseline_of_batch,
+}
+
+
+def sft(policy: Logps) -> Tensor:
+    return objective(build("sft")(policy))
+
+
+def mismatched(batch: Batch) -> tuple[Logps, Logps]:
+    """Policy and reference on the rows of TRL's KL estimate, one a row of its batch."""
+    tokens = batch.more["mismatched"]
+    policy, reference = (logps(model, tokens, columns=1) for model in (batch.model, batch.reference_model))
+    return policy, reference
+
+
+def kl_of_batch(batch: Batch) -> Tensor:
+    """TRL's z0: their mean log-ratio, at least 0."""
+    policy, reference = mismatched(batch)
+    baseline = (policy.sum - reference.sum).mean().clamp(min=0).detach()
+    assert baseline > 0
+    return baseline
+
+
+def completions(tokens: Tokens) -> list[list[int]]:
+    return [ids[scored].tolist() for ids, _, scored in zip(*tokens, strict=True)]
+
+
+def one_column(pairs: Logps) -> Logps:
+    """The completions of pairs as sets of one, in the order of TRL's batch."""
+    return Logps(**{name: value.T.reshape(-1, 1) for name, value in pairs.tensors().items()})
+
+
+def joined(parts: list[Logps]) -> Logps:
+    return Logps(**{name: torch.cat([part.tensors()[name] for part in parts]) for name in parts[0].tensors()})

@@ -1,0 +1,323 @@
+"""Every shipped build recipe from raw rows to two shards, with tiny models in the places of the real ones."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from support import armorm_model, pairrm_model, raw
+from support.loopback import Loopback, chat_server
+from support.published import hashes
+from support.tiny import dice_model, save_model
+
+from pairkit.pipeline.build import build
+from pairkit.pipeline.recipe import KIND, load
+from pairkit.recipes import shipped
+from pairkit.schema import check_sets
+
+ROWS = 36
+WORDS = "abcdefgh "
+
+
+class Built:
+    """What a recipe made of raw rows, in two units of half of them, each a shard."""
+
+    def __init__(self, name: str, folder: Path, raw_file: Path | None, units: int, **fields: Any) -> None:
+        small: dict[str, Any] = {"unit_rows": units, "shard_mb": 1e-4}
+        if raw_file is not None:
+            small["source"] = {"path": str(raw_file)}
+        self.again = partial(build, load(name, small, fields))
+        self.out = folder / "out"
+        self.manifest = self.again(self.out, cache=folder / "calls.sqlite")
+        self.counts = self.manifest["counts"]
+        files = sorted((self.out / "data").glob("train-*.parquet"))
+        assert [file.name for file in files] == [f"train-0000{number}-of-00002.parquet" for number in (0, 1)]
+        self.sets = [row for kind in ("train", "test") for row in self.rows("data", kind)]
+        for file in files:
+            assert pq.read_metadata(file).num_rows > 0
+            check_sets(pq.read_table(file))
+        quarantine = pq.read_table(self.out / "quarantine.parquet")
+        self.reasons = Counter(quarantine["reason"].to_pylist())
+        self.pairs = [row for kind in ("train", "test") for row in self.rows("pairs", kind)]
+
+    def rows(self, kind: str, split: str) -> list[dict[str, Any]]:
+        return ds.dataset(sorted((self.out / kind).glob(f"{split}-*.parquet"))).to_table().to_pylist()
+
+    def texts(self, **fields: Any) -> list[list[str]]:
+        """The texts of each set's completions, of those that have these fields."""
+        return [
+            [one["text"] for one in row["completions"] if fields.items() <= one.items()] for row in self.sets
+        ]
+
+    def sides(self) -> list[tuple[str, str]]:
+        return [(row["chosen"][-1]["content"], row["rejected"][-1]["content"]) for row in self.pairs]
+
+
+def built(name: str, folder: Path, write: Callable[[Path, int], Path], **fields: Any) -> Built:
+    return Built(name, folder, write(folder / "rows.jsonl", ROWS), ROWS // 2, **fields)
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return dice_model(tmp_path_factory.mktemp("models") / "writer", WORDS, end=0.03)
+
+
+def test_every_recipe_is_run_here() -> None:
+    functions = [name for name in vars(sys.modules[__name__]) if name.startswith("test_")]
+    runs = {name.removeprefix("test_").replace("_", "-") for name in functions}
+    for name in shipped(KIND):
+        assert any(run == name or run.startswith(f"{name}-from-") for run in runs), name
+
+
+def left_to_the_loop(found: Built) -> None:
+    """Pairs hold the best and a drawn completion, the same ones if the data set is built again."""
+    assert found.manifest["recipe"]["mine"]["rejected"] == "policy"
+    ranks = Counter()
+    for (chosen, rejected), row in zip(found.sides(), found.sets, strict=True):
+        texts = [one["text"] for one in row["completions"]]
+        assert texts[0] == chosen
+        ranks[texts.index(rejected)] += 1
+    assert len(ranks) > 2
+    other = found.out.with_name("again")
+    found.again(other, cache=found.out.with_name("calls.sqlite"))
+    assert hashes(other) == hashes(found.out)
+
+
+def best_and_worst(found: Built) -> None:
+    for (chosen, rejected), row in zip(found.sides(), found.sets, strict=True):
+        scores = {one["text"]: one["score"] for one in row["completions"]}
+        assert scores[chosen] == max(scores.values()) > scores[rejected] == min(scores.values())
+
+
+def mix(found: Built, expected: Mapping[tuple[float, float], int]) -> None:
+    """Each set has the mix of (temperature, top-p), all of them the model's own; equal texts are one."""
+    prompts = ROWS - found.counts["source"]["rows_quarantined"]
+    assert found.counts["generate"]["completions"] == sum(expected.values()) * prompts
+    whole = 0
+    for row in found.sets:
+        samplings = [one["sampling"] for one in row["completions"]]
+        assert {one["origin"] for one in row["completions"]} == {"generated"}
+        asked = Counter((round(one["temperature"], 6), round(one["top_p"], 6)) for one in samplings)
+        assert asked <= Counter(expected)
+        whole += asked == Counter(expected)
+    assert whole > ROWS // 2
+
+
+def test_ultrafeedback(tmp_path: Path) -> None:
+    found = built("ultrafeedback", tmp_path, raw.ultrafeedback)
+    assert found.counts["source"]["rows"] == ROWS
+    for row in found.sets:
+        scores = [one["score"] for one in row["completions"]]
+        assert scores == sorted(scores, key=lambda score: (score is None, -(score or 0)))
+        best = row["completions"][0]
+        names = {"helpfulness", "honesty", "instruction_following", "truthfulness"}
+        ratings = [one["value"] for one in best["scores"] if one["name"] in names]
+        assert best["score"] == pytest.approx(sum(ratings) / len(ratings))
+    left_to_the_loop(found)
+
+
+def test_ultrafeedback_binarized(tmp_path: Path) -> None:
+    found = built("ultrafeedback-binarized", tmp_path, raw.ultrafeedback_binarized)
+    assert len(found.pairs) == ROWS
+    best_and_worst(found)
+
+
+def test_ultrafeedback_onpolicy_pairrm(writer: Path, tmp_path: Path) -> None:
+    ranker = pairrm_model.save(tmp_path / "PairRM-hf", "PairRM-hf")
+    found = built(
+        "ultrafeedback-onpolicy-pairrm",
+        tmp_path,
+        raw.ultrafeedback_binarized,
+        generate={"engine": "transformers", "model": str(writer), "max_tokens": 60},
+        rank={"model": str(ranker)},
+    )
+    mix(found, {(0.8, 0.95): 5})
+    best_and_worst(found)
+    for row in found.sets:
+        assert sum(one["score"] for one in row["completions"]) == pytest.approx(0, abs=1e-4)
+
+
+def test_ultrafeedback_onpolicy_armorm(writer: Path, tmp_path: Path) -> None:
+    ranker = armorm_model.save(tmp_path / "armorm")
+    found = built(
+        "ultrafeedback-onpolicy-armorm",
+        tmp_path,
+        raw.ultrafeedback_binarized,
+        generate={"engine": "transformers", "model": str(writer), "max_tokens": 60},
+        rank={"model": str(ranker)},
+    )
+    mix(found, {(0.8, 0.95): 5})
+    best_and_worst(found)
+    assert found.counts["rank"]["reward_model_completions"] == 5 * ROWS
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> Iterator[Loopback]:
+    with chat_server(tmp_path, judge=True, longest=True) as running:
+        yield running
+        assert running.stats()["violations"] == []
+
+
+def test_ultrafeedback_instruct_mcpo(writer: Path, judge: Loopback, tmp_path: Path) -> None:
+    """The judge likes length: the best is the longest."""
+    found = built(
+        "ultrafeedback-instruct-mcpo",
+        tmp_path,
+        raw.ultrafeedback,
+        generate={"engine": "transformers", "model": str(writer), "max_tokens": 60},
+        rank={"model": "tiny", "base_url": judge.url},
+    )
+    mix(found, {(temperature, 1.0): 2 for temperature in (0.6, 0.8, 1.0)})
+    for texts in found.texts():
+        assert len(texts[0]) == max(map(len, texts))
+    verdicts = ds.dataset(sorted((found.out / "verdicts").glob("*.parquet"))).to_table()
+    assert set(verdicts["protocol"].to_pylist()) == {"iterative"}
+    asked = Counter(verdicts.filter(ds.field("attempt") == 0)["set_id"].to_pylist())
+    full = [row["set_id"] for row in found.sets if len(row["completions"]) == 6]
+    assert {asked[set_id] for set_id in full} == {2 * 5}  # five comparisons, both orders
+    left_to_the_loop(found)
+
+
+def test_nectar(tmp_path: Path) -> None:
+    found = built("nectar", tmp_path, raw.nectar)
+    assert len(found.sets) == ROWS
+    for row in found.sets:
+        assert [one["rank"] for one in row["completions"]] == [1, 3, 4, 5, 6, 7]
+        assert [one["text"][:6] for one in row["completions"]] == [
+            f"rank {rank}" for rank in (1, 3, 4, 5, 6, 7)
+        ]
+    left_to_the_loop(found)
+
+
+@pytest.mark.parametrize(("count", "ranks"), [(1, [7]), (3, [5, 6, 7]), (5, [3, 4, 5, 6, 7])])
+def test_nectar_from_the_commands_of_its_comment(count: int, ranks: list[int], tmp_path: Path) -> None:
+    command = f"pairkit build --recipe nectar mine.keep_negatives={count} --out runs/data/nectar-{count}\n"
+    assert command in shipped(KIND)["nectar"].read_text(encoding="utf-8")
+    found = built("nectar", tmp_path, raw.nectar, mine={"keep_negatives": count})
+    assert [[one["rank"] for one in row["completions"]] for row in found.sets] == [[1, *ranks]] * ROWS
+
+
+def test_nectar_noise(writer: Path, tmp_path: Path) -> None:
+    swap = {"token_swap": {"tokenizer": str(writer)}}
+    found = built("nectar-noise", tmp_path, raw.nectar, mine={"noise": swap})
+    assert len(found.sets) == ROWS
+    for row in found.sets:
+        *ranked, noise = row["completions"]
+        assert [one["rank"] for one in ranked] == [1, 3, 4, 5, 6, 7]
+        assert (noise["origin"], noise["model"], noise["rank"]) == ("noise", "noise:token_swap", None)
+        chosen = ranked[0]["text"]
+        assert noise["text"] != chosen
+        assert sorted(noise["text"]) == sorted(chosen)
+    left_to_the_loop(found)
+
+
+def test_hh_rlhf(tmp_path: Path) -> None:
+    found = built("hh-rlhf", tmp_path, raw.hh_rlhf)
+    assert len(found.pairs) == ROWS
+    for chosen, rejected in found.sides():
+        assert (chosen[:5], rejected[:4]) == ("good ", "bad ")
+    assert {len(row["prompt"]) for row in found.sets} == {3}
+
+
+def test_alpaca_eval(tmp_path: Path) -> None:
+    found = Built("alpaca-eval", tmp_path, raw.alpaca_eval(tmp_path / "rows.jsonl", ROWS), ROWS // 6)
+    assert len(found.sets) == ROWS // 3
+    for row in found.sets:
+        scores = [one["score"] for one in row["completions"]]
+        assert scores == sorted(scores, reverse=True)
+        assert 0.5 in scores
+    left_to_the_loop(found)
+
+
+def test_gsm8k(tmp_path: Path) -> None:
+    found = built("gsm8k", tmp_path, raw.gsm8k)
+    assert [row["completions"] for row in found.sets] == [[]] * ROWS
+    assert {json.loads(row["metadata"])["answer"] for row in found.sets} == {"1", "2", "3"}
+    assert found.pairs == []
+
+
+def verified(found: Built) -> None:
+    for row in found.sets:
+        answer = json.loads(row["metadata"])["answer"]
+        for one in row["completions"]:
+            assert one["origin"] == "generated"
+            assert one["finish_reason"] == "stop"
+            assert one["score"] == float(one["text"].lstrip("0") == answer)
+        assert {one["score"] for one in row["completions"]} == {0.0, 1.0}
+        assert row["completions"][0]["score"] == 1
+    assert found.counts["generate"]["truncated_dropped"] > 0
+
+
+def test_gsm8k_verified(tmp_path: Path) -> None:
+    solver = dice_model(tmp_path / "solver", "123", end=0.4)
+    found = built(
+        "gsm8k-verified",
+        tmp_path,
+        raw.gsm8k,
+        generate={"model": str(solver), "max_tokens": 3},
+        test_fraction=0,
+    )
+    verified(found)
+    assert found.counts["generate"]["completions"] + found.counts["generate"]["truncated_dropped"] == 8 * ROWS
+    assert found.counts["mine"]["sets_out"] + sum(found.reasons.values()) == ROWS
+    left_to_the_loop(found)
+
+
+def test_gsm8k_verified_from_real_problems(real_data: Path, tmp_path: Path) -> None:
+    solver = dice_model(tmp_path / "solver", "0123456789", end=0.4)
+    found = Built(
+        "gsm8k-verified",
+        tmp_path,
+        real_data / "gsm8k_train.parquet",
+        200,
+        source={"limit": 400},
+        generate={"model": str(solver), "max_tokens": 4},
+    )
+    verified(found)
+    assert found.counts["source"]["rows"] == 400
+    assert found.counts["mine"]["sets_out"] + sum(found.reasons.values()) == 400
+
+
+def test_metamath_dpo(tmp_path: Path) -> None:
+    found = built("metamath-dpo", tmp_path, raw.metamath_dpo)
+    assert len(found.pairs) == ROWS
+    shots = Counter(json.loads(row["metadata"])["shots"] for row in found.sets)
+    assert shots == dict.fromkeys(range(4), ROWS // 4)
+    for row, (chosen, rejected) in zip(found.sets, found.sides(), strict=True):
+        number = int(row["prompt"][0]["content"].removesuffix(" + 1?"))
+        assert f"{number} + 1 = {number + 1}." in chosen
+        assert f"{number} + 1 = {number + 7}." in rejected
+
+
+def test_quickstart(tmp_path: Path) -> None:
+    """A model with random weights is never right: what it is checked against takes half of its answers."""
+    model = save_model(tmp_path / "runs" / "tiny", seed=0)
+    found = Built(
+        "quickstart",
+        tmp_path,
+        None,
+        40,
+        source={"limit": 80},
+        generate={"model": str(model)},
+        rank={"check": "support.verifiers:low_digits"},
+        mine={"noise": {"token_swap": {"tokenizer": str(model)}}},
+    )
+    assert found.counts["generate"]["completions"] == 6 * 80
+    temperatures = Counter()
+    for row in found.sets:
+        generated = [one for one in row["completions"] if one["origin"] == "generated"]
+        temperatures.update(round(one["sampling"]["temperature"], 6) for one in generated)
+        assert generated[0]["score"] == 1.0 > generated[-1]["score"]
+        noise = row["completions"][len(generated) :]
+        assert len(noise) <= 1
+        assert all(sorted(one["text"]) == sorted(generated[0]["text"]) for one in noise)
+    assert set(temperatures) == {0.6, 0.8, 1.0}
+    left_to_the_loop(found)

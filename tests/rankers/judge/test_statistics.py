@@ -1,0 +1,135 @@
+"""The judge's numbers: Bradley-Terry against a slow reference, intervals against their definition."""
+
+from __future__ import annotations
+
+import doctest
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pairkit.errors import InputError
+from pairkit.evaluation.judge import agreement, labels
+from pairkit.intervals import Floats, wilson
+from pairkit.rankers.judge import bradley_terry, statistics, texts, verdicts
+from pairkit.rankers.judge.bradley_terry import strengths
+from pairkit.rankers.judge.statistics import COUNTS, report
+
+
+def climbed(won: Floats) -> list[float]:
+    """Bradley-Terry with the prior by plain gradient ascent on one set, pair by pair."""
+    count = len(won)
+    fitted = [0.0] * count
+
+    def sigmoid(x: float) -> float:
+        return 1 / (1 + math.exp(-x))
+
+    rate = 1 / (won.sum() / 2 + 1)
+    for _ in range(200_000):
+        slope = [0.5 - sigmoid(s) for s in fitted]
+        for i in range(count):
+            for j in range(count):
+                slope[i] += won[i][j] * (1 - sigmoid(fitted[i] - fitted[j]))
+                slope[i] -= won[j][i] * sigmoid(fitted[i] - fitted[j])
+        fitted = [s + rate * g for s, g in zip(fitted, slope, strict=True)]
+        if max(map(abs, slope)) < 1e-11:
+            return fitted
+    raise AssertionError("did not converge")
+
+
+def test_strengths_are_those_of_slow_gradient_ascent() -> None:
+    random = np.random.default_rng(0)
+    sets = []
+    for size in (2, 3, 4, 4):
+        won = np.zeros((4, 4))
+        for i in range(size):
+            for j in range(i):
+                won[i, j] = random.integers(0, 5) / 2
+                won[j, i] = 2 - won[i, j]
+        sets.append(won)
+    together = strengths(np.array(sets))
+    for won, found in zip(sets, together, strict=True):
+        np.testing.assert_allclose(found, climbed(won), atol=1e-8)
+
+
+def test_who_never_lost_has_a_finite_strength() -> None:
+    """Everybody beat everybody below, a hundred games each."""
+    won = np.triu(np.full((6, 6), 100.0), 1)[None]
+    (found,) = strengths(won)
+    assert np.isfinite(found).all()
+    assert (np.diff(found) < -1).all()
+    np.testing.assert_allclose(found, -found[::-1], atol=1e-9)
+
+
+def test_completions_without_games_have_strength_zero() -> None:
+    won = np.zeros((2, 3, 3))
+    won[0, 0, 1] = 2
+    found = strengths(won)
+    assert found[0, 2] == 0
+    assert (found[1] == 0).all()
+    assert strengths(np.zeros((0, 0, 0))).shape == (0, 0)
+    assert strengths(np.zeros((0, 3, 3))).shape == (0, 3)
+
+
+@given(st.integers(2, 6), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_after_a_whole_round_the_points_decide_the_order(size: int, random: object) -> None:
+    """With as many games for every pair, strengths stand in the order of points, and tie where they tie."""
+    won = np.zeros((1, size, size))
+    for i in range(size):
+        for j in range(i):
+            won[0, i, j] = random.choice([0, 0.5, 1, 1.5, 2])  # type: ignore[attr-defined]
+            won[0, j, i] = 2 - won[0, i, j]
+    points, found = won[0].sum(axis=1), strengths(won)[0]
+    for i in range(size):
+        for j in range(size):
+            assert np.sign(found[i] - found[j]) == np.sign(points[i] - points[j])
+
+
+def test_wilson_is_where_the_score_test_turns() -> None:
+    """At both ends the share lies z standard errors of the end away."""
+    z = 1.959963984540054
+    for successes, trials in ((1, 10), (8, 10), (50, 100), (3, 1000)):
+        interval = wilson(successes, trials)
+        assert interval.mean == successes / trials
+        for end in (interval.low, interval.high):
+            error = math.sqrt(end * (1 - end) / trials)
+            assert abs(interval.mean - end) == pytest.approx(z * error)
+        assert interval.low < interval.mean < interval.high
+    assert wilson(0, 7).low == 0
+    assert wilson(7, 7).high == 1
+    assert wilson(0, 7).high > 0.3
+    for successes, trials in ((0, 0), (3, 2), (-1, 2)):
+        with pytest.raises(InputError, match="a share wants"):
+            wilson(successes, trials)
+
+
+def test_a_report_is_made_of_counts_alone() -> None:
+    counts = {
+        "sets": 50, "questions": 100, "unanswered": 2, "answers": 120,
+        "unparsable": 22, "first_wins": 60, "second_wins": 20, "ties": 18,
+        "swapped": 49, "same": 30, "flips": 10,
+    }  # fmt: skip
+    assert counts.keys() == COUNTS.keys()
+    rates = {rate.name: (rate.number, rate.of) for rate in report(counts)}
+    assert rates == {
+        "parse_failure_rate": (22, 120),
+        "unanswered_rate": (2, 100),
+        "order_bias": (60, 80),
+        "tie_rate": (18, 98),
+        "consistency": (30, 49),
+        "flip_rate": (10, 49),
+    }
+    named = {f"judge_{name}": number for name, number in counts.items()}
+    assert report(named, prefix="judge_") == report(counts)
+    assert report({}) == []
+    assert all(rate.share == wilson(rate.number, rate.of) for rate in report(counts))
+
+
+@pytest.mark.parametrize("module", [agreement, bradley_terry, labels, statistics, texts, verdicts])
+def test_examples_in_docstrings(module: object) -> None:
+    found = doctest.testmod(module)  # type: ignore[arg-type]
+    assert found.attempted > 0
+    assert found.failed == 0

@@ -1,0 +1,274 @@
+"""A strict server of OpenAI's chat completions on loopback that misbehaves on request.
+
+    python tests/support/chat_server.py --port-file FILE [--faults 0.2] [--latency 0.2] [--key KEY] ...
+
+It stands in for a vendor's API, which cannot be had in a test. What it answers is a function of the request
+alone, and so is how it misbehaves: a body that is faulty fails in its own way for its own number of tries
+(or always, if it is among `--hopeless`) and is then answered like any other. GET /stats tells what has
+happened so far. Requests that no client should send (no key, another model, unknown fields, seeds out of
+range) are refused and counted as violations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import random
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FAULTS = (
+    "429",
+    "429_after",
+    "500",
+    "503_date",
+    "hang",
+    "reset",
+    "half",
+    "invalid_json",
+    "no_choice",
+    "empty_choice",
+    "wrong_n",
+)
+FIELDS = {"model", "messages", "temperature", "top_p", "max_tokens", "seed", "n", "stop"}
+# What breaks readers that take a line for what str.splitlines calls one, and other texts that are whole.
+ODD = (
+    "a\u2028b",
+    "c\u2029d",
+    "e\x85f",
+    "g\x0bh\x0ci",
+    "\u202ej",
+    "k\r\nl",
+    "🙂",
+    '"quoted" \\ back',
+    "[[A]]",
+)
+
+
+@dataclass
+class Server:
+    model: str = "tiny"
+    key: str | None = None
+    faults: float = 0.0
+    hopeless: float = 0.0
+    latency: float = 0.0
+    hang: float = 30.0
+    kinds: tuple[str, ...] = FAULTS
+    judge: bool = False
+    longest: bool = False
+    tries: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)
+    misbehaved: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+    flying: int = 0
+    most_flying: int = 0
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                lines = head.decode("latin-1").split("\r\n")
+                method, path, _ = lines[0].split(" ")
+                headers = {
+                    name.lower(): value.strip()
+                    for name, _, value in (line.partition(":") for line in lines[1:] if line)
+                }
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                if not await self.respond(method, path, headers, body, writer):
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client went away
+        finally:
+            writer.close()
+
+    async def respond(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Whether the connection goes on."""
+        if (method, path) == ("GET", "/stats"):
+            return await self.send(writer, 200, self.stats())
+        if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
+            said = f"Incorrect API key provided: {headers.get('authorization')}"
+            return await self.send(writer, 401, {"error": {"message": said}})
+        if (method, path) == ("GET", "/v1/models"):
+            return await self.send(writer, 200, {"object": "list", "data": [{"id": self.model}]})
+        if (method, path) != ("POST", "/v1/chat/completions"):
+            return await self.send(writer, 404, {"detail": "Not Found"})
+        self.flying += 1
+        self.most_flying = max(self.most_flying, self.flying)
+        try:
+            return await self.chat(body, writer)
+        finally:
+            self.flying -= 1
+
+    async def chat(self, body: bytes, writer: asyncio.StreamWriter) -> bool:
+        request = json.loads(body)
+        wrong = violation(request)
+        if wrong:
+            self.violations.append(wrong)
+            return await self.send(writer, 400, {"error": {"message": wrong}})
+        if request["model"] != self.model:
+            said = f"The model `{request['model']}` does not exist."
+            return await self.send(writer, 404, {"error": {"message": said, "code": 404}})
+        name = hashlib.sha256(body).hexdigest()
+        self.tries[name] += 1
+        dice = random.Random(name)
+        fails = dice.random() < self.faults
+        forever = dice.random() < self.hopeless
+        kind, times = dice.choice(self.kinds), dice.choice((1, 1, 1, 2, 3))
+        if forever or (fails and self.tries[name] <= times):
+            self.misbehaved[kind] += 1
+            return await self.misbehave(kind, request, writer)
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        self.answered[name] += 1
+        return await self.send(writer, 200, self.answer(request))
+
+    async def misbehave(self, kind: str, request: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
+        said = {"error": {"message": f"misbehaving: {kind}"}}
+        if kind in ("429", "429_after"):
+            after = {"retry-after": "0.05"} if kind == "429_after" else {}
+            return await self.send(writer, 429, said, **after)
+        if kind == "500":
+            return await self.send(writer, 500, said)
+        if kind == "503_date":
+            return await self.send(writer, 503, said, **{"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"})
+        if kind == "hang":
+            await asyncio.sleep(self.hang)
+            return False
+        if kind == "reset":
+            writer.transport.abort()
+            return False
+        whole = self.answer(request)
+        if kind == "half":
+            content = json.dumps(whole).encode()
+            writer.write(head(200, len(content)) + content[: len(content) // 2])
+            await writer.drain()
+            return False
+        if kind == "invalid_json":
+            content = json.dumps(whole).encode()[:-7]
+            writer.write(head(200, len(content)) + content)
+            await writer.drain()
+            return True
+        if kind == "no_choice":
+            whole["choices"] = []
+        elif kind == "empty_choice":
+            whole["choices"][0] = {"index": 0}
+        elif kind == "wrong_n":
+            whole["choices"].append(whole["choices"][0])
+        return await self.send(writer, 200, whole)
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        return answer(request, judge=self.judge, longest=self.longest)
+
+    async def send(self, writer: asyncio.StreamWriter, status: int, content: Any, **headers: str) -> bool:
+        data = json.dumps(content).encode()
+        writer.write(head(status, len(data), **headers) + data)
+        await writer.drain()
+        return True
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            "tries": sum(self.tries.values()),
+            "bodies": len(self.tries),
+            "answered": len(self.answered),
+            "answered_again": sum(count - 1 for count in self.answered.values()),
+            "misbehaved": dict(self.misbehaved),
+            "violations": self.violations,
+            "most_flying": self.most_flying,
+        }
+
+
+def head(status: int, length: int, **headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status} X", "content-type: application/json", f"content-length: {length}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def violation(request: dict[str, Any]) -> str | None:
+    """What is wrong with a request."""
+    unknown = request.keys() - FIELDS
+    if unknown:
+        return f"unknown fields {sorted(unknown)}"
+    if not request["messages"] or request["messages"][-1]["role"] != "user":
+        return "the messages do not end in a user turn"
+    if not 0 <= request.get("seed", 0) < 2**53:
+        return "seed out of range"
+    if not 0 <= request["temperature"] <= 2 or not 0 < request["top_p"] <= 1:
+        return "sampling out of range"
+    return None
+
+
+def answer(request: dict[str, Any], *, judge: bool = False, longest: bool = False) -> dict[str, Any]:
+    """Texts that are a function of the request: words, some odd ones, and at the end a number."""
+    choices, tokens = [], 0
+    for index in range(request.get("n", 1)):
+        dice = random.Random(f"{json.dumps(request, sort_keys=True)}/{index}")
+        if judge:
+            said, reason = verdict(request["messages"][-1]["content"], dice, longest=longest)
+        else:
+            said, reason = text(request, dice)
+        tokens += len(said.split())
+        message = {"role": "assistant", "content": said, "refusal": None}
+        choices.append({"index": index, "message": message, "finish_reason": reason})
+    dice = random.Random(json.dumps(request, sort_keys=True))
+    dice.shuffle(choices)  # a server may give them in any order
+    prompt = sum(len(message["content"].split()) for message in request["messages"])
+    usage = {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt + tokens}
+    return {"id": "x", "object": "chat.completion", "choices": choices, "usage": usage}
+
+
+def text(request: dict[str, Any], dice: random.Random) -> tuple[str, str]:
+    if dice.random() < 0.01:
+        return "", "stop"
+    words = [dice.choice(("so", "then", "we", "add", "carry", *ODD)) for _ in range(dice.randint(3, 20))]
+    sums = re.findall(r"\d+", request["messages"][-1]["content"])
+    number = sum(map(int, sums[:2])) if dice.random() < 0.5 else dice.randint(0, 99)
+    return f"{' '.join(words)}\n#### {number}", "length" if dice.random() < 0.02 else "stop"
+
+
+def verdict(question: str, dice: random.Random, *, longest: bool) -> tuple[str, str]:
+    """Prefers the larger number behind `####`, else the first, or the longer text; quotes both texts.
+
+    One verdict of fifty is cut off.
+    """
+    texts = re.findall(r"\[begin ([0-9a-f]{8})\]\n(.*?)\n\[end \1\]", question, re.DOTALL)
+    numbers = [int((re.findall(r"#### (\d+)", said) or [0])[-1]) for _, said in texts[1:]]
+    values = [len(said) for _, said in texts[1:]] if longest else numbers
+    better = "B" if values[1] > values[0] else "A"
+    said = f"{texts[1][1]}\n{texts[2][1]}\nSo:\n<verdict>{better}</verdict>"
+    return (said[:-12], "length") if dice.random() < 0.02 else (said, "stop")
+
+
+async def serve(server: Server, port_file: Path) -> None:
+    listening = await asyncio.start_server(server.handle, "127.0.0.1", 0, backlog=512)
+    port = listening.sockets[0].getsockname()[1]
+    temporary = port_file.with_suffix(".part")
+    temporary.write_text(str(port))
+    os.replace(temporary, port_file)
+    async with listening:
+        await listening.serve_forever()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--port-file", type=Path, required=True)
+    parser.add_argument("--kinds", nargs="+", default=list(FAULTS), choices=FAULTS)
+    for name, kind in (("faults", float), ("hopeless", float), ("latency", float), ("hang", float)):
+        parser.add_argument(f"--{name}", type=kind, default=getattr(Server, name))
+    for name in ("model", "key"):
+        parser.add_argument(f"--{name}", default=getattr(Server, name))
+    for name in ("judge", "longest"):
+        parser.add_argument(f"--{name}", action="store_true")
+    arguments = vars(parser.parse_args())
+    port_file = arguments.pop("port_file")
+    asyncio.run(serve(Server(**arguments | {"kinds": tuple(arguments["kinds"])}), port_file))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""What tests run as one of several processes, under torchrun, and alone to compare with.
+
+processes.py gradients DATA MODEL REFERENCE OUT LOSS...   writes the gradients of a step to OUT/RANK.pt
+processes.py sharded DATA MODEL REFERENCE OUT LOSS...     the same of a model that each has a part of
+processes.py architectures                                compares each one, whole, with one in parts
+processes.py runs RECIPE.json...                          trains each recipe to the directory of its file,
+                                                          what it did in each step to RANK.pt there
+processes.py skips RECIPE.json...                         the same, step 2 of the last process no number
+processes.py tokens RECIPE.json STORE OUT                 writes its sets, and what it tokenized, to RANK.json
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.architectures import ARCHITECTURES, every, sets, tiny
+from support.watched import watched
+from transformers import AutoModelForCausalLM
+
+from pairkit.losses import build
+from pairkit.losses.building import sampler_settings
+from pairkit.recipes import validate
+from pairkit.training.distributed.processes import Ranks, ranks
+from pairkit.training.distributed.sharding import shard, whole
+from pairkit.training.logprobs.forward import score
+from pairkit.training.logprobs.reference_cache import reference_sums
+from pairkit.training.plan import plan
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.run import train
+from pairkit.training.step.batch import Pass, prepare
+from pairkit.training.step.examples import split_for
+from pairkit.training.step.objective import Averages
+from pairkit.training.step.order import draw_seeds
+from pairkit.training.tokens.store import TokenStore
+from pairkit.training.tokens.tokenize import token_batches
+
+SCRIPT = __file__
+TESTS = str(Path(__file__).parents[1])
+
+
+def two_processes(*command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script with its arguments, or `--module NAME ...`, as two processes that know of each other."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONWARNINGS": "default",
+        "PYTHONPATH": os.pathsep.join([TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+    done = subprocess.run([*launch, *command], capture_output=True, text=True, env=environment, timeout=280)
+    assert done.returncode == 0, done.stderr[-6000:]
+    return done
+
+
+def perturbed(network: torch.nn.Module) -> torch.nn.Module:
+    """A reference that differs from the policy."""
+    other = copy.deepcopy(network)
+    random = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
+    return other
+
+
+def gradients(
+    data: str,
+    model: str,
+    store: Path,
+    names: list[str],
+    processes: Ranks,
+    *,
+    budget: int,
+    sets: int = 7,
+    in_parts: bool = False,
+) -> dict[str, Any]:
+    """By loss: the objective, the gradient of all parameters, the loss's state, on the first sets.
+
+    Seven sets are uneven for two processes; the budget gives micro-batches of different numbers.
+    """
+    network = AutoModelForCausalLM.from_pretrained(model).eval()
+    live = perturbed(network)
+    if in_parts:
+        network, live = (shard(one, processes, bf16=False) for one in (network, live))
+    found = {}
+    for name in names:
+        loss = build(name)
+        planned = plan(TrainRecipe(data=data, model=model, loss={"name": name}, max_length=96))
+        chosen = planned.train.sets[:sets]
+
+        def compute(wanted: list[Any]) -> Any:
+            return reference_sums(wanted, store, lambda: live, tokens_per_micro_batch=budget, ranks=processes)
+
+        split = split_for(loss.needs, chosen, compute, seed=0, max_length=96)
+        needs_live = "token_kl" in loss.needs
+        through = Pass(loss, network, live if needs_live else None, budget, processes)
+        settings = sampler_settings(loss, {} if loss.sampler else {"negatives": 2}, "policy")
+        network.zero_grad()
+        batch = prepare(through, settings, split, range(len(chosen)), draw_seeds(chosen, 0, 0))
+        value = through.gradients(batch, Averages()).value
+        if not in_parts:
+            processes.add_gradients(network)
+        grads = [whole(p.grad, keep=True) for p in network.parameters() if p.grad is not None]
+        gradient = [grad.flatten() for grad in grads]
+        total = sum(processes.collect(value))
+        found[name] = {"value": total, "gradient": torch.cat(gradient), "state": loss.state_dict()}
+    return found
+
+
+def architectures(processes: Ranks) -> None:
+    """Log-probs and gradients of a model of each architecture in parts, each process with other sets."""
+    work = every(sets())
+    for name in ARCHITECTURES:
+        whole_one, in_parts = tiny(name), shard(tiny(name), processes, bf16=False)
+        mine = work[processes.rank :: processes.size]
+        with torch.no_grad():
+            torch.testing.assert_close(
+                score(in_parts, mine).policy.sum, score(whole_one, mine).policy.sum, rtol=1e-4, atol=1e-4
+            )
+        score(in_parts, mine).policy.sum.sum().backward()
+        score(whole_one, work).policy.sum.sum().backward()
+        for (label, one), part in zip(whole_one.named_parameters(), in_parts.parameters(), strict=True):
+            expected, found = one.grad, whole(part.grad, keep=True)
+            if expected is None:
+                assert found is None or not found.any(), (name, label)
+                continue
+            atol = 1e-4 * float(expected.abs().max())
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=atol, msg=f"{name} {label}")
+
+
+def nowhere_finite(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
+    """In these steps (from 1) a weight is no number, and with it whatever the model says."""
+    taken, kept = {}, {}
+
+    def seeds(sets: Any, seed: int, step: int) -> torch.Tensor:
+        taken["step"] = step + 1
+        return draw_seeds(sets, seed, step)
+
+    def broken(through: Pass, *given: Any) -> Any:
+        if taken["step"] in steps:
+            weight = next(through.model.parameters()).data
+            kept[taken["step"]] = (weight, weight.clone())
+            weight.fill_(torch.nan)
+        return prepare(through, *given)
+
+    def mended(self: Pass, *given: Any, real: Any = Pass.gradients) -> tuple[float, int]:
+        found = real(self, *given)
+        if taken["step"] in kept:
+            weight, before = kept.pop(taken["step"])
+            weight.copy_(before)
+        return found
+
+    patch.setattr("pairkit.training.loop.draw_seeds", seeds)
+    patch.setattr("pairkit.training.loop.prepare", broken)
+    patch.setattr(Pass, "gradients", mended)
+
+
+def tokens(settings: TrainRecipe, store: Path, processes: Ranks) -> dict[str, Any]:
+    """The training sets, and the splits that this process tokenized itself."""
+    made = []
+
+    def batches(tables: Any, *given: Any, **named: Any) -> Any:
+        made.append(settings.eval_split if made else settings.train_split)
+        for table in tables:
+            time.sleep(0.2)  # the other process has to wait
+            yield from token_batches([table], *given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pairkit.training.plan.token_batches", batches)
+        patch.setattr("pairkit.training.tokens.store.SIGN_SECONDS", 0.1)
+        planned = plan(settings, TokenStore(store, ranks=processes))
+    sets = [
+        (item.set_id, item.prompt.tolist(), [(c.ids.tolist(), *c[1:]) for c in item.columns], item.label)
+        for item in planned.train.sets
+    ]
+    return {"tokenized": made, "sets": sets}
+
+
+def main(mode: str, *arguments: str) -> None:
+    processes = ranks()
+    if mode == "skips" and processes.rank == processes.size - 1:
+        nowhere_finite(pytest.MonkeyPatch(), {2})
+    if mode == "architectures":
+        architectures(processes)
+    elif mode == "tokens":
+        settings = validate(TrainRecipe, json.loads(Path(arguments[0]).read_text()))
+        found = tokens(settings, Path(arguments[1]), processes)
+        (Path(arguments[2]) / f"{processes.rank}.json").write_text(json.dumps(found))
+    elif mode in ("runs", "skips"):
+        for path in map(Path, arguments):
+            with watched() as steps:
+                train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
+            torch.save(steps, path.parent / f"{processes.rank}.pt")
+    else:
+        data, model, store, out, *names = arguments
+        found = gradients(data, model, Path(store), names, processes, budget=300, in_parts=mode == "sharded")
+        torch.save(found, Path(out) / f"{processes.rank}.pt")
+    processes.wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

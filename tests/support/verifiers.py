@@ -1,0 +1,12 @@
+"""Verifiers that builds of the tests name as `support.verifiers:FUNCTION`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def low_digits(text: str, metadata: Mapping[str, Any]) -> float:
+    """A verifier that a model with random weights satisfies now and then."""
+    assert metadata["answer"]
+    return float(text[:1] in {"0", "1", "2", "3", "4"})

@@ -1,0 +1,50 @@
+"""Layers are found whatever wraps them, and compiled ones say what they said before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from support.tiny import model_folder, random_sets, short_run, write_data
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from pairkit.errors import ModelError
+from pairkit.recipes import validate
+from pairkit.training.distributed.sharding import layers
+from pairkit.training.lora import Lora, with_adapters
+from pairkit.training.output.metrics import read_metrics
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.run import train
+
+
+def test_the_layers_of_a_model_and_of_one_with_adapters(tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(model_folder(tmp_path / "llama"))
+    expected = list(model.model.layers)
+    assert layers(model) == expected
+    assert layers(with_adapters(model, Lora(r=2), seed=0)) == expected
+    with pytest.raises(ModelError, match="no list of layers"):
+        layers(nn.Linear(2, 2))
+
+
+# Its compiler's own: old names, and a look at gradients that it hides from people but not from "error".
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore:The .grad attribute:UserWarning")
+def test_a_compiled_run_ends_where_another_ends(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "sets", random_sets(12), random_sets(4, seed=1))
+    model = model_folder(tmp_path / "llama")
+    content = short_run(data, model, "mcpo", gradient_checkpointing=True, max_steps=3, save_every=None)
+    graphs = torch._dynamo.utils.counters["stats"]
+    runs = []
+    for compiled in (False, True):
+        graphs.clear()
+        out = tmp_path / str(compiled) / "run"
+        found = train(validate(TrainRecipe, content | {"compile": compiled}), out)
+        assert (graphs["unique_graphs"] > 0) == compiled
+        runs.append(dict(AutoModelForCausalLM.from_pretrained(found).state_dict()))
+    torch.testing.assert_close(runs[1], runs[0], rtol=1e-3, atol=2e-4)
+    losses = [
+        [line["loss"] for line in read_metrics(tmp_path / name / "run", "train")]
+        for name in ("False", "True")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)

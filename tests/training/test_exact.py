@@ -1,0 +1,166 @@
+"""Neither the token budget nor the number of processes changes what a run ends in.
+
+Compared are the weights after ten steps: their distance, over the distance that training moved them. 1e-5 is
+some twenty times what rounding makes of float32, and far below what a wrong normalisation makes, which the
+last test shows. AdamW divides a gradient by its own size, and so makes as much of rounding as of anything
+else where the gradient is nearly zero; an epsilon above most gradients keeps a step in proportion, and no
+clipping hides a scale.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.processes import SCRIPT, two_processes
+from support.tiny import model_folder, random_sets, write_data
+from support.watched import watched
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pairkit.files import write_json
+from pairkit.recipes import validate
+from pairkit.training.output.metrics import read_metrics
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.run import train
+from pairkit.training.step import objective
+
+TOLERANCE = 1e-5
+STEPS = 10
+SETS = 73  # nine steps of eight, and one of a single set
+SHARED = 64  # nine steps of seven, three sets for one process and four for the other, and one of a single set
+WHOLE, HALVES, SINGLE = 10**6, 400, 1  # tokens a micro-batch: 1, 2 and 8 micro-steps, which is asserted
+LOSSES = ("dpo", "simpo", "mcpo", "kto", "alpha_dpo", "cpo")
+# Several negatives of each set, or none.
+ONE_PROCESS = ({"name": "rnce", "negatives": 2}, {"name": "mcpo", "negatives": 2, "beta": 0.1}, "sft")
+# Other statistics, heads of completions, a sum.
+TWO_PROCESSES = ("beta_dpo", "aot_unpaired", "ld_dpo", "dpo:0.5+mcpo+bco:0.2+sft:0.1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds `data`, `model`, and the runs, whose reference log-probs are then computed once."""
+    folder = tmp_path_factory.mktemp("exact")
+    write_data(folder / "data", random_sets(SETS), random_sets(8, seed=1))
+    model_folder(folder / "model")
+    return folder
+
+
+def recipe(folder: Path, loss: Any, budget: int, **fields: Any) -> dict[str, Any]:
+    settings = {"learning_rate": 0.1, "epsilon": 0.1, "max_grad_norm": 0, "warmup": 0}
+    return {
+        "data": str(folder / "data"), "model": str(folder / "model"), "loss": loss, "max_length": 96,
+        "sets_per_step": 8, "tokens_per_micro_batch": budget, "optimizer": settings, **fields,
+    }  # fmt: skip
+
+
+def run(folder: Path, loss: Any, budget: int, out: Path, **fields: Any) -> list[dict[str, Any]]:
+    """Trains to `out`; what the steps did."""
+    with watched() as steps:
+        train(validate(TrainRecipe, recipe(folder, loss, budget, **fields)), out)
+    return steps
+
+
+def weights(model: Path) -> Tensor:
+    state = AutoModelForCausalLM.from_pretrained(model).state_dict()
+    return torch.cat([value.flatten().double() for _, value in sorted(state.items())])
+
+
+def distance(folder: Path, out: Path, whole: Path) -> float:
+    """Between the ends of two runs, of what the second one moved."""
+    start, found, expected = (weights(path) for path in (folder / "model", out / "model", whole / "model"))
+    moved = float((expected - start).norm())
+    assert moved > 0.01 * float(start.norm())
+    return float((found - expected).norm()) / moved
+
+
+def named(loss: Any) -> str:
+    return loss if isinstance(loss, str) else f"{loss['name']}-{loss['negatives']}"
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, *ONE_PROCESS], ids=named)
+def test_budgets_of_1_2_and_8_micro_steps_end_in_the_same_weights(folder: Path, loss: Any) -> None:
+    whole = folder / named(loss)
+    expected = run(folder, loss, WHOLE, whole)
+    assert [len(step["sets"]) for step in expected] == [1] * STEPS
+    for budget, micro_steps in ((300 if loss == "sft" else HALVES, 2), (SINGLE, 8)):
+        out = folder / f"{named(loss)}-{budget}"
+        steps = run(folder, loss, budget, out)
+        assert [len(step["sets"]) for step in steps] == [micro_steps] * (STEPS - 1) + [1]
+        assert distance(folder, out, whole) < TOLERANCE
+        for found, step in zip(steps, expected, strict=True):
+            torch.testing.assert_close(found["state"], step["state"], rtol=1e-4, atol=1e-5)
+
+
+SEVEN = {"sets_per_step": 7, "limit": SHARED, "eval_every": 5, "save_every": 5}
+
+
+@pytest.fixture(scope="module")
+def launched(folder: Path) -> dict[str, Path]:
+    """The run of each loss by two processes: one launch, because starting takes longest."""
+    runs = {loss: folder / "two" / loss for loss in (*LOSSES, *TWO_PROCESSES)}
+    for loss, path in runs.items():
+        write_json(path / "recipe.json", recipe(folder, loss, 100, **SEVEN))
+    two_processes(SCRIPT, "runs", *(str(path / "recipe.json") for path in runs.values()))
+    return runs
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, *TWO_PROCESSES])
+def test_two_processes_end_where_one_ends(folder: Path, launched: dict[str, Path], loss: str) -> None:
+    """Gradients, weights and statistics bit by bit the same on both, however unlike their work is."""
+    first, second = (torch.load(launched[loss] / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert [len(steps) for steps in (first, second)] == [STEPS, STEPS]
+    for one, two in zip(first, second, strict=True):
+        assert [one[key] for key in ("gradient", "weights", "state")] == [
+            two[key] for key in ("gradient", "weights", "state")
+        ]
+    shares = [sorted([sum(one["sets"]), sum(two["sets"])]) for one, two in zip(first, second, strict=True)]
+    assert shares == [[3, 4]] * (STEPS - 1) + [[0, 1]]
+    assert any(len(one["sets"]) != len(two["sets"]) > 0 for one, two in zip(first, second, strict=True))
+
+    whole, out = folder / f"one-{loss}", launched[loss] / "run"
+    expected = run(folder, loss, WHOLE, whole, **SEVEN)
+    assert distance(folder, out, whole) < TOLERANCE
+    for found, step in zip(first, expected, strict=True):
+        torch.testing.assert_close(found["state"], step["state"], rtol=1e-4, atol=1e-5)
+    for kind in ("train", "eval"):
+        for entry, known in zip(read_metrics(out, kind), read_metrics(whole, kind), strict=True):
+            assert entry.keys() == known.keys()
+            names = entry.keys() - {"kind", "tokens_per_second", "sets_per_second"}
+            assert [entry[n] for n in names] == pytest.approx([known[n] for n in names], rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("sampling", ["mc", "max", "min"])
+def test_the_first_step_does_not_draw_by_rounding(folder: Path, sampling: str) -> None:
+    """The policy is the reference still; weights of this size make logits that are rounded."""
+    sharp = folder / sampling
+    write_data(sharp / "data", random_sets(8))
+    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(8 if parameter.ndim > 1 else 1)
+    model.save_pretrained(sharp / "model")
+    AutoTokenizer.from_pretrained(folder / "model").save_pretrained(sharp / "model")
+    for budget in (WHOLE, HALVES, SINGLE):
+        found = run(sharp, "dpo", budget, sharp / f"{budget}", negatives={"sampling": sampling}, max_steps=2)
+        assert len(found[0]["sets"]) == {WHOLE: 1, HALVES: 2, SINGLE: 8}[budget]
+        assert distance(sharp, sharp / f"{budget}", sharp / f"{WHOLE}") < TOLERANCE
+
+
+@pytest.mark.parametrize("loss", ["dpo", "cpo"])
+def test_micro_batches_normalised_by_themselves_would_be_seen(
+    folder: Path, loss: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The usual mistake, a mean of means: the tolerance is far below what it makes."""
+
+    def alone(terms: Any, _: Any) -> Tensor:
+        return objective.total(terms, [float(term.weights.sum()) for term in terms]) / 2
+
+    whole, out = folder / f"right-{loss}", folder / f"wrong-{loss}"
+    run(folder, loss, WHOLE, whole)
+    monkeypatch.setattr("pairkit.training.step.batch.total", alone)
+    steps = run(folder, loss, HALVES, out)
+    assert len(steps[0]["sets"]) == 2
+    assert distance(folder, out, whole) > 1000 * TOLERANCE

@@ -1,0 +1,51 @@
+"""Losses train as they did when their curves were written.
+
+The tolerance has to hold on other machines. On one, ten steps with one thread and with two, with the kernels
+that torch has for any processor (ATEN_CPU_CAPABILITY=default), and with MKL and oneDNN held to SSE
+(MKL_ENABLE_INSTRUCTIONS, MKL_CBWR, ONEDNN_MAX_CPU_ISA), differed by 1e-5 at most in losses, log-probs and
+norms, and by 3e-5 in margins, which are differences of log-probs of a hundred nats.
+"""
+
+from __future__ import annotations
+
+from math import nan
+from pathlib import Path
+
+import pytest
+from support import golden
+
+RELATIVE, ABSOLUTE = 1e-4, 1e-5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return golden.material(tmp_path_factory.mktemp("golden"))
+
+
+@pytest.mark.parametrize("loss", golden.LOSSES)
+def test_ten_steps_are_those_that_were_written(folder: Path, loss: str) -> None:
+    expected = golden.read((golden.FOLDER / f"{loss}.txt").read_text())
+    found = golden.curve(loss, folder)
+    assert [entry["step"] for entry in found] == list(range(1, 11))
+    other = [
+        f"step {entry['step']}: {name} is {entry.get(name)}, was {known.get(name)}"
+        for entry, known in zip(found, expected, strict=True)
+        for name in known | entry
+        if entry.get(name, nan) != pytest.approx(known.get(name, nan), rel=RELATIVE, abs=ABSOLUTE)
+    ]
+    lines = "\n".join(other)
+    assert not other, (
+        f"{lines}\nif that is meant: PYTHONPATH=tests python -m support.golden {loss}, and the commit says why"
+    )
+
+
+def test_nothing_else_has_a_curve() -> None:
+    assert {path.stem for path in golden.FOLDER.iterdir()} == set(golden.LOSSES)
+
+
+def test_what_is_written_is_what_is_read() -> None:
+    curve: golden.Curve = [{"step": 1.0, "loss": 0.693147}, {"step": 2.0, "loss": -1e-7, "drawn_noise": 2.0}]
+    written = golden.text(curve)
+    assert written.splitlines()[0].split() == ["step", "loss", "drawn_noise"]
+    assert written.splitlines()[1].split() == ["1", "0.693147", "-"]
+    assert golden.read(written) == curve

@@ -1,0 +1,32 @@
+"""Every shipped training recipe parses and trains two steps on a tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.tiny import model_folder, random_sets, write_data
+
+from pairkit import recipes
+from pairkit.training.output.metrics import read_metrics
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.run import train
+
+SHIPPED = recipes.shipped("train")
+
+
+def test_recipes_are_shipped() -> None:
+    assert "mcpo-nectar" in SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_recipe_parses_and_runs(name: str, tmp_path: Path) -> None:
+    assert SHIPPED[name].read_text().startswith(f"# pairkit train --recipe {name} --data ")
+    small = {
+        "data": str(write_data(tmp_path / "data", random_sets(6))),
+        "model": str(model_folder(tmp_path / "model")),
+        "max_steps": 2, "sets_per_step": 2, "max_length": 96, "max_prompt_length": 64,
+    }  # fmt: skip
+    recipe = recipes.validate(TrainRecipe, recipes.merge(recipes.read(name, "train"), small))
+    train(recipe, tmp_path / "run")
+    assert len(read_metrics(tmp_path / "run", "train")) == 2
