@@ -123,7 +123,8 @@ def test_references_inside_the_page_meet_one_target_each() -> None:
 
 
 def test_the_same_data_give_the_same_bytes() -> None:
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_report; print(test_report.everything())"
+    folder = str(Path(__file__).parent)
+    code = f"import sys; sys.path.insert(0, {folder!r}); import test_report; print(test_report.everything())"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert other.rstrip("\n") == everything().rstrip("\n")
 

@@ -1,6 +1,6 @@
 """Golden curves: what ten training steps report, as text in tests/golden/LOSS.txt.
 
-    PYTHONPATH=tests python -m support.golden [LOSS...]     writes them anew, all without a word; the commit says why
+    PYTHONPATH=tests python -m support.golden [LOSS...]     writes them, by default all; the commit says why
 
 Data and weights are random, made by the tests; the learning rate is high, so that ten steps go somewhere.
 """
