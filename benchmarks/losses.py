@@ -28,7 +28,7 @@ from pairkit.losses import LOSSES, build
 from pairkit.losses.building import sampler_settings
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs.selection import Sums
-from pairkit.training.step.batch import Pass, prepare
+from pairkit.training.step.batch import StepModel, prepare
 from pairkit.training.step.examples import Split, split_for
 from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
@@ -88,7 +88,7 @@ def main() -> None:
     for repeat in range(arguments.repeats + 1):
         for name, found in seconds.items():
             loss = build(name)
-            through = Pass(loss, network, live if "token_kl" in loss.needs else None, BUDGET, ALONE)
+            through = StepModel(loss, network, live if "token_kl" in loss.needs else None, BUDGET, ALONE)
             split = split_of(loss.needs, sets)
             settings = sampler_settings(loss, {}, "random")
             network.zero_grad()

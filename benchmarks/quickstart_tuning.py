@@ -25,7 +25,7 @@ from pairkit.progress import console
 from pairkit.quickstart import run
 from pairkit.quickstart.settings import Settings, preference_recipe
 from pairkit.training.logprobs.forward import score_all
-from pairkit.training.logprobs.selection import Work
+from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.training.tokens.tokenize import tokenize
@@ -101,7 +101,7 @@ def expected_accuracy(model: Path) -> float:
         str(model), revision=None, dtype="float32", attention=None, trust_remote_code=False,
         vocabulary=None, seed=0,
     ).eval()  # fmt: skip
-    work = [Work(item, (0,)) for item in problems.sets]
+    work = [SetSelection(item, (0,)) for item in problems.sets]
     total = sum(float(scored.policy.sum.exp().sum()) for _, scored in score_all(loaded, work, 16384))
     return total / len(work)
 

@@ -97,7 +97,7 @@ def run_pairkit(arguments: argparse.Namespace, sets: list[Any], *, kind: str) ->
     from pairkit.losses.building import sampler_settings
     from pairkit.training.distributed.processes import ALONE
     from pairkit.training.logprobs.reference_cache import reference_sums
-    from pairkit.training.step.batch import Pass, prepare
+    from pairkit.training.step.batch import StepModel, prepare
     from pairkit.training.step.examples import Split
     from pairkit.training.step.objective import Averages
     from pairkit.training.step.order import draw_seeds
@@ -135,7 +135,7 @@ def run_pairkit(arguments: argparse.Namespace, sets: list[Any], *, kind: str) ->
         turns.wait()
         some = token[start : start + steps * size]
         sums = known[start : start + steps * size] if known else reference(some, folder / f"{start}.parquet")
-        split, through = Split(some, sums), Pass(loss, model, None, arguments.budget, ALONE)
+        split, through = Split(some, sums), StepModel(loss, model, None, arguments.budget, ALONE)
         for at in range(0, len(some), size):
             rows = range(at, at + size)
             batch = prepare(through, settings, split, rows, draw_seeds([some[i] for i in rows], 0, start))
@@ -248,7 +248,7 @@ def work_of(kind: str, arguments: argparse.Namespace) -> tuple[float, float]:
     import torch
 
     from pairkit.training.cost.operations import cost, load, with_gradient, without_gradient
-    from pairkit.training.logprobs.selection import Work
+    from pairkit.training.logprobs.selection import SetSelection
     from pairkit.training.tokens.sets import Column, TokenSet
 
     with torch.device("meta"):
@@ -256,7 +256,7 @@ def work_of(kind: str, arguments: argparse.Namespace) -> tuple[float, float]:
 
     def passed(prompt: list[int], sizes: list[int], *, behind: bool = False) -> Any:
         columns = tuple(Column(np.zeros(size, np.int32), None, None, "source") for size in sizes)
-        one = Work(TokenSet("", np.array(prompt, np.int32), columns), tuple(range(len(sizes))))
+        one = SetSelection(TokenSet("", np.array(prompt, np.int32), columns), tuple(range(len(sizes))))
         return load([one], prompts=not behind)
 
     tokens = needed = 0.0

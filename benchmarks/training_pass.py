@@ -6,8 +6,8 @@
 The model and the lengths are those of train_vs_trl.py. Printed are, for DPO on all pairs of sets of 2, 4, 8
 and 16 completions, the time a set and its growth beside that of the tokens (prompt + K completions) and of
 the operations (a completion's token needs more of them than a prompt's: the output head gets it alone); then
-for pairs, the operations of the model (`pairkit.training.cost.operations`) over time, as a share of the rate of
-a matrix product measured between the steps; and the share of a step that is neither in the model, its output
+for pairs, the operations of the model (`pairkit.training.cost.operations`) over time, as a share of the rate
+of a matrix product measured between the steps; and the share of a step that is neither in the model, its output
 head nor backward.
 """
 
@@ -33,8 +33,8 @@ from pairkit.training.cost.operations import cost, load, with_gradient
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs import head
 from pairkit.training.logprobs.compile import compile_layers
-from pairkit.training.logprobs.selection import Work
-from pairkit.training.step.batch import Pass, prepare
+from pairkit.training.logprobs.selection import SetSelection
+from pairkit.training.step.batch import StepModel, prepare
 from pairkit.training.step.examples import Split
 from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
@@ -101,7 +101,7 @@ def main() -> None:
     loss = build("dpo")
     settings = sampler_settings(loss, {"sampling": "all"}, "random")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
-    through = Pass(loss, model, None, arguments.budget, ALONE)
+    through = StepModel(loss, model, None, arguments.budget, ALONE)
     if arguments.compile:
         compile_layers(model)
     clock = Clock()
@@ -136,7 +136,7 @@ def main() -> None:
         for size, sets in tokenized.items()
     }
     needed = {
-        size: with_gradient(cost(model), load([Work(one, tuple(range(size))) for one in sets]))
+        size: with_gradient(cost(model), load([SetSelection(one, tuple(range(size))) for one in sets]))
         for size, sets in tokenized.items()
     }
     for size in SIZES:

@@ -127,11 +127,11 @@ def train(
     if dry_run:
         _print_plan(resolved, folder)
         return
-    from pairkit.training.distributed.processes import ranks
+    from pairkit.training.distributed.processes import current_processes
     from pairkit.training.run import train as run
 
     trained = run(resolved, folder, on_existing=on_existing.value)
-    if ranks().main:
+    if current_processes().main:
         typer.echo(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
 
 

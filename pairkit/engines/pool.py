@@ -14,7 +14,7 @@ from pairkit.models.names import public_name
 
 
 @dataclass
-class Means:
+class EnginePool:
     """What models are asked with: the cache, and what is still open when the build ends."""
 
     calls: CallSettings

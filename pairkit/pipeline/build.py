@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pairkit.engines.cache import Cache
-from pairkit.engines.pool import Means
+from pairkit.engines.pool import EnginePool
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
 from pairkit.files import OnExisting, stoppable
 from pairkit.mining.policies import NO_CHOICE
@@ -63,8 +63,8 @@ def build(
         if claimed is None:
             return _complete(out)
         with _stopping(claimed):
-            with _means(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as means:
-                total = _write_shards(claimed, recipe, opened, workers or default_workers(), means)
+            with _engine_pool(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as pool:
+                total = _write_shards(claimed, recipe, opened, workers or default_workers(), pool)
             if total.counts["mine.sets_out"] == 0:
                 raise _nothing_usable(opened, total, claimed)
             manifest = publish(claimed, identity, opened)
@@ -73,14 +73,14 @@ def build(
 
 
 @contextmanager
-def _means(recipe: BuildRecipe, cache: Path, *, retry_failed: bool) -> Iterator[Means]:
+def _engine_pool(recipe: BuildRecipe, cache: Path, *, retry_failed: bool) -> Iterator[EnginePool]:
     """What models are asked with; engines and the cache are closed at the end."""
     engines = recipe.generate is not None or any(hasattr(block, "engine") for block in recipe.rankings)
     with ExitStack() as opened:
         found = Cache(cache, retry_failed=retry_failed) if engines else None
         if found is not None:
             opened.callback(found.close)
-        yield Means(recipe.calls, found, opened)
+        yield EnginePool(recipe.calls, found, opened)
 
 
 def default_workers() -> int:
@@ -88,7 +88,9 @@ def default_workers() -> int:
     return min(4, len(os.sched_getaffinity(0)))
 
 
-def _write_shards(out: Store, recipe: BuildRecipe, opened: Opened, workers: int, means: Means) -> Contents:
+def _write_shards(
+    out: Store, recipe: BuildRecipe, opened: Opened, workers: int, pool: EnginePool
+) -> Contents:
     """Runs the units that are not in a closed shard yet; returns what all shards hold together."""
     folders = out.shards()
     total = shards.together(shards.read_contents(folder) for folder in folders)
@@ -101,7 +103,7 @@ def _write_shards(out: Store, recipe: BuildRecipe, opened: Opened, workers: int,
     with (
         progress(f"Building {out.out}", opened.total_rows, unit="rows", done=rows) as advance,
         closing(read),
-        closing(model_stages.asked(read, recipe, out.asked_folder, total.next_unit, means, advance)) as units,
+        closing(model_stages.asked(read, recipe, out.asked_folder, total.next_unit, pool, advance)) as units,
         closing(mapped(lambda unit: finish(unit, recipe), units, workers)) as finished,
         ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
     ):
@@ -109,7 +111,7 @@ def _write_shards(out: Store, recipe: BuildRecipe, opened: Opened, workers: int,
             total.last = contents.last
             total.add(contents.counts, contents.histograms)
             unit_store.forget(out.asked_folder, contents.next_unit)
-            out.log(event="shard", time=time.time(), rows=total.counts["source.rows"], **means.usage())
+            out.log(event="shard", time=time.time(), rows=total.counts["source.rows"], **pool.usage())
     return total
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pairkit.engines.generate import Wanted, generated
-from pairkit.engines.pool import Means
+from pairkit.engines.pool import EnginePool
 from pairkit.pipeline import unit_store
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.unit import Unit
@@ -28,7 +28,7 @@ from pairkit.rankers.named import keep_own_order
 
 
 def asked(
-    units: Iterable[Unit], recipe: BuildRecipe, folder: Path, first: int, means: Means, advance: Advance
+    units: Iterable[Unit], recipe: BuildRecipe, folder: Path, first: int, pool: EnginePool, advance: Advance
 ) -> Generator[Unit]:
     """Each unit with what models have said to it; as it is where the recipe asks none.
 
@@ -50,19 +50,19 @@ def asked(
     if unit is None:
         return
     # First of all: a judge that is not there should not show when thousands of completions wait for it.
-    loaded = [table.load(block, means, recipe.seed) for block in blocks]
-    live = _generated(chain([unit], rest), recipe, means, advance)
+    loaded = [table.load(block, pool, recipe.seed) for block in blocks]
+    live = _generated(chain([unit], rest), recipe, pool, advance)
     with closing(live):
         for unit, outcome in live:
             for ranker in loaded:
-                _score(outcome, ranker, means, advance)
+                _score(outcome, ranker, pool, advance)
             unit_store.write(folder, number, outcome)
             number += 1
             yield _with(unit, outcome)
 
 
 def _generated(
-    units: Iterator[Unit], recipe: BuildRecipe, means: Means, advance: Advance
+    units: Iterator[Unit], recipe: BuildRecipe, pool: EnginePool, advance: Advance
 ) -> Generator[tuple[Unit, unit_store.Outcome]]:
     """Units with completions; a recipe without `generate` leaves those of the source."""
     if recipe.generate is None:
@@ -81,10 +81,10 @@ def _generated(
     def count(completions: int = 1, /, note: str = "") -> None:
         nonlocal done
         done += completions
-        advance(1, note=", ".join(part for part in (f"{done:,} completions", means.note()) if part))
+        advance(1, note=", ".join(part for part in (f"{done:,} completions", pool.note()) if part))
 
-    engine = means.engine(recipe.generate)
-    stream = generated(tables(), engine, wanted(recipe), cache=means.cache, advance=count)
+    engine = pool.engine(recipe.generate)
+    stream = generated(tables(), engine, wanted(recipe), cache=pool.cache, advance=count)
     with closing(stream):
         for one in stream:
             outcome = unit_store.Outcome(one.sets)
@@ -100,14 +100,14 @@ def wanted(recipe: BuildRecipe) -> Wanted:
     return Wanted(block.samples, block.max_tokens, recipe.seed, block.keep_source, block.truncated)
 
 
-def _score(outcome: unit_store.Outcome, ranker: Ranker, means: Means, advance: Advance) -> None:
+def _score(outcome: unit_store.Outcome, ranker: Ranker, pool: EnginePool, advance: Advance) -> None:
     """Adds a ranker's named scores; rank and score stay those of before till `order` decides."""
     done = 0
 
     def count(completions: int = 1, /, note: str = "") -> None:
         nonlocal done
         done += completions
-        parts = (f"{ranker.name}: {done:,} completions", note, means.note())
+        parts = (f"{ranker.name}: {done:,} completions", note, pool.note())
         advance(0, note=", ".join(part for part in parts if part))
 
     scored = ranker.score(outcome.sets, count)

@@ -16,31 +16,31 @@ from pairkit.rankers.verifier import VerifierRecipe
 from pairkit.recipes import Strict
 
 if TYPE_CHECKING:
-    from pairkit.engines.pool import Means
+    from pairkit.engines.pool import EnginePool
 
 
-def _pairrm(block: Any, means: Means, seed: int) -> Ranker:
+def _pairrm(block: Any, pool: EnginePool, seed: int) -> Ranker:
     from pairkit.rankers.pairrm import ranker as pairrm
 
     return pairrm.load(block)
 
 
-def _reward_model(block: Any, means: Means, seed: int) -> Ranker:
+def _reward_model(block: Any, pool: EnginePool, seed: int) -> Ranker:
     from pairkit.rankers.reward_model import ranker as reward_model
 
     return reward_model.load(block)
 
 
-def _judge(block: Any, means: Means, seed: int) -> Ranker:
+def _judge(block: Any, pool: EnginePool, seed: int) -> Ranker:
     from pairkit.engines.asking import complete
     from pairkit.rankers.judge import ranker
 
-    engine = means.engine(block)
-    return ranker.load(block, lambda requests: complete(engine, requests, means.cache), seed=seed)
+    engine = pool.engine(block)
+    return ranker.load(block, lambda requests: complete(engine, requests, pool.cache), seed=seed)
 
 
 # Of the rankers that ask a model, by the name in the recipe: how one is loaded.
-LOADED: dict[str, Callable[[Any, Means, int], Ranker]] = {
+LOADED: dict[str, Callable[[Any, EnginePool, int], Ranker]] = {
     "pairrm": _pairrm,
     "reward_model": _reward_model,
     "judge": _judge,
@@ -63,9 +63,9 @@ def asking(rankings: Iterable[Ranking]) -> list[Ranking]:
     return [block for block in rankings if block.ranker in LOADED]
 
 
-def load(block: Ranking, means: Means, seed: int) -> Ranker:
+def load(block: Ranking, pool: EnginePool, seed: int) -> Ranker:
     """The ranker of a block, its model loaded. Raises `ModelError` and what opening an engine raises."""
-    ranker: Ranker = replace(LOADED[block.ranker](block, means, seed), name=name_of(block))  # type: ignore[type-var]
+    ranker: Ranker = replace(LOADED[block.ranker](block, pool, seed), name=name_of(block))  # type: ignore[type-var]
     return ranker
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from pairkit.training.distributed.processes import CPU
-from pairkit.training.logprobs.selection import Work
-from pairkit.training.step.batch import Pass
+from pairkit.training.logprobs.selection import SetSelection
+from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split, examples
 from pairkit.training.step.objective import Averages, apply, inputs, total
 
 
-def evaluate(through: Pass, split: Split) -> dict[str, float]:
+def evaluate(through: StepModel, split: Split) -> dict[str, float]:
     """Loss, reward accuracy and margin, log-probs of chosen and rejected, token entropy, over all sets.
 
     Nothing is drawn: every completion below the preferred one is its negative, so that two evaluations
@@ -22,7 +22,7 @@ def evaluate(through: Pass, split: Split) -> dict[str, float]:
     """
     loss = through.loss
     columns = slice(1) if loss.completions == "first" else slice(None)
-    work = [Work(item, tuple(range(len(item.columns)))[columns]) for item in split.sets]
+    work = [SetSelection(item, tuple(range(len(item.columns)))[columns]) for item in split.sets]
     every = examples(split, range(len(work)), work)
     scored = through.scoring(through.want | {"entropy"})(every.work)
     reference = scored.reference or every.known(CPU)

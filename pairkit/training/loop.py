@@ -23,7 +23,7 @@ from pairkit.training.evaluate import evaluate
 from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import MetricsLog
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.step.batch import Pass, prepare
+from pairkit.training.step.batch import StepModel, prepare
 from pairkit.training.step.examples import Split
 from pairkit.training.step.negatives import origins
 from pairkit.training.step.objective import Averages
@@ -33,7 +33,7 @@ from pairkit.training.step.skipped import Skipped, not_finite
 
 def train_steps(
     recipe: TrainRecipe,
-    through: Pass,
+    through: StepModel,
     negatives: dict[str, Any],
     train: Split,
     held_out: Split | None,
@@ -45,7 +45,7 @@ def train_steps(
     gradient is no finite number changes neither weights nor running statistics; the schedule and the sets go
     on, so that the steps behind it are those that they would have been.
     """
-    model, loss, ranks = through.model, through.loss, through.ranks
+    model, loss, processes = through.model, through.loss, through.processes
     steps = step_count(len(train.sets), recipe.sets_per_step, recipe.epochs, recipe.max_steps)
     optimizer = _optimizer(recipe, model)
     schedule = _schedule(recipe, optimizer, steps)
@@ -54,7 +54,7 @@ def train_steps(
     skipped = Skipped()
     state = checkpoint.State(model, optimizer, schedule, loss, skipped)
     checkpoints = out / checkpoint.CHECKPOINTS
-    done = checkpoint.restore(checkpoints, state, ranks)
+    done = checkpoint.restore(checkpoints, state, processes)
     if recipe.gradient_checkpointing:
         _checkpoint_activations(model)
     model.train()
@@ -68,13 +68,13 @@ def train_steps(
         return sets_before(len(train.sets), step, recipe.sets_per_step, recipe.epochs, recipe.max_steps)
 
     with (
-        MetricsLog(out, done, recipe, active=ranks.main) as log,
+        MetricsLog(out, done, recipe, active=processes.main) as log,
         _interruptible() as interrupted,
         progress("training", taken(steps), unit="sets", done=taken(done)) as advance,
     ):
         for step in range(done, steps + 1):
             last = step == steps
-            stop = ranks.any(interrupted())
+            stop = processes.any(interrupted())
 
             resumed_here = 0 < step == done  # the checkpoint is there, and so is the line of its evaluation
             due = last or step == 0 or _every(recipe.eval_every, step)
@@ -84,8 +84,8 @@ def train_steps(
             # Not while steps are skipped: the weights may be why, and push better ones out.
             due = not last and (stop or (_every(recipe.save_every, step) and not skipped.in_a_row))
             if due and not resumed_here:
-                files = checkpoint.content(state, ranks)
-                if ranks.main:
+                files = checkpoint.content(state, processes)
+                if processes.main:
                     log.flush()
                     checkpoint.save(checkpoints, step, files, keep=recipe.keep)
             if stop and not last:
@@ -102,10 +102,10 @@ def train_steps(
             batch = prepare(through, negatives, train, rows, seeds)
             averages = Averages()
             value, tokens, work = through.gradients(batch, averages)
-            if not ranks.sharded:  # a sharded model's backward adds them up
-                ranks.add_gradients(model)
+            if not processes.sharded:  # a sharded model's backward adds them up
+                processes.add_gradients(model)
             norm = float(whole(nn.utils.clip_grad_norm_(model.parameters(), largest_norm), keep=True))
-            told = ranks.collect((value, tokens, norm, origins(work), speed.operations(batch, work)))
+            told = processes.collect((value, tokens, norm, origins(work), speed.operations(batch, work)))
             values, counts, norms, drawn, operations = zip(*told, strict=True)
             value, tokens = sum(values), sum(counts)
 
@@ -122,7 +122,7 @@ def train_steps(
             seconds = time.perf_counter() - started
             rates = speed.rates(len(rows), tokens, sum(operations), seconds)
             if (step + 1) % recipe.log_every == 0 or step + 1 == steps:
-                metrics = {"loss": value, **averages.means(ranks), "grad_norm": norm}
+                metrics = {"loss": value, **averages.means(processes), "grad_norm": norm}
                 metrics |= {"learning_rate": rate, "skipped": skipped.total}
                 metrics |= {
                     f"drawn_{origin}": count for origin, count in sorted(sum(drawn, Counter[str]()).items())

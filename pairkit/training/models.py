@@ -9,7 +9,7 @@ from torch import nn
 
 from pairkit.models.load import hub_commit, load_model
 from pairkit.schema import short_hash
-from pairkit.training.distributed.processes import Ranks
+from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import shard
 from pairkit.training.logprobs.compile import compile_layers
 from pairkit.training.logprobs.probe import pad
@@ -19,17 +19,17 @@ from pairkit.training.plan import Plan
 from pairkit.training.recipe import TrainRecipe
 
 
-def policy(planned: Plan, processes: Ranks) -> nn.Module:
+def policy(planned: Plan, processes: Processes) -> nn.Module:
     """What is trained, as the run begins, where it is trained."""
     return _placed(_policy(planned, processes), planned.recipe, processes)
 
 
-def reference(planned: Plan, processes: Ranks) -> nn.Module:
+def reference(planned: Plan, processes: Processes) -> nn.Module:
     """The reference, where its log-probs are computed."""
     return _placed(_load(planned, planned.reference, processes), planned.recipe, processes)
 
 
-def to_save(model: nn.Module, planned: Plan, processes: Ranks) -> nn.Module:
+def to_save(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
     """The trained model in one piece, with its adapters in weights of full precision where that is asked for.
 
     Every process has to call it; the first has the result.
@@ -58,7 +58,7 @@ def reference_key(planned: Plan) -> str:
     return short_hash([name, revision, commit, precision, stamps, scratch])
 
 
-def _policy(planned: Plan, processes: Ranks | None) -> nn.Module:
+def _policy(planned: Plan, processes: Processes | None) -> nn.Module:
     model, lora = _load(planned, planned.recipe.model, processes), planned.recipe.lora
     return with_adapters(model, lora, planned.recipe.seed) if lora else model
 
@@ -68,7 +68,7 @@ def _base(recipe: TrainRecipe, name: str) -> str | None:
     return recipe.lora.base if recipe.lora and name == recipe.model else None
 
 
-def _load(planned: Plan, name: str, processes: Ranks | None) -> nn.Module:
+def _load(planned: Plan, name: str, processes: Processes | None) -> nn.Module:
     """The model of that name on the CPU; one that is quantized on the process's device, if there is one."""
     recipe = planned.recipe
     coarse = recipe.bf16 or recipe.dtype == "bfloat16"
@@ -88,7 +88,7 @@ def _load(planned: Plan, name: str, processes: Ranks | None) -> nn.Module:
     )
 
 
-def _placed(model: nn.Module, recipe: TrainRecipe, processes: Ranks) -> nn.Module:
+def _placed(model: nn.Module, recipe: TrainRecipe, processes: Processes) -> nn.Module:
     """The model on this process's device, whole or in part, and in the precision of the recipe."""
     device = processes.device
     if recipe.bf16:  # here, and not by Accelerator, whose precision is that of the whole process

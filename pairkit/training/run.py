@@ -14,7 +14,7 @@ from torch import nn
 from pairkit.errors import ModelError, RecipeError
 from pairkit.files import stoppable
 from pairkit.progress import console
-from pairkit.training.distributed.processes import Ranks, ranks
+from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import launched_sharded
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.logprobs.selection import Sums
@@ -28,7 +28,7 @@ from pairkit.training.output.layout import MODEL
 from pairkit.training.output.trackers import check_installed
 from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.step.batch import Pass
+from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import split_for
 from pairkit.training.step.order import step_sets
 from pairkit.training.tokens.sets import TokenSet
@@ -54,7 +54,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
     processes = _processes(recipe)
     console.quiet = not processes.main
     with stoppable(out, lambda: _stopped(out)):
-        planned = plan(recipe, TokenStore(out.parent / "tokens", ranks=processes))
+        planned = plan(recipe, TokenStore(out.parent / "tokens", processes=processes))
         _one_process(planned, processes)
         if processes.main:
             claim(planned, out, on_existing, processes)
@@ -78,7 +78,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
     return model_folder
 
 
-def _one_process(planned: Plan, processes: Ranks) -> None:
+def _one_process(planned: Plan, processes: Processes) -> None:
     """A loss that updates its statistics at every call would have others in every process."""
     for _, part in planned.loss.parts:
         if part.every_call and processes.size > 1:
@@ -103,7 +103,7 @@ def _stopped(out: Path) -> str:
     return f"stopped; the same command {again}"
 
 
-def _run(planned: Plan, out: Path, processes: Ranks) -> nn.Module:
+def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
     recipe, needs = planned.recipe, planned.loss.needs
     store = out.parent / "reference"
 
@@ -113,7 +113,7 @@ def _run(planned: Plan, out: Path, processes: Ranks) -> nn.Module:
             store / f"{reference_key(planned)}.parquet",
             partial(reference, planned, processes),
             tokens_per_micro_batch=recipe.tokens_per_micro_batch,
-            ranks=processes,
+            processes=processes,
         )
 
     mismatching = {"seed": recipe.seed, "max_length": recipe.max_length}
@@ -127,7 +127,7 @@ def _run(planned: Plan, out: Path, processes: Ranks) -> nn.Module:
         shares = recipe.lora is not None and recipe.reference is None
         live = AdaptersOff(model) if shares else reference(planned, processes).eval().requires_grad_(False)
     _check_packed(model, recipe, train_split.sets)
-    through = Pass(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)
+    through = StepModel(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)
     model = train_steps(recipe, through, planned.negatives, train_split, held_out, out)
     return to_save(model, planned, processes)
 
@@ -139,9 +139,9 @@ def _check_packed(model: nn.Module, recipe: TrainRecipe, sets: Sequence[TokenSet
     check_packed(model, [sets[i] for i in first], torch.bfloat16 if coarse else torch.float32)
 
 
-def _processes(recipe: TrainRecipe) -> Ranks:
+def _processes(recipe: TrainRecipe) -> Processes:
     """Those of the run; the launcher is asked in any case, see there."""
-    said, processes = launched_sharded(), ranks()
+    said, processes = launched_sharded(), current_processes()
     wanted = said if recipe.shard is None else recipe.shard
     sharded = wanted and processes.size > 1
     if sharded and recipe.lora and recipe.lora.base:

@@ -10,7 +10,7 @@ import transformers
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from pairkit.training.logprobs.selection import Scored, Work
+from pairkit.training.logprobs.selection import Scored, SetSelection
 from pairkit.training.tokens.sets import Column, TokenSet
 
 VOCABULARY = 67
@@ -84,11 +84,11 @@ def sets(counts: tuple[tuple[int, ...], ...] = COUNTS, vocabulary: int = VOCABUL
     ]
 
 
-def every(items: list[TokenSet]) -> list[Work]:
-    return [Work(item, tuple(range(len(item.columns)))) for item in items]
+def every(items: list[TokenSet]) -> list[SetSelection]:
+    return [SetSelection.all(item) for item in items]
 
 
-def naive(model: nn.Module, work: list[Work], live: nn.Module | None = None) -> dict[str, Tensor]:
+def naive(model: nn.Module, work: list[SetSelection], live: nn.Module | None = None) -> dict[str, Tensor]:
     """Every statistic, one completion at a time, from full logits in float32."""
     most = max(len(item.columns) for item in work)
     blank = torch.zeros(len(work), most)

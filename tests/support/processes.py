@@ -29,14 +29,14 @@ from transformers import AutoModelForCausalLM
 from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
 from pairkit.recipes import validate
-from pairkit.training.distributed.processes import Ranks, ranks
+from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import shard, whole
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
-from pairkit.training.step.batch import Pass, prepare
+from pairkit.training.step.batch import StepModel, prepare
 from pairkit.training.step.examples import split_for
 from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
@@ -76,7 +76,7 @@ def gradients(
     model: str,
     store: Path,
     names: list[str],
-    processes: Ranks,
+    processes: Processes,
     *,
     budget: int,
     sets: int = 7,
@@ -97,11 +97,13 @@ def gradients(
         chosen = planned.train.sets[:sets]
 
         def compute(wanted: list[Any]) -> Any:
-            return reference_sums(wanted, store, lambda: live, tokens_per_micro_batch=budget, ranks=processes)
+            return reference_sums(
+                wanted, store, lambda: live, tokens_per_micro_batch=budget, processes=processes
+            )
 
         split = split_for(loss.needs, chosen, compute, seed=0, max_length=96)
         needs_live = "token_kl" in loss.needs
-        through = Pass(loss, network, live if needs_live else None, budget, processes)
+        through = StepModel(loss, network, live if needs_live else None, budget, processes)
         settings = sampler_settings(loss, {} if loss.sampler else {"negatives": 2}, "policy")
         network.zero_grad()
         batch = prepare(through, settings, split, range(len(chosen)), draw_seeds(chosen, 0, 0))
@@ -115,7 +117,7 @@ def gradients(
     return found
 
 
-def architectures(processes: Ranks) -> None:
+def architectures(processes: Processes) -> None:
     """Log-probs and gradients of a model of each architecture in parts, each process with other sets."""
     work = every(sets())
     for name in ARCHITECTURES:
@@ -144,14 +146,14 @@ def nowhere_finite(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
         taken["step"] = step + 1
         return draw_seeds(sets, seed, step)
 
-    def broken(through: Pass, *given: Any) -> Any:
+    def broken(through: StepModel, *given: Any) -> Any:
         if taken["step"] in steps:
             weight = next(through.model.parameters()).data
             kept[taken["step"]] = (weight, weight.clone())
             weight.fill_(torch.nan)
         return prepare(through, *given)
 
-    def mended(self: Pass, *given: Any, real: Any = Pass.gradients) -> tuple[float, int]:
+    def mended(self: StepModel, *given: Any, real: Any = StepModel.gradients) -> tuple[float, int]:
         found = real(self, *given)
         if taken["step"] in kept:
             weight, before = kept.pop(taken["step"])
@@ -160,10 +162,10 @@ def nowhere_finite(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
 
     patch.setattr("pairkit.training.loop.draw_seeds", seeds)
     patch.setattr("pairkit.training.loop.prepare", broken)
-    patch.setattr(Pass, "gradients", mended)
+    patch.setattr(StepModel, "gradients", mended)
 
 
-def tokens(settings: TrainRecipe, store: Path, processes: Ranks) -> dict[str, Any]:
+def tokens(settings: TrainRecipe, store: Path, processes: Processes) -> dict[str, Any]:
     """The training sets, and the splits that this process tokenized itself."""
     made = []
 
@@ -176,7 +178,7 @@ def tokens(settings: TrainRecipe, store: Path, processes: Ranks) -> dict[str, An
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pairkit.training.plan.token_batches", batches)
         patch.setattr("pairkit.training.tokens.store.SIGN_SECONDS", 0.1)
-        planned = plan(settings, TokenStore(store, ranks=processes))
+        planned = plan(settings, TokenStore(store, processes=processes))
     sets = [
         (item.set_id, item.prompt.tolist(), [(c.ids.tolist(), *c[1:]) for c in item.columns], item.label)
         for item in planned.train.sets
@@ -185,7 +187,7 @@ def tokens(settings: TrainRecipe, store: Path, processes: Ranks) -> dict[str, An
 
 
 def main(mode: str, *arguments: str) -> None:
-    processes = ranks()
+    processes = current_processes()
     if mode == "skips" and processes.rank == processes.size - 1:
         nowhere_finite(pytest.MonkeyPatch(), {2})
     if mode == "architectures":

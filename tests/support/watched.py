@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from pairkit.training.logprobs.selection import micro_batches
-from pairkit.training.step.batch import Pass
+from pairkit.training.step.batch import StepModel
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def watched() -> Iterator[list[dict[str, Any]]]:
         steps.append({"sets": [len(group) for group in groups]})
         return groups
 
-    def passed(self: Pass, *given: Any, real: Any = Pass.gradients) -> Any:
+    def passed(self: StepModel, *given: Any, real: Any = StepModel.gradients) -> Any:
         found = real(self, *given)
         steps[-1]["state"] = self.loss.state_dict()
         return found
@@ -46,7 +46,7 @@ def watched() -> Iterator[list[dict[str, Any]]]:
     hooks = [register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pairkit.training.step.batch.micro_batches", grouped)  # that of the gradient pass alone
-        patch.setattr(Pass, "gradients", passed)
+        patch.setattr(StepModel, "gradients", passed)
         try:
             yield steps
         finally:

@@ -35,7 +35,7 @@ def test_ten_steps_are_those_that_were_written(folder: Path, loss: str) -> None:
     ]
     lines = "\n".join(other)
     assert not other, (
-        f"{lines}\nif intended, run PYTHONPATH=tests python -m support.golden {loss} and say why in the commit"
+        f"{lines}\nif intended: PYTHONPATH=tests python -m support.golden {loss}, and say why in the commit"
     )
 
 

@@ -18,7 +18,7 @@ from pairkit.errors import ModelError, RecipeError
 from pairkit.recipes import validate
 from pairkit.training.logprobs import probe
 from pairkit.training.logprobs.forward import score
-from pairkit.training.logprobs.selection import Work
+from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.loop import train_steps
 from pairkit.training.lora import AdaptersOff, Lora, four_bits, merged, with_adapters
 from pairkit.training.output.checkpoint import checkpoints
@@ -26,7 +26,7 @@ from pairkit.training.output.metrics import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
-from pairkit.training.step.batch import Pass
+from pairkit.training.step.batch import StepModel
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_only_adapters_train_and_fresh_ones_change_nothing(data: Path, model: Path) -> None:
     network = AutoModelForCausalLM.from_pretrained(model).eval()
-    work = [Work(item, (0, 1)) for item in plan(recipe(data, model)).train.sets]
+    work = [SetSelection(item, (0, 1)) for item in plan(recipe(data, model)).train.sets]
     with torch.no_grad():
         before = score(network, work).policy.sum
     adapted = with_adapters(network, Lora(r=4), seed=0)
@@ -69,7 +69,7 @@ def test_only_adapters_train_and_fresh_ones_change_nothing(data: Path, model: Pa
 
 def test_with_adapters_off_it_is_the_model_below(data: Path, model: Path) -> None:
     network = AutoModelForCausalLM.from_pretrained(model).eval()
-    work = [Work(item, (0, 1)) for item in plan(recipe(data, model)).train.sets]
+    work = [SetSelection(item, (0, 1)) for item in plan(recipe(data, model)).train.sets]
     with torch.no_grad():
         before = score(network, work).policy.sum
     adapted = with_adapters(network, Lora(r=4), seed=0)
@@ -148,7 +148,7 @@ def test_adapters_on_four_bits(
     content = recipe(data, model, loss="mcpo", lora={"r": 4, "base": "nf4"}, save_every=4)
     used = []
 
-    def steps(given: TrainRecipe, through: Pass, *others: Any) -> Any:
+    def steps(given: TrainRecipe, through: StepModel, *others: Any) -> Any:
         kinds = {type(module).__name__ for module in through.model.modules()}
         used.append("Linear4bit" in kinds)
         return train_steps(given, through, *others)

@@ -23,12 +23,12 @@ from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.probe import packs, pad
 from pairkit.training.logprobs.reference_cache import reference_sums
-from pairkit.training.logprobs.selection import Work
+from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.lora import with_adapters
 from pairkit.training.models import policy
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.step.batch import Pass, prepare
+from pairkit.training.step.batch import StepModel, prepare
 from pairkit.training.step.examples import split_for
 from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds, step_sets
@@ -80,7 +80,7 @@ def test_steps_are_those_of_the_run(
         return reference_sums(wanted, tmp_path / "sums.parquet", lambda: live, tokens_per_micro_batch=10**6)
 
     split = split_for(built.needs, sets, compute, seed=0, max_length=96)
-    through = Pass(built, network, live if "token_kl" in built.needs else None, 400, ALONE)
+    through = StepModel(built, network, live if "token_kl" in built.needs else None, 400, ALONE)
     packs(network, live)
     passes: list[None] = []
     for number, step in enumerate(planned.first_steps(shared=shared)):
@@ -98,7 +98,7 @@ def test_steps_are_those_of_the_run(
             before = load(batch.scored, shared=shared).tokens
             assert step.scored.tokens == before or (not exact and step.scored.tokens > before)
         else:
-            every = [Work(sets[i], tuple(range(1, len(sets[i].columns)))) for i in rows]
+            every = [SetSelection(sets[i], tuple(range(1, len(sets[i].columns)))) for i in rows]
             assert step.scored.tokens == load(every, prompts=False).tokens
         if exact:
             assert len(step.micro_batches) == len(passes)
@@ -187,7 +187,7 @@ def test_four_bits_take_what_their_states_hold(data: Path, tmp_path: Path) -> No
     assert memory_of(planned, plain, shared=True).weights == pytest.approx(held + constants, rel=0.001)
 
 
-def saved_bytes(network: torch.nn.Module, work: list[Work]) -> int:
+def saved_bytes(network: torch.nn.Module, work: list[SetSelection]) -> int:
     """Of what a pass keeps for its backward, weights left out."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -221,7 +221,7 @@ def test_activations_are_near_those_that_a_pass_keeps(
     )
     network = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
     packs(network)
-    work = [Work(item, tuple(range(len(item.columns)))) for item in planned.train.sets]
+    work = [SetSelection.all(item) for item in planned.train.sets]
     kept = saved_bytes(network, work)
     assert memory_of(planned, network, shared=True).activations == pytest.approx(kept, rel=0.25)
     less = planned.recipe.model_copy(update={"gradient_checkpointing": True})

@@ -40,12 +40,12 @@ from pairkit.training.logprobs import forward
 from pairkit.training.logprobs.forward import score, score_all
 from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.reference_cache import reference_sums
-from pairkit.training.logprobs.selection import PER_TOKEN, Work, micro_batches
+from pairkit.training.logprobs.selection import PER_TOKEN, SetSelection, micro_batches
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
-from pairkit.training.step.batch import Pass, prepare
+from pairkit.training.step.batch import StepModel, prepare
 from pairkit.training.step.examples import Split, examples, split_for
 from pairkit.training.step.negatives import draw
 from pairkit.training.step.objective import Averages
@@ -76,7 +76,7 @@ def token_sets(data: Path, model: Path) -> tuple[list[TokenSet], torch.nn.Module
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_log_probs_equal_those_of_one_completion_at_a_time(tmp_path: Path, data: Path, kind: str) -> None:
     sets, model = token_sets(data, model_folder(tmp_path / kind, kind))
-    work = [Work(item, tuple(range(len(item.columns)))) for item in sets[:6]]
+    work = [SetSelection.all(item) for item in sets[:6]]
     logps, _, entropy, _ = score(model, work, want=frozenset({"entropy"}))
     assert entropy is not None
     for i, item in enumerate(sets[:6]):
@@ -93,7 +93,7 @@ def test_log_probs_equal_those_of_one_completion_at_a_time(tmp_path: Path, data:
     assert torch.equal(logps.mask.sum(1), torch.tensor([len(item.columns) for item in sets[:6]]))
 
 
-def cost(sets: Sequence[Work], *, shared: bool) -> int:
+def cost(sets: Sequence[SetSelection], *, shared: bool) -> int:
     """Tokens that these sets pass: with one prompt each, or as padded rows."""
     if shared:
         return sum(len(one.tokens.prompt) + sum(map(len, one.completions)) for one in sets)
@@ -104,7 +104,7 @@ def cost(sets: Sequence[Work], *, shared: bool) -> int:
 @pytest.mark.parametrize("shared", [True, False], ids=["packed", "padded"])
 def test_micro_batches_hold_the_budget_and_every_set_once(data: Path, model: Path, shared: bool) -> None:
     sets, _ = token_sets(data, model)
-    work = [Work(item, (0, 1)) for item in sets]
+    work = [SetSelection(item, (0, 1)) for item in sets]
     for budget in (1, 150, 400, 10**6):
         groups = micro_batches(work, budget, shared=shared)
         assert sorted(i for group in groups for i in group) == list(range(len(work)))
@@ -116,8 +116,8 @@ def test_micro_batches_hold_the_budget_and_every_set_once(data: Path, model: Pat
     assert len(micro_batches(work, 10**6, shared=shared)) == 1
 
 
-def through(loss: Any, network: torch.nn.Module, budget: int = 10**6, live: Any = None) -> Pass:
-    return Pass(build(loss) if isinstance(loss, str) else loss, network, live, budget, ALONE)
+def through(loss: Any, network: torch.nn.Module, budget: int = 10**6, live: Any = None) -> StepModel:
+    return StepModel(build(loss) if isinstance(loss, str) else loss, network, live, budget, ALONE)
 
 
 def split_of(loss: Any, sets: list[TokenSet], live: torch.nn.Module, folder: Path) -> Split:
@@ -273,10 +273,10 @@ def test_the_draw_follows_the_current_policy(data: Path, model: Path) -> None:
         seeds = draw_seeds(sets, 0, 0)
         scoring = through(loss, network, 500).scoring(frozenset())
         split = Split(sets, reference)
-        every = [Work(item, tuple(range(len(item.columns)))) for item in sets]
+        every = [SetSelection.all(item) for item in sets]
         work, _ = draw(loss, settings, examples(split, range(len(sets)), every), seeds, scoring)
         for item, known in zip(work, reference, strict=True):
-            policy = score(network, [Work(item.tokens, tuple(range(len(item.tokens.columns))))]).policy
+            policy = score(network, [SetSelection.all(item.tokens)]).policy
             ratios = policy.sum[0].detach().numpy() - known
             assert item.columns == (0, 1 + int(pick(ratios[1:])))
     assert all(not p.grad.any() for p in network.parameters() if p.grad is not None)
@@ -310,7 +310,7 @@ def test_evaluation_is_the_mean_over_all_pairs(data: Path, model: Path) -> None:
     assert found[0] == pytest.approx(found[1], rel=1e-5)
     margins, losses = [], []
     for item in sets:
-        every = score(network, [Work(item, tuple(range(len(item.columns))))]).policy.sum[0].detach().double()
+        every = score(network, [SetSelection.all(item)]).policy.sum[0].detach().double()
         margins += (0.1 * (every[0] - every[1:])).tolist()
         losses += torch.nn.functional.softplus(-0.1 * (every[0] - every[1:])).tolist()
     assert found[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
@@ -324,13 +324,13 @@ def test_scoring_divides_a_set_that_exceeds_the_budget(
 ) -> None:
     sets, network = token_sets(data, model)
     monkeypatch.setattr(forward, "packs", lambda *_: shared)
-    work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
+    work = [SetSelection.all(item) for item in sets]
     with torch.no_grad():
         whole = score(network, work).policy.sum
     for budget in (1, 60, 10**6):
         found = torch.full_like(whole, float("nan"))
         for rows, scored in score_all(network, work, budget):
-            taken = [Work(sets[i], columns) for i, columns in rows]
+            taken = [SetSelection(sets[i], columns) for i, columns in rows]
             alone = len(taken) == 1 and len(taken[0].columns) == 1
             assert alone or cost(taken, shared=shared) <= budget
             for (position, columns), values in zip(rows, scored.policy.sum, strict=True):

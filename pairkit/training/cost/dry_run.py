@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from pairkit.models.load import empty_model
-from pairkit.training.cost.memory import Footprint, Pass, footprint, here
+from pairkit.training.cost.memory import Footprint, MicroBatchSize, footprint, here
 from pairkit.training.cost.operations import Load
 from pairkit.training.logprobs.probe import static_refusal
 from pairkit.training.logprobs.selection import PER_TOKEN
@@ -44,12 +44,12 @@ def memory_of(planned: Plan, model: nn.Module, *, shared: bool) -> Footprint:
     return footprint(model, live, recipe, largest, plain=not needs & PER_TOKEN, device=here())
 
 
-def _passed(part: Load, *, shared: bool) -> Pass:
+def _passed(part: Load, *, shared: bool) -> MicroBatchSize:
     rows = [stop for start, stop in part.spans if start]  # ends of completions
     if shared:
-        return Pass(part.tokens, sum(stop for _, stop in part.spans), part.predicted)
+        return MicroBatchSize(part.tokens, sum(stop for _, stop in part.spans), part.predicted)
     padded = len(rows) * max(rows)
-    return Pass(padded, padded, part.predicted)
+    return MicroBatchSize(padded, padded, part.predicted)
 
 
 def _empty(planned: Plan, name: str, *, policy: bool = True) -> nn.Module:

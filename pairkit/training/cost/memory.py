@@ -23,7 +23,7 @@ NF4 = 0.516  # bytes a weight: half of one, and constants of 8 bits for 64 and o
 GATES = {"gate_proj", "gate_up_proj", "w1"}  # of MLPs that multiply two projections
 
 
-class Pass(NamedTuple):
+class MicroBatchSize(NamedTuple):
     """The largest micro-batch.
 
     Attributes:
@@ -59,7 +59,13 @@ class Footprint(NamedTuple):
 
 
 def footprint(
-    model: nn.Module, live: nn.Module | None, recipe: TrainRecipe, largest: Pass, *, plain: bool, device: str
+    model: nn.Module,
+    live: nn.Module | None,
+    recipe: TrainRecipe,
+    largest: MicroBatchSize,
+    *,
+    plain: bool,
+    device: str,
 ) -> Footprint:
     """The memory of a run.
 
@@ -93,7 +99,7 @@ def _quantized(model: nn.Module) -> float:
     )
 
 
-def _activations(model: nn.Module, recipe: TrainRecipe, largest: Pass, device: str) -> float:
+def _activations(model: nn.Module, recipe: TrainRecipe, largest: MicroBatchSize, device: str) -> float:
     owner, _ = head_of(model)
     config: Any = owner.config.get_text_config()  # type: ignore[operator, union-attr]
     hidden, layers = config.hidden_size, config.num_hidden_layers
@@ -111,7 +117,7 @@ def _activations(model: nn.Module, recipe: TrainRecipe, largest: Pass, device: s
     return float(saved + tokens * backward + cast)
 
 
-def _attended(config: Any, largest: Pass, device: str) -> float:
+def _attended(config: Any, largest: MicroBatchSize, device: str) -> float:
     """Elements that attention keeps: queries, keys, values, and its output before and after it is laid out
     anew. On a CPU each head of queries gets keys and values of its own."""
     heads = getattr(config, "num_attention_heads", 0)

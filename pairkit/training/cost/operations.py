@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from pairkit.training.logprobs.hidden import head_of
-from pairkit.training.logprobs.selection import Work
+from pairkit.training.logprobs.selection import SetSelection
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def cost(model: nn.Module) -> Cost:
     )
 
 
-def load(work: Sequence[Work], *, shared: bool = True, prompts: bool = True) -> Load:
+def load(work: Sequence[SetSelection], *, shared: bool = True, prompts: bool = True) -> Load:
     """A pass over some sets.
 
     Args:

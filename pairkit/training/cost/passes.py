@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pairkit.losses import Loss, WeightedSum
 from pairkit.losses.sampling import NEEDS_POLICY
 from pairkit.training.cost.operations import Load, load
-from pairkit.training.logprobs.selection import Work, micro_batches
+from pairkit.training.logprobs.selection import SetSelection, micro_batches
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.batch import draws_within
 from pairkit.training.step.examples import mismatch
@@ -58,11 +58,11 @@ def steps_of(
         rows = step_sets(
             len(sets), number, recipe.sets_per_step, recipe.epochs, recipe.max_steps, recipe.seed
         )
-        every = [Work(sets[i], tuple(range(len(sets[i].columns)))[columns]) for i in rows]
+        every = [SetSelection(sets[i], tuple(range(len(sets[i].columns)))[columns]) for i in rows]
         taken = longest(every, negatives) if draws(loss, negatives, every) else every
         scored = _scored(loss, negatives, every, taken, shared=shared)
         if others:
-            behind = [Work(others[i], tuple(range(len(others[i].columns)))) for i in rows]
+            behind = [SetSelection(others[i], tuple(range(len(others[i].columns)))) for i in rows]
             scored += load(behind, shared=shared)
         groups = micro_batches(taken, recipe.tokens_per_micro_batch, shared=shared)
         parts = [load([taken[i] for i in group], shared=shared) for group in groups]
@@ -84,14 +84,14 @@ def describe(found: Sequence[Step]) -> dict[str, Any]:
 def _scored(
     loss: Loss | WeightedSum,
     negatives: Mapping[str, Any],
-    every: Sequence[Work],
-    taken: Sequence[Work],
+    every: Sequence[SetSelection],
+    taken: Sequence[SetSelection],
     *,
     shared: bool,
 ) -> Load:
     """As `batch.prepare` does: within the gradient passes, or before them."""
     if shared and draws_within(loss, negatives, every) is not None:
-        return load([Work(one.tokens, one.columns[1:]) for one in every], prompts=False)
+        return load([SetSelection(one.tokens, one.columns[1:]) for one in every], prompts=False)
     if draws(loss, negatives, every) and negatives["sampling"] in NEEDS_POLICY:
         return load(every, shared=shared)
     if any(observes(part, "batch") for _, part in loss.parts):

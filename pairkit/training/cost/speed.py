@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pairkit.training.cost.operations import Load, cost, load, with_gradient, without_gradient
 from pairkit.training.distributed.processes import device_name
 from pairkit.training.logprobs.probe import packs
-from pairkit.training.logprobs.selection import Work
-from pairkit.training.step.batch import Batch, Pass
+from pairkit.training.logprobs.selection import SetSelection
+from pairkit.training.step.batch import Batch, StepModel
 
 
 class Speed:
@@ -20,26 +20,26 @@ class Speed:
             no `mfu`.
     """
 
-    def __init__(self, through: Pass, most: float | None) -> None:
+    def __init__(self, through: StepModel, most: float | None) -> None:
         self._through, self._most = through, most
         self._cost = cost(through.model)
         self._live = cost(through.live) if through.live is not None else None
 
-    def operations(self, batch: Batch, taken: Sequence[Work]) -> float:
+    def operations(self, batch: Batch, taken: Sequence[SetSelection]) -> float:
         """Of this process in a step whose gradient passes took these columns."""
         if self._most is None:
             return 0.0
-        ranks, shared = self._through.ranks, packs(self._through.model, self._through.live)
+        processes, shared = self._through.processes, packs(self._through.model, self._through.live)
         found = with_gradient(self._cost, graded := load(taken, shared=shared))
         if batch.draw is not None:
-            mine = ranks.share([one.size for one in batch.examples.work])
+            mine = processes.share([one.size for one in batch.examples.work])
             every = [batch.examples.work[i] for i in mine]
-            scored = load([Work(one.tokens, one.columns[1:]) for one in every], prompts=False)
+            scored = load([SetSelection(one.tokens, one.columns[1:]) for one in every], prompts=False)
             if batch.draw.lead:
                 scored += Load(0, sum(len(one.completions[0]) for one in every), [])
         else:  # the processes share it out; a completion that was drawn twice is scored once
-            before = batch.scored if ranks.main else []
-            once = [Work(one.tokens, tuple(sorted(set(one.columns)))) for one in before]
+            before = batch.scored if processes.main else []
+            once = [SetSelection(one.tokens, tuple(sorted(set(one.columns)))) for one in before]
             scored = load(once, shared=shared)
         found += without_gradient(self._cost, scored)
         return found + (without_gradient(self._live, graded + scored) if self._live else 0)
@@ -48,13 +48,13 @@ class Speed:
         """The metrics of a step of all processes."""
         found = {"sets_per_second": sets / seconds, "tokens_per_second": tokens / seconds}
         if self._most is not None:
-            found["mfu"] = operations / (seconds * self._most * self._through.ranks.size)
+            found["mfu"] = operations / (seconds * self._most * self._through.processes.size)
         return found
 
 
-def speed_of(through: Pass) -> Speed:
+def speed_of(through: StepModel) -> Speed:
     """Of a run on this device."""
-    return Speed(through, peak(device_name(through.ranks)))
+    return Speed(through, peak(device_name(through.processes)))
 
 
 def note(rates: Mapping[str, float]) -> str:

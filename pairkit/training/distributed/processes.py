@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Ranks:
+class Processes:
     """This process among those of the run."""
 
     rank: int = 0
@@ -101,10 +101,10 @@ class Ranks:
             dist.barrier()
 
 
-ALONE = Ranks()
+ALONE = Processes()
 
 
-def device_name(processes: Ranks) -> str:
+def device_name(processes: Processes) -> str:
     """What this process computes on: a GPU's name, or the processor's."""
     if processes.device.type == "cuda":
         return torch.cuda.get_device_name(processes.device)
@@ -112,7 +112,7 @@ def device_name(processes: Ranks) -> str:
 
 
 @lru_cache(maxsize=1)
-def ranks() -> Ranks:
+def current_processes() -> Processes:
     """This process among those that torchrun or `accelerate launch` started; alone without them.
 
     accelerate's `PartialState` makes the process group, and nothing else of what a launcher's environment
@@ -121,4 +121,4 @@ def ranks() -> Ranks:
     from accelerate import PartialState
 
     state = PartialState(cpu=not torch.cuda.is_available())
-    return Ranks(state.process_index, state.num_processes, state.device)
+    return Processes(state.process_index, state.num_processes, state.device)

@@ -20,7 +20,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from pairkit.errors import ModelError, RecipeError
-from pairkit.training.distributed.processes import Ranks
+from pairkit.training.distributed.processes import Processes
 
 
 def launched_sharded() -> bool:
@@ -43,7 +43,7 @@ def _says(name: str) -> bool:
     return os.environ.get(name, "").lower() in ("1", "true", "yes")
 
 
-def shard(model: nn.Module, ranks: Ranks, *, bf16: bool) -> nn.Module:
+def shard(model: nn.Module, processes: Processes, *, bf16: bool) -> nn.Module:
     """Leaves each process its part of every parameter, on its device; the model is changed in place.
 
     Args:
@@ -52,7 +52,7 @@ def shard(model: nn.Module, ranks: Ranks, *, bf16: bool) -> nn.Module:
     Raises:
         ModelError: a model without a list of layers.
     """
-    mesh = init_device_mesh(ranks.device.type, (ranks.size,))
+    mesh = init_device_mesh(processes.device.type, (processes.size,))
     precision = MixedPrecisionPolicy()
     if bf16:  # what layers are called with is not cast: that would copy a `Packed`, which layers write to
         precision = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)

@@ -20,15 +20,17 @@ from pairkit.training.logprobs.attention import packing, passing
 from pairkit.training.logprobs.head import Hidden
 from pairkit.training.logprobs.hidden import hidden_states
 from pairkit.training.logprobs.packing import Packed, behind, pack
-from pairkit.training.logprobs.selection import Scored, Work, lengths, micro_batches
+from pairkit.training.logprobs.selection import Scored, SetSelection, lengths, micro_batches
 from pairkit.training.tokens.sets import Ids
 
-Pick = Callable[[Logps], list[Work]]  # from log-probs of all columns, CPU, to the columns that are drawn
+Pick = Callable[
+    [Logps], list[SetSelection]
+]  # from log-probs of all columns, CPU, to the columns that are drawn
 
 
 def score_drawn(
-    model: nn.Module, every: Sequence[Work], pick: Pick, budget: int, *, lead: bool
-) -> tuple[list[Work], Scored]:
+    model: nn.Module, every: Sequence[SetSelection], pick: Pick, budget: int, *, lead: bool
+) -> tuple[list[SetSelection], Scored]:
     """The drawn columns, and their log-probs with gradient, as `forward.score` gives them.
 
     Args:
@@ -68,12 +70,12 @@ def score_drawn(
 
 @torch.no_grad()
 def _scored(
-    model: nn.Module, every: Sequence[Work], packed: Packed, lasts: Tensor, budget: int
+    model: nn.Module, every: Sequence[SetSelection], packed: Packed, lasts: Tensor, budget: int
 ) -> tuple[Logps, int]:
     """The log-probs of all columns but the first, on the CPU, and the tokens that passed."""
     length, mask = lengths(every)
     sums = torch.zeros(mask.shape)
-    rest = [Work(one.tokens, one.columns[1:]) for one in every]
+    rest = [SetSelection(one.tokens, one.columns[1:]) for one in every]
     passed = 0
     groups = micro_batches(rest, budget, shared=True)
     idle = passes(len(groups), model) - len(groups)

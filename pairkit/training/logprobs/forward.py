@@ -22,7 +22,7 @@ from pairkit.training.logprobs.hidden import head_of, hidden_states
 from pairkit.training.logprobs.packing import pack
 from pairkit.training.logprobs.padding import Feed, padded
 from pairkit.training.logprobs.probe import packs
-from pairkit.training.logprobs.selection import IDLE, Scored, Work, lengths, micro_batches
+from pairkit.training.logprobs.selection import IDLE, Scored, SetSelection, lengths, micro_batches
 from pairkit.training.tokens.sets import Ids
 
 WANT = frozenset({"token_kl", "alignment", "head_sum", "entropy"})  # what a pass can give besides sums
@@ -30,7 +30,7 @@ WANT = frozenset({"token_kl", "alignment", "head_sum", "entropy"})  # what a pas
 
 def score(
     model: nn.Module,
-    work: Sequence[Work],
+    work: Sequence[SetSelection],
     *,
     want: frozenset[str] = frozenset(),
     live: nn.Module | None = None,
@@ -92,7 +92,7 @@ def score(
 
 def score_all(
     model: nn.Module,
-    work: Sequence[Work],
+    work: Sequence[SetSelection],
     budget: int,
     *,
     want: frozenset[str] = frozenset(),
@@ -118,20 +118,20 @@ def score_all(
     reshard(model, live)
 
 
-def _parts(item: Work, budget: int, shared: bool, lead: bool) -> Iterator[Work]:
+def _parts(item: SetSelection, budget: int, shared: bool, lead: bool) -> Iterator[SetSelection]:
     first = item.columns[:1] if lead else ()
-    part = Work(item.tokens, ())
+    part = SetSelection(item.tokens, ())
     for column in item.columns:
-        more = Work(item.tokens, (*part.columns, column))
+        more = SetSelection(item.tokens, (*part.columns, column))
         cost = more.size if shared else more.width * len(more.columns)
         if cost > budget and set(part.columns) - set(first):
             yield part
-            more = Work(item.tokens, (*first, column))
+            more = SetSelection(item.tokens, (*first, column))
         part = more
     yield part
 
 
-def _heads(work: Sequence[Work]) -> tuple[list[slice], list[slice]]:
+def _heads(work: Sequence[SetSelection]) -> tuple[list[slice], list[slice]]:
     """Of each column, which tokens are the head of it and of the first one, in the pair that they make."""
     own, chosen = [], []
     start = 0
@@ -146,7 +146,11 @@ def _heads(work: Sequence[Work]) -> tuple[list[slice], list[slice]]:
 
 
 def _tokens(
-    model: nn.Module, live: nn.Module | None, work: Sequence[Work], names: tuple[str, ...], shared: bool
+    model: nn.Module,
+    live: nn.Module | None,
+    work: Sequence[SetSelection],
+    names: tuple[str, ...],
+    shared: bool,
 ) -> tuple[dict[str, Tensor], int]:
     """What is computed of each token of the wanted completions, [tokens] by name; and how many passed."""
     device = next(model.parameters()).device

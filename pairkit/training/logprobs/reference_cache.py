@@ -23,9 +23,9 @@ from torch import nn
 from pairkit.errors import InputError
 from pairkit.files import replacing
 from pairkit.progress import progress
-from pairkit.training.distributed.processes import ALONE, Ranks
+from pairkit.training.distributed.processes import ALONE, Processes
 from pairkit.training.logprobs.forward import score_all
-from pairkit.training.logprobs.selection import Sums, Work
+from pairkit.training.logprobs.selection import SetSelection, Sums
 from pairkit.training.tokens.sets import TokenSet
 
 SAVE_SECONDS = 60  # between two writes of the file while log-probs are computed
@@ -38,7 +38,7 @@ def reference_sums(
     load: Callable[[], nn.Module],
     *,
     tokens_per_micro_batch: int,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
 ) -> Sums:
     """The summed log-prob of every column of every set under the reference model.
 
@@ -51,21 +51,21 @@ def reference_sums(
     Raises:
         InputError: a file that holds something else.
     """
-    known = ranks.of_main(lambda: _read(store))  # one reads, so that all agree on what is missing
+    known = processes.of_main(lambda: _read(store))  # one reads, so that all agree on what is missing
     keys = [[_key(item, column.ids) for column in item.columns] for item in sets]
     todo = _missing(sets, keys, known)
     if todo:
         try:
-            _compute(todo, keys, load().eval(), tokens_per_micro_batch, known, store, ranks)
+            _compute(todo, keys, load().eval(), tokens_per_micro_batch, known, store, processes)
         finally:  # what a stopped run has computed is not computed again
-            if ranks.main:
+            if processes.main:
                 _write(store, known)
     return [np.array([known[key] for key in row], np.float32) for row in keys]
 
 
 def _missing(
     sets: Sequence[TokenSet], keys: list[list[bytes]], known: dict[bytes, float]
-) -> list[tuple[int, Work]]:
+) -> list[tuple[int, SetSelection]]:
     """The columns to compute, each text once: position in `sets` and the columns of that set."""
     seen = set(known)
     todo = []
@@ -76,18 +76,18 @@ def _missing(
                 seen.add(key)
                 columns.append(column)
         if columns:
-            todo.append((i, Work(item, tuple(columns))))
+            todo.append((i, SetSelection(item, tuple(columns))))
     return todo
 
 
 def _compute(
-    todo: Sequence[tuple[int, Work]],
+    todo: Sequence[tuple[int, SetSelection]],
     keys: list[list[bytes]],
     model: nn.Module,
     budget: int,
     known: dict[bytes, float],
     store: Path,
-    ranks: Ranks,
+    processes: Processes,
 ) -> None:
     """Fills `known`, and writes the file now and then.
 
@@ -96,7 +96,7 @@ def _compute(
     """
     saved = time.monotonic()
     windows = [list(window) for _, window in groupby(todo, lambda entry: entry[0] // WINDOW)]
-    shares = [[window[i] for i in ranks.share([work.size for _, work in window])] for window in windows]
+    shares = [[window[i] for i in processes.share([work.size for _, work in window])] for window in windows]
     columns = sum(len(item.columns) for share in shares for _, item in share)
     with progress("reference log-probs", columns, unit="completions") as advance:
         for share in shares:
@@ -106,8 +106,8 @@ def _compute(
                     names = keys[share[position][0]]
                     found.update((names[c], value) for c, value in zip(part, sums, strict=False))
                     advance(len(part))
-            known.update(dict(ChainMap(*ranks.collect(found))))
-            if ranks.main and time.monotonic() - saved > SAVE_SECONDS:
+            known.update(dict(ChainMap(*processes.collect(found))))
+            if processes.main and time.monotonic() - saved > SAVE_SECONDS:
                 _write(store, known)
                 saved = time.monotonic()
 

@@ -9,21 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from pairkit.losses import Logps
-from pairkit.training.distributed.processes import Ranks
+from pairkit.training.distributed.processes import Processes
 from pairkit.training.logprobs.forward import score_all
-from pairkit.training.logprobs.selection import Scored, Work, lengths
+from pairkit.training.logprobs.selection import Scored, SetSelection, lengths
 
 HEADS = ("head_sum", "chosen_head")
 
 
 def score_batch(
     model: nn.Module,
-    work: Sequence[Work],
+    work: Sequence[SetSelection],
     *,
     tokens_per_micro_batch: int,
     want: frozenset[str] = frozenset(),
     live: nn.Module | None = None,
-    ranks: Ranks,
+    processes: Processes,
 ) -> Scored:
     """Log-probs of the wanted columns of all of `work`, on the CPU, the same on every process.
 
@@ -36,14 +36,14 @@ def score_batch(
         name: torch.zeros(len(work), most) for name in _names(want, live is not None)
     }
     # A completion that was drawn twice is scored once.
-    once = [Work(item.tokens, tuple(sorted(set(item.columns)))) for item in work]
-    mine = ranks.share([one.size for one in once])
+    once = [SetSelection(item.tokens, tuple(sorted(set(item.columns)))) for item in work]
+    mine = processes.share([one.size for one in once])
     budget = tokens_per_micro_batch
     for rows, scored in score_all(model, [once[i] for i in mine], budget, want=want, live=live):
         for name, values in _tensors(scored):
             for (position, columns), row in zip(rows, values.cpu(), strict=True):
                 filled[name][mine[position], list(columns)] = row[: len(columns)]
-    ranks.add(list(filled.values()))  # each number stands on one process, zeros on the others
+    processes.add(list(filled.values()))  # each number stands on one process, zeros on the others
     length, mask = lengths(work)
     index = _index(work, mask)
     found = {name: values.gather(1, index.clamp(min=0)) for name, values in filled.items()}
@@ -78,7 +78,7 @@ def _tensors(scored: Scored) -> Iterator[tuple[str, Tensor]]:
                 yield f"reference_{name}", values
 
 
-def _index(work: Sequence[Work], mask: Tensor) -> Tensor:
+def _index(work: Sequence[SetSelection], mask: Tensor) -> Tensor:
     index = torch.full(mask.shape, -1, dtype=torch.int64)
     for i, item in enumerate(work):
         index[i, : len(item.columns)] = torch.tensor(item.columns)

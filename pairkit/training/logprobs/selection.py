@@ -14,11 +14,16 @@ from pairkit.losses import Logps
 from pairkit.training.tokens.sets import Column, Ids, TokenSet
 
 
-class Work(NamedTuple):
+class SetSelection(NamedTuple):
     """A set and which of its columns are wanted."""
 
     tokens: TokenSet
     columns: tuple[int, ...]
+
+    @classmethod
+    def all(cls, tokens: TokenSet) -> SetSelection:
+        """Every completion of the set, in the set's order."""
+        return cls(tokens, tuple(range(len(tokens.columns))))
 
     @property
     def completions(self) -> list[Ids]:
@@ -36,7 +41,7 @@ class Work(NamedTuple):
         return len(self.tokens.prompt) + sum(len(ids) for ids in self.completions)
 
 
-def micro_batches(work: Sequence[Work], budget: int, *, shared: bool) -> list[list[int]]:
+def micro_batches(work: Sequence[SetSelection], budget: int, *, shared: bool) -> list[list[int]]:
     """Positions in `work` in groups that pass at most `budget` tokens; longest sets first.
 
     A set is never divided; one that exceeds the budget alone is a group of its own.
@@ -61,7 +66,7 @@ def micro_batches(work: Sequence[Work], budget: int, *, shared: bool) -> list[li
 _TOKEN = np.zeros(1, np.int32)
 
 
-IDLE = Work(TokenSet("", _TOKEN, (Column(_TOKEN, None, None, "source"),) * 2), (0, 1))
+IDLE = SetSelection(TokenSet("", _TOKEN, (Column(_TOKEN, None, None, "source"),) * 2), (0, 1))
 
 
 class Scored(NamedTuple):
@@ -80,7 +85,7 @@ class Scored(NamedTuple):
     tokens: int = 0
 
 
-def lengths(work: Sequence[Work], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+def lengths(work: Sequence[SetSelection], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """`Logps.length` and `Logps.mask` of the wanted columns, without a pass."""
     most = max(len(item.columns) for item in work)
     length = np.zeros((len(work), most), np.int64)
@@ -93,7 +98,7 @@ def lengths(work: Sequence[Work], device: torch.device | None = None) -> tuple[T
 Sums = list[npt.NDArray[np.float32]]  # one array a set: the log-prob of each of its columns
 
 
-def as_logps(work: Sequence[Work], sums: Sums, device: torch.device) -> Logps:
+def as_logps(work: Sequence[SetSelection], sums: Sums, device: torch.device) -> Logps:
     """`Logps` of the wanted columns from known sums; `sums[i]` belongs to `work[i]`."""
     length, mask = lengths(work, device)
     values = np.concatenate([row[list(item.columns)] for item, row in zip(work, sums, strict=True)])

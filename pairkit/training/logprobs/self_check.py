@@ -11,7 +11,7 @@ from pairkit.errors import TrainingError
 from pairkit.training.distributed.sharding import reshard
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.probe import packs
-from pairkit.training.logprobs.selection import Work
+from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.tokens.sets import TokenSet
 
 SETS = 4  # that are compared: the longest ones and the shortest ones
@@ -31,12 +31,12 @@ def check_packed(model: nn.Module, sets: Sequence[TokenSet], precision: torch.dt
     """
     if not packs(model):
         return
-    every = sorted((Work(one, tuple(range(len(one.columns)))) for one in sets), key=lambda one: one.size)
+    every = sorted((SetSelection.all(one) for one in sets), key=lambda one: one.size)
     some = every if len(every) <= SETS else [*every[: SETS // 2], *every[-SETS // 2 :]]
     together = score(model, some, shared=True).policy
     for i, (tokens, columns) in enumerate(some):
         for column in columns:
-            alone = score(model, [Work(tokens, (column,))], shared=False).policy.mean[0, 0]
+            alone = score(model, [SetSelection(tokens, (column,))], shared=False).policy.mean[0, 0]
             packed = together.mean[i, column]
             if alone.isfinite() and not abs(packed - alone) <= TOLERANCE[precision] * (1 + abs(alone)):
                 raise TrainingError(

@@ -21,7 +21,7 @@ from pairkit.errors import OutputError
 from pairkit.files import partial, publish, sha256
 from pairkit.losses import Loss, WeightedSum
 from pairkit.progress import console
-from pairkit.training.distributed.processes import Ranks
+from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import like, whole
 from pairkit.training.step.skipped import Skipped
 
@@ -41,18 +41,18 @@ class State:
     skipped: Skipped
 
 
-def content(state: State, ranks: Ranks) -> dict[str, Any]:
+def content(state: State, processes: Processes) -> dict[str, Any]:
     """What `save` writes, by file; of a sharded model every process has to bring its parts."""
     others = {name: getattr(state, name).state_dict() for name in OTHERS}
-    return {MODEL: trained(state.model, ranks), REST: whole(others, keep=ranks.main)}
+    return {MODEL: trained(state.model, processes), REST: whole(others, keep=processes.main)}
 
 
-def trained(model: nn.Module, ranks: Ranks) -> dict[str, Any]:
+def trained(model: nn.Module, processes: Processes) -> dict[str, Any]:
     """The weights that training changes, not in parts, and buffers; frozen weights are as the run began."""
     parameters = model.named_parameters(remove_duplicate=False)
     names = {name for name, p in parameters if p.requires_grad} | {name for name, _ in model.named_buffers()}
     weights = {name: value for name, value in model.state_dict().items() if name in names}
-    found: dict[str, Any] = whole(weights, keep=ranks.main)
+    found: dict[str, Any] = whole(weights, keep=processes.main)
     return found
 
 
@@ -93,12 +93,12 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=_number)
 
 
-def restore(folder: Path, state: State, ranks: Ranks) -> int:
+def restore(folder: Path, state: State, processes: Processes) -> int:
     """Loads the last checkpoint that is not damaged; the number of steps done, 0 without one.
 
     The first process looks which one that is, and removes what a killed one left of others.
     """
-    last = ranks.of_main(lambda: _last(folder))
+    last = processes.of_main(lambda: _last(folder))
     if last is not None:
         weights = torch.load(last / MODEL, weights_only=True, map_location="cpu")
         fill(state.model, weights)
@@ -109,7 +109,7 @@ def restore(folder: Path, state: State, ranks: Ranks) -> int:
             of_parameters[number] = {n: like(value, parameters[number]) for n, value in values.items()}
         for name in OTHERS:
             getattr(state, name).load_state_dict(others[name])
-    ranks.wait()  # all have read before one writes
+    processes.wait()  # all have read before one writes
     return _number(last) if last is not None else 0
 
 

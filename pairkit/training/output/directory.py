@@ -17,7 +17,7 @@ from torch import nn
 
 from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError, TrainingError
 from pairkit.files import partial, publish, sha256, write_json, write_text
-from pairkit.training.distributed.processes import ALONE, Ranks, device_name
+from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.layout import HASHES, MODEL, RECORD, REFUSED
 from pairkit.training.plan import Plan
@@ -27,7 +27,7 @@ OnExisting = Literal["resume", "delete", "raise"]
 LIBRARIES = ("pairkit", "torch", "transformers", "tokenizers", "accelerate", "pyarrow")
 
 
-def claim(planned: Plan, out: Path, on_existing: OnExisting, processes: Ranks = ALONE) -> None:
+def claim(planned: Plan, out: Path, on_existing: OnExisting, processes: Processes = ALONE) -> None:
     """Makes `out` this run's, or finds that it is already; one that is complete is left as it is.
 
     Raises `ExistingOutputError` where it holds another run or something else, or any run at all with

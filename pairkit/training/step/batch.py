@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pairkit.losses import Logps, Loss, WeightedSum
 from pairkit.losses.sampling import NEEDS_POLICY
-from pairkit.training.distributed.processes import CPU, Ranks
+from pairkit.training.distributed.processes import CPU, Processes
 from pairkit.training.distributed.sharding import passes
 from pairkit.training.logprobs.attention import packing
 from pairkit.training.logprobs.draw_in_pass import score_drawn
@@ -24,7 +24,7 @@ from pairkit.training.logprobs.selection import (
     IDLE,
     PER_TOKEN,
     Scored,
-    Work,
+    SetSelection,
     as_logps,
     lengths,
     micro_batches,
@@ -62,7 +62,7 @@ class Batch:
     observed: Observed
     weights: list[float]
     draw: Draw | None = None
-    scored: Sequence[Work] = ()
+    scored: Sequence[SetSelection] = ()
 
 
 class Draw(NamedTuple):
@@ -74,28 +74,28 @@ class Draw(NamedTuple):
         most: columns that it can take of a set at most, the longest ones, for the size of a micro-batch.
     """
 
-    pick: Callable[[Sequence[int], Logps], list[Work]]
+    pick: Callable[[Sequence[int], Logps], list[SetSelection]]
     lead: bool
-    most: list[Work]
+    most: list[SetSelection]
 
 
-class Passed(NamedTuple):
+class GradientResult(NamedTuple):
     """What a process did of a batch: its share of the objective, tokens that passed, drawn columns."""
 
     value: float
     tokens: int
-    work: list[Work]
+    work: list[SetSelection]
 
 
 @dataclass(frozen=True)
-class Pass:
+class StepModel:
     """What makes log-probs for a loss: the policy, a live reference where the loss needs one, the budget."""
 
     loss: Loss | WeightedSum
     model: nn.Module
     live: nn.Module | None
     budget: int
-    ranks: Ranks
+    processes: Processes
 
     @property
     def want(self) -> frozenset[str]:
@@ -110,14 +110,14 @@ class Pass:
             tokens_per_micro_batch=self.budget,
             want=want,
             live=self.live,
-            ranks=self.ranks,
+            processes=self.processes,
         )
 
-    def gradients(self, batch: Batch, averages: Averages) -> Passed:
+    def gradients(self, batch: Batch, averages: Averages) -> GradientResult:
         """Adds this process's share of the batch's gradient to the model, micro-batch by micro-batch."""
-        mine = self.ranks.share([one.size for one in batch.examples.work])
+        mine = self.processes.share([one.size for one in batch.examples.work])
         work = [batch.examples.work[i] for i in mine]
-        value, tokens, taken = 0.0, 0, list[Work]()
+        value, tokens, taken = 0.0, 0, list[SetSelection]()
         shared = packs(self.model, self.live)
         with packing(self.model) if shared else nullcontext():  # layers may pass again in backward
             sizes = work if batch.draw is None else [batch.draw.most[i] for i in mine]
@@ -138,7 +138,7 @@ class Pass:
                 taken += part
             for _ in range(idle):
                 self._idle(batch.draw)
-        return Passed(value, tokens, taken)
+        return GradientResult(value, tokens, taken)
 
     def _idle(self, draws: Draw | None) -> None:
         """Passes forward and backward like a micro-batch, and adds nothing."""
@@ -148,7 +148,7 @@ class Pass:
             _, scored = score_drawn(self.model, [IDLE], lambda _: [IDLE], self.budget, lead=draws.lead)
         (0 * scored.policy.sum.sum()).backward()  # type: ignore[no-untyped-call]
 
-    def _score(self, batch: Batch, rows: Sequence[int]) -> tuple[list[Work], Scored]:
+    def _score(self, batch: Batch, rows: Sequence[int]) -> tuple[list[SetSelection], Scored]:
         work = [batch.examples.work[i] for i in rows]
         if batch.draw is None:
             return work, score(self.model, work, want=self.want, live=self.live)
@@ -157,7 +157,7 @@ class Pass:
 
 
 def prepare(
-    through: Pass, negatives: Mapping[str, Any], split: Split, rows: Sequence[int], seeds: Tensor
+    through: StepModel, negatives: Mapping[str, Any], split: Split, rows: Sequence[int], seeds: Tensor
 ) -> Batch:
     """Draws the columns of a global batch and shows it to the losses that keep statistics.
 
@@ -168,7 +168,9 @@ def prepare(
     before = _observe_mismatched(through, split.mismatched, rows) if split.mismatched else []
     columns = slice(1) if loss.completions == "first" else slice(None)
     sets = (split.sets[i] for i in rows)
-    every = examples(split, rows, [Work(one, tuple(range(len(one.columns)))[columns]) for one in sets])
+    every = examples(
+        split, rows, [SetSelection(one, tuple(range(len(one.columns)))[columns]) for one in sets]
+    )
     watched = [part for _, part in loss.parts if observes(part, "batch")]
     observed = _unobserved(loss)
     within = draws_within(loss, negatives, every.work)
@@ -199,14 +201,14 @@ def _pick(
     seeds: Tensor,
     rows: Sequence[int],
     policy: Logps,
-) -> list[Work]:
+) -> list[SetSelection]:
     some = every.rows(rows)
     return taken(some.work, pick(loss, negatives, some, seeds[list(rows)], policy))
 
 
 def draws_within(
-    loss: Loss | WeightedSum, negatives: Mapping[str, Any], every: Sequence[Work]
-) -> tuple[list[Work], list[float]] | None:
+    loss: Loss | WeightedSum, negatives: Mapping[str, Any], every: Sequence[SetSelection]
+) -> tuple[list[SetSelection], list[float]] | None:
     """The most that is drawn, and the terms' weights, where micro-batches that pack can draw for themselves.
 
     That is by the policy, from log-probs that its sums alone make, and where nothing else has to be known of
@@ -229,10 +231,12 @@ def _unobserved(loss: Loss | WeightedSum) -> Observed:
     return [None if part.every_call else {} for _, part in loss.parts]
 
 
-def _observe_mismatched(through: Pass, mismatched: Mismatched, rows: Sequence[int]) -> list[Work]:
+def _observe_mismatched(
+    through: StepModel, mismatched: Mismatched, rows: Sequence[int]
+) -> list[SetSelection]:
     """Shows prompts of the batch with completions of others to the losses that measure them."""
     sets = [mismatched.sets[i] for i in rows]
-    work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
+    work = [SetSelection.all(item) for item in sets]
     scored = through.scoring(frozenset())(work)
     reference = scored.reference
     if mismatched.reference is not None:

@@ -10,7 +10,7 @@ import torch
 from pairkit.errors import InputError
 from pairkit.losses import Logps
 from pairkit.schema import short_hash
-from pairkit.training.logprobs.selection import Sums, Work, as_logps
+from pairkit.training.logprobs.selection import SetSelection, Sums, as_logps
 from pairkit.training.tokens.sets import Column, TokenSet
 
 
@@ -44,11 +44,11 @@ class Split:
 class Examples:
     """Some columns of some sets; the lists are aligned, and `reference` and `heads` hold all columns."""
 
-    work: list[Work]
+    work: list[SetSelection]
     reference: Sums | None
     heads: Sums | None = None
 
-    def rows(self, rows: Sequence[int], work: list[Work] | None = None) -> Examples:
+    def rows(self, rows: Sequence[int], work: list[SetSelection] | None = None) -> Examples:
         """Some of them, with other columns of the same sets where `work` is given."""
         return Examples(
             [self.work[i] for i in rows] if work is None else work,
@@ -69,7 +69,7 @@ class Examples:
         return replace(logps, head_sum=own, chosen_head=chosen)
 
 
-def examples(split: Split, rows: Sequence[int], work: list[Work]) -> Examples:
+def examples(split: Split, rows: Sequence[int], work: list[SetSelection]) -> Examples:
     """The sets `rows` of a split with the columns of `work`."""
     return Examples(
         work,

@@ -14,15 +14,17 @@ from torch import Tensor
 from pairkit.losses import Logps, Loss, WeightedSum, sample_negatives
 from pairkit.losses.sampling import NEEDS_POLICY
 from pairkit.training.distributed.processes import CPU
-from pairkit.training.logprobs.selection import Scored, Work, lengths
+from pairkit.training.logprobs.selection import Scored, SetSelection, lengths
 from pairkit.training.step.examples import Examples
 
-Score = Callable[[Sequence[Work]], Scored]  # a scoring pass of these columns under the present weights
+Score = Callable[
+    [Sequence[SetSelection]], Scored
+]  # a scoring pass of these columns under the present weights
 
 
 def draw(
     loss: Loss | WeightedSum, settings: Mapping[str, Any], every: Examples, seeds: Tensor, score: Score
-) -> tuple[list[Work], Scored | None]:
+) -> tuple[list[SetSelection], Scored | None]:
     """The columns that the gradient pass takes, drawn under the model's present weights.
 
     Args:
@@ -65,20 +67,20 @@ def pick(
     return torch.cat([torch.zeros_like(drawn[:, :1]), drawn], dim=1)
 
 
-def taken(every: Sequence[Work], columns: Tensor) -> list[Work]:
+def taken(every: Sequence[SetSelection], columns: Tensor) -> list[SetSelection]:
     """The sets with the columns that were picked."""
     return [
-        Work(item.tokens, tuple(column for column in row if column >= 0))
+        SetSelection(item.tokens, tuple(column for column in row if column >= 0))
         for item, row in zip(every, columns.tolist(), strict=True)
     ]
 
 
-def origins(work: Sequence[Work]) -> Counter[str]:
+def origins(work: Sequence[SetSelection]) -> Counter[str]:
     """How many of the drawn negatives came from where: source, generated, noise."""
     return Counter(item.tokens.columns[column].origin for item in work for column in item.columns[1:])
 
 
-def longest(every: Sequence[Work], settings: Mapping[str, Any]) -> list[Work]:
+def longest(every: Sequence[SetSelection], settings: Mapping[str, Any]) -> list[SetSelection]:
     """Column 0 and as many others as a draw takes, the longest ones: the most tokens that it can take."""
     found = []
     for item in every:
@@ -87,11 +89,11 @@ def longest(every: Sequence[Work], settings: Mapping[str, Any]) -> list[Work]:
         longest_first = [columns[i] for i in np.argsort(sizes)[::-1]]
         count = settings["negatives"]
         others = longest_first[:1] * count if settings["replacement"] else longest_first[:count]
-        found.append(Work(item.tokens, (item.columns[0], *others)))
+        found.append(SetSelection(item.tokens, (item.columns[0], *others)))
     return found
 
 
-def draws(loss: Loss | WeightedSum, settings: Mapping[str, Any], every: Sequence[Work]) -> bool:
+def draws(loss: Loss | WeightedSum, settings: Mapping[str, Any], every: Sequence[SetSelection]) -> bool:
     """Whether there is a choice between columns."""
     if loss.completions == "first":
         return False

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pairkit.losses import Extras, Logps, Loss, Term, WeightedSum
-from pairkit.training.distributed.processes import Ranks
-from pairkit.training.logprobs.selection import Work, lengths
+from pairkit.training.distributed.processes import Processes
+from pairkit.training.logprobs.selection import SetSelection, lengths
 
 # Of each part of a loss, [sets, columns] by name; None for one that observes what it is called with.
 Observed = Sequence[Mapping[str, Tensor] | None]
@@ -66,7 +66,7 @@ class Applied(NamedTuple):
     metrics: dict[str, Tensor]
 
 
-def inputs(work: Sequence[Work], policy: Logps, reference: Logps | None) -> Inputs:
+def inputs(work: Sequence[SetSelection], policy: Logps, reference: Logps | None) -> Inputs:
     """What the sets themselves say, beside their log-probs."""
     scores = np.full(policy.sum.shape, np.nan)
     ranks = np.zeros(policy.sum.shape, np.int64)
@@ -156,7 +156,7 @@ def rows_of(observed: Observed, rows: Sequence[int], device: torch.device) -> Ob
 
 
 def term_weights(
-    loss: Loss | WeightedSum, work: Sequence[Work], blank: Logps, observed: Observed
+    loss: Loss | WeightedSum, work: Sequence[SetSelection], blank: Logps, observed: Observed
 ) -> list[float]:
     """The sum of each term's weights over these sets.
 
@@ -173,7 +173,9 @@ def term_weights(
     return [float(term.weights.sum()) for term in applied.terms]
 
 
-def fixed_weights(loss: Loss | WeightedSum, work: Sequence[Work], observed: Observed) -> list[float] | None:
+def fixed_weights(
+    loss: Loss | WeightedSum, work: Sequence[SetSelection], observed: Observed
+) -> list[float] | None:
     """`term_weights` where they are the same however long the negatives are; None where they are not."""
     length, mask = lengths(work)
     longer = torch.cat([length[:, :1], 2 * length[:, 1:] + 1], dim=1)
@@ -246,10 +248,10 @@ class Averages:
         for name, values in applied.metrics.items():
             self.add(name, values)
 
-    def means(self, ranks: Ranks | None = None) -> dict[str, float]:
+    def means(self, processes: Processes | None = None) -> dict[str, float]:
         """Every mean, over all processes; a name that got no element is left out."""
         sums: dict[str, list[float]] = {}
-        for found in ranks.collect(self._sums) if ranks else [self._sums]:
+        for found in processes.collect(self._sums) if processes else [self._sums]:
             for name, (total, count) in found.items():
                 entry = sums.setdefault(name, [0.0, 0.0])
                 entry[0] += total

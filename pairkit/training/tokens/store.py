@@ -23,7 +23,7 @@ from pairkit.files import replacing
 from pairkit.models import chat
 from pairkit.progress import console
 from pairkit.schema import short_hash
-from pairkit.training.distributed.processes import ALONE, Ranks
+from pairkit.training.distributed.processes import ALONE, Processes
 from pairkit.training.tokens import sets, tokenize
 from pairkit.training.tokens.sets import SCHEMA, Tokenized
 
@@ -71,12 +71,12 @@ class TokenStore:
     Attributes:
         folder: None keeps nothing.
         write: whether what is missing is written; else it is made in memory.
-        ranks: the first process tokenizes and writes, the others wait.
+        processes: the first process tokenizes and writes, the others wait.
     """
 
     folder: Path | None = None
     write: bool = True
-    ranks: Ranks = ALONE
+    processes: Processes = ALONE
 
     def sets(self, key: Callable[[], str | None], make: Make) -> Tokenized:
         """The sets of a key: those of its file, else what `make` makes.
@@ -85,11 +85,11 @@ class TokenStore:
             InputError: a process does not find what the first has written.
             OutputError: the file cannot be written.
         """
-        name = self.ranks.of_main(key) if self.folder else None
+        name = self.processes.of_main(key) if self.folder else None
         if self.folder is None or name is None:
             return Tokenized(list(make()))
         path = self.folder / f"{name}.arrow"
-        if not self.ranks.of_main(lambda: _open(path, check=True) is not None):
+        if not self.processes.of_main(lambda: _open(path, check=True) is not None):
             if not self.write:
                 return Tokenized(list(make()))
             self._make(path, make)
@@ -100,9 +100,9 @@ class TokenStore:
 
     def _make(self, path: Path, make: Make) -> None:
         """The first process writes the file. The others wait in calls that are answered now and then."""
-        if self.ranks.main:
+        if self.processes.main:
             _write(path, self._with_signs(make()))
-        while not self.ranks.of_main(lambda: True):
+        while not self.processes.of_main(lambda: True):
             pass
 
     def _with_signs(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -110,7 +110,7 @@ class TokenStore:
         for batch in batches:
             yield batch
             if time.monotonic() - last > SIGN_SECONDS:
-                self.ranks.of_main(lambda: False)
+                self.processes.of_main(lambda: False)
                 last = time.monotonic()
 
 

@@ -26,11 +26,11 @@ from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.packing import pack
 from pairkit.training.logprobs.probe import packs, pad
 from pairkit.training.logprobs.reference_cache import reference_sums
-from pairkit.training.logprobs.selection import Work
+from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.lora import Lora, four_bits, with_adapters
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.step.batch import Batch, Pass, Passed, prepare
+from pairkit.training.step.batch import Batch, GradientResult, StepModel, prepare
 from pairkit.training.step.examples import split_for
 from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
@@ -65,7 +65,7 @@ def counting() -> Iterator[dict[str, int]]:
 
 def step(
     loss: str, sampling: str, sets: list[TokenSet], model: torch.nn.Module, tmp_path: Path
-) -> tuple[Pass, dict[str, int], Batch, Passed]:
+) -> tuple[StepModel, dict[str, int], Batch, GradientResult]:
     """One global batch, prepared and passed, and what torch counted."""
     built, live = build(loss), perturbed(model)
 
@@ -73,7 +73,7 @@ def step(
         return reference_sums(wanted, tmp_path / "sums.parquet", lambda: live, tokens_per_micro_batch=10**6)
 
     split = split_for(built.needs, sets, compute, seed=0, max_length=96)
-    through = Pass(built, model, live if "token_kl" in built.needs else None, 600, ALONE)
+    through = StepModel(built, model, live if "token_kl" in built.needs else None, 600, ALONE)
     packs(model, live)  # tries, which takes passes of its own
     settings = sampler_settings(built, {}, sampling)
     calls = [one.register_forward_hook(lambda *_: logits.append(2 * 16 * 300)) for one in (model, live)]
@@ -87,7 +87,7 @@ def step(
     return through, counted, batch, passed
 
 
-def of_weights(found: Speed, batch: Batch, work: list[Work]) -> float:
+def of_weights(found: Speed, batch: Batch, work: list[SetSelection]) -> float:
     """The operations of a step but for attention."""
     for one in (found._cost, found._live):
         if one is not None:
@@ -130,7 +130,7 @@ def test_attention_is_what_the_mask_lets_through_of_what_torch_counts(
 ) -> None:
     """Torch counts whole rectangles of queries and keys."""
     config = AutoConfig.from_pretrained(folder)
-    work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
+    work = [SetSelection.all(item) for item in sets]
     _, packed = pack([(one.tokens.prompt, one.completions) for one in work], torch.device("cpu"))
     passed = load(work)
     for window in (None, 1, 5, 20, 10**6):
@@ -150,8 +150,12 @@ def test_attention_is_what_the_mask_lets_through_of_what_torch_counts(
 
 
 def test_a_padded_pass_is_one_of_texts_by_themselves(folder: Path, sets: list[TokenSet]) -> None:
-    work = [Work(item, (0, 1)) for item in sets]
-    alone = [Work(TokenSet("", item.prompt, (column,)), (0,)) for item in sets for column in item.columns[:2]]
+    work = [SetSelection(item, (0, 1)) for item in sets]
+    alone = [
+        SetSelection(TokenSet("", item.prompt, (column,)), (0,))
+        for item in sets
+        for column in item.columns[:2]
+    ]
     one, other = load(work, shared=False), load(alone)
     assert (one.tokens, one.predicted, sorted(one.spans)) == (
         other.tokens,
@@ -170,7 +174,7 @@ def test_frozen_weights_have_no_gradient_of_their_own(folder: Path, sets: list[T
     adapted = with_adapters(AutoModelForCausalLM.from_pretrained(folder), Lora(r=4), seed=0)
     found = cost(adapted)
     assert found.trained == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    work = [Work(item, (0, 1)) for item in sets]
+    work = [SetSelection(item, (0, 1)) for item in sets]
     packs(adapted)
     with counting() as counted:
         score(adapted, work).policy.sum.sum().backward()
@@ -206,7 +210,7 @@ def test_of_a_mixture_a_token_meets_its_experts() -> None:
 
 def test_shares_are_those_of_devices_that_are_known(folder: Path, sets: list[TokenSet]) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder)
-    through = Pass(build("dpo"), model, None, 600, ALONE)
+    through = StepModel(build("dpo"), model, None, 600, ALONE)
     rates = Speed(through, 1e9).rates(8, 500, 2e8, 0.5)
     assert rates == {"sets_per_second": 16, "tokens_per_second": 1000, "mfu": pytest.approx(0.4)}
     assert note(rates) == "1,000 tokens/s  40% MFU"

@@ -12,7 +12,7 @@ from support.processes import SCRIPT, gradients, two_processes
 
 from pairkit.files import write_json
 from pairkit.losses import LOSSES
-from pairkit.training.distributed.processes import ALONE, Ranks
+from pairkit.training.distributed.processes import ALONE, Processes
 from pairkit.training.output.metrics import read_metrics
 
 SUM = "dpo:0.5+mcpo+bco:0.2+sft:0.1"
@@ -20,7 +20,7 @@ SUM = "dpo:0.5+mcpo+bco:0.2+sft:0.1"
 
 @given(st.lists(st.integers(1, 4000), max_size=60), st.integers(1, 8))
 def test_every_item_is_one_process_s_and_none_has_much_more(sizes: list[int], processes: int) -> None:
-    shares = [Ranks(rank, processes).share(sizes) for rank in range(processes)]
+    shares = [Processes(rank, processes).share(sizes) for rank in range(processes)]
     assert sorted(i for share in shares for i in share) == list(range(len(sizes)))
     assert all(share == sorted(share) for share in shares)
     loads = [sum(sizes[i] for i in share) for share in shares]

@@ -16,9 +16,9 @@ from support.tiny import short_run
 from pairkit.errors import RecipeError
 from pairkit.files import write_json
 from pairkit.recipes import validate
-from pairkit.training.distributed.processes import Ranks
+from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import launched_sharded
-from pairkit.training.logprobs.selection import Work, micro_batches
+from pairkit.training.logprobs.selection import SetSelection, micro_batches
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
@@ -111,10 +111,10 @@ def test_processes_had_different_numbers_of_micro_batches(data: Path, model: Pat
     sets = planned.train.sets
     unequal = 0
     for step in range(4):
-        work = [Work(sets[i], (0, 1)) for i in step_sets(len(sets), step, 7, 1.0, 4, 0)]
+        work = [SetSelection(sets[i], (0, 1)) for i in step_sets(len(sets), step, 7, 1.0, 4, 0)]
         counts = set()
         for rank in range(2):
-            mine = Ranks(rank, 2).share([one.size for one in work])
+            mine = Processes(rank, 2).share([one.size for one in work])
             counts.add(len(micro_batches([work[i] for i in mine], BUDGET, shared=True)))
         unequal += len(counts) > 1
     assert unequal

@@ -17,9 +17,9 @@ from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs import packing as packed
 from pairkit.training.logprobs.attention import packing
 from pairkit.training.logprobs.draw_in_pass import score_drawn
-from pairkit.training.logprobs.selection import Work
+from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.step import batch as batches
-from pairkit.training.step.batch import Pass, prepare
+from pairkit.training.step.batch import StepModel, prepare
 from pairkit.training.step.examples import Split
 from pairkit.training.step.negatives import longest
 from pairkit.training.step.objective import Averages
@@ -42,9 +42,9 @@ def test_drawn_columns_have_the_values_and_gradients_of_separate_passes(
     drawn = [(0, 2, 1), (0, 1), (0, 0), (0, 3, 3), (0, 1)]  # in any order, twice, the chosen one itself
     seen: list[Logps] = []
 
-    def pick(policy: Logps) -> list[Work]:
+    def pick(policy: Logps) -> list[SetSelection]:
         seen.append(policy)
-        return [Work(item.tokens, columns) for item, columns in zip(work, drawn, strict=True)]
+        return [SetSelection(item.tokens, columns) for item, columns in zip(work, drawn, strict=True)]
 
     found, scored = score_drawn(model, work, pick, budget, lead=True)
     assert_same({"sum": seen[0].sum}, {"sum": naive(model, work)["sum"].detach()})
@@ -58,7 +58,7 @@ def test_drawn_columns_have_the_values_and_gradients_of_separate_passes(
 def test_prompts_and_chosen_completions_pass_once() -> None:
     model, work = tiny(), every(sets(COUNTS))
     found, scored = score_drawn(
-        model, work, lambda _: [Work(one.tokens, (0, 1)) for one in work], 10**6, lead=False
+        model, work, lambda _: [SetSelection(one.tokens, (0, 1)) for one in work], 10**6, lead=False
     )
     prompts = sum(len(one.tokens.prompt) for one in work)
     others = sum(len(ids) for one in work for ids in one.completions[1:])
@@ -69,8 +69,8 @@ def test_prompts_and_chosen_completions_pass_once() -> None:
 def test_activation_checkpoints_pass_the_layers_again(monkeypatch: pytest.MonkeyPatch) -> None:
     model, work = tiny(), every(sets(COUNTS))
 
-    def pick(_: Logps) -> list[Work]:
-        return [Work(one.tokens, (0, 1)) for one in work]
+    def pick(_: Logps) -> list[SetSelection]:
+        return [SetSelection(one.tokens, (0, 1)) for one in work]
 
     def passed() -> dict[str, torch.Tensor]:
         with packing(model):
@@ -88,7 +88,7 @@ def step(
     items = sets(COUNTS)
     loss = build(name)
     reference = [np.linspace(-40, -10, len(item.columns)).astype(np.float32) for item in items]
-    through = Pass(loss, model, None, budget, ALONE)
+    through = StepModel(loss, model, None, budget, ALONE)
     settings = sampler_settings(loss, negatives, "random")
     rows = range(len(items))
     model.zero_grad()

@@ -33,7 +33,7 @@ from pairkit.training.logprobs.forward import WANT, score, score_all
 from pairkit.training.logprobs.hidden import hidden_states
 from pairkit.training.logprobs.padding import padded
 from pairkit.training.logprobs.probe import packs
-from pairkit.training.logprobs.selection import Work
+from pairkit.training.logprobs.selection import SetSelection
 
 
 @pytest.fixture(params=[5, 60, 1000], ids=lambda tokens: f"chunk{tokens}")
@@ -184,7 +184,8 @@ def test_a_set_scored_in_parts_has_the_heads_of_the_whole(layout: str) -> None:
 def test_columns_may_be_any_of_a_set_in_any_order(layout: str) -> None:
     model = tiny()
     work = [
-        Work(item, columns) for item, columns in zip(sets(), [(2, 0), (1,), (0, 0), (3, 2, 1)], strict=True)
+        SetSelection(item, columns)
+        for item, columns in zip(sets(), [(2, 0), (1,), (0, 0), (3, 2, 1)], strict=True)
     ]
     assert_same(
         given(score(model, work, want=WANT - {"token_kl"})),

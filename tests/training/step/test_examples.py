@@ -20,10 +20,10 @@ from pairkit.losses.building import sampler_settings
 from pairkit.training.distributed.processes import ALONE, CPU
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.reference_cache import reference_sums
-from pairkit.training.logprobs.selection import Sums, Work
+from pairkit.training.logprobs.selection import SetSelection, Sums
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.step.batch import Pass, prepare
+from pairkit.training.step.batch import StepModel, prepare
 from pairkit.training.step.examples import examples, mismatch, partners, split_for
 from pairkit.training.step.objective import Averages, apply, inputs, term_weights, total
 from pairkit.training.step.order import draw_seeds
@@ -61,7 +61,7 @@ def test_heads_are_the_log_probs_of_the_first_tokens(
         return reference_sums(wanted, tmp_path / "s", lambda: network, tokens_per_micro_batch=500)
 
     split = split_for(build("ld_dpo").needs, sets, compute)
-    work = [Work(item, tuple(range(len(item.columns)))) for item in sets]
+    work = [SetSelection.all(item) for item in sets]
     every = examples(split, range(len(sets)), work)
     known = every.known(CPU)
     assert known is not None
@@ -101,7 +101,7 @@ def test_ld_dpo_leaves_the_other_parts_of_a_sum_as_they_are(
             sets,
             lambda some: reference_sums(some, tmp_path / "s", lambda: reference, tokens_per_micro_batch=500),
         )
-        through = Pass(loss, network, None, 500, ALONE)
+        through = StepModel(loss, network, None, 500, ALONE)
         negatives = {"sampling": "random", "negatives": 3, "include_chosen": include_chosen}
         settings = sampler_settings(loss, negatives, "random")
         rows = range(len(sets))
@@ -126,7 +126,7 @@ def test_the_reference_point_is_the_mean_log_ratio_of_mismatched_completions(
     assert split.mismatched is not None
     rows = [1, 4, 5, 7]
     settings = {"negatives": 1, "sampling": "random"}
-    step = Pass(loss, network, None, 500, ALONE)
+    step = StepModel(loss, network, None, 500, ALONE)
     prepare(step, settings, split, rows, draw_seeds([sets[i] for i in rows], 0, 0))
     ratios = [
         log_prob(network, item.prompt, column.ids) - log_prob(reference, item.prompt, column.ids)
@@ -136,7 +136,7 @@ def test_the_reference_point_is_the_mean_log_ratio_of_mismatched_completions(
     assert len(ratios) == 8  # the best and the last completion of each partner
     expected = max(0.0, float(np.mean(ratios)))
     assert float(loss.state_dict()["kl_baseline"]) == pytest.approx(expected, rel=1e-4, abs=1e-6)
-    swapped = Pass(build("kto"), reference, None, 500, ALONE)
+    swapped = StepModel(build("kto"), reference, None, 500, ALONE)
     others = split_for(
         loss.needs, sets, lambda wanted: reference_sums(
             wanted, tmp_path / "t", lambda: network, tokens_per_micro_batch=500
@@ -216,10 +216,10 @@ def test_sets_say_scores_ranks_and_labels() -> None:
 
     prompt = np.ones(2, np.int32)
     work = [
-        Work(TokenSet("a", prompt, columns((1, 0.9), (3, 0.2), (None, None))), (0, 2, 1)),
-        Work(TokenSet("b", prompt, columns((1, 0.0)), label=False), (0,)),
-        Work(TokenSet("c", prompt, columns((1, 1.0)), label=True), (0,)),
-        Work(TokenSet("d", prompt, columns((1, 0.0), (2, -1.0))), (0,)),
+        SetSelection(TokenSet("a", prompt, columns((1, 0.9), (3, 0.2), (None, None))), (0, 2, 1)),
+        SetSelection(TokenSet("b", prompt, columns((1, 0.0)), label=False), (0,)),
+        SetSelection(TokenSet("c", prompt, columns((1, 1.0)), label=True), (0,)),
+        SetSelection(TokenSet("d", prompt, columns((1, 0.0), (2, -1.0))), (0,)),
     ]
     mask = torch.tensor([[True] * 3, *([[True, False, False]] * 3)])
     found = inputs(work, Logps(torch.zeros(4, 3), mask.long(), mask), None)
@@ -233,7 +233,7 @@ def test_what_is_labelled_undesirable_is_no_likelihood_to_raise() -> None:
     """kto+sft on two good and a bad completion: sft's token mean is over the good ones' 2 and 5 tokens."""
     labels, lengths = [True, False, True], [2, 3, 5]
     work = [
-        Work(
+        SetSelection(
             TokenSet(
                 str(i),
                 np.ones(1, np.int32),

@@ -20,7 +20,7 @@ from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
-from pairkit.training.step.batch import Pass
+from pairkit.training.step.batch import StepModel
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +100,14 @@ def test_an_infinite_gradient_is_skipped_too(
     tmp_path: Path, data: Path, model: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    gradients = Pass.gradients
+    gradients = StepModel.gradients
 
-    def infinite(self: Pass, *given: Any) -> tuple[float, int]:
+    def infinite(self: StepModel, *given: Any) -> tuple[float, int]:
         found = gradients(self, *given)
         next(self.model.parameters()).grad[0] = torch.inf  # type: ignore[index]
         return found
 
-    monkeypatch.setattr(Pass, "gradients", infinite)
+    monkeypatch.setattr(StepModel, "gradients", infinite)
     with pytest.raises(TrainingError, match="the gradient norm is inf at step 2, and 2 steps in a row"):
         train(recipe(data, model, max_skipped=2), tmp_path / "run")
     assert (
