@@ -8,12 +8,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pairkit.errors import Interrupted, OutputError, PairkitError
+from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError
+
+OnExisting = Literal["resume", "delete", "raise"]
 
 
 @contextmanager
@@ -114,4 +116,59 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-OnExisting = Literal["resume", "delete", "raise"]
+def admit(
+    out: Path, on_existing: OnExisting, *, holds: str | None, differences: Callable[[], list[str]]
+) -> Literal["new", "resume", "delete"]:
+    """Decide what a command may do with its output directory `out`; change nothing.
+
+    A directory that is not empty and was not made by pairkit is never touched, whatever `on_existing` is.
+
+    Args:
+        holds: what of the command's own `out` contains ("a training run"), None if nothing.
+        differences: describes each way in which that differs from what the command would make; asked only
+            where it is to be resumed.
+
+    Raises:
+        OutputError: `out` is a file or cannot be listed.
+        ExistingOutputError: `out` holds something else, or anything at all with on_existing="raise".
+    """
+    if holds is None:
+        if names_in(out):
+            raise ExistingOutputError(
+                f"{out} is not empty and was not created by pairkit; choose another --out"
+            )
+        return "new"
+    if on_existing == "raise":
+        raise ExistingOutputError(
+            f"{out} already contains {holds}: use --on-existing resume to continue it, "
+            "--on-existing delete to start over, or choose another --out"
+        )
+    if on_existing == "delete":
+        return "delete"
+    if different := differences():
+        raise ExistingOutputError(
+            f"{out} contains {holds} with other settings: {'; '.join(different)}. "
+            "Choose another --out, or use --on-existing delete to start over"
+        )
+    return "resume"
+
+
+def names_in(out: Path) -> set[str]:
+    """The names in a directory; none where it does not exist. Raises `OutputError` for a file."""
+    try:
+        return {path.name for path in out.iterdir()}
+    except FileNotFoundError:
+        return set()
+    except NotADirectoryError as error:
+        raise OutputError(f"{out}: cannot be written to: it is a file; choose another --out") from error
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written to: {error.strerror}") from error
+
+
+def flat_keys(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every value of nested mappings by its key as on the command line: `key.sub`."""
+    flat: dict[str, Any] = {}
+    for key, below in value.items():
+        name = f"{prefix}{key}"
+        flat |= flat_keys(below, f"{name}.") if isinstance(below, Mapping) else {name: below}
+    return flat

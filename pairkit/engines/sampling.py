@@ -18,22 +18,20 @@ import numpy.typing as npt
 import torch
 
 from pairkit.errors import ModelError
+from pairkit.random_bits import GOLDEN, finalize_words
 
 
 def uniforms(seeds: npt.NDArray[np.uint64], position: int) -> npt.NDArray[np.float64]:
     """One number in [0, 1) for each seed `[R]` at this position: the top 53 bits of a hash of the two."""
     with np.errstate(over="ignore"):
-        counter = np.uint64(position) * np.uint64(0x9E3779B97F4A7C15)
+        counter = np.uint64(position) * np.uint64(GOLDEN)
         mixed = _mix(_mix(seeds) + counter)
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finalizer of splitmix64: every input bit changes every output bit with probability one half."""
-    x = (x + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    """One step of splitmix64 from state `x`."""
+    return finalize_words(x + np.uint64(GOLDEN))
 
 
 def draw(

@@ -7,15 +7,13 @@ package.module:function      a function of that signature, or a `LossSpec`, from
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
 from pairkit.errors import RecipeError, unknown
+from pairkit.imports import import_object
 from pairkit.losses.loss import Loss, WeightedSum
 from pairkit.losses.parameters import Parameter, resolve
 from pairkit.losses.sampling import SETTINGS
@@ -53,10 +51,8 @@ def loss_spec(name: str) -> LossSpec:
         return LOSSES[name]
     if ":" not in name:
         raise unknown("loss", name, LOSSES)
-    module, _, attribute = name.partition(":")
     try:
-        with _importable():
-            found = getattr(importlib.import_module(module), attribute)
+        found = import_object(name)
     except Exception as error:  # whatever a module from outside does when it is imported
         kind = type(error).__name__
         raise RecipeError(f"loss {name!r} cannot be imported: {kind}: {error}") from error
@@ -117,16 +113,6 @@ def _weight(part: str, written: str | None) -> float:
     if not (isfinite(weight) and weight > 0):
         raise RecipeError(f"the weight of {part} is a number above 0, got {written!r}")
     return weight
-
-
-@contextmanager
-def _importable() -> Iterator[None]:
-    """The working directory first in `sys.path`, as `python -m` has it."""
-    sys.path.insert(0, "")
-    try:
-        yield
-    finally:
-        sys.path.remove("")
 
 
 def ranges(loss: Loss | WeightedSum) -> dict[str, Parameter]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from pairkit.errors import InputError
 from pairkit.losses.parameters import Choice, Flag, Integer, Parameter, positive, resolve
 from pairkit.losses.types import Logps, comparable
+from pairkit.random_bits import GOLDEN, as_int64, finalize_int64, shift_int64
 
 # The sampler's settings, as `--negatives.KEY` and as keywords of mcpo and rnce.
 SETTINGS: dict[str, Parameter] = {
@@ -182,22 +183,7 @@ def _random_seeds(count: int, generator: torch.Generator | None) -> Tensor:
 def uniform(seeds: Tensor, columns: int, salt: int) -> Tensor:
     """float64 [B, columns] in (0, 1): a hash of (seed, column, salt), the same on every device."""
     index = torch.arange(columns, device=seeds.device, dtype=torch.int64)
-    stride = 0x9E3779B97F4A7C15 * (salt + 1) % 2**64
-    bits = _mix(_mix(seeds[:, None] + _wrap(stride)) + index)
-    return ((_shift(bits, 11)).double() + 0.5) * 2.0**-53
-
-
-def _mix(x: Tensor) -> Tensor:
-    """The finaliser of splitmix64 (Steele et al. 2014) in wrapping int64 arithmetic."""
-    x = (x ^ _shift(x, 30)) * _wrap(0xBF58476D1CE4E5B9)
-    x = (x ^ _shift(x, 27)) * _wrap(0x94D049BB133111EB)
-    return x ^ _shift(x, 31)
-
-
-def _shift(x: Tensor, bits: int) -> Tensor:
-    """A logical shift to the right (int64 has only the arithmetic one)."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _wrap(constant: int) -> int:
-    return constant - (1 << 64) if constant >= 1 << 63 else constant
+    stride = as_int64(GOLDEN * (salt + 1) % 2**64)
+    bits = finalize_int64(finalize_int64(seeds[:, None] + stride) + index)
+    top: Tensor = shift_int64(bits, 11)
+    return (top.double() + 0.5) * 2.0**-53

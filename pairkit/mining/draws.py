@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-Words = npt.NDArray[np.uint64]
+from pairkit.random_bits import GOLDEN, Words, finalize_int, finalize_words
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MASK = 2**64 - 1
 
 
@@ -32,10 +31,8 @@ def keys(seed: int, purpose: str, set_ids: Iterable[str]) -> Words:
 def draw(keys: Words, counter: npt.NDArray[np.integer] | int = 0) -> Words:
     """Uniform 64-bit numbers, by broadcasting `keys` against `counter`."""
     with np.errstate(over="ignore"):
-        state = keys + (np.asarray(counter).astype(np.uint64) + np.uint64(1)) * _GOLDEN
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(state ^ (state >> np.uint64(31)), np.uint64)
+        state = keys + (np.asarray(counter).astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN)
+    return finalize_words(state)
 
 
 def uniform(words: Words) -> npt.NDArray[np.float64]:
@@ -51,7 +48,5 @@ def below(words: Words, bound: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]
 def stream(key: int) -> Iterator[int]:
     """The numbers that `draw` gives for the counters 0, 1, 2, ... of one key."""
     while True:
-        key = (key + 0x9E3779B97F4A7C15) & _MASK
-        state = ((key ^ (key >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
-        yield state ^ (state >> 31)
+        key = (key + GOLDEN) & _MASK
+        yield finalize_int(key)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
-from pairkit.errors import ExistingOutputError, OutputError
-from pairkit.files import OnExisting, write_json
+from pairkit.errors import OutputError
+from pairkit.files import OnExisting, admit, flat_keys, names_in, write_json
 from pairkit.schema import MANIFEST
 
 State = Literal["empty", "unfinished", "complete", "foreign"]
@@ -69,13 +69,7 @@ class Store:
 
 def survey(out: Path) -> State:
     """What a directory holds. `foreign` is whatever pairkit has not made: it is never touched."""
-    try:
-        names = {path.name for path in out.iterdir()} if out.exists() else set()
-    except NotADirectoryError as error:
-        message = f"{out}: cannot be written to: it is a file; give another --out"
-        raise OutputError(message) from error
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written to: {error.strerror}") from error
+    names = names_in(out)
     if MANIFEST in names:
         return "complete"
     if (out / _BUILD / _LOCK).exists():
@@ -117,7 +111,7 @@ def claimed(out: Path, identity: Identity, on_existing: OnExisting) -> Iterator[
 
 def differences(theirs: Identity, ours: Identity) -> list[str]:
     """What makes two builds different ones, each difference in a few words."""
-    before, now = _flat(theirs), _flat(ours)
+    before, now = flat_keys(theirs), flat_keys(ours)
     other = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
     told = {
         "recipe_hash": None,
@@ -134,23 +128,19 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
 
 
 def _admit(out: Path, identity: Identity, on_existing: OnExisting) -> State:
+    """What `out` holds, if this build may go on with it."""
     state = survey(out)
-    if state == "foreign":
-        raise ExistingOutputError(f"{out} is not empty and holds nothing of pairkit's; give another --out")
-    if state == "empty" or on_existing == "delete":
+    holds = {"complete": "a complete dataset", "unfinished": "an unfinished build"}.get(state)
+    if state == "empty":
         return state
-    what = "a complete data set" if state == "complete" else "an unfinished build"
-    theirs = _identity(out, state)
-    if on_existing == "raise" and theirs is not None:
-        raise ExistingOutputError(
-            f"{out} holds {what}; give another --out, or --on-existing resume or delete"
-        )
-    other = differences(theirs, {key: identity[key] for key in theirs}) if theirs is not None else []
-    if other:
-        raise ExistingOutputError(
-            f"{out} holds {what} of another recipe or input: {'; '.join(other)}. "
-            "Give another --out, or --on-existing delete to build it anew"
-        )
+    theirs = _identity(out, state) if holds else None
+    if holds and theirs is None:  # it stopped before it had written down what it is
+        return state
+
+    def different() -> list[str]:
+        return differences(theirs, {key: identity[key] for key in theirs}) if theirs else []
+
+    admit(out, on_existing, holds=holds, differences=different)
     return state
 
 
@@ -212,12 +202,3 @@ def _clear(store: Store) -> None:
         shutil.rmtree(path, ignore_errors=True)
     for name in (_STATE, LOG):
         (store.build / name).unlink(missing_ok=True)
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, below in value.items():
-        flat |= _flat(below, f"{prefix}.{key}" if prefix else str(key))
-    return flat

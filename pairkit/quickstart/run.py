@@ -20,16 +20,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import torch
 from transformers.utils import logging as transformers_logging
 
 from pairkit.engines.transformers import load as load_engine
-from pairkit.errors import ExistingOutputError
 from pairkit.evaluation.accuracy import accuracy
-from pairkit.files import stoppable, write_json, write_text
+from pairkit.files import OnExisting, admit, names_in, stoppable, write_json, write_text
 from pairkit.intervals import Floats
 from pairkit.pipeline.build import build
 from pairkit.progress import console
@@ -48,7 +47,6 @@ from pairkit.schema import identify
 from pairkit.sources import arithmetic
 from pairkit.training.run import train
 
-OnExisting = Literal["resume", "delete", "raise"]
 SETTINGS = "quickstart.json"
 FOLDERS = ("start", "problems", "rounds", "sft", "sets", "tokens", "reference", "dpo", "mcpo")
 PARTS = (*FOLDERS, "results.json", "report.html", SETTINGS)
@@ -135,20 +133,15 @@ def accuracy_of(model: Path, settings: Settings, split: arithmetic.Split, *, sam
 def _claim(out: Path, settings: Settings, on_existing: OnExisting) -> None:
     """Makes `out` this quickstart's, or finds that it is already."""
     record = out / SETTINGS
-    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if names and SETTINGS not in names:
-        raise ExistingOutputError(f"{out} is not empty and holds no quickstart; give another --out")
-    if names and on_existing == "raise":
-        raise ExistingOutputError(
-            f"{out} holds a quickstart; --on-existing resume goes on, delete starts again"
-        )
-    if names and on_existing == "resume":
+    names = names_in(out)
+
+    def different() -> list[str]:
         before = json.loads(record.read_text(encoding="utf-8"))
-        if before != asdict(settings):
-            raise ExistingOutputError(
-                f"{out} holds a quickstart of other settings ({before}); "
-                "give another --out, or --on-existing delete to start again"
-            )
+        now = asdict(settings)
+        return [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
+
+    holds = "a quickstart" if SETTINGS in names else None
+    if admit(out, on_existing, holds=holds, differences=different) == "resume":
         return
     for part in (out / name for name in PARTS if name in names):
         shutil.rmtree(part) if part.is_dir() else part.unlink()

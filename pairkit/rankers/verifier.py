@@ -11,7 +11,6 @@ zeros do not matter; fractions and words are not read.
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ import pyarrow.compute as pc
 
 from pairkit import schema
 from pairkit.errors import RecipeError
+from pairkit.imports import import_object
 from pairkit.rankers.named import with_score
 from pairkit.recipes import Strict
 from pairkit.sets import assemble, completions, map_batches
@@ -110,13 +110,12 @@ _CHECKS: dict[str, Callable[[pl.Expr], pl.Expr]] = {"exact": _strip, "number": f
 
 def load_function(path: str) -> Check:
     """The function at an import path `package.module:function`; anything else is a `RecipeError`."""
-    module, colon, name = path.partition(":")
-    if not colon:
+    if ":" not in path:
         names = ", ".join(_CHECKS)
         raise RecipeError(f"verifier check {path!r}: write one of {names}, or package.module:function")
     try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        function = import_object(path)
+    except Exception as error:  # whatever a module from outside does when it is imported
         raise RecipeError(f"verifier check {path!r} cannot be imported: {error}") from error
     if not callable(function):
         raise RecipeError(f"verifier check {path!r} is not a function")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pairkit.errors import ModelError, RecipeError
-from pairkit.files import stoppable
+from pairkit.files import OnExisting, stoppable
 from pairkit.progress import console
 from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import launched_sharded
@@ -23,7 +23,7 @@ from pairkit.training.loop import train_steps
 from pairkit.training.lora import AdaptersOff
 from pairkit.training.models import policy, reference, reference_key, to_save
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
-from pairkit.training.output.directory import OnExisting, claim, discarding, save_model
+from pairkit.training.output.directory import claim, discarding, save_model
 from pairkit.training.output.layout import MODEL
 from pairkit.training.output.trackers import check_installed
 from pairkit.training.plan import Plan, plan

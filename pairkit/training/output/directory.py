@@ -9,21 +9,30 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from safetensors import SafetensorError
 from torch import nn
 
 from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError, TrainingError
-from pairkit.files import partial, publish, sha256, write_json, write_text
+from pairkit.files import (
+    OnExisting,
+    admit,
+    flat_keys,
+    names_in,
+    partial,
+    publish,
+    sha256,
+    write_json,
+    write_text,
+)
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.layout import HASHES, MODEL, RECORD, REFUSED
 from pairkit.training.plan import Plan
 from pairkit.training.recipe import HOW
 
-OnExisting = Literal["resume", "delete", "raise"]
 LIBRARIES = ("pairkit", "torch", "transformers", "tokenizers", "accelerate", "pyarrow")
 
 
@@ -38,20 +47,22 @@ def claim(planned: Plan, out: Path, on_existing: OnExisting, processes: Processe
         "recipe": planned.recipe.model_dump(mode="json"),
         "data": planned.data.digest,
     }
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out}: is a file; give another --out, a directory to write to")
+    empty = not names_in(out) - {partial(record).name}
+    holds = "a training run" if record.is_file() else None
     starts: list[dict[str, Any]] = []
-    if out.exists() and {path.name for path in out.iterdir()} - {partial(record).name}:
-        if not record.is_file():
-            raise ExistingOutputError(f"{out} is not empty and holds no training run; give another --out")
-        if on_existing == "raise":
-            raise ExistingOutputError(f"{out} holds a run; --on-existing resume goes on, delete starts again")
-        if on_existing == "resume":
-            starts = _starts(record, identity, out)
-            if (out / MODEL).exists():
-                return
-        else:
-            _empty(out)
+    before: dict[str, Any] = {}
+
+    def different() -> list[str]:
+        before.update(_read_record(record))
+        return _differences(before, identity)
+
+    todo = "new" if empty else admit(out, on_existing, holds=holds, differences=different)
+    if todo == "resume":
+        starts = list(before["starts"])
+        if (out / MODEL).exists():
+            return
+    elif todo == "delete":
+        _empty(out)
     start = {
         "versions": _versions(),
         "device": device_name(processes),
@@ -66,40 +77,26 @@ def claim(planned: Plan, out: Path, on_existing: OnExisting, processes: Processe
         write_text(out / REFUSED, "".join(lines))
 
 
-def _starts(record: Path, identity: dict[str, Any], out: Path) -> list[dict[str, Any]]:
-    """How the run in `out` was started before, if it is this one."""
+def _read_record(record: Path) -> dict[str, Any]:
     try:
         before = json.loads(record.read_text(encoding="utf-8"))
-        known, data, starts = _flat(before["recipe"]), before["data"], list(before["starts"])
+        known = {"recipe": dict(before["recipe"]), "data": before["data"], "starts": list(before["starts"])}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExistingOutputError(
-            f"{record}: not the record of a training run; give another --out, or --on-existing delete"
+            f"{record}: not the record of a training run; choose another --out, or use --on-existing delete"
         ) from error
-    now = _flat(identity["recipe"])
-    differing = [
-        f"{key} {known.get(key)!r} -> {now.get(key)!r}"
-        for key in {**now, **known}
-        if key not in HOW and known.get(key) != now.get(key)
+    return known
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Each recipe field that makes the run in the directory another one, and its data."""
+    theirs, ours = flat_keys(before["recipe"]), flat_keys(now["recipe"])
+    different = [
+        f"{key} {theirs.get(key)!r} -> {ours.get(key)!r}"
+        for key in {**ours, **theirs}
+        if key not in HOW and theirs.get(key) != ours.get(key)
     ]
-    if data != identity["data"]:
-        differing.append("the data set was built again")
-    if differing:
-        raise ExistingOutputError(
-            f"{out} holds another run ({'; '.join(differing)}); "
-            "give another --out, or --on-existing delete to start again"
-        )
-    return starts
-
-
-def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Every value of a recipe by its key, that of a block as on the command line: key.sub."""
-    flat: dict[str, Any] = {}
-    for key, value in recipe.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{sub}": part for sub, part in _flat(value).items()}
-        else:
-            flat[key] = value
-    return flat
+    return different + (["the dataset was built again"] if before["data"] != now["data"] else [])
 
 
 def _versions() -> dict[str, str]:
