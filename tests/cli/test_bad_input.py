@@ -17,22 +17,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from support.bad_input import (
-    BAD_ROWS,
-    CASES,
-    FILES,
-    GOOD,
-    NOTES,
-    PAGE,
-    STOPS,
-    BadRow,
-    Case,
-    lines,
-    page,
-    pair,
-    quarantine_detail,
-    scored,
-)
+from support.bad_input import BAD_ROWS, CASES, NOTES, STOPS
+from support.bad_input.case import FILES, GOOD, BadRow, Case, lines, pair
+from support.bad_input.page import PAGE, page
+from support.bad_input.rows import quarantine_detail, scored
 from support.tiny import model_folder, random_sets, write_data
 
 from pairkit.cli import main
@@ -341,5 +329,5 @@ def test_a_cell_of_several_lines_may_end_a_csv_file(
 
 def test_the_page_is_the_table() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), (
-        "write it anew with: PYTHONPATH=tests python -m support.bad_input"
+        "write it anew with: PYTHONPATH=tests python -m support.bad_input.page"
     )

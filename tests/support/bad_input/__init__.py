@@ -1,0 +1,8 @@
+"""What a user can get wrong: one case a row, which tests/cli/test_bad_input.py runs and the page shows."""
+
+from support.bad_input import build, build_models, other, push, train
+from support.bad_input.rows import BAD_ROWS, NOTES, STOPS
+
+CASES = [*build.CASES, *build_models.CASES, *train.CASES, *push.CASES, *other.CASES]
+
+__all__ = ["BAD_ROWS", "CASES", "NOTES", "STOPS"]

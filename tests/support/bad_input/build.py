@@ -1,0 +1,169 @@
+"""`pairkit build` on files: what can be wrong with flags, files and directories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.bad_input.case import FILES, GOOD, OWN, ROWS, ZIPPED, Case, lines, pair, parquet
+
+CASES = [
+    # Files
+    Case("no such file", f"{FILES} own.jsonl", "own.jsonl: no such file or folder"),
+    Case(
+        "wrong extension",
+        f"{FILES} own.txt",
+        "own.txt: cannot tell its format; pairkit reads .jsonl, .json, .csv (each also .gz or .zst) or "
+        ".parquet",
+        {"own.txt": GOOD},
+    ),
+    Case("empty file", f"{FILES} own.jsonl", "own.jsonl: is empty", {"own.jsonl": b""}),
+    Case(
+        "folder without data",
+        f"{FILES} own",
+        "own: holds no file that pairkit reads (.jsonl, .json, .csv (each also .gz or .zst) or .parquet)",
+        {"own/notes.md": b"notes"},
+    ),
+    Case(
+        "truncated gzip",
+        f"{FILES} own.jsonl.gz",
+        "own.jsonl.gz: the gzip stream is damaged or ends early (…); get the file again",
+        {"own.jsonl.gz": ZIPPED[:-30]},
+    ),
+    Case(
+        "half of a Parquet file",
+        f"{FILES} own.parquet",
+        "own.parquet: not a Parquet file: …",
+        {"own.parquet": ROWS[: len(ROWS) // 2]},
+    ),
+    Case(
+        "Parquet of another schema",
+        "build --source nectar --path own.parquet",
+        "own.parquet: not a file of source 'nectar': expected the columns prompt, answers; "
+        "found prompt, chosen, rejected; files of other columns are read by --source files",
+        {"own.parquet": ROWS},
+    ),
+    Case(
+        "columns that pairkit does not know",
+        f"{FILES} own.parquet",
+        "own.parquet: not a file of source 'files': expected the columns …; found alpha; "
+        "name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN",
+        {"own.parquet": parquet(alpha=["a"])},
+    ),
+    Case(
+        "`--map` of a column that is not there",
+        f"{FILES} own.jsonl --map prompt=question,chosen=chosen,rejected=rejected",
+        "own.jsonl: not a file of source 'files': expected the columns question, chosen, rejected; "
+        "found prompt, chosen, rejected",
+        OWN,
+    ),
+    Case(
+        "CSV with a quote missing",
+        f"{FILES} own.csv",
+        "own.csv, row 2: opens a quote that is never closed, so that the rest of the file is in one cell; "
+        "close it",
+        {"own.csv": b'prompt,chosen,rejected\na,b,c\nd,e,"f\ng,h,i\nj,k,l\n'},
+    ),
+    Case(
+        "JSON array cut short",
+        f"{FILES} own.json",
+        "own.json: not JSON: …",
+        {"own.json": b'[{"prompt": "p", "chosen": "c", "rejected": "r"}, {"prom'},
+    ),
+    Case(
+        "no row that can be used",
+        f"{FILES} own.jsonl",
+        "own.jsonl: no usable candidate set in 20 rows (20 not_text); "
+        "the first: own.jsonl, row 1, field 'rejected': is a number, not a text",
+        {"own.jsonl": lines(*({**pair(n), "rejected": n} for n in range(20)))},
+    ),
+    Case(
+        "no set with a choice",
+        f"{FILES} own.jsonl",
+        "own.jsonl: no usable candidate set in 1 rows (1 one_completion); the first: set …: one completion "
+        "is no choice (1 of 1 completions left); "
+        "for --loss sft, or kto on labels, give mine.require_choice=false",
+        {"own.jsonl": lines({"prompt": "p", "completion": "c"})},
+    ),
+    # Recipes and flags of a build
+    Case(
+        "no arguments",
+        "build",
+        "nothing to build from: give --source NAME (`pairkit sources` lists them) or --recipe",
+    ),
+    Case(
+        "unknown source", "build --source nectra", "unknown source 'nectra'; did you mean 'nectar'? Known: …"
+    ),
+    Case(
+        "misspelt flag",
+        f"{FILES} own.jsonl --limt 3",
+        "unknown option '--limt'; did you mean '--limit'? Known: …",
+        OWN,
+    ),
+    Case(
+        "word for a number",
+        f"{FILES} own.jsonl --seed abc",
+        "Invalid value for '--seed': …; see: pairkit build --help",
+        OWN,
+    ),
+    Case(
+        "number out of range",
+        f"{FILES} own.jsonl --limit -1",
+        "recipe key 'source.limit': Input should be greater than 0 (got -1)",
+        OWN,
+    ),
+    Case(
+        "recipe with an unknown key",
+        "build --recipe own.yaml",
+        "unknown recipe key 'mine.keep_negativ'; did you mean 'mine.keep_negatives'? Known: …",
+        {**OWN, "own.yaml": b"source: {name: files, path: own.jsonl}\nmine: {keep_negativ: 1}\n"},
+    ),
+    Case(
+        "recipe that is not YAML",
+        "build --recipe own.yaml",
+        "own.yaml, row 2: not YAML: …",
+        {"own.yaml": b"source: {name: files\n"},
+    ),
+    Case(
+        "recipe file without its ending",
+        "build --recipe own",
+        "unknown recipe 'own'; for the file write own.yaml",
+        {"own.yaml": b"source: {name: nectar}\n"},
+    ),
+    Case(
+        "recipe of another command",
+        "build --recipe mcpo-nectar",
+        "recipe 'mcpo-nectar' is for `pairkit train`",
+    ),
+    Case(
+        "`token_swap` without a tokenizer",
+        f"{FILES} own.jsonl --noise token_swap=2",
+        "recipe key 'mine.noise.token_swap.tokenizer' has no default: give it a value",
+        OWN,
+    ),
+    Case(
+        "empty tokenizer folder",
+        f"{FILES} own.jsonl --noise token_swap --noise-tokenizer ./empty",
+        "the tokenizer './empty' cannot be loaded: the directory holds no tokenizer.json",
+        OWN,
+        lambda: Path("empty").mkdir(),
+    ),
+    # What a build writes to
+    Case(
+        "`--out` is a file",
+        f"{FILES} own.jsonl --out notes.md",
+        "notes.md: cannot be written to: it is a file; give another --out",
+        {**OWN, "notes.md": b"notes"},
+    ),
+    Case(
+        "`--out` holds something else",
+        f"{FILES} own.jsonl --out mine",
+        "mine is not empty and holds nothing of pairkit's; give another --out",
+        {**OWN, "mine/notes.md": b"notes"},
+    ),
+    Case(
+        "order by a ranker that does not run",
+        f"{FILES} own.jsonl order=pairrm",
+        "recipe key 'order': 'pairrm' is none of the rankers annotations",
+        OWN,
+    ),
+]

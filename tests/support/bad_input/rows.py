@@ -1,0 +1,223 @@
+"""Notes, stops, and rows that go to quarantine."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from support.bad_input.case import (
+    FILES,
+    KEPT,
+    OWN,
+    SAVING,
+    TRAIN,
+    BadRow,
+    Case,
+    damaged,
+    half,
+    other_tokens,
+    parquet,
+)
+
+NOTES = [
+    Case(
+        "model without a chat template",
+        TRAIN,
+        "model: no chat template; using pairkit's plain one (User: ... Assistant: ...)",
+        code=0,
+        rows="all are used",
+    ),
+    Case(
+        "tokens in a file that is cut short",
+        TRAIN,
+        "runs/train/tokens/….arrow: damaged (…); tokenizing again",
+        prepare=lambda: other_tokens(half),
+        code=0,
+        rows="all are used",
+    ),
+    Case(
+        "tokens in a file of something else",
+        TRAIN,
+        "runs/train/tokens/….arrow: damaged (…); tokenizing again",
+        prepare=lambda: other_tokens(lambda store: store.write_bytes(parquet(tokens=[b"a"]))),
+        code=0,
+        rows="all are used",
+    ),
+    Case(
+        "checkpoint that is damaged",
+        SAVING,
+        "runs/train/data-dpo/checkpoints/step-000002: the checkpoint is damaged (model.pt is not what was "
+        "written); the one before it is step-000001, the run goes on from there",
+        prepare=lambda: damaged("step-000002"),
+        code=0,
+        rows="all are used",
+    ),
+    Case(
+        "no checkpoint but damaged ones",
+        SAVING,
+        "runs/train/data-dpo/checkpoints/step-000001: the checkpoint is damaged (model.pt is not what was "
+        "written); there is no other, the run starts from the beginning",
+        prepare=lambda: damaged("step-000001", "step-000002"),
+        code=0,
+        rows="all are used",
+    ),
+]
+
+# What stops a command from outside; each has a test of its own.
+STOPS = {
+    "disk full": Case(
+        "disk full in a build",
+        f"{FILES} own.jsonl",
+        "runs/data/files: cannot be written to: …File too large; nothing was done yet; "
+        "the same command continues",
+        OWN,
+    ),
+    "disk full, tokens": Case(
+        "disk full where the tokens are written",
+        TRAIN,
+        "runs/train/tokens/….arrow: cannot be written: File too large",
+    ),
+    "disk full, model": Case(
+        "disk full where the model is saved",
+        TRAIN,
+        "runs/train/data-dpo/model: the model cannot be written: …",
+        rows="the metrics are kept",
+    ),
+    "disk full, checkpoint": Case(
+        "disk full where a checkpoint is saved",
+        SAVING,
+        "runs/train/data-dpo/checkpoints/step-000001: the checkpoint cannot be written: File too large",
+    ),
+    "read-only": Case(
+        "output that may not be written to",
+        f"{FILES} own.jsonl --out OUT",
+        "…: cannot be written to: …",
+        OWN,
+    ),
+    "SIGINT in a build": Case(
+        "SIGINT (Ctrl-C) in a build",
+        f"{FILES} own.jsonl unit_rows=5 shard_mb=0.0001",
+        "runs/data/files: stopped; 5 rows are done and kept; the same command continues",
+        OWN,
+        code=130,
+        rows=KEPT,
+    ),
+    "SIGINT in training": Case(
+        "SIGINT (Ctrl-C) in training",
+        TRAIN,
+        "stopped after step 1; the same command goes on from runs/train/data-dpo/checkpoints/step-000001",
+        code=130,
+        rows=KEPT,
+    ),
+    "SIGINT before training": Case(
+        "SIGINT before the first step",
+        TRAIN,
+        "stopped; the same command starts again: there was no checkpoint yet",
+        code=130,
+        rows="no step was done yet",
+    ),
+}
+
+
+def scored(number: int) -> dict[str, Any]:
+    """A good row."""
+    texts = [f"good {number}", f"bad {number}"]
+    return {"prompt": f"Question {number}?", "completions": texts, "scores": [2, 1]}
+
+
+def bad(what: str, reason: str, detail: str, **changes: Any) -> BadRow:
+    """A row that would be good but for `changes`."""
+    return BadRow(what, json.dumps(scored(99) | changes).encode(), reason, detail)
+
+
+USER, REPLY = {"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}
+BAD_ROWS = [
+    BadRow("invalid JSON", b'{"prompt": "p", "completions": ', "invalid_json", ": is not JSON: …"),
+    BadRow(
+        "bytes that are not UTF-8",
+        b'{"prompt": "caf\xe9", "completions": ["a", "b"]}',
+        "invalid_utf8",
+        ": is not UTF-8 (byte 16)",
+    ),
+    bad(
+        "lone surrogate",
+        "lone_surrogate",
+        ", field 'prompt': holds half of a surrogate pair, which is no character",
+        prompt="\ud800",
+    ),
+    bad("no prompt", "missing_prompt", ", field 'prompt': there is no prompt", prompt=None),
+    bad("blank prompt", "empty_prompt", ", field 'prompt.content': the prompt is blank", prompt=" \n"),
+    bad("prompt that is no text", "not_text", ", field 'prompt': is a number, not a text", prompt=3),
+    bad(
+        "completions that are no texts",
+        "not_text",
+        ", field 'completions': holds a number, not texts or objects",
+        completions=[1, 2],
+    ),
+    bad(
+        "texts and numbers in one list",
+        "mixed_types",
+        ", field 'completions': holds values of several kinds in one list",
+        completions=["a", 2],
+    ),
+    bad(
+        "completion without text",
+        "missing_completion",
+        ", field 'completions.text': a completion has no text",
+        completions=["a", None],
+    ),
+    bad(
+        "NaN as score",
+        "invalid_score",
+        ", field 'scores': is not a finite number",
+        scores=[float("nan"), 1],
+    ),
+    bad(
+        "10 MB of text",
+        "too_long",
+        ", field 'completions.text': is longer than 4,000,000 bytes",
+        completions=["x" * 10_000_000, "b"],
+    ),
+    bad(
+        "tool call",
+        "unsupported_content",
+        ", field 'prompt.tool_calls': is a tool call",
+        prompt=[{**USER, "tool_calls": [{"name": "f"}]}],
+    ),
+    bad(
+        "image",
+        "unsupported_content",
+        ", field 'prompt.content': is not a text (images and other parts are not supported)",
+        prompt=[{"role": "user", "content": [{"type": "image"}]}],
+    ),
+    bad(
+        "prompt that ends in an assistant turn",
+        "unsupported_content",
+        ", field 'prompt.role': the prompt does not end in a user turn",
+        prompt=[USER, REPLY],
+    ),
+    bad(
+        "one completion",
+        "one_completion",
+        "one completion is no choice (1 of 1 completions left)",
+        completions=["a"],
+        scores=[1],
+    ),
+    bad(
+        "all completions equal",
+        "all_identical",
+        "all completions are the same text (1 of 2 completions left; dropped: 1 identical)",
+        completions=["a", "a"],
+    ),
+    bad(
+        "all completions tied",
+        "no_choice",
+        "no completion is below the best: a tie makes no pair (2 of 2 completions left)",
+        scores=[1, 1],
+    ),
+]
+
+
+def quarantine_detail(row: BadRow, file: str, number: int) -> str:
+    """The detail of a bad row in quarantine, … as in `Case`. What mining refuses has a set, not a place."""
+    return f"{file}, row {number}{row.detail}" if row.detail[0] in ",:" else row.detail
