@@ -17,6 +17,7 @@ from support.bad_input.case import (
     templated,
     trained,
 )
+from support.tiny import completion
 
 CASES = [
     # Training
