@@ -1,4 +1,4 @@
-.PHONY: check lint types test slow
+.PHONY: check lint types test full slow
 
 check: lint types test
 
@@ -11,6 +11,9 @@ types:
 
 test:
 	python -m pytest
+
+full:
+	python -m pytest -m full -n auto
 
 slow:
 	python -m pytest -m slow
