@@ -1,4 +1,4 @@
-.PHONY: check lint types test full slow
+.PHONY: check lint types test full slow coverage
 
 check: lint types test
 
@@ -14,6 +14,9 @@ test:
 
 full:
 	python -m pytest -m full -n auto
+
+coverage:
+	python -m pytest -n auto --dist loadfile --cov=pairkit
 
 slow:
 	python -m pytest -m slow
