@@ -17,6 +17,7 @@ from pairkit.errors import ModelError
 from pairkit.mining import draws
 from pairkit.mining.recipe import NoiseRecipe, TokenSwap
 from pairkit.models.names import cannot_load
+from pairkit.models.tokenizer import open_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -139,7 +140,7 @@ def token_spans(texts: Sequence[str], settings: TokenSwap) -> list[tuple[int, Sp
     """
     if not texts:
         return []
-    encodings = load_tokenizer(settings.tokenizer, settings.revision).encode_batch(
+    encodings = token_backend(settings.tokenizer, settings.revision).encode_batch(
         list(texts), add_special_tokens=False
     )
     return [(len(encoding), partial(_token_span, encoding)) for encoding in encodings]
@@ -159,17 +160,18 @@ def _token_end(encoding: Encoding, index: int) -> int:
 
 
 @lru_cache(maxsize=4)
-def load_tokenizer(name: str, revision: str | None = None) -> Tokenizer:
-    """The named tokenizer. Raises `ModelError` where there is none, or none that knows its tokens' spans."""
-    from transformers import AutoTokenizer
+def token_backend(name: str, revision: str | None = None) -> Tokenizer:
+    """Load the named tokenizer for its spans, which only fast tokenizers know.
 
+    Raises `ModelError` for a tokenizer that cannot be loaded or is not a fast one.
+    """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        tokenizer = open_tokenizer(name, revision=revision)
     except (OSError, ValueError) as error:
         raise cannot_load("tokenizer", name, error) from error
     if not tokenizer.is_fast:
         raise ModelError(
-            f"the tokenizer {name!r} does not say which characters its tokens cover; "
+            f"the tokenizer {name!r} does not map tokens to characters; "
             "use one with a tokenizer.json, or word_swap"
         )
     backend: Tokenizer = tokenizer.backend_tokenizer

@@ -14,18 +14,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit import schema
 from pairkit.errors import RecipeError
 from pairkit.imports import import_object
 from pairkit.rankers.named import with_score
 from pairkit.recipes import Strict
+from pairkit.schema import StageResult, quarantine_rows
 from pairkit.sets import assemble, completions, map_batches
 
 NAME = "verifier"
@@ -39,25 +39,19 @@ class VerifierRecipe(Strict):
     answer: str = "answer"  # the field of the set's metadata that holds the answer; a function sees all of it
 
 
-class Verified(NamedTuple):
-    """Scored sets, and those that have no answer to check against (reason `no_answer`)."""
+def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
+    """Set `score` and the named score `verifier` of all completions except noise: 1 if right, 0 if wrong.
 
-    sets: pa.Table
-    quarantine: pa.Table
-    counts: dict[str, int]  # checked, right (a score above 0)
+    A function's return value is the score. Earlier ranks are removed, because they belong to another score.
+    Sets without an answer to check against go to quarantine (reason `no_answer`). Counts: completions
+    `checked`, and those that are `right` (a score above 0).
 
-
-def verify(sets: pa.Table, recipe: VerifierRecipe) -> Verified:
-    """Sets `score` and the named score `verifier` of all completions but noise: 1 if right, 0 if wrong.
-
-    What a function returns is the score as it is. Ranks of before are taken away: rank the sets anew.
     Raises `RecipeError` for a check that does not exist and a function that fails.
     """
     check = None if recipe.check in _CHECKS else load_function(recipe.check)
     answers = _answers(sets["metadata"], recipe)
     checkable = pc.is_valid(answers) if check is None else pc.is_valid(sets["metadata"])
-    kept = sets.filter(checkable)
-    rest = sets.filter(pc.invert(checkable))
+    unanswered = sets.filter(pc.invert(checkable))
 
     def score(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
@@ -71,10 +65,19 @@ def verify(sets: pa.Table, recipe: VerifierRecipe) -> Verified:
         scored = with_score(flat, NAME, values)
         return assemble(batch, scored, owner.to_numpy(), np.arange(len(flat)))
 
-    scored = map_batches(kept, score)
+    scored = map_batches(sets.filter(checkable), score)
     values = pc.struct_field(pc.list_flatten(scored["completions"]), "score")
     counts = {"checked": len(values) - values.null_count, "right": pc.sum(pc.greater(values, 0)).as_py() or 0}
-    return Verified(scored, _no_answer(rest, recipe), counts)
+    detail = f"metadata has no {recipe.answer!r} that {recipe.check!r} can check"
+    count = unanswered.num_rows
+    quarantine = quarantine_rows("rank", unanswered, ["no_answer"] * count, [detail] * count)
+    return StageResult(scored, quarantine, counts=counts)
+
+
+def check_recipe(recipe: VerifierRecipe) -> None:
+    """Raise the `RecipeError` that `verify` would raise for the check of a recipe."""
+    if recipe.check not in _CHECKS:
+        load_function(recipe.check)
 
 
 def final_number(texts: pl.Expr) -> pl.Expr:
@@ -151,14 +154,3 @@ def _call(check: Check, path: str, batch: pa.RecordBatch, flat: pa.StructArray, 
             raise RecipeError(f"verifier check {path!r} returned {value} on set {set_ids[index]}")
         values.append(value)
     return pa.array(values, pa.float64())
-
-
-def _no_answer(sets: pa.Table, recipe: VerifierRecipe) -> pa.Table:
-    count = sets.num_rows
-    return schema.quarantined(
-        "rank",
-        ["no_answer"] * count,
-        [schema.canonical_json(row) for row in sets.to_pylist()],
-        details=[f"metadata has no {recipe.answer!r} that {recipe.check!r} can check"] * count,
-        set_ids=sets["set_id"].to_pylist(),
-    )

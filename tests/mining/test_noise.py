@@ -14,11 +14,12 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pairkit.errors import ModelError
-from pairkit.mining import Mined, MineRecipe, mine
+from pairkit.mining import MineRecipe, mine
 from pairkit.mining.noise import token_spans
 from pairkit.mining.recipe import TokenSwap
 from pairkit.rankers.annotations import rank
 from pairkit.recipes import validate
+from pairkit.schema import StageResult
 
 PROSE = [
     "The quick brown fox jumps over the lazy dog, and the dog does not mind at all.",
@@ -65,11 +66,11 @@ def ranked_sets(chosen: list[str]) -> Any:
     )
 
 
-def with_noise(chosen: list[str], *, seed: int = 0, **kinds: Any) -> Mined:
+def with_noise(chosen: list[str], *, seed: int = 0, **kinds: Any) -> StageResult:
     return mine(ranked_sets(chosen), validate(MineRecipe, {"noise": kinds}), seed=seed)
 
 
-def noisy(result: Mined) -> list[list[str]]:
+def noisy(result: StageResult) -> list[list[str]]:
     return [
         [one["text"] for one in row if one["origin"] == "noise"]
         for row in result.sets["completions"].to_pylist()
@@ -228,7 +229,7 @@ def test_the_kinds_do_not_disturb_each_other_and_the_seed_decides():
 # Labels
 
 
-def flipped(*sets: dict[str, Any], rate: float = 1.0, seed: int = 0) -> Mined:
+def flipped(*sets: dict[str, Any], rate: float = 1.0, seed: int = 0) -> StageResult:
     return mine(
         rank(table(*sets)), validate(MineRecipe, {"noise": {"label_flip": {"rate": rate}}}), seed=seed
     )

@@ -16,10 +16,10 @@ from support.candidates import candidate_set, column, completion, noise, table, 
 
 from pairkit.dataset.views import pairs
 from pairkit.errors import RecipeError
-from pairkit.mining import Mined, MineRecipe, mine
+from pairkit.mining import MineRecipe, mine
 from pairkit.rankers.annotations import rank
 from pairkit.recipes import validate
-from pairkit.schema import QUARANTINE, SETS, canonical_json, check_sets
+from pairkit.schema import QUARANTINE, SETS, StageResult, canonical_json, check_sets
 
 
 def scored(*scores: float | None, **fields: Any) -> dict[str, Any]:
@@ -27,16 +27,16 @@ def scored(*scores: float | None, **fields: Any) -> dict[str, Any]:
     return candidate_set(*(completion(chr(97 + i), score) for i, score in enumerate(scores)), **fields)
 
 
-def mined(*sets: dict[str, Any], seed: int = 0, **recipe: Any) -> Mined:
+def mined(*sets: dict[str, Any], seed: int = 0, **recipe: Any) -> StageResult:
     return mine(rank(table(*sets)), validate(MineRecipe, recipe), seed=seed)
 
 
-def reasons(result: Mined) -> list[str]:
+def reasons(result: StageResult) -> list[str]:
     assert result.sets.num_rows == 0
     return result.quarantine["reason"].to_pylist()
 
 
-def assert_counts_add_up(result: Mined, sets: pa.Table) -> None:
+def assert_counts_add_up(result: StageResult, sets: pa.Table) -> None:
     counts = result.counts
     completions_in = sum(map(len, sets["completions"].to_pylist()))
     assert (counts["sets_in"], counts["completions_in"]) == (sets.num_rows, completions_in)

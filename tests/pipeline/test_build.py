@@ -207,7 +207,7 @@ def test_complete_data_set_is_left_as_it_is(built: Path, source: Path) -> None:
 
 def test_another_recipe_is_refused_and_said(built: Path, source: Path) -> None:
     before = hashes(built)
-    with pytest.raises(ExistingOutputError, match=r"recipe\.mine\.keep_negatives is 1, there None"):
+    with pytest.raises(ExistingOutputError, match=r"recipe\.mine\.keep_negatives is 1, was None"):
         build(recipe(source, mine={"keep_negatives": 1}), built)
     assert hashes(built) == before
 
@@ -231,7 +231,7 @@ def test_another_input_is_refused_and_said(built: Path, source: Path, tmp_path: 
 
 
 def test_raise_refuses_even_the_same(built: Path, source: Path) -> None:
-    with pytest.raises(ExistingOutputError, match="complete data set"):
+    with pytest.raises(ExistingOutputError, match="complete dataset"):
         build(recipe(source), built, on_existing="raise")
 
 

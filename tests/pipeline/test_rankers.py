@@ -89,7 +89,7 @@ def test_a_stopped_build_scores_nothing_twice(
         return real(self, sets, advance)
 
     monkeypatch.setattr(PairRMRanker, "score", score)
-    with pytest.raises(Exception, match="what models have said to 2 units"):
+    with pytest.raises(Exception, match="the answers of models for 2 further units"):
         build(ranked, tmp_path / "out")
     build(ranked, tmp_path / "out")
     assert len(scored) == 5  # two units, the interrupt, and the two units that were left
@@ -111,9 +111,9 @@ def test_a_ranker_with_other_weights_is_another_build(source: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"rank": [{"ranker": "pairrm"}, {"ranker": "pairrm"}]}, "pairrm is there twice: give each a name"),
+        ({"rank": [{"ranker": "pairrm"}, {"ranker": "pairrm"}]}, "pairrm occurs twice: give each a name"),
         ({"rank": []}, "names no ranker"),
-        ({"order": "pairrm"}, "'pairrm' is none of the rankers annotations"),
+        ({"order": "pairrm"}, "'pairrm' is not one of the rankers: annotations"),
         ({"rank": {"ranker": "pairmr"}}, "pairmr"),
         ({"rank": {"ranker": "judge", "model": "m", "aspects": ["x"]}}, "'aspects' is not read"),
     ],

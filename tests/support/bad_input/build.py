@@ -163,7 +163,7 @@ CASES = [
     Case(
         "order by a ranker that does not run",
         f"{FILES} own.jsonl order=pairrm",
-        "recipe key 'order': 'pairrm' is none of the rankers annotations",
+        "recipe key 'order': 'pairrm' is not one of the rankers: annotations",
         OWN,
     ),
 ]
