@@ -71,7 +71,7 @@ def build(
             with _engine_pool(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as pool:
                 total = _write_shards(claimed, recipe, opened, keys, workers or default_workers(), pool)
             if total.counts["mine.sets_out"] == 0:
-                raise _nothing_usable(opened, total, claimed)
+                raise _nothing_usable(opened, total, claimed, keys)
             manifest = publish(claimed, identity, opened)
         claimed.finish()
         return manifest
@@ -162,7 +162,13 @@ def _complete(out: Path) -> dict[str, Any]:
     return manifest
 
 
-def _nothing_usable(opened: Opened, total: Contents, out: BuildDirectory) -> InputError:
+class _NothingUsable(InputError):
+    """No set is left: the results of models stay, for a recipe that leaves some."""
+
+
+def _nothing_usable(
+    opened: Opened, total: Contents, out: BuildDirectory, keys: Mapping[str, str]
+) -> InputError:
     reasons = describe.quarantined(total.nested())
     counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
     first = shards.first_quarantined(out.shards())
@@ -170,9 +176,11 @@ def _nothing_usable(opened: Opened, total: Contents, out: BuildDirectory) -> Inp
     hint = ""
     if reasons.keys() & NO_CHOICE:
         hint = "; for --loss sft, or kto on labels, set mine.require_choice=false"
+    if unit_store.count(out.asked_folder, keys.values()):
+        hint += "; the answers of models are kept: change what follows them and run again"
     rows = total.counts["source.rows"]
     where = opened.files[0] if len(opened.files) == 1 else opened.source.name
-    return InputError(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
+    return _NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
 
 
 @contextmanager
@@ -184,7 +192,9 @@ def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
         done = shards.together(map(shards.read_contents, out.shards()))
         rows = done.counts["source.rows"]
         units = unit_store.count(out.asked_folder, keys.values(), first=done.next_unit)
-        if isinstance(error, InputError) or not (rows or units):
+        results = unit_store.count(out.asked_folder, keys.values())
+        spoiled = isinstance(error, InputError) and not (isinstance(error, _NothingUsable) and results)
+        if spoiled or not (rows or units):
             out.discard()
         if isinstance(error, PairkitError):
             raise

@@ -119,11 +119,14 @@ def claimed(
         if on_existing == "delete" or not (directory.build / _STATE).exists():
             _clear(directory)
             write_json(directory.build / _STATE, saved)
-        elif changed := differences(_unfinished(out)[0], identity):
-            shared = _shared(_unfinished(out)[1], keys)
+        elif differences(_unfinished(out)[0], identity):
+            theirs, their_keys = _unfinished(out)
+            before, now = theirs["recipe"], identity["recipe"]
+            changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+            shared = _shared(their_keys, keys)
             console.print(
-                f"{out}: another recipe ({'; '.join(changed)}); "
-                f"keeping the results of {', '.join(shared)}, repeating what follows",
+                f"{out}: the recipe changed ({', '.join(changed)}); "
+                f"keeping the results of {', '.join(shared)} and repeating what follows",
                 markup=False,
             )
             # The state goes last: a stop before it leaves the old build, which may lose all but its results.
