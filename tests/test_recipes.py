@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pairkit import recipes
 from pairkit.errors import InputError, RecipeError
-from pairkit.recipes import Strict, merge, parse_overrides, recipe_hash, validate
+from pairkit.recipes import Strict, merge, parse_overrides, validate
 
 
 class Loss(Strict):
@@ -98,7 +98,7 @@ def test_every_integer_is_read_back(number: int):
         (["=3"], "a key or a part of it is missing"),
         (["loss.=3"], "cannot read 'loss.'"),
         (["ranks=[2"], "cannot read the value '[2'"),
-        (["loss=dpo", "loss.beta=1"], "'loss' was given a plain value before"),
+        (["loss=dpo", "loss.beta=1"], "'loss' already has a plain value"),
     ],
 )
 def test_an_override_that_cannot_be_read_is_refused(arguments: list[str], message: str):
@@ -136,7 +136,7 @@ def test_merge_lays_mappings_over_each_other_and_replaces_the_rest():
         ({"loss": {"beta": "much"}}, "recipe key 'loss.beta': Input should be a valid number"),
         ({"loss": {"beta": "much"}}, "(got 'much')"),
         ({"loss": {"name": "dop"}}, "recipe key 'loss.name': Input should be 'dpo' or 'simpo'"),
-        ({"samples": [{}]}, "recipe key 'samples.0.n' has no default"),
+        ({"samples": [{}]}, "recipe key 'samples.0.n' is required"),
         ({"model": 3}, "recipe key 'model': Input should be a valid string (got 3)"),
     ],
 )
@@ -150,12 +150,6 @@ def test_a_recipe_does_not_change_after_checking():
     run = validate(Run, {"loss": {"beta": 1}})
     with pytest.raises(ValueError, match="frozen"):
         run.learning_rate = 1.0  # type: ignore[misc]
-
-
-def test_the_hash_is_of_everything_the_recipe_says():
-    assert recipe_hash(Run()) == recipe_hash(validate(Run, {"loss": {"name": "dpo"}}))
-    assert recipe_hash(Run()) != recipe_hash(validate(Run, {"loss": {"beta": 0.2}}))
-    assert len(recipe_hash(Run())) == 16
 
 
 # Reading
@@ -173,8 +167,8 @@ def test_a_recipe_file_is_read(tmp_path: Path):
         (b"a: [1", ", row 1: not YAML: expected ',' or ']'"),
         (b"a: 1\nb: {\n", ", row 3: not YAML"),
         (b"\xff\xfe\x00", ": not YAML"),
-        (b"- a\n- b\n", ": a recipe is a mapping of keys to values"),
-        (b"", ": a recipe is a mapping of keys to values"),
+        (b"- a\n- b\n", ": a recipe must be a mapping of keys to values"),
+        (b"", ": a recipe must be a mapping of keys to values"),
         (b"a: !!python/object/apply:os.getcwd []\n", ", row 1: not YAML"),
     ],
 )

@@ -68,7 +68,7 @@ ENGINES: dict[str, EngineRow] = {
         extra="vllm",
     ),
     "openai": EngineRow(
-        "any server with OpenAI's chat completions API (vLLM's, a gateway, a vendor)",
+        "any server with the chat completions API of OpenAI",
         _openai,
         reads=frozenset({"base_url", "api_key_env", "many_per_call", "extra_body"}),
         local=False,

@@ -184,7 +184,7 @@ def test_without_a_model_stage_nothing_is_worth_keeping(tmp_path: Path) -> None:
         patch.setattr("pairkit.pipeline.build.publish", interrupt)
         with pytest.raises(Interrupted, match="60 rows are done and kept"):
             build(plain(**fields), tmp_path / "out")
-    with pytest.raises(ExistingOutputError, match="recipe.test_fraction is 0.5, was 0.2"):
+    with pytest.raises(ExistingOutputError, match=r"recipe\.test_fraction is 0\.5, was 0\.2"):
         build(plain(**fields, test_fraction=0.5), tmp_path / "out")
     build(plain(**fields), tmp_path / "out")
 
@@ -196,7 +196,7 @@ def plain(**fields: Any) -> BuildRecipe:
 
 
 def test_results_outlive_a_recipe_that_leaves_no_set(world: World, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no usable candidate set.*; the answers of models are kept"):
+    with pytest.raises(InputError, match=r"no usable candidate set.*; the answers of models are kept"):
         build(recipe(mine={"drop_ranks": [1, 2, 3]}), tmp_path / "out")
     asked = world.writer.asked
     (tmp_path / "calls.sqlite").rename(tmp_path / "old.sqlite")

@@ -157,7 +157,7 @@ def test_a_function_by_import_path() -> None:
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        ("exactly", "write one of exact, number, or package.module:function"),
+        ("exactly", "use one of exact, number, or package.module:function"),
         ("no.such.module:f", "cannot be imported: No module named 'no'"),
         ("json:no_such", "cannot be imported: .*no_such"),
         ("json:__doc__", "is not a function"),
