@@ -190,9 +190,7 @@ def _place(location: Sequence[str | int], content: Any, *, absent: bool) -> list
 def _meant(place: str, model: type[BaseModel]) -> list[str]:
     """Return the keys of that name in other mappings, else the keys next to `place`."""
     keys = [tuple(key.split(".")) for key in _known_keys(model)]
-    *mapping, name = (
-        part for part in place.split(".") if not part.isdigit()
-    )  # an index in a list is not a key
+    *mapping, name = (part for part in place.split(".") if not part.isdigit())  # an index is not a key
     namesakes = [key for key in keys if key[-1] == name]
     siblings = [key for key in keys if key[:-1] == tuple(mapping)]
     return [".".join(key) for key in namesakes or siblings]

@@ -62,7 +62,7 @@ def test_overrides_become_a_nested_mapping(arguments: list[str], expected: dict[
 
 
 @pytest.mark.parametrize("text", ["1e-6", "1E-6", "1.0e-6", "+1e-06", "0.000001", ".1e-5"])
-def test_small_numbers_are_numbers_wherever_they_stand(text: str):
+def test_small_numbers_are_numbers_everywhere(text: str):
     parsed = parse_overrides([f"rate={text}", f"rates=[{text}]", f"group={{rate: {text}}}"])
     assert parsed == {"rate": 1e-6, "rates": [1e-6], "group": {"rate": 1e-6}}
 
@@ -74,7 +74,7 @@ def test_what_looks_like_a_value_of_old_yaml_stays_a_text(text: str):
     assert parse_overrides([f"name={text}"]) == {"name": text}
 
 
-def test_not_a_number_and_infinity_have_names_in_yaml():
+def test_nan_and_infinity_have_names_in_yaml():
     assert parse_overrides(["a=-.inf"]) == {"a": -math.inf}
     assert math.isnan(parse_overrides(["a=.nan"])["a"])
 
@@ -140,7 +140,7 @@ def test_merge_lays_mappings_over_each_other_and_replaces_the_rest():
         ({"model": 3}, "recipe key 'model': Input should be a valid string (got 3)"),
     ],
 )
-def test_what_is_wrong_with_a_recipe_is_named(content: dict[str, Any], message: str):
+def test_the_mistake_in_a_recipe_is_named(content: dict[str, Any], message: str):
     with pytest.raises(RecipeError) as caught:
         validate(Run, content)
     assert message in str(caught.value)
@@ -172,7 +172,7 @@ def test_a_recipe_file_is_read(tmp_path: Path):
         (b"a: !!python/object/apply:os.getcwd []\n", ", row 1: not YAML"),
     ],
 )
-def test_a_file_that_is_no_recipe_is_named(content: bytes, message: str, tmp_path: Path):
+def test_a_file_that_is_not_a_recipe_is_named(content: bytes, message: str, tmp_path: Path):
     file = tmp_path / "own.yml"
     file.write_bytes(content)
     with pytest.raises(InputError) as caught:

@@ -114,7 +114,7 @@ def _write_shards(
     with (
         progress(f"Building {out.out}", opened.total_rows, unit="rows", done=rows) as advance,
         closing(read),
-        closing(model_stages.asked(read, recipe, keys, folder, first, pool, advance)) as units,
+        closing(model_stages.ask_models(read, recipe, keys, folder, first, pool, advance)) as units,
         closing(mapped(lambda unit: finish(unit, recipe), units, workers)) as finished,
         ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
     ):
@@ -198,10 +198,10 @@ def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
             out.discard()
         if isinstance(error, PairkitError):
             raise
-        kept = f"{rows:,} rows are done and kept" if rows or units else "nothing was done yet"
+        status = f"{rows:,} rows are done and kept" if rows or units else "nothing was done yet"
         if units:
-            kept += f", and the answers of models for {units:,} further units"
-        again = f"{kept}; the same command continues"
+            status += f", and the answers of models for {units:,} further units"
+        again = f"{status}; the same command continues"
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(f"{out.out}: stopped; {again}") from error
         raise OutputError(f"{out.out}: cannot be written to: {error.strerror or error}; {again}") from error

@@ -92,7 +92,7 @@ class _Item(NamedTuple):
         return self._replace(unit=unit, done=self.done + 1)
 
 
-def asked(
+def ask_models(
     units: Iterable[Unit],
     recipe: BuildRecipe,
     keys: Mapping[str, str],
@@ -137,9 +137,14 @@ def asked(
 
 
 def _stored(units: Iterable[Unit], folder: Path, first: int, hashes: tuple[str, ...]) -> Iterator[_Item]:
-    """Yield each unit with the result after the most stages that is stored."""
+    """Yield each unit with the result after the most stages that is stored.
+
+    Stages process the units in order, so no unit is further than the one before it. If a file was lost, the
+    units after it are asked about again; the cache has the answers of engines.
+    """
+    done = len(hashes)
     for number, unit in enumerate(units, first):
-        done, result = unit_store.read_last(folder, number, hashes)
+        done, result = unit_store.read_last(folder, number, hashes[:done])
         yield _Item(number, unit if result is None else unit._replace(result=result), done)
 
 
@@ -160,7 +165,6 @@ def _generated(
 
     def tables() -> Iterator[pa.Table]:
         for each in chain([item], items):
-            assert not each.done  # units are done in order: none that is stored comes after one that is not
             pending.append(each)
             yield each.unit.result.sets
 

@@ -1,7 +1,7 @@
 """Check a whole recipe first: a mistake in the last stage should not be found after an expensive first one.
 
 `check` opens no model, imports neither torch nor transformers, and is part of a dry run. `open_noise` is for
-a build only. Models are loaded by `model_stages.asked`, all of them before the first completion.
+a build only. Models are loaded by `model_stages.ask_models`, all of them before the first completion.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def test_identical_completions_leave_the_best_ranked_copy():
     assert result.counts["dropped_identical"] == 2
 
 
-def test_the_same_text_in_two_sets_is_no_copy():
+def test_the_same_text_in_two_sets_is_not_a_copy():
     assert texts(mined(scored(1.0, 2.0), scored(1.0, 2.0)).sets) == [["b", "a"], ["b", "a"]]
 
 
@@ -113,7 +113,7 @@ def test_a_quarantined_row_is_the_whole_set_with_its_id_and_an_explanation():
     assert row["detail"] == "one completion is no choice (1 of 2 completions left; dropped: 1 empty)"
 
 
-def test_what_is_not_ranked_yet_passes():
+def test_unranked_sets_pass():
     result = mined(candidate_set(), candidate_set(completion("a"), completion("b")), keep_negatives=1)
     assert texts(result.sets) == [[], ["a", "b"]]
     assert result.counts["sets_unranked"] == 2
@@ -125,7 +125,7 @@ def test_demonstrations_pass_where_no_choice_is_required():
     assert result.quarantine["reason"].to_pylist() == ["no_completion"]
 
 
-def test_noise_that_is_there_already_counts_as_below_the_ranked():
+def test_existing_noise_counts_as_below_the_ranked():
     result = mined(candidate_set(completion("a", 1.0), noise("n")))
     assert texts(result.sets) == [["a", "n"]]
 
@@ -213,13 +213,13 @@ def test_how_pairs_are_read_off_does_not_change_the_sets():
         ({"noise": {"label_flip": {"rate": 1.5}}}, "recipe key 'noise.label_flip.rate'"),
     ],
 )
-def test_a_recipe_that_cannot_be_is_refused(recipe: dict[str, Any], message: str):
+def test_an_impossible_recipe_is_refused(recipe: dict[str, Any], message: str):
     with pytest.raises(RecipeError) as caught:
         validate(MineRecipe, recipe)
     assert message in str(caught.value)
 
 
-def test_real_pairs_are_kept_or_refused_as_plain_python_says(real_data: Path):
+def test_real_pairs_are_kept_or_refused_as_by_plain_python(real_data: Path):
     with gzip.open(real_data / "ultrafeedback_binarized_trl_flat.jsonl.gz", "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     expected: Counter[str | None] = Counter()
@@ -279,7 +279,7 @@ recipes = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(set_lists, recipes, st.integers(0, 3), st.integers(1, 4))
 def test_mining_any_sets(rows: list[dict[str, Any]], recipe: dict[str, Any], seed: int, size: int):
     sets, checked = rank(table(*rows)), validate(MineRecipe, recipe)
