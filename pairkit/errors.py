@@ -19,7 +19,7 @@ exits with the class's `exit_code`; nothing else catches these errors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
@@ -89,12 +89,16 @@ class Interrupted(PairkitError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> RecipeError:
-    """An error for a name that is not in a table: names the nearest one, and all there are.
+    """Return an error for a name that is not in a table: it names the nearest one, and all known ones.
+
+    A mapping gives a line of help for each known name.
 
     >>> str(unknown("loss", "dop", ["dpo", "sft"]))
     "unknown loss 'dop'; did you mean 'dpo'? Known: dpo, sft"
     """
     names = sorted(known)
+    help_of = known if isinstance(known, Mapping) else {}
+    listed = [f"{each} ({help_of[each]})" if each in help_of else each for each in names]
     near = get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return RecipeError(f"unknown {kind} {name!r}; {hint}Known: {', '.join(names) or 'none'}")
+    return RecipeError(f"unknown {kind} {name!r}; {hint}Known: {', '.join(listed) or 'none'}")

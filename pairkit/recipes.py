@@ -1,7 +1,7 @@
-"""Recipes: YAML that names all of a build or a run, checked by pydantic, with flags laid over it.
+"""Recipes: YAML that defines a build or a run, checked by pydantic, with command-line overrides.
 
-One parser reads every override, `mine.keep_negatives=3` and `--loss.beta 0.1` alike. A recipe is given as
-the name of a shipped one or as a file.
+One parser reads every override, `mine.keep_negatives=3` and `--loss.beta 0.1` alike. A recipe is the name of
+a shipped one or a file.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pairkit.errors import InputError, RecipeError, unknown
-from pairkit.schema import short_hash
 
 
 class _Loader(yaml.SafeLoader):
     """YAML with the plain values of version 1.2.
 
-    Those of 1.1, PyYAML's own, make a text of 1e-6, false of `no`, 750 of 12:30 and a date of 2024-01-01.
+    With those of 1.1, PyYAML's default, 1e-6 is a text, `no` is false, 12:30 is 750 and 2024-01-01 a date.
     """
 
 
-COMMANDS = {"pipelines": "build", "train": "train"}  # what runs the shipped recipes of each kind
+COMMANDS = {"pipelines": "build", "train": "train"}  # the command that runs each kind of shipped recipe
 
 _INTEGER = r"[-+]?(?:0|[1-9][0-9]*)"
 _EXPONENT = r"(?:[eE][-+]?[0-9]+)?"
@@ -42,7 +41,7 @@ for _kind, _pattern in _PLAIN_VALUES.items():
 
 
 class Strict(BaseModel):
-    """The base of every recipe model: unknown keys are refused, values do not change after checking."""
+    """The base of every recipe model: unknown keys are refused, and values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,7 +50,7 @@ Recipe = TypeVar("Recipe", bound=Strict)
 
 
 def shipped(kind: str) -> dict[str, Path]:
-    """The shipped recipes of a kind ("pipelines", "train"), by name: from the wheel or from the checkout."""
+    """Return the shipped recipes of a kind ("pipelines", "train") by name, from the wheel or the checkout."""
     package = Path(__file__).parent
     for folder in (package / "_shipped" / kind, package.parent / kind):
         if folder.is_dir():
@@ -60,7 +59,7 @@ def shipped(kind: str) -> dict[str, Path]:
 
 
 def read(name_or_file: str, kind: str) -> dict[str, Any]:
-    """The mapping in a shipped recipe or a YAML file. Raises `InputError` or `RecipeError`."""
+    """Read the mapping in a shipped recipe or a YAML file. Raises `InputError` or `RecipeError`."""
     path = Path(name_or_file)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
@@ -80,17 +79,17 @@ def read(name_or_file: str, kind: str) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: a recipe is a mapping of keys to values")
+        raise InputError(f"{path}: a recipe must be a mapping of keys to values")
     return content
 
 
 def _unknown_recipe(path: Path, kind: str, recipes: Mapping[str, Path]) -> RecipeError:
-    """Of a name that is no shipped recipe's: most often a file without its ending, or of another command."""
+    """Return the error for an unknown name: often a file without its ending, or of another command."""
     for suffix in (".yaml", ".yml"):
         if path.with_name(f"{path.name}{suffix}").is_file():
-            return RecipeError(f"unknown recipe {str(path)!r}; for the file write {path}{suffix}")
+            return RecipeError(f"unknown recipe {str(path)!r}; to use the file, write {path}{suffix}")
     if path.exists():
-        return RecipeError(f"recipe {str(path)!r}: a recipe file ends in .yaml")
+        return RecipeError(f"recipe {str(path)!r}: the name of a recipe file must end in .yaml")
     for other, command in COMMANDS.items():
         if other != kind and str(path) in shipped(other):
             return RecipeError(f"recipe {str(path)!r} is for `pairkit {command}`")
@@ -98,26 +97,26 @@ def _unknown_recipe(path: Path, kind: str, recipes: Mapping[str, Path]) -> Recip
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """`key.sub=value`, `--key.sub value` and `--key.sub=value` as a nested mapping; values are YAML.
+    """Parse `key.sub=value`, `--key.sub value` and `--key.sub=value` to a nested mapping; values are YAML.
 
     >>> parse_overrides(["mine.keep_negatives=3", "--loss.beta", "0.5", "drop=[2, 3]"])
     {'mine': {'keep_negatives': 3}, 'loss': {'beta': 0.5}, 'drop': [2, 3]}
     """
     nested: dict[str, Any] = {}
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
+    remaining = list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
         key, equals, value = argument.removeprefix("--").partition("=")
         if not equals:
-            if not argument.startswith("--") or not rest or rest[0].startswith("--"):
+            if not argument.startswith("--") or not remaining or remaining[0].startswith("--"):
                 raise RecipeError(f"cannot read {argument!r}: write key=value or --key value")
-            value = rest.pop(0)
+            value = remaining.pop(0)
         _put(nested, key.replace("-", "_").split("."), _scalar(value))
     return nested
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid on top, mapping by mapping; a list or a number is replaced whole."""
+    """Merge `over` into `base`, mapping by mapping; any other value is replaced."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
@@ -127,7 +126,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
-    """`content` as a recipe of that model; the first thing wrong with it is a `RecipeError`."""
+    """Validate `content` as a recipe of that model; its first mistake is a `RecipeError`."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -136,26 +135,21 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
         place = ".".join(map(str, _place(first["loc"], content, absent=absent)))
         if first["type"] == "union_tag_not_found":
             key = first["ctx"]["discriminator"].strip("'")
-            raise RecipeError(f"recipe key '{place}.{key}' has no default: give it a value") from error
+            raise RecipeError(f"recipe key '{place}.{key}' is required") from error
         if first["type"] == "union_tag_invalid":
-            known = re.findall("'([^']+)'", first["ctx"]["expected_tags"])
-            raise unknown(first["ctx"]["discriminator"].strip("'"), first["ctx"]["tag"], known) from error
+            tags = re.findall("'([^']+)'", first["ctx"]["expected_tags"])
+            raise unknown(first["ctx"]["discriminator"].strip("'"), first["ctx"]["tag"], tags) from error
         if first["type"] == "extra_forbidden":
             raise unknown("recipe key", place, _meant(place, model)) from error
         if first["type"] == "missing":
-            raise RecipeError(f"recipe key {place!r} has no default: give it a value") from error
+            raise RecipeError(f"recipe key {place!r} is required") from error
         if first["type"] in ("model_type", "dict_type", "model_attributes_type"):
-            problem = f"is a mapping of keys to values, got {first['input']!r}"
+            problem = f"must be a mapping of keys to values, got {first['input']!r}"
             raise RecipeError(f"recipe key {place!r} {problem}") from error
         ours = first.get("ctx", {}).get("error")
-        if isinstance(ours, ValueError):  # what a validator of the model has said itself
+        if isinstance(ours, ValueError):  # the message of a validator of the model itself
             raise RecipeError(str(ours)) from error
         raise RecipeError(f"recipe key {place!r}: {first['msg']} (got {first['input']!r})") from error
-
-
-def recipe_hash(recipe: Strict) -> str:
-    """A hash of everything the recipe says, defaults included."""
-    return short_hash(recipe.model_dump(mode="json"))
 
 
 def _put(nested: dict[str, Any], keys: list[str], value: Any) -> None:
@@ -164,7 +158,7 @@ def _put(nested: dict[str, Any], keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
         nested = nested.setdefault(key, {})
         if not isinstance(nested, dict):
-            raise RecipeError(f"{'.'.join(keys)!r}: {key!r} was given a plain value before")
+            raise RecipeError(f"{'.'.join(keys)!r}: {key!r} already has a plain value")
     nested[keys[-1]] = value
 
 
@@ -176,9 +170,9 @@ def _scalar(text: str) -> Any:
 
 
 def _place(location: Sequence[str | int], content: Any, *, absent: bool) -> list[str | int]:
-    """Where in `content` an error is; what pydantic puts between, such as the kind of a block, is left out.
+    """Return where in `content` an error is, without what pydantic adds, such as the kind of a block.
 
-    `absent`: the last part is a key that is not there.
+    `absent`: the last part is a key that does not exist.
     """
     place = []
     for index, part in enumerate(location):
@@ -194,12 +188,12 @@ def _place(location: Sequence[str | int], content: Any, *, absent: bool) -> list
 
 
 def _meant(place: str, model: type[BaseModel]) -> list[str]:
-    """The keys of that name in other mappings, else those that are known beside `place`."""
+    """Return the keys of that name in other mappings, else the keys next to `place`."""
     keys = [tuple(key.split(".")) for key in _known_keys(model)]
-    *mapping, name = (part for part in place.split(".") if not part.isdigit())  # a place in a list is no key
+    *mapping, name = (part for part in place.split(".") if not part.isdigit())  # an index is not a key
     namesakes = [key for key in keys if key[-1] == name]
-    beside = [key for key in keys if key[:-1] == tuple(mapping)]
-    return [".".join(key) for key in namesakes or beside]
+    siblings = [key for key in keys if key[:-1] == tuple(mapping)]
+    return [".".join(key) for key in namesakes or siblings]
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -212,7 +206,7 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The models that a field may hold, itself or in a union, a list or a mapping."""
+    """Return the models that a field may hold, directly or in a union, a list or a mapping."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in getattr(annotation, "__args__", ()) for model in _models(part)]

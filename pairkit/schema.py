@@ -1,15 +1,18 @@
-"""The candidate set: one row a prompt, its K completions with ranks, scores and provenance.
+"""The candidate set: one row per prompt, its K completions with ranks, scores and provenance.
 
-Every stage reads and writes Arrow tables of exactly `SETS`. Polars hands back `large_string` and
+Every stage reads and writes Arrow tables of exactly `SETS`. Polars returns `large_string` and
 `large_list`, and `datasets` knows no map type, so `to_sets` casts before every write and the named
 scores of a completion are a list of structs, names unique and sorted.
+
+A stage of a build is a function from a table of sets to a `StageResult`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +21,7 @@ import pyarrow.compute as pc
 from pairkit.errors import InputError
 
 SCHEMA_VERSION = 1
+MANIFEST = "pairkit.json"
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 PROMPT = pa.list_(MESSAGE)
@@ -33,7 +37,7 @@ SAMPLING = pa.struct(
 COMPLETION = pa.struct(
     [
         ("text", pa.string()),
-        ("model", pa.string()),  # who wrote it; "noise:token_swap" for an injected one
+        ("model", pa.string()),  # its author; "noise:token_swap" for an injected one
         ("rank", pa.int32()),  # 1 = best: one more than the number of strictly better completions
         ("score", pa.float64()),  # the ranker's number, higher is better
         ("scores", SCORES),  # every named number kept
@@ -53,8 +57,8 @@ SETS = pa.schema(
         ("metadata", pa.string()),  # JSON object of the source's other fields
     ]
 )
-# What a source hands on: a set that has no identity yet (see `identify`).
-UNIDENTIFIED = pa.schema([field for field in SETS if field.name not in ("set_id", "prompt_id")])
+# What a source returns: a set that has no identity yet (see `identify`).
+UNIDENTIFIED = pa.schema([each for each in SETS if each.name not in ("set_id", "prompt_id")])
 # A row that could not be used. `detail` says where it was (file, row, field) and what was wrong with it;
 # `row` is the row itself as JSON.
 QUARANTINE = pa.schema(
@@ -66,10 +70,10 @@ QUARANTINE = pa.schema(
         ("row", pa.string()),
     ]
 )
-# What a judge has said, one row an answer. `shown` are the positions of the completions in the set as the
-# judge was given it, in the order in which they stood in the question; `texts` are short hashes of their
-# texts, which find them in the data set, where they stand best first. `verdict` is in terms of positions
-# ("2", "tie", "2>0>1") or, where one completion was rated, its rating; null where none could be read.
+# The answers of a judge, one row per answer. `shown` are the positions of the completions in the set as the
+# judge was given it, in their order in the question; `texts` are short hashes of their texts, because a
+# position is of no use in the dataset, where completions are sorted best first. `verdict` is in terms of
+# positions ("2", "tie", "2>0>1") or, where one completion was rated, its rating; null if unreadable.
 VERDICTS = pa.schema(
     [
         ("set_id", pa.string()),
@@ -78,10 +82,10 @@ VERDICTS = pa.schema(
         ("shown", pa.list_(pa.int32())),
         ("texts", pa.list_(pa.string())),
         ("verdict", pa.string()),
-        ("attempt", pa.int32()),  # 0 is the first; a verdict that cannot be read is asked for again
+        ("attempt", pa.int32()),  # 0 is the first; an unreadable verdict is asked for again
         ("answer", pa.string()),
-        ("finish_reason", pa.string()),  # only of an answer that ended by itself a verdict is read
-        ("prompt_hash", pa.string()),  # of the file of the judge's prompt
+        ("finish_reason", pa.string()),  # a verdict is read only from an answer that ended by itself
+        ("prompt_hash", pa.string()),  # of the judge's prompt file
     ]
 )
 ORIGINS = ("source", "generated", "noise")
@@ -89,12 +93,12 @@ ROLES = ("system", "user", "assistant")
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys, no spaces and no escaped characters: one text for one value."""
+    """Write a value as JSON with sorted keys, no spaces and no escaped characters: one text per value."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def short_hash(value: Any) -> str:
-    """The first 16 hex digits of the sha256 over `value`'s canonical JSON in UTF-8."""
+    """Return the first 16 hex digits of the sha256 over `value`'s canonical JSON in UTF-8."""
     return _short_hash(canonical_json(value))
 
 
@@ -103,16 +107,16 @@ def _short_hash(text: str) -> str:
 
 
 def prompt_ids(prompts: pa.Array | pa.ChunkedArray) -> list[str]:
-    """The id of each prompt (messages): splits and de-duplication go by it."""
+    """Return the id of each prompt (messages), which decides splits and finds duplicates."""
     return [short_hash(prompt) for prompt in prompts.to_pylist()]
 
 
 def identify(table: pa.Table, seen: dict[str, int]) -> pa.Table:
-    """Gives the rows of an `UNIDENTIFIED` table their `prompt_id` and `set_id`.
+    """Give the rows of an `UNIDENTIFIED` table their `prompt_id` and `set_id`.
 
     `seen` counts how often each prompt of the source occurred before this table, and is updated: the
-    occurrence number keeps repeated prompts apart as sets of their own. Hashing is the one step that has
-    no columnar kernel, so it is a loop.
+    occurrence number makes repeated prompts sets of their own. This is a loop because hashing has no
+    columnar kernel.
     """
     prompts, sources = table["prompt"].to_pylist(), table["source"].to_pylist()
     by_prompt, by_set = [], []
@@ -121,25 +125,25 @@ def identify(table: pa.Table, seen: dict[str, int]) -> pa.Table:
         occurrence = seen.get(prompt_id, 0)
         seen[prompt_id] = occurrence + 1
         by_prompt.append(prompt_id)
-        # canonical_json([source, prompt, occurrence]), without writing a long prompt a second time
+        # Equals canonical_json([source, prompt, occurrence]) but does not serialize a long prompt twice.
         by_set.append(_short_hash(f"[{canonical_json(source)},{prompt},{occurrence}]"))
     table = table.append_column("prompt_id", pa.array(by_prompt, pa.string()))
     return to_sets(table.append_column("set_id", pa.array(by_set, pa.string())))
 
 
 def to_sets(table: pa.Table, *, file: object = None) -> pa.Table:
-    """Casts a table to exactly `SETS`; a column that is missing or of another kind is an `InputError`."""
+    """Cast a table to exactly `SETS`; a missing column, or one of another type, is an `InputError`."""
     missing = [name for name in SETS.names if name not in table.column_names]
     if missing:
         problem = f"not a table of candidate sets: no column {missing[0]!r}"
         raise InputError.at(problem, file=file, field=missing[0])
     columns = []
-    for field in SETS:
+    for name, kind in zip(SETS.names, SETS.types, strict=True):
         try:
-            columns.append(table[field.name].cast(field.type))
+            columns.append(table[name].cast(kind))
         except pa.ArrowException as error:
             problem = f"not a table of candidate sets: {error}"
-            raise InputError.at(problem, file=file, field=field.name) from error
+            raise InputError.at(problem, file=file, field=name) from error
     return pa.table(columns, schema=SETS)
 
 
@@ -151,15 +155,73 @@ def quarantined(
     details: Sequence[str | None] | None = None,
     set_ids: Sequence[str | None] | None = None,
 ) -> pa.Table:
-    """A `QUARANTINE` table; the sequences are of one length, `rows` holds JSON."""
+    """Return a `QUARANTINE` table of rows that may be anything; `rows` holds them as JSON.
+
+    All sequences have one length. For candidate sets there is `quarantine_rows`.
+    """
     count = len(reasons)
     nothing = [None] * count
     columns = [[stage] * count, set_ids or nothing, reasons, details or nothing, rows]
     return pa.table([pa.array(column, pa.string()) for column in columns], schema=QUARANTINE)
 
 
+def quarantine_rows(
+    stage: str,
+    sets: pa.Table | pa.RecordBatch,
+    reasons: Sequence[str],
+    details: Sequence[str | None] | None = None,
+) -> pa.Table:
+    """Return `sets` as a `QUARANTINE` table, with the reason and detail of each."""
+    rows = sets.to_pylist()
+    ids = [row["set_id"] for row in rows]
+    return quarantined(stage, reasons, [canonical_json(row) for row in rows], details=details, set_ids=ids)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """The result of a stage, or of several in a row, for one table of candidate sets.
+
+    Every set that the stage was given is in `sets` or in `quarantine`, except that the source may join
+    several rows into a set. Results pickle, so a worker in another process can return one.
+
+    Attributes:
+        sets: the sets that stay, a `SETS` table (`UNIDENTIFIED` from a source).
+        quarantine: the others, a `QUARANTINE` table.
+        verdicts: the answers of judges, a `VERDICTS` table.
+        counts: what the stage counted, by name; after `then`, by `stage.name`.
+    """
+
+    sets: pa.Table
+    quarantine: pa.Table = field(default_factory=QUARANTINE.empty_table)
+    verdicts: pa.Table = field(default_factory=VERDICTS.empty_table)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def then(self, stage: str, result: StageResult) -> StageResult:
+        """Add the result of the next stage, which was given `self.sets`.
+
+        This is the only place where counts add up. The rows in quarantine are counted here, by reason, so
+        no stage has to; one that lists its reasons itself (to include zeros) is not counted twice.
+        """
+        counts = quarantine_counts(result.quarantine) | dict(result.counts)
+        total = dict(self.counts)
+        for name, number in counts.items():
+            total[f"{stage}.{name}"] = total.get(f"{stage}.{name}", 0) + number
+        return StageResult(
+            result.sets,
+            pa.concat_tables([self.quarantine, result.quarantine]),
+            pa.concat_tables([self.verdicts, result.verdicts]),
+            total,
+        )
+
+
+def quarantine_counts(quarantine: pa.Table) -> dict[str, int]:
+    """Return `quarantined_REASON` -> number of rows."""
+    counts = pc.value_counts(quarantine["reason"]).to_pylist()
+    return {f"quarantined_{count['values']}": count["counts"] for count in counts}
+
+
 def check_sets(table: pa.Table, *, file: object = None) -> pa.Table:
-    """Checks what a schema cannot say, on a table read from `file`, and returns it cast to `SETS`.
+    """Check what a schema cannot express, on a table read from `file`, and return it cast to `SETS`.
 
     Raises `InputError` with file, row and field for: a set without an id or a prompt, a prompt that does
     not end in a user turn, an unknown role, a null text, an unknown origin, a rank below 1, a score that
@@ -185,14 +247,14 @@ def _check_completions(table: pa.Table, file: object) -> None:
     def refuse(mask: pa.Array, problem: str, name: str) -> None:
         _refuse(mask, problem, file, f"completions.{name}", parents)
 
-    field = {name: pc.struct_field(completions, name) for name in COMPLETION.names}
-    refuse(pc.is_null(field["text"]), "is null", "text")
+    values = {name: pc.struct_field(completions, name) for name in COMPLETION.names}
+    refuse(pc.is_null(values["text"]), "is null", "text")
     refuse(
-        pc.invert(pc.is_in(field["origin"], pa.array(ORIGINS))), f"is none of {', '.join(ORIGINS)}", "origin"
+        pc.invert(pc.is_in(values["origin"], pa.array(ORIGINS))), f"is none of {', '.join(ORIGINS)}", "origin"
     )
-    refuse(pc.less(field["rank"], 1), "is below 1", "rank")
-    refuse(pc.invert(pc.is_finite(field["score"])), "is not a finite number", "score")
-    scores = field["scores"]
+    refuse(pc.less(values["rank"], 1), "is below 1", "rank")
+    refuse(pc.invert(pc.is_finite(values["score"])), "is not a finite number", "score")
+    scores = values["scores"]
     owners = pc.take(parents, pc.list_parent_indices(scores))
     names = pc.struct_field(_flatten(scores), "name")
     index = pc.list_parent_indices(scores)
@@ -209,7 +271,7 @@ def _flatten(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def _last_roles(prompts: pa.ChunkedArray) -> pa.Array:
-    """The role of each prompt's last message; no prompt may be null or empty."""
+    """Return the role of each prompt's last message; no prompt may be null or empty."""
     roles = [
         pc.struct_field(chunk.values, "role").take(pc.subtract(chunk.offsets[1:], 1))
         for chunk in prompts.chunks
@@ -229,12 +291,3 @@ def _refuse(
         first = bad[0].as_py()
         row = parents[first].as_py() if parents is not None else first
         raise InputError.at(problem, file=file, row=row + 1, field=field)
-
-
-def quarantine_counts(stage: str, quarantine: pa.Table) -> dict[str, int]:
-    """`stage.quarantined_REASON` -> rows."""
-    counts = pc.value_counts(quarantine["reason"])
-    return {f"{stage}.quarantined_{one['values']}": one["counts"] for one in counts.to_pylist()}
-
-
-MANIFEST = "pairkit.json"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pairkit import recipes
 from pairkit.errors import InputError, RecipeError
-from pairkit.recipes import Strict, merge, parse_overrides, recipe_hash, validate
+from pairkit.recipes import Strict, merge, parse_overrides, validate
 
 
 class Loss(Strict):
@@ -62,7 +62,7 @@ def test_overrides_become_a_nested_mapping(arguments: list[str], expected: dict[
 
 
 @pytest.mark.parametrize("text", ["1e-6", "1E-6", "1.0e-6", "+1e-06", "0.000001", ".1e-5"])
-def test_small_numbers_are_numbers_wherever_they_stand(text: str):
+def test_small_numbers_are_numbers_everywhere(text: str):
     parsed = parse_overrides([f"rate={text}", f"rates=[{text}]", f"group={{rate: {text}}}"])
     assert parsed == {"rate": 1e-6, "rates": [1e-6], "group": {"rate": 1e-6}}
 
@@ -74,7 +74,7 @@ def test_what_looks_like_a_value_of_old_yaml_stays_a_text(text: str):
     assert parse_overrides([f"name={text}"]) == {"name": text}
 
 
-def test_not_a_number_and_infinity_have_names_in_yaml():
+def test_nan_and_infinity_have_names_in_yaml():
     assert parse_overrides(["a=-.inf"]) == {"a": -math.inf}
     assert math.isnan(parse_overrides(["a=.nan"])["a"])
 
@@ -98,7 +98,7 @@ def test_every_integer_is_read_back(number: int):
         (["=3"], "a key or a part of it is missing"),
         (["loss.=3"], "cannot read 'loss.'"),
         (["ranks=[2"], "cannot read the value '[2'"),
-        (["loss=dpo", "loss.beta=1"], "'loss' was given a plain value before"),
+        (["loss=dpo", "loss.beta=1"], "'loss' already has a plain value"),
     ],
 )
 def test_an_override_that_cannot_be_read_is_refused(arguments: list[str], message: str):
@@ -136,11 +136,11 @@ def test_merge_lays_mappings_over_each_other_and_replaces_the_rest():
         ({"loss": {"beta": "much"}}, "recipe key 'loss.beta': Input should be a valid number"),
         ({"loss": {"beta": "much"}}, "(got 'much')"),
         ({"loss": {"name": "dop"}}, "recipe key 'loss.name': Input should be 'dpo' or 'simpo'"),
-        ({"samples": [{}]}, "recipe key 'samples.0.n' has no default"),
+        ({"samples": [{}]}, "recipe key 'samples.0.n' is required"),
         ({"model": 3}, "recipe key 'model': Input should be a valid string (got 3)"),
     ],
 )
-def test_what_is_wrong_with_a_recipe_is_named(content: dict[str, Any], message: str):
+def test_the_mistake_in_a_recipe_is_named(content: dict[str, Any], message: str):
     with pytest.raises(RecipeError) as caught:
         validate(Run, content)
     assert message in str(caught.value)
@@ -150,12 +150,6 @@ def test_a_recipe_does_not_change_after_checking():
     run = validate(Run, {"loss": {"beta": 1}})
     with pytest.raises(ValueError, match="frozen"):
         run.learning_rate = 1.0  # type: ignore[misc]
-
-
-def test_the_hash_is_of_everything_the_recipe_says():
-    assert recipe_hash(Run()) == recipe_hash(validate(Run, {"loss": {"name": "dpo"}}))
-    assert recipe_hash(Run()) != recipe_hash(validate(Run, {"loss": {"beta": 0.2}}))
-    assert len(recipe_hash(Run())) == 16
 
 
 # Reading
@@ -173,12 +167,12 @@ def test_a_recipe_file_is_read(tmp_path: Path):
         (b"a: [1", ", row 1: not YAML: expected ',' or ']'"),
         (b"a: 1\nb: {\n", ", row 3: not YAML"),
         (b"\xff\xfe\x00", ": not YAML"),
-        (b"- a\n- b\n", ": a recipe is a mapping of keys to values"),
-        (b"", ": a recipe is a mapping of keys to values"),
+        (b"- a\n- b\n", ": a recipe must be a mapping of keys to values"),
+        (b"", ": a recipe must be a mapping of keys to values"),
         (b"a: !!python/object/apply:os.getcwd []\n", ", row 1: not YAML"),
     ],
 )
-def test_a_file_that_is_no_recipe_is_named(content: bytes, message: str, tmp_path: Path):
+def test_a_file_that_is_not_a_recipe_is_named(content: bytes, message: str, tmp_path: Path):
     file = tmp_path / "own.yml"
     file.write_bytes(content)
     with pytest.raises(InputError) as caught:

@@ -226,9 +226,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize("row", [1, 3])
 @pytest.mark.parametrize(("fields", "field", "problem"), REFUSALS)
-def test_what_is_refused_is_said_with_file_row_and_field(
-    fields: dict[str, Any], field: str, problem: str, row: int
-):
+def test_errors_name_file_row_and_field(fields: dict[str, Any], field: str, problem: str, row: int):
     with pytest.raises(InputError) as caught:
         check_sets(broken(row, **fields), file="data/train.parquet")
     assert str(caught.value) == f"data/train.parquet, row {row}, field '{field}': {problem}"

@@ -1,4 +1,4 @@
-"""Engines: what generates completions. `open_engine` finds the one that a recipe names."""
+"""Engines: what generates completions. `open_engine` opens the one that a recipe names."""
 
 from __future__ import annotations
 
@@ -12,22 +12,14 @@ if TYPE_CHECKING:
 def open_engine(
     recipe: EngineRecipe, calls: CallSettings | None = None, *, name: str | None = None
 ) -> Engine:
-    """The engine of a recipe, its model loaded; `name` is what its completions say (None: as in the recipe).
+    """Open the engine of a recipe, its model loaded.
+
+    `name` is recorded as the author of its completions (None: the recipe's `model`).
 
     Raises `ModelError` for a model that cannot be loaded, `MissingExtraError` for an engine that is not
-    installed, `RecipeError` for a key that is missing.
+    installed, `RecipeError` for a missing API key.
     """
-    if recipe.engine == "openai":
-        from pairkit.engines.openai import engine
-        from pairkit.engines.recipe import CallSettings
+    from pairkit.engines.recipe import CallSettings
+    from pairkit.engines.table import ENGINES
 
-        return engine.connect(recipe, calls or CallSettings(), name=name)
-    if recipe.engine == "vllm":
-        from pairkit.engines import vllm
-
-        return vllm.load(recipe, name=name)
-    from pairkit.engines import transformers
-
-    return transformers.load(
-        recipe.model, revision=recipe.revision, batch_tokens=recipe.batch_tokens, name=name
-    )
+    return ENGINES[recipe.engine].open(recipe, calls or CallSettings(), name)

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from pairkit import schema
 from pairkit.engines.asking import Asking
 from pairkit.engines.base import (
     Completion,
@@ -28,12 +27,13 @@ from pairkit.engines.columns import append_completions, completions_array, drop_
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.progress import Advance
 from pairkit.recipes import Strict
+from pairkit.schema import StageResult, quarantine_rows
 
-# Sets on their way at a time: as many may wait for one slow answer to a set before them.
+# Sets in progress at a time: as many may wait for one slow answer to a set before them.
 SETS_OPEN = 10_000
-# Tries, the first one included, before a completion that `regenerate` finds cut is left out.
+# Tries, the first included, before `regenerate` drops a completion that is cut every time.
 REGENERATE_TRIES = 3
-# How replies that decline begin; counted, never acted upon.
+# How refusals begin. They are only counted: a pattern cannot know whether a refusal is right.
 _REFUSAL = (
     r"(?i)^\s*(?:(?:i['’]m|i am) (?:very |really )?sorry|sorry|i apologi[sz]e)?[,.]?\s*(?:but )?"
     r"(?:i (?:can ?not|can['’]?t|won['’]?t|must decline)|i(?: am|['’]m) (?:not able|unable)|as an ai\b)"
@@ -41,7 +41,7 @@ _REFUSAL = (
 
 
 class Samples(Strict):
-    """`n` completions a prompt at one temperature; a mix is a list of these."""
+    """`n` completions per prompt at one temperature; a mix is a list of these."""
 
     n: int = Field(default=1, ge=1)
     temperature: float = Field(default=1.0, ge=0)
@@ -49,13 +49,13 @@ class Samples(Strict):
 
 
 class GenerateRecipe(EngineRecipe):
-    """The `generate:` block of a build recipe: an engine, and what is asked of it.
+    """The `generate:` block of a build recipe: an engine, and the completions it is asked for.
 
-    samples      the mix of each prompt.
+    samples      the mix per prompt.
     keep_source  whether the source's own completions stay in the sets.
-    max_tokens   of a completion, its end-of-turn token included.
-    truncated    what becomes of completions that `max_tokens` has cut: keep, drop, or regenerate (asked for
-                 again with another seed, twice at most, and dropped if still cut).
+    max_tokens   tokens per completion, its end-of-turn token included.
+    truncated    what to do with completions cut by `max_tokens`: keep, drop, or regenerate (with another
+                 seed, at most twice; dropped if still cut).
     """
 
     samples: tuple[Samples, ...] = Field(default=(Samples(),), min_length=1)
@@ -64,18 +64,8 @@ class GenerateRecipe(EngineRecipe):
     truncated: Literal["keep", "drop", "regenerate"] = "keep"
 
 
-class Generated(NamedTuple):
-    """Sets with the new completions behind their own; `sets` and `quarantine` are all the rows given."""
-
-    sets: pa.Table
-    quarantine: pa.Table
-    # completions, stop, length, refused (by the provider), empty, refusals (texts that begin like one),
-    # truncated_dropped, regenerated
-    counts: dict[str, int]
-
-
-class Wanted(NamedTuple):
-    """What is asked of an engine for each set: the fields of `GenerateRecipe` without the engine's."""
+class SampleSettings(NamedTuple):
+    """The completions that an engine is asked for: the fields of `GenerateRecipe` without the engine's."""
 
     mix: Sequence[Samples]
     max_tokens: int
@@ -84,7 +74,7 @@ class Wanted(NamedTuple):
     truncated: Literal["keep", "drop", "regenerate"] = "keep"
 
     def samplings(self, set_id: str, attempt: int = 0) -> tuple[Sampling, ...]:
-        """The sampling of each completion of one set: the mix unrolled, one seed a sample and attempt."""
+        """Return the sampling of each completion of a set: the mix unrolled, one seed each."""
         flat = [part for part in self.mix for _ in range(part.n)]
         return tuple(
             Sampling(
@@ -98,7 +88,7 @@ class Wanted(NamedTuple):
 
 
 def no_progress(count: int = 1, /, note: str = "") -> None:
-    """An `Advance` that shows nothing."""
+    """Show no progress: an `Advance`."""
 
 
 def generate(
@@ -110,41 +100,42 @@ def generate(
     seed: int,
     keep_source: bool = False,
     advance: Advance = no_progress,
-) -> Generated:
-    """Completions of `mix` for every set of one `SETS` table: see `generated`."""
-    wanted = Wanted(mix, max_tokens, seed, keep_source)
-    (done,) = generated([sets], engine, wanted, advance=advance)
-    return done
+) -> StageResult:
+    """Generate completions of `mix` for every set of one `SETS` table: see `generate_tables`."""
+    settings = SampleSettings(mix, max_tokens, seed, keep_source)
+    (result,) = generate_tables([sets], engine, settings, advance=advance)
+    return result
 
 
-def generated(
+def generate_tables(
     tables: Iterable[pa.Table],
     engine: Engine,
-    wanted: Wanted,
+    settings: SampleSettings,
     *,
     cache: Cache | None = None,
     advance: Advance = no_progress,
-) -> Generator[Generated]:
-    """Asks `engine` for completions for every set of `SETS` tables; the tables come back in their order.
+) -> Generator[StageResult]:
+    """Generate completions for every set of `SETS` tables; yield a result per table, in order.
 
-    The engine is given the next table's requests before the last answers of this one are in. A completion's
-    randomness is a function of (seed, set_id, sample index) alone. Sets whose request the engine cannot
-    serve go to quarantine with the engine's reason. The completions that the sets have already are replaced,
-    unless `keep_source`. `advance` is told of every set, with the number of its
-    completions.
+    The engine is given the next table's requests before the last answers of this one have arrived, so that
+    it is never idle between tables. A completion's randomness is a function of (seed, set_id, sample index)
+    alone. Sets whose request the engine cannot serve go to quarantine with the engine's reason. The sets'
+    own completions are replaced, unless `keep_source`. `advance` is called per set, with the number of its
+    completions. Counts: `completions`; those that ended by `stop` or `length`, or were `refused` by the
+    provider; `empty` ones; `refusals` (texts that begin like one); `truncated_dropped`; `regenerated`.
     """
-    rest = iter(tables)
+    remaining = iter(tables)
     exhausted = False
     opened: deque[_Table] = deque()
     owners: dict[int, tuple[_Table, int]] = {}
     with Asking(engine, cache) as asking:
         while opened or not exhausted:
             while not exhausted and sum(map(len, opened)) < SETS_OPEN and asking.room():
-                sets = next(rest, None)
+                sets = next(remaining, None)
                 if sets is None:
                     exhausted = True
                 else:
-                    opened.append(_Table(sets, wanted))
+                    opened.append(_Table(sets, settings))
                     for row, number in enumerate(asking.add(opened[-1].requests())):
                         owners[number] = opened[-1], row
             for number, result in asking.results():
@@ -159,11 +150,11 @@ def generated(
 
 
 class _Table:
-    """A table of sets whose completions are on their way."""
+    """A table of sets whose completions are being generated."""
 
-    def __init__(self, sets: pa.Table, wanted: Wanted) -> None:
-        self.sets, self.wanted = sets, wanted
-        self.samples = sum(part.n for part in wanted.mix)
+    def __init__(self, sets: pa.Table, settings: SampleSettings) -> None:
+        self.sets, self.settings = sets, settings
+        self.samples = sum(part.n for part in settings.mix)
         self.left = sets.num_rows
         self.regenerated = 0
         self._set_ids, self._prompts = sets["set_id"].to_pylist(), sets["prompt"].to_pylist()
@@ -177,61 +168,53 @@ class _Table:
 
     def requests(self) -> list[Request]:
         return [
-            Request(prompt, self.wanted.samplings(set_id))
+            Request(prompt, self.settings.samplings(set_id))
             for set_id, prompt in zip(self._set_ids, self._prompts, strict=True)
         ]
 
     def place(self, row: int, result: Result) -> Request | None:
-        """Takes the result of a row; what is to be asked again, None where the row is done."""
+        """Store the result of a row; return what to ask again, None if the row is done."""
         if isinstance(result, Problem):
-            if not self._attempt[row]:  # what could not be regenerated stays as it was
+            if not self._attempt[row]:  # a completion that could not be regenerated stays
                 self._problems[row] = result
             self.left -= 1
             return None
         self._rows[row].update(zip(self._asked[row], result, strict=True))
         cut = [sample for sample in self._asked[row] if self._rows[row][sample].finish_reason == "length"]
-        if not cut or self.wanted.truncated != "regenerate" or self._attempt[row] + 1 == REGENERATE_TRIES:
+        if not cut or self.settings.truncated != "regenerate" or self._attempt[row] + 1 == REGENERATE_TRIES:
             self.left -= 1
             return None
         self._asked[row], self._attempt[row] = cut, self._attempt[row] + 1
         self.regenerated += len(cut)
-        samplings = self.wanted.samplings(self._set_ids[row], self._attempt[row])
+        samplings = self.settings.samplings(self._set_ids[row], self._attempt[row])
         return Request(self._prompts[row], tuple(samplings[sample] for sample in cut))
 
-    def done(self, model: str) -> Generated:
-        """The table with its completions, when no row is left."""
+    def done(self, model: str) -> StageResult:
+        """Return the table with its completions, when no row is left."""
         served = pa.array([row not in self._problems for row in range(self.sets.num_rows)], pa.bool_())
         every = [
             [completions[sample] for sample in sorted(completions)]
             for row, completions in enumerate(self._rows)
             if row not in self._problems
         ]
-        rows = [[one for one in row if self._stays(one)] for row in every]
+        rows = [[completion for completion in row if self._stays(completion)] for row in every]
         new = completions_array(rows, model)
         counts = _counts(new)
         counts["truncated_dropped"] = sum(map(len, every)) - counts["completions"]
         counts["regenerated"] = self.regenerated
-        kept = self.sets.filter(served)
-        return Generated(
-            append_completions(kept if self.wanted.keep_source else drop_completions(kept), new),
-            _quarantine(
-                self.sets.filter(pc.invert(served)), [self._problems[row] for row in sorted(self._problems)]
-            ),
-            counts,
+        sets = self.sets.filter(served)
+        problems = [self._problems[row] for row in sorted(self._problems)]
+        quarantine = quarantine_rows(
+            "generate",
+            self.sets.filter(pc.invert(served)),
+            [problem.reason for problem in problems],
+            [problem.detail for problem in problems],
         )
+        sets = append_completions(sets if self.settings.keep_source else drop_completions(sets), new)
+        return StageResult(sets, quarantine, counts=counts)
 
     def _stays(self, completion: Completion) -> bool:
-        return self.wanted.truncated == "keep" or completion.finish_reason != "length"
-
-
-def _quarantine(sets: pa.Table, problems: Sequence[Problem]) -> pa.Table:
-    return schema.quarantined(
-        "generate",
-        [problem.reason for problem in problems],
-        [schema.canonical_json(row) for row in sets.to_pylist()],
-        details=[problem.detail for problem in problems],
-        set_ids=sets["set_id"].to_pylist(),
-    )
+        return self.settings.truncated == "keep" or completion.finish_reason != "length"
 
 
 def _counts(completions: pa.ListArray) -> dict[str, int]:

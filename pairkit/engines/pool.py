@@ -1,4 +1,4 @@
-"""The engines and the response cache of one build."""
+"""The engines and the cache of calls of one build."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pairkit.models.names import public_name
 
 @dataclass
 class EnginePool:
-    """What models are asked with: the cache, and what is still open when the build ends."""
+    """The cache of calls, and the engines that are closed when the build ends. It belongs to one worker."""
 
     calls: CallSettings
     cache: Cache | None
@@ -23,14 +23,14 @@ class EnginePool:
     engines: list[Engine] = field(default_factory=list)
 
     def engine(self, recipe: Any) -> Engine:
-        """The engine of a `generate:` or judge block, its model loaded."""
+        """Open the engine of a `generate:` or judge block, its model loaded."""
         engine = open_engine(recipe, self.calls, name=public_name(recipe.model))
         self.opened.callback(engine.close)
         self.engines.append(engine)
         return engine
 
     def usage(self) -> dict[str, float]:
-        """What all engines have spent, and how many calls the cache has answered."""
+        """Return what all engines have spent, and how many calls the cache has answered."""
         spent: dict[str, float] = {}
         for engine in self.engines:
             for name, number in engine.usage().items():
@@ -40,7 +40,7 @@ class EnginePool:
         return spent
 
     def note(self) -> str:
-        """The same for the progress bar."""
+        """Return the same for the progress bar."""
         spent = self.usage()
         tokens = spent.get("prompt_tokens", 0) + spent.get("completion_tokens", 0)
         parts = [

@@ -1,41 +1,37 @@
-"""Which engine answers and how it is reached: the fields that `generate:` and a judge share."""
+"""The engine of a recipe and how it is called: the fields that `generate:` and a judge share."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from pairkit.engines.table import ENGINES
+from pairkit.errors import unknown
 from pairkit.recipes import Strict
 
-# The fields that only some engines read.
-_ONLY = {
-    "revision": ("transformers", "vllm"),
-    "batch_tokens": ("transformers",),
-    "vllm": ("vllm",),
-    "base_url": ("openai",),
-    "api_key_env": ("openai",),
-    "many_per_call": ("openai",),
-    "extra_body": ("openai",),
+# Field -> the engines that read it, of the fields that not all of them read.
+_READERS = {
+    name: [engine for engine, row in ENGINES.items() if name in row.reads]
+    for name in sorted(frozenset().union(*(row.reads for row in ENGINES.values())))
 }
 
 
 class EngineRecipe(Strict):
     """An engine and its model.
 
-    engine         transformers: in this process; vllm: in this process, by vLLM; openai: any server that
-                   speaks OpenAI's chat completions (vLLM's, a gateway, a vendor).
+    engine         transformers, vllm or openai: see `engines.table`.
     model          a hub id or a directory; for openai the name that the server knows.
-    batch_tokens   transformers: prompt and completion tokens of one batch, which bound its memory.
+    batch_tokens   transformers: prompt and completion tokens per batch, which bound its memory.
     vllm           vllm: further arguments of `vllm.LLM`, such as tensor_parallel_size.
-    base_url       openai: where the server is, up to and with /v1.
-    api_key_env    openai: the environment variable that holds the key. With a base_url of one's own, no
-                   key is sent unless this is given.
-    many_per_call  openai: whether completions of equal settings are asked for in one call (`n`).
-    extra_body     openai: further fields of the request; null takes one of pairkit's own away.
+    base_url       openai: the server's URL, up to and including /v1.
+    api_key_env    openai: the environment variable that holds the key. With a base_url of your own, no
+                   key is sent unless this is set.
+    many_per_call  openai: whether completions with equal settings are requested in one call (`n`).
+    extra_body     openai: further fields of the request; null removes one of pairkit's own.
     """
 
-    engine: Literal["transformers", "vllm", "openai"] = "transformers"
+    engine: str = "transformers"
     model: str
     revision: str | None = None
     batch_tokens: PositiveInt = 32_768
@@ -45,37 +41,44 @@ class EngineRecipe(Strict):
     many_per_call: bool = True
     extra_body: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, name: str) -> str:
+        if name not in ENGINES:
+            raise unknown("engine", name, {name: row.help for name, row in ENGINES.items()})
+        return name
+
     @model_validator(mode="after")
     def _only_what_is_read(self) -> EngineRecipe:
-        for name in sorted(self.model_fields_set & _ONLY.keys()):
-            if self.engine not in _ONLY[name]:
-                engines = " and ".join(_ONLY[name])
-                raise ValueError(f"recipe key {name!r} is for engine {engines}, this is {self.engine}")
+        for name in sorted(self.model_fields_set & _READERS.keys()):
+            if self.engine not in _READERS[name]:
+                engines = " and ".join(_READERS[name])
+                raise ValueError(f"recipe key {name!r} is for engine {engines}, not {self.engine}")
         return self
 
 
 class Budget(Strict):
-    """What one run may spend; null: no bound. What the cache holds costs nothing."""
+    """The most that one run may spend; null: no limit. Answers from the cache cost nothing."""
 
-    requests: PositiveInt | None = None  # HTTP requests, repeated ones counted
+    requests: PositiveInt | None = None  # HTTP requests, retries included
     tokens: PositiveInt | None = None  # of prompts and completions, as the server counts them
     money: PositiveFloat | None = None  # in the currency of `prices`
 
 
 class Price(Strict):
-    """Of a million tokens."""
+    """The price of a million tokens."""
 
     input: Annotated[float, Field(ge=0)]
     output: Annotated[float, Field(ge=0)]
 
 
 class CallSettings(Strict):
-    """How calls to a server are made: none of it changes what a data set holds.
+    """How calls to a server are made; none of this changes the content of a dataset.
 
     concurrency  calls in flight at a time.
-    timeout      seconds that one try may take.
-    attempts     tries of one call before it counts as failed.
-    prices       model name -> price; `budget.money` and the cost that is shown need it.
+    timeout      seconds per try.
+    attempts     tries per call before it counts as failed.
+    prices       model name -> price; needed for `budget.money` and to show the cost.
     """
 
     concurrency: PositiveInt = 64

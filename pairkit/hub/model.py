@@ -13,7 +13,7 @@ from pairkit.errors import InputError
 from pairkit.files import sha256
 from pairkit.hub import content, model_card
 from pairkit.hub.content import Content, File
-from pairkit.models.names import is_path, public_name
+from pairkit.models.names import is_local, public_name
 from pairkit.progress import progress
 from pairkit.schema import MANIFEST
 from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECORD
@@ -128,17 +128,10 @@ def _without_paths(path: Path, recipe: Mapping[str, Any]) -> File | None:
     found = _json(path)
     known = {recipe[key] for key in _NAMED if recipe.get(key)}
     told = {key: value for key, value in found.items() if isinstance(value, str) and value in known}
-    public = {key: published_name(value) for key, value in told.items()}
+    public = {key: public_name(value, local=is_local(value)) for key, value in told.items()}
     if public == told:
         return None
     return content.made((json.dumps({**found, **public}, indent=2, sort_keys=True) + "\n").encode())
-
-
-def published_name(name: str) -> str:
-    """A hub id as it is, a directory by its last two parts, whether it is still there or not."""
-    if is_path(name) or Path(name).exists():
-        return "/".join(Path(name).resolve().parts[-2:])
-    return public_name(name)
 
 
 def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -> dict[str, Any]:
@@ -146,10 +139,10 @@ def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -
     recipe = dict(record["recipe"])
     from_scratch = str(recipe["model"]).endswith(".json")
     base = None if from_scratch else recipe["model"]
-    local = base is not None and (is_path(base) or Path(base).exists())
+    local = base is not None and (is_local(base))
     for key in ("data", *_NAMED):
         if recipe.get(key):
-            recipe[key] = published_name(recipe[key])
+            recipe[key] = public_name(recipe[key], local=is_local(recipe[key]))
     plan = record["plan"]
     return {
         "pairkit": importlib.metadata.version("pairkit"),

@@ -1,6 +1,6 @@
-"""What becomes of candidate sets before they are written: policies, filters and noise."""
+"""Mining: which completions and sets are kept, and the noise that is added, before sets are written."""
 
 from pairkit.mining.recipe import MineRecipe
-from pairkit.mining.stage import Mined, mine
+from pairkit.mining.stage import mine
 
-__all__ = ["MineRecipe", "Mined", "mine"]
+__all__ = ["MineRecipe", "mine"]

@@ -1,4 +1,4 @@
-"""Noisy completions join their sets."""
+"""Add noisy completions to their sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pairkit.schema import COMPLETION
 
 
 class Added(NamedTuple):
-    """All completions with the noise behind them, the kept ones with the noise of each set last, counts."""
+    """All completions followed by the noise; the remaining ones, each set's noise last; counts."""
 
     pool: pa.StructArray
     frame: pl.DataFrame
@@ -28,19 +28,19 @@ class Added(NamedTuple):
 def add_noise(
     frame: pl.DataFrame, pool: pa.StructArray, set_ids: Sequence[str], recipe: NoiseRecipe, seed: int
 ) -> Added:
-    """Makes noise of the chosen text of each ranked set in `frame` (all completions, best first).
+    """Make noise of the chosen text of each ranked set in `frame` (all completions, best first).
 
-    It is neither a text that stays in the set nor one that was dropped from it.
+    It differs from every text that stays in the set and from every one that was dropped.
     """
-    kept = frame.filter(KEPT)
+    remaining = frame.filter(KEPT)
     if recipe.token_swap is None and recipe.word_swap is None and recipe.truncate is None:
-        return Added(pool, kept, Counter())
-    best = kept.filter(pl.col("row") == pl.col("best_row"))
-    known = frame.filter(pl.col("best_row").is_not_null()).group_by("set", maintain_order=True).agg("text")
+        return Added(pool, remaining, Counter())
+    best = remaining.filter(pl.col("row") == pl.col("best_row"))
+    present = frame.filter(pl.col("best_row").is_not_null()).group_by("set", maintain_order=True).agg("text")
     made = make(
         [set_ids[index] for index in best["set"]],
         best["text"].to_list(),
-        [set(texts) for texts in known["text"].to_list()],
+        [set(texts) for texts in present["text"].to_list()],
         recipe,
         seed,
     )
@@ -55,7 +55,7 @@ def add_noise(
     counts["noise_impossible"] = made.impossible
     return Added(
         pa.concat_arrays([pool, _completions(made, pool, chosen["row"])]),
-        pl.concat([kept, added]).sort("set", maintain_order=True),
+        pl.concat([remaining, added]).sort("set", maintain_order=True),
         counts,
     )
 
@@ -70,7 +70,7 @@ def _completions(made: Noise, pool: pa.StructArray, chosen: pl.Series) -> pa.Str
         text=pa.array(made.texts, pa.string()),
         model=pa.array([f"noise:{kind}" for kind in made.kinds], pa.string()),
         origin=pa.array(["noise"] * count, pa.string()),
-        # A text that its length cut is so with words exchanged, too; our cut stands for an early end.
+        # A text cut by max_tokens stays so with words exchanged; our own cut imitates an early end.
         finish_reason=pc.if_else(is_cut, None, endings),
         scores=pa.array([[]] * count, COMPLETION.field("scores").type),
     )

@@ -1,7 +1,7 @@
-"""Random numbers that are a function of what they are for: seed, set, purpose and position.
+"""Random numbers that are a function of their use: seed, set, purpose and position.
 
-No generator is carried from row to row, so a set gets the same numbers whatever batch, shard or worker it
-is in. A set's key is a keyed hash of its id; the numbers are splitmix64 over the key and a counter.
+No generator passes from row to row, so a set gets the same numbers in whatever batch, shard or worker it is.
+A set's key is a keyed hash of its id; the numbers are splitmix64 over the key and a counter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MASK = 2**64 - 1
 
 
 def keys(seed: int, purpose: str, set_ids: Iterable[str]) -> Words:
-    """One 64-bit key a set."""
+    """Return one 64-bit key per set."""
     start = hashlib.blake2b(f"{seed}\x1f{purpose}\x1f".encode(), digest_size=8)
     digests = bytearray()
     for set_id in set_ids:
@@ -29,24 +29,24 @@ def keys(seed: int, purpose: str, set_ids: Iterable[str]) -> Words:
 
 
 def draw(keys: Words, counter: npt.NDArray[np.integer] | int = 0) -> Words:
-    """Uniform 64-bit numbers, by broadcasting `keys` against `counter`."""
+    """Return uniform 64-bit numbers, by broadcasting `keys` against `counter`."""
     with np.errstate(over="ignore"):
         state = keys + (np.asarray(counter).astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN)
     return finalize_words(state)
 
 
 def uniform(words: Words) -> npt.NDArray[np.float64]:
-    """64-bit numbers as floats in [0, 1)."""
+    """Convert 64-bit numbers to floats in [0, 1)."""
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def below(words: Words, bound: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """64-bit numbers as integers in [0, bound); `bound` is small, so the bias is below bound / 2**64."""
+    """Convert 64-bit numbers to integers in [0, bound), with a bias below bound / 2**64."""
     return (words % bound.astype(np.uint64)).astype(np.int64)
 
 
 def stream(key: int) -> Iterator[int]:
-    """The numbers that `draw` gives for the counters 0, 1, 2, ... of one key."""
+    """Yield the numbers that `draw` returns for the counters 0, 1, 2, ... of one key."""
     while True:
         key = (key + GOLDEN) & _MASK
         yield finalize_int(key)

@@ -1,4 +1,4 @@
-"""Label noise: in some sets the chosen completion and the best one below it exchange places."""
+"""Label noise: in some sets the chosen completion and the next best one exchange places."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pairkit.sets import Indices
 
 
 class Flipped(NamedTuple):
-    """`rows` of the new `pool`, in the order of the frame, and the number of sets that were flipped."""
+    """The `rows` of the new `pool`, in the order of the frame, and the number of flipped sets."""
 
     pool: pa.StructArray
     rows: Indices
@@ -28,10 +28,10 @@ class Flipped(NamedTuple):
 def flip(
     frame: pl.DataFrame, pool: pa.StructArray, set_ids: Sequence[str], rate: float, seed: int
 ) -> Flipped:
-    """Flips a `rate` of the sets in `frame` (kept completions, best first; `row` is an index of `pool`).
+    """Flip a `rate` of the sets in `frame` (remaining completions, best first; `row` indexes `pool`).
 
-    The two exchange place, rank and score; what they had is kept under `scores` as `original_rank` and
-    `original_score`. Noise is never promoted, so a set with no other negative is left alone.
+    The two exchange place, rank and score; the original values stay in `scores` as `original_rank` and
+    `original_score`. Noise is never promoted, so a set with no other negative does not change.
     """
     pairs = (
         frame.group_by("set", maintain_order=True)
@@ -41,11 +41,11 @@ def flip(
     keys = draws.keys(seed, "label_flip", [set_ids[index] for index in pairs["set"]])
     pairs = pairs.filter(draws.uniform(draws.draw(keys)) < rate)
     chosen, lower = pairs["best_row"].to_numpy(), pairs["lower"].to_numpy()
-    relabelled = _relabel(pool, np.concatenate([chosen, lower]), np.concatenate([lower, chosen]))
+    relabeled = _relabel(pool, np.concatenate([chosen, lower]), np.concatenate([lower, chosen]))
     place = np.arange(len(pool))
     place[lower] = len(pool) + np.arange(len(chosen))
     place[chosen] = place[lower] + len(chosen)
-    return Flipped(pa.concat_arrays([pool, relabelled]), place[frame["row"].to_numpy()], len(chosen))
+    return Flipped(pa.concat_arrays([pool, relabeled]), place[frame["row"].to_numpy()], len(chosen))
 
 
 def _relabel(pool: pa.StructArray, rows: Indices, partners: Indices) -> pa.StructArray:

@@ -1,10 +1,10 @@
 """Noisy completions: the chosen text with tokens or words exchanged, or cut short.
 
 MC-PO (section 5.4) adds to each candidate set its chosen text with two tokens exchanged, to show that the
-negatives it draws are hard in meaning and not merely close in spelling.
+negatives it samples are hard in meaning and not merely close in spelling.
 
-The text is exchanged by the spans that the tokenizer says its tokens cover, not by decoding token ids:
-nothing but the exchange changes, whatever the tokenizer does to spaces, case or split characters.
+Text is exchanged by the character spans of its tokens, not by decoding token ids, because a tokenizer may
+change spaces or case or split characters: nothing but the exchange may change.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from pairkit.errors import ModelError
 from pairkit.mining import draws
 from pairkit.mining.recipe import NoiseRecipe, TokenSwap
 from pairkit.models.names import cannot_load
+from pairkit.models.tokenizer import open_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 KINDS = ("token_swap", "word_swap", "truncate")
-# A text of few or repeated words can make it impossible to find a new one; then the set gets none.
+# With few or repeated words a new text may be impossible; after so many tries the set gets none.
 ATTEMPTS = 32
 
 Propose = Callable[[Iterator[int]], str]
-# From the number of a word or token to where it begins and ends in its text.
+# From the index of a word or token to where it begins and ends in its text.
 Span = Callable[[int], tuple[int, int]]
 
 
@@ -40,20 +41,20 @@ class Noise(NamedTuple):
 
 
 def make(
-    set_ids: Sequence[str], chosen: Sequence[str], taken: list[set[str]], recipe: NoiseRecipe, seed: int
+    set_ids: Sequence[str], chosen: Sequence[str], present: list[set[str]], recipe: NoiseRecipe, seed: int
 ) -> Noise:
-    """Noise for each set's chosen text; none is in `taken`, the texts of that set, to which it is added."""
+    """Make noise of each set's chosen text; none is in `present`, the set's texts, to which it is added."""
     noise = Noise([], [], [], 0)
     impossible = 0
     for kind, count, proposals in _kinds(chosen, recipe):
         for index in range(count):
             keys = draws.keys(seed, f"{kind}/{index}", set_ids).tolist()
             for owner, (key, propose) in enumerate(zip(keys, proposals, strict=True)):
-                text = _new_text(propose, draws.stream(key), taken[owner])
+                text = _new_text(propose, draws.stream(key), present[owner])
                 if text is None:
                     impossible += 1
                     continue
-                taken[owner].add(text)
+                present[owner].add(text)
                 noise.owners.append(owner)
                 noise.kinds.append(kind)
                 noise.texts.append(text)
@@ -71,18 +72,18 @@ def _kinds(chosen: Sequence[str], recipe: NoiseRecipe) -> Iterator[tuple[str, in
         yield "truncate", shorter.count, [_cut(text) for text in chosen]
 
 
-def _new_text(propose: Propose | None, numbers: Iterator[int], taken: set[str]) -> str | None:
+def _new_text(propose: Propose | None, numbers: Iterator[int], present: set[str]) -> str | None:
     if propose is None:
         return None
     for _ in range(ATTEMPTS):
         text = propose(numbers)
-        if text not in taken:
+        if text not in present:
             return text
     return None
 
 
 def _swap(text: str, count: int, span: Span, swaps: int) -> Propose | None:
-    """Exchanges `swaps` random pairs of the `count` spans of `text`, one pair after the other."""
+    """Exchange `swaps` random pairs of the `count` spans of `text`, one pair after the other."""
     if count < 2:
         return None
 
@@ -92,7 +93,7 @@ def _swap(text: str, count: int, span: Span, swaps: int) -> Propose | None:
             place = next(numbers) % count
             first, second = span(place), span((place + 1 + next(numbers) % (count - 1)) % count)
             if first == second or first[0] == first[1] or second[0] == second[1]:
-                return text  # parts of one character, or a token without any: not a swap, to be tried again
+                return text  # parts of one character, or an empty token: the caller tries again
             moved[first], moved[second] = moved.get(second, second), moved.get(first, first)
         return _rearranged(text, moved)
 
@@ -100,7 +101,7 @@ def _swap(text: str, count: int, span: Span, swaps: int) -> Propose | None:
 
 
 def _rearranged(text: str, moved: dict[tuple[int, int], tuple[int, int]]) -> str:
-    """`text` with the characters of `moved[place]` at each place."""
+    """Return `text` with the characters of `moved[place]` at each place."""
     parts, done = [], 0
     for start, end in sorted(moved):
         parts += [text[done:start], text[slice(*moved[start, end])]]
@@ -109,7 +110,7 @@ def _rearranged(text: str, moved: dict[tuple[int, int], tuple[int, int]]) -> str
 
 
 def _cut(text: str) -> Propose | None:
-    """Cuts after at least one character that is not blank and before the last such one."""
+    """Cut after at least one character that is not blank and before the last such one."""
     end, start = len(text.rstrip()), len(text) - len(text.lstrip())
     if end - start < 2:
         return None
@@ -121,7 +122,7 @@ def _cut(text: str) -> Propose | None:
 
 
 def word_spans(text: str) -> tuple[int, Span]:
-    """The number of words, and where each of them is; the blanks between them stay in place."""
+    """Return the number of words and where each of them is; the blanks between them stay in place."""
     return len(text.split()), partial(_word_span, text)
 
 
@@ -132,21 +133,21 @@ def _word_span(text: str, index: int) -> tuple[int, int]:
 
 
 def token_spans(texts: Sequence[str], settings: TokenSwap) -> list[tuple[int, Span]]:
-    """The number of tokens of each text, and where each of them is.
+    """Return the number of tokens of each text, and where each of them is.
 
-    A token begins where the one before it ends: blanks that a tokenizer leaves out belong to the token behind
+    A token begins where the one before it ends: blanks that a tokenizer skips belong to the token after
     them, as in byte-level vocabularies. All tokens of a character that is split over several have its span.
     """
     if not texts:
         return []
-    encodings = load_tokenizer(settings.tokenizer, settings.revision).encode_batch(
+    encodings = token_backend(settings.tokenizer, settings.revision).encode_batch(
         list(texts), add_special_tokens=False
     )
     return [(len(encoding), partial(_token_span, encoding)) for encoding in encodings]
 
 
 def _token_span(encoding: Encoding, index: int) -> tuple[int, int]:
-    # Asked token by token: the list of all offsets takes longer to build than the tokens.
+    # Token by token, because the list of all offsets takes longer to build than the tokens.
     end = _token_end(encoding, index)
     while index and _token_end(encoding, index - 1) >= end:
         index -= 1
@@ -159,17 +160,18 @@ def _token_end(encoding: Encoding, index: int) -> int:
 
 
 @lru_cache(maxsize=4)
-def load_tokenizer(name: str, revision: str | None = None) -> Tokenizer:
-    """The named tokenizer. Raises `ModelError` where there is none, or none that knows its tokens' spans."""
-    from transformers import AutoTokenizer
+def token_backend(name: str, revision: str | None = None) -> Tokenizer:
+    """Load the named tokenizer for its spans, which only fast tokenizers know.
 
+    Raises `ModelError` for a tokenizer that cannot be loaded or is not a fast one.
+    """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        tokenizer = open_tokenizer(name, revision=revision)
     except (OSError, ValueError) as error:
         raise cannot_load("tokenizer", name, error) from error
     if not tokenizer.is_fast:
         raise ModelError(
-            f"the tokenizer {name!r} does not say which characters its tokens cover; "
+            f"the tokenizer {name!r} does not map tokens to characters; "
             "use one with a tokenizer.json, or word_swap"
         )
     backend: Tokenizer = tokenizer.backend_tokenizer

@@ -1,8 +1,8 @@
 """Which completions stay in a set, and which sets stay: expressions over small columns.
 
-A frame here has one row a completion, best first within its set, with the columns `set`, `row`, `rank`,
-`score`, `noise`, `text` and `draw` (a random number of the completion's own). `dropped` says why a
-completion goes; null means that it stays.
+A frame here has one row per completion, best first within its set, with the columns `set`, `row`, `rank`,
+`score`, `noise`, `text` and `draw` (a random number per completion). `dropped` is the reason why a
+completion is dropped; null means that it stays.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ NO_CHOICE = frozenset({"all_identical", "one_completion", "no_choice"})  # see `
 
 KEPT = pl.col("dropped").is_null()
 RANKED = pl.col("rank").is_not_null() & ~pl.col("noise")
-# What may be rejected: noise counts as below every ranked completion, a tie with the chosen one does not.
+# What may be rejected: noise is below every ranked completion; a tie with the chosen one is not below it.
 NEGATIVE = pl.col("best_rank").is_not_null() & (pl.col("noise") | (pl.col("rank") > pl.col("best_rank")))
 
 
 def drop(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
-    """Adds `dropped`, and the `best_row`, `best_rank` and `best_score` of each completion's set."""
-    # Equal 64-bit hash and length within one set: two different texts would meet once in 10^18 sets.
+    """Add `dropped`, and the `best_row`, `best_rank` and `best_score` of each completion's set."""
+    # Texts are compared by 64-bit hash and length: within a set, a collision occurs once in 10^18 sets.
     text = pl.struct("set", pl.col("text").hash().alias("hash"), pl.col("text").str.len_bytes())
     frame = frame.with_columns(
         dropped=pl.when(pl.col("text").str.strip_chars() == "")
@@ -51,7 +51,7 @@ def drop(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
 
 
 def with_best(frame: pl.DataFrame, candidates: pl.Expr) -> pl.DataFrame:
-    """Adds `best_row`, `best_rank` and `best_score` of each set's first candidate; null where it has none."""
+    """Add `best_row`, `best_rank` and `best_score` of each set's first candidate; null if it has none."""
     return frame.with_columns(
         pl.col(name).filter(candidates).first().over("set").alias(f"best_{name}")
         for name in ("row", "rank", "score")
@@ -59,9 +59,9 @@ def with_best(frame: pl.DataFrame, candidates: pl.Expr) -> pl.DataFrame:
 
 
 def judge(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
-    """One row a set that has completions: `set`, `reason` (null: it stays) and numbers that explain it.
+    """Return one row per set that has completions: `set`, `reason` (null: it stays) and explaining numbers.
 
-    `all` and `left` count its completions before and after, a column for each of `DROPPED` those between.
+    `all` and `left` count its completions before and after, a column per reason of `DROPPED` the difference.
     """
     counts = frame.group_by("set", maintain_order=True).agg(
         pl.len().alias("all"),
@@ -91,12 +91,12 @@ def judge(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
     )
 
 
-def _mark(frame: pl.DataFrame, why: str, goes: pl.Expr) -> pl.DataFrame:
-    return frame.with_columns(dropped=pl.when(KEPT & goes).then(pl.lit(why)).otherwise("dropped"))
+def _mark(frame: pl.DataFrame, reason: str, where: pl.Expr) -> pl.DataFrame:
+    return frame.with_columns(dropped=pl.when(KEPT & where).then(pl.lit(reason)).otherwise("dropped"))
 
 
 def _lowest_negatives(frame: pl.DataFrame, count: int) -> pl.Series:
-    """The rows of the `count` lowest-ranked negatives of each set; `draw` decides between equals."""
+    """Return the rows of the `count` lowest-ranked negatives of each set; `draw` decides between equals."""
     return (
         frame.filter(KEPT & NEGATIVE & ~pl.col("noise"))
         .sort("set", "rank", "draw", descending=[False, True, False])

@@ -15,8 +15,8 @@ Chosen = Literal["best"]
 class TokenSwap(Strict):
     """Exchanges tokens of the chosen text (MC-PO's noisy candidates, section 5.4).
 
-    `tokenizer` is a hub id or a directory, the one to be trained with; `swaps` pairs of tokens are exchanged,
-    `count` such completions are added to a set.
+    `tokenizer` is a hub id or a directory, that of the model to train; `swaps` pairs of tokens are exchanged,
+    `count` such completions are added per set.
     """
 
     tokenizer: str
@@ -39,13 +39,13 @@ class Truncate(Strict):
 
 
 class LabelFlip(Strict):
-    """Exchanges the places of the chosen completion and of the best one below it, in `rate` of the sets."""
+    """Exchanges the chosen completion and the next best one, in a share `rate` of the sets."""
 
     rate: Annotated[float, Field(gt=0, le=1)]
 
 
 class NoiseRecipe(Strict):
-    """What is added (`token_swap`, `word_swap`, `truncate`, in this order) or changed (`label_flip`)."""
+    """The noise that is added (`token_swap`, `word_swap`, `truncate`, in this order) or changes labels."""
 
     token_swap: TokenSwap | None = None
     word_swap: WordSwap | None = None
@@ -54,19 +54,19 @@ class NoiseRecipe(Strict):
 
 
 class MineRecipe(Strict):
-    """Which completions stay in the sets, which noise joins them, and how pairs are read off.
+    """Which completions stay in the sets, which noise is added, and how pairs are derived.
 
     chosen, rejected  how `pairs/` is derived, and the trainer's default; they do not change the sets.
-                      "policy" leaves the choice to the training loop (`pairs/` is then seeded random).
+                      "policy" leaves the choice to the training loop (`pairs/` is then random, by the seed).
     drop_ranks        completions of these ranks are dropped (MC-PO on Nectar: [2]).
     min_margin        completions whose score is less than this below the chosen one's are dropped. A set
-                      with a ranked completion that has no score goes to quarantine.
+                      with a ranked completion without a score goes to quarantine.
     keep_negatives    keeps the chosen completion and this many of those below it, the lowest-ranked ones:
-                      MC-PO makes its sets of 5 to 1 negatives by removing the highest-ranked. Among equals
-                      the draw is seeded. What is tied with the chosen one, or unranked, is dropped.
-    require_choice    a set with completions but nothing to choose between (one completion, or all ranked
-                      ones tied) goes to quarantine; false keeps it, for demonstrations. Prompts without
-                      completions, and sets that are not ranked yet, are always kept.
+                      MC-PO makes its sets of 5 to 1 negatives by removing the highest-ranked. The seed
+                      decides between equals. Completions tied with the chosen one, or unranked, are dropped.
+    require_choice    a set with completions but no choice (one completion, or all ranked ones tied) goes to
+                      quarantine; false keeps it, for demonstrations. Prompts without completions, and sets
+                      without ranks, are always kept.
     """
 
     chosen: Chosen = "best"

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from pairkit.errors import ModelError, RecipeError
-from pairkit.models.chat import DEFAULT_TEMPLATE
 from pairkit.models.names import cannot_load
-from pairkit.progress import console
+from pairkit.models.tokenizer import ensure_chat_template, open_tokenizer
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 
@@ -128,16 +127,11 @@ def load_tokenizer(
     else:
         folder = str(Path(name).parent) if name.endswith(".json") else name
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, revision=revision, trust_remote_code=trust_remote_code
-            )
+            tokenizer = open_tokenizer(folder, revision=revision, trust_remote_code=trust_remote_code)
         except Exception as error:  # as above, and of tokenizers
             other = "; --tokenizer names another, or trains one on the data: bpe:4096"
             raise cannot_load("tokenizer", name, error, other if Path(folder).is_dir() else "") from error
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = DEFAULT_TEMPLATE
-        if not name.startswith("bpe:"):
-            console.print(f"{name}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")
+    ensure_chat_template(tokenizer, None if name.startswith("bpe:") else name)
     return tokenizer
 
 

@@ -48,6 +48,27 @@ def _reason(error: Exception) -> str:
     return (lines or [type(error).__name__])[0].rstrip(".:; ")
 
 
-def public_name(model: str) -> str:
-    """What a model is called in what is published: its hub id, or the last two parts of its directory."""
-    return "/".join(Path(model).resolve().parts[-2:]) if Path(model).is_dir() else model
+def is_local(name: str) -> bool:
+    """Whether a name is a path, by its form or because it exists."""
+    return is_path(name) or Path(name).exists()
+
+
+def public_name(model: str, *, local: bool | None = None) -> str:
+    """Return the name of a model in published files: its hub id, or the last two parts of its directory.
+
+    `local` is whether the name is a path; None: if it is a directory. A server's name for a model may look
+    like a path without being one.
+    """
+    local = Path(model).is_dir() if local is None else local
+    return "/".join(Path(model).resolve().parts[-2:]) if local else model
+
+
+def check_local(what: Literal["model", "tokenizer"], name: str) -> None:
+    """Raise the `ModelError` of a path that does not exist or a directory without the files it needs.
+
+    This opens nothing and asks no hub, so it is cheap enough for a dry run.
+    """
+    path = Path(name)
+    missing = not any((path / file).is_file() for file in FILES[what])
+    if (path.is_dir() and missing) or (not path.exists() and is_path(name)):
+        raise cannot_load(what, name, FileNotFoundError(f"it has no {FILES[what][0]}"))

@@ -1,10 +1,10 @@
-"""A build from its recipe to a published data set, started anew or continued."""
+"""A build from its recipe to a published dataset, from the start or continued."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -15,19 +15,19 @@ from pairkit.engines.pool import EnginePool
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
 from pairkit.files import OnExisting, stoppable
 from pairkit.mining.policies import NO_CHOICE
-from pairkit.pipeline import describe, directory, model_stages, shards, unit_store
-from pairkit.pipeline.directory import Store
-from pairkit.pipeline.identity import identify_build
+from pairkit.pipeline import describe, directory, model_stages, shards, unit_store, validate
+from pairkit.pipeline.directory import BuildDirectory
+from pairkit.pipeline.identity import identify_build, stage_keys
 from pairkit.pipeline.publish import publish
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.shards import Contents, ShardWriter
 from pairkit.pipeline.stages import finish, identified
 from pairkit.pipeline.threads import ahead, mapped
-from pairkit.pipeline.unit import Done
+from pairkit.pipeline.unit import FinishedUnit
 from pairkit.progress import Advance, console, progress
 from pairkit.sources import Opened, open_source
 
-# Where calls are kept unless another file is named: beside the data sets, one for all of a folder.
+# The cache of calls unless another file is named: next to the datasets, one for all in a folder.
 CACHE = "calls.sqlite"
 
 
@@ -40,33 +40,38 @@ def build(
     cache: Path | None = None,
     retry_failed: bool = False,
 ) -> dict[str, Any]:
-    """Builds the data set of `recipe` in the directory `out` and returns its manifest.
+    """Build the dataset of `recipe` in the directory `out` and return its manifest.
 
-    A build that stopped, for whatever reason, continues behind its last closed shard; the rows, their order
+    A build that stopped, for whatever reason, continues after its last closed shard; the rows, their order
     and the bytes of every published file are those of a build that never stopped, whatever the number of
-    `workers` (units worked on at a time; None: one a CPU core, four at most).
+    `workers` (units processed at a time; None: one per CPU core, at most four). An unfinished build whose
+    recipe has changed only after a stage that asks a model keeps the results of that stage.
 
-    What engines answer is kept in the file `cache` (None: calls.sqlite beside `out`) and not asked for again
-    by any build that is given the file. With `retry_failed`, requests that have failed are; the data set is
-    then built anew.
+    The answers of engines are stored in the file `cache` (None: calls.sqlite next to `out`) and not
+    requested again by any build that uses the file. With `retry_failed`, failed requests are, and the
+    dataset is built again from the start.
 
-    Raises `InputError` for input that cannot be read or holds no usable set, `ExistingOutputError` where
-    `out` holds something else, `OutputError` where it cannot be written to, `Interrupted` after SIGINT,
-    `ModelError`, `EngineError`, `BudgetError` and `MissingExtraError` where a model cannot be asked.
+    Raises `RecipeError` for a recipe that cannot be built, `InputError` for input that cannot be read or
+    holds no usable set, `ExistingOutputError` if `out` holds something else, `OutputError` if it cannot be
+    written to, `Interrupted` after SIGINT, `ModelError`, `EngineError`, `BudgetError` and
+    `MissingExtraError` if a model cannot be asked.
     """
     opened = open_source(recipe.source)
+    validate.check(recipe)
     identity = identify_build(recipe, opened)
-    if retry_failed:  # sets that are in quarantine already come from the source again, answers from the cache
+    keys = stage_keys(recipe, identity)
+    if retry_failed:  # sets in quarantine must come from the source again; the cache has the other answers
         on_existing = "delete"
     again = f"{out}: stopped; the same command continues"
-    with stoppable(out, lambda: again), directory.claimed(out, identity, on_existing) as claimed:
+    with stoppable(out, lambda: again), directory.claimed(out, identity, on_existing, keys) as claimed:
         if claimed is None:
             return _complete(out)
-        with _stopping(claimed):
+        with _stopping(claimed, keys):
+            validate.open_noise(recipe)
             with _engine_pool(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as pool:
-                total = _write_shards(claimed, recipe, opened, workers or default_workers(), pool)
+                total = _write_shards(claimed, recipe, opened, keys, workers or default_workers(), pool)
             if total.counts["mine.sets_out"] == 0:
-                raise _nothing_usable(opened, total, claimed)
+                raise _nothing_usable(opened, total, claimed, keys)
             manifest = publish(claimed, identity, opened)
         claimed.finish()
         return manifest
@@ -74,24 +79,29 @@ def build(
 
 @contextmanager
 def _engine_pool(recipe: BuildRecipe, cache: Path, *, retry_failed: bool) -> Iterator[EnginePool]:
-    """What models are asked with; engines and the cache are closed at the end."""
+    """Open what models are asked with; engines and the cache are closed at the end."""
     engines = recipe.generate is not None or any(hasattr(block, "engine") for block in recipe.rankings)
     with ExitStack() as opened:
-        found = Cache(cache, retry_failed=retry_failed) if engines else None
-        if found is not None:
-            opened.callback(found.close)
-        yield EnginePool(recipe.calls, found, opened)
+        calls = Cache(cache, retry_failed=retry_failed) if engines else None
+        if calls is not None:
+            opened.callback(calls.close)
+        yield EnginePool(recipe.calls, calls, opened)
 
 
 def default_workers() -> int:
-    """One a CPU core that this process may use, four at most: the writer is then the bottleneck."""
+    """Return one per CPU core of this process, at most four: the writer is then the bottleneck."""
     return min(4, len(os.sched_getaffinity(0)))
 
 
 def _write_shards(
-    out: Store, recipe: BuildRecipe, opened: Opened, workers: int, pool: EnginePool
+    out: BuildDirectory,
+    recipe: BuildRecipe,
+    opened: Opened,
+    keys: Mapping[str, str],
+    workers: int,
+    pool: EnginePool,
 ) -> Contents:
-    """Runs the units that are not in a closed shard yet; returns what all shards hold together."""
+    """Process the units that are not in a closed shard yet; return the contents of all shards together."""
     folders = out.shards()
     total = shards.together(shards.read_contents(folder) for folder in folders)
     if total.last:
@@ -100,39 +110,39 @@ def _write_shards(
     out.log(event="continue" if folders else "start", time=time.time(), rows=rows)
     batches = opened.batches(start=total.next_unit, rows=recipe.unit_rows)
     read = ahead(identified(batches, shards.occurrences(folders)), workers)
+    folder, first = out.asked_folder, total.next_unit
     with (
         progress(f"Building {out.out}", opened.total_rows, unit="rows", done=rows) as advance,
         closing(read),
-        closing(model_stages.asked(read, recipe, out.asked_folder, total.next_unit, pool, advance)) as units,
+        closing(model_stages.ask_models(read, recipe, keys, folder, first, pool, advance)) as units,
         closing(mapped(lambda unit: finish(unit, recipe), units, workers)) as finished,
         ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
     ):
         for contents in _shards(out, recipe, finished, len(folders), total.next_unit, threads, advance):
             total.last = contents.last
             total.add(contents.counts, contents.histograms)
-            unit_store.forget(out.asked_folder, contents.next_unit)
             out.log(event="shard", time=time.time(), rows=total.counts["source.rows"], **pool.usage())
     return total
 
 
 def _shards(
-    out: Store,
+    out: BuildDirectory,
     recipe: BuildRecipe,
-    units: Iterator[Done],
+    units: Iterator[FinishedUnit],
     number: int,
     next_unit: int,
     threads: ThreadPoolExecutor,
     advance: Advance,
 ) -> Iterator[Contents]:
-    """Writes shards from number `number` on; a shard is closed when its texts reach `shard_mb`."""
-    unit = next(units, None)
+    """Write shards from number `number` on; a shard is closed when its texts reach `shard_mb`."""
+    finished = next(units, None)
     while True:
         with ShardWriter(out.shard(number), next_unit) as writer:
-            while unit is not None and writer.bytes < recipe.shard_mb * 1e6:
-                writer.add(unit, threads)
-                advance(unit.rows - unit.shown)
-                unit = next(units, None)
-            contents = writer.close(last=unit is None, threads=threads)
+            while finished is not None and writer.bytes < recipe.shard_mb * 1e6:
+                writer.add(finished, threads)
+                advance(finished.unit.rows - finished.unit.shown)
+                finished = next(units, None)
+            contents = writer.close(last=finished is None, threads=threads)
         yield contents
         if contents.last:
             return
@@ -140,47 +150,58 @@ def _shards(
 
 
 def _complete(out: Path) -> dict[str, Any]:
-    """The manifest of a data set that is there already, whose files must be too."""
+    """Return the manifest of a dataset that is complete already, if its files are."""
     manifest = directory.manifest(out)
     for name, about in manifest["files"].items():
         path = out / name
         if not path.is_file() or path.stat().st_size != about["bytes"]:
             raise ExistingOutputError(
-                f"{path} is not the file that was built; --on-existing delete builds it all anew"
+                f"{path} is not the file that was built; use --on-existing delete to build everything again"
             )
-    console.print(f"{out}: is complete already", markup=False)
+    console.print(f"{out}: already complete", markup=False)
     return manifest
 
 
-def _nothing_usable(opened: Opened, total: Contents, out: Store) -> InputError:
+class _NothingUsable(InputError):
+    """No set is left: the results of models stay, for a recipe that leaves some."""
+
+
+def _nothing_usable(
+    opened: Opened, total: Contents, out: BuildDirectory, keys: Mapping[str, str]
+) -> InputError:
     reasons = describe.quarantined(total.nested())
     counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
     first = shards.first_quarantined(out.shards())
     detail = f" ({counts}); the first: {first}" if first else ""
     hint = ""
     if reasons.keys() & NO_CHOICE:
-        hint = "; for --loss sft, or kto on labels, give mine.require_choice=false"
+        hint = "; for --loss sft, or kto on labels, set mine.require_choice=false"
+    if unit_store.count(out.asked_folder, keys.values()):
+        hint += "; the answers of models are kept: change what follows them and run again"
     rows = total.counts["source.rows"]
     where = opened.files[0] if len(opened.files) == 1 else opened.source.name
-    return InputError(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
+    return _NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
 
 
 @contextmanager
-def _stopping(out: Store) -> Iterator[None]:
-    """What stops a build, as errors that say what is kept; what the next try could not use is removed."""
+def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
+    """Turn what stops a build into errors that name what is kept; remove what a next try could not use."""
     try:
         yield
     except (PairkitError, OSError, KeyboardInterrupt) as error:
-        rows = shards.together(map(shards.read_contents, out.shards())).counts["source.rows"]
-        units = unit_store.kept(out.asked_folder)
-        if isinstance(error, InputError) or not (rows or units):
+        done = shards.together(map(shards.read_contents, out.shards()))
+        rows = done.counts["source.rows"]
+        units = unit_store.count(out.asked_folder, keys.values(), first=done.next_unit)
+        results = unit_store.count(out.asked_folder, keys.values())
+        spoiled = isinstance(error, InputError) and not (isinstance(error, _NothingUsable) and results)
+        if spoiled or not (rows or units):
             out.discard()
         if isinstance(error, PairkitError):
             raise
-        kept = f"{rows:,} rows are done and kept" if rows or units else "nothing was done yet"
+        status = f"{rows:,} rows are done and kept" if rows or units else "nothing was done yet"
         if units:
-            kept += f", and what models have said to {units:,} units behind them"
-        again = f"{kept}; the same command continues"
+            status += f", and the answers of models for {units:,} further units"
+        again = f"{status}; the same command continues"
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(f"{out.out}: stopped; {again}") from error
         raise OutputError(f"{out.out}: cannot be written to: {error.strerror or error}; {again}") from error

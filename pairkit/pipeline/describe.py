@@ -1,4 +1,4 @@
-"""What a build will do and what it did, for a person at a terminal."""
+"""Text for the terminal about what a build will do and what it did."""
 
 from __future__ import annotations
 
@@ -8,26 +8,32 @@ from typing import Any
 
 import yaml
 
+from pairkit.engines.table import ENGINES
+from pairkit.pipeline import validate
 from pairkit.pipeline.directory import survey
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers.judge.statistics import told
-from pairkit.rankers.table import name_of
+from pairkit.rankers.table import RANKERS, name_of
 from pairkit.sources import open_source
 
-# Counts of generation that a person should see, in words.
-_TOLD = {
-    "length": "cut by max_tokens",
+# Counts of generation that the summary shows, in words.
+_SHOWN = {
+    "length": "cut off by max_tokens",
     "refused": "refused by the server",
     "refusals": "begin as a refusal",
     "empty": "empty",
-    "truncated_dropped": "left out, cut by max_tokens",
-    "regenerated": "asked for again",
+    "truncated_dropped": "dropped, cut off by max_tokens",
+    "regenerated": "generated again",
 }
 
 
 def plan(recipe: BuildRecipe, out: Path) -> str:
-    """The resolved recipe, the input files and what would be written where. Writes nothing."""
+    """Describe the resolved recipe, the input files and the output, without writing anything.
+
+    Raises what is wrong with the recipe, as far as `validate.check` finds it.
+    """
     opened = open_source(recipe.source)
+    validate.check(recipe)
     files = [f"  {path} ({path.stat().st_size:,} bytes)" for path in opened.files]
     rows = "unknown" if opened.total_rows is None else f"{opened.total_rows:,}"
     return "\n".join(
@@ -35,32 +41,33 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
             yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip(),
             f"input ({rows} rows):",
             *files,
-            *_asked(recipe, opened.total_rows),
+            *_models(recipe, opened.total_rows),
             f"output: {out} (now: {survey(out)})",
             "  data/train-*.parquet" + (", data/test-*.parquet" if recipe.test_fraction else ""),
             "  pairs/ with the same splits, quarantine.parquet, README.md, pairkit.json, run.jsonl",
-            "nothing was written (--dry-run)",
+            "dry run: nothing was written",
         ]
     )
 
 
-def _asked(recipe: BuildRecipe, rows: int | None) -> list[str]:
-    """Which models would be asked for how much."""
+def _models(recipe: BuildRecipe, rows: int | None) -> list[str]:
+    """Describe which models would generate how much, and which rankers run."""
     lines = []
     if recipe.generate is not None:
-        each = sum(part.n for part in recipe.generate.samples)
-        total = "" if rows is None else f", {rows * each:,} of {rows:,} rows"
+        per_prompt = sum(part.n for part in recipe.generate.samples)
+        total = "" if rows is None else f", {rows * per_prompt:,} for {rows:,} rows"
+        engine = f"{recipe.generate.engine}: {ENGINES[recipe.generate.engine].help}"
         lines.append(
-            f"asks {recipe.generate.model} ({recipe.generate.engine}): {each} completions a prompt{total}"
+            f"generate: {recipe.generate.model}, {per_prompt} completions per prompt{total} ({engine})"
         )
     for block in recipe.rankings:
         model = getattr(block, "model", None)
-        lines += [f"ranks by {name_of(block)}{f': {model}' if model else ''}"]
+        lines.append(f"rank: {name_of(block)}{f', {model}' if model else ''} ({RANKERS[block.ranker].help})")
     return lines
 
 
 def summary(manifest: Mapping[str, Any], out: Path) -> str:
-    """Counts, what was left out and why, and the next command."""
+    """Describe the counts, what was left out and why, and the next command."""
     counts = manifest["counts"]
     lines = [f"{out}: {_sizes(counts['train'])} in train"]
     if "test" in counts:
@@ -71,11 +78,11 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
         if name.startswith("dropped_") and number:
             lines.append(f"  {number:,} completions dropped: {name.removeprefix('dropped_')}")
     for name, number in counts.get("generate", {}).items():
-        if number and name in _TOLD:
-            lines.append(f"  {number:,} of {counts['generate']['completions']:,} completions: {_TOLD[name]}")
+        if number and name in _SHOWN:
+            lines.append(f"  {number:,} of {counts['generate']['completions']:,} completions: {_SHOWN[name]}")
     lines += [f"  {line}" for line in told(manifest)]
     if any(name.startswith("endpoint_") for name in quarantined(counts)):
-        lines.append("  --retry-failed asks for those again that the server did not answer")
+        lines.append("  --retry-failed repeats the requests that the server did not answer")
     lines.append(_next(counts, out))
     return "\n".join(lines)
 
@@ -84,15 +91,15 @@ def _next(counts: Mapping[str, Mapping[str, int]], out: Path) -> str:
     if counts["train"]["pairs"]:
         return f"next: pairkit train --loss mcpo --data {out}"
     if "test" in counts and counts["test"]["pairs"]:
-        return "all pairs are in split test: build from more rows, or with --test-fraction 0"
+        return "all pairs are in the split test: build from more rows, or with --test-fraction 0"
     return (
-        "no set has a choice yet: generate or rank completions before training with a preference loss; "
-        f"completions labelled 1 or 0 train with --loss kto --data {out}"
+        "no set has a pair yet: generate or rank completions before training with a preference loss; "
+        f"completions labeled 1 or 0 train with --loss kto --data {out}"
     )
 
 
 def quarantined(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
-    """`reason` -> rows in quarantine, over all stages, from the nested counts of a manifest."""
+    """Return `reason` -> rows in quarantine, over all stages, from the nested counts of a manifest."""
     reasons: dict[str, int] = {}
     for stage in counts.values():
         for name, number in stage.items():

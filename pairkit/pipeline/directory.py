@@ -1,8 +1,9 @@
-"""The output directory of a build: what is in it, whose it is, and who may write to it.
+"""The output directory of a build: its content, whose it is, and who may write to it.
 
-While a build runs, all that it makes lies in OUT/.build: the lock, `state.json` (recipe, input and library
-versions, which must be the same for a build to continue), the closed shards and the run log. A directory
-is a data set when it holds `pairkit.json`, which is written last.
+While a build runs, all that it makes is in OUT/.build: the lock, `state.json` (recipe, input and library
+versions, which must be the same for a build to continue, and the hashes of the stages that ask a model), the
+results of those stages, the closed shards and the run log. A directory is a dataset when it holds
+`pairkit.json`, which is written last.
 """
 
 from __future__ import annotations
@@ -12,55 +13,62 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.errors import OutputError
 from pairkit.files import OnExisting, admit, flat_keys, names_in, write_json
+from pairkit.progress import console
 from pairkit.schema import MANIFEST
 
 State = Literal["empty", "unfinished", "complete", "foreign"]
 _BUILD = ".build"
 _LOCK = "pairkit.lock"
 _STATE = "state.json"
+_STAGES = "stages"
 _PUBLISHED = re.compile(r"(train|test|all)-\d{5}-of-\d{5}\.parquet")
 Identity = Mapping[str, Any]
+# Of each stage that asks a model, in order: see `identity.stage_keys`.
+StageKeys = Mapping[str, str]
 
 
-class Store:
-    """An output directory that this process alone may write to."""
+class BuildDirectory:
+    """An output directory that only this process may write to."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.build = out / _BUILD
         self.shards_folder = self.build / "shards"
         self.asked_folder = self.build / "asked"
+        self.discarded = self.build / "discarded"
 
     def shards(self) -> list[Path]:
-        """The closed shards, in order."""
+        """Return the closed shards, in order."""
         return sorted(path for path in self.shards_folder.glob("*") if path.name.isdigit())
 
     def shard(self, number: int) -> Path:
         return self.shards_folder / f"{number:05d}"
 
     def log(self, **event: Any) -> None:
-        """Appends a line to the run log."""
+        """Append a line to the run log."""
         with (self.build / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(event) + "\n")
 
     def discard(self) -> None:
-        """Removes all that the build has made, and `out` itself where nothing else is in it."""
+        """Remove all that the build has made, and `out` itself if nothing else is in it."""
         _clear(self)
         self.finish()
         if not any(self.out.iterdir()):
             self.out.rmdir()
 
     def finish(self) -> None:
-        """Removes what was needed to continue. The lock goes last: till then the directory is ours."""
-        for folder in (self.shards_folder, self.asked_folder):
+        """Remove what was needed to continue. The lock goes last: until then the directory is ours."""
+        for folder in (self.shards_folder, self.asked_folder, self.discarded):
             shutil.rmtree(folder, ignore_errors=True)
         for name in (_STATE, LOG, _LOCK):
             (self.build / name).unlink(missing_ok=True)
@@ -68,7 +76,7 @@ class Store:
 
 
 def survey(out: Path) -> State:
-    """What a directory holds. `foreign` is whatever pairkit has not made: it is never touched."""
+    """Return what a directory holds. `foreign` is whatever pairkit has not made: it is never touched."""
     names = names_in(out)
     if MANIFEST in names:
         return "complete"
@@ -79,92 +87,127 @@ def survey(out: Path) -> State:
 
 
 def manifest(out: Path) -> dict[str, Any]:
-    """The manifest of a complete data set."""
+    """Read the manifest of a complete dataset."""
     return json.loads((out / MANIFEST).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
 @contextmanager
-def claimed(out: Path, identity: Identity, on_existing: OnExisting) -> Iterator[Store | None]:
-    """Makes `out` ours for the block; yields None where it holds the complete data set of `identity`.
+def claimed(
+    out: Path, identity: Identity, on_existing: OnExisting, keys: StageKeys | None = None
+) -> Iterator[BuildDirectory | None]:
+    """Make `out` ours for the block; yield None if it holds the complete dataset of `identity`.
+
+    An unfinished build that shares its first stages that ask a model (`keys`) with this one keeps their
+    results and loses the rest.
 
     Raises `ExistingOutputError` for a directory of something else, or of another build unless
-    `on_existing` is "delete", and `OutputError` where another build is writing to it or nothing can be.
+    `on_existing` is "delete", and `OutputError` if another build is writing to it or nothing can be.
     """
-    store = Store(out)
-    state = _admit(out, identity, on_existing)
-    if state == "complete" and on_existing != "delete" and not store.build.exists():
+    directory = BuildDirectory(out)
+    keys = keys or {}
+    state = _admit(out, identity, keys, on_existing)
+    if state == "complete" and on_existing != "delete" and not directory.build.exists():
         yield None
         return
-    with _locked(store):
-        state = _admit(out, identity, on_existing)
+    with _locked(directory):
+        state = _admit(out, identity, keys, on_existing)
         if state == "complete" and on_existing != "delete":
-            store.finish()
+            directory.finish()
             yield None
             return
-        if on_existing == "delete" or not (store.build / _STATE).exists():
-            _clear(store)
-            write_json(store.build / _STATE, dict(identity))
-        for part in store.shards_folder.glob("*.part"):
-            shutil.rmtree(part)
-        yield store
+        saved = {**identity, _STAGES: list(keys.items())}
+        if on_existing == "delete" or not (directory.build / _STATE).exists():
+            _clear(directory)
+            write_json(directory.build / _STATE, saved)
+        elif differences(_unfinished(out)[0], identity):
+            theirs, their_keys = _unfinished(out)
+            before, now = theirs["recipe"], identity["recipe"]
+            changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+            shared = _shared(their_keys, keys)
+            console.print(
+                f"{out}: the recipe changed ({', '.join(changed)}); "
+                f"keeping the results of {', '.join(shared)} and repeating what follows",
+                markup=False,
+            )
+            # The state goes last: a stop before it leaves the old build, which may lose all but its results.
+            _clear(directory, keep_results=True)
+            directory.log(event="recipe", time=time.time(), keeps=shared)
+            write_json(directory.build / _STATE, saved)
+        for part in (directory.discarded, *directory.shards_folder.glob("*.part")):
+            shutil.rmtree(part, ignore_errors=True)
+        yield directory
 
 
 def differences(theirs: Identity, ours: Identity) -> list[str]:
-    """What makes two builds different ones, each difference in a few words."""
+    """Describe what makes two builds different, each difference in a few words."""
     before, now = flat_keys(theirs), flat_keys(ours)
-    other = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
-    told = {
+    changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
+    messages = {
         "recipe_hash": None,
         "input.fingerprint": "the input has other names or content",
         "input.model": "the model has other files",
     }
-    for key in other:
+    for key in changed:
         if key.startswith("judge_prompts."):
-            told[key] = f"the judge's prompt {key.removeprefix('judge_prompts.')} has other words"
+            messages[key] = f"the judge's prompt {key.removeprefix('judge_prompts.')} has other words"
         elif key.startswith("input.ranking_models."):
-            told[key] = f"the model of {key.rpartition('.')[2]} has other files"
-    lines = [told.get(key, f"{key} is {now.get(key)!r}, there {before.get(key)!r}") for key in other]
+            messages[key] = f"the model of {key.rpartition('.')[2]} has other files"
+    lines = [messages.get(key, f"{key} is {now.get(key)!r}, was {before.get(key)!r}") for key in changed]
     return [line for line in lines if line is not None]
 
 
-def _admit(out: Path, identity: Identity, on_existing: OnExisting) -> State:
-    """What `out` holds, if this build may go on with it."""
+def _admit(out: Path, identity: Identity, keys: StageKeys, on_existing: OnExisting) -> State:
+    """Return what `out` holds, if this build may continue it."""
     state = survey(out)
     holds = {"complete": "a complete dataset", "unfinished": "an unfinished build"}.get(state)
     if state == "empty":
         return state
     theirs = _identity(out, state) if holds else None
-    if holds and theirs is None:  # it stopped before it had written down what it is
+    if holds and theirs is None:  # it stopped before it had written what it is
         return state
 
     def different() -> list[str]:
-        return differences(theirs, {key: identity[key] for key in theirs}) if theirs else []
+        if theirs is None or (state == "unfinished" and _shared(_unfinished(out)[1], keys)):
+            return []
+        return differences(theirs, {key: identity.get(key, {}) for key in theirs})
 
     admit(out, on_existing, holds=holds, differences=different)
     return state
 
 
 def _identity(out: Path, state: State) -> Identity | None:
-    """What was built there; None where a build stopped before it had written that down."""
+    """Return what was built there; None if a build stopped before it had written that."""
     if state == "complete":
-        made = manifest(out)  # finished rows are what they are: a newer library does not make them others
+        made = manifest(out)  # without versions: a newer library does not change rows that are finished
         content = {key: value for key, value in made["input"].items() if key != "files"}
         prompts = {"judge_prompts": made["judge_prompts"]} if "judge_prompts" in made else {}
         return {"recipe": made["recipe"], "input": content, **prompts}
-    path = out / _BUILD / _STATE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return _unfinished(out)[0] if (out / _BUILD / _STATE).exists() else None
+
+
+def _unfinished(out: Path) -> tuple[Identity, StageKeys]:
+    """Read the identity of an unfinished build and the hashes of its stages."""
+    state = json.loads((out / _BUILD / _STATE).read_text(encoding="utf-8"))
+    keys = dict(state.pop(_STAGES, ()))
+    return state, keys
+
+
+def _shared(theirs: StageKeys, ours: StageKeys) -> list[str]:
+    """Return the names of the first stages, as long as both builds have the same ones."""
+    pairs = zip(theirs.values(), ours.items(), strict=False)
+    return [name for _, (name, _) in takewhile(lambda pair: pair[0] == pair[1][1], pairs)]
 
 
 @contextmanager
-def _locked(store: Store) -> Iterator[None]:
-    """Holds the lock, or says at once that another process does."""
+def _locked(directory: BuildDirectory) -> Iterator[None]:
+    """Hold the lock; raise `OutputError` at once if another process does."""
     try:
-        handle = _open_lock(store.build)
+        handle = _open_lock(directory.build)
     except BlockingIOError as error:
-        message = f"{store.out}: another build is writing to it; wait for it, or give another --out"
+        message = f"{directory.out}: another build is writing to it; wait for it, or choose another --out"
         raise OutputError(message) from error
     except OSError as error:
-        raise OutputError(f"{store.out}: cannot be written to: {error.strerror}") from error
+        raise OutputError(f"{directory.out}: cannot be written to: {error.strerror}") from error
     try:
         yield
     finally:
@@ -188,17 +231,25 @@ def _open_lock(folder: Path) -> int:
         os.close(handle)
 
 
-def _clear(store: Store) -> None:
-    """Removes what a build has made, the manifest first: from then on it is no data set any more."""
+def _clear(directory: BuildDirectory, *, keep_results: bool = False) -> None:
+    """Remove what a build has made, the manifest first: without it this is not a dataset any more.
+
+    With `keep_results`, the results of stages that ask a model stay, with the state and the log.
+    """
+    # One rename first: a stop halfway through the removal must not leave shards with gaps.
+    if directory.shards_folder.exists():
+        shutil.rmtree(directory.discarded, ignore_errors=True)
+        os.replace(directory.shards_folder, directory.discarded)
     for name in (MANIFEST, CARD, QUARANTINE_FILE, LOG):
-        (store.out / name).unlink(missing_ok=True)
+        (directory.out / name).unlink(missing_ok=True)
     for kind in ("data", "pairs", "verdicts"):
-        folder = store.out / kind
+        folder = directory.out / kind
         for path in [path for path in folder.glob("*") if _PUBLISHED.fullmatch(path.name)]:
             path.unlink()
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-    for path in (store.shards_folder, store.asked_folder):
-        shutil.rmtree(path, ignore_errors=True)
-    for name in (_STATE, LOG):
-        (store.build / name).unlink(missing_ok=True)
+    shutil.rmtree(directory.discarded, ignore_errors=True)
+    if not keep_results:
+        shutil.rmtree(directory.asked_folder, ignore_errors=True)
+        for name in (_STATE, LOG):
+            (directory.build / name).unlink(missing_ok=True)

@@ -1,86 +1,124 @@
-"""What determines the bytes of a build: recipe, input, models and library versions."""
+"""What determines the bytes of a build, and of each of its stages: recipe, input, models, libraries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pairkit import __version__
-from pairkit.engines.local import fingerprint, library_version
+from pairkit.engines.local import fingerprint
+from pairkit.engines.table import ENGINES, UNPUBLISHED, library_version
 from pairkit.models.names import public_name
 from pairkit.pipeline.directory import Identity
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers import table
-from pairkit.rankers.table import name_of
+from pairkit.rankers.table import RANKERS, Ranking, name_of
 from pairkit.schema import short_hash
 from pairkit.sources import Opened
 
+# Libraries that determine bytes (the writer) or rows (the kernels): an unfinished build continues only with
+# the same versions.
+LIBRARIES = ("pyarrow", "polars")
+
 
 def portable(recipe: BuildRecipe) -> dict[str, Any]:
-    """The resolved recipe as plain values, the paths of input, models and tokenizer cut down to names.
+    """Return the resolved recipe as plain values, the paths of input, models and tokenizer cut to names.
 
-    Where they lie on this machine, and where a server is, neither changes the rows nor belongs into what is
-    published.
+    Where they are on this machine, and where a server is, changes no row and is not to be published.
     """
     content = recipe.model_dump(mode="json", exclude={"calls"})
     if recipe.source.path is not None:
         content["source"]["path"] = Path(recipe.source.path).name
-    ranks = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
-    for block in [content["generate"] or {}, *ranks]:
-        if "model" in block:
-            block["model"] = public_name(block["model"])
-        for key in ("prompt", "aspects"):
-            if block.get(key) is not None:
-                block[key] = _names(block[key])
-        block.pop("base_url", None)
-        block.pop("api_key_env", None)
+    if content["generate"] is not None:
+        _publish(content["generate"], {"model": public_name})
+    blocks = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
+    for block in blocks:
+        _publish(block, RANKERS[block["ranker"]].public)
     swap = recipe.mine.noise.token_swap
     if swap is not None:
         content["mine"]["noise"]["token_swap"]["tokenizer"] = public_name(swap.tokenizer)
     return content
 
 
-def _names(prompts: str | list[str]) -> str | list[str]:
-    """A judge's prompts, the paths of files cut down to names."""
-    return Path(prompts).name if isinstance(prompts, str) else [Path(one).name for one in prompts]
-
-
-# Libraries that determine bytes (the writer) or rows (the kernels): an unfinished build continues with the
-# same ones only.
-LIBRARIES = ("pyarrow", "polars")
-
-
-# And those that determine what a model answers, for each engine; rankers with a model run in transformers.
-ENGINE_LIBRARIES = {"transformers": ("torch", "transformers"), "vllm": ("vllm",), "openai": ()}
+def _publish(block: dict[str, Any], public: Mapping[str, Any]) -> None:
+    for key, name in public.items():
+        if block.get(key) is not None:
+            block[key] = name(block[key])
+    for key in UNPUBLISHED & block.keys():
+        del block[key]
 
 
 def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
-    """What determines the bytes of a build: recipe, input, model and library versions."""
+    """Return what determines the bytes of a build: recipe, input, model and library versions."""
     content = portable(recipe)
-    models = _models(recipe)
-    prompts = table.judge_prompts(recipe.rankings)
-    libraries = dict.fromkeys(LIBRARIES)
-    if recipe.generate is not None:
-        libraries |= dict.fromkeys(ENGINE_LIBRARIES[recipe.generate.engine])
-    for block in table.asking(recipe.rankings):
-        libraries |= dict.fromkeys(ENGINE_LIBRARIES[getattr(block, "engine", "transformers")])
+    prompts: dict[str, str] = {}
+    for block in recipe.rankings:
+        prompts |= RANKERS[block.ranker].prompts(block)
+    libraries = [*LIBRARIES, *_engine_libraries(recipe)]
+    libraries += [name for block in table.asking(recipe.rankings) for name in table.libraries(block)]
     return {
         "recipe": content,
         "recipe_hash": short_hash(content),
-        "input": {"fingerprint": opened.fingerprint, **models},
+        "input": {"fingerprint": opened.fingerprint, **_models(recipe)},
         **({"judge_prompts": prompts} if prompts else {}),
         "pairkit": __version__,
-        "versions": {name: library_version(name) for name in libraries},
+        "versions": _versions(libraries),
     }
 
 
+def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
+    """Return a hash per stage that asks a model, of everything that determines the sets after it.
+
+    Stages are in order, and a stage's hash contains that of the stage before it. Two builds with the same
+    hash for a stage get the same sets from it, whatever else differs in their recipes.
+    """
+    content, inputs = identity["recipe"], identity["input"]
+    before = short_hash(
+        [
+            content["source"],
+            content["unit_rows"],
+            content["seed"],
+            inputs["fingerprint"],
+            identity["pairkit"],
+            _versions(LIBRARIES),
+        ]
+    )
+    keys: dict[str, str] = {}
+    if recipe.generate is not None:
+        versions = _versions(_engine_libraries(recipe))
+        before = keys["generate"] = short_hash([before, content["generate"], inputs.get("model"), versions])
+    blocks = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
+    for block, settings in zip(recipe.rankings, blocks, strict=True):
+        if RANKERS[block.ranker].load is None:
+            continue
+        name = name_of(block)
+        model = inputs.get("ranking_models", {}).get(name)
+        about = [settings, model, RANKERS[block.ranker].prompts(block), _versions(table.libraries(block))]
+        before = keys[f"rank.{name}"] = short_hash([before, *about])
+    return keys
+
+
+def _versions(libraries: Iterable[str]) -> dict[str, str]:
+    return {name: library_version(name) for name in dict.fromkeys(libraries)}
+
+
+def _engine_libraries(recipe: BuildRecipe) -> tuple[str, ...]:
+    return () if recipe.generate is None else tuple(ENGINES[recipe.generate.engine].libraries)
+
+
 def _models(recipe: BuildRecipe) -> dict[str, Any]:
-    """Hashes of the models that are directories; the others are named by the recipe."""
-    found: dict[str, Any] = {}
-    if recipe.generate is not None and recipe.generate.engine != "openai":
-        found |= fingerprint(recipe.generate.model)
-    local = [block for block in table.asking(recipe.rankings) if getattr(block, "engine", "") != "openai"]
-    prints = {name_of(block): fingerprint(getattr(block, "model", "")).get("model") for block in local}
-    if any(prints.values()):
-        found["ranking_models"] = prints
-    return found
+    """Return hashes of the models that are directories; the recipe names the others."""
+    hashes: dict[str, Any] = {}
+    if recipe.generate is not None and ENGINES[recipe.generate.engine].local:
+        hashes |= fingerprint(recipe.generate.model)
+    local = [block for block in table.asking(recipe.rankings) if _is_local(block)]
+    by_name = {name_of(block): fingerprint(getattr(block, "model", "")).get("model") for block in local}
+    if any(by_name.values()):
+        hashes["ranking_models"] = by_name
+    return hashes
+
+
+def _is_local(block: Ranking) -> bool:
+    engine = getattr(block, "engine", None)
+    return engine is None or ENGINES[engine].local

@@ -1,22 +1,24 @@
-"""The stages that ask a model: completions and scores, each unit kept on disk until its shard is closed.
+"""The stages that ask a model: completions and scores, each result kept on disk until the build is finished.
 
-What a model has answered is the dearest part of a build, and a shard may hold many units: so a build that
-stopped asks again for nothing but the units it was at, and what an engine has given for those is in the
-cache of calls. Completions stream through the units: the engine is given the next unit's requests before
-the last answer of this one is in. Rankers then score a unit at a time, in order.
+The answers of models are the most expensive part of a build. So a build that stopped, or whose recipe has
+changed in what follows, asks again only for the units it has no result of; what an engine returned for
+those is in the cache of calls. Completions stream through the units: the engine is given the next unit's
+requests before the last answer of this one has arrived. Rankers then score a unit at a time, in order.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pairkit.engines.generate import Wanted, generated
+from pairkit.engines.generate import GenerateRecipe, SampleSettings, generate_tables, no_progress
 from pairkit.engines.pool import EnginePool
 from pairkit.pipeline import unit_store
 from pairkit.pipeline.recipe import BuildRecipe
@@ -25,101 +27,172 @@ from pairkit.progress import Advance
 from pairkit.rankers import table
 from pairkit.rankers.base import Ranker
 from pairkit.rankers.named import keep_own_order
+from pairkit.schema import StageResult
 
 
-def asked(
-    units: Iterable[Unit], recipe: BuildRecipe, folder: Path, first: int, pool: EnginePool, advance: Advance
-) -> Generator[Unit]:
-    """Each unit with what models have said to it; as it is where the recipe asks none.
+@dataclass(frozen=True)
+class ModelStage:
+    """A stage that asks a model, before it is opened. It pickles; `open` is for the worker that runs it.
 
-    The first unit has the number `first`. Models are loaded when there is a unit that is not in `folder`
-    yet, and then stay for all. Raises `ModelError`, `EngineError`, `BudgetError`, `MissingExtraError`.
+    Attributes:
+        name: "generate" or "rank", of its counts and of its rows in quarantine.
+        block: the block of the recipe.
+        seed: the recipe's.
     """
-    blocks = table.asking(recipe.rankings)
-    if recipe.generate is None and not blocks:
+
+    name: str
+    block: Any
+    seed: int
+
+    def open(self, pool: EnginePool) -> Callable[[pa.Table], StageResult]:
+        """Open the engine or load the model, and return the stage as a function of a table."""
+        if self.name == "generate":
+            generation = open_generation(self.block, self.seed, pool)
+            return lambda sets: next(generation([sets], no_progress))
+        ranker = table.load(self.block, pool, self.seed)
+        return lambda sets: score(sets, ranker, no_progress)
+
+
+def model_stages(recipe: BuildRecipe) -> list[ModelStage]:
+    """Return the stages that ask a model, in order."""
+    generate = [] if recipe.generate is None else [ModelStage("generate", recipe.generate, recipe.seed)]
+    rankers = [ModelStage("rank", block, recipe.seed) for block in table.asking(recipe.rankings)]
+    return generate + rankers
+
+
+def open_generation(
+    block: GenerateRecipe, seed: int, pool: EnginePool
+) -> Callable[[Iterable[pa.Table], Advance], Generator[StageResult]]:
+    """Open the engine of a `generate:` block; return what completes a stream of tables with it."""
+    engine = pool.engine(block)
+    settings = SampleSettings(block.samples, block.max_tokens, seed, block.keep_source, block.truncated)
+
+    def generation(tables: Iterable[pa.Table], advance: Advance) -> Generator[StageResult]:
+        return generate_tables(tables, engine, settings, cache=pool.cache, advance=advance)
+
+    return generation
+
+
+def score(sets: pa.Table, ranker: Ranker, advance: Advance) -> StageResult:
+    """Add a ranker's named scores; `ordering.order` decides about rank and score later."""
+    result = ranker.score(sets, advance)
+    counts = {f"{ranker.name}_{name}": number for name, number in result.counts.items()}
+    return replace(result, sets=keep_own_order(result.sets, sets), counts=counts)
+
+
+class _Item(NamedTuple):
+    """A unit, its number, and how many of the stages that ask a model have been run on it."""
+
+    number: int
+    unit: Unit
+    done: int = 0
+
+    def after(self, stage: str, result: StageResult) -> _Item:
+        unit = self.unit._replace(result=self.unit.result.then(stage, result))
+        return self._replace(unit=unit, done=self.done + 1)
+
+
+def ask_models(
+    units: Iterable[Unit],
+    recipe: BuildRecipe,
+    keys: Mapping[str, str],
+    folder: Path,
+    first: int,
+    pool: EnginePool,
+    advance: Advance,
+) -> Generator[Unit]:
+    """Yield each unit after the stages that ask a model.
+
+    Models are loaded when a unit comes that has no result in `folder` yet, and stay loaded.
+
+    Args:
+        keys: of each stage, see `identity.stage_keys`.
+        first: the number of the first unit.
+
+    Raises:
+        ModelError, EngineError, BudgetError, MissingExtraError: see `EnginePool.engine` and `table.load`.
+    """
+    if not keys:
         yield from units
         return
-    rest, number = iter(units), first
-    while (kept := unit_store.read(folder, number)) is not None:
-        unit = next(rest, None)
-        if unit is None:
-            return
-        yield _with(unit, kept)
-        number += 1
-    unit = next(rest, None)
-    if unit is None:
+    hashes = tuple(keys.values())
+    items = _stored(units, folder, first, hashes)
+    item = next(items, None)
+    while item is not None and item.done == len(hashes):
+        yield item.unit
+        item = next(items, None)
+    if item is None:
         return
-    # First of all: a judge that is not there should not show when thousands of completions wait for it.
-    loaded = [table.load(block, pool, recipe.seed) for block in blocks]
-    live = _generated(chain([unit], rest), recipe, pool, advance)
+    # Rankers are loaded before anything is generated, because a missing judge should not be noticed only
+    # when thousands of completions wait for it.
+    rankers = [table.load(block, pool, recipe.seed) for block in table.asking(recipe.rankings)]
+    live = _generated(chain([item], items), recipe, hashes[0], folder, pool, advance)
     with closing(live):
-        for unit, outcome in live:
-            for ranker in loaded:
-                _score(outcome, ranker, pool, advance)
-            unit_store.write(folder, number, outcome)
-            number += 1
-            yield _with(unit, outcome)
+        for item in live:
+            for ranker in rankers[len(rankers) + item.done - len(hashes) :]:
+                scored = score(item.unit.result.sets, ranker, _counting(ranker, pool, advance))
+                item = item.after("rank", scored)
+                unit_store.write(folder, item.number, hashes[item.done - 1], item.unit.result)
+            yield item.unit
+
+
+def _stored(units: Iterable[Unit], folder: Path, first: int, hashes: tuple[str, ...]) -> Iterator[_Item]:
+    """Yield each unit with the result after the most stages that is stored.
+
+    Stages process the units in order, so no unit is further than the one before it. If a file was lost, the
+    units after it are asked about again; the cache has the answers of engines.
+    """
+    done = len(hashes)
+    for number, unit in enumerate(units, first):
+        done, result = unit_store.read_last(folder, number, hashes[:done])
+        yield _Item(number, unit if result is None else unit._replace(result=result), done)
 
 
 def _generated(
-    units: Iterator[Unit], recipe: BuildRecipe, pool: EnginePool, advance: Advance
-) -> Generator[tuple[Unit, unit_store.Outcome]]:
-    """Units with completions; a recipe without `generate` leaves those of the source."""
+    items: Iterator[_Item], recipe: BuildRecipe, key: str, folder: Path, pool: EnginePool, advance: Advance
+) -> Generator[_Item]:
+    """Yield items with completions; a recipe without `generate` keeps those of the source."""
     if recipe.generate is None:
-        for unit in units:
-            yield unit, unit_store.Outcome(unit.sets)
+        yield from items
         return
-    flying: deque[Unit] = deque()
+    item = next(items, None)
+    while item is not None and item.done:  # generated by a build that stopped: no engine is needed for these
+        yield item
+        item = next(items, None)
+    if item is None:
+        return
+    pending: deque[_Item] = deque()
 
     def tables() -> Iterator[pa.Table]:
-        for unit in units:
-            flying.append(unit)
-            yield unit.sets
+        for each in chain([item], items):
+            pending.append(each)
+            yield each.unit.result.sets
 
-    done = 0
+    total = 0
 
     def count(completions: int = 1, /, note: str = "") -> None:
-        nonlocal done
-        done += completions
-        advance(1, note=", ".join(part for part in (f"{done:,} completions", pool.note()) if part))
+        nonlocal total
+        total += completions
+        advance(1, note=", ".join(part for part in (f"{total:,} completions", pool.note()) if part))
 
-    engine = pool.engine(recipe.generate)
-    stream = generated(tables(), engine, wanted(recipe), cache=pool.cache, advance=count)
+    stream = open_generation(recipe.generate, recipe.seed, pool)(tables(), count)
     with closing(stream):
-        for one in stream:
-            outcome = unit_store.Outcome(one.sets)
-            outcome.add("generate", one.quarantine, one.counts)
-            unit = flying.popleft()
-            yield unit._replace(shown=unit.sets.num_rows), outcome
+        for result in stream:
+            generated = pending.popleft()
+            unit = generated.unit._replace(shown=generated.unit.result.sets.num_rows)
+            generated = generated._replace(unit=unit).after("generate", result)
+            unit_store.write(folder, generated.number, key, generated.unit.result)
+            yield generated
 
 
-def wanted(recipe: BuildRecipe) -> Wanted:
-    """What a recipe asks of its engine for each set."""
-    block = recipe.generate
-    assert block is not None
-    return Wanted(block.samples, block.max_tokens, recipe.seed, block.keep_source, block.truncated)
-
-
-def _score(outcome: unit_store.Outcome, ranker: Ranker, pool: EnginePool, advance: Advance) -> None:
-    """Adds a ranker's named scores; rank and score stay those of before till `order` decides."""
-    done = 0
+def _counting(ranker: Ranker, pool: EnginePool, advance: Advance) -> Advance:
+    """Return an `Advance` that shows what the ranker does next to the progress of the build."""
+    total = 0
 
     def count(completions: int = 1, /, note: str = "") -> None:
-        nonlocal done
-        done += completions
-        parts = (f"{ranker.name}: {done:,} completions", note, pool.note())
+        nonlocal total
+        total += completions
+        parts = (f"{ranker.name}: {total:,} completions", note, pool.note())
         advance(0, note=", ".join(part for part in parts if part))
 
-    scored = ranker.score(outcome.sets, count)
-    outcome.sets = keep_own_order(scored.sets, outcome.sets)
-    outcome.verdicts = pa.concat_tables([outcome.verdicts, scored.verdicts])
-    outcome.add("rank", scored.quarantine, {f"{ranker.name}_{k}": v for k, v in scored.counts.items()})
-
-
-def _with(unit: Unit, outcome: unit_store.Outcome) -> Unit:
-    return unit._replace(
-        sets=outcome.sets,
-        quarantine=pa.concat_tables([unit.quarantine, outcome.quarantine]),
-        verdicts=outcome.verdicts,
-        counts=unit.counts | outcome.counts,
-    )
+    return count

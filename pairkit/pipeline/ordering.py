@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
 
 import pyarrow as pa
 
-from pairkit.pipeline.recipe import BuildRecipe
-from pairkit.rankers import annotations as annotated
+from pairkit.rankers.annotations import rank
 from pairkit.rankers.named import keep_own_order, order_by
-from pairkit.rankers.verifier import verify
-from pairkit.schema import QUARANTINE
+from pairkit.rankers.table import RANKERS, Ranking
+from pairkit.schema import StageResult
 
 
-class Ranked(NamedTuple):
-    """Sets with ranks, best first, those that cannot be ranked, and counts."""
+def add_scores(sets: pa.Table, *, block: Ranking) -> StageResult:
+    """Add the named scores of a ranker that asks no model; `order` decides about rank and score later."""
+    compute = RANKERS[block.ranker].compute
+    assert compute is not None, block.ranker
+    result = compute(sets, block)
+    return replace(result, sets=keep_own_order(result.sets, sets))
 
-    sets: pa.Table
-    quarantine: pa.Table
-    counts: dict[str, int]
 
-
-def rank(sets: pa.Table, recipe: BuildRecipe) -> Ranked:
-    """Runs the rankers that ask nobody and ranks by the score that the recipe's `order` names."""
-    quarantine, counts = QUARANTINE.empty_table(), {}
-    own = sets
-    for block in recipe.rankings:
-        if block.ranker == "verifier":
-            verified = verify(sets, block)
-            sets, quarantine, counts = verified.sets, verified.quarantine, verified.counts
-    if recipe.orders_by == "annotations":
-        sets = keep_own_order(sets, own)
-    else:
-        sets = order_by(sets, recipe.orders_by)
-    return Ranked(annotated.rank(sets), quarantine, counts)
+def order(sets: pa.Table, *, by: str) -> StageResult:
+    """Rank by the named score `by`, best completions first; "annotations" is the source's own order."""
+    return StageResult(rank(sets if by == "annotations" else order_by(sets, by)))

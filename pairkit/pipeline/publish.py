@@ -1,4 +1,4 @@
-"""Publication: closed shards become a data set. Each step can be repeated, and the manifest comes last."""
+"""Publication: closed shards become a dataset. Each step can be repeated, and the manifest comes last."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pairkit.dataset import card, parquet
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.files import replacing, sha256, write_json, write_text
 from pairkit.pipeline import shards
-from pairkit.pipeline.directory import Identity, Store
+from pairkit.pipeline.directory import BuildDirectory, Identity
 from pairkit.pipeline.shards import PUBLISHED, Contents
 from pairkit.schema import MANIFEST, QUARANTINE, SCHEMA_VERSION
 from pairkit.sources import Opened
 
 
-def publish(store: Store, identity: Identity, opened: Opened) -> dict[str, Any]:
-    """Moves the shards' files into place, writes quarantine, card and manifest; returns the manifest."""
-    folders = store.shards()
+def publish(directory: BuildDirectory, identity: Identity, opened: Opened) -> dict[str, Any]:
+    """Move the shards' files into place, write quarantine, card and manifest; return the manifest."""
+    folders = directory.shards()
     contents = [shards.read_contents(folder) for folder in folders]
     total = shards.together(contents)
-    files = _move(store.out, folders, contents)
-    files[QUARANTINE_FILE] = _write_quarantine(store.out / QUARANTINE_FILE, folders)
-    _check_rows(store.out, files, total)
+    files = _move(directory.out, folders, contents)
+    files[QUARANTINE_FILE] = _write_quarantine(directory.out / QUARANTINE_FILE, folders)
+    _check_rows(directory.out, files, total)
     manifest = {
         "schema_version": SCHEMA_VERSION,
         **identity,
@@ -38,27 +38,29 @@ def publish(store: Store, identity: Identity, opened: Opened) -> dict[str, Any]:
         "counts": total.nested(),
         "files": files,
     }
-    write_text(store.out / CARD, card.render(store.out, manifest, opened.source, total.histograms))
-    files[CARD] = _described(store.out / CARD)
-    write_text(store.out / LOG, (store.build / LOG).read_text(encoding="utf-8"))
-    write_json(store.out / MANIFEST, manifest)
+    write_text(directory.out / CARD, card.render(directory.out, manifest, opened.source, total.histograms))
+    files[CARD] = _described(directory.out / CARD)
+    write_text(directory.out / LOG, (directory.build / LOG).read_text(encoding="utf-8"))
+    write_json(directory.out / MANIFEST, manifest)
     return manifest
 
 
 def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents]) -> dict[str, Any]:
-    """Renames every file that has not been moved yet; returns all of them by their published names."""
+    """Rename every file that has not been moved yet; return all of them by their published names."""
     moved: dict[str, Any] = {}
     for name in PUBLISHED:
         with_rows = [
-            (folder, one) for folder, one in zip(folders, contents, strict=True) if name in one.files
+            (folder, shard.files[name])
+            for folder, shard in zip(folders, contents, strict=True)
+            if name in shard.files
         ]
-        for number, (folder, one) in enumerate(with_rows):
+        for number, (folder, about) in enumerate(with_rows):
             part = shards.file_of(folder, name)
             published = f"{name}-{number:05d}-of-{len(with_rows):05d}.parquet"
             (out / published).parent.mkdir(exist_ok=True)
             if part.exists():
                 os.replace(part, out / published)
-            moved[published] = one.files[name]
+            moved[published] = about
     return moved
 
 
@@ -82,7 +84,7 @@ def _quarantined(folders: Sequence[Path]) -> Iterator[pa.RecordBatch]:
 
 
 def _check_rows(out: Path, files: dict[str, Any], total: Contents) -> None:
-    """Every raw row and every set is somewhere, by the row counts of the published files themselves."""
+    """Check that every raw row and every set is somewhere, by the row counts of the published files."""
     rows = {name: pq.read_metadata(out / name).num_rows for name in files}
     sets = sum(number for name, number in rows.items() if name.startswith("data/"))
     counts = total.counts

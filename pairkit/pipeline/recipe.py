@@ -22,18 +22,18 @@ KIND = "pipelines"
 class BuildRecipe(Strict):
     """A build: source -> generate -> rank -> mine -> write.
 
-    generate       the model that completes the source's prompts, and how; null leaves the completions that
-                   the source has.
-    rank           what ranks the completions, its fields those of the ranker; or a list of such blocks, whose
-                   scores are all kept.
-    order          of several rankers, the one that ranks; null: the first.
+    generate       the model that completes the source's prompts, and how; null keeps the completions of the
+                   source.
+    rank           the ranker of the completions, with its fields; or a list of such blocks, whose scores are
+                   all kept.
+    order          with several rankers, the name of the one that ranks; null: the first.
     test_fraction  share of the prompts that go to the split `test`, chosen by a hash of the prompt alone:
-                   a prompt is in the same split of every data set, however often it occurs.
-    seed           of everything that is drawn: in generation, in mining and in `pairs/`.
-    unit_rows      raw rows worked on together. The rows do not depend on it (what a model generates does, as
-                   far as another batch rounds its logits otherwise); row groups do.
+                   a prompt is in the same split of every dataset, however often it occurs.
+    seed           of everything random: in generation, in mining and in `pairs/`.
+    unit_rows      raw rows that are processed together. The rows do not depend on it, except that a model in
+                   another batch may round its logits differently; row groups do depend on it.
     shard_mb       megabytes of text in the sets of an output file, before compression.
-    calls          how a server is asked. It changes no row and is no part of what a data set is.
+    calls          how a server is called. It changes no row and is not part of a dataset's identity.
     """
 
     source: SourceRecipe
@@ -41,7 +41,7 @@ class BuildRecipe(Strict):
     rank: Annotated[
         Annotated[Ranking, Tag("one")] | Annotated[tuple[Ranking, ...], Tag("several")],
         Discriminator(lambda value: "several" if isinstance(value, (list, tuple)) else "one"),
-    ] = AnnotationsRank()
+    ] = AnnotationsRank()  # type: ignore[assignment]  # a union that the table makes
     order: str | None = None
     mine: MineRecipe = MineRecipe()
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
@@ -52,7 +52,7 @@ class BuildRecipe(Strict):
 
     @property
     def rankings(self) -> tuple[Ranking, ...]:
-        """The blocks of `rank`, also where it is one."""
+        """The blocks of `rank`, even if it is a single one."""
         return self.rank if isinstance(self.rank, tuple) else (self.rank,)
 
     @property
@@ -65,17 +65,19 @@ class BuildRecipe(Strict):
         names = [name_of(block) for block in self.rankings]
         twice = next((name for name in names if names.count(name) > 1), None)
         if not names or twice:
-            problem = f"{twice} is there twice: give each a name" if twice else "names no ranker"
+            problem = f"{twice} occurs twice: give each a name" if twice else "names no ranker"
             raise ValueError(f"recipe key 'rank': {problem}")
         if self.orders_by not in names:
-            raise ValueError(f"recipe key 'order': {self.order!r} is none of the rankers {', '.join(names)}")
+            raise ValueError(
+                f"recipe key 'order': {self.order!r} is not one of the rankers: {', '.join(names)}"
+            )
         return self
 
 
 def load(name_or_file: str | None, flags: Mapping[str, Any], overrides: Mapping[str, Any]) -> BuildRecipe:
-    """The recipe of that name or file, with `flags` and then `overrides` laid over its fields.
+    """Load the recipe of a name or file, with `flags` and then `overrides` replacing its fields.
 
-    Raises `RecipeError` for an unknown key or value, and where neither recipe nor flags name a source.
+    Raises `RecipeError` for an unknown key or value, and if neither recipe nor flags name a source.
     """
     content = _named(recipes.read(name_or_file, KIND) if name_or_file else {})
     content = recipes.merge(recipes.merge(content, flags), _named(overrides))
@@ -89,6 +91,6 @@ def load(name_or_file: str | None, flags: Mapping[str, Any], overrides: Mapping[
 
 
 def _named(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same with `source: NAME` written out as `source: {name: NAME}`."""
+    """Return `content` with `source: NAME` written as `source: {name: NAME}`."""
     source = content.get("source")
     return {**content, "source": {"name": source}} if isinstance(source, str) else content

@@ -1,10 +1,9 @@
 """Shards: the units of a build streamed straight into the files that will be published.
 
 A shard is a folder: one file for each of data/train, data/test, pairs/train, pairs/test, verdicts/all that
-has rows,
-the quarantined rows, the ids of the prompts that the source gave, and `shard.json`, which says what is in
-it. It is written under a temporary name and becomes a shard by one rename, so that it is there whole or
-not at all. Where a build stopped, it continues behind its last shard.
+has rows, the quarantined rows, the ids of the source's prompts, and `shard.json`, which describes its
+content. It is written under a temporary name and becomes a shard by one rename, so that it is either
+complete or absent. A build that stopped continues after its last shard.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairkit.dataset import histograms as statistics
-from pairkit.dataset import parquet, views
+from pairkit.dataset import histograms, parquet, views
+from pairkit.dataset.histograms import Histograms
 from pairkit.files import write_json
-from pairkit.pipeline.unit import Done
+from pairkit.pipeline.unit import FinishedUnit
 from pairkit.schema import QUARANTINE, SETS, VERDICTS
 
 PUBLISHED = {
@@ -46,29 +45,29 @@ T = TypeVar("T")
 
 @dataclass
 class Contents:
-    """What a shard, or several together, hold. `next_unit` is the number of the unit behind it."""
+    """The content of a shard, or of several together. `next_unit` is the number of the unit after it."""
 
     next_unit: int
     last: bool = False
     counts: Counter[str] = field(default_factory=Counter)
-    histograms: statistics.Histograms = field(default_factory=dict)
+    histograms: Histograms = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, counts: Mapping[str, int], histograms: statistics.Histograms) -> None:
+    def add(self, counts: Mapping[str, int], more: Histograms) -> None:
         self.counts.update(counts)
-        statistics.add(self.histograms, histograms)
+        histograms.add(self.histograms, more)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "next_unit": self.next_unit,
             "last": self.last,
             "counts": dict(self.counts),
-            "histograms": statistics.to_json(self.histograms),
+            "histograms": histograms.to_json(self.histograms),
             "files": self.files,
         }
 
     def nested(self) -> dict[str, dict[str, int]]:
-        """`stage.what` -> number as stage -> what -> number, in order of name."""
+        """Return `stage.what` -> number as stage -> what -> number, sorted by name."""
         nested: dict[str, dict[str, int]] = {}
         for name, number in sorted(self.counts.items()):
             stage, _, what = name.partition(".")
@@ -77,19 +76,19 @@ class Contents:
 
 
 def read_contents(shard: Path) -> Contents:
-    """What `shard.json` says."""
+    """Read `shard.json`."""
     content = json.loads((shard / _MARKER).read_text(encoding="utf-8"))
-    histograms = statistics.from_json(content.pop("histograms"))
-    return Contents(counts=Counter(content.pop("counts")), histograms=histograms, **content)
+    counted = histograms.from_json(content.pop("histograms"))
+    return Contents(counts=Counter(content.pop("counts")), histograms=counted, **content)
 
 
 def file_of(shard: Path, name: str) -> Path:
-    """The file of `name` ("data/train", ..., "quarantine", "prompts") in a shard."""
+    """Return the file of `name` ("data/train", ..., "quarantine", "prompts") in a shard."""
     return shard / f"{name.replace('/', '-')}.parquet"
 
 
 class ShardWriter:
-    """Writes one shard; `close` makes it one. A context that ends without `close` leaves no shard."""
+    """Writes one shard, which exists after `close`; a context that ends without `close` leaves none."""
 
     def __init__(self, folder: Path, first_unit: int) -> None:
         self.folder = folder
@@ -109,18 +108,19 @@ class ShardWriter:
             file.abandon()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def add(self, unit: Done, threads: ThreadPoolExecutor) -> None:
-        """Writes the next unit, its files beside one another."""
-        prompts = pa.table({"prompt_id": unit.prompt_ids})
-        tables = unit.tables | {"quarantine": unit.quarantine, "prompts": prompts}
-        _beside(threads, [partial(self._files[name].add, table) for name, table in tables.items()])
-        self.bytes += unit.bytes
+    def add(self, finished: FinishedUnit, threads: ThreadPoolExecutor) -> None:
+        """Write the next unit, all its files at the same time."""
+        result = finished.unit.result
+        prompts = pa.table({"prompt_id": finished.unit.prompt_ids})
+        tables = finished.tables | {"quarantine": result.quarantine, "prompts": prompts}
+        _in_threads(threads, [partial(self._files[name].add, table) for name, table in tables.items()])
+        self.bytes += finished.bytes
         self.contents.next_unit += 1
-        self.contents.add(unit.counts, unit.histograms)
+        self.contents.add(result.counts, finished.histograms)
 
     def close(self, *, last: bool, threads: ThreadPoolExecutor) -> Contents:
-        """Completes the files and the marker, then renames; returns what is in the shard."""
-        described = _beside(threads, [file.close for file in self._files.values()])
+        """Complete the files and the marker, then rename; return the content of the shard."""
+        described = _in_threads(threads, [file.close for file in self._files.values()])
         pairs = zip(self._files, described, strict=True)
         self.contents.files = {name: about for name, about in pairs if about is not None}
         self.contents.last = last
@@ -129,10 +129,10 @@ class ShardWriter:
         return self.contents
 
 
-def _beside(threads: ThreadPoolExecutor, calls: Sequence[Callable[[], T]]) -> list[T]:
-    """Runs calls in threads and returns when all of them are done, also where one fails or SIGINT comes.
+def _in_threads(threads: ThreadPoolExecutor, calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Run calls in threads and return when all of them are done, even if one fails or SIGINT comes.
 
-    Whoever then closes and removes the files must be alone with them: Arrow's writers are not thread-safe.
+    Arrow's writers are not thread-safe, so nothing may still be writing when the caller closes the files.
     """
     futures = [threads.submit(call) for call in calls]
     try:
@@ -142,7 +142,7 @@ def _beside(threads: ThreadPoolExecutor, calls: Sequence[Callable[[], T]]) -> li
 
 
 class _File:
-    """One file of a shard, opened when the first row comes."""
+    """One file of a shard, opened at the first row."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path, self.schema = path, schema
@@ -155,7 +155,7 @@ class _File:
             self._write()
 
     def close(self) -> dict[str, Any] | None:
-        """Completes the file and says what is in it; None where no row came."""
+        """Complete the file and describe it; None if there was no row."""
         self._write()
         if self._writer is None:
             return None
@@ -177,16 +177,16 @@ class _File:
 
 
 def together(contents: Iterable[Contents]) -> Contents:
-    """What several shards, in order, hold together; `files` stay with each of them."""
+    """Sum the contents of several shards, in order, without their `files`."""
     total = Contents(0)
-    for one in contents:
-        total.next_unit, total.last = one.next_unit, one.last
-        total.add(one.counts, one.histograms)
+    for shard in contents:
+        total.next_unit, total.last = shard.next_unit, shard.last
+        total.add(shard.counts, shard.histograms)
     return total
 
 
 def occurrences(shards: Iterable[Path]) -> dict[str, int]:
-    """How often each prompt occurred in the source up to the end of these shards."""
+    """Count how often each prompt occurred in the source up to the end of these shards."""
     seen: Counter[str] = Counter()
     for shard in shards:
         if file_of(shard, "prompts").is_file():
@@ -195,7 +195,7 @@ def occurrences(shards: Iterable[Path]) -> dict[str, int]:
 
 
 def first_quarantined(folders: Iterable[Path]) -> str | None:
-    """Where the first quarantined row was and what was wrong with it."""
+    """Describe where the first quarantined row was and what was wrong with it."""
     for shard in folders:
         if file_of(shard, "quarantine").is_file():
             with pq.ParquetFile(file_of(shard, "quarantine")) as file:

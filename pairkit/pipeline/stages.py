@@ -1,72 +1,87 @@
-"""The stages of a build, fused: from the raw rows of a unit to the rows that are written.
+"""The stages of a build, from the raw rows of a unit to the rows that are written.
 
-    source -> identify -> (generate, models that rank) -> rank -> mine -> split, pairs
+    source -> identify -> (generate, models that rank) -> rankers, order -> mine -> split, pairs
 
-Each is a function from a table to a table. Identification counts how often a prompt occurred before and
-so runs in the order of the units, as does whatever asks a model (asked.py), which is there once for all; the
-rest of a unit depends on nothing but the unit, in any order and in any thread.
+A stage is a function from a table of sets to a `StageResult`. It pickles: its settings are bound by
+`functools.partial`, and a stage that asks a model is opened in the worker that runs it. Identification
+counts how often a prompt occurred before, so it runs in the order of the units, as do the stages that ask a
+model (model_stages.py), because the model exists once; the others depend on nothing but the unit and run in
+any order and thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.dataset import histograms, views
 from pairkit.mining import mine
-from pairkit.pipeline.ordering import rank
+from pairkit.pipeline.ordering import add_scores, order
 from pairkit.pipeline.recipe import BuildRecipe
-from pairkit.pipeline.unit import Done, Unit
-from pairkit.schema import identify, quarantine_counts
-from pairkit.sources import Converted
-
-SPLITS = ("train", "test")
+from pairkit.pipeline.unit import FinishedUnit, Unit
+from pairkit.rankers.table import RANKERS
+from pairkit.schema import UNIDENTIFIED, StageResult, identify
 
 
-def identified(batches: Iterable[Converted], seen: dict[str, int]) -> Iterator[Unit]:
-    """The source's batches with ids; `seen` counts the occurrences of each prompt so far."""
-    for sets, quarantine, rows in batches:
-        counts = {"source.rows": rows, "source.rows_quarantined": quarantine.num_rows}
-        counts |= quarantine_counts("source", quarantine)
-        named = identify(sets, seen)
-        yield Unit(named, quarantine, rows, named["prompt_id"], counts)
+class Stage(NamedTuple):
+    """A stage that asks no model: `name` is that of its counts and of its rows in quarantine."""
+
+    name: str
+    run: Callable[[pa.Table], StageResult]
 
 
-def finish(unit: Unit, recipe: BuildRecipe) -> Done:
-    """Ranks and mines a unit, splits it and derives its pairs."""
-    ranked = rank(unit.sets, recipe)
-    mined = mine(ranked.sets, recipe.mine, seed=recipe.seed)
-    tables = {"verdicts/all": unit.verdicts}
-    counted = histograms.of_sets(mined.sets)
-    for split, sets in split_by_prompt(mined.sets, recipe.test_fraction).items():
+def stages(recipe: BuildRecipe) -> list[Stage]:
+    """Return the stages that ask no model, in order."""
+    computing = [block for block in recipe.rankings if RANKERS[block.ranker].compute is not None]
+    return [
+        *(Stage("rank", partial(add_scores, block=block)) for block in computing),
+        Stage("rank", partial(order, by=recipe.orders_by)),
+        Stage("mine", partial(mine, recipe=recipe.mine, seed=recipe.seed)),
+    ]
+
+
+def identified(batches: Iterable[StageResult], seen: dict[str, int]) -> Iterator[Unit]:
+    """Yield the source's batches with ids; `seen` counts the occurrences of each prompt so far."""
+    for batch in batches:
+        result = StageResult(UNIDENTIFIED.empty_table()).then("source", batch)
+        sets = identify(batch.sets, seen)
+        yield Unit(StageResult(sets, result.quarantine, counts=result.counts), sets["prompt_id"])
+
+
+def finish(unit: Unit, recipe: BuildRecipe) -> FinishedUnit:
+    """Rank and mine a unit, split it and derive its pairs."""
+    result = unit.result
+    for stage in stages(recipe):
+        result = result.then(stage.name, stage.run(result.sets))
+    tables = {"verdicts/all": result.verdicts}
+    counted = histograms.of_sets(result.sets)
+    for split, sets in split_by_prompt(result.sets, recipe.test_fraction).items():
         pairs = views.pairs(sets, chosen=recipe.mine.chosen, rejected=recipe.mine.rejected, seed=recipe.seed)
         tables |= {f"data/{split}": sets, f"pairs/{split}": pairs}
         histograms.add(counted, histograms.of_pairs(pairs))
-    counts = {
-        **unit.counts,
-        **{f"rank.{name}": number for name, number in ranked.counts.items()},
-        **quarantine_counts("rank", ranked.quarantine),
-        **{f"mine.{name}": number for name, number in mined.counts.items()},
-        **_sizes(tables),
-    }
-    quarantine = pa.concat_tables([unit.quarantine, ranked.quarantine, mined.quarantine])
-    size = text_bytes(mined.sets)
-    return Done(tables, quarantine, unit.prompt_ids, unit.rows, size, counts, counted, unit.shown)
+        result = result.then(split, StageResult(result.sets, counts=_sizes(sets, pairs)))
+    return FinishedUnit(unit._replace(result=result), tables, counted, text_bytes(result.sets))
 
 
 def split_by_prompt(sets: pa.Table, test_fraction: float) -> dict[str, pa.Table]:
-    """The sets of each split. A prompt's id, read as a fraction of 2**64, decides: never its neighbours."""
+    """Return the sets of each split.
+
+    A prompt's id alone decides, read as a fraction of 2**64, so that a prompt is in the same split of every
+    dataset.
+    """
     if test_fraction == 0:
         return {"train": sets}
-    bound = f"{int(test_fraction * 2**64):016x}"  # ids are 16 hex digits: they sort as numbers do
+    bound = f"{int(test_fraction * 2**64):016x}"  # ids are 16 hex digits, so they sort as numbers do
     in_test = pc.less(sets["prompt_id"], bound)
     return {"train": sets.filter(pc.invert(in_test)), "test": sets.filter(in_test)}
 
 
 def text_bytes(table: pa.Table) -> int:
-    """The bytes of all texts in a table: its size, whatever its layout in memory."""
+    """Return the bytes of all texts in a table: its size, whatever its layout in memory."""
     return sum(_column_bytes(column) for column in table.columns)
 
 
@@ -80,15 +95,6 @@ def _column_bytes(column: pa.ChunkedArray) -> int:
     return 0
 
 
-def _sizes(tables: dict[str, pa.Table]) -> dict[str, int]:
-    sizes = {}
-    for name, table in tables.items():
-        kind, split = name.split("/")
-        if kind == "verdicts":
-            continue
-        sizes[f"{split}.{'sets' if kind == 'data' else 'pairs'}"] = table.num_rows
-        if kind == "data":
-            sizes[f"{split}.completions"] = pc.sum(
-                pc.list_value_length(table["completions"]), min_count=0
-            ).as_py()
-    return sizes
+def _sizes(sets: pa.Table, pairs: pa.Table) -> dict[str, int]:
+    completions = pc.sum(pc.list_value_length(sets["completions"]), min_count=0).as_py()
+    return {"sets": sets.num_rows, "completions": completions, "pairs": pairs.num_rows}

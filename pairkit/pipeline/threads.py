@@ -1,4 +1,4 @@
-"""Work in threads with results in order and memory bounded: Arrow and polars release the GIL."""
+"""Work in threads with results in order and bounded memory: Arrow and polars release the GIL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _END = object()
 
 
 def ahead(items: Iterable[Item], count: int) -> Generator[Item]:
-    """The same items, made in one thread of their own, at most `count` before they are asked for."""
+    """Yield the same items, made in a thread of their own, at most `count` of them in advance."""
     iterator = iter(items)
     pool = ThreadPoolExecutor(1, thread_name_prefix="read")
     try:
@@ -26,7 +26,7 @@ def ahead(items: Iterable[Item], count: int) -> Generator[Item]:
 
 
 def mapped(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result]:
-    """`function` of each item in the items' order, `workers` of them at a time and one result in hand."""
+    """Yield `function` of each item, in order, with `workers` of them computed at a time."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="stage")
     waiting: deque[Future[Result]] = deque()
     try:

@@ -1,4 +1,4 @@
-"""A unit of a build: the rows that are worked on together and resumed together."""
+"""A unit of a build: the rows that are processed together and resumed together."""
 
 from __future__ import annotations
 
@@ -6,39 +6,35 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from pairkit.dataset import histograms as statistics
-from pairkit.schema import VERDICTS
+from pairkit.dataset.histograms import Histograms
+from pairkit.schema import StageResult
 
 
 class Unit(NamedTuple):
-    """A unit on its way: `sets` have their identity, `rows` is the number of raw rows.
+    """A unit between two stages: `result` is that of the stages so far.
 
-    `prompt_ids` are those of all sets of the source; `counts` holds what the stages so far took and made;
-    `verdicts` is what judges have said. `shown` rows of it were reported as progress already.
+    `prompt_ids` are those of all sets of the source, whichever stay. `shown` is the number of its rows that
+    were reported as progress already.
     """
 
-    sets: pa.Table
-    quarantine: pa.Table
-    rows: int
+    result: StageResult
     prompt_ids: pa.ChunkedArray
-    counts: dict[str, int]
-    verdicts: pa.Table = VERDICTS.empty_table()
     shown: int = 0
 
+    @property
+    def rows(self) -> int:
+        """The number of raw rows."""
+        return self.result.counts["source.rows"]
 
-class Done(NamedTuple):
+
+class FinishedUnit(NamedTuple):
     """A unit after the last stage.
 
     `tables` are named by where they are written: "data/train", "data/test", "pairs/train", "pairs/test",
-    "verdicts/all"; `prompt_ids` are those of all sets of the source; `bytes` is the size of the texts in the
-    sets; `counts` holds what each stage took, dropped and made; `shown` is as of `Unit`.
+    "verdicts/all". `bytes` is the size of the texts in the sets.
     """
 
+    unit: Unit
     tables: dict[str, pa.Table]
-    quarantine: pa.Table
-    prompt_ids: pa.ChunkedArray
-    rows: int
+    histograms: Histograms
     bytes: int
-    counts: dict[str, int]
-    histograms: statistics.Histograms
-    shown: int

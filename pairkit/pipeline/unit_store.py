@@ -1,70 +1,64 @@
-"""Units that models were asked about, on disk until their shard is closed."""
+"""The results of the stages that ask a model, per unit and stage, on disk until the build is finished.
+
+A result is found by the hash of what determines it (`identity.stage_keys`), so a build whose recipe has
+changed takes what is still valid and nothing else. Results stay after a unit's shard is closed: a change of
+what follows (mining, the order) invalidates the shards but not these.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.files import replacing
-from pairkit.schema import QUARANTINE, VERDICTS, quarantine_counts
+from pairkit.schema import StageResult
 
 _COUNTS = b"counts"
+_OTHER_TABLES = ("quarantine", "verdicts")
 
 
-@dataclass
-class Outcome:
-    """What the stages that ask a model have made of a unit."""
-
-    sets: pa.Table
-    quarantine: pa.Table = field(default_factory=QUARANTINE.empty_table)
-    verdicts: pa.Table = field(default_factory=VERDICTS.empty_table)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def add(self, stage: str, quarantine: pa.Table, counts: Mapping[str, int]) -> None:
-        """Takes what a stage could not use, and its counts."""
-        self.quarantine = pa.concat_tables([self.quarantine, quarantine])
-        named = {f"{stage}.{name}": number for name, number in counts.items()}
-        for name, number in (named | quarantine_counts(stage, quarantine)).items():
-            self.counts[name] = self.counts.get(name, 0) + number
-
-
-def write(folder: Path, number: int, outcome: Outcome) -> None:
-    """The file of the sets comes last: where it is, the others are."""
-    for name in ("quarantine", "verdicts"):
-        with replacing(_file(folder, number, name)) as temporary:
-            pq.write_table(getattr(outcome, name), temporary, compression="zstd")
-    sets = outcome.sets.replace_schema_metadata({_COUNTS: json.dumps(outcome.counts)})
-    with replacing(_file(folder, number)) as temporary:
+def write(folder: Path, number: int, key: str, result: StageResult) -> None:
+    """Store the result of a unit. The file of the sets comes last: if it exists, so do the others."""
+    for name in _OTHER_TABLES:
+        table = getattr(result, name)
+        if table.num_rows:
+            with replacing(_file(folder, number, key, name)) as temporary:
+                pq.write_table(table, temporary, compression="zstd")
+    sets = result.sets.replace_schema_metadata({_COUNTS: json.dumps(dict(result.counts))})
+    with replacing(_file(folder, number, key)) as temporary:
         pq.write_table(sets, temporary, compression="zstd")
 
 
-def read(folder: Path, number: int) -> Outcome | None:
-    """What is kept of a unit; None where it is not."""
-    path = _file(folder, number)
+def read(folder: Path, number: int, key: str) -> StageResult | None:
+    """Return the stored result of a unit, None if there is none."""
+    path = _file(folder, number, key)
     if not path.is_file():
         return None
     sets = pq.read_table(path)
     counts = json.loads(sets.schema.metadata[_COUNTS])
-    quarantine, verdicts = (pq.read_table(_file(folder, number, name)) for name in ("quarantine", "verdicts"))
-    return Outcome(sets.replace_schema_metadata(None), quarantine, verdicts, counts)
+    files = {name: _file(folder, number, key, name) for name in _OTHER_TABLES}
+    others = {name: pq.read_table(file) for name, file in files.items() if file.is_file()}
+    return StageResult(sets.replace_schema_metadata(None), counts=counts, **others)
 
 
-def kept(folder: Path) -> int:
-    """How many units are there."""
-    return sum(path.stem.isdigit() for path in folder.glob("*.parquet"))
+def read_last(folder: Path, number: int, keys: Sequence[str]) -> tuple[int, StageResult | None]:
+    """Return the result after the most stages, of those with these keys, and how many stages that is."""
+    for done in range(len(keys), 0, -1):
+        result = read(folder, number, keys[done - 1])
+        if result is not None:
+            return done, result
+    return 0, None
 
 
-def forget(folder: Path, next_unit: int) -> None:
-    """Removes the units before `next_unit`: they are in a closed shard."""
-    for path in folder.glob("*.parquet"):
-        if int(path.name.split(".")[0]) < next_unit:
-            path.unlink()
+def count(folder: Path, keys: Iterable[str], first: int = 0) -> int:
+    """Return how many units from number `first` on have a result of any of these stages."""
+    names = [path.name.split(".") for path in folder.glob("*.parquet")]
+    wanted = set(keys)
+    return len({name[0] for name in names if name[1] in wanted and int(name[0]) >= first})
 
 
-def _file(folder: Path, number: int, part: str | None = None) -> Path:
-    return folder / (f"{number:08d}.{part}.parquet" if part else f"{number:08d}.parquet")
+def _file(folder: Path, number: int, key: str, table: str | None = None) -> Path:
+    return folder / (f"{number:08d}.{key}.{table}.parquet" if table else f"{number:08d}.{key}.parquet")

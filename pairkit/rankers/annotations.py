@@ -1,4 +1,4 @@
-"""Ranks from the scores that a source brought along: no model is asked.
+"""Ranks from the ranks and scores of the source: no model is asked.
 
 rank = 1 + number of strictly better completions of the set        (ties share a rank)
 """
@@ -13,10 +13,10 @@ from pairkit.sets import assemble, best_first, completions, map_batches, numbers
 
 
 def rank(sets: pa.Table) -> pa.Table:
-    """Fills `rank` from `score` where it is null, and orders the completions of each set best first.
+    """Fill `rank` from `score` where it is null, and sort the completions of each set best first.
 
-    A rank that the source gave stays as it is, a completion without rank and score stays unranked, and noise
-    is never ranked. Equals keep the source's order; unranked completions follow the ranked, noise is last.
+    The source's ranks stay, a completion without rank and score stays unranked, and noise is never ranked.
+    Equals keep the source's order; unranked completions follow the ranked ones, noise is last.
     """
     return map_batches(sets, _rank)
 
@@ -24,7 +24,7 @@ def rank(sets: pa.Table) -> pa.Table:
 def _rank(batch: pa.RecordBatch) -> pa.RecordBatch:
     flat = completions(batch)
     frame = numbers(batch, flat)
-    # Noise, unscored and not-a-number completions are better than nothing else.
+    # Noise, unscored and NaN completions are better than no other completion.
     score = pl.when(~pl.col("noise")).then(pl.col("score").fill_nan(None))
     by_score = score.rank("min", descending=True).over("set").cast(pl.Int32)
     frame = frame.with_columns(rank=pl.coalesce("rank", by_score))

@@ -1,4 +1,4 @@
-"""A ranker's number on completions: the score that orders, and one of the named scores that are kept."""
+"""A ranker's numbers: `score`, which decides the order, and one of the named scores."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from pairkit.sets import assemble, completions, map_batches
 
 
 def with_score(flat: pa.StructArray, name: str, values: pa.Array) -> pa.StructArray:
-    """The completions `flat` with `score` and the named score `name` set to `values` (float64 or null).
+    """Return the completions `flat` with `score` and the named score `name` set to `values` (float64).
 
-    A score of that name from before is replaced; the rank of before is taken away, since it belonged to
-    another order.
+    An earlier score of that name is replaced; the rank is removed, because it belonged to another order.
     """
     scores = pc.struct_field(flat, "scores")
     entries, owners = pc.list_flatten(scores), pc.list_parent_indices(scores)
@@ -39,7 +38,7 @@ def with_score(flat: pa.StructArray, name: str, values: pa.Array) -> pa.StructAr
 
 
 def keep_own_order(scored: pa.Table, own: pa.Table) -> pa.Table:
-    """`scored` with the rank and score that its completions have in `own`, where all of its sets are too.
+    """Return `scored` with the ranks and scores of `own`, which contains all of its sets.
 
     Both have the completions of a set in the same order.
     """
@@ -56,9 +55,9 @@ def keep_own_order(scored: pa.Table, own: pa.Table) -> pa.Table:
 
 
 def order_by(sets: pa.Table, name: str) -> pa.Table:
-    """`sets` whose `score` is the named score `name`, null where there is none; ranks are taken away.
+    """Return `sets` with the named score `name` as `score`, null where there is none, and without ranks.
 
-    Noise is below every ranked completion and keeps neither.
+    Noise is below every ranked completion and has neither.
     """
 
     def order(batch: pa.RecordBatch) -> pa.RecordBatch:

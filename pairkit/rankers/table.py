@@ -1,22 +1,93 @@
-"""Which rankers a recipe names: those that ask a model, and those that compute on what a set holds."""
+"""The rankers, one row each. A new ranker is a file, a row here with its block, and a test.
+
+Some ask a model (a loaded `Ranker`); others compute on what a set holds already.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
+import pyarrow as pa
 from pydantic import Field
 
+from pairkit.engines.pool import EnginePool
+from pairkit.engines.table import ENGINES
+from pairkit.models.names import check_local, public_name
+from pairkit.rankers import verifier
 from pairkit.rankers.base import Ranker
 from pairkit.rankers.judge.recipe import JudgeRecipe
 from pairkit.rankers.pairrm.ranker import PairRMRecipe
 from pairkit.rankers.reward_model.ranker import RewardModelRecipe
-from pairkit.rankers.verifier import VerifierRecipe
 from pairkit.recipes import Strict
+from pairkit.schema import StageResult
 
-if TYPE_CHECKING:
-    from pairkit.engines.pool import EnginePool
+
+class AnnotationsRank(Strict):
+    """Ranks by the ranks of the source, else by its scores."""
+
+    ranker: Literal["annotations"] = "annotations"
+
+
+class VerifierRank(verifier.VerifierRecipe):
+    """Ranks by a check against the answer in the set's metadata."""
+
+    ranker: Literal["verifier"] = "verifier"
+
+
+class PairRMRank(PairRMRecipe):
+    """Ranks by PairRM, which compares completions in pairs."""
+
+    ranker: Literal["pairrm"] = "pairrm"
+    name: str | None = None  # of its scores; null: the ranker's
+
+
+class RewardModelRank(RewardModelRecipe):
+    """Ranks by a reward model, which scores each completion."""
+
+    ranker: Literal["reward_model"] = "reward_model"
+    name: str | None = None  # of its scores; null: the ranker's
+
+
+class JudgeRank(JudgeRecipe):
+    """Ranks by the verdicts of an LLM."""
+
+    ranker: Literal["judge"] = "judge"
+    name: str | None = None  # of its scores; null: the ranker's
+
+
+@dataclass(frozen=True)
+class RankerRow:
+    """One ranker.
+
+    Attributes:
+        help: one line.
+        block: its fields in a recipe; `ranker` is the literal name of the row.
+        load: loads the ranker of a block with its model; None: it asks no model.
+        compute: scores a table without a model. A row without `load` and `compute` adds no score: its
+            order is the source's.
+        check: raises what is wrong with a block, without loading a model.
+        libraries: the libraries that determine its scores, besides those of a block's engine.
+        extra: what `pip install 'pairkit[EXTRA]'` installs for it.
+        public: fields that may be paths, with what they are called in published files.
+        prompts: the sha256 of each file that the block's model is prompted with.
+    """
+
+    help: str
+    block: type[Strict]
+    load: Callable[[Any, EnginePool, int], Ranker] | None = None
+    compute: Callable[[pa.Table, Any], StageResult] | None = None
+    check: Callable[[Any], None] = lambda block: None
+    libraries: tuple[str, ...] = ()
+    extra: str | None = None
+    public: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    prompts: Callable[[Any], dict[str, str]] = lambda block: {}
+
+
+def _check_model(block: Any) -> None:
+    check_local("model", block.model)
 
 
 def _pairrm(block: Any, pool: EnginePool, seed: int) -> Ranker:
@@ -39,74 +110,86 @@ def _judge(block: Any, pool: EnginePool, seed: int) -> Ranker:
     return ranker.load(block, lambda requests: complete(engine, requests, pool.cache), seed=seed)
 
 
-# Of the rankers that ask a model, by the name in the recipe: how one is loaded.
-LOADED: dict[str, Callable[[Any, EnginePool, int], Ranker]] = {
-    "pairrm": _pairrm,
-    "reward_model": _reward_model,
-    "judge": _judge,
-}
+def _check_judge(block: Any) -> None:
+    _judge_prompts(block)
+    if ENGINES[block.engine].local:
+        _check_model(block)
 
 
-def judge_prompts(rankings: Iterable[Ranking]) -> dict[str, str]:
-    """The sha256 of each file that a judge of these is asked with.
-
-    Raises `InputError` and `RecipeError` for a prompt that cannot be used.
-    """
+def _judge_prompts(block: Any) -> dict[str, str]:
     from pairkit.rankers.judge.prompt import read_prompts
 
-    blocks = [block for block in rankings if block.ranker == "judge"]
-    return {name: prompt.sha256 for block in blocks for name, prompt in read_prompts(block).items()}
+    return {name: prompt.sha256 for name, prompt in read_prompts(block).items()}
+
+
+def _file_names(prompts: str | list[str]) -> str | list[str]:
+    return Path(prompts).name if isinstance(prompts, str) else [Path(prompt).name for prompt in prompts]
+
+
+RANKERS: dict[str, RankerRow] = {
+    "annotations": RankerRow("the ranks of the source, else its scores", AnnotationsRank),
+    "verifier": RankerRow(
+        "a check against the answer in the set's metadata, or a Python function",
+        VerifierRank,
+        compute=verifier.verify,
+        check=verifier.check_recipe,
+    ),
+    "pairrm": RankerRow(
+        "PairRM, which compares completions in pairs",
+        PairRMRank,
+        load=_pairrm,
+        check=_check_model,
+        libraries=("torch", "transformers"),
+        public={"model": public_name},
+    ),
+    "reward_model": RankerRow(
+        "a reward model, which scores each completion",
+        RewardModelRank,
+        load=_reward_model,
+        check=_check_model,
+        libraries=("torch", "transformers"),
+        public={"model": public_name},
+    ),
+    "judge": RankerRow(
+        "an LLM that compares, rates or orders completions",
+        JudgeRank,
+        load=_judge,
+        check=_check_judge,
+        public={"model": public_name, "prompt": _file_names, "aspects": _file_names},
+        prompts=_judge_prompts,
+    ),
+}
+
+if TYPE_CHECKING:
+
+    class Ranking(Strict):
+        """A block of `rank:`: one of those in the table."""
+
+        ranker: str
+
+else:
+    Ranking = Annotated[Union[tuple(row.block for row in RANKERS.values())], Field(discriminator="ranker")]  # noqa: UP007
 
 
 def asking(rankings: Iterable[Ranking]) -> list[Ranking]:
-    """The blocks of the rankers that ask a model."""
-    return [block for block in rankings if block.ranker in LOADED]
+    """Return the blocks of the rankers that ask a model."""
+    return [block for block in rankings if RANKERS[block.ranker].load is not None]
 
 
 def load(block: Ranking, pool: EnginePool, seed: int) -> Ranker:
-    """The ranker of a block, its model loaded. Raises `ModelError` and what opening an engine raises."""
-    ranker: Ranker = replace(LOADED[block.ranker](block, pool, seed), name=name_of(block))  # type: ignore[type-var]
+    """Load the ranker of a block with its model. Raises `ModelError` and what opening an engine raises."""
+    loader = RANKERS[block.ranker].load
+    assert loader is not None, block.ranker
+    ranker: Ranker = replace(loader(block, pool, seed), name=name_of(block))  # type: ignore[type-var]
     return ranker
 
 
-class AnnotationsRank(Strict):
-    """Ranks by what the source brought along: its ranks, else its scores."""
-
-    ranker: Literal["annotations"] = "annotations"
-
-
-class VerifierRank(VerifierRecipe):
-    """Ranks by a check against the answer in the set's metadata."""
-
-    ranker: Literal["verifier"] = "verifier"
-
-
-class PairRMRank(PairRMRecipe):
-    """Ranks by PairRM, which compares completions in pairs."""
-
-    ranker: Literal["pairrm"] = "pairrm"
-    name: str | None = None  # of its scores; null: the ranker's
-
-
-class RewardModelRank(RewardModelRecipe):
-    """Ranks by a reward model, which scores each completion."""
-
-    ranker: Literal["reward_model"] = "reward_model"
-    name: str | None = None  # of its scores; null: the ranker's
-
-
-class JudgeRank(JudgeRecipe):
-    """Ranks by what an LLM says."""
-
-    ranker: Literal["judge"] = "judge"
-    name: str | None = None  # of its scores; null: the ranker's
-
-
-Ranking = Annotated[
-    AnnotationsRank | VerifierRank | PairRMRank | RewardModelRank | JudgeRank, Field(discriminator="ranker")
-]
+def libraries(block: Ranking) -> tuple[str, ...]:
+    """Return the libraries that determine the scores of a block."""
+    engine = getattr(block, "engine", None)
+    return (*RANKERS[block.ranker].libraries, *(ENGINES[engine].libraries if engine else ()))
 
 
 def name_of(block: Ranking) -> str:
-    """The name under which a ranker's scores are kept."""
+    """Return the name under which a ranker's scores are kept."""
     return getattr(block, "name", None) or block.ranker

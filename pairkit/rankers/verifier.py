@@ -1,10 +1,10 @@
-"""The verifier: scores completions against the answer that a set's metadata holds. No model is asked.
+"""The verifier: scores completions against the answer in a set's metadata. No model is asked.
 
-    exact                    the completion is the answer, white space around it apart
+    exact                    the completion is the answer, except for white space around it
     number                   both end in the same number, as GSM8K counts: 1,080 = $1080.00 = 1080 dollars
     package.module:function  a Python function of (completion text, metadata of the set) that returns a number
 
-The final number of a text is the first one behind its last `####`, else behind its last line that begins
+The final number of a text is the first one after its last `####`, else after its last line that begins
 with `A:`, else the last one in it. Thousands separators, signs, currency, units, percent signs and trailing
 zeros do not matter; fractions and words are not read.
 """
@@ -14,18 +14,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit import schema
 from pairkit.errors import RecipeError
 from pairkit.imports import import_object
 from pairkit.rankers.named import with_score
 from pairkit.recipes import Strict
+from pairkit.schema import StageResult, quarantine_rows
 from pairkit.sets import assemble, completions, map_batches
 
 NAME = "verifier"
@@ -36,28 +36,22 @@ class VerifierRecipe(Strict):
     """The settings of the ranker `verifier`."""
 
     check: str = "exact"  # exact, number, or package.module:function
-    answer: str = "answer"  # the field of the set's metadata that holds the answer; a function sees all of it
+    answer: str = "answer"  # the metadata field with the answer; a function gets all of the metadata
 
 
-class Verified(NamedTuple):
-    """Scored sets, and those that have no answer to check against (reason `no_answer`)."""
+def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
+    """Set `score` and the named score `verifier` of all completions except noise: 1 if right, 0 if wrong.
 
-    sets: pa.Table
-    quarantine: pa.Table
-    counts: dict[str, int]  # checked, right (a score above 0)
+    A function's return value is the score. Earlier ranks are removed, because they belong to another score.
+    Sets without an answer to check against go to quarantine (reason `no_answer`). Counts: completions
+    `checked`, and those that are `right` (a score above 0).
 
-
-def verify(sets: pa.Table, recipe: VerifierRecipe) -> Verified:
-    """Sets `score` and the named score `verifier` of all completions but noise: 1 if right, 0 if wrong.
-
-    What a function returns is the score as it is. Ranks of before are taken away: rank the sets anew.
     Raises `RecipeError` for a check that does not exist and a function that fails.
     """
     check = None if recipe.check in _CHECKS else load_function(recipe.check)
     answers = _answers(sets["metadata"], recipe)
     checkable = pc.is_valid(answers) if check is None else pc.is_valid(sets["metadata"])
-    kept = sets.filter(checkable)
-    rest = sets.filter(pc.invert(checkable))
+    unanswered = sets.filter(pc.invert(checkable))
 
     def score(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
@@ -71,23 +65,32 @@ def verify(sets: pa.Table, recipe: VerifierRecipe) -> Verified:
         scored = with_score(flat, NAME, values)
         return assemble(batch, scored, owner.to_numpy(), np.arange(len(flat)))
 
-    scored = map_batches(kept, score)
+    scored = map_batches(sets.filter(checkable), score)
     values = pc.struct_field(pc.list_flatten(scored["completions"]), "score")
     counts = {"checked": len(values) - values.null_count, "right": pc.sum(pc.greater(values, 0)).as_py() or 0}
-    return Verified(scored, _no_answer(rest, recipe), counts)
+    detail = f"metadata has no {recipe.answer!r} that {recipe.check!r} can check"
+    count = unanswered.num_rows
+    quarantine = quarantine_rows("rank", unanswered, ["no_answer"] * count, [detail] * count)
+    return StageResult(scored, quarantine, counts=counts)
+
+
+def check_recipe(recipe: VerifierRecipe) -> None:
+    """Raise the `RecipeError` that `verify` would raise for the check of a recipe."""
+    if recipe.check not in _CHECKS:
+        load_function(recipe.check)
 
 
 def final_number(texts: pl.Expr) -> pl.Expr:
-    """The final number of each text, in one spelling ("-1080", "0.5"), null where there is none."""
-    # A minus behind a digit subtracts and one inside a word joins; the others are signs.
+    """Return the final number of each text, in one spelling ("-1080", "0.5"), null if there is none."""
+    # A minus after a digit subtracts and one inside a word joins; the others are signs.
     cleaned = texts.str.replace_all("[−–]", "-").str.replace_all(r"([\d)])[ \t]*-|(\w)-", "${1}${2} ")
     marked = pl.coalesce(
         cleaned.str.extract(r"(?s)^.*####(.*)$"),
         cleaned.str.extract(r"(?s)^(?:.*\n)?[ \t]*A:(.*)$"),
     )
-    behind = marked.str.extract(f"({_NUMBER})")
+    after_mark = marked.str.extract(f"({_NUMBER})")
     last = cleaned.str.extract_all(_NUMBER).list.last()
-    number = pl.when(marked.is_null()).then(last).otherwise(behind)
+    number = pl.when(marked.is_null()).then(last).otherwise(after_mark)
     sign = pl.when(number.str.contains("-", literal=True)).then(pl.lit("-")).otherwise(pl.lit(""))
     digits = number.str.replace_all(r"[^\d.]", "")
     whole = digits.str.extract(r"^0*(\d*)").replace("", "0")
@@ -97,7 +100,7 @@ def final_number(texts: pl.Expr) -> pl.Expr:
     return pl.when(spelled == "0").then(spelled).otherwise(pl.concat_str(sign, spelled))
 
 
-# Currency may stand on either side of the sign; thousands are grouped by three, or not grouped.
+# Currency may be on either side of the sign; thousands are grouped by three, or not grouped.
 _NUMBER = r"[-+]?[ \t]?[$€£]?[ \t]?-?(?:(?:\d{1,3}(?:,\d{3})+\b|\d+)(?:\.\d+)?|\.\d+)"
 
 
@@ -109,13 +112,13 @@ _CHECKS: dict[str, Callable[[pl.Expr], pl.Expr]] = {"exact": _strip, "number": f
 
 
 def load_function(path: str) -> Check:
-    """The function at an import path `package.module:function`; anything else is a `RecipeError`."""
+    """Import the function `package.module:function`; anything else is a `RecipeError`."""
     if ":" not in path:
         names = ", ".join(_CHECKS)
-        raise RecipeError(f"verifier check {path!r}: write one of {names}, or package.module:function")
+        raise RecipeError(f"unknown verifier check {path!r}: use one of {names}, or package.module:function")
     try:
         function = import_object(path)
-    except Exception as error:  # whatever a module from outside does when it is imported
+    except Exception as error:  # the module is the user's and may raise anything
         raise RecipeError(f"verifier check {path!r} cannot be imported: {error}") from error
     if not callable(function):
         raise RecipeError(f"verifier check {path!r} is not a function")
@@ -123,21 +126,21 @@ def load_function(path: str) -> Check:
 
 
 def _answers(metadata: pa.Array | pa.ChunkedArray, recipe: VerifierRecipe) -> pa.Array:
-    """The answer of each set as the check compares it, null where there is nothing to compare."""
+    """Return the answer of each set as the check compares it, null if there is nothing to compare."""
     field = pl.col("metadata").str.json_path_match(f"$[{json.dumps(recipe.answer)}]")
-    normalise = _CHECKS.get(recipe.check, _strip)
+    normalize = _CHECKS.get(recipe.check, _strip)
     frame = pl.DataFrame({"metadata": pl.from_arrow(metadata)}, schema={"metadata": pl.String})
-    return frame.select(normalise(field))["metadata"].to_arrow().cast(pa.string())
+    return frame.select(normalize(field))["metadata"].to_arrow().cast(pa.string())
 
 
 def _compare(flat: pa.StructArray, answers: pa.Array, check: str) -> pa.Array:
     texts = pl.DataFrame({"text": pl.from_arrow(pc.struct_field(flat, "text"))}, schema={"text": pl.String})
-    given = texts.select(_CHECKS[check](pl.col("text")))["text"].to_arrow().cast(pa.string())
-    return pc.fill_null(pc.equal(given, answers), False).cast(pa.float64())
+    numbers = texts.select(_CHECKS[check](pl.col("text")))["text"].to_arrow().cast(pa.string())
+    return pc.fill_null(pc.equal(numbers, answers), False).cast(pa.float64())
 
 
 def _call(check: Check, path: str, batch: pa.RecordBatch, flat: pa.StructArray, owner: pa.Array) -> pa.Array:
-    """The function's number for each completion; it is the user's code, so it is called one by one."""
+    """Call the user's function, which takes one completion at a time, for each completion."""
     metadata = [json.loads(text) for text in batch["metadata"].to_pylist()]
     set_ids = batch["set_id"].to_pylist()
     values = []
@@ -151,14 +154,3 @@ def _call(check: Check, path: str, batch: pa.RecordBatch, flat: pa.StructArray, 
             raise RecipeError(f"verifier check {path!r} returned {value} on set {set_ids[index]}")
         values.append(value)
     return pa.array(values, pa.float64())
-
-
-def _no_answer(sets: pa.Table, recipe: VerifierRecipe) -> pa.Table:
-    count = sets.num_rows
-    return schema.quarantined(
-        "rank",
-        ["no_answer"] * count,
-        [schema.canonical_json(row) for row in sets.to_pylist()],
-        details=[f"metadata has no {recipe.answer!r} that {recipe.check!r} can check"] * count,
-        set_ids=sets["set_id"].to_pylist(),
-    )

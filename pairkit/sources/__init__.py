@@ -14,13 +14,12 @@ from pairkit.sources import (
     ultrafeedback,
     ultrafeedback_binarized,
 )
-from pairkit.sources.base import Converted, Draft, Opened, Problem, Source, SourceRecipe
+from pairkit.sources.base import Draft, Opened, Problem, Source, SourceRecipe
 from pairkit.sources.reading import fields
 from pairkit.sources.reading.stream import open_files
 
 __all__ = [
     "SOURCES",
-    "Converted",
     "Draft",
     "Opened",
     "Problem",

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from pairkit import schema
 from pairkit.errors import RecipeError, unknown
-from pairkit.sources.base import Converted, Opened, Source, SourceRecipe
+from pairkit.sources.base import Opened, Source, SourceRecipe, converted
 
 NUMBERS = 60
 ALPHABET = "0123456789+="
@@ -77,10 +77,10 @@ def open_made(source: Source, recipe: SourceRecipe) -> Opened:
     return Opened(source, (), fingerprint, table.num_rows, partial(_stream, table))
 
 
-def _stream(table: pa.Table, start: int, rows: int) -> Iterator[Converted]:
+def _stream(table: pa.Table, start: int, rows: int) -> Iterator[schema.StageResult]:
     for offset in range(start * rows, table.num_rows, rows):
         batch = table.slice(offset, rows)
-        yield Converted(batch, schema.QUARANTINE.empty_table(), batch.num_rows)
+        yield converted(batch, schema.QUARANTINE.empty_table(), batch.num_rows)
 
 
 def _sets(sums: npt.NDArray[np.int64]) -> pa.Table:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from pydantic import Field, PositiveInt
 
 from pairkit.recipes import Strict
+from pairkit.schema import StageResult
 
 STAGE = "source"
 
@@ -36,15 +37,16 @@ class SourceRecipe(Strict):
     )
 
 
-class Converted(NamedTuple):
-    """One batch: `rows` raw rows, of which those not in `quarantine` went into `sets`.
+def converted(sets: pa.Table, quarantine: pa.Table, rows: int) -> StageResult:
+    """Return the result of one batch of `rows` raw rows, of which those not in `quarantine` are in `sets`.
 
     A source that joins several rows into a set (`Source.merge`) has fewer sets than rows used.
-    """
 
-    sets: pa.Table  # UNIDENTIFIED
-    quarantine: pa.Table  # QUARANTINE, stage "source", detail "FILE, row N, field F: what is wrong"
-    rows: int
+    Args:
+        sets: an `UNIDENTIFIED` table.
+        quarantine: stage "source", detail "FILE, row N, field F: what is wrong".
+    """
+    return StageResult(sets, quarantine, counts={"rows": rows, "rows_quarantined": quarantine.num_rows})
 
 
 class Problem(NamedTuple):
@@ -80,9 +82,9 @@ class Opened:
     files: Sequence[Path]
     fingerprint: str
     total_rows: int | None
-    stream: Callable[[int, int], Iterator[Converted]] = field(repr=False)
+    stream: Callable[[int, int], Iterator[StageResult]] = field(repr=False)
 
-    def batches(self, *, start: int = 0, rows: int = 1000) -> Iterator[Converted]:
+    def batches(self, *, start: int = 0, rows: int = 1000) -> Iterator[StageResult]:
         """The batches from number `start` on, in order; what is in a batch depends on `rows` alone.
 
         Raises `InputError` for a file that cannot be read to its end or holds other columns.

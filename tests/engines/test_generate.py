@@ -16,11 +16,12 @@ from pairkit import schema
 from pairkit.engines import generate as generate_module
 from pairkit.engines import open_engine
 from pairkit.engines.base import Completion, Problem, Request, Result, sample_seed
-from pairkit.engines.generate import Generated, GenerateRecipe, Samples, Wanted, generate, generated
+from pairkit.engines.generate import GenerateRecipe, Samples, SampleSettings, generate, generate_tables
 from pairkit.engines.transformers import TransformersEngine
 from pairkit.errors import RecipeError
 from pairkit.quickstart.model import save_start, tiny_config, tiny_tokenizer
 from pairkit.recipes import validate
+from pairkit.schema import StageResult
 from pairkit.sources import arithmetic
 
 MIX = (Samples(n=2, temperature=0.6), Samples(n=1, temperature=1.0, top_p=0.9))
@@ -44,7 +45,7 @@ def sets() -> pa.Table:
     return schema.identify(arithmetic.sets("tuning").slice(0, 40), {})
 
 
-def run(sets: pa.Table, engine: object, **options: object) -> Generated:
+def run(sets: pa.Table, engine: object, **options: object) -> StageResult:
     return generate(sets, engine, MIX, max_tokens=8, seed=5, **options)
 
 
@@ -116,7 +117,7 @@ def test_progress_counts_every_completion(sets: pa.Table) -> None:
 def test_tables_stream_and_come_back_in_order(sets: pa.Table) -> None:
     whole = run(sets, parrot()).sets
     cut = [sets.slice(i, 3) for i in range(0, 40, 3)]
-    parts = [done.sets for done in generated(cut, parrot(), Wanted(MIX, 8, 5))]
+    parts = [done.sets for done in generate_tables(cut, parrot(), SampleSettings(MIX, 8, 5))]
     assert [part.num_rows for part in parts] == [3] * 13 + [1]
     assert pa.concat_tables(parts).combine_chunks() == whole.combine_chunks()
 
@@ -133,7 +134,7 @@ def test_the_next_table_is_asked_before_the_last_answer_of_this_one(
             taken.append(number)
             yield sets.slice(2 * number, 1)
 
-    first = next(generated(tables(), parrot(), Wanted(MIX, 8, 5)))
+    first = next(generate_tables(tables(), parrot(), SampleSettings(MIX, 8, 5)))
     assert first.sets["set_id"].to_pylist() == sets["set_id"].to_pylist()[:1]
     assert len(taken) == 12
 
@@ -148,7 +149,7 @@ def cut_at_first(request: Request) -> Result:
 @pytest.mark.parametrize("truncated", ["keep", "drop", "regenerate"])
 def test_what_is_cut_is_kept_dropped_or_asked_for_again(sets: pa.Table, truncated: str) -> None:
     engine = Scripted(cut_at_first)
-    (done,) = generated([sets], engine, Wanted(MIX, 8, 5, truncated=truncated))
+    (done,) = generate_tables([sets], engine, SampleSettings(MIX, 8, 5, truncated=truncated))
     tries = 3 if truncated == "regenerate" else 1
     expected, cut, again = [], 0, 0
     for set_id in sets["set_id"].to_pylist():

@@ -332,7 +332,7 @@ def test_token_ids_are_not_for_a_server(good: Loopback) -> None:
 
 
 def test_an_engine_reads_every_key_that_is_given() -> None:
-    with pytest.raises(ValueError, match="'base_url' is for engine openai, this is vllm"):
+    with pytest.raises(ValueError, match="'base_url' is for engine openai, not vllm"):
         EngineRecipe(engine="vllm", model="m", base_url="http://x/v1")
 
 

@@ -355,7 +355,7 @@ def test_the_plan_asks_nothing(
     ("words", "says"),
     [
         ("", "Missing option '--data'"),
-        ("--data own.jsonl", "recipe key 'model' has no default"),
+        ("--data own.jsonl", "recipe key 'model' is required"),
         ("--data own.jsonl --model m --protocol pair", "recipe key 'protocol'"),
         ("--data own.jsonl --model m --prompt mcp", "unknown judge prompt 'mcp'; did you mean 'mcpo'?"),
         ("--data own.jsonl --model m --limt 3", "unknown option '--limt'; did you mean '--limit'?"),

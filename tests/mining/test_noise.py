@@ -14,11 +14,12 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pairkit.errors import ModelError
-from pairkit.mining import Mined, MineRecipe, mine
+from pairkit.mining import MineRecipe, mine
 from pairkit.mining.noise import token_spans
 from pairkit.mining.recipe import TokenSwap
 from pairkit.rankers.annotations import rank
 from pairkit.recipes import validate
+from pairkit.schema import StageResult
 
 PROSE = [
     "The quick brown fox jumps over the lazy dog, and the dog does not mind at all.",
@@ -65,11 +66,11 @@ def ranked_sets(chosen: list[str]) -> Any:
     )
 
 
-def with_noise(chosen: list[str], *, seed: int = 0, **kinds: Any) -> Mined:
+def with_noise(chosen: list[str], *, seed: int = 0, **kinds: Any) -> StageResult:
     return mine(ranked_sets(chosen), validate(MineRecipe, {"noise": kinds}), seed=seed)
 
 
-def noisy(result: Mined) -> list[list[str]]:
+def noisy(result: StageResult) -> list[list[str]]:
     return [
         [one["text"] for one in row if one["origin"] == "noise"]
         for row in result.sets["completions"].to_pylist()
@@ -94,7 +95,7 @@ def test_one_token_swap_exchanges_two_tokens_and_nothing_else(byte_level: str):
         assert swapped in changes  # cut by spans, but what decoding the exchanged ids gives
 
 
-def test_a_swap_is_noise_by_name_and_stands_last_without_rank_and_score(byte_level: str):
+def test_a_swap_is_named_as_noise_and_comes_last_without_rank_and_score(byte_level: str):
     result = with_noise(PROSE, token_swap={"tokenizer": byte_level, "count": 2})
     assert column(result.sets, "model") == [["m", "m", "noise:token_swap", "noise:token_swap"]] * 4
     assert column(result.sets, "origin") == [["source", "source", "noise", "noise"]] * 4
@@ -132,12 +133,12 @@ def test_swapped_text_has_the_characters_of_the_chosen(fixture: str, request: py
         assert sorted(swapped) == sorted(text)  # nothing is lost, no replacement characters
 
 
-def test_a_tokenizer_that_is_not_there_is_a_model_error(tmp_path: Path):
+def test_a_missing_tokenizer_is_a_model_error(tmp_path: Path):
     with pytest.raises(ModelError, match="cannot be loaded"):
         with_noise(PROSE, token_swap={"tokenizer": str(tmp_path / "nowhere")})
 
 
-def test_a_folder_that_is_no_tokenizer_is_a_model_error(tmp_path: Path):
+def test_a_folder_without_a_tokenizer_is_a_model_error(tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(ModelError, match="cannot be loaded"):
         with_noise(PROSE, token_swap={"tokenizer": str(tmp_path)})
@@ -169,7 +170,7 @@ def test_a_cut_text_is_a_true_beginning_that_does_not_end_blank():
         assert set(cut) == possible
 
 
-def test_where_there_is_no_other_text_none_is_made_and_it_is_counted():
+def test_impossible_noise_is_counted_and_not_made():
     result = with_noise(["one", "two two", "x"], word_swap={"count": 2}, truncate={})
     assert [len(made) for made in noisy(result)] == [1, 1, 0]
     assert result.counts["noise_word_swap"] == 0
@@ -177,7 +178,7 @@ def test_where_there_is_no_other_text_none_is_made_and_it_is_counted():
     assert result.counts["noise_impossible"] == 7
 
 
-def test_noise_is_no_completion_of_the_set_nor_one_that_was_dropped():
+def test_noise_differs_from_present_and_dropped_completions():
     full = candidate_set(completion("a b", 3.0), completion("b a", 2.0), completion("c", 1.0))
     recipe = validate(MineRecipe, {"drop_ranks": [2], "noise": {"word_swap": {}}})
     result = mine(rank(table(full)), recipe, seed=0)
@@ -203,7 +204,7 @@ def test_noise_is_of_the_first_of_the_best_and_unranked_sets_get_none():
     assert result.counts["noise_impossible"] == 0
 
 
-def test_new_noise_follows_the_noise_that_is_there():
+def test_new_noise_follows_existing_noise():
     full = candidate_set(completion("a b", 2.0), completion("c", 1.0), noise("n"))
     result = mine(rank(table(full)), validate(MineRecipe, {"noise": {"word_swap": {}}}), seed=0)
     assert texts(result.sets) == [["a b", "c", "n", "b a"]]
@@ -228,7 +229,7 @@ def test_the_kinds_do_not_disturb_each_other_and_the_seed_decides():
 # Labels
 
 
-def flipped(*sets: dict[str, Any], rate: float = 1.0, seed: int = 0) -> Mined:
+def flipped(*sets: dict[str, Any], rate: float = 1.0, seed: int = 0) -> StageResult:
     return mine(
         rank(table(*sets)), validate(MineRecipe, {"noise": {"label_flip": {"rate": rate}}}), seed=seed
     )

@@ -53,7 +53,7 @@ def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_is_several_shards_of_exactly_the_schema(built: Path) -> None:
+def test_a_build_writes_several_shards_of_exactly_the_schema(built: Path) -> None:
     files = sorted((built / "data").glob("train-*.parquet"))
     assert len(files) >= 3
     assert [path.name for path in files] == [
@@ -108,7 +108,7 @@ def test_noise_does_not_depend_on_workers(source: Path, tmp_path: Path) -> None:
     assert manifest["counts"]["mine"]["flipped"] > 100
 
 
-def test_bytes_do_not_depend_on_where_the_input_lies(source: Path, built: Path, tmp_path: Path) -> None:
+def test_bytes_do_not_depend_on_the_directory_of_the_input(source: Path, built: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     moved = tmp_path / "elsewhere" / source.name
     moved.write_bytes(source.read_bytes())
@@ -150,7 +150,7 @@ def test_manifest_names_every_file_and_its_hash(built: Path) -> None:
     assert manifest["versions"]["pyarrow"] == pa.__version__
 
 
-def test_a_prompt_is_in_one_split_whatever_the_data_set(source: Path, built: Path, tmp_path: Path) -> None:
+def test_a_prompt_is_in_the_same_split_of_every_dataset(source: Path, built: Path, tmp_path: Path) -> None:
     build(recipe(source, seed=5, **{"mine": {"keep_negatives": 1}}), tmp_path / "other")
     ids = {
         split: set(rows(out, "data", split)["prompt_id"].to_pylist())
@@ -198,21 +198,21 @@ def test_datasets_loads_both_configurations(
     assert loaded["test"].to_list() == rows(built, kind, "test").to_pylist()
 
 
-def test_complete_data_set_is_left_as_it_is(built: Path, source: Path) -> None:
+def test_a_complete_dataset_is_not_touched(built: Path, source: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in built.rglob("*")}
     manifest = build(recipe(source), built)
     assert manifest == json.loads((built / "pairkit.json").read_text())
     assert {path: path.stat().st_mtime_ns for path in built.rglob("*")} == before
 
 
-def test_another_recipe_is_refused_and_said(built: Path, source: Path) -> None:
+def test_another_recipe_is_refused_with_the_difference(built: Path, source: Path) -> None:
     before = hashes(built)
-    with pytest.raises(ExistingOutputError, match=r"recipe\.mine\.keep_negatives is 1, there None"):
+    with pytest.raises(ExistingOutputError, match=r"recipe\.mine\.keep_negatives is 1, was None"):
         build(recipe(source, mine={"keep_negatives": 1}), built)
     assert hashes(built) == before
 
 
-def test_ids_are_those_of_the_definition(built: Path) -> None:
+def test_ids_match_their_definition(built: Path) -> None:
     seen: dict[str, int] = {}
     for row in rows(built, "data", "test").to_pylist():
         prompt_id = short_hash(row["prompt"])
@@ -223,15 +223,15 @@ def test_ids_are_those_of_the_definition(built: Path) -> None:
         seen[prompt_id] = known.index(row["set_id"]) + 1
 
 
-def test_another_input_is_refused_and_said(built: Path, source: Path, tmp_path: Path) -> None:
+def test_another_input_is_refused_with_the_difference(built: Path, source: Path, tmp_path: Path) -> None:
     changed = tmp_path / source.name
     changed.write_bytes(source.read_bytes().replace(b"evol_instruct", b"evol_distruct", 1))
     with pytest.raises(ExistingOutputError, match="input has other names or content"):
         build(recipe(changed), built)
 
 
-def test_raise_refuses_even_the_same(built: Path, source: Path) -> None:
-    with pytest.raises(ExistingOutputError, match="complete data set"):
+def test_on_existing_raise_refuses_even_the_same_recipe(built: Path, source: Path) -> None:
+    with pytest.raises(ExistingOutputError, match="complete dataset"):
         build(recipe(source), built, on_existing="raise")
 
 
@@ -278,7 +278,7 @@ def test_two_builds_cannot_write_to_one_directory(source: Path, tmp_path: Path) 
         pass
 
 
-def test_no_usable_set_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_build_without_usable_sets_explains_why_and_leaves_nothing(tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     lines = [json.dumps({"prompt": f"q{n}", "chosen": "a", "rejected": "a"}) for n in range(3)]
     bad.write_text("\n".join(lines) + "\n")

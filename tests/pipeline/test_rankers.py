@@ -26,11 +26,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ultrafeedback(tmp_path_factory.mktemp("raw") / "ultrafeedback.jsonl", 40)
+    return ultrafeedback(tmp_path_factory.mktemp("raw") / "ultrafeedback.jsonl", 20)
 
 
 def recipe(source: Path, **fields: Any) -> BuildRecipe:
-    content = {"source": {"name": "ultrafeedback", "path": str(source)}, "test_fraction": 0, "unit_rows": 10}
+    content = {"source": {"name": "ultrafeedback", "path": str(source)}, "test_fraction": 0, "unit_rows": 5}
     return load(None, content, {"mine": {"require_choice": False}, **fields})
 
 
@@ -44,7 +44,7 @@ def named(completion: dict[str, Any]) -> dict[str, float]:
     return {one["name"]: one["value"] for one in completion["scores"]}
 
 
-def test_one_orders_and_all_scores_stay(source: Path, model: Path, tmp_path: Path) -> None:
+def test_one_ranker_orders_and_all_scores_stay(source: Path, model: Path, tmp_path: Path) -> None:
     blocks = [
         {"ranker": "annotations"},
         {"ranker": "pairrm", "model": str(model)},
@@ -69,7 +69,7 @@ def test_one_orders_and_all_scores_stay(source: Path, model: Path, tmp_path: Pat
             assert [one["rank"] for one in completions] == [1 + count for count in better]
             assert [one["rank"] for one in completions] == sorted(one["rank"] for one in completions)
         changed += [one["text"] for one in a["completions"]] != [one["text"] for one in b["completions"]]
-    assert changed > 10
+    assert changed > 4
 
 
 def test_a_stopped_build_scores_nothing_twice(
@@ -89,7 +89,7 @@ def test_a_stopped_build_scores_nothing_twice(
         return real(self, sets, advance)
 
     monkeypatch.setattr(PairRMRanker, "score", score)
-    with pytest.raises(Exception, match="what models have said to 2 units"):
+    with pytest.raises(Exception, match="the answers of models for 2 further units"):
         build(ranked, tmp_path / "out")
     build(ranked, tmp_path / "out")
     assert len(scored) == 5  # two units, the interrupt, and the two units that were left
@@ -111,13 +111,13 @@ def test_a_ranker_with_other_weights_is_another_build(source: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"rank": [{"ranker": "pairrm"}, {"ranker": "pairrm"}]}, "pairrm is there twice: give each a name"),
+        ({"rank": [{"ranker": "pairrm"}, {"ranker": "pairrm"}]}, "pairrm occurs twice: give each a name"),
         ({"rank": []}, "names no ranker"),
-        ({"order": "pairrm"}, "'pairrm' is none of the rankers annotations"),
+        ({"order": "pairrm"}, "'pairrm' is not one of the rankers: annotations"),
         ({"rank": {"ranker": "pairmr"}}, "pairmr"),
         ({"rank": {"ranker": "judge", "model": "m", "aspects": ["x"]}}, "'aspects' is not read"),
     ],
 )
-def test_rankings_that_make_no_sense(source: Path, fields: dict[str, Any], message: str) -> None:
+def test_contradictory_rankings_are_refused(source: Path, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         recipe(source, **fields)

@@ -25,7 +25,7 @@ REAL = {
 }
 
 
-def test_all_that_are_promised_are_there() -> None:
+def test_the_promised_recipes_exist() -> None:
     assert {
         "ultrafeedback", "ultrafeedback-onpolicy-pairrm", "ultrafeedback-onpolicy-armorm",
         "ultrafeedback-instruct-mcpo", "nectar", "nectar-noise", "hh-rlhf", "gsm8k-verified", "metamath-dpo",
@@ -70,7 +70,7 @@ def test_the_models_it_asks_are_in_its_comment(name: str) -> None:
 
 @pytest.mark.parametrize("engine", ["transformers", "openai", "vllm"])
 @pytest.mark.parametrize("name", [name for name in RECIPES if load(name, {}, {}).generate])
-def test_whatever_generates_can_be_any_engine(name: str, engine: str) -> None:
+def test_every_generating_recipe_accepts_any_engine(name: str, engine: str) -> None:
     changed = load(name, {}, {"generate": {"engine": engine}}).generate
     assert changed is not None
     assert changed.engine == engine

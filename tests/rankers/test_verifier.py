@@ -98,7 +98,7 @@ def test_numbers_that_are_not_text_and_answers_under_another_name() -> None:
     assert verified.counts == {"checked": 4, "right": 2}
 
 
-def test_the_score_is_kept_by_name_beside_the_others() -> None:
+def test_the_score_is_kept_by_name_next_to_the_others() -> None:
     old = [{"name": "aaa", "value": 1.0}, {"name": "verifier", "value": 9.0}, {"name": "zzz", "value": 2.0}]
     right = {"text": "1", "scores": old, "score": 5.0, "rank": 2}
     noise = {"text": "1", "origin": "noise", "scores": [{"name": "b", "value": 0.0}]}
@@ -118,7 +118,7 @@ def test_the_score_is_kept_by_name_beside_the_others() -> None:
 
 
 @pytest.mark.parametrize("check", ["exact", "number"])
-def test_without_an_answer_there_is_nothing_to_check(check: str) -> None:
+def test_sets_without_an_answer_are_quarantined(check: str) -> None:
     good = ('{"answer":"1"}', texts("1", "2"))
     bad = [(metadata, texts("1")) for metadata in (None, "{}", '{"answer":null}')]
     bad += [('{"answer":"none"}', texts("1"))] * (check == "number")
@@ -157,7 +157,7 @@ def test_a_function_by_import_path() -> None:
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        ("exactly", "write one of exact, number, or package.module:function"),
+        ("exactly", "use one of exact, number, or package.module:function"),
         ("no.such.module:f", "cannot be imported: No module named 'no'"),
         ("json:no_such", "cannot be imported: .*no_such"),
         ("json:__doc__", "is not a function"),
@@ -165,7 +165,7 @@ def test_a_function_by_import_path() -> None:
         (f"{__name__}:to_infinity", "returned inf on set"),
     ],
 )
-def test_a_check_that_does_not_work_is_refused(check: str, message: str) -> None:
+def test_a_broken_check_is_refused(check: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         verify(sets(("{}", texts("a"))), VerifierRecipe(check=check))
 

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pairkit.errors import InputError, RecipeError
-from pairkit.schema import QUARANTINE, UNIDENTIFIED
-from pairkit.sources import Converted, SourceRecipe, open_source
+from pairkit.schema import QUARANTINE, UNIDENTIFIED, StageResult
+from pairkit.sources import SourceRecipe, open_source
+from pairkit.sources.base import converted
 from pairkit.sources.reading.checks import MAX_TEXT_BYTES
 
 PAIR = {"prompt": "p", "chosen": "c", "rejected": "r"}
@@ -69,13 +70,13 @@ def written(folder: Path, rows: list[Any]) -> Iterator[Path]:
             yield packed
 
 
-def read(path: Path, *, rows: int = 1000, start: int = 0, name: str = "files", **options: Any) -> Converted:
+def read(path: Path, *, rows: int = 1000, start: int = 0, name: str = "files", **options: Any) -> StageResult:
     opened = open_source(SourceRecipe(name=name, path=str(path), **options))
     parts = list(opened.batches(start=start, rows=rows))
-    return Converted(
+    return converted(
         pa.concat_tables([part.sets for part in parts] or [UNIDENTIFIED.empty_table()]),
         pa.concat_tables([part.quarantine for part in parts] or [QUARANTINE.empty_table()]),
-        sum(part.rows for part in parts),
+        sum(part.counts["rows"] for part in parts),
     )
 
 
@@ -110,7 +111,7 @@ def test_every_format_gives_the_same_sets(tmp_path: Path, rows: list[dict[str, A
     for path in written(tmp_path, rows):
         found = read(path, rows=size)
         assert found.quarantine.num_rows == 0, found.quarantine.to_pylist()
-        assert found.rows == len(rows)
+        assert found.counts["rows"] == len(rows)
         assert [
             {
                 "prompt": row["prompt"],
@@ -132,7 +133,7 @@ def test_batches_can_be_skipped_and_limited(tmp_path: Path, name: str) -> None:
         for limit in (1, 4, 7, 11, 99):
             limited = read(tmp_path / name, rows=size, limit=limit)
             assert limited.sets.equals(whole.slice(0, limit))
-            assert limited.rows == min(limit, 11)
+            assert limited.counts["rows"] == min(limit, 11)
             later = read(tmp_path / name, rows=size, limit=limit, start=1)
             assert later.sets.equals(whole.slice(0, limit).slice(size))
 
@@ -143,11 +144,11 @@ def test_batches_over_several_files(tmp_path: Path) -> None:
         write_lines(tmp_path / f"part-{part}.jsonl", rows)
     opened = open_source(SourceRecipe(name="files", path=str(tmp_path)))
     assert [file.name for file in opened.files] == ["part-0.jsonl", "part-1.jsonl", "part-2.jsonl"]
-    sizes = [batch.rows for batch in opened.batches(rows=3)]
+    sizes = [batch.counts["rows"] for batch in opened.batches(rows=3)]
     assert sizes == [3, 1, 3, 1, 3, 1]  # a batch holds rows of one file
     everything = read(tmp_path, rows=3)
     assert read(tmp_path, rows=3, start=3).sets.equals(everything.sets.slice(7))
-    assert read(tmp_path, rows=3, limit=6).rows == 6
+    assert read(tmp_path, rows=3, limit=6).counts["rows"] == 6
 
 
 BAD_LINES = [
@@ -221,7 +222,7 @@ def test_a_bad_row_goes_to_quarantine_with_its_place(
     good = json.dumps(PAIR).encode()
     path.write_bytes(b"\n".join([good, b"", good, line, good]))
     found = read(path)
-    assert (found.rows, found.sets.num_rows, found.quarantine.num_rows) == (4, 3, 1)
+    assert (found.counts["rows"], found.sets.num_rows, found.quarantine.num_rows) == (4, 3, 1)
     (bad,) = found.quarantine.to_pylist()
     place = "rows.jsonl, row 4" + (f", field {field!r}: " if field else ": ")
     assert bad["detail"].startswith(place)
@@ -235,7 +236,7 @@ def test_every_bad_row_among_good_ones(tmp_path: Path) -> None:
     path.write_bytes(b"\n".join(line for bad, _, _ in BAD_LINES for line in (good, bad)))
     for size in (1, 5, 1000):
         found = read(path, rows=size)
-        assert found.rows == 2 * len(BAD_LINES)
+        assert found.counts["rows"] == 2 * len(BAD_LINES)
         assert found.sets.num_rows == len(BAD_LINES)
         reasons = {
             int(row["detail"].partition("row ")[2].split(",")[0].split(":")[0]): row["reason"]
@@ -307,7 +308,7 @@ def test_csv_rows_with_another_number_of_cells(tmp_path: Path) -> None:
     path.write_text('prompt,note\n"a\nb",1\nc\n"",2\nd,3\ne,4,5\nf,6\ng,7,8\n', encoding="utf-8")
     for size in (1, 2, 100):
         found = read(path, rows=size)
-        assert found.rows == 7
+        assert found.counts["rows"] == 7
         assert [row["prompt"][0]["content"] for row in found.sets.to_pylist()] == ["a\nb", "d", "f"]
         assert sorted(
             (row["reason"], row["detail"].split(":")[0]) for row in found.quarantine.to_pylist()
@@ -451,13 +452,13 @@ def test_splits_are_words_of_file_names(tmp_path: Path) -> None:
         read(tmp_path, split="validation")
     with pytest.raises(RecipeError, match="only a folder and a hub data set have splits"):
         read(tmp_path / "data" / "test-00000-of-00001.jsonl", split="test")
-    assert read(tmp_path / "**" / "*.jsonl").rows == 3
+    assert read(tmp_path / "**" / "*.jsonl").counts["rows"] == 3
 
 
 def test_a_folder_without_split_names_gives_all_files(tmp_path: Path) -> None:
     for name in ("a", "b", ".hidden"):
         write_lines(tmp_path / f"{name}.jsonl", [{"prompt": name}])
-    assert read(tmp_path).rows == 2
+    assert read(tmp_path).counts["rows"] == 2
 
 
 def test_of_a_built_data_set_the_sets_are_read(tmp_path: Path) -> None:
@@ -465,7 +466,7 @@ def test_of_a_built_data_set_the_sets_are_read(tmp_path: Path) -> None:
     write_parquet(tmp_path / "data" / "train-00000-of-00001.parquet", [{"prompt": "p"}])
     write_parquet(tmp_path / "quarantine.parquet", [{"row": "train"}])
     (tmp_path / "pairkit.json").write_text("{}")
-    assert read(tmp_path).rows == 1
+    assert read(tmp_path).counts["rows"] == 1
 
 
 def test_the_fingerprint_follows_content_and_names(tmp_path: Path) -> None:

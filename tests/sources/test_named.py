@@ -9,31 +9,32 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pairkit.schema import check_sets, identify
-from pairkit.sources import Converted, SourceRecipe, open_source
+from pairkit.schema import StageResult, check_sets, identify
+from pairkit.sources import SourceRecipe, open_source
+from pairkit.sources.base import converted
 
 
-def convert(folder: Path, name: str, rows: list[dict[str, Any]], *, size: int = 1000) -> Converted:
+def convert(folder: Path, name: str, rows: list[dict[str, Any]], *, size: int = 1000) -> StageResult:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     parts = list(open_source(SourceRecipe(name=name, path=str(path))).batches(rows=size))
-    found = Converted(
+    found = converted(
         pa.concat_tables([part.sets for part in parts]),
         pa.concat_tables([part.quarantine for part in parts]),
-        sum(part.rows for part in parts),
+        sum(part.counts["rows"] for part in parts),
     )
-    assert found.rows == len(rows)
+    assert found.counts["rows"] == len(rows)
     check_sets(identify(found.sets, {}))
     return found
 
 
-def only(found: Converted) -> dict[str, Any]:
+def only(found: StageResult) -> dict[str, Any]:
     assert found.quarantine.num_rows == 0, found.quarantine.to_pylist()
     (row,) = found.sets.to_pylist()
     return row
 
 
-def reasons(found: Converted) -> list[str]:
+def reasons(found: StageResult) -> list[str]:
     return found.quarantine["reason"].to_pylist()
 
 
@@ -197,7 +198,10 @@ def test_alpaca_eval_batches_count_the_rows_of_their_sets(tmp_path: Path) -> Non
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     opened = open_source(SourceRecipe(name="alpaca_eval", path=str(path)))
     batches = list(opened.batches(rows=2))
-    assert [(b.rows, b.sets.num_rows, b.quarantine.num_rows) for b in batches] == [(8, 2, 1), (3, 1, 0)]
+    assert [(b.counts["rows"], b.sets.num_rows, b.quarantine.num_rows) for b in batches] == [
+        (8, 2, 1),
+        (3, 1, 0),
+    ]
     (later,) = opened.batches(rows=2, start=1)
     assert later.sets.equals(batches[1].sets)
 

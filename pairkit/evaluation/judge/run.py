@@ -25,12 +25,12 @@ from pairkit.evaluation.judge.labels import Pairs
 from pairkit.files import replacing, sha256, stoppable, write_json
 from pairkit.intervals import Floats
 from pairkit.progress import Advance, progress
-from pairkit.rankers.base import Scored
 from pairkit.rankers.judge import statistics
 from pairkit.rankers.judge.prompt import Prompt, read_prompts
 from pairkit.rankers.judge.ranker import Judge
 from pairkit.rankers.judge.recipe import JudgeRecipe
 from pairkit.rankers.judge.statistics import Rate
+from pairkit.schema import StageResult
 
 SOURCE = "labels"
 
@@ -45,7 +45,7 @@ class Evaluated(NamedTuple):
     """What was measured: `verdicts` are the first answer's points `[N]`, nan where there is none."""
 
     verdicts: Floats
-    scored: Scored
+    scored: StageResult
     overall: list[Measure]
     by_length: list[Measure]
     by_subset: list[Measure]

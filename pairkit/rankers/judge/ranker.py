@@ -12,10 +12,8 @@ import pyarrow.compute as pc
 
 from pairkit import schema
 from pairkit.engines.asking import Ask
-from pairkit.engines.base import Problem
 from pairkit.intervals import Floats
 from pairkit.progress import Advance
-from pairkit.rankers.base import Scored
 from pairkit.rankers.judge import iterative, listwise, pointwise, round_robin
 from pairkit.rankers.judge.prompt import Prompt, read_prompts
 from pairkit.rankers.judge.recipe import JudgeRecipe
@@ -23,6 +21,7 @@ from pairkit.rankers.judge.rounds import Rounds
 from pairkit.rankers.judge.statistics import COUNTS
 from pairkit.rankers.judge.texts import Case, case_of
 from pairkit.rankers.named import with_score
+from pairkit.schema import StageResult, quarantine_rows
 from pairkit.sets import assemble, batches, completions
 
 NAME = "judge"
@@ -51,7 +50,7 @@ class Judge:
         """The sha256 of each prompt's file."""
         return {name: prompt.sha256 for name, prompt in self.prompts.items()}
 
-    def score(self, sets: pa.Table, advance: Advance, /) -> Scored:
+    def score(self, sets: pa.Table, advance: Advance, /) -> StageResult:
         """Scores all completions but noise; equal texts are asked about once.
 
         Sets with a question that stays without a verdict go to quarantine (reason `unparsable_verdict`), as
@@ -70,12 +69,12 @@ class Judge:
         counts = Counter(dict.fromkeys(COUNTS, 0))
         for part in parts:
             counts.update(part.counts)
-        empty = Scored(schema.SETS.empty_table(), schema.QUARANTINE.empty_table(), {})
+        empty = StageResult(schema.SETS.empty_table())
         tables = zip(*((part.sets, part.quarantine, part.verdicts) for part in [empty, *parts]), strict=True)
         scored, quarantine, verdicts = map(pa.concat_tables, tables)
-        return Scored(scored, quarantine, dict(counts), verdicts)
+        return StageResult(scored, quarantine, verdicts, dict(counts))
 
-    def _score(self, batch: pa.RecordBatch, advance: Advance, told: Callable[[int], None]) -> Scored:
+    def _score(self, batch: pa.RecordBatch, advance: Advance, told: Callable[[int], None]) -> StageResult:
         rows = batch.select(["set_id", "prompt", "completions"]).to_pylist()
         fewest = 1 if self.recipe.protocol == "pointwise" else 2
         every = [case_of(row, set_, self.seed) for row, set_ in enumerate(rows)]
@@ -87,11 +86,12 @@ class Judge:
         lost = {cases[index].row: problem for index, problem in sorted(rounds.failed.items())}
         sets = pa.Table.from_batches([_with_scores(batch, cases, named)], schema=schema.SETS)
         stays = pa.array([row not in lost for row in range(len(rows))], pa.bool_())
-        return Scored(
+        reasons, details = zip(*lost.values(), strict=True) if lost else ((), ())
+        return StageResult(
             sets.filter(stays),
-            _quarantine(batch.filter(pc.invert(stays)), list(lost.values())),
-            dict(rounds.counts),
+            quarantine_rows("rank", batch.filter(pc.invert(stays)), reasons, details),
             rounds.verdicts(),
+            dict(rounds.counts),
         )
 
     def _ask(self, cases: Sequence[Case], rounds: Rounds) -> _Named:
@@ -119,13 +119,3 @@ def _with_scores(batch: pa.RecordBatch, cases: Sequence[Case], named: _Named) ->
                     values[first[case.row] + np.array(places)] = number
         flat = with_score(flat, name, pa.array(values, pa.float64(), from_pandas=True))
     return assemble(batch, flat, owner, np.arange(len(flat)))
-
-
-def _quarantine(sets: pa.RecordBatch, problems: Sequence[Problem]) -> pa.Table:
-    return schema.quarantined(
-        "rank",
-        [problem.reason for problem in problems],
-        [schema.canonical_json(row) for row in sets.to_pylist()],
-        details=[problem.detail for problem in problems],
-        set_ids=sets["set_id"].to_pylist(),
-    )

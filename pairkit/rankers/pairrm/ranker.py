@@ -19,13 +19,12 @@ from pydantic import Field
 from pairkit.errors import ModelError
 from pairkit.models.inference import Dtype, Ids, batches, choose, padded
 from pairkit.progress import Advance
-from pairkit.rankers.base import Scored
 from pairkit.rankers.named import with_score
 from pairkit.rankers.pairrm.contests import Contest, Share, contest, scores
 from pairkit.rankers.pairrm.schedules import Pair, Pairs
 from pairkit.rankers.pairrm.text import FIRST, PREFIX_AT, SECOND, Encoder
 from pairkit.recipes import Strict
-from pairkit.schema import QUARANTINE, SETS
+from pairkit.schema import SETS, StageResult
 from pairkit.sets import assemble, completions
 from pairkit.sets import batches as batches_of_sets
 
@@ -59,7 +58,7 @@ class PairRMRanker:
     batch_tokens: int = 8192
     name: str = NAME
 
-    def score(self, sets: pa.Table, advance: Advance, /) -> Scored:
+    def score(self, sets: pa.Table, advance: Advance, /) -> StageResult:
         """See `Ranker`. Scores are relative: with `all`, those of a set add up to 0.
 
         A completion that is alone in its set is compared with none, and has the score that follows from
@@ -70,7 +69,7 @@ class PairRMRanker:
         """
         counts = Counter({"completions": 0, "comparisons": 0, "identical": 0, "truncated": 0, "alone": 0})
         scored = [self._batch(batch, counts, advance) for batch in batches_of_sets(sets)]
-        return Scored(pa.Table.from_batches(scored, SETS), QUARANTINE.empty_table(), dict(counts))
+        return StageResult(pa.Table.from_batches(scored, SETS), counts=dict(counts))
 
     def _batch(self, batch: pa.RecordBatch, counts: Counter[str], advance: Advance) -> pa.RecordBatch:
         flat = completions(batch)

@@ -22,9 +22,9 @@ from pairkit.errors import ModelError
 from pairkit.models.chat import Messages, begins_with_bos, one_bos, render
 from pairkit.models.inference import Dtype, Ids, batches, padded
 from pairkit.progress import Advance
-from pairkit.rankers.base import Scored
 from pairkit.rankers.named import with_score
 from pairkit.recipes import Strict
+from pairkit.schema import StageResult, quarantine_rows
 from pairkit.sets import assemble, completions
 from pairkit.sets import batches as batches_of_sets
 
@@ -66,7 +66,7 @@ class RewardModelRanker:
     batch_tokens: int = 16_384
     name: str = NAME
 
-    def score(self, sets: pa.Table, advance: Advance, /) -> Scored:
+    def score(self, sets: pa.Table, advance: Advance, /) -> StageResult:
         """See `Ranker`. Counts: `completions` scored.
 
         A set goes to quarantine as `template_refused` where the chat template does not take its prompt, as
@@ -82,7 +82,7 @@ class RewardModelRanker:
         table = pa.Table.from_batches(scored, schema.SETS)
         values = pc.struct_field(pc.list_flatten(table["completions"]), "score")
         counts = {"completions": len(values) - values.null_count}
-        return Scored(table, pa.concat_tables(quarantine), counts)
+        return StageResult(table, pa.concat_tables(quarantine), counts=counts)
 
     def _batch(self, batch: pa.RecordBatch, advance: Advance) -> tuple[pa.RecordBatch, pa.Table]:
         flat = completions(batch)
@@ -182,13 +182,8 @@ def _divide(
     rest = batch.take(pa.array(bad, pa.int64()))
     stays = np.ones(batch.num_rows, dtype=bool)
     stays[bad] = False
-    quarantine = schema.quarantined(
-        "rank",
-        [problems[row].reason for row in bad],
-        [schema.canonical_json(row) for row in rest.to_pylist()],
-        details=[problems[row].detail for row in bad],
-        set_ids=rest["set_id"].to_pylist(),
-    )
+    reasons = [problems[row].reason for row in bad]
+    quarantine = quarantine_rows("rank", rest, reasons, [problems[row].detail for row in bad])
     return scored.filter(pa.array(stays)), quarantine
 
 

