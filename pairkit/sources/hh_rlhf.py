@@ -1,4 +1,4 @@
-"""Anthropic/hh-rlhf: two whole dialogues a row, of which people preferred the first."""
+"""Anthropic/hh-rlhf: two whole dialogues per row, of which people preferred the first."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pairkit.sources.reading.messages import cut_last, same_messages, transcript
 
 
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
-    """Rows as sets of two: the turns that both dialogues share, and their last replies, ranked 1 and 2.
+    """Convert rows to sets of two: the shared turns as prompt and the last replies, ranked 1 and 2.
 
-    Dialogues that part before the last reply have no common prompt and are `diverging_prompts`. An empty
-    reply is passed on: mining drops it, with a count.
+    Dialogues that differ before the last reply have no common prompt and are `diverging_prompts`. An empty
+    reply is no problem here, because mining drops and counts it.
     """
     columns = Columns.of(table)
     chosen, rejected = (cut_last(transcripts(columns, name)) for name in ("chosen", "rejected"))

@@ -393,11 +393,11 @@ BAD_FILES: dict[str, tuple[dict[str, bytes], str, str]] = {
     "no gzip": ({"a.jsonl.gz": LINES}, "a.jsonl.gz", "gzip stream is damaged"),
     "no zstd": ({"a.jsonl.zst": LINES}, "a.jsonl.zst", "zstd stream is damaged"),
     "empty file": ({"a.jsonl": b""}, "a.jsonl", "is empty"),
-    "empty gzip": ({"a.jsonl.gz": gzip.compress(b"")}, "a.jsonl.gz", "holds no rows"),
-    "only blank lines": ({"a.jsonl": b"\n\n"}, "a.jsonl", "holds no rows"),
-    "empty array": ({"a.json": b"[]"}, "a.json", "holds no rows"),
-    "csv header alone": ({"a.csv": b"prompt\n"}, "a.csv", "holds no rows"),
-    "empty parquet": ({"a.parquet": parquet(prompt=pa.array([], pa.string()))}, "a.parquet", "holds no rows"),
+    "empty gzip": ({"a.jsonl.gz": gzip.compress(b"")}, "a.jsonl.gz", "contains no rows"),
+    "only blank lines": ({"a.jsonl": b"\n\n"}, "a.jsonl", "contains no rows"),
+    "empty array": ({"a.json": b"[]"}, "a.json", "contains no rows"),
+    "csv header alone": ({"a.csv": b"prompt\n"}, "a.csv", "contains no rows"),
+    "empty parquet": ({"a.parquet": parquet(prompt=pa.array([], pa.string()))}, "a.parquet", "contains no rows"),
     "pretty json": ({"a.json": b'{\n "rows": [1]\n}'}, "a.json", "neither a JSON array nor one JSON object"),
     "unfinished array": ({"a.json": b'[{"prompt": "a"}, '}, "a.json", "not JSON: "),
     "not parquet": ({"a.parquet": LINES}, "a.parquet", "not a Parquet file"),
@@ -406,11 +406,11 @@ BAD_FILES: dict[str, tuple[dict[str, bytes], str, str]] = {
     "csv in latin-1": ({"a.csv": b"prompt\ncaf\xe9\n"}, "a.csv", "not CSV in UTF-8"),
     "another parquet": ({"a.parquet": parquet(alpha=[1])}, "a.parquet", "expected the columns prompt or"),
     "another jsonl": ({"a.jsonl": b'{"alpha": 1}\n'}, "a.jsonl", "found alpha"),
-    "folder without data": ({"f/readme.md": b"x"}, "f", "holds no file that pairkit reads"),
+    "folder without data": ({"f/readme.md": b"x"}, "f", "contains no file that pairkit reads"),
     "folder of several formats": (
         {"f/a.jsonl": LINES, "f/b.csv": b"prompt\na\n"},
         "f",
-        "holds files of several formats (csv, jsonl)",
+        "contains files of several formats (csv, jsonl)",
     ),
 }
 
@@ -449,7 +449,7 @@ def test_splits_are_words_of_file_names(tmp_path: Path) -> None:
     assert prompts_of(split="test") == ["test"]
     with pytest.raises(InputError, match="no file is named after the split 'validation'"):
         read(tmp_path, split="validation")
-    with pytest.raises(RecipeError, match="only a folder and a hub data set have splits"):
+    with pytest.raises(RecipeError, match="`split` applies to folders and hub datasets only"):
         read(tmp_path / "data" / "test-00000-of-00001.jsonl", split="test")
     assert read(tmp_path / "**" / "*.jsonl").rows == 3
 
@@ -487,12 +487,12 @@ def test_the_fingerprint_follows_content_and_names(tmp_path: Path) -> None:
         ({"name": "ultrafeedbak"}, "unknown source 'ultrafeedbak'; did you mean 'ultrafeedback'"),
         ({"name": "hh_rlhf", "score": "mean_rating"}, "does not read `score`"),
         ({"name": "nectar", "map": {"prompt": "x"}}, "does not read `map`"),
-        ({"name": "files", "revision": "main"}, "`revision` is for data sets on the hub"),
-        ({"name": "files", "config": "main"}, "`config` is for data sets on the hub"),
+        ({"name": "files", "revision": "main"}, "`revision` applies to hub datasets only"),
+        ({"name": "files", "config": "main"}, "`config` applies to hub datasets only"),
         ({"name": "files", "map": {"promt": "x"}}, "unknown field of `map` 'promt'; did you mean 'prompt'"),
         ({"name": "files", "map": {"chosen": "x"}}, "give prompt, or messages, or chosen and rejected"),
         ({"name": "files", "map": {"chosen": "a+b", "rejected": "c"}}, "join columns"),
-        ({"name": "files", "map": {"prompt": "a", "scores": "b"}}, "map scores: not read beside prompt"),
+        ({"name": "files", "map": {"prompt": "a", "scores": "b"}}, "map scores: not used together with prompt"),
         ({"name": "files", "map": {"prompt": "nope"}}, "expected the columns nope; found prompt"),
     ],
 )

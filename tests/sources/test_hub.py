@@ -123,14 +123,14 @@ def test_any_data_set_by_its_id(hub: Hub, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "error", "message"),
     [
-        ({"name": "someone/nothing"}, "HubError", "there is no such data set, or it is private"),
+        ({"name": "someone/nothing"}, "HubError", "no such dataset, or it is private"),
         ({"name": "gsm8k", "revision": "v9"}, "HubError", "it has no such revision"),
-        ({"name": "gsm8k", "token": "wrong"}, "HubError", "there is no such data set, or it is private"),
+        ({"name": "gsm8k", "token": "wrong"}, "HubError", "no such dataset, or it is private"),
         ({"name": "gsm8k", "split": "dev"}, "RecipeError", "has no split 'dev'; it has: train, test"),
         ({"name": "gsm8k", "config": "socratic"}, "HubError", "BuilderConfig 'socratic' not found"),
         ({"name": "someone/other"}, "InputError", "found alpha"),
         ({"name": "someone/texts"}, "InputError", "cannot tell its format"),
-        ({"name": "hub"}, "RecipeError", "is named by the data set's id: write org/name"),
+        ({"name": "hub"}, "RecipeError", "needs the id of a dataset: write org/name instead"),
         ({"name": "gsm8k", "score": "mean_rating"}, "RecipeError", "does not read `score`"),
     ],
 )
@@ -151,6 +151,6 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path: Path) -> None:
         nowhere.endpoint = closed
         kind, message = read(nowhere, tmp_path, name="ultrafeedback")
     assert kind == "HubError"
-    assert f"data set 'openbmb/UltraFeedback' cannot be read from {closed}" in message
+    assert f"dataset 'openbmb/UltraFeedback' cannot be read from {closed}" in message
     for advice in ("check the spelling", "HF_ENDPOINT", "HF_TOKEN", "--path"):
         assert advice in message

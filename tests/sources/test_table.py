@@ -48,11 +48,12 @@ def test_every_field_of_the_recipe_is_read() -> None:
 
 
 def test_every_reason_is_documented() -> None:
-    folder = Path(__file__).parents[2] / "pairkit" / "sources"
+    package = Path(__file__).parents[2] / "pairkit"
     reasons = {
         reason
-        for path in folder.glob("*.py")
-        for call in re.findall(r"(?:report|Bad)\((.*?)\)\n", path.read_text(encoding="utf-8"), re.DOTALL)
+        for folder in ("sources", "readers")
+        for path in (package / folder).rglob("*.py")
+        for call in re.findall(r"(?:report|BadLine)\((.*?)\)\n", path.read_text(encoding="utf-8"), re.DOTALL)
         for reason in re.findall(r'"([a-z]+_[a-z0-9_]+)"', call)
         if not reason.endswith(("_1", "_2")) and reason not in ("output_2", "tool_calls")
     }
