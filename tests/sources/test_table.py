@@ -41,7 +41,7 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
 def test_every_field_of_the_recipe_is_read() -> None:
     code = "".join(
         path.read_text(encoding="utf-8")
-        for path in (Path(__file__).parents[2] / "pairkit" / "sources").glob("*.py")
+        for path in (Path(__file__).parents[2] / "pairkit" / "sources").rglob("*.py")
     )
     for field in SourceRecipe.model_fields:
         assert f"recipe.{field}" in code or f'"{field}"' in code, field
