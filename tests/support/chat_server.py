@@ -1,12 +1,11 @@
-"""A strict server of OpenAI's chat completions on loopback that misbehaves on request.
+"""A strict server of OpenAI's chat completions on loopback that fails on request.
 
     python tests/support/chat_server.py --port-file FILE [--faults 0.2] [--latency 0.2] [--key KEY] ...
 
-It stands in for a vendor's API, which cannot be had in a test. What it answers is a function of the request
-alone, and so is how it misbehaves: a body that is faulty fails in its own way for its own number of tries
-(or always, if it is among `--hopeless`) and is then answered like any other. GET /stats tells what has
-happened so far. Requests that no client should send (no key, another model, unknown fields, seeds out of
-range) are refused and counted as violations.
+It replaces a vendor's API, which a test cannot call. The answer is a function of the request alone, and so is
+the failure: a faulty body fails in its own way for its own number of tries (always, if it is among
+`--hopeless`), and is then answered like any other. GET /stats returns what happened so far. Requests that no
+client should send (unknown fields, seeds out of range) are refused and counted as violations.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ FAULTS = (
     "wrong_n",
 )
 FIELDS = {"model", "messages", "temperature", "top_p", "max_tokens", "seed", "n", "stop"}
-# What breaks readers that take a line for what str.splitlines calls one, and other texts that are whole.
+# Texts that break readers which split lines like str.splitlines, and other valid but unusual texts.
 ODD = (
     "a\u2028b",
     "c\u2029d",
@@ -82,14 +81,14 @@ class Server:
                 if not await self.respond(method, path, headers, body, writer):
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client went away
+            pass  # the client closed the connection
         finally:
             writer.close()
 
     async def respond(
         self, method: str, path: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter
     ) -> bool:
-        """Whether the connection goes on."""
+        """Answer a request; return whether the connection stays open."""
         if (method, path) == ("GET", "/stats"):
             return await self.send(writer, 200, self.stats())
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
@@ -191,7 +190,7 @@ def head(status: int, length: int, **headers: str) -> bytes:
 
 
 def violation(request: dict[str, Any]) -> str | None:
-    """What is wrong with a request."""
+    """Return what is wrong with a request."""
     unknown = request.keys() - FIELDS
     if unknown:
         return f"unknown fields {sorted(unknown)}"
@@ -205,7 +204,7 @@ def violation(request: dict[str, Any]) -> str | None:
 
 
 def answer(request: dict[str, Any], *, judge: bool = False, longest: bool = False) -> dict[str, Any]:
-    """Texts that are a function of the request: words, some odd ones, and at the end a number."""
+    """Answer with texts that are a function of the request: words, some unusual, and a number at the end."""
     choices, tokens = [], 0
     for index in range(request.get("n", 1)):
         dice = random.Random(f"{json.dumps(request, sort_keys=True)}/{index}")
@@ -217,7 +216,7 @@ def answer(request: dict[str, Any], *, judge: bool = False, longest: bool = Fals
         message = {"role": "assistant", "content": said, "refusal": None}
         choices.append({"index": index, "message": message, "finish_reason": reason})
     dice = random.Random(json.dumps(request, sort_keys=True))
-    dice.shuffle(choices)  # a server may give them in any order
+    dice.shuffle(choices)  # a server may return them in any order
     prompt = sum(len(message["content"].split()) for message in request["messages"])
     usage = {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt + tokens}
     return {"id": "x", "object": "chat.completion", "choices": choices, "usage": usage}
@@ -233,9 +232,9 @@ def text(request: dict[str, Any], dice: random.Random) -> tuple[str, str]:
 
 
 def verdict(question: str, dice: random.Random, *, longest: bool) -> tuple[str, str]:
-    """Prefers the larger number behind `####`, else the first, or the longer text; quotes both texts.
+    """Prefer the larger number after `####`, else the first, or the longer text; quote both texts.
 
-    One verdict of fifty is cut off.
+    One verdict in fifty is cut off.
     """
     texts = re.findall(r"\[begin ([0-9a-f]{8})\]\n(.*?)\n\[end \1\]", question, re.DOTALL)
     numbers = [int((re.findall(r"#### (\d+)", said) or [0])[-1]) for _, said in texts[1:]]

@@ -30,8 +30,7 @@ CASES = [
     Case(
         "budget of money without prices",
         f"{ASK} {SERVER} generate.model=m calls.budget.money=5",
-        "calls.budget.money needs the price of 'm': set calls.prices.m.input and .output, per million "
-        "tokens",
+        "calls.budget.money needs the price of 'm': set calls.prices.m.input and .output, per million tokens",
     ),
     Case(
         "`--cache` is another file",
