@@ -31,7 +31,7 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
         return "skip"
 
     with open_stream(path, compression) as stream:
-        # One thread: with several, the parser reports bad rows out of order and without a number.
+        # One thread, because only then does pyarrow number the bad rows.
         read = pacsv.ReadOptions(use_threads=False, block_size=CSV_BLOCK)
         parse = pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip)
         try:

@@ -21,9 +21,7 @@ from pairkit.engines.recipe import EngineRecipe
         ({"message": {"content": "a"}, "finish_reason": "end_turn"}, "a", "stop"),
     ],
 )
-def test_a_choice_gives_text_and_finish_reason(
-    choice: dict[str, object], text: str, reason: str
-) -> None:
+def test_a_choice_gives_text_and_finish_reason(choice: dict[str, object], text: str, reason: str) -> None:
     request = Request([{"role": "user", "content": "x"}], (Sampling(1.0, 1.0, 0, 8),))
     parsed = chat_api.parse(json.dumps({"choices": [choice]}).encode(), request)
     assert isinstance(parsed, chat_api.Parsed)

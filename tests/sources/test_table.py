@@ -1,4 +1,4 @@
-"""The table of sources, and what is said of it."""
+"""The table of sources and its documentation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "sources.md"
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_every_source_says_what_it_is(name: str) -> None:
+def test_every_source_is_described(name: str) -> None:
     source = SOURCES[name]
     assert source.name == name
     assert source.summary
@@ -33,7 +33,7 @@ def test_hub_ids_find_their_source() -> None:
     assert find_source("someone/else").name == "hub"
 
 
-def test_unknown_names_are_answered_with_the_nearest() -> None:
+def test_an_unknown_source_is_answered_with_the_nearest_name() -> None:
     with pytest.raises(RecipeError, match="did you mean 'nectar'"):
         find_source("nektar")
 

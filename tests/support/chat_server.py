@@ -92,8 +92,8 @@ class Server:
         if (method, path) == ("GET", "/stats"):
             return await self.send(writer, 200, self.stats())
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
-            said = f"Incorrect API key provided: {headers.get('authorization')}"
-            return await self.send(writer, 401, {"error": {"message": said}})
+            message = f"Incorrect API key provided: {headers.get('authorization')}"
+            return await self.send(writer, 401, {"error": {"message": message}})
         if (method, path) == ("GET", "/v1/models"):
             return await self.send(writer, 200, {"object": "list", "data": [{"id": self.model}]})
         if (method, path) != ("POST", "/v1/chat/completions"):
@@ -112,8 +112,8 @@ class Server:
             self.violations.append(wrong)
             return await self.send(writer, 400, {"error": {"message": wrong}})
         if request["model"] != self.model:
-            said = f"The model `{request['model']}` does not exist."
-            return await self.send(writer, 404, {"error": {"message": said, "code": 404}})
+            message = f"The model `{request['model']}` does not exist."
+            return await self.send(writer, 404, {"error": {"message": message, "code": 404}})
         name = hashlib.sha256(body).hexdigest()
         self.tries[name] += 1
         dice = random.Random(name)
@@ -129,14 +129,14 @@ class Server:
         return await self.send(writer, 200, self.answer(request))
 
     async def misbehave(self, kind: str, request: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
-        said = {"error": {"message": f"misbehaving: {kind}"}}
+        error = {"error": {"message": f"misbehaving: {kind}"}}
         if kind in ("429", "429_after"):
             after = {"retry-after": "0.05"} if kind == "429_after" else {}
-            return await self.send(writer, 429, said, **after)
+            return await self.send(writer, 429, error, **after)
         if kind == "500":
-            return await self.send(writer, 500, said)
+            return await self.send(writer, 500, error)
         if kind == "503_date":
-            return await self.send(writer, 503, said, **{"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"})
+            return await self.send(writer, 503, error, **{"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"})
         if kind == "hang":
             await asyncio.sleep(self.hang)
             return False
@@ -209,11 +209,11 @@ def answer(request: dict[str, Any], *, judge: bool = False, longest: bool = Fals
     for index in range(request.get("n", 1)):
         dice = random.Random(f"{json.dumps(request, sort_keys=True)}/{index}")
         if judge:
-            said, reason = verdict(request["messages"][-1]["content"], dice, longest=longest)
+            content, reason = verdict(request["messages"][-1]["content"], dice, longest=longest)
         else:
-            said, reason = text(request, dice)
-        tokens += len(said.split())
-        message = {"role": "assistant", "content": said, "refusal": None}
+            content, reason = text(request, dice)
+        tokens += len(content.split())
+        message = {"role": "assistant", "content": content, "refusal": None}
         choices.append({"index": index, "message": message, "finish_reason": reason})
     dice = random.Random(json.dumps(request, sort_keys=True))
     dice.shuffle(choices)  # a server may return them in any order
@@ -237,11 +237,11 @@ def verdict(question: str, dice: random.Random, *, longest: bool) -> tuple[str, 
     One verdict in fifty is cut off.
     """
     texts = re.findall(r"\[begin ([0-9a-f]{8})\]\n(.*?)\n\[end \1\]", question, re.DOTALL)
-    numbers = [int((re.findall(r"#### (\d+)", said) or [0])[-1]) for _, said in texts[1:]]
-    values = [len(said) for _, said in texts[1:]] if longest else numbers
+    numbers = [int((re.findall(r"#### (\d+)", content) or [0])[-1]) for _, content in texts[1:]]
+    values = [len(content) for _, content in texts[1:]] if longest else numbers
     better = "B" if values[1] > values[0] else "A"
-    said = f"{texts[1][1]}\n{texts[2][1]}\nSo:\n<verdict>{better}</verdict>"
-    return (said[:-12], "length") if dice.random() < 0.02 else (said, "stop")
+    content = f"{texts[1][1]}\n{texts[2][1]}\nSo:\n<verdict>{better}</verdict>"
+    return (content[:-12], "length") if dice.random() < 0.02 else (content, "stop")
 
 
 async def serve(server: Server, port_file: Path) -> None:
