@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,13 @@ def filter_lists(lists: pa.Array, kept: Mask) -> pa.ListArray:
     """Leave out the values of the flattened lists that are not `kept`; every list stays."""
     cuts, flat = flatten(lists)
     return listed(offsets(kept)[cuts], flat.filter(pa.array(kept)))
+
+
+def interleave(parts: Sequence[pa.Array]) -> pa.Array:
+    """Build lists of the i-th value of every part: two columns become lists of two."""
+    count, size = len(parts), len(parts[0])
+    order = np.arange(count * size).reshape(count, size).T.ravel()
+    return listed(np.arange(size + 1) * count, pa.concat_arrays(parts).take(pa.array(order)))
 
 
 def prepend(lists: pa.Array, firsts: pa.Array, selected: Mask) -> pa.ListArray:

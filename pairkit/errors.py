@@ -38,13 +38,7 @@ class InputError(PairkitError, ValueError):
         cls, problem: str, *, file: object = None, row: int | None = None, field: str | None = None
     ) -> InputError:
         """Build the error for one place; `row` counts from 1, as editors and line tools do."""
-        places = [
-            str(file) if file is not None else "",
-            f"row {row}" if row is not None else "",
-            f"field {field!r}" if field is not None else "",
-        ]
-        where = ", ".join(place for place in places if place)
-        return cls(f"{where}: {problem}" if where else problem)
+        return cls(located(problem, file=file, row=row, field=field))
 
 
 class RecipeError(PairkitError, ValueError):
@@ -87,6 +81,21 @@ class Interrupted(PairkitError):
     """A stop by SIGINT; the message says what is stored and how to continue."""
 
     exit_code = 130
+
+
+def located(problem: str, *, file: object = None, row: int | None = None, field: str | None = None) -> str:
+    """Put the place before a problem, in the form that errors and the quarantine share.
+
+    >>> located("is null", file="a.jsonl", row=3, field="prompt")
+    "a.jsonl, row 3, field 'prompt': is null"
+    """
+    places = [
+        str(file) if file is not None else "",
+        f"row {row}" if row is not None else "",
+        f"field {field!r}" if field else "",
+    ]
+    where = ", ".join(place for place in places if place)
+    return f"{where}: {problem}" if where else problem
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> RecipeError:

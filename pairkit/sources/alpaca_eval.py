@@ -13,11 +13,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import mask, present
+from pairkit.arrow import interleave, mask, present
 from pairkit.readers.json_text import json_objects
 from pairkit.schema import UNIDENTIFIED
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.reading.columns import Columns, completions, interleave, named_scores
+from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.messages import user_prompt
 
 OUTPUT = ("output", "generator")

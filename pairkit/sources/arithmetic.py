@@ -20,8 +20,11 @@ import polars as pl
 import pyarrow as pa
 
 from pairkit import schema
+from pairkit.arrow import interleave, repeat
 from pairkit.errors import RecipeError, unknown
 from pairkit.sources.base import Converted, Opened, Source, SourceRecipe
+from pairkit.sources.reading.columns import completions
+from pairkit.sources.reading.messages import user_prompt
 
 NUMBERS = 60
 ALPHABET = "0123456789+="
@@ -89,14 +92,11 @@ def _sets(sums: npt.NDArray[np.int64]) -> pa.Table:
         answer=(pl.col("a") + pl.col("b")).cast(pl.String).str.reverse(),
         group=pl.format("{}+{}", pl.min_horizontal("a", "b"), pl.max_horizontal("a", "b")),
     )
-    types = pl.Schema(pa.schema(list(schema.COMPLETION)))
-    fields = {"text": pl.col("answer"), "model": pl.lit("arithmetic"), "origin": pl.lit("source")}
-    fields["scores"] = pl.lit([], types["scores"])
-    completion = [fields.get(name, pl.lit(None, kind)).alias(name) for name, kind in types.items()]
-    table = frame.select(
-        source=pl.lit("arithmetic"),
-        prompt=pl.concat_list(pl.struct(role=pl.lit("user"), content="prompt")),
-        completions=pl.concat_list(pl.struct(completion)),
-        metadata=pl.struct("answer", "group").struct.json_encode(),
-    )
-    return table.to_arrow().cast(schema.UNIDENTIFIED)
+    prompts, answers = (frame[name].to_arrow().cast(pa.string()) for name in ("prompt", "answer"))
+    columns = {
+        "source": repeat("arithmetic", len(frame), pa.string()),
+        "prompt": user_prompt(prompts),
+        "completions": interleave([completions(answers, model="arithmetic")]),
+        "metadata": frame.select(pl.struct("answer", "group").struct.json_encode()).to_series().to_arrow(),
+    }
+    return pa.table(columns).cast(schema.UNIDENTIFIED)

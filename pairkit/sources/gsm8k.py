@@ -10,10 +10,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import listed, present, struct_fields
+from pairkit.arrow import interleave, listed, present, struct_fields
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.messages import user_prompt
 
 # "#### 1,080" closes an answer in the data set, "A: 1,080" in the file of example solutions.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pairkit.arrow import present
+from pairkit.arrow import interleave, present
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.messages import cut_last, same_messages, transcripts
 
 

@@ -10,10 +10,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import mask
+from pairkit.arrow import interleave, mask
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.messages import CUT, user_prompt
 
 # Label of a question at the start of a line -> label of its answer.

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import filter_lists, flatten, is_list, is_text, listed, prepend, present
+from pairkit.arrow import filter_lists, flatten, interleave, is_list, is_text, listed, prepend, present
 from pairkit.readers.json_text import json_objects
 from pairkit.schema import COMPLETION
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
-from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.fields import Layout, check_map, gather, layout
 from pairkit.sources.reading.messages import cut_last, read_messages, with_system
 from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt

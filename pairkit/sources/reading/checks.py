@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import Mask, filled, flatten, mask, present, repeat, struct_fields
+from pairkit.errors import located
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_row
 from pairkit.schema import QUARANTINE, ROLES, UNIDENTIFIED, quarantined
@@ -62,19 +63,11 @@ def _quarantine(problems: Iterable[RowProblem], bad: Mask, raw: RowTable, file: 
         for row in np.flatnonzero(problem.rows).tolist():
             first.setdefault(row, problem)
     rows = sorted(first)
-    details = [detail(file, int(numbers[row]), first[row].field, first[row].detail) for row in rows]
+    details = [
+        located(first[row].detail, file=file, row=int(numbers[row]), field=first[row].field) for row in rows
+    ]
     texts = [json_row(row) for row in table.filter(pa.array(bad)).to_pylist()]
     return quarantined(STAGE, [first[row].reason for row in rows], texts, details=details)
-
-
-def detail(file: str, row: int, field: str | None, problem: str) -> str:
-    """Return the detail of a quarantined row: its place and what is wrong with it.
-
-    >>> detail("a.jsonl", 3, "prompt", "is null")
-    "a.jsonl, row 3, field 'prompt': is null"
-    """
-    where = f"{file}, row {row}" + (f", field {field!r}" if field else "")
-    return f"{where}: {problem}"
 
 
 def _media(table: pa.Table) -> list[RowProblem]:

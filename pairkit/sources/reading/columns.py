@@ -6,7 +6,7 @@ as null, and a value of the wrong type is reported as a problem of the row that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from pairkit.arrow import (
     Offsets,
     filter_lists,
     flatten,
+    interleave,
     is_list,
     is_number,
     is_text,
@@ -183,24 +184,19 @@ def _column(value: Any, size: int, kind: pa.DataType) -> pa.Array:
     return value if value.type == kind else value.cast(kind)
 
 
-def interleave(parts: Sequence[pa.Array]) -> pa.Array:
-    """Build lists of the i-th value of every part: chosen and rejected columns become sets of two."""
-    count, size = len(parts), len(parts[0])
-    order = np.arange(count * size).reshape(count, size).T.ravel()
-    return listed(np.arange(size + 1) * count, pa.concat_arrays(parts).take(pa.array(order)))
-
-
 def named_scores(scores: Mapping[str, pa.Array], size: int) -> pa.Array:
     """Build lists of (name, value), sorted by name; null values are left out."""
     names = sorted(name for name, values in scores.items() if values.null_count < size)
     if not names:
         return listed(np.zeros(size + 1), pa.array([], SCORES.value_type))
-    count = len(names)
-    order = np.arange(count * size).reshape(count, size).T.ravel()
-    values = pa.concat_arrays([scores[name].cast(pa.float64()) for name in names]).take(pa.array(order))
-    labels = pa.DictionaryArray.from_arrays(pa.array(np.tile(np.arange(count), size)), pa.array(names))
-    pairs = pa.StructArray.from_arrays([labels.cast(pa.string()), values], fields=list(SCORES.value_type))
-    return filter_lists(listed(np.arange(size + 1) * count, pairs), present(values))
+    parts = [
+        pa.StructArray.from_arrays(
+            [repeat(name, size, pa.string()), scores[name].cast(pa.float64())], fields=list(SCORES.value_type)
+        )
+        for name in names
+    ]
+    lists = interleave(parts)
+    return filter_lists(lists, present(flatten(lists)[1].field("value")))
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:

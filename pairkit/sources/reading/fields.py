@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pairkit.arrow import is_text, present
+from pairkit.arrow import interleave, is_text, present
 from pairkit.errors import RecipeError, unknown
 from pairkit.readers.json_rows import NOT_ARROW, loads
-from pairkit.sources.reading.columns import Columns, interleave
+from pairkit.sources.reading.columns import Columns
 
 # Field -> the names under which it is looked for without `map`; the first one in the file is used.
 NAMES: Mapping[str, tuple[str, ...]] = {

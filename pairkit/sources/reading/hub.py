@@ -33,7 +33,7 @@ TIMEOUT = 20.0  # seconds
 ADDRESS = re.compile(r"hf://datasets/(?P<id>[^@]+)@(?P<commit>[^/]+)/(?P<path>.+)")
 
 
-def fetch(source: Source, recipe: SourceRecipe) -> tuple[list[DataFile], str]:
+def download_split(source: Source, recipe: SourceRecipe) -> tuple[list[DataFile], str]:
     """Download the files of the recipe's split; return them and a fingerprint of commit and names.
 
     Raises `HubError` if the hub is unreachable or refuses, `RecipeError` for an unknown split or a source

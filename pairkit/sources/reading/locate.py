@@ -23,7 +23,7 @@ class DataFile(NamedTuple):
     label: str
 
 
-def find(path: str, split: str | None, default_split: str) -> list[DataFile]:
+def find_files(path: str, split: str | None, default_split: str) -> list[DataFile]:
     """Return the files that `path` names, sorted.
 
     From a folder, take the files of the split (its name is a word of the file's path); without `split`, take
@@ -99,7 +99,7 @@ def _checked(files: list[DataFile]) -> list[DataFile]:
     return files
 
 
-def fingerprint(files: Sequence[DataFile]) -> str:
+def fingerprint_files(files: Sequence[DataFile]) -> str:
     """Return a hash of the files' labels and content, in order."""
     return hashlib.sha256(
         "".join(short_hash([file.label, sha256(file.path)]) for file in files).encode()

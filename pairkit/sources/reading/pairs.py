@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, is_text, present, repeat, struct_fields
+from pairkit.arrow import flatten, interleave, is_text, present, repeat, struct_fields
 from pairkit.schema import PROMPT
-from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, same_messages, transcripts
 
 

@@ -9,16 +9,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pairkit.errors import InputError, RecipeError
+from pairkit.errors import InputError, RecipeError, located
 from pairkit.readers.blocks import BadLine, RawBlock
 from pairkit.readers.formats import blocks, format_of
 from pairkit.readers.parquet import parquet_file
 from pairkit.schema import QUARANTINE, UNIDENTIFIED, quarantined
 from pairkit.sources.base import STAGE, Converted, Opened, Source, SourceRecipe
-from pairkit.sources.reading import locate
-from pairkit.sources.reading.checks import check, detail
-from pairkit.sources.reading.hub import fetch
-from pairkit.sources.reading.locate import DataFile
+from pairkit.sources.reading.checks import check
+from pairkit.sources.reading.hub import download_split
+from pairkit.sources.reading.locate import DataFile, find_files, fingerprint_files
 
 LAYOUT_ROWS = 1000  # of a file, whose columns decide its layout
 
@@ -29,13 +28,13 @@ def open_files(source: Source, recipe: SourceRecipe) -> Opened:
     Raises `InputError`, `RecipeError` or `HubError`.
     """
     if recipe.path is None:
-        files, fingerprint = fetch(source, recipe)
+        files, fingerprint = download_split(source, recipe)
     else:
         for option in ("revision", "config"):
             if getattr(recipe, option):
                 raise RecipeError(f"`{option}` applies to hub datasets only; leave out `path` or `{option}`")
-        files = locate.find(recipe.path, recipe.split, source.splits[0])
-        fingerprint = locate.fingerprint(files)
+        files = find_files(recipe.path, recipe.split, source.splits[0])
+        fingerprint = fingerprint_files(files)
     counts = [_parquet_rows(source, recipe, file.path) for file in files]
     rows = sum(count for count in counts if count is not None)
     total = None if None in counts else min(rows, recipe.limit or rows)
@@ -156,7 +155,7 @@ def source_name(source: Source, recipe: SourceRecipe) -> str:
 def _quarantine_lines(bad: Sequence[BadLine], label: str) -> pa.Table:
     if not bad:
         return QUARANTINE.empty_table()
-    details = [detail(label, line.number, line.field, line.detail) for line in bad]
+    details = [located(line.detail, file=label, row=line.number, field=line.field) for line in bad]
     return quarantined(STAGE, [line.reason for line in bad], [line.row for line in bad], details=details)
 
 

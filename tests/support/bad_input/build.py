@@ -151,13 +151,13 @@ CASES = [
     Case(
         "`--out` is a file",
         f"{FILES} own.jsonl --out notes.md",
-        "notes.md: cannot be written to: it is a file; give another --out",
+        "notes.md: cannot be written to: it is a file; choose another --out",
         {**OWN, "notes.md": b"notes"},
     ),
     Case(
         "`--out` holds something else",
         f"{FILES} own.jsonl --out mine",
-        "mine is not empty and holds nothing of pairkit's; give another --out",
+        "mine is not empty and was not created by pairkit; choose another --out",
         {**OWN, "mine/notes.md": b"notes"},
     ),
     Case(
