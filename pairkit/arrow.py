@@ -1,7 +1,8 @@
-"""Arrow arrays, read and built without a loop over rows."""
+"""Arrow arrays, read and built without a loop over rows. Nothing here knows what a candidate set is."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,56 +11,39 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-
-def offsets(lengths: npt.NDArray[np.integer]) -> pa.Array:
-    """Arrow's list offsets for lists of these lengths."""
-    return pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-
-
-def with_fields(structs: pa.StructArray, **columns: pa.Array) -> pa.StructArray:
-    """`structs` with the named fields replaced."""
-    arrays = [columns.get(field.name, pc.struct_field(structs, field.name)) for field in structs.type]
-    return pa.StructArray.from_arrays(arrays, fields=list(structs.type))
-
-
-def structs(kind: pa.StructType, length: int, **columns: pa.Array) -> pa.StructArray:
-    """`length` structs of that kind; the fields that are not given are null."""
-    arrays = [columns.get(field.name, pa.nulls(length, field.type)) for field in kind]
-    return pa.StructArray.from_arrays(arrays, fields=list(kind))
-
-
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Mask = npt.NDArray[np.bool_]
+Offsets = npt.NDArray[np.int32]  # [lists + 1], from 0: list i is the values offsets[i] to offsets[i + 1]
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether values of that type are texts (`large_string`, views and dictionaries of texts too)."""
+    """Return whether values of a type are texts (`large_string`, views and dictionaries of texts too)."""
     if pa.types.is_dictionary(kind):
         return is_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether values of that type are lists."""
+    """Return whether values of a type are lists."""
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Whether values of that type are numbers (truth values are not)."""
+    """Return whether values of a type are numbers (booleans are not)."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def mask(values: pa.Array) -> Mask:
-    """A boolean array as numpy, null as False."""
+    """Convert a boolean array to numpy, null to False."""
     return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
 def present(values: pa.Array) -> Mask:
-    """Where the values are not null."""
+    """Mark the values that are not null."""
     return mask(pc.is_valid(values))
 
 
 def filled(values: pa.Array) -> Mask:
-    """Where there is something: neither null nor an empty list or text."""
+    """Mark the values that are neither null nor an empty list or text."""
     if pa.types.is_null(values.type):
         return np.zeros(len(values), dtype=np.bool_)
     if is_list(values.type):
@@ -69,43 +53,72 @@ def filled(values: pa.Array) -> Mask:
     return present(values)
 
 
-def flatten(lists: pa.Array) -> tuple[np.ndarray[Any, np.dtype[np.int32]], pa.Array]:
-    """Offsets from 0 and the values of a list array, whatever its slice, nulls and kind of list."""
-    lengths = pc.fill_null(pc.list_value_length(lists), 0)
-    offsets = np.concatenate([[0], np.cumsum(lengths.to_numpy(zero_copy_only=False))]).astype(np.int32)
-    return offsets, pc.list_flatten(lists)
-
-
-def struct_fields(structs: pa.Array) -> dict[str, pa.Array]:
-    """The fields of a struct array by name, null where the struct is."""
-    return dict(zip((field.name for field in structs.type), structs.flatten(), strict=True))
-
-
 def parse_numbers(texts: pa.Array) -> pa.Array:
-    """Texts as float64, null where a text is no number."""
-
-    numbers = pl.from_arrow(texts.cast(pa.string())).str.strip_chars().cast(pl.Float64, strict=False)  # type: ignore[union-attr]
-    return numbers.to_arrow()
-
-
-def listed(offsets: Any, flat: pa.Array) -> pa.Array:
-    """Lists of `flat`'s values, cut at `offsets`."""
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat)
-
-
-def prepend(lists: pa.Array, firsts: pa.Array, wanted: Mask) -> pa.Array:
-    """The lists with a value of `firsts` put before those where it is `wanted`."""
-    offsets, flat = flatten(lists)
-    cuts = np.concatenate([[0], np.cumsum(np.diff(offsets) + wanted)])
-    heads = cuts[:-1][wanted]
-    order = np.empty(cuts[-1], dtype=np.int64)
-    order[heads] = len(flat) + np.flatnonzero(wanted)
-    rest = np.ones(cuts[-1], dtype=np.bool_)
-    rest[heads] = False
-    order[rest] = np.arange(len(flat))
-    return listed(cuts, pa.concat_arrays([flat, firsts]).take(pa.array(order)))
+    """Convert texts to float64, a text that is not a number to null."""
+    series = pl.from_arrow(texts.cast(pa.string()))
+    assert isinstance(series, pl.Series)
+    return series.str.strip_chars().cast(pl.Float64, strict=False).to_arrow()
 
 
 def repeat(value: Any, size: int, kind: pa.DataType) -> pa.Array:
-    """An array of one value."""
+    """Return an array of `size` times one value."""
     return pa.repeat(pa.scalar(value, kind), size)
+
+
+def offsets(lengths: Any) -> Offsets:
+    """Return the offsets of lists of these lengths."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+
+
+def listed(cuts: Any, flat: pa.Array) -> pa.ListArray:
+    """Cut `flat` into lists at `cuts`, the offsets of the lists."""
+    return pa.ListArray.from_arrays(pa.array(cuts, pa.int32()), flat)
+
+
+def flatten(lists: pa.Array) -> tuple[Offsets, pa.Array]:
+    """Return offsets from 0 and the values of a list array, whatever its slice, nulls and kind of list."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0)
+    return offsets(lengths.to_numpy(zero_copy_only=False)), pc.list_flatten(lists)
+
+
+def filter_lists(lists: pa.Array, kept: Mask) -> pa.ListArray:
+    """Leave out the values of the flattened lists that are not `kept`; every list stays."""
+    cuts, flat = flatten(lists)
+    return listed(offsets(kept)[cuts], flat.filter(pa.array(kept)))
+
+
+def interleave(parts: Sequence[pa.Array]) -> pa.Array:
+    """Build lists of the i-th value of every part: two columns become lists of two."""
+    count, size = len(parts), len(parts[0])
+    order = np.arange(count * size).reshape(count, size).T.ravel()
+    return listed(np.arange(size + 1) * count, pa.concat_arrays(parts).take(pa.array(order)))
+
+
+def prepend(lists: pa.Array, firsts: pa.Array, selected: Mask) -> pa.ListArray:
+    """Put the value of `firsts` before the values of each `selected` list."""
+    cuts, flat = flatten(lists)
+    longer = offsets(np.diff(cuts) + selected)
+    heads = longer[:-1][selected]
+    order = np.empty(longer[-1], dtype=np.int64)
+    order[heads] = len(flat) + np.flatnonzero(selected)
+    rest = np.ones(longer[-1], dtype=np.bool_)
+    rest[heads] = False
+    order[rest] = np.arange(len(flat))
+    return listed(longer, pa.concat_arrays([flat, firsts]).take(pa.array(order)))
+
+
+def structs(kind: pa.StructType, length: int, **columns: pa.Array) -> pa.StructArray:
+    """Build `length` structs of a type; fields without a column are null."""
+    arrays = [columns.get(field.name, pa.nulls(length, field.type)) for field in kind]
+    return pa.StructArray.from_arrays(arrays, fields=list(kind))
+
+
+def struct_fields(structs: pa.Array) -> dict[str, pa.Array]:
+    """Return the fields of a struct array by name, null where the struct is."""
+    return dict(zip((field.name for field in structs.type), structs.flatten(), strict=True))
+
+
+def with_fields(structs: pa.StructArray, **columns: pa.Array) -> pa.StructArray:
+    """Replace the named fields of `structs`."""
+    arrays = [columns.get(field.name, pc.struct_field(structs, field.name)) for field in structs.type]
+    return pa.StructArray.from_arrays(arrays, fields=list(structs.type))

@@ -1,20 +1,21 @@
-"""Every error that pairkit raises for something a user can put right.
+"""Every error that pairkit raises for something a user can fix.
 
     PairkitError
-    ├── InputError (ValueError)            data that cannot be used: file, row, field
-    ├── RecipeError (ValueError)           a recipe, a flag, a hyper-parameter, an unknown name
-    ├── ModelError (ValueError)            a model or tokenizer that cannot do what is asked
-    ├── HubError (ConnectionError)         a hub that cannot be reached or refuses
-    ├── EngineError (ConnectionError)      an engine that cannot go on: a server that is not there or refuses
-    ├── BudgetError (RuntimeError)         a budget that is spent
-    ├── OutputError (OSError)              an output that cannot be written
-    ├── ExistingOutputError (FileExistsError)
-    ├── MissingExtraError (ImportError)    an optional dependency that is not installed
-    ├── TrainingError (RuntimeError)       a run that cannot go on
-    └── Interrupted                        stopped by SIGINT, with what was kept and how to go on
+    ├── InputError (ValueError)            unusable data: file, row, field
+    ├── RecipeError (ValueError)           a wrong recipe, flag, hyper-parameter or name
+    ├── ModelError (ValueError)            a model or tokenizer that does not support the request
+    ├── HubError (ConnectionError)         the hub is unreachable or refuses a request
+    ├── EngineError (ConnectionError)      an engine failed: server unreachable, requests refused, vLLM died
+    ├── BudgetError (RuntimeError)         the budget of requests, tokens or money is spent
+    ├── OutputError (OSError)              the output cannot be written
+    ├── ExistingOutputError (FileExistsError)  the output directory already contains something else
+    ├── MissingExtraError (ImportError)    an optional dependency is not installed
+    ├── TrainingError (RuntimeError)       a training run had to stop
+    └── Interrupted                        stopped by SIGINT; the message says how to continue
 
-Each message says what is wrong, where, and what to do. The command line prints it as one line and
-exits with the class's `exit_code`; nothing else catches these errors.
+Each message names what is wrong, with the value, and then what to do. Only the command line catches these
+errors: it prints the message as one line and exits with the class's `exit_code`. All but `Interrupted` are
+also one of Python's own errors, so that a caller of the library can catch them without importing pairkit's.
 """
 
 from __future__ import annotations
@@ -24,26 +25,20 @@ from difflib import get_close_matches
 
 
 class PairkitError(Exception):
-    """The base of all of pairkit's errors."""
+    """Base class of all pairkit errors."""
 
     exit_code = 1
 
 
 class InputError(PairkitError, ValueError):
-    """Data that cannot be used. `at` builds the message from file, row and field."""
+    """Unusable data. `at` builds the message from file, row and field."""
 
     @classmethod
     def at(
         cls, problem: str, *, file: object = None, row: int | None = None, field: str | None = None
     ) -> InputError:
-        """`row` counts from 1, as editors and line tools do."""
-        places = [
-            str(file) if file is not None else "",
-            f"row {row}" if row is not None else "",
-            f"field {field!r}" if field is not None else "",
-        ]
-        where = ", ".join(place for place in places if place)
-        return cls(f"{where}: {problem}" if where else problem)
+        """Build the error for one place; `row` counts from 1, as editors and line tools do."""
+        return cls(located(problem, file=file, row=row, field=field))
 
 
 class RecipeError(PairkitError, ValueError):
@@ -51,19 +46,19 @@ class RecipeError(PairkitError, ValueError):
 
 
 class ModelError(PairkitError, ValueError):
-    """A model or tokenizer that cannot do what is asked of it."""
+    """A model or tokenizer that does not support the request."""
 
 
 class HubError(PairkitError, ConnectionError):
-    """A hub that cannot be reached, or that refuses."""
+    """A hub that is unreachable or refuses a request."""
 
 
 class EngineError(PairkitError, ConnectionError):
-    """An engine that cannot go on: a server that is not there or refuses all requests, vLLM that stops."""
+    """A failed engine: the server is unreachable or refuses all requests, or vLLM died."""
 
 
 class BudgetError(PairkitError, RuntimeError):
-    """A budget of requests, tokens or money that is spent."""
+    """A spent budget of requests, tokens or money."""
 
 
 class OutputError(PairkitError, OSError):
@@ -71,7 +66,7 @@ class OutputError(PairkitError, OSError):
 
 
 class ExistingOutputError(PairkitError, FileExistsError):
-    """The output exists and was made by something else."""
+    """An output directory that already contains something else."""
 
 
 class MissingExtraError(PairkitError, ImportError):
@@ -79,17 +74,32 @@ class MissingExtraError(PairkitError, ImportError):
 
 
 class TrainingError(PairkitError, RuntimeError):
-    """A training run that cannot go on."""
+    """A training run that had to stop."""
 
 
 class Interrupted(PairkitError):
-    """Stopped by SIGINT; the message says what was kept and how to go on."""
+    """A stop by SIGINT; the message says what is stored and how to continue."""
 
     exit_code = 130
 
 
+def located(problem: str, *, file: object = None, row: int | None = None, field: str | None = None) -> str:
+    """Put the place before a problem, in the form that errors and the quarantine share.
+
+    >>> located("is null", file="a.jsonl", row=3, field="prompt")
+    "a.jsonl, row 3, field 'prompt': is null"
+    """
+    places = [
+        str(file) if file is not None else "",
+        f"row {row}" if row is not None else "",
+        f"field {field!r}" if field else "",
+    ]
+    where = ", ".join(place for place in places if place)
+    return f"{where}: {problem}" if where else problem
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> RecipeError:
-    """Return an error for a name that is not in a table: it names the nearest one, and all known ones.
+    """Build the error for a name that is not in a table; it suggests the nearest one and lists all.
 
     A mapping gives a line of help for each known name.
 

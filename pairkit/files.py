@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees a half-written one, and claiming output directories."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ OnExisting = Literal["resume", "delete", "raise"]
 
 @contextmanager
 def replacing(path: Path, *, own: str = "") -> Iterator[Path]:
-    """Yields a temporary name beside `path` and renames it to `path` when the block ends well.
+    """Yield a temporary name next to `path`, and rename it to `path` if the block succeeds.
 
-    The file is on disk before the rename. A block that fails leaves `path` as it was. A disk that is
-    full, or may not be written to, is an `OutputError`. Where several processes may write `path`, each gives
-    a name of its `own` for the time until then.
+    The file is flushed to disk before the rename. If the block fails, `path` stays as it was. A full or
+    read-only disk is an `OutputError`. Where several processes may write `path`, each passes a unique `own`,
+    so that their temporary files differ.
     """
     temporary = partial(path.with_name(f"{path.name}.{own}") if own else path)
     try:
@@ -42,12 +42,12 @@ def replacing(path: Path, *, own: str = "") -> Iterator[Path]:
 
 
 def partial(path: Path) -> Path:
-    """The name that a file or directory has until it is whole."""
+    """Return the name that a file or directory has until it is complete."""
     return path.with_name(f".{path.name}.part")
 
 
 def publish(temporary: Path, target: Path) -> None:
-    """Renames a finished directory to `target`; its files, and that it is there, are on disk then."""
+    """Rename a complete directory to `target`, after its files and names have reached the disk."""
     for path in [*temporary.rglob("*"), temporary]:
         _flush(path)
     os.replace(temporary, target)
@@ -55,7 +55,7 @@ def publish(temporary: Path, target: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Waits until a file's content, or the names in a directory, are on disk."""
+    """Wait until a file's content, or the names in a directory, are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -65,9 +65,9 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def stoppable(out: Path, interrupted: Callable[[], str]) -> Iterator[None]:
-    """What stops work on `out` from outside, as errors of ours: SIGINT and a disk that cannot be written to.
+    """Turn what stops work on `out` from outside into pairkit errors: SIGINT and an unwritable disk.
 
-    `interrupted` says what is kept and how to go on.
+    `interrupted` returns the message for SIGINT: what is stored and how to continue.
     """
     try:
         with _no_interrupt_is_lost():
@@ -82,17 +82,17 @@ def stoppable(out: Path, interrupted: Callable[[], str]) -> Iterator[None]:
 
 @contextmanager
 def _no_interrupt_is_lost() -> Iterator[None]:
-    """A SIGINT that comes while a destructor runs is ignored by Python, so it is sent again."""
+    """Send a SIGINT again that arrived during a destructor, because Python ignores exceptions there."""
     before = sys.unraisablehook
 
-    def again(unraisable: sys.UnraisableHookArgs) -> None:
+    def send_again(unraisable: sys.UnraisableHookArgs) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             later = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
-            later.start()  # by then the destructor is over
+            later.start()  # the destructor has returned by then
         else:
             before(unraisable)
 
-    sys.unraisablehook = again
+    sys.unraisablehook = send_again
     try:
         yield
     finally:
@@ -100,18 +100,18 @@ def _no_interrupt_is_lost() -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, completely or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON with sorted keys, whole or not at all."""
+    """Write `value` as indented JSON with sorted keys, completely or not at all."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file's content, in hex."""
+    """Return the sha256 of a file's content, in hex."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -124,13 +124,13 @@ def admit(
     A directory that is not empty and was not made by pairkit is never touched, whatever `on_existing` is.
 
     Args:
-        holds: what of the command's own `out` contains ("a training run"), None if nothing.
-        differences: describes each way in which that differs from what the command would make; asked only
-            where it is to be resumed.
+        holds: the command's own content of `out` ("a training run"), None if there is none.
+        differences: describes each way in which that content differs from what the command would make; called
+            only to resume.
 
     Raises:
         OutputError: `out` is a file or cannot be listed.
-        ExistingOutputError: `out` holds something else, or anything at all with on_existing="raise".
+        ExistingOutputError: `out` contains something else, or anything at all with on_existing="raise".
     """
     if holds is None:
         if names_in(out):
@@ -145,16 +145,16 @@ def admit(
         )
     if on_existing == "delete":
         return "delete"
-    if different := differences():
+    if messages := differences():
         raise ExistingOutputError(
-            f"{out} contains {holds} with other settings: {'; '.join(different)}. "
+            f"{out} contains {holds} with other settings: {'; '.join(messages)}. "
             "Choose another --out, or use --on-existing delete to start over"
         )
     return "resume"
 
 
 def names_in(out: Path) -> set[str]:
-    """The names in a directory; none where it does not exist. Raises `OutputError` for a file."""
+    """Return the names in a directory; none if it does not exist. Raises `OutputError` for a file."""
     try:
         return {path.name for path in out.iterdir()}
     except FileNotFoundError:
@@ -165,10 +165,10 @@ def names_in(out: Path) -> set[str]:
         raise OutputError(f"{out}: cannot be written to: {error.strerror}") from error
 
 
-def flat_keys(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every value of nested mappings by its key as on the command line: `key.sub`."""
+def flat_keys(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return every value of nested mappings by its key on the command line: `key.sub`."""
     flat: dict[str, Any] = {}
-    for key, below in value.items():
+    for key, value in nested.items():
         name = f"{prefix}{key}"
-        flat |= flat_keys(below, f"{name}.") if isinstance(below, Mapping) else {name: below}
+        flat |= flat_keys(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat

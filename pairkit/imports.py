@@ -1,4 +1,4 @@
-"""Import what a recipe names as `package.module:function`."""
+"""Importing what a recipe names as `package.module:function`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 def import_object(path: str) -> Any:
     """Import `package.module:name`, also from a module in the working directory.
 
-    The error is whatever the module raises when it is imported, or AttributeError: what to say of it
-    depends on what the name was for, so the caller turns it into a `RecipeError`.
+    The error is whatever the module raises on import, or AttributeError. The caller turns it into a
+    `RecipeError`, because only the caller knows which recipe key named the function.
     """
     module, _, name = path.partition(":")
     with _working_directory_first():
@@ -22,7 +22,7 @@ def import_object(path: str) -> Any:
 
 @contextmanager
 def _working_directory_first() -> Iterator[None]:
-    """The working directory first in `sys.path`, as `python -m` has it and an installed script does not."""
+    """Put the working directory first in `sys.path`, as `python -m` does and an installed script does not."""
     sys.path.insert(0, "")
     try:
         yield

@@ -1,4 +1,8 @@
-"""One progress bar for everything that takes more than a few seconds: count, rate, time left."""
+"""Messages for a person: log lines, warnings, and one progress bar for everything that takes seconds.
+
+There is one style. Messages go to standard error, because standard output is for a command's result; each is
+one line that starts in lower case or with a path; a warning starts with "warning: ".
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,22 @@ from rich.progress import (
 )
 from rich.text import Text
 
-# Everything that is not a command's result goes to standard error.
+# Not wrapped, so that a line of a log file stays one line.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def log(message: str) -> None:
+    """Print one line to standard error, literally: brackets in a path are no markup."""
+    console.print(message, markup=False)
+
+
+def warn(message: str) -> None:
+    """Log something a person should look at although the command continues."""
+    log(f"warning: {message}")
+
+
 class Advance(Protocol):
-    """Reports `count` more units done, and what else to show behind the bar."""
+    """A callback that reports `count` more units done, and a note to show after the bar."""
 
     def __call__(self, count: int = 1, /, note: str = "") -> None: ...
 
@@ -38,9 +52,9 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(description: str, total: int | None, *, unit: str, done: int = 0) -> Iterator[Advance]:
-    """A bar for `total` units (None where the number is not known), `done` of which are done already.
+    """Show a bar for `total` units (None if unknown), `done` of which are already complete.
 
-    On a terminal it moves; elsewhere one line is printed when the work ends, so that logs stay readable.
+    On a terminal the bar moves; elsewhere one line is logged when the work ends, so that logs stay readable.
     """
     columns = (
         SpinnerColumn(),
@@ -64,4 +78,4 @@ def progress(description: str, total: int | None, *, unit: str, done: int = 0) -
         if not console.is_terminal:
             state = bar.tasks[task]
             seconds = state.elapsed or 0.0
-            console.print(f"{description}: {state.completed:,.0f} {unit} in {seconds:,.1f} s", markup=False)
+            log(f"{description}: {state.completed:,.0f} {unit} in {seconds:,.1f} s")

@@ -1,8 +1,8 @@
-"""Candidate sets as small columns.
+"""Candidate sets, rearranged without touching their texts.
 
-Whatever is decided about completions (which is best, which are dropped, which come first) is computed on a
-frame of numbers, one row a completion, and carried out by one `take` on the flattened completions. The
-texts, nearly all of the bytes, are moved at most once.
+Which completion is best, which are dropped and which come first is computed on a frame of numbers, one row
+per completion, and carried out by one `take` on the flattened completions. The texts, which are nearly all
+of the bytes, are moved at most once.
 """
 
 from __future__ import annotations
@@ -15,34 +15,33 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import offsets
+from pairkit.arrow import Mask, offsets
 from pairkit.schema import COMPLETION, to_sets
 
 Indices = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
-# Sets looked at together. No result depends on it; it bounds memory and keeps 32-bit text offsets far away.
+# Sets per batch. No result depends on it; it bounds memory and keeps text offsets within 32 bits.
 BATCH = 1024
 
 
 def batches(sets: pa.Table) -> Iterator[pa.RecordBatch]:
-    """The rows of `sets`, cast to `SETS`, in pieces small enough to rearrange in memory."""
+    """Yield the rows of `sets`, cast to `SETS`, in batches small enough to rearrange in memory."""
     yield from to_sets(sets).to_batches(max_chunksize=BATCH)
 
 
 def map_batches(sets: pa.Table, function: Callable[[pa.RecordBatch], pa.RecordBatch]) -> pa.Table:
-    """Applies `function`, which gives the same columns back, to `sets` piece by piece."""
+    """Apply `function`, which has to return the same columns, to `sets` batch by batch."""
     sets = to_sets(sets)
     return pa.Table.from_batches([function(batch) for batch in batches(sets)], schema=sets.schema)
 
 
 def completions(batch: pa.RecordBatch) -> pa.StructArray:
-    """The completions of all sets of a batch, one after another."""
+    """Return the completions of all sets of a batch, flattened."""
     return pc.list_flatten(batch["completions"])
 
 
 def numbers(batch: pa.RecordBatch, flat: pa.StructArray) -> pl.DataFrame:
-    """One row a completion of `flat`: `set` and `row` (indices), `rank`, `score`, `noise`."""
+    """Return one row per completion of `flat`: `set` and `row` (indices), `rank`, `score`, `noise`."""
     return pl.DataFrame(
         {
             "set": pc.list_parent_indices(batch["completions"]).to_numpy(),
@@ -56,16 +55,16 @@ def numbers(batch: pa.RecordBatch, flat: pa.StructArray) -> pl.DataFrame:
 
 
 def best_first(frame: pl.DataFrame) -> pl.DataFrame:
-    """The order completions are stored in: ranked ones best first, then unranked ones, noise last; stable."""
+    """Sort as completions are stored: ranked ones best first, then unranked ones, noise last; stable."""
     return frame.sort("set", pl.col("noise").fill_null(False), "rank", nulls_last=True, maintain_order=True)
 
 
 def assemble(
     batch: pa.RecordBatch, pool: pa.StructArray, sets: Indices, rows: Indices, stays: Mask | None = None
 ) -> pa.RecordBatch:
-    """`batch` with other completions: `pool[rows]`, where `sets` (ascending) says whose each one is.
+    """Replace the completions of `batch` by `pool[rows]`; `sets` (ascending) gives the set of each row.
 
-    Sets for which `stays` is false, which may own none of `rows`, are left out.
+    Sets for which `stays` is false are left out; none of `rows` may belong to them.
     """
     lengths = np.bincount(sets, minlength=batch.num_rows)
     column = batch.schema.get_field_index("completions")

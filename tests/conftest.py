@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,10 @@ from support.hub_server import TOKEN, Hub, serving
 
 # The models of the tests have a few thousand parameters: a second thread only gets in the way of the first.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Background jobs of a shell ignore SIGINT, and so do their children: a test that interrupts a run would wait
+# for its end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

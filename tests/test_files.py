@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Files are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_json_is_indented_and_sorted(tmp_path: Path):
     assert json.loads(path.read_text(encoding="utf-8")) == {"a": [1], "b": "é"}
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+def test_a_failure_leaves_only_the_old_file(tmp_path: Path):
     path = tmp_path / "x.txt"
     write_text(path, "old")
 
@@ -45,7 +45,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path):
     assert os.listdir(tmp_path) == ["x.txt"]
 
 
-def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path: Path):
+def test_a_value_that_is_not_json_leaves_the_old_file(tmp_path: Path):
     path = tmp_path / "x.json"
     write_json(path, 1)
     with pytest.raises(TypeError):
@@ -53,14 +53,14 @@ def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path: Path):
     assert path.read_text() == "1\n"
 
 
-def test_a_name_taken_by_a_folder_is_an_output_error(tmp_path: Path):
+def test_a_folder_of_that_name_is_an_output_error(tmp_path: Path):
     (tmp_path / "x.txt").mkdir()
     with pytest.raises(OutputError, match=r"x\.txt: cannot be written: Is a directory"):
         write_text(tmp_path / "x.txt", "new")
     assert os.listdir(tmp_path) == ["x.txt"]
 
 
-def test_a_folder_that_is_a_file_is_an_output_error(tmp_path: Path):
+def test_a_file_in_place_of_the_folder_is_an_output_error(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         write_text(tmp_path / "file" / "x.txt", "new")
@@ -79,7 +79,7 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path):
     assert os.listdir(tmp_path) == []
 
 
-def test_an_error_of_ours_is_not_taken_for_one_of_the_disk(tmp_path: Path):
+def test_a_pairkit_error_is_not_turned_into_an_output_error(tmp_path: Path):
     def fetch() -> None:
         with replacing(tmp_path / "x.txt"):
             raise HubError("no network")
@@ -88,14 +88,14 @@ def test_an_error_of_ours_is_not_taken_for_one_of_the_disk(tmp_path: Path):
         fetch()
 
 
-def test_sha256_is_of_the_bytes(tmp_path: Path):
+def test_sha256_hashes_the_bytes(tmp_path: Path):
     path = tmp_path / "x"
     path.write_bytes(b"\x00\xff" * 100_000)
     assert sha256(path) == hashlib.sha256(b"\x00\xff" * 100_000).hexdigest()
 
 
 class Late:
-    """Interrupted in its destructor, where Python ignores what is raised."""
+    """Interrupted in its destructor, where Python ignores exceptions."""
 
     def __del__(self) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -106,10 +106,10 @@ def test_an_interrupt_in_a_destructor_is_not_lost(tmp_path: Path) -> None:
     hook = sys.unraisablehook
 
     def work() -> None:
-        with stoppable(tmp_path, lambda: "all is kept"):
+        with stoppable(tmp_path, lambda: "all is stored"):
             Late()
             time.sleep(20)
 
-    with pytest.raises(Interrupted, match="all is kept"):
+    with pytest.raises(Interrupted, match="all is stored"):
         work()
     assert sys.unraisablehook is hook

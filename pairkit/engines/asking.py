@@ -1,7 +1,8 @@
-"""Asking an engine: requests in and results out, whatever was asked before taken from the cache.
+"""Sending requests to an engine, and taking from the cache the results of calls that were made before.
 
-`Asking` keeps the engine busy: requests are added while it has room, and results come as they are ready, so
-that no request waits for the slowest of others. `complete` is for those who have all requests at once.
+`Asking` keeps the engine busy: requests are added while it has room, and results are returned as they are
+ready, so that no request waits for the slowest of the others. `complete` is for callers that have all their
+requests at once.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from typing import Any, NamedTuple
 from pairkit.engines.base import Call, Completion, Engine, Problem, Request, Result
 from pairkit.engines.cache import Cache, call_key
 
-# Of calls, never used twice: an engine may still hold a call of an asking before this one.
+# Numbers of calls. Never used twice, because an engine may still hold a call of an earlier `Asking`.
 _NUMBERS = count()
-# Asks for all of these and gives the results in their order.
+# Requests in, results in the same order out.
 Ask = Callable[[Sequence[Request]], list[Result]]
 
 
 class _Sent(NamedTuple):
-    """A call, which part of which request each of its requests is, and the call's key in the cache."""
+    """A call, the (request number, part) of each of its requests, and the call's key in the cache."""
 
     call: Call
     places: tuple[tuple[int, int], ...]
@@ -29,13 +30,13 @@ class _Sent(NamedTuple):
 
 
 class Asking:
-    """Requests that are on their way. Use as a context: where that fails, what is in flight is still kept."""
+    """Requests in progress. As a context manager it still stores calls in flight if the block fails."""
 
     def __init__(self, engine: Engine, cache: Cache | None = None) -> None:
         self.engine, self.cache = engine, cache
-        self._parts: dict[int, list[Result | None]] = {}  # of each request that has no result yet
+        self._parts: dict[int, list[Result | None]] = {}  # by request that has no result yet
         self._waiting: deque[_Sent] = deque()
-        self._flying: dict[int, _Sent] = {}
+        self._in_flight: dict[int, _Sent] = {}
         self._ready: list[tuple[int, Result]] = []
         self._requests = 0
 
@@ -43,25 +44,25 @@ class Asking:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        """An interrupt, a budget that is spent: calls that are paid for are awaited and stored."""
+        """Await and store the calls that are already paid for, after an interrupt or a spent budget."""
         if kind is None or kind is GeneratorExit or self.cache is None:
             return
         for number, results in self.engine.drain():
-            if number in self._flying:
-                self.cache.put(self._flying[number].key, results)
+            if number in self._in_flight:
+                self.cache.put(self._in_flight[number].key, results)
 
     @property
     def open(self) -> int:
-        """How many requests have no result yet."""
+        """The number of requests without a result."""
         return len(self._parts)
 
     def room(self) -> bool:
-        """Whether more requests can be used now."""
+        """Return whether more requests should be added now."""
         self._submit()
         return not self._waiting and self.engine.room()
 
     def add(self, requests: Sequence[Request]) -> range:
-        """Takes requests; the numbers under which `results` gives theirs, in order."""
+        """Add requests; return the numbers under which `results` will return theirs, in order."""
         numbers = range(self._requests, self._requests + len(requests))
         self._requests = numbers.stop
         self._parts |= {number: [] for number in numbers}
@@ -73,12 +74,12 @@ class Asking:
                 parts.append(None)
             self._waiting.append(_Sent(call, tuple(places)))
         for number in numbers:
-            if not self._parts[number]:  # no completion was wanted
+            if not self._parts[number]:  # no completion was requested
                 self._finish(number)
         return numbers
 
     def results(self) -> list[tuple[int, Result]]:
-        """Numbers and results of what is ready; waits until there is some; [] when nothing is open."""
+        """Return numbers and results of finished requests; wait until there is one; [] if none is open."""
         while self._parts and not self._ready:
             self._submit()
             if not self._ready:
@@ -87,7 +88,7 @@ class Asking:
         return ready
 
     def _submit(self) -> None:
-        """Gives the engine what it has room for; results from the cache are handed on first."""
+        """Submit calls while the engine has room; results from the cache are returned first."""
         while self._waiting and not self._ready and self.engine.room():
             self._send(self._waiting.popleft())
 
@@ -98,31 +99,31 @@ class Asking:
             return
         if self.cache is not None:
             sent = sent._replace(key=call_key(self.engine.identity, call))
-            found = self.cache.get(sent.key)
-            if found is not None:
-                self._place(sent, found)
+            cached = self.cache.get(sent.key)
+            if cached is not None:
+                self._place(sent, cached)
                 return
         number = next(_NUMBERS)
-        self._flying[number] = sent
+        self._in_flight[number] = sent
         self.engine.submit(number, call)
 
     def _settle(self, done: Sequence[tuple[int, tuple[Result, ...]]]) -> None:
         for number, results in done:
-            sent = self._flying[number]
+            sent = self._in_flight[number]
             if self.cache is not None:
                 self.cache.put(sent.key, results)
-            del self._flying[number]
+            del self._in_flight[number]
             self._place(sent, results)
 
     def _place(self, sent: _Sent, results: Sequence[Result]) -> None:
         for (number, part), result in zip(sent.places, results, strict=True):
             parts = self._parts[number]
             parts[part] = result
-            if all(one is not None for one in parts):
+            if all(part_result is not None for part_result in parts):
                 self._finish(number)
 
     def _finish(self, number: int) -> None:
-        """A request is its parts in order; where one of them is a problem, all of it is."""
+        """Join the parts of a request in order; one problem makes the whole request a problem."""
         completions: list[Completion] = []
         result: Result | None = None
         for part in self._parts.pop(number):
@@ -134,7 +135,7 @@ class Asking:
 
 
 def complete(engine: Engine, requests: Sequence[Request], cache: Cache | None = None) -> list[Result]:
-    """The results of all requests, in their order."""
+    """Return the results of all requests, in their order."""
     done: dict[int, Result] = {}
     with Asking(engine, cache) as asking:
         asking.add(requests)

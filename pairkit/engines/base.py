@@ -1,12 +1,12 @@
-"""What every engine takes and gives: requests in, one result a request out.
+"""The contract of an engine: requests in, one result per request out.
 
-A request is a prompt and the samplings of the completions that are wanted of it. An engine first says with
-`calls` what it computes in one go (a batch, one HTTP call), and is then given those calls one by one while
-it has `room`, and asked to `collect` what is ready, in any order. `asking.Asking` does both, stores what a
-call has given under a hash of the call, and gives it again when the same call comes again.
+A request is a prompt and the samplings of the completions to generate. An engine first divides requests with
+`calls` into what it computes at once (a batch, one HTTP call). It is then given those calls one by one while
+it has `room`, and asked to `collect` the finished ones, in any order. `asking.Asking` drives both, stores the
+results of each call under a hash of the call, and returns them again for the same call.
 
-A request that cannot be served ends in a `Problem` and its set in quarantine; an engine raises only what
-stops all requests.
+A request that cannot be served ends in a `Problem` and its set in quarantine; an engine raises only errors
+that stop all requests.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from pairkit.models.chat import Messages
 
-# refused: by the model or its provider, and told so by the engine, not read from the text.
+# refused: the provider reports a refusal; it is not guessed from the text.
 FinishReason = Literal["stop", "length", "refused"]
 
 
 class Sampling(NamedTuple):
-    """How one completion is drawn: the fields of `schema.SAMPLING`."""
+    """The sampling parameters of one completion: the fields of `schema.SAMPLING`."""
 
-    temperature: float  # 0 takes the most probable token
+    temperature: float  # 0: take the most probable token
     top_p: float
     seed: int
     max_tokens: int  # of the completion, the end-of-turn token included
@@ -33,9 +33,9 @@ class Sampling(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt and the samplings of the completions that are wanted of it, one completion each.
+    """A prompt, and one sampling per completion to generate.
 
-    The prompt is either messages, which the engine renders once with its chat template, or token ids.
+    The prompt is either messages, which the engine renders with its chat template, or token ids.
     """
 
     prompt: Messages | Sequence[int]
@@ -43,7 +43,7 @@ class Request:
 
 
 class Completion(NamedTuple):
-    """One completion. `tokens` counts what was sampled, the end-of-turn token included; None: not told."""
+    """One completion. `tokens` counts the sampled tokens, end-of-turn token included; None: unknown."""
 
     text: str
     tokens: int | None
@@ -52,22 +52,22 @@ class Completion(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Why a request has no completions: a quarantine reason and what a person should know."""
+    """The reason why a request has no completions: a quarantine reason, and a detail for a person."""
 
     reason: str
     detail: str
 
 
-# Of one request: its completions in the order of its samplings.
+# The result of one request: its completions in the order of its samplings, or why there are none.
 Result = tuple[Completion, ...] | Problem
 
 
 class Call(NamedTuple):
-    """What an engine computes in one go: nothing but these requests determines the results.
+    """Requests that an engine computes at once; the results depend on these requests alone.
 
-    `owners` are the positions of the requests that `requests` are (parts of). The parts of a request that
-    is divided among calls follow one another. A `problem` was found before anything was asked: it is the
-    result of every request of the call.
+    `owners` holds for each of `requests` the position of the request that it is (a part of). The parts of a
+    request that is divided among calls follow one another. A `problem` that was found before anything was
+    sent is the result of every request of the call.
     """
 
     requests: tuple[Request, ...]
@@ -76,48 +76,48 @@ class Call(NamedTuple):
 
 
 class Engine(Protocol):
-    """Something that completes prompts: see the module's text."""
+    """A generator of completions; the module's docstring describes the protocol."""
 
     @property
     def name(self) -> str:
-        """Of the model, recorded with each completion."""
+        """The name of the model, recorded with each completion."""
         ...
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What the results of a call depend on beside the call, as JSON values."""
+        """Everything besides the call that its results depend on, as JSON values."""
         ...
 
     def calls(self, requests: Sequence[Request]) -> list[Call]:
-        """The calls in which these requests are computed, in the order in which they are best made."""
+        """Divide requests into calls, in the order in which they are best computed."""
         ...
 
     def room(self) -> bool:
-        """Whether another call may be submitted now: one that waits for work says yes."""
+        """Return whether another call may be submitted now; true for an idle engine."""
         ...
 
     def submit(self, number: int, call: Call) -> None:
-        """Takes a call; `number` is what `collect` will name it."""
+        """Accept a call; `collect` will return its results under `number`."""
         ...
 
     def collect(self) -> list[tuple[int, tuple[Result, ...]]]:
-        """The calls that are done, each with the results of its requests; waits until there is one."""
+        """Return finished calls, each with the results of its requests; wait until there is one."""
         ...
 
     def drain(self) -> list[tuple[int, tuple[Result, ...]]]:
-        """What is worth waiting for when the asking is over, and what may not have been stored yet."""
+        """Stop: return the results that are worth waiting for, or that may not have been stored yet."""
         ...
 
     def usage(self) -> Mapping[str, float]:
-        """What was spent so far, by name, for the progress bar and the run log."""
+        """Return the consumption so far, by name, for the progress bar and the run log."""
         ...
 
     def close(self) -> None:
-        """Gives back whatever the engine holds."""
+        """Release whatever the engine holds."""
         ...
 
 
 def sample_seed(seed: int, set_id: str, index: int) -> int:
-    """The seed of sample `index` of a set, in [0, 2**53): every JSON reader keeps such a number exactly."""
+    """Return the seed of sample `index` of a set, below 2**53 because JSON readers keep that exactly."""
     digest = hashlib.sha256(f"{seed}/{set_id}/{index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 11

@@ -1,8 +1,8 @@
-"""What calls have given, in one SQLite file: a call that was made is not made again.
+"""The cache of responses: results of calls in one SQLite file, so that no call is made twice.
 
-The key of a call is a hash of everything that its results depend on: what the engine says of itself and the
-requests. Each result is on disk before it is used, so that a process which is killed loses what was in
-flight and nothing else. Several processes may use one file.
+The key of a call is a hash of everything that its results depend on: the engine's identity and the requests.
+Each result is on disk before it is used, so that a killed process loses only the calls in flight. Several
+processes may use one file.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _SCHEMA = (
 
 
 class Cache:
-    """The file at `path`; with `retry_failed`, calls that ended in a problem count as never made.
+    """The cache in the file `path`; with `retry_failed`, calls that ended in a problem are made again.
 
-    A file that is not there is made with the first call. Raises `OutputError` for one that is no cache.
+    A missing file is created with the first call. Raises `OutputError` for a file that is not a cache.
     """
 
     def __init__(self, path: Path, *, retry_failed: bool = False) -> None:
@@ -36,20 +36,21 @@ class Cache:
         self._open: sqlite3.Connection | None = _connect(path) if path.exists() else None
 
     def get(self, key: bytes) -> tuple[Result, ...] | None:
-        """The results of the call of that key if it was made before."""
-        found = self._run("SELECT failed, results FROM calls WHERE key = ?", (key,)).fetchone()
-        if found is None or (found[0] and self.retry_failed):
+        """Return the results of the call with this key, or None if it was not made before."""
+        row = self._run("SELECT failed, results FROM calls WHERE key = ?", (key,)).fetchone()
+        if row is None or (row[0] and self.retry_failed):
             return None
         self.hits += 1
-        return tuple(_result(one) for one in json.loads(found[1]))
+        return tuple(_result(plain) for plain in json.loads(row[1]))
 
     def put(self, key: bytes, results: Sequence[Result]) -> None:
-        """Stores what a call has given; from here on it is not lost."""
+        """Store the results of a call; from here on they survive a crash of the process."""
         failed = any(isinstance(result, Problem) for result in results)
         values = (key, failed, json.dumps([_plain(result) for result in results]))
         self._run("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", values)
 
     def close(self) -> None:
+        """Close the file."""
         if self._open is not None:
             self._open.close()
 
@@ -58,11 +59,11 @@ class Cache:
         try:
             return self._open.execute(statement, values)
         except sqlite3.Error as error:
-            raise OutputError(f"{self.path}: the cache of calls: {error}") from error
+            raise OutputError(f"{self.path}: the response cache failed: {error}") from error
 
 
 def call_key(identity: Mapping[str, Any], call: Call) -> bytes:
-    """The sha256 over everything that the results of a call depend on."""
+    """Hash everything that the results of a call depend on, with sha256."""
     requests = [[list(request.prompt), request.samplings] for request in call.requests]
     return hashlib.sha256(canonical_json([identity, requests]).encode()).digest()
 
@@ -70,25 +71,27 @@ def call_key(identity: Mapping[str, Any], call: Call) -> bytes:
 def _connect(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Every statement is its own transaction. With a write-ahead log a commit need not wait for the disk
-        # to survive a killed process.
+        # Every statement is its own transaction. With a write-ahead log, a commit survives a killed process
+        # without waiting for the disk.
         connection = sqlite3.connect(path, timeout=60, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version not in (0, _VERSION):
-            raise sqlite3.DatabaseError(f"another version of pairkit made it (format {version})")
+            raise sqlite3.DatabaseError(f"it was created by another version of pairkit (format {version})")
         connection.execute(_SCHEMA)
         connection.execute(f"PRAGMA user_version = {_VERSION}")
     except (OSError, sqlite3.Error) as error:
-        raise OutputError(f"{path}: cannot be used as the cache of calls: {error}") from error
+        raise OutputError(
+            f"{path}: cannot be used as the response cache: {error}; choose another --cache"
+        ) from error
     return connection
 
 
 def _plain(result: Result) -> Any:
     if isinstance(result, Problem):
         return {"problem": list(result)}
-    return [[one.text, one.tokens, one.finish_reason, list(one.sampling)] for one in result]
+    return [[answer.text, answer.tokens, answer.finish_reason, list(answer.sampling)] for answer in result]
 
 
 def _result(plain: Any) -> Result:

@@ -1,4 +1,4 @@
-"""What an engine has given as columns of candidate sets."""
+"""Completions of engines as columns of candidate sets."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit import schema
-from pairkit.arrow import offsets
+from pairkit.arrow import listed, offsets, repeat, structs
 from pairkit.engines.base import Completion
 from pairkit.sets import assemble
 
 
 def completions_array(rows: Sequence[Sequence[Completion]], model: str) -> pa.ListArray:
-    """Engine completions as the `completions` column of generated completions, one list a row."""
+    """Convert completions of engines to a `completions` column, one list per row."""
     flat = [completion for row in rows for completion in row]
     count = len(flat)
     sampling = pa.StructArray.from_arrays(
@@ -29,22 +29,21 @@ def completions_array(rows: Sequence[Sequence[Completion]], model: str) -> pa.Li
         None if completion.tokens is None else schema.canonical_json({"tokens": completion.tokens})
         for completion in flat
     ]
-    known = {
+    fields = {
         "text": pa.array([completion.text for completion in flat], pa.string()),
-        "model": pa.repeat(pa.scalar(model, pa.string()), count),
+        "model": repeat(model, count, pa.string()),
         "scores": pa.array([[]] * count, schema.SCORES),
         "sampling": sampling,
         "finish_reason": pa.array([completion.finish_reason for completion in flat], pa.string()),
-        "origin": pa.repeat(pa.scalar("generated", pa.string()), count),
+        "origin": repeat("generated", count, pa.string()),
         "metadata": pa.array(metadata, pa.string()),
     }
-    columns = [known.get(field.name, pa.nulls(count, field.type)) for field in schema.COMPLETION]
-    values = pa.StructArray.from_arrays(columns, fields=list(schema.COMPLETION))
-    return pa.ListArray.from_arrays(offsets(np.array([len(row) for row in rows], dtype=np.int64)), values)
+    values = structs(schema.COMPLETION, count, **fields)
+    return listed(offsets([len(row) for row in rows]), values)
 
 
 def drop_completions(sets: pa.Table) -> pa.Table:
-    """`sets` with empty lists of completions: the prompts alone."""
+    """Empty the lists of completions of `sets`."""
     index = sets.schema.get_field_index("completions")
     return sets.set_column(
         index, schema.SETS.field(index), pa.array([[]] * sets.num_rows, schema.SETS.field(index).type)
@@ -52,7 +51,7 @@ def drop_completions(sets: pa.Table) -> pa.Table:
 
 
 def append_completions(sets: pa.Table, new: pa.ListArray) -> pa.Table:
-    """`sets` with row i of `new` behind the completions of row i."""
+    """Append row i of `new` to the completions of row i of `sets`."""
     if not sets.num_rows:
         return sets
     batch = schema.to_sets(sets).combine_chunks().to_batches()[0]

@@ -1,12 +1,12 @@
-"""Drawing the next token, so that a completion depends on its own seed and on nothing else.
+"""Sampling the next token such that a completion depends on its own seed and on nothing else.
 
-Each completion has a seed, each of its tokens one uniform number that is a hash of (seed, position): no
-generator is shared, so neither the batch, nor its order, nor a restart changes a draw. The token is the
-inverse of the cumulative distribution at that number, taken in float64. Logits that differ by rounding
-(another batch size, another device) move the boundaries between tokens by as much, and a draw changes
-only where its number lies in between: about once in 10^5 tokens in float32.
+Each completion has a seed, and each of its tokens a uniform number, a hash of (seed, position). No generator
+is shared, so neither the batch, nor its order, nor a restart changes a token. The token is the inverse of the
+cumulative distribution at that number, computed in float64. Logits that differ by rounding (another batch
+size, another device) move the boundaries between tokens by as much, and a token changes only if its number
+lies in between: about once in 10^5 tokens in float32.
 
-Two models asked with the same seeds draw with the same numbers, which makes their comparison sharper.
+Two models with the same seeds use the same numbers, which reduces the variance of their comparison.
 
 Shapes: R rows (completions in flight), V vocabulary.
 """
@@ -22,7 +22,7 @@ from pairkit.random_bits import GOLDEN, finalize_words
 
 
 def uniforms(seeds: npt.NDArray[np.uint64], position: int) -> npt.NDArray[np.float64]:
-    """One number in [0, 1) for each seed `[R]` at this position: the top 53 bits of a hash of the two."""
+    """Return a number in [0, 1) per seed `[R]` at a position: the top 53 bits of a hash of the two."""
     with np.errstate(over="ignore"):
         counter = np.uint64(position) * np.uint64(GOLDEN)
         mixed = _mix(_mix(seeds) + counter)
@@ -30,26 +30,26 @@ def uniforms(seeds: npt.NDArray[np.uint64], position: int) -> npt.NDArray[np.flo
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """One step of splitmix64 from state `x`."""
+    """Take one step of splitmix64 from state `x`."""
     return finalize_words(x + np.uint64(GOLDEN))
 
 
 def draw(
     logits: torch.Tensor, temperature: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tensor
 ) -> torch.Tensor:
-    """The next token of each row, int64 `[R]`.
+    """Sample the next token of each row, int64 `[R]`.
 
     Args:
         logits: `[R, V]`.
-        temperature: float64 `[R]`; a row of temperature 0 takes its most probable token.
-        top_p: float64 `[R]`; the smallest set of most probable tokens that reaches this mass is kept.
+        temperature: float64 `[R]`; temperature 0 takes the most probable token.
+        top_p: float64 `[R]`; the smallest set of most probable tokens that reaches this probability is kept.
         uniform: float64 `[R]`, in [0, 1).
 
-    Raises `ModelError` for logits that are not numbers.
+    Raises `ModelError` for NaN logits.
     """
     best, greedy = logits.max(dim=-1)
     if torch.isnan(best).any():
-        raise ModelError("the model's logits are not numbers (nan): its weights or its precision are broken")
+        raise ModelError("the model's logits are NaN: check its weights, or use a precision with more range")
     sampled = temperature > 0
     if not sampled.any():
         return greedy
@@ -64,7 +64,7 @@ def draw(
 
 
 def _nucleus(probabilities: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    """`[R, V]` with all but each row's nucleus set to 0; the most probable token always stays."""
+    """Set all but each row's nucleus to 0, `[R, V]`; the most probable token always stays."""
     ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(dim=-1) - ordered
     dropped = before >= top_p.unsqueeze(1)

@@ -1,8 +1,8 @@
-"""The engine of vLLM's offline `LLM`: for all of a machine's GPUs, and for many completions at once.
+"""The engine of vLLM's offline `LLM`: for all GPUs of a machine, and for many completions at once.
 
-Every completion is a request of its own with its own seed, those of one prompt together, so that prefix
-caching computes the prompt once. vLLM's scheduler is never without waiting requests: it is given new ones
-after each of its steps, not when all of the old ones are done.
+Every completion is a vLLM request with its own seed. Those of one prompt are adjacent, so that prefix caching
+computes the prompt once. vLLM's scheduler always has waiting requests, because it is given new ones after
+each of its steps, not when all of the old ones have finished.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 
     from pairkit.engines.recipe import EngineRecipe
 
-# What pairkit decides itself, with the recipe field that says it.
+# Arguments that pairkit sets itself -> the recipe field that decides them.
 _OURS = {"model": "model", "revision": "revision", "tokenizer": "model", "seed": "seed"}
 
 
 def load(recipe: EngineRecipe, *, name: str | None = None) -> VLLMEngine:
-    """vLLM with the recipe's model; `recipe.vllm` are further arguments of `vllm.LLM`.
+    """Load the recipe's model with vLLM; `recipe.vllm` holds further arguments of `vllm.LLM`.
 
-    Raises `MissingExtraError` without vLLM, `RecipeError` for arguments that it does not know or that other
-    fields of the recipe decide, `ModelError` for a model that cannot be loaded.
+    Raises `MissingExtraError` without vLLM, `RecipeError` for arguments that are unknown or that other fields
+    of the recipe decide, `ModelError` for a model that cannot be loaded.
     """
     for key in recipe.vllm.keys() & _OURS.keys():
-        raise RecipeError(f"recipe key 'vllm.{key}' is given by {_OURS[key]!r}")
+        raise RecipeError(
+            f"recipe key 'vllm.{key}' conflicts with {_OURS[key]!r}: set {_OURS[key]!r} instead"
+        )
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     try:
@@ -45,8 +47,8 @@ def load(recipe: EngineRecipe, *, name: str | None = None) -> VLLMEngine:
         ) from error
     settings: dict[str, Any] = {"enable_prefix_caching": True, "seed": 0}
     if current_platform.is_cpu():
-        # With a seed, a prompt that is computed in parts ends vLLM 0.32: torch's generator for the processor
-        # cannot be set back.
+        # With a seed, a prompt that is computed in chunks crashes vLLM 0.32, because torch's CPU generator
+        # cannot be rewound.
         settings["enable_chunked_prefill"] = False
     settings |= recipe.vllm
     try:
@@ -54,7 +56,7 @@ def load(recipe: EngineRecipe, *, name: str | None = None) -> VLLMEngine:
         llm = LLM(model=recipe.model, revision=recipe.revision, **settings)
     except TypeError as error:
         raise RecipeError(f"recipe key 'vllm': {error}") from error
-    except Exception as error:  # of whatever the model's configuration, weights or the device raise
+    except Exception as error:  # any type: from the configuration, the weights or the device
         raise cannot_load("model", recipe.model, error) from error
     identity = {"engine": "vllm", **model_identity(recipe.model, recipe.revision, ("vllm",))}
     return VLLMEngine(llm, tokenizer, name or recipe.model, identity | {"vllm": recipe.vllm})
@@ -62,14 +64,14 @@ def load(recipe: EngineRecipe, *, name: str | None = None) -> VLLMEngine:
 
 @dataclass
 class _Flight:
-    """A call that vLLM works on: its completions by sample, and how many are missing."""
+    """A call that vLLM is working on, and its finished completions by sample."""
 
     call: Call
     completions: dict[int, Completion] = field(default_factory=dict)
 
 
 class VLLMEngine:
-    """See the module's text. Made by `load`."""
+    """A running vLLM as an engine; created by `load`."""
 
     def __init__(
         self, llm: Any, tokenizer: PreTrainedTokenizerBase, name: str, identity: Mapping[str, Any]
@@ -79,11 +81,11 @@ class VLLMEngine:
         config = self._engine.vllm_config
         self._limit: int = config.model_config.max_model_len
         self._enough: int = 2 * config.scheduler_config.max_num_seqs
-        self._flying: dict[int, _Flight] = {}
-        self._left = 0  # completions that vLLM has not given yet
+        self._in_flight: dict[int, _Flight] = {}
+        self._unfinished = 0  # completions that vLLM has not finished
 
     def calls(self, requests: Sequence[Request]) -> list[Call]:
-        """One a request: vLLM batches by itself."""
+        """Return one call per request, because vLLM batches by itself."""
         calls = []
         for owner, request in enumerate(requests):
             prompt = prompt_ids(self._tokenizer, request, self._limit)
@@ -94,15 +96,15 @@ class VLLMEngine:
         return calls
 
     def room(self) -> bool:
-        return self._left < self._enough
+        return self._unfinished < self._enough
 
     def submit(self, number: int, call: Call) -> None:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         (request,) = call.requests
-        self._flying[number] = _Flight(call)
-        self._left += len(request.samplings)
+        self._in_flight[number] = _Flight(call)
+        self._unfinished += len(request.samplings)
         for sample, sampling in enumerate(request.samplings):
             settings = SamplingParams(
                 temperature=sampling.temperature,
@@ -115,13 +117,13 @@ class VLLMEngine:
             self._engine.add_request(f"{number}/{sample}", prompt, settings)
 
     def collect(self) -> list[tuple[int, tuple[Result, ...]]]:
-        """Steps until a request has all of its completions."""
+        """Run steps until a request has all of its completions."""
         done: list[tuple[int, tuple[Result, ...]]] = []
-        while self._flying and not done:
+        while self._in_flight and not done:
             try:
                 outputs = self._engine.step()
-            except Exception as error:  # its processes end in errors of many kinds
-                raise EngineError(f"vLLM has stopped: {type(error).__name__}: {error}") from error
+            except Exception as error:  # its processes raise errors of many types
+                raise EngineError(f"vLLM stopped: {type(error).__name__}: {error}") from error
             for output in outputs:
                 if output.finished:
                     done += self._take(output)
@@ -138,18 +140,18 @@ class VLLMEngine:
 
     def _take(self, output: Any) -> list[tuple[int, tuple[Result, ...]]]:
         number, sample = map(int, output.request_id.split("/"))
-        flight = self._flying[number]
+        flight = self._in_flight[number]
         (request,) = flight.call.requests
         flight.completions[sample] = _completion(output.outputs[0], request.samplings[sample])
-        self._left -= 1
+        self._unfinished -= 1
         if len(flight.completions) < len(request.samplings):
             return []
-        del self._flying[number]
+        del self._in_flight[number]
         return [(number, (tuple(flight.completions[key] for key in sorted(flight.completions)),))]
 
 
 def _completion(output: Any, sampling: Sampling) -> Completion:
     if output.finish_reason not in ("stop", "length"):
-        raise EngineError(f"vLLM gave up on a completion: {output.finish_reason}")
+        raise EngineError(f"vLLM aborted a completion: {output.finish_reason}")
     reason: FinishReason = output.finish_reason
     return Completion(output.text, len(output.token_ids), reason, sampling)

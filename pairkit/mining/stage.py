@@ -11,13 +11,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairkit.arrow import Mask
 from pairkit.mining import draws, policies
 from pairkit.mining.additions import add_noise
 from pairkit.mining.flips import flip
 from pairkit.mining.noise import KINDS
 from pairkit.mining.recipe import MineRecipe
 from pairkit.schema import QUARANTINE, SETS, StageResult, quarantine_rows
-from pairkit.sets import Mask, assemble, batches, best_first, completions, numbers
+from pairkit.sets import assemble, batches, best_first, completions, numbers
 
 COUNTS = (
     "sets_in",

@@ -1,52 +1,68 @@
-"""Raw rows in blocks: what the readers of all formats give, and what they share."""
+"""Raw rows in blocks: what the readers of all formats return, and the code that they share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from pairkit.errors import InputError
-from pairkit.readers.jsonlines import Bad, Piece
 
-CHUNK = 4 << 20  # bytes read at once
+CHUNK = 4 << 20  # bytes per read
 
 
-class Raw(NamedTuple):
+class RowTable(NamedTuple):
+    """Rows of one schema, and the number of each in its file, increasing, from 1."""
+
+    table: pa.Table
+    numbers: np.ndarray[Any, Any]
+
+
+class BadLine(NamedTuple):
+    """A row that cannot be read: its number, the reason, the field, what is wrong, and the row as JSON."""
+
+    number: int
+    reason: str
+    field: str | None
+    detail: str
+    row: str
+
+
+class RawBlock(NamedTuple):
     """`size` raw rows of a file: tables of rows that share a schema, and rows that cannot be read."""
 
-    pieces: list[Piece]
-    bad: list[Bad]
+    tables: list[RowTable]
+    bad: list[BadLine]
     size: int
 
-    def head(self, count: int) -> Raw:
-        """The first `count` rows."""
+    def head(self, count: int) -> RawBlock:
+        """Return the first `count` rows."""
         if count >= self.size:
             return self
-        numbers = [piece.numbers for piece in self.pieces] + [np.array([bad.number for bad in self.bad])]
+        numbers = [part.numbers for part in self.tables] + [np.array([line.number for line in self.bad])]
         last = np.sort(np.concatenate(numbers))[count - 1]
-        pieces = [
-            Piece(piece.table.slice(0, kept), piece.numbers[:kept])
-            for piece in self.pieces
-            if (kept := int(np.searchsorted(piece.numbers, last, side="right")))
+        tables = [
+            RowTable(part.table.slice(0, length), part.numbers[:length])
+            for part in self.tables
+            if (length := int(np.searchsorted(part.numbers, last, side="right")))
         ]
-        return Raw(pieces, [bad for bad in self.bad if bad.number <= last], count)
+        return RawBlock(tables, [line for line in self.bad if line.number <= last], count)
 
 
 class Block(NamedTuple):
-    """`size` rows that `load` reads. Blocks are loaded in order; earlier ones may be left out."""
+    """`size` rows that `load` reads. Blocks are loaded in order; a resumed build skips the first ones."""
 
     size: int
-    load: Callable[[], Raw]
+    load: Callable[[], RawBlock]
 
 
 @contextmanager
-def opened(path: Path, compression: str | None) -> Iterator[pa.NativeFile]:
-    """The file's bytes, decompressed. Raises `InputError`, also while they are read."""
+def open_stream(path: Path, compression: str | None) -> Iterator[pa.NativeFile]:
+    """Open a file for reading, decompressed. Raises `InputError`, also while the block reads."""
     try:
         with pa.input_stream(str(path), compression=compression) as stream:
             yield stream
@@ -59,7 +75,7 @@ def opened(path: Path, compression: str | None) -> Iterator[pa.NativeFile]:
 
 
 def rebatch(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """The same rows in tables of exactly `rows`, the last one shorter."""
+    """Yield the same rows in tables of exactly `rows`, the last one shorter."""
     waiting: list[pa.Table] = []
     for table in tables:
         waiting.append(table)

@@ -1,7 +1,7 @@
-"""Columns as JSON texts: where the fields that a candidate set has no column for are kept.
+"""Columns as JSON texts: how fields that a candidate set has no column for are kept.
 
-The text depends on the row alone: keys are sorted and nulls left out, so that a field which another row of
-the same batch has, or another file format spells as null, changes nothing.
+The text depends on the row alone: keys are sorted and nulls left out. A field that another row of the same
+batch has, or that another file format writes as null, therefore changes nothing.
 """
 
 from __future__ import annotations
@@ -11,26 +11,25 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, is_list, is_text, listed, struct_fields
+from pairkit.arrow import flatten, is_list, is_text, listed, repeat, struct_fields
 
-# In JSON a quote inside a text is escaped, and between the end of one text and the start of the next
-# stands a comma or a colon: a key without those two can only be matched where it is a key.
+# In JSON a quote inside a text is escaped, and between the end of one text and the start of the next there is
+# a comma or a colon. A pattern without those two therefore matches keys only.
 NULL_AFTER = r',"[^"\\,:]*":null'
 NULL_FIRST = r'\{"[^"\\,:]*":null,?'
 
 
 def json_objects(columns: Mapping[str, pa.Array], size: int) -> pa.Array:
-    """One JSON object a row with the columns' values, sorted keys and no nulls; `{}` where all are null."""
-    import polars as pl
-
+    """Return one JSON object per row: the columns' values, sorted keys, no nulls; `{}` if all are null."""
     sorted_columns = {name: canonical(columns[name]) for name in sorted(columns)}
-    kept = {name: column for name, column in sorted_columns.items() if not pa.types.is_null(column.type)}
-    if not kept or not size:
-        return pa.repeat(pa.scalar("{}"), size)
-    structs = pa.StructArray.from_arrays(list(kept.values()), list(kept))
+    filled = {name: column for name, column in sorted_columns.items() if not pa.types.is_null(column.type)}
+    if not filled or not size:
+        return repeat("{}", size, pa.string())
+    structs = pa.StructArray.from_arrays(list(filled.values()), list(filled))
     series = pl.from_arrow(structs)
     assert isinstance(series, pl.Series)
     texts = series.struct.json_encode()
@@ -40,7 +39,7 @@ def json_objects(columns: Mapping[str, pa.Array], size: int) -> pa.Array:
 
 
 def canonical(array: pa.Array) -> pa.Array:
-    """The same values with the fields of structs sorted, and only of kinds that JSON has.
+    """Return the same values with the fields of structs sorted, and only of types that JSON has.
 
     Dates become texts, decimals floats; bytes have no form in JSON and become null.
     """
@@ -69,23 +68,23 @@ def canonical(array: pa.Array) -> pa.Array:
 
 def _canonical_struct(array: pa.Array) -> pa.Array:
     fields = {name: canonical(values) for name, values in sorted(struct_fields(array).items())}
-    kept = {name: values for name, values in fields.items() if not pa.types.is_null(values.type)}
-    if not kept:
+    typed = {name: values for name, values in fields.items() if not pa.types.is_null(values.type)}
+    if not typed:
         return pa.nulls(len(array))
     missing = pc.is_null(array) if array.null_count else None
-    return pa.StructArray.from_arrays(list(kept.values()), list(kept), mask=missing)
+    return pa.StructArray.from_arrays(list(typed.values()), list(typed), mask=missing)
 
 
 def json_row(row: Any) -> str:
-    """A raw row as strict JSON, for quarantine: what JSON has no form for is kept as a text."""
-    return json.dumps(_speakable(row), ensure_ascii=False, default=repr)
+    """Return a raw row as strict JSON, for quarantine: values that JSON has no form for become texts."""
+    return json.dumps(_plain(row), ensure_ascii=False, default=repr)
 
 
-def _speakable(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(_speakable(key)): _speakable(item) for key, item in value.items()}
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_speakable(item) for item in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Where prompts and candidate sets come from: one literal table, one file a source."""
+"""Sources of prompts and candidate sets: one literal table, one file per source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pairkit.sources import (
     ultrafeedback,
     ultrafeedback_binarized,
 )
-from pairkit.sources.base import Draft, Opened, Problem, Source, SourceRecipe
+from pairkit.sources.base import Draft, Opened, RowProblem, Source, SourceRecipe
 from pairkit.sources.reading import fields
 from pairkit.sources.reading.stream import open_files
 
@@ -22,7 +22,7 @@ __all__ = [
     "SOURCES",
     "Draft",
     "Opened",
-    "Problem",
+    "RowProblem",
     "Source",
     "SourceRecipe",
     "find_source",
@@ -116,8 +116,8 @@ _TABLE = (
     ),
     Source(
         name="arithmetic",
-        summary="3,600 sums answered in reversed digits, for a quickstart; made, not downloaded",
-        open=arithmetic.open_made,
+        summary="3,600 sums answered in reversed digits, for a quickstart; generated, not downloaded",
+        open=arithmetic.open_generated,
         splits=arithmetic.SPLITS,
         licence="Apache-2.0",
     ),
@@ -133,7 +133,7 @@ _TABLE = (
     ),
     Source(
         name="hub",
-        summary="any data set on the Hugging Face Hub, by its id: --source org/name",
+        summary="any dataset on the Hugging Face Hub, by its id: --source org/name",
         open=tabular.open_mapped,
         convert=tabular.convert,
         layout=fields.guess,
@@ -145,23 +145,22 @@ SOURCES: dict[str, Source] = {source.name: source for source in _TABLE}
 
 
 def find_source(name: str) -> Source:
-    """The source of that name, or for a hub id (`org/name`) the one that reads it.
+    """Return the source of a name, or for a hub id (`org/name`) the source that reads it.
 
-    Raises `RecipeError`, naming the nearest known one.
+    Raises `RecipeError`, which suggests the nearest name.
     """
     if "/" in name:
-        own = [source for source in SOURCES.values() if source.hub_id == name]
-        return own[0] if own else SOURCES["hub"]
+        return next((source for source in SOURCES.values() if source.hub_id == name), SOURCES["hub"])
     if name in SOURCES:
         return SOURCES[name]
     raise unknown("source", name, SOURCES)
 
 
 def open_source(recipe: SourceRecipe) -> Opened:
-    """Finds the input that the recipe names, on disk or on the hub, without reading it yet.
+    """Find the input that the recipe names, on disk or on the hub, without reading it yet.
 
     Raises `RecipeError` (unknown source, an option that it does not read), `InputError` (no such file,
-    another kind of file) or `HubError` (no network, no such data set).
+    another kind of file) or `HubError` (no network, no such dataset).
     """
     source = find_source(recipe.name)
     for option in ("map", "score"):

@@ -1,40 +1,40 @@
-"""AlpacaEval's annotation files: many models' outputs to 805 instructions, each judged against one reference.
+"""AlpacaEval's annotation files: models' outputs for 805 instructions, each judged against one reference.
 
-A row is one model's output beside the reference's, so a set is made of all rows of an instruction: the
+A row is one model's output next to the reference's, so a set is made of all rows of an instruction: the
 reference first, with the score 0.5 of a model against itself, then the models in the order of the file.
-The files of outputs alone (`output`, `generator`) give sets without scores.
+Files of outputs alone (`output`, `generator`) become sets without scores.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import mask, present
+from pairkit.arrow import interleave, mask, present
 from pairkit.readers.json_text import json_objects
 from pairkit.schema import UNIDENTIFIED
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.reading.columns import Columns, completions, interleave, named_scores
+from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.messages import user_prompt
 
 OUTPUT = ("output", "generator")
 PAIR = ("output_1", "generator_1", "output_2", "generator_2", "preference")
-OF_THE_SET = ("dataset", "example_idx")
+SET_FIELDS = ("dataset", "example_idx")
 
 
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
-    """Rows as sets of the reference and one output, to be joined by `merge`."""
+    """Convert rows to sets of the reference and one output, which `merge` joins."""
     columns = Columns.of(table)
     prompt = user_prompt(columns.text("instruction"))
-    mine = {name: columns.arrays[name] for name in OF_THE_SET if name in columns}
-    rest = json_objects(columns.rest(["instruction", *OUTPUT, *PAIR, *OF_THE_SET]), columns.size)
+    fields = {name: columns.arrays[name] for name in SET_FIELDS if name in columns}
+    rest = json_objects(columns.rest(["instruction", *OUTPUT, *PAIR, *SET_FIELDS]), columns.size)
     if "output_2" not in columns:
         flat = completions(columns.text("output"), model=columns.text("generator"), metadata=rest)
-        return Draft(prompt, interleave([flat]), json_objects(mine, columns.size), columns.problems)
-    mine["reference"] = columns.text("generator_1")
+        return Draft(prompt, interleave([flat]), json_objects(fields, columns.size), columns.problems)
+    fields["reference"] = columns.text("generator_1")
     reference = completions(columns.text("output_1"), model=columns.text("generator_1"), score=0.5)
     preference = columns.number("preference")
     candidate = completions(
@@ -45,31 +45,29 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
         metadata=rest,
     )
     return Draft(
-        prompt, interleave([reference, candidate]), json_objects(mine, columns.size), columns.problems
+        prompt, interleave([reference, candidate]), json_objects(fields, columns.size), columns.problems
     )
 
 
 def _win(columns: Columns, preference: pa.Array) -> pa.Array:
-    """The judge's probability that the output beats the reference; null where it gave no preference.
+    """Return the judge's probability that the output beats the reference; null without a preference.
 
-    1 is a win of the reference, 2 one of the output, 1.5 a draw; older files write a draw as 0.
+    A preference of 1 is a win of the reference, 2 of the output, 1.5 a tie; older files write a tie as 0.
     """
-    draw = pc.equal(preference, 0.0)
+    tie = pc.equal(preference, 0.0)
     outside = present(preference) & ~mask(
-        pc.or_(draw, pc.and_(pc.greater_equal(preference, 1.0), pc.less_equal(preference, 2.0)))
+        pc.or_(tie, pc.and_(pc.greater_equal(preference, 1.0), pc.less_equal(preference, 2.0)))
     )
     columns.report(outside, "invalid_score", "is neither 0 nor between 1 and 2", "preference")
-    return pc.if_else(draw, 0.5, pc.subtract(preference, 1.0))
+    return pc.if_else(tie, 0.5, pc.subtract(preference, 1.0))
 
 
-def merge(sets: pa.Table) -> tuple[pa.Table, np.ndarray[Any, np.dtype[np.int64]]]:
-    """Joins the sets of one prompt, metadata and reference, in order of first appearance.
+def merge(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """Join the sets of one prompt, metadata and reference, in order of first appearance.
 
-    The reference is kept once, without copies of it: where its model is also among those compared, that
-    row tells nothing.
+    The reference is kept once. Where its model is also among those compared, that row is dropped, because it
+    compares the text with itself.
     """
-    import polars as pl
-
     frame = pl.from_arrow(sets.select(["prompt", "completions", "metadata"]))
     assert isinstance(frame, pl.DataFrame)
     pairs = frame.with_columns(

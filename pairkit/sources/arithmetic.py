@@ -2,10 +2,10 @@
 
     37+45=      ->      28
 
-Made, not read, so that a quickstart needs no download: hard enough that a small model is wrong half of
-the time after a few hundred steps, easy enough that it learns it in a minute. A quarter of the 3,600
-problems is held out, half of it to tune settings on and half to report. A sum and its mirror image (45+37)
-are always in the same split: knowing the one gives the other away.
+Generated, so that a quickstart needs no download: hard enough that a small model is wrong half of the time
+after a few hundred steps, easy enough that it learns in a minute. A quarter of the 3,600 problems is held
+out, half of it for tuning settings and half for reporting. A sum and its mirror image (45+37) are always in
+the same split, because knowing one gives away the other.
 """
 
 from __future__ import annotations
@@ -20,28 +20,31 @@ import polars as pl
 import pyarrow as pa
 
 from pairkit import schema
+from pairkit.arrow import interleave, repeat
 from pairkit.errors import RecipeError, unknown
 from pairkit.sources.base import Opened, Source, SourceRecipe, converted
+from pairkit.sources.reading.columns import completions
+from pairkit.sources.reading.messages import user_prompt
 
 NUMBERS = 60
 ALPHABET = "0123456789+="
 Split = Literal["train", "tuning", "test"]
 SPLITS = get_args(Split)
-# Of the 1,770 sums with a mirror image and the 60 without, how many are held out for tuning and, as many
-# again, for the report: 2 * 221 + 8 = 450 problems each.
+# Held out for tuning, and as many again for the report, of the 1,770 sums with a mirror image and the 60
+# without: 2 * 221 + 8 = 450 problems each.
 PAIRS_HELD_OUT, DOUBLES_HELD_OUT = 221, 8
 
 
 def problems(split: Split, *, seed: int = 0) -> npt.NDArray[np.int64]:
-    """The problems of a split as `[problems, 2]`, shuffled: 2,700 of train, 450 each of tuning and test."""
+    """Return the problems of a split `[problems, 2]`, shuffled: 2,700 of train, 450 of tuning and of test."""
     if split not in SPLITS:
         raise unknown("split of arithmetic", split, SPLITS)
     random = np.random.default_rng(seed)
     low, high = np.triu_indices(NUMBERS)
     doubles, pairs = np.flatnonzero(low == high), np.flatnonzero(low < high)
     groups = ((pairs, PAIRS_HELD_OUT), (doubles, DOUBLES_HELD_OUT))
-    chosen = np.concatenate([_part(random.permutation(group), held, split) for group, held in groups])
-    sums = np.stack([low[chosen], high[chosen]], axis=1)
+    selected = np.concatenate([_part(random.permutation(group), held, split) for group, held in groups])
+    sums = np.stack([low[selected], high[selected]], axis=1)
     mirrored = sums[sums[:, 0] != sums[:, 1]][:, ::-1]
     return random.permutation(np.concatenate([sums, mirrored]))
 
@@ -52,25 +55,25 @@ def _part(shuffled: npt.NDArray[np.int64], held_out: int, split: Split) -> npt.N
 
 
 def sets(split: Split, *, seed: int = 0) -> pa.Table:
-    """The problems of a split as an `UNIDENTIFIED` table, each with its right completion.
+    """Return the problems of a split as an `UNIDENTIFIED` table, each with its correct completion.
 
-    The metadata of each set holds `answer`, and `group`: one name for a sum and its mirror image, which
-    are not independent when it comes to intervals.
+    The metadata of each set holds `answer`, and `group`: one name for a sum and its mirror image, which are
+    not independent samples in a confidence interval.
     """
     return _sets(problems(split, seed=seed))
 
 
 def groups(sets: pa.Table) -> list[str]:
-    """The group of each set, for `bootstrap_mean`."""
+    """Return the group of each set, for `bootstrap_mean`."""
     metadata = pl.Series(sets["metadata"].to_pylist(), dtype=pl.String)
     return metadata.str.json_path_match("$.group").to_list()
 
 
-def open_made(source: Source, recipe: SourceRecipe) -> Opened:
-    """The source of a build recipe; raises `RecipeError` for options that only read sources have."""
+def open_generated(source: Source, recipe: SourceRecipe) -> Opened:
+    """Open the source for a build recipe; raise `RecipeError` for options of sources that read files."""
     for option in ("path", "config", "revision"):
         if getattr(recipe, option) is not None:
-            raise RecipeError(f"source 'arithmetic' is made, not read: it has no `{option}`; leave it out")
+            raise RecipeError(f"source 'arithmetic' is generated and has no `{option}`; leave it out")
     table = sets(recipe.split or source.splits[0])  # type: ignore[arg-type]  # `problems` checks it
     table = table.slice(0, recipe.limit)
     fingerprint = schema.short_hash(table["prompt"].to_pylist())
@@ -89,14 +92,11 @@ def _sets(sums: npt.NDArray[np.int64]) -> pa.Table:
         answer=(pl.col("a") + pl.col("b")).cast(pl.String).str.reverse(),
         group=pl.format("{}+{}", pl.min_horizontal("a", "b"), pl.max_horizontal("a", "b")),
     )
-    types = pl.Schema(pa.schema(list(schema.COMPLETION)))
-    known = {"text": pl.col("answer"), "model": pl.lit("arithmetic"), "origin": pl.lit("source")}
-    known["scores"] = pl.lit([], types["scores"])
-    completion = [known.get(name, pl.lit(None, kind)).alias(name) for name, kind in types.items()]
-    table = frame.select(
-        source=pl.lit("arithmetic"),
-        prompt=pl.concat_list(pl.struct(role=pl.lit("user"), content="prompt")),
-        completions=pl.concat_list(pl.struct(completion)),
-        metadata=pl.struct("answer", "group").struct.json_encode(),
-    )
-    return table.to_arrow().cast(schema.UNIDENTIFIED)
+    prompts, answers = (frame[name].to_arrow().cast(pa.string()) for name in ("prompt", "answer"))
+    columns = {
+        "source": repeat("arithmetic", len(frame), pa.string()),
+        "prompt": user_prompt(prompts),
+        "completions": interleave([completions(answers, model="arithmetic")]),
+        "metadata": frame.select(pl.struct("answer", "group").struct.json_encode()).to_series().to_arrow(),
+    }
+    return pa.table(columns).cast(schema.UNIDENTIFIED)

@@ -1,8 +1,8 @@
-"""What a source is, and what it hands on.
+"""The contract of a source, and the types that sources return.
 
 A source is one file with a pure function `convert`, from a table of raw rows to a `Draft` of candidate
 sets, and one row in the table of `pairkit.sources`. Reading, checking and quarantine are the same for all
-(readers.py, checks.py). A source that makes its rows instead of reading them brings its own `open`.
+(reading/). A source that computes its rows instead of reading them provides its own `open`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, PositiveInt
 
+from pairkit.arrow import Mask
 from pairkit.recipes import Strict
 from pairkit.schema import StageResult
 
@@ -23,17 +25,17 @@ STAGE = "source"
 
 
 class SourceRecipe(Strict):
-    """The `source:` block of a build recipe. An option that the named source does not read is refused."""
+    """The `source:` block of a build recipe; an option that the source does not read is an error."""
 
-    name: str = Field(description="a name of `pairkit sources`, or the id of a data set on the hub")
+    name: str = Field(description="a name listed by `pairkit sources`, or the id of a dataset on the hub")
     path: str | None = Field(None, description="a file, folder or glob to read instead of the hub")
-    split: str | None = Field(None, description="of the hub data set or folder; None: the source's first")
-    config: str | None = Field(None, description="of the hub data set; None: the source's own")
-    revision: str | None = Field(None, description="branch, tag or commit of the hub data set")
-    limit: PositiveInt | None = Field(None, description="raw rows to read; None: all")
-    map: dict[str, str] = Field({}, description="field of `files` -> column, as prompt=instruction")
+    split: str | None = Field(None, description="split of a hub dataset or folder; None: the source's first")
+    config: str | None = Field(None, description="configuration of a hub dataset; None: the source's own")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub dataset")
+    limit: PositiveInt | None = Field(None, description="number of raw rows to read; None: all")
+    map: dict[str, str] = Field({}, description="field of `files` -> column, such as prompt=instruction")
     score: Literal["mean_rating", "overall_score"] | None = Field(
-        None, description="what becomes the score in `ultrafeedback`; None: mean_rating"
+        None, description="the number that `ultrafeedback` uses as score; None: mean_rating"
     )
 
 
@@ -49,33 +51,33 @@ def converted(sets: pa.Table, quarantine: pa.Table, rows: int) -> StageResult:
     return StageResult(sets, quarantine, counts={"rows": rows, "rows_quarantined": quarantine.num_rows})
 
 
-class Problem(NamedTuple):
-    """Why some rows of a table cannot be used: `rows` is boolean, one value a row."""
+class RowProblem(NamedTuple):
+    """The reason why some rows of a table cannot be used; `rows` is boolean, one value per row."""
 
-    rows: np.ndarray[Any, np.dtype[np.bool_]]
+    rows: Mask
     reason: str
     detail: str
     field: str | None = None
 
 
 class Draft(NamedTuple):
-    """Candidate sets, one a row of the raw table, before they are checked.
+    """Candidate sets before they are checked, one per row of the raw table.
 
-    Rows named in a problem may hold anything, nulls included: they go to quarantine.
+    Rows named in a problem may hold anything, nulls included, because they go to quarantine.
     """
 
     prompt: pa.Array  # PROMPT
     completions: pa.Array  # list of COMPLETION
     metadata: pa.Array  # JSON objects
-    problems: Sequence[Problem] = ()
+    problems: Sequence[RowProblem] = ()
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A source whose input has been found. `stream(start, rows)` yields batches `start`, `start` + 1, ...
+    """A source whose input exists. `stream(start, rows)` yields batches `start`, `start` + 1, ...
 
-    `fingerprint` identifies the input: it changes when the content or the order of the files does.
-    `total_rows` is None where counting would mean reading.
+    `fingerprint` identifies the input: it changes with the content and the order of the files.
+    `total_rows` is None if the rows can only be counted by reading the files.
     """
 
     source: Source
@@ -85,9 +87,9 @@ class Opened:
     stream: Callable[[int, int], Iterator[StageResult]] = field(repr=False)
 
     def batches(self, *, start: int = 0, rows: int = 1000) -> Iterator[StageResult]:
-        """The batches from number `start` on, in order; what is in a batch depends on `rows` alone.
+        """Yield the batches from number `start` on, in order; the content of a batch depends on `rows` alone.
 
-        Raises `InputError` for a file that cannot be read to its end or holds other columns.
+        Raises `InputError` for a file that cannot be read to its end or has other columns.
         """
         return self.stream(start, rows)
 
@@ -100,14 +102,14 @@ class Source:
     summary: str  # one line
     open: Callable[[Source, SourceRecipe], Opened]
     convert: Callable[[pa.Table, SourceRecipe], Draft] | None = None
-    # Alternatives: the columns of one of them have to be there, or the file is another one's.
+    # Alternatives: a file needs all columns of one of these groups, or it belongs to another source.
     columns: tuple[tuple[str, ...], ...] = ()
-    options: frozenset[str] = frozenset()  # of the recipe's map and score, what it reads
-    # The `map` of a file with these columns, of a source that goes by their names where none is given.
+    options: frozenset[str] = frozenset()  # those of the recipe's `map` and `score` that the source reads
+    # Returns the `map` of a file with these columns; for sources that recognize columns by their names.
     layout: Callable[[Sequence[str]], Mapping[str, str]] | None = None
-    # Joins sets that belong together, where a set is made of several rows, and says of how many rows each
-    # joined set is made. Such a source is read whole before its first batch.
-    merge: Callable[[pa.Table], tuple[pa.Table, np.ndarray[Any, np.dtype[np.int64]]]] | None = None
+    # Joins the sets of one prompt, for sources that spread a set over several rows, and returns how many rows
+    # each joined set was made of. Such a source is read completely before its first batch.
+    merge: Callable[[pa.Table], tuple[pa.Table, npt.NDArray[np.int64]]] | None = None
     hub_id: str | None = None
     config: str | None = None
     splits: tuple[str, ...] = ("train",)  # the first is the default
@@ -116,7 +118,7 @@ class Source:
     citation: str = ""
 
     def expects(self, recipe: SourceRecipe) -> tuple[tuple[str, ...], ...]:
-        """The columns that a file has to hold: one of these groups. A mapped field needs its columns."""
+        """Return the groups of columns of which a file needs one; with `map`, the mapped columns."""
         if not recipe.map:
             return self.columns
         return (tuple(name for names in recipe.map.values() for name in names.split("+")),)

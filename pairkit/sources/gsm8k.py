@@ -1,18 +1,19 @@
 """openai/gsm8k: grade-school problems with a checkable answer, and the example model solutions.
 
-The set's metadata keeps the checkable answer under `answer` (digits, without commas or units) and the
-worked solution under `solution`; a verifier reads `answer`.
+The set's metadata holds the checkable answer as `answer` (digits, without commas or units), which verifiers
+read, and the worked solution as `solution`.
 """
 
 from __future__ import annotations
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import listed, present, struct_fields
+from pairkit.arrow import interleave, listed, present, struct_fields
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.messages import user_prompt
 
 # "#### 1,080" closes an answer in the data set, "A: 1,080" in the file of example solutions.
@@ -20,23 +21,21 @@ FINAL_ANSWER = r"(?m)^(?:####|A:)\s*\$?(-?[0-9][0-9,]*(?:\.[0-9]+)?)\s*$"
 
 
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
-    """Problems as sets without completions; example solutions as sets of four, score 1 where correct."""
+    """Convert problems to sets without completions, example solutions to sets of four, score 1 if correct."""
     columns = Columns.of(table)
     worked = "ground_truth" if "ground_truth" in columns else "answer"
     solution = columns.text(worked)
     answer = final_answers(solution)
     columns.report(~present(answer), "no_answer", "has no line '#### number' or 'A: number'", worked)
     models = [name for name in columns.arrays if _is_solution(columns.arrays[name])]
-    kept = columns.rest(["question", "answer", "ground_truth", *models])
-    metadata = json_objects(kept | {"answer": answer, "solution": solution}, columns.size)
+    rest = columns.rest(["question", "answer", "ground_truth", *models])
+    metadata = json_objects(rest | {"answer": answer, "solution": solution}, columns.size)
     prompt = user_prompt(columns.text("question"))
     return Draft(prompt, _solutions(columns, models), metadata, columns.problems)
 
 
 def final_answers(solutions: pa.Array) -> pa.Array:
-    """The last number that a solution names as its answer, without commas; null where there is none."""
-    import polars as pl
-
+    """Return the last number that a solution gives as its answer, without commas; null if there is none."""
     series = pl.from_arrow(solutions)
     assert isinstance(series, pl.Series)
     last = series.str.extract_all(FINAL_ANSWER).list.last()

@@ -1,21 +1,21 @@
-"""Anthropic/hh-rlhf: two whole dialogues a row, of which people preferred the first."""
+"""Anthropic/hh-rlhf: two whole dialogues per row, of which people preferred the first."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-from pairkit.arrow import present
+from pairkit.arrow import interleave, present
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.messages import cut_last, same_messages, transcripts
 
 
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
-    """Rows as sets of two: the turns that both dialogues share, and their last replies, ranked 1 and 2.
+    """Convert rows to sets of two: the shared turns as prompt and the last replies, ranked 1 and 2.
 
-    Dialogues that part before the last reply have no common prompt and are `diverging_prompts`. An empty
-    reply is passed on: mining drops it, with a count.
+    Dialogues that differ before the last reply have no common prompt and are `diverging_prompts`. An empty
+    reply is no problem here, because mining drops and counts it.
     """
     columns = Columns.of(table)
     chosen, rejected = (cut_last(transcripts(columns, name)) for name in ("chosen", "rejected"))

@@ -1,7 +1,7 @@
 """abacusai/MetaMath_DPO_FewShot: MetaMath solutions, and the same with one intermediate result corrupted.
 
 The prompts show worked examples before the question. MinorDPO trains on the zero-shot form: here only the
-last question stays, and `shots` in the set's metadata says how many examples stood before it.
+last question stays, and `shots` in the set's metadata counts the examples before it.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import mask
+from pairkit.arrow import interleave, mask
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
-from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.messages import CUT, user_prompt
 
-# What a question is called at the start of a line -> what its answer is.
+# Label of a question at the start of a line -> label of its answer.
 LABELS = {"Question": "Answer", "Q": "A", "Problem": "Solution", "Instruction": "Response"}
-# How MetaMath's solutions end, and GSM8K's: a question that holds one holds a worked example. MetaMath's own
-# questions may say "The answer is 2. What is the value of unknown variable x?"
+# How solutions of MetaMath and GSM8K end: a question that contains one contains a worked example. MetaMath's
+# own questions may contain "The answer is 2. What is the value of unknown variable x?"
 WORKED = r"(?m)^####[ \t]*[-$\d]|The answer is(?::|[ \t]+[-$\d])[^\n?]*$"
-# What may stand behind the last answer's label without being a part of the answer.
+# The text that may follow the last answer's label without being a part of the answer.
 STEPS = r"^(?:Let['’]s think step by step[.:]?)?$"
 # Stanford Alpaca's sentence before an instruction.
 PREAMBLE = r"^(?:Below is an instruction that describes a task[^\n]*)?$"
 
 
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
-    """Rows as sets of two, ranked 1 and 2; texts without the white space that joined them to the prompt.
+    """Convert rows to sets of two, ranked 1 and 2, without the white space that joined texts to the prompt.
 
-    A prompt without labels and worked answers is a question already. One whose last question cannot be told
-    from the examples is `unclear_question`.
+    A prompt without labels and worked answers is a question already. A prompt whose last question cannot be
+    told apart from the examples is `unclear_question`.
     """
     columns = Columns.of(table)
     texts = columns.text("prompt")
@@ -50,9 +50,9 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
 
 
 def _pieces(text: pl.Expr) -> pl.Expr:
-    """The text before the first label, then what stands behind each label, marked `q` or `a`.
+    """Split into the text before the first label and the text after each label, marked `q` or `a`.
 
-    Only the labels of the first question count: an answer may hold a line with any other.
+    Only the labels of the first question count, because an answer may contain a line with any other.
     """
     first = text.str.extract(_label("|".join(LABELS)))
     cut = text
@@ -69,7 +69,7 @@ def _label(names: str) -> str:
 
 
 def _last_question(pieces: pl.Expr) -> dict[str, pl.Expr]:
-    """`question`, `shots`, and whether it is `unclear` which question is the last."""
+    """Return `question`, `shots`, and whether it is `unclear` which question is the last."""
     kinds = pieces.list.slice(1).list.eval(pl.element().str.slice(0, 1)).list.join("")
     before = pieces.list.first().str.strip_chars()
     last = pieces.list.last().str.slice(1).str.strip_chars()

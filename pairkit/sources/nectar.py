@@ -1,4 +1,4 @@
-"""berkeley-nest/Nectar: 183,000 prompts, seven completions each, ranked by GPT-4."""
+"""berkeley-nest/Nectar: 183,000 prompts with seven completions each, ranked by GPT-4."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pairkit.sources.reading.messages import cut_last, transcripts
 
 
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
-    """Rows as sets: `rank` from the answer's, which is a whole number written as a float."""
+    """Convert rows to sets; an answer's rank is a whole number written as a float."""
     columns = Columns.of(table)
     turns = cut_last(transcripts(columns, "prompt"))
-    # A prompt ends in "Assistant:" with nothing behind it; what stands there otherwise is a reply begun.
+    # A prompt ends in "Assistant:" with nothing after it; any text there is the start of a reply.
     begun = present(turns.reply) & mask(pc.greater(pc.utf8_length(turns.reply), 0))
-    open_end = present(columns.text("prompt")) & ~present(turns.reply)
+    no_turn = present(columns.text("prompt")) & ~present(turns.reply)
     columns.report(begun, "unsupported_content", "the last assistant turn is not empty", "prompt")
-    columns.report(open_end, "unsupported_content", "does not end in an assistant turn", "prompt")
+    columns.report(no_turn, "unsupported_content", "does not end in an assistant turn", "prompt")
     offsets, answers = columns.items("answers")
     flat = completions(
         answers.text("answer"),

@@ -1,6 +1,7 @@
-"""Rows of any file or hub data set as candidate sets: what `files` and `hub` do.
+"""Rows of any file or hub dataset as candidate sets: the sources `files` and `hub`.
 
-The layout (fields.py) says which column is what; here each shape of row becomes a prompt and completions.
+The layout (reading/fields.py) assigns columns to fields; here each shape of row becomes prompts and
+completions.
 """
 
 from __future__ import annotations
@@ -12,56 +13,60 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, is_list, is_text, listed, prepend, present
+from pairkit.arrow import filter_lists, flatten, interleave, is_list, is_text, listed, prepend, present
 from pairkit.readers.json_text import json_objects
 from pairkit.schema import COMPLETION
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
-from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.fields import Layout, check_map, gather, layout
 from pairkit.sources.reading.messages import cut_last, read_messages, with_system
 from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt
 from pairkit.sources.reading.stream import open_files
 
-# Names of the reply in structs of completions; `score` and `model` have few others.
+# Names under which structs of completions hold the reply, and its model.
 TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
 MODELS = ("model", "generator")
-OWN = ("scores", "sampling", "finish_reason", "origin", "metadata")  # of the sets that pairkit writes
+OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata")  # of sets that pairkit wrote
 IDENTITY = ("set_id", "prompt_id", "source")
 
 
 def open_mapped(source: Source, recipe: SourceRecipe) -> Opened:
-    """As `open_files`, after a look at the recipe's `map`."""
+    """Open files as `open_files` does, after checking the recipe's `map`."""
     if recipe.map:
         check_map(recipe.map)
     return open_files(source, recipe)
 
 
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
-    """Rows as sets, by the recipe's `map` or by the names of the columns."""
+    """Convert rows to sets, by the recipe's `map` or by the names of the columns."""
     columns = Columns.of(table)
-    found = layout(columns.arrays, recipe.map)
-    if found is None:
+    rows = layout(columns.arrays, recipe.map)
+    if rows is None:
         detail = "no column is a prompt, messages, completions, or chosen and rejected"
         columns.report(np.ones(columns.size, dtype=np.bool_), "missing_prompt", detail, None)
-        nothing = listed(np.zeros(columns.size + 1), completions(pa.array([], pa.string())))
-        return Draft(_no_prompt(columns), nothing, json_objects({}, columns.size), columns.problems)
-    fields = found.fields
+        return Draft(
+            read_messages(columns, ""),
+            _no_completions(columns),
+            json_objects({}, columns.size),
+            columns.problems,
+        )
+    fields = rows.fields
     columns = gather(columns, fields)
-    prompt, sets = SHAPES[found.shape](columns, fields)
+    prompt, sets = SHAPES[rows.shape](columns, fields)
     if "system" in fields:
         prompt = with_system(prompt, columns.text(fields["system"]))
-    return Draft(prompt, sets, _metadata(columns, found), columns.problems)
+    return Draft(prompt, sets, _metadata(columns, rows), columns.problems)
 
 
 def _pairs(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Array]:
     name = fields.get("prompt") or fields.get("messages")
-    given = read_messages(columns, name) if name else None
-    if given is not None and _is_texts(columns, fields["rejected"]):
-        return given, _one_against_many(columns, fields)
+    column = read_messages(columns, name) if name else None
+    if column is not None and _is_texts(columns, fields["rejected"]):
+        return column, _one_against_many(columns, fields)
     chosen, rejected = (
-        read_reply(columns, fields[side], whole=given is None) for side in ("chosen", "rejected")
+        read_reply(columns, fields[side], whole=column is None) for side in ("chosen", "rejected")
     )
-    prompt = shared_prompt(columns, given, chosen, rejected, fields["rejected"])
+    prompt = shared_prompt(columns, column, chosen, rejected, fields["rejected"])
     first, second = (
         columns.number(fields[score]) if score in fields else pa.nulls(columns.size, pa.float64())
         for score in ("score_chosen", "score_rejected")
@@ -75,7 +80,7 @@ def _is_texts(columns: Columns, name: str) -> bool:
 
 
 def _one_against_many(columns: Columns, fields: Mapping[str, str]) -> pa.Array:
-    """One chosen reply, rank 1, and a list of rejected ones, all rank 2."""
+    """Build sets of one chosen reply, rank 1, and a list of rejected ones, all rank 2."""
     chosen = completions(columns.text(fields["chosen"]), rank=1)
     offsets, flat = flatten(columns.arrays[fields["rejected"]])
     rejected = listed(offsets, completions(flat.cast(pa.string()), rank=2))
@@ -102,19 +107,17 @@ def _sets(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Arr
 
 
 def _by_model(fields: Columns) -> pa.Array:
-    """A struct of texts: one completion a field, written by the model that the field is named after."""
+    """Read a struct of texts: one completion per field, by the model that the field is named after."""
     names = list(fields.arrays)
     sets = interleave([completions(fields.text(name), model=name) for name in names])
-    offsets, flat = flatten(sets)
-    there = present(flat.field("text"))  # a model without a text did not answer
-    kept = np.concatenate([[0], np.cumsum(there)])[offsets]
-    return listed(kept, flat.filter(pa.array(there)))
+    answered = present(flatten(sets)[1].field("text"))  # a null is a model that did not answer
+    return filter_lists(sets, answered)
 
 
 def _structs(items: Columns) -> pa.Array:
-    """Structs with a text and any of pairkit's own fields; the other fields become metadata."""
+    """Read structs with a text and any of pairkit's own fields; the other fields become metadata."""
     text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
-    own = {name: array for name in OWN if (array := _own(items, name)) is not None}
+    own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
     if "metadata" not in own:
         rest = items.rest([text, model, "rank", "score", *own])
         encoded = json_objects(rest, items.size)
@@ -131,7 +134,7 @@ def _first_of(items: Columns, names: tuple[str, ...]) -> str:
 
 
 def _own(items: Columns, name: str) -> pa.Array | None:
-    """A field that pairkit's own sets have, where it is there and of their type."""
+    """Return a field of pairkit's own sets, or None if it is absent or of another type."""
     if name not in items:
         return None
     try:
@@ -141,39 +144,36 @@ def _own(items: Columns, name: str) -> pa.Array | None:
 
 
 def _aligned(columns: Columns, name: str | None, offsets: Any, kind: str) -> pa.Array:
-    """A column of lists with one value a completion; a list of another length is reported."""
+    """Read a column of lists with one value per completion; a list of another length is reported."""
     size = int(offsets[-1])
-    nothing = pa.nulls(size)
     values = columns.arrays.get(name or "")
     if name is None or values is None or pa.types.is_null(values.type):
-        return nothing
+        return pa.nulls(size)
     if not is_list(values.type):
         columns.report(present(values), "mixed_types", "is not a list", name)
-        return nothing
+        return pa.nulls(size)
     counts = np.diff(offsets)
-    found, flat = flatten(values)
-    fits = np.diff(found) == counts
+    cuts, flat = flatten(values)
+    fits = np.diff(cuts) == counts
     columns.report(present(values) & ~fits, "length_mismatch", "has not one value a completion", name)
-    kept = flat.filter(pa.array(np.repeat(fits, np.diff(found))))
-    # Rows that do not fit get nulls, so that the rest stays in line.
+    fitting = flat.filter(pa.array(np.repeat(fits, np.diff(cuts))))
+    # Rows that do not fit get nulls, so that the others stay aligned.
     index = np.full(size, -1)
-    index[np.repeat(fits, counts)] = np.arange(len(kept))
-    lined = kept.take(pa.array(index, mask=index < 0))
+    index[np.repeat(fits, counts)] = np.arange(len(fitting))
+    aligned = fitting.take(pa.array(index, mask=index < 0))
     owners = np.repeat(np.arange(columns.size), counts)
-    below = Columns({name: lined}, size, columns.rows, columns.problems, owners)
+    below = Columns({name: aligned}, size, columns.rows, columns.problems, owners)
     read = {"number": below.number, "rank": below.rank, "text": below.text}[kind]
     return read(name)
 
 
 def _conversation(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Array]:
-    """Whole conversations: the last reply is the completion, or there is none yet."""
+    """Read whole conversations; the last reply is the completion, if there is one."""
     whole = read_messages(columns, fields["messages"])
     cut = cut_last(whole)
     replied = present(cut.reply)
     prompt = pc.if_else(pa.array(replied), cut.prompt, whole)
-    flat = _alone(columns, fields, cut.reply)
-    offsets = np.concatenate([[0], np.cumsum(replied)])
-    return prompt, listed(offsets, flat.filter(pa.array(replied)))
+    return prompt, filter_lists(interleave([_alone(columns, fields, cut.reply)]), replied)
 
 
 def _single(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Array]:
@@ -182,7 +182,7 @@ def _single(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.A
 
 
 def _alone(columns: Columns, fields: Mapping[str, str], reply: pa.Array) -> pa.Array:
-    """One completion a row, with its score; a label becomes the score 1 or 0."""
+    """Build one completion per row, with its score; a label becomes the score 1 or 0."""
     score = columns.number(fields["score"]) if "score" in fields else pa.nulls(columns.size, pa.float64())
     if "label" in fields:
         label = columns.truth(fields["label"]).cast(pa.float64())
@@ -192,21 +192,20 @@ def _alone(columns: Columns, fields: Mapping[str, str], reply: pa.Array) -> pa.A
 
 
 def _prompts(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Array]:
-    nothing = completions(pa.array([], pa.string()))
-    return read_messages(columns, fields["prompt"]), listed(np.zeros(columns.size + 1), nothing)
+    return read_messages(columns, fields["prompt"]), _no_completions(columns)
 
 
-def _no_prompt(columns: Columns) -> pa.Array:
-    return read_messages(columns, "")
+def _no_completions(columns: Columns) -> pa.Array:
+    return listed(np.zeros(columns.size + 1), completions(pa.array([], pa.string())))
 
 
-def _metadata(columns: Columns, found: Layout) -> pa.Array:
-    """The columns that nothing else holds; of pairkit's own sets, their metadata as it is."""
-    used = {part for name in found.fields.values() for part in (name, *name.split("+"))}
+def _metadata(columns: Columns, rows: Layout) -> pa.Array:
+    """Collect the columns that no field reads; of pairkit's own sets, the metadata unchanged."""
+    used = {part for name in rows.fields.values() for part in (name, *name.split("+"))}
     if set(IDENTITY) | {"metadata"} <= set(columns.arrays) and is_text(columns.arrays["metadata"].type):
         return columns.text("metadata")
-    if found.shape == "pairs" and "prompt" in found.fields:
-        used.add("messages")  # where there is a prompt beside it, it repeats prompt and chosen
+    if rows.shape == "pairs" and "prompt" in rows.fields:
+        used.add("messages")  # next to a prompt column, it repeats prompt and chosen
     return json_objects(columns.rest(used), columns.size)
 
 

@@ -1,8 +1,8 @@
-"""openbmb/UltraFeedback: 64,000 prompts, four completions each, rated by GPT-4 on four aspects.
+"""openbmb/UltraFeedback: 64,000 prompts with four completions each, rated by GPT-4 on four aspects.
 
-The files differ: ratings are texts with "N/A" among them, an early variant wraps the annotations of each
-aspect in a list, some completions have no annotations, some files lack whole fields. All of that reads as
-a score that is null.
+The files differ: ratings are texts, some of them "N/A"; an early variant wraps the annotations of each
+aspect in a list; some completions have no annotations; some files lack whole fields. A missing rating is
+a null score.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from pairkit.sources.reading.messages import user_prompt
 ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
 OVERALL = "overall_score"
 NUMBERS = (OVERALL, "fine-grained_score")
-# The authors' parser turned a critique's 1 into 10. A 10 beside a mean rating of at most this is such a 1:
-# the threshold by which they put their own data right (https://github.com/OpenBMB/UltraFeedback/issues/8).
+# The authors' parser turned a critique's 1 into 10. A 10 with a mean rating of at most this is such a 1:
+# the threshold by which they repaired their own data (https://github.com/OpenBMB/UltraFeedback/issues/8).
 MISREAD_AT_MOST = 2.0
 
 
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
-    """Rows as sets. `score` is the mean of the four ratings, or with `score: overall_score` that number.
+    """Convert rows to sets. `score` is the mean of the four ratings, or the overall score if the recipe asks.
 
-    `scores` keeps every number as it stands in the file. Critique, rationales, principle and system
-    prompt go to the completion's metadata, the other fields to the set's.
+    `scores` keeps every number as it is in the file. Critique, rationales, principle and system prompt go to
+    the completion's metadata, the other fields to the set's.
     """
     columns = Columns.of(table)
     prompt = user_prompt(columns.text("instruction"))
@@ -49,7 +49,7 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
 
 
 def _ratings(items: Columns, aspect: str) -> pa.Array:
-    """The rating of one aspect, null where it is "N/A" or missing."""
+    """Return the rating of one aspect, null if it is "N/A" or missing."""
     annotation = items.struct("annotations").arrays.get(aspect)
     if annotation is not None and is_list(annotation.type):
         annotation = _first(annotation)
@@ -68,11 +68,11 @@ def _first(lists: pa.Array) -> pa.Array:
 
 
 def _mean(ratings: list[pa.Array]) -> pa.Array:
-    """The mean of the ratings that are there; null where none is."""
-    given = [pc.cast(pc.is_valid(rating), pa.float64()) for rating in ratings]
-    total, count = pc.fill_null(ratings[0], 0.0), given[0]
-    for rating, there in zip(ratings[1:], given[1:], strict=True):
-        total, count = pc.add(total, pc.fill_null(rating, 0.0)), pc.add(count, there)
+    """Average the ratings that exist; null if there are none."""
+    rated = [pc.cast(pc.is_valid(rating), pa.float64()) for rating in ratings]
+    total, count = pc.fill_null(ratings[0], 0.0), rated[0]
+    for rating, one_if_rated in zip(ratings[1:], rated[1:], strict=True):
+        total, count = pc.add(total, pc.fill_null(rating, 0.0)), pc.add(count, one_if_rated)
     return pc.if_else(pc.greater(count, 0.0), pc.divide(total, count), None)
 
 

@@ -1,6 +1,6 @@
 """HuggingFaceH4/ultrafeedback_binarized: the best of UltraFeedback's four completions and one of the others.
 
-Also the flat form of the same pairs: texts as prompt, chosen and rejected, the scores under `metadata`.
+Reads also the flat form of the same pairs: prompt, chosen and rejected as texts, the scores in `metadata`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ USED = ("prompt", "chosen", "rejected", "messages", *SCORES)  # `messages` repea
 
 
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
-    """Rows as sets of two with their scores; equal scores share a rank later on."""
+    """Convert rows to sets of two with their scores; equal scores share a rank later."""
     columns = Columns.of(table)
     whole = "prompt" not in columns
     chosen, rejected = (read_reply(columns, name, whole=whole) for name in ("chosen", "rejected"))
-    given = None if whole else read_messages(columns, "prompt")
-    prompt = shared_prompt(columns, given, chosen, rejected, "rejected")
-    below = columns.struct("metadata")
-    kept = columns.rest([*USED, "metadata"]) | below.rest(SCORES)
-    first, second = ((columns if name in columns else below).number(name) for name in SCORES)
+    column = None if whole else read_messages(columns, "prompt")
+    prompt = shared_prompt(columns, column, chosen, rejected, "rejected")
+    nested = columns.struct("metadata")
+    rest = columns.rest([*USED, "metadata"]) | nested.rest(SCORES)
+    first, second = ((columns if name in columns else nested).number(name) for name in SCORES)
     sets = pair(chosen.reply, rejected.reply, (first, second))
-    return Draft(prompt, sets, json_objects(kept, columns.size), columns.problems)
+    return Draft(prompt, sets, json_objects(rest, columns.size), columns.problems)

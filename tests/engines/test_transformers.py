@@ -66,7 +66,7 @@ def random_prompts(count: int, seed: int = 0) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("build", [llama, gpt2, sliding])
-def test_greedy_is_what_transformers_generates(build) -> None:
+def test_greedy_completions_equal_those_of_transformers(build) -> None:
     tiny = engine(build)
     prompts = random_prompts(24)
     answers = ask(tiny, [Request(prompt, (greedy(9),)) for prompt in prompts])
@@ -85,7 +85,7 @@ def test_greedy_is_what_transformers_generates(build) -> None:
     assert len(finished) == 2  # the prompts were such that both ends were seen
 
 
-def test_frequencies_are_those_of_the_softmax() -> None:
+def test_token_frequencies_follow_the_softmax() -> None:
     tiny = engine()
     prompt, temperature, count = [1, 7, 9, 4], 0.7, 20_000
     with torch.no_grad():
@@ -104,7 +104,7 @@ def test_frequencies_are_those_of_the_softmax() -> None:
 
 
 def test_a_completion_does_not_depend_on_its_batch() -> None:
-    prompts = random_prompts(30)
+    prompts = random_prompts(16)
     requests = [
         Request(
             prompt,
@@ -115,13 +115,14 @@ def test_a_completion_does_not_depend_on_its_batch() -> None:
         )
         for row, prompt in enumerate(prompts)
     ]
-    together = ask(engine(), requests)
+    tiny = engine()
+    together = ask(tiny, requests)
     alone = ask(engine(batch_tokens=1), requests)
     apart = [
         completion
         for request in requests
         for sampling in request.samplings
-        for completion in ask(engine(), [Request(request.prompt, (sampling,))])[0]
+        for completion in ask(tiny, [Request(request.prompt, (sampling,))])[0]
     ]
     assert together == alone
     assert [c for answer in together for c in answer] == apart
@@ -129,7 +130,7 @@ def test_a_completion_does_not_depend_on_its_batch() -> None:
     assert len(lengths) > 3  # rows ended at different steps, so batches were compacted
 
 
-def test_seeds_decide() -> None:
+def test_completions_depend_on_the_seed() -> None:
     def texts(run: int) -> list[str]:
         samplings = tuple(Sampling(1.0, 1.0, sample_seed(run, "set", i), 8) for i in range(20))
         return [c.text for c in ask(engine(), [Request([1, 5, 6], samplings)])[0]]
@@ -139,7 +140,7 @@ def test_seeds_decide() -> None:
     assert len(set(texts(0))) > 10
 
 
-def test_a_prompt_runs_once_whatever_the_number_of_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_runs_once_for_all_of_its_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = engine()
     shapes = []
     forward = tiny.model.forward
@@ -155,7 +156,7 @@ def test_a_prompt_runs_once_whatever_the_number_of_samples(monkeypatch: pytest.M
     assert rows == sorted(rows, reverse=True)
 
 
-def test_max_tokens_is_each_completion_s_own() -> None:
+def test_max_tokens_applies_to_each_completion() -> None:
     tiny = engine()
     tiny.model.generation_config.eos_token_id = tiny.tokenizer.eos_token = None
     wanted = (1, 5, 3)
@@ -177,7 +178,7 @@ def test_every_end_token_of_the_generation_config_stops() -> None:
         assert stop_tokens(tiny.model, tiny.tokenizer) == stops
 
 
-def test_what_cannot_be_served_is_answered_with_a_problem() -> None:
+def test_requests_that_cannot_be_served_are_problems() -> None:
     tiny = engine(lambda: llama(max_position_embeddings=12))
     system = [{"role": "system", "content": "add"}, {"role": "user", "content": "1+1="}]
     requests = [
@@ -194,7 +195,7 @@ def test_what_cannot_be_served_is_answered_with_a_problem() -> None:
     assert [len(a) for a in answers if not isinstance(a, Problem)] == [1, 0]
 
 
-def test_a_model_in_training_stays_in_training() -> None:
+def test_training_mode_is_restored_and_dropout_is_off() -> None:
     tiny = engine(gpt2)
     tiny.model.train()
     first, second = (ask(tiny, [Request([1, 5], (greedy(5),))]) for _ in range(2))
@@ -206,7 +207,7 @@ def test_broken_weights_are_an_error() -> None:
     tiny = engine()
     with torch.no_grad():
         tiny.model.lm_head.weight.fill_(float("nan"))
-    with pytest.raises(ModelError, match="not numbers"):
+    with pytest.raises(ModelError, match="logits are NaN"):
         ask(tiny, [Request([1, 5], (greedy(5),))])
 
 
@@ -219,7 +220,7 @@ def test_a_model_without_chat_template_gets_the_plain_one(tmp_path, capsys) -> N
     assert "no chat template" in capsys.readouterr().err
 
 
-def test_load(tmp_path) -> None:
+def test_a_loaded_model_completes_messages_and_token_ids_alike(tmp_path) -> None:
     save_start(tmp_path)
     with pytest.raises(ModelError, match="cannot be loaded"):
         load(str(tmp_path))  # a configuration without weights
@@ -233,7 +234,7 @@ def test_load(tmp_path) -> None:
 
 @pytest.mark.parametrize("template_writes", [0, 1, 2])
 @pytest.mark.parametrize("tokenizer_adds", [False, True])
-def test_one_bos(template_writes: int, tokenizer_adds: bool) -> None:
+def test_a_prompt_has_at_most_one_bos(template_writes: int, tokenizer_adds: bool) -> None:
     from tokenizers.processors import TemplateProcessing
 
     tokenizer = tiny_tokenizer()
@@ -279,7 +280,7 @@ def test_draw_inverts_the_distribution() -> None:
     assert draw(logits, temperature, top_p, 0.9 * ones).tolist() == [0, 3, 0, 0, 2]
 
 
-def test_low_temperature_sharpens() -> None:
+def test_low_temperature_prefers_the_most_probable_token() -> None:
     logits = torch.tensor([[1.0, 0.0]]).expand(2, 2)
     temperature = torch.tensor([1.0, 0.1], dtype=torch.float64)
     uniform = torch.tensor([0.74, 0.9999], dtype=torch.float64)  # softmax(1, 0) = 0.731

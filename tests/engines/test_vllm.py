@@ -84,7 +84,7 @@ def requests(count: int, *temperatures: float) -> list[Request]:
     ]
 
 
-def said(results: list[Result]) -> list[list[tuple[str, int | None, str]]]:
+def texts_of(results: list[Result]) -> list[list[tuple[str, int | None, str]]]:
     completions: list[list[Completion]] = []
     for result in results:
         assert not isinstance(result, Problem)
@@ -96,16 +96,16 @@ def test_greedy_completions_are_those_of_transformers(folder: Path, offline: Eng
     """Which they are only if the prompt's tokens are the same, with exactly one BOS."""
     ours = open_engine(EngineRecipe(model=str(folder)))
     asked = requests(40, 0.0)
-    expected = said(complete(ours, asked))
-    assert said(complete(offline, asked)) == expected
+    expected = texts_of(complete(ours, asked))
+    assert texts_of(complete(offline, asked)) == expected
     assert {reason for row in expected for _, _, reason in row} == {"stop", "length"}
 
 
 def test_token_ids_are_taken_as_they_are(offline: Engine) -> None:
     tokenizer = tiny_tokenizer()
     asked = requests(10, 0.0)
-    ids = [Request(prompt_tokens(tokenizer, one.prompt), one.samplings) for one in asked]  # type: ignore[arg-type]
-    assert said(complete(offline, ids)) == said(complete(offline, asked))
+    ids = [Request(prompt_tokens(tokenizer, r.prompt), r.samplings) for r in asked]  # type: ignore[arg-type]
+    assert texts_of(complete(offline, ids)) == texts_of(complete(offline, asked))
 
 
 def test_temperatures_are_mixed_and_seeds_decide(offline: Engine) -> None:
@@ -116,7 +116,7 @@ def test_temperatures_are_mixed_and_seeds_decide(offline: Engine) -> None:
     for request, result in zip(asked, first, strict=True):
         assert not isinstance(result, Problem)
         assert tuple(one.sampling for one in result) == request.samplings
-    assert len({text for row in said(first) for text, _, _ in row}) > 60
+    assert len({text for row in texts_of(first) for text, _, _ in row}) > 60
 
 
 def test_what_has_no_room_is_a_problem(offline: Engine) -> None:
@@ -125,7 +125,7 @@ def test_what_has_no_room_is_a_problem(offline: Engine) -> None:
     results = complete(offline, [short[0], long, short[1]])
     assert isinstance(results[1], Problem)
     assert results[1].reason == "too_long"
-    assert said([results[0], results[2]]) == said(complete(offline, short))
+    assert texts_of([results[0], results[2]]) == texts_of(complete(offline, short))
 
 
 def test_a_tokenizer_without_a_template_gets_the_plain_one(folder: Path, tmp_path: Path) -> None:
@@ -133,9 +133,9 @@ def test_a_tokenizer_without_a_template_gets_the_plain_one(folder: Path, tmp_pat
     shutil.copytree(folder, bare)
     (bare / "chat_template.jinja").unlink()
     asked = requests(5, 0.0)
-    expected = said(complete(open_engine(EngineRecipe(model=str(bare))), asked))
+    expected = texts_of(complete(open_engine(EngineRecipe(model=str(bare))), asked))
     engine = open_engine(EngineRecipe(engine="vllm", model=str(bare), vllm=SETTINGS))
-    assert said(complete(engine, asked)) == expected
+    assert texts_of(complete(engine, asked)) == expected
     engine.close()
 
 
@@ -162,7 +162,7 @@ def test_a_build(folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_the_recipe_says_is_not_said_twice(folder: Path) -> None:
-    with pytest.raises(RecipeError, match=r"'vllm\.model' is given by 'model'"):
+    with pytest.raises(RecipeError, match=r"'vllm\.model' conflicts with 'model'"):
         open_engine(EngineRecipe(engine="vllm", model=str(folder), vllm={"model": "x"}))
     with pytest.raises(RecipeError, match="no_such_argument"):
         open_engine(EngineRecipe(engine="vllm", model=str(folder), vllm={"no_such_argument": 1}))
@@ -213,14 +213,14 @@ def test_the_openai_engine_with_vllms_server(folder: Path, server: str) -> None:
     usage = engine.usage()
     engine.close()
     greedy = complete(open_engine(EngineRecipe(model=str(folder))), requests(20, 0.0))
-    assert [row[0][0] for row in said(results)] == [row[0][0] for row in said(greedy)]
-    assert all(len(row) == 6 for row in said(results))
+    assert [row[0][0] for row in texts_of(results)] == [row[0][0] for row in texts_of(greedy)]
+    assert all(len(row) == 6 for row in texts_of(results))
     assert usage["requests"] == 60  # three temperatures, three calls
     assert usage["completion_tokens"] > 20 * 6
 
 
 def test_a_model_that_vllms_server_does_not_know(server: str) -> None:
     engine = open_engine(EngineRecipe(engine="openai", model="other", base_url=server))
-    with pytest.raises(EngineError, match=r"does not serve the model 'other'.*it knows tiny"):
+    with pytest.raises(EngineError, match=r"does not serve the model 'other'.*it serves tiny"):
         complete(engine, requests(1, 0.0))
     engine.close()

@@ -158,7 +158,7 @@ def test_a_server_that_goes_away_stops_the_build_and_loses_nothing(tmp_path: Pat
             time.sleep(0.05)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == EngineError.exit_code, errors
-    assert "calls in a row have failed" in errors
+    assert "consecutive calls failed" in errors
     assert "Traceback" not in errors
 
 

@@ -32,12 +32,12 @@ def test_the_splits_are_disjoint_and_complete(seed: int) -> None:
         assert {(b, a) for a, b in split} == split  # nobody's mirror image is elsewhere
 
 
-def test_the_seed_chooses() -> None:
+def test_the_seed_selects_the_split() -> None:
     assert sums("test", 0) == sums("test", 0)
     assert len(sums("test", 0) & sums("test", 1)) < 150  # by chance 450 / 8 are in both
 
 
-def test_sets() -> None:
+def test_sets_have_the_answer_and_a_group() -> None:
     table = arithmetic.sets("train")
     assert table.schema == schema.UNIDENTIFIED
     for row in table.to_pylist():
@@ -53,7 +53,7 @@ def test_sets() -> None:
     assert len(set(groups)) < 0.52 * len(groups)  # nearly all have their mirror image
 
 
-def test_as_a_source() -> None:
+def test_the_source_gives_batches_of_the_split() -> None:
     recipe = SourceRecipe(name="arithmetic", split="tuning", limit=30)
     opened = open_source(recipe)
     assert opened.total_rows == 30
@@ -66,7 +66,7 @@ def test_as_a_source() -> None:
     assert open_source(other).fingerprint != opened.fingerprint
 
 
-def test_options_it_does_not_have_are_refused() -> None:
+def test_options_for_files_are_refused() -> None:
     for option in ("path", "config", "revision"):
         recipe = SourceRecipe(name="arithmetic", **{option: "x"})
         with pytest.raises(RecipeError, match=f"no `{option}`"):
@@ -75,7 +75,7 @@ def test_options_it_does_not_have_are_refused() -> None:
         arithmetic.sets("trian")
 
 
-def test_tokenizer() -> None:
+def test_the_tokenizer_knows_all_characters_of_the_problems() -> None:
     tokenizer = tiny_tokenizer()
     user = {"role": "user", "content": "37+45="}
     assert tokenizer.convert_ids_to_tokens(prompt_tokens(tokenizer, [user])) == ["<s>", *"37+45="]
@@ -88,7 +88,7 @@ def test_tokenizer() -> None:
     )
 
 
-def test_the_start_is_loaded_like_any_model(tmp_path) -> None:
+def test_the_initial_model_loads_like_any_other(tmp_path) -> None:
     save_start(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     text = "59+8=76"

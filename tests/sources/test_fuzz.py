@@ -1,4 +1,4 @@
-"""Whatever the rows hold, they are counted: into valid sets, or into quarantine with a reason and a place."""
+"""Whatever the rows contain, each becomes a valid set or goes to quarantine with a reason and a place."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JUDGED = {
     **{"generator_2": "h", "preference": 1.5},
 }
 TURNS = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}]
-# Rows that can be used; some fields of some rows are then replaced by anything.
+# Usable rows; some fields of some rows are then replaced by anything.
 GOOD: dict[str, list[dict[str, Any]]] = {
     "files": [
         {
@@ -110,18 +110,18 @@ values = leaves | messages | completions | solutions | st.lists(leaves, max_size
 
 
 def rows_of(name: str) -> Any:
-    """Rows of one form, in which about a third of the fields hold anything or are missing."""
+    """Rows of one form, of which about a third of the fields contain anything or are missing."""
 
     def spoiled(good: dict[str, Any]) -> Any:
         keep = st.integers(0, 2).map(bool)
         fields = {
             field: st.tuples(keep, values, st.booleans()).map(
-                lambda drawn, value=value: [value] if drawn[0] else [drawn[1]] * drawn[2]
+                lambda choice, value=value: [value] if choice[0] else [choice[1]] * choice[2]
             )
             for field, value in good.items()
         }
         return st.fixed_dictionaries(fields).map(
-            lambda row: {field: found[0] for field, found in row.items() if found}
+            lambda row: {field: values[0] for field, values in row.items() if values}
         )
 
     return st.sampled_from(GOOD[name]).flatmap(
@@ -129,18 +129,19 @@ def rows_of(name: str) -> Any:
     )
 
 
+@pytest.mark.parametrize("examples", [15, pytest.param(200, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", GOOD)
-def test_any_rows_are_counted(tmp_path: Path, name: str) -> None:
+def test_any_rows_are_counted(tmp_path: Path, name: str, examples: int) -> None:
     path = tmp_path / "rows.jsonl"
 
-    @settings(max_examples=50, deadline=None, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=examples, deadline=None, suppress_health_check=[*HealthCheck])
     @given(rows_of(name), st.integers(1, 7))
     def check(rows: list[dict[str, Any]], size: int) -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         seen: dict[str, int] = {}
         read = quarantined = used = 0
         batches = open_source(SourceRecipe(name=name, path=str(path))).batches(rows=size)
-        with suppress(InputError):  # none of the first rows has the columns: another source's file
+        with suppress(InputError):  # no row of the first batch has the columns: the file of another source
             for batch in batches:
                 if batch.sets.num_rows:
                     check_sets(identify(batch.sets, seen))

@@ -1,7 +1,7 @@
-"""The hub, without the hub: its own client libraries against a strict server on the loopback.
+"""Datasets on the hub, without the hub: its client libraries against a strict server on loopback.
 
-The code under test runs in a process of its own, since the libraries read their environment when they are
-imported.
+The libraries read their environment when they are imported, so the code under test runs in a process of its
+own. All requests share one process, because importing the libraries takes most of its time.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import gzip
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from support.hub_server import TOKEN, Hub, environment, process, serving
+from support.row_files import parquet_bytes
 
 CARD = b"""---
 configs:
@@ -30,12 +29,6 @@ configs:
 """
 
 
-def parquet(**columns: Any) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), sink)
-    return sink.getvalue().to_pybytes()
-
-
 def lines(*rows: dict[str, Any]) -> bytes:
     return gzip.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
 
@@ -43,9 +36,11 @@ def lines(*rows: dict[str, Any]) -> bytes:
 REPOSITORIES: dict[str, dict[str, bytes]] = {
     "openai/gsm8k": {
         "README.md": CARD,
-        "main/train-00000-of-00002.parquet": parquet(question=["q1", "q2"], answer=["#### 1,080", "none"]),
-        "main/train-00001-of-00002.parquet": parquet(question=["q3"], answer=["#### 3"]),
-        "main/test-00000-of-00001.parquet": parquet(question=["q4"], answer=["#### 4"]),
+        "main/train-00000-of-00002.parquet": parquet_bytes(
+            question=["q1", "q2"], answer=["#### 1,080", "none"]
+        ),
+        "main/train-00001-of-00002.parquet": parquet_bytes(question=["q3"], answer=["#### 3"]),
+        "main/test-00000-of-00001.parquet": parquet_bytes(question=["q4"], answer=["#### 4"]),
     },
     "someone/pairs": {
         "data/train.jsonl.gz": lines({"prompt": "p", "chosen": "c", "rejected": "r"}, {"prompt": 1}),
@@ -54,93 +49,110 @@ REPOSITORIES: dict[str, dict[str, bytes]] = {
     "someone/texts": {"train.txt": b"text"},
 }
 
+# case -> the recipe ("commit" stands for the id of the newest commit), and the type and a part of the error
+READABLE: dict[str, dict[str, str]] = {
+    "train": {"name": "gsm8k"},
+    "test": {"name": "gsm8k", "split": "test"},
+    "by id and commit": {"name": "openai/gsm8k", "revision": "commit"},
+    "pairs": {"name": "someone/pairs"},
+}
+REFUSED: dict[str, tuple[dict[str, str], str, str]] = {
+    "unknown id": ({"name": "someone/nothing"}, "HubError", "no such dataset, or it is private"),
+    "unknown revision": ({"name": "gsm8k", "revision": "v9"}, "HubError", "it has no such revision"),
+    "wrong token": ({"name": "gsm8k", "token": "wrong"}, "HubError", "no such dataset, or it is private"),
+    "unknown split": (
+        {"name": "gsm8k", "split": "dev"},
+        "RecipeError",
+        "has no split 'dev'; it has: train, test",
+    ),
+    "unknown config": ({"name": "gsm8k", "config": "x"}, "HubError", "BuilderConfig 'x' not found"),
+    "other columns": ({"name": "someone/other"}, "InputError", "found alpha"),
+    "other format": ({"name": "someone/texts"}, "InputError", "cannot tell its format"),
+    "no id": ({"name": "hub"}, "RecipeError", "needs the id of a dataset: write org/name"),
+    "unread option": ({"name": "gsm8k", "score": "mean_rating"}, "RecipeError", "does not read `score`"),
+}
 
-@pytest.fixture(scope="module")
-def hub() -> Iterator[Hub]:
-    with serving(Hub(large=())) as server:
-        for name, files in REPOSITORIES.items():
-            server.add("dataset", name, files)
-        yield server
-    assert server.problems == []
-
-
+# Reads every recipe of its argument, and prints a line of JSON for each: its rows, or its error.
 READ = """
-import json, sys
+import json, os, sys
 from pairkit.errors import PairkitError
 from pairkit.sources import SourceRecipe, open_source
-try:
-    opened = open_source(SourceRecipe(**json.loads(sys.argv[1])))
-    batches = list(opened.batches())
-except PairkitError as error:
-    print(json.dumps([type(error).__name__, str(error)]))
-else:
-    print(json.dumps({
-        "files": [str(file) for file in opened.files], "fingerprint": opened.fingerprint,
-        "total": opened.total_rows,
-        "sets": [row for batch in batches for row in batch.sets.to_pylist()],
-        "details": [row for batch in batches for row in batch.quarantine["detail"].to_pylist()],
-    }))
+token = os.environ["HF_TOKEN"]
+for recipe in json.loads(sys.argv[1]):
+    os.environ["HF_TOKEN"] = recipe.pop("token", token)
+    try:
+        opened = open_source(SourceRecipe(**recipe))
+        batches = list(opened.batches())
+    except PairkitError as error:
+        print(json.dumps({"error": type(error).__name__, "message": str(error)}))
+    else:
+        print(json.dumps({
+            "files": [file.name for file in opened.files], "fingerprint": opened.fingerprint,
+            "total": opened.total_rows,
+            "sets": [row for batch in batches for row in batch.sets.to_pylist()],
+            "details": [row for batch in batches for row in batch.quarantine["detail"].to_pylist()],
+        }))
 """
 
 
-def read(hub: Hub, home: Path, *, token: str = TOKEN, **recipe: Any) -> Any:
-    variables = environment(hub, home, token=token, HF_HUB_DISABLE_PROGRESS_BARS="1")
-    done = process(variables, "-c", READ, json.dumps(recipe))
+def read(hub: Hub, home: Path, *recipes: Mapping[str, str]) -> list[dict[str, Any]]:
+    variables = environment(hub, home, token=TOKEN, HF_HUB_DISABLE_PROGRESS_BARS="1")
+    done = process(variables, "-c", READ, json.dumps(recipes))
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(answers) == len(recipes)
+    return answers
 
 
-def test_a_named_source_is_fetched_from_the_hub(hub: Hub, tmp_path: Path) -> None:
-    found = read(hub, tmp_path, name="gsm8k")
-    assert [Path(file).name for file in found["files"]] == [
-        "train-00000-of-00002.parquet",
-        "train-00001-of-00002.parquet",
-    ]
-    assert found["total"] == 3
-    assert [json.loads(row["metadata"])["answer"] for row in found["sets"]] == ["1080", "3"]
-    assert found["details"] == [
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The answer to every case, by its name."""
+    with serving(Hub(large=())) as hub:
+        for name, files in REPOSITORIES.items():
+            hub.add("dataset", name, files)
+        commit = hub.repos["dataset", "openai/gsm8k"].branches["main"]
+        cases = READABLE | {case: recipe for case, (recipe, _, _) in REFUSED.items()}
+        recipes = [
+            {name: commit if value == "commit" else value for name, value in recipe.items()}
+            for recipe in cases.values()
+        ]
+        values = read(hub, tmp_path_factory.mktemp("home"), *recipes)
+    assert hub.problems == []
+    return dict(zip(cases, values, strict=True))
+
+
+def test_a_named_source_is_downloaded_from_the_hub(answers: dict[str, Any]) -> None:
+    train = answers["train"]
+    assert train["files"] == ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]
+    assert train["total"] == 3
+    assert [json.loads(row["metadata"])["answer"] for row in train["sets"]] == ["1080", "3"]
+    assert train["details"] == [
         "main/train-00000-of-00002.parquet, row 2, field 'answer': has no line '#### number' or 'A: number'"
     ]
-    assert {row["source"] for row in found["sets"]} == {"gsm8k"}
+    assert {row["source"] for row in train["sets"]} == {"gsm8k"}
 
 
-def test_splits_have_fingerprints_of_their_own(hub: Hub, tmp_path: Path) -> None:
-    train, test = (read(hub, tmp_path, name="gsm8k", split=split) for split in ("train", "test"))
-    commit = hub.repos["dataset", "openai/gsm8k"].branches["main"]
-    again = read(hub, tmp_path, name="openai/gsm8k", revision=commit)
-    assert train["fingerprint"] == again["fingerprint"] != test["fingerprint"]
-    assert [row["prompt"][0]["content"] for row in test["sets"]] == ["q4"]
+def test_the_fingerprint_depends_on_commit_and_split(answers: dict[str, Any]) -> None:
+    train, test, same = (answers[case]["fingerprint"] for case in ("train", "test", "by id and commit"))
+    assert train == same != test
+    assert [row["prompt"][0]["content"] for row in answers["test"]["sets"]] == ["q4"]
 
 
-def test_any_data_set_by_its_id(hub: Hub, tmp_path: Path) -> None:
-    found = read(hub, tmp_path, name="someone/pairs")
-    (row,) = found["sets"]
+def test_any_dataset_can_be_read_by_its_id(answers: dict[str, Any]) -> None:
+    (row,) = answers["pairs"]["sets"]
     assert row["source"] == "someone/pairs"
     assert [completion["text"] for completion in row["completions"]] == ["c", "r"]
-    assert found["details"] == ["data/train.jsonl.gz, row 2, field 'prompt': is a number, not a text"]
+    assert answers["pairs"]["details"] == [
+        "data/train.jsonl.gz, row 2, field 'prompt': is a number, not a text"
+    ]
 
 
-@pytest.mark.parametrize(
-    ("recipe", "error", "message"),
-    [
-        ({"name": "someone/nothing"}, "HubError", "there is no such data set, or it is private"),
-        ({"name": "gsm8k", "revision": "v9"}, "HubError", "it has no such revision"),
-        ({"name": "gsm8k", "token": "wrong"}, "HubError", "there is no such data set, or it is private"),
-        ({"name": "gsm8k", "split": "dev"}, "RecipeError", "has no split 'dev'; it has: train, test"),
-        ({"name": "gsm8k", "config": "socratic"}, "HubError", "BuilderConfig 'socratic' not found"),
-        ({"name": "someone/other"}, "InputError", "found alpha"),
-        ({"name": "someone/texts"}, "InputError", "cannot tell its format"),
-        ({"name": "hub"}, "RecipeError", "is named by the data set's id: write org/name"),
-        ({"name": "gsm8k", "score": "mean_rating"}, "RecipeError", "does not read `score`"),
-    ],
-)
-def test_what_the_hub_refuses(
-    hub: Hub, tmp_path: Path, recipe: dict[str, str], error: str, message: str
-) -> None:
-    found = read(hub, tmp_path, **recipe)
-    assert found[0] == error
-    assert message in found[1]
-    assert "\n" not in found[1]
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_the_hub_refuses_is_an_error_in_one_line(answers: dict[str, Any], case: str) -> None:
+    _, error, part = REFUSED[case]
+    assert answers[case]["error"] == error
+    assert part in answers[case]["message"]
+    assert "\n" not in answers[case]["message"]
 
 
 def test_without_a_network_the_error_says_what_to_do(tmp_path: Path) -> None:
@@ -149,8 +161,8 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path: Path) -> None:
         closed = f"http://127.0.0.1:{free.getsockname()[1]}"  # bound, but nobody listens
         nowhere = Hub()
         nowhere.endpoint = closed
-        kind, message = read(nowhere, tmp_path, name="ultrafeedback")
-    assert kind == "HubError"
-    assert f"data set 'openbmb/UltraFeedback' cannot be read from {closed}" in message
+        (answer,) = read(nowhere, tmp_path, {"name": "ultrafeedback"})
+    assert answer["error"] == "HubError"
+    assert f"dataset 'openbmb/UltraFeedback' cannot be read from {closed}" in answer["message"]
     for advice in ("check the spelling", "HF_ENDPOINT", "HF_TOKEN", "--path"):
-        assert advice in message
+        assert advice in answer["message"]

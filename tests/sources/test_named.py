@@ -1,4 +1,4 @@
-"""The oddities of the named sources but ultrafeedback, in hand-made rows."""
+"""The oddities of the named sources except ultrafeedback, in hand-made rows."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ def convert(folder: Path, name: str, rows: list[dict[str, Any]], *, size: int = 
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     parts = list(open_source(SourceRecipe(name=name, path=str(path))).batches(rows=size))
-    found = converted(
+    result = converted(
         pa.concat_tables([part.sets for part in parts]),
         pa.concat_tables([part.quarantine for part in parts]),
         sum(part.counts["rows"] for part in parts),
     )
-    assert found.counts["rows"] == len(rows)
-    check_sets(identify(found.sets, {}))
-    return found
+    assert result.counts["rows"] == len(rows)
+    check_sets(identify(result.sets, {}))
+    return result
 
 
-def only(found: StageResult) -> dict[str, Any]:
-    assert found.quarantine.num_rows == 0, found.quarantine.to_pylist()
-    (row,) = found.sets.to_pylist()
+def only(result: StageResult) -> dict[str, Any]:
+    assert result.quarantine.num_rows == 0, result.quarantine.to_pylist()
+    (row,) = result.sets.to_pylist()
     return row
 
 
-def reasons(found: StageResult) -> list[str]:
-    return found.quarantine["reason"].to_pylist()
+def reasons(result: StageResult) -> list[str]:
+    return result.quarantine["reason"].to_pylist()
 
 
-def said(role: str, content: str) -> dict[str, str]:
+def message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
@@ -50,18 +50,18 @@ def nectar(prompt: str, *answers: tuple[str, str, float]) -> dict[str, Any]:
     }
 
 
-def test_nectar_prompts_of_several_turns(tmp_path: Path) -> None:
+def test_nectar_prompts_may_have_several_turns(tmp_path: Path) -> None:
     prompt = "\n\nHuman: Hi\n\nthere \n\nAssistant: Hello!\n\nHuman: Bye: Human: x\n\nAssistant: "
     row = only(convert(tmp_path, "nectar", [nectar(prompt, ("a", "m", 2.0), ("b", "m", 1.0))]))
     assert row["prompt"] == [
-        said("user", "Hi\n\nthere"),
-        said("assistant", "Hello!"),
-        said("user", "Bye: Human: x"),
+        message("user", "Hi\n\nthere"),
+        message("assistant", "Hello!"),
+        message("user", "Bye: Human: x"),
     ]
     assert [(c["text"], c["model"], c["rank"]) for c in row["completions"]] == [("a", "m", 2), ("b", "m", 1)]
 
 
-def test_nectar_rows_that_cannot_be_used(tmp_path: Path) -> None:
+def test_unusable_nectar_rows_are_quarantined(tmp_path: Path) -> None:
     answer = ("a", "m", 1.0)
     rows = [
         nectar("\n\nHuman: q\n\nAssistant: ", answer),
@@ -74,9 +74,9 @@ def test_nectar_rows_that_cannot_be_used(tmp_path: Path) -> None:
         nectar("\n\nHuman: \n\nAssistant:", answer),
         nectar("\n\nHuman: q\n\nAssistant:"),
     ]
-    found = convert(tmp_path, "nectar", rows)
-    assert found.sets.num_rows == 2
-    assert reasons(found) == [
+    result = convert(tmp_path, "nectar", rows)
+    assert result.sets.num_rows == 2
+    assert reasons(result) == [
         "missing_prompt",
         "unsupported_content",
         "unsupported_content",
@@ -87,17 +87,17 @@ def test_nectar_rows_that_cannot_be_used(tmp_path: Path) -> None:
     ]
 
 
-def test_hh_rlhf_common_turns_and_replies(tmp_path: Path) -> None:
+def test_hh_rlhf_shares_the_turns_and_ranks_the_replies(tmp_path: Path) -> None:
     start = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c’s\n\nAssistant:"
     row = only(convert(tmp_path, "hh_rlhf", [{"chosen": start + " good", "rejected": start}]))
-    assert row["prompt"] == [said("user", "a"), said("assistant", "b"), said("user", "c’s")]
+    assert row["prompt"] == [message("user", "a"), message("assistant", "b"), message("user", "c’s")]
     assert [(c["text"], c["rank"], c["score"]) for c in row["completions"]] == [
         ("good", 1, None),
         ("", 2, None),
     ]
 
 
-def test_hh_rlhf_rows_that_cannot_be_used(tmp_path: Path) -> None:
+def test_unusable_hh_rlhf_rows_are_quarantined(tmp_path: Path) -> None:
     good = "\n\nHuman: a\n\nAssistant: b"
     rows = [
         {"chosen": good, "rejected": "\n\nHuman: other\n\nAssistant: b"},
@@ -107,9 +107,9 @@ def test_hh_rlhf_rows_that_cannot_be_used(tmp_path: Path) -> None:
         {"chosen": None, "rejected": good},
         {"chosen": "\n\nAssistant: b", "rejected": "\n\nAssistant: c"},
     ]
-    found = convert(tmp_path, "hh_rlhf", [{"chosen": good, "rejected": good}, *rows])
-    assert found.sets.num_rows == 1
-    assert reasons(found) == [
+    result = convert(tmp_path, "hh_rlhf", [{"chosen": good, "rejected": good}, *rows])
+    assert result.sets.num_rows == 1
+    assert reasons(result) == [
         "diverging_prompts",
         "diverging_prompts",
         "unsupported_content",
@@ -119,38 +119,38 @@ def test_hh_rlhf_rows_that_cannot_be_used(tmp_path: Path) -> None:
     ]
 
 
-def test_binarized_conversations_and_their_scores(tmp_path: Path) -> None:
-    first = said("user", "p")
+def test_binarized_conversations_keep_their_scores(tmp_path: Path) -> None:
+    first = message("user", "p")
     row = {
         "prompt": "p",
         "prompt_id": "x",
-        "chosen": [said("system", "s"), first, said("assistant", "c")],
-        "rejected": [said("system", "s"), first, said("assistant", "r")],
-        "messages": [first, said("assistant", "c")],
+        "chosen": [message("system", "s"), first, message("assistant", "c")],
+        "rejected": [message("system", "s"), first, message("assistant", "r")],
+        "messages": [first, message("assistant", "c")],
         "score_chosen": 9,
         "score_rejected": 8.5,
     }
-    found = only(convert(tmp_path, "ultrafeedback_binarized", [row]))
-    assert found["prompt"] == [said("system", "s"), first]
-    assert [(c["text"], c["score"], c["rank"]) for c in found["completions"]] == [
+    result = only(convert(tmp_path, "ultrafeedback_binarized", [row]))
+    assert result["prompt"] == [message("system", "s"), first]
+    assert [(c["text"], c["score"], c["rank"]) for c in result["completions"]] == [
         ("c", 9.0, None),
         ("r", 8.5, None),
     ]
-    assert json.loads(found["metadata"]) == {"prompt_id": "x"}
+    assert json.loads(result["metadata"]) == {"prompt_id": "x"}
 
 
-def test_binarized_rows_that_diverge_or_have_no_scores(tmp_path: Path) -> None:
+def test_binarized_rows_may_diverge_or_lack_scores(tmp_path: Path) -> None:
     rows = [
         {
-            "chosen": [said("user", a), said("assistant", "c")],
-            "rejected": [said("user", b), said("assistant", "r")],
+            "chosen": [message("user", a), message("assistant", "c")],
+            "rejected": [message("user", b), message("assistant", "r")],
         }
         for a, b in (("p", "p"), ("p", "q"))
     ]
-    found = convert(tmp_path, "ultrafeedback_binarized", rows)
-    (row,) = found.sets.to_pylist()
+    result = convert(tmp_path, "ultrafeedback_binarized", rows)
+    (row,) = result.sets.to_pylist()
     assert [(c["rank"], c["score"]) for c in row["completions"]] == [(1, None), (2, None)]
-    assert reasons(found) == ["diverging_prompts"]
+    assert reasons(result) == ["diverging_prompts"]
 
 
 def judged(
@@ -179,8 +179,8 @@ def test_alpaca_eval_groups_rows_and_adds_the_reference(tmp_path: Path) -> None:
         judged("j", "a", "A", 1.5),
     ]
     for size in (1, 2, 1000):
-        found = convert(tmp_path, "alpaca_eval", rows, size=size)
-        sets = found.sets.to_pylist()
+        result = convert(tmp_path, "alpaca_eval", rows, size=size)
+        sets = result.sets.to_pylist()
         assert [[(c["text"], c["model"], c["score"]) for c in row["completions"]] for row in sets] == [
             [("reference to i", "gpt4", 0.5), ("a", "A", 1.0), ("c", "C", None), ("d", "D", 0.5)],
             [("reference to j", "gpt4", 0.5), ("b", "B", 0.25), ("a", "A", 0.5)],
@@ -211,20 +211,20 @@ def test_alpaca_eval_keeps_sets_with_other_references_apart(tmp_path: Path) -> N
     assert convert(tmp_path, "alpaca_eval", rows).sets.num_rows == 2
 
 
-def test_alpaca_eval_without_one_usable_row(tmp_path: Path) -> None:
-    found = convert(tmp_path, "alpaca_eval", [judged("i", "a", "A", 7.0)])
-    assert found.sets.num_rows == 0
-    assert reasons(found) == ["invalid_score"]
+def test_alpaca_eval_may_have_no_usable_row(tmp_path: Path) -> None:
+    result = convert(tmp_path, "alpaca_eval", [judged("i", "a", "A", 7.0)])
+    assert result.sets.num_rows == 0
+    assert reasons(result) == ["invalid_score"]
 
 
-def test_alpaca_eval_outputs_alone(tmp_path: Path) -> None:
+def test_alpaca_eval_outputs_alone_become_sets_without_scores(tmp_path: Path) -> None:
     rows = [
         {"dataset": "koala", "instruction": i, "output": i + m, "generator": m}
         for m in "AB"
         for i in ("i", "j")
     ]
-    found = convert(tmp_path, "alpaca_eval", rows).sets.to_pylist()
-    assert [[(c["text"], c["model"], c["score"]) for c in row["completions"]] for row in found] == [
+    result = convert(tmp_path, "alpaca_eval", rows).sets.to_pylist()
+    assert [[(c["text"], c["model"], c["score"]) for c in row["completions"]] for row in result] == [
         [("iA", "A", None), ("iB", "B", None)],
         [("jA", "A", None), ("jB", "B", None)],
     ]
@@ -239,13 +239,13 @@ def test_alpaca_eval_outputs_alone(tmp_path: Path) -> None:
         ("1 = 1\nA: $2,000.50", "2000.50"),
     ],
 )
-def test_gsm8k_final_answers(tmp_path: Path, solution: str, answer: str) -> None:
+def test_gsm8k_final_answers_are_extracted(tmp_path: Path, solution: str, answer: str) -> None:
     row = only(convert(tmp_path, "gsm8k", [{"question": "q", "answer": solution}]))
     assert json.loads(row["metadata"]) == {"answer": answer, "solution": solution}
     assert row["completions"] == []
 
 
-def test_gsm8k_rows_that_cannot_be_used(tmp_path: Path) -> None:
+def test_unusable_gsm8k_rows_are_quarantined(tmp_path: Path) -> None:
     rows = [
         {"question": "q", "answer": "#### 1"},
         {"question": "q", "answer": "no number"},
@@ -253,9 +253,9 @@ def test_gsm8k_rows_that_cannot_be_used(tmp_path: Path) -> None:
         {"question": None, "answer": "#### 1"},
         {"question": "q", "answer": None},
     ]
-    found = convert(tmp_path, "gsm8k", rows)
-    assert found.sets.num_rows == 1
-    assert reasons(found) == ["no_answer", "no_answer", "missing_prompt", "no_answer"]
+    result = convert(tmp_path, "gsm8k", rows)
+    assert result.sets.num_rows == 1
+    assert reasons(result) == ["no_answer", "no_answer", "missing_prompt", "no_answer"]
 
 
 SOLVED = "It costs 2 * 6 = 12.\n#### 12\nThe answer is: 12"
@@ -279,7 +279,7 @@ def corrupted(prompt: str | None, chosen: str | None = f" {SOLVED}") -> dict[str
 @pytest.mark.parametrize("prompt", SHOTS.values(), ids=SHOTS)
 def test_metamath_keeps_the_last_question(tmp_path: Path, prompt: str) -> None:
     row = only(convert(tmp_path, "metamath_dpo", [corrupted(prompt)]))
-    assert row["prompt"] == [said("user", "And\nnow: 3?")]
+    assert row["prompt"] == [message("user", "And\nnow: 3?")]
     assert json.loads(row["metadata"]) == {"shots": 1}
     right, wrong = row["completions"]
     assert (right["text"], right["rank"], wrong["rank"]) == (SOLVED, 1, 2)
@@ -296,33 +296,33 @@ ALONE = {
 
 
 @pytest.mark.parametrize("prompt", ALONE.values(), ids=ALONE)
-def test_metamath_prompts_without_examples(tmp_path: Path, prompt: str) -> None:
+def test_metamath_prompts_without_examples_stay_whole(tmp_path: Path, prompt: str) -> None:
     row = only(convert(tmp_path, "metamath_dpo", [corrupted(prompt)]))
-    assert row["prompt"] == [said("user", "And\nnow: 3?")]
+    assert row["prompt"] == [message("user", "And\nnow: 3?")]
     assert json.loads(row["metadata"]) == {"shots": 0}
 
 
-def test_metamath_questions_that_tell_an_answer(tmp_path: Path) -> None:
-    """MetaMath's self-verification: x is asked for, the rest is told."""
+def test_metamath_questions_that_contain_an_answer_are_quarantined(tmp_path: Path) -> None:
+    """MetaMath's self-verification: the question asks for x and gives the answer."""
     question = (
         "Two bags of x pounds weigh, The answer is: 10 pounds. What is the value of unknown variable x?"
     )
     shot = f"Question: How much?\nAnswer: {SOLVED}\n\n"
     rows = [corrupted(question), corrupted(f"{shot}Question: {question}\nAnswer:")]
-    found = convert(tmp_path, "metamath_dpo", rows).sets.to_pylist()
-    assert [row["prompt"][0]["content"] for row in found] == [question] * 2
+    result = convert(tmp_path, "metamath_dpo", rows).sets.to_pylist()
+    assert [row["prompt"][0]["content"] for row in result] == [question] * 2
 
 
-def test_metamath_as_many_examples_as_there_are(tmp_path: Path) -> None:
+def test_metamath_counts_the_examples(tmp_path: Path) -> None:
     shot = f"Question: How much?\nAnswer: {SOLVED}\n\n"
     rows = [corrupted(shot * shots + f"Question: {shots}?\nAnswer:") for shots in range(6)]
     for size in (1, 4, 1000):
-        found = convert(tmp_path, "metamath_dpo", rows, size=size).sets.to_pylist()
-        assert [row["prompt"][0]["content"] for row in found] == [f"{shots}?" for shots in range(6)]
-        assert [json.loads(row["metadata"])["shots"] for row in found] == list(range(6))
+        result = convert(tmp_path, "metamath_dpo", rows, size=size).sets.to_pylist()
+        assert [row["prompt"][0]["content"] for row in result] == [f"{shots}?" for shots in range(6)]
+        assert [json.loads(row["metadata"])["shots"] for row in result] == list(range(6))
 
 
-def test_metamath_rows_that_cannot_be_used(tmp_path: Path) -> None:
+def test_unusable_metamath_rows_are_quarantined(tmp_path: Path) -> None:
     shot = f"Question: How much?\nAnswer: {SOLVED}\n\n"
     unclear = [
         f"How much?\n{SOLVED}\n\nAnd now?",  # examples without labels
@@ -335,8 +335,8 @@ def test_metamath_rows_that_cannot_be_used(tmp_path: Path) -> None:
     rows = [corrupted(prompt) for prompt in unclear]
     rows += [corrupted(shot + "Question: \nAnswer:"), corrupted("q \x1e"), corrupted(None)]
     rows += [corrupted("q", None), {**corrupted("q"), "rejected": 3}, corrupted("good")]
-    found = convert(tmp_path, "metamath_dpo", rows)
-    assert reasons(found) == [
+    result = convert(tmp_path, "metamath_dpo", rows)
+    assert reasons(result) == [
         *["unclear_question"] * 6,
         "empty_prompt",
         "unsupported_content",
@@ -344,4 +344,4 @@ def test_metamath_rows_that_cannot_be_used(tmp_path: Path) -> None:
         "missing_completion",
         "not_text",
     ]
-    assert found.sets.num_rows == 1
+    assert result.sets.num_rows == 1

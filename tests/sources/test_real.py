@@ -1,7 +1,7 @@
 """Every real file that fits a source: its sets, completions and quarantined rows.
 
 Row counts are those that the files' README states; the other numbers are counted here with json, gzip and
-plain Python, by rules written anew.
+plain Python, by rules written independently.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 
 def each(completions: int) -> Any:
-    """Every row a set of that many completions."""
+    """Count every row as a set of that many completions."""
     return lambda rows: Count(len(rows), completions * len(rows), 0)
 
 
@@ -158,24 +158,24 @@ FILES = [
 @pytest.mark.parametrize(
     ("file", "rows", "source", "mapped", "count"), FILES, ids=[f"{f[2]}-{f[0]}" for f in FILES]
 )
-def test_counts_of_the_real_files(
+def test_counts_of_the_real_files_are_exact(
     real_data: Path, file: str, rows: int, source: str, mapped: dict[str, str], count: Any
 ) -> None:
     raw = rows_of(real_data / file)
     assert len(raw) == rows
     expected = count(raw)
     opened = open_source(SourceRecipe(name=source, path=str(real_data / file), map=mapped))
-    found, read, seen = Count(0, 0, 0), 0, {}
+    result, read, seen = Count(0, 0, 0), 0, {}
     for batch in opened.batches(rows=300):
         sets = check_sets(identify(batch.sets, seen))
         total = sum(len(completions) for completions in sets["completions"].to_pylist())
-        found = Count(
-            found.sets + sets.num_rows,
-            found.completions + total,
-            found.quarantined + batch.quarantine.num_rows,
+        result = Count(
+            result.sets + sets.num_rows,
+            result.completions + total,
+            result.quarantined + batch.quarantine.num_rows,
         )
         read += batch.rows
-    assert found == expected
+    assert result == expected
     assert read == rows
 
 
@@ -184,7 +184,7 @@ def sets_of(path: Path, source: str, **options: Any) -> list[dict[str, Any]]:
     return [row for batch in opened.batches() for row in batch.sets.to_pylist()]
 
 
-def test_alpaca_eval_has_the_size_that_its_leaderboard_says(real_data: Path) -> None:
+def test_alpaca_eval_has_the_size_of_its_leaderboard(real_data: Path) -> None:
     sets = sets_of(real_data / "alpaca_eval2_annotations.parquet", "alpaca_eval")
     assert len(sets) == 805
     assert sum(len(row["completions"]) for row in sets) / len(sets) == pytest.approx(29, abs=0.1)
@@ -208,21 +208,21 @@ def test_alpaca_eval_scores_give_the_published_win_rates(real_data: Path) -> Non
     assert len(scores["gpt4_1106_preview"]) == 805
 
 
-def test_alpaca_eval_1_draws_and_missing_preferences(real_data: Path) -> None:
+def test_alpaca_eval_1_has_ties_and_missing_preferences(real_data: Path) -> None:
     raw = rows_of(real_data / "alpaca_eval1_gpt4_annotations.parquet")
     meaning = {0.0: 0.5, 1.0: 0.0, 1.5: 0.5, 2.0: 1.0, None: None}
     expected = sorted(
         (row["instruction"], row["generator_2"], str(meaning[row["preference"]])) for row in raw
     )
     sets = sets_of(real_data / "alpaca_eval1_gpt4_annotations.parquet", "alpaca_eval")
-    found = sorted(
+    result = sorted(
         (row["prompt"][0]["content"], completion["model"], str(completion["score"]))
         for row in sets
         for completion in row["completions"][1:]
     )
-    assert found == expected
+    assert result == expected
     assert {row["completions"][0]["score"] for row in sets} == {0.5}
-    assert sum(score == "None" for _, _, score in found) == 5
+    assert sum(score == "None" for _, _, score in result) == 5
 
 
 def test_gsm8k_answers_are_digits(real_data: Path) -> None:
@@ -241,12 +241,12 @@ def test_gsm8k_solutions_are_scored_by_is_correct(real_data: Path) -> None:
     raw = rows_of(real_data / "gsm8k_example_model_solutions.jsonl.gz")
     sets = sets_of(real_data / "gsm8k_example_model_solutions.jsonl.gz", "gsm8k")
     models = ["6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification"]
-    for row, found in zip(raw, sets, strict=True):
-        assert [completion["model"] for completion in found["completions"]] == models
-        assert [completion["text"] for completion in found["completions"]] == [
+    for row, result in zip(raw, sets, strict=True):
+        assert [completion["model"] for completion in result["completions"]] == models
+        assert [completion["text"] for completion in result["completions"]] == [
             row[model]["solution"] for model in models
         ]
-        assert [completion["score"] for completion in found["completions"]] == [
+        assert [completion["score"] for completion in result["completions"]] == [
             float(row[model]["is_correct"]) for model in models
         ]
 
@@ -261,10 +261,10 @@ def test_gsm8k_answers_agree_with_is_correct(real_data: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", [("Question: ", "Answer:"), ("### Instruction:\n", "### Response:\n")])
-def test_metamath_cuts_the_examples_off_real_problems(
+def test_metamath_removes_the_examples_before_real_problems(
     labels: tuple[str, str], real_data: Path, tmp_path: Path
 ) -> None:
-    """GSM8K's problems, from which MetaMath was made, as questions and as the examples before them."""
+    """GSM8K's problems, the origin of MetaMath, as questions and as the examples before them."""
     raw = rows_of(real_data / "gsm8k_train.parquet")[:2000]
     asks, answers = labels
     shots = [f"{asks}{row['question']}\n{answers} {row['answer']}\n\n" for row in raw]
@@ -278,9 +278,9 @@ def test_metamath_cuts_the_examples_off_real_problems(
     ]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for number, (row, found) in enumerate(zip(raw, sets_of(path, "metamath_dpo"), strict=True)):
-        assert found["prompt"] == [{"role": "user", "content": row["question"].strip()}]
-        assert json.loads(found["metadata"]) == {"shots": number % 6}
+    for number, (row, result) in enumerate(zip(raw, sets_of(path, "metamath_dpo"), strict=True)):
+        assert result["prompt"] == [{"role": "user", "content": row["question"].strip()}]
+        assert json.loads(result["metadata"]) == {"shots": number % 6}
 
 
 def test_metamath_questions_without_examples_stay_whole(real_data: Path, tmp_path: Path) -> None:
@@ -288,25 +288,25 @@ def test_metamath_questions_without_examples_stay_whole(real_data: Path, tmp_pat
     path = tmp_path / "rows.jsonl"
     rows = [{"prompt": question, "chosen": "a", "rejected": "b"} for question in questions]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = [row["prompt"][0]["content"] for row in sets_of(path, "metamath_dpo")]
-    assert found == [question.strip() for question in questions]
+    result = [row["prompt"][0]["content"] for row in sets_of(path, "metamath_dpo")]
+    assert result == [question.strip() for question in questions]
 
 
 def test_hh_rlhf_prompts_and_replies_make_up_the_dialogues(real_data: Path) -> None:
     for name in ("harmless", "helpful"):
         file = real_data / f"hh_rlhf_{name}_base_test.jsonl.gz"
         raw = [row for row in rows_of(file) if dialogues([row]).sets]
-        for row, found in zip(raw, sets_of(file, "hh_rlhf"), strict=True):
+        for row, result in zip(raw, sets_of(file, "hh_rlhf"), strict=True):
             for side, rank in (("chosen", 1), ("rejected", 2)):
-                reply = found["completions"][rank - 1]
+                reply = result["completions"][rank - 1]
                 assert reply["rank"] == rank
                 speakers = {"user": "\n\nHuman:", "assistant": "\n\nAssistant:"}
-                turns = [*found["prompt"], {"role": "assistant", "content": reply["text"]}]
+                turns = [*result["prompt"], {"role": "assistant", "content": reply["text"]}]
                 again = "".join(speakers[turn["role"]] + turn["content"] for turn in turns)
                 assert re.sub(r"\s", "", again) == re.sub(r"\s", "", row[side])
 
 
-def test_hh_rlhf_passes_empty_replies_on(real_data: Path) -> None:
+def test_hh_rlhf_keeps_empty_replies(real_data: Path) -> None:
     harmless = sets_of(real_data / "hh_rlhf_harmless_base_test.jsonl.gz", "hh_rlhf")
     helpful = sets_of(real_data / "hh_rlhf_helpful_base_test.jsonl.gz", "hh_rlhf")
     empty = [
@@ -329,13 +329,13 @@ def test_hh_rlhf_passes_empty_replies_on(real_data: Path) -> None:
 
 def test_ultrafeedback_pairs_keep_their_scores(real_data: Path) -> None:
     file = real_data / "ultrafeedback_binarized_trl_flat.jsonl.gz"
-    for row, found in zip(rows_of(file), sets_of(file, "ultrafeedback_binarized"), strict=True):
-        assert found["prompt"] == [{"role": "user", "content": row["prompt"]}]
-        assert [(c["text"], c["score"], c["rank"]) for c in found["completions"]] == [
+    for row, result in zip(rows_of(file), sets_of(file, "ultrafeedback_binarized"), strict=True):
+        assert result["prompt"] == [{"role": "user", "content": row["prompt"]}]
+        assert [(c["text"], c["score"], c["rank"]) for c in result["completions"]] == [
             (row["chosen"], row["metadata"]["score_chosen"], None),
             (row["rejected"], row["metadata"]["score_rejected"], None),
         ]
-        assert json.loads(found["metadata"]) == {"source_index": row["source_index"]}
+        assert json.loads(result["metadata"]) == {"source_index": row["source_index"]}
 
 
 def test_ultrafeedback_binarized_row_0_is_a_tie(real_data: Path) -> None:
@@ -344,7 +344,7 @@ def test_ultrafeedback_binarized_row_0_is_a_tie(real_data: Path) -> None:
     assert row["prompt"] == [{"role": "user", "content": "how can i develop a habit of drawing daily"}]
 
 
-def test_nectar_row_0(real_data: Path) -> None:
+def test_nectar_row_0_has_seven_ranks(real_data: Path) -> None:
     (raw,) = rows_of(real_data / "nectar_row0_abridged.jsonl.gz")
     (row,) = sets_of(real_data / "nectar_row0_abridged.jsonl.gz", "nectar")
     assert row["prompt"] == [{"role": "user", "content": "0.002 = 1000 \n1 = x?"}]
@@ -358,7 +358,7 @@ def test_nectar_row_0(real_data: Path) -> None:
     }
 
 
-def test_ultrafeedback_rows_of_three_forms(real_data: Path) -> None:
+def test_ultrafeedback_rows_of_three_forms_are_read_alike(real_data: Path) -> None:
     sets = sets_of(real_data / "ultrafeedback_rows_partial.jsonl.gz", "ultrafeedback")
     assert [[c["score"] for c in row["completions"]] for row in sets] == [
         [2.75, None, None, None],
@@ -377,15 +377,16 @@ def test_ultrafeedback_rows_of_three_forms(real_data: Path) -> None:
     assert json.loads(sets[1]["metadata"])["reference_answers"].startswith("all work and no play")
 
 
-def test_llamafactory_sharegpt_pairs(real_data: Path) -> None:
+def test_llamafactory_sharegpt_pairs_are_read(real_data: Path) -> None:
     file = real_data / "llamafactory_dpo_en_demo.jsonl.gz"
     names = {"human": "user", "gpt": "assistant", "system": "system"}
-    for row, found in zip(rows_of(file), sets_of(file, "files"), strict=True):
-        assert found["prompt"] == [
+    for row, result in zip(rows_of(file), sets_of(file, "files"), strict=True):
+        assert result["prompt"] == [
             {"role": names[turn["from"]], "content": turn["value"]} for turn in row["conversations"]
         ]
-        assert [c["text"] for c in found["completions"]] == [row["chosen"]["value"], row["rejected"]["value"]]
-        assert [c["rank"] for c in found["completions"]] == [1, 2]
+        replies = [row["chosen"]["value"], row["rejected"]["value"]]
+        assert [c["text"] for c in result["completions"]] == replies
+        assert [c["rank"] for c in result["completions"]] == [1, 2]
 
 
 def test_kto_labels_become_scores(real_data: Path) -> None:
@@ -395,7 +396,7 @@ def test_kto_labels_become_scores(real_data: Path) -> None:
     assert sum(row["completions"][0]["score"] for row in sets) == 150
 
 
-def test_no_input_of_alpaca_is_left_out(real_data: Path) -> None:
+def test_the_no_input_phrase_of_alpaca_is_left_out(real_data: Path) -> None:
     file = real_data / "stanford_alpaca_sample.jsonl.gz"
     raw, sets = rows_of(file), sets_of(file, "files")
     odd = [place for place, row in enumerate(raw) if re.fullmatch(r"\W*no ?input\W*", row["input"].lower())]
@@ -408,7 +409,7 @@ def test_no_input_of_alpaca_is_left_out(real_data: Path) -> None:
         assert sets[place]["prompt"][0]["content"] == f"{row['instruction']}\n\n{row['input']}"
 
 
-def test_a_line_separator_in_a_text_is_no_end_of_line(real_data: Path) -> None:
+def test_a_line_separator_in_a_text_does_not_end_the_line(real_data: Path) -> None:
     file = real_data / "arena_hard_v2.0_question.jsonl.gz"
     text = gzip.decompress(file.read_bytes()).decode()
     assert len(text.splitlines()) == 751

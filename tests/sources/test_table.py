@@ -1,4 +1,4 @@
-"""The table of sources, and what is said of it."""
+"""The table of sources and its documentation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "sources.md"
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_every_source_says_what_it_is(name: str) -> None:
+def test_every_source_is_described(name: str) -> None:
     source = SOURCES[name]
     assert source.name == name
     assert source.summary
@@ -33,7 +33,7 @@ def test_hub_ids_find_their_source() -> None:
     assert find_source("someone/else").name == "hub"
 
 
-def test_unknown_names_are_answered_with_the_nearest() -> None:
+def test_an_unknown_source_is_answered_with_the_nearest_name() -> None:
     with pytest.raises(RecipeError, match="did you mean 'nectar'"):
         find_source("nektar")
 
@@ -41,18 +41,19 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
 def test_every_field_of_the_recipe_is_read() -> None:
     code = "".join(
         path.read_text(encoding="utf-8")
-        for path in (Path(__file__).parents[2] / "pairkit" / "sources").glob("*.py")
+        for path in (Path(__file__).parents[2] / "pairkit" / "sources").rglob("*.py")
     )
     for field in SourceRecipe.model_fields:
         assert f"recipe.{field}" in code or f'"{field}"' in code, field
 
 
 def test_every_reason_is_documented() -> None:
-    folder = Path(__file__).parents[2] / "pairkit" / "sources"
+    package = Path(__file__).parents[2] / "pairkit"
     reasons = {
         reason
-        for path in folder.glob("*.py")
-        for call in re.findall(r"(?:report|Bad)\((.*?)\)\n", path.read_text(encoding="utf-8"), re.DOTALL)
+        for folder in ("sources", "readers")
+        for path in (package / folder).rglob("*.py")
+        for call in re.findall(r"(?:report|BadLine)\((.*?)\)\n", path.read_text(encoding="utf-8"), re.DOTALL)
         for reason in re.findall(r'"([a-z]+_[a-z0-9_]+)"', call)
         if not reason.endswith(("_1", "_2")) and reason not in ("output_2", "tool_calls")
     }

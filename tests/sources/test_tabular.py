@@ -1,4 +1,4 @@
-"""`files` and `hub`: every shape of row, found by the names of its columns or by a map."""
+"""`files` and `hub`: every shape of row, recognized by the names of its columns or given by a map."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pairkit.sources import SourceRecipe, open_source
 def convert(
     folder: Path, rows: list[dict[str, Any]], **mapped: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The sets, and the reasons of quarantine."""
+    """Return the sets, and the reasons of the quarantined rows."""
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (batch,) = open_source(SourceRecipe(name="files", path=str(path), map=mapped)).batches()
@@ -31,34 +31,34 @@ def brief(row: dict[str, Any], *fields: str) -> list[Any]:
     return values if len(fields) > 1 else [value[0] for value in values]
 
 
-def said(role: str, content: str) -> dict[str, str]:
+def message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-USER, REPLY = said("user", "p"), said("assistant", "c")
+USER, REPLY = message("user", "p"), message("assistant", "c")
 
 
-def test_texts(tmp_path: Path) -> None:
+def test_pairs_of_texts(tmp_path: Path) -> None:
     rows = [{"prompt": "p", "chosen": "c", "rejected": "r", "system": "s", "topic": 1}]
     (row,), _ = convert(tmp_path, rows)
-    assert row["prompt"] == [said("system", "s"), USER]
+    assert row["prompt"] == [message("system", "s"), USER]
     assert brief(row, "text", "rank", "score") == [("c", 1, None), ("r", 2, None)]
     assert json.loads(row["metadata"]) == {"topic": 1}
     assert row["source"] == "files"
 
 
-def test_messages_with_an_explicit_prompt(tmp_path: Path) -> None:
+def test_pairs_of_messages_next_to_a_prompt(tmp_path: Path) -> None:
     (row,), _ = convert(
-        tmp_path, [{"prompt": [USER], "chosen": [REPLY], "rejected": [said("assistant", "r")]}]
+        tmp_path, [{"prompt": [USER], "chosen": [REPLY], "rejected": [message("assistant", "r")]}]
     )
     assert row["prompt"] == [USER]
     assert brief(row, "text") == ["c", "r"]
 
 
-def test_messages_with_the_prompt_inside(tmp_path: Path) -> None:
+def test_pairs_of_messages_that_contain_the_prompt(tmp_path: Path) -> None:
     rows = [
-        {"chosen": [USER, REPLY], "rejected": [USER, said("assistant", "r")]},
-        {"chosen": [USER, REPLY], "rejected": [said("user", "q"), REPLY]},
+        {"chosen": [USER, REPLY], "rejected": [USER, message("assistant", "r")]},
+        {"chosen": [USER, REPLY], "rejected": [message("user", "q"), REPLY]},
         {"chosen": [USER, REPLY, USER], "rejected": [USER, REPLY, USER]},
         {"chosen": [USER, REPLY], "rejected": [USER, REPLY, USER, REPLY]},
     ]
@@ -73,7 +73,7 @@ def test_replies_of_several_turns_are_refused(tmp_path: Path) -> None:
     assert reasons == ["unsupported_content"]
 
 
-def test_scores_take_the_place_of_ranks_where_both_are_there(tmp_path: Path) -> None:
+def test_two_scores_replace_the_ranks(tmp_path: Path) -> None:
     rows = [
         {"prompt": "p", "chosen": "c", "rejected": "r", "score_chosen": 2, "score_rejected": low}
         for low in (1, None)
@@ -83,7 +83,7 @@ def test_scores_take_the_place_of_ranks_where_both_are_there(tmp_path: Path) -> 
     assert brief(sets[1], "score", "rank") == [(None, 1), (None, 2)]
 
 
-def test_one_chosen_and_many_rejected(tmp_path: Path) -> None:
+def test_a_list_of_rejected_texts_shares_rank_2(tmp_path: Path) -> None:
     rows = [{"prompt": "p", "chosen": "c", "rejected": rejected} for rejected in (["r", "s"], [], ["t"])]
     sets, _ = convert(tmp_path, rows)
     assert [brief(row, "text", "rank") for row in sets] == [
@@ -117,14 +117,14 @@ def test_lists_of_texts_with_scores_ranks_and_models(tmp_path: Path) -> None:
     assert reasons == ["length_mismatch", "invalid_rank", "missing_completion"]
 
 
-def test_structs_under_other_names(tmp_path: Path) -> None:
+def test_structs_may_use_other_names(tmp_path: Path) -> None:
     rows = [{"query": "p", "answers": [{"response": "a", "generator": "m", "rank": 1, "why": "good"}]}]
     (row,), _ = convert(tmp_path, rows)
     assert brief(row, "text", "model", "rank") == [("a", "m", 1)]
     assert json.loads(row["completions"][0]["metadata"]) == {"why": "good"}
 
 
-def test_a_struct_of_texts_is_one_completion_a_model(tmp_path: Path) -> None:
+def test_a_struct_of_texts_is_one_completion_per_model(tmp_path: Path) -> None:
     rows = [
         {"query": "p", "responses": {"alpha": "a", "beta": "b"}},
         {"query": "q", "responses": {"beta": "c"}},
@@ -133,7 +133,7 @@ def test_a_struct_of_texts_is_one_completion_a_model(tmp_path: Path) -> None:
     assert [brief(row, "text", "model") for row in sets] == [[("a", "alpha"), ("b", "beta")], [("c", "beta")]]
 
 
-def test_whole_conversations(tmp_path: Path) -> None:
+def test_the_last_reply_of_a_conversation_is_the_completion(tmp_path: Path) -> None:
     rows = [
         {"messages": [USER, REPLY], "label": True},
         {"messages": [USER, REPLY], "label": False},
@@ -148,31 +148,31 @@ def test_whole_conversations(tmp_path: Path) -> None:
     assert sorted(reasons) == ["invalid_label", "missing_prompt", "missing_prompt"]
 
 
-def test_sharegpt_turns(tmp_path: Path) -> None:
+def test_sharegpt_turns_become_messages(tmp_path: Path) -> None:
     turns = [{"from": "system", "value": "s"}, {"from": "human", "value": "p"}, {"from": "gpt", "value": "c"}]
     (row,), _ = convert(tmp_path, [{"conversations": turns}])
-    assert row["prompt"] == [said("system", "s"), USER]
+    assert row["prompt"] == [message("system", "s"), USER]
     assert brief(row, "text") == ["c"]
     _, reasons = convert(tmp_path, [{"conversations": [*turns, {"from": "observation", "value": "o"}]}])
     assert reasons == ["unsupported_content"]
 
 
-def test_prompts_alone_and_completions_with_labels(tmp_path: Path) -> None:
+def test_prompts_may_stand_alone_and_labels_become_scores(tmp_path: Path) -> None:
     sets, _ = convert(tmp_path, [{"prompt": "p"}])
     assert sets[0]["completions"] == []
     sets, _ = convert(tmp_path, [{"prompt": "p", "completion": "c", "label": 0, "model": "m"}])
     assert brief(sets[0], "text", "score", "model") == [("c", 0.0, "m")]
 
 
-def test_a_map_names_all_that_is_read(tmp_path: Path) -> None:
+def test_with_a_map_only_the_mapped_columns_are_read(tmp_path: Path) -> None:
     row = {"question": "p", "good": "c", "bad": "r", "prompt": "not this", "chosen": "nor this"}
-    (found,), _ = convert(tmp_path, [row], prompt="question", chosen="good", rejected="bad")
-    assert found["prompt"] == [USER]
-    assert brief(found, "text") == ["c", "r"]
-    assert json.loads(found["metadata"]) == {"chosen": "nor this", "prompt": "not this"}
+    (result,), _ = convert(tmp_path, [row], prompt="question", chosen="good", rejected="bad")
+    assert result["prompt"] == [USER]
+    assert brief(result, "text") == ["c", "r"]
+    assert json.loads(result["metadata"]) == {"chosen": "nor this", "prompt": "not this"}
 
 
-def test_columns_are_joined_with_plus(tmp_path: Path) -> None:
+def test_a_plus_joins_columns(tmp_path: Path) -> None:
     rows = [
         {"task": "t", "input": "x", "a": "1", "b": "2", "m": 0.5, "n": 2},
         {"task": "t", "input": " ", "a": "1", "b": "2", "m": 1, "n": None},
@@ -188,7 +188,7 @@ def test_columns_are_joined_with_plus(tmp_path: Path) -> None:
     assert reasons == ["missing_prompt"]
 
 
-def test_pairkit_reads_what_it_writes(tmp_path: Path) -> None:
+def test_sets_that_pairkit_wrote_are_read_back_unchanged(tmp_path: Path) -> None:
     completions = [
         {"text": "a", "model": "m", "rank": 1, "score": 2.0, "scores": [{"name": "x", "value": 1.0}],
          "sampling": {"temperature": 0.6, "top_p": 1.0, "seed": 1, "max_tokens": 8}, "finish_reason": "stop",
@@ -203,13 +203,13 @@ def test_pairkit_reads_what_it_writes(tmp_path: Path) -> None:
     (from_lines,), _ = convert(tmp_path, [own])
     (batch,) = open_source(SourceRecipe(name="files", path=str(tmp_path / "rows.parquet"))).batches()
     (from_parquet,) = batch.sets.to_pylist()
-    for found in (from_lines, from_parquet):
-        assert found["completions"] == completions
-        assert found["prompt"] == [USER]
-        assert found["metadata"] == '{"a":[1]}'
+    for result in (from_lines, from_parquet):
+        assert result["completions"] == completions
+        assert result["prompt"] == [USER]
+        assert result["metadata"] == '{"a":[1]}'
 
 
-def test_large_types_and_dictionaries(tmp_path: Path) -> None:
+def test_large_types_and_dictionaries_are_read(tmp_path: Path) -> None:
     lists = pa.LargeListArray.from_arrays(
         pa.array([0, 2], pa.int64()), pa.array(["a", "b"], pa.large_string())
     )
@@ -240,15 +240,15 @@ def test_large_types_and_dictionaries(tmp_path: Path) -> None:
         [{"prompt": "p", "chosen": [USER], "rejected": [USER]}],
     ],
 )
-def test_rows_without_a_use(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_rows_of_no_shape_are_quarantined(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     sets, reasons = convert(tmp_path, rows)
     assert sets == []
     assert len(reasons) == 1
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 1000])
-def test_a_files_layout_does_not_depend_on_how_many_rows_are_read_together(tmp_path: Path, rows: int) -> None:
-    """Pairs before rows with a list of completions: the file's columns say pairs, and so it is for all."""
+def test_the_layout_of_a_file_does_not_depend_on_the_batch_size(tmp_path: Path, rows: int) -> None:
+    """The first rows are pairs, so that later rows with a list of completions are read as pairs too."""
     pairs = [{"prompt": f"p{i}", "chosen": "good", "rejected": "bad"} for i in range(5)]
     sets = [{"prompt": f"s{i}", "completions": ["one", "two"]} for i in range(4)]
     path = tmp_path / "mixed.jsonl"

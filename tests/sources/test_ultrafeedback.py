@@ -41,7 +41,7 @@ def row(*completions: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 def convert(folder: Path, rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
-    """The sets of the rows, after a check that JSON lines and Parquet give the same."""
+    """Return the sets of the rows, after checking that JSON lines and Parquet give the same."""
     lines, parquet = folder / "rows.jsonl", folder / "rows.parquet"
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     paths = [lines]
@@ -67,47 +67,47 @@ def scores(completion: dict[str, Any]) -> dict[str, float]:
 
 
 def test_score_is_the_mean_of_the_four_ratings(tmp_path: Path) -> None:
-    (found,) = convert(tmp_path, [row(completion(["5", "4", "4", "2"]), completion(["1", "1", "1", "1"]))])
-    assert [c["score"] for c in found["completions"]] == [3.75, 1.0]
-    assert scores(found["completions"][0]) == {
+    (result,) = convert(tmp_path, [row(completion(["5", "4", "4", "2"]), completion(["1", "1", "1", "1"]))])
+    assert [c["score"] for c in result["completions"]] == [3.75, 1.0]
+    assert scores(result["completions"][0]) == {
         "helpfulness": 2.0,
         "honesty": 4.0,
         "instruction_following": 5.0,
         "truthfulness": 4.0,
     }
-    assert [c["rank"] for c in found["completions"]] == [None, None]
+    assert [c["rank"] for c in result["completions"]] == [None, None]
 
 
 def test_na_ratings_are_left_out(tmp_path: Path) -> None:
-    (found,) = convert(tmp_path, [row(completion(["5", "N/A", "N/A", "2"]), completion(["N/A"] * 4))])
-    assert [c["score"] for c in found["completions"]] == [3.5, None]
-    assert scores(found["completions"][0]) == {"helpfulness": 2.0, "instruction_following": 5.0}
-    assert scores(found["completions"][1]) == {}
+    (result,) = convert(tmp_path, [row(completion(["5", "N/A", "N/A", "2"]), completion(["N/A"] * 4))])
+    assert [c["score"] for c in result["completions"]] == [3.5, None]
+    assert scores(result["completions"][0]) == {"helpfulness": 2.0, "instruction_following": 5.0}
+    assert scores(result["completions"][1]) == {}
 
 
-def test_completions_without_annotations(tmp_path: Path) -> None:
+def test_completions_without_annotations_have_no_score(tmp_path: Path) -> None:
     rows = [row(completion(["5", "5", "5", "5"]), completion(None)), row(completion(None)), row()]
-    found = convert(tmp_path, rows)
-    assert [[c["score"] for c in sets["completions"]] for sets in found] == [[5.0, None], [None], []]
+    result = convert(tmp_path, rows)
+    assert [[c["score"] for c in sets["completions"]] for sets in result] == [[5.0, None], [None], []]
 
 
-def test_annotations_wrapped_in_lists(tmp_path: Path) -> None:
-    (found,) = convert(tmp_path, [row(completion(["3", "2", "3", "2"], wrapped=True))])
-    assert found["completions"][0]["score"] == 2.5
+def test_the_first_of_listed_annotations_is_used(tmp_path: Path) -> None:
+    (result,) = convert(tmp_path, [row(completion(["3", "2", "3", "2"], wrapped=True))])
+    assert result["completions"][0]["score"] == 2.5
 
 
-def test_both_forms_in_one_file_and_empty_lists(tmp_path: Path) -> None:
+def test_one_file_may_have_both_forms_and_empty_lists(tmp_path: Path) -> None:
     odd = completion(["3", "2", "3", "2"], wrapped=True)
     odd["annotations"]["honesty"] = []
     rows = [row(completion(["4", "4", "4", "4"])), row(odd), row(completion(["1", "1", "1", "1"]))]
-    found = convert(tmp_path, rows)
-    assert [sets["completions"][0]["score"] for sets in found] == [4.0, pytest.approx(8 / 3), 1.0]
+    result = convert(tmp_path, rows)
+    assert [sets["completions"][0]["score"] for sets in result] == [4.0, pytest.approx(8 / 3), 1.0]
 
 
-def test_named_numbers_and_the_hyphen(tmp_path: Path) -> None:
+def test_scores_keep_every_number_under_its_name(tmp_path: Path) -> None:
     numbers = {"overall_score": 7.5, "fine-grained_score": 4.25}
-    (found,) = convert(tmp_path, [row(completion(["4", "4", "4", "5"], **numbers))])
-    assert list(scores(found["completions"][0])) == sorted(
+    (result,) = convert(tmp_path, [row(completion(["4", "4", "4", "5"], **numbers))])
+    assert list(scores(result["completions"][0])) == sorted(
         [
             "fine-grained_score",
             "helpfulness",
@@ -117,11 +117,11 @@ def test_named_numbers_and_the_hyphen(tmp_path: Path) -> None:
             "truthfulness",
         ]
     )
-    assert scores(found["completions"][0])["fine-grained_score"] == 4.25
+    assert scores(result["completions"][0])["fine-grained_score"] == 4.25
 
 
-def test_a_misread_ten_is_a_one(tmp_path: Path) -> None:
-    """A 10 beside a mean rating of at most 2 was a 1; what the file says stays under `scores`."""
+def test_a_misread_ten_becomes_a_one(tmp_path: Path) -> None:
+    """A 10 with a mean rating of at most 2 was a 1; `scores` keeps the number of the file."""
     cases = [
         (["2", "2", "2", "2"], 10, 1.0),
         (["1", "1", "1", "1"], 10, 1.0),
@@ -131,38 +131,38 @@ def test_a_misread_ten_is_a_one(tmp_path: Path) -> None:
         (["1", "1", "1", "1"], 9, 9.0),
     ]
     rows = [row(completion(ratings, overall_score=float(overall))) for ratings, overall, _ in cases]
-    found = convert(tmp_path, rows, score="overall_score")
-    assert [sets["completions"][0]["score"] for sets in found] == [expected for _, _, expected in cases]
-    assert [scores(sets["completions"][0])["overall_score"] for sets in found] == [c[1] for c in cases]
+    result = convert(tmp_path, rows, score="overall_score")
+    assert [sets["completions"][0]["score"] for sets in result] == [expected for _, _, expected in cases]
+    assert [scores(sets["completions"][0])["overall_score"] for sets in result] == [c[1] for c in cases]
     by_rating = convert(tmp_path, rows)
     assert [sets["completions"][0]["score"] for sets in by_rating] == [2.0, 1.0, 2.25, 5.0, None, 1.0]
 
 
-def test_texts_go_to_metadata(tmp_path: Path) -> None:
+def test_critiques_and_rationales_go_to_the_metadata(tmp_path: Path) -> None:
     one = completion(["4", "N/A", "4", "5"], critique="fine")
-    (found,) = convert(tmp_path, [row(one, correct_answers=["None"], incorrect_answers=["a"])])
-    assert json.loads(found["completions"][0]["metadata"]) == {
+    (result,) = convert(tmp_path, [row(one, correct_answers=["None"], incorrect_answers=["a"])])
+    assert json.loads(result["completions"][0]["metadata"]) == {
         "annotations": one["annotations"],
         "critique": "fine",
         "custom_system_prompt": "be kind",
         "principle": "honesty",
     }
-    assert json.loads(found["metadata"]) == {
+    assert json.loads(result["metadata"]) == {
         "correct_answers": ["None"],
         "incorrect_answers": ["a"],
         "models": ["m"],
         "source": "sharegpt",
     }
-    assert found["completions"][0]["model"] == "m"
-    assert found["prompt"] == [{"role": "user", "content": "i"}]
+    assert result["completions"][0]["model"] == "m"
+    assert result["prompt"] == [{"role": "user", "content": "i"}]
 
 
-def test_fields_that_only_some_rows_have(tmp_path: Path) -> None:
+def test_some_rows_may_lack_fields(tmp_path: Path) -> None:
     rows = [row(completion(["4", "4", "4", "4"])), row(completion(None, critique="c"), reference_answers="a")]
-    found = convert(tmp_path, rows)
-    assert "reference_answers" not in json.loads(found[0]["metadata"])
-    assert json.loads(found[1]["metadata"])["reference_answers"] == "a"
-    assert "critique" not in json.loads(found[0]["completions"][0]["metadata"])
+    result = convert(tmp_path, rows)
+    assert "reference_answers" not in json.loads(result[0]["metadata"])
+    assert json.loads(result[1]["metadata"])["reference_answers"] == "a"
+    assert "critique" not in json.loads(result[0]["completions"][0]["metadata"])
 
 
 @pytest.mark.parametrize(
@@ -181,14 +181,14 @@ def test_fields_that_only_some_rows_have(tmp_path: Path) -> None:
         ({**row(), "completions": ["a", "b"]}, "not_text", "completions"),
     ],
 )
-def test_rows_that_cannot_be_used(tmp_path: Path, bad: dict[str, Any], reason: str, field: str) -> None:
+def test_unusable_rows_are_quarantined(tmp_path: Path, bad: dict[str, Any], reason: str, field: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in (row(completion(["4"] * 4)), bad)))
     opened = open_source(SourceRecipe(name="ultrafeedback", path=str(path)))
     (batch,) = opened.batches()
     assert (batch.rows, batch.sets.num_rows) == (2, 1)
-    (found,) = batch.quarantine.to_pylist()
-    assert (found["reason"], found["detail"].split(": ")[0]) == (
+    (result,) = batch.quarantine.to_pylist()
+    assert (result["reason"], result["detail"].split(": ")[0]) == (
         reason,
         f"rows.jsonl, row 2, field {field!r}",
     )

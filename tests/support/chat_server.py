@@ -1,12 +1,11 @@
-"""A strict server of OpenAI's chat completions on loopback that misbehaves on request.
+"""A strict server of OpenAI's chat completions on loopback that fails on request.
 
     python tests/support/chat_server.py --port-file FILE [--faults 0.2] [--latency 0.2] [--key KEY] ...
 
-It stands in for a vendor's API, which cannot be had in a test. What it answers is a function of the request
-alone, and so is how it misbehaves: a body that is faulty fails in its own way for its own number of tries
-(or always, if it is among `--hopeless`) and is then answered like any other. GET /stats tells what has
-happened so far. Requests that no client should send (no key, another model, unknown fields, seeds out of
-range) are refused and counted as violations.
+It replaces a vendor's API, which a test cannot call. The answer is a function of the request alone, and so is
+the failure: a faulty body fails in its own way for its own number of tries (always, if it is among
+`--hopeless`), and is then answered like any other. GET /stats returns what happened so far. Requests that no
+client should send (unknown fields, seeds out of range) are refused and counted as violations.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ FAULTS = (
     "wrong_n",
 )
 FIELDS = {"model", "messages", "temperature", "top_p", "max_tokens", "seed", "n", "stop"}
-# What breaks readers that take a line for what str.splitlines calls one, and other texts that are whole.
+# Texts that break readers which split lines like str.splitlines, and other valid but unusual texts.
 ODD = (
     "a\u2028b",
     "c\u2029d",
@@ -82,19 +81,19 @@ class Server:
                 if not await self.respond(method, path, headers, body, writer):
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client went away
+            pass  # the client closed the connection
         finally:
             writer.close()
 
     async def respond(
         self, method: str, path: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter
     ) -> bool:
-        """Whether the connection goes on."""
+        """Answer a request; return whether the connection stays open."""
         if (method, path) == ("GET", "/stats"):
             return await self.send(writer, 200, self.stats())
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
-            said = f"Incorrect API key provided: {headers.get('authorization')}"
-            return await self.send(writer, 401, {"error": {"message": said}})
+            message = f"Incorrect API key provided: {headers.get('authorization')}"
+            return await self.send(writer, 401, {"error": {"message": message}})
         if (method, path) == ("GET", "/v1/models"):
             return await self.send(writer, 200, {"object": "list", "data": [{"id": self.model}]})
         if (method, path) != ("POST", "/v1/chat/completions"):
@@ -113,8 +112,8 @@ class Server:
             self.violations.append(wrong)
             return await self.send(writer, 400, {"error": {"message": wrong}})
         if request["model"] != self.model:
-            said = f"The model `{request['model']}` does not exist."
-            return await self.send(writer, 404, {"error": {"message": said, "code": 404}})
+            message = f"The model `{request['model']}` does not exist."
+            return await self.send(writer, 404, {"error": {"message": message, "code": 404}})
         name = hashlib.sha256(body).hexdigest()
         self.tries[name] += 1
         dice = random.Random(name)
@@ -130,14 +129,14 @@ class Server:
         return await self.send(writer, 200, self.answer(request))
 
     async def misbehave(self, kind: str, request: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
-        said = {"error": {"message": f"misbehaving: {kind}"}}
+        error = {"error": {"message": f"misbehaving: {kind}"}}
         if kind in ("429", "429_after"):
             after = {"retry-after": "0.05"} if kind == "429_after" else {}
-            return await self.send(writer, 429, said, **after)
+            return await self.send(writer, 429, error, **after)
         if kind == "500":
-            return await self.send(writer, 500, said)
+            return await self.send(writer, 500, error)
         if kind == "503_date":
-            return await self.send(writer, 503, said, **{"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"})
+            return await self.send(writer, 503, error, **{"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"})
         if kind == "hang":
             await asyncio.sleep(self.hang)
             return False
@@ -191,7 +190,7 @@ def head(status: int, length: int, **headers: str) -> bytes:
 
 
 def violation(request: dict[str, Any]) -> str | None:
-    """What is wrong with a request."""
+    """Return what is wrong with a request."""
     unknown = request.keys() - FIELDS
     if unknown:
         return f"unknown fields {sorted(unknown)}"
@@ -205,19 +204,19 @@ def violation(request: dict[str, Any]) -> str | None:
 
 
 def answer(request: dict[str, Any], *, judge: bool = False, longest: bool = False) -> dict[str, Any]:
-    """Texts that are a function of the request: words, some odd ones, and at the end a number."""
+    """Answer with texts that are a function of the request: words, some unusual, and a number at the end."""
     choices, tokens = [], 0
     for index in range(request.get("n", 1)):
         dice = random.Random(f"{json.dumps(request, sort_keys=True)}/{index}")
         if judge:
-            said, reason = verdict(request["messages"][-1]["content"], dice, longest=longest)
+            content, reason = verdict(request["messages"][-1]["content"], dice, longest=longest)
         else:
-            said, reason = text(request, dice)
-        tokens += len(said.split())
-        message = {"role": "assistant", "content": said, "refusal": None}
+            content, reason = text(request, dice)
+        tokens += len(content.split())
+        message = {"role": "assistant", "content": content, "refusal": None}
         choices.append({"index": index, "message": message, "finish_reason": reason})
     dice = random.Random(json.dumps(request, sort_keys=True))
-    dice.shuffle(choices)  # a server may give them in any order
+    dice.shuffle(choices)  # a server may return them in any order
     prompt = sum(len(message["content"].split()) for message in request["messages"])
     usage = {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt + tokens}
     return {"id": "x", "object": "chat.completion", "choices": choices, "usage": usage}
@@ -233,16 +232,16 @@ def text(request: dict[str, Any], dice: random.Random) -> tuple[str, str]:
 
 
 def verdict(question: str, dice: random.Random, *, longest: bool) -> tuple[str, str]:
-    """Prefers the larger number behind `####`, else the first, or the longer text; quotes both texts.
+    """Prefer the larger number after `####`, else the first, or the longer text; quote both texts.
 
-    One verdict of fifty is cut off.
+    One verdict in fifty is cut off.
     """
     texts = re.findall(r"\[begin ([0-9a-f]{8})\]\n(.*?)\n\[end \1\]", question, re.DOTALL)
-    numbers = [int((re.findall(r"#### (\d+)", said) or [0])[-1]) for _, said in texts[1:]]
-    values = [len(said) for _, said in texts[1:]] if longest else numbers
+    numbers = [int((re.findall(r"#### (\d+)", content) or [0])[-1]) for _, content in texts[1:]]
+    values = [len(content) for _, content in texts[1:]] if longest else numbers
     better = "B" if values[1] > values[0] else "A"
-    said = f"{texts[1][1]}\n{texts[2][1]}\nSo:\n<verdict>{better}</verdict>"
-    return (said[:-12], "length") if dice.random() < 0.02 else (said, "stop")
+    content = f"{texts[1][1]}\n{texts[2][1]}\nSo:\n<verdict>{better}</verdict>"
+    return (content[:-12], "length") if dice.random() < 0.02 else (content, "stop")
 
 
 async def serve(server: Server, port_file: Path) -> None:

@@ -1,128 +1,30 @@
-"""A hub on the loopback, strict: it answers nothing but what it was set up for, and believes nothing.
+"""A strict hub on loopback: it answers only requests that it was set up for, and checks everything.
 
-It speaks the part of the hub's interface that reading, and publishing without Xet, need. Every call has to
-bring the bearer token, but for the address that it has signed for a large file, which must not get it. What
-arrives is compared with the sha256 and the size that it was announced with, a commit with the head that it
-names as its parent. Whatever a client of the real hub would not do is a line of `problems`.
+It implements the part of the hub's interface that reading, and publishing without Xet, need. Every call needs
+the bearer token, except for the signed address of a large file, which must not get it. Uploads are compared
+with the announced sha256 and size, and a commit's parent with the head. Anything that a client of the hub
+would not do becomes a line of `problems`.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
-
-TOKEN, READ_TOKEN = "hf_WriteSecret0123456789abcdefghijkl", "hf_ReadSecret0123456789abcdefghijklm"
-OWNERS = ("user", "someone", "openai")  # whom the token may write for
-LARGE = (".parquet", ".safetensors")
-INVALID = "Invalid credentials in Authorization header"
-
-
-@dataclass
-class Repo:
-    """`commits` holds the files of each commit by its id, `branches` the id of each head."""
-
-    private: bool
-    commits: dict[str, dict[str, bytes]]
-    branches: dict[str, str]
-    messages: list[str] = field(default_factory=list)  # of the commits, in order
-
-
-@dataclass
-class Fault:
-    """What is answered instead, or later, to requests whose "METHOD /path" matches."""
-
-    pattern: str
-    status: int | None = None
-    times: float = 1
-    skip: int = 0  # so many matching requests pass first
-    seconds: float = 0
-    message: str = "out of order"
-    then: Callable[[], Any] = lambda: None  # is run before the answer
-
-
-class Hub:
-    """All that the server knows."""
-
-    def __init__(self, *, large: tuple[str, ...] = LARGE) -> None:
-        self.large = large
-        self.endpoint = ""
-        self.repos: dict[tuple[str, str], Repo] = {}
-        self.store: dict[str, bytes] = {}  # large files by their sha256, committed or not
-        self.received: list[str] = []  # the sha256 of each large file, in the order of arrival
-        self.calls: list[str] = []  # "METHOD /path"
-        self.problems: list[str] = []
-        self.faults: list[Fault] = []
-        self.lock = Lock()
-
-    def add(self, kind: str, name: str, files: dict[str, bytes], *, private: bool = False) -> Repo:
-        """A repository with these files in one commit of `main`."""
-        repo = Repo(private, {}, {})
-        self.repos[kind, name] = repo
-        self.commit(repo, "main", files, "initial commit")
-        return repo
-
-    def commit(self, repo: Repo, branch: str, files: dict[str, bytes], message: str) -> str:
-        repo.messages.append(message)
-        content = json.dumps([len(repo.commits), {n: hashlib.sha1(b).hexdigest() for n, b in files.items()}])
-        oid = hashlib.sha1(content.encode()).hexdigest()
-        repo.commits[oid] = dict(files)
-        repo.branches[branch] = oid
-        self.store |= {sha256(content): content for name, content in files.items() if self.is_large(name)}
-        return oid
-
-    def files(self, kind: str, name: str, branch: str = "main") -> dict[str, bytes]:
-        """What a reader finds there, but for what the hub puts there itself."""
-        repo = self.repos[kind, name]
-        head = repo.commits[repo.branches[branch]]
-        return {path: content for path, content in head.items() if path != ".gitattributes"}
-
-    def link(self, kind: str, name: str) -> str:
-        return f"{self.endpoint}/{'datasets/' if kind == 'dataset' else ''}{name}"
-
-    def is_large(self, name: str) -> bool:
-        return name.endswith(self.large)
-
-    def fault(self, pattern: str, status: int | None = None, **fields: Any) -> None:
-        self.faults.append(Fault(pattern, status, **fields))
-
-    def due(self, call: str) -> Fault | None:
-        """The fault that this request meets, if one is left."""
-        with self.lock:
-            for fault in self.faults:
-                if re.search(fault.pattern, call):
-                    fault.skip -= 1
-                    if fault.skip < 0 and fault.times > 0:
-                        fault.times -= 1
-                        return fault
-        return None
-
-    def expect(self, right: bool, problem: str) -> None:
-        if not right:
-            self.problems.append(problem)
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def git_oid(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+from support.hub_state import INVALID, OWNERS, READ_TOKEN, TOKEN, Hub, Repo, git_oid, sha256
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -147,8 +49,8 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(status, json.dumps(value).encode(), Content_Type="application/json", **headers)
 
     def refuse(self, status: int, message: str, code: str | None = None, **headers: str) -> None:
-        told = {"X_Error_Message": message, **headers} | ({"X_Error_Code": code} if code else {})
-        self.json({"error": message}, status, **told)
+        payload = {"X_Error_Message": message, **headers} | ({"X_Error_Code": code} if code else {})
+        self.json({"error": message}, status, **payload)
 
     def answer(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -194,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.unexpected()
 
     def unexpected(self) -> None:
-        """A request that no test expects."""
+        """Refuse a request that no test expects."""
         self.hub.problems.append(f"{self.command} {self.path}")
         self.refuse(404, "no such route")
 
@@ -224,18 +126,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def tree(self, files: dict[str, bytes], folder: str, recursive: bool) -> None:
         prefix = folder + "/" if folder else ""
-        found: dict[str, Any] = {}
+        entries: dict[str, Any] = {}
         for file, content in files.items():
             if file.startswith(prefix):
                 *folders, _ = file.removeprefix(prefix).split("/")
                 if folders:
                     path = prefix + folders[0]
-                    found[path] = {"type": "directory", "path": path, "oid": "0" * 40, "size": 0}
+                    entries[path] = {"type": "directory", "path": path, "oid": "0" * 40, "size": 0}
                 if not folders or recursive:
-                    found[file] = self.entry(file, content)
-        if folder and not found:
+                    entries[file] = self.entry(file, content)
+        if folder and not entries:
             return self.refuse(404, "no entry", "EntryNotFound")
-        return self.json([*found.values()])
+        return self.json([*entries.values()])
 
     def entry(self, file: str, content: bytes) -> dict[str, Any]:
         about = {"type": "file", "path": file, "oid": git_oid(content), "size": len(content)}
@@ -291,8 +193,8 @@ class Handler(BaseHTTPRequestHandler):
                 wrong.append('"license" must be one of the known ones')
         except (yaml.YAMLError, IndexError):
             wrong = ["cannot be read"]
-        told = {"errors": [{"message": line} for line in wrong], "warnings": []}
-        return self.json(told, 400 if wrong else 200)
+        payload = {"errors": [{"message": line} for line in wrong], "warnings": []}
+        return self.json(payload, 400 if wrong else 200)
 
     def batch(self, wanted: dict[str, Any]) -> None:
         name = "/".join(self.path.split(".git/")[0].strip("/").split("/")[-2:])
@@ -303,13 +205,13 @@ class Handler(BaseHTTPRequestHandler):
         )
         objects = []
         for one in wanted["objects"]:
-            told = {"oid": one["oid"], "size": one["size"]}
+            payload = {"oid": one["oid"], "size": one["size"]}
             if one["oid"] not in self.hub.store:
-                told["actions"] = {
+                payload["actions"] = {
                     "upload": {"href": f"{self.hub.endpoint}/storage/{one['oid']}?signature={one['size']}"},
                     "verify": {"href": f"{self.hub.endpoint}/api/verify"},
                 }
-            objects.append(told)
+            objects.append(payload)
         return self.json({"transfer": "basic", "objects": objects})
 
     def receive(self, oid: str, query: dict[str, list[str]]) -> None:
@@ -322,10 +224,10 @@ class Handler(BaseHTTPRequestHandler):
             self.hub.received.append(oid)
         return self.reply(200)
 
-    def verify(self, told: dict[str, Any]) -> None:
-        there = self.hub.store.get(told["oid"])
-        right = there is not None and len(there) == told["size"]
-        self.hub.expect(right, f"verified but not there: {told}")
+    def verify(self, payload: dict[str, Any]) -> None:
+        there = self.hub.store.get(payload["oid"])
+        right = there is not None and len(there) == payload["size"]
+        self.hub.expect(right, f"verified but not there: {payload}")
         return self.json({}, 200 if right else 404)
 
     def write(self, repo: Repo, name: str, kind: str, rest: list[str]) -> None:
@@ -346,7 +248,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.json({}, 201)
 
     def preupload(self, repo: Repo, branch: str) -> None:
-        files, told = repo.commits[repo.branches[branch]], []
+        files, payload = repo.commits[repo.branches[branch]], []
         for file in json.loads(self.body)["files"]:
             path = file["path"]
             here = files.get(path)
@@ -354,11 +256,11 @@ class Handler(BaseHTTPRequestHandler):
             about = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
             if here is not None:
                 about["oid"] = sha256(here) if large else git_oid(here)
-            told.append(about)
-        return self.json({"files": told})
+            payload.append(about)
+        return self.json({"files": payload})
 
     def take(self, repo: Repo, branch: str) -> None:
-        """A commit, all of it or nothing."""
+        """Apply a commit, completely or not at all."""
         header, *operations = (json.loads(line) for line in self.body.splitlines())
         head = repo.branches[branch]
         parent = header["value"].get("parentCommit")
@@ -394,7 +296,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(hub: Hub) -> Iterator[Hub]:
-    """The hub at an address of its own, which is its `endpoint`."""
+    """Serve the hub at an address of its own, its `endpoint`."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         server.hub = hub  # type: ignore[attr-defined]
@@ -409,7 +311,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
 
 
 def environment(hub: Hub, home: Path, *, token: str = TOKEN, **more: str) -> dict[str, str]:
-    """Of a process whose libraries speak to this hub alone and have nothing of it yet."""
+    """Return the environment of a process whose libraries use this hub alone, with an empty cache."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
         "HF_ENDPOINT": hub.endpoint,
@@ -422,6 +324,6 @@ def environment(hub: Hub, home: Path, *, token: str = TOKEN, **more: str) -> dic
 
 
 def process(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    """Python with these words: libraries read their environment when they are imported."""
+    """Run Python in this environment, which libraries read when they are imported."""
     command = [sys.executable, *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)

@@ -1,4 +1,4 @@
-"""The chat server of chat_server.py as a process of its own, and builds that ask it."""
+"""The chat server of chat_server.py as a process, and builds that send it requests."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ class Loopback:
         return EngineRecipe(engine="openai", model="tiny", base_url=self.url, **fields)
 
     def stats(self) -> dict[str, Any]:
-        """What the server has seen so far."""
+        """Return what the server has seen so far."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/stats", timeout=30) as answer:
             return json.loads(answer.read())
 
 
 @contextmanager
 def chat_server(folder: Path, **settings: Any) -> Iterator[Loopback]:
+    """Run the server with these settings; it ends with the block."""
     port_file = folder / f"port-{time.monotonic_ns()}"
     words = [sys.executable, str(SERVER), "--port-file", str(port_file)]
     for name, value in settings.items():
@@ -56,7 +57,7 @@ def chat_server(folder: Path, **settings: Any) -> Iterator[Loopback]:
 
 
 def recipe(url: str, problems: int, **fields: Any) -> BuildRecipe:
-    """Sums answered by the server, six completions each, the right ones found by the verifier."""
+    """A build recipe for sums: six completions of each by the server, checked by the verifier."""
     content = {
         "source": {"name": "arithmetic", "limit": problems},
         "generate": {
@@ -76,7 +77,7 @@ def recipe(url: str, problems: int, **fields: Any) -> BuildRecipe:
 
 
 def start_build(url: str, out: Path, cache: Path, problems: int, **fields: Any) -> subprocess.Popen[str]:
-    """The same as a process of its own, from a recipe file."""
+    """Start the same build as a process, from a recipe file."""
     file = out.with_suffix(".yaml")
     content = recipe(url, problems, **fields).model_dump(mode="json", exclude_unset=True)
     file.write_text(json.dumps(content))  # JSON is YAML

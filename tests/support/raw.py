@@ -1,4 +1,4 @@
-"""Small raw inputs for tests, in the layouts that are published."""
+"""Small raw inputs for tests, in the published layouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MODELS = ("gpt-4", "llama-2-7b-chat", "alpaca-7b", "falcon-40b-instruct", "bard"
 
 
 def ultrafeedback(path: Path, rows: int, *, seed: int = 0) -> Path:
-    """Writes `rows` UltraFeedback rows as JSONL: repeated prompts, ties, odd sizes and unusable rows too."""
+    """Write `rows` UltraFeedback rows as JSONL, with repeated prompts, ties, odd sizes and unusable rows."""
     random_ = random.Random(seed)
     lines = (json.dumps(_row(number, random_), ensure_ascii=False) for number in range(rows))
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -62,17 +62,17 @@ def _lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def _said(role: str, content: str) -> dict[str, str]:
+def _message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
 def ultrafeedback_binarized(path: Path, rows: int) -> Path:
-    """HuggingFaceH4's columns, the chosen one with the higher score."""
+    """Write HuggingFaceH4's columns; the chosen completion has the higher score."""
     random_ = random.Random(0)
 
     def row(number: int) -> dict[str, Any]:
         prompt, texts = f"Question {number}?", (_words(9, random_), _words(9, random_))
-        chosen, rejected = ([_said("user", prompt), _said("assistant", text)] for text in texts)
+        chosen, rejected = ([_message("user", prompt), _message("assistant", text)] for text in texts)
         scores = {"score_chosen": random_.uniform(6, 10), "score_rejected": random_.uniform(1, 5)}
         return {
             "prompt": prompt, "prompt_id": f"{number:064x}", "chosen": chosen, "rejected": rejected,
@@ -83,7 +83,7 @@ def ultrafeedback_binarized(path: Path, rows: int) -> Path:
 
 
 def nectar(path: Path, rows: int) -> Path:
-    """Seven answers a prompt in any order, one of each rank, its text saying which."""
+    """Write seven answers per prompt in any order, one of each rank, which its text names."""
     random_ = random.Random(0)
 
     def row(number: int) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def nectar(path: Path, rows: int) -> Path:
 
 
 def hh_rlhf(path: Path, rows: int) -> Path:
-    """Two dialogues a row that agree up to the last reply."""
+    """Write two dialogues per row that agree up to the last reply."""
     random_ = random.Random(0)
 
     def row(number: int) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def hh_rlhf(path: Path, rows: int) -> Path:
 
 
 def alpaca_eval(path: Path, rows: int) -> Path:
-    """Annotations of three models' outputs for every instruction, model by model."""
+    """Write annotations of three models' outputs for every instruction, model by model."""
     random_ = random.Random(0)
 
     def row(model: str, number: int) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def alpaca_eval(path: Path, rows: int) -> Path:
 
 
 def gsm8k(path: Path, rows: int) -> Path:
-    """Problems with worked answers, as openai/gsm8k has them: all answers are 1, 2 or 3."""
+    """Write problems with worked answers in the layout of openai/gsm8k; all answers are 1, 2 or 3."""
 
     def row(number: int) -> dict[str, Any]:
         answer = number % 3 + 1
@@ -140,7 +140,7 @@ def gsm8k(path: Path, rows: int) -> Path:
 
 
 def metamath_dpo(path: Path, rows: int) -> Path:
-    """Problems behind up to three worked examples; the rejected solution has another sum in it."""
+    """Write problems after up to three worked examples; the rejected solution contains a wrong sum."""
 
     def solution(number: int, result: int) -> str:
         return f"{number} + 1 = {result}.\n#### {number + 1}\nThe answer is: {number + 1}"

@@ -1,4 +1,4 @@
-"""An engine whose answers a test writes: it stands in for a model that says known things."""
+"""An engine with answers written by a test, in place of a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pairkit.engines.base import Call, Request, Result
 
 
 class Scripted:
-    """Answers each request by `answer`, the last one that it was given first."""
+    """An engine that answers requests by `answer`, the last submitted first."""
 
     def __init__(self, answer: Callable[[Request], Result], name: str = "scripted") -> None:
         self.answer, self.name = answer, name

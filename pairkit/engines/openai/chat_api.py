@@ -1,7 +1,7 @@
-"""OpenAI's chat completions as data: the body of a request, and what an answer says.
+"""OpenAI's chat completions as data: the body of a request, and the content of an answer.
 
-What a server sends is not trusted: an answer that is not whole is a `Fault`, which is asked for again, and
-no text of a server gets into a message of ours with the key in it.
+A server is not trusted: an incomplete answer is a `Fault`, which leads to another try, and the key is removed
+from every text of a server before it becomes part of a message.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from pairkit.engines.openai.spending import Tokens
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.errors import RecipeError
 
-# Of a status: worth another try.
+# Statuses that are worth another try.
 TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
-LONGEST_WAIT = 300.0  # seconds; whatever Retry-After says
-_CUT = 300  # characters of a server's text that a message shows
+LONGEST_WAIT = 300.0  # seconds, even if Retry-After is longer
+_CUT = 300  # characters of a server's text in a message
 _REASONS: dict[str, FinishReason] = {"length": "length", "max_tokens": "length", "content_filter": "refused"}
 
 
 class Fault(NamedTuple):
-    """An answer that cannot be used, and the seconds after which the server wants to be asked again."""
+    """An unusable answer: the reason, and the seconds to wait that the server asked for, if it did."""
 
     why: str
     after: float | None = None
 
 
 class Parsed(NamedTuple):
-    """What an answer says: its completions, and its tokens where they were told."""
+    """The content of an answer: its completions, and its token counts if the server sent them."""
 
     completions: tuple[Completion, ...]
     tokens: Tokens | None
 
 
 def body(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
-    """The JSON of a request whose samplings are equal but for their seeds; the first one's is sent.
+    """Build the JSON of a request whose samplings differ in their seeds only; the first seed is sent.
 
-    Raises `RecipeError` for a prompt of token ids: servers render the messages themselves.
+    Raises `RecipeError` for a prompt of token ids, because servers render the messages themselves.
     """
     if not request.prompt or isinstance(request.prompt[0], int):
-        raise RecipeError("engine openai takes messages, not token ids")
+        raise RecipeError("engine openai needs messages, not token ids; a server renders them itself")
     sampling = request.samplings[0]
     fields = {
         "model": recipe.model,
@@ -60,14 +60,14 @@ def body(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
 
 
 def most_tokens(request: Request) -> Tokens:
-    """What a request may take: a guess for the prompt (three bytes a token), a bound for the completions."""
+    """Bound a request's tokens: a guess for the prompt (three bytes per token), a limit for completions."""
     messages = [message for message in request.prompt if isinstance(message, Mapping)]
     size = sum(len(message["content"].encode()) for message in messages)
     return Tokens(size // 3 + 8, sum(sampling.max_tokens for sampling in request.samplings))
 
 
 def parse(content: bytes, request: Request) -> Parsed | Fault:
-    """The completions of a successful answer, with the seed that was sent."""
+    """Read the completions of a successful answer; their sampling has the seed that was sent."""
     try:
         answer = json.loads(content)
     except ValueError:
@@ -81,10 +81,10 @@ def parse(content: bytes, request: Request) -> Parsed | Fault:
     usage = _usage(answer.get("usage"))
     completions = []
     for choice, sampling in zip(_ordered(choices), request.samplings, strict=True):
-        said = _said(choice)
-        if said is None:
+        message = _message(choice)
+        if message is None:
             return Fault("the answer holds a choice without a message")
-        text, reason = said
+        text, reason = message
         tokens = usage.completion if usage is not None and wanted == 1 else None
         sent = sampling._replace(seed=request.samplings[0].seed)
         completions.append(Completion(text, tokens, reason, sent))
@@ -92,7 +92,7 @@ def parse(content: bytes, request: Request) -> Parsed | Fault:
 
 
 def retry_after(header: str | None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date; None where it says nothing."""
+    """Return the seconds of a Retry-After header, a number or a date; None if it is neither."""
     if header is None:
         return None
     try:
@@ -106,7 +106,7 @@ def retry_after(header: str | None) -> float | None:
 
 
 def reason_of(content: bytes, key: str | None) -> str:
-    """What a server says of a refusal: one line, cut, and without the key."""
+    """Return a server's explanation of a refusal: one line, shortened, without the key."""
     text = content.decode("utf-8", "replace")
     try:
         answer = json.loads(text)
@@ -122,22 +122,22 @@ def reason_of(content: bytes, key: str | None) -> str:
 
 
 def model_names(content: bytes) -> list[str]:
-    """The models that a server lists; [] where it does so in another way."""
+    """Return the models that a server lists; [] if it uses another format."""
     try:
-        return [str(one["id"]) for one in json.loads(content)["data"]]
+        return [str(model["id"]) for model in json.loads(content)["data"]]
     except (ValueError, KeyError, TypeError):
         return []
 
 
 def _ordered(choices: list[Any]) -> list[Any]:
-    """Choices by their `index`, where all have one."""
+    """Sort choices by their `index`, if all have one."""
     places = [choice.get("index") if isinstance(choice, Mapping) else None for choice in choices]
     if sorted(place for place in places if isinstance(place, int)) != list(range(len(choices))):
         return choices
     return [choices[places.index(number)] for number in range(len(choices))]
 
 
-def _said(choice: Any) -> tuple[str, FinishReason] | None:
+def _message(choice: Any) -> tuple[str, FinishReason] | None:
     message = choice.get("message") if isinstance(choice, Mapping) else None
     if not isinstance(message, Mapping):
         return None
@@ -149,7 +149,7 @@ def _said(choice: Any) -> tuple[str, FinishReason] | None:
         content = ""
     if not isinstance(content, str) or not isinstance(choice.get("finish_reason"), str):
         return None
-    # JSON can spell halves of characters, which no file of text can hold.
+    # JSON can encode half of a surrogate pair, which no UTF-8 file can hold.
     return content.encode("utf-8", "replace").decode("utf-8"), reason
 
 

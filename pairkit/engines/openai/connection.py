@@ -1,4 +1,4 @@
-"""How a server is reached: its connections, the proxy on the way, and the key that it gets."""
+"""Connections to a server: the HTTP session, the proxy, and the API key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pairkit.errors import RecipeError
 
 
 async def session(settings: CallSettings, key: str | None) -> aiohttp.ClientSession:
-    """The connections of one engine; belongs to the event loop that it is made in."""
+    """Open the HTTP session of one engine; it belongs to the event loop that calls this."""
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"} if key else {},
         connector=aiohttp.TCPConnector(limit=settings.concurrency),
@@ -22,7 +22,7 @@ async def session(settings: CallSettings, key: str | None) -> aiohttp.ClientSess
 
 
 def proxy(url: str) -> str | None:
-    """The proxy that the environment names for a URL. Looked up once: aiohttp would do so for every call."""
+    """Return the environment's proxy for a URL, looked up once because aiohttp would do it per call."""
     parts = urlsplit(url)
     if not parts.hostname or proxy_bypass(parts.hostname):
         return None
@@ -30,17 +30,23 @@ def proxy(url: str) -> str | None:
 
 
 def key_of(recipe: EngineRecipe) -> str | None:
-    """The key for the recipe's server; another server than OpenAI's gets none that was not meant for it."""
-    given = recipe.model_fields_set
-    if "base_url" in given and "api_key_env" not in given:
+    """Return the key for the recipe's server.
+
+    A server other than OpenAI's gets a key only if the recipe names one for it.
+    """
+    explicit = recipe.model_fields_set
+    if "base_url" in explicit and "api_key_env" not in explicit:
         return None
     name = recipe.api_key_env
     key = os.environ.get(name, "").strip()
     if not key:
         raise RecipeError(
-            f"{recipe.base_url} wants a key: put it into the environment variable {name}, "
-            "or give base_url for a server that wants none"
+            f"{recipe.base_url} requires an API key: set the environment variable {name}, "
+            "or base_url for a server that needs none"
         )
     if not (key.isascii() and key.isprintable() and " " not in key):
-        raise RecipeError(f"the environment variable {name} holds no key: it has characters that no key has")
+        raise RecipeError(
+            f"the environment variable {name} does not hold a valid key: it contains spaces, line breaks or "
+            "non-ASCII characters; set it again"
+        )
     return key

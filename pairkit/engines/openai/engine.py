@@ -1,10 +1,10 @@
 """The engine of a server that speaks OpenAI's chat completions: vLLM's, a gateway, a vendor.
 
-HTTP runs in an event loop of its own thread, `concurrency` requests at a time. What fails for a while (429,
-5xx, a timeout, a broken connection, an answer that is not whole) is asked again after a pause that doubles
-and is jittered, or that the server names; what still fails is a `Problem` of that request. What no request
-could survive (a wrong key, an unknown model, a server that is gone) stops the engine. That a server is gone
-shows in calls that fail one after another: they count as failed only when another one has succeeded.
+HTTP runs in an event loop in a thread of its own, `concurrency` requests at a time. Temporary failures (429,
+5xx, a timeout, a broken connection, an incomplete answer) are retried after a jittered pause that doubles, or
+that the server names; what still fails is a `Problem` of that request. Failures that every request would
+share (a wrong key, an unknown model, a dead server) stop the engine. A dead server shows in consecutive
+failures, so calls count as failed only after another one has succeeded.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from pairkit.engines.openai.spending import Spending
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import EngineError, RecipeError
 
-# Calls that fail in a row, with none that succeeds between them, before the server counts as gone.
-HOPELESS = 20
-# Calls that are taken for each that may be sent: the others take the place of those between two tries.
-LINE = 4
+# Consecutive failed calls, without a success between them, after which the server counts as dead.
+CONSECUTIVE_FAILURES = 20
+# Calls accepted per call that may be in flight: the others replace those that pause between two tries.
+QUEUE_FACTOR = 4
 FAILED = "endpoint_failed"
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds between two tries, before the jitter
 Done = tuple[int, tuple[Result, ...]]
 
 
 def connect(recipe: EngineRecipe, settings: CallSettings, *, name: str | None = None) -> OpenAIEngine:
-    """The engine, after one question that shows whether the server is there and takes the key.
+    """Open the engine, after one request that shows whether the server is up and accepts the key.
 
-    Raises `RecipeError` for a key that is missing or a URL that is none, `EngineError` for a server that
-    cannot be reached or refuses.
+    Raises `RecipeError` for a missing key or an invalid URL, `EngineError` for a server that is unreachable
+    or refuses.
     """
     engine = OpenAIEngine(recipe, settings, name or recipe.model, key_of(recipe))
     try:
-        engine.greet()
+        engine.check_server()
     except BaseException:
         engine.close()
         raise
@@ -52,24 +52,24 @@ def connect(recipe: EngineRecipe, settings: CallSettings, *, name: str | None = 
 
 
 class OpenAIEngine:
-    """See the module's text. Made by `connect`."""
+    """A connected server as an engine; created by `connect`."""
 
     def __init__(self, recipe: EngineRecipe, settings: CallSettings, name: str, key: str | None) -> None:
         self.name = name
         self.identity = {"engine": "openai", "model": recipe.model, "extra_body": recipe.extra_body}
         self._recipe, self._settings, self._key = recipe, settings, key
         self._spending = Spending(settings, recipe.model)
-        # What the loop hands over: results stay until `collect` is called again, since an interrupt may fall
-        # between taking them and storing them.
+        # Finished calls from the loop. Results stay until `collect` is called again, because an interrupt may
+        # come between returning them and storing them.
         self._done: SimpleQueue[int | Exception] = SimpleQueue()
         self._results: dict[int, tuple[Result, ...]] = {}
         self._handed: list[int] = []
         self._submitted = 0
-        self._sent = self._ended = 0  # all calls: the caller counts the ones, the loop the others
-        self._collecting = False  # the caller waits: it submits nothing
+        self._sent = self._ended = 0  # of all calls; the caller counts the sent, the loop the ended
+        self._collecting = False  # the caller waits, so it submits nothing
         self._succeeded = False
-        self._suspects: list[tuple[int, Problem]] = []  # failed since the last call that succeeded
-        self._known: list[str] = []
+        self._suspects: list[tuple[int, Problem]] = []  # failures since the last success
+        self._models: list[str] = []
         self._proxy = proxy(recipe.base_url)
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: set[asyncio.Task[None] | None] = set()
@@ -80,18 +80,18 @@ class OpenAIEngine:
         self._session = asyncio.run_coroutine_threadsafe(session(settings, key), self._loop).result()
 
     def calls(self, requests: Sequence[Request]) -> list[Call]:
-        """One HTTP request for the completions of equal settings; where `many_per_call` is off, for each."""
+        """Return one call per group of equal settings, or per completion if `many_per_call` is off."""
         calls = []
         for owner, request in enumerate(requests):
             groups = groupby(request.samplings, lambda sampling: sampling._replace(seed=0))
             for _, group in groups:
-                alike = tuple(group)
-                parts = [alike] if self._recipe.many_per_call else [(one,) for one in alike]
+                equal = tuple(group)
+                parts = [equal] if self._recipe.many_per_call else [(sampling,) for sampling in equal]
                 calls += [Call((Request(request.prompt, part),), (owner,)) for part in parts]
         return calls
 
     def room(self) -> bool:
-        return self._submitted < LINE * self._settings.concurrency
+        return self._submitted < QUEUE_FACTOR * self._settings.concurrency
 
     def submit(self, number: int, call: Call) -> None:
         self._submitted += 1
@@ -118,9 +118,9 @@ class OpenAIEngine:
         return [(number, self._results[number]) for number in self._handed]
 
     def drain(self) -> list[Done]:
-        """What was not stored for certain, and the answers to what is being sent just now.
+        """Return results that may not have been stored, and await the answers to calls in flight.
 
-        What only waits for its turn is not sent any more.
+        Calls that still wait for their turn are cancelled.
         """
         asyncio.run_coroutine_threadsafe(self._wind_down(), self._loop).result()
         results, self._results = self._results, {}
@@ -136,24 +136,24 @@ class OpenAIEngine:
             self._thread.join()
             self._loop.close()
 
-    def greet(self) -> None:
-        """Asks for the models that the server knows. Raises `EngineError`; not every server tells them."""
-        asyncio.run_coroutine_threadsafe(self._greet(), self._loop).result()
+    def check_server(self) -> None:
+        """List the server's models, which not every server supports. Raises `EngineError`."""
+        asyncio.run_coroutine_threadsafe(self._check_server(), self._loop).result()
 
-    async def _greet(self) -> None:
+    async def _check_server(self) -> None:
         try:
             status, content, _ = await self._http("GET", "models")
         except (aiohttp.InvalidURL, ValueError) as error:
-            raise RecipeError(f"base_url {self._recipe.base_url!r} is no URL: {error}") from error
+            raise RecipeError(f"base_url {self._recipe.base_url!r} is not a URL: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise EngineError(f"{self._recipe.base_url} cannot be reached: {_told(error)}") from error
+            raise EngineError(f"{self._recipe.base_url} cannot be reached: {_describe(error)}") from error
         if status in (401, 403):
             raise self._refused(status, content)
         if status == 200:
-            self._known = chat_api.model_names(content)
+            self._models = chat_api.model_names(content)
 
     async def _http(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes, str | None]:
-        """Status, content and Retry-After of an answer. No redirection is followed: it would get the key."""
+        """Return status, content and Retry-After. No redirect is followed, because it would get the key."""
         url = f"{self._recipe.base_url.rstrip('/')}/{path}"
         headers = {"Content-Type": "application/json"} if body is not None else None
         async with self._session.request(
@@ -170,7 +170,7 @@ class OpenAIEngine:
         (request,) = call.requests
         try:
             result = await self._answer(request)
-        except Exception as error:  # goes on in the thread that collects
+        except Exception as error:  # raised again in the thread that collects
             self._done.put(error)
             return
         finally:
@@ -182,18 +182,21 @@ class OpenAIEngine:
             self._finish(number, result)
 
     def _judge(self, last: Problem) -> None:
-        """Ends it all where too many in a row have failed; with none left to wait for, they count."""
-        bound = min(HOPELESS, LINE * self._settings.concurrency)
+        """Stop everything after too many consecutive failures; if no call is left, count them as failed."""
+        bound = min(CONSECUTIVE_FAILURES, QUEUE_FACTOR * self._settings.concurrency)
         if len(self._suspects) >= bound:
             where = self._recipe.base_url
             self._done.put(
-                EngineError(f"{where}: {bound} calls in a row have failed; the last: {last.detail}")
+                EngineError(
+                    f"{where}: {bound} consecutive calls failed; check the server, then run the same command "
+                    f"again (the last: {last.detail})"
+                )
             )
         else:
             self._release_last()
 
     def _release_last(self) -> None:
-        """Calls that failed with none behind them to succeed have failed."""
+        """Count calls as failed if no later call can succeed any more."""
         if self._collecting and self._ended == self._sent:
             self._release()
 
@@ -207,9 +210,9 @@ class OpenAIEngine:
         self._done.put(number)
 
     async def _answer(self, request: Request) -> Result:
-        """The result of one request after as many tries as it takes."""
+        """Send one request, with as many tries as it takes, and return its result."""
         body = json.dumps(chat_api.body(self._recipe, request)).encode()
-        pause, why = _FIRST_PAUSE, ""
+        pause, why = FIRST_PAUSE, ""
         for attempt in range(self._settings.attempts):
             outcome = await self._try(body, request)
             if isinstance(outcome, Parsed):
@@ -223,7 +226,7 @@ class OpenAIEngine:
                 self._spending.retries += 1
                 jittered = pause * random.uniform(0.5, 1.5)
                 await asyncio.sleep(jittered if outcome.after is None else outcome.after)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, LONGEST_PAUSE)
         return Problem(FAILED, f"{self._settings.attempts} tries; the last: {why}")
 
     async def _try(self, body: bytes, request: Request) -> Parsed | Problem | Fault:
@@ -236,38 +239,38 @@ class OpenAIEngine:
             except TimeoutError:
                 return Fault(f"no answer in {self._settings.timeout:g} s")
             except (aiohttp.ClientError, OSError) as error:
-                return Fault(_told(error))
+                return Fault(_describe(error))
             finally:
                 self._sending.discard(task)
             if status != 200:
                 return self._status(status, content, after)
             parsed = chat_api.parse(content, request)
-            self._spending.took(parsed.tokens or most if isinstance(parsed, Parsed) else most)
+            self._spending.add(parsed.tokens or most if isinstance(parsed, Parsed) else most)
             return parsed
 
     def _status(self, status: int, content: bytes, after: str | None) -> Problem | Fault:
-        """What an answer without success means: another try, the end of this request, or of all."""
-        said = chat_api.reason_of(content, self._key)
+        """Decide what an error status means: another try, the end of this request, or of all."""
+        message = chat_api.reason_of(content, self._key)
         if status == 429 and b"insufficient_quota" in content:
-            raise EngineError(f"{self._recipe.base_url}: the account has no quota left: {said}")
+            raise EngineError(f"{self._recipe.base_url}: the account has no quota left: {message}")
         if status in chat_api.TRANSIENT:
-            return Fault(f"HTTP {status}: {said}", chat_api.retry_after(after))
+            return Fault(f"HTTP {status}: {message}", chat_api.retry_after(after))
         if status == 401 or (status in (403, 404, 405) and not self._succeeded):
             raise self._refused(status, content)
-        return Problem("endpoint_refused", f"HTTP {status}: {said}")
+        return Problem("endpoint_refused", f"HTTP {status}: {message}")
 
     def _refused(self, status: int, content: bytes) -> EngineError:
-        """The error for an answer that every other request would get as well."""
-        where, said = self._recipe.base_url, chat_api.reason_of(content, self._key)
+        """Build the error for an answer that every other request would get too."""
+        where, message = self._recipe.base_url, chat_api.reason_of(content, self._key)
         if status in (401, 403):
-            key = f"the key in {self._recipe.api_key_env} is not accepted"
+            key = f"the key in {self._recipe.api_key_env} was not accepted"
             if not self._key:
-                key = "it wants a key: api_key_env names the environment variable that holds it"
-            return EngineError(f"{where} refuses (HTTP {status}): {key}: {said}")
-        known = f"; it knows {', '.join(self._known[:20])}" if self._known else ""
+                key = "it requires a key: set api_key_env to the environment variable that holds one"
+            return EngineError(f"{where} refused the request (HTTP {status}): {key}: {message}")
+        names = f"; it serves {', '.join(self._models[:20])}" if self._models else ""
         return EngineError(
-            f"{where} does not serve the model {self._recipe.model!r} (HTTP {status}: {said})"
-            f"{known}; is the name right, and does the URL end in /v1?"
+            f"{where} does not serve the model {self._recipe.model!r} (HTTP {status}: {message})"
+            f"{names}; check the name, and that the URL ends in /v1"
         )
 
     async def _wind_down(self) -> None:
@@ -284,5 +287,5 @@ class OpenAIEngine:
         await self._session.close()
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

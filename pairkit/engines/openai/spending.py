@@ -1,4 +1,4 @@
-"""What calls to a server have cost, and whether another one can be afforded."""
+"""The cost of calls to a server, and whether the budget allows another one."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from pairkit.engines.recipe import Budget, CallSettings, Price
+from pairkit.engines.recipe import CallSettings, Price
 from pairkit.errors import BudgetError, RecipeError
 
 
 class Tokens(NamedTuple):
-    """Of one HTTP request: what it may take at most, or what the server says that it took."""
+    """Tokens of one HTTP request: the most that it may use, or the number that the server reported."""
 
     prompt: int
     completion: int
 
 
 class Spending:
-    """Counts of one run. Belongs to one event loop: nothing here is locked."""
+    """The consumption of one run. Used from one event loop only, because nothing here is locked."""
 
     def __init__(self, settings: CallSettings, model: str) -> None:
         self._budget, self._price = settings.budget, settings.prices.get(model)
         if self._budget.money is not None and self._price is None:
             raise RecipeError(
-                f"a budget of money needs the price of {model!r}: give "
-                f"calls.prices.{model}.input and .output, of a million tokens"
+                f"calls.budget.money needs the price of {model!r}: set "
+                f"calls.prices.{model}.input and .output, per million tokens"
             )
         self.requests = self.retries = 0
         self._prompt = self._completion = 0
@@ -35,18 +35,18 @@ class Spending:
 
     @asynccontextmanager
     async def reserved(self, most: Tokens) -> AsyncIterator[None]:
-        """Room for one HTTP request of at most these tokens, kept for the block.
+        """Reserve budget for one HTTP request of at most these tokens, for the duration of the block.
 
-        Waits where only requests in flight stand in the way: they rarely take what they may. Raises
-        `BudgetError` where nothing is in flight and the budget still has no room.
+        If only requests in flight stand in the way, wait for them, because they rarely use their maximum.
+        Raises `BudgetError` if the budget does not suffice although nothing is in flight.
         """
         while not self._affordable(most):
             if not self._reserved:
-                raise BudgetError(f"the budget of {_told(self._budget)} is spent ({_list(self.usage())})")
+                raise self._spent()
             self._settled.clear()
             await self._settled.wait()
         if self._budget.requests is not None and self.requests >= self._budget.requests:
-            raise BudgetError(f"the budget of {_told(self._budget)} is spent ({_list(self.usage())})")
+            raise self._spent()
         self.requests += 1
         self._reserved.append(most)
         try:
@@ -55,13 +55,13 @@ class Spending:
             self._reserved.remove(most)
             self._settled.set()
 
-    def took(self, tokens: Tokens) -> None:
-        """What a request has taken."""
+    def add(self, tokens: Tokens) -> None:
+        """Count the tokens that a request has used."""
         self._prompt += tokens.prompt
         self._completion += tokens.completion
 
     def usage(self) -> Mapping[str, float]:
-        """Counts by name; `cost` where the price is known."""
+        """Return counts by name, with `cost` if the price is known."""
         counts = {
             "requests": self.requests,
             "retries": self.retries,
@@ -72,11 +72,18 @@ class Spending:
             return counts
         return counts | {"cost": _cost(self._price, Tokens(self._prompt, self._completion))}
 
+    def _spent(self) -> BudgetError:
+        bounds = self._budget.model_dump(exclude_none=True)
+        budget = ", ".join(f"{value:,} {name}" for name, value in bounds.items())
+        return BudgetError(
+            f"the budget of {budget} is spent ({_list(self.usage())}); raise calls.budget to continue"
+        )
+
     def _affordable(self, most: Tokens) -> bool:
-        flying = [*self._reserved, most]
+        reserved = [*self._reserved, most]
         total = Tokens(
-            self._prompt + sum(one.prompt for one in flying),
-            self._completion + sum(one.completion for one in flying),
+            self._prompt + sum(tokens.prompt for tokens in reserved),
+            self._completion + sum(tokens.completion for tokens in reserved),
         )
         budget = self._budget
         if budget.tokens is not None and sum(total) > budget.tokens:
@@ -86,11 +93,6 @@ class Spending:
 
 def _cost(price: Price, tokens: Tokens) -> float:
     return (price.input * tokens.prompt + price.output * tokens.completion) / 1e6
-
-
-def _told(budget: Budget) -> str:
-    bounds = budget.model_dump(exclude_none=True)
-    return ", ".join(f"{value:,} {name}" for name, value in bounds.items())
 
 
 def _list(usage: Mapping[str, float]) -> str:

@@ -102,9 +102,9 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | None, tuple[str
             numbered: list[tuple[int, Mapping[str, Any] | None, tuple[str, str] | None]] = [
                 (bad.number, None, (bad.reason, bad.detail)) for bad in raw.bad
             ]
-            for piece in raw.pieces:
-                rows = piece.table.to_pylist()
-                numbered += [(int(n), row, None) for n, row in zip(piece.numbers, rows, strict=True)]
+            for part in raw.tables:
+                rows = part.table.to_pylist()
+                numbered += [(int(n), row, None) for n, row in zip(part.numbers, rows, strict=True)]
             yield from sorted(numbered, key=lambda one: one[0])
 
 

@@ -1,7 +1,7 @@
-"""The checks that are the same for every source, and what becomes of the rows that fail them.
+"""The checks that are the same for every source, and the quarantine of the rows that fail them.
 
-Each row goes one of two ways, into the sets or into quarantine with the first reason found, so that the
-counts add up whatever the data hold.
+Every row goes either into the sets or into quarantine with the first reason found, so that the counts add up
+whatever the data contain.
 """
 
 from __future__ import annotations
@@ -14,70 +14,63 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import Mask, filled, flatten, mask, present, repeat, struct_fields
+from pairkit.errors import located
+from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_row
-from pairkit.readers.jsonlines import Piece
 from pairkit.schema import QUARANTINE, ROLES, UNIDENTIFIED, quarantined
-from pairkit.sources.base import STAGE, Draft, Problem
+from pairkit.sources.base import STAGE, Draft, RowProblem
 from pairkit.sources.reading.columns import Columns
 
-# About a million tokens. Longer texts are dumps, not prompts or replies, and make a batch outgrow memory.
+# About a million tokens. Longer texts are dumps, not prompts or replies, and a batch of them exceeds memory.
 MAX_TEXT_BYTES = 4_000_000
 TOO_LONG = f"is longer than {MAX_TEXT_BYTES:,} bytes"
-# Columns by which data sets say that a row is more than a conversation of texts.
+# Columns that mark a row as more than a conversation of texts.
 MEDIA_FIELDS = ("image", "images", "audio", "audios", "video", "videos", "tools", "functions")
 
 
-class Finished(NamedTuple):
-    """The sets of a piece, the quarantine of its other rows, and the row number of each set."""
+class CheckedRows(NamedTuple):
+    """The sets of a table, the quarantine of its other rows, and the row number of each set."""
 
     sets: pa.Table
     quarantine: pa.Table
     numbers: np.ndarray[Any, Any]
 
 
-def finish(draft: Draft, piece: Piece, *, source: str, file: str) -> Finished:
-    """The sets of a draft that was made of `piece`, both parts in row order."""
-    table, numbers = piece
+def check(draft: Draft, raw: RowTable, *, source: str, file: str) -> CheckedRows:
+    """Divide the rows that `draft` was made from into sets and quarantine, both in row order."""
+    table, numbers = raw
     size = table.num_rows
     problems = [*draft.problems, *_media(table), *_prompt_problems(draft), *_completion_problems(draft)]
     bad = np.zeros(size, dtype=np.bool_)
     for problem in problems:
         bad |= problem.rows
     columns = [repeat(source, size, pa.string()), draft.prompt, draft.completions, draft.metadata]
-    sets = pa.table([_exactly(*pair) for pair in zip(columns, UNIDENTIFIED, strict=True)], UNIDENTIFIED)
+    sets = pa.table([_cast(*pair) for pair in zip(columns, UNIDENTIFIED, strict=True)], UNIDENTIFIED)
     if not bad.any():
-        return Finished(sets, QUARANTINE.empty_table(), numbers)
-    quarantine = _quarantine(problems, bad, piece, file)
-    return Finished(sets.filter(pa.array(~bad)), quarantine, numbers[~bad])
+        return CheckedRows(sets, QUARANTINE.empty_table(), numbers)
+    quarantine = _quarantine(problems, bad, raw, file)
+    return CheckedRows(sets.filter(pa.array(~bad)), quarantine, numbers[~bad])
 
 
-def _exactly(column: pa.Array, field: pa.Field) -> pa.Array:
+def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
     return column if column.type == field.type else column.cast(field.type)
 
 
-def _quarantine(problems: Iterable[Problem], bad: Mask, piece: Piece, file: str) -> pa.Table:
-    table, numbers = piece
-    first: dict[int, Problem] = {}
+def _quarantine(problems: Iterable[RowProblem], bad: Mask, raw: RowTable, file: str) -> pa.Table:
+    table, numbers = raw
+    first: dict[int, RowProblem] = {}
     for problem in problems:
         for row in np.flatnonzero(problem.rows).tolist():
             first.setdefault(row, problem)
     rows = sorted(first)
-    details = [detail(file, int(numbers[row]), first[row].field, first[row].detail) for row in rows]
+    details = [
+        located(first[row].detail, file=file, row=int(numbers[row]), field=first[row].field) for row in rows
+    ]
     texts = [json_row(row) for row in table.filter(pa.array(bad)).to_pylist()]
     return quarantined(STAGE, [first[row].reason for row in rows], texts, details=details)
 
 
-def detail(file: str, row: int, field: str | None, problem: str) -> str:
-    """The detail of a quarantined row: where it stands and what is wrong with it.
-
-    >>> detail("a.jsonl", 3, "prompt", "is null")
-    "a.jsonl, row 3, field 'prompt': is null"
-    """
-    where = f"{file}, row {row}" + (f", field {field!r}" if field else "")
-    return f"{where}: {problem}"
-
-
-def _media(table: pa.Table) -> list[Problem]:
+def _media(table: pa.Table) -> list[RowProblem]:
     columns = Columns.of(table)
     for name in MEDIA_FIELDS:
         if name in columns:
@@ -86,8 +79,8 @@ def _media(table: pa.Table) -> list[Problem]:
     return columns.problems
 
 
-def _prompt_problems(draft: Draft) -> list[Problem]:
-    """A prompt that is missing, blank or too long, an odd role, or a last turn that is not the user's."""
+def _prompt_problems(draft: Draft) -> list[RowProblem]:
+    """Find missing, blank and too long prompts, unknown roles, and last turns that are not the user's."""
     offsets, flat = flatten(draft.prompt)
     size, counts = len(draft.prompt), np.diff(offsets)
     columns = Columns({}, size, size, [])
@@ -98,8 +91,8 @@ def _prompt_problems(draft: Draft) -> list[Problem]:
     messages = Columns(struct_fields(flat), len(flat), size, columns.problems, owners, "prompt.")
     role, content = messages.arrays["role"], messages.arrays["content"]
     messages.report(~present(content), "missing_prompt", "is missing", "content")
-    known = mask(pc.is_in(role, pa.array(ROLES)))
-    messages.report(~known, "unsupported_content", f"is none of {', '.join(ROLES)}", "role")
+    supported = mask(pc.is_in(role, pa.array(ROLES)))
+    messages.report(~supported, "unsupported_content", f"is none of {', '.join(ROLES)}", "role")
     messages.report(_too_long(content), "too_long", TOO_LONG, "content")
     some = np.flatnonzero(counts)
     last = pa.array(offsets[1:][some] - 1)
@@ -111,7 +104,7 @@ def _prompt_problems(draft: Draft) -> list[Problem]:
     return columns.problems
 
 
-def _completion_problems(draft: Draft) -> list[Problem]:
+def _completion_problems(draft: Draft) -> list[RowProblem]:
     offsets, flat = flatten(draft.completions)
     size = len(draft.completions)
     owners = np.repeat(np.arange(size), np.diff(offsets))

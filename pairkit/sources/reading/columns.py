@@ -1,12 +1,12 @@
 """Reading raw columns, and building the columns of candidate sets. Nothing here loops over rows.
 
-`Columns` is a table, or the structs inside one of its lists, seen as named columns: whatever is absent
-reads as null, whatever has the wrong kind is reported as a problem of the row that it belongs to.
+`Columns` is a table, or the structs inside one of its lists, seen as named columns: an absent column reads
+as null, and a value of the wrong type is reported as a problem of the row that it belongs to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,10 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import (
     Mask,
+    Offsets,
+    filter_lists,
     flatten,
+    interleave,
     is_list,
     is_number,
     is_text,
@@ -26,36 +29,37 @@ from pairkit.arrow import (
     present,
     repeat,
     struct_fields,
+    structs,
 )
 from pairkit.schema import COMPLETION, SCORES
-from pairkit.sources.base import Problem
+from pairkit.sources.base import RowProblem
 
 
 @dataclass(frozen=True)
 class Columns:
-    """`size` values of named columns; `owners` says which of the `rows` raw rows each belongs to.
+    """`size` values of named columns; `owners` maps each to one of the `rows` raw rows.
 
-    `problems` is shared with everything that is reached from here, and grows as columns are read.
+    `problems` is shared by all `Columns` of one table, and grows as columns are read.
     """
 
     arrays: Mapping[str, pa.Array]
     size: int
     rows: int
-    problems: list[Problem]
+    problems: list[RowProblem]
     owners: np.ndarray[Any, np.dtype[np.int64]] | None = None
     prefix: str = ""
 
     @classmethod
     def of(cls, table: pa.Table) -> Columns:
-        """The columns of a table of raw rows."""
-        arrays = {name: _whole(table[name]) for name in table.column_names}
+        """Return the columns of a table of raw rows."""
+        arrays = {name: _one_chunk(table[name]) for name in table.column_names}
         return cls(arrays, table.num_rows, table.num_rows, [])
 
     def __contains__(self, name: str) -> bool:
         return name in self.arrays and not pa.types.is_null(self.arrays[name].type)
 
     def report(self, where: Mask, reason: str, detail: str, name: str | None) -> None:
-        """Says that the values in `where` cannot be used, and so the rows that they belong to."""
+        """Report the values in `where`, and with them the rows that they belong to, as unusable."""
         if not where.any():
             return
         rows = where
@@ -63,10 +67,10 @@ class Columns:
             rows = np.zeros(self.rows, dtype=np.bool_)
             rows[self.owners[where]] = True
         field = (self.prefix + (name or "")).removesuffix(".") or None
-        self.problems.append(Problem(rows, reason, detail, field))
+        self.problems.append(RowProblem(rows, reason, detail, field))
 
     def text(self, name: str) -> pa.Array:
-        """A column of texts; other kinds are reported as `not_text` and read as null."""
+        """Read a column of texts; values of other types are reported as `not_text` and read as null."""
         if name not in self:
             return pa.nulls(self.size, pa.string())
         values = self.arrays[name]
@@ -76,16 +80,16 @@ class Columns:
         return pa.nulls(self.size, pa.string())
 
     def number(self, name: str) -> pa.Array:
-        """A column of numbers as float64; what is no finite number is `invalid_score` and read as null.
+        """Read a column as float64; a value that is no finite number is `invalid_score` and read as null.
 
-        A text that holds a number counts as one: CSV knows texts only.
+        A text that holds a number counts as a number, because CSV has only texts.
         """
         if name not in self:
             return pa.nulls(self.size, pa.float64())
         return self.finite(self.arrays[name], name)
 
     def finite(self, values: pa.Array, name: str) -> pa.Array:
-        """As `number`, of values that were made from the column `name`."""
+        """Convert values that were computed from the column `name` as `number` does."""
         if is_text(values.type):
             numbers = parse_numbers(values)
             self.report(present(values) & ~present(numbers), "invalid_score", "is not a number", name)
@@ -94,12 +98,12 @@ class Columns:
         else:
             self.report(present(values), "invalid_score", f"is {_kind(values.type)}, not a number", name)
             return pa.nulls(len(values), pa.float64())
-        endless = mask(pc.invert(pc.is_finite(numbers)))
-        self.report(endless, "invalid_score", "is not a finite number", name)
-        return pc.if_else(pa.array(endless), None, numbers) if endless.any() else numbers
+        infinite = mask(pc.invert(pc.is_finite(numbers)))
+        self.report(infinite, "invalid_score", "is not a finite number", name)
+        return pc.if_else(pa.array(infinite), None, numbers) if infinite.any() else numbers
 
     def rank(self, name: str) -> pa.Array:
-        """A column of whole numbers, as integers or floats; another number is `invalid_rank`."""
+        """Read a column of whole numbers, integers or floats; any other number is `invalid_rank`."""
         numbers = self.number(name)
         partial = present(numbers) & ~mask(pc.equal(numbers, pc.round(numbers)))
         self.report(partial, "invalid_rank", "is not a whole number", name)
@@ -108,7 +112,7 @@ class Columns:
         return pc.if_else(pa.array(partial | huge), None, numbers).cast(pa.int32())
 
     def truth(self, name: str) -> pa.Array:
-        """A column of truth values; also 0 and 1, "true" and "false". The rest is `invalid_label`."""
+        """Read a column of booleans; also 0 and 1, "true" and "false". Other values are `invalid_label`."""
         if name not in self:
             return pa.nulls(self.size, pa.bool_())
         values = self.arrays[name]
@@ -118,24 +122,23 @@ class Columns:
             words = pc.utf8_lower(pc.utf8_trim_whitespace(values.cast(pa.string())))
             yes = pc.is_in(words, pa.array(["true", "1", "1.0"]))
             no = pc.is_in(words, pa.array(["false", "0", "0.0"]))
-            known = pc.or_(yes, no)
+            readable = pc.or_(yes, no)
         else:
-            yes = known = pa.array(np.zeros(self.size, dtype=np.bool_))
-        self.report(present(values) & ~mask(known), "invalid_label", "is neither true nor false", name)
-        return pc.if_else(known, yes, None)
+            yes = readable = pa.array(np.zeros(self.size, dtype=np.bool_))
+        self.report(present(values) & ~mask(readable), "invalid_label", "is neither true nor false", name)
+        return pc.if_else(readable, yes, None)
 
     def struct(self, name: str) -> Columns:
-        """The fields of a column of structs; without fields where it is absent or of another kind."""
+        """Read the fields of a column of structs; none if it is absent or of another type."""
         values = self.arrays.get(name)
-        found = values is not None and pa.types.is_struct(values.type)
-        arrays = struct_fields(values) if found else {}
+        arrays = struct_fields(values) if values is not None and pa.types.is_struct(values.type) else {}
         return Columns(arrays, self.size, self.rows, self.problems, self.owners, f"{self.prefix}{name}.")
 
-    def items(self, name: str, *, of: str = "objects") -> tuple[np.ndarray[Any, np.dtype[np.int32]], Columns]:
-        """A column of lists of structs, flat: the offsets of each list (size + 1), and the structs' fields.
+    def items(self, name: str, *, of: str = "objects") -> tuple[Offsets, Columns]:
+        """Read a column of lists of structs: the offsets of the lists `[size + 1]`, and the structs' fields.
 
-        Lists that hold something else are reported as `not_text`, `of` being what they should hold; a null
-        list is an empty one.
+        Lists of other values are reported as `not_text`, where `of` names what they should hold. A null list
+        counts as empty.
         """
         values = self.arrays.get(name)
         if values is None or not is_list(values.type):
@@ -156,53 +159,47 @@ class Columns:
         return Columns(arrays, len(owners), self.rows, self.problems, owners, f"{self.prefix}{name}.")
 
     def rest(self, used: Iterable[str]) -> dict[str, pa.Array]:
-        """The columns that are not in `used`."""
-        taken = set(used)
-        return {name: array for name, array in self.arrays.items() if name not in taken}
+        """Return the columns that are not in `used`."""
+        names = set(used)
+        return {name: array for name, array in self.arrays.items() if name not in names}
 
 
 def completions(text: pa.Array, **columns: pa.Array | str | float | int | None) -> pa.Array:
-    """A COMPLETION array: `text` and any other of its fields, as an array or one value for all.
+    """Build a COMPLETION array from `text` and other fields, each an array or one value for all.
 
-    `origin` is "source" and `scores` empty where they are not given.
+    By default `origin` is "source" and `scores` is empty.
     """
-    given = {"text": text, "origin": "source", "scores": named_scores({}, len(text)), **columns}
-    arrays = []
-    for field in COMPLETION:
-        value = given.get(field.name)
-        if isinstance(value, pa.Array):
-            arrays.append(value if value.type == field.type else value.cast(field.type))
-        elif value is None:
-            arrays.append(pa.nulls(len(text), field.type))
-        else:
-            arrays.append(repeat(value, len(text), field.type))
-    return pa.StructArray.from_arrays(arrays, fields=list(COMPLETION))
+    fields = {"text": text, "origin": "source", "scores": named_scores({}, len(text)), **columns}
+    arrays = {
+        name: _column(value, len(text), COMPLETION.field(name).type)
+        for name, value in fields.items()
+        if value is not None
+    }
+    return structs(COMPLETION, len(text), **arrays)
 
 
-def interleave(parts: Sequence[pa.Array]) -> pa.Array:
-    """Lists of the i-th value of every part: chosen and rejected columns as sets of two."""
-    count, size = len(parts), len(parts[0])
-    order = np.arange(count * size).reshape(count, size).T.ravel()
-    return listed(np.arange(size + 1) * count, pa.concat_arrays(parts).take(pa.array(order)))
+def _column(value: Any, size: int, kind: pa.DataType) -> pa.Array:
+    if not isinstance(value, pa.Array):
+        return repeat(value, size, kind)
+    return value if value.type == kind else value.cast(kind)
 
 
 def named_scores(scores: Mapping[str, pa.Array], size: int) -> pa.Array:
-    """Lists of (name, value), names sorted; a null value is left out."""
+    """Build lists of (name, value), sorted by name; null values are left out."""
     names = sorted(name for name, values in scores.items() if values.null_count < size)
     if not names:
         return listed(np.zeros(size + 1), pa.array([], SCORES.value_type))
-    count = len(names)
-    order = np.arange(count * size).reshape(count, size).T.ravel()
-    values = pa.concat_arrays([scores[name].cast(pa.float64()) for name in names]).take(pa.array(order))
-    labels = pa.DictionaryArray.from_arrays(pa.array(np.tile(np.arange(count), size)), pa.array(names))
-    kept = present(values)
-    offsets = np.concatenate([[0], np.cumsum(kept.reshape(size, count).sum(axis=1))])
-    keep = pa.array(kept)
-    pair = [labels.cast(pa.string()).filter(keep), values.filter(keep)]
-    return listed(offsets, pa.StructArray.from_arrays(pair, fields=list(SCORES.value_type)))
+    parts = [
+        pa.StructArray.from_arrays(
+            [repeat(name, size, pa.string()), scores[name].cast(pa.float64())], fields=list(SCORES.value_type)
+        )
+        for name in names
+    ]
+    lists = interleave(parts)
+    return filter_lists(lists, present(flatten(lists)[1].field("value")))
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
         return column.chunk(0)
     combined = column.combine_chunks()

@@ -1,4 +1,4 @@
-"""Which columns of a file hold what: by `map`, or else by the names that data sets use."""
+"""The layout of a file's columns: given by `map`, or recognized by the names that datasets use."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
 
-from pairkit.arrow import is_text, present
+from pairkit.arrow import interleave, is_text, present
 from pairkit.errors import RecipeError, unknown
-from pairkit.readers.jsonlines import NOT_ARROW, loads
-from pairkit.sources.reading.columns import Columns, interleave
+from pairkit.readers.json_rows import NOT_ARROW, loads
+from pairkit.sources.reading.columns import Columns
 
-# Field -> the columns that it is taken from where nothing is mapped, the first one there.
+# Field -> the names under which it is looked for without `map`; the first one in the file is used.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "prompt": ("prompt", "instruction", "question", "query"),
     "system": ("system", "system_prompt"),
@@ -31,7 +33,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "score": ("score",),
     "model": ("model",),
 }
-# What each shape of row is made of: the first shape whose first fields are all there is taken.
+# Shape of a row -> required and optional fields. The first shape whose required fields exist is used.
 SHAPES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pairs": (("chosen", "rejected"), ("prompt", "system", "messages", "score_chosen", "score_rejected")),
     "sets": (("completions",), ("prompt", "system", "messages", "scores", "ranks", "models")),
@@ -39,7 +41,7 @@ SHAPES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "conversation": (("messages",), ("system", "label", "score", "model")),
     "prompts": (("prompt",), ("system",)),
 }
-# The columns that a file has to hold where nothing is mapped, one of these groups.
+# Without `map`, a file needs all columns of one of these groups.
 EXPECTED = (
     *((name,) for field in ("prompt", "messages") for name in NAMES[field]),
     ("chosen", "rejected"),
@@ -47,25 +49,25 @@ EXPECTED = (
 LISTS = ("completions", "scores", "ranks", "models", "messages")  # in CSV, JSON in the cell
 JOINED = ("prompt", "system", "completion")  # several texts with a blank line between them
 COLLECTED = ("completions", "scores", "ranks", "models")  # several columns as one list
-# The Alpaca format has its prompt in two columns, of which the second may say that it is empty.
+# The Alpaca format splits its prompt into two columns, of which the second may be a phrase for "empty".
 ALPACA_INPUT = "input"
 NOTHING = ("", "no input", "noinput")  # also "<no input>" and "No input."
 
 
 class Layout(NamedTuple):
-    """How rows are laid out: the shape, and for each of its fields the column (or columns, with +)."""
+    """The layout of rows: the shape, and for each of its fields the column (or columns, with +)."""
 
     shape: str
     fields: Mapping[str, str]
 
 
 def check_map(mapped: Mapping[str, str]) -> None:
-    """Raises `RecipeError` for a field that there is not, columns that cannot be joined, or no shape."""
+    """Raise `RecipeError` for an unknown field, columns that cannot be combined, or an unknown layout."""
     for field, column in mapped.items():
         if field not in NAMES:
             raise unknown("field of `map`", field, NAMES)
         if "+" in column and field not in JOINED + COLLECTED:
-            raise RecipeError(f"map {field}={column}: only {', '.join(JOINED + COLLECTED)} join columns")
+            raise RecipeError(f"map {field}={column}: only {', '.join(JOINED + COLLECTED)} can join columns")
     shape = _shape(mapped)
     if shape is None:
         raise RecipeError(
@@ -73,31 +75,32 @@ def check_map(mapped: Mapping[str, str]) -> None:
         )
     unread = sorted(set(mapped) - {field for fields in SHAPES[shape] for field in fields})
     if unread:
-        raise RecipeError(f"map {unread[0]}: not read beside {', '.join(SHAPES[shape][0])}; leave it out")
+        used = ", ".join(SHAPES[shape][0])
+        raise RecipeError(f"map {unread[0]}: not used together with {used}; leave it out")
 
 
 def guess(names: Sequence[str]) -> Mapping[str, str]:
-    """The `map` of rows with those columns; empty where no shape fits."""
-    found = layout(names, {})
-    return found.fields if found else {}
+    """Return the `map` of rows with these columns; empty if no shape fits."""
+    recognized = layout(names, {})
+    return recognized.fields if recognized else {}
 
 
 def layout(names: Collection[str], mapped: Mapping[str, str]) -> Layout | None:
-    """The layout of rows with those columns; None where no shape fits."""
+    """Return the layout of rows with these columns; None if no shape fits."""
     fields = dict(mapped) or _guess(names)
     shape = _shape(fields)
     if shape is None:
         return None
-    wanted = {field for part in SHAPES[shape] for field in part}
-    return Layout(shape, {field: column for field, column in fields.items() if field in wanted})
+    read = {field for part in SHAPES[shape] for field in part}
+    return Layout(shape, {field: column for field, column in fields.items() if field in read})
 
 
 def _guess(names: Collection[str]) -> dict[str, str]:
     fields = {}
     for field, candidates in NAMES.items():
-        found = [name for name in candidates if name in names]
-        if found:
-            fields[field] = found[0]
+        name = next((name for name in candidates if name in names), None)
+        if name is not None:
+            fields[field] = name
     if fields.get("prompt") == "instruction" and ALPACA_INPUT in names:
         fields["prompt"] = f"instruction+{ALPACA_INPUT}"
     return fields
@@ -108,7 +111,7 @@ def _shape(fields: Mapping[str, str]) -> str | None:
 
 
 def gather(columns: Columns, fields: Mapping[str, str]) -> Columns:
-    """The columns, with those that a field joins (`instruction+input`) and decodes (JSON cells) made."""
+    """Add the columns that fields join (`instruction+input`) or decode (JSON cells)."""
     arrays = dict(columns.arrays)
     for field, name in fields.items():
         parts = name.split("+")
@@ -120,17 +123,15 @@ def gather(columns: Columns, fields: Mapping[str, str]) -> Columns:
 
 
 def _join(columns: Columns, names: list[str]) -> pa.Array:
-    import polars as pl
-
     first, *others = (pl.Series(name, columns.text(name)) for name in names)
     bare = [pl.col(other.name).str.to_lowercase().str.strip_chars(" \n<>.") for other in others]
-    kept = [
+    filled = [
         pl.when(~word.is_in(NOTHING)).then(pl.col(other.name))
         for word, other in zip(bare, others, strict=True)
     ]
     frame = pl.DataFrame([first, *others])
-    # The first text decides whether there is one at all.
-    joined = pl.concat_str([pl.col(first.name), *kept], separator="\n\n", ignore_nulls=True)
+    # A null first text is a missing prompt, whatever the others hold.
+    joined = pl.concat_str([pl.col(first.name), *filled], separator="\n\n", ignore_nulls=True)
     result = frame.select(text=pl.when(pl.col(first.name).is_not_null()).then(joined))
     return result["text"].to_arrow().cast(pa.string())
 
@@ -141,7 +142,7 @@ def _collect(columns: Columns, field: str, names: list[str]) -> pa.Array:
 
 
 def _decode(columns: Columns, name: str) -> pa.Array:
-    """Cells of JSON lists, as CSV has them: JSON has no columnar parser for values of any shape."""
+    """Decode cells of JSON lists, as in CSV, one by one: no columnar parser takes JSON of any shape."""
     values, broken = [], []
     for text in columns.text(name).to_pylist():
         try:
@@ -150,8 +151,7 @@ def _decode(columns: Columns, name: str) -> pa.Array:
             value = None
         values.append(value if isinstance(value, list) else None)
         broken.append(text is not None and values[-1] is None)
-    found = pa.array(broken, pa.bool_()).to_numpy(zero_copy_only=False)
-    columns.report(found, "invalid_json", "is not a JSON list", name)
+    columns.report(np.array(broken, np.bool_), "invalid_json", "is not a JSON list", name)
     try:
         return pa.array(values)
     except NOT_ARROW:

@@ -16,40 +16,40 @@ from pairkit.readers.formats import COMPRESSIONS, FORMATS, READABLE, format_of
 from pairkit.schema import MANIFEST, short_hash
 
 
-class Found(NamedTuple):
-    """A file, and the name by which quarantine and messages call it (the same on every machine)."""
+class DataFile(NamedTuple):
+    """A file, and its label in quarantine and messages, which is the same on every machine."""
 
     path: Path
     label: str
 
 
-def find(path: str, split: str | None, default_split: str) -> list[Found]:
-    """The files that `path` names, sorted.
+def find_files(path: str, split: str | None, default_split: str) -> list[DataFile]:
+    """Return the files that `path` names, sorted.
 
-    Of a folder, those of the split (its name as a word of the file's path); where no file is named after
-    the default split, a folder gives all its files. A single file or a glob has no splits.
-    Raises `InputError` (nothing there, another kind of file) or `RecipeError` (a split of a single file).
+    From a folder, take the files of the split (its name is a word of the file's path); without `split`, take
+    those of the default split, or all files if none is named after it. A file or a glob has no splits.
+    Raises `InputError` (no such file, an unknown format) or `RecipeError` (a split of a single file).
     """
     place = Path(path).expanduser()
     try:
         os.stat(place)
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        pass  # nothing there, unless it is a glob
+        pass  # not a file, but maybe a glob
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if place.is_dir():
         return _in_folder(place, split, default_split)
     if split is not None:
-        raise RecipeError(f"{path}: only a folder and a hub data set have splits; leave out `split`")
+        raise RecipeError(f"{path}: `split` applies to folders and hub datasets only; leave it out")
     if place.is_file():
-        return _checked([Found(place, place.name)])
+        return _checked([DataFile(place, place.name)])
     matches = sorted(Path(match) for match in glob.glob(str(place), recursive=True))
     files = [match for match in matches if match.is_file()]
     if not files:
         kind = "no file matches" if glob.has_magic(path) else "no such file or folder"
         raise InputError(f"{path}: {kind}")
     root = _common_folder(files)
-    return _checked([Found(file, str(file.relative_to(root))) for file in files])
+    return _checked([DataFile(file, str(file.relative_to(root))) for file in files])
 
 
 def _common_folder(files: Sequence[Path]) -> Path:
@@ -57,23 +57,23 @@ def _common_folder(files: Sequence[Path]) -> Path:
     return max(set.intersection(*parents), key=lambda folder: len(folder.parts))
 
 
-def _in_folder(folder: Path, split: str | None, default_split: str) -> list[Found]:
-    # A data set that pairkit built: the sets are in data/, beside views and quarantine.
+def _in_folder(folder: Path, split: str | None, default_split: str) -> list[DataFile]:
+    # In a dataset that pairkit built, the sets are in data/, next to views and quarantine.
     root = folder / "data" if (folder / MANIFEST).is_file() else folder
-    files = [file for file in sorted(root.rglob("*")) if _is_data(file, root)]
-    if not files:
-        raise InputError(f"{folder}: holds no file that pairkit reads ({READABLE})")
-    found = [Found(file, str(file.relative_to(root))) for file in files]
-    of_split = [file for file in found if _names(split or default_split, file.label)]
+    paths = [path for path in sorted(root.rglob("*")) if _is_data(path, root)]
+    if not paths:
+        raise InputError(f"{folder}: contains no file that pairkit reads ({READABLE})")
+    files = [DataFile(path, str(path.relative_to(root))) for path in paths]
+    of_split = [file for file in files if _is_named(split or default_split, file.label)]
     if split is not None and not of_split:
-        raise InputError(f"{folder}: no file is named after the split {split!r}; there is {found[0].label}")
-    found = of_split or found
-    formats = sorted({format_of(file.path)[0] for file in found})
+        raise InputError(f"{folder}: no file is named after the split {split!r}; found {files[0].label}")
+    files = of_split or files
+    formats = sorted({format_of(file.path)[0] for file in files})
     if len(formats) > 1:
         raise InputError(
-            f"{folder}: holds files of several formats ({', '.join(formats)}); name those to read with a glob"
+            f"{folder}: contains files of several formats ({', '.join(formats)}); select some with a glob"
         )
-    return _checked(found)
+    return _checked(files)
 
 
 def _is_data(file: Path, root: Path) -> bool:
@@ -82,13 +82,13 @@ def _is_data(file: Path, root: Path) -> bool:
     return file.is_file() and not hidden and bool(suffixes) and suffixes[-1] in FORMATS
 
 
-def _names(split: str, label: str) -> bool:
-    """Whether the split's name is a word of a path: of `data/train-00000-of-00002.parquet`, say."""
+def _is_named(split: str, label: str) -> bool:
+    """Return whether the split's name is a word of a path, as in `data/train-00000-of-00002.parquet`."""
     return re.search(rf"(^|[-_./ ]){re.escape(split)}([-_./ ]|$)", label) is not None
 
 
-def _checked(found: list[Found]) -> list[Found]:
-    for file, _ in found:
+def _checked(files: list[DataFile]) -> list[DataFile]:
+    for file, _ in files:
         format_of(file)
         try:
             with file.open("rb") as handle:
@@ -96,11 +96,11 @@ def _checked(found: list[Found]) -> list[Found]:
                     raise InputError(f"{file}: is empty")
         except OSError as error:
             raise InputError(f"{file}: cannot be read: {error.strerror}") from error
-    return found
+    return files
 
 
-def fingerprint(found: Sequence[Found]) -> str:
-    """A hash of the files' names and content, in order."""
+def fingerprint_files(files: Sequence[DataFile]) -> str:
+    """Return a hash of the files' labels and content, in order."""
     return hashlib.sha256(
-        "".join(short_hash([file.label, sha256(file.path)]) for file in found).encode()
+        "".join(short_hash([file.label, sha256(file.path)]) for file in files).encode()
     ).hexdigest()

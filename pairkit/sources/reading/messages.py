@@ -1,16 +1,18 @@
-"""Prompts in all the shapes that data sets give them: texts, chat messages, ShareGPT turns, transcripts."""
+"""Prompts in every form that datasets use: texts, chat messages, ShareGPT turns, transcripts."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import (
     Mask,
     filled,
+    filter_lists,
     flatten,
     is_list,
     is_text,
@@ -24,8 +26,7 @@ from pairkit.arrow import (
 from pairkit.schema import MESSAGE, PROMPT
 from pairkit.sources.reading.columns import Columns
 
-# OpenAI's, ShareGPT's and OpenAssistant's names. What is not here (tool, function, observation) is
-# unsupported.
+# The names of OpenAI, ShareGPT and OpenAssistant. Other roles (tool, function, observation) are unsupported.
 ROLE_NAMES = {
     "system": "system",
     "developer": "system",
@@ -40,34 +41,34 @@ ROLE_FIELDS = ("role", "from")
 CONTENT_FIELDS = ("content", "value", "text")
 TOOL_FIELDS = ("tool_calls", "function_call", "tool_call_id")
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
-# Stands between two turns while a transcript is cut; a text that has one already is refused.
+# Separates the turns while a transcript is cut; a text that contains it already is refused.
 CUT = "\x1e"
 
 
 class Conversation(NamedTuple):
-    """Conversations cut before their last message. `reply` is null where that is not the assistant's."""
+    """Conversations cut before their last message. `reply` is null if that is not an assistant's."""
 
     prompt: pa.Array  # PROMPT, everything before the last message
     reply: pa.Array  # string
 
 
 def user_prompt(texts: pa.Array) -> pa.Array:
-    """One user message a text; the content of a null text is null."""
+    """Return one user message per text; the content of a null text is null."""
     users = _messages(repeat("user", len(texts), pa.string()), texts)
     return listed(np.arange(len(texts) + 1), users)
 
 
 def with_system(prompts: pa.Array, system: pa.Array) -> pa.Array:
-    """The prompts with a system message put before those that `system` has a text for."""
-    wanted = present(system) & mask(pc.greater(pc.utf8_length(system), 0))
-    if not wanted.any():
+    """Put a system message before the prompts that `system` has a text for."""
+    selected = present(system) & mask(pc.greater(pc.utf8_length(system), 0))
+    if not selected.any():
         return prompts
     first = _messages(repeat("system", len(system), pa.string()), system)
-    return prepend(prompts, first, wanted)
+    return prepend(prompts, first, selected)
 
 
 def read_messages(columns: Columns, name: str) -> pa.Array:
-    """A column of texts, messages or single messages as PROMPT; what cannot be one is reported.
+    """Read a column of texts, messages or single messages as PROMPT; report the values that are none.
 
     A text is one user message, a null an empty list. Messages are structs of role and content, or
     ShareGPT's from and value.
@@ -87,7 +88,7 @@ def read_messages(columns: Columns, name: str) -> pa.Array:
         return pc.if_else(
             pa.array(present(values)), listed(np.arange(columns.size + 1), turns), pa.scalar([], PROMPT)
         )
-    columns.text(name)  # reports its kind
+    columns.text(name)  # reports its type
     return empty
 
 
@@ -115,22 +116,20 @@ def _read_turns(items: Columns) -> pa.Array:
 
 
 def cut_last(prompts: pa.Array) -> Conversation:
-    """Conversations cut before their last message."""
+    """Cut conversations before their last message."""
     offsets, flat = flatten(prompts)
-    counts = np.diff(offsets)
-    some = counts > 0
+    some = np.diff(offsets) > 0
     last = pa.array(np.where(some, offsets[1:] - 1, 0), mask=~some)
     fields = struct_fields(flat)
     by_assistant = pc.equal(fields["role"].take(last), "assistant")
     reply = pc.if_else(by_assistant, fields["content"].take(last), None)
     keep = np.ones(len(flat), dtype=np.bool_)
     keep[offsets[1:][some] - 1] = False
-    cuts = np.concatenate([[0], np.cumsum(counts - some)])
-    return Conversation(listed(cuts, flat.filter(pa.array(keep))), reply)
+    return Conversation(filter_lists(prompts, keep), reply)
 
 
 def same_messages(left: pa.Array, right: pa.Array) -> Mask:
-    """Where two columns of messages are equal, message by message."""
+    """Mark the rows in which two columns of messages are equal, message by message."""
     (left_cuts, left_flat), (right_cuts, right_flat) = flatten(left), flatten(right)
     counts, others = np.diff(left_cuts), np.diff(right_cuts)
     same: Mask = counts == others
@@ -143,17 +142,15 @@ def same_messages(left: pa.Array, right: pa.Array) -> Mask:
     return same
 
 
-def _within(counts: Any, kept: Mask) -> pa.Array:
-    return pa.array(np.repeat(kept, counts))
+def _within(counts: Any, selected: Mask) -> pa.Array:
+    return pa.array(np.repeat(selected, counts))
 
 
 def transcripts(columns: Columns, name: str) -> pa.Array:
-    """A column of "\\n\\nHuman: ... \\n\\nAssistant: ..." texts as PROMPT; turns are stripped of white space.
+    """Read a column of "\\n\\nHuman: ... \\n\\nAssistant: ..." texts as PROMPT, with turns stripped.
 
     A text that does not begin with a turn is reported. The last turn may be empty.
     """
-    import polars as pl
-
     texts = columns.text(name)
     series = pl.from_arrow(texts)
     assert isinstance(series, pl.Series)
@@ -162,7 +159,7 @@ def transcripts(columns: Columns, name: str) -> pa.Array:
     starts = series.str.starts_with(HUMAN) | series.str.starts_with(ASSISTANT)
     wrong = present(texts) & ~mask(starts.to_arrow())
     columns.report(wrong, "missing_prompt", f"there is no prompt: does not begin with {HUMAN!r}", name)
-    # Each piece says in its first character who speaks. Rows reported above come out as one odd turn.
+    # The first character of each piece marks the speaker. Rows reported above become one odd turn.
     cut = series.str.replace_all(HUMAN, CUT + "H", literal=True)
     cut = cut.str.replace_all(ASSISTANT, CUT + "A", literal=True)
     pieces = cut.str.strip_prefix(CUT).str.split(CUT)

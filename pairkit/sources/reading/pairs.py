@@ -1,4 +1,4 @@
-"""Chosen and rejected, in the forms that preference data sets give them: texts, messages, whole dialogues."""
+"""Chosen and rejected in the forms that preference datasets use: texts, messages, whole dialogues."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, is_text, present, struct_fields
+from pairkit.arrow import flatten, interleave, is_text, present, repeat, struct_fields
 from pairkit.schema import PROMPT
-from pairkit.sources.reading.columns import Columns, completions, interleave
+from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, same_messages, transcripts
 
 
 def read_reply(columns: Columns, name: str, *, whole: bool) -> Conversation:
-    """A column of replies: a text, one message, or messages of which the last is the reply.
+    """Read a column of replies: a text, one message, or messages of which the last is the reply.
 
-    `prompt` holds the messages before the reply, if any. With `whole` there is no prompt elsewhere, so a
-    text has to be a "\\n\\nHuman: ... \\n\\nAssistant: ..." transcript.
+    The result's `prompt` holds the messages before the reply, if any. With `whole` no other column holds the
+    prompt, so a text has to be a "\\n\\nHuman: ... \\n\\nAssistant: ..." transcript.
     """
-    text = name in columns and is_text(columns.arrays[name].type)
-    if text and not whole:
-        return Conversation(pa.repeat(pa.scalar([], PROMPT), columns.size), columns.text(name))
-    cut = cut_last(transcripts(columns, name) if text else read_messages(columns, name))
+    as_text = name in columns and is_text(columns.arrays[name].type)
+    if as_text and not whole:
+        return Conversation(repeat([], columns.size, PROMPT), columns.text(name))
+    cut = cut_last(transcripts(columns, name) if as_text else read_messages(columns, name))
     if name in columns:
         silent = present(columns.arrays[name]) & ~present(cut.reply)
         columns.report(silent, "unsupported_content", "does not end in an assistant's text", name)
@@ -29,25 +29,25 @@ def read_reply(columns: Columns, name: str, *, whole: bool) -> Conversation:
 
 
 def shared_prompt(
-    columns: Columns, given: pa.Array | None, chosen: Conversation, rejected: Conversation, name: str
+    columns: Columns, column: pa.Array | None, chosen: Conversation, rejected: Conversation, name: str
 ) -> pa.Array:
-    """The prompt of each pair: what stands before both replies, else what was `given`.
+    """Return the prompt of each pair: the messages before both replies, or else the prompt `column`.
 
-    Pairs with different messages before the replies are `diverging_prompts`. `name` is the column that a
-    problem is said of.
+    Pairs with different messages before the replies are `diverging_prompts`. Problems are reported for the
+    column `name`.
     """
     before = _lengths(chosen.prompt) + _lengths(rejected.prompt) > 0
     apart = before & ~same_messages(chosen.prompt, rejected.prompt)
     columns.report(apart, "diverging_prompts", "the two dialogues differ before the last reply", name)
     several = before & ~apart & (_first_roles(chosen.prompt) == "assistant")
     columns.report(several, "unsupported_content", "the replies have several turns", name)
-    if given is None:
+    if column is None:
         return chosen.prompt
-    return pc.if_else(pa.array(before), chosen.prompt, given)
+    return pc.if_else(pa.array(before), chosen.prompt, column)
 
 
 def pair(chosen: pa.Array, rejected: pa.Array, scores: tuple[pa.Array, pa.Array]) -> pa.Array:
-    """Sets of two: with the scores where a row has both, else ranked 1 and 2."""
+    """Build sets of two: with scores if a row has both, otherwise ranked 1 and 2."""
     scored = pc.and_(pc.is_valid(scores[0]), pc.is_valid(scores[1]))
     parts = [
         completions(

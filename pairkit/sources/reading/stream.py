@@ -1,4 +1,4 @@
-"""From files to batches of candidate sets: what `open_source` does for every source that reads files."""
+"""From files to batches of candidate sets, for every source that reads files."""
 
 from __future__ import annotations
 
@@ -9,55 +9,56 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pairkit.errors import InputError, RecipeError
-from pairkit.readers.blocks import Raw
+from pairkit.errors import InputError, RecipeError, located
+from pairkit.readers.blocks import BadLine, RawBlock
 from pairkit.readers.formats import blocks, format_of
-from pairkit.readers.jsonlines import Bad
 from pairkit.readers.parquet import parquet_file
 from pairkit.schema import QUARANTINE, UNIDENTIFIED, StageResult, quarantined
 from pairkit.sources.base import STAGE, Opened, Source, SourceRecipe, converted
-from pairkit.sources.reading import locate
-from pairkit.sources.reading.checks import detail, finish
-from pairkit.sources.reading.hub import fetch
-from pairkit.sources.reading.locate import Found
+from pairkit.sources.reading.checks import check
+from pairkit.sources.reading.hub import download_split
+from pairkit.sources.reading.locate import DataFile, find_files, fingerprint_files
 
-LAYOUT_ROWS = 1000  # of a file, that say how its rows are laid out
+LAYOUT_ROWS = 1000  # of a file, whose columns decide its layout
 
 
 def open_files(source: Source, recipe: SourceRecipe) -> Opened:
-    """The files on disk or on the hub that the recipe names, ready to be read.
+    """Find the files on disk or on the hub that the recipe names, ready to be read.
 
     Raises `InputError`, `RecipeError` or `HubError`.
     """
     if recipe.path is None:
-        found, fingerprint = fetch(source, recipe)
+        files, fingerprint = download_split(source, recipe)
     else:
         for option in ("revision", "config"):
             if getattr(recipe, option):
-                raise RecipeError(f"`{option}` is for data sets on the hub: with `path` nothing reads it")
-        found = locate.find(recipe.path, recipe.split, source.splits[0])
-        fingerprint = locate.fingerprint(found)
-    counts = [_parquet_rows(source, recipe, file.path) for file in found]
-    known = sum(count for count in counts if count is not None)
-    total = None if None in counts else min(known, recipe.limit or known)
+                raise RecipeError(f"`{option}` applies to hub datasets only; leave out `path` or `{option}`")
+        files = find_files(recipe.path, recipe.split, source.splits[0])
+        fingerprint = fingerprint_files(files)
+    counts = [_parquet_rows(source, recipe, file.path) for file in files]
+    rows = sum(count for count in counts if count is not None)
+    total = None if None in counts else min(rows, recipe.limit or rows)
     stream = _merged if source.merge else _batches
     return Opened(
         source=source,
-        files=[file.path for file in found],
+        files=[file.path for file in files],
         fingerprint=fingerprint,
         total_rows=total,
-        stream=lambda start, rows: stream(source, recipe, found, start, rows),
+        stream=lambda start, rows: stream(source, recipe, files, start, rows),
     )
 
 
 def _parquet_rows(source: Source, recipe: SourceRecipe, path: Path) -> int | None:
-    """The rows of a Parquet file, whose columns are checked here, before anything is written; else None."""
+    """Return the number of rows of a Parquet file, or None for other formats.
+
+    Its columns are checked here too, because this runs before anything is written.
+    """
     if format_of(path)[0] != "parquet":
         return None
     with parquet_file(path) as file:
         _check_columns(source, recipe, path, file.schema_arrow.names)
         if not file.metadata.num_rows:
-            raise InputError(f"{path}: holds no rows")
+            raise InputError(f"{path}: contains no rows")
         return int(file.metadata.num_rows)
 
 
@@ -65,32 +66,34 @@ def _check_columns(source: Source, recipe: SourceRecipe, path: Path, names: Sequ
     expected = source.expects(recipe)
     if any(set(group) <= set(names) for group in expected):
         return
-    wanted = " or ".join(", ".join(group) for group in expected)
+    groups = " or ".join(", ".join(group) for group in expected)
     if "map" not in source.options:
-        hint = "; files of other columns are read by --source files"
+        hint = "; use --source files to map other columns"
     else:
         hint = "" if recipe.map else "; name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN"
     raise InputError(
-        f"{path}: not a file of source {source.name!r}: expected the columns {wanted}; "
+        f"{path}: not a file of source {source.name!r}: expected the columns {groups}; "
         f"found {', '.join(names) or 'none'}{hint}"
     )
 
 
 def _batches(
-    source: Source, recipe: SourceRecipe, found: Sequence[Found], start: int, rows: int
+    source: Source, recipe: SourceRecipe, files: Sequence[DataFile], start: int, rows: int
 ) -> Iterator[StageResult]:
-    layouts: dict[Found, SourceRecipe] = {}
-    for file, raw in _raw(source, recipe, found, start, rows):
+    layouts: dict[DataFile, SourceRecipe] = {}
+    for file, raw in _raw(source, recipe, files, start, rows):
         if file not in layouts:
-            layouts[file] = _of_file(source, recipe, file, raw if start == 0 else None, rows)
+            layouts[file] = _with_layout(source, recipe, file, raw if start == 0 else None, rows)
         yield _convert(source, layouts[file], file, raw)
 
 
-def _of_file(source: Source, recipe: SourceRecipe, file: Found, first: Raw | None, rows: int) -> SourceRecipe:
-    """The recipe with the layout of a file filled in, where the source finds it by the columns' names.
+def _with_layout(
+    source: Source, recipe: SourceRecipe, file: DataFile, first: RawBlock | None, rows: int
+) -> SourceRecipe:
+    """Fill the recipe's `map` with the layout of a file, if the source recognizes columns by name.
 
-    The names of the file's first `LAYOUT_ROWS` rows decide, however many rows are read together: in JSON
-    lines each row brings its own columns.
+    The columns of the file's first `LAYOUT_ROWS` rows decide, whatever the batch size, because in JSON lines
+    every row may have columns of its own.
     """
     if source.layout is None or recipe.map:
         return recipe
@@ -100,71 +103,71 @@ def _of_file(source: Source, recipe: SourceRecipe, file: Found, first: Raw | Non
     return recipe.model_copy(update={"map": source.layout(_names(first))})
 
 
-def _names(raw: Raw) -> list[str]:
-    """The columns of all pieces, in the order of their first appearance."""
-    return list(dict.fromkeys(name for piece in raw.pieces for name in piece.table.column_names))
+def _names(raw: RawBlock) -> list[str]:
+    """Return the columns of all tables, in the order of their first appearance."""
+    return list(dict.fromkeys(name for part in raw.tables for name in part.table.column_names))
 
 
 def _raw(
-    source: Source, recipe: SourceRecipe, found: Sequence[Found], start: int, rows: int
-) -> Iterator[tuple[Found, Raw]]:
-    """The raw rows in blocks, without the first `start` ones, up to the recipe's limit."""
-    left, number = recipe.limit, 0
-    for file in found:
+    source: Source, recipe: SourceRecipe, files: Sequence[DataFile], start: int, rows: int
+) -> Iterator[tuple[DataFile, RawBlock]]:
+    """Yield raw rows block by block, without the first `start` blocks, up to the recipe's limit."""
+    remaining, number = recipe.limit, 0
+    for file in files:
         first = True
         for block in blocks(file.path, rows):
-            count = block.size if left is None else min(block.size, left)
+            count = block.size if remaining is None else min(block.size, remaining)
             if number >= start:
                 raw = block.load()
-                if first and raw.pieces:
+                if first and raw.tables:
                     _check_columns(source, recipe, file.path, _names(raw))
                 yield file, raw.head(count)
             first = False
             number += 1
-            if left is not None:
-                left -= count
-                if not left:
+            if remaining is not None:
+                remaining -= count
+                if not remaining:
                     return
         if first:
-            raise InputError(f"{file.path}: holds no rows")
+            raise InputError(f"{file.path}: contains no rows")
 
 
-def _convert(source: Source, recipe: SourceRecipe, file: Found, raw: Raw) -> StageResult:
+def _convert(source: Source, recipe: SourceRecipe, file: DataFile, raw: RawBlock) -> StageResult:
     assert source.convert is not None
-    tables, waste, numbers = [], [_unreadable(raw.bad, file.label)], []
-    for piece in raw.pieces:
-        draft = source.convert(piece.table, recipe)
-        sets, quarantine, kept = finish(draft, piece, source=source_name(source, recipe), file=file.label)
+    tables, waste, numbers = [], [_quarantine_lines(raw.bad, file.label)], []
+    for part in raw.tables:
+        draft = source.convert(part.table, recipe)
+        sets, quarantine, used = check(draft, part, source=source_name(source, recipe), file=file.label)
         tables.append(sets)
         waste.append(quarantine)
-        numbers.append(kept)
+        numbers.append(used)
     sets = pa.concat_tables(tables) if tables else UNIDENTIFIED.empty_table()
-    if len(tables) > 1:  # rows of several schemas: back to the order of the file
+    if len(tables) > 1:  # rows of several schemas: restore the order of the file
         sets = sets.take(pa.array(np.argsort(np.concatenate(numbers), kind="stable")))
     return converted(sets, pa.concat_tables(waste), raw.size)
 
 
 def source_name(source: Source, recipe: SourceRecipe) -> str:
-    """What the sets' `source` column says: the source, or the hub data set that has no source of its own."""
+    """Return the value of the sets' `source` column: the source, or the id of a hub dataset without one."""
     return recipe.name if source.name == "hub" else source.name
 
 
-def _unreadable(bad: Sequence[Bad], label: str) -> pa.Table:
+def _quarantine_lines(bad: Sequence[BadLine], label: str) -> pa.Table:
     if not bad:
         return QUARANTINE.empty_table()
-    details = [detail(label, item.number, item.field, item.detail) for item in bad]
-    return quarantined(STAGE, [item.reason for item in bad], [item.row for item in bad], details=details)
+    details = [located(line.detail, file=label, row=line.number, field=line.field) for line in bad]
+    return quarantined(STAGE, [line.reason for line in bad], [line.row for line in bad], details=details)
 
 
 def _merged(
-    source: Source, recipe: SourceRecipe, found: Sequence[Found], start: int, rows: int
+    source: Source, recipe: SourceRecipe, files: Sequence[DataFile], start: int, rows: int
 ) -> Iterator[StageResult]:
-    """Batches of `rows` sets, of sources that make a set of several rows: the whole input is read first.
+    """Yield batches of `rows` sets, for sources that spread a set over several rows.
 
-    All of the quarantine comes with the first batch.
+    The whole input is read first, and all of the quarantine comes with the first batch.
     """
     assert source.merge is not None
-    parts = list(_batches(source, recipe, found, 0, rows))
+    parts = list(_batches(source, recipe, files, 0, rows))
     quarantine = pa.concat_tables([part.quarantine for part in parts])
     sets, used = source.merge(pa.concat_tables([part.sets for part in parts]))
     for number, first in enumerate(range(0, max(1, sets.num_rows), rows)):

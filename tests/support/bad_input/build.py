@@ -20,7 +20,7 @@ CASES = [
     Case(
         "folder without data",
         f"{FILES} own",
-        "own: holds no file that pairkit reads (.jsonl, .json, .csv (each also .gz or .zst) or .parquet)",
+        "own: contains no file that pairkit reads (.jsonl, .json, .csv (each also .gz or .zst) or .parquet)",
         {"own/notes.md": b"notes"},
     ),
     Case(
@@ -39,7 +39,7 @@ CASES = [
         "Parquet of another schema",
         "build --source nectar --path own.parquet",
         "own.parquet: not a file of source 'nectar': expected the columns prompt, answers; "
-        "found prompt, chosen, rejected; files of other columns are read by --source files",
+        "found prompt, chosen, rejected; use --source files to map other columns",
         {"own.parquet": ROWS},
     ),
     Case(

@@ -17,10 +17,10 @@ CASES = [
         "http://127.0.0.1:9/v1 cannot be reached: …",
     ),
     Case(
-        "server that wants a key, without one",
+        "server that requires a key, without one",
         f"{ASK} generate.engine=openai generate.model=m generate.api_key_env=NO_KEY",
-        "https://api.openai.com/v1 wants a key: put it into the environment variable NO_KEY, or give "
-        "base_url for a server that wants none",
+        "https://api.openai.com/v1 requires an API key: set the environment variable NO_KEY, or "
+        "base_url for a server that needs none",
     ),
     Case(
         "field of another engine",
@@ -30,13 +30,12 @@ CASES = [
     Case(
         "budget of money without prices",
         f"{ASK} {SERVER} generate.model=m calls.budget.money=5",
-        "a budget of money needs the price of 'm': give calls.prices.m.input and .output, of a million "
-        "tokens",
+        "calls.budget.money needs the price of 'm': set calls.prices.m.input and .output, per million tokens",
     ),
     Case(
         "`--cache` is another file",
         f"{ASK} generate.model=model --cache notes.md",
-        "notes.md: cannot be used as the cache of calls: …",
+        "notes.md: cannot be used as the response cache: …",
         {"notes.md": b"notes"},
     ),
     Case(

@@ -1,7 +1,7 @@
-"""JSON rows as Arrow tables: a block at once where it can be, row by row where that fails.
+"""JSON rows as Arrow tables: a whole block at once if Arrow can parse it, row by row if not.
 
-Arrow needs one type a column. Rows that do not share one (a prompt that is a text here and messages there)
-come in several pieces, each of one schema, so that a source sees plain columns and no row is lost.
+Arrow needs one type per column. Rows that do not share one (a prompt that is a text here and messages there)
+are returned as several tables of one schema each, so that a source sees plain columns and no row is lost.
 """
 
 from __future__ import annotations
@@ -13,42 +13,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pajson
 
+from pairkit.readers.blocks import BadLine, RowTable
 from pairkit.readers.json_text import json_row
 
 
-class Piece(NamedTuple):
-    """Rows of one schema, and the number of each in its file, increasing, from 1."""
-
-    table: pa.Table
-    numbers: np.ndarray[Any, Any]
-
-
-class Bad(NamedTuple):
-    """A row that cannot be read: its number, reason, field, what is wrong, and the row as JSON."""
-
-    number: int
-    reason: str
-    field: str | None
-    detail: str
-    row: str
-
-
-def parse_lines(lines: list[bytes], first: int) -> tuple[list[Piece], list[Bad]]:
-    """The rows in lines of JSON; `first` is the number of the first line. Blank lines are no rows."""
+def parse_lines(lines: list[bytes], first: int) -> tuple[list[RowTable], list[BadLine]]:
+    """Parse lines of JSON, of which the first has the number `first`. Blank lines are not rows."""
     table = _parse_block(b"\n".join(lines))
     if table is not None and table.num_columns and table.num_rows == len(lines):
-        return [Piece(table, np.arange(first, first + len(lines)))], []
+        return [RowTable(table, np.arange(first, first + len(lines)))], []
     return _parse_line_by_line(lines, first)
 
 
 def _parse_block(block: bytes) -> pa.Table | None:
-    """The block as a table, or None where it is not JSON lines that share one schema in valid UTF-8."""
+    """Return the block as a table, or None if it is not JSON lines of one schema in valid UTF-8."""
     read = pajson.ReadOptions(use_threads=False, block_size=len(block) + 1)
     try:
         table = pajson.read_json(pa.BufferReader(block), read)
         texts = _dates_as_texts(table.schema)
         if texts != table.schema:
-            # Arrow takes a column of dates for timestamps; here they are the texts that the file says.
+            # Arrow reads a column of dates as timestamps; the sets keep the texts that the file has.
             parse = pajson.ParseOptions(explicit_schema=texts)
             table = pajson.read_json(pa.BufferReader(block), read, parse)
         table.validate(full=True)
@@ -73,7 +57,7 @@ def _date_as_text(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[Piece], list[Bad]]:
+def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[RowTable], list[BadLine]]:
     values, bad = [], []
     for number, line in enumerate(lines, first):
         if not line or line.isspace():
@@ -82,18 +66,20 @@ def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[Piece], li
             values.append((number, loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))))
         except UnicodeDecodeError as error:
             detail = f"is not UTF-8 (byte {error.start + 1})"
-            bad.append(Bad(number, "invalid_utf8", None, detail, json.dumps(line.decode(errors="replace"))))
+            bad.append(
+                BadLine(number, "invalid_utf8", None, detail, json.dumps(line.decode(errors="replace")))
+            )
         except (ValueError, RecursionError) as error:
             detail = f"is not JSON: {error}"
-            bad.append(Bad(number, "invalid_json", None, detail, json.dumps(line.decode())))
-    pieces, more = pieces_of(values)
-    return pieces, sorted(bad + more)
+            bad.append(BadLine(number, "invalid_json", None, detail, json.dumps(line.decode())))
+    tables, more = row_tables(values)
+    return tables, sorted(bad + more)
 
 
-def pieces_of(values: list[tuple[int, Any]]) -> tuple[list[Piece], list[Bad]]:
-    """Numbered JSON values as pieces. What is no object, or fits no Arrow type, is bad."""
+def row_tables(values: list[tuple[int, Any]]) -> tuple[list[RowTable], list[BadLine]]:
+    """Convert numbered JSON values to tables. A value that is no object, or fits no Arrow type, is bad."""
     bad = [
-        Bad(number, "invalid_json", None, "is not an object with fields", json_row(value))
+        BadLine(number, "invalid_json", None, "is not an object with fields", json_row(value))
         for number, value in values
         if not isinstance(value, dict) or not value
     ]
@@ -101,18 +87,18 @@ def pieces_of(values: list[tuple[int, Any]]) -> tuple[list[Piece], list[Bad]]:
     if not rows:
         return [], bad
     try:
-        return [_piece(rows)], bad
+        return [_row_table(rows)], bad
     except NOT_ARROW:  # some row is odd, or differs from the others: look at each
-        pieces, odd = _group_by_schema(rows)
-        return pieces, sorted(bad + odd)
+        tables, odd = _group_by_schema(rows)
+        return tables, sorted(bad + odd)
 
 
-# What pyarrow raises for a value of mixed types and for a lone surrogate.
+# pyarrow's errors for a value of mixed types and for a lone surrogate.
 NOT_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
 
 
 def loads(text: str | bytes) -> Any:
-    """A JSON text as Python values; an integer beyond 64 bits becomes a float, as in Arrow's own parser."""
+    """Parse a JSON text; an integer beyond 64 bits becomes a float, as in Arrow's own parser."""
     return json.loads(text, parse_int=_integer)
 
 
@@ -121,9 +107,9 @@ def _integer(digits: str) -> int | float:
     return int(digits) if small else float(digits)
 
 
-def _piece(rows: list[tuple[int, dict[str, Any]]], kind: pa.StructType | None = None) -> Piece:
+def _row_table(rows: list[tuple[int, dict[str, Any]]], kind: pa.StructType | None = None) -> RowTable:
     structs = pa.array([value for _, value in rows], kind)
-    return Piece(pa.Table.from_struct_array(structs), np.array([number for number, _ in rows]))
+    return RowTable(pa.Table.from_struct_array(structs), np.array([number for number, _ in rows]))
 
 
 class _Group(NamedTuple):
@@ -131,7 +117,7 @@ class _Group(NamedTuple):
     rows: list[tuple[int, dict[str, Any]]]
 
 
-def _group_by_schema(rows: list[tuple[int, dict[str, Any]]]) -> tuple[list[Piece], list[Bad]]:
+def _group_by_schema(rows: list[tuple[int, dict[str, Any]]]) -> tuple[list[RowTable], list[BadLine]]:
     groups: list[_Group] = []
     bad = []
     for number, value in rows:
@@ -149,14 +135,14 @@ def _group_by_schema(rows: list[tuple[int, dict[str, Any]]]) -> tuple[list[Piece
                 break
         else:
             groups.append(_Group(kind, [(number, value)]))
-    return [piece for group in groups for piece in _group_pieces(group)], bad
+    return [table for group in groups for table in _group_tables(group)], bad
 
 
-def _group_pieces(group: _Group) -> list[Piece]:
+def _group_tables(group: _Group) -> list[RowTable]:
     try:
-        return [_piece(group.rows, group.kind)]
+        return [_row_table(group.rows, group.kind)]
     except NOT_ARROW:  # an integer beyond 2**53 among floats: no common type after all
-        return [_piece([row]) for row in group.rows]
+        return [_row_table([row]) for row in group.rows]
 
 
 def _unify(left: pa.StructType, right: pa.StructType) -> pa.StructType | None:
@@ -167,9 +153,9 @@ def _unify(left: pa.StructType, right: pa.StructType) -> pa.StructType | None:
         return None
 
 
-def _odd_row(number: int, value: dict[str, Any], error: Exception) -> Bad:
+def _odd_row(number: int, value: dict[str, Any], error: Exception) -> BadLine:
     reason, detail = _explain(error)
-    return Bad(number, reason, _odd_field(value), detail, json_row(value))
+    return BadLine(number, reason, _odd_field(value), detail, json_row(value))
 
 
 def _odd_field(value: dict[str, Any]) -> str | None:
@@ -178,7 +164,7 @@ def _odd_field(value: dict[str, Any]) -> str | None:
             pa.array([item])
         except NOT_ARROW:
             return name
-    return None  # the odd one is a name itself
+    return None  # the name of a field is what Arrow cannot hold
 
 
 def _explain(error: Exception) -> tuple[str, str]:

@@ -1,0 +1,33 @@
+"""Parquet files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from support.row_files import read
+
+from pairkit.sources import SourceRecipe, open_source
+
+
+def test_texts_that_are_not_utf8_go_to_quarantine(tmp_path: Path) -> None:
+    broken = pa.array([b"good", b"\xed\xa0\x80", b"fine"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 3, broken.buffers())
+    pq.write_table(pa.table({"prompt": text, "n": [1, 2, 3]}), tmp_path / "rows.parquet")
+    batch = read(tmp_path / "rows.parquet")
+    assert [row["prompt"][0]["content"] for row in batch.sets.to_pylist()] == ["good", "fine"]
+    (bad,) = batch.quarantine.to_pylist()
+    assert bad["reason"] == "invalid_utf8"
+    assert bad["detail"] == "rows.parquet, row 2, field 'prompt': is not UTF-8"
+    assert json.loads(bad["row"]) == {"prompt": "(not UTF-8)", "n": 2}
+
+
+def test_reading_starts_in_the_middle_of_a_row_group(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"prompt": [str(i) for i in range(5000)]}), path, row_group_size=1700)
+    whole = read(path).sets
+    assert read(path, rows=400, start=9).sets.equals(whole.slice(3600))
+    opened = open_source(SourceRecipe(name="files", path=str(path), limit=900))
+    assert opened.total_rows == 900
