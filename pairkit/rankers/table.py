@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 def _pairrm(block: Any, pool: EnginePool, seed: int) -> Ranker:
     from pairkit.rankers.pairrm import ranker as pairrm
 
-    return pairrm.load(block)
+    return pairrm.load_pairrm(block)
 
 
 def _reward_model(block: Any, pool: EnginePool, seed: int) -> Ranker:
     from pairkit.rankers.reward_model import ranker as reward_model
 
-    return reward_model.load(block)
+    return reward_model.load_reward_model(block)
 
 
 def _judge(block: Any, pool: EnginePool, seed: int) -> Ranker:
@@ -36,7 +36,7 @@ def _judge(block: Any, pool: EnginePool, seed: int) -> Ranker:
     from pairkit.rankers.judge import ranker
 
     engine = pool.engine(block)
-    return ranker.load(block, lambda requests: complete(engine, requests, pool.cache), seed=seed)
+    return ranker.load_judge(block, lambda requests: complete(engine, requests, pool.cache), seed=seed)
 
 
 # Of the rankers that ask a model, by the name in the recipe: how one is loaded.

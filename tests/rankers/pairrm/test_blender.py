@@ -16,7 +16,7 @@ from support import pairrm_model
 from support.tiny import WORDS, candidate_sets, completion
 
 from pairkit.rankers import annotations
-from pairkit.rankers.pairrm.ranker import PairRMRecipe, load
+from pairkit.rankers.pairrm.ranker import PairRMRecipe, load_pairrm
 
 pytestmark = pytest.mark.blender
 
@@ -106,10 +106,12 @@ def found(tmp_path_factory: pytest.TempPathFactory, table: pa.Table) -> Found:
 
 
 @pytest.mark.parametrize("name", ["PairRM", "PairRM-hf", "PairRM, cut"])
-def test_scores_and_order_are_those_of_llm_blender(found: Found, table: pa.Table, name: str) -> None:
+def test_scores_and_order_match_llm_blender(found: Found, table: pa.Table, name: str) -> None:
     """`PairRM, cut` is truncated: at batch size 1 llm-blender cuts as pairkit always does."""
     some = table.take(found.compared[name])
-    scored = load(PairRMRecipe(model=str(found.folders[name]))).score(some, lambda count=1, /, note="": None)
+    scored = load_pairrm(PairRMRecipe(model=str(found.folders[name]))).score(
+        some, lambda count=1, /, note="": None
+    )
     assert (scored.counts["truncated"] > 20) == (name == "PairRM, cut")
     ours = [[one["score"] for one in row] for row in scored.sets["completions"].to_pylist()]
     theirs = found.theirs[name]
