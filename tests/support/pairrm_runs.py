@@ -15,11 +15,8 @@ from pairkit.rankers.pairrm.ranker import PairRMRecipe, load_pairrm
 from pairkit.schema import SETS
 
 LAYOUTS = ("PairRM", "PairRM-hf")
-
 REAL_LIMITS = (1224, 412)
-
 CONFIG, TOKENIZER, SAFETENSORS = "config.json", "tokenizer.json", "model.safetensors"
-
 EMBEDDINGS = "pretrained_model.embeddings.word_embeddings.weight"
 
 
