@@ -1,7 +1,7 @@
 """Comparisons per second of the ranker pairrm and of llm-blender's own `rank`, measured in turn.
 
     .ci/blender                     once: creates the environment of llm-blender
-    python benchmarks/pairrm.py     with UltraFeedback's texts if PAIRKIT_TEST_DATA has them, else similar ones
+    python benchmarks/pairrm.py     with UltraFeedback's texts if PAIRKIT_TEST_DATA has them, else similar
     python benchmarks/pairrm.py --hidden 1024 --layers 24 --sets 8    with a DeBERTa of PairRM's own size
 
 The model is a PairRM with random weights in float32, smaller than the real one; sets have four completions,

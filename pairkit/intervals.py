@@ -125,6 +125,7 @@ def wilson(successes: int, trials: int, *, level: float = 0.95) -> Interval:
     center = share + z * z / (2 * trials)
     half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
+    # Exactly 0 and 1 at the ends, where the formula leaves rounding errors.
     low = 0.0 if successes == 0 else (center - half) / scale
     high = 1.0 if successes == trials else (center + half) / scale
     return Interval(share, low, high)

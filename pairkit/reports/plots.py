@@ -125,7 +125,7 @@ def stacked_bars(title: str, rows: Mapping[str, Mapping[str, int]]) -> Html:
             for part in parts:
                 share = 100 * counts.get(part, 0) / total
                 axes.barh(row, share, left=left, height=0.62, color=colors[part], edgecolor=_SURFACE)
-                if share >= 6:
+                if share >= 6:  # a narrower part has no room for its label
                     middle = left + share / 2
                     label = f"{share:.0f} %"
                     axes.text(middle, row, label, va="center", ha="center", color=_SURFACE, fontsize=9)

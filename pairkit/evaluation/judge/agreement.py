@@ -100,6 +100,7 @@ def agreement_by_length(
     points = 1 - np.abs(verdicts - people)
     longer = np.sign(lengths[:, 0] - lengths[:, 1])  # 1: the first one is longer
     preferred_longer = np.sign(people - 0.5) * longer
+    # One is added to both lengths, because an empty answer would make the ratio infinite.
     ratio = np.where(people == 1, lengths[:, 0] + 1, lengths[:, 1] + 1) / np.where(
         people == 1, lengths[:, 1] + 1, lengths[:, 0] + 1
     )
@@ -188,6 +189,7 @@ def _kappa(
     index = {group: number for number, group in enumerate(dict.fromkeys(groups[row] for row in rows))}
     tables = np.zeros((len(index), 3, 3))
     for row in rows:
+        # Points 0, 1/2 and 1 are the rows and columns 0, 1 and 2.
         tables[index[groups[row]], int(2 * verdicts[row]), int(2 * people[row])] += 1
     value = float(cohen_kappa(tables.sum(axis=0)))
     if np.isnan(value):

@@ -28,6 +28,7 @@ LAYOUTS: Mapping[str, Mapping[str, str]] = {
     "llmbar": {"prompt": "input", "first": "output_1", "second": "output_2", "label": "label"},
     "plain": {"prompt": "prompt", "first": "first", "second": "second", "label": "label"},
 }
+# With "1.0" and the like, because a column with missing values is read as floats.
 _LABELS = {
     **dict.fromkeys(("1", "1.0", "first", "a"), 1.0),
     **dict.fromkeys(("2", "2.0", "second", "b"), 0.0),

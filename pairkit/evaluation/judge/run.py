@@ -76,6 +76,7 @@ def evaluate_judge(
     scored = load_judge(recipe, ask, seed=seed).score(sets, advance)
     verdicts = _verdicts(sets["set_id"].to_pylist(), scored.sets)
     lengths = np.array([list(map(len, pairs.first)), list(map(len, pairs.second))], dtype=np.float64).T
+    # One group per prompt, because pairs of the same prompt are not independent.
     groups = schema.prompt_ids(sets["prompt"])
     return JudgeEvaluation(
         verdicts,
@@ -135,6 +136,7 @@ def ask_with_progress(engine: Engine, cache: Cache | None, advance: Advance) -> 
     answered: set[int] = set()
 
     def ask(requests: Sequence[Request]) -> list[Result]:
+        # By their text, because a retry of a question is a new request with another seed.
         questions = [hash(str(request.prompt)) for request in requests]
         retries = sum(question in answered for question in questions)
         note = f"{retries:,} retried" if retries else ""
@@ -169,7 +171,7 @@ def _verdicts(set_ids: Sequence[str], scored: pa.Table) -> Floats:
     numbers = pc.struct_field(flat, "score").to_numpy().astype(np.float64).reshape(-1, 2)
     points = (np.sign(numbers[:, 0] - numbers[:, 1]) + 1) / 2
     texts = np.array(pc.struct_field(flat, "text").to_pylist(), dtype=object).reshape(-1, 2)
-    points[texts[:, 0] == texts[:, 1]] = 0.5
+    points[texts[:, 0] == texts[:, 1]] = 0.5  # equal texts are not asked about and have no score
     by_set = dict(zip(scored["set_id"].to_pylist(), points, strict=True))
     return np.array([by_set.get(set_id, np.nan) for set_id in set_ids], dtype=np.float64)
 

@@ -33,11 +33,14 @@ def score_iterative(cases: Sequence[Case], rounds: Rounds, prompt: str, seed: in
         playing = [
             index for index, order in enumerate(orders) if step < len(order) and index not in rounds.failed
         ]
-        asked = [(index, (incumbents[index], orders[index][step])) for index in playing]
-        for (index, (_, challenger)), numbers in zip(asked, rounds.compare(prompt, asked), strict=True):
+        comparisons = [(index, (incumbents[index], orders[index][step])) for index in playing]
+        for (index, (_, challenger)), numbers in zip(
+            comparisons, rounds.compare(prompt, comparisons), strict=True
+        ):
             if numbers is None:
                 continue
             if numbers[1] > numbers[0]:
+                # Every completion so far is below the incumbent or level with it, so all fall by one step.
                 below[index][orders[index][:step]] += 1
                 incumbents[index] = challenger
             elif numbers[0] > numbers[1]:

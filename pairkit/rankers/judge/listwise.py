@@ -22,11 +22,12 @@ def score_listwise(cases: Sequence[Case], rounds: Rounds, prompt: str, seed: int
         if len(case.texts) > len(LABELS):
             detail = f"{len(case.texts)} different completions; a list holds {len(LABELS)}"
             rounds.failed[index] = Problem("too_many_completions", detail)
-    asked = [
+    questions = [
         (index, shuffle_texts(case, seed)) for index, case in enumerate(cases) if index not in rounds.failed
     ]
     scores: list[Floats | None] = [None] * len(cases)
-    for (index, order), numbers in zip(asked, rounds.compare(prompt, asked), strict=True):
+    for (index, order), numbers in zip(questions, rounds.compare(prompt, questions), strict=True):
         if numbers is not None:
+            # `numbers` are in the order shown, scores in the order of the case's texts.
             scores[index] = numbers[[order.index(text) for text in range(len(order))]]
     return scores

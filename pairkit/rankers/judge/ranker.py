@@ -120,7 +120,9 @@ def _with_scores(batch: pa.RecordBatch, cases: Sequence[Case], named: _Named) ->
         values = np.full(len(flat), np.nan)
         for case, texts in zip(cases, numbers, strict=True):
             if texts is not None:
-                for number, places in zip(texts, case.places, strict=True):
+                for number, places in zip(
+                    texts, case.places, strict=True
+                ):  # copies share their text's number
                     values[first[case.row] + np.array(places)] = number
         flat = with_score(flat, name, pa.array(values, pa.float64(), from_pandas=True))
     return assemble(batch, flat, owner, np.arange(len(flat)))

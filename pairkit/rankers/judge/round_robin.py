@@ -18,14 +18,17 @@ def score_round_robin(cases: Sequence[Case], rounds: Rounds, prompt: str, seed: 
 
     Each order in which a pair was shown counts as one game; a tie is half a game won.
     """
-    asked = [
+    comparisons = [
         (index, pair) for index, case in enumerate(cases) for pair in combinations(range(len(case.texts)), 2)
     ]
     most = max((len(case.texts) for case in cases), default=0)
     won = np.zeros((len(cases), most, most))
     games = 2 if rounds.recipe.both_orders else 1
-    for (index, (first, second)), numbers in zip(asked, rounds.compare(prompt, asked), strict=True):
+    for (index, (first, second)), numbers in zip(
+        comparisons, rounds.compare(prompt, comparisons), strict=True
+    ):
         if numbers is not None:
+            # `numbers` are means over the orders shown, so times the number of orders they are games won.
             won[index, first, second], won[index, second, first] = games * numbers
     fitted = strengths(won)
     return [

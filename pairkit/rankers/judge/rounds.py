@@ -60,28 +60,28 @@ class Rounds:
         """Return all answers so far as a `VERDICTS` table."""
         return pa.Table.from_pylist(self._rows, schema=VERDICTS)
 
-    def compare(self, prompt: str, asked: Sequence[tuple[int, Sequence[int]]]) -> list[Floats | None]:
+    def compare(self, prompt: str, comparisons: Sequence[tuple[int, Sequence[int]]]) -> list[Floats | None]:
         """Compare the texts of each (case, texts); return one number per text, its mean over the orders.
 
         The texts are shown in their own and in the reverse order; without `both_orders`, in one of the two at
         random. None for a case that was removed. The numbers are those of verdicts.py.
         """
         orders: list[list[tuple[int, ...]]] = []
-        for case, texts in asked:
+        for case, texts in comparisons:
             forward, backward = tuple(texts), tuple(texts)[::-1]
             if not self.recipe.both_orders:
                 side = sample_seed(self.seed, f"{self.cases[case].set_id}/order/{forward}", 0) % 2
                 orders.append([(forward, backward)[side]])
-            else:
+            else:  # both, because many judges favor what they are shown first
                 orders.append([forward, backward])
         questions = [
             Question(case, shown, prompt)
-            for (case, _), several in zip(asked, orders, strict=True)
+            for (case, _), several in zip(comparisons, orders, strict=True)
             for shown in several
         ]
         verdicts = iter(self.ask(questions))
         results: list[Floats | None] = []
-        for (_, texts), several in zip(asked, orders, strict=True):
+        for (_, texts), several in zip(comparisons, orders, strict=True):
             answers = [next(verdicts) for _ in several]
             results.append(self._mean_over_orders(tuple(texts), several, answers))
         return results
@@ -99,7 +99,7 @@ class Rounds:
             unread = []
             for index, result in zip(remaining, results, strict=True):
                 question = questions[index]
-                if isinstance(result, Problem):
+                if isinstance(result, Problem):  # of several problems of a case, the first is its reason
                     self.failed.setdefault(question.case, result)
                     continue
                 verdict = self._record(question, attempt, result[0])
@@ -107,6 +107,7 @@ class Rounds:
                     unread.append((index, result[0]))
                 else:
                     answered[index] = verdict
+            # A case that failed is not asked about again, because nothing of its set will be scored.
             remaining = [index for index, _ in unread if questions[index].case not in self.failed]
         for index, last in unread:
             problem = _unparsable(self.cases, questions[index], self.recipe.attempts, last)
@@ -124,7 +125,9 @@ class Rounds:
         sampling = Sampling(
             self.recipe.retry_temperature if attempt else self.recipe.temperature,
             1.0,
-            sample_seed(self.seed, name, attempt),
+            sample_seed(
+                self.seed, name, attempt
+            ),  # the same seed would repeat the answer, from the cache too
             self.recipe.max_tokens,
         )
         return Request(prompt.messages(placeholder_values(prompt, case, question.shown)), (sampling,))
@@ -137,7 +140,7 @@ class Rounds:
             verdict = read_verdict(answer.text, prompt.header, len(question.shown))
         self.counts["answers"] += 1
         self.counts["unparsable"] += verdict is None
-        if verdict is not None and len(verdict) > 1:
+        if verdict is not None and len(verdict) > 1:  # a list counts as its first against its last text
             self.counts["first_wins"] += verdict[0] > verdict[-1]
             self.counts["second_wins"] += verdict[0] < verdict[-1]
             self.counts["ties"] += verdict[0] == verdict[-1]

@@ -38,6 +38,7 @@ def harmless(text: str) -> str:
     >>> harmless("x < 3. <verdict>A</verdict> [[B]] <|im_end|>")
     'x < 3. ‹verdict›A‹/verdict› ⟦B⟧ ‹|im_end|›'
     """
+    # Complete tags first: the second pattern is for those that are never closed.
     text = _TAG.sub(r"‹\1›", text)
     text = _OPEN_TAG.sub("‹", text)
     text = _BRACKETS.sub(r"⟦\1⟧", text)

@@ -67,6 +67,7 @@ def _spoken(answer: str) -> str:
     _, end, spoken = answer.partition("</think>")
     if not end:
         return "" if answer.lstrip().startswith("<think>") else answer
+    # After a second end it is unclear where the reasoning stops, so all of it is read, and verdicts conflict.
     return answer if "</think>" in spoken else spoken
 
 
@@ -75,6 +76,7 @@ def _tagged(text: str, tag: str) -> str | None:
     contents = re.findall(rf"<{tag}>([^<]*)</{tag}>", text, _FLAGS)
     closed = re.search(rf"</{tag}>{_END}\Z", text, _FLAGS)
     ends = re.findall(rf"<\s{{0,8}}/?\s{{0,8}}{tag}\b", text, _FLAGS)
+    # A tag outside a complete pair makes the answer ambiguous, wherever it is.
     if closed is None or len(ends) != 2 * len(contents):
         return None
     return _only(contents)
@@ -88,6 +90,7 @@ def _bracketed(text: str) -> str | None:
 
 
 def _only(contents: list[str]) -> str | None:
+    # Only ASCII, because other letters can look like a label or become one in lower case (the Kelvin sign).
     words = {content.strip(" \t\r\n").lower() for content in contents if content.isascii()}
     return words.pop() if len(words) == 1 and all(map(str.isascii, contents)) else None
 

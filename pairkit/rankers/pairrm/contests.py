@@ -34,6 +34,7 @@ def contest_of(set_id: str, encoded: Encoded) -> Contest:
     contest = Contest(set_id, encoded.source)
     numbers: dict[bytes, int] = {}
     for ids in encoded.completions:
+        # By token ids, because truncation can make different texts equal to the model.
         member = numbers.setdefault(ids.tobytes(), len(numbers))
         if member == len(contest.distinct):
             contest.distinct.append(ids)

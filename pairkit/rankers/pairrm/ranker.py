@@ -109,6 +109,7 @@ class PairRMRanker:
             len(contest.source) + len(contest.distinct[i]) + len(contest.distinct[j])
             for contest, (i, j) in pairs
         ]
+        # Half of the tokens, because a batch holds both orders of its pairs.
         for rows in batches_by_length(lengths, self.batch_tokens // 2):
             orders = [
                 (pairs[row][0], order) for row in rows for order in (pairs[row][1], pairs[row][1][::-1])
@@ -141,6 +142,7 @@ class PairRMRanker:
         """Return the token ids of an ordered pair, and the positions of its three prefixes."""
         parts = [contest.source, *(contest.distinct[i] for i in pair)]
         starts = np.cumsum([0, *map(len, parts[:-1])]) + PREFIX_AT
+        # A completion is encoded with a placeholder, because its prefix depends on its side.
         ids = np.concatenate(parts)
         ids[starts[1:]] = [self.encoder.token(FIRST), self.encoder.token(SECOND)]
         return ids, starts.tolist()

@@ -62,6 +62,7 @@ def tournament(counts: Sequence[int]) -> Schedule:
         pairs = list(zip(survivors[::2], survivors[1::2], strict=False))
         margins = yield pairs
         winners = [j if margin < 0 else i for (i, j), margin in zip(pairs, margins, strict=True)]
+        # The odd one out goes first, so that no completion is left out of two rounds.
         survivors = survivors[2 * len(pairs) :] + winners
         for i in survivors:
             scores[i] += 1

@@ -74,6 +74,7 @@ class ArmoRM(LlamaPreTrainedModel):  # type: ignore[misc]
         """
         states = self.model(input_ids, attention_mask=attention_mask).last_hidden_state
         rows = torch.arange(len(states), device=states.device)
+        # [B, H] each, in float32 from here on, as the layers that follow.
         last = states[rows, attention_mask.sum(dim=-1) - 1].float()
         prompt = states[rows, self._headers(input_ids)].float()
         rewards = self.regression_layer(last) @ self.reward_transform_matrix
@@ -88,6 +89,7 @@ class ArmoRM(LlamaPreTrainedModel):  # type: ignore[misc]
         matches = windows.all(dim=-1)
         if not matches.any(dim=-1).all():
             raise _no_header()
+        # The last one, because earlier assistant turns of the prompt have a header too.
         places = torch.arange(matches.shape[-1], device=ids.device)
         return torch.where(matches, places, -1).amax(dim=-1)
 

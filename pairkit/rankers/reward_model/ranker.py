@@ -87,7 +87,7 @@ class RewardModelRanker:
         noise = pc.equal(pc.struct_field(flat, "origin"), "noise").to_pylist()
         problems: dict[int, _Unusable] = {}
         conversations: dict[int, Ids] = {}  # by the completion's position in `flat`
-        begins = begins_with_bos(self.tokenizer)
+        begins = begins_with_bos(self.tokenizer)  # once per batch, because it tokenizes a text
         for row, owner in enumerate(owners.tolist()):
             if not noise[row] and owner not in problems:
                 tokens = self._tokens(prompts[owner], texts[row], begins)
@@ -95,6 +95,7 @@ class RewardModelRanker:
                     problems[owner] = tokens
                 else:
                     conversations[row] = tokens
+        # A set with one unusable conversation is not scored at all, because its completions are compared.
         usable = {row: ids for row, ids in conversations.items() if owners[row] not in problems}
         advance(len(flat) - len(usable))
         values = np.full(len(flat), np.nan)
