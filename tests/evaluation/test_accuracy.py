@@ -15,7 +15,7 @@ from pairkit.sources import arithmetic
 
 
 def pupil(request: Request) -> Result:
-    """Right on every problem whose first number is even, with its first sample only."""
+    """Answer problems whose first number is even, correctly in the first sample only."""
     a, b = map(int, request.prompt[0]["content"].removesuffix("=").split("+"))
     right = str(a + b)[::-1] if a % 2 == 0 else "x"
     return tuple(Completion("x" if i else right, 1, "stop", s) for i, s in enumerate(request.samplings))

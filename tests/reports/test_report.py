@@ -19,7 +19,7 @@ EVIL = "<script>alert('x')</script> & \"quotes\" $x_1$ <b> 😀"
 
 
 class Page(HTMLParser):
-    """Reads a page, checks that every element is closed in order, and keeps what was found."""
+    """A parsed page: its tags and text; fails unless every element is closed in order."""
 
     def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -1,4 +1,4 @@
-"""A scripted judge. It stands in for a capable LLM, which no test here could load or reach.
+"""A scripted judge, in place of a capable LLM, which no test here could load or reach.
 
 It is an engine like any other: it sees nothing but the rendered question, finds the texts between the marks
 and answers in words. What it thinks of a text, and how reliably it says so, is a function that a test gives.
@@ -31,7 +31,7 @@ _BLOCK = re.compile(r"\[begin ([0-9a-f]{8})\]\n(.*?)\n\[end \1\]", re.DOTALL)
 
 @dataclass(frozen=True)
 class Asked:
-    """What the judge was asked: the whole question, the conversation and the texts in the order shown."""
+    """A question to the judge: its whole text, the conversation, and the texts in the order shown."""
 
     question: str
     conversation: str
@@ -65,7 +65,7 @@ class ScriptedJudge:
         self._waiting.append((number, call))
 
     def collect(self) -> list[tuple[int, tuple[Result, ...]]]:
-        """Backwards: results may come in any order."""
+        """Return results backwards, because they may come in any order."""
         done = [(number, (self._answer(call.requests[0]),)) for number, call in reversed(self._waiting)]
         self._waiting.clear()
         return done
@@ -97,7 +97,7 @@ class ScriptedJudge:
 
 
 def fair(value: Callable[[str], float]) -> Callable[[Asked], str]:
-    """A judge that knows the value of every text and has no bias; equal values are a tie."""
+    """Make a judge that knows the value of every text and has no bias; equal values are a tie."""
 
     def say(asked: Asked) -> str:
         numbers = [value(text) for text in asked.texts]
@@ -113,19 +113,19 @@ def fair(value: Callable[[str], float]) -> Callable[[Asked], str]:
 
 
 def says(asked: Asked, verdict: str) -> str:
-    """A pairwise verdict in the form that the question asks for."""
+    """Write a pairwise verdict in the form that the question asks for."""
     if "[[A]]" in asked.question:
         return f"My explanation.\n\n[[{'C' if verdict == 'tie' else verdict}]]"
     return f"My explanation.\n\n<verdict>{verdict}</verdict>"
 
 
 def quoting(judge: Callable[[Asked], str]) -> Callable[[Asked], str]:
-    """The same judge, that repeats everything it was shown before it answers."""
+    """Make the same judge quote everything it was shown before it answers."""
     return lambda asked: f"{asked.conversation}\n{' '.join(asked.texts)}\n{judge(asked)}"
 
 
 def worth(text: str) -> float:
-    """What a text says it is worth, as in "good 4"; nothing where it does not say."""
+    """Read the worth of a text from it, as in "good 4"; 0 if it has none."""
     found = re.search(r"good (\d+)", text)
     return float(found[1]) if found else 0.0
 
@@ -146,12 +146,12 @@ def judged(
 
 
 def problems(scored: Scored) -> int:
-    """How many questions of these tests the engine refused: each is of another set."""
+    """Count the questions that the engine refused; in these tests, one per set."""
     return sum(reason == "refused_here" for reason in scored.quarantine["reason"].to_pylist())
 
 
 def check(sets: pa.Table, scored: Scored) -> None:
-    """Whatever the judge said: every row is somewhere, and nothing but scores has changed."""
+    """Check that every row is somewhere, and that only scores have changed, whatever the judge answered."""
     schema.check_sets(scored.sets)
     assert scored.verdicts.schema == schema.VERDICTS
     ids = scored.sets["set_id"].to_pylist() + scored.quarantine["set_id"].to_pylist()
@@ -173,7 +173,7 @@ def check(sets: pa.Table, scored: Scored) -> None:
 
 
 def ranks(sets: pa.Table) -> list[dict[str, int]]:
-    """Rank by text of each set."""
+    """Return the ranks of each set, by text."""
     return [
         {one["text"]: one["rank"] for one in row["completions"]} for row in annotations.rank(sets).to_pylist()
     ]

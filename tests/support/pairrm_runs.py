@@ -1,4 +1,4 @@
-"""Runs of the ranker pairrm on random sets, and its scores computed plainly, pair by pair."""
+"""Runs of the ranker pairrm on random sets, and the same scores computed plainly, pair by pair."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EMBEDDINGS = "pretrained_model.embeddings.word_embeddings.weight"
 
 
 def sets(count: int = 12, seed: int = 0, longest: int = 40) -> pa.Table:
-    """Sets of 2 to 5 completions; every third has an equal one, an empty one and noise."""
+    """Make sets of 2 to 5 completions; every third set has a duplicate, an empty completion and noise."""
     random = np.random.default_rng(seed)
 
     def text() -> str:
@@ -37,7 +37,7 @@ def sets(count: int = 12, seed: int = 0, longest: int = 40) -> pa.Table:
 
 
 class Progress:
-    """An `Advance` that adds up what it is told."""
+    """An `Advance` that records its calls."""
 
     def __init__(self) -> None:
         self.told: list[int] = []
@@ -47,7 +47,7 @@ class Progress:
 
 
 def run(model: Path, table: pa.Table, **recipe: Any) -> tuple[list[list[float | None]], dict[str, int]]:
-    """The scores of each set's completions, and the counts."""
+    """Score the table; return the scores of each set's completions, and the counts."""
     progress = Progress()
     scored = load_pairrm(PairRMRecipe(model=str(model), **recipe)).score(table, progress)
     assert scored.sets.schema == SETS
@@ -64,7 +64,7 @@ def run(model: Path, table: pa.Table, **recipe: Any) -> tuple[list[list[float | 
 def plain_scores(
     model: Path, table: pa.Table, limits: tuple[int, int] = REAL_LIMITS
 ) -> list[list[float | None]]:
-    """llm-blender's `rank`: the mean over j, i itself included, of L[i, j] - L[j, i]."""
+    """Score as llm-blender's `rank`: the mean over j, including i, of L[i, j] - L[j, i]."""
     found = []
     for row in table.to_pylist():
         texts = [one["text"] for one in row["completions"] if one["origin"] != "noise"]
@@ -85,4 +85,4 @@ def close(ours: list[list[float | None]], theirs: list[list[float | None]], tole
     assert [score is None for score in flat(ours)] == [score is None for score in flat(theirs)]
     numbers = [np.array([score for score in flat(both) if score is not None]) for both in (ours, theirs)]
     assert np.abs(numbers[0] - numbers[1]).max() < tolerance
-    assert numbers[1].std() > 0.05  # weights with which the completions differ
+    assert numbers[1].std() > 0.05  # otherwise the comparison would show nothing

@@ -35,7 +35,7 @@ def test_agreement_matches_hand_computation() -> None:
     assert found["accuracy_without_ties"] == (round(2 / 3, 6), 3)  # 1, 1, 0
     # rows: the judge's 0, 1/2, 1 are 1, 2, 2; people's 2, 1, 2; expected (1*2 + 2*1 + 2*2) / 25 = 0.32
     assert found["kappa"] == (round((0.6 - 0.32) / 0.68, 6), 5)
-    # 3/3, 2/3, 0, 0... of the judge with each: 1, 2/3, 0, 1/3, 1, 1/3
+    # the judge with each annotator: 1, 2/3, 0, 1/3, 1, 1/3
     assert found["agreement_with_one"] == (round((1 + 2 / 3 + 0 + 1 / 3 + 1 + 1 / 3) / 6, 6), 6)
     # among the three: 1, 1/3, 1, 1/3, 1, 0, 1
     assert found["agreement_of_people"] == (round((1 + 1 / 3 + 1 + 1 / 3 + 1 + 0 + 1) / 7, 6), 7)
@@ -43,7 +43,7 @@ def test_agreement_matches_hand_computation() -> None:
 
 
 def test_agreement_by_length_matches_hand_computation() -> None:
-    """Lengths 9 and 19 are a ratio of 1/2 in characters with the one added."""
+    """Lengths 9 and 19 have a ratio of 1/2, because one is added to each."""
     verdicts = np.array([1, 1, 0, 0.5, 1])
     labels = np.array([[1], [0], [0], [1], [0.5]], dtype=float)
     lengths = np.array([[8, 19], [9, 19], [19, 19], [99, 9], [5, 6]], dtype=float)
@@ -61,7 +61,7 @@ def test_agreement_by_length_matches_hand_computation() -> None:
 
 
 def test_intervals_resample_whole_prompts() -> None:
-    """A hundred pairs of two prompts know no more than two."""
+    """A hundred pairs of two prompts give no more certainty than two pairs."""
     random = np.random.default_rng(0)
     labels = random.choice([0.0, 1.0], (100, 1))
     verdicts = np.where(np.arange(100) < 50, labels[:, 0], 1 - labels[:, 0])

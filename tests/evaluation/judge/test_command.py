@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 
 from pairkit.cli import app
 from pairkit.evaluation.judge.labels import read_pairs
+from pairkit.rankers.judge.recipe import KINDS, PROMPTS, JudgeRecipe
 
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> ScriptedJudge:
-    """The command's engine: a judge that likes the longer one."""
+    """The command's engine: a judge that prefers the longer text."""
     engine = ScriptedJudge(fair(len))
     monkeypatch.setattr("pairkit.evaluation.judge.run.open_engine", lambda recipe, calls: engine)
     return engine
@@ -60,8 +61,17 @@ def test_results_are_written_and_repeated_from_the_cache(
     assert Path("runs/eval/judge/agreement.png").is_file()
     before = Path("runs/eval/judge/results.json").read_bytes()
     assert command(*words)[0] == 0
-    assert len(scripted.asked) == 120  # all of it was known
+    assert len(scripted.asked) == 120  # every answer was in the cache
     assert Path("runs/eval/judge/results.json").read_bytes() == before
+
+
+def test_help_shows_the_defaults_of_the_recipe() -> None:
+    code, output = command("--help")
+    assert code == 0
+    shown = " ".join(output.split())
+    assert "[default: pairwise]" in shown
+    assert KINDS[JudgeRecipe.model_fields["protocol"].default] == "pairwise"
+    assert f"[default: {PROMPTS['pairwise']}, which is pairwise; {PROMPTS['listwise']} for listwise]" in shown
 
 
 def test_dry_run_asks_nothing(
@@ -89,7 +99,7 @@ def test_dry_run_asks_nothing(
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         ("", "Missing option '--data'"),
         ("--data own.jsonl", "recipe key 'model'"),
@@ -103,18 +113,18 @@ def test_dry_run_asks_nothing(
     ],
 )
 def test_wrong_usage_is_refused(
-    scripted: ScriptedJudge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, says: str
+    scripted: ScriptedJudge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     jsonl(tmp_path / "own.jsonl", row())
     code, output = command(*words.split())
     assert code != 0
-    assert says in output
+    assert message in output
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_model_without_any_verdict_is_an_error(tmp_path: Path, model: Path) -> None:
-    """One that random weights make: the results are written, and say that there are none."""
+    """A model with random weights gives no verdict: the results are written, and the command fails."""
     path = jsonl(tmp_path / "own.jsonl", row(), row(2))
     out = tmp_path / "out"
     code, output = command("--data", str(path), "--model", str(model), "--out", str(out), "max_tokens=8")

@@ -16,7 +16,7 @@ from pairkit.evaluation.judge.run import EvalJudgeRecipe, count_questions, evalu
 
 
 def knows(pairs: Pairs, *, longest: float = 0.0) -> ScriptedJudge:
-    """A judge that has the first annotator's opinion, but takes the longer one with probability `longest`."""
+    """Make a judge with the first annotator's opinion that prefers the longer text at rate `longest`."""
     points = {
         (first.strip(), second.strip()): label[0]
         for first, second, label in zip(pairs.first, pairs.second, pairs.labels, strict=True)
@@ -35,7 +35,7 @@ def knows(pairs: Pairs, *, longest: float = 0.0) -> ScriptedJudge:
 
 
 def test_a_judge_with_one_annotators_opinion_agrees_as_often(real_data: Path) -> None:
-    """It agrees with people exactly as that annotator does, and never flips."""
+    """It agrees with the majority as often as that annotator does, and never flips."""
     pairs = read_pairs(real_data / "pandalm_testset_v1.jsonl.gz")
     engine = knows(pairs)
     done = evaluate_judge(EvalJudgeRecipe(model="m"), pairs, engine.ask, seed=0, advance=no_progress)

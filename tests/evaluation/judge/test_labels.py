@@ -28,7 +28,7 @@ def test_llmbar_is_read(real_data: Path) -> None:
 
 
 def test_pandalm_is_read(real_data: Path) -> None:
-    """Six responses are not texts; of three annotators two always agree."""
+    """Six responses are not text; of three annotators, two always agree."""
     pairs = read_pairs(real_data / "pandalm_testset_v1.jsonl.gz")
     assert (pairs.rows, len(pairs.first), dict(pairs.left_out)) == (549, 543, {"not_text": 6})
     assert pairs.details[0].endswith("row 84: field 'response1' is not a text")
@@ -94,7 +94,7 @@ def test_unusable_rows_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "mapped", "error", "says"),
+    ("rows", "mapped", "error", "message"),
     [
         ([{"a": 1}], None, InputError, "the columns a are neither LLMBar's nor PandaLM's"),
         ([row()], {"prompt": "prompt"}, RecipeError, "--map is missing first"),
@@ -109,10 +109,10 @@ def test_unusable_rows_are_counted(tmp_path: Path) -> None:
     ],
 )
 def test_files_without_labeled_pairs_are_refused(
-    tmp_path: Path, rows: list[object], mapped: dict[str, str] | None, error: type[Exception], says: str
+    tmp_path: Path, rows: list[object], mapped: dict[str, str] | None, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error) as found:
         read_pairs(jsonl(tmp_path / "own.jsonl", *rows), mapped)
-    assert says in str(found.value)
+    assert message in str(found.value)
     with pytest.raises(InputError, match="no such file"):
         read_pairs(tmp_path / "none.jsonl")

@@ -1,4 +1,4 @@
-"""The judge's prompts: what ships, what is checked, how a question is filled in."""
+"""The judge's prompts: the shipped ones, their checks, and how placeholders are filled in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ You judge {mark}.
 """
 
 
-def written(folder: Path, text: str, name: str = "own.txt") -> str:
+def write_prompt(folder: Path, text: str, name: str = "own.txt") -> str:
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return str(path)
@@ -60,7 +60,7 @@ def test_mcpo_prompt_is_the_papers() -> None:
 
 
 def test_mt_bench_prompt_is_the_published_one(real_data: Path) -> None:
-    """But for the sentences that pairkit adds."""
+    """Except for the sentences that pairkit adds."""
     with gzip.open(real_data / "mt_bench_judge_prompts.jsonl.gz", "rt", encoding="utf-8") as lines:
         (theirs,) = [one for one in map(json.loads, lines) if one["name"] == "pair-v2"]
     ours = read_prompt("mt_bench")
@@ -78,23 +78,23 @@ def test_mt_bench_prompt_is_the_published_one(real_data: Path) -> None:
 
 
 def test_a_custom_prompt_is_read(tmp_path: Path) -> None:
-    prompt = read_prompt(written(tmp_path, PAIRWISE))
+    prompt = read_prompt(write_prompt(tmp_path, PAIRWISE))
     assert (prompt.name, prompt.header.version, prompt.header.verdict) == ("own", 3, "tag")
     filled = prompt.messages({"mark": "m", "question": "{answer_b}", "answer_a": "{mark}", "answer_b": "b"})
     assert filled == [
         {"role": "system", "content": "You judge m."},
         {
-            "role": "user",  # what is filled in is not looked at again
+            "role": "user",  # placeholders inside a value stay text
             "content": '{answer_b} A: {mark} B: b Say <verdict>A</verdict> or {"json": 1} {}.',
         },
     ]
-    windows = written(tmp_path, PAIRWISE.replace("\n", "\r\n"), "windows.txt")
+    windows = write_prompt(tmp_path, PAIRWISE.replace("\n", "\r\n"), "windows.txt")
     assert read_prompt(windows).user == prompt.user
     assert read_prompt(windows).sha256 != prompt.sha256
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         (
             "{answer_b}",
@@ -115,12 +115,12 @@ def test_a_custom_prompt_is_read(tmp_path: Path) -> None:
         ("{answer_b}", "{answer_b} {count}", "unknown placeholder '{count}'"),
     ],
 )
-def test_invalid_prompts_are_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
-    path = written(tmp_path, PAIRWISE.replace(old, new))
+def test_invalid_prompts_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = write_prompt(tmp_path, PAIRWISE.replace(old, new))
     with pytest.raises(InputError) as error:
         read_prompt(path)
     assert str(error.value).startswith(f"{path}: ")
-    assert says in str(error.value)
+    assert message in str(error.value)
 
 
 def test_files_that_are_not_prompts_are_refused(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_files_that_are_not_prompts_are_refused(tmp_path: Path) -> None:
         read_prompt(str(tmp_path / "bytes.txt"))
     with pytest.raises(RecipeError, match=r"unknown judge prompt 'mcop'; did you mean 'mcpo'\?"):
         read_prompt("mcop")
-    brackets = written(
+    brackets = write_prompt(
         tmp_path, "version: 1\nkind: pointwise\nverdict: brackets\n--- user ---\n{question} {answer}"
     )
     with pytest.raises(
@@ -154,7 +154,7 @@ def test_a_recipe_names_its_prompts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "message"),
     [
         ({"protocol": "pointwise", "prompt": "mcpo"}, "'prompt' does not apply to the protocol pointwise"),
         ({"protocol": "pointwise", "both_orders": True}, "'both_orders' does not apply"),
@@ -166,10 +166,10 @@ def test_a_recipe_names_its_prompts(tmp_path: Path) -> None:
         ({"base_url": "http://x"}, "'base_url' is for engine openai"),
     ],
 )
-def test_unused_recipe_fields_are_refused(fields: dict[str, object], says: str) -> None:
+def test_unused_recipe_fields_are_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError) as error:
         validate(JudgeRecipe, {"model": "m", **fields})
-    assert says in str(error.value)
+    assert message in str(error.value)
 
 
 def test_examples_in_docs_are_valid(tmp_path: Path) -> None:
@@ -183,6 +183,6 @@ def test_examples_in_docs_are_valid(tmp_path: Path) -> None:
         assert read_prompts(recipe)
     assert protocols == ["iterative", "pointwise", "listwise"]
     (example,) = re.findall(r"```\n(version: 1\n.*?)```", page, re.DOTALL)
-    assert read_prompt(written(tmp_path, example)).header.kind == "pairwise"
+    assert read_prompt(write_prompt(tmp_path, example)).header.kind == "pairwise"
     for name in shipped_prompts():
         assert f"`{name}`" in page

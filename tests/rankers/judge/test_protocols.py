@@ -55,7 +55,7 @@ def test_a_fair_judge_orders_every_set(protocol: str, both_orders: bool) -> None
 
 
 def test_the_iterative_winner_stays() -> None:
-    """K - 1 comparisons, each in both orders; a loser stands below whom it lost to."""
+    """K - 1 comparisons, each in both orders; a loser is one level below the completion that beat it."""
     sets = table(*(good(1, 2, 3, 4, 5, 6, prompt=f"Question {number}?") for number in range(20)))
     scored, engine = judged(sets, fair(worth))
     assert scored.counts["questions"] == len(engine.asked) == 20 * 5 * 2
@@ -78,7 +78,7 @@ def test_the_iterative_winner_stays() -> None:
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=6), st.integers(0, 3))
 @settings(max_examples=40, deadline=None)
 def test_equal_completions_share_the_first_rank(values: list[int], seed: int) -> None:
-    """Texts that differ and are worth the same: all that are worth most are first."""
+    """Different texts of equal worth: all of the most worth share the first rank."""
     sets = table(candidate_set(*(completion(f"{n} good {value}") for n, value in enumerate(values))))
     scored, _ = judged(sets, fair(worth), seed=seed)
     (found,) = ranks(scored.sets)
@@ -89,7 +89,7 @@ def test_equal_completions_share_the_first_rank(values: list[int], seed: int) ->
 
 
 def test_contradicting_orders_are_a_tie() -> None:
-    """A judge that always takes the first one has said nothing, and the statistics show it."""
+    """A judge that always prefers the first text decides nothing, and the statistics show its bias."""
     sets = table(*(good(1, 2, 3, prompt=f"{number}?") for number in range(10)))
     for protocol in ("iterative", "round_robin", "listwise"):
         say = fair(lambda text: 0.0) if protocol == "listwise" else lambda asked: says(asked, "A")

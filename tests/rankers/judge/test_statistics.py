@@ -1,4 +1,4 @@
-"""The judge's numbers: Bradley-Terry against a slow reference, intervals against their definition."""
+"""The judge's statistics: Bradley-Terry against a slow reference, and rates from counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pairkit.rankers.judge.statistics import COUNTS, judge_rates
 
 
 def climbed(won: Floats) -> list[float]:
-    """Bradley-Terry with the prior by plain gradient ascent on one set, pair by pair."""
+    """Fit Bradley-Terry with the prior to one set, by plain gradient ascent, pair by pair."""
     count = len(won)
     fitted = [0.0] * count
 
@@ -55,7 +55,7 @@ def test_strengths_match_plain_gradient_ascent() -> None:
 
 
 def test_an_undefeated_completion_has_finite_strength() -> None:
-    """Everybody beat everybody below, a hundred games each."""
+    """Each completion beat all below it, in a hundred games each."""
     won = np.triu(np.full((6, 6), 100.0), 1)[None]
     (found,) = strengths(won)
     assert np.isfinite(found).all()
@@ -76,7 +76,7 @@ def test_completions_without_games_have_strength_zero() -> None:
 @given(st.integers(2, 6), st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
 def test_with_equal_game_counts_points_decide_the_order(size: int, random: object) -> None:
-    """With as many games for every pair, strengths stand in the order of points, and tie where they tie."""
+    """Strengths have the order of points, and ties where points tie."""
     won = np.zeros((1, size, size))
     for i in range(size):
         for j in range(i):

@@ -1,4 +1,4 @@
-"""Reading a verdict: one strict form at the end, nothing that is in doubt, nothing that was quoted."""
+"""Reading a verdict: one strict form at the end of the answer, nothing ambiguous, nothing quoted."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_rankings_are_read(answer: str, verdict: object) -> None:
 
 
 def test_lookalike_letters_are_not_labels() -> None:
-    """The Kelvin sign is a k in small letters."""
+    """The Kelvin sign is a k in lower case."""
     labels = [*"ABCDEFGHIJ", "\N{KELVIN SIGN}"]
     assert read_verdict(f"<ranking>{' > '.join(labels)}</ranking>", RANKING, 11) is None
     assert read_verdict(f"<ranking>{' > '.join('ABCDEFGHIJK')}</ranking>", RANKING, 11) is not None
@@ -166,10 +166,10 @@ def test_quotations_do_not_change_the_verdict(text: str, form: tuple[Header, int
 
 
 @given(texts, texts, forms)
-def test_a_verdict_ends_its_answer(before: str, behind: str, form: tuple[Header, int, str]) -> None:
-    """Whatever an answer holds, a verdict that is read ends it, and no other one is in it."""
+def test_a_verdict_ends_its_answer(before: str, after: str, form: tuple[Header, int, str]) -> None:
+    """In any answer, a verdict that is read ends the answer and is the only one."""
     header, shown, verdict = form
-    answer = f"{before}{verdict}{behind}"
+    answer = f"{before}{verdict}{after}"
     found = read_verdict(answer, header, shown)
     if found is not None:
         tail = answer.split("</think>")[-1].rstrip(" \t\r\n\v\f*_`.\"'")

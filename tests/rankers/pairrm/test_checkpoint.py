@@ -36,7 +36,7 @@ def test_layouts_and_file_formats_give_the_same_scores(tmp_path: Path, checkpoin
     for layout in LAYOUTS:
         for binary in (False, True):
             folder = pairrm_model.save(tmp_path / f"{layout}-{binary}", layout, binary=binary)
-            close(run(folder, table)[0], expected, tolerance=1e-6)  # memory is aligned otherwise
+            close(run(folder, table)[0], expected, tolerance=1e-6)  # memory alignment differs
 
 
 def test_limits_are_the_checkpoints(tmp_path: Path, checkpoint: Path) -> None:
@@ -59,7 +59,7 @@ def without(folder: Path, name: str) -> None:
 
 
 class Trap:
-    """What a pickle that is not weights alone can do."""
+    """An object whose unpickling runs code."""
 
     def __reduce__(self) -> Any:
         return (pytest.fail, ("the checkpoint's code ran",))
@@ -148,7 +148,7 @@ def test_unknown_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sentencepiece_tokenizers_are_converted(tmp_path: Path, checkpoint: Path) -> None:
-    """microsoft/deberta-v3-large has spm.model alone."""
+    """microsoft/deberta-v3-large has only spm.model."""
     folder = pairrm_model.save(tmp_path / "model", "PairRM")
     base = tmp_path / "model-base"
     (base / "tokenizer.json").unlink()

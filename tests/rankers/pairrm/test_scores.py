@@ -30,7 +30,7 @@ def test_scores_match_pair_by_pair_scoring(checkpoint: Path) -> None:
     ours, counts = run(checkpoint, table)
     close(ours, plain_scores(checkpoint, table))
     per_set = [[s for s in row if s is not None] for row in ours]
-    # Equal ones are compared once, and with each other not at all.
+    # Equal completions share their comparisons and are not compared with each other.
     distinct = [len(row) - (index % 3 == 0) for index, row in enumerate(per_set)]
     assert counts == {
         "completions": sum(map(len, per_set)), "comparisons": sum(n * (n - 1) for n in distinct),
@@ -48,7 +48,7 @@ def ranked(model: Path, table: pa.Table) -> list[dict[str, Any]]:
 
 
 def test_scores_do_not_depend_on_other_sets(checkpoint: Path) -> None:
-    """Truncated ones too: neither the batch nor the other sets have a say."""
+    """Truncated sets too: neither the batch nor other sets affect a score."""
     table = sets(10)
     limits = {"source_max_tokens": 20, "candidate_max_tokens": 12}
     together, counts = run(checkpoint, table, **limits)
@@ -91,7 +91,7 @@ def test_progress_moves_while_pairs_are_compared(checkpoint: Path) -> None:
 
 
 def test_bubble_and_tournament_find_the_best(checkpoint: Path) -> None:
-    """Of a set with a completion that beats all others, by the margins of the model."""
+    """They find the completion that beats all others, if a set has one."""
     table = sets(12)
     ranker = load_pairrm(PairRMRecipe(model=str(checkpoint)))
     distinct = {
@@ -127,7 +127,7 @@ def test_bubble_and_tournament_find_the_best(checkpoint: Path) -> None:
 
 
 def play(schedule: Any, strength: list[float]) -> tuple[list[float], list[list[tuple[int, int]]]]:
-    """A schedule's scores where the stronger wins, and the pairs of each of its rounds."""
+    """Run a schedule in which the stronger wins; return its scores and the pairs of each round."""
     rounds = []
     try:
         asked = next(schedule)
@@ -147,11 +147,11 @@ def test_schedules_compare_the_documented_pairs() -> None:
     assert play(bubble([1] * 5), strength) == (
         [0.0, 0.0, 0.0, 0.0, 1.0], [[(0, 1)], [(0, 2)], [(2, 3)], [(2, 4)]],
     )  # fmt: skip
-    # 4 goes through the first round by itself, and then has to beat 0; 2 through the second.
+    # 4 survives the first round without a comparison and then has to beat 0; 2 survives the second.
     assert play(tournament([1] * 5), strength) == (
         [1.0, 0.0, 2.0, 0.0, 3.0], [[(0, 1), (2, 3)], [(4, 0)], [(2, 4)]],
     )  # fmt: skip
-    assert play(tournament([1, 1]), [1.0, 1.0])[0] == [1.0, 0.0]  # a tie: the first one stays
+    assert play(tournament([1, 1]), [1.0, 1.0])[0] == [1.0, 0.0]  # after a tie, the first one survives
     for name, schedule in SCHEDULES.items():
         for distinct in range(1, 9):
             random = np.random.default_rng(distinct).permutation(distinct).astype(float).tolist()

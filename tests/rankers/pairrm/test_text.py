@@ -52,7 +52,7 @@ def test_special_tokens_in_text_are_plain_text(checkpoint: Path) -> None:
 
 
 def test_text_that_merges_with_its_prefix_is_encoded_alone(checkpoint: Path) -> None:
-    """U+0338 behind the > of a prefix makes another character of both."""
+    """U+0338 after the > of a prefix merges with it into another character."""
     table = candidate_sets([("\u0338 why", [completion("\u0338"), completion("a dog")])])
     (scores,), _ = run(checkpoint, table)
     assert scores[0] is not None

@@ -40,7 +40,7 @@ def rewards(model: Path, **recipe: Any) -> list[float]:
 
 
 def plainly(folder: Path) -> list[float]:
-    """The same numbers from the weights, by numpy behind the Llama."""
+    """Compute the same numbers from the weights, with numpy after the Llama."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     weights = load_file(folder / "model.safetensors")
     llama = LlamaModel.from_pretrained(folder).eval()
@@ -79,7 +79,7 @@ def test_scores_are_those_of_the_formula(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("fields", [{"batch_tokens": 1}, {"trust_remote_code": True}])
 def test_neither_batches_nor_trust_change_a_score(fields: dict[str, Any], checkpoint: Path) -> None:
-    """The code that the checkpoint brings along is never run."""
+    """The code that comes with the checkpoint is never run."""
     assert rewards(checkpoint, **fields) == pytest.approx(rewards(checkpoint), abs=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""The ranker reward_model, against one pass of the model for each conversation, without padding."""
+"""The ranker reward_model, against one pass of the model per conversation, without padding."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def save(
     labels: int = 1,
     **changes: Any,
 ) -> Path:
-    """A model with random weights that is far from indifferent, and its tokenizer."""
+    """Save a model with random weights, large enough that scores differ, and its tokenizer."""
     tokenizer = train_bpe(iter([" ".join(WORDS)] * 3), 300)
     tokenizer.chat_template = template
     common = {
@@ -116,7 +116,7 @@ def scores(table: pa.Table) -> list[float | None]:
 
 
 def one_by_one(model: Path, table: pa.Table) -> list[float | None]:
-    """By transformers alone: each conversation by itself."""
+    """Score each conversation on its own, with transformers."""
     tokenizer = AutoTokenizer.from_pretrained(model)
     reward = AutoModelForSequenceClassification.from_pretrained(model).eval()
     found: list[float | None] = []
@@ -143,7 +143,7 @@ def test_scores_match_one_by_one_scoring(tmp_path: Path, kind: str) -> None:
         "no padding token": {}, "padding is 0": {"pad": 0}, "padding ends every text": {"pad": 2},
         "bert": {"kind": "bert"},
     }  # fmt: skip
-    # Where the padding token is EOS, transformers scores a text that ends in it at the token before.
+    # If the padding token is EOS, transformers scores a text that ends in EOS at the token before it.
     template = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
     folder = save(tmp_path / "model", template=template, **settings[kind])
     table = sets()
@@ -271,7 +271,7 @@ class Gated(LlamaPreTrainedModel):
 
 @pytest.fixture
 def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkpoint as ArmoRM's: several logits, and code that makes one `score` of them."""
+    """A checkpoint like ArmoRM's: several logits, and code that combines them into one `score`."""
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     folder = save(tmp_path / "own", labels=3, pad=0)
     change(folder, auto_map={"AutoModelForSequenceClassification": "modeling_gated.Gated"})
@@ -280,8 +280,8 @@ def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def change(folder: Path, **fields: Any) -> None:
-    said = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(said | fields))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | fields))
 
 
 def test_checkpoint_code_runs_only_when_trusted(own_code: Path, tmp_path: Path) -> None:
@@ -296,9 +296,9 @@ def test_checkpoint_code_runs_only_when_trusted(own_code: Path, tmp_path: Path) 
     assert list(tmp_path.rglob("ran"))
     plain = tmp_path / "plain"
     shutil.copytree(own_code, plain)
-    said = json.loads((plain / "config.json").read_text())
-    del said["auto_map"]
-    (plain / "config.json").write_text(json.dumps(said))
+    config = json.loads((plain / "config.json").read_text())
+    del config["auto_map"]
+    (plain / "config.json").write_text(json.dumps(config))
     reward = LlamaForSequenceClassification.from_pretrained(plain).eval()
     tokenizer = AutoTokenizer.from_pretrained(plain)
     expected: list[float | None] = []
