@@ -21,30 +21,37 @@ app = typer.Typer(help="Measure a model or a judge.", no_args_is_help=True)
 def judge(
     context: typer.Context,
     data: Annotated[
-        Path, typer.Option(help="Labeled pairs in LLMBar's or PandaLM's layout, or any file with --map.")
+        Path,
+        typer.Option(
+            metavar="FILE", help="Labeled pairs in LLMBar's or PandaLM's layout, or any file with --map."
+        ),
     ],
     model: Annotated[
-        str | None, typer.Option(help="The judge: a Hub id, a directory, or a model name of a server.")
+        str | None,
+        typer.Option(metavar="MODEL", help="The judge: a Hub id, a directory, or a model name of a server."),
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="pairwise, pointwise or listwise; also iterative, round_robin.")
+        str,
+        typer.Option(metavar="NAME", help="pairwise, pointwise or listwise; also iterative, round_robin."),
     ] = "pairwise",
     prompt: Annotated[
         str | None,
         typer.Option(
-            help="A shipped prompt or a .txt file.  [default: mcpo, which is pairwise; nectar for listwise]"
+            metavar="NAME|FILE",
+            help="A shipped prompt or a .txt file.  [default: mcpo, which is pairwise; nectar for listwise]",
         ),
     ] = None,
     map_: Annotated[
         str | None,
         typer.Option(
             "--map",
-            help="prompt=COLUMN,first=COLUMN,second=COLUMN,label=COLUMN; several annotators: label=a+b.",
+            metavar="FIELD=COLUMN,...",
+            help="Columns of prompt, first, second and label (and subset); label=a+b has two annotators.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Output directory.")] = Path("runs/eval/judge"),
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N rows.")] = None,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/judge"),
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Use only the first N rows.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed.")] = 0,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again the questions that failed before.")
     ] = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,15 +101,11 @@ def run_judge_evaluation(
     prompts = read_prompts(recipe)
     message = f"{out}: stopped; all answers so far are saved: run the same command again to continue"
     with stoppable(out, lambda: message):
-        cache = Cache(out / "calls.sqlite", retry_failed=retry_failed)
-        try:
-            engine = open_engine(recipe, recipe.calls)
-            try:
-                evaluation = _ask_engine(recipe, pairs, engine, cache, seed)
-            finally:
-                engine.close()
-        finally:
-            cache.close()
+        with (
+            closing(Cache(out / "calls.sqlite", retry_failed=retry_failed)) as cache,
+            closing(open_engine(recipe, recipe.calls)) as engine,
+        ):
+            evaluation = _ask_engine(recipe, pairs, engine, cache, seed)
         _write(recipe, data, pairs, prompts, evaluation, out, seed)
     if np.isnan(evaluation.verdicts).all():
         first = evaluation.scored.quarantine.slice(0, 1).to_pylist()
