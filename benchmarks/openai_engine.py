@@ -1,12 +1,12 @@
-"""Calls a second of the engine `openai`, beside what a server allows at fixed latency and concurrency.
+"""Calls per second of the engine `openai`, compared with the limit of a server with fixed latency.
 
     python benchmarks/openai_engine.py                      # 200 ms, 64 at a time
     python benchmarks/openai_engine.py --latency 0.05 --concurrency 128
 
-The server is that of the tests (tests/support/chat_server.py), a process of its own on the same machine: it
-answers each call `latency` seconds after it came. It allows concurrency / latency calls a second. Answers
-go to a cache of calls on disk, as they do in a build. Printed is the median of the runs; the first seconds of
-a run, in which no answer can be there yet, count.
+The server is that of the tests (tests/support/chat_server.py), a process of its own on the same machine,
+which answers each call after `latency` seconds. The limit is concurrency / latency calls per second. Answers
+go to a cache of calls on disk, as in a build. Prints the median of the runs, including the start of a run,
+before the first answer can arrive.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from pairkit.engines.cache import Cache
 from pairkit.engines.recipe import CallSettings
 
 
-def requests(count: int, run: int) -> list[Request]:
+def make_requests(count: int, run: int) -> list[Request]:
+    """Make `count` requests, different in each run so that none is in the cache."""
     return [
         Request(
             [{"role": "user", "content": f"{number} + {run} = ? " + "Explain each step of it. " * 20}],
@@ -46,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--latency", type=float, default=0.2)
     parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=15, help="of a run, at full speed")
+    parser.add_argument("--seconds", type=float, default=15, help="duration of a run at full speed")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -58,12 +59,12 @@ def main() -> None:
     ):
         engine = open_engine(server.recipe(), CallSettings(concurrency=arguments.concurrency))
         cache = Cache(Path(folder) / "calls.sqlite")
-        complete(engine, requests(arguments.concurrency, -1), cache)  # opens the connections
+        complete(engine, make_requests(arguments.concurrency, -1), cache)  # opens the connections
         rates, busy = [], []
         for run in range(arguments.runs):
-            asked = requests(count, run)
+            requests = make_requests(count, run)
             begin, cpu = time.perf_counter(), time.process_time()
-            complete(engine, asked, cache)
+            complete(engine, requests, cache)
             seconds = time.perf_counter() - begin
             rates.append(count / seconds)
             busy.append((time.process_time() - cpu) / seconds)
@@ -73,7 +74,7 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(
         f"latency {1000 * arguments.latency:.0f} ms, {arguments.concurrency} at a time, {count:,} calls:\n"
-        f"{rate:.1f} calls/s of {allowed:.1f} that the server allows ({rate / allowed:.1%}), "
+        f"{rate:.1f} calls/s of at most {allowed:.1f} ({rate / allowed:.1%}), "
         f"{statistics.median(busy):.0%} of a core"
     )
     if arguments.json:

@@ -1,13 +1,13 @@
-"""Comparisons a second of the ranker pairrm and of llm-blender's own `rank`, by turns.
+"""Comparisons per second of the ranker pairrm and of llm-blender's own `rank`, measured in turn.
 
-    .ci/blender                     once: makes the environment of llm-blender
-    python benchmarks/pairrm.py     UltraFeedback's texts where PAIRKIT_TEST_DATA has them, else such ones
-    python benchmarks/pairrm.py --hidden 1024 --layers 24 --sets 8    a DeBERTa of PairRM's own size
+    .ci/blender                     once: creates the environment of llm-blender
+    python benchmarks/pairrm.py     with UltraFeedback's texts if PAIRKIT_TEST_DATA has them, else similar
+    python benchmarks/pairrm.py --hidden 1024 --layers 24 --sets 8    with a DeBERTa of PairRM's own size
 
-A PairRM with random weights, of the real shape but smaller, float32; sets of four completions, all ordered
-pairs. Each contender is a process of its own, which loads, ranks a few sets to warm up, and then waits for
-its turn; printed are medians. Start-up is left out, tokenizing is not. llm-blender takes the batch size that
-it has by default, 8 sets.
+The model is a PairRM with random weights in float32, smaller than the real one; sets have four completions,
+and all ordered pairs are compared. Each contender is a process of its own, which loads, ranks a few sets to
+warm up, and then waits for its turn. Prints medians, without start-up but with tokenizing. llm-blender uses
+its default batch size, 8 sets.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ Scores = list[list[float]]
 
 
 def real_texts(file: Path, count: int) -> Texts:
-    """Prompts of UltraFeedback, each with its two completions and those of the next prompt."""
+    """Read prompts of UltraFeedback, each with its two completions and those of the next prompt."""
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines][: count + 1]
     return [
-        (one["prompt"], [one["chosen"], one["rejected"], other["chosen"], other["rejected"]])
-        for one, other in pairwise(rows)
+        (row["prompt"], [row["chosen"], row["rejected"], following["chosen"], following["rejected"]])
+        for row, following in pairwise(rows)
     ]
 
 
 def made_texts(count: int) -> Texts:
-    """Texts with the lengths of UltraFeedback's, and no words of it."""
+    """Generate texts with the lengths of UltraFeedback's but none of its words."""
     import pyarrow.parquet as pq
     import ultrafeedback_shaped
 
@@ -60,7 +60,7 @@ def made_texts(count: int) -> Texts:
 
 
 def prepare(folder: Path, arguments: argparse.Namespace, texts: Texts) -> None:
-    """A checkpoint in the layout that `rank` reads, its tokenizer trained on the texts by SentencePiece."""
+    """Write a checkpoint in the layout that `rank` reads; SentencePiece trains its tokenizer on the texts."""
     sys.path.insert(0, str(TESTS))
     from support import pairrm_model
 
@@ -82,12 +82,13 @@ def prepare(folder: Path, arguments: argparse.Namespace, texts: Texts) -> None:
 
 
 def pairkit(folder: Path) -> Callable[[Texts], Scores]:
+    """Load the checkpoint as the ranker pairrm."""
     sys.path.insert(0, str(TESTS))
     from support.tiny import candidate_sets, completion
 
-    from pairkit.rankers.pairrm.ranker import PairRMRecipe, load
+    from pairkit.rankers.pairrm.ranker import PairRMRecipe, load_pairrm
 
-    ranker = load(PairRMRecipe(model=str(folder / "model")))
+    ranker = load_pairrm(PairRMRecipe(model=str(folder / "model")))
 
     def rank(texts: Texts) -> Scores:
         rows: Any = [(prompt, [completion(text) for text in completions]) for prompt, completions in texts]
@@ -98,6 +99,7 @@ def pairkit(folder: Path) -> Callable[[Texts], Scores]:
 
 
 def llm_blender(folder: Path) -> Callable[[Texts], Scores]:
+    """Load the checkpoint in llm-blender."""
     sys.path.insert(0, str(TESTS))
     from support.blender_scores import open_blender
 
@@ -105,8 +107,8 @@ def llm_blender(folder: Path) -> Callable[[Texts], Scores]:
 
     def rank(texts: Texts) -> Scores:
         prompts, completions = ([row[part] for row in texts] for part in (0, 1))
-        found = blender.rank(prompts, completions, return_scores=True, disable_tqdm=True)
-        return found.tolist()  # type: ignore[no-any-return]
+        scores = blender.rank(prompts, completions, return_scores=True, disable_tqdm=True)
+        return scores.tolist()  # type: ignore[no-any-return]
 
     return rank
 
@@ -115,9 +117,9 @@ CONTENDERS = {"llm-blender": llm_blender, "pairkit": pairkit}
 
 
 def contend(name: str, folder: Path) -> None:
-    """A contender's side: a line for each turn, on standard output alone."""
+    """Run a contender: print one line per turn to standard output, and nothing else."""
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # standard output carries the answers only, so what libraries print goes to standard error
     texts = json.loads((folder / "texts.json").read_text())
     rank = CONTENDERS[name](folder)
     rank(texts[:WARM_UP])
@@ -130,7 +132,7 @@ def contend(name: str, folder: Path) -> None:
 
 
 class Contender:
-    """A process that takes its turns."""
+    """The process of a contender, which waits for its turns."""
 
     def __init__(self, name: str, python: str, folder: Path) -> None:
         words = [python, __file__, "--contender", name, "--folder", str(folder)]
@@ -161,18 +163,19 @@ class Contender:
 def report(texts: Texts, rounds: list[dict[str, dict[str, Any]]]) -> None:
     comparisons = len(texts) * COMPLETIONS * (COMPLETIONS - 1)
     rates = {
-        name: statistics.median(comparisons / one[name]["seconds"] for one in rounds) for name in CONTENDERS
+        name: statistics.median(comparisons / turns[name]["seconds"] for turns in rounds)
+        for name in CONTENDERS
     }
-    ratios = [one["llm-blender"]["seconds"] / one["pairkit"]["seconds"] for one in rounds]
+    ratios = [turns["llm-blender"]["seconds"] / turns["pairkit"]["seconds"] for turns in rounds]
     print("| | comparisons/s | times llm-blender |\n|---|--:|--:|")
     for name, rate in rates.items():
         print(f"| {name} | {rate:.1f} | {statistics.median(ratios) if name == 'pairkit' else 1:.2f} |")
     both = [rounds[0][name]["scores"] for name in CONTENDERS]
-    apart = [
+    differences = [
         max(abs(a - b) for a, b in zip(theirs, ours, strict=True)) for theirs, ours in zip(*both, strict=True)
     ]
-    same = sum(one < 1e-4 for one in apart)
-    print(f"{same} of {len(texts)} sets have the same scores to 1e-4; in the others a text was cut")
+    same = sum(difference < 1e-4 for difference in differences)
+    print(f"{same} of {len(texts)} sets have the same scores to 1e-4; in the others a text was truncated")
     print(json.dumps({"comparisons_per_second": rates, "ratios": ratios, "same": same, "sets": len(texts)}))
 
 
@@ -185,27 +188,31 @@ def main() -> None:
     parser.add_argument("--blender", type=Path, default=os.environ.get("PAIRKIT_BLENDER_PYTHON", BLENDER))
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.contender:
-        contend(given.contender, given.folder)
+    arguments = parser.parse_args()
+    if arguments.contender:
+        contend(arguments.contender, arguments.folder)
         return
-    if not Path(given.blender).is_file():
-        sys.exit(f"{given.blender}: no such file; .ci/blender makes the environment of llm-blender")
+    if not Path(arguments.blender).is_file():
+        sys.exit(
+            f"{arguments.blender}: no such file; run .ci/blender to create the environment of llm-blender"
+        )
     real = Path(os.environ.get("PAIRKIT_TEST_DATA", "")) / REAL
-    texts = real_texts(real, given.sets) if real.is_file() else made_texts(given.sets)
+    texts = real_texts(real, arguments.sets) if real.is_file() else made_texts(arguments.sets)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, given, texts)
-        pythons = {"llm-blender": str(given.blender), "pairkit": sys.executable}
+        prepare(folder, arguments, texts)
+        pythons = {"llm-blender": str(arguments.blender), "pairkit": sys.executable}
         contenders = {name: Contender(name, python, folder) for name, python in pythons.items()}
-        rounds = [{name: one.turn() for name, one in contenders.items()} for _ in range(given.rounds)]
-        for one in contenders.values():
-            one.end()
-    kind = "UltraFeedback" if real.is_file() else "made texts"
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {given.rounds} rounds"
-    )
-    print(f"hidden {given.hidden}, {given.layers} layers; {len(texts)} sets of {kind}")
+        rounds = [
+            {name: contender.turn() for name, contender in contenders.items()}
+            for _ in range(arguments.rounds)
+        ]
+        for contender in contenders.values():
+            contender.end()
+    kind = "UltraFeedback" if real.is_file() else "generated texts"
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    print(f"{machine}; {arguments.rounds} rounds")
+    print(f"hidden {arguments.hidden}, {arguments.layers} layers; {len(texts)} sets of {kind}")
     report(texts, rounds)
 
 

@@ -1,4 +1,4 @@
-"""A process that takes its turns with others: it waits for a line, does a round, and prints what it took."""
+"""A contender that takes turns with others: waits for a line, runs a round, and prints its measurements."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-MARK = "@@"  # what it says to the process that started it
+MARK = "@@"  # begins the lines for the process that started this one
 
 
 class Turns:
-    """A contender's side: it waits for its turn, and reports what a round took."""
+    """The turns of one contender: waits for each, and reports speed and memory of its round."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -23,22 +23,23 @@ class Turns:
         self._started = 0.0
 
     def count(self, model: Any) -> None:
-        """Notes the size of the model, whose weights, gradients and optimizer state are no overhead."""
+        """Remember the size of the model, because weights, gradients and optimizer state are not overhead."""
         self._held = sum(4 * p.numel() * p.itemsize for p in model.parameters())
 
     def wait(self) -> None:
-        """Until it is the contender's turn."""
+        """Wait for the contender's turn."""
         print(f"{MARK} ready", flush=True)
         if not sys.stdin.readline():
             os._exit(0)
         self._started = self._now()
 
     def report(self, sets: int) -> None:
+        """Print the speed and the peak memory of the round, in which `sets` sets were used."""
         rate = sets / (self._now() - self._started)
         print(f"{MARK} {json.dumps({'sets_per_second': rate, 'memory': self._memory()})}", flush=True)
 
     def _now(self) -> float:
-        """Seconds, once the GPU has done what it was given."""
+        """Return the time in seconds, after the GPU has finished its work."""
         if self._device == "cuda":
             import torch
 
@@ -55,6 +56,6 @@ class Turns:
 
 
 def memory(field: str) -> int:
-    """Bytes, from what the kernel says of this process."""
+    """Read a field of this process's status from the kernel, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))

@@ -1,13 +1,13 @@
-"""vLLM through pairkit beside the bare `LLM.generate` on the same requests, by turns in one process.
+"""vLLM through pairkit, compared with direct `LLM.generate` on the same requests, in turn in one process.
 
     .venv-vllm/bin/python benchmarks/vllm_engine.py            # an environment with vLLM: see .ci/vllm
     .venv-vllm/bin/python benchmarks/vllm_engine.py --model Qwen/Qwen3-0.6B --prompts 512 --max-tokens 256
 
-The requests are prompts of 50 to 150 tokens with six completions each, two at each of three temperatures.
-The bare call is given all prompts with one `SamplingParams(n=2)` for each temperature; pairkit's engine
-renders the prompts, gives each completion its own seed, and stores every answer in its cache of calls.
-Without --model a Llama of two layers with random weights is made. Medians; the model is loaded once and both
-have run once before.
+The requests are prompts of 50 to 150 tokens with six completions each, two at each of three temperatures. The
+direct call gets all prompts with one `SamplingParams(n=2)` per temperature; pairkit's engine renders the
+prompts, gives each completion its own seed, and stores every answer in its cache of calls. Without --model it
+creates a Llama of two layers with random weights. Prints medians; the model is loaded once, and both run once
+to warm up.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ TEMPERATURES = (0.6, 0.8, 1.0)
 
 
 def new_model(folder: Path) -> str:
+    """Save a Llama of two layers with random weights; return its directory."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -65,6 +66,7 @@ def main() -> None:
 
 
 def compare(arguments: argparse.Namespace, folder: Path, model: str) -> None:
+    """Time both, in turn, and print the medians."""
     from vllm import SamplingParams
 
     from pairkit.engines import open_engine
@@ -94,13 +96,13 @@ def compare(arguments: argparse.Namespace, folder: Path, model: str) -> None:
             )
             for number, text in enumerate(texts)
         ]
-        return sum(one.tokens for row in complete(engine, requests, cache) for one in row)  # type: ignore
+        return sum(completion.tokens for row in complete(engine, requests, cache) for completion in row)  # type: ignore
 
     def bare(run: int) -> int:
         conversations = [[{"role": "user", "content": text}] for text in texts]
         prompts = [
             {"prompt_token_ids": call.requests[0].prompt}
-            for call in engine.calls([Request(one, (Sampling(1.0, 1.0, 0, 1),)) for one in conversations])
+            for call in engine.calls([Request(turns, (Sampling(1.0, 1.0, 0, 1),)) for turns in conversations])
         ]
         params = [
             SamplingParams(
@@ -111,17 +113,17 @@ def compare(arguments: argparse.Namespace, folder: Path, model: str) -> None:
         ]
         repeated = [prompt for prompt in prompts for _ in TEMPERATURES]
         outputs = llm.generate(repeated, params, use_tqdm=False)
-        return sum(len(one.token_ids) for output in outputs for one in output.outputs)
+        return sum(len(completion.token_ids) for output in outputs for completion in output.outputs)
 
     seconds: dict[str, list[float]] = {"LLM.generate": [], "pairkit": []}
     tokens: dict[str, list[int]] = {"LLM.generate": [], "pairkit": []}
     for run in range(arguments.runs + 1):
         for name, call in (("LLM.generate", bare), ("pairkit", ours)):
             begin = time.perf_counter()
-            made = call(run)
+            generated = call(run)
             if run:
                 seconds[name].append(time.perf_counter() - begin)
-                tokens[name].append(made)
+                tokens[name].append(generated)
     engine.close()
     print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {model}")
     print("| | s | tokens | tokens/s |\n|---|--:|--:|--:|")
@@ -130,7 +132,7 @@ def compare(arguments: argparse.Namespace, folder: Path, model: str) -> None:
         median = statistics.median(seconds[name])
         rates[name] = statistics.median(t / s for t, s in zip(tokens[name], seconds[name], strict=True))
         print(f"| {name} | {median:.2f} | {statistics.median(tokens[name]):,.0f} | {rates[name]:,.0f} |")
-    print(f"time a token, pairkit over LLM.generate: {rates['LLM.generate'] / rates['pairkit']:.3f}")
+    print(f"time per token, pairkit over LLM.generate: {rates['LLM.generate'] / rates['pairkit']:.3f}")
     if arguments.json:
         arguments.json.write_text(json.dumps({"seconds": seconds, "tokens": tokens}))
 

@@ -1,43 +1,38 @@
-"""Bootstrap intervals against theory, and accuracy of engines whose accuracy is known."""
+"""Intervals against theory and against their definitions."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from support.scripted import Scripted
 
-from pairkit import schema
-from pairkit.engines.base import Completion, Problem, Request, Result
 from pairkit.errors import InputError
-from pairkit.evaluation.accuracy import accuracy
-from pairkit.intervals import Interval, bootstrap_difference, bootstrap_mean
-from pairkit.rankers.verifier import VerifierRecipe
-from pairkit.sources import arithmetic
+from pairkit.intervals import Interval, bootstrap_difference, bootstrap_mean, wilson
 
 
-def test_the_interval_of_a_mean_is_that_of_the_normal_law() -> None:
-    values = np.random.default_rng(0).normal(3.0, 2.0, 2000)
-    found = bootstrap_mean(values)
+def test_mean_interval_matches_the_normal_distribution() -> None:
+    values = np.random.default_rng(0).normal(3.0, 2.0, 1000)
+    found = bootstrap_mean(values, resamples=4000)
     error = values.std() / np.sqrt(len(values))
     assert found.mean == values.mean()
     assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
     assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
-    narrow = bootstrap_mean(values, level=0.5)
+    narrow = bootstrap_mean(values, level=0.5, resamples=4000)
     assert narrow.high - narrow.low == pytest.approx(2 * 0.674 * error, rel=0.05)
 
 
-def test_small_cases_by_hand() -> None:
+def test_small_cases_match_hand_computation() -> None:
     # Of two values both resamples are equally likely to be (0,0), (0,1), (1,0), (1,1).
     assert bootstrap_mean([0, 1], level=0.4) == Interval(0.5, 0.5, 0.5)
     assert bootstrap_mean([0, 1], level=0.6) == Interval(0.5, 0.0, 1.0)
     assert bootstrap_mean([0.25] * 7) == Interval(0.25, 0.25, 0.25)
 
 
-def test_coverage() -> None:
+def test_intervals_cover_the_true_mean() -> None:
     random = np.random.default_rng(1)
     hits = [
         found.low <= 0.3 <= found.high
@@ -60,7 +55,7 @@ def test_groups_widen_the_interval() -> None:
     assert ignored.high - ignored.low == pytest.approx(width / np.sqrt(2), rel=0.05)
 
 
-def test_groups_of_unlike_size_weigh_by_size() -> None:
+def test_groups_count_by_their_size() -> None:
     found = bootstrap_mean([1, 1, 1, 0], groups=["a", "a", "a", "b"], level=0.4)
     assert found == Interval(0.75, 0.75, 0.75)  # half of all resamples hold each group once
 
@@ -85,7 +80,7 @@ def test_an_interval_stays_within_the_values(values: np.ndarray, seed: int) -> N
     assert found == bootstrap_mean(values, resamples=50, seed=seed)
 
 
-def test_memory_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunking_does_not_change_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(4).random(50)
     whole = bootstrap_mean(values, resamples=999)
     monkeypatch.setattr("pairkit.intervals._CHUNK", 500)
@@ -93,44 +88,31 @@ def test_memory_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("values", [[], [1.0, float("nan")], [[1.0], [2.0]]])
-def test_what_has_no_mean_is_refused(values: object) -> None:
+def test_values_without_a_mean_are_refused(values: object) -> None:
     with pytest.raises(InputError, match="finite numbers"):
         bootstrap_mean(values)
 
 
-def test_unlike_lengths_are_refused() -> None:
+def test_mismatched_lengths_are_refused() -> None:
     with pytest.raises(InputError, match="same problems"):
         bootstrap_difference([1.0], [1.0, 2.0])
-    with pytest.raises(InputError, match="2 values and 1 groups"):
+    with pytest.raises(InputError, match="2 values but 1 groups"):
         bootstrap_mean([1.0, 2.0], groups=["a"])
 
 
-def pupil(request: Request) -> Result:
-    """Right on every problem whose first number is even, with its first sample only."""
-    a, b = map(int, request.prompt[0]["content"].removesuffix("=").split("+"))
-    right = str(a + b)[::-1] if a % 2 == 0 else "x"
-    return tuple(Completion("x" if i else right, 1, "stop", s) for i, s in enumerate(request.samplings))
-
-
-@pytest.fixture
-def problems() -> pa.Table:
-    return schema.identify(arithmetic.sets("tuning").slice(0, 50), {})
-
-
-def test_accuracy(problems: pa.Table) -> None:
-    found = accuracy(problems, Scripted(pupil), VerifierRecipe(), samples=4, max_tokens=5, seed=0)
-    texts = [prompt[0]["content"] for prompt in problems["prompt"].to_pylist()]
-    assert found.values.tolist() == [0.25 * (int(text.split("+")[0]) % 2 == 0) for text in texts]
-    assert found.sets["set_id"] == problems["set_id"]
-
-
-def test_accuracy_of_what_cannot_be_asked_is_an_error(problems: pa.Table) -> None:
-    first = problems["prompt"][0].as_py()
-
-    def absent(request: Request) -> Result:
-        return Problem("too_long", "no room") if request.prompt == first else pupil(request)
-
-    with pytest.raises(InputError, match=r"1 of 50 problems .* too_long: no room"):
-        accuracy(problems, Scripted(absent), VerifierRecipe(), max_tokens=5, seed=0)
-    with pytest.raises(InputError, match=r"50 of 50 problems .* no_answer"):
-        accuracy(problems, Scripted(pupil), VerifierRecipe(answer="x"), max_tokens=5, seed=0)
+def test_wilson_bounds_are_z_standard_errors_away() -> None:
+    """Each bound is z of its own standard errors away from the share."""
+    z = 1.959963984540054
+    for successes, trials in ((1, 10), (8, 10), (50, 100), (3, 1000)):
+        interval = wilson(successes, trials)
+        assert interval.mean == successes / trials
+        for end in (interval.low, interval.high):
+            error = math.sqrt(end * (1 - end) / trials)
+            assert abs(interval.mean - end) == pytest.approx(z * error)
+        assert interval.low < interval.mean < interval.high
+    assert wilson(0, 7).low == 0
+    assert wilson(7, 7).high == 1
+    assert wilson(0, 7).high > 0.3
+    for successes, trials in ((0, 0), (3, 2), (-1, 2)):
+        with pytest.raises(InputError, match="a share needs"):
+            wilson(successes, trials)

@@ -1,4 +1,4 @@
-"""`pairkit eval`: what is measured of a model or a judge."""
+"""`pairkit eval`: measure a model or a judge."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pairkit.cli.overrides import SETTINGS, overrides
 
 if TYPE_CHECKING:
     from pairkit.evaluation.judge.labels import Pairs
-    from pairkit.evaluation.judge.run import EvalJudgeRecipe, Evaluated
+    from pairkit.evaluation.judge.run import EvalJudgeRecipe, JudgeEvaluation
 
 app = typer.Typer(help="Measure a model or a judge.", no_args_is_help=True)
 
@@ -21,40 +21,49 @@ app = typer.Typer(help="Measure a model or a judge.", no_args_is_help=True)
 def judge(
     context: typer.Context,
     data: Annotated[
-        Path, typer.Option(help="A file in LLMBar's or PandaLM's layout, or any other with --map.")
+        Path,
+        typer.Option(
+            metavar="FILE", help="Labeled pairs in LLMBar's or PandaLM's layout, or any file with --map."
+        ),
     ],
     model: Annotated[
-        str | None, typer.Option(help="The judge: a hub id, a directory, or a name that a server knows.")
+        str | None,
+        typer.Option(metavar="MODEL", help="The judge: a Hub id, a directory, or a model name of a server."),
     ] = None,
     protocol: Annotated[
-        str | None,
-        typer.Option(help="pairwise (the default), pointwise, listwise; also iterative, round_robin."),
-    ] = None,
+        str,
+        typer.Option(metavar="NAME", help="pairwise, pointwise or listwise; also iterative, round_robin."),
+    ] = "pairwise",
     prompt: Annotated[
-        str | None, typer.Option(help="A shipped prompt (mcpo, mt_bench, nectar) or a .txt file.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A shipped prompt or a .txt file.  [default: mcpo, which is pairwise; nectar for listwise]",
+        ),
     ] = None,
     map_: Annotated[
         str | None,
         typer.Option(
             "--map",
-            help="prompt=COLUMN,first=COLUMN,second=COLUMN,label=COLUMN; several annotators: label=a+b+c.",
+            metavar="FIELD=COLUMN,...",
+            help="Columns of prompt, first, second and label (and subset); label=a+b has two annotators.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where results go.")] = Path("runs/eval/judge"),
-    limit: Annotated[int | None, typer.Option(min=1, help="Rows to read.")] = None,
-    seed: Annotated[int, typer.Option(help="Of marks, orders, retries and the bootstrap.")] = 0,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/judge"),
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Use only the first N rows.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed.")] = 0,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask again what ended in a problem before.")
+        bool, typer.Option("--retry-failed", help="Ask again the questions that failed before.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be asked, ask nothing.")
+        bool, typer.Option("--dry-run", help="Print the number of questions and the recipe; ask nothing.")
     ] = False,
 ) -> None:
     """Measure a judge's agreement with human labels.
 
-    Agreement comes with intervals, by the answers' length difference, beside order bias, flips and ties.
-    Any field of a judge's recipe can follow the flags as KEY=VALUE. Answers are kept in --out, so that the
-    same command asks nothing twice.
+    Prints agreement with intervals, overall and by length of the answers, then order bias, flips and ties.
+    Any field of a judge's recipe can follow the flags as KEY=VALUE. Answers are saved in --out, so that the
+    same command never asks a question twice.
 
     Examples:
 
@@ -67,68 +76,67 @@ def judge(
     """
     from pairkit import recipes
     from pairkit.evaluation.judge.labels import read_pairs
-    from pairkit.evaluation.judge.run import EvalJudgeRecipe, run
+    from pairkit.evaluation.judge.run import EvalJudgeRecipe, run_judge_evaluation
 
-    given = {"model": model, "prompt": prompt, "protocol": protocol}
-    flags = {key: value for key, value in given.items() if value is not None}
+    fields = {"model": model, "prompt": prompt, "protocol": protocol}
+    flags = {key: value for key, value in fields.items() if value is not None}
     content = recipes.merge(flags, overrides(context, EvalJudgeRecipe))
     if content.get("protocol") == "pairwise":
-        content["protocol"] = "iterative"  # of two completions, one comparison
+        content["protocol"] = "iterative"  # two completions are one comparison
     recipe = recipes.validate(EvalJudgeRecipe, content)
     pairs = read_pairs(data, mapping(map_), limit)
     if dry_run:
-        _plan(recipe, pairs)
+        _print_plan(recipe, pairs)
         return
-    done = run(recipe, data, pairs, out, seed=seed, retry_failed=retry_failed)
-    _print(pairs, done)
-    typer.echo(f"\n{out / 'results.json'}, agreement.png, verdicts.parquet, quarantine.parquet")
+    evaluation = run_judge_evaluation(recipe, data, pairs, out, seed=seed, retry_failed=retry_failed)
+    _print(pairs, evaluation)
+    typer.echo(f"\nwrote {out / 'results.json'}, agreement.png, verdicts.parquet, quarantine.parquet")
 
 
-def _plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:
+def _print_plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:
     import yaml
 
-    from pairkit.evaluation.judge.run import questions
+    from pairkit.evaluation.judge.run import count_questions
     from pairkit.rankers.judge.prompt import read_prompts
 
     prompts = {
         name: f"version {prompt.header.version}, sha256 {prompt.sha256[:16]}"
         for name, prompt in read_prompts(recipe).items()
     }
-    described = {
+    plan = {
         "pairs": len(pairs.first),
         "left_out": dict(pairs.left_out),
         "annotators": pairs.labels.shape[1],
-        "questions": questions(recipe, pairs),
+        "questions": count_questions(recipe, pairs),
         "prompts": prompts,
         "judge": recipe.model_dump(mode="json"),
     }
-    typer.echo(yaml.safe_dump(described, sort_keys=False), nl=False)
+    typer.echo(yaml.safe_dump(plan, sort_keys=False), nl=False)
 
 
-def _print(pairs: Pairs, done: Evaluated) -> None:
+def _print(pairs: Pairs, evaluation: JudgeEvaluation) -> None:
     from rich.console import Console
 
     from pairkit.evaluation.judge.run import without_verdict
 
     console = Console(highlight=False)
-    lost = {**pairs.left_out, **without_verdict(done)}
+    unjudged = without_verdict(evaluation)
+    lost = {**pairs.left_out, **unjudged}
     why = f"; left out: {', '.join(f'{count:,} {reason}' for reason, count in lost.items())}" if lost else ""
-    console.print(
-        f"{len(pairs.first) - sum(without_verdict(done).values()):,} pairs judged{why}", markup=False
-    )
+    console.print(f"{len(pairs.first) - sum(unjudged.values()):,} pairs judged{why}", markup=False)
     for title, measures in (
-        ("agreement with people", done.overall),
-        ("by length, ties half", done.by_length),
-        ("by subset, ties half", done.by_subset),
+        ("agreement with people", evaluation.overall),
+        ("by length, a tie counts 1/2", evaluation.by_length),
+        ("by subset, a tie counts 1/2", evaluation.by_subset),
     ):
-        rows = [(one.name, one.meaning, one.value, one.pairs) for one in measures]
+        rows = [(measure.name, measure.meaning, measure.value, measure.pairs) for measure in measures]
         console.print(*_table(title, "pairs", rows))
-    rates = [(one.name, one.meaning, one.share, one.of) for one in done.judge]
+    rates = [(rate.name, rate.meaning, rate.share, rate.of) for rate in evaluation.judge]
     console.print(*_table("the judge itself", "of", rates))
 
 
 def _table(title: str, of: str, rows: list[tuple[str, str, Any, int]]) -> list[Any]:
-    """The table, or nothing where there are no rows."""
+    """Return the table as a list, empty if there are no rows."""
     from rich.table import Table
     from rich.text import Text
 

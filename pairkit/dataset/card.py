@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pairkit.dataset import histograms as statistics
 from pairkit.dataset import views
 from pairkit.dataset.markdown import CUT, cell, environment, to_yaml
-from pairkit.rankers.judge.statistics import told
+from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.schema import SETS, VERDICTS
 from pairkit.sources import Source
 
@@ -64,7 +64,7 @@ def render(
             model_link=_model_link(manifest),
             rankers=_rankers(manifest["recipe"]["rank"]),
             judge_prompts=manifest.get("judge_prompts", {}),
-            judged=told(manifest),
+            judged=describe_judges(manifest),
             distributions=_distributions(histograms),
             shares=_shares(histograms),
             examples=_examples(folder, manifest),

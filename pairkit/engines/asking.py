@@ -134,11 +134,18 @@ class Asking:
         self._ready.append((number, tuple(completions) if result is None else result))
 
 
-def complete(engine: Engine, requests: Sequence[Request], cache: Cache | None = None) -> list[Result]:
-    """Return the results of all requests, in their order."""
+def complete(
+    engine: Engine,
+    requests: Sequence[Request],
+    cache: Cache | None = None,
+    on_results: Callable[[Sequence[int]], None] | None = None,
+) -> list[Result]:
+    """Return the results of all requests, in order; `on_results` gets the numbers of each batch of them."""
     done: dict[int, Result] = {}
     with Asking(engine, cache) as asking:
         asking.add(requests)
         while ready := asking.results():
             done |= dict(ready)
+            if on_results is not None:
+                on_results([number for number, _ in ready])
     return [done[number] for number in range(len(requests))]

@@ -20,6 +20,7 @@ import torch
 from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
 from pairkit.engines.local import load_tokenizer, model_identity, prompt_ids
 from pairkit.engines.sampling import draw, uniforms
+from pairkit.models.inference import default_device
 from pairkit.models.names import cannot_load
 
 if TYPE_CHECKING:
@@ -149,9 +150,8 @@ def load(
         loaded = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype="auto")
     except Exception as error:  # one of a dozen types of transformers, safetensors and the hub
         raise cannot_load("model", model, error) from error
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     identity = {"engine": "transformers", **model_identity(model, revision, ("torch", "transformers"))}
-    return TransformersEngine(loaded.to(device), tokenizer, name or model, batch_tokens, identity)
+    return TransformersEngine(loaded.to(default_device()), tokenizer, name or model, batch_tokens, identity)
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

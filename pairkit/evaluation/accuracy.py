@@ -1,4 +1,4 @@
-"""Accuracy on problems with a checkable answer: completions are generated and verified."""
+"""Accuracy on problems with a checkable answer: completions are generated, then verified."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pairkit.rankers.verifier import VerifierRecipe, verify
 
 
 class Accuracy(NamedTuple):
-    """What a model got right."""
+    """The accuracy of a model, problem by problem."""
 
-    values: Floats  # mean score of each problem's completions, [problems], in the order of the sets
-    sets: pa.Table  # the problems with the completions, scored
+    values: Floats  # [problems], the mean score of each problem's completions, in the order of the sets
+    sets: pa.Table  # the problems with their scored completions
 
 
 def accuracy(
@@ -34,11 +34,11 @@ def accuracy(
     seed: int,
     advance: Advance = no_progress,
 ) -> Accuracy:
-    """Asks `engine` for `samples` completions of each problem of a `SETS` table and verifies them.
+    """Ask `engine` for `samples` completions per problem of a `SETS` table, and verify them.
 
-    Two models asked with one seed draw with the same random numbers, so that their paired difference is
-    sharper. Raises `InputError` if a problem cannot be asked or has no answer: a mean over whatever is
-    left would be another one for every model.
+    Two models with the same seed sample with the same random numbers, so that their paired difference is
+    sharper. Raises `InputError` if a problem cannot be asked or has no answer, because means over the
+    remaining problems could not be compared between models.
     """
     mix = [Samples(n=samples, temperature=temperature)]
     generated = generate(sets, engine, mix, max_tokens=max_tokens, seed=seed, advance=advance)

@@ -12,7 +12,7 @@ from pairkit.engines.table import ENGINES
 from pairkit.pipeline import validate
 from pairkit.pipeline.directory import survey
 from pairkit.pipeline.recipe import BuildRecipe
-from pairkit.rankers.judge.statistics import told
+from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.rankers.table import RANKERS, name_of
 from pairkit.sources import open_source
 
@@ -80,7 +80,7 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
     for name, number in counts.get("generate", {}).items():
         if number and name in _SHOWN:
             lines.append(f"  {number:,} of {counts['generate']['completions']:,} completions: {_SHOWN[name]}")
-    lines += [f"  {line}" for line in told(manifest)]
+    lines += [f"  {line}" for line in describe_judges(manifest)]
     if any(name.startswith("endpoint_") for name in quarantined(counts)):
         lines.append("  --retry-failed repeats the requests that the server did not answer")
     lines.append(_next(counts, out))

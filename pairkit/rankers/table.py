@@ -93,13 +93,13 @@ def _check_model(block: Any) -> None:
 def _pairrm(block: Any, pool: EnginePool, seed: int) -> Ranker:
     from pairkit.rankers.pairrm import ranker as pairrm
 
-    return pairrm.load(block)
+    return pairrm.load_pairrm(block)
 
 
 def _reward_model(block: Any, pool: EnginePool, seed: int) -> Ranker:
     from pairkit.rankers.reward_model import ranker as reward_model
 
-    return reward_model.load(block)
+    return reward_model.load_reward_model(block)
 
 
 def _judge(block: Any, pool: EnginePool, seed: int) -> Ranker:
@@ -107,7 +107,7 @@ def _judge(block: Any, pool: EnginePool, seed: int) -> Ranker:
     from pairkit.rankers.judge import ranker
 
     engine = pool.engine(block)
-    return ranker.load(block, lambda requests: complete(engine, requests, pool.cache), seed=seed)
+    return ranker.load_judge(block, lambda requests: complete(engine, requests, pool.cache), seed=seed)
 
 
 def _check_judge(block: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a report of preference training shows, beside its plots: differences and candidate sets."""
+"""Blocks of a report on preference training besides its plots: differences and candidate sets."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pairkit.reports.html import Html, badge, join, table, text
 
 
 class Difference(NamedTuple):
-    """`first` minus `second`, a share (0 to 1), on the same problems."""
+    """The difference `first` minus `second` of two shares (0 to 1) on the same problems."""
 
     first: str
     second: str
     interval: Interval
 
 
-def verdict(difference: Difference) -> tuple[str, str]:
-    """What the interval says, in words, and the kind of badge for it."""
+def describe_difference(difference: Difference) -> tuple[str, str]:
+    """Describe in words what the interval shows, and choose the kind of badge for it."""
     first, second, interval = difference
     if interval.includes_zero:
         return "interval includes zero: no difference shown", "flat"
@@ -27,17 +27,17 @@ def verdict(difference: Difference) -> tuple[str, str]:
 
 
 def differences(rows: Sequence[Difference], *, level: float = 0.95) -> Html:
-    """Paired differences in percentage points, each with its interval and what that says."""
+    """Show paired differences in percentage points, each with its interval and its conclusion."""
     cells = []
     for row in rows:
         points = [f"{100 * value:+.1f}".replace("-", "−") for value in row.interval]
-        said, kind = verdict(row)
+        conclusion, kind = describe_difference(row)
         cells.append(
             [
                 text(f"{row.first} − {row.second}"),
                 text(points[0]),
                 text(f"{points[1]} to {points[2]}"),
-                badge(said, kind),
+                badge(conclusion, kind),
             ]
         )
     headers = ["difference", "points", f"{100 * level:.0f} % interval", "what it says"]
@@ -45,7 +45,7 @@ def differences(rows: Sequence[Difference], *, level: float = 0.95) -> Html:
 
 
 def candidate_sets(rows: Sequence[Mapping[str, Any]]) -> Html:
-    """Rows of a table of candidate sets, as they are: prompt, completions best first, provenance."""
+    """Show rows of a table of candidate sets: prompt, completions best first, provenance."""
     return join([_candidate_set(row) for row in rows])
 
 

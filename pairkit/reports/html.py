@@ -1,7 +1,7 @@
 """A report as one self-contained HTML page: no script, no font, no image from elsewhere.
 
-Every function takes plain values and returns HTML. A plain `str` argument is text and is escaped; what is
-HTML already has the type `Html`.
+Every function takes plain values and returns HTML. A plain `str` argument is text and is escaped; a string
+that is already HTML has the type `Html`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ Html = NewType("Html", str)
 
 
 def text(value: object) -> Html:
-    """`value` as text. Numbers are written with at most four digits that say something."""
+    """Escape `value` as text; a float gets at most four significant digits."""
     return Html(escape(f"{value:.4g}" if isinstance(value, float) else str(value)))
 
 
 def join(parts: Sequence[Html]) -> Html:
-    """Parts, one after another."""
+    """Join parts, one after another."""
     return Html("\n".join(parts))
 
 
 def page(title: str, sections: Sequence[Html], *, summary: str = "", top: Html = Html("")) -> str:
-    """A whole page: title, a summary in a sentence or two, what stands on top, the sections."""
+    """Make a whole page: title, a summary of a sentence or two, a top block, the sections."""
     style = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     return f"""<!doctype html>
 <html lang="en">
@@ -51,36 +51,36 @@ def page(title: str, sections: Sequence[Html], *, summary: str = "", top: Html =
 
 
 def section(title: str, *blocks: Html, note: str = "") -> Html:
-    """A titled card; `note` says in a sentence what it shows."""
+    """Make a titled card; `note` is a sentence about what it shows."""
     return Html(f"<section>\n<h2>{text(title)}</h2>\n{paragraph(note)}\n{join(blocks)}\n</section>")
 
 
 def paragraph(content: str) -> Html:
-    """A paragraph of text; nothing for an empty one."""
+    """Make a paragraph of text, or nothing if the text is empty."""
     return Html(f"<p>{text(content)}</p>" if content else "")
 
 
 def tiles(numbers: Mapping[str, str]) -> Html:
-    """The few numbers that matter most, by what they are."""
-    one = [
+    """Show the few most important numbers, each with its name."""
+    parts = [
         f'<div class="tile"><b>{text(value)}</b><span>{text(name)}</span></div>'
         for name, value in numbers.items()
     ]
-    return Html(f'<div class="tiles">{"".join(one)}</div>')
+    return Html(f'<div class="tiles">{"".join(parts)}</div>')
 
 
 def figures(*parts: Html) -> Html:
-    """Figures side by side where there is room."""
+    """Place figures side by side if there is room."""
     return Html(f'<div class="figures">{join(parts)}</div>')
 
 
 def badge(content: str, kind: str = "plain") -> Html:
-    """A short word on a coloured ground: `good`, `bad`, `flat` or `plain`."""
+    """Make a short label on a colored background: `good`, `bad`, `flat` or `plain`."""
     return Html(f'<span class="badge {kind}">{text(content)}</span>')
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Html]], *, numeric: Sequence[int] = ()) -> Html:
-    """A table; `numeric` are the numbers of the columns that are set flush right."""
+    """Make a table; `numeric` are the indexes of the right-aligned columns."""
     kind = ['class="number"' if column in numeric else "" for column in range(len(headers))]
     head = "".join(f"<th {kind[i]}>{text(name)}</th>" for i, name in enumerate(headers))
     body = "\n".join(
@@ -91,7 +91,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Html]], *, numeric: Se
 
 
 def settings(values: Mapping[str, object]) -> Html:
-    """Names and values, one a line."""
+    """List names and values, one per line."""
     rows = "\n".join(
         f"<tr><th>{text(name)}</th><td>{text(value)}</td></tr>" for name, value in values.items()
     )

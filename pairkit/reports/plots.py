@@ -1,7 +1,7 @@
-"""Plots as inline SVG: the same bytes for the same data, coloured by the page's style, light or dark.
+"""Plots as inline SVG: the same bytes for the same data, with the colors of the page's style, light or dark.
 
-matplotlib draws with a palette of fixed colours, which are then replaced by the style sheet's variables.
-Titles and legends are HTML, so that they wrap, can be read aloud and take the page's font.
+matplotlib draws with fixed colors, which are then replaced by variables of the style sheet. Titles and
+legends are HTML, so that they wrap, are accessible to screen readers and use the page's font.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pairkit.reports.html import Html, paragraph, text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# The light values of style.css, by the variable that takes their place.
+# Variables of style.css, with their values in the light style.
 SERIES = {
     "--s1": "#3b6fe0",
     "--s2": "#e07b39",
@@ -33,12 +33,12 @@ SERIES = {
 _INK, _MUTED, _LINE, _SURFACE = "#1f2430", "#667085", "#e4e7ec", "#ffffff"
 _VARIABLES = SERIES | {"--ink": _INK, "--muted": _MUTED, "--line": _LINE, "--surface": _SURFACE}
 
-# Inches: at these widths text comes out at about the page's small size, in half the page and across it.
+# Inches, of a plot in half the page and across it: at these widths text has about the page's small size.
 _HALF, _WIDE = 4.6, 9.4
 
 _STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text
-    "text.parse_math": False,  # and a dollar sign stays a dollar sign
+    "svg.fonttype": "none",  # keeps text as text
+    "text.parse_math": False,  # keeps a dollar sign as a dollar sign
     "font.size": 10,
     "axes.edgecolor": _LINE,
     "axes.labelcolor": _MUTED,
@@ -59,47 +59,47 @@ _STYLE: Any = {
 
 
 class Curve(NamedTuple):
-    """One line of a plot: values over steps, in a colour of `SERIES`. A gap is a nan."""
+    """One line of a plot: values over steps, in a color of `SERIES`. NaN makes a gap."""
 
     name: str
     steps: Sequence[float]
     values: Sequence[float]
-    colour: str
+    color: str
     dashed: bool = False
 
 
 def palette(names: Iterable[str], *, backwards: bool = False) -> dict[str, str]:
-    """A colour for each name, in order; a run has one colour in all plots of a page.
+    """Assign a color to each name, in order; a run has one color in all plots of a page.
 
-    What is not a run takes its colours `backwards`, so that it is not taken for one.
+    Things that are not runs take their colors `backwards`, so that they are not mistaken for runs.
     """
-    colours = list(SERIES.values())[:: -1 if backwards else 1]
-    return {name: colours[index % len(colours)] for index, name in enumerate(names)}
+    colors = list(SERIES.values())[:: -1 if backwards else 1]
+    return {name: colors[index % len(colors)] for index, name in enumerate(names)}
 
 
 def curves(title: str, lines: Sequence[Curve], *, xlabel: str = "optimizer step", ylabel: str = "") -> Html:
-    """Lines over steps."""
-    drawn = [line for line in lines if len(line.steps)]
-    if not drawn:
+    """Plot lines over steps."""
+    lines = [line for line in lines if len(line.steps)]
+    if not lines:
         return _figure(title, Html(""), [], note="Nothing was recorded.")
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes(_HALF, 2.7)
-        for line in drawn:
+        for line in lines:
             style = (0, (1.5, 1.8)) if line.dashed else "-"
-            axes.plot(line.steps, line.values, color=line.colour, linestyle=style, label=line.name)
+            axes.plot(line.steps, line.values, color=line.color, linestyle=style, label=line.name)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.margins(x=0.01)
-        legend = [(line.name, line.colour, line.dashed) for line in drawn]
-        return _figure(title, _svg(figure, title), legend if len(drawn) > 1 else [])
+        legend = [(line.name, line.color, line.dashed) for line in lines]
+        return _figure(title, _svg(figure, title), legend if len(lines) > 1 else [])
 
 
-def interval_bars(title: str, bars: Mapping[str, Interval], colours: Mapping[str, str]) -> Html:
-    """Shares (0 to 1) as horizontal bars, the first on top, with their intervals and values."""
+def interval_bars(title: str, bars: Mapping[str, Interval], colors: Mapping[str, str]) -> Html:
+    """Plot shares (0 to 1) as horizontal bars, the first on top, with their intervals and values."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes(_WIDE, 0.6 + 0.5 * len(bars))
         for row, (name, bar) in enumerate(bars.items()):
-            axes.barh(row, 100 * bar.mean, height=0.62, color=colours[name], alpha=0.9)
+            axes.barh(row, 100 * bar.mean, height=0.62, color=colors[name], alpha=0.9)
             axes.plot([100 * bar.low, 100 * bar.high], [row, row], color=_INK, linewidth=1.6)
             place = min(100 * bar.high + 1.2, 101)
             axes.text(place, row, f"{100 * bar.mean:.1f} %", va="center", ha="left", fontweight="bold")
@@ -114,9 +114,9 @@ def interval_bars(title: str, bars: Mapping[str, Interval], colours: Mapping[str
 
 
 def stacked_bars(title: str, rows: Mapping[str, Mapping[str, int]]) -> Html:
-    """For each row the shares of its parts, as one bar of length 100 %; parts in order of appearance."""
+    """Plot the shares of each row's parts as one bar of length 100 %; parts are in order of appearance."""
     parts = list(dict.fromkeys(part for counts in rows.values() for part, count in counts.items() if count))
-    colours = palette(parts, backwards=True)
+    colors = palette(parts, backwards=True)
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes(_WIDE, 0.6 + 0.5 * len(rows))
         for row, counts in enumerate(rows.values()):
@@ -124,8 +124,8 @@ def stacked_bars(title: str, rows: Mapping[str, Mapping[str, int]]) -> Html:
             left = 0.0
             for part in parts:
                 share = 100 * counts.get(part, 0) / total
-                axes.barh(row, share, left=left, height=0.62, color=colours[part], edgecolor=_SURFACE)
-                if share >= 6:
+                axes.barh(row, share, left=left, height=0.62, color=colors[part], edgecolor=_SURFACE)
+                if share >= 6:  # a narrower part has no room for its label
                     middle = left + share / 2
                     label = f"{share:.0f} %"
                     axes.text(middle, row, label, va="center", ha="center", color=_SURFACE, fontsize=9)
@@ -137,11 +137,11 @@ def stacked_bars(title: str, rows: Mapping[str, Mapping[str, int]]) -> Html:
         axes.grid(visible=False)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("per cent")
-        return _figure(title, _svg(figure, title), [(part, colours[part], False) for part in parts])
+        return _figure(title, _svg(figure, title), [(part, colors[part], False) for part in parts])
 
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
-    """The mean over the last `window` values, at every step: what a noisy curve is drawn as."""
+    """Smooth a noisy curve: average the last `window` values at every step."""
     numbers = np.asarray(values, dtype=np.float64)
     total = np.concatenate([[0.0], np.cumsum(numbers)])
     last = np.arange(1, len(numbers) + 1)
@@ -151,16 +151,16 @@ def smoothed(values: Sequence[float], window: int) -> list[float]:
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """Not through pyplot: nothing global, nothing to close."""
+    """Make a figure without pyplot, which would keep it in global state until it is closed."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
 def _figure(title: str, svg: Html, legend: Sequence[tuple[str, str, bool]], *, note: str = "") -> Html:
     entries = "".join(
-        f'<li><i class="{"dashed" if dashed else "solid"}" style="border-color: {_themed(colour)}"></i>'
+        f'<li><i class="{"dashed" if dashed else "solid"}" style="border-color: {_themed(color)}"></i>'
         f"{text(name)}</li>"
-        for name, colour, dashed in legend
+        for name, color, dashed in legend
     )
     listed = f'<ul class="legend">{entries}</ul>' if legend else ""
     return Html(
@@ -169,17 +169,18 @@ def _figure(title: str, svg: Html, legend: Sequence[tuple[str, str, bool]], *, n
 
 
 def _svg(figure: Figure, title: str) -> Html:
-    """The figure as an `<svg>` element to stand inside a page."""
+    """Render the figure as an `<svg>` element for a page."""
     buffer = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context({"svg.hashsalt": title}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     source = buffer.getvalue()
     box = re.search(r'viewBox="[\d. ]+"', source)
     if box is None:
         raise RuntimeError("matplotlib wrote an SVG without a viewBox")
     body = source[source.index("</defs>") + len("</defs>") :]
-    # The names of groups would occur once in every figure of the page; nothing refers to them.
+    # Ids of groups are removed, because they would repeat in every figure of the page; nothing refers to
+    # them.
     body = re.sub(r'<g id="[\w.]+_\d+"', "<g", body)
     body = re.sub(r'(style="[^"]*?)font-family: [^;"]*;? ?', r"\1", body)
     body = body.replace(' xlink:href="#', ' href="#')
@@ -188,7 +189,7 @@ def _svg(figure: Figure, title: str) -> Html:
 
 
 def _themed(source: str) -> str:
-    """Palette colours as the style sheet's variables."""
-    for variable, colour in _VARIABLES.items():
-        source = source.replace(colour, f"var({variable})")
+    """Replace palette colors by variables of the style sheet."""
+    for variable, color in _VARIABLES.items():
+        source = source.replace(color, f"var({variable})")
     return source

@@ -23,7 +23,7 @@ from pairkit.errors import EngineError, Interrupted
 from pairkit.hub.data_set import data_set
 from pairkit.pipeline import describe
 from pairkit.pipeline.build import build
-from pairkit.rankers.judge.statistics import report
+from pairkit.rankers.judge.statistics import judge_rates
 from pairkit.schema import VERDICTS, check_sets
 
 PROMPTS = 300
@@ -175,7 +175,7 @@ def test_a_judge_that_misbehaves(tmp_path: Path) -> None:
         assert judge.stats()["violations"] == []
         assert judge.stats()["answered_again"] == 0
     counts = manifest["counts"]
-    rates = {rate.name: rate for rate in report(counts["rank"], prefix="judge_")}
+    rates = {rate.name: rate for rate in judge_rates(counts["rank"], prefix="judge_")}
     assert counts["rank"]["judge_sets"] > 35
     assert 0 < rates["parse_failure_rate"].share.mean < 0.05
     assert rates["tie_rate"].share.mean == 0

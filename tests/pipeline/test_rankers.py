@@ -115,7 +115,7 @@ def test_a_ranker_with_other_weights_is_another_build(source: Path, tmp_path: Pa
         ({"rank": []}, "names no ranker"),
         ({"order": "pairrm"}, "'pairrm' is not one of the rankers: annotations"),
         ({"rank": {"ranker": "pairmr"}}, "pairmr"),
-        ({"rank": {"ranker": "judge", "model": "m", "aspects": ["x"]}}, "'aspects' is not read"),
+        ({"rank": {"ranker": "judge", "model": "m", "aspects": ["x"]}}, "'aspects' does not apply"),
     ],
 )
 def test_contradictory_rankings_are_refused(source: Path, fields: dict[str, Any], message: str) -> None:

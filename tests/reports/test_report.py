@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from support.report_page import candidate_set, everything
 
 from pairkit.intervals import Interval
 from pairkit.reports import blocks, html, plots
@@ -18,7 +19,7 @@ EVIL = "<script>alert('x')</script> & \"quotes\" $x_1$ <b> 😀"
 
 
 class Page(HTMLParser):
-    """Reads a page, checks that every element is closed in order, and keeps what was found."""
+    """A parsed page: its tags and text; fails unless every element is closed in order."""
 
     def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -49,45 +50,6 @@ class Page(HTMLParser):
         return [attributes["id"] or "" for _, attributes in self.tags if "id" in attributes]
 
 
-def candidate_set(text: str = "28") -> dict[str, object]:
-    def completion(**changes: object) -> dict[str, object]:
-        usual = {"text": text, "model": "m", "origin": "generated", "rank": 1, "score": 1.0}
-        return usual | {"sampling": {"temperature": 0.6}} | changes
-
-    noise = completion(origin="noise", model="noise:token_swap", rank=None, score=None, sampling=None)
-    return {
-        "prompt": [{"role": "user", "content": f"37+45= {text}"}],
-        "completions": [completion(), completion(rank=2, score=0.0), noise],
-    }
-
-
-def everything(name: str = "MC-PO") -> str:
-    colours = plots.palette([name, "DPO"])
-    bars = {name: Interval(0.61, 0.57, 0.66), "DPO": Interval(1.0, 0.99, 1.0)}
-    lines = [
-        plots.Curve(name, range(5), [0, 1, float("nan"), 2, 3], colours[name]),
-        plots.Curve("DPO", range(5), [0, 1, 1, 2, 2], colours["DPO"], dashed=True),
-    ]
-    difference = blocks.Difference(name, "DPO", Interval(0.1, 0.02, 0.2))
-    sections = [
-        html.section(
-            name,
-            plots.interval_bars(name, bars, colours),
-            blocks.differences([difference]),
-            note=name,
-        ),
-        html.section(
-            "Curves",
-            html.figures(plots.curves(f"a {name}", lines, ylabel=name), plots.curves("b", lines)),
-            plots.curves(f"empty {name}", []),
-        ),
-        html.section("Negatives", plots.stacked_bars("Drawn", {name: {name: 3, "noise": 1}, "DPO": {}})),
-        html.section("Sets", blocks.candidate_sets([candidate_set(name)])),
-        html.section("Settings", html.settings({name: name, "beta": 0.1})),
-    ]
-    return html.page(name, sections, summary=name, top=html.tiles({name: name}))
-
-
 def test_a_page_is_well_formed() -> None:
     page = Page(everything())
     assert [tag for tag, _ in page.tags].count("svg") == 4
@@ -105,7 +67,7 @@ def test_text_is_escaped_everywhere() -> None:
     assert "&lt;script&gt;" in svg[: svg.index("</svg>")]
 
 
-def test_nothing_is_loaded_from_elsewhere() -> None:
+def test_the_page_is_self_contained() -> None:
     source = everything()
     assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)|<script|<link|<iframe|data:", source)
     for _, attributes in Page(source).tags:
@@ -113,7 +75,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
         assert (attributes.get("href") or "#").startswith("#")
 
 
-def test_references_inside_the_page_meet_one_target_each() -> None:
+def test_references_have_exactly_one_target() -> None:
     source = everything()
     ids = Page(source).ids
     assert len(ids) == len(set(ids))
@@ -122,14 +84,17 @@ def test_references_inside_the_page_meet_one_target_each() -> None:
     assert references <= set(ids)
 
 
-def test_the_same_data_give_the_same_bytes() -> None:
-    folder = str(Path(__file__).parent)
-    code = f"import sys; sys.path.insert(0, {folder!r}); import test_report; print(test_report.everything())"
+def test_the_same_data_gives_the_same_bytes() -> None:
+    tests = str(Path(__file__).parents[1])
+    code = (
+        f"import sys; sys.path.insert(0, {tests!r}); "
+        "from support.report_page import everything; print(everything())"
+    )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert other.rstrip("\n") == everything().rstrip("\n")
 
 
-def test_colours_are_the_style_sheet_s() -> None:
+def test_colors_are_those_of_the_style_sheet() -> None:
     source = everything()
     style, body = source.split("</style>")
     used = set(re.findall(r"var\((--\w+)\)", body))
@@ -138,15 +103,15 @@ def test_colours_are_the_style_sheet_s() -> None:
         assert style.count(f"{name}:") == 2  # once for light, once for dark
     leftover = set(re.findall(r"#[0-9a-f]{6}\b", body))
     assert not leftover & set(plots.SERIES.values())
-    for variable, colour in plots.SERIES.items():
-        assert f"{variable}: {colour}" in style
+    for variable, color in plots.SERIES.items():
+        assert f"{variable}: {color}" in style
 
 
-def test_names_keep_their_colours() -> None:
+def test_names_keep_their_colors() -> None:
     names = [f"run {i}" for i in range(8)]
-    colours = plots.palette(names)
-    assert list(colours) == names
-    assert len(set(colours.values())) == 6
+    colors = plots.palette(names)
+    assert list(colors) == names
+    assert len(set(colors.values())) == 6
     assert plots.palette("ab", backwards=True) == {"a": plots.SERIES["--s6"], "b": plots.SERIES["--s5"]}
 
 
@@ -160,15 +125,15 @@ def test_names_keep_their_colours() -> None:
         (Interval(-0.05, -0.11, -0.01), "b is better than a", "bad"),
     ],
 )
-def test_a_difference_is_said_plainly(interval: Interval, said: str, kind: str) -> None:
+def test_differences_are_described_in_words(interval: Interval, said: str, kind: str) -> None:
     difference = blocks.Difference("a", "b", interval)
-    assert blocks.verdict(difference) == (said, kind)
+    assert blocks.describe_difference(difference) == (said, kind)
     shown = "".join(Page(blocks.differences([difference])).text)
     assert said in shown
     assert f"{100 * interval.mean:+.1f}".replace("-", "−") in shown
 
 
-def test_bars_say_their_values_and_shares_add_up() -> None:
+def test_bars_show_their_values_and_shares() -> None:
     bars = plots.interval_bars("t", {"a": Interval(0.125, 0.1, 0.2)}, {"a": plots.SERIES["--s1"]})
     assert "12.5 %" in "".join(Page(bars).text)
     stacked = "".join(Page(plots.stacked_bars("t", {"a": {"x": 1, "y": 3, "never": 0}})).text)

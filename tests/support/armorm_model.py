@@ -22,7 +22,7 @@ OBJECTIVES = 5
 
 
 def save(folder: Path, *, template: str = TEMPLATE) -> Path:
-    """The checkpoint, with config.json naming its own code as the published one does."""
+    """Save the checkpoint; its config.json names its own code, as the published one does."""
     tokenizer = train_bpe(iter([" ".join(WORDS)] * 3), 300)
     tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL})
     tokenizer.chat_template = template

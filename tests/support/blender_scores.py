@@ -1,4 +1,4 @@
-"""What llm-blender 0.0.2 says: run by the Python of its own environment (see .ci/blender).
+"""Scores by llm-blender 0.0.2: run by the Python of its own environment (see .ci/blender).
 
     python blender_scores.py tokenizer FOLDER < TEXTS    FOLDER/base and FOLDER/hf, trained on TEXTS
     python blender_scores.py scores OUT < JOBS           scores and ranks of each job, as JSON into OUT
@@ -40,7 +40,7 @@ def make_tokenizers(folder: Path, texts: list[str], size: int) -> None:
 
 
 def score(job: dict[str, Any]) -> dict[str, Any]:
-    """Scores and ranks, set by set. `rank` wants sets of one size: each size is a call."""
+    """Compute scores and ranks, with one call per size of sets, because `rank` needs sets of one size."""
     ask = by_ranker(job) if job["layout"] == "PairRM" else by_model(job)
     count = len(job["sources"])
     scores: list[Any] = [None] * count
@@ -75,7 +75,7 @@ def open_blender(checkpoint: str) -> Any:
 
 
 def by_model(job: dict[str, Any]) -> Any:
-    """`DebertaV2PairRM` on one pair after the other, as the card of PairRM-hf has it."""
+    """Run `DebertaV2PairRM` on one pair after the other, as the card of PairRM-hf does."""
     import numpy as np
     import torch
     from llm_blender.blender.blender_utils import tokenize_pair

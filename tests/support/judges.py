@@ -1,4 +1,4 @@
-"""A scripted judge. It stands in for a capable LLM, which no test here could load or reach.
+"""A scripted judge, in place of a capable LLM, which no test here could load or reach.
 
 It is an engine like any other: it sees nothing but the rendered question, finds the texts between the marks
 and answers in words. What it thinks of a text, and how reliably it says so, is a function that a test gives.
@@ -6,13 +6,24 @@ and answers in words. What it thinks of a text, and how reliably it says so, is 
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+from support.candidates import candidate_set, completion
+
+from pairkit import schema
 from pairkit.engines.asking import Ask, complete
 from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
+from pairkit.engines.generate import no_progress
+from pairkit.rankers import annotations
+from pairkit.rankers.base import Scored
+from pairkit.rankers.judge.ranker import load_judge
+from pairkit.rankers.judge.recipe import JudgeRecipe
 
 Answer = str | tuple[str, FinishReason] | Problem
 _BLOCK = re.compile(r"\[begin ([0-9a-f]{8})\]\n(.*?)\n\[end \1\]", re.DOTALL)
@@ -20,7 +31,7 @@ _BLOCK = re.compile(r"\[begin ([0-9a-f]{8})\]\n(.*?)\n\[end \1\]", re.DOTALL)
 
 @dataclass(frozen=True)
 class Asked:
-    """What the judge was asked: the whole question, the conversation and the texts in the order shown."""
+    """A question to the judge: its whole text, the conversation, and the texts in the order shown."""
 
     question: str
     conversation: str
@@ -54,7 +65,7 @@ class ScriptedJudge:
         self._waiting.append((number, call))
 
     def collect(self) -> list[tuple[int, tuple[Result, ...]]]:
-        """Backwards: results may come in any order."""
+        """Return results backwards, because they may come in any order."""
         done = [(number, (self._answer(call.requests[0]),)) for number, call in reversed(self._waiting)]
         self._waiting.clear()
         return done
@@ -86,7 +97,7 @@ class ScriptedJudge:
 
 
 def fair(value: Callable[[str], float]) -> Callable[[Asked], str]:
-    """A judge that knows the value of every text and has no bias; equal values are a tie."""
+    """Make a judge that knows the value of every text and has no bias; equal values are a tie."""
 
     def say(asked: Asked) -> str:
         numbers = [value(text) for text in asked.texts]
@@ -102,18 +113,73 @@ def fair(value: Callable[[str], float]) -> Callable[[Asked], str]:
 
 
 def says(asked: Asked, verdict: str) -> str:
-    """A pairwise verdict in the form that the question asks for."""
+    """Write a pairwise verdict in the form that the question asks for."""
     if "[[A]]" in asked.question:
         return f"My explanation.\n\n[[{'C' if verdict == 'tie' else verdict}]]"
     return f"My explanation.\n\n<verdict>{verdict}</verdict>"
 
 
 def quoting(judge: Callable[[Asked], str]) -> Callable[[Asked], str]:
-    """The same judge, that repeats everything it was shown before it answers."""
+    """Make the same judge quote everything it was shown before it answers."""
     return lambda asked: f"{asked.conversation}\n{' '.join(asked.texts)}\n{judge(asked)}"
 
 
 def worth(text: str) -> float:
-    """What a text says it is worth, as in "good 4"; nothing where it does not say."""
+    """Read the worth of a text from it, as in "good 4"; 0 if it has none."""
     found = re.search(r"good (\d+)", text)
     return float(found[1]) if found else 0.0
+
+
+def good(*numbers: int, **fields: Any) -> dict[str, Any]:
+    return candidate_set(*(completion(f"good {number}") for number in numbers), **fields)
+
+
+def judged(
+    sets: pa.Table, say: Callable[[Asked], Answer], protocol: str = "iterative", seed: int = 0, **fields: Any
+) -> tuple[Scored, ScriptedJudge]:
+    engine = ScriptedJudge(say)
+    recipe = JudgeRecipe(model="scripted", protocol=protocol, **fields)  # type: ignore[arg-type]
+    scored = load_judge(recipe, engine.ask, seed=seed).score(sets, no_progress)
+    check(sets, scored)
+    assert len(engine.asked) == scored.counts["answers"] + problems(scored)
+    return scored, engine
+
+
+def problems(scored: Scored) -> int:
+    """Count the questions that the engine refused; in these tests, one per set."""
+    return sum(reason == "refused_here" for reason in scored.quarantine["reason"].to_pylist())
+
+
+def check(sets: pa.Table, scored: Scored) -> None:
+    """Check that every row is somewhere, and that only scores have changed, whatever the judge answered."""
+    schema.check_sets(scored.sets)
+    assert scored.verdicts.schema == schema.VERDICTS
+    ids = scored.sets["set_id"].to_pylist() + scored.quarantine["set_id"].to_pylist()
+    assert Counter(ids) == Counter(sets["set_id"].to_pylist())
+    by_id = {row["set_id"]: row for row in sets.to_pylist()}
+    for row in scored.sets.to_pylist():
+        before = by_id[row["set_id"]]
+        assert [one["text"] for one in row["completions"]] == [one["text"] for one in before["completions"]]
+        assert row["prompt"] == before["prompt"]
+    for row in scored.quarantine.to_pylist():
+        assert row["stage"] == "rank"
+        assert json.loads(row["row"])["set_id"] == row["set_id"]
+    unread = sum(verdict is None for verdict in scored.verdicts["verdict"].to_pylist())
+    assert scored.counts["answers"] == scored.verdicts.num_rows
+    assert scored.counts["unparsable"] == unread
+    comparisons = scored.counts["first_wins"] + scored.counts["second_wins"]
+    if scored.verdicts.num_rows and scored.verdicts["protocol"][0].as_py() != "pointwise":
+        assert comparisons + scored.counts["ties"] == scored.verdicts.num_rows - unread
+
+
+def ranks(sets: pa.Table) -> list[dict[str, int]]:
+    """Return the ranks of each set, by text."""
+    return [
+        {one["text"]: one["rank"] for one in row["completions"]} for row in annotations.rank(sets).to_pylist()
+    ]
+
+
+def by_text(sets: pa.Table) -> dict[tuple[str, str], float | None]:
+    return {
+        (row["set_id"], one["text"]): one["score"] for row in sets.to_pylist() for one in row["completions"]
+    }

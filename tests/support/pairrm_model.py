@@ -1,4 +1,4 @@
-"""A tiny PairRM with random weights in its two real layouts, and PairRM written plainly to compare with."""
+"""A tiny PairRM with random weights in both of its layouts, and a plain implementation to compare with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers import DebertaV2Config, DebertaV2Model
 
 SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]  # with these ids, as in microsoft/deberta-v3-large
 PREFIXES = ["<|source|>", "<|candidate1|>", "<|candidate2|>", "<|candidate|>"]
-# Everything of microsoft/deberta-v3-large's config.json but its sizes.
+# The config.json of microsoft/deberta-v3-large, with smaller sizes.
 BASE = {
     "model_type": "deberta-v2", "attention_probs_dropout_prob": 0.1, "hidden_act": "gelu",
     "hidden_dropout_prob": 0.1, "hidden_size": 32, "initializer_range": 0.02, "intermediate_size": 64,
@@ -26,7 +26,7 @@ BASE = {
     "max_relative_positions": -1, "position_biased_input": False, "num_attention_heads": 2,
     "num_hidden_layers": 2, "type_vocab_size": 0,
 }  # fmt: skip
-# llm-blender/PairRM's config.json, as far as it decides anything.
+# The fields of llm-blender/PairRM's config.json that have an effect.
 RANKER = {
     "ranker_type": "pairranker", "model_type": "deberta", "n_tasks": 1, "source_maxlength": 1224,
     "candidate_maxlength": 412, "cache_dir": None, "load_checkpoint": None, "loss_type": "instructgpt",
@@ -35,7 +35,7 @@ RANKER = {
 
 
 def unigram() -> Tokenizer:
-    """A Unigram tokenizer of words and letters with the steps of DeBERTa's, as transformers 4 saves it."""
+    """Make a Unigram tokenizer of words and letters, with DeBERTa's steps, as transformers 4 saves it."""
     letters = sorted(set("abcdefghijklmnopqrstuvwxyz0123456789.,:<>|!?'"))
     pieces = [(token, 0.0) for token in SPECIAL] + [("▁", -4.0)]
     pieces += [(f"▁{word}", -3.0) for word in TEXT.split()] + [(letter, -6.0) for letter in letters]
@@ -53,7 +53,7 @@ def unigram() -> Tokenizer:
 
 
 def random_weights(config: DebertaV2Config, n_tasks: int = 1, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Weights by their names in both layouts, large enough that positions, order and every token matter."""
+    """Make weights, large enough that positions, order and every token matter; names fit both layouts."""
     torch.manual_seed(seed)
     size = config.hidden_size
     shapes = {
@@ -85,7 +85,7 @@ def save(
     tokenizers: Path | None = None,
     **changes: Any,
 ) -> Path:
-    """A checkpoint folder in the layout "PairRM" or "PairRM-hf".
+    """Save a checkpoint in the layout "PairRM" or "PairRM-hf".
 
     PairRM's has its base model beside it. `changes` go into the base's configuration where it has the field,
     else into the ranker's. The tokenizer is `unigram`, or those that reference/blender_scores.py made.
@@ -101,17 +101,19 @@ def save(
         DebertaV2Model(DebertaV2Config.from_dict(base)).save_pretrained(home)  # llm-blender loads it first
         (home / "config.json").write_text(json.dumps(base))
         save_tokenizer(home, tokenizer, tokenizers and tokenizers / "base")
-        said = {**RANKER, **ranker_changes, "n_tasks": n_tasks, "model_name": str(home)}
+        settings = {**RANKER, **ranker_changes, "n_tasks": n_tasks, "model_name": str(home)}
         add_prefixes(tokenizer)
     else:
         add_prefixes(tokenizer)
         save_tokenizer(folder, tokenizer, tokenizers and tokenizers / "hf")
-        said = {**base, **ranker_changes, "n_tasks": n_tasks, "drop_out": 0.05, "sep_token_id": 2}
-        said |= {"architectures": ["DebertaV2PairRM"], "torch_dtype": "float32"}
+        settings = {**base, **ranker_changes, "n_tasks": n_tasks, "drop_out": 0.05, "sep_token_id": 2}
+        settings |= {"architectures": ["DebertaV2PairRM"], "torch_dtype": "float32"}
         names = ("source_prefix_id", "cand1_prefix_id", "cand2_prefix_id", "cand_prefix_id")
-        said |= {name: tokenizer.token_to_id(prefix) for name, prefix in zip(names, PREFIXES, strict=True)}
-        said["vocab_size"] = tokenizer.get_vocab_size()
-    (folder / "config.json").write_text(json.dumps(said))
+        settings |= {
+            name: tokenizer.token_to_id(prefix) for name, prefix in zip(names, PREFIXES, strict=True)
+        }
+        settings["vocab_size"] = tokenizer.get_vocab_size()
+    (folder / "config.json").write_text(json.dumps(settings))
     config = DebertaV2Config.from_dict({**base, "vocab_size": tokenizer.get_vocab_size()})
     weights = random_weights(config, n_tasks, seed)
     if binary:
@@ -122,12 +124,12 @@ def save(
 
 
 def add_prefixes(tokenizer: Tokenizer) -> None:
-    """Behind the base's tokens, in llm-blender's order."""
+    """Add the prefixes after the base's tokens, in llm-blender's order."""
     tokenizer.add_tokens([AddedToken(prefix, normalized=True, special=False) for prefix in PREFIXES])
 
 
 def save_tokenizer(folder: Path, tokenizer: Tokenizer, ready: Path | None = None) -> None:
-    """The tokenizer's files, or those that are `ready`."""
+    """Save the tokenizer's files, or copy those in `ready`."""
     if ready:
         shutil.copytree(ready, folder, dirs_exist_ok=True)
         return
@@ -139,7 +141,7 @@ def save_tokenizer(folder: Path, tokenizer: Tokenizer, ready: Path | None = None
 
 
 def save_sentencepiece(folder: Path) -> None:
-    """The vocabulary of `unigram` as SentencePiece's own file, spm.model."""
+    """Save the vocabulary of `unigram` as spm.model, SentencePiece's own format."""
     from transformers.convert_slow_tokenizer import import_protobuf
 
     kinds = {"[UNK]": 2, **dict.fromkeys(["[PAD]", "[CLS]", "[SEP]"], 3)}  # unknown, control; 1 is normal
@@ -153,7 +155,7 @@ def save_sentencepiece(folder: Path) -> None:
 
 
 def plain_logit(folder: Path, source: str, first: str, second: str, limits: Sequence[int]) -> float:
-    """The logit of one pair by transformers' DeBERTa alone, as the card of PairRM-hf computes it."""
+    """Compute the logit of one pair with transformers' DeBERTa, as the card of PairRM-hf does."""
     tokenizer, model, weights = _plain_model(folder)
     ids = _cut(tokenizer, PREFIXES[0] + source, limits[0])
     room = (limits[0] + 2 * limits[1] - len(ids)) // 2
@@ -182,6 +184,6 @@ def _plain_model(folder: Path) -> tuple[Tokenizer, DebertaV2Model, dict[str, tor
 
 
 def _cut(tokenizer: Tokenizer, text: str, most: int) -> list[int]:
-    """Encoded with special tokens and truncated so that the last of them stays."""
+    """Encode with special tokens; truncate so that the last of them is kept."""
     tokenizer.enable_truncation(most)
     return list(tokenizer.encode(text).ids)

@@ -1,7 +1,7 @@
-"""How far a judge agrees with people, with intervals, and what the length of the answers has to do with it.
+"""How well a judge agrees with people, with intervals, and how that depends on the length of the answers.
 
-A verdict, like a label, is the first answer's points: 1, 1/2 for neither, 0; nan where there is none. Pairs
-of one prompt are drawn together in the bootstrap.
+A verdict, like a label, is the first answer's points: 1, 1/2 for neither, 0; NaN if it is missing. The
+bootstrap resamples the pairs of one prompt together.
 
 Shapes: N pairs, A annotators.
 """
@@ -18,14 +18,14 @@ import numpy.typing as npt
 from pairkit.evaluation.judge.labels import majority
 from pairkit.intervals import Floats, Interval, bootstrap_mean
 
-# Length of the answer that people preferred over that of the other one, in characters.
+# Ratio of lengths in characters: the answer that people preferred over the other one.
 LENGTH_BINS = (0.5, 0.8, 1.25, 2.0)
 _RESAMPLES, _LEVEL = 10_000, 0.95
-_CHUNK = 2**22  # numbers drawn at once: bounds memory
+_CHUNK = 2**22  # numbers sampled at once: limits memory
 
 
 class Measure(NamedTuple):
-    """A number with its interval, and the number of pairs behind it."""
+    """A value with its interval, and the number of pairs that it is computed from."""
 
     name: str
     meaning: str
@@ -33,10 +33,12 @@ class Measure(NamedTuple):
     pairs: int
 
 
-def overall(verdicts: Floats, labels: Floats, groups: Sequence[Hashable], *, seed: int = 0) -> list[Measure]:
-    """Agreement of verdicts `[N]` with the majority of the labels `[N, A]`, and among annotators.
+def overall_agreement(
+    verdicts: Floats, labels: Floats, groups: Sequence[Hashable], *, seed: int = 0
+) -> list[Measure]:
+    """Measure the agreement of verdicts `[N]` with the majority of labels `[N, A]`, and among annotators.
 
-    What no pair speaks to is left out.
+    Measures that no pair contributes to are left out.
     """
     people = majority(labels)
     both = ~np.isnan(verdicts) & ~np.isnan(people)
@@ -63,13 +65,13 @@ def overall(verdicts: Floats, labels: Floats, groups: Sequence[Hashable], *, see
         _kappa(verdicts, people, both, groups, seed),
     ]
     if labels.shape[1] > 1:
-        with_one = (verdicts[:, None] == labels).astype(np.float64)
+        with_each = (verdicts[:, None] == labels).astype(np.float64)
         among = _among(labels)
         measures += [
             _mean(
                 "agreement_with_one",
                 "same as one annotator, mean over them",
-                _mean_over(with_one, ~np.isnan(labels)),
+                _mean_over(with_each, ~np.isnan(labels)),
                 ~np.isnan(verdicts),
                 groups,
                 seed,
@@ -86,18 +88,19 @@ def overall(verdicts: Floats, labels: Floats, groups: Sequence[Hashable], *, see
     return [measure for measure in measures if measure is not None]
 
 
-def by_length(
+def agreement_by_length(
     verdicts: Floats, labels: Floats, lengths: Floats, groups: Sequence[Hashable], *, seed: int = 0
 ) -> list[Measure]:
-    """`accuracy_ties_half` by how long the preferred answer is; `lengths` `[N, 2]` are in characters.
+    """Measure `accuracy_ties_half` by length of the preferred answer; `lengths` `[N, 2]` are in characters.
 
-    Before the bins stand the two halves, behind them how often the judge and people prefer the longer one.
+    The two halves come first, then the bins, then how often the judge and people prefer the longer answer.
     """
     people = majority(labels)
     decided = ~np.isnan(verdicts) & ~np.isnan(people) & (people != 0.5)
     points = 1 - np.abs(verdicts - people)
     longer = np.sign(lengths[:, 0] - lengths[:, 1])  # 1: the first one is longer
     preferred_longer = np.sign(people - 0.5) * longer
+    # One is added to both lengths, because an empty answer would make the ratio infinite.
     ratio = np.where(people == 1, lengths[:, 0] + 1, lengths[:, 1] + 1) / np.where(
         people == 1, lengths[:, 1] + 1, lengths[:, 0] + 1
     )
@@ -111,17 +114,17 @@ def by_length(
     ]
     measures = [_mean(name, meaning, points, decided & part, groups, seed) for name, meaning, part in parts]
     unequal = longer != 0
-    for name, meaning, said in (
+    for name, meaning, preference in (
         ("judge_prefers_longer", "of unequal length, without ties", verdicts),
         ("people_prefer_longer", "of unequal length, without ties", people),
     ):
         of = unequal & decided & (verdicts != 0.5)
-        prefers = (np.sign(said - 0.5) == longer).astype(np.float64)
+        prefers = (np.sign(preference - 0.5) == longer).astype(np.float64)
         measures.append(_mean(name, meaning, prefers, of, groups, seed))
     return [measure for measure in measures if measure is not None]
 
 
-def by_subset(
+def agreement_by_subset(
     verdicts: Floats,
     labels: Floats,
     subsets: Sequence[str | None],
@@ -129,7 +132,7 @@ def by_subset(
     *,
     seed: int = 0,
 ) -> list[Measure]:
-    """`accuracy_ties_half` of each named subset."""
+    """Measure `accuracy_ties_half` on each named subset."""
     people = majority(labels)
     decided = ~np.isnan(verdicts) & ~np.isnan(people) & (people != 0.5)
     points = 1 - np.abs(verdicts - people)
@@ -140,16 +143,16 @@ def by_subset(
 
 
 def length_bins() -> list[str]:
-    """The names of the bins, the shortest first."""
+    """Return the names of the bins, shortest first."""
     edges = [f"{edge:g}" for edge in LENGTH_BINS]
     middle = [f"{low} to {high}" for low, high in pairwise(edges)]
     return [f"below {edges[0]}", *middle, f"{edges[-1]} and more"]
 
 
-def kappa(table: npt.ArrayLike) -> Floats:
-    """Cohen's kappa of tables `[..., 3, 3]` of counts, one rater by row, one by column; nan where undefined.
+def cohen_kappa(table: npt.ArrayLike) -> Floats:
+    """Compute Cohen's kappa of tables of counts `[..., 3, 3]`, raters by row and column; NaN if undefined.
 
-    >>> round(float(kappa([[20, 0, 5], [0, 0, 0], [10, 0, 15]])), 3)
+    >>> round(float(cohen_kappa([[20, 0, 5], [0, 0, 0], [10, 0, 15]])), 3)
     0.4
     """
     counts = np.asarray(table, dtype=np.float64)
@@ -157,8 +160,8 @@ def kappa(table: npt.ArrayLike) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         seen = np.trace(counts, axis1=-2, axis2=-1) / total
         expected = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1) / total**2
-        found: Floats = np.asarray((seen - expected) / (1 - expected))
-    return found
+        kappas: Floats = np.asarray((seen - expected) / (1 - expected))
+    return kappas
 
 
 def _mean(
@@ -171,48 +174,49 @@ def _mean(
 ) -> Measure | None:
     if not of.any():
         return None
-    drawn = [groups[index] for index in np.flatnonzero(of).tolist()]
-    interval = bootstrap_mean(values[of], groups=drawn, level=_LEVEL, resamples=_RESAMPLES, seed=seed)
+    owners = [groups[index] for index in np.flatnonzero(of).tolist()]
+    interval = bootstrap_mean(values[of], groups=owners, level=_LEVEL, resamples=_RESAMPLES, seed=seed)
     return Measure(name, meaning, interval, int(of.sum()))
 
 
 def _kappa(
     verdicts: Floats, people: Floats, both: npt.NDArray[np.bool_], groups: Sequence[Hashable], seed: int
 ) -> Measure | None:
-    """Cohen's kappa over the three labels; whole groups are drawn."""
+    """Measure Cohen's kappa over the three labels; the bootstrap resamples whole groups."""
     rows = np.flatnonzero(both).tolist()
     if not rows:
         return None
     index = {group: number for number, group in enumerate(dict.fromkeys(groups[row] for row in rows))}
     tables = np.zeros((len(index), 3, 3))
     for row in rows:
+        # Points 0, 1/2 and 1 are the rows and columns 0, 1 and 2.
         tables[index[groups[row]], int(2 * verdicts[row]), int(2 * people[row])] += 1
-    value = float(kappa(tables.sum(axis=0)))
+    value = float(cohen_kappa(tables.sum(axis=0)))
     if np.isnan(value):
         return None
     random, flat = np.random.default_rng(seed), tables.reshape(-1, 9)
     size = max(1, _CHUNK // len(index))
-    drawn = [
+    sampled = [
         random.multinomial(len(index), [1 / len(index)] * len(index), min(size, _RESAMPLES - done)) @ flat
         for done in range(0, _RESAMPLES, size)
     ]
-    found = kappa(np.concatenate(drawn).reshape(-1, 3, 3))
-    low, high = np.nanquantile(found, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    kappas = cohen_kappa(np.concatenate(sampled).reshape(-1, 3, 3))
+    low, high = np.nanquantile(kappas, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     meaning = "Cohen's: agreement beyond chance, tie being a label"
     return Measure("kappa", meaning, Interval(value, float(low), float(high)), len(rows))
 
 
 def _among(labels: Floats) -> Floats:
-    """Of each pair, the share of two annotators who agree; nan with fewer than two."""
+    """Compute for each pair the share of annotator pairs that agree; NaN with fewer than two annotators."""
     annotators = labels.shape[1]
-    one, other = np.triu_indices(annotators, 1)
-    given = ~np.isnan(labels)
-    agreed = (labels[:, one] == labels[:, other]).astype(np.float64)
-    return _mean_over(agreed, given[:, one] & given[:, other])
+    left, right = np.triu_indices(annotators, 1)
+    labeled = ~np.isnan(labels)
+    agreed = (labels[:, left] == labels[:, right]).astype(np.float64)
+    return _mean_over(agreed, labeled[:, left] & labeled[:, right])
 
 
 def _mean_over(values: Floats, of: npt.NDArray[np.bool_]) -> Floats:
-    """The mean of each row over some of its columns, nan over none."""
+    """Average each row over the columns selected by `of`; NaN if none is."""
     count = of.sum(axis=1)
     total = np.where(of, values, 0).sum(axis=1)
     means: Floats = np.where(count > 0, total / np.maximum(count, 1), np.nan)

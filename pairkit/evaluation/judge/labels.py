@@ -1,6 +1,6 @@
-"""Pairs of answers with human labels: LLMBar's and PandaLM's files, or any file whose columns are named.
+"""Pairs of answers with human labels: files of LLMBar or PandaLM, or any file whose columns are mapped.
 
-A label is kept as the first answer's points: 1 it is better, 0 the second is, 1/2 neither.
+A label is stored as the first answer's points: 1 if it is better, 0 if the second is, 1/2 for neither.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.intervals import Floats
 
 FIELDS = ("prompt", "first", "second", "label", "subset")
-# Field -> column, or columns joined with +; the first layout whose columns are all there is taken.
+# Field -> column, or columns joined with +. The first layout whose columns all exist is used.
 LAYOUTS: Mapping[str, Mapping[str, str]] = {
     "pandalm": {
         "prompt": "instruction+input",
@@ -28,6 +28,7 @@ LAYOUTS: Mapping[str, Mapping[str, str]] = {
     "llmbar": {"prompt": "input", "first": "output_1", "second": "output_2", "label": "label"},
     "plain": {"prompt": "prompt", "first": "first", "second": "second", "label": "label"},
 }
+# With "1.0" and the like, because a column with missing values is read as floats.
 _LABELS = {
     **dict.fromkeys(("1", "1.0", "first", "a"), 1.0),
     **dict.fromkeys(("2", "2.0", "second", "b"), 0.0),
@@ -37,67 +38,67 @@ _ROWS = 1000
 
 
 class Pairs(NamedTuple):
-    """N labelled pairs; of `rows` rows in all, those in `left_out` cannot be used."""
+    """N labeled pairs from a file of `rows` rows; `left_out` counts the unusable rows."""
 
     prompts: list[list[dict[str, str]]]
     first: list[str]
     second: list[str]
-    labels: Floats  # [N, annotators], nan where one gave none
+    labels: Floats  # [N, annotators], NaN for an annotator without a label
     subsets: list[str | None]
     rows: int
     left_out: Counter[str]  # by reason
-    details: list[str]  # of each row left out: where and why
+    details: list[str]  # one per unusable row: where and why
 
 
 def read_pairs(path: Path, mapped: Mapping[str, str] | None = None, limit: int | None = None) -> Pairs:
-    """The pairs in a file of any format that pairkit reads, at most `limit` rows of it.
+    """Read the pairs in a file of any format that pairkit reads, from at most `limit` rows.
 
-    Several columns of `label` are several annotators; of `prompt`, they are joined by a blank line.
-    Raises `InputError` for a file that cannot be read, has other columns or holds no pair; `RecipeError` for
-    a field of `mapped` that there is not.
+    Several columns for `label` are several annotators; several for `prompt` are joined by a blank line.
+    Raises `InputError` for a file that cannot be read, has other columns or contains no labeled pair;
+    `RecipeError` for an unknown field in `mapped`.
     """
     layout: Mapping[str, str] | None = None
     pairs = Pairs([], [], [], np.empty((0, 0)), [], 0, Counter(), [])
     labels: list[list[float]] = []
     count = 0
-    for number, row, wrong in _rows(path):
+    for number, row, problem in _rows(path):
         if count == limit:
             break
         count += 1
         if row is not None:
             layout = layout or _layout(path, row, mapped or {})
-            wrong = _take(pairs, labels, row, layout)
-        if wrong is not None:
-            reason, detail = wrong
+            problem = _add_pair(pairs, labels, row, layout)
+        if problem is not None:
+            reason, detail = problem
             pairs.left_out[reason] += 1
             pairs.details.append(str(InputError.at(detail, file=path, row=number)))
     if not labels:
         why = f": {pairs.details[0]}" if pairs.details else ""
-        raise InputError(f"{path}: no labelled pair in {count} rows{why}")
+        raise InputError(f"{path}: none of its {count} rows is a labeled pair{why}")
     return pairs._replace(labels=np.array(labels), rows=count)
 
 
 def majority(labels: Floats) -> Floats:
-    """The label of more than half of a pair's annotators, `[N]`; nan where there is none.
+    """Return the label `[N]` that more than half of a pair's annotators gave; NaN if there is none.
 
     >>> majority(np.array([[1, 1, 0], [1, 0.5, 0], [0.5, np.nan, np.nan]]))
     array([1. , nan, 0.5])
     """
-    given = (~np.isnan(labels)).sum(axis=1)
-    found = np.full(len(labels), np.nan)
+    counts = (~np.isnan(labels)).sum(axis=1)
+    majorities = np.full(len(labels), np.nan)
     for label in (0.0, 0.5, 1.0):
-        found[2 * (labels == label).sum(axis=1) > given] = label
-    return found
+        majorities[2 * (labels == label).sum(axis=1) > counts] = label
+    return majorities
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | None, tuple[str, str] | None]]:
-    """Number, row and what is wrong with it, in the order of the file."""
+    """Yield number, row and problem (reason, detail) of each row, in the order of the file."""
     from pairkit.readers.formats import blocks
 
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    with closing(blocks(path, _ROWS)) as read:
-        for block in read:
+    with closing(blocks(path, _ROWS)) as reader:
+        for block in reader:
             raw = block.load()
             numbered: list[tuple[int, Mapping[str, Any] | None, tuple[str, str] | None]] = [
                 (bad.number, None, (bad.reason, bad.detail)) for bad in raw.bad
@@ -105,7 +106,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | None, tuple[str
             for part in raw.tables:
                 rows = part.table.to_pylist()
                 numbered += [(int(n), row, None) for n, row in zip(part.numbers, rows, strict=True)]
-            yield from sorted(numbered, key=lambda one: one[0])
+            yield from sorted(numbered, key=lambda entry: entry[0])
 
 
 def _layout(path: Path, row: Mapping[str, Any], mapped: Mapping[str, str]) -> Mapping[str, str]:
@@ -116,24 +117,26 @@ def _layout(path: Path, row: Mapping[str, Any], mapped: Mapping[str, str]) -> Ma
     if mapped:
         missing = [field for field in FIELDS[:4] if field not in mapped]
         if missing:
-            raise RecipeError(f"--map has no {missing[0]}: give prompt, first, second and label")
-        lost = [name for names in mapped.values() for name in names.split("+") if name not in row]
-        if lost:
-            raise InputError.at(f"no such column; found {', '.join(row)}", file=path, field=lost[0])
+            raise RecipeError(f"--map is missing {missing[0]}: map prompt, first, second and label")
+        absent = [name for names in mapped.values() for name in names.split("+") if name not in row]
+        if absent:
+            raise InputError.at(
+                f"no such column; the columns are {', '.join(row)}", file=path, field=absent[0]
+            )
         return {**subset, **mapped}
     for layout in LAYOUTS.values():
         if all(name in row for names in layout.values() for name in names.split("+")):
             return {**subset, **layout}
     raise InputError(
-        f"{path}: neither LLMBar's nor PandaLM's columns, nor prompt, first, second, label; "
-        f"found {', '.join(row)}; name them with --map prompt=COLUMN,first=COLUMN,second=COLUMN,label=COLUMN"
+        f"{path}: the columns {', '.join(row)} are neither LLMBar's nor PandaLM's nor prompt, first, second, "
+        "label; map them with --map prompt=COLUMN,first=COLUMN,second=COLUMN,label=COLUMN"
     )
 
 
-def _take(
+def _add_pair(
     pairs: Pairs, labels: list[list[float]], row: Mapping[str, Any], layout: Mapping[str, str]
 ) -> tuple[str, str] | None:
-    """Adds the row's pair, or says what is wrong with it."""
+    """Add the row's pair, or return its problem (reason, detail)."""
     prompt = _prompt(row, layout["prompt"].split("+"))
     if prompt is None:
         return "invalid_prompt", "the prompt is neither a text nor messages that end in a user turn"
@@ -141,21 +144,21 @@ def _take(
     for side, text in zip(("first", "second"), texts, strict=True):
         if not isinstance(text, str):
             return "not_text", f"field {layout[side]!r} is not a text"
-    given = []
+    points = []
     for name in layout["label"].split("+"):
         value = row.get(name)
         label = np.nan if value is None else _LABELS.get(str(value).strip().lower())
         if label is None or isinstance(value, bool):
             return "unknown_label", f"field {name!r} is {value!r}; labels are 1, 2 and 0 (neither)"
-        given.append(label)
-    if np.isnan(given).all():
+        points.append(label)
+    if np.isnan(points).all():
         return "no_label", "no annotator gave a label"
     pairs.prompts.append(prompt)
     pairs.first.append(str(texts[0]))
     pairs.second.append(str(texts[1]))
     subset = row.get(layout.get("subset", ""))
     pairs.subsets.append(None if subset is None else str(subset))
-    labels.append(given)
+    labels.append(points)
     return None
 
 
@@ -171,8 +174,8 @@ def _prompt(row: Mapping[str, Any], columns: Sequence[str]) -> list[dict[str, st
 
 
 def _are_messages(value: Sequence[Any]) -> bool:
-    fit = all(
-        isinstance(one, dict) and isinstance(one.get("role"), str) and isinstance(one.get("content"), str)
-        for one in value
+    well_formed = all(
+        isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
+        for turn in value
     )
-    return bool(value) and fit and value[-1]["role"] == "user"
+    return bool(value) and well_formed and value[-1]["role"] == "user"

@@ -1,9 +1,10 @@
-"""`pairkit eval judge`: a judge is asked about pairs that people have labelled."""
+"""`pairkit eval judge`: ask a judge about pairs that people have labeled, and measure its agreement."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,35 +15,38 @@ import pyarrow.parquet as pq
 
 from pairkit import __version__, schema
 from pairkit.engines import open_engine
-from pairkit.engines.asking import Ask, Asking
+from pairkit.engines.asking import Ask, complete
 from pairkit.engines.base import Engine, Request, Result
 from pairkit.engines.cache import Cache
 from pairkit.engines.recipe import CallSettings
 from pairkit.errors import InputError
-from pairkit.evaluation.judge import agreement
-from pairkit.evaluation.judge.agreement import Measure
+from pairkit.evaluation.judge.agreement import (
+    Measure,
+    agreement_by_length,
+    agreement_by_subset,
+    overall_agreement,
+)
 from pairkit.evaluation.judge.labels import Pairs
 from pairkit.files import replacing, sha256, stoppable, write_json
 from pairkit.intervals import Floats
 from pairkit.progress import Advance, progress
-from pairkit.rankers.judge import statistics
 from pairkit.rankers.judge.prompt import Prompt, read_prompts
-from pairkit.rankers.judge.ranker import Judge
+from pairkit.rankers.judge.ranker import load_judge
 from pairkit.rankers.judge.recipe import JudgeRecipe
-from pairkit.rankers.judge.statistics import Rate
+from pairkit.rankers.judge.statistics import Rate, judge_rates
 from pairkit.schema import StageResult
 
 SOURCE = "labels"
 
 
 class EvalJudgeRecipe(JudgeRecipe):
-    """A judge, and how calls to its server are made."""
+    """The recipe of `pairkit eval judge`: a judge, and the settings of calls to its server."""
 
     calls: CallSettings = CallSettings()
 
 
-class Evaluated(NamedTuple):
-    """What was measured: `verdicts` are the first answer's points `[N]`, nan where there is none."""
+class JudgeEvaluation(NamedTuple):
+    """The measurements; `verdicts` `[N]` are the first answer's points, NaN for a pair without a verdict."""
 
     verdicts: Floats
     scored: StageResult
@@ -52,8 +56,8 @@ class Evaluated(NamedTuple):
     judge: list[Rate]
 
 
-def questions(recipe: JudgeRecipe, pairs: Pairs) -> int:
-    """How many questions the pairs are, before any is asked again."""
+def count_questions(recipe: JudgeRecipe, pairs: Pairs) -> int:
+    """Count the questions about the pairs, without retries."""
     if recipe.protocol == "pointwise":
         texts = (len({first, second}) for first, second in zip(pairs.first, pairs.second, strict=True))
         return len(recipe.prompts) * sum(texts)
@@ -61,89 +65,91 @@ def questions(recipe: JudgeRecipe, pairs: Pairs) -> int:
     return unequal * (2 if recipe.both_orders else 1)
 
 
-def evaluate(recipe: JudgeRecipe, pairs: Pairs, ask: Ask, *, seed: int, advance: Advance) -> Evaluated:
-    """Asks the judge about all pairs and compares its verdicts with the labels.
+def evaluate_judge(
+    recipe: JudgeRecipe, pairs: Pairs, ask: Ask, *, seed: int, advance: Advance
+) -> JudgeEvaluation:
+    """Ask the judge about all pairs and compare its verdicts with the labels.
 
-    The answer with the higher score is the verdict; equal scores are a tie, as are equal texts, which are
+    The verdict is the answer with the higher score. Equal scores are a tie, and so are equal texts, which are
     not asked about. A pair in quarantine has no verdict.
     """
     sets = _sets(pairs)
-    scored = Judge(recipe, read_prompts(recipe), ask, seed).score(sets, advance)
+    scored = load_judge(recipe, ask, seed=seed).score(sets, advance)
     verdicts = _verdicts(sets["set_id"].to_pylist(), scored.sets)
     lengths = np.array([list(map(len, pairs.first)), list(map(len, pairs.second))], dtype=np.float64).T
+    # One group per prompt, because pairs of the same prompt are not independent.
     groups = schema.prompt_ids(sets["prompt"])
-    return Evaluated(
+    return JudgeEvaluation(
         verdicts,
         scored,
-        agreement.overall(verdicts, pairs.labels, groups, seed=seed),
-        agreement.by_length(verdicts, pairs.labels, lengths, groups, seed=seed),
-        agreement.by_subset(verdicts, pairs.labels, pairs.subsets, groups, seed=seed),
-        statistics.report(scored.counts),
+        overall_agreement(verdicts, pairs.labels, groups, seed=seed),
+        agreement_by_length(verdicts, pairs.labels, lengths, groups, seed=seed),
+        agreement_by_subset(verdicts, pairs.labels, pairs.subsets, groups, seed=seed),
+        judge_rates(scored.counts),
     )
 
 
-def run(
+def run_judge_evaluation(
     recipe: EvalJudgeRecipe, data: Path, pairs: Pairs, out: Path, *, seed: int, retry_failed: bool = False
-) -> Evaluated:
-    """Opens the recipe's engine, evaluates, and writes `out`.
+) -> JudgeEvaluation:
+    """Open the recipe's engine, evaluate the judge, and write `out`.
 
-    results.json, agreement.png, verdicts.parquet (every answer), quarantine.parquet and calls.sqlite, from
-    which a run that stopped, or is repeated, takes the answers it has. Raises `InputError` where no pair has
-    a verdict, after `out` is written.
+    Writes results.json, agreement.png, verdicts.parquet (every answer), quarantine.parquet and calls.sqlite.
+    A repeated or resumed run takes the answers it already has from calls.sqlite. Raises `InputError` if no
+    pair got a verdict, after `out` is written.
     """
     prompts = read_prompts(recipe)
-    again = f"{out}: stopped; answers are kept, the same command continues"
-    with stoppable(out, lambda: again):
-        cache = Cache(out / "calls.sqlite", retry_failed=retry_failed)
-        try:
-            engine = open_engine(recipe, recipe.calls)
-            try:
-                done = _ask_engine(recipe, pairs, engine, cache, seed)
-            finally:
-                engine.close()
-        finally:
-            cache.close()
-        _write(recipe, data, pairs, prompts, done, out, seed)
-    if np.isnan(done.verdicts).all():
-        first = done.scored.quarantine.slice(0, 1).to_pylist()
+    message = f"{out}: stopped; all answers so far are saved: run the same command again to continue"
+    with stoppable(out, lambda: message):
+        with (
+            closing(Cache(out / "calls.sqlite", retry_failed=retry_failed)) as cache,
+            closing(open_engine(recipe, recipe.calls)) as engine,
+        ):
+            evaluation = _ask_engine(recipe, pairs, engine, cache, seed)
+        _write(recipe, data, pairs, prompts, evaluation, out, seed)
+    if np.isnan(evaluation.verdicts).all():
+        first = evaluation.scored.quarantine.slice(0, 1).to_pylist()
         why = f"; the first: {first[0]['reason']}: {first[0]['detail']}" if first else ""
-        raise InputError(f"{data}: the judge gave no verdict on any of {len(pairs.first)} pairs{why}")
-    return done
+        raise InputError(
+            f"{data}: the judge gave no readable verdict on any of {len(pairs.first)} pairs{why}"
+        )
+    return evaluation
 
 
-def _ask_engine(recipe: JudgeRecipe, pairs: Pairs, engine: Engine, cache: Cache, seed: int) -> Evaluated:
-    with progress(f"Asking {engine.name}", questions(recipe, pairs), unit="questions") as advance:
+def _ask_engine(
+    recipe: JudgeRecipe, pairs: Pairs, engine: Engine, cache: Cache, seed: int
+) -> JudgeEvaluation:
+    with progress(f"Asking {engine.name}", count_questions(recipe, pairs), unit="questions") as advance:
 
         def no_sets(count: int = 1, /, note: str = "") -> None:
-            """The bar counts questions, and shows no second number."""
+            """Ignore sets, because the bar counts questions."""
 
-        ask = asking(engine, cache, advance)
-        return evaluate(recipe, pairs, ask, seed=seed, advance=no_sets)
+        ask = ask_with_progress(engine, cache, advance)
+        return evaluate_judge(recipe, pairs, ask, seed=seed, advance=no_sets)
 
 
-def asking(engine: Engine, cache: Cache | None, advance: Advance) -> Ask:
-    """`asking.complete` that tells of each question when it is answered for the first time."""
-    asked: set[int] = set()
+def ask_with_progress(engine: Engine, cache: Cache | None, advance: Advance) -> Ask:
+    """Wrap `complete` so that `advance` counts each question once, when it is first answered."""
+    answered: set[int] = set()
 
     def ask(requests: Sequence[Request]) -> list[Result]:
-        texts = [hash(str(request.prompt)) for request in requests]
-        again = sum(text in asked for text in texts)
-        note = f"{again:,} asked again" if again else ""
-        done: dict[int, Result] = {}
-        with Asking(engine, cache) as calls:
-            calls.add(requests)
-            while ready := calls.results():
-                done |= dict(ready)
-                new = {texts[number] for number, _ in ready} - asked
-                asked.update(new)
-                advance(len(new), note=note)
-        return [done[number] for number in range(len(requests))]
+        # By their text, because a retry of a question is a new request with another seed.
+        questions = [hash(str(request.prompt)) for request in requests]
+        retries = sum(question in answered for question in questions)
+        note = f"{retries:,} retried" if retries else ""
+
+        def on_results(numbers: Sequence[int]) -> None:
+            new = {questions[number] for number in numbers} - answered
+            answered.update(new)
+            advance(len(new), note=note)
+
+        return complete(engine, requests, cache, on_results)
 
     return ask
 
 
 def _sets(pairs: Pairs) -> pa.Table:
-    """The pairs as candidate sets of two, in their order."""
+    """Make candidate sets of two from the pairs, in their order."""
     rows = [
         {
             "source": SOURCE,
@@ -157,14 +163,14 @@ def _sets(pairs: Pairs) -> pa.Table:
 
 
 def _verdicts(set_ids: Sequence[str], scored: pa.Table) -> Floats:
-    """1 where the first of two completions has the higher score, 1/2 where they are equal, else 0; or nan."""
+    """Return 1 if the first completion has the higher score, 1/2 if equal, 0 if not, NaN if unscored."""
     flat = pc.list_flatten(scored["completions"])
     numbers = pc.struct_field(flat, "score").to_numpy().astype(np.float64).reshape(-1, 2)
     points = (np.sign(numbers[:, 0] - numbers[:, 1]) + 1) / 2
     texts = np.array(pc.struct_field(flat, "text").to_pylist(), dtype=object).reshape(-1, 2)
-    points[texts[:, 0] == texts[:, 1]] = 0.5
-    found = dict(zip(scored["set_id"].to_pylist(), points, strict=True))
-    return np.array([found.get(set_id, np.nan) for set_id in set_ids], dtype=np.float64)
+    points[texts[:, 0] == texts[:, 1]] = 0.5  # equal texts are not asked about and have no score
+    by_set = dict(zip(scored["set_id"].to_pylist(), points, strict=True))
+    return np.array([by_set.get(set_id, np.nan) for set_id in set_ids], dtype=np.float64)
 
 
 def _write(
@@ -172,29 +178,32 @@ def _write(
     data: Path,
     pairs: Pairs,
     prompts: dict[str, Prompt],
-    done: Evaluated,
+    evaluation: JudgeEvaluation,
     out: Path,
     seed: int,
 ) -> None:
-    from pairkit.evaluation.judge.plot import plot
+    from pairkit.evaluation.judge.plot import plot_agreement
 
-    for name, table in (("verdicts", done.scored.verdicts), ("quarantine", done.scored.quarantine)):
+    for name, table in (
+        ("verdicts", evaluation.scored.verdicts),
+        ("quarantine", evaluation.scored.quarantine),
+    ):
         with replacing(out / f"{name}.parquet") as temporary:
             pq.write_table(table, temporary, compression="zstd")
     with replacing(out / "agreement.png") as temporary:
-        plot(done.by_length, temporary)
-    write_json(out / "results.json", results(recipe, data, pairs, prompts, done, seed))
+        plot_agreement(evaluation.by_length, temporary)
+    write_json(out / "results.json", judge_results(recipe, data, pairs, prompts, evaluation, seed))
 
 
-def results(
+def judge_results(
     recipe: EvalJudgeRecipe,
     data: Path,
     pairs: Pairs,
     prompts: dict[str, Prompt],
-    done: Evaluated,
+    evaluation: JudgeEvaluation,
     seed: int,
 ) -> dict[str, Any]:
-    """All that was measured and what it was measured with, as JSON values."""
+    """Return all measurements, and the settings they were made with, as JSON values."""
     return {
         "pairkit": __version__,
         "data": {
@@ -211,11 +220,11 @@ def results(
         },
         "seed": seed,
         "pairs": len(pairs.first),
-        "pairs_judged": int((~np.isnan(done.verdicts)).sum()),
-        "pairs_without_verdict": without_verdict(done),
-        "agreement": [_measure(measure) for measure in done.overall],
-        "by_length": [_measure(measure) for measure in done.by_length],
-        "by_subset": [_measure(measure) for measure in done.by_subset],
+        "pairs_judged": int((~np.isnan(evaluation.verdicts)).sum()),
+        "pairs_without_verdict": without_verdict(evaluation),
+        "agreement": [_measure(measure) for measure in evaluation.overall],
+        "by_length": [_measure(measure) for measure in evaluation.by_length],
+        "by_subset": [_measure(measure) for measure in evaluation.by_subset],
         "judge_statistics": [
             {
                 "name": rate.name,
@@ -224,15 +233,15 @@ def results(
                 "of": rate.of,
                 **_of(rate.share),
             }
-            for rate in done.judge
+            for rate in evaluation.judge
         ],
-        "counts": done.scored.counts,
+        "counts": evaluation.scored.counts,
     }
 
 
-def without_verdict(done: Evaluated) -> dict[str, int]:
-    """The pairs without a verdict, by the reason of their quarantine."""
-    return dict(Counter(done.scored.quarantine["reason"].to_pylist()))
+def without_verdict(evaluation: JudgeEvaluation) -> dict[str, int]:
+    """Count the pairs without a verdict by the reason of their quarantine."""
+    return dict(Counter(evaluation.scored.quarantine["reason"].to_pylist()))
 
 
 def _measure(measure: Measure) -> dict[str, Any]:

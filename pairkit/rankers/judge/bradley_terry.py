@@ -1,12 +1,12 @@
-"""Strengths from comparisons, for many sets at once.
+"""Bradley-Terry strengths from comparisons, for many sets at once.
 
     P(i beats j) = sigmoid(s_i - s_j)
 
     s = argmax  sum_ij won_ij log sigmoid(s_i - s_j)  +  sum_i (log sigmoid(s_i) + log sigmoid(-s_i)) / 2
 
-The last sum is the prior: each completion has tied one game against an imagined one of strength 0. With it
-the maximum is finite and unique whoever never lost, and strengths are comparable from set to set. The
-objective is concave; Newton's method finds its maximum.
+The last sum is the prior: each completion has tied one game against an imaginary one of strength 0. It makes
+the maximum finite and unique even if a completion never lost, and strengths comparable across sets. The
+objective is concave, so Newton's method finds its maximum.
 
 Shapes: S sets, K completions.
 
@@ -19,16 +19,16 @@ import numpy as np
 
 from pairkit.intervals import Floats
 
-# Equal records have equal strengths: differences of rounding must not decide a tie.
+# Strengths are rounded, because completions with equal records must tie and rounding errors must not decide.
 _DECIMALS = 9
 _PRECISION = 1e-12
 _STEPS = 1000
 
 
 def strengths(won: Floats) -> Floats:
-    """The strengths `[S, K]` in log-odds, of games won `[S, K, K]`: row against column, halves for ties.
+    """Compute strengths `[S, K]` in log-odds from games won `[S, K, K]`: row against column, a tie is 1/2.
 
-    A completion without games has strength 0, so sets of fewer than K are filled up with zeros.
+    A completion without games has strength 0, so sets of fewer than K completions are padded with zeros.
 
     >>> strengths(np.array([[[0.0, 2.0], [0.0, 0.0]]])).round(3)
     array([[ 1.012, -1.012]])
@@ -43,8 +43,8 @@ def strengths(won: Floats) -> Floats:
         curvature = -games * chance * (1 - chance)
         curvature[:, diagonal, diagonal] = even * (1 - even) - curvature.sum(axis=2)
         step = np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
-        # No difference moves by more than 1 in a step: over that the curvature changes so little that the
-        # objective is sure to rise.
+        # No difference of two strengths moves by more than 1 per step, because within that range the
+        # curvature changes so little that the objective is certain to rise.
         longest = np.abs(step).max(axis=1, keepdims=True, initial=0.0)
         fitted += step * np.minimum(1.0, 0.5 / np.maximum(longest, _PRECISION))
         if longest.max(initial=0.0) < _PRECISION:

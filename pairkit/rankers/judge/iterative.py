@@ -1,13 +1,14 @@
 """The winner stays: K completions in K-1 comparisons, as MC-PO makes its data.
 
-The completions meet in random order. The first two are compared, then the winner and the next one, and so on.
+The completions meet in random order: the first two are compared, then the winner and the next one, and so on.
 
     score = -(decided comparisons on the way up to the winner)       0, -1, -2, ...
 
-A completion that lost is below the one it lost to, whose later defeat takes both down. That the last winner
-is the best one stands on the comparisons, if preferences are transitive; completions that never met, nor met
-through others, stand as many steps below as comparisons lie between, which is a convention. A tie, or two
-orders that contradict each other, leaves both on one level, and the one that was there first goes on.
+A loser is below the completion that beat it, and a later defeat of that completion lowers both. If
+preferences are transitive, the comparisons prove that the last winner is the best one. Completions that never
+met, directly or through others, are as many steps apart as comparisons lie between them, which is only a
+convention. After a tie, or two orders that contradict each other, both are on one level and the incumbent
+stays.
 
 References: Chen et al. 2024 (iterative pairwise ranking); Chen et al. 2025, arXiv 2502.04567, appendix.
 """
@@ -20,23 +21,26 @@ import numpy as np
 
 from pairkit.intervals import Floats
 from pairkit.rankers.judge.rounds import Rounds
-from pairkit.rankers.judge.texts import Case, shuffled
+from pairkit.rankers.judge.texts import Case, shuffle_texts
 
 
-def scores(cases: Sequence[Case], rounds: Rounds, prompt: str, seed: int) -> list[Floats | None]:
-    """A score for each text of each case, None for cases that are out. One round a comparison."""
-    orders = [shuffled(case, seed) for case in cases]
+def score_iterative(cases: Sequence[Case], rounds: Rounds, prompt: str, seed: int) -> list[Floats | None]:
+    """Score each text of each case, with one round per comparison; None for a case without a verdict."""
+    orders = [shuffle_texts(case, seed) for case in cases]
     incumbents = [order[0] for order in orders]
     below = [np.zeros(len(order)) for order in orders]  # steps below the winner so far
     for step in range(1, max(map(len, orders), default=0)):
         playing = [
             index for index, order in enumerate(orders) if step < len(order) and index not in rounds.failed
         ]
-        asked = [(index, (incumbents[index], orders[index][step])) for index in playing]
-        for (index, (_, challenger)), numbers in zip(asked, rounds.compare(prompt, asked), strict=True):
+        comparisons = [(index, (incumbents[index], orders[index][step])) for index in playing]
+        for (index, (_, challenger)), numbers in zip(
+            comparisons, rounds.compare(prompt, comparisons), strict=True
+        ):
             if numbers is None:
                 continue
             if numbers[1] > numbers[0]:
+                # Every completion so far is below the incumbent or level with it, so all fall by one step.
                 below[index][orders[index][:step]] += 1
                 incumbents[index] = challenger
             elif numbers[0] > numbers[1]:

@@ -1,7 +1,7 @@
-"""Each completion is rated from 1 to 5, one question an aspect; the score is the mean over the aspects.
+"""Pointwise: each completion is ratings from 1 to 5, once per aspect; the score is the mean over the aspects.
 
-References: Cui et al. 2023, UltraFeedback, arXiv 2310.01377. Differs from it: one completion a question, so
-that no completion is rated by its neighbours or its place among them.
+References: Cui et al. 2023, UltraFeedback, arXiv 2310.01377. Unlike there, a question shows one completion,
+so that neither its neighbors nor its position among them influence the rating.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from pairkit.rankers.judge.rounds import Question, Rounds
 from pairkit.rankers.judge.texts import Case
 
 
-def ratings(cases: Sequence[Case], rounds: Rounds, aspects: Sequence[str]) -> list[Floats | None]:
-    """The ratings `[aspects, texts]` of each case, None for cases that are out. One round in all."""
+def rate_pointwise(cases: Sequence[Case], rounds: Rounds, aspects: Sequence[str]) -> list[Floats | None]:
+    """Rate each case, `[aspects, texts]`, in a single round; None for a case without a verdict."""
     questions = [
         Question(index, (text,), aspect)
         for index, case in enumerate(cases)
         for aspect in aspects
         for text in range(len(case.texts))
     ]
-    said = iter(rounds.ask(questions))
-    rated: list[Floats | None] = []
+    verdicts = iter(rounds.ask(questions))
+    ratings: list[Floats | None] = []
     for index, case in enumerate(cases):
-        numbers = [next(said) for _ in aspects for _ in case.texts]
+        answers = [next(verdicts) for _ in aspects for _ in case.texts]
         if index in rounds.failed:
-            rated.append(None)
+            ratings.append(None)
         else:
-            known = [number[0] for number in numbers if number is not None]
-            rated.append(np.array(known).reshape(len(aspects), len(case.texts)))
-    return rated
+            numbers = [verdict[0] for verdict in answers if verdict is not None]
+            ratings.append(np.array(numbers).reshape(len(aspects), len(case.texts)))
+    return ratings

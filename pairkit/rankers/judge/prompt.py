@@ -1,4 +1,4 @@
-"""A judge's prompt: a text file with its version in the first lines, checked before anything is asked.
+"""A judge's prompt: a text file that begins with its version and is checked before anything is asked.
 
     version: 1
     kind: pairwise
@@ -7,8 +7,8 @@
     --- user ---
     ... {question} ... {answer_a} ... {answer_b} ...
 
-A part `--- system ---` may stand before the user's. Braces around any other word than a placeholder are a
-mistake; other braces are text.
+A part `--- system ---` may precede the user's part. Braces around a word that is not a placeholder are an
+error; any other braces are text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pairkit.rankers.judge.recipe import KINDS, JudgeRecipe, Kind
 from pairkit.recipes import Strict, validate
 
 FOLDER = Path(__file__).parent / "prompts"
-# The placeholders that a prompt of each kind has to have, and those that it may have.
+# The placeholders that a prompt of each kind must have, and those that it may have.
 REQUIRED: Mapping[Kind, tuple[str, ...]] = {
     "pairwise": ("question", "answer_a", "answer_b"),
     "pointwise": ("question", "answer"),
@@ -37,7 +37,8 @@ OPTIONAL: Mapping[Kind, tuple[str, ...]] = {
     "pointwise": ("mark",),
     "listwise": ("mark", "count", "labels"),
 }
-# How a judge is told to write its verdict: without these the answers could not be read.
+# Text that tells a judge how to write its verdict: a prompt without it is refused, because verdicts.py could
+# read none of the answers.
 WRITTEN: Mapping[tuple[Kind, str], tuple[str, ...]] = {
     ("pairwise", "tag"): ("<verdict>",),
     ("pairwise", "brackets"): ("[[A]]", "[[B]]", "[[C]]"),
@@ -49,7 +50,7 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 
 
 class Header(Strict):
-    """The first lines of a prompt file."""
+    """The lines of a prompt file before its first part."""
 
     version: int
     kind: Kind
@@ -58,7 +59,7 @@ class Header(Strict):
 
 
 class Prompt(NamedTuple):
-    """A prompt that has been checked. `name` is the file's, without its ending."""
+    """A checked prompt. `name` is the file's name without its extension."""
 
     name: str
     header: Header
@@ -67,65 +68,66 @@ class Prompt(NamedTuple):
     sha256: str  # of the file
 
     def messages(self, values: Mapping[str, str]) -> list[dict[str, str]]:
-        """The question with `values` in place of the placeholders; what they hold is not looked at again."""
+        """Fill in the placeholders in one pass, because braces inside a value are text."""
 
-        def filled(text: str) -> str:
-            return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
+        def fill(text: str) -> str:
+            return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
 
-        system = [{"role": "system", "content": filled(self.system)}] if self.system else []
-        return [*system, {"role": "user", "content": filled(self.user)}]
+        system = [{"role": "system", "content": fill(self.system)}] if self.system else []
+        return [*system, {"role": "user", "content": fill(self.user)}]
 
 
-def shipped() -> dict[str, Path]:
-    """The prompts that come with pairkit, by name."""
+def shipped_prompts() -> dict[str, Path]:
+    """Return the files of the prompts that ship with pairkit, by name."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.txt"))}
 
 
 def read_prompts(recipe: JudgeRecipe) -> dict[str, Prompt]:
-    """The prompts of a recipe by name, for pointwise one an aspect.
+    """Read the prompts of a recipe, by name; the protocol pointwise has one per aspect.
 
-    Raises `RecipeError` for an unknown name, two of one name, or a prompt of another kind than the protocol
-    asks with; `InputError` for a file that cannot be read or is no prompt.
+    Raises `RecipeError` for an unknown name, two prompts with the same name, or a prompt whose kind does not
+    fit the protocol; `InputError` for a file that cannot be read or is not a valid prompt.
     """
     prompts: dict[str, Prompt] = {}
     for name_or_file in recipe.prompts:
         prompt = read_prompt(name_or_file)
-        wanted = KINDS[recipe.protocol]
-        if prompt.header.kind != wanted:
+        kind = KINDS[recipe.protocol]
+        if prompt.header.kind != kind:
             raise RecipeError(
-                f"the judge prompt {name_or_file!r} is {prompt.header.kind}; "
-                f"the protocol {recipe.protocol} wants a {wanted} one"
+                f"the judge prompt {name_or_file!r} is {prompt.header.kind}, but the protocol "
+                f"{recipe.protocol} needs a {kind} prompt"
             )
         if prompt.name in prompts:
-            raise RecipeError(f"two judge prompts are called {prompt.name!r}; give one of them another name")
+            raise RecipeError(f"two judge prompts are named {prompt.name!r}: rename one of the files")
         prompts[prompt.name] = prompt
     return prompts
 
 
 def read_prompt(name_or_file: str) -> Prompt:
-    """The prompt of that name or file. Raises `RecipeError` or `InputError`."""
+    """Read the prompt with that name or file. Raises `RecipeError` or `InputError`."""
     path = Path(name_or_file)
     if path.suffix != ".txt":
-        if name_or_file not in shipped():
-            raise unknown("judge prompt", name_or_file, [*shipped(), "FILE.txt"])
-        path = shipped()[name_or_file]
+        prompts = shipped_prompts()
+        if name_or_file not in prompts:
+            raise unknown("judge prompt", name_or_file, [*prompts, "FILE.txt"])
+        path = prompts[name_or_file]
     try:
         content = path.read_bytes()
         text = content.decode("utf-8").replace("\r\n", "\n")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a judge prompt: {error}") from error
-    before, *parts = _PART.split(text)
-    named = dict(zip(parts[::2], parts[1::2], strict=True))
-    if "user" not in named:
-        raise InputError(f"{path}: not a judge prompt: no line '--- user ---'")
+        raise InputError(f"{path}: cannot read a judge prompt: {error}") from error
+    before, *pieces = _PART.split(text)
+    parts = dict(zip(pieces[::2], pieces[1::2], strict=True))
+    if "user" not in parts:
+        raise InputError(f"{path}: not a judge prompt: the line '--- user ---' is missing")
     header = _header(path, before)
     prompt = Prompt(
         path.stem,
         header,
-        named.get("system", "").strip(),
-        named["user"].strip(),
+        parts.get("system", "").strip(),
+        parts["user"].strip(),
         hashlib.sha256(content).hexdigest(),
     )
     _check(path, prompt)
@@ -136,9 +138,11 @@ def _header(path: Path, text: str) -> Header:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: the lines before the judge prompt are not YAML: {error}") from error
+        raise InputError(f"{path}: the lines before '--- user ---' are not valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: not a judge prompt: begin with the lines `version: 1` and `kind: ...`")
+        raise InputError(
+            f"{path}: not a judge prompt: the file must begin with the lines `version: 1` and `kind: ...`"
+        )
     try:
         return validate(Header, content)
     except RecipeError as error:
@@ -148,18 +152,19 @@ def _header(path: Path, text: str) -> Header:
 def _check(path: Path, prompt: Prompt) -> None:
     kind, style = prompt.header.kind, prompt.header.verdict
     text = f"{prompt.system}\n{prompt.user}"
-    found = set(_PLACEHOLDER.findall(text))
+    placeholders = set(_PLACEHOLDER.findall(text))
     for name in REQUIRED[kind]:
         if f"{{{name}}}" not in prompt.user:
-            wanted = ", ".join(f"{{{one}}}" for one in REQUIRED[kind])
+            required = ", ".join(f"{{{placeholder}}}" for placeholder in REQUIRED[kind])
             raise InputError(
-                f"{path}: the judge prompt has no {{{name}}}; a {kind} prompt's user part wants {wanted}"
+                f"{path}: {{{name}}} is missing; the user part of a {kind} prompt must contain {required}"
             )
-    known = (*REQUIRED[kind], *OPTIONAL[kind])
-    for name in sorted(found - set(known)):
-        raise InputError(f"{path}: {unknown('placeholder', f'{{{name}}}', [f'{{{one}}}' for one in known])}")
+    allowed = (*REQUIRED[kind], *OPTIONAL[kind])
+    for name in sorted(placeholders - set(allowed)):
+        choices = [f"{{{placeholder}}}" for placeholder in allowed]
+        raise InputError(f"{path}: {unknown('placeholder', f'{{{name}}}', choices)}")
     if (kind, style) not in WRITTEN:
-        raise InputError(f"{path}: verdicts in {style} are for pairwise prompts, this is {kind}")
-    for written in WRITTEN[kind, style]:
-        if written not in text:
-            raise InputError(f"{path}: the judge prompt never says to write the verdict as {written}")
+        raise InputError(f"{path}: verdict: {style} is only for pairwise prompts, but this one is {kind}")
+    for form in WRITTEN[kind, style]:
+        if form not in text:
+            raise InputError(f"{path}: the prompt must tell the judge to write its verdict as {form}")

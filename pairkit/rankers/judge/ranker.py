@@ -1,4 +1,4 @@
-"""The judge as a ranker: tables of candidate sets in, scored sets, quarantine, counts and verdicts out."""
+"""The judge as a `Ranker`: candidate sets in; scored sets, quarantine, counts and verdicts out."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from pairkit import schema
 from pairkit.engines.asking import Ask
 from pairkit.intervals import Floats
 from pairkit.progress import Advance
-from pairkit.rankers.judge import iterative, listwise, pointwise, round_robin
+from pairkit.rankers.judge.iterative import score_iterative
+from pairkit.rankers.judge.listwise import score_listwise
+from pairkit.rankers.judge.pointwise import rate_pointwise
 from pairkit.rankers.judge.prompt import Prompt, read_prompts
 from pairkit.rankers.judge.recipe import JudgeRecipe
+from pairkit.rankers.judge.round_robin import score_round_robin
 from pairkit.rankers.judge.rounds import Rounds
 from pairkit.rankers.judge.statistics import COUNTS
 from pairkit.rankers.judge.texts import Case, case_of
@@ -25,19 +28,26 @@ from pairkit.schema import StageResult, quarantine_rows
 from pairkit.sets import assemble, batches, completions
 
 NAME = "judge"
-_COMPARING = {"iterative": iterative.scores, "round_robin": round_robin.scores, "listwise": listwise.scores}
-# Named score -> the numbers of each case's texts, None for a case that is out.
+_COMPARING = {
+    "iterative": score_iterative,
+    "round_robin": score_round_robin,
+    "listwise": score_listwise,
+}
+# Named score -> the numbers of each case's texts, None for a case that was removed.
 _Named = Mapping[str, Sequence[Floats | None]]
 
 
-def load(recipe: JudgeRecipe, ask: Ask, *, seed: int) -> Judge:
-    """The judge of a recipe, who asks through `ask`. Errors as of `prompt.read_prompts`."""
+def load_judge(recipe: JudgeRecipe, ask: Ask, *, seed: int) -> Judge:
+    """Open the judge of a recipe, which asks its questions through `ask`.
+
+    Raises the errors of `prompt.read_prompts`.
+    """
     return Judge(recipe, read_prompts(recipe), ask, seed)
 
 
 @dataclass(frozen=True)
 class Judge:
-    """A `Ranker`. The protocol pointwise gives each aspect a named score beside the mean's."""
+    """The ranker `judge`. The protocol pointwise adds one named score per aspect to that of their mean."""
 
     recipe: JudgeRecipe
     prompts: Mapping[str, Prompt]
@@ -45,26 +55,21 @@ class Judge:
     seed: int
     name: str = NAME
 
-    @property
-    def prompt_hashes(self) -> dict[str, str]:
-        """The sha256 of each prompt's file."""
-        return {name: prompt.sha256 for name, prompt in self.prompts.items()}
-
     def score(self, sets: pa.Table, advance: Advance, /) -> StageResult:
-        """Scores all completions but noise; equal texts are asked about once.
+        """Score all completions except noise; equal texts are asked about once.
 
-        Sets with a question that stays without a verdict go to quarantine (reason `unparsable_verdict`), as
-        do sets that the engine cannot be asked about (its reason). Sets in which there is nothing to compare
-        come back without a score.
+        A set with a question that never gets a verdict goes to quarantine as `unparsable_verdict`, and a set
+        that the engine cannot be asked about with the engine's reason. A set with nothing to compare comes
+        back without a score.
         """
         asked = 0
 
-        def told(questions: int) -> None:
+        def on_round(questions: int) -> None:
             advance(0, note=f"{asked + questions:,} questions")
 
         parts = []
         for batch in batches(sets):
-            parts.append(self._score(batch, advance, told))
+            parts.append(self._score(batch, advance, on_round))
             asked += parts[-1].counts["questions"]
         counts = Counter(dict.fromkeys(COUNTS, 0))
         for part in parts:
@@ -74,15 +79,15 @@ class Judge:
         scored, quarantine, verdicts = map(pa.concat_tables, tables)
         return StageResult(scored, quarantine, verdicts, dict(counts))
 
-    def _score(self, batch: pa.RecordBatch, advance: Advance, told: Callable[[int], None]) -> StageResult:
+    def _score(self, batch: pa.RecordBatch, advance: Advance, on_round: Callable[[int], None]) -> StageResult:
         rows = batch.select(["set_id", "prompt", "completions"]).to_pylist()
         fewest = 1 if self.recipe.protocol == "pointwise" else 2
         every = [case_of(row, set_, self.seed) for row, set_ in enumerate(rows)]
         cases = [case for case in every if len(case.texts) >= fewest]
-        rounds = Rounds(cases, self.prompts, self.recipe, self.ask, self.seed, told)
+        rounds = Rounds(cases, self.prompts, self.recipe, self.ask, self.seed, on_round)
         named = self._ask(cases, rounds)
         rounds.counts["sets"] += len(cases)
-        advance(sum(one["origin"] != "noise" for row in rows for one in row["completions"]))
+        advance(sum(completion["origin"] != "noise" for row in rows for completion in row["completions"]))
         lost = {cases[index].row: problem for index, problem in sorted(rounds.failed.items())}
         sets = pa.Table.from_batches([_with_scores(batch, cases, named)], schema=schema.SETS)
         stays = pa.array([row not in lost for row in range(len(rows))], pa.bool_())
@@ -98,24 +103,26 @@ class Judge:
         if self.recipe.protocol != "pointwise":
             (prompt,) = self.prompts
             return {self.name: _COMPARING[self.recipe.protocol](cases, rounds, prompt, self.seed)}
-        rated = pointwise.ratings(cases, rounds, tuple(self.prompts))
+        ratings = rate_pointwise(cases, rounds, tuple(self.prompts))
         aspects = {
-            f"{self.name}.{aspect}": [None if one is None else one[index] for one in rated]
+            f"{self.name}.{aspect}": [None if rating is None else rating[index] for rating in ratings]
             for index, aspect in enumerate(self.prompts)
         }
-        # The mean comes last: it is the score.
-        return {**aspects, self.name: [None if one is None else one.mean(axis=0) for one in rated]}
+        # The mean comes last, because the last named score becomes the score.
+        return {**aspects, self.name: [None if each is None else each.mean(axis=0) for each in ratings]}
 
 
 def _with_scores(batch: pa.RecordBatch, cases: Sequence[Case], named: _Named) -> pa.RecordBatch:
-    """The batch with each named score; the last one is the score."""
+    """Add each named score to the completions of the batch; the last one becomes the score."""
     flat, owner = completions(batch), pc.list_parent_indices(batch["completions"]).to_numpy()
     first = np.searchsorted(owner, np.arange(batch.num_rows))
     for name, numbers in named.items():
         values = np.full(len(flat), np.nan)
         for case, texts in zip(cases, numbers, strict=True):
             if texts is not None:
-                for number, places in zip(texts, case.places, strict=True):
+                for number, places in zip(
+                    texts, case.places, strict=True
+                ):  # copies share their text's number
                     values[first[case.row] + np.array(places)] = number
         flat = with_score(flat, name, pa.array(values, pa.float64(), from_pandas=True))
     return assemble(batch, flat, owner, np.arange(len(flat)))

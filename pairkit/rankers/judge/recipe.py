@@ -10,7 +10,7 @@ from pairkit.engines.recipe import EngineRecipe
 
 Protocol = Literal["iterative", "round_robin", "pointwise", "listwise"]
 Kind = Literal["pairwise", "pointwise", "listwise"]
-# Of the prompt files, what each protocol asks with.
+# The kind of prompt that each protocol needs.
 KINDS: dict[Protocol, Kind] = {
     "iterative": "pairwise",
     "round_robin": "pairwise",
@@ -22,18 +22,18 @@ PROMPTS: dict[Kind, str] = {"pairwise": "mcpo", "listwise": "nectar"}
 
 
 class JudgeRecipe(EngineRecipe):
-    """An LLM as judge: an engine, and what it is asked.
+    """An LLM as judge: the engine that runs it, and how it is asked.
 
     protocol           iterative: the winner of a comparison meets the next completion, K-1 comparisons
-                       (MC-PO); round_robin: every pair, Bradley-Terry; pointwise: a rating from 1 to 5 an
-                       aspect, their mean; listwise: all K at once.
-    prompt             a shipped prompt's name or a file; null: mcpo for comparisons, nectar for lists.
+                       (MC-PO); round_robin: every pair, Bradley-Terry; pointwise: one rating from 1 to 5 per
+                       aspect, averaged; listwise: all K completions at once.
+    prompt             the name of a shipped prompt, or a file; null: mcpo for comparisons, nectar for lists.
     aspects            pointwise: names of shipped rubrics, or files; null: UltraFeedback's four.
-    both_orders        whether each comparison is asked a second time in the reverse order.
-    attempts           how often a question is asked until its verdict can be read.
+    both_orders        whether each comparison is also asked in the reverse order.
+    attempts           how many times a question is asked at most, until its verdict can be read.
     temperature        of the first attempt.
-    retry_temperature  of the others: at 0 a judge would say the same again.
-    max_tokens         of an answer, its explanation included.
+    retry_temperature  of the other attempts: at temperature 0 a judge would repeat its answer.
+    max_tokens         of an answer, including the judge's explanation.
     """
 
     protocol: Protocol = "iterative"
@@ -50,12 +50,14 @@ class JudgeRecipe(EngineRecipe):
         unread = ("prompt", "both_orders") if self.protocol == "pointwise" else ("aspects",)
         for name in unread:
             if name in self.model_fields_set and getattr(self, name) is not None:
-                raise ValueError(f"recipe key {name!r} is not read by the protocol {self.protocol}")
+                raise ValueError(
+                    f"recipe key {name!r} does not apply to the protocol {self.protocol}: remove it"
+                )
         return self
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """Names or files of the prompts that the protocol asks with."""
+        """The names or files of the prompts that the protocol needs."""
         kind = KINDS[self.protocol]
         if kind == "pointwise":
             return self.aspects or ASPECTS

@@ -1,4 +1,4 @@
-"""Every pair of a set is compared; the scores are the strengths of a Bradley-Terry model."""
+"""Round robin: every pair of a set is compared, and a Bradley-Terry model turns the results into scores."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from pairkit.rankers.judge.rounds import Rounds
 from pairkit.rankers.judge.texts import Case
 
 
-def scores(cases: Sequence[Case], rounds: Rounds, prompt: str, seed: int) -> list[Floats | None]:
-    """A score for each text of each case, None for cases that are out. One round in all.
+def score_round_robin(cases: Sequence[Case], rounds: Rounds, prompt: str, seed: int) -> list[Floats | None]:
+    """Score each text of each case, in a single round; None for a case without a verdict.
 
-    Each order in which a pair was shown is one game; a tie is half a game won.
+    Each order in which a pair was shown counts as one game; a tie is half a game won.
     """
-    asked = [
+    comparisons = [
         (index, pair) for index, case in enumerate(cases) for pair in combinations(range(len(case.texts)), 2)
     ]
     most = max((len(case.texts) for case in cases), default=0)
     won = np.zeros((len(cases), most, most))
     games = 2 if rounds.recipe.both_orders else 1
-    for (index, (one, other)), numbers in zip(asked, rounds.compare(prompt, asked), strict=True):
+    for (index, (first, second)), numbers in zip(
+        comparisons, rounds.compare(prompt, comparisons), strict=True
+    ):
         if numbers is not None:
-            won[index, one, other], won[index, other, one] = games * numbers
+            # `numbers` are means over the orders shown, so times the number of orders they are games won.
+            won[index, first, second], won[index, second, first] = games * numbers
     fitted = strengths(won)
     return [
         None if index in rounds.failed else fitted[index, : len(case.texts)]

@@ -1,7 +1,7 @@
-"""Questions to the judge: asked, asked again where the answer cannot be read, recorded, counted.
+"""Questions to the judge: asked, retried if the answer has no verdict, recorded and counted.
 
-All questions of a round go to the engine together. A question that stays without a verdict takes its whole
-set out: what is asked of the other sets does not wait for it, and nothing of the set is scored.
+All questions of a round go to the engine together. A question that never gets a verdict removes its whole
+set: the questions about other sets do not wait for it, and no completion of the set is scored.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import pyarrow as pa
 from pairkit.engines.asking import Ask
 from pairkit.engines.base import Completion, Problem, Request, Sampling, sample_seed
 from pairkit.intervals import Floats
-from pairkit.rankers.judge import verdicts
 from pairkit.rankers.judge.prompt import Prompt
 from pairkit.rankers.judge.recipe import JudgeRecipe
 from pairkit.rankers.judge.statistics import COUNTS
-from pairkit.rankers.judge.texts import Case, values
-from pairkit.rankers.judge.verdicts import Verdict
+from pairkit.rankers.judge.texts import Case, placeholder_values
+from pairkit.rankers.judge.verdicts import Verdict, read_verdict, spell_verdict
 from pairkit.schema import VERDICTS
 
 UNPARSABLE = "unparsable_verdict"
@@ -29,7 +28,7 @@ _TAIL = 80  # characters of an answer that a quarantine detail shows
 
 
 class Question(NamedTuple):
-    """Texts of a case in the order in which they are shown, and the prompt that they are shown in."""
+    """A question: texts of a case, in the order shown, and the prompt that shows them."""
 
     case: int
     shown: tuple[int, ...]
@@ -37,9 +36,9 @@ class Question(NamedTuple):
 
 
 class Rounds:
-    """The questions about one table's cases. `told` hears how many were asked after each round.
+    """The questions about the cases of one table. `on_round` gets the number of questions after each round.
 
-    `failed` says of each case that is out why; `counts` has the keys of `statistics.COUNTS`.
+    `failed` holds the problem of each case that was removed; `counts` has the keys of `statistics.COUNTS`.
     """
 
     def __init__(
@@ -49,73 +48,75 @@ class Rounds:
         recipe: JudgeRecipe,
         ask: Ask,
         seed: int,
-        told: Callable[[int], None],
+        on_round: Callable[[int], None],
     ) -> None:
         self.cases, self.prompts, self.recipe, self.seed = cases, prompts, recipe, seed
         self.failed: dict[int, Problem] = {}
         self.counts = Counter(dict.fromkeys(COUNTS, 0))
-        self._ask, self._told = ask, told
+        self._ask, self._on_round = ask, on_round
         self._rows: list[dict[str, Any]] = []
 
     def verdicts(self) -> pa.Table:
-        """All answers so far as a `VERDICTS` table."""
+        """Return all answers so far as a `VERDICTS` table."""
         return pa.Table.from_pylist(self._rows, schema=VERDICTS)
 
-    def compare(self, prompt: str, asked: Sequence[tuple[int, Sequence[int]]]) -> list[Floats | None]:
-        """One number for each text of each (case, texts), the mean over the orders they were shown in.
+    def compare(self, prompt: str, comparisons: Sequence[tuple[int, Sequence[int]]]) -> list[Floats | None]:
+        """Compare the texts of each (case, texts); return one number per text, its mean over the orders.
 
-        Shown as they are given and in the reverse order; in one of the two, drawn, unless `both_orders`.
-        None for a case that is out. Numbers as in verdicts.py.
+        The texts are shown in their own and in the reverse order; without `both_orders`, in one of the two at
+        random. None for a case that was removed. The numbers are those of verdicts.py.
         """
         orders: list[list[tuple[int, ...]]] = []
-        for case, texts in asked:
-            one, other = tuple(texts), tuple(texts)[::-1]
+        for case, texts in comparisons:
+            forward, backward = tuple(texts), tuple(texts)[::-1]
             if not self.recipe.both_orders:
-                drawn = sample_seed(self.seed, f"{self.cases[case].set_id}/order/{one}", 0) % 2
-                orders.append([(one, other)[drawn]])
-            else:
-                orders.append([one, other])
+                side = sample_seed(self.seed, f"{self.cases[case].set_id}/order/{forward}", 0) % 2
+                orders.append([(forward, backward)[side]])
+            else:  # both, because many judges favor what they are shown first
+                orders.append([forward, backward])
         questions = [
             Question(case, shown, prompt)
-            for (case, _), several in zip(asked, orders, strict=True)
+            for (case, _), several in zip(comparisons, orders, strict=True)
             for shown in several
         ]
-        said = iter(self.ask(questions))
+        verdicts = iter(self.ask(questions))
         results: list[Floats | None] = []
-        for (_, texts), several in zip(asked, orders, strict=True):
-            answers = [next(said) for _ in several]
-            results.append(self._together(tuple(texts), several, answers))
+        for (_, texts), several in zip(comparisons, orders, strict=True):
+            answers = [next(verdicts) for _ in several]
+            results.append(self._mean_over_orders(tuple(texts), several, answers))
         return results
 
     def ask(self, questions: Sequence[Question]) -> list[Verdict | None]:
-        """The verdict on each question, None where its case is out."""
-        found: dict[int, Verdict] = {}
+        """Ask for a verdict on each question; None if its case was removed."""
+        answered: dict[int, Verdict] = {}
         unread: list[tuple[int, Completion]] = []
-        left = list(range(len(questions)))
+        remaining = list(range(len(questions)))
         self.counts["questions"] += len(questions)
         for attempt in range(self.recipe.attempts):
-            if not left:
+            if not remaining:
                 break
-            results = self._ask([self._request(questions[index], attempt) for index in left])
+            results = self._ask([self._request(questions[index], attempt) for index in remaining])
             unread = []
-            for index, result in zip(left, results, strict=True):
+            for index, result in zip(remaining, results, strict=True):
                 question = questions[index]
-                if isinstance(result, Problem):
+                if isinstance(result, Problem):  # of several problems of a case, the first is its reason
                     self.failed.setdefault(question.case, result)
                     continue
-                verdict = self._heard(question, attempt, result[0])
+                verdict = self._record(question, attempt, result[0])
                 if verdict is None:
                     unread.append((index, result[0]))
                 else:
-                    found[index] = verdict
-            left = [index for index, _ in unread if questions[index].case not in self.failed]
+                    answered[index] = verdict
+            # A case that failed is not asked about again, because nothing of its set will be scored.
+            remaining = [index for index, _ in unread if questions[index].case not in self.failed]
         for index, last in unread:
             problem = _unparsable(self.cases, questions[index], self.recipe.attempts, last)
             self.failed.setdefault(questions[index].case, problem)
-        self.counts["unanswered"] += len(questions) - len(found)
-        self._told(self.counts["questions"])
+        self.counts["unanswered"] += len(questions) - len(answered)
+        self._on_round(self.counts["questions"])
         return [
-            None if question.case in self.failed else found[index] for index, question in enumerate(questions)
+            None if question.case in self.failed else answered[index]
+            for index, question in enumerate(questions)
         ]
 
     def _request(self, question: Question, attempt: int) -> Request:
@@ -124,25 +125,27 @@ class Rounds:
         sampling = Sampling(
             self.recipe.retry_temperature if attempt else self.recipe.temperature,
             1.0,
-            sample_seed(self.seed, name, attempt),
+            sample_seed(
+                self.seed, name, attempt
+            ),  # the same seed would repeat the answer, from the cache too
             self.recipe.max_tokens,
         )
-        return Request(prompt.messages(values(prompt, case, question.shown)), (sampling,))
+        return Request(prompt.messages(placeholder_values(prompt, case, question.shown)), (sampling,))
 
-    def _heard(self, question: Question, attempt: int, answer: Completion) -> Verdict | None:
-        """The verdict of one answer; the answer is recorded."""
+    def _record(self, question: Question, attempt: int, answer: Completion) -> Verdict | None:
+        """Record and count one answer; return its verdict."""
         case, prompt = self.cases[question.case], self.prompts[question.prompt]
         verdict = None
-        if answer.finish_reason == "stop":  # what was cut off may have said otherwise in the end
-            verdict = verdicts.read(answer.text, prompt.header, len(question.shown))
+        if answer.finish_reason == "stop":  # a truncated answer could have ended with another verdict
+            verdict = read_verdict(answer.text, prompt.header, len(question.shown))
         self.counts["answers"] += 1
         self.counts["unparsable"] += verdict is None
-        if verdict is not None and len(verdict) > 1:
+        if verdict is not None and len(verdict) > 1:  # a list counts as its first against its last text
             self.counts["first_wins"] += verdict[0] > verdict[-1]
             self.counts["second_wins"] += verdict[0] < verdict[-1]
             self.counts["ties"] += verdict[0] == verdict[-1]
         positions = case.positions(question.shown)
-        spelled = None if verdict is None else verdicts.spell(verdict, prompt.header, positions)
+        spelled = None if verdict is None else spell_verdict(verdict, prompt.header, positions)
         self._rows.append(
             {
                 "set_id": case.set_id,
@@ -159,10 +162,10 @@ class Rounds:
         )
         return verdict
 
-    def _together(
+    def _mean_over_orders(
         self, texts: tuple[int, ...], orders: Sequence[tuple[int, ...]], answers: Sequence[Verdict | None]
     ) -> Floats | None:
-        """The mean over the orders of each text's number; two orders are counted as alike or not."""
+        """Average each text's number over the orders shown; count whether two orders agree."""
         by_text: list[dict[int, float]] = []
         for shown, answer in zip(orders, answers, strict=True):
             if answer is None:
@@ -170,10 +173,10 @@ class Rounds:
             by_text.append(dict(zip(shown, answer, strict=True)))
         if len(by_text) == 2:
             first, last = texts[0], texts[-1]
-            one, other = (np.sign(numbers[first] - numbers[last]) for numbers in by_text)
+            forward, backward = (np.sign(numbers[first] - numbers[last]) for numbers in by_text)
             self.counts["swapped"] += 1
-            self.counts["same"] += bool(one == other)
-            self.counts["flips"] += bool(one * other < 0)
+            self.counts["same"] += bool(forward == backward)
+            self.counts["flips"] += bool(forward * backward < 0)
         mean: Floats = np.array([[numbers[text] for text in texts] for numbers in by_text]).mean(axis=0)
         return mean
 

@@ -1,8 +1,8 @@
-"""How a judge judges, from counts that add up over units: order bias, flips, ties, unreadable answers.
+"""How a judge behaves, from counts that add up over units: order bias, flips, ties, parse failures.
 
-Intervals are Wilson's. They take the questions for independent; those of one set share its texts, so with few
-sets of many completions they are somewhat narrow. A list of K is counted as one comparison, that of the
-completion shown first with the one shown last.
+Intervals are Wilson's. They assume independent questions; the questions about one set share its texts, so
+with few sets of many completions the intervals are somewhat too narrow. A list of K counts as one comparison:
+the completion shown first against the one shown last.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pairkit.intervals import Interval, wilson
 
-# Key -> what is counted.
+# Key -> meaning.
 COUNTS = {
     "sets": "sets with two completions or more to compare, or one or more to rate",
     "questions": "questions, of which each is asked until its verdict can be read",
@@ -29,7 +29,7 @@ COUNTS = {
 
 
 class Rate(NamedTuple):
-    """A share: `number` of `of`, with its interval."""
+    """The share `number` of `of`, with its interval."""
 
     name: str
     meaning: str
@@ -38,10 +38,11 @@ class Rate(NamedTuple):
     share: Interval
 
 
-def report(counts: Mapping[str, int], *, prefix: str = "", level: float = 0.95) -> list[Rate]:
-    """The rates of `COUNTS`, found under `prefix` and its name; shares of nothing are left out.
+def judge_rates(counts: Mapping[str, int], *, prefix: str = "", level: float = 0.95) -> list[Rate]:
+    """Compute the rates of a judge from its counts, whose keys begin with `prefix`; leave out shares of zero.
 
-    `order_bias` is the share of the completion shown first among the comparisons with a winner: 1/2 is none.
+    `order_bias` is the share of comparisons with a winner that the completion shown first won: 1/2 means no
+    bias.
     """
     number = {name: counts.get(prefix + name, 0) for name in COUNTS}
     decided = number["first_wins"] + number["second_wins"]
@@ -61,15 +62,15 @@ def report(counts: Mapping[str, int], *, prefix: str = "", level: float = 0.95) 
     ]
 
 
-def told(manifest: Mapping[str, Any]) -> list[str]:
-    """The rates of all judges of a built data set, a line each; its manifest holds their counts."""
+def describe_judges(manifest: Mapping[str, Any]) -> list[str]:
+    """Describe the judges of a built dataset, one line per rate, from the counts in its manifest."""
     rank = manifest["recipe"]["rank"]
     blocks = rank if isinstance(rank, list) else [rank]
     names = [block.get("name") or block["ranker"] for block in blocks if block["ranker"] == "judge"]
     return [
         f"{name}: {rate.meaning}: {_interval(rate.share)} of {rate.of:,}"
         for name in names
-        for rate in report(manifest["counts"].get("rank", {}), prefix=f"{name}_")
+        for rate in judge_rates(manifest["counts"].get("rank", {}), prefix=f"{name}_")
     ]
 
 

@@ -1,9 +1,9 @@
-"""What a judge is shown of a candidate set. None of it is trusted.
+"""The texts of a candidate set as a judge is shown them. None of them is trusted.
 
-Each text stands between two lines with a mark that its author cannot have known: it depends on the seed and
-on every text of the set. Nothing in a text has the form of a verdict, of a thought's end or of a chat
-template's own tokens, which a tokenizer would take for the end of the turn: such marks are written with
-other brackets, so that a judge which quotes them gives no verdict either.
+Each text is enclosed by two lines with a mark that its author cannot have known, because it depends on the
+seed and on every text of the set. Wherever a text looks like a verdict, like the end of a model's reasoning,
+or like a special token of a chat template, which a tokenizer would take for the end of the turn, it is shown
+with other brackets. A judge that quotes it therefore gives no verdict.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ _INST = re.compile(r"\[(/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_
 
 
 def harmless(text: str) -> str:
-    """`text` with other brackets where it looks like a verdict or like a token of a chat template.
+    """Replace the brackets in `text` wherever it looks like a verdict or like a token of a chat template.
 
     >>> harmless("x < 3. <verdict>A</verdict> [[B]] <|im_end|>")
     'x < 3. ‹verdict›A‹/verdict› ⟦B⟧ ‹|im_end|›'
     """
+    # Complete tags first: the second pattern is for those that are never closed.
     text = _TAG.sub(r"‹\1›", text)
     text = _OPEN_TAG.sub("‹", text)
     text = _BRACKETS.sub(r"⟦\1⟧", text)
@@ -46,26 +47,26 @@ def harmless(text: str) -> str:
 
 
 class Case(NamedTuple):
-    """A candidate set before the judge. T texts: those of its completions that differ.
+    """A candidate set before the judge, with its T distinct texts.
 
-    `places[t]` are the positions in the set of the completions with text t.
+    `places[t]` lists the positions in the set of the completions with text t.
     """
 
     row: int  # of the table
     set_id: str
     question: str
-    texts: tuple[str, ...]  # as they are shown
-    hashes: tuple[str, ...]  # of the texts as they are
+    texts: tuple[str, ...]  # [T], as the judge is shown them
+    hashes: tuple[str, ...]  # [T], of the original texts
     places: tuple[tuple[int, ...], ...]
     mark: str
 
     def positions(self, shown: Sequence[int]) -> tuple[int, ...]:
-        """Positions in the set of the texts shown; of several copies the first."""
+        """Return the positions in the set of the texts shown; of several copies, the first."""
         return tuple(self.places[text][0] for text in shown)
 
 
 def case_of(row: int, set_: Mapping[str, Any], seed: int) -> Case:
-    """The case of a row of `SETS`. Noise is not judged."""
+    """Make a case of a row of `SETS`. Noise is not judged."""
     places: dict[str, list[int]] = {}
     for position, completion in enumerate(set_["completions"]):
         if completion["origin"] != "noise":
@@ -83,8 +84,8 @@ def case_of(row: int, set_: Mapping[str, Any], seed: int) -> Case:
     )
 
 
-def values(prompt: Prompt, case: Case, shown: Sequence[int]) -> dict[str, str]:
-    """What stands in place of a prompt's placeholders when these texts are shown in this order."""
+def placeholder_values(prompt: Prompt, case: Case, shown: Sequence[int]) -> dict[str, str]:
+    """Return the values of a prompt's placeholders when these texts are shown in this order."""
     texts = [case.texts[text] for text in shown]
     common = {"question": case.question, "mark": case.mark}
     if prompt.header.kind == "pairwise":
@@ -92,21 +93,25 @@ def values(prompt: Prompt, case: Case, shown: Sequence[int]) -> dict[str, str]:
     if prompt.header.kind == "pointwise":
         return {**common, "answer": texts[0]}
     labels = LABELS[: len(texts)]
-    named = [
+    answers = [
         f"<answer {label}>\n{text}\n</answer {label}>" for label, text in zip(labels, texts, strict=True)
     ]
-    listed = {"answers": "\n\n".join(named), "labels": ", ".join(labels), "count": str(len(texts))}
-    return {**common, **listed}
+    return {
+        **common,
+        "answers": "\n\n".join(answers),
+        "labels": ", ".join(labels),
+        "count": str(len(texts)),
+    }
 
 
-def shuffled(case: Case, seed: int) -> list[int]:
-    """The texts of a case in random order, the same one for the same seed and set."""
+def shuffle_texts(case: Case, seed: int) -> list[int]:
+    """Return the texts of a case in random order, determined by the seed and the set."""
     random = np.random.default_rng(sample_seed(seed, f"{case.set_id}/judge", 0))
     return [int(text) for text in random.permutation(len(case.texts))]
 
 
 def _mark(seed: int, set_id: str, texts: Sequence[str]) -> str:
-    """Eight hex digits that occur in no text."""
+    """Return eight hex digits that occur in no text."""
     digest = hashlib.sha256(f"{seed}/{set_id}".encode())
     for text in texts:
         digest.update(text.encode(errors="surrogatepass"))
@@ -118,7 +123,7 @@ def _mark(seed: int, set_id: str, texts: Sequence[str]) -> str:
 
 
 def _question(messages: Messages, mark: str) -> str:
-    """One user turn as it is; a longer conversation turn by turn, each under its role."""
+    """Show a single user turn as it is, and a longer conversation turn by turn, each under its role."""
     if len(messages) == 1:
         return _block(messages[0]["content"], mark)
     turns = [f"[{mark} {message['role']}]\n{harmless(message['content'])}" for message in messages]

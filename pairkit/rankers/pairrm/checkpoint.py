@@ -1,13 +1,14 @@
-"""Checkpoints of PairRM on disk or on the hub, in either of their two layouts.
+"""Checkpoints of PairRM, on disk or on the hub, in either of their two layouts.
 
     PairRM     config.json of llm-blender's ranker (`ranker_type: pairranker`, `model_name: the base model`);
-               architecture and, unless it brings one, tokenizer are those of the base model
+               the architecture, and the tokenizer if it has none of its own, are those of the base model
     PairRM-hf  config.json of DeBERTa with the ids of the prefixes (`source_prefix_id` ...), and a tokenizer
 
-Both name their weights alike, in model.safetensors or pytorch_model.bin, which is read as weights only.
+Both use the same weight names, in model.safetensors or in pytorch_model.bin, which is loaded with
+weights_only.
 
-The tokenizer is read from its file as it is. transformers 5 rebuilds DeBERTa's from the vocabulary alone and
-loses the normalizer of the file (NFKC and more), so that texts with "…" or "ﬁ" would get other ids than the
+The tokenizer is read directly from its file, because transformers 5 rebuilds DeBERTa's from the vocabulary
+alone and loses the normalizer of the file (NFKC and more): texts with "…" or "ﬁ" would get other ids than the
 model was trained with.
 """
 
@@ -39,42 +40,44 @@ LAYOUTS = (
 
 
 class Checkpoint(NamedTuple):
-    """A loaded checkpoint; `limits` are what it says of itself, PairRM's where it says nothing."""
+    """A loaded checkpoint; `limits` are those of its config.json, otherwise those of PairRM."""
 
     model: PairRM
     tokenizer: Tokenizer
     limits: Limits
 
 
-def load(name: str, revision: str | None = None) -> Checkpoint:
-    """The checkpoint of a hub id or a directory, on the CPU, in float32.
+def load_pairrm_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
+    """Load the checkpoint of a hub id or a directory on the CPU, in float32.
 
-    Raises `ModelError` for one that cannot be read, that has another layout, or whose tokenizer and weights
-    do not belong together.
+    Raises `ModelError` for a checkpoint that cannot be read, that has another layout, or whose tokenizer does
+    not belong to its weights.
     """
-    said = _config(name, revision)
-    if said.get("ranker_type") == "pairranker":
-        base = str(said.get("model_name"))
+    settings = _config(name, revision)
+    if settings.get("ranker_type") == "pairranker":
+        base = str(settings.get("model_name"))
         config = _config(base, None)
-        config["n_tasks"] = said.get("n_tasks", 1)
+        config["n_tasks"] = settings.get("n_tasks", 1)
         tokenizer = _tokenizer(name, revision) or _tokenizer(base, None)
-    elif all(key in said for key in PREFIX_IDS):
-        config, base, tokenizer = said, name, _tokenizer(name, revision)
+    elif all(key in settings for key in PREFIX_IDS):
+        config, base, tokenizer = settings, name, _tokenizer(name, revision)
     else:
-        kind = said.get("ranker_type") or said.get("architectures") or said.get("model_type")
-        raise ModelError(f"{name!r} is not a PairRM checkpoint (it is of {kind}): {LAYOUTS}")
+        kind = settings.get("ranker_type") or settings.get("architectures") or settings.get("model_type")
+        raise ModelError(f"{name!r} is not a PairRM checkpoint (its type is {kind}): {LAYOUTS}")
     if config.get("model_type") != "deberta-v2":
         raise ModelError(f"{name!r} is built on a model of type {config.get('model_type')!r}: {LAYOUTS}")
     if not config.get("relative_attention"):
         raise ModelError(f"{name!r} is built on a model without relative attention: {LAYOUTS}")
     if tokenizer is None:
-        raise ModelError(f"neither {name!r} nor {base!r} holds a tokenizer: {' or '.join(TOKENIZERS)}")
-    _complete(tokenizer)
-    _check_ids(name, tokenizer, said)
+        raise ModelError(f"no tokenizer in {name!r} or {base!r}: add {' or '.join(TOKENIZERS)}")
+    _add_prefixes(tokenizer)
+    _check_ids(name, tokenizer, settings)
     weights = _weights(name, revision)
-    _check_size(name, tokenizer.get_vocab_size(), len(weights.get(EMBEDDINGS, ())), exact=config is not said)
+    rows = len(weights.get(EMBEDDINGS, ()))
+    # The layout PairRM has no ids to compare, so a tokenizer of another size is the only sign of a mismatch.
+    _check_size(name, tokenizer.get_vocab_size(), rows, exact=config is not settings)
     model = _model(name, config, weights)
-    limits = Limits(*(said.get(key) or default for key, default in zip(_LIMITS, LIMITS, strict=True)))
+    limits = Limits(*(settings.get(key) or default for key, default in zip(_LIMITS, LIMITS, strict=True)))
     return Checkpoint(model, tokenizer, limits)
 
 
@@ -82,7 +85,7 @@ _LIMITS = ("source_maxlength", "candidate_maxlength")
 
 
 def _find(name: str, file: str, revision: str | None) -> Path | None:
-    """A file of a directory or of a model on the hub, None where there is none of that name."""
+    """Return the path of a file in a directory or in a model on the hub, or None if it does not exist."""
     if Path(name).exists():
         path = Path(name) / file
         return path if path.is_file() else None
@@ -91,43 +94,43 @@ def _find(name: str, file: str, revision: str | None) -> Path | None:
 
     try:
         return Path(hf_hub_download(name, file, revision=revision))
-    except LocalEntryNotFoundError as error:  # no network, and not in the cache
+    except LocalEntryNotFoundError as error:  # no network, and the file is not in the cache
         raise cannot_load("model", name, error) from error
     except EntryNotFoundError:
         return None
-    except Exception as error:  # any of a dozen types of httpx, the hub's client and its validators
+    except Exception as error:  # a dozen types, of httpx, the hub's client and its validators
         raise cannot_load("model", name, error) from error
 
 
 def _config(name: str, revision: str | None) -> dict[str, Any]:
     path = _find(name, "config.json", revision)
     if path is None:
-        raise cannot_load("model", name, FileNotFoundError("it has no config.json"))
+        raise cannot_load("model", name, FileNotFoundError("config.json is missing"))
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise cannot_load("model", name, error) from error
     if not isinstance(content, dict):
-        raise ModelError(f"{name!r}: config.json is no JSON object: {LAYOUTS}")
+        raise ModelError(f"{name!r}: config.json is not a JSON object: {LAYOUTS}")
     return content
 
 
 def _tokenizer(name: str, revision: str | None) -> Tokenizer | None:
-    """The tokenizer in a checkpoint's files, None where it has no such file."""
+    """Read the tokenizer in a checkpoint's files, or return None if it has none."""
     for file in TOKENIZERS:
         path = _find(name, file, revision)
         if path is not None:
             try:
-                return (
-                    _from_sentencepiece(path) if path.suffix == ".model" else Tokenizer.from_file(str(path))
-                )
-            except Exception as error:  # tokenizers raises Exception itself, protobuf its own
+                if path.suffix == ".model":
+                    return _from_sentencepiece(path)
+                return Tokenizer.from_file(str(path))
+            except Exception as error:  # tokenizers raises a bare Exception, protobuf its own types
                 raise cannot_load("tokenizer", name, error) from error
     return None
 
 
 def _from_sentencepiece(path: Path) -> Tokenizer:
-    """DeBERTa-v2's SentencePiece model, converted as transformers 4 does when it loads the base model."""
+    """Convert DeBERTa-v2's SentencePiece model as transformers 4 does when it loads the base model."""
     from transformers.convert_slow_tokenizer import DebertaV2Converter
 
     ids: dict[str, int] = {}
@@ -142,32 +145,32 @@ def _from_sentencepiece(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def _complete(tokenizer: Tokenizer) -> None:
-    """Adds the prefixes that are missing, as llm-blender does; batches are not the tokenizer's business."""
+def _add_prefixes(tokenizer: Tokenizer) -> None:
+    """Add missing prefixes as llm-blender does; turn off truncation and padding, which text.py does."""
     tokenizer.add_tokens([AddedToken(prefix, special=False, normalized=True) for prefix in PREFIXES])
     tokenizer.no_truncation()
     tokenizer.no_padding()
 
 
-def _check_ids(name: str, tokenizer: Tokenizer, said: Mapping[str, Any]) -> None:
+def _check_ids(name: str, tokenizer: Tokenizer, settings: Mapping[str, Any]) -> None:
     for token in (CLS, SEP, PAD):
         if tokenizer.token_to_id(token) is None:
-            raise ModelError(f"the tokenizer of {name!r} has no {token}: it is not DeBERTa's")
+            raise ModelError(f"the tokenizer of {name!r} has no token {token}, so it is not DeBERTa's")
     for key, token in PREFIX_IDS.items():
-        given, found = said.get(key), tokenizer.token_to_id(token)
-        if given is not None and given != found:
+        configured, actual = settings.get(key), tokenizer.token_to_id(token)
+        if configured is not None and configured != actual:
             raise ModelError(
-                f"{name!r}: config.json has {key} {given}, but {token} is {found} to the tokenizer: "
-                "they are not of one checkpoint"
+                f"{name!r}: {key} is {configured} in config.json, but the tokenizer's id of {token} is "
+                f"{actual}: use the tokenizer that belongs to this checkpoint"
             )
 
 
 def _check_size(name: str, tokens: int, rows: int, *, exact: bool) -> None:
-    """Whether there are rows for all tokens; in the layout PairRM, which names no ids, for no others."""
+    """Check that every token has an embedding, and if `exact`, that every embedding has a token."""
     if rows < tokens or (exact and rows != tokens):
         raise ModelError(
-            f"{name!r}: the tokenizer has {tokens} tokens and the weights {rows or 'no'} embeddings: "
-            f"they are not of one PairRM checkpoint; {LAYOUTS}"
+            f"{name!r}: the tokenizer has {tokens} tokens, but the weights have {rows or 'no'} embeddings, "
+            f"so they do not belong to the same PairRM checkpoint: {LAYOUTS}"
         )
 
 
@@ -178,15 +181,19 @@ def _model(name: str, config: Mapping[str, Any], weights: Mapping[str, torch.Ten
     with torch.device("meta"):
         model = PairRM(DebertaV2Config.from_dict({**config, "vocab_size": rows}))
     expected = set(model.state_dict())
-    given = {key for key in weights if not key.endswith("position_ids")}  # a constant that old files hold
-    odd = sorted(expected ^ given)
-    if odd:
-        problem = "lacks" if odd[0] in expected else "has, beside those of a PairRM,"
-        raise ModelError(f"{name!r} {problem} the weight {odd[0]!r} (one of {len(odd)}): {LAYOUTS}")
-    for key, wanted in model.state_dict().items():
-        if weights[key].shape != wanted.shape:
-            problem = f"has the shape {list(weights[key].shape)}, by config.json it is {list(wanted.shape)}"
-            raise ModelError(f"{name!r}: the weight {key!r} {problem}")
+    # Old files also hold position_ids, a constant that transformers no longer saves.
+    present = {key for key in weights if not key.endswith("position_ids")}
+    mismatched = sorted(expected ^ present)
+    if mismatched:
+        key, count = mismatched[0], len(mismatched)
+        problem = "is missing from" if key in expected else "does not belong to a PairRM, but is in"
+        raise ModelError(f"the weight {key!r} (one of {count}) {problem} {name!r}: {LAYOUTS}")
+    for key, weight in model.state_dict().items():
+        if weights[key].shape != weight.shape:
+            raise ModelError(
+                f"{name!r}: the weight {key!r} has shape {list(weights[key].shape)}, but config.json implies "
+                f"{list(weight.shape)}: use the config.json that belongs to these weights"
+            )
     model.load_state_dict({key: weights[key].float() for key in expected}, assign=True)
     model.materialize()
     return model.eval()
@@ -203,9 +210,9 @@ def _weights(name: str, revision: str | None) -> dict[str, torch.Tensor]:
                     weights = torch.load(path, map_location="cpu", weights_only=True)
                 else:
                     weights = load_file(path)
-            except Exception as error:  # pickle's, zipfile's, safetensors' own
+            except Exception as error:  # types of pickle, zipfile and safetensors
                 raise cannot_load("model", name, error) from error
             if isinstance(weights, dict):
                 return weights
-            raise ModelError(f"{name!r}: {file} holds no weights by name")
-    raise ModelError(f"{name!r} holds no weights: {' or '.join(WEIGHTS)}")
+            raise ModelError(f"{name!r}: {file} is not a mapping from names to weights: {LAYOUTS}")
+    raise ModelError(f"no weights in {name!r}: add {' or '.join(WEIGHTS)}")

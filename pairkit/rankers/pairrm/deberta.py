@@ -1,14 +1,14 @@
-"""DeBERTa-v2 (He et al. 2021, arXiv:2006.03654, eq. 2-4) for inference, with less work than transformers'.
+"""DeBERTa-v2 (He et al. 2021, arXiv:2006.03654, eq. 2-4) for inference, faster than transformers' version.
 
     scores[i, j] = (q_i · k_j + q_i · kr_b(i-j) + k_j · qr_b(i-j)) / scale
 
 where kr and qr are projections of the embeddings of relative positions and b is the bucket of a distance.
 transformers computes the three terms, their scales, the mask and the softmax one after another, each of them
-[B, H, L, L], and repeats kr and qr for every sequence. Here the two relative terms and the mask are the bias
-of `scaled_dot_product_attention`; the last layer computes the wanted tokens alone; no layer but the last is
-kept. The weights are those of transformers' model, and so is the result but for rounding.
+[B, H, L, L], and repeats kr and qr for every sequence. Here the two relative terms and the mask form the bias
+of `scaled_dot_product_attention`, the last layer computes only the selected tokens, and no hidden states but
+the last are kept. The weights are those of transformers' model, and the result is the same up to rounding.
 
-Shapes: B sequences, L tokens, Q of them that ask, H heads, D of each, R relative positions.
+Shapes: B sequences, L tokens, Q query tokens, W selected tokens, H heads of size D, R relative positions.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from transformers import DebertaV2Model
 from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
 
-def encode(model: DebertaV2Model, ids: Tensor, mask: Tensor, wanted: Tensor) -> Tensor:
-    """The last hidden states `[B, W, H * D]` of the tokens at the positions `wanted` `[B, W]`.
+def encode_tokens(model: DebertaV2Model, ids: Tensor, mask: Tensor, selected: Tensor) -> Tensor:
+    """Compute the last hidden states `[B, W, H * D]` of the tokens at the positions `selected` `[B, W]`.
 
-    `ids` and `mask` are `[B, L]`, padded on the right. The model is one with relative attention.
+    `ids` and `mask` are `[B, L]`, padded on the right. The model must use relative attention.
     """
     encoder = model.encoder
     hidden = model.embeddings(input_ids=ids, mask=mask)
@@ -33,29 +33,30 @@ def encode(model: DebertaV2Model, ids: Tensor, mask: Tensor, wanted: Tensor) -> 
     bias = bias[:, None, None]
     relative, buckets = encoder.get_rel_embedding(), _buckets(model, hidden)[None]
     rows = torch.arange(len(ids), device=ids.device)[:, None]
-    # The convolution, where there is one, stands behind the first layer and mixes its tokens.
+    # A convolution, if the model has one, follows the first layer and needs all of its tokens: a model of one
+    # layer can then not be restricted to the selected ones.
     narrow = len(encoder.layer) > 1 or encoder.conv is None
     for depth, layer in enumerate(encoder.layer):
-        asking = hidden
+        queries = hidden
         if narrow and depth == len(encoder.layer) - 1:
-            asking, buckets = hidden[rows, wanted], buckets[0, wanted]
-        mixed = _attention(layer.attention.self, asking, hidden, bias, buckets, relative)
-        attended = layer.attention.output(mixed, asking)
+            queries, buckets = hidden[rows, selected], buckets[0, selected]
+        mixed = _attention(layer.attention.self, queries, hidden, bias, buckets, relative)
+        attended = layer.attention.output(mixed, queries)
         output = layer.output(layer.intermediate(attended), attended)
         if depth == 0 and encoder.conv is not None:
             output = encoder.conv(hidden, output, mask)
         hidden = output
-    found: Tensor = hidden if narrow else hidden[rows, wanted]
-    return found
+    states: Tensor = hidden if narrow else hidden[rows, selected]
+    return states
 
 
 def _attention(
-    module: Any, asking: Tensor, hidden: Tensor, bias: Tensor, buckets: Tensor, relative: Tensor
+    module: Any, queries: Tensor, hidden: Tensor, bias: Tensor, buckets: Tensor, relative: Tensor
 ) -> Tensor:
-    """What a `DisentangledSelfAttention` gives `asking` `[B, Q, H * D]` of `hidden` `[B, L, H * D]`.
+    """Apply a `DisentangledSelfAttention` of `queries` `[B, Q, H * D]` to `hidden` `[B, L, H * D]`.
 
-    `bias` `[B, 1, 1, L]` masks; `buckets` `[B or 1, Q, L]` in [0, R) says which relative position a token
-    has to one that asks; `relative` `[R, H * D]` are their embeddings.
+    `bias` `[B, 1, 1, L]` is the mask; `buckets` `[B or 1, Q, L]`, in [0, R), holds the relative position of
+    each token to each query; `relative` `[R, H * D]` are the embeddings of those positions.
     """
 
     def heads(projected: Tensor) -> Tensor:
@@ -66,7 +67,7 @@ def _attention(
     query, key, value = (
         heads(project(states))
         for project, states in (
-            (module.query_proj, asking),
+            (module.query_proj, queries),
             (module.key_proj, hidden),
             (module.value_proj, hidden),
         )
@@ -78,7 +79,7 @@ def _attention(
         bias = each.gather(-1, buckets[:, None].expand(size)).add_(bias)
     if "p2c" in kinds:
         project = module.query_proj if module.share_att_key else module.pos_query_proj
-        each = key @ (heads(project(relative)) * scale).transpose(-1, -2)  # [B, H, L, R]: a row is a key's
+        each = key @ (heads(project(relative)) * scale).transpose(-1, -2)  # [B, H, L, R]: one row per key
         columns = torch.arange(size[-1], device=buckets.device) * each.shape[-1]
         index = (buckets + columns).flatten(1)[:, None].expand(*size[:2], -1)
         bias = each.flatten(-2).gather(-1, index).view(size).add_(bias)
@@ -87,7 +88,7 @@ def _attention(
 
 
 def _buckets(model: DebertaV2Model, hidden: Tensor) -> Tensor:
-    """`[L, L]`: the row of the relative embeddings for each pair of positions."""
+    """Compute `[L, L]`: the row of the relative embeddings that each pair of positions uses."""
     encoder = model.encoder
     span = encoder.layer[0].attention.self.pos_ebd_size
     distance = build_relative_position(

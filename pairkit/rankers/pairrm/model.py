@@ -1,4 +1,4 @@
-"""PairRM (Jiang et al. 2023, arXiv:2306.02561): DeBERTa, and a head on the states of three of its tokens."""
+"""PairRM (Jiang et al. 2023, arXiv:2306.02561): DeBERTa with a head on the states of three of its tokens."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import torch
 from torch import Tensor, nn
 from transformers import DebertaV2Config, DebertaV2Model
 
-from pairkit.rankers.pairrm.deberta import encode
+from pairkit.rankers.pairrm.deberta import encode_tokens
 
 
 class PairRM(nn.Module):
-    """The model of both checkpoint layouts, with their names of the weights.
+    """The model of both checkpoint layouts, with their weight names.
 
-    The state of <|source|> beside that of a candidate's prefix gives the candidate's scores, one a task; the
-    logit of a pair is the mean difference of the two candidates': above 0 the first is the better one.
+    The state of <|source|>, concatenated with that of a candidate's prefix, gives the candidate's scores, one
+    per task. The logit of a pair is the mean difference of its candidates' scores: above 0, the first is
+    better.
     """
 
     def __init__(self, config: DebertaV2Config) -> None:
         super().__init__()
         size = config.hidden_size
         self.pretrained_model = DebertaV2Model(config)
-        # Two dropouts of training stand between these: the numbers in the names are llm-blender's.
+        # The identities replace the dropouts of training, because the indexes in the weight names count them.
         self.head_layer = nn.Sequential(
             nn.Identity(),
             nn.Linear(2 * size, size),
@@ -30,21 +31,23 @@ class PairRM(nn.Module):
         )
 
     def forward(self, ids: Tensor, mask: Tensor, prefixes: Tensor) -> Tensor:
-        """Logits `[B]`, float32, of pairs `[B, L]`, padded on the right.
+        """Compute the logits `[B]`, float32, of pairs `[B, L]`, padded on the right.
 
         `prefixes` `[B, 3]` are the positions of <|source|>, <|candidate1|> and <|candidate2|>.
         """
-        source, first, second = encode(self.pretrained_model, ids, mask, prefixes).float().unbind(dim=1)
-        left, right = (self.head_layer(torch.cat([source, one], dim=-1)) for one in (first, second))
+        source, first, second = (
+            encode_tokens(self.pretrained_model, ids, mask, prefixes).float().unbind(dim=1)
+        )
+        left, right = (self.head_layer(torch.cat([source, side], dim=-1)) for side in (first, second))
         return (left - right).mean(dim=-1)  # type: ignore[no-any-return]
 
     def use(self, dtype: torch.dtype, device: str) -> PairRM:
-        """Moves the model; the head, which subtracts near numbers, stays in float32."""
+        """Move and cast the model; the head stays in float32, because it subtracts nearly equal numbers."""
         self.to(device)
         self.pretrained_model.to(dtype)
         return self
 
     def materialize(self) -> None:
-        """Makes what is no weight and so has no value yet in a model that was built without memory."""
+        """Give the buffers of a model that was built on the meta device their values."""
         embeddings = self.pretrained_model.embeddings
         embeddings.position_ids = torch.arange(embeddings.position_ids.shape[-1])[None]

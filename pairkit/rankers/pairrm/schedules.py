@@ -1,18 +1,18 @@
-"""Which completions of a set PairRM compares, and the scores that follow.
+"""Schedules: which completions of a set PairRM compares, and the scores that follow.
 
-A schedule is a generator over one set of n distinct completions: it yields the pairs (i, j) that it wants
-compared next, is sent their margins (above 0: i is better), and returns the n scores. Schedules of many sets
-go on side by side, so that the comparisons of all of them fill the batches.
+A schedule is a generator over one set of n distinct completions: it yields the pairs (i, j) to compare next,
+is sent their margins (above 0: i is better), and returns the n scores. The schedules of many sets run side by
+side, so that their comparisons together fill the batches.
 
     all         every pair; the mean margin, as llm-blender's `rank`           n(n-1)/2 pairs
     bubble      the winner stays, as llm-blender's `get_best_of_n`             n-1 pairs, one after another
     tournament  knock-out, neighbours first                                    n-1 pairs in log2(n) rounds
 
-The last two ask less and know less. What beat all that it met is known to `bubble`, and no more: 1 for the
-best, 0 for each of the others. The score of a `tournament` is the number of rounds a completion came
-through; those that left in one round are not told apart.
+The last two compare less and know less. `bubble` knows only which completion won all of its comparisons: 1
+for that one, 0 for the others. The score of a `tournament` is the number of rounds that a completion
+survived; completions that lost in the same round share a score.
 
-A comparison is both orders of a pair, two passes of the model.
+A comparison takes both orders of a pair, which are two passes of the model.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ Pairs = Literal["all", "bubble", "tournament"]
 
 
 def all_pairs(counts: Sequence[int]) -> Schedule:
-    """The mean over the n completions j of L[i, j] - L[j, i], i itself and its equals with their 0.
+    """Compare every pair; the score is the mean of L[i, j] - L[j, i] over the n completions j.
 
-    `counts` says how many completions each distinct one stands for; n is their sum.
+    i itself and its copies enter the mean with 0. `counts` is the number of completions that each distinct
+    one represents; n is their sum.
     """
     pairs = list(combinations(range(len(counts)), 2))
     margins = yield pairs
@@ -41,7 +42,7 @@ def all_pairs(counts: Sequence[int]) -> Schedule:
 
 
 def bubble(counts: Sequence[int]) -> Schedule:
-    """1 for the completion that is left when each has met the best before it, 0 for the others."""
+    """Let each completion meet the best one before it; the last winner scores 1, the others 0."""
     best = 0
     for challenger in range(1, len(counts)):
         (margin,) = yield [(best, challenger)]
@@ -51,18 +52,19 @@ def bubble(counts: Sequence[int]) -> Schedule:
 
 
 def tournament(counts: Sequence[int]) -> Schedule:
-    """The number of rounds a completion came through.
+    """Play knock-out rounds; the score is the number of rounds that a completion survived.
 
-    The odd one out comes through without a comparison and is the first to be compared in the next round.
+    The odd one out of a round survives without a comparison and is compared first in the next round.
     """
     scores = [0.0] * len(counts)
-    standing = list(range(len(counts)))
-    while len(standing) > 1:
-        pairs = list(zip(standing[::2], standing[1::2], strict=False))
+    survivors = list(range(len(counts)))
+    while len(survivors) > 1:
+        pairs = list(zip(survivors[::2], survivors[1::2], strict=False))
         margins = yield pairs
         winners = [j if margin < 0 else i for (i, j), margin in zip(pairs, margins, strict=True)]
-        standing = standing[2 * len(pairs) :] + winners
-        for i in standing:
+        # The odd one out goes first, so that no completion is left out of two rounds.
+        survivors = survivors[2 * len(pairs) :] + winners
+        for i in survivors:
             scores[i] += 1
     return scores
 
@@ -73,5 +75,5 @@ SCHEDULES: dict[Pairs, Callable[[Sequence[int]], Schedule]] = {
 
 
 def comparisons(pairs: Pairs, distinct: int) -> int:
-    """How many pairs are compared in a set of that many distinct completions."""
+    """Count the pairs that are compared in a set of so many distinct completions."""
     return distinct * (distinct - 1) // 2 if pairs == "all" else max(distinct - 1, 0)

@@ -2,10 +2,10 @@
 
     [CLS]<|source|>SOURCE[SEP] [CLS]<|candidate1|>COMPLETION[SEP] [CLS]<|candidate2|>COMPLETION[SEP]
 
-Each text is tokenized once, whatever the number of its comparisons, and truncated by itself: the source to
-`source` tokens, each completion to half of what source + 2 x completion leave, [CLS], prefix and [SEP]
-counted. That is the rule of the model card, and of llm-blender at batch size 1; there the longest prompt of
-a batch decides for all, so that a score depends on its batch-mates.
+Each text is tokenized once, however many comparisons it takes part in, and truncated on its own: the source
+to `source` tokens, each completion to half of what the source leaves of source + 2 x completion, counting
+[CLS], prefix and [SEP]. That is the rule of the model card, and of llm-blender at batch size 1; in larger
+batches of llm-blender the longest prompt decides for all, so that a score depends on the rest of the batch.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 
 SOURCE, FIRST, SECOND, ANY = PREFIXES = ("<|source|>", "<|candidate1|>", "<|candidate2|>", "<|candidate|>")
 CLS, SEP, PAD = "[CLS]", "[SEP]", "[PAD]"
-EDGES = 3  # the tokens that are no text: [CLS], prefix, [SEP]
-PREFIX_AT = 1  # the prefix's place among them
-# As llm-blender writes it, spelling and missing space included: the model was trained on it.
+EDGES = 3  # tokens around a text: [CLS], prefix, [SEP]
+PREFIX_AT = 1  # position of the prefix
+# With llm-blender's spelling and missing space, because the model was trained on this text.
 FILL_IN = "Finish the following coversation in each i-th turn by filling in <Response i> with your response."
 
 
 class Limits(NamedTuple):
-    """The most tokens of a source and of a completion, `EDGES` included."""
+    """The maximum number of tokens per source and per completion, including `EDGES`."""
 
     source: int
     completion: int
 
     def replaced(self, source: int | None, completion: int | None) -> Limits:
-        """With what is given instead."""
+        """Return the limits with those replaced that are not None."""
         return Limits(source or self.source, completion or self.completion)
 
 
 class Encoded(NamedTuple):
-    """A set in token ids: the source, its completions, and how many of the completions were cut.
+    """A set in token ids: the source, its completions, and the number of truncated completions.
 
-    A completion holds `ANY` where the prefix of the side on which it stands is to be.
+    A completion has `ANY` in the place of its prefix, because the prefix depends on the side it is shown on.
     """
 
     source: Ids
@@ -53,12 +53,12 @@ class Encoded(NamedTuple):
 
 
 def source_text(prompt: Messages) -> str:
-    """A prompt as PairRM's source.
+    """Write a prompt as PairRM's source.
 
-    One user turn is its content as it is. A conversation is written as llm-blender's
-    `compare_conversations` does, but for the earlier replies: they are the same for all completions, so
-    they stand where they were said, and what is to be filled in is the last one. A system message comes
-    first, as llm-blender's `instructions` do.
+    A single user turn is its content, unchanged. A conversation is written as llm-blender's
+    `compare_conversations` does, except that the earlier replies keep their places, because they are the same
+    for all completions, and only the last reply is to be filled in. A system message comes first, as
+    llm-blender's `instructions` do.
     """
     system = "".join(message["content"] + "\n\n" for message in prompt if message["role"] == "system")
     turns = [message for message in prompt if message["role"] != "system"]
@@ -77,7 +77,7 @@ class Encoder:
     limits: Limits
 
     def sets(self, prompts: Sequence[Messages], completions: Sequence[Sequence[str]]) -> list[Encoded]:
-        """Each prompt with its completions."""
+        """Encode each prompt with its completions."""
         sources = self._texts(SOURCE, [source_text(prompt) for prompt in prompts])
         texts = iter(self._texts(ANY, [text for group in completions for text in group]))
         return [
@@ -86,44 +86,48 @@ class Encoder:
         ]
 
     def token(self, text: str) -> int:
-        """The id of a special token, which the checkpoint is known to have."""
-        found = self.tokenizer.token_to_id(text)
-        assert found is not None
-        return found
+        """Return the id of a special token; `load_pairrm_checkpoint` has checked that it exists."""
+        token = self.tokenizer.token_to_id(text)
+        assert token is not None
+        return token
 
     @property
     def padding(self) -> int:
+        """The id of the padding token."""
         return self.token(PAD)
 
     def _set(self, source: list[int], conversation: bool, completions: list[list[int]]) -> Encoded:
         room = self.limits.source - EDGES
-        # The question of a conversation stands at its end.
-        kept = source[-room:] if conversation else source[:room]
-        left = self.limits.source + 2 * self.limits.completion - (len(kept) + EDGES)
-        room = left // 2 - EDGES
-        cut = sum(len(ids) > room for ids in completions)
+        # A conversation loses its beginning, because its question is at the end.
+        source = source[-room:] if conversation else source[:room]
+        remaining = self.limits.source + 2 * self.limits.completion - (len(source) + EDGES)
+        room = remaining // 2 - EDGES
+        truncated = sum(len(ids) > room for ids in completions)
         return Encoded(
-            self._framed(SOURCE, kept), [self._framed(ANY, ids[:room]) for ids in completions], cut
+            self._frame(SOURCE, source), [self._frame(ANY, ids[:room]) for ids in completions], truncated
         )
 
-    def _framed(self, prefix: str, ids: list[int]) -> Ids:
+    def _frame(self, prefix: str, ids: list[int]) -> Ids:
         return np.array([self.token(CLS), self.token(prefix), *ids, self.token(SEP)], dtype=np.int64)
 
     def _texts(self, prefix: str, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text as it stands behind `prefix`, which is left out."""
+        """Return the ids of each text as they are after `prefix`, without the prefix itself."""
         clean = [_without_structure(text) for text in texts]
         encoded = self.tokenizer.encode_batch([prefix + text for text in clean], add_special_tokens=False)
-        return [self._behind(prefix, item.ids, text) for item, text in zip(encoded, clean, strict=True)]
+        return [
+            self._without_prefix(prefix, item.ids, text) for item, text in zip(encoded, clean, strict=True)
+        ]
 
-    def _behind(self, prefix: str, ids: list[int], text: str) -> list[int]:
+    def _without_prefix(self, prefix: str, ids: list[int], text: str) -> list[int]:
         if ids[0] == self.token(prefix):
             return ids[1:]
-        # A combining character at the start of the text has become one with the prefix.
+        # A combining character at the start of the text has merged with the prefix, so the text is encoded
+        # alone.
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def _without_structure(text: str) -> str:
-    """`text` without what the model reads as the borders of source and completions."""
+    """Remove from `text` the tokens that the model reads as the borders of source and completions."""
     for token in (SEP, *PREFIXES):
         text = text.replace(token, " ")
     return text

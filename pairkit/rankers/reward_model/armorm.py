@@ -1,11 +1,13 @@
-"""ArmoRM (Wang et al. 2024, arXiv:2406.12845): 19 rewards, weighed by what the prompt asks for.
+"""ArmoRM (Wang et al. 2024, arXiv:2406.12845): 19 rewards, weighted according to the prompt.
 
     reward = sum over objectives i of  g_i(h_prompt) * (A^T W h_last)_i
 
-W is the regression layer, A takes each objective's correlation with length out, g is the gating network and
-ends in a softmax. h_last is the state of the conversation's last token, h_prompt that of the token which
-opens the header of its last assistant turn. The checkpoint's own code says the same, but imports names that
-transformers 5 does not have.
+W is the regression layer, A removes each objective's correlation with length, and g is the gating network,
+which ends in a softmax. h_last is the state of the conversation's last token, h_prompt that of the token that
+opens the header of its last assistant turn. The checkpoint's own code computes the same, but cannot be used,
+because it imports names that transformers 5 no longer has.
+
+Shapes: B conversations, L tokens, H hidden units, O objectives.
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ from pairkit.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# What stands between the prompt's last turn and the completion, in Llama 3's template.
+# The text between the prompt's last turn and the completion in Llama 3's template.
 HEADER = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 
 
 class Gating(nn.Module):
-    """States of prompts `[B, H]` to weights of the objectives `[B, O]`: an MLP and a softmax."""
+    """An MLP and a softmax: from states of prompts `[B, H]` to weights of the objectives `[B, O]`."""
 
     def __init__(self, config: LlamaConfig, objectives: int) -> None:
         super().__init__()
@@ -46,7 +48,7 @@ class Gating(nn.Module):
 
 
 class ArmoRM(LlamaPreTrainedModel):  # type: ignore[misc]
-    """The model with the checkpoint's names of the weights; what follows the Llama stays in float32."""
+    """The model, with the checkpoint's weight names; the layers after the Llama stay in float32."""
 
     _keep_in_fp32_modules_strict = ("regression_layer", "reward_transform_matrix", "gating")
 
@@ -61,37 +63,39 @@ class ArmoRM(LlamaPreTrainedModel):  # type: ignore[misc]
         self.post_init()
 
     def use(self, tokenizer: PreTrainedTokenizerBase) -> ArmoRM:
-        """Takes the token ids of `HEADER` from the tokenizer."""
+        """Take the token ids of `HEADER` from the tokenizer."""
         self.header = tuple(tokenizer(HEADER, add_special_tokens=False)["input_ids"])
         return self
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
-        """The rewards `[B, 1]` of conversations `[B, L]`, padded on the right.
+        """Compute the rewards `[B, 1]` of conversations `[B, L]`, padded on the right.
 
-        Raises `ModelError` where a conversation has no assistant header.
+        Raises `ModelError` if a conversation has no assistant header.
         """
         states = self.model(input_ids, attention_mask=attention_mask).last_hidden_state
         rows = torch.arange(len(states), device=states.device)
+        # [B, H] each, in float32 from here on, as the layers that follow.
         last = states[rows, attention_mask.sum(dim=-1) - 1].float()
         prompt = states[rows, self._headers(input_ids)].float()
         rewards = self.regression_layer(last) @ self.reward_transform_matrix
         return SequenceClassifierOutput(logits=(self.gating(prompt) * rewards).sum(dim=-1, keepdim=True))
 
     def _headers(self, ids: Tensor) -> Tensor:
-        """Where the last header of each row begins: `[B]`."""
+        """Find the position `[B]` at which the last header of each row begins."""
         width = len(self.header)
         if ids.shape[-1] < width:
             raise _no_header()
         windows = ids.unfold(-1, width, 1) == torch.tensor(self.header, device=ids.device)
-        found = windows.all(dim=-1)
-        if not found.any(dim=-1).all():
+        matches = windows.all(dim=-1)
+        if not matches.any(dim=-1).all():
             raise _no_header()
-        places = torch.arange(found.shape[-1], device=ids.device)
-        return torch.where(found, places, -1).amax(dim=-1)
+        # The last one, because earlier assistant turns of the prompt have a header too.
+        places = torch.arange(matches.shape[-1], device=ids.device)
+        return torch.where(matches, places, -1).amax(dim=-1)
 
 
 def _no_header() -> ModelError:
     return ModelError(
-        f"ArmoRM reads what is asked for off the header {HEADER!r}, and a conversation has none: its "
-        "tokenizer's chat template is not Llama 3's; take the one that the checkpoint brings"
+        f"a conversation does not contain the header {HEADER!r}, from which ArmoRM weighs its rewards: the "
+        "tokenizer's chat template is not Llama 3's; use the template of the published checkpoint"
     )

@@ -1,4 +1,4 @@
-"""Reward models from a hub id or a directory, and what keeps one from being used."""
+"""Reward models from a hub id or a directory, checked before they score anything."""
 
 from __future__ import annotations
 
@@ -7,85 +7,87 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pairkit.errors import ModelError
-from pairkit.models.inference import Dtype, choose
+from pairkit.models.inference import Dtype, resolve_precision
 from pairkit.models.names import cannot_load
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 CLASS = "AutoModelForSequenceClassification"
-# What checkpoints of ArmoRM call their class. pairkit has it: their code does not run with transformers 5.
+# The class name in checkpoints of ArmoRM. pairkit implements it, because their code fails with transformers
+# 5.
 ARMORM = "LlamaForRewardModelWithGating"
 
 
-def load(
+def load_reward_checkpoint(
     name: str, revision: str | None, *, trust_remote_code: bool, dtype: Dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer. Raises `ModelError`: see `reward_model.load`."""
+    """Load model and tokenizer. Raises `ModelError`: see `load_reward_model`."""
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-    said = _said(name, revision)
-    armorm = ARMORM in (said.get("architectures") or ())
+    settings = _config(name, revision)
+    armorm = ARMORM in (settings.get("architectures") or ())
     if not trust_remote_code and not armorm:
-        _refuse_remote_code(name, said)
+        _refuse_remote_code(name, settings)
     where: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(name, **where)
         tokenizer = AutoTokenizer.from_pretrained(name, **where)
-    except Exception as error:  # of a dozen types: transformers', the hub's, the checkpoint's own code's
+    except Exception as error:  # a dozen types: of transformers, the hub, the checkpoint's own code
         raise cannot_load("model", name, error) from error
     own_code = armorm or CLASS in (getattr(config, "auto_map", None) or {})
     _check(name, config, tokenizer, own_code=own_code)
-    precision, device = choose(dtype)
+    precision, device = resolve_precision(dtype)
     if armorm:
         from pairkit.rankers.reward_model.armorm import ArmoRM
 
-        opened, where = partial(ArmoRM.from_pretrained, name), {"revision": revision}
+        open_model, where = partial(ArmoRM.from_pretrained, name), {"revision": revision}
     else:
-        opened = partial(AutoModelForSequenceClassification.from_pretrained, name)
+        open_model = partial(AutoModelForSequenceClassification.from_pretrained, name)
     try:
-        model, found = opened(config=config, dtype=precision, output_loading_info=True, **where)
+        model, loading = open_model(config=config, dtype=precision, output_loading_info=True, **where)
     except Exception as error:  # as above
         raise cannot_load("model", name, error) from error
-    missing = sorted(found["missing_keys"])
+    missing = sorted(loading["missing_keys"])
     if missing:
         raise ModelError(
-            f"{name!r} is no reward model: its checkpoint lacks {missing[0]!r} (one of {len(missing)}), "
-            "which would be random numbers; a model that generates text cannot score"
+            f"{name!r} is not a reward model: the weight {missing[0]!r} (one of {len(missing)}) is missing "
+            "from its checkpoint and would be random; use a sequence-classification model, not one that "
+            "generates text"
         )
     if armorm:
         model.use(tokenizer)
     return model.to(device).eval(), tokenizer
 
 
-def _said(name: str, revision: str | None) -> dict[str, Any]:
-    """The checkpoint's config.json."""
+def _config(name: str, revision: str | None) -> dict[str, Any]:
+    """Read the checkpoint's config.json."""
     from transformers import PreTrainedConfig
 
     try:
-        said, _ = PreTrainedConfig.get_config_dict(name, revision=revision)
-    except Exception as error:  # of a dozen types: transformers', the hub's
+        settings, _ = PreTrainedConfig.get_config_dict(name, revision=revision)
+    except Exception as error:  # a dozen types: of transformers and the hub
         raise cannot_load("model", name, error) from error
-    return said  # type: ignore[no-any-return]
+    return settings  # type: ignore[no-any-return]
 
 
-def _refuse_remote_code(name: str, said: Mapping[str, Any]) -> None:
-    """transformers would load a class of its own where it has one, and leave out what the code adds."""
-    if said.get("auto_map"):
+def _refuse_remote_code(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint with its own code, which transformers would silently load without that code."""
+    if settings.get("auto_map"):
         raise ModelError(
-            f"the model {name!r} brings code of its own (for {', '.join(sorted(said['auto_map']))}), which "
-            "is not run unless asked for: read it, then set trust_remote_code=true"
+            f"the model {name!r} has code of its own (for {', '.join(sorted(settings['auto_map']))}), which "
+            "is not run by default: read the code, then set trust_remote_code=true"
         )
 
 
 def _check(name: str, config: Any, tokenizer: PreTrainedTokenizerBase, *, own_code: bool) -> None:
     if not tokenizer.chat_template:
         raise ModelError(
-            f"the tokenizer of {name!r} has no chat template, so how the model wants a conversation written "
-            "is not known; use a reward model that has one, or save its tokenizer with a `chat_template`"
+            f"the tokenizer of {name!r} has no chat template, so conversations cannot be formatted for this "
+            "model; use a reward model that has one, or save its tokenizer with a `chat_template`"
         )
     if config.num_labels != 1 and not own_code:
         raise ModelError(
-            f"{name!r} gives {config.num_labels} logits: which of them is the reward is not known; use a "
-            "reward model with one logit (num_labels: 1)"
+            f"{name!r} has {config.num_labels} logits, and pairkit cannot know which of them is the reward; "
+            "use a reward model with one logit (num_labels: 1)"
         )

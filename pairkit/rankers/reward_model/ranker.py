@@ -1,8 +1,8 @@
-"""The ranker `reward_model`: the score that a sequence-classification model gives a conversation.
+"""The ranker `reward_model`: the score of a conversation by a sequence-classification model.
 
-A model with one logit (Skywork-Reward and most others) gives that, ArmoRM the sum of its weighed rewards, and
-a model whose own code puts a `score` into its output gives this. Prompt and completion are rendered by the
-model's chat template, as the model's card has it, with exactly one BOS.
+The score is the logit of a model with one logit (Skywork-Reward and most others), the sum of the weighted
+rewards of ArmoRM, or the `score` that a model's own code adds to its output. Prompt and completion are
+rendered by the model's chat template, as model cards recommend, with exactly one BOS.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from pydantic import Field
 from pairkit import schema
 from pairkit.errors import ModelError
 from pairkit.models.chat import Messages, begins_with_bos, one_bos, render
-from pairkit.models.inference import Dtype, Ids, batches, padded
+from pairkit.models.inference import Dtype, Ids, batches_by_length, pad_right
 from pairkit.progress import Advance
 from pairkit.rankers.named import with_score
 from pairkit.recipes import Strict
 from pairkit.schema import StageResult, quarantine_rows
-from pairkit.sets import assemble, completions
-from pairkit.sets import batches as batches_of_sets
+from pairkit.sets import assemble, batches, completions
 
 if TYPE_CHECKING:
     import torch
@@ -40,16 +39,14 @@ class RewardModelRecipe(Strict):
 
     model: str  # a hub id or a directory
     revision: str | None = None
-    trust_remote_code: bool = False  # run the code that the checkpoint brings along: read it first
-    max_length: int | None = Field(
-        default=None, ge=1
-    )  # tokens of a conversation; None: the model's own limit
-    batch_tokens: int = Field(default=16_384, ge=1)  # of one batch, padding included
+    trust_remote_code: bool = False  # run the code that comes with the checkpoint: read it first
+    max_length: int | None = Field(default=None, ge=1)  # tokens per conversation; None: the model's limit
+    batch_tokens: int = Field(default=16_384, ge=1)  # per batch, padding included
     dtype: Dtype = "auto"
 
 
 class _Unusable(NamedTuple):
-    """Why a set cannot be scored: a quarantine reason and what a person should know."""
+    """The reason why a set cannot be scored, and the detail for quarantine."""
 
     reason: str
     detail: str
@@ -57,7 +54,7 @@ class _Unusable(NamedTuple):
 
 @dataclass(frozen=True)
 class RewardModelRanker:
-    """A loaded reward model. `max_length` bounds a conversation, `batch_tokens` a batch of them."""
+    """A loaded reward model. `max_length` limits a conversation, `batch_tokens` a batch, both in tokens."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -69,15 +66,14 @@ class RewardModelRanker:
     def score(self, sets: pa.Table, advance: Advance, /) -> StageResult:
         """See `Ranker`. Counts: `completions` scored.
 
-        A set goes to quarantine as `template_refused` where the chat template does not take its prompt, as
-        `too_long` where a conversation is longer than `max_length`: a reward read off a text that was cut is
-        that of another text.
-        Raises `ModelError` where the model gives something that is no number.
+        A set goes to quarantine as `template_refused` if the chat template rejects its prompt, and as
+        `too_long` if a conversation is longer than `max_length`: it is not truncated, because the reward of a
+        truncated text is that of another text. Raises `ModelError` if the model returns NaN or infinity.
         """
         scored, quarantine = [], [schema.QUARANTINE.empty_table()]
-        for batch in batches_of_sets(sets):
-            kept, refused = self._batch(batch, advance)
-            scored.append(kept)
+        for batch in batches(sets):
+            usable, refused = self._batch(batch, advance)
+            scored.append(usable)
             quarantine.append(refused)
         table = pa.Table.from_batches(scored, schema.SETS)
         values = pc.struct_field(pc.list_flatten(table["completions"]), "score")
@@ -91,25 +87,26 @@ class RewardModelRanker:
         noise = pc.equal(pc.struct_field(flat, "origin"), "noise").to_pylist()
         problems: dict[int, _Unusable] = {}
         conversations: dict[int, Ids] = {}  # by the completion's position in `flat`
-        begins = begins_with_bos(self.tokenizer)
+        begins = begins_with_bos(self.tokenizer)  # once per batch, because it tokenizes a text
         for row, owner in enumerate(owners.tolist()):
             if not noise[row] and owner not in problems:
-                found = self._tokens(prompts[owner], texts[row], begins)
-                if isinstance(found, _Unusable):
-                    problems[owner] = found
+                tokens = self._tokens(prompts[owner], texts[row], begins)
+                if isinstance(tokens, _Unusable):
+                    problems[owner] = tokens
                 else:
-                    conversations[row] = found
-        wanted = {row: ids for row, ids in conversations.items() if owners[row] not in problems}
-        advance(len(flat) - len(wanted))
+                    conversations[row] = tokens
+        # A set with one unusable conversation is not scored at all, because its completions are compared.
+        usable = {row: ids for row, ids in conversations.items() if owners[row] not in problems}
+        advance(len(flat) - len(usable))
         values = np.full(len(flat), np.nan)
-        if wanted:
-            values[list(wanted)] = self._rewards(list(wanted.values()), advance)
-        numbers = pa.array(values, pa.float64(), from_pandas=True)  # nan, on noise, becomes null
+        if usable:
+            values[list(usable)] = self._rewards(list(usable.values()), advance)
+        numbers = pa.array(values, pa.float64(), from_pandas=True)  # the NaN of noise becomes null
         scored = assemble(batch, with_score(flat, self.name, numbers), owners, np.arange(len(flat)))
         return _divide(batch, scored, problems)
 
     def _tokens(self, prompt: Messages, completion: str, begins: bool) -> Ids | _Unusable:
-        """The token ids of a conversation, or why it has none."""
+        """Tokenize a conversation, or return the reason why it cannot be scored."""
         try:
             text = render(
                 self.tokenizer,
@@ -128,13 +125,14 @@ class RewardModelRanker:
 
     def _rewards(self, conversations: Sequence[Ids], advance: Advance) -> list[float]:
         rewards = [0.0] * len(conversations)
-        for rows in batches(list(map(len, conversations)), self.batch_tokens):
+        for rows in batches_by_length(list(map(len, conversations)), self.batch_tokens):
             values = self._forward([conversations[row] for row in rows])
             for row, value in zip(rows, values, strict=True):
                 if not math.isfinite(value):
                     raise ModelError(
-                        f"{self.checkpoint!r} gives {value} for a conversation of {len(conversations[row])} "
-                        "tokens: its weights are broken, or too large for this precision; try dtype=float32"
+                        f"{self.checkpoint!r} returned {value} for a conversation of "
+                        f"{len(conversations[row])} tokens: its weights are corrupt or too large for "
+                        "this precision; try dtype=float32"
                     )
                 rewards[row] = value
             advance(len(rows))
@@ -144,40 +142,40 @@ class RewardModelRanker:
         import torch
 
         text_config = self.model.config.get_text_config()
-        given = text_config.pad_token_id
+        configured = text_config.pad_token_id
         try:
-            if given is None:
-                # transformers reads the reward off the last token that is no padding, so padding may be any
-                # token with which none of these ends.
+            if configured is None:
+                # Any token that ends none of these conversations can serve as padding, because transformers
+                # reads the reward at the last token that is not padding.
                 ends = {int(ids[-1]) for ids in conversations}
                 text_config.pad_token_id = next(token for token in range(len(ends) + 1) if token not in ends)
-            ids, mask = padded(conversations, text_config.pad_token_id)
+            ids, mask = pad_right(conversations, text_config.pad_token_id)
             with torch.inference_mode():
                 output = self.model(
                     input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device)
                 )
         finally:
-            text_config.pad_token_id = given
-        return _one_number(self.checkpoint, output, len(conversations)).float().tolist()
+            text_config.pad_token_id = configured
+        return _reward(self.checkpoint, output, len(conversations)).float().tolist()
 
 
-def _one_number(checkpoint: str, output: Any, rows: int) -> torch.Tensor:
-    """The reward of each row: the output's own `score`, else its one logit."""
-    found = getattr(output, "score", None)
-    if found is None:
-        found = output.logits
-    if found.numel() != rows:
+def _reward(checkpoint: str, output: Any, rows: int) -> torch.Tensor:
+    """Return the reward of each row, `[rows]`: the output's own `score`, otherwise its only logit."""
+    reward = getattr(output, "score", None)
+    if reward is None:
+        reward = output.logits
+    if reward.numel() != rows:
         raise ModelError(
-            f"{checkpoint!r} gives {found.numel() // rows} numbers for a conversation and no `score`: "
-            "which of them is the reward is not known; use a reward model with one logit"
+            f"{checkpoint!r} returned {reward.numel() // rows} logits per conversation and no `score`, and "
+            "pairkit cannot know which of them is the reward; use a reward model with one logit"
         )
-    return found.reshape(rows)  # type: ignore[no-any-return]
+    return reward.reshape(rows)  # type: ignore[no-any-return]
 
 
 def _divide(
     batch: pa.RecordBatch, scored: pa.RecordBatch, problems: dict[int, _Unusable]
 ) -> tuple[pa.RecordBatch, pa.Table]:
-    """The sets that were scored, and the others, as they came, as quarantine."""
+    """Separate the scored sets from those that go to quarantine, unchanged."""
     bad = sorted(problems)
     rest = batch.take(pa.array(bad, pa.int64()))
     stays = np.ones(batch.num_rows, dtype=bool)
@@ -187,15 +185,15 @@ def _divide(
     return scored.filter(pa.array(stays)), quarantine
 
 
-def load(recipe: RewardModelRecipe) -> RewardModelRanker:
-    """The ranker of a recipe, its model loaded, on the GPU where there is one.
+def load_reward_model(recipe: RewardModelRecipe) -> RewardModelRanker:
+    """Load the ranker of a recipe on the default device.
 
-    Raises `ModelError` for a model that cannot be loaded, needs its own code and is not trusted, has no
-    reward head, more than one logit, or no chat template.
+    Raises `ModelError` for a model that cannot be loaded, that needs its own code without being trusted, or
+    that has no reward head, more than one logit, or no chat template.
     """
-    from pairkit.rankers.reward_model.checkpoint import load as load_checkpoint
+    from pairkit.rankers.reward_model.checkpoint import load_reward_checkpoint
 
-    model, tokenizer = load_checkpoint(
+    model, tokenizer = load_reward_checkpoint(
         recipe.model, recipe.revision, trust_remote_code=recipe.trust_remote_code, dtype=recipe.dtype
     )
     limits = (recipe.max_length, getattr(model.config.get_text_config(), "max_position_embeddings", None))

@@ -1,4 +1,4 @@
-"""The judge's prompts: what ships, what is checked, how a question is filled in."""
+"""The judge's prompts: the shipped ones, their checks, and how placeholders are filled in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pairkit.errors import InputError, RecipeError
-from pairkit.rankers.judge.prompt import FOLDER, read_prompt, read_prompts, shipped
+from pairkit.rankers.judge.prompt import FOLDER, read_prompt, read_prompts, shipped_prompts
 from pairkit.rankers.judge.recipe import ASPECTS, JudgeRecipe
 from pairkit.recipes import validate
 
@@ -25,17 +25,17 @@ You judge {mark}.
 """
 
 
-def written(folder: Path, text: str, name: str = "own.txt") -> str:
+def write_prompt(folder: Path, text: str, name: str = "own.txt") -> str:
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return str(path)
 
 
-def test_every_shipped_prompt_can_be_asked_with() -> None:
-    assert list(shipped()) == sorted(
+def test_shipped_prompts_are_valid() -> None:
+    assert list(shipped_prompts()) == sorted(
         ["helpfulness", "honesty", "instruction_following", "mcpo", "mt_bench", "nectar", "truthfulness"]
     )
-    for name, path in shipped().items():
+    for name, path in shipped_prompts().items():
         prompt = read_prompt(name)
         assert prompt.name == name
         assert prompt.header.version >= 1
@@ -46,7 +46,7 @@ def test_every_shipped_prompt_can_be_asked_with() -> None:
         assert path.parent == FOLDER
 
 
-def test_the_prompt_of_mcpo_is_the_paper_s() -> None:
+def test_mcpo_prompt_is_the_papers() -> None:
     text = " ".join(read_prompt("mcpo").user.split())
     for sentence in (
         "You are a helpful assistant, that ranks models by the quality of their answers.",
@@ -59,8 +59,8 @@ def test_the_prompt_of_mcpo_is_the_paper_s() -> None:
         assert sentence in text
 
 
-def test_the_prompt_of_mt_bench_is_its_authors(real_data: Path) -> None:
-    """But for the sentences that pairkit adds."""
+def test_mt_bench_prompt_is_the_published_one(real_data: Path) -> None:
+    """Except for the sentences that pairkit adds."""
     with gzip.open(real_data / "mt_bench_judge_prompts.jsonl.gz", "rt", encoding="utf-8") as lines:
         (theirs,) = [one for one in map(json.loads, lines) if one["name"] == "pair-v2"]
     ours = read_prompt("mt_bench")
@@ -77,86 +77,88 @@ def test_the_prompt_of_mt_bench_is_its_authors(real_data: Path) -> None:
     assert text == theirs["system_prompt"]
 
 
-def test_a_prompt_of_one_s_own(tmp_path: Path) -> None:
-    prompt = read_prompt(written(tmp_path, PAIRWISE))
+def test_a_custom_prompt_is_read(tmp_path: Path) -> None:
+    prompt = read_prompt(write_prompt(tmp_path, PAIRWISE))
     assert (prompt.name, prompt.header.version, prompt.header.verdict) == ("own", 3, "tag")
     filled = prompt.messages({"mark": "m", "question": "{answer_b}", "answer_a": "{mark}", "answer_b": "b"})
     assert filled == [
         {"role": "system", "content": "You judge m."},
         {
-            "role": "user",  # what is filled in is not looked at again
+            "role": "user",  # placeholders inside a value stay text
             "content": '{answer_b} A: {mark} B: b Say <verdict>A</verdict> or {"json": 1} {}.',
         },
     ]
-    windows = written(tmp_path, PAIRWISE.replace("\n", "\r\n"), "windows.txt")
+    windows = write_prompt(tmp_path, PAIRWISE.replace("\n", "\r\n"), "windows.txt")
     assert read_prompt(windows).user == prompt.user
     assert read_prompt(windows).sha256 != prompt.sha256
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         (
             "{answer_b}",
             "b",
-            "has no {answer_b}; a pairwise prompt's user part wants {question}, {answer_a}, ",
+            "{answer_b} is missing; the user part of a pairwise prompt must contain {question}, {answer_a}, ",
         ),
-        ("{question}", "", "has no {question}"),
-        ("{answer_a}", "{answr_a}", "has no {answer_a}"),
+        ("{question}", "", "{question} is missing"),
+        ("{answer_a}", "{answr_a}", "{answer_a} is missing"),
         ("You judge", "{qestion}", "unknown placeholder '{qestion}'; did you mean '{question}'?"),
-        ("<verdict>A</verdict>", "A", "never says to write the verdict as <verdict>"),
-        ("--- user ---", "user:", "no line '--- user ---'"),
+        ("<verdict>A</verdict>", "A", "must tell the judge to write its verdict as <verdict>"),
+        ("--- user ---", "user:", "the line '--- user ---' is missing"),
         ("version: 3\n", "", "'version' is required"),
         ("kind: pairwise", "kind: pair", "'kind'"),
         ("kind: pairwise", "kind: pairwise\ncolour: red", "unknown recipe key 'colour'"),
         ("kind: pairwise", "verdict: brackets\nkind: pairwise", "as [[A]]"),
-        ("kind: pairwise", "kind: [", "are not YAML"),
-        ("version: 3\nkind: pairwise\n", "", "begin with the lines `version: 1`"),
+        ("kind: pairwise", "kind: [", "are not valid YAML"),
+        ("version: 3\nkind: pairwise\n", "", "must begin with the lines `version: 1`"),
         ("{answer_b}", "{answer_b} {count}", "unknown placeholder '{count}'"),
     ],
 )
-def test_a_prompt_that_cannot_work_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
-    path = written(tmp_path, PAIRWISE.replace(old, new))
+def test_invalid_prompts_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = write_prompt(tmp_path, PAIRWISE.replace(old, new))
     with pytest.raises(InputError) as error:
         read_prompt(path)
     assert str(error.value).startswith(f"{path}: ")
-    assert says in str(error.value)
+    assert message in str(error.value)
 
 
-def test_files_that_are_no_prompts(tmp_path: Path) -> None:
+def test_files_that_are_not_prompts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_prompt(str(tmp_path / "none.txt"))
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="cannot be read as a judge prompt"):
+    with pytest.raises(InputError, match="cannot read a judge prompt"):
         read_prompt(str(tmp_path / "bytes.txt"))
     with pytest.raises(RecipeError, match=r"unknown judge prompt 'mcop'; did you mean 'mcpo'\?"):
         read_prompt("mcop")
-    brackets = written(
+    brackets = write_prompt(
         tmp_path, "version: 1\nkind: pointwise\nverdict: brackets\n--- user ---\n{question} {answer}"
     )
-    with pytest.raises(InputError, match="verdicts in brackets are for pairwise prompts, this is pointwise"):
+    with pytest.raises(
+        InputError, match="verdict: brackets is only for pairwise prompts, but this one is pointwise"
+    ):
         read_prompt(brackets)
 
 
-def test_a_recipe_s_prompts(tmp_path: Path) -> None:
+def test_a_recipe_names_its_prompts(tmp_path: Path) -> None:
     assert list(read_prompts(JudgeRecipe(model="m"))) == ["mcpo"]
     assert list(read_prompts(JudgeRecipe(model="m", protocol="listwise"))) == ["nectar"]
     assert tuple(read_prompts(JudgeRecipe(model="m", protocol="pointwise"))) == ASPECTS
     with pytest.raises(
-        RecipeError, match="'nectar' is listwise; the protocol iterative wants a pairwise one"
+        RecipeError, match="'nectar' is listwise, but the protocol iterative needs a pairwise prompt"
     ):
         read_prompts(JudgeRecipe(model="m", prompt="nectar"))
     twice = ("honesty", str(FOLDER / "honesty.txt"))
-    with pytest.raises(RecipeError, match="two judge prompts are called 'honesty'"):
+    with pytest.raises(RecipeError, match="two judge prompts are named 'honesty'"):
         read_prompts(JudgeRecipe(model="m", protocol="pointwise", aspects=twice))
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "message"),
     [
-        ({"protocol": "pointwise", "prompt": "mcpo"}, "'prompt' is not read by the protocol pointwise"),
-        ({"protocol": "pointwise", "both_orders": True}, "'both_orders' is not read"),
-        ({"aspects": ["honesty"]}, "'aspects' is not read by the protocol iterative"),
+        ({"protocol": "pointwise", "prompt": "mcpo"}, "'prompt' does not apply to the protocol pointwise"),
+        ({"protocol": "pointwise", "both_orders": True}, "'both_orders' does not apply"),
+        ({"aspects": ["honesty"]}, "'aspects' does not apply to the protocol iterative"),
         ({"protocol": "pointwise", "aspects": []}, "'aspects'"),
         ({"attempts": 0}, "'attempts'"),
         ({"protocol": "pairwise"}, "'protocol'"),
@@ -164,13 +166,13 @@ def test_a_recipe_s_prompts(tmp_path: Path) -> None:
         ({"base_url": "http://x"}, "'base_url' is for engine openai"),
     ],
 )
-def test_a_recipe_that_says_what_nothing_reads(fields: dict[str, object], says: str) -> None:
+def test_unused_recipe_fields_are_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError) as error:
         validate(JudgeRecipe, {"model": "m", **fields})
-    assert says in str(error.value)
+    assert message in str(error.value)
 
 
-def test_the_examples_of_the_page(tmp_path: Path) -> None:
+def test_examples_in_docs_are_valid(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "judging.md").read_text()
     blocks = [yaml.safe_load(block)["rank"] for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
     protocols = []
@@ -181,6 +183,6 @@ def test_the_examples_of_the_page(tmp_path: Path) -> None:
         assert read_prompts(recipe)
     assert protocols == ["iterative", "pointwise", "listwise"]
     (example,) = re.findall(r"```\n(version: 1\n.*?)```", page, re.DOTALL)
-    assert read_prompt(written(tmp_path, example)).header.kind == "pairwise"
-    for name in shipped():
+    assert read_prompt(write_prompt(tmp_path, example)).header.kind == "pairwise"
+    for name in shipped_prompts():
         assert f"`{name}`" in page

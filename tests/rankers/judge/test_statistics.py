@@ -1,4 +1,4 @@
-"""The judge's numbers: Bradley-Terry against a slow reference, intervals against their definition."""
+"""The judge's statistics: Bradley-Terry against a slow reference, and rates from counts."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairkit.errors import InputError
+from pairkit import intervals
 from pairkit.evaluation.judge import agreement, labels
 from pairkit.intervals import Floats, wilson
-from pairkit.rankers.judge import bradley_terry, statistics, texts, verdicts
+from pairkit.rankers.judge import bradley_terry, texts, verdicts
 from pairkit.rankers.judge.bradley_terry import strengths
-from pairkit.rankers.judge.statistics import COUNTS, report
+from pairkit.rankers.judge.statistics import COUNTS, judge_rates
 
 
 def climbed(won: Floats) -> list[float]:
-    """Bradley-Terry with the prior by plain gradient ascent on one set, pair by pair."""
+    """Fit Bradley-Terry with the prior to one set, by plain gradient ascent, pair by pair."""
     count = len(won)
     fitted = [0.0] * count
 
@@ -39,7 +39,7 @@ def climbed(won: Floats) -> list[float]:
     raise AssertionError("did not converge")
 
 
-def test_strengths_are_those_of_slow_gradient_ascent() -> None:
+def test_strengths_match_plain_gradient_ascent() -> None:
     random = np.random.default_rng(0)
     sets = []
     for size in (2, 3, 4, 4):
@@ -54,8 +54,8 @@ def test_strengths_are_those_of_slow_gradient_ascent() -> None:
         np.testing.assert_allclose(found, climbed(won), atol=1e-8)
 
 
-def test_who_never_lost_has_a_finite_strength() -> None:
-    """Everybody beat everybody below, a hundred games each."""
+def test_an_undefeated_completion_has_finite_strength() -> None:
+    """Each completion beat all below it, in a hundred games each."""
     won = np.triu(np.full((6, 6), 100.0), 1)[None]
     (found,) = strengths(won)
     assert np.isfinite(found).all()
@@ -75,8 +75,8 @@ def test_completions_without_games_have_strength_zero() -> None:
 
 @given(st.integers(2, 6), st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
-def test_after_a_whole_round_the_points_decide_the_order(size: int, random: object) -> None:
-    """With as many games for every pair, strengths stand in the order of points, and tie where they tie."""
+def test_with_equal_game_counts_points_decide_the_order(size: int, random: object) -> None:
+    """Strengths have the order of points, and ties where points tie."""
     won = np.zeros((1, size, size))
     for i in range(size):
         for j in range(i):
@@ -88,32 +88,14 @@ def test_after_a_whole_round_the_points_decide_the_order(size: int, random: obje
             assert np.sign(found[i] - found[j]) == np.sign(points[i] - points[j])
 
 
-def test_wilson_is_where_the_score_test_turns() -> None:
-    """At both ends the share lies z standard errors of the end away."""
-    z = 1.959963984540054
-    for successes, trials in ((1, 10), (8, 10), (50, 100), (3, 1000)):
-        interval = wilson(successes, trials)
-        assert interval.mean == successes / trials
-        for end in (interval.low, interval.high):
-            error = math.sqrt(end * (1 - end) / trials)
-            assert abs(interval.mean - end) == pytest.approx(z * error)
-        assert interval.low < interval.mean < interval.high
-    assert wilson(0, 7).low == 0
-    assert wilson(7, 7).high == 1
-    assert wilson(0, 7).high > 0.3
-    for successes, trials in ((0, 0), (3, 2), (-1, 2)):
-        with pytest.raises(InputError, match="a share wants"):
-            wilson(successes, trials)
-
-
-def test_a_report_is_made_of_counts_alone() -> None:
+def test_rates_follow_from_counts() -> None:
     counts = {
         "sets": 50, "questions": 100, "unanswered": 2, "answers": 120,
         "unparsable": 22, "first_wins": 60, "second_wins": 20, "ties": 18,
         "swapped": 49, "same": 30, "flips": 10,
     }  # fmt: skip
     assert counts.keys() == COUNTS.keys()
-    rates = {rate.name: (rate.number, rate.of) for rate in report(counts)}
+    rates = {rate.name: (rate.number, rate.of) for rate in judge_rates(counts)}
     assert rates == {
         "parse_failure_rate": (22, 120),
         "unanswered_rate": (2, 100),
@@ -123,13 +105,13 @@ def test_a_report_is_made_of_counts_alone() -> None:
         "flip_rate": (10, 49),
     }
     named = {f"judge_{name}": number for name, number in counts.items()}
-    assert report(named, prefix="judge_") == report(counts)
-    assert report({}) == []
-    assert all(rate.share == wilson(rate.number, rate.of) for rate in report(counts))
+    assert judge_rates(named, prefix="judge_") == judge_rates(counts)
+    assert judge_rates({}) == []
+    assert all(rate.share == wilson(rate.number, rate.of) for rate in judge_rates(counts))
 
 
-@pytest.mark.parametrize("module", [agreement, bradley_terry, labels, statistics, texts, verdicts])
-def test_examples_in_docstrings(module: object) -> None:
+@pytest.mark.parametrize("module", [agreement, bradley_terry, intervals, labels, texts, verdicts])
+def test_docstring_examples_are_correct(module: object) -> None:
     found = doctest.testmod(module)  # type: ignore[arg-type]
     assert found.attempted > 0
     assert found.failed == 0

@@ -1,14 +1,14 @@
-"""Reading a verdict: one strict form at the end, nothing that is in doubt, nothing that was quoted."""
+"""Reading a verdict: one strict form at the end of the answer, nothing ambiguous, nothing quoted."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairkit.rankers.judge.prompt import Header
 from pairkit.rankers.judge.texts import harmless
-from pairkit.rankers.judge.verdicts import read, spell
+from pairkit.rankers.judge.verdicts import read_verdict, spell_verdict
 
 TAGS = Header(version=1, kind="pairwise")
 BRACKETS = Header(version=1, kind="pairwise", verdict="brackets")
@@ -54,8 +54,8 @@ A, B, TIE = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)
         ("</think><verdict>B</verdict></think><verdict>A</verdict>", None),
     ],
 )
-def test_verdict_tags(answer: str, verdict: object) -> None:
-    assert read(answer, TAGS, 2) == verdict
+def test_tagged_verdicts_are_read(answer: str, verdict: object) -> None:
+    assert read_verdict(answer, TAGS, 2) == verdict
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_verdict_tags(answer: str, verdict: object) -> None:
         ("\N{FULLWIDTH LEFT SQUARE BRACKET}[A]]", None),
     ],
 )
-def test_double_brackets(answer: str, verdict: object) -> None:
-    assert read(answer, BRACKETS, 2) == verdict
+def test_bracketed_verdicts_are_read(answer: str, verdict: object) -> None:
+    assert read_verdict(answer, BRACKETS, 2) == verdict
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_double_brackets(answer: str, verdict: object) -> None:
         ("Rating: 4", None),
     ],
 )
-def test_ratings(answer: str, verdict: object) -> None:
-    assert read(answer, RATING, 1) == verdict
+def test_ratings_are_read(answer: str, verdict: object) -> None:
+    assert read_verdict(answer, RATING, 1) == verdict
 
 
 @pytest.mark.parametrize(
@@ -115,23 +115,23 @@ def test_ratings(answer: str, verdict: object) -> None:
         ("", None),
     ],
 )
-def test_rankings(answer: str, verdict: object) -> None:
-    assert read(answer, RANKING, 3) == verdict
+def test_rankings_are_read(answer: str, verdict: object) -> None:
+    assert read_verdict(answer, RANKING, 3) == verdict
 
 
-def test_a_look_alike_of_a_letter_is_no_label() -> None:
-    """The Kelvin sign is a k in small letters."""
+def test_lookalike_letters_are_not_labels() -> None:
+    """The Kelvin sign is a k in lower case."""
     labels = [*"ABCDEFGHIJ", "\N{KELVIN SIGN}"]
-    assert read(f"<ranking>{' > '.join(labels)}</ranking>", RANKING, 11) is None
-    assert read(f"<ranking>{' > '.join('ABCDEFGHIJK')}</ranking>", RANKING, 11) is not None
+    assert read_verdict(f"<ranking>{' > '.join(labels)}</ranking>", RANKING, 11) is None
+    assert read_verdict(f"<ranking>{' > '.join('ABCDEFGHIJK')}</ranking>", RANKING, 11) is not None
 
 
 def test_verdicts_are_stored_by_position() -> None:
-    assert spell(A, TAGS, (4, 2)) == "4"
-    assert spell(B, TAGS, (4, 2)) == "2"
-    assert spell(TIE, BRACKETS, (4, 2)) == "tie"
-    assert spell((3.0,), RATING, (1,)) == "3"
-    assert spell((0.5, 0.0, 1.0), RANKING, (2, 0, 1)) == "1>2>0"
+    assert spell_verdict(A, TAGS, (4, 2)) == "4"
+    assert spell_verdict(B, TAGS, (4, 2)) == "2"
+    assert spell_verdict(TIE, BRACKETS, (4, 2)) == "tie"
+    assert spell_verdict((3.0,), RATING, (1,)) == "3"
+    assert spell_verdict((0.5, 0.0, 1.0), RANKING, (2, 0, 1)) == "1>2>0"
 
 
 FRAGMENTS = [
@@ -152,48 +152,47 @@ forms = st.sampled_from(
 
 
 @given(texts, forms)
-def test_what_is_shown_holds_no_verdict(text: str, form: tuple[Header, int, str]) -> None:
+@settings(max_examples=50)
+def test_shown_text_contains_no_verdict(text: str, form: tuple[Header, int, str]) -> None:
     header, shown, _ = form
-    assert read(harmless(text), header, shown) is None
+    assert read_verdict(harmless(text), header, shown) is None
 
 
 @given(texts, forms)
-def test_a_quotation_changes_no_verdict(text: str, form: tuple[Header, int, str]) -> None:
+def test_quotations_do_not_change_the_verdict(text: str, form: tuple[Header, int, str]) -> None:
     header, shown, verdict = form
     answer = f"I read:\n{harmless(text)}\nMy verdict:\n{verdict}"
-    assert read(answer, header, shown) == read(verdict, header, shown) is not None
+    assert read_verdict(answer, header, shown) == read_verdict(verdict, header, shown) is not None
 
 
 @given(texts, texts, forms)
-def test_a_verdict_stands_at_the_end_or_nowhere(
-    before: str, behind: str, form: tuple[Header, int, str]
-) -> None:
-    """Whatever an answer holds, a verdict that is read ends it, and no other one is in it."""
+def test_a_verdict_ends_its_answer(before: str, after: str, form: tuple[Header, int, str]) -> None:
+    """In any answer, a verdict that is read ends the answer and is the only one."""
     header, shown, verdict = form
-    answer = f"{before}{verdict}{behind}"
-    found = read(answer, header, shown)
+    answer = f"{before}{verdict}{after}"
+    found = read_verdict(answer, header, shown)
     if found is not None:
         tail = answer.split("</think>")[-1].rstrip(" \t\r\n\v\f*_`.\"'")
         assert tail.lower().endswith(("</verdict>", "]]", "</rating>", "</ranking>"))
         if verdict in tail:
-            assert found == read(verdict, header, shown)
+            assert found == read_verdict(verdict, header, shown)
 
 
 @given(st.text(), forms)
-def test_any_text_at_all_is_read_without_a_fault(text: str, form: tuple[Header, int, str]) -> None:
+def test_any_text_can_be_read(text: str, form: tuple[Header, int, str]) -> None:
     header, shown, _ = form
     if "</" not in text and "]]" not in text:
-        assert read(text, header, shown) is None
+        assert read_verdict(text, header, shown) is None
     assert harmless(harmless(text)) == harmless(text)
 
 
 def test_reading_takes_linear_time() -> None:
     for piece in ("<verdict>", "</verdict> ", "<verdict> A", "[[A", "* ", "< ", "<verdict>A</verdict>\n"):
-        assert read(piece * 50_000, TAGS, 2) in (None, A)
-        assert read(piece * 50_000, BRACKETS, 2) is None
+        assert read_verdict(piece * 50_000, TAGS, 2) in (None, A)
+        assert read_verdict(piece * 50_000, BRACKETS, 2) is None
         harmless(piece * 50_000)
     for text in ("<" + " " * 200_000, "[[" + " " * 200_000, "<verdict>" + " " * 200_000, " " * 200_000):
         harmless(text)
-        assert read(text, TAGS, 2) is None
-        assert read(f"{text}</verdict>", TAGS, 2) is None
-        assert read(f"{text}A]]", BRACKETS, 2) is None
+        assert read_verdict(text, TAGS, 2) is None
+        assert read_verdict(f"{text}</verdict>", TAGS, 2) is None
+        assert read_verdict(f"{text}A]]", BRACKETS, 2) is None

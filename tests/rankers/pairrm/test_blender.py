@@ -16,12 +16,12 @@ from support import pairrm_model
 from support.tiny import WORDS, candidate_sets, completion
 
 from pairkit.rankers import annotations
-from pairkit.rankers.pairrm.ranker import PairRMRecipe, load
+from pairkit.rankers.pairrm.ranker import PairRMRecipe, load_pairrm
 
 pytestmark = pytest.mark.blender
 
 SCRIPT = Path(__file__).parents[2] / "support" / "blender_scores.py"
-# What the normalizer of a tokenizer, its special tokens or its word borders could make another text of.
+# Texts that the normalizer of a tokenizer, its special tokens or its word boundaries could change.
 ODD = [
     "", " ", "  two  spaces ", "a line\n\nand\ta tab\r\n", "ﬁne…", "ＦＵＬＬ width", "cafe\u0301 café",
     "red\u00a0dog",     "a[SEP]b", "[CLS] [MASK] [PAD] [UNK]", "日本語の文",
@@ -53,7 +53,7 @@ def texts(count: int, random: np.random.Generator) -> list[str]:
 
 @pytest.fixture(scope="module")
 def table() -> pa.Table:
-    """Sets of 2 to 5 completions, equal and odd ones among them."""
+    """Sets of 2 to 5 completions, some of them equal or odd."""
     random = np.random.default_rng(0)
     rows: list[Any] = [(odd, [completion(text) for text in (*texts(2, random), odd)]) for odd in ODD]
     for _ in range(15):
@@ -63,7 +63,7 @@ def table() -> pa.Table:
 
 
 class Found:
-    """What llm-blender and pairkit say of the same sets and checkpoints."""
+    """Scores by llm-blender, and the sets and checkpoints that they belong to."""
 
     def __init__(self, folder: Path, table: pa.Table) -> None:
         random = np.random.default_rng(1)
@@ -78,7 +78,7 @@ class Found:
         }
         sources = [row["prompt"][0]["content"] for row in table.to_pylist()]
         candidates = [[one["text"] for one in row["completions"]] for row in table.to_pylist()]
-        # The card's `tokenize_pair` does not take [SEP] out of a text, so such a text is not that of `rank`.
+        # The card's `tokenize_pair` leaves [SEP] in a text, so for such a text it differs from `rank`.
         self.compared = {
             name: [
                 row for row, both in enumerate(zip(sources, candidates, strict=True))
@@ -106,10 +106,12 @@ def found(tmp_path_factory: pytest.TempPathFactory, table: pa.Table) -> Found:
 
 
 @pytest.mark.parametrize("name", ["PairRM", "PairRM-hf", "PairRM, cut"])
-def test_scores_and_order_are_those_of_llm_blender(found: Found, table: pa.Table, name: str) -> None:
-    """`PairRM, cut` is truncated: at batch size 1 llm-blender cuts as pairkit always does."""
+def test_scores_and_order_match_llm_blender(found: Found, table: pa.Table, name: str) -> None:
+    """`PairRM, cut` truncates: at batch size 1 llm-blender truncates as pairkit always does."""
     some = table.take(found.compared[name])
-    scored = load(PairRMRecipe(model=str(found.folders[name]))).score(some, lambda count=1, /, note="": None)
+    scored = load_pairrm(PairRMRecipe(model=str(found.folders[name]))).score(
+        some, lambda count=1, /, note="": None
+    )
     assert (scored.counts["truncated"] > 20) == (name == "PairRM, cut")
     ours = [[one["score"] for one in row] for row in scored.sets["completions"].to_pylist()]
     theirs = found.theirs[name]
@@ -118,7 +120,7 @@ def test_scores_and_order_are_those_of_llm_blender(found: Found, table: pa.Table
     assert flat[1].std() > 0.1
     ordered = annotations.rank(scored.sets)["completions"].to_pylist()
     for row, mine, scores, ranks in zip(ordered, ours, theirs["scores"], theirs["ranks"], strict=True):
-        # Ours are stored best first; equal scores to them are equal to us but for rounding.
+        # pairkit stores completions best first; scores that are equal in llm-blender differ by rounding.
         by_rank = sorted(range(len(mine)), key=lambda i: -mine[i])
         assert [one["score"] for one in row] == [mine[i] for i in by_rank]
         for better, worse in pairwise(by_rank):

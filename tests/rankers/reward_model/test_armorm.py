@@ -14,7 +14,7 @@ from support.tiny import candidate_sets, completion
 from transformers import AutoTokenizer, LlamaModel
 
 from pairkit.errors import ModelError
-from pairkit.rankers.reward_model.ranker import RewardModelRecipe, load
+from pairkit.rankers.reward_model.ranker import RewardModelRecipe, load_reward_model
 
 TURNS = [
     {"role": role, "content": text} for role, text in (("user", "a b"), ("assistant", "c"), ("user", "d"))
@@ -32,13 +32,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rewards(model: Path, **recipe: Any) -> list[float]:
-    scored = load(RewardModelRecipe(model=str(model), **recipe)).score(candidate_sets(ROWS), lambda *_: None)
+    scored = load_reward_model(RewardModelRecipe(model=str(model), **recipe)).score(
+        candidate_sets(ROWS), lambda *_: None
+    )
     assert scored.quarantine.num_rows == 0
     return [one["score"] for row in scored.sets["completions"].to_pylist() for one in row]
 
 
 def plainly(folder: Path) -> list[float]:
-    """The same numbers from the weights, by numpy behind the Llama."""
+    """Compute the same numbers from the weights, with numpy after the Llama."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     weights = load_file(folder / "model.safetensors")
     llama = LlamaModel.from_pretrained(folder).eval()
@@ -77,12 +79,12 @@ def test_scores_are_those_of_the_formula(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("fields", [{"batch_tokens": 1}, {"trust_remote_code": True}])
 def test_neither_batches_nor_trust_change_a_score(fields: dict[str, Any], checkpoint: Path) -> None:
-    """The code that the checkpoint brings along is never run."""
+    """The code that comes with the checkpoint is never run."""
     assert rewards(checkpoint, **fields) == pytest.approx(rewards(checkpoint), abs=1e-5)
 
 
 def test_bfloat16_keeps_what_follows_the_llama_exact(checkpoint: Path) -> None:
-    model = load(RewardModelRecipe(model=str(checkpoint), dtype="bfloat16")).model
+    model = load_reward_model(RewardModelRecipe(model=str(checkpoint), dtype="bfloat16")).model
     kinds = {name.split(".")[0]: weight.dtype for name, weight in model.named_parameters()}
     assert kinds.pop("model") == torch.bfloat16
     assert set(kinds) == {"regression_layer", "reward_transform_matrix", "gating"}
@@ -101,5 +103,5 @@ def test_missing_weights_are_an_error(tmp_path: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     del weights["gating.layers.3.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"lacks 'gating\.layers\.3\.weight'"):
+    with pytest.raises(ModelError, match=r"the weight 'gating\.layers\.3\.weight' .* is missing"):
         rewards(folder)

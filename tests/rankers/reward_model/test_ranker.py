@@ -1,4 +1,4 @@
-"""The ranker reward_model, against one pass of the model for each conversation, without padding."""
+"""The ranker reward_model, against one pass of the model per conversation, without padding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pairkit.errors import ModelError
 from pairkit.models.chat import DEFAULT_TEMPLATE, encode, render
 from pairkit.models.load import train_bpe
 from pairkit.rankers import annotations
-from pairkit.rankers.reward_model.ranker import RewardModelRecipe, load
+from pairkit.rankers.reward_model.ranker import RewardModelRecipe, load_reward_model
 from pairkit.recipes import validate
 from pairkit.schema import SETS, check_sets
 
@@ -49,7 +49,7 @@ def save(
     labels: int = 1,
     **changes: Any,
 ) -> Path:
-    """A model with random weights that is far from indifferent, and its tokenizer."""
+    """Save a model with random weights, large enough that scores differ, and its tokenizer."""
     tokenizer = train_bpe(iter([" ".join(WORDS)] * 3), 300)
     tokenizer.chat_template = template
     common = {
@@ -104,7 +104,7 @@ class Progress:
 
 def run(model: Path, table: pa.Table, **recipe: Any) -> Any:
     progress = Progress()
-    scored = load(RewardModelRecipe(model=str(model), **recipe)).score(table, progress)
+    scored = load_reward_model(RewardModelRecipe(model=str(model), **recipe)).score(table, progress)
     assert progress.told == sum(map(len, table["completions"].to_pylist()))
     assert scored.sets.schema == SETS
     assert scored.sets.num_rows + scored.quarantine.num_rows == table.num_rows
@@ -116,7 +116,7 @@ def scores(table: pa.Table) -> list[float | None]:
 
 
 def one_by_one(model: Path, table: pa.Table) -> list[float | None]:
-    """By transformers alone: each conversation by itself."""
+    """Score each conversation on its own, with transformers."""
     tokenizer = AutoTokenizer.from_pretrained(model)
     reward = AutoModelForSequenceClassification.from_pretrained(model).eval()
     found: list[float | None] = []
@@ -138,12 +138,12 @@ def close(ours: list[float | None], theirs: list[float | None], tolerance: float
 
 
 @pytest.mark.parametrize("kind", ["no padding token", "padding is 0", "padding ends every text", "bert"])
-def test_scores_are_those_of_one_by_one(tmp_path: Path, kind: str) -> None:
+def test_scores_match_one_by_one_scoring(tmp_path: Path, kind: str) -> None:
     settings: dict[str, dict[str, Any]] = {
         "no padding token": {}, "padding is 0": {"pad": 0}, "padding ends every text": {"pad": 2},
         "bert": {"kind": "bert"},
     }  # fmt: skip
-    # Where the padding token is EOS, transformers scores a text that ends in it at the token before.
+    # If the padding token is EOS, transformers scores a text that ends in EOS at the token before it.
     template = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
     folder = save(tmp_path / "model", template=template, **settings[kind])
     table = sets()
@@ -166,8 +166,8 @@ def test_the_named_score_is_kept(checkpoint: Path) -> None:
             assert one["rank"] is None
 
 
-def test_one_bos_and_no_generation_prompt(checkpoint: Path) -> None:
-    ranker = load(RewardModelRecipe(model=str(checkpoint)))
+def test_conversations_have_one_bos_and_no_generation_prompt(checkpoint: Path) -> None:
+    ranker = load_reward_model(RewardModelRecipe(model=str(checkpoint)))
     seen: list[list[int]] = []
     forward = ranker.model.forward
     ranker.model.forward = lambda **k: seen.extend(k["input_ids"].tolist()) or forward(**k)
@@ -182,7 +182,7 @@ def test_one_bos_and_no_generation_prompt(checkpoint: Path) -> None:
     assert seen[0].count(1) == 1
 
 
-def test_what_cannot_be_scored_goes_to_quarantine(tmp_path: Path) -> None:
+def test_unusable_sets_go_to_quarantine(tmp_path: Path) -> None:
     folder = save(tmp_path / "model", template=REFUSING)
     system = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
     long = " ".join(WORDS * 5)
@@ -210,33 +210,33 @@ def test_what_cannot_be_scored_goes_to_quarantine(tmp_path: Path) -> None:
     assert json.loads(second["row"]) == table.slice(2, 1).to_pylist()[0]
 
 
-def test_the_models_own_limit_holds(checkpoint: Path) -> None:
-    assert load(RewardModelRecipe(model=str(checkpoint))).max_length == 256
-    assert load(RewardModelRecipe(model=str(checkpoint), max_length=9999)).max_length == 256
+def test_max_length_is_limited_by_the_model(checkpoint: Path) -> None:
+    assert load_reward_model(RewardModelRecipe(model=str(checkpoint))).max_length == 256
+    assert load_reward_model(RewardModelRecipe(model=str(checkpoint), max_length=9999)).max_length == 256
     nothing = run(checkpoint, sets(1).slice(0, 0))
     assert (nothing.sets.num_rows, nothing.counts) == (0, {"completions": 0})
 
 
-def test_numbers_that_are_none(tmp_path: Path) -> None:
+def test_non_finite_weights_are_refused(tmp_path: Path) -> None:
     folder = save(tmp_path / "broken")
     weights = load_file(folder / "model.safetensors")
     weights["score.weight"][0, 0] = float("inf")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"gives -?(inf|nan) for a conversation of \d+ tokens.*float32"):
+    with pytest.raises(ModelError, match=r"returned -?(inf|nan) for a conversation of \d+ tokens.*float32"):
         run(folder, sets(1))
 
 
-def test_what_is_no_reward_model(tmp_path: Path) -> None:
+def test_models_that_are_not_reward_models_are_refused(tmp_path: Path) -> None:
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"labels": 3}, "gives 3 logits"),
+        ({"labels": 3}, "has 3 logits"),
         ({"template": None}, "has no chat template"),
-        ({"kind": "causal"}, "is no reward model: its checkpoint lacks 'score.weight'"),
+        ({"kind": "causal"}, "is not a reward model: the weight 'score.weight' .* is missing"),
     ]
     for index, (settings, message) in enumerate(cases):
         with pytest.raises(ModelError, match=message):
-            load(RewardModelRecipe(model=str(save(tmp_path / str(index), **settings))))
+            load_reward_model(RewardModelRecipe(model=str(save(tmp_path / str(index), **settings))))
     with pytest.raises(ModelError, match="no such file or directory"):
-        load(RewardModelRecipe(model=str(tmp_path / "none")))
+        load_reward_model(RewardModelRecipe(model=str(tmp_path / "none")))
 
 
 CODE = """
@@ -271,7 +271,7 @@ class Gated(LlamaPreTrainedModel):
 
 @pytest.fixture
 def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkpoint as ArmoRM's: several logits, and code that makes one `score` of them."""
+    """A checkpoint like ArmoRM's: several logits, and code that combines them into one `score`."""
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     folder = save(tmp_path / "own", labels=3, pad=0)
     change(folder, auto_map={"AutoModelForSequenceClassification": "modeling_gated.Gated"})
@@ -280,25 +280,25 @@ def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def change(folder: Path, **fields: Any) -> None:
-    said = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(said | fields))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | fields))
 
 
-def test_a_checkpoints_code_runs_only_if_asked_for(own_code: Path, tmp_path: Path) -> None:
+def test_checkpoint_code_runs_only_when_trusted(own_code: Path, tmp_path: Path) -> None:
     table = sets(3)
     with pytest.raises(
         ModelError,
         match=r"code of its own \(for AutoModelForSequenceClassification.*trust_remote_code=true",
     ):
-        load(RewardModelRecipe(model=str(own_code)))
+        load_reward_model(RewardModelRecipe(model=str(own_code)))
     assert not list(tmp_path.rglob("ran"))
     found = scores(run(own_code, table, trust_remote_code=True).sets)
     assert list(tmp_path.rglob("ran"))
     plain = tmp_path / "plain"
     shutil.copytree(own_code, plain)
-    said = json.loads((plain / "config.json").read_text())
-    del said["auto_map"]
-    (plain / "config.json").write_text(json.dumps(said))
+    config = json.loads((plain / "config.json").read_text())
+    del config["auto_map"]
+    (plain / "config.json").write_text(json.dumps(config))
     reward = LlamaForSequenceClassification.from_pretrained(plain).eval()
     tokenizer = AutoTokenizer.from_pretrained(plain)
     expected: list[float | None] = []
@@ -312,20 +312,20 @@ def test_a_checkpoints_code_runs_only_if_asked_for(own_code: Path, tmp_path: Pat
     close(found, expected)
 
 
-def test_own_code_without_a_score_is_refused(own_code: Path) -> None:
+def test_checkpoint_code_without_a_score_is_refused(own_code: Path) -> None:
     change(own_code, gives_score=False)
-    with pytest.raises(ModelError, match="gives 3 numbers for a conversation and no `score`"):
+    with pytest.raises(ModelError, match="returned 3 logits per conversation and no `score`"):
         run(own_code, sets(1), trust_remote_code=True)
 
 
-def test_bfloat16_is_near(checkpoint: Path) -> None:
+def test_bfloat16_scores_are_close(checkpoint: Path) -> None:
     exact, rough = (scores(run(checkpoint, sets(4), dtype=dtype).sets) for dtype in ("float32", "bfloat16"))
     assert exact != rough
     spread = np.std([score for score in exact if score is not None])
     close(rough, exact, tolerance=float(spread))
 
 
-def test_recipe_is_strict() -> None:
+def test_recipe_refuses_invalid_fields() -> None:
     assert not validate(RewardModelRecipe, {"model": "m"}).trust_remote_code
     for wrong in (
         {},

@@ -47,14 +47,14 @@ CASES = [
     Case(
         "PairRM checkpoint of another layout",
         f"{FILES} own.jsonl rank.ranker=pairrm rank.model=model",
-        "'model' is not a PairRM checkpoint (it is of ['LlamaForCausalLM']): pairkit reads …",
+        "'model' is not a PairRM checkpoint (its type is ['LlamaForCausalLM']): pairkit reads …",
         OWN,
     ),
     Case(
         "reward model without a chat template",
         f"{FILES} own.jsonl rank.ranker=reward_model rank.model=model",
-        "the tokenizer of 'model' has no chat template, so how the model wants a conversation written is not "
-        "known; use a reward model that has one, or save its tokenizer with a `chat_template`",
+        "the tokenizer of 'model' has no chat template, so conversations cannot be formatted for this model; "
+        "use a reward model that has one, or save its tokenizer with a `chat_template`",
         OWN,
     ),
 ]

@@ -10,7 +10,7 @@ CASES = [
     Case(
         "judge prompt without its placeholders",
         f"{JUDGE} --prompt own.txt",
-        "own.txt: the judge prompt has no {answer_b}; a pairwise prompt's user part wants {question}, "
+        "own.txt: {answer_b} is missing; the user part of a pairwise prompt must contain {question}, "
         "{answer_a}, {answer_b}",
         {"own.jsonl": LABELLED, "own.txt": JUDGE_PROMPT % b"{question} {answer_a}"},
     ),
@@ -23,14 +23,14 @@ CASES = [
     Case(
         "judge prompt of another protocol",
         f"{JUDGE} --prompt nectar",
-        "the judge prompt 'nectar' is listwise; the protocol iterative wants a pairwise one",
+        "the judge prompt 'nectar' is listwise, but the protocol iterative needs a pairwise prompt",
         {"own.jsonl": LABELLED},
     ),
     Case(
         "labels that pairkit does not know",
         JUDGE,
-        "own.jsonl: no labelled pair in 20 rows: own.jsonl, row 1: field 'label' is 'good'; labels are 1, 2 "
-        "and 0 (neither)",
+        "own.jsonl: none of its 20 rows is a labeled pair: own.jsonl, row 1: field 'label' is 'good'; labels "
+        "are 1, 2 and 0 (neither)",
         {"own.jsonl": LABELLED.replace(b": 1}", b': "good"}') * 20},
     ),
 ]
