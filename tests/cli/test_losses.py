@@ -34,7 +34,7 @@ def test_the_list_has_every_loss_under_its_family() -> None:
             found.append(name)
     assert sorted(found) == sorted(LOSSES)
     assert any(line.split()[:3] == ["alpha_dpo", "ref,", "(live"] for line in lines)
-    assert "`pairkit losses NAME` says all of one." in lines
+    assert "Run `pairkit losses NAME` for details." in lines
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -61,25 +61,25 @@ def test_one_loss_word_for_word() -> None:
         output
         == """\
 rnce
-The preferred completion against randomly drawn negatives.
+The preferred completion against random negatives.
 
     loss = -s_0 + logsumexp(s_0, ..., s_M),  s = beta x log-ratio
 
-MC-PO has the same objective; its negatives are drawn in proportion to exp(s) by `sample_negatives`.
-With one negative it is DPO.
+MC-PO has the same objective; `sample_negatives` samples its negatives in proportion to exp(s). With
+one negative it is DPO.
 
 keywords
   --loss.beta 0.01   in (0, inf)
       weight of the KL term, > 0.
   --loss.negatives 1   in 1, 2, ...
-      how many to draw a set.
+      number of negatives per set.
 
 needs
-  - sets of two completions or more: the preferred one, and negatives as its keywords say
-  - a reference model, whose log-probs are computed once and kept
+  - sets of two or more completions: the preferred one, and negatives sampled by its keywords
+  - a reference model, whose log-probs are computed once and cached
 
 paper
-  Chen et al. 2025, arXiv 2502.04567, equation 7 and proposition 2.1; the draw is algorithm 1.
+  Chen et al. 2025, arXiv 2502.04567, equation 7 and proposition 2.1; sampling is algorithm 1.
 
 examples
   pairkit train --loss rnce
@@ -127,7 +127,7 @@ def test_one_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "\npaper\n" not in bare + told
     assert "A loss of mine.\n\n    loss = beta\n" in told
     assert "      its size.\n" in told
-    assert "  - a score of every completion\n" in told
+    assert "  - a score for every completion\n" in told
     assert "  pairkit train --loss outside_losses:told --loss.beta 0.5 --negatives.sampling mc\n" in told
 
 
@@ -148,9 +148,12 @@ def test_json() -> None:
     [
         ("dpoo", "error: unknown loss 'dpoo'; did you mean 'dpo'? Known: "),
         ("simpo+spoo:2", "error: unknown loss 'spoo'; did you mean 'spo'? Known: "),
-        ("dpo:zero+sft", "error: the weight of dpo is a number above 0, got 'zero'"),
-        ("nowhere:loss", "error: loss 'nowhere:loss' cannot be imported: ModuleNotFoundError: "),
-        ("dpo sft", "error: 'dpo sft' is no loss: write NAME, NAME:WEIGHT+NAME:WEIGHT, or module:function"),
+        ("dpo:zero+sft", "error: the weight of dpo must be a number above 0, got 'zero'"),
+        ("nowhere:loss", "error: cannot import loss 'nowhere:loss': ModuleNotFoundError: "),
+        (
+            "dpo sft",
+            "error: cannot parse loss 'dpo sft': expected NAME, NAME:WEIGHT+NAME:WEIGHT, or module:function",
+        ),
     ],
 )
 def test_what_is_no_loss(

@@ -555,16 +555,16 @@ def test_a_bare_call_observes_its_batch_first(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "keywords", "message"),
     [
-        ("alpha_dpo", {"beta": 0.0}, "alpha_dpo.beta is in (0, inf)"),
-        ("alpha_dpo", {"alpha": -0.1}, "alpha_dpo.alpha is in [0, inf)"),
-        ("alpha_dpo", {"momentum": 1.0}, "alpha_dpo.momentum is in [0, 1)"),
+        ("alpha_dpo", {"beta": 0.0}, "alpha_dpo.beta must be in (0, inf)"),
+        ("alpha_dpo", {"alpha": -0.1}, "alpha_dpo.alpha must be in [0, inf)"),
+        ("alpha_dpo", {"momentum": 1.0}, "alpha_dpo.momentum must be in [0, 1)"),
         ("alpha_dpo", {"implicit_reference": "policy_only"}, "value of alpha_dpo.implicit_reference"),
         ("alpha_dpo", {"margin": "kl"}, "value of alpha_dpo.margin"),
         ("alpha_dpo", {"stats": "exact"}, "value of alpha_dpo.stats"),
-        ("alpha_dpo", {"normalize": 1}, "alpha_dpo.normalize is true or false"),
-        ("beta_dpo", {"filter_fraction": 1.0}, "beta_dpo.filter_fraction is in [0, 1)"),
-        ("beta_dpo", {"a": -0.5}, "beta_dpo.a is in [0, inf)"),
-        ("amapo", {"beta": -2.5}, "amapo.beta is in (0, inf)"),
+        ("alpha_dpo", {"normalize": 1}, "alpha_dpo.normalize must be true or false"),
+        ("beta_dpo", {"filter_fraction": 1.0}, "beta_dpo.filter_fraction must be in [0, 1)"),
+        ("beta_dpo", {"a": -0.5}, "beta_dpo.a must be in [0, inf)"),
+        ("amapo", {"beta": -2.5}, "amapo.beta must be in (0, inf)"),
     ],
 )
 def test_bad_hyperparameters(name: str, keywords: dict[str, Any], message: str) -> None:

@@ -20,7 +20,7 @@ from support.loss_cases import PAIR_LOSSES, TABLE, Case, allowed, case, golden, 
 
 from pairkit.errors import InputError, RecipeError
 from pairkit.losses import LOSSES, Extras, Logps, Loss, WeightedSum, build, loss_spec
-from pairkit.losses.parameters import NEAREST_TO_ZERO, Choice, Flag, Integer, Number, Parameter
+from pairkit.losses.parameters import SMALLEST, Choice, Flag, Integer, Number, Parameter
 
 # The names, keywords and defaults that users and recipes rely on: a change to one of them breaks theirs.
 # A new loss need not stand here.
@@ -203,11 +203,11 @@ def test_every_range_holds_at_its_ends(name: str, key: str) -> None:
         inside = [end for end, is_open in ends if not is_open and math.isfinite(end)]
         outside = [end for end, is_open in ends if is_open and math.isfinite(end)]
         if math.isfinite(parameter.low):
-            outside.append(min(math.nextafter(parameter.low, -math.inf), parameter.low - NEAREST_TO_ZERO))
+            outside.append(min(math.nextafter(parameter.low, -math.inf), parameter.low - SMALLEST))
         if math.isfinite(parameter.high):
-            inside.append(min(math.nextafter(parameter.high, -math.inf), parameter.high - NEAREST_TO_ZERO))
-            outside.append(max(math.nextafter(parameter.high, math.inf), parameter.high + NEAREST_TO_ZERO))
-        near = [value for value in (NEAREST_TO_ZERO, -NEAREST_TO_ZERO) if allowed(name, key, value)]
+            inside.append(min(math.nextafter(parameter.high, -math.inf), parameter.high - SMALLEST))
+            outside.append(max(math.nextafter(parameter.high, math.inf), parameter.high + SMALLEST))
+        near = [value for value in (SMALLEST, -SMALLEST) if allowed(name, key, value)]
         inside += near
         tiny = [
             small for value in near for small in (math.nextafter(value, 0.0), math.copysign(5e-324, value))
@@ -218,20 +218,22 @@ def test_every_range_holds_at_its_ends(name: str, key: str) -> None:
         assert (loss.parameters | loss.sampler)[key] == value
     for value in outside:
         message = refusal(name, **{key: value})
-        assert message.startswith(f"{name}.{key} is ")
+        assert message.startswith(f"{name}.{key} must be ")
         assert repr(value) in message or str(value) in message
         if isinstance(parameter, Number):
-            assert f"is in {parameter.range}" in message
+            assert f"must be in {parameter.range}" in message
     for value in tiny:
         assert refusal(name, **{key: value}) == (
-            f"{name}.{key} is too near to 0 for float32: 0, or 1e-18 and more in size, got {value}"
+            f"{name}.{key} must be 0 or at least 1e-18 in size, because float32 cannot divide by less, got {value}"
         )
 
 
 @pytest.mark.parametrize(("name", "key"), RANGED, ids=ids(RANGED))
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, True, "0.1", "high", [0.1]])
 def test_what_is_no_number_is_refused(name: str, key: str, value: Any) -> None:
-    assert refusal(name, **{key: value}).startswith(f"{name}.{key} is a ")
+    assert refusal(name, **{key: value}).startswith(
+        (f"{name}.{key} must be a number", f"{name}.{key} must be an integer")
+    )
 
 
 @pytest.mark.parametrize(("name", "key"), RANGED, ids=ids(RANGED))
@@ -239,7 +241,9 @@ def test_none_is_a_value_only_where_it_is_the_default(name: str, key: str) -> No
     if keywords_of(name)[key].default is None:
         build(name, **{key: None})
     else:
-        assert refusal(name, **{key: None}).startswith(f"{name}.{key} is a ")
+        assert refusal(name, **{key: None}).startswith(
+            (f"{name}.{key} must be a number", f"{name}.{key} must be an integer")
+        )
 
 
 @pytest.mark.parametrize(("name", "key"), sorted(OPTIONS))
@@ -257,12 +261,12 @@ def test_a_wrong_option_gets_the_nearest(name: str, key: str) -> None:
 def test_a_flag_is_true_or_false(value: Any) -> None:
     for name, key in KEYWORDS:
         if isinstance(keywords_of(name)[key], Flag):
-            assert refusal(name, **{key: value}) == f"{name}.{key} is true or false, got {value!r}"
+            assert refusal(name, **{key: value}) == f"{name}.{key} must be true or false, got {value!r}"
 
 
 def test_the_margin_of_simpo_is_given_once() -> None:
     assert refusal("simpo", gamma=1.0, gamma_beta_ratio=0.5) == (
-        "simpo.gamma and simpo.gamma_beta_ratio say the same thing: give one of them"
+        "simpo.gamma and simpo.gamma_beta_ratio conflict: set only one"
     )
     build("simpo", gamma=None, gamma_beta_ratio=0.5)
     build("simpo", gamma=0.0)
@@ -275,7 +279,10 @@ def test_gamma_is_beta_times_the_ratio() -> None:
 
 
 def test_the_left_margin_is_not_above_the_right_one() -> None:
-    assert refusal("stapo", left_margin=1.0) == "stapo.left_margin is at most stapo.right_margin, got 1 > 0.8"
+    assert (
+        refusal("stapo", left_margin=1.0)
+        == "stapo.left_margin must be at most stapo.right_margin, got 1 > 0.8"
+    )
     assert "got 0.6 > 0.5" in refusal("stapo", right_margin=0.5)
     build("stapo", left_margin=0.8)
 
@@ -283,7 +290,7 @@ def test_the_left_margin_is_not_above_the_right_one() -> None:
 def test_all_proposals_are_the_default() -> None:
     assert build("mcpo", proposals="all").sampler == build("mcpo").sampler
     assert build("mcpo", proposals=2).sampler["proposals"] == 2
-    assert "whole number of at least 1" in refusal("mcpo", proposals="some")
+    assert "an integer >= 1" in refusal("mcpo", proposals="some")
 
 
 def test_a_loss_of_one_kind_of_draw_takes_no_other() -> None:
@@ -373,11 +380,11 @@ def test_a_pairwise_loss_takes_two_completions(name: str) -> None:
 
 def test_bad_log_probs() -> None:
     ones = torch.ones(1, 2)
-    with pytest.raises(ValueError, match=r"Logps\.length has shape \(1, 3\), sum has \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"Logps\.length has shape \(1, 3\), but sum has \(1, 2\)"):
         Logps(ones, torch.ones(1, 3), ones.bool())
     with pytest.raises(ValueError, match="float32 or float64"):
         Logps(ones.bfloat16(), ones.int(), ones.bool())
-    with pytest.raises(ValueError, match="mask is bool"):
+    with pytest.raises(ValueError, match="mask must be bool"):
         Logps(ones, ones.int(), ones)
     with pytest.raises(ValueError, match=r"\[sets, completions\]"):
         Logps(ones[0], ones[0].int(), ones[0].bool())
@@ -472,28 +479,28 @@ def test_keywords_of_a_sum() -> None:
 @pytest.mark.parametrize(
     ("name", "keywords", "message"),
     [
-        ("dpo+dpo", {}, "a loss stands there twice"),
-        ("dpo:0.5+sft+dpo:0.5", {}, "a loss stands there twice"),
-        ("mcpo+rnce", {}, "only one part can draw negatives of its own"),
-        ("dpo:0+sft", {}, "the weight of dpo is a number above 0, got '0'"),
-        ("dpo+sft:-1", {}, "the weight of sft is a number above 0, got '-1'"),
-        ("dpo+sft:high", {}, "the weight of sft is a number above 0, got 'high'"),
-        ("dpo+sft:inf", {}, "the weight of sft is a number above 0, got 'inf'"),
-        ("dpo+sft:nan", {}, "the weight of sft is a number above 0, got 'nan'"),
-        ("dpo+sft:1.2.3", {}, "the weight of sft is a number above 0, got '1.2.3'"),
-        ("dpo+", {}, "is no loss: write NAME"),
-        ("dpo++sft", {}, "is no loss: write NAME"),
-        ("dpo:1:2", {}, "is no loss: write NAME"),
-        ("dpo:", {}, "is no loss: write NAME"),
-        ("", {}, "is no loss: write NAME"),
+        ("dpo+dpo", {}, "a loss appears twice; add its weights"),
+        ("dpo:0.5+sft+dpo:0.5", {}, "a loss appears twice; add its weights"),
+        ("mcpo+rnce", {}, "only one part may sample its own negatives"),
+        ("dpo:0+sft", {}, "the weight of dpo must be a number above 0, got '0'"),
+        ("dpo+sft:-1", {}, "the weight of sft must be a number above 0, got '-1'"),
+        ("dpo+sft:high", {}, "the weight of sft must be a number above 0, got 'high'"),
+        ("dpo+sft:inf", {}, "the weight of sft must be a number above 0, got 'inf'"),
+        ("dpo+sft:nan", {}, "the weight of sft must be a number above 0, got 'nan'"),
+        ("dpo+sft:1.2.3", {}, "the weight of sft must be a number above 0, got '1.2.3'"),
+        ("dpo+", {}, "cannot parse loss"),
+        ("dpo++sft", {}, "cannot parse loss"),
+        ("dpo:1:2", {}, "cannot parse loss"),
+        ("dpo:", {}, "cannot parse loss"),
+        ("", {}, "cannot parse loss"),
         ("dpo+sfft", {}, "unknown loss 'sfft'; did you mean 'sft'?"),
         ("dpo+sft", {"betta": 1.0}, "unknown keyword of dpo+sft 'betta'; did you mean 'beta'?"),
         ("dpo+sft", {"gamma": 1.0}, "unknown keyword of dpo+sft 'gamma'"),
         ("dpo+sft", {"dpo": {"betta": 1.0}}, "unknown keyword of dpo 'betta'; did you mean 'beta'?"),
         ("dpo+sft", {"sft": {"beta": 1.0}}, "unknown keyword of sft 'beta'"),
-        ("dpo+sft", {"dpo": 0.8}, "dpo holds the keywords of a part by name, got 0.8"),
-        ("dpo+sft", {"beta": -1.0}, "dpo.beta is in (0, inf)"),
-        ("dpo+simpo", {"gamma": 1.0, "simpo": {"gamma_beta_ratio": 1.0}}, "give one of them"),
+        ("dpo+sft", {"dpo": 0.8}, "dpo must map that part's keywords to values, got 0.8"),
+        ("dpo+sft", {"beta": -1.0}, "dpo.beta must be in (0, inf)"),
+        ("dpo+simpo", {"gamma": 1.0, "simpo": {"gamma_beta_ratio": 1.0}}, "conflict: set only one"),
         ("dpo", {"dpo": {"beta": 1.0}}, "unknown keyword of dpo 'dpo'"),
     ],
 )
@@ -587,7 +594,7 @@ def test_a_function_from_the_working_directory(write: Write) -> None:
     with pytest.raises(InputError, match="needs reference"):
         loss(one.policy)
     assert "did you mean 'shift'" in refusal(name, shft=1.0)
-    assert "is a number" in refusal(name, beta="high")
+    assert "must be a number" in refusal(name, beta="high")
 
 
 def test_a_function_from_a_package(write: Write, tmp_path: Path) -> None:
@@ -630,12 +637,12 @@ def test_every_kind_of_keyword(write: Write) -> None:
         "untyped": Number(2.0),
         "kind": Choice("b", ("a", "b")),
     }
-    assert spec.summary == "from outside of pairkit"
+    assert spec.summary == "from outside pairkit"
     loss = build(f"{name}:own", flag=True, count=-4, weight=1, untyped=0, kind="a")
     one = golden("dpo")
     assert loss(one.policy).losses.tolist() == [40.0, 50.0]
     assert "did you mean" in refusal(f"{name}:own", kind="aa")
-    assert "whole number" in refusal(f"{name}:own", count=0.5)
+    assert "must be an integer" in refusal(f"{name}:own", count=0.5)
     assert "true or false" in refusal(f"{name}:own", flag=1)
 
 
@@ -674,8 +681,8 @@ SPEC = LossSpec(own, "summary", "paper", {"beta": Number(0.1, low=0.0, open_low=
     assert isinstance(loss, Loss)
     assert (loss.spec.summary, loss.spec.paper) == ("summary", "paper")
     assert golden("dpo")().losses.shape == replace(golden("dpo"), loss=loss)().losses.shape
-    assert "beta is in (0, inf)" in refusal(f"{name}:SPEC", beta=0.0)
-    assert "beta is at most" in refusal(f"{name}:SPEC")
+    assert "beta must be in (0, inf)" in refusal(f"{name}:SPEC", beta=0.0)
+    assert "beta must be at most" in refusal(f"{name}:SPEC")
 
 
 def test_a_spec_of_labelled_completions_from_outside(write: Write) -> None:
@@ -723,31 +730,40 @@ def test_a_spec_with_statistics_from_outside(write: Write) -> None:
 
 
 BAD_FUNCTIONS = [
-    ("def own(policy, *, beta: float): ...", "keyword beta: give it a default"),
-    ("def own(policy, *, beta): ...", "keyword beta: give it a default"),
-    ("def own(policy, *, beta: str = 'x'): ...", "keyword beta: give it a default"),
-    ("def own(policy, *, beta: float | None = None): ...", "keyword beta: give it a default"),
-    ("def own(policy, *, kind: Literal[1, 2] = 1): ...", "keyword kind: a Literal of words"),
-    ("def own(policy, *, kind: Literal['a', 'b'] = 'c'): ...", "keyword kind: a Literal of words"),
+    ("def own(policy, *, beta: float): ...", "keyword beta: set a default"),
+    ("def own(policy, *, beta): ...", "keyword beta: set a default"),
+    ("def own(policy, *, beta: str = 'x'): ...", "keyword beta: set a default"),
+    ("def own(policy, *, beta: float | None = None): ...", "keyword beta: set a default"),
+    ("def own(policy, *, kind: Literal[1, 2] = 1): ...", "keyword kind: a Literal must list strings"),
+    ("def own(policy, *, kind: Literal['a', 'b'] = 'c'): ...", "keyword kind: a Literal must list strings"),
     (
         "def own(policy, beta: float = 0.1): ...",
-        "beta is none of reference, scores, ranks; keywords of its own stand after a *",
+        "unknown input beta, expected reference, scores, ranks; put keywords after a *",
     ),
-    ("def own(policy, refrence, *, beta: float = 0.1): ...", "refrence is none of reference"),
-    ("def own(policy, statistics): ...", "a function is given no statistics; it may name reference, scores"),
-    ("def own(policy, labels): ...", "a function is given no labels; it may name reference, scores, ranks"),
-    ("def own(policy, *, kl_baseline=None): ...", "a function is given no kl_baseline; it may name"),
-    ("def own(policy, **more): ...", "more is none of reference"),
-    ("def own(reference, *, beta: float = 0.1): ...", "the first argument of a loss is the policy's Logps"),
-    ("def own(*, beta: float = 0.1): ...", "the first argument of a loss is the policy's Logps"),
-    ("def own(): ...", "the first argument of a loss is the policy's Logps"),
-    ("def own(policy: 'Nowhere'): ...", "its annotations cannot be read: name 'Nowhere' is not defined"),
-    ("own = 3", "is neither a function nor a LossSpec"),
-    ("class own: ...", "is neither a function nor a LossSpec"),
-    ("other = 3", "cannot be imported: AttributeError"),
-    ("raise RuntimeError('no luck')", "cannot be imported: RuntimeError: no luck"),
-    ("import no_such_module", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"),
-    ("def own(:", "cannot be imported: SyntaxError"),
+    ("def own(policy, refrence, *, beta: float = 0.1): ...", "unknown input refrence, expected reference"),
+    (
+        "def own(policy, statistics): ...",
+        "statistics is not available to a bare function, only reference, scores",
+    ),
+    (
+        "def own(policy, labels): ...",
+        "labels is not available to a bare function, only reference, scores, ranks",
+    ),
+    ("def own(policy, *, kl_baseline=None): ...", "kl_baseline is not available to a bare function, only"),
+    ("def own(policy, **more): ...", "unknown input more"),
+    (
+        "def own(reference, *, beta: float = 0.1): ...",
+        "the first argument of a loss must be the policy's Logps",
+    ),
+    ("def own(*, beta: float = 0.1): ...", "the first argument of a loss must be the policy's Logps"),
+    ("def own(): ...", "the first argument of a loss must be the policy's Logps"),
+    ("def own(policy: 'Nowhere'): ...", "cannot read its annotations: name 'Nowhere' is not defined"),
+    ("own = 3", "must be a function or a LossSpec, got int"),
+    ("class own: ...", "must be a function or a LossSpec, got type"),
+    ("other = 3", ": AttributeError: "),
+    ("raise RuntimeError('no luck')", ": RuntimeError: no luck"),
+    ("import no_such_module", ": ModuleNotFoundError: No module named 'no_such_module'"),
+    ("def own(:", ": SyntaxError: "),
 ]
 
 
@@ -763,9 +779,9 @@ def test_bad_functions_from_outside(write: Write, text: str, message: str) -> No
 
 @pytest.mark.parametrize("name", ["no_such_module:own", "no.such.module:own", "pairkit.losses:no_such_loss"])
 def test_what_is_not_there_cannot_be_imported(name: str) -> None:
-    assert f"loss '{name}' cannot be imported: " in refusal(name)
+    assert f"cannot import loss '{name}': " in refusal(name)
 
 
 def test_a_function_of_pairkit_itself_is_no_loss_from_outside() -> None:
     """Its keywords have no defaults: they stand in the table."""
-    assert "keyword beta: give it a default" in refusal("pairkit.losses.logistic:dpo")
+    assert "keyword beta: set a default" in refusal("pairkit.losses.logistic:dpo")

@@ -27,7 +27,7 @@ from pairkit.losses.describe import BY_NAME, FAMILIES, NUMBERED, describe, famil
 from pairkit.losses.parameters import positive
 from pairkit.training.recipe import TrainRecipe
 
-AGAIN = "write it anew with: python docs/losses.py"
+UPDATE = "update it with: python docs/losses.py"
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -56,7 +56,7 @@ def test_a_paper_is_cited_by_equation_or_said_to_be_cited_by_name(name: str) -> 
 
 @pytest.mark.parametrize("name", [name for name, spec in LOSSES.items() if spec.statistics])
 def test_what_a_scoring_pass_costs_is_said(name: str) -> None:
-    assert "one third more than the step without it (forward 1, backward 2)" in describe(name).scoring_pass
+    assert "one third more than a step without it (forward 1, backward 2)" in describe(name).scoring_pass
 
 
 def described(policy: Logps, *, beta: float, gamma: float) -> None:
@@ -77,7 +77,7 @@ def described(policy: Logps, *, beta: float, gamma: float) -> None:
 
 def test_what_a_docstring_lacks_is_said() -> None:
     spec = LossSpec(described, "a loss", "nowhere", {"beta": positive(1.0), "gamma": positive(1.0)})
-    assert gaps(spec) == ["no References", "gamma is not described", "delta is described and does not exist"]
+    assert gaps(spec) == ["no References", "gamma is not described", "delta is described but does not exist"]
     assert gaps(replace(spec, function=lambda policy: None, parameters={})) == [
         'no paragraph begins with "loss = "', "no Args", "no Returns", "no References"
     ]  # fmt: skip
@@ -85,7 +85,7 @@ def test_what_a_docstring_lacks_is_said() -> None:
 
 def test_a_row_without_its_words_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LOSSES, "dpo", LossSpec(described, "a loss", "nowhere", {"beta": positive(1.0)}))
-    with pytest.raises(ValueError, match="the docstring of dpo: no References; delta is described"):
+    with pytest.raises(ValueError, match="incomplete docstring of dpo: no References; delta is described"):
         describe("dpo")
 
 
@@ -100,9 +100,9 @@ def test_needs_in_words() -> None:
     assert describe("rnce").scoring_pass == ""
     assert describe("nca").marks == ("ref", "(scores)")
     assert describe("pro").marks == ("scores or ranks",)
-    assert "once without gradient" in describe("mcpo").scoring_pass
-    assert "completion of another prompt" in describe("kto").scoring_pass.replace("completions", "completion")
-    assert describe("kto").completions.startswith("pairs, or single completions labelled")
+    assert "without gradient" in describe("mcpo").scoring_pass
+    assert "completions of another prompt" in describe("kto").scoring_pass
+    assert describe("kto").completions.startswith("pairs, or single completions labeled")
     assert describe("simpo").exclusions == ("`gamma` or `gamma_beta_ratio`, not both",)
     for name, spec in LOSSES.items():
         assert bool(describe(name).scoring_pass) == (spec.statistics is not None or name == "mcpo")
@@ -119,11 +119,11 @@ def test_examples_are_commands_that_work(name: str) -> None:
 
 
 def test_the_page_is_that_of_the_table() -> None:
-    assert losses_page.PAGE.read_text(encoding="utf-8") == losses_page.page(), AGAIN
+    assert losses_page.PAGE.read_text(encoding="utf-8") == losses_page.page(), UPDATE
 
 
 def test_the_plots_are_those_of_the_losses() -> None:
-    assert losses_page.stale() == [], AGAIN
+    assert losses_page.stale() == [], UPDATE
 
 
 def test_every_plot_of_the_page_is_there() -> None:
@@ -141,7 +141,7 @@ def _changed(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def test_a_plot_that_is_stale_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a few losses: one plot missing, one too many, one of a changed curve, one drawn otherwise."""
+    """Of a few losses: one plot missing, one too many, one of a changed curve, one drawn differently."""
     names = ("dpo", "spo", "stapo", "ipo", "exo")
     every = losses_page.plots()
     few = {name: every[name] for name in names}
@@ -158,7 +158,7 @@ def test_a_plot_that_is_stale_is_found(tmp_path: Path, monkeypatch: pytest.Monke
     file = folder / "ipo.svg"
     file.write_text(file.read_text().replace("stroke-width: 2", "stroke-width: 3"))
     assert losses_page.stale(folder) == [
-        "dpo.svg is missing", "dop.svg is not a plot of the page", "ipo.svg is drawn otherwise",
+        "dpo.svg is missing", "dop.svg is not a plot of the page", "ipo.svg is drawn differently",
         "spo.svg shows other numbers", "stapo.svg shows other numbers",
     ]  # fmt: skip
 
@@ -175,9 +175,9 @@ def test_curves_are_on_the_axis_that_their_loss_takes() -> None:
     """Minima worked by hand, on each axis: beta times log-ratio, mean log-ratio, mean log-prob."""
     assert curve("exo").label == "0.1 × log-ratio, chosen − rejected (nats)"
     assert curve("exo").least == pytest.approx(6.907, abs=0.01)  # log((1 - e) / e) of e = 0.001
-    assert curve("ipo").label == "0.1 × mean log-ratio, chosen − rejected (nats a token)"
+    assert curve("ipo").label == "0.1 × mean log-ratio, chosen − rejected (nats per token)"
     assert curve("ipo").least == pytest.approx(0.5, abs=0.01)  # beta h = 1/2
-    assert curve("stapo").label == "2 × mean log-prob, chosen − rejected (nats a token)"
+    assert curve("stapo").label == "2 × mean log-prob, chosen − rejected (nats per token)"
     assert curve("stapo").least == pytest.approx(1.4, abs=0.01)  # beta (0.6 + 0.8) / 2
     assert curve("slic_hf").label == "log-prob, chosen − rejected (nats)"
     assert curve("sppo").least == pytest.approx(1.0, abs=0.01)  # a = 500, b = -500 at beta 0.001
@@ -191,7 +191,7 @@ def test_curves_are_on_the_axis_that_their_loss_takes() -> None:
 
 def test_the_readme_names_every_loss_under_its_family() -> None:
     text = losses_page.README.read_text(encoding="utf-8")
-    assert losses_page.readme(text) == text, AGAIN
+    assert losses_page.readme(text) == text, UPDATE
     for name, spec in LOSSES.items():
         assert re.search(rf"^\| {family(spec)} \|.*`{name}`", text, flags=re.MULTILINE)
 

@@ -91,12 +91,12 @@ def test_simper_does_not_know_of_scales() -> None:
 @pytest.mark.parametrize(
     ("name", "keywords", "message"),
     [
-        ("cpo", {"beta": 0.0}, "cpo.beta is in (0, inf)"),
-        ("cpo", {"nll_weight": -0.1}, "cpo.nll_weight is in [0, inf)"),
+        ("cpo", {"beta": 0.0}, "cpo.beta must be in (0, inf)"),
+        ("cpo", {"nll_weight": -0.1}, "cpo.nll_weight must be in [0, inf)"),
         ("cpo", {"nll_reduction": "mean"}, "value of cpo.nll_reduction"),
-        ("slic_hf", {"delta": -1.0}, "slic_hf.delta is in [0, inf)"),
-        ("orpo", {"odds_weight": -1.0}, "orpo.odds_weight is in [0, inf)"),
-        ("alphapo", {"beta": -1.0}, "alphapo.beta is in (0, inf)"),
+        ("slic_hf", {"delta": -1.0}, "slic_hf.delta must be in [0, inf)"),
+        ("orpo", {"odds_weight": -1.0}, "orpo.odds_weight must be in [0, inf)"),
+        ("alphapo", {"beta": -1.0}, "alphapo.beta must be in (0, inf)"),
         ("simper", {"beta": 1.0}, "keyword of simper"),
     ],
 )

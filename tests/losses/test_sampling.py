@@ -401,7 +401,7 @@ def test_bad_settings(wrong: dict[str, Any]) -> None:
 def test_bad_tensors() -> None:
     policy, seeds = repeated(SUMS, rows=3)
     for wrong in (seeds[:1], seeds[:, None], seeds.int(), seeds.double()):
-        with pytest.raises(InputError, match="seeds are int64"):
+        with pytest.raises(InputError, match="seeds must be int64"):
             sample_negatives(policy, None, beta=1.0, seeds=wrong)
     with pytest.raises(InputError, match="reference has shape"):
         sample_negatives(policy, repeated(SUMS, rows=1)[0], beta=1.0, seeds=seeds)

@@ -42,7 +42,7 @@ from torch import Tensor
 
 from pairkit.errors import InputError
 from pairkit.losses import LOSSES, Extras, Logps, Loss, LossOutput, build
-from pairkit.losses.parameters import NEAREST_TO_ZERO, Choice, Flag, Number
+from pairkit.losses.parameters import SMALLEST, Choice, Flag, Number
 
 VARIANTS = [(name, keywords) for name in TABLE for keywords in variants(name)]
 every_variant = pytest.mark.parametrize(("name", "keywords"), VARIANTS, ids=as_ids(VARIANTS))
@@ -463,7 +463,7 @@ NEAR_ZERO = [
     for name in TABLE
     for key, parameter in LOSSES[name].parameters.items()
     if isinstance(parameter, Number)
-    for value in (NEAREST_TO_ZERO, -NEAREST_TO_ZERO)
+    for value in (SMALLEST, -SMALLEST)
     if allowed(name, key, value)
 ]
 
