@@ -13,7 +13,7 @@ import torch
 from support.tensors import logps, random_logps, value_and_gradient, with_sum
 from torch import Tensor
 
-from pairkit.errors import InputError, RecipeError
+from pairkit.errors import InputError
 from pairkit.losses import Extras, Logps, build
 
 RATIOS = logps([[2.0, -1.0, 0.5, -3.0]], [[10] * 4])
@@ -242,36 +242,20 @@ def test_a_set_of_one_has_nothing_to_compare(name: str) -> None:
     assert torch.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("name", [*SCORED, "pro"])
-@pytest.mark.parametrize("missing", [nan, float("inf")])
-def test_a_missing_score_is_named(name: str, missing: float) -> None:
+def test_a_missing_score_is_named() -> None:
     policy, reference = random_logps(3, 4)
     policy.mask[0, 2] = False
     scores = falling_scores(policy)
-    scores[0, 2] = scores[1, 3] = missing
-    with pytest.raises(InputError, match=rf"{name} needs a score for .* scores\[1, 3\] is {missing:g}"):
-        build(name)(policy, reference, scores)
+    for name in [*SCORED, "pro"]:
+        for missing in (nan, float("inf")):
+            scores[0, 2] = scores[1, 3] = missing
+            message = rf"{name} needs a score for every .* scores\[1, 3\] is {missing:g}"
+            with pytest.raises(InputError, match=message):
+                build(name)(policy, reference, scores)
 
 
-@pytest.mark.parametrize("name", [*SCORED, "pro"])
-def test_scores_are_needed(name: str) -> None:
+def test_scores_are_needed() -> None:
     policy, reference = random_logps(3, 4)
-    with pytest.raises(InputError, match=f"{name} needs scores"):
-        build(name)(policy, reference)
-
-
-@pytest.mark.parametrize(
-    ("name", "keywords", "message"),
-    [
-        ("infonca", {"temperature": 0.0}, "infonca.temperature must be in (0, inf)"),
-        ("nca", {"beta": 0.0}, "nca.beta must be in (0, inf)"),
-        ("exo_rw", {"reward_temperature": -1.0}, "exo_rw.reward_temperature must be in (0, inf)"),
-        ("lipo", {"beta": -0.1}, "lipo.beta must be in (0, inf)"),
-        ("pro", {"nll_weight": -0.1}, "pro.nll_weight must be in [0, inf)"),
-        ("rrhf", {"nll_weight": -0.1}, "rrhf.nll_weight must be in [0, inf)"),
-    ],
-)
-def test_bad_hyperparameters(name: str, keywords: dict[str, Any], message: str) -> None:
-    with pytest.raises(RecipeError) as error:
-        build(name, **keywords)
-    assert message in str(error.value)
+    for name in [*SCORED, "pro"]:
+        with pytest.raises(InputError, match=f"{name} needs scores"):
+            build(name)(policy, reference)

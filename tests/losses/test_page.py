@@ -1,4 +1,4 @@
-"""What is said of losses: descriptions of the whole table, docs/losses.md, its plots and its examples."""
+"""Descriptions of all losses, docs/losses.md, its plots and its examples."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 import torch
 from loss_curves import curve
 from loss_figures import data_of
+from support.loss_cases import in_case
 from support.tiny import model_folder, random_sets, write_data
 from typer.testing import CliRunner
 
@@ -30,9 +31,13 @@ from pairkit.training.recipe import TrainRecipe
 UPDATE = "update it with: python docs/losses.py"
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_every_row_is_described(name: str) -> None:
-    spec = LOSSES[name]
+def test_every_row_is_described() -> None:
+    for name, spec in LOSSES.items():
+        with in_case(name):
+            row_is_described(name, spec)
+
+
+def row_is_described(name: str, spec: LossSpec) -> None:
     assert gaps(spec) == []
     one = describe(name)
     assert one.formula.startswith("loss = ")
@@ -45,18 +50,20 @@ def test_every_row_is_described(name: str) -> None:
     assert all(set(text) <= set(map(chr, range(32, 127))) | {"\n"} for text in (one.formula, *one.notes))
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_a_paper_is_cited_by_equation_or_said_to_be_cited_by_name(name: str) -> None:
-    """In one form of words for all; maximum likelihood is nobody's equation."""
-    sources = describe(name).sources
-    assert bool(NUMBERED.search(sources)) + sources.endswith(BY_NAME) == (name != "sft"), sources
-    assert ("eq. " in LOSSES[name].paper) <= bool(NUMBERED.search(sources))
-    assert (name == "sft") or any(word in sources for word in ("arXiv", "Stable Preference", "Minor DPO"))
+def test_a_paper_is_cited_by_equation_or_marked_as_cited_by_name() -> None:
+    """In the same words for all; maximum likelihood has no equation."""
+    for name, spec in LOSSES.items():
+        sources = describe(name).sources
+        assert bool(NUMBERED.search(sources)) + sources.endswith(BY_NAME) == (name != "sft"), sources
+        assert ("eq. " in spec.paper) <= bool(NUMBERED.search(sources)), name
+        known = any(word in sources for word in ("arXiv", "Stable Preference", "Minor DPO"))
+        assert name == "sft" or known, name
 
 
-@pytest.mark.parametrize("name", [name for name, spec in LOSSES.items() if spec.statistics])
-def test_what_a_scoring_pass_costs_is_said(name: str) -> None:
-    assert "one third more than a step without it (forward 1, backward 2)" in describe(name).scoring_pass
+def test_the_cost_of_a_scoring_pass_is_described() -> None:
+    for name in (name for name, spec in LOSSES.items() if spec.statistics):
+        cost = describe(name).scoring_pass
+        assert "one third more than a step without it (forward 1, backward 2)" in cost, name
 
 
 def described(policy: Logps, *, beta: float, gamma: float) -> None:
@@ -75,7 +82,7 @@ def described(policy: Logps, *, beta: float, gamma: float) -> None:
     """
 
 
-def test_what_a_docstring_lacks_is_said() -> None:
+def test_gaps_of_a_docstring_are_listed() -> None:
     spec = LossSpec(described, "a loss", "nowhere", {"beta": positive(1.0), "gamma": positive(1.0)})
     assert gaps(spec) == ["no References", "gamma is not described", "delta is described but does not exist"]
     assert gaps(replace(spec, function=lambda policy: None, parameters={})) == [
@@ -83,14 +90,14 @@ def test_what_a_docstring_lacks_is_said() -> None:
     ]  # fmt: skip
 
 
-def test_a_row_without_its_words_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_with_an_incomplete_docstring_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LOSSES, "dpo", LossSpec(described, "a loss", "nowhere", {"beta": positive(1.0)}))
     with pytest.raises(ValueError, match="incomplete docstring of dpo: no References; delta is described"):
         describe("dpo")
 
 
-def test_needs_in_words() -> None:
-    """One of each kind: what the loop has to do for a loss is what its description says."""
+def test_needs_are_described() -> None:
+    """One of each kind: the description is what the loop has to do for a loss."""
     assert describe("sft").marks == describe("simper").marks == ()
     assert describe("dpo").marks == ("ref",)
     assert describe("tdpo1").marks == ("live ref",)  # which needs no other reference
@@ -109,13 +116,14 @@ def test_needs_in_words() -> None:
         assert (family(spec) == "Pairs, without a reference model") <= ("reference" not in spec.needs)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_examples_are_commands_that_work(name: str) -> None:
-    for example in describe(name).examples:
-        command, verb, flag, loss, *rest = shlex.split(example)
-        assert (command, verb, flag, loss) == ("pairkit", "train", "--loss", name)
-        given = recipes.merge({"loss": {"name": loss}}, recipes.parse_overrides(rest))
-        recipes.validate(TrainRecipe, {"data": "data", "model": "model", **given})
+def test_examples_are_commands_that_work() -> None:
+    for name in LOSSES:
+        for example in describe(name).examples:
+            with in_case(example):
+                command, verb, flag, loss, *rest = shlex.split(example)
+                assert (command, verb, flag, loss) == ("pairkit", "train", "--loss", name)
+                settings = recipes.merge({"loss": {"name": loss}}, recipes.parse_overrides(rest))
+                recipes.validate(TrainRecipe, {"data": "data", "model": "model", **settings})
 
 
 def test_the_page_is_that_of_the_table() -> None:

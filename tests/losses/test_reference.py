@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from math import exp, log
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.pairs import AB, A, B, gradient, logps, nls, random_pairs, ratios
 
-from pairkit.errors import InputError, RecipeError
+from pairkit.errors import InputError
 from pairkit.losses import Extras, Loss, LossOutput, WeightedSum, build
 from pairkit.losses.tokenwise import tdpo1
 
@@ -54,7 +55,7 @@ def test_worked_values(name: str, keywords: dict[str, Any], first: float, second
 
 
 def test_the_token_mean_of_rpo_is_over_the_batch() -> None:
-    """Chosen completions of 4 and 1 tokens, NLL 6 and 2: 8 / 5 nats a token, not the mean of 1.5 and 2."""
+    """Chosen completions of 4 and 1 tokens, NLL 6 and 2: 8 / 5 nats per token, not the mean of 1.5 and 2."""
     policy = logps([[-6.0, -3.0], [-2.0, -3.0]], [[4, 3], [1, 3]])
     result = build("rpo", nll_weight=0.5)(policy, policy)
     assert result.losses.mean().item() == pytest.approx(log(2) + 0.5 * 8 / 5)
@@ -257,14 +258,13 @@ def test_apo_down_lowers_both_completions_together_and_the_rejected_one_more(a: 
         ("f_dpo", {"divergence": "alpha", "alpha": 0.999}),
     ],
 )
-@pytest.mark.parametrize("a", [-1000.0, 0.0, 1000.0])
-@pytest.mark.parametrize("b", [-1000.0, 0.0, 1000.0])
-def test_extreme_log_ratios_in_float32(name: str, keywords: dict[str, Any], a: float, b: float) -> None:
+def test_extreme_log_ratios_in_float32(name: str, keywords: dict[str, Any]) -> None:
     """With hyper-parameters far from the defaults."""
     loss = build(name, **keywords)
-    policy, reference = (replace(one, sum=one.sum.float()) for one in ratios(a, b))
-    assert torch.isfinite(loss(policy, reference).losses).all()
-    assert torch.isfinite(gradient(loss, ratios(a, b), torch.float32)).all()
+    for a, b in product([-1000.0, 0.0, 1000.0], repeat=2):
+        policy, reference = (replace(one, sum=one.sum.float()) for one in ratios(a, b))
+        assert torch.isfinite(loss(policy, reference).losses).all(), (a, b)
+        assert torch.isfinite(gradient(loss, ratios(a, b), torch.float32)).all(), (a, b)
 
 
 def test_metrics() -> None:
@@ -273,36 +273,6 @@ def test_metrics() -> None:
         assert build(name)(*A).metrics["reward_shift"].item() == pytest.approx(0.05)
     z0 = torch.tensor(1.5)
     assert build("kto")(*A, extras=Extras(kl_baseline=z0)).metrics["kl_baseline"].item() == 1.5
-
-
-@pytest.mark.parametrize(
-    ("name", "keywords", "message"),
-    [
-        ("robust_dpo", {"label_smoothing": 0.5}, "must be in [0, 0.5)"),
-        ("exo", {"label_smoothing": 0.0}, "must be in (0, 0.5)"),
-        ("f_dpo", {"alpha": 1.0}, "must be in [0, 1)"),
-        ("f_dpo", {"divergence": "kl"}, "value of f_dpo.divergence"),
-        ("ipo", {"reduction": "token_mean"}, "value of ipo.reduction"),
-        ("rpo", {"nll_reduction": "mean"}, "value of rpo.nll_reduction"),
-        ("ld_dpo", {"alpha": 1.5}, "must be in [0, 1]"),
-        ("tdpo2", {"alpha": -0.1}, "must be in [0, inf)"),
-        ("ropo", {"alpha": 0.0}, "must be in (0, inf)"),
-        ("spo", {"z_clip": 0.1}, "must be in (-inf, 0]"),
-        ("r_dpo", {"length_weight": -1.0}, "must be in [0, inf)"),
-        ("r_dpo", {"length_inside_beta": 1}, "true or false"),
-        ("kto", {"undesirable_weight": -1.0}, "must be in [0, inf)"),
-        (
-            "stapo",
-            {"left_margin": 0.9},
-            "stapo.left_margin must be at most stapo.right_margin, got 0.9 > 0.8",
-        ),
-        ("stapo", {"right_margin": 0.5}, "got 0.6 > 0.5"),
-    ],
-)
-def test_bad_hyperparameters(name: str, keywords: dict[str, Any], message: str) -> None:
-    with pytest.raises(RecipeError) as error:
-        build(name, **keywords)
-    assert message in str(error.value)
 
 
 def test_stapo_needs_a_reference_for_the_logit_of_dpo_only() -> None:
@@ -322,7 +292,7 @@ def test_stapo_needs_a_reference_for_the_logit_of_dpo_only() -> None:
         ("ld_dpo", lambda loss: loss(*ratios(1.0, 2.0)), "head_sum"),
     ],
 )
-def test_what_a_loss_needs_beside_sums_is_asked_for(
+def test_inputs_other_than_sums_are_required(
     name: str, call: Callable[[Loss | WeightedSum], LossOutput], field: str
 ) -> None:
     with pytest.raises(InputError, match=field):

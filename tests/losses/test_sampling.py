@@ -155,16 +155,14 @@ def test_the_stationary_distribution_of_uniform_proposals_is_the_softmax() -> No
         assert after(weights, 0, 400, proposals) == pytest.approx(weights, abs=1e-9)
 
 
-@pytest.mark.parametrize("include_chosen", [False, True])
 @pytest.mark.parametrize("proposals", [1, 2, 3, None])
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_chain_after_some_steps(steps: int, proposals: int | None, include_chosen: bool) -> None:
+def test_chain_after_some_steps(proposals: int | None) -> None:
     policy, seeds = repeated(SUMS)
-    drawn = sample_negatives(
-        policy, None, beta=20.0, steps=steps, proposals=proposals, include_chosen=include_chosen, seeds=seeds
-    )
-    weights = softmax(SUMS, 2.0, without=1 - include_chosen)
-    assert follows(drawn, single(after(weights, 0, steps, proposals)))
+    for steps, chosen in product((1, 2, 3), (False, True)):
+        chain = {"steps": steps, "proposals": proposals, "include_chosen": chosen}
+        drawn = sample_negatives(policy, None, beta=20.0, seeds=seeds, **chain)
+        weights = softmax(SUMS, 2.0, without=1 - chosen)
+        assert follows(drawn, single(after(weights, 0, steps, proposals))), chain
 
 
 @pytest.mark.parametrize("include_chosen", [False, True])
@@ -376,29 +374,21 @@ def test_never_a_masked_column(
             )
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"sampling": "hard"},
-        {"weights": "score"},
-        {"negatives": 0},
-        {"negatives": 1.5},
-        {"steps": 0},
-        {"proposals": 0},
-        {"include_chosen": 1},
-        {"beta": 0.0},
-        {"beta": -1.0},
-        {"beta": math.nan},
-        {"beta": math.inf},
-    ],
-)
-def test_bad_settings(wrong: dict[str, Any]) -> None:
+BAD_SETTINGS: list[dict[str, Any]] = [
+    {"sampling": "hard"}, {"weights": "score"}, {"negatives": 0}, {"negatives": 1.5}, {"steps": 0},
+    {"proposals": 0}, {"include_chosen": 1}, {"beta": 0.0}, {"beta": -1.0}, {"beta": math.nan},
+    {"beta": math.inf},
+]  # fmt: skip
+
+
+def test_bad_settings_are_refused() -> None:
     policy, seeds = repeated(SUMS, rows=2)
-    with pytest.raises(RecipeError, match=f"sample_negatives.{next(iter(wrong))}"):
-        sample_negatives(policy, None, **({"beta": 1.0, "seeds": seeds} | wrong))
+    for wrong in BAD_SETTINGS:
+        with pytest.raises(RecipeError, match=f"sample_negatives.{next(iter(wrong))}"):
+            sample_negatives(policy, None, **({"beta": 1.0, "seeds": seeds} | wrong))
 
 
-def test_bad_tensors() -> None:
+def test_bad_tensors_are_refused() -> None:
     policy, seeds = repeated(SUMS, rows=3)
     for wrong in (seeds[:1], seeds[:, None], seeds.int(), seeds.double()):
         with pytest.raises(InputError, match="seeds must be int64"):

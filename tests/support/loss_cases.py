@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -186,6 +187,16 @@ def allowed(name: str, key: str, value: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+@contextmanager
+def in_case(name: str, keywords: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Name the loss and its keywords in a failure, for tests that loop over the table."""
+    try:
+        yield
+    except BaseException as error:  # because a failed pytest.raises is no Exception
+        error.add_note(f"loss: {name} {dict(keywords or {})}")
+        raise
 
 
 def as_ids(pairs: list[tuple[str, dict[str, Any]]]) -> list[str]:

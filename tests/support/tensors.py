@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import exp, log1p
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pairkit.losses import Extras, Logps, Loss
+from pairkit.losses import Extras, Logps, Loss, build
 
 
 def logps(sums: Any, lengths: Any, mask: Any = None, **more: Any) -> Logps:
@@ -22,6 +23,18 @@ def logps(sums: Any, lengths: Any, mask: Any = None, **more: Any) -> Logps:
 LENGTHS = [[20, 25], [20, 25]]
 POLICY = logps([[-40.0, -45.0], [-50.0, -40.0]], LENGTHS)
 REFERENCE = logps([[-42.0, -44.0], [-48.0, -43.0]], LENGTHS)
+
+
+def single(name: str, **keywords: Any) -> Loss:
+    """Build a loss that is not a sum."""
+    loss = build(name, **keywords)
+    assert isinstance(loss, Loss)
+    return loss
+
+
+def softplus(x: float) -> float:
+    """Compute log(1 + exp(x))."""
+    return max(x, 0.0) + log1p(exp(-abs(x)))
 
 
 def random_logps(sets: int, completions: int = 2, seed: int = 0) -> tuple[Logps, Logps]:
