@@ -74,16 +74,20 @@ def test_beta_dpo_loses_the_pairs_that_are_left_out() -> None:
     assert losses.mean().item() == pytest.approx((term.values.sum() / 7).item())
 
 
-@pytest.mark.parametrize(
-    ("pairs", "fraction", "kept"),
-    [(10, 0.2, 8), (10, 0.0, 10), (20, 0.9, 2), (10, 0.99, 1), (3, 0.5, 1), (5, 0.2, 4), (1, 0.2, 1)],
-)
-def test_how_many_pairs_are_kept(pairs: int, fraction: float, kept: int) -> None:
-    policy, reference = random_logps(pairs)
-    keep = single("beta_dpo", filter_fraction=fraction).observe(policy, reference, torch.arange(pairs))[
-        "keep"
-    ]
-    assert keep.sum().item() == kept
+def test_how_many_pairs_are_kept() -> None:
+    for pairs, fraction, kept in [
+        (10, 0.2, 8),
+        (10, 0.0, 10),
+        (20, 0.9, 2),
+        (10, 0.99, 1),
+        (3, 0.5, 1),
+        (5, 0.2, 4),
+        (1, 0.2, 1),
+    ]:
+        policy, reference = random_logps(pairs)
+        loss = single("beta_dpo", filter_fraction=fraction)
+        keep = loss.observe(policy, reference, torch.arange(pairs))["keep"]
+        assert keep.sum().item() == kept, (pairs, fraction)
 
 
 def test_a_draw_depends_on_the_seeds_of_the_rows_alone() -> None:
@@ -101,18 +105,18 @@ def test_a_draw_depends_on_the_seeds_of_the_rows_alone() -> None:
 
 
 def test_pairs_are_drawn_by_the_gaussian_of_their_distance() -> None:
-    """D = 0, 1, 5: mean 2, deviation sqrt 7. One of three is kept, 3,000 times, to within four deviations."""
+    """D = 0, 1, 5: mean 2, deviation sqrt 7. One of three is kept, 1,500 times, to within four deviations."""
     zero = logps([[0.0, 0.0]] * 3, [[4, 4]] * 3)
     policy = with_sum(zero, torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]]).double())
     weights = [exp(-0.5 * (d - 2) ** 2 / 7) for d in (0, 1, 5)]
     counts: Counter[int] = Counter()
     random = torch.Generator().manual_seed(0)
-    for seeds in torch.randint(-(2**63), 2**63 - 1, (3000, 3), generator=random):
+    for seeds in torch.randint(-(2**63), 2**63 - 1, (1500, 3), generator=random):
         rows = single("beta_dpo", filter_fraction=0.6).observe(policy, zero, seeds)
         counts[int(rows["keep"].argmax())] += 1
     for pair, weight in enumerate(weights):
         share = weight / sum(weights)
-        assert abs(counts[pair] - 3000 * share) < 4 * sqrt(3000 * share * (1 - share))
+        assert abs(counts[pair] - 1500 * share) < 4 * sqrt(1500 * share * (1 - share))
 
 
 def test_pairs_are_drawn_apart_from_the_negatives() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.pairs import AB, A, B, gradient, logps, nls, random_pairs, ratios
 
@@ -227,6 +227,7 @@ def test_where_token_kl_alignment_and_heads_carry_gradient() -> None:
         ("apo_zero", {}),
     ],
 )
+@settings(max_examples=30)
 @given(a=st.floats(-50, 50), b=st.floats(-50, 50), beta=st.floats(0.01, 5))
 def test_a_step_raises_the_chosen_and_lowers_the_rejected_completion(
     name: str, keywords: dict[str, Any], a: float, b: float, beta: float

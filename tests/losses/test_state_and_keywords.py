@@ -125,11 +125,11 @@ def answers(name: str, keywords: dict[str, Any]) -> list[float]:
     return torch.cat([losses.detach(), *gradients]).tolist()
 
 
-@pytest.mark.parametrize("name", [name for name in TABLE if LOSSES[name].parameters])
-def test_every_keyword_has_an_effect(name: str) -> None:
-    for key in LOSSES[name].parameters:
-        with in_case(name, {"keyword": key}):
-            keyword_has_an_effect(name, key)
+def test_every_keyword_has_an_effect() -> None:
+    for name in TABLE:
+        for key in LOSSES[name].parameters:
+            with in_case(name, {"keyword": key}):
+                keyword_has_an_effect(name, key)
 
 
 def keyword_has_an_effect(name: str, key: str) -> None:

@@ -140,9 +140,7 @@ LOSS_TYPES_WITHOUT_TWIN = {
 OTHER_TRAINERS = {
     "base class": {"_BaseTrainer"},
     "reward model": {"RewardTrainer"},
-    "rewards of sampled completions": {
-        "A2POTrainer", "AsyncGRPOTrainer", "GMPOTrainer", "GRPOTrainer", "RLOOTrainer"
-    },
+    "sampled rewards": {"A2POTrainer", "AsyncGRPOTrainer", "GMPOTrainer", "GRPOTrainer", "RLOOTrainer"},
     "distillation from a teacher": {
         "AsyncDistillationTrainer", "DistillationTrainer", "GKDTrainer", "GOLDTrainer", "IWOPDTrainer",
         "SDFTTrainer", "SDPOTrainer", "ServerDistillationTrainer",
@@ -179,7 +177,7 @@ def test_agreement(setting: Setting, row: Row) -> None:
 
 @pytest.mark.parametrize("desirable", [3, 6])
 def test_kto_of_labelled_completions(setting: Setting, desirable: int) -> None:
-    """One column and a label each, of which one kind is the more frequent: the mean is over all of them."""
+    """One column and a label each, one label more frequent than the other: the mean is over all of them."""
     weights = {"beta": 0.3, "desirable_weight": 0.5, "undesirable_weight": 1.5}
     for batch in unpaired(setting, weights, desirable):
         policy, reference = one_column(batch.policy), one_column(batch.reference)
@@ -188,7 +186,7 @@ def test_kto_of_labelled_completions(setting: Setting, desirable: int) -> None:
 
 
 def test_trl_measures_the_kl_of_each_micro_batch(setting: Setting) -> None:
-    """By the completion of the row before; pairkit fixes the partner of a prompt for the whole data set."""
+    """By the completion of the row before; pairkit fixes the partner of a prompt for the whole dataset."""
     baselines = []
     for batch in unpaired(setting, {}):
         matched = completions(batch.tokens)
