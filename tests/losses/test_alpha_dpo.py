@@ -78,7 +78,7 @@ def test_alpha_dpo_of_sums(keywords: dict[str, str], raw: list[float]) -> None:
 
 
 @pytest.mark.parametrize("choice", ["ratio", "policy", "reference", "inverse_reference"])
-def test_alpha_dpo_standardizes_whatever_is_compared(choice: str) -> None:
+def test_alpha_dpo_standardizes_every_implicit_reference(choice: str) -> None:
     policy, reference = random_logps(7)
     own = [w - lo for w, lo in policy.mean.tolist()]
     other = [w - lo for w, lo in reference.mean.tolist()]
@@ -102,7 +102,7 @@ def test_alpha_dpo_standardizes_token_kl() -> None:
     assert losses.tolist() == pytest.approx(expected, rel=1e-9)
 
 
-def test_alpha_dpo_needs_token_kl_for_that_margin_alone() -> None:
+def test_alpha_dpo_needs_token_kl_only_for_that_margin() -> None:
     assert build("alpha_dpo").needs == {"reference"}
     assert build("alpha_dpo", margin="token_kl").needs == {"reference", "token_kl"}
     with pytest.raises(InputError, match="alpha_dpo needs token_kl"):
@@ -130,8 +130,8 @@ def test_alpha_dpo_without_alpha_is_simpo(keywords: dict[str, Any]) -> None:
 
 
 def alpha_dpo_history(stats: str) -> list[tuple[list[float], list[float]]]:
-    """(losses, expected losses) of three batches in turn, the averages worked out beside."""
-    loss, mean, std, found = build("alpha_dpo", stats=stats, alpha=0.1, momentum=0.8), 0.0, 0.0, []
+    """Return (losses, expected losses) of three batches in turn; the averages are computed here again."""
+    loss, mean, std, history = build("alpha_dpo", stats=stats, alpha=0.1, momentum=0.8), 0.0, 0.0, []
     for step in range(1, 4):
         policy, reference = random_logps(3 + step, seed=step)
         raw = gaps(policy, reference)
@@ -140,8 +140,8 @@ def alpha_dpo_history(stats: str) -> list[tuple[list[float], list[float]]]:
         standard = [(m - mean / weight) / (std / weight) for m in raw]
         own = [w - lo for w, lo in policy.mean.tolist()]
         expected = [softplus(-10 * (g - 0.4 - 0.1 * z)) for g, z in zip(own, standard, strict=True)]
-        found.append((loss(policy, reference).losses.tolist(), expected))
-    return found
+        history.append((loss(policy, reference).losses.tolist(), expected))
+    return history
 
 
 @pytest.mark.parametrize("stats", ["corrected", "official"])
@@ -159,7 +159,7 @@ def test_official_statistics_inflate_the_first_margin() -> None:
     assert losses.tolist() == pytest.approx(expected, rel=1e-9)
 
 
-def test_official_statistics_move_with_every_call_in_evaluation_too() -> None:
+def test_official_statistics_are_updated_by_every_call_also_in_evaluation() -> None:
     loss = single("alpha_dpo", stats="official").eval()
     for steps in (1, 2, 3):
         loss(POLICY, REFERENCE)
@@ -178,7 +178,7 @@ def test_alpha_dpo_at_the_first_step_is_simpo(stats: str) -> None:
 
 @pytest.mark.parametrize("share", [1e-8, 1e-7, 2e-5, 5e-4])
 @pytest.mark.parametrize("normalized", [True, False])
-def test_rounding_is_no_deviation(share: float, normalized: bool) -> None:
+def test_rounding_does_not_count_as_deviation(share: float, normalized: bool) -> None:
     """Shares of the log-probs, as float32 and bfloat16 leave them; it does not enter the averages either."""
     policy, _ = random_logps(64)
     random = torch.Generator().manual_seed(1)
@@ -199,7 +199,7 @@ def test_rounding_is_no_deviation(share: float, normalized: bool) -> None:
 
 @pytest.mark.parametrize("share", [2e-3, 2e-2])
 @pytest.mark.parametrize("name", ["alpha_dpo", "beta_dpo"])
-def test_what_a_step_moves_is_a_deviation(name: str, share: float) -> None:
+def test_changes_of_a_step_count_as_deviation(name: str, share: float) -> None:
     policy, _ = random_logps(64)
     random = torch.Generator().manual_seed(1)
     step = 1 + share * torch.randn(policy.sum.shape, generator=random, dtype=torch.float64) / sqrt(2)
@@ -209,7 +209,7 @@ def test_what_a_step_moves_is_a_deviation(name: str, share: float) -> None:
     assert float(loss.state["std"]) > 0
 
 
-def test_rounding_of_a_token_kl_is_of_its_own_sum() -> None:
+def test_rounding_of_a_token_kl_is_that_of_its_sum() -> None:
     """A KL is smaller than the rounding of the log-probs that it is of: 1e-6 of them counts, 1e-8 not."""
     policy, reference = random_logps(8)
     for share, steps in ((1e-6, 1), (1e-8, 0)):
@@ -257,7 +257,7 @@ def check_margin_gradient(choice: str, share: float, stop: bool, normalize: bool
 
 
 @pytest.mark.parametrize("choice", ["ratio", "policy", "reference"])
-def test_open_gradients_by_finite_differences(choice: str) -> None:
+def test_gradients_without_stop_gradient_by_finite_differences(choice: str) -> None:
     """Without stop-gradient, and with the statistics held, the loss is an ordinary function."""
     policy, reference = random_logps(5, seed=4)
     loss = build("alpha_dpo", alpha=0.2, implicit_reference=choice, stop_gradient=False)
@@ -280,7 +280,7 @@ def test_gradient_through_token_kl() -> None:
     assert kl.grad.tolist() == [pytest.approx([-p / 20, p / 25]) for p in push]
 
 
-def test_only_the_policys_sums_carry_gradient_with_stop_gradient() -> None:
+def test_with_stop_gradient_only_the_policys_sums_have_gradient() -> None:
     kl = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
     total = POLICY.sum.clone().requires_grad_()
     policy = Logps(total, POLICY.length, POLICY.mask, kl)

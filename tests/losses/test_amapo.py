@@ -58,8 +58,8 @@ def test_amapos_margin_is_a_constant() -> None:
     assert gradient.tolist() == [pytest.approx([-p / 20, p / 25]) for p in push]
 
 
-def test_amapos_exponent_is_held() -> None:
-    """Differences 400 (three times) and -400 nats a token: mean 200, exponent 1.5 x 200 = 300."""
+def test_amapos_exponent_is_clamped() -> None:
+    """Differences 400 (three times) and -400 nats per token: mean 200, exponent 1.5 x 200 = 300."""
     policy = Logps(
         torch.tensor([[-1.0, -401.0]] * 3 + [[-401.0, -1.0]]),
         torch.ones(4, 2, dtype=torch.int64),
@@ -71,6 +71,6 @@ def test_amapos_exponent_is_held() -> None:
     assert gradient[3].tolist() == [-2.5, 2.5]
 
 
-def test_batches_without_memory_are_observed_in_evaluation_too() -> None:
+def test_statistics_of_single_batches_are_observed_also_in_evaluation() -> None:
     policy, _ = random_logps(6)
     assert torch.equal(build("amapo").eval()(policy, None).losses, build("amapo")(policy, None).losses)

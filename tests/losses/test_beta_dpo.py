@@ -48,7 +48,7 @@ def test_beta_dpo_of_two_batches() -> None:
     assert torch.allclose(second.rewards, torch.tensor([[0.7, -0.1], [0.3, 0.3]], dtype=torch.float64))
 
 
-def test_beta_dpo_follows_the_pairs_that_it_keeps() -> None:
+def test_beta_adapts_to_the_kept_pairs() -> None:
     policy, reference = random_logps(10, seed=2)
     loss = single("beta_dpo", filter_fraction=0.3)
     keep = loss.observe(policy, reference, torch.arange(10))["keep"]
@@ -59,7 +59,7 @@ def test_beta_dpo_follows_the_pairs_that_it_keeps() -> None:
     assert float(loss.state["beta"]) == pytest.approx(0.1 * (1 + 0.6 * (fmean(kept) - fmean(raw))))
 
 
-def test_beta_dpo_loses_the_pairs_that_are_left_out() -> None:
+def test_filtered_pairs_have_no_loss_and_no_gradient() -> None:
     policy, reference = random_logps(10, seed=2)
     loss = single("beta_dpo", filter_fraction=0.3)
     rows = loss.observe(policy, reference, torch.arange(10))
@@ -90,7 +90,7 @@ def test_how_many_pairs_are_kept() -> None:
         assert keep.sum().item() == kept, (pairs, fraction)
 
 
-def test_a_draw_depends_on_the_seeds_of_the_rows_alone() -> None:
+def test_the_kept_pairs_depend_only_on_the_seeds_of_the_rows() -> None:
     policy, reference = random_logps(12, seed=5)
     seeds, order = torch.arange(12) * 977, torch.randperm(12, generator=torch.Generator().manual_seed(0))
     loss = single("beta_dpo", filter_fraction=0.5)
@@ -104,7 +104,7 @@ def test_a_draw_depends_on_the_seeds_of_the_rows_alone() -> None:
     assert any(rows["keep"].tolist() != keep.tolist() for rows in others)
 
 
-def test_pairs_are_drawn_by_the_gaussian_of_their_distance() -> None:
+def test_pairs_are_kept_by_the_gaussian_of_their_distance() -> None:
     """D = 0, 1, 5: mean 2, deviation sqrt 7. One of three is kept, 1,500 times, to within four deviations."""
     zero = logps([[0.0, 0.0]] * 3, [[4, 4]] * 3)
     policy = with_sum(zero, torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]]).double())
@@ -119,8 +119,8 @@ def test_pairs_are_drawn_by_the_gaussian_of_their_distance() -> None:
         assert abs(counts[pair] - 1500 * share) < 4 * sqrt(1500 * share * (1 - share))
 
 
-def test_pairs_are_drawn_apart_from_the_negatives() -> None:
-    """The same seeds draw negatives by other noise: a pair is not kept because of the negative it drew."""
+def test_kept_pairs_are_independent_of_the_negatives() -> None:
+    """The same seeds sample negatives with other noise, so a negative does not decide if its pair is kept."""
     from pairkit.losses.adaptive import KEEP_SALT
     from pairkit.losses.sampling import uniform
 
@@ -128,8 +128,8 @@ def test_pairs_are_drawn_apart_from_the_negatives() -> None:
     kept = uniform(seeds, 1, KEEP_SALT)[:, 0]
     for salt in range(4):
         for column in range(3):
-            drawn = uniform(seeds, 3, salt)[:, column]
-            assert abs(torch.corrcoef(torch.stack([kept, drawn]))[0, 1].item()) < 0.07
+            noise = uniform(seeds, 3, salt)[:, column]
+            assert abs(torch.corrcoef(torch.stack([kept, noise]))[0, 1].item()) < 0.07
 
 
 def test_beta_does_not_fall_below_a_thousandth() -> None:
@@ -139,7 +139,7 @@ def test_beta_does_not_fall_below_a_thousandth() -> None:
     assert float(loss.state["beta"]) == 1e-3
 
 
-def test_evaluation_filters_nothing_and_has_the_last_beta() -> None:
+def test_evaluation_filters_nothing_and_uses_the_last_beta() -> None:
     policy, reference = random_logps(10, seed=2)
     loss = single("beta_dpo", filter_fraction=0.5)
     loss.eval()
@@ -161,7 +161,7 @@ def test_beta_dpo_of_one_pair_is_dpo() -> None:
 
 
 def test_beta_dpo_does_not_count_rounding() -> None:
-    """As at the first step: b is beta, the averages have seen nothing, all pairs weigh alike in the draw."""
+    """As in the first step: b is beta, the averages have no batch, and all pairs have equal weights."""
     policy, reference = random_logps(10, seed=2)
     loss, seeds = single("beta_dpo", filter_fraction=0.3), torch.arange(10)
     same = loss.observe(with_sum(policy, policy.sum * (1 + 1e-6 * reference.sum / 100)), policy, seeds)
@@ -171,7 +171,7 @@ def test_beta_dpo_does_not_count_rounding() -> None:
     )
 
 
-def test_an_empty_batch_is_no_error() -> None:
+def test_an_empty_batch_is_accepted() -> None:
     none = torch.zeros(0, dtype=torch.int64)
     for name in ("alpha_dpo", "beta_dpo", "amapo", "aot", "aot_unpaired"):
         rows = single(name).observe(POLICY.rows(none), REFERENCE.rows(none), none)

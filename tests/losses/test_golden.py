@@ -97,12 +97,12 @@ GOLDEN: list[tuple[str, dict[str, Any], float, float]] = [
     ("simper", {}, 0.02996360, 0.11981152),
     ("ropo", {"beta": 0.1, "alpha": 14}, 1.62080427, 2.41136190),
     ("discopop", {"beta": 0.1, "temperature": 0.05}, 0.74035717, 0.97410761),
-    # differences of log-probs 5, -10 and 2, -5: sorted, each stands beside its own
+    # differences of log-probs 5, -10 and 2, -5: sorted, each matches its own
     ("aot", {"beta": 0.1}, 0.55435524, 0.97407698),
-    # a sorted -2, 2 beside b sorted -1, 3
+    # a sorted -2, 2 against b sorted -1, 3
     ("aot_unpaired", {"beta": 0.1}, -ls(-0.1), -ls(-0.1)),
     ("dpo_norm", {"beta": 5}, 0.40318605, 1.38733533),
-    # exp(-0.1 - 0.2), and exp(0.2 + 0.1) is held at 1
+    # exp(-0.1 - 0.2), and exp(0.2 + 0.1) is clamped at 1
     ("wpo", {"beta": 0.1}, exp(-0.3) * -ls(0.3), -ls(-0.5)),
     # token KLs of chosen and rejected 2, 3 and 1, 4
     ("tdpo1", {"beta": 0.1}, -ls(0.1 * (3 - 1)), -ls(0.1 * (-5 - 3))),
@@ -149,7 +149,7 @@ GOLDEN_SETS: list[tuple[str, dict[str, Any], float]] = [
     ("nca", {"beta": 0.1, "temperature": 1.0}, 1.3602366385560454),
     ("exo_rw", {"beta": 0.1, "reward_temperature": 1.0}, 0.022692693545688983),
     ("lipo", {"beta": 0.1}, 1.021342793714342),
-    # mean log-probs -1.8, -2.1, -1.95, -2.3 stand in the order of the scores: no hinge, 18 nats
+    # mean log-probs -1.8, -2.1, -1.95, -2.3 are in the order of the scores: no hinge, 18 nats
     ("rrhf", {"nll_weight": 0.5}, 9.0),
     ("pro", {"nll_weight": 0.05}, pro_set([1, 0.6, 0.2, 0], [-1.8, -1.95, -2.1, -2.3]) + 0.05 * 9 * 18),
 ]

@@ -96,7 +96,7 @@ def test_a_pairwise_loss_takes_two_completions() -> None:
             case(name, completions=3)()
 
 
-def test_bad_log_probs() -> None:
+def test_bad_log_probs_are_refused() -> None:
     ones = torch.ones(1, 2)
     with pytest.raises(ValueError, match=r"Logps\.length has shape \(1, 3\), but sum has \(1, 2\)"):
         Logps(ones, torch.ones(1, 3), ones.bool())

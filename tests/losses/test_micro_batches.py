@@ -111,7 +111,7 @@ def test_a_batch_in_parts_has_the_same_objective_and_gradient(name: str, keyword
 
 
 @pytest.mark.parametrize("name", ["alpha_dpo", "amapo"])
-def test_a_bare_call_observes_its_batch_first(name: str) -> None:
+def test_a_direct_call_observes_its_batch_first(name: str) -> None:
     policy, reference = random_logps(9, seed=7)
     objective, gradient = in_parts(single(name), policy, reference, torch.arange(9))
     losses, whole = value_and_gradient(single(name), policy, reference)

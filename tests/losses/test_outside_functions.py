@@ -165,7 +165,7 @@ SPEC = LossSpec(own, "summary", "paper", {"beta": Number(0.1, low=0.0, open_low=
     assert "beta must be at most" in refusal(f"{name}:SPEC")
 
 
-def test_a_spec_of_labelled_completions_from_outside(write: Write) -> None:
+def test_a_spec_of_labeled_completions_from_outside(write: Write) -> None:
     """Labels, and a reference point from completions of other prompts: not available to a bare function."""
     name = write(
         """

@@ -136,7 +136,7 @@ def test_the_plots_show_the_numbers_of_the_losses() -> None:
 
 
 @pytest.mark.full
-def test_the_plots_are_drawn_as_the_losses_are_now() -> None:
+def test_the_drawings_of_all_plots_are_current() -> None:
     assert losses_page.stale() == [], UPDATE
 
 
@@ -154,8 +154,8 @@ def _changed(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     file.write_text(source.replace(before, json.dumps(data)))
 
 
-def test_a_plot_that_is_stale_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a few losses: one plot missing, one too many, one of a changed curve, one drawn differently."""
+def test_stale_plots_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a few losses: one plot missing, one too many, one with another curve, one drawn differently."""
     names = ("dpo", "spo", "stapo", "ipo", "exo")
     every = losses_page.plots()
     few = {name: every[name] for name in names}
@@ -237,7 +237,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("my_losses", None)
 
 
-def test_the_example_is_what_it_says(own: Path) -> None:
+def test_the_losses_of_the_example_compute_what_they_describe(own: Path) -> None:
     values = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     lengths, mask = torch.full((5, 4), 7), torch.ones(5, 4, dtype=torch.bool)
     mask[0, 3] = mask[1, 2] = mask[1, 3] = False
@@ -262,7 +262,7 @@ def test_the_example_is_what_it_says(own: Path) -> None:
 
 
 def test_the_commands_of_the_example_run(own: Path) -> None:
-    """As they stand on the page, with data, model and two steps."""
+    """The commands of the page, with data, model and two steps."""
     write_data(own / "data", random_sets(12), random_sets(6, seed=1))
     model_folder(own / "model")
     text = losses_page.PAGE.read_text(encoding="utf-8").split("## A loss of your own")[1]

@@ -64,7 +64,7 @@ def test_the_token_mean_of_rpo_is_over_the_batch() -> None:
     assert by_sum.losses.tolist() == pytest.approx([log(2) + 3, log(2) + 1])
 
 
-def test_bco_with_the_shift_held_at_zero() -> None:
+def test_bco_with_the_shift_fixed_at_zero() -> None:
     """The form of TRL since 0.29, and biasedNCA: -log sigmoid(beta a) - log sigmoid(-beta b)."""
     loss = build("bco").eval()
     assert loss(*AB).losses.tolist() == pytest.approx([1.24253553, 1.65249411], abs=1e-8)
@@ -190,7 +190,7 @@ def test_dpop_has_no_penalty_at_zero() -> None:
     assert below[0, 0] == pytest.approx(51 * gradient(build("dpo"), ratios(0.0, 1.0))[0, 0].item())
 
 
-def test_where_token_kl_alignment_and_heads_carry_gradient() -> None:
+def test_the_gradients_of_token_kl_alignment_and_heads() -> None:
     def gradients(name: str, field: str) -> list[float] | None:
         leaves = {one: getattr(A[0], one).clone().requires_grad_() for one in ("sum", field)}
         build(name, beta=0.1)(replace(A[0], **leaves), A[1]).losses.sum().backward()
@@ -276,7 +276,7 @@ def test_metrics() -> None:
     assert build("kto")(*A, extras=Extras(kl_baseline=z0)).metrics["kl_baseline"].item() == 1.5
 
 
-def test_stapo_needs_a_reference_for_the_logit_of_dpo_only() -> None:
+def test_stapo_needs_a_reference_only_for_the_logit_of_dpo() -> None:
     policy, reference = AB
     simpo = build("stapo")
     assert torch.equal(simpo(policy).losses, simpo(policy, reference).losses)

@@ -16,7 +16,7 @@ from pairkit.losses import Logps, build
 
 
 def test_token_mean_nll_counts_the_tokens_of_the_whole_batch() -> None:
-    """NLLs 6 and 2 of 4 and 1 tokens: 8 / 5 nats a token, where a mean of means gives 1.75."""
+    """NLLs 6 and 2 of 4 and 1 tokens: 8 / 5 nats per token, where a mean of means gives 1.75."""
     policy = logps([[-6.0, -6.0], [-2.0, -2.0]], [[4, 4], [1, 1]])
     result = build("cpo", nll_weight=0.5)(policy)
     assert result.losses.mean().item() == pytest.approx(log(2) + 0.5 * 8 / 5)
@@ -66,7 +66,7 @@ def test_alphapo_by_hand(alpha: float) -> None:
     assert losses.tolist() == pytest.approx(expected, rel=1e-12)
 
 
-def test_alphapo_without_a_bend_is_simpo() -> None:
+def test_alphapo_with_alpha_zero_is_simpo() -> None:
     policy, _ = random_logps(6)
     simpo = build("simpo", beta=2.5, gamma=0.1)(policy).losses
     assert torch.allclose(build("alphapo", alpha=0.0)(policy).losses, simpo, atol=1e-12, rtol=0)
@@ -74,13 +74,13 @@ def test_alphapo_without_a_bend_is_simpo() -> None:
         assert torch.allclose(build("alphapo", alpha=alpha)(policy).losses, simpo, atol=1e-7, rtol=0)
 
 
-def test_cpo_simpo_without_a_likelihood_is_simpo() -> None:
+def test_cpo_simpo_without_nll_is_simpo() -> None:
     policy, _ = random_logps(6)
     simpo = build("simpo", beta=3.0, gamma=1.2)(policy).losses
     assert torch.allclose(build("cpo_simpo", beta=3.0, gamma=1.2, nll_weight=0.0)(policy).losses, simpo)
 
 
-def test_simper_does_not_know_of_scales() -> None:
+def test_simper_depends_on_perplexities_only() -> None:
     """exp(m): 4 tokens at 1/2 each against 2 tokens at 1/4 each."""
     policy = logps([[4 * log(0.5), 2 * log(0.25)]], [[4, 2]])
     assert build("simper")(policy).losses.tolist() == pytest.approx([-0.25])

@@ -55,7 +55,7 @@ def test_state_is_restored_from_a_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITH_STATE)
-def test_evaluation_leaves_the_state_alone(name: str) -> None:
+def test_evaluation_does_not_change_the_state(name: str) -> None:
     one = trained(name)
     one.loss.eval()
     before = one.loss.state_dict()
@@ -71,7 +71,7 @@ def test_evaluation_leaves_the_state_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITH_STATE)
-def test_a_state_is_not_shared_and_matters(name: str) -> None:
+def test_the_state_is_not_shared_and_affects_the_loss(name: str) -> None:
     one, fresh = trained(name), case(name, sets=6, seed=1)
     for loss in (one.loss, fresh.loss):
         loss.eval()
@@ -105,11 +105,6 @@ def test_statistics_survive_a_checkpoint_and_are_frozen_in_evaluation(name: str)
     assert not torch.allclose(fresh, expected)
     restored.train()(policy, reference)
     assert float(restored.state["steps"]) == 4
-
-
-def test_batches_without_memory_are_observed_in_evaluation_too() -> None:
-    policy, _ = random_logps(6)
-    assert torch.equal(build("amapo").eval()(policy, None).losses, build("amapo")(policy, None).losses)
 
 
 def answers(name: str, keywords: dict[str, Any]) -> list[float]:

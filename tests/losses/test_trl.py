@@ -176,7 +176,7 @@ def test_agreement(setting: Setting, row: Row) -> None:
 
 
 @pytest.mark.parametrize("desirable", [3, 6])
-def test_kto_of_labelled_completions(setting: Setting, desirable: int) -> None:
+def test_kto_of_labeled_completions(setting: Setting, desirable: int) -> None:
     """One column and a label each, one label more frequent than the other: the mean is over all of them."""
     weights = {"beta": 0.3, "desirable_weight": 0.5, "undesirable_weight": 1.5}
     for batch in unpaired(setting, weights, desirable):
@@ -208,7 +208,7 @@ def test_trl_sorts_and_averages_within_a_micro_batch(setting: Setting, name: str
     assert relative_distance(objective(together), expected) > 1e-3
 
 
-def test_the_batches_tell_the_variants_of_dpo_apart(setting: Setting) -> None:
+def test_the_batches_distinguish_the_variants_of_dpo(setting: Setting) -> None:
     """Else sorting, weights, heads and divergences would agree with TRL whatever they did."""
     variants = ["dpo", "dpo_norm", "aot", "aot_unpaired", "ld_dpo", "wpo", "f_dpo"]
     keywords = {"f_dpo": {"divergence": "js"}}
@@ -243,7 +243,7 @@ def trl_loss_types(setting: Setting) -> set[tuple[str, str]]:
     return types
 
 
-def test_every_trainer_of_trl_is_driven_or_has_another_objective() -> None:
+def test_every_trainer_of_trl_is_compared_or_has_another_objective() -> None:
     import trl
 
     sources = Path(trl.__file__).parent.rglob("*_trainer.py")

@@ -76,7 +76,7 @@ def test_a_sum_takes_what_its_parts_take() -> None:
     assert build("sft:2").beta == 1.0
 
 
-def test_rewards_and_metrics_of_a_sum_are_its_first_parts() -> None:
+def test_a_sum_has_the_rewards_and_metrics_of_its_first_part() -> None:
     one = golden("bco+sft")
     assert torch.equal(one().rewards, like("bco", one)().rewards)
     assert set(one().metrics) == set(like("bco", one)().metrics)
