@@ -1,13 +1,13 @@
-"""What a training step costs with each loss, beside DPO.
+"""Measure the cost of a training step with each loss, relative to DPO.
 
     python benchmarks/losses.py [--losses dpo alpha_dpo tdpo2] [--repeats 5] [--json FILE]
 
-A step is what the loop does between two optimizer steps: the draw, the scoring pass where a loss needs one,
-and the gradient passes. The model is a Llama of four layers and width 256 with a vocabulary of 8,192 and
-random weights; 8 sets of one chosen and one rejected completion, prompts of 200 to 400 and completions of 50
-to 300 tokens. The losses run by turns, so that whatever else the machine does falls on all of them; printed
-are the median time of a step and its ratio to DPO's. The reference's log-probs are known before, but where a
-loss needs the reference live.
+A step is the work between two optimizer steps: sampling of negatives, the scoring pass if a loss needs one,
+and the gradient passes. The model is a Llama with four layers, width 256, a vocabulary of 8,192 and random
+weights; the batch has 8 sets of one chosen and one rejected completion, prompts of 200 to 400 tokens and
+completions of 50 to 300 tokens. The losses take turns, so that other load of the machine affects all of them;
+the output is the median time of a step and its ratio to DPO's. Reference log-probs are precomputed, unless a
+loss needs the reference in memory.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def token_sets() -> list[TokenSet]:
 
 
 def split_of(needs: frozenset[str], sets: list[TokenSet]) -> Split:
-    """Reference log-probs as if they had been computed before: their values do not matter for the time."""
+    """Build a split with precomputed reference log-probs, whose values do not affect the time."""
 
-    def known(wanted: list[TokenSet]) -> Sums:
-        return [np.array([-9.0 * len(column.ids) for column in item.columns], np.float32) for item in wanted]
+    def cached(sets: list[TokenSet]) -> Sums:
+        return [np.array([-9.0 * len(column.ids) for column in item.columns], np.float32) for item in sets]
 
-    return split_for(needs, sets, known, seed=0, max_length=1024)
+    return split_for(needs, sets, cached, seed=0, max_length=1024)
 
 
 def main() -> None:
@@ -86,29 +86,29 @@ def main() -> None:
         name: [] for name in {"dpo": 0} | dict.fromkeys(arguments.losses)
     }
     for repeat in range(arguments.repeats + 1):
-        for name, found in seconds.items():
+        for name, times in seconds.items():
             loss = build(name)
-            through = StepModel(loss, network, live if "token_kl" in loss.needs else None, BUDGET, ALONE)
+            step_model = StepModel(loss, network, live if "token_kl" in loss.needs else None, BUDGET, ALONE)
             split = split_of(loss.needs, sets)
             settings = sampler_settings(loss, {}, "random")
             network.zero_grad()
             started = time.perf_counter()
-            batch = prepare(through, settings, split, range(SETS), draw_seeds(sets, 0, repeat))
+            batch = prepare(step_model, settings, split, range(SETS), draw_seeds(sets, 0, repeat))
             scored = time.perf_counter()
-            through.gradients(batch, Averages())
-            if repeat:  # the first round warms up
-                found.append((time.perf_counter() - started, scored - started))
+            step_model.gradients(batch, Averages())
+            if repeat:  # the first round is a warm-up
+                times.append((time.perf_counter() - started, scored - started))
     report(seconds, arguments.json)
 
 
 def report(seconds: dict[str, list[tuple[float, float]]], path: Path | None) -> None:
     medians = {
-        name: (statistics.median(t for t, _ in found), statistics.median(s for _, s in found))
-        for name, found in seconds.items()
+        name: (statistics.median(t for t, _ in times), statistics.median(s for _, s in times))
+        for name, times in seconds.items()
     }
     dpo = medians["dpo"][0]
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    print("| loss | step | of it before the gradient passes | times DPO's |\n|---|--:|--:|--:|")
+    print("| loss | step | before the gradient passes | ratio to DPO |\n|---|--:|--:|--:|")
     for name, (step, before) in sorted(medians.items(), key=lambda item: item[1][0]):
         print(f"| `{name}` | {step:.2f} s | {before:.2f} s | {step / dpo:.2f} |")
     if path:

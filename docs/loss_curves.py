@@ -1,4 +1,4 @@
-"""What the plots of docs/losses.md show: each loss on one pair, by the real loss functions, in float64."""
+"""The curves of docs/losses.md: each loss on one pair, computed by the loss functions in float64."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 from pairkit.losses import LOSSES, Logps, Loss, build
 
 LENGTHS = (80, 120)  # tokens of the chosen and of the rejected completion
-TOKEN_KL = (5.0, 15.0)  # nats a completion, where a loss reads them
-ALIGNMENT = (-0.3, -0.7)  # nats a token, where a loss reads it
-HEAD = tuple(min(LENGTHS) / length for length in LENGTHS)  # share of a log-prob that falls on the head
+TOKEN_KL = (5.0, 15.0)  # nats per completion, for losses that read it
+ALIGNMENT = (-0.3, -0.7)  # nats per token, for losses that read it
+HEAD = tuple(min(LENGTHS) / length for length in LENGTHS)  # share of a log-prob in the first tokens
 SCORES = (1.0, 0.0)
-SUM = -100.0  # log-prob of both completions where the margin is 0, nats
-NEAREST_TO_ZERO = -0.25  # the largest mean log-prob of a plot, nats a token
+SUM = -100.0  # log-prob of both completions at margin 0, nats
+NEAREST_TO_ZERO = -0.25  # largest mean log-prob of a plot, nats per token
 
-DRAWN, FINE = 120, 10  # steps that are drawn, and how much finer the search for the minimum is
+DRAWN, FINE = 120, 10  # plotted steps, and how much finer the search for the minimum is
 
-# Reward margins, lowest and highest, where the usual range would hide what there is to see.
+# Lowest and highest reward margin of losses whose shape the usual range would hide.
 USUAL, USUAL_WITHOUT_BETA = (-6.0, 6.0), (-2.0, 2.0)
 WINDOWS = {
     "slic_hf": (-4.0, 6.0),
@@ -36,12 +36,13 @@ WINDOWS = {
     "alpha_dpo": (-4.0, 12.0),
     "amapo": (-4.0, 8.0),
 }
-SETTINGS: dict[str, dict[str, Any]] = {"beta_dpo": {"filter_fraction": 0.0}}  # a drawn pair would be a gap
-VARIANTS = {"f_dpo": "divergence"}  # a keyword whose every value is drawn
-ALONE = frozenset(
-    {"aot", "aot_unpaired"}
-)  # a batch of one pair; a batch of the whole range pairs it with itself
-LARGEST = 40.0  # a loss above this is on another scale than dpo's
+SETTINGS: dict[str, dict[str, Any]] = {
+    "beta_dpo": {"filter_fraction": 0.0}
+}  # because a filtered pair would be a gap
+VARIANTS = {"f_dpo": "divergence"}  # a keyword of which every value is plotted
+# Losses plotted with batches of one pair, because a batch of the whole range would match it with itself.
+ALONE = frozenset({"aot", "aot_unpaired"})
+LARGEST = 40.0  # a loss above this is not on dpo's scale
 
 OVERVIEW = (
     "dpo", "robust_dpo", "hinge", "ropo",
@@ -54,18 +55,18 @@ OVERVIEW_HEIGHT = (-4.0, 6.0)
 
 @dataclass(frozen=True)
 class Curve:
-    """A loss of one pair over its reward margin, chosen and rejected moved apart by halves.
+    """The loss of one pair over its reward margin; chosen and rejected each move by half of it.
 
     Attributes:
-        unit: what the margin is a difference of: "log-ratio" or "log-prob", "mean" before it where it is
-            divided by length.
+        unit: quantity whose difference is the margin: "log-ratio" or "log-prob", with "mean" before it if it
+            is divided by length.
         scale: beta, or 1.
         margin: [points], scale x (chosen - rejected).
         loss: [points].
-        chosen, rejected: [points], gradient of the loss by scale x the chosen completion's unit, and by the
-            rejected one's.
-        centre: mean log-prob of both where the margin is 0, for losses that read it.
-        least: the margin of the smallest loss, if that lies inside.
+        chosen, rejected: [points], gradient of the loss with respect to scale x the unit of the chosen and of
+            the rejected completion.
+        centre: mean log-prob of both at margin 0, for losses that read it.
+        least: margin of the minimum, if it is inside the range.
     """
 
     unit: str
@@ -79,16 +80,16 @@ class Curve:
 
     @property
     def label(self) -> str:
-        """Of the axis, with its unit."""
-        nats = "nats a token" if self.unit.startswith("mean") else "nats"
+        """The label of the axis, with its unit."""
+        nats = "nats per token" if self.unit.startswith("mean") else "nats"
         times = "" if self.scale == 1.0 else f"{self.scale:g} × "
         return f"{times}{self.unit}, chosen − rejected ({nats})"
 
 
 def curve(name: str, window: tuple[float, float] | None = None, **hyperparameters: Any) -> Curve:
-    """The curve of a loss of the table.
+    """Compute the curve of a loss of the table.
 
-    Running statistics are those of one batch whose margins are spread evenly over the range, frozen.
+    Running statistics are those of one batch whose margins cover the range evenly, frozen.
     """
     loss = build(name, **(SETTINGS.get(name, {}) | hyperparameters))
     assert isinstance(loss, Loss)
@@ -108,14 +109,14 @@ def curve(name: str, window: tuple[float, float] | None = None, **hyperparameter
     values = _each(loss.eval(), sums, base) if name in ALONE else _call(loss.eval(), sums, base)
     (gradient,) = torch.autograd.grad(values.sum(), sums)
     pushes = gradient * tokens / scale
-    drawn = slice(None, None, fine)
+    plotted = slice(None, None, fine)
     return Curve(
         ("mean " if mean else "") + ("log-ratio" if ratio else "log-prob"),
         scale,
-        _rounded(margin[drawn]),
-        _rounded(values.detach()[drawn]),
-        _rounded(pushes[drawn, 0]),
-        _rounded(pushes[drawn, 1]),
+        _rounded(margin[plotted]),
+        _rounded(values.detach()[plotted]),
+        _rounded(pushes[plotted, 0]),
+        _rounded(pushes[plotted, 1]),
         _round(centre) if mean and not ratio else None,
         _least(margin, values.detach()),
     )
@@ -123,66 +124,66 @@ def curve(name: str, window: tuple[float, float] | None = None, **hyperparameter
 
 @cache
 def plots() -> dict[str, dict[str, Any]]:
-    """The data of every figure by its name: that of `grid_figure` first, then of each loss."""
+    """Compute the data of every figure by name: that of `grid_figure` first, then each loss."""
     return {"overview": overview()} | {
         name: pair_plot(name) for name, spec in LOSSES.items() if spec.completions != "first"
     }
 
 
 def pair_plot(name: str) -> dict[str, Any]:
-    """What `pair_figure` draws of a loss."""
-    one = curve(name)
-    own = {name: one.loss}
+    """Compute the data of `pair_figure`."""
+    main = curve(name)
+    own = {name: main.loss}
     if name in VARIANTS:
         keyword = VARIANTS[name]
         values = LOSSES[name].parameters[keyword].options  # type: ignore[union-attr]
         own = {value: curve(name, None, **{keyword: value}).loss for value in values}
-    dpo = curve("dpo", (one.margin[0], one.margin[-1])).loss
-    comparable = "beta" in LOSSES[name].parameters and max(map(abs, one.loss)) < LARGEST
-    beside = name not in VARIANTS and comparable and not is_dpo(one.margin, one.loss)
+    dpo = curve("dpo", (main.margin[0], main.margin[-1])).loss
+    comparable = "beta" in LOSSES[name].parameters and max(map(abs, main.loss)) < LARGEST
+    with_dpo = name not in VARIANTS and comparable and not is_dpo(main.margin, main.loss)
     return {
         "title": f"{name}: loss and gradient over the margin",
-        "label": one.label,
-        "margin": one.margin,
+        "label": main.label,
+        "margin": main.margin,
         "loss": own,
-        "chosen": one.chosen,
-        "rejected": one.rejected,
-        "dpo": dpo if beside else None,
-        "least": one.least,
-        "centre": one.centre,
+        "chosen": main.chosen,
+        "rejected": main.rejected,
+        "dpo": dpo if with_dpo else None,
+        "least": main.least,
+        "centre": main.centre,
     }
 
 
 def is_dpo(margin: list[float], loss: list[float]) -> bool:
-    """Whether a curve is that of DPO on the same margins."""
+    """Check whether a curve equals DPO's on the same margins."""
     dpo = curve("dpo", (margin[0], margin[-1])).loss
     return len(loss) == len(dpo) and all(abs(a - b) < 1e-3 for a, b in zip(loss, dpo, strict=True))
 
 
 def overview() -> dict[str, Any]:
-    """What `grid_figure` draws: losses less their value at margin 0, by their slope there."""
-    found = {}
+    """Compute the data of `grid_figure`: losses minus their value at 0, divided by their slope there."""
+    shapes = {}
     for name in OVERVIEW:
-        one = curve(name, OVERVIEW_WINDOW)
-        at = one.margin.index(0.0)
-        slope = abs(one.chosen[at] - one.rejected[at]) / 2
-        found[name] = [float(f"{(value - one.loss[at]) / slope:.4g}") for value in one.loss]
+        main = curve(name, OVERVIEW_WINDOW)
+        zero = main.margin.index(0.0)
+        slope = abs(main.chosen[zero] - main.rejected[zero]) / 2
+        shapes[name] = [float(f"{(value - main.loss[zero]) / slope:.4g}") for value in main.loss]
     return {
         "title": "Twelve losses on the same axes",
         "label": "reward margin: beta × (chosen − rejected)",
-        "ylabel": "loss, less its value at 0, by its slope there",
-        "margin": one.margin,
-        "loss": found,
+        "ylabel": "(loss − value at 0) / slope at 0",
+        "margin": main.margin,
+        "loss": shapes,
         "low": OVERVIEW_HEIGHT[0],
         "high": OVERVIEW_HEIGHT[1],
     }
 
 
 def per_token(name: str) -> bool:
-    """Whether a loss divides log-probs by lengths.
+    """Check whether a loss divides log-probs by lengths.
 
-    One that does has another gradient by the rejected completion's log-prob when both lengths double. Here
-    the order is wrong, so that every loss pushes that completion.
+    If so, doubling both lengths changes the gradient with respect to the rejected completion's log-prob. The
+    pair is in the wrong order, because then every loss has such a gradient.
     """
     gradients = []
     for length in (20, 40):
@@ -194,19 +195,19 @@ def per_token(name: str) -> bool:
 
 
 def _call(loss: Any, sums: Tensor, reference: Tensor, lengths: tuple[int, int] = LENGTHS) -> Tensor:
-    """[pairs], the loss of pairs with these log-probs ([pairs, 2])."""
+    """Compute the loss of pairs with these log-probs ([pairs, 2]), [pairs]."""
     scores = torch.tensor(SCORES, dtype=torch.float64).expand(sums.shape)
     result: Tensor = loss(_logps(sums, lengths), _logps(reference, lengths), scores).losses
     return result
 
 
 def _each(loss: Any, sums: Tensor, reference: Tensor) -> Tensor:
-    """`_call` with every pair as a batch of its own."""
+    """Compute the loss with each pair as its own batch, [pairs]."""
     return torch.cat([_call(loss, sums[i : i + 1], reference[i : i + 1]) for i in range(len(sums))])
 
 
 def _logps(sums: Tensor, lengths: tuple[int, int]) -> Logps:
-    """All that a loss may read."""
+    """Build `Logps` with every field that a loss may read."""
 
     def columns(pair: Any) -> Tensor:
         return torch.tensor(pair, dtype=torch.float64).expand(sums.shape)
@@ -222,10 +223,10 @@ def _logps(sums: Tensor, lengths: tuple[int, int]) -> Logps:
 
 
 def _least(margin: Tensor, loss: Tensor) -> float | None:
-    """The margin of the smallest loss; None at an end, where the loss falls on."""
-    at = int(loss.argmin())
-    rise = min(float(loss[0] - loss[at]), float(loss[-1] - loss[at]))
-    return _round(float(margin[at])) if rise > 1e-6 * float(loss.max() - loss.min()) else None
+    """Find the margin of the minimum; None at an end of the range."""
+    lowest = int(loss.argmin())
+    rise = min(float(loss[0] - loss[lowest]), float(loss[-1] - loss[lowest]))
+    return _round(float(margin[lowest])) if rise > 1e-6 * float(loss.max() - loss.min()) else None
 
 
 def _rounded(values: Tensor) -> list[float]:
@@ -233,5 +234,5 @@ def _rounded(values: Tensor) -> list[float]:
 
 
 def _round(value: float) -> float:
-    """To four significant digits; what is only rounding noise is 0."""
+    """Round to four significant digits, and rounding noise to 0."""
     return 0.0 if abs(value) < 1e-9 else float(f"{value:.4g}")

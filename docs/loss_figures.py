@@ -1,6 +1,6 @@
-"""The plots of docs/losses.md as SVG: the same bytes for the same numbers, light or dark as the screen.
+"""The plots of docs/losses.md as SVG: the same bytes for the same numbers, light or dark like the page.
 
-Each file carries the numbers that it shows, so that a test can tell a curve that changed from another
+Each file stores the numbers that it shows, so that a test can distinguish a changed curve from another
 version of matplotlib.
 """
 
@@ -19,20 +19,20 @@ from matplotlib.ticker import FuncFormatter
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# On light paper and on dark.
-COLOURS = {
+# (in light mode, in dark mode)
+COLORS = {
     "surface": ("#ffffff", "#171b24"),
     "ink": ("#1f2430", "#e6e9ef"),
     "muted": ("#5b6678", "#a3adbd"),
     "line": ("#e4e7ec", "#2b3240"),
     "axis": ("#aeb6c2", "#566072"),
-    "behind": ("#8a94a3", "#8b95a6"),
+    "dashed": ("#8a94a3", "#8b95a6"),
     "one": ("#3b6fe0", "#7aa2ff"),
     "two": ("#d4681f", "#f2a065"),
     "three": ("#2f9e6e", "#5fc79a"),
     "four": ("#8a5cd1", "#b594f0"),
 }
-LIGHT = {name: light for name, (light, _) in COLOURS.items()}
+LIGHT = {name: light for name, (light, _) in COLORS.items()}
 SERIES = [LIGHT[name] for name in ("one", "two", "three", "four")]
 
 STYLE: Any = {
@@ -63,7 +63,7 @@ LEGEND: Any = {"handlelength": 1.4, "columnspacing": 1.2, "borderaxespad": 0.2, 
 
 
 def pair_figure(data: dict[str, Any]) -> str:
-    """Left the loss over the margin, right its gradient by the reward of each completion.
+    """Draw the loss over the margin (left), and its gradient by the reward of each completion (right).
 
     Args:
         data: "margin", "loss" (lists by name, its own first), "chosen", "rejected", "dpo" (a list or None),
@@ -77,13 +77,13 @@ def pair_figure(data: dict[str, Any]) -> str:
         lines = [_line(left, margin, y, SERIES[i]) for i, y in enumerate(values)]
         names = list(data["loss"])
         if data["dpo"]:
-            lines.append(_line(left, margin, data["dpo"], LIGHT["behind"], behind=True))
+            lines.append(_line(left, margin, data["dpo"], LIGHT["dashed"], dashed=True))
             names.append("dpo")
         if data["least"] is not None:
             low = values[0][min(range(len(margin)), key=lambda i: abs(margin[i] - data["least"]))]
             (dot,) = left.plot([data["least"]], [low], "o", color=SERIES[0], markersize=6, zorder=4)
             lines.append(dot)
-            names.append(f"least at {data['least']:g}")
+            names.append(f"minimum at {data['least']:g}")
         _head(left, "loss", lines, names)
         lines = [
             _line(right, margin, data["chosen"], SERIES[0]),
@@ -99,7 +99,7 @@ def pair_figure(data: dict[str, Any]) -> str:
 
 
 def grid_figure(data: dict[str, Any]) -> str:
-    """Several losses on the same axes, a panel each, DPO behind all of them.
+    """Draw several losses on the same axes, one panel each, with DPO in all of them.
 
     Args:
         data: "margin", "loss" (lists by name), "label", "ylabel", "low", "high" (of the y axis).
@@ -111,7 +111,7 @@ def grid_figure(data: dict[str, Any]) -> str:
         every = figure.subplots(rows, columns, sharex=True, sharey=True).flat
         for axes, (name, values) in zip(every, data["loss"].items(), strict=True):
             if name != "dpo":
-                _line(axes, data["margin"], data["loss"]["dpo"], LIGHT["behind"], behind=True)
+                _line(axes, data["margin"], data["loss"]["dpo"], LIGHT["dashed"], dashed=True)
             _line(axes, data["margin"], values, SERIES[0])
             axes.set_title(name, loc="left", fontsize=11, fontweight="bold", color=LIGHT["ink"])
             axes.set_ylim(data["low"], data["high"])
@@ -122,7 +122,7 @@ def grid_figure(data: dict[str, Any]) -> str:
 
 
 def svg(figure: Figure, data: dict[str, Any]) -> str:
-    """The figure as a file that needs no other: colours by the reader's scheme, the numbers as metadata."""
+    """Render a figure as one file: colors by the reader's color scheme, the numbers as metadata."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context({"svg.hashsalt": data["title"]}):
@@ -136,35 +136,35 @@ def svg(figure: Figure, data: dict[str, Any]) -> str:
     body = re.sub(r'<g id="[\w.]+_\d+"', "<g", body)
     body = re.sub(r'(style="[^"]*?)font-family: [^;"]*;? ?', r"\1", body)
     body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"-?\d+\.\d{3,}", _short, tag[0]), body)
-    for name, (light, _) in COLOURS.items():
+    for name, (light, _) in COLORS.items():
         body = body.replace(light, f"var(--{name})")
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', opening[0])
     if box is None:
         raise RuntimeError("matplotlib wrote an SVG without a viewBox")
-    kept = {"matplotlib": matplotlib.__version__, **data}
+    stored = {"matplotlib": matplotlib.__version__, **data}
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'width="{box[1]}pt" height="{box[2]}pt" {box[0]} role="img">\n'
         f"<title>{data['title']}</title>\n"
-        f"<metadata>{json.dumps(kept)}</metadata>\n"
+        f"<metadata>{json.dumps(stored)}</metadata>\n"
         f"<style>{_style()}</style>{body}"
     )
 
 
 def data_of(source: str) -> dict[str, Any]:
-    """The numbers that a file was drawn from, and with which matplotlib."""
-    found: dict[str, Any] = json.loads(source.partition("<metadata>")[2].partition("</metadata>")[0])
-    return found
+    """Read the numbers that a file stores, and its version of matplotlib."""
+    data: dict[str, Any] = json.loads(source.partition("<metadata>")[2].partition("</metadata>")[0])
+    return data
 
 
 def _short(number: re.Match[str]) -> str:
-    """A coordinate to hundredths of a point."""
+    """Round a coordinate to hundredths of a point."""
     return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _style() -> str:
     def variables(scheme: int) -> str:
-        return " ".join(f"--{name}: {pair[scheme]};" for name, pair in COLOURS.items())
+        return " ".join(f"--{name}: {pair[scheme]};" for name, pair in COLORS.items())
 
     font = "font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', Arial, sans-serif;"
     return (
@@ -172,13 +172,13 @@ def _style() -> str:
     )
 
 
-def _line(axes: Axes, x: Sequence[float], y: Sequence[float], colour: str, *, behind: bool = False) -> Any:
-    (line,) = axes.plot(x, y, color=colour, linestyle=DASHED if behind else "-", zorder=2 if behind else 3)
+def _line(axes: Axes, x: Sequence[float], y: Sequence[float], color: str, *, dashed: bool = False) -> Any:
+    (line,) = axes.plot(x, y, color=color, linestyle=DASHED if dashed else "-", zorder=2 if dashed else 3)
     return line
 
 
 def _head(axes: Axes, title: str, lines: list[Any], names: list[str]) -> None:
-    """Title and legend above the axes, where no curve can be under them."""
+    """Put title and legend above the axes, where they cover no curve."""
     axes.set_title(title, loc="left", fontsize=10, color=LIGHT["ink"])
     axes.legend(lines, names, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(names), **LEGEND)
 
@@ -189,14 +189,14 @@ def _tick(value: float, _: int) -> str:
 
 
 def _cross(axes: Axes) -> None:
-    """Lines at zero, for the signs to be seen."""
+    """Draw lines at zero."""
     axes.axhline(0.0, color=LIGHT["axis"], linewidth=0.9, zorder=1)
     axes.axvline(0.0, color=LIGHT["axis"], linewidth=0.9, zorder=1)
     axes.margins(x=0.0)
 
 
 def _room(axes: Axes, values: list[list[float]]) -> None:
-    """The y axis by the loss's own values; what stands behind may leave it."""
+    """Scale the y axis to the loss's own values; a dashed curve may leave it."""
     low, high = min(map(min, values)), max(map(max, values))
     room = 0.06 * (high - low) or 1.0
     axes.set_ylim(min(low, 0.0) - room, high + room)

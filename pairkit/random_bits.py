@@ -1,8 +1,8 @@
 """splitmix64 (Steele, Lea and Flood 2014): 64 random bits as a function of a counter.
 
-Nothing carries a generator from row to row: a number is a hash of what it is for (seed, set, purpose,
-position), so it is the same in every batch, shard, worker and process. The constants are written here once;
-the callers differ only in how they make the state and in the array library that does the arithmetic.
+No generator is carried from row to row: a number is a hash of its purpose (seed, set, use, position), so that
+it is the same in every batch, shard, worker and process. The constants are defined here once; the callers
+differ only in how they make the state and in the array library that does the arithmetic.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ def finalize_words(state: Words) -> Words:
 
 
 def finalize_int(state: int) -> int:
-    """The same for one Python integer in [0, 2**64)."""
+    """Mix one Python integer in [0, 2**64)."""
     return _finalize(state, lambda x, bits: x >> bits, lambda x, c: x * c & _MASK)
 
 
 def finalize_int64(state: Any) -> Any:
-    """The same for a torch int64 tensor, whose bits are read as unsigned; returns int64 of the same shape."""
+    """Mix a torch int64 tensor, whose bits are read as unsigned; returns int64 of the same shape."""
     return _finalize(state, shift_int64, lambda x, c: x * as_int64(c))
 
 
 def shift_int64(state: Any, bits: int) -> Any:
-    """Shift int64 to the right, zeros coming in from the left: torch's own shift repeats the sign."""
+    """Shift int64 to the right and fill with zeros, because torch's own shift repeats the sign."""
     return (state >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def as_int64(constant: int) -> int:
-    """The int64 with the bits of an unsigned 64-bit constant."""
+    """Convert an unsigned 64-bit constant to the int64 with the same bits."""
     return constant - (1 << 64) if constant >= 1 << 63 else constant
 
 

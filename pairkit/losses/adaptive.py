@@ -1,4 +1,4 @@
-"""Losses on a pair whose margin, beta or selection follows statistics of the global batch."""
+"""Losses on a pair whose margin, beta or selection depends on statistics of the global batch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pairkit.losses.statistics import moments, moved, rounding, standardized
 from pairkit.losses.types import Logps, LossOutput, Term, log_ratio, output, pair_of, set_mean
 
 LEAST_BETA = 1e-3
-# A KL is of second order in the rounding of the log-probs; what is left is that of its own sum, in float32.
+# The rounding of a KL is that of its float32 sum, because the rounding of log-probs enters it squared.
 KL_ROUNDING = 2.0**-23
-KEEP_SALT = -1  # the noise of the negatives' draws has the salts from 0
+KEEP_SALT = -1  # because the sampling of negatives uses the salts from 0
 
 
 def alpha_dpo(
@@ -35,50 +35,50 @@ def alpha_dpo(
     momentum: float,
     stats: str,
 ) -> LossOutput:
-    """alpha-DPO: SimPO with a margin for each pair, by how far policy and reference part on it.
+    """alpha-DPO: SimPO with a margin per pair that depends on how far policy and reference differ on it.
 
     loss = -log sigmoid(beta (m_chosen - m_rejected - ratio - alpha M*))
     M* = (M - mean(M)) / std(M),  M = (m_chosen - m_rejected) - (m_ref,chosen - m_ref,rejected)
 
-    A pair that the policy already tells apart better than the reference gets a larger margin. The mean and
-    standard deviation of M are moving averages over global batches, one update an optimizer step, corrected
-    for their start at 0, kept in checkpoints and frozen in evaluation. A batch says nothing, and changes
-    nothing, if it is of one pair or M differs between its pairs by no more than bfloat16's rounding, 2^-8 of
-    m over the root of the length, as at the first step, where policy and reference are the same; before any
-    other M* is 0.
-    alpha 0 is SimPO; alpha 1 is not DPO, contrary to what the paper says.
+    A pair that the policy already separates better than the reference gets a larger margin. The mean and
+    standard deviation of M are moving averages over global batches, updated once per optimizer step,
+    corrected for their start at 0, stored in checkpoints and frozen in evaluation. A batch is skipped if it
+    has one pair, or if M varies between its pairs by no more than bfloat16 rounding (2^-8 of m over the root
+    of the length), as in the first step, where policy and reference are equal. Until the first batch that
+    counts, M* is 0.
+    alpha 0 is SimPO; alpha 1 is not DPO, contrary to the paper.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
         statistics: "steps", "mean", "std" of M.
         beta: scale of the mean log-probs, > 0.
-        gamma_beta_ratio: the margin that every pair has, in units of mean log-prob.
-        alpha: weight of M*; 0.01 to 0.2 is what was searched.
-        implicit_reference: what M compares: "ratio" policy with reference, "policy" the policy's two
-            completions alone, "reference" the reference's, "inverse_reference" the negative of that.
-        normalize: whether M is standardized; if not, M stands for M*.
-        stop_gradient: whether M* is a constant; if not, gradient flows through M, not through its statistics.
-        length_normalized: whether m is a mean over tokens; if not, a sum, in M as well.
+        gamma_beta_ratio: the margin common to all pairs, in units of mean log-prob.
+        alpha: weight of M*; the paper searches 0.01 to 0.2.
+        implicit_reference: definition of M: "ratio" as above, "policy" the policy's difference alone,
+            "reference" the reference's, "inverse_reference" its negative.
+        normalize: whether M is standardized; otherwise M* = M.
+        stop_gradient: whether M* is a constant; otherwise gradient flows through M but not its statistics.
+        length_normalized: whether m is a mean over tokens; otherwise a sum, also in M.
         margin: "sequence" for the M above; "token_kl" for M = KL_rejected - KL_chosen, the token KLs of TDPO,
-            which leaves `implicit_reference` without use.
+            which ignores `implicit_reference`.
         alpha_scale: "code" multiplies alpha M* by beta, as above; "paper" does not.
         momentum: weight of the past in the moving averages, in [0, 1).
-        stats: "corrected"; or "official", the averages of the paper's code: from 0 without correction,
-            updated by every call, in evaluation too.
+        stats: "corrected" as above; "official" as in the paper's code: averages start at 0 without
+            correction and are updated by every call, also in evaluation.
 
     Returns:
-        One term, a mean over sets; rewards are beta x log-ratio, of sums; the metric `adaptive_margin` is the
+        One term, a mean over sets; rewards are beta x log-ratio of sums; the metric `adaptive_margin` is the
         mean of ratio + alpha M*.
 
     References:
         Wu et al. 2024, arXiv 2410.10148, equations 10 and 12, table 2 and appendix C.4.
 
     Differs from:
-        The paper's equation 12 does not multiply alpha M* by beta, its code does, and the published alphas
-        are the code's. The paper leaves open whether M is of means or of sums, its code has means. The paper
-        takes mean and deviation over the training set, its code moving averages over gathered micro-batches
-        that start at 0, which makes the first M* up to ten times too large; with a deviation of 0 it divides
-        by it, where "official" here has M* = 0, and leaves out single pairs. Rounding counts in "official".
+        The paper's equation 12 does not multiply alpha M* by beta; its code does, and the published alphas
+        are those of the code. The paper does not say whether M uses means or sums; its code uses means. The
+        paper standardizes over the training set; its code uses moving averages over gathered micro-batches
+        that start at 0, which makes the first M* up to ten times too large, and divides by a deviation of 0,
+        where "official" here sets M* = 0 and skips single pairs. "official" does not skip rounding.
     """
     shift = _disagreement(policy, reference, implicit_reference, length_normalized, margin)
     shift = shift.detach() if stop_gradient else shift
@@ -105,7 +105,7 @@ def observe_alpha_dpo(
     momentum: float,
     stats: str,
 ) -> tuple[State, Rows]:
-    """Moves the averages of M; a row's own M is the function's to compute."""
+    """Update the moving averages of M; `alpha_dpo` computes the M of each row itself."""
     shift = _disagreement(policy, reference, implicit_reference, length_normalized, margin)
     noise = rounding(policy, of_means=length_normalized)
     if margin == "token_kl":
@@ -123,39 +123,39 @@ def beta_dpo(
     filter_fraction: float,
     momentum: float,
 ) -> LossOutput:
-    """beta-DPO: DPO with a beta for each batch, on the pairs that do not stand out of it.
+    """beta-DPO: DPO with a beta per batch, after outlier pairs of the batch are filtered out.
 
     loss = -log sigmoid(b D) for the pairs kept,  b = max(0.001, beta (1 + a (mean of D kept - mean(D))))
 
     D = log-ratio(chosen) - log-ratio(rejected), a constant in b. N (1 - filter_fraction) of the N pairs of a
-    global batch are drawn without replacement, with weights exp(-((D - mean(D)) / std(D))^2 / 2); the others
-    have no loss in this step. Mean and standard deviation are moving averages, as alpha-DPO's: a batch of one
-    pair, or in which D is rounding, as at the first step, changes nothing. In evaluation no pair is filtered,
-    and b is the last one of training. Before the first batch that counts b is beta, and pairs are drawn with
-    equal weights. `a` multiplies nats of log-ratio, not of reward, which is beta times smaller.
+    global batch are sampled without replacement, with weights exp(-((D - mean(D)) / std(D))^2 / 2); the
+    others have no loss in this step. Mean and standard deviation are moving averages, as in alpha-DPO: a
+    batch of one pair, or in which D is only rounding, as in the first step, is skipped. In evaluation no pair
+    is filtered, and b is the last one of training. Until the first batch that counts, b is beta and pairs are
+    sampled with equal weights. `a` multiplies nats of log-ratio, not of reward, which is beta times smaller.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
-        statistics: "steps", "mean", "std" of D, the last b as "beta"; of each row, 1 as "keep" if it is kept.
-        beta: weight of the KL term before it is adapted, > 0.
-        a: how far beta follows the batch, per nat, >= 0.
-        filter_fraction: share of the pairs that is left out, in [0, 1).
+        statistics: "steps", "mean", "std" of D, the last b as "beta"; per row "keep", 1 for a kept pair.
+        beta: weight of the KL term before adaptation, > 0.
+        a: sensitivity of beta to the batch, per nat, >= 0.
+        filter_fraction: share of the pairs that is filtered out, in [0, 1).
         momentum: weight of the past in the moving averages, in [0, 1).
 
     Returns:
-        One term, a mean over the pairs kept; rewards are beta x log-ratio, of the beta given; the metric
-        `beta` is b.
+        One term, a mean over the pairs kept; rewards are beta x log-ratio, with the unadapted beta; the
+        metric `beta` is b.
 
     References:
         Wu et al. 2024, arXiv 2407.08639, and the code of junkangwu/beta-DPO.
 
     Differs from:
-        The code's averages start at 0 without correction and move in evaluation too. Each of its processes
-        draws for itself and divides by its own number of pairs kept. In the paper D includes beta, in its
-        code it does not.
+        In the code, averages start at 0 without correction and are also updated in evaluation, and each
+        process samples separately and divides by its own number of kept pairs. In the paper D includes beta,
+        in its code it does not.
     """
     chosen, rejected = pair_of(log_ratio(policy, reference))
-    adapted = float(statistics["beta"]) or beta  # 0 before the first batch
+    adapted = float(statistics["beta"]) or beta  # the state is 0 before the first batch
     values = -logsigmoid(adapted * (chosen - rejected))
     keep = statistics.get("keep", torch.ones_like(values))
     return output(
@@ -176,12 +176,12 @@ def observe_beta_dpo(
     filter_fraction: float,
     momentum: float,
 ) -> tuple[State, Rows]:
-    """Moves the averages of D, draws the pairs that are kept, and sets beta by these."""
+    """Update the moving averages of D, sample the pairs to keep, and adapt beta to them."""
     chosen, rejected = pair_of(log_ratio(policy, reference))
     gaps = chosen - rejected
     state = moved(state, gaps, momentum, noise=rounding(policy, of_means=False))
     mean, std = moments(state, momentum)
-    keep = _draw(standardized(gaps, mean, std), seeds.to(gaps.device), filter_fraction)
+    keep = _sample(standardized(gaps, mean, std), seeds.to(gaps.device), filter_fraction)
     if float(state["steps"]) and keep.any():
         adapted = beta * (1.0 + a * (float(gaps[keep].mean()) - mean))
         state["beta"] = torch.tensor(max(adapted, LEAST_BETA), dtype=torch.float64)
@@ -189,18 +189,18 @@ def observe_beta_dpo(
 
 
 def amapo(policy: Logps, statistics: dict[str, Tensor], *, beta: float) -> LossOutput:
-    """AMaPO: SimPO with a margin for the pairs whose own difference is below the batch's mean.
+    """AMaPO: SimPO with a margin for the pairs whose difference is below the mean of the batch.
 
     loss = -log sigmoid(beta (g - margin)),  g = m_chosen - m_rejected
     margin = exp((mean(g) - g) / std(g) x mean(g)) where g < mean(g), else 0
 
-    The margin is a constant to the gradient. Mean and standard deviation are of the global batch alone,
-    without memory, in evaluation too; the exponent is held at 80. In a batch of one pair, or of pairs that
-    differ by rounding alone, as alpha-DPO has it, there is no margin.
+    No gradient flows through the margin. Mean and standard deviation are those of the current global batch,
+    also in evaluation; the exponent is clamped at 80. A batch of one pair, or of pairs that differ only by
+    rounding as defined for alpha-DPO, has no margin.
 
     Args:
         policy: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
-        statistics: of each row its "margin".
+        statistics: per row its "margin".
         beta: scale of the mean log-probs, > 0.
 
     Returns:
@@ -221,7 +221,7 @@ def amapo(policy: Logps, statistics: dict[str, Tensor], *, beta: float) -> LossO
 
 
 def observe_amapo(state: State, policy: Logps, reference: Logps | None) -> tuple[State, Rows]:
-    """The margin of each row."""
+    """Compute the margin of each row."""
     chosen, rejected = pair_of(policy.mean)
     gaps = chosen - rejected
     spread = gaps.std() if len(gaps) > 1 else gaps.new_zeros(())
@@ -235,9 +235,9 @@ def observe_amapo(state: State, policy: Logps, reference: Logps | None) -> tuple
 def _disagreement(
     policy: Logps, reference: Logps, implicit_reference: str, length_normalized: bool, margin: str
 ) -> Tensor:
-    """M of each row, [B]; gradient flows to the policy alone."""
+    """Compute M of each row, [B]; gradient flows to the policy only."""
     if margin == "token_kl":
-        assert policy.token_kl is not None, "the table's row needs it"
+        assert policy.token_kl is not None, "checked, because the table's row needs it"
         divergence = policy.token_kl
         if length_normalized:
             divergence = divergence / policy.length.clamp(min=1)
@@ -257,12 +257,12 @@ def _size(logps: Logps, length_normalized: bool) -> Tensor:
     return logps.mean if length_normalized else logps.sum
 
 
-def _draw(standard: Tensor, seeds: Tensor, fraction: float) -> Tensor:
-    """bool [N]: N (1 - fraction) rows, rounded down, at least one, without replacement.
+def _sample(standard: Tensor, seeds: Tensor, fraction: float) -> Tensor:
+    """Sample N (1 - fraction) rows, rounded down, at least one, without replacement; bool [N].
 
-    A row weighs exp(-z^2 / 2); taking the largest of log-weight + Gumbel noise draws by these weights.
+    The weight of a row is exp(-z^2 / 2); the largest log-weights plus Gumbel noise are a sample by them.
     """
     noise = -torch.log(-torch.log(uniform(seeds, 1, KEEP_SALT)[:, 0]))
     count = max(1, int(len(standard) * (1.0 - fraction) + 1e-9))  # 20 x (1 - 0.9) is 1.99... in floats
-    kept = (noise - 0.5 * standard.double() ** 2).topk(min(count, len(standard))).indices
-    return torch.zeros_like(standard, dtype=torch.bool).scatter(0, kept, True)
+    selected = (noise - 0.5 * standard.double() ** 2).topk(min(count, len(standard))).indices
+    return torch.zeros_like(standard, dtype=torch.bool).scatter(0, selected, True)

@@ -1,4 +1,4 @@
-"""Losses that compare each completion with an anchor, so that a pair's completions act by themselves.
+"""Losses that compare each completion with an anchor, independently of the other one of its pair.
 
 a, b = log-ratio of the chosen (column 0) and the rejected completion (column 1).
 """
@@ -28,18 +28,18 @@ def kto(
     desirable_weight: float,
     undesirable_weight: float,
 ) -> LossOutput:
-    """Kahneman-Tversky optimization: each completion is good or bad by itself, against the KL as anchor.
+    """Kahneman-Tversky optimization: each completion is desirable or not, relative to a KL reference point.
 
     loss = w_D (1 - sigmoid(beta (a - z0)))  of a desirable completion
     loss = w_U (1 - sigmoid(beta (z0 - b)))  of an undesirable one
 
-    A pair is one of each. z0 is the running reference point: the mean log-ratio of prompts with completions
-    of other prompts, at least 0, from the last batch that was observed; 0 before any.
+    A pair is one of each. z0 is the running reference point: the mean log-ratio of completions paired with
+    other prompts, at least 0, from the last observed batch; 0 before the first.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2], or [B, 1] with labels; a set of one
             completion may also have a masked second column.
-        labels: bool [B], whether column 0 is desirable; without them it is. Column 1 is undesirable.
+        labels: bool [B], whether column 0 is desirable; by default it is. Column 1 is undesirable.
         kl_baseline: z0 in nats, a scalar.
         beta: weight of the KL term, > 0.
         desirable_weight: w_D, >= 0.
@@ -55,9 +55,9 @@ def kto(
         Ethayarajh et al. 2024, arXiv 2402.01306, equation 7.
 
     Differs from:
-        TRL and HALOs pair each prompt with its neighbour in the batch, so that z0 depends on the micro-batch;
-        here the partner of a prompt is fixed. The older "kto_pair" measures z0 on the pairs themselves. That
-        SimPO's table has a plus before the undesirable part is not verified; it would be an error of sign.
+        TRL and HALOs pair each prompt with its neighbor in the batch, so that z0 depends on the micro-batch;
+        here each prompt has a fixed partner. The older "kto_pair" measures z0 on the pairs themselves.
+        SimPO's table may have a plus before the undesirable part (not verified), which would be a sign error.
     """
     if policy.sum.shape[1] > 2:
         raise InputError(f"kto takes pairs or single completions, got sets of {policy.sum.shape[1]}")
@@ -74,7 +74,7 @@ def kto(
 
 
 def observe_kl(state: State, policy: Logps, reference: Logps) -> tuple[State, Rows]:
-    """kto's reference point from prompts with completions of others: their mean log-ratio, at least 0."""
+    """Set kto's reference point: the mean log-ratio of completions of other prompts, at least 0."""
     ratios = log_ratio(policy, reference)[policy.mask]
     if not ratios.numel():
         return state, {}
@@ -82,17 +82,17 @@ def observe_kl(state: State, policy: Logps, reference: Logps) -> tuple[State, Ro
 
 
 def bco(policy: Logps, reference: Logps, statistics: Mapping[str, Tensor], *, beta: float) -> LossOutput:
-    """Binary classifier optimization: a classifier of good and bad completions, with a shifted reward.
+    """Binary classifier optimization: classifies completions as chosen or rejected by a shifted reward.
 
     loss = -log sigmoid(beta a - d) - log sigmoid(d - beta b)
 
-    d is the mean of all rewards beta a, beta b so far, this batch included; without it (d = 0) the loss is
-    the "biasedNCA" of Noise Contrastive Alignment's code.
+    d is the running mean of all rewards beta a and beta b, including this batch; with d = 0 the loss is the
+    "biasedNCA" of Noise Contrastive Alignment's code.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
         statistics: "mean", d.
-        beta: weight of the KL term, > 0; the paper has 0.01.
+        beta: weight of the KL term, > 0; the paper uses 0.01.
 
     Returns:
         One term, a mean over sets; rewards are beta x log-ratio, not shifted.
@@ -101,9 +101,9 @@ def bco(policy: Logps, reference: Logps, statistics: Mapping[str, Tensor], *, be
         Jung et al. 2024, arXiv 2404.04656.
 
     Differs from:
-        TRL since 0.29 ("bco_pair") leaves d out; before, each step's mean counts once, however many
-        rewards it is of. MC-PO's table 5 has the wrong sign on the second d. The paper's weights of
-        undesirable completions are for unpaired data, and are not here.
+        TRL since 0.29 ("bco_pair") omits d; earlier versions count the mean of each step once, however many
+        rewards it covers. MC-PO's table 5 has the wrong sign on the second d. The paper's weights of
+        undesirable completions are for unpaired data and not part of this loss.
     """
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
@@ -113,7 +113,7 @@ def bco(policy: Logps, reference: Logps, statistics: Mapping[str, Tensor], *, be
 
 
 def observe_rewards(state: State, policy: Logps, reference: Logps, *, beta: float) -> tuple[State, Rows]:
-    """The mean of all rewards so far, each counted once."""
+    """Update the mean of all rewards so far, each counted once."""
     rewards = beta * log_ratio(policy, reference)[policy.mask].double().cpu()
     count = state["count"] + rewards.numel()
     change = (rewards - state["mean"]).sum() / count.clamp(min=1.0)
@@ -121,11 +121,11 @@ def observe_rewards(state: State, policy: Logps, reference: Logps, *, beta: floa
 
 
 def apo_zero(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
-    """Anchored preference optimization, zero: the chosen completion up, the rejected one down.
+    """Anchored preference optimization, zero: chosen completion up, rejected one down.
 
     loss = 1 - sigmoid(beta a) + sigmoid(beta b)
 
-    For chosen completions that are better than the model's own. It is KTO on pairs with z0 = 0.
+    Use it if chosen completions are better than the model's own. It is KTO on pairs with z0 = 0.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
@@ -138,7 +138,7 @@ def apo_zero(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
         D'Oosterlinck et al. 2024, arXiv 2408.06266, equation 7.
 
     Differs from:
-        MC-PO's table 5 takes logarithms of the sigmoids, which makes it unbounded below.
+        MC-PO's table 5 takes the logarithm of the sigmoids, which is unbounded below.
     """
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
@@ -150,7 +150,7 @@ def apo_down(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
 
     loss = sigmoid(beta a) + 1 - sigmoid(beta (a - b))
 
-    For chosen completions that are worse than the model's own.
+    Use it if chosen completions are worse than the model's own.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].

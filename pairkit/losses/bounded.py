@@ -1,4 +1,4 @@
-"""Losses on a pair with a finite optimum: they ask for a margin, and take back what goes beyond it.
+"""Losses on a pair with a finite optimum: they pull back a margin that exceeds it.
 
 a, b = log-ratio of the chosen (column 0) and the rejected completion (column 1), D = a - b.
 """
@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 
 from pairkit.losses.types import Logps, LossOutput, log_ratio, mean_log_ratio, output, pair_of, set_mean
 
-LOWEST_ARGUMENT = -60.0  # z exp(-z) and what continues it from here on are finite in float32
+LOWEST_ARGUMENT = -60.0  # because z exp(-z), and its tangent below, are finite in float32 from here on
 
 
 def ipo(policy: Logps, reference: Logps, *, beta: float, reduction: str) -> LossOutput:
@@ -24,19 +24,19 @@ def ipo(policy: Logps, reference: Logps, *, beta: float, reduction: str) -> Loss
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
         beta: the optimum is h = 1 / (2 beta), > 0 (tau in the paper).
-        reduction: "mean" divides each log-ratio by its completion's length, "sum" leaves it in nats a
+        reduction: "mean" divides each log-ratio by the length of its completion, "sum" keeps it in nats per
             completion.
 
     Returns:
-        One term, a mean over sets; rewards are beta x log-ratio, summed with either reduction.
+        One term, a mean over sets; rewards are beta x log-ratio, summed over tokens with either reduction.
 
     References:
         Azar et al. 2023, arXiv 2310.12036, equation 17. The values of beta that SimPO searched are not
         verified.
 
     Differs from:
-        The paper's text has the sum. Its authors told TRL that the published results are of the mean, which
-        TRL and HALOs take; eric-mitchell's code and OpenRLHF take the sum.
+        The paper's text uses the sum. Its authors told TRL that the published results use the mean, as TRL
+        and HALOs do; eric-mitchell's code and OpenRLHF use the sum.
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(mean_log_ratio(policy, reference) if reduction == "mean" else ratios)
@@ -44,12 +44,12 @@ def ipo(policy: Logps, reference: Logps, *, beta: float, reduction: str) -> Loss
 
 
 def sppo(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
-    """Self-play preference optimization, hard form: chosen and rejected each to a log-ratio of its own.
+    """Self-play preference optimization, hard form: a target log-ratio each for chosen and rejected.
 
     loss = (a - 1 / (2 beta))^2 + (b + 1 / (2 beta))^2
 
-    It is least at a = 1 / (2 beta), b = -a: +-500 nats at the default beta, where the loss of a new run is
-    500,000 and its gradient grows as 1 / beta. The paper's learning rate is 5e-7, with RMSprop.
+    The minimum is at a = 1 / (2 beta), b = -a: +-500 nats at the default beta. There the loss of a new run
+    is 500,000, and its gradient grows as 1 / beta. The paper uses RMSprop with learning rate 5e-7.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
@@ -62,8 +62,8 @@ def sppo(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
         Wu et al. 2024, arXiv 2405.00675, equation 4.7 with winning probabilities 1 and 0.
 
     Differs from:
-        The official code has half of this, with probabilities estimated from scores in place of 1 and 0. TRL
-        ("sppo_hard") has this form, with default beta 0.1; MC-PO's table 5 has 0.5 beta for 0.5 / beta.
+        The official code uses half of this, with probabilities estimated from scores in place of 1 and 0.
+        TRL ("sppo_hard") uses this form, with default beta 0.1; MC-PO's table 5 has 0.5 beta for 0.5 / beta.
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(ratios)
@@ -76,8 +76,8 @@ def exo(policy: Logps, reference: Logps, *, beta: float, label_smoothing: float)
 
     loss = q (log q - log(1 - e)) + (1 - q) (log(1 - q) - log e),  q = sigmoid(beta D)
 
-    It is KL(q || 1 - e): least, and 0, at beta D = log((1 - e) / e), which is 6.9 at the default. A pair far
-    in the wrong order has almost no gradient, for q is then flat.
+    It is KL(q || 1 - e). The minimum, 0, is at beta D = log((1 - e) / e), which is 6.9 at the default. A
+    pair that is ranked clearly wrong has almost no gradient, because q is flat there.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
@@ -91,8 +91,8 @@ def exo(policy: Logps, reference: Logps, *, beta: float, label_smoothing: float)
         Ji et al. 2024, arXiv 2402.00856, equation 16.
 
     Differs from:
-        The official code has targets exp(0) and exp(-10), not normalised, and does not read its smoothing.
-        MC-PO's table 5 has a formula without e that is unbounded below.
+        The official code uses unnormalized targets exp(0) and exp(-10) and ignores its smoothing setting.
+        MC-PO's table 5 has a formula without e, which is unbounded below.
     """
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
@@ -103,20 +103,20 @@ def exo(policy: Logps, reference: Logps, *, beta: float, label_smoothing: float)
 
 
 def spo(policy: Logps, reference: Logps, *, beta: float, alpha: float, z_clip: float | None) -> LossOutput:
-    """Stable preference optimization (SPO): a finite margin for the pair, a finite drop for the rejected one.
+    """Stable preference optimization (SPO): a finite margin for the pair, a finite drop of the rejected one.
 
     loss = f(beta D) + f(-alpha b),  f(z) = -z exp(-z)
 
-    f is least at z = 1, where it is -1/e. Together: b = -1/alpha, a = 1/beta - 1/alpha, loss -2/e. Beyond
-    z = 2 the pull back fades; below 0 the loss grows as |z| exp(|z|), f(-5) = 742, so that a pair in the
-    wrong order can take over a batch: `z_clip` bounds the gradient. It has nothing to do with `stapo`.
+    f has its minimum -1/e at z = 1. For the sum this is b = -1/alpha, a = 1/beta - 1/alpha, loss -2/e. Beyond
+    z = 2 the gradient decays; below 0 the loss grows as |z| exp(|z|), f(-5) = 742, so a single pair in the
+    wrong order can dominate a batch: `z_clip` bounds the gradient. It is unrelated to `stapo`.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
         beta: the optimal D is 1 / beta nats, > 0.
         alpha: the optimal b is -1 / alpha nats, >= 0; 0 drops the second term.
-        z_clip: below it f goes on as its tangent, at most 0; below -60, as far as float32 goes, it does so
-            with any z_clip and with none.
+        z_clip: value of z, at most 0, below which f continues as its tangent; below -60, the limit of
+            float32, it always does.
 
     Returns:
         One term, a mean over sets; rewards are beta x log-ratio.
@@ -126,8 +126,8 @@ def spo(policy: Logps, reference: Logps, *, beta: float, alpha: float, z_clip: f
         and 11. Its alpha and beta are not published.
 
     Differs from:
-        The paper calls z = 1 a maximum and f convex, and gives the optimal b without its minus sign; the
-        formula is its own.
+        The paper calls z = 1 a maximum and f convex, and omits the minus sign of the optimal b; the formula
+        is the paper's.
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(ratios)
@@ -145,22 +145,22 @@ def stapo(
     right_margin: float,
     logit: str,
 ) -> LossOutput:
-    """StaPO: two-sided contrast, the pair's logit is held between two margins.
+    """StaPO: a two-sided contrast that keeps the logit of a pair between two margins.
 
     loss = -log sigmoid(beta (Z - left)) - log sigmoid(beta (right - Z))
     Z = m_chosen - m_rejected, of mean log-probs ("simpo"), or Z = a - b, of log-ratios ("dpo")
 
-    It is least at Z = (left + right) / 2. With equal margins it is twice a logistic loss with labels of one
-    half; with the right one far away it is SimPO.
+    The minimum is at Z = (left + right) / 2. With equal margins it is twice a logistic loss with labels of
+    one half; with a very large right margin it is SimPO.
 
     Args:
         policy: sums over completion tokens, nats, [B, 2].
         reference: the same, with logit "dpo" only.
-        beta: how firmly Z is held, > 0.
-        left_margin: the lower margin, in units of Z; with logit "simpo" that of gamma / beta.
+        beta: scale of Z and the margins, > 0.
+        left_margin: the lower margin, in units of Z; with logit "simpo" it is gamma / beta.
         right_margin: the upper margin, at least the left one.
-        logit: "simpo" needs no reference and is in nats a token; "dpo" is in nats a completion, for which
-            the paper gives no margins.
+        logit: "simpo" needs no reference and is in nats per token; "dpo" is in nats per completion, for
+            which the paper gives no margins.
 
     Returns:
         One term, a mean over sets; rewards are beta x mean log-prob, with logit "dpo" beta x log-ratio.
@@ -170,8 +170,8 @@ def stapo(
         are 0.6 and 0.8; its beta is not published.
 
     Differs from:
-        The paper's equation 4 lacks beta before m, equation 8 the 1/|y| of SimPO's logit, and its table 1
-        puts the reference into the margin; here it stands in Z.
+        The paper's equation 4 lacks beta before m, equation 8 lacks the 1/|y| of SimPO's logit, and table 1
+        has the reference in the margin; here it is in Z.
     """
     rewards = beta * (policy.mean if reference is None or logit == "simpo" else log_ratio(policy, reference))
     chosen, rejected = pair_of(rewards)
@@ -181,8 +181,8 @@ def stapo(
 
 
 def _well(z: Tensor, lowest: float) -> Tensor:
-    """-z exp(-z), and below `lowest` its tangent there."""
+    """Compute -z exp(-z), continued below `lowest` by its tangent."""
     held = z.clamp(min=lowest)
     slope = (lowest - 1.0) * exp(-lowest)
-    # relu has gradient 0 at 0, where clamp has 1: the slope counts once.
+    # relu, because its gradient at 0 is 0 where clamp has 1: the slope then counts once.
     return -held * torch.exp(-held) - slope * torch.relu(lowest - z)

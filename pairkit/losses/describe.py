@@ -1,44 +1,40 @@
-"""What is said of a loss to people, from its row and its function's docstring.
+"""The description of a loss, from its row and its function's docstring.
 
-`pairkit losses NAME` prints it and docs/losses.md shows it, so that neither can say what the code does not.
+`pairkit losses NAME` and docs/losses.md are made from it, so that neither can differ from the code.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pairkit.losses.building import build, loss_spec
 from pairkit.losses.parameters import Choice, Integer, Parameter
 from pairkit.losses.sampling import NEEDS_POLICY, sample_negatives
-from pairkit.losses.spec import INPUTS, LossSpec
+from pairkit.losses.spec import INPUTS, Docstring, LossSpec, one_line, parse_docstring
 from pairkit.losses.table import LOSSES
-
-SECTIONS = ("Args", "Returns", "Raises", "References", "Differs from")
 
 TAKES = {
     "first": "the preferred completion of a set",
-    "pair": "pairs: the chosen completion and one negative; of a larger set the sampler takes them",
-    "set": "sets of two completions or more: all of a set, unless negatives.KEY is given",
-    "drawn": "sets of two completions or more: the preferred one, and negatives as its keywords say",
-    "labelled": "pairs, or single completions labelled desirable or undesirable",
+    "pair": "pairs: the chosen completion and one negative, which the sampler selects from larger sets",
+    "set": "sets of two or more completions: all of them, unless negatives.KEY is set",
+    "sampled": "sets of two or more completions: the preferred one, and negatives sampled by its keywords",
+    "labelled": "pairs, or single completions labeled desirable or undesirable",
 }
 NEEDS = {
-    "reference": "a reference model, whose log-probs are computed once and kept",
-    "scores": "a score of every completion",
+    "reference": "a reference model, whose log-probs are computed once and cached",
+    "scores": "a score for every completion",
     "scores|ranks": "scores or ranks of the completions",
-    "token_kl": "the reference model in memory beside the policy, run in every pass: its whole distribution "
-    "at every token, which is too much to keep",
-    "alignment": "the policy's whole distribution at every token, which the same pass gives",
-    "head_sum": "the log-probs of the first min(|chosen|, |rejected|) tokens; those of the reference are "
-    "computed once, for every pair",
-    "kl_baseline": "completions of other prompts, two for every prompt, whose log-ratios give its reference "
-    "point",
+    "token_kl": "the reference model in memory next to the policy, run in every pass, because its full "
+    "distribution at every token is too large to cache",
+    "alignment": "the policy's full distribution at every token, from the same pass",
+    "head_sum": "log-probs of the first min(|chosen|, |rejected|) tokens; the reference's once per pair",
+    "kl_baseline": "completions of other prompts, two per prompt, whose log-ratios give the reference point",
 }
-# The same in a word, for the list.
+# A short form of each, for the list.
 MARKS = {
     "reference": "ref",
     "scores": "scores",
@@ -49,21 +45,20 @@ MARKS = {
 }
 PASS = "pass"
 
-THIRD = "one third more than the step without it (forward 1, backward 2)"
+THIRD = "one third more than a step without it (forward 1, backward 2)"
 PASSES = {
-    "batch": "before the gradient pass one forward pass without gradient of the chosen and the drawn "
-    f"completions of the global batch: {THIRD}; nothing where the sampler scores them anyway (mc, max, min)",
-    "mismatched": "before the gradient pass one forward pass without gradient of every prompt of the global "
-    "batch with two completions of another prompt, or with one where that has only one: as many as a step on "
-    f"pairs, or on labelled completions, takes, and so {THIRD}, whatever the sampler; once, as many "
-    "log-probs of the reference again",
-    "draw": "each set's other completions pass once without gradient, on the keys and values that the "
-    "gradient pass makes of its prompt: a third of what their gradient would cost; none where no set leaves "
-    "a choice",
+    "batch": "one forward pass without gradient over the chosen and the sampled completions of the global "
+    f"batch, before the gradient pass: {THIRD}; no cost if the sampler scores them anyway (mc, max, min)",
+    "mismatched": "one forward pass without gradient over every prompt of the global batch with two "
+    "completions of another prompt (one if that prompt has only one), before the gradient pass: "
+    f"{THIRD}, with any sampler; and once the same number of reference log-probs",
+    "sample": "one forward pass without gradient over the other completions of each set, on the keys and "
+    "values of its prompt from the gradient pass: a third of the cost of their gradient; none if no set "
+    "has a choice",
 }
 
 NUMBERED = re.compile(r"\b(eq\.|equations?|algorithm|theorem|proposition) \d")
-BY_NAME = "Formula by name: the paper was not at hand, so no equation number."
+BY_NAME = "Formula by name: the paper was not available, so there is no equation number."
 
 FAMILIES = (
     "One completion",
@@ -77,11 +72,11 @@ FAMILIES = (
 
 @dataclass(frozen=True)
 class Keyword:
-    """A hyper-parameter: what the row allows and what the docstring says of it.
+    """A hyper-parameter: the range of the row, and the text of the docstring.
 
     Attributes:
-        default: as it is given to `build`.
-        shown: as it is written on the command line; "none" where it is not given.
+        default: the value for `build`.
+        shown: its spelling on the command line; "none" if it is not set.
     """
 
     name: str
@@ -93,21 +88,21 @@ class Keyword:
 
 @dataclass(frozen=True)
 class Description:
-    """A loss in words.
+    """The description of a loss.
 
     Attributes:
-        title: a sentence, the docstring's first; `summary` is the row's.
-        formula: from "loss = " on, one line or more.
-        notes: the prose between formula and arguments, paragraphs.
-        keywords: of the function, then of the sampler.
-        exclusions: what cannot be given together.
-        completions: which completions of a set it takes.
-        needs: what it has to be given, a phrase each.
-        marks: the same in words for a list.
-        statistics: what it keeps of the global batch; empty for most.
-        scoring_pass: what it costs a step to know something of the whole batch first; empty for most.
-        reads: what the function gets, by argument: shapes and units.
-        returns, paper, references, differs_from: as the docstring has them.
+        title: first sentence of the docstring; `summary` is the row's.
+        formula: from "loss = " on, one or more lines.
+        notes: paragraphs between formula and arguments.
+        keywords: those of the function, then those of the sampler.
+        exclusions: keywords that cannot be combined.
+        completions: the completions of a set that it takes.
+        needs: required inputs, a phrase each.
+        marks: short forms of the same.
+        statistics: statistics of the global batch; empty for most losses.
+        scoring_pass: cost per step of these statistics; empty for most losses.
+        reads: shapes and units of the inputs, by argument.
+        returns, paper, references, differs_from: text of the docstring and the row.
     """
 
     name: str
@@ -131,112 +126,70 @@ class Description:
 
     @property
     def sources(self) -> str:
-        """The row's paper and the docstring's references, said once; where no equation is named, why."""
-        if self.paper == self.name:  # from outside, where no row names one
+        """The row's paper and the docstring's references, and a note if there is no equation number."""
+        if self.paper == self.name:  # a function from outside has no paper
             return self.references
-        found = re.search(r"arXiv \d+\.\d+", self.paper)
-        known = found[0] if found else self.paper.partition(",")[0]
-        said = known.lower() in self.references.lower()
-        sources = self.references if said else f"{self.paper}. {self.references}".strip()
-        return sources if NUMBERED.search(sources) or not found else f"{sources} {BY_NAME}"
+        arxiv = re.search(r"arXiv \d+\.\d+", self.paper)
+        identifier = arxiv[0] if arxiv else self.paper.partition(",")[0]
+        repeated = identifier.lower() in self.references.lower()
+        sources = self.references if repeated else f"{self.paper}. {self.references}".strip()
+        return sources if NUMBERED.search(sources) or not arxiv else f"{sources} {BY_NAME}"
 
     @property
     def examples(self) -> list[str]:
-        """Commands to copy: as it is, and with its first keyword."""
+        """Commands to copy: with the defaults, and with the first keyword set."""
         command = f"pairkit train --loss {self.name}"
         first = [f" --loss.{keyword.name} {keyword.shown}" for keyword in self.keywords[:1]]
-        drawn = " --negatives.sampling mc" if self.family.startswith("Pairs") else ""
-        return list(dict.fromkeys([command, command + "".join(first) + drawn]))
-
-
-@dataclass(frozen=True)
-class Docstring:
-    """A docstring in its parts; a section that is not there is empty."""
-
-    title: str
-    paragraphs: tuple[str, ...]
-    sections: dict[str, str]
-
-    @property
-    def formula(self) -> str:
-        return next((text for text in self.paragraphs if text.startswith("loss = ")), "")
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The other paragraphs, each as one line."""
-        return tuple(_line(text) for text in self.paragraphs if not text.startswith("loss = "))
-
-    @property
-    def arguments(self) -> dict[str, str]:
-        """What is said of each name before a colon at the start of a line of Args; names may share a text."""
-        entries = re.split(r"^(?=\w+(?:, \w+)*: )", self.sections["Args"], flags=re.MULTILINE)
-        found: dict[str, str] = {}
-        for entry in filter(None, entries):
-            names, _, text = entry.partition(": ")
-            found.update(dict.fromkeys(names.split(", "), _line(text)))
-        return found
-
-
-def read(function: Callable[..., Any]) -> Docstring:
-    """A function's docstring in its parts."""
-    pattern = rf"^({'|'.join(SECTIONS)}):$"
-    head, *rest = re.split(pattern, inspect.getdoc(function) or "", flags=re.MULTILINE)
-    sections = dict.fromkeys(SECTIONS, "")
-    for section, text in zip(rest[::2], rest[1::2], strict=True):
-        sections[section] = inspect.cleandoc(text)
-    title, *paragraphs = [part.strip() for part in re.split(r"\n\s*\n", head.strip())]
-    return Docstring(_line(title), tuple(paragraphs), sections)
+        sampler = " --negatives.sampling mc" if self.family.startswith("Pairs") else ""
+        return list(dict.fromkeys([command, command + "".join(first) + sampler]))
 
 
 def describe(name: str) -> Description:
-    """The loss of that name, of the table or from outside.
+    """Describe the loss of that name, from the table or from outside.
 
     Raises:
         RecipeError: no such loss.
-        ValueError: a row of the table whose docstring lacks something. From outside, what is there is shown.
+        ValueError: the docstring of a row of the table is incomplete; one from outside may be.
     """
     spec = loss_spec(name)
-    if name in LOSSES:
-        lacking = gaps(spec)
-        if lacking:
-            raise ValueError(f"the docstring of {name}: {'; '.join(lacking)}")
+    if name in LOSSES and (problems := gaps(spec)):
+        raise ValueError(f"incomplete docstring of {name}: {'; '.join(problems)}")
     return _description(name, spec)
 
 
-def describe_parts(written: str) -> list[tuple[float, Description]]:
-    """(weight, loss) of every part of what is written: one of weight 1 but for a weighted sum."""
-    return [(weight, describe(part.name)) for weight, part in build(written).parts]
+def describe_parts(name: str) -> list[tuple[float, Description]]:
+    """Describe every part of a weighted sum as (weight, description); a single loss has weight 1."""
+    return [(weight, describe(part.name)) for weight, part in build(name).parts]
 
 
 def gaps(spec: LossSpec) -> list[str]:
-    """What the docstring of a row lacks, or describes though it is not there."""
-    doc = read(spec.function)
-    found = [] if doc.formula else ['no paragraph begins with "loss = "']
-    found += [f"no {name}" for name in ("Args", "Returns", "References") if not doc.sections[name]]
+    """List what the docstring of a row omits, or describes without its existing."""
+    doc = parse_docstring(spec.function)
+    problems = [] if doc.formula else ['no paragraph begins with "loss = "']
+    problems += [f"no {name}" for name in ("Args", "Returns", "References") if not doc.sections[name]]
     described = doc.arguments
-    found += [f"{key} is not described" for key in spec.parameters if not described.get(key)]
-    drawn = read(sample_negatives).arguments if spec.sampler else {}
-    found += [f"{key} is not described by sample_negatives" for key in spec.sampler if not drawn.get(key)]
-    known = {"policy", *INPUTS, *spec.parameters}
-    return found + [f"{key} is described and does not exist" for key in described if key not in known]
+    problems += [f"{key} is not described" for key in spec.parameters if not described.get(key)]
+    sampler = parse_docstring(sample_negatives).arguments if spec.sampler else {}
+    problems += [f"sample_negatives does not describe {key}" for key in spec.sampler if not sampler.get(key)]
+    names = {"policy", *INPUTS, *spec.parameters}
+    return problems + [f"{key} is described but does not exist" for key in described if key not in names]
 
 
 def mark_legend() -> dict[str, str]:
-    """What each mark of the list stands for."""
-    words = {MARKS[need]: NEEDS[need] for need in MARKS}
-    return words | {
-        PASS: "tokens that pass without gradient too in each step: `pairkit losses NAME` says which",
-        "(…)": "with some values of a keyword only; scores where there are some",
+    """Explain each mark of the list."""
+    return {mark: NEEDS[need] for need, mark in MARKS.items()} | {
+        PASS: "an extra forward pass without gradient in each step; details: `pairkit losses NAME`",
+        "(…)": "only with some values of a keyword; scores if available",
     }
 
 
 def _description(name: str, spec: LossSpec) -> Description:
-    doc, sampler = read(spec.function), read(sample_negatives)
+    doc, sampler = parse_docstring(spec.function), parse_docstring(sample_negatives)
     described = doc.arguments
     keywords = [_keyword(key, value, described) for key, value in spec.parameters.items()]
     keywords += [_of_sampler(key, value, sampler.arguments) for key, value in spec.sampler.items()]
     exclusions = [f"`{first}` or `{second}`, not both" for first, second in spec.exclusive]
-    exclusions += [f"`{low}` is at most `{high}`" for low, high in spec.ordered]
+    exclusions += [f"`{low}` must be at most `{high}`" for low, high in spec.ordered]
     differs = [doc, sampler] if "sampling" in spec.sampler else [doc]
     inputs = ("policy", *INPUTS[:-1])
     return Description(
@@ -248,21 +201,21 @@ def _description(name: str, spec: LossSpec) -> Description:
         doc.notes,
         tuple(keywords),
         tuple(exclusions),
-        TAKES["drawn" if spec.sampler else spec.completions],
+        TAKES["sampled" if spec.sampler else spec.completions],
         tuple(_needs(spec)),
         tuple(marks(spec)),
         _statistics(spec, described.get("statistics") or described.get("kl_baseline", "")),
         _scoring_pass(spec),
         {key: text for key, text in described.items() if key in inputs},
-        _line(doc.sections["Returns"]),
+        one_line(doc.sections["Returns"]),
         spec.paper,
-        _line(doc.sections["References"]),
-        _line(" ".join(one.sections["Differs from"] for one in differs)),
+        one_line(doc.sections["References"]),
+        one_line(" ".join(source.sections["Differs from"] for source in differs)),
     )
 
 
 def _title(spec: LossSpec, doc: Docstring) -> str:
-    """The docstring's first line, but the row's where rows share a function."""
+    """Return the docstring's first line, or the row's summary if rows share a function."""
     shared = sum(row.function is spec.function for row in LOSSES.values()) > 1
     return doc.title if doc.title and not shared else f"{spec.summary[:1].upper()}{spec.summary[1:]}."
 
@@ -279,22 +232,17 @@ def _keyword(name: str, parameter: Parameter, described: Mapping[str, str]) -> K
 
 
 def _of_sampler(name: str, parameter: Parameter, described: Mapping[str, str]) -> Keyword:
-    """A keyword of the sampler; of a choice, what is said of the words that the loss allows."""
-    one = _keyword(name, parameter, described)
+    """Describe a keyword of the sampler; of a choice, only the words that the loss allows."""
+    keyword = _keyword(name, parameter, described)
     if not isinstance(parameter, Choice):
-        return one
-    kept = [text for text in one.text.rstrip(".").split("; ") if _word(text) in (None, *parameter.options)]
-    return replace(one, text="; ".join(kept) + ".")
-
-
-def _word(text: str) -> str | None:
-    """The option that a part of a text begins with."""
-    found = re.match(r'"(\w+)" ', text)
-    return found[1] if found else None
+        return keyword
+    words = "|".join(parameter.options)
+    clauses = keyword.text.rstrip(".").split("; ")  # one per option, which it begins with in quotes
+    return replace(keyword, text="; ".join(c for c in clauses if re.match(rf'[^"]|"({words})" ', c)) + ".")
 
 
 def family(spec: LossSpec) -> str:
-    """The heading that a loss stands under, one of `FAMILIES`."""
+    """Return the heading of a loss, one of `FAMILIES`."""
     one, reference, free, tokens, batch, sets = FAMILIES
     if spec.completions in ("first", "set"):
         return one if spec.completions == "first" else sets
@@ -306,30 +254,30 @@ def family(spec: LossSpec) -> str:
 
 
 def _needs(spec: LossSpec) -> list[str]:
-    """Phrases, what it can do without last."""
-    found = [NEEDS[need] for need in _ordered(spec.needs)]
+    """List the inputs in phrases, optional ones last."""
+    phrases = [NEEDS[need] for need in _ordered(spec.needs)]
     for (key, value), needs in spec.needs_with.items():
-        found += [f"with {key} {value}: {NEEDS[need]}" for need in _ordered(needs)]
-    return found + (["scores of the completions, where there are some"] if _reads_scores(spec) else [])
+        phrases += [f"with {key} {value}: {NEEDS[need]}" for need in _ordered(needs)]
+    return phrases + (["scores of the completions, if available"] if _reads_scores(spec) else [])
 
 
 def marks(spec: LossSpec) -> list[str]:
-    """What a loss needs, in a word each."""
-    found = [MARKS[need] for need in _ordered(spec.needs) if need in MARKS]
+    """List the inputs of a loss in short form."""
+    short = [MARKS[need] for need in _ordered(spec.needs) if need in MARKS]
     with_values = {need: None for needs in spec.needs_with.values() for need in _ordered(needs)}
-    found += [f"({MARKS[need]})" for need in with_values]
-    found += ["(scores)"] if _reads_scores(spec) else []
-    return found + ([PASS] if _scoring_pass(spec) else [])
+    short += [f"({MARKS[need]})" for need in with_values]
+    short += ["(scores)"] if _reads_scores(spec) else []
+    return short + ([PASS] if _scoring_pass(spec) else [])
 
 
 def _reads_scores(spec: LossSpec) -> bool:
-    """Whether it takes scores that it does not need."""
+    """Check whether scores are an optional input."""
     takes = "scores" in inspect.signature(spec.function).parameters
     return takes and not any("scores" in need for need in spec.needs)
 
 
 def _ordered(needs: frozenset[str]) -> list[str]:
-    """In the order of `NEEDS`, without the reference that a live one stands for."""
+    """Sort by the order of `NEEDS`, and drop the reference if a live one replaces it."""
     return [need for need in NEEDS if need in needs and not (need == "reference" and "token_kl" in needs)]
 
 
@@ -337,10 +285,10 @@ def _statistics(spec: LossSpec, described: str) -> str:
     if not spec.statistics:
         return ""
     if spec.statistics.initial:
-        kept = "Running, one update an optimizer step; kept in checkpoints, frozen in evaluation."
+        scope = "Running, updated once per optimizer step; stored in checkpoints, frozen in evaluation."
     else:
-        kept = "Of each global batch alone, in evaluation of all held-out sets."
-    return f"{described} {kept}".strip()
+        scope = "Of each global batch alone; in evaluation, of all held-out sets."
+    return f"{described} {scope}".strip()
 
 
 def _scoring_pass(spec: LossSpec) -> str:
@@ -348,8 +296,4 @@ def _scoring_pass(spec: LossSpec) -> str:
         own_calls = "" if "stats" not in spec.parameters else "; none with stats official"
         return PASSES[spec.statistics.of] + own_calls
     default = spec.sampler["sampling"].default if "sampling" in spec.sampler else None
-    return PASSES["draw"] if default in NEEDS_POLICY else ""
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
+    return PASSES["sample"] if default in NEEDS_POLICY else ""

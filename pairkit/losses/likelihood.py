@@ -6,11 +6,11 @@ from pairkit.losses.types import Logps, LossOutput, Term, output, set_mean
 
 
 def chosen_nll(policy: Logps, coefficient: float = 1.0, reduction: str = "token_mean") -> Term:
-    """The negative log-likelihood of column 0.
+    """Build the term of column 0's negative log-likelihood.
 
     Args:
-        reduction: "token_mean" is its mean over all tokens of the global batch, nats a token; "sum" its mean
-            over sets, nats a completion.
+        reduction: "token_mean" averages over all chosen tokens of the global batch, nats per token; "sum"
+            averages over sets, nats per completion.
     """
     values = -policy.sum[:, 0]
     if reduction == "sum":

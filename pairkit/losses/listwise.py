@@ -1,4 +1,4 @@
-"""Losses on a set of K completions: column 0 is the preferred one, the others stand below it."""
+"""Losses on a set of K completions: column 0 is the preferred one, the others rank below it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pairkit.losses.types import Logps, LossOutput, log_ratio, output, set_mean
 
 
 def rnce(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
-    """Ranking noise-contrastive estimation: the preferred completion against its negatives.
+    """Ranking noise-contrastive estimation (RNCE): the preferred completion against its negatives.
 
     loss = -s_0 + logsumexp(s_0, ..., s_M),  s = beta x log-ratio
 
-    MC-PO has the same objective; its negatives are drawn in proportion to exp(s) by `sample_negatives`.
+    MC-PO has the same objective; `sample_negatives` samples its negatives in proportion to exp(s).
     With one negative it is DPO.
 
     Args:
@@ -25,7 +25,7 @@ def rnce(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
         One term, a mean over sets; rewards are beta x log-ratio.
 
     References:
-        Chen et al. 2025, arXiv 2502.04567, equation 7 and proposition 2.1; the draw is algorithm 1.
+        Chen et al. 2025, arXiv 2502.04567, equation 7 and proposition 2.1; sampling is algorithm 1.
     """
     rewards = beta * log_ratio(policy, reference)
     logits = rewards.masked_fill(~policy.mask, -torch.inf)
@@ -35,12 +35,12 @@ def rnce(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
 def rrhf(
     policy: Logps, scores: Tensor | None = None, ranks: Tensor | None = None, *, nll_weight: float
 ) -> LossOutput:
-    """Rank responses to align: a hinge on every pair in the wrong order, and the NLL of the preferred one.
+    """Rank responses to align: a hinge on every pair in the wrong order, plus the NLL of the preferred one.
 
     loss = sum over r_i > r_j of max(0, m_j - m_i)  -  w log p(y_0)
 
-    m is a completion's mean log-prob. The order r is by score; in a set that lacks a score by rank, and
-    without ranks by column. Equals are no pair. There is no margin: of a pair in the right order only the
+    m is a completion's mean log-prob. The order r is by score; by rank in a set with a missing score, and by
+    column without ranks. Ties form no pair. There is no margin: with all pairs in the right order, only the
     likelihood of column 0 has a gradient.
 
     Args:
@@ -56,8 +56,8 @@ def rrhf(
         Yuan et al. 2023, arXiv 2304.05302.
 
     Differs from:
-        The official code puts its weight on the hinge (100; 1 in its script), and divides by the padded
-        length of a row instead of the completion's. The ranges that SimPO searched are not verified.
+        The official code weights the hinge instead (100; 1 in its script), and divides by the padded length
+        of a row instead of the completion's length. The ranges that SimPO searched are not verified.
     """
     mean = policy.mean.masked_fill(~policy.mask, 0.0)
     wrong = torch.relu(mean[:, None, :] - mean[:, :, None])
@@ -69,32 +69,31 @@ def rrhf(
 def pro(
     policy: Logps, scores: Tensor | None = None, ranks: Tensor | None = None, *, nll_weight: float
 ) -> LossOutput:
-    """Preference ranking optimization: each completion against all below it, and the NLL of the best.
+    """Preference ranking optimization: each completion against all below it, plus the NLL of the best.
 
     loss = sum_{k<n} [log(exp(T_kk m_k) + sum_{i>k} exp(T_ki m_i)) - T_kk m_k] - w (n-1)^2 log p(y_1)
     T_ki = r_k - r_i,  T_kk = max_{i>k} T_ki
 
-    m is a completion's mean log-prob, and 1, ..., n are the completions from the best to the worst.
-    Differences of scores act as temperatures, so that the scale of the scores matters; equals do not push
-    each other.
+    m is a completion's mean log-prob, and 1, ..., n are the completions from best to worst. Score
+    differences act as temperatures, so the scale of the scores matters; ties do not push each other.
 
     Args:
         policy: sums over completion tokens, nats, [B, K]; masked columns contribute nothing.
         scores: r, [B, K], higher is better.
-        ranks: int [B, K], 1 = best; r = K - rank in a set that lacks a score.
+        ranks: int [B, K], 1 = best; r = K - rank in a set with a missing score.
         nll_weight: w, weight of the best completion's summed negative log-likelihood, >= 0.
 
     Returns:
         One term, a mean over sets; rewards are mean log-probs.
 
     Raises:
-        InputError: a set lacks a score, and there are no ranks.
+        InputError: a set has a missing score, and no ranks are given.
 
     References:
-        Song et al. 2023, arXiv 2306.17492, and its code, which takes w = 0.05.
+        Song et al. 2023, arXiv 2306.17492, and its code, which uses w = 0.05.
 
     Differs from:
-        The official code also scores, and counts, one prediction of padding after a shorter completion.
+        The official code also scores and counts one padding token after a shorter completion.
     """
     values = known_scores("pro", policy, scores) if ranks is None else _order(policy, scores, ranks)
     order = values.masked_fill(~policy.mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
@@ -114,37 +113,37 @@ def pro(
 
 
 def ordered_pairs(values: Tensor, mask: Tensor) -> Tensor:
-    """bool [B, K, K]: whether completion i stands above completion j, both of them there."""
+    """Compute whether completion i ranks above completion j and both are present, bool [B, K, K]."""
     return (values[:, :, None] > values[:, None, :]) & mask[:, :, None] & mask[:, None, :]
 
 
 def complete(policy: Logps, scores: Tensor) -> Tensor:
-    """bool [B]: whether every completion that is there has a finite score."""
+    """Compute whether every unmasked completion has a finite score, bool [B]."""
     return (torch.isfinite(scores) | ~policy.mask).all(dim=1)
 
 
 def known_scores(loss: str, policy: Logps, scores: Tensor | None) -> Tensor:
-    """[B, K] in the log-probs' dtype, 0 in masked columns.
+    """Return the scores in the log-probs' dtype with 0 in masked columns, [B, K].
 
     Raises:
-        InputError: a completion that is there has no finite score; it names the first such row and column.
+        InputError: an unmasked completion has no finite score; the error names the first one.
     """
     if scores is None:
-        raise InputError(f"{loss} needs scores: a float tensor [sets, completions], third argument")
+        raise InputError(f"{loss} needs scores: pass a float tensor [sets, completions] as third argument")
     missing = (~torch.isfinite(scores) & policy.mask).nonzero()
     if len(missing):
         row, column = missing[0].tolist()
         raise InputError(
-            f"{loss} needs the score of every completion: row {row}, column {column} of scores is "
+            f"{loss} needs a score for every completion, but scores[{row}, {column}] is "
             f"{scores[row, column]:g}"
         )
     return scores.to(policy.sum.dtype).masked_fill(~policy.mask, 0.0)
 
 
 def _order(policy: Logps, scores: Tensor | None, ranks: Tensor | None) -> Tensor:
-    """[B, K], higher is better, 0 in masked columns.
+    """Compute what a set is ordered by, [B, K], higher is better, 0 in masked columns.
 
-    The scores of a set; in one that lacks a score K - rank, and without ranks K - 1 - column.
+    Scores; K - rank in a set with a missing score, and K - 1 - column without ranks.
     """
     columns = torch.arange(policy.sum.shape[1], device=policy.sum.device)
     below = (1 + columns).expand(policy.sum.shape) if ranks is None else ranks
@@ -159,5 +158,5 @@ def _eye(like: Tensor) -> Tensor:
 
 
 def _upper(like: Tensor) -> Tensor:
-    """bool [K, K]: column i is not before row k."""
+    """Build the mask of columns i >= k, bool [K, K]."""
     return torch.ones(like.shape[1], like.shape[1], dtype=torch.bool, device=like.device).triu()

@@ -1,4 +1,4 @@
-"""Losses of DPO's logit beta D: column 0 is the chosen completion, column 1 the rejected one.
+"""Losses on DPO's logit beta D: column 0 is the chosen completion, column 1 the rejected one.
 
 D = log-ratio(chosen) - log-ratio(rejected), log-ratio = log p of the policy minus that of the reference.
 """
@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 
 from pairkit.losses.types import Logps, LossOutput, log_ratio, output, pair_of, set_mean
 
-LARGEST_EXPONENT = 80.0  # exp of it, times a scale, is still finite in float32
+LARGEST_EXPONENT = 80.0  # because exp of it, times a scale, is still finite in float32
 
 
 def dpo(
@@ -25,12 +25,12 @@ def dpo(
 
     loss = -(1 - e) log sigmoid(beta D) - e log sigmoid(-beta D),  D = log-ratio(chosen) - log-ratio(rejected)
 
-    With e > 0 it is least at beta D = log((1 - e) / e), otherwise it falls for ever.
+    With e > 0 the minimum is at beta D = log((1 - e) / e); with e = 0 the loss decreases without end.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
         beta: weight of the KL term, > 0.
-        label_smoothing: e, the share of pairs taken to be labelled wrongly, in [0, 0.5).
+        label_smoothing: e, the assumed share of wrongly labeled pairs, in [0, 0.5).
 
     Returns:
         One term, a mean over sets; rewards are beta x log-ratio.
@@ -47,12 +47,12 @@ def dpo(
 
 
 def robust_dpo(policy: Logps, reference: Logps, *, beta: float, label_smoothing: float) -> LossOutput:
-    """Robust DPO: an estimate of DPO on the right labels from pairs of which some are swapped.
+    """Robust DPO: an unbiased estimate of the DPO loss on correct labels when some pairs are swapped.
 
     loss = [-(1 - e) log sigmoid(beta D) + e log sigmoid(-beta D)] / (1 - 2e)
 
-    Where labels are swapped at random with probability e, its mean is that of DPO on labels without noise. It
-    falls for ever, as -e beta D / (1 - 2e): negative values are normal.
+    If labels are swapped at random with probability e, its mean equals that of DPO on labels without noise.
+    It is unbounded below, as -e beta D / (1 - 2e): negative values are normal.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
@@ -73,7 +73,7 @@ def robust_dpo(policy: Logps, reference: Logps, *, beta: float, label_smoothing:
 
 
 def hinge(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
-    """The hinge of RSO: a pair has no gradient once its margin beta D is above 1.
+    """The hinge loss of RSO: a pair has no gradient once its margin beta D exceeds 1.
 
     loss = max(0, 1 - beta D)
 
@@ -96,12 +96,12 @@ def hinge(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
 
 
 def ropo(policy: Logps, reference: Logps, *, beta: float, alpha: float) -> LossOutput:
-    """ROPO's noise-tolerant loss: a bounded sigmoid beside the logistic loss.
+    """ROPO's noise-tolerant loss: a bounded sigmoid added to the logistic loss.
 
     loss = -4 k / (1 + k)^2 log sigmoid(beta D) + 4 k^2 / (1 + k)^2 sigmoid(-beta D),  k = alpha
 
-    The sigmoid's gradient fades for pairs that the policy orders firmly the other way, which are the likely
-    wrong labels. The full method also drops the pairs of the highest loss; that is not part of this loss.
+    The sigmoid's gradient vanishes for pairs that the policy clearly ranks the other way, whose labels are
+    probably wrong. The full method also drops the pairs with the highest loss; this loss does not.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
@@ -115,8 +115,8 @@ def ropo(policy: Logps, reference: Logps, *, beta: float, alpha: float) -> LossO
         Liang et al. 2024, arXiv 2404.04102, version 2, equation 9.
 
     Differs from:
-        Version 1 and other codes have alpha sigmoid(-beta D) - gamma log sigmoid(beta D) with alpha 2,
-        gamma 0.1. alpha 14 is taken from two independent codes, not verified in the paper.
+        Version 1 and other implementations use alpha sigmoid(-beta D) - gamma log sigmoid(beta D) with
+        alpha 2, gamma 0.1. alpha 14 is from two independent implementations, not verified in the paper.
     """
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
@@ -126,17 +126,17 @@ def ropo(policy: Logps, reference: Logps, *, beta: float, alpha: float) -> LossO
 
 
 def discopop(policy: Logps, reference: Logps, *, beta: float, temperature: float) -> LossOutput:
-    """DiscoPOP: a blend of logistic and exponential loss that a language model found (LRML).
+    """DiscoPOP: a blend of logistic and exponential loss discovered by a language model (LRML).
 
     loss = (1 - k) (-log sigmoid(r)) + k exp(-r),  r = beta D,  k = sigmoid(r / temperature)
 
-    k carries gradient. At temperature 0.05 it does not fall everywhere: it has a local minimum of 0.786 at
-    r = -0.119 and a maximum of 0.878 at r = 0.072, so that a pair that starts below may stay there.
+    Gradient flows through k. At temperature 0.05 the loss is not monotone: it has a local minimum of 0.786
+    at r = -0.119 and a local maximum of 0.878 at r = 0.072, so a pair that starts below may stay there.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
         beta: weight of the KL term, > 0.
-        temperature: how sharply the exponential loss takes over at r = 0, > 0 (tau in the paper).
+        temperature: width of the transition to the exponential loss at r = 0, > 0 (tau in the paper).
 
     Returns:
         One term, a mean over sets; rewards are beta x log-ratio.
@@ -147,7 +147,7 @@ def discopop(policy: Logps, reference: Logps, *, beta: float, temperature: float
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
     logits = chosen - rejected
-    # k exp(-r) in one exponent, since exp(-r) alone overflows where k is 0.
+    # k exp(-r) is one exponential, because exp(-r) alone overflows where k is 0.
     exponent = logsigmoid(logits / temperature) - logits
     exponential = torch.exp(exponent.clamp(max=LARGEST_EXPONENT))
     losses = exponential - torch.sigmoid(-logits / temperature) * logsigmoid(logits)
@@ -155,7 +155,7 @@ def discopop(policy: Logps, reference: Logps, *, beta: float, temperature: float
 
 
 def smoothed_logistic(logits: Tensor, smoothing: float) -> Tensor:
-    """-(1 - e) log sigmoid(x) - e log sigmoid(-x), elementwise."""
+    """Compute -(1 - e) log sigmoid(x) - e log sigmoid(-x), elementwise."""
     if smoothing == 0.0:
         return -logsigmoid(logits)
     return -(1.0 - smoothing) * logsigmoid(logits) - smoothing * logsigmoid(-logits)

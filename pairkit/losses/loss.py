@@ -12,29 +12,29 @@ from pairkit.errors import InputError
 from pairkit.losses.spec import LossSpec, Rows, State, Statistics, named
 from pairkit.losses.types import Extras, Logps, LossOutput, add
 
-# Where a thing that is missing comes from.
-HOW_GIVEN = {
-    "reference": "the reference model's Logps, second argument",
-    "scores": "a float tensor [sets, completions], third argument",
-    "scores|ranks": "a tensor [sets, completions], as third argument or in Extras",
-    "token_kl": "Logps.token_kl of the policy",
-    "alignment": "Logps.alignment of the policy",
-    "head_sum": "Logps.head_sum of policy and reference",
-    "labels": "a bool tensor [sets], in Extras",
-    "ranks": "an int tensor [sets, completions], in Extras",
-    "kl_baseline": "a scalar, in Extras",
+# How the caller passes each input; the second half of the error for a missing one.
+HOW_TO_PASS = {
+    "reference": "pass the reference model's Logps as second argument",
+    "scores": "pass a float tensor [sets, completions] as third argument",
+    "scores|ranks": "pass a tensor [sets, completions] as third argument or in Extras",
+    "token_kl": "set Logps.token_kl of the policy",
+    "alignment": "set Logps.alignment of the policy",
+    "head_sum": "set Logps.head_sum of policy and reference",
+    "labels": "pass a bool tensor [sets] in Extras",
+    "ranks": "pass an int tensor [sets, completions] in Extras",
+    "kl_baseline": "pass a scalar in Extras",
 }
 
 
 class Loss:
-    """A row of the table with its hyper-parameters: call it as `loss(policy, reference, scores, extras=...)`.
+    """A loss with its hyper-parameters; call it as `loss(policy, reference, scores, extras=...)`.
 
     Attributes:
-        parameters: every keyword of the function, resolved.
-        sampler: the sampler's settings that the loss was given or has by default.
-        needs: what it has to be given, for these parameters.
-        state: its running statistics, float64 scalars by name; empty for most losses.
-        training: whether they are updated; `eval()` freezes them.
+        parameters: all keywords of the function, resolved.
+        sampler: settings of the negative sampler that this loss sets, resolved.
+        needs: inputs required with these parameters.
+        state: running statistics, float64 scalars by name; empty for most losses.
+        training: whether the statistics are updated; `eval()` freezes them.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class Loss:
     ) -> None:
         self.name, self.spec = name, spec
         self.parameters, self.sampler = dict(parameters), dict(sampler)
-        given = (need for (key, value), need in spec.needs_with.items() if parameters[key] == value)
-        self.needs = spec.needs.union(*given)
+        conditional = (need for (key, value), need in spec.needs_with.items() if parameters[key] == value)
+        self.needs = spec.needs.union(*conditional)
         initial = spec.statistics.initial if spec.statistics else {}
         self.state: State = {key: torch.tensor(v, dtype=torch.float64) for key, v in initial.items()}
         self.training = True
@@ -56,38 +56,38 @@ class Loss:
         *,
         extras: Extras | None = None,
     ) -> LossOutput:
-        """The loss of each set.
+        """Compute the loss of each set.
 
-        A loss with statistics of the global batch takes what `observe` said of these rows from `extras`;
-        called without, it observes the batch that it is given first.
+        A loss with statistics of the global batch reads those of these rows from `extras.statistics`. If they
+        are missing, it first observes the batch of this call.
 
         Raises:
-            InputError: something that the loss needs is not given, or has another shape than the policy's.
+            InputError: a required input is missing, or its shape differs from the policy's.
         """
         extras = extras or Extras()
-        given: dict[str, Any] = {
+        inputs: dict[str, Any] = {
             "reference": reference,
             "scores": None if scores is None else scores.detach(),
             "ranks": extras.ranks,
             "labels": extras.labels,
             "kl_baseline": extras.kl_baseline,
         }
-        _check(self.name, self.needs - self.state.keys(), policy, given)
+        _check(self.name, self.needs - self.state.keys(), policy, inputs)
         statistics = self.statistics
         if statistics:
             rows = extras.statistics
             if rows is None:
                 rows = self.observe(policy, reference) if statistics.of == "batch" else {}
-            given["statistics"] = {**self.state, **rows}
+            inputs["statistics"] = {**self.state, **rows}
         if extras.kl_baseline is None:
-            given["kl_baseline"] = self.state.get("kl_baseline")
-        return self.spec.function(policy, **named(self.spec.function, given), **self.parameters)
+            inputs["kl_baseline"] = self.state.get("kl_baseline")
+        return self.spec.function(policy, **named(self.spec.function, inputs), **self.parameters)
 
     def observe(self, policy: Logps, reference: Logps | None, seeds: Tensor | None = None) -> Rows:
-        """Updates the running statistics from a whole global batch; returns what is said of each row of it.
+        """Update the running statistics from a whole global batch and return its statistics per row.
 
         Args:
-            seeds: int64 [B]; what is drawn of a row is then a function of its seed.
+            seeds: int64 [B]; whatever is sampled for a row is then a function of its seed.
         """
         statistics = self.statistics
         if not statistics or (statistics.initial and not self.training and not self.every_call):
@@ -106,57 +106,57 @@ class Loss:
 
     @property
     def statistics(self) -> Statistics | None:
-        """What it observes of the global batch."""
+        """The statistics of the global batch that the loss observes, or None."""
         return self.spec.statistics
 
     @property
     def every_call(self) -> bool:
-        """Whether it observes each batch that it is called with, as a paper's code does it."""
+        """Whether every call updates the statistics, as in the official code of alpha-DPO."""
         return self.parameters.get("stats") == "official"
 
     @property
     def completions(self) -> str:
-        """How many completions of a set it takes: "first", "pair", "set" or "labelled"."""
+        """The completions of a set that the loss takes: "first", "pair", "set" or "labelled"."""
         return self.spec.completions
 
     @property
     def parts(self) -> tuple[tuple[float, Loss], ...]:
-        """(weight, loss): itself; more for a sum."""
+        """The loss itself as the only (weight, loss); a weighted sum has several."""
         return ((1.0, self),)
 
     @property
     def beta(self) -> float:
-        """The scale of the implicit reward, which the sampler's weights share; 1 for a loss without one."""
+        """The scale of the implicit reward, also of the sampler's weights; 1 for a loss without one."""
         return float(self.parameters.get("beta", 1.0))
 
     def describe(self) -> dict[str, Any]:
-        """Name and hyper-parameters."""
+        """Return name and hyper-parameters, as run.json records them."""
         return {"name": self.name, **self.parameters}
 
     def state_dict(self) -> dict[str, Any]:
-        """The running statistics: what a checkpoint keeps."""
+        """Return the running statistics, for a checkpoint."""
         return dict(self.state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes running statistics up again. Raises `InputError` for those of another loss."""
+        """Restore running statistics. Raises `InputError` for the state of another loss."""
         if set(state) != set(self.state):
             raise InputError(
-                f"{self.name} keeps {sorted(self.state) or 'no statistics'}, the state holds {sorted(state)}"
+                f"cannot load state into {self.name}: expected keys {sorted(self.state)}, got {sorted(state)}"
             )
         self.state = {key: torch.as_tensor(value, dtype=torch.float64) for key, value in state.items()}
 
     def train(self, mode: bool = True) -> Loss:
-        """Sets whether running statistics are updated."""
+        """Set whether running statistics are updated."""
         self.training = mode
         return self
 
     def eval(self) -> Loss:
-        """Freezes the running statistics."""
+        """Freeze the running statistics."""
         return self.train(False)
 
 
 class WeightedSum:
-    """Losses on the same sets, added with weights; one forward pass serves them all. Called as a `Loss`."""
+    """A weighted sum of losses on the same sets, called like a `Loss`; one forward pass serves all parts."""
 
     def __init__(self, name: str, parts: tuple[tuple[float, Loss], ...]) -> None:
         self.name, self.parts = name, parts
@@ -169,74 +169,76 @@ class WeightedSum:
         *,
         extras: Extras | None = None,
     ) -> LossOutput:
-        """The weighted sum of the losses of each set; rewards are the first part's."""
+        """Compute the weighted sum of the losses of each set; rewards are the first part's."""
         return add(*((weight, part(policy, reference, scores, extras=extras)) for weight, part in self.parts))
 
     @property
     def needs(self) -> frozenset[str]:
-        """What any part needs."""
+        """The inputs that any part needs."""
         return frozenset[str]().union(*(part.needs for _, part in self.parts))
 
     @property
     def completions(self) -> str:
-        """What the most demanding part takes."""
-        taken = {part.completions for _, part in self.parts}
-        return next(kind for kind in ("set", "labelled", "pair", "first") if kind in taken)
+        """The completions that the most demanding part takes."""
+        kinds = {part.completions for _, part in self.parts}
+        return next(kind for kind in ("set", "labelled", "pair", "first") if kind in kinds)
 
     @property
     def sampler(self) -> dict[str, Any]:
-        """The sampler's settings of the part that has some."""
+        """The sampler settings of the part that sets some."""
         return next((part.sampler for _, part in self.parts if part.sampler), {})
 
     @property
     def beta(self) -> float:
-        """That of the first part with one."""
+        """The beta of the first part that has one; 1 if none has."""
         return next((part.beta for _, part in self.parts if "beta" in part.parameters), 1.0)
 
     def describe(self) -> dict[str, Any]:
-        """Name and hyper-parameters of every part."""
+        """Return the name and the hyper-parameters of every part."""
         return {"name": self.name, **{part.name: part.parameters for _, part in self.parts}}
 
     def state_dict(self) -> dict[str, Any]:
-        """The running statistics of the parts, by name."""
+        """Return the running statistics of the parts, by name."""
         return {part.name: part.state_dict() for _, part in self.parts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes running statistics up again. Raises `InputError` for those of another sum."""
+        """Restore running statistics. Raises `InputError` for the state of another sum."""
         names = [part.name for _, part in self.parts]
         if set(state) != set(names):
-            raise InputError(f"{self.name} has the parts {names}, the state is of {sorted(state)}")
+            raise InputError(
+                f"cannot load state into {self.name}: expected parts {names}, got {sorted(state)}"
+            )
         for _, part in self.parts:
             part.load_state_dict(state[part.name])
 
     def train(self, mode: bool = True) -> WeightedSum:
-        """Sets whether running statistics are updated."""
+        """Set whether running statistics are updated."""
         for _, part in self.parts:
             part.train(mode)
         return self
 
     def eval(self) -> WeightedSum:
-        """Freezes the running statistics."""
+        """Freeze the running statistics."""
         return self.train(False)
 
 
-def _check(name: str, needs: frozenset[str], policy: Logps, given: Mapping[str, Any]) -> None:
-    """Raises `InputError` where something that is needed is missing, or a shape is not the policy's."""
-    reference = given["reference"]
+def _check(name: str, needs: frozenset[str], policy: Logps, inputs: Mapping[str, Any]) -> None:
+    """Raise `InputError` if a needed input is missing, or a shape differs from the policy's."""
+    reference = inputs["reference"]
     for need in sorted(needs, key=lambda need: (need != "reference", need)):
         if need == "head_sum":
-            found = policy.head_sum is not None and reference is not None and reference.head_sum is not None
+            present = policy.head_sum is not None and reference is not None and reference.head_sum is not None
         elif need in ("token_kl", "alignment"):
-            found = getattr(policy, need) is not None
+            present = getattr(policy, need) is not None
         else:
-            found = any(given[one] is not None for one in need.split("|"))
-        if not found:
+            present = any(inputs[name] is not None for name in need.split("|"))
+        if not present:
             what = need.replace("|", " or ")
-            raise InputError(f"{name} needs {what}: {HOW_GIVEN.get(need, 'give it to the call')}")
+            raise InputError(f"{name} needs {what}: {HOW_TO_PASS.get(need, 'pass it to the call')}")
     shape = tuple(policy.sum.shape)
-    for key, value in given.items():
+    for key, value in inputs.items():
         if key == "kl_baseline" or value is None:
             continue
         other = tuple(value.sum.shape if isinstance(value, Logps) else value.shape)
         if other != (shape[:1] if key == "labels" else shape):
-            raise InputError(f"{name}: {key} has shape {other}, the policy's log-probs have {shape}")
+            raise InputError(f"{name}: {key} has shape {other}, but the policy's log-probs have {shape}")

@@ -1,4 +1,4 @@
-"""DPO's logistic loss of another margin than the difference of the summed log-ratios.
+"""DPO's logistic loss with a margin other than the difference of summed log-ratios.
 
 a, b = log-ratio of the chosen (column 0) and the rejected completion (column 1), D = a - b.
 """
@@ -16,18 +16,18 @@ from pairkit.losses.types import Logps, LossOutput, log_ratio, mean_log_ratio, o
 def r_dpo(
     policy: Logps, reference: Logps, *, beta: float, length_weight: float, length_inside_beta: bool
 ) -> LossOutput:
-    """Length-regularized DPO: the margin asked of a pair shrinks with the chosen completion's extra length.
+    """Length-regularized DPO: the longer the chosen completion, the smaller the required margin.
 
     loss = -log sigmoid(beta D + w (|chosen| - |rejected|))
 
-    It is the optimum of reward - w x length - beta KL: a pair whose chosen completion is longer is pushed
-    less, for its length may be all that it was chosen for.
+    It follows from maximizing reward - w x length - beta KL: a pair whose chosen completion is longer gets a
+    smaller gradient, because it may have been chosen for its length alone.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
         beta: weight of the KL term, > 0.
-        length_weight: w, reward that a token costs, >= 0 (alpha in the paper); 0 is DPO.
-        length_inside_beta: beta multiplies the length term too, as in StaPO's table 1.
+        length_weight: w, reward that one token costs, >= 0 (alpha in the paper); 0 is DPO.
+        length_inside_beta: whether beta multiplies the length term too, as in StaPO's table 1.
 
     Returns:
         One term, a mean over sets; rewards are beta x log-ratio.
@@ -35,12 +35,12 @@ def r_dpo(
     References:
         Park et al. 2024, arXiv 2403.19159; with the length inside beta restated as equation 6 and table 1 of
         StaPO's paper ("Stable Preference Optimization via Two-Sided Contrastive Learning"). The paper itself
-        was not at hand: the formula is from its derivation and from three that quote it. The ranges that
-        SimPO searched are not verified.
+        was not available: the formula is from its derivation and from three papers that quote it. The ranges
+        that SimPO searched are not verified.
 
     Differs from:
-        alpha-DPO's code ("rDPO") has a minus sign, and takes the number of rows for the lengths, so that it
-        is plain DPO.
+        alpha-DPO's code ("rDPO") has a minus sign, and uses the number of rows in place of the lengths,
+        which makes it plain DPO.
     """
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
@@ -50,7 +50,7 @@ def r_dpo(
 
 
 def dpop(policy: Logps, reference: Logps, *, beta: float, penalty_weight: float) -> LossOutput:
-    """DPO-positive (Smaug): a penalty where the chosen completion is less likely than under the reference.
+    """DPO-positive (Smaug): a penalty if the chosen completion is less likely than under the reference.
 
     loss = -log sigmoid(beta (D - w max(0, -a))),  a = log-ratio(chosen)
 
@@ -75,12 +75,12 @@ def dpop(policy: Logps, reference: Logps, *, beta: float, penalty_weight: float)
 
 
 def minor_dpo(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
-    """MinorDPO: the rejected completion is pushed down to the reference's log-prob, and no further.
+    """MinorDPO: pushes the rejected completion down to the reference's log-prob and no further.
 
     loss = -log sigmoid(beta (a - max(0, b))),  a, b = log-ratio of chosen and rejected
 
-    At b = 0, where every run starts, the gradient of max(0, b) is taken as 1, as if b were above: the first
-    step is DPO's. The paper does not say; with 0 the first step would not push the rejected completion.
+    At b = 0, where every run starts, the gradient of max(0, b) is defined as 1, so that the first step equals
+    DPO's. The paper leaves this open; with 0 the first step would not push the rejected completion.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
@@ -94,21 +94,21 @@ def minor_dpo(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(ratios)
-    # clamp has gradient 1 at 0, relu has 0.
+    # clamp, not relu, because clamp has gradient 1 at 0 and relu has 0.
     return output(set_mean(-logsigmoid(beta * (chosen - rejected.clamp(min=0.0)))), rewards=beta * ratios)
 
 
 def dpo_norm(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
-    """Length-normalized DPO, of Tulu 3: the log-ratios are means over tokens.
+    """Length-normalized DPO (Tulu 3): log-ratios are means over tokens.
 
     loss = -log sigmoid(beta (a / |chosen| - b / |rejected|)),  a, b = log-ratio of chosen and rejected
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2]; divided by `length` here.
-        beta: scale of the mean log-ratios, > 0; larger than DPO's by about the length of a completion.
+        beta: scale of the mean log-ratios, > 0; about the length of a completion times DPO's.
 
     Returns:
-        One term, a mean over sets; rewards are beta x log-ratio, summed, not divided by the length.
+        One term, a mean over sets; rewards are beta x log-ratio, summed over tokens.
 
     References:
         Lambert et al. 2024, arXiv 2411.15124; the default of open-instruct, TRL's loss_type "sigmoid_norm".
@@ -119,7 +119,7 @@ def dpo_norm(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
 
 
 def f_dpo(policy: Logps, reference: Logps, *, beta: float, divergence: str, alpha: float) -> LossOutput:
-    """f-DPO: DPO with another divergence than the reverse KL between policy and reference.
+    """f-DPO: DPO with a divergence other than the reverse KL between policy and reference.
 
     loss = -log sigmoid(beta (u(a) - u(b))),  a, b = log-ratio of chosen and rejected
     reverse_kl  u(x) = x
@@ -127,14 +127,14 @@ def f_dpo(policy: Logps, reference: Logps, *, beta: float, divergence: str, alph
     js          u(x) = log sigmoid(x)
     alpha       u(x) = exp((A - 1) x) / (A - 1)
 
-    u is the derivative of f at the ratio exp(x), up to a constant that the difference does not see. Exponents
-    are held at 80, beyond which a completion has no gradient.
+    u is the derivative of f at the ratio exp(x), up to a constant that cancels in the difference. Exponents
+    are clamped at 80, beyond which a completion has no gradient.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
         beta: weight of the divergence, > 0.
         divergence: "reverse_kl" (DPO), "forward_kl", "js" or "alpha".
-        alpha: A, in [0, 1), read with divergence "alpha" only; 0 is the forward KL, towards 1 it becomes DPO.
+        alpha: A, in [0, 1), used with divergence "alpha" only; 0 is the forward KL, the limit 1 is DPO.
 
     Returns:
         One term, a mean over sets; rewards are beta x log-ratio.
@@ -143,7 +143,7 @@ def f_dpo(policy: Logps, reference: Logps, *, beta: float, divergence: str, alph
         Wang et al. 2023, arXiv 2309.16240.
 
     Differs from:
-        TRL before 0.29 names c = 1 - A, with default 1, the forward KL.
+        TRL before 0.29 takes c = 1 - A, with default 1, the forward KL.
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(_derivative(ratios, divergence, alpha))
@@ -151,11 +151,11 @@ def f_dpo(policy: Logps, reference: Logps, *, beta: float, divergence: str, alph
 
 
 def _derivative(ratios: Tensor, divergence: str, alpha: float) -> Tensor:
-    """u(x) of `f_dpo`, up to a constant."""
+    """Compute u(x) of `f_dpo`, up to a constant."""
     if divergence == "reverse_kl":
         return ratios
     if divergence == "js":
         return logsigmoid(ratios)
     power = -1.0 if divergence == "forward_kl" else alpha - 1.0
-    # exp(px) - 1 in place of exp(px): as p goes to 0 it tends to px, where exp(px) / p has lost every digit.
+    # exp(px) - 1 in place of exp(px), because near p = 0 it tends to px, where exp(px) / p loses all digits.
     return torch.expm1((power * ratios).clamp(max=LARGEST_EXPONENT)) / power

@@ -24,16 +24,16 @@ def simpo(
     gamma: float | None,
     label_smoothing: float,
 ) -> LossOutput:
-    """Simple preference optimization: mean log-probs, a target margin, no reference.
+    """Simple preference optimization: mean log-probs with a target margin, without a reference.
 
     loss = -(1 - e) log sigmoid(z) - e log sigmoid(-z),  z = beta (m_chosen - m_rejected) - gamma
 
     Args:
         policy: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
         beta: scale of the mean log-probs, > 0.
-        gamma_beta_ratio: gamma = beta x this.
-        gamma: the margin itself, instead of the ratio.
-        label_smoothing: e, the share of pairs taken to be labelled wrongly, in [0, 0.5).
+        gamma_beta_ratio: gamma / beta, the margin in nats per token.
+        gamma: the margin itself, in place of the ratio.
+        label_smoothing: e, the assumed share of wrongly labeled pairs, in [0, 0.5).
 
     Returns:
         One term, a mean over sets; rewards are beta x mean log-prob.
@@ -42,7 +42,7 @@ def simpo(
         Meng, Xia and Chen 2024, arXiv 2405.14734, equation 6.
 
     Differs from:
-        TRL's CPOTrainer(loss_type="simpo") adds `cpo_alpha` x NLL unless that is set to 0.
+        TRL's CPOTrainer(loss_type="simpo") adds `cpo_alpha` x NLL unless `cpo_alpha` is 0.
     """
     rewards = beta * policy.mean
     chosen, rejected = pair_of(rewards)
@@ -55,15 +55,14 @@ def cpo(policy: Logps, *, beta: float, nll_weight: float, nll_reduction: str) ->
 
     loss = -log sigmoid(beta (log p(chosen) - log p(rejected))) + w NLL(chosen)
 
-    The first term compares sums, so that it favours the shorter completion wherever the two are equally
-    likely a token.
+    The first term compares sums, so it favors the shorter completion if both are equally likely per token.
 
     Args:
         policy: sums over completion tokens, nats, [B, 2].
         beta: scale of the log-probs, > 0.
         nll_weight: w, weight of the chosen completion's negative log-likelihood, >= 0.
         nll_reduction: "token_mean" divides the NLL by the tokens of all chosen completions of the batch,
-            "sum" leaves it in nats a completion.
+            "sum" keeps it in nats per completion.
 
     Returns:
         Two terms, the first a mean over sets, the second over tokens or sets; rewards are beta x mean
@@ -85,7 +84,7 @@ def cpo(policy: Logps, *, beta: float, nll_weight: float, nll_reduction: str) ->
 
 
 def cpo_simpo(policy: Logps, *, beta: float, gamma: float, nll_weight: float) -> LossOutput:
-    """CPO-SimPO: SimPO with the token-mean NLL of the chosen completion.
+    """CPO-SimPO: SimPO plus the token-mean NLL of the chosen completion.
 
     loss = -log sigmoid(beta (m_chosen - m_rejected) - gamma) + w NLL(chosen)
 
@@ -99,11 +98,11 @@ def cpo_simpo(policy: Logps, *, beta: float, gamma: float, nll_weight: float) ->
         Two terms, the first a mean over sets, the second over tokens; rewards are beta x mean log-prob.
 
     References:
-        The code of fe1ixxu/CPO_SIMPO, whose formula this is; its terms are those of Xu et al. 2024, arXiv
+        The code of fe1ixxu/CPO_SIMPO, which defines the formula; its terms are those of Xu et al. 2024, arXiv
         2401.08417, and of Meng et al. 2024, arXiv 2405.14734, equation 6.
 
     Differs from:
-        MC-PO's table 5 calls a loss of this kind CPO; there beta multiplies the NLL too.
+        MC-PO's table 5 calls a loss of this kind CPO; there beta also multiplies the NLL.
     """
     rewards = beta * policy.mean
     chosen, rejected = pair_of(rewards)
@@ -115,20 +114,20 @@ def cpo_simpo(policy: Logps, *, beta: float, gamma: float, nll_weight: float) ->
 
 
 def slic_hf(policy: Logps, *, delta: float, nll_weight: float) -> LossOutput:
-    """SLiC-HF: a hinge on the difference of log-probs, and the NLL of the chosen completion.
+    """SLiC-HF: a hinge on the difference of log-probs, plus the NLL of the chosen completion.
 
     loss = max(0, delta - log p(chosen) + log p(rejected)) - w log p(chosen)
 
     Args:
         policy: sums over completion tokens, nats, [B, 2].
-        delta: the margin, nats a completion, >= 0.
+        delta: the margin, nats per completion, >= 0.
         nll_weight: w, weight of the summed negative log-likelihood, >= 0.
 
     Returns:
         One term, a mean over sets; rewards are mean log-probs.
 
     References:
-        Zhao et al. 2023, arXiv 2305.10425, in the form that SimPO compares with.
+        Zhao et al. 2023, arXiv 2305.10425, in the form used in SimPO's comparison.
 
     Differs from:
         HALOs adds the unsummed log-probs of the tokens to the hinge, which broadcasts wrongly.
@@ -140,7 +139,7 @@ def slic_hf(policy: Logps, *, delta: float, nll_weight: float) -> LossOutput:
 
 
 def orpo(policy: Logps, *, odds_weight: float) -> LossOutput:
-    """Odds-ratio preference optimization: the NLL of the chosen completion, and the ratio of the odds.
+    """Odds-ratio preference optimization: the NLL of the chosen completion plus the log odds ratio.
 
     loss = -m_chosen - w log sigmoid(log odds(chosen) - log odds(rejected)),  log odds = m - log(1 - exp m)
 
@@ -156,7 +155,7 @@ def orpo(policy: Logps, *, odds_weight: float) -> LossOutput:
 
     Differs from:
         The official code and TRL count the prompt's tokens in the NLL by default; here only the
-        completion's are, as in SimPO's comparison.
+        completion's tokens count, as in SimPO's comparison.
     """
     mean = policy.mean
     chosen, rejected = pair_of(mean - _log1mexp(mean))
@@ -168,7 +167,7 @@ def simper(policy: Logps) -> LossOutput:
 
     loss = -exp(m_chosen) + exp(m_rejected)
 
-    It has no hyper-parameters and lies in (-1, 1). A pair's gradient fades where both completions are
+    It has no hyper-parameters and lies in (-1, 1). The gradient of a pair vanishes if both completions are
     unlikely.
 
     Args:
@@ -185,12 +184,12 @@ def simper(policy: Logps) -> LossOutput:
 
 
 def alphapo(policy: Logps, *, alpha: float, beta: float, gamma: float) -> LossOutput:
-    """AlphaPO: SimPO with the logarithm of the reward bent into a power.
+    """AlphaPO: SimPO with a power function in place of the logarithm in the reward.
 
     loss = -log sigmoid(beta (r_chosen - r_rejected) - gamma),  r = (1 - exp(-alpha m)) / alpha
 
-    alpha 0 is SimPO. With alpha > 0 unlikely completions weigh more, with alpha < 0 likely ones. The exponent
-    is held at 80, beyond which a completion has no gradient. It has nothing to do with alpha-DPO.
+    alpha 0 is SimPO. With alpha > 0 unlikely completions have more weight, with alpha < 0 likely ones. The
+    exponent is clamped at 80, beyond which a completion has no gradient. It is unrelated to alpha-DPO.
 
     Args:
         policy: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
@@ -209,17 +208,17 @@ def alphapo(policy: Logps, *, alpha: float, beta: float, gamma: float) -> LossOu
 
 
 def _power(mean: Tensor, alpha: float) -> Tensor:
-    """(1 - p^-alpha) / alpha of p = exp(mean), and its limit `mean` at 0."""
+    """Compute (1 - p^-alpha) / alpha of p = exp(mean), and its limit `mean` at alpha 0."""
     if alpha == 0.0:
         return mean
     return -torch.expm1((-alpha * mean).clamp(max=LARGEST_EXPONENT)) / alpha
 
 
 def _log1mexp(values: Tensor) -> Tensor:
-    """log(1 - exp(x)) for x < 0, accurate in float32 at both ends (Maechler 2012); x is held at -1e-6."""
+    """Compute log(1 - exp(x)), x <= -1e-6 (clamped), accurate in float32 at both ends (Maechler 2012)."""
     values = values.clamp(max=-1e-6)
     near = values > -log(2.0)
-    # Each branch sees only its own arguments, so that the other's gradient cannot be NaN.
+    # Each branch gets only its own arguments, because a NaN gradient of the other would spread through where.
     small = torch.log(-torch.expm1(torch.where(near, values, -1.0)))
     large = torch.log1p(-torch.exp(torch.where(near, -1.0, values)))
     return torch.where(near, small, large)

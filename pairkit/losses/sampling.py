@@ -1,8 +1,8 @@
-"""Which completions of a set act as its negatives: MC-PO's kernel and what it is compared with.
+"""Sampling the negatives of a set: MC-PO's kernel and its baselines.
 
-Every draw is a Gumbel-max over the candidates: argmax_j (logit_j + g_j) is distributed as softmax(logit).
-With `seeds` the noise g is a hash of (seed, column, draw), in integer arithmetic, so that a draw is the same
-on every device, rank and micro-batch.
+Every sample is a Gumbel-max over the candidates: argmax_j (logit_j + g_j) is distributed as softmax(logit).
+With `seeds` the noise g is an integer hash of (seed, column, position), so that a sample is the same on every
+device, process and micro-batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pairkit.losses.parameters import Choice, Flag, Integer, Parameter, positive
 from pairkit.losses.types import Logps, comparable
 from pairkit.random_bits import GOLDEN, as_int64, finalize_int64, shift_int64
 
-# The sampler's settings, as `--negatives.KEY` and as keywords of mcpo and rnce.
+# Settings of the sampler, as `--negatives.KEY` and as keywords of mcpo and rnce.
 SETTINGS: dict[str, Parameter] = {
     "negatives": Integer(1),
     "sampling": Choice("mc", ("mc", "max", "min", "random", "worst", "all")),
@@ -43,45 +43,45 @@ def sample_negatives(
     generator: torch.Generator | None = None,
     seeds: Tensor | None = None,
 ) -> Tensor:
-    """Draws the negatives of each set from its columns 1, ..., K-1 (and 0 with `include_chosen`).
+    """Sample the negatives of each set from its columns 1, ..., K-1 (and 0 with `include_chosen`).
 
     s_j is beta x log-ratio (beta x mean log-prob without a reference), or beta x log-prob: see `weights`.
 
     With `steps` > 1, "mc" runs the Markov chain of algorithm 1 from the chosen completion: each step
-    proposes `proposals` other candidates, uniformly, and draws the next state among them and the current
+    proposes `proposals` other candidates uniformly, and samples the next state from them and the current
     one. Uniform proposals make the chain reversible, so softmax(s) is its stationary distribution.
 
     Args:
-        policy, reference: sums over completion tokens, nats, [B, K]. No gradient is taken.
+        policy, reference: sums over completion tokens, nats, [B, K]. No gradient is computed.
         beta: scale of the weights, > 0.
-        negatives: how many to draw a set.
-        sampling: "mc" draws column j with probability proportional to exp(s_j); "max" takes the largest s_j;
-            "min" the smallest; of log-ratios that are equal to a thousandth of a nat both take the first;
-            "random" draws uniformly; "worst" takes the last columns; "all" every one.
-        weights: what s is: "reward", beta x log-ratio, or "logprob", beta x log-prob.
-        include_chosen: whether the preferred completion is a candidate too.
-        replacement: whether a completion may be drawn more than once.
-        steps: length of the Markov chain of "mc"; 1 is a draw among all candidates.
-        proposals: how many candidates a step of "mc" proposes; all of them if it is not given.
-        generator: where the noise comes from if there are no `seeds`.
-        seeds: int64 [B]; the draw of a row is then a function of its seed and the columns alone.
+        negatives: number of negatives per set.
+        sampling: "mc" samples column j with probability proportional to exp(s_j); "max" takes the largest
+            s_j; "min" takes the smallest; both take the first of log-ratios equal to a thousandth of a nat;
+            "random" samples uniformly; "worst" takes the last columns; "all" takes every column.
+        weights: definition of s: "reward", beta x log-ratio, or "logprob", beta x log-prob.
+        include_chosen: whether the preferred completion is also a candidate.
+        replacement: whether a completion may be sampled more than once.
+        steps: length of the Markov chain of "mc"; 1 samples directly from all candidates.
+        proposals: number of candidates that a step of "mc" proposes; all by default.
+        generator: source of the noise if `seeds` is None.
+        seeds: int64 [B]; the sample of a row is then a function of its seed and columns alone.
 
     Returns:
         Column indices, int64 [B, negatives] ([B, K-1] for "all"); -1 where a set has no more candidates.
 
     Raises:
         RecipeError: a setting outside its range.
-        InputError: a reference or seeds of another number of sets.
+        InputError: the reference or the seeds have another number of sets.
 
     References:
         Chen et al. 2025, arXiv 2502.04567, algorithm 1.
 
     Differs from:
-        Algorithm 1's weights include the chosen completion; drawing it makes the loss constant, hence
-        `include_chosen=False`. The paper's text draws by the policy's likelihood, its algorithm by exp(s) of
-        log-ratios: `weights`. Whether one completion may be drawn twice it does not say: `replacement`.
+        Algorithm 1's weights include the chosen completion; sampling it makes the loss constant, hence
+        `include_chosen=False`. The paper's text samples by the policy's likelihood, its algorithm by exp(s)
+        of log-ratios: `weights`. It does not say whether a completion may be sampled twice: `replacement`.
     """
-    given = {
+    settings = {
         "negatives": negatives,
         "sampling": sampling,
         "weights": weights,
@@ -90,7 +90,7 @@ def sample_negatives(
         "steps": steps,
         "proposals": proposals,
     }
-    resolve("sample_negatives", SETTINGS, given)
+    resolve("sample_negatives", SETTINGS, settings)
     positive(1.0).check("sample_negatives.beta", beta)
     _check(policy, reference, seeds)
     available = policy.mask.clone()
@@ -103,25 +103,25 @@ def sample_negatives(
     noisy = sampling in ("mc", "random")
     if sampling != "mc":
         steps, proposals = 1, None
-    drawn = []
-    for draw in range(negatives):
+    samples = []
+    for sample in range(negatives):
         state = torch.zeros_like(seeds)  # the chain starts from the chosen completion
         for step in range(steps):
-            salt = 2 * (draw * steps + step)  # one for the proposals, the next for the draw
+            salt = 2 * (sample * steps + step)  # even for the proposals, odd for the sample
             allowed = _propose(available, state, proposals, seeds, salt)
             state = _pick(logits, allowed, seeds if noisy else None, salt + 1)
-        drawn.append(state)
+        samples.append(state)
         if not replacement:
             available = available & ~_one_hot(state, available)
-    return torch.stack(drawn, dim=1)
+    return torch.stack(samples, dim=1)
 
 
 def _check(policy: Logps, reference: Logps | None, seeds: Tensor | None) -> None:
     shape = tuple(policy.sum.shape)
     if reference is not None and tuple(reference.sum.shape) != shape:
-        raise InputError(f"the reference has shape {tuple(reference.sum.shape)}, the policy {shape}")
+        raise InputError(f"the reference has shape {tuple(reference.sum.shape)}, but the policy has {shape}")
     if seeds is not None and (seeds.dtype != torch.int64 or tuple(seeds.shape) != shape[:1]):
-        raise InputError(f"seeds are int64 [{shape[0]}], got {seeds.dtype} {tuple(seeds.shape)}")
+        raise InputError(f"seeds must be int64 [{shape[0]}], got {seeds.dtype} {tuple(seeds.shape)}")
 
 
 def _all(available: Tensor, include_chosen: bool) -> Tensor:
@@ -131,7 +131,7 @@ def _all(available: Tensor, include_chosen: bool) -> Tensor:
 
 
 def _logits(policy: Logps, reference: Logps | None, beta: float, sampling: str, weights: str) -> Tensor:
-    """float64 [B, K]: what a candidate is drawn in proportion to the exponential of, or ordered by."""
+    """Compute the logits that candidates are sampled or ordered by, float64 [B, K]."""
     if sampling == "random":
         return torch.zeros_like(policy.sum, dtype=torch.float64)
     if sampling == "worst":
@@ -148,9 +148,9 @@ def _logits(policy: Logps, reference: Logps | None, beta: float, sampling: str, 
 
 
 def _propose(available: Tensor, state: Tensor, proposals: int | None, seeds: Tensor, salt: int) -> Tensor:
-    """bool [B, K]: the candidates of one step, `proposals` uniform ones and the current state.
+    """Choose the candidates of one step: `proposals` uniform ones and the current state, bool [B, K].
 
-    The start of the chain, column 0, is a candidate only where `available` has it.
+    Column 0, where the chain starts, is a candidate only if `available` includes it.
     """
     current = _one_hot(state, available) & available
     others = available & ~current
@@ -162,7 +162,7 @@ def _propose(available: Tensor, state: Tensor, proposals: int | None, seeds: Ten
 
 
 def _pick(logits: Tensor, allowed: Tensor, seeds: Tensor | None, salt: int) -> Tensor:
-    """int64 [B]: the allowed column of the largest logit, noise added if there are seeds; -1 if none is."""
+    """Pick the allowed column of the largest logit (plus noise if seeds are given), int64 [B]; -1 if none."""
     keys = logits
     if seeds is not None:
         keys = logits - torch.log(-torch.log(uniform(seeds, logits.shape[1], salt)))
@@ -181,7 +181,7 @@ def _random_seeds(count: int, generator: torch.Generator | None) -> Tensor:
 
 
 def uniform(seeds: Tensor, columns: int, salt: int) -> Tensor:
-    """float64 [B, columns] in (0, 1): a hash of (seed, column, salt), the same on every device."""
+    """Hash (seed, column, salt) to float64 [B, columns] in (0, 1), the same on every device."""
     index = torch.arange(columns, device=seeds.device, dtype=torch.int64)
     stride = as_int64(GOLDEN * (salt + 1) % 2**64)
     bits = finalize_int64(finalize_int64(seeds[:, None] + stride) + index)

@@ -1,8 +1,9 @@
-"""A row of the table of losses, and how one is read off a function from outside."""
+"""A row of the table of losses, made from a function's signature and docstring if it is from outside."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -16,22 +17,22 @@ from pairkit.losses.types import LossOutput
 State = dict[str, Tensor]  # float64 scalars
 Rows = dict[str, Tensor]  # [B] each
 
-# What a function may name in its signature besides `policy` and its own keywords; one from outside the first
-# three, for the others are given only where a row says more than a signature can.
+# Inputs that a function may name in its signature, besides `policy` and its own keywords. A function from
+# outside may name the first three only, because the others need a `LossSpec` to describe them.
 INPUTS = ("reference", "scores", "ranks", "labels", "kl_baseline", "statistics")
 FROM_OUTSIDE = INPUTS[:3]
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a loss has to know of the whole global batch before its first micro-batch.
+    """Statistics of the whole global batch that a loss needs before its first micro-batch.
 
     Attributes:
         observe: (state, policy, reference, [seeds], **[parameters]) -> (state, rows): the running state after
-            this batch, and what is said of each of its rows. It names the parameters that it reads.
-        initial: the running state before any batch, by name; without one, the statistics are of each batch
-            alone, in evaluation too, where a running state is frozen.
-        of: "batch", or "mismatched" where it observes prompts with completions of other prompts.
+            this batch, and statistics per row ([B] each). Its signature names the parameters that it reads.
+        initial: running state before the first batch, by name. If empty, the statistics are those of each
+            batch alone, also in evaluation, where a running state is frozen.
+        of: "batch", or "mismatched" if it observes prompts with completions of other prompts.
     """
 
     observe: Callable[..., tuple[State, Rows]]
@@ -44,19 +45,19 @@ class LossSpec:
     """A row of the table.
 
     Attributes:
-        function: (policy, **inputs, **parameters) -> LossOutput; of `INPUTS` it gets those that it names.
+        function: (policy, **inputs, **parameters) -> LossOutput; it gets those of `INPUTS` that it names.
         summary: one line.
-        paper: where it was published, with the equation.
+        paper: publication, with the equation.
         parameters: the function's own keywords.
-        sampler: keywords of `sample_negatives` that the loss takes under its own name, with its defaults.
+        sampler: keywords of `sample_negatives` that the loss accepts as its own, with its defaults.
         completions: "first" reads column 0 only, "pair" takes two columns, "set" any number, "labelled" two
-            columns or one with a label.
-        needs: of "reference", "scores", "token_kl", "alignment", "head_sum", "kl_baseline", or alternatives
-            of them ("scores|ranks").
-        needs_with: what is needed only with a keyword's value, by (keyword, value).
-        exclusive: pairs of keywords of which at most one may be given.
-        ordered: pairs of keywords of which the first may not be above the second.
-        statistics: what the loss observes of the global batch.
+            columns, or one with a label.
+        needs: required inputs: "reference", "scores", "token_kl", "alignment", "head_sum", "kl_baseline", or
+            alternatives of them ("scores|ranks").
+        needs_with: inputs required only for one value of a keyword, by (keyword, value).
+        exclusive: pairs of keywords of which at most one may be set.
+        ordered: pairs of keywords of which the first may not exceed the second.
+        statistics: statistics of the global batch that the loss observes.
     """
 
     function: Callable[..., LossOutput]
@@ -73,32 +74,32 @@ class LossSpec:
 
 
 def named(function: Callable[..., Any], available: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the available arguments that the function's signature names."""
-    wanted = inspect.signature(function).parameters
-    return {name: value for name, value in available.items() if name in wanted}
+    """Select the available arguments that the function's signature names."""
+    names = inspect.signature(function).parameters
+    return {name: value for name, value in available.items() if name in names}
 
 
-def spec_of(where: str, found: Any) -> LossSpec:
-    """The row of a loss from outside: a `LossSpec` as it is, a function by its signature and docstring.
+def spec_of(where: str, candidate: Any) -> LossSpec:
+    """Make the row of a loss from outside: a `LossSpec` as it is, a function by signature and docstring.
 
     A function is pairwise; its keyword-only arguments are its parameters, and it needs each of reference,
-    scores and ranks that it names without a default. Labels and statistics are a `LossSpec`'s alone.
+    scores and ranks that it names without a default. Labels and statistics require a `LossSpec`.
 
     Raises:
-        RecipeError: neither of the two, an argument that is no input of a loss, or a parameter whose range
-            cannot be told from its default.
+        RecipeError: neither of the two, an argument that is not an input of a loss, or a parameter whose
+            type cannot be inferred from its default.
     """
-    if isinstance(found, LossSpec):
-        return found
-    if not inspect.isfunction(found):
-        raise RecipeError(f"{where} is neither a function nor a LossSpec")
+    if isinstance(candidate, LossSpec):
+        return candidate
+    if not inspect.isfunction(candidate):
+        raise RecipeError(f"{where} must be a function or a LossSpec, got {type(candidate).__name__}")
     try:
-        hints = get_type_hints(found)
+        hints = get_type_hints(candidate)
     except (NameError, TypeError) as error:
-        raise RecipeError(f"{where}: its annotations cannot be read: {error}") from error
-    arguments = list(inspect.signature(found).parameters.values())
+        raise RecipeError(f"{where}: cannot read its annotations: {error}") from error
+    arguments = list(inspect.signature(candidate).parameters.values())
     if not arguments or arguments[0].name in INPUTS or arguments[0].kind is inspect.Parameter.KEYWORD_ONLY:
-        raise RecipeError(f"{where}: the first argument of a loss is the policy's Logps")
+        raise RecipeError(f"{where}: the first argument of a loss must be the policy's Logps")
     needs, parameters = set(), {}
     for argument in arguments[1:]:
         name = argument.name
@@ -107,23 +108,71 @@ def spec_of(where: str, found: Any) -> LossSpec:
                 needs.add(name)
         elif name in INPUTS:
             raise RecipeError(
-                f"{where}: a function is given no {name}; it may name {', '.join(FROM_OUTSIDE)}. A LossSpec "
-                'has the rest: completions="labelled" for labels, Statistics for what is of the whole batch'
+                f"{where}: {name} is not available to a bare function, only {', '.join(FROM_OUTSIDE)}. Use a "
+                'LossSpec: completions="labelled" for labels, Statistics for values of the whole batch'
             )
         elif argument.kind is argument.KEYWORD_ONLY:
             parameters[name] = _parameter(f"{where}, keyword {name}", argument.default, hints.get(name))
         else:
-            known = ", ".join(FROM_OUTSIDE)
-            raise RecipeError(f"{where}: {name} is none of {known}; keywords of its own stand after a *")
-    summary = (inspect.getdoc(found) or "from outside of pairkit").split("\n")[0]
-    return LossSpec(found, summary, where, parameters, needs=frozenset(needs))
+            expected = ", ".join(FROM_OUTSIDE)
+            raise RecipeError(f"{where}: unknown input {name}, expected {expected}; put keywords after a *")
+    summary = (inspect.getdoc(candidate) or "from outside pairkit").split("\n")[0]
+    return LossSpec(candidate, summary, where, parameters, needs=frozenset(needs))
+
+
+SECTIONS = ("Args", "Returns", "Raises", "References", "Differs from")
+
+
+@dataclass(frozen=True)
+class Docstring:
+    """The parts of a loss's docstring; a missing section is empty."""
+
+    title: str
+    paragraphs: tuple[str, ...]
+    sections: dict[str, str]
+
+    @property
+    def formula(self) -> str:
+        """The paragraph that begins with "loss = ", or an empty string."""
+        return next((text for text in self.paragraphs if text.startswith("loss = ")), "")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The other paragraphs, one line each."""
+        return tuple(one_line(text) for text in self.paragraphs if not text.startswith("loss = "))
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """The text of each argument in Args; arguments listed before one colon share their text."""
+        entries = re.split(r"^(?=\w+(?:, \w+)*: )", self.sections["Args"], flags=re.MULTILINE)
+        texts: dict[str, str] = {}
+        for entry in filter(None, entries):
+            names, _, text = entry.partition(": ")
+            texts.update(dict.fromkeys(names.split(", "), one_line(text)))
+        return texts
+
+
+def parse_docstring(function: Callable[..., Any]) -> Docstring:
+    """Split a function's docstring into its parts."""
+    pattern = rf"^({'|'.join(SECTIONS)}):$"
+    head, *rest = re.split(pattern, inspect.getdoc(function) or "", flags=re.MULTILINE)
+    sections = dict.fromkeys(SECTIONS, "")
+    for section, text in zip(rest[::2], rest[1::2], strict=True):
+        sections[section] = inspect.cleandoc(text)
+    title, *paragraphs = [part.strip() for part in re.split(r"\n\s*\n", head.strip())]
+    return Docstring(one_line(title), tuple(paragraphs), sections)
+
+
+def one_line(text: str) -> str:
+    """Join the lines of a text."""
+    return " ".join(text.split())
 
 
 def _parameter(where: str, default: Any, hint: Any) -> Parameter:
     if get_origin(hint) is Literal and isinstance(default, str) and default in get_args(hint):
         return Choice(default, get_args(hint))
     if get_origin(hint) is Literal:
-        raise RecipeError(f"{where}: a Literal of words with one of them as default is what can be read")
+        raise RecipeError(f"{where}: a Literal must list strings and default to one of them")
     if isinstance(default, bool):
         return Flag(default)
     if isinstance(default, int):
@@ -131,5 +180,5 @@ def _parameter(where: str, default: Any, hint: Any) -> Parameter:
     if isinstance(default, float):
         return Number(default)
     raise RecipeError(
-        f"{where}: give it a default that is a bool, int, float or of a Literal, or name a LossSpec instead"
+        f"{where}: set a default that is a bool, int, float or a string of a Literal, or use a LossSpec"
     )

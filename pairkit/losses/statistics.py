@@ -1,7 +1,7 @@
-"""A moving mean and standard deviation of a number that every pair has: state in, state out.
+"""Moving mean and standard deviation of one number per pair: state in, state out.
 
-The state is {"steps", "mean", "std"}, float64 scalars: how many batches there were, and the averages as they
-are before the correction for their start at 0.
+The state is {"steps", "mean", "std"}, float64 scalars: the number of batches, and the averages before the
+correction for their start at 0.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pairkit.losses.spec import State
 from pairkit.losses.types import Logps
 
 START = {"steps": 0.0, "mean": 0.0, "std": 0.0}
-# Log-probs are float32 whatever the model computes in, so the bound is one for bfloat16, whose numbers are
-# off by 2^-8 of themselves at most and by about half of that in the root mean square. Errors of single tokens
-# average out over n of them as 1 / sqrt(n); of four such means, two completions' under policy and reference,
-# the difference is off by twice as much.
+# The bound is that of bfloat16, because log-probs are float32 whatever the model computes in: relative errors
+# are at most 2^-8, and about half of that in the root mean square. Errors of single tokens average out over n
+# of them as 1 / sqrt(n); the difference of four such means (two completions, policy and reference) is off by
+# twice as much.
 #
-# Found for the same weights in batches of other shapes, 15 tokens a completion, where the bound is 1e-3 of
+# Measured with equal weights in batches of other shapes, 15 tokens per completion, where the bound is 1e-3 of
 # the log-probs: under bfloat16 autocast 1e-6 to 2e-5 for one layer of 12,000 parameters, 3e-5 to 5e-4 for 16
 # layers of 13 million; in float32 up to 2e-7. One optimizer step moved the latter by 2e-3 to 2e-2 at a
 # learning rate of 1e-5, by 2e-4 to 2e-3 at 1e-6; the former by 1e-3 to 2e-2 at 1e-3.
@@ -26,17 +26,17 @@ ROUNDING = 2.0**-8
 
 
 def rounding(policy: Logps, *, of_means: bool) -> float:
-    """The deviation that rounding may give to pairs' differences of log-ratios, of token means or of sums."""
+    """Bound the deviation that rounding causes in log-ratio differences (of token means or sums), nats."""
     length = policy.length.clamp(min=1)
     each = ROUNDING * policy.sum.abs() / length.sqrt()
     return float((each / length if of_means else each).mean())
 
 
 def moved(state: State, values: Tensor, momentum: float, *, noise: float = 0.0) -> State:
-    """The state after a batch whose pairs have these values ([N]).
+    """Update the state with a batch whose pairs have these values ([N]).
 
-    A batch of fewer than two pairs has no standard deviation, and one below `noise` is of no pair's making:
-    such a batch changes nothing.
+    The batch is skipped if it has fewer than two pairs, because they have no standard deviation, or if the
+    deviation is below `noise`, because it is then caused by rounding.
     """
     values = values.detach().cpu().double()
     if len(values) < 2 or float(values.std()) < noise:
@@ -50,10 +50,10 @@ def moved(state: State, values: Tensor, momentum: float, *, noise: float = 0.0) 
 
 
 def moments(state: State, momentum: float, *, corrected: bool = True) -> tuple[float, float]:
-    """(mean, unbiased standard deviation); (0, 0) before any batch.
+    """Return (mean, unbiased standard deviation); (0, 0) before the first batch.
 
     Args:
-        corrected: divide by 1 - momentum^steps, the weight that the batches have together so far.
+        corrected: whether to divide by 1 - momentum^steps, the total weight of the batches so far.
     """
     weight = 1.0 - momentum ** float(state["steps"]) if corrected else 1.0
     if weight == 0.0:
@@ -62,7 +62,7 @@ def moments(state: State, momentum: float, *, corrected: bool = True) -> tuple[f
 
 
 def standardized(values: Tensor, mean: float, std: float) -> Tensor:
-    """(values - mean) / std; zeros where `std` is 0, as before any batch."""
+    """Compute (values - mean) / std; zeros if `std` is 0, as before the first batch."""
     if not std > 0.0:
         return torch.zeros_like(values)
     return (values - mean) / std

@@ -1,4 +1,4 @@
-"""Weighted sums of other losses under a name of their own."""
+"""Named weighted sums of other losses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pairkit.losses.types import Logps, LossOutput, add, output
 
 
 def rpo(policy: Logps, reference: Logps, *, beta: float, nll_weight: float, nll_reduction: str) -> LossOutput:
-    """Regularized (or iterative reasoning) preference optimization: DPO and the chosen completion's NLL.
+    """Regularized (or iterative reasoning) preference optimization: DPO plus the chosen completion's NLL.
 
     loss = -log sigmoid(beta D) + w NLL(chosen),  D = log-ratio(chosen) - log-ratio(rejected)
 
@@ -22,7 +22,7 @@ def rpo(policy: Logps, reference: Logps, *, beta: float, nll_weight: float, nll_
         beta: weight of the KL term, > 0.
         nll_weight: w, weight of the chosen completion's negative log-likelihood, >= 0.
         nll_reduction: "token_mean" divides the NLL by the tokens of all chosen completions of the batch,
-            "sum" leaves it in nats a completion.
+            "sum" keeps it in nats per completion.
 
     Returns:
         Two terms, the first a mean over sets, the second over tokens or sets; rewards are beta x log-ratio.
@@ -31,9 +31,9 @@ def rpo(policy: Logps, reference: Logps, *, beta: float, nll_weight: float, nll_
         Pang et al. 2024, arXiv 2404.19733; Liu et al. 2024, arXiv 2405.16436.
 
     Differs from:
-        Pang divides the NLL by each completion's own length, with weight 1. Liu's weight is 0.005 at beta
-        0.01, multiplied by beta (not verified). NVIDIA's reward-aware RPO is another loss. MC-PO's table 5
-        has the NLL minus the reference's, whose gradient is that of "sum".
+        Pang divides the NLL by the length of each completion, with weight 1. Liu's weight is 0.005 at beta
+        0.01, multiplied by beta (not verified). NVIDIA's reward-aware RPO is a different loss. MC-PO's table
+        5 subtracts the reference's NLL, which has the gradient of "sum".
     """
     preference = dpo(policy, reference, beta=beta, label_smoothing=0.0)
     nll = chosen_nll(policy, nll_weight, nll_reduction)
@@ -50,7 +50,7 @@ def mpo(
     bco_weight: float,
     sft_weight: float,
 ) -> LossOutput:
-    """Mixed preference optimization: DPO for the order, BCO for the quality, SFT for the wording.
+    """Mixed preference optimization: DPO for relative, BCO for absolute quality, SFT for generation.
 
     loss = w_dpo DPO + w_bco BCO + w_sft NLL(chosen)
 

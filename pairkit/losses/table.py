@@ -1,6 +1,6 @@
-"""The one table of losses: the command line, error texts, help and tests all derive from it.
+"""The table of losses, from which the command line, error messages, help and tests are derived.
 
-Adding a loss is a function in the module of its family, a row here, and a golden row in the tests.
+To add a loss, write a function in the module of its family, a row here, and a golden row in the tests.
 """
 
 from __future__ import annotations
@@ -57,42 +57,42 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "robust_dpo": LossSpec(
         robust_dpo,
-        "DPO where some pairs are known to be swapped, without bias",
+        "unbiased DPO for data in which a known share of pairs is swapped",
         "arXiv 2403.00409",
         {"beta": positive(0.1), "label_smoothing": smoothing(0.1)},
         needs=REFERENCE,
     ),
     "hinge": LossSpec(
         hinge,
-        "RSO's hinge: no gradient for pairs beyond the margin",
+        "RSO's hinge loss: no gradient for pairs beyond the margin",
         "arXiv 2309.06657",
         {"beta": positive(0.05)},
         needs=REFERENCE,
     ),
     "ropo": LossSpec(
         ropo,
-        "a bounded loss beside DPO's, against wrong labels",
+        "DPO plus a bounded loss that tolerates wrong labels",
         "arXiv 2404.04102 v2, eq. 9",
         {"beta": positive(0.1), "alpha": positive(14.0)},
         needs=REFERENCE,
     ),
     "discopop": LossSpec(
         discopop,
-        "a blend of logistic and exponential loss, found by a language model",
+        "a blend of logistic and exponential loss, discovered by a language model",
         "arXiv 2406.08414, eq. 5",
         {"beta": positive(0.05), "temperature": positive(0.05)},
         needs=REFERENCE,
     ),
     "r_dpo": LossSpec(
         r_dpo,
-        "DPO that asks less of pairs whose chosen completion is longer",
+        "DPO with a smaller margin for pairs whose chosen completion is longer",
         "arXiv 2403.19159; restated as eq. 6 and table 1 of StaPO's paper",
         {"beta": positive(0.1), "length_weight": not_negative(0.05), "length_inside_beta": Flag(False)},
         needs=REFERENCE,
     ),
     "dpop": LossSpec(
         dpop,
-        "DPO-positive (Smaug): a penalty where the chosen completion falls below the reference",
+        "DPO-positive (Smaug): a penalty if the chosen completion falls below the reference",
         "arXiv 2402.13228; restated as eq. 5 of MinorDPO's paper",
         {"beta": positive(0.1), "penalty_weight": not_negative(50.0)},
         needs=REFERENCE,
@@ -106,14 +106,14 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "dpo_norm": LossSpec(
         dpo_norm,
-        "length-normalized DPO, of Tulu 3",
+        "length-normalized DPO (Tulu 3)",
         "arXiv 2411.15124",
         {"beta": positive(5.0)},
         needs=REFERENCE,
     ),
     "f_dpo": LossSpec(
         f_dpo,
-        "DPO with another divergence than the reverse KL",
+        "DPO with a divergence other than the reverse KL",
         "arXiv 2309.16240",
         {
             "beta": positive(0.1),
@@ -124,42 +124,42 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "tdpo1": LossSpec(
         tdpo1,
-        "token-level DPO: the difference in sequential KL comes off the margin",
+        "token-level DPO: the margin minus the difference in sequential KL",
         "arXiv 2404.11999; restated as eq. 17 and 18 of arXiv 2410.10148",
         {"beta": positive(0.1)},
         needs=frozenset({"reference", "token_kl"}),
     ),
     "tdpo2": LossSpec(
         tdpo2,
-        "token-level DPO: the rejected completion's sequential KL against the chosen one's",
+        "token-level DPO: the rejected completion's sequential KL, relative to the chosen one's",
         "arXiv 2404.11999",
         {"beta": positive(0.1), "alpha": not_negative(0.5)},
         needs=frozenset({"reference", "token_kl"}),
     ),
     "wpo": LossSpec(
         wpo,
-        "DPO with each pair weighted by how likely the policy writes it",
+        "DPO with pairs weighted by their likelihood under the policy",
         "arXiv 2406.11827",
         {"beta": positive(0.01)},
         needs=frozenset({"reference", "alignment"}),
     ),
     "ld_dpo": LossSpec(
         ld_dpo,
-        "DPO in which what the longer completion has more counts less",
+        "DPO with less weight on the extra tokens of the longer completion",
         "arXiv 2409.06411",
         {"beta": positive(0.1), "alpha": Number(0.5, low=0.0, high=1.0)},
         needs=frozenset({"reference", "head_sum"}),
     ),
     "ipo": LossSpec(
         ipo,
-        "a squared distance to a finite margin",
+        "squared distance to a finite margin",
         "arXiv 2310.12036, eq. 17",
         {"beta": positive(0.1), "reduction": Choice("mean", ("mean", "sum"))},
         needs=REFERENCE,
     ),
     "sppo": LossSpec(
         sppo,
-        "chosen and rejected each to a log-ratio of its own (hard SPPO)",
+        "a target log-ratio each for chosen and rejected (hard SPPO)",
         "arXiv 2405.00675, eq. 4.7",
         {"beta": positive(0.001)},
         needs=REFERENCE,
@@ -184,7 +184,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "stapo": LossSpec(
         stapo,
-        "StaPO: the pair's logit is held between two margins",
+        "StaPO: keeps the logit of a pair between two margins",
         "Stable Preference Optimization via Two-Sided Contrastive Learning, eq. 7",
         {
             "beta": positive(2.0),
@@ -197,7 +197,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "kto": LossSpec(
         kto,
-        "each completion is good or bad by itself, against the KL as anchor",
+        "each completion is desirable or not, relative to a KL reference point",
         "arXiv 2402.01306, eq. 7",
         {
             "beta": positive(0.1),
@@ -210,7 +210,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "bco": LossSpec(
         bco,
-        "a classifier of good and bad completions, its reward shifted by the running mean",
+        "a classifier of chosen and rejected completions, its reward shifted by the running mean",
         "arXiv 2404.04656",
         {"beta": positive(0.1)},
         needs=REFERENCE,
@@ -232,7 +232,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "rpo": LossSpec(
         rpo,
-        "DPO and the chosen completion's NLL",
+        "DPO plus the chosen completion's NLL",
         "arXiv 2404.19733; arXiv 2405.16436",
         {
             "beta": positive(0.1),
@@ -268,7 +268,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "cpo": LossSpec(
         cpo,
-        "DPO with a uniform reference, and the chosen completion's NLL",
+        "DPO with a uniform reference, plus the chosen completion's NLL",
         "arXiv 2401.08417; restated as eq. 6 and table 1 of StaPO's paper",
         {
             "beta": positive(0.1),
@@ -278,19 +278,19 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "cpo_simpo": LossSpec(
         cpo_simpo,
-        "SimPO with the chosen completion's NLL",
+        "SimPO plus the chosen completion's NLL",
         "code of fe1ixxu/CPO_SIMPO",
         {"beta": positive(10.0), "gamma": Number(5.4), "nll_weight": not_negative(0.05)},
     ),
     "slic_hf": LossSpec(
         slic_hf,
-        "a hinge on the difference of log-probs, and the chosen completion's NLL",
+        "a hinge on the difference of log-probs, plus the chosen completion's NLL",
         "arXiv 2305.10425",
         {"delta": not_negative(1.0), "nll_weight": not_negative(0.1)},
     ),
     "orpo": LossSpec(
         orpo,
-        "the chosen completion's NLL and the log odds ratio of the pair",
+        "the chosen completion's NLL plus the log odds ratio of the pair",
         "arXiv 2403.07691, eq. 6 and 7",
         {"odds_weight": not_negative(0.1)},
     ),
@@ -301,13 +301,13 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "alphapo": LossSpec(
         alphapo,
-        "SimPO with the reward bent into a power",
+        "SimPO with a power function in place of the log reward",
         "arXiv 2501.03884",
         {"alpha": Number(0.25), "beta": positive(2.5), "gamma": Number(0.1)},
     ),
     "alpha_dpo": LossSpec(
         alpha_dpo,
-        "alpha-DPO: SimPO with a margin for each pair, by how far policy and reference part on it",
+        "alpha-DPO: SimPO with a margin per pair, by how far policy and reference differ on it",
         "arXiv 2410.10148, eq. 12",
         {
             "beta": positive(10.0),
@@ -328,7 +328,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "beta_dpo": LossSpec(
         beta_dpo,
-        "beta-DPO: a beta for each batch, on the pairs that do not stand out of it",
+        "beta-DPO: a beta per batch, with outlier pairs filtered out",
         "arXiv 2407.08639",
         {
             "beta": positive(0.1),
@@ -341,7 +341,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "amapo": LossSpec(
         amapo,
-        "SimPO with a margin for the pairs below the batch's mean",
+        "SimPO with a margin for pairs below the mean of the batch",
         "arXiv 2511.09385",
         {"beta": positive(2.5)},
         statistics=Statistics(observe_amapo),
@@ -356,7 +356,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "aot_unpaired": LossSpec(
         aot_unpaired,
-        "sorted log-ratios of the chosen completions against those of the rejected ones",
+        "sorted log-ratios of chosen completions against those of rejected ones",
         "arXiv 2406.05882",
         {"beta": positive(0.01), "label_smoothing": smoothing(0.0)},
         needs=REFERENCE,
@@ -364,7 +364,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "rnce": LossSpec(
         rnce,
-        "the preferred completion against randomly drawn negatives",
+        "the preferred completion against random negatives",
         "arXiv 2502.04567, eq. 7",
         {"beta": positive(0.01)},
         {"negatives": SETTINGS["negatives"]},
@@ -373,7 +373,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "mcpo": LossSpec(
         rnce,
-        "MC-PO: negatives drawn in proportion to the policy's own weight on them",
+        "MC-PO: negatives sampled in proportion to the policy's weight on them",
         "arXiv 2502.04567, algorithm 1 and eq. 7",
         {"beta": positive(0.01)},
         {**SETTINGS, "sampling": Choice("mc", ("mc", "max", "min", "random"))},
@@ -382,7 +382,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "infonca": LossSpec(
         infonca,
-        "softmax over the set against that of the scores (DPO-RW)",
+        "cross-entropy with the softmax of the scores over the set (DPO-RW)",
         "arXiv 2402.05369",
         {"beta": positive(0.01), "temperature": positive(1e-4)},
         completions="set",
@@ -390,7 +390,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "nca": LossSpec(
         nca,
-        "pulls completions up by their scores (without: the preferred one), pushes all down alike",
+        "pulls completions up by their scores (or only the preferred one), pushes all down equally",
         "arXiv 2402.05369",
         {"beta": positive(0.01), "temperature": positive(1e-4)},
         completions="set",
@@ -398,7 +398,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "exo_rw": LossSpec(
         exo_rw,
-        "reverse KL of the softmax over the set from that of the scores",
+        "reverse KL to the softmax of the scores over the set",
         "arXiv 2402.00856",
         {"beta": positive(0.1), "reward_temperature": positive(1.0)},
         completions="set",
@@ -406,7 +406,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "lipo": LossSpec(
         lipo,
-        "LiPO-lambda: every pair, weighed by scores and places",
+        "LiPO-lambda: every pair, weighted by scores and places",
         "arXiv 2402.01878",
         {"beta": positive(0.05)},
         completions="set",
@@ -414,7 +414,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "pro": LossSpec(
         pro,
-        "each completion against all below it, and the NLL of the best; no reference",
+        "each completion against all below it, plus the NLL of the best; no reference",
         "arXiv 2306.17492",
         {"nll_weight": not_negative(0.05)},
         completions="set",
@@ -422,7 +422,7 @@ LOSSES: dict[str, LossSpec] = {
     ),
     "rrhf": LossSpec(
         rrhf,
-        "a hinge on every pair in the wrong order, and the NLL of the preferred one; no reference",
+        "a hinge on every pair in the wrong order, plus the NLL of the preferred one; no reference",
         "arXiv 2304.05302",
         {"nll_weight": not_negative(1.0)},
         completions="set",

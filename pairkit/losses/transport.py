@@ -1,7 +1,7 @@
-"""Losses that compare sorted batches of differences, not pairs: alignment by optimal transport.
+"""Losses that compare sorted values of a batch instead of pairs: alignment by optimal transport (AOT).
 
-Whom a row is matched with is a matter of the whole global batch, and said by `observe`; it is a constant to
-the gradient, as a sort's permutation is.
+The match of a row depends on the whole global batch, so `observe` computes it. It gets no gradient, because
+a sort's permutation has none.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pairkit.losses.types import Logps, LossOutput, log_ratio, output, pair_of, 
 def aot(
     policy: Logps, reference: Logps, statistics: dict[str, Tensor], *, beta: float, label_smoothing: float
 ) -> LossOutput:
-    """AOT for paired data: the policy's differences against the reference's of the same rank in the batch.
+    """AOT for paired data: each of the policy's differences against the reference's of the same rank.
 
     loss = -(1 - e) log sigmoid(beta d) - e log sigmoid(-beta d),  d = x_(p) - y_(p)
 
     x_(p) is the p-th smallest of log p(chosen) - log p(rejected) under the policy, y_(p) under the reference,
-    of the global batch. In a batch of one pair it is DPO. A set's loss depends on the others of its batch, so
-    that weights of single pairs mean little.
+    of the global batch. In a batch of one pair it is DPO. The loss of a set depends on the other sets of its
+    batch, so per-pair weights have little meaning.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
-        statistics: of each row, as "partner", the reference's difference at the row's rank.
+        statistics: per row "partner", the reference's difference at the rank of the row.
         beta: weight of the KL term, > 0.
-        label_smoothing: e, the share of pairs taken to be labelled wrongly, in [0, 0.5).
+        label_smoothing: e, the assumed share of wrongly labeled pairs, in [0, 0.5).
 
     Returns:
         One term, a mean over sets; rewards are beta x log-ratio.
@@ -38,7 +38,7 @@ def aot(
         Melnyk et al. 2024, arXiv 2406.05882.
 
     Differs from:
-        TRL sorts each process's micro-batch by itself. Until 0.27 it called the unpaired form `aot_pair`.
+        TRL sorts each process's micro-batch separately. Up to 0.27 it names the unpaired form `aot_pair`.
     """
     chosen, rejected = pair_of(policy.sum)
     logits = beta * (chosen - rejected - statistics["partner"])
@@ -48,7 +48,7 @@ def aot(
 
 
 def observe_aot(state: State, policy: Logps, reference: Logps) -> tuple[State, Rows]:
-    """The partner of each row."""
+    """Compute the partner of each row."""
     own, other = ((chosen - rejected) for chosen, rejected in map(pair_of, (policy.sum, reference.sum)))
     return state, {"partner": _matched(own, other)}
 
@@ -56,21 +56,21 @@ def observe_aot(state: State, policy: Logps, reference: Logps) -> tuple[State, R
 def aot_unpaired(
     policy: Logps, reference: Logps, statistics: dict[str, Tensor], *, beta: float, label_smoothing: float
 ) -> LossOutput:
-    """AOT for unpaired data: log-ratios of chosen completions against rejected ones' of the same rank.
+    """AOT for unpaired data: log-ratios of chosen completions against rejected ones of the same rank.
 
     loss = -(1 - e) log sigmoid(beta d) - e log sigmoid(-beta d),  d = a_(p) - b_(p)
 
     a_(p) is the p-th smallest log-ratio of the chosen completions of the global batch, b_(p) of the rejected
-    ones. The two mostly belong to different rows, and each row has half the loss of its chosen completion's
-    match and half of its rejected one's: a single row's value is shared with others', and its gradient is
-    that of its own two completions in the batch's sum, whose value and gradient are exact.
+    ones. The two usually belong to different rows. A row gets half the loss of its chosen completion's match
+    and half that of its rejected one's; its gradient is that of its own two completions. Summed over the
+    batch, both value and gradient are exact.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
-        statistics: of each row, as "rejected_partner" the b at its a's rank, as "chosen_partner" the a at its
-            b's rank.
+        statistics: per row "rejected_partner", the b at the rank of its a, and "chosen_partner", the a at
+            the rank of its b.
         beta: weight of the KL term, > 0.
-        label_smoothing: e, the share of pairs taken to be labelled wrongly, in [0, 0.5).
+        label_smoothing: e, the assumed share of wrongly labeled pairs, in [0, 0.5).
 
     Returns:
         One term, a mean over sets; rewards are beta x log-ratio.
@@ -79,18 +79,18 @@ def aot_unpaired(
         Melnyk et al. 2024, arXiv 2406.05882.
 
     Differs from:
-        TRL sorts each process's micro-batch by itself, and calls this form `aot_pair` until 0.27.
+        TRL sorts the micro-batch of each process separately, and calls this form `aot_pair` up to 0.27.
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(ratios)
     values = smoothed_logistic(beta * (chosen - statistics["rejected_partner"]), label_smoothing)
     values = values + smoothed_logistic(beta * (statistics["chosen_partner"] - rejected), label_smoothing)
-    # Each match is counted by two rows, but has its gradient in one completion of each.
+    # Halve the value but not the gradient, because two rows count each match, each with one completion of it.
     return output(set_mean(values - values.detach() / 2), rewards=beta * ratios)
 
 
 def observe_aot_unpaired(state: State, policy: Logps, reference: Logps) -> tuple[State, Rows]:
-    """The partners of each row."""
+    """Compute the partners of each row."""
     chosen, rejected = pair_of(log_ratio(policy, reference))
     return state, {
         "rejected_partner": _matched(chosen, rejected),
@@ -99,5 +99,5 @@ def observe_aot_unpaired(state: State, policy: Logps, reference: Logps) -> tuple
 
 
 def _matched(values: Tensor, others: Tensor) -> Tensor:
-    """[B]: of each of `values` the one of `others` that has the same rank."""
+    """Return, for each of `values`, the one of `others` with the same rank, [B]."""
     return torch.empty_like(others).scatter(0, values.argsort(stable=True), others.sort().values)

@@ -104,7 +104,7 @@ class TrainRecipe(Strict):
         own = {key for block in named if isinstance(block, dict) for key in block} & loss.sampler.keys()
         for key in self.negatives:
             if key in own:
-                raise ValueError(f"negatives.{key} and loss.{key} say the same thing: give one of them")
+                raise ValueError(f"negatives.{key} and loss.{key} conflict: set only one")
         if self.lora and not self.lora.merge and self.model.endswith(".json"):
             raise ValueError("lora.merge=true is needed: adapters alone cannot stand on random weights")
         if self.lora and self.lora.base and self.model.endswith(".json"):

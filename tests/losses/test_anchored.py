@@ -86,7 +86,7 @@ def test_the_reference_point_of_kto_is_that_of_the_last_batch() -> None:
     assert loss.state_dict()["kl_baseline"].item() == 0.0  # a mean of -1.25
 
 
-def test_the_reference_point_carries_no_gradient() -> None:
+def test_the_reference_point_has_no_gradient() -> None:
     z0 = torch.tensor(0.5, requires_grad=True)
     policy = replace(A[0], sum=A[0].sum.clone().requires_grad_())
     build("kto")(policy, A[1], extras=Extras(kl_baseline=z0)).losses.sum().backward()
@@ -141,7 +141,7 @@ def test_micro_batches_share_the_shift_of_the_whole_batch(name: str) -> None:
         assert torch.equal(values, term.values)
 
 
-def test_the_shift_counts_completions_that_are_there() -> None:
+def test_the_shift_counts_unmasked_completions() -> None:
     policy = replace(A[0], mask=torch.tensor([[True, False]]))
     loss = build("bco")
     loss.observe(policy, A[1])

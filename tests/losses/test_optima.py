@@ -7,13 +7,13 @@ from math import exp, log
 
 import pytest
 import torch
-from support.pairs import A, B, Given, gradient, logps, nls, ratios
+from support.pairs import A, B, Models, gradient, logps, nls, ratios
 from torch import Tensor
 
 from pairkit.losses import Loss, build
 
 
-def settled(loss: Loss, start: Given) -> tuple[float, float, float]:
+def settled(loss: Loss, start: Models) -> tuple[float, float, float]:
     """(a, b, loss) where an optimiser comes to rest, from log-ratios that are far from it."""
     policy, reference = start
     sums = policy.sum.clone().requires_grad_()
@@ -33,7 +33,7 @@ def settled(loss: Loss, start: Given) -> tuple[float, float, float]:
 
 
 @pytest.mark.parametrize("start", [A, B], ids=["A", "B"])
-def test_finite_optima(start: Given) -> None:
+def test_finite_optima(start: Models) -> None:
     a, b, least = settled(build("ipo", beta=0.2, reduction="sum"), start)
     assert (a - b, least) == pytest.approx((2.5, 0.0), abs=1e-6)
     a, b, least = settled(build("ipo", beta=0.2), start)
@@ -49,14 +49,14 @@ def test_finite_optima(start: Given) -> None:
 
 @pytest.mark.parametrize("start", [A, B], ids=["A", "B"])
 @pytest.mark.parametrize("z_clip", [None, -0.1])
-def test_the_optimum_of_spo(start: Given, z_clip: float | None) -> None:
+def test_the_optimum_of_spo(start: Models, z_clip: float | None) -> None:
     """b = -1 / alpha, a = 1 / beta - 1 / alpha, loss -2 / e."""
     optimum = settled(build("spo", beta=0.2, alpha=0.5, z_clip=z_clip), start)
     assert optimum == pytest.approx((5 - 2, -2, -2 / exp(1)), abs=1e-5)
 
 
 @pytest.mark.parametrize("start", [A, B], ids=["A", "B"])
-def test_stapo_settles_in_the_middle_of_its_margins(start: Given) -> None:
+def test_the_optimum_of_stapo_is_the_middle_of_its_margins(start: Models) -> None:
     reference = start[1]
     a, b, least = settled(build("stapo", logit="dpo", left_margin=1, right_margin=4), start)
     assert (a - b, least) == pytest.approx((2.5, 2 * nls(2 * 1.5)), abs=1e-6)
@@ -65,7 +65,7 @@ def test_stapo_settles_in_the_middle_of_its_margins(start: Given) -> None:
     assert ((chosen + a) / 20 - (rejected + b) / 25, least) == pytest.approx((0.7, 2 * nls(0.2)), abs=1e-6)
 
 
-def test_spo_pulls_back_from_beyond_its_optimum() -> None:
+def test_spo_pulls_back_beyond_its_optimum() -> None:
     """f'(z) = (z - 1) exp(-z): down to z = 1, up beyond, least steep where z is large."""
     loss = build("spo", beta=1.0, alpha=0.0)
     slopes = [gradient(loss, ratios(z, 0.0))[0, 0].item() for z in (0.5, 1.0, 2.0, 50.0)]
@@ -73,7 +73,7 @@ def test_spo_pulls_back_from_beyond_its_optimum() -> None:
 
 
 @pytest.mark.parametrize("z_clip", [-70.0, -5.0, 0.0])
-def test_spo_goes_on_as_a_tangent_below_its_clip(z_clip: float) -> None:
+def test_spo_continues_as_a_tangent_below_its_clip(z_clip: float) -> None:
     loss = build("spo", beta=1.0, alpha=0.0, z_clip=z_clip)
     lowest = max(z_clip, -60.0)
     slope = (lowest - 1) * exp(-lowest)
@@ -85,7 +85,7 @@ def test_spo_goes_on_as_a_tangent_below_its_clip(z_clip: float) -> None:
 
 
 @pytest.mark.parametrize("z", [-59.0, -20.0, 0.3, 3.0])
-def test_spo_loses_no_digits_to_its_tangent_in_float32(z: float) -> None:
+def test_the_tangent_of_spo_is_exact_in_float32(z: float) -> None:
     loss = build("spo", beta=1.0, alpha=0.0)
     policy, reference = logps([[z, 0.0]]), logps([[0.0, 0.0]])
     exact = gradient(loss, (policy, reference))

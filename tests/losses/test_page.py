@@ -1,4 +1,4 @@
-"""What is said of losses: descriptions of the whole table, docs/losses.md, its plots and its examples."""
+"""Descriptions of all losses, docs/losses.md, its plots and its examples."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 import torch
 from loss_curves import curve
 from loss_figures import data_of
+from support.loss_cases import in_case
 from support.tiny import model_folder, random_sets, write_data
 from typer.testing import CliRunner
 
@@ -27,12 +28,16 @@ from pairkit.losses.describe import BY_NAME, FAMILIES, NUMBERED, describe, famil
 from pairkit.losses.parameters import positive
 from pairkit.training.recipe import TrainRecipe
 
-AGAIN = "write it anew with: python docs/losses.py"
+UPDATE = "update it with: python docs/losses.py"
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_every_row_is_described(name: str) -> None:
-    spec = LOSSES[name]
+def test_every_row_is_described() -> None:
+    for name, spec in LOSSES.items():
+        with in_case(name):
+            row_is_described(name, spec)
+
+
+def row_is_described(name: str, spec: LossSpec) -> None:
     assert gaps(spec) == []
     one = describe(name)
     assert one.formula.startswith("loss = ")
@@ -45,18 +50,20 @@ def test_every_row_is_described(name: str) -> None:
     assert all(set(text) <= set(map(chr, range(32, 127))) | {"\n"} for text in (one.formula, *one.notes))
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_a_paper_is_cited_by_equation_or_said_to_be_cited_by_name(name: str) -> None:
-    """In one form of words for all; maximum likelihood is nobody's equation."""
-    sources = describe(name).sources
-    assert bool(NUMBERED.search(sources)) + sources.endswith(BY_NAME) == (name != "sft"), sources
-    assert ("eq. " in LOSSES[name].paper) <= bool(NUMBERED.search(sources))
-    assert (name == "sft") or any(word in sources for word in ("arXiv", "Stable Preference", "Minor DPO"))
+def test_a_paper_is_cited_by_equation_or_marked_as_cited_by_name() -> None:
+    """In the same words for all; maximum likelihood has no equation."""
+    for name, spec in LOSSES.items():
+        sources = describe(name).sources
+        assert bool(NUMBERED.search(sources)) + sources.endswith(BY_NAME) == (name != "sft"), sources
+        assert ("eq. " in spec.paper) <= bool(NUMBERED.search(sources)), name
+        known = any(word in sources for word in ("arXiv", "Stable Preference", "Minor DPO"))
+        assert name == "sft" or known, name
 
 
-@pytest.mark.parametrize("name", [name for name, spec in LOSSES.items() if spec.statistics])
-def test_what_a_scoring_pass_costs_is_said(name: str) -> None:
-    assert "one third more than the step without it (forward 1, backward 2)" in describe(name).scoring_pass
+def test_the_cost_of_a_scoring_pass_is_described() -> None:
+    for name in (name for name, spec in LOSSES.items() if spec.statistics):
+        cost = describe(name).scoring_pass
+        assert "one third more than a step without it (forward 1, backward 2)" in cost, name
 
 
 def described(policy: Logps, *, beta: float, gamma: float) -> None:
@@ -75,22 +82,22 @@ def described(policy: Logps, *, beta: float, gamma: float) -> None:
     """
 
 
-def test_what_a_docstring_lacks_is_said() -> None:
+def test_gaps_of_a_docstring_are_listed() -> None:
     spec = LossSpec(described, "a loss", "nowhere", {"beta": positive(1.0), "gamma": positive(1.0)})
-    assert gaps(spec) == ["no References", "gamma is not described", "delta is described and does not exist"]
+    assert gaps(spec) == ["no References", "gamma is not described", "delta is described but does not exist"]
     assert gaps(replace(spec, function=lambda policy: None, parameters={})) == [
         'no paragraph begins with "loss = "', "no Args", "no Returns", "no References"
     ]  # fmt: skip
 
 
-def test_a_row_without_its_words_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_with_an_incomplete_docstring_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LOSSES, "dpo", LossSpec(described, "a loss", "nowhere", {"beta": positive(1.0)}))
-    with pytest.raises(ValueError, match="the docstring of dpo: no References; delta is described"):
+    with pytest.raises(ValueError, match="incomplete docstring of dpo: no References; delta is described"):
         describe("dpo")
 
 
-def test_needs_in_words() -> None:
-    """One of each kind: what the loop has to do for a loss is what its description says."""
+def test_needs_are_described() -> None:
+    """One of each kind: the description is what the loop has to do for a loss."""
     assert describe("sft").marks == describe("simper").marks == ()
     assert describe("dpo").marks == ("ref",)
     assert describe("tdpo1").marks == ("live ref",)  # which needs no other reference
@@ -100,30 +107,37 @@ def test_needs_in_words() -> None:
     assert describe("rnce").scoring_pass == ""
     assert describe("nca").marks == ("ref", "(scores)")
     assert describe("pro").marks == ("scores or ranks",)
-    assert "once without gradient" in describe("mcpo").scoring_pass
-    assert "completion of another prompt" in describe("kto").scoring_pass.replace("completions", "completion")
-    assert describe("kto").completions.startswith("pairs, or single completions labelled")
+    assert "without gradient" in describe("mcpo").scoring_pass
+    assert "completions of another prompt" in describe("kto").scoring_pass
+    assert describe("kto").completions.startswith("pairs, or single completions labeled")
     assert describe("simpo").exclusions == ("`gamma` or `gamma_beta_ratio`, not both",)
     for name, spec in LOSSES.items():
         assert bool(describe(name).scoring_pass) == (spec.statistics is not None or name == "mcpo")
         assert (family(spec) == "Pairs, without a reference model") <= ("reference" not in spec.needs)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_examples_are_commands_that_work(name: str) -> None:
-    for example in describe(name).examples:
-        command, verb, flag, loss, *rest = shlex.split(example)
-        assert (command, verb, flag, loss) == ("pairkit", "train", "--loss", name)
-        given = recipes.merge({"loss": {"name": loss}}, recipes.parse_overrides(rest))
-        recipes.validate(TrainRecipe, {"data": "data", "model": "model", **given})
+def test_examples_are_commands_that_work() -> None:
+    for name in LOSSES:
+        for example in describe(name).examples:
+            with in_case(example):
+                command, verb, flag, loss, *rest = shlex.split(example)
+                assert (command, verb, flag, loss) == ("pairkit", "train", "--loss", name)
+                settings = recipes.merge({"loss": {"name": loss}}, recipes.parse_overrides(rest))
+                recipes.validate(TrainRecipe, {"data": "data", "model": "model", **settings})
 
 
 def test_the_page_is_that_of_the_table() -> None:
-    assert losses_page.PAGE.read_text(encoding="utf-8") == losses_page.page(), AGAIN
+    assert losses_page.PAGE.read_text(encoding="utf-8") == losses_page.page(), UPDATE
 
 
-def test_the_plots_are_those_of_the_losses() -> None:
-    assert losses_page.stale() == [], AGAIN
+def test_the_plots_show_the_numbers_of_the_losses() -> None:
+    """All numbers, and the drawing of one figure of each kind, because drawing is what takes time."""
+    assert losses_page.stale(redraw=("overview", "f_dpo", "spo")) == [], UPDATE
+
+
+@pytest.mark.full
+def test_the_drawings_of_all_plots_are_current() -> None:
+    assert losses_page.stale() == [], UPDATE
 
 
 def test_every_plot_of_the_page_is_there() -> None:
@@ -140,8 +154,8 @@ def _changed(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     file.write_text(source.replace(before, json.dumps(data)))
 
 
-def test_a_plot_that_is_stale_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a few losses: one plot missing, one too many, one of a changed curve, one drawn otherwise."""
+def test_stale_plots_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a few losses: one plot missing, one too many, one with another curve, one drawn differently."""
     names = ("dpo", "spo", "stapo", "ipo", "exo")
     every = losses_page.plots()
     few = {name: every[name] for name in names}
@@ -158,7 +172,7 @@ def test_a_plot_that_is_stale_is_found(tmp_path: Path, monkeypatch: pytest.Monke
     file = folder / "ipo.svg"
     file.write_text(file.read_text().replace("stroke-width: 2", "stroke-width: 3"))
     assert losses_page.stale(folder) == [
-        "dpo.svg is missing", "dop.svg is not a plot of the page", "ipo.svg is drawn otherwise",
+        "dpo.svg is missing", "dop.svg is not a plot of the page", "ipo.svg is drawn differently",
         "spo.svg shows other numbers", "stapo.svg shows other numbers",
     ]  # fmt: skip
 
@@ -175,9 +189,9 @@ def test_curves_are_on_the_axis_that_their_loss_takes() -> None:
     """Minima worked by hand, on each axis: beta times log-ratio, mean log-ratio, mean log-prob."""
     assert curve("exo").label == "0.1 × log-ratio, chosen − rejected (nats)"
     assert curve("exo").least == pytest.approx(6.907, abs=0.01)  # log((1 - e) / e) of e = 0.001
-    assert curve("ipo").label == "0.1 × mean log-ratio, chosen − rejected (nats a token)"
+    assert curve("ipo").label == "0.1 × mean log-ratio, chosen − rejected (nats per token)"
     assert curve("ipo").least == pytest.approx(0.5, abs=0.01)  # beta h = 1/2
-    assert curve("stapo").label == "2 × mean log-prob, chosen − rejected (nats a token)"
+    assert curve("stapo").label == "2 × mean log-prob, chosen − rejected (nats per token)"
     assert curve("stapo").least == pytest.approx(1.4, abs=0.01)  # beta (0.6 + 0.8) / 2
     assert curve("slic_hf").label == "log-prob, chosen − rejected (nats)"
     assert curve("sppo").least == pytest.approx(1.0, abs=0.01)  # a = 500, b = -500 at beta 0.001
@@ -191,7 +205,7 @@ def test_curves_are_on_the_axis_that_their_loss_takes() -> None:
 
 def test_the_readme_names_every_loss_under_its_family() -> None:
     text = losses_page.README.read_text(encoding="utf-8")
-    assert losses_page.readme(text) == text, AGAIN
+    assert losses_page.readme(text) == text, UPDATE
     for name, spec in LOSSES.items():
         assert re.search(rf"^\| {family(spec)} \|.*`{name}`", text, flags=re.MULTILINE)
 
@@ -223,7 +237,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("my_losses", None)
 
 
-def test_the_example_is_what_it_says(own: Path) -> None:
+def test_the_losses_of_the_example_compute_what_they_describe(own: Path) -> None:
     values = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     lengths, mask = torch.full((5, 4), 7), torch.ones(5, 4, dtype=torch.bool)
     mask[0, 3] = mask[1, 2] = mask[1, 3] = False
@@ -248,7 +262,7 @@ def test_the_example_is_what_it_says(own: Path) -> None:
 
 
 def test_the_commands_of_the_example_run(own: Path) -> None:
-    """As they stand on the page, with data, model and two steps."""
+    """The commands of the page, with data, model and two steps."""
     write_data(own / "data", random_sets(12), random_sets(6, seed=1))
     model_folder(own / "model")
     text = losses_page.PAGE.read_text(encoding="utf-8").split("## A loss of your own")[1]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from math import exp, log
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.pairs import AB, A, B, gradient, logps, nls, random_pairs, ratios
 
-from pairkit.errors import InputError, RecipeError
+from pairkit.errors import InputError
 from pairkit.losses import Extras, Loss, LossOutput, WeightedSum, build
 from pairkit.losses.tokenwise import tdpo1
 
@@ -54,7 +55,7 @@ def test_worked_values(name: str, keywords: dict[str, Any], first: float, second
 
 
 def test_the_token_mean_of_rpo_is_over_the_batch() -> None:
-    """Chosen completions of 4 and 1 tokens, NLL 6 and 2: 8 / 5 nats a token, not the mean of 1.5 and 2."""
+    """Chosen completions of 4 and 1 tokens, NLL 6 and 2: 8 / 5 nats per token, not the mean of 1.5 and 2."""
     policy = logps([[-6.0, -3.0], [-2.0, -3.0]], [[4, 3], [1, 3]])
     result = build("rpo", nll_weight=0.5)(policy, policy)
     assert result.losses.mean().item() == pytest.approx(log(2) + 0.5 * 8 / 5)
@@ -63,7 +64,7 @@ def test_the_token_mean_of_rpo_is_over_the_batch() -> None:
     assert by_sum.losses.tolist() == pytest.approx([log(2) + 3, log(2) + 1])
 
 
-def test_bco_with_the_shift_held_at_zero() -> None:
+def test_bco_with_the_shift_fixed_at_zero() -> None:
     """The form of TRL since 0.29, and biasedNCA: -log sigmoid(beta a) - log sigmoid(-beta b)."""
     loss = build("bco").eval()
     assert loss(*AB).losses.tolist() == pytest.approx([1.24253553, 1.65249411], abs=1e-8)
@@ -189,7 +190,7 @@ def test_dpop_has_no_penalty_at_zero() -> None:
     assert below[0, 0] == pytest.approx(51 * gradient(build("dpo"), ratios(0.0, 1.0))[0, 0].item())
 
 
-def test_where_token_kl_alignment_and_heads_carry_gradient() -> None:
+def test_the_gradients_of_token_kl_alignment_and_heads() -> None:
     def gradients(name: str, field: str) -> list[float] | None:
         leaves = {one: getattr(A[0], one).clone().requires_grad_() for one in ("sum", field)}
         build(name, beta=0.1)(replace(A[0], **leaves), A[1]).losses.sum().backward()
@@ -226,6 +227,7 @@ def test_where_token_kl_alignment_and_heads_carry_gradient() -> None:
         ("apo_zero", {}),
     ],
 )
+@settings(max_examples=30)
 @given(a=st.floats(-50, 50), b=st.floats(-50, 50), beta=st.floats(0.01, 5))
 def test_a_step_raises_the_chosen_and_lowers_the_rejected_completion(
     name: str, keywords: dict[str, Any], a: float, b: float, beta: float
@@ -257,14 +259,13 @@ def test_apo_down_lowers_both_completions_together_and_the_rejected_one_more(a: 
         ("f_dpo", {"divergence": "alpha", "alpha": 0.999}),
     ],
 )
-@pytest.mark.parametrize("a", [-1000.0, 0.0, 1000.0])
-@pytest.mark.parametrize("b", [-1000.0, 0.0, 1000.0])
-def test_extreme_log_ratios_in_float32(name: str, keywords: dict[str, Any], a: float, b: float) -> None:
+def test_extreme_log_ratios_in_float32(name: str, keywords: dict[str, Any]) -> None:
     """With hyper-parameters far from the defaults."""
     loss = build(name, **keywords)
-    policy, reference = (replace(one, sum=one.sum.float()) for one in ratios(a, b))
-    assert torch.isfinite(loss(policy, reference).losses).all()
-    assert torch.isfinite(gradient(loss, ratios(a, b), torch.float32)).all()
+    for a, b in product([-1000.0, 0.0, 1000.0], repeat=2):
+        policy, reference = (replace(one, sum=one.sum.float()) for one in ratios(a, b))
+        assert torch.isfinite(loss(policy, reference).losses).all(), (a, b)
+        assert torch.isfinite(gradient(loss, ratios(a, b), torch.float32)).all(), (a, b)
 
 
 def test_metrics() -> None:
@@ -275,33 +276,7 @@ def test_metrics() -> None:
     assert build("kto")(*A, extras=Extras(kl_baseline=z0)).metrics["kl_baseline"].item() == 1.5
 
 
-@pytest.mark.parametrize(
-    ("name", "keywords", "message"),
-    [
-        ("robust_dpo", {"label_smoothing": 0.5}, "is in [0, 0.5)"),
-        ("exo", {"label_smoothing": 0.0}, "is in (0, 0.5)"),
-        ("f_dpo", {"alpha": 1.0}, "is in [0, 1)"),
-        ("f_dpo", {"divergence": "kl"}, "value of f_dpo.divergence"),
-        ("ipo", {"reduction": "token_mean"}, "value of ipo.reduction"),
-        ("rpo", {"nll_reduction": "mean"}, "value of rpo.nll_reduction"),
-        ("ld_dpo", {"alpha": 1.5}, "is in [0, 1]"),
-        ("tdpo2", {"alpha": -0.1}, "is in [0, inf)"),
-        ("ropo", {"alpha": 0.0}, "is in (0, inf)"),
-        ("spo", {"z_clip": 0.1}, "is in (-inf, 0]"),
-        ("r_dpo", {"length_weight": -1.0}, "is in [0, inf)"),
-        ("r_dpo", {"length_inside_beta": 1}, "true or false"),
-        ("kto", {"undesirable_weight": -1.0}, "is in [0, inf)"),
-        ("stapo", {"left_margin": 0.9}, "stapo.left_margin is at most stapo.right_margin, got 0.9 > 0.8"),
-        ("stapo", {"right_margin": 0.5}, "got 0.6 > 0.5"),
-    ],
-)
-def test_bad_hyperparameters(name: str, keywords: dict[str, Any], message: str) -> None:
-    with pytest.raises(RecipeError) as error:
-        build(name, **keywords)
-    assert message in str(error.value)
-
-
-def test_stapo_needs_a_reference_for_the_logit_of_dpo_only() -> None:
+def test_stapo_needs_a_reference_only_for_the_logit_of_dpo() -> None:
     policy, reference = AB
     simpo = build("stapo")
     assert torch.equal(simpo(policy).losses, simpo(policy, reference).losses)
@@ -318,7 +293,7 @@ def test_stapo_needs_a_reference_for_the_logit_of_dpo_only() -> None:
         ("ld_dpo", lambda loss: loss(*ratios(1.0, 2.0)), "head_sum"),
     ],
 )
-def test_what_a_loss_needs_beside_sums_is_asked_for(
+def test_inputs_other_than_sums_are_required(
     name: str, call: Callable[[Loss | WeightedSum], LossOutput], field: str
 ) -> None:
     with pytest.raises(InputError, match=field):

@@ -7,18 +7,16 @@ Pair A: log p of chosen and rejected -40, -45; pair B: -50, -40; lengths 20, 25.
 from __future__ import annotations
 
 from math import exp, expm1, log, log1p
-from typing import Any
 
 import pytest
 import torch
 from support.tensors import POLICY, logps, random_logps, value_and_gradient
 
-from pairkit.errors import RecipeError
 from pairkit.losses import Logps, build
 
 
 def test_token_mean_nll_counts_the_tokens_of_the_whole_batch() -> None:
-    """NLLs 6 and 2 of 4 and 1 tokens: 8 / 5 nats a token, where a mean of means gives 1.75."""
+    """NLLs 6 and 2 of 4 and 1 tokens: 8 / 5 nats per token, where a mean of means gives 1.75."""
     policy = logps([[-6.0, -6.0], [-2.0, -2.0]], [[4, 4], [1, 1]])
     result = build("cpo", nll_weight=0.5)(policy)
     assert result.losses.mean().item() == pytest.approx(log(2) + 0.5 * 8 / 5)
@@ -38,18 +36,18 @@ def test_slic_without_a_violation_is_the_nll_alone() -> None:
     assert gradient.tolist() == [[pytest.approx(-0.1), 0.0], [pytest.approx(-1.1), 1.0]]
 
 
-@pytest.mark.parametrize("mean", [-1e-5, -1e-3, -0.1, -0.69, -0.7, -1.0, -5.0, -30.0, -200.0])
-def test_orpo_odds_are_exact_in_float32(mean: float) -> None:
+def test_orpo_odds_are_exact_in_float32() -> None:
     """Against float64, by expm1 near 0 and by log1p far from it."""
     other = -1.0
-    pair = Logps(torch.tensor([[other, mean]]), torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool))
-    got = build("orpo", odds_weight=1.0)(pair).losses.item() + other
-    stored = torch.tensor(mean).item()
 
     def log_odds(x: float) -> float:
         return x - (log(-expm1(x)) if x > -0.5 else log1p(-exp(x)))
 
-    assert got == pytest.approx(log1p(exp(log_odds(stored) - log_odds(other))), rel=2e-6)
+    for mean in [-1e-5, -1e-3, -0.1, -0.69, -0.7, -1.0, -5.0, -30.0, -200.0]:
+        pair = Logps(torch.tensor([[other, mean]]), torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool))
+        value = build("orpo", odds_weight=1.0)(pair).losses.item() + other
+        stored = torch.tensor(mean).item()
+        assert value == pytest.approx(log1p(exp(log_odds(stored) - log_odds(other))), rel=2e-6), mean
 
 
 def test_orpo_of_a_certain_completion_has_a_bounded_gradient() -> None:
@@ -68,7 +66,7 @@ def test_alphapo_by_hand(alpha: float) -> None:
     assert losses.tolist() == pytest.approx(expected, rel=1e-12)
 
 
-def test_alphapo_without_a_bend_is_simpo() -> None:
+def test_alphapo_with_alpha_zero_is_simpo() -> None:
     policy, _ = random_logps(6)
     simpo = build("simpo", beta=2.5, gamma=0.1)(policy).losses
     assert torch.allclose(build("alphapo", alpha=0.0)(policy).losses, simpo, atol=1e-12, rtol=0)
@@ -76,31 +74,13 @@ def test_alphapo_without_a_bend_is_simpo() -> None:
         assert torch.allclose(build("alphapo", alpha=alpha)(policy).losses, simpo, atol=1e-7, rtol=0)
 
 
-def test_cpo_simpo_without_a_likelihood_is_simpo() -> None:
+def test_cpo_simpo_without_nll_is_simpo() -> None:
     policy, _ = random_logps(6)
     simpo = build("simpo", beta=3.0, gamma=1.2)(policy).losses
     assert torch.allclose(build("cpo_simpo", beta=3.0, gamma=1.2, nll_weight=0.0)(policy).losses, simpo)
 
 
-def test_simper_does_not_know_of_scales() -> None:
+def test_simper_depends_on_perplexities_only() -> None:
     """exp(m): 4 tokens at 1/2 each against 2 tokens at 1/4 each."""
     policy = logps([[4 * log(0.5), 2 * log(0.25)]], [[4, 2]])
     assert build("simper")(policy).losses.tolist() == pytest.approx([-0.25])
-
-
-@pytest.mark.parametrize(
-    ("name", "keywords", "message"),
-    [
-        ("cpo", {"beta": 0.0}, "cpo.beta is in (0, inf)"),
-        ("cpo", {"nll_weight": -0.1}, "cpo.nll_weight is in [0, inf)"),
-        ("cpo", {"nll_reduction": "mean"}, "value of cpo.nll_reduction"),
-        ("slic_hf", {"delta": -1.0}, "slic_hf.delta is in [0, inf)"),
-        ("orpo", {"odds_weight": -1.0}, "orpo.odds_weight is in [0, inf)"),
-        ("alphapo", {"beta": -1.0}, "alphapo.beta is in (0, inf)"),
-        ("simper", {"beta": 1.0}, "keyword of simper"),
-    ],
-)
-def test_bad_hyperparameters(name: str, keywords: dict[str, Any], message: str) -> None:
-    with pytest.raises(RecipeError) as error:
-        build(name, **keywords)
-    assert message in str(error.value)

@@ -37,11 +37,11 @@ def softmax(values: list[float], beta: float, without: int = 1) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def p_value(drawn: torch.Tensor, expected: dict[tuple[int, ...], float]) -> float:
-    """Of Pearson's chi-square: the rows of `drawn` ([N] or [N, M]) against the probability of each tuple."""
-    rows, count = drawn.reshape(len(drawn), -1).unique(dim=0, return_counts=True)
+def p_value(samples: torch.Tensor, expected: dict[tuple[int, ...], float]) -> float:
+    """Compute the p-value of Pearson's chi-square of `samples`, [N] or [N, M], given their probabilities."""
+    rows, count = samples.reshape(len(samples), -1).unique(dim=0, return_counts=True)
     counted = {tuple(row): n for row, n in zip(rows.tolist(), count.tolist(), strict=True)}
-    cells = {cell: len(drawn) * share for cell, share in expected.items() if share > 0}
+    cells = {cell: len(samples) * share for cell, share in expected.items() if share > 0}
     assert sum(expected.values()) == pytest.approx(1.0)
     assert set(counted) <= set(cells)
     statistic = sum((counted.get(cell, 0) - wanted) ** 2 / wanted for cell, wanted in cells.items())
@@ -53,21 +53,21 @@ def single(probabilities: list[float]) -> dict[tuple[int, ...], float]:
     return {(column,): share for column, share in enumerate(probabilities)}
 
 
-def follows(drawn: torch.Tensor, expected: dict[tuple[int, ...], float]) -> bool:
-    return p_value(drawn, expected) > 1e-3
+def follows(samples: torch.Tensor, expected: dict[tuple[int, ...], float]) -> bool:
+    return p_value(samples, expected) > 1e-3
 
 
 def test_the_p_value_is_that_of_chi_square() -> None:
     """60 of 100 at one half: (10 / 50) x 10 x 2 = 4 with one degree of freedom, p = 0.0455."""
-    drawn = torch.tensor([0] * 60 + [1] * 40)
-    assert p_value(drawn, {(0,): 0.5, (1,): 0.5}) == pytest.approx(0.04550026, abs=1e-8)
+    samples = torch.tensor([0] * 60 + [1] * 40)
+    assert p_value(samples, {(0,): 0.5, (1,): 0.5}) == pytest.approx(0.04550026, abs=1e-8)
 
 
 def test_mc_frequencies_follow_the_softmax() -> None:
     policy, seeds = repeated(SUMS)
-    drawn = sample_negatives(policy, None, beta=5.0, seeds=seeds)
-    assert follows(drawn, single(softmax(SUMS, 0.5)))
-    assert not follows(drawn, single(softmax(SUMS, 0.6)))
+    samples = sample_negatives(policy, None, beta=5.0, seeds=seeds)
+    assert follows(samples, single(softmax(SUMS, 0.5)))
+    assert not follows(samples, single(softmax(SUMS, 0.6)))
 
 
 def test_weights_are_rewards_or_log_probs() -> None:
@@ -82,14 +82,14 @@ def test_weights_are_rewards_or_log_probs() -> None:
 def test_rewards_without_a_reference_are_means_over_each_completions_own_length() -> None:
     policy, seeds = repeated(SUMS)
     length = torch.tensor([[10, 2, 4, 1, 5]]).repeat(ROWS, 1)
-    drawn = sample_negatives(Logps(policy.sum, length, policy.mask), None, beta=1.5, seeds=seeds)
-    assert follows(drawn, single(softmax([0.3, 0.5, 0.05, -0.5, 0.4], 1.5)))
+    samples = sample_negatives(Logps(policy.sum, length, policy.mask), None, beta=1.5, seeds=seeds)
+    assert follows(samples, single(softmax([0.3, 0.5, 0.05, -0.5, 0.4], 1.5)))
 
 
 def test_include_chosen_and_random() -> None:
     policy, seeds = repeated(SUMS)
-    drawn = sample_negatives(policy, None, beta=5.0, include_chosen=True, seeds=seeds)
-    assert follows(drawn, single(softmax(SUMS, 0.5, without=0)))
+    samples = sample_negatives(policy, None, beta=5.0, include_chosen=True, seeds=seeds)
+    assert follows(samples, single(softmax(SUMS, 0.5, without=0)))
     uniform = sample_negatives(policy, None, beta=5.0, sampling="random", seeds=seeds)
     assert follows(uniform, single([0, 0.25, 0.25, 0.25, 0.25]))
     both = sample_negatives(policy, None, beta=5.0, sampling="random", negatives=2, seeds=seeds)
@@ -107,26 +107,26 @@ def without_replacement(p: list[float], count: int) -> dict[tuple[int, ...], flo
 
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("include_chosen", [False, True])
-def test_draws_without_replacement_are_plackett_luce(count: int, include_chosen: bool) -> None:
+def test_samples_without_replacement_are_plackett_luce(count: int, include_chosen: bool) -> None:
     policy, seeds = repeated(SUMS)
-    drawn = sample_negatives(
+    samples = sample_negatives(
         policy, None, beta=5.0, negatives=count, include_chosen=include_chosen, seeds=seeds
     )
-    assert follows(drawn, without_replacement(softmax(SUMS, 0.5, without=1 - include_chosen), count))
+    assert follows(samples, without_replacement(softmax(SUMS, 0.5, without=1 - include_chosen), count))
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_draws_with_replacement_are_independent(count: int) -> None:
+def test_samples_with_replacement_are_independent(count: int) -> None:
     policy, seeds = repeated(SUMS)
-    drawn = sample_negatives(policy, None, beta=5.0, negatives=count, replacement=True, seeds=seeds)
+    samples = sample_negatives(policy, None, beta=5.0, negatives=count, replacement=True, seeds=seeds)
     p = softmax(SUMS, 0.5)
-    assert follows(drawn, {cell: math.prod(p[i] for i in cell) for cell in product(range(5), repeat=count)})
+    assert follows(samples, {cell: math.prod(p[i] for i in cell) for cell in product(range(5), repeat=count)})
 
 
 def after(weights: list[float], start: int, steps: int, proposals: int | None) -> list[float]:
     """The chain's exact distribution after some steps: a row vector times a power of its transition matrix.
 
-    A step proposes a uniform subset of the candidates besides the state, and draws the next state from the
+    A step proposes a uniform subset of the candidates besides the state, and samples the next state from the
     proposals and the state in proportion to their weights. A state of weight 0 is no candidate.
     """
     columns = range(len(weights))
@@ -155,60 +155,58 @@ def test_the_stationary_distribution_of_uniform_proposals_is_the_softmax() -> No
         assert after(weights, 0, 400, proposals) == pytest.approx(weights, abs=1e-9)
 
 
-@pytest.mark.parametrize("include_chosen", [False, True])
 @pytest.mark.parametrize("proposals", [1, 2, 3, None])
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_chain_after_some_steps(steps: int, proposals: int | None, include_chosen: bool) -> None:
+def test_chain_after_some_steps(proposals: int | None) -> None:
     policy, seeds = repeated(SUMS)
-    drawn = sample_negatives(
-        policy, None, beta=20.0, steps=steps, proposals=proposals, include_chosen=include_chosen, seeds=seeds
-    )
-    weights = softmax(SUMS, 2.0, without=1 - include_chosen)
-    assert follows(drawn, single(after(weights, 0, steps, proposals)))
+    for steps, chosen in product((1, 2, 3), (False, True)):
+        chain = {"steps": steps, "proposals": proposals, "include_chosen": chosen}
+        samples = sample_negatives(policy, None, beta=20.0, seeds=seeds, **chain)
+        weights = softmax(SUMS, 2.0, without=1 - chosen)
+        assert follows(samples, single(after(weights, 0, steps, proposals))), chain
 
 
 @pytest.mark.parametrize("include_chosen", [False, True])
 @pytest.mark.parametrize(("proposals", "steps"), [(1, 40), (2, 20)])
 def test_a_long_chain_reaches_the_softmax(proposals: int, steps: int, include_chosen: bool) -> None:
     policy, seeds = repeated(SUMS)
-    drawn = sample_negatives(
+    samples = sample_negatives(
         policy, None, beta=20.0, proposals=proposals, steps=steps, include_chosen=include_chosen, seeds=seeds
     )
-    assert follows(drawn, single(softmax(SUMS, 2.0, without=1 - include_chosen)))
+    assert follows(samples, single(softmax(SUMS, 2.0, without=1 - include_chosen)))
 
 
-def test_a_second_chain_runs_over_what_the_first_has_left() -> None:
+def test_a_second_chain_runs_over_the_remaining_candidates() -> None:
     policy, seeds = repeated(SUMS)
-    drawn = sample_negatives(policy, None, beta=20.0, negatives=2, proposals=1, steps=2, seeds=seeds)
+    samples = sample_negatives(policy, None, beta=20.0, negatives=2, proposals=1, steps=2, seeds=seeds)
     weights = softmax(SUMS, 2.0)
     expected = {}
     for first, share in enumerate(after(weights, 0, 2, 1)):
         left = [0.0 if i == first else weight for i, weight in enumerate(weights)]
         expected |= {(first, i): share * chance for i, chance in enumerate(after(left, 0, 2, 1)) if share}
-    assert follows(drawn, expected)
+    assert follows(samples, expected)
 
 
 def test_max_min_worst_all() -> None:
     policy, seeds = repeated(SUMS, rows=2)
 
-    def draw(**how: Any) -> list[int]:
+    def sample(**how: Any) -> list[int]:
         return sample_negatives(policy, None, beta=1.0, seeds=seeds, **how).tolist()[0]
 
-    assert draw(sampling="max", negatives=2) == [4, 1]
-    assert draw(sampling="min", negatives=2) == [3, 2]
-    assert draw(sampling="worst", negatives=2) == [4, 3]
-    assert draw(sampling="all") == [1, 2, 3, 4]
-    assert draw(sampling="max", include_chosen=True) == [0]
-    assert draw(sampling="max", negatives=3, replacement=True) == [4, 4, 4]
-    assert draw(sampling="all", include_chosen=True) == [0, 1, 2, 3, 4]
+    assert sample(sampling="max", negatives=2) == [4, 1]
+    assert sample(sampling="min", negatives=2) == [3, 2]
+    assert sample(sampling="worst", negatives=2) == [4, 3]
+    assert sample(sampling="all") == [1, 2, 3, 4]
+    assert sample(sampling="max", include_chosen=True) == [0]
+    assert sample(sampling="max", negatives=3, replacement=True) == [4, 4, 4]
+    assert sample(sampling="all", include_chosen=True) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("sampling", "wanted"), [("max", 4), ("min", 3), ("worst", 4)])
-def test_the_chain_is_mc_alone(sampling: str, wanted: int) -> None:
+def test_only_mc_runs_the_chain(sampling: str, wanted: int) -> None:
     """The largest of some proposals is not the largest, so what mc proposes is nothing to the others."""
     policy, seeds = repeated(SUMS, rows=50)
-    drawn = sample_negatives(policy, None, beta=1.0, sampling=sampling, proposals=1, steps=3, seeds=seeds)
-    assert set(drawn.flatten().tolist()) == {wanted}
+    samples = sample_negatives(policy, None, beta=1.0, sampling=sampling, proposals=1, steps=3, seeds=seeds)
+    assert set(samples.flatten().tolist()) == {wanted}
 
 
 @pytest.mark.parametrize("sampling", ["max", "min"])
@@ -223,8 +221,8 @@ def test_max_and_min_order_by_the_weights(sampling: str) -> None:
 
 
 @pytest.mark.parametrize(("sampling", "far"), [("max", 1.0), ("min", -1.0)])
-def test_rounding_is_no_order(sampling: str, far: float) -> None:
-    """Where policy and reference are the same, the draw must not depend on which texts passed together."""
+def test_rounding_does_not_decide_the_order(sampling: str, far: float) -> None:
+    """Where policy and reference are the same, the sample must not depend on which texts passed together."""
     reference, seeds = repeated([-400.0, -500.0, -300.0, -90.0], rows=1)
     for noise in ([0, 3e-5, -6e-5, 1e-4], [0, -3e-5, 6e-5, -1e-4]):
         policy = replace(reference, sum=reference.sum + torch.tensor([noise]))
@@ -233,36 +231,34 @@ def test_rounding_is_no_order(sampling: str, far: float) -> None:
         assert sample_negatives(policy, reference, beta=1.0, sampling=sampling, seeds=seeds).item() == 3
 
 
-def test_fewer_candidates_than_asked_for() -> None:
+def test_fewer_candidates_than_requested() -> None:
     policy, seeds = repeated(SUMS, [True, False, True, False, True], rows=200)
     for sampling in ("mc", "max", "min", "random", "worst"):
-        drawn = sample_negatives(policy, None, beta=1.0, negatives=3, sampling=sampling, seeds=seeds)
-        assert drawn.shape == (200, 3)
-        assert {tuple(sorted(row)) for row in drawn.tolist()} == {(-1, 2, 4)}
-        assert (drawn[:, 2] == -1).all()
-    drawn = sample_negatives(policy, None, beta=1.0, negatives=3, replacement=True, seeds=seeds)
-    assert set(drawn.flatten().tolist()) == {2, 4}
+        samples = sample_negatives(policy, None, beta=1.0, negatives=3, sampling=sampling, seeds=seeds)
+        assert samples.shape == (200, 3)
+        assert {tuple(sorted(row)) for row in samples.tolist()} == {(-1, 2, 4)}
+        assert (samples[:, 2] == -1).all()
+    samples = sample_negatives(policy, None, beta=1.0, negatives=3, replacement=True, seeds=seeds)
+    assert set(samples.flatten().tolist()) == {2, 4}
     assert sample_negatives(policy, None, beta=1.0, sampling="all", seeds=seeds)[0].tolist() == [2, 4, -1, -1]
 
 
-@pytest.mark.parametrize("sampling", ["mc", "max", "min", "random", "worst"])
-@pytest.mark.parametrize("replacement", [False, True])
-def test_a_set_without_negatives_gives_none(sampling: str, replacement: bool) -> None:
+def test_a_set_without_negatives_gives_none() -> None:
     policy, seeds = repeated(SUMS, [True] + [False] * 4, rows=3)
-    drawn = sample_negatives(
-        policy, None, beta=1.0, negatives=2, sampling=sampling, replacement=replacement, steps=2, seeds=seeds
-    )
-    assert drawn.tolist() == [[-1, -1]] * 3
+    for sampling, replacement in product(("mc", "max", "min", "random", "worst"), (False, True)):
+        how: dict[str, Any] = {"sampling": sampling, "replacement": replacement}
+        samples = sample_negatives(policy, None, beta=1.0, negatives=2, steps=2, seeds=seeds, **how)
+        assert samples.tolist() == [[-1, -1]] * 3, how
 
 
-def test_masked_columns_have_no_say_in_the_frequencies() -> None:
-    """What stands in a masked column may be anything, NaN too."""
+def test_masked_columns_do_not_affect_the_frequencies() -> None:
+    """A masked column may hold anything, also NaN."""
     policy, seeds = repeated([3.0, math.nan, 0.2, 1e9, 2.0], [True, False, True, False, True])
     for proposals in (None, 1):
-        drawn = sample_negatives(policy, None, beta=5.0, proposals=proposals, steps=2, seeds=seeds)
+        samples = sample_negatives(policy, None, beta=5.0, proposals=proposals, steps=2, seeds=seeds)
         weights = [0.0, 0.0, *softmax([0.2, 2.0], 0.5, without=0)]
         weights.insert(3, 0.0)
-        assert follows(drawn, single(after(weights, 0, 2, proposals)))
+        assert follows(samples, single(after(weights, 0, 2, proposals)))
 
 
 HOW = [
@@ -275,31 +271,31 @@ HOW = [
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_a_draw_depends_on_its_seed_and_columns_alone(how: dict[str, Any]) -> None:
+def test_a_sample_depends_only_on_its_seed_and_columns(how: dict[str, Any]) -> None:
     generator = torch.Generator().manual_seed(0)
     sums = torch.randn(50, 6, dtype=torch.float64, generator=generator)
     policy = Logps(sums, torch.ones(50, 6).long(), torch.ones(50, 6).bool())
     seeds = torch.randint(-(2**63), 2**63 - 1, (50,), generator=generator)
 
-    def draw(logps: Logps, seeds: torch.Tensor) -> torch.Tensor:
+    def sample(logps: Logps, seeds: torch.Tensor) -> torch.Tensor:
         return sample_negatives(logps, None, beta=1.0, negatives=3, seeds=seeds, **how)
 
-    every = draw(policy, seeds)
+    every = sample(policy, seeds)
     order = torch.randperm(50, generator=generator)
-    assert torch.equal(draw(policy.rows(order), seeds[order]), every[order])
+    assert torch.equal(sample(policy.rows(order), seeds[order]), every[order])
     for size in (1, 7):
         parts = torch.arange(50).split(size)
-        assert torch.equal(torch.cat([draw(policy.rows(part), seeds[part]) for part in parts]), every)
+        assert torch.equal(torch.cat([sample(policy.rows(part), seeds[part]) for part in parts]), every)
     padded = policy.columns(torch.tensor([[0, 1, 2, 3, 4, 5, -1, -1]]).repeat(50, 1))
-    assert torch.equal(draw(padded, seeds), every)
+    assert torch.equal(sample(padded, seeds), every)
     in_float32 = Logps(sums.float(), policy.length, policy.mask)
-    assert torch.equal(draw(in_float32, seeds), every)
+    assert torch.equal(sample(in_float32, seeds), every)
     if how["sampling"] != "max":
-        assert not torch.equal(draw(policy, seeds + 1), every)
+        assert not torch.equal(sample(policy, seeds + 1), every)
 
 
 @pytest.mark.parametrize("apart", [1, 2**20, 2**40, 2**62])
-def test_draws_of_different_seeds_are_independent(apart: int) -> None:
+def test_samples_of_different_seeds_are_independent(apart: int) -> None:
     """Sets with consecutive seeds, and one set at different steps, whichever bits of the seed tell them."""
     policy, seeds = repeated(SUMS)
     p = softmax(SUMS, 0.5)
@@ -309,37 +305,37 @@ def test_draws_of_different_seeds_are_independent(apart: int) -> None:
     assert follows(torch.cat([here[:-1:2], here[1::2]], dim=1), pairs)
 
 
-def test_draws_are_independent_of_the_proposals_and_of_each_other() -> None:
-    """Three steps and two draws of one row use different noise: the joint frequencies are products."""
+def test_samples_are_independent_of_the_proposals_and_of_each_other() -> None:
+    """Three steps and two samples of one row use different noise: the joint frequencies are products."""
     policy, seeds = repeated([0.0, 1.0, 2.0, 1.0])
-    drawn = sample_negatives(
+    samples = sample_negatives(
         policy, None, beta=10.0, negatives=2, replacement=True, steps=3, proposals=1, seeds=seeds
     )
     p = after(softmax([0.0, 1.0, 2.0, 1.0], 1.0), 0, 3, 1)
-    assert follows(drawn, {(i, j): p[i] * p[j] for i in range(4) for j in range(4)})
+    assert follows(samples, {(i, j): p[i] * p[j] for i in range(4) for j in range(4)})
 
 
 def test_generator_and_no_gradient() -> None:
     policy, _ = repeated(SUMS, rows=30)
     policy = Logps(policy.sum.clone().requires_grad_(), policy.length, policy.mask)
-    draw = [
+    samples = [
         sample_negatives(policy, None, beta=1.0, generator=torch.Generator().manual_seed(seed))
         for seed in (3, 3, 4)
     ]
-    assert torch.equal(draw[0], draw[1])
-    assert not torch.equal(draw[0], draw[2])
-    assert draw[0].dtype == torch.int64
-    assert not draw[0].requires_grad
+    assert torch.equal(samples[0], samples[1])
+    assert not torch.equal(samples[0], samples[2])
+    assert samples[0].dtype == torch.int64
+    assert not samples[0].requires_grad
     generator = torch.Generator().manual_seed(3)
     first, second = (sample_negatives(policy, None, beta=1.0, generator=generator) for _ in range(2))
-    assert torch.equal(first, draw[0])
+    assert torch.equal(first, samples[0])
     assert not torch.equal(first, second)
 
 
-def test_draws_with_a_generator_follow_the_softmax() -> None:
+def test_samples_with_a_generator_follow_the_softmax() -> None:
     policy, _ = repeated(SUMS)
-    drawn = sample_negatives(policy, None, beta=5.0, generator=torch.Generator().manual_seed(1))
-    assert follows(drawn, single(softmax(SUMS, 0.5)))
+    samples = sample_negatives(policy, None, beta=5.0, generator=torch.Generator().manual_seed(1))
+    assert follows(samples, single(softmax(SUMS, 0.5)))
 
 
 def test_extreme_log_ratios_take_the_largest() -> None:
@@ -351,7 +347,7 @@ def test_extreme_log_ratios_take_the_largest() -> None:
 
 @settings(deadline=None)
 @given(st.integers(2, 8), st.integers(1, 5), st.integers(0, 2**31), st.booleans(), st.booleans())
-def test_never_a_masked_column(
+def test_masked_columns_are_never_sampled(
     columns: int, negatives: int, seed: int, replacement: bool, include_chosen: bool
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -360,48 +356,40 @@ def test_never_a_masked_column(
     mask[:, 0] = True
     policy = Logps(sums, torch.ones_like(sums).long(), mask)
     for how in ({}, {"steps": 3, "proposals": 2}):
-        drawn = sample_negatives(
+        samples = sample_negatives(
             policy, None, beta=1.0, negatives=negatives, replacement=replacement,
             include_chosen=include_chosen, generator=generator, **how,
         )  # fmt: skip
-        real = drawn >= 0
-        assert mask.gather(1, drawn.clamp(min=0))[real].all()
-        assert include_chosen or (drawn != 0).all()
+        real = samples >= 0
+        assert mask.gather(1, samples.clamp(min=0))[real].all()
+        assert include_chosen or (samples != 0).all()
         candidates = mask[:, 1 - include_chosen :].sum(1)
         wanted = (candidates > 0) * negatives if replacement else candidates.clamp(max=negatives)
         assert torch.equal(real.sum(1), wanted)
         if not replacement:
             assert all(
-                len(set(row)) == len(row) for row in ([i for i in r if i >= 0] for r in drawn.tolist())
+                len(set(row)) == len(row) for row in ([i for i in r if i >= 0] for r in samples.tolist())
             )
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"sampling": "hard"},
-        {"weights": "score"},
-        {"negatives": 0},
-        {"negatives": 1.5},
-        {"steps": 0},
-        {"proposals": 0},
-        {"include_chosen": 1},
-        {"beta": 0.0},
-        {"beta": -1.0},
-        {"beta": math.nan},
-        {"beta": math.inf},
-    ],
-)
-def test_bad_settings(wrong: dict[str, Any]) -> None:
+BAD_SETTINGS: list[dict[str, Any]] = [
+    {"sampling": "hard"}, {"weights": "score"}, {"negatives": 0}, {"negatives": 1.5}, {"steps": 0},
+    {"proposals": 0}, {"include_chosen": 1}, {"beta": 0.0}, {"beta": -1.0}, {"beta": math.nan},
+    {"beta": math.inf},
+]  # fmt: skip
+
+
+def test_bad_settings_are_refused() -> None:
     policy, seeds = repeated(SUMS, rows=2)
-    with pytest.raises(RecipeError, match=f"sample_negatives.{next(iter(wrong))}"):
-        sample_negatives(policy, None, **({"beta": 1.0, "seeds": seeds} | wrong))
+    for wrong in BAD_SETTINGS:
+        with pytest.raises(RecipeError, match=f"sample_negatives.{next(iter(wrong))}"):
+            sample_negatives(policy, None, **({"beta": 1.0, "seeds": seeds} | wrong))
 
 
-def test_bad_tensors() -> None:
+def test_bad_tensors_are_refused() -> None:
     policy, seeds = repeated(SUMS, rows=3)
     for wrong in (seeds[:1], seeds[:, None], seeds.int(), seeds.double()):
-        with pytest.raises(InputError, match="seeds are int64"):
+        with pytest.raises(InputError, match="seeds must be int64"):
             sample_negatives(policy, None, beta=1.0, seeds=wrong)
     with pytest.raises(InputError, match="reference has shape"):
         sample_negatives(policy, repeated(SUMS, rows=1)[0], beta=1.0, seeds=seeds)

@@ -105,7 +105,7 @@ def test_a_batch_in_parts_has_the_same_objective_and_gradient(name: str) -> None
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rows_have_no_order(name: str) -> None:
+def test_the_order_of_the_rows_does_not_matter(name: str) -> None:
     policy, reference = random_logps(9, seed=3)
     order = torch.tensor([4, 0, 8, 2, 6, 1, 3, 7, 5])
     losses = build(name, beta=0.2)(policy, reference).losses
@@ -124,7 +124,7 @@ def test_the_first_step(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rewards_and_what_is_observed(name: str) -> None:
+def test_rewards_and_observed_statistics(name: str) -> None:
     result = build(name, beta=0.1)(POLICY, REFERENCE)
     assert torch.allclose(result.rewards, 0.1 * (POLICY.sum - REFERENCE.sum))
     assert build(name).state_dict() == {}

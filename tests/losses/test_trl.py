@@ -1,4 +1,4 @@
-"""Values and gradients agree with TRL's trainers; where TRL computes something else, it is shown what."""
+"""Values and gradients agree with TRL's trainers; where TRL computes something else, a test shows what."""
 
 from __future__ import annotations
 
@@ -17,19 +17,14 @@ from torch import Tensor
 from pairkit.losses import Extras, Logps, Loss, LossOutput, WeightedSum, build
 
 pytestmark = [
-    # what transformers calls a field that TRL's configurations set, and a property that its trainers read
-    pytest.mark.filterwarnings(
-        "ignore:`gradient_checkpointing` is deprecated and will be removed in v6:FutureWarning"
-    ),
-    pytest.mark.filterwarnings(
-        "ignore:`is_gradient_checkpointing` is deprecated and will be removed in v6:FutureWarning"
-    ),
+    # because TRL sets and reads a field that transformers has deprecated
+    pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing` is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:You are importing from 'trl.experimental'. APIs here are unstable"),
 ]
 
 
 class Row(NamedTuple):
-    """A loss and its twin: `difference` names what TRL does otherwise, a key of `DIFFERENCES`."""
+    """A loss and its twin in TRL; `difference` is a key of `DIFFERENCES` if TRL computes something else."""
 
     loss: str
     keywords: dict[str, Any]
@@ -68,7 +63,7 @@ ROWS = [
     Row("slic_hf", {"delta": 1.0, "nll_weight": 0.0}, "CPOTrainer",
         {"loss_type": "hinge", "beta": 1.0, "cpo_alpha": 0.0}),
     Row("slic_hf", {"delta": 1.0, "nll_weight": 0.3}, "CPOTrainer",
-        {"loss_type": "hinge", "beta": 1.0, "cpo_alpha": 0.3}, "mean NLL a token"),
+        {"loss_type": "hinge", "beta": 1.0, "cpo_alpha": 0.3}, "mean NLL per token"),
     Row("exo", {"beta": 0.3, "label_smoothing": 0.05}, "DPOTrainer",
         {"loss_type": ["exo_pair"], "beta": 0.3, "label_smoothing": 0.05}),
     # softmax of log 19 and 0 is 0.95 and 0.05
@@ -107,7 +102,7 @@ ROWS = [
     Row("rpo", {"beta": 0.3, "nll_weight": 0.2}, "DPOTrainer",
         {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2], "beta": 0.3}),
     Row("rpo", {"beta": 0.3, "nll_weight": 0.2, "nll_reduction": "sum"}, "DPOTrainer",
-        {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2], "beta": 0.3}, "mean NLL a token"),
+        {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2], "beta": 0.3}, "mean NLL per token"),
     Row("mpo", {"beta": 0.3}, "DPOTrainer",
         {"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0], "beta": 0.3},
         "no shift"),
@@ -120,7 +115,7 @@ ROWS = [
     Row("cpo", {"beta": 0.05, "nll_weight": 0.7}, "CPOTrainer",
         {"loss_type": "sigmoid", "beta": 0.05, "cpo_alpha": 0.7}),
     Row("cpo", {"beta": 0.05, "nll_weight": 0.7, "nll_reduction": "sum"}, "CPOTrainer",
-        {"loss_type": "sigmoid", "beta": 0.05, "cpo_alpha": 0.7}, "mean NLL a token"),
+        {"loss_type": "sigmoid", "beta": 0.05, "cpo_alpha": 0.7}, "mean NLL per token"),
     Row("cpo", {"beta": 0.05, "nll_weight": 0.0}, "TPOTrainer",
         {"loss_type": "sigmoid", "beta": 0.05, "tpo_alpha": 0.0}),
     Row("cpo", {"beta": 0.05, "nll_weight": 0.7}, "TPOTrainer",
@@ -145,9 +140,7 @@ LOSS_TYPES_WITHOUT_TWIN = {
 OTHER_TRAINERS = {
     "base class": {"_BaseTrainer"},
     "reward model": {"RewardTrainer"},
-    "rewards of sampled completions": {
-        "A2POTrainer", "AsyncGRPOTrainer", "GMPOTrainer", "GRPOTrainer", "RLOOTrainer"
-    },
+    "sampled rewards": {"A2POTrainer", "AsyncGRPOTrainer", "GMPOTrainer", "GRPOTrainer", "RLOOTrainer"},
     "distillation from a teacher": {
         "AsyncDistillationTrainer", "DistillationTrainer", "GKDTrainer", "GOLDTrainer", "IWOPDTrainer",
         "SDFTTrainer", "SDPOTrainer", "ServerDistillationTrainer",
@@ -166,8 +159,8 @@ def name_of(row: Row) -> str:
 
 
 def loss_types(row: Row) -> list[str]:
-    found = row.config.get("loss_type", [])
-    return [found] if isinstance(found, str) else found
+    kinds = row.config.get("loss_type", [])
+    return [kinds] if isinstance(kinds, str) else kinds
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name_of)
@@ -183,8 +176,8 @@ def test_agreement(setting: Setting, row: Row) -> None:
 
 
 @pytest.mark.parametrize("desirable", [3, 6])
-def test_kto_of_labelled_completions(setting: Setting, desirable: int) -> None:
-    """One column and a label each, of which one kind is the more frequent: the mean is over all of them."""
+def test_kto_of_labeled_completions(setting: Setting, desirable: int) -> None:
+    """One column and a label each, one label more frequent than the other: the mean is over all of them."""
     weights = {"beta": 0.3, "desirable_weight": 0.5, "undesirable_weight": 1.5}
     for batch in unpaired(setting, weights, desirable):
         policy, reference = one_column(batch.policy), one_column(batch.reference)
@@ -193,7 +186,7 @@ def test_kto_of_labelled_completions(setting: Setting, desirable: int) -> None:
 
 
 def test_trl_measures_the_kl_of_each_micro_batch(setting: Setting) -> None:
-    """By the completion of the row before; pairkit fixes the partner of a prompt for the whole data set."""
+    """By the completion of the row before; pairkit fixes the partner of a prompt for the whole dataset."""
     baselines = []
     for batch in unpaired(setting, {}):
         matched = completions(batch.tokens)
@@ -215,7 +208,7 @@ def test_trl_sorts_and_averages_within_a_micro_batch(setting: Setting, name: str
     assert relative_distance(objective(together), expected) > 1e-3
 
 
-def test_the_batches_tell_the_variants_of_dpo_apart(setting: Setting) -> None:
+def test_the_batches_distinguish_the_variants_of_dpo(setting: Setting) -> None:
     """Else sorting, weights, heads and divergences would agree with TRL whatever they did."""
     variants = ["dpo", "dpo_norm", "aot", "aot_unpaired", "ld_dpo", "wpo", "f_dpo"]
     keywords = {"f_dpo": {"divergence": "js"}}
@@ -232,13 +225,13 @@ def test_every_loss_type_of_trl_has_a_row(setting: Setting) -> None:
 
 
 def trl_loss_types(setting: Setting) -> set[tuple[str, str]]:
-    """Those that the trainers allow, by the choices of a field or by what they say of an unknown name."""
+    """Return the types that the trainers allow, from a field's choices or the error for an unknown name."""
     from trl import KTOConfig
     from trl.experimental.cpo import CPOConfig
     from trl.experimental.online_dpo import OnlineDPOConfig
     from trl.experimental.tpo import TPOConfig
 
-    found = {
+    types = {
         (config.__name__.replace("Config", "Trainer"), choice)
         for config in (KTOConfig, CPOConfig, OnlineDPOConfig, TPOConfig)
         for choice in config.__dataclass_fields__["loss_type"].metadata["choices"]
@@ -246,11 +239,11 @@ def trl_loss_types(setting: Setting) -> set[tuple[str, str]]:
     for trainer, nothing in (("DPOTrainer", ["none"]), ("SFTTrainer", "none")):
         with pytest.raises(ValueError, match=r"Should be one of|Supported values are") as refusal:
             next(DRIVERS[trainer](setting, {"loss_type": nothing}))
-        found |= {(trainer, choice) for choice in re.findall(r"'(\w+)'", str(refusal.value))}
-    return found
+        types |= {(trainer, choice) for choice in re.findall(r"'(\w+)'", str(refusal.value))}
+    return types
 
 
-def test_every_trainer_of_trl_is_driven_or_has_another_objective() -> None:
+def test_every_trainer_of_trl_is_compared_or_has_another_objective() -> None:
     import trl
 
     sources = Path(trl.__file__).parent.rglob("*_trainer.py")
@@ -273,11 +266,9 @@ def call(
 
 
 def objective(output: LossOutput) -> Tensor:
-    """What the loop minimises, of one batch."""
-    total = torch.zeros(())
-    for term in output.terms:
-        total = total + term.coefficient * term.values.sum() / term.weights.sum()
-    return total
+    """Compute what the loop minimizes, for one batch."""
+    values = [term.coefficient * term.values.sum() / term.weights.sum() for term in output.terms]
+    return torch.stack(values).sum()
 
 
 def relative_distance(value: Tensor, expected: Tensor) -> float:
@@ -324,7 +315,7 @@ def unclamped(row: Row, batch: Batch) -> Tensor:
 
 
 def nll_by_token(row: Row, batch: Batch) -> Tensor:
-    """The NLL of the chosen completions is a mean over their tokens in TRL, here a sum a completion."""
+    """The NLL of the chosen completions is a mean over their tokens in TRL, here a sum per completion."""
     weight = row.keywords["nll_weight"]
     return objective(call(row, batch, loss_of(row, nll_weight=0.0))) + weight * sft(batch.policy)
 
@@ -368,7 +359,7 @@ DIFFERENCES: dict[str, Callable[[Row, Batch], Tensor]] = {
     "no reference": without_reference,
     "no shift": unshifted,
     "weights above 1": unclamped,
-    "mean NLL a token": nll_by_token,
+    "mean NLL per token": nll_by_token,
     "NLL by default": nll_by_default,
     "NLL of a third completion": nll_of_gold,
     "NLL of the prompt too": nll_of_prompt,
@@ -382,7 +373,7 @@ def sft(policy: Logps) -> Tensor:
 
 
 def mismatched(batch: Batch) -> tuple[Logps, Logps]:
-    """Policy and reference on the rows of TRL's KL estimate, one a row of its batch."""
+    """Policy and reference on the rows of TRL's KL estimate, one per row of its batch."""
     tokens = batch.more["mismatched"]
     policy, reference = (logps(model, tokens, columns=1) for model in (batch.model, batch.reference_model))
     return policy, reference

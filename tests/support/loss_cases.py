@@ -1,9 +1,10 @@
-"""Legal inputs for any row of the table of losses, read off its spec; and the pairs of the golden values."""
+"""Valid inputs for any row of the table of losses, made from its spec, and the pairs of the golden values."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +25,7 @@ WITH_STATE = [name for name in WITH_STATISTICS if build(name).state_dict()]
 
 @dataclass(frozen=True)
 class Case:
-    """A loss and everything that it is called with."""
+    """A loss and all its inputs."""
 
     loss: Loss | WeightedSum
     policy: Logps
@@ -36,16 +37,16 @@ class Case:
         return self.loss(self.policy, self.reference, self.scores, extras=self.extras)
 
     def leaves(self) -> dict[str, Tensor]:
-        """The policy's numbers that a gradient may flow to, by field, as leaves."""
+        """Copy the policy's float fields as leaves that require a gradient, by name."""
         fields = {name: value for name, value in self.policy.tensors().items() if value.is_floating_point()}
         return {name: value.detach().clone().requires_grad_() for name, value in fields.items()}
 
     def of(self, policy: Mapping[str, Tensor]) -> Case:
-        """With these fields of the policy."""
+        """Replace these fields of the policy."""
         return replace(self, policy=replace(self.policy, **policy))
 
     def observed(self) -> Case:
-        """With the statistics of this batch as constants: the loss has observed it, and will not again."""
+        """Let the loss observe this batch, and pass the statistics as constants."""
         rows: Mapping[str, Tensor] = {}
         if isinstance(self.loss, Loss) and self.loss.statistics and self.loss.statistics.of == "batch":
             seeds = torch.arange(len(self.policy.sum))
@@ -53,7 +54,7 @@ class Case:
         return replace(self, extras=replace(self.extras, statistics=rows))
 
     def rows(self, index: Tensor) -> Case:
-        """Some of the sets, in that order."""
+        """Select sets, in that order."""
 
         def pick(value: Any) -> Any:
             return None if value is None else value[index]
@@ -73,7 +74,7 @@ class Case:
         )
 
     def columns(self, order: list[int]) -> Case:
-        """Some of the completions of every set, in that order."""
+        """Select completions of every set, in that order."""
         index = torch.tensor([order]).repeat(len(self.policy.sum), 1)
 
         def pick(value: Tensor | None) -> Tensor | None:
@@ -88,7 +89,7 @@ class Case:
         )
 
     def to(self, dtype: torch.dtype) -> Case:
-        """In another precision."""
+        """Convert to another precision."""
 
         def cast(logps: Logps | None) -> Logps | None:
             fields = logps.tensors() if logps else {}
@@ -110,9 +111,9 @@ def case(
     seed: int = 0,
     **keywords: Any,
 ) -> Case:
-    """Ordinary log-probs for a loss: completions of 5 to 30 tokens, log-ratios of a few nats.
+    """Make ordinary log-probs for a loss: completions of 5 to 30 tokens, log-ratios of a few nats.
 
-    Scores fall and ranks rise by column, all true of column 0; `Logps` has just the fields that are needed.
+    Scores fall and ranks rise by column, all true of column 0; `Logps` has only the fields that are needed.
     """
     loss = build(name, **keywords)
     count = completions or COLUMNS[loss.completions]
@@ -122,8 +123,8 @@ def case(
         return low + (high - low) * torch.rand(sets, count, generator=random, dtype=torch.float64)
 
     length = draw(5, 31).long()
-    policy = given(-length * draw(0.5, 2.0), length, draw, loss.needs)
-    reference = given(policy.sum + draw(-4, 4), length, draw, loss.needs & {"head_sum"})
+    policy = make_logps(-length * draw(0.5, 2.0), length, draw, loss.needs)
+    reference = make_logps(policy.sum + draw(-4, 4), length, draw, loss.needs & {"head_sum"})
     steps = torch.arange(count, dtype=torch.float64)
     scores = 1 - steps / count + draw(-0.05, 0.05)
     whole = Case(
@@ -139,8 +140,8 @@ def case(
     return whole.to(dtype)
 
 
-def given(total: Tensor, length: Tensor, draw: Any, needs: frozenset[str]) -> Logps:
-    """`Logps` of these sums with what else is needed."""
+def make_logps(total: Tensor, length: Tensor, draw: Any, needs: frozenset[str]) -> Logps:
+    """Build `Logps` of these sums with the fields that are needed."""
     share = length.min(dim=1, keepdim=True).values / length
     head = torch.where(share == 1, total, total * share * draw(0.8, 1.2))
     fields = {"token_kl": draw(0.5, 5), "alignment": draw(-0.5, 0.1), "head_sum": head}
@@ -153,17 +154,17 @@ def given(total: Tensor, length: Tensor, draw: Any, needs: frozenset[str]) -> Lo
 
 
 def takes(loss: Loss | WeightedSum, argument: str) -> bool:
-    """Whether a part's function names this argument."""
+    """Check whether the function of any part has this argument."""
     return any(argument in inspect.signature(part.spec.function).parameters for _, part in loss.parts)
 
 
 def variants(name: str) -> list[dict[str, Any]]:
-    """Its defaults, then each keyword of the loss at its other options, or at another number, by itself."""
+    """List the defaults, then each keyword alone at each other option, or at another number."""
     return [{}, *({key: value} for key in LOSSES[name].parameters for value in others(name, key))]
 
 
 def others(name: str, key: str) -> list[Any]:
-    """Values of a keyword beside its default: all options of a choice, one number."""
+    """List values of a keyword other than its default: all options of a choice, one number."""
     parameter = LOSSES[name].parameters[key]
     if isinstance(parameter, Choice):
         return [option for option in parameter.options if option != parameter.default]
@@ -173,14 +174,14 @@ def others(name: str, key: str) -> list[Any]:
 
 
 def numbers(name: str, key: str) -> list[float]:
-    """Some values of a number beside its default, the first of them near to it."""
+    """List values of a number other than its default, starting near it."""
     default = LOSSES[name].parameters[key].default or 0.0
     values = [2 * default, 0.5 * default, 0.25, 0.5, 2, -0.5]
     return [value for value in values if value != default and allowed(name, key, value)]
 
 
 def allowed(name: str, key: str, value: Any) -> bool:
-    """Whether the loss can be built with it."""
+    """Check whether the loss can be built with this value."""
     try:
         build(name, **{key: value})
     except ValueError:
@@ -188,13 +189,23 @@ def allowed(name: str, key: str, value: Any) -> bool:
     return True
 
 
+@contextmanager
+def in_case(name: str, keywords: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Name the loss and its keywords in a failure, for tests that loop over the table."""
+    try:
+        yield
+    except BaseException as error:  # because a failed pytest.raises is no Exception
+        error.add_note(f"loss: {name} {dict(keywords or {})}")
+        raise
+
+
 def as_ids(pairs: list[tuple[str, dict[str, Any]]]) -> list[str]:
-    """A name for each (loss, keywords)."""
+    """Name each (loss, keywords)."""
     return [name + "".join(f"-{key}={value}" for key, value in keywords.items()) for name, keywords in pairs]
 
 
 def golden(name: str, **keywords: Any) -> Case:
-    """The two golden pairs as one batch.
+    """Make the two golden pairs as one batch.
 
     Pair A: log p of chosen and rejected -40, -45, reference -42, -44. Pair B: -50, -40, reference -48, -43.
     Both have 20 and 25 tokens.
@@ -223,7 +234,7 @@ def golden(name: str, **keywords: Any) -> Case:
 
 
 def golden_set(name: str, **keywords: Any) -> Case:
-    """One set: log-ratios 2, -1, 0.5, -3 to a reference of -20, scores 1, 0.2, 0.6, 0, ten tokens each."""
+    """Make a set: log-ratios 2, -1, 0.5, -3 to a reference of -20, scores 1, 0.2, 0.6, 0, 10 tokens."""
     loss = build(name, **keywords)
     length, mask = torch.full((1, 4), 10), torch.ones(1, 4, dtype=torch.bool)
     policy = Logps(grid([[-18, -21, -19.5, -23]]), length, mask)
@@ -237,5 +248,5 @@ def golden_set(name: str, **keywords: Any) -> Case:
 
 
 def grid(rows: list[list[float]]) -> Tensor:
-    """float64 [sets, completions]."""
+    """Make a float64 tensor [sets, completions]."""
     return torch.tensor(rows, dtype=torch.float64)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from pairkit.losses import Logps, Loss, WeightedSum
 
-Given = tuple[Logps, Logps]  # policy and reference
+Models = tuple[Logps, Logps]  # of policy and reference
 
 
 def logps(sums: Any, lengths: Any = (20, 25), mask: Any = None, **more: Any) -> Logps:
-    """float64 `Logps` of nested lists; one row of lengths may stand for all."""
+    """Make float64 `Logps` from nested lists; one row of lengths may apply to all."""
     total = torch.as_tensor(sums, dtype=torch.float64)
     present = torch.ones_like(total, dtype=torch.bool) if mask is None else torch.tensor(mask)
     fields = {name: torch.tensor(value, dtype=torch.float64) for name, value in more.items()}
@@ -44,32 +44,32 @@ def _batch(first: Logps, second: Logps) -> Logps:
 AB = _batch(A[0], B[0]), _batch(A[1], B[1])
 
 
-def ratios(a: float, b: float) -> Given:
-    """One pair with these log-ratios."""
+def ratios(a: float, b: float) -> Models:
+    """Make one pair with these log-ratios."""
     reference = torch.tensor([[-60.0, -70.0]], dtype=torch.float64)
     return logps(reference + torch.tensor([[a, b]], dtype=torch.float64)), logps(reference)
 
 
-def random_pairs(seed: int = 0, size: int = 16) -> Given:
-    """Pairs of 5 to 30 tokens with all that any loss needs; the shorter completion is all head."""
+def random_pairs(seed: int = 0, size: int = 16) -> Models:
+    """Make pairs of 5 to 30 tokens with all that any loss needs; the shorter completion is all head."""
     random = torch.Generator().manual_seed(seed)
 
     def draw(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(size, 2, generator=random, dtype=torch.float64)
 
     length = draw(5, 31).long()
-    total, known = -length * draw(0.5, 2), -length * draw(0.5, 2)
+    total, other = -length * draw(0.5, 2), -length * draw(0.5, 2)
     head = length.min(dim=1, keepdim=True).values / length
     present = torch.ones_like(length, dtype=torch.bool)
     return (
         Logps(total, length, present, draw(0, 5), draw(-1, 0.5), total * head),
-        Logps(known, length, present, head_sum=known * head),
+        Logps(other, length, present, head_sum=other * head),
     )
 
 
-def gradient(loss: Loss | WeightedSum, given: Given, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Of the sum of the losses by the policy's summed log-probs, with everything in this precision."""
-    policy, reference = given
+def gradient(loss: Loss | WeightedSum, pair: Models, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Compute the gradient of the sum of the losses by the policy's sums, all in this precision."""
+    policy, reference = pair
     sums = policy.sum.detach().to(dtype).clone().requires_grad_()
     loss(replace(policy, sum=sums), replace(reference, sum=reference.sum.to(dtype))).losses.sum().backward()
     assert sums.grad is not None
@@ -77,5 +77,5 @@ def gradient(loss: Loss | WeightedSum, given: Given, dtype: torch.dtype = torch.
 
 
 def nls(x: float) -> float:
-    """-log sigmoid(x)."""
+    """Compute -log sigmoid(x)."""
     return log1p(exp(-x))

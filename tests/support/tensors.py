@@ -1,17 +1,18 @@
-"""Log-probs written out, and random ones, for tests of single losses."""
+"""Explicit and random log-probs, for tests of single losses."""
 
 from __future__ import annotations
 
+from math import exp, log1p
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pairkit.losses import Extras, Logps, Loss
+from pairkit.losses import Extras, Logps, Loss, build
 
 
 def logps(sums: Any, lengths: Any, mask: Any = None, **more: Any) -> Logps:
-    """float64 `Logps` of nested lists, everything present unless `mask` says otherwise."""
+    """Make float64 `Logps` from nested lists; all completions are present by default."""
     total = torch.as_tensor(sums, dtype=torch.float64)
     present = torch.ones_like(total, dtype=torch.bool) if mask is None else torch.tensor(mask)
     fields = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in more.items()}
@@ -24,8 +25,20 @@ POLICY = logps([[-40.0, -45.0], [-50.0, -40.0]], LENGTHS)
 REFERENCE = logps([[-42.0, -44.0], [-48.0, -43.0]], LENGTHS)
 
 
+def single(name: str, **keywords: Any) -> Loss:
+    """Build a loss that is not a sum."""
+    loss = build(name, **keywords)
+    assert isinstance(loss, Loss)
+    return loss
+
+
+def softplus(x: float) -> float:
+    """Compute log(1 + exp(x))."""
+    return max(x, 0.0) + log1p(exp(-abs(x)))
+
+
 def random_logps(sets: int, completions: int = 2, seed: int = 0) -> tuple[Logps, Logps]:
-    """(policy, reference): 3 to 30 tokens, about -1.5 nats a token, log-ratios of some nats."""
+    """Make (policy, reference): 3 to 30 tokens, about -1.5 nats per token, log-ratios of a few nats."""
     random = torch.Generator().manual_seed(seed)
     length = torch.randint(3, 31, (sets, completions), generator=random)
     noise = torch.randn(2, sets, completions, generator=random, dtype=torch.float64)
@@ -34,14 +47,14 @@ def random_logps(sets: int, completions: int = 2, seed: int = 0) -> tuple[Logps,
 
 
 def with_sum(policy: Logps, total: Tensor) -> Logps:
-    """The same completions with other sums, which may require a gradient."""
+    """Replace the sums, which may require a gradient."""
     return Logps(total, policy.length, policy.mask, policy.token_kl)
 
 
 def value_and_gradient(
     loss: Loss, policy: Logps, reference: Logps | None, scores: Tensor | None = None, **extras: Any
 ) -> tuple[Tensor, Tensor]:
-    """The losses of the sets, and the gradient of their sum to the policy's sums."""
+    """Compute the losses of the sets, and the gradient of their sum by the policy's sums."""
     total = policy.sum.clone().requires_grad_()
     losses = loss(with_sum(policy, total), reference, scores, extras=Extras(**extras)).losses
     losses.sum().backward()
@@ -50,10 +63,10 @@ def value_and_gradient(
 
 
 def in_parts(loss: Loss, policy: Logps, reference: Logps | None, seeds: Tensor) -> tuple[Tensor, Tensor]:
-    """As the loop does it: the whole batch is observed once, then passed in parts of unlike size.
+    """Observe the whole batch, then compute the loss in parts of different sizes, as the loop does.
 
     Returns:
-        The objective, summed terms over summed weights, and its gradient to the policy's sums.
+        The objective, summed terms over summed weights, and its gradient by the policy's sums.
     """
     rows = loss.observe(policy, reference, seeds)
     total = policy.sum.clone().requires_grad_()

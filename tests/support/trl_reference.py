@@ -1,8 +1,8 @@
-"""TRL's trainers on a tiny model, and for each of their batches what pairkit needs to compute the same loss.
+"""TRL's trainers on a tiny model, with pairkit's inputs for the same loss on each of their batches.
 
-Every trainer is made through its public interface and asked for the loss of its own collated batches, so the
-token ids are TRL's. The log-probs that pairkit gets are computed here in plain torch from a copy of the model
-that TRL has not patched.
+Every trainer is built through its public interface and computes the loss of its own collated batches, so the
+token ids are TRL's. The log-probs for pairkit are computed here in plain torch from an unpatched copy of the
+model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BATCH = 8  # pairs
 
 
 class Tokens(NamedTuple):
-    """Token ids, attention mask, and which tokens a loss scores: [rows, tokens] each, padded on the right."""
+    """Token ids, attention mask and mask of scored tokens, [rows, tokens] each, padded on the right."""
 
     ids: Tensor
     attention: Tensor
@@ -37,7 +37,7 @@ class Tokens(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """A policy, a reference that differs from it, and where TRL may write."""
+    """A policy, a different reference, and a folder for TRL."""
 
     tokenizer: PreTrainedTokenizerBase
     policy: PreTrainedModel
@@ -47,7 +47,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Batch:
-    """What TRL made of a batch, and pairkit's view of it.
+    """TRL's result for a batch, and pairkit's inputs for it.
 
     Attributes:
         loss, gradients: TRL's, of every parameter by name.
@@ -68,7 +68,7 @@ class Batch:
 
 
 def make_setting(folder: Path) -> Setting:
-    """A tokenizer and a tiny Llama on disk, trained from two draws of its weights for a few steps.
+    """Make a tokenizer and a tiny Llama on disk, trained from two random initializations for a few steps.
 
     The policy has a few steps more than the reference, and both know the chosen completions better than the
     rejected ones: log-ratios of both signs, a few nats large; completions that are likelier than the
@@ -104,7 +104,7 @@ def _fitted(saved: Path, tokenizer: PreTrainedTokenizerBase, seed: int, steps: i
 
 
 def pairs() -> list[dict[str, Any]]:
-    """Conversational preference pairs, 3 to 7 words a text; `reference` is TPO's gold completion."""
+    """Make conversational preference pairs, 3 to 7 words per text; `reference` is TPO's gold completion."""
     random = np.random.default_rng(0)
 
     def text(role: str) -> list[dict[str, str]]:
@@ -117,7 +117,7 @@ def pairs() -> list[dict[str, Any]]:
 
 
 def preference(setting: Setting, config: Mapping[str, Any]) -> Iterator[Batch]:
-    """`DPOTrainer`."""
+    """Run `DPOTrainer`."""
     from trl import DPOConfig, DPOTrainer
 
     trainer = DPOTrainer(
@@ -133,14 +133,14 @@ def preference(setting: Setting, config: Mapping[str, Any]) -> Iterator[Batch]:
 
 
 def contrastive(setting: Setting, config: Mapping[str, Any]) -> Iterator[Batch]:
-    """`CPOTrainer`."""
+    """Run `CPOTrainer`."""
     from trl.experimental.cpo import CPOConfig, CPOTrainer
 
     yield from _without_reference(setting, CPOTrainer, CPOConfig, config)
 
 
 def odds_ratio(setting: Setting, config: Mapping[str, Any]) -> Iterator[Batch]:
-    """`ORPOTrainer`."""
+    """Run `ORPOTrainer`."""
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
     yield from _without_reference(setting, ORPOTrainer, ORPOConfig, config)
@@ -163,7 +163,7 @@ def _without_reference(
 
 
 def triple(setting: Setting, config: Mapping[str, Any]) -> Iterator[Batch]:
-    """`TPOTrainer`; `more["gold"]` has the log-probs of the third completion, if the loss reads it."""
+    """Run `TPOTrainer`; `more["gold"]` has the log-probs of the third completion, if the loss reads it."""
     from trl.experimental.tpo import TPOConfig, TPOTrainer
 
     trainer = TPOTrainer(
@@ -181,9 +181,9 @@ def triple(setting: Setting, config: Mapping[str, Any]) -> Iterator[Batch]:
 
 
 def unpaired(setting: Setting, config: Mapping[str, Any], desirable: int = BATCH) -> Iterator[Batch]:
-    """`KTOTrainer`, all chosen completions of a batch before all rejected ones; the first ones are desirable.
+    """Run `KTOTrainer`, chosen completions of a batch before rejected ones; the first `desirable` are so.
 
-    `more["labels"]` says which rows are desirable, `more["mismatched"]` has the rows of TRL's KL estimate.
+    `more["labels"]` marks the desirable rows, `more["mismatched"]` has the rows of TRL's KL estimate.
     """
     from trl import KTOConfig, KTOTrainer
 
@@ -216,7 +216,7 @@ def unpaired(setting: Setting, config: Mapping[str, Any], desirable: int = BATCH
 
 
 def supervised(setting: Setting, config: Mapping[str, Any]) -> Iterator[Batch]:
-    """`SFTTrainer` on prompt and chosen completion."""
+    """Run `SFTTrainer` on prompt and chosen completion."""
     from trl import SFTConfig, SFTTrainer
 
     rows = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in pairs()]
@@ -232,7 +232,7 @@ def supervised(setting: Setting, config: Mapping[str, Any]) -> Iterator[Batch]:
 
 
 def online(setting: Setting, config: Mapping[str, Any]) -> Iterator[Batch]:
-    """`OnlineDPOTrainer`: it samples two completions itself; that with more distinct tokens is preferred."""
+    """Run `OnlineDPOTrainer`: it samples two completions and prefers the one with more distinct tokens."""
     from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
     seen: dict[str, Any] = {}
@@ -258,7 +258,7 @@ def online(setting: Setting, config: Mapping[str, Any]) -> Iterator[Batch]:
 
 
 def _online_tokens(tokenizer: PreTrainedTokenizerBase, seen: Mapping[str, Any]) -> Tokens:
-    """Prompt and completion of every row, the preferred half first."""
+    """Return prompt and completion of every row, the preferred half first."""
     first, second = torch.tensor(seen["rewards"]).view(2, -1)
     better = torch.where(first >= second, 0, 1)
     index = torch.arange(len(better))
@@ -335,7 +335,7 @@ def _batch(
 
 
 def logps(model: PreTrainedModel, tokens: Tokens, columns: int = 2) -> Logps:
-    """[rows / columns, columns] of rows that stand column by column, every field but `token_kl` filled."""
+    """Compute `Logps` [rows / columns, columns] of rows ordered column by column, without `token_kl`."""
     logits = model(input_ids=tokens.ids, attention_mask=tokens.attention).logits[:, :-1].float()
     logs, scored = logits.log_softmax(dim=-1), tokens.scored[:, 1:]
     each = logs.gather(2, tokens.ids[:, 1:, None])[..., 0] * scored

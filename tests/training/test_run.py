@@ -660,16 +660,16 @@ def test_existing_runs(tmp_path: Path, data: Path, model: Path) -> None:
 def test_bad_recipes(data: Path, model: Path) -> None:
     for fields, message in [
         ({"loss": "dpoo"}, "did you mean 'dpo'"),
-        ({"loss": {"name": "dpo", "beta": -1}}, "dpo.beta is in (0, inf)"),
+        ({"loss": {"name": "dpo", "beta": -1}}, "dpo.beta must be in (0, inf)"),
         ({"loss": {"beta": 1}}, "needs a name"),
         ({"negatives": {"sampling": "hard"}}, "value of negatives.sampling"),
         (
             {"loss": {"name": "mcpo", "sampling": "min"}, "negatives": {"sampling": "max"}},
-            "negatives.sampling and loss.sampling say the same thing",
+            "negatives.sampling and loss.sampling conflict: set only one",
         ),
         (
             {"loss": {"name": "rnce+sft", "rnce": {"negatives": 2}}, "negatives": {"negatives": 2}},
-            "negatives.negatives and loss.negatives say the same thing",
+            "negatives.negatives and loss.negatives conflict: set only one",
         ),
         ({"loss": "mcpo", "negatives": {"sampling": "worst"}}, "unknown value of negatives.sampling"),
         ({"max_prompt_length": 96}, "leaves no room"),

@@ -32,7 +32,7 @@ CASES = [
         f"{TRAIN} --tracker wandb --tracker mlflow",
         "recipe key 'trackers.1': Input should be 'tensorboard', 'wandb' or 'trackio' (got 'mlflow')",
     ),
-    Case("loss value out of range", f"{TRAIN} --loss.beta -1", "dpo.beta is in (0, inf), got -1"),
+    Case("loss value out of range", f"{TRAIN} --loss.beta -1", "dpo.beta must be in (0, inf), got -1"),
     Case(
         "no built data set",
         f"{TRAIN} --data nowhere",
