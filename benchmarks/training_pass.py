@@ -7,8 +7,8 @@ The model and the lengths are those of train_vs_trl.py. Printed are, for DPO on 
 and 16 completions, the time a set and its growth beside that of the tokens (prompt + K completions) and of
 the operations (a completion token needs more than a prompt token: the output head gets it alone); then for
 pairs, the operations of the model (`pairkit.training.cost.operations`) over time, as a share of the rate
-of a matrix product measured between the steps; and the share of a step that is neither in the model, its output
-head nor backward.
+of a matrix product measured between the steps; and the share of a step that is neither in the model, its
+output head nor backward.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def test_the_source_gives_batches_of_the_split() -> None:
     opened = open_source(recipe)
     assert opened.total_rows == 30
     batches = list(opened.batches(rows=12))
-    assert [batch.rows for batch in batches] == [12, 12, 6]
+    assert [batch.counts["rows"] for batch in batches] == [12, 12, 6]
     assert pa.concat_tables(b.sets for b in batches) == arithmetic.sets("tuning").slice(0, 30)
     assert [b.sets for b in opened.batches(start=1, rows=12)] == [b.sets for b in batches[1:]]
     assert list(opened.batches(start=3, rows=12)) == []

@@ -21,9 +21,9 @@ from pairkit.engines.asking import Ask, complete
 from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
 from pairkit.engines.generate import no_progress
 from pairkit.rankers import annotations
-from pairkit.rankers.base import Scored
 from pairkit.rankers.judge.ranker import load_judge
 from pairkit.rankers.judge.recipe import JudgeRecipe
+from pairkit.schema import StageResult
 
 Answer = str | tuple[str, FinishReason] | Problem
 _BLOCK = re.compile(r"\[begin ([0-9a-f]{8})\]\n(.*?)\n\[end \1\]", re.DOTALL)
@@ -136,7 +136,7 @@ def good(*numbers: int, **fields: Any) -> dict[str, Any]:
 
 def judged(
     sets: pa.Table, say: Callable[[Asked], Answer], protocol: str = "iterative", seed: int = 0, **fields: Any
-) -> tuple[Scored, ScriptedJudge]:
+) -> tuple[StageResult, ScriptedJudge]:
     engine = ScriptedJudge(say)
     recipe = JudgeRecipe(model="scripted", protocol=protocol, **fields)  # type: ignore[arg-type]
     scored = load_judge(recipe, engine.ask, seed=seed).score(sets, no_progress)
@@ -145,12 +145,12 @@ def judged(
     return scored, engine
 
 
-def problems(scored: Scored) -> int:
+def problems(scored: StageResult) -> int:
     """Count the questions that the engine refused; in these tests, one per set."""
     return sum(reason == "refused_here" for reason in scored.quarantine["reason"].to_pylist())
 
 
-def check(sets: pa.Table, scored: Scored) -> None:
+def check(sets: pa.Table, scored: StageResult) -> None:
     """Check that every row is somewhere, and that only scores have changed, whatever the judge answered."""
     schema.check_sets(scored.sets)
     assert scored.verdicts.schema == schema.VERDICTS
