@@ -130,7 +130,7 @@ def test_a_checkpoint_holds_what_trains_and_a_stopped_run_goes_on(
 def test_bad_input(tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match=r"lora.targets \['nothing'\]: "):
         train(recipe(data, model, lora={"targets": ["nothing"]}), tmp_path / "targets")
-    with pytest.raises(RecipeError, match=r"lora\.merge=true is needed"):
+    with pytest.raises(RecipeError, match=r"lora\.merge must be true when training from a config"):
         recipe(data, model / "config.json", tokenizer="bpe:300")
     with pytest.raises(RecipeError, match=r"lora\.r"):
         recipe(data, model, lora={"r": 0})
@@ -187,7 +187,9 @@ def test_four_bits_are_another_reference(tmp_path: Path, data: Path, model: Path
 
 def test_bad_input_of_four_bits(data: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quantized = {"r": 4, "base": "nf4", "merge": True}
-    with pytest.raises(RecipeError, match=r"lora\.base quantizes weights that a model has"):
+    with pytest.raises(
+        RecipeError, match=r"lora\.base needs pretrained weights, but --model is a config file"
+    ):
         recipe(data, model / "config.json", tokenizer="bpe:300", lora=quantized)
     monkeypatch.setattr("pairkit.training.lora.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r"pip install 'pairkit\[qlora\]'"):

@@ -56,7 +56,7 @@ def entries(out: Path) -> list[dict[str, Any]]:
 def last(out: Path) -> dict[str, Any]:
     """All of the last checkpoint."""
     newest = checkpoint.checkpoints(out / "checkpoints")[-1]
-    files = (checkpoint.MODEL, checkpoint.REST)
+    files = (checkpoint.WEIGHTS_FILE, checkpoint.STATE_FILE)
     return {"step": done(out)} | {name: torch.load(newest / name, weights_only=True) for name in files}
 
 
@@ -234,14 +234,14 @@ def another_step(file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "damage", "says"),
     [
-        ("model.pt", cut, "model.pt is not what was written"),
-        ("model.pt", flip, "model.pt is not what was written"),
+        ("model.pt", cut, "model.pt was changed"),
+        ("model.pt", flip, "model.pt was changed"),
         ("model.pt", Path.unlink, "model.pt is missing"),
-        ("state.pt", flip, "state.pt is not what was written"),
+        ("state.pt", flip, "state.pt was changed"),
         ("state.pt", Path.unlink, "state.pt is missing"),
-        ("step.json", cut, "step.json is not what was written"),
+        ("step.json", cut, "step.json is not valid"),
         ("step.json", Path.unlink, "step.json is missing"),
-        ("step.json", another_step, "step.json is that of step 5"),
+        ("step.json", another_step, "step.json belongs to step 5"),
     ],
 )
 def test_a_damaged_checkpoint_is_not_loaded_but_the_one_before(
@@ -253,7 +253,7 @@ def test_a_damaged_checkpoint_is_not_loaded_but_the_one_before(
     damage(out / "checkpoints" / "step-000004" / name)
     train(recipe(data, model), out)
     damaged = out / "checkpoints" / "step-000004"
-    instead = "the one before it is step-000003, the run goes on from there"
+    instead = "resuming from step-000003"
     said = f"{damaged}: the checkpoint is damaged ({says}); {instead}\n"
     assert said in capsys.readouterr().err
     assert_same(out, short_run)
@@ -270,8 +270,8 @@ def test_without_a_whole_checkpoint_the_run_starts_from_the_beginning(
     train(recipe(data, model), out)
     said = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
     assert [line.split(";")[-1] for line in said] == [
-        *(f" the one before it is step-{n:06d}, the run goes on from there" for n in (3, 2, 1)),
-        " there is no other, the run starts from the beginning",
+        *(f" resuming from step-{n:06d}" for n in (3, 2, 1)),
+        " starting over: there is no other",
     ]
     assert_same(out, short_run)
 

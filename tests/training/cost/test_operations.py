@@ -19,8 +19,14 @@ from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
 from pairkit.models.load import load_model
 from pairkit.recipes import validate
-from pairkit.training.cost.operations import Load, cost, load, with_gradient, without_gradient
-from pairkit.training.cost.speed import Speed, note, peak
+from pairkit.training.cost.operations import (
+    TokenLoad,
+    cost_per_token,
+    token_load,
+    with_gradient,
+    without_gradient,
+)
+from pairkit.training.cost.speed import Speed, peak, rates_note
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.packing import pack
@@ -132,7 +138,7 @@ def test_attention_is_what_the_mask_lets_through_of_what_torch_counts(
     config = AutoConfig.from_pretrained(folder)
     work = [SetSelection.all(item) for item in sets]
     _, packed = pack([(one.tokens.prompt, one.completions) for one in work], torch.device("cpu"))
-    passed = load(work)
+    passed = token_load(work)
     for window in (None, 1, 5, 20, 10**6):
         assert passed.seen(window) == packed.tokens.sees(packed.tokens, window).sum()
     model = AutoModelForCausalLM.from_pretrained(folder)
@@ -146,7 +152,7 @@ def test_attention_is_what_the_mask_lets_through_of_what_torch_counts(
     width = 2 * config.hidden_size * config.num_hidden_layers  # keys and values of all heads
     assert counted["attention"] == 3 * 2 * width * rectangles
     assert rectangles >= passed.seen(None)
-    assert cost(model).attention == {None: width}
+    assert cost_per_token(model).attention == {None: width}
 
 
 def test_a_padded_pass_is_one_of_texts_by_themselves(folder: Path, sets: list[TokenSet]) -> None:
@@ -156,30 +162,30 @@ def test_a_padded_pass_is_one_of_texts_by_themselves(folder: Path, sets: list[To
         for item in sets
         for column in item.columns[:2]
     ]
-    one, other = load(work, shared=False), load(alone)
+    one, other = token_load(work, shared=False), token_load(alone)
     assert (one.tokens, one.predicted, sorted(one.spans)) == (
         other.tokens,
         other.predicted,
         sorted(other.spans),
     )
-    behind = load(work, prompts=False)
+    behind = token_load(work, prompts=False)
     prompts = sum(len(item.prompt) for item in sets)
-    assert load(work).tokens == behind.tokens + prompts
-    alone = Load(prompts, 0, [(0, len(item.prompt)) for item in sets])
-    assert load(work).seen(7) == (behind + alone).seen(7)
+    assert token_load(work).tokens == behind.tokens + prompts
+    alone = TokenLoad(prompts, 0, [(0, len(item.prompt)) for item in sets])
+    assert token_load(work).seen(7) == (behind + alone).seen(7)
 
 
 def test_frozen_weights_have_no_gradient_of_their_own(folder: Path, sets: list[TokenSet]) -> None:
     """Torch makes none either for what the first layer reads, which is counted here as in every layer."""
     adapted = with_adapters(AutoModelForCausalLM.from_pretrained(folder), Lora(r=4), seed=0)
-    found = cost(adapted)
+    found = cost_per_token(adapted)
     assert found.trained == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     work = [SetSelection(item, (0, 1)) for item in sets]
     packs(adapted)
     with counting() as counted:
         score(adapted, work).policy.sum.sum().backward()
     found.attention.clear()
-    passed = load(work)
+    passed = token_load(work)
     first = 3 * (16 * 16 + 4 * 16)  # queries, keys and values, and their adapters
     assert with_gradient(found, passed) == counted["weights"] + 2 * first * passed.tokens
     assert with_gradient(found, passed) < 3 * without_gradient(found, passed)
@@ -190,7 +196,9 @@ def test_weights_in_four_bits_are_met_like_others(folder: Path) -> None:
     settings: dict[str, Any] = {"revision": None, "dtype": "float32", "attention": None, "seed": 0}
     settings |= {"trust_remote_code": False, "vocabulary": None, "device": torch.device("cpu")}
     found = [
-        cost(with_adapters(load_model(str(folder), quantization=how, **settings), Lora(r=4), seed=0))
+        cost_per_token(
+            with_adapters(load_model(str(folder), quantization=how, **settings), Lora(r=4), seed=0)
+        )
         for how in (None, four_bits(torch.float32))
     ]
     assert found[0] == found[1]
@@ -202,7 +210,7 @@ def test_of_a_mixture_a_token_meets_its_experts() -> None:
         num_key_value_heads=1, vocab_size=64, num_local_experts=8, num_experts_per_tok=2,
     )  # fmt: skip
     with torch.device("meta"):
-        found = cost(AutoModelForCausalLM.from_config(config))
+        found = cost_per_token(AutoModelForCausalLM.from_config(config))
     attention, router, expert = 16 * 16 * 2 + 2 * 16 * 8, 16 * 8, 3 * 16 * 32
     assert found.trained == 2 * (attention + router + 2 * expert)
     assert found.head == 16 * 64
@@ -213,10 +221,10 @@ def test_shares_are_those_of_devices_that_are_known(folder: Path, sets: list[Tok
     through = StepModel(build("dpo"), model, None, 600, ALONE)
     rates = Speed(through, 1e9).rates(8, 500, 2e8, 0.5)
     assert rates == {"sets_per_second": 16, "tokens_per_second": 1000, "mfu": pytest.approx(0.4)}
-    assert note(rates) == "1,000 tokens/s  40% MFU"
+    assert rates_note(rates) == "1,000 tokens/s  40% MFU"
     unknown = Speed(through, None).rates(8, 500, 0.0, 0.5)
     assert "mfu" not in unknown
-    assert note(unknown) == "1,000 tokens/s"
+    assert rates_note(unknown) == "1,000 tokens/s"
 
 
 @pytest.mark.parametrize(

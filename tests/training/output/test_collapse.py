@@ -61,7 +61,7 @@ def test_a_doubling_of_next_to_nothing_is_none() -> None:
 
 def test_a_sign_says_its_numbers() -> None:
     (warning,) = signs(evaluation(-1.2, -1.4, 1.0, -1e-9), evaluation(-3.25, -4.5, 1.0, 0.125))
-    assert "-1.2 -> -3.25 and -1.4 -> -4.5 nats a token, reward margin 0 -> 0.125" in warning.says
+    assert "-1.2 -> -3.25 and -1.4 -> -4.5 nats a token, reward margin 0 -> 0.125" in warning.message
 
 
 @pytest.fixture(scope="module")

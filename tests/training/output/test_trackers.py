@@ -161,7 +161,7 @@ def test_wandb_offline_goes_on_with_the_same_run(
 
 
 def test_wandb_without_a_key_is_one_message(data: Path, model: Path, tmp_path: Path, wandb: Any) -> None:
-    with pytest.raises(RecipeError, match=r"W&B does not start .*WANDB_MODE=offline"):
+    with pytest.raises(RecipeError, match=r"W&B cannot start .*WANDB_MODE=offline"):
         train(recipe(data, model, "wandb"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -63,7 +63,7 @@ def test_heads_are_the_log_probs_of_the_first_tokens(
     split = split_for(build("ld_dpo").needs, sets, compute)
     work = [SetSelection.all(item) for item in sets]
     every = examples(split, range(len(sets)), work)
-    known = every.known(CPU)
+    known = every.reference_logps(CPU)
     assert known is not None
     assert known.head_sum is not None
     assert known.chosen_head is not None

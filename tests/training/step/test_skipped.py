@@ -42,8 +42,8 @@ def recipe(data: Path, model: Path, loss: Any = "alpha_dpo", **fields: Any) -> T
 
 
 def state(out: Path, step: int) -> dict[str, Any]:
-    folder = checkpoint.named(out / "checkpoints", step)
-    files = (checkpoint.MODEL, checkpoint.REST)
+    folder = checkpoint.checkpoint_path(out / "checkpoints", step)
+    files = (checkpoint.WEIGHTS_FILE, checkpoint.STATE_FILE)
     return {name: torch.load(folder / name, weights_only=True) for name in files}
 
 
@@ -61,9 +61,7 @@ def test_a_skipped_step_changes_neither_weights_nor_statistics(
     with monkeypatch.context() as patch:
         nowhere_finite(patch, {3})
         train(recipe(data, model, loss), out)
-    assert (
-        capsys.readouterr().err.count("step 3 is skipped: the loss is nan (1 in a row, 3 end the run)\n") == 1
-    )
+    assert capsys.readouterr().err.count("skipped step 3: loss is NaN (1 in a row, 3 end the run)\n") == 1
     assert saved(out) == [f"step-{n:06d}" for n in (1, 2, 4, 5)]  # not while steps are skipped
     entries = read_metrics(out, "train")
     assert [entry["skipped"] for entry in entries] == [0, 0, 1, 1, 1, 1]
@@ -108,11 +106,11 @@ def test_an_infinite_gradient_is_skipped_too(
         return found
 
     monkeypatch.setattr(StepModel, "gradients", infinite)
-    with pytest.raises(TrainingError, match="the gradient norm is inf at step 2, and 2 steps in a row"):
+    with pytest.raises(
+        TrainingError, match="gradient norm is inf at step 2; stopping after 2 consecutive skipped steps"
+    ):
         train(recipe(data, model, max_skipped=2), tmp_path / "run")
-    assert (
-        "step 1 is skipped: the gradient norm is inf (1 in a row, 2 end the run)" in capsys.readouterr().err
-    )
+    assert "skipped step 1: gradient norm is inf (1 in a row, 2 end the run)" in capsys.readouterr().err
 
 
 def test_too_many_in_a_row_end_the_run_and_the_last_checkpoint_is_whole(
@@ -123,7 +121,8 @@ def test_too_many_in_a_row_end_the_run_and_the_last_checkpoint_is_whole(
     with monkeypatch.context() as patch:
         nowhere_finite(patch, {2, 3, 5, 7, 8, 9})
         with pytest.raises(
-            TrainingError, match=r"the loss is nan at step 9, and 3 steps in a row .*max_skipped"
+            TrainingError,
+            match=r"loss is NaN at step 9; stopping after 3 consecutive skipped steps .*max_skipped=3",
         ):
             train(settings, tmp_path / "run")
     assert saved(tmp_path / "run") == [f"step-{n:06d}" for n in (1, 4, 6)]
@@ -155,9 +154,7 @@ def test_a_run_that_ends_in_skipped_steps_says_so(
 ) -> None:  # fmt: skip
     nowhere_finite(monkeypatch, {5, 6})
     train(recipe(data, model), tmp_path / "run")
-    assert (
-        "the last steps (2) were skipped: evaluate the model before you use it\n" in capsys.readouterr().err
-    )
+    assert "the last 2 steps were skipped; evaluate the model before you use it\n" in capsys.readouterr().err
 
 
 def test_two_processes_skip_the_same_steps(
@@ -167,7 +164,7 @@ def test_two_processes_skip_the_same_steps(
     settings = recipe(data, model, "dpo", max_steps=3, negatives={"sampling": "random"})
     write_json(tmp_path / "recipe.json", settings.model_dump(mode="json"))
     done = two_processes(SCRIPT, "skips", str(tmp_path / "recipe.json"))
-    assert done.stderr.count("step 2 is skipped: the loss is nan") == 1
+    assert done.stderr.count("skipped step 2: loss is NaN") == 1
     nowhere_finite(monkeypatch, {2})
     train(settings, tmp_path / "one")
     two, one = (
