@@ -74,7 +74,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(data: Path, model: Path, loss: Any, **fields: Any) -> TrainRecipe:
     base = {
         "data": str(data), "model": str(model), "loss": loss, "max_steps": 2, "sets_per_step": 4,
-        "max_length": 96, "tokens_per_micro_batch": 400, "optimizer": {"learning_rate": 1e-3},
+        "max_length": 96, "tokens_per_micro_batch": 400, "optimizer": {"learning_rate": 1e-3}, "trackers": [],
     }  # fmt: skip
     return validate(TrainRecipe, base | fields)
 

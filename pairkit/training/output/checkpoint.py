@@ -111,7 +111,7 @@ def restore(folder: Path, state: State, processes: Processes) -> int:
     The main process chooses it for all, because two that resumed from different steps would never meet, and
     removes what a killed one left of others.
     """
-    last = processes.of_main(lambda: _last(folder))
+    last = processes.of_main(lambda: newest_undamaged(folder))
     if last is not None:
         # On the CPU first: every process reads the whole checkpoint, and keeps its part of it.
         weights = torch.load(last / WEIGHTS_FILE, weights_only=True, map_location="cpu")
@@ -134,7 +134,7 @@ def fill(model: nn.Module, weights: dict[str, Any]) -> None:
     model.load_state_dict(parts, strict=False)
 
 
-def _last(folder: Path) -> Path | None:
+def newest_undamaged(folder: Path) -> Path | None:
     """Find the newest undamaged checkpoint; print what is wrong with newer ones."""
     for leftover in folder.glob(".step-*"):
         shutil.rmtree(leftover, ignore_errors=True)

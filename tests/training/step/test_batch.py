@@ -27,7 +27,8 @@ from pairkit.training.step.order import draw_seeds
 # One of each kind: pairs, sets, single completions, a draw under the policy, statistics of the batch, a live
 # reference, statistics per token.
 FEW = (
-    "dpo", "simpo", "kto", "mcpo", "rnce", "infonca", "sft", "cpo", "beta_dpo", "aot", "tdpo2", "wpo", "ld_dpo",
+    "dpo", "simpo", "kto", "mcpo", "rnce", "infonca", "sft", "cpo", "beta_dpo", "aot",
+    "tdpo2", "wpo", "ld_dpo",
 )  # fmt: skip
 SUM = "dpo:0.5+mcpo+bco:0.2+sft:0.1"
 

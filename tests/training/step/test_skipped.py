@@ -1,4 +1,4 @@
-"""A step that is no number changes nothing, is counted, and ends the run when others follow."""
+"""A non-finite step changes nothing, is counted, and ends the run when others follow."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from support.processes import SCRIPT, nowhere_finite, two_processes
+from support.processes import nowhere_finite
 from support.tiny import model_folder, random_sets, write_data
 from transformers import AutoModelForCausalLM
 
 from pairkit.errors import TrainingError
-from pairkit.files import write_json
 from pairkit.recipes import validate
 from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import read_metrics
@@ -56,7 +55,7 @@ def test_a_skipped_step_changes_neither_weights_nor_statistics(
     tmp_path: Path, data: Path, model: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch, loss: str,
 ) -> None:  # fmt: skip
-    """A weight is no number in step 3, and with it all log-probs that the step sees."""
+    """A weight is NaN in step 3, and with it all log-probs that the step sees."""
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         nowhere_finite(patch, {3})
@@ -70,7 +69,7 @@ def test_a_skipped_step_changes_neither_weights_nor_statistics(
     plain = tmp_path / "plain"
     train(recipe(data, model, loss), plain)
     rates = [[entry["learning_rate"] for entry in read_metrics(run, "train")] for run in (out, plain)]
-    assert rates[0] == rates[1]  # the schedule goes on
+    assert rates[0] == rates[1]  # the schedule advances
     counted, expected = (
         statistics if loss == "alpha_dpo" else statistics["alpha_dpo"]
         for statistics in (state(run, 4)["state.pt"]["loss"] for run in (out, plain))
@@ -81,7 +80,7 @@ def test_a_skipped_step_changes_neither_weights_nor_statistics(
     assert {int(entry["step"]) for entry in optimizer.values()} == {4}
 
 
-def test_the_step_behind_a_skipped_one_starts_from_the_weights_before_it(
+def test_a_skipped_step_leaves_the_weights_as_they_were(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -100,10 +99,10 @@ def test_an_infinite_gradient_is_skipped_too(
 ) -> None:  # fmt: skip
     gradients = StepModel.gradients
 
-    def infinite(self: StepModel, *given: Any) -> tuple[float, int]:
-        found = gradients(self, *given)
+    def infinite(self: StepModel, *arguments: Any) -> Any:
+        result = gradients(self, *arguments)
         next(self.model.parameters()).grad[0] = torch.inf  # type: ignore[index]
-        return found
+        return result
 
     monkeypatch.setattr(StepModel, "gradients", infinite)
     with pytest.raises(
@@ -113,10 +112,10 @@ def test_an_infinite_gradient_is_skipped_too(
     assert "skipped step 1: gradient norm is inf (1 in a row, 2 end the run)" in capsys.readouterr().err
 
 
-def test_too_many_in_a_row_end_the_run_and_the_last_checkpoint_is_whole(
+def test_too_many_in_a_row_end_the_run_and_the_last_checkpoint_is_sound(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two and then one more are not three in a row; the same command goes on from what is kept."""
+    """Two and then one more are not three in a row; the same command resumes from the last checkpoint."""
     settings = recipe(data, model, max_steps=9)
     with monkeypatch.context() as patch:
         nowhere_finite(patch, {2, 3, 5, 7, 8, 9})
@@ -134,10 +133,10 @@ def test_too_many_in_a_row_end_the_run_and_the_last_checkpoint_is_whole(
     assert_same(tmp_path / "run", tmp_path / "other")
 
 
-def test_a_run_that_was_stopped_counts_on(
+def test_a_resumed_run_continues_the_count(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind step 3, when one was skipped and two will be."""
+    """After step 3, when one was skipped and two will be."""
     nowhere_finite(monkeypatch, {2, 5, 6})
     settings = recipe(data, model, max_steps=7)
     train(settings, tmp_path / "whole")
@@ -148,33 +147,13 @@ def test_a_run_that_was_stopped_counts_on(
     assert_same(tmp_path / "run", tmp_path / "whole")
 
 
-def test_a_run_that_ends_in_skipped_steps_says_so(
+def test_a_run_that_ends_in_skipped_steps_warns(
     tmp_path: Path, data: Path, model: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     nowhere_finite(monkeypatch, {5, 6})
     train(recipe(data, model), tmp_path / "run")
     assert "the last 2 steps were skipped; evaluate the model before you use it\n" in capsys.readouterr().err
-
-
-def test_two_processes_skip_the_same_steps(
-    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One process alone has a loss that is no number; the other has to know of it."""
-    settings = recipe(data, model, "dpo", max_steps=3, negatives={"sampling": "random"})
-    write_json(tmp_path / "recipe.json", settings.model_dump(mode="json"))
-    done = two_processes(SCRIPT, "skips", str(tmp_path / "recipe.json"))
-    assert done.stderr.count("skipped step 2: loss is NaN") == 1
-    nowhere_finite(monkeypatch, {2})
-    train(settings, tmp_path / "one")
-    two, one = (
-        AutoModelForCausalLM.from_pretrained(run / "model").state_dict()
-        for run in (tmp_path / "run", tmp_path / "one")
-    )
-    torch.testing.assert_close(dict(two), dict(one), rtol=1e-3, atol=2e-4)
-    assert [entry["skipped"] for entry in read_metrics(tmp_path / "run", "train")] == [0, 1, 1]
-    (start,) = json.loads((tmp_path / "run" / "run.json").read_text())["starts"]
-    assert start["processes"] == 2
 
 
 def assert_same(run: Path, other: Path) -> None:
