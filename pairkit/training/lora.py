@@ -67,6 +67,18 @@ def four_bits(compute: torch.dtype) -> Any:
     )
 
 
+def without_packing(model: nn.Module) -> nn.Module:
+    """Keep bitsandbytes from packing four-bit weights, as it does on a CPU with bfloat16 instructions.
+
+    A pass without gradient would pack them for good, and because packed weights have no backward, no gradient
+    would reach the adapters below them. Their products would also be in bfloat16, whatever the recipe sets.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
 class AdaptersOff(nn.Module):
     """The base model below the adapters as an online reference, without a second copy of its weights."""
 

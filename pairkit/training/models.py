@@ -13,7 +13,7 @@ from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import shard
 from pairkit.training.logprobs.compile import compile_layers
 from pairkit.training.logprobs.probe import pad
-from pairkit.training.lora import four_bits, merged, with_adapters
+from pairkit.training.lora import four_bits, merged, with_adapters, without_packing
 from pairkit.training.output.checkpoint import fill, trained
 from pairkit.training.plan import Plan
 from pairkit.training.recipe import TrainRecipe
@@ -76,7 +76,7 @@ def _load(planned: Plan, name: str, processes: Processes | None) -> nn.Module:
     quantized = processes is not None and _base(recipe, name) is not None
     # The data's tokens count, because some tokenizers have special tokens without an embedding.
     used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
-    return load_model(
+    model = load_model(
         name,
         revision=recipe.revision_of(name),
         dtype=recipe.dtype,
@@ -87,6 +87,7 @@ def _load(planned: Plan, name: str, processes: Processes | None) -> nn.Module:
         quantization=four_bits(torch.bfloat16 if coarse else torch.float32) if quantized else None,
         device=processes.device if processes else None,
     )
+    return without_packing(model) if quantized else model
 
 
 def _placed(model: nn.Module, recipe: TrainRecipe, processes: Processes) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Adapters: what trains, what the reference is, what is saved, and that a stopped run goes on."""
+"""Adapters: what trains, what the reference is, what is saved, and that a stopped run resumes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.tiny import model_folder, random_sets, write_data
+from support.training import weights
 from transformers import AutoModelForCausalLM
 
 from pairkit.errors import ModelError, RecipeError
@@ -29,26 +29,12 @@ from pairkit.training.run import train
 from pairkit.training.step.batch import StepModel
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("data") / "sets", random_sets(16), random_sets(4, seed=1))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "llama")
-
-
 def recipe(data: Path, model: Path, **fields: Any) -> TrainRecipe:
     base: dict[str, Any] = {
-        "data": str(data), "model": str(model), "loss": "dpo", "sets_per_step": 4, "max_steps": 6,
+        "data": str(data), "model": str(model), "loss": "dpo", "sets_per_step": 4, "max_steps": 4,
         "max_length": 96, "optimizer": {"learning_rate": 1e-2}, "lora": {"r": 4},
     }  # fmt: skip
     return validate(TrainRecipe, base | fields)
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return dict(AutoModelForCausalLM.from_pretrained(folder).state_dict())
 
 
 def test_only_adapters_train_and_fresh_ones_change_nothing(data: Path, model: Path) -> None:
@@ -89,7 +75,7 @@ def test_with_adapters_off_it_is_the_model_below(data: Path, model: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it loads
-@pytest.mark.parametrize("loss", ["dpo", "mcpo", "tdpo2"])
+@pytest.mark.parametrize("loss", ["dpo", pytest.param("mcpo", marks=pytest.mark.full), "tdpo2"])
 def test_adapters_are_saved_or_merged(tmp_path: Path, data: Path, model: Path, loss: str) -> None:
     alone = train(recipe(data, model, loss=loss), tmp_path / "adapters")
     whole = train(recipe(data, model, loss=loss, lora={"r": 4, "merge": True}), tmp_path / "merged")
@@ -108,12 +94,12 @@ def test_adapters_are_saved_or_merged(tmp_path: Path, data: Path, model: Path, l
     assert any(not torch.equal(value, start[name]) for name, value in weights(whole).items())
 
 
-def test_a_checkpoint_holds_what_trains_and_a_stopped_run_goes_on(
+def test_a_checkpoint_holds_what_trains_and_a_stopped_run_resumes(
     tmp_path: Path, data: Path, model: Path
 ) -> None:
     merge = {"r": 4, "merge": True}
     train(recipe(data, model, lora=merge), tmp_path / "whole")
-    train(recipe(data, model, lora=merge, save_every=3), tmp_path / "run")
+    train(recipe(data, model, lora=merge, save_every=2), tmp_path / "run")
     (checkpoint,) = checkpoints(tmp_path / "run" / "checkpoints")
     saved = torch.load(checkpoint / "model.pt", weights_only=True)
     assert saved
@@ -121,7 +107,7 @@ def test_a_checkpoint_holds_what_trains_and_a_stopped_run_goes_on(
     for path in (tmp_path / "run" / "model").iterdir():
         path.unlink()
     (tmp_path / "run" / "model").rmdir()
-    train(recipe(data, model, lora=merge, save_every=3), tmp_path / "run")
+    train(recipe(data, model, lora=merge, save_every=2), tmp_path / "run")
     expected = weights(tmp_path / "whole" / "model")
     for name, value in weights(tmp_path / "run" / "model").items():
         assert torch.equal(value, expected[name]), name
@@ -144,14 +130,14 @@ def test_bad_input(tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.
 def test_adapters_on_four_bits(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What they stand on, what the reference is, what is saved, and that a run goes on."""
-    content = recipe(data, model, loss="mcpo", lora={"r": 4, "base": "nf4"}, save_every=4)
+    """Their base model, the reference, what is saved, and that a run resumes."""
+    content = recipe(data, model, loss="mcpo", lora={"r": 4, "base": "nf4"}, save_every=3)
     used = []
 
-    def steps(given: TrainRecipe, through: StepModel, *others: Any) -> Any:
-        kinds = {type(module).__name__ for module in through.model.modules()}
+    def steps(settings: TrainRecipe, step_model: StepModel, *others: Any) -> Any:
+        kinds = {type(module).__name__ for module in step_model.model.modules()}
         used.append("Linear4bit" in kinds)
-        return train_steps(given, through, *others)
+        return train_steps(settings, step_model, *others)
 
     monkeypatch.setattr("pairkit.training.run.train_steps", steps)
     saved = train(content, tmp_path / "adapters")
