@@ -55,11 +55,12 @@ def test_existing_runs(tmp_path: Path, data: Path, model: Path) -> None:
     stamp = (out / "model" / "config.json").stat().st_mtime_ns
     train(recipe(data, model, max_steps=1), out)
     assert (out / "model" / "config.json").stat().st_mtime_ns == stamp
-    with pytest.raises(ExistingOutputError, match=r"run \(max_steps 1 -> 2\);"):
+    with pytest.raises(ExistingOutputError, match=r"with other settings: max_steps 1 -> 2\. Choose"):
         train(recipe(data, model, max_steps=2), out)
     other = recipe(data, model, {"name": "dpo", "beta": 0.2}, max_steps=1, optimizer={"warmup": 0.25})
     with pytest.raises(
-        ExistingOutputError, match=r"run \(loss.beta None -> 0.2; optimizer.learning_rate 0.01 -> 5e-07\);"
+        ExistingOutputError,
+        match=r"settings: loss.beta None -> 0.2; optimizer.learning_rate 0.01 -> 5e-07\. Choose",
     ):
         train(other, out)
     train(recipe(data, model, max_steps=1, tokens_per_micro_batch=99, keep=7), out)  # it ends in the same
@@ -68,7 +69,7 @@ def test_existing_runs(tmp_path: Path, data: Path, model: Path) -> None:
     train(recipe(data, model, max_steps=2), out, on_existing="delete")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
-    with pytest.raises(ExistingOutputError, match="holds no training run"):
+    with pytest.raises(ExistingOutputError, match="was not created by pairkit"):
         train(recipe(data, model), tmp_path / "mine", on_existing="delete")
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pairkit.files import sha256
 from pairkit.models.load import load_model
-from pairkit.recipes import validate
 from pairkit.training.output.metrics import read_metrics
-from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 
 
@@ -89,23 +84,6 @@ def test_the_saved_model_loads_and_generates(trained: Path) -> None:
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")
     assert loaded.generate(**ids, max_new_tokens=3, do_sample=False).shape[1] > ids["input_ids"].shape[1]
     assert (folder / "model.safetensors").is_file()
-
-
-def test_a_launcher_changes_neither_precision_nor_objective(tmp_path: Path, data: Path, model: Path) -> None:
-    """In a process of its own, because accelerate reads its environment once in each."""
-    launched = {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4", "ACCELERATE_MIXED_PRECISION": "bf16"}
-    command = [
-        sys.executable, "-m", "pairkit", "train", "--loss", "dpo", "--data", str(data), "--model",
-        str(model), "--max-steps", "1", "--sets-per-step", "4", "--out", str(tmp_path / "launched"),
-        "max_length=96",
-    ]  # fmt: skip
-    subprocess.run(command, env=os.environ | launched, check=True, capture_output=True)
-    settings = {"loss": "dpo", "max_steps": 1, "sets_per_step": 4, "max_length": 96}
-    plain = validate(TrainRecipe, {"data": str(data), "model": str(model), **settings})
-    train(plain, tmp_path / "plain")
-    one, two = (read_metrics(tmp_path / name, "train")[0] for name in ("plain", "launched"))
-    assert one["grad_norm"] == two["grad_norm"] > 0
-    assert one["loss"] == two["loss"]
 
 
 @pytest.mark.parametrize(

@@ -70,13 +70,20 @@ def assert_same(out: Path, whole: Path) -> None:
 # By a signal
 
 
+# What a launcher sets; the recipe alone determines precision and accumulation.
+LAUNCHED = {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4", "ACCELERATE_MIXED_PRECISION": "bf16"}
+
+
 def start(data: Path, model: Path, out: Path, steps: int) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-m", "pairkit", "train", "--loss", LOSS, "--data", str(data), "--model", str(model),
         "--sets-per-step", "4", "--max-steps", str(steps), "--save-every", "1", "--eval-every", "8",
         "--learning-rate", "1e-2", "--out", str(out), "max_length=96", "keep=2",
     ]  # fmt: skip
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = os.environ | LAUNCHED
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def kill_and_compare(kills: int, steps: int, data: Path, model: Path, folder: Path) -> None:
@@ -116,8 +123,11 @@ def kill_in_a_save(process: subprocess.Popen[str], out: Path) -> None:
 def test_an_interrupted_and_killed_run_ends_with_the_same_weights(
     data: Path, model: Path, tmp_path: Path
 ) -> None:
-    """Real signals to real processes: SIGINT after a step, then SIGKILL in a save."""
-    steps, whole, out = 60, tmp_path / "whole" / "run", tmp_path / "stopped" / "run"
+    """Real signals to real processes: SIGINT after a step, then SIGKILL in a save.
+
+    They are started as a launcher does, which changes neither precision nor objective.
+    """
+    steps, whole, out = 30, tmp_path / "whole" / "run", tmp_path / "stopped" / "run"
     settings = recipe(data, model, max_steps=steps, eval_every=8, keep=2)
     train(settings, whole)
     process = start(data, model, out, steps)
