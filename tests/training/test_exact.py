@@ -97,8 +97,8 @@ def test_budgets_of_1_2_and_8_micro_steps_end_in_the_same_weights(folder: Path, 
         steps = run(folder, loss, budget, out)
         assert [len(step["sets"]) for step in steps] == [micro_steps] * (STEPS - 1) + [1]
         assert distance(folder, out, whole) < TOLERANCE
-        for found, step in zip(steps, expected, strict=True):
-            torch.testing.assert_close(found["state"], step["state"], rtol=1e-4, atol=1e-5)
+        for actual, step in zip(steps, expected, strict=True):
+            torch.testing.assert_close(actual["state"], step["state"], rtol=1e-4, atol=1e-5)
 
 
 SEVEN = {"sets_per_step": 7, "limit": SHARED, "eval_every": 5, "save_every": 5}
@@ -151,13 +151,15 @@ def test_two_processes_end_where_one_ends(folder: Path, request: pytest.FixtureR
     whole, out = folder / f"one-{loss}", runs[loss] / "run"
     expected = run(folder, loss, WHOLE, whole, **SEVEN)
     assert distance(folder, out, whole) < TOLERANCE
-    for found, step in zip(first, expected, strict=True):
-        torch.testing.assert_close(found["state"], step["state"], rtol=1e-4, atol=1e-5)
+    for actual, step in zip(first, expected, strict=True):
+        torch.testing.assert_close(actual["state"], step["state"], rtol=1e-4, atol=1e-5)
     for kind in ("train", "eval"):
-        for entry, known in zip(read_metrics(out, kind), read_metrics(whole, kind), strict=True):
-            assert entry.keys() == known.keys()
+        for entry, reference in zip(read_metrics(out, kind), read_metrics(whole, kind), strict=True):
+            assert entry.keys() == reference.keys()
             names = entry.keys() - {"kind", "tokens_per_second", "sets_per_second"}
-            assert [entry[n] for n in names] == pytest.approx([known[n] for n in names], rel=1e-3, abs=1e-4)
+            assert [entry[n] for n in names] == pytest.approx(
+                [reference[n] for n in names], rel=1e-3, abs=1e-4
+            )
 
 
 def test_two_processes_skip_the_same_steps(
@@ -185,8 +187,8 @@ def test_the_first_step_does_not_draw_by_rounding(folder: Path, sampling: str) -
     model.save_pretrained(sharp / "model")
     AutoTokenizer.from_pretrained(folder / "model").save_pretrained(sharp / "model")
     for budget in (WHOLE, HALVES, SINGLE):
-        found = run(sharp, "dpo", budget, sharp / f"{budget}", negatives={"sampling": sampling}, max_steps=2)
-        assert len(found[0]["sets"]) == {WHOLE: 1, HALVES: 2, SINGLE: 8}[budget]
+        steps = run(sharp, "dpo", budget, sharp / f"{budget}", negatives={"sampling": sampling}, max_steps=2)
+        assert len(steps[0]["sets"]) == {WHOLE: 1, HALVES: 2, SINGLE: 8}[budget]
         assert distance(sharp, sharp / f"{budget}", sharp / f"{WHOLE}") < TOLERANCE
 
 

@@ -53,7 +53,7 @@ def test_only_adapters_train_and_fresh_ones_change_nothing(data: Path, model: Pa
     assert not any("lm_head" in name for name in names)
 
 
-def test_with_adapters_off_it_is_the_model_below(data: Path, model: Path) -> None:
+def test_with_adapters_off_it_is_the_base_model(data: Path, model: Path) -> None:
     network = AutoModelForCausalLM.from_pretrained(model).eval()
     work = [SetSelection(item, (0, 1)) for item in plan(recipe(data, model)).train.sets]
     with torch.no_grad():
@@ -63,14 +63,14 @@ def test_with_adapters_off_it_is_the_model_below(data: Path, model: Path) -> Non
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
                 parameter.add_(0.1)
-    found = score(adapted, work, want=frozenset({"token_kl"}), live=AdaptersOff(adapted))
-    assert found.reference is not None
-    torch.testing.assert_close(found.reference.sum, before)
-    assert (found.policy.sum - before).abs().max() > 0.1
-    assert found.policy.token_kl is not None
-    assert (found.policy.token_kl > 0).all()
+    scored = score(adapted, work, want=frozenset({"token_kl"}), live=AdaptersOff(adapted))
+    assert scored.reference is not None
+    torch.testing.assert_close(scored.reference.sum, before)
+    assert (scored.policy.sum - before).abs().max() > 0.1
+    assert scored.policy.token_kl is not None
+    assert (scored.policy.token_kl > 0).all()
     torch.testing.assert_close(
-        score(merged(adapted), work).policy.sum, found.policy.sum, rtol=1e-4, atol=1e-4
+        score(merged(adapted), work).policy.sum, scored.policy.sum, rtol=1e-4, atol=1e-4
     )
 
 
@@ -113,7 +113,9 @@ def test_a_checkpoint_holds_what_trains_and_a_stopped_run_resumes(
         assert torch.equal(value, expected[name]), name
 
 
-def test_bad_input(tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lora_settings_that_are_refused(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ModelError, match=r"lora.targets \['nothing'\]: "):
         train(recipe(data, model, lora={"targets": ["nothing"]}), tmp_path / "targets")
     with pytest.raises(RecipeError, match=r"lora\.merge must be true when training from a config"):
@@ -144,12 +146,12 @@ def test_adapters_on_four_bits(
     first, *_, last = read_metrics(tmp_path / "adapters", "eval")
     assert first["reward_margin"] == pytest.approx(0, abs=1e-4)  # of the same four bits
     assert last["loss"] != first["loss"]
-    (kept,) = checkpoints(tmp_path / "adapters" / "checkpoints")
-    assert all("lora_" in name for name in torch.load(kept / "model.pt", weights_only=True))
+    (last_checkpoint,) = checkpoints(tmp_path / "adapters" / "checkpoints")
+    assert all("lora_" in name for name in torch.load(last_checkpoint / "model.pt", weights_only=True))
     expected = load_file(saved / "adapter_model.safetensors")
     shutil.rmtree(saved)
-    found = load_file(train(content, tmp_path / "adapters") / "adapter_model.safetensors")
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    adapters = load_file(train(content, tmp_path / "adapters") / "adapter_model.safetensors")
+    assert all(torch.equal(adapters[name], value) for name, value in expected.items())
 
     merging = recipe(data, model, loss="mcpo", lora={"r": 4, "base": "nf4", "merge": True})
     whole = weights(train(merging, tmp_path / "merged"))
@@ -162,7 +164,7 @@ def test_adapters_on_four_bits(
 
 
 def test_four_bits_are_another_reference(tmp_path: Path, data: Path, model: Path) -> None:
-    """Its log-probs are not those of the model in full."""
+    """Its log-probs are not those of the full-precision model."""
     for lora in ({"r": 4}, {"r": 4, "base": "nf4"}):
         train(recipe(data, model, lora=lora, max_steps=1), tmp_path / str(len(lora)))
     files = sorted((tmp_path / "reference").iterdir())
@@ -171,7 +173,7 @@ def test_four_bits_are_another_reference(tmp_path: Path, data: Path, model: Path
     assert 0 < abs(one - two).max() < 1
 
 
-def test_bad_input_of_four_bits(data: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_four_bits_that_are_refused(data: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quantized = {"r": 4, "base": "nf4", "merge": True}
     with pytest.raises(
         RecipeError, match=r"lora\.base needs pretrained weights, but --model is a config file"

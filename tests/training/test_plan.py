@@ -35,13 +35,13 @@ def test_sampler_settings_come_from_the_loss_the_flags_or_the_data() -> None:
 @pytest.mark.parametrize(
     "loss", ["infonca", "nca", "lipo", "pro", "rrhf", "exo_rw", "rrhf+sft", "sft+dpo+nca"]
 )
-def test_a_loss_on_sets_takes_all_of_each_unless_a_word_is_given(loss: str) -> None:
+def test_a_loss_on_sets_takes_all_completions_unless_the_recipe_sets_a_sampler(loss: str) -> None:
     assert sampler_settings(build(loss), {}, "worst")["sampling"] == "all"
     assert sampler_settings(build(loss), {"negatives": 2}, "worst")["sampling"] == "worst"
     assert sampler_settings(build(loss), {"sampling": "max"}, "worst")["sampling"] == "max"
 
 
-def test_kto_puts_completions_behind_other_prompts(tmp_path: Path, data: Path, model: Path) -> None:
+def test_the_longest_text_of_kto_has_another_prompt(tmp_path: Path, data: Path, model: Path) -> None:
     planned = plan(recipe(data, model, "kto", max_length=1000))
     own = [len(item.prompt) + len(column.ids) for item in planned.train.sets for column in item.columns]
     prompt = max(len(item.prompt) for item in planned.train.sets)
@@ -50,7 +50,7 @@ def test_kto_puts_completions_behind_other_prompts(tmp_path: Path, data: Path, m
     assert plan(recipe(data, model, "kto", max_length=max(own))).longest == max(own)
 
 
-def test_the_plan_says_how_long_texts_and_steps_are(data: Path, model: Path) -> None:
+def test_the_plan_counts_the_tokens_of_texts_and_steps(data: Path, model: Path) -> None:
     planned = plan(recipe(data, model))
     tokens, sets = report(planned)["tokens"], planned.train.sets
     assert tokens["longest"] == max(
@@ -61,9 +61,9 @@ def test_the_plan_says_how_long_texts_and_steps_are(data: Path, model: Path) -> 
     every = tokens["prompt"] + tokens["completion"]
     assert tokens["a_step"] == round(every / 24 * 8)
     for settings, steps in (({"epochs": 1.0}, 1), ({"epochs": 1.5, "sets_per_step": 10}, 4)):
-        one = plan(recipe(data, model, max_steps=None, **({"sets_per_step": 128} | settings)))
-        assert one.order.step_count == steps
-        assert report(one)["tokens"]["a_step"] == round(every * settings["epochs"] / steps)
+        other = plan(recipe(data, model, max_steps=None, **({"sets_per_step": 128} | settings)))
+        assert other.order.step_count == steps
+        assert report(other)["tokens"]["a_step"] == round(every * settings["epochs"] / steps)
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(

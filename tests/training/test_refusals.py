@@ -63,7 +63,9 @@ def test_existing_runs(tmp_path: Path, data: Path, model: Path) -> None:
         match=r"settings: loss.beta None -> 0.2; optimizer.learning_rate 0.01 -> 5e-07\. Choose",
     ):
         train(other, out)
-    train(recipe(data, model, max_steps=1, tokens_per_micro_batch=99, keep=7), out)  # it ends in the same
+    train(
+        recipe(data, model, max_steps=1, tokens_per_micro_batch=99, keep=7), out
+    )  # neither affects the result
     with pytest.raises(ExistingOutputError, match="on-existing"):
         train(recipe(data, model, max_steps=1), out, on_existing="raise")
     train(recipe(data, model, max_steps=2), out, on_existing="delete")
@@ -129,7 +131,7 @@ def test_bad_data_and_models(
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_a_text_longer_than_the_models_positions_is_refused(tmp_path: Path, kind: str) -> None:
-    """The real lengths count, not the limit that the recipe gives them."""
+    """The actual lengths count, not the limit of the recipe."""
     long = [("x", [completion("red " * 60, 1), completion("blue", 2)])]
     folder = write_data(tmp_path / "data", random_sets(8), candidate_sets(long))
     small = model_folder(tmp_path / "model", kind)

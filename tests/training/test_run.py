@@ -116,7 +116,7 @@ def test_training_learns_the_preference_of_the_sets(tmp_path: Path, model: Path)
     assert after["reward_margin"] > 0
 
 
-def test_from_a_configuration_with_a_tokenizer_trained_on_the_data(tmp_path: Path, data: Path) -> None:
+def test_training_from_a_configuration_with_a_tokenizer_of_the_data(tmp_path: Path, data: Path) -> None:
     config = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
               "num_attention_heads": 2, "vocab_size": 5, "max_position_embeddings": 128}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -143,9 +143,7 @@ def test_gradient_checkpointing_and_bf16(tmp_path: Path, data: Path, model: Path
     assert first["loss"] == pytest.approx(np.log(2), abs=1e-6)  # policy and reference in one precision
 
 
-def test_a_tokenizer_may_have_special_tokens_that_the_model_has_no_row_for(
-    tmp_path: Path, data: Path
-) -> None:
+def test_a_tokenizer_may_have_special_tokens_without_an_embedding(tmp_path: Path, data: Path) -> None:
     folder = model_folder(tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})

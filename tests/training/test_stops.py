@@ -335,7 +335,7 @@ def test_folders_with_other_names_are_not_checkpoints(tmp_path: Path) -> None:
     assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-000009", "step-000010"]
 
 
-def test_what_is_published_is_on_disk_before_and_after_its_rename(
+def test_a_published_directory_is_on_disk_before_and_after_its_rename(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A power cut leaves the old or the new: files, their folder, the rename, the folder that it is in."""
@@ -349,7 +349,7 @@ def test_what_is_published_is_on_disk_before_and_after_its_rename(
     assert seen == [tmp_path / "part" / "file", tmp_path / "part", "rename", tmp_path]
 
 
-def test_the_board_shows_every_step_once(data: Path, model: Path, tmp_path: Path) -> None:
+def test_tensorboard_shows_every_step_once(data: Path, model: Path, tmp_path: Path) -> None:
     out, settings = tmp_path / "run", recipe(data, model, save_every=2)
     train(settings, out)
     shutil.rmtree(out / "model")

@@ -19,9 +19,7 @@ from pairkit.training.logprobs.target_logp import KEPT_LOGITS, SLICE_LOGITS
 from pairkit.training.recipe import TrainRecipe
 
 MEBIBYTE = 2**20
-NF4 = (
-    0.516  # bytes per weight: half of one, and constants of 8 bits per 64 and of 32 bits per 64 * 256 weights
-)
+NF4 = 0.516  # bytes per weight: half of one, and constants of 8 bits per 64 and 32 bits per 64 * 256 weights
 GATES = {"gate_proj", "gate_up_proj", "w1"}  # of MLPs that multiply two projections
 
 

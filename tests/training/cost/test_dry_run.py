@@ -1,4 +1,4 @@
-"""What a dry run says of steps, model and memory, beside what a run does."""
+"""What a dry run reports of steps, model and memory, compared with a run."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def recipe(data: Path, model: Path, loss: str = "dpo", **fields: Any) -> TrainRe
         ("tdpo2", "all", True),
     ],
 )
-def test_steps_are_those_of_the_run(
+def test_counted_steps_are_those_of_the_run(
     data: Path, model: Path, tmp_path: Path, loss: str, sampling: str, exact: bool, shared: bool
 ) -> None:
     planned = plan(recipe(data, model, loss, negatives={"sampling": sampling}))
@@ -80,20 +80,20 @@ def test_steps_are_those_of_the_run(
         return reference_sums(wanted, tmp_path / "sums.parquet", lambda: live, tokens_per_micro_batch=10**6)
 
     split = split_for(built.needs, sets, compute, seed=0, max_length=96)
-    through = StepModel(built, network, live if "token_kl" in built.needs else None, 400, ALONE)
+    step_model = StepModel(built, network, live if "token_kl" in built.needs else None, 400, ALONE)
     packs(network, live)
     passes: list[None] = []
     for number, step in enumerate(first_steps(planned, shared=shared)):
         rows = planned.order.step_sets(number)
-        batch = prepare(through, planned.negatives, split, rows, draw_seeds([sets[i] for i in rows], 0, 0))
+        batch = prepare(step_model, planned.negatives, split, rows, draw_seeds([sets[i] for i in rows], 0, 0))
         passes.clear()
         counting = network.register_forward_hook(lambda *_: passes.append(None))
-        taken = through.gradients(batch, Averages()).work
+        selected = step_model.gradients(batch, Averages()).work
         counting.remove()
         here = sum(part.tokens for part in step.micro_batches)
         assert here == (step.shared if shared else step.repeated).tokens
-        found = token_load(taken, shared=shared).tokens
-        assert found == here if exact else found < here
+        tokens = token_load(selected, shared=shared).tokens
+        assert tokens == here if exact else tokens < here
         if batch.draw is None:
             before = token_load(batch.scored, shared=shared).tokens
             assert step.scored.tokens == before or (not exact and step.scored.tokens > before)
@@ -117,7 +117,7 @@ def dry_run(data: Path, model: Path, *words: str) -> dict[str, Any]:
     return dict(yaml.safe_load(shown.stdout))
 
 
-def test_a_dry_run_says_what_is_shared_and_how_much_memory_it_takes(data: Path, model: Path) -> None:
+def test_a_dry_run_reports_shared_prompts_and_memory(data: Path, model: Path) -> None:
     shown, network = dry_run(data, model), AutoModelForCausalLM.from_pretrained(model)
     weights = sum(p.numel() for p in network.parameters())
     assert shown["parameters"] == {"parameters": weights, "trained": weights, "prompts": "shared"}
@@ -135,7 +135,7 @@ def config_folder(folder: Path, config: Any) -> Path:
     return folder / "config.json"
 
 
-def test_a_model_that_cannot_pack_is_known_without_weights(data: Path, tmp_path: Path) -> None:
+def test_a_model_that_cannot_pack_is_recognized_without_weights(data: Path, tmp_path: Path) -> None:
     kinds = ["linear_attention", "full_attention"]
     config = Qwen3Config(
         hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
@@ -143,29 +143,31 @@ def test_a_model_that_cannot_pack_is_known_without_weights(data: Path, tmp_path:
     )  # fmt: skip
     config.layer_types = kinds
     path = config_folder(tmp_path / "mixed", config)
-    found = estimate(plan(recipe(data, path, tokenizer="bpe:300")))
-    assert found["parameters"]["prompts"] == "repeated: it has layers of linear_attention"
+    described = estimate(plan(recipe(data, path, tokenizer="bpe:300")))
+    assert described["parameters"]["prompts"] == "repeated: it has layers of linear_attention"
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 4, "merge": True}])
-def test_what_stays_is_counted_to_the_byte(data: Path, model: Path, lora: dict[str, Any] | None) -> None:
+def test_weights_gradients_and_moments_are_counted_to_the_byte(
+    data: Path, model: Path, lora: dict[str, Any] | None
+) -> None:
     planned = plan(recipe(data, model, "tdpo2", lora=lora))
     network = AutoModelForCausalLM.from_pretrained(model)
     whole = sum(p.numel() for p in network.parameters())
     if planned.recipe.lora:
         network = with_adapters(network, planned.recipe.lora, 0)
-    found = estimate_memory(planned, network, shared=True)
+    memory = estimate_memory(planned, network, shared=True)
     trained = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained)
     for parameter in trained:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     states = [value for state in optimizer.state.values() for value in state.values() if value.ndim]
-    assert found.optimizer == sum(value.numel() * 4 for value in states)
-    assert found.gradients == sum(p.grad.numel() * 4 for p in trained if p.grad is not None)
+    assert memory.optimizer == sum(value.numel() * 4 for value in states)
+    assert memory.gradients == sum(p.grad.numel() * 4 for p in trained if p.grad is not None)
     buffers = sum(value.numel() * 4 for value in network.buffers())
-    assert found.weights == 4 * sum(p.numel() for p in network.parameters()) + buffers
-    assert found.reference == (0 if lora else 4 * whole + buffers)
+    assert memory.weights == 4 * sum(p.numel() for p in network.parameters()) + buffers
+    assert memory.reference == (0 if lora else 4 * whole + buffers)
 
 
 def test_four_bits_take_what_their_states_hold(data: Path, tmp_path: Path) -> None:
@@ -188,28 +190,28 @@ def test_four_bits_take_what_their_states_hold(data: Path, tmp_path: Path) -> No
 
 
 def saved_bytes(network: torch.nn.Module, work: list[SetSelection]) -> int:
-    """Of what a pass keeps for its backward, weights left out."""
+    """Count the bytes that a pass saves for backward, without weights."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
+    saved: dict[int, torch.UntypedStorage] = {}
 
     def note(value: torch.Tensor) -> torch.Tensor:
         storage = value.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage
+            saved[storage.data_ptr()] = storage
         return value
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
         scored = score(network, work)
     assert scored.policy.sum.requires_grad
-    return sum(storage.nbytes() for storage in kept.values())
+    return sum(storage.nbytes() for storage in saved.values())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", [LlamaConfig, Qwen3Config])
-def test_activations_are_near_those_that_a_pass_keeps(
+def test_activations_are_near_those_that_a_pass_saves(
     data: Path, tmp_path: Path, kind: Any, dtype: str
 ) -> None:
-    """Within a quarter: tensors that are kept twice, masks and rounded copies are not told apart."""
+    """Within a quarter, because tensors saved twice, masks and rounded copies are not modelled."""
     config = kind(
         hidden_size=64, intermediate_size=160, num_hidden_layers=4, num_attention_heads=4,
         num_key_value_heads=2, head_dim=16, vocab_size=300,
@@ -222,8 +224,8 @@ def test_activations_are_near_those_that_a_pass_keeps(
     network = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
     packs(network)
     work = [SetSelection.all(item) for item in planned.train.sets]
-    kept = saved_bytes(network, work)
-    assert estimate_memory(planned, network, shared=True).activations == pytest.approx(kept, rel=0.25)
+    saved = saved_bytes(network, work)
+    assert estimate_memory(planned, network, shared=True).activations == pytest.approx(saved, rel=0.25)
     less = planned.recipe.model_copy(update={"gradient_checkpointing": True})
-    found = estimate_memory(plan(less), network, shared=True).activations
-    assert found < 0.6 * kept
+    activations = estimate_memory(plan(less), network, shared=True).activations
+    assert activations < 0.6 * saved

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from support.processes import nowhere_finite
-from support.tiny import model_folder, random_sets, write_data
 from transformers import AutoModelForCausalLM
 
 from pairkit.errors import TrainingError
@@ -20,16 +19,6 @@ from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.training.step.batch import StepModel
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("data") / "sets", random_sets(24))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "llama")
 
 
 def recipe(data: Path, model: Path, loss: Any = "alpha_dpo", **fields: Any) -> TrainRecipe:
