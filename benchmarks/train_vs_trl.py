@@ -21,8 +21,8 @@ optimizer's state (16 bytes per parameter); on a GPU it is the peak of all that 
 
 Tokens per second are those of the sets, prompts once, however a contender passes them: of MC-PO's sets,
 all six completions. MFU, with --peak, is the operations that such a step needs, nothing counted twice, over
-what the device could do in its time: forward and twice that for backward, and for MC-PO backward of the chosen and
-one other completion alone.
+what the device could do in its time: forward and twice that for backward, and for MC-PO backward of the
+chosen and one other completion alone.
 """
 
 from __future__ import annotations

@@ -73,9 +73,9 @@ def without_packing(model: nn.Module) -> nn.Module:
     A pass without gradient would pack them for good, and because packed weights have no backward, no gradient
     would reach the adapters below them. Their products would also be in bfloat16, whatever the recipe sets.
     """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+    for layer in cast("Any", model).modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
     return model
 
 
