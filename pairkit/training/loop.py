@@ -56,7 +56,7 @@ def train_steps(
     optimizer = _optimizer(recipe, model)
     schedule = _schedule(recipe, optimizer, steps)
     speed = speed_of(step_model)
-    largest_norm = recipe.optimizer.max_grad_norm or math.inf
+    largest_norm = recipe.optimizer.max_grad_norm or math.inf  # inf: logged, never clipped
     skipped = Skipped()
     state = checkpoint.State(model, optimizer, schedule, loss, skipped)
     checkpoints = out / checkpoint.CHECKPOINTS
@@ -72,6 +72,8 @@ def train_steps(
         _interruptible() as interrupted,
         progress("training", order.sets_before(steps), unit="sets", done=order.sets_before(done)) as advance,
     ):
+        # One more round than there are steps: `step` is the number of steps done, and after the last one there
+        # is an evaluation, but no checkpoint, because the model itself is saved.
         for step in range(done, steps + 1):
             last = step == steps
             # Agreed on by all: one that stopped alone would leave the others waiting in a collective call.
@@ -125,11 +127,13 @@ def train_steps(
             if problem:
                 optimizer.zero_grad()  # without gradients the optimizer changes neither weights nor moments
                 loss.load_state_dict(statistics)
+            # The rest runs in a skipped step too, because the schedule of later steps must not shift.
             rate = schedule.get_last_lr()[0]  # before the schedule advances: the rate of this step
             optimizer.step()
             schedule.step()
-            optimizer.zero_grad()
+            optimizer.zero_grad()  # to None: memory is free until the next backward
 
+            # Without evaluation and checkpoint, because rates are those of training alone.
             seconds = time.perf_counter() - started
             rates = speed.rates(len(rows), tokens, sum(operations), seconds)
             if (step + 1) % recipe.log_every == 0 or step + 1 == steps:
@@ -193,6 +197,7 @@ def _interruptible() -> Iterator[Any]:
         came = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    # Only noted, because a step must end: its weights and statistics change together or not at all.
     before = signal.signal(signal.SIGINT, note)
     try:
         yield lambda: came

@@ -59,6 +59,7 @@ def trained(model: nn.Module, processes: Processes) -> dict[str, Any]:
 
     Frozen weights are left out, because they are loaded again from where they came.
     """
+    # With duplicates, because tied weights have two names in a state dict.
     parameters = model.named_parameters(remove_duplicate=False)
     names = {name for name, p in parameters if p.requires_grad} | {name for name, _ in model.named_buffers()}
     weights = {name: value for name, value in model.state_dict().items() if name in names}
@@ -72,6 +73,7 @@ def save(folder: Path, step: int, files: dict[str, Any], *, keep: int) -> Path:
     Later ones are removed too: the run resumed from before them, because they were damaged.
     """
     target = checkpoint_path(folder, step)
+    # Under another name until it is whole; what a killed run left there is worthless.
     temporary = partial(target)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -81,13 +83,14 @@ def save(folder: Path, step: int, files: dict[str, Any], *, keep: int) -> Path:
         fingerprints = {name: _fingerprint(temporary / name) for name in files}
         record = json.dumps({"step": step, "files": fingerprints})
         (temporary / RECORD_FILE).write_text(record, encoding="utf-8")
-        if target.exists():
+        if target.exists():  # a damaged one, because the run resumed from before it
             _remove(target)
         publish(temporary, target)  # a rename, after all is on disk: the name stands for a whole checkpoint
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise OutputError(f"{target}: the checkpoint cannot be written: {error.strerror or error}") from error
     # After the new one is published, because a kill in between must leave one to resume from.
+    # Of those up to this step the last are kept: a later, damaged one must not displace a sound one.
     until = [path for path in checkpoints(folder) if _number(path) <= step]
     for old in set(checkpoints(folder)).difference(until[-keep:]):
         _remove(old)
@@ -113,12 +116,14 @@ def restore(folder: Path, state: State, processes: Processes) -> int:
     """
     last = processes.of_main(lambda: newest_undamaged(folder))
     if last is not None:
+        # Tensors only, because unpickling anything else could run code.
         # On the CPU first: every process reads the whole checkpoint, and keeps its part of it.
         weights = torch.load(last / WEIGHTS_FILE, weights_only=True, map_location="cpu")
         fill(state.model, weights)
         parts = torch.load(last / STATE_FILE, weights_only=True, map_location="cpu")
         moments = parts["optimizer"]["state"]  # by the parameter's number; moments have its shape
         parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+        # Saved whole, loaded in parts: a run may resume with another number of processes.
         for number, values in moments.items():
             moments[number] = {n: like(value, parameters[number]) for n, value in values.items()}
         for name in STATE_PARTS:
@@ -131,11 +136,12 @@ def fill(model: nn.Module, weights: dict[str, Any]) -> None:
     """Load the weights that `trained` collected; the others stay as they are."""
     current = model.state_dict()
     parts = {name: like(value, current[name]) for name, value in weights.items()}
-    model.load_state_dict(parts, strict=False)
+    model.load_state_dict(parts, strict=False)  # not strict, because frozen weights are not among them
 
 
 def newest_undamaged(folder: Path) -> Path | None:
     """Find the newest undamaged checkpoint; print what is wrong with newer ones."""
+    # Half-written and half-removed ones have names of their own, and are never considered.
     for leftover in folder.glob(".step-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     remaining = checkpoints(folder)
@@ -158,7 +164,7 @@ def _damage(checkpoint: Path) -> str | None:
         return f"{RECORD_FILE} is missing"
     except (ValueError, KeyError, TypeError):
         return f"{RECORD_FILE} is not valid"
-    if step != _number(checkpoint):
+    if step != _number(checkpoint):  # because a copied or renamed folder would resume at a wrong step
         return f"{RECORD_FILE} belongs to step {step}"
     for name in (WEIGHTS_FILE, STATE_FILE):
         path, expected = checkpoint / name, files.get(name)

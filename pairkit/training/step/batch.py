@@ -130,7 +130,7 @@ class StepModel:
         # Split by sizes that every process knows, so that all agree on who takes which set.
         mine = self.processes.share([item.size for item in batch.examples.work])
         work = [batch.examples.work[i] for i in mine]
-        value, tokens, selected = 0.0, 0, list[SetSelection]()
+        value, tokens, selected = 0.0, 0, list[SetSelection]()  # nats; tokens that passed in any way
         shared = packs(self.model, self.live)
         # Around backward too, because recomputed activations run the layers' attention again there.
         with packing(self.model) if shared else nullcontext():
@@ -140,18 +140,22 @@ class StepModel:
             # Gathering a sharded layer is collective: all processes have to pass equally often.
             idle = passes(len(groups), self.model, self.live) - len(groups)
             for group in groups:
+                # B is the number of sets of the group, K their largest number of completions: log-probs are
+                # [B, K], in nats, summed over the tokens of a completion.
                 # In a fixed order: floating-point sums depend on it, and a resumed run has to end in the
                 # same bits.
-                rows = [mine[i] for i in group]
+                rows = [mine[i] for i in group]  # positions in the batch, [B]
                 part, scored = self._score(batch, rows)
                 device = scored.policy.sum.device
+                # An online reference passed with the policy; a precomputed one is looked up, [B, K] as well.
                 reference = scored.reference or batch.examples.rows(rows, part).reference_logps(device)
                 tensors = inputs(part, scored.policy, reference)
+                # Statistics of the batch are looked up, not computed here: a micro-batch is a part of it.
                 applied = apply(self.loss, tensors, rows_of(batch.observed, rows, device))
                 objective = total(applied.terms, batch.weights)
                 # Backward at once: the activations of one micro-batch are freed before the next one's.
                 objective.backward()  # type: ignore[no-untyped-call]
-                value += float(objective.detach())
+                value += float(objective.detach())  # a float, because a tensor would keep the graph
                 averages.add_pass(tensors, applied)
                 tokens += scored.tokens
                 selected += part
@@ -170,6 +174,7 @@ class StepModel:
 
     def _score(self, batch: Batch, rows: Sequence[int]) -> tuple[list[SetSelection], Scored]:
         work = [batch.examples.work[i] for i in rows]
+        # The policy of an in-pass draw has no online reference next to it: see `passes.draw_in_pass`.
         if batch.draw is None:
             return work, score(self.model, work, want=self.want, live=self.live)
         return score_drawn(
@@ -190,23 +195,30 @@ def prepare(
         seeds: int64 `[B]`, see `order.draw_seeds`.
     """
     loss = step_model.loss
+    # Every process prepares the whole batch; which sets are its own is decided in the gradient passes.
     usable = examples(split, rows, usable_completions(loss, (split.sets[i] for i in rows)))
     passes = step_passes(loss, negatives, usable.work, shared=packs(step_model.model, step_model.live))
     before: list[SetSelection] = []
+    # First, because kto's reference point of a step is a statistic that the step's own loss reads.
     if passes.mismatched and split.mismatched:
         before += _observe_mismatched(step_model, split.mismatched, rows)
     if passes.in_pass is not None:
+        # Nothing is scored now: each micro-batch draws on the keys and values of its own prompts.
         longest, weights, lead = passes.in_pass
         drawing = Draw(partial(_pick, loss, negatives, usable, seeds), lead, longest)
         return Batch(usable, unobserved(loss), weights, drawing, before)
     scoring = step_model.scoring(passes.statistics)
+    # On the CPU and the same on every process, so that all draw the same completions: a draw that differed by
+    # rounding between devices would give two processes different batches.
     scored = scoring(usable.work) if passes.scoring == "all" else None
     work = usable.work
     if passes.draws:
         work, scored = draw(loss, negatives, usable, seeds, scored)
+    # After the draw, because only what was drawn has to be scored for the statistics.
     if passes.scoring == "selected":
         scored = scoring(work)
     before += passes.scored(usable.work, work)
+    # The log-probs of the reference stay, of all completions; the selection is that of `work`.
     batch = usable.rows(range(len(rows)), work)
     length, mask = lengths(work)
     # Weights of terms do not depend on log-probs, so zeros serve where nothing was scored.
@@ -228,6 +240,7 @@ def _pick(
 ) -> list[SetSelection]:
     """Draw for some rows of the batch. Seeds are per set, so the draw does not depend on the micro-batch."""
     some = usable.rows(rows)
+    # `rows` are positions in the batch, and so are those of the seeds.
     return with_columns(some.work, pick(loss, negatives, some, seeds[list(rows)], policy))
 
 
@@ -240,6 +253,7 @@ def _observe_mismatched(
     reference = scored.reference
     if mismatched.reference is not None:
         reference = as_logps(work, [mismatched.reference[i] for i in rows], CPU)
+    # All processes see all of them, and so keep the same statistics without exchanging any.
     for _, part in step_model.loss.parts:
         if observes(part, "mismatched"):
             part.observe(scored.policy, reference)

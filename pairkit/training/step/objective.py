@@ -44,6 +44,7 @@ class Inputs(NamedTuple):
         """Make rows of the completions `columns` (`[R, C]`, -1 is masked) of the sets `owner` (`[R]`)."""
 
         def pick(values: Tensor) -> Tensor:
+            # Clamped, because -1 is no index; what it picks is masked.
             return values[owner].gather(1, columns.clamp(min=0))
 
         return Inputs(
@@ -78,10 +79,13 @@ def inputs(work: Sequence[SetSelection], policy: Logps, reference: Logps | None)
     ranks = np.zeros(policy.sum.shape, np.int64)
     labels = np.ones(len(work), np.bool_)
     for i, item in enumerate(work):
+        # Noise has no rank of its own; it ranks one below the worst completion of the whole set, not of the
+        # selected ones, because a selection must not change a rank.
         below_all = 1 + max((column.rank or 0) for column in item.tokens.columns)
         picked = [item.tokens.columns[c] for c in item.columns]
         scores[i, : len(picked)] = [np.nan if column.score is None else column.score for column in picked]
         ranks[i, : len(picked)] = [column.rank or below_all for column in picked]
+        # None is no label: only a set that is labelled undesirable differs from the others.
         labels[i] = item.tokens.label is not False
     device = policy.sum.device
     return Inputs(
@@ -108,19 +112,22 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
     for position, (weight, part) in enumerate(loss.parts):
         owner, columns = _view(part.completions, tensors.policy.mask, tensors.labels)
         view = tensors.view(owner, columns)
+        # Observations are by set and completion of the batch, [B, K]; a row looks its own up.
         grids, statistics = observed[position] if observed is not None else None, None
         if grids is not None:
             key = _key(part.completions, columns)
             statistics = {name: grid[owner, key] for name, grid in grids.items()}
         extras = Extras(view.ranks, view.labels if part.completions == "labelled" else None, None, statistics)
         result = part(view.policy, view.reference, view.scores, extras=extras)
+        # A weight scales the whole term; its denominator is applied in `total`.
         terms += [term._replace(coefficient=weight * term.coefficient) for term in result.terms]
         metrics |= {name: value.detach().expand(len(owner)) for name, value in result.metrics.items()}
         # Margins are of the first part that has negatives: a sum has one reward per completion to report.
         if not len(margins) and part.completions != "first":
-            below = view.policy.mask[:, 1:]
+            below = view.policy.mask[:, 1:]  # [R, C - 1]: the negatives that there are
             margins = (result.rewards[:, :1] - result.rewards[:, 1:])[below]
         if part.completions == "labelled":
+            # A completion of a pair has a margin instead; a single one has its label alone.
             alone = view.policy.mask.sum(dim=1) == 1
             for name, side in (("desirable_reward", view.labels), ("undesirable_reward", ~view.labels)):
                 labelled[name] = result.rewards[:, 0][alone & side]
@@ -149,6 +156,7 @@ def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
             owner, columns = _view(part.completions, whole.policy.mask, whole.labels)
             view = whole.view(owner, columns)
             key = _key(part.completions, columns)
+            # The seed of a row is that of its set plus its completion, because rows of one set differ.
             for name, values in part.observe(view.policy, view.reference, seeds[owner] + key).items():
                 grids[name] = torch.zeros(whole.policy.sum.shape, dtype=values.dtype)
                 grids[name][owner, key] = values
@@ -184,6 +192,7 @@ def term_weights(
     Args:
         blank: `Logps` of `work` with the right lengths and mask, whatever its sums.
     """
+    # Zeros for all that a loss may read: whatever it computes from them, the weights are the same.
     zeros = torch.zeros_like(blank.sum)
     logps = replace(blank, sum=zeros, token_kl=zeros, alignment=zeros, head_sum=zeros)
     reference = logps if "reference" in loss.needs else None
@@ -199,6 +208,7 @@ def fixed_weights(
     They are computed twice, with lengths that differ: the losses themselves tell, user-defined ones too.
     """
     length, mask = lengths(work)
+    # Only negatives become longer: completion 0 is the same whatever is drawn.
     longer = torch.cat([length[:, :1], 2 * length[:, 1:] + 1], dim=1)
     zeros = torch.zeros(mask.shape)
     weights, others = (term_weights(loss, work, Logps(zeros, n, mask), observed) for n in (length, longer))
@@ -227,6 +237,7 @@ def _view(completions: str, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
     if completions == "set":
         every, columns = (torch.arange(size, device=mask.device) for size in mask.shape)
         return every, torch.where(mask, columns, -1)
+    # One row per (chosen, negative) pair, [R, 2]; of a single labelled completion the partner is masked.
     alone = mask.sum(dim=1) == 1
     listed = mask.clone()
     listed[:, 0] = alone if completions == "labelled" else False
@@ -251,12 +262,14 @@ class Averages:
     def add(self, name: str, values: Tensor) -> None:
         """Add every element of `values` to the mean `name`."""
         entry = self._sums.setdefault(name, [0.0, 0.0])
+        # In double, because the sum of many float32 depends on how they are cut into micro-batches.
         entry[0] += float(values.double().sum())
         entry[1] += values.numel()
 
     def add_pass(self, tensors: Inputs, applied: Applied) -> None:
         """Add what is reported of every pass: rewards, log-probs, the loss's own metrics."""
         policy = tensors.policy.detach()
+        # All but completion 0 is rejected, and so is a completion 0 that is labelled undesirable.
         below = policy.mask.clone()
         below[:, 0] = ~tensors.labels
         for name, values in (("logp", policy.sum), ("logp_per_token", policy.mean)):
