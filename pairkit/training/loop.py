@@ -72,8 +72,8 @@ def train_steps(
         _interruptible() as interrupted,
         progress("training", order.sets_before(steps), unit="sets", done=order.sets_before(done)) as advance,
     ):
-        # One more round than there are steps: `step` is the number of steps done, and after the last one there
-        # is an evaluation, but no checkpoint, because the model itself is saved.
+        # One more round than there are steps: `step` is the number of steps done, and after the last one
+        # there is an evaluation, but no checkpoint, because the model itself is saved.
         for step in range(done, steps + 1):
             last = step == steps
             # Agreed on by all: one that stopped alone would leave the others waiting in a collective call.
