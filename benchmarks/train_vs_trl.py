@@ -247,28 +247,33 @@ def work_of(kind: str, arguments: argparse.Namespace) -> tuple[float, float]:
     """Count the tokens and operations that a set needs on average."""
     import torch
 
-    from pairkit.training.cost.operations import cost, load, with_gradient, without_gradient
+    from pairkit.training.cost.operations import (
+        cost_per_token,
+        token_load,
+        with_gradient,
+        without_gradient,
+    )
     from pairkit.training.logprobs.selection import SetSelection
     from pairkit.training.tokens.sets import Column, TokenSet
 
     with torch.device("meta"):
-        model = cost(new_model(arguments.vocabulary, arguments.model))
+        cost = cost_per_token(new_model(arguments.vocabulary, arguments.model))
 
-    def passed(prompt: list[int], sizes: list[int], *, behind: bool = False) -> Any:
+    def passed(prompt: list[int], sizes: list[int], *, with_prompt: bool = True) -> Any:
         columns = tuple(Column(np.zeros(size, np.int32), None, None, "source") for size in sizes)
-        one = SetSelection(TokenSet("", np.array(prompt, np.int32), columns), tuple(range(len(sizes))))
-        return load([one], prompts=not behind)
+        item = SetSelection.all(TokenSet("", np.array(prompt, np.int32), columns))
+        return token_load([item], prompts=with_prompt)
 
     tokens = needed = 0.0
     sets = all_sets(arguments)
     for prompt, completions in sets:
         sizes = [len(ids) for ids in completions][: None if kind == "mcpo" else 2]
         negative = round(statistics.mean(sizes[1:]))  # any of them
-        needed += with_gradient(model, passed(prompt, [sizes[0], negative]))
+        needed += with_gradient(cost, passed(prompt, [sizes[0], negative]))
         if kind == "mcpo":
-            scored = passed(prompt, sizes[1:], behind=True)
-            drawn = passed(prompt, [negative], behind=True)  # which has been counted
-            needed += without_gradient(model, scored) - without_gradient(model, drawn)
+            scored = passed(prompt, sizes[1:], with_prompt=False)
+            drawn = passed(prompt, [negative], with_prompt=False)  # counted above already
+            needed += without_gradient(cost, scored) - without_gradient(cost, drawn)
         tokens += len(prompt) + sum(sizes)
     return tokens / len(sets), needed / len(sets)
 

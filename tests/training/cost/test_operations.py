@@ -112,7 +112,7 @@ def of_weights(speed: Speed, batch: Batch, work: list[SetSelection]) -> float:
         ("bco", "random"),  # a scoring pass of the drawn completions
         ("dpo+bco", "mc"),
         ("kto", "random"),  # and one of prompts with completions of others
-        ("tdpo2", "random"),  # the reference runs beside the policy
+        ("tdpo2", "random"),  # the reference runs next to the policy
     ],
 )
 def test_products_with_weights_are_those_that_torch_counts(
