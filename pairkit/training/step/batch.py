@@ -155,7 +155,7 @@ class StepModel:
                 objective = total(applied.terms, batch.weights)
                 # Backward at once: the activations of one micro-batch are freed before the next one's.
                 objective.backward()  # type: ignore[no-untyped-call]
-                value += float(objective.detach())  # a float, because a tensor would keep the graph
+                value += float(objective.detach())
                 averages.add_pass(tensors, applied)
                 tokens += scored.tokens
                 selected += part
@@ -197,34 +197,34 @@ def prepare(
     loss = step_model.loss
     # Every process prepares the whole batch; which sets are its own is decided in the gradient passes.
     usable = examples(split, rows, usable_completions(loss, (split.sets[i] for i in rows)))
-    passes = step_passes(loss, negatives, usable.work, shared=packs(step_model.model, step_model.live))
+    pass_plan = step_passes(loss, negatives, usable.work, shared=packs(step_model.model, step_model.live))
     before: list[SetSelection] = []
     # First, because kto's reference point of a step is a statistic that the step's own loss reads.
-    if passes.mismatched and split.mismatched:
+    if pass_plan.mismatched and split.mismatched:
         before += _observe_mismatched(step_model, split.mismatched, rows)
-    if passes.in_pass is not None:
+    if pass_plan.in_pass is not None:
         # Nothing is scored now: each micro-batch draws on the keys and values of its own prompts.
-        longest, weights, lead = passes.in_pass
+        longest, weights, lead = pass_plan.in_pass
         drawing = Draw(partial(_pick, loss, negatives, usable, seeds), lead, longest)
         return Batch(usable, unobserved(loss), weights, drawing, before)
-    scoring = step_model.scoring(passes.statistics)
+    scoring = step_model.scoring(pass_plan.statistics)
     # On the CPU and the same on every process, so that all draw the same completions: a draw that differed by
     # rounding between devices would give two processes different batches.
-    scored = scoring(usable.work) if passes.scoring == "all" else None
+    scored = scoring(usable.work) if pass_plan.scoring == "all" else None
     work = usable.work
-    if passes.draws:
+    if pass_plan.draws:
         work, scored = draw(loss, negatives, usable, seeds, scored)
     # After the draw, because only what was drawn has to be scored for the statistics.
-    if passes.scoring == "selected":
+    if pass_plan.scoring == "selected":
         scored = scoring(work)
-    before += passes.scored(usable.work, work)
+    before += pass_plan.scored(usable.work, work)
     # The log-probs of the reference stay, of all completions; the selection is that of `work`.
     batch = usable.rows(range(len(rows)), work)
     length, mask = lengths(work)
     # Weights of terms do not depend on log-probs, so zeros serve where nothing was scored.
     policy = scored.policy if scored else Logps(torch.zeros(mask.shape), length, mask)
     observed = unobserved(loss)
-    if passes.observes:
+    if pass_plan.observes:
         reference = (scored.reference if scored else None) or batch.reference_logps(CPU)
         observed = observe(loss, inputs(work, policy, reference), seeds)
     return Batch(batch, observed, term_weights(loss, work, policy, observed), scored=before)
