@@ -5,7 +5,7 @@
 For each seed one model is fine-tuned and one collection of candidate sets is built; on it, DPO (random
 negatives) and MC-PO are trained with every combination of the settings. Printed is the expected accuracy
 at temperature 1, exactly: the probability of the right answer, mean over the tuning problems, so that no
-sampling noise enters the comparison. The seeds are none of those that results are reported of.
+sampling noise enters the comparison. The seeds are not those of the reported results.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.training.tokens.tokenize import tokenize
 
-# short name -> where it stands in the training recipe; a loss is given what it knows.
+# short name -> its place in the training recipe
 PLACES = {
     "beta": ("loss", "beta"),
     "negatives": ("loss", "negatives"),
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE,VALUE")
     arguments = parser.parse_args()
     grid = dict(_axis(text) for text in arguments.set)
-    found: dict[tuple[str, ...], list[float]] = {}
+    accuracies: dict[tuple[str, ...], list[float]] = {}
     starts = []
     with run.small_and_quiet():
         for seed in arguments.seeds:
@@ -60,15 +60,15 @@ def main() -> None:
                 for values in _combinations(grid, loss):
                     row = (loss, *(f"{name}={value}" for name, value in values.items()))
                     model = trained(folder, settings, loss, values)
-                    found.setdefault(row, []).append(expected_accuracy(model))
-                    console.print(f"seed {seed}, {', '.join(row)}: {found[row][-1]:.3f}", markup=False)
+                    accuracies.setdefault(row, []).append(expected_accuracy(model))
+                    console.print(f"seed {seed}, {', '.join(row)}: {accuracies[row][-1]:.3f}", markup=False)
     print(f"start: {_cells(starts)}")
-    for row, accuracies in sorted(found.items(), key=lambda item: -float(np.mean(item[1]))):
-        print(f"| {' | '.join(row)} | {_cells(accuracies)} |")
+    for row, values in sorted(accuracies.items(), key=lambda item: -float(np.mean(item[1]))):
+        print(f"| {' | '.join(row)} | {_cells(values)} |")
 
 
 def trained(folder: Path, settings: Settings, loss: str, values: dict[str, Any]) -> Path:
-    """The model of `loss` with these values over the quickstart's recipe, trained if it is not there yet."""
+    """Return the model of `loss` with these values over the quickstart's recipe; train it if needed."""
     content = preference_recipe(folder, settings, loss).model_dump(mode="json")
     over: dict[str, Any] = {"eval_every": None}
     for name, value in values.items():
@@ -87,7 +87,7 @@ def trained(folder: Path, settings: Settings, loss: str, values: dict[str, Any])
 
 
 def expected_accuracy(model: Path) -> float:
-    """The mean probability of the right answer and its end at temperature 1, over the tuning problems."""
+    """Compute the mean probability of the right answer and its end at temperature 1."""
     tokenizer = load_tokenizer(str(model), revision=None, trust_remote_code=False, texts=iter(()))
     problems = tokenize(
         [run.test_problems("tuning")],

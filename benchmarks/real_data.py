@@ -1,4 +1,4 @@
-"""Builds four real data sets, trains a small model on each, prints held-out reward accuracy.
+"""Build four real datasets, train a small model on each, print held-out reward accuracy.
 
     PAIRKIT_TEST_DATA=DIR python benchmarks/real_data.py [--steps 300] [--only NAME]
 

@@ -1,4 +1,4 @@
-"""Training steps of TRL's DPOTrainer and of pairkit, by turns: sets a second, and memory.
+"""Training steps of TRL's DPOTrainer and of pairkit, by turns: sets per second, and memory.
 
     python benchmarks/train_vs_trl.py                       # vocabulary 8,192
     python benchmarks/train_vs_trl.py --vocabulary 128256 --sets 4
@@ -9,20 +9,20 @@
 A Llama of four layers and width 256 with random weights, saved once; prompts of 200 to 400 and completions
 of 50 to 300 tokens, the same tokens for all; float32, AdamW. Every contender is a process of its own, which
 starts up, takes one round of steps to warm up, and then waits for its turn; printed is the median of the
-rounds. On a GPU, which has not the memory for all at once, each takes all of its turns before the next one
-starts. Memory is the process's peak above what it had before the model, less weights, gradients and the
-optimizer's state (16 bytes a parameter); on a GPU it is the peak of what was allocated, all of it.
+rounds. On a GPU, where memory does not suffice for all at once, each takes all of its turns before the next
+one starts. Memory is the process's peak above its size before the model, less weights, gradients and the
+optimizer's state (16 bytes per parameter); on a GPU it is the peak of all that was allocated.
 
     trl, cached          DPO, the reference's log-probs computed before
-    trl, live            DPO, the reference beside the policy in every step
+    trl, live            DPO, the reference next to the policy in every step
     pairkit, cached      DPO, as TRL
     pairkit, first epoch DPO, the reference's log-probs computed within the time
     pairkit, mcpo        MC-PO: of five negatives one is drawn by the policy
 
-Tokens a second are those of the sets, prompts once, whatever a contender makes of them: of MC-PO's sets, all
-six completions. MFU, with --peak, is the operations that such a step needs, nothing counted twice, over what
-the device could do in its time: forward and twice that for backward, and for MC-PO backward of the chosen and
-one other completion alone.
+Tokens per second are those of the sets, prompts once, however a contender passes them: of MC-PO's sets,
+all six completions. MFU, with --peak, is the operations that such a step needs, nothing counted twice, over
+what the device could do in its time: forward and twice that for backward, and for MC-PO backward of the
+chosen and one other completion alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from turns import MARK, Turns
 from workload import MAX_LENGTH, MODELS, new_model, save_model, token_sets
 
 CONTENDERS = ("trl, cached", "trl, live", "pairkit, cached", "pairkit, first epoch", "pairkit, mcpo")
-# What the contenders have to know of the command line.
+# Options that are handed to the contenders.
 SHARED = ("vocabulary", "sets", "steps", "rounds", "budget", "lengths", "device", "dtype")
 
 
@@ -147,7 +147,7 @@ def run_pairkit(arguments: argparse.Namespace, sets: list[Any], *, kind: str) ->
 
 
 class Contender:
-    """A process that takes its turns."""
+    """A contender in a process of its own."""
 
     def __init__(self, name: str, arguments: argparse.Namespace, folder: Path) -> None:
         self.name, self.rounds = name, list[dict[str, float]]()
@@ -160,7 +160,7 @@ class Contender:
         self._line()
 
     def turn(self) -> None:
-        """One round."""
+        """Take one round."""
         assert self._process.stdin
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
@@ -219,7 +219,7 @@ def main() -> None:
 
 
 def race(names: Sequence[str], arguments: argparse.Namespace, folder: Path) -> list[Contender]:
-    """All rounds of some contenders, by turns."""
+    """Take all rounds of some contenders, by turns."""
     contenders = [Contender(one, arguments, folder) for one in names]
     for _ in range(ROUNDS):
         for contender in contenders:
@@ -239,36 +239,41 @@ def contend(arguments: argparse.Namespace) -> None:
 
 
 def all_sets(arguments: argparse.Namespace) -> list[tuple[list[int], list[list[int]]]]:
-    """Of all rounds."""
+    """Make the sets of all rounds."""
     return token_sets(ROUNDS * arguments.steps * arguments.sets, arguments.vocabulary, arguments.lengths)
 
 
 def work_of(kind: str, arguments: argparse.Namespace) -> tuple[float, float]:
-    """Tokens and operations that a set needs on average."""
+    """Count the tokens and operations that a set needs on average."""
     import torch
 
-    from pairkit.training.cost.operations import cost, load, with_gradient, without_gradient
+    from pairkit.training.cost.operations import (
+        cost_per_token,
+        token_load,
+        with_gradient,
+        without_gradient,
+    )
     from pairkit.training.logprobs.selection import SetSelection
     from pairkit.training.tokens.sets import Column, TokenSet
 
     with torch.device("meta"):
-        model = cost(new_model(arguments.vocabulary, arguments.model))
+        cost = cost_per_token(new_model(arguments.vocabulary, arguments.model))
 
-    def passed(prompt: list[int], sizes: list[int], *, behind: bool = False) -> Any:
+    def passed(prompt: list[int], sizes: list[int], *, with_prompt: bool = True) -> Any:
         columns = tuple(Column(np.zeros(size, np.int32), None, None, "source") for size in sizes)
-        one = SetSelection(TokenSet("", np.array(prompt, np.int32), columns), tuple(range(len(sizes))))
-        return load([one], prompts=not behind)
+        item = SetSelection.all(TokenSet("", np.array(prompt, np.int32), columns))
+        return token_load([item], prompts=with_prompt)
 
     tokens = needed = 0.0
     sets = all_sets(arguments)
     for prompt, completions in sets:
         sizes = [len(ids) for ids in completions][: None if kind == "mcpo" else 2]
         negative = round(statistics.mean(sizes[1:]))  # any of them
-        needed += with_gradient(model, passed(prompt, [sizes[0], negative]))
+        needed += with_gradient(cost, passed(prompt, [sizes[0], negative]))
         if kind == "mcpo":
-            scored = passed(prompt, sizes[1:], behind=True)
-            drawn = passed(prompt, [negative], behind=True)  # which has been counted
-            needed += without_gradient(model, scored) - without_gradient(model, drawn)
+            scored = passed(prompt, sizes[1:], with_prompt=False)
+            drawn = passed(prompt, [negative], with_prompt=False)  # counted above already
+            needed += without_gradient(cost, scored) - without_gradient(cost, drawn)
         tokens += len(prompt) + sum(sizes)
     return tokens / len(sets), needed / len(sets)
 

@@ -29,7 +29,7 @@ from workload import MODELS, save_model, token_sets
 
 from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
-from pairkit.training.cost.operations import cost, load, with_gradient
+from pairkit.training.cost.operations import cost_per_token, token_load, with_gradient
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs import head
 from pairkit.training.logprobs.compile import compile_layers
@@ -136,7 +136,9 @@ def main() -> None:
         for size, sets in tokenized.items()
     }
     needed = {
-        size: with_gradient(cost(model), load([SetSelection(one, tuple(range(size))) for one in sets]))
+        size: with_gradient(
+            cost_per_token(model), token_load([SetSelection(one, tuple(range(size))) for one in sets])
+        )
         for size, sets in tokenized.items()
     }
     for size in SIZES:

@@ -1,4 +1,4 @@
-"""What the benchmarks of training are of: a model with random weights, and texts of random tokens."""
+"""The workload of the training benchmarks: a model with random weights, and texts of random tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 NEGATIVES = 5
 MAX_LENGTH = 1024
-MAX_PROMPT = MAX_LENGTH * 7 // 8  # as the trainer has it
+MAX_PROMPT = MAX_LENGTH * 7 // 8  # the trainer's default
 
 # Llama's shape; "1b" is that of Llama 3.2 1B.
 MODELS: dict[str, dict[str, Any]] = {
@@ -31,7 +31,7 @@ MODELS: dict[str, dict[str, Any]] = {
 def token_sets(
     sets: int, vocabulary: int, lengths: str = "uniform"
 ) -> list[tuple[list[int], list[list[int]]]]:
-    """Prompts, and completions of them: a chosen one and `NEGATIVES` others.
+    """Make prompts with completions: a chosen one and `NEGATIVES` others.
 
     Args:
         lengths: "uniform", prompts of 200 to 400 and completions of 50 to 300 tokens; or "ultrafeedback",
@@ -48,7 +48,7 @@ def token_sets(
 
 
 def _uniform(random: np.random.Generator) -> Iterator[int]:
-    """Sizes of a prompt, of its completions, of the next prompt, without end."""
+    """Yield sizes of a prompt, of its completions, of the next prompt, without end."""
     while True:
         yield int(random.integers(200, 401))
         for _ in range(1 + NEGATIVES):
@@ -56,9 +56,10 @@ def _uniform(random: np.random.Generator) -> Iterator[int]:
 
 
 def _ultrafeedback(random: np.random.Generator) -> Iterator[int]:
-    """As above: a real pair's, and for the other negatives those of rejected texts of other pairs.
+    """Yield the same of real pairs; for the other negatives those of rejected texts of other pairs.
 
-    What exceeds `MAX_LENGTH` is cut here as the trainer cuts it, so that all contenders get the same tokens.
+    What exceeds `MAX_LENGTH` is cut here as the trainer cuts it, because all contenders have to get the same
+    tokens.
     """
     rows = ultrafeedback_lengths()
     while True:
@@ -71,7 +72,7 @@ def _ultrafeedback(random: np.random.Generator) -> Iterator[int]:
 
 
 def ultrafeedback_lengths() -> list[tuple[int, int, int]]:
-    """Tokens of prompt, chosen and rejected of 800 pairs, by a BPE of 8,192 tokens trained on them."""
+    """Count the tokens of prompt, chosen and rejected of 800 pairs, by a BPE of 8,192 trained on them."""
     from pairkit.models.load import train_bpe
 
     folder = os.environ.get("PAIRKIT_TEST_DATA")
@@ -87,7 +88,7 @@ def ultrafeedback_lengths() -> list[tuple[int, int, int]]:
 
 
 def new_model(vocabulary: int, model: str = "small") -> Any:
-    """With random weights."""
+    """Make a model with random weights."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -103,7 +104,7 @@ def new_model(vocabulary: int, model: str = "small") -> Any:
 
 
 def save_model(folder: Path, vocabulary: int, model: str = "small", dtype: str = "float32") -> None:
-    """The model, and a tokenizer that knows each token by a word, for TRL."""
+    """Save the model, and a tokenizer of one word per token, for TRL."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

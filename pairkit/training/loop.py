@@ -1,4 +1,9 @@
-"""The training loop, top to bottom: evaluate, save, draw, micro-steps, optimizer, log."""
+"""The training loop, top to bottom: evaluate, save, draw, micro-steps, optimizer, log.
+
+Its invariant: a run that was stopped anywhere ends in the same bytes as one that was not. So whatever a step
+does is a function of the recipe, the data and the step's number, and all that it changes is in
+`checkpoint.State`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ from torch import nn
 
 from pairkit.errors import Interrupted
 from pairkit.progress import console, progress
-from pairkit.training.cost.speed import note, speed_of
+from pairkit.training.cost.speed import rates_note, speed_of
 from pairkit.training.distributed.sharding import whole
 from pairkit.training.evaluate import evaluate
 from pairkit.training.output import checkpoint
@@ -27,112 +32,119 @@ from pairkit.training.step.batch import StepModel, prepare
 from pairkit.training.step.examples import Split
 from pairkit.training.step.negatives import origins
 from pairkit.training.step.objective import Averages
-from pairkit.training.step.order import draw_seeds, sets_before, step_count, step_seed, step_sets
+from pairkit.training.step.order import StepOrder, draw_seeds, step_seed
 from pairkit.training.step.skipped import Skipped, not_finite
 
 
 def train_steps(
     recipe: TrainRecipe,
-    through: StepModel,
+    step_model: StepModel,
+    order: StepOrder,
     negatives: dict[str, Any],
     train: Split,
     held_out: Split | None,
     out: Path,
 ) -> nn.Module:
-    """Trains the model of `through` to the end of the recipe, from the last checkpoint under `out` if any.
+    """Train the model of `step_model` to the end of the recipe, from the last checkpoint under `out` if any.
 
-    A SIGINT ends the step under way, writes a checkpoint and raises `Interrupted`. A step whose loss or
-    gradient is no finite number changes neither weights nor running statistics; the schedule and the sets go
-    on, so that the steps behind it are those that they would have been.
+    A SIGINT ends the current step, writes a checkpoint and raises `Interrupted`. A step whose loss or
+    gradient is not finite changes neither weights nor running statistics; the schedule and the sets advance,
+    because then the steps after it are those of a run that skipped nothing.
     """
-    model, loss, processes = through.model, through.loss, through.processes
-    steps = step_count(len(train.sets), recipe.sets_per_step, recipe.epochs, recipe.max_steps)
+    model, loss, processes = step_model.model, step_model.loss, step_model.processes
+    steps = order.step_count
     optimizer = _optimizer(recipe, model)
     schedule = _schedule(recipe, optimizer, steps)
-    speed = speed_of(through)
-    largest_norm = recipe.optimizer.max_grad_norm or math.inf
+    speed = speed_of(step_model)
+    largest_norm = recipe.optimizer.max_grad_norm or math.inf  # inf: logged, never clipped
     skipped = Skipped()
     state = checkpoint.State(model, optimizer, schedule, loss, skipped)
     checkpoints = out / checkpoint.CHECKPOINTS
+    # Everything else of a step is a function of (seed, step): with the state and the number of steps done, a
+    # resumed run is the run that was stopped.
     done = checkpoint.restore(checkpoints, state, processes)
     if recipe.gradient_checkpointing:
         _checkpoint_activations(model)
     model.train()
 
-    def take(step: int) -> list[int]:
-        return step_sets(
-            len(train.sets), step, recipe.sets_per_step, recipe.epochs, recipe.max_steps, recipe.seed
-        )
-
-    def taken(step: int) -> int:
-        return sets_before(len(train.sets), step, recipe.sets_per_step, recipe.epochs, recipe.max_steps)
-
     with (
         MetricsLog(out, done, recipe, active=processes.main) as log,
         _interruptible() as interrupted,
-        progress("training", taken(steps), unit="sets", done=taken(done)) as advance,
+        progress("training", order.sets_before(steps), unit="sets", done=order.sets_before(done)) as advance,
     ):
+        # One more round than there are steps: `step` is the number of steps done, and after the last one
+        # there is an evaluation, but no checkpoint, because the model itself is saved.
         for step in range(done, steps + 1):
             last = step == steps
+            # Agreed on by all: one that stopped alone would leave the others waiting in a collective call.
             stop = processes.any(interrupted())
 
-            resumed_here = 0 < step == done  # the checkpoint is there, and so is the line of its evaluation
+            # Evaluated and logged before the checkpoint, because a run that resumes from this checkpoint does
+            # not evaluate this step again.
+            resumed_here = 0 < step == done
             due = last or step == 0 or _every(recipe.eval_every, step)
             if held_out and due and not resumed_here:
-                log.write(step, "eval", evaluate(through, held_out))
+                log.write(step, "eval", evaluate(step_model, held_out))
 
-            # Not while steps are skipped: the weights may be why, and push better ones out.
+            # Not while steps are skipped: the weights may be why, and would push out the checkpoints from
+            # before, of which only the last few are kept.
             due = not last and (stop or (_every(recipe.save_every, step) and not skipped.in_a_row))
             if due and not resumed_here:
-                files = checkpoint.content(state, processes)
+                files = checkpoint.content(state, processes)  # on all, because gathering is collective
                 if processes.main:
-                    log.flush()
+                    log.flush()  # first, because a checkpoint must not be ahead of the metrics on disk
                     checkpoint.save(checkpoints, step, files, keep=recipe.keep)
             if stop and not last:
-                kept = checkpoint.named(checkpoints, step)
-                raise Interrupted(f"stopped after step {step}; the same command goes on from {kept}")
+                path = checkpoint.checkpoint_path(checkpoints, step)
+                raise Interrupted(f"stopped after step {step}; the same command resumes from {path}")
             if last:
                 break
 
-            torch.manual_seed(step_seed(recipe.seed, step))  # for what draws without a generator of its own
+            # For a user's loss that samples without a generator of its own: the same numbers after a resume.
+            torch.manual_seed(step_seed(recipe.seed, step))
             started = time.perf_counter()
-            statistics = loss.state_dict()
-            rows = take(step)
+            statistics = loss.state_dict()  # as they were, in case the step is skipped
+            rows = order.step_sets(step)
             seeds = draw_seeds([train.sets[i] for i in rows], recipe.seed, step)
-            batch = prepare(through, negatives, train, rows, seeds)
+            batch = prepare(step_model, negatives, train, rows, seeds)
             averages = Averages()
-            value, tokens, work = through.gradients(batch, averages)
-            if not processes.sharded:  # a sharded model's backward adds them up
+            value, tokens, work = step_model.gradients(batch, averages)
+            # Summed, not averaged, because each process's share is already divided by the weights of the
+            # global batch. A sharded model's backward has summed them.
+            if not processes.sharded:
                 processes.add_gradients(model)
+            # Clipped after the sum, because the norm is that of the global batch, equal on every process.
             norm = float(whole(nn.utils.clip_grad_norm_(model.parameters(), largest_norm), keep=True))
-            told = processes.collect((value, tokens, norm, origins(work), speed.operations(batch, work)))
-            values, counts, norms, drawn, operations = zip(*told, strict=True)
+            share = (value, tokens, norm, origins(work), speed.operations(batch, work))
+            # In the order of ranks on every process, because floating-point sums depend on the order.
+            values, counts, norms, drawn, operations = zip(*processes.collect(share), strict=True)
             value, tokens = sum(values), sum(counts)
 
-            wrong = not_finite(value, norms)  # the same on every process
-            skipped.note(step + 1, wrong, recipe.max_skipped, out)
-            if wrong:
-                optimizer.zero_grad()  # without gradients the optimizer changes nothing
+            # From the sum and from all norms: every process sees the same numbers and skips the same step, or
+            # their weights would drift apart.
+            problem = not_finite(value, norms)
+            skipped.note(step + 1, problem, recipe.max_skipped, out)
+            if problem:
+                optimizer.zero_grad()  # without gradients the optimizer changes neither weights nor moments
                 loss.load_state_dict(statistics)
-            rate = schedule.get_last_lr()[0]
+            # The rest runs in a skipped step too, because the schedule of later steps must not shift.
+            rate = schedule.get_last_lr()[0]  # before the schedule advances: the rate of this step
             optimizer.step()
             schedule.step()
-            optimizer.zero_grad()
+            optimizer.zero_grad()  # to None: memory is free until the next backward
 
+            # Without evaluation and checkpoint, because rates are those of training alone.
             seconds = time.perf_counter() - started
             rates = speed.rates(len(rows), tokens, sum(operations), seconds)
             if (step + 1) % recipe.log_every == 0 or step + 1 == steps:
                 metrics = {"loss": value, **averages.means(processes), "grad_norm": norm}
                 metrics |= {"learning_rate": rate, "skipped": skipped.total}
-                metrics |= {
-                    f"drawn_{origin}": count for origin, count in sorted(sum(drawn, Counter[str]()).items())
-                }
+                totals = sum(drawn, Counter[str]())
+                metrics |= {f"drawn_{origin}": count for origin, count in sorted(totals.items())}
                 log.write(step + 1, "train", {**metrics, **rates})
-            advance(len(rows), note=f"loss {value:.4f}  {note(rates)}")
+            advance(len(rows), note=f"loss {value:.4f}  {rates_note(rates)}")
     if skipped.in_a_row:
-        console.print(
-            f"the last steps ({skipped.in_a_row}) were skipped: evaluate the model before you use it"
-        )
+        console.print(f"the last {skipped.in_a_row} steps were skipped; evaluate the model before you use it")
     return model
 
 
@@ -141,14 +153,15 @@ def _every(interval: int | None, step: int) -> bool:
 
 
 def _checkpoint_activations(model: Any) -> None:
-    """Under its present name in transformers, or under the one it had before."""
+    """Recompute activations in backward; transformers renamed the method."""
     name = "activation_checkpointing_enable"
     enable = getattr(model, name, None) or model.gradient_checkpointing_enable
+    # Non-reentrant, because adapters below frozen embeddings have no input that requires a gradient.
     enable({"use_reentrant": False})
 
 
 def _optimizer(recipe: TrainRecipe, model: nn.Module) -> torch.optim.AdamW:
-    """AdamW; weight decay falls on matrices only, as usual."""
+    """Make AdamW; weight decay applies to matrices only: norms and biases do not shrink."""
     settings = recipe.optimizer
     matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
@@ -173,10 +186,10 @@ def _schedule(recipe: TrainRecipe, optimizer: torch.optim.Optimizer, steps: int)
 
 @contextmanager
 def _interruptible() -> Iterator[Any]:
-    """Yields a function that says whether SIGINT came; a second SIGINT stops at once."""
+    """Yield a function that tells whether SIGINT came; a second SIGINT stops at once."""
     came = False
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: came  # only the main thread gets signals
+        yield lambda: came  # because only the main thread gets signals
         return
 
     def note(number: int, frame: Any) -> None:
@@ -184,6 +197,7 @@ def _interruptible() -> Iterator[Any]:
         came = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    # Only noted, because a step must end: its weights and statistics change together or not at all.
     before = signal.signal(signal.SIGINT, note)
     try:
         yield lambda: came

@@ -1,4 +1,4 @@
-"""LoRA: adapters are trained, the model that they stand on is the reference and stays as it is."""
+"""LoRA: adapters are trained; the base model is frozen and serves as the reference."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from pairkit.recipes import Strict
 
 
 class Lora(Strict):
-    """Hu et al. 2021, arXiv 2106.09685. No dropout: two passes over one text have to agree."""
+    """Settings of LoRA (Hu et al. 2021, arXiv 2106.09685).
+
+    There is no dropout, because two passes over one text have to agree.
+    """
 
     r: int = Field(default=16, ge=1)  # rank
     alpha: float = Field(default=32, gt=0)  # the adapters' output is multiplied by alpha / r
     targets: str | list[str] = "all-linear"  # names of modules; "all-linear" = all but the output head
-    base: Literal["nf4"] | None = None  # QLoRA, arXiv 2305.14314: the model below in 4 bits (bitsandbytes)
-    merge: bool = False  # whether the saved model is a whole one, with the adapters in its weights
+    base: Literal["nf4"] | None = None  # QLoRA, arXiv 2305.14314: base model in 4 bits (bitsandbytes)
+    merge: bool = False  # save a whole model, with the adapters merged into its weights
 
 
 def with_adapters(model: nn.Module, lora: Lora, seed: int) -> nn.Module:
-    """The model with fresh adapters, which alone are trained; they change nothing yet.
+    """Add fresh adapters, which alone are trained; they do not change the output yet.
 
     Raises:
         RecipeError: peft is not installed.
-        ModelError: no module has the name of a target.
+        ModelError: no module matches a target.
     """
     try:
         import peft
@@ -42,12 +45,12 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int) -> nn.Module:
     try:
         with warnings.catch_warnings(category=FutureWarning, action="ignore"):  # peft's, of transformers 5
             return cast("nn.Module", peft.get_peft_model(cast("Any", model), config))
-    except ValueError as error:  # peft lists what it looked for
+    except ValueError as error:  # its message lists the targets
         raise ModelError(f"lora.targets {lora.targets!r}: {error}") from error
 
 
 def four_bits(compute: torch.dtype) -> Any:
-    """How transformers is asked for a model in NF4, its constants quantized again, computing in `compute`.
+    """Configure transformers to load a model in NF4 with double quantization, computing in `compute`.
 
     Raises:
         RecipeError: bitsandbytes is not installed.
@@ -64,8 +67,20 @@ def four_bits(compute: torch.dtype) -> Any:
     )
 
 
+def without_packing(model: nn.Module) -> nn.Module:
+    """Keep bitsandbytes from packing four-bit weights, as it does on a CPU with bfloat16 instructions.
+
+    A pass without gradient would pack them for good, and because packed weights have no backward, no gradient
+    would reach the adapters below them. Their products would also be in bfloat16, whatever the recipe sets.
+    """
+    for layer in cast("Any", model).modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    return model
+
+
 class AdaptersOff(nn.Module):
-    """The model below the adapters, without a second copy of its weights: a live reference."""
+    """The base model below the adapters as an online reference, without a second copy of its weights."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -77,5 +92,5 @@ class AdaptersOff(nn.Module):
 
 
 def merged(model: nn.Module) -> nn.Module:
-    """The model with its adapters in its weights."""
+    """Merge the adapters into the model's weights."""
     return cast("nn.Module", model.merge_and_unload())  # type: ignore[operator]

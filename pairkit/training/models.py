@@ -13,29 +13,30 @@ from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import shard
 from pairkit.training.logprobs.compile import compile_layers
 from pairkit.training.logprobs.probe import pad
-from pairkit.training.lora import four_bits, merged, with_adapters
+from pairkit.training.lora import four_bits, merged, with_adapters, without_packing
 from pairkit.training.output.checkpoint import fill, trained
 from pairkit.training.plan import Plan
 from pairkit.training.recipe import TrainRecipe
 
 
 def policy(planned: Plan, processes: Processes) -> nn.Module:
-    """What is trained, as the run begins, where it is trained."""
+    """Load the model to train, with fresh adapters if the recipe has any, onto this process's device."""
     return _placed(_policy(planned, processes), planned.recipe, processes)
 
 
 def reference(planned: Plan, processes: Processes) -> nn.Module:
-    """The reference, where its log-probs are computed."""
+    """Load the reference model onto this process's device."""
     return _placed(_load(planned, planned.reference, processes), planned.recipe, processes)
 
 
 def to_save(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
-    """The trained model in one piece, with its adapters in weights of full precision where that is asked for.
+    """Return the trained model in one piece, its adapters merged into full-precision weights if requested.
 
-    Every process has to call it; the first has the result.
+    Every process has to call it, because gathering a sharded model is collective; the first has the result.
     """
     lora = planned.recipe.lora
     merge = lora is not None and lora.merge
+    # Merging into four bits would round the adapters away: they are put on a model loaded in full precision.
     if processes.sharded or (lora and lora.base and merge):
         weights = trained(model, processes)
         if processes.main:
@@ -44,7 +45,7 @@ def to_save(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
 
 
 def reference_key(planned: Plan) -> str:
-    """What the reference's log-probs depend on besides the tokens."""
+    """Hash all that the reference's log-probs depend on besides the tokens."""
     recipe, name = planned.recipe, planned.reference
     local = Path(name)
     files = [path for kind in ("*.safetensors", "*.bin", "config.json") for path in local.glob(kind)]
@@ -53,7 +54,7 @@ def reference_key(planned: Plan) -> str:
     scratch = [recipe.seed, len(planned.tokenizer)] if name.endswith(".json") else None
     precision = [recipe.dtype, recipe.bf16, *([_base(recipe, name)] if _base(recipe, name) else [])]
     revision = recipe.revision_of(name)
-    # On the hub the name alone would stay the same when the model does not.
+    # The commit, because on the hub a name stays the same when its weights change.
     commit = None if local.exists() else hub_commit(name, revision, recipe.trust_remote_code)
     return short_hash([name, revision, commit, precision, stamps, scratch])
 
@@ -64,18 +65,18 @@ def _policy(planned: Plan, processes: Processes | None) -> nn.Module:
 
 
 def _base(recipe: TrainRecipe, name: str) -> str | None:
-    """How the weights are quantized that adapters stand on."""
+    """Return how the base model of the adapters is quantized; None for any other model."""
     return recipe.lora.base if recipe.lora and name == recipe.model else None
 
 
 def _load(planned: Plan, name: str, processes: Processes | None) -> nn.Module:
-    """The model of that name on the CPU; one that is quantized on the process's device, if there is one."""
+    """Load a model on the CPU; a quantized one on its device, because it is quantized there."""
     recipe = planned.recipe
     coarse = recipe.bf16 or recipe.dtype == "bfloat16"
     quantized = processes is not None and _base(recipe, name) is not None
-    # Some tokenizers have special tokens that their model has no row for: the data's tokens count.
+    # The data's tokens count, because some tokenizers have special tokens without an embedding.
     used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
-    return load_model(
+    model = load_model(
         name,
         revision=recipe.revision_of(name),
         dtype=recipe.dtype,
@@ -86,12 +87,13 @@ def _load(planned: Plan, name: str, processes: Processes | None) -> nn.Module:
         quantization=four_bits(torch.bfloat16 if coarse else torch.float32) if quantized else None,
         device=processes.device if processes else None,
     )
+    return without_packing(model) if quantized else model
 
 
 def _placed(model: nn.Module, recipe: TrainRecipe, processes: Processes) -> nn.Module:
-    """The model on this process's device, whole or in part, and in the precision of the recipe."""
+    """Move the model to this process's device, whole or in part, and set the precision of the recipe."""
     device = processes.device
-    if recipe.bf16:  # here, and not by Accelerator, whose precision is that of the whole process
+    if recipe.bf16:  # not by Accelerator, because its precision holds for the whole process
         model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)
     if recipe.compile:
         compile_layers(model)

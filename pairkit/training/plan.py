@@ -1,4 +1,4 @@
-"""What a run would do: its data, tokenized, its loss, its negatives, its steps."""
+"""The plan of a run: its data, tokenized, its loss, its negatives, the order of its steps."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from pairkit.losses import Loss, WeightedSum, build
 from pairkit.losses.building import sampler_settings
 from pairkit.models.load import load_tokenizer, positions
 from pairkit.progress import progress
-from pairkit.training.cost import passes
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.step.order import sets_before, step_count
+from pairkit.training.step.order import StepOrder
 from pairkit.training.tokens.sets import Tokenized
 from pairkit.training.tokens.store import NOT_KEPT, TokenStore, tokens_key
 from pairkit.training.tokens.tokenize import Wanted, token_batches
@@ -24,7 +23,7 @@ from pairkit.training.tokens.tokenize import Wanted, token_batches
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do, known before a model is loaded."""
+    """All that is decided of a run before a model is loaded."""
 
     recipe: TrainRecipe
     loss: Loss | WeightedSum
@@ -33,7 +32,6 @@ class Plan:
     tokenizer: Any
     train: Tokenized
     held_out: Tokenized | None
-    steps: int
 
     @property
     def reference(self) -> str:
@@ -41,8 +39,15 @@ class Plan:
         return self.recipe.reference or self.recipe.model
 
     @property
+    def order(self) -> StepOrder:
+        """Which sets each step takes."""
+        recipe = self.recipe
+        sets = len(self.train.sets)
+        return StepOrder(sets, recipe.seed, recipe.epochs, recipe.sets_per_step, recipe.max_steps)
+
+    @property
     def longest(self) -> int:
-        """The most tokens that a prompt has with a completion behind it."""
+        """The most tokens of a prompt with a completion after it."""
         longest = max(split.longest() for split in (self.train, self.held_out) if split)
         if "kl_baseline" not in self.loss.needs:
             return longest
@@ -50,49 +55,8 @@ class Plan:
         other = int(lengths.prompt.max() + lengths.completion.max())
         return max(longest, min(self.recipe.max_length, other))
 
-    def first_steps(self, *, shared: bool) -> list[passes.Step]:
-        """What the first steps pass, prompts `shared` or not."""
-        return list(
-            passes.steps_of(
-                self.recipe, self.loss, self.negatives, self.train.sets, self.steps, shared=shared
-            )
-        )
-
-    def describe(self, *, shared: bool | None = None) -> dict[str, Any]:
-        """The plan as plain data: what `run.json` holds and `--dry-run` prints.
-
-        `longest` is a prompt with its completion, `a_step` the mean of prompts and completions, each once.
-        `step` holds means over the first steps: tokens that pass with gradient, a prompt once for all its
-        completions or with each, and without one; and the micro-batches of one process.
-
-        Args:
-            shared: whether the model's prompts are; by default as the recipe wants them.
-        """
-        steps = self.first_steps(shared=self.recipe.share_prompts if shared is None else shared)
-        held_out, sets = self.held_out, self.train.sets
-        prompt, completion = int(self.train.lengths.prompt.sum()), int(self.train.lengths.completion.sum())
-        recipe = self.recipe
-        taken = sets_before(len(sets), self.steps, recipe.sets_per_step, recipe.epochs, recipe.max_steps)
-        a_step = round((prompt + completion) / len(sets) * taken / self.steps)
-        return {
-            "data": {"folder": str(self.data.folder), "manifest_sha256": self.data.digest},
-            "model": self.recipe.model,
-            "loss": self.loss.describe(),
-            "negatives": {} if self.loss.completions == "first" else self.negatives,
-            "steps": self.steps,
-            "train_sets": self.train.counts(),
-            "eval_sets": held_out.counts() if held_out else None,
-            "tokens": {
-                "prompt": prompt,
-                "completion": completion,
-                "longest": self.longest,
-                "a_step": a_step,
-            },
-            "step": passes.describe(steps),
-        }
-
     def refused(self) -> Iterator[dict[str, str]]:
-        """Every set that cannot be used: its split, its id, the reason and what there is to know."""
+        """Yield every set that cannot be used: its split, its id, the reason and details."""
         for split, tokenized in (
             (self.recipe.train_split, self.train),
             (self.recipe.eval_split, self.held_out),
@@ -102,12 +66,12 @@ class Plan:
 
 
 def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
-    """Reads the data, and tokenizes what `store` does not have.
+    """Read the data, and tokenize what `store` does not have.
 
     Raises:
         InputError: no set can be used.
         OutputError: `store` cannot be written to.
-        ModelError: a tokenizer or configuration that cannot be loaded, or too few positions.
+        ModelError: the tokenizer or configuration cannot be loaded, or the model has too few positions.
     """
     loss = build(recipe.loss_name, **recipe.loss_parameters)
     data = open_data(recipe.data, recipe.train_split)
@@ -123,22 +87,24 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
     held_out = None
     if data.rows(recipe.eval_split):
         held_out = _tokenize(recipe, loss, data, tokenizer, recipe.eval_split, recipe.eval_limit, store)
-    steps = step_count(len(train.sets), recipe.sets_per_step, recipe.epochs, recipe.max_steps)
     negatives = sampler_settings(loss, recipe.negatives, data.rejected)
-    planned = Plan(recipe, loss, negatives, data, tokenizer, train, held_out, steps)
-    for name in dict.fromkeys([recipe.model, recipe.reference or recipe.model]):
+    planned = Plan(recipe, loss, negatives, data, tokenizer, train, held_out)
+    for name in dict.fromkeys([recipe.model, planned.reference]):
         _check_positions(planned, name)
     return planned
 
 
 def _check_positions(planned: Plan, name: str) -> None:
-    """A model with learned positions has none beyond; another says nothing, and is not what it was."""
+    """Refuse texts longer than the model's positions.
+
+    Beyond them learned embeddings end; rotary ones go on without an error, at positions never trained on.
+    """
     recipe = planned.recipe
     most = positions(name, recipe.revision_of(name), recipe.trust_remote_code)
     if most and planned.longest > most:
         raise ModelError(
-            f"the longest prompt has {planned.longest} tokens with its completion, the model {name!r} has "
-            f"positions for {most}: give max_length={most}"
+            f"the longest prompt has {planned.longest} tokens with its completion, but the model {name!r} "
+            f"has only {most} positions; set max_length={most}"
         )
 
 
@@ -167,7 +133,7 @@ def _tokenize(
 
 
 def _wanted(loss: Loss | WeightedSum) -> Wanted:
-    """Which completions of a set the loss can use."""
+    """Choose which completions of a set are tokenized: those that the loss can use."""
     if "scores" in loss.needs:
         return "scored"
     if loss.completions == "first":

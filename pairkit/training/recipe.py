@@ -1,4 +1,4 @@
-"""The training recipe: everything a run is determined by, and where each default comes from."""
+"""The training recipe: everything that determines a run, and where each default comes from."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pairkit.losses import build
-from pairkit.losses.building import ranges
+from pairkit.losses.building import build, ranges
 from pairkit.losses.parameters import resolve
 from pairkit.recipes import Strict
 from pairkit.training.lora import Lora
 
-# What changes how a run is done but not what it ends in: a run may go on with others than it began with.
-HOW = frozenset(
+# Fields that may change when a run resumes, because they do not affect the result.
+RESUMABLE_FIELDS = frozenset(
     {
         "tokens_per_micro_batch",
         "gradient_checkpointing",
@@ -30,7 +29,7 @@ HOW = frozenset(
 
 
 class Optimizer(Strict):
-    """AdamW; the defaults are those of the SimPO recipes but for the learning rate, which is DPO's."""
+    """AdamW; the defaults are those of the SimPO recipes, except for the learning rate, which is DPO's."""
 
     learning_rate: float = Field(default=5e-7, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -42,13 +41,13 @@ class Optimizer(Strict):
 
 
 class TrainRecipe(Strict):
-    """All of a training run. Lengths are in tokens, 0 or null turns a thing off where that is said."""
+    """A training run. Lengths are in tokens; what 0 or null means is noted at a field."""
 
     data: str  # a directory that `pairkit build` wrote
     train_split: str = "train"
     eval_split: str = "test"
-    limit: int | None = Field(default=None, ge=1)  # sets of the training split, from the first; null = all
-    eval_limit: int | None = Field(default=512, ge=1)  # sets of the evaluation split; null = all
+    limit: int | None = Field(default=None, ge=1)  # use only the first N training sets; null = all
+    eval_limit: int | None = Field(default=512, ge=1)  # the same of the evaluation split
 
     model: str  # a hub id, a directory, or a configuration file (.json) to start from scratch
     revision: str | None = None
@@ -59,9 +58,11 @@ class TrainRecipe(Strict):
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the weights
     bf16: bool = False  # bfloat16 autocast over float32 weights
     gradient_checkpointing: bool = False
-    shard: bool | None = None  # each process holds a part of the weights; null = as `accelerate launch` says
+    shard: bool | None = (
+        None  # each process holds a part of the weights; null = as `accelerate launch` sets it
+    )
     compile: bool = False  # the parts of each layer with torch.compile, at the first passes
-    share_prompts: bool = True  # false = every completion passes with a prompt of its own, padded
+    share_prompts: bool = True  # false = every completion passes with its own copy of the prompt, padded
 
     lora: Lora | None = None  # null = all weights are trained; {} = adapters with their defaults
 
@@ -78,10 +79,10 @@ class TrainRecipe(Strict):
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1)  # null = as many as the epochs have
     seed: int = Field(default=0, ge=0)
-    max_skipped: int = Field(default=3, ge=1)  # so many steps in a row without a finite loss end the run
+    max_skipped: int = Field(default=3, ge=1)  # consecutive steps without a finite loss that end the run
 
     log_every: int = Field(default=1, ge=1)
-    # what hears of the metrics besides metrics.jsonl; [] = nothing
+    # where metrics are logged besides metrics.jsonl; [] = nowhere
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
     eval_every: int | None = Field(
         default=None, ge=1
@@ -100,23 +101,26 @@ class TrainRecipe(Strict):
     def _checked(self) -> TrainRecipe:
         loss = build(self.loss_name, **self.loss_parameters)
         resolve("negatives", ranges(loss), self.negatives)
-        named = [self.loss_parameters, *(self.loss_parameters.get(part.name) for _, part in loss.parts)]
-        own = {key for block in named if isinstance(block, dict) for key in block} & loss.sampler.keys()
+        blocks = [self.loss_parameters, *(self.loss_parameters.get(part.name) for _, part in loss.parts)]
+        own = {key for block in blocks if isinstance(block, dict) for key in block} & loss.sampler.keys()
         for key in self.negatives:
             if key in own:
                 raise ValueError(f"negatives.{key} and loss.{key} conflict: set only one")
         if self.lora and not self.lora.merge and self.model.endswith(".json"):
-            raise ValueError("lora.merge=true is needed: adapters alone cannot stand on random weights")
+            raise ValueError(
+                "lora.merge must be true when training from a config: "
+                "adapters are useless without the random base weights"
+            )
         if self.lora and self.lora.base and self.model.endswith(".json"):
-            raise ValueError("lora.base quantizes weights that a model has: name one, not a configuration")
+            raise ValueError("lora.base needs pretrained weights, but --model is a config file")
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
-            raise ValueError("max_prompt_length leaves no room for a completion: it must be below max_length")
+            raise ValueError("max_prompt_length must be below max_length, to leave room for a completion")
         return self
 
     @property
     def loss_name(self) -> str:
         if "name" not in self.loss:
-            raise ValueError("the loss block needs a name, such as loss: {name: dpo}")
+            raise ValueError("the loss block has no name; set one, such as loss: {name: dpo}")
         return str(self.loss["name"])
 
     @property
@@ -125,9 +129,9 @@ class TrainRecipe(Strict):
 
     @property
     def prompt_limit(self) -> int:
-        """The most tokens of a prompt: the rest of `max_length` is the completion's."""
+        """The most tokens of a prompt; the rest of `max_length` is left for the completion."""
         return self.max_prompt_length or max(1, self.max_length * 7 // 8)
 
     def revision_of(self, name: str) -> str | None:
-        """The revision is the model's; another model named as the reference has none."""
+        """Return the revision of a model: `revision` is that of `model`; another reference has none."""
         return self.revision if name == self.model else None

@@ -14,6 +14,7 @@ from torch import nn
 from pairkit.errors import ModelError, RecipeError
 from pairkit.files import OnExisting, stoppable
 from pairkit.progress import console
+from pairkit.training.cost.report import report
 from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import launched_sharded
 from pairkit.training.logprobs.reference_cache import reference_sums
@@ -30,24 +31,23 @@ from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import split_for
-from pairkit.training.step.order import step_sets
 from pairkit.training.tokens.sets import TokenSet
 from pairkit.training.tokens.store import TokenStore
 
 
 def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume") -> Path:
-    """Runs a recipe and returns the directory of the trained model, `out`/model.
+    """Run a recipe and return the directory of the trained model, `out`/model.
 
     `out` holds the resolved recipe, what the run was made of (`run.json`), metrics and checkpoints; the
-    tokens and the reference's log-probs stand beside it, where later runs find them.
+    tokens and the reference's log-probs are next to it, where later runs find them.
 
     Raises:
-        ExistingOutputError: `out` holds another run, or anything at all with on_existing="raise".
-        Interrupted: SIGINT; the run goes on from its checkpoint when started again.
+        ExistingOutputError: `out` contains another run, or anything at all with on_existing="raise".
+        Interrupted: SIGINT; the run resumes from its checkpoint when started again.
         OutputError: `out` cannot be written to.
-        RecipeError: a tracker that is not installed or does not start.
-        ModelError: a model that cannot be loaded or does not fit the device.
-        TrainingError: a loss or a gradient that is no number.
+        RecipeError: a tracker is not installed or does not start.
+        ModelError: a model cannot be loaded or does not fit the device.
+        TrainingError: the loss or a gradient is NaN or infinite in too many consecutive steps.
     """
     model_folder = out / MODEL
     check_installed(recipe.trackers)
@@ -55,22 +55,28 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
     console.quiet = not processes.main
     with stoppable(out, lambda: _stopped(out)):
         planned = plan(recipe, TokenStore(out.parent / "tokens", processes=processes))
-        _one_process(planned, processes)
+        _check_single_process(planned, processes)
         if processes.main:
-            claim(planned, out, on_existing, processes)
-        processes.wait()
+            claim(
+                out,
+                recipe,
+                on_existing,
+                data_digest=planned.data.digest,
+                plan=lambda: report(planned),
+                refused=planned.refused(),
+                processes=processes,
+            )
+        processes.wait()  # until `out` is this run's, because the others look into it next
         if model_folder.exists():
             console.print(f"{out}: this run is complete")
             return model_folder
-        _say(planned)
+        _announce(planned)
         with discarding(out) if processes.main else nullcontext():
             try:
                 model = _run(planned, out, processes)
             except RuntimeError as error:
-                if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(
-                    error
-                ):
-                    raise  # the processor's memory has no error of its own
+                if not out_of_memory(error):
+                    raise
                 raise ModelError(_too_large(planned, error)) from error
         if processes.main:
             save_model(model, planned.tokenizer, model_folder)
@@ -78,29 +84,38 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
     return model_folder
 
 
-def _one_process(planned: Plan, processes: Processes) -> None:
-    """A loss that updates its statistics at every call would have others in every process."""
+def out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether torch ran out of memory; a CPU's is told by its message, as it has no class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _check_single_process(planned: Plan, processes: Processes) -> None:
+    """Refuse several processes for a loss that updates its statistics at every call: they would differ."""
     for _, part in planned.loss.parts:
         if part.every_call and processes.size > 1:
-            raise RecipeError(f'{part.name} with stats="official" runs in one process: micro-batches count')
+            raise RecipeError(
+                f'{part.name} with stats="official" depends on micro-batches and cannot run in '
+                f"{processes.size} processes; start it in one"
+            )
 
 
 def _too_large(planned: Plan, error: RuntimeError) -> str:
-    """What to lower; a micro-batch holds at least one set, whatever the budget."""
+    """Describe what to lower; a micro-batch holds at least one set, whatever the budget."""
     budget, longest = planned.recipe.tokens_per_micro_batch, planned.longest
-    lower = f"try --tokens-per-micro-batch {budget // 2}"
+    remedy = f"try --tokens-per-micro-batch {budget // 2}"
     if budget <= longest:
-        lower = f"a set's longest text has {longest} tokens: try max_length={longest // 2}"
+        remedy = f"the longest text has {longest} tokens: try max_length={longest // 2}"
     return (
-        f"out of memory with {budget} tokens a micro-batch ({error}); {lower}, --gradient-checkpointing "
+        f"out of memory with {budget} tokens per micro-batch ({error}); {remedy}, --gradient-checkpointing "
         "or --bf16"
     )
 
 
 def _stopped(out: Path) -> str:
-    kept = checkpoints(out / CHECKPOINTS)
-    again = f"goes on from {kept[-1]}" if kept else "starts again: there was no checkpoint yet"
-    return f"stopped; the same command {again}"
+    saved = checkpoints(out / CHECKPOINTS)
+    if not saved:
+        return "stopped before the first checkpoint; the same command starts over"
+    return f"stopped; the same command resumes from {saved[-1]}"
 
 
 def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
@@ -116,46 +131,52 @@ def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
             processes=processes,
         )
 
-    mismatching = {"seed": recipe.seed, "max_length": recipe.max_length}
-    train_split = split_for(needs, planned.train.sets, compute, **mismatching)
+    train_split = split_for(
+        needs, planned.train.sets, compute, seed=recipe.seed, max_length=recipe.max_length
+    )
     held_out = None
-    if planned.held_out and planned.held_out.sets:  # its reference point is that of training
+    if planned.held_out and planned.held_out.sets:  # kto's reference point is that of training
         held_out = split_for(needs - {"kl_baseline"}, planned.held_out.sets, compute)
+    # After the reference's log-probs, because its model is freed by then: one model at a time is in memory.
     model = policy(planned, processes)
     live = None
     if "token_kl" in needs:
         shares = recipe.lora is not None and recipe.reference is None
         live = AdaptersOff(model) if shares else reference(planned, processes).eval().requires_grad_(False)
-    _check_packed(model, recipe, train_split.sets)
-    through = StepModel(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)
-    model = train_steps(recipe, through, planned.negatives, train_split, held_out, out)
+    _check_packed(model, planned)
+    step_model = StepModel(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)
+    model = train_steps(recipe, step_model, planned.order, planned.negatives, train_split, held_out, out)
     return to_save(model, planned, processes)
 
 
-def _check_packed(model: nn.Module, recipe: TrainRecipe, sets: Sequence[TokenSet]) -> None:
-    """On the first global batch."""
-    first = step_sets(len(sets), 0, recipe.sets_per_step, recipe.epochs, recipe.max_steps, recipe.seed)
+def _check_packed(model: nn.Module, planned: Plan) -> None:
+    """Compare packed with separate passes on the first global batch."""
+    recipe, sets = planned.recipe, planned.train.sets
     coarse = recipe.bf16 or recipe.dtype == "bfloat16"
-    check_packed(model, [sets[i] for i in first], torch.bfloat16 if coarse else torch.float32)
+    first = [sets[i] for i in planned.order.step_sets(0)]
+    check_packed(model, first, torch.bfloat16 if coarse else torch.float32)
 
 
 def _processes(recipe: TrainRecipe) -> Processes:
-    """Those of the run; the launcher is asked in any case, see there."""
-    said, processes = launched_sharded(), current_processes()
-    wanted = said if recipe.shard is None else recipe.shard
-    sharded = wanted and processes.size > 1
+    """Return the processes of the run, and whether they hold the model in parts.
+
+    The launcher is asked whatever the recipe sets, because its other settings have to be refused or undone.
+    """
+    launched, processes = launched_sharded(), current_processes()
+    requested = launched if recipe.shard is None else recipe.shard
+    sharded = requested and processes.size > 1
     if sharded and recipe.lora and recipe.lora.base:
-        raise RecipeError(f"lora.base={recipe.lora.base} cannot be sharded: give shard=false")
+        raise RecipeError(f"a model with lora.base={recipe.lora.base} cannot be sharded; set shard=false")
     return replace(processes, sharded=sharded)
 
 
-def _say(planned: Plan) -> None:
+def _announce(planned: Plan) -> None:
     console.print(
-        f"{planned.loss.name} on {len(planned.train.sets):,} sets, {planned.steps:,} steps, "
+        f"{planned.loss.name} on {len(planned.train.sets):,} sets, {planned.order.step_count:,} steps, "
         f"model {planned.recipe.model}"
     )
     for tokenized in (planned.train, planned.held_out):
         if tokenized and tokenized.refused:
             console.print(f"not used: {tokenized.refusals()}", markup=False)
     if planned.held_out is None:
-        console.print(f"no split {planned.recipe.eval_split!r}: nothing is evaluated")
+        console.print(f"no split {planned.recipe.eval_split!r}: evaluation is off")

@@ -15,7 +15,7 @@ def test_rows_with_a_wrong_number_of_cells_go_to_quarantine(tmp_path: Path) -> N
     path.write_text('prompt,note\n"a\nb",1\nc\n"",2\nd,3\ne,4,5\nf,6\ng,7,8\n', encoding="utf-8")
     for size in (1, 2, 100):
         batch = read(path, rows=size)
-        assert batch.rows == 7
+        assert batch.counts["rows"] == 7
         assert [row["prompt"][0]["content"] for row in batch.sets.to_pylist()] == ["a\nb", "d", "f"]
         assert sorted(
             (row["reason"], row["detail"].split(":")[0]) for row in batch.quarantine.to_pylist()

@@ -44,7 +44,7 @@ def test_every_format_gives_the_same_sets(tmp_path: Path, rows: list[dict[str, A
     for path in write_all(tmp_path, rows):
         batch = read(path, rows=size)
         assert batch.quarantine.num_rows == 0, batch.quarantine.to_pylist()
-        assert batch.rows == len(rows)
+        assert batch.counts["rows"] == len(rows)
         assert [
             {
                 "prompt": row["prompt"],
@@ -77,8 +77,8 @@ def test_batches_over_several_files(tmp_path: Path) -> None:
         write_lines(tmp_path / f"part-{part}.jsonl", rows)
     opened = open_source(SourceRecipe(name="files", path=str(tmp_path)))
     assert [file.name for file in opened.files] == ["part-0.jsonl", "part-1.jsonl", "part-2.jsonl"]
-    sizes = [batch.rows for batch in opened.batches(rows=3)]
+    sizes = [batch.counts["rows"] for batch in opened.batches(rows=3)]
     assert sizes == [3, 1, 3, 1, 3, 1]  # a batch holds rows of one file
     everything = read(tmp_path, rows=3)
     assert read(tmp_path, rows=3, start=3).sets.equals(everything.sets.slice(7))
-    assert read(tmp_path, rows=3, limit=6).rows == 6
+    assert read(tmp_path, rows=3, limit=6).counts["rows"] == 6

@@ -24,6 +24,6 @@ def test_bad_rows_of_an_array_are_numbered_by_their_place(tmp_path: Path) -> Non
     path.write_text(json.dumps([PAIR, [1], PAIR, {**PAIR, "chosen": 3}, PAIR]))
     for size in (1, 2, 10):
         batch = read(path, rows=size)
-        assert (batch.rows, batch.sets.num_rows) == (5, 3)
+        assert (batch.counts["rows"], batch.sets.num_rows) == (5, 3)
         places = [row["detail"].split(":")[0] for row in batch.quarantine.to_pylist()]
         assert places == ["rows.json, row 2", "rows.json, row 4, field 'chosen'"]

@@ -77,7 +77,7 @@ def test_a_bad_row_goes_to_quarantine_with_its_place(tmp_path: Path) -> None:
     for line, reason, field in BAD_LINES:
         path.write_bytes(b"\n".join([good, b"", good, line, good]))
         batch = read(path)
-        assert (batch.rows, batch.sets.num_rows, batch.quarantine.num_rows) == (4, 3, 1), line
+        assert (batch.counts["rows"], batch.sets.num_rows, batch.quarantine.num_rows) == (4, 3, 1), line
         (bad,) = batch.quarantine.to_pylist()
         place = "rows.jsonl, row 4" + (f", field {field!r}: " if field else ": ")
         assert bad["detail"].startswith(place)
@@ -91,7 +91,7 @@ def test_bad_rows_between_good_ones_are_found_in_batches_of_any_size(tmp_path: P
     path.write_bytes(b"\n".join(line for bad, _, _ in BAD_LINES for line in (good, bad)))
     for size in (1, 5, 1000):
         batch = read(path, rows=size)
-        assert batch.rows == 2 * len(BAD_LINES)
+        assert batch.counts["rows"] == 2 * len(BAD_LINES)
         assert batch.sets.num_rows == len(BAD_LINES)
         reasons = {
             int(row["detail"].partition("row ")[2].split(",")[0].split(":")[0]): row["reason"]

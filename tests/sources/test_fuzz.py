@@ -145,7 +145,7 @@ def test_any_rows_are_counted(tmp_path: Path, name: str, examples: int) -> None:
             for batch in batches:
                 if batch.sets.num_rows:
                     check_sets(identify(batch.sets, seen))
-                read += batch.rows
+                read += batch.counts["rows"]
                 quarantined += batch.quarantine.num_rows
                 used += batch.sets.num_rows
                 for row in batch.quarantine.to_pylist():

@@ -26,13 +26,13 @@ def test_splits_are_words_of_file_names(tmp_path: Path) -> None:
         read(tmp_path, split="validation")
     with pytest.raises(RecipeError, match="`split` applies to folders and hub datasets only"):
         read(tmp_path / "data" / "test-00000-of-00001.jsonl", split="test")
-    assert read(tmp_path / "**" / "*.jsonl").rows == 3
+    assert read(tmp_path / "**" / "*.jsonl").counts["rows"] == 3
 
 
 def test_a_folder_without_split_names_is_read_whole(tmp_path: Path) -> None:
     for name in ("a", "b", ".hidden"):
         write_lines(tmp_path / f"{name}.jsonl", [{"prompt": name}])
-    assert read(tmp_path).rows == 2
+    assert read(tmp_path).counts["rows"] == 2
 
 
 def test_from_a_built_dataset_the_sets_are_read(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_from_a_built_dataset_the_sets_are_read(tmp_path: Path) -> None:
     write_parquet(tmp_path / "data" / "train-00000-of-00001.parquet", [{"prompt": "p"}])
     write_parquet(tmp_path / "quarantine.parquet", [{"row": "train"}])
     (tmp_path / "pairkit.json").write_text("{}")
-    assert read(tmp_path).rows == 1
+    assert read(tmp_path).counts["rows"] == 1
 
 
 def test_the_fingerprint_depends_on_the_content(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_counts_of_the_real_files_are_exact(
             result.completions + total,
             result.quarantined + batch.quarantine.num_rows,
         )
-        read += batch.rows
+        read += batch.counts["rows"]
     assert result == expected
     assert read == rows
 

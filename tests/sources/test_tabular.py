@@ -21,7 +21,7 @@ def convert(
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (batch,) = open_source(SourceRecipe(name="files", path=str(path), map=mapped)).batches()
-    assert batch.rows == len(rows) == batch.sets.num_rows + batch.quarantine.num_rows
+    assert batch.counts["rows"] == len(rows) == batch.sets.num_rows + batch.quarantine.num_rows
     check_sets(identify(batch.sets, {}))
     return batch.sets.to_pylist(), batch.quarantine["reason"].to_pylist()
 

@@ -186,7 +186,7 @@ def test_unusable_rows_are_quarantined(tmp_path: Path, bad: dict[str, Any], reas
     path.write_text("".join(json.dumps(line) + "\n" for line in (row(completion(["4"] * 4)), bad)))
     opened = open_source(SourceRecipe(name="ultrafeedback", path=str(path)))
     (batch,) = opened.batches()
-    assert (batch.rows, batch.sets.num_rows) == (2, 1)
+    assert (batch.counts["rows"], batch.sets.num_rows) == (2, 1)
     (result,) = batch.quarantine.to_pylist()
     assert (result["reason"], result["detail"].split(": ")[0]) == (
         reason,

@@ -22,8 +22,8 @@ from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 
 FOLDER = Path(__file__).parents[1] / "golden"
-# The usual ones; then chosen completions alone, a live reference, and what else a loss may ask of a pass, of
-# the batch or of the sampler: one of each.
+# The usual ones; then one of each kind: chosen completions alone, an online reference, and whatever else a
+# loss may need of a pass, of the batch or of the sampler.
 LOSSES = (
     "dpo", "simpo", "mcpo", "kto", "alpha_dpo", "cpo",
     "sft", "tdpo2", "wpo", "ld_dpo", "bco", "beta_dpo", "amapo", "aot_unpaired", "rnce", "infonca", "lipo",
@@ -35,9 +35,9 @@ Curve = list[dict[str, float]]
 
 
 def material(folder: Path) -> Path:
-    """Data and models that the curves are of.
+    """Make the data and models of the curves.
 
-    The reference is not the policy, or the order of the first step's rewards would be made by rounding.
+    The reference is not the policy, because rounding would decide the order of the first step's rewards.
     """
     write_data(folder / "data", random_sets(40))
     model = AutoModelForCausalLM.from_pretrained(model_folder(folder / "model"))
@@ -50,7 +50,7 @@ def material(folder: Path) -> Path:
 
 
 def curve(loss: str, folder: Path) -> Curve:
-    """Trains in `folder`, beside its material."""
+    """Train in `folder`, next to its material."""
     recipe: dict[str, Any] = {
         "data": str(folder / "data"), "model": str(folder / "model"), "loss": loss, "sets_per_step": 4,
         "reference": str(folder / "reference"), "max_length": 96,
@@ -63,10 +63,10 @@ def curve(loss: str, folder: Path) -> Curve:
     ]
 
 
-def text(found: Curve) -> str:
-    """A column a metric, six significant digits."""
-    names = list(dict.fromkeys(name for entry in found for name in entry))
-    rows = [names, *([_cell(entry.get(name)) for name in names] for entry in found)]
+def text(curve: Curve) -> str:
+    """Format one column per metric, six significant digits."""
+    names = list(dict.fromkeys(name for entry in curve for name in entry))
+    rows = [names, *([_cell(entry.get(name)) for name in names] for entry in curve)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "".join(
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + "\n" for row in rows
@@ -74,7 +74,7 @@ def text(found: Curve) -> str:
 
 
 def read(written: str) -> Curve:
-    """What `text` wrote."""
+    """Read what `text` wrote."""
     names, *rows = (line.split() for line in written.splitlines())
     return [
         {name: float(cell) for name, cell in zip(names, row, strict=True) if cell != NONE} for row in rows

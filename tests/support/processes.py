@@ -4,8 +4,8 @@ processes.py gradients DATA MODEL REFERENCE OUT LOSS...   writes the gradients o
 processes.py sharded DATA MODEL REFERENCE OUT LOSS...     the same of a model that each has a part of
 processes.py architectures                                compares each one, whole, with one in parts
 processes.py runs RECIPE.json...                          trains each recipe to the directory of its file,
-                                                          what it did in each step to RANK.pt there
-processes.py skips RECIPE.json...                         the same, step 2 of the last process no number
+                                                          what it did in each step to RANK.pt there; of
+                                                          skips=RECIPE.json step 2 of the last process is NaN
 processes.py tokens RECIPE.json STORE OUT                 writes its sets, and what it tokenized, to RANK.json
 """
 
@@ -188,18 +188,20 @@ def tokens(settings: TrainRecipe, store: Path, processes: Processes) -> dict[str
 
 def main(mode: str, *arguments: str) -> None:
     processes = current_processes()
-    if mode == "skips" and processes.rank == processes.size - 1:
-        nowhere_finite(pytest.MonkeyPatch(), {2})
     if mode == "architectures":
         architectures(processes)
     elif mode == "tokens":
         settings = validate(TrainRecipe, json.loads(Path(arguments[0]).read_text()))
         found = tokens(settings, Path(arguments[1]), processes)
         (Path(arguments[2]) / f"{processes.rank}.json").write_text(json.dumps(found))
-    elif mode in ("runs", "skips"):
-        for path in map(Path, arguments):
-            with watched() as steps:
-                train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
+    elif mode == "runs":
+        for argument in arguments:
+            path = Path(argument.removeprefix("skips="))
+            with pytest.MonkeyPatch.context() as patch:
+                if argument.startswith("skips=") and processes.rank == processes.size - 1:
+                    nowhere_finite(patch, {2})
+                with watched() as steps:
+                    train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
             torch.save(steps, path.parent / f"{processes.rank}.pt")
     else:
         data, model, store, out, *names = arguments

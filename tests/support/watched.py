@@ -1,4 +1,4 @@
-"""What the steps of a training run do, noted while they are taken."""
+"""Records of what the steps of a training run do."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from pairkit.training.step.batch import StepModel
 
 @contextmanager
 def watched() -> Iterator[list[dict[str, Any]]]:
-    """Yields a list that gets an entry from every step of this process.
+    """Yield a list that gets an entry from every step of this process.
 
     sets: how many sets each of its micro-batches holds.
-    state: the loss's running statistics behind the step's gradient pass.
+    state: the loss's running statistics after the step's gradient pass.
     gradient, weights: hashes of their bytes, as the optimizer sees them and as it leaves them; of a sharded
         model of this process's part.
     """
     steps: list[dict[str, Any]] = []
 
-    def grouped(*given: Any, **named: Any) -> list[list[int]]:
-        groups = micro_batches(*given, **named)
+    def grouped(*arguments: Any, **options: Any) -> list[list[int]]:
+        groups = micro_batches(*arguments, **options)
         steps.append({"sets": [len(group) for group in groups]})
         return groups
 
-    def passed(self: StepModel, *given: Any, real: Any = StepModel.gradients) -> Any:
-        found = real(self, *given)
+    def passed(self: StepModel, *arguments: Any, real: Any = StepModel.gradients) -> Any:
+        result = real(self, *arguments)
         steps[-1]["state"] = self.loss.state_dict()
-        return found
+        return result
 
     def before(optimizer: Any, *_: Any) -> None:
         steps[-1]["gradient"] = _hash(p.grad for p in _parameters(optimizer) if p.grad is not None)
@@ -59,8 +59,8 @@ def _parameters(optimizer: Any) -> list[Tensor]:
 
 
 def _hash(tensors: Iterable[Tensor]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for tensor in tensors:
         here = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-        found.update(here.detach().cpu().numpy().tobytes())
-    return found.hexdigest()
+        digest.update(here.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Losses train as they did when their curves were written.
+"""Losses train as they did when their curves were recorded.
 
 The tolerance has to hold on other machines. On one, ten steps with one thread and with two, with the kernels
 that torch has for any processor (ATEN_CPU_CAPABILITY=default), and with MKL and oneDNN held to SSE
@@ -23,15 +23,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("loss", golden.LOSSES)
-def test_ten_steps_are_those_that_were_written(folder: Path, loss: str) -> None:
+def test_ten_steps_follow_the_recorded_curve(folder: Path, loss: str) -> None:
     expected = golden.read((golden.FOLDER / f"{loss}.txt").read_text())
-    found = golden.curve(loss, folder)
-    assert [entry["step"] for entry in found] == list(range(1, 11))
+    curve = golden.curve(loss, folder)
+    assert [entry["step"] for entry in curve] == list(range(1, 11))
     other = [
-        f"step {entry['step']}: {name} is {entry.get(name)}, was {known.get(name)}"
-        for entry, known in zip(found, expected, strict=True)
-        for name in known | entry
-        if entry.get(name, nan) != pytest.approx(known.get(name, nan), rel=RELATIVE, abs=ABSOLUTE)
+        f"step {entry['step']}: {name} is {entry.get(name)}, was {before.get(name)}"
+        for entry, before in zip(curve, expected, strict=True)
+        for name in before | entry
+        if entry.get(name, nan) != pytest.approx(before.get(name, nan), rel=RELATIVE, abs=ABSOLUTE)
     ]
     lines = "\n".join(other)
     assert not other, (
@@ -39,11 +39,11 @@ def test_ten_steps_are_those_that_were_written(folder: Path, loss: str) -> None:
     )
 
 
-def test_nothing_else_has_a_curve() -> None:
+def test_every_curve_belongs_to_a_loss() -> None:
     assert {path.stem for path in golden.FOLDER.iterdir()} == set(golden.LOSSES)
 
 
-def test_what_is_written_is_what_is_read() -> None:
+def test_a_curve_is_read_as_it_was_written() -> None:
     curve: golden.Curve = [{"step": 1.0, "loss": 0.693147}, {"step": 2.0, "loss": -1e-7, "drawn_noise": 2.0}]
     written = golden.text(curve)
     assert written.splitlines()[0].split() == ["step", "loss", "drawn_noise"]

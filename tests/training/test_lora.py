@@ -1,4 +1,4 @@
-"""Adapters: what trains, what the reference is, what is saved, and that a stopped run goes on."""
+"""Adapters: what trains, what the reference is, what is saved, and that a stopped run resumes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.tiny import model_folder, random_sets, write_data
+from support.training import weights
 from transformers import AutoModelForCausalLM
 
 from pairkit.errors import ModelError, RecipeError
@@ -29,26 +29,12 @@ from pairkit.training.run import train
 from pairkit.training.step.batch import StepModel
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("data") / "sets", random_sets(16), random_sets(4, seed=1))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "llama")
-
-
 def recipe(data: Path, model: Path, **fields: Any) -> TrainRecipe:
     base: dict[str, Any] = {
-        "data": str(data), "model": str(model), "loss": "dpo", "sets_per_step": 4, "max_steps": 6,
+        "data": str(data), "model": str(model), "loss": "dpo", "sets_per_step": 4, "max_steps": 4,
         "max_length": 96, "optimizer": {"learning_rate": 1e-2}, "lora": {"r": 4},
     }  # fmt: skip
     return validate(TrainRecipe, base | fields)
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return dict(AutoModelForCausalLM.from_pretrained(folder).state_dict())
 
 
 def test_only_adapters_train_and_fresh_ones_change_nothing(data: Path, model: Path) -> None:
@@ -67,7 +53,7 @@ def test_only_adapters_train_and_fresh_ones_change_nothing(data: Path, model: Pa
     assert not any("lm_head" in name for name in names)
 
 
-def test_with_adapters_off_it_is_the_model_below(data: Path, model: Path) -> None:
+def test_with_adapters_off_it_is_the_base_model(data: Path, model: Path) -> None:
     network = AutoModelForCausalLM.from_pretrained(model).eval()
     work = [SetSelection(item, (0, 1)) for item in plan(recipe(data, model)).train.sets]
     with torch.no_grad():
@@ -77,19 +63,19 @@ def test_with_adapters_off_it_is_the_model_below(data: Path, model: Path) -> Non
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
                 parameter.add_(0.1)
-    found = score(adapted, work, want=frozenset({"token_kl"}), live=AdaptersOff(adapted))
-    assert found.reference is not None
-    torch.testing.assert_close(found.reference.sum, before)
-    assert (found.policy.sum - before).abs().max() > 0.1
-    assert found.policy.token_kl is not None
-    assert (found.policy.token_kl > 0).all()
+    scored = score(adapted, work, want=frozenset({"token_kl"}), live=AdaptersOff(adapted))
+    assert scored.reference is not None
+    torch.testing.assert_close(scored.reference.sum, before)
+    assert (scored.policy.sum - before).abs().max() > 0.1
+    assert scored.policy.token_kl is not None
+    assert (scored.policy.token_kl > 0).all()
     torch.testing.assert_close(
-        score(merged(adapted), work).policy.sum, found.policy.sum, rtol=1e-4, atol=1e-4
+        score(merged(adapted), work).policy.sum, scored.policy.sum, rtol=1e-4, atol=1e-4
     )
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it loads
-@pytest.mark.parametrize("loss", ["dpo", "mcpo", "tdpo2"])
+@pytest.mark.parametrize("loss", ["dpo", pytest.param("mcpo", marks=pytest.mark.full), "tdpo2"])
 def test_adapters_are_saved_or_merged(tmp_path: Path, data: Path, model: Path, loss: str) -> None:
     alone = train(recipe(data, model, loss=loss), tmp_path / "adapters")
     whole = train(recipe(data, model, loss=loss, lora={"r": 4, "merge": True}), tmp_path / "merged")
@@ -108,12 +94,12 @@ def test_adapters_are_saved_or_merged(tmp_path: Path, data: Path, model: Path, l
     assert any(not torch.equal(value, start[name]) for name, value in weights(whole).items())
 
 
-def test_a_checkpoint_holds_what_trains_and_a_stopped_run_goes_on(
+def test_a_checkpoint_holds_what_trains_and_a_stopped_run_resumes(
     tmp_path: Path, data: Path, model: Path
 ) -> None:
     merge = {"r": 4, "merge": True}
     train(recipe(data, model, lora=merge), tmp_path / "whole")
-    train(recipe(data, model, lora=merge, save_every=3), tmp_path / "run")
+    train(recipe(data, model, lora=merge, save_every=2), tmp_path / "run")
     (checkpoint,) = checkpoints(tmp_path / "run" / "checkpoints")
     saved = torch.load(checkpoint / "model.pt", weights_only=True)
     assert saved
@@ -121,16 +107,18 @@ def test_a_checkpoint_holds_what_trains_and_a_stopped_run_goes_on(
     for path in (tmp_path / "run" / "model").iterdir():
         path.unlink()
     (tmp_path / "run" / "model").rmdir()
-    train(recipe(data, model, lora=merge, save_every=3), tmp_path / "run")
+    train(recipe(data, model, lora=merge, save_every=2), tmp_path / "run")
     expected = weights(tmp_path / "whole" / "model")
     for name, value in weights(tmp_path / "run" / "model").items():
         assert torch.equal(value, expected[name]), name
 
 
-def test_bad_input(tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lora_settings_that_are_refused(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ModelError, match=r"lora.targets \['nothing'\]: "):
         train(recipe(data, model, lora={"targets": ["nothing"]}), tmp_path / "targets")
-    with pytest.raises(RecipeError, match=r"lora\.merge=true is needed"):
+    with pytest.raises(RecipeError, match=r"lora\.merge must be true when training from a config"):
         recipe(data, model / "config.json", tokenizer="bpe:300")
     with pytest.raises(RecipeError, match=r"lora\.r"):
         recipe(data, model, lora={"r": 0})
@@ -144,26 +132,26 @@ def test_bad_input(tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.
 def test_adapters_on_four_bits(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What they stand on, what the reference is, what is saved, and that a run goes on."""
-    content = recipe(data, model, loss="mcpo", lora={"r": 4, "base": "nf4"}, save_every=4)
+    """Their base model, the reference, what is saved, and that a run resumes."""
+    content = recipe(data, model, loss="mcpo", lora={"r": 4, "base": "nf4"}, save_every=3)
     used = []
 
-    def steps(given: TrainRecipe, through: StepModel, *others: Any) -> Any:
-        kinds = {type(module).__name__ for module in through.model.modules()}
+    def steps(settings: TrainRecipe, step_model: StepModel, *others: Any) -> Any:
+        kinds = {type(module).__name__ for module in step_model.model.modules()}
         used.append("Linear4bit" in kinds)
-        return train_steps(given, through, *others)
+        return train_steps(settings, step_model, *others)
 
     monkeypatch.setattr("pairkit.training.run.train_steps", steps)
     saved = train(content, tmp_path / "adapters")
     first, *_, last = read_metrics(tmp_path / "adapters", "eval")
     assert first["reward_margin"] == pytest.approx(0, abs=1e-4)  # of the same four bits
     assert last["loss"] != first["loss"]
-    (kept,) = checkpoints(tmp_path / "adapters" / "checkpoints")
-    assert all("lora_" in name for name in torch.load(kept / "model.pt", weights_only=True))
+    (last_checkpoint,) = checkpoints(tmp_path / "adapters" / "checkpoints")
+    assert all("lora_" in name for name in torch.load(last_checkpoint / "model.pt", weights_only=True))
     expected = load_file(saved / "adapter_model.safetensors")
     shutil.rmtree(saved)
-    found = load_file(train(content, tmp_path / "adapters") / "adapter_model.safetensors")
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    adapters = load_file(train(content, tmp_path / "adapters") / "adapter_model.safetensors")
+    assert all(torch.equal(adapters[name], value) for name, value in expected.items())
 
     merging = recipe(data, model, loss="mcpo", lora={"r": 4, "base": "nf4", "merge": True})
     whole = weights(train(merging, tmp_path / "merged"))
@@ -176,7 +164,7 @@ def test_adapters_on_four_bits(
 
 
 def test_four_bits_are_another_reference(tmp_path: Path, data: Path, model: Path) -> None:
-    """Its log-probs are not those of the model in full."""
+    """Its log-probs are not those of the full-precision model."""
     for lora in ({"r": 4}, {"r": 4, "base": "nf4"}):
         train(recipe(data, model, lora=lora, max_steps=1), tmp_path / str(len(lora)))
     files = sorted((tmp_path / "reference").iterdir())
@@ -185,9 +173,11 @@ def test_four_bits_are_another_reference(tmp_path: Path, data: Path, model: Path
     assert 0 < abs(one - two).max() < 1
 
 
-def test_bad_input_of_four_bits(data: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_four_bits_that_are_refused(data: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quantized = {"r": 4, "base": "nf4", "merge": True}
-    with pytest.raises(RecipeError, match=r"lora\.base quantizes weights that a model has"):
+    with pytest.raises(
+        RecipeError, match=r"lora\.base needs pretrained weights, but --model is a config file"
+    ):
         recipe(data, model / "config.json", tokenizer="bpe:300", lora=quantized)
     monkeypatch.setattr("pairkit.training.lora.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r"pip install 'pairkit\[qlora\]'"):

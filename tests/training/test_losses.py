@@ -1,4 +1,4 @@
-"""`pairkit train --loss NAME` for every name, on data that `pairkit build` made."""
+"""Every loss trains, on data that `pairkit build` made, and takes the completions that it should."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.tiny import WORDS, model_folder
-from transformers import AutoModelForCausalLM
+from support.tiny import WORDS
+from support.training import weights
 from typer.testing import CliRunner
 
 from pairkit.cli import app
 from pairkit.errors import InputError
 from pairkit.losses import LOSSES, build
+from pairkit.recipes import validate
+from pairkit.training.output.checkpoint import checkpoint_path
 from pairkit.training.output.metrics import read_metrics
-
-STEPS = 20
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.run import train
 
 
 def invoke(*words: object) -> str:
@@ -42,10 +44,10 @@ def words(random: np.random.Generator) -> str:
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sets of four scored completions; the more often "red" stands in one, the better it is."""
+    """Sets of four scored completions; the more often "red" is in one, the better it is."""
     random = np.random.default_rng(0)
     rows = []
-    for index in range(60):
+    for index in range(20):
         texts = [f"{'red ' * count}{words(random)}" for count in range(4)]
         scores = [0.1 + 0.25 * count for count in range(4)]
         rows.append({"prompt": f"{index} {words(random)}", "completions": texts, "scores": scores})
@@ -54,7 +56,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def unpaired(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A completion a prompt, good or bad."""
+    """One completion per prompt, good or bad."""
     random = np.random.default_rng(1)
     rows = [
         {"prompt": f"{index} {words(random)}", "completion": words(random), "label": bool(index % 3)}
@@ -64,58 +66,49 @@ def unpaired(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "llama")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all runs, because they then share tokens and the reference's log-probs."""
+    return tmp_path_factory.mktemp("runs")
 
 
-def train(data: Path, model: Path, loss: str, out: Path, *more: object) -> Path:
-    invoke(
-        "train", "--loss", loss, "--data", data, "--model", model, "--out", out, "--max-steps", STEPS,
-        "--sets-per-step", 4, "--learning-rate", 1e-3, "--tokens-per-micro-batch", 400, "max_length=96",
-        *more,
-    )  # fmt: skip
-    return out
+def recipe(data: Path, model: Path, loss: Any, **fields: Any) -> TrainRecipe:
+    base = {
+        "data": str(data), "model": str(model), "loss": loss, "max_steps": 2, "sets_per_step": 4,
+        "max_length": 96, "tokens_per_micro_batch": 400, "optimizer": {"learning_rate": 1e-3}, "trackers": [],
+    }  # fmt: skip
+    return validate(TrainRecipe, base | fields)
+
+
+def assert_finite(lines: list[dict[str, Any]]) -> None:
+    for line in lines:
+        assert all(math.isfinite(value) for name, value in line.items() if name != "kind"), line
 
 
 @pytest.mark.parametrize("loss", [*LOSSES, "dpo:0.8+bco:0.2+sft:1.0", "mcpo+sft:0.1"])
-def test_every_loss_trains(tmp_path: Path, scored: Path, model: Path, loss: str) -> None:
-    out = train(scored, model, loss, tmp_path / "runs" / "run", "save_every=10")
+def test_every_loss_trains(runs: Path, scored: Path, model: Path, loss: str) -> None:
+    out = runs / f"every-{loss}"
+    train(recipe(scored, model, loss, save_every=1, optimizer={"learning_rate": 1e-3, "warmup": 0}), out)
     lines = read_metrics(out, "train")
-    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
-    for line in [*lines, *read_metrics(out, "eval")]:
-        assert all(math.isfinite(value) for name, value in line.items() if name != "kind"), line
-    before, after = (AutoModelForCausalLM.from_pretrained(f).state_dict() for f in (model, out / "model"))
+    assert [line["step"] for line in lines] == [1, 2]
+    assert_finite([*lines, *read_metrics(out, "eval")])
+    before, after = weights(model), weights(out / "model")
     assert any(not torch.equal(value, before[name]) for name, value in after.items())
-    state = torch.load(out / "checkpoints" / "step-000010" / "state.pt", weights_only=True)["loss"]
+    checkpoint = checkpoint_path(out / "checkpoints", 1)
+    state = torch.load(checkpoint / "state.pt", weights_only=True)["loss"]
     fresh = build(loss)
     fresh.load_state_dict(state)  # a checkpoint holds the statistics of this loss and of no other
     assert fresh.state_dict().keys() == state.keys()
     assert set(lines[0]) >= {"loss", "chosen_logp", "grad_norm", "learning_rate"}
     takes = "first" if loss == "sft" else fresh.completions if not fresh.sampler else "pair"
-    negatives = {"first": 0, "set": 12}.get(takes, 4)  # of four sets of four completions a step
-    assert [line.get("drawn_source", 0) for line in lines] == [negatives] * STEPS
+    negatives = {"first": 0, "set": 12}.get(takes, 4)  # of four sets of four completions per step
+    assert [line.get("drawn_source", 0) for line in lines] == [negatives] * 2
 
 
-def test_a_stopped_run_takes_its_statistics_up_again(tmp_path: Path, scored: Path, model: Path) -> None:
-    whole = train(scored, model, "beta_dpo", tmp_path / "whole" / "run", "save_every=5", "keep=9")
-    cut = train(scored, model, "beta_dpo", tmp_path / "cut" / "run", "save_every=5", "keep=9")
-    for path in sorted((cut / "checkpoints").glob("step-*"))[1:]:
-        path.rename(tmp_path / path.name)
-    (cut / "model").rename(tmp_path / "gone")
-    train(scored, model, "beta_dpo", cut, "save_every=5", "keep=9")
-    one, two = (AutoModelForCausalLM.from_pretrained(f / "model").state_dict() for f in (whole, cut))
-    assert all(torch.equal(value, two[name]) for name, value in one.items())
-    states = [
-        torch.load(run / "checkpoints" / "step-000015" / "state.pt", weights_only=True)["loss"]
-        for run in (whole, cut)
-    ]
-    assert states[0] == states[1]
-    assert float(states[0]["std"]) > 0
-
-
-def test_kto_trains_on_labelled_completions(tmp_path: Path, unpaired: Path, model: Path) -> None:
-    """Good ones become likelier than bad ones do; nothing else reads such data."""
-    out = train(unpaired, model, "kto", tmp_path / "runs" / "run", "optimizer.warmup=0")
+def test_kto_trains_on_labelled_completions(runs: Path, unpaired: Path, model: Path) -> None:
+    """Good ones become likelier than bad ones do; no pairwise loss reads such data."""
+    out = runs / "kto"
+    settings = {"max_steps": 20, "optimizer": {"learning_rate": 1e-3, "warmup": 0}}
+    train(recipe(unpaired, model, "kto", **settings), out)
     plan = json.loads((out / "run.json").read_text())["plan"]
     assert plan["train_sets"]["refused"] == {}
     lines = read_metrics(out, "train")
@@ -128,21 +121,20 @@ def test_kto_trains_on_labelled_completions(tmp_path: Path, unpaired: Path, mode
     ]
     assert means[0] > means[1]
     with pytest.raises(InputError, match="no_choice"):
-        train(unpaired, model, "dpo", tmp_path / "runs" / "other")
+        train(recipe(unpaired, model, "dpo"), runs / "other")
 
 
-def test_a_likelihood_beside_kto_is_that_of_the_good_ones(
-    tmp_path: Path, unpaired: Path, model: Path
-) -> None:
-    """A step's micro-batches may hold none; sft alone knows no labels: every completion is its chosen one."""
-    both = read_metrics(train(unpaired, model, "kto+sft", tmp_path / "both", "max_steps=6"), "train")
-    assert all(math.isfinite(value) for line in both for name, value in line.items() if name != "kind")
+def test_sft_next_to_kto_trains_on_the_good_completions(runs: Path, unpaired: Path, model: Path) -> None:
+    """A micro-batch may hold none of them; sft alone knows no labels: it takes every completion."""
+    for loss in ("kto+sft", "sft"):
+        train(recipe(unpaired, model, loss, max_steps=6), runs / f"unpaired-{loss}")
+    both, alone = (read_metrics(runs / f"unpaired-{loss}", "train") for loss in ("kto+sft", "sft"))
+    assert_finite(both)
     assert any("rejected_logp" in line for line in both)
-    alone = read_metrics(train(unpaired, model, "sft", tmp_path / "sft", "max_steps=6"), "train")
     assert all("chosen_logp" in line and "rejected_logp" not in line for line in alone)
 
 
-def test_scores_are_needed_where_the_loss_needs_them(tmp_path: Path, model: Path) -> None:
+def test_a_loss_on_scores_refuses_sets_without_scores(tmp_path: Path, model: Path) -> None:
     random = np.random.default_rng(2)
     rows = [
         {"prompt": f"{index} {words(random)}", "chosen": words(random), "rejected": words(random)}
@@ -150,11 +142,11 @@ def test_scores_are_needed_where_the_loss_needs_them(tmp_path: Path, model: Path
     ]
     ranked = built(tmp_path / "ranked", rows)
     with pytest.raises(InputError, match=r"no set can be trained on: \d sets unscored"):
-        train(ranked, model, "infonca", tmp_path / "run")
-    train(ranked, model, "pro", tmp_path / "runs" / "pro")  # ranks are enough
+        train(recipe(ranked, model, "infonca"), tmp_path / "run")
+    train(recipe(ranked, model, "pro"), tmp_path / "runs" / "pro")  # ranks are enough
 
 
-def test_a_loss_from_outside(
+def test_a_user_defined_loss(
     tmp_path: Path, scored: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A module in the working directory, named on the command line, with its keyword."""
@@ -167,55 +159,74 @@ def test_a_loss_from_outside(
         "    return output(set_mean((rejected - chosen).exp()), rewards=rewards)\n"
     )
     monkeypatch.chdir(tmp_path)
-    out = train(
-        scored,
-        model,
-        "mine:exponential",
-        Path("runs/run"),
-        "--loss.beta",
-        "0.2",
-        "--negatives.sampling",
-        "mc",
-    )
-    lines = read_metrics(out, "train")
+    invoke(
+        "train", "--loss", "mine:exponential", "--loss.beta", "0.2", "--negatives.sampling", "mc", "--data",
+        scored, "--model", model, "--out", "runs/run", "--max-steps", 8, "--sets-per-step", 4,
+        "--learning-rate", 1e-3, "max_length=96",
+    )  # fmt: skip
+    lines = read_metrics(Path("runs/run"), "train")
     assert lines[0]["loss"] == pytest.approx(1.0)
     assert lines[-1]["loss"] < 1.0
-    assert json.loads((out / "run.json").read_text())["recipe"]["loss"] == {
+    assert json.loads(Path("runs/run/run.json").read_text())["recipe"]["loss"] == {
         "name": "mine:exponential", "beta": 0.2
     }  # fmt: skip
 
 
+def mcpo(sampling: str, negatives: int) -> dict[str, Any]:
+    return {"name": "mcpo", "sampling": sampling, "negatives": negatives}
+
+
 @pytest.mark.parametrize(
-    ("loss", "flags", "drawn"),
+    ("loss", "negatives", "drawn"),
     [
-        ("lipo", ("--negatives.sampling", "mc"), 4),
-        ("lipo", ("--negatives.negatives", 2), 8),
-        ("rrhf+sft", (), 12),
-        ("dpo+lipo", (), 12),
-        ("mcpo+lipo", (), 4),
-        ("rnce", ("--negatives.negatives", 2), 8),
-        ("rnce", ("--negatives.sampling", "all"), 12),
-        ("mcpo", ("--negatives.negatives", 2, "--loss.sampling", "max"), 8),
+        ("lipo", {"sampling": "mc"}, 4),
+        ("lipo", {"negatives": 2}, 8),
+        ("rrhf+sft", {}, 12),
+        ("dpo+lipo", {}, 12),
+        ("mcpo+lipo", {}, 4),
+        ("rnce", {"negatives": 2}, 8),
+        ("rnce", {"sampling": "all"}, 12),
+        ({"name": "mcpo", "sampling": "max"}, {"negatives": 2}, 8),
+        (mcpo("mc", 1), {}, 4),
+        (mcpo("max", 3), {}, 12),
+        (mcpo("min", 2), {}, 8),
+        (mcpo("random", 2), {}, 8),
     ],
 )
 def test_how_many_completions_are_drawn(
-    tmp_path: Path, scored: Path, model: Path, loss: str, flags: tuple[object, ...], drawn: int
+    runs: Path, scored: Path, model: Path, loss: Any, negatives: dict[str, Any], drawn: int
 ) -> None:
-    """A loss on sets takes all of each; a word of the user's, or settings of its own, come before that."""
-    out = train(scored, model, loss, tmp_path / "run", *flags, "max_steps=2")
-    assert [line["drawn_source"] for line in read_metrics(out, "train")] == [drawn] * 2
+    """A loss on sets takes all of each; settings of the recipe, or of the loss, come before that."""
+    name = "-".join(f"{key}={value}" for key, value in negatives.items())
+    label = loss if isinstance(loss, str) else "-".join(map(str, loss.values()))
+    out = runs / f"drawn-{label}-{name}"
+    train(recipe(scored, model, loss, negatives=negatives, max_steps=1), out)
+    assert [line["drawn_source"] for line in read_metrics(out, "train")] == [drawn]
 
 
-@pytest.mark.parametrize("sampling", ["all", "mc", "worst"])
+PAIRWISE = ("dpo", "kto", "tdpo2", "wpo", "ld_dpo", "aot_unpaired", "beta_dpo", "dpo+bco")
+SAMPLED = {"kto": "mc", "tdpo2": "worst", "ld_dpo": "mc", "beta_dpo": "mc"}  # of the default run, else "all"
+
+
 @pytest.mark.parametrize(
-    "loss", ["dpo", "kto", "tdpo2", "wpo", "ld_dpo", "aot_unpaired", "beta_dpo", "dpo+bco"]
+    ("loss", "sampling"),
+    [
+        pytest.param(
+            loss,
+            sampling,
+            marks=[] if SAMPLED.get(loss, "all") == sampling else pytest.mark.full,
+        )
+        for loss in PAIRWISE
+        for sampling in ("all", "mc", "worst")
+    ],
 )
-def test_a_pairwise_loss_takes_its_pairs_through_the_sampler(
-    tmp_path: Path, scored: Path, model: Path, loss: str, sampling: str
+def test_a_pairwise_loss_gets_its_pairs_from_the_sampler(
+    runs: Path, scored: Path, model: Path, loss: str, sampling: str
 ) -> None:
-    out = train(scored, model, loss, tmp_path / "run", "--negatives.sampling", sampling, "max_steps=2")
+    out = runs / f"pairs-{loss}-{sampling}"
+    train(recipe(scored, model, loss, negatives={"sampling": sampling}, max_steps=1), out)
     drawn = [line["drawn_source"] for line in read_metrics(out, "train")]
-    assert drawn == [12 if sampling == "all" else 4] * 2
+    assert drawn == [12 if sampling == "all" else 4]
 
 
 def test_a_run_is_named_after_its_loss(scored: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,229 +1,104 @@
-"""What a dry run says of steps, model and memory, beside what a run does."""
+"""The plan of a run and its dry run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
-import torch
 import yaml
-from support.processes import perturbed
-from support.tiny import model_folder, random_sets, write_data
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
+from support.tiny import random_sets
+from support.training import recipe
+from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
 from pairkit.cli import app
-from pairkit.recipes import validate
-from pairkit.training.cost.dry_run import estimate, memory_of
-from pairkit.training.cost.memory import Footprint
-from pairkit.training.cost.operations import load
-from pairkit.training.cost.passes import COUNTED
-from pairkit.training.distributed.processes import ALONE
-from pairkit.training.logprobs.forward import score
-from pairkit.training.logprobs.probe import packs, pad
-from pairkit.training.logprobs.reference_cache import reference_sums
-from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.lora import with_adapters
-from pairkit.training.models import policy
+from pairkit.losses import build
+from pairkit.losses.building import sampler_settings
+from pairkit.models.chat import DEFAULT_TEMPLATE
+from pairkit.training.cost.report import report
 from pairkit.training.plan import plan
-from pairkit.training.recipe import TrainRecipe
-from pairkit.training.step.batch import StepModel, prepare
-from pairkit.training.step.examples import split_for
-from pairkit.training.step.objective import Averages
-from pairkit.training.step.order import draw_seeds, step_sets
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.tokenize import tokenize
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("data") / "sets", random_sets(24), random_sets(4, seed=1))
+def test_sampler_settings_come_from_the_loss_the_flags_or_the_data() -> None:
+    assert sampler_settings(build("rnce"), {}, "worst")["sampling"] == "random"
+    assert sampler_settings(build("mcpo"), {}, "worst")["sampling"] == "mc"
+    assert sampler_settings(build("dpo"), {}, "worst")["sampling"] == "worst"
+    assert sampler_settings(build("dpo"), {}, "policy")["sampling"] == "mc"
+    assert sampler_settings(build("dpo"), {"sampling": "all"}, "worst")["sampling"] == "all"
+    assert sampler_settings(build("mcpo"), {"sampling": "max"}, "worst")["sampling"] == "max"
+    assert sampler_settings(build("rnce"), {"negatives": 2}, "worst")["negatives"] == 2
+    assert sampler_settings(build("mcpo", negatives=3), {"sampling": "max"}, "worst")["negatives"] == 3
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "llama")
-
-
-def recipe(data: Path, model: Path, loss: str = "dpo", **fields: Any) -> TrainRecipe:
-    base: dict[str, Any] = {
-        "data": str(data), "model": str(model), "loss": loss, "sets_per_step": 8, "max_steps": 3,
-        "max_length": 96, "tokens_per_micro_batch": 400,
-    }  # fmt: skip
-    return validate(TrainRecipe, base | fields)
-
-
-@pytest.mark.parametrize("shared", [True, False], ids=["packed", "padded"])
 @pytest.mark.parametrize(
-    ("loss", "sampling", "exact"),
-    [
-        ("dpo", "all", True),
-        ("dpo", "random", False),  # others than the longest are drawn
-        ("dpo", "max", False),
-        ("sft", "all", True),
-        ("bco", "all", True),
-        ("bco", "max", False),
-        ("kto", "all", True),
-        ("tdpo2", "all", True),
-    ],
+    "loss", ["infonca", "nca", "lipo", "pro", "rrhf", "exo_rw", "rrhf+sft", "sft+dpo+nca"]
 )
-def test_steps_are_those_of_the_run(
-    data: Path, model: Path, tmp_path: Path, loss: str, sampling: str, exact: bool, shared: bool
-) -> None:
-    planned = plan(recipe(data, model, loss, negatives={"sampling": sampling}))
-    network = AutoModelForCausalLM.from_pretrained(model)
-    if not shared:
-        pad(network)
-    live, sets, built = perturbed(network), planned.train.sets, planned.loss
-
-    def compute(wanted: list[TokenSet]) -> Any:
-        return reference_sums(wanted, tmp_path / "sums.parquet", lambda: live, tokens_per_micro_batch=10**6)
-
-    split = split_for(built.needs, sets, compute, seed=0, max_length=96)
-    through = StepModel(built, network, live if "token_kl" in built.needs else None, 400, ALONE)
-    packs(network, live)
-    passes: list[None] = []
-    for number, step in enumerate(planned.first_steps(shared=shared)):
-        rows = step_sets(24, number, 8, 1.0, 3, 0)
-        batch = prepare(through, planned.negatives, split, rows, draw_seeds([sets[i] for i in rows], 0, 0))
-        passes.clear()
-        counting = network.register_forward_hook(lambda *_: passes.append(None))
-        taken = through.gradients(batch, Averages()).work
-        counting.remove()
-        here = sum(part.tokens for part in step.micro_batches)
-        assert here == (step.shared if shared else step.repeated).tokens
-        found = load(taken, shared=shared).tokens
-        assert found == here if exact else found < here
-        if batch.draw is None:
-            before = load(batch.scored, shared=shared).tokens
-            assert step.scored.tokens == before or (not exact and step.scored.tokens > before)
-        else:
-            every = [SetSelection(sets[i], tuple(range(1, len(sets[i].columns)))) for i in rows]
-            assert step.scored.tokens == load(every, prompts=False).tokens
-        if exact:
-            assert len(step.micro_batches) == len(passes)
+def test_a_loss_on_sets_takes_all_completions_unless_the_recipe_sets_a_sampler(loss: str) -> None:
+    assert sampler_settings(build(loss), {}, "worst")["sampling"] == "all"
+    assert sampler_settings(build(loss), {"negatives": 2}, "worst")["sampling"] == "worst"
+    assert sampler_settings(build(loss), {"sampling": "max"}, "worst")["sampling"] == "max"
 
 
-def test_only_the_first_of_many_steps_are_counted(data: Path, model: Path) -> None:
-    planned = plan(recipe(data, model, max_steps=1000))
-    assert len(planned.first_steps(shared=True)) == COUNTED
-    assert len(plan(recipe(data, model)).first_steps(shared=True)) == 3
+def test_the_longest_text_of_kto_has_another_prompt(tmp_path: Path, data: Path, model: Path) -> None:
+    planned = plan(recipe(data, model, "kto", max_length=1000))
+    own = [len(item.prompt) + len(column.ids) for item in planned.train.sets for column in item.columns]
+    prompt = max(len(item.prompt) for item in planned.train.sets)
+    assert planned.longest == prompt + max(len(c.ids) for item in planned.train.sets for c in item.columns)
+    assert planned.longest > max(own)
+    assert plan(recipe(data, model, "kto", max_length=max(own))).longest == max(own)
 
 
-def dry_run(data: Path, model: Path, *words: str) -> dict[str, Any]:
-    command = ["train", "--loss", "mcpo", "--data", str(data), "--model", str(model), "--dry-run"]
-    shown = CliRunner().invoke(app, [*command, "max_length=96", "sets_per_step=8", *words])
-    assert shown.exit_code == 0, shown.output
-    return dict(yaml.safe_load(shown.stdout))
-
-
-def test_a_dry_run_says_what_is_shared_and_how_much_memory_it_takes(data: Path, model: Path) -> None:
-    shown, network = dry_run(data, model), AutoModelForCausalLM.from_pretrained(model)
-    weights = sum(p.numel() for p in network.parameters())
-    assert shown["parameters"] == {"parameters": weights, "trained": weights, "prompts": "shared"}
-    step = shown["step"]
-    assert step["tokens_shared"] < step["tokens_repeated"]
-    assert step["scored_tokens"] > 0
-    assert set(shown["memory_mib"]) == {"device", *Footprint._fields, "total"}
-    padded = dry_run(data, model, "share_prompts=false")
-    assert padded["parameters"]["prompts"] == "repeated: share_prompts is false"
-    assert padded["step"]["micro_batches"]["most"] >= step["micro_batches"]["most"]
-
-
-def config_folder(folder: Path, config: Any) -> Path:
-    config.save_pretrained(folder)
-    return folder / "config.json"
-
-
-def test_a_model_that_cannot_pack_is_known_without_weights(data: Path, tmp_path: Path) -> None:
-    kinds = ["linear_attention", "full_attention"]
-    config = Qwen3Config(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=8,
-    )  # fmt: skip
-    config.layer_types = kinds
-    path = config_folder(tmp_path / "mixed", config)
-    found = estimate(plan(recipe(data, path, tokenizer="bpe:300")))
-    assert found["parameters"]["prompts"] == "repeated: it has layers of linear_attention"
-
-
-@pytest.mark.parametrize("lora", [None, {"r": 4, "merge": True}])
-def test_what_stays_is_counted_to_the_byte(data: Path, model: Path, lora: dict[str, Any] | None) -> None:
-    planned = plan(recipe(data, model, "tdpo2", lora=lora))
-    network = AutoModelForCausalLM.from_pretrained(model)
-    whole = sum(p.numel() for p in network.parameters())
-    if planned.recipe.lora:
-        network = with_adapters(network, planned.recipe.lora, 0)
-    found = memory_of(planned, network, shared=True)
-    trained = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained)
-    for parameter in trained:
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    states = [value for state in optimizer.state.values() for value in state.values() if value.ndim]
-    assert found.optimizer == sum(value.numel() * 4 for value in states)
-    assert found.gradients == sum(p.grad.numel() * 4 for p in trained if p.grad is not None)
-    buffers = sum(value.numel() * 4 for value in network.buffers())
-    assert found.weights == 4 * sum(p.numel() for p in network.parameters()) + buffers
-    assert found.reference == (0 if lora else 4 * whole + buffers)
-
-
-def test_four_bits_take_what_their_states_hold(data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("bitsandbytes")
-    config = LlamaConfig(
-        hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4, vocab_size=300,
-        pad_token_id=0, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
-    lora = {"r": 4, "base": "nf4"}
-    planned = plan(recipe(data, tmp_path / "model", tokenizer="bpe:300", lora=lora))
-    assert planned.recipe.lora
-    plain = with_adapters(AutoModelForCausalLM.from_config(config), planned.recipe.lora, 0)
-    quantized = policy(planned, ALONE)
-    states = [m.weight.quant_state for m in quantized.modules() if hasattr(m, "compute_dtype")]
-    constants = sum(state.absmax.nbytes + state.state2.absmax.nbytes for state in states)
-    held = sum(p.numel() * p.element_size() for p in [*quantized.parameters(), *quantized.buffers()])
-    assert len(states) == 14
-    assert memory_of(planned, plain, shared=True).weights == pytest.approx(held + constants, rel=0.001)
-
-
-def saved_bytes(network: torch.nn.Module, work: list[SetSelection]) -> int:
-    """Of what a pass keeps for its backward, weights left out."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def note(value: torch.Tensor) -> torch.Tensor:
-        storage = value.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
-        scored = score(network, work)
-    assert scored.policy.sum.requires_grad
-    return sum(storage.nbytes() for storage in kept.values())
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", [LlamaConfig, Qwen3Config])
-def test_activations_are_near_those_that_a_pass_keeps(
-    data: Path, tmp_path: Path, kind: Any, dtype: str
-) -> None:
-    """Within a quarter: tensors that are kept twice, masks and rounded copies are not told apart."""
-    config = kind(
-        hidden_size=64, intermediate_size=160, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, vocab_size=300,
-    )  # fmt: skip
-    settings = {"tokenizer": "bpe:300", "dtype": dtype, "sets_per_step": 24, "max_steps": 1}
-    path = config_folder(tmp_path / "model", config)
-    planned = plan(
-        recipe(data, path, tokens_per_micro_batch=10**6, negatives={"sampling": "all"}, **settings)
+def test_the_plan_counts_the_tokens_of_texts_and_steps(data: Path, model: Path) -> None:
+    planned = plan(recipe(data, model))
+    tokens, sets = report(planned)["tokens"], planned.train.sets
+    assert tokens["longest"] == max(
+        len(item.prompt) + len(column.ids)
+        for item in [*sets, *planned.held_out.sets]
+        for column in item.columns
     )
-    network = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
-    packs(network)
-    work = [SetSelection.all(item) for item in planned.train.sets]
-    kept = saved_bytes(network, work)
-    assert memory_of(planned, network, shared=True).activations == pytest.approx(kept, rel=0.25)
-    less = planned.recipe.model_copy(update={"gradient_checkpointing": True})
-    found = memory_of(plan(less), network, shared=True).activations
-    assert found < 0.6 * kept
+    every = tokens["prompt"] + tokens["completion"]
+    assert tokens["a_step"] == round(every / 24 * 8)
+    for settings, steps in (({"epochs": 1.0}, 1), ({"epochs": 1.5, "sets_per_step": 10}, 4)):
+        other = plan(recipe(data, model, max_steps=None, **({"sets_per_step": 128} | settings)))
+        assert other.order.step_count == steps
+        assert report(other)["tokens"]["a_step"] == round(every * settings["epochs"] / steps)
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "train",
+        "--loss",
+        "dpo",
+        "--data",
+        str(data),
+        "--model",
+        str(model),
+        "--dry-run",
+        "max_length=96",
+    ]
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 0, shown.output
+    planned = plan(recipe(data, model, sets_per_step=128, max_steps=None))
+    printed = yaml.safe_load(shown.stdout)
+    assert {key: printed[key] for key in report(planned)} == report(planned)
+    assert printed["out"] == "runs/train/sets-dpo"
+    assert not list(tmp_path.iterdir())
+
+
+def test_tokenize_reads_tables_in_parts(model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.chat_template = DEFAULT_TEMPLATE
+    table, seen = random_sets(10), []
+    both = [
+        tokenize(parts, tokenizer, max_length=96, max_prompt_length=50, wanted="ranked", advance=seen.append)
+        for parts in ([table], [table[:3], table[3:]])
+    ]
+    assert seen == [10, 3, 7]
+    for one, two in zip(both[0].sets, both[1].sets, strict=True):
+        assert one.set_id == two.set_id
+        assert np.array_equal(one.columns[-1].ids, two.columns[-1].ids)

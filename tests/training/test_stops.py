@@ -1,4 +1,4 @@
-"""A run that is stopped, by whatever and wherever, ends with the weights of one that was not."""
+"""A run that is stopped, however and wherever, ends with the weights of one that was not."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny import random_sets, write_data
+from support.training import weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.testing import assert_close
-from transformers import AutoModelForCausalLM
 
 from pairkit.errors import Interrupted, OutputError
 from pairkit.files import publish
@@ -33,12 +32,6 @@ from pairkit.training.run import train
 LOSS = "mcpo+bco:0.2+alpha_dpo:0.3"
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "sets"
-    return write_data(folder, random_sets(24), random_sets(4, seed=1))
-
-
 def recipe(data: Path, model: Path, **fields: Any) -> TrainRecipe:
     base = {
         "data": str(data), "model": str(model), "loss": LOSS, "sets_per_step": 4, "max_steps": 5,
@@ -48,36 +41,37 @@ def recipe(data: Path, model: Path, **fields: Any) -> TrainRecipe:
 
 
 def entries(out: Path) -> list[dict[str, Any]]:
-    """All lines of the metrics, less what a clock says."""
+    """All lines of the metrics, without rates."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if not key.endswith("_per_second")} for line in lines]
 
 
 def last(out: Path) -> dict[str, Any]:
-    """All of the last checkpoint."""
+    """The content of the last checkpoint."""
     newest = checkpoint.checkpoints(out / "checkpoints")[-1]
-    files = (checkpoint.MODEL, checkpoint.REST)
+    files = (checkpoint.WEIGHTS_FILE, checkpoint.STATE_FILE)
     return {"step": done(out)} | {name: torch.load(newest / name, weights_only=True) for name in files}
 
 
 def done(out: Path) -> int:
-    """The steps that the last checkpoint has behind it."""
-    kept = checkpoint.checkpoints(out / "checkpoints")
-    return int(kept[-1].name.removeprefix("step-")) if kept else 0
+    """The number of steps done at the last checkpoint."""
+    paths = checkpoint.checkpoints(out / "checkpoints")
+    return int(paths[-1].name.removeprefix("step-")) if paths else 0
 
 
 def assert_same(out: Path, whole: Path) -> None:
     """Weights, optimizer, schedule, statistics and metrics, bit by bit; and nothing is left over."""
-    found, expected = (
-        AutoModelForCausalLM.from_pretrained(run / "model").state_dict() for run in (out, whole)
-    )
-    assert_close(dict(found), dict(expected), rtol=0, atol=0)
+    assert_close(weights(out / "model"), weights(whole / "model"), rtol=0, atol=0)
     assert_close(last(out), last(whole), rtol=0, atol=0)
     assert entries(out) == entries(whole)
     assert not [path for path in out.rglob("*") if path.name.endswith((".part", ".gone"))]
 
 
-# By a kill
+# By a signal
+
+
+# What a launcher sets; the recipe alone determines precision and accumulation.
+LAUNCHED = {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4", "ACCELERATE_MIXED_PRECISION": "bf16"}
 
 
 def start(data: Path, model: Path, out: Path, steps: int) -> subprocess.Popen[str]:
@@ -86,11 +80,14 @@ def start(data: Path, model: Path, out: Path, steps: int) -> subprocess.Popen[st
         "--sets-per-step", "4", "--max-steps", str(steps), "--save-every", "1", "--eval-every", "8",
         "--learning-rate", "1e-2", "--out", str(out), "max_length=96", "keep=2",
     ]  # fmt: skip
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = os.environ | LAUNCHED
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def kill_and_compare(kills: int, steps: int, data: Path, model: Path, folder: Path) -> None:
-    """At a random moment behind a random step, in a save, and before the first step, by turns."""
+    """At a random moment after a random step, in a save, and before the first step, by turns."""
     whole, out, random_ = folder / "whole" / "run", folder / "killed" / "run", random.Random(kills)
     settings = recipe(data, model, max_steps=steps, eval_every=8, keep=2)
     train(settings, whole)
@@ -106,8 +103,7 @@ def kill_and_compare(kills: int, steps: int, data: Path, model: Path, folder: Pa
         if number % 3 == 0:
             time.sleep(0.05 * random_.random())
         if number % 3 == 1:
-            while process.poll() is None and not list(out.glob("checkpoints/.step-*.part")):
-                pass
+            kill_in_a_save(process, out)
         process.kill()
         _, errors = process.communicate()
         assert process.returncode == -signal.SIGKILL, errors
@@ -117,8 +113,44 @@ def kill_and_compare(kills: int, steps: int, data: Path, model: Path, folder: Pa
     assert saving
 
 
-def test_killed_runs_end_with_the_same_weights(data: Path, model: Path, tmp_path: Path) -> None:
-    kill_and_compare(2, 24, data, model, tmp_path)
+def kill_in_a_save(process: subprocess.Popen[str], out: Path) -> None:
+    while process.poll() is None and not list(out.glob("checkpoints/.step-*.part")):
+        pass
+    process.kill()
+
+
+@pytest.mark.timeout(280)
+def test_an_interrupted_and_killed_run_ends_with_the_same_weights(
+    data: Path, model: Path, tmp_path: Path
+) -> None:
+    """Real signals to real processes: SIGINT after a step, then SIGKILL in a save.
+
+    They are started as a launcher does, which changes neither precision nor objective.
+    """
+    steps, whole, out = 30, tmp_path / "whole" / "run", tmp_path / "stopped" / "run"
+    settings = recipe(data, model, max_steps=steps, eval_every=8, keep=2)
+    train(settings, whole)
+    process = start(data, model, out, steps)
+    try:
+        while process.poll() is None and not done(out):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors
+    assert "the same command resumes from" in errors
+    assert "Traceback" not in errors
+    assert done(out) == entries(out)[-1]["step"] < steps
+    assert not (out / "model").exists()
+
+    process = start(data, model, out, steps)
+    kill_in_a_save(process, out)
+    _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors
+    assert list(out.glob("checkpoints/.step-*"))
+    train(settings, out)
+    assert_same(out, whole)
 
 
 @pytest.mark.slow
@@ -127,11 +159,11 @@ def test_often_killed_runs_end_with_the_same_weights(data: Path, model: Path, tm
     kill_and_compare(10, 160, data, model, tmp_path)
 
 
-# Before any rename, by which whatever becomes visible does so
+# Before any rename, because that is how files become visible
 
 
 class Renames:
-    """`os.replace`, counted and, behind `stop` of them, interrupted."""
+    """`os.replace`, counted and, after `stop` of them, interrupted."""
 
     def __init__(self, stop: int | None = None) -> None:
         self.real, self.stop, self.done = os.replace, stop, 0
@@ -161,11 +193,14 @@ def test_a_stop_at_any_rename_ends_with_the_same_weights(
             with pytest.raises(Interrupted, match="the same command"):
                 train(short, out)
         assert not (out / "model").exists()
+        if (out / "metrics.jsonl").exists():
+            with (out / "metrics.jsonl").open("a") as file:
+                file.write('{"step": 5, "ki')  # as a full disk leaves it
         train(short, out)
         assert_same(out, whole)
 
 
-def test_a_deletion_that_is_stopped_is_known_as_a_run(
+def test_a_stopped_deletion_is_still_recognized_as_a_run(
     data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, short = tmp_path / "run", recipe(data, model, max_steps=1)
@@ -185,10 +220,10 @@ def test_a_deletion_that_is_stopped_is_known_as_a_run(
     assert (tmp_path / "elsewhere").is_dir()
 
 
-def test_a_loss_from_outside_may_draw_random_numbers(
+def test_a_user_defined_loss_may_draw_random_numbers(
     data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torch's own: they start anew in every step."""
+    """torch's own: their seed is set in every step."""
     (tmp_path / "drawing.py").write_text(
         "import torch\n"
         "from pairkit.losses.types import log_ratio, output, pair_of, set_mean\n\n"
@@ -232,34 +267,41 @@ def another_step(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "damage", "says"),
+    ("name", "damage", "reason"),
     [
-        ("model.pt", cut, "model.pt is not what was written"),
-        ("model.pt", flip, "model.pt is not what was written"),
+        ("model.pt", cut, "model.pt was changed"),
+        ("model.pt", flip, "model.pt was changed"),
         ("model.pt", Path.unlink, "model.pt is missing"),
-        ("state.pt", flip, "state.pt is not what was written"),
+        ("state.pt", flip, "state.pt was changed"),
         ("state.pt", Path.unlink, "state.pt is missing"),
-        ("step.json", cut, "step.json is not what was written"),
+        ("step.json", cut, "step.json is not valid"),
         ("step.json", Path.unlink, "step.json is missing"),
-        ("step.json", another_step, "step.json is that of step 5"),
+        ("step.json", another_step, "step.json belongs to step 5"),
     ],
 )
-def test_a_damaged_checkpoint_is_not_loaded_but_the_one_before(
-    data: Path, model: Path, short_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    name: str, damage: Callable[[Path], Any], says: str,
+def test_a_damaged_checkpoint_is_recognized(
+    short_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    name: str, damage: Callable[[Path], Any], reason: str,
 ) -> None:  # fmt: skip
+    shutil.copytree(short_run / "checkpoints", tmp_path / "checkpoints")
+    damaged, before = (tmp_path / "checkpoints" / step for step in ("step-000004", "step-000003"))
+    damage(damaged / name)
+    assert checkpoint.newest_undamaged(tmp_path / "checkpoints") == before
+    message = f"{damaged}: the checkpoint is damaged ({reason}); resuming from step-000003\n"
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_with_a_damaged_checkpoint_resumes_from_the_one_before(
+    data: Path, model: Path, short_run: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     shutil.copytree(short_run, out, ignore=shutil.ignore_patterns("model"))
-    damage(out / "checkpoints" / "step-000004" / name)
+    flip(out / "checkpoints" / "step-000004" / "model.pt")
     train(recipe(data, model), out)
-    damaged = out / "checkpoints" / "step-000004"
-    instead = "the one before it is step-000003, the run goes on from there"
-    said = f"{damaged}: the checkpoint is damaged ({says}); {instead}\n"
-    assert said in capsys.readouterr().err
     assert_same(out, short_run)
 
 
-def test_without_a_whole_checkpoint_the_run_starts_from_the_beginning(
+def test_without_an_undamaged_checkpoint_the_run_starts_over(
     data: Path, model: Path, short_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
@@ -268,18 +310,18 @@ def test_without_a_whole_checkpoint_the_run_starts_from_the_beginning(
         flip(path)
     (out / "checkpoints" / ".step-000005.part").mkdir()
     train(recipe(data, model), out)
-    said = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
-    assert [line.split(";")[-1] for line in said] == [
-        *(f" the one before it is step-{n:06d}, the run goes on from there" for n in (3, 2, 1)),
-        " there is no other, the run starts from the beginning",
+    messages = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
+    assert [line.split(";")[-1] for line in messages] == [
+        *(f" resuming from step-{n:06d}" for n in (3, 2, 1)),
+        " starting over: there is no other",
     ]
     assert_same(out, short_run)
 
 
-def test_a_damaged_checkpoint_pushes_no_whole_one_out(
+def test_a_damaged_checkpoint_does_not_displace_a_sound_one(
     data: Path, model: Path, short_run: Path, tmp_path: Path
 ) -> None:
-    """Step 4 is damaged and the run goes on from step 2: with one to keep, that of step 3 stays."""
+    """Step 4 is damaged and the run resumes from step 2: with one to keep, that of step 3 stays."""
     out = tmp_path / "run"
     shutil.copytree(short_run, out, ignore=shutil.ignore_patterns("model", "step-000003"))
     flip(out / "checkpoints" / "step-000004" / "model.pt")
@@ -287,13 +329,13 @@ def test_a_damaged_checkpoint_pushes_no_whole_one_out(
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-000003"]
 
 
-def test_a_folder_of_another_name_is_no_checkpoint(tmp_path: Path) -> None:
+def test_folders_with_other_names_are_not_checkpoints(tmp_path: Path) -> None:
     for name in ("step-000010", "step-000009", "step-000011.old", "step-best", ".step-000012.part"):
         (tmp_path / name).mkdir()
     assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-000009", "step-000010"]
 
 
-def test_what_is_published_is_on_disk_before_and_after_its_rename(
+def test_a_published_directory_is_on_disk_before_and_after_its_rename(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A power cut leaves the old or the new: files, their folder, the rename, the folder that it is in."""
@@ -307,12 +349,12 @@ def test_what_is_published_is_on_disk_before_and_after_its_rename(
     assert seen == [tmp_path / "part" / "file", tmp_path / "part", "rename", tmp_path]
 
 
-def test_the_board_shows_every_step_once(data: Path, model: Path, tmp_path: Path) -> None:
+def test_tensorboard_shows_every_step_once(data: Path, model: Path, tmp_path: Path) -> None:
     out, settings = tmp_path / "run", recipe(data, model, save_every=2)
     train(settings, out)
     shutil.rmtree(out / "model")
     shutil.rmtree(out / "checkpoints" / "step-000004")
-    train(settings, out)  # goes on behind step 2
+    train(settings, out)  # resumes after step 2
     for kind in ("train", "eval"):
         board = EventAccumulator(str(out / "tensorboard")).Reload()
         steps = [event.step for event in board.Scalars(f"{kind}/loss")]
@@ -322,7 +364,7 @@ def test_the_board_shows_every_step_once(data: Path, model: Path, tmp_path: Path
 def test_a_checkpoint_that_cannot_be_written_is_one_message(
     data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torch says of a full disk that a position is unexpected."""
+    """torch reports a full disk as an unexpected position."""
     out = tmp_path / "run"
     train(recipe(data, model, max_steps=2), out)
 

@@ -1,9 +1,9 @@
-"""How much memory a run takes at most, estimated from a model without weights.
+"""Estimate the peak memory of a run from a model without weights.
 
-What stays is counted: weights, gradients, the optimizer's two moments. What a micro-batch leaves for its
-backward is estimated from the model's sizes: in each layer two norms, attention that holds no scores, and an
-MLP, as Llama has them; the output head by the slices in which its logits are made. What a GPU's driver, its
-kernels and an allocator take besides is not known here, nor what torch.compile saves.
+What is allocated throughout is counted: weights, gradients, the optimizer's two moments. What a micro-batch
+saves for backward is estimated from the model's sizes: in each layer two norms, attention without a score
+matrix, and an MLP, as Llama has them; the output head by the slices in which its logits are made. What a
+GPU's driver, kernels and an allocator take in addition is unknown here, and so is what torch.compile saves.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pairkit.training.logprobs.target_logp import KEPT_LOGITS, SLICE_LOGITS
 from pairkit.training.recipe import TrainRecipe
 
 MEBIBYTE = 2**20
-NF4 = 0.516  # bytes a weight: half of one, and constants of 8 bits for 64 and of 32 bits for 64 * 256 of them
+NF4 = 0.516  # bytes per weight: half of one, and constants of 8 bits per 64 and 32 bits per 64 * 256 weights
 GATES = {"gate_proj", "gate_up_proj", "w1"}  # of MLPs that multiply two projections
 
 
 class MicroBatchSize(NamedTuple):
-    """The largest micro-batch.
+    """The size of the largest micro-batch, in tokens.
 
     Attributes:
-        tokens: that pass, padding included.
-        keys: of its calls of attention, which on a CPU gets each completion with its prompt's keys.
-        predicted: tokens that the head predicts.
+        tokens: those that pass, padding included.
+        keys: those of its attention calls; on a CPU each completion is attended with its prompt's keys.
+        predicted: those that the head predicts.
     """
 
     tokens: int
@@ -43,7 +43,7 @@ class Footprint(NamedTuple):
     weights: float
     gradients: float
     optimizer: float
-    reference: float  # one that runs beside the policy
+    reference: float  # one that runs next to the policy
     activations: float
     head: float  # logits, and the gradient of the head's weight on its way
 
@@ -52,8 +52,8 @@ class Footprint(NamedTuple):
         """The sum."""
         return sum(self)
 
-    def describe(self) -> dict[str, int]:
-        """In MiB, as plain data."""
+    def in_mib(self) -> dict[str, int]:
+        """Return each part and the total in MiB, as plain data."""
         parts = self._asdict() | {"total": self.total}
         return {name: round(number / MEBIBYTE) for name, number in parts.items()}
 
@@ -67,12 +67,12 @@ def footprint(
     plain: bool,
     device: str,
 ) -> Footprint:
-    """The memory of a run.
+    """Estimate the memory of a run.
 
     Args:
         model: on the meta device, with its adapters if it has any.
-        live: the reference that runs beside it, where it is a model of its own.
-        plain: whether a loss needs the log-probs of tokens alone, for which logits are made in slices.
+        live: the reference that runs next to it, where it is a model of its own.
+        plain: whether the loss needs nothing but log-probs, because then logits are made in slices.
         device: "cpu" or "cuda".
     """
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
@@ -91,7 +91,7 @@ def _weights(model: nn.Module) -> float:
 
 
 def _quantized(model: nn.Module) -> float:
-    """What is saved where the linear layers below adapters are in four bits, all but the output head."""
+    """Count the bytes saved by linear layers in four bits: those below adapters, but for the output head."""
     _, output = head_of(model)
     frozen = (m.weight for m in model.modules() if isinstance(m, nn.Linear) and not m.weight.requires_grad)
     return sum(
@@ -104,22 +104,23 @@ def _activations(model: nn.Module, recipe: TrainRecipe, largest: MicroBatchSize,
     config: Any = owner.config.get_text_config()  # type: ignore[operator, union-attr]
     hidden, layers = config.hidden_size, config.num_hidden_layers
     narrow = recipe.dtype == "bfloat16"  # weights and all
-    size = 2 if narrow or recipe.bf16 else 4  # bytes of what a product of matrices reads
-    stream = 2 if narrow else 4  # and of what layers hand on
-    norm = 4 + 2 * stream + (size if size != stream else 0)  # its input in float32, scaled, weighed; cast
+    size = 2 if narrow or recipe.bf16 else 4  # bytes per element of a matrix product's input
+    stream = 2 if narrow else 4  # bytes per element of the residual stream
+    # A norm keeps its input in float32, the scaled and the weighted one, and a cast for the product after it.
+    norm = 4 + 2 * stream + (size if size != stream else 0)
     tokens, inner = largest.tokens, size * _between(model, config)
     layer = tokens * (2 * norm * hidden + inner) + size * _attended(config, largest, device)
     saved = layers * layer
-    if recipe.gradient_checkpointing:
+    if recipe.gradient_checkpointing:  # the input of each layer, and all of the one that is recomputed
         saved = layers * tokens * stream * hidden + layer
-    backward = inner + (norm + 4 * size) * hidden  # gradients of one layer, and what the last norm keeps
+    backward = inner + (norm + 4 * size) * hidden  # gradients of one layer, and the last norm's tensors
     cast = sum(p.numel() for p in model.parameters() if p.ndim > 1) * (2 if recipe.bf16 else 0)
     return float(saved + tokens * backward + cast)
 
 
 def _attended(config: Any, largest: MicroBatchSize, device: str) -> float:
-    """Elements that attention keeps: queries, keys, values, and its output before and after it is laid out
-    anew. On a CPU each head of queries gets keys and values of its own."""
+    """Count the elements that attention saves: queries, keys, values, and its output before and after the
+    transposition. On a CPU each query head gets keys and values of its own."""
     heads = getattr(config, "num_attention_heads", 0)
     size = getattr(config, "head_dim", None) or config.hidden_size // max(heads, 1)
     shared = getattr(config, "num_key_value_heads", None) or heads
@@ -128,11 +129,11 @@ def _attended(config: Any, largest: MicroBatchSize, device: str) -> float:
 
 
 def _between(model: nn.Module, config: Any) -> float:
-    """Elements a token between the projections of an MLP, of those experts that it is sent to."""
+    """Count the elements per token between the projections of an MLP, of the experts that it is sent to."""
     inner = getattr(config, "moe_intermediate_size", None) or getattr(config, "intermediate_size", None)
     inner = inner or getattr(config, "n_inner", None) or 4 * config.hidden_size
     names = {name.rpartition(".")[2] for name, _ in (*model.named_modules(), *model.named_parameters())}
-    width = 4 if names & GATES else 2  # what an activation reads and gives, and with a gate, and its product
+    width = 4 if names & GATES else 2  # an activation's input and output; with a gate, it and the product too
     return float(width * inner * (getattr(config, "num_experts_per_tok", None) or 1))
 
 
@@ -144,13 +145,13 @@ def _head(model: nn.Module, predicted: int, *, plain: bool, device: str) -> floa
     logits = predicted * vocabulary
     if plain:
         largest = SLICE_LOGITS[device] if logits > KEPT_LOGITS else KEPT_LOGITS
-        found = 3 * min(logits, largest)  # logits, probabilities, their gradient
+        held = 3 * min(logits, largest)  # logits, probabilities, their gradient
     else:
-        found = 6 * min(logits, CHUNK_LOGITS)
+        held = 6 * min(logits, CHUNK_LOGITS)
     gradient = weight.numel() * weight.element_size() if weight.requires_grad else 0
-    return float(4 * (found + 2 * predicted * hidden) + gradient)
+    return float(4 * (held + 2 * predicted * hidden) + gradient)
 
 
-def here() -> str:
-    """What a run on this machine computes on."""
+def device_type() -> str:
+    """Name the type of device that a run on this machine uses."""
     return "cuda" if torch.cuda.is_available() else "cpu"

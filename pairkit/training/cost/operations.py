@@ -1,8 +1,8 @@
-"""How many operations a step takes: those that the model asks for, whatever does them.
+"""Count the floating-point operations of a step: those of the model's definition, whatever executes them.
 
 A multiplication and an addition are two. What gradient checkpointing or a kernel computes again is not
-counted, nor padding, nor what is no product of matrices; so that a rate of these operations compares with a
-device's (Chowdhery et al. 2022, arXiv 2204.02311, appendix B).
+counted, nor padding, nor anything but products of matrices; because then a rate of these operations compares
+with a device's peak (Chowdhery et al. 2022, arXiv 2204.02311, appendix B).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pairkit.training.logprobs.selection import SetSelection
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a token meets in a model.
+class TokenCost:
+    """The products that one token takes part in.
 
     Attributes:
         trained, frozen: weights that it is multiplied by before the output head, with and without a gradient
             of their own; of a mixture's experts those that a token is sent to.
-        attention: layers by their window (None for none), times what a query and a key that it sees cost:
-            the sizes of all heads' keys and values.
+        attention: by window (None for full attention), multiplications per pair of a query and a key, over
+            all such layers: the sizes of all heads' keys and values.
         head: weights of the output head.
         head_trained: whether they get a gradient.
     """
@@ -39,37 +39,39 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Load:
-    """What passes: tokens, those of them that the head predicts, and where each text begins and ends."""
+class TokenLoad:
+    """The tokens of a pass, those of them that the head predicts, and where each text begins and ends."""
 
     tokens: int
     predicted: int
     spans: list[tuple[int, int]]  # positions of the text whose queries pass; their keys begin at 0
 
     def seen(self, window: int | None) -> int:
-        """Pairs of a query and a key that it sees."""
+        """Count the pairs of a query and a key that it sees."""
         return sum(_seen(start, stop, window) for start, stop in self.spans)
 
-    def __add__(self, other: Load) -> Load:
-        return Load(self.tokens + other.tokens, self.predicted + other.predicted, [*self.spans, *other.spans])
+    def __add__(self, other: TokenLoad) -> TokenLoad:
+        return TokenLoad(
+            self.tokens + other.tokens, self.predicted + other.predicted, [*self.spans, *other.spans]
+        )
 
 
-def cost(model: nn.Module) -> Cost:
-    """What a token meets in a model, which may be on the meta device."""
+def cost_per_token(model: nn.Module) -> TokenCost:
+    """Count the products per token of a model, which may be on the meta device."""
     owner, output = head_of(model)
     config: Any = owner.config.get_text_config()  # type: ignore[operator, union-attr]
     weights = {True: 0.0, False: 0.0}
     for module in owner.modules():
         if module is output or isinstance(module, nn.Embedding):
             continue
-        if isinstance(module, nn.Linear):  # by its features: what is quantized is laid out in another way
+        if isinstance(module, nn.Linear):  # by its features, because quantized weights are packed
             weights[module.weight.requires_grad] += module.in_features * module.out_features
             continue
         for parameter in module.parameters(recurse=False):
             if parameter.ndim > 1:
                 weights[parameter.requires_grad] += parameter.numel() * _share(config, parameter.ndim)
     weight = getattr(output, "weight", None)
-    return Cost(
+    return TokenCost(
         weights[True],
         weights[False],
         _attention(config),
@@ -78,41 +80,52 @@ def cost(model: nn.Module) -> Cost:
     )
 
 
-def load(work: Sequence[SetSelection], *, shared: bool = True, prompts: bool = True) -> Load:
-    """A pass over some sets.
+def token_load(work: Sequence[SetSelection], *, shared: bool = True, prompts: bool = True) -> TokenLoad:
+    """Count what a pass over some sets takes.
 
     Args:
         shared: whether a prompt passes once for all its completions.
-        prompts: False where completions pass on prompts that have passed before.
+        prompts: False where completions pass on keys and values of prompts that have passed before.
     """
     spans = []
     predicted = 0
-    for one in work:
-        prompt, sizes = len(one.tokens.prompt), [len(ids) for ids in one.completions]
+    for item in work:
+        prompt, sizes = len(item.tokens.prompt), [len(ids) for ids in item.completions]
         spans += [(0, prompt)] * (prompts * (1 if shared else len(sizes)))
         spans += [(prompt, prompt + size) for size in sizes]
         predicted += sum(sizes)
-    return Load(sum(stop - start for start, stop in spans), predicted, spans)
+    return TokenLoad(sum(stop - start for start, stop in spans), predicted, spans)
 
 
-def without_gradient(of: Cost, passed: Load) -> float:
-    """Operations of a forward pass."""
-    attention = sum(size * passed.seen(window) for window, size in of.attention.items())
-    weights = (of.trained + of.frozen) * passed.tokens + of.head * passed.predicted
+def draw_load(usable: Sequence[SetSelection], *, lead: bool) -> TokenLoad:
+    """Count what a draw within the gradient pass takes without gradient, on prompts that have passed.
+
+    Args:
+        lead: whether completion 0, which passes with gradient, is predicted for the draw too.
+    """
+    others = [SetSelection(item.tokens, item.columns[1:]) for item in usable]
+    firsts = sum(len(item.completions[0]) for item in usable) if lead else 0
+    return token_load(others, prompts=False) + TokenLoad(0, firsts, [])
+
+
+def without_gradient(cost: TokenCost, load: TokenLoad) -> float:
+    """Count the operations of a forward pass."""
+    attention = sum(size * load.seen(window) for window, size in cost.attention.items())
+    weights = (cost.trained + cost.frozen) * load.tokens + cost.head * load.predicted
     return 2 * (weights + attention)
 
 
-def with_gradient(of: Cost, passed: Load) -> float:
-    """Operations of a forward pass and of backward through it, which makes two products of each.
+def with_gradient(cost: TokenCost, load: TokenLoad) -> float:
+    """Count the operations of a forward pass and of backward, which makes two products of each one's.
 
-    Frozen weights have one in backward, that which the gradient goes on by.
+    A frozen weight has one of them, because only the gradient of its input is needed.
     """
-    saved = of.frozen * passed.tokens + (0 if of.head_trained else of.head * passed.predicted)
-    return 3 * without_gradient(of, passed) - 2 * saved
+    saved = cost.frozen * load.tokens + (0 if cost.head_trained else cost.head * load.predicted)
+    return 3 * without_gradient(cost, load) - 2 * saved
 
 
 def _share(config: Any, dimensions: int) -> float:
-    """The share of a weight that a token meets: experts are stacked as [experts, out, in]."""
+    """Return the share of a weight that a token meets; experts are stacked as `[experts, out, in]`."""
     experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
     return config.num_experts_per_tok / experts if experts and dimensions == 3 else 1.0
 
@@ -128,12 +141,12 @@ def _attention(config: Any) -> dict[int | None, float]:
     plain = "sliding_attention" if window else "full_attention"
     kinds = getattr(config, "layer_types", None) or [plain] * config.num_hidden_layers
     windows = {"full_attention": None, "sliding_attention": window}
-    layers = Counter(windows[kind] for kind in kinds if kind in windows)  # others have no such products
+    layers = Counter(windows[kind] for kind in kinds if kind in windows)  # linear attention has none
     return {window: count * heads * (key + value) for window, count in layers.items()}
 
 
 def _seen(start: int, stop: int, window: int | None) -> int:
-    """Keys that the queries at the positions from `start` to `stop` see, each itself included."""
+    """Count the keys that the queries at the positions from `start` to `stop` see, each itself included."""
     seen = _triangle(stop) - _triangle(start)
     if window is None:
         return seen

@@ -1,11 +1,17 @@
-"""How fast a run goes: sets and tokens a second, and on a GPU the share of what it can do."""
+"""How fast a run is: sets and tokens per second, and on a GPU the share of its peak (MFU)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 
-from pairkit.training.cost.operations import Load, cost, load, with_gradient, without_gradient
+from pairkit.training.cost.operations import (
+    cost_per_token,
+    draw_load,
+    token_load,
+    with_gradient,
+    without_gradient,
+)
 from pairkit.training.distributed.processes import device_name
 from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.selection import SetSelection
@@ -16,54 +22,55 @@ class Speed:
     """The rates of a run's steps.
 
     Args:
-        most: operations a second of one device; None for one of which that is not known, and then there is
-            no `mfu`.
+        peak: operations per second of one device; None where it is unknown, and then there is no `mfu`.
     """
 
-    def __init__(self, through: StepModel, most: float | None) -> None:
-        self._through, self._most = through, most
-        self._cost = cost(through.model)
-        self._live = cost(through.live) if through.live is not None else None
+    def __init__(self, step_model: StepModel, peak: float | None) -> None:
+        self._step_model, self._peak = step_model, peak
+        self._cost = cost_per_token(step_model.model)
+        live = step_model.live
+        self._live = cost_per_token(live) if live is not None else None
 
-    def operations(self, batch: Batch, taken: Sequence[SetSelection]) -> float:
-        """Of this process in a step whose gradient passes took these columns."""
-        if self._most is None:
+    def operations(self, batch: Batch, work: Sequence[SetSelection]) -> float:
+        """Count those of this process in a step whose gradient passes took `work`."""
+        if self._peak is None:
             return 0.0
-        processes, shared = self._through.processes, packs(self._through.model, self._through.live)
-        found = with_gradient(self._cost, graded := load(taken, shared=shared))
+        processes = self._step_model.processes
+        shared = packs(self._step_model.model, self._step_model.live)
+        graded = token_load(work, shared=shared)
         if batch.draw is not None:
-            mine = processes.share([one.size for one in batch.examples.work])
-            every = [batch.examples.work[i] for i in mine]
-            scored = load([SetSelection(one.tokens, one.columns[1:]) for one in every], prompts=False)
-            if batch.draw.lead:
-                scored += Load(0, sum(len(one.completions[0]) for one in every), [])
-        else:  # the processes share it out; a completion that was drawn twice is scored once
+            mine = processes.share([item.size for item in batch.examples.work])
+            scored = draw_load([batch.examples.work[i] for i in mine], lead=batch.draw.lead)
+        else:
+            # The main process counts it all, because the others share it out; a completion that was drawn
+            # twice is scored once.
             before = batch.scored if processes.main else []
-            once = [SetSelection(one.tokens, tuple(sorted(set(one.columns)))) for one in before]
-            scored = load(once, shared=shared)
-        found += without_gradient(self._cost, scored)
-        return found + (without_gradient(self._live, graded + scored) if self._live else 0)
+            once = [SetSelection(item.tokens, tuple(sorted(set(item.columns)))) for item in before]
+            scored = token_load(once, shared=shared)
+        policy = with_gradient(self._cost, graded) + without_gradient(self._cost, scored)
+        return policy + (without_gradient(self._live, graded + scored) if self._live else 0)
 
     def rates(self, sets: int, tokens: int, operations: float, seconds: float) -> dict[str, float]:
-        """The metrics of a step of all processes."""
-        found = {"sets_per_second": sets / seconds, "tokens_per_second": tokens / seconds}
-        if self._most is not None:
-            found["mfu"] = operations / (seconds * self._most * self._through.processes.size)
-        return found
+        """Return the metrics of a step of all processes."""
+        rates = {"sets_per_second": sets / seconds, "tokens_per_second": tokens / seconds}
+        if self._peak is not None:
+            rates["mfu"] = operations / (seconds * self._peak * self._step_model.processes.size)
+        return rates
 
 
-def speed_of(through: StepModel) -> Speed:
-    """Of a run on this device."""
-    return Speed(through, peak(device_name(through.processes)))
+def speed_of(step_model: StepModel) -> Speed:
+    """Measure against the peak of this device."""
+    return Speed(step_model, peak(device_name(step_model.processes)))
 
 
-def note(rates: Mapping[str, float]) -> str:
-    """The rates as they stand beside the bar, which counts the sets itself."""
+def rates_note(rates: Mapping[str, float]) -> str:
+    """Format the rates for the progress bar, which counts the sets itself."""
     share = f"  {rates['mfu']:.0%} MFU" if "mfu" in rates else ""
     return f"{rates['tokens_per_second']:,.0f} tokens/s{share}"
 
 
-# The first that a device's name matches; a name is NVIDIA's, such as "NVIDIA H100 80GB HBM3".
+# Dense bfloat16 operations per second. The first pattern that matches counts; a name is NVIDIA's, such as
+# "NVIDIA H100 80GB HBM3".
 PEAKS = {
     r"\bGB200\b": 2500e12,
     r"\bB200\b": 2250e12,
@@ -87,7 +94,7 @@ PEAKS = {
 
 
 def peak(device: str) -> float | None:
-    """Operations a second of a device by its name; None for a part of one, and where it is not known."""
+    """Look up the operations per second of a device by its name; None where they are unknown."""
     if re.search(r"\bMIG\b", device):
-        return None
+        return None  # because a slice of a GPU has an unknown share of its peak
     return next((rate for pattern, rate in PEAKS.items() if re.search(pattern, device)), None)

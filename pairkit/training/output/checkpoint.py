@@ -1,4 +1,4 @@
-"""Checkpoints: directories that appear whole or not at all, loaded only while they are what was written.
+"""Checkpoints: directories that appear whole or not at all, and are loaded only if unchanged since then.
 
 Which sets a step takes, which negatives it draws and where its random numbers start are functions of
 (seed, step), so a checkpoint is the model, the optimizer, the schedule, the loss's running statistics, the
@@ -26,8 +26,8 @@ from pairkit.training.distributed.sharding import like, whole
 from pairkit.training.step.skipped import Skipped
 
 CHECKPOINTS = "checkpoints"  # the folder of a run's checkpoints
-MODEL, REST, RECORD = "model.pt", "state.pt", "step.json"  # the files of a checkpoint
-OTHERS = ("optimizer", "schedule", "loss", "skipped")  # what stands beside the model in a checkpoint
+WEIGHTS_FILE, STATE_FILE, RECORD_FILE = "model.pt", "state.pt", "step.json"  # the files of a checkpoint
+STATE_PARTS = ("optimizer", "schedule", "loss", "skipped")  # the non-model parts of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -42,122 +42,141 @@ class State:
 
 
 def content(state: State, processes: Processes) -> dict[str, Any]:
-    """What `save` writes, by file; of a sharded model every process has to bring its parts."""
-    others = {name: getattr(state, name).state_dict() for name in OTHERS}
-    return {MODEL: trained(state.model, processes), REST: whole(others, keep=processes.main)}
+    """Collect what `save` writes, by file.
+
+    Every process has to call it, because gathering a sharded model is collective; the main one has the
+    result.
+    """
+    parts = {name: getattr(state, name).state_dict() for name in STATE_PARTS}
+    return {
+        WEIGHTS_FILE: trained(state.model, processes),
+        STATE_FILE: whole(parts, keep=processes.main),
+    }
 
 
 def trained(model: nn.Module, processes: Processes) -> dict[str, Any]:
-    """The weights that training changes, not in parts, and buffers; frozen weights are as the run began."""
+    """Collect the weights that training changes, in one piece, and buffers.
+
+    Frozen weights are left out, because they are loaded again from where they came.
+    """
+    # With duplicates, because tied weights have two names in a state dict.
     parameters = model.named_parameters(remove_duplicate=False)
     names = {name for name, p in parameters if p.requires_grad} | {name for name, _ in model.named_buffers()}
     weights = {name: value for name, value in model.state_dict().items() if name in names}
-    found: dict[str, Any] = whole(weights, keep=processes.main)
-    return found
+    gathered: dict[str, Any] = whole(weights, keep=processes.main)
+    return gathered
 
 
 def save(folder: Path, step: int, files: dict[str, Any], *, keep: int) -> Path:
-    """Writes `folder/step-NNNNNN` and removes all but the last `keep` checkpoints.
+    """Write `folder/step-NNNNNN` and remove all but the last `keep` checkpoints.
 
-    Later ones are removed too: the run has gone on from before them, so they were damaged.
+    Later ones are removed too: the run resumed from before them, because they were damaged.
     """
-    target = named(folder, step)
+    target = checkpoint_path(folder, step)
+    # Under another name until it is whole; what a killed run left there is worthless.
     temporary = partial(target)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
         for name, values in files.items():
             _write(values, temporary / name)
-        stamps = {name: _stamp(temporary / name) for name in files}
-        (temporary / RECORD).write_text(json.dumps({"step": step, "files": stamps}), encoding="utf-8")
-        if target.exists():
+        fingerprints = {name: _fingerprint(temporary / name) for name in files}
+        record = json.dumps({"step": step, "files": fingerprints})
+        (temporary / RECORD_FILE).write_text(record, encoding="utf-8")
+        if target.exists():  # a damaged one, because the run resumed from before it
             _remove(target)
-        publish(temporary, target)
+        publish(temporary, target)  # a rename, after all is on disk: the name stands for a whole checkpoint
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise OutputError(f"{target}: the checkpoint cannot be written: {error.strerror or error}") from error
+    # After the new one is published, because a kill in between must leave one to resume from.
+    # Of those up to this step the last are kept: a later, damaged one must not displace a sound one.
     until = [path for path in checkpoints(folder) if _number(path) <= step]
     for old in set(checkpoints(folder)).difference(until[-keep:]):
         _remove(old)
     return target
 
 
-def named(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step is."""
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return the path of a step's checkpoint."""
     return folder / f"step-{step:06d}"
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest first."""
-    found = (path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit())
-    return sorted(found, key=_number)
+    """List the checkpoints in a folder, oldest first."""
+    paths = (path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit())
+    return sorted(paths, key=_number)
 
 
 def restore(folder: Path, state: State, processes: Processes) -> int:
-    """Loads the last checkpoint that is not damaged; the number of steps done, 0 without one.
+    """Load the last undamaged checkpoint; return the number of steps done, 0 without one.
 
-    The first process looks which one that is, and removes what a killed one left of others.
+    The main process chooses it for all, because two that resumed from different steps would never meet, and
+    removes what a killed one left of others.
     """
-    last = processes.of_main(lambda: _last(folder))
+    last = processes.of_main(lambda: newest_undamaged(folder))
     if last is not None:
-        weights = torch.load(last / MODEL, weights_only=True, map_location="cpu")
+        # Tensors only, because unpickling anything else could run code.
+        # On the CPU first: every process reads the whole checkpoint, and keeps its part of it.
+        weights = torch.load(last / WEIGHTS_FILE, weights_only=True, map_location="cpu")
         fill(state.model, weights)
-        others = torch.load(last / REST, weights_only=True, map_location="cpu")
-        of_parameters = others["optimizer"]["state"]
+        parts = torch.load(last / STATE_FILE, weights_only=True, map_location="cpu")
+        moments = parts["optimizer"]["state"]  # by the parameter's number; moments have its shape
         parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-        for number, values in of_parameters.items():
-            of_parameters[number] = {n: like(value, parameters[number]) for n, value in values.items()}
-        for name in OTHERS:
-            getattr(state, name).load_state_dict(others[name])
-    processes.wait()  # all have read before one writes
+        # Saved whole, loaded in parts: a run may resume with another number of processes.
+        for number, values in moments.items():
+            moments[number] = {n: like(value, parameters[number]) for n, value in values.items()}
+        for name in STATE_PARTS:
+            getattr(state, name).load_state_dict(parts[name])
+    processes.wait()  # because the main one may soon remove what another still reads
     return _number(last) if last is not None else 0
 
 
 def fill(model: nn.Module, weights: dict[str, Any]) -> None:
-    """Gives the model the weights that `trained` gave; the others stay as they are."""
-    present = model.state_dict()
-    parts = {name: like(value, present[name]) for name, value in weights.items()}
-    model.load_state_dict(parts, strict=False)
+    """Load the weights that `trained` collected; the others stay as they are."""
+    current = model.state_dict()
+    parts = {name: like(value, current[name]) for name, value in weights.items()}
+    model.load_state_dict(parts, strict=False)  # not strict, because frozen weights are not among them
 
 
-def _last(folder: Path) -> Path | None:
-    """The newest checkpoint that is not damaged; of newer ones it is said what is wrong with them."""
-    for left in folder.glob(".step-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    found = checkpoints(folder)
-    while found:
-        newest = found.pop()
+def newest_undamaged(folder: Path) -> Path | None:
+    """Find the newest undamaged checkpoint; print what is wrong with newer ones."""
+    # Half-written and half-removed ones have names of their own, and are never considered.
+    for leftover in folder.glob(".step-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    remaining = checkpoints(folder)
+    while remaining:
+        newest = remaining.pop()
         damage = _damage(newest)
         if damage is None:
             return newest
-        instead = f"the one before it is {found[-1].name}" if found else "there is no other"
-        goes_on = "the run goes on from there" if found else "the run starts from the beginning"
-        console.print(f"{newest}: the checkpoint is damaged ({damage}); {instead}, {goes_on}", markup=False)
+        instead = f"resuming from {remaining[-1].name}" if remaining else "starting over: there is no other"
+        console.print(f"{newest}: the checkpoint is damaged ({damage}); {instead}", markup=False)
     return None
 
 
 def _damage(checkpoint: Path) -> str | None:
-    """What is not as it was written."""
+    """Describe what differs from what was written, or return None."""
     try:
-        record = json.loads((checkpoint / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((checkpoint / RECORD_FILE).read_text(encoding="utf-8"))
         step, files = record["step"], dict(record["files"])
     except FileNotFoundError:
-        return f"{RECORD} is missing"
+        return f"{RECORD_FILE} is missing"
     except (ValueError, KeyError, TypeError):
-        return f"{RECORD} is not what was written"
-    if step != _number(checkpoint):
-        return f"{RECORD} is that of step {step}"
-    for name in (MODEL, REST):
-        path, written = checkpoint / name, files.get(name)
+        return f"{RECORD_FILE} is not valid"
+    if step != _number(checkpoint):  # because a copied or renamed folder would resume at a wrong step
+        return f"{RECORD_FILE} belongs to step {step}"
+    for name in (WEIGHTS_FILE, STATE_FILE):
+        path, expected = checkpoint / name, files.get(name)
         if not path.is_file():
             return f"{name} is missing"
-        if written != _stamp(path):
-            return f"{name} is not what was written"
+        if expected != _fingerprint(path):
+            return f"{name} was changed"
     return None
 
 
-def _stamp(path: Path) -> dict[str, Any]:
-    """What a file is known again by."""
+def _fingerprint(path: Path) -> dict[str, Any]:
+    """Take the size and hash by which a change of a file is noticed."""
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
@@ -166,14 +185,18 @@ def _number(checkpoint: Path) -> int:
 
 
 def _remove(checkpoint: Path) -> None:
-    """Its name goes first, so that a kill leaves no half of it under that name."""
-    gone = checkpoint.with_name(f".{checkpoint.name}.gone")
-    os.replace(checkpoint, gone)
-    shutil.rmtree(gone)
+    """Remove a checkpoint: its name first, because a kill must not leave half of it under that name."""
+    renamed = checkpoint.with_name(f".{checkpoint.name}.gone")
+    os.replace(checkpoint, renamed)
+    shutil.rmtree(renamed)
 
 
 def _write(content: Any, path: Path) -> None:
-    """torch hides why a write failed behind an error of its own; that of a file of ours it keeps."""
+    """Save with torch, and raise the `OSError` of a failed write.
+
+    Into a file opened here, because torch hides the reason behind an error of its own, and keeps it as that
+    error's context only for a file that it did not open.
+    """
     with path.open("wb") as file:
         try:
             torch.save(content, file)

@@ -1,4 +1,4 @@
-"""The directory of a run: whose it is, and what is written into it beside metrics and checkpoints."""
+"""The directory of a run: which run it belongs to, and what it holds next to metrics and checkpoints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,23 +30,34 @@ from pairkit.files import (
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.layout import HASHES, MODEL, RECORD, REFUSED
-from pairkit.training.plan import Plan
-from pairkit.training.recipe import HOW
+from pairkit.training.recipe import RESUMABLE_FIELDS, TrainRecipe
 
 LIBRARIES = ("pairkit", "torch", "transformers", "tokenizers", "accelerate", "pyarrow")
 
 
-def claim(planned: Plan, out: Path, on_existing: OnExisting, processes: Processes = ALONE) -> None:
-    """Makes `out` this run's, or finds that it is already; one that is complete is left as it is.
+def claim(
+    out: Path,
+    recipe: TrainRecipe,
+    on_existing: OnExisting,
+    *,
+    data_digest: str,
+    plan: Callable[[], dict[str, Any]],
+    refused: Iterable[dict[str, str]],
+    processes: Processes = ALONE,
+) -> None:
+    """Make `out` this run's directory, or find that it is already; a complete run is left unchanged.
 
-    Raises `ExistingOutputError` where it holds another run or something else, or any run at all with
-    on_existing="raise".
+    Args:
+        data_digest: sha256 of the dataset's manifest; with the recipe it identifies the run.
+        plan: makes the report on the plan for `run.json`; called only where one is written.
+        refused: the sets that cannot be used, one line of `refused.jsonl` each.
+
+    Raises:
+        ExistingOutputError: `out` contains another run or something else, or any run at all with
+            on_existing="raise".
     """
     record = out / RECORD
-    identity = {
-        "recipe": planned.recipe.model_dump(mode="json"),
-        "data": planned.data.digest,
-    }
+    identity = {"recipe": recipe.model_dump(mode="json"), "data": data_digest}
     empty = not names_in(out) - {partial(record).name}
     holds = "a training run" if record.is_file() else None
     starts: list[dict[str, Any]] = []
@@ -70,31 +81,30 @@ def claim(planned: Plan, out: Path, on_existing: OnExisting, processes: Processe
         "sharded": processes.sharded,
     }
     starts += [start] if start not in starts[-1:] else []
-    with discarding(out):  # the record first: by it a run that was killed in here is known
-        write_json(record, {**identity, "starts": starts, "plan": planned.describe()})
+    with discarding(out):
+        # The record first, because a run that is killed in here is recognized by it.
+        write_json(record, {**identity, "starts": starts, "plan": plan()})
         write_text(out / "recipe.yaml", yaml.safe_dump(identity["recipe"], sort_keys=False))
-        lines = (json.dumps(line) + "\n" for line in planned.refused())
-        write_text(out / REFUSED, "".join(lines))
+        write_text(out / REFUSED, "".join(json.dumps(line) + "\n" for line in refused))
 
 
 def _read_record(record: Path) -> dict[str, Any]:
     try:
         before = json.loads(record.read_text(encoding="utf-8"))
-        known = {"recipe": dict(before["recipe"]), "data": before["data"], "starts": list(before["starts"])}
+        return {"recipe": dict(before["recipe"]), "data": before["data"], "starts": list(before["starts"])}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExistingOutputError(
             f"{record}: not the record of a training run; choose another --out, or use --on-existing delete"
         ) from error
-    return known
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Each recipe field that makes the run in the directory another one, and its data."""
+    """Describe each recipe field in which the run of the directory differs, and whether its data does."""
     theirs, ours = flat_keys(before["recipe"]), flat_keys(now["recipe"])
     different = [
         f"{key} {theirs.get(key)!r} -> {ours.get(key)!r}"
         for key in {**ours, **theirs}
-        if key not in HOW and theirs.get(key) != ours.get(key)
+        if key not in RESUMABLE_FIELDS and theirs.get(key) != ours.get(key)
     ]
     return different + (["the dataset was built again"] if before["data"] != now["data"] else [])
 
@@ -105,16 +115,16 @@ def _versions() -> dict[str, str]:
 
 
 def _empty(out: Path) -> None:
-    """Deletes a run, its record last: if it is killed, what is left is still known as a run."""
+    """Delete a run, its record last, because what a kill leaves must still be recognized as a run."""
     for path in sorted(out.iterdir(), key=lambda path: path.name == RECORD):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 @contextmanager
 def discarding(out: Path) -> Iterator[None]:
-    """Removes a run that failed before its first checkpoint, so that the corrected command is not refused.
+    """Remove a run that failed before its first checkpoint, because it would refuse the corrected command.
 
-    The metrics of a loss that went astray are kept, they show how; a stopped run is kept as it is.
+    The metrics of a diverged loss are kept, because they show how it diverged; so is a stopped run.
     """
     try:
         yield
@@ -125,7 +135,7 @@ def discarding(out: Path) -> Iterator[None]:
 
 
 def save_model(model: nn.Module, tokenizer: Any, target: Path) -> None:
-    """Saves model and tokenizer, and the hashes of their files, so that the directory appears whole."""
+    """Save model and tokenizer, and the hashes of their files, as a directory that appears whole."""
     temporary = partial(target)
     shutil.rmtree(temporary, ignore_errors=True)
     try:

@@ -1,4 +1,4 @@
-"""The files of a run, by name. Imports no torch, so that a push can name them."""
+"""The names of a run's files. Imports no torch, because a push names them too."""
 
 from __future__ import annotations
 

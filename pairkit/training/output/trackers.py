@@ -1,7 +1,7 @@
-"""Where metrics go besides metrics.jsonl: TensorBoard, W&B and trackio, through accelerate's trackers.
+"""TensorBoard, W&B and trackio, through accelerate's trackers.
 
-A run has one id, kept in its directory, under which W&B and trackio know it again when it goes on. What a
-stopped run had told them behind its last checkpoint is not told twice; TensorBoard drops it by itself.
+A run has one id, stored in its directory, under which W&B and trackio recognize it when it resumes. What a
+stopped run had sent them after its last checkpoint is not sent twice; TensorBoard drops it by itself.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pairkit.files import write_json
 
 PROJECT = "pairkit"
 RECORD = "trackers.json"
-Told = frozenset[tuple[int, str]]  # steps and kinds of entries
+Entries = frozenset[tuple[int, str]]  # steps and kinds
 
 
 def check_installed(names: Sequence[str]) -> None:
-    """Raises `RecipeError` for a tracker whose package is missing."""
+    """Raise `RecipeError` for a tracker whose package is missing."""
     for name in names:
-        found = importlib.util.find_spec(name)
-        if found is None or found.origin is None:  # a folder of that name is none either
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:  # no origin: a folder of that name, not the package
             raise RecipeError(f"tracker {name!r} is not installed: pip install 'pairkit[{name}]'")
 
 
@@ -37,36 +37,37 @@ class Trackers:
     Args:
         names: of `tensorboard`, `wandb`, `trackio`, all installed.
         out: the run's directory, whose name is the run's name.
-        done: the step behind which the run goes on, 0 for one that begins.
-        config: what the run is made of, as plain data.
-        told: what was told before and will be again.
+        done: the step after which the run resumes, 0 for a new run.
+        config: the recipe, as plain data.
+        repeated: entries that were sent before the stop and will be made again.
 
     Raises:
         RecipeError: W&B has no key, or cannot be reached.
     """
 
     def __init__(
-        self, names: Sequence[str], out: Path, done: int, config: Mapping[str, Any], told: Told
+        self, names: Sequence[str], out: Path, done: int, config: Mapping[str, Any], repeated: Entries
     ) -> None:
         path = out / RECORD
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         run, before = record.get("id", uuid.uuid4().hex[:12]), set(record.get("trackers", ()))
         self._trackers = [
-            (_start(name, out, done, config, run), told if name in before else Told()) for name in names
+            (_start(name, out, done, config, run), repeated if name in before else Entries())
+            for name in names
         ]
         if others := set(names) - {"tensorboard"}:
             write_json(path, {"id": run, "trackers": sorted(before | others)})
 
     def log(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """Tells every tracker the numbers of an entry, each as `kind/name`."""
-        for tracker, told in self._trackers:
-            if (step, kind) not in told:
+        """Send the numbers of an entry to every tracker, each as `kind/name`."""
+        for tracker, repeated in self._trackers:
+            if (step, kind) not in repeated:
                 tracker.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
     def finish(self) -> None:
-        """Waits until the trackers have all of it, and closes them."""
+        """Wait until the trackers have everything, and close them."""
         for tracker, _ in self._trackers:
-            if tracker.name == "trackio":  # else it finishes its run once more when the process ends
+            if tracker.name == "trackio":  # not by accelerate, because then it ends twice, at exit again
                 import trackio
 
                 with redirect_stdout(sys.stderr):
@@ -81,22 +82,22 @@ def _start(name: str, out: Path, done: int, config: Mapping[str, Any], run: str)
     if name == "tensorboard":
         tracker = TensorBoardTracker("tensorboard", str(out), purge_step=done + 1 if done else 0)
         tracker.start()
-    elif name == "trackio":  # which knows a run by its name
-        named = {"name": f"{out.name}-{run}", "resume": "allow", "config": dict(config)}
-        tracker = TrackioTracker(PROJECT, embed=False, **named)
-        with redirect_stdout(sys.stderr):  # standard output is for what a command finds
+    elif name == "trackio":  # the id is part of the name, because trackio identifies a run by its name
+        settings = {"name": f"{out.name}-{run}", "resume": "allow", "config": dict(config)}
+        tracker = TrackioTracker(PROJECT, embed=False, **settings)
+        with redirect_stdout(sys.stderr):  # because standard output is for results
             tracker.start()
     else:
         import wandb
 
-        named = {"name": out.name, "id": run, "resume": "allow", "config": dict(config)}
-        # What is printed is the terminal's, with bars that move.
-        tracker = WandBTracker(PROJECT, dir=str(out), settings={"console": "off"}, **named)
+        settings = {"name": out.name, "id": run, "resume": "allow", "config": dict(config)}
+        # Without the console, because a progress bar would be uploaded once per update.
+        tracker = WandBTracker(PROJECT, dir=str(out), settings={"console": "off"}, **settings)
         try:
             tracker.start()
         except wandb.errors.Error as error:
             raise RecipeError(
-                f"W&B does not start ({error}); WANDB_MODE=offline keeps the run in {out / 'wandb'}, and "
-                "without `wandb` among the trackers there is none"
+                f"W&B cannot start ({error}); set WANDB_MODE=offline to keep the run in {out / 'wandb'}, or "
+                "remove `wandb` from the trackers"
             ) from error
     return tracker

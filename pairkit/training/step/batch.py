@@ -1,4 +1,4 @@
-"""A global batch: the columns that it takes, and all that is known of it before its gradient passes."""
+"""A global batch: its completions, all that is known before its gradient passes, and those passes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from pairkit.losses import Logps, Loss, WeightedSum
-from pairkit.losses.sampling import NEEDS_POLICY
 from pairkit.training.distributed.processes import CPU, Processes
 from pairkit.training.distributed.sharding import passes
 from pairkit.training.logprobs.attention import packing
@@ -30,19 +29,22 @@ from pairkit.training.logprobs.selection import (
     micro_batches,
 )
 from pairkit.training.step.examples import Examples, Mismatched, Split, examples
-from pairkit.training.step.negatives import Score, draw, draws, longest, pick, taken
+from pairkit.training.step.negatives import draw, pick, with_columns
 from pairkit.training.step.objective import (
     Averages,
     Observed,
     apply,
-    fixed_weights,
     inputs,
     observe,
     observes,
     rows_of,
     term_weights,
     total,
+    unobserved,
 )
+from pairkit.training.step.passes import step_passes, usable_completions
+
+Score = Callable[[Sequence[SetSelection]], Scored]  # a scoring pass under the current weights
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,11 @@ class Batch:
     """A global batch, the same on every process.
 
     Attributes:
-        observed: what the parts of the loss said of its sets.
-        weights: the sum of each term's weights over the batch, which normalise each micro-batch, so that
-            their number does not matter.
-        draw: how its gradient passes draw for themselves; None where `examples` has the columns that they
-            take.
+        observed: what the parts of the loss observed of its sets.
+        weights: the sum of each term's weights over the batch. Every micro-batch is normalized by these
+            global sums, never by its own: a mean of means would weigh a set by the micro-batch it is in.
+        draw: how its gradient passes draw for themselves; None where `examples` has the selected
+            completions already.
         scored: what was scored for it without gradient.
     """
 
@@ -69,9 +71,9 @@ class Draw(NamedTuple):
     """A draw within the gradient pass.
 
     Attributes:
-        pick: the columns of some rows of the batch, from the log-probs of all their columns.
-        lead: whether it has to know that of column 0.
-        most: columns that it can take of a set at most, the longest ones, for the size of a micro-batch.
+        pick: selects completions of some rows of the batch, given the log-probs of all their completions.
+        lead: whether it has to know that of completion 0.
+        most: the most tokens that it can take of each set, for the size of a micro-batch.
     """
 
     pick: Callable[[Sequence[int], Logps], list[SetSelection]]
@@ -80,7 +82,7 @@ class Draw(NamedTuple):
 
 
 class GradientResult(NamedTuple):
-    """What a process did of a batch: its share of the objective, tokens that passed, drawn columns."""
+    """What a process did of a batch: its share of the objective, tokens passed, selected completions."""
 
     value: float
     tokens: int
@@ -89,7 +91,12 @@ class GradientResult(NamedTuple):
 
 @dataclass(frozen=True)
 class StepModel:
-    """What makes log-probs for a loss: the policy, a live reference where the loss needs one, the budget."""
+    """The models that score a step: the policy, an online reference if the loss needs one, the token budget.
+
+    Attributes:
+        live: the reference where it runs next to the policy.
+        budget: tokens per micro-batch.
+    """
 
     loss: Loss | WeightedSum
     model: nn.Module
@@ -99,11 +106,11 @@ class StepModel:
 
     @property
     def want(self) -> frozenset[str]:
-        """What the loss needs of a pass besides sums."""
+        """The statistics of a pass that the loss needs besides sums."""
         return self.loss.needs & PER_TOKEN
 
     def scoring(self, want: frozenset[str]) -> Score:
-        """A scoring pass of any columns, shared out over the processes."""
+        """Return a scoring pass of any completions, shared out over the processes."""
         return partial(
             score_batch,
             self.model,
@@ -114,82 +121,111 @@ class StepModel:
         )
 
     def gradients(self, batch: Batch, averages: Averages) -> GradientResult:
-        """Adds this process's share of the batch's gradient to the model, micro-batch by micro-batch."""
-        mine = self.processes.share([one.size for one in batch.examples.work])
+        """Add this process's share of the batch's gradient to the model, micro-batch by micro-batch.
+
+        Gradients are summed, over micro-batches here and over processes afterwards. They can be, because each
+        micro-batch's objective is divided by the weights of the whole batch: the sum is the gradient of the
+        batch whatever the budget and the number of processes.
+        """
+        # Split by sizes that every process knows, so that all agree on who takes which set.
+        mine = self.processes.share([item.size for item in batch.examples.work])
         work = [batch.examples.work[i] for i in mine]
-        value, tokens, taken = 0.0, 0, list[SetSelection]()
+        value, tokens, selected = 0.0, 0, list[SetSelection]()  # nats; tokens that passed in any way
         shared = packs(self.model, self.live)
-        with packing(self.model) if shared else nullcontext():  # layers may pass again in backward
+        # Around backward too, because recomputed activations run the layers' attention again there.
+        with packing(self.model) if shared else nullcontext():
+            # What will be drawn is not known yet: the budget holds for the longest that can be.
             sizes = work if batch.draw is None else [batch.draw.most[i] for i in mine]
             groups = micro_batches(sizes, self.budget, shared=shared)
+            # Gathering a sharded layer is collective: all processes have to pass equally often.
             idle = passes(len(groups), self.model, self.live) - len(groups)
             for group in groups:
-                rows = [mine[i] for i in group]
+                # B is the number of sets of the group, K their largest number of completions: log-probs are
+                # [B, K], in nats, summed over the tokens of a completion.
+                # In a fixed order: floating-point sums depend on it, and a resumed run has to end in the
+                # same bits.
+                rows = [mine[i] for i in group]  # positions in the batch, [B]
                 part, scored = self._score(batch, rows)
                 device = scored.policy.sum.device
-                known = scored.reference or batch.examples.rows(rows, part).known(device)
-                given = inputs(part, scored.policy, known)
-                applied = apply(self.loss, given, rows_of(batch.observed, rows, device))
+                # An online reference passed with the policy; a precomputed one is looked up, [B, K] as well.
+                reference = scored.reference or batch.examples.rows(rows, part).reference_logps(device)
+                tensors = inputs(part, scored.policy, reference)
+                # Statistics of the batch are looked up, not computed here: a micro-batch is a part of it.
+                applied = apply(self.loss, tensors, rows_of(batch.observed, rows, device))
                 objective = total(applied.terms, batch.weights)
+                # Backward at once: the activations of one micro-batch are freed before the next one's.
                 objective.backward()  # type: ignore[no-untyped-call]
                 value += float(objective.detach())
-                averages.add_pass(given, applied)
+                averages.add_pass(tensors, applied)
                 tokens += scored.tokens
-                taken += part
+                selected += part
             for _ in range(idle):
                 self._idle(batch.draw)
-        return GradientResult(value, tokens, taken)
+        return GradientResult(value, tokens, selected)
 
     def _idle(self, draws: Draw | None) -> None:
-        """Passes forward and backward like a micro-batch, and adds nothing."""
+        """Pass forward and backward like a micro-batch, and add nothing."""
         if draws is None:
             scored = score(self.model, [IDLE], want=self.want, live=self.live)
         else:
             _, scored = score_drawn(self.model, [IDLE], lambda _: [IDLE], self.budget, lead=draws.lead)
+        # Times 0, not skipped: backward has to reach every layer, because the other processes wait there.
         (0 * scored.policy.sum.sum()).backward()  # type: ignore[no-untyped-call]
 
     def _score(self, batch: Batch, rows: Sequence[int]) -> tuple[list[SetSelection], Scored]:
         work = [batch.examples.work[i] for i in rows]
+        # The policy of an in-pass draw has no online reference next to it: see `passes.draw_in_pass`.
         if batch.draw is None:
             return work, score(self.model, work, want=self.want, live=self.live)
-        pick, lead, _ = batch.draw
-        return score_drawn(self.model, work, partial(pick, rows), self.budget, lead=lead)
+        return score_drawn(
+            self.model, work, partial(batch.draw.pick, rows), self.budget, lead=batch.draw.lead
+        )
 
 
 def prepare(
-    through: StepModel, negatives: Mapping[str, Any], split: Split, rows: Sequence[int], seeds: Tensor
+    step_model: StepModel, negatives: Mapping[str, Any], split: Split, rows: Sequence[int], seeds: Tensor
 ) -> Batch:
-    """Draws the columns of a global batch and shows it to the losses that keep statistics.
+    """Select the completions of a global batch and show it to the losses that keep statistics.
 
-    Completions are scored, once, where the draw or a statistic depends on the present weights: before the
-    gradient passes, or within them where nothing else has to be known of the whole batch.
+    Completions are scored at most once (see `step_passes`), always under the weights that the gradient is
+    taken at: a draw or a statistic from before the last update would be of another policy.
+
+    Args:
+        rows: the sets' numbers in the split, `[B]`.
+        seeds: int64 `[B]`, see `order.draw_seeds`.
     """
-    loss = through.loss
-    before = _observe_mismatched(through, split.mismatched, rows) if split.mismatched else []
-    columns = slice(1) if loss.completions == "first" else slice(None)
-    sets = (split.sets[i] for i in rows)
-    every = examples(
-        split, rows, [SetSelection(one, tuple(range(len(one.columns)))[columns]) for one in sets]
-    )
-    watched = [part for _, part in loss.parts if observes(part, "batch")]
-    observed = _unobserved(loss)
-    within = draws_within(loss, negatives, every.work)
-    if within is not None and through.live is None and packs(through.model):
-        most, weights = within
-        drawing = Draw(partial(_pick, loss, negatives, every, seeds), negatives["include_chosen"], most)
-        return Batch(every, observed, weights, drawing, before)
-    want = frozenset[str]().union(*(part.needs for part in watched)) & PER_TOKEN
-    scoring = through.scoring(want)
-    work, scored = draw(loss, negatives, every, seeds, scoring)
-    batch = every.rows(range(len(rows)), work)
-    before += every.work if scored else []
-    if watched and scored is None:
+    loss = step_model.loss
+    # Every process prepares the whole batch; which sets are its own is decided in the gradient passes.
+    usable = examples(split, rows, usable_completions(loss, (split.sets[i] for i in rows)))
+    pass_plan = step_passes(loss, negatives, usable.work, shared=packs(step_model.model, step_model.live))
+    before: list[SetSelection] = []
+    # First, because kto's reference point of a step is a statistic that the step's own loss reads.
+    if pass_plan.mismatched and split.mismatched:
+        before += _observe_mismatched(step_model, split.mismatched, rows)
+    if pass_plan.in_pass is not None:
+        # Nothing is scored now: each micro-batch draws on the keys and values of its own prompts.
+        longest, weights, lead = pass_plan.in_pass
+        drawing = Draw(partial(_pick, loss, negatives, usable, seeds), lead, longest)
+        return Batch(usable, unobserved(loss), weights, drawing, before)
+    scoring = step_model.scoring(pass_plan.statistics)
+    # On the CPU and the same on every process, so that all draw the same completions: a draw that differed by
+    # rounding between devices would give two processes different batches.
+    scored = scoring(usable.work) if pass_plan.scoring == "all" else None
+    work = usable.work
+    if pass_plan.draws:
+        work, scored = draw(loss, negatives, usable, seeds, scored)
+    # After the draw, because only what was drawn has to be scored for the statistics.
+    if pass_plan.scoring == "selected":
         scored = scoring(work)
-        before += work
+    before += pass_plan.scored(usable.work, work)
+    # The log-probs of the reference stay, of all completions; the selection is that of `work`.
+    batch = usable.rows(range(len(rows)), work)
     length, mask = lengths(work)
+    # Weights of terms do not depend on log-probs, so zeros serve where nothing was scored.
     policy = scored.policy if scored else Logps(torch.zeros(mask.shape), length, mask)
-    if watched:
-        reference = (scored.reference if scored else None) or batch.known(CPU)
+    observed = unobserved(loss)
+    if pass_plan.observes:
+        reference = (scored.reference if scored else None) or batch.reference_logps(CPU)
         observed = observe(loss, inputs(work, policy, reference), seeds)
     return Batch(batch, observed, term_weights(loss, work, policy, observed), scored=before)
 
@@ -197,51 +233,28 @@ def prepare(
 def _pick(
     loss: Loss | WeightedSum,
     negatives: Mapping[str, Any],
-    every: Examples,
+    usable: Examples,
     seeds: Tensor,
     rows: Sequence[int],
     policy: Logps,
 ) -> list[SetSelection]:
-    some = every.rows(rows)
-    return taken(some.work, pick(loss, negatives, some, seeds[list(rows)], policy))
-
-
-def draws_within(
-    loss: Loss | WeightedSum, negatives: Mapping[str, Any], every: Sequence[SetSelection]
-) -> tuple[list[SetSelection], list[float]] | None:
-    """The most that is drawn, and the terms' weights, where micro-batches that pack can draw for themselves.
-
-    That is by the policy, from log-probs that its sums alone make, and where nothing else has to be known of
-    the whole batch; None elsewhere.
-    """
-    if (
-        any(observes(part, "batch") for _, part in loss.parts)
-        or negatives["sampling"] not in NEEDS_POLICY
-        or not draws(loss, negatives, every)
-        or min(len(one.columns) for one in every) == 1
-        or loss.needs & PER_TOKEN
-    ):
-        return None
-    most = longest(every, negatives)
-    weights = fixed_weights(loss, most, _unobserved(loss))
-    return None if weights is None else (most, weights)
-
-
-def _unobserved(loss: Loss | WeightedSum) -> Observed:
-    return [None if part.every_call else {} for _, part in loss.parts]
+    """Draw for some rows of the batch. Seeds are per set, so the draw does not depend on the micro-batch."""
+    some = usable.rows(rows)
+    # `rows` are positions in the batch, and so are those of the seeds.
+    return with_columns(some.work, pick(loss, negatives, some, seeds[list(rows)], policy))
 
 
 def _observe_mismatched(
-    through: StepModel, mismatched: Mismatched, rows: Sequence[int]
+    step_model: StepModel, mismatched: Mismatched, rows: Sequence[int]
 ) -> list[SetSelection]:
-    """Shows prompts of the batch with completions of others to the losses that measure them."""
-    sets = [mismatched.sets[i] for i in rows]
-    work = [SetSelection.all(item) for item in sets]
-    scored = through.scoring(frozenset())(work)
+    """Show prompts of the batch with completions of others to the losses that measure them."""
+    work = [SetSelection.all(mismatched.sets[i]) for i in rows]
+    scored = step_model.scoring(frozenset())(work)
     reference = scored.reference
     if mismatched.reference is not None:
         reference = as_logps(work, [mismatched.reference[i] for i in rows], CPU)
-    for _, part in through.loss.parts:
+    # All processes see all of them, and so keep the same statistics without exchanging any.
+    for _, part in step_model.loss.parts:
         if observes(part, "mismatched"):
             part.observe(scored.policy, reference)
     return work

@@ -1,4 +1,7 @@
-"""Sets with what is known of them before any pass: tokens and the reference's log-probs."""
+"""Sets with what is known of them before any pass: tokens and the reference's log-probs.
+
+The reference does not change, so its log-probs are computed once, before training.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,10 @@ class Split:
     """Tokenized sets, and what the loss needs to know of them.
 
     Attributes:
-        reference: the reference's summed log-prob of every column; None without a reference, or with a live
-            one.
-        heads: for each set [K, 2], the reference's log-prob of the first min(|column 0|, |column j|) tokens
-            of column 0 and of column j; for ld_dpo.
+        reference: for each set `[K]`, the reference's summed log-prob of every completion, nats; None without
+            a reference, or with an online one.
+        heads: for each set `[K, 2]`, the reference's log-prob of the first min(|0|, |j|) tokens of completion
+            0 and of completion j, nats; for ld_dpo.
         mismatched: for each set, its prompt with another prompt's completions; for kto.
     """
 
@@ -42,22 +45,26 @@ class Split:
 
 @dataclass(frozen=True)
 class Examples:
-    """Some columns of some sets; the lists are aligned, and `reference` and `heads` hold all columns."""
+    """Some completions of some sets.
+
+    The lists are aligned by set. `reference` and `heads` hold all completions of each, because then selecting
+    others of the same sets needs no new pass.
+    """
 
     work: list[SetSelection]
     reference: Sums | None
     heads: Sums | None = None
 
     def rows(self, rows: Sequence[int], work: list[SetSelection] | None = None) -> Examples:
-        """Some of them, with other columns of the same sets where `work` is given."""
+        """Select some of the sets, with other completions of them where `work` is passed."""
         return Examples(
             [self.work[i] for i in rows] if work is None else work,
             [self.reference[i] for i in rows] if self.reference is not None else None,
             [self.heads[i] for i in rows] if self.heads is not None else None,
         )
 
-    def known(self, device: torch.device) -> Logps | None:
-        """The reference's log-probs; None where they are not known before a pass."""
+    def reference_logps(self, device: torch.device) -> Logps | None:
+        """Return the reference's log-probs, `[B, K]`; None where they come from a pass."""
         if self.reference is None:
             return None
         logps = as_logps(self.work, self.reference, device)
@@ -70,7 +77,7 @@ class Examples:
 
 
 def examples(split: Split, rows: Sequence[int], work: list[SetSelection]) -> Examples:
-    """The sets `rows` of a split with the columns of `work`."""
+    """Take the sets `rows` of a split, with the completions of `work`."""
     return Examples(
         work,
         [split.reference[i] for i in rows] if split.reference is not None else None,
@@ -84,18 +91,19 @@ def split_for(
     compute: Callable[[Sequence[TokenSet]], Sums],
     **mismatching: int,
 ) -> Split:
-    """What a loss with these needs has to know of the sets before training.
+    """Compute what a loss with these needs has to know of the sets before training.
 
     Args:
-        compute: gives the reference's summed log-prob of every column of some sets.
+        compute: returns the reference's summed log-prob of every completion of some sets.
         mismatching: `seed` and `max_length`, for a loss that needs mismatched completions.
     """
     if "reference" not in needs:
         return Split(sets)
     others = mismatch(sets, **mismatching) if "kl_baseline" in needs else []
-    if "token_kl" in needs:  # the live reference gives the rest too
+    if "token_kl" in needs:  # the online reference then runs in each step, and gives the sums too
         return Split(sets, mismatched=Mismatched(others, None) if others else None)
     prefixes = _prefixes(sets) if "head_sum" in needs else []
+    # One call for all three, because it loads the reference model.
     sums = compute([*sets, *prefixes, *others] if prefixes or others else sets)
     heads, last = sums[len(sets) : len(sets) + len(prefixes)], sums[len(sets) + len(prefixes) :]
     return Split(
@@ -107,10 +115,10 @@ def split_for(
 
 
 def mismatch(sets: Sequence[TokenSet], *, seed: int, max_length: int) -> list[TokenSet]:
-    """Each set's prompt with the best and the last completion of a set with another prompt.
+    """Combine each set's prompt with the best and the last completion of a set with another prompt.
 
-    The partner is the next one in a seeded order, the same whatever the batch; its completions are cut where
-    they exceed `max_length` behind this prompt.
+    The partner is the next one in a seeded order of the whole split, so that it does not depend on the batch;
+    its completions are cut where they exceed `max_length` after this prompt.
 
     Raises:
         InputError: all sets have the same prompt.
@@ -119,22 +127,23 @@ def mismatch(sets: Sequence[TokenSet], *, seed: int, max_length: int) -> list[To
     prompts = [item.prompt.tobytes() for item in sets]
     if len(set(prompts)) < 2:
         raise InputError(
-            "kto compares a prompt with completions of others, and all sets have the same prompt"
+            "all sets have the same prompt, but kto scores a prompt with another's completions; "
+            "add sets with other prompts"
         )
-    found: dict[int, TokenSet] = {}
+    mismatched: dict[int, TokenSet] = {}
     for i, j in partners(order, prompts):
         partner = sets[j]
         room = max_length - len(sets[i].prompt)
         ends = (partner.columns[0], *partner.columns[1:][-1:])
         columns = tuple(column._replace(ids=column.ids[:room]) for column in ends)
-        found[i] = TokenSet(sets[i].set_id, sets[i].prompt, columns)
-    return [found[i] for i in range(len(sets))]
+        mismatched[i] = TokenSet(sets[i].set_id, sets[i].prompt, columns)
+    return [mismatched[i] for i in range(len(sets))]
 
 
 def partners(order: Sequence[int], prompts: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Each of a cyclic order with the next one of another prompt, of which there are two at least."""
+    """Pair each set of a cyclic order with the next one of another prompt; there are at least two prompts."""
     partner = order[0]
-    for at in reversed(range(2 * len(order))):  # twice round: the end of the order goes on at its beginning
+    for at in reversed(range(2 * len(order))):  # twice around, because the end continues at the beginning
         here, following = order[at % len(order)], order[(at + 1) % len(order)]
         if prompts[here] != prompts[following]:
             partner = following
@@ -143,15 +152,15 @@ def partners(order: Sequence[int], prompts: Sequence[bytes]) -> Iterator[tuple[i
 
 
 def _prefixes(sets: Sequence[TokenSet]) -> list[TokenSet]:
-    """The first completion and each, itself included, cut to the shorter one's length, pair by pair.
+    """Cut the first completion and each (itself included) to the shorter one's length, pair by pair.
 
     The log-prob of the first n tokens of a completion is that of the completion that ends there.
     """
-    found = []
+    prefixes = []
     for item in sets:
         columns: list[Column] = []
         for other in item.columns:
             shorter = min(len(item.columns[0].ids), len(other.ids))
-            columns += [one._replace(ids=one.ids[:shorter]) for one in (item.columns[0], other)]
-        found.append(TokenSet(item.set_id, item.prompt, tuple(columns)))
-    return found
+            columns += [column._replace(ids=column.ids[:shorter]) for column in (item.columns[0], other)]
+        prefixes.append(TokenSet(item.set_id, item.prompt, tuple(columns)))
+    return prefixes

@@ -1,4 +1,8 @@
-"""From log-probs of sets to the number that is minimised, and to the numbers that are logged."""
+"""From log-probs of sets to the number that is minimized, and to the numbers that are logged.
+
+Shapes: B sets of a (micro-)batch, K completions of the widest of them, R rows of a loss's view of the batch
+with C completions each (2 for a pair). Log-probs and rewards are in nats.
+"""
 
 from __future__ import annotations
 
@@ -14,30 +18,33 @@ from pairkit.losses import Extras, Logps, Loss, Term, WeightedSum
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.logprobs.selection import SetSelection, lengths
 
-# Of each part of a loss, [sets, columns] by name; None for one that observes what it is called with.
+# For each part of a loss, tensors [B, K] by name; None for one that observes what it is called with.
 Observed = Sequence[Mapping[str, Tensor] | None]
 
-
-TIE = 1e-4  # nats: sums of 500 nats in float32 are off by 3e-5, rewards by beta times that
+TIE = 1e-4  # nats, because sums of 500 nats in float32 are off by 3e-5, and rewards by beta times that
 
 
 class Inputs(NamedTuple):
-    """What losses are called with: some sets, column 0 preferred, the others its negatives.
+    """What losses are called with: some sets, completion 0 preferred, the others its negatives.
 
-    `scores` is NaN where a completion has none; noise ranks below all; `labels` is False where a set is
-    labelled undesirable.
+    Attributes:
+        policy, reference: log-probs, `[B, K]` each.
+        scores: `[B, K]`, NaN where a completion has none.
+        ranks: `[B, K]`, 1 is best; noise ranks below all.
+        labels: bool `[B]`, False where a set is labelled undesirable.
     """
 
     policy: Logps
     reference: Logps | None
-    scores: Tensor  # [B, K]
-    ranks: Tensor  # [B, K]
-    labels: Tensor  # [B]
+    scores: Tensor
+    ranks: Tensor
+    labels: Tensor
 
     def view(self, owner: Tensor, columns: Tensor) -> Inputs:
-        """Rows of `columns` ([R, C], -1 is masked) of the sets `owner` ([R])."""
+        """Make rows of the completions `columns` (`[R, C]`, -1 is masked) of the sets `owner` (`[R]`)."""
 
         def pick(values: Tensor) -> Tensor:
+            # Clamped, because -1 is no index; what it picks is masked.
             return values[owner].gather(1, columns.clamp(min=0))
 
         return Inputs(
@@ -53,10 +60,10 @@ class Applied(NamedTuple):
     """A loss on some sets.
 
     Attributes:
-        margins: reward margins of all (chosen, negative) pairs, [pairs].
-        tie: up to which a margin says nothing.
-        labelled: rewards of completions that stand alone with a label, by what they are labelled.
-        metrics: those of each part, one number a row of its view, so that rows weigh alike in a mean.
+        margins: reward margins of all (chosen, negative) pairs, `[pairs]`.
+        tie: the margin up to which a pair counts as tied.
+        labelled: rewards of labelled single completions, by their label.
+        metrics: those of each part, one number per row of its view, so that rows weigh alike in a mean.
     """
 
     terms: list[Term]
@@ -67,15 +74,18 @@ class Applied(NamedTuple):
 
 
 def inputs(work: Sequence[SetSelection], policy: Logps, reference: Logps | None) -> Inputs:
-    """What the sets themselves say, beside their log-probs."""
+    """Collect scores, ranks and labels of the sets next to their log-probs."""
     scores = np.full(policy.sum.shape, np.nan)
     ranks = np.zeros(policy.sum.shape, np.int64)
     labels = np.ones(len(work), np.bool_)
     for i, item in enumerate(work):
+        # Noise has no rank of its own; it ranks one below the worst completion of the whole set, not of the
+        # selected ones, because a selection must not change a rank.
         below_all = 1 + max((column.rank or 0) for column in item.tokens.columns)
         picked = [item.tokens.columns[c] for c in item.columns]
         scores[i, : len(picked)] = [np.nan if column.score is None else column.score for column in picked]
         ranks[i, : len(picked)] = [column.rank or below_all for column in picked]
+        # None is no label: only a set that is labelled undesirable differs from the others.
         labels[i] = item.tokens.label is not False
     device = policy.sum.device
     return Inputs(
@@ -87,44 +97,54 @@ def inputs(work: Sequence[SetSelection], policy: Logps, reference: Logps | None)
     )
 
 
-def apply(loss: Loss | WeightedSum, given: Inputs, observed: Observed | None) -> Applied:
-    """The loss on some sets, each part on its own view of them.
+def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) -> Applied:
+    """Apply the loss to some sets, each part to its own view of them.
 
     A pairwise loss takes every (chosen, negative) pair as an example of its own, a loss on one completion
-    takes column 0, but of no set that is labelled undesirable.
+    takes completion 0, but of no set that is labelled undesirable.
 
     Args:
-        observed: what `observe` said of these sets; None lets a loss observe the batch that it is given.
+        observed: what `observe` returned for these sets; None lets a loss observe what it is called with.
     """
     terms: list[Term] = []
     metrics: dict[str, Tensor] = {}
-    margins, labelled = given.policy.sum.new_zeros(0), {}
+    margins, labelled = tensors.policy.sum.new_zeros(0), {}
     for position, (weight, part) in enumerate(loss.parts):
-        owner, columns = _view(part.completions, given.policy.mask, given.labels)
-        one = given.view(owner, columns)
+        owner, columns = _view(part.completions, tensors.policy.mask, tensors.labels)
+        view = tensors.view(owner, columns)
+        # Observations are by set and completion of the batch, [B, K]; a row looks its own up.
         grids, statistics = observed[position] if observed is not None else None, None
         if grids is not None:
             key = _key(part.completions, columns)
             statistics = {name: grid[owner, key] for name, grid in grids.items()}
-        extras = Extras(one.ranks, one.labels if part.completions == "labelled" else None, None, statistics)
-        result = part(one.policy, one.reference, one.scores, extras=extras)
+        extras = Extras(view.ranks, view.labels if part.completions == "labelled" else None, None, statistics)
+        result = part(view.policy, view.reference, view.scores, extras=extras)
+        # A weight scales the whole term; its denominator is applied in `total`.
         terms += [term._replace(coefficient=weight * term.coefficient) for term in result.terms]
         metrics |= {name: value.detach().expand(len(owner)) for name, value in result.metrics.items()}
+        # Margins are of the first part that has negatives: a sum has one reward per completion to report.
         if not len(margins) and part.completions != "first":
-            below = one.policy.mask[:, 1:]
+            below = view.policy.mask[:, 1:]  # [R, C - 1]: the negatives that there are
             margins = (result.rewards[:, :1] - result.rewards[:, 1:])[below]
         if part.completions == "labelled":
-            alone = one.policy.mask.sum(dim=1) == 1
-            for name, side in (("desirable_reward", one.labels), ("undesirable_reward", ~one.labels)):
+            # A completion of a pair has a margin instead; a single one has its label alone.
+            alone = view.policy.mask.sum(dim=1) == 1
+            for name, side in (("desirable_reward", view.labels), ("undesirable_reward", ~view.labels)):
                 labelled[name] = result.rewards[:, 0][alone & side]
     return Applied(terms, margins, TIE * loss.beta, labelled, metrics)
 
 
 def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
-    """Shows the whole global batch to the parts that keep statistics of it.
+    """Show the whole global batch to the parts that keep statistics of it.
+
+    Before the gradient passes, and on every process the whole of it: statistics are then a function of the
+    batch, not of how it is cut.
+
+    Args:
+        seeds: int64 `[B]`; each row of a view gets view of its own, by set and completion.
 
     Returns:
-        What each part says of each (set, column) of the batch.
+        For each part, its observations of each (set, completion) of the batch.
     """
     observed: list[Mapping[str, Tensor] | None] = []
     for _, part in loss.parts:
@@ -134,9 +154,10 @@ def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
         grids: dict[str, Tensor] = {}
         if observes(part, "batch"):
             owner, columns = _view(part.completions, whole.policy.mask, whole.labels)
-            one = whole.view(owner, columns)
+            view = whole.view(owner, columns)
             key = _key(part.completions, columns)
-            for name, values in part.observe(one.policy, one.reference, seeds[owner] + key).items():
+            # The seed of a row is that of its set plus its completion, because rows of one set differ.
+            for name, values in part.observe(view.policy, view.reference, seeds[owner] + key).items():
                 grids[name] = torch.zeros(whole.policy.sum.shape, dtype=values.dtype)
                 grids[name][owner, key] = values
         observed.append(grids)
@@ -144,12 +165,17 @@ def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
 
 
 def observes(part: Loss, what: str) -> bool:
-    """Whether the loop shows this to the loss: "batch" or "mismatched"."""
+    """Tell whether the loop shows this to the loss: "batch" or "mismatched"."""
     return part.statistics is not None and part.statistics.of == what and not part.every_call
 
 
+def unobserved(loss: Loss | WeightedSum) -> Observed:
+    """Make the observations of a batch that no part of the loss was shown."""
+    return [None if part.every_call else {} for _, part in loss.parts]
+
+
 def rows_of(observed: Observed, rows: Sequence[int], device: torch.device) -> Observed:
-    """What was said of some of the sets."""
+    """Select the observations of some of the sets."""
     return [
         grids and {name: grid[list(rows)].to(device) for name, grid in grids.items()} for grids in observed
     ]
@@ -158,14 +184,15 @@ def rows_of(observed: Observed, rows: Sequence[int], device: torch.device) -> Ob
 def term_weights(
     loss: Loss | WeightedSum, work: Sequence[SetSelection], blank: Logps, observed: Observed
 ) -> list[float]:
-    """The sum of each term's weights over these sets.
+    """Sum each term's weights over these sets.
 
-    Weights depend on lengths, masks and what was observed alone, so those of the whole global batch are known
-    before its first gradient pass, and every micro-batch can be normalised by them.
+    Weights depend on lengths, masks and observations alone, so those of the whole global batch are known
+    before its first gradient pass, and every micro-batch can be normalized by them.
 
     Args:
         blank: `Logps` of `work` with the right lengths and mask, whatever its sums.
     """
+    # Zeros for all that a loss may read: whatever it computes from them, the weights are the same.
     zeros = torch.zeros_like(blank.sum)
     logps = replace(blank, sum=zeros, token_kl=zeros, alignment=zeros, head_sum=zeros)
     reference = logps if "reference" in loss.needs else None
@@ -176,16 +203,25 @@ def term_weights(
 def fixed_weights(
     loss: Loss | WeightedSum, work: Sequence[SetSelection], observed: Observed
 ) -> list[float] | None:
-    """`term_weights` where they are the same however long the negatives are; None where they are not."""
+    """Return `term_weights` if they do not depend on the lengths of the negatives, None if they do.
+
+    They are computed twice, with lengths that differ: the losses themselves tell, user-defined ones too.
+    """
     length, mask = lengths(work)
+    # Only negatives become longer: completion 0 is the same whatever is drawn.
     longer = torch.cat([length[:, :1], 2 * length[:, 1:] + 1], dim=1)
     zeros = torch.zeros(mask.shape)
-    one, other = (term_weights(loss, work, Logps(zeros, n, mask), observed) for n in (length, longer))
-    return one if one == other else None
+    weights, others = (term_weights(loss, work, Logps(zeros, n, mask), observed) for n in (length, longer))
+    return weights if weights == others else None
 
 
 def total(terms: Sequence[Term], weights: Sequence[float]) -> Tensor:
-    """The scalar of one micro-batch: its share of the objective of the batch with these term weights."""
+    """Reduce one micro-batch to a scalar, nats: its share of the objective of the global batch.
+
+    Args:
+        weights: those of the terms over the whole batch, so that the scalars of its micro-batches add up to
+            the objective. A weight of 0 has only zeros to divide.
+    """
     parts = [
         term.coefficient * term.values.sum() / (weight or 1.0)
         for term, weight in zip(terms, weights, strict=True)
@@ -194,13 +230,14 @@ def total(terms: Sequence[Term], weights: Sequence[float]) -> Tensor:
 
 
 def _view(completions: str, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """(owner [R], columns [R, C]): which columns of which sets are the rows of a loss."""
+    """Choose the rows of a loss: of which sets (`[R]`), and which of their completions (`[R, C]`)."""
     if completions == "first":
         preferred = labels.nonzero()[:, 0]
         return preferred, torch.zeros_like(preferred)[:, None]
     if completions == "set":
         every, columns = (torch.arange(size, device=mask.device) for size in mask.shape)
         return every, torch.where(mask, columns, -1)
+    # One row per (chosen, negative) pair, [R, 2]; of a single labelled completion the partner is masked.
     alone = mask.sum(dim=1) == 1
     listed = mask.clone()
     listed[:, 0] = alone if completions == "labelled" else False
@@ -210,7 +247,7 @@ def _view(completions: str, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
 
 
 def _key(completions: str, columns: Tensor) -> Tensor:
-    """[R]: the column that what is observed of a row stands at."""
+    """Return the completion that a row's observation belongs to, `[R]`."""
     return (
         columns[:, 1].clamp(min=0) if completions in ("pair", "labelled") else torch.zeros_like(columns[:, 0])
     )
@@ -220,21 +257,23 @@ class Averages:
     """Means over a batch that comes in parts: each is a sum and a count."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, list[float]] = {}
+        self._sums: dict[str, list[float]] = {}  # name: [sum, count]
 
     def add(self, name: str, values: Tensor) -> None:
-        """Adds every element of `values` to the mean `name`."""
+        """Add every element of `values` to the mean `name`."""
         entry = self._sums.setdefault(name, [0.0, 0.0])
+        # In double, because the sum of many float32 depends on how they are cut into micro-batches.
         entry[0] += float(values.double().sum())
         entry[1] += values.numel()
 
-    def add_pass(self, given: Inputs, applied: Applied) -> None:
-        """Adds what is reported of every pass: rewards, log-probs, the loss's own metrics."""
-        policy = given.policy.detach()
+    def add_pass(self, tensors: Inputs, applied: Applied) -> None:
+        """Add what is reported of every pass: rewards, log-probs, the loss's own metrics."""
+        policy = tensors.policy.detach()
+        # All but completion 0 is rejected, and so is a completion 0 that is labelled undesirable.
         below = policy.mask.clone()
-        below[:, 0] = ~given.labels
+        below[:, 0] = ~tensors.labels
         for name, values in (("logp", policy.sum), ("logp_per_token", policy.mean)):
-            self.add(f"chosen_{name}", values[:, 0][given.labels])
+            self.add(f"chosen_{name}", values[:, 0][tensors.labels])
             if below.any():
                 self.add(f"rejected_{name}", values[below])
         for name, rewards in applied.labelled.items():
@@ -249,10 +288,13 @@ class Averages:
             self.add(name, values)
 
     def means(self, processes: Processes | None = None) -> dict[str, float]:
-        """Every mean, over all processes; a name that got no element is left out."""
+        """Return every mean, over all processes; a name without any element is left out.
+
+        Sums and counts are added, not means, because processes have different numbers of sets.
+        """
         sums: dict[str, list[float]] = {}
-        for found in processes.collect(self._sums) if processes else [self._sums]:
-            for name, (total, count) in found.items():
+        for partial in processes.collect(self._sums) if processes else [self._sums]:
+            for name, (total, count) in partial.items():
                 entry = sums.setdefault(name, [0.0, 0.0])
                 entry[0] += total
                 entry[1] += count

@@ -1,6 +1,7 @@
-"""Which sets and which negatives a step takes, and its random numbers: functions of (seed, step) alone.
+"""The order of the steps: which sets each one takes and where its random numbers start.
 
-So a resumed run needs no sampler state, and a draw depends on no rank and no micro-batch.
+All of it is a function of (seed, step) alone. A resumed run therefore needs no sampler state, and a sample of
+negatives depends neither on the process that makes it nor on its micro-batch.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -18,44 +20,60 @@ from torch import Tensor
 from pairkit.training.tokens.sets import TokenSet
 
 
-def step_count(sets: int, sets_per_step: int, epochs: float, max_steps: int | None) -> int:
-    """`max_steps`, or as many steps as the epochs have; the last one may be smaller than the others."""
-    return max_steps or math.ceil(_stream_length(sets, epochs) / sets_per_step)
+@dataclass(frozen=True)
+class StepOrder:
+    """The stream of training sets: one epoch after another, each a permutation of its own, cut into steps.
 
+    Attributes:
+        sets: training sets per epoch.
+        seed: of the permutations.
+        epochs: length of the stream; `max_steps` comes before it.
+        sets_per_step: size of a global batch; the last one of the stream may be smaller.
+        max_steps: number of steps, None for as many as the epochs have.
+    """
 
-def sets_before(sets: int, step: int, sets_per_step: int, epochs: float, max_steps: int | None) -> int:
-    """How many sets the steps before `step` take, repeated ones counted again."""
-    taken = step * sets_per_step
-    return taken if max_steps else min(taken, _stream_length(sets, epochs))
+    sets: int
+    seed: int
+    epochs: float
+    sets_per_step: int
+    max_steps: int | None
 
+    @property
+    def step_count(self) -> int:
+        """Steps of the whole run."""
+        return self.max_steps or math.ceil(self._length / self.sets_per_step)
 
-def step_sets(
-    sets: int, step: int, sets_per_step: int, epochs: float, max_steps: int | None, seed: int
-) -> list[int]:
-    """The sets of step `step` (from 0): every epoch is a permutation of its own, one after another."""
-    start, stop = (sets_before(sets, s, sets_per_step, epochs, max_steps) for s in (step, step + 1))
-    return [int(_order(sets, position // sets, seed)[position % sets]) for position in range(start, stop)]
+    def sets_before(self, step: int) -> int:
+        """Count the sets of the steps before `step` (from 0); a set counts once per epoch."""
+        position = step * self.sets_per_step
+        return position if self.max_steps else min(position, self._length)
+
+    def step_sets(self, step: int) -> list[int]:
+        """List the sets of step `step` (from 0) by their number in the split."""
+        positions = range(self.sets_before(step), self.sets_before(step + 1))
+        return [int(_permutation(self.sets, at // self.sets, self.seed)[at % self.sets]) for at in positions]
+
+    @property
+    def _length(self) -> int:
+        """Sets of all epochs, at least one."""
+        return max(1, round(self.epochs * self.sets))
 
 
 def draw_seeds(sets: Sequence[TokenSet], seed: int, step: int) -> Tensor:
-    """int64 [sets]: the seed of each set's draw, a hash of (run seed, step, set_id)."""
+    """Make the seed of each set's draw, int64 `[B]`: a hash of (run seed, step, set_id)."""
     return torch.tensor([_hash(f"{seed}/{step}/{item.set_id}") for item in sets])
 
 
 def step_seed(seed: int, step: int) -> int:
-    """Where torch's own random numbers start in a step: a loss from outside may use them."""
+    """Make the seed of torch's own random numbers in a step: a user's loss may use them."""
     return _hash(f"{seed}/{step}")
 
 
 def _hash(text: str) -> int:
-    """An int64."""
+    """Hash text to an int64."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
 
 
-@lru_cache(maxsize=2)  # a step can take the end of one epoch and the beginning of the next
-def _order(sets: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
+@lru_cache(maxsize=2)  # because a step can take the end of one epoch and the beginning of the next
+def _permutation(sets: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(sets)
-
-
-def _stream_length(sets: int, epochs: float) -> int:
-    return max(1, round(epochs * sets))

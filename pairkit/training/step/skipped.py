@@ -18,34 +18,38 @@ class Skipped:
     total: int = 0
     in_a_row: int = 0
 
-    def note(self, step: int, wrong: str | None, most: int, out: Path) -> None:
-        """Counts step `step` (from 1), which is skipped if anything is `wrong`, and says so.
+    def note(self, step: int, problem: str | None, most: int, out: Path) -> None:
+        """Count step `step` (from 1), which is skipped if it has a `problem`, and print that it was.
 
         Raises `TrainingError` where it is the last of `most` in a row.
         """
-        self.in_a_row = self.in_a_row + 1 if wrong else 0
-        if not wrong:
+        self.in_a_row = self.in_a_row + 1 if problem else 0
+        if not problem:
             return
         self.total += 1
         if self.in_a_row >= most:
             raise TrainingError(
-                f"{wrong} at step {step}, and {most} steps in a row are as many as may be skipped "
-                "(max_skipped): give a lower --learning-rate, and another --out or --on-existing delete; "
-                f"the metrics and checkpoints until then are in {out}"
+                f"{problem} at step {step}; stopping after {most} consecutive skipped steps "
+                f"(max_skipped={most}). Lower --learning-rate and rerun with a new --out or "
+                f"--on-existing delete; metrics and checkpoints up to here are in {out}"
             )
         count = f"{self.in_a_row} in a row, {most} end the run"
-        console.print(f"step {step} is skipped: {wrong} ({count})", markup=False)
+        console.print(f"skipped step {step}: {problem} ({count})", markup=False)
 
     def state_dict(self) -> dict[str, int]:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         return asdict(self)
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Takes the counts of a checkpoint up again."""
+        """Restore the counts of a checkpoint."""
         self.total, self.in_a_row = state["total"], state["in_a_row"]
 
 
 def not_finite(loss: float, norms: Sequence[float]) -> str | None:
-    """What of a step is no finite number: its loss, or the gradient norm on a process; None if all are."""
+    """Describe the first non-finite number of a step (loss or a process's gradient norm), or return None."""
     numbers = [("loss", loss), *(("gradient norm", norm) for norm in norms)]
-    return next((f"the {name} is {number}" for name, number in numbers if not math.isfinite(number)), None)
+    return next((f"{name} is {_spell(value)}" for name, value in numbers if not math.isfinite(value)), None)
+
+
+def _spell(value: float) -> str:
+    return "NaN" if math.isnan(value) else str(value)

@@ -46,8 +46,8 @@ NOTES = [
     Case(
         "checkpoint that is damaged",
         SAVING,
-        "runs/train/data-dpo/checkpoints/step-000002: the checkpoint is damaged (model.pt is not what was "
-        "written); the one before it is step-000001, the run goes on from there",
+        "runs/train/data-dpo/checkpoints/step-000002: the checkpoint is damaged (model.pt was "
+        "changed); resuming from step-000001",
         prepare=lambda: damaged("step-000002"),
         code=0,
         rows="all are used",
@@ -55,8 +55,8 @@ NOTES = [
     Case(
         "no checkpoint but damaged ones",
         SAVING,
-        "runs/train/data-dpo/checkpoints/step-000001: the checkpoint is damaged (model.pt is not what was "
-        "written); there is no other, the run starts from the beginning",
+        "runs/train/data-dpo/checkpoints/step-000001: the checkpoint is damaged (model.pt was "
+        "changed); starting over: there is no other",
         prepare=lambda: damaged("step-000001", "step-000002"),
         code=0,
         rows="all are used",
@@ -105,14 +105,14 @@ STOPS = {
     "SIGINT in training": Case(
         "SIGINT (Ctrl-C) in training",
         TRAIN,
-        "stopped after step 1; the same command goes on from runs/train/data-dpo/checkpoints/step-000001",
+        "stopped after step 1; the same command resumes from runs/train/data-dpo/checkpoints/step-000001",
         code=130,
         rows=KEPT,
     ),
     "SIGINT before training": Case(
         "SIGINT before the first step",
         TRAIN,
-        "stopped; the same command starts again: there was no checkpoint yet",
+        "stopped before the first checkpoint; the same command starts over",
         code=130,
         rows="no step was done yet",
     ),

@@ -86,7 +86,7 @@ CASES = [
     Case(
         "four bits of weights that there are none of",
         f"{TRAIN} --model model/config.json --tokenizer bpe:300 lora.base=nf4 lora.merge=true",
-        "lora.base quantizes weights that a model has: name one, not a configuration",
+        "lora.base needs pretrained weights, but --model is a config file",
     ),
     Case(
         "LoRA on modules that the model has not",
@@ -129,8 +129,8 @@ CASES = [
     Case(
         "texts longer than the model's positions",
         f"{TRAIN} --data long max_length=400",
-        "the longest prompt has 3… tokens with its completion, the model 'model' has positions for 128: "
-        "give max_length=128",
+        "the longest prompt has 3… tokens with its completion, but the model 'model' has only 128 positions; "
+        "set max_length=128",
         prepare=lambda: data("long", completion("a " * 300, 1), completion("b", 2)),
     ),
     Case(
@@ -148,30 +148,30 @@ CASES = [
     Case(
         "run of another recipe",
         f"{TRAIN} --learning-rate 1e-3 --seed 1",
-        "runs/train/data-dpo holds another run (optimizer.learning_rate 5e-07 -> 0.001; seed 0 -> 1); "
-        "give another --out, or --on-existing delete to start again",
+        "runs/train/data-dpo contains a training run with other settings: optimizer.learning_rate 5e-07 -> "
+        "0.001; seed 0 -> 1. Choose another --out, or use --on-existing delete to start over",
         prepare=lambda: trained(),
     ),
     Case(
         "run of other data",
         TRAIN,
-        "runs/train/data-dpo holds another run (the data set was built again); "
-        "give another --out, or --on-existing delete to start again",
+        "runs/train/data-dpo contains a training run with other settings: the dataset was built again. "
+        "Choose another --out, or use --on-existing delete to start over",
         prepare=lambda: rebuilt(),
     ),
     Case(
         "run whose record is damaged",
         TRAIN,
-        "runs/train/data-dpo/run.json: not the record of a training run; give another --out, "
-        "or --on-existing delete",
+        "runs/train/data-dpo/run.json: not the record of a training run; choose another --out, "
+        "or use --on-existing delete",
         prepare=lambda: (trained(), half(RUN / "run.json")),
     ),
     Case(
         "learning rate that breaks the model",
         f"{TRAIN} --max-steps 5 --learning-rate 1e30",
-        "the loss is nan at step 4, and 3 steps in a row are as many as may be skipped (max_skipped): "
-        "give a lower --learning-rate, and another --out or --on-existing delete; "
-        "the metrics and checkpoints until then are in runs/train/data-dpo",
+        "loss is NaN at step 4; stopping after 3 consecutive skipped steps (max_skipped=3). "
+        "Lower --learning-rate and rerun with a new --out or --on-existing delete; "
+        "metrics and checkpoints up to here are in runs/train/data-dpo",
         rows="the metrics are kept",
     ),
 ]

@@ -1,4 +1,4 @@
-"""The operations of a step, against those that torch counts, and the share of a GPU that they are."""
+"""The operations of a step, compared with those that torch counts, and their share of a GPU's peak."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
 from pairkit.models.load import load_model
 from pairkit.recipes import validate
-from pairkit.training.cost.operations import Load, cost, load, with_gradient, without_gradient
-from pairkit.training.cost.speed import Speed, note, peak
+from pairkit.training.cost.operations import (
+    TokenLoad,
+    cost_per_token,
+    token_load,
+    with_gradient,
+    without_gradient,
+)
+from pairkit.training.cost.speed import Speed, peak, rates_note
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.packing import pack
@@ -53,46 +59,46 @@ def sets(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[TokenSe
 
 @contextmanager
 def counting() -> Iterator[dict[str, int]]:
-    """What torch counts, products of weights by themselves; the CPU's own attention it does not count."""
-    found: dict[str, int] = {}
+    """Count with torch, products with weights separately; it does not count the CPU's own attention."""
+    operations: dict[str, int] = {}
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        yield found
+        yield operations
     counts = {str(op): number for op, number in counter.get_flop_counts()["Global"].items()}
-    found["weights"] = counts.get("aten.mm", 0) + counts.get("aten.addmm", 0)
-    found["attention"] = counts.get("aten.bmm", 0) + counts.get("aten.baddbmm", 0)
-    assert sum(counts.values()) == found["weights"] + found["attention"]
+    operations["weights"] = counts.get("aten.mm", 0) + counts.get("aten.addmm", 0)
+    operations["attention"] = counts.get("aten.bmm", 0) + counts.get("aten.baddbmm", 0)
+    assert sum(counts.values()) == operations["weights"] + operations["attention"]
 
 
 def step(
     loss: str, sampling: str, sets: list[TokenSet], model: torch.nn.Module, tmp_path: Path
 ) -> tuple[StepModel, dict[str, int], Batch, GradientResult]:
-    """One global batch, prepared and passed, and what torch counted."""
+    """Prepare and pass one global batch, and count with torch."""
     built, live = build(loss), perturbed(model)
 
     def compute(wanted: list[TokenSet]) -> Any:
         return reference_sums(wanted, tmp_path / "sums.parquet", lambda: live, tokens_per_micro_batch=10**6)
 
     split = split_for(built.needs, sets, compute, seed=0, max_length=96)
-    through = StepModel(built, model, live if "token_kl" in built.needs else None, 600, ALONE)
+    step_model = StepModel(built, model, live if "token_kl" in built.needs else None, 600, ALONE)
     packs(model, live)  # tries, which takes passes of its own
     settings = sampler_settings(built, {}, sampling)
     calls = [one.register_forward_hook(lambda *_: logits.append(2 * 16 * 300)) for one in (model, live)]
     logits: list[int] = []
     with counting() as counted:
-        batch = prepare(through, settings, split, range(len(sets)), draw_seeds(sets, 0, 0))
-        passed = through.gradients(batch, Averages())
+        batch = prepare(step_model, settings, split, range(len(sets)), draw_seeds(sets, 0, 0))
+        passed = step_model.gradients(batch, Averages())
     for call in calls:
         call.remove()
     counted["weights"] -= sum(logits)  # of the one position that a model's own head gets
-    return through, counted, batch, passed
+    return step_model, counted, batch, passed
 
 
-def of_weights(found: Speed, batch: Batch, work: list[SetSelection]) -> float:
-    """The operations of a step but for attention."""
-    for one in (found._cost, found._live):
-        if one is not None:
-            one.attention.clear()
-    return found.operations(batch, work)
+def of_weights(speed: Speed, batch: Batch, work: list[SetSelection]) -> float:
+    """Count the operations of a step without attention."""
+    for cost in (speed._cost, speed._live):
+        if cost is not None:
+            cost.attention.clear()
+    return speed.operations(batch, work)
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["packed", "padded"])
@@ -106,10 +112,10 @@ def of_weights(found: Speed, batch: Batch, work: list[SetSelection]) -> float:
         ("bco", "random"),  # a scoring pass of the drawn completions
         ("dpo+bco", "mc"),
         ("kto", "random"),  # and one of prompts with completions of others
-        ("tdpo2", "random"),  # the reference runs beside the policy
+        ("tdpo2", "random"),  # the reference runs next to the policy
     ],
 )
-def test_products_of_weights_are_those_that_torch_counts(
+def test_products_with_weights_are_those_that_torch_counts(
     folder: Path, sets: list[TokenSet], tmp_path: Path, loss: str, sampling: str, shared: bool
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder)
@@ -117,22 +123,20 @@ def test_products_of_weights_are_those_that_torch_counts(
         pad(model)
         even = [len(item.prompt) + len(c.ids) for item in sets for c in item.columns]
         assert len(set(even)) > 1  # rows are padded, and torch counts that too
-    through, counted, batch, passed = step(loss, sampling, sets, model, tmp_path)
-    ours = of_weights(Speed(through, 1.0), batch, passed.work)
+    step_model, counted, batch, passed = step(loss, sampling, sets, model, tmp_path)
+    ours = of_weights(Speed(step_model, 1.0), batch, passed.work)
     if shared:
         assert ours == counted["weights"]
     else:
         assert ours < counted["weights"]
 
 
-def test_attention_is_what_the_mask_lets_through_of_what_torch_counts(
-    folder: Path, sets: list[TokenSet]
-) -> None:
+def test_attention_counts_what_the_mask_lets_through(folder: Path, sets: list[TokenSet]) -> None:
     """Torch counts whole rectangles of queries and keys."""
     config = AutoConfig.from_pretrained(folder)
     work = [SetSelection.all(item) for item in sets]
     _, packed = pack([(one.tokens.prompt, one.completions) for one in work], torch.device("cpu"))
-    passed = load(work)
+    passed = token_load(work)
     for window in (None, 1, 5, 20, 10**6):
         assert passed.seen(window) == packed.tokens.sees(packed.tokens, window).sum()
     model = AutoModelForCausalLM.from_pretrained(folder)
@@ -146,77 +150,79 @@ def test_attention_is_what_the_mask_lets_through_of_what_torch_counts(
     width = 2 * config.hidden_size * config.num_hidden_layers  # keys and values of all heads
     assert counted["attention"] == 3 * 2 * width * rectangles
     assert rectangles >= passed.seen(None)
-    assert cost(model).attention == {None: width}
+    assert cost_per_token(model).attention == {None: width}
 
 
-def test_a_padded_pass_is_one_of_texts_by_themselves(folder: Path, sets: list[TokenSet]) -> None:
+def test_a_padded_pass_counts_as_separate_texts(folder: Path, sets: list[TokenSet]) -> None:
     work = [SetSelection(item, (0, 1)) for item in sets]
     alone = [
         SetSelection(TokenSet("", item.prompt, (column,)), (0,))
         for item in sets
         for column in item.columns[:2]
     ]
-    one, other = load(work, shared=False), load(alone)
+    one, other = token_load(work, shared=False), token_load(alone)
     assert (one.tokens, one.predicted, sorted(one.spans)) == (
         other.tokens,
         other.predicted,
         sorted(other.spans),
     )
-    behind = load(work, prompts=False)
+    after = token_load(work, prompts=False)
     prompts = sum(len(item.prompt) for item in sets)
-    assert load(work).tokens == behind.tokens + prompts
-    alone = Load(prompts, 0, [(0, len(item.prompt)) for item in sets])
-    assert load(work).seen(7) == (behind + alone).seen(7)
+    assert token_load(work).tokens == after.tokens + prompts
+    alone = TokenLoad(prompts, 0, [(0, len(item.prompt)) for item in sets])
+    assert token_load(work).seen(7) == (after + alone).seen(7)
 
 
 def test_frozen_weights_have_no_gradient_of_their_own(folder: Path, sets: list[TokenSet]) -> None:
-    """Torch makes none either for what the first layer reads, which is counted here as in every layer."""
+    """Torch makes none for the input of the first layer either, which is counted here as in every layer."""
     adapted = with_adapters(AutoModelForCausalLM.from_pretrained(folder), Lora(r=4), seed=0)
-    found = cost(adapted)
-    assert found.trained == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    cost = cost_per_token(adapted)
+    assert cost.trained == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     work = [SetSelection(item, (0, 1)) for item in sets]
     packs(adapted)
     with counting() as counted:
         score(adapted, work).policy.sum.sum().backward()
-    found.attention.clear()
-    passed = load(work)
+    cost.attention.clear()
+    passed = token_load(work)
     first = 3 * (16 * 16 + 4 * 16)  # queries, keys and values, and their adapters
-    assert with_gradient(found, passed) == counted["weights"] + 2 * first * passed.tokens
-    assert with_gradient(found, passed) < 3 * without_gradient(found, passed)
+    assert with_gradient(cost, passed) == counted["weights"] + 2 * first * passed.tokens
+    assert with_gradient(cost, passed) < 3 * without_gradient(cost, passed)
 
 
-def test_weights_in_four_bits_are_met_like_others(folder: Path) -> None:
+def test_weights_in_four_bits_count_like_others(folder: Path) -> None:
     pytest.importorskip("bitsandbytes")
     settings: dict[str, Any] = {"revision": None, "dtype": "float32", "attention": None, "seed": 0}
     settings |= {"trust_remote_code": False, "vocabulary": None, "device": torch.device("cpu")}
-    found = [
-        cost(with_adapters(load_model(str(folder), quantization=how, **settings), Lora(r=4), seed=0))
+    costs = [
+        cost_per_token(
+            with_adapters(load_model(str(folder), quantization=how, **settings), Lora(r=4), seed=0)
+        )
         for how in (None, four_bits(torch.float32))
     ]
-    assert found[0] == found[1]
+    assert costs[0] == costs[1]
 
 
-def test_of_a_mixture_a_token_meets_its_experts() -> None:
+def test_only_the_experts_of_a_token_count() -> None:
     config = MixtralConfig(
         hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, vocab_size=64, num_local_experts=8, num_experts_per_tok=2,
     )  # fmt: skip
     with torch.device("meta"):
-        found = cost(AutoModelForCausalLM.from_config(config))
+        cost = cost_per_token(AutoModelForCausalLM.from_config(config))
     attention, router, expert = 16 * 16 * 2 + 2 * 16 * 8, 16 * 8, 3 * 16 * 32
-    assert found.trained == 2 * (attention + router + 2 * expert)
-    assert found.head == 16 * 64
+    assert cost.trained == 2 * (attention + router + 2 * expert)
+    assert cost.head == 16 * 64
 
 
-def test_shares_are_those_of_devices_that_are_known(folder: Path, sets: list[TokenSet]) -> None:
+def test_mfu_is_reported_for_known_devices(folder: Path, sets: list[TokenSet]) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder)
-    through = StepModel(build("dpo"), model, None, 600, ALONE)
-    rates = Speed(through, 1e9).rates(8, 500, 2e8, 0.5)
+    step_model = StepModel(build("dpo"), model, None, 600, ALONE)
+    rates = Speed(step_model, 1e9).rates(8, 500, 2e8, 0.5)
     assert rates == {"sets_per_second": 16, "tokens_per_second": 1000, "mfu": pytest.approx(0.4)}
-    assert note(rates) == "1,000 tokens/s  40% MFU"
-    unknown = Speed(through, None).rates(8, 500, 0.0, 0.5)
+    assert rates_note(rates) == "1,000 tokens/s  40% MFU"
+    unknown = Speed(step_model, None).rates(8, 500, 0.0, 0.5)
     assert "mfu" not in unknown
-    assert note(unknown) == "1,000 tokens/s"
+    assert rates_note(unknown) == "1,000 tokens/s"
 
 
 @pytest.mark.parametrize(
@@ -237,5 +243,5 @@ def test_shares_are_those_of_devices_that_are_known(folder: Path, sets: list[Tok
         ("cpu: x86_64", None),
     ],
 )
-def test_a_rate_is_found_by_the_device_s_name(name: str, rate: float | None) -> None:
+def test_a_peak_is_looked_up_by_the_name_of_the_device(name: str, rate: float | None) -> None:
     assert peak(name) == rate

@@ -23,7 +23,6 @@ from pairkit.training.output.metrics import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
-from pairkit.training.step.order import step_sets
 
 BUDGET = 100  # less than two sets have
 LORA = {"r": 4, "alpha": 8}
@@ -111,7 +110,7 @@ def test_processes_had_different_numbers_of_micro_batches(data: Path, model: Pat
     sets = planned.train.sets
     unequal = 0
     for step in range(4):
-        work = [SetSelection(sets[i], (0, 1)) for i in step_sets(len(sets), step, 7, 1.0, 4, 0)]
+        work = [SetSelection(sets[i], (0, 1)) for i in planned.order.step_sets(step)]
         counts = set()
         for rank in range(2):
             mine = Processes(rank, 2).share([one.size for one in work])

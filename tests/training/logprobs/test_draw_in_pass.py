@@ -18,7 +18,7 @@ from pairkit.training.logprobs import packing as packed
 from pairkit.training.logprobs.attention import packing
 from pairkit.training.logprobs.draw_in_pass import score_drawn
 from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.step import batch as batches
+from pairkit.training.step import passes
 from pairkit.training.step.batch import StepModel, prepare
 from pairkit.training.step.examples import Split
 from pairkit.training.step.negatives import longest
@@ -119,7 +119,7 @@ def test_a_step_is_that_of_a_scoring_pass_before_it(
     monkeypatch.setattr(packed, "BLOCK", block)
     model = tiny()
     columns, value, found, within = step(model, name, negatives)
-    monkeypatch.setattr(batches, "draws_within", lambda *_: None)
+    monkeypatch.setattr(passes, "draw_in_pass", lambda *_: None)
     other_columns, other_value, expected, before = step(model, name, negatives)
     assert (within, before) == (True, False)
     assert columns == other_columns

@@ -1,4 +1,4 @@
-"""What is warned of, what is not, and that it is said once however often a run is stopped."""
+"""Which evaluations are warned of, and that a warning is printed once however often a run is stopped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny import model_folder, random_sets, write_data
+from support.tiny import random_sets, write_data
 
 from pairkit.recipes import validate
 from pairkit.training.output.collapse import FALL, signs
@@ -49,29 +49,24 @@ START = evaluation(-1.2, -1.4, 1.0)
         (dict.fromkeys(START, math.nan), []),
     ],
 )
-def test_signs_are_those_of_an_evaluation_beside_the_first(
+def test_signs_compare_an_evaluation_with_the_first_one(
     now: dict[str, float | None], kinds: list[str]
 ) -> None:
     assert [warning.kind for warning in signs(START, now)] == kinds
 
 
-def test_a_doubling_of_next_to_nothing_is_none() -> None:
+def test_doubling_a_tiny_entropy_is_no_sign() -> None:
     assert not [*signs(evaluation(-0.1, -2.0, 0.1), evaluation(-0.2, -2.0, 0.4))]
 
 
-def test_a_sign_says_its_numbers() -> None:
+def test_a_sign_contains_its_numbers() -> None:
     (warning,) = signs(evaluation(-1.2, -1.4, 1.0, -1e-9), evaluation(-3.25, -4.5, 1.0, 0.125))
-    assert "-1.2 -> -3.25 and -1.4 -> -4.5 nats a token, reward margin 0 -> 0.125" in warning.says
+    assert "-1.2 -> -3.25 and -1.4 -> -4.5 nats a token, reward margin 0 -> 0.125" in warning.message
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("data") / "sets", random_sets(32), random_sets(8, seed=1))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "llama")
 
 
 def recipe(data: Path, model: Path, loss: dict[str, Any], learning_rate: float) -> TrainRecipe:
@@ -82,7 +77,7 @@ def recipe(data: Path, model: Path, loss: dict[str, Any], learning_rate: float) 
     return validate(TrainRecipe, base)
 
 
-def test_a_run_that_collapses_says_so_once_also_where_it_goes_on(
+def test_a_collapsing_run_warns_once_also_after_a_resume(
     data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
@@ -90,12 +85,12 @@ def test_a_run_that_collapses_says_so_once_also_where_it_goes_on(
     train(settings, out)
     warnings = read_metrics(out, "warning")
     assert {"displacement", "entropy_fell"} <= {entry["warning"] for entry in warnings}
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     for entry in warnings:
-        assert said.count(f"warning: step {entry['step']}: {entry['says']}\n") == 1
+        assert printed.count(f"warning: step {entry['step']}: {entry['says']}\n") == 1
     lines = (out / "metrics.jsonl").read_text().splitlines()
     shutil.rmtree(out / "model")
-    train(settings, out)  # from step 20, where all of it was said
+    train(settings, out)  # from step 20, when all of it was printed
     assert "warning" not in capsys.readouterr().err
     again = (out / "metrics.jsonl").read_text().splitlines()
     assert [entry for entry in map(json.loads, again) if entry["kind"] == "warning"] == warnings
@@ -105,7 +100,7 @@ def test_a_run_that_collapses_says_so_once_also_where_it_goes_on(
 @pytest.mark.parametrize(
     ("loss", "rate"), [({"name": "dpo"}, 1e-3), ({"name": "sft"}, 1e-2), ({"name": "simpo"}, 1e-3)]
 )
-def test_a_healthy_run_says_nothing(
+def test_a_healthy_run_does_not_warn(
     data: Path, model: Path, tmp_path: Path, loss: dict[str, Any], rate: float
 ) -> None:
     train(recipe(data, model, loss, rate), tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Trackers: what they are told, that a run that goes on is the same one, that nothing secret gets there."""
+"""Trackers: what they are sent, that a resumed run is the same one, that no secret gets there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny import model_folder, random_sets, write_data
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pairkit.errors import RecipeError
@@ -22,16 +21,6 @@ from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("data") / "sets", random_sets(16), random_sets(4, seed=1))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "llama")
-
-
 def recipe(data: Path, model: Path, *trackers: str, **fields: Any) -> TrainRecipe:
     base: dict[str, Any] = {
         "data": str(data), "model": str(model), "loss": "dpo", "sets_per_step": 4, "max_steps": 4,
@@ -40,16 +29,16 @@ def recipe(data: Path, model: Path, *trackers: str, **fields: Any) -> TrainRecip
     return validate(TrainRecipe, base | fields)
 
 
-def stopped_and_gone_on(settings: TrainRecipe, out: Path) -> None:
-    """A run whose last checkpoint is that of step 2, and that has told of step 4."""
+def stop_and_resume(settings: TrainRecipe, out: Path) -> None:
+    """Resume a run from step 2 whose trackers were sent step 4."""
     train(settings, out)
     shutil.rmtree(out / "model")
     shutil.rmtree(out / "checkpoints" / "step-000003")
     train(settings, out)
 
 
-def told(out: Path) -> list[tuple[int, dict[str, float]]]:
-    """The entries of the metrics as trackers get them, in their order."""
+def sent(out: Path) -> list[tuple[int, dict[str, float]]]:
+    """The entries of the metrics as trackers get them, in order."""
     entries = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [
         (entry["step"], {f"{entry['kind']}/{k}": v for k, v in entry.items() if k not in ("step", "kind")})
@@ -60,29 +49,29 @@ def told(out: Path) -> list[tuple[int, dict[str, float]]]:
 
 def losses(entries: list[tuple[int, dict[str, float]]], kind: str) -> list[list[float]]:
     """The steps of a kind, and their losses."""
-    found = [(step, values[f"{kind}/loss"]) for step, values in entries if f"{kind}/loss" in values]
-    return [list(column) for column in zip(*found, strict=True)]
+    pairs = [(step, values[f"{kind}/loss"]) for step, values in entries if f"{kind}/loss" in values]
+    return [list(column) for column in zip(*pairs, strict=True)]
 
 
-def assert_told_once(entries: list[tuple[int, dict[str, float]]], out: Path) -> None:
+def assert_sent_once(entries: list[tuple[int, dict[str, float]]], out: Path) -> None:
     """The losses of the metrics, each step once and in order."""
     for kind in ("train", "eval"):
         steps, values = losses(entries, kind)
-        expected, known = losses(told(out), kind)
+        expected, expected_values = losses(sent(out), kind)
         assert steps == expected
-        assert values == pytest.approx(known)
+        assert values == pytest.approx(expected_values)
 
 
 def test_tensorboard_has_every_step_once(data: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    stopped_and_gone_on(recipe(data, model, "tensorboard"), out)
+    stop_and_resume(recipe(data, model, "tensorboard"), out)
     board = EventAccumulator(str(out / "tensorboard")).Reload()
     names = [f"{kind}/loss" for kind in ("train", "eval")]
     events = [(event.step, {name: event.value}) for name in names for event in board.Scalars(name)]
-    assert_told_once(events, out)
+    assert_sent_once(events, out)
 
 
-def test_without_trackers_there_are_metrics_alone(data: Path, model: Path, tmp_path: Path) -> None:
+def test_without_trackers_only_metrics_are_written(data: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     train(recipe(data, model), out)
     assert [entry["step"] for entry in read_metrics(out, "train")] == [1, 2, 3, 4]
@@ -90,7 +79,7 @@ def test_without_trackers_there_are_metrics_alone(data: Path, model: Path, tmp_p
     assert not (out / RECORD).exists()
 
 
-def test_a_run_goes_on_with_other_trackers(data: Path, model: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_with_other_trackers(data: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     train(recipe(data, model), out)
     shutil.rmtree(out / "model")
@@ -100,7 +89,7 @@ def test_a_run_goes_on_with_other_trackers(data: Path, model: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
-def test_a_tracker_that_is_not_installed(
+def test_a_tracker_that_is_not_installed_is_refused(
     data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setitem(sys.modules, name, None)
@@ -111,7 +100,7 @@ def test_a_tracker_that_is_not_installed(
 
 @pytest.fixture
 def wandb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """The library as it is in a process without an account; it reads its environment once."""
+    """The library as in a process without an account, because it reads its environment once."""
     module = pytest.importorskip("wandb")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("WANDB_MODE", "WANDB_API_KEY", "NETRC"):
@@ -142,45 +131,45 @@ def history(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
                 yield run, {key: json.loads(value) for key, value in items}
 
 
-def test_wandb_offline_goes_on_with_the_same_run(
+def test_wandb_offline_resumes_the_same_run(
     data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wandb: Any
 ) -> None:
     secret = "5ec7e7" * 6 + "5ec7"  # forty digits, as a key has
     for name, value in {"WANDB_MODE": "offline", "WANDB_API_KEY": secret, "HF_TOKEN": f"hf_{secret}"}.items():
         monkeypatch.setenv(name, value)
     out = tmp_path / "run"
-    stopped_and_gone_on(recipe(data, model, "wandb"), out)
+    stop_and_resume(recipe(data, model, "wandb"), out)
     files = sorted((out / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(files) == 2
-    found = [entry for file in files for entry in history(file)]
-    assert {run for run, _ in found} == {json.loads((out / RECORD).read_text())["id"]}
-    entries = [(int(values["_step"]), values) for _, values in found]
-    assert_told_once(entries, out)
+    records = [entry for file in files for entry in history(file)]
+    assert {run for run, _ in records} == {json.loads((out / RECORD).read_text())["id"]}
+    entries = [(int(values["_step"]), values) for _, values in records]
+    assert_sent_once(entries, out)
     for path in out.rglob("*"):
         assert path.is_dir() or secret.encode() not in path.read_bytes(), path
 
 
 def test_wandb_without_a_key_is_one_message(data: Path, model: Path, tmp_path: Path, wandb: Any) -> None:
-    with pytest.raises(RecipeError, match=r"W&B does not start .*WANDB_MODE=offline"):
+    with pytest.raises(RecipeError, match=r"W&B cannot start .*WANDB_MODE=offline"):
         train(recipe(data, model, "wandb"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_trackio_goes_on_with_the_same_run(
+def test_trackio_resumes_the_same_run(
     data: Path,
     model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # which the first import reads
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # before the first import, which reads it
     pytest.importorskip("trackio")
     from trackio.sqlite_storage import SQLiteStorage
 
     out = tmp_path / "run"
-    stopped_and_gone_on(recipe(data, model, "trackio"), out)
+    stop_and_resume(recipe(data, model, "trackio"), out)
     name = f"run-{json.loads((out / RECORD).read_text())['id']}"
     assert SQLiteStorage.get_runs("pairkit") == [name]
     entries = [(log["step"], log) for log in SQLiteStorage.get_logs("pairkit", name)]
-    assert_told_once(entries, out)
+    assert_sent_once(entries, out)
     assert capsys.readouterr().out == ""

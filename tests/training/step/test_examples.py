@@ -1,4 +1,4 @@
-"""What a loss has to know of the sets before any pass: heads for ld_dpo, mismatched completions for kto."""
+"""What a loss needs to know before any pass: heads for ld_dpo, mismatched completions for kto."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory, model: Path) -> list[TokenSet
 
 
 def log_prob(network: torch.nn.Module, prompt: np.ndarray, completion: np.ndarray) -> float:
-    """Of one completion, worked token by token from the whole logits."""
+    """Compute the log-prob of one completion token by token from the full logits."""
     ids = torch.from_numpy(np.concatenate([prompt, completion])).long()
     with torch.no_grad():
         each = log_softmax(network(ids[None]).logits[0].double(), dim=-1)
@@ -63,31 +63,31 @@ def test_heads_are_the_log_probs_of_the_first_tokens(
     split = split_for(build("ld_dpo").needs, sets, compute)
     work = [SetSelection.all(item) for item in sets]
     every = examples(split, range(len(sets)), work)
-    known = every.known(CPU)
-    assert known is not None
-    assert known.head_sum is not None
-    assert known.chosen_head is not None
+    reference = every.reference_logps(CPU)
+    assert reference is not None
+    assert reference.head_sum is not None
+    assert reference.chosen_head is not None
     for row, item in enumerate(sets):
         chosen = item.columns[0].ids
         for column, (ids, *_) in enumerate(item.columns):
             shorter = min(len(chosen), len(ids))
-            for found, text in ((known.chosen_head, chosen), (known.head_sum, ids)):
+            for values, text in ((reference.chosen_head, chosen), (reference.head_sum, ids)):
                 expected = log_prob(network, item.prompt, text[:shorter])
-                assert found[row, column].item() == pytest.approx(expected, rel=1e-5)
+                assert values[row, column].item() == pytest.approx(expected, rel=1e-5)
             whole = log_prob(network, item.prompt, ids)
-            assert known.sum[row, column].item() == pytest.approx(whole, rel=1e-5)
+            assert reference.sum[row, column].item() == pytest.approx(whole, rel=1e-5)
     assert computed == [2 * len(sets)]
     live = score(network, work, want=frozenset({"head_sum"})).policy
     for name in ("head_sum", "chosen_head"):
-        torch.testing.assert_close(getattr(live, name), getattr(known, name), rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(getattr(live, name), getattr(reference, name), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("other", ["sft", "pro", "rrhf", "dpo"])
 @pytest.mark.parametrize("include_chosen", [False, True])
-def test_ld_dpo_leaves_the_other_parts_of_a_sum_as_they_are(
+def test_ld_dpo_does_not_change_the_other_parts_of_a_sum(
     tmp_path: Path, sets: list[TokenSet], model: Path, other: str, include_chosen: bool
 ) -> None:
-    """Its heads belong to pairs, and whole sets stand beside them in one pass."""
+    """Its heads belong to pairs, next to whole sets in one pass."""
     network = AutoModelForCausalLM.from_pretrained(model).eval()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -101,12 +101,12 @@ def test_ld_dpo_leaves_the_other_parts_of_a_sum_as_they_are(
             sets,
             lambda some: reference_sums(some, tmp_path / "s", lambda: reference, tokens_per_micro_batch=500),
         )
-        through = StepModel(loss, network, None, 500, ALONE)
+        step_model = StepModel(loss, network, None, 500, ALONE)
         negatives = {"sampling": "random", "negatives": 3, "include_chosen": include_chosen}
         settings = sampler_settings(loss, negatives, "random")
         rows = range(len(sets))
-        batch = prepare(through, settings, split, rows, draw_seeds(sets, 0, 0))
-        return through.gradients(batch, Averages()).value
+        batch = prepare(step_model, settings, split, rows, draw_seeds(sets, 0, 0))
+        return step_model.gradients(batch, Averages()).value
 
     both = objective(f"ld_dpo+{other}")
     assert both == pytest.approx(objective("ld_dpo") + objective(other), rel=1e-5)
@@ -174,8 +174,8 @@ def test_a_partner_has_another_prompt(prompts: list[int], seed: int) -> None:
 
 
 @pytest.mark.parametrize("other", [0, 1234, 1999])
-def test_partners_are_found_in_one_round(other: int) -> None:
-    """Nearly all sets share a prompt: two comparisons a set, not as many as there are sets."""
+def test_partners_are_found_in_one_pass_over_the_order(other: int) -> None:
+    """Nearly all sets share a prompt: two comparisons per set, not as many as there are sets."""
     compared = 0
 
     class Prompt(bytes):
@@ -208,8 +208,8 @@ def test_a_partner_is_the_next_one_of_another_prompt(prompts: list[int]) -> None
         assert found[i] == next(j for j in following if prompts[j] != prompt)
 
 
-def test_sets_say_scores_ranks_and_labels() -> None:
-    """Noise ranks below all and has no score; a label is what tokenizing says, whatever the score."""
+def test_inputs_hold_scores_ranks_and_labels() -> None:
+    """Noise ranks below all and has no score; labels come from tokenizing, whatever the score."""
 
     def columns(*pairs: tuple[int | None, float | None]) -> tuple[Column, ...]:
         return tuple(Column(np.ones(2, np.int32), rank, score, "source") for rank, score in pairs)
@@ -229,7 +229,7 @@ def test_sets_say_scores_ranks_and_labels() -> None:
     assert found.labels.tolist() == [True, False, True, True]
 
 
-def test_what_is_labelled_undesirable_is_no_likelihood_to_raise() -> None:
+def test_sft_next_to_kto_skips_undesirable_completions() -> None:
     """kto+sft on two good and a bad completion: sft's token mean is over the good ones' 2 and 5 tokens."""
     labels, lengths = [True, False, True], [2, 3, 5]
     work = [

@@ -1,4 +1,4 @@
-"""A step that is no number changes nothing, is counted, and ends the run when others follow."""
+"""A non-finite step changes nothing, is counted, and ends the run when others follow."""
 
 from __future__ import annotations
 
@@ -9,28 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from support.processes import SCRIPT, nowhere_finite, two_processes
-from support.tiny import model_folder, random_sets, write_data
+from support.processes import nowhere_finite
 from transformers import AutoModelForCausalLM
 
 from pairkit.errors import TrainingError
-from pairkit.files import write_json
 from pairkit.recipes import validate
 from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.training.step.batch import StepModel
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("data") / "sets", random_sets(24))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "llama")
 
 
 def recipe(data: Path, model: Path, loss: Any = "alpha_dpo", **fields: Any) -> TrainRecipe:
@@ -42,8 +30,8 @@ def recipe(data: Path, model: Path, loss: Any = "alpha_dpo", **fields: Any) -> T
 
 
 def state(out: Path, step: int) -> dict[str, Any]:
-    folder = checkpoint.named(out / "checkpoints", step)
-    files = (checkpoint.MODEL, checkpoint.REST)
+    folder = checkpoint.checkpoint_path(out / "checkpoints", step)
+    files = (checkpoint.WEIGHTS_FILE, checkpoint.STATE_FILE)
     return {name: torch.load(folder / name, weights_only=True) for name in files}
 
 
@@ -56,14 +44,12 @@ def test_a_skipped_step_changes_neither_weights_nor_statistics(
     tmp_path: Path, data: Path, model: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch, loss: str,
 ) -> None:  # fmt: skip
-    """A weight is no number in step 3, and with it all log-probs that the step sees."""
+    """A weight is NaN in step 3, and with it all log-probs that the step sees."""
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         nowhere_finite(patch, {3})
         train(recipe(data, model, loss), out)
-    assert (
-        capsys.readouterr().err.count("step 3 is skipped: the loss is nan (1 in a row, 3 end the run)\n") == 1
-    )
+    assert capsys.readouterr().err.count("skipped step 3: loss is NaN (1 in a row, 3 end the run)\n") == 1
     assert saved(out) == [f"step-{n:06d}" for n in (1, 2, 4, 5)]  # not while steps are skipped
     entries = read_metrics(out, "train")
     assert [entry["skipped"] for entry in entries] == [0, 0, 1, 1, 1, 1]
@@ -72,7 +58,7 @@ def test_a_skipped_step_changes_neither_weights_nor_statistics(
     plain = tmp_path / "plain"
     train(recipe(data, model, loss), plain)
     rates = [[entry["learning_rate"] for entry in read_metrics(run, "train")] for run in (out, plain)]
-    assert rates[0] == rates[1]  # the schedule goes on
+    assert rates[0] == rates[1]  # the schedule advances
     counted, expected = (
         statistics if loss == "alpha_dpo" else statistics["alpha_dpo"]
         for statistics in (state(run, 4)["state.pt"]["loss"] for run in (out, plain))
@@ -83,7 +69,7 @@ def test_a_skipped_step_changes_neither_weights_nor_statistics(
     assert {int(entry["step"]) for entry in optimizer.values()} == {4}
 
 
-def test_the_step_behind_a_skipped_one_starts_from_the_weights_before_it(
+def test_a_skipped_step_leaves_the_weights_as_they_were(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -102,28 +88,29 @@ def test_an_infinite_gradient_is_skipped_too(
 ) -> None:  # fmt: skip
     gradients = StepModel.gradients
 
-    def infinite(self: StepModel, *given: Any) -> tuple[float, int]:
-        found = gradients(self, *given)
+    def infinite(self: StepModel, *arguments: Any) -> Any:
+        result = gradients(self, *arguments)
         next(self.model.parameters()).grad[0] = torch.inf  # type: ignore[index]
-        return found
+        return result
 
     monkeypatch.setattr(StepModel, "gradients", infinite)
-    with pytest.raises(TrainingError, match="the gradient norm is inf at step 2, and 2 steps in a row"):
+    with pytest.raises(
+        TrainingError, match="gradient norm is inf at step 2; stopping after 2 consecutive skipped steps"
+    ):
         train(recipe(data, model, max_skipped=2), tmp_path / "run")
-    assert (
-        "step 1 is skipped: the gradient norm is inf (1 in a row, 2 end the run)" in capsys.readouterr().err
-    )
+    assert "skipped step 1: gradient norm is inf (1 in a row, 2 end the run)" in capsys.readouterr().err
 
 
-def test_too_many_in_a_row_end_the_run_and_the_last_checkpoint_is_whole(
+def test_too_many_in_a_row_end_the_run_and_the_last_checkpoint_is_sound(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two and then one more are not three in a row; the same command goes on from what is kept."""
+    """Two and then one more are not three in a row; the same command resumes from the last checkpoint."""
     settings = recipe(data, model, max_steps=9)
     with monkeypatch.context() as patch:
         nowhere_finite(patch, {2, 3, 5, 7, 8, 9})
         with pytest.raises(
-            TrainingError, match=r"the loss is nan at step 9, and 3 steps in a row .*max_skipped"
+            TrainingError,
+            match=r"loss is NaN at step 9; stopping after 3 consecutive skipped steps .*max_skipped=3",
         ):
             train(settings, tmp_path / "run")
     assert saved(tmp_path / "run") == [f"step-{n:06d}" for n in (1, 4, 6)]
@@ -135,10 +122,10 @@ def test_too_many_in_a_row_end_the_run_and_the_last_checkpoint_is_whole(
     assert_same(tmp_path / "run", tmp_path / "other")
 
 
-def test_a_run_that_was_stopped_counts_on(
+def test_a_resumed_run_continues_the_count(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind step 3, when one was skipped and two will be."""
+    """After step 3, when one was skipped and two will be."""
     nowhere_finite(monkeypatch, {2, 5, 6})
     settings = recipe(data, model, max_steps=7)
     train(settings, tmp_path / "whole")
@@ -149,35 +136,13 @@ def test_a_run_that_was_stopped_counts_on(
     assert_same(tmp_path / "run", tmp_path / "whole")
 
 
-def test_a_run_that_ends_in_skipped_steps_says_so(
+def test_a_run_that_ends_in_skipped_steps_warns(
     tmp_path: Path, data: Path, model: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     nowhere_finite(monkeypatch, {5, 6})
     train(recipe(data, model), tmp_path / "run")
-    assert (
-        "the last steps (2) were skipped: evaluate the model before you use it\n" in capsys.readouterr().err
-    )
-
-
-def test_two_processes_skip_the_same_steps(
-    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One process alone has a loss that is no number; the other has to know of it."""
-    settings = recipe(data, model, "dpo", max_steps=3, negatives={"sampling": "random"})
-    write_json(tmp_path / "recipe.json", settings.model_dump(mode="json"))
-    done = two_processes(SCRIPT, "skips", str(tmp_path / "recipe.json"))
-    assert done.stderr.count("step 2 is skipped: the loss is nan") == 1
-    nowhere_finite(monkeypatch, {2})
-    train(settings, tmp_path / "one")
-    two, one = (
-        AutoModelForCausalLM.from_pretrained(run / "model").state_dict()
-        for run in (tmp_path / "run", tmp_path / "one")
-    )
-    torch.testing.assert_close(dict(two), dict(one), rtol=1e-3, atol=2e-4)
-    assert [entry["skipped"] for entry in read_metrics(tmp_path / "run", "train")] == [0, 1, 1]
-    (start,) = json.loads((tmp_path / "run" / "run.json").read_text())["starts"]
-    assert start["processes"] == 2
+    assert "the last 2 steps were skipped; evaluate the model before you use it\n" in capsys.readouterr().err
 
 
 def assert_same(run: Path, other: Path) -> None:

@@ -1,0 +1,58 @@
+"""How many tokens each step will run through the model, computed before the model is loaded."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pairkit.training.cost.operations import TokenLoad, draw_load, token_load
+from pairkit.training.logprobs.selection import SetSelection, micro_batches
+from pairkit.training.plan import Plan
+from pairkit.training.step.examples import mismatch
+from pairkit.training.step.negatives import longest
+from pairkit.training.step.passes import step_passes, usable_completions
+
+COUNTED = 50  # steps, the first ones, because later ones take the same sets
+
+
+class StepLoad(NamedTuple):
+    """The tokens of one step; of negatives drawn by the policy or at random, the longest ones possible.
+
+    Attributes:
+        shared, repeated: those that pass with gradient, a prompt once for all its completions, or with each.
+        scored: those that pass without gradient.
+        micro_batches: of the gradient passes, as they are packed or padded.
+    """
+
+    shared: TokenLoad
+    repeated: TokenLoad
+    scored: TokenLoad
+    micro_batches: list[TokenLoad]
+
+
+def first_steps(planned: Plan, *, shared: bool) -> list[StepLoad]:
+    """Count the first steps of a run.
+
+    Args:
+        shared: whether a set's prompt passes once for all its completions.
+    """
+    recipe, loss, negatives = planned.recipe, planned.loss, planned.negatives
+    sets = planned.train.sets
+    others = None
+    if "kl_baseline" in loss.needs:
+        others = mismatch(sets, seed=recipe.seed, max_length=recipe.max_length)
+    steps = []
+    for number in range(min(planned.order.step_count, COUNTED)):
+        rows = planned.order.step_sets(number)
+        usable = usable_completions(loss, (sets[i] for i in rows))
+        passes = step_passes(loss, negatives, usable, shared=shared)
+        selected = longest(usable, negatives) if passes.draws else usable
+        if passes.in_pass is not None:
+            scored = draw_load(usable, lead=passes.in_pass.lead)
+        else:
+            scored = token_load(passes.scored(usable, selected), shared=shared)
+        if passes.mismatched and others:
+            scored += token_load([SetSelection.all(others[i]) for i in rows], shared=shared)
+        groups = micro_batches(selected, recipe.tokens_per_micro_batch, shared=shared)
+        parts = [token_load([selected[i] for i in group], shared=shared) for group in groups]
+        steps.append(StepLoad(token_load(selected), token_load(selected, shared=False), scored, parts))
+    return steps

@@ -1,0 +1,53 @@
+"""The plan of a run as plain data: what `run.json` holds and `--dry-run` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any
+
+from pairkit.training.cost.loads import StepLoad, first_steps
+from pairkit.training.plan import Plan
+
+
+def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
+    """Describe the plan of a run.
+
+    `longest` is a prompt with its completion, `a_step` the mean of prompts and completions, each once.
+    `step` holds means over the first steps: tokens that pass with gradient, a prompt once for all its
+    completions or with each, and without one; and the micro-batches of one process.
+
+    Args:
+        shared: whether the model shares prompts; by default as the recipe sets it.
+    """
+    recipe, order, train, held_out = planned.recipe, planned.order, planned.train, planned.held_out
+    prompt, completion = int(train.lengths.prompt.sum()), int(train.lengths.completion.sum())
+    passed = order.sets_before(order.step_count)
+    return {
+        "data": {"folder": str(planned.data.folder), "manifest_sha256": planned.data.digest},
+        "model": recipe.model,
+        "loss": planned.loss.describe(),
+        "negatives": {} if planned.loss.completions == "first" else planned.negatives,
+        "steps": order.step_count,
+        "train_sets": train.counts(),
+        "eval_sets": held_out.counts() if held_out else None,
+        "tokens": {
+            "prompt": prompt,
+            "completion": completion,
+            "longest": planned.longest,
+            "a_step": round((prompt + completion) / len(train.sets) * passed / order.step_count),
+        },
+        "step": _means(first_steps(planned, shared=recipe.share_prompts if shared is None else shared)),
+    }
+
+
+def _means(steps: Sequence[StepLoad]) -> dict[str, Any]:
+    """Average some steps."""
+    counts = [len(step.micro_batches) for step in steps]
+    return {
+        "tokens_shared": round(mean(step.shared.tokens for step in steps)),
+        "tokens_repeated": round(mean(step.repeated.tokens for step in steps)),
+        "scored_tokens": round(mean(step.scored.tokens for step in steps)),
+        "micro_batches": {"mean": round(mean(counts), 1), "most": max(counts)},
+        "largest_micro_batch": max(part.tokens for step in steps for part in step.micro_batches),
+    }

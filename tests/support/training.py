@@ -1,0 +1,52 @@
+"""Recipes, sets and models for tests of training, all on the tiny data of `support.tiny`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from pairkit.losses import build
+from pairkit.recipes import validate
+from pairkit.training.distributed.processes import ALONE
+from pairkit.training.logprobs.reference_cache import reference_sums
+from pairkit.training.plan import plan
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.step.batch import StepModel
+from pairkit.training.step.examples import Split, split_for
+from pairkit.training.tokens.sets import TokenSet
+
+
+def recipe(data: Path, model: Path, loss: str | dict[str, Any] = "dpo", **fields: Any) -> TrainRecipe:
+    """Four steps of eight sets."""
+    base = {
+        "data": str(data), "model": str(model), "loss": loss, "sets_per_step": 8, "max_steps": 4,
+        "max_length": 96, "optimizer": {"learning_rate": 1e-2, "warmup": 0.25},
+    }  # fmt: skip
+    return validate(TrainRecipe, base | fields)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of a saved model."""
+    return dict(AutoModelForCausalLM.from_pretrained(folder).state_dict())
+
+
+def token_sets(data: Path, model: Path) -> tuple[list[TokenSet], torch.nn.Module]:
+    """The training sets, tokenized, and the model."""
+    return list(plan(recipe(data, model)).train.sets), AutoModelForCausalLM.from_pretrained(model).eval()
+
+
+def step_model(loss: Any, network: torch.nn.Module, budget: int = 10**6, live: Any = None) -> StepModel:
+    """The models of a step in one process."""
+    return StepModel(build(loss) if isinstance(loss, str) else loss, network, live, budget, ALONE)
+
+
+def split_of(loss: Any, sets: list[TokenSet], live: torch.nn.Module, folder: Path) -> Split:
+    """Everything that the loss needs to know of the sets, the reference computed by `live`."""
+
+    def compute(wanted: list[TokenSet]) -> Any:
+        return reference_sums(wanted, folder / "sums.parquet", lambda: live, tokens_per_micro_batch=10**6)
+
+    return split_for(loss.needs, sets, compute, seed=0, max_length=96)

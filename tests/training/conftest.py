@@ -1,0 +1,32 @@
+"""What the tests of training share: data, a model, and a run that was trained once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.tiny import model_folder, random_sets, write_data
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A built dataset of 24 sets, and 8 held out."""
+    return write_data(tmp_path_factory.mktemp("data") / "sets", random_sets(24), random_sets(8, seed=1))
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with its tokenizer."""
+    return model_folder(tmp_path_factory.mktemp("model") / "llama")
+
+
+@pytest.fixture(scope="session")
+def trained(data: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of dpo, `support.training.recipe` with `eval_every=2, save_every=1`; not to be changed."""
+    from support.training import recipe
+
+    from pairkit.training.run import train
+
+    out = tmp_path_factory.mktemp("trained") / "run"
+    train(recipe(data, model, eval_every=2, save_every=1), out)
+    return out
