@@ -18,7 +18,7 @@ from torch import nn
 from pairkit.errors import Interrupted
 from pairkit.progress import console, progress
 from pairkit.training.cost.speed import note, speed_of
-from pairkit.training.distributed.sharding import whole
+from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.evaluate import evaluate
 from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import MetricsLog
@@ -104,7 +104,9 @@ def train_steps(
             value, tokens, work = through.gradients(batch, averages)
             if not processes.sharded:  # a sharded model's backward adds them up
                 processes.add_gradients(model)
-            norm = float(whole(nn.utils.clip_grad_norm_(model.parameters(), largest_norm), keep=True))
+            norm = float(
+                gather_tensors(nn.utils.clip_grad_norm_(model.parameters(), largest_norm), keep=True)
+            )
             told = processes.collect((value, tokens, norm, origins(work), speed.operations(batch, work)))
             values, counts, norms, drawn, operations = zip(*told, strict=True)
             value, tokens = sum(values), sum(counts)

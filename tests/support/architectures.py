@@ -50,7 +50,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 PADDED = {  # which cannot attend over packed sequences, and what is said of them
     "FalconH1": "it has layers of hybrid",
     "Qwen3Next": "it has layers of linear_attention",
-    "GptOss": "packed attention has no s_aux",
+    "GptOss": "packed attention does not support s_aux",
 }
 COUNTS = ((3, 5, 1), (6, 4), (2,), (9, 1, 7, 3))  # completion tokens of each column of each set
 

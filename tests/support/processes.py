@@ -30,7 +30,7 @@ from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
 from pairkit.recipes import validate
 from pairkit.training.distributed.processes import Processes, current_processes
-from pairkit.training.distributed.sharding import shard, whole
+from pairkit.training.distributed.sharding import gather_tensors, shard
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.plan import plan
@@ -110,7 +110,7 @@ def gradients(
         value = through.gradients(batch, Averages()).value
         if not in_parts:
             processes.add_gradients(network)
-        grads = [whole(p.grad, keep=True) for p in network.parameters() if p.grad is not None]
+        grads = [gather_tensors(p.grad, keep=True) for p in network.parameters() if p.grad is not None]
         gradient = [grad.flatten() for grad in grads]
         total = sum(processes.collect(value))
         found[name] = {"value": total, "gradient": torch.cat(gradient), "state": loss.state_dict()}
@@ -130,7 +130,7 @@ def architectures(processes: Processes) -> None:
         score(in_parts, mine).policy.sum.sum().backward()
         score(whole_one, work).policy.sum.sum().backward()
         for (label, one), part in zip(whole_one.named_parameters(), in_parts.parameters(), strict=True):
-            expected, found = one.grad, whole(part.grad, keep=True)
+            expected, found = one.grad, gather_tensors(part.grad, keep=True)
             if expected is None:
                 assert found is None or not found.any(), (name, label)
                 continue

@@ -22,7 +22,7 @@ from pairkit.files import partial, publish, sha256
 from pairkit.losses import Loss, WeightedSum
 from pairkit.progress import console
 from pairkit.training.distributed.processes import Processes
-from pairkit.training.distributed.sharding import like, whole
+from pairkit.training.distributed.sharding import gather_tensors, shard_like
 from pairkit.training.step.skipped import Skipped
 
 CHECKPOINTS = "checkpoints"  # the folder of a run's checkpoints
@@ -44,7 +44,7 @@ class State:
 def content(state: State, processes: Processes) -> dict[str, Any]:
     """What `save` writes, by file; of a sharded model every process has to bring its parts."""
     others = {name: getattr(state, name).state_dict() for name in OTHERS}
-    return {MODEL: trained(state.model, processes), REST: whole(others, keep=processes.main)}
+    return {MODEL: trained(state.model, processes), REST: gather_tensors(others, keep=processes.main)}
 
 
 def trained(model: nn.Module, processes: Processes) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def trained(model: nn.Module, processes: Processes) -> dict[str, Any]:
     parameters = model.named_parameters(remove_duplicate=False)
     names = {name for name, p in parameters if p.requires_grad} | {name for name, _ in model.named_buffers()}
     weights = {name: value for name, value in model.state_dict().items() if name in names}
-    found: dict[str, Any] = whole(weights, keep=processes.main)
+    found: dict[str, Any] = gather_tensors(weights, keep=processes.main)
     return found
 
 
@@ -98,7 +98,7 @@ def restore(folder: Path, state: State, processes: Processes) -> int:
 
     The first process looks which one that is, and removes what a killed one left of others.
     """
-    last = processes.of_main(lambda: _last(folder))
+    last = processes.broadcast_from_main(lambda: _last(folder))
     if last is not None:
         weights = torch.load(last / MODEL, weights_only=True, map_location="cpu")
         fill(state.model, weights)
@@ -106,7 +106,7 @@ def restore(folder: Path, state: State, processes: Processes) -> int:
         of_parameters = others["optimizer"]["state"]
         parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
         for number, values in of_parameters.items():
-            of_parameters[number] = {n: like(value, parameters[number]) for n, value in values.items()}
+            of_parameters[number] = {n: shard_like(value, parameters[number]) for n, value in values.items()}
         for name in OTHERS:
             getattr(state, name).load_state_dict(others[name])
     processes.wait()  # all have read before one writes
@@ -116,7 +116,7 @@ def restore(folder: Path, state: State, processes: Processes) -> int:
 def fill(model: nn.Module, weights: dict[str, Any]) -> None:
     """Gives the model the weights that `trained` gave; the others stay as they are."""
     present = model.state_dict()
-    parts = {name: like(value, present[name]) for name, value in weights.items()}
+    parts = {name: shard_like(value, present[name]) for name, value in weights.items()}
     model.load_state_dict(parts, strict=False)
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pairkit.losses import Logps, Loss, WeightedSum
 from pairkit.losses.sampling import NEEDS_POLICY
 from pairkit.training.distributed.processes import CPU, Processes
-from pairkit.training.distributed.sharding import passes
-from pairkit.training.logprobs.attention import packing
+from pairkit.training.distributed.sharding import collective_pass_count
+from pairkit.training.logprobs.attention import using_packed_attention
 from pairkit.training.logprobs.draw_in_pass import score_drawn
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.probe import packs
@@ -119,10 +119,12 @@ class StepModel:
         work = [batch.examples.work[i] for i in mine]
         value, tokens, taken = 0.0, 0, list[SetSelection]()
         shared = packs(self.model, self.live)
-        with packing(self.model) if shared else nullcontext():  # layers may pass again in backward
+        with (
+            using_packed_attention(self.model) if shared else nullcontext()
+        ):  # layers may pass again in backward
             sizes = work if batch.draw is None else [batch.draw.most[i] for i in mine]
             groups = micro_batches(sizes, self.budget, shared=shared)
-            idle = passes(len(groups), self.model, self.live) - len(groups)
+            idle = collective_pass_count(len(groups), self.model, self.live) - len(groups)
             for group in groups:
                 rows = [mine[i] for i in group]
                 part, scored = self._score(batch, rows)

@@ -85,11 +85,11 @@ class TokenStore:
             InputError: a process does not find what the first has written.
             OutputError: the file cannot be written.
         """
-        name = self.processes.of_main(key) if self.folder else None
+        name = self.processes.broadcast_from_main(key) if self.folder else None
         if self.folder is None or name is None:
             return Tokenized(list(make()))
         path = self.folder / f"{name}.arrow"
-        if not self.processes.of_main(lambda: _open(path, check=True) is not None):
+        if not self.processes.broadcast_from_main(lambda: _open(path, check=True) is not None):
             if not self.write:
                 return Tokenized(list(make()))
             self._make(path, make)
@@ -102,7 +102,7 @@ class TokenStore:
         """The first process writes the file. The others wait in calls that are answered now and then."""
         if self.processes.main:
             _write(path, self._with_signs(make()))
-        while not self.processes.of_main(lambda: True):
+        while not self.processes.broadcast_from_main(lambda: True):
             pass
 
     def _with_signs(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -110,7 +110,7 @@ class TokenStore:
         for batch in batches:
             yield batch
             if time.monotonic() - last > SIGN_SECONDS:
-                self.processes.of_main(lambda: False)
+                self.processes.broadcast_from_main(lambda: False)
                 last = time.monotonic()
 
 

@@ -136,13 +136,14 @@ CASES = [
     Case(
         "reference log-probs in a file of something else",
         TRAIN,
-        "runs/train/reference/….parquet: not the log-probs of this reference; delete it",
+        "runs/train/reference/….parquet: the cached log-probs belong to another reference model; "
+        "delete the file and rerun",
         prepare=lambda: other_reference(parquet(tokens=[b"a"], logp=[-1.0])),
     ),
     Case(
         "reference log-probs in a file that is cut short",
         TRAIN,
-        "runs/train/reference/….parquet: not a file of reference log-probs (…); delete it",
+        "runs/train/reference/….parquet: corrupt reference log-prob cache (…); delete the file and rerun",
         prepare=lambda: other_reference(ROWS[: len(ROWS) // 2]),
     ),
     Case(

@@ -15,7 +15,7 @@ from pairkit.losses import LOSSES, Logps, build
 from pairkit.losses.building import sampler_settings
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs import packing as packed
-from pairkit.training.logprobs.attention import packing
+from pairkit.training.logprobs.attention import using_packed_attention
 from pairkit.training.logprobs.draw_in_pass import score_drawn
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.step import batch as batches
@@ -73,7 +73,7 @@ def test_activation_checkpoints_pass_the_layers_again(monkeypatch: pytest.Monkey
         return [SetSelection(one.tokens, (0, 1)) for one in work]
 
     def passed() -> dict[str, torch.Tensor]:
-        with packing(model):
+        with using_packed_attention(model):
             return gradients(model, {"sum": score_drawn(model, work, pick, 30, lead=False)[1].policy.sum})
 
     expected = passed()

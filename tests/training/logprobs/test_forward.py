@@ -28,12 +28,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pairkit.progress import console
 from pairkit.training.logprobs import forward, head, target_logp
 from pairkit.training.logprobs import packing as packed
-from pairkit.training.logprobs.attention import packing
-from pairkit.training.logprobs.forward import WANT, score, score_all
+from pairkit.training.logprobs.attention import using_packed_attention
+from pairkit.training.logprobs.forward import score, score_all
 from pairkit.training.logprobs.hidden import hidden_states
-from pairkit.training.logprobs.padding import padded
+from pairkit.training.logprobs.padding import pad_rows
 from pairkit.training.logprobs.probe import packs
-from pairkit.training.logprobs.selection import SetSelection
+from pairkit.training.logprobs.selection import PASS_STATISTICS, SetSelection
 
 
 @pytest.fixture(params=[5, 60, 1000], ids=lambda tokens: f"chunk{tokens}")
@@ -74,7 +74,7 @@ def test_statistics_and_gradients_equal_full_logits(
     model, live = tiny(architecture), tiny(architecture, seed=1)
     work = every(sets())
     expected = naive(model, work, live)
-    scored = score(model, work, want=WANT, live=live)
+    scored = score(model, work, want=PASS_STATISTICS, live=live)
     assert_same(given(scored), expected)
     assert_same(gradients(model, given(scored)), gradients(model, expected), 3e-5)
     assert all(p.grad is None for p in live.parameters())
@@ -100,13 +100,13 @@ def test_a_model_that_cannot_pack_is_padded_and_says_so_once(
     model, live = tiny(architecture), tiny(architecture, seed=1)
     work = every(sets())
     expected = naive(model, work, live)
-    scored = score(model, work, want=WANT, live=live)
+    scored = score(model, work, want=PASS_STATISTICS, live=live)
     assert_same(given(scored), expected)
     assert_same(gradients(model, given(scored)), gradients(model, expected))
     score(model, work)
     assert len(said) == 1
     assert PADDED[architecture] in said[0]
-    assert "a prompt of its own" in said[0]
+    assert "falling back to padded batches" in said[0]
 
 
 def test_a_prompt_passes_once() -> None:
@@ -130,7 +130,7 @@ def test_what_is_not_wanted_is_not_given() -> None:
     beside = score(model, every(sets()), live=live)
     assert given(beside).keys() == {"sum", "reference"}
     torch.testing.assert_close(plain.policy.sum, beside.policy.sum)
-    for name in WANT - {"token_kl"}:
+    for name in PASS_STATISTICS - {"token_kl"}:
         given_by_it = given(score(model, every(sets()), want=frozenset({name}))).keys()
         assert given_by_it == {"sum", name} | ({"chosen_head"} if name == "head_sum" else set())
     both = score(model, every(sets()), want=frozenset({"head_sum"}), live=live)
@@ -140,7 +140,7 @@ def test_what_is_not_wanted_is_not_given() -> None:
 
 
 def test_only_sums_and_token_kl_have_a_gradient(chunk: int) -> None:
-    scored = score(tiny(), every(sets()), want=WANT, live=tiny(seed=1))
+    scored = score(tiny(), every(sets()), want=PASS_STATISTICS, live=tiny(seed=1))
     with_gradient = {name for name, value in given(scored).items() if value.requires_grad}
     assert with_gradient == {"sum", "head_sum", "chosen_head", "token_kl"}
 
@@ -158,11 +158,11 @@ def test_token_kl_is_0_for_a_model_and_itself_and_positive_for_others(chunk: int
 
 def test_wants_that_cannot_be_met_are_refused(chunk: int) -> None:
     model, work = tiny(), every(sets())
-    with pytest.raises(ValueError, match="token_kl needs a live reference model"):
+    with pytest.raises(ValueError, match="token_kl needs an online reference model"):
         score(model, work, want=frozenset({"token_kl"}))
     with pytest.raises(ValueError, match="unknown statistics \\['kl'\\]"):
         next(score_all(model, work, 100, want=frozenset({"kl", "entropy"})))
-    with pytest.raises(ValueError, match="the model has 67 tokens, the reference 70"):
+    with pytest.raises(ValueError, match="the model has 67 tokens and the reference 70"):
         score(model, work, want=frozenset({"token_kl"}), live=tiny(vocab_size=70))
     assert score(model, work, live=tiny(vocab_size=70)).reference is not None  # its sums need no such thing
 
@@ -170,10 +170,10 @@ def test_wants_that_cannot_be_met_are_refused(chunk: int) -> None:
 def test_a_set_scored_in_parts_has_the_heads_of_the_whole(layout: str) -> None:
     model, live, work = tiny(), tiny(seed=1), every(sets())
     with torch.no_grad():
-        whole = given(score(model, work, want=WANT, live=live))
+        whole = given(score(model, work, want=PASS_STATISTICS, live=live))
     for budget in (1, 30, 10**6):
         found = {name: torch.zeros_like(value) for name, value in whole.items()}
-        for rows, scored in score_all(model, work, budget, want=WANT, live=live):
+        for rows, scored in score_all(model, work, budget, want=PASS_STATISTICS, live=live):
             for name, values in given(scored).items():
                 assert not values.requires_grad
                 for (position, columns), row in zip(rows, values, strict=True):
@@ -188,7 +188,7 @@ def test_columns_may_be_any_of_a_set_in_any_order(layout: str) -> None:
         for item, columns in zip(sets(), [(2, 0), (1,), (0, 0), (3, 2, 1)], strict=True)
     ]
     assert_same(
-        given(score(model, work, want=WANT - {"token_kl"})),
+        given(score(model, work, want=PASS_STATISTICS - {"token_kl"})),
         naive(model, work),
     )
 
@@ -222,7 +222,7 @@ def test_no_tensor_holds_tokens_times_vocabulary(
     """Only the head's own weight and its gradient are larger than a chunk."""
     model = tiny(vocab_size=LARGE)
     reference = tiny(vocab_size=LARGE, seed=1) if live else None
-    want = WANT if live else WANT - {"token_kl"}
+    want = PASS_STATISTICS if live else PASS_STATISTICS - {"token_kl"}
     tokens = sum(map(sum, COUNTS))
     assert largest(model, reference, want) >= tokens * LARGE  # in one chunk
     for chunk in (4, 20):
@@ -308,13 +308,13 @@ def test_an_unknown_head_gives_its_own_logits_and_says_so_once(
     model, work = unknown(kind), every(sets())
     for policy, live in ((model, tiny(seed=1)), (tiny(seed=1), model)):
         expected = naive(policy, work, live)
-        scored = score(policy, work, want=WANT, live=live)
+        scored = score(policy, work, want=PASS_STATISTICS, live=live)
         assert_same(given(scored), expected)
         assert_same(gradients(policy, given(scored)), gradients(policy, expected))
     score(model, work)
     assert all(type(model).__name__ in line for line in said)
-    assert sum("more time and memory" in line for line in said) == 1
-    assert sum("a prompt of its own" in line for line in said) == 1
+    assert sum("unsupported output head" in line for line in said) == 1
+    assert sum("falling back to padded batches" in line for line in said) == 1
     assert len(said) == 2
 
 
@@ -344,7 +344,7 @@ def test_activation_checkpoints_of_the_model_change_nothing(monkeypatch: pytest.
     expected = gradients(model, given(score(model, work)))
     model.activation_checkpointing_enable({"use_reentrant": False})
     model.train()
-    with packing(model):  # the layers pass again in backward
+    with using_packed_attention(model):  # the layers pass again in backward
         assert_same(gradients(model, given(score(model, work))), expected)
 
 
@@ -370,9 +370,9 @@ def test_a_bfloat16_model_has_float32_log_probs(
     work = every(sets())
     monkeypatch.setattr(forward, "packs", lambda *_: False)
     texts = [(i.tokens.prompt, i.tokens.columns[c].ids) for i in work for c in i.columns]
-    feed = padded(texts, torch.device(device))
+    feed = pad_rows(texts, torch.device(device))
     targets, owner = flat(texts, device)
-    scored = score(model, work, want=WANT, live=live)
+    scored = score(model, work, want=PASS_STATISTICS, live=live)
     states, logps = [], []
     for each in (model, live):
         found = hidden_states(each, feed)
@@ -399,7 +399,7 @@ def test_gradients_of_a_bfloat16_head_are_summed_in_float32(monkeypatch: pytest.
     model = tiny("Phi").bfloat16()
     texts = [(i.prompt, c.ids) for i in sets() for c in i.columns]
     targets, _ = flat(texts, "cpu")
-    found = hidden_states(model, padded(texts, torch.device("cpu")))
+    found = hidden_states(model, pad_rows(texts, torch.device("cpu")))
     assert found is not None
     inputs = [found.states, found.head.weight, found.head.bias]
     statistics = head.token_statistics(("logp",), found, targets)

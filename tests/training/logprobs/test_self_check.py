@@ -38,7 +38,7 @@ def test_a_wrong_pass_is_found_and_named(monkeypatch: pytest.MonkeyPatch) -> Non
     model = tiny()
     assert probe.packs(model)
     monkeypatch.setattr(packing.Packed, "bias", lambda *_: None)
-    with pytest.raises(TrainingError, match=r"completion \d: its mean log-prob is .* and .* by itself"):
+    with pytest.raises(TrainingError, match=r"completion \d: its mean log-prob is .* but .* by itself"):
         check_packed(model, sets(COUNTS), torch.float32)
 
 
@@ -46,12 +46,12 @@ def test_a_window_that_nothing_short_shows_is_found(monkeypatch: pytest.MonkeyPa
     """A model that attends over longer texts otherwise than the probe of short ones can know."""
     model = tiny("Mistral-window", sliding_window=12)
     monkeypatch.setattr(packing, "BLOCK", 0)
-    attend = attention._by_pieces
+    attend = attention._attend_by_segment
 
     def no_window(*arguments: Any) -> torch.Tensor:
         return attend(*arguments[:-1], arguments[-1]._replace(window=None))
 
-    monkeypatch.setattr(attention, "_by_pieces", no_window)
+    monkeypatch.setattr(attention, "_attend_by_segment", no_window)
     assert probe.packs(model)
     with pytest.raises(TrainingError, match=r"set \d, "):
         check_packed(model, sets(COUNTS), torch.float32)
@@ -79,13 +79,13 @@ def test_a_run_stops_before_its_first_step_and_share_prompts_false_goes_on(
         return None if passes else bias(self, *given)
 
     monkeypatch.setattr(packing.Packed, "bias", wrong)
-    tokens = forward._tokens
+    tokens = forward._token_statistics
 
     def noted(*arguments: Any) -> Any:
         passes.append(arguments[-1])
         return tokens(*arguments)
 
-    monkeypatch.setattr(forward, "_tokens", noted)
+    monkeypatch.setattr(forward, "_token_statistics", noted)
     plain = recipe(tmp_path)
     with pytest.raises(TrainingError, match="train it with share_prompts=false"):
         train(plain, tmp_path / "run")
