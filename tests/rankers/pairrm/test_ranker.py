@@ -409,7 +409,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
         "PairRM-hf", lambda f: change(f, model_type="roberta"), "a model of type 'roberta'",
     ),
     "no base": (
-        "PairRM", lambda f: change(f, model_name=str(f / "none")), "there is no such file or directory",
+        "PairRM", lambda f: change(f, model_name=str(f / "none")), "no such file or directory",
     ),
     "a weight too few": (
         "PairRM-hf", lambda f: without(f, "head_layer.4.bias"), "lacks the weight 'head_layer.4.bias'",
@@ -429,7 +429,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
         "PairRM-hf", lambda f: (f / SAFETENSORS).unlink(), "holds no weights: model.safetensors or",
     ),
     "a torn file": ("PairRM-hf", lambda f: (f / SAFETENSORS).write_bytes(b"x" * 9), "cannot be loaded"),
-    "no config": ("PairRM-hf", lambda f: (f / CONFIG).unlink(), "the directory holds no config.json"),
+    "no config": ("PairRM-hf", lambda f: (f / CONFIG).unlink(), "the directory contains no config.json"),
     "a torn config": ("PairRM-hf", lambda f: (f / CONFIG).write_text("{"), "cannot be loaded"),
     "a list as config": ("PairRM-hf", lambda f: (f / CONFIG).write_text("[]"), "no JSON object"),
     "no tokenizer": (
@@ -456,7 +456,7 @@ def test_another_checkpoint_is_refused(tmp_path: Path, kind: str) -> None:
 
 def test_a_name_that_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match=r"'llm-blender/none' cannot be loaded.*is there a network"):
+    with pytest.raises(ModelError, match=r"'llm-blender/none' cannot be loaded.*check the name and the network"):
         load(PairRMRecipe(model="llm-blender/none"))
 
 
