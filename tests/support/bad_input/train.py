@@ -109,8 +109,8 @@ CASES = [
     Case(
         "tokenizer that is not the model's",
         f"{TRAIN} --tokenizer bpe:400",
-        "the model 'model' has … tokens, but its tokenizer has …; pass the tokenizer that belongs to the model "
-        "with --tokenizer",
+        "the model 'model' has … tokens, but its tokenizer has …; pass the tokenizer that belongs to the "
+        "model with --tokenizer",
     ),
     Case(
         "template that refuses the data",
