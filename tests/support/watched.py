@@ -1,4 +1,4 @@
-"""What the steps of a training run do, noted while they are taken."""
+"""What the steps of a training run do, recorded while they run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pairkit.training.step.batch import StepModel
 
 @contextmanager
 def watched() -> Iterator[list[dict[str, Any]]]:
-    """Yields a list that gets an entry from every step of this process.
+    """Yield a list that gets an entry from every step of this process.
 
-    sets: how many sets each of its micro-batches holds.
-    state: the loss's running statistics behind the step's gradient pass.
-    gradient, weights: hashes of their bytes, as the optimizer sees them and as it leaves them; of a sharded
-        model of this process's part.
+    sets: how many sets each of its micro-batches has.
+    state: the loss's running statistics after the step's gradient pass.
+    gradient, weights: hashes of their bytes, as the optimizer receives them and as it leaves them; of this
+        process's part of a sharded model.
     """
     steps: list[dict[str, Any]] = []
 
@@ -33,9 +33,9 @@ def watched() -> Iterator[list[dict[str, Any]]]:
         return groups
 
     def passed(self: StepModel, *given: Any, real: Any = StepModel.gradients) -> Any:
-        found = real(self, *given)
+        result = real(self, *given)
         steps[-1]["state"] = self.loss.state_dict()
-        return found
+        return result
 
     def before(optimizer: Any, *_: Any) -> None:
         steps[-1]["gradient"] = _hash(p.grad for p in _parameters(optimizer) if p.grad is not None)
@@ -59,8 +59,8 @@ def _parameters(optimizer: Any) -> list[Tensor]:
 
 
 def _hash(tensors: Iterable[Tensor]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for tensor in tensors:
-        here = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-        found.update(here.detach().cpu().numpy().tobytes())
-    return found.hexdigest()
+        local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+        digest.update(local.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()

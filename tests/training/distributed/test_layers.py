@@ -29,7 +29,7 @@ def test_the_layers_of_a_model_and_of_one_with_adapters(tmp_path: Path) -> None:
         layers(nn.Linear(2, 2))
 
 
-# The compiler's own warnings: old names, and a look at gradients that it hides from people but not from "error".
+# The compiler's own warnings: old names, and a look at gradients that it does not hide from "error".
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore:The .grad attribute:UserWarning")
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.full)])
 def test_a_compiled_run_ends_in_the_same_weights(
