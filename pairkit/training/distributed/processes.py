@@ -50,14 +50,14 @@ class Processes:
         Args:
             sizes: the work per item, in tokens.
         """
-        loads = [(0, rank) for rank in range(self.size)]
+        loads = [(0, rank) for rank in range(self.size)]  # a heap of (tokens, rank)
         mine = []
         for item in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
             load, rank = heappop(loads)  # ties go to the lowest rank, on every process
             heappush(loads, (load + sizes[item], rank))
             if rank == self.rank:
                 mine.append(item)
-        return sorted(mine)
+        return sorted(mine)  # in the order of the batch, because the order of a sum decides its last bits
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over the processes."""
@@ -65,7 +65,7 @@ class Processes:
             return
         pending = []
         for tensor in tensors:  # all start before the first is awaited, so that their transfers overlap
-            on_device = tensor.to(self.device)
+            on_device = tensor.to(self.device)  # NCCL reduces tensors on the GPU only
             pending.append((tensor, on_device, dist.all_reduce(on_device, async_op=True)))
         for tensor, on_device, work in pending:
             work.wait()
@@ -81,7 +81,11 @@ class Processes:
         """
         if self.size == 1:
             return
+        # All processes have the same parameters in the same order, so that their gradients meet without
+        # names.
         trained = [p for p in model.parameters() if p.requires_grad]
+        # [parameters], on how many processes each has a gradient: the calls that follow depend on it, so it
+        # has to be agreed on first.
         holders = torch.tensor([float(p.grad is not None) for p in trained])
         self.add([holders])
         for parameter, count in zip(trained, holders.tolist(), strict=True):
@@ -91,7 +95,7 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set on any process; all get the same answer."""
-        flags = torch.tensor([float(flag)])
+        flags = torch.tensor([float(flag)])  # a sum above 0 is a flag set anywhere
         self.add([flags])
         return bool(flags.item())
 
@@ -99,6 +103,7 @@ class Processes:
         """Return the value of every process, in the order of their ranks, on each of them."""
         if self.size == 1:
             return [value]
+        # By pickle, for small values; tensors of a model go through `add`.
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
@@ -127,6 +132,7 @@ def device_name(processes: Processes) -> str:
     return f"{processes.device.type}: {platform.processor() or platform.machine()}"
 
 
+# Once per process, because a process group can be made only once.
 @lru_cache(maxsize=1)
 def current_processes() -> Processes:
     """Return this process's rank and world; a world of one without a launcher.

@@ -59,10 +59,13 @@ def shard(model: nn.Module, processes: Processes, *, bf16: bool) -> nn.Module:
     Raises:
         ModelError: a model without a list of layers.
     """
+    # One dimension: every process has 1/size of every parameter, and no two have the same part.
     mesh = init_device_mesh(processes.device.type, (processes.size,))
     precision = MixedPrecisionPolicy()
     if bf16:  # inputs of a layer are not cast: that would copy a `Packed`, whose cache the layers write to
         precision = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    # Layers first, each a unit of its own that is gathered before it runs and freed after it; with the model
+    # as the only unit, all weights would be whole on every process at once.
     for layer in layers(model):
         fully_shard(layer, mesh=mesh, mp_policy=precision)
     sharded_model = fully_shard(model, mesh=mesh, mp_policy=precision)  # what is outside of the layers
@@ -100,6 +103,7 @@ def collective_pass_count(count: int, *models: nn.Module | None) -> int:
     if not sharded(*models):
         return count
     device = next(p for model in models if model for p in model.parameters()).device
+    # The maximum and not the sum: passes of all processes run side by side.
     most = torch.tensor(count, device=device)
     dist.all_reduce(most, dist.ReduceOp.MAX)
     return int(most)
@@ -116,7 +120,7 @@ def gather_tensors(values: Any, *, keep: bool) -> Any:
     if isinstance(values, Mapping):
         return {name: gather_tensors(value, keep=keep) for name, value in values.items()}
     if isinstance(values, DTensor):
-        full = values.full_tensor()
+        full = values.full_tensor()  # before `keep` is asked: all processes have to take part
         return full.cpu() if keep else None
     return values
 

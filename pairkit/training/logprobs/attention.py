@@ -39,6 +39,8 @@ def using_packed_attention(model: nn.Module, *others: nn.Module | None) -> Itera
     # A configuration can belong to several modules: change and restore each once.
     configs = {id(module.config): module.config for module in modules if hasattr(module, "config")}
     switchable: list[Any] = [c for c in configs.values() if hasattr(c, "_attn_implementation_internal")]
+    # The private field, because the public setter checks the name against what the class supports. Models
+    # read the field in every forward, so that switching costs nothing.
     before = [config._attn_implementation_internal for config in switchable]
     for config in switchable:
         config._attn_implementation_internal = NAME
@@ -90,6 +92,7 @@ def packed_attention(
     for name in ("position_bias", "s_aux"):
         if others.get(name) is not None:
             raise ValueError(f"packed attention does not support {name}")
+    # transformers hands through whatever the mask function returned: here the layout of the sequence.
     packed, layer = attention_mask, getattr(module, "layer_idx", 0)
     # A layer that runs again in backward (activation checkpoints) overwrites its entry. That is safe, because
     # the backward of all passes that read the entry comes before its own.
@@ -97,7 +100,7 @@ def packed_attention(
         packed.cache[layer] = key, value
     keys = [(key, value)]
     if packed.earlier is not None and packed.earlier.cache is not None:
-        keys.insert(0, packed.earlier.cache[layer])
+        keys.insert(0, packed.earlier.cache[layer])  # [1, G, M, D] of the prompts, before the sequence's own
     attend = _attend_with_flex if query.is_cuda else _attend_by_segment
     scores = Scores(scaling or query.shape[-1] ** -0.5, sliding_window, softcap)
     return attend(packed, query, keys, scores).transpose(1, 2), None
@@ -115,16 +118,19 @@ def _attend_by_segment(packed: Packed, query: Tensor, keys: Sequence[Keys], scor
     """Attend segment by segment, so that few products are made only to be hidden by a mask."""
     groups = query.shape[1] // keys[0][0].shape[1]  # query heads per key head, H / G
 
+    # One split per sequence instead of a slice per segment: autograd joins the gradients of a split in one
+    # operation, but adds up those of slices, each as large as the whole sequence.
     def split(sequence: Packed, heads: Tensor) -> Sequence[Tensor]:
         return torch.split_with_sizes(heads, [segment.size for segment in sequence.segments], dim=2)
 
     def split_pair(sequence: Packed, pair: Keys) -> list[tuple[Tensor, ...]]:
+        # SDPA expects as many key heads as query heads: each is repeated for its group.
         per_head = (x if groups == 1 else x.repeat_interleave(groups, dim=1) for x in pair)
         return list(zip(*(split(sequence, x) for x in per_head), strict=True))
 
-    own = split_pair(packed, keys[-1])
+    own = split_pair(packed, keys[-1])  # per segment: keys and values, [1, H, tokens, D]
     prompts = own if packed.earlier is None else split_pair(packed.earlier, keys[0])
-    queries = split(packed, query)
+    queries = split(packed, query)  # per segment [1, H, tokens, D]
     outputs = []
     for i, segment in enumerate(packed.segments):
         k, v = own[i]
@@ -138,7 +144,7 @@ def _attend_by_segment(packed: Packed, query: Tensor, keys: Sequence[Keys], scor
         else:
             output = _attend_softcapped(queries[i], k, v, bias, scores.scale, scores.softcap)
         outputs.append(output)
-    return torch.cat(outputs, dim=2)
+    return torch.cat(outputs, dim=2)  # [1, H, N, D], in the order of the sequence
 
 
 def _attend_softcapped(
@@ -158,8 +164,9 @@ def _attend_softcapped(
 
 def _attend_with_flex(packed: Packed, query: Tensor, keys: Sequence[Keys], scores: Scores) -> Tensor:
     scale, window, softcap = scores
-    key, value = (torch.cat(parts, dim=2) for parts in zip(*keys, strict=True))
+    key, value = (torch.cat(parts, dim=2) for parts in zip(*keys, strict=True))  # [1, G, M, D]
 
+    # The block mask hides scores after this function, so that the cap cannot bring hidden ones back.
     def capped(score: Tensor, *_: Tensor) -> Tensor:
         return torch.tanh(score / softcap) * softcap  # type: ignore[operator]
 

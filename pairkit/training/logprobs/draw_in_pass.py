@@ -44,15 +44,19 @@ def score_drawn(
         lead: whether the sampling has to know the log-prob of completion 0, which is 0 otherwise.
     """
     device = next(model.parameters()).device
+    # Around all passes, because one backward goes through both that have a gradient.
     with using_packed_attention(model):
         sets = [(item.tokens.prompt, item.completions[:1]) for item in every]
         inputs, packed = pack(sets, device, cache=True)
         with current_sequence(packed):
             chosen = _require(hidden_states(model, inputs))
         firsts = [item.completions[0] for item in every]
+        # The chosen completions' first tokens are at these places of [T]; their predictors are what is
+        # needed.
         starts = np.cumsum([0, *(len(ids) for ids in firsts[:-1])])
         # [B, E], the states of each prompt's last token: they predict the first token of any completion.
         lasts = chosen.states[torch.from_numpy(starts).to(device)]
+        # The same weights score and are trained: no step lies between the sampling and its gradient.
         policy, scored = _score_rest(model, every, packed, lasts, budget)
         if lead:
             with torch.no_grad():
@@ -64,11 +68,13 @@ def score_drawn(
         # sampled completions give them, as if all had passed together.
         with current_sequence(later):
             others = _require(hidden_states(model, inputs, lasts))
+    # One product with the head for all tokens, chosen completions first: [T, E].
     states = Hidden(torch.cat([chosen.states, others.states]), chosen.head)
     per_completion = _sums(states, [*firsts, *(ids for texts in sampled for ids in texts)])
     length, mask = lengths(work, device)
     first = torch.zeros(mask.shape, dtype=torch.bool, device=device)
     first[:, 0] = True
+    # masked_scatter fills row by row, which is the order of the sets in both parts.
     sums = torch.zeros(mask.shape, device=device).masked_scatter(first, per_completion[: len(every)])
     sums = sums.masked_scatter(mask & ~first, per_completion[len(every) :])
     passed = len(packed.tokens.owner) + scored + len(later.tokens.owner)
@@ -88,7 +94,7 @@ def _score_rest(
     # Sharded layers are gathered by all processes together, so all make as many passes as the one with most.
     idle = collective_pass_count(len(groups), model) - len(groups)
     for group in groups:
-        rows = sorted(group)
+        rows = sorted(group)  # as the sequence has them, and masked_scatter below: in the order of the sets
         texts = [rest[i].completions if i in group else [] for i in range(len(rest))]
         inputs, later = pack_after(packed, texts)
         with current_sequence(later):
@@ -99,6 +105,7 @@ def _score_rest(
         sums = sums.masked_scatter(here, per_completion)
         passed += len(later.tokens.owner)
     for _ in range(idle):
+        # Any completion will do; the result is dropped.
         inputs, later = pack_after(packed, [rest[0].completions[:1], *([] for _ in rest[1:])])
         with current_sequence(later):
             hidden_states(model, inputs, lasts)

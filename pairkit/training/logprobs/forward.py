@@ -75,11 +75,14 @@ def score(
     owner = torch.repeat_interleave(length[mask])  # [T], which completion a token belongs to
     zeros = torch.zeros(mask.shape, device=mask.device)
 
+    # index_add adds tokens in their order on a CPU, so that equal passes end in equal bytes. [T] to
+    # [completions] to [B, K], in float32: the sums of long completions are hundreds of nats.
     def sums(name: str) -> Tensor:
         per_completion = torch.zeros(int(mask.sum()), device=mask.device).index_add(0, owner, per_token[name])
         return zeros.masked_scatter(mask, per_completion)
 
     def means(name: str) -> Tensor | None:
+        # Masked entries have length 0 and sum 0: they stay 0 instead of NaN, which a mask could not undo.
         return sums(name) / length.clamp(min=1) if name in want else None
 
     def prefixes(name: str) -> Mapping[str, Tensor]:
@@ -119,6 +122,7 @@ def score_all(
     """
     shared = packs(model, live)
     keep_first = "head_sum" in want  # every part needs the first completion, which decides the prefixes
+    # A micro-batch never divides a set, so too large ones are divided before.
     parts = [(i, part) for i, item in enumerate(work) for part in _parts(item, budget, shared, keep_first)]
     groups = micro_batches([part for _, part in parts], budget, shared=shared)
     idle = collective_pass_count(len(groups), model, live) - len(groups)
@@ -130,7 +134,7 @@ def score_all(
     for _ in range(idle):  # other processes still gather layers, and need this one for it
         with torch.no_grad():
             score(model, [IDLE], want=want, live=live)
-    reshard(model, live)
+    reshard(model, live)  # no backward comes, which would do it
 
 
 def _parts(item: SetSelection, budget: int, shared: bool, keep_first: bool) -> Iterator[SetSelection]:
@@ -173,7 +177,7 @@ def _token_statistics(
 ) -> tuple[dict[str, Tensor], int]:
     """Compute statistics of each token of the completions, `[T]` by name; count the tokens that pass."""
     device = next(model.parameters()).device
-    targets = _join([ids for item in work for ids in item.completions], device)
+    targets = _join([ids for item in work for ids in item.completions], device)  # [T]
     if shared:
         inputs, packed = pack([(item.tokens.prompt, item.completions) for item in work], device)
         with using_packed_attention(model, live), current_sequence(packed):
@@ -228,6 +232,7 @@ def _statistics_from_own_logits(
         return head.statistics_from_logits(names, logits(model), targets, reference)
 
     weight = getattr(head_of(model)[1], "weight", None)
+    # As many rows as have `CHUNK_LOGITS` logits, which the other path holds at a time too.
     positions = pad_rows(texts, device).arguments["logits_to_keep"]
     step = 1 if weight is None else max(1, head.CHUNK_LOGITS // (positions * len(weight)))  # rows
     parts = [texts[at : at + step] for at in range(0, len(texts), step)]
@@ -241,7 +246,7 @@ def _statistics_from_own_logits(
         )
         for part in parts
     ]
-    return head.rows_by_name(names, torch.cat(rows, dim=1))
+    return head.rows_by_name(names, torch.cat(rows, dim=1))  # [S, T]
 
 
 def _join(completions: Sequence[Ids], device: torch.device) -> Tensor:

@@ -54,7 +54,7 @@ class Head(NamedTuple):
         """Return the logits before scale and softcap, `[T, V]` float32 whatever the weight's dtype."""
         if self.weight.dtype == torch.float32:
             return linear(hidden, self.weight, self.bias)
-        logits = product(hidden, self.weight.t())
+        logits = product(hidden, self.weight.t())  # the bias is added in float32, after the product
         return logits if self.bias is None else logits + self.bias
 
     def final(self, logits: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def token_statistics(
     if names == ("logp",):
         weight, bias, scale, softcap = head
         return {"logp": target_logp(policy.states, weight, bias, targets, scale=scale, softcap=softcap)}
-    chunk = max(1, CHUNK_LOGITS // head.size)
+    chunk = max(1, CHUNK_LOGITS // head.size)  # tokens; one at least, whatever the vocabulary
     if reference is not None:
         # Detached here, because with adapters switched off the reference's head is the policy's own
         # parameter.
@@ -143,11 +143,11 @@ def statistics_from_logits(
     logp: log p(y). token_kl: KL(reference || policy) over the vocabulary. alignment: log p(y) - log sum_v
     p(v)^2. entropy: that of p. reference: log p(y) under the reference.
     """
-    logp = log_softmax(logits, dim=-1)
-    plain = logp.detach()
+    logp = log_softmax(logits, dim=-1)  # [T, V]
+    plain = logp.detach()  # for statistics that only weight a loss: no gradient flows through them
     values = {"logp": _at_targets(logp, targets)}
     if reference is not None:
-        reference_logp = log_softmax(reference, dim=-1)
+        reference_logp = log_softmax(reference, dim=-1)  # [T, V']
         values["reference"] = _at_targets(reference_logp, targets)
         if "token_kl" in names:
             if reference_logp.shape != logp.shape:
@@ -155,6 +155,7 @@ def statistics_from_logits(
                     f"token_kl needs one vocabulary, but the model has {logp.shape[1]} tokens and "
                     f"the reference {reference_logp.shape[1]}"
                 )
+            # [T, V], from log-probs on both sides: in probabilities the small ones would be lost.
             kl = kl_div(logp, reference_logp, reduction="none", log_target=True)
             values["token_kl"] = kl.sum(dim=-1)
     if "alignment" in names:
@@ -169,6 +170,7 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, task: _Task) -> Tensor:
+        # Only what exists anyway: logits are made again, because T x V of them would not fit into memory.
         ctx.save_for_backward(states, weight, bias)
         ctx.task = task
         head = Head(weight, bias, task.scale, task.softcap)
@@ -186,7 +188,9 @@ class _Chunked(torch.autograd.Function):
         task: _Task = ctx.task
         head = Head(weight, bias, task.scale, task.softcap)
         differentiable = [name for name in task.names if name in WITH_GRADIENT]
+        # Frozen parts (adapters, a frozen head) cost nothing: their gradients are not computed.
         needed = ctx.needs_input_grad
+        # A token's state is in one chunk, so its gradient is written once and has the state's own dtype.
         for_states = torch.empty_like(states) if needed[0] else None
         # float32 buffers: hundreds of chunks are added up, and a bfloat16 sum would stop growing. The order
         # of the sum is that of the tokens, so that two runs of one recipe end in the same bytes.
@@ -201,12 +205,12 @@ class _Chunked(torch.autograd.Function):
             # Autograd goes back to the product alone; from there on we write into buffers of our own.
             (back,) = torch.autograd.grad(rows, logits, gradient[: len(differentiable), at])  # [chunk, V]
             if for_bias is not None:
-                for_bias.add_(back.sum(dim=0))
-            back = back.to(weight.dtype)
+                for_bias.add_(back.sum(dim=0))  # [V]
+            back = back.to(weight.dtype)  # as autograd would: the factors of a product have one dtype
             if for_states is not None:
-                for_states[at] = back @ weight
+                for_states[at] = back @ weight  # [chunk, E]
             if for_weight is not None:
-                _add_product(for_weight, back.t(), states[at])
+                _add_product(for_weight, back.t(), states[at])  # [V, E]
 
         for at in task.chunks():
             add_chunk(at)

@@ -30,8 +30,10 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from pairkit.training.logprobs.padding import ModelInputs
 from pairkit.training.tokens.sets import Ids
 
-BLOCK = 256  # tokens of small sets that attend in one call
-PROMPT = -1
+# Tokens of small sets that attend in one call: below it, the products that a mask hides cost less than a
+# call.
+BLOCK = 256
+PROMPT = -1  # no completion: what every completion of the set may see
 
 PromptTexts = tuple[Ids, Sequence[Ids]]  # a prompt, and completions of it
 
@@ -57,7 +59,7 @@ class TokenLayout(NamedTuple):
         see what it has to predict. A window is counted in positions of the text, not of the sequence, because
         that is what a model counts that has one completion after the prompt.
         """
-        distance = self.position[:, None] - keys.position
+        distance = self.position[:, None] - keys.position  # [N, M], positions; negative for later keys
         seen: npt.NDArray[np.bool_] = (self.owner[:, None] == keys.owner) & (distance >= 0)
         seen &= (keys.text == PROMPT) | (keys.text == self.text[:, None])
         return seen if window is None else seen & (distance < window)
@@ -112,6 +114,7 @@ class Packed:
         """
         if window is not None and window > self.tokens.position[: segment.stop].max():
             window = None  # hides nothing here, so that windowed and full layers share one mask
+        # Once per pass and not per layer, because layers of one window and dtype share the mask.
         key = segment.start, window, dtype
         if key not in self.biases:
             self.biases[key] = self._bias(segment, window, dtype)
@@ -124,6 +127,7 @@ class Packed:
         """
         if window not in self.masks:
             keys = self.tokens if self.earlier is None else self.earlier.tokens.concatenate(self.tokens)
+            # Tensors [N] and [M], because the mask function runs on the device, on indices.
             owner, text, position = (torch.from_numpy(values).to(self.device) for values in self.tokens)
             k_owner, k_text, k_position = (torch.from_numpy(values).to(self.device) for values in keys)
 
@@ -134,6 +138,7 @@ class Packed:
                 seen = seen & ((k_text[key] == PROMPT) | (k_text[key] == text[token]))
                 return seen if window is None else seen & (distance < window)
 
+            # Compiled on a GPU, because otherwise the mask exists once as a dense [N, M].
             make = torch.compile(create_block_mask) if self.device.type == "cuda" else create_block_mask
             counts = len(position), len(k_position)
             self.masks[window] = make(sees, None, None, *counts, device=self.device)
@@ -145,7 +150,7 @@ class Packed:
             sequence = self.earlier or self
             home = sequence.segments[segment.prompt]
             keys = sequence.tokens.slice(home.start, home.stop).concatenate(tokens)
-        seen = tokens.sees(keys, window)
+        seen = tokens.sees(keys, window)  # [tokens, keys]
         if seen.shape[0] == seen.shape[1] and (seen == np.tri(len(seen), dtype=bool)).all():
             return None
         bias = torch.zeros(seen.shape, dtype=dtype).masked_fill_(torch.from_numpy(~seen), float("-inf"))
@@ -160,11 +165,13 @@ def pack(
     Args:
         cache: whether more completions of these sets will follow, with `pack_after`.
     """
+    # Per text: prompts and completions in the order of the sequence, and which of them are prompts.
     texts = [ids for prompt, completions in sets for ids in (prompt, *completions)]
     counts = np.array([1 + len(completions) for _, completions in sets])
     names = np.arange(len(texts))
     names[np.cumsum(counts) - counts] = PROMPT
     prompts = np.array([len(prompt) for prompt, _ in sets])
+    # A completion begins at the position after its prompt, wherever it is in the sequence.
     offsets = np.where(names == PROMPT, 0, np.repeat(prompts, counts))
     tokens = _layout(texts, np.repeat(np.arange(len(sets)), counts), names, offsets)
     sizes = np.bincount(tokens.owner)
@@ -191,9 +198,11 @@ def pack_after(earlier: Packed, completions: Sequence[Sequence[Ids]]) -> tuple[M
     # Numbers that the earlier sequence does not use, or these tokens would see its completions.
     names = np.arange(len(texts)) + earlier.tokens.text.max() + 1
     tokens = _layout(texts, owners, names, prompts[owners])
+    # The first token of a completion is predicted by the earlier call; the others by the token before them,
+    # whose states come after the `len(completions)` states of prompts.
     first = tokens.position == prompts[tokens.owner]
     predictors = np.where(first, tokens.owner, np.arange(len(first)) - 1 + len(completions))
-    sharing = Counter(earlier.prompt_segments)
+    sharing = Counter(earlier.prompt_segments)  # how many sets have their prompt in a segment
     segments: list[Segment] = []
     stop = 0
     for owner, ids in zip(owners, texts, strict=True):
@@ -239,13 +248,15 @@ def _segments(sets: Sequence[PromptTexts]) -> tuple[list[Segment], list[int]]:
     start = stop = 0  # of the open block of small sets
     for prompt, completions in sets:
         size = len(prompt) + sum(len(ids) for ids in completions)
-        if start < stop and stop + size - start > BLOCK:
+        if start < stop and stop + size - start > BLOCK:  # the set does not fit into the open block
             segments.append(Segment(start, stop))
             start = stop
         prompt_segments.append(len(segments))
         if size <= BLOCK:
             stop += size
             continue
+        # A large set: its prompt attends once, and each completion to the prompt and itself, so that no
+        # product of two completions is made.
         stop += len(prompt)
         segments.append(Segment(start, stop))
         for ids in completions:

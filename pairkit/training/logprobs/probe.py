@@ -71,6 +71,7 @@ def _refusal(model: nn.Module) -> str | None:
         raise
     except Exception as error:  # whatever a model does with a mask and positions that it does not expect
         return f"a packed sequence fails in it ({type(error).__name__}: {error})"
+    # A head that looks plain may still not be: that shows only when its logits are compared.
     if packed is None or separate is None:
         return "its logits are not those of a plain output head"
     if not separate.isfinite().all():

@@ -68,6 +68,7 @@ def _missing(
     sets: Sequence[TokenSet], keys: list[list[bytes]], cached: dict[bytes, float]
 ) -> list[tuple[int, SetSelection]]:
     """Return the completions to compute, each text once: position in `sets`, and which of that set."""
+    # A text may be in several sets; computed twice it would have two values, as micro-batches differ.
     seen = set(cached)
     missing = []
     for i, (item, row) in enumerate(zip(sets, keys, strict=True)):
@@ -96,6 +97,7 @@ def _compute(
     computed in: a run that resumes between windows makes the same micro-batches as one that never stopped.
     """
     saved = time.monotonic()
+    # Shared out by window, so that all processes have the same windows and meet after each.
     windows = [list(window) for _, window in groupby(missing, lambda entry: entry[0] // WINDOW)]
     shares = [[window[i] for i in processes.share([work.size for _, work in window])] for window in windows]
     total = sum(len(item.columns) for share in shares for _, item in share)
@@ -108,6 +110,7 @@ def _compute(
                     computed.update((set_keys[c], value) for c, value in zip(part, sums, strict=False))
                     advance(len(part))
             cached.update(dict(ChainMap(*processes.collect(computed))))
+            # The clock of one process decides about its own file only, never about a collective call.
             if processes.main and time.monotonic() - saved > SAVE_SECONDS:
                 _write(store, cached)
                 saved = time.monotonic()

@@ -35,6 +35,7 @@ def score_batch(
         live: the reference model, where it has to be run next to the policy.
     """
     most = 1 + max(column for item in work for column in item.columns)
+    # [B, most] each, by the completion's index in its set, not by its place in the selection.
     gathered: dict[str, Tensor] = {
         name: torch.zeros(len(work), most) for name in _names(want, live is not None)
     }
@@ -49,7 +50,7 @@ def score_batch(
     # Each number is on one process and 0 on the others, so the sum is exact in any order.
     processes.add(list(gathered.values()))
     length, mask = lengths(work)
-    index = _index(work, mask)
+    index = _index(work, mask)  # back to the places of the selection, [B, K]
     selected = {name: values.gather(1, index.clamp(min=0)) for name, values in gathered.items()}
     policy = Logps(selected.pop("sum"), length, mask)
     entropy = selected.pop("entropy", None)

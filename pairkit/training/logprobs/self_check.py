@@ -36,6 +36,7 @@ def check_packed(model: nn.Module, sets: Sequence[TokenSet], precision: torch.dt
     if not packs(model):
         return
     ordered = sorted((SetSelection.all(item) for item in sets), key=lambda item: item.size)
+    # The longest reach windows and limits; the shortest share a block with each other.
     sample = ordered if len(ordered) <= SETS else [*ordered[: SETS // 2], *ordered[-SETS // 2 :]]
     together = score(model, sample, shared=True).policy
     for i, (tokens, columns) in enumerate(sample):
@@ -49,4 +50,4 @@ def check_packed(model: nn.Module, sets: Sequence[TokenSet], precision: torch.dt
                     f"a shared prompt but {alone:.4f} by itself, so this model cannot share prompts; "
                     "train it with share_prompts=false, and please report its architecture"
                 )
-    reshard(model)
+    reshard(model)  # the passes above have no backward, which would do it

@@ -63,8 +63,8 @@ class _TargetLogp(torch.autograd.Function):
         ctx.final = final
         # A softcap's slope needs the logits themselves in backward, which probabilities do not give back.
         if gradient and final[1] is None and len(targets) * len(weight) <= KEPT_LOGITS:
-            logits = _logits(states, weight, bias, final)
-            lse = logits.logsumexp(dim=1)
+            logits = _logits(states, weight, bias, final)  # [T, V]
+            lse = logits.logsumexp(dim=1)  # [T]
             logp = logits.gather(1, targets[:, None])[:, 0] - lse
             ctx.save_for_backward(states, weight, bias, targets, None, logits.sub_(lse[:, None]).exp_())
             return logp
@@ -97,7 +97,7 @@ class _TargetLogp(torch.autograd.Function):
         for_weight = torch.empty_like(weight) if needed[1] else None
         for_bias = torch.empty_like(bias) if needed[2] else None
         for at in _slices(states, weight) if probabilities is None else [slice(0, len(weight))]:
-            back = _slice_gradient(ctx, at, gradient)
+            back = _slice_gradient(ctx, at, gradient)  # [T, v]
             if for_bias is not None:
                 for_bias[at] = back.sum(dim=0)
             back = back.to(weight.dtype)
@@ -120,11 +120,12 @@ def _slice_gradient(ctx: Any, at: slice, gradient: Tensor) -> Tensor:
     slope = None
     if probabilities is None:
         logits = _logits(states, weight[at], None if bias is None else bias[at], ctx.final)
-        if softcap is not None:
+        if softcap is not None:  # d c tanh(x / c) / dx, from the capped value; before it is overwritten
             slope = 1 - (logits / softcap).square()
         back = logits.sub_(lse[:, None]).exp_().mul_(-gradient[:, None])
     else:
         back = probabilities * -gradient[:, None]
+    # The one-hot: one entry per token, so that no [T, v] of zeros is made for it.
     inside, index = _inside(targets, at)
     back.scatter_add_(1, index[:, None], torch.where(inside, gradient, 0)[:, None])
     if slope is not None:
