@@ -72,13 +72,13 @@ def _missing(
     seen = set(cached)
     missing = []
     for i, (item, row) in enumerate(zip(sets, keys, strict=True)):
-        columns = []
-        for column, key in enumerate(row):
+        completions = []
+        for completion, key in enumerate(row):
             if key not in seen:
                 seen.add(key)
-                columns.append(column)
-        if columns:
-            missing.append((i, SetSelection(item, tuple(columns))))
+                completions.append(completion)
+        if completions:
+            missing.append((i, SetSelection(item, tuple(completions))))
     return missing
 
 

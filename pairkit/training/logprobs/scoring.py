@@ -34,7 +34,7 @@ def score_batch(
         want: what is computed besides sums; see `forward.score`.
         live: the reference model, where it has to be run next to the policy.
     """
-    most = 1 + max(column for item in work for column in item.columns)
+    most = 1 + max(completion for item in work for completion in item.columns)
     # [B, most] each, by the completion's index in its set, not by its place in the selection.
     gathered: dict[str, Tensor] = {
         name: torch.zeros(len(work), most) for name in _names(want, live is not None)
@@ -45,8 +45,8 @@ def score_batch(
     budget = tokens_per_micro_batch
     for rows, scored in score_all(model, [unique[i] for i in mine], budget, want=want, live=live):
         for name, values in _tensors(scored):
-            for (position, columns), row in zip(rows, values.cpu(), strict=True):
-                gathered[name][mine[position], list(columns)] = row[: len(columns)]
+            for (position, completions), row in zip(rows, values.cpu(), strict=True):
+                gathered[name][mine[position], list(completions)] = row[: len(completions)]
     # Each number is on one process and 0 on the others, so the sum is exact in any order.
     processes.add(list(gathered.values()))
     length, mask = lengths(work)

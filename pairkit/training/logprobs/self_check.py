@@ -39,15 +39,15 @@ def check_packed(model: nn.Module, sets: Sequence[TokenSet], precision: torch.dt
     # The longest reach windows and limits; the shortest share a block with each other.
     sample = ordered if len(ordered) <= SETS else [*ordered[: SETS // 2], *ordered[-SETS // 2 :]]
     together = score(model, sample, shared=True).policy
-    for i, (tokens, columns) in enumerate(sample):
-        for column in columns:
-            alone = score(model, [SetSelection(tokens, (column,))], shared=False).policy.mean[0, 0]
-            packed = together.mean[i, column]
-            # Not finite alone: the weights have diverged, which is for the step to report.
+    for i, (tokens, completions) in enumerate(sample):
+        for completion in completions:
+            alone = score(model, [SetSelection(tokens, (completion,))], shared=False).policy.mean[0, 0]
+            packed = together.mean[i, completion]
+            # A pass by itself that is not finite shows diverged weights, which the step reports.
             if alone.isfinite() and not abs(packed - alone) <= TOLERANCE[precision] * (1 + abs(alone)):
                 raise TrainingError(
-                    f"set {tokens.set_id}, completion {column + 1}: its mean log-prob is {packed:.4f} after "
-                    f"a shared prompt but {alone:.4f} by itself, so this model cannot share prompts; "
+                    f"set {tokens.set_id}, completion {completion + 1}: its mean log-prob is {packed:.4f} "
+                    f"after a shared prompt but {alone:.4f} by itself, so this model cannot share prompts; "
                     "train it with share_prompts=false, and please report its architecture"
                 )
     reshard(model)  # the passes above have no backward, which would do it
