@@ -4,8 +4,9 @@ processes.py gradients DATA MODEL REFERENCE OUT LOSS...   writes the gradients o
 processes.py sharded DATA MODEL REFERENCE OUT LOSS...     the same, with a model that each holds a part of
 processes.py architectures NAME...                        compares each one in parts with the whole one
 processes.py runs RECIPE.json...                          trains each recipe to the directory of its file,
-                                                          and writes what each step did to RANK.pt there
-processes.py skips RECIPE.json...                         the same; step 2 of the last process is not finite
+                                                          and writes what each step did to RANK.pt there; of
+                                                          skips=RECIPE.json step 2 of the last process is NaN
+processes.py skips RECIPE.json...                         the same, of all
 processes.py tokens RECIPE.json STORE OUT                 writes its sets, and what it tokenized, to RANK.json
 processes.py tasks TASKS.json                             all of a list of such commands, one after another:
                                                           a launch takes seconds before it does anything
@@ -198,18 +199,22 @@ def run(processes: Processes, mode: str, *arguments: str) -> None:
         for task in json.loads(Path(arguments[0]).read_text()):
             print("task", task[0], file=sys.stderr)
             run(processes, *task)
-    if mode == "skips" and processes.rank == processes.size - 1:
-        nowhere_finite(pytest.MonkeyPatch(), {2})
-    if mode == "architectures":
+    elif mode == "skips":
+        run(processes, "runs", *(f"skips={path}" for path in arguments))
+    elif mode == "architectures":
         architectures(arguments, processes)
     elif mode == "tokens":
         settings = validate(TrainRecipe, json.loads(Path(arguments[0]).read_text()))
         result = tokens(settings, Path(arguments[1]), processes)
         (Path(arguments[2]) / f"{processes.rank}.json").write_text(json.dumps(result))
-    elif mode in ("runs", "skips"):
-        for path in map(Path, arguments):
-            with watched() as steps:
-                train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
+    elif mode == "runs":
+        for argument in arguments:
+            path = Path(argument.removeprefix("skips="))
+            with pytest.MonkeyPatch.context() as patch:
+                if argument.startswith("skips=") and processes.rank == processes.size - 1:
+                    nowhere_finite(patch, {2})
+                with watched() as steps:
+                    train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
             torch.save(steps, path.parent / f"{processes.rank}.pt")
     elif mode in ("gradients", "sharded"):
         data, model, store, out, *names = arguments

@@ -1,4 +1,4 @@
-"""What the steps of a training run do, recorded while they run."""
+"""Records of what the steps of a training run do."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from pairkit.training.step.batch import StepModel
 def watched() -> Iterator[list[dict[str, Any]]]:
     """Yield a list that gets an entry from every step of this process.
 
-    sets: how many sets each of its micro-batches has.
+    sets: how many sets each of its micro-batches holds.
     state: the loss's running statistics after the step's gradient pass.
-    gradient, weights: hashes of their bytes, as the optimizer receives them and as it leaves them; of this
-        process's part of a sharded model.
+    gradient, weights: hashes of their bytes, as the optimizer sees them and as it leaves them; of a sharded
+        model of this process's part.
     """
     steps: list[dict[str, Any]] = []
 
-    def grouped(*given: Any, **named: Any) -> list[list[int]]:
-        groups = micro_batches(*given, **named)
+    def grouped(*arguments: Any, **options: Any) -> list[list[int]]:
+        groups = micro_batches(*arguments, **options)
         steps.append({"sets": [len(group) for group in groups]})
         return groups
 
-    def passed(self: StepModel, *given: Any, real: Any = StepModel.gradients) -> Any:
-        result = real(self, *given)
+    def passed(self: StepModel, *arguments: Any, real: Any = StepModel.gradients) -> Any:
+        result = real(self, *arguments)
         steps[-1]["state"] = self.loss.state_dict()
         return result
 
@@ -61,6 +61,6 @@ def _parameters(optimizer: Any) -> list[Tensor]:
 def _hash(tensors: Iterable[Tensor]) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
-        local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-        digest.update(local.detach().cpu().numpy().tobytes())
+        here = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+        digest.update(here.detach().cpu().numpy().tobytes())
     return digest.hexdigest()
