@@ -1,11 +1,11 @@
-"""The memory that `pairkit train --dry-run` estimates beside what a run takes at its peak.
+"""The memory that `pairkit train --dry-run` estimates next to what a run takes at its peak.
 
     python benchmarks/memory_estimate.py [--only NAME]
 
-Each run is a process of its own: two steps of DPO (or another loss) on pairs that a seed makes, with a model
-that starts from random weights. On a GPU the peak is that of torch's allocator. On a CPU (Linux) it is that
-of the process less what it held before the model was there, once where the C library gives every larger piece
-of memory back that is freed, and once as it is, where it keeps pieces that nothing fits into.
+Each run is a process of its own: two steps of DPO (or another loss) on random pairs, with a model that starts
+from random weights. On a GPU the peak is that of torch's allocator. On a CPU (Linux) it is that of the
+process minus what it held before the model existed, once with a C library that returns every larger piece of
+freed memory to the system, and once as it is, where it keeps pieces that nothing fits into.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ def write_texts(path: Path) -> None:
 
 
 def resident(field: str) -> int:
-    """`VmRSS` or `VmHWM` (the peak) of this process, in bytes."""
+    """Return `VmRSS` or `VmHWM` (the peak) of this process, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field):
             return 1024 * int(line.split()[1])
-    raise SystemExit("the memory of a process is measured on Linux alone")
+    raise SystemExit("the memory of a process can be measured on Linux only")
 
 
 def measure(content: dict[str, Any], out: Path) -> dict[str, float]:
-    """What is estimated and what is measured, in bytes; in a process that does nothing else."""
+    """Return the estimate and the measured peak, in MiB; in a process that does nothing else."""
     import torch
 
     from pairkit.recipes import validate
@@ -79,7 +79,7 @@ def measure(content: dict[str, Any], out: Path) -> dict[str, float]:
     from pairkit.training.run import train
 
     recipe = validate(TrainRecipe, content)
-    found = estimate(plan(recipe))
+    estimated = estimate(plan(recipe))
     torch.randn(256, 256, requires_grad=True).matmul(torch.randn(256, 256)).sum().backward()
     before = resident("VmRSS")
     train(recipe, out)
@@ -87,7 +87,7 @@ def measure(content: dict[str, Any], out: Path) -> dict[str, float]:
         peak = torch.cuda.max_memory_allocated()
     else:
         peak = resident("VmHWM") - before
-    return {**found["memory_mib"], "measured": peak / 2**20}
+    return {**estimated["memory_mib"], "measured": peak / 2**20}
 
 
 def main() -> None:
@@ -125,12 +125,12 @@ def main() -> None:
 
 
 def show(title: str, content: dict[str, Any], out: Path) -> None:
-    found = in_process(content, out / "tight", {"MALLOC_MMAP_THRESHOLD_": "65536"})
+    numbers = in_process(content, out / "tight", {"MALLOC_MMAP_THRESHOLD_": "65536"})
     as_it_is = in_process(content, out / "as_it_is", {})["measured"]
-    measured = found.pop("measured")
-    del found["device"]
-    cells = [f"{number:,.0f}" for number in (*found.values(), measured)]
-    ratio = found["total"] / measured
+    measured = numbers.pop("measured")
+    del numbers["device"]
+    cells = [f"{number:,.0f}" for number in (*numbers.values(), measured)]
+    ratio = numbers["total"] / measured
     print(f"| {title} | {' | '.join(cells)} | {ratio:.2f} | {as_it_is:,.0f} |", flush=True)
 
 

@@ -1,13 +1,13 @@
-"""Tokenizing candidate sets, opening what was tokenized, and what that takes of memory; beside TRL's.
+"""Tokenizing candidate sets, opening the result, and the memory that takes; next to TRL's.
 
     python benchmarks/tokenizing.py                                2,000 UltraFeedback-shaped sets
-    python benchmarks/tokenizing.py --data DIR --tokenizer NAME    a built data set, and a tokenizer
+    python benchmarks/tokenizing.py --data DIR --tokenizer NAME    a built dataset, and a tokenizer
 
-Everything runs in a process of its own, by turns; printed are medians. TRL's is DPOTrainer's preparation of
-the data set (`datasets.map`, one process), on the pairs of the same sets. The sets have two completions, so
-that both tokenize the same texts; a `--data` of more is tokenized whole by pairkit and as pairs by TRL. What
-is opened are random tokens: `--open` sets of four completions. Seconds are without the imports; memory is
-what the process holds above that of before: its own, and pages of the file, which all processes share.
+Everything runs in a process of its own, by turns; the medians are printed. TRL's is DPOTrainer's preparation
+of the dataset (`datasets.map`, one process), on the pairs of the same sets. The sets have two completions, so
+that both tokenize the same texts; `--data` with more is tokenized whole by pairkit and as pairs by TRL. The
+store that is opened has random tokens: `--open` sets of four completions. Seconds exclude imports; memory is
+the increase of the process: its own, and pages of the file, which all processes share.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KEY = "random"
 
 
 def build(folder: Path, rows: int) -> None:
-    """A data set of `rows` sets of two completions."""
+    """Build a dataset of `rows` sets of two completions."""
     ultrafeedback_shaped.write(folder / "raw.parquet", rows)
     words = ["build", "--source", "ultrafeedback", "--path", str(folder / "raw.parquet")]
     words += ["--out", str(folder / "data"), "--test-fraction", "0", "mine.keep_negatives=1"]
@@ -51,7 +51,7 @@ def build(folder: Path, rows: int) -> None:
 
 
 def save_tokenizer(folder: Path, data: Path) -> None:
-    """A byte-level BPE of 32,000 tokens, trained on the data, with ChatML."""
+    """Train a byte-level BPE of 32,000 tokens on the data, with ChatML."""
     from pairkit.dataset.reader import open_data
     from pairkit.models.load import train_bpe
 
@@ -62,7 +62,7 @@ def save_tokenizer(folder: Path, data: Path) -> None:
 
 
 def write_random(folder: Path, sets: int) -> None:
-    """A store of random tokens: prompts of 50 to 300, four completions of 50 to 400."""
+    """Write a store of random tokens: prompts of 50 to 300, four completions of 50 to 400."""
     from pairkit.training.tokens.sets import Column, TokenSet, record_batch
     from pairkit.training.tokens.store import TokenStore
 
@@ -88,7 +88,7 @@ def write_random(folder: Path, sets: int) -> None:
 
 
 def run_pairkit(work: Path) -> dict[str, float]:
-    """Tokenizes into a store, and opens it as a second run does: the key is made of data and tokenizer."""
+    """Tokenize into a store, then open it as a second run does, with the key of data and tokenizer."""
     from transformers import AutoTokenizer
 
     from pairkit.dataset.reader import open_data
@@ -112,18 +112,19 @@ def run_pairkit(work: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=work) as name:
         folder = Path(name)
         first, cpu = time.perf_counter(), time.process_time()
-        found = sets()
+        tokenized = sets()
         second, cpu = time.perf_counter(), time.process_time() - cpu
         sets()
         third = time.perf_counter()
+    tokens = tokenized.lengths.prompt.sum() + tokenized.lengths.completion.sum()
     return {
-        "sets": len(found.sets), "tokens": float(sum(map(np.sum, (found.lengths[0], found.lengths[2])))),
+        "sets": len(tokenized.sets), "tokens": float(tokens),
         "seconds": second - first, "cpu_seconds": cpu, "again_seconds": third - second,
     }  # fmt: skip
 
 
 def run_trl(work: Path) -> dict[str, float]:
-    """The preparation of DPOTrainer, which needs nothing of the trainer; and again, from datasets' cache."""
+    """Run the preparation of DPOTrainer, then run it again from the cache of datasets."""
     import datasets
     from transformers import AutoTokenizer
     from trl import DPOConfig, DPOTrainer
@@ -139,35 +140,35 @@ def run_trl(work: Path) -> dict[str, float]:
             return prepared(None, pairs, tokenizer, arguments, "train")
 
         first, cpu = time.perf_counter(), time.process_time()
-        found = prepare()
+        rows = prepare()
         second, cpu = time.perf_counter(), time.process_time() - cpu
         prepare()
         third = time.perf_counter()
-        tokens = sum(len(row[k]) for row in found for k in ("prompt_ids", "chosen_ids", "rejected_ids"))
+        tokens = sum(len(row[k]) for row in rows for k in ("prompt_ids", "chosen_ids", "rejected_ids"))
     return {
-        "sets": len(found), "tokens": tokens,
+        "sets": len(rows), "tokens": tokens,
         "seconds": second - first, "cpu_seconds": cpu, "again_seconds": third - second,
     }  # fmt: skip
 
 
 def run_open(work: Path) -> dict[str, float]:
-    """Opens the random tokens: as any process does, and as the first one, which checks every byte."""
+    """Open the random tokens as any process does, and as the main one, which checks every byte."""
     from pairkit.training.tokens.store import _open
 
     path, before = work / "random" / f"{KEY}.arrow", resident()
     times = [time.perf_counter()]
-    found = _open(path, check=False)
-    assert found is not None
-    assert len(found.sets)
+    tokenized = _open(path, check=False)
+    assert tokenized is not None
+    assert len(tokenized.sets)
     times.append(time.perf_counter())
     opened = resident()
-    lengths = found.lengths
+    lengths = tokenized.lengths
     tokens = int(lengths.prompt.sum() + lengths.completion.sum())
-    longest = found.longest()
+    longest = tokenized.longest()
     times.append(time.perf_counter())
     total = 0
-    for i in np.random.default_rng(0).permutation(len(found.sets)).tolist():
-        item = found.sets[i]
+    for i in np.random.default_rng(0).permutation(len(tokenized.sets)).tolist():
+        item = tokenized.sets[i]
         total += len(np.concatenate([item.prompt, *(column.ids for column in item.columns)]))  # as a pass
     times.append(time.perf_counter())
     assert total == tokens >= longest
@@ -184,17 +185,17 @@ def run_open(work: Path) -> dict[str, float]:
 
 
 def resident() -> dict[str, int]:
-    """Bytes of this process in memory: its own, and those of mapped files."""
+    """Return the bytes of this process in memory: its own, and those of mapped files."""
     lines = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
-    said = {line[0]: int(line[1]) * 1024 for line in lines if line[0] in ("RssAnon:", "RssFile:")}
-    return {"own": said["RssAnon:"], "mapped": said["RssFile:"]}
+    sizes = {line[0]: int(line[1]) * 1024 for line in lines if line[0] in ("RssAnon:", "RssFile:")}
+    return {"own": sizes["RssAnon:"], "mapped": sizes["RssFile:"]}
 
 
 RUNS = {"pairkit": run_pairkit, "trl": run_trl, "open": run_open}
 
 
 def measure(name: str, work: Path) -> dict[str, float]:
-    """One run in a process of its own."""
+    """Run one measurement in a process of its own."""
     words = [sys.executable, __file__, "--run", name, "--work", str(work)]
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -202,8 +203,8 @@ def measure(name: str, work: Path) -> dict[str, float]:
 
 def report(rows: dict[str, list[dict[str, float]]], opened: int) -> None:
     median = {
-        name: {key: statistics.median(one[key] for one in found) for key in found[0]}
-        for name, found in rows.items()
+        name: {key: statistics.median(one[key] for one in runs) for key in runs[0]}
+        for name, runs in rows.items()
     }
     print("| | sets | tokens | sets/s | tokens/s | CPU s | again, ms |\n|---|--:|--:|--:|--:|--:|--:|")
     for name in ("pairkit", "trl"):
@@ -222,42 +223,42 @@ def report(rows: dict[str, list[dict[str, float]]], opened: int) -> None:
         f"with every byte checked in {1000 * one['check_seconds']:.0f} ms; all lengths in "
         f"{1000 * one['lengths_seconds']:.0f} ms; a pass over all sets in random order "
         f"{one['pass_seconds']:.1f} s; memory of its own +{one['open_own'] / 1e6:.0f} MB when open, "
-        f"+{one['pass_own'] / 1e6:.0f} MB behind the pass, and +{one['pass_mapped'] / 1e6:.0f} MB of the file"
+        f"+{one['pass_own'] / 1e6:.0f} MB after the pass, and +{one['pass_mapped'] / 1e6:.0f} MB of the file"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--data", type=Path, help="a built data set instead")
-    parser.add_argument("--tokenizer", help="instead of one that is trained on the data")
-    parser.add_argument("--open", type=int, default=64_000, help="sets of the store that is opened")
+    parser.add_argument("--data", type=Path, help="a built dataset to use instead")
+    parser.add_argument("--tokenizer", help="use this instead of training one on the data")
+    parser.add_argument("--open", type=int, default=64_000, help="number of sets in the opened store")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS))
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.run:
-        print(json.dumps(RUNS[given.run](given.work)))
+    options = parser.parse_args()
+    if options.run:
+        print(json.dumps(RUNS[options.run](options.work)))
         return
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        if given.data:
-            (work / "data").symlink_to(given.data.resolve())
+        if options.data:
+            (work / "data").symlink_to(options.data.resolve())
         else:
-            build(work, given.rows)
-        if given.tokenizer:
+            build(work, options.rows)
+        if options.tokenizer:
             from transformers import AutoTokenizer
 
-            AutoTokenizer.from_pretrained(given.tokenizer).save_pretrained(work / "tokenizer")
+            AutoTokenizer.from_pretrained(options.tokenizer).save_pretrained(work / "tokenizer")
         else:
             save_tokenizer(work / "tokenizer", work / "data")
-        write_random(work / "random", given.open)
-        found = [{name: measure(name, work) for name in given.only} for _ in range(given.repeats)]
+        write_random(work / "random", options.open)
+        results = [{name: measure(name, work) for name in options.only} for _ in range(options.repeats)]
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {given.repeats} runs"
+        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {options.repeats} runs"
     )
-    report({name: [one[name] for one in found] for name in given.only}, given.open)
+    report({name: [one[name] for one in results] for name in options.only}, options.open)
 
 
 if __name__ == "__main__":

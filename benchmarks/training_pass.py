@@ -1,14 +1,14 @@
-"""What a training step spends its time on, and how it grows with the completions of a set.
+"""What a training step spends its time on, and how that grows with the completions per set.
 
     python benchmarks/training_pass.py [--vocabulary 8192] [--repeats 5] [--budget 1024] [--compile]
                                        [--profile]
 
-The model and the lengths are those of train_vs_trl.py. Printed are, for DPO on all pairs of sets of 2, 4, 8
-and 16 completions, the time a set and its growth beside that of the tokens (prompt + K completions) and of
-the operations (a completion token needs more than a prompt token: the output head gets it alone); then for
-pairs, the operations of the model (`pairkit.training.cost.operations`) over time, as a share of the rate
-of a matrix product measured between the steps; and the share of a step that is neither in the model, its
-output head nor backward.
+The model and the lengths are those of train_vs_trl.py. For DPO on all pairs of sets of 2, 4, 8 and 16
+completions, it prints the time per set and its growth, next to that of the tokens (prompt + K completions)
+and of the operations (a completion token needs more than a prompt token, because only it reaches the output
+head). For pairs, it then prints the model's operations (`pairkit.training.cost.operations`) per second, as a
+share of the rate of a matrix product measured between the steps; and the share of a step that is neither in
+the model, its output head nor backward.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ WIDTH, INNER = MODELS["small"]["hidden_size"], MODELS["small"]["intermediate_siz
 
 
 def sets_of(completions: int, vocabulary: int) -> list[TokenSet]:
-    """The prompts of the comparison, with so many completions: the first ones come round again."""
-    found = []
-    for i, (prompt, some) in enumerate(token_sets(SETS, vocabulary)):
-        texts = [np.roll(some[j % len(some)], j) for j in range(completions)]
+    """Make sets of the comparison's prompts with so many completions, repeating the first ones as needed."""
+    sets = []
+    for i, (prompt, completions_of) in enumerate(token_sets(SETS, vocabulary)):
+        texts = [np.roll(completions_of[j % len(completions_of)], j) for j in range(completions)]
         columns = (
             Column(np.array(ids, np.int32), rank + 1, None, "source") for rank, ids in enumerate(texts)
         )
-        found.append(TokenSet(str(i), np.array(prompt, np.int32), tuple(columns)))
-    return found
+        sets.append(TokenSet(str(i), np.array(prompt, np.int32), tuple(columns)))
+    return sets
 
 
 class Clock:
-    """Seconds inside some functions, nested ones counted once."""
+    """Seconds spent inside some functions, nested calls counted once."""
 
     def __init__(self) -> None:
         self.seconds, self._inside = 0.0, False
@@ -77,7 +77,7 @@ class Clock:
 
 
 def product_rate() -> float:
-    """Operations a second of a float32 product of the size that the model's layers make."""
+    """Measure operations per second of a float32 product of the size of those in the model's layers."""
     left, right = torch.randn(1024, WIDTH), torch.randn(WIDTH, INNER)
     started = time.perf_counter()
     for _ in range(50):
@@ -92,8 +92,10 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=8192)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--budget", type=int, default=1024)
-    parser.add_argument("--compile", action="store_true", help="as compile=true of a recipe")
-    parser.add_argument("--profile", action="store_true", help="torch's table of a step on pairs")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the layers, as compile=true in a recipe"
+    )
+    parser.add_argument("--profile", action="store_true", help="print torch's profile of a step on pairs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         save_model(Path(name), arguments.vocabulary)
@@ -128,17 +130,17 @@ def main() -> None:
             rates.append(product_rate())
             times[size].append(step(sets, repeat))
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; ", end="")
-    print(f"vocabulary {arguments.vocabulary:,}, {arguments.budget:,} tokens a micro-batch\n")
-    print("| completions | ms a set | growth | tokens' growth | operations' growth |\n|--:|--:|--:|--:|--:|")
-    medians = {size: statistics.median(s for s, _ in found[1:]) / SETS for size, found in times.items()}
+    print(f"vocabulary {arguments.vocabulary:,}, {arguments.budget:,} tokens per micro-batch\n")
+    print(
+        "| completions | ms per set | growth | tokens' growth | operations' growth |\n|--:|--:|--:|--:|--:|"
+    )
+    medians = {size: statistics.median(s for s, _ in measured[1:]) / SETS for size, measured in times.items()}
     tokens = {
-        size: sum(len(one.prompt) + sum(len(c.ids) for c in one.columns) for one in sets)
+        size: sum(len(item.prompt) + sum(len(c.ids) for c in item.columns) for item in sets)
         for size, sets in tokenized.items()
     }
     needed = {
-        size: with_gradient(
-            cost_per_token(model), token_load([SetSelection(one, tuple(range(size))) for one in sets])
-        )
+        size: with_gradient(cost_per_token(model), token_load([SetSelection.all(item) for item in sets]))
         for size, sets in tokenized.items()
     }
     for size in SIZES:

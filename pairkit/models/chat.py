@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Messages = Sequence[Mapping[str, str]]
 
 
-# For a tokenizer that brings no template of its own. It needs no special token but those it finds.
+# For a tokenizer without a template. It uses only the special tokens that the tokenizer has.
 DEFAULT_TEMPLATE = (
     "{{ bos_token or '' }}{% for message in messages %}"
     "{% if message['role'] == 'system' %}{{ message['content'] }}\n\n"
@@ -28,12 +28,12 @@ DEFAULT_TEMPLATE = (
 
 
 def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[int]:
-    """The token ids of `messages`, ending in the generation prompt: `encode` of what `render` gives."""
+    """Return the token ids of `messages`, ending in the generation prompt: `render`, then `encode`."""
     return encode(tokenizer, render(tokenizer, messages, add_generation_prompt=True))
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, add_generation_prompt: bool) -> str:
-    """`messages` as the tokenizer's template writes them.
+    """Render `messages` with the tokenizer's template.
 
     Raises `ModelError` for a tokenizer without a template and for messages that the template refuses, for
     example a system turn.
@@ -47,21 +47,26 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, add_genera
         text = tokenizer.apply_chat_template(
             list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
         )
-    except Exception as error:  # a template is a program: beside jinja's errors those of what it computes
+    except (
+        Exception
+    ) as error:  # a template is a program: it raises jinja's errors and those of what it computes
         raise ModelError(f"the chat template refuses this prompt: {error}") from error
     return str(text)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The token ids of text that a template has rendered, with exactly one BOS (see `one_bos`)."""
+    """Return the token ids of rendered text, with exactly one BOS (see `one_bos`)."""
     return one_bos(tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], *, begins: bool | None = None) -> list[int]:
-    """`ids` of a rendered text with exactly one BOS.
+    """Return the `ids` of a rendered text with exactly one BOS.
 
-    A BOS that the template leaves out is put in front where the tokenizer itself begins every text with
-    one (Zephyr); where both write it, one stays. `begins` is `begins_with_bos` where that is known.
+    A BOS that the template leaves out is added where the tokenizer itself begins every text with one
+    (Zephyr), because the model was trained with it; where both write it, one remains.
+
+    Args:
+        begins: what `begins_with_bos` returns; computed if None.
     """
     bos = tokenizer.bos_token_id
     if bos is None:
@@ -72,5 +77,5 @@ def one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], *, begins: bool 
 
 
 def begins_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer itself begins every text with a BOS."""
+    """Return whether the tokenizer itself begins every text with a BOS."""
     return bool(tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id])

@@ -1,4 +1,4 @@
-"""Models and tokenizers, from the hub, from a directory, or from a configuration to start from scratch."""
+"""Models and tokenizers: from the hub, from a directory, or from a configuration to start from scratch."""
 
 from __future__ import annotations
 
@@ -28,14 +28,17 @@ def load_model(
     quantization: Any = None,
     device: torch.device | None = None,
 ) -> torch.nn.Module:
-    """A causal language model with dropout off, so that two passes over one text agree.
+    """Load a causal language model, with dropout off.
+
+    Without dropout two passes over one text agree: a scoring pass and a gradient pass, policy and reference.
+
 
     Args:
-        name: a hub id, a directory, or a configuration file (.json): that starts from random weights,
-            drawn with `seed`.
-        vocabulary: a model from scratch gets so many tokens, another one must have them.
-        quantization: what transformers takes as `quantization_config`; not for a model from scratch.
-        device: where the model is quantized; the CPU holds any other.
+        name: a hub id, a directory, or a configuration file (.json), which starts from random weights.
+        vocabulary: how many tokens a model from scratch gets, and any other must have at least.
+        seed: of random weights.
+        quantization: `quantization_config` of transformers; not for a model from scratch.
+        device: where a quantized model is loaded; any other is loaded on the CPU.
 
     Raises:
         ModelError: a model that cannot be loaded, or has fewer tokens than the tokenizer.
@@ -65,12 +68,12 @@ def load_model(
                 device_map=None if quantization is None else {"": device},
                 **common,
             )
-    except Exception as error:  # as many types as below, and safetensors'
+    except Exception as error:  # any of a dozen types: transformers', the hub's, safetensors'
         raise cannot_load("model", name, error, _hint(name)) from error
     if vocabulary is not None and config.get_text_config().vocab_size < vocabulary:
         raise ModelError(
-            f"{where} has {config.get_text_config().vocab_size} tokens, its tokenizer {vocabulary}: "
-            "give the tokenizer that belongs to it with --tokenizer"
+            f"{where} has {config.get_text_config().vocab_size} tokens, but its tokenizer has {vocabulary}; "
+            "pass the tokenizer that belongs to the model with --tokenizer"
         )
     return model  # type: ignore[no-any-return]
 
@@ -78,7 +81,7 @@ def load_model(
 def empty_model(
     name: str, *, revision: str | None, dtype: str, trust_remote_code: bool, vocabulary: int | None
 ) -> torch.nn.Module:
-    """The model of `load_model` without its weights, on the meta device. Raises `ModelError`."""
+    """Make the model of `load_model` without its weights, on the meta device. Raises `ModelError`."""
     config = _config(name, revision, trust_remote_code)
     if name.endswith(".json"):
         config.vocab_size = vocabulary or config.vocab_size
@@ -87,17 +90,17 @@ def empty_model(
             return AutoModelForCausalLM.from_config(  # type: ignore[no-any-return]
                 config, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
             )
-    except Exception as error:  # as below
+    except Exception as error:  # as in load_model
         raise cannot_load("model", name, error, _hint(name)) from error
 
 
 def hub_commit(name: str, revision: str | None, trust_remote_code: bool) -> str | None:
-    """The commit that a hub id stands for at present. Raises `ModelError`."""
+    """Return the commit that a hub id points to now. Raises `ModelError`."""
     return getattr(_config(name, revision, trust_remote_code), "_commit_hash", None)
 
 
 def positions(name: str, revision: str | None, trust_remote_code: bool) -> int | None:
-    """How many tokens a text of the model may have, None where it sets no limit. Raises `ModelError`."""
+    """Return how many tokens the model accepts per text, None without a limit. Raises `ModelError`."""
     config = _config(name, revision, trust_remote_code).get_text_config()
     return getattr(config, "max_position_embeddings", None)
 
@@ -105,17 +108,17 @@ def positions(name: str, revision: str | None, trust_remote_code: bool) -> int |
 def _config(name: str, revision: str | None, trust_remote_code: bool) -> Any:
     try:
         return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
-    except Exception as error:  # of a dozen types: transformers', the hub's, of remote code
+    except Exception as error:  # any of a dozen types: transformers', the hub's, of remote code
         raise cannot_load("model", name, error, _hint(name)) from error
 
 
 def load_tokenizer(
     name: str, *, revision: str | None, trust_remote_code: bool, texts: Iterator[str]
 ) -> PreTrainedTokenizerFast:
-    """A tokenizer with a chat template: its own, else `DEFAULT_TEMPLATE`, which is said.
+    """Load a tokenizer with a chat template: its own, else `DEFAULT_TEMPLATE`, which is printed.
 
     Args:
-        name: a hub id, a directory, a configuration file beside a tokenizer, or "bpe:N", which trains one of
+        name: a hub id, a directory, a configuration file next to a tokenizer, or "bpe:N", which trains one of
             N tokens on `texts`.
 
     Raises:
@@ -129,14 +132,14 @@ def load_tokenizer(
         try:
             tokenizer = open_tokenizer(folder, revision=revision, trust_remote_code=trust_remote_code)
         except Exception as error:  # as above, and of tokenizers
-            other = "; --tokenizer names another, or trains one on the data: bpe:4096"
+            other = "; choose another with --tokenizer, or train one on the data with --tokenizer bpe:4096"
             raise cannot_load("tokenizer", name, error, other if Path(folder).is_dir() else "") from error
     ensure_chat_template(tokenizer, None if name.startswith("bpe:") else name)
     return tokenizer
 
 
 def train_bpe(texts: Iterator[str], size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of `size` tokens, three of them special, trained on `texts`."""
+    """Train a byte-level BPE of `size` tokens, three of them special, on `texts`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -157,10 +160,12 @@ def train_bpe(texts: Iterator[str], size: int) -> PreTrainedTokenizerFast:
 def _bpe_size(name: str) -> int:
     size = name.removeprefix("bpe:")
     if not size.isdigit() or int(size) < 300:
-        raise RecipeError(f"tokenizer {name!r}: write bpe:N with N of at least 300, such as bpe:4096")
+        raise RecipeError(
+            f"cannot parse tokenizer {name!r}: expected bpe:N with N at least 300, such as bpe:4096"
+        )
     return int(size)
 
 
 def _hint(name: str) -> str:
     config = Path(name) / "config.json"
-    return f"; to start from random weights, give the file {config}" if config.is_file() else ""
+    return f"; to start from random weights, pass the file {config}" if config.is_file() else ""

@@ -23,7 +23,7 @@ from torch import nn
 from pairkit.errors import Interrupted
 from pairkit.progress import console, progress
 from pairkit.training.cost.speed import rates_note, speed_of
-from pairkit.training.distributed.sharding import whole
+from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.evaluate import evaluate
 from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import MetricsLog
@@ -114,7 +114,9 @@ def train_steps(
             if not processes.sharded:
                 processes.add_gradients(model)
             # Clipped after the sum, because the norm is that of the global batch, equal on every process.
-            norm = float(whole(nn.utils.clip_grad_norm_(model.parameters(), largest_norm), keep=True))
+            norm = float(
+                gather_tensors(nn.utils.clip_grad_norm_(model.parameters(), largest_norm), keep=True)
+            )
             share = (value, tokens, norm, origins(work), speed.operations(batch, work))
             # In the order of ranks on every process, because floating-point sums depend on the order.
             values, counts, norms, drawn, operations = zip(*processes.collect(share), strict=True)

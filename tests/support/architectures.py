@@ -1,15 +1,20 @@
-"""Tiny models of every architecture, sets of tokens for them, and their statistics from full logits."""
+"""Tiny models of every architecture, sets of tokens for them, and their statistics from full logits.
+
+Shapes: B sets, K completions of the set that has the most.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import transformers
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
+from pairkit.training.logprobs import head, target_logp
 from pairkit.training.logprobs.selection import Scored, SetSelection
 from pairkit.training.tokens.sets import Column, TokenSet
 
@@ -47,16 +52,16 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
                           "shared_expert_intermediate_size": 8},
     "GptOss": SMALL | {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 3},
 }  # fmt: skip
-PADDED = {  # which cannot attend over packed sequences, and what is said of them
+PADDED = {  # which cannot attend over packed sequences, and the printed reason
     "FalconH1": "it has layers of hybrid",
     "Qwen3Next": "it has layers of linear_attention",
-    "GptOss": "packed attention has no s_aux",
+    "GptOss": "packed attention does not support s_aux",
 }
-COUNTS = ((3, 5, 1), (6, 4), (2,), (9, 1, 7, 3))  # completion tokens of each column of each set
+COUNTS = ((3, 5, 1), (6, 4), (2,), (9, 1, 7, 3))  # tokens of each completion of each set
 
 
 def tiny(architecture: str = "Llama", seed: int = 0, **fields: Any) -> nn.Module:
-    """Random weights, large enough that logits are of the order of those of a trained model."""
+    """Make a model of random weights, large enough for logits of the size of a trained model's."""
     config = getattr(transformers, f"{architecture.partition('-')[0]}Config")(
         **ARCHITECTURES[architecture] | fields
     )
@@ -72,7 +77,7 @@ def tiny(architecture: str = "Llama", seed: int = 0, **fields: Any) -> nn.Module
 
 
 def sets(counts: tuple[tuple[int, ...], ...] = COUNTS, vocabulary: int = VOCABULARY) -> list[TokenSet]:
-    """Random prompts of 2 to 5 tokens, and completions of so many."""
+    """Make random prompts of 2 to 5 tokens, and completions of the given numbers of tokens."""
     random = np.random.default_rng(0)
 
     def ids(count: int) -> Any:
@@ -84,16 +89,16 @@ def sets(counts: tuple[tuple[int, ...], ...] = COUNTS, vocabulary: int = VOCABUL
     ]
 
 
-def every(items: list[TokenSet]) -> list[SetSelection]:
+def select_all(items: list[TokenSet]) -> list[SetSelection]:
     return [SetSelection.all(item) for item in items]
 
 
 def naive(model: nn.Module, work: list[SetSelection], live: nn.Module | None = None) -> dict[str, Tensor]:
-    """Every statistic, one completion at a time, from full logits in float32."""
+    """Compute every statistic, `[B, K]` each, one completion at a time, from full logits in float32."""
     most = max(len(item.columns) for item in work)
     blank = torch.zeros(len(work), most)
-    heads = ("head_sum", "chosen_head", "reference_head_sum", "reference_chosen_head")
-    names = ("sum", *heads, "token_kl", "alignment", "entropy", "reference")
+    prefixes = ("head_sum", "chosen_head", "reference_head_sum", "reference_chosen_head")
+    names = ("sum", *prefixes, "token_kl", "alignment", "entropy", "reference")
     rows: dict[str, list[list[Tensor]]] = {name: [] for name in names}
     for item in work:
         chosen: dict[str, Tensor] = {}
@@ -104,22 +109,22 @@ def naive(model: nn.Module, work: list[SetSelection], live: nn.Module | None = N
             ids = torch.from_numpy(np.concatenate([item.tokens.prompt, completion])).long()
             at = torch.arange(len(item.tokens.prompt), len(ids))
             logp = log_softmax(model(input_ids=ids[None]).logits[0].float(), dim=-1)[at - 1]
-            each = {"sum": logp.gather(1, ids[at, None])[:, 0]}
+            per_token = {"sum": logp.gather(1, ids[at, None])[:, 0]}
             if live is not None:
                 with torch.no_grad():
-                    known = log_softmax(live(input_ids=ids[None]).logits[0].float(), dim=-1)[at - 1]
-                each["reference"] = known.gather(1, ids[at, None])[:, 0]
-                each["token_kl"] = (known.exp() * (known - logp)).sum(dim=-1)
-            chosen = chosen or each
+                    reference = log_softmax(live(input_ids=ids[None]).logits[0].float(), dim=-1)[at - 1]
+                per_token["reference"] = reference.gather(1, ids[at, None])[:, 0]
+                per_token["token_kl"] = (reference.exp() * (reference - logp)).sum(dim=-1)
+            chosen = chosen or per_token
             count = min(len(chosen["sum"]), len(completion))
             for name, prefix in (("sum", ""), ("reference", "reference_")):
-                if name in each:
-                    each[f"{prefix}head_sum"] = each[name][:count]
-                    each[f"{prefix}chosen_head"] = chosen[name][:count]
-            found = {name: values.sum() for name, values in each.items()}
-            found["entropy"] = -(logp.exp() * logp).sum(dim=-1).mean()
-            found["alignment"] = (each["sum"] - logp.exp().square().sum(dim=-1).log()).mean()
-            for name, value in found.items():
+                if name in per_token:
+                    per_token[f"{prefix}head_sum"] = per_token[name][:count]
+                    per_token[f"{prefix}chosen_head"] = chosen[name][:count]
+            sums = {name: values.sum() for name, values in per_token.items()}
+            sums["entropy"] = -(logp.exp() * logp).sum(dim=-1).mean()
+            sums["alignment"] = (per_token["sum"] - logp.exp().square().sum(dim=-1).log()).mean()
+            for name, value in sums.items():
                 rows[name][-1].append(value)
     return {
         name: torch.stack([torch.stack([*row, *blank[0, len(row) :]]) for row in values])
@@ -128,26 +133,29 @@ def naive(model: nn.Module, work: list[SetSelection], live: nn.Module | None = N
     }
 
 
-def given(scored: Scored) -> dict[str, Tensor]:
-    """The same statistics by the same names, of a pass."""
-    found = {name: value for name, value in scored.policy.tensors().items() if name not in ("length", "mask")}
+def statistics_of(scored: Scored) -> dict[str, Tensor]:
+    """Return the same statistics by the same names, of a pass."""
+    statistics = {
+        name: value for name, value in scored.policy.tensors().items() if name not in ("length", "mask")
+    }
     if scored.entropy is not None:
-        found["entropy"] = scored.entropy
+        statistics["entropy"] = scored.entropy
     if scored.reference is not None:
-        found["reference"] = scored.reference.sum
+        statistics["reference"] = scored.reference.sum
         for name in ("head_sum", "chosen_head"):
             if (values := getattr(scored.reference, name)) is not None:
-                found[f"reference_{name}"] = values
-    return found
+                statistics[f"reference_{name}"] = values
+    return statistics
 
 
-def gradients(model: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of a weighted sum of all that has a gradient, so that no completion counts like another."""
+def gradients(model: nn.Module, statistics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the gradients of a weighted sum of all that has one, with another weight for each completion."""
     total = torch.zeros(())
     for name, factor in {"sum": 0.1, "head_sum": 0.3, "chosen_head": 0.15, "token_kl": 0.2}.items():
-        if name in found:
-            weights = torch.arange(found[name].numel()).view(found[name].shape) % 7 - 2.5
-            total = total + factor * (weights * found[name]).sum()
+        if name in statistics:
+            values = statistics[name]
+            weights = torch.arange(values.numel()).view(values.shape) % 7 - 2.5
+            total = total + factor * (weights * values).sum()
     model.zero_grad()
     total.backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -160,3 +168,10 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance
         torch.testing.assert_close(
             found[name], value, rtol=tolerance, atol=tolerance * scale, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+def few_logits(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Limit the logits of a chunk of tokens, and of a slice of the vocabulary."""
+    monkeypatch.setattr(head, "CHUNK_LOGITS", count)
+    monkeypatch.setattr(target_logp, "SLICE_LOGITS", {"cpu": count, "cuda": count})
+    monkeypatch.setattr(target_logp, "KEPT_LOGITS", count)

@@ -1,12 +1,15 @@
 """What tests run as one of several processes, under torchrun, and alone to compare with.
 
 processes.py gradients DATA MODEL REFERENCE OUT LOSS...   writes the gradients of a step to OUT/RANK.pt
-processes.py sharded DATA MODEL REFERENCE OUT LOSS...     the same of a model that each has a part of
-processes.py architectures                                compares each one, whole, with one in parts
+processes.py sharded DATA MODEL REFERENCE OUT LOSS...     the same, with a model that each holds a part of
+processes.py architectures NAME...                        compares each one in parts with the whole one
 processes.py runs RECIPE.json...                          trains each recipe to the directory of its file,
-                                                          what it did in each step to RANK.pt there; of
+                                                          and writes what each step did to RANK.pt there; of
                                                           skips=RECIPE.json step 2 of the last process is NaN
+processes.py skips RECIPE.json...                         the same, of all
 processes.py tokens RECIPE.json STORE OUT                 writes its sets, and what it tokenized, to RANK.json
+processes.py tasks TASKS.json                             all of a list of such commands, one after another:
+                                                          a launch takes seconds before it does anything
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.architectures import ARCHITECTURES, every, sets, tiny
+from support.architectures import select_all, sets, tiny
 from support.watched import watched
 from transformers import AutoModelForCausalLM
 
@@ -30,10 +34,10 @@ from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
 from pairkit.recipes import validate
 from pairkit.training.distributed.processes import Processes, current_processes
-from pairkit.training.distributed.sharding import shard, whole
+from pairkit.training.distributed.sharding import gather_tensors, shard
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.reference_cache import reference_sums
-from pairkit.training.plan import plan
+from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.training.step.batch import StepModel, prepare
@@ -48,7 +52,7 @@ TESTS = str(Path(__file__).parents[1])
 
 
 def two_processes(*command: str) -> subprocess.CompletedProcess[str]:
-    """Runs a script with its arguments, or `--module NAME ...`, as two processes that know of each other."""
+    """Run a script with its arguments, or `--module NAME ...`, as two processes that know of each other."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
@@ -62,7 +66,7 @@ def two_processes(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def perturbed(network: torch.nn.Module) -> torch.nn.Module:
-    """A reference that differs from the policy."""
+    """Make a reference that differs from the policy."""
     other = copy.deepcopy(network)
     random = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -82,15 +86,15 @@ def gradients(
     sets: int = 7,
     in_parts: bool = False,
 ) -> dict[str, Any]:
-    """By loss: the objective, the gradient of all parameters, the loss's state, on the first sets.
+    """Compute, by loss: the objective, the gradient of all parameters, the loss's state, on the first sets.
 
-    Seven sets are uneven for two processes; the budget gives micro-batches of different numbers.
+    Seven sets are uneven for two processes; the budget gives them different numbers of micro-batches.
     """
     network = AutoModelForCausalLM.from_pretrained(model).eval()
     live = perturbed(network)
     if in_parts:
-        network, live = (shard(one, processes, bf16=False) for one in (network, live))
-    found = {}
+        network, live = (shard(whole, processes, bf16=False) for whole in (network, live))
+    results = {}
     for name in names:
         loss = build(name)
         planned = plan(TrainRecipe(data=data, model=model, loss={"name": name}, max_length=96))
@@ -110,27 +114,27 @@ def gradients(
         value = through.gradients(batch, Averages()).value
         if not in_parts:
             processes.add_gradients(network)
-        grads = [whole(p.grad, keep=True) for p in network.parameters() if p.grad is not None]
+        grads = [gather_tensors(p.grad, keep=True) for p in network.parameters() if p.grad is not None]
         gradient = [grad.flatten() for grad in grads]
         total = sum(processes.collect(value))
-        found[name] = {"value": total, "gradient": torch.cat(gradient), "state": loss.state_dict()}
-    return found
+        results[name] = {"value": total, "gradient": torch.cat(gradient), "state": loss.state_dict()}
+    return results
 
 
-def architectures(processes: Processes) -> None:
-    """Log-probs and gradients of a model of each architecture in parts, each process with other sets."""
-    work = every(sets())
-    for name in ARCHITECTURES:
-        whole_one, in_parts = tiny(name), shard(tiny(name), processes, bf16=False)
+def architectures(names: Sequence[str], processes: Processes) -> None:
+    """Compare log-probs and gradients of models in parts with whole ones, each process with other sets."""
+    work = select_all(sets())
+    for name in names:
+        whole, in_parts = tiny(name), shard(tiny(name), processes, bf16=False)
         mine = work[processes.rank :: processes.size]
         with torch.no_grad():
             torch.testing.assert_close(
-                score(in_parts, mine).policy.sum, score(whole_one, mine).policy.sum, rtol=1e-4, atol=1e-4
+                score(in_parts, mine).policy.sum, score(whole, mine).policy.sum, rtol=1e-4, atol=1e-4
             )
         score(in_parts, mine).policy.sum.sum().backward()
-        score(whole_one, work).policy.sum.sum().backward()
-        for (label, one), part in zip(whole_one.named_parameters(), in_parts.parameters(), strict=True):
-            expected, found = one.grad, whole(part.grad, keep=True)
+        score(whole, work).policy.sum.sum().backward()
+        for (label, parameter), part in zip(whole.named_parameters(), in_parts.parameters(), strict=True):
+            expected, found = parameter.grad, gather_tensors(part.grad, keep=True)
             if expected is None:
                 assert found is None or not found.any(), (name, label)
                 continue
@@ -139,26 +143,26 @@ def architectures(processes: Processes) -> None:
 
 
 def nowhere_finite(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
-    """In these steps (from 1) a weight is no number, and with it whatever the model says."""
-    taken, kept = {}, {}
+    """In these steps (from 1) make a weight NaN, and with it whatever the model computes."""
+    current, weights = {}, {}
 
     def seeds(sets: Any, seed: int, step: int) -> torch.Tensor:
-        taken["step"] = step + 1
+        current["step"] = step + 1
         return draw_seeds(sets, seed, step)
 
     def broken(through: StepModel, *given: Any) -> Any:
-        if taken["step"] in steps:
+        if current["step"] in steps:
             weight = next(through.model.parameters()).data
-            kept[taken["step"]] = (weight, weight.clone())
+            weights[current["step"]] = (weight, weight.clone())
             weight.fill_(torch.nan)
         return prepare(through, *given)
 
     def mended(self: StepModel, *given: Any, real: Any = StepModel.gradients) -> tuple[float, int]:
-        found = real(self, *given)
-        if taken["step"] in kept:
-            weight, before = kept.pop(taken["step"])
+        result = real(self, *given)
+        if current["step"] in weights:
+            weight, before = weights.pop(current["step"])
             weight.copy_(before)
-        return found
+        return result
 
     patch.setattr("pairkit.training.loop.draw_seeds", seeds)
     patch.setattr("pairkit.training.loop.prepare", broken)
@@ -166,7 +170,7 @@ def nowhere_finite(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
 
 
 def tokens(settings: TrainRecipe, store: Path, processes: Processes) -> dict[str, Any]:
-    """The training sets, and the splits that this process tokenized itself."""
+    """Return the training sets, and the splits that this process tokenized itself."""
     made = []
 
     def batches(tables: Any, *given: Any, **named: Any) -> Any:
@@ -179,21 +183,30 @@ def tokens(settings: TrainRecipe, store: Path, processes: Processes) -> dict[str
         patch.setattr("pairkit.training.plan.token_batches", batches)
         patch.setattr("pairkit.training.tokens.store.SIGN_SECONDS", 0.1)
         planned = plan(settings, TokenStore(store, processes=processes))
-    sets = [
-        (item.set_id, item.prompt.tolist(), [(c.ids.tolist(), *c[1:]) for c in item.columns], item.label)
+    return {"tokenized": made, "sets": plain_sets(planned)}
+
+
+def plain_sets(planned: Plan) -> list[Any]:
+    """Return the training sets in values that JSON knows."""
+    return [
+        [item.set_id, item.prompt.tolist(), [[c.ids.tolist(), *c[1:]] for c in item.columns], item.label]
         for item in planned.train.sets
     ]
-    return {"tokenized": made, "sets": sets}
 
 
-def main(mode: str, *arguments: str) -> None:
-    processes = current_processes()
-    if mode == "architectures":
-        architectures(processes)
+def run(processes: Processes, mode: str, *arguments: str) -> None:
+    if mode == "tasks":
+        for task in json.loads(Path(arguments[0]).read_text()):
+            print("task", task[0], file=sys.stderr)
+            run(processes, *task)
+    elif mode == "skips":
+        run(processes, "runs", *(f"skips={path}" for path in arguments))
+    elif mode == "architectures":
+        architectures(arguments, processes)
     elif mode == "tokens":
         settings = validate(TrainRecipe, json.loads(Path(arguments[0]).read_text()))
-        found = tokens(settings, Path(arguments[1]), processes)
-        (Path(arguments[2]) / f"{processes.rank}.json").write_text(json.dumps(found))
+        result = tokens(settings, Path(arguments[1]), processes)
+        (Path(arguments[2]) / f"{processes.rank}.json").write_text(json.dumps(result))
     elif mode == "runs":
         for argument in arguments:
             path = Path(argument.removeprefix("skips="))
@@ -203,12 +216,13 @@ def main(mode: str, *arguments: str) -> None:
                 with watched() as steps:
                     train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
             torch.save(steps, path.parent / f"{processes.rank}.pt")
-    else:
+    elif mode in ("gradients", "sharded"):
         data, model, store, out, *names = arguments
-        found = gradients(data, model, Path(store), names, processes, budget=300, in_parts=mode == "sharded")
-        torch.save(found, Path(out) / f"{processes.rank}.pt")
+        in_parts = mode == "sharded"
+        result = gradients(data, model, Path(store), names, processes, budget=300, in_parts=in_parts)
+        torch.save(result, Path(out) / f"{processes.rank}.pt")
     processes.wait()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(current_processes(), *sys.argv[1:])

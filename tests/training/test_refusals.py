@@ -113,7 +113,7 @@ def test_bad_data_and_models(
     with pytest.raises(InputError, match="it has: test, train"):
         train(recipe(data, model, train_split="validation"), tmp_path / "d")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # else it tries for 20 s
-    with pytest.raises(ModelError, match="is there a network"):
+    with pytest.raises(ModelError, match="check the name and the network"):
         train(recipe(data, Path("nobody/nothing"), tokenizer="bpe:400"), tmp_path / "e0")
     with pytest.raises(ModelError, match="cannot be loaded"):
         train(recipe(data, tmp_path / "nowhere"), tmp_path / "e")
@@ -123,7 +123,7 @@ def test_bad_data_and_models(
         train(recipe(data, tmp_path / "empty", tokenizer=str(model)), tmp_path / "f")
     with pytest.raises(RecipeError, match="bpe:N"):
         train(recipe(data, model, tokenizer="bpe:12"), tmp_path / "g")
-    with pytest.raises(ModelError, match="the tokenizer that belongs to it"):
+    with pytest.raises(ModelError, match="the tokenizer that belongs to the model"):
         train(recipe(data, model, tokenizer="bpe:400"), tmp_path / "h")
     for left in "abcdefgh":
         assert not (tmp_path / left).exists()

@@ -1,9 +1,14 @@
-"""The processes of a run: who takes which sets, and what they tell each other.
+"""The processes of a run: which sets each takes, and what they exchange.
 
-Every process knows the whole global batch and makes the gradients of its share of the sets. Where each holds
-the whole model, the gradients are summed once a step: nothing depends on the number of micro-batches, which
-may differ between processes, and one without a set in a small batch waits for the others. Where each holds a
-part of it, see `sharding`.
+Every process knows the whole global batch and computes the gradients of its share of the sets. A batch's
+gradient is a sum over its sets, so where each process holds the whole model, one sum per step over the
+processes gives the gradient that one process would have computed. Nothing depends on the number of
+micro-batches, which may differ between processes; one without a set in a small batch waits for the others.
+Where each holds a part of the model, see `sharding`.
+
+Calls between processes are collective: all processes make the same calls in the same order, or all wait
+forever. Whatever decides whether a call is made must therefore be the same everywhere, or be agreed on first
+(`any`).
 """
 
 from __future__ import annotations
@@ -34,69 +39,85 @@ class Processes:
 
     @property
     def main(self) -> bool:
-        """Whether it is the one that writes."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def share(self, sizes: Sequence[int]) -> list[int]:
-        """Which items are this process's: the largest first, each goes to that with the least to do."""
-        loads = [(0, rank) for rank in range(self.size)]
+        """Return this process's items, in order; the largest goes first, to the least loaded process.
+
+        Every process computes the same division from the same sizes, so that nothing has to be sent.
+
+        Args:
+            sizes: the work per item, in tokens.
+        """
+        loads = [(0, rank) for rank in range(self.size)]  # a heap of (tokens, rank)
         mine = []
         for item in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
-            load, rank = heappop(loads)
+            load, rank = heappop(loads)  # ties go to the lowest rank, on every process
             heappush(loads, (load + sizes[item], rank))
             if rank == self.rank:
                 mine.append(item)
-        return sorted(mine)
+        return sorted(mine)  # in the order of the batch, because the order of a sum decides its last bits
 
     def add(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by its sum over the processes."""
+        """Replace each tensor by its sum over the processes."""
         if self.size == 1:
             return
-        waiting = []
-        for tensor in tensors:
-            there = tensor.to(self.device)
-            waiting.append((tensor, there, dist.all_reduce(there, async_op=True)))
-        for tensor, there, work in waiting:
+        pending = []
+        for tensor in tensors:  # all start before the first is awaited, so that their transfers overlap
+            on_device = tensor.to(self.device)  # NCCL reduces tensors on the GPU only
+            pending.append((tensor, on_device, dist.all_reduce(on_device, async_op=True)))
+        for tensor, on_device, work in pending:
             work.wait()
-            if there is not tensor:
-                tensor.copy_(there)
+            if on_device is not tensor:
+                tensor.copy_(on_device)
 
     def add_gradients(self, model: nn.Module) -> None:
-        """Sums the gradients; a parameter without one on every process keeps none, as in one process."""
+        """Sum the gradients over the processes.
+
+        A process that did not use a parameter (an expert that no token was routed to) takes part with zeros.
+        A parameter that no process used keeps no gradient, as in a run of one process: with zeros the
+        optimizer would decay its weights and its moments.
+        """
         if self.size == 1:
             return
+        # All processes have the same parameters in the same order, so that their gradients meet without
+        # names.
         trained = [p for p in model.parameters() if p.requires_grad]
-        held = torch.tensor([float(p.grad is not None) for p in trained])
-        self.add([held])
-        for parameter, processes in zip(trained, held.tolist(), strict=True):
-            if processes and parameter.grad is None:
+        # [parameters], on how many processes each has a gradient: the calls that follow depend on it, so it
+        # has to be agreed on first.
+        holders = torch.tensor([float(p.grad is not None) for p in trained])
+        self.add([holders])
+        for parameter, count in zip(trained, holders.tolist(), strict=True):
+            if count and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         self.add([p.grad for p in trained if p.grad is not None])
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so."""
-        said = torch.tensor([float(flag)])
-        self.add([said])
-        return bool(said.item())
+        """Return whether the flag is set on any process; all get the same answer."""
+        flags = torch.tensor([float(flag)])  # a sum above 0 is a flag set anywhere
+        self.add([flags])
+        return bool(flags.item())
 
     def collect(self, value: Any) -> list[Any]:
-        """The value of every process, in the order of their ranks, on each of them."""
+        """Return the value of every process, in the order of their ranks, on each of them."""
         if self.size == 1:
             return [value]
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value)
-        return found
+        # By pickle, for small values; tensors of a model go through `add`.
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
-    def of_main(self, make: Callable[[], T]) -> T:
-        """What the first process makes, on all of them."""
+    def broadcast_from_main(self, make: Callable[[], T]) -> T:
+        """Call `make` on the main process only, and return its result on all of them."""
         if self.size == 1:
             return make()
-        made = [make() if self.main else None]
-        dist.broadcast_object_list(made, src=0)
-        return made[0]  # type: ignore[return-value]
+        holder = [make() if self.main else None]
+        dist.broadcast_object_list(holder, src=0)
+        return holder[0]  # type: ignore[return-value]
 
     def wait(self) -> None:
-        """Until all have come here."""
+        """Wait until all processes have made this call."""
         if self.size > 1:
             dist.barrier()
 
@@ -105,18 +126,19 @@ ALONE = Processes()
 
 
 def device_name(processes: Processes) -> str:
-    """What this process computes on: a GPU's name, or the processor's."""
+    """Return what this process computes on: a GPU's name, or the processor's."""
     if processes.device.type == "cuda":
         return torch.cuda.get_device_name(processes.device)
     return f"{processes.device.type}: {platform.processor() or platform.machine()}"
 
 
+# Once per process, because a process group can be made only once.
 @lru_cache(maxsize=1)
 def current_processes() -> Processes:
-    """This process among those that torchrun or `accelerate launch` started; alone without them.
+    """Return this process's rank and world; a world of one without a launcher.
 
-    accelerate's `PartialState` makes the process group, and nothing else of what a launcher's environment
-    may say (precision, accumulation) is taken from it: the recipe says that.
+    accelerate's `PartialState` makes the process group of torchrun or `accelerate launch`. Nothing else of a
+    launcher's environment (precision, accumulation) is read, because the recipe decides that.
     """
     from accelerate import PartialState
 

@@ -1,9 +1,12 @@
 """Weights that several processes hold in parts: torch's `fully_shard` (FSDP2, Zhao et al. 2023).
 
-A layer is whole on a process only while it passes; embeddings, last norm and output head are whole for as
-long as a micro-batch passes, because log-probs are made from the head's weight after the model's own forward.
-Gathering and reducing are collective, so all processes have to make the same number of passes: one that has
-fewer micro-batches than another makes `idle` ones.
+A layer is whole on a process only while it runs; embeddings, last norm and output head are whole as long as a
+micro-batch takes, because log-probs are computed from the head's weight after the model's own forward.
+
+Gathering a layer and reducing its gradient are collective calls within each forward and backward, so all
+processes must make the same number of passes. Each has its own sets, and sets are of different lengths, so
+one process may need fewer micro-batches than another: it makes idle passes, whose result is dropped or
+multiplied by 0, until all are done (`collective_pass_count`).
 """
 
 from __future__ import annotations
@@ -24,57 +27,67 @@ from pairkit.training.distributed.processes import Processes
 
 
 def launched_sharded() -> bool:
-    """Whether `accelerate launch` was told to shard.
+    """Return whether `accelerate launch` was configured to shard.
 
-    Raises `RecipeError` where it was told what is not done here, rather than train in another way.
+    Raises `RecipeError` for a setting that pairkit does not support, rather than train in another way.
     """
-    if not _says("ACCELERATE_USE_FSDP"):
+    if not _is_set("ACCELERATE_USE_FSDP"):
         return False
-    if _says("FSDP_OFFLOAD_PARAMS"):
+    if _is_set("FSDP_OFFLOAD_PARAMS"):
         raise RecipeError(
-            "fsdp_offload_params in the launch file: weights stay on the GPUs here, set it to false"
+            "the launch file sets fsdp_offload_params: true, but pairkit keeps weights on the GPUs; "
+            "set it to false"
         )
-    # transformers would load weights in the first process of a node only, for accelerate to send around.
+    # With this on, transformers would load weights only in the first process of a node, for accelerate to
+    # send around; here every process loads the weights and keeps its part.
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     return True
 
 
-def _says(name: str) -> bool:
+def _is_set(name: str) -> bool:
+    """Return whether an environment variable is on, in the spellings that accelerate accepts."""
     return os.environ.get(name, "").lower() in ("1", "true", "yes")
 
 
 def shard(model: nn.Module, processes: Processes, *, bf16: bool) -> nn.Module:
-    """Leaves each process its part of every parameter, on its device; the model is changed in place.
+    """Leave each process its part of every parameter, on its device; the model is changed in place.
 
     Args:
-        bf16: whether layers are gathered in bfloat16; gradients are summed in float32 all the same.
+        bf16: whether layers are gathered in bfloat16. Gradients are summed in float32 all the same, because
+            small contributions of one process would be lost next to large ones of another.
 
     Raises:
         ModelError: a model without a list of layers.
     """
+    # One dimension: every process has 1/size of every parameter, and no two have the same part.
     mesh = init_device_mesh(processes.device.type, (processes.size,))
     precision = MixedPrecisionPolicy()
-    if bf16:  # what layers are called with is not cast: that would copy a `Packed`, which layers write to
+    if bf16:  # inputs of a layer are not cast: that would copy a `Packed`, whose cache the layers write to
         precision = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    # Layers first, each a unit of its own that is gathered before it runs and freed after it; with the model
+    # as the only unit, all weights would be whole on every process at once.
     for layer in layers(model):
         fully_shard(layer, mesh=mesh, mp_policy=precision)
-    whole = fully_shard(model, mesh=mesh, mp_policy=precision)
+    sharded_model = fully_shard(model, mesh=mesh, mp_policy=precision)  # what is outside of the layers
     for module in model.modules():
         if isinstance(module, FSDPModule):
-            module.set_gradient_divide_factor(1.0)  # a batch's gradient is a sum over its sets
-            module.set_force_sum_reduction_for_comms(True)  # gloo has no other
-    return cast("nn.Module", whole)
+            # FSDP averages over processes by default. Here each set's term already has its weight in the
+            # global batch, so the batch's gradient is a sum; an average would depend on the number of
+            # processes.
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo has no other reduction
+    return cast("nn.Module", sharded_model)
 
 
 def sharded(*models: nn.Module | None) -> bool:
-    """Whether one of these models is."""
+    """Return whether one of these models is sharded."""
     return any(isinstance(part, FSDPModule) for model in models if model for part in model.modules())
 
 
 def reshard(*models: nn.Module | None) -> None:
-    """Leaves this process its part again, after passes without gradient: backward does so by itself.
+    """Leave this process only its part again, after passes without gradient: backward does so by itself.
 
-    Until then `parameters` gives what is whole, which no step changes.
+    Until then `parameters` would return the gathered copies, which no optimizer step changes.
     """
     for model in models:
         for module in model.modules() if model else ():
@@ -82,45 +95,57 @@ def reshard(*models: nn.Module | None) -> None:
                 module.reshard()
 
 
-def passes(count: int, *models: nn.Module | None) -> int:
-    """How many passes this process makes, given that it has work for `count`: as many as any other."""
+def collective_pass_count(count: int, *models: nn.Module | None) -> int:
+    """Return how many passes every process has to make: the largest `count` of any of them.
+
+    Without sharding a pass needs no other process, so each makes as many as it has work for.
+    """
     if not sharded(*models):
         return count
     device = next(p for model in models if model for p in model.parameters()).device
+    # The maximum and not the sum: passes of all processes run side by side.
     most = torch.tensor(count, device=device)
     dist.all_reduce(most, dist.ReduceOp.MAX)
     return int(most)
 
 
-def whole(values: Any, *, keep: bool) -> Any:
-    """The values of a nested dict, each tensor with the parts of all processes, on the CPU; collective.
+def gather_tensors(values: Any, *, keep: bool) -> Any:
+    """Gather every sharded tensor of a nested dict onto the CPU; collective.
 
     Args:
-        keep: whether this process wants them: it gets None for what was in parts, if not.
+        keep: whether this process needs the tensors. Otherwise it takes part in the calls and returns None
+            for
+            each, so that a model is not in memory as often as there are processes.
     """
     if isinstance(values, Mapping):
-        return {name: whole(value, keep=keep) for name, value in values.items()}
+        return {name: gather_tensors(value, keep=keep) for name, value in values.items()}
     if isinstance(values, DTensor):
-        full = values.full_tensor()
+        full = values.full_tensor()  # before `keep` is asked: all processes have to take part
         return full.cpu() if keep else None
     return values
 
 
-def like(value: Tensor, parameter: Tensor) -> Tensor:
-    """This process's part of a whole tensor, as the parameter is parted."""
+def shard_like(value: Tensor, parameter: Tensor) -> Tensor:
+    """Return this process's part of a full tensor, divided as the parameter is.
+
+    Optimizer states of another shape than their parameter (step counts) are on every process as they are.
+    """
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
-    there = value.to(parameter.device)
-    return distribute_tensor(there, parameter.device_mesh, parameter.placements, src_data_rank=None)
+    on_device = value.to(parameter.device)
+    # No source rank: every process has read the whole tensor and cuts out its own part.
+    return distribute_tensor(on_device, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
 def layers(model: nn.Module) -> list[nn.Module]:
-    """The list of modules with the most parameters.
+    """Return the model's layers: the list of modules with the most parameters, whatever wraps it.
 
     Raises:
         ModelError: a model without one.
     """
     lists = [list(module) for module in model.modules() if isinstance(module, nn.ModuleList)]
     if not lists:
-        raise ModelError(f"{type(model).__name__} has no list of layers: train it without shard and compile")
+        raise ModelError(
+            f"{type(model).__name__} has no list of layers; train it with shard=false and compile=false"
+        )
     return max(lists, key=lambda layers: sum(p.numel() for layer in layers for p in layer.parameters()))

@@ -1,8 +1,11 @@
 """Attention over packed sequences, under a name that every model of transformers knows.
 
-A model whose configuration names `NAME` calls `packed_attention` in each layer with the `Packed` of the pass
-in place of a mask. On a CPU it attends piece by piece; on a GPU in one call of flex_attention, whose block
-mask says the same.
+A model whose configuration names `NAME` calls `packed_attention` in each layer, with the `Packed` of the
+current pass in place of a mask. On a CPU each segment attends in a call of its own; on a GPU the whole
+sequence attends in one call of flex_attention, whose block mask encodes the same rule.
+
+Shapes: N tokens of the sequence, M keys, H query heads, G <= H key heads (grouped-query attention), D head
+    size.
 """
 
 from __future__ import annotations
@@ -21,34 +24,44 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from pairkit.training.logprobs.packing import Packed
 
 NAME = "pairkit_packed"
-Keys = tuple[Tensor, Tensor]  # keys and values, [1, heads, tokens, size]
-_packed: ContextVar[Packed | None] = ContextVar("packed", default=None)
+Keys = tuple[Tensor, Tensor]  # keys and values, [1, G, M, D] each
+_current: ContextVar[Packed | None] = ContextVar("packed", default=None)
 
 
 @contextmanager
-def packing(model: nn.Module, *others: nn.Module | None) -> Iterator[None]:
-    """Within it, these models attend over packed sequences: their passes, and backward through them."""
-    modules = [module for one in (model, *others) if one is not None for module in one.modules()]
+def using_packed_attention(model: nn.Module, *others: nn.Module | None) -> Iterator[None]:
+    """Have these models attend over packed sequences, forward and backward.
+
+    The context must still be open during backward: with activation checkpoints the layers run again there,
+    and would otherwise recompute their outputs with another attention than in forward.
+    """
+    modules = [module for root in (model, *others) if root is not None for module in root.modules()]
+    # A configuration can belong to several modules: change and restore each once.
     configs = {id(module.config): module.config for module in modules if hasattr(module, "config")}
-    named: list[Any] = [c for c in configs.values() if hasattr(c, "_attn_implementation_internal")]
-    before = [config._attn_implementation_internal for config in named]
-    for config in named:
+    switchable: list[Any] = [c for c in configs.values() if hasattr(c, "_attn_implementation_internal")]
+    # The private field, because the public setter checks the name against what the class supports. Models
+    # read the field in every forward, so that switching costs nothing.
+    before = [config._attn_implementation_internal for config in switchable]
+    for config in switchable:
         config._attn_implementation_internal = NAME
     try:
         yield
     finally:
-        for config, name in zip(named, before, strict=True):
+        for config, name in zip(switchable, before, strict=True):
             config._attn_implementation_internal = name
 
 
 @contextmanager
-def passing(packed: Packed) -> Iterator[None]:
-    """Within it, what a model is called with is this sequence."""
-    token = _packed.set(packed)
+def current_sequence(packed: Packed) -> Iterator[None]:
+    """Make this the sequence that the models inside are called with.
+
+    A context variable, because the call goes through transformers, which would drop or convert an argument.
+    """
+    token = _current.set(packed)
     try:
         yield
     finally:
-        _packed.reset(token)
+        _current.reset(token)
 
 
 def packed_attention(
@@ -62,88 +75,98 @@ def packed_attention(
     softcap: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers asks of an attention function, for a packed sequence.
+    """Attend over a packed sequence, with the signature that transformers calls.
 
     Args:
-        query: [1, heads, tokens, size]; key and value have as many heads or fewer.
-        sliding_window: positions that a token sees, itself included.
-        softcap: c of scores c tanh(s / c), Gemma 2's.
+        query: `[1, H, N, D]`.
+        key: `[1, G, N, D]`, as is the value.
+        sliding_window: how many positions a token sees, itself included.
+        softcap: c of scores c tanh(s / c), as in Gemma 2.
 
     Returns:
-        [1, tokens, heads, size], and no weights.
+        `[1, N, H, D]`, and no attention weights.
 
     Raises:
-        ValueError: a model that adds a bias of its own to the scores or has attention sinks.
+        ValueError: the model adds a bias of its own to the scores, or has attention sinks.
     """
     for name in ("position_bias", "s_aux"):
         if others.get(name) is not None:
-            raise ValueError(f"packed attention has no {name}")
+            raise ValueError(f"packed attention does not support {name}")
+    # transformers hands through whatever the mask function returned: here the layout of the sequence.
     packed, layer = attention_mask, getattr(module, "layer_idx", 0)
-    if packed.kept is not None:
-        packed.kept[layer] = key, value
+    # A layer that runs again in backward (activation checkpoints) overwrites its entry. That is safe, because
+    # the backward of all passes that read the entry comes before its own.
+    if packed.cache is not None:
+        packed.cache[layer] = key, value
     keys = [(key, value)]
-    if packed.before is not None and packed.before.kept is not None:
-        keys.insert(0, packed.before.kept[layer])
-    attend = _flex if query.is_cuda else _by_pieces
+    if packed.earlier is not None and packed.earlier.cache is not None:
+        keys.insert(0, packed.earlier.cache[layer])  # [1, G, M, D] of the prompts, before the sequence's own
+    attend = _attend_with_flex if query.is_cuda else _attend_by_segment
     scores = Scores(scaling or query.shape[-1] ** -0.5, sliding_window, softcap)
     return attend(packed, query, keys, scores).transpose(1, 2), None
 
 
 class Scores(NamedTuple):
-    """What a model makes of the products of queries and keys, and how far back a token sees."""
+    """How attention scores are made of the products of queries and keys, and how far back a token sees."""
 
     scale: float
-    window: int | None
+    window: int | None  # positions
     softcap: float | None
 
 
-def _by_pieces(packed: Packed, query: Tensor, keys: Sequence[Keys], scores: Scores) -> Tensor:
-    groups = query.shape[1] // keys[0][0].shape[1]
+def _attend_by_segment(packed: Packed, query: Tensor, keys: Sequence[Keys], scores: Scores) -> Tensor:
+    """Attend segment by segment, so that few products are made only to be hidden by a mask."""
+    groups = query.shape[1] // keys[0][0].shape[1]  # query heads per key head, H / G
 
-    def split(of: Packed, heads: Tensor) -> Sequence[Tensor]:
-        return torch.split_with_sizes(heads, [piece.size for piece in of.pieces], dim=2)
+    # One split per sequence instead of a slice per segment: autograd joins the gradients of a split in one
+    # operation, but adds up those of slices, each as large as the whole sequence.
+    def split(sequence: Packed, heads: Tensor) -> Sequence[Tensor]:
+        return torch.split_with_sizes(heads, [segment.size for segment in sequence.segments], dim=2)
 
-    def pairs(of: Packed, pair: Keys) -> list[tuple[Tensor, ...]]:
-        each = (x if groups == 1 else x.repeat_interleave(groups, dim=1) for x in pair)
-        return list(zip(*(split(of, x) for x in each), strict=True))
+    def split_pair(sequence: Packed, pair: Keys) -> list[tuple[Tensor, ...]]:
+        # SDPA expects as many key heads as query heads: each is repeated for its group.
+        per_head = (x if groups == 1 else x.repeat_interleave(groups, dim=1) for x in pair)
+        return list(zip(*(split(sequence, x) for x in per_head), strict=True))
 
-    own = pairs(packed, keys[-1])
-    prompts = own if packed.before is None else pairs(packed.before, keys[0])
-    queries = split(packed, query)
-    found = []
-    for i, piece in enumerate(packed.pieces):
+    own = split_pair(packed, keys[-1])  # per segment: keys and values, [1, H, tokens, D]
+    prompts = own if packed.earlier is None else split_pair(packed.earlier, keys[0])
+    queries = split(packed, query)  # per segment [1, H, tokens, D]
+    outputs = []
+    for i, segment in enumerate(packed.segments):
         k, v = own[i]
-        if piece.sees is not None:
-            k, v = (torch.cat(both, dim=2) for both in zip(prompts[piece.sees], own[i], strict=True))
-        bias = packed.bias(piece, scores.window, query.dtype)
+        if segment.prompt is not None:  # prompt first: the order of the columns of `Packed.bias`
+            k, v = (torch.cat(both, dim=2) for both in zip(prompts[segment.prompt], own[i], strict=True))
+        bias = packed.bias(segment, scores.window, query.dtype)
         if scores.softcap is None:
-            causal = bias is None
-            out = scaled_dot_product_attention(
-                queries[i], k, v, attn_mask=bias, is_causal=causal, scale=scores.scale
+            output = scaled_dot_product_attention(
+                queries[i], k, v, attn_mask=bias, is_causal=bias is None, scale=scores.scale
             )
         else:
-            out = _capped(queries[i], k, v, bias, scores.scale, scores.softcap)
-        found.append(out)
-    return torch.cat(found, dim=2)
+            output = _attend_softcapped(queries[i], k, v, bias, scores.scale, scores.softcap)
+        outputs.append(output)
+    return torch.cat(outputs, dim=2)  # [1, H, N, D], in the order of the sequence
 
 
-def _capped(
+def _attend_softcapped(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float, softcap: float
 ) -> Tensor:
-    """`scaled_dot_product_attention` with a softcap, which torch's has not."""
-    products = torch.tanh(query @ key.transpose(-1, -2) * (scale / softcap)) * softcap
+    """SDPA with logit soft-capping, which torch does not support."""
+    products = torch.tanh(query @ key.transpose(-1, -2) * (scale / softcap)) * softcap  # [1, H, tokens, keys]
+    # Masked after capping: tanh would turn -inf into -softcap, a score like any other.
     if bias is None:
         later = torch.ones(products.shape[-2:], dtype=torch.bool, device=query.device).triu(1)
         products = products.masked_fill(later, float("-inf"))
     else:
         products = products + bias
+    # In float32, because bfloat16 would lose the smaller terms of the sum over the keys.
     return products.softmax(dim=-1, dtype=torch.float32).to(query.dtype) @ value
 
 
-def _flex(packed: Packed, query: Tensor, keys: Sequence[Keys], scores: Scores) -> Tensor:
+def _attend_with_flex(packed: Packed, query: Tensor, keys: Sequence[Keys], scores: Scores) -> Tensor:
     scale, window, softcap = scores
-    key, value = (torch.cat(parts, dim=2) for parts in zip(*keys, strict=True))
+    key, value = (torch.cat(parts, dim=2) for parts in zip(*keys, strict=True))  # [1, G, M, D]
 
+    # The block mask hides scores after this function, so that the cap cannot bring hidden ones back.
     def capped(score: Tensor, *_: Tensor) -> Tensor:
         return torch.tanh(score / softcap) * softcap  # type: ignore[operator]
 
@@ -160,10 +183,11 @@ def _flex(packed: Packed, query: Tensor, keys: Sequence[Keys], scores: Scores) -
 
 @lru_cache(maxsize=1)
 def _compiled_flex() -> Any:
+    """Compile flex_attention once; its sizes are symbols, because every pass has another number of tokens."""
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention, dynamic=True)
 
 
 AttentionInterface.register(NAME, packed_attention)
-AttentionMaskInterface.register(NAME, lambda *_, **__: _packed.get())
+AttentionMaskInterface.register(NAME, lambda *_, **__: _current.get())

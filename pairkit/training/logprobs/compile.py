@@ -11,11 +11,13 @@ from pairkit.training.logprobs.attention import NAME, packed_attention
 
 
 def compile_layers(model: nn.Module) -> None:
-    """Has torch compile the parts of each layer when they first pass; what layers share is compiled once.
+    """Have torch compile the parts of each layer when they first run; layers share the compiled code.
 
-    Lengths differ from pass to pass, so they are symbols. What attends stays outside: its pieces are another
-    number in every pass, and on a GPU flex_attention is compiled by itself. A layer as a whole stays outside
-    too, since it may be recomputed in backward, which is a call that torch cannot look into.
+    Sizes are symbols (`dynamic=True`), because the number of tokens differs from pass to pass. Attention
+    stays
+    outside: the number of its segments differs too, and on a GPU flex_attention is compiled by itself. A
+        layer as a whole stays outside as well, because it may be recomputed in backward, a call that torch
+        cannot trace.
     """
     AttentionInterface.register(NAME, torch.compiler.disable(packed_attention))  # type: ignore[no-untyped-call]
     for layer in layers(model):

@@ -1,8 +1,11 @@
-"""A draw inside the gradient pass.
+"""Sampling negatives inside the gradient pass.
 
-Prompts and chosen completions pass once, with gradient; all others are scored on the prompts' keys and values
-without one, and those that are drawn pass on them again. Next to a scoring pass of whole sets that saves the
-prompts and the chosen completions, and the weights that the draw sees are the same.
+Prompts and chosen completions pass once, with gradient; all other completions are scored on the prompts'
+cached keys and values without gradient, and the sampled ones pass on them again, with gradient. Compared with
+a scoring pass of whole sets this saves the prompts and the chosen completions, and the weights that the
+sampling depends on are the same.
+
+Shapes: B sets, K completions of the set that has the most, T completion tokens, E hidden width.
 """
 
 from __future__ import annotations
@@ -14,98 +17,110 @@ import torch
 from torch import Tensor, nn
 
 from pairkit.losses import Logps
-from pairkit.training.distributed.sharding import passes
+from pairkit.training.distributed.sharding import collective_pass_count
 from pairkit.training.logprobs import head
-from pairkit.training.logprobs.attention import packing, passing
+from pairkit.training.logprobs.attention import current_sequence, using_packed_attention
 from pairkit.training.logprobs.head import Hidden
 from pairkit.training.logprobs.hidden import hidden_states
-from pairkit.training.logprobs.packing import Packed, behind, pack
+from pairkit.training.logprobs.packing import Packed, pack, pack_after
 from pairkit.training.logprobs.selection import Scored, SetSelection, lengths, micro_batches
 from pairkit.training.tokens.sets import Ids
 
 Pick = Callable[
     [Logps], list[SetSelection]
-]  # from log-probs of all columns, CPU, to the columns that are drawn
+]  # from log-probs of all completions, on the CPU, to the sampled ones
 
 
 def score_drawn(
     model: nn.Module, every: Sequence[SetSelection], pick: Pick, budget: int, *, lead: bool
 ) -> tuple[list[SetSelection], Scored]:
-    """The drawn columns, and their log-probs with gradient, as `forward.score` gives them.
+    """Sample completions and return them with their log-probs, with gradient, as `forward.score` does.
 
     Args:
         model: one that packs.
-        every: sets with all of their columns, two at least; column 0 is taken whatever is drawn.
-        pick: draws; the first column of each set that it gives is column 0.
+        every: sets with all of their completions, two at least; completion 0 is always selected.
+        pick: samples; the first completion of each set that it returns is completion 0.
         budget: tokens that are scored at once.
-        lead: whether the draw has to know the log-prob of column 0, which is 0 otherwise.
+        lead: whether the sampling has to know the log-prob of completion 0, which is 0 otherwise.
     """
     device = next(model.parameters()).device
-    with packing(model):
-        feed, packed = pack([(one.tokens.prompt, one.completions[:1]) for one in every], device, keep=True)
-        with passing(packed):
-            chosen = _plain(hidden_states(model, feed))
-        firsts = [one.completions[0] for one in every]
+    # Around all passes, because one backward goes through both that have a gradient.
+    with using_packed_attention(model):
+        sets = [(item.tokens.prompt, item.completions[:1]) for item in every]
+        inputs, packed = pack(sets, device, cache=True)
+        with current_sequence(packed):
+            chosen = _require(hidden_states(model, inputs))
+        firsts = [item.completions[0] for item in every]
+        # The chosen completions' first tokens are at these places of [T]; their predictors are what is
+        # needed.
         starts = np.cumsum([0, *(len(ids) for ids in firsts[:-1])])
-        lasts = chosen.states[torch.from_numpy(starts).to(device)]  # of each prompt: they predict the first
-        policy, scored = _scored(model, every, packed, lasts, budget)
+        # [B, E], the states of each prompt's last token: they predict the first token of any completion.
+        lasts = chosen.states[torch.from_numpy(starts).to(device)]
+        # The same weights score and are trained: no step lies between the sampling and its gradient.
+        policy, scored = _score_rest(model, every, packed, lasts, budget)
         if lead:
             with torch.no_grad():
                 policy.sum[:, 0] = _sums(chosen, firsts).cpu()
         work = pick(policy)
-        drawn = [[one.tokens.columns[c].ids for c in one.columns[1:]] for one in work]
-        feed, later = behind(packed, drawn)
-        with passing(later):
-            others = _plain(hidden_states(model, feed, lasts))
+        sampled = [[item.tokens.columns[c].ids for c in item.columns[1:]] for item in work]
+        inputs, later = pack_after(packed, sampled)
+        # On the same cached keys, but now with gradient: through them the prompts get the gradient that the
+        # sampled completions give them, as if all had passed together.
+        with current_sequence(later):
+            others = _require(hidden_states(model, inputs, lasts))
+    # One product with the head for all tokens, chosen completions first: [T, E].
     states = Hidden(torch.cat([chosen.states, others.states]), chosen.head)
-    each = _sums(states, [*firsts, *(ids for some in drawn for ids in some)])
+    per_completion = _sums(states, [*firsts, *(ids for texts in sampled for ids in texts)])
     length, mask = lengths(work, device)
-    columns = torch.zeros(mask.shape, dtype=torch.bool, device=device)
-    columns[:, 0] = True
-    sums = torch.zeros(mask.shape, device=device).masked_scatter(columns, each[: len(every)])
-    sums = sums.masked_scatter(mask & ~columns, each[len(every) :])
+    first = torch.zeros(mask.shape, dtype=torch.bool, device=device)
+    first[:, 0] = True
+    # masked_scatter fills row by row, which is the order of the sets in both parts.
+    sums = torch.zeros(mask.shape, device=device).masked_scatter(first, per_completion[: len(every)])
+    sums = sums.masked_scatter(mask & ~first, per_completion[len(every) :])
     passed = len(packed.tokens.owner) + scored + len(later.tokens.owner)
     return work, Scored(Logps(sums, length, mask), None, None, passed)
 
 
 @torch.no_grad()
-def _scored(
+def _score_rest(
     model: nn.Module, every: Sequence[SetSelection], packed: Packed, lasts: Tensor, budget: int
 ) -> tuple[Logps, int]:
-    """The log-probs of all columns but the first, on the CPU, and the tokens that passed."""
+    """Score all completions but the first, `[B, K]` on the CPU; count the tokens that pass."""
     length, mask = lengths(every)
     sums = torch.zeros(mask.shape)
-    rest = [SetSelection(one.tokens, one.columns[1:]) for one in every]
+    rest = [SetSelection(item.tokens, item.columns[1:]) for item in every]
     passed = 0
     groups = micro_batches(rest, budget, shared=True)
-    idle = passes(len(groups), model) - len(groups)
+    # Sharded layers are gathered by all processes together, so all make as many passes as the one with most.
+    idle = collective_pass_count(len(groups), model) - len(groups)
     for group in groups:
-        taken = sorted(group)
-        some = [rest[i].completions if i in group else [] for i in range(len(rest))]
-        feed, later = behind(packed, some)
-        with passing(later):
-            states = _plain(hidden_states(model, feed, lasts))
-        each = _sums(states, [ids for ids_of in some for ids in ids_of]).cpu()
+        rows = sorted(group)  # as the sequence has them, and masked_scatter below: in the order of the sets
+        texts = [rest[i].completions if i in group else [] for i in range(len(rest))]
+        inputs, later = pack_after(packed, texts)
+        with current_sequence(later):
+            states = _require(hidden_states(model, inputs, lasts))
+        per_completion = _sums(states, [ids for set_texts in texts for ids in set_texts]).cpu()
         here = torch.zeros_like(mask)
-        here[taken, 1:] = mask[taken, 1:]
-        sums = sums.masked_scatter(here, each)
+        here[rows, 1:] = mask[rows, 1:]
+        sums = sums.masked_scatter(here, per_completion)
         passed += len(later.tokens.owner)
     for _ in range(idle):
-        feed, later = behind(packed, [rest[0].completions[:1], *([] for _ in rest[1:])])
-        with passing(later):
-            hidden_states(model, feed, lasts)
+        # Any completion will do; the result is dropped.
+        inputs, later = pack_after(packed, [rest[0].completions[:1], *([] for _ in rest[1:])])
+        with current_sequence(later):
+            hidden_states(model, inputs, lasts)
     return Logps(sums, length, mask), passed
 
 
 def _sums(states: Hidden, completions: Sequence[Ids]) -> Tensor:
-    """[completions], the summed log-prob of each; their tokens' states stand one after another."""
+    """Return the summed log-prob of each completion, float32, from the states of all their tokens."""
     device = states.states.device
-    targets = torch.from_numpy(np.concatenate(completions)).long().to(device)
+    targets = torch.from_numpy(np.concatenate(completions)).long().to(device)  # [T]
     logp = head.token_statistics(("logp",), states, targets)["logp"]
     owner = torch.repeat_interleave(torch.tensor([len(ids) for ids in completions], device=device))
     return torch.zeros(len(completions), device=device).index_add(0, owner, logp)
 
 
-def _plain(found: Hidden | None) -> Hidden:
-    assert found is not None, "a model that packs has a plain head"
-    return found
+def _require(hidden: Hidden | None) -> Hidden:
+    assert hidden is not None, "a model that packs has a plain head"
+    return hidden

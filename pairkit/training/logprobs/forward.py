@@ -1,7 +1,12 @@
 """Where log-probs are made: candidate sets in, `Logps` out.
 
-Everything above this module speaks of sets and columns. Sets are packed into one sequence, each prompt once;
-a model that cannot attend over such a sequence gets each completion as a row of a padded batch.
+Everything above this module speaks of sets and completions. Here sets are packed into one sequence, each
+prompt once; for a model that cannot attend over such a sequence, each completion becomes a row of a padded
+batch.
+
+Shapes: B sets, K completions of the set that has the most, T completion tokens of all sets, V vocabulary.
+    Tokens are joined in the order of sets and completions, so that sums over `[T]` give `[B, K]` without a
+    loop.
 """
 
 from __future__ import annotations
@@ -15,17 +20,22 @@ from torch.utils.checkpoint import checkpoint
 
 from pairkit.errors import ModelError
 from pairkit.losses import Logps
-from pairkit.training.distributed.sharding import passes, reshard, sharded
+from pairkit.training.distributed.sharding import collective_pass_count, reshard, sharded
 from pairkit.training.logprobs import head
-from pairkit.training.logprobs.attention import packing, passing
+from pairkit.training.logprobs.attention import current_sequence, using_packed_attention
 from pairkit.training.logprobs.hidden import head_of, hidden_states
 from pairkit.training.logprobs.packing import pack
-from pairkit.training.logprobs.padding import Feed, padded
+from pairkit.training.logprobs.padding import ModelInputs, pad_rows
 from pairkit.training.logprobs.probe import packs
-from pairkit.training.logprobs.selection import IDLE, Scored, SetSelection, lengths, micro_batches
+from pairkit.training.logprobs.selection import (
+    IDLE,
+    PASS_STATISTICS,
+    Scored,
+    SetSelection,
+    lengths,
+    micro_batches,
+)
 from pairkit.training.tokens.sets import Ids
-
-WANT = frozenset({"token_kl", "alignment", "head_sum", "entropy"})  # what a pass can give besides sums
 
 
 def score(
@@ -36,41 +46,49 @@ def score(
     live: nn.Module | None = None,
     shared: bool | None = None,
 ) -> Scored:
-    """The log-probs of the wanted columns, float32, with gradient.
+    """Compute the log-probs of the selected completions, float32 `[B, K]`, nats, with gradient.
 
-    Column j of the result is `work[i].columns[j]`; sets with fewer columns are masked. The heads of
-    "head_sum" are those of the pairs of the first wanted column and each other one.
+    Entry j of a row belongs to `work[i].columns[j]`; sets with fewer completions are masked. "head_sum" sums
+    over the tokens that a completion and the first selected one of its set have in common in number: a prefix
+    of each.
 
     Args:
-        want: what is computed besides sums, of `WANT`.
-        live: a reference model on the same device, passed without gradient beside the policy.
+        want: what is computed besides sums, of `PASS_STATISTICS`.
+        live: an online reference model on the same device, run without gradient next to the policy.
         shared: whether a prompt passes once for all its completions; by default where the models can.
 
     Raises:
-        ValueError: something unknown is wanted, or "token_kl" without a live reference or with one of another
+        ValueError: an unknown statistic, or "token_kl" without an online reference or with one that has
+            another
             vocabulary.
     """
-    if want - WANT:
-        raise ValueError(f"unknown statistics {sorted(want - WANT)}; there are {sorted(WANT)}")
+    if want - PASS_STATISTICS:
+        unknown = sorted(want - PASS_STATISTICS)
+        raise ValueError(f"unknown statistics {unknown}; expected some of {sorted(PASS_STATISTICS)}")
     if "token_kl" in want and live is None:
-        raise ValueError("token_kl needs a live reference model")
-    names = head.statistics_of(want, live=live is not None)
-    found, passed = _tokens(model, live, work, names, packs(model, live) if shared is None else shared)
-    length, mask = lengths(work, found["logp"].device)
-    owner = torch.repeat_interleave(length[mask])
+        raise ValueError("token_kl needs an online reference model")
+    names = head.statistic_names(want, live=live is not None)
+    per_token, passed = _token_statistics(
+        model, live, work, names, packs(model, live) if shared is None else shared
+    )
+    length, mask = lengths(work, per_token["logp"].device)
+    owner = torch.repeat_interleave(length[mask])  # [T], which completion a token belongs to
     zeros = torch.zeros(mask.shape, device=mask.device)
 
+    # index_add adds tokens in their order on a CPU, so that equal passes end in equal bytes. [T] to
+    # [completions] to [B, K], in float32: the sums of long completions are hundreds of nats.
     def sums(name: str) -> Tensor:
-        each = torch.zeros(int(mask.sum()), device=mask.device).index_add(0, owner, found[name])
-        return zeros.masked_scatter(mask, each)
+        per_completion = torch.zeros(int(mask.sum()), device=mask.device).index_add(0, owner, per_token[name])
+        return zeros.masked_scatter(mask, per_completion)
 
     def means(name: str) -> Tensor | None:
+        # Masked entries have length 0 and sum 0: they stay 0 instead of NaN, which a mask could not undo.
         return sums(name) / length.clamp(min=1) if name in want else None
 
-    def heads(name: str) -> Mapping[str, Tensor]:
+    def prefixes(name: str) -> Mapping[str, Tensor]:
         if "head_sum" not in want:
             return {}
-        parts = (torch.stack([found[name][at].sum() for at in each]) for each in _heads(work))
+        parts = (torch.stack([per_token[name][at].sum() for at in slices]) for slices in _prefixes(work))
         return {
             key: zeros.masked_scatter(mask, values)
             for key, values in zip(("head_sum", "chosen_head"), parts, strict=True)
@@ -82,11 +100,11 @@ def score(
         mask,
         token_kl=sums("token_kl") if "token_kl" in want else None,
         alignment=means("alignment"),
-        **heads("logp"),
+        **prefixes("logp"),
     )
     reference = None
     if live is not None:
-        reference = Logps(sums("reference"), length, mask, **heads("reference"))
+        reference = Logps(sums("reference"), length, mask, **prefixes("reference"))
     return Scored(policy, reference, means("entropy"), passed)
 
 
@@ -98,123 +116,139 @@ def score_all(
     want: frozenset[str] = frozenset(),
     live: nn.Module | None = None,
 ) -> Iterator[tuple[list[tuple[int, tuple[int, ...]]], Scored]]:
-    """Scores any number of sets without gradient, the columns of one that exceeds the budget in parts.
+    """Score any number of sets without gradient; a set that exceeds the budget is scored in parts.
 
-    Yields, for each row of the log-probs, its position in `work` and which columns of that set it holds.
+    Yields, for each row of the log-probs, its position in `work` and which completions of that set it holds.
     """
     shared = packs(model, live)
-    lead = "head_sum" in want  # every part needs the first column
-    parts = [(i, part) for i, item in enumerate(work) for part in _parts(item, budget, shared, lead)]
+    keep_first = "head_sum" in want  # every part needs the first completion, which decides the prefixes
+    # A micro-batch never divides a set, so too large ones are divided before.
+    parts = [(i, part) for i, item in enumerate(work) for part in _parts(item, budget, shared, keep_first)]
     groups = micro_batches([part for _, part in parts], budget, shared=shared)
-    idle = passes(len(groups), model, live) - len(groups)
+    idle = collective_pass_count(len(groups), model, live) - len(groups)
     for group in groups:
-        taken = [parts[i] for i in group]
+        selected = [parts[i] for i in group]
         with torch.no_grad():
-            scored = score(model, [part for _, part in taken], want=want, live=live)
-        yield [(i, part.columns) for i, part in taken], scored
-    for _ in range(idle):
+            scored = score(model, [part for _, part in selected], want=want, live=live)
+        yield [(i, part.columns) for i, part in selected], scored
+    for _ in range(idle):  # other processes still gather layers, and need this one for it
         with torch.no_grad():
             score(model, [IDLE], want=want, live=live)
-    reshard(model, live)
+    reshard(model, live)  # no backward comes, which would do it
 
 
-def _parts(item: SetSelection, budget: int, shared: bool, lead: bool) -> Iterator[SetSelection]:
-    first = item.columns[:1] if lead else ()
+def _parts(item: SetSelection, budget: int, shared: bool, keep_first: bool) -> Iterator[SetSelection]:
+    """Divide a set into parts within the budget; without gradient no loss compares its completions."""
+    first = item.columns[:1] if keep_first else ()
     part = SetSelection(item.tokens, ())
-    for column in item.columns:
-        more = SetSelection(item.tokens, (*part.columns, column))
-        cost = more.size if shared else more.width * len(more.columns)
+    for completion in item.columns:
+        larger = SetSelection(item.tokens, (*part.columns, completion))
+        cost = larger.size if shared else larger.width * len(larger.columns)
         if cost > budget and set(part.columns) - set(first):
             yield part
-            more = SetSelection(item.tokens, (*first, column))
-        part = more
+            larger = SetSelection(item.tokens, (*first, completion))
+        part = larger
     yield part
 
 
-def _heads(work: Sequence[SetSelection]) -> tuple[list[slice], list[slice]]:
-    """Of each column, which tokens are the head of it and of the first one, in the pair that they make."""
+def _prefixes(work: Sequence[SetSelection]) -> tuple[list[slice], list[slice]]:
+    """Return, per completion, the slices of `[T]` that are its prefix and that of its set's first completion.
+
+    Both have as many tokens as the shorter of the two completions.
+    """
     own, chosen = [], []
     start = 0
     for item in work:
-        leading, first = start, len(item.completions[0])
+        first_start, first_count = start, len(item.completions[0])
         for ids in item.completions:
-            count = min(first, len(ids))
+            count = min(first_count, len(ids))
             own.append(slice(start, start + count))
-            chosen.append(slice(leading, leading + count))
+            chosen.append(slice(first_start, first_start + count))
             start += len(ids)
     return own, chosen
 
 
-def _tokens(
+def _token_statistics(
     model: nn.Module,
     live: nn.Module | None,
     work: Sequence[SetSelection],
     names: tuple[str, ...],
     shared: bool,
 ) -> tuple[dict[str, Tensor], int]:
-    """What is computed of each token of the wanted completions, [tokens] by name; and how many passed."""
+    """Compute statistics of each token of the completions, `[T]` by name; count the tokens that pass."""
     device = next(model.parameters()).device
-    targets = _joined([ids for item in work for ids in item.completions], device)
+    targets = _join([ids for item in work for ids in item.completions], device)  # [T]
     if shared:
-        feed, packed = pack([(item.tokens.prompt, item.completions) for item in work], device)
-        with packing(model, live), passing(packed):
-            found = _of_states(model, live, feed, targets, names)
-        assert found is not None, "a model that packs has a plain head"
-        return found, int(feed.inputs["input_ids"].numel())
+        inputs, packed = pack([(item.tokens.prompt, item.completions) for item in work], device)
+        with using_packed_attention(model, live), current_sequence(packed):
+            statistics = _statistics_from_states(model, live, inputs, targets, names)
+        assert statistics is not None, "a model that packs has a plain head"
+        return statistics, int(inputs.arguments["input_ids"].numel())
     texts = [(item.tokens.prompt, ids) for item in work for ids in item.completions]
-    feed = padded(texts, device)
-    found = _of_states(model, live, feed, targets, names)
-    return found or _of_models(model, live, texts, names), int(feed.inputs["attention_mask"].sum())
+    inputs = pad_rows(texts, device)
+    passed = int(inputs.arguments["attention_mask"].sum())
+    statistics = _statistics_from_states(model, live, inputs, targets, names)
+    return statistics or _statistics_from_own_logits(model, live, texts, names), passed
 
 
-def _of_states(
-    model: nn.Module, live: nn.Module | None, feed: Feed, targets: Tensor, names: tuple[str, ...]
+def _statistics_from_states(
+    model: nn.Module, live: nn.Module | None, inputs: ModelInputs, targets: Tensor, names: tuple[str, ...]
 ) -> dict[str, Tensor] | None:
-    """From the states that the models' output heads would get; None where a head is not a plain one."""
+    """Compute statistics from the states that the output heads would get; None where a head is not plain."""
     reference = None
+    # The reference first: where it cannot do this, the policy's pass with its graph would be for nothing.
     if live is not None:
         with torch.no_grad():
-            reference = hidden_states(live, feed)
+            reference = hidden_states(live, inputs)
         if reference is None:
             return None
-    policy = hidden_states(model, feed)
+    policy = hidden_states(model, inputs)
     return None if policy is None else head.token_statistics(names, policy, targets, reference)
 
 
-def _of_models(
+def _statistics_from_own_logits(
     model: nn.Module, live: nn.Module | None, texts: Sequence[tuple[Ids, Ids]], names: tuple[str, ...]
 ) -> dict[str, Tensor]:
-    """From the logits that the models themselves give, a few rows at a time."""
-    if sharded(model, live):  # the number of its passes goes by the rows of one process
-        raise ModelError("a model whose logits are not those of a plain output head needs shard=false")
+    """Compute statistics from the logits that the models themselves return, a few rows at a time.
+
+    Each part runs under an activation checkpoint, so that the logits of one part exist at a time in backward
+    too.
+    """
+    if sharded(model, live):  # the number of passes depends on the rows, which differ between processes
+        raise ModelError(
+            "a model whose logits are not those of a plain output head cannot be sharded: set shard=false"
+        )
     device = next(model.parameters()).device
 
-    def of(feed: Feed, targets: Tensor) -> Tensor:
-        def logits(one: nn.Module) -> Tensor:
-            return one(**feed.inputs).logits.flatten(0, 1)[feed.at].float()  # type: ignore[no-any-return]
+    def part_statistics(inputs: ModelInputs, targets: Tensor) -> Tensor:
+        def logits(network: nn.Module) -> Tensor:
+            output = network(**inputs.arguments).logits
+            return output.flatten(0, 1)[inputs.predictors].float()  # type: ignore[no-any-return]
 
         reference = None
         if live is not None:
             with torch.no_grad():
                 reference = logits(live)
-        return head.of_logits(names, logits(model), targets, reference)
+        return head.statistics_from_logits(names, logits(model), targets, reference)
 
     weight = getattr(head_of(model)[1], "weight", None)
-    positions = padded(texts, device).inputs["logits_to_keep"]
-    step = 1 if weight is None else max(1, head.CHUNK_LOGITS // (positions * len(weight)))
+    # As many rows as have `CHUNK_LOGITS` logits, which the other path holds at a time too.
+    positions = pad_rows(texts, device).arguments["logits_to_keep"]
+    step = 1 if weight is None else max(1, head.CHUNK_LOGITS // (positions * len(weight)))  # rows
     parts = [texts[at : at + step] for at in range(0, len(texts), step)]
-    found = [
+    rows = [
         checkpoint(
-            of,
-            padded(part, device),
-            _joined([ids for _, ids in part], device),
+            part_statistics,
+            pad_rows(part, device),
+            _join([ids for _, ids in part], device),
             use_reentrant=False,
-            preserve_rng_state=False,
+            preserve_rng_state=False,  # dropout is off, so that nothing random is repeated
         )
         for part in parts
     ]
-    return head.by_name(names, torch.cat(found, dim=1))
+    return head.rows_by_name(names, torch.cat(rows, dim=1))  # [S, T]
 
 
-def _joined(completions: Sequence[Ids], device: torch.device) -> Tensor:
+def _join(completions: Sequence[Ids], device: torch.device) -> Tensor:
+    """Join the token ids of completions into one int64 `[T]`."""
     return torch.from_numpy(np.concatenate(completions)).long().to(device)

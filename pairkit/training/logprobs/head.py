@@ -1,10 +1,16 @@
-"""From hidden states to what a loss needs of each token, never holding [tokens, vocabulary].
+"""From hidden states to what a loss needs of each token, never holding `[tokens, vocabulary]`.
 
-Where that is the token's log-prob alone, `target_logp` makes it; the rest of this module is for more.
-Tokens pass the output head in chunks of at most `CHUNK_LOGITS` logits. Where there are several, backward
-computes a chunk's logits again, turns them into the gradient of that chunk and adds it to one buffer for
-the head's weight; autograd's own checkpoints would make a gradient as large as the head a chunk. Peak memory
-is some six chunks of float32 and that buffer, whatever the number of tokens.
+Where only the token's log-prob is needed, `target_logp` computes it; the rest of this module is for more.
+Tokens pass the output head in chunks of at most `CHUNK_LOGITS` logits. Where there are several chunks,
+backward computes a chunk's logits again, turns them into the gradient of that chunk and adds it to one buffer
+for the head's weight; autograd's own checkpoints would make a gradient as large as the head per chunk. Peak
+memory is about six chunks of float32 and that buffer, whatever the number of tokens.
+
+Logits and log-probs are float32 whatever the model's dtype: a loss subtracts sums of hundreds of log-probs,
+and the three digits of bfloat16 would be gone after the subtraction.
+
+Shapes: T completion tokens, E hidden width, V vocabulary, S statistics. Log-probs, KL and entropy are in
+    nats.
 """
 
 from __future__ import annotations
@@ -28,8 +34,8 @@ class Head(NamedTuple):
     """An output head: logits = softcap(scale * (hidden @ weight.T + bias)), softcap(x) = c tanh(x / c).
 
     Attributes:
-        weight: [vocabulary, hidden].
-        bias: [vocabulary] or None.
+        weight: `[V, E]`.
+        bias: `[V]` or None.
         scale: Cohere's `logit_scale`, the inverse of Granite's `logits_scaling`.
         softcap: c, Gemma's `final_logit_softcapping`; None for none.
     """
@@ -45,14 +51,14 @@ class Head(NamedTuple):
         return self.weight.shape[0]
 
     def product(self, hidden: Tensor) -> Tensor:
-        """[tokens, vocabulary], before scale and softcap, float32 whatever the weight's dtype."""
+        """Return the logits before scale and softcap, `[T, V]` float32 whatever the weight's dtype."""
         if self.weight.dtype == torch.float32:
             return linear(hidden, self.weight, self.bias)
-        logits = product(hidden, self.weight.t())
+        logits = product(hidden, self.weight.t())  # the bias is added in float32, after the product
         return logits if self.bias is None else logits + self.bias
 
     def final(self, logits: Tensor) -> Tensor:
-        """`product` with scale and softcap."""
+        """Apply scale and softcap to what `product` returns."""
         logits = logits if self.scale == 1 else logits * self.scale
         return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
 
@@ -60,111 +66,120 @@ class Head(NamedTuple):
 class Hidden(NamedTuple):
     """What one model has for some tokens: the states that predict them, and the head to read them with."""
 
-    states: Tensor  # [tokens, hidden], of the weight's dtype
+    states: Tensor  # [T, E], of the weight's dtype
     head: Head
 
 
 class _Task(NamedTuple):
-    """What is computed of which tokens; no gradient flows into it."""
+    """What is computed for which tokens; no gradient flows into it."""
 
     names: tuple[str, ...]
-    targets: Tensor
+    targets: Tensor  # [T] int64
     reference: Hidden | None
     scale: float
     softcap: float | None
-    chunk: int
+    chunk: int  # tokens
 
     def chunks(self) -> Iterator[slice]:
         return (slice(at, at + self.chunk) for at in range(0, max(1, len(self.targets)), self.chunk))
 
-    def known(self, at: slice) -> Tensor | None:
-        """The reference's logits of a chunk."""
+    def reference_logits(self, at: slice) -> Tensor | None:
+        """Compute the reference's logits of a chunk, `[chunk, V']`."""
         if self.reference is None:
             return None
         head = self.reference.head
         return head.final(head.product(self.reference.states[at]))
 
 
-def statistics_of(want: frozenset[str], *, live: bool) -> tuple[str, ...]:
-    """What is computed of each token, those with gradient first; "logp" always."""
-    wanted = want | {"logp"} | ({"reference"} if live else set())
-    return tuple(name for name in WITH_GRADIENT + WITHOUT_GRADIENT if name in wanted)
+def statistic_names(want: frozenset[str], *, live: bool) -> tuple[str, ...]:
+    """Return what is computed for each token, those with gradient first; "logp" always."""
+    names = want | {"logp"} | ({"reference"} if live else set())
+    return tuple(name for name in WITH_GRADIENT + WITHOUT_GRADIENT if name in names)
 
 
 def token_statistics(
     names: tuple[str, ...], policy: Hidden, targets: Tensor, reference: Hidden | None = None
 ) -> dict[str, Tensor]:
-    """What is computed of each token, [tokens] float32 by name, from hidden states.
+    """Compute statistics of each token from hidden states: float32 `[T]` by name.
 
     Args:
-        names: from `statistics_of`; `of_logits` says what they are.
-        targets: the tokens' ids, [tokens] int64.
-        reference: the live reference's; no gradient flows into it.
+        names: from `statistic_names`; `statistics_from_logits` defines them.
+        targets: the tokens' ids, int64 `[T]`.
+        reference: the online reference's states; no gradient flows into it.
     """
     head = policy.head
     if names == ("logp",):
         weight, bias, scale, softcap = head
         return {"logp": target_logp(policy.states, weight, bias, targets, scale=scale, softcap=softcap)}
-    chunk = max(1, CHUNK_LOGITS // head.size)
+    chunk = max(1, CHUNK_LOGITS // head.size)  # tokens; one at least, whatever the vocabulary
     if reference is not None:
-        states, known = reference
-        weight, bias = known.weight.detach(), None if known.bias is None else known.bias.detach()
-        reference = Hidden(states.detach(), known._replace(weight=weight, bias=bias))
+        # Detached here, because with adapters switched off the reference's head is the policy's own
+        # parameter.
+        states, other = reference
+        weight, bias = other.weight.detach(), None if other.bias is None else other.bias.detach()
+        reference = Hidden(states.detach(), other._replace(weight=weight, bias=bias))
     task = _Task(names, targets, reference, head.scale, head.softcap, chunk)
     if len(targets) <= chunk and head.weight.dtype == torch.float32:
-        found = of_logits(names, head.final(head.product(policy.states)), targets, task.known(slice(None)))
+        # One chunk: autograd keeps its logits, which is cheaper than computing them again.
+        logits = head.final(head.product(policy.states))
+        rows = statistics_from_logits(names, logits, targets, task.reference_logits(slice(None)))
     else:
-        found = _Chunked.apply(policy.states, head.weight, head.bias, task)  # type: ignore[no-untyped-call]
-    return by_name(names, found)
+        rows = _Chunked.apply(policy.states, head.weight, head.bias, task)  # type: ignore[no-untyped-call]
+    return rows_by_name(names, rows)
 
 
-def by_name(names: Sequence[str], rows: Tensor) -> dict[str, Tensor]:
-    """The rows of `of_logits` by name, gradient on those alone that have one."""
+def rows_by_name(names: Sequence[str], rows: Tensor) -> dict[str, Tensor]:
+    """Name the rows of `statistics_from_logits`, with gradient only on those that have one."""
     return {
         name: row if name in WITH_GRADIENT else row.detach() for name, row in zip(names, rows, strict=True)
     }
 
 
-def of_logits(names: Sequence[str], logits: Tensor, targets: Tensor, reference: Tensor | None) -> Tensor:
-    """[names, tokens] from float32 logits [tokens, vocabulary], nats.
+def statistics_from_logits(
+    names: Sequence[str], logits: Tensor, targets: Tensor, reference: Tensor | None
+) -> Tensor:
+    """Compute `[S, T]` from float32 logits `[T, V]`, in nats.
 
     logp: log p(y). token_kl: KL(reference || policy) over the vocabulary. alignment: log p(y) - log sum_v
     p(v)^2. entropy: that of p. reference: log p(y) under the reference.
     """
-    logp = log_softmax(logits, dim=-1)
-    plain = logp.detach()
-    found = {"logp": _at(logp, targets)}
+    logp = log_softmax(logits, dim=-1)  # [T, V]
+    plain = logp.detach()  # for statistics that only weight a loss: no gradient flows through them
+    values = {"logp": _at_targets(logp, targets)}
     if reference is not None:
-        known = log_softmax(reference, dim=-1)
-        found["reference"] = _at(known, targets)
+        reference_logp = log_softmax(reference, dim=-1)  # [T, V']
+        values["reference"] = _at_targets(reference_logp, targets)
         if "token_kl" in names:
-            if known.shape != logp.shape:
+            if reference_logp.shape != logp.shape:
                 raise ValueError(
-                    f"token_kl needs one vocabulary: the model has {logp.shape[1]} tokens, "
-                    f"the reference {known.shape[1]}"
+                    f"token_kl needs one vocabulary, but the model has {logp.shape[1]} tokens and "
+                    f"the reference {reference_logp.shape[1]}"
                 )
-            found["token_kl"] = kl_div(logp, known, reduction="none", log_target=True).sum(dim=-1)
+            # [T, V], from log-probs on both sides: in probabilities the small ones would be lost.
+            kl = kl_div(logp, reference_logp, reduction="none", log_target=True)
+            values["token_kl"] = kl.sum(dim=-1)
     if "alignment" in names:
-        found["alignment"] = _at(plain, targets) - (2 * plain).logsumexp(dim=-1)
+        values["alignment"] = _at_targets(plain, targets) - (2 * plain).logsumexp(dim=-1)
     if "entropy" in names:
-        found["entropy"] = entr(logits.detach().softmax(dim=-1)).sum(dim=-1)
-    return torch.stack([found[name] for name in names])
+        values["entropy"] = entr(logits.detach().softmax(dim=-1)).sum(dim=-1)
+    return torch.stack([values[name] for name in names])
 
 
 class _Chunked(torch.autograd.Function):
-    """`of_logits` chunk by chunk, the logits computed again in backward."""
+    """`statistics_from_logits` chunk by chunk, the logits computed again in backward."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, task: _Task) -> Tensor:
+        # Only what exists anyway: logits are made again, because T x V of them would not fit into memory.
         ctx.save_for_backward(states, weight, bias)
         ctx.task = task
         head = Head(weight, bias, task.scale, task.softcap)
 
-        def part(at: slice) -> Tensor:
+        def chunk_statistics(at: slice) -> Tensor:
             logits = head.final(head.product(states[at]))
-            return of_logits(task.names, logits, task.targets[at], task.known(at))
+            return statistics_from_logits(task.names, logits, task.targets[at], task.reference_logits(at))
 
-        return torch.cat([part(at) for at in task.chunks()], dim=1)
+        return torch.cat([chunk_statistics(at) for at in task.chunks()], dim=1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -173,27 +188,32 @@ class _Chunked(torch.autograd.Function):
         task: _Task = ctx.task
         head = Head(weight, bias, task.scale, task.softcap)
         differentiable = [name for name in task.names if name in WITH_GRADIENT]
-        wanted = ctx.needs_input_grad
-        for_states = torch.empty_like(states) if wanted[0] else None
-        for_weight = torch.zeros(weight.shape, device=weight.device) if wanted[1] else None
-        for_bias = torch.zeros(bias.shape, device=bias.device) if wanted[2] else None
+        # Frozen parts (adapters, a frozen head) cost nothing: their gradients are not computed.
+        needed = ctx.needs_input_grad
+        # A token's state is in one chunk, so its gradient is written once and has the state's own dtype.
+        for_states = torch.empty_like(states) if needed[0] else None
+        # float32 buffers: hundreds of chunks are added up, and a bfloat16 sum would stop growing. The order
+        # of the sum is that of the tokens, so that two runs of one recipe end in the same bytes.
+        for_weight = torch.zeros(weight.shape, device=weight.device) if needed[1] else None
+        for_bias = torch.zeros(bias.shape, device=bias.device) if needed[2] else None
 
-        def part(at: slice) -> None:
+        def add_chunk(at: slice) -> None:
             logits = head.product(states[at]).requires_grad_()
-            known = task.known(at) if "token_kl" in differentiable else None
+            reference = task.reference_logits(at) if "token_kl" in differentiable else None
             with torch.enable_grad():
-                found = of_logits(differentiable, head.final(logits), task.targets[at], known)
-            (back,) = torch.autograd.grad(found, logits, gradient[: len(differentiable), at])
+                rows = statistics_from_logits(differentiable, head.final(logits), task.targets[at], reference)
+            # Autograd goes back to the product alone; from there on we write into buffers of our own.
+            (back,) = torch.autograd.grad(rows, logits, gradient[: len(differentiable), at])  # [chunk, V]
             if for_bias is not None:
-                for_bias.add_(back.sum(dim=0))
-            back = back.to(weight.dtype)
+                for_bias.add_(back.sum(dim=0))  # [V]
+            back = back.to(weight.dtype)  # as autograd would: the factors of a product have one dtype
             if for_states is not None:
-                for_states[at] = back @ weight
+                for_states[at] = back @ weight  # [chunk, E]
             if for_weight is not None:
-                _add_product(for_weight, back.t(), states[at])
+                _add_product(for_weight, back.t(), states[at])  # [V, E]
 
         for at in task.chunks():
-            part(at)
+            add_chunk(at)
         return (
             for_states,
             None if for_weight is None else for_weight.to(weight.dtype),
@@ -202,11 +222,13 @@ class _Chunked(torch.autograd.Function):
         )
 
 
-def _at(logp: Tensor, targets: Tensor) -> Tensor:
+def _at_targets(logp: Tensor, targets: Tensor) -> Tensor:
+    """Pick each token's own log-prob: `[T, V]` to `[T]`."""
     return logp.gather(1, targets[:, None])[:, 0]
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add `left @ right` to a float32 total; in float32 without a temporary of the total's size."""
     if left.dtype == torch.float32:
         total.addmm_(left, right)
     else:

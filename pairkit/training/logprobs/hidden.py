@@ -1,7 +1,10 @@
-"""The states that a model's output head would read, and the head, from one ordinary call of the model.
+"""The states that a model's output head would read, and the head itself, from one ordinary call of the model.
 
-A hook on the head notes what it is given and lets it see one position alone. What the model then does with
-the head's output (scale, softcap) is read from its configuration and compared with that position.
+A hook on the head records its input and lets it see one position only, so that `[tokens, vocabulary]` is
+never made. What the model then does with the head's output (scale, softcap) is read from its configuration
+and checked against that one position: a model is never trusted to be what its configuration suggests.
+
+Shapes: T completion tokens, E hidden width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,15 +18,15 @@ from torch import Tensor, nn
 
 from pairkit.progress import console
 from pairkit.training.logprobs.head import Head, Hidden
-from pairkit.training.logprobs.padding import Feed
+from pairkit.training.logprobs.padding import ModelInputs
 
-FACTORS = ("logit_scale", "logits_scaling", "lm_head_multiplier")  # some multiply by it, some divide
+FACTORS = ("logit_scale", "logits_scaling", "lm_head_multiplier")  # some models multiply by it, some divide
 Final = tuple[float, float | None]  # scale, softcap
-_known: WeakKeyDictionary[nn.Module, Final | None] = WeakKeyDictionary()
+_final_steps: WeakKeyDictionary[nn.Module, Final | None] = WeakKeyDictionary()  # None: not a plain head
 
 
 def head_of(model: nn.Module) -> tuple[nn.Module, nn.Module | None]:
-    """The language model inside `model`, whatever wraps it, and its output head."""
+    """Return the language model inside `model`, whatever wraps it, and its output head."""
     for module in model.modules():
         get = getattr(module, "get_output_embeddings", None)
         head = get() if get else None
@@ -32,62 +35,64 @@ def head_of(model: nn.Module) -> tuple[nn.Module, nn.Module | None]:
     return model, None
 
 
-def hidden_states(model: nn.Module, feed: Feed, before: Tensor | None = None) -> Hidden | None:
-    """The states that predict the completions' tokens, [tokens, hidden], with gradient, and the head.
+def hidden_states(model: nn.Module, inputs: ModelInputs, earlier: Tensor | None = None) -> Hidden | None:
+    """Run the model and return the states that predict the completion tokens, `[T, E]`, and the head.
 
     Args:
-        before: [states, hidden] of an earlier call, which `feed.at` counts before this one's.
+        earlier: `[states, E]` of an earlier call, which `inputs.predictors` counts before this one's.
 
     Returns:
-        None for a model whose logits are not those of a plain head: that is said once.
+        None for a model whose logits are not those of a plain head; that is printed once per model.
     """
     owner, module = head_of(model)
-    if type(module) is not nn.Linear:  # an adapter's or a quantized one computes something else
+    if type(module) is not nn.Linear:  # an adapter's or a quantized head computes something else
         _remember(owner, None)
         return None
-    if owner in _known and _known[owner] is None:
+    if owner in _final_steps and _final_steps[owner] is None:
         return None
     seen: list[Tensor] = []
 
-    def one_position(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
+    def first_position_only(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
         seen.append(arguments[0])
         return (seen[-1][:1, :1],)
 
-    handle = module.register_forward_pre_hook(one_position)
+    handle = module.register_forward_pre_hook(first_position_only)
     try:
-        logits = model(**feed.inputs).logits
+        logits = model(**inputs.arguments).logits  # [1, 1, V]
     finally:
         handle.remove()
-    if owner not in _known:
-        _remember(owner, _final(owner, module, seen, logits))
-    final = _known[owner]
+    if owner not in _final_steps:
+        _remember(owner, _final_step(owner, module, seen, logits))
+    final = _final_steps[owner]
     if final is None:
         return None
     head = Head(module.weight, module.bias, *final)
+    # bfloat16 autocast covers the model's call but not the product made of these states later, whose factors
+    # need one dtype: the weight's.
     states = seen[0].flatten(0, 1).to(head.weight.dtype)
-    if before is not None:
-        states = torch.cat([before, states])
-    return Hidden(states[feed.at], head)
+    if earlier is not None:
+        states = torch.cat([earlier, states])
+    return Hidden(states[inputs.predictors], head)
 
 
 @torch.no_grad()
-def _final(owner: nn.Module, module: nn.Linear, seen: list[Tensor], logits: Tensor) -> Final | None:
-    """What the model does with its head's output, as far as one position shows it."""
-    if len(seen) != 1:
+def _final_step(owner: nn.Module, module: nn.Linear, seen: list[Tensor], logits: Tensor) -> Final | None:
+    """Find the scale and softcap that turn the head's output into the model's logits, at one position."""
+    if len(seen) != 1:  # a head that is called more than once per pass is no plain one
         return None
-    state, own = seen[0][0, :1].to(module.weight.dtype), logits[0, :1].float()
+    state, expected = seen[0][0, :1].to(module.weight.dtype), logits[0, :1].float()  # [1, E], [1, V]
     rounding = max(torch.finfo(dtype).eps for dtype in (logits.dtype, module.weight.dtype))
-    tolerance = max(1e-4, 4 * rounding)
+    tolerance = max(1e-4, 4 * rounding)  # relative to the largest logit
     for scale, softcap in _candidates(owner):
         head = Head(module.weight, module.bias, scale, softcap)
         ours = head.final(head.product(state))
-        if ours.shape == own.shape and (ours - own).abs().max() <= tolerance * own.abs().max():
+        if ours.shape == expected.shape and (ours - expected).abs().max() <= tolerance * expected.abs().max():
             return scale, softcap
     return None
 
 
 def _candidates(owner: nn.Module) -> Iterator[Final]:
-    """Scales and softcaps that the configuration speaks of, and none at all."""
+    """Yield the scales and softcaps that the configuration mentions, and finally none."""
     config: Any = owner.config.get_text_config()  # type: ignore[operator, union-attr]
     softcap = getattr(config, "final_logit_softcapping", None)
     values = [getattr(config, name, None) for name in FACTORS]
@@ -97,10 +102,10 @@ def _candidates(owner: nn.Module) -> Iterator[Final]:
 
 
 def _remember(owner: nn.Module, final: Final | None) -> None:
-    if final is None and owner not in _known:
+    if final is None and owner not in _final_steps:
         console.print(
-            f"{type(owner).__name__}: its logits are not those of a plain output head, so they are made in "
-            "full, a few rows at a time; this takes more time and memory",
+            f"{type(owner).__name__}: unsupported output head; computing full logits in small batches "
+            "(slower, more memory)",
             markup=False,
         )
-    _known[owner] = final
+    _final_steps[owner] = final

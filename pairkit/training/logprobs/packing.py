@@ -1,10 +1,17 @@
-"""Candidate sets as one sequence: each prompt once, its completions behind it, nothing padded.
+"""Candidate sets as one sequence: each prompt once, then its completions, nothing padded.
 
-The positions of a completion go on from its prompt's, and it attends to that prompt and to itself. Attention
-takes the sequence in pieces: a prompt, a completion (which sees the piece of its prompt), or a block of small
-sets with a mask of their own, since a call costs more than what such a mask hides.
+The positions of a completion continue those of its prompt, and its tokens attend to that prompt and to
+themselves. Each completion therefore has the log-prob that it has alone, while a prompt with K completions
+costs one prompt instead of K.
 
-More completions of the same prompts can follow in a sequence of their own, on the prompts' keys and values.
+Attention runs over the sequence in segments: a prompt, a completion (which also attends to the segment of its
+prompt), or a block of small sets with a mask of their own, because for small sets one more call costs more
+than the products that the mask hides.
+
+More completions of the same prompts can follow in a sequence of their own, on the prompts' cached keys and
+values (`pack_after`).
+
+Shapes: N tokens of a sequence, M tokens of the keys they may attend to, T completion tokens.
 """
 
 from __future__ import annotations
@@ -20,216 +27,242 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
-from pairkit.training.logprobs.padding import Feed
+from pairkit.training.logprobs.padding import ModelInputs
 from pairkit.training.tokens.sets import Ids
 
-BLOCK = 256  # tokens of small sets that attend in one call
-PROMPT = -1
+# Tokens of small sets that attend in one call: below it, the products that a mask hides cost less than a
+# call.
+BLOCK = 256
+PROMPT = -1  # no completion: what every completion of the set may see
 
-Wanted = tuple[Ids, Sequence[Ids]]  # a prompt, and completions of it
+PromptTexts = tuple[Ids, Sequence[Ids]]  # a prompt, and completions of it
 
 
-class Tokens(NamedTuple):
-    """What decides who sees whom, one entry a token.
+class TokenLayout(NamedTuple):
+    """What decides which tokens attend to which, int32 `[N]` each.
 
     Attributes:
         owner: the set.
-        part: the completion, counted over the whole sequence; `PROMPT` for tokens of a prompt.
-        position: in the text, from 0.
+        text: the completion, counted over the whole sequence; `PROMPT` for tokens of a prompt.
+        position: in the text, from 0; a completion continues its prompt.
     """
 
     owner: npt.NDArray[np.int32]
-    part: npt.NDArray[np.int32]
+    text: npt.NDArray[np.int32]
     position: npt.NDArray[np.int32]
 
-    def sees(self, others: Tokens, window: int | None) -> npt.NDArray[np.bool_]:
-        """[tokens, others]: which of the others each token attends to.
+    def sees(self, keys: TokenLayout, window: int | None) -> npt.NDArray[np.bool_]:
+        """Return `[N, M]`: which keys each token attends to.
 
-        A window is counted in positions of the text, as a model counts it that has one completion before it.
+        A token must not see another set, because sets are independent examples; nor another completion of its
+        own set, because each is scored as if it were the only answer; nor a later position, because it would
+        see what it has to predict. A window is counted in positions of the text, not of the sequence, because
+        that is what a model counts that has one completion after the prompt.
         """
-        behind = self.position[:, None] - others.position
-        seen: npt.NDArray[np.bool_] = (self.owner[:, None] == others.owner) & (behind >= 0)
-        seen &= (others.part == PROMPT) | (others.part == self.part[:, None])
-        return seen if window is None else seen & (behind < window)
+        distance = self.position[:, None] - keys.position  # [N, M], positions; negative for later keys
+        seen: npt.NDArray[np.bool_] = (self.owner[:, None] == keys.owner) & (distance >= 0)
+        seen &= (keys.text == PROMPT) | (keys.text == self.text[:, None])
+        return seen if window is None else seen & (distance < window)
 
-    def at(self, start: int, stop: int) -> Tokens:
-        """Some of the tokens."""
-        return Tokens(*(values[start:stop] for values in self))
+    def slice(self, start: int, stop: int) -> TokenLayout:
+        """Return the tokens from `start` to `stop`."""
+        return TokenLayout(*(values[start:stop] for values in self))
 
-    def then(self, others: Tokens) -> Tokens:
-        """These, and others behind them."""
-        return Tokens(*(np.concatenate(values) for values in zip(self, others, strict=True)))
+    def concatenate(self, others: TokenLayout) -> TokenLayout:
+        """Return these tokens followed by others."""
+        return TokenLayout(*(np.concatenate(values) for values in zip(self, others, strict=True)))
 
 
-class Piece(NamedTuple):
-    """Tokens that attend in one call; `sees` is the piece of their prompt where that is another one."""
+class Segment(NamedTuple):
+    """Tokens that attend in one call; `prompt` is the segment of their prompt where that is another one."""
 
     start: int
     stop: int
-    sees: int | None = None
+    prompt: int | None = None
 
     @property
     def size(self) -> int:
-        """Tokens of the piece."""
+        """Tokens of the segment."""
         return self.stop - self.start
 
 
 @dataclass(eq=False)
 class Packed:
-    """The layout of a sequence.
+    """The layout of a sequence, and what attention computes from it once for all layers.
 
     Attributes:
-        homes: for each set, the piece that holds its prompt, of `before` where there is one.
-        before: the sequence of the prompts, where these are completions alone.
-        kept: keys and values of every layer, for completions that follow; None where none will.
-        biases, masks: what attention adds to its scores, for all layers of a pass.
+        prompt_segments: for each set, the segment that holds its prompt; of `earlier` where that exists.
+        earlier: the sequence that holds the prompts, where this one holds more completions of them.
+        cache: layer -> keys and values of the sequence, for completions that follow; None where none will.
+        biases, masks: attention masks by window, made by the first layer that asks for them.
     """
 
-    tokens: Tokens
-    pieces: list[Piece]
-    homes: list[int]
+    tokens: TokenLayout
+    segments: list[Segment]
+    prompt_segments: list[int]
     device: torch.device
-    before: Packed | None = None
-    kept: dict[int, tuple[Tensor, Tensor]] | None = None
+    earlier: Packed | None = None
+    cache: dict[int, tuple[Tensor, Tensor]] | None = None
     biases: dict[tuple[int, int | None, torch.dtype], Tensor | None] = field(default_factory=dict)
     masks: dict[int | None, BlockMask] = field(default_factory=dict)
 
-    def bias(self, piece: Piece, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        """[tokens, keys], 0 or -inf; the keys are those of the piece that it sees, if any, and its own.
+    def bias(self, segment: Segment, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        """Return what is added to a segment's attention scores, `[tokens, keys]`: 0 where seen, else -inf.
 
-        None where the piece is causal and nothing else.
+        The keys are those of the prompt's segment, if it is another one, and then the segment's own. None
+        where the segment is plainly causal, because torch then needs no mask and takes a faster kernel.
         """
-        if window is not None and window > self.tokens.position[: piece.stop].max():
-            window = None
-        key = piece.start, window, dtype
+        if window is not None and window > self.tokens.position[: segment.stop].max():
+            window = None  # hides nothing here, so that windowed and full layers share one mask
+        # Once per pass and not per layer, because layers of one window and dtype share the mask.
+        key = segment.start, window, dtype
         if key not in self.biases:
-            self.biases[key] = self._bias(piece, window, dtype)
+            self.biases[key] = self._bias(segment, window, dtype)
         return self.biases[key]
 
     def block_mask(self, window: int | None) -> BlockMask:
-        """The same for flex_attention: blocks of tokens, of which those that nothing sees are skipped.
+        """Return the same mask for flex_attention, `[N, M]` in blocks; blocks that nothing sees are skipped.
 
-        The keys are those of `before`, if any, and then the sequence's own.
+        The keys are those of `earlier`, if any, and then the sequence's own.
         """
         if window not in self.masks:
-            keys = self.tokens if self.before is None else self.before.tokens.then(self.tokens)
-            owner, part, position = (torch.from_numpy(values).to(self.device) for values in self.tokens)
-            k_owner, k_part, k_position = (torch.from_numpy(values).to(self.device) for values in keys)
+            keys = self.tokens if self.earlier is None else self.earlier.tokens.concatenate(self.tokens)
+            # Tensors [N] and [M], because the mask function runs on the device, on indices.
+            owner, text, position = (torch.from_numpy(values).to(self.device) for values in self.tokens)
+            k_owner, k_text, k_position = (torch.from_numpy(values).to(self.device) for values in keys)
 
+            # The rule of `TokenLayout.sees`, for one token and one key: flex_attention traces it.
             def sees(batch: Tensor, head: Tensor, token: Tensor, key: Tensor) -> Tensor:
-                behind = position[token] - k_position[key]
-                seen = (owner[token] == k_owner[key]) & (behind >= 0)
-                seen = seen & ((k_part[key] == PROMPT) | (k_part[key] == part[token]))
-                return seen if window is None else seen & (behind < window)
+                distance = position[token] - k_position[key]
+                seen = (owner[token] == k_owner[key]) & (distance >= 0)
+                seen = seen & ((k_text[key] == PROMPT) | (k_text[key] == text[token]))
+                return seen if window is None else seen & (distance < window)
 
+            # Compiled on a GPU, because otherwise the mask exists once as a dense [N, M].
             make = torch.compile(create_block_mask) if self.device.type == "cuda" else create_block_mask
             counts = len(position), len(k_position)
             self.masks[window] = make(sees, None, None, *counts, device=self.device)
         return self.masks[window]
 
-    def _bias(self, piece: Piece, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        tokens = keys = self.tokens.at(piece.start, piece.stop)
-        if piece.sees is not None:
-            prompts = self.before or self
-            home = prompts.pieces[piece.sees]
-            keys = prompts.tokens.at(home.start, home.stop).then(tokens)
-        seen = tokens.sees(keys, window)
+    def _bias(self, segment: Segment, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        tokens = keys = self.tokens.slice(segment.start, segment.stop)
+        if segment.prompt is not None:
+            sequence = self.earlier or self
+            home = sequence.segments[segment.prompt]
+            keys = sequence.tokens.slice(home.start, home.stop).concatenate(tokens)
+        seen = tokens.sees(keys, window)  # [tokens, keys]
         if seen.shape[0] == seen.shape[1] and (seen == np.tri(len(seen), dtype=bool)).all():
             return None
         bias = torch.zeros(seen.shape, dtype=dtype).masked_fill_(torch.from_numpy(~seen), float("-inf"))
         return bias.to(self.device)
 
 
-def pack(wanted: Sequence[Wanted], device: torch.device, *, keep: bool = False) -> tuple[Feed, Packed]:
-    """One sequence of some sets; completions' tokens stand in the order that they are given in.
+def pack(
+    sets: Sequence[PromptTexts], device: torch.device, *, cache: bool = False
+) -> tuple[ModelInputs, Packed]:
+    """Make one sequence of some sets; its completion tokens are in the order in which they are given.
 
     Args:
-        keep: whether other completions of these sets will follow, with `behind`.
+        cache: whether more completions of these sets will follow, with `pack_after`.
     """
-    texts = [ids for prompt, completions in wanted for ids in (prompt, *completions)]
-    counts = np.array([1 + len(completions) for _, completions in wanted])
-    parts = np.arange(len(texts))
-    parts[np.cumsum(counts) - counts] = PROMPT
-    prompts = np.array([len(prompt) for prompt, _ in wanted])
-    offsets = np.where(parts == PROMPT, 0, np.repeat(prompts, counts))
-    tokens = _tokens(texts, np.repeat(np.arange(len(wanted)), counts), parts, offsets)
+    # Per text: prompts and completions in the order of the sequence, and which of them are prompts.
+    texts = [ids for prompt, completions in sets for ids in (prompt, *completions)]
+    counts = np.array([1 + len(completions) for _, completions in sets])
+    names = np.arange(len(texts))
+    names[np.cumsum(counts) - counts] = PROMPT
+    prompts = np.array([len(prompt) for prompt, _ in sets])
+    # A completion begins at the position after its prompt, wherever it is in the sequence.
+    offsets = np.where(names == PROMPT, 0, np.repeat(prompts, counts))
+    tokens = _layout(texts, np.repeat(np.arange(len(sets)), counts), names, offsets)
     sizes = np.bincount(tokens.owner)
-    lasts = np.cumsum(sizes) - sizes + prompts - 1  # of each prompt
-    at = np.flatnonzero(tokens.part != PROMPT)
+    lasts = np.cumsum(sizes) - sizes + prompts - 1  # [sets], the last token of each prompt
+    at = np.flatnonzero(tokens.text != PROMPT)  # [T]
+    # A token is predicted by the one before it, but the first of a completion by the last of its prompt,
+    # which in the sequence is not next to it unless the completion is the set's first.
     first = tokens.position[at] == prompts[tokens.owner[at]]
-    states = np.where(first, lasts[tokens.owner[at]], at - 1)
-    pieces, homes = _pieces(wanted)
-    packed = Packed(tokens, pieces, homes, device, kept={} if keep else None)
-    return _feed(texts, tokens, states, device), packed
+    predictors = np.where(first, lasts[tokens.owner[at]], at - 1)
+    segments, prompt_segments = _segments(sets)
+    packed = Packed(tokens, segments, prompt_segments, device, cache={} if cache else None)
+    return _inputs(texts, tokens, predictors, device), packed
 
 
-def behind(before: Packed, completions: Sequence[Sequence[Ids]]) -> tuple[Feed, Packed]:
-    """Completions of the sets of a sequence that was packed to be kept, none or more a set.
+def pack_after(earlier: Packed, completions: Sequence[Sequence[Ids]]) -> tuple[ModelInputs, Packed]:
+    """Pack more completions of the sets of a cached sequence, any number per set.
 
-    `Feed.at` counts the sets first: state i is that of the last token of set i's prompt.
+    `ModelInputs.predictors` counts the sets first, because their states are known from the earlier call:
+    state i is that of the last token of set i's prompt.
     """
-    texts = [ids for some in completions for ids in some]
-    owners = np.repeat(np.arange(len(completions)), [len(some) for some in completions])
-    prompts = np.bincount(before.tokens.owner, before.tokens.part == PROMPT).astype(np.int64)
-    parts = np.arange(len(texts)) + before.tokens.part.max() + 1
-    tokens = _tokens(texts, owners, parts, prompts[owners])
+    texts = [ids for set_texts in completions for ids in set_texts]
+    owners = np.repeat(np.arange(len(completions)), [len(set_texts) for set_texts in completions])
+    prompts = np.bincount(earlier.tokens.owner, earlier.tokens.text == PROMPT).astype(np.int64)
+    # Numbers that the earlier sequence does not use, or these tokens would see its completions.
+    names = np.arange(len(texts)) + earlier.tokens.text.max() + 1
+    tokens = _layout(texts, owners, names, prompts[owners])
+    # The first token of a completion is predicted by the earlier call; the others by the token before them,
+    # whose states come after the `len(completions)` states of prompts.
     first = tokens.position == prompts[tokens.owner]
-    states = np.where(first, tokens.owner, np.arange(len(first)) - 1 + len(completions))
-    shared = Counter(before.homes)
-    pieces: list[Piece] = []
+    predictors = np.where(first, tokens.owner, np.arange(len(first)) - 1 + len(completions))
+    sharing = Counter(earlier.prompt_segments)  # how many sets have their prompt in a segment
+    segments: list[Segment] = []
     stop = 0
     for owner, ids in zip(owners, texts, strict=True):
-        home, start = before.homes[owner], stop
+        home, start = earlier.prompt_segments[owner], stop
         stop += len(ids)
-        if shared[home] > 1 and pieces and pieces[-1].sees == home:  # small sets share a piece here too
-            start = pieces.pop().start
-        pieces.append(Piece(start, stop, home))
-    return _feed(texts, tokens, states, before.device), Packed(
-        tokens, pieces, before.homes, before.device, before
-    )
+        if (
+            sharing[home] > 1 and segments and segments[-1].prompt == home
+        ):  # small sets share a segment here too
+            start = segments.pop().start
+        segments.append(Segment(start, stop, home))
+    packed = Packed(tokens, segments, earlier.prompt_segments, earlier.device, earlier)
+    return _inputs(texts, tokens, predictors, earlier.device), packed
 
 
-def _tokens(
+def _layout(
     texts: Sequence[Ids],
     owners: npt.NDArray[np.int64],
-    parts: npt.NDArray[np.int64],
+    names: npt.NDArray[np.int64],
     offsets: npt.NDArray[np.int64],
-) -> Tokens:
+) -> TokenLayout:
+    """Spread what is known per text (its set, its number, its first position) over its tokens."""
     sizes = np.array([len(ids) for ids in texts])
     inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    owner, part, offset = (np.repeat(values.astype(np.int32), sizes) for values in (owners, parts, offsets))
-    return Tokens(owner, part, inside.astype(np.int32) + offset)
+    owner, text, offset = (np.repeat(values.astype(np.int32), sizes) for values in (owners, names, offsets))
+    return TokenLayout(owner, text, inside.astype(np.int32) + offset)
 
 
-def _feed(texts: Sequence[Ids], tokens: Tokens, states: npt.NDArray[np.int64], device: torch.device) -> Feed:
-    inputs = {
-        "input_ids": torch.from_numpy(np.concatenate(texts)).long()[None].to(device),
-        "position_ids": torch.from_numpy(tokens.position).long()[None].to(device),
+def _inputs(
+    texts: Sequence[Ids], tokens: TokenLayout, predictors: npt.NDArray[np.int64], device: torch.device
+) -> ModelInputs:
+    arguments = {
+        "input_ids": torch.from_numpy(np.concatenate(texts)).long()[None].to(device),  # [1, N]
+        "position_ids": torch.from_numpy(tokens.position).long()[None].to(device),  # [1, N]
         "use_cache": False,
     }
-    return Feed(inputs, torch.from_numpy(states).to(device))
+    return ModelInputs(arguments, torch.from_numpy(predictors).to(device))
 
 
-def _pieces(wanted: Sequence[Wanted]) -> tuple[list[Piece], list[int]]:
-    """The pieces of a sequence, and for each set the piece that holds its prompt."""
-    pieces: list[Piece] = []
-    homes: list[int] = []
-    start = stop = 0  # of the block of small sets under way
-    for prompt, completions in wanted:
+def _segments(sets: Sequence[PromptTexts]) -> tuple[list[Segment], list[int]]:
+    """Return the segments of a sequence, and for each set the one that holds its prompt."""
+    segments: list[Segment] = []
+    prompt_segments: list[int] = []
+    start = stop = 0  # of the open block of small sets
+    for prompt, completions in sets:
         size = len(prompt) + sum(len(ids) for ids in completions)
-        if start < stop and stop + size - start > BLOCK:
-            pieces.append(Piece(start, stop))
+        if start < stop and stop + size - start > BLOCK:  # the set does not fit into the open block
+            segments.append(Segment(start, stop))
             start = stop
-        homes.append(len(pieces))
+        prompt_segments.append(len(segments))
         if size <= BLOCK:
             stop += size
             continue
+        # A large set: its prompt attends once, and each completion to the prompt and itself, so that no
+        # product of two completions is made.
         stop += len(prompt)
-        pieces.append(Piece(start, stop))
+        segments.append(Segment(start, stop))
         for ids in completions:
-            pieces.append(Piece(stop, stop + len(ids), homes[-1]))
+            segments.append(Segment(stop, stop + len(ids), prompt_segments[-1]))
             stop += len(ids)
         start = stop
     if start < stop:
-        pieces.append(Piece(start, stop))
-    return pieces, homes
+        segments.append(Segment(start, stop))
+    return segments, prompt_segments

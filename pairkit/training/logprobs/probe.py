@@ -1,4 +1,8 @@
-"""Whether a model can attend over packed sequences: found out by trying, once a model."""
+"""Whether a model can attend over packed sequences: found out by trying, once per model.
+
+A few tokens pass packed and padded, and the states must agree. Trying is the only safe test, because a model
+that ignores the mask or the positions it is given computes something plausible instead of failing.
+"""
 
 from __future__ import annotations
 
@@ -9,46 +13,49 @@ import torch
 from torch import Tensor, nn
 
 from pairkit.progress import console
-from pairkit.training.logprobs.attention import packing, passing
+from pairkit.training.logprobs.attention import current_sequence, using_packed_attention
 from pairkit.training.logprobs.hidden import head_of, hidden_states
 from pairkit.training.logprobs.packing import pack
-from pairkit.training.logprobs.padding import Feed, padded
+from pairkit.training.logprobs.padding import ModelInputs, pad_rows
 
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
-TRIED = [([1, 2, 3, 4, 5], [[6, 7, 2], [3, 1]]), ([4, 1], [[2], [5, 6, 1, 3]])]  # prompts and completions
+PROBE = [([1, 2, 3, 4, 5], [[6, 7, 2], [3, 1]]), ([4, 1], [[2], [5, 6, 1, 3]])]  # prompts and completions
 _packs: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def packs(*models: nn.Module | None) -> bool:
-    """Whether all of these models can; of one that cannot, that is said once."""
-    return all(_can(model) for model in models if model is not None)
+    """Return whether all of these models can pack; a model that cannot is printed once, with the reason.
+
+    Policy and reference run over the same inputs, so one that cannot pack decides for both.
+    """
+    return all(_packs_alone(model) for model in models if model is not None)
 
 
 def pad(model: nn.Module) -> None:
-    """Has this model padded whatever it can."""
+    """Have this model run over padded rows even if it could pack."""
     _packs[model] = False
 
 
-def _can(model: nn.Module) -> bool:
+def _packs_alone(model: nn.Module) -> bool:
     if model not in _packs:
         reason = _refusal(model)
         _packs[model] = reason is None
         if reason is not None:
             console.print(
-                f"{type(head_of(model)[0]).__name__}: {reason}, so every completion passes with a prompt of "
-                "its own, padded; this takes more time",
+                f"{type(head_of(model)[0]).__name__}: {reason}; falling back to padded batches without "
+                "shared prompts (slower)",
                 markup=False,
             )
     return _packs[model]
 
 
 def static_refusal(model: nn.Module) -> str | None:
-    """Why a model cannot, as far as that is known without a pass, so also of one on the meta device."""
+    """Return why a model cannot pack, as far as its class tells, so that it works on the meta device too."""
     owner, output = head_of(model)
     if type(output) is not nn.Linear:
         return "its output head is not a plain one"
     kinds = set(getattr(owner.config.get_text_config(), "layer_types", None) or ())  # type: ignore
-    if kinds - KNOWN_LAYERS:
+    if kinds - KNOWN_LAYERS:  # recurrent layers carry a state from one completion into the next
         return f"it has layers of {', '.join(sorted(kinds - KNOWN_LAYERS))}"
     if not getattr(owner, "_supports_attention_backend", False):
         return "its attention cannot be replaced"
@@ -59,36 +66,39 @@ def _refusal(model: nn.Module) -> str | None:
     if (reason := static_refusal(model)) is not None:
         return reason
     try:
-        packed, separate = _states(model)
+        packed, separate = _probe_states(model)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a model does with a mask and positions that it does not expect
         return f"a packed sequence fails in it ({type(error).__name__}: {error})"
+    # A head that looks plain may still not be: that shows only when its logits are compared.
     if packed is None or separate is None:
         return "its logits are not those of a plain output head"
     if not separate.isfinite().all():
-        return None  # weights that went astray: they say nothing of the model
-    tolerance = 1e-3 if packed.dtype == torch.float32 else 0.1
+        return None  # the weights have diverged: that tells nothing about the model's class
+    tolerance = (
+        1e-3 if packed.dtype == torch.float32 else 0.1
+    )  # bfloat16 keeps three digits, layer after layer
     if not (packed - separate).abs().max() <= tolerance * separate.abs().max():
         return "a packed sequence gives other states"
     return None
 
 
 @torch.no_grad()
-def _states(model: nn.Module) -> tuple[Tensor | None, Tensor | None]:
-    """The states that predict a few tokens, packed and each completion by itself."""
+def _probe_states(model: nn.Module) -> tuple[Tensor | None, Tensor | None]:
+    """Return the states that predict a few tokens, `[T, E]`, packed and as padded rows."""
     device = next(model.parameters()).device
-    wanted = [
+    sets = [
         (np.array(prompt, np.int32), [np.array(ids, np.int32) for ids in completions])
-        for prompt, completions in TRIED
+        for prompt, completions in PROBE
     ]
-    feed, packed = pack(wanted, device)
-    with packing(model), passing(packed):
-        together = _of(model, feed)
-    texts = [(prompt, ids) for prompt, completions in wanted for ids in completions]
-    return together, _of(model, padded(texts, device))
+    inputs, packed = pack(sets, device)
+    with using_packed_attention(model), current_sequence(packed):
+        together = _states(model, inputs)
+    texts = [(prompt, ids) for prompt, completions in sets for ids in completions]
+    return together, _states(model, pad_rows(texts, device))
 
 
-def _of(model: nn.Module, feed: Feed) -> Tensor | None:
-    found = hidden_states(model, feed)
-    return None if found is None else found.states
+def _states(model: nn.Module, inputs: ModelInputs) -> Tensor | None:
+    hidden = hidden_states(model, inputs)
+    return None if hidden is None else hidden.states

@@ -1,8 +1,8 @@
-"""The reference model's log-probs: computed once, kept as Parquet beside the runs, found again by content.
+"""The reference model's log-probs: computed once, stored as Parquet next to the runs, found again by content.
 
 The file is named by what the numbers depend on besides the tokens (model, revision, dtype), and a row by a
-hash of (prompt ids, completion ids): any later run on the same tokens reads them, whatever its data set,
-its loss or its negatives.
+hash of (prompt ids, completion ids): any later run on the same tokens reads them, whatever its dataset, its
+loss or its negatives.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pairkit.training.logprobs.forward import score_all
 from pairkit.training.logprobs.selection import SetSelection, Sums
 from pairkit.training.tokens.sets import TokenSet
 
-SAVE_SECONDS = 60  # between two writes of the file while log-probs are computed
+SAVE_SECONDS = 60  # between two writes of the file while log-probs are being computed
 WINDOW = 4096  # sets whose texts share micro-batches
 
 
@@ -40,79 +40,84 @@ def reference_sums(
     tokens_per_micro_batch: int,
     processes: Processes = ALONE,
 ) -> Sums:
-    """The summed log-prob of every column of every set under the reference model.
+    """Return the summed log-prob of every completion of every set under the reference model, float32, nats.
 
-    Several processes share the missing ones out; the first writes the file.
+    Several processes divide the missing ones among themselves; the first writes the file.
 
     Args:
         store: the Parquet file of this model's log-probs; it need not exist.
-        load: gives the model; called only if a log-prob is missing from the file.
+        load: loads the model; called only if a log-prob is missing from the file.
 
     Raises:
-        InputError: a file that holds something else.
+        InputError: the file holds something else.
     """
-    known = processes.of_main(lambda: _read(store))  # one reads, so that all agree on what is missing
+    # One process reads, because all have to agree on what is missing: each computes a share of the same list.
+    cached = processes.broadcast_from_main(lambda: _read(store))
     keys = [[_key(item, column.ids) for column in item.columns] for item in sets]
-    todo = _missing(sets, keys, known)
-    if todo:
+    missing = _missing(sets, keys, cached)
+    if missing:
         try:
-            _compute(todo, keys, load().eval(), tokens_per_micro_batch, known, store, processes)
-        finally:  # what a stopped run has computed is not computed again
+            _compute(missing, keys, load().eval(), tokens_per_micro_batch, cached, store, processes)
+        finally:  # so that an interrupted run does not compute again what it has
             if processes.main:
-                _write(store, known)
-    return [np.array([known[key] for key in row], np.float32) for row in keys]
+                _write(store, cached)
+    return [np.array([cached[key] for key in row], np.float32) for row in keys]
 
 
 def _missing(
-    sets: Sequence[TokenSet], keys: list[list[bytes]], known: dict[bytes, float]
+    sets: Sequence[TokenSet], keys: list[list[bytes]], cached: dict[bytes, float]
 ) -> list[tuple[int, SetSelection]]:
-    """The columns to compute, each text once: position in `sets` and the columns of that set."""
-    seen = set(known)
-    todo = []
+    """Return the completions to compute, each text once: position in `sets`, and which of that set."""
+    # A text may be in several sets; computed twice it would have two values, as micro-batches differ.
+    seen = set(cached)
+    missing = []
     for i, (item, row) in enumerate(zip(sets, keys, strict=True)):
-        columns = []
-        for column, key in enumerate(row):
+        completions = []
+        for completion, key in enumerate(row):
             if key not in seen:
                 seen.add(key)
-                columns.append(column)
-        if columns:
-            todo.append((i, SetSelection(item, tuple(columns))))
-    return todo
+                completions.append(completion)
+        if completions:
+            missing.append((i, SetSelection(item, tuple(completions))))
+    return missing
 
 
 def _compute(
-    todo: Sequence[tuple[int, SetSelection]],
+    missing: Sequence[tuple[int, SetSelection]],
     keys: list[list[bytes]],
     model: nn.Module,
     budget: int,
-    known: dict[bytes, float],
+    cached: dict[bytes, float],
     store: Path,
     processes: Processes,
 ) -> None:
-    """Fills `known`, and writes the file now and then.
+    """Fill `cached`, and write the file from time to time.
 
-    A window of sets becomes known as a whole: so a run that was stopped goes on with the micro-batches, and
-    to the last bit with the log-probs, of one that was not.
+    A window of sets is added as a whole, because the last bits of a log-prob depend on the micro-batch it was
+    computed in: a run that resumes between windows makes the same micro-batches as one that never stopped.
     """
     saved = time.monotonic()
-    windows = [list(window) for _, window in groupby(todo, lambda entry: entry[0] // WINDOW)]
+    # Shared out by window, so that all processes have the same windows and meet after each.
+    windows = [list(window) for _, window in groupby(missing, lambda entry: entry[0] // WINDOW)]
     shares = [[window[i] for i in processes.share([work.size for _, work in window])] for window in windows]
-    columns = sum(len(item.columns) for share in shares for _, item in share)
-    with progress("reference log-probs", columns, unit="completions") as advance:
+    total = sum(len(item.columns) for share in shares for _, item in share)
+    with progress("reference log-probs", total, unit="completions") as advance:
         for share in shares:
-            found: dict[bytes, float] = {}
+            computed: dict[bytes, float] = {}
             for rows, scored in score_all(model, [item for _, item in share], budget):
                 for (position, part), sums in zip(rows, scored.policy.sum.tolist(), strict=True):
-                    names = keys[share[position][0]]
-                    found.update((names[c], value) for c, value in zip(part, sums, strict=False))
+                    set_keys = keys[share[position][0]]
+                    computed.update((set_keys[c], value) for c, value in zip(part, sums, strict=False))
                     advance(len(part))
-            known.update(dict(ChainMap(*processes.collect(found))))
+            cached.update(dict(ChainMap(*processes.collect(computed))))
+            # The clock of one process decides about its own file only, never about a collective call.
             if processes.main and time.monotonic() - saved > SAVE_SECONDS:
-                _write(store, known)
+                _write(store, cached)
                 saved = time.monotonic()
 
 
 def _key(item: TokenSet, completion: npt.NDArray[np.int32]) -> bytes:
+    """Hash a text; the prompt's length is part of it, because the same ids may be divided elsewhere."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(len(item.prompt).to_bytes(4, "little"))
     digest.update(item.prompt.tobytes())
@@ -126,19 +131,23 @@ def _read(store: Path) -> dict[bytes, float]:
     try:
         table = pq.read_table(store)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{store}: not a file of reference log-probs ({error}); delete it") from error
+        raise InputError(
+            f"{store}: corrupt reference log-prob cache ({error}); delete the file and rerun"
+        ) from error
     if not table.schema.equals(_schema(store), check_metadata=True) or table["logp"].null_count:
-        raise InputError(f"{store}: not the log-probs of this reference; delete it")
+        raise InputError(
+            f"{store}: the cached log-probs belong to another reference model; delete the file and rerun"
+        )
     return dict(zip(table["tokens"].to_pylist(), table["logp"].to_pylist(), strict=True))
 
 
-def _write(store: Path, known: dict[bytes, float]) -> None:
-    columns = [pa.array(list(known), pa.binary(16)), pa.array(list(known.values()), pa.float32())]
+def _write(store: Path, cached: dict[bytes, float]) -> None:
+    columns = [pa.array(list(cached), pa.binary(16)), pa.array(list(cached.values()), pa.float32())]
     with replacing(store) as temporary:
         pq.write_table(pa.table(columns, schema=_schema(store)), temporary, compression="zstd")
 
 
 def _schema(store: Path) -> pa.Schema:
-    """The file says itself which reference it is of: its name may be given to another one's."""
+    """Name the reference in the file itself, because a file can be renamed."""
     fields = [("tokens", pa.binary(16)), ("logp", pa.float32())]
     return pa.schema(fields, metadata={"reference": store.stem})

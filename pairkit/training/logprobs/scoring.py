@@ -1,4 +1,7 @@
-"""The scoring pass: log-probs of a whole batch without gradient, shared out over the processes."""
+"""The scoring pass: log-probs of a whole batch without gradient, divided among the processes.
+
+Shapes: B sets of the batch, K completions of the set that has the most.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pairkit.training.distributed.processes import Processes
 from pairkit.training.logprobs.forward import score_all
 from pairkit.training.logprobs.selection import Scored, SetSelection, lengths
 
-HEADS = ("head_sum", "chosen_head")
+PREFIX_FIELDS = ("head_sum", "chosen_head")
 
 
 def score_batch(
@@ -25,47 +28,55 @@ def score_batch(
     live: nn.Module | None = None,
     processes: Processes,
 ) -> Scored:
-    """Log-probs of the wanted columns of all of `work`, on the CPU, the same on every process.
+    """Score the selected completions of all of `work`, on the CPU, the same on every process.
 
     Args:
         want: what is computed besides sums; see `forward.score`.
-        live: the reference model, where it has to be run beside the policy.
+        live: the reference model, where it has to be run next to the policy.
     """
-    most = 1 + max(column for item in work for column in item.columns)
-    filled: dict[str, Tensor] = {
+    most = 1 + max(completion for item in work for completion in item.columns)
+    # [B, most] each, by the completion's index in its set, not by its place in the selection.
+    gathered: dict[str, Tensor] = {
         name: torch.zeros(len(work), most) for name in _names(want, live is not None)
     }
-    # A completion that was drawn twice is scored once.
-    once = [SetSelection(item.tokens, tuple(sorted(set(item.columns)))) for item in work]
-    mine = processes.share([one.size for one in once])
+    # A completion that was sampled twice is scored once.
+    unique = [SetSelection(item.tokens, tuple(sorted(set(item.columns)))) for item in work]
+    mine = processes.share([item.size for item in unique])
     budget = tokens_per_micro_batch
-    for rows, scored in score_all(model, [once[i] for i in mine], budget, want=want, live=live):
+    for rows, scored in score_all(model, [unique[i] for i in mine], budget, want=want, live=live):
         for name, values in _tensors(scored):
-            for (position, columns), row in zip(rows, values.cpu(), strict=True):
-                filled[name][mine[position], list(columns)] = row[: len(columns)]
-    processes.add(list(filled.values()))  # each number stands on one process, zeros on the others
+            for (position, completions), row in zip(rows, values.cpu(), strict=True):
+                gathered[name][mine[position], list(completions)] = row[: len(completions)]
+    # Each number is on one process and 0 on the others, so the sum is exact in any order.
+    processes.add(list(gathered.values()))
     length, mask = lengths(work)
-    index = _index(work, mask)
-    found = {name: values.gather(1, index.clamp(min=0)) for name, values in filled.items()}
-    policy = Logps(found.pop("sum"), length, mask)
-    entropy = found.pop("entropy", None)
+    index = _index(work, mask)  # back to the places of the selection, [B, K]
+    selected = {name: values.gather(1, index.clamp(min=0)) for name, values in gathered.items()}
+    policy = Logps(selected.pop("sum"), length, mask)
+    entropy = selected.pop("entropy", None)
     reference = None
     if live is not None:
-        heads = {name: found.pop(f"reference_{name}") for name in HEADS if f"reference_{name}" in found}
-        reference = replace(policy, sum=found.pop("reference"), **heads)
-    return Scored(replace(policy, **found), reference, entropy)
+        prefixes = {
+            name: selected.pop(f"reference_{name}")
+            for name in PREFIX_FIELDS
+            if f"reference_{name}" in selected
+        }
+        reference = replace(policy, sum=selected.pop("reference"), **prefixes)
+    return Scored(replace(policy, **selected), reference, entropy)
 
 
 def _names(want: frozenset[str], live: bool) -> list[str]:
+    """Return the names that `_tensors` yields; without a pass, because a process may have no set to score."""
     names = ["sum", *sorted(want)]
     if live:
         names.append("reference")
     if "head_sum" in want:
-        names += ["chosen_head", *(f"reference_{name}" for name in HEADS if live)]
+        names += ["chosen_head", *(f"reference_{name}" for name in PREFIX_FIELDS if live)]
     return names
 
 
 def _tensors(scored: Scored) -> Iterator[tuple[str, Tensor]]:
+    """Yield every `[B, K]` tensor of a pass by a name of its own."""
     for name, values in scored.policy.tensors().items():
         if name not in ("length", "mask"):
             yield name, values
@@ -73,12 +84,13 @@ def _tensors(scored: Scored) -> Iterator[tuple[str, Tensor]]:
         yield "entropy", scored.entropy
     if scored.reference is not None:
         yield "reference", scored.reference.sum
-        for name in HEADS:
+        for name in PREFIX_FIELDS:
             if (values := getattr(scored.reference, name)) is not None:
                 yield f"reference_{name}", values
 
 
 def _index(work: Sequence[SetSelection], mask: Tensor) -> Tensor:
+    """Return the index of each selected completion in its set, int64 `[B, K]`; -1 where masked."""
     index = torch.full(mask.shape, -1, dtype=torch.int64)
     for i, item in enumerate(work):
         index[i, : len(item.columns)] = torch.tensor(item.columns)

@@ -1,4 +1,12 @@
-"""Which completions of a set are scored, how they are grouped into micro-batches, and what comes back."""
+"""The nouns of a forward pass: which completions to score, how they are grouped, and what comes back.
+
+A loss needs one number per completion, log p(completion | prompt). A `SetSelection` names the completions of
+one candidate set that are scored; `micro_batches` groups selections so that each group fits the token budget;
+a pass over one group returns `Scored`. This module runs no model, so that the code that plans, counts or
+samples can import it without the machine that does.
+
+Shapes: B sets of a pass, K completions of the set that has the most (sets with fewer are masked).
+"""
 
 from __future__ import annotations
 
@@ -13,70 +21,47 @@ from torch import Tensor
 from pairkit.losses import Logps
 from pairkit.training.tokens.sets import Column, Ids, TokenSet
 
+PER_TOKEN = frozenset({"token_kl", "alignment", "head_sum"})  # what a loss may need besides summed log-probs
+PASS_STATISTICS = PER_TOKEN | {"entropy"}  # what a pass can return besides summed log-probs
+
+Sums = list[npt.NDArray[np.float32]]  # one array per set: the summed log-prob of each completion, nats
+
 
 class SetSelection(NamedTuple):
-    """A set and which of its columns are wanted."""
+    """A candidate set and the indices of the completions to score, in any order, repeats allowed."""
 
     tokens: TokenSet
     columns: tuple[int, ...]
 
     @classmethod
     def all(cls, tokens: TokenSet) -> SetSelection:
-        """Every completion of the set, in the set's order."""
+        """Select every completion of the set, in the set's order."""
         return cls(tokens, tuple(range(len(tokens.columns))))
 
     @property
     def completions(self) -> list[Ids]:
-        """The wanted ones."""
+        """Token ids of the selected completions."""
         return [self.tokens.columns[c].ids for c in self.columns]
 
     @property
     def width(self) -> int:
-        """Tokens of its longest completion and the prompt."""
+        """Tokens of the prompt and the longest completion: the width of a padded row."""
         return len(self.tokens.prompt) + max(len(ids) for ids in self.completions)
 
     @property
     def size(self) -> int:
-        """Tokens of the prompt and of all wanted completions."""
+        """Tokens of the prompt and all selected completions: the set's part of a packed sequence."""
         return len(self.tokens.prompt) + sum(len(ids) for ids in self.completions)
 
 
-def micro_batches(work: Sequence[SetSelection], budget: int, *, shared: bool) -> list[list[int]]:
-    """Positions in `work` in groups that pass at most `budget` tokens; longest sets first.
-
-    A set is never divided; one that exceeds the budget alone is a group of its own.
-
-    Args:
-        shared: whether a set's prompt passes once, else every completion is a padded row.
-    """
-    groups: list[list[int]] = []
-    tokens = rows = width = 0
-    for position in sorted(range(len(work)), key=lambda i: -work[i].width):
-        item = work[position]
-        tokens, rows = tokens + item.size, rows + len(item.columns)
-        if not groups or (tokens if shared else rows * width) > budget:
-            groups.append([])
-            tokens, rows = item.size, len(item.columns)
-            width = item.width  # the first of a group is its longest
-        groups[-1].append(position)
-    return groups
-
-
-# Passes in a process that has no set while others have: token 0 is in every vocabulary.
-_TOKEN = np.zeros(1, np.int32)
-
-
-IDLE = SetSelection(TokenSet("", _TOKEN, (Column(_TOKEN, None, None, "source"),) * 2), (0, 1))
-
-
 class Scored(NamedTuple):
-    """What a pass over some sets gives: [sets, most columns of a set] each.
+    """The result of a pass over some sets, `[B, K]` each.
 
     Attributes:
-        policy: the model's own statistics, with gradient.
-        reference: those of the live reference, without gradient; None without one.
-        entropy: mean over the tokens of each column, nats, without gradient; None unless wanted.
-        tokens: that the model passed.
+        policy: statistics of the model being scored, with gradient.
+        reference: statistics of the online reference, without gradient; None without one.
+        entropy: mean over each completion's tokens, nats, without gradient; None unless requested.
+        tokens: how many tokens passed through the model.
     """
 
     policy: Logps
@@ -85,8 +70,39 @@ class Scored(NamedTuple):
     tokens: int = 0
 
 
+# With sharded weights every process must make the same number of passes, because gathering a layer is a
+# collective call. A process that has run out of sets passes this one. Token 0 is in every vocabulary; two
+# completions, because losses compare at least two.
+_TOKEN = np.zeros(1, np.int32)
+IDLE = SetSelection(TokenSet("", _TOKEN, (Column(_TOKEN, None, None, "source"),) * 2), (0, 1))
+
+
+def micro_batches(work: Sequence[SetSelection], budget: int, *, shared: bool) -> list[list[int]]:
+    """Group positions of `work` so that each group passes at most `budget` tokens, longest sets first.
+
+    A set is never divided: its completions share a prompt, and a loss compares them. A set that exceeds the
+    budget alone is a group of its own.
+
+    Args:
+        shared: whether a set's prompt passes once; otherwise every completion is a padded row.
+    """
+    groups: list[list[int]] = []
+    tokens = rows = width = 0
+    # Longest first, because the widest row decides the padding of all rows of its group, and because a run
+    # that does not fit into memory then fails in its first micro-batch.
+    for position in sorted(range(len(work)), key=lambda i: -work[i].width):
+        item = work[position]
+        tokens, rows = tokens + item.size, rows + len(item.columns)
+        if not groups or (tokens if shared else rows * width) > budget:
+            groups.append([])
+            tokens, rows = item.size, len(item.columns)
+            width = item.width  # the first set of a group is its widest
+        groups[-1].append(position)
+    return groups
+
+
 def lengths(work: Sequence[SetSelection], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """`Logps.length` and `Logps.mask` of the wanted columns, without a pass."""
+    """Return `Logps.length` (int64, tokens) and `Logps.mask` (bool), `[B, K]` each, without a pass."""
     most = max(len(item.columns) for item in work)
     length = np.zeros((len(work), most), np.int64)
     for i, item in enumerate(work):
@@ -95,15 +111,9 @@ def lengths(work: Sequence[SetSelection], device: torch.device | None = None) ->
     return torch.from_numpy(length).to(device), torch.from_numpy(mask).to(device)
 
 
-Sums = list[npt.NDArray[np.float32]]  # one array a set: the log-prob of each of its columns
-
-
 def as_logps(work: Sequence[SetSelection], sums: Sums, device: torch.device) -> Logps:
-    """`Logps` of the wanted columns from known sums; `sums[i]` belongs to `work[i]`."""
+    """Build `Logps` of the selected completions from cached sums; `sums[i]` belongs to `work[i]`."""
     length, mask = lengths(work, device)
     values = np.concatenate([row[list(item.columns)] for item, row in zip(work, sums, strict=True)])
     flat = torch.from_numpy(values).to(device)
     return Logps(torch.zeros(mask.shape, device=device).masked_scatter(mask, flat), length, mask)
-
-
-PER_TOKEN = frozenset({"token_kl", "alignment", "head_sum"})  # what a loss may need of a pass besides sums

@@ -1,4 +1,8 @@
-"""Before the first step: completions behind a shared prompt have the log-probs that they have alone."""
+"""Before the first step: a check that completions after a shared prompt score as they do alone.
+
+The probe of a few made-up tokens cannot see everything, for example a window that only long texts reach. A
+wrong pass would train on wrong numbers without an error, so the run's own texts are compared once.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +18,14 @@ from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.tokens.sets import TokenSet
 
-SETS = 4  # that are compared: the longest ones and the shortest ones
-# Nats a token. bfloat16 rounds each state to 3 digits, and passes of another shape round elsewhere.
+SETS = 4  # how many are compared: the longest and the shortest
+# Nats per token. bfloat16 rounds each state to 3 digits, and passes of another shape round elsewhere.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 
 
 @torch.no_grad()
 def check_packed(model: nn.Module, sets: Sequence[TokenSet], precision: torch.dtype) -> None:
-    """Compares the packed pass of some sets with one of each completion by itself.
+    """Compare the packed pass of some sets with a pass of each completion by itself.
 
     Args:
         precision: what the model computes in.
@@ -31,17 +35,19 @@ def check_packed(model: nn.Module, sets: Sequence[TokenSet], precision: torch.dt
     """
     if not packs(model):
         return
-    every = sorted((SetSelection.all(one) for one in sets), key=lambda one: one.size)
-    some = every if len(every) <= SETS else [*every[: SETS // 2], *every[-SETS // 2 :]]
-    together = score(model, some, shared=True).policy
-    for i, (tokens, columns) in enumerate(some):
-        for column in columns:
-            alone = score(model, [SetSelection(tokens, (column,))], shared=False).policy.mean[0, 0]
-            packed = together.mean[i, column]
+    ordered = sorted((SetSelection.all(item) for item in sets), key=lambda item: item.size)
+    # The longest reach windows and limits; the shortest share a block with each other.
+    sample = ordered if len(ordered) <= SETS else [*ordered[: SETS // 2], *ordered[-SETS // 2 :]]
+    together = score(model, sample, shared=True).policy
+    for i, (tokens, completions) in enumerate(sample):
+        for completion in completions:
+            alone = score(model, [SetSelection(tokens, (completion,))], shared=False).policy.mean[0, 0]
+            packed = together.mean[i, completion]
+            # A pass by itself that is not finite shows diverged weights, which the step reports.
             if alone.isfinite() and not abs(packed - alone) <= TOLERANCE[precision] * (1 + abs(alone)):
                 raise TrainingError(
-                    f"set {tokens.set_id}, completion {column + 1}: its mean log-prob is {packed:.4f} behind "
-                    f"a prompt that it shares, and {alone:.4f} by itself: this model cannot share prompts; "
+                    f"set {tokens.set_id}, completion {completion + 1}: its mean log-prob is {packed:.4f} "
+                    f"after a shared prompt but {alone:.4f} by itself, so this model cannot share prompts; "
                     "train it with share_prompts=false, and please report its architecture"
                 )
-    reshard(model)
+    reshard(model)  # the passes above have no backward, which would do it

@@ -22,7 +22,7 @@ from pairkit.files import partial, publish, sha256
 from pairkit.losses import Loss, WeightedSum
 from pairkit.progress import console
 from pairkit.training.distributed.processes import Processes
-from pairkit.training.distributed.sharding import like, whole
+from pairkit.training.distributed.sharding import gather_tensors, shard_like
 from pairkit.training.step.skipped import Skipped
 
 CHECKPOINTS = "checkpoints"  # the folder of a run's checkpoints
@@ -50,7 +50,7 @@ def content(state: State, processes: Processes) -> dict[str, Any]:
     parts = {name: getattr(state, name).state_dict() for name in STATE_PARTS}
     return {
         WEIGHTS_FILE: trained(state.model, processes),
-        STATE_FILE: whole(parts, keep=processes.main),
+        STATE_FILE: gather_tensors(parts, keep=processes.main),
     }
 
 
@@ -63,7 +63,7 @@ def trained(model: nn.Module, processes: Processes) -> dict[str, Any]:
     parameters = model.named_parameters(remove_duplicate=False)
     names = {name for name, p in parameters if p.requires_grad} | {name for name, _ in model.named_buffers()}
     weights = {name: value for name, value in model.state_dict().items() if name in names}
-    gathered: dict[str, Any] = whole(weights, keep=processes.main)
+    gathered: dict[str, Any] = gather_tensors(weights, keep=processes.main)
     return gathered
 
 
@@ -114,7 +114,7 @@ def restore(folder: Path, state: State, processes: Processes) -> int:
     The main process chooses it for all, because two that resumed from different steps would never meet, and
     removes what a killed one left of others.
     """
-    last = processes.of_main(lambda: newest_undamaged(folder))
+    last = processes.broadcast_from_main(lambda: newest_undamaged(folder))
     if last is not None:
         # Tensors only, because unpickling anything else could run code.
         # On the CPU first: every process reads the whole checkpoint, and keeps its part of it.
@@ -125,7 +125,7 @@ def restore(folder: Path, state: State, processes: Processes) -> int:
         parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
         # Saved whole, loaded in parts: a run may resume with another number of processes.
         for number, values in moments.items():
-            moments[number] = {n: like(value, parameters[number]) for n, value in values.items()}
+            moments[number] = {n: shard_like(value, parameters[number]) for n, value in values.items()}
         for name in STATE_PARTS:
             getattr(state, name).load_state_dict(parts[name])
     processes.wait()  # because the main one may soon remove what another still reads
@@ -135,7 +135,7 @@ def restore(folder: Path, state: State, processes: Processes) -> int:
 def fill(model: nn.Module, weights: dict[str, Any]) -> None:
     """Load the weights that `trained` collected; the others stay as they are."""
     current = model.state_dict()
-    parts = {name: like(value, current[name]) for name, value in weights.items()}
+    parts = {name: shard_like(value, current[name]) for name, value in weights.items()}
     model.load_state_dict(parts, strict=False)  # not strict, because frozen weights are not among them
 
 

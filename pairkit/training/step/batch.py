@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from pairkit.losses import Logps, Loss, WeightedSum
 from pairkit.training.distributed.processes import CPU, Processes
-from pairkit.training.distributed.sharding import passes
-from pairkit.training.logprobs.attention import packing
+from pairkit.training.distributed.sharding import collective_pass_count
+from pairkit.training.logprobs.attention import using_packed_attention
 from pairkit.training.logprobs.draw_in_pass import score_drawn
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.probe import packs
@@ -133,12 +133,12 @@ class StepModel:
         value, tokens, selected = 0.0, 0, list[SetSelection]()  # nats; tokens that passed in any way
         shared = packs(self.model, self.live)
         # Around backward too, because recomputed activations run the layers' attention again there.
-        with packing(self.model) if shared else nullcontext():
+        with using_packed_attention(self.model) if shared else nullcontext():
             # What will be drawn is not known yet: the budget holds for the longest that can be.
             sizes = work if batch.draw is None else [batch.draw.most[i] for i in mine]
             groups = micro_batches(sizes, self.budget, shared=shared)
             # Gathering a sharded layer is collective: all processes have to pass equally often.
-            idle = passes(len(groups), self.model, self.live) - len(groups)
+            idle = collective_pass_count(len(groups), self.model, self.live) - len(groups)
             for group in groups:
                 # B is the number of sets of the group, K their largest number of completions: log-probs are
                 # [B, K], in nats, summed over the tokens of a completion.

@@ -1,7 +1,7 @@
 """Candidate sets as token ids: Arrow record batches, in memory or mapped from a file, read one set at a time.
 
-Nothing is made of a set before it is asked for, and its ids are then views of the batch's buffers: 64,000
-sets in a mapped file take no time to open and no memory but the system's file cache, shared by all processes.
+A `TokenSet` is made when it is read, and its ids are views of the batch's buffers: 64,000 sets in a mapped
+file take no time to open and no memory but the system's file cache, which all processes share.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import pyarrow.compute as pc
 
 Ids = npt.NDArray[np.int32]
 
-_IDS = pa.large_list(pa.int32())  # 64-bit offsets: the ids of a batch may be more than 2^31
+_IDS = pa.large_list(pa.int32())  # 64-bit offsets, because a batch may have more than 2^31 ids
 _COLUMN = pa.struct([("ids", _IDS), ("rank", pa.int32()), ("score", pa.float64()), ("origin", pa.string())])
 
-# A row for every set that was read; what cannot be used has a reason, and neither prompt nor columns.
+# One row per set. Unusable sets have a `reason` and no prompt or completions.
 SCHEMA = pa.schema(
     [
         ("set_id", pa.string()),
@@ -47,9 +47,10 @@ class Column(NamedTuple):
 
 
 class TokenSet(NamedTuple):
-    """A candidate set as token ids; the columns stand in the set's order, best first.
+    """A candidate set as token ids, its completions in the set's order, best first.
 
-    `label` says whether the only completion of a labelled set is desirable; None for any other set.
+    Attributes:
+        label: whether the only completion of a labelled set is desirable; None for any other set.
     """
 
     set_id: str
@@ -59,7 +60,7 @@ class TokenSet(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A set that cannot be used, and why."""
+    """An unusable set, and why."""
 
     set_id: str
     reason: str
@@ -67,12 +68,12 @@ class Refused(NamedTuple):
 
 
 class Lengths(NamedTuple):
-    """How many tokens the sets have.
+    """The sizes of all usable sets.
 
     Attributes:
-        prompt: int64 [sets].
-        columns: int64 [sets], how many columns a set has.
-        completion: int64 [columns of all sets], set after set.
+        prompt: int64 `[sets]`, tokens.
+        columns: int64 `[sets]`, completions per set.
+        completion: int64 `[completions of all sets]`, tokens, set after set.
     """
 
     prompt: npt.NDArray[np.int64]
@@ -81,7 +82,7 @@ class Lengths(NamedTuple):
 
 
 def record_batch(rows: Sequence[TokenSet | Refused]) -> pa.RecordBatch:
-    """Rows of `SCHEMA`."""
+    """Make a record batch of `SCHEMA`."""
     used = [row if isinstance(row, TokenSet) else None for row in rows]
     refused = [row if isinstance(row, Refused) else None for row in rows]
     columns = [column for item in used if item for column in item.columns]
@@ -98,8 +99,8 @@ def record_batch(rows: Sequence[TokenSet | Refused]) -> pa.RecordBatch:
         _id_lists([item.prompt if item else np.empty(0, np.int32) for item in used]),
         pa.LargeListArray.from_arrays(_offsets(counts), structs),
         pa.array([item.label if item else None for item in used], pa.bool_()),
-        pa.array([one.reason if one else None for one in refused], pa.string()),
-        pa.array([one.detail if one else None for one in refused], pa.string()),
+        pa.array([row.reason if row else None for row in refused], pa.string()),
+        pa.array([row.detail if row else None for row in refused], pa.string()),
     ]
     return pa.record_batch(arrays, schema=SCHEMA)
 
@@ -116,7 +117,7 @@ def _offsets(lengths: Sequence[int]) -> pa.Array:
 class _Batch:
     """The buffers of a record batch: ids and offsets as numpy arrays that view them.
 
-    By DLPack, because pyarrow's own `to_numpy` imports pandas.
+    Through DLPack, because pyarrow's own `to_numpy` imports pandas.
     """
 
     def __init__(self, batch: pa.RecordBatch) -> None:
@@ -134,7 +135,7 @@ class _Batch:
         self.used = np.from_dlpack(usable).astype(np.int64)  # the rows that are sets
 
     def item(self, position: int) -> TokenSet:
-        """The `position`-th set of those that can be used."""
+        """Return the usable set at `position`."""
         row = int(self.used[position])
         first, last = self._columns_at[row : row + 2].tolist()
         at = self._ids_at[first : last + 1].tolist()
@@ -161,7 +162,7 @@ class _Batch:
 
 
 class TokenSets(Sequence[TokenSet]):
-    """The sets of some record batches that can be used, each made when it is asked for."""
+    """The usable sets of some record batches, each made when it is read."""
 
     def __init__(self, batches: Sequence[_Batch]) -> None:
         self._batches = batches
@@ -188,7 +189,7 @@ class TokenSets(Sequence[TokenSet]):
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Record batches of `SCHEMA`: the sets that can be used, and those that cannot."""
+    """Record batches of `SCHEMA`: usable sets and refused ones."""
 
     batches: Sequence[pa.RecordBatch]
 
@@ -198,12 +199,12 @@ class Tokenized:
 
     @cached_property
     def sets(self) -> TokenSets:
-        """Those that can be used."""
+        """The usable sets."""
         return TokenSets(self._read)
 
     @cached_property
     def refused(self) -> list[Refused]:
-        """Those that cannot."""
+        """The unusable sets, with reasons."""
         names = ["set_id", "reason", "detail"]
         return [
             Refused(**row)
@@ -215,28 +216,28 @@ class Tokenized:
 
     @cached_property
     def lengths(self) -> Lengths:
-        """How many tokens the sets that can be used have."""
+        """The sizes of the usable sets."""
         nothing = Lengths(*(np.empty(0, np.int64) for _ in Lengths._fields))
         parts = [nothing, *(batch.lengths() for batch in self._read)]
         return Lengths(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def largest_id(self) -> int:
-        """The largest token id of all sets; -1 without any."""
+        """Return the largest token id of all sets; -1 without any."""
         return max((batch.largest_id() for batch in self._read), default=-1)
 
     def longest(self) -> int:
-        """The most tokens of a prompt with one of its completions; 0 without any."""
+        """Return the most tokens of a prompt with one of its completions; 0 without any."""
         prompt, columns, completion = self.lengths
         return int((np.repeat(prompt, columns) + completion).max(initial=0))
 
     def counts(self) -> dict[str, Any]:
-        """How many sets are used, and how many are not for which reason."""
-        reasons = Counter(one.reason for one in self.refused)
+        """Count the used sets, and the refused ones by reason."""
+        reasons = Counter(item.reason for item in self.refused)
         return {"used": len(self.sets), "refused": dict(sorted(reasons.items()))}
 
     def refusals(self) -> str:
-        """In a line: how many sets cannot be used for which reason, with the first of each."""
-        first = {one.reason: one for one in reversed(self.refused)}
+        """Summarize the refused sets in one line: the count per reason, with the first set of each."""
+        first = {item.reason: item for item in reversed(self.refused)}
         return "; ".join(
             f"{count} sets {reason} (set {first[reason].set_id}: {first[reason].detail})"
             for reason, count in self.counts()["refused"].items()

@@ -1,7 +1,7 @@
-"""Tokenized sets in files: made once by one process, mapped into memory by all of them and by later runs.
+"""Tokenized sets in files: made once by one process, mapped into memory by all processes and by later runs.
 
-A file is named by a hash of all that its tokens depend on, so that it is never out of date: what changes a
-token changes the name. It is a cache, and may be deleted at any time; one that is damaged is made anew.
+A file is named by a hash of everything its tokens depend on, so it is never out of date: what changes a token
+changes the name. It is a cache and may be deleted at any time; a damaged file is written again.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Make = Callable[[], Iterator[pa.RecordBatch]]
-SIGN_SECONDS = 30  # between two signs of life of the process that tokenizes: a collective call times out
-ABANDONED_SECONDS = 3600  # without a write, after which nobody finishes a half-written file
+SIGN_SECONDS = 30  # between signs of life of the tokenizing process, because a collective call times out
+ABANDONED_SECONDS = 3600  # without a write, after which a half-written file is nobody's
 CHECKSUM = b"crc32"
 
 
 def tokens_key(tokenizer: PreTrainedTokenizerBase, **settings: Any) -> str | None:
-    """A hash of what token ids depend on: the tokenizer's content, the settings, the code that makes them.
+    """Hash what token ids depend on: the tokenizer's content, the settings, and the code that makes them.
 
-    None for a tokenizer whose content does not say what it does: one with code of its own.
+    Returns None for a tokenizer with code of its own, because its content does not determine what it does.
 
     Args:
-        settings: JSON of the data and of what is asked of `tokenizing.token_batches`.
+        settings: the data's hashes and the arguments of `tokenize.token_batches`, as JSON values.
     """
     import tokenizers
     import transformers
@@ -50,14 +50,14 @@ def tokens_key(tokenizer: PreTrainedTokenizerBase, **settings: Any) -> str | Non
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or type(tokenizer).__module__.split(".")[0] != "transformers":
         return None
-    backend.no_truncation()  # neither is a part of the tokens: every call turns both off
+    backend.no_truncation()  # leftovers of an earlier call: tokenizing turns both off
     backend.no_padding()
     try:
         content = backend.to_str()
-    except Exception:  # tokenizers has no other: a component written in Python
+    except Exception:  # of a component written in Python; tokenizers raises no other type
         return None
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-    # The code itself, because a version number is forgotten where a comment is not.
+    # The source code itself, because nobody can forget to change it, as a version number.
     code = [inspect.getsource(module) for module in (chat, tokenize, sets)]
     versions = [transformers.__version__, tokenizers.__version__]
     kind = type(tokenizer).__name__
@@ -69,9 +69,9 @@ class TokenStore:
     """Where tokenized sets are kept.
 
     Attributes:
-        folder: None keeps nothing.
-        write: whether what is missing is written; else it is made in memory.
-        processes: the first process tokenizes and writes, the others wait.
+        folder: where the files are; None stores nothing.
+        write: whether missing sets are written; otherwise they are made in memory.
+        processes: the main process tokenizes and writes, the others wait.
     """
 
     folder: Path | None = None
@@ -79,30 +79,36 @@ class TokenStore:
     processes: Processes = ALONE
 
     def sets(self, key: Callable[[], str | None], make: Make) -> Tokenized:
-        """The sets of a key: those of its file, else what `make` makes.
+        """Return the sets of a key: those of its file, else what `make` makes.
 
         Raises:
-            InputError: a process does not find what the first has written.
+            InputError: a process does not find what the main one has written.
             OutputError: the file cannot be written.
         """
-        name = self.processes.of_main(key) if self.folder else None
+        name = self.processes.broadcast_from_main(key) if self.folder else None
         if self.folder is None or name is None:
             return Tokenized(list(make()))
         path = self.folder / f"{name}.arrow"
-        if not self.processes.of_main(lambda: _open(path, check=True) is not None):
+        if not self.processes.broadcast_from_main(lambda: _open(path, check=True) is not None):
             if not self.write:
                 return Tokenized(list(make()))
             self._make(path, make)
-        found = _open(path, check=False)
-        if found is None:
-            raise InputError(f"{path}: not found; all processes need the same file system")
-        return found
+        tokenized = _open(path, check=False)  # the main process has checked every byte
+        if tokenized is None:
+            raise InputError(
+                f"{path}: not found in process {self.processes.rank}; all must share a file system"
+            )
+        return tokenized
 
     def _make(self, path: Path, make: Make) -> None:
-        """The first process writes the file. The others wait in calls that are answered now and then."""
+        """Write the file in the main process.
+
+        Tokenizing may take longer than a collective call waits, so the others wait in one short call after
+        another: the main process answers False now and then, and True when it is done.
+        """
         if self.processes.main:
             _write(path, self._with_signs(make()))
-        while not self.processes.of_main(lambda: True):
+        while not self.processes.broadcast_from_main(lambda: True):
             pass
 
     def _with_signs(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -110,7 +116,7 @@ class TokenStore:
         for batch in batches:
             yield batch
             if time.monotonic() - last > SIGN_SECONDS:
-                self.processes.of_main(lambda: False)
+                self.processes.broadcast_from_main(lambda: False)
                 last = time.monotonic()
 
 
@@ -118,11 +124,14 @@ NOT_KEPT = TokenStore()
 
 
 def _write(path: Path, batches: Iterator[pa.RecordBatch]) -> None:
-    """Another run may be writing the same file: each writes to a name of its own, and the last one stays."""
-    for left in path.parent.glob(".*.arrow.*"):
+    """Write the file under a name of its own, then rename it.
+
+    Another run may be writing the same file; both write equal sets, and the last one stays.
+    """
+    for leftover in path.parent.glob(".*.arrow.*"):
         with suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-                left.unlink()
+            if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
+                leftover.unlink()
     with (
         replacing(path, own=uuid4().hex) as temporary,
         temporary.open("wb") as sink,
@@ -133,22 +142,23 @@ def _write(path: Path, batches: Iterator[pa.RecordBatch]) -> None:
 
 
 def _open(path: Path, *, check: bool) -> Tokenized | None:
-    """The sets in a file, which stays mapped; None where there is none, or where it is no longer whole.
+    """Map a file's sets; None where there is no file or it is damaged.
 
-    With `check` every byte is read once.
+    Args:
+        check: read every byte once and compare checksums.
     """
     if not path.exists():
         return None
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         if not reader.schema.equals(_schema(path), check_metadata=True):
-            raise pa.ArrowInvalid("of other tokens")
+            raise pa.ArrowInvalid("it belongs to other tokens")
         batches = []
         for i in range(reader.num_record_batches):
-            batch, said = reader.get_batch_with_custom_metadata(i)
-            batch.validate(full=True)  # offsets that point nowhere would end the process
-            if check and said.get(CHECKSUM) != _checksum(batch):
-                raise pa.ArrowInvalid("not what was written")
+            batch, metadata = reader.get_batch_with_custom_metadata(i)
+            batch.validate(full=True)  # because offsets that point nowhere would crash the process
+            if check and metadata.get(CHECKSUM) != _checksum(batch):
+                raise pa.ArrowInvalid("checksum mismatch")
             batches.append(batch)
     except (pa.ArrowException, OSError) as error:
         console.print(f"{path}: damaged ({error}); tokenizing again", markup=False)
@@ -161,5 +171,5 @@ def _checksum(batch: pa.RecordBatch) -> bytes:
 
 
 def _schema(path: Path) -> pa.Schema:
-    """The file says itself which key it is of: its name may be given to another one's."""
+    """Name the key in the file itself, because a file can be renamed."""
     return SCHEMA.with_metadata({"key": path.stem})

@@ -1,8 +1,10 @@
-"""Candidate sets become token ids: each prompt and each completion tokenized once, with the chat template.
+"""From candidate sets to token ids: each prompt and each completion tokenized once, with the chat template.
 
 What is scored is what the model would have to produce after the prompt's ids: the completion and, where the
 completion ended by itself, the end-of-turn token. The assistant header belongs to the prompt; whatever the
 template writes after the end of the turn is dropped.
+
+The texts of `_Refused` are written into refused.jsonl, so that they are part of the file format.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ Wanted = Literal["first", "ranked", "scored", "labelled"]
 
 
 class _Refused(Exception):
-    """A set that cannot be used: the reason, and what a person should know."""
+    """An unusable set: the reason, and details for a person."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
@@ -33,14 +35,14 @@ class _Refused(Exception):
 
 
 class _Frame(NamedTuple):
-    """A prompt as the template renders it, and what the template puts around a completion that follows."""
+    """A prompt as the template renders it, and what the template puts around a completion after it."""
 
     prompt: str
     lead: str
     tail: str
 
 
-class _Written(NamedTuple):
+class _Answer(NamedTuple):
     """A completion as the template writes it: `header` + `text` + the end of the turn."""
 
     header: str  # what the template puts before it, up to its last special token
@@ -53,10 +55,10 @@ class _Rendered(NamedTuple):
 
     set_id: str
     prompt: str
-    columns: list[tuple[Completion, _Written]]
+    columns: list[tuple[Completion, _Answer]]
 
 
-# Stands for a completion where only the text around it is wanted; no template writes it of itself.
+# A placeholder completion, to find the text around one; no template writes this by itself.
 MARK = "pairkit:completion"
 
 
@@ -69,7 +71,7 @@ def tokenize(
     wanted: Wanted,
     advance: Callable[[int], None],
 ) -> Tokenized:
-    """The sets that `token_batches` makes, in memory."""
+    """Tokenize with `token_batches`, in memory."""
     limits = {"max_length": max_length, "max_prompt_length": max_prompt_length}
     return Tokenized(list(token_batches(tables, tokenizer, **limits, wanted=wanted, advance=advance)))
 
@@ -83,65 +85,66 @@ def token_batches(
     wanted: Wanted,
     advance: Callable[[int], None],
 ) -> Iterator[pa.RecordBatch]:
-    """Tokenizes the sets of some tables of `schema.SETS`: for each a batch of `tokens.SCHEMA`, row for row.
+    """Tokenize tables of `schema.SETS`: yield one batch of `sets.SCHEMA` per table, row for row.
 
     Args:
-        wanted: the columns of a set. "first": its first completion. "ranked": its best completion and those
-            that stand below it (a tie is no choice; noise stands below all); a set without ranks
-            (`unranked`) or without a choice (`no_choice`) is refused. "scored": of those, the ones that have
-            a score; a set with fewer than two is refused (`unscored`). "labelled": as "ranked", or the only
-            completion, where its score is the label 1 or 0.
-        advance: told how many sets are done.
+        wanted: which completions of a set. "first": its first one. "ranked": its best one and those that rank
+            below it (a tie gives no pair; noise ranks below all); a set without ranks (`unranked`) or in
+            which all tie (`no_choice`) is refused. "scored": of those, the ones that have a score; a set with
+            fewer than two is refused (`unscored`). "labelled": as "ranked", or the only completion, where its
+            score is the label 1 or 0.
+        advance: called with the number of sets done.
 
     A prompt longer than `max_prompt_length` is cut at its beginning, BOS kept; a completion is cut at its
     end where both exceed `max_length`, and then does not end its turn. A set is refused where the template
     refuses it (`template_refused`), drops its system turn (`system_dropped`), does not repeat the prompt's
     rendering when the completion follows (`template_not_a_prefix`), changes the completion's text
     (`template_changes_text`), or where the prompt or a completion has no token (`empty_prompt`,
-    `empty_completion`). White space that the template strips off a completion is not scored.
+    `empty_completion`). White space that the template strips from a completion is not scored.
     """
     encode_texts, template = _text_encoder(tokenizer), _Template(tokenizer)
     begins = begins_with_bos(tokenizer)
     for table in tables:
         rendered = [_rendered(row, template, wanted) for row in table.to_pylist()]
-        usable = [one for one in rendered if isinstance(one, _Rendered)]
-        prompts = iter(_ids(tokenizer, [one.prompt for one in usable]))
-        texts = encode_texts([written.text for one in usable for _, written in one.columns])
+        usable = [item for item in rendered if isinstance(item, _Rendered)]
+        prompts = iter(_ids(tokenizer, [item.prompt for item in usable]))
+        texts = encode_texts([answer.text for item in usable for _, answer in item.columns])
         rows: list[TokenSet | Refused] = []
-        for one in rendered:
-            if isinstance(one, Refused):
-                rows.append(one)
+        for item in rendered:
+            if isinstance(item, Refused):
+                rows.append(item)
                 continue
             ids = one_bos(tokenizer, next(prompts), begins=begins)
             prompt = _cut_prompt(ids, tokenizer.bos_token_id, max_prompt_length)
             room = max_length - len(prompt)
             columns = tuple(
-                _column(template.header_ids[written.header] + next(texts), written.end, completion, room)
-                for completion, written in one.columns
+                _column(template.header_ids[answer.header] + next(texts), answer.end, completion, room)
+                for completion, answer in item.columns
             )
             if not prompt:
-                rows.append(Refused(one.set_id, "empty_prompt", "the prompt has no token"))
+                rows.append(Refused(item.set_id, "empty_prompt", "the prompt has no token"))
             elif all(len(column.ids) for column in columns):
-                label = _label([c for c, _ in one.columns]) if wanted == "labelled" else None
-                rows.append(TokenSet(one.set_id, np.asarray(prompt, np.int32), columns, label))
+                label = _label([c for c, _ in item.columns]) if wanted == "labelled" else None
+                rows.append(TokenSet(item.set_id, np.asarray(prompt, np.int32), columns, label))
             else:
-                rows.append(Refused(one.set_id, "empty_completion", "a completion has no token"))
+                rows.append(Refused(item.set_id, "empty_completion", "a completion has no token"))
         yield record_batch(rows)
         advance(table.num_rows)
 
 
 def _rendered(row: Mapping[str, Any], template: _Template, wanted: Wanted) -> _Rendered | Refused:
-    """A row of `schema.SETS` as the template writes it."""
+    """Render a row of `schema.SETS`."""
     try:
-        picked = _columns(row["completions"], wanted)
+        completions = _columns(row["completions"], wanted)
         frame = template.frame(row["prompt"])
-        written = [template.written(row["prompt"], frame, c["text"]) for c in picked]
+        answers = [template.answer(row["prompt"], frame, c["text"]) for c in completions]
     except _Refused as refused:
         return Refused(row["set_id"], refused.reason, refused.detail)
-    return _Rendered(row["set_id"], frame.prompt, list(zip(picked, written, strict=True)))
+    return _Rendered(row["set_id"], frame.prompt, list(zip(completions, answers, strict=True)))
 
 
 def _columns(completions: Sequence[Completion], wanted: Wanted) -> list[Completion]:
+    """Select the completions that a loss needs; see `token_batches`."""
     if not completions or completions[0]["origin"] == "noise":
         raise _Refused("no_completion", "it has no completion but noise")
     best = completions[0]
@@ -161,7 +164,7 @@ def _columns(completions: Sequence[Completion], wanted: Wanted) -> list[Completi
 
 
 def _label(completions: Sequence[Completion]) -> bool | None:
-    """What the only completion of a set is labelled: its score is 1 or 0."""
+    """Return the label of a set's only completion, a score of 1 or 0; None for any other set."""
     score = completions[0]["score"]
     return bool(score) if len(completions) == 1 and score in (0, 1) else None
 
@@ -169,8 +172,9 @@ def _label(completions: Sequence[Completion]) -> bool | None:
 def _cut_prompt(ids: list[int], bos: int | None, limit: int) -> list[int]:
     if len(ids) <= limit:
         return ids
-    kept = ids[:1] if ids[0] == bos and limit > 1 else []
-    return kept + ids[len(ids) - limit + len(kept) :]
+    # The beginning goes, because the end holds the question and the assistant header.
+    leading = ids[:1] if ids[0] == bos and limit > 1 else []
+    return leading + ids[len(ids) - limit + len(leading) :]
 
 
 def _column(ids: list[int], end: list[int], completion: Completion, room: int) -> Column:
@@ -180,20 +184,20 @@ def _column(ids: list[int], end: list[int], completion: Completion, room: int) -
 
 
 class _Template:
-    """A tokenizer's chat template: what it writes around completions, and the ids of that."""
+    """A tokenizer's chat template: what it writes around completions, and the token ids of that."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
         self._special = {str(token) for token in added.values() if token.special}
-        # Some vocabularies have runs of white space as added tokens: those end nothing.
+        # Not white space, because some vocabularies have runs of it as added tokens: they end no turn.
         self._ending = {id for id, token in added.items() if not str(token).isspace()}
         self._ending |= set(tokenizer.all_special_ids)
         self._ends = _Cache(self._end)
         self.header_ids = _Cache(lambda header: _ids(tokenizer, [header])[0] if header else [])
 
     def frame(self, prompt: Messages) -> _Frame:
-        """Renders a prompt, and finds what stands around a completion of it."""
+        """Render a prompt, and find what the template puts around a completion of it."""
         try:
             before = render(self._tokenizer, prompt, add_generation_prompt=True)
         except ModelError as error:
@@ -206,11 +210,11 @@ class _Template:
             raise _Refused("template_changes_text", "the template does not write the completion as it is")
         return _Frame(before, lead, tail)
 
-    def written(self, prompt: Messages, frame: _Frame, text: str) -> _Written:
-        """A completion as the template writes it: in its frame, but for white space at its ends.
+    def answer(self, prompt: Messages, frame: _Frame, text: str) -> _Answer:
+        """Find a completion in what the template writes: in its frame, up to white space at its ends.
 
-        The text alone would not say where it begins: a short one can stand in the template's own text too,
-        and one that brings its own reasoning gets another lead.
+        Searching for the text alone would not tell where it begins, because a short text can occur in the
+        template's own text, and one that brings its own reasoning gets another lead.
         """
         after, core = self._after(prompt, frame.prompt, text), text.strip()
         stop = len(after) - len(frame.tail)
@@ -220,10 +224,10 @@ class _Template:
         special = max(
             (after.rfind(s, 0, start) + len(s) for s in self._special if s in after[:start]), default=0
         )
-        return _Written(after[:special], after[special:stop], self._ends[frame.tail])
+        return _Answer(after[:special], after[special:stop], self._ends[frame.tail])
 
     def _after(self, prompt: Messages, before: str, text: str) -> str:
-        """What the template writes after the prompt's rendering if `text` answers it."""
+        """Return what the template writes after the prompt's rendering if `text` answers it."""
         answer = {"role": "assistant", "content": text}
         try:
             whole = render(self._tokenizer, [*prompt, answer], add_generation_prompt=False)
@@ -236,7 +240,7 @@ class _Template:
         return whole[len(before) :]
 
     def _end(self, tail: str) -> list[int]:
-        """Up to the first special token; a template that writes none is ended by the EOS token."""
+        """Return the ids that end a turn: up to the first special token, or EOS if there is none."""
         ids = _ids(self._tokenizer, [tail])[0]
         first = next((position for position, token in enumerate(ids) if token in self._ending), None)
         if first is not None:
@@ -244,28 +248,28 @@ class _Template:
         if self._tokenizer.eos_token_id is not None:
             return [int(self._tokenizer.eos_token_id)]
         raise ModelError(
-            f"the tokenizer {self._tokenizer.name_or_path!r} has no token that ends a turn: "
-            "its template writes no special one, and it has no EOS token"
+            f"the tokenizer {self._tokenizer.name_or_path!r} has no end-of-turn token: its chat template "
+            "writes no special token and it has no EOS token; choose another with --tokenizer"
         )
 
 
 class _Cache(dict[str, list[int]]):
-    """Token ids by the text of a template, of which there are few."""
+    """Token ids by text, for the few texts that a template itself writes."""
 
     def __init__(self, make: Callable[[str], list[int]]) -> None:
         super().__init__()
         self._make = make
 
     def __missing__(self, text: str) -> list[int]:
-        self[text] = made = self._make(text)
-        return made
+        self[text] = ids = self._make(text)
+        return ids
 
 
 def _text_encoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]], Iterator[list[int]]]:
-    """Encodes texts that follow other text.
+    """Return a function that encodes texts which follow other text.
 
-    SentencePiece tokenizers put a space in front of every text that they are given, also of one that goes
-    on from a prompt. For those a newline, which no other token swallows, is encoded with it and cut off.
+    SentencePiece tokenizers put a space in front of every text, also of one that continues a prompt. For
+    those, a newline, which no other token swallows, is encoded in front of the text and cut off.
     """
     anchor, joined, alone = _ids(tokenizer, ["\n", "\nx", "x"])
     anchored = anchor + alone != joined and joined[: len(anchor)] == anchor
@@ -279,7 +283,12 @@ def _text_encoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]], I
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], *, plain: bool = False) -> list[list[int]]:
-    """With `plain`, a special token that a text spells out is text: nothing learns to end its turn there."""
+    """Encode texts without adding special tokens.
+
+    Args:
+        plain: encode a special token that a text spells out as plain text, because otherwise the model would
+            learn to end its turn there.
+    """
     if not texts:
         return []
     encoded = tokenizer(

@@ -94,7 +94,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
         "PairRM-hf", lambda f: change(f, model_type="roberta"), "a model of type 'roberta'",
     ),
     "no base": (
-        "PairRM", lambda f: change(f, model_name=str(f / "none")), "there is no such file or directory",
+        "PairRM", lambda f: change(f, model_name=str(f / "none")), "no such file or directory",
     ),
     "a weight too few": (
         "PairRM-hf", lambda f: without(f, "head_layer.4.bias"),
@@ -115,7 +115,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
         "PairRM-hf", lambda f: (f / SAFETENSORS).unlink(), "no weights in ",
     ),
     "a torn file": ("PairRM-hf", lambda f: (f / SAFETENSORS).write_bytes(b"x" * 9), "cannot be loaded"),
-    "no config": ("PairRM-hf", lambda f: (f / CONFIG).unlink(), "the directory holds no config.json"),
+    "no config": ("PairRM-hf", lambda f: (f / CONFIG).unlink(), "the directory contains no config.json"),
     "a torn config": ("PairRM-hf", lambda f: (f / CONFIG).write_text("{"), "cannot be loaded"),
     "a list as config": ("PairRM-hf", lambda f: (f / CONFIG).write_text("[]"), "not a JSON object"),
     "no tokenizer": (
@@ -143,7 +143,7 @@ def test_invalid_checkpoints_are_refused(tmp_path: Path, kind: str) -> None:
 
 def test_unknown_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match=r"'llm-blender/none' cannot be loaded.*is there a network"):
+    with pytest.raises(ModelError, match=r"'llm-blender/none' cannot be loaded.*check the name"):
         load_pairrm(PairRMRecipe(model="llm-blender/none"))
 
 

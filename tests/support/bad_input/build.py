@@ -143,7 +143,7 @@ CASES = [
     Case(
         "empty tokenizer folder",
         f"{FILES} own.jsonl --noise token_swap --noise-tokenizer ./empty",
-        "the tokenizer './empty' cannot be loaded: the directory holds no tokenizer.json",
+        "the tokenizer './empty' cannot be loaded: the directory contains no tokenizer.json",
         OWN,
         lambda: Path("empty").mkdir(),
     ),

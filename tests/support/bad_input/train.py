@@ -81,7 +81,7 @@ CASES = [
     Case(
         "no such model folder",
         f"{TRAIN} --model ./nowhere",
-        "the tokenizer './nowhere' cannot be loaded: there is no such file or directory",
+        "the tokenizer './nowhere' cannot be loaded: no such file or directory",
     ),
     Case(
         "four bits of weights that there are none of",
@@ -96,21 +96,21 @@ CASES = [
     Case(
         "model folder without a tokenizer",
         f"{TRAIN} --model bare",
-        "the tokenizer 'bare' cannot be loaded: the directory holds no tokenizer.json; "
-        "--tokenizer names another, or trains one on the data: bpe:4096",
+        "the tokenizer 'bare' cannot be loaded: the directory contains no tokenizer.json; "
+        "choose another with --tokenizer, or train one on the data with --tokenizer bpe:4096",
         prepare=lambda: [file.unlink() for file in copied("model", "bare").glob("tokenizer*")],
     ),
     Case(
         "model whose weights are cut short",
         f"{TRAIN} --model cut",
-        "the model 'cut' cannot be loaded: …; to start from random weights, give the file cut/config.json",
+        "the model 'cut' cannot be loaded: …; to start from random weights, pass the file cut/config.json",
         prepare=lambda: half(copied("model", "cut") / "model.safetensors"),
     ),
     Case(
         "tokenizer that is not the model's",
         f"{TRAIN} --tokenizer bpe:400",
-        "the model 'model' has … tokens, its tokenizer …: give the tokenizer that belongs to it with "
-        "--tokenizer",
+        "the model 'model' has … tokens, but its tokenizer has …; pass the tokenizer that belongs to the "
+        "model with --tokenizer",
     ),
     Case(
         "template that refuses the data",
@@ -136,13 +136,14 @@ CASES = [
     Case(
         "reference log-probs in a file of something else",
         TRAIN,
-        "runs/train/reference/….parquet: not the log-probs of this reference; delete it",
+        "runs/train/reference/….parquet: the cached log-probs belong to another reference model; "
+        "delete the file and rerun",
         prepare=lambda: other_reference(parquet(tokens=[b"a"], logp=[-1.0])),
     ),
     Case(
         "reference log-probs in a file that is cut short",
         TRAIN,
-        "runs/train/reference/….parquet: not a file of reference log-probs (…); delete it",
+        "runs/train/reference/….parquet: corrupt reference log-prob cache (…); delete the file and rerun",
         prepare=lambda: other_reference(ROWS[: len(ROWS) // 2]),
     ),
     Case(

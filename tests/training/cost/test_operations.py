@@ -143,9 +143,9 @@ def test_attention_counts_what_the_mask_lets_through(folder: Path, sets: list[To
     packs(model)
     with counting() as counted:
         score(model, work).policy.sum.sum().backward()
-    pieces = packed.pieces
+    segments = packed.segments
     rectangles = sum(
-        one.size * (one.size + (0 if one.sees is None else pieces[one.sees].size)) for one in pieces
+        one.size * (one.size + (0 if one.prompt is None else segments[one.prompt].size)) for one in segments
     )
     width = 2 * config.hidden_size * config.num_hidden_layers  # keys and values of all heads
     assert counted["attention"] == 3 * 2 * width * rectangles

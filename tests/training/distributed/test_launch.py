@@ -1,4 +1,7 @@
-"""The files of train/accelerate/, each run by `accelerate launch`: CPU processes stand for its GPUs."""
+"""The files of train/accelerate/, each run by `accelerate launch`, with CPU processes in place of its GPUs.
+
+The default run has the one that shards, the mark `full` all of them.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ from safetensors.torch import load_file
 from support.tiny import model_folder, random_sets, short_run, write_data
 
 from pairkit.files import write_json
+from pairkit.recipes import validate
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.run import train
 
 FILES = Path(__file__).parents[3] / "train" / "accelerate"
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
@@ -28,12 +34,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = write_data(folder / "sets", random_sets(24), random_sets(8, seed=1))
     content = short_run(data, model_folder(folder / "llama"), "mcpo", max_steps=2, save_every=None)
     write_json(folder / "recipe.yaml", content)
-    launch(folder, "one-gpu", 1)
+    train(validate(TrainRecipe, content), folder / "alone")
     return folder
 
 
-def launch(folder: Path, name: str, processes: int, *machines: list[str]) -> Path:
-    """Runs pairkit by a launch file, once a machine, and returns the run's directory."""
+def launch(folder: Path, name: str, processes: int, *machines: list[str]) -> tuple[Path, str]:
+    """Run pairkit with a launch file, once per machine; return the run's directory and the first output."""
     out = folder / name
     train = ["-m", "pairkit", "train", "--recipe", str(folder / "recipe.yaml"), "--out", str(out)]
     command = [*LAUNCH, "--config_file", str(FILES / f"{name}.yaml"), "--num_processes", str(processes)]
@@ -49,12 +55,12 @@ def launch(folder: Path, name: str, processes: int, *machines: list[str]) -> Pat
         for machine in machines or [[]]
     ]
     try:
-        said = [process.communicate(timeout=250)[0].decode() for process in started]
+        outputs = [process.communicate(timeout=250)[0].decode() for process in started]
     finally:
         for process in started:
             process.kill()
-    assert [process.returncode for process in started] == [0] * len(started), said[0][-3000:]
-    return out
+    assert [process.returncode for process in started] == [0] * len(started), outputs[0][-3000:]
+    return out, outputs[0]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -62,33 +68,42 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def start(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "run.json").read_text())["starts"][-1]
-    return found
+    record: dict[str, Any] = json.loads((run / "run.json").read_text())["starts"][-1]
+    return record
 
 
 def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
 
 
-def test_there_is_no_launch_file_but_those_that_run_here() -> None:
+def test_every_launch_file_is_tested_here() -> None:
     assert {path.stem for path in FILES.iterdir()} == {"one-gpu", "ddp", "fsdp2", "nodes"}
     for path in FILES.iterdir():
         assert f"accelerate launch --config_file train/accelerate/{path.name}" in path.read_text()
         assert yaml.safe_load(path.read_text())["use_cpu"] is False
 
 
-@pytest.mark.parametrize(("name", "sharded"), [("ddp", False), ("fsdp2", True)])
-def test_a_machine_with_several(folder: Path, name: str, sharded: bool) -> None:
-    run = launch(folder, name, 2)
-    assert (start(run)["processes"], start(run)["sharded"]) == (2, sharded)
-    torch.testing.assert_close(weights(run), weights(folder / "one-gpu"), rtol=1e-3, atol=2e-4)
+@pytest.mark.parametrize(
+    ("name", "processes", "sharded"),
+    [
+        ("fsdp2", 2, True),
+        pytest.param("ddp", 2, False, marks=pytest.mark.full),
+        pytest.param("one-gpu", 1, False, marks=pytest.mark.full),
+    ],
+)
+def test_one_machine(folder: Path, name: str, processes: int, sharded: bool) -> None:
+    run, output = launch(folder, name, processes)
+    assert (start(run)["processes"], start(run)["sharded"]) == (processes, sharded)
+    assert output.count("metrics:") == 1  # one process prints
+    torch.testing.assert_close(weights(run), weights(folder / "alone"), rtol=1e-3, atol=2e-4)
 
 
+@pytest.mark.full
 def test_several_machines(folder: Path) -> None:
-    """Two launchers on this one, each of one process."""
+    """Two launchers on this machine, each of one process."""
     address = ["--main_process_ip", "127.0.0.1", "--main_process_port", str(free_port())]
-    run = launch(folder, "nodes", 2, *([*address, "--machine_rank", rank] for rank in "01"))
+    run, _ = launch(folder, "nodes", 2, *([*address, "--machine_rank", rank] for rank in "01"))
     assert (start(run)["processes"], start(run)["sharded"]) == (2, True)
-    torch.testing.assert_close(weights(run), weights(folder / "one-gpu"), rtol=1e-3, atol=2e-4)
+    torch.testing.assert_close(weights(run), weights(folder / "alone"), rtol=1e-3, atol=2e-4)

@@ -1,7 +1,8 @@
-"""Layers are found whatever wraps them, and compiled ones say what they said before."""
+"""Layers are found whatever wraps them, and compiled ones compute what they did before."""
 
 from __future__ import annotations
 
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -28,21 +29,27 @@ def test_the_layers_of_a_model_and_of_one_with_adapters(tmp_path: Path) -> None:
         layers(nn.Linear(2, 2))
 
 
-# Its compiler's own: old names, and a look at gradients that it hides from people but not from "error".
+# The compiler's own warnings: old names, and a look at gradients that it does not hide from "error".
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore:The .grad attribute:UserWarning")
-def test_a_compiled_run_ends_where_another_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.full)])
+def test_a_compiled_run_ends_in_the_same_weights(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default run traces the layers but generates no code: that takes the compiler minutes."""
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(compile_module, backend=backend))
     data = write_data(tmp_path / "sets", random_sets(12), random_sets(4, seed=1))
     model = model_folder(tmp_path / "llama")
     content = short_run(data, model, "mcpo", gradient_checkpointing=True, max_steps=3, save_every=None)
     graphs = torch._dynamo.utils.counters["stats"]
-    runs = []
+    weights = []
     for compiled in (False, True):
         graphs.clear()
         out = tmp_path / str(compiled) / "run"
-        found = train(validate(TrainRecipe, content | {"compile": compiled}), out)
+        folder = train(validate(TrainRecipe, content | {"compile": compiled}), out)
         assert (graphs["unique_graphs"] > 0) == compiled
-        runs.append(dict(AutoModelForCausalLM.from_pretrained(found).state_dict()))
-    torch.testing.assert_close(runs[1], runs[0], rtol=1e-3, atol=2e-4)
+        weights.append(dict(AutoModelForCausalLM.from_pretrained(folder).state_dict()))
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-3, atol=2e-4)
     losses = [
         [line["loss"] for line in read_metrics(tmp_path / name / "run", "train")]
         for name in ("False", "True")

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.processes import SCRIPT, gradients, two_processes
+from support.processes import plain_sets, two_processes
 
 from pairkit.files import write_json
-from pairkit.losses import LOSSES
-from pairkit.training.distributed.processes import ALONE, Processes
+from pairkit.recipes import validate
+from pairkit.training.distributed.processes import Processes
 from pairkit.training.output.metrics import read_metrics
+from pairkit.training.plan import plan
+from pairkit.training.recipe import TrainRecipe
 
-SUM = "dpo:0.5+mcpo+bco:0.2+sft:0.1"
+if TYPE_CHECKING:
+    from support.launches import Launch
 
 
 @given(st.lists(st.integers(1, 4000), max_size=60), st.integers(1, 8))
-def test_every_item_is_one_process_s_and_none_has_much_more(sizes: list[int], processes: int) -> None:
+def test_every_item_belongs_to_one_process_and_loads_are_even(sizes: list[int], processes: int) -> None:
     shares = [Processes(rank, processes).share(sizes) for rank in range(processes)]
     assert sorted(i for share in shares for i in share) == list(range(len(sizes)))
     assert all(share == sorted(share) for share in shares)
@@ -28,25 +33,33 @@ def test_every_item_is_one_process_s_and_none_has_much_more(sizes: list[int], pr
 
 
 @pytest.mark.parametrize("mode", ["gradients", "sharded"])
-def test_two_processes_make_the_gradient_of_one_for_every_loss(
-    tmp_path: Path, data: Path, model: Path, mode: str
-) -> None:
-    names = [*LOSSES, SUM] if "bco" in LOSSES else list(LOSSES)
-    alone = gradients(str(data), str(model), tmp_path / "a.parquet", names, ALONE, budget=10**6)
-    two_processes(SCRIPT, mode, str(data), str(model), str(tmp_path / "b.parquet"), str(tmp_path), *names)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-    for name in names:
-        one, two, expected = first[name], second[name], alone[name]
+def test_two_processes_make_the_gradient_of_one(launch: Launch, mode: str) -> None:
+    first, second = (torch.load(launch.folder / mode / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    for name in launch.losses:
+        one, two, expected = first[name], second[name], launch.alone[name]
         assert torch.equal(one["gradient"], two["gradient"]), name
         assert one["state"] == two["state"], name
         largest = float(expected["gradient"].abs().max())
         assert largest > 0, name
         assert one["value"] == pytest.approx(expected["value"], rel=1e-4, abs=1e-6), name
-        torch.testing.assert_close(one["gradient"], expected["gradient"], rtol=1e-3, atol=1e-5 * largest)
+        torch.testing.assert_close(
+            one["gradient"], expected["gradient"], rtol=1e-3, atol=1e-5 * largest,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )  # fmt: skip
         torch.testing.assert_close(one["state"], expected["state"], rtol=1e-4, atol=1e-5)
 
 
+def test_one_of_two_processes_tokenizes_and_both_have_its_sets(launch: Launch) -> None:
+    results = [json.loads((launch.folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert [result["tokenized"] for result in results] == [["train", "test"], []]
+    recipe = validate(TrainRecipe, json.loads((launch.folder / "tokens.json").read_text()))
+    assert results[0]["sets"] == results[1]["sets"] == plain_sets(plan(recipe))
+    assert len(list((launch.folder / "tokens").iterdir())) == 2
+
+
+@pytest.mark.full
 def test_the_command_line_under_torchrun(tmp_path: Path, data: Path, model: Path) -> None:
+    """The default run has the command line under `accelerate launch` instead."""
     write_json(tmp_path / "recipe.yaml", {
         "data": str(data), "model": str(model), "max_length": 96, "sets_per_step": 7, "max_steps": 1,
     })  # fmt: skip
@@ -54,6 +67,6 @@ def test_the_command_line_under_torchrun(tmp_path: Path, data: Path, model: Path
     done = two_processes(
         "--module", "pairkit", "train", "--recipe", str(tmp_path / "recipe.yaml"), "--out", str(out)
     )  # fmt: skip
-    assert done.stdout.count("metrics:") == 1  # one process speaks
+    assert done.stdout.count("metrics:") == 1  # one process prints
     assert done.stderr.count("tokenizing train") == 1
     assert len(read_metrics(out, "train")) == 1

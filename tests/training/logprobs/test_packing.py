@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.grids import grid
 from torch.nn.attention.flex_attention import flex_attention
 
 from pairkit.training.logprobs import attention, packing
@@ -16,8 +17,8 @@ from pairkit.training.logprobs.packing import PROMPT, Packed, pack
 CPU = torch.device("cpu")
 
 
-def wanted(*sizes: tuple[int, ...]) -> list[Any]:
-    """Sets of a prompt of so many tokens and completions of so many."""
+def random_sets(*sizes: tuple[int, ...]) -> list[Any]:
+    """Make sets; per set the tokens of its prompt and of its completions."""
     random = np.random.default_rng(0)
 
     def ids(count: int) -> Any:
@@ -26,82 +27,88 @@ def wanted(*sizes: tuple[int, ...]) -> list[Any]:
     return [(ids(prompt), [ids(count) for count in completions]) for prompt, *completions in sizes]
 
 
-def test_each_prompt_stands_once_and_positions_go_on_from_it() -> None:
-    sets = wanted((3, 2, 1), (2, 2))
-    feed, layout = pack(sets, CPU)
+def test_each_prompt_is_there_once_and_positions_continue_it() -> None:
+    sets = random_sets((3, 2, 1), (2, 2))
+    inputs, layout = pack(sets, CPU)
     texts = [ids for prompt, completions in sets for ids in (prompt, *completions)]
-    assert feed.inputs["input_ids"][0].tolist() == np.concatenate(texts).tolist()
-    assert feed.inputs["position_ids"][0].tolist() == [0, 1, 2, 3, 4, 3, 0, 1, 2, 3]
+    assert inputs.arguments["input_ids"][0].tolist() == np.concatenate(texts).tolist()
+    assert inputs.arguments["position_ids"][0].tolist() == [0, 1, 2, 3, 4, 3, 0, 1, 2, 3]
     assert layout.tokens.owner.tolist() == [0] * 6 + [1] * 4
-    assert layout.tokens.part.tolist() == [PROMPT] * 3 + [1, 1, 2] + [PROMPT] * 2 + [4, 4]
-    assert feed.at.tolist() == [2, 3, 2, 7, 8]  # the last of the prompt predicts every first token
+    assert layout.tokens.text.tolist() == [PROMPT] * 3 + [1, 1, 2] + [PROMPT] * 2 + [4, 4]
+    assert inputs.predictors.tolist() == [2, 3, 2, 7, 8]  # the last of the prompt predicts every first token
 
 
-def test_small_sets_share_a_piece_and_a_large_one_has_a_piece_a_text() -> None:
-    _, layout = pack(wanted((100, 20), (100, 20, 17), (200, 50, 60, 70), (4, 3), (255, 1)), CPU)
-    assert [(piece.size, piece.sees) for piece in layout.pieces] == [
+def test_small_sets_share_a_segment_and_a_large_one_has_a_segment_per_text() -> None:
+    _, layout = pack(random_sets((100, 20), (100, 20, 17), (200, 50, 60, 70), (4, 3), (255, 1)), CPU)
+    assert [(segment.size, segment.prompt) for segment in layout.segments] == [
         (120, None), (137, None), (200, None), (50, 2), (60, 2), (70, 2), (7, None), (256, None),
     ]  # fmt: skip
-    assert layout.pieces[0].start == 0
-    assert all(one.stop == after.start for one, after in zip(layout.pieces, layout.pieces[1:], strict=False))
-    assert layout.pieces[-1].stop == len(layout.tokens.owner)
+    assert layout.segments[0].start == 0
+    assert all(
+        one.stop == after.start for one, after in zip(layout.segments, layout.segments[1:], strict=False)
+    )
+    assert layout.segments[-1].stop == len(layout.tokens.owner)
 
 
 def naive_sees(layout: Packed, window: int | None) -> torch.Tensor:
-    """[tokens, tokens], token by token, from what the words say."""
+    """Decide `[N, N]` token by token, from the definition."""
     tokens = layout.tokens
     count = len(tokens.owner)
     seen = torch.zeros(count, count, dtype=torch.bool)
     for i in range(count):
         for j in range(count):
             same_set = tokens.owner[i] == tokens.owner[j]
-            text = tokens.part[j] == PROMPT or tokens.part[j] == tokens.part[i]
-            behind = tokens.position[i] - tokens.position[j]
-            seen[i, j] = bool(same_set and text and 0 <= behind < (window or count))
+            text = tokens.text[j] == PROMPT or tokens.text[j] == tokens.text[i]
+            distance = tokens.position[i] - tokens.position[j]
+            seen[i, j] = bool(same_set and text and 0 <= distance < (window or count))
     return seen
 
 
+FLEX = {((4, 4), None, None), ((4, 2), 3, 2.0)}  # in the default run
 SIZES = ((3, 2, 4), (2, 5), (6, 1, 1, 3))
 
 
 @pytest.mark.parametrize("block", [0, 8, 256])
 @pytest.mark.parametrize("window", [None, 1, 3, 50])
-def test_pieces_see_what_each_token_sees(
+def test_segments_see_what_each_token_sees(
     block: int, window: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packing, "BLOCK", block)
-    _, layout = pack(wanted(*SIZES), CPU)
+    _, layout = pack(random_sets(*SIZES), CPU)
     seen = torch.zeros_like(naive_sees(layout, window))
-    for piece in layout.pieces:
-        bias = layout.bias(piece, window, torch.float32)
-        seen_pieces = (piece,) if piece.sees is None else (layout.pieces[piece.sees], piece)
-        keys = torch.cat([torch.arange(one.start, one.stop) for one in seen_pieces])
-        allowed = torch.ones(piece.size, len(keys)).tril().bool() if bias is None else bias == 0
-        seen[torch.arange(piece.start, piece.stop)[:, None], keys] = allowed
+    for segment in layout.segments:
+        bias = layout.bias(segment, window, torch.float32)
+        key_segments = (segment,) if segment.prompt is None else (layout.segments[segment.prompt], segment)
+        keys = torch.cat([torch.arange(one.start, one.stop) for one in key_segments])
+        allowed = torch.ones(segment.size, len(keys)).tril().bool() if bias is None else bias == 0
+        seen[torch.arange(segment.start, segment.stop)[:, None], keys] = allowed
         assert bias is None or set(bias.unique().tolist()) <= {0.0, float("-inf")}
     assert torch.equal(seen, naive_sees(layout, window))
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-@pytest.mark.parametrize("softcap", [None, 2.0])
-@pytest.mark.parametrize("window", [None, 3])
-@pytest.mark.parametrize("heads", [(4, 4), (4, 2)])
-def test_flex_attention_is_attention_by_pieces(
+@pytest.mark.parametrize(
+    ("heads", "window", "softcap"),
+    grid(lambda *case: case in FLEX, [(4, 4), (4, 2)], [None, 3], [None, 2.0]),
+)
+def test_flex_attention_equals_attention_by_segment(
     heads: tuple[int, int], window: int | None, softcap: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forward, which is all that it has on a CPU, and not compiled."""
     monkeypatch.setattr(attention, "_compiled_flex", lambda: flex_attention)
     monkeypatch.setattr(packing, "BLOCK", 0)
-    _, layout = pack(wanted(*SIZES), CPU)
+    _, layout = pack(random_sets(*SIZES), CPU)
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, n, len(layout.tokens.owner), 8) for n in (heads[0], *heads[1:] * 2))
     arguments = (layout, query, [(key, value)], Scores(0.4, window, softcap))
-    torch.testing.assert_close(attention._flex(*arguments), attention._by_pieces(*arguments))
+    torch.testing.assert_close(
+        attention._attend_with_flex(*arguments), attention._attend_by_segment(*arguments)
+    )
 
 
 @pytest.mark.parametrize("name", ["s_aux", "position_bias"])
-def test_what_adds_to_the_scores_is_refused(name: str) -> None:
-    _, layout = pack(wanted((2, 1)), CPU)
+def test_a_bias_or_sink_in_the_scores_is_refused(name: str) -> None:
+    _, layout = pack(random_sets((2, 1)), CPU)
     query = torch.zeros(1, 1, 3, 4)
-    with pytest.raises(ValueError, match=f"packed attention has no {name}"):
+    with pytest.raises(ValueError, match=f"packed attention does not support {name}"):
         attention.packed_attention(torch.nn.Identity(), query, query, query, layout, **{name: torch.zeros(1)})

@@ -39,11 +39,11 @@ def test_reference_log_probs_are_computed_once_and_found_by_content(
         (item.prompt.tobytes(), column.ids.tobytes()) for item in sets for column in item.columns
     })  # fmt: skip
     renamed = store.rename(tmp_path / "another.parquet")  # as if it were another model's
-    with pytest.raises(InputError, match="not the log-probs of this reference; delete it"):
+    with pytest.raises(InputError, match="belong to another reference model; delete the file and rerun"):
         reference_sums(sets, renamed, load, tokens_per_micro_batch=500)
     for content in (b"something else", pq.read_table(renamed).select(["logp"])):
         store.write_bytes(content) if isinstance(content, bytes) else pq.write_table(content, store)
-        with pytest.raises(InputError, match="delete it"):
+        with pytest.raises(InputError, match="delete the file and rerun"):
             reference_sums(sets, store, load, tokens_per_micro_batch=500)
 
 

@@ -23,35 +23,35 @@ COUNTS = ((3, 5, 1), (6, 4), (2,), (9, 1, 7, 3), (30, 20, 10), (2, 2))
 
 @pytest.mark.parametrize("architecture", ["Llama", "Gemma3Text", "Mixtral", *PADDED])
 @pytest.mark.parametrize("block", [0, 256])
-def test_models_pass_it(architecture: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_pass_the_check(architecture: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "BLOCK", block)
     check_packed(tiny(architecture), sets(COUNTS), torch.float32)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_a_bfloat16_model_passes_it(precision: torch.dtype) -> None:
+def test_a_bfloat16_model_passes_the_check(precision: torch.dtype) -> None:
     check_packed(tiny().to(precision), sets(COUNTS), precision)
 
 
-def test_a_wrong_pass_is_found_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_pass_is_refused_with_set_and_completion(monkeypatch: pytest.MonkeyPatch) -> None:
     """Completions that see each other, as with an attention that takes the mask for a causal one."""
     model = tiny()
     assert probe.packs(model)
     monkeypatch.setattr(packing.Packed, "bias", lambda *_: None)
-    with pytest.raises(TrainingError, match=r"completion \d: its mean log-prob is .* and .* by itself"):
+    with pytest.raises(TrainingError, match=r"completion \d: its mean log-prob is .* but .* by itself"):
         check_packed(model, sets(COUNTS), torch.float32)
 
 
-def test_a_window_that_nothing_short_shows_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that attends over longer texts otherwise than the probe of short ones can know."""
+def test_a_window_that_only_long_texts_reach_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe of short texts cannot know how a model attends over longer ones."""
     model = tiny("Mistral-window", sliding_window=12)
     monkeypatch.setattr(packing, "BLOCK", 0)
-    attend = attention._by_pieces
+    attend = attention._attend_by_segment
 
     def no_window(*arguments: Any) -> torch.Tensor:
         return attend(*arguments[:-1], arguments[-1]._replace(window=None))
 
-    monkeypatch.setattr(attention, "_by_pieces", no_window)
+    monkeypatch.setattr(attention, "_attend_by_segment", no_window)
     assert probe.packs(model)
     with pytest.raises(TrainingError, match=r"set \d, "):
         check_packed(model, sets(COUNTS), torch.float32)
@@ -69,7 +69,7 @@ def recipe(tmp_path: Path) -> TrainRecipe:
     return validate(TrainRecipe, base)
 
 
-def test_a_run_stops_before_its_first_step_and_share_prompts_false_goes_on(
+def test_a_run_stops_before_its_first_step_and_share_prompts_false_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bias = packing.Packed.bias
@@ -79,13 +79,13 @@ def test_a_run_stops_before_its_first_step_and_share_prompts_false_goes_on(
         return None if passes else bias(self, *given)
 
     monkeypatch.setattr(packing.Packed, "bias", wrong)
-    tokens = forward._tokens
+    tokens = forward._token_statistics
 
     def noted(*arguments: Any) -> Any:
         passes.append(arguments[-1])
         return tokens(*arguments)
 
-    monkeypatch.setattr(forward, "_tokens", noted)
+    monkeypatch.setattr(forward, "_token_statistics", noted)
     plain = recipe(tmp_path)
     with pytest.raises(TrainingError, match="train it with share_prompts=false"):
         train(plain, tmp_path / "run")

@@ -1,14 +1,12 @@
-"""Tokenized sets in files: what is read is what was made, whatever happens to the file; made once, by one."""
+"""Tokenized sets in files: what is read is what was made, whatever happens to the file."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,21 +17,19 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.processes import SCRIPT, two_processes
-from support.tiny import random_sets, write_data
+from support.tiny import random_sets
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from pairkit.cli import app
 from pairkit.errors import OutputError
-from pairkit.files import write_json
 from pairkit.recipes import validate
-from pairkit.training.plan import Plan, plan
+from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.training.tokens import store as token_store
 from pairkit.training.tokens.sets import Column, Refused, Tokenized, TokenSet, record_batch
-from pairkit.training.tokens.store import NOT_KEPT, TokenStore, tokens_key
+from pairkit.training.tokens.store import TokenStore, tokens_key
 
 
 def recipe(data: Path, model: Path, **fields: Any) -> TrainRecipe:
@@ -70,7 +66,7 @@ tables = st.lists(st.lists(sets | refused, max_size=5), max_size=4)
 
 
 def plain(item: TokenSet) -> Any:
-    """A set in Python's own values, which know their equals."""
+    """Return a set in Python's own values, which can be compared."""
     assert item.prompt.dtype == np.int32
     rows = [(column.ids.tolist(), column.rank, column.score, column.origin) for column in item.columns]
     return item.set_id, item.prompt.tolist(), rows, item.label
@@ -93,7 +89,7 @@ def test_sets_from_a_file_are_those_that_were_made(
     batches = [record_batch(table) for table in rows]
     store = TokenStore(folder)
     made = store.sets(lambda: "key", lambda: iter(batches))
-    mapped = store.sets(lambda: "key", lambda: pytest.fail("it is there"))
+    mapped = store.sets(lambda: "key", lambda: pytest.fail("the file exists"))
     for found in (Tokenized(batches), made, mapped):
         assert list(map(plain, found.sets)) == list(map(plain, expected))
         assert found.refused == unusable
@@ -114,7 +110,7 @@ def test_sets_from_a_file_are_those_that_were_made(
 
 
 def test_ids_are_views_of_the_mapped_file(tmp_path: Path, data: Path, model: Path) -> None:
-    """They take no memory of the process: pyarrow has allocated nothing, and they cannot be written to."""
+    """They take no memory of the process, and cannot be written to."""
     run_of, store = recipe(data, model), TokenStore(tmp_path / "tokens")
     plan(run_of, store)
     before = pa.total_allocated_bytes()
@@ -127,8 +123,8 @@ def test_ids_are_views_of_the_mapped_file(tmp_path: Path, data: Path, model: Pat
 
 
 @pytest.fixture
-def kept(tmp_path: Path, data: Path, model: Path) -> Callable[..., set[str]]:
-    """The new names in a store after a plan, whose sets have to be those of memory."""
+def new_files(tmp_path: Path, data: Path, model: Path) -> Callable[..., set[str]]:
+    """Return the names that a plan adds to a store, whose sets have to equal those made in memory."""
     folder = tmp_path / "tokens"
 
     def names(**fields: Any) -> set[str]:
@@ -145,34 +141,32 @@ def kept(tmp_path: Path, data: Path, model: Path) -> Callable[..., set[str]]:
     return names
 
 
-@pytest.mark.parametrize(
-    ("fields", "new"),
-    [
-        ({}, 0),
-        ({"max_length": 97, "max_prompt_length": 84}, 2),
-        ({"max_prompt_length": 83}, 2),
-        ({"limit": 23}, 1),
-        ({"limit": 24}, 0),
-        ({"eval_limit": 7}, 1),
-        ({"loss": "sft"}, 2),
-        ({"loss": "infonca"}, 2),
-        ({"loss": "kto"}, 2),
-        ({"loss": "mcpo", "seed": 3, "sets_per_step": 2, "bf16": True, "epochs": 2.0}, 0),
-        ({"tokenizer": "bpe:310"}, 2),
-    ],
-)
-def test_the_recipe_s_part_of_the_key(
-    kept: Callable[..., set[str]], fields: dict[str, Any], new: int
-) -> None:
-    assert len(kept(**fields)) == new
-    assert not kept(**fields)
+KEYS: list[tuple[dict[str, Any], int]] = [  # fields of the recipe, and how many new files they make
+    ({}, 0),
+    ({"max_length": 97, "max_prompt_length": 84}, 2),
+    ({"max_prompt_length": 83}, 2),
+    ({"limit": 23}, 1),
+    ({"limit": 24}, 0),
+    ({"eval_limit": 7}, 1),
+    ({"loss": "sft"}, 2),
+    ({"loss": "infonca"}, 2),
+    ({"loss": "kto"}, 2),
+    ({"loss": "mcpo", "seed": 3, "sets_per_step": 2, "bf16": True, "epochs": 2.0}, 0),
+    ({"tokenizer": "bpe:310"}, 2),
+]
 
 
-def test_the_data_s_part_of_the_key(tmp_path: Path, data: Path, kept: Callable[..., set[str]]) -> None:
+def test_the_recipe_s_part_of_the_key(new_files: Callable[..., set[str]]) -> None:
+    for fields, new in KEYS:
+        assert len(new_files(**fields)) == new, fields
+        assert not new_files(**fields), fields
+
+
+def test_the_data_s_part_of_the_key(tmp_path: Path, data: Path, new_files: Callable[..., set[str]]) -> None:
     copied = shutil.copytree(data, tmp_path / "copied")
-    assert not kept(data=copied)  # the content, not the path
+    assert not new_files(data=copied)  # the content, not the path
     pq.write_table(random_sets(24, seed=7), copied / "data" / "train-00000-of-00001.parquet")
-    assert len(kept(data=copied)) == 1  # though the manifest is what it was
+    assert len(new_files(data=copied)) == 1  # though the manifest is what it was
 
 
 @pytest.mark.parametrize(
@@ -226,7 +220,7 @@ def test_the_libraries_part_of_the_key(model: Path, monkeypatch: pytest.MonkeyPa
 
 
 class OfItsOwn(PreTrainedTokenizerFast):
-    """A tokenizer with code that its content does not tell, as with trust_remote_code."""
+    """A tokenizer whose code its content does not determine, as with trust_remote_code."""
 
 
 def test_a_tokenizer_with_code_of_its_own_has_no_key(tmp_path: Path, model: Path) -> None:
@@ -265,7 +259,7 @@ def of_other_tokens(file: Path) -> None:
     "damage", [cut, flip, parquet, of_other_tokens, lambda file: file.write_bytes(b"")],
     ids=["cut", "flip", "parquet", "of other tokens", "empty"],
 )  # fmt: skip
-def test_a_damaged_file_is_said_and_made_anew(
+def test_a_damaged_file_is_reported_and_written_again(
     tmp_path: Path, data: Path, model: Path, capsys: pytest.CaptureFixture[str], damage: Any
 ) -> None:
     run_of, folder = recipe(data, model), tmp_path / "tokens"
@@ -276,9 +270,9 @@ def test_a_damaged_file_is_said_and_made_anew(
     capsys.readouterr()
     assert_same(plan(run_of, TokenStore(folder, write=False)).train, plan(run_of).train)
     assert not files(folder).items() & whole.items()  # only read
-    said = capsys.readouterr().err
-    assert said.count("damaged (") == 2
-    assert said.count("tokenizing train") == 2
+    output = capsys.readouterr().err
+    assert output.count("damaged (") == 2
+    assert output.count("tokenizing train") == 2
     assert_same(plan(run_of, TokenStore(folder)).train, plan(run_of).train)
     assert {name: len(content) for name, content in files(folder).items() if name in whole} == {
         name: len(content) for name, content in whole.items()
@@ -288,31 +282,40 @@ def test_a_damaged_file_is_said_and_made_anew(
     assert not capsys.readouterr().err.replace(str(model), "").count("tokenizing")
 
 
-@pytest.mark.timeout(120)
-def test_a_killed_process_leaves_no_file_of_half_the_sets(tmp_path: Path, model: Path) -> None:
-    many = write_data(tmp_path / "many", random_sets(6000))
-    run_of, folder = recipe(many, model, eval_split="none"), tmp_path / "tokens"
-    write_json(tmp_path / "recipe.yaml", run_of.model_dump(mode="json"))
-    words = ["--recipe", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]
-    process = subprocess.Popen([sys.executable, "-m", "pairkit", "train", *words], stderr=subprocess.PIPE)
-    while not (left := list(folder.glob(".*.part"))) or not left[0].stat().st_size:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.001)
+WRITER = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from pairkit.training.tokens.sets import TokenSet, record_batch
+from pairkit.training.tokens.store import TokenStore
+
+def batches():
+    yield record_batch([TokenSet("a", np.arange(5, dtype=np.int32), ())])
+    print("half", flush=True)
+    time.sleep(100)
+
+TokenStore(Path(sys.argv[1])).sets(lambda: "key", batches)
+"""
+
+
+def test_a_killed_process_leaves_no_file_of_half_the_sets(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"half\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert list(folder.iterdir()) == left
-    os.utime(left[0], (0, 0))  # long ago
-    (folder / ".another.arrow.part").write_bytes(b"of a run that goes on")
-    found, expected = plan(run_of, TokenStore(folder)), plan(run_of)
-    assert_same(found.train, expected.train)
-    assert len(found.train.sets) == 6000
-    names = sorted(path.name for path in folder.iterdir())
-    assert names[0] == ".another.arrow.part"
-    assert [name.endswith(".arrow") for name in names] == [False, True]
+    (left,) = tmp_path.iterdir()
+    assert left.name.endswith(".part")
+    os.utime(left, (0, 0))  # long ago
+    (tmp_path / ".another.arrow.part").write_bytes(b"of a run that is still writing")
+    whole = [record_batch([TokenSet(name, np.arange(5, dtype=np.int32), ())]) for name in "ab"]
+    found = TokenStore(tmp_path).sets(lambda: "key", lambda: iter(whole))
+    assert [item.set_id for item in found.sets] == ["a", "b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".another.arrow.part", "key.arrow"]
 
 
-def test_two_runs_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
-    """The second begins while the first has written half, and ends before it."""
+def test_two_runs_may_write_the_same_file_at_once(tmp_path: Path) -> None:
+    """The second begins when the first has written half, and ends before it."""
     first, second = (record_batch([TokenSet(name, np.arange(5, dtype=np.int32), ())]) for name in "ab")
     store = TokenStore(tmp_path)
 
@@ -326,7 +329,7 @@ def test_two_runs_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
     assert list(files(tmp_path)) == ["key.arrow"]
 
 
-def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_bytes(b"a file")
     with pytest.raises(OutputError, match=r"tokens/key\.arrow: cannot be written"):
         TokenStore(tmp_path / "tokens").sets(lambda: "key", lambda: iter(()))
@@ -344,7 +347,7 @@ def test_a_second_run_does_not_tokenize_again_and_ends_in_the_same_weights(
     stored = files(tmp_path / "shared" / "tokens")
     assert len(stored) == 2
     train(recipe(data, model, save_every=1), tmp_path / "shared" / "run")
-    shutil.rmtree(tmp_path / "shared" / "run" / "model")  # goes on behind step 2
+    shutil.rmtree(tmp_path / "shared" / "run" / "model")  # resumes after step 2
     train(recipe(data, model, save_every=1), tmp_path / "shared" / "run")
     assert "tokenizing" not in capsys.readouterr().err
     assert files(tmp_path / "shared" / "tokens") == stored
@@ -375,20 +378,3 @@ def test_a_dry_run_reads_the_file_and_writes_none(
     assert "tokenizing" not in after.stderr
     assert after.stdout == before.stdout
     assert files(Path("runs/train/tokens")) == stored
-
-
-def test_of_two_processes_one_tokenizes_and_both_have_its_sets(
-    tmp_path: Path, data: Path, model: Path
-) -> None:
-    run_of = recipe(data, model)
-    write_json(tmp_path / "recipe.json", run_of.model_dump(mode="json"))
-    two_processes(SCRIPT, "tokens", str(tmp_path / "recipe.json"), str(tmp_path / "tokens"), str(tmp_path))
-    said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
-    assert [one["tokenized"] for one in said] == [["train", "test"], []]
-    planned = plan(run_of, NOT_KEPT)
-    assert said[0]["sets"] == said[1]["sets"] == json.loads(json.dumps(_plain(planned)))
-    assert len(files(tmp_path / "tokens")) == 2
-
-
-def _plain(planned: Plan) -> list[Any]:
-    return list(map(plain, planned.train.sets))

@@ -62,7 +62,7 @@ def run(
 TWO = [completion("the red cat", 1), completion("a dog", 2)]
 
 
-def test_llama3_template() -> None:
+def test_the_template_of_llama3() -> None:
     tokenizer = bpe(LLAMA3, "<|start|>", "<|end|>", "<|eot|>")
     (item,) = run(tokenizer, ("old tree", TWO)).sets
     assert tokenizer.decode(item.prompt) == (
@@ -79,7 +79,7 @@ def test_template_text_after_the_end_of_turn_is_dropped() -> None:
     assert tokenizer.bos_token_id not in item.prompt  # neither the template nor the tokenizer writes one
 
 
-def test_tokenizer_without_a_template() -> None:
+def test_a_tokenizer_without_a_template_uses_the_default() -> None:
     tokenizer = bpe(None)
     (item,) = run(tokenizer, ("old tree", TWO)).sets
     assert tokenizer.decode(item.prompt) == "<s>User: old tree\n\nAssistant:"
@@ -87,7 +87,7 @@ def test_tokenizer_without_a_template() -> None:
     assert item.columns[0].ids[-1] == tokenizer.eos_token_id
 
 
-def test_a_bos_that_the_template_leaves_out_is_added_once() -> None:
+def test_a_bos_missing_from_the_template_is_added_once() -> None:
     from tokenizers.processors import TemplateProcessing
 
     tokenizer = bpe(
@@ -138,7 +138,7 @@ def test_truncation_keeps_bos_the_end_of_the_prompt_and_some_completion() -> Non
     assert [len(item.prompt), *(len(column.ids) for column in item.columns)] == [1, 1, 1]
 
 
-def test_special_tokens_in_a_text_are_text() -> None:
+def test_special_tokens_in_text_are_plain_text() -> None:
     tokenizer = bpe(CHATML, "<|im_start|>", "<|im_end|>")
     (item,) = run(tokenizer, ("old", [completion("cat<|im_end|>dog", 1), completion("a", 2)])).sets
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
@@ -146,7 +146,7 @@ def test_special_tokens_in_a_text_are_text() -> None:
     assert tokenizer.decode(item.columns[0].ids) == "cat<|im_end|>dog<|im_end|>"
 
 
-def test_a_template_that_strips_the_completion() -> None:
+def test_a_template_may_strip_the_completion() -> None:
     tokenizer = bpe(LLAMA3, "<|start|>", "<|end|>", "<|eot|>")
     (item,) = run(tokenizer, ("old", [completion(" the cat \n", 1), completion("  a dog", 2)])).sets
     assert [tokenizer.decode(c.ids) for c in item.columns] == ["the cat<|eot|>", "a dog<|eot|>"]
@@ -155,7 +155,7 @@ def test_a_template_that_strips_the_completion() -> None:
 
 
 @pytest.mark.parametrize("text", ["think", "n", "<", "\n", "im_end", "\n\nthe cat ", "a </think> b"])
-def test_a_lead_is_found_whatever_the_completions_say(text: str) -> None:
+def test_the_lead_is_found_whatever_the_completions_contain(text: str) -> None:
     """The template writes empty reasoning before an answer, and strips newlines before it (as Qwen3's)."""
     tokenizer = bpe(EMPTY_REASONING, "<|im_start|>", "<|im_end|>")
     lead = "<think>\n\n</think>\n\n"
@@ -172,7 +172,7 @@ def test_a_completion_with_reasoning_of_its_own_gets_no_empty_one() -> None:
     assert tokenizer.decode(item.columns[1].ids) == own + "<|im_end|>"
 
 
-def test_special_tokens_that_lead_to_the_answer_are_special() -> None:
+def test_special_tokens_before_the_answer_are_special() -> None:
     """The template writes a channel between the header and the answer (as that of gpt-oss)."""
     template = CHATML.replace(
         "{{ m.role }}\n", "{{ m.role }}\n{% if m.role == 'assistant' %}<|final|>{% endif %}"
@@ -201,7 +201,9 @@ SYSTEM = [{"role": "system", "content": "be brief"}, {"role": "user", "content":
         (UPPER, "old tree", TWO, "template_changes_text"),
     ],
 )  # fmt: skip
-def test_sets_that_cannot_be_used(template: str | None, prompt: Any, completions: Any, reason: str) -> None:
+def test_unusable_sets_are_refused_with_a_reason(
+    template: str | None, prompt: Any, completions: Any, reason: str
+) -> None:
     found = run(bpe(template, "<|im_start|>", "<|im_end|>"), ("fine", TWO), (prompt, completions))
     if template in (THINKING, UPPER):
         assert found.counts() == {"used": 0, "refused": {reason: 2}}
@@ -210,7 +212,7 @@ def test_sets_that_cannot_be_used(template: str | None, prompt: Any, completions
     assert f"{found.refused[0].set_id}: {found.refused[0].detail}" in found.refusals()
 
 
-def test_ties_with_the_chosen_are_no_negatives_and_noise_is_one() -> None:
+def test_ties_with_the_chosen_are_dropped_and_noise_is_a_negative() -> None:
     rows = [
         completion("a", 1),
         completion("b", 1),
@@ -226,7 +228,7 @@ def test_ties_with_the_chosen_are_no_negatives_and_noise_is_one() -> None:
     assert len(single.columns) == 1
 
 
-def test_a_label_is_the_score_of_an_only_completion_where_labels_are_wanted() -> None:
+def test_a_label_is_the_score_of_a_set_s_only_completion() -> None:
     rows = [("old", [completion("a", 1, score=score)]) for score in (1.0, 0.0)]
     pair = ("new", [completion("a", 1, score=0.0), completion("b", 2, score=-1.0)])
     assert [item.label for item in run(bpe(None), *rows, pair, wanted="labelled").sets] == [True, False, None]
