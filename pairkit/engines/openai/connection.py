@@ -12,7 +12,7 @@ from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import RecipeError
 
 
-async def session(settings: CallSettings, key: str | None) -> aiohttp.ClientSession:
+async def open_session(settings: CallSettings, key: str | None) -> aiohttp.ClientSession:
     """Open the HTTP session of one engine; it belongs to the event loop that calls this."""
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"} if key else {},
