@@ -105,6 +105,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> RecipeError:
     "unknown loss 'dop'; did you mean 'dpo'? Known: dpo, sft"
     """
     names = sorted(known)
+    # Below the default of 0.6, because a typo changes much of a short name.
     near = get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return RecipeError(f"unknown {kind} {name!r}; {hint}Known: {', '.join(names) or 'none'}")

@@ -98,6 +98,7 @@ class Client:
             if status != 200:
                 return self._status(status, content, after)
             parsed = chat_api.parse(content, request)
+            # An answer that cannot be used is paid for too, and so is one without a token count.
             self.spending.add(parsed.tokens or most if isinstance(parsed, Parsed) else most)
             return parsed
 
@@ -117,6 +118,7 @@ class Client:
             raise EngineError(f"{self._recipe.base_url}: the account has no quota left: {message}")
         if status in chat_api.TRANSIENT:
             return Fault(f"HTTP {status}: {message}", chat_api.retry_after(after))
+        # After a success these statuses are about the request, before it about the key or the URL.
         if status == 401 or (status in (403, 404, 405) and not self.succeeded):
             raise self._refused(status, content)
         return Problem("endpoint_refused", f"HTTP {status}: {message}")
