@@ -34,6 +34,7 @@ def is_number(kind: pa.DataType) -> bool:
 
 def mask(values: pa.Array) -> Mask:
     """Convert a boolean array to numpy, null to False."""
+    # Arrow packs booleans into bits, so that they have to be copied.
     return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
@@ -55,6 +56,7 @@ def filled(values: pa.Array) -> Mask:
 
 def parse_numbers(texts: pa.Array) -> pa.Array:
     """Convert texts to float64, a text that is not a number to null."""
+    # polars, because one text that is not a number makes Arrow's cast refuse the whole column.
     series = pl.from_arrow(texts.cast(pa.string()))
     assert isinstance(series, pl.Series)
     return series.str.strip_chars().cast(pl.Float64, strict=False).to_arrow()
@@ -77,6 +79,7 @@ def listed(cuts: Any, flat: pa.Array) -> pa.ListArray:
 
 def flatten(lists: pa.Array) -> tuple[Offsets, pa.Array]:
     """Return offsets from 0 and the values of a list array, whatever its slice, nulls and kind of list."""
+    # `list_flatten` leaves out null lists, so their length has to be 0.
     lengths = pc.fill_null(pc.list_value_length(lists), 0)
     return offsets(lengths.to_numpy(zero_copy_only=False)), pc.list_flatten(lists)
 
@@ -99,6 +102,7 @@ def prepend(lists: pa.Array, firsts: pa.Array, selected: Mask) -> pa.ListArray:
     cuts, flat = flatten(lists)
     longer = offsets(np.diff(cuts) + selected)
     heads = longer[:-1][selected]
+    # Positions in the concatenation of values and firsts, so that one take builds all lists.
     order = np.empty(longer[-1], dtype=np.int64)
     order[heads] = len(flat) + np.flatnonzero(selected)
     rest = np.ones(longer[-1], dtype=np.bool_)
@@ -115,6 +119,7 @@ def structs(kind: pa.StructType, length: int, **columns: pa.Array) -> pa.StructA
 
 def struct_fields(structs: pa.Array) -> dict[str, pa.Array]:
     """Return the fields of a struct array by name, null where the struct is."""
+    # Not `field`, because that ignores the nulls of the structs themselves.
     return dict(zip((field.name for field in structs.type), structs.flatten(), strict=True))
 
 

@@ -109,6 +109,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> RecipeError:
     names = sorted(known)
     help_of = known if isinstance(known, Mapping) else {}
     listed = [f"{each} ({help_of[each]})" if each in help_of else each for each in names]
+    # Below the default of 0.6, because a typo changes much of a short name.
     near = get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return RecipeError(f"unknown {kind} {name!r}; {hint}Known: {', '.join(listed) or 'none'}")

@@ -48,6 +48,7 @@ def partial(path: Path) -> Path:
 
 def publish(temporary: Path, target: Path) -> None:
     """Rename a complete directory to `target`, after its files and names have reached the disk."""
+    # Files before names: a crash must not leave a name whose content is not on disk.
     for path in [*temporary.rglob("*"), temporary]:
         _flush(path)
     os.replace(temporary, target)

@@ -27,4 +27,5 @@ def _working_directory_first() -> Iterator[None]:
     try:
         yield
     finally:
+        # Only for this import: a file of the working directory must not shadow a library later.
         sys.path.remove("")

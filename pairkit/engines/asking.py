@@ -45,6 +45,7 @@ class Asking:
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         """Await and store the calls that are already paid for, after an interrupt or a spent budget."""
+        # GeneratorExit: the consumer stopped on purpose, so there is nothing to wait for.
         if kind is None or kind is GeneratorExit or self.cache is None:
             return
         for number, results in self.engine.drain():

@@ -72,7 +72,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Every statement is its own transaction. With a write-ahead log, a commit survives a killed process
-        # without waiting for the disk.
+        # without waiting for the disk. 60 s, because another build may be writing.
         connection = sqlite3.connect(path, timeout=60, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")

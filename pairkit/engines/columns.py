@@ -25,6 +25,7 @@ def completions_array(rows: Sequence[Sequence[Completion]], model: str) -> pa.Li
         ],
         fields=list(schema.SAMPLING),
     )
+    # COMPLETION has no field for the number of tokens.
     metadata = [
         None if completion.tokens is None else schema.canonical_json({"tokens": completion.tokens})
         for completion in flat
@@ -58,5 +59,6 @@ def append_completions(sets: pa.Table, new: pa.ListArray) -> pa.Table:
     lists = (batch["completions"], new)
     pool = pa.concat_arrays([pc.list_flatten(part) for part in lists])
     owner = np.concatenate([pc.list_parent_indices(part).to_numpy() for part in lists]).astype(np.int64)
+    # Stable, so that each set keeps its own completions first, in their order.
     order = np.argsort(owner, kind="stable")
     return pa.Table.from_batches([assemble(batch, pool, owner[order], order)])

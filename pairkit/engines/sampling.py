@@ -25,6 +25,7 @@ def uniforms(seeds: npt.NDArray[np.uint64], position: int) -> npt.NDArray[np.flo
     """Return a number in [0, 1) per seed `[R]` at a position: the top 53 bits of a hash of the two."""
     with np.errstate(over="ignore"):
         counter = np.uint64(position) * np.uint64(GOLDEN)
+        # Mixed before the position is added: otherwise seeds that differ by GOLDEN would share numbers.
         mixed = _mix(_mix(seeds) + counter)
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
@@ -54,10 +55,12 @@ def draw(
     if not sampled.any():
         return greedy
     scale = torch.where(sampled, temperature, 1.0).unsqueeze(1)
+    # float64, because a float32 sum over the vocabulary loses small probabilities.
     probabilities = torch.softmax(logits.double() / scale, dim=-1)
     if (top_p < 1).any():
         probabilities = _nucleus(probabilities, top_p)
     cumulative = probabilities.cumsum(dim=-1)
+    # Scaled by the sum itself, which rounding or the nucleus keeps from being exactly 1.
     target = (uniform * cumulative[:, -1]).unsqueeze(1)
     tokens = torch.searchsorted(cumulative, target, right=True).squeeze(1)
     return torch.where(sampled, tokens.clamp(max=logits.shape[-1] - 1), greedy)
@@ -65,6 +68,7 @@ def draw(
 
 def _nucleus(probabilities: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     """Set all but each row's nucleus to 0, `[R, V]`; the most probable token always stays."""
+    # Stable, so that equal probabilities are cut in the same order everywhere.
     ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(dim=-1) - ordered
     dropped = before >= top_p.unsqueeze(1)

@@ -112,6 +112,7 @@ class TransformersEngine:
             state = _prefill(self.model, prompts, torch.tensor(owner, device=device))
             live = torch.arange(len(flat), device=device)  # [R], the rows that have not ended
             for position in range(sampled.shape[1]):
+                # Numbers of seed and position alone: rows that leave the batch change nothing for the others.
                 uniform = torch.from_numpy(uniforms(seeds[live.cpu().numpy()], position)).to(device)
                 token = draw(state.logits, temperature[live], top_p[live], uniform)
                 sampled[live, position] = token
@@ -220,6 +221,7 @@ def _batches(
     rows = width = 0
     for index in sorted(prompts, key=lambda index: -len(prompts[index])):
         samplings = requests[index].samplings
+        # The cache of a batch is its rows times its longest row.
         needed = len(prompts[index]) + max(sampling.max_tokens for sampling in samplings)
         if batch and (rows + len(samplings)) * max(width, needed) > batch_tokens:
             yield batch

@@ -43,6 +43,7 @@ class RawBlock(NamedTuple):
         """Return the first `count` rows."""
         if count >= self.size:
             return self
+        # By row number, because rows of several tables alternate in the file.
         numbers = [part.numbers for part in self.tables] + [np.array([line.number for line in self.bad])]
         last = np.sort(np.concatenate(numbers))[count - 1]
         tables = [

@@ -40,6 +40,7 @@ def blocks(path: Path, rows: int) -> Generator[Block, None, None]:
         return parquet_blocks(path, rows)
     if name == "csv":
         return csv_blocks(path, compression, rows)
+    # `.json` is used for arrays and for lines, so the content decides.
     if name == "json" and is_array(path, compression):
         return array_blocks(path, compression, rows)
     return line_blocks(path, compression, rows)

@@ -20,6 +20,7 @@ from pairkit.readers.json_rows import loads, parse_lines, row_tables
 def is_array(path: Path, compression: str | None) -> bool:
     """Return whether a `.json` file is one array. Raises `InputError` if it is not JSON lines either."""
     with open_stream(path, compression) as stream:
+        # One line is enough to tell an array from lines, so a large file is not read twice.
         content = (line for line in _lines(stream) if line and not line.isspace())
         line = next(content, b"").removeprefix(b"\xef\xbb\xbf").lstrip()
     if line.startswith(b"["):
@@ -35,6 +36,7 @@ def is_array(path: Path, compression: str | None) -> bool:
 
 def line_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
     """Yield a file of JSON lines in blocks of `rows`."""
+    # Counts blank lines too, so that it is the line number of an editor.
     first = 1
     with open_stream(path, compression) as stream:
         for lines in _batched(_lines(stream), rows):

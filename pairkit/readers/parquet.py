@@ -33,6 +33,7 @@ def parquet_blocks(path: Path, rows: int) -> Generator[Block, None, None]:
 
         def load(first: int) -> RawBlock:
             nonlocal stream
+            # Opened by the first block that is loaded, which is not the first of the file after a resume.
             stream = stream or _tables_from(file, first, rows)
             try:
                 table = next(stream)
@@ -67,6 +68,7 @@ def _separate_bad_rows(table: pa.Table, numbers: np.ndarray[Any, Any]) -> RawBlo
     try:
         table.validate(full=True)
     except pa.ArrowInvalid:
+        # Row by row, but only in a batch that failed: valid files pay for one check.
         broken = np.array([not _is_valid(table.slice(row, 1)) for row in range(table.num_rows)])
         good = RowTable(table.filter(pa.array(~broken)), numbers[~broken])
         bad = [_bad_line(table.slice(int(row), 1), int(numbers[row])) for row in np.flatnonzero(broken)]

@@ -150,6 +150,7 @@ def find_source(name: str) -> Source:
     Raises `RecipeError`, which suggests the nearest name.
     """
     if "/" in name:
+        # A dataset with a source of its own is read by that source, whichever name is used.
         return next((source for source in SOURCES.values() if source.hub_id == name), SOURCES["hub"])
     if name in SOURCES:
         return SOURCES[name]
@@ -163,6 +164,7 @@ def open_source(recipe: SourceRecipe) -> Opened:
     another kind of file) or `HubError` (no network, no such dataset).
     """
     source = find_source(recipe.name)
+    # An option without effect is a mistake, so it is refused rather than ignored.
     for option in ("map", "score"):
         if getattr(recipe, option) and option not in source.options:
             raise RecipeError(f"source {recipe.name!r} does not read `{option}`; leave it out")

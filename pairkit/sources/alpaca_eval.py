@@ -71,6 +71,7 @@ def merge(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     frame = pl.from_arrow(sets.select(["prompt", "completions", "metadata"]))
     assert isinstance(frame, pl.DataFrame)
     pairs = frame.with_columns(
+        # The prompt is one user turn, so that its text identifies it.
         key=pl.col("prompt").list.last().struct.field("content"),
         reference=pl.when(pl.col("completions").list.len() > 1).then(pl.col("completions").list.first()),
         output=pl.col("completions").list.last(),
@@ -79,6 +80,7 @@ def merge(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
         pl.col("output").struct.field(name) == pl.col("reference").struct.field(name)
         for name in ("text", "model")
     ]
+    # A null model compares as null, which is no proof of a copy.
     own = (same[0] & same[1]).fill_null(False)
     joined = (
         pairs.with_columns(own=own)

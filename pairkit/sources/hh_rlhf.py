@@ -19,6 +19,7 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     """
     columns = Columns.of(table)
     chosen, rejected = (cut_last(transcripts(columns, name)) for name in ("chosen", "rejected"))
+    # A missing dialogue is reported by the checks of every source, not here a second time.
     both = present(columns.text("chosen")) & present(columns.text("rejected"))
     for name, turns in (("chosen", chosen), ("rejected", rejected)):
         columns.report(

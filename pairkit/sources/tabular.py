@@ -123,6 +123,7 @@ def _structs(items: Columns) -> pa.Array:
         encoded = json_objects(rest, items.size)
         own["metadata"] = pc.if_else(pc.equal(encoded, "{}"), None, encoded)
     if "origin" in own:
+        # A completion without an origin came with the data.
         own["origin"] = pc.fill_null(own["origin"], "source")
     return completions(
         items.text(text), model=items.text(model), rank=items.rank("rank"), score=items.number("score"), **own

@@ -77,5 +77,6 @@ def _mean(ratings: list[pa.Array]) -> pa.Array:
 
 
 def _repaired(overall: pa.Array, mean: pa.Array) -> pa.Array:
+    # As a mask, because a null mean must not make the score null.
     misread = mask(pc.and_(pc.equal(overall, 10.0), pc.less_equal(mean, MISREAD_AT_MOST)))
     return pc.if_else(pa.array(misread), 1.0, overall)

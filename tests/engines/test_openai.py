@@ -16,7 +16,7 @@ from pairkit.engines import open_engine
 from pairkit.engines.asking import Asking, complete
 from pairkit.engines.base import Completion, Problem, Request, Result, Sampling
 from pairkit.engines.cache import Cache
-from pairkit.engines.openai import chat_api, engine
+from pairkit.engines.openai import chat_api, client
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import BudgetError, EngineError, OutputError, RecipeError
 
@@ -26,7 +26,7 @@ LASTING = [kind for kind in served.FAULTS if kind != "hang"]  # a hanging server
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(client, "FIRST_PAUSE", 0.001)
 
 
 def module_server(**settings: object) -> object:
@@ -131,7 +131,7 @@ def test_a_call_that_times_out_is_retried(tmp_path: Path) -> None:
 @pytest.mark.timeout(60)
 def test_retry_after_replaces_the_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With pairkit's own pause the test would time out."""
-    monkeypatch.setattr(engine, "FIRST_PAUSE", 10_000.0)
+    monkeypatch.setattr(client, "FIRST_PAUSE", 10_000.0)
     with chat_server(tmp_path, faults=1, kinds=["429_after", "503_date"]) as server:
         results = ask(server.recipe(), requests(8))
     assert results == [expected(request) for request in requests(8)]

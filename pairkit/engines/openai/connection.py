@@ -12,11 +12,13 @@ from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import RecipeError
 
 
-async def session(settings: CallSettings, key: str | None) -> aiohttp.ClientSession:
+async def open_session(settings: CallSettings, key: str | None) -> aiohttp.ClientSession:
     """Open the HTTP session of one engine; it belongs to the event loop that calls this."""
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"} if key else {},
+        # As many connections as calls in flight, so that none spends its timeout waiting for one.
         connector=aiohttp.TCPConnector(limit=settings.concurrency),
+        # Connecting has a limit of its own: `timeout` allows for slow answers, not for dead hosts.
         timeout=aiohttp.ClientTimeout(total=settings.timeout, sock_connect=30),
     )
 
@@ -44,6 +46,7 @@ def key_of(recipe: EngineRecipe) -> str | None:
             f"{recipe.base_url} requires an API key: set the environment variable {name}, "
             "or base_url for a server that needs none"
         )
+    # Otherwise a key pasted with a line break would be an obscure error of the HTTP library.
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise RecipeError(
             f"the environment variable {name} does not hold a valid key: it contains spaces, line breaks or "

@@ -47,11 +47,13 @@ class Spending:
             await self._settled.wait()
         if self._budget.requests is not None and self.requests >= self._budget.requests:
             raise self._spent()
+        # Counted when sent, because a try that fails is a request too.
         self.requests += 1
         self._reserved.append(most)
         try:
             yield
         finally:
+            # Only the reservation ends here: `add` counts what was used.
             self._reserved.remove(most)
             self._settled.set()
 

@@ -107,6 +107,7 @@ class Columns:
         numbers = self.number(name)
         partial = present(numbers) & ~mask(pc.equal(numbers, pc.round(numbers)))
         self.report(partial, "invalid_rank", "is not a whole number", name)
+        # Ranks are stored as int32.
         huge = mask(pc.greater(pc.abs(numbers), 1e9))
         self.report(huge, "invalid_rank", "is out of range", name)
         return pc.if_else(pa.array(partial | huge), None, numbers).cast(pa.int32())
@@ -120,6 +121,7 @@ class Columns:
             return values
         if is_text(values.type) or is_number(values.type):
             words = pc.utf8_lower(pc.utf8_trim_whitespace(values.cast(pa.string())))
+            # "1.0": writers turn a column of 0, 1 and null into floats.
             yes = pc.is_in(words, pa.array(["true", "1", "1.0"]))
             no = pc.is_in(words, pa.array(["false", "0", "0.0"]))
             readable = pc.or_(yes, no)
@@ -202,6 +204,7 @@ def named_scores(scores: Mapping[str, pa.Array], size: int) -> pa.Array:
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
         return column.chunk(0)
+    # One array, because offsets and fields are read off a single array.
     combined = column.combine_chunks()
     return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
 

@@ -39,6 +39,7 @@ def shared_prompt(
     before = _lengths(chosen.prompt) + _lengths(rejected.prompt) > 0
     apart = before & ~same_messages(chosen.prompt, rejected.prompt)
     columns.report(apart, "diverging_prompts", "the two dialogues differ before the last reply", name)
+    # Both replies of several turns: the shared prefix then begins with the assistant.
     several = before & ~apart & (_first_roles(chosen.prompt) == "assistant")
     columns.report(several, "unsupported_content", "the replies have several turns", name)
     if column is None:
@@ -48,6 +49,7 @@ def shared_prompt(
 
 def pair(chosen: pa.Array, rejected: pa.Array, scores: tuple[pa.Array, pa.Array]) -> pa.Array:
     """Build sets of two: with scores if a row has both, otherwise ranked 1 and 2."""
+    # Never both: a rank of its own could contradict the scores.
     scored = pc.and_(pc.is_valid(scores[0]), pc.is_valid(scores[1]))
     parts = [
         completions(

@@ -98,6 +98,7 @@ def _with_layout(
     if source.layout is None or recipe.map:
         return recipe
     if first is None or rows != LAYOUT_ROWS:
+        # The block at hand is not the one that decides: a resume, or another batch size.
         with closing(blocks(file.path, LAYOUT_ROWS)) as read:
             first = next(read).load()
     return recipe.model_copy(update={"map": source.layout(_names(first))})
@@ -119,6 +120,7 @@ def _raw(
             count = block.size if remaining is None else min(block.size, remaining)
             if number >= start:
                 raw = block.load()
+                # A block of bad lines alone has no columns to check.
                 if first and raw.tables:
                     _check_columns(source, recipe, file.path, _names(raw))
                 yield file, raw.head(count)
