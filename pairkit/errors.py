@@ -3,6 +3,7 @@
     PairkitError
     ├── InputError (ValueError)            data that cannot be used: file, row, field
     ├── RecipeError (ValueError)           a recipe, a flag, a hyper-parameter, an unknown name
+    │   └── UsageError                     a command line that cannot be parsed
     ├── ModelError (ValueError)            a model or tokenizer that cannot do what is asked
     ├── HubError (ConnectionError)         a hub that cannot be reached or refuses
     ├── EngineError (ConnectionError)      an engine that cannot go on: a server that is not there or refuses
@@ -48,6 +49,12 @@ class InputError(PairkitError, ValueError):
 
 class RecipeError(PairkitError, ValueError):
     """A recipe, flag or hyper-parameter that is unknown or out of range."""
+
+
+class UsageError(RecipeError):
+    """A command line that cannot be parsed: an unknown flag, or a value of the wrong form."""
+
+    exit_code = 2
 
 
 class ModelError(PairkitError, ValueError):

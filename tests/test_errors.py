@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pairkit import errors
-from pairkit.errors import InputError, Interrupted, PairkitError, RecipeError, unknown
+from pairkit.errors import InputError, Interrupted, PairkitError, RecipeError, UsageError, unknown
 
 CLASSES = [
     value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, PairkitError)
@@ -40,8 +40,8 @@ def test_an_error_can_be_caught_as_what_it_is_and_keeps_its_message(kind: type, 
 
 
 def test_exit_codes():
-    assert Interrupted.exit_code == 130
-    assert {kind.exit_code for kind in CLASSES if kind is not Interrupted} == {1}
+    others = {Interrupted: 130, UsageError: 2}
+    assert {kind: kind.exit_code for kind in CLASSES} == dict.fromkeys(CLASSES, 1) | others
 
 
 @pytest.mark.parametrize(
