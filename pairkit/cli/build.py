@@ -198,7 +198,7 @@ def mapping(text: str | None) -> dict[str, str] | None:
         return None
     parts = [part.partition("=") for part in text.split(",")]
     if not all(key and value for key, _, value in parts):
-        raise UsageError(f"cannot parse --map {text!r}: write field=column,field=column")
+        raise UsageError(f"cannot read --map {text!r}: write field=column,field=column")
     return {key.strip(): value.strip() for key, _, value in parts}
 
 
@@ -208,7 +208,7 @@ def _ranks(text: str | None) -> list[int] | None:
     try:
         return [int(rank) for rank in text.split(",")]
     except ValueError as error:
-        raise UsageError(f"cannot parse --drop-ranks {text!r}: write 2 or 2,3") from error
+        raise UsageError(f"cannot read --drop-ranks {text!r}: write 2 or 2,3") from error
 
 
 def _noise(kinds: list[str], tokenizer: str | None) -> dict[str, Any] | None:

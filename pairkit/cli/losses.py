@@ -1,4 +1,4 @@
-"""`pairkit losses`: list the losses, or describe one."""
+"""`pairkit losses`: what there is to train with."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def losses(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="A loss, a weighted sum, or module:function.  [default: all losses]"
+            help="A loss, a weighted sum, or package.module:function; default all.", metavar="[NAME]"
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """List the losses, or describe one.
+    """List the losses, or say all of one.
 
     Examples:
 
@@ -59,7 +59,7 @@ def _all(as_json: bool) -> None:
     _heading("What a loss needs")
     for mark, words in mark_legend().items():
         _wrapped(words, f"  {mark:<{second}}  ")
-    typer.echo("\nRun `pairkit losses NAME` for details.")
+    typer.echo("\n`pairkit losses NAME` says all of one.")
 
 
 def _one(name: str, as_json: bool) -> None:
@@ -74,11 +74,11 @@ def _one(name: str, as_json: bool) -> None:
         _print_json(asdict(parts[0][1]) if whole else of_sum)
         return
     if not whole:
-        typer.echo(f"{name}: a weighted sum; all parts share one forward pass\n")
+        typer.echo(f"{name}: a weighted sum, for which one forward pass serves all parts\n")
         for weight, part in parts:
             typer.echo(f"  {weight:g} x {part.name}")
         typer.echo(
-            "\n--loss.KEY VALUE goes to each part that has the keyword, --loss.PART.KEY VALUE to one.\n\n"
+            "\nA keyword goes to every part that has it; --loss.PART.KEY VALUE to one.\n\n"
             f"  pairkit train --loss {name}\n"
         )
     for number, (_, part) in enumerate(parts):
@@ -130,7 +130,7 @@ def _section(text: str) -> None:
 
 
 def _wrapped(text: str, first: str = "") -> None:
-    """Print `text` wrapped, after `first` on its first line and indented by that width on the others."""
+    """`first` stands before the first line and its width before the others."""
     indent = " " * len(first)
     if text:
         filled = textwrap.wrap(

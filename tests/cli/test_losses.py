@@ -34,7 +34,7 @@ def test_the_list_has_every_loss_under_its_family() -> None:
             found.append(name)
     assert sorted(found) == sorted(LOSSES)
     assert any(line.split()[:3] == ["alpha_dpo", "ref,", "(live"] for line in lines)
-    assert "Run `pairkit losses NAME` for details." in lines
+    assert "`pairkit losses NAME` says all of one." in lines
 
 
 @pytest.mark.parametrize("name", LOSSES)

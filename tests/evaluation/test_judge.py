@@ -360,7 +360,7 @@ def test_the_plan_asks_nothing(
         ("--data own.jsonl --model m --prompt mcp", "unknown judge prompt 'mcp'; did you mean 'mcpo'?"),
         ("--data own.jsonl --model m --limt 3", "unknown option '--limt'; did you mean '--limit'?"),
         ("--data own.jsonl --model m attemps=3", "unknown recipe key 'attemps'"),
-        ("--data own.jsonl --model m --map prompt", "cannot parse --map"),
+        ("--data own.jsonl --model m --map prompt", "cannot read --map"),
         ("--data none.jsonl --model m", "none.jsonl: no such file"),
         ("--data own.jsonl --model m base_url=x", "'base_url' is for engine openai"),
     ],

@@ -12,12 +12,12 @@ CASES = [
         "vllm is not installed: pip install 'pairkit[vllm]'",
     ),
     Case(
-        "server that is not there",
+        "server that is not running",
         f"{ASK} {SERVER} generate.model=m",
         "http://127.0.0.1:9/v1 cannot be reached: …",
     ),
     Case(
-        "server that wants a key, without one",
+        "server that requires a key, without one",
         f"{ASK} generate.engine=openai generate.model=m generate.api_key_env=NO_KEY",
         "https://api.openai.com/v1 wants a key: put it into the environment variable NO_KEY, or give "
         "base_url for a server that wants none",
@@ -28,13 +28,13 @@ CASES = [
         "recipe key 'base_url' is for engine openai, this is transformers",
     ),
     Case(
-        "budget of money without prices",
+        "budget in money without prices",
         f"{ASK} {SERVER} generate.model=m calls.budget.money=5",
         "a budget of money needs the price of 'm': give calls.prices.m.input and .output, of a million "
         "tokens",
     ),
     Case(
-        "`--cache` is another file",
+        "`--cache` is a file of something else",
         f"{ASK} generate.model=model --cache notes.md",
         "notes.md: cannot be used as the cache of calls: …",
         {"notes.md": b"notes"},
