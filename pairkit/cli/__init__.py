@@ -69,9 +69,10 @@ def main() -> None:
     except PairkitError as error:
         _fail(str(error), error.exit_code)
     except TyperUsageError as error:
-        message = error.format_message().rstrip(".")
-        if not message:  # a command without any argument, which has printed its help
+        if type(error).__name__ == "NoArgsIsHelpError":  # `pairkit` alone: its message is the whole help
+            error.show()
             sys.exit(UsageError.exit_code)
+        message = error.format_message().rstrip(".")
         command = error.ctx.command_path if error.ctx else "pairkit"
         _fail(f"{message}; see: {command} --help", UsageError.exit_code)
     if code == Interrupted.exit_code:  # SIGINT before a command had anything to keep
