@@ -101,6 +101,13 @@ CASES = [
         code=2,
     ),
     Case(
+        "word that is neither flag nor field",
+        f"{FILES} own.jsonl limit",
+        "cannot read 'limit': write key=value or --key value",
+        OWN,
+        code=2,
+    ),
+    Case(
         "word instead of a number",
         f"{FILES} own.jsonl --seed abc",
         "Invalid value for '--seed': …; see: pairkit build --help",
