@@ -24,29 +24,25 @@ def build(
     ] = None,
     recipe: RecipeFlag = None,
     path: Annotated[
-        str | None,
-        _flag("source.path", "File, folder or glob to read instead of the Hub.", metavar="PATH"),
+        str | None, _flag("source.path", "PATH", "File, folder or glob to read instead of the Hub.")
     ] = None,
     split: Annotated[
-        str | None,
-        _flag("source.split", "Split of the source.", metavar="NAME", null="the source's first"),
+        str | None, _flag("source.split", "NAME", "Split of the source.", null="the source's first")
     ] = None,
     revision: Annotated[
         str | None,
-        _flag(
-            "source.revision", "Branch, tag or commit of the dataset on the Hub.", metavar="REV", null="main"
-        ),
+        _flag("source.revision", "REV", "Branch, tag or commit of the dataset on the Hub.", null="main"),
     ] = None,
     limit: Annotated[
-        int | None, _flag("source.limit", "Read only the first N raw rows.", metavar="N", null="all")
+        int | None, _flag("source.limit", "N", "Read only the first N raw rows.", null="all")
     ] = None,
     map_: Annotated[
         str | None,
         _flag(
             "source.map",
+            "FIELD=COLUMN,...",
             "Columns of source `files`, such as prompt=instruction,chosen=good.",
             "--map",
-            metavar="FIELD=COLUMN,...",
             null="recognized by name",
         ),
     ] = None,
@@ -54,39 +50,32 @@ def build(
         str | None,
         _flag(
             "source.score",
+            "NAME",
             "Score of source `ultrafeedback`: mean_rating or overall_score.",
-            metavar="NAME",
             null="mean_rating",
         ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Output directory.  [default: runs/data/NAME]")
     ] = None,
-    chosen: Annotated[
-        str | None, _flag("mine.chosen", "Chosen completion of a pair: best.", metavar="WHICH")
-    ] = None,
+    chosen: Annotated[str | None, _flag("mine.chosen", "WHICH", "Chosen completion of a pair: best.")] = None,
     rejected: Annotated[
         str | None,
-        _flag(
-            "mine.rejected", "Rejected completion of a pair: worst, random, all or policy.", metavar="WHICH"
-        ),
+        _flag("mine.rejected", "WHICH", "Rejected completion of a pair: worst, random, all or policy."),
     ] = None,
     drop_ranks: Annotated[
         str | None,
-        _flag(
-            "mine.drop_ranks", "Drop the completions of these ranks: 2 or 2,3.", metavar="RANKS", null="none"
-        ),
+        _flag("mine.drop_ranks", "RANKS", "Drop the completions of these ranks: 2 or 2,3.", null="none"),
     ] = None,
     keep_negatives: Annotated[
-        int | None,
-        _flag("mine.keep_negatives", "Keep only the N lowest-ranked negatives.", metavar="N", null="all"),
+        int | None, _flag("mine.keep_negatives", "N", "Keep only the N lowest-ranked negatives.", null="all")
     ] = None,
     min_margin: Annotated[
         float | None,
         _flag(
             "mine.min_margin",
+            "SCORE",
             "Drop completions that score less than this below the chosen one.",
-            metavar="SCORE",
             null="none",
         ),
     ] = None,
@@ -102,10 +91,9 @@ def build(
         typer.Option(metavar="MODEL", help="Tokenizer of token_swap; use that of the model to train."),
     ] = None,
     test_fraction: Annotated[
-        float | None,
-        _flag("test_fraction", "Share of the prompts that go to split test.", metavar="SHARE"),
+        float | None, _flag("test_fraction", "SHARE", "Share of the prompts that go to split test.")
     ] = None,
-    seed: Annotated[int | None, _flag("seed", "Random seed.", metavar="N")] = None,
+    seed: Annotated[int | None, _flag("seed", "N", "Random seed.")] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -137,7 +125,6 @@ def build(
 
     \b
       pairkit build --source ultrafeedback
-      pairkit build --source hh_rlhf --path test.jsonl.gz --rejected worst
       pairkit build --source files --path my.jsonl --map chosen=good,rejected=bad
       pairkit build --recipe nectar --out runs/data/few mine.keep_negatives=3
       pairkit build --source ultrafeedback rank.ranker=pairrm rank.model=llm-blender/PairRM-hf

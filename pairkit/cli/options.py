@@ -30,20 +30,18 @@ RecipeFlag = Annotated[
 
 
 def field_flag(
-    defaults: Mapping[str, Any],
-    field: str,
-    help: str,
-    *names: str,
-    metavar: str | None = None,
-    null: str = "",
+    defaults: Mapping[str, Any], field: str, metavar: str, help: str, *names: str, null: str = ""
 ) -> Any:
     """Declare a flag that sets `field` of a recipe; its help ends with the default in `defaults`.
 
     Args:
+        metavar: the placeholder of the flag's value, "" for an on/off flag.
         null: what the help shows for a default of None or of nothing, "" to show none.
     """
     value = describe_default(defaults[field]) or null
-    return typer.Option(*names, metavar=metavar, help=f"{help}  [default: {value}]" if value else help)
+    return typer.Option(
+        *names, metavar=metavar or None, help=f"{help}  [default: {value}]" if value else help
+    )
 
 
 def describe_default(value: Any) -> str:

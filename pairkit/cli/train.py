@@ -30,9 +30,9 @@ def train(
         str | None,
         _flag(
             "loss.name",
+            "LOSS",
             "A loss of `pairkit losses`, a sum such as dpo:0.8+sft:0.2, or module:function. Keywords are "
             "--loss.KEY VALUE; for one part of a sum, --loss.dpo.KEY VALUE.",
-            metavar="LOSS",
         ),
     ] = None,
     data: Annotated[
@@ -51,79 +51,67 @@ def train(
         str | None,
         _flag(
             "tokenizer",
+            "MODEL|bpe:N",
             "Tokenizer to use instead of the model's; bpe:N trains one with N tokens on the data.",
-            metavar="MODEL|bpe:N",
             null="the model's",
         ),
     ] = None,
     reference: Annotated[
         str | None,
-        _flag("reference", "Reference model.", metavar="MODEL", null="the model that training starts from"),
+        _flag("reference", "MODEL", "Reference model.", null="the model that training starts from"),
     ] = None,
     recipe: RecipeFlag = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Run directory.  [default: runs/train/DATA-LOSS]")
     ] = None,
     learning_rate: Annotated[
-        float | None, _flag("optimizer.learning_rate", "Peak learning rate.", metavar="RATE")
+        float | None, _flag("optimizer.learning_rate", "RATE", "Peak learning rate.")
     ] = None,
     sets_per_step: Annotated[
-        int | None,
-        _flag("sets_per_step", "Candidate sets per optimizer step (the global batch).", metavar="N"),
+        int | None, _flag("sets_per_step", "N", "Candidate sets per optimizer step (the global batch).")
     ] = None,
     tokens_per_micro_batch: Annotated[
         int | None,
-        _flag(
-            "tokens_per_micro_batch",
-            "Tokens per micro-batch; lower it when memory runs out.",
-            metavar="N",
-        ),
+        _flag("tokens_per_micro_batch", "N", "Tokens per micro-batch; lower it when memory runs out."),
     ] = None,
     max_steps: Annotated[
-        int | None,
-        _flag("max_steps", "Optimizer steps, instead of --epochs.", metavar="N", null="those of --epochs"),
+        int | None, _flag("max_steps", "N", "Optimizer steps, instead of --epochs.", null="those of --epochs")
     ] = None,
-    epochs: Annotated[float | None, _flag("epochs", "Passes over the data.", metavar="N")] = None,
-    limit: Annotated[
-        int | None, _flag("limit", "Use only the first N sets.", metavar="N", null="all")
-    ] = None,
+    epochs: Annotated[float | None, _flag("epochs", "N", "Passes over the data.")] = None,
+    limit: Annotated[int | None, _flag("limit", "N", "Use only the first N sets.", null="all")] = None,
     seed: Annotated[
         int | None,
-        _flag(
-            "seed",
-            "Random seed for data order, negative sampling and weight initialization.",
-            metavar="N",
-        ),
+        _flag("seed", "N", "Random seed for data order, negative sampling and weight initialization."),
     ] = None,
     eval_every: Annotated[
         int | None,
         _flag(
-            "eval_every",
-            "Steps between evaluations.",
-            metavar="N",
-            null="before the first step and after the last",
+            "eval_every", "N", "Steps between evaluations.", null="before the first step and after the last"
         ),
     ] = None,
     save_every: Annotated[
-        int | None,
-        _flag("save_every", "Steps between checkpoints.", metavar="N", null="only when the run stops"),
+        int | None, _flag("save_every", "N", "Steps between checkpoints.", null="only when the run stops")
     ] = None,
-    bf16: Annotated[bool | None, _flag("bf16", "Compute in bfloat16 (autocast).", "--bf16/--no-bf16")] = None,
+    bf16: Annotated[
+        bool | None, _flag("bf16", "", "Compute in bfloat16 (autocast).", "--bf16/--no-bf16")
+    ] = None,
     gradient_checkpointing: Annotated[
         bool | None,
         _flag(
             "gradient_checkpointing",
+            "",
             "Use less memory and more time.",
             "--gradient-checkpointing/--no-gradient-checkpointing",
         ),
     ] = None,
     compile: Annotated[
-        bool | None, _flag("compile", "Compile each layer with torch.compile.", "--compile/--no-compile")
+        bool | None, _flag("compile", "", "Compile each layer with torch.compile.", "--compile/--no-compile")
     ] = None,
     shard: Annotated[
         bool | None,
         _flag(
             "shard",
+            "",
             "Shard the weights over the processes.",
             "--shard/--no-shard",
             null="as `accelerate launch` is configured",
@@ -135,14 +123,12 @@ def train(
     tracker: Annotated[
         list[str] | None,
         _flag(
-            "trackers",
-            "tensorboard, wandb or trackio; may be repeated. trackers=[] turns all off.",
-            metavar="NAME",
+            "trackers", "NAME", "tensorboard, wandb or trackio; may be repeated. trackers=[] turns all off."
         ),
     ] = None,
     trust_remote_code: Annotated[
         bool | None,
-        _flag("trust_remote_code", "Run code that comes with the model.", "--trust-remote-code"),
+        _flag("trust_remote_code", "", "Run code that comes with the model.", "--trust-remote-code"),
     ] = None,
     on_existing: OnExistingFlag = OnExisting.resume,
     dry_run: Annotated[
@@ -162,7 +148,6 @@ def train(
       pairkit train --loss mcpo --loss.negatives 3 --loss.sampling max --data runs/data/nectar
       pairkit train --loss dpo --loss.beta 0.05 --negatives.sampling random --model Qwen/Qwen3-0.6B
       pairkit train --loss dpo:0.8+bco:0.2+sft:1.0 --loss.dpo.beta 0.05
-      pairkit train --loss my_losses:hinge --loss.beta 0.1 --negatives.sampling all
       pairkit train --loss simpo --model config.json --tokenizer bpe:4096 --max-steps 300 --learning-rate 1e-3
       pairkit train --recipe mcpo-nectar --data runs/data/nectar optimizer.learning_rate=1e-6
     """

@@ -54,7 +54,7 @@ def test_examples_can_be_copied(name: str) -> None:
     """Each is a line of flags and fields that the command has, with values that it can parse."""
     lines = [line.strip() for line in (COMMANDS[name].help or "").partition("Examples:")[2].splitlines()]
     examples = [shlex.split(line) for line in lines if line.startswith("pairkit ")]
-    assert 2 <= len(examples) <= 7
+    assert 2 <= len(examples) <= 6
     for words in examples:
         called = next(
             key for key in sorted(COMMANDS, reverse=True) if words[: len(key.split())] == key.split()
