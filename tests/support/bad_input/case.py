@@ -18,7 +18,7 @@ from pairkit.recipes import validate
 NOTHING, KEPT, ASIDE = (
     "nothing is written",
     "kept, to continue",
-    "that row to quarantine, the others are used",
+    "that row goes to quarantine, the others are used",
 )
 UNSENT = "nothing is sent"
 
