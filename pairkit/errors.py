@@ -3,6 +3,7 @@
     PairkitError
     ├── InputError (ValueError)            unusable data: file, row, field
     ├── RecipeError (ValueError)           a wrong recipe, flag, hyper-parameter or name
+    │   └── UsageError                     a command line that cannot be parsed; exit code 2
     ├── ModelError (ValueError)            a model or tokenizer that does not support the request
     ├── HubError (ConnectionError)         the hub is unreachable or refuses a request
     ├── EngineError (ConnectionError)      an engine failed: server unreachable, requests refused, vLLM died
@@ -43,6 +44,12 @@ class InputError(PairkitError, ValueError):
 
 class RecipeError(PairkitError, ValueError):
     """A recipe, flag or hyper-parameter that is unknown or out of range."""
+
+
+class UsageError(RecipeError):
+    """A command line that cannot be parsed: an unknown flag, or a value of the wrong form."""
+
+    exit_code = 2
 
 
 class ModelError(PairkitError, ValueError):

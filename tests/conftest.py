@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from support.hub_server import TOKEN, Hub, serving
 
-# The models of the tests have a few thousand parameters: a second thread only gets in the way of the first.
+# The models of the tests have a few thousand parameters: a second thread would only slow the first down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Background jobs of a shell ignore SIGINT, and so do their children: a test that interrupts a run would wait
@@ -21,7 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real data files that `PAIRKIT_TEST_DATA` names; the test is skipped without it."""
+    """The folder of real data files named by `PAIRKIT_TEST_DATA`; without it the test is skipped."""
     folder = os.environ.get("PAIRKIT_TEST_DATA")
     if not folder:
         pytest.skip("PAIRKIT_TEST_DATA is not set: real data files are not tested")
@@ -30,7 +30,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A strict hub that huggingface_hub in this process speaks to, without waiting between its tries."""
+    """A strict hub that huggingface_hub in this process talks to, without waiting between its attempts."""
     from huggingface_hub import constants
     from huggingface_hub.utils import _http
 
@@ -47,8 +47,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A built data set of 24 sets, and 8 held out."""
-    from support.tiny import random_sets, write_data  # behind the number of threads: torch reads it
+    """A built dataset of 24 sets, and 8 held out."""
+    from support.tiny import random_sets, write_data  # after OMP_NUM_THREADS is set: torch reads it
 
     folder = tmp_path_factory.mktemp("data") / "sets"
     return write_data(folder, random_sets(24), random_sets(8, seed=1))

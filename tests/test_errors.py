@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pairkit import errors
-from pairkit.errors import InputError, Interrupted, PairkitError, RecipeError, unknown
+from pairkit.errors import InputError, Interrupted, PairkitError, RecipeError, UsageError, unknown
 
 CLASSES = [
     value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, PairkitError)
@@ -39,9 +39,9 @@ def test_an_error_can_be_caught_as_the_builtin_and_keeps_its_message(kind: type,
     assert str(caught.value) == "what is wrong and what to do"
 
 
-def test_the_exit_code_is_130_for_an_interrupt_and_1_otherwise():
-    assert Interrupted.exit_code == 130
-    assert {kind.exit_code for kind in CLASSES if kind is not Interrupted} == {1}
+def test_the_exit_code_is_1_but_for_usage_and_interrupts():
+    others = {Interrupted: 130, UsageError: 2}
+    assert {kind: kind.exit_code for kind in CLASSES} == dict.fromkeys(CLASSES, 1) | others
 
 
 @pytest.mark.parametrize(

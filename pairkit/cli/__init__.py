@@ -1,7 +1,7 @@
-"""The command line: one file a command, which parses and calls and holds no logic.
+"""The command line: one file per command, which parses, calls and prints, and holds no logic.
 
-Whatever is heavy (torch, transformers, pyarrow, polars) is imported inside the functions, so that
-`pairkit --help` answers at once.
+Whatever is heavy (torch, transformers, pyarrow, polars, the recipes) is imported inside the functions, so
+that every `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from pairkit.cli.push import push
 from pairkit.cli.quickstart import quickstart
 from pairkit.cli.sources import sources
 from pairkit.cli.train import train
-from pairkit.errors import Interrupted, PairkitError
+from pairkit.errors import Interrupted, PairkitError, UsageError
 
 app = typer.Typer(
     name="pairkit",
     help="Preference data for language models, and training on it.",
+    epilog="Exit codes: 0 success, 1 failure, 2 wrong usage, 130 SIGINT, 143 SIGTERM.",
     no_args_is_help=True,
     rich_markup_mode=None,  # rich help takes twice as long to start as all of the rest
     pretty_exceptions_enable=False,
@@ -54,27 +55,32 @@ def _options(
     pass
 
 
-# Of every mistake in flags and commands. Where it is imported from depends on typer's version.
-UsageError: Any = typer.BadParameter.__bases__[0]
+# The base of every mistake that typer finds itself. Where it is imported from depends on typer's version.
+TyperUsageError: Any = typer.BadParameter.__bases__[0]
 
 
 def main() -> None:
-    """Runs the command line. A user's mistake is one line and exit code 1; SIGINT is exit code 130."""
+    """Run the command line and exit: with 0, 1 after an error, 2 after wrong usage, 130 after SIGINT.
+
+    An error is one line on standard error, without a traceback.
+    """
     try:
         code = app(prog_name="pairkit", standalone_mode=False)
     except PairkitError as error:
         _fail(str(error), error.exit_code)
-    except UsageError as error:  # a wrong flag is a user's mistake like any other
-        if error.format_message():  # without any word behind `pairkit`, the help has been shown
-            command = error.ctx.command_path if error.ctx else "pairkit"
-            _fail(f"{error.format_message().rstrip('.')}; see: {command} --help", 1)
-        sys.exit(1)
-    if code == Interrupted.exit_code:
+    except TyperUsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # `pairkit` alone: its message is the whole help
+            error.show()
+            sys.exit(UsageError.exit_code)
+        message = error.format_message().rstrip(".")
+        command = error.ctx.command_path if error.ctx else "pairkit"
+        _fail(f"{message}; see: {command} --help", UsageError.exit_code)
+    if code == Interrupted.exit_code:  # SIGINT before a command had anything to keep
         _fail("stopped", code)
     sys.exit(code)
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    line = " ".join(message.split())  # a library's message inside ours may have several lines
+    line = " ".join(message.split())  # the message of a library, inside ours, may have several lines
     typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)
     sys.exit(code)

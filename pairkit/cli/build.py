@@ -2,79 +2,129 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
+from pairkit.cli.defaults import BUILD
+from pairkit.cli.options import OnExisting, OnExistingFlag, RecipeFlag, field_flag
 from pairkit.cli.overrides import overrides
-from pairkit.errors import RecipeError
+from pairkit.errors import UsageError
 
-
-class OnExisting(StrEnum):
-    """What happens where the output directory is not empty."""
-
-    resume = "resume"
-    delete = "delete"
-    raise_ = "raise"
+_flag = partial(field_flag, BUILD)
 
 
 def build(
     context: typer.Context,
-    source: Annotated[str | None, typer.Option(help="A name of `pairkit sources`, or a hub id.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="A shipped recipe's name, or a YAML file.")] = None,
-    path: Annotated[str | None, typer.Option(help="File, folder or glob to read instead of the hub.")] = None,
-    split: Annotated[str | None, typer.Option(help="Split of the source.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the hub data set.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Raw rows to read.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A name of `pairkit sources`, or a dataset id on the Hub."),
+    ] = None,
+    recipe: RecipeFlag = None,
+    path: Annotated[
+        str | None, _flag("source.path", "PATH", "File, folder or glob to read instead of the Hub.")
+    ] = None,
+    split: Annotated[
+        str | None, _flag("source.split", "NAME", "Split of the source.", null="the source's first")
+    ] = None,
+    revision: Annotated[
+        str | None,
+        _flag("source.revision", "REV", "Branch, tag or commit of the dataset on the Hub.", null="main"),
+    ] = None,
+    limit: Annotated[
+        int | None, _flag("source.limit", "N", "Read only the first N raw rows.", null="all")
+    ] = None,
     map_: Annotated[
-        str | None, typer.Option("--map", help="Columns of `files`: prompt=instruction,chosen=good,...")
+        str | None,
+        _flag(
+            "source.map",
+            "FIELD=COLUMN,...",
+            "Columns of source `files`, such as prompt=instruction,chosen=good.",
+            "--map",
+            null="recognized by name",
+        ),
     ] = None,
     score: Annotated[
-        str | None, typer.Option(help="What the source's score is, where it has a choice.")
+        str | None,
+        _flag(
+            "source.score",
+            "NAME",
+            "Score of source `ultrafeedback`: mean_rating or overall_score.",
+            null="mean_rating",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Directory to write; default runs/data/NAME.")] = None,
-    chosen: Annotated[str | None, typer.Option(help="Chosen completion of a pair: best.")] = None,
-    rejected: Annotated[str | None, typer.Option(help="Rejected: worst, random, all or policy.")] = None,
-    drop_ranks: Annotated[str | None, typer.Option(help="Ranks to drop, as 2 or 2,3.")] = None,
-    keep_negatives: Annotated[int | None, typer.Option(help="Lowest-ranked negatives to keep.")] = None,
-    min_margin: Annotated[float | None, typer.Option(help="Least score difference to the chosen.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Output directory.  [default: runs/data/NAME]")
+    ] = None,
+    chosen: Annotated[str | None, _flag("mine.chosen", "WHICH", "Chosen completion of a pair: best.")] = None,
+    rejected: Annotated[
+        str | None,
+        _flag("mine.rejected", "WHICH", "Rejected completion of a pair: worst, random, all or policy."),
+    ] = None,
+    drop_ranks: Annotated[
+        str | None,
+        _flag("mine.drop_ranks", "RANKS", "Drop the completions of these ranks: 2 or 2,3.", null="none"),
+    ] = None,
+    keep_negatives: Annotated[
+        int | None, _flag("mine.keep_negatives", "N", "Keep only the N lowest-ranked negatives.", null="all")
+    ] = None,
+    min_margin: Annotated[
+        float | None,
+        _flag(
+            "mine.min_margin",
+            "SCORE",
+            "Drop completions that score less than this below the chosen one.",
+            null="none",
+        ),
+    ] = None,
     noise: Annotated[
         list[str] | None,
-        typer.Option(help="KIND or KIND=NUMBER: word_swap, truncate, token_swap, label_flip=RATE."),
+        typer.Option(
+            metavar="KIND[=NUMBER]",
+            help="Noise to add: word_swap, truncate, token_swap, label_flip=RATE; may be repeated.",
+        ),
     ] = None,
     noise_tokenizer: Annotated[
-        str | None, typer.Option(help="Tokenizer of token_swap: the one to be trained with.")
+        str | None,
+        typer.Option(metavar="MODEL", help="Tokenizer of token_swap; use that of the model to train."),
     ] = None,
-    test_fraction: Annotated[float | None, typer.Option(help="Share of the prompts in split test.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Units worked on at a time.")] = None,
+    test_fraction: Annotated[
+        float | None, _flag("test_fraction", "SHARE", "Share of the prompts that go to split test.")
+    ] = None,
+    seed: Annotated[int | None, _flag("seed", "N", "Random seed.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Units of rows processed in parallel.  [default: one per CPU core, at most 4]",
+        ),
+    ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="File of answered calls; default calls.sqlite beside --out.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Cache of model responses.  [default: calls.sqlite next to --out]"),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask again what has failed before.")
+        bool, typer.Option("--retry-failed", help="Retry requests that failed in an earlier build.")
     ] = False,
-    on_existing: Annotated[
-        OnExisting, typer.Option(help="Continue there, build anew, or refuse.")
-    ] = OnExisting.resume,
+    on_existing: OnExistingFlag = OnExisting.resume,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, write nothing.")
+        bool, typer.Option("--dry-run", help="Print the recipe and the plan; write nothing.")
     ] = False,
 ) -> None:
-    """Build a data set: read, generate, rank, mine candidate sets.
+    """Build a dataset: read, generate, rank and mine candidate sets.
 
-    What is written are the sets, pairs of them, and a data card.
+    Writes the candidate sets, pairs derived from them, and a data card.
 
-    Any recipe field can be given as KEY.SUB=VALUE behind the flags.
-    A build that stopped continues when the same command is given again.
+    Any recipe field can follow the flags as KEY.SUB=VALUE. A recipe given with --recipe replaces the defaults
+    shown below, and flags replace both. To resume a build that stopped, run the same command again.
 
     Examples:
 
     \b
       pairkit build --source ultrafeedback
-      pairkit build --source hh_rlhf --path test.jsonl.gz --rejected worst
       pairkit build --source files --path my.jsonl --map chosen=good,rejected=bad
       pairkit build --recipe nectar --out runs/data/few mine.keep_negatives=3
       pairkit build --source ultrafeedback rank.ranker=pairrm rank.model=llm-blender/PairRM-hf
@@ -106,7 +156,7 @@ def build(
         "test_fraction": test_fraction,
         "seed": seed,
     }
-    resolved = load(recipe, _given(flags), overrides(context, BuildRecipe))
+    resolved = load(recipe, _without_none(flags), overrides(context, BuildRecipe))
     name = Path(recipe).stem if recipe else resolved.source.name.split("/")[-1]
     out = out or Path("runs/data") / name
     if dry_run:
@@ -115,7 +165,7 @@ def build(
     manifest = pipeline.build(
         resolved,
         out,
-        on_existing=cast("Any", on_existing.value),
+        on_existing=on_existing.value,
         workers=workers,
         cache=cache,
         retry_failed=retry_failed,
@@ -123,19 +173,19 @@ def build(
     typer.echo(describe.summary(manifest, out))
 
 
-def _given(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given."""
-    nested = {key: _given(value) if isinstance(value, dict) else value for key, value in flags.items()}
+def _without_none(flags: dict[str, Any]) -> dict[str, Any]:
+    """Keep the flags that were given: without None, and without blocks that are empty then."""
+    nested = {key: _without_none(value) if isinstance(value, dict) else value for key, value in flags.items()}
     return {key: value for key, value in nested.items() if value is not None and value != {}}
 
 
 def mapping(text: str | None) -> dict[str, str] | None:
-    """`field=column,field=column` as a mapping. Raises `RecipeError`."""
+    """Parse `field=column,field=column` as a mapping. Raises `UsageError`."""
     if text is None:
         return None
     parts = [part.partition("=") for part in text.split(",")]
     if not all(key and value for key, _, value in parts):
-        raise RecipeError(f"cannot read --map {text!r}: write field=column,field=column")
+        raise UsageError(f"cannot read --map {text!r}: write field=column,field=column")
     return {key.strip(): value.strip() for key, _, value in parts}
 
 
@@ -145,16 +195,16 @@ def _ranks(text: str | None) -> list[int] | None:
     try:
         return [int(rank) for rank in text.split(",")]
     except ValueError as error:
-        raise RecipeError(f"cannot read --drop-ranks {text!r}: write 2 or 2,3") from error
+        raise UsageError(f"cannot read --drop-ranks {text!r}: write 2 or 2,3") from error
 
 
 def _noise(kinds: list[str], tokenizer: str | None) -> dict[str, Any] | None:
-    """`word_swap=2` as {"word_swap": {"swaps": 2}}."""
+    """Parse `word_swap=2` as {"word_swap": {"swaps": 2}}. Raises `UsageError`."""
     blocks: dict[str, Any] = {}
     for text in kinds:
         kind, _, number = text.partition("=")
         if kind == "label_flip" and not number:
-            raise RecipeError("--noise label_flip needs the share of the sets: label_flip=0.1")
+            raise UsageError("--noise label_flip needs the share of sets to flip: label_flip=0.1")
         field = {"label_flip": "rate", "truncate": "count"}.get(kind, "swaps")
         blocks[kind] = {field: number or "1"}
     if tokenizer is not None:

@@ -1,4 +1,4 @@
-"""Recipe fields on the command line: KEY=VALUE, --KEY VALUE, --KEY=VALUE behind a command's own flags."""
+"""Recipe fields on the command line: KEY=VALUE, --KEY VALUE, --KEY=VALUE after a command's own flags."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pairkit.errors import unknown
+from pairkit.errors import RecipeError, UsageError, unknown
 
 if TYPE_CHECKING:
     from pairkit.recipes import Strict
 
-# For commands that take them: what is no flag of theirs comes through in `context.args`.
+# For commands that take them: a word that is none of their flags ends up in `context.args`.
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def overrides(context: typer.Context, recipe: type[Strict]) -> dict[str, Any]:
-    """The fields of `recipe` that were given, nested. Raises `RecipeError`.
+    """Parse the fields of `recipe` that were given, nested. Raises `UsageError`.
 
     A word such as --limt, which is neither flag nor field, is most likely a misspelt flag: the nearest flag
     is named.
@@ -27,5 +27,8 @@ def overrides(context: typer.Context, recipe: type[Strict]) -> dict[str, Any]:
         name = word.partition("=")[0].removeprefix("--").replace("-", "_")
         if word.startswith("--") and "." not in name and name not in recipe.model_fields:
             flags = [flag for option in context.command.params for flag in option.opts]
-            raise unknown("option", word.partition("=")[0], flags)
-    return parse_overrides(context.args)
+            raise UsageError(str(unknown("option", word.partition("=")[0], flags)))
+    try:
+        return parse_overrides(context.args)
+    except RecipeError as error:
+        raise UsageError(str(error)) from error

@@ -1,4 +1,4 @@
-"""`pairkit push`: a built data set or a trained model on the hub, with its card."""
+"""`pairkit push`: publish a built dataset or a trained model on the Hub, with its card."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ def push(
     ],
     name: Annotated[str, typer.Argument(help="The repository: user/name.", metavar="USER/NAME")],
     private: Annotated[
-        bool, typer.Option("--private/--public", help="Who may see a repository that is made.")
+        bool, typer.Option("--private/--public", help="Visibility of a newly created repository.")
     ] = True,
-    revision: Annotated[str, typer.Option(help="Branch to push to; made where it is missing.")] = "main",
-    message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
+    revision: Annotated[
+        str, typer.Option(metavar="BRANCH", help="Branch to push to; created if it does not exist.")
+    ] = "main",
+    message: Annotated[str | None, typer.Option(metavar="TEXT", help="Commit message.")] = None,
     quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Publish the rows that could not be used too.")
+        bool, typer.Option("--quarantine", help="Also publish the rows that could not be used.")
     ] = False,
     force: Annotated[
         bool,
-        typer.Option(
-            "--force", help="Push what was changed by hand, or into a repository that holds something else."
-        ),
+        typer.Option("--force", help="Push files changed by hand, or into a repository with other content."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, show what would be sent, send nothing.")
+        bool, typer.Option("--dry-run", help="Check, and print what would be sent; send nothing.")
     ] = False,
 ) -> None:
-    """Publish a data set or a model on the Hugging Face Hub.
+    """Publish a dataset or a model on the Hugging Face Hub.
 
-    What `pairkit build` or `pairkit train` wrote goes there in one commit, with its card.
+    Uploads the output of `pairkit build` or `pairkit train` in one commit, together with its card.
 
-    What the hub has already is not sent again, also after a push that failed. The token is that of
+    Files that the Hub already has are not sent again, not even after a failed push. The token is that of
     `hf auth login`, or HF_TOKEN.
 
     Examples:

@@ -7,28 +7,40 @@ from typing import Annotated
 
 import typer
 
-from pairkit.cli.build import OnExisting
+from pairkit.cli.options import OnExisting, OnExistingFlag
 
 
 def quickstart(
-    out: Annotated[Path, typer.Option(help="Directory to write.")] = Path("runs/quickstart"),
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, samples and draws.")] = 0,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/quickstart"),
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Random seed for weights, data order and sampling.")
+    ] = 0,
     sft_steps: Annotated[
-        int | None, typer.Option(min=1, help="Of the first model; default as in recipe quickstart-sft.")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Fine-tuning steps of the first model.  [default: as many as it needs, in rounds]",
+        ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Of DPO and MC-PO; default as in their recipes.")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Steps of DPO and of MC-PO.  [default: those of their recipes]",
+        ),
     ] = None,
-    prompts: Annotated[int | None, typer.Option(min=1, help="Training problems; default all 2,700.")] = None,
-    on_existing: Annotated[
-        OnExisting, typer.Option(help="Go on with what is in --out, start anew, or refuse.")
-    ] = OnExisting.resume,
+    prompts: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Training problems to use.  [default: all]")
+    ] = None,
+    on_existing: OnExistingFlag = OnExisting.resume,
 ) -> None:
-    """Build a data set and train on it, in minutes on a CPU.
+    """Build a dataset and train on it, in minutes on a CPU.
 
-    A tiny model learns to add, completes each problem six times, a verifier ranks the completions, and DPO
-    and MC-PO train on the sets. Prints the accuracy of the three models on held-out problems and writes a
-    report page. Run again, it goes on where it stopped.
+    A tiny model learns addition and completes each problem six times, a verifier ranks the completions, and
+    DPO and MC-PO train on the sets. Prints the accuracy of the three models on held-out problems and writes
+    a report page. To resume a quickstart that stopped, run the same command again.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`pairkit sources`: what there is to build from."""
+"""`pairkit sources`: list what `pairkit build` can read."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import typer
 
 
 def sources() -> None:
-    """List the sources of prompts and sets.
+    """List the sources of prompts and candidate sets that `pairkit build` reads.
 
     Examples:
 
+    \b
       pairkit sources
+      pairkit build --source nectar
     """
     from pairkit.sources import SOURCES
 

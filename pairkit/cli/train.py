@@ -1,99 +1,145 @@
-"""`pairkit train`: train a model on a built data set with any preference loss."""
+"""`pairkit train`: train a model on a built dataset with any preference loss."""
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairkit.cli.build import OnExisting
+from pairkit.cli.defaults import TRAIN
+from pairkit.cli.options import OnExisting, OnExistingFlag, RecipeFlag, field_flag
 from pairkit.cli.overrides import overrides
 from pairkit.errors import InputError
 
 if TYPE_CHECKING:
     from pairkit.training.recipe import TrainRecipe
 
-# What a data set of model-written completions is tried on when nothing names a model.
+# For data that people or API models wrote, where nothing names a model: small, and its license is open.
 DEFAULT_MODEL = "Qwen/Qwen3-0.6B"
 DATA, RUNS = Path("runs/data"), Path("runs/train")
+
+_flag = partial(field_flag, TRAIN)
 
 
 def train(
     context: typer.Context,
     loss: Annotated[
         str | None,
-        typer.Option(
-            help="A loss of `pairkit losses`, a sum such as dpo:0.8+sft:0.2, or module:function; "
-            "keywords as --loss.KEY VALUE, of one part of a sum as --loss.dpo.KEY VALUE."
+        _flag(
+            "loss.name",
+            "LOSS",
+            "A loss of `pairkit losses`, a sum such as dpo:0.8+sft:0.2, or module:function. Keywords are "
+            "--loss.KEY VALUE; for one part of a sum, --loss.dpo.KEY VALUE.",
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="A built data set; default the newest under runs/data.")
+        str | None,
+        typer.Option(metavar="DIR", help="A built dataset.  [default: the newest under runs/data]"),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="A hub id, a directory, or a configuration (.json) to start from scratch; default the "
-            f"model that the data set names, else {DEFAULT_MODEL}."
+            metavar="MODEL",
+            help="A Hub id, a directory, or a configuration file (.json) to start from random weights.  "
+            f"[default: the model that generated the dataset, else {DEFAULT_MODEL}]",
         ),
     ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="Of another model, or bpe:N for one of N tokens trained on the data.")
+        str | None,
+        _flag(
+            "tokenizer",
+            "MODEL|bpe:N",
+            "Tokenizer to use instead of the model's; bpe:N trains one with N tokens on the data.",
+            null="the model's",
+        ),
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="Reference model; default the one that training starts from.")
+        str | None,
+        _flag("reference", "MODEL", "Reference model.", null="the model that training starts from"),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="A shipped recipe's name, or a YAML file.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory; default runs/train/DATA-LOSS.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="At its peak; default 5e-7.")] = None,
-    sets_per_step: Annotated[int | None, typer.Option(help="The global batch; default 128.")] = None,
+    recipe: RecipeFlag = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Run directory.  [default: runs/train/DATA-LOSS]")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, _flag("optimizer.learning_rate", "RATE", "Peak learning rate.")
+    ] = None,
+    sets_per_step: Annotated[
+        int | None, _flag("sets_per_step", "N", "Candidate sets per optimizer step (the global batch).")
+    ] = None,
     tokens_per_micro_batch: Annotated[
-        int | None, typer.Option(help="Lower it when memory runs out; default 8192.")
+        int | None,
+        _flag("tokens_per_micro_batch", "N", "Tokens per micro-batch; lower it when memory runs out."),
     ] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of --epochs.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the data; default 1.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Train on the first so many sets.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of order, draws and fresh weights.")] = None,
+    max_steps: Annotated[
+        int | None, _flag("max_steps", "N", "Optimizer steps, instead of --epochs.", null="those of --epochs")
+    ] = None,
+    epochs: Annotated[float | None, _flag("epochs", "N", "Passes over the data.")] = None,
+    limit: Annotated[int | None, _flag("limit", "N", "Use only the first N sets.", null="all")] = None,
+    seed: Annotated[
+        int | None,
+        _flag("seed", "N", "Random seed for data order, negative sampling and weight initialization."),
+    ] = None,
     eval_every: Annotated[
-        int | None, typer.Option(help="Steps; default before the first and after the last.")
+        int | None,
+        _flag(
+            "eval_every", "N", "Steps between evaluations.", null="before the first step and after the last"
+        ),
     ] = None,
-    save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
-    bf16: Annotated[bool | None, typer.Option("--bf16/--no-bf16", help="bfloat16 autocast.")] = None,
+    save_every: Annotated[
+        int | None, _flag("save_every", "N", "Steps between checkpoints.", null="only when the run stops")
+    ] = None,
+    bf16: Annotated[
+        bool | None, _flag("bf16", "", "Compute in bfloat16 (autocast).", "--bf16/--no-bf16")
+    ] = None,
     gradient_checkpointing: Annotated[
         bool | None,
-        typer.Option("--gradient-checkpointing/--no-gradient-checkpointing", help="Less memory, more time."),
+        _flag(
+            "gradient_checkpointing",
+            "",
+            "Use less memory and more time.",
+            "--gradient-checkpointing/--no-gradient-checkpointing",
+        ),
     ] = None,
     compile: Annotated[
-        bool | None, typer.Option("--compile/--no-compile", help="torch.compile each layer.")
+        bool | None, _flag("compile", "", "Compile each layer with torch.compile.", "--compile/--no-compile")
     ] = None,
     shard: Annotated[
         bool | None,
-        typer.Option("--shard/--no-shard", help="Each of several processes holds a part of the weights."),
+        _flag(
+            "shard",
+            "",
+            "Shard the weights over the processes.",
+            "--shard/--no-shard",
+            null="as `accelerate launch` is configured",
+        ),
     ] = None,
     lora: Annotated[
-        bool | None, typer.Option("--lora", help="Train adapters; lora.r=16 and others as KEY=VALUE.")
+        bool | None, typer.Option("--lora", help="Train LoRA adapters; their fields are lora.KEY=VALUE.")
     ] = None,
     tracker: Annotated[
         list[str] | None,
-        typer.Option(
-            help="tensorboard (the default), wandb or trackio; again for more; trackers=[] for none."
+        _flag(
+            "trackers", "NAME", "tensorboard, wandb or trackio; may be repeated. trackers=[] turns all off."
         ),
     ] = None,
     trust_remote_code: Annotated[
-        bool | None, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+        bool | None,
+        _flag("trust_remote_code", "", "Run code that comes with the model.", "--trust-remote-code"),
     ] = None,
-    on_existing: Annotated[
-        OnExisting, typer.Option(help="Go on with the run in --out, start it anew, or refuse.")
-    ] = OnExisting.resume,
+    on_existing: OnExistingFlag = OnExisting.resume,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and the resolved recipe, train nothing.")
+        bool, typer.Option("--dry-run", help="Print the plan and the recipe; train nothing.")
     ] = False,
 ) -> None:
-    """Train a model on a built data set with a preference loss.
+    """Train a model on a built dataset with a preference loss.
 
-    Any field of the training recipe can follow the flags as KEY=VALUE, such as optimizer.warmup=0.
+    Any field of the training recipe can follow the flags as KEY=VALUE, such as optimizer.warmup=0. A recipe
+    given with --recipe replaces the defaults shown below, and flags replace both. To resume a run that
+    stopped, run the same command again.
 
     Examples:
 
@@ -102,7 +148,6 @@ def train(
       pairkit train --loss mcpo --loss.negatives 3 --loss.sampling max --data runs/data/nectar
       pairkit train --loss dpo --loss.beta 0.05 --negatives.sampling random --model Qwen/Qwen3-0.6B
       pairkit train --loss dpo:0.8+bco:0.2+sft:1.0 --loss.dpo.beta 0.05
-      pairkit train --loss my_losses:hinge --loss.beta 0.1 --negatives.sampling all
       pairkit train --loss simpo --model config.json --tokenizer bpe:4096 --max-steps 300 --learning-rate 1e-3
       pairkit train --recipe mcpo-nectar --data runs/data/nectar optimizer.learning_rate=1e-6
     """
@@ -122,7 +167,7 @@ def train(
     if learning_rate is not None:
         content["optimizer"] = {"learning_rate": learning_rate}
     resolved = _resolve(recipe, content, context)
-    name = re.sub(r"[^\w.+-]", "-", resolved.loss_name)  # a sum and a module have colons
+    name = re.sub(r"[^\w.+-]", "-", resolved.loss_name)  # the colons of a sum or of module:function
     folder = out or RUNS / f"{Path(resolved.data).name}-{name}"
     if dry_run:
         _print_plan(resolved, folder)
@@ -136,7 +181,7 @@ def train(
 
 
 def _resolve(recipe: str | None, flags: dict[str, Any], context: typer.Context) -> TrainRecipe:
-    """The recipe with the flags over it, and what is neither given nor defaulted found and said."""
+    """Lay the flags over the recipe; find data and model where neither names them, and print which."""
     from pairkit import recipes
     from pairkit.training.recipe import TrainRecipe
 
@@ -154,19 +199,22 @@ def _resolve(recipe: str | None, flags: dict[str, Any], context: typer.Context) 
 def _newest() -> Path:
     built = sorted(DATA.glob("*/pairkit.json"), key=lambda path: path.stat().st_mtime)
     if not built:
-        raise InputError(f"no built data set under {DATA}; give --data, or run: pairkit build --source NAME")
+        raise InputError(
+            f"no built dataset under {DATA}; name one with --data, or run: pairkit build --source NAME"
+        )
     return built[-1].parent
 
 
 def _named_model(data: Path) -> str | None:
-    """The model that the data set's recipe generated with, if it did."""
+    """Return the model that generated the dataset's completions; None if a model did not."""
     from pairkit.dataset.layout import read_manifest
 
     manifest = read_manifest(data)
     generate = manifest.get("recipe", {}).get("generate") or {}
-    if "model" in manifest.get("input", {}):  # a directory, of which a data set names the last parts only
+    if "model" in manifest.get("input", {}):  # a directory: a dataset names only the end of its path
         raise InputError(
-            f"{data}: generated by the local model {generate['model']}; name a model with --model"
+            f"{data}: generated by the local model {generate['model']}; "
+            "give its path, or another model, with --model"
         )
     return str(generate["model"]) if "model" in generate else None
 

@@ -1,6 +1,6 @@
 """The model of the quickstart: a Llama of half a million parameters over twelve characters.
 
-It is saved like any other model, so that everything which takes a model takes this one.
+It is saved in the same form as any other model, so every command that takes a model takes it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
-# BOS, then the turns one after another; an answer is ended by EOS. There is no system role.
+# BOS, then the turns one after another; an answer ends with EOS. There is no system role.
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message.role == 'system' %}{{ raise_exception('this model knows no system turn') }}{% endif %}"
@@ -24,7 +24,7 @@ TEMPLATE = (
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a character of the arithmetic task; a character outside of it is `<unk>`."""
+    """Build a tokenizer with one token per character of the arithmetic task; others are `<unk>`."""
     from tokenizers import Regex, Tokenizer
     from tokenizers.decoders import Fuse
     from tokenizers.models import WordLevel
@@ -49,7 +49,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_config() -> LlamaConfig:
-    """Three layers of width 128, 0.5 million parameters, room for 32 tokens."""
+    """Configure three layers of width 128: 0.5 million parameters, 32 positions."""
     from transformers import LlamaConfig
 
     pad, bos, eos = range(3)
@@ -67,6 +67,6 @@ def tiny_config() -> LlamaConfig:
 
 
 def save_start(folder: Path) -> None:
-    """Writes configuration and tokenizer: what `--model` takes to start from scratch."""
+    """Save configuration and tokenizer: what `--model` takes to start from random weights."""
     tiny_tokenizer().save_pretrained(folder)
     tiny_config().save_pretrained(folder)

@@ -17,20 +17,20 @@ from pairkit.training.output.metrics import read_metrics
 
 RUNS = {name: folder for name, folder in MODELS.items() if name != "SFT"}
 EXAMPLES = 4
-WINDOW = 20  # steps that a curve of training is averaged over
+WINDOW = 20  # steps; each point of a training curve is the mean of so many
 Entries = Sequence[Mapping[str, Any]]
 
 
 def render(out: Path, seed: int, samples: int, measured: Measured, manifest: Mapping[str, Any]) -> str:
-    """The page, from what the runs under `out` have written."""
-    colours = palette(MODELS)
+    """Write the page from what the runs under `out` wrote; nothing is measured again."""
+    colors = palette(MODELS)
     steps = {name: read_metrics(out / folder, "train") for name, folder in RUNS.items()}
     held_out = {name: read_metrics(out / folder, "eval") for name, folder in RUNS.items()}
     return page(
         "pairkit quickstart",
         [
-            _accuracy(measured, samples, colours),
-            _training(steps, held_out, colours),
+            _accuracy(measured, samples, colors),
+            _training(steps, held_out, colors),
             _negatives(steps),
             _sets(out, manifest),
             _settings(out, seed),
@@ -47,11 +47,12 @@ def render(out: Path, seed: int, samples: int, measured: Measured, manifest: Map
     )
 
 
-def _accuracy(measured: Measured, samples: int, colours: Mapping[str, str]) -> Html:
+def _accuracy(measured: Measured, samples: int, colors: Mapping[str, str]) -> Html:
+    """Show the accuracy of each model and the paired differences."""
     rows = [Difference(*names, interval) for names, interval in measured.differences.items()]
     return section(
         "Accuracy on held-out problems",
-        interval_bars("Right answers at temperature 1, with 95 % intervals", measured.accuracy, colours),
+        interval_bars("Right answers at temperature 1, with 95 % intervals", measured.accuracy, colors),
         differences(rows),
         note=(
             f"{measured.problems} problems that no step has seen and no setting was chosen on, {samples} "
@@ -63,8 +64,9 @@ def _accuracy(measured: Measured, samples: int, colours: Mapping[str, str]) -> H
 
 
 def _training(
-    steps: Mapping[str, Entries], held_out: Mapping[str, Entries], colours: Mapping[str, str]
+    steps: Mapping[str, Entries], held_out: Mapping[str, Entries], colors: Mapping[str, str]
 ) -> Html:
+    """Show margins and log-probs over the steps: of the sampled negatives, and of the held-out sets."""
     names = list(RUNS)
     logps = [("chosen_logp", "chosen", False), ("rejected_logp", "negatives", True)]
     return section(
@@ -72,16 +74,16 @@ def _training(
         figures(
             curves(
                 "Reward margin over the drawn negative",
-                [_curve(name, steps[name], "reward_margin", colours[name], window=WINDOW) for name in names],
+                [_curve(name, steps[name], "reward_margin", colors[name], window=WINDOW) for name in names],
             ),
             curves(
                 "Reward margin, held-out sets",
-                [_curve(name, held_out[name], "reward_margin", colours[name]) for name in names],
+                [_curve(name, held_out[name], "reward_margin", colors[name]) for name in names],
             ),
             curves(
                 "Log-prob of what was trained on",
                 [
-                    _curve(f"{name}, {what}", steps[name], key, colours[name], dashed=dashed, window=WINDOW)
+                    _curve(f"{name}, {what}", steps[name], key, colors[name], dashed=dashed, window=WINDOW)
                     for name in names
                     for key, what, dashed in logps
                 ],
@@ -90,7 +92,7 @@ def _training(
             curves(
                 "Log-prob, held-out sets",
                 [
-                    _curve(f"{name}, {what}", held_out[name], key, colours[name], dashed=dashed)
+                    _curve(f"{name}, {what}", held_out[name], key, colors[name], dashed=dashed)
                     for name in names
                     for key, what, dashed in logps
                 ],
@@ -106,12 +108,13 @@ def _training(
 
 
 def _negatives(steps: Mapping[str, Entries]) -> Html:
+    """Show where the sampled negatives came from, early and late in each run."""
     rows: dict[str, dict[str, int]] = {}
     for name, entries in steps.items():
         third = max(1, len(entries) // 3)
         rows |= {
-            f"{name}, first third": _drawn(entries[:third]),
-            f"{name}, last third": _drawn(entries[-third:]),
+            f"{name}, first third": _origins(entries[:third]),
+            f"{name}, last third": _origins(entries[-third:]),
         }
     return section(
         "Negatives by origin",
@@ -124,14 +127,15 @@ def _negatives(steps: Mapping[str, Entries]) -> Html:
 
 
 def _sets(out: Path, manifest: Mapping[str, Any]) -> Html:
+    """Show a few candidate sets, and how many completions and sets there are."""
     counts = manifest["counts"]
-    kept = counts["mine"]["sets_out"]
+    usable = counts["mine"]["sets_out"]
     return section(
         "Candidate sets",
         candidate_sets(_examples(out)),
         note=(
             f"{counts['generate']['completions']:,} completions of {counts['source']['rows']:,} problems, "
-            f"{counts['rank']['right'] / counts['rank']['checked']:.0%} of them right. {kept:,} problems "
+            f"{counts['rank']['right'] / counts['rank']['checked']:.0%} of them right. {usable:,} problems "
             "were answered both right and wrong and are sets; the others hold no choice and went to "
             "quarantine. Answers are written with their digits reversed, the units first. Noise is the right "
             "answer with two digits exchanged; it has neither rank nor score and counts as below everything."
@@ -140,7 +144,7 @@ def _sets(out: Path, manifest: Mapping[str, Any]) -> Html:
 
 
 def _examples(out: Path) -> list[dict[str, Any]]:
-    """The sets of the first hundred with the most completions."""
+    """Choose the sets with the most completions among the first hundred."""
     first = sorted((out / "sets" / "data").glob("train-*.parquet"))[0]
     rows = pq.ParquetFile(first).read_row_group(0).slice(0, 100).to_pylist()
     order = sorted(rows, key=lambda row: -len(row["completions"]))  # stable: the first of equals
@@ -148,16 +152,17 @@ def _examples(out: Path) -> list[dict[str, Any]]:
 
 
 def _settings(out: Path, seed: int) -> Html:
+    """Show how each model was trained, and the commands that repeat it."""
     values: dict[str, object] = {"seed": seed}
     rounds = sorted(path.parent for path in (out / "rounds").glob("*/recipe.yaml"))
     for name, runs in {"SFT": rounds, **{name: [out / folder] for name, folder in RUNS.items()}}.items():
-        trained = [yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")) for run in runs]
-        recipe, optimizer = trained[-1], trained[-1]["optimizer"]
-        steps = f"{sum(one['max_steps'] for one in trained)} steps"
-        if len(trained) > 1:
-            steps += f" in {len(trained)} rounds"
+        recipes = [yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")) for run in runs]
+        last, optimizer = recipes[-1], recipes[-1]["optimizer"]
+        steps = f"{sum(recipe['max_steps'] for recipe in recipes)} steps"
+        if len(recipes) > 1:
+            steps += f" in {len(recipes)} rounds"
         values[name] = (
-            f"{_words(recipe['loss'])}; {steps} of {recipe['sets_per_step']} sets; AdamW, learning "
+            f"{_loss_text(last['loss'])}; {steps} of {last['sets_per_step']} sets; AdamW, learning "
             f"rate {optimizer['learning_rate']:g}, {optimizer['schedule']}, warm-up {optimizer['warmup']:g}"
         )
     model, sets = f"{out / 'sft' / 'model'}", f"{out / 'sets'}"
@@ -179,12 +184,13 @@ def _settings(out: Path, seed: int) -> Html:
     )
 
 
-def _words(loss: Mapping[str, Any]) -> str:
-    rest = ", ".join(f"{key} {value}" for key, value in loss.items() if key != "name")
-    return f"{loss['name']} ({rest})" if rest else str(loss["name"])
+def _loss_text(loss: Mapping[str, Any]) -> str:
+    keywords = ", ".join(f"{key} {value}" for key, value in loss.items() if key != "name")
+    return f"{loss['name']} ({keywords})" if keywords else str(loss["name"])
 
 
-def _drawn(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+def _origins(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Sum the sampled negatives of some steps by origin."""
     counts: dict[str, int] = {}
     for entry in entries:
         for key, number in entry.items():
@@ -195,8 +201,8 @@ def _drawn(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _curve(
-    name: str, entries: Entries, key: str, colour: str, *, dashed: bool = False, window: int = 1
+    name: str, entries: Entries, key: str, color: str, *, dashed: bool = False, window: int = 1
 ) -> Curve:
-    known = [entry for entry in entries if key in entry]
-    values = smoothed([entry[key] for entry in known], window) if known else []
-    return Curve(name, [entry["step"] for entry in known], values, colour, dashed)
+    points = [entry for entry in entries if key in entry]
+    values = smoothed([entry[key] for entry in points], window) if points else []
+    return Curve(name, [entry["step"] for entry in points], values, color, dashed)

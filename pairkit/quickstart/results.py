@@ -1,4 +1,4 @@
-"""What a quickstart found: accuracies and their differences, with intervals."""
+"""The results of a quickstart: accuracies and their differences, with intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DIFFERENCES = (("DPO", "SFT"), ("MC-PO", "SFT"), ("MC-PO", "DPO"))
 
 
 class Measured(NamedTuple):
-    """Accuracy of each of `MODELS` and the difference of each of `DIFFERENCES`, on the same problems."""
+    """Accuracy of each of `MODELS` and the differences of `DIFFERENCES`, on the same problems."""
 
     accuracy: dict[str, Interval]
     differences: dict[tuple[str, str], Interval]
@@ -21,7 +21,13 @@ class Measured(NamedTuple):
 
 
 def measure(right: Mapping[str, Floats], groups: Sequence[str]) -> Measured:
-    """Means and paired differences with 95 % intervals; a sum and its mirror image are drawn together."""
+    """Estimate means and paired differences with 95 % intervals.
+
+    Args:
+        right: share of right completions per problem, `[problems]`, by the name of the model.
+        groups: the group of each problem: a sum and its mirror image are resampled together, because who
+            knows the one knows the other.
+    """
     accuracies = {name: bootstrap_mean(values, groups=groups) for name, values in right.items()}
     differences = {
         (first, second): bootstrap_difference(right[first], right[second], groups=groups)
@@ -31,7 +37,7 @@ def measure(right: Mapping[str, Floats], groups: Sequence[str]) -> Measured:
 
 
 def describe(measured: Measured, out: Path) -> str:
-    """The result for a person at a terminal, and what to do next."""
+    """Write the result for a person at a terminal, and what to do next."""
     lines = [f"\nRight answers at temperature 1 on {measured.problems} held-out problems (95 % intervals):\n"]
     for name, bar in measured.accuracy.items():
         lines.append(f"  {name:<12} {_points(bar, '.1f', ' %')}")
@@ -51,7 +57,7 @@ def describe(measured: Measured, out: Path) -> str:
 
 
 def to_json(measured: Measured) -> dict[str, Any]:
-    """The numbers, for programs."""
+    """Return the numbers of results.json."""
     return {
         "problems": measured.problems,
         "accuracy": {name: interval._asdict() for name, interval in measured.accuracy.items()},

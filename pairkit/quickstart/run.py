@@ -1,15 +1,15 @@
-"""All of pairkit in minutes on a CPU, with nothing downloaded: what `pairkit quickstart` runs.
+"""`pairkit quickstart`: all of pairkit in minutes on a CPU, without a download.
 
     start       a tiny model, random weights
     problems    arithmetic problems with their answers                     pairkit build
-    rounds      supervised fine-tuning on them, until it is enough         pairkit train --loss sft
+    rounds      supervised fine-tuning on them, until half are right       pairkit train --loss sft
     sft         the fine-tuned model
-    sets        six completions a prompt, verified, with noise             pairkit build --recipe quickstart
+    sets        six completions per prompt, verified, with noise           pairkit build --recipe quickstart
     dpo, mcpo   two models trained on the sets, from the same start        pairkit train --loss dpo, mcpo
     report      accuracy of the three on problems that no step has seen
 
-Every step is the function behind a command, and each continues or is reused when the quickstart is run
-again. Its settings are those of the shipped recipes `quickstart` and `quickstart-*`.
+Every step is the function that a command calls, and each is resumed or reused when the quickstart runs
+again. The settings are those of the shipped recipes `quickstart` and `quickstart-*`.
 """
 
 from __future__ import annotations
@@ -51,29 +51,32 @@ SETTINGS = "quickstart.json"
 FOLDERS = ("start", "problems", "rounds", "sft", "sets", "tokens", "reference", "dpo", "mcpo")
 PARTS = (*FOLDERS, "results.json", "report.html", SETTINGS)
 
-# The first model learns in rounds until this share of the tuning problems is answered right. How many steps
-# that takes differs by half from one seed to another: adding is learned suddenly, once carrying is.
+# The first model learns in rounds until this share of its answers to the tuning problems is right. A fixed
+# number of steps would not do: from one seed to another it differs by half, because addition is learned
+# suddenly, once carrying is. It is well below 1 because the sets need wrong answers too.
 ENOUGH = 0.4
 ROUNDS = 20
-MAX_TOKENS = 6  # of an answer: three digits and the end, and room to be wrong
+MAX_TOKENS = 6  # per answer: three digits and the end, and room to be wrong
 
 
 def quickstart(out: Path, settings: Settings, *, on_existing: OnExisting = "resume") -> Measured:
-    """Runs what is not done yet and writes `out`/report.html and `out`/results.json.
+    """Run what is not done yet, then write `out`/report.html and `out`/results.json.
 
-    Raises `ExistingOutputError` where `out` holds something else or a quickstart of other settings,
-    `Interrupted` after SIGINT, and whatever its steps raise.
+    Raises:
+        ExistingOutputError: `out` contains something else, or a quickstart with other settings.
+        Interrupted: after SIGINT.
+        PairkitError: whatever the steps raise.
     """
     _claim(out, settings, on_existing)
-    going_on = f"stopped; the same command goes on with what is in {out}"
-    with small_and_quiet(), stoppable(out, lambda: going_on):
+    resumable = f"stopped; run the same command again to resume from {out}"
+    with small_and_quiet(), stoppable(out, lambda: resumable):
         sets = candidate_sets(out, settings)
         for loss in ("dpo", "mcpo"):
-            _step(
+            _log_step(
                 f"{loss}: {'policy-weighted' if loss == 'mcpo' else 'random'} negatives, from the sft model"
             )
             train(preference_recipe(out, settings, loss), out / loss)
-        _step("accuracy of the three models on problems that none has seen")
+        _log_step("accuracy of the three models on held-out problems")
         right = {
             name: accuracy_of(out / folder / "model", settings, "test", samples=settings.samples)
             for name, folder in MODELS.items()
@@ -85,17 +88,20 @@ def quickstart(out: Path, settings: Settings, *, on_existing: OnExisting = "resu
 
 
 def candidate_sets(out: Path, settings: Settings) -> dict[str, Any]:
-    """From nothing to the candidate sets of the fine-tuned model in `out`/sets; their manifest."""
-    _step("arithmetic problems, and a model that learns to add halfway")
+    """Make the candidate sets of the fine-tuned model in `out`/sets, from nothing; return their manifest."""
+    _log_step("arithmetic problems, and a model that learns to solve about half of them")
     save_start(out / "start")
     build(problems_recipe(settings), out / "problems")
     fine_tune(out, settings)
-    _step("six completions a problem, verified, and one noisy completion a set")
+    _log_step("six completions per problem, verified, and one noisy completion per set")
     return build(sets_recipe(out, settings), out / "sets")
 
 
 def fine_tune(out: Path, settings: Settings) -> None:
-    """Supervised fine-tuning in rounds, each a run of its own, until the model in `out`/sft is enough."""
+    """Fine-tune in rounds, each a run of its own, until enough answers are right; copy the model to `sft`.
+
+    Rounds that were finished before an interruption are reused: the number of a round decides its recipe.
+    """
     target = out / "sft" / "model"
     if target.is_dir():
         return
@@ -104,22 +110,22 @@ def fine_tune(out: Path, settings: Settings) -> None:
         with _silent():
             model = train(sft_recipe(out, settings, number, model), out / "rounds" / f"{number:02d}")
         right = accuracy_of(model, settings, "tuning", samples=2).mean()
-        console.print(f"round {number} of fine-tuning: {right:.0%} of the tuning problems right")
+        console.print(f"fine-tuning, round {number}: {right:.0%} of the answers to tuning problems are right")
         if right >= ENOUGH or settings.sft_steps is not None:
             break
-    temporary = target.with_name(".model.part")
+    temporary = target.with_name(".model.part")  # renamed when whole: the step is skipped if `target` exists
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(model, temporary)
     temporary.rename(target)
 
 
 def test_problems(split: arithmetic.Split) -> pa.Table:
-    """Problems of the arithmetic source that are not among those of training."""
+    """Return the problems of a held-out split as a table of candidate sets."""
     return identify(arithmetic.sets(split), {})
 
 
 def accuracy_of(model: Path, settings: Settings, split: arithmetic.Split, *, samples: int) -> Floats:
-    """The share of `samples` completions at temperature 1 that are right, [problems of the split]."""
+    """Measure the share of `samples` completions at temperature 1 that are right, `[problems]`."""
     return accuracy(
         test_problems(split),
         load_engine(str(model)),
@@ -131,30 +137,33 @@ def accuracy_of(model: Path, settings: Settings, split: arithmetic.Split, *, sam
 
 
 def _claim(out: Path, settings: Settings, on_existing: OnExisting) -> None:
-    """Makes `out` this quickstart's, or finds that it is already."""
+    """Claim `out` for a quickstart of these settings; delete what an earlier one left, unless it is resumed.
+
+    Only `PARTS` are deleted: files of the user next to them stay.
+    """
     record = out / SETTINGS
     names = names_in(out)
 
-    def different() -> list[str]:
+    def differences() -> list[str]:
         before = json.loads(record.read_text(encoding="utf-8"))
         now = asdict(settings)
         return [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
 
     holds = "a quickstart" if SETTINGS in names else None
-    if admit(out, on_existing, holds=holds, differences=different) == "resume":
+    if admit(out, on_existing, holds=holds, differences=differences) == "resume":
         return
     for part in (out / name for name in PARTS if name in names):
         shutil.rmtree(part) if part.is_dir() else part.unlink()
     write_json(record, asdict(settings))
 
 
-def _step(text: str) -> None:
+def _log_step(text: str) -> None:
     console.print(f"[bold]>[/bold] {text}")
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """A run says what it does; twenty short ones in a row need not."""
+    """Silence the console: each run logs several lines, too many for twenty short runs in a row."""
     before, console.quiet = console.quiet, True
     try:
         yield
@@ -164,10 +173,10 @@ def _silent() -> Iterator[None]:
 
 @contextmanager
 def small_and_quiet() -> Iterator[None]:
-    """One thread, and no bar but ours.
+    """Compute in one thread, and show no progress bar of transformers.
 
-    Half a million parameters keep one core busy; a second thread costs more in waiting than it brings, and
-    sums come out the same on every machine.
+    Half a million parameters keep one core busy: a second thread would wait more than it helps. And the order
+    of summation, so the result, does not depend on a machine's number of cores.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What a quickstart consists of: its settings, and the recipes of its steps."""
+"""The settings of a quickstart, and the recipes of its steps."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pairkit.pipeline import recipe as build_recipes
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.training.recipe import TrainRecipe
 
-FIRST_ROUND = 160  # steps of fine-tuning; the later rounds are as long as the recipe says
+FIRST_ROUND = 160  # steps; later rounds are shorter, as in the recipe, so as not to overshoot
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What may differ from one quickstart to another; None is what the shipped recipes say."""
+    """What may differ from one quickstart to another; None leaves it to the shipped recipes."""
 
-    seed: int = 0  # of weights, order, samples and draws; the problems are always the same
-    sft_steps: int | None = None  # of a single round; None: rounds until it is enough
+    seed: int = 0  # of weights, data order, completions and negatives; the problems are always the same
+    sft_steps: int | None = None  # of a single round; None: as many rounds as needed
     steps: int | None = None  # of DPO and of MC-PO
-    prompts: int | None = None  # of the training problems; None: all
-    samples: int = 8  # completions a problem in the evaluation
+    prompts: int | None = None  # training problems; None: all
+    samples: int = 8  # completions per problem in the evaluation
 
 
 def problems_recipe(settings: Settings) -> BuildRecipe:
-    """The training problems, each with its right completion: a single one, so there is no choice."""
+    """Return the recipe of the training problems, each with its right completion alone."""
     source = {"name": "arithmetic", "split": "train", "limit": settings.prompts}
     return build_recipes.load(
         None, {"source": source, "mine": {"require_choice": False}, "test_fraction": 0.0}, {}
@@ -35,7 +35,7 @@ def problems_recipe(settings: Settings) -> BuildRecipe:
 
 
 def sft_recipe(out: Path, settings: Settings, number: int, model: Path) -> TrainRecipe:
-    """Round `number` (from 1) of supervised fine-tuning: from `model` on, in an order of its own."""
+    """Return the recipe of fine-tuning round `number` (from 1), from `model`, in its own data order."""
     first = FIRST_ROUND if number == 1 else None
     start = {"data": str(out / "problems"), "model": str(model)}
     seed = settings.seed + 1_000_000 * (number - 1)
@@ -43,7 +43,7 @@ def sft_recipe(out: Path, settings: Settings, number: int, model: Path) -> Train
 
 
 def sets_recipe(out: Path, settings: Settings) -> BuildRecipe:
-    """The shipped recipe `quickstart` with the model of this run."""
+    """Return the shipped recipe `quickstart` with the model of this run."""
     model = str(out / "sft" / "model")
     return build_recipes.load(
         "quickstart",
@@ -58,7 +58,7 @@ def sets_recipe(out: Path, settings: Settings) -> BuildRecipe:
 
 
 def preference_recipe(out: Path, settings: Settings, loss: str) -> TrainRecipe:
-    """DPO or MC-PO on the sets, from the fine-tuned model, which is the reference too."""
+    """Return the recipe of DPO or MC-PO on the sets, from the fine-tuned model, also the reference."""
     start = {"data": str(out / "sets"), "model": str(out / "sft" / "model")}
     return _train_recipe(f"quickstart-{loss}", start, settings.seed, settings.steps)
 

@@ -1,9 +1,11 @@
-"""`pairkit build` as typed: flags over recipe, overrides over flags, what it prints and what it refuses."""
+"""`pairkit build` as typed: flags over recipe, overrides over flags, what it prints, what it refuses."""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,12 @@ def run(*words: object) -> str:
 
 
 def resolved(*words: object) -> dict[str, Any]:
-    """The recipe that `--dry-run` shows."""
+    """Return the recipe that `--dry-run` prints."""
     recipe = re.split(r"^input \(", run(*words, "--dry-run"), flags=re.M)[0]
     return yaml.safe_load(recipe)
 
 
-def test_builds_and_says_what_came_of_it(source: Path) -> None:
+def test_a_build_prints_its_counts_and_the_next_command(source: Path) -> None:
     shown = run("--source", "ultrafeedback", "--path", source, "--rejected", "all")
     out = Path("runs/data/ultrafeedback")
     counts = json.loads((out / "pairkit.json").read_text())["counts"]
@@ -49,6 +51,17 @@ def test_dry_run_writes_nothing(source: Path) -> None:
     assert "nothing was written" in shown
     assert f"{source} ({source.stat().st_size:,} bytes)" in shown
     assert sorted(path.name for path in source.parent.iterdir()) == [source.name]
+
+
+def test_dry_run_imports_no_library_of_models(source: Path) -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from pairkit.cli import app\n"
+        "result = CliRunner().invoke(app, sys.argv[1:], catch_exceptions=False)\n"
+        "print(result.exit_code, *sorted({'torch', 'transformers', 'datasets'} & sys.modules.keys()))"
+    )
+    words = ["build", "--recipe", "ultrafeedback", "--path", str(source), "--dry-run"]
+    process = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert process.stdout.split() == ["0"]
 
 
 def test_flags_lie_over_the_recipe_and_overrides_over_flags(source: Path) -> None:
@@ -66,7 +79,7 @@ def test_flags_lie_over_the_recipe_and_overrides_over_flags(source: Path) -> Non
     assert (made["source"]["limit"], made["source"]["score"], made["unit_rows"]) == (9, "overall_score", 10)
 
 
-def test_a_source_may_be_its_name_alone(source: Path) -> None:
+def test_a_source_may_be_given_by_its_name_alone(source: Path) -> None:
     Path("r.yaml").write_text("source: nectar\n")
     assert resolved("--recipe", "r.yaml", "--path", source, "source=ultrafeedback")["source"]["path"] == str(
         source
@@ -74,13 +87,13 @@ def test_a_source_may_be_its_name_alone(source: Path) -> None:
     assert resolved("source=ultrafeedback", "--path", source)["source"]["name"] == "ultrafeedback"
 
 
-def test_a_split_train_without_pairs_is_said(source: Path) -> None:
+def test_a_train_split_without_pairs_is_reported(source: Path) -> None:
     Path("one.jsonl").write_text('{"prompt": "p", "chosen": "c", "rejected": "r"}\n')
     shown = run("--source", "files", "--path", "one.jsonl", "--test-fraction", 0.9999)
     assert shown.splitlines()[-1].startswith("all pairs are in split test: ")
 
 
-def test_noise_flags(source: Path) -> None:
+def test_noise_flags_become_blocks_of_the_recipe(source: Path) -> None:
     noise = ["--noise", "word_swap=2", "--noise", "truncate", "--noise", "label_flip=0.1"]
     swap = ["--noise", "token_swap=3", "--noise-tokenizer", "some/model"]
     made = resolved("--source", "ultrafeedback", "--path", source, *noise, *swap)["mine"]["noise"]
@@ -91,7 +104,7 @@ def test_noise_flags(source: Path) -> None:
     assert made["token_swap"]["swaps"] == 3
 
 
-def test_map_names_columns(source: Path) -> None:
+def test_the_map_flag_names_columns(source: Path) -> None:
     mapped = ["--map", "prompt=instruction, chosen=a,rejected=b"]
     made = resolved("--source", "files", "--path", source, *mapped)
     assert made["source"]["map"] == {"prompt": "instruction", "chosen": "a", "rejected": "b"}
@@ -122,7 +135,7 @@ def test_mistakes_are_one_line(words: list[str], message: str, source: Path) -> 
     assert not Path("runs").exists()
 
 
-def test_recipe_file_with_an_unknown_key(source: Path) -> None:
+def test_a_recipe_file_with_an_unknown_key_is_refused(source: Path) -> None:
     Path("r.yaml").write_text("source: {name: nectar}\nmine: {keep_negativ: 1}\n")
     with pytest.raises(RecipeError, match=r"'mine\.keep_negativ'; did you mean 'mine\.keep_negatives'"):
         run("--recipe", "r.yaml")

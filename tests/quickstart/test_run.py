@@ -1,11 +1,9 @@
-"""`pairkit quickstart`: small and fast from end to end; and, slow, at full size with what it is to show."""
+"""The quickstart: a small one from end to end; and, marked slow, one of full size with the gain it shows."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,17 +19,42 @@ from pairkit.quickstart.settings import Settings
 from pairkit.sources import arithmetic
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe
+from pairkit.training.run import train
 
-SMALL = Settings(seed=0, sft_steps=60, steps=4, prompts=300, samples=2)
+SMALL = Settings(seed=0, sft_steps=30, steps=3, prompts=200, samples=2)
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Path, int]]:
+    """A quickstart interrupted before MC-PO, and when each of its files was written."""
     out = tmp_path_factory.mktemp("quickstart") / "out"
     threads = torch.get_num_threads()
-    quickstart(out, SMALL)
+
+    def stop_before_mcpo(recipe: TrainRecipe, folder: Path) -> Path:
+        if folder.name == "mcpo":
+            raise Interrupted("stopped")
+        return train(recipe, folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "train", stop_before_mcpo)
+        with pytest.raises(Interrupted):
+            quickstart(out, SMALL)
     assert torch.get_num_threads() == threads
-    return out
+    return out, written_at(out)
+
+
+@pytest.fixture(scope="module")
+def out(stopped: tuple[Path, dict[Path, int]]) -> Path:
+    """The same quickstart, resumed and finished."""
+    quickstart(stopped[0], SMALL)
+    return stopped[0]
+
+
+def written_at(out: Path) -> dict[Path, int]:
+    parts = ("sft", "sets", "dpo", "mcpo")
+    return {
+        path: path.stat().st_mtime_ns for part in parts for path in (out / part).rglob("*") if path.is_file()
+    }
 
 
 def prompts(folder: Path) -> set[str]:
@@ -39,7 +62,7 @@ def prompts(folder: Path) -> set[str]:
     return {row["prompt"][-1]["content"] for row in table.to_pylist()}
 
 
-def test_results_are_those_of_three_models_on_the_same_problems(out: Path) -> None:
+def test_results_compare_three_models_on_the_same_problems(out: Path) -> None:
     results = json.loads((out / "results.json").read_text())
     assert results["problems"] == 450
     assert set(results["accuracy"]) == {"SFT", "DPO", "MC-PO"}
@@ -52,7 +75,7 @@ def test_results_are_those_of_three_models_on_the_same_problems(out: Path) -> No
         assert one["includes_zero"] == (one["low"] <= 0 <= one["high"])
 
 
-def test_both_runs_start_from_one_model_with_one_budget(out: Path) -> None:
+def test_both_runs_have_the_same_start_and_budget(out: Path) -> None:
     recipes = {name: yaml.safe_load((out / name / "recipe.yaml").read_text()) for name in ("dpo", "mcpo")}
     assert recipes["dpo"]["negatives"] == {"sampling": "random"}
     assert recipes["mcpo"]["loss"]["sampling"] == "mc"
@@ -64,8 +87,8 @@ def test_both_runs_start_from_one_model_with_one_budget(out: Path) -> None:
     assert [len(entries) for entries in steps] == [SMALL.steps] * 2
 
 
-def test_problems_are_disjoint(out: Path) -> None:
-    """No sum of the report, nor its mirror image, was trained on or looked at before."""
+def test_training_tuning_and_test_problems_are_disjoint(out: Path) -> None:
+    """No sum of the report, nor its mirror image, was trained on or used for tuning."""
     parts = {split: prompts_of(split) for split in ("tuning", "test")}
     trained = prompts(out / "problems") | prompts(out / "sets")
     assert len(prompts(out / "problems")) == SMALL.prompts
@@ -79,7 +102,7 @@ def prompts_of(split: arithmetic.Split) -> set[str]:
     return {row[-1]["content"] for row in arithmetic.sets(split)["prompt"].to_pylist()}
 
 
-def test_sets_are_what_the_recipe_says(out: Path) -> None:
+def test_sets_are_those_of_the_recipe(out: Path) -> None:
     counts = json.loads((out / "sets" / "pairkit.json").read_text())["counts"]
     assert counts["generate"]["completions"] == 6 * SMALL.prompts
     assert counts["mine"]["noise_token_swap"] > 0
@@ -92,7 +115,7 @@ def test_sets_are_what_the_recipe_says(out: Path) -> None:
         assert sum(one["origin"] == "noise" for one in rest) <= 1
 
 
-def test_report_stands_alone_and_shows_the_runs(out: Path) -> None:
+def test_the_report_is_self_contained_and_shows_the_runs(out: Path) -> None:
     page = (out / "report.html").read_text()
     for word in (
         "Accuracy on held-out problems",
@@ -109,43 +132,26 @@ def test_report_stands_alone_and_shows_the_runs(out: Path) -> None:
         assert f"{100 * mean['mean']:.1f} %" in page
 
 
-def test_another_run_uses_what_is_there(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    kept = [
-        path for part in ("sft", "sets", "dpo", "mcpo") for path in (out / part).rglob("*") if path.is_file()
-    ]
-    before = {path: path.stat().st_mtime_ns for path in kept}
+def test_a_resumed_quickstart_keeps_what_is_done(stopped: tuple[Path, dict[Path, int]], out: Path) -> None:
+    before = stopped[1]
+    assert out / "dpo" / "model" / "model.safetensors" in before
+    assert before.items() <= written_at(out).items()
+
+
+def test_a_finished_quickstart_makes_nothing_again(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = written_at(out)
     page = (out / "report.html").read_text()
     capfd.readouterr()
     quickstart(out, SMALL)
-    said = capfd.readouterr().err
-    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    errors = capfd.readouterr().err
+    assert written_at(out) == before
     assert (out / "report.html").read_text() == page
-    assert "training:" not in said
-    for other in ("Loading weights", "Writing model shards"):
-        assert other not in said
+    for line in ("training:", "Loading weights", "Writing model shards"):
+        assert line not in errors
 
 
-def test_a_stopped_run_goes_on(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped before MC-PO: what was there is used, and the results are those of a run in one go."""
-    real = run.train
-
-    def stop(recipe: TrainRecipe, folder: Path) -> Path:
-        if folder.name == "mcpo":
-            raise Interrupted("stopped")
-        return real(recipe, folder)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "train", stop)
-        with pytest.raises(Interrupted):
-            quickstart(tmp_path / "out", SMALL)
-    before = (tmp_path / "out" / "dpo" / "model" / "model.safetensors").stat().st_mtime_ns
-    quickstart(tmp_path / "out", SMALL)
-    assert (tmp_path / "out" / "dpo" / "model" / "model.safetensors").stat().st_mtime_ns == before
-    for name in ("results.json", "dpo/model/model.safetensors", "mcpo/model/model.safetensors"):
-        assert (tmp_path / "out" / name).read_bytes() == (out / name).read_bytes()
-
-
-def test_delete_starts_again(out: Path, tmp_path: Path) -> None:
+def test_delete_starts_over_and_ends_as_a_resumed_run(out: Path, tmp_path: Path) -> None:
+    """The results and models of a quickstart in one go are those of one that was stopped, byte by byte."""
     copy = Path(shutil.copytree(out, tmp_path / "out"))
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
     (copy / "notes.txt").write_text("mine")
@@ -153,13 +159,14 @@ def test_delete_starts_again(out: Path, tmp_path: Path) -> None:
     after = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
     assert not before.items() & after.items()
     assert (copy / "notes.txt").read_text() == "mine"
-    assert (copy / "results.json").read_bytes() == (out / "results.json").read_bytes()
+    for name in ("results.json", "dpo/model/model.safetensors", "mcpo/model/model.safetensors"):
+        assert (copy / name).read_bytes() == (out / name).read_bytes()
 
 
-def test_other_settings_and_other_directories_are_refused(out: Path, tmp_path: Path) -> None:
+def test_a_quickstart_of_other_settings_and_other_directories_are_refused(out: Path, tmp_path: Path) -> None:
     with pytest.raises(ExistingOutputError, match="other settings"):
         quickstart(out, replace(SMALL, seed=1))
-    with pytest.raises(ExistingOutputError, match="resume goes on"):
+    with pytest.raises(ExistingOutputError, match="resume to continue it"):
         quickstart(out, SMALL, on_existing="raise")
     (tmp_path / "notes.txt").write_text("mine")
     for on_existing in ("resume", "delete"):
@@ -168,16 +175,9 @@ def test_other_settings_and_other_directories_are_refused(out: Path, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_help_is_copyable() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pairkit", "quickstart", "--help"], capture_output=True, text=True, check=True
-    )
-    assert "pairkit quickstart --seed 1 --out runs/quickstart-1" in done.stdout
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_preference_training_gains_and_mcpo_gains_more(tmp_path: Path) -> None:
+def test_preference_training_gains_and_mcpo_gains_most(tmp_path: Path) -> None:
     measured = quickstart(tmp_path / "out", Settings(seed=0))
     assert 0.35 <= measured.accuracy["SFT"].mean <= 0.65
     for pair in (("DPO", "SFT"), ("MC-PO", "SFT"), ("MC-PO", "DPO")):

@@ -1,4 +1,4 @@
-"""Small real parts for tests: a built data set, a tokenizer, models of a few thousand parameters."""
+"""Small real parts for tests: a built dataset, a tokenizer, models of a few thousand parameters."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ WORDS = TEXT.split()
 
 
 def completion(text: str, rank: int | None = None, **fields: Any) -> dict[str, Any]:
+    """Make a completion; what is not among `fields` is empty."""
     empty = {"model": "m", "score": None, "scores": [], "sampling": None, "metadata": None}
     return {
         **empty, "text": text, "rank": rank, "finish_reason": None, "origin": "source", **fields
@@ -24,7 +25,7 @@ def completion(text: str, rank: int | None = None, **fields: Any) -> dict[str, A
 
 
 def candidate_sets(rows: list[tuple[str | list[dict[str, str]], list[dict[str, Any]]]]) -> pa.Table:
-    """A table of `schema.SETS` from (prompt, completions)."""
+    """Make a table of `schema.SETS` from (prompt, completions)."""
     prompts = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p, _ in rows]
     columns = {
         "source": ["test"] * len(rows),
@@ -36,7 +37,7 @@ def candidate_sets(rows: list[tuple[str | list[dict[str, str]], list[dict[str, A
 
 
 def random_sets(count: int, completions: int = 4, seed: int = 0) -> pa.Table:
-    """Sets of random words, 1 to 12 a text, ranked; every other one with a noise completion at its end."""
+    """Make sets of random texts of 1 to 12 words, ranked; every other set ends with a noise completion."""
     random = np.random.default_rng(seed)
 
     def text() -> str:
@@ -51,7 +52,7 @@ def random_sets(count: int, completions: int = 4, seed: int = 0) -> pa.Table:
 
 
 def write_data(folder: Path, train: pa.Table, test: pa.Table | None = None, rejected: str = "policy") -> Path:
-    """A directory as `pairkit build` lays it out, as far as the trainer reads it."""
+    """Write what the trainer reads of a directory that `pairkit build` wrote."""
     (folder / "data").mkdir(parents=True)
     pq.write_table(train, folder / "data" / "train-00000-of-00001.parquet")
     if test is not None:
@@ -62,7 +63,7 @@ def write_data(folder: Path, train: pa.Table, test: pa.Table | None = None, reje
 
 
 def model_folder(folder: Path, kind: str = "llama", template: str | None = None) -> Path:
-    """A saved model with random weights and a byte-level tokenizer of 300 tokens."""
+    """Save a model with random weights and a byte-level tokenizer of 300 tokens."""
     import torch
     from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
@@ -85,9 +86,9 @@ def model_folder(folder: Path, kind: str = "llama", template: str | None = None)
 
 
 def dice_model(folder: Path, sides: str, end: float = 0.2) -> Path:
-    """A model that writes the characters of `sides`, each equally likely whatever stands before it.
+    """Save a model that writes the characters of `sides`, each equally likely whatever precedes it.
 
-    It ends with probability `end` at temperature 1.
+    At temperature 1 it ends with probability `end` after each.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -109,7 +110,7 @@ def dice_model(folder: Path, sides: str, end: float = 0.2) -> Path:
         for name, weight in model.named_parameters():
             if "norm" not in name:
                 weight.zero_()
-        # Every token is the same unit vector, which the norm makes 4 long.
+        # Every token embeds as the same unit vector, which the norm scales to length 4.
         model.model.embed_tokens.weight[:, 0] = 1
         model.lm_head.weight[:, 0] = logits / 4
     model.save_pretrained(folder)
@@ -118,7 +119,7 @@ def dice_model(folder: Path, sides: str, end: float = 0.2) -> Path:
 
 
 def short_run(data: Path, model: Path, loss: Any, **fields: Any) -> dict[str, Any]:
-    """The recipe of four steps of seven sets, in several micro-batches, with a checkpoint in the middle."""
+    """Make a recipe of four steps of seven sets in several micro-batches, with a checkpoint in the middle."""
     base = {
         "data": str(data), "model": str(model), "loss": loss, "sets_per_step": 7, "max_steps": 4,
         "max_length": 96, "optimizer": {"learning_rate": 1e-2}, "save_every": 2, "keep": 5,
@@ -128,7 +129,7 @@ def short_run(data: Path, model: Path, loss: Any, **fields: Any) -> dict[str, An
 
 
 def save_model(folder: Path, seed: int) -> Path:
-    """The tiny model of the quickstart with random weights of that seed."""
+    """Save the tiny model of the quickstart with random weights from `seed`."""
     import torch
     from transformers import LlamaForCausalLM
 

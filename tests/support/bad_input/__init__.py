@@ -1,4 +1,4 @@
-"""What a user can get wrong: one case a row, which tests/cli/test_bad_input.py runs and the page shows."""
+"""What a user can get wrong: one row per case, which tests in tests/cli run and docs/bad-input.md shows."""
 
 from support.bad_input import build, build_models, other, push, train
 from support.bad_input.rows import BAD_ROWS, NOTES, STOPS

@@ -18,7 +18,7 @@ CASES = [
     ),
     Case("empty file", f"{FILES} own.jsonl", "own.jsonl: is empty", {"own.jsonl": b""}),
     Case(
-        "folder without data",
+        "folder without data files",
         f"{FILES} own",
         "own: contains no file that pairkit reads (.jsonl, .json, .csv (each also .gz or .zst) or .parquet)",
         {"own/notes.md": b"notes"},
@@ -30,7 +30,7 @@ CASES = [
         {"own.jsonl.gz": ZIPPED[:-30]},
     ),
     Case(
-        "half of a Parquet file",
+        "Parquet file cut short",
         f"{FILES} own.parquet",
         "own.parquet: not a Parquet file: …",
         {"own.parquet": ROWS[: len(ROWS) // 2]},
@@ -43,21 +43,21 @@ CASES = [
         {"own.parquet": ROWS},
     ),
     Case(
-        "columns that pairkit does not know",
+        "columns of unknown names",
         f"{FILES} own.parquet",
         "own.parquet: not a file of source 'files': expected the columns …; found alpha; "
         "name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN",
         {"own.parquet": parquet(alpha=["a"])},
     ),
     Case(
-        "`--map` of a column that is not there",
+        "`--map` of a missing column",
         f"{FILES} own.jsonl --map prompt=question,chosen=chosen,rejected=rejected",
         "own.jsonl: not a file of source 'files': expected the columns question, chosen, rejected; "
         "found prompt, chosen, rejected",
         OWN,
     ),
     Case(
-        "CSV with a quote missing",
+        "CSV with a missing quote",
         f"{FILES} own.csv",
         "own.csv, row 2: opens a quote that is never closed, so that the rest of the file is in one cell; "
         "close it",
@@ -70,14 +70,14 @@ CASES = [
         {"own.json": b'[{"prompt": "p", "chosen": "c", "rejected": "r"}, {"prom'},
     ),
     Case(
-        "no row that can be used",
+        "no usable row",
         f"{FILES} own.jsonl",
         "own.jsonl: no usable candidate set in 20 rows (20 not_text); "
         "the first: own.jsonl, row 1, field 'rejected': is a number, not a text",
         {"own.jsonl": lines(*({**pair(n), "rejected": n} for n in range(20)))},
     ),
     Case(
-        "no set with a choice",
+        "no set to choose in",
         f"{FILES} own.jsonl",
         "own.jsonl: no usable candidate set in 1 rows (1 one_completion); the first: set …: one completion "
         "is no choice (1 of 1 completions left); "
@@ -98,12 +98,21 @@ CASES = [
         f"{FILES} own.jsonl --limt 3",
         "unknown option '--limt'; did you mean '--limit'? Known: …",
         OWN,
+        code=2,
     ),
     Case(
-        "word for a number",
+        "word that is neither flag nor field",
+        f"{FILES} own.jsonl limit",
+        "cannot read 'limit': write key=value or --key value",
+        OWN,
+        code=2,
+    ),
+    Case(
+        "word instead of a number",
         f"{FILES} own.jsonl --seed abc",
         "Invalid value for '--seed': …; see: pairkit build --help",
         OWN,
+        code=2,
     ),
     Case(
         "number out of range",
@@ -124,13 +133,13 @@ CASES = [
         {"own.yaml": b"source: {name: files\n"},
     ),
     Case(
-        "recipe file without its ending",
+        "recipe file without its extension",
         "build --recipe own",
         "unknown recipe 'own'; to use the file, write own.yaml",
         {"own.yaml": b"source: {name: nectar}\n"},
     ),
     Case(
-        "recipe of another command",
+        "recipe for another command",
         "build --recipe mcpo-nectar",
         "recipe 'mcpo-nectar' is for `pairkit train`",
     ),
@@ -155,13 +164,13 @@ CASES = [
         {**OWN, "notes.md": b"notes"},
     ),
     Case(
-        "`--out` holds something else",
+        "`--out` contains something else",
         f"{FILES} own.jsonl --out mine",
         "mine is not empty and was not created by pairkit; choose another --out",
         {**OWN, "mine/notes.md": b"notes"},
     ),
     Case(
-        "order by a ranker that does not run",
+        "order by a ranker that is not in the recipe",
         f"{FILES} own.jsonl order=pairrm",
         "recipe key 'order': 'pairrm' is not one of the rankers: annotations",
         OWN,

@@ -12,7 +12,7 @@ CASES = [
         "vllm is not installed: pip install 'pairkit[vllm]'",
     ),
     Case(
-        "server that is not there",
+        "server that is not running",
         f"{ASK} {SERVER} generate.model=m",
         "http://127.0.0.1:9/v1 cannot be reached: …",
     ),
@@ -28,12 +28,12 @@ CASES = [
         "recipe key 'base_url' is for engine openai, not transformers",
     ),
     Case(
-        "budget of money without prices",
+        "budget in money without prices",
         f"{ASK} {SERVER} generate.model=m calls.budget.money=5",
         "calls.budget.money needs the price of 'm': set calls.prices.m.input and .output, per million tokens",
     ),
     Case(
-        "`--cache` is another file",
+        "`--cache` is a file of something else",
         f"{ASK} generate.model=model --cache notes.md",
         "notes.md: cannot be used as the response cache: …",
         {"notes.md": b"notes"},

@@ -1,4 +1,4 @@
-"""What a case of bad input is, the files it starts from, and how a folder is brought into a bad state."""
+"""The form of a case of bad input, the files it starts from, and how a folder gets into the bad state."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from pairkit.recipes import validate
 NOTHING, KEPT, ASIDE = (
     "nothing is written",
     "kept, to continue",
-    "that row to quarantine, the others are used",
+    "that row goes to quarantine, the others are used",
 )
 UNSENT = "nothing is sent"
 
 
 class Case(NamedTuple):
-    """A command that goes wrong in a folder with `files`, and after `prepare` has changed what is there.
+    """A command that fails in a folder with `files`, which `prepare` has changed.
 
-    `says` is the whole message; … stands for what a library, the system or the machine puts there.
+    `says` is the whole message; … is the part that a library, the system or the machine fills in.
     """
 
     what: str
@@ -39,7 +39,7 @@ class Case(NamedTuple):
 
 
 class BadRow(NamedTuple):
-    """A line of JSON that cannot be used: `reason` and, behind the place, `detail` in quarantine."""
+    """A line of JSON that cannot be used: its `reason` and, after the place, its `detail` in quarantine."""
 
     what: str
     line: bytes
@@ -83,63 +83,96 @@ def copied(folder: str, name: str) -> Path:
 
 
 def half(file: Path) -> None:
+    """Cut a file short."""
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
 
 
 def data(name: str, *completions: dict[str, Any]) -> None:
+    """Write a dataset of one set of these completions."""
     write_data(Path(name), candidate_sets([("x", list(completions))]))
 
 
 def templated(template: str) -> None:
+    """Write the model with another chat template."""
     (copied("model", "refusing") / "chat_template.jinja").write_text(template)
 
 
-def built(change: Callable[[], Any]) -> None:
-    """A data set that was built here, and changed then."""
-    from pairkit.pipeline.build import build
-    from pairkit.pipeline.recipe import load
+def remembered(name: str, make: Callable[[], Any]) -> None:
+    """Put `runs/` here as `make` leaves it: made for the first case, copied for the others.
 
+    The copy is next to the folders that `data` and `model` link to; all paths in a run are relative.
+    """
+    saved = Path("model").resolve().parent / "saved" / name
+    if saved.is_dir():
+        shutil.copytree(saved, "runs")
+    else:
+        make()
+        shutil.copytree("runs", saved)
+
+
+def built(change: Callable[[], Any]) -> None:
+    """Build a dataset here, then change it."""
     Path("own.jsonl").write_bytes(GOOD)
-    build(load(None, {"source": {"name": "files", "path": "own.jsonl"}}, {}), Path("runs/data/files"))
+    remembered("build", _build)
     change()
 
 
-def trained(**fields: Any) -> None:
-    """A run of `TRAIN` that is there already."""
+def _build() -> None:
+    from pairkit.pipeline.build import build
+    from pairkit.pipeline.recipe import load
+
+    build(load(None, {"source": {"name": "files", "path": "own.jsonl"}}, {}), Path("runs/data/files"))
+
+
+def trained() -> None:
+    """Finish a run of `TRAIN`."""
+    remembered("train", lambda: _train(max_steps=2))
+
+
+def saving() -> None:
+    """Finish a run of `SAVING`."""
+    remembered("saving", lambda: _train(max_steps=3, save_every=1))
+
+
+def _train(**fields: Any) -> None:
     from pairkit.training.recipe import TrainRecipe
     from pairkit.training.run import train
 
-    base = {"data": "data", "model": "model", "max_steps": 2, "max_length": 96}
+    base = {"data": "data", "model": "model", "max_length": 96}
     train(validate(TrainRecipe, base | fields), RUN)
 
 
+def forgotten() -> None:
+    """Delete a finished run of `TRAIN`; its tokens and its reference's log-probs stay."""
+    trained()
+    shutil.rmtree(RUN)
+
+
 def rebuilt() -> None:
-    """The run's data set was another."""
+    """Finish a run, on a dataset other than the one that is there now."""
     trained()
     record = RUN / "run.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"data": "another"}))
 
 
 def damaged(*names: str) -> None:
-    """A run of `SAVING` that stopped behind step 2, with these checkpoints damaged."""
-    trained(max_steps=3, save_every=1)
+    """Stop a run of `SAVING` after step 2, and damage these checkpoints."""
+    saving()
     shutil.rmtree(RUN / "model")
     for name in names:
         half(RUN / "checkpoints" / name / "model.pt")
 
 
 def other_reference(content: bytes) -> None:
-    """Where a run finds the log-probs of its reference."""
-    trained()
-    shutil.rmtree(RUN)
+    """Replace the log-probs of the reference that a run finds."""
+    forgotten()
     for store in Path("runs/train/reference").iterdir():
         store.write_bytes(content)
 
 
 def other_tokens(change: Callable[[Path], Any]) -> None:
-    """Where a run finds its tokens."""
-    trained()
-    shutil.rmtree(RUN)
+    """Change the tokens that a run finds."""
+    forgotten()
     for store in Path("runs/train/tokens").iterdir():
         change(store)

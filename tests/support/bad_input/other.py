@@ -5,7 +5,13 @@ from __future__ import annotations
 from support.bad_input.case import JUDGE, JUDGE_PROMPT, LABELLED, Case
 
 CASES = [
-    Case("unknown command", "biuld", "No such command 'biuld'. Did you mean 'build'?; see: pairkit --help"),
+    Case(
+        "unknown command",
+        "biuld",
+        "No such command 'biuld'. Did you mean 'build'?; see: pairkit --help",
+        code=2,
+    ),
+    Case("missing argument", "push", "Missing argument 'DIR'; see: pairkit push --help", code=2),
     # Judges
     Case(
         "judge prompt without its placeholders",
@@ -27,7 +33,7 @@ CASES = [
         {"own.jsonl": LABELLED},
     ),
     Case(
-        "labels that pairkit does not know",
+        "labels of unknown values",
         JUDGE,
         "own.jsonl: none of its 20 rows is a labeled pair: own.jsonl, row 1: field 'label' is 'good'; labels "
         "are 1, 2 and 0 (neither)",

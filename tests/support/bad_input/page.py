@@ -1,4 +1,4 @@
-"""docs/bad-input.md: `PYTHONPATH=tests python -m support.bad_input.page` writes it, a test compares it."""
+"""docs/bad-input.md: written by `PYTHONPATH=tests python -m support.bad_input.page`, compared by a test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "bad-input.md"
 
 
 def page() -> str:
-    """docs/bad-input.md."""
+    """Write docs/bad-input.md as text."""
     shown = [(case.what, f"error: {case.says}", case.code, case.rows) for case in CASES]
     shown += [(case.what, f"error: {case.says}", case.code, case.rows) for case in STOPS.values()]
     shown += [(case.what, case.says, case.code, case.rows) for case in NOTES]
@@ -31,22 +31,23 @@ def _code(text: str) -> str:
 INTRODUCTION = """\
 # Bad input
 
-A command that cannot do what it is told says so in one line on standard error: what is wrong, where, and
-what to do. It exits with 1, after SIGINT with 130, and leaves nothing half-written: a data set or a model is
-there whole or not at all.
+A command that fails prints one line on standard error: what is wrong, where, and what to do. It exits
+with 1, after wrong usage with 2, after SIGINT with 130 ([all exit codes](commands.md#exit-codes)).
+Nothing half-written is left: a dataset or a model is there whole or not at all.
 
-A row that cannot be used does not stop a build. It goes to `quarantine.parquet` with its reason, its place
-and itself as JSON, and the build says how many rows went there and why. In `pairkit.json` the numbers add up:
-rows read = rows used + rows in quarantine, sets of the source = sets written + sets in quarantine. Only where
-no row is left does the build fail.
+A row that cannot be used does not stop a build. It goes to `quarantine.parquet` with the reason, its
+place and the row itself as JSON, and the build prints how many rows went there and why. The numbers in
+`pairkit.json` add up: rows read = rows used + rows in quarantine, sets of the source = sets written +
+sets in quarantine. A build fails only if no row is left.
 
-Tests run every line of the table. `…` stands for what a library, the system or the machine puts there. The
-lines with exit code 0 and quarantine show the row's reason and detail in `quarantine.parquet`, here of row 7
-of `own.jsonl`; behind "error:" stands what a command prints last.
+Tests run every line of the table. `…` is the part of a message that a library, the system or the machine
+fills in. What follows "error:" is the last line that the command prints. Lines with exit code 0 are notes
+of a command that continues, or the reason and detail of a row in `quarantine.parquet`, here row 7 of
+`own.jsonl`.
 
 <!-- written by `PYTHONPATH=tests python -m support.bad_input.page` -->
 
-| what is wrong | what pairkit says | exit code | what happens to the rows |
+| what is wrong | message | exit code | what happens to the rows |
 |---|---|---|---|"""
 
 if __name__ == "__main__":

@@ -16,14 +16,14 @@ CASES = [
         rows=UNSENT,
     ),
     Case(
-        "repository name that the hub refuses",
+        "repository name that the Hub refuses",
         "push data me/my--sets",
         "repository name 'me/my--sets': the hub takes at most 96 letters, digits, '-', '_' and '.'; "
         "no '-' or '.' at an end, no '--', '..' or '.git'",
         rows=UNSENT,
     ),
     Case(
-        "branch that git refuses",
+        "branch name that git refuses",
         "push data me/sets --revision a..b",
         "--revision 'a..b': not the name of a branch; write letters, digits, - and _",
         rows=UNSENT,
@@ -43,7 +43,7 @@ CASES = [
         rows=UNSENT,
     ),
     Case(
-        "push of a data set that was changed by hand",
+        "push of a dataset changed by hand",
         "push runs/data/files me/sets",
         "runs/data/files: changed by hand since it was built: README.md; build it again, or give --force to "
         "publish it as it is, with a manifest that says so",
@@ -51,14 +51,14 @@ CASES = [
         rows=UNSENT,
     ),
     Case(
-        "card whose front matter is broken",
+        "card with broken front matter",
         "push runs/data/files me/sets --force",
         "runs/data/files/README.md: the card does not begin with front matter (YAML between two lines ---)",
         prepare=lambda: built(lambda: Path("runs/data/files/README.md").write_text("# Mine")),
         rows=UNSENT,
     ),
     Case(
-        "push of a data set that lacks a file",
+        "push of a dataset with a missing file",
         "push runs/data/files me/sets",
         "runs/data/files/pairs/train-00000-of-00001.parquet: is missing; build the data set again",
         prepare=lambda: built(
@@ -74,7 +74,7 @@ CASES = [
         rows=UNSENT,
     ),
     Case(
-        "weights that are damaged",
+        "push of damaged weights",
         "push runs/train/data-dpo me/tiny",
         "runs/train/data-dpo/model/model.safetensors: the weights are damaged (…); train the model again",
         prepare=lambda: (trained(), half(RUN / "model" / "model.safetensors")),

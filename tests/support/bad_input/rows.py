@@ -1,4 +1,4 @@
-"""Notes, stops, and rows that go to quarantine."""
+"""Notes of commands that continue, stops from outside, and rows that go to quarantine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOTES = [
         rows="all are used",
     ),
     Case(
-        "tokens in a file that is cut short",
+        "token cache cut short",
         TRAIN,
         "runs/train/tokens/….arrow: damaged (…); tokenizing again",
         prepare=lambda: other_tokens(half),
@@ -36,7 +36,7 @@ NOTES = [
         rows="all are used",
     ),
     Case(
-        "tokens in a file of something else",
+        "token cache of other content",
         TRAIN,
         "runs/train/tokens/….arrow: damaged (…); tokenizing again",
         prepare=lambda: other_tokens(lambda store: store.write_bytes(parquet(tokens=[b"a"]))),
@@ -44,7 +44,7 @@ NOTES = [
         rows="all are used",
     ),
     Case(
-        "checkpoint that is damaged",
+        "damaged checkpoint",
         SAVING,
         "runs/train/data-dpo/checkpoints/step-000002: the checkpoint is damaged (model.pt was "
         "changed); resuming from step-000001",
@@ -53,7 +53,7 @@ NOTES = [
         rows="all are used",
     ),
     Case(
-        "no checkpoint but damaged ones",
+        "only damaged checkpoints",
         SAVING,
         "runs/train/data-dpo/checkpoints/step-000001: the checkpoint is damaged (model.pt was "
         "changed); starting over: there is no other",
@@ -63,7 +63,7 @@ NOTES = [
     ),
 ]
 
-# What stops a command from outside; each has a test of its own.
+# What stops a command from outside; each has a test of its own in tests/cli/test_stops.py.
 STOPS = {
     "disk full": Case(
         "disk full in a build",
@@ -73,29 +73,29 @@ STOPS = {
         OWN,
     ),
     "disk full, tokens": Case(
-        "disk full where the tokens are written",
+        "disk full while tokens are written",
         TRAIN,
         "runs/train/tokens/….arrow: cannot be written: File too large",
     ),
     "disk full, model": Case(
-        "disk full where the model is saved",
+        "disk full while the model is saved",
         TRAIN,
         "runs/train/data-dpo/model: the model cannot be written: …",
         rows="the metrics are kept",
     ),
     "disk full, checkpoint": Case(
-        "disk full where a checkpoint is saved",
+        "disk full while a checkpoint is saved",
         SAVING,
         "runs/train/data-dpo/checkpoints/step-000001: the checkpoint cannot be written: File too large",
     ),
     "read-only": Case(
-        "output that may not be written to",
+        "output without write permission",
         f"{FILES} own.jsonl --out OUT",
         "…: cannot be written to: …",
         OWN,
     ),
     "SIGINT in a build": Case(
-        "SIGINT (Ctrl-C) in a build",
+        "SIGINT (Ctrl-C) during a build",
         f"{FILES} own.jsonl unit_rows=5 shard_mb=0.0001",
         "runs/data/files: stopped; 5 rows are done and kept; the same command continues",
         OWN,
@@ -103,7 +103,7 @@ STOPS = {
         rows=KEPT,
     ),
     "SIGINT in training": Case(
-        "SIGINT (Ctrl-C) in training",
+        "SIGINT (Ctrl-C) during training",
         TRAIN,
         "stopped after step 1; the same command resumes from runs/train/data-dpo/checkpoints/step-000001",
         code=130,
@@ -120,13 +120,13 @@ STOPS = {
 
 
 def scored(number: int) -> dict[str, Any]:
-    """A good row."""
+    """Make a good row."""
     texts = [f"good {number}", f"bad {number}"]
     return {"prompt": f"Question {number}?", "completions": texts, "scores": [2, 1]}
 
 
 def bad(what: str, reason: str, detail: str, **changes: Any) -> BadRow:
-    """A row that would be good but for `changes`."""
+    """Make a row that would be good without `changes`."""
     return BadRow(what, json.dumps(scored(99) | changes).encode(), reason, detail)
 
 
@@ -147,9 +147,9 @@ BAD_ROWS = [
     ),
     bad("no prompt", "missing_prompt", ", field 'prompt': there is no prompt", prompt=None),
     bad("blank prompt", "empty_prompt", ", field 'prompt.content': the prompt is blank", prompt=" \n"),
-    bad("prompt that is no text", "not_text", ", field 'prompt': is a number, not a text", prompt=3),
+    bad("prompt that is not text", "not_text", ", field 'prompt': is a number, not a text", prompt=3),
     bad(
-        "completions that are no texts",
+        "completions that are not text",
         "not_text",
         ", field 'completions': holds a number, not texts or objects",
         completions=[1, 2],
@@ -191,7 +191,7 @@ BAD_ROWS = [
         prompt=[{"role": "user", "content": [{"type": "image"}]}],
     ),
     bad(
-        "prompt that ends in an assistant turn",
+        "prompt that ends with an assistant turn",
         "unsupported_content",
         ", field 'prompt.role': the prompt does not end in a user turn",
         prompt=[USER, REPLY],
@@ -219,5 +219,8 @@ BAD_ROWS = [
 
 
 def quarantine_detail(row: BadRow, file: str, number: int) -> str:
-    """The detail of a bad row in quarantine, … as in `Case`. What mining refuses has a set, not a place."""
+    """Return the detail of a bad row in quarantine, with … as in `Case`.
+
+    What mining refuses is a set, which has no place in a file.
+    """
     return f"{file}, row {number}{row.detail}" if row.detail[0] in ",:" else row.detail

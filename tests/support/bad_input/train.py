@@ -34,7 +34,7 @@ CASES = [
     ),
     Case("loss value out of range", f"{TRAIN} --loss.beta -1", "dpo.beta must be in (0, inf), got -1"),
     Case(
-        "no built data set",
+        "no built dataset",
         f"{TRAIN} --data nowhere",
         "nowhere: not a built data set (no pairkit.json); build one with: pairkit build --source NAME",
     ),
@@ -46,26 +46,26 @@ CASES = [
         OWN,
     ),
     Case(
-        "`--data` is a Parquet file of a data set",
+        "`--data` is a Parquet file of a dataset",
         f"{TRAIN} --data data/data/train-00000-of-00001.parquet",
         "data/data/train-00000-of-00001.parquet: not a built data set (no pairkit.json); "
         "give the data set that it is a part of: data",
     ),
     Case(
-        "data set whose build was killed",
+        "dataset whose build was killed",
         f"{TRAIN} --data half",
         "half: not a built data set (no pairkit.json); its build stopped before the end: "
         "the same `pairkit build` command completes it",
         {"half/.build/state.json": b"{}"},
     ),
     Case(
-        "data set with a damaged file",
+        "dataset with a damaged file",
         f"{TRAIN} --data cut",
         "cut/data/train-00000-of-00001.parquet: the Parquet file is damaged (…); build the data set again",
         prepare=lambda: half(copied("data", "cut") / "data" / "train-00000-of-00001.parquet"),
     ),
     Case(
-        "no ranks for a loss that compares",
+        "no ranks for a preference loss",
         f"{TRAIN} --data unranked",
         "unranked: no set can be trained on: 1 sets unranked (set …: its completions have no ranks; "
         "--loss sft needs none)",
@@ -79,17 +79,17 @@ CASES = [
         prepare=lambda: data("single", completion("a", 1)),
     ),
     Case(
-        "no such model folder",
+        "missing model folder",
         f"{TRAIN} --model ./nowhere",
         "the tokenizer './nowhere' cannot be loaded: no such file or directory",
     ),
     Case(
-        "four bits of weights that there are none of",
+        "4-bit base of a model with random weights",
         f"{TRAIN} --model model/config.json --tokenizer bpe:300 lora.base=nf4 lora.merge=true",
         "lora.base needs pretrained weights, but --model is a config file",
     ),
     Case(
-        "LoRA on modules that the model has not",
+        "LoRA on modules that the model does not have",
         f"{TRAIN} lora.targets=[nothing]",
         "lora.targets ['nothing']: Target modules {'nothing'} not found in the base model. …",
     ),
@@ -101,47 +101,47 @@ CASES = [
         prepare=lambda: [file.unlink() for file in copied("model", "bare").glob("tokenizer*")],
     ),
     Case(
-        "model whose weights are cut short",
+        "model with weights cut short",
         f"{TRAIN} --model cut",
         "the model 'cut' cannot be loaded: …; to start from random weights, pass the file cut/config.json",
         prepare=lambda: half(copied("model", "cut") / "model.safetensors"),
     ),
     Case(
-        "tokenizer that is not the model's",
+        "tokenizer of another model",
         f"{TRAIN} --tokenizer bpe:400",
         "the model 'model' has … tokens, but its tokenizer has …; pass the tokenizer that belongs to the "
         "model with --tokenizer",
     ),
     Case(
-        "template that refuses the data",
+        "chat template that refuses the data",
         f"{TRAIN} --model refusing",
         "data: no set can be trained on: 24 sets template_refused (set …: the chat template refuses this "
         "prompt: no system turn)",
         prepare=lambda: templated("{{ raise_exception('no system turn') }}"),
     ),
     Case(
-        "template that fails on the data",
+        "chat template that fails on the data",
         f"{TRAIN} --model refusing",
         "data: no set can be trained on: 24 sets template_refused (set …: the chat template refuses this "
         "prompt: …)",
         prepare=lambda: templated("{{ messages[0]['content'] + 1 }}"),
     ),
     Case(
-        "texts longer than the model's positions",
+        "texts longer than the model's maximum",
         f"{TRAIN} --data long max_length=400",
         "the longest prompt has 3… tokens with its completion, but the model 'model' has only 128 positions; "
         "set max_length=128",
         prepare=lambda: data("long", completion("a " * 300, 1), completion("b", 2)),
     ),
     Case(
-        "reference log-probs in a file of something else",
+        "reference log-prob cache of other content",
         TRAIN,
         "runs/train/reference/….parquet: the cached log-probs belong to another reference model; "
         "delete the file and rerun",
         prepare=lambda: other_reference(parquet(tokens=[b"a"], logp=[-1.0])),
     ),
     Case(
-        "reference log-probs in a file that is cut short",
+        "reference log-prob cache cut short",
         TRAIN,
         "runs/train/reference/….parquet: corrupt reference log-prob cache (…); delete the file and rerun",
         prepare=lambda: other_reference(ROWS[: len(ROWS) // 2]),
@@ -154,14 +154,14 @@ CASES = [
         prepare=lambda: trained(),
     ),
     Case(
-        "run of other data",
+        "run on other data",
         TRAIN,
         "runs/train/data-dpo contains a training run with other settings: the dataset was built again. "
         "Choose another --out, or use --on-existing delete to start over",
         prepare=lambda: rebuilt(),
     ),
     Case(
-        "run whose record is damaged",
+        "run with a damaged record",
         TRAIN,
         "runs/train/data-dpo/run.json: not the record of a training run; choose another --out, "
         "or use --on-existing delete",

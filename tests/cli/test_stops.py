@@ -1,0 +1,150 @@
+"""Commands that are stopped from outside: a full disk, SIGINT, SIGTERM. The same command then continues."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.bad_input import STOPS
+from support.bad_input.case import FILES, GOOD, RUN, Case, forgotten, lines, pair
+from support.bad_input.running import (
+    OUT,
+    Run,
+    check_failure,
+    files,
+    prepare,
+    read_built,
+    stop_after_the_first_shard,
+)
+
+from pairkit.training.output.metrics import MetricsLog, read_metrics
+
+
+@contextmanager
+def files_up_to(count: int) -> Iterator[None]:
+    """Limit the bytes of a file: a write beyond it fails as on a full disk, with an OSError."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_disk_full_in_a_build(run: Run) -> None:
+    case = STOPS["disk full"]
+    Path("own.jsonl").write_bytes(lines(*map(pair, range(2000))))
+    with files_up_to(8000):
+        check_failure(case, run(case.words))
+    assert not files("runs")
+    assert run(case.words).code == 0
+    assert len(read_built()[1]) == 2000
+
+
+def test_disk_full_while_tokens_are_written(run: Run) -> None:
+    case = STOPS["disk full, tokens"]
+    with files_up_to(8000):
+        check_failure(case, run(case.words))
+    assert not files("runs")
+
+
+@pytest.mark.parametrize("stop", ["disk full, model", "disk full, checkpoint"])
+def test_disk_full_while_weights_are_saved(stop: str, run: Run) -> None:
+    """Of a checkpoint, torch itself only reports an unexpected position."""
+    case = STOPS[stop]
+    forgotten()  # the tokens, larger than everything else, are there already
+    with files_up_to(16_000):
+        check_failure(case, run(case.words))
+    assert not [name for name in files(RUN) if "model" in name]
+    assert run(case.words).code == 0
+    assert (RUN / "model" / "model.safetensors").is_file()
+
+
+def test_output_that_may_not_be_written_to(run: Run) -> None:
+    case = STOPS["read-only"]
+    prepare(case)
+    Path("locked").mkdir(mode=0o500)
+    out = "locked/out" if os.geteuid() else "/proc/out"  # /proc refuses root too
+    check_failure(case, run(case.words.replace("OUT", out)))
+    assert not Path(out).exists()
+
+
+def test_sigint_in_a_build(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = STOPS["SIGINT in a build"]
+    prepare(case)
+    with monkeypatch.context() as patch:
+        stop_after_the_first_shard(patch, signal.SIGINT)
+        check_failure(case, run(case.words))
+    assert (OUT / ".build" / "shards" / "00000" / "shard.json").is_file()
+    assert not (OUT / "pairkit.json").exists()
+    assert run(case.words).code == 0
+    assert len(read_built()[1]) == 20
+
+
+def test_sigterm_in_a_build(run: Run) -> None:
+    """A shell shows 143 (128 + 15) for a process that SIGTERM ended."""
+    case = STOPS["SIGINT in a build"]
+    prepare(case)
+    code = (
+        "import pytest, signal; from pairkit.cli import main; from support.bad_input import running\n"
+        "running.stop_after_the_first_shard(pytest.MonkeyPatch(), signal.SIGTERM); main()"
+    )
+    command = [sys.executable, "-c", code, *case.words.split()]
+    process = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.returncode == -signal.SIGTERM, process.stderr
+    assert (OUT / ".build" / "shards" / "00000" / "shard.json").is_file()
+    assert run(case.words).code == 0
+    assert len(read_built()[1]) == 20
+
+
+def test_sigint_in_training(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = STOPS["SIGINT in training"]
+    write = MetricsLog.write
+
+    def write_and_stop(self: MetricsLog, step: int, kind: str, values: dict[str, float]) -> None:
+        write(self, step, kind, values)
+        if (step, kind) == (1, "train"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    forgotten()
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsLog, "write", write_and_stop)
+        check_failure(case, run(case.words))
+    assert not (RUN / "model").exists()
+    assert run(case.words).code == 0
+    assert [entry["step"] for entry in read_metrics(RUN, "train")] == [1, 2]
+
+
+def test_sigint_before_training(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = STOPS["SIGINT before training"]
+
+    def stop(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pairkit.training.run.reference_sums", stop)
+        check_failure(case, run(case.words))
+    assert run(case.words).code == 0
+
+
+def test_sigint_before_anything_was_begun(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("", f"{FILES} own.jsonl", "stopped", {"own.jsonl": GOOD}, code=130)
+    prepare(case)
+    with monkeypatch.context() as patch:
+        patch.setattr("pairkit.pipeline.build.open_source", lambda _: os.kill(os.getpid(), signal.SIGINT))
+        check_failure(case, run(case.words))
+    assert not files("runs")
