@@ -30,6 +30,10 @@ class BuiltData:
     manifest: dict[str, Any]
     digest: str
 
+    def __fspath__(self) -> str:
+        """Return the directory, so that a dataset can be given wherever a path can."""
+        return str(self.folder)
+
     @property
     def splits(self) -> list[str]:
         """The names of the splits that have files, sorted."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Completion = Mapping[str, Any]  # a row of `schema.COMPLETION`
-Wanted = Literal["first", "ranked", "scored", "labelled"]
+Wanted = Literal["all", "first", "ranked", "scored", "labelled"]
 
 
 class _Refused(Exception):
@@ -86,7 +86,8 @@ def token_batches(
     """Tokenizes the sets of some tables of `schema.SETS`: for each a batch of `tokens.SCHEMA`, row for row.
 
     Args:
-        wanted: the columns of a set. "first": its first completion. "ranked": its best completion and those
+        wanted: the columns of a set. "all": every completion, ranked or not.
+            "first": its first completion. "ranked": its best completion and those
             that stand below it (a tie is no choice; noise stands below all); a set without ranks
             (`unranked`) or without a choice (`no_choice`) is refused. "scored": of those, the ones that have
             a score; a set with fewer than two is refused (`unscored`). "labelled": as "ranked", or the only
@@ -142,6 +143,8 @@ def _rendered(row: Mapping[str, Any], template: _Template, wanted: Wanted) -> _R
 
 
 def _columns(completions: Sequence[Completion], wanted: Wanted) -> list[Completion]:
+    if wanted == "all" and completions:  # ranked or not, noise too
+        return list(completions)
     if not completions or completions[0]["origin"] == "noise":
         raise _Refused("no_completion", "it has no completion but noise")
     best = completions[0]
