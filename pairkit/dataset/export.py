@@ -121,11 +121,9 @@ def export(
 
 def describe(exported: Exported, *, dry_run: bool) -> str:
     """Describe an export in a few lines for a person at a terminal."""
-    left_out = sum(exported.left_out.values())
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(exported.left_out.items()))
-    lines = [f"{exported.sets:,} sets in: {exported.sets - left_out:,} in {exported.rows:,} rows"]
-    lines[0] += f", {left_out:,} left out ({reasons})" if left_out else ", none left out"
-    return "\n".join([*lines, "nothing was written (--dry-run)" if dry_run else str(exported.file)])
+    counts = f"{exported.sets:,} sets in, {exported.rows:,} rows out; sets left out: {reasons or 'none'}"
+    return f"{counts}\n{'nothing was written (--dry-run)' if dry_run else exported.file}"
 
 
 def rows(sets: pa.Table, name: str, *, rejected: Rejected = "policy", seed: int = 0) -> pa.Table:
@@ -192,7 +190,7 @@ def _reasons(sets: pa.Table, made: Format) -> pa.ChunkedArray:
     for batch in sets.to_batches():
         reasons = pa.nulls(batch.num_rows, pa.string())
         if made.made_of != "sets":
-            reasons = views.without_pair(batch)
+            reasons = views.without_pair(batch, labels=made.made_of == "completions")
         if made.alternates:
             turns = pc.if_else(reshape.alternates(batch), None, "turns_do_not_alternate")
             reasons = pc.coalesce(reasons, turns.cast(pa.string()))

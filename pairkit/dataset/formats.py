@@ -13,7 +13,7 @@ class Format:
     consumer   what reads it, in one line.
     suffix     of the file.
     made_of    "pairs": one row per pair, so a set that makes no pair is left out; "completions": one row per
-               completion of such a set; "sets": one row per set, none left out.
+               completion of such a set, or per labelled one; "sets": one row per set, none left out.
     alternates whether the consumer drops a prompt whose user and assistant turns do not alternate.
     """
 

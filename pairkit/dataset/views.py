@@ -36,6 +36,8 @@ PAIRS = pa.schema(
 )
 # TRL's conversational unpaired preference format.
 UNPAIRED = pa.schema([("prompt", PROMPT), ("completion", PROMPT), ("label", pa.bool_())])
+# A completion that is its set's only one and has a label as its score, as in training with --loss kto.
+LABELLED = (pl.len().over("set") == 1) & pl.col("score").is_in([0.0, 1.0])
 # berkeley-nest/Nectar.
 ANSWER = pa.struct([("answer", pa.string()), ("model", pa.string()), ("rank", pa.float64())])
 NECTAR = pa.schema(
@@ -82,18 +84,19 @@ def unpaired(sets: pa.Table) -> pa.Table:
     """Make an `UNPAIRED` table: one row per completion of each set that makes a pair.
 
     The label is true for completions of the best rank and false for those below it, noise among them;
-    unranked completions are left out.
+    unranked completions are left out. The only completion of a set, if its score is 1 or 0, has that label.
     """
 
     def view(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
         frame = with_best(best_first(numbers(batch, flat)), RANKED)
-        frame = frame.filter(RANKED | NEGATIVE, NEGATIVE.any().over("set"))
+        frame = frame.filter(LABELLED | ((RANKED | NEGATIVE) & NEGATIVE.any().over("set")))
+        label = pl.when(LABELLED).then(pl.col("score") == 1).otherwise(~NEGATIVE)
         return pa.record_batch(
             [
                 pc.take(batch["prompt"], frame["set"].to_arrow()),
                 _replies(flat, frame["row"]),
-                frame.select(~NEGATIVE).to_series().to_arrow(),
+                frame.select(label).to_series().to_arrow(),
             ],
             schema=UNPAIRED,
         )
@@ -147,12 +150,15 @@ def _nectar(batch: pa.RecordBatch) -> pa.RecordBatch:
     )
 
 
-def without_pair(batch: pa.RecordBatch) -> pa.Array:
-    """Tell for each set why it makes no pair: "unranked", "no_choice" (a tie), or null where it makes one."""
+def without_pair(batch: pa.RecordBatch, *, labels: bool = False) -> pa.Array:
+    """Tell for each set why it makes no pair: "unranked", "no_choice" (a tie), or null where it makes one.
+
+    With `labels`, a set that `unpaired` takes for the label of its only completion has no reason either.
+    """
     frame = with_best(best_first(numbers(batch, completions(batch))), RANKED)
     reasons = np.full(batch.num_rows, "unranked", object)
     reasons[frame.filter(RANKED)["set"].to_numpy()] = "no_choice"
-    reasons[frame.filter(NEGATIVE)["set"].to_numpy()] = None
+    reasons[frame.filter(NEGATIVE | LABELLED if labels else NEGATIVE)["set"].to_numpy()] = None
     return pa.array(reasons, pa.string())
 
 

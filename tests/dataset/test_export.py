@@ -107,7 +107,7 @@ def test_a_dry_run_counts_and_writes_nothing(built: Path, tmp_path: Path):
     assert not list(tmp_path.iterdir())
     text = exporting.describe(done, dry_run=True)
     assert text == (
-        "12 sets in: 10 in 10 rows, 2 left out (1 no_choice, 1 unranked)\nnothing was written (--dry-run)"
+        "12 sets in, 10 rows out; sets left out: 1 no_choice, 1 unranked\nnothing was written (--dry-run)"
     )
 
 

@@ -123,6 +123,14 @@ def test_unpaired_labels_the_best_true_and_what_is_below_false():
     assert view["prompt"].to_pylist() == rows["prompt"].to_pylist() * 4
 
 
+def test_the_only_completion_of_a_set_has_its_score_as_label():
+    rows = sets(scored(1.0), scored(0.0), scored(0.5), scored(None), scored(1.0, 0.0))
+    view = views.unpaired(rows)
+    assert view["label"].to_pylist() == [True, False, True, False]
+    (batch,) = rows.combine_chunks().to_batches()
+    assert views.without_pair(batch, labels=True).to_pylist() == [None, None, "no_choice", "unranked", None]
+
+
 def test_nectar_dialogues_are_written_as_published():
     metadata = json.dumps({"source": ["sharegpt", "ultrachat"], "good_natured": False})
     rows = sets(

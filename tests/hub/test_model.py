@@ -83,7 +83,7 @@ def test_the_card_agrees_with_the_run(trained: Path, hub: Hub) -> None:
     assert "base_model" not in front  # a directory of this machine, not a model of the hub
     record = json.loads((trained / "run.json").read_text())
     about = json.loads(hub.files(*KEY)["pairkit.json"])
-    assert about["pairkit"] == __version__
+    assert about["pairkit"] == record["starts"][-1]["versions"]["pairkit"] == __version__
     assert about["data"]["manifest_sha256"] == record["data"]
     assert record["data"] in text
     assert "| loss.dpo.beta | 0.1 |" in text
