@@ -121,7 +121,7 @@ def train(
     ...           "num_hidden_layers": 1, "num_attention_heads": 2}
     >>> _ = pathlib.Path("config.json").write_text(json.dumps(config))
     >>> recipe = {"loss": "dpo", "model": "config.json", "tokenizer": "bpe:300", "max_steps": 2}
-    >>> str(pairkit.train(recipe, "run", data="sums", sets_per_step=4, trackers=[]))
+    >>> str(pairkit.train(recipe, "run", data=pairkit.load("sums"), sets_per_step=4, trackers=[]))
     'run/model'
     """
     from pairkit import recipes

@@ -22,7 +22,7 @@ def export(
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N sets.")] = None,
     rejected: Annotated[
         str | None,
-        typer.Option(help="Rejected completion: worst, random, all or policy; default as the recipe says."),
+        typer.Option(help="Rejected completion: worst, random, all or policy; default: that of the recipe."),
     ] = None,
     on_existing: Annotated[
         OnExisting, typer.Option(help="Keep an identical export, write it again, or refuse.")

@@ -1,7 +1,7 @@
 """`pairkit export`: a split of a built dataset in the file format of another library.
 
 Read, converted and written table by table. Each set is in the file or counted with the reason it is not.
-A manifest next to the file, written before the file appears, says what it was made from.
+A manifest next to the file, written before the file appears, lists what it was made from.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def export(
         out: the file, which ends as the format's files do, or a directory, which gets a file named by the
             split; None = a directory under runs/export.
         limit: only the first N sets; None = all.
-        rejected: how the rejected completion of a pair is chosen; None = as the dataset's recipe says.
+        rejected: how the rejected completion of a pair is chosen; None = that of the dataset's recipe.
         on_existing: a complete export of the same settings is kept with "resume".
         dry_run: convert everything and count, but write nothing.
 

@@ -48,7 +48,7 @@ class BuiltData:
         return total
 
     def hashes(self, split: str) -> list[str]:
-        """Hash each file of a split, whatever the manifest says: a file may have been changed."""
+        """Hash each file of a split, whatever the manifest lists, because a file may have been changed."""
         return [sha256(path) for path in self._files(split)]
 
     def tables(self, split: str, limit: int | None = None) -> Iterator[pa.Table]:
@@ -71,7 +71,7 @@ class BuiltData:
         """Make the pairs of the first `limit` sets as tables of prompt, chosen and rejected conversations.
 
         Args:
-            rejected: as in `mine.rejected`; None = as the dataset's recipe says, which gives its `pairs/`.
+            rejected: as in `mine.rejected`; None = that of the dataset's recipe, which gives its `pairs/`.
         """
         from pairkit.dataset import views  # polars: the trainer reads sets without it
 

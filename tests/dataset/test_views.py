@@ -191,5 +191,5 @@ def test_a_nectar_row_goes_through_source_rank_and_mine_and_comes_back(real_data
     (converted,) = opened.batches()
     mined = mine(rank(identify(converted.sets, {})), MineRecipe(drop_ranks=(2,)), seed=0)
     (row,), (published,) = views.nectar(mined.sets).to_pylist(), real_row(file).to_pylist()
-    kept = [answer for answer in published["answers"] if answer["rank"] != 2]
-    assert row == {**published, "answers": kept, "num_responses": 6}
+    answers = [answer for answer in published["answers"] if answer["rank"] != 2]
+    assert row == {**published, "answers": answers, "num_responses": 6}

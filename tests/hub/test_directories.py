@@ -110,7 +110,10 @@ def test_changes_by_hand_are_refused(built: Path, hub: Hub, change: Callable[[Pa
         (drop_rows, True, "correct num_examples in its dataset_info"),
         (lambda f: card(f, "---\n", ""), True, "does not begin with front matter"),
         (lambda f: card(f, "configs:", "configs: ["), True, "front matter is not YAML"),
+        (lambda f: card(f, "---\n", "---\n- a\n---\n"), True, "front matter must map keys to values"),
         (lambda f: card(f, "configs:", "configured:"), True, "has no `configs`"),
+        (lambda f: card(f, "configs:", "configs: []\nold:"), True, "has an empty list of `configs`"),
+        (lambda f: card(f, "dataset_info:", "dataset_info: [{}]\nold:"), True, "has no `dataset_info`"),
         (
             lambda f: card(f, "path: data/train-*", "path: data/dev-*"),
             True,

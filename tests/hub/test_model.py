@@ -165,8 +165,8 @@ def test_known_licenses_are_in_the_card(run: Path, data: Path, model: Path, hub:
 
 def rehashed(run: Path) -> None:
     """As if the run had saved what is there now."""
-    kept = {path.name: sha256(path.read_bytes()) for path in (run / "model").iterdir()}
-    (run / "model" / "hashes.json").write_text(json.dumps(kept))
+    hashes = {path.name: sha256(path.read_bytes()) for path in (run / "model").iterdir()}
+    (run / "model" / "hashes.json").write_text(json.dumps(hashes))
 
 
 @pytest.mark.parametrize(
