@@ -14,6 +14,7 @@ import typer
 from pairkit import __version__
 from pairkit.cli import eval as evaluations
 from pairkit.cli.build import build
+from pairkit.cli.export import export
 from pairkit.cli.losses import losses
 from pairkit.cli.overrides import SETTINGS
 from pairkit.cli.push import push
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command(context_settings=SETTINGS)(build)
 app.command(context_settings=SETTINGS)(train)
 app.add_typer(evaluations.app, name="eval")
+app.command()(export)
 app.command()(push)
 app.command()(sources)
 app.command()(losses)

@@ -1,7 +1,7 @@
-"""The data card: what a built data set is, where it comes from, and how to load and build it.
+"""The data card: what a built dataset is, where it comes from, and how to load and build it.
 
-Its front matter is what the hub's viewer and `datasets` read. Everything in it follows from recipe and
-input. Texts of the data are somebody else's: they stand in fences that they cannot close, or escaped.
+The hub's viewer and `datasets` read its front matter. Everything in it follows from recipe and input. Texts
+of the data are untrusted: they are in fences that they cannot close, or escaped.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairkit.dataset import histograms as statistics
 from pairkit.dataset import views
+from pairkit.dataset.histograms import Histograms, summary
 from pairkit.dataset.markdown import CUT, cell, environment, to_yaml
 from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.schema import SETS, VERDICTS
@@ -29,7 +29,7 @@ CONFIGS = {
 EXAMPLES = 3
 COMPLETIONS_SHOWN = 4
 MODELS_SHOWN = 30
-LICENCES = frozenset({"mit", "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "odc-by"})
+LICENSES = frozenset({"mit", "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "odc-by"})
 DISTRIBUTIONS = {
     "completions_a_set": "completions a set",
     "prompt_characters": "prompt, characters",
@@ -41,10 +41,8 @@ DISTRIBUTIONS = {
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
 
 
-def render(
-    folder: Path, manifest: Mapping[str, Any], source: Source, histograms: statistics.Histograms
-) -> str:
-    """The card of the data set whose Parquet files are in `folder`, as Markdown."""
+def render(folder: Path, manifest: Mapping[str, Any], source: Source, histograms: Histograms) -> str:
+    """Render the card of the dataset whose Parquet files are in `folder`, as Markdown."""
     splits = _splits(manifest)
     sums = {what: sum(split[what] for split in splits) for what in ("sets", "completions", "pairs")}
     return (
@@ -79,16 +77,16 @@ def render(
 
 
 def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
-    """What the hub and `datasets` read: configurations, columns, sizes, licence, tags."""
+    """Make what the hub and `datasets` read: configurations, columns, sizes, license, tags."""
     licence = source.licence.lower().replace(" ", "-")
     other = {"license": "other", "license_name": "see-the-card"}
-    known = {"license": licence} if licence in LICENCES else other
+    license_field = {"license": licence} if licence in LICENSES else other
     configs, infos = [], []
     for name, (kind, schema) in CONFIGS.items():
         files = _files(manifest, kind)
         if not files:
             continue
-        # `all` is no name that `datasets` gives to a split.
+        # `all` becomes `train` because `datasets` does not allow `all` as the name of a split.
         paths = [{"split": split.replace("all", "train"), "path": f"{kind}/{split}-*"} for split in files]
         default = {"default": True} if kind == "data" else {}
         configs.append({"config_name": name, "data_files": paths, **default})
@@ -96,7 +94,7 @@ def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
     sets = sum(split["sets"] for split in _splits(manifest))
     return {
         "pretty_name": f"{manifest['recipe']['source']['name']}: candidate sets",
-        **known,
+        **license_field,
         **_source_data_sets(manifest, source),
         "task_categories": ["text-generation", "reinforcement-learning"],
         "tags": ["preference", "candidate-sets", "dpo", "mc-po", "pairkit"],
@@ -112,12 +110,12 @@ def _splits(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _files(manifest: Mapping[str, Any], kind: str) -> dict[str, list[Mapping[str, Any]]]:
-    """The files of a kind by split, splits without rows left out."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    """Group the files of a kind by split; splits without rows are left out."""
+    by_split: dict[str, list[Mapping[str, Any]]] = {}
     for name, about in manifest["files"].items():
         if name.startswith(f"{kind}/"):
-            found.setdefault(name.removeprefix(f"{kind}/").split("-")[0], []).append(about)
-    return found
+            by_split.setdefault(name.removeprefix(f"{kind}/").split("-")[0], []).append(about)
+    return by_split
 
 
 def _info(files: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Any]:
@@ -142,12 +140,12 @@ def _features(schema: pa.Schema) -> list[dict[str, Any]]:
 
 
 def _feature(kind: pa.DataType) -> dict[str, Any]:
-    """An Arrow type as the `features` of a card write it."""
+    """Write an Arrow type as the `features` of a card."""
     if pa.types.is_struct(kind):
         return {"struct": _features(kind)}
     if pa.types.is_list(kind):
-        below = _feature(kind.value_type)
-        return {"list": below.get("struct") or below.get("dtype") or below}
+        item = _feature(kind.value_type)
+        return {"list": item.get("struct") or item.get("dtype") or item}
     return {"dtype": "float64" if pa.types.is_float64(kind) else str(kind)}
 
 
@@ -169,14 +167,14 @@ def _link(source: Source, manifest: Mapping[str, Any]) -> str:
 
 
 def _source_data_sets(manifest: Mapping[str, Any], source: Source) -> dict[str, list[str]]:
-    """The data set on the hub that the rows were read from, where they were."""
-    read = manifest["recipe"]["source"]
-    hub_id = read["name"] if "/" in read["name"] else source.hub_id
-    return {"source_datasets": [hub_id]} if hub_id and read["path"] is None else {}
+    """Name the hub dataset that the rows were read from, if they were."""
+    block = manifest["recipe"]["source"]
+    hub_id = block["name"] if "/" in block["name"] else source.hub_id
+    return {"source_datasets": [hub_id]} if hub_id and block["path"] is None else {}
 
 
 def _model_link(manifest: Mapping[str, Any]) -> str:
-    """The model that completed the prompts; a directory, which the manifest's input knows, has no page."""
+    """Link the model that completed the prompts; a directory, listed in the manifest's input, has no page."""
     generate = manifest["recipe"]["generate"] or {}
     if not generate:
         return ""
@@ -187,27 +185,27 @@ def _model_link(manifest: Mapping[str, Any]) -> str:
 
 
 def _rankers(rank: Mapping[str, Any] | list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rankers that are models."""
+    """List the rankers that are models."""
     blocks = rank if isinstance(rank, list) else [rank]
     return [{"name": block["ranker"], "model": block["model"]} for block in blocks if block.get("model")]
 
 
-def _writers(histograms: statistics.Histograms) -> list[str]:
-    """Who wrote completions, most of them first; noise is nobody's."""
+def _writers(histograms: Histograms) -> list[str]:
+    """List who wrote completions, the most frequent first; noise has no author."""
     counts = histograms.get("model") or Counter()
     names = [name for name in counts if not name.startswith("noise:")]
     return sorted(names, key=lambda name: (-counts[name], name))
 
 
-def _distributions(histograms: statistics.Histograms) -> list[dict[str, Any]]:
+def _distributions(histograms: Histograms) -> list[dict[str, Any]]:
     return [
-        {"name": title, "numbers": list(statistics.summary(histograms[name]).values())}
+        {"name": title, "numbers": list(summary(histograms[name]).values())}
         for name, title in DISTRIBUTIONS.items()
         if histograms.get(name)
     ]
 
 
-def _shares(histograms: statistics.Histograms) -> list[dict[str, Any]]:
+def _shares(histograms: Histograms) -> list[dict[str, Any]]:
     tables = []
     for name in ("rank", "origin", "model"):
         counts = histograms.get(name) or Counter()
@@ -224,8 +222,8 @@ def _shares(histograms: statistics.Histograms) -> list[dict[str, Any]]:
 
 
 def _examples(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The first sets of the first split."""
+    """Read the first sets of the first split."""
     first = next(name for name in manifest["files"] if name.startswith("data/"))
     with pq.ParquetFile(folder / first) as file:
         sets = next(file.iter_batches(batch_size=EXAMPLES)).to_pylist()
-    return [one | {"completions": one["completions"][:COMPLETIONS_SHOWN]} for one in sets]
+    return [row | {"completions": row["completions"][:COMPLETIONS_SHOWN]} for row in sets]

@@ -1,7 +1,7 @@
-"""What the data card tells about the rows, counted unit by unit: histograms that add up.
+"""The distributions of the data card, counted unit by unit as histograms that add up.
 
-Lengths are counted exactly, scores to three significant digits, so that a histogram stays small whatever
-the number of rows and the sum does not depend on how the rows were cut into units.
+Lengths are counted exactly, scores to three significant digits, so that a histogram stays small however many
+rows there are, and the sum does not depend on how the rows were divided into units.
 """
 
 from __future__ import annotations
@@ -18,71 +18,69 @@ Histograms = dict[str, Counter[Any]]
 
 
 def of_sets(sets: pa.Table) -> Histograms:
-    """Histograms over a `SETS` table: set sizes, lengths in characters, scores, ranks, models, origins."""
+    """Count set sizes, lengths in characters, scores, ranks, models and origins of a `SETS` table."""
     completions = pc.list_flatten(sets["completions"])
     field = {
         name: pc.struct_field(completions, name) for name in ("text", "model", "rank", "score", "origin")
     }
     return {
-        "completions_a_set": _counted(pc.list_value_length(sets["completions"])),
-        "prompt_characters": _counted(_message_characters(sets["prompt"])),
-        "completion_characters": _counted(pc.utf8_length(field["text"])),
-        "score": _counted(field["score"]),
-        "rank": _counted(field["rank"]),
-        "model": _counted(field["model"]),
-        "origin": _counted(field["origin"]),
+        "completions_a_set": _count(pc.list_value_length(sets["completions"])),
+        "prompt_characters": _count(_message_characters(sets["prompt"])),
+        "completion_characters": _count(pc.utf8_length(field["text"])),
+        "score": _count(field["score"]),
+        "rank": _count(field["rank"]),
+        "model": _count(field["model"]),
+        "origin": _count(field["origin"]),
     }
 
 
 def of_pairs(pairs: pa.Table) -> Histograms:
-    """Histograms over a `views.PAIRS` table: lengths in characters of what was chosen and rejected."""
-    return {
-        f"{side}_characters": _counted(_message_characters(pairs[side])) for side in ("chosen", "rejected")
-    }
+    """Count the lengths in characters of chosen and rejected completions of a `views.PAIRS` table."""
+    return {f"{side}_characters": _count(_message_characters(pairs[side])) for side in ("chosen", "rejected")}
 
 
 def add(total: Histograms, more: Mapping[str, Mapping[Any, int]]) -> None:
-    """Adds histograms to `total` in place."""
+    """Add histograms to `total` in place."""
     for name, counts in more.items():
         total.setdefault(name, Counter()).update(counts)
 
 
 def to_json(histograms: Histograms) -> dict[str, list[list[Any]]]:
-    """Lists of [value, count] in order of value: JSON has no keys but texts."""
+    """Make lists of [value, count] sorted by value, because keys of JSON are texts."""
     return {name: [[v, counts[v]] for v in sorted(counts)] for name, counts in sorted(histograms.items())}
 
 
 def from_json(lists: Mapping[str, list[list[Any]]]) -> Histograms:
-    """The histograms that `to_json` wrote."""
+    """Read the histograms that `to_json` wrote."""
     return {name: Counter(dict(pairs)) for name, pairs in lists.items()}
 
 
 def summary(counts: Mapping[float, int]) -> dict[str, float]:
-    """Count, mean and quantiles (the value at or below which that share of the rows lies) of a histogram."""
+    """Compute count, mean and quantiles (inverted CDF) of a histogram."""
     values = np.array(sorted(counts))
     numbers = np.array([counts[value] for value in values.tolist()])
-    below = np.cumsum(numbers)
-    total = int(below[-1])
+    cumulative = np.cumsum(numbers)
+    total = int(cumulative[-1])
 
     def quantile(share: float) -> float:
-        return float(values[np.searchsorted(below, share * total)])
+        return float(values[np.searchsorted(cumulative, share * total)])
 
     middle = {f"{share:.0%}": quantile(share) for share in (0.05, 0.25, 0.5, 0.75, 0.95)}
     mean = float((values * numbers).sum() / total)
     return {"count": total, "mean": mean, "min": float(values[0]), **middle, "max": float(values[-1])}
 
 
-def _counted(column: pa.ChunkedArray) -> Counter[Any]:
-    """How often each value occurs, nulls left out."""
+def _count(column: pa.ChunkedArray) -> Counter[Any]:
+    """Count each value, without nulls."""
     if pa.types.is_floating(column.type):
-        return _counted_scores(column.drop_null().to_numpy())
+        return _count_scores(column.drop_null().to_numpy())
     counts = pc.value_counts(column.drop_null())
     values, numbers = counts.field("values"), counts.field("counts").to_numpy().tolist()
     plain = values.to_pylist() if pa.types.is_string(values.type) else values.to_numpy().tolist()
     return Counter(dict(zip(plain, numbers, strict=True)))
 
 
-def _counted_scores(scores: np.ndarray[Any, np.dtype[np.float64]]) -> Counter[Any]:
+def _count_scores(scores: np.ndarray[Any, np.dtype[np.float64]]) -> Counter[Any]:
     values, numbers = np.unique(scores, return_counts=True)
     counts: Counter[Any] = Counter()
     for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
@@ -91,7 +89,7 @@ def _counted_scores(scores: np.ndarray[Any, np.dtype[np.float64]]) -> Counter[An
 
 
 def _message_characters(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The characters of all messages of each row together."""
+    """Sum the characters of all messages of each row."""
     lengths = pc.utf8_length(pc.struct_field(pc.list_flatten(column), "content"))
     rows = pc.list_parent_indices(column)
     table = pa.table({"row": rows, "characters": lengths})

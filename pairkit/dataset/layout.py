@@ -1,4 +1,4 @@
-"""The files of a built data set, by name, and its manifest."""
+"""The files of a built dataset, by name, and its manifest."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from pairkit.errors import InputError
 from pairkit.schema import MANIFEST
 
 CARD = "README.md"
-
-
 QUARANTINE_FILE = "quarantine.parquet"
 LOG = "run.jsonl"
+EXPORT = "export"  # the key of a manifest that is an export's
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What `pairkit.json` of a built data set says. Raises `InputError`."""
-    manifest = folder / MANIFEST
+    """Read `pairkit.json` of a built dataset. Raises `InputError`."""
+    path = folder / MANIFEST
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{folder}: not a built data set (no {MANIFEST}); {_instead(folder)}") from error
+        raise InputError(f"{folder}: not a built dataset (no {MANIFEST}); {_instead(folder)}") from error
     except OSError as error:
-        raise InputError(f"{manifest}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"{manifest}: not JSON ({error}); build the data set again") from error
+        raise InputError(f"{path}: not JSON ({error}); build the dataset again") from error
     if not isinstance(content, dict):
-        raise InputError(f"{manifest}: not the manifest of a data set; build the data set again")
+        raise InputError(f"{path}: not the manifest of a dataset; build the dataset again")
+    if EXPORT in content:
+        raise InputError(f"{folder}: holds an export; give the dataset that `pairkit build` wrote")
     return content
 
 
 def _instead(folder: Path) -> str:
-    """What to do about a path that is no built data set."""
+    """Say what to do about a path that holds no built dataset."""
     if (folder / ".build").is_dir():
-        return "its build stopped before the end: the same `pairkit build` command completes it"
+        return "its build was interrupted: run the same `pairkit build` command to complete it"
     for parent in list(folder.parents)[:2]:
         if (parent / MANIFEST).is_file():
-            return f"give the data set that it is a part of: {parent}"
+            return f"give the dataset that contains it: {parent}"
     if folder.is_file():
         return f"build one from the file: pairkit build --source files --path {folder}"
     return "build one with: pairkit build --source NAME"

@@ -15,7 +15,7 @@ CUT = 600
 
 
 def cell(text: object) -> str:
-    """`text` as one line of plain Markdown, whatever is in it: HTML, pipes, backticks, links."""
+    """Make `text` one line of plain Markdown, whatever it contains: HTML, pipes, backticks, links."""
     flat = _printable(" ".join(str(text).split()))
     return re.sub(
         r"[^\w\s.,:;/+=()'-]|(?<![^\W_])_|_(?![^\W_])", lambda mark: f"&#{ord(mark.group())};", flat
@@ -23,7 +23,7 @@ def cell(text: object) -> str:
 
 
 def fence(text: str, language: str = "text") -> str:
-    """`text` as a code block that nothing in it can close."""
+    """Make `text` a code block that nothing in it can close."""
     printable = _printable(text).strip("\n")
     marks = "`" * max(3, 1 + max(map(len, re.findall("`+", printable)), default=0))
     return f"{marks}{language}\n{printable}\n{marks}"
@@ -36,7 +36,7 @@ def _printable(text: str) -> str:
 
 
 def environment() -> jinja2.Environment:
-    """The templates of cards, with the filters that they use."""
+    """Open the templates of cards, with the filters that they use."""
     package = Path(recipes.__file__).parent
     folders = [package / "_shipped" / "data_cards", package.parent / "data_cards"]
     templates = jinja2.Environment(
@@ -47,7 +47,7 @@ def environment() -> jinja2.Environment:
 
 
 def to_yaml(value: Any) -> str:
-    """YAML in the order given."""
+    """Write YAML in the given order."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -60,5 +60,5 @@ def _number(value: int) -> str:
 
 
 def _short(value: float) -> str:
-    """Four significant digits; whole numbers whole."""
+    """Format with four significant digits; whole numbers without decimals."""
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""Parquet as pairkit publishes it: settings that give the same bytes for the same rows."""
+"""Parquet files as pairkit publishes them: the same rows always give the same bytes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 
 from pairkit.files import sha256
 
-# Free text and ids hardly repeat: a dictionary of them costs time and is thrown away when it is full.
+# No dictionary for these, because free text and ids hardly repeat: it would cost time and overflow.
 _NO_DICTIONARY = frozenset({"text", "content", "metadata", "set_id", "prompt_id", "detail", "row"})
 
 
 def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """A writer of zstd Parquet."""
+    """Open a writer of zstd Parquet."""
     dictionary = [leaf for leaf in leaves(schema) if leaf.rsplit(".", 1)[-1] not in _NO_DICTIONARY]
     return pq.ParquetWriter(
         path, schema, compression="zstd", use_dictionary=dictionary, write_statistics=False
@@ -24,7 +24,7 @@ def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Rows, sizes and hash of a Parquet file, as the manifest states them."""
+    """Return rows, sizes and hash of a Parquet file as the manifest lists them."""
     metadata = pq.read_metadata(path)
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     return {
@@ -36,7 +36,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def leaves(schema: pa.Schema) -> list[str]:
-    """The dotted paths of a schema's leaf columns, as Parquet names them."""
+    """List the dotted paths of a schema's leaf columns, as Parquet names them."""
     return [path for field in schema for path in _leaves(field.type, field.name)]
 
 

@@ -1,4 +1,4 @@
-"""A built data set as the trainer reads it."""
+"""A built dataset, read as Arrow tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +15,9 @@ from pairkit.dataset.layout import read_manifest
 from pairkit.errors import InputError
 from pairkit.files import sha256
 from pairkit.schema import MANIFEST, check_sets
+
+if TYPE_CHECKING:
+    from pairkit.mining.recipe import Rejected
 
 ROWS = 1000  # sets read at once
 
@@ -27,8 +30,17 @@ class BuiltData:
     manifest: dict[str, Any]
     digest: str
 
+    def __fspath__(self) -> str:
+        """Return the directory, so that a dataset can be given wherever a path can."""
+        return str(self.folder)
+
+    @property
+    def splits(self) -> list[str]:
+        """The names of the splits that have files, sorted."""
+        return sorted({path.name.rsplit("-", 3)[0] for path in self._files("*")})
+
     def rows(self, split: str) -> int:
-        """Sets of a split; 0 where there is no such split."""
+        """Count the sets of a split; 0 if the split does not exist."""
         total = 0
         for path in self._files(split):
             with _reading(path):
@@ -36,11 +48,11 @@ class BuiltData:
         return total
 
     def hashes(self, split: str) -> list[str]:
-        """The sha256 of each file of a split, whatever the manifest says: a file may have been changed."""
+        """Hash each file of a split, whatever the manifest lists, because a file may have been changed."""
         return [sha256(path) for path in self._files(split)]
 
-    def tables(self, split: str, limit: int | None) -> Iterator[pa.Table]:
-        """The first `limit` sets of a split (None = all), as tables of `schema.SETS`, checked."""
+    def tables(self, split: str, limit: int | None = None) -> Iterator[pa.Table]:
+        """Read the first `limit` sets of a split (None = all) as checked tables of `schema.SETS`."""
         left = limit
         for path in self._files(split):
             with _reading(path), pq.ParquetFile(path) as file:
@@ -53,29 +65,56 @@ class BuiltData:
                     if left == 0:
                         return
 
+    def pairs(
+        self, split: str, limit: int | None = None, *, rejected: Rejected | None = None
+    ) -> Iterator[pa.Table]:
+        """Make the pairs of the first `limit` sets as tables of prompt, chosen and rejected conversations.
+
+        Args:
+            rejected: as in `mine.rejected`; None = that of the dataset's recipe, which gives its `pairs/`.
+        """
+        from pairkit.dataset import views  # polars: the trainer reads sets without it
+
+        for table in self.tables(split, limit):
+            yield views.pairs(table, rejected=rejected or self.rejected, seed=self.seed)
+
     def texts(self, split: str, limit: int | None) -> Iterator[str]:
-        """Every text of a split, prompts and completions: what a tokenizer is trained on."""
+        """Read every text of a split, prompts and completions: what a tokenizer is trained on."""
         for table in self.tables(split, limit):
             for row in table.select(["prompt", "completions"]).to_pylist():
                 yield from (message["content"] for message in row["prompt"])
                 yield from (completion["text"] for completion in row["completions"])
 
     @property
-    def rejected(self) -> str:
-        """How rejected completions are chosen by the data set's recipe; "policy" if it does not say."""
+    def rejected(self) -> Rejected:
+        """How the dataset's recipe chooses rejected completions; "policy" without a recipe."""
         mine = self.manifest.get("recipe", {}).get("mine", {})
-        return str(mine.get("rejected", "policy"))
+        return mine.get("rejected", "policy")  # type: ignore[no-any-return]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the dataset's recipe; 0 without one."""
+        return int(self.manifest.get("recipe", {}).get("seed", 0))
+
+    def require(self, split: str) -> None:
+        """Raise `InputError` if a split has no sets."""
+        if not self.rows(split):
+            names = ", ".join(self.splits) or "none"
+            raise InputError(f"{self.folder}: no split {split!r}; it has: {names}")
 
     def _files(self, split: str) -> list[Path]:
         return sorted((self.folder / "data").glob(f"{split}-[0-9]*-of-*.parquet"))
 
 
+def load(folder: Path) -> BuiltData:
+    """Open the built dataset in `folder`. Raises `InputError`."""
+    return BuiltData(folder, read_manifest(folder), sha256(folder / MANIFEST))
+
+
 def open_data(folder: str, split: str) -> BuiltData:
-    """The built data set in `folder`, which must have that split. Raises `InputError`."""
-    data = BuiltData(Path(folder), read_manifest(Path(folder)), sha256(Path(folder) / MANIFEST))
-    if not data.rows(split):
-        splits = {path.name.rsplit("-", 3)[0] for path in (data.folder / "data").glob("*.parquet")}
-        raise InputError(f"{folder}: no split {split!r}; it has: {', '.join(sorted(splits)) or 'none'}")
+    """Open the built dataset in `folder`, which must have that split. Raises `InputError`."""
+    data = load(Path(folder))
+    data.require(split)
     return data
 
 
@@ -84,6 +123,4 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path}: the Parquet file is damaged ({error}); build the data set again"
-        ) from error
+        raise InputError(f"{path}: the Parquet file is damaged ({error}); build the dataset again") from error

@@ -1,14 +1,14 @@
-"""Views of candidate sets, each of exactly the schema that its consumers read.
+"""Views of candidate sets: pairs, labelled completions, and Nectar's rows.
 
 A pair is a completion of the best rank (the first of them) and one that is strictly below it; noise is below
-every ranked completion. A set in which no completion is ranked, or nothing is below the best, makes no pair.
+every ranked completion. A set in which no completion is ranked, or none is below the best, makes no pair.
+`reshape` puts pairs into the layouts of other libraries.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from hashlib import sha256
 from typing import get_args
 
 import numpy as np
@@ -36,6 +36,8 @@ PAIRS = pa.schema(
 )
 # TRL's conversational unpaired preference format.
 UNPAIRED = pa.schema([("prompt", PROMPT), ("completion", PROMPT), ("label", pa.bool_())])
+# A completion that is its set's only one and has a label as its score, as in training with --loss kto.
+LABELLED = (pl.len().over("set") == 1) & pl.col("score").is_in([0.0, 1.0])
 # berkeley-nest/Nectar.
 ANSWER = pa.struct([("answer", pa.string()), ("model", pa.string()), ("rank", pa.float64())])
 NECTAR = pa.schema(
@@ -48,39 +50,29 @@ NECTAR = pa.schema(
         ("good_natured", pa.bool_()),
     ]
 )
-# HuggingFaceH4/ultrafeedback_binarized.
-CONVERSATION = pa.list_(pa.struct([("content", pa.string()), ("role", pa.string())]))
-BINARIZED = pa.schema(
-    [
-        ("prompt", pa.string()),
-        ("prompt_id", pa.string()),
-        ("chosen", CONVERSATION),
-        ("rejected", CONVERSATION),
-        ("messages", CONVERSATION),
-        ("score_chosen", pa.float64()),
-        ("score_rejected", pa.float64()),
-    ]
-)
 
 
 def pairs(
     sets: pa.Table, *, chosen: Chosen = "best", rejected: Rejected = "random", seed: int = 0
 ) -> pa.Table:
-    """`PAIRS`: one row a pair, in the order of the sets.
+    """Make a `PAIRS` table: one row per pair, in the order of the sets.
 
-    `rejected` is "worst" (the last completion: noise, where there is some), "random" or "policy" (one drawn
-    by `seed` and `set_id`) or "all" (a row for each completion below the best). Unknown scores are null.
+    Args:
+        rejected: "worst" (the last completion: noise, where there is some), "random" or "policy" (one,
+            sampled by `seed` and `set_id`) or "all" (one row per completion below the best).
+
+    A completion without a score has a null there. Raises `RecipeError` for an unknown choice.
     """
 
     def view(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
-        picked = _pick(batch, flat, chosen, rejected, seed)
+        rows = _pick(batch, flat, chosen, rejected, seed)
         return pa.record_batch(
             [
-                pc.take(batch["prompt"], picked["set"].to_arrow()),
-                _replies(flat, picked["chosen"]),
-                _replies(flat, picked["rejected"]),
-                *_scores(flat, picked),
+                pc.take(batch["prompt"], rows["set"].to_arrow()),
+                _replies(flat, rows["chosen"]),
+                _replies(flat, rows["rejected"]),
+                *_scores(flat, rows),
             ],
             schema=PAIRS,
         )
@@ -88,43 +80,23 @@ def pairs(
     return _view(sets, view, PAIRS)
 
 
-def binarized(
-    sets: pa.Table, *, chosen: Chosen = "best", rejected: Rejected = "random", seed: int = 0
-) -> pa.Table:
-    """`BINARIZED`: the same pairs, as whole conversations.
-
-    `prompt` is the last user turn and `prompt_id` its sha256, as published; `messages` is the chosen one.
-    """
-
-    def view(batch: pa.RecordBatch) -> pa.RecordBatch:
-        flat = completions(batch)
-        picked = _pick(batch, flat, chosen, rejected, seed)
-        prompts = pc.take(batch["prompt"], picked["set"].to_arrow())
-        ends = np.cumsum(pc.list_value_length(prompts).to_numpy()) - 1
-        last = pc.struct_field(pc.list_flatten(prompts), "content").take(pa.array(ends))
-        good = _conversations(prompts, flat, picked["chosen"])
-        bad = _conversations(prompts, flat, picked["rejected"])
-        ids = pa.array([sha256(text.encode()).hexdigest() for text in last.to_pylist()], pa.string())
-        return pa.record_batch([last, ids, good, bad, good, *_scores(flat, picked)], schema=BINARIZED)
-
-    return _view(sets, view, BINARIZED)
-
-
 def unpaired(sets: pa.Table) -> pa.Table:
-    """`UNPAIRED`: one row a completion of each set that makes a pair, true where it is of the best rank.
+    """Make an `UNPAIRED` table: one row per completion of each set that makes a pair.
 
-    Completions below the best, noise among them, are false; unranked ones are left out.
+    The label is true for completions of the best rank and false for those below it, noise among them;
+    unranked completions are left out. The only completion of a set, if its score is 1 or 0, has that label.
     """
 
     def view(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
         frame = with_best(best_first(numbers(batch, flat)), RANKED)
-        frame = frame.filter(RANKED | NEGATIVE, NEGATIVE.any().over("set"))
+        frame = frame.filter(LABELLED | ((RANKED | NEGATIVE) & NEGATIVE.any().over("set")))
+        label = pl.when(LABELLED).then(pl.col("score") == 1).otherwise(~NEGATIVE)
         return pa.record_batch(
             [
                 pc.take(batch["prompt"], frame["set"].to_arrow()),
                 _replies(flat, frame["row"]),
-                frame.select(~NEGATIVE).to_series().to_arrow(),
+                frame.select(label).to_series().to_arrow(),
             ],
             schema=UNPAIRED,
         )
@@ -133,10 +105,10 @@ def unpaired(sets: pa.Table) -> pa.Table:
 
 
 def nectar(sets: pa.Table) -> pa.Table:
-    """`NECTAR`: one row a set, in Nectar's own layout; noise and unranked completions have no rank.
+    """Make a `NECTAR` table: one row per set; noise and unranked completions have no rank.
 
     `source` and `good_natured` are those of the set's metadata; without them the source is pairkit's name
-    for it and `good_natured` is null. A system turn stands, without a name, before the first `Human:`.
+    for it and `good_natured` is null. A system turn comes first, without a speaker's name.
     """
     return _view(sets, _nectar, NECTAR)
 
@@ -159,8 +131,8 @@ def _nectar(batch: pa.RecordBatch) -> pa.RecordBatch:
     owners = pc.list_parent_indices(prompts).to_numpy()
     turns = np.bincount(owners[pc.equal(role, "user").to_numpy(zero_copy_only=False)], minlength=len(prompts))
     metadata = [json.loads(text) if text else {} for text in batch["metadata"].to_pylist()]
-    named = zip(metadata, batch["source"].to_pylist(), strict=True)
-    sources = [fields.get("source", name) for fields, name in named]
+    names = batch["source"].to_pylist()
+    sources = [fields.get("source", name) for fields, name in zip(metadata, names, strict=True)]
     good_natured = [fields.get("good_natured") for fields in metadata]
     return pa.record_batch(
         [
@@ -169,12 +141,25 @@ def _nectar(batch: pa.RecordBatch) -> pa.RecordBatch:
             pa.array(turns, pa.int64()),
             lengths.cast(pa.int64()),
             pa.array(
-                [one if isinstance(one, list) else [str(one)] for one in sources], pa.list_(pa.string())
+                [source if isinstance(source, list) else [str(source)] for source in sources],
+                pa.list_(pa.string()),
             ),
-            pa.array([one if isinstance(one, bool) else None for one in good_natured], pa.bool_()),
+            pa.array([value if isinstance(value, bool) else None for value in good_natured], pa.bool_()),
         ],
         schema=NECTAR,
     )
+
+
+def without_pair(batch: pa.RecordBatch, *, labels: bool = False) -> pa.Array:
+    """Tell for each set why it makes no pair: "unranked", "no_choice" (a tie), or null where it makes one.
+
+    With `labels`, a set that `unpaired` takes for the label of its only completion has no reason either.
+    """
+    frame = with_best(best_first(numbers(batch, completions(batch))), RANKED)
+    reasons = np.full(batch.num_rows, "unranked", object)
+    reasons[frame.filter(RANKED)["set"].to_numpy()] = "no_choice"
+    reasons[frame.filter(NEGATIVE | LABELLED if labels else NEGATIVE)["set"].to_numpy()] = None
+    return pa.array(reasons, pa.string())
 
 
 def _view(sets: pa.Table, view: Callable[[pa.RecordBatch], pa.RecordBatch], schema: pa.Schema) -> pa.Table:
@@ -184,10 +169,10 @@ def _view(sets: pa.Table, view: Callable[[pa.RecordBatch], pa.RecordBatch], sche
 def _pick(
     batch: pa.RecordBatch, flat: pa.StructArray, chosen: Chosen, rejected: Rejected, seed: int
 ) -> pl.DataFrame:
-    """The pairs: `set`, and the rows `chosen` and `rejected` of `flat`."""
-    for kind, value, known in (("chosen", chosen, Chosen), ("rejected", rejected, Rejected)):
-        if value not in get_args(known):
-            raise unknown(f"way to choose the {kind} completion", value, get_args(known))
+    """Choose the pairs: columns `set`, and `chosen` and `rejected`, which are rows of `flat`."""
+    for kind, value, choices in (("chosen", chosen, Chosen), ("rejected", rejected, Rejected)):
+        if value not in get_args(choices):
+            raise unknown(f"way to choose the {kind} completion", value, get_args(choices))
     frame = with_best(best_first(numbers(batch, flat)), RANKED).filter(NEGATIVE)
     frame = frame.select("set", chosen="best_row", rejected="row")
     if rejected == "all":
@@ -196,35 +181,18 @@ def _pick(
         return frame.group_by("set", maintain_order=True).last()
     keys = draws.keys(seed, "rejected", batch["set_id"].to_pylist())
     frame = frame.with_columns(place=pl.int_range(pl.len()).over("set"), count=pl.len().over("set"))
-    wanted = draws.below(draws.draw(keys)[frame["set"].to_numpy()], frame["count"].to_numpy())
-    return frame.filter(pl.col("place") == pl.Series(wanted))
+    places = draws.below(draws.draw(keys)[frame["set"].to_numpy()], frame["count"].to_numpy())
+    return frame.filter(pl.col("place") == pl.Series(places))
 
 
 def _replies(flat: pa.StructArray, rows: pl.Series) -> pa.ListArray:
-    """Each completion as a conversation of one assistant turn."""
-    return pa.ListArray.from_arrays(offsets(np.ones(len(rows), np.int64)), _turns(flat, rows, MESSAGE))
-
-
-def _turns(flat: pa.StructArray, rows: pl.Series, kind: pa.StructType) -> pa.StructArray:
+    """Make each completion a conversation of one assistant turn."""
     texts = pc.take(pc.struct_field(flat, "text"), rows.to_arrow())
     role = pa.array(["assistant"]).take(pa.array(np.zeros(len(rows), np.int64)))
-    return structs(kind, len(rows), role=role, content=texts)
+    turns = structs(MESSAGE, len(rows), role=role, content=texts)
+    return pa.ListArray.from_arrays(offsets(np.ones(len(rows), np.int64)), turns)
 
 
-def _conversations(prompts: pa.ListArray, flat: pa.StructArray, rows: pl.Series) -> pa.ListArray:
-    """Each prompt with its completion as the last turn."""
-    kind = CONVERSATION.value_type
-    messages = pc.list_flatten(prompts)
-    spoken = {name: pc.struct_field(messages, name) for name in ("role", "content")}
-    turns = pa.concat_arrays([structs(kind, len(messages), **spoken), _turns(flat, rows, kind)])
-    lengths = pc.list_value_length(prompts).to_numpy() + 1
-    ends = np.cumsum(lengths) - 1
-    order = np.empty(len(turns), np.int64)
-    order[ends] = len(messages) + np.arange(len(rows))
-    order[np.delete(np.arange(len(turns)), ends)] = np.arange(len(messages))
-    return pa.ListArray.from_arrays(offsets(lengths), pc.take(turns, pa.array(order)))
-
-
-def _scores(flat: pa.StructArray, picked: pl.DataFrame) -> list[pa.Array]:
+def _scores(flat: pa.StructArray, rows: pl.DataFrame) -> list[pa.Array]:
     scores = pc.struct_field(flat, "score")
-    return [pc.take(scores, picked[name].to_arrow()) for name in ("chosen", "rejected")]
+    return [pc.take(scores, rows[name].to_arrow()) for name in ("chosen", "rejected")]

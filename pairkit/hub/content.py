@@ -1,4 +1,4 @@
-"""What a directory publishes: files by the names that they have on the hub."""
+"""The files that a push publishes, by their names on the hub."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ import yaml
 from pairkit.errors import InputError
 from pairkit.files import sha256
 
-Kind = Literal["dataset", "model"]  # as the hub's interface calls them
+Kind = Literal["dataset", "model"]  # as the hub's API calls them
 
 
 @dataclass(frozen=True)
 class File:
-    """A file on disk, which is sent in pieces, or the bytes of one that is made for the hub."""
+    """A file on disk, which is streamed, or the bytes of one that is made for the hub."""
 
     content: Path | bytes
     bytes: int
     sha256: str
 
     def describe(self) -> dict[str, Any]:
-        """Size and hash, as a manifest states them."""
+        """Return size and hash as a manifest lists them."""
         return {"bytes": self.bytes, "sha256": self.sha256}
 
     def git_oid(self) -> str:
-        """The id that git has for this content, by which the hub names files that are not stored apart."""
+        """Compute git's id of the content, which the hub reports for files outside its LFS storage."""
         content = self.content if isinstance(self.content, bytes) else self.content.read_bytes()
         return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 class Content(NamedTuple):
-    """All that is published; `notes` are for the person who does it."""
+    """All that is published; `notes` are printed for the user."""
 
     kind: Kind
     files: dict[str, File]
@@ -42,7 +42,7 @@ class Content(NamedTuple):
 
 
 def on_disk(path: Path) -> File:
-    """The file at `path`. Raises `InputError` where it cannot be read."""
+    """Describe the file at `path`. Raises `InputError` if it cannot be read."""
     try:
         return File(path, path.stat().st_size, sha256(path))
     except OSError as error:
@@ -50,12 +50,12 @@ def on_disk(path: Path) -> File:
 
 
 def made(content: bytes) -> File:
-    """A file of these bytes."""
+    """Describe a file of these bytes."""
     return File(content, len(content), hashlib.sha256(content).hexdigest())
 
 
 def front_matter(card: Path) -> dict[str, Any]:
-    """The YAML between the first two lines `---` of a card. Raises `InputError`."""
+    """Read the YAML between the first two lines `---` of a card. Raises `InputError`."""
     try:
         text = card.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -69,5 +69,5 @@ def front_matter(card: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InputError(f"{card}: the card's front matter is not YAML: {error}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{card}: the card's front matter is no mapping of keys to values")
+        raise InputError(f"{card}: the card's front matter must map keys to values")
     return content

@@ -19,17 +19,17 @@ from pairkit.schema import MANIFEST
 from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECORD
 
 ADAPTERS = "adapter_config.json"
-# Files in which libraries keep where a model came from: on the machine that trained it, a path.
-_TELLING = (ADAPTERS, "config.json", "tokenizer_config.json")
-_UNSENT = frozenset({CARD, MANIFEST, HASHES})  # the card is pairkit's, whatever peft has written
-_NAMED = ("model", "reference", "tokenizer")  # of the recipe: what may be a directory
+# Files in which libraries record where a model came from: a path of the machine that trained it.
+_WITH_PATHS = (ADAPTERS, "config.json", "tokenizer_config.json")
+_UNSENT = frozenset({CARD, MANIFEST, HASHES})  # because the card is pairkit's, not the one that peft writes
+_NAMED = ("model", "reference", "tokenizer")  # fields of the recipe that may be a directory
 
 
 def trained_model(folder: Path, name: str, *, force: bool = False) -> Content:
-    """The model of the run in `folder`, which `pairkit train` wrote, as the repository `name` holds it.
+    """Check the model of a run that `pairkit train` wrote and list what the repository `name` gets.
 
     Args:
-        force: publish one that was changed by hand, as long as it is a whole model.
+        force: publish a model that was changed by hand, if it is complete.
 
     Raises:
         InputError: an unfinished run, no model, weights that are damaged or not safetensors, a file that is
@@ -38,22 +38,24 @@ def trained_model(folder: Path, name: str, *, force: bool = False) -> Content:
     record = _record(folder)
     saved = folder / MODEL
     if not saved.is_dir():
-        raise InputError(f"{folder}: the run has no {MODEL}/ yet; the same `pairkit train` goes on with it")
-    named = {path.relative_to(saved).as_posix(): path for path in sorted(saved.rglob("*")) if path.is_file()}
-    named = {name: path for name, path in named.items() if name not in _UNSENT and not _hidden(name)}
-    _check(saved, named)
+        raise InputError(
+            f"{folder}: the run has no {MODEL}/ yet; run the same `pairkit train` command to finish it"
+        )
+    paths = {path.relative_to(saved).as_posix(): path for path in sorted(saved.rglob("*")) if path.is_file()}
+    paths = {name: path for name, path in paths.items() if name not in _UNSENT and not _hidden(name)}
+    _check(saved, paths)
     files: dict[str, File] = {}
-    with progress(f"checking {saved}", len(named), unit="files") as advance:
-        for published, path in named.items():
+    with progress(f"checking {saved}", len(paths), unit="files") as advance:
+        for published, path in paths.items():
             files[published] = content.on_disk(path)
             advance()
     changed = _changed(saved, files)
     if changed and not force:
         raise InputError(
-            f"{saved}: changed by hand since it was trained: {', '.join(changed)}; train it again, or give "
-            "--force to publish it as it is, with a manifest that says so"
+            f"{saved}: changed by hand since it was trained: {', '.join(changed)}; train it again, or use "
+            "--force to publish it as it is, with a manifest that lists the changes"
         )
-    files |= {name: _without_paths(path, record["recipe"]) or files[name] for name, path in named.items()}
+    files |= {name: _without_paths(path, record["recipe"]) or files[name] for name, path in paths.items()}
     about = _about(folder, record, files) | ({"changed_by_hand": changed} if changed else {})
     card = model_card.render(about, name, adapters=ADAPTERS in files)
     manifest = json.dumps(about, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
@@ -66,7 +68,7 @@ def _hidden(name: str) -> bool:
 
 
 def _changed(saved: Path, files: Mapping[str, File]) -> list[str]:
-    """The names of what is not as the run saved it."""
+    """List the files that are not as the run saved them."""
     hashes = _json(saved / HASHES) if (saved / HASHES).is_file() else {}
     for name in hashes.keys() - files.keys() - _UNSENT:
         raise InputError(f"{saved / name}: is missing; train the model again")
@@ -81,65 +83,67 @@ def _record(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: not the record of a training run: {error}") from error
     if keys:
-        raise InputError(f"{path}: not the record of a training run: it says nothing of {', '.join(keys)}")
+        raise InputError(f"{path}: not the record of a training run: it lacks {', '.join(sorted(keys))}")
     return record  # type: ignore[no-any-return]
 
 
-def _check(saved: Path, named: Mapping[str, Path]) -> None:
-    """There is a model that can be loaded, all of it, and nothing that runs code when it is."""
+def _check(saved: Path, paths: Mapping[str, Path]) -> None:
+    """Check that the model is complete and loadable, and that loading it runs no code."""
     from safetensors import SafetensorError, safe_open
 
-    if not {"config.json", ADAPTERS} & named.keys():
+    if not {"config.json", ADAPTERS} & paths.keys():
         raise InputError(f"{saved}: holds no config.json; train the model again")
-    for name, path in named.items():
+    for name, path in paths.items():
         if path.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt"):
-            raise InputError(f"{path}: pickled weights are not published; save them as safetensors")
+            raise InputError(f"{path}: pickled weights cannot be published; save them as safetensors")
         if path.suffix == ".json":
             _json(path)
         if path.suffix == ".safetensors":
             try:
-                with safe_open(path, framework="numpy"):  # header and length
+                with safe_open(
+                    path, framework="numpy"
+                ):  # reads the header and compares it with the file's length
                     pass
             except (SafetensorError, OSError) as error:
                 raise InputError(
                     f"{path}: the weights are damaged ({error}); train the model again"
                 ) from error
         if name.endswith(".safetensors.index.json"):
-            for part in sorted(set(_json(path).get("weight_map", {}).values()) - named.keys()):
-                raise InputError(f"{saved / part}: is missing, {name} names it; train the model again")
-    if not any(name.endswith(".safetensors") for name in named):
+            for part in sorted(set(_json(path).get("weight_map", {}).values()) - paths.keys()):
+                raise InputError(f"{saved / part}: is missing but listed in {name}; train the model again")
+    if not any(name.endswith(".safetensors") for name in paths):
         raise InputError(f"{saved}: holds no weights (*.safetensors); train the model again")
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not JSON ({error}); train the model again") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise InputError(f"{path}: not a mapping; train the model again")
-    return found
+    return value
 
 
 def _without_paths(path: Path, recipe: Mapping[str, Any]) -> File | None:
-    """The file with the run's directories cut to public names, None where it has none."""
-    if path.name not in _TELLING:
+    """Replace the run's directories in a file with public names; None where it has none."""
+    if path.name not in _WITH_PATHS:
         return None
-    found = _json(path)
-    known = {recipe[key] for key in _NAMED if recipe.get(key)}
-    told = {key: value for key, value in found.items() if isinstance(value, str) and value in known}
-    public = {key: public_name(value, local=is_local(value)) for key, value in told.items()}
-    if public == told:
+    config = _json(path)
+    names = {recipe[key] for key in _NAMED if recipe.get(key)}
+    private = {key: value for key, value in config.items() if isinstance(value, str) and value in names}
+    public = {key: public_name(value, local=is_local(value)) for key, value in private.items()}
+    if public == private:
         return None
-    return content.made((json.dumps({**found, **public}, indent=2, sort_keys=True) + "\n").encode())
+    return content.made((json.dumps({**config, **public}, indent=2, sort_keys=True) + "\n").encode())
 
 
 def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -> dict[str, Any]:
-    """What the run was, for programs and for the card: nothing of it tells of this machine's directories."""
+    """Describe the run for programs and for the card, without directories of this machine."""
     recipe = dict(record["recipe"])
     from_scratch = str(recipe["model"]).endswith(".json")
     base = None if from_scratch else recipe["model"]
-    local = base is not None and (is_local(base))
+    local = base is not None and is_local(base)
     for key in ("data", *_NAMED):
         if recipe.get(key):
             recipe[key] = public_name(recipe[key], local=is_local(recipe[key]))
@@ -158,40 +162,40 @@ def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -
 
 
 def _data(folder: Path, digest: str) -> dict[str, Any]:
-    """Source, recipe and licence of the data set, where it is still there as the run has read it."""
+    """Describe the dataset, if it is still as the run read it."""
     manifest = folder / MANIFEST
     if not manifest.is_file() or sha256(manifest) != digest:
         return {"source": None, "recipe_hash": None, "licence": None}
-    made = json.loads(manifest.read_text(encoding="utf-8"))
-    source = made.get("recipe", {}).get("source", {})
+    built = json.loads(manifest.read_text(encoding="utf-8"))
+    source = built.get("recipe", {}).get("source", {})
     return {
         "source": source.get("name"),
-        "recipe_hash": made.get("recipe_hash"),
+        "recipe_hash": built.get("recipe_hash"),
         "licence": _licence(folder),
     }
 
 
 def _licence(folder: Path) -> str | None:
-    """What the card of a data set or a model in a directory says, if it has one."""
+    """Read the license from the card of a dataset or model in a directory, if it has one."""
     try:
-        found = content.front_matter(folder / CARD).get("license")
-    except InputError:  # a card is not asked for where only the licence is looked for
+        name = content.front_matter(folder / CARD).get("license")
+    except InputError:  # because a card is optional here
         return None
-    return found if isinstance(found, str) else None
+    return name if isinstance(name, str) else None
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
-    """The first and the last held-out evaluation, and the last training step, as far as there are any."""
+    """Read the first and last held-out evaluation and the last training step, as far as they exist."""
     entries: dict[str, list[dict[str, Any]]] = {"eval": [], "train": []}
     path = folder / METRICS
     if path.is_file():
         for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
             entry = json.loads(line)
             entries.setdefault(entry["kind"], []).append(entry)
-    evaluated, trained = entries["eval"], entries["train"]
-    found = {
-        "before": evaluated[0] if len(evaluated) > 1 else None,
-        "held_out": evaluated[-1] if evaluated else None,
-        "train": trained[-1] if trained else None,
+    evaluations, steps = entries["eval"], entries["train"]
+    metrics = {
+        "before": evaluations[0] if len(evaluations) > 1 else None,
+        "held_out": evaluations[-1] if evaluations else None,
+        "train": steps[-1] if steps else None,
     }
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in metrics.items() if value is not None}

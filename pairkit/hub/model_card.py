@@ -7,18 +7,20 @@ from typing import Any
 
 from pairkit.dataset.markdown import cell, environment, to_yaml
 
-# Of an evaluation, in this order; what else there is follows.
+# Metrics that come first, in this order; the others follow.
 FIRST = ("loss", "reward_accuracy", "reward_margin")
-LEFT_OUT = frozenset({"step", "kind", "sets_per_second", "tokens_per_second", "mfu"})  # of the machine
+LEFT_OUT = frozenset(
+    {"step", "kind", "sets_per_second", "tokens_per_second", "mfu"}
+)  # they describe the machine, not the model
 _TAGS = ("preference", "candidate-sets", "pairkit")
 
 
 def render(about: Mapping[str, Any], name: str, *, adapters: bool) -> str:
-    """The card as Markdown, from what `pairkit.json` of the model holds.
+    """Render the card as Markdown from the content of the model's `pairkit.json`.
 
     Args:
-        name: the repository, which the example loads from.
-        adapters: whether only adapters are published, which stand on the base model.
+        name: the repository, from which the example loads.
+        adapters: whether only adapters are published, which need the base model.
     """
     recipe = about["recipe"]
     return (
@@ -44,11 +46,11 @@ def render(about: Mapping[str, Any], name: str, *, adapters: bool) -> str:
 
 
 def front_matter(about: Mapping[str, Any], *, adapters: bool) -> dict[str, Any]:
-    """What the hub reads: library, task, base model, licence, tags."""
+    """Make what the hub reads: library, task, base model, license, tags."""
     base, licence = about["base_model"], about["licence"]
     loss = about["plan"]["loss"]
     parts = [key for key, value in loss.items() if isinstance(value, Mapping)] or [loss["name"]]
-    losses = [part.replace("_", "-") for part in parts if part.isidentifier()]  # else a function of one's own
+    losses = [part.replace("_", "-") for part in parts if part.isidentifier()]  # else a user's own function
     return {
         "library_name": "peft" if adapters else "transformers",
         "pipeline_tag": "text-generation",
@@ -67,7 +69,7 @@ def _base_link(base: Mapping[str, Any] | None, revision: str | None) -> str:
 
 
 def _parameters(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every keyword of the loss, of its parts and of the draw of negatives, as `block.key`."""
+    """List every keyword of the loss, of its parts and of negative sampling, as `block.key`."""
     rows = []
     for block in ("loss", "negatives"):
         for key, value in plan[block].items():
@@ -79,7 +81,7 @@ def _parameters(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _metrics(metrics: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row a held-out metric, with its value before the first step where there is one."""
+    """Make one row per held-out metric, with its value before the first step if there is one."""
     after, before = metrics.get("held_out", {}), metrics.get("before", {})
     names = [*FIRST, *sorted(after.keys() - set(FIRST))]
     return [

@@ -1,8 +1,8 @@
-"""`pairkit push`: a built data set or a trained model, checked, in one commit on the hub.
+"""`pairkit push`: a built dataset or a trained model, checked, in one commit on the hub.
 
-What the hub has already is not sent: files that are the same are found by their hashes, and large files
-that arrived before a push failed are known to the hub's storage. One commit holds additions and deletions,
-on the commit that was looked at, so that a reader sees all of a push or nothing of it.
+Files that the hub already has are not sent: equal files are recognized by their hashes, and large files that
+arrived before a push failed are in the hub's storage. One commit holds additions and deletions, and names the
+commit that was compared as its parent, so that a reader sees either all of a push or none of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pairkit.dataset.layout import CARD
 from pairkit.errors import ExistingOutputError, HubError, InputError, Interrupted, RecipeError
 from pairkit.hub import model
 from pairkit.hub.content import Content, File
-from pairkit.hub.data_set import data_set
+from pairkit.hub.dataset import built_dataset
 from pairkit.hub.repository import (
     LOGIN,
     Difference,
@@ -39,14 +39,14 @@ from pairkit.training.output.layout import RECORD
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-NOT_OURS = frozenset({".gitattributes"})  # what the hub itself puts into a new repository
+NOT_OURS = frozenset({".gitattributes"})  # because the hub itself puts it into a new repository
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did, or would do.
+    """The result of a push, or of its dry run.
 
-    `changes` is None where the hub could not be asked, `commit` where none was made.
+    `changes` is None if the hub could not be reached, `commit` if no commit was made.
     """
 
     repository: Repository
@@ -67,22 +67,22 @@ def push(
     force: bool = False,
     dry_run: bool = False,
 ) -> Pushed:
-    """Publishes what `pairkit build` or `pairkit train` left in `folder` as `name` (user/name).
+    """Publish what `pairkit build` or `pairkit train` wrote into `folder` as `name` (user/name).
 
     Args:
-        private: what the repository is; one that is there already has to be so.
-        revision: the branch; made from `main` where it is missing.
-        message: of the commit.
-        quarantine: publish the rows that could not be used too.
-        force: publish what was changed by hand, or into a repository that holds something else.
-        dry_run: check everything, ask the hub what it has, and send nothing.
+        private: visibility of a new repository; an existing one must already have it.
+        revision: the branch; created from `main` if it does not exist.
+        message: commit message; None = the version of pairkit.
+        quarantine: also publish quarantine.parquet.
+        force: publish files that were changed by hand, or into a repository that holds something else.
+        dry_run: check everything and compare with the hub, but send nothing.
 
     Raises:
-        RecipeError: a name or branch that the hub would refuse, the quarantine of a model.
+        RecipeError: a name or branch that the hub would refuse, or the quarantine of a model.
         InputError: a directory that is neither, is unfinished, or was changed.
-        ExistingOutputError: a repository that is not as `private` as said, or holds something else.
-        HubError: no token, a hub that cannot be reached or refuses.
-        Interrupted: SIGINT; what arrived is not sent again.
+        ExistingOutputError: a repository of the other visibility, or one that holds something else.
+        HubError: no token, or a hub that cannot be reached or refuses.
+        Interrupted: SIGINT; files that arrived are not sent again.
     """
     check_name(name)
     check_branch(revision)
@@ -90,18 +90,20 @@ def push(
     for note in content.notes:
         console.print(note, markup=False)
     repository, api = _repository(content, name, revision)
-    said = message or f"Push with pairkit {__version__}"
+    subject = message or f"Push with pairkit {__version__}"
     try:
         with _bars():
             if dry_run:
                 return _dry_run(api, repository, content, private, force)
-            return _push(api, repository, content, private, said, force)
+            return _push(api, repository, content, private, subject, force)
     except KeyboardInterrupt as error:
-        raise Interrupted("stopped; what has arrived is not sent again: the same command goes on") from error
+        raise Interrupted(
+            "stopped; run the same command to continue: files that arrived are not sent again"
+        ) from error
 
 
 def describe(pushed: Pushed, *, dry_run: bool) -> str:
-    """A line a file that was sent or deleted, or would be, and the link."""
+    """Describe a push: one line per file that was (or would be) sent or deleted, and the link."""
     files, changes = pushed.content.files, pushed.changes
     if changes is None:
         lines = _lines("unknown", sorted(files), files)
@@ -111,11 +113,11 @@ def describe(pushed: Pushed, *, dry_run: bool) -> str:
             *_lines("changed", changes.changed, files),
             *_lines("deleted", changes.deleted, {}),
         ]
-        lines.append(f"{len(changes.same)} of {len(files)} files were there already")
+        lines.append(f"{len(changes.same)} of {len(files)} files are already on the hub")
     if dry_run:
         lines.append("nothing was sent (--dry-run)")
     elif pushed.commit is None:
-        lines.append("nothing has changed: no commit")
+        lines.append("nothing changed: no commit was made")
     return "\n".join([*lines, f"{pushed.repository.link} ({'private' if pushed.private else 'public'})"])
 
 
@@ -123,28 +125,32 @@ def _content(folder: Path, name: str, quarantine: bool, force: bool) -> Content:
     if not folder.exists():
         raise InputError(f"{folder}: no such directory")
     if not folder.is_dir():
-        raise InputError(f"{folder}: is a file; give the directory that `pairkit build` or `train` wrote")
+        raise InputError(
+            f"{folder}: is a file; give the directory that `pairkit build` or `pairkit train` wrote"
+        )
     if (folder / RECORD).is_file():
         if quarantine:
-            raise RecipeError(f"--quarantine: {folder} holds a model, which has no such rows")
+            raise RecipeError(
+                f"--quarantine: {folder} holds a model, which has no quarantine; leave the flag out"
+            )
         return model.trained_model(folder, name, force=force)
     if (folder / MANIFEST).is_file() or (folder / ".build").is_dir():
-        return data_set(folder, quarantine=quarantine, force=force)
+        return built_dataset(folder, quarantine=quarantine, force=force)
     if (folder.parent / RECORD).is_file():
-        raise InputError(f"{folder}: a part of a training run; give the run's directory, {folder.parent}")
-    raise InputError(f"{folder}: neither a built data set (no {MANIFEST}) nor a training run (no {RECORD})")
+        raise InputError(f"{folder}: part of a training run; give the run's directory, {folder.parent}")
+    raise InputError(f"{folder}: neither a built dataset (no {MANIFEST}) nor a training run (no {RECORD})")
 
 
 def _repository(content: Content, name: str, revision: str) -> tuple[Repository, HfApi]:
     from huggingface_hub import HfApi
 
-    api = HfApi(token=True)  # read for every request: one that is renewed while a large file is sent is used
+    api = HfApi(token=True)  # read for every request, because it may be renewed while a large file is sent
     return Repository(content.kind, name, api.endpoint, revision), api
 
 
 @contextmanager
 def _bars() -> Iterator[None]:
-    """huggingface_hub's own bars for what is sent, on a terminal alone: elsewhere they fill a log."""
+    """Show huggingface_hub's upload bars on a terminal only, because they would fill a log."""
     from huggingface_hub import constants, utils
 
     hidden = not console.is_terminal and constants.HF_HUB_DISABLE_PROGRESS_BARS is None
@@ -170,7 +176,7 @@ def _dry_run(api: HfApi, repository: Repository, content: Content, private: bool
         there = look(api, repository)
         stale = _stale(api, repository, there, content, force)
     except HubError as error:
-        console.print(f"the hub could not be asked what it has: {error}", markup=False)
+        console.print(f"cannot compare with the hub: {error}", markup=False)
         return Pushed(repository, content, None, private)
     _check_visibility(repository, there, private)
     return Pushed(repository, content, difference(content.files, there, stale), private)
@@ -186,7 +192,7 @@ def _push(
     *,
     again: bool = True,
 ) -> Pushed:
-    """Commits on what is there, and `again` on what is there then, if that has changed meanwhile."""
+    """Commit on the current head; if it has moved meanwhile, compare and commit `again`, once."""
     _check_token(repository)
     there = _ready(api, repository, private)
     changes = difference(content.files, there, _stale(api, repository, there, content, force))
@@ -196,7 +202,7 @@ def _push(
     console.print(f"{repository.name}: sending {len(changes.sent)} files, {size:,} bytes", markup=False)
     try:
         commit = _commit(api, repository, content, changes, there, message)
-    except Exception as error:  # of as many types as in repository.py
+    except Exception as error:  # a dozen types: see repository.look
         if again and of_commit(error):
             return _push(api, repository, content, private, message, force, again=False)
         raise refusal(repository, error) from error
@@ -204,7 +210,7 @@ def _push(
 
 
 def _ready(api: HfApi, repository: Repository, private: bool) -> Present:
-    """What is in the repository, which is made, as the branch is, where it is not there."""
+    """Look at the repository; create it and the branch if they do not exist."""
     there = look(api, repository)
     try:
         if not there.exists:
@@ -216,21 +222,21 @@ def _ready(api: HfApi, repository: Repository, private: bool) -> Present:
                 repository.name, branch=repository.revision, repo_type=repository.kind, exist_ok=True
             )
             there = look(api, repository)
-    except Exception as error:  # as above
+    except Exception as error:  # a dozen types: see repository.look
         raise refusal(repository, error) from error
     return there
 
 
 def _check_visibility(repository: Repository, there: Present, private: bool) -> None:
     if there.exists and there.private != private:
-        is_now, flag = ("private", "--private") if there.private else ("public", "--public")
+        visibility = "private" if there.private else "public"
         raise ExistingOutputError(
-            f"{repository.link} is {is_now}: give {flag} to push there, or change it in its settings"
+            f"{repository.link} is {visibility}: use --{visibility}, or change its settings on the hub"
         )
 
 
 def _stale(api: HfApi, repository: Repository, there: Present, content: Content, force: bool) -> set[str]:
-    """The files of an earlier push that this one does not have. Somebody else's are none of these."""
+    """List the files of an earlier push that this one does not have, never those of somebody else."""
     others = there.files.keys() - content.files.keys() - NOT_OURS
     before = {MANIFEST} if MANIFEST in there.files and not others else pushed_before(api, repository, there)
     if before is not None:
@@ -239,8 +245,8 @@ def _stale(api: HfApi, repository: Repository, there: Present, content: Content,
     if foreign and not force:
         named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         raise ExistingOutputError(
-            f"{repository.link} holds what pairkit did not push ({named}); give another name, or --force to "
-            "add to it"
+            f"{repository.link} holds files that pairkit did not push ({named}); choose another name, or use "
+            "--force to add to them"
         )
     return set()
 
@@ -255,17 +261,17 @@ def _commit(
 ) -> str:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    added = [CommitOperationAdd(name, content.files[name].content) for name in changes.sent]
-    deleted = [CommitOperationDelete(name) for name in changes.deleted]
-    made = api.create_commit(
+    additions = [CommitOperationAdd(name, content.files[name].content) for name in changes.sent]
+    deletions = [CommitOperationDelete(name) for name in changes.deleted]
+    commit = api.create_commit(
         repository.name,
-        [*added, *deleted],
+        [*additions, *deletions],
         commit_message=message,
         repo_type=repository.kind,
         revision=repository.revision,
         parent_commit=there.commit,
     )
-    return str(made.oid)
+    return str(commit.oid)
 
 
 def _lines(what: str, names: list[str], files: Mapping[str, File]) -> list[str]:

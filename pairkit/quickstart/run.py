@@ -26,6 +26,7 @@ import pyarrow as pa
 import torch
 from transformers.utils import logging as transformers_logging
 
+from pairkit import __version__
 from pairkit.engines.transformers import load as load_engine
 from pairkit.evaluation.accuracy import accuracy
 from pairkit.files import OnExisting, admit, names_in, stoppable, write_json, write_text
@@ -82,7 +83,9 @@ def quickstart(out: Path, settings: Settings, *, on_existing: OnExisting = "resu
             for name, folder in MODELS.items()
         }
     measured = measure(right, arithmetic.groups(test_problems("test")))
-    write_json(out / "results.json", {"settings": asdict(settings)} | to_json(measured))
+    write_json(
+        out / "results.json", {"pairkit": __version__, "settings": asdict(settings)} | to_json(measured)
+    )
     write_text(out / "report.html", page.render(out, settings.seed, settings.samples, measured, sets))
     return measured
 
@@ -154,7 +157,7 @@ def _claim(out: Path, settings: Settings, on_existing: OnExisting) -> None:
         return
     for part in (out / name for name in PARTS if name in names):
         shutil.rmtree(part) if part.is_dir() else part.unlink()
-    write_json(record, asdict(settings))
+    write_json(record, {"pairkit": __version__} | asdict(settings))
 
 
 def _log_step(text: str) -> None:

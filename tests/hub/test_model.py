@@ -1,4 +1,4 @@
-"""`pairkit push` of trained models: what is sent, what the card says, no path of the machine in it."""
+"""`pairkit push` of trained models: the files, the card, and no path of the machine in them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pytest
 import torch
 import yaml
 from markdown_it import MarkdownIt
-from support.hub_server import TOKEN, Hub, environment, process, sha256
+from support.hub_server import Hub, sha256
 from support.tiny import short_run
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from pairkit import __version__
 from pairkit.errors import InputError, RecipeError
-from pairkit.hub import model as published
 from pairkit.hub.push import push
 from pairkit.recipes import validate
-from pairkit.training.output import directory, metrics
+from pairkit.training.output import metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 
@@ -56,45 +56,26 @@ def card(hub: Hub) -> tuple[dict[str, Any], str]:
     return yaml.safe_load(front), text
 
 
-def test_names_are_those_of_training() -> None:
-    assert (published.RECORD, published.FOLDER) == (directory.RECORD, directory.MODEL)
-    assert published.HASHES == directory.HASHES
-    assert metrics.METRICS == published.METRICS
-
-
-LOAD = """
-import sys, torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
-AutoTokenizer.from_pretrained(sys.argv[1])
-torch.save(model.state_dict(), sys.argv[2])
-"""
-
-
-def test_pushed_loaded_and_pushed_again(trained: Path, hub: Hub, tmp_path: Path) -> None:
-    first = process(environment(hub, tmp_path / "home"), "-m", "pairkit", "push", str(trained), NAME)
-    assert first.returncode == 0, first.stderr
-    assert first.stdout.splitlines()[-1] == f"{hub.endpoint}/{NAME} (private)"
+def test_push_then_load_then_push_again(trained: Path, hub: Hub, tmp_path: Path) -> None:
+    pushed = push(trained, NAME)
+    assert pushed.repository.link == f"{hub.endpoint}/{NAME}"
     there = hub.files(*KEY)
     saved = {path.name: path.read_bytes() for path in (trained / "model").iterdir()}
     assert json.loads(saved.pop("hashes.json")) == {name: sha256(content) for name, content in saved.items()}
     assert there == {**saved, "README.md": there["README.md"], "pairkit.json": there["pairkit.json"]}
     assert hub.received == [sha256(saved["model.safetensors"])]
 
-    loaded = process(environment(hub, tmp_path / "fresh"), "-c", LOAD, NAME, str(tmp_path / "weights.pt"))
-    assert loaded.returncode == 0, loaded.stderr
-    weights = torch.load(tmp_path / "weights.pt", weights_only=True)
+    cache = str(tmp_path / "cache")
+    loaded = AutoModelForCausalLM.from_pretrained(NAME, cache_dir=cache).state_dict()
+    AutoTokenizer.from_pretrained(NAME, cache_dir=cache)
     for name, value in AutoModelForCausalLM.from_pretrained(trained / "model").state_dict().items():
-        assert torch.equal(weights[name], value)
+        assert torch.equal(loaded[name], value)
 
-    again = process(environment(hub, tmp_path / "home"), "-m", "pairkit", "push", str(trained), NAME)
-    assert "nothing has changed: no commit" in again.stdout
+    assert push(trained, NAME).commit is None
     assert len(hub.repos[KEY].messages) == 2
-    for done in (first, again):
-        assert TOKEN not in done.stdout + done.stderr
 
 
-def test_the_card_states_what_the_run_does(trained: Path, hub: Hub) -> None:
+def test_the_card_agrees_with_the_run(trained: Path, hub: Hub) -> None:
     push(trained, NAME)
     front, text = card(hub)
     assert front["library_name"] == "transformers"
@@ -102,6 +83,7 @@ def test_the_card_states_what_the_run_does(trained: Path, hub: Hub) -> None:
     assert "base_model" not in front  # a directory of this machine, not a model of the hub
     record = json.loads((trained / "run.json").read_text())
     about = json.loads(hub.files(*KEY)["pairkit.json"])
+    assert about["pairkit"] == record["starts"][-1]["versions"]["pairkit"] == __version__
     assert about["data"]["manifest_sha256"] == record["data"]
     assert record["data"] in text
     assert "| loss.dpo.beta | 0.1 |" in text
@@ -116,7 +98,7 @@ def test_the_card_states_what_the_run_does(trained: Path, hub: Hub) -> None:
     assert {k: v for k, v in recipe.items() if k not in ("data", "model")} == json.loads(
         json.dumps({k: v for k, v in record["recipe"].items() if k not in ("data", "model")})
     )
-    assert {name: one["sha256"] for name, one in about["files"].items()} == {
+    assert {name: file["sha256"] for name, file in about["files"].items()} == {
         name: sha256(content)
         for name, content in hub.files(*KEY).items()
         if name not in ("README.md", "pairkit.json")
@@ -135,7 +117,7 @@ def test_no_path_of_the_machine_is_published(
             assert root not in content, path
 
 
-def test_adapters_name_what_they_stand_on(adapters: Path, model: Path, hub: Hub) -> None:
+def test_adapters_name_their_base_model(adapters: Path, model: Path, hub: Hub) -> None:
     push(adapters, NAME)
     there = hub.files(*KEY)
     assert not {"model.safetensors", "config.json"} & there.keys()
@@ -165,9 +147,7 @@ def test_a_base_model_of_the_hub(run: Path, hub: Hub) -> None:
     assert "Its licence is not known here" in text
 
 
-def test_licences_as_far_as_they_are_known(
-    run: Path, data: Path, model: Path, hub: Hub, tmp_path: Path
-) -> None:
+def test_known_licenses_are_in_the_card(run: Path, data: Path, model: Path, hub: Hub, tmp_path: Path) -> None:
     base = Path(shutil.copytree(model, tmp_path / "base"))
     (base / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     mine = Path(shutil.copytree(data, tmp_path / "mine"))
@@ -178,40 +158,40 @@ def test_licences_as_far_as_they_are_known(
     assert front["license"] == "apache-2.0"
     assert "Its licence: apache-2.0" in text
     assert "the licence of the data (cc-by-4.0)" in text
-    (mine / "pairkit.json").write_text("{}")  # another data set by now: nothing of it is told
+    (mine / "pairkit.json").write_text("{}")  # another dataset by now: the card must not mention it
     push(run, NAME)
     assert "cc-by-4.0" not in card(hub)[1]
 
 
 def rehashed(run: Path) -> None:
     """As if the run had saved what is there now."""
-    kept = {path.name: sha256(path.read_bytes()) for path in (run / "model").iterdir()}
-    (run / "model" / "hashes.json").write_text(json.dumps(kept))
+    hashes = {path.name: sha256(path.read_bytes()) for path in (run / "model").iterdir()}
+    (run / "model" / "hashes.json").write_text(json.dumps(hashes))
 
 
 @pytest.mark.parametrize(
-    ("change", "what"),
+    ("change", "names"),
     [
         (lambda saved: (saved / "chat_template.jinja").write_text("{{ messages }}"), "chat_template.jinja"),
         (lambda saved: (saved / "more.json").write_text("{}"), "more.json"),
         (lambda saved: (saved / "hashes.json").unlink(), "chat_template.jinja, config.json, "),
     ],
 )
-def test_what_was_changed_by_hand(run: Path, hub: Hub, change: Callable[[Path], Any], what: str) -> None:
+def test_changes_by_hand_are_refused(run: Path, hub: Hub, change: Callable[[Path], Any], names: str) -> None:
     change(run / "model")
-    with pytest.raises(InputError, match=f"changed by hand since it was trained: {what}"):
+    with pytest.raises(InputError, match=f"changed by hand since it was trained: {names}"):
         push(run, NAME)
     assert hub.calls == []
     push(run, NAME, force=True)
     about = json.loads(hub.files(*KEY)["pairkit.json"])
-    assert ", ".join(about["changed_by_hand"]).startswith(what)
+    assert ", ".join(about["changed_by_hand"]).startswith(names)
     files = {**hub.files(*KEY)}
-    assert {name: one["sha256"] for name, one in about["files"].items()} == {
+    assert {name: file["sha256"] for name, file in about["files"].items()} == {
         name: sha256(content) for name, content in files.items() if name not in ("README.md", "pairkit.json")
     }
 
 
-def test_shards_of_an_earlier_push_go(run: Path, hub: Hub) -> None:
+def test_shards_of_an_earlier_push_are_deleted(run: Path, hub: Hub) -> None:
     saved = run / "model"
     model = AutoModelForCausalLM.from_pretrained(saved)
     (saved / "model.safetensors").unlink()
@@ -239,25 +219,25 @@ def lost_shard(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "part"),
     [
-        (lambda run: shutil.rmtree(run / "model"), "has no model/ yet; the same `pairkit train` goes on"),
+        (lambda run: shutil.rmtree(run / "model"), "has no model/ yet; run the same `pairkit train` command"),
         (lambda run: half(run / "model" / "model.safetensors"), "the weights are damaged"),
         (lambda run: (run / "model" / "model.safetensors").unlink(), "holds no weights (*.safetensors)"),
         (lambda run: (run / "model" / "config.json").unlink(), "holds no config.json"),
         (lambda run: (run / "model" / "tokenizer.json").unlink(), "tokenizer.json: is missing"),
         (lambda run: half(run / "model" / "config.json"), "config.json: not JSON"),
-        (lambda run: (run / "model" / "x.bin").touch(), "x.bin: pickled weights are not published"),
-        (lost_shard, "model-00001-of-00002.safetensors: is missing, model.safetensors.index.json names it"),
+        (lambda run: (run / "model" / "x.bin").touch(), "x.bin: pickled weights cannot be published"),
+        (lost_shard, "is missing but listed in model.safetensors.index.json"),
         (lambda run: half(run / "run.json"), "run.json: not the record of a training run"),
-        (lambda run: (run / "run.json").write_text("{}"), "it says nothing of "),
+        (lambda run: (run / "run.json").write_text("{}"), "it lacks data, plan, recipe, starts"),
     ],
 )
-def test_runs_that_cannot_be_pushed(run: Path, hub: Hub, change: Callable[[Path], Any], says: str) -> None:
+def test_runs_that_cannot_be_pushed(run: Path, hub: Hub, change: Callable[[Path], Any], part: str) -> None:
     change(run)
     with pytest.raises(InputError) as refused:
         push(run, NAME)
-    assert says in str(refused.value)
+    assert part in str(refused.value)
     assert hub.calls == []
 
 
@@ -267,11 +247,11 @@ def test_a_part_of_a_run(trained: Path, hub: Hub) -> None:
 
 
 def test_a_model_has_no_quarantine(trained: Path, hub: Hub) -> None:
-    with pytest.raises(RecipeError, match="holds a model, which has no such rows"):
+    with pytest.raises(RecipeError, match="holds a model, which has no quarantine"):
         push(trained, NAME, quarantine=True)
 
 
-def test_hostile_names_stay_inside(run: Path, hub: Hub) -> None:
+def test_hostile_names_are_escaped(run: Path, hub: Hub) -> None:
     edit_record(run, data="/x/y|<script>alert(1)</script>", reference="a`b](http://x)")
     push(run, NAME)
     _, text = card(hub)

@@ -20,7 +20,7 @@ from support.loopback import Loopback, chat_server, recipe, start_build
 from support.published import hashes
 
 from pairkit.errors import EngineError, Interrupted
-from pairkit.hub.data_set import data_set
+from pairkit.hub.dataset import built_dataset
 from pairkit.pipeline import describe
 from pairkit.pipeline.build import build
 from pairkit.rankers.judge.statistics import judge_rates
@@ -197,7 +197,7 @@ def test_a_judge_that_misbehaves(tmp_path: Path) -> None:
         assert [c["score"] for c in row["completions"]] == [one["judge"] for one in scores]
         numbers = [int(c["text"].rpartition("#### ")[2] or 0) for c in row["completions"]]
         assert numbers[0] == max(numbers)
-    assert {"verdicts/all-00000-of-00001.parquet"} < data_set(
+    assert {"verdicts/all-00000-of-00001.parquet"} < built_dataset(
         tmp_path / "out"
     ).files.keys()  # as push checks it
     said = load_dataset(str(tmp_path / "out"), "verdicts", split="train", cache_dir=str(tmp_path / "cache"))

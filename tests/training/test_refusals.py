@@ -102,7 +102,7 @@ def test_bad_recipes(data: Path, model: Path) -> None:
 def test_bad_data_and_models(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match="not a built data set"):
+    with pytest.raises(InputError, match="not a built dataset"):
         train(recipe(tmp_path, model), tmp_path / "a")
     unranked = candidate_sets([("x", [completion("a"), completion("b")]), ("y", [completion("c")])])
     with pytest.raises(InputError, match="2 sets unranked"):

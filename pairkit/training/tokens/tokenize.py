@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Completion = Mapping[str, Any]  # a row of `schema.COMPLETION`
-Wanted = Literal["first", "ranked", "scored", "labelled"]
+Wanted = Literal["all", "first", "ranked", "scored", "labelled"]
 
 
 class _Refused(Exception):
@@ -88,11 +88,11 @@ def token_batches(
     """Tokenize tables of `schema.SETS`: yield one batch of `sets.SCHEMA` per table, row for row.
 
     Args:
-        wanted: which completions of a set. "first": its first one. "ranked": its best one and those that rank
-            below it (a tie gives no pair; noise ranks below all); a set without ranks (`unranked`) or in
-            which all tie (`no_choice`) is refused. "scored": of those, the ones that have a score; a set with
-            fewer than two is refused (`unscored`). "labelled": as "ranked", or the only completion, where its
-            score is the label 1 or 0.
+        wanted: which completions of a set. "all": every one, ranked or not. "first": its first one. "ranked":
+            its best one and those that rank below it (a tie gives no pair; noise ranks below all); a set
+            without ranks (`unranked`) or in which all tie (`no_choice`) is refused. "scored": of those, the
+            ones that have a score; a set with fewer than two is refused (`unscored`). "labelled": as
+            "ranked", or the only completion, where its score is the label 1 or 0.
         advance: called with the number of sets done.
 
     A prompt longer than `max_prompt_length` is cut at its beginning, BOS kept; a completion is cut at its
@@ -145,6 +145,8 @@ def _rendered(row: Mapping[str, Any], template: _Template, wanted: Wanted) -> _R
 
 def _columns(completions: Sequence[Completion], wanted: Wanted) -> list[Completion]:
     """Select the completions that a loss needs; see `token_batches`."""
+    if wanted == "all" and completions:  # ranked or not, noise too
+        return list(completions)
     if not completions or completions[0]["origin"] == "noise":
         raise _Refused("no_completion", "it has no completion but noise")
     best = completions[0]

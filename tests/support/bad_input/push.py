@@ -12,41 +12,41 @@ CASES = [
     Case(
         "repository name without its owner",
         "push data sets",
-        "repository name 'sets': write user/name, the owner (you, or an organisation) and a name",
+        "repository name 'sets': write user/name, where user is you or an organization",
         rows=UNSENT,
     ),
     Case(
         "repository name that the Hub refuses",
         "push data me/my--sets",
-        "repository name 'me/my--sets': the hub takes at most 96 letters, digits, '-', '_' and '.'; "
+        "repository name 'me/my--sets': the hub allows at most 96 letters, digits, '-', '_' and '.'; "
         "no '-' or '.' at an end, no '--', '..' or '.git'",
         rows=UNSENT,
     ),
     Case(
         "branch name that git refuses",
         "push data me/sets --revision a..b",
-        "--revision 'a..b': not the name of a branch; write letters, digits, - and _",
+        "--revision 'a..b': not a valid branch name; use letters, digits, - and _",
         rows=UNSENT,
     ),
     Case(
         "push of something else",
         "push model me/tiny",
-        "model: neither a built data set (no pairkit.json) nor a training run (no run.json)",
+        "model: neither a built dataset (no pairkit.json) nor a training run (no run.json)",
         rows=UNSENT,
     ),
     Case(
         "push of an unfinished build",
         "push runs/data/files me/sets",
-        "runs/data/files: not a built data set (no pairkit.json); its build stopped before the end: the same "
-        "`pairkit build` command completes it",
+        "runs/data/files: not a built dataset (no pairkit.json); its build was interrupted: run the "
+        "same `pairkit build` command to complete it",
         prepare=lambda: Path("runs/data/files/.build").mkdir(parents=True),
         rows=UNSENT,
     ),
     Case(
-        "push of a dataset changed by hand",
+        "push of a dataset that was changed by hand",
         "push runs/data/files me/sets",
-        "runs/data/files: changed by hand since it was built: README.md; build it again, or give --force to "
-        "publish it as it is, with a manifest that says so",
+        "runs/data/files: changed by hand since it was built: README.md; build it again, or use --force to "
+        "publish it as it is, with a manifest that lists the changes",
         prepare=lambda: built(lambda: Path("runs/data/files/README.md").write_text("# Mine")),
         rows=UNSENT,
     ),
@@ -58,9 +58,9 @@ CASES = [
         rows=UNSENT,
     ),
     Case(
-        "push of a dataset with a missing file",
+        "push of a dataset that lacks a file",
         "push runs/data/files me/sets",
-        "runs/data/files/pairs/train-00000-of-00001.parquet: is missing; build the data set again",
+        "runs/data/files/pairs/train-00000-of-00001.parquet: is missing; build the dataset again",
         prepare=lambda: built(
             lambda: Path("runs/data/files/pairs/train-00000-of-00001.parquet").unlink(),
         ),
@@ -69,7 +69,7 @@ CASES = [
     Case(
         "push of an unfinished run",
         "push runs/train/data-dpo me/tiny",
-        "runs/train/data-dpo: the run has no model/ yet; the same `pairkit train` goes on with it",
+        "runs/train/data-dpo: the run has no model/ yet; run the same `pairkit train` command to finish it",
         prepare=lambda: (trained(), shutil.rmtree(RUN / "model")),
         rows=UNSENT,
     ),

@@ -36,32 +36,32 @@ CASES = [
     Case(
         "no built dataset",
         f"{TRAIN} --data nowhere",
-        "nowhere: not a built data set (no pairkit.json); build one with: pairkit build --source NAME",
+        "nowhere: not a built dataset (no pairkit.json); build one with: pairkit build --source NAME",
     ),
     Case(
         "`--data` is a file of rows",
         f"{TRAIN} --data own.jsonl",
-        "own.jsonl: not a built data set (no pairkit.json); build one from the file: "
+        "own.jsonl: not a built dataset (no pairkit.json); build one from the file: "
         "pairkit build --source files --path own.jsonl",
         OWN,
     ),
     Case(
         "`--data` is a Parquet file of a dataset",
         f"{TRAIN} --data data/data/train-00000-of-00001.parquet",
-        "data/data/train-00000-of-00001.parquet: not a built data set (no pairkit.json); "
-        "give the data set that it is a part of: data",
+        "data/data/train-00000-of-00001.parquet: not a built dataset (no pairkit.json); "
+        "give the dataset that contains it: data",
     ),
     Case(
         "dataset whose build was killed",
         f"{TRAIN} --data half",
-        "half: not a built data set (no pairkit.json); its build stopped before the end: "
-        "the same `pairkit build` command completes it",
+        "half: not a built dataset (no pairkit.json); its build was interrupted: "
+        "run the same `pairkit build` command to complete it",
         {"half/.build/state.json": b"{}"},
     ),
     Case(
         "dataset with a damaged file",
         f"{TRAIN} --data cut",
-        "cut/data/train-00000-of-00001.parquet: the Parquet file is damaged (…); build the data set again",
+        "cut/data/train-00000-of-00001.parquet: the Parquet file is damaged (…); build the dataset again",
         prepare=lambda: half(copied("data", "cut") / "data" / "train-00000-of-00001.parquet"),
     ),
     Case(

@@ -1,7 +1,7 @@
-"""A built data set as it is published: what its manifest names, unchanged, with a card that is right.
+"""A built dataset as it is published: the files that its manifest names, with a card that describes them.
 
-The manifest holds size and sha256 of every file. What differs was changed by hand: it is refused, or, when
-that is wanted, published under a manifest that says so.
+The manifest holds size and sha256 of every file. A file that differs was changed by hand: it is refused or,
+with --force, published under a manifest that names it.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from pairkit.hub.content import Content, File
 from pairkit.progress import progress
 from pairkit.schema import MANIFEST, QUARANTINE, SCHEMA_VERSION, SETS, VERDICTS, check_sets, short_hash
 
-# By the folder that a Parquet file is in.
+# The schema of a Parquet file, by its folder.
 SCHEMAS = {"data": SETS, "pairs": views.PAIRS, "verdicts": VERDICTS, "": QUARANTINE}
-_NAME = re.compile(r"(?!\.)[\w.-]+(/(?!\.)[\w.-]+)*")  # neither hidden, nor out of the directory
+_NAME = re.compile(r"(?!\.)[\w.-]+(/(?!\.)[\w.-]+)*")  # neither hidden nor outside the directory
 
 
-def data_set(folder: Path, *, quarantine: bool = False, force: bool = False) -> Content:
-    """The data set that `pairkit build` wrote into `folder`, checked.
+def built_dataset(folder: Path, *, quarantine: bool = False, force: bool = False) -> Content:
+    """Check the dataset that `pairkit build` wrote into `folder` and list what is published.
 
     Args:
-        quarantine: whether the rows that could not be used are published too.
-        force: publish one that was changed by hand, as far as schema and card still hold.
+        quarantine: publish quarantine.parquet too.
+        force: publish a dataset that was changed by hand, if schema and card are still right.
 
     Raises:
-        InputError: an unfinished build, no data set, a file that is missing, was changed, or is not of its
-            schema, a card that does not say what the files are.
+        InputError: an unfinished build, no dataset, a file that is missing, was changed or has another
+            schema, a card that does not describe the files.
     """
     manifest = _manifest(folder)
     published = [name for name in manifest["files"] if quarantine or name != QUARANTINE_FILE]
@@ -46,20 +46,20 @@ def data_set(folder: Path, *, quarantine: bool = False, force: bool = False) -> 
     files: dict[str, File] = {}
     with progress(f"checking {folder}", len(published) + len(added), unit="files") as advance:
         for name in [*published, *added]:
-            files[name] = _present(folder / name)
+            files[name] = _describe(folder / name)
             advance()
     changed = _changed(manifest, files, added)
     if changed and not force:
         raise InputError(
-            f"{folder}: changed by hand since it was built: {', '.join(changed)}; build it again, or give "
-            "--force to publish it as it is, with a manifest that says so"
+            f"{folder}: changed by hand since it was built: {', '.join(changed)}; build it again, or use "
+            "--force to publish it as it is, with a manifest that lists the changes"
         )
     rows = {name: _check_parquet(folder / name, name) for name in files if name.endswith(".parquet")}
     _check_card(folder / CARD, rows)
     for name in set(changed) & rows.keys():
         _check_rows(folder / name, name)
     if changed:
-        files[MANIFEST] = _admitting(folder, manifest, files, changed)
+        files[MANIFEST] = _changed_manifest(folder, manifest, files, changed)
         return Content("dataset", files, [f"changed by hand: {', '.join(changed)}"])
     files[MANIFEST] = content.on_disk(folder / MANIFEST)
     return Content("dataset", files, [])
@@ -69,34 +69,36 @@ def _manifest(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
     where = folder / MANIFEST
     if manifest.get("schema_version") != SCHEMA_VERSION:
-        found = manifest.get("schema_version")
-        raise InputError(f"{where}: of schema version {found!r}, not {SCHEMA_VERSION}: build it again")
+        version = manifest.get("schema_version")
+        raise InputError(
+            f"{where}: schema version {version!r} is not supported (need {SCHEMA_VERSION}); build it again"
+        )
     files: Any = manifest.get("files")
     good = isinstance(files, dict) and all(
         isinstance(about, dict) and {"bytes", "sha256"} <= about.keys() for about in files.values()
     )
     if not good or not isinstance(manifest.get("recipe"), dict) or CARD not in files:
-        raise InputError(f"{where}: names no files with their hashes: build the data set again")
+        raise InputError(f"{where}: does not list its files with their hashes; build the dataset again")
     for name in files:
         if not _NAME.fullmatch(name):
-            raise InputError(f"{where}: names a file that is not one of a data set: {name!r}")
+            raise InputError(f"{where}: lists a file that does not belong to a dataset: {name!r}")
     return manifest
 
 
-def _present(path: Path) -> File:
+def _describe(path: Path) -> File:
     if not path.is_file():
-        raise InputError(f"{path}: is missing; build the data set again")
+        raise InputError(f"{path}: is missing; build the dataset again")
     return content.on_disk(path)
 
 
 def _added(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Parquet files that no build wrote, where `load_dataset` would take them for rows."""
-    found = [f"{kind}/{path.name}" for kind in SCHEMAS if kind for path in (folder / kind).glob("*.parquet")]
-    return sorted(set(found) - manifest["files"].keys())
+    """List Parquet files that no build wrote, in folders whose files `load_dataset` reads."""
+    names = {f"{kind}/{path.name}" for kind in SCHEMAS if kind for path in (folder / kind).glob("*.parquet")}
+    return sorted(names - manifest["files"].keys())
 
 
 def _changed(manifest: Mapping[str, Any], files: Mapping[str, File], added: list[str]) -> list[str]:
-    """The names of what is not as it was built."""
+    """List the files that are not as they were built."""
     changed = [
         name
         for name, file in files.items()
@@ -108,28 +110,32 @@ def _changed(manifest: Mapping[str, Any], files: Mapping[str, File], added: list
 
 
 def _check_parquet(path: Path, name: str) -> int:
-    """The rows of a Parquet file, which has to be of the schema of its folder."""
+    """Count the rows of a Parquet file, which must have the schema of its folder."""
     kind = name.rpartition("/")[0]
     if kind not in SCHEMAS:
-        raise InputError(f"{path}: not a Parquet file of a data set; there are {', '.join(SCHEMAS)}")
+        raise InputError(
+            f"{path}: not in a folder of a dataset's Parquet files: {', '.join(filter(None, SCHEMAS))}"
+        )
     try:
-        found, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
+        schema, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a Parquet file: {error}") from error
     expected = SCHEMAS[kind]
     for field in expected:
-        if field.name not in found.names:
+        if field.name not in schema.names:
             raise InputError.at("is missing", file=path, field=field.name)
-        if found.field(field.name).type != field.type:
-            problem = f"is {found.field(field.name).type}, not {field.type}"
+        if schema.field(field.name).type != field.type:
+            problem = f"is {schema.field(field.name).type}, not {field.type}"
             raise InputError.at(problem, file=path, field=field.name)
-    if found.names != expected.names:
-        raise InputError(f"{path}: has the columns {', '.join(found.names)}, not {', '.join(expected.names)}")
+    if schema.names != expected.names:
+        raise InputError(
+            f"{path}: has the columns {', '.join(schema.names)}, not {', '.join(expected.names)}"
+        )
     return int(rows)
 
 
 def _check_rows(path: Path, name: str) -> None:
-    """What a schema cannot say of candidate sets, where the rows are not those that were built."""
+    """Check rows that were changed for what a schema cannot express."""
     if name.startswith("data/"):
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=1000):
@@ -137,40 +143,40 @@ def _check_rows(path: Path, name: str) -> None:
 
 
 def _check_card(card: Path, rows: Mapping[str, int]) -> None:
-    """The card's front matter is what `load_dataset` goes by: its files are there and have so many rows."""
-    about = content.front_matter(card)
-    stated = _stated(card, about)
-    for config, split, pattern in _patterns(card, about):
+    """Check that the front matter, which `load_dataset` reads, names existing files and their row counts."""
+    matter = content.front_matter(card)
+    stated = _stated(card, matter)
+    for config, split, pattern in _patterns(card, matter):
         matching = [number for name, number in rows.items() if fnmatchcase(name, pattern)]
         if not matching:
-            raise InputError(f"{card}: configuration {config!r} names {pattern!r}, which is no file here")
-        said = stated.get((config, split))
-        if said is not None and said != sum(matching):
+            raise InputError(f"{card}: configuration {config!r} names {pattern!r}, but no file matches it")
+        count = stated.get((config, split))
+        if count is not None and count != sum(matching):
             raise InputError(
-                f"{card}: says {said} rows of split {split!r} of configuration {config!r}, the files have "
-                f"{sum(matching)}; correct num_examples in its dataset_info"
+                f"{card}: states {count} rows for split {split!r} of configuration {config!r}, but the files "
+                f"have {sum(matching)}; correct num_examples in its dataset_info"
             )
 
 
-def _patterns(card: Path, about: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(configuration, split, pattern) of every entry of the card's `configs`."""
+def _patterns(card: Path, matter: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """List (configuration, split, pattern) of every entry of the card's `configs`."""
     try:
-        found = [
+        patterns = [
             (str(config["config_name"]), str(part["split"]), str(part["path"]))
-            for config in about["configs"]
+            for config in matter["configs"]
             for part in config["data_files"]
         ]
     except (KeyError, TypeError) as error:
         problem = "has no `configs` with config_name and data_files (split, path)"
         raise InputError(f"{card}: the card's front matter {problem}") from error
-    if not found:
+    if not patterns:
         raise InputError(f"{card}: the card's front matter has an empty list of `configs`")
-    return found
+    return patterns
 
 
-def _stated(card: Path, about: Mapping[str, Any]) -> dict[tuple[str, str], int]:
-    """Rows by configuration and split, as `dataset_info` states them."""
-    infos = about.get("dataset_info", [])
+def _stated(card: Path, matter: Mapping[str, Any]) -> dict[tuple[str, str], int]:
+    """Read the rows per configuration and split that `dataset_info` states."""
+    infos = matter.get("dataset_info", [])
     try:
         return {
             (str(info["config_name"]), str(split["name"])): int(split["num_examples"])
@@ -182,14 +188,14 @@ def _stated(card: Path, about: Mapping[str, Any]) -> dict[tuple[str, str], int]:
         raise InputError(f"{card}: the card's front matter {problem}") from error
 
 
-def _admitting(
+def _changed_manifest(
     folder: Path, manifest: Mapping[str, Any], files: Mapping[str, File], changed: list[str]
 ) -> File:
-    """The manifest of a data set that was changed by hand: of the files as they are, with those named."""
+    """Make the manifest of a dataset that was changed by hand, which describes the files as they are now."""
     described = {
         name: parquet.describe(folder / name) if name.endswith(".parquet") else file.describe()
         for name, file in files.items()
     }
-    kept = {name: about for name, about in manifest["files"].items() if name not in files}
-    told = {**manifest, "files": {**kept, **described}, "changed_by_hand": changed}
-    return content.made((json.dumps(told, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode())
+    unsent = {name: about for name, about in manifest["files"].items() if name not in files}
+    manifest = {**manifest, "files": {**unsent, **described}, "changed_by_hand": changed}
+    return content.made((json.dumps(manifest, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode())

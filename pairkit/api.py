@@ -1,0 +1,265 @@
+"""The functions of pairkit's public face; `import pairkit` offers them without importing what they need.
+
+Each is the function behind a command of the same name, and takes plain values: names, paths, mappings.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pairkit.dataset.reader import BuiltData
+    from pairkit.files import OnExisting
+    from pairkit.hub.push import Pushed
+    from pairkit.pipeline.recipe import BuildRecipe
+    from pairkit.recipes import Strict
+    from pairkit.training.recipe import TrainRecipe
+
+Location = str | os.PathLike[str]
+
+
+def build(
+    recipe: BuildRecipe | Mapping[str, Any] | str,
+    out: Location,
+    *,
+    on_existing: OnExisting = "resume",
+    workers: int | None = None,
+    cache: Location | None = None,
+    retry_failed: bool = False,
+    **fields: Any,
+) -> BuiltData:
+    """Build a dataset of candidate sets in the directory `out`, or continue a build, and open it.
+
+    Args:
+        recipe: a recipe, its fields, the name of a shipped one, or a YAML file.
+        on_existing: what happens if `out` is not empty: "resume", "delete" or "raise".
+        workers: units worked on at a time; None = one per CPU core, four at most.
+        cache: the file of answered model calls; None = calls.sqlite next to `out`.
+        retry_failed: repeat model calls that failed before.
+        fields: fields of the recipe that replace those of `recipe`; mappings are merged.
+
+    Raises:
+        PairkitError: see `pairkit.errors`; the message says what to do.
+
+    >>> import json, pathlib, pairkit
+    >>> rows = [{"prompt": f"{n} + 1 =", "chosen": str(n + 1), "rejected": str(n)} for n in range(40)]
+    >>> _ = pathlib.Path("sums.jsonl").write_text("\\n".join(map(json.dumps, rows)))
+    >>> recipe = {"source": {"name": "files", "path": "sums.jsonl"}}
+    >>> data = pairkit.build(recipe, "sums", test_fraction=0.2)
+    >>> data.rows("train") + data.rows("test")
+    40
+    """
+    from pairkit.dataset import reader
+    from pairkit.pipeline.build import build as run
+    from pairkit.pipeline.recipe import BuildRecipe, load
+
+    if isinstance(recipe, str):
+        resolved = load(recipe, _plain(fields), {})
+    elif isinstance(recipe, BuildRecipe) and not fields:
+        resolved = recipe
+    else:
+        resolved = load(None, _content(recipe), _plain(fields))
+    run(
+        resolved,
+        Path(out),
+        on_existing=on_existing,
+        workers=workers,
+        cache=None if cache is None else Path(cache),
+        retry_failed=retry_failed,
+    )
+    return reader.load(Path(out))
+
+
+def load(folder: Location) -> BuiltData:
+    """Open a dataset that `build` wrote. Reads its manifest only.
+
+    The result has `manifest`, `splits` and `rows(split)`; `tables(split)` iterates its candidate sets and
+    `pairs(split)` its pairs, as Arrow tables of some hundred rows. Raises `InputError`.
+
+    >>> import pairkit
+    >>> data = pairkit.load("sums")
+    >>> data.splits
+    ['test', 'train']
+    >>> sets = next(data.tables("train"))
+    >>> [completion["text"] for completion in sets["completions"][0].as_py()]  # the best first
+    ['1', '0']
+    >>> next(data.pairs("train")).column_names
+    ['prompt', 'chosen', 'rejected', 'score_chosen', 'score_rejected']
+    """
+    from pairkit.dataset import reader
+
+    return reader.load(Path(folder))
+
+
+def train(
+    recipe: TrainRecipe | Mapping[str, Any] | str,
+    out: Location,
+    *,
+    on_existing: OnExisting = "resume",
+    **fields: Any,
+) -> Path:
+    """Train a model on a built dataset in the run directory `out`, or continue a run.
+
+    Args:
+        recipe: a recipe, its fields, the name of a shipped one, or a YAML file.
+        on_existing: what happens if `out` is not empty: "resume", "delete" or "raise".
+        fields: fields of the recipe that replace those of `recipe`; mappings are merged.
+
+    Returns:
+        The directory of the trained model and its tokenizer, `out`/model.
+
+    Raises:
+        PairkitError: see `pairkit.errors`; the message says what to do.
+
+    >>> import json, pathlib, pairkit
+    >>> config = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 32,
+    ...           "num_hidden_layers": 1, "num_attention_heads": 2}
+    >>> _ = pathlib.Path("config.json").write_text(json.dumps(config))
+    >>> recipe = {"loss": "dpo", "model": "config.json", "tokenizer": "bpe:300", "max_steps": 2}
+    >>> str(pairkit.train(recipe, "run", data=pairkit.load("sums"), sets_per_step=4, trackers=[]))
+    'run/model'
+    """
+    from pairkit import recipes
+    from pairkit.training.recipe import TrainRecipe
+    from pairkit.training.run import train as run
+
+    content = recipes.read(recipe, "train") if isinstance(recipe, str) else _content(recipe)
+    resolved = recipes.validate(TrainRecipe, recipes.merge(content, _plain(fields)))
+    return run(resolved, Path(out), on_existing=on_existing)
+
+
+def score(
+    model: Location,
+    data: Location | BuiltData | pa.Table,
+    *,
+    split: str = "train",
+    limit: int | None = None,
+    tokenizer: str | None = None,
+    revision: str | None = None,
+    dtype: str = "float32",
+    max_length: int = 2048,
+    tokens_per_micro_batch: int = 8192,
+    trust_remote_code: bool = False,
+) -> pa.Table:
+    """Compute the log-prob of every completion of candidate sets under a model.
+
+    A score is a log-prob here, because that is what every loss, reference and importance weight starts from;
+    the numbers of rankers are already in the sets, as `score` of their completions. Tokens, template and
+    lengths are those of training, so that the sums are those that a loss gets.
+
+    Args:
+        model: a hub id or a directory.
+        data: a built dataset, or a table of its sets.
+        split: of a dataset.
+        limit: only the first N sets of the split; None = all.
+        tokenizer: the tokenizer of another model; None = the model's.
+        max_length: tokens of a prompt with its completion; longer ones are cut as in training.
+        tokens_per_micro_batch: lower it when memory runs out.
+
+    Returns:
+        One row per set, in order: `set_id`, `logps` (nats, summed over a completion's tokens) and `tokens`
+        (their number), one entry per completion each, and `reason`, which says why a set has neither.
+
+    Raises:
+        InputError: a dataset that cannot be read, or has no such split.
+        ModelError: a model or tokenizer that cannot be loaded.
+
+    >>> import pairkit
+    >>> scores = pairkit.score("run/model", "sums", split="test")
+    >>> scores.column_names
+    ['set_id', 'logps', 'tokens', 'reason']
+    >>> chosen, rejected = scores["logps"][0].as_py()  # the best completion is first
+    >>> chosen < 0 and rejected < 0
+    True
+    """
+    import pyarrow as pa
+
+    from pairkit.dataset import reader
+    from pairkit.schema import check_sets
+    from pairkit.training.score import score_sets
+
+    tables: Iterable[pa.Table]
+    if isinstance(data, pa.Table):
+        tables, count = [check_sets(data)[:limit]], data.num_rows
+    else:
+        opened = data if isinstance(data, reader.BuiltData) else reader.load(Path(data))
+        opened.require(split)
+        tables, count = opened.tables(split, limit), opened.rows(split)
+    return score_sets(
+        os.fspath(model),
+        tables,
+        count=count if limit is None else min(limit, count),
+        tokenizer=tokenizer,
+        revision=revision,
+        dtype=dtype,
+        max_length=max_length,
+        tokens_per_micro_batch=tokens_per_micro_batch,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def push(
+    folder: Location,
+    name: str,
+    *,
+    private: bool = True,
+    revision: str = "main",
+    message: str | None = None,
+    quarantine: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+) -> Pushed:
+    """Publish a dataset or a trained model on the Hugging Face Hub, with its card, in one commit.
+
+    Args:
+        folder: what `build` or `train` wrote.
+        name: the repository, user/name.
+        private: visibility of a new repository; an existing one must already have it.
+        revision: the branch; created if it does not exist.
+        message: commit message.
+        quarantine: also publish the rows that could not be used.
+        force: publish files that were changed by hand, or into a repository that holds something else.
+        dry_run: check everything and compare with the hub, but send nothing.
+
+    Raises:
+        PairkitError: see `pairkit.errors`; the message says what to do.
+
+    >>> import pairkit
+    >>> pushed = pairkit.push("run", "me/sums-dpo", dry_run=True)
+    >>> sorted(pushed.content.files)[:3]
+    ['README.md', 'chat_template.jinja', 'config.json']
+    """
+    from pairkit.hub.push import push as run
+
+    return run(
+        Path(folder),
+        name,
+        private=private,
+        revision=revision,
+        message=message,
+        quarantine=quarantine,
+        force=force,
+        dry_run=dry_run,
+    )
+
+
+def _content(recipe: Strict | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that a recipe sets."""
+    return _plain(recipe if isinstance(recipe, Mapping) else recipe.model_dump(exclude_unset=True))
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace paths and datasets by their names, as a recipe file has them."""
+    return {
+        key: _plain(value)
+        if isinstance(value, Mapping)
+        else os.fspath(value)
+        if isinstance(value, os.PathLike)
+        else value
+        for key, value in fields.items()
+    }

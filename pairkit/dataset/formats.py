@@ -1,0 +1,34 @@
+"""The formats that `pairkit export` writes: one row per consumer. Imports nothing heavy, for the help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format of another library.
+
+    consumer   what reads it, in one line.
+    suffix     of the file.
+    made_of    "pairs": one row per pair, so a set that makes no pair is left out; "completions": one row per
+               completion of such a set, or per labelled one; "sets": one row per set, none left out.
+    alternates whether the consumer drops a prompt whose user and assistant turns do not alternate.
+    """
+
+    consumer: str
+    suffix: Literal[".parquet", ".jsonl"]
+    made_of: Literal["pairs", "completions", "sets"] = "pairs"
+    alternates: bool = False
+
+
+FORMATS = {
+    "nectar": Format("the columns of berkeley-nest/Nectar, all completions ranked", ".parquet", "sets"),
+    "binarized": Format("the columns of HuggingFaceH4/ultrafeedback_binarized", ".parquet"),
+    "unpaired": Format("TRL's KTOTrainer: prompt, completion, label", ".parquet", "completions"),
+    "trl": Format("TRL's DPOTrainer and RewardTrainer: conversational pairs", ".parquet"),
+    "nemo_rl": Format("NVIDIA NeMo-RL's PreferenceDataset (DPO, reward models)", ".jsonl"),
+    "openai": Format("OpenAI's preference fine-tuning", ".jsonl"),
+    "sharegpt": Format("LLaMA-Factory: formatting sharegpt, ranking true", ".jsonl", alternates=True),
+}

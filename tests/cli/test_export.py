@@ -1,0 +1,77 @@
+"""`pairkit export` as it is typed: its help, its output, its errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from support.tiny import candidate_sets, completion, random_sets, write_data
+from typer.testing import CliRunner
+
+from pairkit.cli import app, main
+from pairkit.dataset.formats import FORMATS
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def typed(words: str) -> str:
+    result = CliRunner().invoke(app, ["export", *words.split()], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_help_lists_every_format():
+    text = typed("--help")
+    for name, made in FORMATS.items():
+        assert f"{name:<10} {made.consumer}" in text
+
+
+def test_default_file_and_counts(here: Path):
+    tie = candidate_sets([("tie", [completion("a", 1), completion("b", 1)])])
+    write_data(here / "runs/data/mine", random_sets(3), tie)
+    assert typed("runs/data/mine --as trl") == (
+        "3 sets in, 3 rows out; sets left out: none\nruns/export/mine-trl/train.parquet\n"
+    )
+    assert typed("runs/data/mine --as sharegpt --split test") == (
+        "1 sets in, 0 rows out; sets left out: 1 no_choice\nruns/export/mine-sharegpt-test/test.jsonl\n"
+    )
+    assert typed("runs/data/mine --as openai --out my.jsonl --limit 2 --rejected all").endswith("my.jsonl\n")
+    lines = (here / "my.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["input"]["messages"][0]["role"] == "user"
+    assert typed("runs/data/mine --as nectar --dry-run").endswith("nothing was written (--dry-run)\n")
+    assert sorted(path.name for path in (here / "runs/export").iterdir()) == [
+        "mine-sharegpt-test",
+        "mine-trl",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("data --as openia", "unknown format 'openia'; did you mean 'openai'? Known: binarized, nectar, "),
+        ("data --as trl --out x.jsonl", "--out x.jsonl: the format trl is written as *.parquet"),
+        ("data --as trl --split dev", "data: no split 'dev'; it has: train"),
+        ("data", "Missing option '--as'; see: pairkit export --help"),
+        (
+            "data --as trl --out data",
+            "data is not empty and was not created by pairkit",
+        ),
+    ],
+)
+def test_errors_are_one_line(
+    here: Path, words: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    write_data(here / "data", random_sets(2))
+    monkeypatch.setattr(sys, "argv", ["pairkit", "export", *words.split()])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {message}")
+    assert not (here / "runs").exists()

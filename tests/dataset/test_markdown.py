@@ -1,0 +1,31 @@
+"""Markdown that untrusted text cannot break out of."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
+
+from pairkit.dataset.markdown import cell, fence
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_a_fence_contains_any_text(text: str) -> None:
+    tokens = MarkdownIt().parse(f"before\n\n{fence(text)}\n\nafter")
+    assert [token.type for token in tokens].count("fence") == 1
+    assert [token.type for token in tokens[-3:]] == ["paragraph_open", "inline", "paragraph_close"]
+    assert tokens[-2].content == "after"
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_a_cell_is_one_line_without_markup(text: str) -> None:
+    page = MarkdownIt().enable("table").render(f"| a |\n|---|\n| {cell(text)} |\n")
+    inside = re.search(r"<tbody>\s*<tr>\s*<td>(.*)</td>\s*</tr>\s*</tbody>", page, re.S)
+    assert inside is not None
+    shown = "".join(mark if mark.isprintable() else "\ufffd" for mark in " ".join(text.split()))
+    assert inside.group(1) == escapeHtml(shown)
