@@ -98,13 +98,13 @@ def located(problem: str, *, file: object = None, row: int | None = None, field:
     return f"{where}: {problem}" if where else problem
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> RecipeError:
+def unknown(kind: str, name: str, choices: Iterable[str]) -> RecipeError:
     """Build the error for a name that is not in a table; it suggests the nearest one and lists all.
 
     >>> str(unknown("loss", "dop", ["dpo", "sft"]))
     "unknown loss 'dop'; did you mean 'dpo'? Known: dpo, sft"
     """
-    names = sorted(known)
+    names = sorted(choices)
     # Below the default of 0.6, because a typo changes much of a short name.
     near = get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
