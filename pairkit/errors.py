@@ -105,7 +105,7 @@ def located(problem: str, *, file: object = None, row: int | None = None, field:
     return f"{where}: {problem}" if where else problem
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> RecipeError:
+def unknown(kind: str, name: str, choices: Iterable[str]) -> RecipeError:
     """Build the error for a name that is not in a table; it suggests the nearest one and lists all.
 
     A mapping gives a line of help for each known name.
@@ -113,8 +113,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> RecipeError:
     >>> str(unknown("loss", "dop", ["dpo", "sft"]))
     "unknown loss 'dop'; did you mean 'dpo'? Known: dpo, sft"
     """
-    names = sorted(known)
-    help_of = known if isinstance(known, Mapping) else {}
+    names = sorted(choices)
+    help_of = choices if isinstance(choices, Mapping) else {}
     listed = [f"{each} ({help_of[each]})" if each in help_of else each for each in names]
     # Below the default of 0.6, because a typo changes much of a short name.
     near = get_close_matches(name, names, n=1, cutoff=0.4)

@@ -73,11 +73,11 @@ def parse(content: bytes, request: Request) -> Parsed | Fault:
     except ValueError:
         return Fault("the answer is not JSON")
     choices = answer.get("choices") if isinstance(answer, Mapping) else None
-    wanted = len(request.samplings)
-    if not isinstance(choices, list) or len(choices) != wanted:
+    expected = len(request.samplings)
+    if not isinstance(choices, list) or len(choices) != expected:
         count = len(choices) if isinstance(choices, list) else "no"
-        hint = "; generate.many_per_call=false asks for one a call" if wanted > 1 else ""
-        return Fault(f"the answer holds {count} choices, {wanted} were asked for{hint}")
+        hint = "; generate.many_per_call=false asks for one a call" if expected > 1 else ""
+        return Fault(f"the answer holds {count} choices, {expected} were asked for{hint}")
     usage = _usage(answer.get("usage"))
     completions = []
     for choice, sampling in zip(_ordered(choices), request.samplings, strict=True):
@@ -85,7 +85,7 @@ def parse(content: bytes, request: Request) -> Parsed | Fault:
         if message is None:
             return Fault("the answer holds a choice without a message")
         text, reason = message
-        tokens = usage.completion if usage is not None and wanted == 1 else None
+        tokens = usage.completion if usage is not None and expected == 1 else None
         sent = sampling._replace(seed=request.samplings[0].seed)
         completions.append(Completion(text, tokens, reason, sent))
     return Parsed(tuple(completions), usage)
