@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import pytest
 from support.hub_server import TOKEN, Hub, serving
 
 # The models of the tests have a few thousand parameters: a second thread only gets in the way of the first.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No example has a deadline: a busy machine is no defect.
+hypothesis.settings.register_profile("pairkit", deadline=None)
+hypothesis.settings.load_profile("pairkit")
 
 
 @pytest.fixture(scope="session")
