@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import pytest
 from support.hub_server import TOKEN, Hub, serving
 
@@ -17,6 +18,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Background jobs of a shell ignore SIGINT, and so do their children: a test that interrupts a run would wait
 # for its end.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No example has a deadline: a busy machine is no defect.
+hypothesis.settings.register_profile("pairkit", deadline=None)
+hypothesis.settings.load_profile("pairkit")
 
 
 @pytest.fixture(scope="session")

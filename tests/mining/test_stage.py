@@ -313,6 +313,7 @@ def test_mining_any_sets(rows: list[dict[str, Any]], recipe: dict[str, Any], see
         assert order == sorted(order)
 
 
+@settings(max_examples=50)
 @given(set_lists, st.sampled_from(["worst", "random", "all"]))
 def test_a_tie_never_makes_a_pair(rows: list[dict[str, Any]], rejected: Any):
     for pair in pairs(mined(*rows, require_choice=False).sets, rejected=rejected).to_pylist():

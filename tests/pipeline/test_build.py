@@ -69,7 +69,7 @@ def test_a_build_writes_several_shards_of_exactly_the_schema(built: Path) -> Non
 
 @pytest.mark.parametrize(
     ("fields", "workers"),
-    [({"unit_rows": 1000}, 1), ({"unit_rows": 7, "shard_mb": 0.05}, 4), ({"shard_mb": 256}, 3)],
+    [({"unit_rows": 1000}, 1), ({"unit_rows": 29, "shard_mb": 0.05}, 4), ({"shard_mb": 256}, 3)],
 )
 def test_rows_do_not_depend_on_units_shards_or_workers(
     fields: dict[str, Any], workers: int, source: Path, built: Path, tmp_path: Path

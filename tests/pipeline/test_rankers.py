@@ -26,11 +26,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ultrafeedback(tmp_path_factory.mktemp("raw") / "ultrafeedback.jsonl", 20)
+    return ultrafeedback(tmp_path_factory.mktemp("raw") / "ultrafeedback.jsonl", 12)
 
 
 def recipe(source: Path, **fields: Any) -> BuildRecipe:
-    content = {"source": {"name": "ultrafeedback", "path": str(source)}, "test_fraction": 0, "unit_rows": 5}
+    content = {"source": {"name": "ultrafeedback", "path": str(source)}, "test_fraction": 0, "unit_rows": 3}
     return load(None, content, {"mine": {"require_choice": False}, **fields})
 
 
@@ -69,7 +69,7 @@ def test_one_ranker_orders_and_all_scores_stay(source: Path, model: Path, tmp_pa
             assert [one["rank"] for one in completions] == [1 + count for count in better]
             assert [one["rank"] for one in completions] == sorted(one["rank"] for one in completions)
         changed += [one["text"] for one in a["completions"]] != [one["text"] for one in b["completions"]]
-    assert changed > 4
+    assert changed > 2
 
 
 def test_a_stopped_build_scores_nothing_twice(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -14,7 +13,6 @@ from pairkit.rankers.table import RANKERS, Ranking, asking, libraries, name_of
 from pairkit.recipes import Strict, validate
 
 MODEL = {"pairrm": {}, "reward_model": {"model": "m"}, "judge": {"model": "m"}}
-GUIDE = Path(__file__).parents[2] / "docs" / "ranking.md"
 
 
 def block(name: str) -> Strict:
@@ -63,8 +61,3 @@ def test_an_unknown_ranker_names_the_nearest() -> None:
         RecipeError, match=r"unknown ranker 'verifer'; did you mean 'verifier'\? Known: annot"
     ):
         validate(BuildRecipe, {"source": {"name": "arithmetic"}, "rank": {"ranker": "verifer"}})
-
-
-@pytest.mark.parametrize("name", RANKERS)
-def test_the_guide_names_every_ranker(name: str) -> None:
-    assert f"{name}" in GUIDE.read_text(encoding="utf-8")
