@@ -26,6 +26,8 @@ from pairkit.models.names import cannot_load
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from pairkit.engines.recipe import CallSettings, EngineRecipe
+
 
 @dataclass
 class TransformersEngine:
@@ -135,7 +137,16 @@ class TransformersEngine:
         return Completion(text, len(tokens) + (reason == "stop"), reason, sampling)
 
 
-def load(
+def open_transformers(
+    recipe: EngineRecipe, calls: CallSettings, *, name: str | None = None
+) -> TransformersEngine:
+    """Load the recipe's model with transformers. Raises `ModelError`."""
+    return load_transformers(
+        recipe.model, revision=recipe.revision, batch_tokens=recipe.batch_tokens, name=name
+    )
+
+
+def load_transformers(
     model: str, *, revision: str | None = None, batch_tokens: int = 32_768, name: str | None = None
 ) -> TransformersEngine:
     """Load a hub id or a directory, on the GPU if there is one, in the precision it was saved in.

@@ -20,13 +20,13 @@ from pairkit.models.names import cannot_load
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from pairkit.engines.recipe import EngineRecipe
+    from pairkit.engines.recipe import CallSettings, EngineRecipe
 
 # Arguments that pairkit sets itself -> the recipe field that decides them.
 _OURS = {"model": "model", "revision": "revision", "tokenizer": "model", "seed": "seed"}
 
 
-def load(recipe: EngineRecipe, *, name: str | None = None) -> VLLMEngine:
+def open_vllm(recipe: EngineRecipe, calls: CallSettings, *, name: str | None = None) -> VLLMEngine:
     """Load the recipe's model with vLLM; `recipe.vllm` holds further arguments of `vllm.LLM`.
 
     Raises `MissingExtraError` without vLLM, `RecipeError` for arguments that are unknown or that other fields

@@ -27,7 +27,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from pairkit import __version__
-from pairkit.engines.transformers import load as load_engine
+from pairkit.engines.transformers import load_transformers
 from pairkit.evaluation.accuracy import accuracy
 from pairkit.files import OnExisting, admit, names_in, stoppable, write_json, write_text
 from pairkit.intervals import Floats
@@ -131,7 +131,7 @@ def accuracy_of(model: Path, settings: Settings, split: arithmetic.Split, *, sam
     """Measure the share of `samples` completions at temperature 1 that are right, `[problems]`."""
     return accuracy(
         test_problems(split),
-        load_engine(str(model)),
+        load_transformers(str(model)),
         VerifierRecipe(),
         samples=samples,
         max_tokens=MAX_TOKENS,

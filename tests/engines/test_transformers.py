@@ -20,7 +20,7 @@ from transformers import (
 from pairkit.engines.asking import complete as ask
 from pairkit.engines.base import Problem, Request, Sampling, sample_seed
 from pairkit.engines.sampling import draw, uniforms
-from pairkit.engines.transformers import TransformersEngine, load, stop_tokens
+from pairkit.engines.transformers import TransformersEngine, load_transformers, stop_tokens
 from pairkit.errors import ModelError
 from pairkit.models.chat import DEFAULT_TEMPLATE, prompt_tokens
 from pairkit.quickstart.model import save_start, tiny_tokenizer
@@ -216,16 +216,16 @@ def test_a_model_without_chat_template_gets_the_plain_one(tmp_path, capsys) -> N
     tokenizer.chat_template = None
     tokenizer.save_pretrained(tmp_path)
     llama().save_pretrained(tmp_path)
-    assert load(str(tmp_path)).tokenizer.chat_template == DEFAULT_TEMPLATE
+    assert load_transformers(str(tmp_path)).tokenizer.chat_template == DEFAULT_TEMPLATE
     assert "no chat template" in capsys.readouterr().err
 
 
 def test_a_loaded_model_completes_messages_and_token_ids_alike(tmp_path) -> None:
     save_start(tmp_path)
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load(str(tmp_path))  # a configuration without weights
+        load_transformers(str(tmp_path))  # a configuration without weights
     llama().save_pretrained(tmp_path)
-    loaded = load(str(tmp_path), batch_tokens=64)
+    loaded = load_transformers(str(tmp_path), batch_tokens=64)
     assert loaded.name == str(tmp_path)
     prompt = [{"role": "user", "content": "1+2="}]
     (answer,) = ask(loaded, [Request(prompt, (greedy(5),))])

@@ -27,13 +27,13 @@ QUEUE_FACTOR = 4
 Done = tuple[int, tuple[Result, ...]]
 
 
-def connect(recipe: EngineRecipe, settings: CallSettings, *, name: str | None = None) -> OpenAIEngine:
+def open_openai(recipe: EngineRecipe, calls: CallSettings, *, name: str | None = None) -> OpenAIEngine:
     """Open the engine, after one request that shows whether the server is up and accepts the key.
 
     Raises `RecipeError` for a missing key or an invalid URL, `EngineError` for a server that is unreachable
     or refuses.
     """
-    engine = OpenAIEngine(recipe, settings, name or recipe.model, key_of(recipe))
+    engine = OpenAIEngine(recipe, calls, name or recipe.model, key_of(recipe))
     try:
         engine.check_server()
     except BaseException:
