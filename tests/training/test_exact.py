@@ -1,8 +1,8 @@
 """Neither the token budget nor the number of processes changes what a run ends in.
 
-Compared are the weights after seven steps: their distance, over the distance that training moved them. 1e-5 is
-about twenty times the rounding error of float32, and far below the effect of a wrong normalization, which the
-last test shows. AdamW divides a gradient by its own size, and so amplifies rounding where the gradient is
+Compared are the weights after seven steps: their distance, over the distance that training moved them. 1e-5
+is about twenty times the rounding error of float32, and far below the effect of a wrong normalization, which
+the last test shows. AdamW divides a gradient by its own size, and so amplifies rounding where the gradient is
 nearly zero; an epsilon above most gradients keeps a step in proportion, and no clipping hides a scale.
 """
 
