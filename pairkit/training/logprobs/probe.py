@@ -76,9 +76,7 @@ def _refusal(model: nn.Module) -> str | None:
         return "its logits are not those of a plain output head"
     if not separate.isfinite().all():
         return None  # the weights have diverged: that tells nothing about the model's class
-    tolerance = (
-        1e-3 if packed.dtype == torch.float32 else 0.1
-    )  # bfloat16 keeps three digits, layer after layer
+    tolerance = 1e-3 if packed.dtype == torch.float32 else 0.1  # bfloat16 rounds to 3 digits in each layer
     if not (packed - separate).abs().max() <= tolerance * separate.abs().max():
         return "a packed sequence gives other states"
     return None

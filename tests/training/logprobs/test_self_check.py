@@ -33,6 +33,14 @@ def test_a_bfloat16_model_passes_the_check(precision: torch.dtype) -> None:
     check_packed(tiny().to(precision), sets(COUNTS), precision)
 
 
+def test_a_model_that_ignores_the_layout_is_padded(
+    messages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing.Packed, "bias", lambda *_: None)
+    assert not probe.packs(tiny())
+    assert "a packed sequence gives other states" in messages[0]
+
+
 def test_a_wrong_pass_is_refused_with_set_and_completion(monkeypatch: pytest.MonkeyPatch) -> None:
     """Completions that see each other, as with an attention that takes the mask for a causal one."""
     model = tiny()
