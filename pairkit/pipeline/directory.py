@@ -41,7 +41,7 @@ class BuildDirectory:
         self.out = out
         self.build = out / _BUILD
         self.shards_folder = self.build / "shards"
-        self.asked_folder = self.build / "asked"
+        self.results_folder = self.build / "asked"
         self.discarded = self.build / "discarded"
 
     def shards(self) -> list[Path]:
@@ -65,7 +65,7 @@ class BuildDirectory:
 
     def finish(self) -> None:
         """Remove what was needed to continue. The lock goes last: until then the directory is ours."""
-        for folder in (self.shards_folder, self.asked_folder, self.discarded):
+        for folder in (self.shards_folder, self.results_folder, self.discarded):
             shutil.rmtree(folder, ignore_errors=True)
         for name in (_STATE, LOG, _LOCK):
             (self.build / name).unlink(missing_ok=True)
@@ -226,6 +226,6 @@ def _clear(directory: BuildDirectory, *, keep_results: bool = False) -> None:
             folder.rmdir()
     shutil.rmtree(directory.discarded, ignore_errors=True)
     if not keep_results:
-        shutil.rmtree(directory.asked_folder, ignore_errors=True)
+        shutil.rmtree(directory.results_folder, ignore_errors=True)
         for name in (_STATE, LOG):
             (directory.build / name).unlink(missing_ok=True)

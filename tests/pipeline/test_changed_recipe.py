@@ -87,8 +87,10 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("shard_mb", [256, 0.001], ids=["no shard closed", "shards closed"])
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    ("change", "shard_mb"),
+    [("mine", 256), ("mine", 0.001), ("rank", 0.001), ("judge", 256), ("judge", 0.001), ("split", 0.001)],
+)
 def test_what_was_generated_is_kept(
     change: str, shard_mb: float, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
