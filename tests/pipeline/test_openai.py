@@ -27,7 +27,7 @@ from pairkit.rankers.judge.statistics import report
 from pairkit.schema import VERDICTS, check_sets
 
 PROMPTS = 300
-# A fault after which the client waits only as long as it is told. Its reaction to every other kind of fault is
+# A fault after which the client waits only as long as it is told; its reaction to all other kinds is
 # tested with the engine; here they would add nothing but pauses.
 FAULTY = {"faults": 0.2, "hopeless": 0.005, "latency": 0.01, "kinds": ["429_after"]}
 # A faulty body fails three times at most. The timeout is one that no busy machine exceeds.
