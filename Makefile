@@ -1,4 +1,4 @@
-.PHONY: check lint types test slow
+.PHONY: check lint types test full slow coverage
 
 check: lint types test
 
@@ -11,6 +11,12 @@ types:
 
 test:
 	python -m pytest
+
+full:
+	python -m pytest -m full -n auto
+
+coverage:
+	python -m pytest -n auto --dist loadfile --cov=pairkit
 
 slow:
 	python -m pytest -m slow
