@@ -77,7 +77,7 @@ def test_a_source_may_be_its_name_alone(source: Path) -> None:
 def test_a_split_train_without_pairs_is_said(source: Path) -> None:
     Path("one.jsonl").write_text('{"prompt": "p", "chosen": "c", "rejected": "r"}\n')
     shown = run("--source", "files", "--path", "one.jsonl", "--test-fraction", 0.9999)
-    assert shown.splitlines()[-1].startswith("all pairs are in split test: ")
+    assert shown.splitlines()[-1].startswith("all pairs are in the split test: ")
 
 
 def test_noise_flags(source: Path) -> None:

@@ -134,6 +134,10 @@ def test_complete_results_need_no_engine(world: World, tmp_path: Path) -> None:
     world.opened = []
     build(recipe(mine={"keep_negatives": 1}), tmp_path / "out")
     assert world.opened == []
+    stop_after(6, recipe(), tmp_path / "judged")
+    world.opened = []
+    build(recipe(rank=[JUDGE], mine={"require_choice": False}), tmp_path / "judged")
+    assert world.opened == ["judge"]
 
 
 def test_a_stop_while_changing_the_recipe_loses_no_result(

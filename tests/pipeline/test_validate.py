@@ -121,3 +121,10 @@ def test_a_dry_run_names_the_stages_and_imports_no_torch(tmp_path: Path) -> None
     assert "generate: org/model, 6 completions per prompt" in done.stdout
     assert "rank: pairrm, llm-blender/PairRM-hf (PairRM, which compares completions in pairs)" in done.stdout
     assert "rank: verifier (a check against the answer" in done.stdout
+
+
+def test_a_plan_names_the_engine_and_what_it_is(tmp_path: Path) -> None:
+    shown = plan(recipe(rank=JUDGE), tmp_path / "out")
+    assert "generate: writer, 1 completions per prompt, 20 for 20 rows (openai: any server" in shown
+    assert "rank: judge, judge (an LLM that compares, rates or orders completions)" in shown
+    assert not (tmp_path / "out").exists()
