@@ -105,17 +105,18 @@ def located(problem: str, *, file: object = None, row: int | None = None, field:
     return f"{where}: {problem}" if where else problem
 
 
-def unknown(kind: str, name: str, choices: Iterable[str]) -> RecipeError:
+def unknown(
+    kind: str, name: str, choices: Iterable[str], *, described: Mapping[str, str] | None = None
+) -> RecipeError:
     """Build the error for a name that is not in a table; it suggests the nearest one and lists all.
 
-    A mapping gives a line of help for each known name.
+    `described` gives a line of help for each choice.
 
     >>> str(unknown("loss", "dop", ["dpo", "sft"]))
     "unknown loss 'dop'; did you mean 'dpo'? Known: dpo, sft"
     """
     names = sorted(choices)
-    help_of = choices if isinstance(choices, Mapping) else {}
-    listed = [f"{each} ({help_of[each]})" if each in help_of else each for each in names]
+    listed = [f"{each} ({described[each]})" for each in names] if described else names
     # Below the default of 0.6, because a typo changes much of a short name.
     near = get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""

@@ -45,7 +45,9 @@ class EngineRecipe(Strict):
     @classmethod
     def _known_engine(cls, name: str) -> str:
         if name not in ENGINES:
-            raise unknown("engine", name, {name: row.help for name, row in ENGINES.items()})
+            raise unknown(
+                "engine", name, ENGINES, described={known: row.help for known, row in ENGINES.items()}
+            )
         return name
 
     @model_validator(mode="after")

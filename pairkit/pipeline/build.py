@@ -110,7 +110,7 @@ def _write_shards(
     out.log(event="continue" if folders else "start", time=time.time(), rows=rows)
     batches = opened.batches(start=total.next_unit, rows=recipe.unit_rows)
     read = ahead(identified(batches, shards.occurrences(folders)), workers)
-    folder, first = out.asked_folder, total.next_unit
+    folder, first = out.results_folder, total.next_unit
     with (
         progress(f"Building {out.out}", opened.total_rows, unit="rows", done=rows) as advance,
         closing(read),
@@ -176,7 +176,7 @@ def _nothing_usable(
     hint = ""
     if reasons.keys() & NO_CHOICE:
         hint = "; for --loss sft, or kto on labels, set mine.require_choice=false"
-    if unit_store.count(out.asked_folder, keys.values()):
+    if unit_store.count(out.results_folder, keys.values()):
         hint += "; the answers of models are kept: change what follows them and run again"
     rows = total.counts["source.rows"]
     where = opened.files[0] if len(opened.files) == 1 else opened.source.name
@@ -191,8 +191,8 @@ def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
     except (PairkitError, OSError, KeyboardInterrupt) as error:
         done = shards.together(map(shards.read_contents, out.shards()))
         rows = done.counts["source.rows"]
-        units = unit_store.count(out.asked_folder, keys.values(), first=done.next_unit)
-        results = unit_store.count(out.asked_folder, keys.values())
+        units = unit_store.count(out.results_folder, keys.values(), first=done.next_unit)
+        results = unit_store.count(out.results_folder, keys.values())
         spoiled = isinstance(error, InputError) and not (isinstance(error, _NothingUsable) and results)
         if spoiled or not (rows or units):
             out.discard()

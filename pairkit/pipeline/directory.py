@@ -14,15 +14,15 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.errors import OutputError
-from pairkit.files import OnExisting, admit, flat_keys, names_in, write_json
+from pairkit.files import OnExisting, admit, names_in, write_json
+from pairkit.pipeline.changes import Identity, StageKeys, differences, shared_stages, summarize
 from pairkit.progress import console
 from pairkit.schema import MANIFEST
 
@@ -32,9 +32,6 @@ _LOCK = "pairkit.lock"
 _STATE = "state.json"
 _STAGES = "stages"
 _PUBLISHED = re.compile(r"(train|test|all)-\d{5}-of-\d{5}\.parquet")
-Identity = Mapping[str, Any]
-# Of each stage that asks a model, in order: see `identity.stage_keys`.
-StageKeys = Mapping[str, str]
 
 
 class BuildDirectory:
@@ -44,7 +41,7 @@ class BuildDirectory:
         self.out = out
         self.build = out / _BUILD
         self.shards_folder = self.build / "shards"
-        self.asked_folder = self.build / "asked"
+        self.results_folder = self.build / "asked"
         self.discarded = self.build / "discarded"
 
     def shards(self) -> list[Path]:
@@ -68,7 +65,7 @@ class BuildDirectory:
 
     def finish(self) -> None:
         """Remove what was needed to continue. The lock goes last: until then the directory is ours."""
-        for folder in (self.shards_folder, self.asked_folder, self.discarded):
+        for folder in (self.shards_folder, self.results_folder, self.discarded):
             shutil.rmtree(folder, ignore_errors=True)
         for name in (_STATE, LOG, _LOCK):
             (self.build / name).unlink(missing_ok=True)
@@ -120,40 +117,25 @@ def claimed(
             _clear(directory)
             write_json(directory.build / _STATE, saved)
         elif differences(_unfinished(out)[0], identity):
-            theirs, their_keys = _unfinished(out)
-            before, now = theirs["recipe"], identity["recipe"]
-            changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-            shared = _shared(their_keys, keys)
-            console.print(
-                f"{out}: the recipe changed ({', '.join(changed)}); "
-                f"keeping the results of {', '.join(shared)} and repeating what follows",
-                markup=False,
-            )
+            _keep_shared(directory, identity, keys)
             # The state goes last: a stop before it leaves the old build, which may lose all but its results.
-            _clear(directory, keep_results=True)
-            directory.log(event="recipe", time=time.time(), keeps=shared)
             write_json(directory.build / _STATE, saved)
         for part in (directory.discarded, *directory.shards_folder.glob("*.part")):
             shutil.rmtree(part, ignore_errors=True)
         yield directory
 
 
-def differences(theirs: Identity, ours: Identity) -> list[str]:
-    """Describe what makes two builds different, each difference in a few words."""
-    before, now = flat_keys(theirs), flat_keys(ours)
-    changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
-    messages = {
-        "recipe_hash": None,
-        "input.fingerprint": "the input has other names or content",
-        "input.model": "the model has other files",
-    }
-    for key in changed:
-        if key.startswith("judge_prompts."):
-            messages[key] = f"the judge's prompt {key.removeprefix('judge_prompts.')} has other words"
-        elif key.startswith("input.ranking_models."):
-            messages[key] = f"the model of {key.rpartition('.')[2]} has other files"
-    lines = [messages.get(key, f"{key} is {now.get(key)!r}, was {before.get(key)!r}") for key in changed]
-    return [line for line in lines if line is not None]
+def _keep_shared(directory: BuildDirectory, identity: Identity, keys: StageKeys) -> None:
+    """Remove all of an unfinished build except the results of stages that ask a model, and log what stays."""
+    theirs, their_keys = _unfinished(directory.out)
+    shared = shared_stages(their_keys, keys)
+    console.print(
+        f"{directory.out}: {summarize(theirs, identity)}; "
+        f"keeping the results of {', '.join(shared)} and repeating what follows",
+        markup=False,
+    )
+    _clear(directory, keep_results=True)
+    directory.log(event="recipe", time=time.time(), keeps=shared)
 
 
 def _admit(out: Path, identity: Identity, keys: StageKeys, on_existing: OnExisting) -> State:
@@ -167,7 +149,7 @@ def _admit(out: Path, identity: Identity, keys: StageKeys, on_existing: OnExisti
         return state
 
     def different() -> list[str]:
-        if theirs is None or (state == "unfinished" and _shared(_unfinished(out)[1], keys)):
+        if theirs is None or (state == "unfinished" and shared_stages(_unfinished(out)[1], keys)):
             return []
         return differences(theirs, {key: identity.get(key, {}) for key in theirs})
 
@@ -190,12 +172,6 @@ def _unfinished(out: Path) -> tuple[Identity, StageKeys]:
     state = json.loads((out / _BUILD / _STATE).read_text(encoding="utf-8"))
     keys = dict(state.pop(_STAGES, ()))
     return state, keys
-
-
-def _shared(theirs: StageKeys, ours: StageKeys) -> list[str]:
-    """Return the names of the first stages, as long as both builds have the same ones."""
-    pairs = zip(theirs.values(), ours.items(), strict=False)
-    return [name for _, (name, _) in takewhile(lambda pair: pair[0] == pair[1][1], pairs)]
 
 
 @contextmanager
@@ -250,6 +226,6 @@ def _clear(directory: BuildDirectory, *, keep_results: bool = False) -> None:
             folder.rmdir()
     shutil.rmtree(directory.discarded, ignore_errors=True)
     if not keep_results:
-        shutil.rmtree(directory.asked_folder, ignore_errors=True)
+        shutil.rmtree(directory.results_folder, ignore_errors=True)
         for name in (_STATE, LOG):
             (directory.build / name).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from pairkit import __version__
 from pairkit.engines.local import fingerprint
 from pairkit.engines.table import ENGINES, UNPUBLISHED, library_version
 from pairkit.models.names import public_name
-from pairkit.pipeline.directory import Identity
+from pairkit.pipeline.changes import Identity
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers import table
 from pairkit.rankers.table import RANKERS, Ranking, name_of

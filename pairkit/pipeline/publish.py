@@ -14,7 +14,8 @@ from pairkit.dataset import card, parquet
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.files import replacing, sha256, write_json, write_text
 from pairkit.pipeline import shards
-from pairkit.pipeline.directory import BuildDirectory, Identity
+from pairkit.pipeline.changes import Identity
+from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.shards import PUBLISHED, Contents
 from pairkit.schema import MANIFEST, QUARANTINE, SCHEMA_VERSION
 from pairkit.sources import Opened

@@ -90,7 +90,7 @@ def test_a_source_may_be_given_by_its_name_alone(source: Path) -> None:
 def test_a_train_split_without_pairs_is_reported(source: Path) -> None:
     Path("one.jsonl").write_text('{"prompt": "p", "chosen": "c", "rejected": "r"}\n')
     shown = run("--source", "files", "--path", "one.jsonl", "--test-fraction", 0.9999)
-    assert shown.splitlines()[-1].startswith("all pairs are in split test: ")
+    assert shown.splitlines()[-1].startswith("all pairs are in the split test: ")
 
 
 def test_noise_flags_become_blocks_of_the_recipe(source: Path) -> None:

@@ -16,6 +16,7 @@ from pairkit.errors import ExistingOutputError, InputError, Interrupted
 from pairkit.pipeline import model_stages
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import BuildRecipe, load
+from pairkit.rankers.judge.prompt import shipped
 
 JUDGE = {"ranker": "judge", "engine": "openai", "model": "judge"}
 
@@ -86,8 +87,10 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("shard_mb", [256, 0.001], ids=["no shard closed", "shards closed"])
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    ("change", "shard_mb"),
+    [("mine", 256), ("mine", 0.001), ("rank", 0.001), ("judge", 256), ("judge", 0.001), ("split", 0.001)],
+)
 def test_what_was_generated_is_kept(
     change: str, shard_mb: float, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +134,10 @@ def test_complete_results_need_no_engine(world: World, tmp_path: Path) -> None:
     world.opened = []
     build(recipe(mine={"keep_negatives": 1}), tmp_path / "out")
     assert world.opened == []
+    stop_after(6, recipe(), tmp_path / "judged")
+    world.opened = []
+    build(recipe(rank=[JUDGE], mine={"require_choice": False}), tmp_path / "judged")
+    assert world.opened == ["judge"]
 
 
 def test_a_stop_while_changing_the_recipe_loses_no_result(
@@ -176,6 +183,23 @@ def test_a_change_before_or_in_the_first_model_is_refused(
     with pytest.raises(ExistingOutputError, match=re.escape(difference)):
         build(recipe(**fields), tmp_path / "out")
     assert (tmp_path / "out" / ".build" / "asked").is_dir()
+
+
+def test_another_prompt_of_the_judge_keeps_what_was_generated(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The recipe is the same, but the file that it names is not."""
+    prompt = tmp_path / "own.txt"
+    prompt.write_text(shipped()["mcpo"].read_text())
+    judged = recipe(rank=[JUDGE | {"prompt": str(prompt)}], mine={"require_choice": False})
+    stop_after(4, judged, tmp_path / "out")
+    asked = len(world.judge.asked)
+    prompt.write_text(prompt.read_text().replace("version: 1", "version: 2"))
+    build(judged, tmp_path / "out")
+    console = " ".join(capsys.readouterr().err.split())
+    assert "the judge's prompt own has other words; keeping the results of generate and" in console
+    assert len(world.judge.asked) > asked
+    assert hashes(tmp_path / "out") == fresh(judged, tmp_path)
 
 
 def test_without_a_model_stage_nothing_is_worth_keeping(tmp_path: Path) -> None:

@@ -57,10 +57,10 @@ def recipe(**fields: Any) -> BuildRecipe:
         ({"rank": JUDGE | {"prompt": "nectar"}}, "'nectar' is listwise"),
         ({"rank": JUDGE | {"engine": "transformers", "model": "./none"}}, "'./none' cannot be loaded"),
         ({"rank": {"ranker": "pairrm", "model": "./none"}}, "'./none' cannot be loaded"),
-        ({"rank": {"ranker": "pairrm", "model": "EMPTY"}}, "holds no config.json"),
-        ({"rank": {"ranker": "reward_model", "model": "EMPTY"}}, "holds no config.json"),
-        ({"generate": {"engine": "transformers", "model": "EMPTY"}}, "holds no config.json"),
-        ({"mine": {"noise": {"token_swap": {"tokenizer": "EMPTY"}}}}, "holds no tokenizer.json"),
+        ({"rank": {"ranker": "pairrm", "model": "EMPTY"}}, "contains no config.json"),
+        ({"rank": {"ranker": "reward_model", "model": "EMPTY"}}, "contains no config.json"),
+        ({"generate": {"engine": "transformers", "model": "EMPTY"}}, "contains no config.json"),
+        ({"mine": {"noise": {"token_swap": {"tokenizer": "EMPTY"}}}}, "contains no tokenizer.json"),
     ],
 )
 def test_a_mistake_in_any_stage_is_refused_first(
@@ -81,7 +81,7 @@ def test_a_mistake_in_any_stage_is_refused_first(
     ("fields", "message"),
     [
         ({"rank": {"ranker": "pairrm", "model": "tiny"}}, "not a PairRM checkpoint"),
-        ({"rank": {"ranker": "reward_model", "model": "tiny"}}, "gives 2 logits"),
+        ({"rank": {"ranker": "reward_model", "model": "tiny"}}, "has 2 logits"),
         ({"mine": {"noise": {"token_swap": {"tokenizer": "broken"}}}}, "'broken' cannot be loaded"),
     ],
 )
@@ -121,3 +121,10 @@ def test_a_dry_run_names_the_stages_and_imports_no_torch(tmp_path: Path) -> None
     assert "generate: org/model, 6 completions per prompt" in done.stdout
     assert "rank: pairrm, llm-blender/PairRM-hf (PairRM, which compares completions in pairs)" in done.stdout
     assert "rank: verifier (a check against the answer" in done.stdout
+
+
+def test_a_plan_names_the_engine_and_what_it_is(tmp_path: Path) -> None:
+    shown = plan(recipe(rank=JUDGE), tmp_path / "out")
+    assert "generate: writer, 1 completions per prompt, 20 for 20 rows (openai: any server" in shown
+    assert "rank: judge, judge (an LLM that compares, rates or orders completions)" in shown
+    assert not (tmp_path / "out").exists()

@@ -66,7 +66,7 @@ def test_batches_can_be_skipped_and_limited(tmp_path: Path, name: str) -> None:
         for limit in (1, 4, 7, 11, 99):
             limited = read(tmp_path / name, rows=size, limit=limit)
             assert limited.sets.equals(whole.slice(0, limit))
-            assert limited.rows == min(limit, 11)
+            assert limited.counts["rows"] == min(limit, 11)
             later = read(tmp_path / name, rows=size, limit=limit, start=1)
             assert later.sets.equals(whole.slice(0, limit).slice(size))
 

@@ -78,7 +78,7 @@ def test_existing_runs(tmp_path: Path, data: Path, model: Path) -> None:
 def test_bad_recipes(data: Path, model: Path) -> None:
     for fields, message in [
         ({"loss": "dpoo"}, "did you mean 'dpo'"),
-        ({"loss": {"name": "dpo", "beta": -1}}, "dpo.beta is in (0, inf)"),
+        ({"loss": {"name": "dpo", "beta": -1}}, "dpo.beta must be in (0, inf)"),
         ({"loss": {"beta": 1}}, "has no name"),
         ({"negatives": {"sampling": "hard"}}, "value of negatives.sampling"),
         (

@@ -87,6 +87,6 @@ def test_a_dataset_by_folder_split_and_limit(data: Path, model: Path):
         assert max(row) <= 16 - 1
     with pytest.raises(InputError, match="no split 'dev'; it has: test, train"):
         pairkit.score(model, data, split="dev")
-    with pytest.raises(ModelError, match="cannot be loaded: there is no such file or directory"):
+    with pytest.raises(ModelError, match="cannot be loaded: no such file or directory"):
         pairkit.score("./nowhere", data)
     assert not np.isnan(np.concatenate(whole["logps"].to_pylist())).any()

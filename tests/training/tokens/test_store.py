@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from pairkit.cli import app
 from pairkit.errors import OutputError
 from pairkit.recipes import validate
+from pairkit.training.cost.report import report
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
@@ -134,7 +135,7 @@ def new_files(tmp_path: Path, data: Path, model: Path) -> Callable[..., set[str]
         assert found.held_out
         assert expected.held_out
         assert_same(found.held_out, expected.held_out)
-        assert found.describe() == expected.describe()
+        assert report(found) == report(expected)
         return set(files(folder)) - before
 
     assert len(names()) == 2
