@@ -36,7 +36,7 @@ def write(path: Path, rows: int, *, seed: int = 0) -> None:
 
 
 def _vocabulary(random: np.random.Generator, size: int = 30_000) -> pa.Array:
-    """Made-up words with the lengths of English ones, each with a space behind it."""
+    """Made-up words with the lengths of English ones, each followed by a space."""
     letters = np.frombuffer(b"etaoinshrdlucmfwypvbgkjqxz", np.uint8)
     lengths = np.clip(random.poisson(np.linspace(3.2, 7.5, size)), 1, 14)
     weights = np.linspace(1.0, 0.05, len(letters)) ** 1.5

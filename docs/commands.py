@@ -33,7 +33,7 @@ What `pairkit COMMAND --help` prints, and how a command ends.
 
 ## Exit codes
 
-* **0**: the command did what it was told.
+* **0**: success.
 * **1**: the input, the recipe, the model or the output cannot be used. The last line on standard error tells
   what is wrong and what to do; [Bad input](bad-input.md) lists these messages.
 * **2**: wrong usage: an unknown command or flag, a missing argument, or a value that cannot be parsed.

@@ -32,7 +32,7 @@ from pairkit.hub.repository import (
     pushed_before,
     refusal,
 )
-from pairkit.progress import console
+from pairkit.progress import console, log
 from pairkit.schema import MANIFEST
 from pairkit.training.output.layout import RECORD
 
@@ -88,7 +88,7 @@ def push(
     check_branch(revision)
     content = _content(folder, name, quarantine, force)
     for note in content.notes:
-        console.print(note, markup=False)
+        log(note)
     repository, api = _repository(content, name, revision)
     subject = message or f"Push with pairkit {__version__}"
     try:
@@ -176,7 +176,7 @@ def _dry_run(api: HfApi, repository: Repository, content: Content, private: bool
         there = look(api, repository)
         stale = _stale(api, repository, there, content, force)
     except HubError as error:
-        console.print(f"cannot compare with the hub: {error}", markup=False)
+        log(f"cannot compare with the hub: {error}")
         return Pushed(repository, content, None, private)
     _check_visibility(repository, there, private)
     return Pushed(repository, content, difference(content.files, there, stale), private)
@@ -199,7 +199,7 @@ def _push(
     if not changes:
         return Pushed(repository, content, changes, private)
     size = sum(content.files[name].bytes for name in changes.sent)
-    console.print(f"{repository.name}: sending {len(changes.sent)} files, {size:,} bytes", markup=False)
+    log(f"{repository.name}: sending {len(changes.sent)} files, {size:,} bytes")
     try:
         commit = _commit(api, repository, content, changes, there, message)
     except Exception as error:  # a dozen types: see repository.look

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pairkit.models.chat import DEFAULT_TEMPLATE
-from pairkit.progress import console
+from pairkit.progress import log
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,4 +34,4 @@ def ensure_chat_template(tokenizer: PreTrainedTokenizerBase, name: str | None) -
         return
     tokenizer.chat_template = DEFAULT_TEMPLATE
     if name is not None:
-        console.print(f"{name}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")
+        log(f"{name}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")

@@ -24,7 +24,7 @@ from pairkit.pipeline.shards import Contents, ShardWriter
 from pairkit.pipeline.stages import finish, identified
 from pairkit.pipeline.threads import ahead, mapped
 from pairkit.pipeline.unit import FinishedUnit
-from pairkit.progress import Advance, console, progress
+from pairkit.progress import Advance, log, progress
 from pairkit.sources import Opened, open_source
 
 # The cache of calls unless another file is named: next to the datasets, one for all in a folder.
@@ -158,7 +158,7 @@ def _complete(out: Path) -> dict[str, Any]:
             raise ExistingOutputError(
                 f"{path} is not the file that was built; use --on-existing delete to build everything again"
             )
-    console.print(f"{out}: already complete", markup=False)
+    log(f"{out}: already complete")
     return manifest
 
 

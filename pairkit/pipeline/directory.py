@@ -23,7 +23,7 @@ from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.errors import OutputError
 from pairkit.files import OnExisting, admit, names_in, write_json
 from pairkit.pipeline.changes import Identity, StageKeys, differences, shared_stages, summarize
-from pairkit.progress import console
+from pairkit.progress import log
 from pairkit.schema import MANIFEST
 
 State = Literal["empty", "unfinished", "complete", "foreign"]
@@ -129,10 +129,9 @@ def _keep_shared(directory: BuildDirectory, identity: Identity, keys: StageKeys)
     """Remove all of an unfinished build except the results of stages that ask a model, and log what stays."""
     theirs, their_keys = _unfinished(directory.out)
     shared = shared_stages(their_keys, keys)
-    console.print(
+    log(
         f"{directory.out}: {summarize(theirs, identity)}; "
-        f"keeping the results of {', '.join(shared)} and repeating what follows",
-        markup=False,
+        f"keeping the results of {', '.join(shared)} and repeating what follows"
     )
     _clear(directory, keep_results=True)
     directory.log(event="recipe", time=time.time(), keeps=shared)

@@ -32,7 +32,7 @@ from pairkit.evaluation.accuracy import accuracy
 from pairkit.files import OnExisting, admit, names_in, stoppable, write_json, write_text
 from pairkit.intervals import Floats
 from pairkit.pipeline.build import build
-from pairkit.progress import console
+from pairkit.progress import console, log
 from pairkit.quickstart import page
 from pairkit.quickstart.model import save_start
 from pairkit.quickstart.results import MODELS, Measured, measure, to_json
@@ -113,7 +113,7 @@ def fine_tune(out: Path, settings: Settings) -> None:
         with _silent():
             model = train(sft_recipe(out, settings, number, model), out / "rounds" / f"{number:02d}")
         right = accuracy_of(model, settings, "tuning", samples=2).mean()
-        console.print(f"fine-tuning, round {number}: {right:.0%} of the answers to tuning problems are right")
+        log(f"fine-tuning, round {number}: {right:.0%} of the answers to tuning problems are right")
         if right >= ENOUGH or settings.sft_steps is not None:
             break
     temporary = target.with_name(".model.part")  # renamed when whole: the step is skipped if `target` exists

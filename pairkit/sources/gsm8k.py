@@ -16,7 +16,7 @@ from pairkit.sources.base import Draft, SourceRecipe
 from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.messages import user_prompt
 
-# "#### 1,080" closes an answer in the data set, "A: 1,080" in the file of example solutions.
+# "#### 1,080" closes an answer in the dataset, "A: 1,080" in the file of example solutions.
 FINAL_ANSWER = r"(?m)^(?:####|A:)\s*\$?(-?[0-9][0-9,]*(?:\.[0-9]+)?)\s*$"
 
 

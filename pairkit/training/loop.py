@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from pairkit.errors import Interrupted
-from pairkit.progress import console, progress
+from pairkit.progress import progress, warn
 from pairkit.training.cost.speed import rates_note, speed_of
 from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.evaluate import evaluate
@@ -146,7 +146,7 @@ def train_steps(
                 log.write(step + 1, "train", {**metrics, **rates})
             advance(len(rows), note=f"loss {value:.4f}  {rates_note(rates)}")
     if skipped.in_a_row:
-        console.print(f"the last {skipped.in_a_row} steps were skipped; evaluate the model before you use it")
+        warn(f"the last {skipped.in_a_row} steps were skipped; evaluate the model before you use it")
     return model
 
 

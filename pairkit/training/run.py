@@ -13,7 +13,7 @@ from torch import nn
 
 from pairkit.errors import ModelError, RecipeError
 from pairkit.files import OnExisting, stoppable
-from pairkit.progress import console
+from pairkit.progress import console, log
 from pairkit.training.cost.report import report
 from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import launched_sharded
@@ -68,7 +68,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
             )
         processes.wait()  # until `out` is this run's, because the others look into it next
         if model_folder.exists():
-            console.print(f"{out}: this run is complete")
+            log(f"{out}: this run is complete")
             return model_folder
         _announce(planned)
         with discarding(out) if processes.main else nullcontext():
@@ -85,7 +85,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether torch ran out of memory; a CPU's is told by its message, as it has no class of its own."""
+    """Return whether torch ran out of memory; on a CPU only the message shows it, because it has no class."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
@@ -171,12 +171,12 @@ def _processes(recipe: TrainRecipe) -> Processes:
 
 
 def _announce(planned: Plan) -> None:
-    console.print(
+    log(
         f"{planned.loss.name} on {len(planned.train.sets):,} sets, {planned.order.step_count:,} steps, "
         f"model {planned.recipe.model}"
     )
     for tokenized in (planned.train, planned.held_out):
         if tokenized and tokenized.refused:
-            console.print(f"not used: {tokenized.refusals()}", markup=False)
+            log(f"not used: {tokenized.refusals()}")
     if planned.held_out is None:
-        console.print(f"no split {planned.recipe.eval_split!r}: evaluation is off")
+        log(f"no split {planned.recipe.eval_split!r}: evaluation is off")

@@ -16,7 +16,7 @@ from pairkit.errors import ExistingOutputError, InputError, Interrupted
 from pairkit.pipeline import model_stages
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import BuildRecipe, load
-from pairkit.rankers.judge.prompt import shipped
+from pairkit.rankers.judge.prompt import shipped_prompts
 
 JUDGE = {"ranker": "judge", "engine": "openai", "model": "judge"}
 
@@ -190,7 +190,7 @@ def test_another_prompt_of_the_judge_keeps_what_was_generated(
 ) -> None:
     """The recipe is the same, but the file that it names is not."""
     prompt = tmp_path / "own.txt"
-    prompt.write_text(shipped()["mcpo"].read_text())
+    prompt.write_text(shipped_prompts()["mcpo"].read_text())
     judged = recipe(rank=[JUDGE | {"prompt": str(prompt)}], mine={"require_choice": False})
     stop_after(4, judged, tmp_path / "out")
     asked = len(world.judge.asked)

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from pairkit.progress import console
+from pairkit.progress import warn
 from pairkit.training.logprobs.head import Head, Hidden
 from pairkit.training.logprobs.padding import ModelInputs
 
@@ -103,9 +103,8 @@ def _candidates(owner: nn.Module) -> Iterator[Final]:
 
 def _remember(owner: nn.Module, final: Final | None) -> None:
     if final is None and owner not in _final_steps:
-        console.print(
+        warn(
             f"{type(owner).__name__}: unsupported output head; computing full logits in small batches "
-            "(slower, more memory)",
-            markup=False,
+            "(slower, more memory)"
         )
     _final_steps[owner] = final

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pairkit.progress import console
+from pairkit.progress import warn
 from pairkit.training.logprobs.attention import current_sequence, using_packed_attention
 from pairkit.training.logprobs.hidden import head_of, hidden_states
 from pairkit.training.logprobs.packing import pack
@@ -41,10 +41,9 @@ def _packs_alone(model: nn.Module) -> bool:
         reason = _refusal(model)
         _packs[model] = reason is None
         if reason is not None:
-            console.print(
+            warn(
                 f"{type(head_of(model)[0]).__name__}: {reason}; falling back to padded batches without "
-                "shared prompts (slower)",
-                markup=False,
+                "shared prompts (slower)"
             )
     return _packs[model]
 

@@ -20,7 +20,7 @@ from torch import nn
 from pairkit.errors import OutputError
 from pairkit.files import partial, publish, sha256
 from pairkit.losses import Loss, WeightedSum
-from pairkit.progress import console
+from pairkit.progress import warn
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import gather_tensors, shard_like
 from pairkit.training.step.skipped import Skipped
@@ -151,7 +151,7 @@ def newest_undamaged(folder: Path) -> Path | None:
         if damage is None:
             return newest
         instead = f"resuming from {remaining[-1].name}" if remaining else "starting over: there is no other"
-        console.print(f"{newest}: the checkpoint is damaged ({damage}); {instead}", markup=False)
+        warn(f"{newest}: the checkpoint is damaged ({damage}); {instead}")
     return None
 
 

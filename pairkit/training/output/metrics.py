@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from pairkit.files import write_text
-from pairkit.progress import console
+from pairkit.progress import warn
 from pairkit.training.output.collapse import Numbers, signs
 from pairkit.training.output.layout import METRICS
 from pairkit.training.output.trackers import Trackers
@@ -64,7 +64,7 @@ class MetricsLog:
             if kind not in self._warned:
                 self._warned.add(kind)
                 self._line({"step": step, "kind": "warning", "warning": kind, "says": message})
-                console.print(f"warning: step {step}: {message}", markup=False)
+                warn(f"step {step}: {message}")
 
     def _line(self, entry: dict[str, Any]) -> None:
         self._file.write(json.dumps(entry) + "\n")

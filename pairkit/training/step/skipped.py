@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pairkit.errors import TrainingError
-from pairkit.progress import console
+from pairkit.progress import warn
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Skipped:
                 f"--on-existing delete; metrics and checkpoints up to here are in {out}"
             )
         count = f"{self.in_a_row} in a row, {most} end the run"
-        console.print(f"skipped step {step}: {problem} ({count})", markup=False)
+        warn(f"skipped step {step}: {problem} ({count})")
 
     def state_dict(self) -> dict[str, int]:
         """Return what a checkpoint keeps."""

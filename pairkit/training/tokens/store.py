@@ -21,7 +21,7 @@ import pyarrow as pa
 from pairkit.errors import InputError
 from pairkit.files import replacing
 from pairkit.models import chat
-from pairkit.progress import console
+from pairkit.progress import warn
 from pairkit.schema import short_hash
 from pairkit.training.distributed.processes import ALONE, Processes
 from pairkit.training.tokens import sets, tokenize
@@ -161,7 +161,7 @@ def _open(path: Path, *, check: bool) -> Tokenized | None:
                 raise pa.ArrowInvalid("checksum mismatch")
             batches.append(batch)
     except (pa.ArrowException, OSError) as error:
-        console.print(f"{path}: damaged ({error}); tokenizing again", markup=False)
+        warn(f"{path}: damaged ({error}); tokenizing again")
         return None
     return Tokenized(batches)
 
