@@ -34,6 +34,14 @@ class BuildRecipe(Strict):
                    another batch may round its logits differently; row groups do depend on it.
     shard_mb       megabytes of text in the sets of an output file, before compression.
     calls          how a server is called. It changes no row and is not part of a dataset's identity.
+
+    >>> import pairkit
+    >>> recipe = pairkit.BuildRecipe(source={"name": "files", "path": "my.jsonl"}, mine={"keep_negatives": 3})
+    >>> recipe.test_fraction
+    0.05
+
+    Raises `pydantic.ValidationError` for unknown keys and values out of range; `pairkit.build`, which also takes
+    the fields as a mapping, raises `RecipeError` for them.
     """
 
     source: SourceRecipe

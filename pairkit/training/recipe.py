@@ -41,7 +41,15 @@ class Optimizer(Strict):
 
 
 class TrainRecipe(Strict):
-    """A training run. Lengths are in tokens; what 0 or null means is noted at a field."""
+    """A training run. Lengths are in tokens; what 0 or null means is noted at a field.
+
+    >>> import pairkit
+    >>> pairkit.TrainRecipe(data="sums", model="config.json", loss="dpo", max_steps=2).sets_per_step
+    128
+
+    Raises `pydantic.ValidationError` for unknown keys and values out of range; `pairkit.train`, which also takes
+    the fields as a mapping, raises `RecipeError` for them.
+    """
 
     data: str  # a directory that `pairkit build` wrote
     train_split: str = "train"
