@@ -40,8 +40,8 @@ class BuildRecipe(Strict):
     >>> recipe.test_fraction
     0.05
 
-    Raises `pydantic.ValidationError` for unknown keys and values out of range; `pairkit.build`, which also takes
-    the fields as a mapping, raises `RecipeError` for them.
+    Raises `pydantic.ValidationError` for unknown keys and values out of range; `pairkit.build` also takes the
+    fields as a mapping, and raises `RecipeError` for them.
     """
 
     source: SourceRecipe

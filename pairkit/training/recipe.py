@@ -47,8 +47,8 @@ class TrainRecipe(Strict):
     >>> pairkit.TrainRecipe(data="sums", model="config.json", loss="dpo", max_steps=2).sets_per_step
     128
 
-    Raises `pydantic.ValidationError` for unknown keys and values out of range; `pairkit.train`, which also takes
-    the fields as a mapping, raises `RecipeError` for them.
+    Raises `pydantic.ValidationError` for unknown keys and values out of range; `pairkit.train` also takes the
+    fields as a mapping, and raises `RecipeError` for them.
     """
 
     data: str  # a directory that `pairkit build` wrote
