@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +17,10 @@ from support.hub_server import TOKEN, Hub, serving
 
 # The models of the tests have a few thousand parameters: a second thread would only slow the first down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# trackio reads it once, when whatever comes first imports it; without it runs go to the home directory.
+os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="pairkit-trackio-")
+atexit.register(shutil.rmtree, os.environ["TRACKIO_DIR"], ignore_errors=True)
 
 # Background jobs of a shell ignore SIGINT, and so do their children: a test that interrupts a run would wait
 # for its end.

@@ -30,7 +30,7 @@ NOTES = [
     Case(
         "token cache cut short",
         TRAIN,
-        "runs/train/tokens/….arrow: damaged (…); tokenizing again",
+        "warning: runs/train/tokens/….arrow: damaged (…); tokenizing again",
         prepare=lambda: other_tokens(half),
         code=0,
         rows="all are used",
@@ -38,7 +38,7 @@ NOTES = [
     Case(
         "token cache of other content",
         TRAIN,
-        "runs/train/tokens/….arrow: damaged (…); tokenizing again",
+        "warning: runs/train/tokens/….arrow: damaged (…); tokenizing again",
         prepare=lambda: other_tokens(lambda store: store.write_bytes(parquet(tokens=[b"a"]))),
         code=0,
         rows="all are used",
@@ -46,7 +46,7 @@ NOTES = [
     Case(
         "damaged checkpoint",
         SAVING,
-        "runs/train/data-dpo/checkpoints/step-000002: the checkpoint is damaged (model.pt was "
+        "warning: runs/train/data-dpo/checkpoints/step-000002: the checkpoint is damaged (model.pt was "
         "changed); resuming from step-000001",
         prepare=lambda: damaged("step-000002"),
         code=0,
@@ -55,7 +55,7 @@ NOTES = [
     Case(
         "only damaged checkpoints",
         SAVING,
-        "runs/train/data-dpo/checkpoints/step-000001: the checkpoint is damaged (model.pt was "
+        "warning: runs/train/data-dpo/checkpoints/step-000001: the checkpoint is damaged (model.pt was "
         "changed); starting over: there is no other",
         prepare=lambda: damaged("step-000001", "step-000002"),
         code=0,

@@ -156,13 +156,8 @@ def test_wandb_without_a_key_is_one_message(data: Path, model: Path, tmp_path: P
 
 
 def test_trackio_resumes_the_same_run(
-    data: Path,
-    model: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # before the first import, which reads it
     pytest.importorskip("trackio")
     from trackio.sqlite_storage import SQLiteStorage
 
