@@ -72,7 +72,7 @@ def score_drawn(
     states = Hidden(torch.cat([chosen.states, others.states]), chosen.head)
     per_completion = _sums(states, [*firsts, *(ids for texts in sampled for ids in texts)])
     length, mask = lengths(work, device)
-    first = torch.zeros(mask.shape, dtype=torch.bool, device=device)
+    first = torch.zeros(mask.shape, dtype=torch.bool, device=device)  # [B, 1 + negatives]
     first[:, 0] = True
     # masked_scatter fills row by row, which is the order of the sets in both parts.
     sums = torch.zeros(mask.shape, device=device).masked_scatter(first, per_completion[: len(every)])
@@ -86,7 +86,7 @@ def _score_rest(
     model: nn.Module, every: Sequence[SetSelection], packed: Packed, lasts: Tensor, budget: int
 ) -> tuple[Logps, int]:
     """Score all completions but the first, `[B, K]` on the CPU; count the tokens that pass."""
-    length, mask = lengths(every)
+    length, mask = lengths(every)  # [B, K] each
     sums = torch.zeros(mask.shape)
     rest = [SetSelection(item.tokens, item.columns[1:]) for item in every]
     passed = 0
@@ -95,6 +95,7 @@ def _score_rest(
     idle = collective_pass_count(len(groups), model) - len(groups)
     for group in groups:
         rows = sorted(group)  # as the sequence has them, and masked_scatter below: in the order of the sets
+        # An entry for every set, because `pack_after` knows a set by its place.
         texts = [rest[i].completions if i in group else [] for i in range(len(rest))]
         inputs, later = pack_after(packed, texts)
         with current_sequence(later):
