@@ -78,4 +78,5 @@ def one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], *, begins: bool 
 
 def begins_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Return whether the tokenizer itself begins every text with a BOS."""
+    # By trying, because no attribute tells it: post-processors add it, whatever `add_bos_token` is.
     return bool(tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id])

@@ -40,7 +40,7 @@ def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[lis
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
     start = 0
     while start < len(order):
-        rows = max(1, batch_tokens // max(1, lengths[order[start]]))
+        rows = max(1, batch_tokens // max(1, lengths[order[start]]))  # the first of a batch is its longest
         yield order[start : start + rows]
         start += rows
 

@@ -30,6 +30,7 @@ def cannot_load(
     where = f"the {what} {name!r} cannot be loaded"
     place = Path(name).parent if what == "tokenizer" and name.endswith(".json") else Path(name)
     if not Path(name).exists():
+        # Told apart by form, because transformers would look for a missing path on the hub.
         if is_path(name):
             return ModelError(f"{where}: no such file or directory{hint}")
         lookup = "check the name and the network; a local model is given as its directory"
@@ -47,6 +48,7 @@ def is_path(name: str) -> bool:
 def _reason(error: Exception) -> str:
     """Return the first line of an error that is not empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # The first line, because transformers continues with paragraphs of advice.
     return (lines or [type(error).__name__])[0].rstrip(".:; ")
 
 
