@@ -81,6 +81,8 @@ class Loss:
             inputs["statistics"] = {**self.state, **rows}
         if extras.kl_baseline is None:
             inputs["kl_baseline"] = self.state.get("kl_baseline")
+        # Only the inputs that the signature names, so that a loss from outside can leave out what it does not
+        # use.
         return self.spec.function(policy, **named(self.spec.function, inputs), **self.parameters)
 
     def observe(self, policy: Logps, reference: Logps | None, seeds: Tensor | None = None) -> Rows:
@@ -96,11 +98,12 @@ class Loss:
             seeds = torch.randint(-(2**63), 2**63 - 1, (len(policy.sum),))
         state, rows = statistics.observe(
             self.state,
-            policy.detach(),
+            policy.detach(),  # statistics have no gradient, and keeping a graph would keep its memory
             reference and reference.detach(),
             **named(statistics.observe, {"seeds": seeds, **self.parameters}),
         )
         if statistics.initial:
+            # On the CPU in double, so that a checkpoint restores the same bits on any device.
             self.state = {key: value.detach().double().cpu() for key, value in state.items()}
         return rows
 
@@ -135,6 +138,7 @@ class Loss:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the running statistics, for a checkpoint."""
+        # A copy, because the loop puts it back where a step is skipped.
         return dict(self.state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -237,7 +241,7 @@ def _check(name: str, needs: frozenset[str], policy: Logps, inputs: Mapping[str,
             raise InputError(f"{name} needs {what}: {HOW_TO_PASS.get(need, 'pass it to the call')}")
     shape = tuple(policy.sum.shape)
     for key, value in inputs.items():
-        if key == "kl_baseline" or value is None:
+        if key == "kl_baseline" or value is None:  # a scalar
             continue
         other = tuple(value.sum.shape if isinstance(value, Logps) else value.shape)
         if other != (shape[:1] if key == "labels" else shape):

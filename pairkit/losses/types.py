@@ -44,6 +44,7 @@ class Logps:
     def __post_init__(self) -> None:
         if self.sum.ndim != 2:
             raise ValueError(f"Logps.sum must be [sets, completions], got shape {tuple(self.sum.shape)}")
+        # Not bfloat16: a loss subtracts sums of hundreds of nats, and three digits leave nothing.
         if self.sum.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"Logps.sum must be float32 or float64, got {self.sum.dtype}")
         if self.mask.dtype != torch.bool:
@@ -77,6 +78,7 @@ class Logps:
         """Set `head_sum` to that of the pair, after a pair ([B, 2]) was selected from each set."""
         if self.head_sum is None or self.chosen_head is None or self.sum.shape[1] != 2:
             return self
+        # Both from column 1: the prefix of the chosen completion depends on the other one's length.
         heads = torch.stack([self.chosen_head[:, 1], self.head_sum[:, 1]], dim=1)
         return replace(self, head_sum=heads, chosen_head=None)
 
@@ -135,6 +137,7 @@ def output(*terms: Term, rewards: Tensor, metrics: dict[str, Tensor] | None = No
     """Build a `LossOutput` whose `losses.mean()` equals the sum of the terms on this batch."""
     losses = torch.zeros_like(terms[0].values)
     for term in terms:
+        # So that the mean over sets is the term's own mean; at least 1, where no completion has weight.
         share = len(term.values) / term.weights.sum().clamp(min=1)
         losses = losses + term.coefficient * share * term.values
     return LossOutput(losses, terms, rewards.detach(), metrics or {})
@@ -166,7 +169,7 @@ def comparable(log_ratios: Tensor) -> Tensor:
     and the step would depend on which completions shared a forward pass: in float32, sums of 500 nats are
     off by 3e-5.
     """
-    return (1000.0 * log_ratios.detach()).round() / 1000.0
+    return (1000.0 * log_ratios.detach()).round() / 1000.0  # nats
 
 
 def mean_log_ratio(policy: Logps, reference: Logps) -> Tensor:

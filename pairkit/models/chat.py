@@ -71,7 +71,7 @@ def one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], *, begins: bool 
     bos = tokenizer.bos_token_id
     if bos is None:
         return ids
-    leading = next((i for i, token in enumerate(ids) if token != bos), len(ids))
+    leading = next((i for i, token in enumerate(ids) if token != bos), len(ids))  # BOS that it has
     begins = leading > 0 or (begins_with_bos(tokenizer) if begins is None else begins)
     return [bos] * begins + ids[leading:]
 

@@ -151,6 +151,7 @@ def train_bpe(texts: Iterator[str], size: int) -> PreTrainedTokenizerFast:
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         special_tokens=[PAD, BOS, EOS],  # PAD is token 0
+        # Every byte, because later texts have bytes that this data lacks.
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

@@ -28,6 +28,7 @@ def cannot_load(
         hint: what else the user can pass, where the caller knows.
     """
     where = f"the {what} {name!r} cannot be loaded"
+    # A tokenizer is in the directory of the configuration.
     place = Path(name).parent if what == "tokenizer" and name.endswith(".json") else Path(name)
     if not Path(name).exists():
         # Told apart by form, because transformers would look for a missing path on the hub.

@@ -105,6 +105,7 @@ def split_for(
     prefixes = _prefixes(sets) if "head_sum" in needs else []
     # One call for all three, because it loads the reference model.
     sums = compute([*sets, *prefixes, *others] if prefixes or others else sets)
+    # Per set [2 K] of prefixes, which alternate between completion 0 and the other, and [1 or 2] of others.
     heads, last = sums[len(sets) : len(sets) + len(prefixes)], sums[len(sets) + len(prefixes) :]
     return Split(
         sets,

@@ -43,6 +43,7 @@ class Skipped:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Restore the counts of a checkpoint."""
+        # The row too, or each resume would give diverged weights the whole number of steps again.
         self.total, self.in_a_row = state["total"], state["in_a_row"]
 
 

@@ -106,6 +106,7 @@ def record_batch(rows: Sequence[TokenSet | Refused]) -> pa.RecordBatch:
 
 
 def _id_lists(lists: Sequence[Ids]) -> pa.Array:
+    # The empty array gives a batch without ids its type.
     flat = np.concatenate([np.empty(0, np.int32), *lists])
     return pa.LargeListArray.from_arrays(_offsets([len(ids) for ids in lists]), pa.array(flat))
 
@@ -155,6 +156,7 @@ class _Batch:
         )
 
     def lengths(self) -> Lengths:
+        # From the offsets alone, so that no id is read from the disk.
         prompt, columns, completion = map(np.diff, (self._prompt_at, self._columns_at, self._ids_at))
         return Lengths(prompt[self.used], columns[self.used], completion)
 
