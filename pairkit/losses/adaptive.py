@@ -12,7 +12,7 @@ from pairkit.losses.spec import Rows, State
 from pairkit.losses.statistics import moments, moved, rounding, standardized
 from pairkit.losses.types import Logps, LossOutput, Term, log_ratio, output, pair_of, set_mean
 
-LEAST_BETA = 1e-3  # an adapted beta may not become 0 or negative, which would turn preferences around
+LEAST_BETA = 1e-3  # as in the official code; an adapted beta below 0 would turn preferences around
 # The rounding of a KL is that of its float32 sum, because the rounding of log-probs enters it squared.
 KL_ROUNDING = 2.0**-23
 KEEP_SALT = -1  # because the sampling of negatives uses the salts from 0

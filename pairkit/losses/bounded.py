@@ -97,7 +97,7 @@ def exo(policy: Logps, reference: Logps, *, beta: float, label_smoothing: float)
     """
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
-    logits = chosen - rejected
+    logits = chosen - rejected  # [B]
     # sigmoid times logsigmoid goes to 0 at both ends, where q log q of a rounded q would be NaN.
     right = torch.sigmoid(logits) * (logsigmoid(logits) - log(1.0 - label_smoothing))
     wrong = torch.sigmoid(-logits) * (logsigmoid(-logits) - log(label_smoothing))

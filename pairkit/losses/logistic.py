@@ -149,7 +149,8 @@ def discopop(policy: Logps, reference: Logps, *, beta: float, temperature: float
     chosen, rejected = pair_of(rewards)
     logits = chosen - rejected
     # k exp(-r) is one exponential, because exp(-r) alone overflows where k is 0.
-    exponent = logsigmoid(logits / temperature) - logits
+    exponent = logsigmoid(logits / temperature) - logits  # [B], of k exp(-r)
+    # Beyond the clamp a pair is as wrong as float32 can tell, and this part has no gradient.
     exponential = torch.exp(exponent.clamp(max=LARGEST_EXPONENT))
     losses = exponential - torch.sigmoid(-logits / temperature) * logsigmoid(logits)
     return output(set_mean(losses), rewards=rewards)

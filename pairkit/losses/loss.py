@@ -72,14 +72,16 @@ class Loss:
             "labels": extras.labels,
             "kl_baseline": extras.kl_baseline,
         }
+        # A running value is not asked for, because the loss itself has it.
         _check(self.name, self.needs - self.state.keys(), policy, inputs)
         statistics = self.statistics
         if statistics:
             rows = extras.statistics
             if rows is None:
+                # Mismatched completions are not in this batch: kto reads the value of its last observation.
                 rows = self.observe(policy, reference) if statistics.of == "batch" else {}
             inputs["statistics"] = {**self.state, **rows}
-        if extras.kl_baseline is None:
+        if extras.kl_baseline is None:  # a value of the caller replaces the running one
             inputs["kl_baseline"] = self.state.get("kl_baseline")
         # Only the inputs that the signature names, so that a loss from outside can leave out what it does not
         # use.
@@ -92,9 +94,11 @@ class Loss:
             seeds: int64 [B]; whatever is sampled for a row is then a function of its seed.
         """
         statistics = self.statistics
+        # Frozen in evaluation, or held-out sets would change training; official code does change them.
         if not statistics or (statistics.initial and not self.training and not self.every_call):
             return {}
         if seeds is None:
+            # For calls outside of the loop, which passes seeds, because a run has to be repeatable.
             seeds = torch.randint(-(2**63), 2**63 - 1, (len(policy.sum),))
         state, rows = statistics.observe(
             self.state,
@@ -190,7 +194,7 @@ class WeightedSum:
     @property
     def sampler(self) -> dict[str, Any]:
         """The sampler settings of the part that sets some."""
-        return next((part.sampler for _, part in self.parts if part.sampler), {})
+        return next((part.sampler for _, part in self.parts if part.sampler), {})  # one part at most has any
 
     @property
     def beta(self) -> float:
@@ -229,6 +233,7 @@ class WeightedSum:
 def _check(name: str, needs: frozenset[str], policy: Logps, inputs: Mapping[str, Any]) -> None:
     """Raise `InputError` if a needed input is missing, or a shape differs from the policy's."""
     reference = inputs["reference"]
+    # Sorted, so that the message does not depend on the order of a set.
     for need in sorted(needs, key=lambda need: (need != "reference", need)):
         if need == "head_sum":
             present = policy.head_sum is not None and reference is not None and reference.head_sum is not None

@@ -45,7 +45,7 @@ def r_dpo(
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
     longer = (policy.length[:, 0] - policy.length[:, 1]).to(rewards.dtype)  # [B], tokens
-    weight = beta * length_weight if length_inside_beta else length_weight
+    weight = beta * length_weight if length_inside_beta else length_weight  # reward per token
     return output(set_mean(-logsigmoid(chosen - rejected + weight * longer)), rewards=rewards)
 
 
@@ -156,6 +156,6 @@ def _derivative(ratios: Tensor, divergence: str, alpha: float) -> Tensor:
         return ratios
     if divergence == "js":
         return logsigmoid(ratios)
-    power = -1.0 if divergence == "forward_kl" else alpha - 1.0
+    power = -1.0 if divergence == "forward_kl" else alpha - 1.0  # alpha 0 is the forward KL
     # exp(px) - 1 in place of exp(px), because near p = 0 it tends to px, where exp(px) / p loses all digits.
     return torch.expm1((power * ratios).clamp(max=LARGEST_EXPONENT)) / power

@@ -68,7 +68,7 @@ def mpo(
     References:
         Wang et al. 2024, arXiv 2411.10442.
     """
-    classifier = bco(policy, reference, statistics, beta=beta)
+    classifier = bco(policy, reference, statistics, beta=beta)  # with the shift, as the paper has it
     mixed = add(
         (dpo_weight, dpo(policy, reference, beta=beta, label_smoothing=0.0)),
         (bco_weight, classifier),

@@ -82,7 +82,7 @@ def aot_unpaired(
     Differs from:
         TRL sorts the micro-batch of each process separately, and calls this form `aot_pair` up to 0.27.
     """
-    ratios = log_ratio(policy, reference)
+    ratios = log_ratio(policy, reference)  # [B, 2], nats
     chosen, rejected = pair_of(ratios)
     values = smoothed_logistic(beta * (chosen - statistics["rejected_partner"]), label_smoothing)
     values = values + smoothed_logistic(beta * (statistics["chosen_partner"] - rejected), label_smoothing)

@@ -21,6 +21,7 @@ def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
         shared: whether the model shares prompts; by default as the recipe sets it.
     """
     recipe, order, train, held_out = planned.recipe, planned.order, planned.train, planned.held_out
+    # Tokens of all sets, each prompt and each completion once.
     prompt, completion = int(train.lengths.prompt.sum()), int(train.lengths.completion.sum())
     passed = order.sets_before(order.step_count)  # sets of the whole run, again in each epoch
     return {
