@@ -60,7 +60,7 @@ def rrhf(
         of a row instead of the completion's length. The ranges that SimPO searched are not verified.
     """
     mean = policy.mean.masked_fill(~policy.mask, 0.0)  # [B, K]
-    wrong = torch.relu(mean[:, None, :] - mean[:, :, None])  # [B, K, K], nats: j above i
+    wrong = torch.relu(mean[:, None, :] - mean[:, :, None])  # [B, K, K], nats per token: j above i
     pairs = ordered_pairs(_order(policy, scores, ranks), policy.mask)
     hinge = wrong.masked_fill(~pairs, 0.0).sum(dim=(1, 2))
     return output(set_mean(hinge - nll_weight * policy.sum[:, 0]), rewards=policy.mean)

@@ -83,8 +83,7 @@ class Loss:
             inputs["statistics"] = {**self.state, **rows}
         if extras.kl_baseline is None:  # a value of the caller replaces the running one
             inputs["kl_baseline"] = self.state.get("kl_baseline")
-        # Only the inputs that the signature names, so that a loss from outside can leave out what it does not
-        # use.
+        # Only the inputs that the signature names, so that a loss from outside can leave out the others.
         return self.spec.function(policy, **named(self.spec.function, inputs), **self.parameters)
 
     def observe(self, policy: Logps, reference: Logps | None, seeds: Tensor | None = None) -> Rows:

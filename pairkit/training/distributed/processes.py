@@ -82,8 +82,7 @@ class Processes:
         """
         if self.size == 1:
             return
-        # All processes have the same parameters in the same order, so that their gradients meet without
-        # names.
+        # All processes have the same parameters in the same order, so gradients meet without names.
         trained = [p for p in model.parameters() if p.requires_grad]
         # [parameters], on how many processes each has a gradient: the calls that follow depend on it, so it
         # has to be agreed on first.

@@ -72,8 +72,7 @@ def shard(model: nn.Module, processes: Processes, *, bf16: bool) -> nn.Module:
     for module in model.modules():
         if isinstance(module, FSDPModule):
             # FSDP averages over processes by default. Here each set's term already has its weight in the
-            # global batch, so the batch's gradient is a sum; an average would depend on the number of
-            # processes.
+            # global batch, so the batch's gradient is a sum; an average would depend on their number.
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)  # gloo has no other reduction
     return cast("nn.Module", sharded_model)

@@ -51,8 +51,7 @@ def score_drawn(
         with current_sequence(packed):
             chosen = _require(hidden_states(model, inputs))
         firsts = [item.completions[0] for item in every]
-        # The chosen completions' first tokens are at these places of [T]; their predictors are what is
-        # needed.
+        # The chosen completions' first tokens are at these places of [T], as are their predictors.
         starts = np.cumsum([0, *(len(ids) for ids in firsts[:-1])])
         # [B, E], the states of each prompt's last token: they predict the first token of any completion.
         lasts = chosen.states[torch.from_numpy(starts).to(device)]

@@ -132,8 +132,7 @@ def score_all(
     idle = collective_pass_count(len(groups), model, live) - len(groups)
     for group in groups:
         selected = [parts[i] for i in group]
-        # Not around the yield, because no_grad would then hold in the caller too until it asks for the next
-        # row.
+        # Not around the yield, because no_grad would then hold in the caller too, between two rows.
         with torch.no_grad():
             scored = score(model, [part for _, part in selected], want=want, live=live)
         yield [(i, part.columns) for i, part in selected], scored
@@ -231,8 +230,7 @@ def _statistics_from_own_logits(
 
     def part_statistics(inputs: ModelInputs, targets: Tensor) -> Tensor:
         def logits(network: nn.Module) -> Tensor:
-            # Float32 before the softmax, because a loss subtracts sums of hundreds of its logarithms:
-            # [tokens, V].
+            # [tokens, V], float32 before the softmax, because a loss subtracts sums of its logarithms.
             output = network(**inputs.arguments).logits
             return output.flatten(0, 1)[inputs.predictors].float()  # type: ignore[no-any-return]
 

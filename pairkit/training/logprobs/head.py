@@ -113,8 +113,7 @@ def token_statistics(
         return {"logp": target_logp(policy.states, weight, bias, targets, scale=scale, softcap=softcap)}
     chunk = max(1, CHUNK_LOGITS // head.size)  # tokens; one at least, whatever the vocabulary
     if reference is not None:
-        # Detached here, because with adapters switched off the reference's head is the policy's own
-        # parameter.
+        # Detached here, because with adapters switched off the reference's head is the policy's.
         states, other = reference
         weight, bias = other.weight.detach(), None if other.bias is None else other.bias.detach()
         reference = Hidden(states.detach(), other._replace(weight=weight, bias=bias))
@@ -201,8 +200,7 @@ class _Chunked(torch.autograd.Function):
 
         def add_chunk(at: slice) -> None:
             logits = head.product(states[at]).requires_grad_()
-            # Only the KL's gradient depends on the reference; its logits are not made again for anything
-            # else.
+            # Only the KL's gradient depends on the reference; nothing else needs its logits again.
             reference = task.reference_logits(at) if "token_kl" in differentiable else None
             with torch.enable_grad():
                 rows = statistics_from_logits(differentiable, head.final(logits), task.targets[at], reference)

@@ -30,8 +30,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from pairkit.training.logprobs.padding import ModelInputs
 from pairkit.training.tokens.sets import Ids
 
-# Tokens of small sets that attend in one call: below it, the products that a mask hides cost less than a
-# call.
+# Tokens of small sets that attend in one call: below it, products that a mask hides cost less than a call.
 BLOCK = 256
 PROMPT = -1  # no completion: what every completion of the set may see
 
@@ -153,8 +152,7 @@ class Packed:
         seen = tokens.sees(keys, window)  # [tokens, keys]
         if seen.shape[0] == seen.shape[1] and (seen == np.tri(len(seen), dtype=bool)).all():
             return None
-        # -inf gives a hidden key a weight of exactly 0. No row is all -inf, which would be NaN: a token sees
-        # itself.
+        # -inf gives a hidden key a weight of exactly 0; a token sees itself, so that no row becomes NaN.
         bias = torch.zeros(seen.shape, dtype=dtype).masked_fill_(torch.from_numpy(~seen), float("-inf"))
         return bias.to(self.device)
 
@@ -239,8 +237,7 @@ def _inputs(
     arguments = {
         "input_ids": torch.from_numpy(np.concatenate(texts)).long()[None].to(device),  # [1, N]
         "position_ids": torch.from_numpy(tokens.position).long()[None].to(device),  # [1, N]
-        # transformers' own cache would keep keys of every pass; `Packed.cache` keeps them where they are
-        # needed.
+        # transformers' own cache would keep keys of every pass, `Packed.cache` only those needed later.
         "use_cache": False,
     }
     return ModelInputs(arguments, torch.from_numpy(predictors).to(device))

@@ -110,8 +110,7 @@ def _compute(
             for rows, scored in score_all(model, [item for _, item in share], budget):
                 for (position, part), sums in zip(rows, scored.policy.sum.tolist(), strict=True):
                     set_keys = keys[share[position][0]]  # from the place in the share to that in `sets`
-                    # Not strict, because a row is as long as the one with the most completions; the rest is
-                    # padding.
+                    # Not strict, because a row is padded to the most completions of any.
                     computed.update((set_keys[c], value) for c, value in zip(part, sums, strict=False))
                     advance(len(part))
             # A text is in one share only, so that the order of the shares does not matter.

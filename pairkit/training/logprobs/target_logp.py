@@ -70,8 +70,7 @@ class _TargetLogp(torch.autograd.Function):
             return logp
         # The log of the sum of exponentials, online (Milakov and Gimelshein 2018): the sum is relative to the
         # largest logit so far, because exp of a logit of 100 is no float32, and is scaled down when a larger
-        # one comes. Slices come in the order of the vocabulary, so that the rounding is the same in every
-        # run.
+        # one comes. Slices come in the order of the vocabulary, so that all runs round alike.
         largest = torch.full(targets.shape, -torch.inf, device=states.device)  # [T]
         total = torch.zeros_like(largest)  # [T]
         target = torch.zeros_like(largest)  # [T], the target's logit: one slice holds it, the others add 0

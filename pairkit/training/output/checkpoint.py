@@ -87,7 +87,7 @@ def save(folder: Path, step: int, files: dict[str, Any], *, keep: int) -> Path:
         (temporary / RECORD_FILE).write_text(record, encoding="utf-8")
         if target.exists():  # a damaged one, because the run resumed from before it
             _remove(target)
-        publish(temporary, target)  # a rename, after all is on disk: the name stands for a whole checkpoint
+        publish(temporary, target)  # a rename, after all is on disk: the name means a whole checkpoint
     except OSError as error:
         # Its space is freed, because the usual reason is a full disk.
         shutil.rmtree(temporary, ignore_errors=True)

@@ -62,7 +62,7 @@ def claim(
     # A half-written record is all that a run leaves that was killed as it began.
     empty = not names_in(out) - {partial(record).name}
     holds = "a training run" if record.is_file() else None
-    starts: list[dict[str, Any]] = []  # where the run was started or resumed, oldest first
+    starts: list[dict[str, Any]] = []  # versions and device of each start, oldest first
     before: dict[str, Any] = {}
 
     def different() -> list[str]:

@@ -85,8 +85,7 @@ class TokenStore:
             InputError: a process does not find what the main one has written.
             OutputError: the file cannot be written.
         """
-        # From one process, because a name that differed would make the others wait for a file that never
-        # comes.
+        # From one process, because with names that differ the others would wait for a file that never comes.
         name = self.processes.broadcast_from_main(key) if self.folder else None
         if self.folder is None or name is None:
             return Tokenized(list(make()))
