@@ -133,7 +133,7 @@ def shard_like(value: Tensor, parameter: Tensor) -> Tensor:
     """
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
-    on_device = value.to(parameter.device)
+    on_device = value.to(parameter.device)  # whole for a moment, one tensor at a time
     # No source rank: every process has read the whole tensor and cuts out its own part.
     return distribute_tensor(on_device, parameter.device_mesh, parameter.placements, src_data_rank=None)
 

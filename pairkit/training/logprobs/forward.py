@@ -251,7 +251,7 @@ def _statistics_from_own_logits(
             part_statistics,
             pad_rows(part, device),
             _join([ids for _, ids in part], device),
-            use_reentrant=False,
+            use_reentrant=False,  # the other kind needs an input with a gradient, and there is none
             preserve_rng_state=False,  # dropout is off, so that nothing random is repeated
         )
         for part in parts

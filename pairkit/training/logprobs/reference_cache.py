@@ -98,7 +98,7 @@ def _compute(
     A window of sets is added as a whole, because the last bits of a log-prob depend on the micro-batch it was
     computed in: a run that resumes between windows makes the same micro-batches as one that never stopped.
     """
-    saved = time.monotonic()
+    saved = time.monotonic()  # unlike wall time, it is never set back
     # Shared out by window, so that all processes have the same windows and meet after each.
     # Cut at fixed numbers of sets, whatever is missing, so that a resumed run has the same windows.
     windows = [list(window) for _, window in groupby(missing, lambda entry: entry[0] // WINDOW)]
