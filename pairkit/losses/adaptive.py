@@ -12,7 +12,7 @@ from pairkit.losses.spec import Rows, State
 from pairkit.losses.statistics import moments, moved, rounding, standardized
 from pairkit.losses.types import Logps, LossOutput, Term, log_ratio, output, pair_of, set_mean
 
-LEAST_BETA = 1e-3
+LEAST_BETA = 1e-3  # as in the official code; an adapted beta below 0 would turn preferences around
 # The rounding of a KL is that of its float32 sum, because the rounding of log-probs enters it squared.
 KL_ROUNDING = 2.0**-23
 KEEP_SALT = -1  # because the sampling of negatives uses the salts from 0
@@ -86,7 +86,7 @@ def alpha_dpo(
         mean, std = moments(statistics, momentum, corrected=stats == "corrected")
         shift = standardized(shift, mean, std)
     target = gamma_beta_ratio + (alpha if alpha_scale == "code" else alpha / beta) * shift
-    chosen, rejected = pair_of(_size(policy, length_normalized))
+    chosen, rejected = pair_of(_size(policy, length_normalized))  # [B] each
     return output(
         set_mean(-logsigmoid(beta * (chosen - rejected - target))),
         rewards=beta * log_ratio(policy, reference),
@@ -107,7 +107,7 @@ def observe_alpha_dpo(
 ) -> tuple[State, Rows]:
     """Update the moving averages of M; `alpha_dpo` computes the M of each row itself."""
     shift = _disagreement(policy, reference, implicit_reference, length_normalized, margin)
-    noise = rounding(policy, of_means=length_normalized)
+    noise = rounding(policy, of_means=length_normalized)  # nats
     if margin == "token_kl":
         noise = KL_ROUNDING * float(_size(policy, length_normalized).abs().mean())
     return moved(state, shift, momentum, noise=noise if stats == "corrected" else 0.0), {}
@@ -157,9 +157,9 @@ def beta_dpo(
     chosen, rejected = pair_of(log_ratio(policy, reference))
     adapted = float(statistics["beta"]) or beta  # the state is 0 before the first batch
     values = -logsigmoid(adapted * (chosen - rejected))
-    keep = statistics.get("keep", torch.ones_like(values))
+    keep = statistics.get("keep", torch.ones_like(values))  # [B]; all in evaluation, where nothing is sampled
     return output(
-        Term(values * keep, keep),
+        Term(values * keep, keep),  # over the pairs kept, not over all
         rewards=beta * log_ratio(policy, reference),
         metrics={"beta": torch.as_tensor(adapted)},
     )
@@ -181,7 +181,7 @@ def observe_beta_dpo(
     gaps = chosen - rejected
     state = moved(state, gaps, momentum, noise=rounding(policy, of_means=False))
     mean, std = moments(state, momentum)
-    keep = _sample(standardized(gaps, mean, std), seeds.to(gaps.device), filter_fraction)
+    keep = _sample(standardized(gaps, mean, std), seeds.to(gaps.device), filter_fraction)  # bool [N]
     if float(state["steps"]) and keep.any():
         adapted = beta * (1.0 + a * (float(gaps[keep].mean()) - mean))
         state["beta"] = torch.tensor(max(adapted, LEAST_BETA), dtype=torch.float64)
@@ -210,7 +210,7 @@ def amapo(policy: Logps, statistics: dict[str, Tensor], *, beta: float) -> LossO
     References:
         arXiv 2511.09385 (2025), and the code of Shiroha-Offical/AMaPO.
     """
-    rewards = beta * policy.mean
+    rewards = beta * policy.mean  # [B, 2]
     chosen, rejected = pair_of(rewards)
     margin = statistics["margin"]
     return output(
@@ -225,9 +225,10 @@ def observe_amapo(state: State, policy: Logps, reference: Logps | None) -> tuple
     chosen, rejected = pair_of(policy.mean)
     gaps = chosen - rejected
     spread = gaps.std() if len(gaps) > 1 else gaps.new_zeros(())
-    if not spread > rounding(policy, of_means=True):
+    if not spread > rounding(policy, of_means=True):  # NaN too has no margin
         return state, {"margin": torch.zeros_like(gaps)}
     mean = gaps.mean()
+    # Clamped before exp, because one pair far below the mean would make the whole loss infinite.
     margin = torch.exp(((mean - gaps) / spread * mean).clamp(max=LARGEST_EXPONENT))
     return state, {"margin": torch.where(gaps < mean, margin, 0.0)}
 
@@ -243,6 +244,7 @@ def _disagreement(
             divergence = divergence / policy.length.clamp(min=1)
         chosen, rejected = pair_of(divergence)
         return rejected - chosen
+    # Detached, because no gradient flows into the reference.
     own, other = (pair_of(_size(logps, length_normalized)) for logps in (policy, reference.detach()))
     of_policy, of_reference = own[0] - own[1], other[0] - other[1]
     return {
@@ -262,7 +264,7 @@ def _sample(standard: Tensor, seeds: Tensor, fraction: float) -> Tensor:
 
     The weight of a row is exp(-z^2 / 2); the largest log-weights plus Gumbel noise are a sample by them.
     """
-    noise = -torch.log(-torch.log(uniform(seeds, 1, KEEP_SALT)[:, 0]))
+    noise = -torch.log(-torch.log(uniform(seeds, 1, KEEP_SALT)[:, 0]))  # [N], Gumbel
     count = max(1, int(len(standard) * (1.0 - fraction) + 1e-9))  # 20 x (1 - 0.9) is 1.99... in floats
     selected = (noise - 0.5 * standard.double() ** 2).topk(min(count, len(standard))).indices
     return torch.zeros_like(standard, dtype=torch.bool).scatter(0, selected, True)

@@ -15,7 +15,7 @@ from pairkit.errors import InputError
 from pairkit.losses.spec import Rows, State
 from pairkit.losses.types import Logps, LossOutput, Term, log_ratio, output, pair_of, set_mean
 
-REWARDS_SO_FAR = {"mean": 0.0, "count": 0.0}
+REWARDS_SO_FAR = {"mean": 0.0, "count": 0.0}  # of bco: beta x nats, and how many rewards
 
 
 def kto(
@@ -63,12 +63,13 @@ def kto(
         raise InputError(f"kto takes pairs or single completions, got sets of {policy.sum.shape[1]}")
     ratios = log_ratio(policy, reference)
     baseline = torch.as_tensor(kl_baseline, dtype=ratios.dtype, device=ratios.device).detach()
-    desirable = torch.zeros_like(policy.mask)
+    desirable = torch.zeros_like(policy.mask)  # [B, 1 or 2]
     desirable[:, 0] = True if labels is None else labels
-    distance = beta * (ratios - baseline)
+    distance = beta * (ratios - baseline)  # [B, 1 or 2]
     good = desirable_weight * torch.sigmoid(-distance)
     bad = undesirable_weight * torch.sigmoid(distance)
     each = torch.where(desirable, good, bad).masked_fill(~policy.mask, 0.0)
+    # Weighted by completions: a pair has two, a labelled completion is one.
     term = Term(each.sum(dim=1), policy.mask.sum(dim=1).to(each.dtype))
     return output(term, rewards=beta * ratios, metrics={"kl_baseline": baseline})
 
@@ -78,6 +79,7 @@ def observe_kl(state: State, policy: Logps, reference: Logps) -> tuple[State, Ro
     ratios = log_ratio(policy, reference)[policy.mask]
     if not ratios.numel():
         return state, {}
+    # At least 0, as a KL is; its estimate from few completions can be below.
     return {"kl_baseline": ratios.double().mean().clamp(min=0.0)}, {}
 
 
@@ -107,6 +109,7 @@ def bco(policy: Logps, reference: Logps, statistics: Mapping[str, Tensor], *, be
     """
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
+    # A constant, because most of the completions that it is a mean of are of earlier batches.
     shift = statistics["mean"].detach().to(rewards)
     losses = -logsigmoid(chosen - shift) - logsigmoid(shift - rejected)
     return output(set_mean(losses), rewards=rewards, metrics={"reward_shift": shift})
@@ -114,8 +117,10 @@ def bco(policy: Logps, reference: Logps, statistics: Mapping[str, Tensor], *, be
 
 def observe_rewards(state: State, policy: Logps, reference: Logps, *, beta: float) -> tuple[State, Rows]:
     """Update the mean of all rewards so far, each counted once."""
+    # Double, because a running mean of millions of rewards changes in digits that float32 lacks.
     rewards = beta * log_ratio(policy, reference)[policy.mask].double().cpu()
     count = state["count"] + rewards.numel()
+    # By differences from the mean, because a sum of all rewards so far would only grow.
     change = (rewards - state["mean"]).sum() / count.clamp(min=1.0)
     return {"mean": state["mean"] + change, "count": count}, {}
 

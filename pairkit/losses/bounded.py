@@ -39,6 +39,7 @@ def ipo(policy: Logps, reference: Logps, *, beta: float, reduction: str) -> Loss
         and HALOs do; eric-mitchell's code and OpenRLHF use the sum.
     """
     ratios = log_ratio(policy, reference)
+    # [B] each: nats per token, or nats with "sum".
     chosen, rejected = pair_of(mean_log_ratio(policy, reference) if reduction == "mean" else ratios)
     return output(set_mean((chosen - rejected - 0.5 / beta) ** 2), rewards=beta * ratios)
 
@@ -67,7 +68,7 @@ def sppo(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(ratios)
-    target = 0.5 / beta
+    target = 0.5 / beta  # nats
     return output(set_mean((chosen - target) ** 2 + (rejected + target) ** 2), rewards=beta * ratios)
 
 
@@ -96,7 +97,8 @@ def exo(policy: Logps, reference: Logps, *, beta: float, label_smoothing: float)
     """
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
-    logits = chosen - rejected
+    logits = chosen - rejected  # [B]
+    # sigmoid times logsigmoid goes to 0 at both ends, where q log q of a rounded q would be NaN.
     right = torch.sigmoid(logits) * (logsigmoid(logits) - log(1.0 - label_smoothing))
     wrong = torch.sigmoid(-logits) * (logsigmoid(-logits) - log(label_smoothing))
     return output(set_mean(right + wrong), rewards=rewards)
@@ -131,6 +133,7 @@ def spo(policy: Logps, reference: Logps, *, beta: float, alpha: float, z_clip: f
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(ratios)
+    # A lower z_clip is not used, because f would soon be infinite in float32.
     lowest = LOWEST_ARGUMENT if z_clip is None else max(z_clip, LOWEST_ARGUMENT)
     losses = _well(beta * (chosen - rejected), lowest) + _well(-alpha * rejected, lowest)
     return output(set_mean(losses), rewards=beta * ratios)
@@ -182,7 +185,7 @@ def stapo(
 
 def _well(z: Tensor, lowest: float) -> Tensor:
     """Compute -z exp(-z), continued below `lowest` by its tangent."""
-    held = z.clamp(min=lowest)
-    slope = (lowest - 1.0) * exp(-lowest)
+    held = z.clamp(min=lowest)  # no gradient below, where the tangent takes over
+    slope = (lowest - 1.0) * exp(-lowest)  # of f at `lowest`
     # relu, because its gradient at 0 is 0 where clamp has 1: the slope then counts once.
     return -held * torch.exp(-held) - slope * torch.relu(lowest - z)

@@ -42,7 +42,7 @@ def build(name: str, **hyperparameters: Any) -> Loss | WeightedSum:
             f"cannot parse loss {name!r}: expected NAME, NAME:WEIGHT+NAME:WEIGHT, or module:function"
         )
     parts = [_part(match) for match in matches if match]
-    if len(parts) == 1 and parts[0][1] is None:
+    if len(parts) == 1 and parts[0][1] is None:  # with a weight it is a sum of one part
         return _single(parts[0][0], loss_spec(parts[0][0]), hyperparameters)
     return _sum(name, parts, hyperparameters)
 
@@ -63,6 +63,7 @@ def loss_spec(name: str) -> LossSpec:
 
 def _single(name: str, spec: LossSpec, keywords: Mapping[str, Any]) -> Loss:
     for first, second in spec.exclusive:
+        # What the caller sets can conflict; a default cannot.
         if keywords.get(first) is not None and second in keywords:
             raise RecipeError(f"{name}.{first} and {name}.{second} conflict: set only one")
     resolved = resolve(name, {**spec.parameters, **spec.sampler}, keywords)
@@ -76,8 +77,10 @@ def _single(name: str, spec: LossSpec, keywords: Mapping[str, Any]) -> Loss:
 
 def _sum(name: str, parts: list[tuple[str, str | None]], values: Mapping[str, Any]) -> WeightedSum:
     specs = {part: loss_spec(part) for part, _ in parts}
+    # The parts of a sum keep keywords and statistics by name.
     if len(specs) < len(parts):
         raise RecipeError(f"{name}: a loss appears twice; add its weights")
+    # One forward pass serves all parts, so all have the same negatives.
     if len([part for part, spec in specs.items() if spec.sampler]) > 1:
         raise RecipeError(f"{name}: only one part may sample its own negatives")
     keywords: dict[str, dict[str, Any]] = {part: {} for part in specs}
@@ -111,7 +114,7 @@ def _weight(part: str, written: str | None) -> float:
     try:
         weight = 1.0 if written is None else float(written)
     except ValueError:
-        weight = 0.0
+        weight = 0.0  # refused below, with what was written
     if not (isfinite(weight) and weight > 0):
         raise RecipeError(f"the weight of {part} must be a number above 0, got {written!r}")
     return weight

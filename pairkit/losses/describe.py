@@ -131,6 +131,7 @@ class Description:
             return self.references
         arxiv = re.search(r"arXiv \d+\.\d+", self.paper)
         identifier = arxiv[0] if arxiv else self.paper.partition(",")[0]
+        # By its arXiv number, because the row names a paper that the docstring often names too.
         repeated = identifier.lower() in self.references.lower()
         sources = self.references if repeated else f"{self.paper}. {self.references}".strip()
         return sources if NUMBERED.search(sources) or not arxiv else f"{sources} {BY_NAME}"
@@ -141,6 +142,7 @@ class Description:
         command = f"pairkit train --loss {self.name}"
         first = [f" --loss.{keyword.name} {keyword.shown}" for keyword in self.keywords[:1]]
         sampler = " --negatives.sampling mc" if self.family.startswith("Pairs") else ""
+        # One command for a loss without keywords, where both are the same.
         return list(dict.fromkeys([command, command + "".join(first) + sampler]))
 
 
@@ -190,8 +192,9 @@ def _description(name: str, spec: LossSpec) -> Description:
     keywords += [_of_sampler(key, value, sampler.arguments) for key, value in spec.sampler.items()]
     exclusions = [f"`{first}` or `{second}`, not both" for first, second in spec.exclusive]
     exclusions += [f"`{low}` must be at most `{high}`" for low, high in spec.ordered]
+    # Of the sampler too, where the loss is defined by what it samples.
     differs = [doc, sampler] if "sampling" in spec.sampler else [doc]
-    inputs = ("policy", *INPUTS[:-1])
+    inputs = ("policy", *INPUTS[:-1])  # without the statistics, which have a field of their own
     return Description(
         name,
         spec.summary,
@@ -224,7 +227,7 @@ def _keyword(name: str, parameter: Parameter, described: Mapping[str, str]) -> K
     default: Any = parameter.default
     if default is None:
         shown = (parameter.word if isinstance(parameter, Integer) else None) or "none"
-    elif isinstance(default, bool):
+    elif isinstance(default, bool):  # as YAML and the command line spell it
         shown = str(default).lower()
     else:
         shown = default if isinstance(default, str) else f"{default:g}"
@@ -293,6 +296,7 @@ def _statistics(spec: LossSpec, described: str) -> str:
 
 def _scoring_pass(spec: LossSpec) -> str:
     if spec.statistics:
+        # Statistics that each call updates need no pass of their own.
         own_calls = "" if "stats" not in spec.parameters else "; none with stats official"
         return PASSES[spec.statistics.of] + own_calls
     default = spec.sampler["sampling"].default if "sampling" in spec.sampler else None

@@ -12,9 +12,10 @@ def chosen_nll(policy: Logps, coefficient: float = 1.0, reduction: str = "token_
         reduction: "token_mean" averages over all chosen tokens of the global batch, nats per token; "sum"
             averages over sets, nats per completion.
     """
-    values = -policy.sum[:, 0]
+    values = -policy.sum[:, 0]  # [B], nats
     if reduction == "sum":
         return set_mean(values)._replace(coefficient=coefficient)
+    # Weights are tokens, so that micro-batches and processes add up to one mean over all tokens.
     return Term(values, policy.length[:, 0].to(values.dtype), coefficient)
 
 

@@ -28,7 +28,7 @@ def rnce(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
         Chen et al. 2025, arXiv 2502.04567, equation 7 and proposition 2.1; sampling is algorithm 1.
     """
     rewards = beta * log_ratio(policy, reference)
-    logits = rewards.masked_fill(~policy.mask, -torch.inf)
+    logits = rewards.masked_fill(~policy.mask, -torch.inf)  # exp of it adds 0 to the sum
     return output(set_mean(torch.logsumexp(logits, dim=1) - rewards[:, 0]), rewards=rewards)
 
 
@@ -59,8 +59,8 @@ def rrhf(
         The official code weights the hinge instead (100; 1 in its script), and divides by the padded length
         of a row instead of the completion's length. The ranges that SimPO searched are not verified.
     """
-    mean = policy.mean.masked_fill(~policy.mask, 0.0)
-    wrong = torch.relu(mean[:, None, :] - mean[:, :, None])
+    mean = policy.mean.masked_fill(~policy.mask, 0.0)  # [B, K]
+    wrong = torch.relu(mean[:, None, :] - mean[:, :, None])  # [B, K, K], nats per token: j above i
     pairs = ordered_pairs(_order(policy, scores, ranks), policy.mask)
     hinge = wrong.masked_fill(~pairs, 0.0).sum(dim=(1, 2))
     return output(set_mean(hinge - nll_weight * policy.sum[:, 0]), rewards=policy.mean)
@@ -96,14 +96,15 @@ def pro(
         The official code also scores and counts one padding token after a shorter completion.
     """
     values = known_scores("pro", policy, scores) if ranks is None else _order(policy, scores, ranks)
+    # Stable, so that ties keep the order of the set.
     order = values.masked_fill(~policy.mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    ranked = policy.columns(order)
+    ranked = policy.columns(order)  # best first, masked ones last
     mean, values = ranked.mean.masked_fill(~ranked.mask, 0.0), values.gather(1, order)
-    count = ranked.mask.sum(dim=1)
-    temperature = values[:, :, None] - values[:, None, :]
+    count = ranked.mask.sum(dim=1)  # [B], n
+    temperature = values[:, :, None] - values[:, None, :]  # [B, K, K]
     widest = values - values.gather(1, (count - 1).clamp(min=0)[:, None])
     temperature = torch.where(_eye(mean), widest[:, :, None], temperature)
-    logits = temperature * mean[:, None, :]
+    logits = temperature * mean[:, None, :]  # [B, K, K]
     own = logits.diagonal(dim1=1, dim2=2)
     contest = torch.arange(mean.shape[1], device=mean.device) < (count - 1)[:, None]
     others = logits.masked_fill(~(ranked.mask[:, None, :] & _upper(mean)), -torch.inf)

@@ -67,7 +67,8 @@ def robust_dpo(policy: Logps, reference: Logps, *, beta: float, label_smoothing:
     """
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
-    logits, e = chosen - rejected, label_smoothing
+    logits, e = chosen - rejected, label_smoothing  # [B]
+    # logsigmoid and not log of sigmoid, which is -inf where a pair is far in the wrong order.
     losses = (e * logsigmoid(-logits) - (1.0 - e) * logsigmoid(logits)) / (1.0 - 2.0 * e)
     return output(set_mean(losses), rewards=rewards)
 
@@ -121,7 +122,7 @@ def ropo(policy: Logps, reference: Logps, *, beta: float, alpha: float) -> LossO
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
     logits = chosen - rejected
-    scale = 4.0 * alpha / (1.0 + alpha) ** 2
+    scale = 4.0 * alpha / (1.0 + alpha) ** 2  # 1 at alpha = 1, where both parts weigh alike
     return output(set_mean(scale * (alpha * torch.sigmoid(-logits) - logsigmoid(logits))), rewards=rewards)
 
 
@@ -148,7 +149,8 @@ def discopop(policy: Logps, reference: Logps, *, beta: float, temperature: float
     chosen, rejected = pair_of(rewards)
     logits = chosen - rejected
     # k exp(-r) is one exponential, because exp(-r) alone overflows where k is 0.
-    exponent = logsigmoid(logits / temperature) - logits
+    exponent = logsigmoid(logits / temperature) - logits  # [B], of k exp(-r)
+    # Beyond the clamp a pair is as wrong as float32 can tell, and this part has no gradient.
     exponential = torch.exp(exponent.clamp(max=LARGEST_EXPONENT))
     losses = exponential - torch.sigmoid(-logits / temperature) * logsigmoid(logits)
     return output(set_mean(losses), rewards=rewards)
@@ -156,6 +158,6 @@ def discopop(policy: Logps, reference: Logps, *, beta: float, temperature: float
 
 def smoothed_logistic(logits: Tensor, smoothing: float) -> Tensor:
     """Compute -(1 - e) log sigmoid(x) - e log sigmoid(-x), elementwise."""
-    if smoothing == 0.0:
+    if smoothing == 0.0:  # 0 times an infinite logit would be NaN
         return -logsigmoid(logits)
     return -(1.0 - smoothing) * logsigmoid(logits) - smoothing * logsigmoid(-logits)

@@ -72,15 +72,18 @@ class Loss:
             "labels": extras.labels,
             "kl_baseline": extras.kl_baseline,
         }
+        # A running value is not asked for, because the loss itself has it.
         _check(self.name, self.needs - self.state.keys(), policy, inputs)
         statistics = self.statistics
         if statistics:
             rows = extras.statistics
             if rows is None:
+                # Mismatched completions are not in this batch: kto reads the value of its last observation.
                 rows = self.observe(policy, reference) if statistics.of == "batch" else {}
             inputs["statistics"] = {**self.state, **rows}
-        if extras.kl_baseline is None:
+        if extras.kl_baseline is None:  # a value of the caller replaces the running one
             inputs["kl_baseline"] = self.state.get("kl_baseline")
+        # Only the inputs that the signature names, so that a loss from outside can leave out the others.
         return self.spec.function(policy, **named(self.spec.function, inputs), **self.parameters)
 
     def observe(self, policy: Logps, reference: Logps | None, seeds: Tensor | None = None) -> Rows:
@@ -90,17 +93,20 @@ class Loss:
             seeds: int64 [B]; whatever is sampled for a row is then a function of its seed.
         """
         statistics = self.statistics
+        # Frozen in evaluation, or held-out sets would change training; official code does change them.
         if not statistics or (statistics.initial and not self.training and not self.every_call):
             return {}
         if seeds is None:
+            # For calls outside of the loop, which passes seeds, because a run has to be repeatable.
             seeds = torch.randint(-(2**63), 2**63 - 1, (len(policy.sum),))
         state, rows = statistics.observe(
             self.state,
-            policy.detach(),
+            policy.detach(),  # statistics have no gradient, and keeping a graph would keep its memory
             reference and reference.detach(),
             **named(statistics.observe, {"seeds": seeds, **self.parameters}),
         )
         if statistics.initial:
+            # On the CPU in double, so that a checkpoint restores the same bits on any device.
             self.state = {key: value.detach().double().cpu() for key, value in state.items()}
         return rows
 
@@ -135,6 +141,7 @@ class Loss:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the running statistics, for a checkpoint."""
+        # A copy, because the loop puts it back where a step is skipped.
         return dict(self.state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -186,7 +193,7 @@ class WeightedSum:
     @property
     def sampler(self) -> dict[str, Any]:
         """The sampler settings of the part that sets some."""
-        return next((part.sampler for _, part in self.parts if part.sampler), {})
+        return next((part.sampler for _, part in self.parts if part.sampler), {})  # one part at most has any
 
     @property
     def beta(self) -> float:
@@ -225,6 +232,7 @@ class WeightedSum:
 def _check(name: str, needs: frozenset[str], policy: Logps, inputs: Mapping[str, Any]) -> None:
     """Raise `InputError` if a needed input is missing, or a shape differs from the policy's."""
     reference = inputs["reference"]
+    # Sorted, so that the message does not depend on the order of a set.
     for need in sorted(needs, key=lambda need: (need != "reference", need)):
         if need == "head_sum":
             present = policy.head_sum is not None and reference is not None and reference.head_sum is not None
@@ -237,7 +245,7 @@ def _check(name: str, needs: frozenset[str], policy: Logps, inputs: Mapping[str,
             raise InputError(f"{name} needs {what}: {HOW_TO_PASS.get(need, 'pass it to the call')}")
     shape = tuple(policy.sum.shape)
     for key, value in inputs.items():
-        if key == "kl_baseline" or value is None:
+        if key == "kl_baseline" or value is None:  # a scalar
             continue
         other = tuple(value.sum.shape if isinstance(value, Logps) else value.shape)
         if other != (shape[:1] if key == "labels" else shape):

@@ -44,8 +44,8 @@ def r_dpo(
     """
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
-    longer = (policy.length[:, 0] - policy.length[:, 1]).to(rewards.dtype)
-    weight = beta * length_weight if length_inside_beta else length_weight
+    longer = (policy.length[:, 0] - policy.length[:, 1]).to(rewards.dtype)  # [B], tokens
+    weight = beta * length_weight if length_inside_beta else length_weight  # reward per token
     return output(set_mean(-logsigmoid(chosen - rejected + weight * longer)), rewards=rewards)
 
 
@@ -70,7 +70,7 @@ def dpop(policy: Logps, reference: Logps, *, beta: float, penalty_weight: float)
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(ratios)
-    margin = chosen - rejected - penalty_weight * torch.relu(-chosen)
+    margin = chosen - rejected - penalty_weight * torch.relu(-chosen)  # [B], nats
     return output(set_mean(-logsigmoid(beta * margin)), rewards=beta * ratios)
 
 
@@ -113,7 +113,7 @@ def dpo_norm(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
     References:
         Lambert et al. 2024, arXiv 2411.15124; the default of open-instruct, TRL's loss_type "sigmoid_norm".
     """
-    chosen, rejected = pair_of(mean_log_ratio(policy, reference))
+    chosen, rejected = pair_of(mean_log_ratio(policy, reference))  # [B] each, nats per token
     losses = -logsigmoid(beta * (chosen - rejected))
     return output(set_mean(losses), rewards=beta * log_ratio(policy, reference))
 
@@ -146,7 +146,7 @@ def f_dpo(policy: Logps, reference: Logps, *, beta: float, divergence: str, alph
         TRL before 0.29 takes c = 1 - A, with default 1, the forward KL.
     """
     ratios = log_ratio(policy, reference)
-    chosen, rejected = pair_of(_derivative(ratios, divergence, alpha))
+    chosen, rejected = pair_of(_derivative(ratios, divergence, alpha))  # [B] each
     return output(set_mean(-logsigmoid(beta * (chosen - rejected))), rewards=beta * ratios)
 
 
@@ -156,6 +156,6 @@ def _derivative(ratios: Tensor, divergence: str, alpha: float) -> Tensor:
         return ratios
     if divergence == "js":
         return logsigmoid(ratios)
-    power = -1.0 if divergence == "forward_kl" else alpha - 1.0
+    power = -1.0 if divergence == "forward_kl" else alpha - 1.0  # alpha 0 is the forward KL
     # exp(px) - 1 in place of exp(px), because near p = 0 it tends to px, where exp(px) / p loses all digits.
     return torch.expm1((power * ratios).clamp(max=LARGEST_EXPONENT)) / power

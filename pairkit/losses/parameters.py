@@ -28,6 +28,7 @@ class Number:
         """Return `value` as a float, or raise `RecipeError`; None is allowed where it is the default."""
         if value is None and self.default is None:
             return None
+        # A bool is an int in Python, but true is no number in a recipe.
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             raise RecipeError(f"{where} must be a number, got {value!r}")
         below = value <= self.low if self.open_low else value < self.low
@@ -39,6 +40,7 @@ class Number:
                 f"{where} must be 0 or at least {SMALLEST:g} in size, because float32 cannot divide by less, "
                 f"got {value}"
             )
+        # An integer too (`beta: 1`), so that both spellings resolve to one recipe.
         return float(value)
 
     @property
@@ -61,6 +63,7 @@ class Integer:
 
     def check(self, where: str, value: Any) -> int | None:
         """Return `value` as an int, or raise `RecipeError`."""
+        # The word, because the command line cannot spell None.
         if self.default is None and value in (None, self.word):
             return None
         if isinstance(value, bool) or not isinstance(value, int):
@@ -119,6 +122,7 @@ Parameter = Number | Integer | Choice | Flag
 
 def resolve(owner: str, parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in the defaults of `parameters` that `values` does not set, and check every value."""
+    # Before any value is checked, because a misspelled keyword leaves another at its default.
     for name in values:
         if name not in parameters:
             raise unknown(f"keyword of {owner}", name, parameters)
@@ -140,4 +144,5 @@ def not_negative(default: float) -> Number:
 
 def smoothing(default: float, *, above_zero: bool = False) -> Number:
     """Build the range of a label smoothing: [0, 0.5), or (0, 0.5)."""
+    # Open at 0.5, where labels tell nothing and robust_dpo divides by 1 - 2e = 0.
     return Number(default, low=0.0, high=0.5, open_low=above_zero, open_high=True)

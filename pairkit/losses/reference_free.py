@@ -46,7 +46,7 @@ def simpo(
     """
     rewards = beta * policy.mean
     chosen, rejected = pair_of(rewards)
-    margin = beta * gamma_beta_ratio if gamma is None else gamma
+    margin = beta * gamma_beta_ratio if gamma is None else gamma  # in units of the rewards
     return output(set_mean(smoothed_logistic(chosen - rejected - margin, label_smoothing)), rewards=rewards)
 
 
@@ -134,7 +134,7 @@ def slic_hf(policy: Logps, *, delta: float, nll_weight: float) -> LossOutput:
         The search ranges that SimPO gives for delta and w are not verified.
     """
     chosen, rejected = pair_of(policy.sum)
-    hinge = torch.relu(delta - chosen + rejected)
+    hinge = torch.relu(delta - chosen + rejected)  # [B], nats
     return output(set_mean(hinge - nll_weight * chosen), rewards=policy.mean)
 
 
@@ -158,7 +158,7 @@ def orpo(policy: Logps, *, odds_weight: float) -> LossOutput:
         completion's tokens count, as in SimPO's comparison.
     """
     mean = policy.mean
-    chosen, rejected = pair_of(mean - _log1mexp(mean))
+    chosen, rejected = pair_of(mean - _log1mexp(mean))  # [B] each, log odds
     return output(set_mean(-mean[:, 0] - odds_weight * logsigmoid(chosen - rejected)), rewards=mean)
 
 
@@ -179,7 +179,7 @@ def simper(policy: Logps) -> LossOutput:
     References:
         Xiao et al. 2025, arXiv 2502.00883, and the code of tengxiao1/SimPER.
     """
-    chosen, rejected = pair_of(torch.exp(policy.mean))
+    chosen, rejected = pair_of(torch.exp(policy.mean))  # [B] each, inverse perplexities
     return output(set_mean(rejected - chosen), rewards=policy.mean)
 
 
@@ -203,7 +203,7 @@ def alphapo(policy: Logps, *, alpha: float, beta: float, gamma: float) -> LossOu
     References:
         Gupta et al. 2025, arXiv 2501.03884; TRL's CPOTrainer(loss_type="alphapo").
     """
-    chosen, rejected = pair_of(_power(policy.mean, alpha))
+    chosen, rejected = pair_of(_power(policy.mean, alpha))  # [B] each
     return output(set_mean(-logsigmoid(beta * (chosen - rejected) - gamma)), rewards=beta * policy.mean)
 
 
@@ -211,13 +211,14 @@ def _power(mean: Tensor, alpha: float) -> Tensor:
     """Compute (1 - p^-alpha) / alpha of p = exp(mean), and its limit `mean` at alpha 0."""
     if alpha == 0.0:
         return mean
+    # expm1 and not exp - 1, which loses all digits where alpha is near 0.
     return -torch.expm1((-alpha * mean).clamp(max=LARGEST_EXPONENT)) / alpha
 
 
 def _log1mexp(values: Tensor) -> Tensor:
     """Compute log(1 - exp(x)), x <= -1e-6 (clamped), accurate in float32 at both ends (Maechler 2012)."""
-    values = values.clamp(max=-1e-6)
-    near = values > -log(2.0)
+    values = values.clamp(max=-1e-6)  # a completion of probability 1 would have infinite odds
+    near = values > -log(2.0)  # where 1 - exp(x) would cancel
     # Each branch gets only its own arguments, because a NaN gradient of the other would spread through where.
     small = torch.log(-torch.expm1(torch.where(near, values, -1.0)))
     large = torch.log1p(-torch.exp(torch.where(near, -1.0, values)))

@@ -93,14 +93,14 @@ def sample_negatives(
     resolve("sample_negatives", SETTINGS, settings)
     positive(1.0).check("sample_negatives.beta", beta)
     _check(policy, reference, seeds)
-    available = policy.mask.clone()
+    available = policy.mask.clone()  # [B, K], bool
     available[:, 0] &= include_chosen
     if sampling == "all":
         return _all(available, include_chosen)
-    logits = _logits(policy, reference, beta, sampling, weights)
+    logits = _logits(policy, reference, beta, sampling, weights)  # [B, K]
     if seeds is None:
         seeds = _random_seeds(len(logits), generator).to(logits.device)
-    noisy = sampling in ("mc", "random")
+    noisy = sampling in ("mc", "random")  # the others take the largest logit itself
     if sampling != "mc":
         steps, proposals = 1, None
     samples = []
@@ -113,7 +113,7 @@ def sample_negatives(
         samples.append(state)
         if not replacement:
             available = available & ~_one_hot(state, available)
-    return torch.stack(samples, dim=1)
+    return torch.stack(samples, dim=1)  # [B, negatives]
 
 
 def _check(policy: Logps, reference: Logps | None, seeds: Tensor | None) -> None:
@@ -142,6 +142,7 @@ def _logits(policy: Logps, reference: Logps | None, beta: float, sampling: str, 
     elif reference is None:
         values = policy.mean.detach().double()
     else:
+        # In double, where the difference of two float32 sums is exact.
         values = policy.sum.detach().double() - reference.sum.detach().double()
         values = comparable(values) if sampling in ("max", "min") else values
     return -beta * values if sampling == "min" else beta * values
@@ -155,7 +156,7 @@ def _propose(available: Tensor, state: Tensor, proposals: int | None, seeds: Ten
     current = _one_hot(state, available) & available
     others = available & ~current
     if proposals is not None and proposals < available.shape[1]:
-        order = uniform(seeds, available.shape[1], salt).masked_fill(~others, -1.0)
+        order = uniform(seeds, available.shape[1], salt).masked_fill(~others, -1.0)  # [B, K]
         chosen = torch.zeros_like(others).scatter(1, order.topk(proposals, dim=1).indices, True)
         others = others & chosen
     return others | current
@@ -186,4 +187,5 @@ def uniform(seeds: Tensor, columns: int, salt: int) -> Tensor:
     stride = as_int64(GOLDEN * (salt + 1) % 2**64)
     bits = finalize_int64(finalize_int64(seeds[:, None] + stride) + index)
     top: Tensor = shift_int64(bits, 11)
+    # 53 bits are what a double holds exactly; the half keeps 0 out, whose logarithm is infinite.
     return (top.double() + 0.5) * 2.0**-53

@@ -74,12 +74,13 @@ def nca(
     """
     rewards = beta * log_ratio(policy, reference)
     inner = rewards.masked_fill(~policy.mask, 0.0)
-    targets = torch.zeros_like(rewards)
+    targets = torch.zeros_like(rewards)  # [B, K]
     targets[:, 0] = 1.0
     if scores is not None:
         scored = _log_softmax(scores.to(rewards.dtype) / temperature, policy.mask).exp()
+        # By set: those with a missing score take the one-hot target, the others are not affected.
         targets = torch.where(complete(policy, scores)[:, None], scored, targets)
-    push = logsigmoid(-inner) / policy.mask.sum(dim=1, keepdim=True).clamp(min=1)
+    push = logsigmoid(-inner) / policy.mask.sum(dim=1, keepdim=True).clamp(min=1)  # [B, K]
     values = (targets * logsigmoid(inner) + push).masked_fill(~policy.mask, 0.0)
     return output(set_mean(-values.sum(dim=1)), rewards=rewards)
 
@@ -110,8 +111,8 @@ def exo_rw(
         Ji et al. 2024, arXiv 2402.00856.
     """
     rewards = beta * log_ratio(policy, reference)
-    log_t = _log_softmax(known_scores("exo_rw", policy, scores) / reward_temperature, policy.mask)
-    log_q = _log_softmax(rewards, policy.mask)
+    log_t = _log_softmax(known_scores("exo_rw", policy, scores) / reward_temperature, policy.mask)  # [B, K]
+    log_q = _log_softmax(rewards, policy.mask)  # [B, K]
     return output(set_mean((log_q.exp() * (log_q - log_t)).sum(dim=1)), rewards=rewards)
 
 
@@ -146,14 +147,14 @@ def lipo(policy: Logps, reference: Logps, scores: Tensor, *, beta: float) -> Los
     ratios = log_ratio(policy, reference)
     rewards = beta * ratios
     values = known_scores("lipo", policy, scores)
-    gain = torch.exp2(values)
+    gain = torch.exp2(values)  # [B, K]
     if not torch.isfinite(gain).all():
         raise InputError(
             f"lipo weights a score r by 2^r, which overflows at {values.max():g}: rescale scores to [0, 1]"
         )
     inner = rewards.masked_fill(~policy.mask, 0.0)
-    place = _place(comparable(ratios).masked_fill(~policy.mask, -torch.inf))
-    weight = _gaps(gain) * _gaps(1.0 / torch.log1p(place))
+    place = _place(comparable(ratios).masked_fill(~policy.mask, -torch.inf))  # masked ones last
+    weight = _gaps(gain) * _gaps(1.0 / torch.log1p(place))  # [B, K, K], no gradient
     losses = -weight * logsigmoid(inner[:, :, None] - inner[:, None, :])
     pairs = ordered_pairs(values, policy.mask)
     return output(set_mean(losses.masked_fill(~pairs, 0.0).sum(dim=(1, 2))), rewards=rewards)
@@ -162,11 +163,13 @@ def lipo(policy: Logps, reference: Logps, scores: Tensor, *, beta: float) -> Los
 def _log_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     """Compute log softmax over unmasked columns, [B, K]; masked ones are 0 and get no gradient."""
     present = logits.masked_fill(~mask, -torch.inf)
+    # 0 afterwards, because -inf times a target of 0 is NaN.
     return torch.log_softmax(present, dim=1).masked_fill(~mask, 0.0)
 
 
 def _place(values: Tensor) -> Tensor:
     """Compute places in a row, [B, K]: 1 for the largest value, 2 for the next."""
+    # Stable, so that equal values have places in the order of columns on every device.
     order = values.argsort(dim=1, descending=True, stable=True)
     return 1.0 + order.argsort(dim=1).to(values.dtype)
 

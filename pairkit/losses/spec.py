@@ -91,9 +91,11 @@ def spec_of(where: str, candidate: Any) -> LossSpec:
     """
     if isinstance(candidate, LossSpec):
         return candidate
+    # Not any callable, because the parameters are read from a function's signature.
     if not inspect.isfunction(candidate):
         raise RecipeError(f"{where} must be a function or a LossSpec, got {type(candidate).__name__}")
     try:
+        # Evaluated, because annotations are strings in a module that postpones them.
         hints = get_type_hints(candidate)
     except (NameError, TypeError) as error:
         raise RecipeError(f"{where}: cannot read its annotations: {error}") from error
@@ -104,7 +106,7 @@ def spec_of(where: str, candidate: Any) -> LossSpec:
     for argument in arguments[1:]:
         name = argument.name
         if name in FROM_OUTSIDE:
-            if argument.default is argument.empty:
+            if argument.default is argument.empty:  # with a default the loss can do without it
                 needs.add(name)
         elif name in INPUTS:
             raise RecipeError(
@@ -144,6 +146,7 @@ class Docstring:
     @property
     def arguments(self) -> dict[str, str]:
         """The text of each argument in Args; arguments listed before one colon share their text."""
+        # An entry begins at the margin; the lines that continue it are indented.
         entries = re.split(r"^(?=\w+(?:, \w+)*: )", self.sections["Args"], flags=re.MULTILINE)
         texts: dict[str, str] = {}
         for entry in filter(None, entries):
@@ -173,10 +176,10 @@ def _parameter(where: str, default: Any, hint: Any) -> Parameter:
         return Choice(default, get_args(hint))
     if get_origin(hint) is Literal:
         raise RecipeError(f"{where}: a Literal must list strings and default to one of them")
-    if isinstance(default, bool):
+    if isinstance(default, bool):  # before int, because a bool is one
         return Flag(default)
     if isinstance(default, int):
-        return Integer(default, low=None)
+        return Integer(default, low=None)  # a signature tells no range
     if isinstance(default, float):
         return Number(default)
     raise RecipeError(

@@ -35,8 +35,8 @@ def rpo(policy: Logps, reference: Logps, *, beta: float, nll_weight: float, nll_
         0.01, multiplied by beta (not verified). NVIDIA's reward-aware RPO is a different loss. MC-PO's table
         5 subtracts the reference's NLL, which has the gradient of "sum".
     """
-    preference = dpo(policy, reference, beta=beta, label_smoothing=0.0)
-    nll = chosen_nll(policy, nll_weight, nll_reduction)
+    preference = dpo(policy, reference, beta=beta, label_smoothing=0.0)  # one term, over sets
+    nll = chosen_nll(policy, nll_weight, nll_reduction)  # over tokens or sets: a term of its own
     return output(*preference.terms, nll, rewards=preference.rewards)
 
 
@@ -68,10 +68,11 @@ def mpo(
     References:
         Wang et al. 2024, arXiv 2411.10442.
     """
-    classifier = bco(policy, reference, statistics, beta=beta)
+    classifier = bco(policy, reference, statistics, beta=beta)  # with the shift, as the paper has it
     mixed = add(
         (dpo_weight, dpo(policy, reference, beta=beta, label_smoothing=0.0)),
         (bco_weight, classifier),
         (sft_weight, sft(policy)),
     )
+    # `add` keeps the metrics of the first part only, and DPO has none.
     return mixed._replace(metrics=classifier.metrics)

@@ -39,7 +39,7 @@ from pairkit.losses.transport import aot, aot_unpaired, observe_aot, observe_aot
 
 REFERENCE = frozenset({"reference"})
 SCORED = frozenset({"reference", "scores"})
-MOMENTUM = Number(0.9, low=0.0, high=1.0, open_high=True)
+MOMENTUM = Number(0.9, low=0.0, high=1.0, open_high=True)  # open, because at 1 no batch would ever count
 
 LOSSES: dict[str, LossSpec] = {
     "sft": LossSpec(
@@ -66,14 +66,14 @@ LOSSES: dict[str, LossSpec] = {
         hinge,
         "RSO's hinge loss: no gradient for pairs beyond the margin",
         "arXiv 2309.06657",
-        {"beta": positive(0.05)},
+        {"beta": positive(0.05)},  # gamma of the paper
         needs=REFERENCE,
     ),
     "ropo": LossSpec(
         ropo,
         "DPO plus a bounded loss that tolerates wrong labels",
         "arXiv 2404.04102 v2, eq. 9",
-        {"beta": positive(0.1), "alpha": positive(14.0)},
+        {"beta": positive(0.1), "alpha": positive(14.0)},  # alpha of two independent implementations
         needs=REFERENCE,
     ),
     "discopop": LossSpec(
@@ -94,7 +94,7 @@ LOSSES: dict[str, LossSpec] = {
         dpop,
         "DPO-positive (Smaug): a penalty if the chosen completion falls below the reference",
         "arXiv 2402.13228; restated as eq. 5 of MinorDPO's paper",
-        {"beta": positive(0.1), "penalty_weight": not_negative(50.0)},
+        {"beta": positive(0.1), "penalty_weight": not_negative(50.0)},  # the papers' weight
         needs=REFERENCE,
     ),
     "minor_dpo": LossSpec(
@@ -133,14 +133,14 @@ LOSSES: dict[str, LossSpec] = {
         tdpo2,
         "token-level DPO: the rejected completion's sequential KL, relative to the chosen one's",
         "arXiv 2404.11999",
-        {"beta": positive(0.1), "alpha": not_negative(0.5)},
+        {"beta": positive(0.1), "alpha": not_negative(0.5)},  # alpha of the official code
         needs=frozenset({"reference", "token_kl"}),
     ),
     "wpo": LossSpec(
         wpo,
         "DPO with pairs weighted by their likelihood under the policy",
         "arXiv 2406.11827",
-        {"beta": positive(0.01)},
+        {"beta": positive(0.01)},  # as in the published runs
         needs=frozenset({"reference", "alignment"}),
     ),
     "ld_dpo": LossSpec(
@@ -161,7 +161,7 @@ LOSSES: dict[str, LossSpec] = {
         sppo,
         "a target log-ratio each for chosen and rejected (hard SPPO)",
         "arXiv 2405.00675, eq. 4.7",
-        {"beta": positive(0.001)},
+        {"beta": positive(0.001)},  # 1 / eta of the paper
         needs=REFERENCE,
     ),
     "exo": LossSpec(
@@ -188,7 +188,7 @@ LOSSES: dict[str, LossSpec] = {
         "Stable Preference Optimization via Two-Sided Contrastive Learning, eq. 7",
         {
             "beta": positive(2.0),
-            "left_margin": Number(0.6),
+            "left_margin": Number(0.6),  # both margins of the paper
             "right_margin": Number(0.8),
             "logit": Choice("simpo", ("simpo", "dpo")),
         },
@@ -247,7 +247,7 @@ LOSSES: dict[str, LossSpec] = {
         "arXiv 2411.10442",
         {
             "dpo_weight": not_negative(0.8),
-            "bco_weight": not_negative(0.2),
+            "bco_weight": not_negative(0.2),  # the three weights of the paper
             "sft_weight": not_negative(1.0),
             "beta": positive(0.1),
         },
@@ -260,7 +260,7 @@ LOSSES: dict[str, LossSpec] = {
         "arXiv 2405.14734, eq. 6",
         {
             "beta": positive(2.0),
-            "gamma_beta_ratio": Number(0.25),
+            "gamma_beta_ratio": Number(0.25),  # with beta, the defaults of the official code
             "gamma": Number(None),
             "label_smoothing": smoothing(0.0),
         },
@@ -292,7 +292,7 @@ LOSSES: dict[str, LossSpec] = {
         orpo,
         "the chosen completion's NLL plus the log odds ratio of the pair",
         "arXiv 2403.07691, eq. 6 and 7",
-        {"odds_weight": not_negative(0.1)},
+        {"odds_weight": not_negative(0.1)},  # of the paper's Mistral run
     ),
     "simper": LossSpec(
         simper,
@@ -303,7 +303,7 @@ LOSSES: dict[str, LossSpec] = {
         alphapo,
         "SimPO with a power function in place of the log reward",
         "arXiv 2501.03884",
-        {"alpha": Number(0.25), "beta": positive(2.5), "gamma": Number(0.1)},
+        {"alpha": Number(0.25), "beta": positive(2.5), "gamma": Number(0.1)},  # of the Mistral-Instruct run
     ),
     "alpha_dpo": LossSpec(
         alpha_dpo,
@@ -311,7 +311,7 @@ LOSSES: dict[str, LossSpec] = {
         "arXiv 2410.10148, eq. 12",
         {
             "beta": positive(10.0),
-            "gamma_beta_ratio": Number(0.4),
+            "gamma_beta_ratio": Number(0.4),  # with beta and alpha, those of the Gemma 2 run
             "alpha": not_negative(0.05),
             "implicit_reference": Choice("ratio", ("ratio", "policy", "reference", "inverse_reference")),
             "normalize": Flag(True),
@@ -337,7 +337,7 @@ LOSSES: dict[str, LossSpec] = {
             "momentum": MOMENTUM,
         },
         needs=REFERENCE,
-        statistics=Statistics(observe_beta_dpo, {**START, "beta": 0.0}),
+        statistics=Statistics(observe_beta_dpo, {**START, "beta": 0.0}),  # beta 0: none adapted so far
     ),
     "amapo": LossSpec(
         amapo,
@@ -384,7 +384,7 @@ LOSSES: dict[str, LossSpec] = {
         infonca,
         "cross-entropy with the softmax of the scores over the set (DPO-RW)",
         "arXiv 2402.05369",
-        {"beta": positive(0.01), "temperature": positive(1e-4)},
+        {"beta": positive(0.01), "temperature": positive(1e-4)},  # official code: nearly one-hot
         completions="set",
         needs=SCORED,
     ),
@@ -416,7 +416,7 @@ LOSSES: dict[str, LossSpec] = {
         pro,
         "each completion against all below it, plus the NLL of the best; no reference",
         "arXiv 2306.17492",
-        {"nll_weight": not_negative(0.05)},
+        {"nll_weight": not_negative(0.05)},  # of the official code
         completions="set",
         needs=frozenset({"scores|ranks"}),
     ),

@@ -36,7 +36,7 @@ def tdpo1(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
         The official code's switch, `if_tdpo2`, is off in its configuration and on in its function; here the
         two forms are separate losses. The official code takes the log of a softmax, which can be -inf.
     """
-    chosen_kl, rejected_kl = _columns("tdpo1", "token_kl", policy.token_kl)
+    chosen_kl, rejected_kl = _columns("tdpo1", "token_kl", policy.token_kl)  # [B] each, nats
     return _shifted(policy, reference, beta, rejected_kl - chosen_kl)
 
 
@@ -62,7 +62,7 @@ def tdpo2(policy: Logps, reference: Logps, *, beta: float, alpha: float) -> Loss
     Differs from:
         The official code: see tdpo1.
     """
-    chosen_kl, rejected_kl = _columns("tdpo2", "token_kl", policy.token_kl)
+    chosen_kl, rejected_kl = _columns("tdpo2", "token_kl", policy.token_kl)  # [B] each, nats
     return _shifted(policy, reference, beta, alpha * (rejected_kl - chosen_kl.detach()))
 
 
@@ -91,6 +91,7 @@ def wpo(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
         open-instruct has no alignment term and does not detach the weight.
     """
     chosen_alignment, rejected_alignment = _columns("wpo", "alignment", policy.alignment)
+    # Clamped before exp, which is the same as min(1, w) and cannot overflow.
     weight = torch.exp((chosen_alignment + rejected_alignment).detach().clamp(max=0.0))
     rewards = beta * log_ratio(policy, reference)
     chosen, rejected = pair_of(rewards)
@@ -122,11 +123,11 @@ def ld_dpo(policy: Logps, reference: Logps, *, beta: float, alpha: float) -> Los
     Differs from:
         TRL up to 0.27 leaves the reference's log-probs unchanged in one of its two code paths.
     """
-    heads = _columns("ld_dpo", "head_sum", policy.head_sum)
-    baselines = _columns("ld_dpo", "head_sum", reference.head_sum)
+    heads = _columns("ld_dpo", "head_sum", policy.head_sum)  # [B] each, nats
+    baselines = _columns("ld_dpo", "head_sum", reference.head_sum)  # [B] each, nats
     ratios = log_ratio(policy, reference)
     chosen, rejected = (
-        alpha * ratio + (1.0 - alpha) * (head - base.detach())
+        alpha * ratio + (1.0 - alpha) * (head - base.detach())  # as head + A (all - head), on differences
         for ratio, head, base in zip(pair_of(ratios), heads, baselines, strict=True)
     )
     return output(set_mean(-logsigmoid(beta * (chosen - rejected))), rewards=beta * ratios)
@@ -134,7 +135,7 @@ def ld_dpo(policy: Logps, reference: Logps, *, beta: float, alpha: float) -> Los
 
 def _shifted(policy: Logps, reference: Logps, beta: float, shift: Tensor) -> LossOutput:
     """Compute DPO with `shift` ([B], nats) subtracted from the margin."""
-    ratios = log_ratio(policy, reference)
+    ratios = log_ratio(policy, reference)  # [B, 2], nats
     chosen, rejected = pair_of(ratios)
     return output(set_mean(-logsigmoid(beta * (chosen - rejected - shift))), rewards=beta * ratios)
 

@@ -40,7 +40,7 @@ def aot(
     Differs from:
         TRL sorts each process's micro-batch separately. Up to 0.27 it names the unpaired form `aot_pair`.
     """
-    chosen, rejected = pair_of(policy.sum)
+    chosen, rejected = pair_of(policy.sum)  # [B] each, nats
     logits = beta * (chosen - rejected - statistics["partner"])
     return output(
         set_mean(smoothed_logistic(logits, label_smoothing)), rewards=beta * log_ratio(policy, reference)
@@ -49,6 +49,7 @@ def aot(
 
 def observe_aot(state: State, policy: Logps, reference: Logps) -> tuple[State, Rows]:
     """Compute the partner of each row."""
+    # [B] each, of the whole global batch: a rank within a micro-batch would mean something else.
     own, other = ((chosen - rejected) for chosen, rejected in map(pair_of, (policy.sum, reference.sum)))
     return state, {"partner": _matched(own, other)}
 
@@ -81,7 +82,7 @@ def aot_unpaired(
     Differs from:
         TRL sorts the micro-batch of each process separately, and calls this form `aot_pair` up to 0.27.
     """
-    ratios = log_ratio(policy, reference)
+    ratios = log_ratio(policy, reference)  # [B, 2], nats
     chosen, rejected = pair_of(ratios)
     values = smoothed_logistic(beta * (chosen - statistics["rejected_partner"]), label_smoothing)
     values = values + smoothed_logistic(beta * (statistics["chosen_partner"] - rejected), label_smoothing)
@@ -100,4 +101,5 @@ def observe_aot_unpaired(state: State, policy: Logps, reference: Logps) -> tuple
 
 def _matched(values: Tensor, others: Tensor) -> Tensor:
     """Return, for each of `values`, the one of `others` with the same rank, [B]."""
+    # Stable, so that ties are matched in the order of the batch on every device.
     return torch.empty_like(others).scatter(0, values.argsort(stable=True), others.sort().values)

@@ -44,8 +44,10 @@ class Logps:
     def __post_init__(self) -> None:
         if self.sum.ndim != 2:
             raise ValueError(f"Logps.sum must be [sets, completions], got shape {tuple(self.sum.shape)}")
+        # Not bfloat16: a loss subtracts sums of hundreds of nats, and three digits leave nothing.
         if self.sum.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"Logps.sum must be float32 or float64, got {self.sum.dtype}")
+        # Not integers, because `~mask` would flip their bits and select other rows.
         if self.mask.dtype != torch.bool:
             raise ValueError(f"Logps.mask must be bool, got {self.mask.dtype}")
         for name, value in self.tensors().items():
@@ -70,6 +72,7 @@ class Logps:
 
     def columns(self, index: Tensor) -> Logps:
         """Select the completions `index` ([B, C], int64; -1 gives a masked column) of each set."""
+        # Clamped, because gather takes no -1; the mask hides what it picks.
         selected = {name: value.gather(1, index.clamp(min=0)) for name, value in self.tensors().items()}
         return replace(self, **(selected | {"mask": selected["mask"] & (index >= 0)}))
 
@@ -77,6 +80,7 @@ class Logps:
         """Set `head_sum` to that of the pair, after a pair ([B, 2]) was selected from each set."""
         if self.head_sum is None or self.chosen_head is None or self.sum.shape[1] != 2:
             return self
+        # Both from column 1: the prefix of the chosen completion depends on the other one's length.
         heads = torch.stack([self.chosen_head[:, 1], self.head_sum[:, 1]], dim=1)
         return replace(self, head_sum=heads, chosen_head=None)
 
@@ -133,11 +137,12 @@ class LossOutput(NamedTuple):
 
 def output(*terms: Term, rewards: Tensor, metrics: dict[str, Tensor] | None = None) -> LossOutput:
     """Build a `LossOutput` whose `losses.mean()` equals the sum of the terms on this batch."""
-    losses = torch.zeros_like(terms[0].values)
+    losses = torch.zeros_like(terms[0].values)  # [B]
     for term in terms:
+        # So that the mean over sets is the term's own mean; at least 1, where no completion has weight.
         share = len(term.values) / term.weights.sum().clamp(min=1)
         losses = losses + term.coefficient * share * term.values
-    return LossOutput(losses, terms, rewards.detach(), metrics or {})
+    return LossOutput(losses, terms, rewards.detach(), metrics or {})  # rewards are reported only
 
 
 def add(*parts: tuple[float, LossOutput]) -> LossOutput:
@@ -145,7 +150,7 @@ def add(*parts: tuple[float, LossOutput]) -> LossOutput:
     terms = tuple(
         term._replace(coefficient=weight * term.coefficient) for weight, part in parts for term in part.terms
     )
-    first = parts[0][1]
+    first = parts[0][1]  # one reward per completion can be reported
     return output(*terms, rewards=first.rewards, metrics=first.metrics)
 
 
@@ -166,7 +171,7 @@ def comparable(log_ratios: Tensor) -> Tensor:
     and the step would depend on which completions shared a forward pass: in float32, sums of 500 nats are
     off by 3e-5.
     """
-    return (1000.0 * log_ratios.detach()).round() / 1000.0
+    return (1000.0 * log_ratios.detach()).round() / 1000.0  # nats
 
 
 def mean_log_ratio(policy: Logps, reference: Logps) -> Tensor:

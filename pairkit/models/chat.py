@@ -71,11 +71,12 @@ def one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], *, begins: bool 
     bos = tokenizer.bos_token_id
     if bos is None:
         return ids
-    leading = next((i for i, token in enumerate(ids) if token != bos), len(ids))
+    leading = next((i for i, token in enumerate(ids) if token != bos), len(ids))  # BOS that it has
     begins = leading > 0 or (begins_with_bos(tokenizer) if begins is None else begins)
     return [bos] * begins + ids[leading:]
 
 
 def begins_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Return whether the tokenizer itself begins every text with a BOS."""
+    # By trying, because no attribute tells it: post-processors add it, whatever `add_bos_token` is.
     return bool(tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id])

@@ -37,10 +37,11 @@ def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[lis
     A sequence longer than `batch_tokens` forms a batch by itself. The longest sequences come first, because
     then a run that is going to exhaust memory does so at the start.
     """
+    # Stable, so that equal lengths keep their order and a run can be repeated.
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
     start = 0
     while start < len(order):
-        rows = max(1, batch_tokens // max(1, lengths[order[start]]))
+        rows = max(1, batch_tokens // max(1, lengths[order[start]]))  # the first of a batch is its longest
         yield order[start : start + rows]
         start += rows
 

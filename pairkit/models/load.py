@@ -46,6 +46,7 @@ def load_model(
     where = f"the model {name!r}"
     common: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     config = _config(name, revision, trust_remote_code)
+    # Every dropout, because each architecture has names of its own (attn_pdrop, hidden_dropout).
     for part in (config, config.get_text_config()):
         for key, value in vars(part).items():
             if isinstance(value, float) and "drop" in key:
@@ -53,6 +54,7 @@ def load_model(
     try:
         if name.endswith(".json"):
             config.vocab_size = vocabulary or config.vocab_size
+            # Right before the weights are made, so that nothing in between changes them.
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(
                 config, dtype=getattr(torch, dtype), attn_implementation=attention, **common
@@ -86,6 +88,7 @@ def empty_model(
     if name.endswith(".json"):
         config.vocab_size = vocabulary or config.vocab_size
     try:
+        # On the meta device tensors have shapes only, so that a model of any size takes no memory.
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(  # type: ignore[no-any-return]
                 config, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
@@ -147,7 +150,8 @@ def train_bpe(texts: Iterator[str], size: int) -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        special_tokens=[PAD, BOS, EOS],
+        special_tokens=[PAD, BOS, EOS],  # PAD is token 0
+        # Every byte, because later texts have bytes that this data lacks.
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

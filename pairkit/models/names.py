@@ -28,8 +28,10 @@ def cannot_load(
         hint: what else the user can pass, where the caller knows.
     """
     where = f"the {what} {name!r} cannot be loaded"
+    # A tokenizer is in the directory of the configuration.
     place = Path(name).parent if what == "tokenizer" and name.endswith(".json") else Path(name)
     if not Path(name).exists():
+        # Told apart by form, because transformers would look for a missing path on the hub.
         if is_path(name):
             return ModelError(f"{where}: no such file or directory{hint}")
         lookup = "check the name and the network; a local model is given as its directory"
@@ -47,6 +49,7 @@ def is_path(name: str) -> bool:
 def _reason(error: Exception) -> str:
     """Return the first line of an error that is not empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # The first line, because transformers continues with paragraphs of advice.
     return (lines or [type(error).__name__])[0].rstrip(".:; ")
 
 

@@ -32,6 +32,7 @@ def ensure_chat_template(tokenizer: PreTrainedTokenizerBase, name: str | None) -
     """Give a tokenizer without a chat template pairkit's plain one, and log that under `name` if given."""
     if tokenizer.chat_template:
         return
+    # On the tokenizer, because it is saved with the model, which then is used with the same template.
     tokenizer.chat_template = DEFAULT_TEMPLATE
     if name is not None:
         log(f"{name}: no chat template; using pairkit's plain one (User: ... Assistant: ...)")

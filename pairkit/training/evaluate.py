@@ -22,6 +22,7 @@ def evaluate(step_model: StepModel, split: Split) -> dict[str, float]:
     """
     loss = step_model.loss
     every = examples(split, range(len(split.sets)), usable_completions(loss, split.sets))
+    # Through the same packed and sharded pass as training, so that the two losses can be compared.
     scored = step_model.scoring(step_model.want | {"entropy"})(every.work)
     reference = scored.reference or every.reference_logps(CPU)
     loss.eval()

@@ -50,7 +50,9 @@ def reference_key(planned: Plan) -> str:
     local = Path(name)
     files = [path for kind in ("*.safetensors", "*.bin", "config.json") for path in local.glob(kind)]
     weights = sorted(files) if local.is_dir() else [local] if local.exists() else []
+    # Sizes and times, not hashes, because reading gigabytes of weights would take longer than it saves.
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
+    # Random weights are determined by the seed and the size of the vocabulary.
     scratch = [recipe.seed, len(planned.tokenizer)] if name.endswith(".json") else None
     precision = [recipe.dtype, recipe.bf16, *([_base(recipe, name)] if _base(recipe, name) else [])]
     revision = recipe.revision_of(name)
@@ -95,6 +97,7 @@ def _placed(model: nn.Module, recipe: TrainRecipe, processes: Processes) -> nn.M
     device = processes.device
     if recipe.bf16:  # not by Accelerator, because its precision holds for the whole process
         model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)
+    # Before sharding, because FSDP's hooks around a layer must stay outside of the compiled code.
     if recipe.compile:
         compile_layers(model)
     model = shard(model, processes, bf16=recipe.bf16) if processes.sharded else model.to(device)

@@ -82,13 +82,15 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
         texts=data.texts(recipe.train_split, recipe.limit),
     )
     train = _tokenize(recipe, loss, data, tokenizer, recipe.train_split, recipe.limit, store)
+    # Before any model is loaded, because tokens decide which sets can be used.
     if not train.sets:
         raise InputError(f"{data.folder}: no set can be trained on: {train.refusals()}")
     held_out = None
-    if data.rows(recipe.eval_split):
+    if data.rows(recipe.eval_split):  # a dataset without held-out sets trains without evaluation
         held_out = _tokenize(recipe, loss, data, tokenizer, recipe.eval_split, recipe.eval_limit, store)
     negatives = sampler_settings(loss, recipe.negatives, data.rejected)
     planned = Plan(recipe, loss, negatives, data, tokenizer, train, held_out)
+    # The reference too, because it scores the same texts and may have fewer positions.
     for name in dict.fromkeys([recipe.model, planned.reference]):
         _check_positions(planned, name)
     return planned
@@ -118,17 +120,19 @@ def _tokenize(
     store: TokenStore,
 ) -> Tokenized:
     rows = data.rows(split)
-    rows = min(rows, limit or rows)
+    rows = min(rows, limit or rows)  # sets; only for the progress bar and the key
     settings: dict[str, Any] = {
         "max_length": recipe.max_length,
         "max_prompt_length": recipe.prompt_limit,
         "wanted": _wanted(loss),
     }
 
+    # A generator, because a dataset's tokens need not fit into memory.
     def make() -> Iterator[pa.RecordBatch]:
         with progress(f"tokenizing {split}", rows, unit="sets") as advance:
             yield from token_batches(data.tables(split, limit), tokenizer, **settings, advance=advance)
 
+    # The key is made only if something is stored, because hashing a large tokenizer takes a while.
     return store.sets(lambda: tokens_key(tokenizer, data=data.hashes(split), rows=rows, **settings), make)
 
 

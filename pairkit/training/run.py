@@ -50,8 +50,10 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
         TrainingError: the loss or a gradient is NaN or infinite in too many consecutive steps.
     """
     model_folder = out / MODEL
+    # First, because a missing tracker would otherwise show only after tokenizing.
     check_installed(recipe.trackers)
     processes = _processes(recipe)
+    # One process prints, or every line would come once per process.
     console.quiet = not processes.main
     with stoppable(out, lambda: _stopped(out)):
         planned = plan(recipe, TokenStore(out.parent / "tokens", processes=processes))
@@ -67,10 +69,12 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
                 processes=processes,
             )
         processes.wait()  # until `out` is this run's, because the others look into it next
+        # After the wait: every process looks at the same directory and leaves here, or none does.
         if model_folder.exists():
             log(f"{out}: this run is complete")
             return model_folder
         _announce(planned)
+        # One process removes the directory, because the others would find it half removed.
         with discarding(out) if processes.main else nullcontext():
             try:
                 model = _run(planned, out, processes)
@@ -142,6 +146,7 @@ def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
     live = None
     if "token_kl" in needs:
         shares = recipe.lora is not None and recipe.reference is None
+        # Adapters switched off are the reference: no second model is in memory.
         live = AdaptersOff(model) if shares else reference(planned, processes).eval().requires_grad_(False)
     _check_packed(model, planned)
     step_model = StepModel(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)
@@ -153,6 +158,7 @@ def _check_packed(model: nn.Module, planned: Plan) -> None:
     """Compare packed with separate passes on the first global batch."""
     recipe, sets = planned.recipe, planned.train.sets
     coarse = recipe.bf16 or recipe.dtype == "bfloat16"
+    # The first step's sets: the same for every run of the recipe, and about to be scored anyway.
     first = [sets[i] for i in planned.order.step_sets(0)]
     check_packed(model, first, torch.bfloat16 if coarse else torch.float32)
 
@@ -163,8 +169,8 @@ def _processes(recipe: TrainRecipe) -> Processes:
     The launcher is asked whatever the recipe sets, because its other settings have to be refused or undone.
     """
     launched, processes = launched_sharded(), current_processes()
-    requested = launched if recipe.shard is None else recipe.shard
-    sharded = requested and processes.size > 1
+    requested = launched if recipe.shard is None else recipe.shard  # the recipe decides, if it does
+    sharded = requested and processes.size > 1  # one process holds all parts anyway
     if sharded and recipe.lora and recipe.lora.base:
         raise RecipeError(f"a model with lora.base={recipe.lora.base} cannot be sharded; set shard=false")
     return replace(processes, sharded=sharded)

@@ -56,13 +56,14 @@ def score_sets(
     encoder = load_tokenizer(
         tokenizer or model, revision=revision, trust_remote_code=trust_remote_code, texts=iter(())
     )
+    # At most the model's positions, because beyond them rotary ones give wrong numbers without an error.
     limit = min(max_length, positions(model, revision, trust_remote_code) or max_length)
     with progress("tokenizing", count, unit="sets") as advance:
         tokenized = tokenize(
             tables,
             encoder,
             max_length=limit,
-            max_prompt_length=max(1, limit * 7 // 8),
+            max_prompt_length=max(1, limit * 7 // 8),  # the rest is left to the completion
             wanted="all",
             advance=advance,
         )
@@ -73,15 +74,15 @@ def score_sets(
         attention=None,
         trust_remote_code=trust_remote_code,
         vocabulary=len(encoder) if model.endswith(".json") else 1 + tokenized.largest_id(),
-        seed=0,
+        seed=0,  # of random weights only: nothing is sampled
     )
     network = network.to(current_processes().device).eval()
     work = [SetSelection.all(tokens) for tokens in tokenized.sets]
-    logps = [np.zeros(len(item.columns), np.float32) for item in work]
+    logps = [np.zeros(len(item.columns), np.float32) for item in work]  # per set [K], nats
     with progress("log-probs", sum(map(len, logps)), unit="completions") as advance:
         for rows, scored in score_all(network, work, tokens_per_micro_batch):
             for (position, part), sums in zip(rows, scored.policy.sum.tolist(), strict=True):
-                logps[position][list(part)] = sums[: len(part)]
+                logps[position][list(part)] = sums[: len(part)]  # the rest of a row is padding
                 advance(len(part))
     lengths = [np.array([len(ids) for ids in item.completions], np.int32) for item in work]
     return _table(tokenized, logps, lengths)

@@ -42,8 +42,10 @@ def estimate_memory(planned: Plan, model: nn.Module, *, shared: bool) -> Footpri
     """Estimate the memory of a run with this model, which has no weights."""
     recipe, needs = planned.recipe, planned.loss.needs
     loads = [part for step in first_steps(planned, shared=shared) for part in step.micro_batches]
+    # The peak is that of the largest micro-batch, because each is freed before the next.
     largest = max((_size(load, shared=shared) for load in loads), key=lambda size: size.tokens)
     live = None
+    # Adapters switched off are the policy itself and take no memory of their own.
     if "token_kl" in needs and (recipe.lora is None or recipe.reference is not None):
         live = _empty(planned, planned.reference, policy=False)
     return footprint(model, live, recipe, largest, plain=not needs & PER_TOKEN, device=device_type())
@@ -53,7 +55,7 @@ def _size(load: TokenLoad, *, shared: bool) -> MicroBatchSize:
     rows = [stop for start, stop in load.spans if start]  # lengths of the padded rows: ends of completions
     if shared:
         return MicroBatchSize(load.tokens, sum(stop for _, stop in load.spans), load.predicted)
-    padded = len(rows) * max(rows)
+    padded = len(rows) * max(rows)  # tokens and padding: both have activations
     return MicroBatchSize(padded, padded, load.predicted)
 
 

@@ -41,10 +41,12 @@ def first_steps(planned: Plan, *, shared: bool) -> list[StepLoad]:
     if "kl_baseline" in loss.needs:
         others = mismatch(sets, seed=recipe.seed, max_length=recipe.max_length)
     steps = []
+    # The loop's own functions decide, so that the estimate cannot differ from the run.
     for number in range(min(planned.order.step_count, COUNTED)):
         rows = planned.order.step_sets(number)
         usable = usable_completions(loss, (sets[i] for i in rows))
         passes = step_passes(loss, negatives, usable, shared=shared)
+        # What is drawn depends on the policy, so the longest possible draw is counted.
         selected = longest(usable, negatives) if passes.draws else usable
         if passes.in_pass is not None:
             scored = draw_load(usable, lead=passes.in_pass.lead)

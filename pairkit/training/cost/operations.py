@@ -92,8 +92,9 @@ def token_load(work: Sequence[SetSelection], *, shared: bool = True, prompts: bo
     for item in work:
         prompt, sizes = len(item.tokens.prompt), [len(ids) for ids in item.completions]
         spans += [(0, prompt)] * (prompts * (1 if shared else len(sizes)))
+        # From the prompt's end on, but seeing its keys too, whether or not it passes here.
         spans += [(prompt, prompt + size) for size in sizes]
-        predicted += sum(sizes)
+        predicted += sum(sizes)  # the head reads completion tokens only
     return TokenLoad(sum(stop - start for start, stop in spans), predicted, spans)
 
 
@@ -121,6 +122,7 @@ def with_gradient(cost: TokenCost, load: TokenLoad) -> float:
     A frozen weight has one of them, because only the gradient of its input is needed.
     """
     saved = cost.frozen * load.tokens + (0 if cost.head_trained else cost.head * load.predicted)
+    # Forward is one third, backward two; a saved product is two operations per weight.
     return 3 * without_gradient(cost, load) - 2 * saved
 
 
@@ -134,6 +136,7 @@ def _attention(config: Any) -> dict[int | None, float]:
     heads = getattr(config, "num_attention_heads", 0)
     if not heads:
         return {}
+    # Not always width / heads: some models (Gemma, DeepSeek) set the size of a head, or two of them.
     key = getattr(config, "qk_head_dim", None) or getattr(config, "head_dim", None)
     key = key or config.hidden_size // heads
     value = getattr(config, "v_head_dim", None) or key

@@ -21,8 +21,9 @@ def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
         shared: whether the model shares prompts; by default as the recipe sets it.
     """
     recipe, order, train, held_out = planned.recipe, planned.order, planned.train, planned.held_out
+    # Tokens of all sets, each prompt and each completion once.
     prompt, completion = int(train.lengths.prompt.sum()), int(train.lengths.completion.sum())
-    passed = order.sets_before(order.step_count)
+    passed = order.sets_before(order.step_count)  # sets of the whole run, again in each epoch
     return {
         "data": {"folder": str(planned.data.folder), "manifest_sha256": planned.data.digest},
         "model": recipe.model,
@@ -43,7 +44,7 @@ def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
 
 def _means(steps: Sequence[StepLoad]) -> dict[str, Any]:
     """Average some steps."""
-    counts = [len(step.micro_batches) for step in steps]
+    counts = [len(step.micro_batches) for step in steps]  # per step, of one process
     return {
         "tokens_shared": round(mean(step.shared.tokens for step in steps)),
         "tokens_repeated": round(mean(step.repeated.tokens for step in steps)),

@@ -52,6 +52,7 @@ class Processes:
         """
         loads = [(0, rank) for rank in range(self.size)]  # a heap of (tokens, rank)
         mine = []
+        # A stable sort: items of one size stay in their order, on every process.
         for item in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
             load, rank = heappop(loads)  # ties go to the lowest rank, on every process
             heappush(loads, (load + sizes[item], rank))
@@ -70,7 +71,7 @@ class Processes:
         for tensor, on_device, work in pending:
             work.wait()
             if on_device is not tensor:
-                tensor.copy_(on_device)
+                tensor.copy_(on_device)  # in place, because the optimizer holds this tensor
 
     def add_gradients(self, model: nn.Module) -> None:
         """Sum the gradients over the processes.
@@ -81,8 +82,7 @@ class Processes:
         """
         if self.size == 1:
             return
-        # All processes have the same parameters in the same order, so that their gradients meet without
-        # names.
+        # All processes have the same parameters in the same order, so gradients meet without names.
         trained = [p for p in model.parameters() if p.requires_grad]
         # [parameters], on how many processes each has a gradient: the calls that follow depend on it, so it
         # has to be agreed on first.
@@ -112,6 +112,7 @@ class Processes:
         """Call `make` on the main process only, and return its result on all of them."""
         if self.size == 1:
             return make()
+        # Where `make` raises, the others wait in the next line until the launcher ends them.
         holder = [make() if self.main else None]
         dist.broadcast_object_list(holder, src=0)
         return holder[0]  # type: ignore[return-value]
@@ -129,6 +130,7 @@ def device_name(processes: Processes) -> str:
     """Return what this process computes on: a GPU's name, or the processor's."""
     if processes.device.type == "cuda":
         return torch.cuda.get_device_name(processes.device)
+    # `processor` is empty on many Linux systems.
     return f"{processes.device.type}: {platform.processor() or platform.machine()}"
 
 
@@ -142,5 +144,6 @@ def current_processes() -> Processes:
     """
     from accelerate import PartialState
 
+    # With cpu=True the processes talk through gloo, because NCCL needs GPUs.
     state = PartialState(cpu=not torch.cuda.is_available())
     return Processes(state.process_index, state.num_processes, state.device)

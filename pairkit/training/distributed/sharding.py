@@ -61,7 +61,7 @@ def shard(model: nn.Module, processes: Processes, *, bf16: bool) -> nn.Module:
     """
     # One dimension: every process has 1/size of every parameter, and no two have the same part.
     mesh = init_device_mesh(processes.device.type, (processes.size,))
-    precision = MixedPrecisionPolicy()
+    precision = MixedPrecisionPolicy()  # no casts: layers are gathered as they are stored
     if bf16:  # inputs of a layer are not cast: that would copy a `Packed`, whose cache the layers write to
         precision = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     # Layers first, each a unit of its own that is gathered before it runs and freed after it; with the model
@@ -72,8 +72,7 @@ def shard(model: nn.Module, processes: Processes, *, bf16: bool) -> nn.Module:
     for module in model.modules():
         if isinstance(module, FSDPModule):
             # FSDP averages over processes by default. Here each set's term already has its weight in the
-            # global batch, so the batch's gradient is a sum; an average would depend on the number of
-            # processes.
+            # global batch, so the batch's gradient is a sum; an average would depend on their number.
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)  # gloo has no other reduction
     return cast("nn.Module", sharded_model)
@@ -104,7 +103,7 @@ def collective_pass_count(count: int, *models: nn.Module | None) -> int:
         return count
     device = next(p for model in models if model for p in model.parameters()).device
     # The maximum and not the sum: passes of all processes run side by side.
-    most = torch.tensor(count, device=device)
+    most = torch.tensor(count, device=device)  # on the model's device: NCCL reduces on GPUs only
     dist.all_reduce(most, dist.ReduceOp.MAX)
     return int(most)
 
@@ -117,10 +116,12 @@ def gather_tensors(values: Any, *, keep: bool) -> Any:
             for
             each, so that a model is not in memory as often as there are processes.
     """
+    # Every tensor is a collective call, and all processes have the keys in the same order.
     if isinstance(values, Mapping):
         return {name: gather_tensors(value, keep=keep) for name, value in values.items()}
     if isinstance(values, DTensor):
         full = values.full_tensor()  # before `keep` is asked: all processes have to take part
+        # Onto the CPU one by one, because a GPU that holds a part of each may not hold all of them whole.
         return full.cpu() if keep else None
     return values
 
@@ -132,7 +133,7 @@ def shard_like(value: Tensor, parameter: Tensor) -> Tensor:
     """
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
-    on_device = value.to(parameter.device)
+    on_device = value.to(parameter.device)  # whole for a moment, one tensor at a time
     # No source rank: every process has read the whole tensor and cuts out its own part.
     return distribute_tensor(on_device, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
@@ -148,4 +149,5 @@ def layers(model: nn.Module) -> list[nn.Module]:
         raise ModelError(
             f"{type(model).__name__} has no list of layers; train it with shard=false and compile=false"
         )
+    # By parameters, because the experts of a layer and a vision tower are lists of modules as well.
     return max(lists, key=lambda layers: sum(p.numel() for layer in layers for p in layer.parameters()))

@@ -177,6 +177,7 @@ def _attend_with_flex(packed: Packed, query: Tensor, keys: Sequence[Keys], score
         score_mod=None if softcap is None else capped,
         block_mask=packed.block_mask(window),
         scale=scale,
+        # The kernel reads each key head once for its group, so that none is repeated in memory.
         enable_gqa=query.shape[1] != key.shape[1],
     )
 
@@ -190,4 +191,5 @@ def _compiled_flex() -> Any:
 
 
 AttentionInterface.register(NAME, packed_attention)
+# In place of a mask: transformers makes it once per pass and passes it to every layer.
 AttentionMaskInterface.register(NAME, lambda *_, **__: _current.get())

@@ -20,6 +20,7 @@ def compile_layers(model: nn.Module) -> None:
         cannot trace.
     """
     AttentionInterface.register(NAME, torch.compiler.disable(packed_attention))  # type: ignore[no-untyped-call]
+    # Layers only, because embeddings and head run once per pass: compiling them gains little.
     for layer in layers(model):
         for module in layer.children():
             module.compile(dynamic=True)

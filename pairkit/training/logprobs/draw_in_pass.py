@@ -51,8 +51,7 @@ def score_drawn(
         with current_sequence(packed):
             chosen = _require(hidden_states(model, inputs))
         firsts = [item.completions[0] for item in every]
-        # The chosen completions' first tokens are at these places of [T]; their predictors are what is
-        # needed.
+        # The chosen completions' first tokens are at these places of [T], as are their predictors.
         starts = np.cumsum([0, *(len(ids) for ids in firsts[:-1])])
         # [B, E], the states of each prompt's last token: they predict the first token of any completion.
         lasts = chosen.states[torch.from_numpy(starts).to(device)]
@@ -72,7 +71,7 @@ def score_drawn(
     states = Hidden(torch.cat([chosen.states, others.states]), chosen.head)
     per_completion = _sums(states, [*firsts, *(ids for texts in sampled for ids in texts)])
     length, mask = lengths(work, device)
-    first = torch.zeros(mask.shape, dtype=torch.bool, device=device)
+    first = torch.zeros(mask.shape, dtype=torch.bool, device=device)  # [B, 1 + negatives]
     first[:, 0] = True
     # masked_scatter fills row by row, which is the order of the sets in both parts.
     sums = torch.zeros(mask.shape, device=device).masked_scatter(first, per_completion[: len(every)])
@@ -86,7 +85,7 @@ def _score_rest(
     model: nn.Module, every: Sequence[SetSelection], packed: Packed, lasts: Tensor, budget: int
 ) -> tuple[Logps, int]:
     """Score all completions but the first, `[B, K]` on the CPU; count the tokens that pass."""
-    length, mask = lengths(every)
+    length, mask = lengths(every)  # [B, K] each
     sums = torch.zeros(mask.shape)
     rest = [SetSelection(item.tokens, item.columns[1:]) for item in every]
     passed = 0
@@ -95,6 +94,7 @@ def _score_rest(
     idle = collective_pass_count(len(groups), model) - len(groups)
     for group in groups:
         rows = sorted(group)  # as the sequence has them, and masked_scatter below: in the order of the sets
+        # An entry for every set, because `pack_after` knows a set by its place.
         texts = [rest[i].completions if i in group else [] for i in range(len(rest))]
         inputs, later = pack_after(packed, texts)
         with current_sequence(later):

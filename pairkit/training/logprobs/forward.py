@@ -65,21 +65,22 @@ def score(
     if want - PASS_STATISTICS:
         unknown = sorted(want - PASS_STATISTICS)
         raise ValueError(f"unknown statistics {unknown}; expected some of {sorted(PASS_STATISTICS)}")
+    # A KL is over the whole vocabulary, so that stored sums of the reference cannot give it.
     if "token_kl" in want and live is None:
         raise ValueError("token_kl needs an online reference model")
     names = head.statistic_names(want, live=live is not None)
     per_token, passed = _token_statistics(
         model, live, work, names, packs(model, live) if shared is None else shared
     )
-    length, mask = lengths(work, per_token["logp"].device)
+    length, mask = lengths(work, per_token["logp"].device)  # [B, K] each
     owner = torch.repeat_interleave(length[mask])  # [T], which completion a token belongs to
-    zeros = torch.zeros(mask.shape, device=mask.device)
+    zeros = torch.zeros(mask.shape, device=mask.device)  # [B, K], float32
 
     # index_add adds tokens in their order on a CPU, so that equal passes end in equal bytes. [T] to
     # [completions] to [B, K], in float32: the sums of long completions are hundreds of nats.
     def sums(name: str) -> Tensor:
         per_completion = torch.zeros(int(mask.sum()), device=mask.device).index_add(0, owner, per_token[name])
-        return zeros.masked_scatter(mask, per_completion)
+        return zeros.masked_scatter(mask, per_completion)  # row by row, as the tokens are joined
 
     def means(name: str) -> Tensor | None:
         # Masked entries have length 0 and sum 0: they stay 0 instead of NaN, which a mask could not undo.
@@ -88,6 +89,7 @@ def score(
     def prefixes(name: str) -> Mapping[str, Tensor]:
         if "head_sum" not in want:
             return {}
+        # Not by differences of one running sum, which would lose the last digits of a short prefix.
         parts = (torch.stack([per_token[name][at].sum() for at in slices]) for slices in _prefixes(work))
         return {
             key: zeros.masked_scatter(mask, values)
@@ -104,6 +106,7 @@ def score(
     )
     reference = None
     if live is not None:
+        # The same length and mask, because a loss subtracts the two entry by entry.
         reference = Logps(sums("reference"), length, mask, **prefixes("reference"))
     return Scored(policy, reference, means("entropy"), passed)
 
@@ -125,9 +128,11 @@ def score_all(
     # A micro-batch never divides a set, so too large ones are divided before.
     parts = [(i, part) for i, item in enumerate(work) for part in _parts(item, budget, shared, keep_first)]
     groups = micro_batches([part for _, part in parts], budget, shared=shared)
+    # Without gradient layers are gathered too, so that all processes pass equally often here as well.
     idle = collective_pass_count(len(groups), model, live) - len(groups)
     for group in groups:
         selected = [parts[i] for i in group]
+        # Not around the yield, because no_grad would then hold in the caller too, between two rows.
         with torch.no_grad():
             scored = score(model, [part for _, part in selected], want=want, live=live)
         yield [(i, part.columns) for i, part in selected], scored
@@ -143,7 +148,8 @@ def _parts(item: SetSelection, budget: int, shared: bool, keep_first: bool) -> I
     part = SetSelection(item.tokens, ())
     for completion in item.columns:
         larger = SetSelection(item.tokens, (*part.columns, completion))
-        cost = larger.size if shared else larger.width * len(larger.columns)
+        cost = larger.size if shared else larger.width * len(larger.columns)  # tokens, padding included
+        # Not while the part has only the repeated first completion: a pass of it would score nothing new.
         if cost > budget and set(part.columns) - set(first):
             yield part
             larger = SetSelection(item.tokens, (*first, completion))
@@ -180,14 +186,16 @@ def _token_statistics(
     targets = _join([ids for item in work for ids in item.completions], device)  # [T]
     if shared:
         inputs, packed = pack([(item.tokens.prompt, item.completions) for item in work], device)
+        # One sequence for both models, because their states are compared token by token.
         with using_packed_attention(model, live), current_sequence(packed):
             statistics = _statistics_from_states(model, live, inputs, targets, names)
         assert statistics is not None, "a model that packs has a plain head"
         return statistics, int(inputs.arguments["input_ids"].numel())
     texts = [(item.tokens.prompt, ids) for item in work for ids in item.completions]
     inputs = pad_rows(texts, device)
-    passed = int(inputs.arguments["attention_mask"].sum())
+    passed = int(inputs.arguments["attention_mask"].sum())  # tokens; a rate must not count padding
     statistics = _statistics_from_states(model, live, inputs, targets, names)
+    # The models' own logits are the last resort, because [rows, positions, V] of them are made.
     return statistics or _statistics_from_own_logits(model, live, texts, names), passed
 
 
@@ -222,6 +230,7 @@ def _statistics_from_own_logits(
 
     def part_statistics(inputs: ModelInputs, targets: Tensor) -> Tensor:
         def logits(network: nn.Module) -> Tensor:
+            # [tokens, V], float32 before the softmax, because a loss subtracts sums of its logarithms.
             output = network(**inputs.arguments).logits
             return output.flatten(0, 1)[inputs.predictors].float()  # type: ignore[no-any-return]
 
@@ -231,6 +240,7 @@ def _statistics_from_own_logits(
                 reference = logits(live)
         return head.statistics_from_logits(names, logits(model), targets, reference)
 
+    # Without a weight the size of the vocabulary is unknown, and one row at a time is safe.
     weight = getattr(head_of(model)[1], "weight", None)
     # As many rows as have `CHUNK_LOGITS` logits, which the other path holds at a time too.
     positions = pad_rows(texts, device).arguments["logits_to_keep"]
@@ -241,7 +251,7 @@ def _statistics_from_own_logits(
             part_statistics,
             pad_rows(part, device),
             _join([ids for _, ids in part], device),
-            use_reentrant=False,
+            use_reentrant=False,  # the other kind needs an input with a gradient, and there is none
             preserve_rng_state=False,  # dropout is off, so that nothing random is repeated
         )
         for part in parts
@@ -251,4 +261,4 @@ def _statistics_from_own_logits(
 
 def _join(completions: Sequence[Ids], device: torch.device) -> Tensor:
     """Join the token ids of completions into one int64 `[T]`."""
-    return torch.from_numpy(np.concatenate(completions)).long().to(device)
+    return torch.from_numpy(np.concatenate(completions)).long().to(device)  # gather takes int64 only

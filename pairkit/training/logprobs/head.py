@@ -59,7 +59,7 @@ class Head(NamedTuple):
 
     def final(self, logits: Tensor) -> Tensor:
         """Apply scale and softcap to what `product` returns."""
-        logits = logits if self.scale == 1 else logits * self.scale
+        logits = logits if self.scale == 1 else logits * self.scale  # a product with 1 would copy [T, V]
         return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
 
 
@@ -113,8 +113,7 @@ def token_statistics(
         return {"logp": target_logp(policy.states, weight, bias, targets, scale=scale, softcap=softcap)}
     chunk = max(1, CHUNK_LOGITS // head.size)  # tokens; one at least, whatever the vocabulary
     if reference is not None:
-        # Detached here, because with adapters switched off the reference's head is the policy's own
-        # parameter.
+        # Detached here, because with adapters switched off the reference's head is the policy's.
         states, other = reference
         weight, bias = other.weight.detach(), None if other.bias is None else other.bias.detach()
         reference = Hidden(states.detach(), other._replace(weight=weight, bias=bias))
@@ -159,8 +158,10 @@ def statistics_from_logits(
             kl = kl_div(logp, reference_logp, reduction="none", log_target=True)
             values["token_kl"] = kl.sum(dim=-1)
     if "alignment" in names:
+        # logsumexp of doubled log-probs, because the squares of small probabilities underflow in float32.
         values["alignment"] = _at_targets(plain, targets) - (2 * plain).logsumexp(dim=-1)
     if "entropy" in names:
+        # entr is 0 at p = 0, where p log p would be NaN.
         values["entropy"] = entr(logits.detach().softmax(dim=-1)).sum(dim=-1)
     return torch.stack([values[name] for name in names])
 
@@ -179,7 +180,7 @@ class _Chunked(torch.autograd.Function):
             logits = head.final(head.product(states[at]))
             return statistics_from_logits(task.names, logits, task.targets[at], task.reference_logits(at))
 
-        return torch.cat([chunk_statistics(at) for at in task.chunks()], dim=1)
+        return torch.cat([chunk_statistics(at) for at in task.chunks()], dim=1)  # [S, T]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -199,6 +200,7 @@ class _Chunked(torch.autograd.Function):
 
         def add_chunk(at: slice) -> None:
             logits = head.product(states[at]).requires_grad_()
+            # Only the KL's gradient depends on the reference; nothing else needs its logits again.
             reference = task.reference_logits(at) if "token_kl" in differentiable else None
             with torch.enable_grad():
                 rows = statistics_from_logits(differentiable, head.final(logits), task.targets[at], reference)
@@ -216,6 +218,7 @@ class _Chunked(torch.autograd.Function):
             add_chunk(at)
         return (
             for_states,
+            # Rounded to the parameter's dtype once, after the last chunk.
             None if for_weight is None else for_weight.to(weight.dtype),
             None if for_bias is None else for_bias.to(bias.dtype),
             None,

@@ -30,8 +30,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from pairkit.training.logprobs.padding import ModelInputs
 from pairkit.training.tokens.sets import Ids
 
-# Tokens of small sets that attend in one call: below it, the products that a mask hides cost less than a
-# call.
+# Tokens of small sets that attend in one call: below it, products that a mask hides cost less than a call.
 BLOCK = 256
 PROMPT = -1  # no completion: what every completion of the set may see
 
@@ -153,6 +152,7 @@ class Packed:
         seen = tokens.sees(keys, window)  # [tokens, keys]
         if seen.shape[0] == seen.shape[1] and (seen == np.tri(len(seen), dtype=bool)).all():
             return None
+        # -inf gives a hidden key a weight of exactly 0; a token sees itself, so that no row becomes NaN.
         bias = torch.zeros(seen.shape, dtype=dtype).masked_fill_(torch.from_numpy(~seen), float("-inf"))
         return bias.to(self.device)
 
@@ -167,10 +167,10 @@ def pack(
     """
     # Per text: prompts and completions in the order of the sequence, and which of them are prompts.
     texts = [ids for prompt, completions in sets for ids in (prompt, *completions)]
-    counts = np.array([1 + len(completions) for _, completions in sets])
-    names = np.arange(len(texts))
+    counts = np.array([1 + len(completions) for _, completions in sets])  # [sets], texts
+    names = np.arange(len(texts))  # [texts], a number of its own per completion
     names[np.cumsum(counts) - counts] = PROMPT
-    prompts = np.array([len(prompt) for prompt, _ in sets])
+    prompts = np.array([len(prompt) for prompt, _ in sets])  # [sets], tokens
     # A completion begins at the position after its prompt, wherever it is in the sequence.
     offsets = np.where(names == PROMPT, 0, np.repeat(prompts, counts))
     tokens = _layout(texts, np.repeat(np.arange(len(sets)), counts), names, offsets)
@@ -225,7 +225,8 @@ def _layout(
 ) -> TokenLayout:
     """Spread what is known per text (its set, its number, its first position) over its tokens."""
     sizes = np.array([len(ids) for ids in texts])
-    inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # [N], place in the text
+    # int32, because `sees` makes [N, M] of them, which would take twice the memory in int64.
     owner, text, offset = (np.repeat(values.astype(np.int32), sizes) for values in (owners, names, offsets))
     return TokenLayout(owner, text, inside.astype(np.int32) + offset)
 
@@ -236,6 +237,7 @@ def _inputs(
     arguments = {
         "input_ids": torch.from_numpy(np.concatenate(texts)).long()[None].to(device),  # [1, N]
         "position_ids": torch.from_numpy(tokens.position).long()[None].to(device),  # [1, N]
+        # transformers' own cache would keep keys of every pass, `Packed.cache` only those needed later.
         "use_cache": False,
     }
     return ModelInputs(arguments, torch.from_numpy(predictors).to(device))

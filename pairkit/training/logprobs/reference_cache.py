@@ -53,14 +53,16 @@ def reference_sums(
     """
     # One process reads, because all have to agree on what is missing: each computes a share of the same list.
     cached = processes.broadcast_from_main(lambda: _read(store))
-    keys = [[_key(item, column.ids) for column in item.columns] for item in sets]
+    keys = [[_key(item, column.ids) for column in item.columns] for item in sets]  # per set [K]
     missing = _missing(sets, keys, cached)
+    # The same answer on every process, because loading and scoring a sharded model are collective.
     if missing:
         try:
             _compute(missing, keys, load().eval(), tokens_per_micro_batch, cached, store, processes)
         finally:  # so that an interrupted run does not compute again what it has
             if processes.main:
                 _write(store, cached)
+    # From `cached` in any case, so that a run that computes and one that reads get the same numbers.
     return [np.array([cached[key] for key in row], np.float32) for row in keys]
 
 
@@ -75,7 +77,7 @@ def _missing(
         completions = []
         for completion, key in enumerate(row):
             if key not in seen:
-                seen.add(key)
+                seen.add(key)  # at once, because a set may hold one text twice
                 completions.append(completion)
         if completions:
             missing.append((i, SetSelection(item, tuple(completions))))
@@ -96,8 +98,9 @@ def _compute(
     A window of sets is added as a whole, because the last bits of a log-prob depend on the micro-batch it was
     computed in: a run that resumes between windows makes the same micro-batches as one that never stopped.
     """
-    saved = time.monotonic()
+    saved = time.monotonic()  # unlike wall time, it is never set back
     # Shared out by window, so that all processes have the same windows and meet after each.
+    # Cut at fixed numbers of sets, whatever is missing, so that a resumed run has the same windows.
     windows = [list(window) for _, window in groupby(missing, lambda entry: entry[0] // WINDOW)]
     shares = [[window[i] for i in processes.share([work.size for _, work in window])] for window in windows]
     total = sum(len(item.columns) for share in shares for _, item in share)
@@ -106,9 +109,11 @@ def _compute(
             computed: dict[bytes, float] = {}
             for rows, scored in score_all(model, [item for _, item in share], budget):
                 for (position, part), sums in zip(rows, scored.policy.sum.tolist(), strict=True):
-                    set_keys = keys[share[position][0]]
+                    set_keys = keys[share[position][0]]  # from the place in the share to that in `sets`
+                    # Not strict, because a row is padded to the most completions of any.
                     computed.update((set_keys[c], value) for c, value in zip(part, sums, strict=False))
                     advance(len(part))
+            # A text is in one share only, so that the order of the shares does not matter.
             cached.update(dict(ChainMap(*processes.collect(computed))))
             # The clock of one process decides about its own file only, never about a collective call.
             if processes.main and time.monotonic() - saved > SAVE_SECONDS:
@@ -118,7 +123,7 @@ def _compute(
 
 def _key(item: TokenSet, completion: npt.NDArray[np.int32]) -> bytes:
     """Hash a text; the prompt's length is part of it, because the same ids may be divided elsewhere."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)  # 128 bits: no two of billions of texts collide
     digest.update(len(item.prompt).to_bytes(4, "little"))
     digest.update(item.prompt.tobytes())
     digest.update(completion.tobytes())
@@ -130,10 +135,11 @@ def _read(store: Path) -> dict[bytes, float]:
         return {}
     try:
         table = pq.read_table(store)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError) as error:  # OSError where the file ends in the middle of a page
         raise InputError(
             f"{store}: corrupt reference log-prob cache ({error}); delete the file and rerun"
         ) from error
+    # With metadata, which name the model; and without nulls, which would be NaN in a loss.
     if not table.schema.equals(_schema(store), check_metadata=True) or table["logp"].null_count:
         raise InputError(
             f"{store}: the cached log-probs belong to another reference model; delete the file and rerun"
@@ -143,7 +149,7 @@ def _read(store: Path) -> dict[bytes, float]:
 
 def _write(store: Path, cached: dict[bytes, float]) -> None:
     columns = [pa.array(list(cached), pa.binary(16)), pa.array(list(cached.values()), pa.float32())]
-    with replacing(store) as temporary:
+    with replacing(store) as temporary:  # a run killed in here leaves the file of before
         pq.write_table(pa.table(columns, schema=_schema(store)), temporary, compression="zstd")
 
 

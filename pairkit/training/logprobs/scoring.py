@@ -16,7 +16,7 @@ from pairkit.training.distributed.processes import Processes
 from pairkit.training.logprobs.forward import score_all
 from pairkit.training.logprobs.selection import Scored, SetSelection, lengths
 
-PREFIX_FIELDS = ("head_sum", "chosen_head")
+PREFIX_FIELDS = ("head_sum", "chosen_head")  # [B, K] each, nats; what ld_dpo needs
 
 
 def score_batch(
@@ -36,24 +36,28 @@ def score_batch(
     """
     most = 1 + max(completion for item in work for completion in item.columns)
     # [B, most] each, by the completion's index in its set, not by its place in the selection.
+    # On the CPU, because negatives are drawn there, equally on every process.
     gathered: dict[str, Tensor] = {
         name: torch.zeros(len(work), most) for name in _names(want, live is not None)
     }
     # A completion that was sampled twice is scored once.
     unique = [SetSelection(item.tokens, tuple(sorted(set(item.columns)))) for item in work]
+    # Shared out by tokens, because the pass takes as long as the slowest process.
     mine = processes.share([item.size for item in unique])
     budget = tokens_per_micro_batch
+    # A set that exceeds the budget comes back in several rows, each with some of its completions.
     for rows, scored in score_all(model, [unique[i] for i in mine], budget, want=want, live=live):
         for name, values in _tensors(scored):
             for (position, completions), row in zip(rows, values.cpu(), strict=True):
                 gathered[name][mine[position], list(completions)] = row[: len(completions)]
     # Each number is on one process and 0 on the others, so the sum is exact in any order.
     processes.add(list(gathered.values()))
-    length, mask = lengths(work)
+    length, mask = lengths(work)  # [B, K] each
     index = _index(work, mask)  # back to the places of the selection, [B, K]
+    # Clamped, because gather takes no -1; what it picks there is masked.
     selected = {name: values.gather(1, index.clamp(min=0)) for name, values in gathered.items()}
     policy = Logps(selected.pop("sum"), length, mask)
-    entropy = selected.pop("entropy", None)
+    entropy = selected.pop("entropy", None)  # no field of `Logps`
     reference = None
     if live is not None:
         prefixes = {
@@ -61,12 +65,14 @@ def score_batch(
             for name in PREFIX_FIELDS
             if f"reference_{name}" in selected
         }
+        # From `policy` while it holds sums only, so that none of its statistics ends up in the reference.
         reference = replace(policy, sum=selected.pop("reference"), **prefixes)
     return Scored(replace(policy, **selected), reference, entropy)
 
 
 def _names(want: frozenset[str], live: bool) -> list[str]:
     """Return the names that `_tensors` yields; without a pass, because a process may have no set to score."""
+    # Sorted, because the order of a frozenset differs between processes, which add tensors by their place.
     names = ["sum", *sorted(want)]
     if live:
         names.append("reference")
@@ -78,7 +84,7 @@ def _names(want: frozenset[str], live: bool) -> list[str]:
 def _tensors(scored: Scored) -> Iterator[tuple[str, Tensor]]:
     """Yield every `[B, K]` tensor of a pass by a name of its own."""
     for name, values in scored.policy.tensors().items():
-        if name not in ("length", "mask"):
+        if name not in ("length", "mask"):  # known without a pass
             yield name, values
     if scored.entropy is not None:
         yield "entropy", scored.entropy

@@ -70,8 +70,7 @@ class _TargetLogp(torch.autograd.Function):
             return logp
         # The log of the sum of exponentials, online (Milakov and Gimelshein 2018): the sum is relative to the
         # largest logit so far, because exp of a logit of 100 is no float32, and is scaled down when a larger
-        # one comes. Slices come in the order of the vocabulary, so that the rounding is the same in every
-        # run.
+        # one comes. Slices come in the order of the vocabulary, so that all runs round alike.
         largest = torch.full(targets.shape, -torch.inf, device=states.device)  # [T]
         total = torch.zeros_like(largest)  # [T]
         target = torch.zeros_like(largest)  # [T], the target's logit: one slice holds it, the others add 0
@@ -90,6 +89,7 @@ class _TargetLogp(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         states, weight, bias, _, _, probabilities = ctx.saved_tensors
+        # A frozen head (adapters) gets no buffer, which would be as large as the head.
         needed = ctx.needs_input_grad
         # The states' gradient is a sum over all slices, so it is float32 until the end. A row of the weight's
         # gradient belongs to one slice and is written once, so it has the weight's dtype from the start.
@@ -124,6 +124,7 @@ def _slice_gradient(ctx: Any, at: slice, gradient: Tensor) -> Tensor:
             slope = 1 - (logits / softcap).square()
         back = logits.sub_(lse[:, None]).exp_().mul_(-gradient[:, None])
     else:
+        # A copy, because what was saved for backward must not change.
         back = probabilities * -gradient[:, None]
     # The one-hot: one entry per token, so that no [T, v] of zeros is made for it.
     inside, index = _inside(targets, at)
@@ -145,6 +146,7 @@ def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, final: tuple[fl
 
 
 def _slices(states: Tensor, weight: Tensor) -> Iterator[slice]:
+    # One row of the head at least, where a pass has more tokens than a slice has logits.
     step = max(1, SLICE_LOGITS[states.device.type] // max(1, len(states)))
     return (slice(start, min(start + step, len(weight))) for start in range(0, len(weight), step))
 

@@ -61,6 +61,7 @@ def trained(model: nn.Module, processes: Processes) -> dict[str, Any]:
     """
     # With duplicates, because tied weights have two names in a state dict.
     parameters = model.named_parameters(remove_duplicate=False)
+    # Buffers are few, and a forward pass may change them without a gradient.
     names = {name for name, p in parameters if p.requires_grad} | {name for name, _ in model.named_buffers()}
     weights = {name: value for name, value in model.state_dict().items() if name in names}
     gathered: dict[str, Any] = gather_tensors(weights, keep=processes.main)
@@ -80,13 +81,15 @@ def save(folder: Path, step: int, files: dict[str, Any], *, keep: int) -> Path:
         temporary.mkdir(parents=True)
         for name, values in files.items():
             _write(values, temporary / name)
+        # Of the files and not of the tensors, because a later start compares them with the files.
         fingerprints = {name: _fingerprint(temporary / name) for name in files}
         record = json.dumps({"step": step, "files": fingerprints})
         (temporary / RECORD_FILE).write_text(record, encoding="utf-8")
         if target.exists():  # a damaged one, because the run resumed from before it
             _remove(target)
-        publish(temporary, target)  # a rename, after all is on disk: the name stands for a whole checkpoint
+        publish(temporary, target)  # a rename, after all is on disk: the name means a whole checkpoint
     except OSError as error:
+        # Its space is freed, because the usual reason is a full disk.
         shutil.rmtree(temporary, ignore_errors=True)
         raise OutputError(f"{target}: the checkpoint cannot be written: {error.strerror or error}") from error
     # After the new one is published, because a kill in between must leave one to resume from.
@@ -99,13 +102,15 @@ def save(folder: Path, step: int, files: dict[str, Any], *, keep: int) -> Path:
 
 def checkpoint_path(folder: Path, step: int) -> Path:
     """Return the path of a step's checkpoint."""
+    # Padded, so that a listing is in the order of steps.
     return folder / f"step-{step:06d}"
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """List the checkpoints in a folder, oldest first."""
+    # Digits only, because a person may have kept a copy, such as step-000100.old.
     paths = (path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit())
-    return sorted(paths, key=_number)
+    return sorted(paths, key=_number)  # by value, because from a million on names have seven digits
 
 
 def restore(folder: Path, state: State, processes: Processes) -> int:
@@ -122,6 +127,7 @@ def restore(folder: Path, state: State, processes: Processes) -> int:
         fill(state.model, weights)
         parts = torch.load(last / STATE_FILE, weights_only=True, map_location="cpu")
         moments = parts["optimizer"]["state"]  # by the parameter's number; moments have its shape
+        # In the order in which the optimizer's own state dict numbers them.
         parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
         # Saved whole, loaded in parts: a run may resume with another number of processes.
         for number, values in moments.items():
@@ -166,10 +172,12 @@ def _damage(checkpoint: Path) -> str | None:
         return f"{RECORD_FILE} is not valid"
     if step != _number(checkpoint):  # because a copied or renamed folder would resume at a wrong step
         return f"{RECORD_FILE} belongs to step {step}"
+    # By the names that a checkpoint has to have: a record that lists fewer must not pass.
     for name in (WEIGHTS_FILE, STATE_FILE):
         path, expected = checkpoint / name, files.get(name)
         if not path.is_file():
             return f"{name} is missing"
+        # By hash too, because torch loads a file with a flipped bit without an error.
         if expected != _fingerprint(path):
             return f"{name} was changed"
     return None
@@ -187,7 +195,7 @@ def _number(checkpoint: Path) -> int:
 def _remove(checkpoint: Path) -> None:
     """Remove a checkpoint: its name first, because a kill must not leave half of it under that name."""
     renamed = checkpoint.with_name(f".{checkpoint.name}.gone")
-    os.replace(checkpoint, renamed)
+    os.replace(checkpoint, renamed)  # one step, and with a leading dot it is no checkpoint any more
     shutil.rmtree(renamed)
 
 

@@ -32,6 +32,7 @@ from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.layout import HASHES, MODEL, RECORD, REFUSED
 from pairkit.training.recipe import RESUMABLE_FIELDS, TrainRecipe
 
+# Those whose version can change the bits of a result.
 LIBRARIES = ("pairkit", "torch", "transformers", "tokenizers", "accelerate", "pyarrow")
 
 
@@ -58,19 +59,21 @@ def claim(
     """
     record = out / RECORD
     identity = {"recipe": recipe.model_dump(mode="json"), "data": data_digest}
+    # A half-written record is all that a run leaves that was killed as it began.
     empty = not names_in(out) - {partial(record).name}
     holds = "a training run" if record.is_file() else None
-    starts: list[dict[str, Any]] = []
+    starts: list[dict[str, Any]] = []  # versions and device of each start, oldest first
     before: dict[str, Any] = {}
 
     def different() -> list[str]:
+        # Read in here, because a record that is about to be deleted may be damaged.
         before.update(_read_record(record))
         return _differences(before, identity)
 
     todo = "new" if empty else admit(out, on_existing, holds=holds, differences=different)
     if todo == "resume":
         starts = list(before["starts"])
-        if (out / MODEL).exists():
+        if (out / MODEL).exists():  # it appears last and whole, so that the run is complete
             return
     elif todo == "delete":
         _empty(out)
@@ -80,7 +83,9 @@ def claim(
         "processes": processes.size,
         "sharded": processes.sharded,
     }
+    # Only where something differs, or the record would grow with each resume.
     starts += [start] if start not in starts[-1:] else []
+    # Around these writes too, or a disk that is full now would leave a directory to delete by hand.
     with discarding(out):
         # The record first, because a run that is killed in here is recognized by it.
         write_json(record, {**identity, "starts": starts, "plan": plan()})
@@ -92,7 +97,7 @@ def _read_record(record: Path) -> dict[str, Any]:
     try:
         before = json.loads(record.read_text(encoding="utf-8"))
         return {"recipe": dict(before["recipe"]), "data": before["data"], "starts": list(before["starts"])}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # any JSON, edited by hand
         raise ExistingOutputError(
             f"{record}: not the record of a training run; choose another --out, or use --on-existing delete"
         ) from error
@@ -103,7 +108,9 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     theirs, ours = flat_keys(before["recipe"]), flat_keys(now["recipe"])
     different = [
         f"{key} {theirs.get(key)!r} -> {ours.get(key)!r}"
+        # The recipe's own fields in its order, then those that only another version of pairkit has.
         for key in {**ours, **theirs}
+        # Fields that do not affect the result may change from start to start.
         if key not in RESUMABLE_FIELDS and theirs.get(key) != ours.get(key)
     ]
     return different + (["the dataset was built again"] if before["data"] != now["data"] else [])
@@ -117,6 +124,7 @@ def _versions() -> dict[str, str]:
 def _empty(out: Path) -> None:
     """Delete a run, its record last, because what a kill leaves must still be recognized as a run."""
     for path in sorted(out.iterdir(), key=lambda path: path.name == RECORD):
+        # A link is removed and not followed, because what it points to does not belong to the run.
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
@@ -130,6 +138,7 @@ def discarding(out: Path) -> Iterator[None]:
         yield
     except (PairkitError, OSError) as error:
         if not isinstance(error, TrainingError | Interrupted) and not checkpoints(out / CHECKPOINTS):
+            # Errors are ignored, because the one that ended the run is what a person has to see.
             shutil.rmtree(out, ignore_errors=True)
         raise
 
@@ -137,15 +146,18 @@ def discarding(out: Path) -> Iterator[None]:
 def save_model(model: nn.Module, tokenizer: Any, target: Path) -> None:
     """Save model and tokenizer, and the hashes of their files, as a directory that appears whole."""
     temporary = partial(target)
+    # Files that a killed run left here would be hashed and published with the others.
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         model.save_pretrained(temporary)  # type: ignore[operator]
         tokenizer.save_pretrained(temporary)
-        saved = sorted(path for path in temporary.rglob("*") if path.is_file())
+        saved = sorted(path for path in temporary.rglob("*") if path.is_file())  # a disk lists in any order
+        # Written into the directory, because a push compares the files with them before it sends them.
         hashes = {path.relative_to(temporary).as_posix(): sha256(path) for path in saved}
         (temporary / HASHES).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
-        publish(temporary, target)
-    except (OSError, SafetensorError) as error:
+        publish(temporary, target)  # after which no start trains again
+    except (OSError, SafetensorError) as error:  # safetensors has its own for a failed write
         shutil.rmtree(temporary, ignore_errors=True)
+        # Without the path in the error's text, because that is the temporary one.
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise OutputError(f"{target}: the model cannot be written: {reason}") from error

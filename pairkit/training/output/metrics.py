@@ -35,6 +35,7 @@ class MetricsLog:
         # What was logged after the checkpoint is dropped, because those steps are taken and logged again.
         remaining = [entry for entry in written if done and entry["step"] <= done]
         write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in remaining))
+        # From before a resume too, because a collapse is a difference from the start of the run.
         self._first = next((entry for entry in remaining if entry["kind"] == "eval"), None)
         self._warned = {entry["warning"] for entry in remaining if entry["kind"] == "warning"}
         repeated = frozenset((entry["step"], entry["kind"]) for entry in written[len(remaining) :])
@@ -68,7 +69,7 @@ class MetricsLog:
 
     def _line(self, entry: dict[str, Any]) -> None:
         self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        self._file.flush()  # so that a killed run has lost no whole line
 
     def __enter__(self) -> MetricsLog:
         return self

@@ -155,6 +155,7 @@ class StepModel:
                 objective = total(applied.terms, batch.weights)
                 # Backward at once: the activations of one micro-batch are freed before the next one's.
                 objective.backward()  # type: ignore[no-untyped-call]
+                # In double (a Python float), because it is summed over micro-batches and then over processes.
                 value += float(objective.detach())
                 averages.add_pass(tensors, applied)
                 tokens += scored.tokens
@@ -168,6 +169,7 @@ class StepModel:
         if draws is None:
             scored = score(self.model, [IDLE], want=self.want, live=self.live)
         else:
+            # A draw makes several passes: an idle one has to make as many, in the same order.
             _, scored = score_drawn(self.model, [IDLE], lambda _: [IDLE], self.budget, lead=draws.lead)
         # Times 0, not skipped: backward has to reach every layer, because the other processes wait there.
         (0 * scored.policy.sum.sum()).backward()  # type: ignore[no-untyped-call]
@@ -206,6 +208,7 @@ def prepare(
         # Nothing is scored now: each micro-batch draws on the keys and values of its own prompts.
         longest, weights, lead = pass_plan.in_pass
         drawing = Draw(partial(_pick, loss, negatives, usable, seeds), lead, longest)
+        # No part observes here: statistics of the batch would need its log-probs before the first gradient.
         return Batch(usable, unobserved(loss), weights, drawing, before)
     scoring = step_model.scoring(pass_plan.statistics)
     # On the CPU and the same on every process, so that all draw the same completions: a draw that differed by
@@ -227,6 +230,7 @@ def prepare(
     if pass_plan.observes:
         reference = (scored.reference if scored else None) or batch.reference_logps(CPU)
         observed = observe(loss, inputs(work, policy, reference), seeds)
+    # Weights of the whole batch, before its first backward: every micro-batch is divided by the same sums.
     return Batch(batch, observed, term_weights(loss, work, policy, observed), scored=before)
 
 
@@ -249,6 +253,7 @@ def _observe_mismatched(
 ) -> list[SetSelection]:
     """Show prompts of the batch with completions of others to the losses that measure them."""
     work = [SetSelection.all(mismatched.sets[i]) for i in rows]
+    # Sums are enough: kto's reference point is a mean of log-ratios of whole completions, nats.
     scored = step_model.scoring(frozenset())(work)
     reference = scored.reference
     if mismatched.reference is not None:

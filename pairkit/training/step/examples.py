@@ -105,6 +105,7 @@ def split_for(
     prefixes = _prefixes(sets) if "head_sum" in needs else []
     # One call for all three, because it loads the reference model.
     sums = compute([*sets, *prefixes, *others] if prefixes or others else sets)
+    # Per set [2 K] of prefixes, which alternate between completion 0 and the other, and [1 or 2] of others.
     heads, last = sums[len(sets) : len(sets) + len(prefixes)], sums[len(sets) + len(prefixes) :]
     return Split(
         sets,
@@ -123,6 +124,7 @@ def mismatch(sets: Sequence[TokenSet], *, seed: int, max_length: int) -> list[To
     Raises:
         InputError: all sets have the same prompt.
     """
+    # By a hash per set, so that two sets keep their order when others are added.
     order = sorted(range(len(sets)), key=lambda i: short_hash([seed, sets[i].set_id]))
     prompts = [item.prompt.tobytes() for item in sets]
     if len(set(prompts)) < 2:
@@ -130,10 +132,10 @@ def mismatch(sets: Sequence[TokenSet], *, seed: int, max_length: int) -> list[To
             "all sets have the same prompt, but kto scores a prompt with another's completions; "
             "add sets with other prompts"
         )
-    mismatched: dict[int, TokenSet] = {}
+    mismatched: dict[int, TokenSet] = {}  # by index, because the cycle yields them in another order
     for i, j in partners(order, prompts):
         partner = sets[j]
-        room = max_length - len(sets[i].prompt)
+        room = max_length - len(sets[i].prompt)  # tokens
         ends = (partner.columns[0], *partner.columns[1:][-1:])
         columns = tuple(column._replace(ids=column.ids[:room]) for column in ends)
         mismatched[i] = TokenSet(sets[i].set_id, sets[i].prompt, columns)
@@ -142,6 +144,7 @@ def mismatch(sets: Sequence[TokenSet], *, seed: int, max_length: int) -> list[To
 
 def partners(order: Sequence[int], prompts: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     """Pair each set of a cyclic order with the next one of another prompt; there are at least two prompts."""
+    # Backwards, so that the next set of another prompt is known when a run of equal prompts is passed.
     partner = order[0]
     for at in reversed(range(2 * len(order))):  # twice around, because the end continues at the beginning
         here, following = order[at % len(order)], order[(at + 1) % len(order)]

@@ -34,7 +34,7 @@ def draw(
     Returns:
         The selected completions, and their part of `scored`.
     """
-    length, mask = lengths(usable.work)
+    length, mask = lengths(usable.work)  # [B, K] each
     policy = scored.policy if scored else Logps(torch.zeros(mask.shape), length, mask)
     columns = pick(loss, settings, usable, seeds, policy, scored.reference if scored else None)
     work = with_columns(usable.work, columns)
@@ -60,8 +60,9 @@ def pick(
         policy, reference: log-probs of all completions, `[B, K]`, nats; the reference's are the precomputed
             ones by default.
     """
+    # Without heads, because a draw compares whole completions.
     reference = reference or replace(usable, heads=None).reference_logps(CPU)
-    drawn = sample_negatives(policy, reference, beta=loss.beta, seeds=seeds, **settings)
+    drawn = sample_negatives(policy, reference, beta=loss.beta, seeds=seeds, **settings)  # [B, negatives]
     return torch.cat([torch.zeros_like(drawn[:, :1]), drawn], dim=1)
 
 
@@ -100,5 +101,5 @@ def draws(loss: Loss | WeightedSum, settings: Mapping[str, Any], usable: Sequenc
         return False
     if settings["sampling"] == "all":
         return bool(settings["include_chosen"])
-    most = max(len(item.columns) for item in usable) - 1
+    most = max(len(item.columns) for item in usable) - 1  # candidates; where no set has more, all are taken
     return most > settings["negatives"] or bool(settings["include_chosen"] or settings["replacement"])

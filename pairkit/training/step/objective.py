@@ -75,9 +75,9 @@ class Applied(NamedTuple):
 
 def inputs(work: Sequence[SetSelection], policy: Logps, reference: Logps | None) -> Inputs:
     """Collect scores, ranks and labels of the sets next to their log-probs."""
-    scores = np.full(policy.sum.shape, np.nan)
-    ranks = np.zeros(policy.sum.shape, np.int64)
-    labels = np.ones(len(work), np.bool_)
+    scores = np.full(policy.sum.shape, np.nan)  # [B, K]; NaN where there is none, because 0 is a score
+    ranks = np.zeros(policy.sum.shape, np.int64)  # [B, K]; 0 where masked
+    labels = np.ones(len(work), np.bool_)  # [B]
     for i, item in enumerate(work):
         # Noise has no rank of its own; it ranks one below the worst completion of the whole set, not of the
         # selected ones, because a selection must not change a rank.
@@ -110,22 +110,24 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
     metrics: dict[str, Tensor] = {}
     margins, labelled = tensors.policy.sum.new_zeros(0), {}
     for position, (weight, part) in enumerate(loss.parts):
-        owner, columns = _view(part.completions, tensors.policy.mask, tensors.labels)
+        owner, columns = _view(part.completions, tensors.policy.mask, tensors.labels)  # [R], [R, C]
         view = tensors.view(owner, columns)
         # Observations are by set and completion of the batch, [B, K]; a row looks its own up.
         grids, statistics = observed[position] if observed is not None else None, None
         if grids is not None:
-            key = _key(part.completions, columns)
-            statistics = {name: grid[owner, key] for name, grid in grids.items()}
+            key = _key(part.completions, columns)  # [R]
+            statistics = {name: grid[owner, key] for name, grid in grids.items()}  # [R] each
+        # No kl_baseline: it would replace the running value that kto keeps from step to step.
         extras = Extras(view.ranks, view.labels if part.completions == "labelled" else None, None, statistics)
         result = part(view.policy, view.reference, view.scores, extras=extras)
         # A weight scales the whole term; its denominator is applied in `total`.
         terms += [term._replace(coefficient=weight * term.coefficient) for term in result.terms]
+        # One value per row, because a mean over micro-batches would weigh a row by the micro-batch it is in.
         metrics |= {name: value.detach().expand(len(owner)) for name, value in result.metrics.items()}
         # Margins are of the first part that has negatives: a sum has one reward per completion to report.
         if not len(margins) and part.completions != "first":
             below = view.policy.mask[:, 1:]  # [R, C - 1]: the negatives that there are
-            margins = (result.rewards[:, :1] - result.rewards[:, 1:])[below]
+            margins = (result.rewards[:, :1] - result.rewards[:, 1:])[below]  # [pairs], nats
         if part.completions == "labelled":
             # A completion of a pair has a margin instead; a single one has its label alone.
             alone = view.policy.mask.sum(dim=1) == 1
@@ -148,6 +150,7 @@ def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
     """
     observed: list[Mapping[str, Tensor] | None] = []
     for _, part in loss.parts:
+        # It observes at every call, as official code does: there is nothing to show it before.
         if part.every_call:
             observed.append(None)
             continue
@@ -158,6 +161,7 @@ def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
             key = _key(part.completions, columns)
             # The seed of a row is that of its set plus its completion, because rows of one set differ.
             for name, values in part.observe(view.policy, view.reference, seeds[owner] + key).items():
+                # [B, K]; 0 for completions that no row is about.
                 grids[name] = torch.zeros(whole.policy.sum.shape, dtype=values.dtype)
                 grids[name][owner, key] = values
         observed.append(grids)
@@ -176,6 +180,7 @@ def unobserved(loss: Loss | WeightedSum) -> Observed:
 
 def rows_of(observed: Observed, rows: Sequence[int], device: torch.device) -> Observed:
     """Select the observations of some of the sets."""
+    # None and {} stay, because they mean "observes for itself" and "observes nothing".
     return [
         grids and {name: grid[list(rows)].to(device) for name, grid in grids.items()} for grids in observed
     ]
@@ -195,6 +200,7 @@ def term_weights(
     # Zeros for all that a loss may read: whatever it computes from them, the weights are the same.
     zeros = torch.zeros_like(blank.sum)
     logps = replace(blank, sum=zeros, token_kl=zeros, alignment=zeros, head_sum=zeros)
+    # The same zeros, because a loss that needs a reference refuses to run without one.
     reference = logps if "reference" in loss.needs else None
     applied = apply(loss, inputs(work, logps, reference), [grids or {} for grids in observed])
     return [float(term.weights.sum()) for term in applied.terms]
@@ -209,10 +215,11 @@ def fixed_weights(
     """
     length, mask = lengths(work)
     # Only negatives become longer: completion 0 is the same whatever is drawn.
+    # 2n + 1 and not 2n, because a ratio of two negatives' lengths has to change too.
     longer = torch.cat([length[:, :1], 2 * length[:, 1:] + 1], dim=1)
     zeros = torch.zeros(mask.shape)
     weights, others = (term_weights(loss, work, Logps(zeros, n, mask), observed) for n in (length, longer))
-    return weights if weights == others else None
+    return weights if weights == others else None  # exactly: equal inputs round alike
 
 
 def total(terms: Sequence[Term], weights: Sequence[float]) -> Tensor:
@@ -232,16 +239,17 @@ def total(terms: Sequence[Term], weights: Sequence[float]) -> Tensor:
 def _view(completions: str, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Choose the rows of a loss: of which sets (`[R]`), and which of their completions (`[R, C]`)."""
     if completions == "first":
-        preferred = labels.nonzero()[:, 0]
-        return preferred, torch.zeros_like(preferred)[:, None]
+        preferred = labels.nonzero()[:, 0]  # [R]: sets that are not labelled undesirable
+        return preferred, torch.zeros_like(preferred)[:, None]  # [R], [R, 1]
     if completions == "set":
         every, columns = (torch.arange(size, device=mask.device) for size in mask.shape)
-        return every, torch.where(mask, columns, -1)
+        return every, torch.where(mask, columns, -1)  # [R], [R, C]: R is B and C is K
     # One row per (chosen, negative) pair, [R, 2]; of a single labelled completion the partner is masked.
-    alone = mask.sum(dim=1) == 1
-    listed = mask.clone()
+    alone = mask.sum(dim=1) == 1  # [B]
+    listed = mask.clone()  # [B, K]: the second completion of each row
     listed[:, 0] = alone if completions == "labelled" else False
-    owner, other = listed.nonzero(as_tuple=True)
+    owner, other = listed.nonzero(as_tuple=True)  # [R] each, in the order of sets and completions
+    # The other is 0 only for a single labelled completion, which has no partner.
     columns = torch.stack([torch.zeros_like(other), torch.where(other == 0, -1, other)], dim=1)
     return owner, columns
 
@@ -249,6 +257,7 @@ def _view(completions: str, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
 def _key(completions: str, columns: Tensor) -> Tensor:
     """Return the completion that a row's observation belongs to, `[R]`."""
     return (
+        # By the negative, because all pairs of a set share completion 0.
         columns[:, 1].clamp(min=0) if completions in ("pair", "labelled") else torch.zeros_like(columns[:, 0])
     )
 
@@ -270,7 +279,7 @@ class Averages:
         """Add what is reported of every pass: rewards, log-probs, the loss's own metrics."""
         policy = tensors.policy.detach()
         # All but completion 0 is rejected, and so is a completion 0 that is labelled undesirable.
-        below = policy.mask.clone()
+        below = policy.mask.clone()  # [B, K]
         below[:, 0] = ~tensors.labels
         for name, values in (("logp", policy.sum), ("logp_per_token", policy.mean)):
             self.add(f"chosen_{name}", values[:, 0][tensors.labels])
@@ -293,6 +302,7 @@ class Averages:
         Sums and counts are added, not means, because processes have different numbers of sets.
         """
         sums: dict[str, list[float]] = {}
+        # In the order of ranks, so that the sum has the same bits on every process.
         for partial in processes.collect(self._sums) if processes else [self._sums]:
             for name, (total, count) in partial.items():
                 entry = sums.setdefault(name, [0.0, 0.0])

@@ -45,6 +45,7 @@ class StepOrder:
 
     def sets_before(self, step: int) -> int:
         """Count the sets of the steps before `step` (from 0); a set counts once per epoch."""
+        # Not cut at the end of the epochs where steps are given: the stream then starts another epoch.
         position = step * self.sets_per_step
         return position if self.max_steps else min(position, self._length)
 
@@ -61,6 +62,7 @@ class StepOrder:
 
 def draw_seeds(sets: Sequence[TokenSet], seed: int, step: int) -> Tensor:
     """Make the seed of each set's draw, int64 `[B]`: a hash of (run seed, step, set_id)."""
+    # By set_id and not by place, so that a draw does not change when other sets are added.
     return torch.tensor([_hash(f"{seed}/{step}/{item.set_id}") for item in sets])
 
 
@@ -71,6 +73,7 @@ def step_seed(seed: int, step: int) -> int:
 
 def _hash(text: str) -> int:
     """Hash text to an int64."""
+    # Not Python's `hash`, which differs between processes.
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
 
 

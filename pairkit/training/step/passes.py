@@ -82,8 +82,10 @@ def step_passes(
         usable: the batch's sets with all completions that the loss can use.
         shared: whether a prompt passes once for all completions of its set, as it does where models pack.
     """
+    # kto is not among them: it observes other texts, in a pass of their own.
     observers = [part for _, part in loss.parts if observes(part, "batch")]
     choice = draws(loss, negatives, usable)
+    # Other samplers need no log-probs, and without a choice there is nothing to draw.
     by_policy = choice and negatives["sampling"] in NEEDS_POLICY
     in_pass = draw_in_pass(loss, negatives, usable) if shared and by_policy and not observers else None
     scoring: Literal["all", "selected", None] = "selected" if observers else None
@@ -93,6 +95,7 @@ def step_passes(
         draws=choice,
         in_pass=in_pass,
         scoring=scoring,
+        # Sums come with every pass; the rest is computed only for those that observe it.
         statistics=frozenset[str]().union(*(part.needs for part in observers)) & PER_TOKEN,
         observes=bool(observers),
         mismatched="kl_baseline" in loss.needs,
@@ -108,8 +111,9 @@ def draw_in_pass(
     before: the weights of the terms must not depend on which completions are drawn. And the log-probs that it
     draws by are sums that the packed pass makes on its way, nothing per token.
     """
+    # A set of one completion has no rest to be scored on its prompt.
     if min(len(item.columns) for item in usable) == 1 or loss.needs & PER_TOKEN:
         return None
     most = longest(usable, negatives)
-    weights = fixed_weights(loss, most, unobserved(loss))
+    weights = fixed_weights(loss, most, unobserved(loss))  # one number per term
     return None if weights is None else DrawInPass(most, weights, bool(negatives["include_chosen"]))

@@ -23,10 +23,11 @@ class Skipped:
 
         Raises `TrainingError` where it is the last of `most` in a row.
         """
-        self.in_a_row = self.in_a_row + 1 if problem else 0
+        self.in_a_row = self.in_a_row + 1 if problem else 0  # one good step shows that the weights are sound
         if not problem:
             return
         self.total += 1
+        # The same on every process, because all have the same sums: all raise, and none waits for another.
         if self.in_a_row >= most:
             raise TrainingError(
                 f"{problem} at step {step}; stopping after {most} consecutive skipped steps "
@@ -42,6 +43,7 @@ class Skipped:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Restore the counts of a checkpoint."""
+        # The row too, or each resume would give diverged weights the whole number of steps again.
         self.total, self.in_a_row = state["total"], state["in_a_row"]
 
 

@@ -92,7 +92,7 @@ def record_batch(rows: Sequence[TokenSet | Refused]) -> pa.RecordBatch:
         pa.array([column.score for column in columns], pa.float64()),
         pa.array([column.origin for column in columns], pa.string()),
     ]
-    counts = [len(item.columns) if item else 0 for item in used]
+    counts = [len(item.columns) if item else 0 for item in used]  # [rows], 0 for a refused set
     structs = pa.StructArray.from_arrays(fields, fields=list(_COLUMN))
     arrays = [
         pa.array([row.set_id for row in rows], pa.string()),
@@ -106,6 +106,7 @@ def record_batch(rows: Sequence[TokenSet | Refused]) -> pa.RecordBatch:
 
 
 def _id_lists(lists: Sequence[Ids]) -> pa.Array:
+    # The empty array gives a batch without ids its type.
     flat = np.concatenate([np.empty(0, np.int32), *lists])
     return pa.LargeListArray.from_arrays(_offsets([len(ids) for ids in lists]), pa.array(flat))
 
@@ -126,8 +127,9 @@ class _Batch:
         ids = structs.field("ids")
         self._set_id, self._label = batch["set_id"], batch["label"]
         self._rank, self._score, self._origin = (structs.field(k) for k in ("rank", "score", "origin"))
-        self._prompts = np.from_dlpack(prompt.values).astype(np.int32, copy=False)
-        self._ids = np.from_dlpack(ids.values).astype(np.int32, copy=False)
+        self._prompts = np.from_dlpack(prompt.values).astype(np.int32, copy=False)  # [tokens]
+        self._ids = np.from_dlpack(ids.values).astype(np.int32, copy=False)  # [tokens]
+        # Offsets, one more than there are lists: list i is from offset i to offset i + 1.
         self._prompt_at, self._ids_at, self._columns_at = (
             np.from_dlpack(lists.offsets) for lists in (prompt, ids, columns)
         )
@@ -138,7 +140,7 @@ class _Batch:
         """Return the usable set at `position`."""
         row = int(self.used[position])
         first, last = self._columns_at[row : row + 2].tolist()
-        at = self._ids_at[first : last + 1].tolist()
+        at = self._ids_at[first : last + 1].tolist()  # one offset more than completions
         columns = tuple(
             Column(
                 self._ids[at[j] : at[j + 1]],
@@ -154,6 +156,7 @@ class _Batch:
         )
 
     def lengths(self) -> Lengths:
+        # From the offsets alone, so that no id is read from the disk.
         prompt, columns, completion = map(np.diff, (self._prompt_at, self._columns_at, self._ids_at))
         return Lengths(prompt[self.used], columns[self.used], completion)
 
@@ -180,10 +183,12 @@ class TokenSets(Sequence[TokenSet]):
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
         position = range(len(self))[index]
+        # The last batch that starts at or before it; an empty batch starts where the next one does.
         batch = bisect_right(self._starts, position) - 1
         return self._batches[batch].item(position - self._starts[batch])
 
     def __iter__(self) -> Iterator[TokenSet]:
+        # Batch by batch, because a search for each set would cost more than the set.
         return (batch.item(i) for batch in self._batches for i in range(len(batch.used)))
 
 
@@ -209,6 +214,7 @@ class Tokenized:
         return [
             Refused(**row)
             for batch in self.batches
+            # Skipped without reading, because most batches have no refused set.
             if batch["reason"].null_count < len(batch)
             for row in batch.select(names).to_pylist()
             if row["reason"] is not None

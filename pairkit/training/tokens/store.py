@@ -85,10 +85,12 @@ class TokenStore:
             InputError: a process does not find what the main one has written.
             OutputError: the file cannot be written.
         """
+        # From one process, because with names that differ the others would wait for a file that never comes.
         name = self.processes.broadcast_from_main(key) if self.folder else None
         if self.folder is None or name is None:
             return Tokenized(list(make()))
         path = self.folder / f"{name}.arrow"
+        # One process decides for all, or some would tokenize and others not.
         if not self.processes.broadcast_from_main(lambda: _open(path, check=True) is not None):
             if not self.write:
                 return Tokenized(list(make()))
@@ -153,7 +155,7 @@ def _open(path: Path, *, check: bool) -> Tokenized | None:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         if not reader.schema.equals(_schema(path), check_metadata=True):
             raise pa.ArrowInvalid("it belongs to other tokens")
-        batches = []
+        batches = []  # views of the mapped file
         for i in range(reader.num_record_batches):
             batch, metadata = reader.get_batch_with_custom_metadata(i)
             batch.validate(full=True)  # because offsets that point nowhere would crash the process

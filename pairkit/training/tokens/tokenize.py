@@ -107,6 +107,7 @@ def token_batches(
     for table in tables:
         rendered = [_rendered(row, template, wanted) for row in table.to_pylist()]
         usable = [item for item in rendered if isinstance(item, _Rendered)]
+        # One call per table, because fast tokenizers work on many texts in parallel.
         prompts = iter(_ids(tokenizer, [item.prompt for item in usable]))
         texts = encode_texts([answer.text for item in usable for _, answer in item.columns])
         rows: list[TokenSet | Refused] = []
@@ -116,7 +117,7 @@ def token_batches(
                 continue
             ids = one_bos(tokenizer, next(prompts), begins=begins)
             prompt = _cut_prompt(ids, tokenizer.bos_token_id, max_prompt_length)
-            room = max_length - len(prompt)
+            room = max_length - len(prompt)  # tokens
             columns = tuple(
                 _column(template.header_ids[answer.header] + next(texts), answer.end, completion, room)
                 for completion, answer in item.columns
@@ -150,10 +151,12 @@ def _columns(completions: Sequence[Completion], wanted: Wanted) -> list[Completi
     if not completions or completions[0]["origin"] == "noise":
         raise _Refused("no_completion", "it has no completion but noise")
     best = completions[0]
+    # Completions are sorted best first, so that the first one is the preferred one.
     if wanted == "first" or (wanted == "labelled" and _label(completions) is not None):
         return [best]
     if best["rank"] is None:
         raise _Refused("unranked", "its completions have no ranks; --loss sft needs none")
+    # Ties are left out, because a loss needs to know which of two is better; noise is below any.
     below = [c for c in completions[1:] if c["origin"] == "noise" or (c["rank"] or 0) > best["rank"]]
     if not below:
         raise _Refused("no_choice", "no completion stands above another; --loss sft needs one only")
@@ -181,6 +184,7 @@ def _cut_prompt(ids: list[int], bos: int | None, limit: int) -> list[int]:
 
 def _column(ids: list[int], end: list[int], completion: Completion, room: int) -> Column:
     ended = completion["finish_reason"] != "length"
+    # An end that the model never wrote would teach it to stop there.
     tokens = (ids + end if ended else ids)[:room]
     return Column(np.asarray(tokens, np.int32), completion["rank"], completion["score"], completion["origin"])
 
@@ -191,6 +195,7 @@ class _Template:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
+        # By their text, because the template writes text and a header ends with the last of them.
         self._special = {str(token) for token in added.values() if token.special}
         # Not white space, because some vocabularies have runs of it as added tokens: they end no turn.
         self._ending = {id for id, token in added.items() if not str(token).isspace()}
@@ -201,10 +206,12 @@ class _Template:
     def frame(self, prompt: Messages) -> _Frame:
         """Render a prompt, and find what the template puts around a completion of it."""
         try:
+            # With the header of the answer, because at inference the model continues after it.
             before = render(self._tokenizer, prompt, add_generation_prompt=True)
         except ModelError as error:
             raise _Refused("template_refused", str(error)) from error
         for message in prompt:
+            # Some templates drop a system turn without an error; the model would train on another prompt.
             if message["role"] == "system" and message["content"].strip() not in before:
                 raise _Refused("system_dropped", "the template leaves the system turn out")
         lead, mark, tail = self._after(prompt, before, MARK).partition(MARK)
@@ -226,6 +233,7 @@ class _Template:
         special = max(
             (after.rfind(s, 0, start) + len(s) for s in self._special if s in after[:start]), default=0
         )
+        # Cut at a special token, because no token spans it: both sides have the ids that they have together.
         return _Answer(after[:special], after[special:stop], self._ends[frame.tail])
 
     def _after(self, prompt: Messages, before: str, text: str) -> str:
@@ -235,6 +243,7 @@ class _Template:
             whole = render(self._tokenizer, [*prompt, answer], add_generation_prompt=False)
         except ModelError as error:
             raise _Refused("template_refused", str(error)) from error
+        # Or the prompt's ids, made once, would not be those that the completion follows.
         if not whole.startswith(before):
             raise _Refused(
                 "template_not_a_prefix", "the prompt is rendered differently when an answer follows"
@@ -245,7 +254,7 @@ class _Template:
         """Return the ids that end a turn: up to the first special token, or EOS if there is none."""
         ids = _ids(self._tokenizer, [tail])[0]
         first = next((position for position, token in enumerate(ids) if token in self._ending), None)
-        if first is not None:
+        if first is not None:  # what the template writes after it is never produced
             return ids[: first + 1]
         if self._tokenizer.eos_token_id is not None:
             return [int(self._tokenizer.eos_token_id)]
@@ -296,7 +305,7 @@ def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], *, plain: bool = 
     encoded = tokenizer(
         texts,
         add_special_tokens=False,
-        split_special_tokens=plain,
+        split_special_tokens=plain,  # as text, not as the token it names
         return_attention_mask=False,
         return_token_type_ids=False,
     )
