@@ -54,12 +54,14 @@ def build(
     >>> data.rows("train") + data.rows("test")
     40
     """
+    # In the function, as everywhere here: `import pairkit` must not load pyarrow, polars or torch.
     from pairkit.dataset import reader
     from pairkit.pipeline.build import build as run
     from pairkit.pipeline.recipe import BuildRecipe, load
 
     if isinstance(recipe, str):
         resolved = load(recipe, _plain(fields), {})
+    # A recipe that was validated stays as it is; with other fields it is validated again below.
     elif isinstance(recipe, BuildRecipe) and not fields:
         resolved = recipe
     else:
@@ -185,8 +187,10 @@ def score(
 
     tables: Iterable[pa.Table]
     if isinstance(data, pa.Table):
+        # Checked here, because a table of the caller may have any columns.
         tables, count = [check_sets(data)[:limit]], data.num_rows
     else:
+        # A dataset that is open already is not opened twice.
         opened = data if isinstance(data, reader.BuiltData) else reader.load(Path(data))
         opened.require(split)
         tables, count = opened.tables(split, limit), opened.rows(split)

@@ -30,11 +30,14 @@ def replacing(path: Path, *, own: str = "") -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            # Before the rename: after a power cut a name without its content would look complete.
             yield temporary
             _flush(temporary)
             os.replace(temporary, path)
         finally:
+            # After the rename there is nothing left to remove; after an error no half file may stay.
             temporary.unlink(missing_ok=True)
+    # First, because `OutputError` is an OSError as well and has a better message already.
     except PairkitError:
         raise
     except OSError as error:
@@ -43,6 +46,7 @@ def replacing(path: Path, *, own: str = "") -> Iterator[Path]:
 
 def partial(path: Path) -> Path:
     """Return the name that a file or directory has until it is complete."""
+    # Hidden, so that loaders skip it, and in the same folder, because only there a rename is atomic.
     return path.with_name(f".{path.name}.part")
 
 
@@ -52,11 +56,13 @@ def publish(temporary: Path, target: Path) -> None:
     for path in [*temporary.rglob("*"), temporary]:
         _flush(path)
     os.replace(temporary, target)
+    # The new name is an entry of the parent, which is flushed on its own.
     _flush(target.parent)
 
 
 def _flush(path: Path) -> None:
     """Wait until a file's content, or the names in a directory, are on disk."""
+    # Read-only, because a directory can be opened in no other way.
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -73,6 +79,7 @@ def stoppable(out: Path, interrupted: Callable[[], str]) -> Iterator[None]:
     try:
         with _no_interrupt_is_lost():
             yield
+    # First, because `OutputError` is an OSError too.
     except PairkitError:
         raise
     except KeyboardInterrupt as error:
@@ -91,6 +98,7 @@ def _no_interrupt_is_lost() -> Iterator[None]:
             later = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
             later.start()  # the destructor has returned by then
         else:
+            # Anything else is not ours to handle.
             before(unraisable)
 
     sys.unraisablehook = send_again
@@ -108,11 +116,13 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, completely or not at all."""
+    # Sorted, because equal values must give equal bytes; not escaped, because people read these files.
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
 
 
 def sha256(path: Path) -> str:
     """Return the sha256 of a file's content, in hex."""
+    # In blocks, because a shard may be larger than memory.
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -133,6 +143,7 @@ def admit(
         OutputError: `out` is a file or cannot be listed.
         ExistingOutputError: `out` contains something else, or anything at all with on_existing="raise".
     """
+    # Before `on_existing` is looked at: "delete" must not remove what pairkit has not made.
     if holds is None:
         if names_in(out):
             raise ExistingOutputError(
@@ -144,6 +155,7 @@ def admit(
             f"{out} already contains {holds}: use --on-existing resume to continue it, "
             "--on-existing delete to start over, or choose another --out"
         )
+    # Before the comparison, because damaged files cannot be compared but can be deleted.
     if on_existing == "delete":
         return "delete"
     if messages := differences():
@@ -158,8 +170,10 @@ def names_in(out: Path) -> set[str]:
     """Return the names in a directory; none if it does not exist. Raises `OutputError` for a file."""
     try:
         return {path.name for path in out.iterdir()}
+    # A new directory is an empty one: callers create it only when they write.
     except FileNotFoundError:
         return set()
+    # Here and not at the first write, because that may come after hours.
     except NotADirectoryError as error:
         raise OutputError(f"{out}: cannot be written to: it is a file; choose another --out") from error
     except OSError as error:

@@ -32,6 +32,7 @@ class EnginePool:
     def usage(self) -> dict[str, float]:
         """Return what all engines have spent, and how many calls the cache has answered."""
         spent: dict[str, float] = {}
+        # Summed, because generation and each judge may have an engine of their own.
         for engine in self.engines:
             for name, number in engine.usage().items():
                 spent[name] = spent.get(name, 0) + number
@@ -42,6 +43,7 @@ class EnginePool:
     def note(self) -> str:
         """Return the same for the progress bar."""
         spent = self.usage()
+        # One number for a person: the log has the two apart.
         tokens = spent.get("prompt_tokens", 0) + spent.get("completion_tokens", 0)
         parts = [
             f"{spent[name]:,.0f} {what}"
