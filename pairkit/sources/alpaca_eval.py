@@ -85,12 +85,14 @@ def merge(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     joined = (
         pairs.with_columns(own=own)
         .group_by(
+            # In order, because groups would otherwise come in any order and the build must be repeatable.
             "key", "metadata", pl.col("reference").struct.field("text").alias("against"), maintain_order=True
         )
         .agg(
             pl.col("prompt").first(),
             pl.col("reference").first(),
             pl.col("output").filter(~pl.col("own")),
+            # The rows of the file in each set, because progress and limits count rows.
             pl.len().alias("used"),
         )
         .with_columns(
@@ -100,5 +102,6 @@ def merge(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
             source=pl.lit(sets["source"][0].as_py() if sets.num_rows else "", pl.String),
         )
     )
+    # polars has wider types than the schema.
     table = joined.select(UNIDENTIFIED.names).to_arrow().cast(UNIDENTIFIED)
     return table, joined["used"].cast(pl.Int64).to_numpy()

@@ -76,6 +76,7 @@ def open_generated(source: Source, recipe: SourceRecipe) -> Opened:
             raise RecipeError(f"source 'arithmetic' is generated and has no `{option}`; leave it out")
     table = sets(recipe.split or source.splits[0])  # type: ignore[arg-type]  # `problems` checks it
     table = table.slice(0, recipe.limit)
+    # The prompts in their order, so that split, limit and seed are all in it.
     fingerprint = schema.short_hash(table["prompt"].to_pylist())
     return Opened(source, (), fingerprint, table.num_rows, partial(_stream, table))
 

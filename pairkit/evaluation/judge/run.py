@@ -188,7 +188,7 @@ def _write(
     out: Path,
     seed: int,
 ) -> None:
-    # Here, because matplotlib takes a second that a failing evaluation should not spend.
+    # Here, because matplotlib is slow to import and only a finished evaluation is plotted.
     from pairkit.evaluation.judge.plot import plot_agreement
 
     for name, table in (
