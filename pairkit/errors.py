@@ -49,6 +49,7 @@ class RecipeError(PairkitError, ValueError):
 class UsageError(RecipeError):
     """A command line that cannot be parsed: an unknown flag, or a value of the wrong form."""
 
+    # As argparse, click and most tools exit.
     exit_code = 2
 
 
@@ -87,6 +88,7 @@ class TrainingError(PairkitError, RuntimeError):
 class Interrupted(PairkitError):
     """A stop by SIGINT; the message says what is stored and how to continue."""
 
+    # 128 + SIGINT, as a shell reports it.
     exit_code = 130
 
 

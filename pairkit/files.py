@@ -26,12 +26,13 @@ def replacing(path: Path, *, own: str = "") -> Iterator[Path]:
     read-only disk is an `OutputError`. Where several processes may write `path`, each passes a unique `own`,
     so that their temporary files differ.
     """
+    # In the same folder, because a rename from another file system would be a copy.
     temporary = partial(path.with_name(f"{path.name}.{own}") if own else path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # Before the rename: after a power cut a name without its content would look complete.
             yield temporary
+            # Before the rename: after a power cut a name without its content would look complete.
             _flush(temporary)
             os.replace(temporary, path)
         finally:
@@ -53,6 +54,7 @@ def partial(path: Path) -> Path:
 def publish(temporary: Path, target: Path) -> None:
     """Rename a complete directory to `target`, after its files and names have reached the disk."""
     # Files before names: a crash must not leave a name whose content is not on disk.
+    # Folders too: the names in them are content of the folder.
     for path in [*temporary.rglob("*"), temporary]:
         _flush(path)
     os.replace(temporary, target)
@@ -77,6 +79,7 @@ def stoppable(out: Path, interrupted: Callable[[], str]) -> Iterator[None]:
     `interrupted` returns the message for SIGINT: what is stored and how to continue.
     """
     try:
+        # Innermost, so that the second SIGINT is turned into the same error.
         with _no_interrupt_is_lost():
             yield
     # First, because `OutputError` is an OSError too.
@@ -94,6 +97,7 @@ def _no_interrupt_is_lost() -> Iterator[None]:
     before = sys.unraisablehook
 
     def send_again(unraisable: sys.UnraisableHookArgs) -> None:
+        # Raised again here it would be ignored again: only a new signal reaches the main thread.
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             later = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
             later.start()  # the destructor has returned by then
@@ -105,6 +109,7 @@ def _no_interrupt_is_lost() -> Iterator[None]:
     try:
         yield
     finally:
+        # Also after an error, because the hook belongs to the process and not to this block.
         sys.unraisablehook = before
 
 
@@ -150,6 +155,7 @@ def admit(
                 f"{out} is not empty and was not created by pairkit; choose another --out"
             )
         return "new"
+    # Before the comparison, because no equality is good enough for it.
     if on_existing == "raise":
         raise ExistingOutputError(
             f"{out} already contains {holds}: use --on-existing resume to continue it, "

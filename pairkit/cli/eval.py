@@ -119,10 +119,12 @@ def _print(pairs: Pairs, evaluation: JudgeEvaluation) -> None:
 
     from pairkit.evaluation.judge.run import without_verdict
 
+    # Without highlighting, because colored numbers in a table of numbers help nobody.
     console = Console(highlight=False)
     unjudged = without_verdict(evaluation)
     lost = {**pairs.left_out, **unjudged}
     why = f"; left out: {', '.join(f'{count:,} {reason}' for reason, count in lost.items())}" if lost else ""
+    # As text: brackets in it are no markup.
     console.print(f"{len(pairs.first) - sum(unjudged.values()):,} pairs judged{why}", markup=False)
     for title, measures in (
         ("agreement with people", evaluation.overall),
@@ -149,5 +151,6 @@ def _table(title: str, of: str, rows: list[tuple[str, str, Any, int]]) -> list[A
     table.add_column(of, justify="right", no_wrap=True)
     for name, meaning, interval, count in rows:
         value = f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+        # Text objects, because names of subsets may contain brackets.
         table.add_row(Text(name), Text(meaning), Text(value), f"{count:,}")
     return [table]

@@ -64,6 +64,7 @@ def export(
     typer.echo(describe(exported, dry_run=dry_run))
 
 
+# After the definition, because a docstring cannot be an f-string and typer prints it as the help.
 export.__doc__ = str(export.__doc__).format(
     formats="\n".join(f"      {name:<10} {made.consumer}" for name, made in FORMATS.items())
 )

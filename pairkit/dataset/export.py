@@ -118,8 +118,7 @@ def export(
             with _writer(temporary, SCHEMAS[name], FORMATS[name]) as write:
                 for table in tally.tables():
                     write(table)
-            # Before the file has its name, because a file without a manifest could not be told from a foreign
-            # one.
+            # Before the file has its name, because a file alone could not be told from a foreign one.
             write_json(manifest, tally.manifest(target.name, temporary))
     return tally.exported(target)
 
@@ -180,7 +179,6 @@ class _Tally:
     def manifest(self, name: str, content: Path) -> dict[str, Any]:
         """Describe the file `name`, whose content is in `content`."""
         recipe_hash = self._data.manifest.get("recipe_hash")
-        # Sorted, so that equal exports have equal manifests.
         counts = {"sets": self._sets, "rows": self._rows, "left_out": dict(sorted(self._left_out.items()))}
         return {
             "pairkit": __version__,

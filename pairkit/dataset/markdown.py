@@ -33,8 +33,8 @@ def fence(text: str, language: str = "text") -> str:
 
 
 def _printable(text: str) -> str:
+    # Invisible characters could hide text or reverse its direction.
     return "".join(
-        # Invisible characters could hide text or reverse its direction.
         mark if mark.isprintable() or mark in "\n\t" else "\N{REPLACEMENT CHARACTER}" for mark in text
     )
 

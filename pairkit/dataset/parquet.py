@@ -18,8 +18,8 @@ _NO_DICTIONARY = frozenset({"text", "content", "metadata", "set_id", "prompt_id"
 def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """Open a writer of zstd Parquet."""
     dictionary = [leaf for leaf in leaves(schema) if leaf.rsplit(".", 1)[-1] not in _NO_DICTIONARY]
+    # Without statistics, which would repeat texts in the footer and be of no use for them.
     return pq.ParquetWriter(
-        # Without statistics, which would repeat texts in the footer and be of no use for them.
         path, schema, compression="zstd", use_dictionary=dictionary, write_statistics=False
     )
 

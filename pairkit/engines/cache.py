@@ -21,9 +21,8 @@ from pairkit.schema import canonical_json
 # In the file's `user_version`, a number that SQLite leaves to applications.
 _VERSION = 1
 _SCHEMA = (
-    # `failed` is a column of its own, so that `retry_failed` needs no parsing. Keys are hashes, and without
-    # rowids
-    # they are not stored a second time in an index.
+    # `failed` is a column, so that `retry_failed` needs no parsing. Keys are hashes, which an index next to
+    # the rowid would store twice.
     "CREATE TABLE IF NOT EXISTS calls (key BLOB PRIMARY KEY, failed INTEGER, results TEXT) WITHOUT ROWID"
 )
 
@@ -37,8 +36,7 @@ class Cache:
     def __init__(self, path: Path, *, retry_failed: bool = False) -> None:
         self.path, self.retry_failed = path, retry_failed
         self.hits = 0
-        # A missing file is not created yet, because a build that fails before its first call should leave
-        # none.
+        # Not created yet, because a build that fails before its first call should leave no file.
         self._open: sqlite3.Connection | None = _connect(path) if path.exists() else None
 
     def get(self, key: bytes) -> tuple[Result, ...] | None:
@@ -71,8 +69,8 @@ class Cache:
 
 
 def call_key(identity: Mapping[str, Any], call: Call) -> bytes:
-    # Sampling seeds are part of the requests, so two samples of a prompt are two keys.
     """Hash everything that the results of a call depend on, with sha256."""
+    # Sampling seeds are part of the requests, so two samples of a prompt are two keys.
     requests = [[list(request.prompt), request.samplings] for request in call.requests]
     return hashlib.sha256(canonical_json([identity, requests]).encode()).digest()
 

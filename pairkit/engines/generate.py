@@ -148,8 +148,7 @@ def generate_tables(
                     owners[asking.add([again])[0]] = table, row
                 else:
                     advance(table.samples)
-            # In order, because the next stage writes units in order: a finished table waits for those before
-            # it.
+            # In order, because the build writes units in order: a finished table may have to wait.
             while opened and not opened[0].left:
                 yield opened.popleft().done(engine.name)
 

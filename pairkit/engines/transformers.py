@@ -220,7 +220,7 @@ def _prefill(model: PreTrainedModel, prompts: list[list[int]], owner: torch.Tens
         attention_mask=(position >= 0).long(),
         position_ids=position.clamp(min=0),
         use_cache=True,
-        # The logits of all prompt tokens, [B, P, V], would be larger than the cache.
+        # The logits of all prompt tokens, [B, P, V], may be larger than the cache.
         logits_to_keep=1,
     )
     state = _State(output.past_key_values, (position >= 0).long(), lengths, output.logits[:, -1])

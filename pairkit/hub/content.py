@@ -30,8 +30,7 @@ class File:
     def git_oid(self) -> str:
         """Compute git's id of the content, which the hub reports for files outside its LFS storage."""
         content = self.content if isinstance(self.content, bytes) else self.content.read_bytes()
-        # git hashes a header with the length first; sha1 is no protection here, which strict systems ask to
-        # declare.
+        # git hashes a header with the length first. Strict systems allow sha1 only where it protects nothing.
         return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 

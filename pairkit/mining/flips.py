@@ -44,8 +44,7 @@ def flip(
     chosen, lower = pairs["best_row"].to_numpy(), pairs["lower"].to_numpy()
     relabeled = _relabel(pool, np.concatenate([chosen, lower]), np.concatenate([lower, chosen]))
     place = np.arange(len(pool))
-    # In the frame's order a flipped completion takes the row of its partner: `place` has one entry per pool
-    # row.
+    # A flipped completion takes its partner's place: `place` has one entry per row of the old pool.
     place[lower] = len(pool) + np.arange(len(chosen))
     place[chosen] = place[lower] + len(chosen)
     return Flipped(pa.concat_arrays([pool, relabeled]), place[frame["row"].to_numpy()], len(chosen))

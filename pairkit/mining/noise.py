@@ -48,8 +48,7 @@ def make(
     impossible = 0
     for kind, count, proposals in _kinds(chosen, recipe):
         for index in range(count):
-            # Keys per kind and index, because another kind of noise in a recipe must not change this one's
-            # texts.
+            # Per kind and index, because another kind of noise must not change the texts of this one.
             keys = draws.keys(seed, f"{kind}/{index}", set_ids).tolist()
             for owner, (key, propose) in enumerate(zip(keys, proposals, strict=True)):
                 text = _new_text(propose, draws.stream(key), present[owner])

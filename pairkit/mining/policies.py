@@ -80,8 +80,7 @@ def judge(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
     needs_scores = pl.lit(recipe.min_margin is not None)
     needs_choice = pl.lit(recipe.require_choice)
     return counts.with_columns(
-        # The first reason that holds is the one that is reported: from what leaves least to what is only a
-        # tie.
+        # The first reason that holds is the one reported, so the gravest comes first.
         reason=pl.when(pl.col("left") == 0)
         .then(pl.lit("no_completion"))
         .when(needs_choice & only_copies)

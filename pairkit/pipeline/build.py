@@ -70,8 +70,7 @@ def build(
         if claimed is None:
             return _complete(out)
         with _stopping(claimed, keys):
-            # After `claimed`, because a complete dataset needs no tokenizer, and before any model costs
-            # something.
+            # Before the engines are open, because a wrong tokenizer should cost nothing.
             validate.open_noise(recipe)
             with _engine_pool(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as pool:
                 total = _write_shards(claimed, recipe, opened, keys, workers or default_workers(), pool)
@@ -92,8 +91,7 @@ def _engine_pool(recipe: BuildRecipe, cache: Path, *, retry_failed: bool) -> Ite
     with ExitStack() as opened:
         calls = Cache(cache, retry_failed=retry_failed) if engines else None
         if calls is not None:
-            # The first callback is the last to run: engines are closed while the cache can still take their
-            # answers.
+            # Registered first and so closed last: engines end while the cache can still take their answers.
             opened.callback(calls.close)
         yield EnginePool(recipe.calls, calls, opened)
 
@@ -119,7 +117,7 @@ def _write_shards(
     if total.last:
         return total
     rows = total.counts["source.rows"]
-    # Only closed shards count: what was in an unfinished one is read again.
+    # Rows of closed shards only: what was in an unfinished one is read again.
     out.log(event="continue" if folders else "start", time=time.time(), rows=rows)
     # By units and not by rows, because a unit is the smallest part that is written at once.
     batches = opened.batches(start=total.next_unit, rows=recipe.unit_rows)

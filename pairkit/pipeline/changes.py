@@ -36,8 +36,8 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
 
 
 def summarize(theirs: Identity, ours: Identity) -> str:
-    # Recipe first, because changed versions and hashes are often only its consequence.
     """Describe in a few words what changed: the keys of the recipe, else the other differences."""
+    # Recipe first, because changed versions and hashes are often only its consequence.
     before, now = theirs["recipe"], ours["recipe"]
     keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     return f"the recipe changed ({', '.join(keys)})" if keys else "; ".join(differences(theirs, ours))

@@ -126,8 +126,7 @@ def claimed(
         # A list of pairs, because the order of the stages counts and JSON is written with sorted keys.
         saved = {**identity, _STAGES: list(keys.items())}
         if on_existing == "delete" or not (directory.build / _STATE).exists():
-            # Cleared before the state is written: old shards under a new state would be taken for the new
-            # build's.
+            # Cleared first: old shards under a new state would be taken for those of the new build.
             _clear(directory)
             write_json(directory.build / _STATE, saved)
         elif differences(_unfinished(out)[0], identity):
@@ -214,8 +213,7 @@ def _locked(directory: BuildDirectory) -> Iterator[None]:
 
 def _open_lock(folder: Path) -> int:
     path = folder / _LOCK
-    # A loop, because the build that held the lock may remove file and folder while this one waits to open
-    # them.
+    # A loop, because the build that had the lock may remove the file while this one opens it.
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)

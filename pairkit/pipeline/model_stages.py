@@ -49,7 +49,7 @@ class ModelStage:
         """Open the engine or load the model, and return the stage as a function of a table."""
         if self.name == "generate":
             generation = open_generation(self.block, self.seed, pool)
-            # One table at a time: an engine in another process has nobody to read ahead for it.
+            # One table at a time, because a worker returns the result of each before it gets the next.
             return lambda sets: next(generation([sets], no_progress))
         ranker = table.load(self.block, pool, self.seed)
         return lambda sets: score(sets, ranker, no_progress)
@@ -95,8 +95,7 @@ class _Item(NamedTuple):
     done: int = 0
 
     def after(self, stage: str, result: StageResult) -> _Item:
-        # Counts and quarantine go with the sets, because a stored result has to contain all stages up to this
-        # one.
+        # With counts and quarantine, because a stored result has to contain all stages so far.
         unit = self.unit._replace(result=self.unit.result.then(stage, result))
         return self._replace(unit=unit, done=self.done + 1)
 
@@ -142,8 +141,7 @@ def ask_models(
     # Closed here and not by the collector, which may come after the engines are closed.
     with closing(live):
         for item in live:
-            # The rankers that have not scored this unit: `done` counts generation too, the list of rankers
-            # does not.
+            # Those that have not scored this unit: `done` counts generation too, the list does not.
             for ranker in rankers[len(rankers) + item.done - len(hashes) :]:
                 scored = score(item.unit.result.sets, ranker, _counting(ranker, pool, advance))
                 item = item.after("rank", scored)
@@ -182,7 +180,6 @@ def _generated(
     pending: deque[_Item] = deque()
 
     def tables() -> Iterator[pa.Table]:
-        # In the order in which they were read, which is that of the results.
         for each in chain([item], items):
             pending.append(each)
             yield each.unit.result.sets

@@ -44,9 +44,8 @@ def publish(directory: BuildDirectory, identity: Identity, opened: Opened) -> di
     # The card is rendered without itself in `files`, because it cannot contain its own hash.
     write_text(directory.out / CARD, card.render(directory.out, manifest, opened.source, total.histograms))
     files[CARD] = _described(directory.out / CARD)
-    # Copied and not moved, because a stop before the manifest needs the log where it is. It is not in
-    # `files`,
-    # because it has times, and two builds of the same recipe have the same manifest.
+    # Copied, because a stop before the manifest needs the log where it is. It is not in `files`, because
+    # its times differ between builds whose manifests are equal.
     write_text(directory.out / LOG, (directory.build / LOG).read_text(encoding="utf-8"))
     # Last, because from here on the directory counts as complete, and `.build` may go.
     write_json(directory.out / MANIFEST, manifest)
@@ -67,8 +66,7 @@ def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents]) -> d
             part = shards.file_of(folder, name)
             published = f"{name}-{number:05d}-of-{len(with_rows):05d}.parquet"
             (out / published).parent.mkdir(exist_ok=True)
-            # Missing if a publication that was stopped has moved it; the description is in the shard's
-            # marker.
+            # Missing if a publication that was stopped has moved it; the marker still describes it.
             if part.exists():
                 os.replace(part, out / published)
             moved[published] = about
@@ -76,8 +74,7 @@ def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents]) -> d
 
 
 def _write_quarantine(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
-    # Written and not renamed, because quarantine is one file; the parts stay until `finish`, so it can be
-    # repeated.
+    # Not renamed, because it is one file of many parts; they stay until `finish`, for a repetition.
     with replacing(path) as temporary, parquet.open_writer(temporary, QUARANTINE) as writer:
         for table in _quarantined(folders):
             writer.write_batch(table)

@@ -35,7 +35,7 @@ PUBLISHED = {
     "pairs/test": views.PAIRS,
     "verdicts/all": VERDICTS,
 }
-# Needed until publication only: quarantine becomes one file, and `prompts` is what identities continue from.
+# Needed until publication: quarantine becomes one file, and `prompts` is for a build that continues.
 KEPT = {"quarantine": QUARANTINE, "prompts": pa.schema([("prompt_id", pa.string())])}
 SCHEMAS = PUBLISHED | KEPT
 # A row group holds at least this many rows, so that a small split does not break into crumbs.
@@ -55,7 +55,7 @@ class Contents:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, counts: Mapping[str, int], more: Histograms) -> None:
-        # Several shards have the same names of files, so these are not summed.
+        # Without `files`, because several shards have files of the same names.
         self.counts.update(counts)
         histograms.add(self.histograms, more)
 
@@ -71,8 +71,7 @@ class Contents:
     def nested(self) -> dict[str, dict[str, int]]:
         """Return `stage.what` -> number as stage -> what -> number, sorted by name."""
         nested: dict[str, dict[str, int]] = {}
-        # Sorted, because a Counter has the order in which reasons first occurred, which depends on the
-        # shards.
+        # Sorted, because a Counter has the order in which its reasons first occurred.
         for name, number in sorted(self.counts.items()):
             stage, _, what = name.partition(".")
             nested.setdefault(stage, {})[what] = number
@@ -119,15 +118,14 @@ class ShardWriter:
 
     def add(self, finished: FinishedUnit, threads: ThreadPoolExecutor) -> None:
         """Write the next unit, all its files at the same time."""
-        # `prompts` has one row per set of the source, also for sets that were dropped since: occurrences are
-        # counted in the source.
         result = finished.unit.result
+        # One row per set of the source, also if it was dropped since: occurrences count in the source.
         prompts = pa.table({"prompt_id": finished.unit.prompt_ids})
         tables = finished.tables | {"quarantine": result.quarantine, "prompts": prompts}
         # In threads, because compression takes the most time and releases the GIL.
         _in_threads(threads, [partial(self._files[name].add, table) for name, table in tables.items()])
         self.bytes += finished.bytes
-        # Counted after the files have the rows: an error in between abandons the whole shard anyway.
+        # Even if all of it went to quarantine: units are counted, not sets.
         self.contents.next_unit += 1
         self.contents.add(result.counts, finished.histograms)
 
@@ -192,8 +190,7 @@ class _File:
         rows = sum(table.num_rows for table in self._waiting)
         if rows:
             self._writer = self._writer or parquet.open_writer(self.path, self.schema)
-            # One row group per call whatever its size, because Arrow's default limit is not the same in all
-            # versions.
+            # Exactly one row group, because Arrow's default limit is not the same in all versions.
             self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=rows)
         self._waiting = []
 

@@ -34,7 +34,9 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     pad, bos, eos, unk = SPECIAL
     vocabulary = {token: index for index, token in enumerate((*SPECIAL, *ALPHABET))}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=unk))
+    # `.` would leave out line breaks, and those characters would vanish.
     tokenizer.pre_tokenizer = Split(Regex(r"[\s\S]"), behavior="isolated")
+    # Otherwise tokens would be joined with spaces.
     tokenizer.decoder = Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

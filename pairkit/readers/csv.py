@@ -39,7 +39,7 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
             names = _header(path, compression, read)
             convert = pacsv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
-                # A column of empty cells is null in every file, whatever the format.
+                # pyarrow leaves texts empty unless told so, but a missing value is null in the other formats.
                 strings_can_be_null=True,
                 null_values=[""],
                 quoted_strings_can_be_null=False,
@@ -108,7 +108,7 @@ def _number_rows(tables: Iterator[pa.Table], bad: list[BadLine]) -> Generator[Bl
         skipped: list[BadLine] = []
         numbers = np.arange(done + 1, done + table.num_rows + 1)
         while before < len(bad) and bad[before].number <= numbers[-1]:
-            # The rows after a skipped one are one line further down than the parser counts.
+            # The parser does not count the rows that it skips, but they are in the file.
             numbers[numbers >= bad[before].number] += 1
             skipped.append(bad[before])
             before += 1

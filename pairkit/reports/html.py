@@ -26,6 +26,7 @@ def join(parts: Sequence[Html]) -> Html:
 
 def page(title: str, sections: Sequence[Html], *, summary: str = "", top: Html = Html("")) -> str:
     """Make a whole page: title, a summary of a sentence or two, a top block, the sections."""
+    # Inside the page, because a report is sent as one file.
     style = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     return f"""<!doctype html>
 <html lang="en">

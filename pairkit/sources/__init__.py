@@ -83,7 +83,7 @@ _TABLE = (
         open=open_files,
         convert=alpaca_eval.convert,
         merge=alpaca_eval.merge,
-        # Rows with a judgement, or rows of outputs alone.
+        # Rows with a judgment, or rows of outputs alone.
         columns=(("instruction", *alpaca_eval.PAIR), ("instruction", *alpaca_eval.OUTPUT)),
         splits=("eval",),
         licence="CC BY-NC 4.0",

@@ -82,10 +82,10 @@ def merge(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     ]
     # A null model compares as null, which is no proof of a copy.
     own = (same[0] & same[1]).fill_null(False)
+    # In order, because groups would otherwise come in any order and the build must be repeatable.
     joined = (
         pairs.with_columns(own=own)
         .group_by(
-            # In order, because groups would otherwise come in any order and the build must be repeatable.
             "key", "metadata", pl.col("reference").struct.field("text").alias("against"), maintain_order=True
         )
         .agg(

@@ -215,7 +215,7 @@ def judge_results(
     return {
         "pairkit": __version__,
         "data": {
-            # Its name only, because the folders of this machine are nobody's business.
+            # Its name only, because the folders of this machine tell a reader nothing.
             "file": data.name,
             "sha256": sha256(data),
             "rows": pairs.rows,

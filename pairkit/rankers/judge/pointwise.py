@@ -26,6 +26,7 @@ def rate_pointwise(cases: Sequence[Case], rounds: Rounds, aspects: Sequence[str]
     verdicts = iter(rounds.ask(questions))
     ratings: list[Floats | None] = []
     for index, case in enumerate(cases):
+        # Taken for failed cases as well, because the verdicts are in the order of the questions.
         answers = [next(verdicts) for _ in aspects for _ in case.texts]
         if index in rounds.failed:
             ratings.append(None)

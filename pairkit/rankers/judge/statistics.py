@@ -45,6 +45,7 @@ def judge_rates(counts: Mapping[str, int], *, prefix: str = "", level: float = 0
     bias.
     """
     number = {name: counts.get(prefix + name, 0) for name in COUNTS}
+    # Without ties, because a tie shows no preference for a place.
     decided = number["first_wins"] + number["second_wins"]
     compared = decided + number["ties"]
     rows = [
@@ -58,6 +59,7 @@ def judge_rates(counts: Mapping[str, int], *, prefix: str = "", level: float = 0
     return [
         Rate(name, meaning, number[count], of, wilson(number[count], of, level=level))
         for name, meaning, count, of in rows
+        # A rate of nothing is left out, because 0 of 0 is no share.
         if of
     ]
 

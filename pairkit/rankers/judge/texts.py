@@ -70,6 +70,7 @@ def case_of(row: int, set_: Mapping[str, Any], seed: int) -> Case:
     places: dict[str, list[int]] = {}
     for position, completion in enumerate(set_["completions"]):
         if completion["origin"] != "noise":
+            # Equal texts are asked about once: a judge need not decide between copies.
             places.setdefault(completion["text"], []).append(position)
     messages: Messages = set_["prompt"]
     mark = _mark(seed, set_["set_id"], [*(message["content"] for message in messages), *places])
@@ -114,6 +115,7 @@ def _mark(seed: int, set_id: str, texts: Sequence[str]) -> str:
     """Return eight hex digits that occur in no text."""
     digest = hashlib.sha256(f"{seed}/{set_id}".encode())
     for text in texts:
+        # A text may hold half of a surrogate pair, which has no UTF-8.
         digest.update(text.encode(errors="surrogatepass"))
     while True:
         mark = digest.hexdigest()[:8]

@@ -178,6 +178,7 @@ def _model(name: str, config: Mapping[str, Any], weights: Mapping[str, torch.Ten
     from transformers import DebertaV2Config
 
     rows = len(weights[EMBEDDINGS])
+    # Without memory, because random weights would be replaced at once.
     with torch.device("meta"):
         model = PairRM(DebertaV2Config.from_dict({**config, "vocab_size": rows}))
     expected = set(model.state_dict())
@@ -207,6 +208,7 @@ def _weights(name: str, revision: str | None) -> dict[str, torch.Tensor]:
         if path is not None:
             try:
                 if path.suffix == ".bin":
+                    # A pickle may run code; with weights_only it cannot.
                     weights = torch.load(path, map_location="cpu", weights_only=True)
                 else:
                     weights = load_file(path)

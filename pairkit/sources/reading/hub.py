@@ -104,6 +104,7 @@ def _download(hub_id: str, url: str) -> DataFile:
 def _hub_error(hub_id: str, error: Exception) -> HubError:
     """Describe what failed and what to do, in one line."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    # Libraries write pages of explanation after the first line.
     lines = str(error).strip().splitlines() or [type(error).__name__]
     reason = REFUSALS.get(type(error).__name__, lines[0].rstrip("."))
     return HubError(f"dataset {hub_id!r} cannot be read from {endpoint}: {reason}; {HELP}")
