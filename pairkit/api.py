@@ -130,6 +130,7 @@ def train(
     from pairkit.training.recipe import TrainRecipe
     from pairkit.training.run import train as run
 
+    # A recipe object is taken apart, so that `fields` are checked together with it.
     content = recipes.read(recipe, "train") if isinstance(recipe, str) else _content(recipe)
     resolved = recipes.validate(TrainRecipe, recipes.merge(content, _plain(fields)))
     return run(resolved, Path(out), on_existing=on_existing)
@@ -197,6 +198,7 @@ def score(
     return score_sets(
         os.fspath(model),
         tables,
+        # The smaller one, because a limit may be above the number of sets.
         count=count if limit is None else min(limit, count),
         tokenizer=tokenizer,
         revision=revision,
@@ -254,6 +256,7 @@ def push(
 
 def _content(recipe: Strict | Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that a recipe sets."""
+    # Only fields that were set, because others must not overwrite a recipe that is merged with them.
     return _plain(recipe if isinstance(recipe, Mapping) else recipe.model_dump(exclude_unset=True))
 
 

@@ -117,6 +117,7 @@ def unknown(
     >>> str(unknown("loss", "dop", ["dpo", "sft"]))
     "unknown loss 'dop'; did you mean 'dpo'? Known: dpo, sft"
     """
+    # Sorted, because a set of choices has no order of its own.
     names = sorted(choices)
     listed = [f"{each} ({described[each]})" for each in names] if described else names
     # Below the default of 0.6, because a typo changes much of a short name.

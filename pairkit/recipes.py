@@ -141,12 +141,14 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
             key = first["ctx"]["discriminator"].strip("'")
             raise RecipeError(f"recipe key '{place}.{key}' is required") from error
         if first["type"] == "union_tag_invalid":
+            # pydantic has the tags only within its message.
             tags = re.findall("'([^']+)'", first["ctx"]["expected_tags"])
             raise unknown(first["ctx"]["discriminator"].strip("'"), first["ctx"]["tag"], tags) from error
         if first["type"] == "extra_forbidden":
             raise unknown("recipe key", place, _meant(place, model)) from error
         if first["type"] == "missing":
             raise RecipeError(f"recipe key {place!r} is required") from error
+        # A plain value where a block belongs is the most common slip in YAML.
         if first["type"] in ("model_type", "dict_type", "model_attributes_type"):
             problem = f"must be a mapping of keys to values, got {first['input']!r}"
             raise RecipeError(f"recipe key {place!r} {problem}") from error

@@ -159,6 +159,7 @@ def build(
     }
     # KEY=VALUE last, because it is the more exact way to name a field.
     resolved = load(recipe, _without_none(flags), overrides(context, BuildRecipe))
+    # The last part, because a hub id has a slash, which would be a folder.
     name = Path(recipe).stem if recipe else resolved.source.name.split("/")[-1]
     out = out or Path("runs/data") / name
     # Before anything is opened for writing.

@@ -80,6 +80,7 @@ def judge(
 
     fields = {"model": model, "prompt": prompt, "protocol": protocol}
     flags = {key: value for key, value in fields.items() if value is not None}
+    # KEY=VALUE wins over a flag, as in the other commands.
     content = recipes.merge(flags, overrides(context, EvalJudgeRecipe))
     if content.get("protocol") == "pairwise":
         content["protocol"] = "iterative"  # two completions are one comparison
@@ -111,6 +112,7 @@ def _print_plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:
         "prompts": prompts,
         "judge": recipe.model_dump(mode="json"),
     }
+    # In this order, from what is asked to how.
     typer.echo(yaml.safe_dump(plan, sort_keys=False), nl=False)
 
 

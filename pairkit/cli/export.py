@@ -57,6 +57,7 @@ def export(
         out,
         split=split,
         limit=limit,
+        # Any text: `export` checks it and names the choices.
         rejected=cast("Any", rejected),
         on_existing=cast("Any", on_existing.value),
         dry_run=dry_run,

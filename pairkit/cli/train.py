@@ -202,6 +202,7 @@ def _resolve(recipe: str | None, flags: dict[str, Any], context: typer.Context) 
 
 
 def _newest() -> Path:
+    # By the manifest's time, because it is written last: a build in progress has none.
     built = sorted(DATA.glob("*/pairkit.json"), key=lambda path: path.stat().st_mtime)
     if not built:
         raise InputError(

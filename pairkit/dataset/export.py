@@ -106,6 +106,7 @@ def export(
     tally = _Tally(data, settings)
     # Everything is converted, because a dry run has to find what would stop the export.
     if dry_run:
+        # Only for the counts, table by table.
         for _ in tally.tables():
             pass
         return tally.exported(target)

@@ -69,6 +69,7 @@ def built_dataset(folder: Path, *, quarantine: bool = False, force: bool = False
 def _manifest(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
     where = folder / MANIFEST
+    # Columns of another version would not fit the card.
     if manifest.get("schema_version") != SCHEMA_VERSION:
         version = manifest.get("schema_version")
         raise InputError(
@@ -149,6 +150,7 @@ def _check_card(card: Path, rows: Mapping[str, int]) -> None:
     """Check that the front matter, which `load_dataset` reads, names existing files and their row counts."""
     matter = content.front_matter(card)
     stated = _stated(card, matter)
+    # As `load_dataset` reads the card, because a mistake in it shows only when somebody else loads it.
     for config, split, pattern in _patterns(card, matter):
         matching = [number for name, number in rows.items() if fnmatchcase(name, pattern)]
         if not matching:

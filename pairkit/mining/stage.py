@@ -126,5 +126,6 @@ def _counts(stays: Mask, frame: pl.DataFrame, staying: pl.DataFrame, refused: pl
 def _explain(verdict: dict[str, Any]) -> str:
     reasons = [f"{verdict[why]} {why}" for why in policies.DROPPED if verdict[why]]
     dropped = f"; dropped: {', '.join(reasons)}" if reasons else ""
+    # With both numbers, because a set may have lost its choice to several rules.
     left = f"{verdict['left']} of {verdict['all']} completions left"
     return f"{policies.REASONS[verdict['reason']]} ({left}{dropped})"

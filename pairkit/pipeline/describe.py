@@ -39,6 +39,7 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
     rows = "unknown" if opened.total_rows is None else f"{opened.total_rows:,}"
     return "\n".join(
         [
+            # With all defaults, because the plan has to show what is used and not what was typed.
             yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip(),
             f"input ({rows} rows):",
             *files,

@@ -49,7 +49,6 @@ class ModelStage:
         """Open the engine or load the model, and return the stage as a function of a table."""
         if self.name == "generate":
             generation = open_generation(self.block, self.seed, pool)
-            # One table at a time, because a worker returns the result of each before it gets the next.
             return lambda sets: next(generation([sets], no_progress))
         ranker = table.load(self.block, pool, self.seed)
         return lambda sets: score(sets, ranker, no_progress)

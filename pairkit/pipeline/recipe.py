@@ -46,6 +46,7 @@ class BuildRecipe(Strict):
     mine: MineRecipe = MineRecipe()
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     seed: int = 0
+    # Large enough for work by columns, small enough that a kill loses little.
     unit_rows: PositiveInt = 1000
     shard_mb: PositiveFloat = 256
     calls: CallSettings = CallSettings()

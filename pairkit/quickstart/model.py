@@ -46,6 +46,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         unk_token=unk,
         chat_template=TEMPLATE,
         clean_up_tokenization_spaces=False,
+        # The positions that the model has; a problem with its answer takes eleven at most.
         model_max_length=32,
     )
 

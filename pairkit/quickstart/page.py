@@ -150,6 +150,7 @@ def _examples(out: Path) -> list[dict[str, Any]]:
     first = sorted((out / "sets" / "data").glob("train-*.parquet"))[0]
     # Enough for a few examples, without reading the file.
     rows = pq.ParquetFile(first).read_row_group(0).slice(0, 100).to_pylist()
+    # The most, because a set of two shows little of ranks and noise.
     order = sorted(rows, key=lambda row: -len(row["completions"]))  # stable: the first of equals
     return order[:EXAMPLES]
 
@@ -157,9 +158,11 @@ def _examples(out: Path) -> list[dict[str, Any]]:
 def _settings(out: Path, seed: int) -> Html:
     """Show how each model was trained, and the commands that repeat it."""
     values: dict[str, object] = {"seed": seed}
+    # From the runs and not from the settings, because the number of rounds is known only there.
     rounds = sorted(path.parent for path in (out / "rounds").glob("*/recipe.yaml"))
     for name, runs in {"SFT": rounds, **{name: [out / folder] for name, folder in RUNS.items()}}.items():
         recipes = [yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")) for run in runs]
+        # The last round's settings are those of all rounds; only the first is longer.
         last, optimizer = recipes[-1], recipes[-1]["optimizer"]
         steps = f"{sum(recipe['max_steps'] for recipe in recipes)} steps"
         if len(recipes) > 1:

@@ -45,6 +45,7 @@ def describe(measured: Measured, out: Path) -> str:
         lines.append(f"  {name:<12} {_points(bar, '.1f', ' %')}")
     lines.append("")
     for (first, second), difference in measured.differences.items():
+        # In words, because a reader of a table may take the mean for the result.
         zero = "; includes zero: no difference shown" if difference.includes_zero else ""
         lines.append(f"  {f'{first} - {second}':<12} {_points(difference, '+.1f', ' points')}{zero}")
     return "\n".join(

@@ -108,6 +108,7 @@ def fine_tune(out: Path, settings: Settings) -> None:
     Rounds that were finished before an interruption are reused: the number of a round decides its recipe.
     """
     target = out / "sft" / "model"
+    # The rounds are not run again, because their last model is there.
     if target.is_dir():
         return
     model = out / "start" / "config.json"

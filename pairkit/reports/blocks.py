@@ -20,6 +20,7 @@ class Difference(NamedTuple):
 def describe_difference(difference: Difference) -> tuple[str, str]:
     """Describe in words what the interval shows, and choose the kind of badge for it."""
     first, second, interval = difference
+    # First, because a mean without a shown difference must not be called better.
     if interval.includes_zero:
         return "interval includes zero: no difference shown", "flat"
     better, worse = (first, second) if interval.mean > 0 else (second, first)

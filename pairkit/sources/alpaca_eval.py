@@ -35,6 +35,7 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
         flat = completions(columns.text("output"), model=columns.text("generator"), metadata=rest)
         return Draft(prompt, interleave([flat]), json_objects(fields, columns.size), columns.problems)
     fields["reference"] = columns.text("generator_1")
+    # A model against itself wins half of the time.
     reference = completions(columns.text("output_1"), model=columns.text("generator_1"), score=0.5)
     preference = columns.number("preference")
     candidate = completions(

@@ -45,6 +45,7 @@ def problems(split: Split, *, seed: int = 0) -> npt.NDArray[np.int64]:
     groups = ((pairs, PAIRS_HELD_OUT), (doubles, DOUBLES_HELD_OUT))
     selected = np.concatenate([_part(random.permutation(group), held, split) for group, held in groups])
     sums = np.stack([low[selected], high[selected]], axis=1)
+    # A double is its own mirror image.
     mirrored = sums[sums[:, 0] != sums[:, 1]][:, ::-1]
     return random.permutation(np.concatenate([sums, mirrored]))
 

@@ -31,6 +31,7 @@ def rate_pointwise(cases: Sequence[Case], rounds: Rounds, aspects: Sequence[str]
         if index in rounds.failed:
             ratings.append(None)
         else:
+            # `[aspects * texts]`, in the order in which they were asked.
             numbers = [verdict[0] for verdict in answers if verdict is not None]
             ratings.append(np.array(numbers).reshape(len(aspects), len(case.texts)))
     return ratings

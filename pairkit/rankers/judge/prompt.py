@@ -163,6 +163,7 @@ def _check(path: Path, prompt: Prompt) -> None:
                 f"{path}: {{{name}}} is missing; the user part of a {kind} prompt must contain {required}"
             )
     allowed = (*REQUIRED[kind], *OPTIONAL[kind])
+    # Sorted, so that the same one is reported every time.
     for name in sorted(placeholders - set(allowed)):
         choices = [f"{{{placeholder}}}" for placeholder in allowed]
         raise InputError(f"{path}: {unknown('placeholder', f'{{{name}}}', choices)}")

@@ -92,6 +92,7 @@ class Judge:
         advance(sum(completion["origin"] != "noise" for row in rows for completion in row["completions"]))
         lost = {cases[index].row: problem for index, problem in sorted(rounds.failed.items())}
         sets = pa.Table.from_batches([_with_scores(batch, cases, named)], schema=schema.SETS)
+        # One entry per set, while `cases` leaves out sets with too few texts.
         stays = pa.array([row not in lost for row in range(len(rows))], pa.bool_())
         reasons, details = zip(*lost.values(), strict=True) if lost else ((), ())
         return StageResult(

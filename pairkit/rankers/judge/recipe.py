@@ -62,4 +62,5 @@ class JudgeRecipe(EngineRecipe):
         kind = KINDS[self.protocol]
         if kind == "pointwise":
             return self.aspects or ASPECTS
+        # The prompts of the papers whose protocols these are.
         return (self.prompt or PROMPTS[kind],)

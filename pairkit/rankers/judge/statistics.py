@@ -68,6 +68,7 @@ def describe_judges(manifest: Mapping[str, Any]) -> list[str]:
     """Describe the judges of a built dataset, one line per rate, from the counts in its manifest."""
     rank = manifest["recipe"]["rank"]
     blocks = rank if isinstance(rank, list) else [rank]
+    # By name, because several judges count side by side.
     names = [block.get("name") or block["ranker"] for block in blocks if block["ranker"] == "judge"]
     return [
         f"{name}: {rate.meaning}: {_interval(rate.share)} of {rate.of:,}"

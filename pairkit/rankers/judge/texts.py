@@ -107,6 +107,7 @@ def placeholder_values(prompt: Prompt, case: Case, shown: Sequence[int]) -> dict
 
 def shuffle_texts(case: Case, seed: int) -> list[int]:
     """Return the texts of a case in random order, determined by the seed and the set."""
+    # By set, so that the order does not depend on the unit that a set is in.
     random = np.random.default_rng(sample_seed(seed, f"{case.set_id}/judge", 0))
     return [int(text) for text in random.permutation(len(case.texts))]
 

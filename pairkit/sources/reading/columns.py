@@ -107,6 +107,7 @@ class Columns:
     def rank(self, name: str) -> pa.Array:
         """Read a column of whole numbers, integers or floats; any other number is `invalid_rank`."""
         numbers = self.number(name)
+        # Writers turn whole numbers with nulls into floats, so 2.0 is a rank and 2.5 is not.
         partial = present(numbers) & ~mask(pc.equal(numbers, pc.round(numbers)))
         self.report(partial, "invalid_rank", "is not a whole number", name)
         # Ranks are stored as int32.

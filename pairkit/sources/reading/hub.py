@@ -87,6 +87,7 @@ def _split_files(hub_id: str, config: str | None, commit: str | None, split: str
 def _download(hub_id: str, url: str) -> DataFile:
     from huggingface_hub import hf_hub_download
 
+    # Datasets may list files of other servers, which have no commit.
     address = ADDRESS.fullmatch(url)
     if address is None:
         raise InputError(

@@ -96,6 +96,7 @@ def _read_turns(items: Columns) -> pa.Array:
     role_field = next((field for field in ROLE_FIELDS if field in items), ROLE_FIELDS[0])
     content_field = next((field for field in CONTENT_FIELDS if field in items), CONTENT_FIELDS[0])
     names = items.text(role_field)
+    # A name that is not in the table gives null, which is reported below.
     index = pc.index_in(names, pa.array(list(ROLE_NAMES)))
     roles = pa.array(list(ROLE_NAMES.values())).take(index)
     items.report(
