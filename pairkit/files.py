@@ -94,6 +94,7 @@ def stoppable(out: Path, interrupted: Callable[[], str]) -> Iterator[None]:
 @contextmanager
 def _no_interrupt_is_lost() -> Iterator[None]:
     """Send a SIGINT again that arrived during a destructor, because Python ignores exceptions there."""
+    # Other tools, such as pytest, have a hook too.
     before = sys.unraisablehook
 
     def send_again(unraisable: sys.UnraisableHookArgs) -> None:
@@ -191,5 +192,6 @@ def flat_keys(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         name = f"{prefix}{key}"
+        # An empty mapping has no keys, so it equals one that is missing.
         flat |= flat_keys(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat

@@ -64,6 +64,7 @@ class Cache:
         self._open = self._open or _connect(self.path)
         try:
             return self._open.execute(statement, values)
+        # A full disk too, which must not look like a failure of the engine.
         except sqlite3.Error as error:
             raise OutputError(f"{self.path}: the response cache failed: {error}") from error
 

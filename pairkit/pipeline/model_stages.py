@@ -155,6 +155,7 @@ def _stored(units: Iterable[Unit], folder: Path, first: int, hashes: tuple[str, 
     Stages process the units in order, so no unit is further than the one before it. If a file was lost, the
     units after it are asked about again; the cache has the answers of engines.
     """
+    # Nothing limits the first unit; each other one is limited by the unit before it.
     done = len(hashes)
     for number, unit in enumerate(units, first):
         # Only keys up to the previous unit's, see above.
@@ -189,6 +190,7 @@ def _generated(
     def count(completions: int = 1, /, note: str = "") -> None:
         nonlocal total
         total += completions
+        # One set, however many completions it has, because the bar counts rows.
         advance(1, note=", ".join(part for part in (f"{total:,} completions", pool.note()) if part))
 
     stream = open_generation(recipe.generate, recipe.seed, pool)(tables(), count)

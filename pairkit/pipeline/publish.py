@@ -27,6 +27,7 @@ def publish(directory: BuildDirectory, identity: Identity, opened: Opened) -> di
     contents = [shards.read_contents(folder) for folder in folders]
     total = shards.together(contents)
     files = _move(directory.out, folders, contents)
+    # Also without rows, so that a reader need not guess whether any were lost.
     files[QUARANTINE_FILE] = _write_quarantine(directory.out / QUARANTINE_FILE, folders)
     # Before the manifest exists, because a dataset that lost rows must never look complete.
     _check_rows(directory.out, files, total)
@@ -65,6 +66,7 @@ def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents]) -> d
         for number, (folder, about) in enumerate(with_rows):
             part = shards.file_of(folder, name)
             published = f"{name}-{number:05d}-of-{len(with_rows):05d}.parquet"
+            # exist_ok, because a publication may have been stopped right after it.
             (out / published).parent.mkdir(exist_ok=True)
             # Missing if a publication that was stopped has moved it; the marker still describes it.
             if part.exists():

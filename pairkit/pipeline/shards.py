@@ -40,6 +40,7 @@ KEPT = {"quarantine": QUARANTINE, "prompts": pa.schema([("prompt_id", pa.string(
 SCHEMAS = PUBLISHED | KEPT
 # A row group holds at least this many rows, so that a small split does not break into crumbs.
 ROW_GROUP = 500
+# A build that continues reads these and no rows: what is counted once is not counted again.
 _MARKER = "shard.json"
 T = TypeVar("T")
 
@@ -183,12 +184,14 @@ class _File:
 
     def abandon(self) -> None:
         # Without fsync and description: the folder is removed next.
+        # After `close` it does nothing, because Arrow ignores a second one.
         if self._writer is not None:
             self._writer.close()
 
     def _write(self) -> None:
         rows = sum(table.num_rows for table in self._waiting)
         if rows:
+            # At the first row, because an empty file would be an empty split to a loader.
             self._writer = self._writer or parquet.open_writer(self.path, self.schema)
             # Exactly one row group, because Arrow's default limit is not the same in all versions.
             self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=rows)
@@ -197,6 +200,7 @@ class _File:
 
 def together(contents: Iterable[Contents]) -> Contents:
     """Sum the contents of several shards, in order, without their `files`."""
+    # Unit 0 without any shard, so a build from the start continues after nothing.
     total = Contents(0)
     for shard in contents:
         # Those of the last shard, because shards are read in order.

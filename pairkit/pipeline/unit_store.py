@@ -38,6 +38,7 @@ def write(folder: Path, number: int, key: str, result: StageResult) -> None:
 def read(folder: Path, number: int, key: str) -> StageResult | None:
     """Return the stored result of a unit, None if there is none."""
     path = _file(folder, number, key)
+    # Only this file is looked for, because it was written last.
     if not path.is_file():
         return None
     sets = pq.read_table(path)
