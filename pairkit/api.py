@@ -54,12 +54,14 @@ def build(
     >>> data.rows("train") + data.rows("test")
     40
     """
+    # In the function, as everywhere here: `import pairkit` must not load pyarrow, polars or torch.
     from pairkit.dataset import reader
     from pairkit.pipeline.build import build as run
     from pairkit.pipeline.recipe import BuildRecipe, load
 
     if isinstance(recipe, str):
         resolved = load(recipe, _plain(fields), {})
+    # A recipe that was validated stays as it is; with other fields it is validated again below.
     elif isinstance(recipe, BuildRecipe) and not fields:
         resolved = recipe
     else:
@@ -128,6 +130,7 @@ def train(
     from pairkit.training.recipe import TrainRecipe
     from pairkit.training.run import train as run
 
+    # A recipe object is taken apart, so that `fields` are checked together with it.
     content = recipes.read(recipe, "train") if isinstance(recipe, str) else _content(recipe)
     resolved = recipes.validate(TrainRecipe, recipes.merge(content, _plain(fields)))
     return run(resolved, Path(out), on_existing=on_existing)
@@ -185,14 +188,17 @@ def score(
 
     tables: Iterable[pa.Table]
     if isinstance(data, pa.Table):
+        # Checked here, because a table of the caller may have any columns.
         tables, count = [check_sets(data)[:limit]], data.num_rows
     else:
+        # A dataset that is open already is not opened twice.
         opened = data if isinstance(data, reader.BuiltData) else reader.load(Path(data))
         opened.require(split)
         tables, count = opened.tables(split, limit), opened.rows(split)
     return score_sets(
         os.fspath(model),
         tables,
+        # The smaller one, because a limit may be above the number of sets.
         count=count if limit is None else min(limit, count),
         tokenizer=tokenizer,
         revision=revision,
@@ -250,6 +256,7 @@ def push(
 
 def _content(recipe: Strict | Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that a recipe sets."""
+    # Only fields that were set, because others must not overwrite a recipe that is merged with them.
     return _plain(recipe if isinstance(recipe, Mapping) else recipe.model_dump(exclude_unset=True))
 
 

@@ -49,6 +49,7 @@ class RecipeError(PairkitError, ValueError):
 class UsageError(RecipeError):
     """A command line that cannot be parsed: an unknown flag, or a value of the wrong form."""
 
+    # As argparse, click and most tools exit.
     exit_code = 2
 
 
@@ -87,6 +88,7 @@ class TrainingError(PairkitError, RuntimeError):
 class Interrupted(PairkitError):
     """A stop by SIGINT; the message says what is stored and how to continue."""
 
+    # 128 + SIGINT, as a shell reports it.
     exit_code = 130
 
 
@@ -115,6 +117,7 @@ def unknown(
     >>> str(unknown("loss", "dop", ["dpo", "sft"]))
     "unknown loss 'dop'; did you mean 'dpo'? Known: dpo, sft"
     """
+    # Sorted, because a set of choices has no order of its own.
     names = sorted(choices)
     listed = [f"{each} ({described[each]})" for each in names] if described else names
     # Below the default of 0.6, because a typo changes much of a short name.

@@ -26,15 +26,19 @@ def replacing(path: Path, *, own: str = "") -> Iterator[Path]:
     read-only disk is an `OutputError`. Where several processes may write `path`, each passes a unique `own`,
     so that their temporary files differ.
     """
+    # In the same folder, because a rename from another file system would be a copy.
     temporary = partial(path.with_name(f"{path.name}.{own}") if own else path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
+            # Before the rename: after a power cut a name without its content would look complete.
             _flush(temporary)
             os.replace(temporary, path)
         finally:
+            # After the rename there is nothing left to remove; after an error no half file may stay.
             temporary.unlink(missing_ok=True)
+    # First, because `OutputError` is an OSError as well and has a better message already.
     except PairkitError:
         raise
     except OSError as error:
@@ -43,20 +47,24 @@ def replacing(path: Path, *, own: str = "") -> Iterator[Path]:
 
 def partial(path: Path) -> Path:
     """Return the name that a file or directory has until it is complete."""
+    # Hidden, so that loaders skip it, and in the same folder, because only there a rename is atomic.
     return path.with_name(f".{path.name}.part")
 
 
 def publish(temporary: Path, target: Path) -> None:
     """Rename a complete directory to `target`, after its files and names have reached the disk."""
     # Files before names: a crash must not leave a name whose content is not on disk.
+    # Folders too: the names in them are content of the folder.
     for path in [*temporary.rglob("*"), temporary]:
         _flush(path)
     os.replace(temporary, target)
+    # The new name is an entry of the parent, which is flushed on its own.
     _flush(target.parent)
 
 
 def _flush(path: Path) -> None:
     """Wait until a file's content, or the names in a directory, are on disk."""
+    # Read-only, because a directory can be opened in no other way.
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -71,8 +79,10 @@ def stoppable(out: Path, interrupted: Callable[[], str]) -> Iterator[None]:
     `interrupted` returns the message for SIGINT: what is stored and how to continue.
     """
     try:
+        # Innermost, so that the second SIGINT is turned into the same error.
         with _no_interrupt_is_lost():
             yield
+    # First, because `OutputError` is an OSError too.
     except PairkitError:
         raise
     except KeyboardInterrupt as error:
@@ -84,19 +94,23 @@ def stoppable(out: Path, interrupted: Callable[[], str]) -> Iterator[None]:
 @contextmanager
 def _no_interrupt_is_lost() -> Iterator[None]:
     """Send a SIGINT again that arrived during a destructor, because Python ignores exceptions there."""
+    # Other tools, such as pytest, have a hook too.
     before = sys.unraisablehook
 
     def send_again(unraisable: sys.UnraisableHookArgs) -> None:
+        # Raised again here it would be ignored again: only a new signal reaches the main thread.
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             later = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
             later.start()  # the destructor has returned by then
         else:
+            # Anything else is not ours to handle.
             before(unraisable)
 
     sys.unraisablehook = send_again
     try:
         yield
     finally:
+        # Also after an error, because the hook belongs to the process and not to this block.
         sys.unraisablehook = before
 
 
@@ -108,11 +122,13 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, completely or not at all."""
+    # Sorted, because equal values must give equal bytes; not escaped, because people read these files.
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
 
 
 def sha256(path: Path) -> str:
     """Return the sha256 of a file's content, in hex."""
+    # In blocks, because a shard may be larger than memory.
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -133,17 +149,20 @@ def admit(
         OutputError: `out` is a file or cannot be listed.
         ExistingOutputError: `out` contains something else, or anything at all with on_existing="raise".
     """
+    # Before `on_existing` is looked at: "delete" must not remove what pairkit has not made.
     if holds is None:
         if names_in(out):
             raise ExistingOutputError(
                 f"{out} is not empty and was not created by pairkit; choose another --out"
             )
         return "new"
+    # Before the comparison, because no equality is good enough for it.
     if on_existing == "raise":
         raise ExistingOutputError(
             f"{out} already contains {holds}: use --on-existing resume to continue it, "
             "--on-existing delete to start over, or choose another --out"
         )
+    # Before the comparison, because damaged files cannot be compared but can be deleted.
     if on_existing == "delete":
         return "delete"
     if messages := differences():
@@ -158,8 +177,10 @@ def names_in(out: Path) -> set[str]:
     """Return the names in a directory; none if it does not exist. Raises `OutputError` for a file."""
     try:
         return {path.name for path in out.iterdir()}
+    # A new directory is an empty one: callers create it only when they write.
     except FileNotFoundError:
         return set()
+    # Here and not at the first write, because that may come after hours.
     except NotADirectoryError as error:
         raise OutputError(f"{out}: cannot be written to: it is a file; choose another --out") from error
     except OSError as error:
@@ -171,5 +192,6 @@ def flat_keys(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         name = f"{prefix}{key}"
+        # An empty mapping has no keys, so it equals one that is missing.
         flat |= flat_keys(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat

@@ -54,10 +54,12 @@ def bootstrap_mean(
     References: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.
     """
     numbers = np.asarray(values, dtype=np.float64)
+    # Refused, because a NaN would make every resampled mean NaN.
     if numbers.ndim != 1 or not len(numbers) or not np.isfinite(numbers).all():
         raise InputError(f"a bootstrap needs a non-empty 1-D array of finite numbers, got {numbers!r}")
     sums, counts = _by_group(numbers, groups)
     random = np.random.default_rng(seed)
+    # In parts, because all resamples of a large evaluation would not fit into memory.
     rows = max(1, _CHUNK // len(sums))
     means = [
         _resampled_means(sums, counts, random, min(rows, resamples - done))
@@ -81,6 +83,7 @@ def bootstrap_difference(
     Both are resampled together, so that the difficulty of a problem, which affects both, cancels out.
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    # Numpy would broadcast other shapes, and the result would look right.
     if a.shape != b.shape:
         raise InputError(
             f"a paired difference needs the same problems on both sides, got {a.shape} and {b.shape}"
@@ -94,6 +97,7 @@ def _by_group(values: Floats, groups: Sequence[Hashable] | None) -> tuple[Floats
         return values, np.ones_like(values)
     if len(groups) != len(values):
         raise InputError(f"{len(values)} values but {len(groups)} groups: give one group per value")
+    # In order of appearance, because the seed samples group numbers.
     index = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     owner = np.array([index[group] for group in groups])
     sums = np.bincount(owner, weights=values).astype(np.float64)
@@ -101,6 +105,7 @@ def _by_group(values: Floats, groups: Sequence[Hashable] | None) -> tuple[Floats
 
 
 def _resampled_means(sums: Floats, counts: Floats, random: np.random.Generator, resamples: int) -> Floats:
+    # `[resamples, groups]`: a mean is over the problems in the sampled groups, whose number differs.
     sampled = random.integers(0, len(sums), size=(resamples, len(sums)))
     means: Floats = sums[sampled].sum(axis=1) / counts[sampled].sum(axis=1)
     return means
@@ -120,6 +125,7 @@ def wilson(successes: int, trials: int, *, level: float = 0.95) -> Interval:
         raise InputError(
             f"a share needs 0 <= successes <= trials and trials > 0, got {successes} of {trials}"
         )
+    # The score interval, because the usual one is empty where all or none succeed.
     z = NormalDist().inv_cdf((1 + level) / 2)
     share = successes / trials
     center = share + z * z / (2 * trials)

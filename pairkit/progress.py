@@ -46,6 +46,7 @@ class Advance(Protocol):
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
+        # The speed of the bar at its end, because the last moments say little.
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:,.1f} {task.fields['unit']}/s", style="cyan")
 
@@ -64,14 +65,17 @@ def progress(description: str, total: int | None, *, unit: str, done: int = 0) -
         _Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        # As text, because a note may contain brackets.
         TextColumn("{task.fields[note]}", markup=False),
     )
+    # No bar in a file, where each update would be a line.
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(description, total=total, completed=done, unit=unit, note="")
 
         def advance(count: int = 1, /, note: str = "") -> None:
             bar.update(task, advance=count)
             if note:
+                # An empty note leaves the last one, so that it does not flicker.
                 bar.update(task, note=note)
 
         yield advance

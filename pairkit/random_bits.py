@@ -51,6 +51,7 @@ def as_int64(constant: int) -> int:
 
 def _finalize(state: T, shift: Callable[[T, int], T], multiply: Callable[[T, int], T]) -> T:
     mixed: Any = state
+    # Shifts and factors are the published ones: others would need tests of quality of their own.
     mixed = multiply(mixed ^ shift(mixed, 30), _FIRST)
     mixed = multiply(mixed ^ shift(mixed, 27), _SECOND)
     return mixed ^ shift(mixed, 31)  # type: ignore[no-any-return]

@@ -35,6 +35,7 @@ _PLAIN_VALUES = {
     "float": rf"(?:{_INTEGER}(?:\.[0-9]*)?|[-+]?\.[0-9]+){_EXPONENT}|[-+]?\.inf|\.nan",
     "merge": r"<<",
 }
+# A table of its own, because the class shares the one of SafeLoader, and with it those of all other YAML.
 _Loader.yaml_implicit_resolvers = {}
 for _kind, _pattern in _PLAIN_VALUES.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"^(?:{_pattern})$"), None)
@@ -52,6 +53,7 @@ Recipe = TypeVar("Recipe", bound=Strict)
 def shipped(kind: str) -> dict[str, Path]:
     """Return the shipped recipes of a kind ("pipelines", "train") by name, from the wheel or the checkout."""
     package = Path(__file__).parent
+    # The wheel has a copy inside the package, a checkout the folder next to it.
     for folder in (package / "_shipped" / kind, package.parent / kind):
         if folder.is_dir():
             return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
@@ -111,6 +113,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
             if not argument.startswith("--") or not remaining or remaining[0].startswith("--"):
                 raise RecipeError(f"cannot read {argument!r}: write key=value or --key value")
             value = remaining.pop(0)
+        # Keys are written with dashes on a command line and with underscores in YAML.
         _put(nested, key.replace("-", "_").split("."), _scalar(value))
     return nested
 
@@ -130,6 +133,7 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
     try:
         return model.model_validate(content)
     except ValidationError as error:
+        # The first mistake only, because the others often follow from it.
         first = error.errors()[0]
         absent = first["type"] in ("missing", "extra_forbidden")
         place = ".".join(map(str, _place(first["loc"], content, absent=absent)))
@@ -137,12 +141,14 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
             key = first["ctx"]["discriminator"].strip("'")
             raise RecipeError(f"recipe key '{place}.{key}' is required") from error
         if first["type"] == "union_tag_invalid":
+            # pydantic has the tags only within its message.
             tags = re.findall("'([^']+)'", first["ctx"]["expected_tags"])
             raise unknown(first["ctx"]["discriminator"].strip("'"), first["ctx"]["tag"], tags) from error
         if first["type"] == "extra_forbidden":
             raise unknown("recipe key", place, _meant(place, model)) from error
         if first["type"] == "missing":
             raise RecipeError(f"recipe key {place!r} is required") from error
+        # A plain value where a block belongs is the most common slip in YAML.
         if first["type"] in ("model_type", "dict_type", "model_attributes_type"):
             problem = f"must be a mapping of keys to values, got {first['input']!r}"
             raise RecipeError(f"recipe key {place!r} {problem}") from error
@@ -202,6 +208,7 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
         keys.append(prefix + name)
         for kind in _models(field.annotation):
             keys += _known_keys(kind, f"{prefix}{name}.")
+    # A model may occur in several places of a union.
     return list(dict.fromkeys(keys))
 
 

@@ -44,6 +44,7 @@ def numbers(batch: pa.RecordBatch, flat: pa.StructArray) -> pl.DataFrame:
     """Return one row per completion of `flat`: `set` and `row` (indices), `rank`, `score`, `noise`."""
     return pl.DataFrame(
         {
+            # The set of each completion: all columns have one entry per completion of the batch.
             "set": pc.list_parent_indices(batch["completions"]).to_numpy(),
             "row": np.arange(len(flat)),
             "rank": pl.Series(pc.struct_field(flat, "rank")),
@@ -66,11 +67,13 @@ def assemble(
 
     Sets for which `stays` is false are left out; none of `rows` may belong to them.
     """
+    # `[sets]`, one length per set, while `sets` and `rows` have one entry per completion that stays.
     lengths = np.bincount(sets, minlength=batch.num_rows)
     column = batch.schema.get_field_index("completions")
     rest = batch.drop_columns(["completions"])
     if stays is not None and not stays.all():
         rest, lengths = rest.filter(pa.array(stays)), lengths[stays]
+    # Nothing moves in most sets, and then the texts are not copied.
     if not _is_identity(rows, len(pool)):
         pool = pc.take(pool, pa.array(rows))
     lists = pa.ListArray.from_arrays(offsets(lengths), pool, type=pa.list_(COMPLETION))

@@ -135,6 +135,7 @@ def build(
     from pairkit.pipeline import describe
     from pairkit.pipeline.recipe import BuildRecipe, load
 
+    # By their place in the recipe, so that they merge with it like any other mapping.
     flags = {
         "source": {
             "name": source,
@@ -156,9 +157,12 @@ def build(
         "test_fraction": test_fraction,
         "seed": seed,
     }
+    # KEY=VALUE last, because it is the more exact way to name a field.
     resolved = load(recipe, _without_none(flags), overrides(context, BuildRecipe))
+    # The last part, because a hub id has a slash, which would be a folder.
     name = Path(recipe).stem if recipe else resolved.source.name.split("/")[-1]
     out = out or Path("runs/data") / name
+    # Before anything is opened for writing.
     if dry_run:
         typer.echo(describe.plan(resolved, out))
         return
@@ -175,6 +179,7 @@ def build(
 
 def _without_none(flags: dict[str, Any]) -> dict[str, Any]:
     """Keep the flags that were given: without None, and without blocks that are empty then."""
+    # Without this, the default None of a flag would overwrite the recipe.
     nested = {key: _without_none(value) if isinstance(value, dict) else value for key, value in flags.items()}
     return {key: value for key, value in nested.items() if value is not None and value != {}}
 
@@ -203,9 +208,12 @@ def _noise(kinds: list[str], tokenizer: str | None) -> dict[str, Any] | None:
     blocks: dict[str, Any] = {}
     for text in kinds:
         kind, _, number = text.partition("=")
+        # A default share would silently spoil labels.
         if kind == "label_flip" and not number:
             raise UsageError("--noise label_flip needs the share of sets to flip: label_flip=0.1")
+        # What the number means depends on the kind: a share, completions, or exchanges.
         field = {"label_flip": "rate", "truncate": "count"}.get(kind, "swaps")
+        # As text, because the recipe checks it and names the field in its error.
         blocks[kind] = {field: number or "1"}
     if tokenizer is not None:
         blocks["token_swap"] = {**blocks.get("token_swap", {}), "tokenizer": tokenizer}

@@ -80,6 +80,7 @@ def judge(
 
     fields = {"model": model, "prompt": prompt, "protocol": protocol}
     flags = {key: value for key, value in fields.items() if value is not None}
+    # KEY=VALUE wins over a flag, as in the other commands.
     content = recipes.merge(flags, overrides(context, EvalJudgeRecipe))
     if content.get("protocol") == "pairwise":
         content["protocol"] = "iterative"  # two completions are one comparison
@@ -111,6 +112,7 @@ def _print_plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:
         "prompts": prompts,
         "judge": recipe.model_dump(mode="json"),
     }
+    # In this order, from what is asked to how.
     typer.echo(yaml.safe_dump(plan, sort_keys=False), nl=False)
 
 
@@ -119,10 +121,12 @@ def _print(pairs: Pairs, evaluation: JudgeEvaluation) -> None:
 
     from pairkit.evaluation.judge.run import without_verdict
 
+    # Without highlighting, because colored numbers in a table of numbers help nobody.
     console = Console(highlight=False)
     unjudged = without_verdict(evaluation)
     lost = {**pairs.left_out, **unjudged}
     why = f"; left out: {', '.join(f'{count:,} {reason}' for reason, count in lost.items())}" if lost else ""
+    # As text: brackets in it are no markup.
     console.print(f"{len(pairs.first) - sum(unjudged.values()):,} pairs judged{why}", markup=False)
     for title, measures in (
         ("agreement with people", evaluation.overall),
@@ -149,5 +153,6 @@ def _table(title: str, of: str, rows: list[tuple[str, str, Any, int]]) -> list[A
     table.add_column(of, justify="right", no_wrap=True)
     for name, meaning, interval, count in rows:
         value = f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+        # Text objects, because names of subsets may contain brackets.
         table.add_row(Text(name), Text(meaning), Text(value), f"{count:,}")
     return [table]

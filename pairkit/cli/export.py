@@ -57,6 +57,7 @@ def export(
         out,
         split=split,
         limit=limit,
+        # Any text: `export` checks it and names the choices.
         rejected=cast("Any", rejected),
         on_existing=cast("Any", on_existing.value),
         dry_run=dry_run,
@@ -64,6 +65,7 @@ def export(
     typer.echo(describe(exported, dry_run=dry_run))
 
 
+# After the definition, because a docstring cannot be an f-string and typer prints it as the help.
 export.__doc__ = str(export.__doc__).format(
     formats="\n".join(f"      {name:<10} {made.consumer}" for name, made in FORMATS.items())
 )

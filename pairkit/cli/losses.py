@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from pairkit.losses.describe import Description
 
+# Columns, because longer lines of prose are hard to read.
 WIDTH = 100
 
 
@@ -143,4 +144,5 @@ def _wrapped(text: str, first: str = "") -> None:
 def _print_json(content: object) -> None:
     import json
 
+    # Formulas contain Greek letters.
     typer.echo(json.dumps(content, indent=2, ensure_ascii=False))

@@ -14,6 +14,7 @@ class OnExisting(StrEnum):
 
     resume = "resume"
     delete = "delete"
+    # `raise` is a keyword.
     raise_ = "raise"
 
 
@@ -50,9 +51,11 @@ def describe_default(value: Any) -> str:
     >>> [describe_default(value) for value in (5e-07, 1.0, False, "best", [2, 3], None, {})]
     ['5e-7', '1', 'off', 'best', '2,3', '', '']
     """
+    # Before the numbers, because a bool is an int too.
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
+        # As people write it: 5e-7.
         return f"{value:g}".replace("e-0", "e-")
     if isinstance(value, list):
         return ",".join(map(describe_default, value))

@@ -24,6 +24,7 @@ def overrides(context: typer.Context, recipe: type[Strict]) -> dict[str, Any]:
     from pairkit.recipes import parse_overrides
 
     for word in context.args:
+        # Keys of recipes have underscores.
         name = word.partition("=")[0].removeprefix("--").replace("-", "_")
         if word.startswith("--") and "." not in name and name not in recipe.model_fields:
             flags = [flag for option in context.command.params for flag in option.opts]

@@ -157,12 +157,14 @@ def train(
         "max_steps": max_steps, "epochs": epochs, "limit": limit, "seed": seed,
         "eval_every": eval_every, "save_every": save_every, "bf16": bf16,
         "gradient_checkpointing": gradient_checkpointing, "compile": compile, "shard": shard,
+        # typer gives an empty list for a flag that was not used.
         "trust_remote_code": trust_remote_code, "trackers": tracker or None,
     }  # fmt: skip
     content: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     if loss is not None:
         content["loss"] = {"name": loss}
     if lora:
+        # An empty block is LoRA with its defaults.
         content["lora"] = {}
     if learning_rate is not None:
         content["optimizer"] = {"learning_rate": learning_rate}
@@ -172,10 +174,12 @@ def train(
     if dry_run:
         _print_plan(resolved, folder)
         return
+    # Only now, because torch is not needed for a wrong flag.
     from pairkit.training.distributed.processes import current_processes
     from pairkit.training.run import train as run
 
     trained = run(resolved, folder, on_existing=on_existing.value)
+    # One of several processes prints.
     if current_processes().main:
         typer.echo(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
 
@@ -189,6 +193,7 @@ def _resolve(recipe: str | None, flags: dict[str, Any], context: typer.Context) 
     content = recipes.merge(content, recipes.merge(flags, overrides(context, TrainRecipe)))
     if "data" not in content:
         content["data"] = str(_newest())
+        # On stderr, because it is a remark and not the result.
         typer.secho(f"data: {content['data']} (the newest under {DATA})", err=True)
     if "model" not in content:
         content["model"] = _named_model(Path(content["data"])) or DEFAULT_MODEL
@@ -197,6 +202,7 @@ def _resolve(recipe: str | None, flags: dict[str, Any], context: typer.Context) 
 
 
 def _newest() -> Path:
+    # By the manifest's time, because it is written last: a build in progress has none.
     built = sorted(DATA.glob("*/pairkit.json"), key=lambda path: path.stat().st_mtime)
     if not built:
         raise InputError(
@@ -226,6 +232,7 @@ def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     from pairkit.training.plan import plan
     from pairkit.training.tokens.store import TokenStore
 
+    # Read but not written: a dry run may use a store and leaves none.
     planned = plan(recipe, TokenStore(folder.parent / "tokens", write=False))
     described = {"out": str(folder), **estimate(planned), "recipe": recipe.model_dump(mode="json")}
     typer.echo(yaml.safe_dump(described, sort_keys=False), nl=False)

@@ -26,9 +26,11 @@ CONFIGS = {
     "pairs": ("pairs", views.PAIRS),
     "verdicts": ("verdicts", VERDICTS),
 }
+# Enough to see the shape of a set; the card is read in a browser and must stay short.
 EXAMPLES = 3
 COMPLETIONS_SHOWN = 4
 MODELS_SHOWN = 30
+# As the hub spells them. It refuses the front matter of a card with a license that it does not know.
 LICENSES = frozenset({"mit", "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "odc-by"})
 DISTRIBUTIONS = {
     "completions_a_set": "completions a set",
@@ -38,6 +40,7 @@ DISTRIBUTIONS = {
     "rejected_characters": "rejected, characters",
     "score": "score",
 }
+# The hub's own names.
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
 
 
@@ -125,6 +128,7 @@ def _info(files: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Any]:
     splits = [
         {
             "name": split.replace("all", "train"),
+            # What `datasets` calls num_bytes is the size in memory, not that of the files.
             "num_bytes": total(parts, "uncompressed_bytes"),
             "num_examples": total(parts, "rows"),
         }
@@ -145,7 +149,9 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
         return {"struct": _features(kind)}
     if pa.types.is_list(kind):
         item = _feature(kind.value_type)
+        # YAML has `list: string` for a plain type and `list: [fields]` for structs.
         return {"list": item.get("struct") or item.get("dtype") or item}
+    # Arrow prints this type as "double", `datasets` knows it as float64.
     return {"dtype": "float64" if pa.types.is_float64(kind) else str(kind)}
 
 
@@ -161,6 +167,7 @@ def _stages(counts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
 def _link(source: Source, manifest: Mapping[str, Any]) -> str:
     name = cell(manifest["recipe"]["source"]["name"])
     revision = manifest["recipe"]["source"]["revision"]
+    # A homepage may have a remark after its address, which must not become part of the link.
     address, _, where = source.homepage.partition(" ")
     link = f"[{name}]({address}) {cell(where)}".rstrip() if address else name
     return f"{link} at {cell(revision)}" if revision else link
@@ -179,6 +186,7 @@ def _model_link(manifest: Mapping[str, Any]) -> str:
     if not generate:
         return ""
     name = cell(generate["model"])
+    # A server's name for a model need not exist on the hub.
     on_hub = generate.get("engine") != "openai" and "model" not in manifest["input"]
     link = f"[{name}](https://huggingface.co/{name})" if on_hub else name
     return f"{link} at {cell(generate['revision'])}" if generate.get("revision") else link
@@ -194,6 +202,7 @@ def _writers(histograms: Histograms) -> list[str]:
     """List who wrote completions, the most frequent first; noise has no author."""
     counts = histograms.get("model") or Counter()
     names = [name for name in counts if not name.startswith("noise:")]
+    # By name between equal counts, because the card must not depend on the order of units.
     return sorted(names, key=lambda name: (-counts[name], name))
 
 
@@ -210,6 +219,7 @@ def _shares(histograms: Histograms) -> list[dict[str, Any]]:
     for name in ("rank", "origin", "model"):
         counts = histograms.get(name) or Counter()
         total = sum(counts.values())
+        # Ranks in their order; names by how often they occur.
         order = sorted(counts, key=lambda value: (0, value) if name == "rank" else (-counts[value], value))
         rows = [{"value": v, "count": counts[v], "share": counts[v] / total} for v in order[:MODELS_SHOWN]]
         if len(order) > MODELS_SHOWN:
@@ -223,6 +233,7 @@ def _shares(histograms: Histograms) -> list[dict[str, Any]]:
 
 def _examples(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Read the first sets of the first split."""
+    # That is train, unless all sets fell to test.
     first = next(name for name in manifest["files"] if name.startswith("data/"))
     with pq.ParquetFile(folder / first) as file:
         sets = next(file.iter_batches(batch_size=EXAMPLES)).to_pylist()

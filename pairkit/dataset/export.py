@@ -31,6 +31,7 @@ from pairkit.progress import progress
 from pairkit.schema import MANIFEST
 
 RUNS = Path("runs/export")
+# Pairs in another layout; the other formats are views of the sets themselves.
 _PAIRS: dict[str, tuple[Callable[[pa.RecordBatch], pa.RecordBatch], pa.Schema]] = {
     "binarized": (reshape.binarized, reshape.BINARIZED),
     "nemo_rl": (reshape.nemo_rl, reshape.NEMO_RL),
@@ -88,6 +89,7 @@ def export(
     """
     if name not in FORMATS:
         raise unknown("format", name, FORMATS)
+    # Refused and not ignored, because it would have no effect.
     if rejected and FORMATS[name].made_of != "pairs":
         raise RecipeError(f"--rejected {rejected}: the format {name} has no pairs; leave it out")
     data = load(folder)
@@ -102,7 +104,9 @@ def export(
         "dataset": data.digest,
     }
     tally = _Tally(data, settings)
+    # Everything is converted, because a dry run has to find what would stop the export.
     if dry_run:
+        # Only for the counts, table by table.
         for _ in tally.tables():
             pass
         return tally.exported(target)
@@ -115,6 +119,7 @@ def export(
             with _writer(temporary, SCHEMAS[name], FORMATS[name]) as write:
                 for table in tally.tables():
                     write(table)
+            # Before the file has its name, because a file alone could not be told from a foreign one.
             write_json(manifest, tally.manifest(target.name, temporary))
     return tally.exported(target)
 
@@ -164,6 +169,7 @@ class _Tally:
     def _check(self) -> None:
         """Every set is in the file or has a reason."""
         used = self._sets - self._left_out.total()
+        # Only these make several rows of a set, so that a lower or higher number is a defect elsewhere.
         several = self._settings["rejected"] == "all" or self._settings["as"] == "unpaired"
         if self._rows < used or (self._rows > used and not several):
             raise RuntimeError(f"{used} sets made {self._rows} rows: {self._settings}")
@@ -193,6 +199,7 @@ def _reasons(sets: pa.Table, made: Format) -> pa.ChunkedArray:
             reasons = views.without_pair(batch, labels=made.made_of == "completions")
         if made.alternates:
             turns = pc.if_else(reshape.alternates(batch), None, "turns_do_not_alternate")
+            # The first reason counts: a set is left out once.
             reasons = pc.coalesce(reasons, turns.cast(pa.string()))
         chunks.append(reasons)
     return pa.chunked_array(chunks, pa.string())
@@ -208,6 +215,7 @@ def _writer(path: Path, schema: pa.Schema, made: Format) -> Iterator[Callable[[p
     with path.open("wb") as lines:
 
         def write(table: pa.Table) -> None:
+            # polars, because pyarrow reads JSON lines but writes none.
             frame = pl.from_arrow(table)
             assert isinstance(frame, pl.DataFrame)
             frame.write_ndjson(lines)
@@ -221,6 +229,7 @@ def _default(folder: Path, name: str, split: str) -> Path:
 
 
 def _target(out: Path, made: Format, name: str, split: str) -> Path:
+    # Anything else is a directory, also a name with a dot, such as run.v2.
     if out.suffix not in (".parquet", ".jsonl", ".json"):
         return out / f"{split}{made.suffix}"
     if out.suffix != made.suffix:
@@ -240,12 +249,14 @@ def _claim(
     alone = target.with_name(f"{target.name}.{MANIFEST}") == manifest
     out = target if alone else target.parent
     before = _read_export(manifest)
+    # Only files that a kill has left, so the directory is as good as empty.
     if before is None and not alone and not names_in(out) - {partial(target).name, partial(manifest).name}:
         return None
 
     def differences() -> list[str]:
         assert before is not None
         old = before[EXPORT]
+        # Without the digest of the dataset: a hash tells nothing, so it is put in words below.
         keys = [key for key in settings if key != "dataset" and old.get(key) != settings[key]]
         changes = [f"{key} {old.get(key)!r} -> {settings[key]!r}" for key in keys]
         return changes + (["the dataset was built again"] if old["dataset"] != settings["dataset"] else [])
@@ -253,6 +264,7 @@ def _claim(
     todo = admit(out, on_existing, holds="an export" if before else None, differences=differences)
     if before is None or todo == "new":
         return None
+    # By its hash, because the file may have been changed since.
     if todo == "resume" and _complete(target, before):
         counts = before["counts"]
         return Exported(target, counts["sets"], counts["rows"], counts["left_out"])
@@ -265,6 +277,7 @@ def _read_export(manifest: Path) -> dict[str, Any] | None:
     """Read an export's manifest; None where there is none."""
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
+    # A pairkit.json that is no JSON is somebody else's: `admit` then refuses the directory.
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     except OSError as error:

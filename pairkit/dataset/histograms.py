@@ -47,6 +47,7 @@ def add(total: Histograms, more: Mapping[str, Mapping[Any, int]]) -> None:
 
 def to_json(histograms: Histograms) -> dict[str, list[list[Any]]]:
     """Make lists of [value, count] sorted by value, because keys of JSON are texts."""
+    # Sorted, because the order in which values came depends on the units.
     return {name: [[v, counts[v]] for v in sorted(counts)] for name, counts in sorted(histograms.items())}
 
 
@@ -57,6 +58,7 @@ def from_json(lists: Mapping[str, list[list[Any]]]) -> Histograms:
 
 def summary(counts: Mapping[float, int]) -> dict[str, float]:
     """Compute count, mean and quantiles (inverted CDF) of a histogram."""
+    # `[distinct values]`, like `numbers`: the rows themselves are gone.
     values = np.array(sorted(counts))
     numbers = np.array([counts[value] for value in values.tolist()])
     cumulative = np.cumsum(numbers)
@@ -75,12 +77,14 @@ def _count(column: pa.ChunkedArray) -> Counter[Any]:
     if pa.types.is_floating(column.type):
         return _count_scores(column.drop_null().to_numpy())
     counts = pc.value_counts(column.drop_null())
+    # One entry per distinct value, so the loop below is short even for a large unit.
     values, numbers = counts.field("values"), counts.field("counts").to_numpy().tolist()
     plain = values.to_pylist() if pa.types.is_string(values.type) else values.to_numpy().tolist()
     return Counter(dict(zip(plain, numbers, strict=True)))
 
 
 def _count_scores(scores: np.ndarray[Any, np.dtype[np.float64]]) -> Counter[Any]:
+    # Distinct ones first, because scores repeat and formatting each is slow.
     values, numbers = np.unique(scores, return_counts=True)
     counts: Counter[Any] = Counter()
     for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
@@ -90,6 +94,7 @@ def _count_scores(scores: np.ndarray[Any, np.dtype[np.float64]]) -> Counter[Any]
 
 def _message_characters(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Sum the characters of all messages of each row."""
+    # One length per message; `rows` gives the row of each, also of a row with several.
     lengths = pc.utf8_length(pc.struct_field(pc.list_flatten(column), "content"))
     rows = pc.list_parent_indices(column)
     table = pa.table({"row": rows, "characters": lengths})

@@ -28,6 +28,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not JSON ({error}); build the dataset again") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: not the manifest of a dataset; build the dataset again")
+    # An export has a manifest of the same name, which lists other things.
     if EXPORT in content:
         raise InputError(f"{folder}: holds an export; give the dataset that `pairkit build` wrote")
     return content
@@ -37,6 +38,7 @@ def _instead(folder: Path) -> str:
     """Say what to do about a path that holds no built dataset."""
     if (folder / ".build").is_dir():
         return "its build was interrupted: run the same `pairkit build` command to complete it"
+    # A folder such as data/, or a file in it, was given instead of the dataset.
     for parent in list(folder.parents)[:2]:
         if (parent / MANIFEST).is_file():
             return f"give the dataset that contains it: {parent}"

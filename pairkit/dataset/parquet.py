@@ -18,6 +18,7 @@ _NO_DICTIONARY = frozenset({"text", "content", "metadata", "set_id", "prompt_id"
 def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """Open a writer of zstd Parquet."""
     dictionary = [leaf for leaf in leaves(schema) if leaf.rsplit(".", 1)[-1] not in _NO_DICTIONARY]
+    # Without statistics, which would repeat texts in the footer and be of no use for them.
     return pq.ParquetWriter(
         path, schema, compression="zstd", use_dictionary=dictionary, write_statistics=False
     )
@@ -42,6 +43,7 @@ def leaves(schema: pa.Schema) -> list[str]:
 
 def _leaves(kind: pa.DataType, path: str) -> Iterator[str]:
     if pa.types.is_list(kind):
+        # The names that Parquet gives to the levels of a list.
         yield from _leaves(kind.value_type, f"{path}.list.element")
     elif pa.types.is_struct(kind):
         for field in kind:

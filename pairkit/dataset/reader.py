@@ -44,6 +44,7 @@ class BuiltData:
         total = 0
         for path in self._files(split):
             with _reading(path):
+                # The footer alone, because counting must not read the data.
                 total += pq.read_metadata(path).num_rows
         return total
 
@@ -57,6 +58,7 @@ class BuiltData:
         for path in self._files(split):
             with _reading(path), pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=ROWS):
+                    # A slice to None is the whole table.
                     table = pa.Table.from_batches([batch])[:left]
                     if left is not None:
                         left -= table.num_rows
@@ -89,6 +91,7 @@ class BuiltData:
     def rejected(self) -> Rejected:
         """How the dataset's recipe chooses rejected completions; "policy" without a recipe."""
         mine = self.manifest.get("recipe", {}).get("mine", {})
+        # Nothing may be guessed about data without a recipe, so the trainer chooses.
         return mine.get("rejected", "policy")  # type: ignore[no-any-return]
 
     @property
@@ -103,6 +106,7 @@ class BuiltData:
             raise InputError(f"{self.folder}: no split {split!r}; it has: {names}")
 
     def _files(self, split: str) -> list[Path]:
+        # Sorted, because the order of the files is that of the rows; the pattern leaves temporary files out.
         return sorted((self.folder / "data").glob(f"{split}-[0-9]*-of-*.parquet"))
 
 

@@ -66,6 +66,7 @@ def pairs(
 
     def view(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
+        # `rows` has one row per pair, `batch` one per set and `flat` one per completion.
         rows = _pick(batch, flat, chosen, rejected, seed)
         return pa.record_batch(
             [
@@ -91,6 +92,7 @@ def unpaired(sets: pa.Table) -> pa.Table:
         flat = completions(batch)
         frame = with_best(best_first(numbers(batch, flat)), RANKED)
         frame = frame.filter(LABELLED | ((RANKED | NEGATIVE) & NEGATIVE.any().over("set")))
+        # One label per completion that is in the view, not per set.
         label = pl.when(LABELLED).then(pl.col("score") == 1).otherwise(~NEGATIVE)
         return pa.record_batch(
             [
@@ -126,10 +128,13 @@ def _nectar(batch: pa.RecordBatch) -> pa.RecordBatch:
     role = pc.struct_field(messages, "role")
     heads = pa.array(["", "\n\nHuman: ", "\n\nAssistant: "]).take(pc.index_in(role, pa.array(ROLES)))
     spoken = pc.binary_join_element_wise(heads, pc.struct_field(messages, "content"), "")
+    # One offset per set and one more; `spoken` has one entry per message.
     starts = offsets(pc.list_value_length(prompts).to_numpy())
     dialogues = pc.binary_join(pa.ListArray.from_arrays(starts, spoken), "")
+    # The set of each message.
     owners = pc.list_parent_indices(prompts).to_numpy()
     turns = np.bincount(owners[pc.equal(role, "user").to_numpy(zero_copy_only=False)], minlength=len(prompts))
+    # A loop, because metadata is JSON text.
     metadata = [json.loads(text) if text else {} for text in batch["metadata"].to_pylist()]
     names = batch["source"].to_pylist()
     sources = [fields.get("source", name) for fields, name in zip(metadata, names, strict=True)]
@@ -141,9 +146,11 @@ def _nectar(batch: pa.RecordBatch) -> pa.RecordBatch:
             pa.array(turns, pa.int64()),
             lengths.cast(pa.int64()),
             pa.array(
+                # Nectar has a list of sources, other data one name.
                 [source if isinstance(source, list) else [str(source)] for source in sources],
                 pa.list_(pa.string()),
             ),
+            # Metadata of other data may have anything under this name.
             pa.array([value if isinstance(value, bool) else None for value in good_natured], pa.bool_()),
         ],
         schema=NECTAR,
@@ -156,6 +163,7 @@ def without_pair(batch: pa.RecordBatch, *, labels: bool = False) -> pa.Array:
     With `labels`, a set that `unpaired` takes for the label of its only completion has no reason either.
     """
     frame = with_best(best_first(numbers(batch, completions(batch))), RANKED)
+    # One entry per set. Each line overwrites the one before: unranked, then a tie, then a pair.
     reasons = np.full(batch.num_rows, "unranked", object)
     reasons[frame.filter(RANKED)["set"].to_numpy()] = "no_choice"
     reasons[frame.filter(NEGATIVE | LABELLED if labels else NEGATIVE)["set"].to_numpy()] = None
@@ -181,6 +189,7 @@ def _pick(
         return frame.group_by("set", maintain_order=True).last()
     keys = draws.keys(seed, "rejected", batch["set_id"].to_pylist())
     frame = frame.with_columns(place=pl.int_range(pl.len()).over("set"), count=pl.len().over("set"))
+    # One number per set, repeated for its rows: the frame has a row per completion below the best.
     places = draws.below(draws.draw(keys)[frame["set"].to_numpy()], frame["count"].to_numpy())
     return frame.filter(pl.col("place") == pl.Series(places))
 

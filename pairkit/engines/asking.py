@@ -90,11 +90,13 @@ class Asking:
 
     def _submit(self) -> None:
         """Submit calls while the engine has room; results from the cache are returned first."""
+        # One answer from the cache at a time, because a cache that has all of them would fill the memory.
         while self._waiting and not self._ready and self.engine.room():
             self._send(self._waiting.popleft())
 
     def _send(self, sent: _Sent) -> None:
         call = sent.call
+        # Not stored, because finding the problem again costs nothing.
         if call.problem is not None:
             self._place(sent, (call.problem,) * len(call.requests))
             return
@@ -112,6 +114,7 @@ class Asking:
         for number, results in done:
             sent = self._in_flight[number]
             if self.cache is not None:
+                # Stored before it is forgotten here: an interrupt between the two leaves it to `__exit__`.
                 self.cache.put(sent.key, results)
             del self._in_flight[number]
             self._place(sent, results)

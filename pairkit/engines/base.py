@@ -119,5 +119,6 @@ class Engine(Protocol):
 
 def sample_seed(seed: int, set_id: str, index: int) -> int:
     """Return the seed of sample `index` of a set, below 2**53 because JSON readers keep that exactly."""
+    # A hash and not a counter, because a set has to get the same seeds in any batch, order or resumed build.
     digest = hashlib.sha256(f"{seed}/{set_id}/{index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 11

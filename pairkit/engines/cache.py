@@ -18,8 +18,11 @@ from pairkit.engines.base import Call, Completion, Problem, Result, Sampling
 from pairkit.errors import OutputError
 from pairkit.schema import canonical_json
 
+# In the file's `user_version`, a number that SQLite leaves to applications.
 _VERSION = 1
 _SCHEMA = (
+    # `failed` is a column, so that `retry_failed` needs no parsing. Keys are hashes, which an index next to
+    # the rowid would store twice.
     "CREATE TABLE IF NOT EXISTS calls (key BLOB PRIMARY KEY, failed INTEGER, results TEXT) WITHOUT ROWID"
 )
 
@@ -33,6 +36,7 @@ class Cache:
     def __init__(self, path: Path, *, retry_failed: bool = False) -> None:
         self.path, self.retry_failed = path, retry_failed
         self.hits = 0
+        # Not created yet, because a build that fails before its first call should leave no file.
         self._open: sqlite3.Connection | None = _connect(path) if path.exists() else None
 
     def get(self, key: bytes) -> tuple[Result, ...] | None:
@@ -40,6 +44,7 @@ class Cache:
         row = self._run("SELECT failed, results FROM calls WHERE key = ?", (key,)).fetchone()
         if row is None or (row[0] and self.retry_failed):
             return None
+        # Counted for a person: calls that cost nothing explain why a build is so fast.
         self.hits += 1
         return tuple(_result(plain) for plain in json.loads(row[1]))
 
@@ -47,6 +52,7 @@ class Cache:
         """Store the results of a call; from here on they survive a crash of the process."""
         failed = any(isinstance(result, Problem) for result in results)
         values = (key, failed, json.dumps([_plain(result) for result in results]))
+        # REPLACE, because `retry_failed` repeats a key, and two builds may ask the same at the same time.
         self._run("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", values)
 
     def close(self) -> None:
@@ -58,12 +64,14 @@ class Cache:
         self._open = self._open or _connect(self.path)
         try:
             return self._open.execute(statement, values)
+        # A full disk too, which must not look like a failure of the engine.
         except sqlite3.Error as error:
             raise OutputError(f"{self.path}: the response cache failed: {error}") from error
 
 
 def call_key(identity: Mapping[str, Any], call: Call) -> bytes:
     """Hash everything that the results of a call depend on, with sha256."""
+    # Sampling seeds are part of the requests, so two samples of a prompt are two keys.
     requests = [[list(request.prompt), request.samplings] for request in call.requests]
     return hashlib.sha256(canonical_json([identity, requests]).encode()).digest()
 
@@ -77,9 +85,11 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
+        # 0 is what SQLite gives a new file.
         if version not in (0, _VERSION):
             raise sqlite3.DatabaseError(f"it was created by another version of pairkit (format {version})")
         connection.execute(_SCHEMA)
+        # After the table, so that a file with the version always has it.
         connection.execute(f"PRAGMA user_version = {_VERSION}")
     except (OSError, sqlite3.Error) as error:
         raise OutputError(
@@ -89,8 +99,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _plain(result: Result) -> Any:
+    # An object, because completions are a list: `_result` tells the two apart by this.
     if isinstance(result, Problem):
         return {"problem": list(result)}
+    # By position and without names, because there is a row per call; another order needs another _VERSION.
     return [[answer.text, answer.tokens, answer.finish_reason, list(answer.sampling)] for answer in result]
 
 

@@ -40,6 +40,7 @@ def completions_array(rows: Sequence[Sequence[Completion]], model: str) -> pa.Li
         "metadata": pa.array(metadata, pa.string()),
     }
     values = structs(schema.COMPLETION, count, **fields)
+    # One offset per row and one more; `values` has one entry per completion.
     return listed(offsets([len(row) for row in rows]), values)
 
 
@@ -53,11 +54,13 @@ def drop_completions(sets: pa.Table) -> pa.Table:
 
 def append_completions(sets: pa.Table, new: pa.ListArray) -> pa.Table:
     """Append row i of `new` to the completions of row i of `sets`."""
+    # An empty table has no batch, which the next line takes for granted.
     if not sets.num_rows:
         return sets
     batch = schema.to_sets(sets).combine_chunks().to_batches()[0]
     lists = (batch["completions"], new)
     pool = pa.concat_arrays([pc.list_flatten(part) for part in lists])
+    # The row of each completion: first all that were there, then all new ones.
     owner = np.concatenate([pc.list_parent_indices(part).to_numpy() for part in lists]).astype(np.int64)
     # Stable, so that each set keeps its own completions first, in their order.
     order = np.argsort(owner, kind="stable")

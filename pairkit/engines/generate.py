@@ -80,6 +80,7 @@ class SampleSettings(NamedTuple):
             Sampling(
                 part.temperature,
                 part.top_p,
+                # A further attempt has indices of its own, because the seed that was cut would be cut again.
                 sample_seed(self.seed, set_id, index + attempt * len(flat)),
                 self.max_tokens,
             )
@@ -130,6 +131,7 @@ def generate_tables(
     owners: dict[int, tuple[_Table, int]] = {}
     with Asking(engine, cache) as asking:
         while opened or not exhausted:
+            # Read only while the engine has room, because the tables that are open are in memory.
             while not exhausted and sum(map(len, opened)) < SETS_OPEN and asking.room():
                 sets = next(remaining, None)
                 if sets is None:
@@ -142,9 +144,11 @@ def generate_tables(
                 table, row = owners.pop(number)
                 again = table.place(row, result)
                 if again is not None:
+                    # A request of its own, because its samplings are other ones; the row stays open for it.
                     owners[asking.add([again])[0]] = table, row
                 else:
                     advance(table.samples)
+            # In order, because the build writes units in order: a finished table may have to wait.
             while opened and not opened[0].left:
                 yield opened.popleft().done(engine.name)
 
@@ -160,6 +164,7 @@ class _Table:
         self._set_ids, self._prompts = sets["set_id"].to_pylist(), sets["prompt"].to_pylist()
         self._problems: dict[int, Problem] = {}
         self._rows: list[dict[int, Completion]] = [{} for _ in range(self.left)]  # by sample
+        # The samples that a row's open request is for: another try asks for the cut ones only.
         self._asked = [list(range(self.samples)) for _ in range(self.left)]
         self._attempt = [0] * self.left
 
@@ -191,6 +196,7 @@ class _Table:
 
     def done(self, model: str) -> StageResult:
         """Return the table with its completions, when no row is left."""
+        # One entry per set; `every`, `rows` and `new` have one list per set that was served.
         served = pa.array([row not in self._problems for row in range(self.sets.num_rows)], pa.bool_())
         every = [
             [completions[sample] for sample in sorted(completions)]
@@ -202,6 +208,7 @@ class _Table:
         counts = _counts(new)
         counts["truncated_dropped"] = sum(map(len, every)) - counts["completions"]
         counts["regenerated"] = self.regenerated
+        # Filtered first, so that row i of the sets is row i of `new`.
         sets = self.sets.filter(served)
         problems = [self._problems[row] for row in sorted(self._problems)]
         quarantine = quarantine_rows(
@@ -218,6 +225,7 @@ class _Table:
 
 
 def _counts(completions: pa.ListArray) -> dict[str, int]:
+    # One entry per completion, whatever its set.
     flat = completions.flatten()
     frame = pl.DataFrame(
         {name: pl.from_arrow(pc.struct_field(flat, name)) for name in ("text", "finish_reason")},

@@ -34,8 +34,10 @@ def prompt_ids(
         messages = [part for part in request.prompt if not isinstance(part, int)]
         try:
             tokens = prompt_tokens(tokenizer, messages)
+        # A template may refuse a prompt, such as one with a system message: that costs this set and no other.
         except ModelError as error:
             return Problem("template_refused", str(error))
+    # The first token is predicted from the last one of the prompt, so there has to be one.
     if not tokens:
         return Problem("empty_prompt", "the prompt has no token")
     longest = max((sampling.max_tokens for sampling in request.samplings), default=0)
@@ -56,5 +58,6 @@ def fingerprint(model: str) -> Mapping[str, str]:
     folder = Path(model)
     if not folder.is_dir():
         return {}
+    # Sorted, because the order of a directory is not part of the model.
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return {"model": short_hash([(path.name, sha256(path)) for path in files])}

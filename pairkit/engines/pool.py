@@ -32,9 +32,11 @@ class EnginePool:
     def usage(self) -> dict[str, float]:
         """Return what all engines have spent, and how many calls the cache has answered."""
         spent: dict[str, float] = {}
+        # Summed, because generation and each judge may have an engine of their own.
         for engine in self.engines:
             for name, number in engine.usage().items():
                 spent[name] = spent.get(name, 0) + number
+        # A zero would only say that there is a cache.
         if self.cache is not None and self.cache.hits:
             spent["cached"] = self.cache.hits
         return spent
@@ -42,6 +44,7 @@ class EnginePool:
     def note(self) -> str:
         """Return the same for the progress bar."""
         spent = self.usage()
+        # One number for a person: the log has the two apart.
         tokens = spent.get("prompt_tokens", 0) + spent.get("completion_tokens", 0)
         parts = [
             f"{spent[name]:,.0f} {what}"

@@ -52,6 +52,7 @@ class EngineRecipe(Strict):
 
     @model_validator(mode="after")
     def _only_what_is_read(self) -> EngineRecipe:
+        # Only fields that were given, because the others have defaults for every engine.
         for name in sorted(self.model_fields_set & _READERS.keys()):
             if self.engine not in _READERS[name]:
                 engines = " and ".join(_READERS[name])

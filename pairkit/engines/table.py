@@ -59,7 +59,9 @@ UNPUBLISHED = frozenset({"base_url", "api_key_env"})
 
 def library_version(name: str) -> str:
     """Return the version of a library. Raises `MissingExtraError` for one that is not installed."""
+    # Rankers name libraries that are in no row: such a package has the name of its library.
     rows = [row for row in ENGINES.values() if name in row.libraries]
+    # The first that is installed: packages of one library exclude each other.
     for package in rows[0].libraries[name] if rows else (name,):
         try:
             return version(package)

@@ -89,6 +89,7 @@ class TransformersEngine:
 
     def _prompt(self, request: Request) -> list[int] | Problem:
         """Return the prompt's token ids, or why the model cannot take them."""
+        # A model of text and images has the limit in the part of its config that is about text.
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return prompt_ids(self.tokenizer, request, limit)
 
@@ -128,11 +129,13 @@ class TransformersEngine:
                     live, token = live[rows], token[rows]
                     state.select(rows)
                 state.step(self.model, token)
+        # The end token is counted but is no part of the text.
         ends = (length - stopped.long()).tolist()
         reasons: list[FinishReason] = ["stop" if stop else "length" for stop in stopped.tolist()]
         return [(row[:end], reason) for row, end, reason in zip(sampled.tolist(), ends, reasons, strict=True)]
 
     def _completion(self, tokens: list[int], reason: FinishReason, sampling: Sampling) -> Completion:
+        # Clean-up would remove spaces before punctuation that the model did sample.
         text = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return Completion(text, len(tokens) + (reason == "stop"), reason, sampling)
 
@@ -217,6 +220,7 @@ def _prefill(model: PreTrainedModel, prompts: list[list[int]], owner: torch.Tens
         attention_mask=(position >= 0).long(),
         position_ids=position.clamp(min=0),
         use_cache=True,
+        # The logits of all prompt tokens, [B, P, V], may be larger than the cache.
         logits_to_keep=1,
     )
     state = _State(output.past_key_values, (position >= 0).long(), lengths, output.logits[:, -1])

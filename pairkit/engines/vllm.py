@@ -36,7 +36,9 @@ def open_vllm(recipe: EngineRecipe, calls: CallSettings, *, name: str | None = N
         raise RecipeError(
             f"recipe key 'vllm.{key}' conflicts with {_OURS[key]!r}: set {_OURS[key]!r} instead"
         )
+    # Only a default: whoever looks for a problem in vLLM may want its log.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    # Its log goes where pairkit's goes, because stdout is for results.
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     try:
         from vllm import LLM
@@ -80,6 +82,7 @@ class VLLMEngine:
         self._engine, self._tokenizer = llm.llm_engine, tokenizer
         config = self._engine.vllm_config
         self._limit: int = config.model_config.max_model_len
+        # Twice as many as run at once, so that the scheduler can replace what ends within a step.
         self._enough: int = 2 * config.scheduler_config.max_num_seqs
         self._in_flight: dict[int, _Flight] = {}
         self._unfinished = 0  # completions that vLLM has not finished
@@ -111,6 +114,7 @@ class VLLMEngine:
                 top_p=sampling.top_p,
                 seed=sampling.seed,
                 max_tokens=sampling.max_tokens,
+                # Otherwise each step would return all texts so far.
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
             prompt = {"prompt_token_ids": list(request.prompt)}

@@ -51,4 +51,5 @@ def accuracy(
                 f"the first is set {first['set_id']}: {first['reason']}: {first['detail']}"
             )
     scores = pc.struct_field(pc.list_flatten(verified.sets["completions"]), "score")
+    # Every problem has exactly `samples` scores, because the loop above let no set go to quarantine.
     return Accuracy(scores.to_numpy().reshape(-1, samples).mean(axis=1).astype(np.float64), verified.sets)

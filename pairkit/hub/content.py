@@ -30,6 +30,7 @@ class File:
     def git_oid(self) -> str:
         """Compute git's id of the content, which the hub reports for files outside its LFS storage."""
         content = self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+        # git hashes a header with the length first. Strict systems allow sha1 only where it protects nothing.
         return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -61,6 +62,7 @@ def front_matter(card: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{card}: the card cannot be read: {error}") from error
     start, _, rest = text.partition("\n")
+    # The hub splits cards at the same lines.
     block, end, _ = rest.partition("\n---\n")
     if start != "---" or not end:
         raise InputError(f"{card}: the card does not begin with front matter (YAML between two lines ---)")

@@ -56,6 +56,7 @@ def built_dataset(folder: Path, *, quarantine: bool = False, force: bool = False
         )
     rows = {name: _check_parquet(folder / name, name) for name in files if name.endswith(".parquet")}
     _check_card(folder / CARD, rows)
+    # Only files that were changed, because the build has checked the rows of the others.
     for name in set(changed) & rows.keys():
         _check_rows(folder / name, name)
     if changed:
@@ -68,6 +69,7 @@ def built_dataset(folder: Path, *, quarantine: bool = False, force: bool = False
 def _manifest(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
     where = folder / MANIFEST
+    # Columns of another version would not fit the card.
     if manifest.get("schema_version") != SCHEMA_VERSION:
         version = manifest.get("schema_version")
         raise InputError(
@@ -104,6 +106,7 @@ def _changed(manifest: Mapping[str, Any], files: Mapping[str, File], added: list
         for name, file in files.items()
         if name not in added and file.sha256 != manifest["files"][name]["sha256"]
     ]
+    # A manifest cannot have its own hash, but it has that of its recipe.
     if short_hash(manifest["recipe"]) != manifest.get("recipe_hash"):
         changed.append(MANIFEST)
     return [*changed, *added]
@@ -127,6 +130,7 @@ def _check_parquet(path: Path, name: str) -> int:
         if schema.field(field.name).type != field.type:
             problem = f"is {schema.field(field.name).type}, not {field.type}"
             raise InputError.at(problem, file=path, field=field.name)
+    # A further column is refused as well, because the card does not describe it.
     if schema.names != expected.names:
         raise InputError(
             f"{path}: has the columns {', '.join(schema.names)}, not {', '.join(expected.names)}"
@@ -146,10 +150,12 @@ def _check_card(card: Path, rows: Mapping[str, int]) -> None:
     """Check that the front matter, which `load_dataset` reads, names existing files and their row counts."""
     matter = content.front_matter(card)
     stated = _stated(card, matter)
+    # As `load_dataset` reads the card, because a mistake in it shows only when somebody else loads it.
     for config, split, pattern in _patterns(card, matter):
         matching = [number for name, number in rows.items() if fnmatchcase(name, pattern)]
         if not matching:
             raise InputError(f"{card}: configuration {config!r} names {pattern!r}, but no file matches it")
+        # A card need not state numbers, but those that it states are shown on the hub.
         count = stated.get((config, split))
         if count is not None and count != sum(matching):
             raise InputError(
@@ -180,6 +186,7 @@ def _stated(card: Path, matter: Mapping[str, Any]) -> dict[tuple[str, str], int]
     try:
         return {
             (str(info["config_name"]), str(split["name"])): int(split["num_examples"])
+            # A card with one configuration may have it without a list.
             for info in (infos if isinstance(infos, list) else [infos])
             for split in info["splits"]
         }
@@ -196,6 +203,7 @@ def _changed_manifest(
         name: parquet.describe(folder / name) if name.endswith(".parquet") else file.describe()
         for name, file in files.items()
     }
+    # The quarantine that stays here is still listed: the manifest tells that it exists.
     unsent = {name: about for name, about in manifest["files"].items() if name not in files}
     manifest = {**manifest, "files": {**unsent, **described}, "changed_by_hand": changed}
     return content.made((json.dumps(manifest, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode())

@@ -55,6 +55,7 @@ def trained_model(folder: Path, name: str, *, force: bool = False) -> Content:
             f"{saved}: changed by hand since it was trained: {', '.join(changed)}; train it again, or use "
             "--force to publish it as it is, with a manifest that lists the changes"
         )
+    # After the comparison with the hashes, because removing a path is not a change by hand.
     files |= {name: _without_paths(path, record["recipe"]) or files[name] for name, path in paths.items()}
     about = _about(folder, record, files) | ({"changed_by_hand": changed} if changed else {})
     card = model_card.render(about, name, adapters=ADAPTERS in files)
@@ -69,6 +70,7 @@ def _hidden(name: str) -> bool:
 
 def _changed(saved: Path, files: Mapping[str, File]) -> list[str]:
     """List the files that are not as the run saved them."""
+    # Without the list all files count as changed, because nothing shows that they are not.
     hashes = _json(saved / HASHES) if (saved / HASHES).is_file() else {}
     for name in hashes.keys() - files.keys() - _UNSENT:
         raise InputError(f"{saved / name}: is missing; train the model again")
@@ -94,6 +96,7 @@ def _check(saved: Path, paths: Mapping[str, Path]) -> None:
     if not {"config.json", ADAPTERS} & paths.keys():
         raise InputError(f"{saved}: holds no config.json; train the model again")
     for name, path in paths.items():
+        # Loading a pickle runs whatever code is in it.
         if path.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt"):
             raise InputError(f"{path}: pickled weights cannot be published; save them as safetensors")
         if path.suffix == ".json":
@@ -151,6 +154,7 @@ def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -
     return {
         "pairkit": importlib.metadata.version("pairkit"),
         "recipe": recipe,
+        # A directory has no page to link to.
         "base_model": None if base is None else {"name": recipe["model"], "local": local},
         "licence": _licence(Path(base)) if base is not None and local else None,
         "data": {"manifest_sha256": record["data"], **_data(Path(record["recipe"]["data"]), record["data"])},
@@ -189,11 +193,13 @@ def _metrics(folder: Path) -> dict[str, Any]:
     entries: dict[str, list[dict[str, Any]]] = {"eval": [], "train": []}
     path = folder / METRICS
     if path.is_file():
+        # What follows the last line break is empty, or a line that a kill cut off.
         for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
             entry = json.loads(line)
             entries.setdefault(entry["kind"], []).append(entry)
     evaluations, steps = entries["eval"], entries["train"]
     metrics = {
+        # One evaluation alone is the last one and shows no change.
         "before": evaluations[0] if len(evaluations) > 1 else None,
         "held_out": evaluations[-1] if evaluations else None,
         "train": steps[-1] if steps else None,

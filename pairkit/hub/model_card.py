@@ -49,11 +49,13 @@ def front_matter(about: Mapping[str, Any], *, adapters: bool) -> dict[str, Any]:
     """Make what the hub reads: library, task, base model, license, tags."""
     base, licence = about["base_model"], about["licence"]
     loss = about["plan"]["loss"]
+    # A loss of several parts has a mapping for each of them.
     parts = [key for key, value in loss.items() if isinstance(value, Mapping)] or [loss["name"]]
     losses = [part.replace("_", "-") for part in parts if part.isidentifier()]  # else a user's own function
     return {
         "library_name": "peft" if adapters else "transformers",
         "pipeline_tag": "text-generation",
+        # No license rather than a guessed one.
         **({"license": licence} if licence else {}),
         **({"base_model": base["name"]} if base and not base["local"] else {}),
         "tags": [*losses, *(["lora"] if adapters else []), *_TAGS],

@@ -84,6 +84,7 @@ def push(
         HubError: no token, or a hub that cannot be reached or refuses.
         Interrupted: SIGINT; files that arrived are not sent again.
     """
+    # Names first, because hashing a large dataset for a misspelled name would be in vain.
     check_name(name)
     check_branch(revision)
     content = _content(folder, name, quarantine, force)
@@ -153,6 +154,7 @@ def _bars() -> Iterator[None]:
     """Show huggingface_hub's upload bars on a terminal only, because they would fill a log."""
     from huggingface_hub import constants, utils
 
+    # Whoever has set the variable has decided already.
     hidden = not console.is_terminal and constants.HF_HUB_DISABLE_PROGRESS_BARS is None
     if hidden:
         utils.disable_progress_bars()  # type: ignore[attr-defined]
@@ -175,6 +177,7 @@ def _dry_run(api: HfApi, repository: Repository, content: Content, private: bool
         _check_token(repository)
         there = look(api, repository)
         stale = _stale(api, repository, there, content, force)
+    # A dry run is of use without a network too: it has checked everything on this side.
     except HubError as error:
         log(f"cannot compare with the hub: {error}")
         return Pushed(repository, content, None, private)
@@ -203,6 +206,7 @@ def _push(
     try:
         commit = _commit(api, repository, content, changes, there, message)
     except Exception as error:  # a dozen types: see repository.look
+        # Once, because a second conflict means that somebody writes all the time.
         if again and of_commit(error):
             return _push(api, repository, content, private, message, force, again=False)
         raise refusal(repository, error) from error
@@ -214,7 +218,9 @@ def _ready(api: HfApi, repository: Repository, private: bool) -> Present:
     there = look(api, repository)
     try:
         if not there.exists:
+            # exist_ok, because another push may create it at the same moment.
             api.create_repo(repository.name, repo_type=repository.kind, private=private, exist_ok=True)
+            # Again, because a new repository has a commit of its own, the parent of ours.
             there = look(api, repository)
         _check_visibility(repository, there, private)
         if there.commit is None:
@@ -228,6 +234,7 @@ def _ready(api: HfApi, repository: Repository, private: bool) -> Present:
 
 
 def _check_visibility(repository: Repository, there: Present, private: bool) -> None:
+    # Neither way by a default: what is private must not appear, and what is public must not vanish.
     if there.exists and there.private != private:
         visibility = "private" if there.private else "public"
         raise ExistingOutputError(
@@ -240,7 +247,9 @@ def _stale(api: HfApi, repository: Repository, there: Present, content: Content,
     others = there.files.keys() - content.files.keys() - NOT_OURS
     before = {MANIFEST} if MANIFEST in there.files and not others else pushed_before(api, repository, there)
     if before is not None:
+        # Names with a dot are settings of the hub or of a person.
         return {name for name in before & others if not name.startswith(".")}
+    # A README alone is what people write when they create a repository.
     foreign = sorted(there.files.keys() - NOT_OURS - {CARD})
     if foreign and not force:
         named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
@@ -269,6 +278,7 @@ def _commit(
         commit_message=message,
         repo_type=repository.kind,
         revision=repository.revision,
+        # The hub refuses the commit if the branch has moved since it was compared.
         parent_commit=there.commit,
     )
     return str(commit.oid)

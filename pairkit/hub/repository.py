@@ -85,6 +85,7 @@ def check_name(name: str) -> None:
 
 def check_branch(name: str) -> None:
     """Raise `RecipeError` for a branch name that git would refuse."""
+    # The rules of `git check-ref-format` that a person may break by accident.
     if not re.fullmatch(r"[A-Za-z0-9][\w./-]*", name) or re.search(r"\.\.|//|[./]$|\.lock$", name):
         raise RecipeError(f"--revision {name!r}: not a valid branch name; use letters, digits, - and _")
 
@@ -106,6 +107,7 @@ def look(api: HfApi, repository: Repository) -> Present:
             commit = api.repo_info(**where, revision=repository.revision, timeout=TIMEOUT).sha
         except RevisionNotFoundError:
             return Present(True, bool(repo.private), None, {})
+        # By commit and not by branch, which may move between two pages of the list.
         tree = api.list_repo_tree(**where, revision=commit, recursive=True)
         files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
     except Exception as error:  # any of a dozen types of httpx, the hub's client and its validators
@@ -124,6 +126,7 @@ def difference(files: Mapping[str, File], there: Present, stale: set[str]) -> Di
 def _same(file: File, there: Any) -> bool:
     if there.lfs is not None:
         return bool(there.lfs.sha256 == file.sha256)
+    # The size first, because git's id needs the whole content.
     return there.size == file.bytes and bool(there.blob_id == file.git_oid())
 
 
@@ -141,6 +144,7 @@ def pushed_before(api: HfApi, repository: Repository, there: Present) -> set[str
                 local_dir=folder,
             )
             manifest = json.loads(Path(path).read_text(encoding="utf-8"))
+    # No JSON, so somebody else's file of this name.
     except ValueError:
         return None
     except Exception as error:  # a dozen types: see `look`

@@ -35,7 +35,9 @@ def add_noise(
     remaining = frame.filter(KEPT)
     if recipe.token_swap is None and recipe.word_swap is None and recipe.truncate is None:
         return Added(pool, remaining, Counter())
+    # One row per ranked set; `best[made.owners]` below has one per noisy completion.
     best = remaining.filter(pl.col("row") == pl.col("best_row"))
+    # From `frame` and not `remaining`, because a text that was dropped must not return as noise.
     present = frame.filter(pl.col("best_row").is_not_null()).group_by("set", maintain_order=True).agg("text")
     made = make(
         [set_ids[index] for index in best["set"]],
@@ -48,6 +50,7 @@ def add_noise(
     added = chosen.with_columns(
         row=pl.int_range(len(pool), len(pool) + len(chosen), eager=True),
         noise=pl.lit(True),
+        # No rank, because noise is below every ranked completion by what it is, see `NEGATIVE`.
         rank=pl.lit(None, pl.Int32),
         score=pl.lit(None, pl.Float64),
     )
@@ -55,6 +58,7 @@ def add_noise(
     counts["noise_impossible"] = made.impossible
     return Added(
         pa.concat_arrays([pool, _completions(made, pool, chosen["row"])]),
+        # A stable sort, so that each set's noise stays last.
         pl.concat([remaining, added]).sort("set", maintain_order=True),
         counts,
     )

@@ -19,17 +19,20 @@ _MASK = 2**64 - 1
 
 def keys(seed: int, purpose: str, set_ids: Iterable[str]) -> Words:
     """Return one 64-bit key per set."""
+    # Separated, because seed 1 with purpose "2x" must not be seed 12 with "x".
     start = hashlib.blake2b(f"{seed}\x1f{purpose}\x1f".encode(), digest_size=8)
     digests = bytearray()
     for set_id in set_ids:
         state = start.copy()
         state.update(set_id.encode())
         digests += state.digest()
+    # Little-endian by name, so that every machine has the same keys.
     return np.frombuffer(bytes(digests), "<u8").astype(np.uint64)
 
 
 def draw(keys: Words, counter: npt.NDArray[np.integer] | int = 0) -> Words:
     """Return uniform 64-bit numbers, by broadcasting `keys` against `counter`."""
+    # Words of 64 bits wrap, as splitmix64 means them to.
     with np.errstate(over="ignore"):
         state = keys + (np.asarray(counter).astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN)
     return finalize_words(state)
@@ -37,6 +40,7 @@ def draw(keys: Words, counter: npt.NDArray[np.integer] | int = 0) -> Words:
 
 def uniform(words: Words) -> npt.NDArray[np.float64]:
     """Convert 64-bit numbers to floats in [0, 1)."""
+    # 53 bits, because a float64 has no more.
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

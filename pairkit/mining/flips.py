@@ -33,6 +33,7 @@ def flip(
     The two exchange place, rank and score; the original values stay in `scores` as `original_rank` and
     `original_score`. Noise is never promoted, so a set with no other negative does not change.
     """
+    # One row per set that has both; `chosen`, `lower` and the keys have its length.
     pairs = (
         frame.group_by("set", maintain_order=True)
         .agg(pl.col("best_row").first(), lower=pl.col("row").filter(NEGATIVE & ~pl.col("noise")).first())
@@ -43,6 +44,7 @@ def flip(
     chosen, lower = pairs["best_row"].to_numpy(), pairs["lower"].to_numpy()
     relabeled = _relabel(pool, np.concatenate([chosen, lower]), np.concatenate([lower, chosen]))
     place = np.arange(len(pool))
+    # A flipped completion takes its partner's place: `place` has one entry per row of the old pool.
     place[lower] = len(pool) + np.arange(len(chosen))
     place[chosen] = place[lower] + len(chosen)
     return Flipped(pa.concat_arrays([pool, relabeled]), place[frame["row"].to_numpy()], len(chosen))
@@ -55,11 +57,13 @@ def _relabel(pool: pa.StructArray, rows: Indices, partners: Indices) -> pa.Struc
 
 
 def _keep_originals(completions: pa.StructArray) -> pa.Array:
+    # A loop, because Arrow has no kernel that merges lists, and few sets are flipped.
     fields = (pc.struct_field(completions, name).to_pylist() for name in ("rank", "score", "scores"))
     extended = []
     for rank, score, scores in zip(*fields, strict=True):
         originals = {"original_rank": rank, "original_score": score}
         named = {name: value for name, value in originals.items() if value is not None}
         named |= {entry["name"]: entry["value"] for entry in scores or ()}
+        # Sorted by name, as all scores are.
         extended.append([{"name": name, "value": named[name]} for name in sorted(named)])
     return pa.array(extended, SCORES)

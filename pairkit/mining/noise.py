@@ -48,12 +48,14 @@ def make(
     impossible = 0
     for kind, count, proposals in _kinds(chosen, recipe):
         for index in range(count):
+            # Per kind and index, because another kind of noise must not change the texts of this one.
             keys = draws.keys(seed, f"{kind}/{index}", set_ids).tolist()
             for owner, (key, propose) in enumerate(zip(keys, proposals, strict=True)):
                 text = _new_text(propose, draws.stream(key), present[owner])
                 if text is None:
                     impossible += 1
                     continue
+                # At once, because the next noise of this set has to differ from it too.
                 present[owner].add(text)
                 noise.owners.append(owner)
                 noise.kinds.append(kind)
@@ -91,9 +93,11 @@ def _swap(text: str, count: int, span: Span, swaps: int) -> Propose | None:
         moved: dict[tuple[int, int], tuple[int, int]] = {}
         for _ in range(swaps):
             place = next(numbers) % count
+            # An offset of 1 to count - 1, so that the second place is never the first.
             first, second = span(place), span((place + 1 + next(numbers) % (count - 1)) % count)
             if first == second or first[0] == first[1] or second[0] == second[1]:
                 return text  # parts of one character, or an empty token: the caller tries again
+            # By place, because a place that was exchanged before has another place's characters by now.
             moved[first], moved[second] = moved.get(second, second), moved.get(first, first)
         return _rearranged(text, moved)
 
@@ -116,6 +120,7 @@ def _cut(text: str) -> Propose | None:
         return None
 
     def propose(numbers: Iterator[int]) -> str:
+        # Without blanks at the end, which would tell a cut text from a whole one.
         return text[: start + 1 + next(numbers) % (end - start - 1)].rstrip()
 
     return propose
@@ -140,6 +145,7 @@ def token_spans(texts: Sequence[str], settings: TokenSwap) -> list[tuple[int, Sp
     """
     if not texts:
         return []
+    # Special tokens have no characters that could be exchanged.
     encodings = token_backend(settings.tokenizer, settings.revision).encode_batch(
         list(texts), add_special_tokens=False
     )
@@ -156,9 +162,11 @@ def _token_span(encoding: Encoding, index: int) -> tuple[int, int]:
 
 def _token_end(encoding: Encoding, index: int) -> int:
     covered = encoding.token_to_chars(index)
+    # Some tokenizers have tokens of no character.
     return covered[1] if covered else 0
 
 
+# Cached, because every unit needs it, in every worker.
 @lru_cache(maxsize=4)
 def token_backend(name: str, revision: str | None = None) -> Tokenizer:
     """Load the named tokenizer for its spans, which only fast tokenizers know.
@@ -175,6 +183,7 @@ def token_backend(name: str, revision: str | None = None) -> Tokenizer:
             "use one with a tokenizer.json, or word_swap"
         )
     backend: Tokenizer = tokenizer.backend_tokenizer
+    # A tokenizer.json may cut or pad, and then the end of a long text would have no spans.
     backend.no_truncation()
     backend.no_padding()
     return backend

@@ -34,11 +34,13 @@ def drop(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
     frame = frame.with_columns(
         dropped=pl.when(pl.col("text").str.strip_chars() == "")
         .then(pl.lit("empty"))
+        # The frame is best first, so of equal texts the best one stays.
         .when(~text.is_first_distinct())
         .then(pl.lit("identical"))
     )
     if recipe.drop_ranks:
         frame = _mark(frame, "rank", RANKED & pl.col("rank").is_in(recipe.drop_ranks))
+    # After ranks are dropped, because the best of what is left is the chosen one.
     frame = with_best(frame, KEPT & RANKED)
     not_best = pl.col("row") != pl.col("best_row")
     if recipe.min_margin is not None:
@@ -78,6 +80,7 @@ def judge(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
     needs_scores = pl.lit(recipe.min_margin is not None)
     needs_choice = pl.lit(recipe.require_choice)
     return counts.with_columns(
+        # The first reason that holds is the one reported, so the gravest comes first.
         reason=pl.when(pl.col("left") == 0)
         .then(pl.lit("no_completion"))
         .when(needs_choice & only_copies)

@@ -51,7 +51,9 @@ def mine(sets: pa.Table, recipe: MineRecipe, *, seed: int) -> StageResult:
     Raises `InputError` for a table that is not one of candidate sets, and `ModelError` where the tokenizer
     of `token_swap` cannot be used.
     """
+    # All of them from 0, so that a manifest has the same counts whether they occur or not.
     counts = Counter(dict.fromkeys(COUNTS, 0))
+    # With an empty table, because a concatenation needs at least one.
     kept, refused = [], [QUARANTINE.empty_table()]
     for batch in batches(sets):
         staying, quarantine = _mine(batch, recipe, seed, counts)
@@ -69,10 +71,12 @@ def _mine(
     frame = policies.drop(_columns(batch, pool, set_ids, recipe, seed), recipe)
     verdicts = policies.judge(frame, recipe)
     refused = verdicts.filter(pl.col("reason").is_not_null())
+    # `stays` has one entry per set, `frame` one row per completion.
     stays = np.ones(batch.num_rows, bool)
     stays[refused["set"].to_numpy()] = False
     staying = frame.filter(pl.Series(stays[frame["set"].to_numpy()]))
 
+    # Before noise is added, because `completions_in` and `dropped_*` are about the source's completions.
     counts.update(_counts(stays, frame, staying, refused))
     pool, frame, made = add_noise(staying, pool, set_ids, recipe.noise, seed)
     counts.update(made)
@@ -95,8 +99,10 @@ def _columns(
 ) -> pl.DataFrame:
     frame = numbers(batch, pool)
     frame = frame.with_columns(text=pl.Series(pc.struct_field(pool, "text")))
+    # Only where they decide something, because a hash per set takes time.
     if recipe.keep_negatives is not None:
         place = pl.int_range(pl.len()).over("set")
+        # The place in its own set, because the place in the batch depends on `unit_rows`.
         owners, places = frame.select("set", place.alias("place")).to_numpy().T
         keys = draws.keys(seed, "keep_negatives", set_ids)
         frame = frame.with_columns(draw=draws.draw(keys[owners], places))
@@ -120,5 +126,6 @@ def _counts(stays: Mask, frame: pl.DataFrame, staying: pl.DataFrame, refused: pl
 def _explain(verdict: dict[str, Any]) -> str:
     reasons = [f"{verdict[why]} {why}" for why in policies.DROPPED if verdict[why]]
     dropped = f"; dropped: {', '.join(reasons)}" if reasons else ""
+    # With both numbers, because a set may have lost its choice to several rules.
     left = f"{verdict['left']} of {verdict['all']} completions left"
     return f"{policies.REASONS[verdict['reason']]} ({left}{dropped})"

@@ -56,23 +56,29 @@ def build(
     written to, `Interrupted` after SIGINT, `ModelError`, `EngineError`, `BudgetError` and
     `MissingExtraError` if a model cannot be asked.
     """
+    # Before the directory is touched, because wrong input or a wrong recipe must leave nothing there.
     opened = open_source(recipe.source)
     validate.check(recipe)
     identity = identify_build(recipe, opened)
     keys = stage_keys(recipe, identity)
     if retry_failed:  # sets in quarantine must come from the source again; the cache has the other answers
         on_existing = "delete"
+    # A fallback for SIGINT outside `_stopping`, where the number of rows that are done is unknown.
     again = f"{out}: stopped; the same command continues"
+    # One process per directory, because two would write shards under the same numbers.
     with stoppable(out, lambda: again), directory.claimed(out, identity, on_existing, keys) as claimed:
         if claimed is None:
             return _complete(out)
         with _stopping(claimed, keys):
+            # Before the engines are open, because a wrong tokenizer should cost nothing.
             validate.open_noise(recipe)
             with _engine_pool(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as pool:
                 total = _write_shards(claimed, recipe, opened, keys, workers or default_workers(), pool)
+            # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
                 raise _nothing_usable(opened, total, claimed, keys)
             manifest = publish(claimed, identity, opened)
+        # Outside `_stopping`, because nothing of a complete dataset may be discarded.
         claimed.finish()
         return manifest
 
@@ -80,16 +86,19 @@ def build(
 @contextmanager
 def _engine_pool(recipe: BuildRecipe, cache: Path, *, retry_failed: bool) -> Iterator[EnginePool]:
     """Open what models are asked with; engines and the cache are closed at the end."""
+    # Only these make calls: a build without them creates no file for a cache.
     engines = recipe.generate is not None or any(hasattr(block, "engine") for block in recipe.rankings)
     with ExitStack() as opened:
         calls = Cache(cache, retry_failed=retry_failed) if engines else None
         if calls is not None:
+            # Registered first and so closed last: engines end while the cache can still take their answers.
             opened.callback(calls.close)
         yield EnginePool(recipe.calls, calls, opened)
 
 
 def default_workers() -> int:
     """Return one per CPU core of this process, at most four: the writer is then the bottleneck."""
+    # Not cpu_count(): a container or taskset may allow fewer cores than the machine has.
     return min(4, len(os.sched_getaffinity(0)))
 
 
@@ -104,13 +113,19 @@ def _write_shards(
     """Process the units that are not in a closed shard yet; return the contents of all shards together."""
     folders = out.shards()
     total = shards.together(shards.read_contents(folder) for folder in folders)
+    # The last shard is closed, so only publication was stopped: open no source and no model.
     if total.last:
         return total
     rows = total.counts["source.rows"]
+    # Rows of closed shards only: what was in an unfinished one is read again.
     out.log(event="continue" if folders else "start", time=time.time(), rows=rows)
+    # By units and not by rows, because a unit is the smallest part that is written at once.
     batches = opened.batches(start=total.next_unit, rows=recipe.unit_rows)
+    # Occurrences of earlier shards count, because a set's id contains how often its prompt came before.
     read = ahead(identified(batches, shards.occurrences(folders)), workers)
     folder, first = out.results_folder, total.next_unit
+    # Closed by `closing` and in this order, because a generator left to the collector keeps its threads alive
+    # while the error is reported; the innermost consumer goes first, so nobody waits for a closed one.
     with (
         progress(f"Building {out.out}", opened.total_rows, unit="rows", done=rows) as advance,
         closing(read),
@@ -119,8 +134,10 @@ def _write_shards(
         ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
     ):
         for contents in _shards(out, recipe, finished, len(folders), total.next_unit, threads, advance):
+            # Summed as shards close, because a unit that is only in memory is lost by a kill.
             total.last = contents.last
             total.add(contents.counts, contents.histograms)
+            # Usage with each shard, because a process that is killed logs nothing at its end.
             out.log(event="shard", time=time.time(), rows=total.counts["source.rows"], **pool.usage())
     return total
 
@@ -135,14 +152,18 @@ def _shards(
     advance: Advance,
 ) -> Iterator[Contents]:
     """Write shards from number `number` on; a shard is closed when its texts reach `shard_mb`."""
+    # One unit in advance, because a shard has to know whether it is the last when it is closed.
     finished = next(units, None)
     while True:
         with ShardWriter(out.shard(number), next_unit) as writer:
+            # Bytes of text, because the size of the file is known only after it was compressed.
             while finished is not None and writer.bytes < recipe.shard_mb * 1e6:
                 writer.add(finished, threads)
+                # Generation has shown some rows already; counting them twice would pass 100%.
                 advance(finished.unit.rows - finished.unit.shown)
                 finished = next(units, None)
             contents = writer.close(last=finished is None, threads=threads)
+        # After the `with`, that is after the rename: what the caller logs is on disk.
         yield contents
         if contents.last:
             return
@@ -154,6 +175,7 @@ def _complete(out: Path) -> dict[str, Any]:
     manifest = directory.manifest(out)
     for name, about in manifest["files"].items():
         path = out / name
+        # Sizes and not hashes, because reading a large dataset again would make "already complete" slow.
         if not path.is_file() or path.stat().st_size != about["bytes"]:
             raise ExistingOutputError(
                 f"{path} is not the file that was built; use --on-existing delete to build everything again"
@@ -174,8 +196,10 @@ def _nothing_usable(
     first = shards.first_quarantined(out.shards())
     detail = f" ({counts}); the first: {first}" if first else ""
     hint = ""
+    # Only reasons that this option causes, because the hint must help.
     if reasons.keys() & NO_CHOICE:
         hint = "; for --loss sft, or kto on labels, set mine.require_choice=false"
+    # Only if there are some: without a model stage nothing is kept.
     if unit_store.count(out.results_folder, keys.values()):
         hint += "; the answers of models are kept: change what follows them and run again"
     rows = total.counts["source.rows"]
@@ -188,12 +212,17 @@ def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
     """Turn what stops a build into errors that name what is kept; remove what a next try could not use."""
     try:
         yield
+    # Any other exception is a defect: the directory stays as it is, to be looked at.
     except (PairkitError, OSError, KeyboardInterrupt) as error:
+        # Read from disk, because memory counts units whose shard was never closed.
         done = shards.together(map(shards.read_contents, out.shards()))
         rows = done.counts["source.rows"]
+        # From the first unit after the shards, because units in a shard are among the rows already.
         units = unit_store.count(out.results_folder, keys.values(), first=done.next_unit)
         results = unit_store.count(out.results_folder, keys.values())
+        # Other input has another fingerprint, so shards of the wrong one are of no use; answers may still be.
         spoiled = isinstance(error, InputError) and not (isinstance(error, _NothingUsable) and results)
+        # An empty .build would only make the next command speak of an unfinished build.
         if spoiled or not (rows or units):
             out.discard()
         if isinstance(error, PairkitError):

@@ -35,9 +35,11 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
     opened = open_source(recipe.source)
     validate.check(recipe)
     files = [f"  {path} ({path.stat().st_size:,} bytes)" for path in opened.files]
+    # A text format would have to be read to the end for this.
     rows = "unknown" if opened.total_rows is None else f"{opened.total_rows:,}"
     return "\n".join(
         [
+            # With all defaults, because the plan has to show what is used and not what was typed.
             yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip(),
             f"input ({rows} rows):",
             *files,
@@ -75,12 +77,14 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
     for name, number in quarantined(counts).items():
         lines.append(f"  {number:,} in quarantine: {name}")
     for name, number in counts["mine"].items():
+        # Zeros are left out, because they would hide what did happen.
         if name.startswith("dropped_") and number:
             lines.append(f"  {number:,} completions dropped: {name.removeprefix('dropped_')}")
     for name, number in counts.get("generate", {}).items():
         if number and name in _SHOWN:
             lines.append(f"  {number:,} of {counts['generate']['completions']:,} completions: {_SHOWN[name]}")
     lines += [f"  {line}" for line in describe_judges(manifest)]
+    # Only where it can help: other reasons return the same way.
     if any(name.startswith("endpoint_") for name in quarantined(counts)):
         lines.append("  --retry-failed repeats the requests that the server did not answer")
     lines.append(_next(counts, out))
@@ -90,6 +94,7 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
 def _next(counts: Mapping[str, Mapping[str, int]], out: Path) -> str:
     if counts["train"]["pairs"]:
         return f"next: pairkit train --loss mcpo --data {out}"
+    # With few prompts the hash may send all of them to one split.
     if "test" in counts and counts["test"]["pairs"]:
         return "all pairs are in the split test: build from more rows, or with --test-fraction 0"
     return (

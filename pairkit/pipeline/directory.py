@@ -27,10 +27,12 @@ from pairkit.progress import log
 from pairkit.schema import MANIFEST
 
 State = Literal["empty", "unfinished", "complete", "foreign"]
+# Hidden, because loaders of a folder skip names with a dot and must not find closed shards twice.
 _BUILD = ".build"
 _LOCK = "pairkit.lock"
 _STATE = "state.json"
 _STAGES = "stages"
+# The names that `publish` gives and no others, because a file that somebody else added is not ours to remove.
 _PUBLISHED = re.compile(r"(train|test|all)-\d{5}-of-\d{5}\.parquet")
 
 
@@ -46,13 +48,16 @@ class BuildDirectory:
 
     def shards(self) -> list[Path]:
         """Return the closed shards, in order."""
+        # Sorted, because a disk lists names in any order; `00003.part` is no shard yet.
         return sorted(path for path in self.shards_folder.glob("*") if path.name.isdigit())
 
     def shard(self, number: int) -> Path:
+        # Padded, because the order of the names has to be that of the numbers.
         return self.shards_folder / f"{number:05d}"
 
     def log(self, **event: Any) -> None:
         """Append a line to the run log."""
+        # Appended, because a build that continues has the same log as the one that stopped.
         with (self.build / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(event) + "\n")
 
@@ -60,6 +65,7 @@ class BuildDirectory:
         """Remove all that the build has made, and `out` itself if nothing else is in it."""
         _clear(self)
         self.finish()
+        # It may have been there before, with files of others.
         if not any(self.out.iterdir()):
             self.out.rmdir()
 
@@ -75,10 +81,12 @@ class BuildDirectory:
 def survey(out: Path) -> State:
     """Return what a directory holds. `foreign` is whatever pairkit has not made: it is never touched."""
     names = names_in(out)
+    # No look at other files: the manifest is written last, so all of them are there.
     if MANIFEST in names:
         return "complete"
     if (out / _BUILD / _LOCK).exists():
         return "unfinished"
+    # An empty .build is what a kill between `mkdir` and the lock leaves.
     left = names - {_BUILD} if not any((out / _BUILD).glob("*")) else names
     return "foreign" if left else "empty"
 
@@ -102,24 +110,30 @@ def claimed(
     """
     directory = BuildDirectory(out)
     keys = keys or {}
+    # Asked before the lock as well, because locking writes, and a directory of others is never written to.
     state = _admit(out, identity, keys, on_existing)
+    # A complete dataset with a .build was stopped between the manifest and the removal: remove that below.
     if state == "complete" and on_existing != "delete" and not directory.build.exists():
         yield None
         return
     with _locked(directory):
+        # Asked again, because another build may have finished or deleted this while we came to the lock.
         state = _admit(out, identity, keys, on_existing)
         if state == "complete" and on_existing != "delete":
             directory.finish()
             yield None
             return
+        # A list of pairs, because the order of the stages counts and JSON is written with sorted keys.
         saved = {**identity, _STAGES: list(keys.items())}
         if on_existing == "delete" or not (directory.build / _STATE).exists():
+            # Cleared first: old shards under a new state would be taken for those of the new build.
             _clear(directory)
             write_json(directory.build / _STATE, saved)
         elif differences(_unfinished(out)[0], identity):
             _keep_shared(directory, identity, keys)
             # The state goes last: a stop before it leaves the old build, which may lose all but its results.
             write_json(directory.build / _STATE, saved)
+        # Leftovers of a kill: a shard is one only under its final name.
         for part in (directory.discarded, *directory.shards_folder.glob("*.part")):
             shutil.rmtree(part, ignore_errors=True)
         yield directory
@@ -133,13 +147,16 @@ def _keep_shared(directory: BuildDirectory, identity: Identity, keys: StageKeys)
         f"{directory.out}: {summarize(theirs, identity)}; "
         f"keeping the results of {', '.join(shared)} and repeating what follows"
     )
+    # The results stay, because they are found by hash: those that do not fit are never read.
     _clear(directory, keep_results=True)
+    # In the run log, because what it counts up to here was spent on the other recipe.
     directory.log(event="recipe", time=time.time(), keeps=shared)
 
 
 def _admit(out: Path, identity: Identity, keys: StageKeys, on_existing: OnExisting) -> State:
     """Return what `out` holds, if this build may continue it."""
     state = survey(out)
+    # Only these two are pairkit's: None makes `admit` refuse the rest.
     holds = {"complete": "a complete dataset", "unfinished": "an unfinished build"}.get(state)
     if state == "empty":
         return state
@@ -148,8 +165,10 @@ def _admit(out: Path, identity: Identity, keys: StageKeys, on_existing: OnExisti
         return state
 
     def different() -> list[str]:
+        # A shared stage is reason enough to take over, because answers cost more than the shards that go.
         if theirs is None or (state == "unfinished" and shared_stages(_unfinished(out)[1], keys)):
             return []
+        # Only the keys that theirs has, because a manifest leaves the versions out on purpose.
         return differences(theirs, {key: identity.get(key, {}) for key in theirs})
 
     admit(out, on_existing, holds=holds, differences=different)
@@ -160,7 +179,9 @@ def _identity(out: Path, state: State) -> Identity | None:
     """Return what was built there; None if a build stopped before it had written that."""
     if state == "complete":
         made = manifest(out)  # without versions: a newer library does not change rows that are finished
+        # Without the list of files, which is there for a reader: the fingerprint covers their content.
         content = {key: value for key, value in made["input"].items() if key != "files"}
+        # A recipe without a judge has no such key, and None would count as a difference.
         prompts = {"judge_prompts": made["judge_prompts"]} if "judge_prompts" in made else {}
         return {"recipe": made["recipe"], "input": content, **prompts}
     return _unfinished(out)[0] if (out / _BUILD / _STATE).exists() else None
@@ -169,6 +190,7 @@ def _identity(out: Path, state: State) -> Identity | None:
 def _unfinished(out: Path) -> tuple[Identity, StageKeys]:
     """Read the identity of an unfinished build and the hashes of its stages."""
     state = json.loads((out / _BUILD / _STATE).read_text(encoding="utf-8"))
+    # Not part of the identity: another hash of a stage must not refuse what shares the stages before it.
     keys = dict(state.pop(_STAGES, ()))
     return state, keys
 
@@ -191,16 +213,20 @@ def _locked(directory: BuildDirectory) -> Iterator[None]:
 
 def _open_lock(folder: Path) -> int:
     path = folder / _LOCK
+    # A loop, because the build that had the lock may remove the file while this one opens it.
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
         try:
+            # flock and not the file's existence, because the kernel releases it when a process is killed.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another file may have this name by now; a lock on the removed one excludes nobody.
             if os.path.samestat(path.stat(), os.fstat(handle)):
                 return handle
         except FileNotFoundError:
             pass  # removed between opening and locking: it is not the lock any more
         except OSError:
+            # BlockingIOError comes here too: the lock is another's.
             os.close(handle)
             raise
         os.close(handle)
@@ -213,18 +239,22 @@ def _clear(directory: BuildDirectory, *, keep_results: bool = False) -> None:
     """
     # One rename first: a stop halfway through the removal must not leave shards with gaps.
     if directory.shards_folder.exists():
+        # A folder that an earlier kill left would make the rename fail.
         shutil.rmtree(directory.discarded, ignore_errors=True)
         os.replace(directory.shards_folder, directory.discarded)
+    # Before the data: while the manifest is there, a reader may open what is being removed.
     for name in (MANIFEST, CARD, QUARANTINE_FILE, LOG):
         (directory.out / name).unlink(missing_ok=True)
     for kind in ("data", "pairs", "verdicts"):
         folder = directory.out / kind
         for path in [path for path in folder.glob("*") if _PUBLISHED.fullmatch(path.name)]:
             path.unlink()
+        # Files of others stay, and so does their folder.
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     shutil.rmtree(directory.discarded, ignore_errors=True)
     if not keep_results:
         shutil.rmtree(directory.results_folder, ignore_errors=True)
+        # The state after the results: as long as it is there, the build is still known by its identity.
         for name in (_STATE, LOG):
             (directory.build / name).unlink(missing_ok=True)

@@ -27,6 +27,7 @@ def portable(recipe: BuildRecipe) -> dict[str, Any]:
 
     Where they are on this machine, and where a server is, changes no row and is not to be published.
     """
+    # Without `calls`, because how a server is asked changes no row.
     content = recipe.model_dump(mode="json", exclude={"calls"})
     if recipe.source.path is not None:
         content["source"]["path"] = Path(recipe.source.path).name
@@ -59,8 +60,10 @@ def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
     libraries += [name for block in table.asking(recipe.rankings) for name in table.libraries(block)]
     return {
         "recipe": content,
+        # Of the portable recipe, so that it is the same on every machine.
         "recipe_hash": short_hash(content),
         "input": {"fingerprint": opened.fingerprint, **_models(recipe)},
+        # Absent without a judge, because an empty value would be a difference to builds that never had one.
         **({"judge_prompts": prompts} if prompts else {}),
         "pairkit": __version__,
         "versions": _versions(libraries),
@@ -77,6 +80,7 @@ def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
     before = short_hash(
         [
             content["source"],
+            # A model in a batch of other rows may round otherwise, so the size of a unit is part of it.
             content["unit_rows"],
             content["seed"],
             inputs["fingerprint"],
@@ -90,6 +94,7 @@ def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
         before = keys["generate"] = short_hash([before, content["generate"], inputs.get("model"), versions])
     blocks = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
     for block, settings in zip(recipe.rankings, blocks, strict=True):
+        # It asks no model: its scores are computed again, and change no answer after it.
         if RANKERS[block.ranker].load is None:
             continue
         name = name_of(block)
@@ -100,6 +105,7 @@ def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
 
 
 def _versions(libraries: Iterable[str]) -> dict[str, str]:
+    # Two stages may need the same library.
     return {name: library_version(name) for name in dict.fromkeys(libraries)}
 
 

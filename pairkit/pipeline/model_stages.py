@@ -41,6 +41,7 @@ class ModelStage:
     """
 
     name: str
+    # A block and not an engine, because models and connections do not pickle.
     block: Any
     seed: int
 
@@ -56,7 +57,9 @@ class ModelStage:
 def model_stages(recipe: BuildRecipe) -> list[ModelStage]:
     """Return the stages that ask a model, in order."""
     generate = [] if recipe.generate is None else [ModelStage("generate", recipe.generate, recipe.seed)]
+    # Generation first, because rankers score what it returns.
     rankers = [ModelStage("rank", block, recipe.seed) for block in table.asking(recipe.rankings)]
+    # Rankers that only compute are no part of this: running them again costs less than storing their result.
     return generate + rankers
 
 
@@ -64,6 +67,7 @@ def open_generation(
     block: GenerateRecipe, seed: int, pool: EnginePool
 ) -> Callable[[Iterable[pa.Table], Advance], Generator[StageResult]]:
     """Open the engine of a `generate:` block; return what completes a stream of tables with it."""
+    # Opened here and not in the generator, which would run nothing before its first table is asked for.
     engine = pool.engine(block)
     settings = SampleSettings(block.samples, block.max_tokens, seed, block.keep_source, block.truncated)
 
@@ -76,7 +80,9 @@ def open_generation(
 def score(sets: pa.Table, ranker: Ranker, advance: Advance) -> StageResult:
     """Add a ranker's named scores; `ordering.order` decides about rank and score later."""
     result = ranker.score(sets, advance)
+    # Prefixed, because two rankers may count under the same names.
     counts = {f"{ranker.name}_{name}": number for name, number in result.counts.items()}
+    # Without rank and score, because with several rankers the recipe's `order` decides which one sets them.
     return replace(result, sets=keep_own_order(result.sets, sets), counts=counts)
 
 
@@ -88,6 +94,7 @@ class _Item(NamedTuple):
     done: int = 0
 
     def after(self, stage: str, result: StageResult) -> _Item:
+        # With counts and quarantine, because a stored result has to contain all stages so far.
         unit = self.unit._replace(result=self.unit.result.then(stage, result))
         return self._replace(unit=unit, done=self.done + 1)
 
@@ -112,12 +119,14 @@ def ask_models(
     Raises:
         ModelError, EngineError, BudgetError, MissingExtraError: see `EnginePool.engine` and `table.load`.
     """
+    # No stage asks a model, so there is nothing to look up on disk.
     if not keys:
         yield from units
         return
     hashes = tuple(keys.values())
     items = _stored(units, folder, first, hashes)
     item = next(items, None)
+    # These units need no model, because a build that only mines again should run without a GPU or a server.
     while item is not None and item.done == len(hashes):
         yield item.unit
         item = next(items, None)
@@ -126,12 +135,16 @@ def ask_models(
     # Rankers are loaded before anything is generated, because a missing judge should not be noticed only
     # when thousands of completions wait for it.
     rankers = [table.load(block, pool, recipe.seed) for block in table.asking(recipe.rankings)]
+    # The unit that ended the loop above is put back in front.
     live = _generated(chain([item], items), recipe, hashes[0], folder, pool, advance)
+    # Closed here and not by the collector, which may come after the engines are closed.
     with closing(live):
         for item in live:
+            # Those that have not scored this unit: `done` counts generation too, the list does not.
             for ranker in rankers[len(rankers) + item.done - len(hashes) :]:
                 scored = score(item.unit.result.sets, ranker, _counting(ranker, pool, advance))
                 item = item.after("rank", scored)
+                # Before it is passed on, because a shard may be far from closed when the process is killed.
                 unit_store.write(folder, item.number, hashes[item.done - 1], item.unit.result)
             yield item.unit
 
@@ -142,8 +155,10 @@ def _stored(units: Iterable[Unit], folder: Path, first: int, hashes: tuple[str, 
     Stages process the units in order, so no unit is further than the one before it. If a file was lost, the
     units after it are asked about again; the cache has the answers of engines.
     """
+    # Nothing limits the first unit; each other one is limited by the unit before it.
     done = len(hashes)
     for number, unit in enumerate(units, first):
+        # Only keys up to the previous unit's, see above.
         done, result = unit_store.read_last(folder, number, hashes[:done])
         yield _Item(number, unit if result is None else unit._replace(result=result), done)
 
@@ -161,6 +176,7 @@ def _generated(
         item = next(items, None)
     if item is None:
         return
+    # The engine reads units in advance of its answers, so several are open at once.
     pending: deque[_Item] = deque()
 
     def tables() -> Iterator[pa.Table]:
@@ -168,19 +184,25 @@ def _generated(
             pending.append(each)
             yield each.unit.result.sets
 
+    # Completions in the note, rows in the bar: a set may have many completions.
     total = 0
 
     def count(completions: int = 1, /, note: str = "") -> None:
         nonlocal total
         total += completions
+        # One set, however many completions it has, because the bar counts rows.
         advance(1, note=", ".join(part for part in (f"{total:,} completions", pool.note()) if part))
 
     stream = open_generation(recipe.generate, recipe.seed, pool)(tables(), count)
+    # Closed at once if a later stage fails, so that no further call is made for units nobody takes.
     with closing(stream):
         for result in stream:
+            # The oldest, because results come in the order of the tables.
             generated = pending.popleft()
+            # Its rows are in the bar already, and `_shards` must not add them again.
             unit = generated.unit._replace(shown=generated.unit.result.sets.num_rows)
             generated = generated._replace(unit=unit).after("generate", result)
+            # Before the rankers see it, because a failing ranker must not cost the completions.
             unit_store.write(folder, generated.number, key, generated.unit.result)
             yield generated
 
@@ -193,6 +215,7 @@ def _counting(ranker: Ranker, pool: EnginePool, advance: Advance) -> Advance:
         nonlocal total
         total += completions
         parts = (f"{ranker.name}: {total:,} completions", note, pool.note())
+        # 0 rows, because a unit's rows count when they are written; only the note moves.
         advance(0, note=", ".join(part for part in parts if part))
 
     return count

@@ -15,6 +15,7 @@ from pairkit.schema import StageResult
 def add_scores(sets: pa.Table, *, block: Ranking) -> StageResult:
     """Add the named scores of a ranker that asks no model; `order` decides about rank and score later."""
     compute = RANKERS[block.ranker].compute
+    # Rankers with a model are run by `model_stages`.
     assert compute is not None, block.ranker
     result = compute(sets, block)
     return replace(result, sets=keep_own_order(result.sets, sets))

@@ -27,21 +27,28 @@ def publish(directory: BuildDirectory, identity: Identity, opened: Opened) -> di
     contents = [shards.read_contents(folder) for folder in folders]
     total = shards.together(contents)
     files = _move(directory.out, folders, contents)
+    # Also without rows, so that a reader need not guess whether any were lost.
     files[QUARANTINE_FILE] = _write_quarantine(directory.out / QUARANTINE_FILE, folders)
+    # Before the manifest exists, because a dataset that lost rows must never look complete.
     _check_rows(directory.out, files, total)
     manifest = {
         "schema_version": SCHEMA_VERSION,
         **identity,
         "input": {
             **identity["input"],
+            # Names, because a path would publish the folders of this machine.
             "files": [{"name": path.name, **_described(path)} for path in opened.files],
         },
         "counts": total.nested(),
         "files": files,
     }
+    # The card is rendered without itself in `files`, because it cannot contain its own hash.
     write_text(directory.out / CARD, card.render(directory.out, manifest, opened.source, total.histograms))
     files[CARD] = _described(directory.out / CARD)
+    # Copied, because a stop before the manifest needs the log where it is. It is not in `files`, because
+    # its times differ between builds whose manifests are equal.
     write_text(directory.out / LOG, (directory.build / LOG).read_text(encoding="utf-8"))
+    # Last, because from here on the directory counts as complete, and `.build` may go.
     write_json(directory.out / MANIFEST, manifest)
     return manifest
 
@@ -55,10 +62,13 @@ def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents]) -> d
             for folder, shard in zip(folders, contents, strict=True)
             if name in shard.files
         ]
+        # Numbered over the shards that have rows, because a loader expects N files of `of-N`.
         for number, (folder, about) in enumerate(with_rows):
             part = shards.file_of(folder, name)
             published = f"{name}-{number:05d}-of-{len(with_rows):05d}.parquet"
+            # exist_ok, because a publication may have been stopped right after it.
             (out / published).parent.mkdir(exist_ok=True)
+            # Missing if a publication that was stopped has moved it; the marker still describes it.
             if part.exists():
                 os.replace(part, out / published)
             moved[published] = about
@@ -66,6 +76,7 @@ def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents]) -> d
 
 
 def _write_quarantine(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
+    # Not renamed, because it is one file of many parts; they stay until `finish`, for a repetition.
     with replacing(path) as temporary, parquet.open_writer(temporary, QUARANTINE) as writer:
         for table in _quarantined(folders):
             writer.write_batch(table)
@@ -81,14 +92,17 @@ def _quarantined(folders: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         part = shards.file_of(folder, "quarantine")
         if part.exists():
             with pq.ParquetFile(part) as file:
+                # In batches, because quarantine may hold most of a large source.
                 yield from file.iter_batches()
 
 
 def _check_rows(out: Path, files: dict[str, Any], total: Contents) -> None:
     """Check that every raw row and every set is somewhere, by the row counts of the published files."""
+    # From the footers on disk and not from memory: it is the files that have to be complete.
     rows = {name: pq.read_metadata(out / name).num_rows for name in files}
     sets = sum(number for name, number in rows.items() if name.startswith("data/"))
     counts = total.counts
     refused = sum(number for name, number in counts.items() if ".quarantined_" in name)
     if sets != counts["mine.sets_out"] or rows[QUARANTINE_FILE] != refused:
+        # No PairkitError, because nothing that a person could change leads here.
         raise RuntimeError(f"rows do not add up: {dict(counts)} counted, {rows} in the files")

@@ -54,6 +54,7 @@ class BuildRecipe(Strict):
     mine: MineRecipe = MineRecipe()
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     seed: int = 0
+    # Large enough for work by columns, small enough that a kill loses little.
     unit_rows: PositiveInt = 1000
     shard_mb: PositiveFloat = 256
     calls: CallSettings = CallSettings()
@@ -89,6 +90,7 @@ def load(name_or_file: str | None, flags: Mapping[str, Any], overrides: Mapping[
     """
     content = _named(recipes.read(name_or_file, KIND) if name_or_file else {})
     content = recipes.merge(recipes.merge(content, flags), _named(overrides))
+    # Before the source, because a misspelled `source` would otherwise only be missing.
     for key in content.keys() - BuildRecipe.model_fields.keys():
         raise unknown("recipe key", key, BuildRecipe.model_fields)
     if not isinstance(content.get("source"), Mapping) or "name" not in content["source"]:

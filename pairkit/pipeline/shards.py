@@ -35,10 +35,12 @@ PUBLISHED = {
     "pairs/test": views.PAIRS,
     "verdicts/all": VERDICTS,
 }
+# Needed until publication: quarantine becomes one file, and `prompts` is for a build that continues.
 KEPT = {"quarantine": QUARANTINE, "prompts": pa.schema([("prompt_id", pa.string())])}
 SCHEMAS = PUBLISHED | KEPT
 # A row group holds at least this many rows, so that a small split does not break into crumbs.
 ROW_GROUP = 500
+# A build that continues reads these and no rows: what is counted once is not counted again.
 _MARKER = "shard.json"
 T = TypeVar("T")
 
@@ -54,6 +56,7 @@ class Contents:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, counts: Mapping[str, int], more: Histograms) -> None:
+        # Without `files`, because several shards have files of the same names.
         self.counts.update(counts)
         histograms.add(self.histograms, more)
 
@@ -69,6 +72,7 @@ class Contents:
     def nested(self) -> dict[str, dict[str, int]]:
         """Return `stage.what` -> number as stage -> what -> number, sorted by name."""
         nested: dict[str, dict[str, int]] = {}
+        # Sorted, because a Counter has the order in which its reasons first occurred.
         for name, number in sorted(self.counts.items()):
             stage, _, what = name.partition(".")
             nested.setdefault(stage, {})[what] = number
@@ -94,27 +98,35 @@ class ShardWriter:
         self.folder = folder
         self.bytes = 0
         self.contents = Contents(first_unit)
+        # A name that `BuildDirectory.shards` does not list, in the same folder, so that the rename is atomic.
         self._temporary = folder.with_name(f"{folder.name}.part")
         self._files: dict[str, _File] = {}
 
     def __enter__(self) -> ShardWriter:
+        # A kill may have left one, with files of units that are written again now.
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir(parents=True)
+        # All names, because which of them get rows is known only at the end.
         self._files = {name: _File(file_of(self._temporary, name), SCHEMAS[name]) for name in SCHEMAS}
         return self
 
     def __exit__(self, *_: object) -> None:
         for file in self._files.values():
+            # Before the folder goes, because an open writer writes its footer when it is collected.
             file.abandon()
+        # After `close` this name is gone, so nothing is removed.
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def add(self, finished: FinishedUnit, threads: ThreadPoolExecutor) -> None:
         """Write the next unit, all its files at the same time."""
         result = finished.unit.result
+        # One row per set of the source, also if it was dropped since: occurrences count in the source.
         prompts = pa.table({"prompt_id": finished.unit.prompt_ids})
         tables = finished.tables | {"quarantine": result.quarantine, "prompts": prompts}
+        # In threads, because compression takes the most time and releases the GIL.
         _in_threads(threads, [partial(self._files[name].add, table) for name, table in tables.items()])
         self.bytes += finished.bytes
+        # Even if all of it went to quarantine: units are counted, not sets.
         self.contents.next_unit += 1
         self.contents.add(result.counts, finished.histograms)
 
@@ -122,9 +134,12 @@ class ShardWriter:
         """Complete the files and the marker, then rename; return the content of the shard."""
         described = _in_threads(threads, [file.close for file in self._files.values()])
         pairs = zip(self._files, described, strict=True)
+        # A file is opened at its first row, so a split without rows has no file and no description.
         self.contents.files = {name: about for name, about in pairs if about is not None}
         self.contents.last = last
+        # The marker after the files, because it holds their sizes and hashes.
         write_json(self._temporary / _MARKER, self.contents.to_json())
+        # A kill before this line leaves a `.part`, which nobody reads; after it, a whole shard.
         os.replace(self._temporary, self.folder)
         return self.contents
 
@@ -138,6 +153,7 @@ def _in_threads(threads: ThreadPoolExecutor, calls: Sequence[Callable[[], T]]) -
     try:
         return [future.result() for future in futures]
     finally:
+        # Also after an error: the first failure must not free the caller while another call still writes.
         wait(futures)
 
 
@@ -151,6 +167,7 @@ class _File:
 
     def add(self, table: pa.Table) -> None:
         self._waiting.append(table)
+        # Whole units only, so that the cut depends on the rows and not on what the threads do.
         if sum(table.num_rows for table in self._waiting) >= ROW_GROUP:
             self._write()
 
@@ -160,26 +177,33 @@ class _File:
         if self._writer is None:
             return None
         self._writer.close()
+        # Now, because publication only renames, and the manifest must not be on disk before the data.
         with self.path.open("rb") as handle:
             os.fsync(handle.fileno())
         return parquet.describe(self.path)
 
     def abandon(self) -> None:
+        # Without fsync and description: the folder is removed next.
+        # After `close` it does nothing, because Arrow ignores a second one.
         if self._writer is not None:
             self._writer.close()
 
     def _write(self) -> None:
         rows = sum(table.num_rows for table in self._waiting)
         if rows:
+            # At the first row, because an empty file would be an empty split to a loader.
             self._writer = self._writer or parquet.open_writer(self.path, self.schema)
+            # Exactly one row group, because Arrow's default limit is not the same in all versions.
             self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=rows)
         self._waiting = []
 
 
 def together(contents: Iterable[Contents]) -> Contents:
     """Sum the contents of several shards, in order, without their `files`."""
+    # Unit 0 without any shard, so a build from the start continues after nothing.
     total = Contents(0)
     for shard in contents:
+        # Those of the last shard, because shards are read in order.
         total.next_unit, total.last = shard.next_unit, shard.last
         total.add(shard.counts, shard.histograms)
     return total
@@ -189,6 +213,7 @@ def occurrences(shards: Iterable[Path]) -> dict[str, int]:
     """Count how often each prompt occurred in the source up to the end of these shards."""
     seen: Counter[str] = Counter()
     for shard in shards:
+        # No file: the source refused every row of this shard before it had a prompt.
         if file_of(shard, "prompts").is_file():
             seen.update(pq.read_table(file_of(shard, "prompts"))["prompt_id"].to_pylist())
     return dict(seen)
@@ -199,7 +224,9 @@ def first_quarantined(folders: Iterable[Path]) -> str | None:
     for shard in folders:
         if file_of(shard, "quarantine").is_file():
             with pq.ParquetFile(file_of(shard, "quarantine")) as file:
+                # One row, because the file may be large and its texts long.
                 first = next(file.iter_batches(batch_size=1)).to_pylist()[0]
+            # A row that the source refused has no id.
             where = f"set {first['set_id']}: " if first["set_id"] else ""
             return f"{where}{first['detail']}"
     return None

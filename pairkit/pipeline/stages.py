@@ -47,6 +47,7 @@ def stages(recipe: BuildRecipe) -> list[Stage]:
 def identified(batches: Iterable[StageResult], seen: dict[str, int]) -> Iterator[Unit]:
     """Yield the source's batches with ids; `seen` counts the occurrences of each prompt so far."""
     for batch in batches:
+        # Through `then`, which puts the name of the stage before that of each count.
         result = StageResult(UNIDENTIFIED.empty_table()).then("source", batch)
         sets = identify(batch.sets, seen)
         yield Unit(StageResult(sets, result.quarantine, counts=result.counts), sets["prompt_id"])
@@ -57,12 +58,14 @@ def finish(unit: Unit, recipe: BuildRecipe) -> FinishedUnit:
     result = unit.result
     for stage in stages(recipe):
         result = result.then(stage.name, stage.run(result.sets))
+    # In one file for both splits, because a verdict is about a judge and not about training.
     tables = {"verdicts/all": result.verdicts}
     counted = histograms.of_sets(result.sets)
     for split, sets in split_by_prompt(result.sets, recipe.test_fraction).items():
         pairs = views.pairs(sets, chosen=recipe.mine.chosen, rejected=recipe.mine.rejected, seed=recipe.seed)
         tables |= {f"data/{split}": sets, f"pairs/{split}": pairs}
         histograms.add(counted, histograms.of_pairs(pairs))
+        # Only for the counts, which go under the name of the split; the sets are those of before.
         result = result.then(split, StageResult(result.sets, counts=_sizes(sets, pairs)))
     return FinishedUnit(unit._replace(result=result), tables, counted, text_bytes(result.sets))
 
@@ -82,6 +85,7 @@ def split_by_prompt(sets: pa.Table, test_fraction: float) -> dict[str, pa.Table]
 
 def text_bytes(table: pa.Table) -> int:
     """Return the bytes of all texts in a table: its size, whatever its layout in memory."""
+    # Not `nbytes`, which depends on how Arrow happens to have cut and shared its buffers.
     return sum(_column_bytes(column) for column in table.columns)
 
 

@@ -15,8 +15,10 @@ _END = object()
 def ahead(items: Iterable[Item], count: int) -> Generator[Item]:
     """Yield the same items, made in a thread of their own, at most `count` of them in advance."""
     iterator = iter(items)
+    # One thread, because a generator can run in one at a time and its order is that of the units.
     pool = ThreadPoolExecutor(1, thread_name_prefix="read")
     try:
+        # A value for the end, because a future cannot carry a StopIteration into a generator.
         waiting = deque(pool.submit(next, iterator, _END) for _ in range(count))
         while (item := waiting.popleft().result()) is not _END:
             waiting.append(pool.submit(next, iterator, _END))
@@ -32,6 +34,7 @@ def mapped(function: Callable[[Item], Result], items: Iterable[Item], workers: i
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
+            # One more than workers, so that they have work while the first result is taken.
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:

@@ -24,6 +24,7 @@ class Unit(NamedTuple):
     @property
     def rows(self) -> int:
         """The number of raw rows."""
+        # Counted by the source, because stages remove rows.
         return self.result.counts["source.rows"]
 
 

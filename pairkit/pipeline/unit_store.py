@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pairkit.files import replacing
 from pairkit.schema import StageResult
 
+# In the sets' own file, because a rename can make only one file complete at a time.
 _COUNTS = b"counts"
 _OTHER_TABLES = ("quarantine", "verdicts")
 
@@ -24,7 +25,9 @@ def write(folder: Path, number: int, key: str, result: StageResult) -> None:
     """Store the result of a unit. The file of the sets comes last: if it exists, so do the others."""
     for name in _OTHER_TABLES:
         table = getattr(result, name)
+        # No file for an empty table: `read` then leaves the default, which is empty as well.
         if table.num_rows:
+            # zstd, because every stage stores all texts of its unit again.
             with replacing(_file(folder, number, key, name)) as temporary:
                 pq.write_table(table, temporary, compression="zstd")
     sets = result.sets.replace_schema_metadata({_COUNTS: json.dumps(dict(result.counts))})
@@ -35,17 +38,20 @@ def write(folder: Path, number: int, key: str, result: StageResult) -> None:
 def read(folder: Path, number: int, key: str) -> StageResult | None:
     """Return the stored result of a unit, None if there is none."""
     path = _file(folder, number, key)
+    # Only this file is looked for, because it was written last.
     if not path.is_file():
         return None
     sets = pq.read_table(path)
     counts = json.loads(sets.schema.metadata[_COUNTS])
     files = {name: _file(folder, number, key, name) for name in _OTHER_TABLES}
     others = {name: pq.read_table(file) for name, file in files.items() if file.is_file()}
+    # Without the counts, because metadata of a table would end up in the published files.
     return StageResult(sets.replace_schema_metadata(None), counts=counts, **others)
 
 
 def read_last(folder: Path, number: int, keys: Sequence[str]) -> tuple[int, StageResult | None]:
     """Return the result after the most stages, of those with these keys, and how many stages that is."""
+    # From the last stage back, because the result of a stage contains those before it.
     for done in range(len(keys), 0, -1):
         result = read(folder, number, keys[done - 1])
         if result is not None:
@@ -55,10 +61,13 @@ def read_last(folder: Path, number: int, keys: Sequence[str]) -> tuple[int, Stag
 
 def count(folder: Path, keys: Iterable[str], first: int = 0) -> int:
     """Return how many units from number `first` on have a result of any of these stages."""
+    # The names are enough: `replacing` gives a file its name when it is complete.
     names = [path.name.split(".") for path in folder.glob("*.parquet")]
     wanted = set(keys)
+    # A unit has a file per stage and table, and is counted once.
     return len({name[0] for name in names if name[1] in wanted and int(name[0]) >= first})
 
 
 def _file(folder: Path, number: int, key: str, table: str | None = None) -> Path:
+    # Padded for a person who lists the folder; the key in the name lets results of two recipes share it.
     return folder / (f"{number:08d}.{key}.{table}.parquet" if table else f"{number:08d}.{key}.parquet")

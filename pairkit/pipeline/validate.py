@@ -21,6 +21,7 @@ def check(recipe: BuildRecipe) -> None:
 
     Raises `RecipeError`, `InputError` or `ModelError`.
     """
+    # A server's model name can only be checked by the server.
     if recipe.generate is not None and ENGINES[recipe.generate.engine].local:
         check_local("model", recipe.generate.model)
     for block in recipe.rankings:

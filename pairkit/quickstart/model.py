@@ -34,7 +34,9 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     pad, bos, eos, unk = SPECIAL
     vocabulary = {token: index for index, token in enumerate((*SPECIAL, *ALPHABET))}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=unk))
+    # `.` would leave out line breaks, and those characters would vanish.
     tokenizer.pre_tokenizer = Split(Regex(r"[\s\S]"), behavior="isolated")
+    # Otherwise tokens would be joined with spaces.
     tokenizer.decoder = Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -44,6 +46,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         unk_token=unk,
         chat_template=TEMPLATE,
         clean_up_tokenization_spaces=False,
+        # The positions that the model has; a problem with its answer takes eleven at most.
         model_max_length=32,
     )
 

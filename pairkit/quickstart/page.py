@@ -15,6 +15,7 @@ from pairkit.reports.html import Html, figures, join, page, section, settings, t
 from pairkit.reports.plots import Curve, curves, interval_bars, palette, smoothed, stacked_bars
 from pairkit.training.output.metrics import read_metrics
 
+# Fine-tuning has no margin and no negatives to show.
 RUNS = {name: folder for name, folder in MODELS.items() if name != "SFT"}
 EXAMPLES = 4
 WINDOW = 20  # steps; each point of a training curve is the mean of so many
@@ -111,6 +112,7 @@ def _negatives(steps: Mapping[str, Entries]) -> Html:
     """Show where the sampled negatives came from, early and late in each run."""
     rows: dict[str, dict[str, int]] = {}
     for name, entries in steps.items():
+        # At least one, because a run may have fewer than three steps.
         third = max(1, len(entries) // 3)
         rows |= {
             f"{name}, first third": _origins(entries[:third]),
@@ -146,7 +148,9 @@ def _sets(out: Path, manifest: Mapping[str, Any]) -> Html:
 def _examples(out: Path) -> list[dict[str, Any]]:
     """Choose the sets with the most completions among the first hundred."""
     first = sorted((out / "sets" / "data").glob("train-*.parquet"))[0]
+    # Enough for a few examples, without reading the file.
     rows = pq.ParquetFile(first).read_row_group(0).slice(0, 100).to_pylist()
+    # The most, because a set of two shows little of ranks and noise.
     order = sorted(rows, key=lambda row: -len(row["completions"]))  # stable: the first of equals
     return order[:EXAMPLES]
 
@@ -154,9 +158,11 @@ def _examples(out: Path) -> list[dict[str, Any]]:
 def _settings(out: Path, seed: int) -> Html:
     """Show how each model was trained, and the commands that repeat it."""
     values: dict[str, object] = {"seed": seed}
+    # From the runs and not from the settings, because the number of rounds is known only there.
     rounds = sorted(path.parent for path in (out / "rounds").glob("*/recipe.yaml"))
     for name, runs in {"SFT": rounds, **{name: [out / folder] for name, folder in RUNS.items()}}.items():
         recipes = [yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")) for run in runs]
+        # The last round's settings are those of all rounds; only the first is longer.
         last, optimizer = recipes[-1], recipes[-1]["optimizer"]
         steps = f"{sum(recipe['max_steps'] for recipe in recipes)} steps"
         if len(recipes) > 1:
@@ -197,12 +203,14 @@ def _origins(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
             if key.startswith("drawn_"):
                 origin = key.removeprefix("drawn_")
                 counts[origin] = counts.get(origin, 0) + number
+    # Sorted, because a plot has its parts in the order of their first appearance.
     return dict(sorted(counts.items()))
 
 
 def _curve(
     name: str, entries: Entries, key: str, color: str, *, dashed: bool = False, window: int = 1
 ) -> Curve:
+    # Not every entry has every number.
     points = [entry for entry in entries if key in entry]
     values = smoothed([entry[key] for entry in points], window) if points else []
     return Curve(name, [entry["step"] for entry in points], values, color, dashed)

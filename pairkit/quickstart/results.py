@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pairkit.intervals import Floats, Interval, bootstrap_difference, bootstrap_mean
 
 MODELS = {"SFT": "sft", "DPO": "dpo", "MC-PO": "mcpo"}
+# Each against the start, and then the comparison that the page is about.
 DIFFERENCES = (("DPO", "SFT"), ("MC-PO", "SFT"), ("MC-PO", "DPO"))
 
 
@@ -28,6 +29,7 @@ def measure(right: Mapping[str, Floats], groups: Sequence[str]) -> Measured:
         groups: the group of each problem: a sum and its mirror image are resampled together, because who
             knows the one knows the other.
     """
+    # Groups and not problems, so that the interval is not too narrow.
     accuracies = {name: bootstrap_mean(values, groups=groups) for name, values in right.items()}
     differences = {
         (first, second): bootstrap_difference(right[first], right[second], groups=groups)
@@ -43,6 +45,7 @@ def describe(measured: Measured, out: Path) -> str:
         lines.append(f"  {name:<12} {_points(bar, '.1f', ' %')}")
     lines.append("")
     for (first, second), difference in measured.differences.items():
+        # In words, because a reader of a table may take the mean for the result.
         zero = "; includes zero: no difference shown" if difference.includes_zero else ""
         lines.append(f"  {f'{first} - {second}':<12} {_points(difference, '+.1f', ' points')}{zero}")
     return "\n".join(

@@ -50,6 +50,7 @@ from pairkit.training.run import train
 
 SETTINGS = "quickstart.json"
 FOLDERS = ("start", "problems", "rounds", "sft", "sets", "tokens", "reference", "dpo", "mcpo")
+# The settings last: until they are removed, what an interrupted deletion left is still ours.
 PARTS = (*FOLDERS, "results.json", "report.html", SETTINGS)
 
 # The first model learns in rounds until this share of its answers to the tuning problems is right. A fixed
@@ -83,6 +84,7 @@ def quickstart(out: Path, settings: Settings, *, on_existing: OnExisting = "resu
             for name, folder in MODELS.items()
         }
     measured = measure(right, arithmetic.groups(test_problems("test")))
+    # Before the page, which is made from the same numbers and can be made again.
     write_json(
         out / "results.json", {"pairkit": __version__, "settings": asdict(settings)} | to_json(measured)
     )
@@ -106,12 +108,14 @@ def fine_tune(out: Path, settings: Settings) -> None:
     Rounds that were finished before an interruption are reused: the number of a round decides its recipe.
     """
     target = out / "sft" / "model"
+    # The rounds are not run again, because their last model is there.
     if target.is_dir():
         return
     model = out / "start" / "config.json"
     for number in range(1, ROUNDS + 1):
         with _silent():
             model = train(sft_recipe(out, settings, number, model), out / "rounds" / f"{number:02d}")
+        # On tuning problems, because choosing the round by the reported ones would flatter it.
         right = accuracy_of(model, settings, "tuning", samples=2).mean()
         log(f"fine-tuning, round {number}: {right:.0%} of the answers to tuning problems are right")
         if right >= ENOUGH or settings.sft_steps is not None:
@@ -157,6 +161,7 @@ def _claim(out: Path, settings: Settings, on_existing: OnExisting) -> None:
         return
     for part in (out / name for name in PARTS if name in names):
         shutil.rmtree(part) if part.is_dir() else part.unlink()
+    # After the deletion, because old parts next to new settings would be taken for finished steps.
     write_json(record, {"pairkit": __version__} | asdict(settings))
 
 

@@ -18,8 +18,10 @@ def with_score(flat: pa.StructArray, name: str, values: pa.Array) -> pa.StructAr
     An earlier score of that name is replaced; the rank is removed, because it belonged to another order.
     """
     scores = pc.struct_field(flat, "scores")
+    # One entry per named score, with the completion that has it; `flat` has one per completion.
     entries, owners = pc.list_flatten(scores), pc.list_parent_indices(scores)
     other = pc.not_equal(pc.struct_field(entries, "name"), name)
+    # A completion without a score gets no entry, because a named score is never null.
     numbered = pc.indices_nonzero(pc.is_valid(values))
     new = pa.StructArray.from_arrays(
         [pa.repeat(pa.scalar(name, pa.string()), len(numbered)), values.take(numbered)],
@@ -27,6 +29,7 @@ def with_score(flat: pa.StructArray, name: str, values: pa.Array) -> pa.StructAr
     )
     pool = pa.concat_arrays([entries.filter(other), new])
     owner = pa.concat_arrays([owners.filter(other).cast(pa.int64()), numbered.cast(pa.int64())])
+    # Sorted by name within a completion, as in every file, so that the order of rankers changes no byte.
     order = pc.sort_indices(
         pa.table({"owner": owner, "name": pc.struct_field(pool, "name")}),
         sort_keys=[("owner", "ascending"), ("name", "ascending")],
@@ -42,6 +45,7 @@ def keep_own_order(scored: pa.Table, own: pa.Table) -> pa.Table:
 
     Both have the completions of a set in the same order.
     """
+    # Sets that the ranker sent to quarantine are missing in `scored`.
     same = own.filter(pc.is_in(own["set_id"], scored["set_id"].combine_chunks()))
     if not scored.num_rows:
         return scored
@@ -65,6 +69,7 @@ def order_by(sets: pa.Table, name: str) -> pa.Table:
         scores = pc.struct_field(flat, "scores")
         entries, owners = pc.list_flatten(scores), pc.list_parent_indices(scores)
         named = pc.equal(pc.struct_field(entries, "name"), name)
+        # NaN is a completion that this ranker gave no score.
         values = np.full(len(flat), np.nan)
         values[owners.filter(named).to_numpy()] = pc.struct_field(entries, "value").filter(named).to_numpy()
         score = pa.array(values, pa.float64(), mask=np.isnan(values))

@@ -91,6 +91,7 @@ def _check_model(block: Any) -> None:
 
 
 def _pairrm(block: Any, pool: EnginePool, seed: int) -> Ranker:
+    # Here and not above, because torch takes seconds and a dry run needs none of it.
     from pairkit.rankers.pairrm import ranker as pairrm
 
     return pairrm.load_pairrm(block)
@@ -111,6 +112,7 @@ def _judge(block: Any, pool: EnginePool, seed: int) -> Ranker:
 
 
 def _check_judge(block: Any) -> None:
+    # Reading the prompts is their check.
     _judge_prompts(block)
     if ENGINES[block.engine].local:
         _check_model(block)
@@ -123,6 +125,7 @@ def _judge_prompts(block: Any) -> dict[str, str]:
 
 
 def _file_names(prompts: str | list[str]) -> str | list[str]:
+    # A path would publish the folders of this machine.
     return Path(prompts).name if isinstance(prompts, str) else [Path(prompt).name for prompt in prompts]
 
 
@@ -160,6 +163,7 @@ RANKERS: dict[str, RankerRow] = {
     ),
 }
 
+# A type checker cannot read a union that is made from a table.
 if TYPE_CHECKING:
 
     class Ranking(Strict):
@@ -180,6 +184,7 @@ def load(block: Ranking, pool: EnginePool, seed: int) -> Ranker:
     """Load the ranker of a block with its model. Raises `ModelError` and what opening an engine raises."""
     loader = RANKERS[block.ranker].load
     assert loader is not None, block.ranker
+    # The name of the block, because two judges of a recipe must not overwrite each other's scores.
     ranker: Ranker = replace(loader(block, pool, seed), name=name_of(block))  # type: ignore[type-var]
     return ranker
 

@@ -60,6 +60,7 @@ def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
             values = _compare(flat, _answers(batch["metadata"], recipe).take(owner), recipe.check)
         else:
             values = _call(check, recipe.check, batch, flat, owner)
+        # Noise keeps no score, because even a right number in it was made to be rejected.
         noise = pc.equal(pc.struct_field(flat, "origin"), "noise")
         values = pc.if_else(noise, pa.scalar(None, pa.float64()), values)
         scored = with_score(flat, NAME, values)
@@ -97,6 +98,7 @@ def final_number(texts: pl.Expr) -> pl.Expr:
     decimals = digits.str.extract(r"\.(\d*?)0*$").fill_null("")
     point = pl.when(decimals == "").then(pl.lit("")).otherwise(pl.lit("."))
     spelled = pl.concat_str(whole, point, decimals)
+    # Minus zero is zero.
     return pl.when(spelled == "0").then(spelled).otherwise(pl.concat_str(sign, spelled))
 
 

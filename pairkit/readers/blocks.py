@@ -49,6 +49,7 @@ class RawBlock(NamedTuple):
         tables = [
             RowTable(part.table.slice(0, length), part.numbers[:length])
             for part in self.tables
+            # Row numbers of a part increase, so the rows to keep are its first ones.
             if (length := int(np.searchsorted(part.numbers, last, side="right")))
         ]
         return RawBlock(tables, [line for line in self.bad if line.number <= last], count)
@@ -67,6 +68,7 @@ def open_stream(path: Path, compression: str | None) -> Iterator[pa.NativeFile]:
     try:
         with pa.input_stream(str(path), compression=compression) as stream:
             yield stream
+    # Here too, because a damaged stream shows only when it is read.
     except OSError as error:
         if compression is None:
             raise InputError(f"{path}: cannot be read: {error}") from error

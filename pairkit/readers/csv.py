@@ -27,6 +27,7 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
 
     def skip(row: pacsv.InvalidRow) -> str:
         problem = f"has {row.actual_columns} cells, the header has {row.expected_columns}"
+        # pyarrow counts the header as a row.
         bad.append(BadLine(row.number - 1, "invalid_csv", None, problem, json.dumps(row.text)))
         return "skip"
 
@@ -38,6 +39,7 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
             names = _header(path, compression, read)
             convert = pacsv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
+                # pyarrow leaves texts empty unless told so, but a missing value is null in the other formats.
                 strings_can_be_null=True,
                 null_values=[""],
                 quoted_strings_can_be_null=False,
@@ -51,8 +53,10 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
 
 def _header(path: Path, compression: str | None, read: pacsv.ReadOptions) -> list[str]:
     with open_stream(path, compression) as stream:
+        # Bad rows are skipped here without a record, because reading the file records them.
         parse = pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda row: "skip")
         names = list(pacsv.open_csv(stream, read, parse).schema.names)
+    # Columns are found by name, so one of the two could never be read.
     duplicates = {name for name in names if names.count(name) > 1}
     if duplicates:
         raise InputError(f"{path}: two columns are named {sorted(duplicates)[0]!r}; rename one of them")
@@ -104,6 +108,7 @@ def _number_rows(tables: Iterator[pa.Table], bad: list[BadLine]) -> Generator[Bl
         skipped: list[BadLine] = []
         numbers = np.arange(done + 1, done + table.num_rows + 1)
         while before < len(bad) and bad[before].number <= numbers[-1]:
+            # The parser does not count the rows that it skips, but they are in the file.
             numbers[numbers >= bad[before].number] += 1
             skipped.append(bad[before])
             before += 1

@@ -28,6 +28,7 @@ def format_of(path: Path) -> tuple[str, str | None]:
     if compression:
         suffixes.pop()
     name = FORMATS.get(suffixes[-1]) if suffixes else None
+    # Parquet is compressed inside and read by offsets, which another compression makes impossible.
     if name is None or (name == "parquet" and compression):
         raise InputError(f"{path}: cannot tell its format; pairkit reads {READABLE}")
     return name, compression

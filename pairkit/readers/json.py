@@ -22,6 +22,7 @@ def is_array(path: Path, compression: str | None) -> bool:
     with open_stream(path, compression) as stream:
         # One line is enough to tell an array from lines, so a large file is not read twice.
         content = (line for line in _lines(stream) if line and not line.isspace())
+        # The mark that some editors for Windows put before UTF-8.
         line = next(content, b"").removeprefix(b"\xef\xbb\xbf").lstrip()
     if line.startswith(b"["):
         return True
@@ -48,6 +49,7 @@ def line_blocks(path: Path, compression: str | None, rows: int) -> Generator[Blo
 
 def array_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
     """Yield a file that holds one JSON array, which is read whole, in blocks of `rows`."""
+    # Whole, because an array has no line at which a reader could stop.
     with open_stream(path, compression) as stream:
         content = stream.read()
     try:
@@ -56,6 +58,7 @@ def array_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bl
         raise InputError(f"{path}: not JSON: {error}") from error
     for first in range(0, len(values), rows):
         part = values[first : first + rows]
+        # Rows count from 1.
         numbers = np.arange(first, first + len(part)) + 1
         yield Block(len(part), partial(_load_values, part, numbers))
 

@@ -20,6 +20,7 @@ from pairkit.readers.json_text import json_row
 def parse_lines(lines: list[bytes], first: int) -> tuple[list[RowTable], list[BadLine]]:
     """Parse lines of JSON, of which the first has the number `first`. Blank lines are not rows."""
     table = _parse_block(b"\n".join(lines))
+    # Fewer rows than lines are blank lines, and no column is an object without fields.
     if table is not None and table.num_columns and table.num_rows == len(lines):
         return [RowTable(table, np.arange(first, first + len(lines)))], []
     return _parse_line_by_line(lines, first)
@@ -27,6 +28,7 @@ def parse_lines(lines: list[bytes], first: int) -> tuple[list[RowTable], list[Ba
 
 def _parse_block(block: bytes) -> pa.Table | None:
     """Return the block as a table, or None if it is not JSON lines of one schema in valid UTF-8."""
+    # One block, because Arrow infers types block by block.
     read = pajson.ReadOptions(use_threads=False, block_size=len(block) + 1)
     try:
         table = pajson.read_json(pa.BufferReader(block), read)
@@ -63,6 +65,7 @@ def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[RowTable],
         if not line or line.isspace():
             continue
         try:
+            # Only a file's first line may begin with the mark of UTF-8.
             values.append((number, loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))))
         except UnicodeDecodeError as error:
             detail = f"is not UTF-8 (byte {error.start + 1})"
@@ -81,6 +84,7 @@ def row_tables(values: list[tuple[int, Any]]) -> tuple[list[RowTable], list[BadL
     bad = [
         BadLine(number, "invalid_json", None, "is not an object with fields", json_row(value))
         for number, value in values
+        # An object without fields has nothing that a source could read.
         if not isinstance(value, dict) or not value
     ]
     rows = [(number, value) for number, value in values if isinstance(value, dict) and value]
@@ -103,6 +107,7 @@ def loads(text: str | bytes) -> Any:
 
 
 def _integer(digits: str) -> int | float:
+    # The length first, because int() refuses numbers of some thousand digits.
     small = len(digits) <= 20 and -(2**63) <= int(digits) < 2**63
     return int(digits) if small else float(digits)
 
@@ -123,6 +128,7 @@ def _group_by_schema(rows: list[tuple[int, dict[str, Any]]]) -> tuple[list[RowTa
     for number, value in rows:
         try:
             kind = pa.infer_type([value])
+            # The type may be found although the value has no form in Arrow.
             pa.array([value], kind)
         except NOT_ARROW as error:
             bad.append(_odd_row(number, value, error))

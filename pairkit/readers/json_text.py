@@ -25,6 +25,7 @@ NULL_FIRST = r'\{"[^"\\,:]*":null,?'
 
 def json_objects(columns: Mapping[str, pa.Array], size: int) -> pa.Array:
     """Return one JSON object per row: the columns' values, sorted keys, no nulls; `{}` if all are null."""
+    # Sorted, because the order of a file's columns must not change the text.
     sorted_columns = {name: canonical(columns[name]) for name in sorted(columns)}
     filled = {name: column for name, column in sorted_columns.items() if not pa.types.is_null(column.type)}
     if not filled or not size:
@@ -47,10 +48,12 @@ def canonical(array: pa.Array) -> pa.Array:
     if is_list(kind):
         offsets, flat = flatten(array)
         inner = canonical(flat)
+        # A list of nothing but nulls needs some type that polars can encode.
         if pa.types.is_null(inner.type):
             inner = pa.nulls(len(flat), pa.string())
         lists = listed(offsets, inner)
         return (
+            # `listed` makes a null list an empty one.
             pc.if_else(pc.is_valid(array), lists, pa.scalar(None, lists.type)) if array.null_count else lists
         )
     if pa.types.is_struct(kind):

@@ -48,6 +48,7 @@ def parquet_blocks(path: Path, rows: int) -> Generator[Block, None, None]:
 def _tables_from(file: pq.ParquetFile, first: int, rows: int) -> Iterator[pa.Table]:
     """Yield tables of `rows` rows from row `first` on, reading from the row group that holds it."""
     group, before = 0, 0
+    # By the footer alone: row groups before it are not decoded when a build continues.
     while before + file.metadata.row_group(group).num_rows <= first:
         before += file.metadata.row_group(group).num_rows
         group += 1

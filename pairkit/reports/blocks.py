@@ -20,6 +20,7 @@ class Difference(NamedTuple):
 def describe_difference(difference: Difference) -> tuple[str, str]:
     """Describe in words what the interval shows, and choose the kind of badge for it."""
     first, second, interval = difference
+    # First, because a mean without a shown difference must not be called better.
     if interval.includes_zero:
         return "interval includes zero: no difference shown", "flat"
     better, worse = (first, second) if interval.mean > 0 else (second, first)
@@ -30,6 +31,7 @@ def differences(rows: Sequence[Difference], *, level: float = 0.95) -> Html:
     """Show paired differences in percentage points, each with its interval and its conclusion."""
     cells = []
     for row in rows:
+        # A typographic minus is as wide as the plus.
         points = [f"{100 * value:+.1f}".replace("-", "−") for value in row.interval]
         conclusion, kind = describe_difference(row)
         cells.append(
@@ -62,6 +64,7 @@ def _candidate_set(row: Mapping[str, Any]) -> Html:
 
 def _completion(completion: Mapping[str, Any]) -> list[Html]:
     rank, score, sampling = completion["rank"], completion["score"], completion["sampling"]
+    # The name of the generating model is the same in every row, so it would only fill the column.
     origin = completion["model"] if completion["origin"] != "generated" else "generated"
     return [
         badge("–" if rank is None else f"{rank}", "good" if rank == 1 else "plain"),

@@ -16,6 +16,7 @@ Html = NewType("Html", str)
 
 def text(value: object) -> Html:
     """Escape `value` as text; a float gets at most four significant digits."""
+    # Always, because texts of datasets and models are on these pages.
     return Html(escape(f"{value:.4g}" if isinstance(value, float) else str(value)))
 
 
@@ -26,6 +27,7 @@ def join(parts: Sequence[Html]) -> Html:
 
 def page(title: str, sections: Sequence[Html], *, summary: str = "", top: Html = Html("")) -> str:
     """Make a whole page: title, a summary of a sentence or two, a top block, the sections."""
+    # Inside the page, because a report is sent as one file.
     style = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     return f"""<!doctype html>
 <html lang="en">
@@ -87,6 +89,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Html]], *, numeric: Se
         "<tr>" + "".join(f"<td {kind[i]}>{cell}</td>" for i, cell in enumerate(row)) + "</tr>" for row in rows
     )
     inner = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    # A wide table scrolls in itself, because the page must fit a telephone.
     return Html(f'<div class="scroll">{inner}</div>')
 
 

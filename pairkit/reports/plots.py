@@ -101,6 +101,7 @@ def interval_bars(title: str, bars: Mapping[str, Interval], colors: Mapping[str,
         for row, (name, bar) in enumerate(bars.items()):
             axes.barh(row, 100 * bar.mean, height=0.62, color=colors[name], alpha=0.9)
             axes.plot([100 * bar.low, 100 * bar.high], [row, row], color=_INK, linewidth=1.6)
+            # A value at 100 % has its label just outside the axes.
             place = min(100 * bar.high + 1.2, 101)
             axes.text(place, row, f"{100 * bar.mean:.1f} %", va="center", ha="left", fontweight="bold")
         axes.set_yticks(range(len(bars)), list(bars))
@@ -120,6 +121,7 @@ def stacked_bars(title: str, rows: Mapping[str, Mapping[str, int]]) -> Html:
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes(_WIDE, 0.6 + 0.5 * len(rows))
         for row, counts in enumerate(rows.values()):
+            # A row without counts gets an empty bar.
             total = sum(counts.values()) or 1
             left = 0.0
             for part in parts:
@@ -171,7 +173,9 @@ def _figure(title: str, svg: Html, legend: Sequence[tuple[str, str, bool]], *, n
 def _svg(figure: Figure, title: str) -> Html:
     """Render the figure as an `<svg>` element for a page."""
     buffer = io.StringIO()
+    # Dates and versions would make other bytes of the same data.
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    # The salt of matplotlib's ids, which are random without it.
     with matplotlib.rc_context({"svg.hashsalt": title}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     source = buffer.getvalue()

@@ -83,6 +83,7 @@ _TABLE = (
         open=open_files,
         convert=alpaca_eval.convert,
         merge=alpaca_eval.merge,
+        # Rows with a judgment, or rows of outputs alone.
         columns=(("instruction", *alpaca_eval.PAIR), ("instruction", *alpaca_eval.OUTPUT)),
         splits=("eval",),
         licence="CC BY-NC 4.0",
@@ -94,6 +95,7 @@ _TABLE = (
         summary="8,800 grade-school problems with checkable answers, or model solutions (openai/gsm8k)",
         open=open_files,
         convert=gsm8k.convert,
+        # The dataset, or the file of example solutions.
         columns=(("question", "answer"), ("question", "ground_truth")),
         hub_id="openai/gsm8k",
         config="main",
@@ -138,6 +140,7 @@ _TABLE = (
         convert=tabular.convert,
         layout=fields.guess,
         columns=fields.EXPECTED,
+        # No license here, because each dataset has its own.
         options=frozenset({"map"}),
     ),
 )

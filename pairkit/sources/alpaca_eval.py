@@ -35,6 +35,7 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
         flat = completions(columns.text("output"), model=columns.text("generator"), metadata=rest)
         return Draft(prompt, interleave([flat]), json_objects(fields, columns.size), columns.problems)
     fields["reference"] = columns.text("generator_1")
+    # A model against itself wins half of the time.
     reference = completions(columns.text("output_1"), model=columns.text("generator_1"), score=0.5)
     preference = columns.number("preference")
     candidate = completions(
@@ -82,6 +83,7 @@ def merge(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     ]
     # A null model compares as null, which is no proof of a copy.
     own = (same[0] & same[1]).fill_null(False)
+    # In order, because groups would otherwise come in any order and the build must be repeatable.
     joined = (
         pairs.with_columns(own=own)
         .group_by(
@@ -91,6 +93,7 @@ def merge(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
             pl.col("prompt").first(),
             pl.col("reference").first(),
             pl.col("output").filter(~pl.col("own")),
+            # The rows of the file in each set, because progress and limits count rows.
             pl.len().alias("used"),
         )
         .with_columns(
@@ -100,5 +103,6 @@ def merge(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
             source=pl.lit(sets["source"][0].as_py() if sets.num_rows else "", pl.String),
         )
     )
+    # polars has wider types than the schema.
     table = joined.select(UNIDENTIFIED.names).to_arrow().cast(UNIDENTIFIED)
     return table, joined["used"].cast(pl.Int64).to_numpy()

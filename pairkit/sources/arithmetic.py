@@ -45,6 +45,7 @@ def problems(split: Split, *, seed: int = 0) -> npt.NDArray[np.int64]:
     groups = ((pairs, PAIRS_HELD_OUT), (doubles, DOUBLES_HELD_OUT))
     selected = np.concatenate([_part(random.permutation(group), held, split) for group, held in groups])
     sums = np.stack([low[selected], high[selected]], axis=1)
+    # A double is its own mirror image.
     mirrored = sums[sums[:, 0] != sums[:, 1]][:, ::-1]
     return random.permutation(np.concatenate([sums, mirrored]))
 
@@ -76,6 +77,7 @@ def open_generated(source: Source, recipe: SourceRecipe) -> Opened:
             raise RecipeError(f"source 'arithmetic' is generated and has no `{option}`; leave it out")
     table = sets(recipe.split or source.splits[0])  # type: ignore[arg-type]  # `problems` checks it
     table = table.slice(0, recipe.limit)
+    # The prompts in their order, so that split, limit and seed are all in it.
     fingerprint = schema.short_hash(table["prompt"].to_pylist())
     return Opened(source, (), fingerprint, table.num_rows, partial(_stream, table))
 

@@ -27,6 +27,7 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     solution = columns.text(worked)
     answer = final_answers(solution)
     columns.report(~present(answer), "no_answer", "has no line '#### number' or 'A: number'", worked)
+    # By type, because each column of solutions has the name of its model.
     models = [name for name in columns.arrays if _is_solution(columns.arrays[name])]
     rest = columns.rest(["question", "answer", "ground_truth", *models])
     metadata = json_objects(rest | {"answer": answer, "solution": solution}, columns.size)
@@ -38,6 +39,7 @@ def final_answers(solutions: pa.Array) -> pa.Array:
     """Return the last number that a solution gives as its answer, without commas; null if there is none."""
     series = pl.from_arrow(solutions)
     assert isinstance(series, pl.Series)
+    # The last one, because a solution may have such a line within its steps.
     last = series.str.extract_all(FINAL_ANSWER).list.last()
     return last.str.extract(FINAL_ANSWER).str.replace_all(",", "", literal=True).to_arrow().cast(pa.string())
 
@@ -48,6 +50,7 @@ def _is_solution(values: pa.Array) -> bool:
 
 def _solutions(columns: Columns, models: list[str]) -> pa.Array:
     if not models:
+        # Empty lists, one per row.
         return listed([0] * (columns.size + 1), completions(pa.array([], pa.string())))
     parts = []
     for model in models:

@@ -28,6 +28,7 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     apart = both & ~same_messages(chosen.prompt, rejected.prompt)
     detail = "the two dialogues differ before the last reply"
     columns.report(apart, "diverging_prompts", detail, "rejected")
+    # Ranks, because people compared the two and gave no scores.
     sets = interleave([completions(chosen.reply, rank=1), completions(rejected.reply, rank=2)])
     metadata = json_objects(columns.rest(["chosen", "rejected"]), columns.size)
     return Draft(chosen.prompt, sets, metadata, columns.problems)

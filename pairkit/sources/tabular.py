@@ -60,6 +60,7 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
 
 def _pairs(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Array]:
     name = fields.get("prompt") or fields.get("messages")
+    # Without a prompt column, the prompt is what the two dialogues share.
     column = read_messages(columns, name) if name else None
     if column is not None and _is_texts(columns, fields["rejected"]):
         return column, _one_against_many(columns, fields)
@@ -82,6 +83,7 @@ def _is_texts(columns: Columns, name: str) -> bool:
 def _one_against_many(columns: Columns, fields: Mapping[str, str]) -> pa.Array:
     """Build sets of one chosen reply, rank 1, and a list of rejected ones, all rank 2."""
     chosen = completions(columns.text(fields["chosen"]), rank=1)
+    # One offset per row and one more; `flat` has one entry per rejected reply.
     offsets, flat = flatten(columns.arrays[fields["rejected"]])
     rejected = listed(offsets, completions(flat.cast(pa.string()), rank=2))
     return prepend(rejected, chosen, np.ones(columns.size, dtype=np.bool_))
@@ -121,6 +123,7 @@ def _structs(items: Columns) -> pa.Array:
     if "metadata" not in own:
         rest = items.rest([text, model, "rank", "score", *own])
         encoded = json_objects(rest, items.size)
+        # Null, because a completion without further fields has no metadata.
         own["metadata"] = pc.if_else(pc.equal(encoded, "{}"), None, encoded)
     if "origin" in own:
         # A completion without an origin came with the data.
@@ -141,6 +144,7 @@ def _own(items: Columns, name: str) -> pa.Array | None:
     try:
         return items.arrays[name].cast(COMPLETION.field(name).type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        # Another library's field of this name, which then goes to the metadata.
         return None
 
 
@@ -153,6 +157,7 @@ def _aligned(columns: Columns, name: str | None, offsets: Any, kind: str) -> pa.
     if not is_list(values.type):
         columns.report(present(values), "mixed_types", "is not a list", name)
         return pa.nulls(size)
+    # One count per row, one index per completion.
     counts = np.diff(offsets)
     cuts, flat = flatten(values)
     fits = np.diff(cuts) == counts
@@ -173,6 +178,7 @@ def _conversation(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array
     whole = read_messages(columns, fields["messages"])
     cut = cut_last(whole)
     replied = present(cut.reply)
+    # One entry per row; a conversation without a reply is a prompt to complete.
     prompt = pc.if_else(pa.array(replied), cut.prompt, whole)
     return prompt, filter_lists(interleave([_alone(columns, fields, cut.reply)]), replied)
 
@@ -187,6 +193,7 @@ def _alone(columns: Columns, fields: Mapping[str, str], reply: pa.Array) -> pa.A
     score = columns.number(fields["score"]) if "score" in fields else pa.nulls(columns.size, pa.float64())
     if "label" in fields:
         label = columns.truth(fields["label"]).cast(pa.float64())
+        # The label where there is one, because `score` may be another library's number.
         score = pc.if_else(pc.is_valid(label), label, score)
     model = columns.text(fields["model"]) if "model" in fields else None
     return completions(reply, score=score, model=model)
@@ -203,6 +210,7 @@ def _no_completions(columns: Columns) -> pa.Array:
 def _metadata(columns: Columns, rows: Layout) -> pa.Array:
     """Collect the columns that no field reads; of pairkit's own sets, the metadata unchanged."""
     used = {part for name in rows.fields.values() for part in (name, *name.split("+"))}
+    # Sets that pairkit wrote: wrapping their metadata again would make other sets of them.
     if set(IDENTITY) | {"metadata"} <= set(columns.arrays) and is_text(columns.arrays["metadata"].type):
         return columns.text("metadata")
     if rows.shape == "pairs" and "prompt" in rows.fields:

@@ -63,6 +63,7 @@ def _ratings(items: Columns, aspect: str) -> pa.Array:
 
 def _first(lists: pa.Array) -> pa.Array:
     offsets, flat = flatten(lists)
+    # An empty list has no first element: null, not that of the next row.
     some = offsets[1:] > offsets[:-1]
     return flat.take(pa.array(offsets[:-1], mask=~some))
 

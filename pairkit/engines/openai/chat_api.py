@@ -62,6 +62,7 @@ def body(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
 def most_tokens(request: Request) -> Tokens:
     """Bound a request's tokens: a guess for the prompt (three bytes per token), a limit for completions."""
     messages = [message for message in request.prompt if isinstance(message, Mapping)]
+    # In bytes, because a character of other scripts than Latin is often several tokens.
     size = sum(len(message["content"].encode()) for message in messages)
     return Tokens(size // 3 + 8, sum(sampling.max_tokens for sampling in request.samplings))
 
@@ -74,6 +75,7 @@ def parse(content: bytes, request: Request) -> Parsed | Fault:
         return Fault("the answer is not JSON")
     choices = answer.get("choices") if isinstance(answer, Mapping) else None
     expected = len(request.samplings)
+    # Not every server knows `n`: some send one choice whatever it is.
     if not isinstance(choices, list) or len(choices) != expected:
         count = len(choices) if isinstance(choices, list) else "no"
         hint = "; generate.many_per_call=false asks for one a call" if expected > 1 else ""
@@ -85,6 +87,7 @@ def parse(content: bytes, request: Request) -> Parsed | Fault:
         if message is None:
             return Fault("the answer holds a choice without a message")
         text, reason = message
+        # Servers count the tokens of all choices together, so those of one are known only if it is alone.
         tokens = usage.completion if usage is not None and expected == 1 else None
         sent = sampling._replace(seed=request.samplings[0].seed)
         completions.append(Completion(text, tokens, reason, sent))
@@ -102,6 +105,7 @@ def retry_after(header: str | None) -> float | None:
             seconds = parsedate_to_datetime(header).timestamp() - time()
         except ValueError:
             return None
+    # A date may be past, by a wrong clock or a slow answer.
     return min(max(seconds, 0.0), LONGEST_WAIT)
 
 
@@ -113,6 +117,7 @@ def reason_of(content: bytes, key: str | None) -> str:
     except ValueError:
         answer = None
     if isinstance(answer, Mapping):
+        # Servers differ: an object with a message, a text, or another object.
         error = answer.get("error", answer)
         text = str(error.get("message", error)) if isinstance(error, Mapping) else str(error)
     flat = " ".join(text.split())
@@ -132,6 +137,7 @@ def model_names(content: bytes) -> list[str]:
 def _ordered(choices: list[Any]) -> list[Any]:
     """Sort choices by their `index`, if all have one."""
     places = [choice.get("index") if isinstance(choice, Mapping) else None for choice in choices]
+    # Not every server numbers its choices, and then their order is all there is.
     if sorted(place for place in places if isinstance(place, int)) != list(range(len(choices))):
         return choices
     return [choices[places.index(number)] for number in range(len(choices))]
@@ -141,12 +147,15 @@ def _message(choice: Any) -> tuple[str, FinishReason] | None:
     message = choice.get("message") if isinstance(choice, Mapping) else None
     if not isinstance(message, Mapping):
         return None
+    # Servers have names of their own for a usual end, such as "eos".
     reason = _REASONS.get(str(choice.get("finish_reason")), "stop")
     refusal, content = message.get("refusal"), message.get("content")
     if isinstance(refusal, str) and refusal and not content:
         content, reason = refusal, "refused"
+    # A content filter may leave no text, which is a refusal and no fault.
     if content is None and reason == "refused":
         content = ""
+    # Without a reason the answer broke off, so its text may be cut.
     if not isinstance(content, str) or not isinstance(choice.get("finish_reason"), str):
         return None
     # JSON can encode half of a surrogate pair, which no UTF-8 file can hold.

@@ -64,6 +64,7 @@ class Client:
 
     async def complete(self, request: Request) -> Parsed | Problem:
         """Send one request, with as many tries as it takes."""
+        # Once for all tries, because a repeated request must be the same one.
         body = json.dumps(chat_api.body(self._recipe, request)).encode()
         pause, why = FIRST_PAUSE, ""
         for attempt in range(self._settings.attempts):
@@ -114,6 +115,7 @@ class Client:
     def _status(self, status: int, content: bytes, after: str | None) -> Problem | Fault:
         """Decide what an error status means: another try, the end of this request, or of all."""
         message = chat_api.reason_of(content, self._key)
+        # The same status as "too many requests", but no pause helps an empty account.
         if status == 429 and b"insufficient_quota" in content:
             raise EngineError(f"{self._recipe.base_url}: the account has no quota left: {message}")
         if status in chat_api.TRANSIENT:

@@ -73,6 +73,7 @@ class OpenAIEngine:
         """Return one call per group of equal settings, or per completion if `many_per_call` is off."""
         calls = []
         for owner, request in enumerate(requests):
+            # Seeds differ between samples, but a call sends one: see `chat_api.body`.
             groups = groupby(request.samplings, lambda sampling: sampling._replace(seed=0))
             for _, group in groups:
                 equal = tuple(group)
@@ -182,6 +183,7 @@ class OpenAIEngine:
         self._done.put(number)
 
     async def _wind_down(self) -> None:
+        # Requests in flight are paid for in any case.
         for task in self._tasks - self._client.sending:
             task.cancel()
         if self._tasks:

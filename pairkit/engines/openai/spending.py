@@ -40,11 +40,13 @@ class Spending:
         If only requests in flight stand in the way, wait for them, because they rarely use their maximum.
         Raises `BudgetError` if the budget does not suffice although nothing is in flight.
         """
+        # In a loop, because several may wait for the same reservation to end.
         while not self._affordable(most):
             if not self._reserved:
                 raise self._spent()
             self._settled.clear()
             await self._settled.wait()
+        # Asked after the wait, because others may have sent theirs meanwhile.
         if self._budget.requests is not None and self.requests >= self._budget.requests:
             raise self._spent()
         # Counted when sent, because a try that fails is a request too.
@@ -82,6 +84,7 @@ class Spending:
         )
 
     def _affordable(self, most: Tokens) -> bool:
+        # With all that is in flight, because a limit that is passed when the answers come is no limit.
         reserved = [*self._reserved, most]
         total = Tokens(
             self._prompt + sum(tokens.prompt for tokens in reserved),

@@ -34,6 +34,7 @@ _LABELS = {
     **dict.fromkeys(("2", "2.0", "second", "b"), 0.0),
     **dict.fromkeys(("0", "0.0", "1.5", "tie"), 0.5),
 }
+# Rows in memory at a time.
 _ROWS = 1000
 
 
@@ -66,6 +67,7 @@ def read_pairs(path: Path, mapped: Mapping[str, str] | None = None, limit: int |
             break
         count += 1
         if row is not None:
+            # The first row that can be read decides, because a file has one layout.
             layout = layout or _layout(path, row, mapped or {})
             problem = _add_pair(pairs, labels, row, layout)
         if problem is not None:
@@ -87,6 +89,7 @@ def majority(labels: Floats) -> Floats:
     counts = (~np.isnan(labels)).sum(axis=1)
     majorities = np.full(len(labels), np.nan)
     for label in (0.0, 0.5, 1.0):
+        # Twice the votes for it, so that a half is no majority and nothing is divided.
         majorities[2 * (labels == label).sum(axis=1) > counts] = label
     return majorities
 
@@ -106,6 +109,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | None, tuple[str
             for part in raw.tables:
                 rows = part.table.to_pylist()
                 numbered += [(int(n), row, None) for n, row in zip(part.numbers, rows, strict=True)]
+            # Bad rows and tables come apart; `limit` counts in the order of the file.
             yield from sorted(numbered, key=lambda entry: entry[0])
 
 

@@ -59,6 +59,7 @@ class JudgeEvaluation(NamedTuple):
 def count_questions(recipe: JudgeRecipe, pairs: Pairs) -> int:
     """Count the questions about the pairs, without retries."""
     if recipe.protocol == "pointwise":
+        # A set of texts, because equal answers are scored once.
         texts = (len({first, second}) for first, second in zip(pairs.first, pairs.second, strict=True))
         return len(recipe.prompts) * sum(texts)
     unequal = sum(first != second for first, second in zip(pairs.first, pairs.second, strict=True))
@@ -73,6 +74,7 @@ def evaluate_judge(
     The verdict is the answer with the higher score. Equal scores are a tie, and so are equal texts, which are
     not asked about. A pair in quarantine has no verdict.
     """
+    # Two completions per set, always: `_verdicts` relies on it.
     sets = _sets(pairs)
     scored = load_judge(recipe, ask, seed=seed).score(sets, advance)
     verdicts = _verdicts(sets["set_id"].to_pylist(), scored.sets)
@@ -102,11 +104,13 @@ def run_judge_evaluation(
     message = f"{out}: stopped; all answers so far are saved: run the same command again to continue"
     with stoppable(out, lambda: message):
         with (
+            # Opened first and closed last: an engine that is closed may still have answers to store.
             closing(Cache(out / "calls.sqlite", retry_failed=retry_failed)) as cache,
             closing(open_engine(recipe, recipe.calls)) as engine,
         ):
             evaluation = _ask_engine(recipe, pairs, engine, cache, seed)
         _write(recipe, data, pairs, prompts, evaluation, out, seed)
+    # After the files are written, because they show what the judge did answer.
     if np.isnan(evaluation.verdicts).all():
         first = evaluation.scored.quarantine.slice(0, 1).to_pylist()
         why = f"; the first: {first[0]['reason']}: {first[0]['detail']}" if first else ""
@@ -165,10 +169,12 @@ def _sets(pairs: Pairs) -> pa.Table:
 def _verdicts(set_ids: Sequence[str], scored: pa.Table) -> Floats:
     """Return 1 if the first completion has the higher score, 1/2 if equal, 0 if not, NaN if unscored."""
     flat = pc.list_flatten(scored["completions"])
+    # `[N, 2]`, because every set has two completions.
     numbers = pc.struct_field(flat, "score").to_numpy().astype(np.float64).reshape(-1, 2)
     points = (np.sign(numbers[:, 0] - numbers[:, 1]) + 1) / 2
     texts = np.array(pc.struct_field(flat, "text").to_pylist(), dtype=object).reshape(-1, 2)
     points[texts[:, 0] == texts[:, 1]] = 0.5  # equal texts are not asked about and have no score
+    # By id, because sets in quarantine are missing in `scored`.
     by_set = dict(zip(scored["set_id"].to_pylist(), points, strict=True))
     return np.array([by_set.get(set_id, np.nan) for set_id in set_ids], dtype=np.float64)
 
@@ -182,6 +188,7 @@ def _write(
     out: Path,
     seed: int,
 ) -> None:
+    # Here, because matplotlib is slow to import and only a finished evaluation is plotted.
     from pairkit.evaluation.judge.plot import plot_agreement
 
     for name, table in (
@@ -192,6 +199,7 @@ def _write(
             pq.write_table(table, temporary, compression="zstd")
     with replacing(out / "agreement.png") as temporary:
         plot_agreement(evaluation.by_length, temporary)
+    # Last, because a results.json means that the other files are there.
     write_json(out / "results.json", judge_results(recipe, data, pairs, prompts, evaluation, seed))
 
 
@@ -207,12 +215,14 @@ def judge_results(
     return {
         "pairkit": __version__,
         "data": {
+            # Its name only, because the folders of this machine tell a reader nothing.
             "file": data.name,
             "sha256": sha256(data),
             "rows": pairs.rows,
             "left_out": dict(pairs.left_out),
             "left_out_rows": pairs.details,
         },
+        # Without `calls`, because how a server is asked changes no verdict.
         "judge": recipe.model_dump(mode="json", exclude={"calls"}),
         "prompts": {
             name: {"version": prompt.header.version, "sha256": prompt.sha256}

@@ -26,10 +26,12 @@ def rate_pointwise(cases: Sequence[Case], rounds: Rounds, aspects: Sequence[str]
     verdicts = iter(rounds.ask(questions))
     ratings: list[Floats | None] = []
     for index, case in enumerate(cases):
+        # Taken for failed cases as well, because the verdicts are in the order of the questions.
         answers = [next(verdicts) for _ in aspects for _ in case.texts]
         if index in rounds.failed:
             ratings.append(None)
         else:
+            # `[aspects * texts]`, in the order in which they were asked.
             numbers = [verdict[0] for verdict in answers if verdict is not None]
             ratings.append(np.array(numbers).reshape(len(aspects), len(case.texts)))
     return ratings

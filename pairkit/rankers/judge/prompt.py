@@ -106,6 +106,7 @@ def read_prompts(recipe: JudgeRecipe) -> dict[str, Prompt]:
 def read_prompt(name_or_file: str) -> Prompt:
     """Read the prompt with that name or file. Raises `RecipeError` or `InputError`."""
     path = Path(name_or_file)
+    # By the ending alone, because a file of another kind may have the name of a shipped prompt.
     if path.suffix != ".txt":
         prompts = shipped_prompts()
         if name_or_file not in prompts:
@@ -113,6 +114,7 @@ def read_prompt(name_or_file: str) -> Prompt:
         path = prompts[name_or_file]
     try:
         content = path.read_bytes()
+        # Line ends of Windows must not be another prompt for the model.
         text = content.decode("utf-8").replace("\r\n", "\n")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
@@ -128,6 +130,7 @@ def read_prompt(name_or_file: str) -> Prompt:
         header,
         parts.get("system", "").strip(),
         parts["user"].strip(),
+        # Of the bytes as they are, because a person can compute the same with sha256sum.
         hashlib.sha256(content).hexdigest(),
     )
     _check(path, prompt)
@@ -160,11 +163,13 @@ def _check(path: Path, prompt: Prompt) -> None:
                 f"{path}: {{{name}}} is missing; the user part of a {kind} prompt must contain {required}"
             )
     allowed = (*REQUIRED[kind], *OPTIONAL[kind])
+    # Sorted, so that the same one is reported every time.
     for name in sorted(placeholders - set(allowed)):
         choices = [f"{{{placeholder}}}" for placeholder in allowed]
         raise InputError(f"{path}: {unknown('placeholder', f'{{{name}}}', choices)}")
     if (kind, style) not in WRITTEN:
         raise InputError(f"{path}: verdict: {style} is only for pairwise prompts, but this one is {kind}")
+    # A prompt of one's own that forgets it would cost a whole build of unreadable answers.
     for form in WRITTEN[kind, style]:
         if form not in text:
             raise InputError(f"{path}: the prompt must tell the judge to write its verdict as {form}")

@@ -74,6 +74,7 @@ class Judge:
         counts = Counter(dict.fromkeys(COUNTS, 0))
         for part in parts:
             counts.update(part.counts)
+        # An empty table first, because there may be no batch to take the schema from.
         empty = StageResult(schema.SETS.empty_table())
         tables = zip(*((part.sets, part.quarantine, part.verdicts) for part in [empty, *parts]), strict=True)
         scored, quarantine, verdicts = map(pa.concat_tables, tables)
@@ -81,6 +82,7 @@ class Judge:
 
     def _score(self, batch: pa.RecordBatch, advance: Advance, on_round: Callable[[int], None]) -> StageResult:
         rows = batch.select(["set_id", "prompt", "completions"]).to_pylist()
+        # One text is nothing to compare, but it can be rated.
         fewest = 1 if self.recipe.protocol == "pointwise" else 2
         every = [case_of(row, set_, self.seed) for row, set_ in enumerate(rows)]
         cases = [case for case in every if len(case.texts) >= fewest]
@@ -90,6 +92,7 @@ class Judge:
         advance(sum(completion["origin"] != "noise" for row in rows for completion in row["completions"]))
         lost = {cases[index].row: problem for index, problem in sorted(rounds.failed.items())}
         sets = pa.Table.from_batches([_with_scores(batch, cases, named)], schema=schema.SETS)
+        # One entry per set, while `cases` leaves out sets with too few texts.
         stays = pa.array([row not in lost for row in range(len(rows))], pa.bool_())
         reasons, details = zip(*lost.values(), strict=True) if lost else ((), ())
         return StageResult(
@@ -115,6 +118,7 @@ class Judge:
 def _with_scores(batch: pa.RecordBatch, cases: Sequence[Case], named: _Named) -> pa.RecordBatch:
     """Add each named score to the completions of the batch; the last one becomes the score."""
     flat, owner = completions(batch), pc.list_parent_indices(batch["completions"]).to_numpy()
+    # `[sets]`: where each set's completions begin in `flat`; `places` count from there.
     first = np.searchsorted(owner, np.arange(batch.num_rows))
     for name, numbers in named.items():
         values = np.full(len(flat), np.nan)

@@ -49,6 +49,7 @@ class JudgeRecipe(EngineRecipe):
     def _only_what_the_protocol_reads(self) -> JudgeRecipe:
         unread = ("prompt", "both_orders") if self.protocol == "pointwise" else ("aspects",)
         for name in unread:
+            # null is no setting: it returns a field of a shipped recipe to its default.
             if name in self.model_fields_set and getattr(self, name) is not None:
                 raise ValueError(
                     f"recipe key {name!r} does not apply to the protocol {self.protocol}: remove it"
@@ -61,4 +62,5 @@ class JudgeRecipe(EngineRecipe):
         kind = KINDS[self.protocol]
         if kind == "pointwise":
             return self.aspects or ASPECTS
+        # The prompts of the papers whose protocols these are.
         return (self.prompt or PROMPTS[kind],)

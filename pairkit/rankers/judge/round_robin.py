@@ -21,6 +21,7 @@ def score_round_robin(cases: Sequence[Case], rounds: Rounds, prompt: str, seed: 
     comparisons = [
         (index, pair) for index, case in enumerate(cases) for pair in combinations(range(len(case.texts)), 2)
     ]
+    # Padded to the largest set, so that all cases are fitted together: `[cases, texts, texts]`.
     most = max((len(case.texts) for case in cases), default=0)
     won = np.zeros((len(cases), most, most))
     games = 2 if rounds.recipe.both_orders else 1

@@ -152,6 +152,7 @@ class Rounds:
                 "protocol": self.recipe.protocol,
                 "aspect": question.prompt if prompt.header.kind == "pointwise" else None,
                 "shown": positions,
+                # Hashes, because the texts are in the set already.
                 "texts": [case.hashes[text] for text in question.shown],
                 "verdict": spelled,
                 "attempt": attempt,
@@ -171,6 +172,7 @@ class Rounds:
             if answer is None:
                 return None
             by_text.append(dict(zip(shown, answer, strict=True)))
+        # One order shows nothing about the judge's consistency.
         if len(by_text) == 2:
             first, last = texts[0], texts[-1]
             forward, backward = (np.sign(numbers[first] - numbers[last]) for numbers in by_text)
@@ -183,6 +185,7 @@ class Rounds:
 
 def _unparsable(cases: Sequence[Case], question: Question, attempts: int, last: Completion) -> Problem:
     shown = " and ".join(map(str, cases[question.case].positions(question.shown)))
+    # The end, because a verdict belongs there; printable, because a detail is shown on terminals.
     tail = "".join(mark if mark.isprintable() else " " for mark in last.text[-_TAIL:])
     ending = " ".join(tail.split()) or "nothing at all"
     cut = " (cut off)" if last.finish_reason == "length" else ""

@@ -45,6 +45,7 @@ def judge_rates(counts: Mapping[str, int], *, prefix: str = "", level: float = 0
     bias.
     """
     number = {name: counts.get(prefix + name, 0) for name in COUNTS}
+    # Without ties, because a tie shows no preference for a place.
     decided = number["first_wins"] + number["second_wins"]
     compared = decided + number["ties"]
     rows = [
@@ -58,6 +59,7 @@ def judge_rates(counts: Mapping[str, int], *, prefix: str = "", level: float = 0
     return [
         Rate(name, meaning, number[count], of, wilson(number[count], of, level=level))
         for name, meaning, count, of in rows
+        # A rate of nothing is left out, because 0 of 0 is no share.
         if of
     ]
 
@@ -66,6 +68,7 @@ def describe_judges(manifest: Mapping[str, Any]) -> list[str]:
     """Describe the judges of a built dataset, one line per rate, from the counts in its manifest."""
     rank = manifest["recipe"]["rank"]
     blocks = rank if isinstance(rank, list) else [rank]
+    # By name, because several judges count side by side.
     names = [block.get("name") or block["ranker"] for block in blocks if block["ranker"] == "judge"]
     return [
         f"{name}: {rate.meaning}: {_interval(rate.share)} of {rate.of:,}"

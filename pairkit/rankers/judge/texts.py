@@ -70,6 +70,7 @@ def case_of(row: int, set_: Mapping[str, Any], seed: int) -> Case:
     places: dict[str, list[int]] = {}
     for position, completion in enumerate(set_["completions"]):
         if completion["origin"] != "noise":
+            # Equal texts are asked about once: a judge need not decide between copies.
             places.setdefault(completion["text"], []).append(position)
     messages: Messages = set_["prompt"]
     mark = _mark(seed, set_["set_id"], [*(message["content"] for message in messages), *places])
@@ -106,6 +107,7 @@ def placeholder_values(prompt: Prompt, case: Case, shown: Sequence[int]) -> dict
 
 def shuffle_texts(case: Case, seed: int) -> list[int]:
     """Return the texts of a case in random order, determined by the seed and the set."""
+    # By set, so that the order does not depend on the unit that a set is in.
     random = np.random.default_rng(sample_seed(seed, f"{case.set_id}/judge", 0))
     return [int(text) for text in random.permutation(len(case.texts))]
 
@@ -114,6 +116,7 @@ def _mark(seed: int, set_id: str, texts: Sequence[str]) -> str:
     """Return eight hex digits that occur in no text."""
     digest = hashlib.sha256(f"{seed}/{set_id}".encode())
     for text in texts:
+        # A text may hold half of a surrogate pair, which has no UTF-8.
         digest.update(text.encode(errors="surrogatepass"))
     while True:
         mark = digest.hexdigest()[:8]

@@ -97,6 +97,7 @@ def _only(contents: list[str]) -> str | None:
 
 def _ranking(content: str, shown: int) -> Verdict | None:
     labels = re.split(r"\s*>\s*", content.upper())
+    # A label that is missing or twice leaves the order open.
     if sorted(labels) != list(LABELS[:shown]):
         return None
     return tuple((shown - 1 - labels.index(label)) / (shown - 1) for label in LABELS[:shown])

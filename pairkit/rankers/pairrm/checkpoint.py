@@ -58,6 +58,7 @@ def load_pairrm_checkpoint(name: str, revision: str | None = None) -> Checkpoint
         base = str(settings.get("model_name"))
         config = _config(base, None)
         config["n_tasks"] = settings.get("n_tasks", 1)
+        # The layout PairRM may leave the tokenizer to its base model.
         tokenizer = _tokenizer(name, revision) or _tokenizer(base, None)
     elif all(key in settings for key in PREFIX_IDS):
         config, base, tokenizer = settings, name, _tokenizer(name, revision)
@@ -66,6 +67,7 @@ def load_pairrm_checkpoint(name: str, revision: str | None = None) -> Checkpoint
         raise ModelError(f"{name!r} is not a PairRM checkpoint (its type is {kind}): {LAYOUTS}")
     if config.get("model_type") != "deberta-v2":
         raise ModelError(f"{name!r} is built on a model of type {config.get('model_type')!r}: {LAYOUTS}")
+    # deberta.py computes no other attention.
     if not config.get("relative_attention"):
         raise ModelError(f"{name!r} is built on a model without relative attention: {LAYOUTS}")
     if tokenizer is None:
@@ -139,6 +141,7 @@ def _from_sentencepiece(path: Path) -> Tokenizer:
             vocab_file=str(path), do_lower_case=False, split_by_punct=False, convert_tokens_to_ids=ids.get
         )
     )
+    # Filled after the converter exists, because the ids are known only from its pieces.
     ids |= {piece.piece: index for index, piece in enumerate(converter.proto.pieces)}
     tokenizer: Tokenizer = converter.converted()
     tokenizer.add_special_tokens(["[UNK]", "[MASK]"])
@@ -178,6 +181,7 @@ def _model(name: str, config: Mapping[str, Any], weights: Mapping[str, torch.Ten
     from transformers import DebertaV2Config
 
     rows = len(weights[EMBEDDINGS])
+    # Without memory, because random weights would be replaced at once.
     with torch.device("meta"):
         model = PairRM(DebertaV2Config.from_dict({**config, "vocab_size": rows}))
     expected = set(model.state_dict())
@@ -194,6 +198,7 @@ def _model(name: str, config: Mapping[str, Any], weights: Mapping[str, torch.Ten
                 f"{name!r}: the weight {key!r} has shape {list(weights[key].shape)}, but config.json implies "
                 f"{list(weight.shape)}: use the config.json that belongs to these weights"
             )
+    # In float32 whatever the file has, because `use` decides about precision.
     model.load_state_dict({key: weights[key].float() for key in expected}, assign=True)
     model.materialize()
     return model.eval()
@@ -207,6 +212,7 @@ def _weights(name: str, revision: str | None) -> dict[str, torch.Tensor]:
         if path is not None:
             try:
                 if path.suffix == ".bin":
+                    # A pickle may run code; with weights_only it cannot.
                     weights = torch.load(path, map_location="cpu", weights_only=True)
                 else:
                     weights = load_file(path)

@@ -60,6 +60,7 @@ def score_contests(contests: Sequence[Contest], pairs: Pairs, compare: Compare) 
                 scores[index] = end.value
                 del running[index]
         margins = iter(compare([(contests[index], pair) for index in requests for pair in requests[index]]))
+        # Only contests that asked: the others have returned their scores.
         answers = {index: [next(margins) for _ in request] for index, request in requests.items()}
     return scores
 

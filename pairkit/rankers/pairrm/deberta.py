@@ -30,6 +30,7 @@ def encode_tokens(model: DebertaV2Model, ids: Tensor, mask: Tensor, selected: Te
     encoder = model.encoder
     hidden = model.embeddings(input_ids=ids, mask=mask)
     bias = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(mask == 0, torch.finfo(hidden.dtype).min)
+    # [B, 1, 1, L], for all heads and queries.
     bias = bias[:, None, None]
     relative, buckets = encoder.get_rel_embedding(), _buckets(model, hidden)[None]
     rows = torch.arange(len(ids), device=ids.device)[:, None]

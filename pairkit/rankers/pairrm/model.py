@@ -38,6 +38,7 @@ class PairRM(nn.Module):
         source, first, second = (
             encode_tokens(self.pretrained_model, ids, mask, prefixes).float().unbind(dim=1)
         )
+        # [B, tasks] each.
         left, right = (self.head_layer(torch.cat([source, side], dim=-1)) for side in (first, second))
         return (left - right).mean(dim=-1)  # type: ignore[no-any-return]
 

@@ -73,6 +73,7 @@ class PairRMRanker:
         flat = completions(batch)
         owners = pc.list_parent_indices(batch["completions"]).to_numpy()
         scorable = np.flatnonzero(pc.not_equal(pc.struct_field(flat, "origin"), "noise"))
+        # Lists per set, because the tokenizer takes texts and not Arrow arrays.
         texts: list[list[str]] = [[] for _ in range(batch.num_rows)]
         for owner, text in zip(
             owners[scorable].tolist(), pc.struct_field(flat, "text").take(scorable).to_pylist(), strict=True
@@ -88,6 +89,7 @@ class PairRMRanker:
 
         scores = score_contests(contests, self.pairs, compare)
         share.end()
+        # One entry per completion, noise included; `scorable` has the indices of the others.
         values = np.full(len(flat), np.nan)
         values[scorable] = [
             numbers[member]
@@ -114,6 +116,7 @@ class PairRMRanker:
                 (pairs[row][0], order) for row in rows for order in (pairs[row][1], pairs[row][1][::-1])
             ]
             logits = self._logits(orders)
+            # Two logits per pair, one after the other: both orders of it.
             for row, (forth, back) in zip(rows, zip(logits[::2], logits[1::2], strict=True), strict=True):
                 margins[row] = forth - back
             share.compared(len(rows))

@@ -45,6 +45,7 @@ def bubble(counts: Sequence[int]) -> Schedule:
     """Let each completion meet the best one before it; the last winner scores 1, the others 0."""
     best = 0
     for challenger in range(1, len(counts)):
+        # Sent one by one, because each comparison depends on the result before it.
         (margin,) = yield [(best, challenger)]
         if margin < 0:
             best = challenger
@@ -59,6 +60,7 @@ def tournament(counts: Sequence[int]) -> Schedule:
     scores = [0.0] * len(counts)
     survivors = list(range(len(counts)))
     while len(survivors) > 1:
+        # Not strict: the odd one out has no partner.
         pairs = list(zip(survivors[::2], survivors[1::2], strict=False))
         margins = yield pairs
         winners = [j if margin < 0 else i for (i, j), margin in zip(pairs, margins, strict=True)]

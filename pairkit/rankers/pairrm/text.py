@@ -113,6 +113,7 @@ class Encoder:
     def _texts(self, prefix: str, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text as they are after `prefix`, without the prefix itself."""
         clean = [_without_structure(text) for text in texts]
+        # Tokenized with the prefix, because the first token differs after it.
         encoded = self.tokenizer.encode_batch([prefix + text for text in clean], add_special_tokens=False)
         return [
             self._without_prefix(prefix, item.ids, text) for item, text in zip(encoded, clean, strict=True)

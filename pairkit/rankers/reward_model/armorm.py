@@ -86,6 +86,7 @@ class ArmoRM(LlamaPreTrainedModel):  # type: ignore[misc]
         if ids.shape[-1] < width:
             raise _no_header()
         windows = ids.unfold(-1, width, 1) == torch.tensor(self.header, device=ids.device)
+        # [B, L - width + 1]: whether a header begins there.
         matches = windows.all(dim=-1)
         if not matches.any(dim=-1).all():
             raise _no_header()

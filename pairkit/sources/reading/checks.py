@@ -40,6 +40,7 @@ def check(draft: Draft, raw: RowTable, *, source: str, file: str) -> CheckedRows
     """Divide the rows that `draft` was made from into sets and quarantine, both in row order."""
     table, numbers = raw
     size = table.num_rows
+    # A row gets the first reason, so what its source found comes before the checks of all sources.
     problems = [*draft.problems, *_media(table), *_prompt_problems(draft), *_completion_problems(draft)]
     bad = np.zeros(size, dtype=np.bool_)
     for problem in problems:
@@ -66,6 +67,7 @@ def _quarantine(problems: Iterable[RowProblem], bad: Mask, raw: RowTable, file: 
     details = [
         located(first[row].detail, file=file, row=int(numbers[row]), field=first[row].field) for row in rows
     ]
+    # Row by row for the bad ones only.
     texts = [json_row(row) for row in table.filter(pa.array(bad)).to_pylist()]
     return quarantined(STAGE, [first[row].reason for row in rows], texts, details=details)
 
@@ -94,11 +96,13 @@ def _prompt_problems(draft: Draft) -> list[RowProblem]:
     supported = mask(pc.is_in(role, pa.array(ROLES)))
     messages.report(~supported, "unsupported_content", f"is none of {', '.join(ROLES)}", "role")
     messages.report(_too_long(content), "too_long", TOO_LONG, "content")
+    # Rows without a message have no last one, and were reported above.
     some = np.flatnonzero(counts)
     last = pa.array(offsets[1:][some] - 1)
     ends = Columns({}, len(some), size, columns.problems, some, "prompt.")
     by_user = mask(pc.equal(role.take(last), "user"))
     ends.report(~by_user, "unsupported_content", "the prompt does not end in a user turn", "role")
+    # Only the last message: an empty assistant turn before it is somebody's data, not a missing question.
     blank = mask(pc.equal(pc.binary_length(pc.utf8_trim_whitespace(content.take(last))), 0))
     ends.report(blank, "empty_prompt", "the prompt is blank", "content")
     return columns.problems

@@ -56,6 +56,7 @@ class Columns:
         return cls(arrays, table.num_rows, table.num_rows, [])
 
     def __contains__(self, name: str) -> bool:
+        # A column of nothing but nulls has no type that could be right or wrong, so it counts as absent.
         return name in self.arrays and not pa.types.is_null(self.arrays[name].type)
 
     def report(self, where: Mask, reason: str, detail: str, name: str | None) -> None:
@@ -94,6 +95,7 @@ class Columns:
             numbers = parse_numbers(values)
             self.report(present(values) & ~present(numbers), "invalid_score", "is not a number", name)
         elif is_number(values.type):
+            # Unsafe, because an integer beyond 2**53 is rounded, as JSON readers do.
             numbers = values.cast(pa.float64(), safe=False)
         else:
             self.report(present(values), "invalid_score", f"is {_kind(values.type)}, not a number", name)
@@ -105,6 +107,7 @@ class Columns:
     def rank(self, name: str) -> pa.Array:
         """Read a column of whole numbers, integers or floats; any other number is `invalid_rank`."""
         numbers = self.number(name)
+        # Writers turn whole numbers with nulls into floats, so 2.0 is a rank and 2.5 is not.
         partial = present(numbers) & ~mask(pc.equal(numbers, pc.round(numbers)))
         self.report(partial, "invalid_rank", "is not a whole number", name)
         # Ranks are stored as int32.
@@ -150,6 +153,7 @@ class Columns:
         offsets, flat = flatten(values)
         owners = np.repeat(np.arange(self.size), np.diff(offsets))
         if self.owners is not None:
+            # A list within a list: owners are raw rows, however deep the value is.
             owners = self.owners[owners]
         if pa.types.is_struct(flat.type):
             return offsets, self._below(struct_fields(flat), owners, name)
@@ -188,8 +192,10 @@ def _column(value: Any, size: int, kind: pa.DataType) -> pa.Array:
 
 def named_scores(scores: Mapping[str, pa.Array], size: int) -> pa.Array:
     """Build lists of (name, value), sorted by name; null values are left out."""
+    # Sorted, because equal scores in another order would be other bytes.
     names = sorted(name for name, values in scores.items() if values.null_count < size)
     if not names:
+        # One offset per completion and one more.
         return listed(np.zeros(size + 1), pa.array([], SCORES.value_type))
     parts = [
         pa.StructArray.from_arrays(

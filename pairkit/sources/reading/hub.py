@@ -87,6 +87,7 @@ def _split_files(hub_id: str, config: str | None, commit: str | None, split: str
 def _download(hub_id: str, url: str) -> DataFile:
     from huggingface_hub import hf_hub_download
 
+    # Datasets may list files of other servers, which have no commit.
     address = ADDRESS.fullmatch(url)
     if address is None:
         raise InputError(
@@ -104,6 +105,7 @@ def _download(hub_id: str, url: str) -> DataFile:
 def _hub_error(hub_id: str, error: Exception) -> HubError:
     """Describe what failed and what to do, in one line."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    # Libraries write pages of explanation after the first line.
     lines = str(error).strip().splitlines() or [type(error).__name__]
     reason = REFUSALS.get(type(error).__name__, lines[0].rstrip("."))
     return HubError(f"dataset {hub_id!r} cannot be read from {endpoint}: {reason}; {HELP}")

@@ -33,6 +33,7 @@ def find_files(path: str, split: str | None, default_split: str) -> list[DataFil
     place = Path(path).expanduser()
     try:
         os.stat(place)
+    # ValueError is a name that no file can have.
     except (FileNotFoundError, NotADirectoryError, ValueError):
         pass  # not a file, but maybe a glob
     except OSError as error:
@@ -48,6 +49,7 @@ def find_files(path: str, split: str | None, default_split: str) -> list[DataFil
     if not files:
         kind = "no file matches" if glob.has_magic(path) else "no such file or folder"
         raise InputError(f"{path}: {kind}")
+    # Labels begin there, because they are part of the fingerprint and must be equal on every machine.
     root = _common_folder(files)
     return _checked([DataFile(file, str(file.relative_to(root))) for file in files])
 
@@ -77,6 +79,7 @@ def _in_folder(folder: Path, split: str | None, default_split: str) -> list[Data
 
 
 def _is_data(file: Path, root: Path) -> bool:
+    # Caches and files that are still being written have such names.
     hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
     suffixes = [suffix.lower() for suffix in file.suffixes if suffix.lower() not in COMPRESSIONS]
     return file.is_file() and not hidden and bool(suffixes) and suffixes[-1] in FORMATS
@@ -92,6 +95,7 @@ def _checked(files: list[DataFile]) -> list[DataFile]:
         format_of(file)
         try:
             with file.open("rb") as handle:
+                # One byte, because only reading shows that a file may be read.
                 if not handle.read(1):
                     raise InputError(f"{file}: is empty")
         except OSError as error:

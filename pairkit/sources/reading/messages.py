@@ -96,6 +96,7 @@ def _read_turns(items: Columns) -> pa.Array:
     role_field = next((field for field in ROLE_FIELDS if field in items), ROLE_FIELDS[0])
     content_field = next((field for field in CONTENT_FIELDS if field in items), CONTENT_FIELDS[0])
     names = items.text(role_field)
+    # A name that is not in the table gives null, which is reported below.
     index = pc.index_in(names, pa.array(list(ROLE_NAMES)))
     roles = pa.array(list(ROLE_NAMES.values())).take(index)
     items.report(
@@ -123,6 +124,7 @@ def cut_last(prompts: pa.Array) -> Conversation:
     fields = struct_fields(flat)
     by_assistant = pc.equal(fields["role"].take(last), "assistant")
     reply = pc.if_else(by_assistant, fields["content"].take(last), None)
+    # One entry per message, `some` one per row.
     keep = np.ones(len(flat), dtype=np.bool_)
     keep[offsets[1:][some] - 1] = False
     return Conversation(filter_lists(prompts, keep), reply)
@@ -134,6 +136,7 @@ def same_messages(left: pa.Array, right: pa.Array) -> Mask:
     counts, others = np.diff(left_cuts), np.diff(right_cuts)
     same: Mask = counts == others
     chosen = _within(counts, same), _within(others, same)
+    # One entry per message of the rows with equal counts, `same` one per row.
     owners = np.repeat(np.arange(len(counts)), np.where(same, counts, 0))
     a, b = struct_fields(left_flat.filter(chosen[0])), struct_fields(right_flat.filter(chosen[1]))
     equal = mask(pc.and_(pc.equal(a["role"], b["role"]), pc.equal(a["content"], b["content"])))

@@ -69,6 +69,7 @@ def _lengths(prompts: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 def _first_roles(prompts: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
     offsets, flat = flatten(prompts)
     some = np.diff(offsets) > 0
+    # One entry per row: the index of its first message, null where there is none.
     index = pa.array(np.where(some, offsets[:-1], 0), mask=~some)
     roles = struct_fields(flat)["role"].take(index)
     return np.asarray(roles.to_numpy(zero_copy_only=False))

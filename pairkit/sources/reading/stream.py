@@ -37,6 +37,7 @@ def open_files(source: Source, recipe: SourceRecipe) -> Opened:
         fingerprint = fingerprint_files(files)
     counts = [_parquet_rows(source, recipe, file.path) for file in files]
     rows = sum(count for count in counts if count is not None)
+    # Known only if it is for every file; a text format would have to be read for it.
     total = None if None in counts else min(rows, recipe.limit or rows)
     stream = _merged if source.merge else _batches
     return Opened(
@@ -101,6 +102,7 @@ def _with_layout(
         # The block at hand is not the one that decides: a resume, or another batch size.
         with closing(blocks(file.path, LAYOUT_ROWS)) as read:
             first = next(read).load()
+    # In a copy, because the recipe itself is part of the build's identity.
     return recipe.model_copy(update={"map": source.layout(_names(first))})
 
 
@@ -118,6 +120,7 @@ def _raw(
         first = True
         for block in blocks(file.path, rows):
             count = block.size if remaining is None else min(block.size, remaining)
+            # Counted but not loaded: a build that continues skips Parquet row groups without decoding them.
             if number >= start:
                 raw = block.load()
                 # A block of bad lines alone has no columns to check.
@@ -130,6 +133,7 @@ def _raw(
                 remaining -= count
                 if not remaining:
                     return
+        # Only now, because a text format shows that it is empty by being read.
         if first:
             raise InputError(f"{file.path}: contains no rows")
 
@@ -169,9 +173,11 @@ def _merged(
     The whole input is read first, and all of the quarantine comes with the first batch.
     """
     assert source.merge is not None
+    # From the start also for a build that continues, because the rows of a set may be anywhere.
     parts = list(_batches(source, recipe, files, 0, rows))
     quarantine = pa.concat_tables([part.quarantine for part in parts])
     sets, used = source.merge(pa.concat_tables([part.sets for part in parts]))
+    # One batch even without a set, because the quarantine has to go with one.
     for number, first in enumerate(range(0, max(1, sets.num_rows), rows)):
         if number >= start:
             waste = quarantine if number == 0 else QUARANTINE.empty_table()
