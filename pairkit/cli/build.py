@@ -211,8 +211,8 @@ def _noise(kinds: list[str], tokenizer: str | None) -> dict[str, Any] | None:
         # A default share would silently spoil labels.
         if kind == "label_flip" and not number:
             raise UsageError("--noise label_flip needs the share of sets to flip: label_flip=0.1")
-        # What the number means depends on the kind: a share, completions, or exchanges.
-        field = {"label_flip": "rate", "truncate": "count"}.get(kind, "swaps")
+        # What the number means depends on the kind: a share, exchanges, or completions.
+        field = {"label_flip": "rate", "word_swap": "swaps", "token_swap": "swaps"}.get(kind, "count")
         # As text, because the recipe checks it and names the field in its error.
         blocks[kind] = {field: number or "1"}
     if tokenizer is not None:

@@ -156,9 +156,10 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
 
 
 def _stages(counts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
+    ordered = ("source", "generate", "rank", "mine")  # as they run; the manifest has them by name
     return [
         {"stage": stage, "what": what.replace("_", " "), "number": number}
-        for stage in ("source", "generate", "rank", "mine")
+        for stage in (*ordered, *(name for name in counts if name not in (*ordered, "train", "test")))
         for what, number in counts.get(stage, {}).items()
         if number
     ]

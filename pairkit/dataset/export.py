@@ -32,17 +32,12 @@ from pairkit.schema import MANIFEST
 
 RUNS = Path("runs/export")
 # Pairs in another layout; the other formats are views of the sets themselves.
+_OTHERS = {"trl": views.PAIRS, "unpaired": views.UNPAIRED, "nectar": views.NECTAR}
+# A format is a function of `reshape` and the schema of the same name in capitals.
 _PAIRS: dict[str, tuple[Callable[[pa.RecordBatch], pa.RecordBatch], pa.Schema]] = {
-    "binarized": (reshape.binarized, reshape.BINARIZED),
-    "nemo_rl": (reshape.nemo_rl, reshape.NEMO_RL),
-    "openai": (reshape.openai, reshape.OPENAI),
-    "sharegpt": (reshape.sharegpt, reshape.SHAREGPT),
+    name: (getattr(reshape, name), getattr(reshape, name.upper())) for name in FORMATS if name not in _OTHERS
 }
-SCHEMAS = {name: schema for name, (_, schema) in _PAIRS.items()} | {
-    "trl": views.PAIRS,
-    "unpaired": views.UNPAIRED,
-    "nectar": views.NECTAR,
-}
+SCHEMAS = {name: schema for name, (_, schema) in _PAIRS.items()} | _OTHERS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ a file that cannot be read to its end is an `InputError`.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pairkit.errors import InputError
@@ -16,32 +17,60 @@ from pairkit.readers.csv import csv_blocks
 from pairkit.readers.json import array_blocks, is_array, line_blocks
 from pairkit.readers.parquet import parquet_blocks
 
-FORMATS = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv"}
+
+def _json_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
+    # `.json` is used for arrays and for lines, so the content decides.
+    read = array_blocks if is_array(path, compression) else line_blocks
+    return read(path, compression, rows)
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A file format: its name, the function that reads a file in blocks of rows, and its limits.
+
+    `read` gets the path, the compression (of `COMPRESSIONS`, or None) and the number of rows per block.
+    """
+
+    name: str
+    read: Callable[[Path, str | None, int], Generator[Block, None, None]]
+    compressible: bool = True
+
+
+# By extension. A new format is a file with its reader, a row here and a test.
+FORMATS: dict[str, FileFormat] = {
+    ".jsonl": FileFormat("jsonl", line_blocks),
+    ".ndjson": FileFormat("jsonl", line_blocks),
+    ".json": FileFormat("json", _json_blocks),
+    ".csv": FileFormat("csv", csv_blocks),
+    # Parquet is compressed inside and read by offsets, which another compression makes impossible.
+    ".parquet": FileFormat("parquet", lambda path, _, rows: parquet_blocks(path, rows), compressible=False),
+}
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-READABLE = ".jsonl, .json, .csv (each also .gz or .zst) or .parquet"
+READABLE = "{} (each also {}) or {}".format(
+    ", ".join(suffix for suffix, known in FORMATS.items() if known.compressible),
+    " or ".join(COMPRESSIONS),
+    ", ".join(suffix for suffix, known in FORMATS.items() if not known.compressible),
+)
 
 
 def format_of(path: Path) -> tuple[str, str | None]:
     """Return format and compression, from the file's name. Raises `InputError` for an unknown extension."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
-    if compression:
-        suffixes.pop()
-    name = FORMATS.get(suffixes[-1]) if suffixes else None
-    # Parquet is compressed inside and read by offsets, which another compression makes impossible.
-    if name is None or (name == "parquet" and compression):
-        raise InputError(f"{path}: cannot tell its format; pairkit reads {READABLE}")
-    return name, compression
+    known, compression = _format_of(path)
+    return known.name, compression
 
 
 def blocks(path: Path, rows: int) -> Generator[Block, None, None]:
     """Yield the file's rows in blocks of `rows`, the last one shorter. Raises `InputError`."""
-    name, compression = format_of(path)
-    if name == "parquet":
-        return parquet_blocks(path, rows)
-    if name == "csv":
-        return csv_blocks(path, compression, rows)
-    # `.json` is used for arrays and for lines, so the content decides.
-    if name == "json" and is_array(path, compression):
-        return array_blocks(path, compression, rows)
-    return line_blocks(path, compression, rows)
+    known, compression = _format_of(path)
+    return known.read(path, compression, rows)
+
+
+def _format_of(path: Path) -> tuple[FileFormat, str | None]:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
+    if compression:
+        suffixes.pop()
+    known = FORMATS.get(suffixes[-1]) if suffixes else None
+    if known is None or (compression and not known.compressible):
+        raise InputError(f"{path}: cannot tell its format; pairkit reads {READABLE}")
+    return known, compression

@@ -22,6 +22,9 @@ def test_recipes_are_shipped() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_recipe_parses_and_runs(name: str, tmp_path: Path) -> None:
     assert SHIPPED[name].read_text().startswith(f"# pairkit train --recipe {name} --data ")
+    assert f"`{name}`" in (SHIPPED[name].parent / "README.md").read_text(), (
+        "train/README.md has no row for it"
+    )
     small = {
         "data": str(write_data(tmp_path / "data", random_sets(6))),
         "model": str(model_folder(tmp_path / "model")),

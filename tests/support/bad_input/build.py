@@ -6,21 +6,22 @@ from pathlib import Path
 
 from support.bad_input.case import FILES, GOOD, OWN, ROWS, ZIPPED, Case, lines, pair, parquet
 
+from pairkit.readers.formats import READABLE
+
 CASES = [
     # Files
     Case("no such file", f"{FILES} own.jsonl", "own.jsonl: no such file or folder"),
     Case(
         "wrong extension",
         f"{FILES} own.txt",
-        "own.txt: cannot tell its format; pairkit reads .jsonl, .json, .csv (each also .gz or .zst) or "
-        ".parquet",
+        f"own.txt: cannot tell its format; pairkit reads {READABLE}",
         {"own.txt": GOOD},
     ),
     Case("empty file", f"{FILES} own.jsonl", "own.jsonl: is empty", {"own.jsonl": b""}),
     Case(
         "folder without data files",
         f"{FILES} own",
-        "own: contains no file that pairkit reads (.jsonl, .json, .csv (each also .gz or .zst) or .parquet)",
+        f"own: contains no file that pairkit reads ({READABLE})",
         {"own/notes.md": b"notes"},
     ),
     Case(
