@@ -234,8 +234,8 @@ def check_sets(table: pa.Table, *, file: object = None) -> pa.Table:
     _refuse(pc.equal(pc.list_value_length(table["prompt"]), 0), "has no message", file, "prompt")
     _refuse(pc.not_equal(_last_roles(table["prompt"]), "user"), "does not end in a user turn", file, "prompt")
     parents = pc.list_parent_indices(table["prompt"])
-    known = pc.is_in(pc.struct_field(messages, "role"), pa.array(ROLES))
-    _refuse(pc.invert(known), f"has a role that is none of {', '.join(ROLES)}", file, "prompt", parents)
+    allowed = pc.is_in(pc.struct_field(messages, "role"), pa.array(ROLES))
+    _refuse(pc.invert(allowed), f"has a role that is none of {', '.join(ROLES)}", file, "prompt", parents)
     _refuse(pc.is_null(pc.struct_field(messages, "content")), "has a null content", file, "prompt", parents)
     _check_completions(table, file)
     return table

@@ -46,7 +46,7 @@ class EngineRecipe(Strict):
     def _known_engine(cls, name: str) -> str:
         if name not in ENGINES:
             raise unknown(
-                "engine", name, ENGINES, described={known: row.help for known, row in ENGINES.items()}
+                "engine", name, ENGINES, described={engine: row.help for engine, row in ENGINES.items()}
             )
         return name
 

@@ -47,22 +47,22 @@ FORMATS: dict[str, FileFormat] = {
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 READABLE = "{} (each also {}) or {}".format(
-    ", ".join(suffix for suffix, known in FORMATS.items() if known.compressible),
+    ", ".join(suffix for suffix, file_format in FORMATS.items() if file_format.compressible),
     " or ".join(COMPRESSIONS),
-    ", ".join(suffix for suffix, known in FORMATS.items() if not known.compressible),
+    ", ".join(suffix for suffix, file_format in FORMATS.items() if not file_format.compressible),
 )
 
 
 def format_of(path: Path) -> tuple[str, str | None]:
     """Return format and compression, from the file's name. Raises `InputError` for an unknown extension."""
-    known, compression = _format_of(path)
-    return known.name, compression
+    file_format, compression = _format_of(path)
+    return file_format.name, compression
 
 
 def blocks(path: Path, rows: int) -> Generator[Block, None, None]:
     """Yield the file's rows in blocks of `rows`, the last one shorter. Raises `InputError`."""
-    known, compression = _format_of(path)
-    return known.read(path, compression, rows)
+    file_format, compression = _format_of(path)
+    return file_format.read(path, compression, rows)
 
 
 def _format_of(path: Path) -> tuple[FileFormat, str | None]:
@@ -70,7 +70,7 @@ def _format_of(path: Path) -> tuple[FileFormat, str | None]:
     compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
     if compression:
         suffixes.pop()
-    known = FORMATS.get(suffixes[-1]) if suffixes else None
-    if known is None or (compression and not known.compressible):
+    file_format = FORMATS.get(suffixes[-1]) if suffixes else None
+    if file_format is None or (compression and not file_format.compressible):
         raise InputError(f"{path}: cannot tell its format; pairkit reads {READABLE}")
-    return known, compression
+    return file_format, compression
