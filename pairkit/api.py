@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
     from pairkit.files import OnExisting
     from pairkit.hub.push import Pushed
     from pairkit.pipeline.recipe import BuildRecipe
-    from pairkit.recipes import Strict
     from pairkit.training.recipe import TrainRecipe
 
 Location = str | os.PathLike[str]
 
 
 def build(
-    recipe: BuildRecipe | Mapping[str, Any] | str,
+    recipe: BuildRecipe | Mapping[str, Any] | Location,
     out: Location,
     *,
     on_existing: OnExisting = "resume",
@@ -59,8 +58,11 @@ def build(
     from pairkit.pipeline.build import build as run
     from pairkit.pipeline.recipe import BuildRecipe, load
 
-    if isinstance(recipe, str):
-        resolved = load(recipe, _plain(fields), {})
+    _check_on_existing(on_existing)
+    if workers is not None:
+        _check_counts(workers=workers)
+    if isinstance(recipe, str | os.PathLike):
+        resolved = load(os.fspath(recipe), _plain(fields), {})
     # A recipe that was validated stays as it is; with other fields it is validated again below.
     elif isinstance(recipe, BuildRecipe) and not fields:
         resolved = recipe
@@ -99,7 +101,7 @@ def load(folder: Location) -> BuiltData:
 
 
 def train(
-    recipe: TrainRecipe | Mapping[str, Any] | str,
+    recipe: TrainRecipe | Mapping[str, Any] | Location,
     out: Location,
     *,
     on_existing: OnExisting = "resume",
@@ -131,7 +133,9 @@ def train(
     from pairkit.training.run import train as run
 
     # A recipe object is taken apart, so that `fields` are checked together with it.
-    content = recipes.read(recipe, "train") if isinstance(recipe, str) else _content(recipe)
+    _check_on_existing(on_existing)
+    named = isinstance(recipe, str | os.PathLike)
+    content = recipes.read(os.fspath(recipe), "train") if named else _content(recipe)  # type: ignore[arg-type]
     resolved = recipes.validate(TrainRecipe, recipes.merge(content, _plain(fields)))
     return run(resolved, Path(out), on_existing=on_existing)
 
@@ -183,9 +187,16 @@ def score(
     import pyarrow as pa
 
     from pairkit.dataset import reader
+    from pairkit.errors import unknown
     from pairkit.schema import check_sets
+    from pairkit.training.recipe import TrainRecipe
     from pairkit.training.score import score_sets
 
+    counts = {"limit": limit, "max_length": max_length, "tokens_per_micro_batch": tokens_per_micro_batch}
+    _check_counts(**{name: number for name, number in counts.items() if number is not None})
+    dtypes = get_args(TrainRecipe.model_fields["dtype"].annotation)
+    if dtype not in dtypes:
+        raise unknown("dtype", dtype, dtypes)
     tables: Iterable[pa.Table]
     if isinstance(data, pa.Table):
         # Checked here, because a table of the caller may have any columns.
@@ -254,8 +265,32 @@ def push(
     )
 
 
-def _content(recipe: Strict | Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that a recipe sets."""
+def _check_on_existing(value: str) -> None:
+    from pairkit.errors import unknown
+    from pairkit.files import OnExisting
+
+    if value not in get_args(OnExisting):
+        raise unknown("value of on_existing", value, get_args(OnExisting))
+
+
+def _check_counts(**counts: Any) -> None:
+    from pairkit.errors import RecipeError
+
+    for name, number in counts.items():
+        if not isinstance(number, int) or number < 1:
+            raise RecipeError(f"{name} must be a whole number of at least 1, got {number!r}")
+
+
+def _content(recipe: Any) -> dict[str, Any]:
+    """Return the fields that a recipe sets. Raises `RecipeError` for what is no recipe."""
+    from pairkit.errors import RecipeError
+    from pairkit.recipes import Strict
+
+    if not isinstance(recipe, Mapping | Strict):
+        kinds = "a recipe object, a mapping of its fields, the name of a shipped recipe, or a YAML file"
+        raise RecipeError(f"cannot read the recipe {recipe!r}: expected {kinds}")
+    if isinstance(recipe, Mapping) and not all(isinstance(key, str) for key in recipe):
+        raise RecipeError(f"the keys of a recipe must be text, got {list(recipe)!r}")
     # Only fields that were set, because others must not overwrite a recipe that is merged with them.
     return _plain(recipe if isinstance(recipe, Mapping) else recipe.model_dump(exclude_unset=True))
 

@@ -122,5 +122,5 @@ def unknown(
     listed = [f"{each} ({described[each]})" for each in names] if described else names
     # Below the default of 0.6, because a typo changes much of a short name.
     near = get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return RecipeError(f"unknown {kind} {name!r}; {hint}Known: {', '.join(listed) or 'none'}")
+    hint = f"did you mean {near[0]!r}? Known" if near else "known"
+    return RecipeError(f"unknown {kind} {name!r}; {hint}: {', '.join(listed) or 'none'}")

@@ -24,6 +24,8 @@ class _Loader(yaml.SafeLoader):
     """
 
 
+# Keys whose value decides which other keys a block has.
+KIND_KEYS = ("ranker",)
 COMMANDS = {"pipelines": "build", "train": "train"}  # the command that runs each kind of shipped recipe
 
 _INTEGER = r"[-+]?(?:0|[1-9][0-9]*)"
@@ -119,13 +121,21 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge `over` into `base`, mapping by mapping; any other value is replaced."""
+    """Merge `over` into `base`, mapping by mapping; any other value is replaced.
+
+    A block that names another kind than the one below it (`rank.ranker`) replaces it whole.
+    """
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
         both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
+        merged[key] = merge(below, value) if both and _same_kind(below, value) else value  # type: ignore[arg-type]
     return merged
+
+
+def _same_kind(below: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
+    """Return whether two blocks have the same fields: those of a verifier mean nothing to a judge."""
+    return all(below.get(key) == over[key] for key in KIND_KEYS if key in over)
 
 
 def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
@@ -145,7 +155,10 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
             tags = re.findall("'([^']+)'", first["ctx"]["expected_tags"])
             raise unknown(first["ctx"]["discriminator"].strip("'"), first["ctx"]["tag"], tags) from error
         if first["type"] == "extra_forbidden":
-            raise unknown("recipe key", place, _meant(place, model)) from error
+            # Without itself: the key exists, but in the block of another kind.
+            raise unknown(
+                "recipe key", place, [key for key in _meant(place, model) if key != place]
+            ) from error
         if first["type"] == "missing":
             raise RecipeError(f"recipe key {place!r} is required") from error
         # A plain value where a block belongs is the most common slip in YAML.

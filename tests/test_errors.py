@@ -61,8 +61,8 @@ def test_an_input_error_names_the_place(place: dict[str, object], message: str):
     ("name", "known", "message"),
     [
         ("dop", ["dpo", "sft"], "unknown loss 'dop'; did you mean 'dpo'? Known: dpo, sft"),
-        ("zzz", ["sft", "dpo"], "unknown loss 'zzz'; Known: dpo, sft"),
-        ("any", [], "unknown loss 'any'; Known: none"),
+        ("zzz", ["sft", "dpo"], "unknown loss 'zzz'; known: dpo, sft"),
+        ("any", [], "unknown loss 'any'; known: none"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest_one(name: str, known: list[str], message: str):

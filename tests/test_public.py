@@ -8,6 +8,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from support.hub_server import Hub
 
 import pairkit
 from pairkit import api
+from pairkit.errors import PairkitError
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "pyarrow", "polars", "pydantic", "datasets", "numpy", "rich", "typer")
@@ -75,6 +77,33 @@ def test_the_examples_of_the_page_run(here: Path, hub: Hub):
     run_examples(page.replace("```\n", "\n"), "docs/api.md")
     for name in pairkit.__all__:
         assert f"pairkit.{name}" in page
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: pairkit.build("nectar", "out", on_existing="foo"), "unknown value of on_existing 'foo'"),
+        (
+            lambda: pairkit.train("mcpo-nectar", "out", on_existing="foo"),
+            "unknown value of on_existing 'foo'",
+        ),
+        (
+            lambda: pairkit.build("nectar", "out", workers=0),
+            "workers must be a whole number of at least 1, got 0",
+        ),
+        (lambda: pairkit.build(None, "out"), "cannot read the recipe None: expected a recipe object"),
+        (lambda: pairkit.train([], "out"), "cannot read the recipe \\[\\]: expected"),
+        (lambda: pairkit.build({1: 2}, "out"), "the keys of a recipe must be text"),
+        (lambda: pairkit.build(Path("none.yaml"), "out"), "none.yaml"),
+        (lambda: pairkit.score("m", "d", limit=-1), "limit must be a whole number of at least 1, got -1"),
+        (lambda: pairkit.score("m", "d", max_length=0), "max_length must be"),
+        (lambda: pairkit.score("m", "d", dtype="foo"), "unknown dtype 'foo'; did you mean 'float32'"),
+    ],
+)
+def test_wrong_arguments_are_errors_of_pairkit(here: Path, call: Callable[[], object], message: str):
+    with pytest.raises(PairkitError, match=message):
+        call()
+    assert not any(here.iterdir())
 
 
 SCRIPT = '''

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pairkit import recipes
 from pairkit.errors import InputError, RecipeError
+from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.recipes import Strict, merge, parse_overrides, validate
 
 
@@ -132,7 +133,7 @@ def test_merge_lays_mappings_over_each_other_and_replaces_the_rest():
             {"samples": [{"n": 1}, {"n": 1, "temp": 1}]},
             "unknown recipe key 'samples.1.temp'; did you mean 'samples.",
         ),
-        ({"qqq": 1}, "unknown recipe key 'qqq'; Known: learning_rate, loss, model, other, samples"),
+        ({"qqq": 1}, "unknown recipe key 'qqq'; known: learning_rate, loss, model, other, samples"),
         ({"loss": {"beta": "much"}}, "recipe key 'loss.beta': Input should be a valid number"),
         ({"loss": {"beta": "much"}}, "(got 'much')"),
         ({"loss": {"name": "dop"}}, "recipe key 'loss.name': Input should be 'dpo' or 'simpo'"),
@@ -202,3 +203,16 @@ def test_every_shipped_kind_is_listed_by_name():
             assert path.is_file()
             assert path.stem == name
     assert recipes.shipped("nothing_of_the_kind") == {}
+
+
+def test_a_block_of_another_kind_replaces_the_one_below() -> None:
+    verified = {"rank": {"ranker": "verifier", "check": "exact"}, "seed": 1}
+    assert merge(verified, {"rank": {"check": "number"}})["rank"] == {"ranker": "verifier", "check": "number"}
+    replaced = merge(verified, {"rank": {"ranker": "annotations"}})
+    assert replaced == {"rank": {"ranker": "annotations"}, "seed": 1}
+
+
+def test_a_key_of_another_kind_is_not_suggested_for_itself() -> None:
+    content = {"source": {"name": "gsm8k"}, "rank": {"ranker": "annotations", "check": "exact"}}
+    with pytest.raises(RecipeError, match=r"unknown recipe key 'rank.check'; known: none"):
+        validate(BuildRecipe, content)

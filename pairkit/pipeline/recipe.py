@@ -74,7 +74,11 @@ class BuildRecipe(Strict):
         names = [name_of(block) for block in self.rankings]
         twice = next((name for name in names if names.count(name) > 1), None)
         if not names or twice:
-            problem = f"{twice} occurs twice: give each a name" if twice else "names no ranker"
+            nameable = any(
+                "name" in type(block).model_fields for block in self.rankings if name_of(block) == twice
+            )
+            advice = "give each a name" if nameable else "only one is possible"
+            problem = f"{twice} occurs twice: {advice}" if twice else "names no ranker"
             raise ValueError(f"recipe key 'rank': {problem}")
         if self.orders_by not in names:
             raise ValueError(

@@ -134,7 +134,7 @@ def test_the_error_for_an_unknown_keyword_suggests_the_nearest() -> None:
 
 
 def test_the_error_for_a_loss_without_keywords() -> None:
-    assert refusal("simper", beta=1.0) == "unknown keyword of simper 'beta'; Known: none"
+    assert refusal("simper", beta=1.0) == "unknown keyword of simper 'beta'; known: none"
 
 
 def test_the_error_for_a_wrong_option_suggests_the_nearest() -> None:
