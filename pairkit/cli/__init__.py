@@ -74,7 +74,8 @@ def main() -> None:
         if type(error).__name__ == "NoArgsIsHelpError":  # `pairkit` alone: its message is the whole help
             error.show()
             sys.exit(UsageError.exit_code)
-        message = error.format_message().rstrip(".")
+        # Without the prefix that pydantic, which checks the values for typer, gives its own messages.
+        message = error.format_message().replace("Value error, ", "").rstrip(".")
         command = error.ctx.command_path if error.ctx else "pairkit"
         _fail(f"{message}; see: {command} --help", UsageError.exit_code)
     if code == Interrupted.exit_code:  # SIGINT before a command had anything to keep

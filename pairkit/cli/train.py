@@ -202,8 +202,10 @@ def _resolve(recipe: str | None, flags: dict[str, Any], context: typer.Context) 
 
 
 def _newest() -> Path:
+    from pairkit.schema import MANIFEST
+
     # By the manifest's time, because it is written last: a build in progress has none.
-    built = sorted(DATA.glob("*/pairkit.json"), key=lambda path: path.stat().st_mtime)
+    built = sorted(DATA.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
     if not built:
         raise InputError(
             f"no built dataset under {DATA}; name one with --data, or run: pairkit build --source NAME"

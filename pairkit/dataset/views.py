@@ -1,4 +1,4 @@
-"""Views of candidate sets: pairs, labelled completions, and Nectar's rows.
+"""Views of candidate sets: pairs, labeled completions, and Nectar's rows.
 
 A pair is a completion of the best rank (the first of them) and one that is strictly below it; noise is below
 every ranked completion. A set in which no completion is ranked, or none is below the best, makes no pair.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pairkit.engines.base import Problem, Request
-from pairkit.engines.table import library_version
+from pairkit.engines.table import library_versions
 from pairkit.errors import ModelError
 from pairkit.files import sha256
 from pairkit.models.chat import prompt_tokens
@@ -49,7 +49,7 @@ def prompt_ids(
 
 def model_identity(model: str, revision: str | None, libraries: Sequence[str]) -> dict[str, Any]:
     """Return what determines a local model's answers: its id or the hash of its files, and versions."""
-    versions = {name: library_version(name) for name in libraries}
+    versions = library_versions(libraries)
     return {"model": model, "revision": revision, **fingerprint(model), "versions": versions}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
@@ -55,6 +55,11 @@ ENGINES: dict[str, EngineRow] = {
 }
 # Fields that say where a server is, which changes no row and is not to be published.
 UNPUBLISHED = frozenset({"base_url", "api_key_env"})
+
+
+def library_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return name -> version, in the order of `names`. Raises `MissingExtraError`."""
+    return {name: library_version(name) for name in names}
 
 
 def library_version(name: str) -> str:

@@ -133,7 +133,8 @@ def _check_parquet(path: Path, name: str) -> int:
     # A further column is refused as well, because the card does not describe it.
     if schema.names != expected.names:
         raise InputError(
-            f"{path}: has the columns {', '.join(schema.names)}, not {', '.join(expected.names)}"
+            f"{path}: has the columns {', '.join(schema.names)}, not {', '.join(expected.names)}; "
+            "build the dataset again"
         )
     return int(rows)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pairkit import __version__
 from pairkit.dataset.layout import CARD
 from pairkit.errors import InputError
 from pairkit.files import sha256
@@ -152,11 +152,11 @@ def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -
             recipe[key] = public_name(recipe[key], local=is_local(recipe[key]))
     plan = record["plan"]
     return {
-        "pairkit": importlib.metadata.version("pairkit"),
+        "pairkit": __version__,
         "recipe": recipe,
         # A directory has no page to link to.
         "base_model": None if base is None else {"name": recipe["model"], "local": local},
-        "licence": _licence(Path(base)) if base is not None and local else None,
+        "licence": _license(Path(base)) if base is not None and local else None,
         "data": {"manifest_sha256": record["data"], **_data(Path(record["recipe"]["data"]), record["data"])},
         "plan": {key: value for key, value in plan.items() if key not in ("data", "model")},
         "starts": record["starts"],
@@ -175,11 +175,11 @@ def _data(folder: Path, digest: str) -> dict[str, Any]:
     return {
         "source": source.get("name"),
         "recipe_hash": built.get("recipe_hash"),
-        "licence": _licence(folder),
+        "licence": _license(folder),
     }
 
 
-def _licence(folder: Path) -> str | None:
+def _license(folder: Path) -> str | None:
     """Read the license from the card of a dataset or model in a directory, if it has one."""
     try:
         name = content.front_matter(folder / CARD).get("license")

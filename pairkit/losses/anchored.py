@@ -69,7 +69,7 @@ def kto(
     good = desirable_weight * torch.sigmoid(-distance)
     bad = undesirable_weight * torch.sigmoid(distance)
     each = torch.where(desirable, good, bad).masked_fill(~policy.mask, 0.0)
-    # Weighted by completions: a pair has two, a labelled completion is one.
+    # Weighted by completions: a pair has two, a labeled completion is one.
     term = Term(each.sum(dim=1), policy.mask.sum(dim=1).to(each.dtype))
     return output(term, rewards=beta * ratios, metrics={"kl_baseline": baseline})
 

@@ -29,6 +29,8 @@ from pairkit.sources import Opened, open_source
 
 # The cache of calls unless another file is named: next to the datasets, one for all in a folder.
 CACHE = "calls.sqlite"
+# What continues a build that was stopped.
+_AGAIN = "run the same command again to continue"
 
 
 def build(
@@ -64,7 +66,7 @@ def build(
     if retry_failed:  # sets in quarantine must come from the source again; the cache has the other answers
         on_existing = "delete"
     # A fallback for SIGINT outside `_stopping`, where the number of rows that are done is unknown.
-    again = f"{out}: stopped; the same command continues"
+    again = f"{out}: stopped; {_AGAIN}"
     # One process per directory, because two would write shards under the same numbers.
     with stoppable(out, lambda: again), directory.claimed(out, identity, on_existing, keys) as claimed:
         if claimed is None:
@@ -207,6 +209,14 @@ def _nothing_usable(
     return _NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
 
 
+def _status(rows: int, units: int) -> str:
+    """Describe what a stopped build keeps: rows in shards, and units after them whose answers are stored."""
+    if not (rows or units):
+        return "nothing was done yet"
+    done = "1 row is done and kept" if rows == 1 else f"{rows:,} rows are done and kept"
+    return f"{done}, and model answers for {units:,} more unit{'s' * (units != 1)}" if units else done
+
+
 @contextmanager
 def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
     """Turn what stops a build into errors that name what is kept; remove what a next try could not use."""
@@ -227,10 +237,7 @@ def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
             out.discard()
         if isinstance(error, PairkitError):
             raise
-        status = f"{rows:,} rows are done and kept" if rows or units else "nothing was done yet"
-        if units:
-            status += f", and the answers of models for {units:,} further units"
-        again = f"{status}; the same command continues"
+        again = f"{_status(rows, units)}; {_AGAIN}"
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(f"{out.out}: stopped; {again}") from error
         raise OutputError(f"{out.out}: cannot be written to: {error.strerror or error}; {again}") from error

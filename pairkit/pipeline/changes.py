@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from typing import Any
 
@@ -36,11 +36,20 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
 
 
 def summarize(theirs: Identity, ours: Identity) -> str:
-    """Describe in a few words what changed: the keys of the recipe, else the other differences."""
+    """Describe in a few words what changed: the fields of the recipe, else the other differences."""
     # Recipe first, because changed versions and hashes are often only its consequence.
-    before, now = theirs["recipe"], ours["recipe"]
-    keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    return f"the recipe changed ({', '.join(keys)})" if keys else "; ".join(differences(theirs, ours))
+    fields = list(_changed_fields(theirs["recipe"], ours["recipe"]))
+    return f"the recipe changed ({', '.join(fields)})" if fields else "; ".join(differences(theirs, ours))
+
+
+def _changed_fields(theirs: Mapping[str, Any], ours: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the fields that differ, in order; a block that only one of the two has is one name."""
+    for key in sorted(theirs.keys() | ours.keys()):
+        before, now = theirs.get(key), ours.get(key)
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            yield from _changed_fields(before, now, f"{prefix}{key}.")
+        elif before != now:
+            yield f"{prefix}{key}"
 
 
 def shared_stages(theirs: StageKeys, ours: StageKeys) -> list[str]:

@@ -8,12 +8,14 @@ from typing import Any
 
 import yaml
 
+from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.engines.table import ENGINES
 from pairkit.pipeline import validate
 from pairkit.pipeline.directory import survey
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.rankers.table import RANKERS, name_of
+from pairkit.schema import MANIFEST
 from pairkit.sources import open_source
 
 # Counts of generation that the summary shows, in words.
@@ -46,7 +48,7 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
             *_models(recipe, opened.total_rows),
             f"output: {out} (now: {survey(out)})",
             "  data/train-*.parquet" + (", data/test-*.parquet" if recipe.test_fraction else ""),
-            "  pairs/ with the same splits, quarantine.parquet, README.md, pairkit.json, run.jsonl",
+            f"  pairs/ with the same splits, {QUARANTINE_FILE}, {CARD}, {MANIFEST}, {LOG}",
             "dry run: nothing was written",
         ]
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pairkit import __version__
 from pairkit.engines.local import fingerprint
-from pairkit.engines.table import ENGINES, UNPUBLISHED, library_version
+from pairkit.engines.table import ENGINES, UNPUBLISHED, library_versions
 from pairkit.models.names import public_name
 from pairkit.pipeline.changes import Identity
 from pairkit.pipeline.recipe import BuildRecipe
@@ -66,7 +66,7 @@ def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
         # Absent without a judge, because an empty value would be a difference to builds that never had one.
         **({"judge_prompts": prompts} if prompts else {}),
         "pairkit": __version__,
-        "versions": _versions(libraries),
+        "versions": library_versions(libraries),
     }
 
 
@@ -85,12 +85,12 @@ def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
             content["seed"],
             inputs["fingerprint"],
             identity["pairkit"],
-            _versions(LIBRARIES),
+            library_versions(LIBRARIES),
         ]
     )
     keys: dict[str, str] = {}
     if recipe.generate is not None:
-        versions = _versions(_engine_libraries(recipe))
+        versions = library_versions(_engine_libraries(recipe))
         before = keys["generate"] = short_hash([before, content["generate"], inputs.get("model"), versions])
     blocks = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
     for block, settings in zip(recipe.rankings, blocks, strict=True):
@@ -99,14 +99,14 @@ def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
             continue
         name = name_of(block)
         model = inputs.get("ranking_models", {}).get(name)
-        about = [settings, model, RANKERS[block.ranker].prompts(block), _versions(table.libraries(block))]
+        about = [
+            settings,
+            model,
+            RANKERS[block.ranker].prompts(block),
+            library_versions(table.libraries(block)),
+        ]
         before = keys[f"rank.{name}"] = short_hash([before, *about])
     return keys
-
-
-def _versions(libraries: Iterable[str]) -> dict[str, str]:
-    # Two stages may need the same library.
-    return {name: library_version(name) for name in dict.fromkeys(libraries)}
 
 
 def _engine_libraries(recipe: BuildRecipe) -> tuple[str, ...]:

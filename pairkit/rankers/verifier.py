@@ -153,6 +153,7 @@ def _call(check: Check, path: str, batch: pa.RecordBatch, flat: pa.StructArray, 
             problem = f"{type(error).__name__}: {error}"
             raise RecipeError(f"verifier check {path!r} failed on set {set_ids[index]}: {problem}") from error
         if not math.isfinite(value):
-            raise RecipeError(f"verifier check {path!r} returned {value} on set {set_ids[index]}")
+            problem = f"returned {value} on set {set_ids[index]}; it must return a finite number"
+            raise RecipeError(f"verifier check {path!r} {problem}")
         values.append(value)
     return pa.array(values, pa.float64())

@@ -48,7 +48,8 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
             tables = rebatch((pa.Table.from_batches([batch]) for batch in reader), rows)
             yield from _number_rows(_refuse_open_quote(tables, bad, path, compression), bad)
         except pa.ArrowInvalid as error:
-            raise InputError(f"{path}: not CSV in UTF-8 with a header: {error}") from error
+            problem = f"not CSV in UTF-8 with a header ({error}); convert the file, or leave it out"
+            raise InputError(f"{path}: {problem}") from error
 
 
 def _header(path: Path, compression: str | None, read: pacsv.ReadOptions) -> list[str]:

@@ -55,7 +55,7 @@ def array_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bl
     try:
         values = loads(content)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
+        raise InputError(f"{path}: not JSON ({error}); correct the file, or leave it out") from error
     for first in range(0, len(values), rows):
         part = values[first : first + rows]
         # Rows count from 1.

@@ -1,4 +1,4 @@
-"""The training loop, top to bottom: evaluate, save, draw, micro-steps, optimizer, log.
+"""The training loop, top to bottom: evaluate, save, sample, micro-steps, optimizer, log.
 
 Its invariant: a run that was stopped anywhere ends in the same bytes as one that was not. So whatever a step
 does is a function of the recipe, the data and the step's number, and all that it changes is in

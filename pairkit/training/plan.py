@@ -99,7 +99,7 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
 def _check_positions(planned: Plan, name: str) -> None:
     """Refuse texts longer than the model's positions.
 
-    Beyond them learned embeddings end; rotary ones go on without an error, at positions never trained on.
+    Beyond them learned embeddings end; rotary ones continue without an error, at positions never trained on.
     """
     recipe = planned.recipe
     most = positions(name, recipe.revision_of(name), recipe.trust_remote_code)

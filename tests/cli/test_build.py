@@ -64,7 +64,7 @@ def test_dry_run_imports_no_library_of_models(source: Path) -> None:
     assert process.stdout.split() == ["0"]
 
 
-def test_flags_lie_over_the_recipe_and_overrides_over_flags(source: Path) -> None:
+def test_flags_override_the_recipe_and_overrides_over_flags(source: Path) -> None:
     plain = resolved("--recipe", "nectar", "source.name=ultrafeedback", "--path", source)
     assert plain["mine"]["drop_ranks"] == [2]
     flags = ["--drop-ranks", "2,3", "--keep-negatives", 2, "--min-margin", 0.5, "--rejected", "worst"]

@@ -31,15 +31,20 @@ def test_a_command_without_arguments_prints_its_help_and_is_wrong_usage(words: s
     assert "error" not in ended.errors
 
 
+def test_a_choice_that_does_not_exist_is_refused_with_the_choices(run: Run) -> None:
+    ended = run("train --on-existing foo")
+    problem = "Invalid value for '--on-existing': 'foo' is not one of 'resume', 'delete', 'raise'"
+    assert ended.code == 2
+    assert ended.errors == f"error: {problem}; see: pairkit train --help\n"
+
+
 def test_sources_lists_every_source(run: Run) -> None:
     lines = run("sources").out.splitlines()
     assert [line.split()[0] for line in lines] == list(SOURCES)
     assert all(line.endswith(source.summary) for line, source in zip(lines, SOURCES.values(), strict=True))
 
 
-def test_quickstart_hands_on_its_flags_and_prints_the_result(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_quickstart_passes_its_flags_and_prints_the_result(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     bar, gain = Interval(0.5, 0.45, 0.55), Interval(0.02, -0.01, 0.05)
 
@@ -95,7 +100,7 @@ def test_training_without_a_dataset_or_with_one_of_a_local_model_asks_for_a_name
     )
 
 
-def test_flags_of_training_lie_over_the_recipe_and_overrides_over_flags(here: Path, run: Run) -> None:
+def test_flags_of_training_override_the_recipe_and_overrides_over_flags(here: Path, run: Run) -> None:
     Path("own.yaml").write_text(
         "loss: dpo\nseed: 1\nepochs: 2\noptimizer: {learning_rate: 1e-3, warmup: 0}\n"
     )

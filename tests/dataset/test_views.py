@@ -1,4 +1,4 @@
-"""Views: which completions become pairs, labelled rows and Nectar rows, and their published schema."""
+"""Views: which completions become pairs, labeled rows and Nectar rows, and their published schema."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_an_unknown_choice_is_refused():
         views.pairs(sets(scored(1.0, 2.0)), rejected="wurst")  # type: ignore[arg-type]
 
 
-# Labelled completions and Nectar
+# Labeled completions and Nectar
 
 
 def test_unpaired_labels_the_best_true_and_what_is_below_false():

@@ -143,7 +143,7 @@ def test_an_interrupt_keeps_what_was_answered(server: Loopback, whole: Path, tmp
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == Interrupted.exit_code, errors
-    assert "the same command continues" in errors
+    assert "run the same command again to continue" in errors
     tries = server.stats()["tries"]
     process = start_build(server.url, out, cache, PROMPTS, **QUICK)
     _, errors = process.communicate(timeout=250)

@@ -89,7 +89,7 @@ def test_a_stopped_build_scores_nothing_twice(
         return real(self, sets, advance)
 
     monkeypatch.setattr(PairRMRanker, "score", score)
-    with pytest.raises(Exception, match="the answers of models for 2 further units"):
+    with pytest.raises(Exception, match="model answers for 2 more units; run the same command again"):
         build(ranked, tmp_path / "out")
     build(ranked, tmp_path / "out")
     assert len(scored) == 5  # two units, the interrupt, and the two units that were left

@@ -158,7 +158,8 @@ def test_sigint_keeps_what_was_done(source: Path, expected: dict[str, str], tmp_
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert re.search(r"error: .*: stopped; [\d,]+ rows are done and kept; the same command continues", errors)
+    message = r"error: .*: stopped; [\d,]+ rows are done and kept; run the same command again to continue"
+    assert re.search(message, errors)
     assert errors.count("error:") == 1
     assert "Traceback" not in errors
     kept = sorted(path.name for path in (out / ".build" / "shards").iterdir() if path.name.isdigit())

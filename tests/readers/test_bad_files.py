@@ -53,11 +53,11 @@ BAD_FILES: dict[str, tuple[dict[str, bytes], str, str]] = {
         "contains no rows",
     ),
     "pretty json": ({"a.json": b'{\n "rows": [1]\n}'}, "a.json", "neither a JSON array nor one JSON object"),
-    "unfinished array": ({"a.json": b'[{"prompt": "a"}, '}, "a.json", "not JSON: "),
+    "unfinished array": ({"a.json": b'[{"prompt": "a"}, '}, "a.json", "not JSON ("),
     "not parquet": ({"a.parquet": LINES}, "a.parquet", "not a Parquet file"),
     "damaged parquet": ({"a.parquet": damaged_parquet()}, "a.parquet", "the Parquet file is damaged"),
     "two columns of a name": ({"a.csv": b"prompt,prompt\na,b\n"}, "a.csv", "two columns are named 'prompt'"),
-    "csv in latin-1": ({"a.csv": b"prompt\ncaf\xe9\n"}, "a.csv", "not CSV in UTF-8"),
+    "csv in latin-1": ({"a.csv": b"prompt\ncaf\xe9\n"}, "a.csv", "not CSV in UTF-8 with a header ("),
     "another parquet": (
         {"a.parquet": parquet_bytes(alpha=[1])},
         "a.parquet",

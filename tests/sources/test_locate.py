@@ -22,7 +22,7 @@ def test_splits_are_words_of_file_names(tmp_path: Path) -> None:
 
     assert prompts_of() == ["train"]
     assert prompts_of(split="test") == ["test"]
-    with pytest.raises(InputError, match="no file is named after the split 'validation'"):
+    with pytest.raises(InputError, match=r"no file for split 'validation' .*: choose another --split"):
         read(tmp_path, split="validation")
     with pytest.raises(RecipeError, match="`split` applies to folders and hub datasets only"):
         read(tmp_path / "data" / "test-00000-of-00001.jsonl", split="test")

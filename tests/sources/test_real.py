@@ -75,27 +75,19 @@ def listed(field: str) -> Any:
     return lambda rows: Count(len(rows), sum(len(row[field]) for row in rows), 0)
 
 
-JOINED = "instruction+input"
+def joined(completions: str) -> dict[str, str]:
+    """Return the map of a file whose prompt is an instruction and its input."""
+    return {"prompt": "instruction+input", "completions": completions}
+
+
 # file, rows by the README, source, map, and the independent count
 FILES = [
     ("alpaca_eval1_gpt4_annotations.parquet", 5635, "alpaca_eval", {}, judged),
     ("alpaca_eval2_annotations.parquet", 23342, "alpaca_eval", {}, judged),
     ("alpaca_eval2_raw_annotation_sample.jsonl.gz", 100, "alpaca_eval", {}, judged),
     ("alpaca_eval_outputs_only.parquet", 8050, "alpaca_eval", {}, outputs_only),
-    (
-        "alpaca_farm_multisamples_sft.jsonl.gz",
-        8,
-        "files",
-        {"prompt": JOINED, "completions": "output"},
-        listed("output"),
-    ),
-    (
-        "alpaca_farm_outputs_pairs.jsonl.gz",
-        6,
-        "files",
-        {"prompt": JOINED, "completions": "output_1+output_2"},
-        each(2),
-    ),
+    ("alpaca_farm_multisamples_sft.jsonl.gz", 8, "files", joined("output"), listed("output")),
+    ("alpaca_farm_outputs_pairs.jsonl.gz", 6, "files", joined("output_1+output_2"), each(2)),
     ("arena_hard_v0.1_question.jsonl.gz", 500, "files", {}, each(0)),
     ("arena_hard_v2.0_question.jsonl.gz", 750, "files", {}, each(0)),
     ("dsp_domain_specific_test.jsonl.gz", 429, "files", {}, listed("responses")),
@@ -118,13 +110,7 @@ FILES = [
     ("llamafactory_dpo_en_demo.jsonl.gz", 300, "files", {}, each(2)),
     ("llamafactory_dpo_zh_demo.jsonl.gz", 300, "files", {}, each(2)),
     ("llamafactory_kto_en_demo.jsonl.gz", 300, "files", {}, each(1)),
-    (
-        "llmbar.jsonl.gz",
-        281,
-        "files",
-        {"prompt": "input", "completions": "output_1+output_2"},
-        each(2),
-    ),
+    ("llmbar.jsonl.gz", 281, "files", {"prompt": "input", "completions": "output_1+output_2"}, each(2)),
     (
         "metamath_gsm8k_backward_test.jsonl.gz",
         1270,
@@ -134,20 +120,8 @@ FILES = [
     ),
     ("nectar_row0_abridged.jsonl.gz", 1, "nectar", {}, listed("answers")),
     ("nectar_row0_abridged.jsonl.gz", 1, "files", {}, listed("answers")),
-    (
-        "pandalm_testset_v1.jsonl.gz",
-        549,
-        "files",
-        {"prompt": JOINED, "completions": "response1+response2"},
-        panda,
-    ),
-    (
-        "self_instruct_human_eval_predictions.jsonl.gz",
-        2016,
-        "files",
-        {"prompt": JOINED, "completions": "response+target"},
-        each(2),
-    ),
+    ("pandalm_testset_v1.jsonl.gz", 549, "files", joined("response1+response2"), panda),
+    ("self_instruct_human_eval_predictions.jsonl.gz", 2016, "files", joined("response+target"), each(2)),
     ("stanford_alpaca_sample.jsonl.gz", 1727, "files", {}, each(1)),
     ("ultrafeedback_binarized_row0.jsonl.gz", 1, "ultrafeedback_binarized", {}, each(2)),
     ("ultrafeedback_binarized_trl_flat.jsonl.gz", 800, "ultrafeedback_binarized", {}, each(2)),

@@ -104,7 +104,7 @@ def test_every_loss_trains(runs: Path, scored: Path, model: Path, loss: str) -> 
     assert [line.get("drawn_source", 0) for line in lines] == [negatives] * 2
 
 
-def test_kto_trains_on_labelled_completions(runs: Path, unpaired: Path, model: Path) -> None:
+def test_kto_trains_on_labeled_completions(runs: Path, unpaired: Path, model: Path) -> None:
     """Good ones become likelier than bad ones do; no pairwise loss reads such data."""
     out = runs / "kto"
     settings = {"max_steps": 20, "optimizer": {"learning_rate": 1e-3, "warmup": 0}}

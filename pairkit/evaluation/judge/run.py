@@ -115,7 +115,8 @@ def run_judge_evaluation(
         first = evaluation.scored.quarantine.slice(0, 1).to_pylist()
         why = f"; the first: {first[0]['reason']}: {first[0]['detail']}" if first else ""
         raise InputError(
-            f"{data}: the judge gave no readable verdict on any of {len(pairs.first)} pairs{why}"
+            f"{data}: the judge gave no readable verdict on any of {len(pairs.first)} pairs{why}; choose "
+            "another --prompt or a larger max_tokens"
         )
     return evaluation
 

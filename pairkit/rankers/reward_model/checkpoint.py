@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pairkit.errors import ModelError
 from pairkit.models.inference import Dtype, resolve_precision
 from pairkit.models.names import cannot_load
+from pairkit.models.tokenizer import open_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,7 +24,7 @@ def load_reward_checkpoint(
     name: str, revision: str | None, *, trust_remote_code: bool, dtype: Dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load model and tokenizer. Raises `ModelError`: see `load_reward_model`."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForSequenceClassification
 
     settings = _config(name, revision)
     armorm = ARMORM in (settings.get("architectures") or ())
@@ -32,7 +33,7 @@ def load_reward_checkpoint(
     where: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(name, **where)
-        tokenizer = AutoTokenizer.from_pretrained(name, **where)
+        tokenizer = open_tokenizer(name, **where)
     except Exception as error:  # a dozen types: of transformers, the hub, the checkpoint's own code
         raise cannot_load("model", name, error) from error
     own_code = armorm or CLASS in (getattr(config, "auto_map", None) or {})

@@ -68,7 +68,10 @@ def _in_folder(folder: Path, split: str | None, default_split: str) -> list[Data
     files = [DataFile(path, str(path.relative_to(root))) for path in paths]
     of_split = [file for file in files if _is_named(split or default_split, file.label)]
     if split is not None and not of_split:
-        raise InputError(f"{folder}: no file is named after the split {split!r}; found {files[0].label}")
+        raise InputError(
+            f"{folder}: no file for split {split!r} (found {files[0].label}): choose another --split, or "
+            "name the files with a glob in --path"
+        )
     files = of_split or files
     formats = sorted({format_of(file.path)[0] for file in files})
     if len(formats) > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 import shutil
@@ -15,6 +14,8 @@ import yaml
 from safetensors import SafetensorError
 from torch import nn
 
+from pairkit import __version__
+from pairkit.engines.table import library_versions
 from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError, TrainingError
 from pairkit.files import (
     OnExisting,
@@ -32,8 +33,8 @@ from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.layout import HASHES, MODEL, RECORD, REFUSED
 from pairkit.training.recipe import RESUMABLE_FIELDS, TrainRecipe
 
-# Those whose version can change the bits of a result.
-LIBRARIES = ("pairkit", "torch", "transformers", "tokenizers", "accelerate", "pyarrow")
+# Those whose version, like pairkit's own, can change the bits of a result.
+LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "pyarrow")
 
 
 def claim(
@@ -117,7 +118,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _versions() -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    versions = {"pairkit": __version__} | library_versions(LIBRARIES)
     return versions | {"python": platform.python_version()}
 
 

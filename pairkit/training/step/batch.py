@@ -242,7 +242,7 @@ def _pick(
     rows: Sequence[int],
     policy: Logps,
 ) -> list[SetSelection]:
-    """Draw for some rows of the batch. Seeds are per set, so the draw does not depend on the micro-batch."""
+    """Sample for some rows of the batch. Seeds are per set, so the micro-batch does not change the sample."""
     some = usable.rows(rows)
     # `rows` are positions in the batch, and so are those of the seeds.
     return with_columns(some.work, pick(loss, negatives, some, seeds[list(rows)], policy))

@@ -31,7 +31,7 @@ class Inputs(NamedTuple):
         policy, reference: log-probs, `[B, K]` each.
         scores: `[B, K]`, NaN where a completion has none.
         ranks: `[B, K]`, 1 is best; noise ranks below all.
-        labels: bool `[B]`, False where a set is labelled undesirable.
+        labels: bool `[B]`, False where a set is labeled undesirable.
     """
 
     policy: Logps
@@ -62,7 +62,7 @@ class Applied(NamedTuple):
     Attributes:
         margins: reward margins of all (chosen, negative) pairs, `[pairs]`.
         tie: the margin up to which a pair counts as tied.
-        labelled: rewards of labelled single completions, by their label.
+        labelled: rewards of labeled single completions, by their label.
         metrics: those of each part, one number per row of its view, so that rows weigh alike in a mean.
     """
 
@@ -85,7 +85,7 @@ def inputs(work: Sequence[SetSelection], policy: Logps, reference: Logps | None)
         picked = [item.tokens.columns[c] for c in item.columns]
         scores[i, : len(picked)] = [np.nan if column.score is None else column.score for column in picked]
         ranks[i, : len(picked)] = [column.rank or below_all for column in picked]
-        # None is no label: only a set that is labelled undesirable differs from the others.
+        # None is no label: only a set that is labeled undesirable differs from the others.
         labels[i] = item.tokens.label is not False
     device = policy.sum.device
     return Inputs(
@@ -101,7 +101,7 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
     """Apply the loss to some sets, each part to its own view of them.
 
     A pairwise loss takes every (chosen, negative) pair as an example of its own, a loss on one completion
-    takes completion 0, but of no set that is labelled undesirable.
+    takes completion 0, but of no set that is labeled undesirable.
 
     Args:
         observed: what `observe` returned for these sets; None lets a loss observe what it is called with.
@@ -239,17 +239,17 @@ def total(terms: Sequence[Term], weights: Sequence[float]) -> Tensor:
 def _view(completions: str, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Choose the rows of a loss: of which sets (`[R]`), and which of their completions (`[R, C]`)."""
     if completions == "first":
-        preferred = labels.nonzero()[:, 0]  # [R]: sets that are not labelled undesirable
+        preferred = labels.nonzero()[:, 0]  # [R]: sets that are not labeled undesirable
         return preferred, torch.zeros_like(preferred)[:, None]  # [R], [R, 1]
     if completions == "set":
         every, columns = (torch.arange(size, device=mask.device) for size in mask.shape)
         return every, torch.where(mask, columns, -1)  # [R], [R, C]: R is B and C is K
-    # One row per (chosen, negative) pair, [R, 2]; of a single labelled completion the partner is masked.
+    # One row per (chosen, negative) pair, [R, 2]; of a single labeled completion the partner is masked.
     alone = mask.sum(dim=1) == 1  # [B]
     listed = mask.clone()  # [B, K]: the second completion of each row
     listed[:, 0] = alone if completions == "labelled" else False
     owner, other = listed.nonzero(as_tuple=True)  # [R] each, in the order of sets and completions
-    # The other is 0 only for a single labelled completion, which has no partner.
+    # The other is 0 only for a single labeled completion, which has no partner.
     columns = torch.stack([torch.zeros_like(other), torch.where(other == 0, -1, other)], dim=1)
     return owner, columns
 
@@ -278,7 +278,7 @@ class Averages:
     def add_pass(self, tensors: Inputs, applied: Applied) -> None:
         """Add what is reported of every pass: rewards, log-probs, the loss's own metrics."""
         policy = tensors.policy.detach()
-        # All but completion 0 is rejected, and so is a completion 0 that is labelled undesirable.
+        # All but completion 0 is rejected, and so is a completion 0 that is labeled undesirable.
         below = policy.mask.clone()  # [B, K]
         below[:, 0] = ~tensors.labels
         for name, values in (("logp", policy.sum), ("logp_per_token", policy.mean)):

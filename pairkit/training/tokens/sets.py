@@ -50,7 +50,7 @@ class TokenSet(NamedTuple):
     """A candidate set as token ids, its completions in the set's order, best first.
 
     Attributes:
-        label: whether the only completion of a labelled set is desirable; None for any other set.
+        label: whether the only completion of a labeled set is desirable; None for any other set.
     """
 
     set_id: str

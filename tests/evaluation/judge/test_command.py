@@ -130,6 +130,7 @@ def test_a_model_without_any_verdict_is_an_error(tmp_path: Path, model: Path) ->
     code, output = command("--data", str(path), "--model", str(model), "--out", str(out), "max_tokens=8")
     assert code == 1
     assert "the judge gave no readable verdict on any of 2 pairs; the first: too_long: " in output
+    assert "; choose another --prompt or a larger max_tokens" in output
     results = json.loads((out / "results.json").read_text())
     assert (results["pairs"], results["pairs_judged"]) == (2, 0)
     assert results["pairs_without_verdict"] == {"too_long": 2}

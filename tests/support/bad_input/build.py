@@ -67,7 +67,7 @@ CASES = [
     Case(
         "JSON array cut short",
         f"{FILES} own.json",
-        "own.json: not JSON: …",
+        "own.json: not JSON (…); correct the file, or leave it out",
         {"own.json": b'[{"prompt": "p", "chosen": "c", "rejected": "r"}, {"prom'},
     ),
     Case(

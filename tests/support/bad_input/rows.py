@@ -69,7 +69,7 @@ STOPS = {
         "disk full in a build",
         f"{FILES} own.jsonl",
         "runs/data/files: cannot be written to: …File too large; nothing was done yet; "
-        "the same command continues",
+        "run the same command again to continue",
         OWN,
     ),
     "disk full, tokens": Case(
@@ -97,7 +97,7 @@ STOPS = {
     "SIGINT in a build": Case(
         "SIGINT (Ctrl-C) during a build",
         f"{FILES} own.jsonl unit_rows=5 shard_mb=0.0001",
-        "runs/data/files: stopped; 5 rows are done and kept; the same command continues",
+        "runs/data/files: stopped; 5 rows are done and kept; run the same command again to continue",
         OWN,
         code=130,
         rows=KEPT,
