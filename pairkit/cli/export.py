@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -25,28 +26,29 @@ def export(
         typer.Option(help="Rejected completion: worst, random, all or policy; default: that of the recipe."),
     ] = None,
     on_existing: Annotated[
-        OnExisting, typer.Option(help="Keep an identical export, write it again, or refuse.")
+        OnExisting, typer.Option(help="Keep an identical export of the split, write it again, or refuse.")
     ] = OnExisting.resume,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Convert and count everything, write nothing.")
+        bool, typer.Option("--dry-run", help="Check --out, convert and count everything, write nothing.")
     ] = False,
 ) -> None:
     """Write a dataset in the file format of another library.
 
-        The formats, and what reads them:
+    The formats, and what reads them:
 
-        \b
+    \b
     {formats}
 
-        A set that makes no pair is left out and counted. Parquet or JSON lines, as the library expects.
+    A set that makes no pair is left out and counted. Parquet or JSON lines, as the library expects. A
+    directory holds one file per split.
 
-        Examples:
+    Examples:
 
-        \b
-          pairkit export runs/data/ultrafeedback --as trl
-          pairkit export runs/data/ultrafeedback --as openai --out dpo.jsonl --limit 1000
-          pairkit export runs/data/nectar --as nemo_rl --split test --rejected worst
-          pairkit export runs/data/nectar --as sharegpt --dry-run
+    \b
+      pairkit export runs/data/ultrafeedback --as trl
+      pairkit export runs/data/ultrafeedback --as openai --out dpo.jsonl --limit 1000
+      pairkit export runs/data/nectar --as nemo_rl --split test --rejected worst
+      pairkit export runs/data/nectar --as sharegpt --dry-run
     """
     from pairkit.dataset.export import describe
     from pairkit.dataset.export import export as write
@@ -65,7 +67,8 @@ def export(
     typer.echo(describe(exported, dry_run=dry_run))
 
 
-# After the definition, because a docstring cannot be an f-string and typer prints it as the help.
-export.__doc__ = str(export.__doc__).format(
-    formats="\n".join(f"      {name:<10} {made.consumer}" for name, made in FORMATS.items())
+# After the definition, because a docstring cannot be an f-string and typer prints it as the help. Without its
+# indentation first, because the lines that replace the field have none.
+export.__doc__ = cleandoc(str(export.__doc__)).format(
+    formats="\n".join(f"  {name:<10} {made.consumer}" for name, made in FORMATS.items())
 )

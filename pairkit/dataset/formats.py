@@ -24,7 +24,7 @@ class Format:
 
 
 FORMATS = {
-    "nectar": Format("the columns of berkeley-nest/Nectar, all completions ranked", ".parquet", "sets"),
+    "nectar": Format("the columns of berkeley-nest/Nectar; rank is null if unranked", ".parquet", "sets"),
     "binarized": Format("the columns of HuggingFaceH4/ultrafeedback_binarized", ".parquet"),
     "unpaired": Format("TRL's KTOTrainer: prompt, completion, label", ".parquet", "completions"),
     "trl": Format("TRL's DPOTrainer and RewardTrainer: conversational pairs", ".parquet"),

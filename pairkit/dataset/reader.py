@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.dataset.layout import read_manifest
-from pairkit.errors import InputError
+from pairkit.errors import InputError, RecipeError
 from pairkit.files import sha256
 from pairkit.schema import MANIFEST, check_sets
 
@@ -53,7 +53,18 @@ class BuiltData:
         return [sha256(path) for path in self._files(split)]
 
     def tables(self, split: str, limit: int | None = None) -> Iterator[pa.Table]:
-        """Read the first `limit` sets of a split (None = all) as checked tables of `schema.SETS`."""
+        """Read the first `limit` sets of a split (None = all) as checked tables of `schema.SETS`.
+
+        Raises, before the first table, `InputError` for an unknown split and `RecipeError` for a limit
+        below 1.
+        """
+        # Outside the generator, whose body would not run before the first table is asked for.
+        self._check_known(split)
+        if limit is not None and limit < 1:
+            raise RecipeError(f"limit {limit}: must be at least 1; None reads every set")
+        return self._tables(split, limit)
+
+    def _tables(self, split: str, limit: int | None) -> Iterator[pa.Table]:
         left = limit
         for path in self._files(split):
             with _reading(path), pq.ParquetFile(path) as file:
@@ -77,8 +88,9 @@ class BuiltData:
         """
         from pairkit.dataset import views  # polars: the trainer reads sets without it
 
-        for table in self.tables(split, limit):
-            yield views.pairs(table, rejected=rejected or self.rejected, seed=self.seed)
+        choice = rejected or self.rejected
+        # An expression and not a loop, because `tables` has to refuse a wrong split in the call itself.
+        return (views.pairs(table, rejected=choice, seed=self.seed) for table in self.tables(split, limit))
 
     def texts(self, split: str, limit: int | None) -> Iterator[str]:
         """Read every text of a split, prompts and completions: what a tokenizer is trained on."""
@@ -101,7 +113,13 @@ class BuiltData:
 
     def require(self, split: str) -> None:
         """Raise `InputError` if a split has no sets."""
+        self._check_known(split)
         if not self.rows(split):
+            names = ", ".join(name for name in self.splits if self.rows(name)) or "none"
+            raise InputError(f"{self.folder}: the split {split!r} has no rows; splits with rows: {names}")
+
+    def _check_known(self, split: str) -> None:
+        if split not in self.splits:
             names = ", ".join(self.splits) or "none"
             raise InputError(f"{self.folder}: no split {split!r}; it has: {names}")
 

@@ -1,0 +1,45 @@
+"""A built dataset as tables: unknown and empty splits, limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.tiny import random_sets, write_data
+
+from pairkit.dataset.reader import BuiltData, load, open_data
+from pairkit.errors import InputError, RecipeError
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> BuiltData:
+    return load(write_data(tmp_path / "mine", random_sets(5), random_sets(0)))
+
+
+@pytest.mark.parametrize("read", [BuiltData.tables, BuiltData.pairs])
+def test_wrong_splits_and_limits_are_refused_in_the_call(data: BuiltData, read):
+    for split in ("nope", "*", "tr?in", "../mine/data/train"):
+        with pytest.raises(InputError) as refused:
+            read(data, split)
+        assert str(refused.value) == f"{data.folder}: no split {split!r}; it has: test, train"
+    for limit in (0, -1):
+        with pytest.raises(RecipeError, match=f"limit {limit}: must be at least 1; None reads every set"):
+            read(data, "train", limit)
+
+
+def test_a_limit_takes_the_first_sets(data: BuiltData):
+    for limit, count in ((1, 1), (5, 5), (9, 5), (None, 5)):
+        assert sum(table.num_rows for table in data.tables("train", limit)) == count
+    assert list(data.tables("test")) == []
+
+
+def test_an_absent_split_has_no_rows(data: BuiltData):
+    # As training asks whether there is a split to evaluate on.
+    assert (data.rows("nope"), data.rows("test"), data.rows("train")) == (0, 0, 5)
+
+
+def test_an_empty_split_is_told_from_an_absent_one(data: BuiltData):
+    with pytest.raises(InputError, match="no split 'dev'; it has: test, train"):
+        open_data(str(data.folder), "dev")
+    with pytest.raises(InputError, match=r"the split 'test' has no rows; splits with rows: train$"):
+        open_data(str(data.folder), "test")
