@@ -16,12 +16,6 @@ from typing import Any, Literal
 from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError
 
 OnExisting = Literal["resume", "delete", "raise"]
-# What a directory of another command contains, by the file that shows it.
-_MADE = {
-    "pairkit.json": "a dataset or an export",
-    "run.json": "a training run",
-    "quickstart.json": "a quickstart",
-}
 
 
 @contextmanager
@@ -158,9 +152,9 @@ def admit(
     # Before `on_existing` is looked at: "delete" must not remove what pairkit has not made.
     if holds is None:
         if names_in(out):
-            made = next((what for name, what in _MADE.items() if (out / name).is_file()), None)
-            problem = f"already contains {made}" if made else "is not empty and was not created by pairkit"
-            raise ExistingOutputError(f"{out} {problem}; choose another --out")
+            raise ExistingOutputError(
+                f"{out} is not empty and was not created by this command; choose another --out"
+            )
         return "new"
     # Before the comparison, because no equality is good enough for it.
     if on_existing == "raise":

@@ -106,7 +106,7 @@ class Output:
         # Files of a killed export do not count, whichever split it was of.
         if self.shared and not exports and not all(map(_is_partial, names_in(self.out))):
             raise ExistingOutputError(
-                f"{self.out} is not empty and was not created by pairkit; choose another --out"
+                f"{self.out} is not empty and was not created by this command; choose another --out"
             )
         listed = {name for entry in exports.values() for name in entry["files"]}
         if self.file.exists() and self.file.name not in listed:

@@ -81,7 +81,7 @@ def test_default_file_and_counts(here: Path):
         ("data", "Missing option '--as'; see: pairkit export --help"),
         (
             "data --as trl --out data",
-            "data is not empty and was not created by pairkit",
+            "data is not empty and was not created by this command",
         ),
     ],
 )

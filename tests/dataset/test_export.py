@@ -313,7 +313,7 @@ def test_a_killed_export_whose_manifest_is_there_is_written_again(built: Path, t
         ({"name": "trl", "file": "e3/a.csv"}, RecipeError, "a.csv: the format trl is written as *.parquet; "),
         ({"name": "openai", "file": "a.jsonl.gz"}, RecipeError, "is written as *.jsonl; give such a file"),
         ({"name": "trl", "limit": 0}, RecipeError, "limit 0: must be at least 1"),
-        ({"name": "openai", "out": "elsewhere"}, ExistingOutputError, "was not created by pairkit"),
+        ({"name": "openai", "out": "elsewhere"}, ExistingOutputError, "was not created by this command"),
         ({"name": "openai", "folder": "nowhere"}, InputError, "not a built dataset"),
     ],
 )

@@ -71,7 +71,7 @@ def test_existing_runs(tmp_path: Path, data: Path, model: Path) -> None:
     train(recipe(data, model, max_steps=2), out, on_existing="delete")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
-    with pytest.raises(ExistingOutputError, match="was not created by pairkit"):
+    with pytest.raises(ExistingOutputError, match="was not created by this command"):
         train(recipe(data, model), tmp_path / "mine", on_existing="delete")
 
 

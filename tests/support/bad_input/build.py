@@ -167,7 +167,7 @@ CASES = [
     Case(
         "`--out` contains something else",
         f"{FILES} own.jsonl --out mine",
-        "mine is not empty and was not created by pairkit; choose another --out",
+        "mine is not empty and was not created by this command; choose another --out",
         {**OWN, "mine/notes.md": b"notes"},
     ),
     Case(
