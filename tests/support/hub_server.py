@@ -53,7 +53,22 @@ class Handler(BaseHTTPRequestHandler):
         self.json({"error": message}, status, **payload)
 
     def answer(self) -> None:
-        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        with self.hub.lock:
+            self.hub.open += 1
+        try:
+            self._answer()
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True  # the client was killed while it waited for the answer
+        finally:
+            with self.hub.lock:
+                self.hub.open -= 1
+
+    def _answer(self) -> None:
+        announced = int(self.headers.get("Content-Length") or 0)
+        self.body = self.rfile.read(announced)
+        if len(self.body) < announced:  # the client was killed while it sent: nobody waits for an answer
+            self.close_connection = True
+            return None
         url = urlsplit(self.path)
         call = f"{self.command} {unquote(url.path)}"
         with self.hub.lock:

@@ -50,6 +50,7 @@ class Hub:
         self.received: list[str] = []  # the sha256 of each large file, in the order of arrival
         self.calls: list[str] = []  # "METHOD /path"
         self.problems: list[str] = []
+        self.open = 0  # requests that are being answered
         self.faults: list[Fault] = []
         self.lock = Lock()
 
