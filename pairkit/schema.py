@@ -20,10 +20,20 @@ import pyarrow.compute as pc
 
 from pairkit.errors import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "pairkit.json"
 
-MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+MESSAGE = pa.struct(
+    [
+        ("role", pa.string()),
+        ("content", pa.string()),
+        # Since version 2; null where a message has none.
+        ("reasoning_content", pa.string()),  # a thought that is kept apart from the content
+        ("tool_calls", pa.string()),  # JSON list of calls, as OpenAI writes them
+        ("tool_call_id", pa.string()),  # of a tool's message: the call that it answers
+        ("name", pa.string()),  # of a tool's message: the tool
+    ]
+)
 PROMPT = pa.list_(MESSAGE)
 SCORES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.float64())]))
 SAMPLING = pa.struct(
@@ -45,6 +55,13 @@ COMPLETION = pa.struct(
         ("finish_reason", pa.string()),
         ("origin", pa.string()),  # one of ORIGINS
         ("metadata", pa.string()),  # JSON of what belongs to this completion, or null
+        # Since version 2.
+        ("reasoning_content", pa.string()),  # a thought that is kept apart from the text, or null
+        ("tool_calls", pa.string()),  # JSON list of calls, as OpenAI writes them, or null
+        # The ids that were sampled, end of turn included, where tokenizing the text again gives others;
+        # else null. `tokenizer` is the hash of the tokenizer that they belong to.
+        ("token_ids", pa.list_(pa.int32())),
+        ("tokenizer", pa.string()),
     ]
 )
 SETS = pa.schema(
@@ -55,6 +72,9 @@ SETS = pa.schema(
         ("prompt", PROMPT),
         ("completions", pa.list_(COMPLETION)),
         ("metadata", pa.string()),  # JSON object of the source's other fields
+        # Since version 2; null where a set has none.
+        ("tools", pa.string()),  # JSON list of the tools that the prompt offers, as OpenAI writes them
+        ("chat_template_kwargs", pa.string()),  # JSON object: arguments of the template for this set
     ]
 )
 # What a source returns: a set that has no identity yet (see `identify`).
@@ -88,8 +108,11 @@ VERDICTS = pa.schema(
         ("prompt_hash", pa.string()),  # of the judge's prompt file
     ]
 )
+# What version 1 lacks: a table without these columns (or these fields of messages and completions) reads
+# as one in which they are null.
+SINCE_2 = ("tools", "chat_template_kwargs")
 ORIGINS = ("source", "generated", "noise")
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "user", "assistant", "tool")
 
 
 def canonical_json(value: Any) -> str:
@@ -108,7 +131,12 @@ def _short_hash(text: str) -> str:
 
 def prompt_ids(prompts: pa.Array | pa.ChunkedArray) -> list[str]:
     """Return the id of each prompt (messages), which decides splits and finds duplicates."""
-    return [short_hash(prompt) for prompt in prompts.to_pylist()]
+    return [short_hash(plain_messages(prompt)) for prompt in prompts.to_pylist()]
+
+
+def plain_messages(prompt: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return messages without their null fields: the form that is hashed, equal to that of version 1."""
+    return [{name: value for name, value in message.items() if value is not None} for message in prompt]
 
 
 def identify(table: pa.Table, seen: dict[str, int]) -> pa.Table:
@@ -120,7 +148,9 @@ def identify(table: pa.Table, seen: dict[str, int]) -> pa.Table:
     """
     prompts, sources = table["prompt"].to_pylist(), table["source"].to_pylist()
     by_prompt, by_set = [], []
-    for source, prompt in zip(sources, map(canonical_json, prompts), strict=True):
+    for source, prompt in zip(
+        sources, (canonical_json(plain_messages(each)) for each in prompts), strict=True
+    ):
         prompt_id = _short_hash(prompt)
         occurrence = seen.get(prompt_id, 0)
         seen[prompt_id] = occurrence + 1
@@ -133,6 +163,7 @@ def identify(table: pa.Table, seen: dict[str, int]) -> pa.Table:
 
 def to_sets(table: pa.Table, *, file: object = None) -> pa.Table:
     """Cast a table to exactly `SETS`; a missing column, or one of another type, is an `InputError`."""
+    table = with_all_columns(table)
     missing = [name for name in SETS.names if name not in table.column_names]
     if missing:
         problem = f"not a table of candidate sets: no column {missing[0]!r}"
@@ -145,6 +176,14 @@ def to_sets(table: pa.Table, *, file: object = None) -> pa.Table:
             problem = f"not a table of candidate sets: {error}"
             raise InputError.at(problem, file=file, field=name) from error
     return pa.table(columns, schema=SETS)
+
+
+def with_all_columns(table: pa.Table) -> pa.Table:
+    """Append the columns that version 1 lacks, null in every row, where they are missing."""
+    for name in SINCE_2:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, SETS.field(name).type))
+    return table
 
 
 def quarantined(

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from pairkit.models.chat import Messages
+from pairkit.models.chat.render import Messages
 
 # refused: the provider reports a refusal; it is not guessed from the text.
 FinishReason = Literal["stop", "length", "refused"]

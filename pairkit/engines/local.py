@@ -10,7 +10,7 @@ from pairkit.engines.base import Problem, Request
 from pairkit.engines.table import library_versions
 from pairkit.errors import ModelError
 from pairkit.files import sha256
-from pairkit.models.chat import prompt_tokens
+from pairkit.models.chat.render import prompt_tokens
 from pairkit.models.tokenizer import ensure_chat_template, open_tokenizer
 from pairkit.schema import short_hash
 

@@ -101,4 +101,4 @@ def _sets(sums: npt.NDArray[np.int64]) -> pa.Table:
         "completions": interleave([completions(answers, model="arithmetic")]),
         "metadata": frame.select(pl.struct("answer", "group").struct.json_encode()).to_series().to_arrow(),
     }
-    return pa.table(columns).cast(schema.UNIDENTIFIED)
+    return schema.with_all_columns(pa.table(columns)).cast(schema.UNIDENTIFIED)

@@ -70,6 +70,8 @@ class Draft(NamedTuple):
     completions: pa.Array  # list of COMPLETION
     metadata: pa.Array  # JSON objects
     problems: Sequence[RowProblem] = ()
+    tools: pa.Array | None = None  # JSON lists; None: no row has any
+    chat_template_kwargs: pa.Array | None = None  # JSON objects; None: no row has any
 
 
 @dataclass(frozen=True)

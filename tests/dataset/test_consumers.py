@@ -16,7 +16,7 @@ from support.tiny import model_folder, random_sets, write_data
 
 from pairkit.dataset.export import SCHEMAS, export, rows
 from pairkit.dataset.formats import FORMATS
-from pairkit.models.chat import DEFAULT_TEMPLATE
+from pairkit.models.chat.render import DEFAULT_TEMPLATE
 
 SETTINGS = {
     "max_steps": 1,

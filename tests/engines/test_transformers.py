@@ -22,7 +22,7 @@ from pairkit.engines.base import Problem, Request, Sampling, sample_seed
 from pairkit.engines.sampling import draw, uniforms
 from pairkit.engines.transformers import TransformersEngine, load_transformers, stop_tokens
 from pairkit.errors import ModelError
-from pairkit.models.chat import DEFAULT_TEMPLATE, prompt_tokens
+from pairkit.models.chat.render import DEFAULT_TEMPLATE, prompt_tokens
 from pairkit.quickstart.model import save_start, tiny_tokenizer
 
 VOCABULARY, EOS = 16, 2

@@ -27,7 +27,7 @@ from pairkit.engines.asking import complete
 from pairkit.engines.base import Completion, Engine, Problem, Request, Result, Sampling
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import EngineError, RecipeError
-from pairkit.models.chat import prompt_tokens
+from pairkit.models.chat.render import prompt_tokens
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import load
 from pairkit.quickstart.model import tiny_tokenizer

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from pairkit import schema
 from pairkit.errors import RecipeError
-from pairkit.models.chat import prompt_tokens
+from pairkit.models.chat.render import prompt_tokens
 from pairkit.quickstart.model import save_start, tiny_config, tiny_tokenizer
 from pairkit.sources import SourceRecipe, arithmetic, open_source
 

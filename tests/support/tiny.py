@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairkit.schema import UNIDENTIFIED, identify
+from pairkit.schema import UNIDENTIFIED, identify, with_all_columns
 
 TEXT = "the a red blue old new cat dog house tree runs sleeps sees finds under over near behind"
 WORDS = TEXT.split()
@@ -33,7 +33,7 @@ def candidate_sets(rows: list[tuple[str | list[dict[str, str]], list[dict[str, A
         "completions": [completions for _, completions in rows],
         "metadata": ["{}"] * len(rows),
     }
-    return identify(pa.table(columns, schema=UNIDENTIFIED), {})
+    return identify(with_all_columns(pa.table(columns)).cast(UNIDENTIFIED), {})
 
 
 def random_sets(count: int, completions: int = 4, seed: int = 0) -> pa.Table:

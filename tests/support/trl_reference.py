@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from pairkit.losses import Logps
-from pairkit.models.chat import DEFAULT_TEMPLATE
+from pairkit.models.chat.render import DEFAULT_TEMPLATE
 
 PAIRS = 16
 BATCH = 8  # pairs

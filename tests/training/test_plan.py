@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from pairkit.cli import app
 from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
-from pairkit.models.chat import DEFAULT_TEMPLATE
+from pairkit.models.chat.render import DEFAULT_TEMPLATE
 from pairkit.training.cost.report import report
 from pairkit.training.plan import plan
 from pairkit.training.tokens.tokenize import tokenize

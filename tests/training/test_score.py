@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import pairkit
 from pairkit.errors import InputError, ModelError
-from pairkit.models.chat import DEFAULT_TEMPLATE
+from pairkit.models.chat.render import DEFAULT_TEMPLATE
 
 
 def expected(model: Path, sets: pa.Table) -> list[list[float]]:

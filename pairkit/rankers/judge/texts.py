@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pairkit.engines.base import sample_seed
-from pairkit.models.chat import Messages
+from pairkit.models.chat.render import Messages
 from pairkit.rankers.judge.prompt import Prompt
 from pairkit.rankers.judge.verdicts import LABELS
 from pairkit.schema import short_hash

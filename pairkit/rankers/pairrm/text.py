@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pairkit.models.chat import Messages
+from pairkit.models.chat.render import Messages
 from pairkit.models.inference import Ids
 
 if TYPE_CHECKING:

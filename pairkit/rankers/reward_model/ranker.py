@@ -19,7 +19,7 @@ from pydantic import Field
 
 from pairkit import schema
 from pairkit.errors import ModelError
-from pairkit.models.chat import Messages, begins_with_bos, one_bos, render
+from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
 from pairkit.models.inference import Dtype, Ids, batches_by_length, pad_right
 from pairkit.progress import Advance
 from pairkit.rankers.named import with_score

@@ -45,7 +45,11 @@ def check(draft: Draft, raw: RowTable, *, source: str, file: str) -> CheckedRows
     bad = np.zeros(size, dtype=np.bool_)
     for problem in problems:
         bad |= problem.rows
-    columns = [repeat(source, size, pa.string()), draft.prompt, draft.completions, draft.metadata]
+    extra = [draft.tools, draft.chat_template_kwargs]
+    columns = [
+        *(repeat(source, size, pa.string()), draft.prompt, draft.completions, draft.metadata),
+        *(pa.nulls(size, pa.string()) if column is None else column for column in extra),
+    ]
     sets = pa.table([_cast(*pair) for pair in zip(columns, UNIDENTIFIED, strict=True)], UNIDENTIFIED)
     if not bad.any():
         return CheckedRows(sets, QUARANTINE.empty_table(), numbers)

@@ -22,6 +22,7 @@ from pairkit.arrow import (
     present,
     repeat,
     struct_fields,
+    structs,
 )
 from pairkit.schema import MESSAGE, PROMPT
 from pairkit.sources.reading.columns import Columns
@@ -175,5 +176,5 @@ def transcripts(columns: Columns, name: str) -> pa.Array:
 
 
 def _messages(roles: pa.Array, contents: pa.Array) -> pa.Array:
-    columns = [array.cast(pa.string()) for array in (roles, contents)]
-    return pa.StructArray.from_arrays(columns, fields=list(MESSAGE))
+    role, content = (array.cast(pa.string()) for array in (roles, contents))
+    return structs(MESSAGE, len(role), role=role, content=content)

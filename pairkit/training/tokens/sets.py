@@ -44,6 +44,7 @@ class Column(NamedTuple):
     rank: int | None
     score: float | None
     origin: str
+    scored: npt.NDArray[np.bool_] | None = None  # which ids count; None: all
 
 
 class TokenSet(NamedTuple):

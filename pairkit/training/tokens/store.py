@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pairkit.errors import InputError
 from pairkit.files import replacing
-from pairkit.models import chat
+from pairkit.models.chat import render as chat
 from pairkit.progress import warn
 from pairkit.schema import short_hash
 from pairkit.training.distributed.processes import ALONE, Processes

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from pairkit.errors import ModelError
-from pairkit.models.chat import Messages, begins_with_bos, one_bos, render
+from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
 from pairkit.training.tokens.sets import Column, Refused, Tokenized, TokenSet, record_batch
 
 if TYPE_CHECKING:

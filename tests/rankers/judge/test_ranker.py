@@ -99,7 +99,7 @@ def test_a_real_model_that_cannot_judge_scores_nothing(protocol: str, model: Pat
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     from pairkit.engines.transformers import TransformersEngine
-    from pairkit.models.chat import DEFAULT_TEMPLATE
+    from pairkit.models.chat.render import DEFAULT_TEMPLATE
 
     config = AutoConfig.from_pretrained(model, max_position_embeddings=8192)
     tokenizer = AutoTokenizer.from_pretrained(model)

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from pairkit.errors import ModelError
-from pairkit.models.chat import DEFAULT_TEMPLATE, encode, render
+from pairkit.models.chat.render import DEFAULT_TEMPLATE, encode, render
 from pairkit.models.load import train_bpe
 from pairkit.rankers import annotations
 from pairkit.rankers.reward_model.ranker import RewardModelRecipe, load_reward_model

@@ -198,7 +198,7 @@ def _spaced() -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", ["pairkit.models.chat", "pairkit.training.tokens.tokenize", "pairkit.training.tokens.sets"]
+    "name", ["pairkit.models.chat.render", "pairkit.training.tokens.tokenize", "pairkit.training.tokens.sets"]
 )
 def test_the_code_s_part_of_the_key(model: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     tokenizer, source = AutoTokenizer.from_pretrained(model), token_store.inspect.getsource

@@ -9,7 +9,7 @@ from support.tiny import WORDS, candidate_sets, completion
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from pairkit.models.chat import DEFAULT_TEMPLATE
+from pairkit.models.chat.render import DEFAULT_TEMPLATE
 from pairkit.models.load import train_bpe
 from pairkit.training.tokens.sets import Tokenized
 from pairkit.training.tokens.tokenize import Wanted, tokenize
