@@ -47,7 +47,7 @@ def log_probs(folder: Path, sets: list[dict[str, Any]]) -> list[list[float]]:
 
 def evaluations(run: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if line["split"] == "eval"]
+    return [line for line in lines if line["kind"] == "eval"]
 
 
 def test_log_probs_of_real_replies_are_those_of_transformers(smollm2: Path, real_pairs: Path):
