@@ -37,8 +37,6 @@ def check_sets(table: pa.Table, *, file: object = None) -> pa.Table:
 def _check_prompts(prompts: pa.ChunkedArray, file: object) -> None:
     messages, parents = _flatten(prompts), pc.list_parent_indices(prompts)
     _refuse(pc.equal(pc.list_value_length(prompts), 0), "has no message", file, "prompt")
-    ends = pc.is_in(_last_roles(prompts), pa.array(PROMPT_ENDS))
-    _refuse(pc.invert(ends), "does not end in a user or tool turn", file, "prompt")
     values = {name: pc.struct_field(messages, name) for name in (field.name for field in MESSAGE)}
 
     def refuse(mask: pa.Array, problem: str) -> None:
@@ -46,6 +44,8 @@ def _check_prompts(prompts: pa.ChunkedArray, file: object) -> None:
 
     allowed = pc.is_in(values["role"], pa.array(ROLES))
     refuse(pc.invert(allowed), f"has a role that is none of {', '.join(ROLES)}")
+    ends = pc.is_in(_last_roles(prompts), pa.array(PROMPT_ENDS))
+    _refuse(pc.invert(ends), "does not end in a user or tool turn", file, "prompt")
     refuse(pc.is_null(values["content"]), "has a null content")
     others = pc.not_equal(values["role"], "assistant")
     for name in ("tool_calls", "reasoning_content"):

@@ -59,14 +59,16 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     if "system" in fields:
         prompt = with_system(prompt, columns.text(fields["system"]))
     kwargs = json_columns.read_json(columns, fields.get("chat_template_kwargs", ""), json_columns.arguments)
+    # None and not a column of nulls, so that tools in a column that `map` does not name are found.
+    tools = (
+        json_columns.read_json(columns, fields["tools"], json_columns.tools) if "tools" in fields else None
+    )
     return Draft(
         prompt,
         sets,
         _metadata(columns, rows),
         columns.problems,
-        tools=json_columns.read_json(columns, fields["tools"], json_columns.tools)
-        if "tools" in fields
-        else None,
+        tools=tools,
         chat_template_kwargs=kwargs,
     )
 

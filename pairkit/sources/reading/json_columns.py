@@ -45,7 +45,7 @@ def as_texts(columns: Columns, name: str) -> pa.Array:
 
 
 def normalized(columns: Columns, texts: pa.Array, name: str, normal: Normal) -> pa.Array:
-    """Bring JSON texts of the column `name` into the form that `normal` makes; `invalid_json` if they have none."""
+    """Bring JSON texts of the column `name` into the form that `normal` makes, or report `invalid_json`."""
     encoded = texts.dictionary_encode()
     kept: list[str | None] = []
     problems: list[str | None] = []

@@ -1,4 +1,4 @@
-"""One message of a chat: who speaks, the text or its parts, a thought, tool calls, and the result of a tool."""
+"""One message of a chat: its speaker, its text or parts, a thought, tool calls, the result of a tool."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ THOUGHT_FIELDS = ("reasoning_content", "thinking", "reasoning")
 CALL_FIELDS = ("tool_calls", "function_call")
 # Types of the parts of a content that are text.
 TEXT_PARTS = ("text", "input_text", "output_text")
-MEDIA = ("image", "audio", "video")
+MEDIA = (("an", "image"), ("an", "audio"), ("a", "video"))
 
 
 def read_turns(items: Columns) -> pa.Array:
@@ -126,11 +126,9 @@ def _part_texts(parts: Columns) -> pa.Array:
     kinds, texts = parts.text("type"), parts.text("text")
     written = mask(pc.is_in(kinds, pa.array(TEXT_PARTS))) | (~present(kinds) & present(texts))
     left = ~written
-    for medium in MEDIA:
+    for article, medium in MEDIA:
         found = left & mask(pc.match_substring(kinds, medium))
-        _report(
-            parts, found, f"holds {'an' if medium[0] in 'ai' else 'a'} {medium} part, which is not supported"
-        )
+        _report(parts, found, f"holds {article} {medium} part, which is not supported")
         left &= ~found
     _report(parts, left, "holds a part that is not a text")
     return texts
