@@ -155,7 +155,9 @@ def test_sharegpt_turns_become_messages(tmp_path: Path) -> None:
     (row,), _ = convert(tmp_path, [{"conversations": turns}])
     assert row["prompt"] == [message("system", "s"), USER]
     assert brief(row, "text") == ["c"]
-    _, reasons = convert(tmp_path, [{"conversations": [*turns, {"from": "observation", "value": "o"}]}])
+    (row,), _ = convert(tmp_path, [{"conversations": [*turns, {"from": "observation", "value": "o"}]}])
+    assert [each["role"] for each in row["prompt"]] == ["system", "user", "assistant", "tool"]
+    _, reasons = convert(tmp_path, [{"conversations": [*turns, {"from": "narrator", "value": "o"}]}])
     assert reasons == ["unsupported_content"]
 
 
