@@ -1,8 +1,8 @@
 """Which completions stay in a set, and which sets stay: expressions over small columns.
 
 A frame here has one row per completion, best first within its set, with the columns `set`, `row`, `rank`,
-`score`, `noise`, `text`, `thought`, `calls` (JSON of tool calls) and `draw` (a random number per completion). `dropped` is the reason why a
-completion is dropped; null means that it stays.
+`score`, `noise`, `text`, `thought` and `calls` (both null in most), and `draw` (a random number per
+completion). `dropped` is the reason why a completion is dropped; null means that it stays.
 """
 
 from __future__ import annotations
