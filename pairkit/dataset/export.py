@@ -27,21 +27,21 @@ from pairkit.progress import progress
 
 RUNS = Path("runs/export")
 # Views of the sets themselves; the other formats are pairs in another layout.
-_VIEWS = {
-    "trl": views.PAIRS,
-    "unpaired": views.UNPAIRED,
-    "nectar": views.NECTAR,
-    "chat_trl": views.CHAT_PAIRS,
-    "chat_unpaired": views.CHAT_UNPAIRED,
+_VIEWS = {"trl": views.PAIRS, "unpaired": views.UNPAIRED, "nectar": views.NECTAR}
+_CHAT_VIEWS = {"trl": views.CHAT_PAIRS, "unpaired": views.CHAT_UNPAIRED}
+Layout = tuple[Callable[[pa.RecordBatch], pa.RecordBatch], pa.Schema]
+# A layout is a function of `reshape` and the schema of the same name in capitals.
+_LAYOUTS: dict[str, Layout] = {
+    name: (getattr(reshape, name), getattr(reshape, name.upper())) for name in FORMATS if name not in _VIEWS
 }
-# A layout is a function of `reshape` and the schema of the same name in capitals. That of data with tools,
-# calls or thoughts, where the consumer has a place for them, has the prefix.
-_LAYOUTS: dict[str, tuple[Callable[[pa.RecordBatch], pa.RecordBatch], pa.Schema]] = {
-    name: (getattr(reshape, name), getattr(reshape, name.upper()))
-    for name in [*FORMATS, *(f"chat_{name}" for name, made in FORMATS.items() if made.carries)]
-    if name not in _VIEWS
+_CHAT_LAYOUTS: dict[str, Layout] = {
+    name: (getattr(reshape, f"chat_{name}"), getattr(reshape, f"CHAT_{name.upper()}"))
+    for name, made in FORMATS.items()
+    if made.carries and name not in _VIEWS
 }
 SCHEMAS = {name: schema for name, (_, schema) in _LAYOUTS.items()} | _VIEWS
+# Of data with tools, tool calls and the like, where the consumer has a place for them.
+CHAT_SCHEMAS = {name: schema for name, (_, schema) in _CHAT_LAYOUTS.items()} | _CHAT_VIEWS
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def export(
         if complete:
             return Exported(file, **complete["counts"])
         with no_empty_directories(file.parent), replacing(file) as temporary:
-            with _writer(temporary, SCHEMAS[tally.layout], FORMATS[name]) as write:
+            with _writer(temporary, tally.schema, FORMATS[name]) as write:
                 for table in tally.tables():
                     write(table)
             # Before the file has its name, because a file alone could not be told from a foreign one.
@@ -138,7 +138,7 @@ def _listed(left_out: Mapping[str, int]) -> str:
 def rows(
     sets: pa.Table, name: str, *, rejected: Rejected = "policy", seed: int = 0, chat: bool | None = None
 ) -> pa.Table:
-    """Convert candidate sets to the rows of a format, whose schema is `SCHEMAS[layout_of(name, chat)]`.
+    """Convert candidate sets to the rows of a format, whose schema is `schema_of(name, chat=chat)`.
 
     Sets that the format leaves out give no row: see `left_out`. `chat` is as in `views.pairs`.
     """
@@ -156,12 +156,12 @@ def _made(sets: pa.Table, name: str, *, rejected: Rejected, seed: int, chat: boo
     if name == "trl":
         return views.pairs(sets, rejected=rejected, seed=seed, chat=chat)
     full = views.full_pairs(sets, rejected=rejected, seed=seed)
-    return reshape.by_batch(full, *_LAYOUTS[layout_of(name, chat)])
+    return reshape.by_batch(full, *(_CHAT_LAYOUTS.get(name, _LAYOUTS[name]) if chat else _LAYOUTS[name]))
 
 
-def layout_of(name: str, chat: bool) -> str:
-    """Return the layout of a format for data that hold tools and the like, or for plain chats."""
-    return f"chat_{name}" if chat and FORMATS[name].carries else name
+def schema_of(name: str, *, chat: bool) -> pa.Schema:
+    """Return the schema of a format's rows, for data that hold tools and the like (`chat`) or plain chats."""
+    return CHAT_SCHEMAS.get(name, SCHEMAS[name]) if chat else SCHEMAS[name]
 
 
 class _Tally:
@@ -171,7 +171,7 @@ class _Tally:
         self._data, self._settings = data, settings
         # Of the whole split, because all tables of a file have one schema.
         self._chat = bool(data.held(settings["split"]))
-        self.layout = layout_of(settings["as"], self._chat)
+        self.schema = schema_of(settings["as"], chat=self._chat)
         # Opened here, because a wrong limit has to be refused before anything is written.
         self._tables = data.tables(settings["split"], settings["limit"])
         self._sets = self._rows = 0

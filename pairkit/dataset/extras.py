@@ -52,9 +52,11 @@ def held(batches: Iterable[pa.RecordBatch]) -> frozenset[str]:
 
 def _with(batch: pa.RecordBatch, column: str, name: str, *, equal: str | None = None) -> Mask:
     """Mark the sets in which a message or completion has a value (or the value `equal`) in a field."""
-    cuts, flat = flatten(batch[column])
     found = np.zeros(batch.num_rows, np.bool_)
-    # Files of version 1 have no such field.
+    # Of a file of version 1, no column may be left of `LEAVES`, and its structs lack the field.
+    if column not in batch.schema.names:
+        return found
+    cuts, flat = flatten(batch[column])
     if name in {field.name for field in flat.type}:
         values = pc.struct_field(flat, name)
         if values.null_count < len(values):
