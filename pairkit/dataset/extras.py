@@ -6,6 +6,7 @@ the columns that they always had.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -42,12 +43,17 @@ def marks(batch: pa.RecordBatch) -> dict[str, Mask]:
     return {**whole, TOOL_CALLS: calls | results, THOUGHTS: thoughts}
 
 
+def count(batches: Iterable[pa.RecordBatch]) -> Counter[str]:
+    """Count the sets that hold each of `EXTRAS`."""
+    counts = Counter(dict.fromkeys(EXTRAS, 0))
+    for batch in batches:
+        counts.update({extra: int(sets.sum()) for extra, sets in marks(batch).items()})
+    return counts
+
+
 def held(batches: Iterable[pa.RecordBatch]) -> frozenset[str]:
     """Return which of `EXTRAS` any set holds."""
-    found: set[str] = set()
-    for batch in batches:
-        found |= {extra for extra, sets in marks(batch).items() if sets.any()}
-    return frozenset(found)
+    return frozenset(extra for extra, number in count(batches).items() if number)
 
 
 def _with(batch: pa.RecordBatch, column: str, name: str, *, equal: str | None = None) -> Mask:

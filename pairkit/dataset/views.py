@@ -77,7 +77,7 @@ def pairs(
     A completion without a score has a null there. Raises `RecipeError` for an unknown choice.
     """
     full = full_pairs(sets, chosen=chosen, rejected=rejected, seed=seed)
-    return _published(full, PAIRS, CHAT_PAIRS, _holds_more(sets) if chat is None else chat)
+    return published(full, chat=_holds_more(sets) if chat is None else chat)
 
 
 def full_pairs(
@@ -131,6 +131,22 @@ def unpaired(sets: pa.Table, *, chat: bool | None = None) -> pa.Table:
 
     full = _view(sets, view, _FULL_UNPAIRED)
     return _published(full, UNPAIRED, CHAT_UNPAIRED, _holds_more(sets) if chat is None else chat)
+
+
+def published(full: pa.Table, *, chat: bool) -> pa.Table:
+    """Reduce `FULL_PAIRS` to `PAIRS`, or with `chat` write them as `CHAT_PAIRS`."""
+    return _published(full, PAIRS, CHAT_PAIRS, chat)
+
+
+def as_chat(pairs: pa.Table) -> pa.Table:
+    """Write `PAIRS` as `CHAT_PAIRS`."""
+    batches = []
+    for batch in pairs.to_batches():
+        sides = [batch[side].cast(PROMPT) for side in _SIDES]
+        scores = [batch[name] for name, _ in _SCORES]
+        nothing = [pa.nulls(batch.num_rows, kind) for _, kind in _TEXTS]
+        batches.append(pa.record_batch([*sides, *scores, *nothing], schema=FULL_PAIRS))
+    return published(pa.Table.from_batches(batches, schema=FULL_PAIRS), chat=True)
 
 
 def _holds_more(sets: pa.Table) -> bool:

@@ -98,6 +98,17 @@ VERDICTS = pa.schema(
 # one in which they are null.
 SINCE_2 = ("tools", "chat_template_kwargs")
 COMPLETION_SINCE_2 = ("reasoning_content", "tool_calls", "token_ids", "tokenizer")
+SETS_1 = pa.schema(
+    [
+        *(SETS.field(name) for name in ("set_id", "prompt_id", "source")),
+        ("prompt", pa.list_(pa.struct(list(MESSAGE)[:2]))),
+        (
+            "completions",
+            pa.list_(pa.struct([each for each in COMPLETION if each.name not in COMPLETION_SINCE_2])),
+        ),
+        SETS.field("metadata"),
+    ]
+)
 ORIGINS = ("source", "generated", "noise")
 ROLES = ("system", "user", "assistant", "tool")
 PROMPT_ENDS = ("user", "tool")  # the roles of the last message of a prompt
