@@ -60,15 +60,12 @@ def test_all_pairs_have_the_schema_of_those_with_tools(mixed: Path):
     assert len(files) > 3
     assert all(pq.read_schema(file) == views.CHAT_PAIRS for file in files)
     assert all(pq.read_schema(file) == SETS for file in (mixed / "data").glob("*"))
-    found = {
-        json.loads(each[0])["content"]: number
-        for number, each in enumerate(pairs(mixed)["prompt"].to_pylist())
-    }
-    chosen = [[json.loads(turn) for turn in each] for each in pairs(mixed)["chosen"].to_pylist()]
-    called = chosen[found["What is 50 and 1?"]]
-    assert called == [{"role": "assistant", "content": "", "tool_calls": [CALL]}]
-    assert chosen[found["What is 55 and 1?"]][0]["reasoning_content"] == "Hm."
-    assert chosen[0] == [{"role": "assistant", "content": "It is 1."}]
+    rows = pairs(mixed).to_pylist()
+    chosen = {json.loads(row["prompt"][0])["content"]: json.loads(row["chosen"][0]) for row in rows}
+    called = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    assert chosen["What is 50 and 1?"] == called
+    assert chosen["What is 55 and 1?"]["reasoning_content"] == "Hm."
+    assert chosen["What is 2 and 1?"] == {"role": "assistant", "content": "It is 3."}
 
 
 @pytest.mark.parametrize("fields", [{"unit_rows": 60, "shard_mb": 1}, {"unit_rows": 7, "shard_mb": 0.02}])
