@@ -104,8 +104,9 @@ class BuiltData:
         """Read every text of a split, prompts and completions: what a tokenizer is trained on."""
         for table in self.tables(split, limit):
             for row in table.select(["prompt", "completions"]).to_pylist():
-                yield from (message["content"] for message in row["prompt"])
-                yield from (completion["text"] for completion in row["completions"])
+                for field, parts in (("content", row["prompt"]), ("text", row["completions"])):
+                    names = (field, "reasoning_content", "tool_calls")
+                    yield from (part[name] for part in parts for name in names if part[name])
 
     @property
     def rejected(self) -> Rejected:

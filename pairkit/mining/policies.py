@@ -14,7 +14,7 @@ from pairkit.mining.recipe import MineRecipe
 DROPPED = ("empty", "identical", "rank", "margin", "negatives")
 REASONS = {
     "no_completion": "no completion is left",
-    "all_identical": "all completions are the same text",
+    "all_identical": "all completions are the same",
     "one_completion": "one completion is no choice",
     "no_score": "min_margin needs the score of every ranked completion",
     "no_choice": "no completion is below the best: a tie makes no pair",
