@@ -35,20 +35,39 @@ class Sampling(NamedTuple):
 class Request:
     """A prompt, and one sampling per completion to generate.
 
-    The prompt is either messages, which the engine renders with its chat template, or token ids.
+    The prompt is either messages, which the engine renders with its chat template, or token ids. Messages are
+    those of `schema.plain_messages`: tool calls are JSON texts, and null fields are absent.
+
+    Attributes:
+        tools: JSON list of the tools that the prompt offers, or None.
+        template_kwargs: JSON object of arguments of the template for this prompt, or None.
     """
 
     prompt: Messages | Sequence[int]
     samplings: tuple[Sampling, ...]
+    tools: str | None = None
+    template_kwargs: str | None = None
 
 
 class Completion(NamedTuple):
-    """One completion. `tokens` counts the sampled tokens, end-of-turn token included; None: unknown."""
+    """One completion.
+
+    Attributes:
+        tokens: the number of sampled tokens, end-of-turn token included; None: unknown.
+        reasoning_content: a thought that the server keeps apart from the text, or None.
+        tool_calls: JSON list of the calls that the server keeps apart from the text, or None.
+        token_ids: the sampled ids, end of turn included, if tokenizing the text gives others; else None.
+        tokenizer: `ChatFormat.fingerprint` of the tokenizer that `token_ids` belong to.
+    """
 
     text: str
     tokens: int | None
     finish_reason: FinishReason
     sampling: Sampling
+    reasoning_content: str | None = None
+    tool_calls: str | None = None
+    token_ids: tuple[int, ...] | None = None
+    tokenizer: str | None = None
 
 
 class Problem(NamedTuple):

@@ -72,8 +72,10 @@ def test_completions_are_those_of_their_set(sets: pa.Table) -> None:
                 "finish_reason": "length" if index else "stop",
                 "origin": "generated",
                 "metadata": '{"tokens":3}',
+                **dict.fromkeys(("reasoning_content", "tool_calls", "token_ids", "tokenizer")),
             }
-    zeros = dict.fromkeys(("refused", "empty", "refusals", "truncated_dropped", "regenerated"), 0)
+    names = ("refused", "empty", "refusals", "recorded_ids", "truncated_dropped", "regenerated")
+    zeros = dict.fromkeys(names, 0)
     assert done.counts == {"completions": 120, "stop": 40, "length": 80} | zeros
     assert done.quarantine.num_rows == 0
 

@@ -172,7 +172,7 @@ def test_every_end_token_of_the_generation_config_stops() -> None:
     first = tiny.tokenizer(before[0].text, add_special_tokens=False)["input_ids"][0]
     tiny.model.generation_config.eos_token_id = [EOS, first]
     (after,) = ask(tiny, [Request([1, 9, 9, 5], (greedy(6),))])
-    assert after[0]._replace(sampling=None) == ("", 1, "stop", None)
+    assert after[0][:3] == ("", 1, "stop")
     for configured, stops in ((None, [EOS]), (9, [EOS, 9]), ([9, EOS], [EOS, 9])):
         tiny.model.generation_config.eos_token_id = configured
         assert stop_tokens(tiny.model, tiny.tokenizer) == stops

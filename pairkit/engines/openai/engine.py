@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from queue import SimpleQueue
 from typing import Any
@@ -48,6 +49,9 @@ class OpenAIEngine:
     def __init__(self, recipe: EngineRecipe, settings: CallSettings, name: str, key: str | None) -> None:
         self.name = name
         self.identity = {"engine": "openai", "model": recipe.model, "extra_body": recipe.extra_body}
+        # Only what is set, so that the answers to a recipe without it stay those in the cache.
+        if template := recipe.template.model_dump(exclude_defaults=True):  # type: ignore[union-attr]
+            self.identity["template"] = template
         self._recipe, self._settings = recipe, settings
         self._client = Client(recipe, settings, key)
         # Finished calls from the loop. Results stay until `collect` is called again, because an interrupt may
@@ -78,7 +82,7 @@ class OpenAIEngine:
             for _, group in groups:
                 equal = tuple(group)
                 parts = [equal] if self._recipe.many_per_call else [(sampling,) for sampling in equal]
-                calls += [Call((Request(request.prompt, part),), (owner,)) for part in parts]
+                calls += [Call((replace(request, samplings=part),), (owner,)) for part in parts]
         return calls
 
     def room(self) -> bool:

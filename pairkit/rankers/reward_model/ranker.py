@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pairkit import schema
 from pairkit.errors import ModelError
 from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
+from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.inference import Dtype, Ids, batches_by_length, pad_right
 from pairkit.progress import Advance
 from pairkit.rankers.named import with_score
@@ -43,6 +44,18 @@ class RewardModelRecipe(Strict):
     max_length: int | None = Field(default=None, ge=1)  # tokens per conversation; None: the model's limit
     batch_tokens: int = Field(default=16_384, ge=1)  # per batch, padding included
     dtype: Dtype = "auto"
+    template: Template = TemplateSettings()  # how a conversation becomes text: kwargs, file and system
+
+    @model_validator(mode="after")
+    def _whole_conversations(self) -> RewardModelRecipe:
+        if isinstance(self.template, str):
+            raise ValueError(
+                "recipe key 'template': none is for engines only, because a reward model reads "
+                "conversations: give a template with template.file"
+            )
+        if self.template.prefill:
+            raise ValueError("recipe key 'template.prefill' is for engines only: remove it")
+        return self
 
 
 class _Unusable(NamedTuple):
