@@ -1,0 +1,318 @@
+"""Conversations as token ids: what a model reads before a completion, the completion, and what ends it.
+
+A completion is what follows the generation prompt: the prompt is rendered by the template, with its
+arguments and its generation prompt, and the completion is the text as written. An answer is rendered by the
+template only to learn what ends a turn, and where it has no text form (tool calls, a thought kept apart).
+
+What messages spell out is text: no user, source or tool can write a token that ends a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pairkit.errors import ModelError, RecipeError
+from pairkit.models.chat import written
+from pairkit.models.chat.control import ControlTokens, Hiding, Rendered, encode
+from pairkit.models.chat.identity import tokenizer_content
+from pairkit.models.chat.marks import Marks
+from pairkit.models.chat.messages import Message, PromptRefused, for_template, from_json, with_system
+from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
+from pairkit.models.chat.settings import Template, TemplateSettings
+from pairkit.models.chat.shape import Shape, Turn, shape, turn
+from pairkit.schema import canonical_json, short_hash
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Arguments = Mapping[str, Any]
+
+
+class Answer(NamedTuple):
+    """An assistant's message as the template writes it after a prompt."""
+
+    text: Rendered
+    end: list[int]  # the ids that end the turn, where the text does not contain them
+
+
+class ChatFormat:
+    """How one tokenizer and one template setting turn conversations into ids.
+
+    >>> from pairkit.quickstart.model import tiny_tokenizer
+    >>> format = ChatFormat(tiny_tokenizer())
+    >>> prompt = format.prompt_ids([{"role": "user", "content": "1 + 1"}])
+
+    Raises `RecipeError` for a template file that cannot be read or is not a template.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: Template | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.raw = template == "none"
+        self.settings = template if isinstance(template, TemplateSettings) else TemplateSettings()
+        self._file = _read(self.settings.file) if self.settings.file else None
+        self.control = ControlTokens(tokenizer, self.template)
+        self.marks = Marks(self.template, self.control.ids)
+        self._turns: dict[str, Turn] = {}
+
+    @property
+    def template(self) -> str:
+        """The text of the template; of all of them where the tokenizer has several; "" for raw text."""
+        if self.raw:
+            return ""
+        own = self.tokenizer.chat_template or ""
+        return self._file or ("\n".join(own.values()) if isinstance(own, dict) else str(own))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that ids depend on: the tokenizer's content, the template, the settings."""
+        return short_hash([tokenizer_content(self.tokenizer), self.template, *self.identity])
+
+    @property
+    def identity(self) -> list[Any]:
+        """The settings as JSON values; the content of a template file instead of its path."""
+        settings = self.settings.model_dump(mode="json", exclude={"file"})
+        return ["none"] if self.raw else [settings, self._file]
+
+    # Prompts
+
+    def prompt_ids(
+        self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
+    ) -> list[int]:
+        """Return the ids of a prompt: `prompt`, then `encode_prompts`."""
+        return self.encode_prompts([self.prompt(messages, tools=tools, kwargs=kwargs)])[0]
+
+    def prompt_text(
+        self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
+    ) -> str:
+        """Return the text of a prompt, for what takes no ids: it cannot tell a token from its spelling."""
+        return self.prompt(messages, tools=tools, kwargs=kwargs).plain
+
+    def prompt(
+        self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
+    ) -> Rendered:
+        """Render messages with the generation prompt and the prefill.
+
+        Args:
+            tools: the JSON list of a set's tools.
+            kwargs: arguments of the template for this set, which override those of the settings.
+
+        Raises:
+            PromptRefused: the template refuses the messages or leaves out a system turn or tools.
+            ModelError: the tokenizer has no template.
+        """
+        hiding = self.control.hiding()
+        if self.raw:
+            return Rendered(self._joined(messages, tools, hiding), hiding.hidden)
+        prepared = self._prepared(with_system(messages, self.settings.system), hiding)
+        offered, arguments = self._offered(tools, hiding), self._arguments(kwargs, hiding)
+        with self._advising(prepared, offered, arguments):
+            text = self._apply(prepared, offered, arguments, True)
+        written.check_prompt(prepared, offered, text)
+        return Rendered(text + self.settings.prefill, hiding.hidden)
+
+    def encode_prompts(self, prompts: Sequence[Rendered]) -> list[list[int]]:
+        """Return the ids of prompts, each with exactly one BOS where the tokenizer has one; see `one_bos`."""
+        return [one_bos(self.tokenizer, ids, begins=self._begins) for ids in self.control.encode(prompts)]
+
+    # Completions
+
+    def completion_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of completions, without the end of the turn: `completion`, `encode_following`."""
+        return self.encode_following([self.completion(text) for text in texts])
+
+    def completion(self, text: str) -> Rendered:
+        """Hide the control tokens in a completion, except the model's own marks of thoughts and calls."""
+        hiding = self.control.hiding()
+        return Rendered(hiding.text(text, self.marks.own), hiding.hidden)
+
+    def encode_following(self, texts: Sequence[Rendered]) -> list[list[int]]:
+        """Return the ids of texts that follow other text.
+
+        SentencePiece tokenizers put a space in front of every text, also of one that continues a prompt. For
+        those, a newline, which no other token swallows, is encoded in front of the text and cut off.
+        """
+        anchor = self._anchor
+        if not anchor:
+            return self.control.encode(texts)
+        anchored = self.control.encode([Rendered("\n" + text, hidden) for text, hidden in texts])
+        return [ids[len(anchor) :] for ids in anchored]
+
+    def end_ids(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> list[int]:
+        """Return the ids that end a plain answer: the template's, else EOS. Raises `ModelError` without."""
+        end = self.turn(tools=tools, kwargs=kwargs).end
+        if end:
+            return self.control.encode([Rendered(end)])[0]
+        if self.tokenizer.eos_token_id is not None:
+            return [int(self.tokenizer.eos_token_id)]
+        raise ModelError(
+            f"the tokenizer {self.tokenizer.name_or_path!r} has no end-of-turn token: its chat template "
+            "writes no special token and it has no EOS token; choose another with --tokenizer"
+        )
+
+    def turn(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> Turn:
+        """Return what the template writes around a plain answer, found once per set of arguments."""
+        key = canonical_json([bool(tools), dict(kwargs or {})])
+        if key not in self._turns:
+            arguments = {**self.settings.kwargs, **(kwargs or {})}
+            self._turns[key] = (
+                Turn("", "")
+                if self.raw
+                else turn(self._apply, self._shape, bool(tools), arguments, self.control.pattern)
+            )
+        return self._turns[key]
+
+    # Messages that have no text form
+
+    def message_text(
+        self,
+        prompt: Messages,
+        message: Message,
+        *,
+        tools: str | None = None,
+        kwargs: Arguments | None = None,
+    ) -> str:
+        """Return the text of `answer`."""
+        return self.answer(prompt, message, tools=tools, kwargs=kwargs).text.plain
+
+    def answer(
+        self,
+        prompt: Messages,
+        message: Message,
+        *,
+        tools: str | None = None,
+        kwargs: Arguments | None = None,
+    ) -> Answer:
+        """Render an assistant's message with tool calls or a thought of its own, as the template writes it.
+
+        Raises:
+            PromptRefused: the template does not write the prompt as before, or leaves out the content, the
+                thought, or the name or an argument of a call.
+        """
+        if self.raw:
+            detail = "template=none has no form for tool calls and separate thoughts; set a template"
+            raise PromptRefused("template_refused", detail)
+        hiding, given = self.control.hiding(), with_system(prompt, self.settings.system)
+        prepared = self._prepared([*given, message], hiding)
+        offered, arguments = self._offered(tools, hiding), self._arguments(kwargs, hiding)
+        with self._advising(prepared, offered, arguments):
+            before = self._apply(prepared[:-1], offered, arguments, True) + self.settings.prefill
+            whole = self._apply(prepared, offered, arguments, False)
+        if not whole.startswith(before):
+            raise PromptRefused(
+                "template_not_a_prefix",
+                "the template renders the prompt differently when tool calls or a separate thought follow; "
+                + (
+                    "its generation prompt opens a thought: set template.kwargs.enable_thinking=false"
+                    if self.marks.opened(before, self.settings.prefill)
+                    else "set template.file to one that does not, or give the completion as text"
+                ),
+            )
+        text = whole[len(before) :]
+        written.check_message(prepared[-1], self._shape.thought, text)
+        body, ends_itself = written.body(
+            text, self.turn(tools=tools, kwargs=kwargs).end, self.control.pattern, self.marks.own
+        )
+        end = [] if ends_itself else self.end_ids(tools=tools, kwargs=kwargs)
+        return Answer(Rendered(body, hiding.hidden), end)
+
+    # The parts
+
+    @cached_property
+    def _shape(self) -> Shape:
+        return shape(self._apply, self.settings.kwargs)
+
+    @cached_property
+    def _begins(self) -> bool:
+        return begins_with_bos(self.tokenizer)
+
+    @cached_property
+    def _anchor(self) -> list[int]:
+        anchor, joined, alone = encode(self.tokenizer, ["\n", "\nx", "x"])
+        return anchor if anchor + alone != joined and joined[: len(anchor)] == anchor else []
+
+    def _apply(
+        self,
+        messages: Messages,
+        tools: Sequence[Any] | None,
+        arguments: Arguments,
+        generation: bool,
+    ) -> str:
+        return render(
+            self.tokenizer,
+            messages,
+            add_generation_prompt=generation,
+            template=self._file,
+            tools=tools,
+            arguments=arguments,
+        )
+
+    def _prepared(self, messages: Sequence[Message], hiding: Hiding) -> list[dict[str, Any]]:
+        form = self._shape
+        fields: dict[str, Any] = {"thought": form.thought, "parts": form.parts, "arguments": form.arguments}
+        return [for_template(message, hiding, self.marks.own, **fields) for message in messages]
+
+    def _offered(self, tools: str | None, hiding: Hiding) -> list[Any] | None:
+        return hiding.value(from_json(tools, list, "tools")) if tools else None
+
+    def _arguments(self, kwargs: Arguments | None, hiding: Hiding) -> dict[str, Any]:
+        # Only those of the set, because a recipe writes tokens on purpose.
+        return {**self.settings.kwargs, **hiding.value(dict(kwargs or {}))}
+
+    def _joined(self, messages: Messages, tools: str | None, hiding: Hiding) -> str:
+        given = with_system(messages, self.settings.system)
+        if tools or any(message.get("tool_calls") for message in given):
+            raise PromptRefused("template_refused", "template=none has no form for tools; set a template")
+        return hiding.text("\n\n".join(str(message["content"]) for message in given))
+
+    @contextmanager
+    def _advising(
+        self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments
+    ) -> Iterator[None]:
+        """Turn a template's error into a refusal that tells what to set."""
+        try:
+            yield
+        except PromptRefused:
+            raise
+        except ModelError as error:
+            if not self.template:
+                raise
+            raise PromptRefused(
+                "template_refused", f"{error}; {self._advice(messages, tools, arguments)}"
+            ) from error
+
+    def _advice(self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments) -> str:
+        rest = [message for message in messages if message["role"] != "system"]
+        if rest and len(rest) < len(messages):
+            try:
+                self._apply(rest, tools, arguments, True)
+            except ModelError:
+                pass
+            else:
+                return "set template.system=fold or drop"
+        if tools or any("tool_calls" in message or message["role"] == "tool" for message in messages):
+            return "set template.file to a template that renders tool calls and their results"
+        return "set template.file to a template that takes these messages"
+
+
+def _read(file: str) -> str:
+    """Read a template file. Raises `RecipeError` for one that cannot be read or is not a template."""
+    import jinja2
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"template.file {file!r} cannot be read: {error}") from error
+    if not text.strip():
+        raise RecipeError(f"template.file {file!r} is empty; for raw text set template=none")
+    try:
+        render_jinja_template([[{"role": "user", "content": "a"}]], chat_template=text)
+    except jinja2.TemplateSyntaxError as error:
+        raise RecipeError(f"template.file {file!r}, line {error.lineno}: {error.message}") from error
+    except Exception:  # of a program that runs, but not on this prompt, which is no mistake of the file
+        return text
+    return text
