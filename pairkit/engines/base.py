@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
+from pairkit.models.chat.messages import from_json
 from pairkit.models.chat.render import Messages
 
 # refused: the provider reports a refusal; it is not guessed from the text.
@@ -47,6 +48,12 @@ class Request:
     samplings: tuple[Sampling, ...]
     tools: str | None = None
     template_kwargs: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the template for this prompt. Raises `PromptRefused` for no JSON object."""
+        given = self.template_kwargs
+        return {} if given is None else dict(from_json(given, dict, "chat_template_kwargs"))
 
 
 class Completion(NamedTuple):

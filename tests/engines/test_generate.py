@@ -19,6 +19,7 @@ from pairkit.engines.base import Completion, Problem, Request, Result, sample_se
 from pairkit.engines.generate import GenerateRecipe, Samples, SampleSettings, generate, generate_tables
 from pairkit.engines.transformers import TransformersEngine
 from pairkit.errors import RecipeError
+from pairkit.models.chat.format import ChatFormat
 from pairkit.quickstart.model import save_start, tiny_config, tiny_tokenizer
 from pairkit.recipes import validate
 from pairkit.schema import StageResult
@@ -195,7 +196,7 @@ def test_refusals_are_counted(sets: pa.Table, text: str, refusal: bool) -> None:
 
 def test_a_real_model_does_not_depend_on_the_cut(sets: pa.Table) -> None:
     torch.manual_seed(0)
-    engine = TransformersEngine(LlamaForCausalLM(tiny_config()), tiny_tokenizer(), "tiny")
+    engine = TransformersEngine(LlamaForCausalLM(tiny_config()), ChatFormat(tiny_tokenizer()), "tiny")
     whole = run(sets, engine).sets
     parts = [run(sets.slice(i, 11), engine).sets for i in range(0, 40, 11)]
     assert pa.concat_tables(parts).combine_chunks() == whole.combine_chunks()

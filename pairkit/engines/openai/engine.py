@@ -18,8 +18,10 @@ from typing import Any
 from pairkit.engines.base import Call, Problem, Request, Result
 from pairkit.engines.openai.client import FAILED, Client
 from pairkit.engines.openai.connection import key_of
+from pairkit.engines.openai.messages import sent
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import EngineError
+from pairkit.models.chat.messages import PromptRefused
 
 # Consecutive failed calls, without a success between them, after which the server counts as dead.
 CONSECUTIVE_FAILURES = 20
@@ -77,6 +79,12 @@ class OpenAIEngine:
         """Return one call per group of equal settings, or per completion if `many_per_call` is off."""
         calls = []
         for owner, request in enumerate(requests):
+            try:
+                sent(self._recipe, request)
+            # Found before anything is sent, because it costs this set and no other.
+            except PromptRefused as error:
+                calls.append(Call((request,), (owner,), Problem(error.reason, str(error))))
+                continue
             # Seeds differ between samples, but a call sends one: see `chat_api.body`.
             groups = groupby(request.samplings, lambda sampling: sampling._replace(seed=0))
             for _, group in groups:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pairkit.engines.base import FinishReason, Request
 from pairkit.engines.recipe import EngineRecipe
+from pairkit.models.chat.messages import from_json, with_system
 from pairkit.schema import canonical_json
 
 _REASONS: dict[str, FinishReason] = {"length": "length", "max_tokens": "length", "content_filter": "refused"}
@@ -27,17 +27,17 @@ class Received(NamedTuple):
 def sent(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
     """Return the fields of a request's body that depend on the prompt; None is no field.
 
-    Tools, calls and arguments of the template are the objects that their JSON texts stand for.
+    Tools, calls and arguments of the template are the objects that their JSON texts stand for. Raises
+    `PromptRefused` for texts that stand for none, and for a system turn that cannot be folded.
     """
     messages = [_sent_message(message) for message in request.prompt if isinstance(message, Mapping)]
-    kwargs = json.loads(request.template_kwargs or "{}")
     template = recipe.template
     assert not isinstance(template, str)  # `EngineRecipe` refuses "none" for this engine
     return {
-        "messages": apply_system(messages, template.system),
-        "tools": None if request.tools is None else json.loads(request.tools),
+        "messages": with_system(messages, template.system),
+        "tools": None if request.tools is None else from_json(request.tools, list, "tools"),
         # Read by vLLM and SGLang. Other servers refuse it, so it is not sent empty.
-        "chat_template_kwargs": (template.kwargs | kwargs) or None,
+        "chat_template_kwargs": (template.kwargs | request.arguments) or None,
     }
 
 
@@ -69,7 +69,7 @@ def received(choice: Any) -> Received | None:
 def _sent_message(message: Mapping[str, Any]) -> dict[str, Any]:
     if message.get("tool_calls") is None:
         return dict(message)
-    return {**message, "tool_calls": json.loads(message["tool_calls"])}
+    return {**message, "tool_calls": from_json(message["tool_calls"], list, "tool_calls")}
 
 
 def _is_call(call: Any) -> bool:
@@ -89,16 +89,3 @@ def _received_call(call: Mapping[str, Any]) -> dict[str, Any]:
 def _encodable(text: str) -> str:
     # JSON can encode half of a surrogate pair, which no UTF-8 file can hold.
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def apply_system(messages: list[dict[str, Any]], system: str) -> list[dict[str, Any]]:
-    """Keep, drop, or fold system turns into the first user turn."""
-    if system == "keep":
-        return messages
-    others = [message for message in messages if message["role"] != "system"]
-    texts = [message["content"] for message in messages if message["role"] == "system"]
-    first = next((index for index, message in enumerate(others) if message["role"] == "user"), None)
-    if system == "fold" and texts and first is not None:
-        content = "\n\n".join([*texts, others[first]["content"]])
-        others[first] = {**others[first], "content": content}
-    return others

@@ -114,6 +114,20 @@ class ChatFormat:
         written.check_prompt(prepared, offered, text)
         return Rendered(text + self.settings.prefill, hiding.hidden)
 
+    def conversation(
+        self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
+    ) -> Rendered:
+        """Render messages as a whole that ends in an answer, as reward models read it.
+
+        Raises `PromptRefused` and `ModelError` as `prompt` does, but not for what the template leaves out.
+        """
+        hiding = self.control.hiding()
+        prepared = self._prepared(with_system(messages, self.settings.system), hiding)
+        offered, arguments = self._offered(tools, hiding), self._arguments(kwargs, hiding)
+        with self._advising(prepared, offered, arguments):
+            text = self._apply(prepared, offered, arguments, False)
+        return Rendered(text, hiding.hidden)
+
     def encode_prompts(self, prompts: Sequence[Rendered]) -> list[list[int]]:
         """Return the ids of prompts, each with exactly one BOS where the tokenizer has one; see `one_bos`."""
         return [one_bos(self.tokenizer, ids, begins=self._begins) for ids in self.control.encode(prompts)]

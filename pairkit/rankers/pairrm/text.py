@@ -64,7 +64,7 @@ def source_text(prompt: Messages) -> str:
     system = "".join(message["content"] + "\n\n" for message in prompt if message["role"] == "system")
     turns = [message for message in prompt if message["role"] != "system"]
     if len(turns) == 1:
-        return system + turns[0]["content"]
+        return system + shown_content(turns[0])
     # llm-blender has no name for a tool's turn, because its model has seen none.
     names = {"user": "USER", "assistant": "Assistant", "tool": "Tool"}
     lines = [f"{names[turn['role']]}: {shown_content(turn)}" for turn in turns]

@@ -99,12 +99,13 @@ def test_a_real_model_that_cannot_judge_scores_nothing(protocol: str, model: Pat
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     from pairkit.engines.transformers import TransformersEngine
+    from pairkit.models.chat.format import ChatFormat
     from pairkit.models.chat.render import DEFAULT_TEMPLATE
 
     config = AutoConfig.from_pretrained(model, max_position_embeddings=8192)
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.chat_template = DEFAULT_TEMPLATE
-    engine = TransformersEngine(AutoModelForCausalLM.from_config(config), tokenizer, "random")
+    engine = TransformersEngine(AutoModelForCausalLM.from_config(config), ChatFormat(tokenizer), "random")
     sets = table(good(1, 2, 3), good(4, 5))
     recipe = JudgeRecipe(model="random", protocol=protocol, max_tokens=8, attempts=2)  # type: ignore[arg-type]
     ranker = load_judge(recipe, lambda requests: complete(engine, requests), seed=0)
