@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pairkit.errors import ModelError
 from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
-from pairkit.training.tokens.sets import Column, Refused, Tokenized, TokenSet, record_batch
+from pairkit.training.tokens.sets import Column, Refused, Tokenized, TokenSet, checked, record_batch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -100,7 +100,8 @@ def token_batches(
     refuses it (`template_refused`), drops its system turn (`system_dropped`), does not repeat the prompt's
     rendering when the completion follows (`template_not_a_prefix`), changes the completion's text
     (`template_changes_text`), or where the prompt or a completion has no token (`empty_prompt`,
-    `empty_completion`). White space that the template strips from a completion is not scored.
+    `empty_completion`), or a completion none that is scored (`nothing_scored`). White space that the template
+    strips from a completion is not scored.
     """
     encode_texts, template = _text_encoder(tokenizer), _Template(tokenizer)
     begins = begins_with_bos(tokenizer)
@@ -122,13 +123,8 @@ def token_batches(
                 _column(template.header_ids[answer.header] + next(texts), answer.end, completion, room)
                 for completion, answer in item.columns
             )
-            if not prompt:
-                rows.append(Refused(item.set_id, "empty_prompt", "the prompt has no token"))
-            elif all(len(column.ids) for column in columns):
-                label = _label([c for c, _ in item.columns]) if wanted == "labelled" else None
-                rows.append(TokenSet(item.set_id, np.asarray(prompt, np.int32), columns, label))
-            else:
-                rows.append(Refused(item.set_id, "empty_completion", "a completion has no token"))
+            label = _label([c for c, _ in item.columns]) if wanted == "labelled" else None
+            rows.append(checked(TokenSet(item.set_id, np.asarray(prompt, np.int32), columns, label)))
         yield record_batch(rows)
         advance(table.num_rows)
 
