@@ -19,6 +19,7 @@ from pairkit.training.step.order import StepOrder
 from pairkit.training.tokens.sets import Tokenized
 from pairkit.training.tokens.store import NOT_KEPT, TokenStore, tokens_key
 from pairkit.training.tokens.tokenize import Wanted, token_batches
+from pairkit.training.tokens.truncation import Truncation, truncation
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,16 @@ class Plan:
         lengths = self.train.lengths  # another prompt's completion may follow
         other = int(lengths.prompt.max() + lengths.completion.max())
         return max(longest, min(self.recipe.max_length, other))
+
+    def truncation(self) -> dict[str, Truncation]:
+        """Return what was cut of each split, by the split's name."""
+        recipe = self.recipe
+        splits = {recipe.train_split: self.train, recipe.eval_split: self.held_out}
+        return {
+            name: truncation(tokenized, recipe.max_length, recipe.max_prompt_length)
+            for name, tokenized in splits.items()
+            if tokenized
+        }
 
     def refused(self) -> Iterator[dict[str, str]]:
         """Yield every set that cannot be used: its split, its id, the reason and details."""

@@ -10,6 +10,7 @@ from pairkit.losses.building import build, ranges
 from pairkit.losses.parameters import resolve
 from pairkit.recipes import Strict
 from pairkit.training.lora import Lora
+from pairkit.training.tokens.truncation import prompt_limit
 
 # Fields that may change when a run resumes, because they do not affect the result.
 RESUMABLE_FIELDS = frozenset(
@@ -138,7 +139,7 @@ class TrainRecipe(Strict):
     @property
     def prompt_limit(self) -> int:
         """The most tokens of a prompt; the rest of `max_length` is left for the completion."""
-        return self.max_prompt_length or max(1, self.max_length * 7 // 8)
+        return prompt_limit(self.max_length, self.max_prompt_length)
 
     def revision_of(self, name: str) -> str | None:
         """Return the revision of a model: `revision` is that of `model`; another reference has none."""

@@ -22,6 +22,10 @@ import pyarrow.compute as pc
 Ids = npt.NDArray[np.int32]
 
 _IDS = pa.large_list(pa.int32())  # 64-bit offsets, because a batch may have more than 2^31 ids
+# Tokens before cutting; null for a set that is refused for another reason.
+_WHOLE = pa.struct(
+    [("prompt", pa.int32()), ("completions", pa.large_list(pa.int32())), ("identical", pa.int32())]
+)
 _COLUMN = pa.struct([("ids", _IDS), ("rank", pa.int32()), ("score", pa.float64()), ("origin", pa.string())])
 
 # One row per set. Unusable sets have a `reason` and no prompt or completions.
@@ -31,6 +35,7 @@ SCHEMA = pa.schema(
         ("prompt", _IDS),
         ("columns", pa.large_list(_COLUMN)),
         ("label", pa.bool_()),
+        ("whole", _WHOLE),
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
@@ -68,6 +73,19 @@ class Refused(NamedTuple):
     detail: str
 
 
+class Whole(NamedTuple):
+    """The sizes of a set before it was cut to `max_length`, tokens.
+
+    Attributes:
+        completions: of each completion, the end of its turn included.
+        identical: negatives left out because cutting made them equal to the chosen completion.
+    """
+
+    prompt: int
+    completions: tuple[int, ...]
+    identical: int = 0
+
+
 class Lengths(NamedTuple):
     """The sizes of all usable sets.
 
@@ -82,8 +100,14 @@ class Lengths(NamedTuple):
     completion: npt.NDArray[np.int64]
 
 
-def record_batch(rows: Sequence[TokenSet | Refused]) -> pa.RecordBatch:
-    """Make a record batch of `SCHEMA`."""
+def record_batch(
+    rows: Sequence[TokenSet | Refused], wholes: Sequence[Whole | None] | None = None
+) -> pa.RecordBatch:
+    """Make a record batch of `SCHEMA`.
+
+    Args:
+        wholes: the rows' sizes before cutting, None for unknown ones.
+    """
     used = [row if isinstance(row, TokenSet) else None for row in rows]
     refused = [row if isinstance(row, Refused) else None for row in rows]
     columns = [column for item in used if item for column in item.columns]
@@ -100,6 +124,7 @@ def record_batch(rows: Sequence[TokenSet | Refused]) -> pa.RecordBatch:
         _id_lists([item.prompt if item else np.empty(0, np.int32) for item in used]),
         pa.LargeListArray.from_arrays(_offsets(counts), structs),
         pa.array([item.label if item else None for item in used], pa.bool_()),
+        pa.array([whole and whole._asdict() for whole in wholes or [None] * len(rows)], _WHOLE),
         pa.array([row.reason if row else None for row in refused], pa.string()),
         pa.array([row.detail if row else None for row in refused], pa.string()),
     ]

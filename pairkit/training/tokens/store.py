@@ -24,7 +24,7 @@ from pairkit.models.chat import render as chat
 from pairkit.progress import warn
 from pairkit.schema import short_hash
 from pairkit.training.distributed.processes import ALONE, Processes
-from pairkit.training.tokens import sets, tokenize
+from pairkit.training.tokens import sets, tokenize, truncation
 from pairkit.training.tokens.sets import SCHEMA, Tokenized
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def tokens_key(tokenizer: PreTrainedTokenizerBase, **settings: Any) -> str | Non
         return None
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
     # The source code itself, because nobody can forget to change it, as a version number.
-    code = [inspect.getsource(module) for module in (chat, tokenize, sets)]
+    code = [inspect.getsource(module) for module in (chat, tokenize, sets, truncation)]
     versions = [transformers.__version__, tokenizers.__version__]
     kind = type(tokenizer).__name__
     return short_hash([kind, content, tokenizer.chat_template, special, settings, code, versions])

@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from pairkit.errors import ModelError
 from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
-from pairkit.training.tokens.sets import Column, Refused, Tokenized, TokenSet, record_batch
+from pairkit.training.tokens.sets import Column, Refused, Tokenized, TokenSet, Whole, record_batch
+from pairkit.training.tokens.truncation import distinct
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -100,7 +101,8 @@ def token_batches(
     refuses it (`template_refused`), drops its system turn (`system_dropped`), does not repeat the prompt's
     rendering when the completion follows (`template_not_a_prefix`), changes the completion's text
     (`template_changes_text`), or where the prompt or a completion has no token (`empty_prompt`,
-    `empty_completion`). White space that the template strips from a completion is not scored.
+    `empty_completion`), or where cutting leaves no negative that differs from the chosen completion
+    (`identical_after_truncation`). White space that the template strips from a completion is not scored.
     """
     encode_texts, template = _text_encoder(tokenizer), _Template(tokenizer)
     begins = begins_with_bos(tokenizer)
@@ -111,25 +113,39 @@ def token_batches(
         prompts = iter(_ids(tokenizer, [item.prompt for item in usable]))
         texts = encode_texts([answer.text for item in usable for _, answer in item.columns])
         rows: list[TokenSet | Refused] = []
+        wholes: list[Whole | None] = []
         for item in rendered:
             if isinstance(item, Refused):
                 rows.append(item)
+                wholes.append(None)
                 continue
             ids = one_bos(tokenizer, next(prompts), begins=begins)
             prompt = _cut_prompt(ids, tokenizer.bos_token_id, max_prompt_length)
             room = max_length - len(prompt)  # tokens
-            columns = tuple(
-                _column(template.header_ids[answer.header] + next(texts), answer.end, completion, room)
+            answers = [
+                _ended(template.header_ids[answer.header] + next(texts), answer.end, completion)
                 for completion, answer in item.columns
+            ]
+            columns = tuple(
+                _column(answer, completion, room)
+                for answer, (completion, _) in zip(answers, item.columns, strict=True)
             )
+            row: TokenSet | Refused
+            whole: Whole | None = None
             if not prompt:
-                rows.append(Refused(item.set_id, "empty_prompt", "the prompt has no token"))
-            elif all(len(column.ids) for column in columns):
-                label = _label([c for c, _ in item.columns]) if wanted == "labelled" else None
-                rows.append(TokenSet(item.set_id, np.asarray(prompt, np.int32), columns, label))
+                row = Refused(item.set_id, "empty_prompt", "the prompt has no token")
+            elif not all(len(column.ids) for column in columns):
+                row = Refused(item.set_id, "empty_completion", "a completion has no token")
             else:
-                rows.append(Refused(item.set_id, "empty_completion", "a completion has no token"))
-        yield record_batch(rows)
+                label = _label([c for c, _ in item.columns]) if wanted == "labelled" else None
+                row = TokenSet(item.set_id, np.asarray(prompt, np.int32), columns, label)
+                whole = Whole(len(ids), tuple(map(len, answers)))
+                # Where all are wanted each is scored for itself: equal ones are no loss.
+                if wanted != "all":
+                    row, whole = distinct(row, whole, max_length)
+            rows.append(row)
+            wholes.append(whole)
+        yield record_batch(rows, wholes)
         advance(table.num_rows)
 
 
@@ -182,11 +198,14 @@ def _cut_prompt(ids: list[int], bos: int | None, limit: int) -> list[int]:
     return leading + ids[len(ids) - limit + len(leading) :]
 
 
-def _column(ids: list[int], end: list[int], completion: Completion, room: int) -> Column:
-    ended = completion["finish_reason"] != "length"
+def _ended(ids: list[int], end: list[int], completion: Completion) -> list[int]:
     # An end that the model never wrote would teach it to stop there.
-    tokens = (ids + end if ended else ids)[:room]
-    return Column(np.asarray(tokens, np.int32), completion["rank"], completion["score"], completion["origin"])
+    return ids + end if completion["finish_reason"] != "length" else ids
+
+
+def _column(ids: list[int], completion: Completion, room: int) -> Column:
+    tokens = np.asarray(ids[:room], np.int32)
+    return Column(tokens, completion["rank"], completion["score"], completion["origin"])
 
 
 class _Template:
