@@ -63,7 +63,7 @@ def source_text(prompt: Messages) -> str:
     system = "".join(message["content"] + "\n\n" for message in prompt if message["role"] == "system")
     turns = [message for message in prompt if message["role"] != "system"]
     if len(turns) == 1:
-        return system + turns[0]["content"]
+        return system + str(turns[0]["content"])
     names = {"user": "USER", "assistant": "Assistant"}
     lines = [f"{names[turn['role']]}: {turn['content']}" for turn in turns]
     return system + FILL_IN + "\n".join([*lines, "Assistant: <Response 1>"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -23,6 +23,10 @@ Ids = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 
 _IDS = pa.large_list(pa.int32())  # 64-bit offsets, because a batch may have more than 2^31 ids
+# Tokens before cutting; null for a set that is refused for another reason.
+_WHOLE = pa.struct(
+    [("prompt", pa.int32()), ("completions", pa.large_list(pa.int32())), ("identical", pa.int32())]
+)
 _COLUMN = pa.struct(
     [
         ("ids", _IDS),
@@ -32,6 +36,8 @@ _COLUMN = pa.struct(
         ("scored", pa.large_list(pa.bool_())),  # null: all ids count
     ]
 )
+# What happened to the completions of a set that a run reports, by name; null where nothing did.
+_NOTED = pa.list_(pa.struct([("name", pa.string()), ("count", pa.int32())]))
 
 # One row per set. Unusable sets have a `reason` and no prompt or completions.
 SCHEMA = pa.schema(
@@ -40,6 +46,8 @@ SCHEMA = pa.schema(
         ("prompt", _IDS),
         ("columns", pa.large_list(_COLUMN)),
         ("label", pa.bool_()),
+        ("whole", _WHOLE),
+        ("noted", _NOTED),
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
@@ -100,6 +108,19 @@ class Refused(NamedTuple):
     detail: str
 
 
+class Whole(NamedTuple):
+    """The sizes of a set before it was cut to `max_length`, tokens.
+
+    Attributes:
+        completions: of each completion, the end of its turn included.
+        identical: negatives left out because cutting made them equal to the chosen completion.
+    """
+
+    prompt: int
+    completions: tuple[int, ...]
+    identical: int = 0
+
+
 class Lengths(NamedTuple):
     """The sizes of all usable sets.
 
@@ -125,8 +146,16 @@ def checked(item: TokenSet) -> TokenSet | Refused:
     return item
 
 
-def record_batch(rows: Sequence[TokenSet | Refused]) -> pa.RecordBatch:
+def record_batch(
+    rows: Sequence[TokenSet | Refused],
+    wholes: Sequence[Whole | None] | None = None,
+    noted: Sequence[Mapping[str, int]] | None = None,
+) -> pa.RecordBatch:
     """Make a record batch of `SCHEMA`.
+
+    Args:
+        wholes: the rows' sizes before cutting, None for unknown ones.
+        noted: what `Tokenized.counts` adds up, by name, of each row.
 
     Raises:
         ValueError: a mask and its ids differ in length.
@@ -148,10 +177,16 @@ def record_batch(rows: Sequence[TokenSet | Refused]) -> pa.RecordBatch:
         _id_lists([item.prompt if item else np.empty(0, np.int32) for item in used]),
         pa.LargeListArray.from_arrays(_offsets(counts), structs),
         pa.array([item.label if item else None for item in used], pa.bool_()),
+        pa.array([whole and whole._asdict() for whole in wholes or [None] * len(rows)], _WHOLE),
+        pa.array([_notes(counts) for counts in noted or [{}] * len(rows)], _NOTED),
         pa.array([row.reason if row else None for row in refused], pa.string()),
         pa.array([row.detail if row else None for row in refused], pa.string()),
     ]
     return pa.record_batch(arrays, schema=SCHEMA)
+
+
+def _notes(counts: Mapping[str, int]) -> list[dict[str, Any]] | None:
+    return [{"name": name, "count": count} for name, count in counts.items()] or None
 
 
 def _id_lists(lists: Sequence[Ids]) -> pa.Array:
@@ -305,9 +340,18 @@ class Tokenized:
         return int((np.repeat(prompt, columns) + completion).max(initial=0))
 
     def counts(self) -> dict[str, Any]:
-        """Count the used sets, and the refused ones by reason."""
+        """Count the used sets, and the refused ones by reason, and add up what was noted of them."""
         reasons = Counter(item.reason for item in self.refused)
-        return {"used": len(self.sets), "refused": dict(sorted(reasons.items()))}
+        return {"used": len(self.sets), "refused": dict(sorted(reasons.items())), **self.noted}
+
+    @cached_property
+    def noted(self) -> dict[str, int]:
+        """What was noted of completions, added up by name; only what happened."""
+        total: Counter[str] = Counter()
+        for batch in self.batches:
+            for row in batch["noted"].drop_null().to_pylist():
+                total.update({note["name"]: note["count"] for note in row})
+        return dict(sorted(total.items()))
 
     def refusals(self) -> str:
         """Summarize the refused sets in one line: the count per reason, with the first set of each."""
