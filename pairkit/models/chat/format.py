@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pairkit.errors import ModelError, RecipeError
-from pairkit.models.chat import written
+from pairkit.models.chat import turns, written
 from pairkit.models.chat.control import ControlTokens, Hiding, Rendered, encode
 from pairkit.models.chat.identity import tokenizer_content
 from pairkit.models.chat.marks import Marks
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Arguments = Mapping[str, Any]
+SEPARATOR = "\n\n"  # between the contents of messages without a template
 
 
 class Answer(NamedTuple):
@@ -53,29 +54,29 @@ class ChatFormat:
         self.tokenizer = tokenizer
         self.raw = template == "none"
         self.settings = template if isinstance(template, TemplateSettings) else TemplateSettings()
-        self._file = _read(self.settings.file) if self.settings.file else None
+        # Taken now, because a run gives the tokenizer that it saves another template.
+        own = tokenizer.chat_template
+        self.own_template = None if self.raw else _read(self.settings.file) if self.settings.file else own
         self.control = ControlTokens(tokenizer, self.template)
         self.marks = Marks(self.template, self.control.ids)
         self._turns: dict[str, Turn] = {}
 
     @property
     def template(self) -> str:
-        """The text of the template; of all of them where the tokenizer has several; "" for raw text."""
-        if self.raw:
-            return ""
-        own = self.tokenizer.chat_template or ""
-        return self._file or ("\n".join(own.values()) if isinstance(own, dict) else str(own))
+        """The text of the template; of all of them where the tokenizer has several; "" without any."""
+        own = self.own_template or ""
+        return "\n".join(own.values()) if isinstance(own, dict) else own
 
     @cached_property
     def fingerprint(self) -> str:
         """A hash of all that ids depend on: the tokenizer's content, the template, the settings."""
-        return short_hash([tokenizer_content(self.tokenizer), self.template, *self.identity])
+        return short_hash([tokenizer_content(self.tokenizer), *self.identity])
 
     @property
     def identity(self) -> list[Any]:
-        """The settings as JSON values; the content of a template file instead of its path."""
+        """The settings and the template as JSON values; the content of a file instead of its path."""
         settings = self.settings.model_dump(mode="json", exclude={"file"})
-        return ["none"] if self.raw else [settings, self._file]
+        return ["none"] if self.raw else [settings, self.own_template]
 
     # Prompts
 
@@ -131,6 +132,34 @@ class ChatFormat:
     def encode_prompts(self, prompts: Sequence[Rendered]) -> list[list[int]]:
         """Return the ids of prompts, each with exactly one BOS where the tokenizer has one; see `one_bos`."""
         return [one_bos(self.tokenizer, ids, begins=self._begins) for ids in self.control.encode(prompts)]
+
+    def opened(self, prompt: Rendered) -> str:
+        """Return the end of a prompt that opens a thought, which a completion continues; "" if none does."""
+        return self.marks.opened(prompt.text, self.settings.prefill)
+
+    def assistant_spans(
+        self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
+    ) -> list[tuple[int, int]] | None:
+        """Return where the assistant's turns are in `prompt(...).text`, with what ends them.
+
+        By the template's generation marks, else by rendering what comes before each turn; None where that is
+        not how the dialogue begins.
+        """
+        hiding, given = self.control.hiding(), with_system(messages, self.settings.system)
+        if self.raw:
+            contents = [hiding.text(str(message["content"])) for message in given]
+            return turns.raw_spans(given, contents, SEPARATOR)
+        prepared = self._prepared(given, hiding)
+        offered, arguments = self._offered(tools, hiding), self._arguments(kwargs, hiding)
+        template = self._chosen(offered) or ""
+        if marked := turns.marked_spans(self.tokenizer, template, prepared, offered, arguments):
+            return marked
+        with self._advising(prepared, offered, arguments):
+            text = self._apply(prepared, offered, arguments, True)
+            end = self.turn(tools=tools, kwargs=kwargs).end
+            return turns.prefix_spans(
+                self._apply, prepared, offered, arguments, text, end, self.control.pattern
+            )
 
     # Completions
 
@@ -259,10 +288,17 @@ class ChatFormat:
             self.tokenizer,
             messages,
             add_generation_prompt=generation,
-            template=self._file,
+            template=self._chosen(tools),
             tools=tools,
             arguments=arguments,
         )
+
+    def _chosen(self, tools: Sequence[Any] | None) -> str | None:
+        own = self.own_template
+        if not isinstance(own, dict):
+            return own
+        # As transformers chooses among several.
+        return own["tool_use"] if tools and "tool_use" in own else own.get("default")
 
     def _prepared(self, messages: Sequence[Message], hiding: Hiding) -> list[dict[str, Any]]:
         form = self._shape
@@ -280,7 +316,7 @@ class ChatFormat:
         given = with_system(messages, self.settings.system)
         if tools or any(message.get("tool_calls") for message in given):
             raise PromptRefused("template_refused", "template=none has no form for tools; set a template")
-        return hiding.text("\n\n".join(str(message["content"]) for message in given))
+        return SEPARATOR.join(hiding.text(str(message["content"])) for message in given)
 
     @contextmanager
     def _advising(

@@ -20,7 +20,7 @@ class PromptRefused(ModelError):
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
-        self.reason = reason
+        self.reason, self.detail = reason, detail
 
 
 def for_template(

@@ -24,13 +24,14 @@ RESERVED = frozenset(
     }
 )
 
-# For a tokenizer without a template. It uses only the special tokens that the tokenizer has.
+# For a tokenizer without a template. It uses only the special tokens that the tokenizer has. A line ends
+# before a reply, because a space would be a token of the prompt that most tokenizers make part of a word.
 DEFAULT_TEMPLATE = (
     "{{ bos_token or '' }}{% for message in messages %}"
     "{% if message['role'] == 'system' %}{{ message['content'] }}\n\n"
     "{% elif message['role'] == 'user' %}User: {{ message['content'] }}\n\n"
-    "{% else %}Assistant: {{ message['content'] }}{{ eos_token }}\n\n{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
+    "{% else %}Assistant:\n{{ message['content'] }}{{ eos_token }}\n\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:\n{% endif %}"
 )
 
 
