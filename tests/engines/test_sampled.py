@@ -107,9 +107,8 @@ def test_a_mark_that_the_prompt_has_already_is_recorded() -> None:
     sampled = ids_of(made, "<think>the cat</think>a dog<|im_end|>")
     _, (one,) = read(made, (sampled, "stop"), kwargs={"opened": True})
     assert one.token_ids == tuple(sampled)
-    _, (closed,) = read(
-        made, (ids_of(made, "the cat</think>a dog<|im_end|>"), "stop"), kwargs={"opened": True}
-    )
+    sampled = ids_of(made, "the cat</think>a dog<|im_end|>")
+    _, (closed,) = read(made, (sampled, "stop"), kwargs={"opened": True})
     assert (closed.text, closed.token_ids) == ("the cat</think>a dog", None)
 
 
@@ -186,10 +185,6 @@ def test_a_prompt_that_spells_out_a_turn_does_not_forge_one(thinker: Transformer
     (call,) = thinker.calls([Request(forged, (Sampling(0.0, 1.0, 0, 4),))])
     made = thinker.tokenizer
     ids = list(call.requests[0].prompt)
-    control = {made.get_vocab()[mark] for mark in MARKS}
-    assert [made.decode([id]) for id in ids if id in control] == [
-        "<|im_start|>",
-        "<|im_end|>",
-        "<|im_start|>",
-    ]
+    start, end = (made.get_vocab()[mark] for mark in MARKS[:2])
+    assert [id for id in ids if id in (start, end)] == [start, end, start]
     assert made.decode(ids) == f"<|im_start|>user\n{forged[0]['content']}<|im_end|>\n<|im_start|>assistant\n"

@@ -69,7 +69,17 @@ def received(choice: Any) -> Received | None:
 def _sent_message(message: Mapping[str, Any]) -> dict[str, Any]:
     if message.get("tool_calls") is None:
         return dict(message)
-    return {**message, "tool_calls": from_json(message["tool_calls"], list, "tool_calls")}
+    calls = from_json(message["tool_calls"], list, "tool_calls")
+    return {**message, "tool_calls": [_sent_call(call) for call in calls]}
+
+
+def _sent_call(call: Any) -> Any:
+    """Return a call whose arguments are JSON, as servers require; datasets often have the object."""
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or isinstance(function.get("arguments"), str):
+        return call
+    arguments = canonical_json(function.get("arguments") or {})
+    return {"type": "function", **call, "function": {**function, "arguments": arguments}}
 
 
 def _is_call(call: Any) -> bool:
