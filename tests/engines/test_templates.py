@@ -1,4 +1,4 @@
-"""`template:` of a recipe in local engines: arguments, file, system turns, prefill, and no template at all."""
+"""`template:` of a recipe in local engines: arguments, file, system turns, prefill, and no template."""
 
 from __future__ import annotations
 
@@ -110,10 +110,8 @@ def test_a_file_that_is_not_a_template_is_an_error(model: Path, tmp_path: Path) 
             open_engine(EngineRecipe(model=str(model), template={"file": str(name)}))
 
 
-def test_another_template_is_another_call(model: Path, tmp_path: Path) -> None:
-    """The cache must not answer for a prompt with other arguments, also where the text of the prompt is equal."""
-    file = tmp_path / "same.jinja"
-    file.write_text(TEMPLATE)
+def test_another_template_is_another_call(model: Path) -> None:
+    """Also where it renders some prompts alike."""
     settings: list[Any] = [{}, {"kwargs": {"think": False}}, {"system": "drop"}, {"prefill": "a"}, "none"]
     identities = [open_engine(EngineRecipe(model=str(model), template=each)).identity for each in settings]
     assert len({json.dumps(identity, sort_keys=True) for identity in identities}) == len(settings)
