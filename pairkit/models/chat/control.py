@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pairkit.models.chat.marks import TOOL_MARKS, Own
+from pairkit.models.chat.marks import THOUGHT_MARKS, TOOL_MARKS, Own
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -75,15 +75,10 @@ class Hiding:
 
 
 class ControlTokens:
-    """The control tokens of a tokenizer and a template.
+    """The control tokens of a tokenizer and a template, which is given as text."""
 
-    Args:
-        template: the text of the template.
-        marks: further added tokens that are control tokens, whatever their kind.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str, marks: Sequence[str] = ()) -> None:
-        special, known = set(tokenizer.all_special_tokens), {*marks, *TOOL_MARKS}
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str) -> None:
+        special, known = set(tokenizer.all_special_tokens), {*THOUGHT_MARKS, *TOOL_MARKS}
         self._tokenizer = tokenizer
         self.ids: dict[str, int] = {}  # of each control token, by its text
         for number, token in tokenizer.added_tokens_decoder.items():

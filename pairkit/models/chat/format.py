@@ -9,8 +9,9 @@ What messages spell out is text: no user, source or tool can write a token that 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -242,25 +243,38 @@ class ChatFormat:
         prepared = self._prepared([*given, message], hiding)
         offered, arguments = self._offered(tools, hiding), self._arguments(kwargs, hiding)
         with self._advising(prepared, offered, arguments):
-            before = self._apply(prepared[:-1], offered, arguments, True) + self.settings.prefill
-            whole = self._apply(prepared, offered, arguments, False)
-        if not whole.startswith(before):
-            raise PromptRefused(
-                "template_not_a_prefix",
-                "the template renders the prompt differently when tool calls or a separate thought follow; "
-                + (
-                    "its generation prompt opens a thought: set template.kwargs.enable_thinking=false"
-                    if self.marks.opened(before, self.settings.prefill)
-                    else "set template.file to one that does not, or give the completion as text"
-                ),
-            )
-        text = whole[len(before) :]
-        written.check_message(prepared[-1], self._shape.thought, text)
+            try:
+                text = self._written(prepared, offered, arguments)
+            except PromptRefused as refused:
+                advice = self._thinking_advice(prepared, offered, arguments) or refused.detail
+                raise PromptRefused(refused.reason, advice) from None
         body, ends_itself = written.body(
             text, self.turn(tools=tools, kwargs=kwargs).end, self.control.pattern, self.marks.own
         )
         end = [] if ends_itself else self.end_ids(tools=tools, kwargs=kwargs)
         return Answer(Rendered(body, hiding.hidden), end)
+
+    def _written(self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments) -> str:
+        """Return what the template writes for the last message after the generation prompt of the others."""
+        before = self._apply(messages[:-1], tools, arguments, True) + self.settings.prefill
+        whole = self._apply(messages, tools, arguments, False)
+        text = written.after(whole, before)
+        written.check_message(messages[-1], self._shape.thought, text)
+        return text
+
+    def _thinking_advice(
+        self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments
+    ) -> str | None:
+        """Return what to set where the template writes a message with thinking turned on or off."""
+        for value in (True, False):
+            with suppress(ModelError):
+                self._written(messages, tools, {**arguments, "enable_thinking": value})
+                state = "with" if value else "without"
+                return (
+                    f"the template writes this message only {state} thinking; set "
+                    f"template.kwargs.enable_thinking={json.dumps(value)}"
+                )
+        return None
 
     # The parts
 

@@ -28,7 +28,7 @@ class Thought(NamedTuple):
 THINK = Thought("<think>", "<think>", "</think>", "</?think>")
 THOUGHTS = (
     THINK,  # DeepSeek, Qwen, GLM, Nemotron, LFM and most others
-    Thought("<|channel>thought", "<|channel>thought", r"<channel\|>", r"<\|channel>|<channel\|>"),  # Gemma 4
+    Thought("<|channel>", "<|channel>thought", r"<channel\|>", r"<\|channel>|<channel\|>"),  # Gemma 4
     Thought(  # gpt-oss
         "<|channel|>analysis",
         "<|channel|>analysis<|message|>",
@@ -51,6 +51,11 @@ THOUGHTS = (
     Thought("[THINK]", "[THINK]", r"\[/THINK\]", r"\[/?THINK\]"),  # Magistral
     Thought("<seed:think>", "<seed:think>", "</seed:think>", r"</?seed:[a-z_]+>"),  # Seed-OSS
 )
+# Tokens of thoughts, which are control tokens also where a template does not write them.
+THOUGHT_MARKS = (
+    *("<think>", "</think>", "<|channel>", "<channel|>", "<|START_THINKING|>", "<|END_THINKING|>"),
+    *("[THINK]", "[/THINK]", "<seed:think>", "</seed:think>"),
+)
 # What models write around tool calls, where it is a token of its own.
 TOOL_MARKS = (
     *("<tool_call>", "</tool_call>"),  # Qwen, Nemotron, Hermes
@@ -71,7 +76,7 @@ class Marks:
 
     Args:
         template: the text of its template.
-        tokens: its added tokens.
+        tokens: its control tokens.
     """
 
     def __init__(self, template: str, tokens: Collection[str]) -> None:
@@ -120,11 +125,12 @@ class Marks:
             Where the thought ends, its closing mark included, and that mark ("" if it is missing, because the
             completion was cut in the thought); None for a completion without a thought.
         """
-        start = len(text) - len(text.lstrip())
         for thought in self._thoughts:
-            begins = text.startswith(thought.open, start)
+            mark = thought.open.lstrip()
+            start = len(text) - len(text.lstrip())
+            begins = text.startswith(mark, start)
             if begins or opened.startswith(thought.open):
-                close = re.compile(thought.close).search(text, start + len(thought.open) if begins else 0)
+                close = re.compile(thought.close).search(text, start + len(mark) if begins else 0)
                 return (close.end(), close.group()) if close else (len(text), "")
         return None
 

@@ -33,6 +33,17 @@ def check_prompt(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | N
             raise PromptRefused("tools_dropped", f"the template leaves the tool {name!r} out; {TOOLS}")
 
 
+def after(whole: str, before: str) -> str:
+    """Return what follows `before` in `whole`. Raises `PromptRefused` (`template_not_a_prefix`)."""
+    if whole.startswith(before):
+        return whole[len(before) :]
+    raise PromptRefused(
+        "template_not_a_prefix",
+        "the template renders the prompt differently when tool calls or a separate thought follow; set "
+        "template.file to one that does not, thoughts=strip for a thought, or give the completion as text",
+    )
+
+
 def check_message(message: Mapping[str, Any], thought: str, text: str) -> None:
     """Refuse a rendering `text` of an answer without its content, its thought, or a name or value of a call.
 
@@ -41,18 +52,18 @@ def check_message(message: Mapping[str, Any], thought: str, text: str) -> None:
 
     Raises `PromptRefused` with the reason `template_changes_text`.
     """
-    lost = None
+    lost, advice = None, ""
     if not _within(_content(message), text):
         lost = "its content"
     elif not _within(message.get(thought) or "", text):
-        lost = "its thought"
+        lost, advice = "its thought", "thoughts=strip to leave it out, "
     elif value := _lost(message.get("tool_calls", ()), text):
         lost = f"{value!r} of a tool call"
     if lost:
         raise PromptRefused(
             "template_changes_text",
-            f"the template does not write {lost} into an assistant's message; set template.file to one that "
-            "does, or give the completion as text",
+            f"the template does not write {lost} into an assistant's message; set {advice}template.file to a "
+            "template that does, or give the completion as text",
         )
 
 
