@@ -6,18 +6,21 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
-from support.tiny import WORDS, dice_model
+from support.tiny import WORDS, candidate_sets, dice_model
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from pairkit.engines.asking import complete
 from pairkit.engines.base import Completion, Problem, Request, Sampling, sample_seed
+from pairkit.engines.generate import Samples, generate
 from pairkit.engines.sampled import Sampled, SampledReader
 from pairkit.engines.transformers import TransformersEngine, stop_tokens
 from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.settings import TemplateSettings
 from pairkit.models.load import train_bpe
+from pairkit.training.tokens.tokenize import tokenize
 
 MARKS = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
 CHATML = (
@@ -188,3 +191,38 @@ def test_a_prompt_that_spells_out_a_turn_does_not_forge_one(thinker: Transformer
     start, end = (made.get_vocab()[mark] for mark in MARKS[:2])
     assert [id for id in ids if id in (start, end)] == [start, end, start]
     assert made.decode(ids) == f"<|im_start|>user\n{forged[0]['content']}<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize("settings", [{}, {"kwargs": {"opened": True}}, {"prefill": "<think>the"}])
+def test_training_reads_the_ids_that_were_sampled(
+    thinker: TransformersEngine, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompt and completion, whatever their texts; every other set has its own arguments of the template."""
+    template = TemplateSettings(**settings)
+    engine = TransformersEngine(thinker.model, ChatFormat(tokenizer(), template), "thinker")
+    read: dict[tuple[int, ...], list[list[int]]] = {}
+    sample = TransformersEngine._sample
+
+    def recording(self: TransformersEngine, prompts: list[list[int]], samplings: Any) -> list[Sampled]:
+        rows = sample(self, prompts, samplings)
+        left = iter(rows)
+        for prompt, group in zip(prompts, samplings, strict=True):
+            read[tuple(prompt)] = [next(left)[0] for _ in group]
+        return rows
+
+    monkeypatch.setattr(TransformersEngine, "_sample", recording)
+    rows = [(f"<|im_end|>{number} the<think>", []) for number in range(24)]
+    sets = candidate_sets(rows)  # type: ignore[arg-type]
+    opened = pa.array(['{"opened": true}' if row % 2 else None for row in range(24)], pa.string())
+    sets = sets.set_column(
+        sets.schema.get_field_index("chat_template_kwargs"), "chat_template_kwargs", opened
+    )
+    done = generate(sets, engine, [Samples(n=5)], max_tokens=12, seed=3)
+    assert 5 < done.counts["recorded_ids"] < 115
+    trained = tokenize(
+        [done.sets], tokenizer(), template=template, max_length=500, max_prompt_length=400, wanted="all",
+        advance=lambda count: None,
+    )  # fmt: skip
+    assert len(trained.sets) == 24
+    found = {tuple(each.prompt.tolist()): [c.ids.tolist() for c in each.columns] for each in trained.sets}
+    assert found == read
