@@ -13,7 +13,7 @@ from torch import nn
 
 from pairkit.errors import ModelError, RecipeError
 from pairkit.files import OnExisting, stoppable
-from pairkit.progress import console, log
+from pairkit.progress import console, log, warn
 from pairkit.training.cost.report import report
 from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import launched_sharded
@@ -84,6 +84,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
                 raise ModelError(_too_large(planned, error)) from error
         if processes.main:
             save_model(model, planned.tokenizer, model_folder)
+            _say_truncation(planned)  # again, because the first line is far above by now
         processes.wait()
     return model_folder
 
@@ -184,5 +185,14 @@ def _announce(planned: Plan) -> None:
     for tokenized in (planned.train, planned.held_out):
         if tokenized and tokenized.refused:
             log(f"not used: {tokenized.refusals()}")
+    _say_truncation(planned)
+    for note in planned.notes:
+        log(note)
     if planned.held_out is None:
         log(f"no split {planned.recipe.eval_split!r}: evaluation is off")
+
+
+def _say_truncation(planned: Plan) -> None:
+    for split, cut in planned.truncation().items():
+        if sentence := cut.sentence(planned.recipe.max_length):
+            warn(f"{split}: {sentence}")

@@ -39,9 +39,14 @@ class SetSelection(NamedTuple):
         return cls(tokens, tuple(range(len(tokens.columns))))
 
     @property
+    def picked(self) -> list[Column]:
+        """The selected completions."""
+        return [self.tokens.columns[c] for c in self.columns]
+
+    @property
     def completions(self) -> list[Ids]:
         """Token ids of the selected completions."""
-        return [self.tokens.columns[c].ids for c in self.columns]
+        return [column.ids for column in self.picked]
 
     @property
     def width(self) -> int:
@@ -101,12 +106,20 @@ def micro_batches(work: Sequence[SetSelection], budget: int, *, shared: bool) ->
     return groups
 
 
+def scored_places(completions: Sequence[Column]) -> npt.NDArray[np.int64] | None:
+    """Return where the scored tokens are among all tokens of these completions, joined; None: everywhere."""
+    if all(column.scored is None for column in completions):
+        return None
+    masks = [np.ones(len(c.ids), np.bool_) if c.scored is None else c.scored for c in completions]
+    return np.flatnonzero(np.concatenate(masks))
+
+
 def lengths(work: Sequence[SetSelection], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Return `Logps.length` (int64, tokens) and `Logps.mask` (bool), `[B, K]` each, without a pass."""
+    """Return `Logps.length` (int64, scored tokens) and `Logps.mask` (bool), `[B, K]` each, without a pass."""
     most = max(len(item.columns) for item in work)
     length = np.zeros((len(work), most), np.int64)
     for i, item in enumerate(work):
-        length[i, : len(item.columns)] = [len(ids) for ids in item.completions]
+        length[i, : len(item.columns)] = [column.length for column in item.picked]
     mask = np.arange(most) < np.array([len(item.columns) for item in work])[:, None]
     return torch.from_numpy(length).to(device), torch.from_numpy(mask).to(device)
 
