@@ -73,7 +73,7 @@ def score(
     if "token_kl" in want and live is None:
         raise ValueError("token_kl needs an online reference model")
     if live is model:
-        return _against_itself(score(model, work, want=want - {"token_kl"}, shared=shared), want)
+        return against_itself(score(model, work, want=want - {"token_kl"}, shared=shared), want)
     names = head.statistic_names(want, live=live is not None)
     per_token, passed = _token_statistics(
         model, live, work, names, packs(model, live) if shared is None else shared
@@ -113,6 +113,17 @@ def score(
         # The same length and mask, because a loss subtracts the two entry by entry.
         reference = Logps(sums("reference"), length, mask, **prefixes("reference"))
     return Scored(policy, reference, means("entropy"), passed)
+
+
+def against_itself(scored: Scored, want: frozenset[str]) -> Scored:
+    """Take the policy for its own reference.
+
+    The log-probs are the same and the divergence is 0, a minimum, so that it has no gradient.
+    """
+    policy = scored.policy
+    divergence = torch.zeros_like(policy.sum) if "token_kl" in want else None
+    reference = replace(policy.detach(), alignment=None)
+    return scored._replace(policy=replace(policy, token_kl=divergence), reference=reference)
 
 
 def score_all(
@@ -159,17 +170,6 @@ def _parts(item: SetSelection, budget: int, shared: bool, keep_first: bool) -> I
             larger = SetSelection(item.tokens, (*first, completion))
         part = larger
     yield part
-
-
-def _against_itself(scored: Scored, want: frozenset[str]) -> Scored:
-    """Take the policy for its own reference.
-
-    The log-probs are the same and the divergence is 0, a minimum, so that it has no gradient.
-    """
-    policy = scored.policy
-    divergence = torch.zeros_like(policy.sum) if "token_kl" in want else None
-    reference = replace(policy.detach(), alignment=None)
-    return scored._replace(policy=replace(policy, token_kl=divergence), reference=reference)
 
 
 def _prefixes(work: Sequence[SetSelection]) -> tuple[list[slice], list[slice]]:

@@ -72,6 +72,7 @@ class Hidden(NamedTuple):
 
     states: Tensor  # [T, E], of the weight's dtype
     head: Head
+    precision: torch.dtype = torch.float32  # what the model computed them in
 
 
 class _Task(NamedTuple):
@@ -113,9 +114,9 @@ def token_statistics(
     """
     if reference is not None:
         # Detached here, because with adapters switched off the reference's head is the policy's.
-        states, other = reference
+        other = reference.head
         weight, bias = other.weight.detach(), None if other.bias is None else other.bias.detach()
-        reference = Hidden(states.detach(), other._replace(weight=weight, bias=bias))
+        reference = Hidden(reference.states.detach(), other._replace(weight=weight, bias=bias))
     if "token_kl" in names:
         return _from_vocabulary(names, policy, targets, reference)
     values = {"logp": _target_logp(policy, targets)}
