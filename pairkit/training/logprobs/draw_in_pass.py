@@ -29,7 +29,9 @@ from pairkit.training.logprobs.selection import (
     SetSelection,
     lengths,
     micro_batches,
+    scored_ids,
     scored_places,
+    sum_tokens,
 )
 from pairkit.training.tokens.sets import Column
 
@@ -124,10 +126,8 @@ def _sums(states: Hidden, completions: Sequence[Column]) -> Tensor:
     device = states.states.device
     if (places := scored_places(completions)) is not None:
         states = states._replace(states=states.states[torch.from_numpy(places).to(device)])
-    targets = torch.from_numpy(np.concatenate([column.targets for column in completions])).long().to(device)
-    logp = head.token_statistics(("logp",), states, targets)["logp"]
-    owner = torch.repeat_interleave(torch.tensor([column.length for column in completions], device=device))
-    return torch.zeros(len(completions), device=device).index_add(0, owner, logp)
+    logp = head.token_statistics(("logp",), states, scored_ids(completions, device))["logp"]
+    return sum_tokens(logp, torch.tensor([column.length for column in completions], device=device))
 
 
 def _require(hidden: Hidden | None) -> Hidden:

@@ -12,8 +12,8 @@ Shapes: B sets, K completions of the set that has the most, T scored tokens of a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -34,7 +34,9 @@ from pairkit.training.logprobs.selection import (
     SetSelection,
     lengths,
     micro_batches,
+    scored_ids,
     scored_places,
+    sum_tokens,
 )
 from pairkit.training.tokens.sets import Column, Ids
 
@@ -55,7 +57,8 @@ def score(
 
     Args:
         want: what is computed besides sums, of `PASS_STATISTICS`.
-        live: an online reference model on the same device, run without gradient next to the policy.
+        live: an online reference model on the same device, run without gradient next to the policy. Where it
+            is `model` itself nothing runs twice: both have the same log-probs to the last bit.
         shared: whether a prompt passes once for all its completions; by default where the models can.
 
     Raises:
@@ -69,19 +72,18 @@ def score(
     # A KL is over the whole vocabulary, so that stored sums of the reference cannot give it.
     if "token_kl" in want and live is None:
         raise ValueError("token_kl needs an online reference model")
+    if live is model:
+        return against_itself(score(model, work, want=want - {"token_kl"}, shared=shared), want)
     names = head.statistic_names(want, live=live is not None)
     per_token, passed = _token_statistics(
         model, live, work, names, packs(model, live) if shared is None else shared
     )
     length, mask = lengths(work, per_token["logp"].device)  # [B, K] each
-    owner = torch.repeat_interleave(length[mask])  # [T], which completion a token belongs to
     zeros = torch.zeros(mask.shape, device=mask.device)  # [B, K], float32
 
-    # index_add adds tokens in their order on a CPU, so that equal passes end in equal bytes. [T] to
-    # [completions] to [B, K], in float32: the sums of long completions are hundreds of nats.
     def sums(name: str) -> Tensor:
-        per_completion = torch.zeros(int(mask.sum()), device=mask.device).index_add(0, owner, per_token[name])
-        return zeros.masked_scatter(mask, per_completion)  # row by row, as the tokens are joined
+        # Row by row, as the tokens are joined.
+        return zeros.masked_scatter(mask, sum_tokens(per_token[name], length[mask]))
 
     def means(name: str) -> Tensor | None:
         # Masked entries have length 0 and sum 0: they stay 0 instead of NaN, which a mask could not undo.
@@ -91,7 +93,8 @@ def score(
         if "head_sum" not in want:
             return {}
         # Not by differences of one running sum, which would lose the last digits of a short prefix.
-        parts = (torch.stack([per_token[name][at].sum() for at in slices]) for slices in _prefixes(work))
+        tokens = per_token[name].double()  # as in `sum_tokens`
+        parts = (torch.stack([tokens[at].sum() for at in slices]).float() for slices in _prefixes(work))
         return {
             key: zeros.masked_scatter(mask, values)
             for key, values in zip(("head_sum", "chosen_head"), parts, strict=True)
@@ -110,6 +113,17 @@ def score(
         # The same length and mask, because a loss subtracts the two entry by entry.
         reference = Logps(sums("reference"), length, mask, **prefixes("reference"))
     return Scored(policy, reference, means("entropy"), passed)
+
+
+def against_itself(scored: Scored, want: frozenset[str]) -> Scored:
+    """Take the policy for its own reference.
+
+    The log-probs are the same and the divergence is 0, a minimum, so that it has no gradient.
+    """
+    policy = scored.policy
+    divergence = torch.zeros_like(policy.sum) if "token_kl" in want else None
+    reference = replace(policy.detach(), alignment=None)
+    return scored._replace(policy=replace(policy, token_kl=divergence), reference=reference)
 
 
 def score_all(
@@ -186,7 +200,7 @@ def _token_statistics(
     """Compute statistics of each scored token, `[T]` by name; count the tokens that pass."""
     device = next(model.parameters()).device
     completions = [column for item in work for column in item.picked]
-    targets, places = _targets(completions, device), scored_places(completions)  # [T] each
+    targets, places = scored_ids(completions, device), scored_places(completions)  # [T] each
     if shared:
         inputs, packed = pack([(item.tokens.prompt, item.completions) for item in work], device)
         inputs = inputs.at(places)
@@ -254,7 +268,7 @@ def _statistics_from_own_logits(
         checkpoint(
             part_statistics,
             _padded(part, device),
-            _targets([column for _, column in part], device),
+            scored_ids([column for _, column in part], device),
             use_reentrant=False,  # the other kind needs an input with a gradient, and there is none
             preserve_rng_state=False,  # dropout is off, so that nothing random is repeated
         )
@@ -267,9 +281,3 @@ def _padded(texts: Sequence[tuple[Ids, Column]], device: torch.device) -> ModelI
     """Make one row per (prompt, completion), and predict the scored tokens."""
     inputs = pad_rows([(prompt, column.ids) for prompt, column in texts], device)
     return inputs.at(scored_places([column for _, column in texts]))
-
-
-def _targets(completions: Sequence[Column], device: torch.device) -> Tensor:
-    """Join the scored ids of completions into one int64 `[T]`."""
-    joined = np.concatenate([column.targets for column in completions])
-    return torch.from_numpy(joined).long().to(device)  # gather takes int64 only

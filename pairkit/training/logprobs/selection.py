@@ -114,6 +114,26 @@ def scored_places(completions: Sequence[Column]) -> npt.NDArray[np.int64] | None
     return np.flatnonzero(np.concatenate(masks))
 
 
+def scored_ids(completions: Sequence[Column], device: torch.device) -> Tensor:
+    """Join the scored ids of completions into one int64 `[T]`."""
+    joined = np.concatenate([column.targets for column in completions])
+    return torch.from_numpy(joined).long().to(device)  # gather takes int64 only
+
+
+def sum_tokens(values: Tensor, counts: Tensor) -> Tensor:
+    """Sum `values` (`[T]`) over each completion's tokens, float32 `[completions]`.
+
+    Args:
+        counts: int64 `[completions]`, how many of the tokens each has, in order.
+    """
+    owner = torch.repeat_interleave(counts)  # [T], which completion a token belongs to
+    # In double until the end, because a float32 sum of a thousand nats loses a ten-thousandth with every
+    # token, which is what two sums differ by whose tokens differ by nothing but rounding. index_add adds
+    # tokens in their order on a CPU, so that equal passes end in equal bytes.
+    zeros = torch.zeros(len(counts), dtype=torch.float64, device=values.device)
+    return zeros.index_add(0, owner, values.double()).float()
+
+
 def lengths(work: Sequence[SetSelection], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Return `Logps.length` (int64, scored tokens) and `Logps.mask` (bool), `[B, K]` each, without a pass."""
     most = max(len(item.columns) for item in work)
