@@ -26,6 +26,7 @@ SETTINGS: dict[str, Parameter] = {
     "proposals": Integer(None, word="all"),
 }
 NEEDS_POLICY = frozenset({"mc", "max", "min"})
+BELOW_ONE = 1.0 - 2.0**-53  # the largest double below 1
 
 
 def sample_negatives(
@@ -187,5 +188,5 @@ def uniform(seeds: Tensor, columns: int, salt: int) -> Tensor:
     stride = as_int64(GOLDEN * (salt + 1) % 2**64)
     bits = finalize_int64(finalize_int64(seeds[:, None] + stride) + index)
     top: Tensor = shift_int64(bits, 11)
-    # 53 bits are what a double holds exactly; the half keeps 0 out, whose logarithm is infinite.
-    return (top.double() + 0.5) * 2.0**-53
+    # The half keeps 0 out, whose logarithm is infinite; the largest of the 2^53 sums would round to 1.
+    return ((top.double() + 0.5) * 2.0**-53).clamp(max=BELOW_ONE)

@@ -76,6 +76,7 @@ class TrainRecipe(Strict):
 
     loss: dict[str, Any] = Field(default={"name": "dpo"})  # name and hyper-parameters
     negatives: dict[str, Any] = Field(default={})  # the sampler's settings
+    expand: Literal["pairs"] | None = None  # pairs = each negative makes an example of its own; null = sets
     optimizer: Optimizer = Optimizer()
 
     max_length: int = Field(default=2048, ge=2)  # prompt and completion
@@ -114,6 +115,8 @@ class TrainRecipe(Strict):
         for key in self.negatives:
             if key in own:
                 raise ValueError(f"negatives.{key} and loss.{key} conflict: set only one")
+        if self.expand:
+            self._check_expand(loss.completions, [*self.negatives, *sorted(own)])
         if self.lora and not self.lora.merge and self.model.endswith(".json"):
             raise ValueError(
                 "lora.merge must be true when training from a config: "
@@ -124,6 +127,16 @@ class TrainRecipe(Strict):
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
             raise ValueError("max_prompt_length must be below max_length, to leave room for a completion")
         return self
+
+    def _check_expand(self, completions: str, sampled: list[str]) -> None:
+        if completions == "first":
+            raise ValueError(
+                f"expand=pairs needs negatives, but {self.loss_name} takes the chosen completion"
+            )
+        if sampled:
+            raise ValueError(
+                f"expand=pairs trains on every negative, so that none is sampled: remove {', '.join(sampled)}"
+            )
 
     @property
     def loss_name(self) -> str:

@@ -31,6 +31,7 @@ from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import split_for
+from pairkit.training.step.pairs import PairSets, as_pairs
 from pairkit.training.tokens.sets import TokenSet
 from pairkit.training.tokens.store import TokenStore
 
@@ -138,6 +139,8 @@ def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
     train_split = split_for(
         needs, planned.train.sets, compute, seed=recipe.seed, max_length=recipe.max_length
     )
+    if isinstance(planned.examples, PairSets):
+        train_split = as_pairs(train_split, planned.examples)
     held_out = None
     if planned.held_out and planned.held_out.sets:  # kto's reference point is that of training
         held_out = split_for(needs - {"kl_baseline"}, planned.held_out.sets, compute)
@@ -156,7 +159,7 @@ def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
 
 def _check_packed(model: nn.Module, planned: Plan) -> None:
     """Compare packed with separate passes on the first global batch."""
-    recipe, sets = planned.recipe, planned.train.sets
+    recipe, sets = planned.recipe, planned.examples
     coarse = recipe.bf16 or recipe.dtype == "bfloat16"
     # The first step's sets: the same for every run of the recipe, and about to be scored anyway.
     first = [sets[i] for i in planned.order.step_sets(0)]
@@ -177,9 +180,11 @@ def _processes(recipe: TrainRecipe) -> Processes:
 
 
 def _announce(planned: Plan) -> None:
+    examples = f"{len(planned.train.sets):,} sets"
+    if planned.recipe.expand:
+        examples += f" ({len(planned.examples):,} pairs)"
     log(
-        f"{planned.loss.name} on {len(planned.train.sets):,} sets, {planned.order.step_count:,} steps, "
-        f"model {planned.recipe.model}"
+        f"{planned.loss.name} on {examples}, {planned.order.step_count:,} steps, model {planned.recipe.model}"
     )
     for tokenized in (planned.train, planned.held_out):
         if tokenized and tokenized.refused:
