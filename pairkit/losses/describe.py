@@ -302,8 +302,8 @@ def _statistics(spec: LossSpec, described: str) -> str:
 def _scoring_pass(spec: LossSpec) -> str:
     if spec.statistics:
         kinds = spec.parameters.get("stats")
-        others = OTHER_PASSES if isinstance(kinds, Choice) else {}
-        notes = [f"; {text}" for kind, text in others.items() if kind in kinds.options]
+        options = kinds.options if isinstance(kinds, Choice) else ()
+        notes = [f"; {OTHER_PASSES[kind]}" for kind in options if kind in OTHER_PASSES]
         return PASSES[spec.statistics.of] + "".join(notes)
     default = spec.sampler["sampling"].default if "sampling" in spec.sampler else None
     return PASSES["sample"] if default in NEEDS_POLICY else ""
