@@ -12,19 +12,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from support.training import split_of
+from support.training import recipe, split_of
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
 
-from pairkit.losses import build
+from pairkit.losses import LOSSES, build
 from pairkit.losses.building import sampler_settings
-from pairkit.training.distributed.processes import Processes
+from pairkit.training.distributed.processes import ALONE, Processes
+from pairkit.training.plan import plan
 from pairkit.training.step.batch import StepModel, prepare
 from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import StepOrder, draw_seeds
 from pairkit.training.step.training_set import observe_training_set
 from pairkit.training.tokens.sets import TokenSet
 
-SETS_PER_STEP = 8
+SETS_PER_STEP = 7  # uneven for two processes
+SHARPER = 4
 LENGTH = 0.005  # of the first update, as a share of the length of all weights
 
 
@@ -42,6 +45,43 @@ class Outcome(NamedTuple):
     gradient: Tensor
     moved: Tensor
     state: dict[str, Any]
+
+
+Case = tuple[str, dict[str, Any]]  # a loss and its keywords
+
+
+class Start(NamedTuple):
+    """What runs begin from: the model, and the sets by what a loss takes of them.
+
+    Attributes:
+        folder: keeps the reference's log-probs; of this process alone.
+    """
+
+    network: nn.Module
+    sets: dict[str, list[TokenSet]]
+    folder: Path
+
+    def steps(self, case: Case, *, budget: int, steps: int, processes: Processes = ALONE) -> Outcome:
+        """Take some steps of a case."""
+        name, keywords = case
+        like = "infonca" if "scores" in LOSSES[name].needs else "sft" if name == "sft" else "dpo"
+        return take_steps(
+            name, keywords, self.sets[like], self.network, self.folder,
+            budget=budget, steps=steps, processes=processes,
+        )  # fmt: skip
+
+
+def start_from(data: Path, model: Path, folder: Path) -> Start:
+    """Tokenize the data once for each kind of loss, and load the model.
+
+    Its matrices are enlarged, because logits of nearly uniform weights are hardly rounded.
+    """
+    sets = {loss: list(plan(recipe(data, model, loss)).train.sets) for loss in ("dpo", "sft", "infonca")}
+    network = AutoModelForCausalLM.from_pretrained(model).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(SHARPER if parameter.ndim > 1 else 1)
+    return Start(network, sets, folder)
 
 
 def take_steps(
