@@ -116,7 +116,8 @@ class TrainRecipe(Strict):
             if key in own:
                 raise ValueError(f"negatives.{key} and loss.{key} conflict: set only one")
         if self.expand:
-            self._check_expand(loss.completions, [*self.negatives, *sorted(own)])
+            sampled = [f"negatives.{key}" for key in self.negatives] + [f"loss.{key}" for key in sorted(own)]
+            self._check_expand(loss.completions, sampled)
         if self.lora and not self.lora.merge and self.model.endswith(".json"):
             raise ValueError(
                 "lora.merge must be true when training from a config: "
@@ -131,7 +132,7 @@ class TrainRecipe(Strict):
     def _check_expand(self, completions: str, sampled: list[str]) -> None:
         if completions == "first":
             raise ValueError(
-                f"expand=pairs needs negatives, but {self.loss_name} takes the chosen completion"
+                f"expand=pairs needs negatives, but {self.loss_name} takes the chosen completion alone"
             )
         if sampled:
             raise ValueError(

@@ -23,7 +23,7 @@ TOLERANCE = 1e-5  # of the length of the first gradient, and of the way that the
 VARIANTS: list[Case] = [
     ("alpha_dpo", {"margin_reduction": "sum"}),
     ("alpha_dpo", {"normalize": False, "stop_gradient": False}),
-    ("alpha_dpo", {"stats": "dataset", "stats_every": 4}),
+    ("alpha_dpo", {"stats": "dataset", "stats_every": 2}),
     ("alpha_dpo", {"margin": "token_kl"}),
     ("simpo", {"length_normalized": False}),
     ("cpo", {"nll_reduction": "sum"}),
