@@ -55,6 +55,7 @@ TRAIN: dict[str, Any] = {
     "lora": None,
     "loss.name": "dpo",
     "negatives": {},
+    "expand": None,
     "optimizer.learning_rate": 5e-07,
     "optimizer.weight_decay": 0.0,
     "optimizer.betas": [0.9, 0.999],

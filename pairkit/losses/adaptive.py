@@ -31,9 +31,11 @@ def alpha_dpo(
     stop_gradient: bool,
     length_normalized: bool,
     margin: str,
+    margin_reduction: str,
     alpha_scale: str,
     momentum: float,
     stats: str,
+    stats_every: int | None,
 ) -> LossOutput:
     """alpha-DPO: SimPO with a margin per pair that depends on how far policy and reference differ on it.
 
@@ -46,7 +48,8 @@ def alpha_dpo(
     has one pair, or if M varies between its pairs by no more than bfloat16 rounding (2^-8 of m over the root
     of the length), as in the first step, where policy and reference are equal. Until the first batch that
     counts, M* is 0.
-    alpha 0 is SimPO; alpha 1 is not DPO, contrary to the paper.
+    alpha 0 is SimPO; alpha 1 is not DPO, contrary to the paper. Without stop-gradient the gradient of a pair
+    is multiplied by 1 - alpha / std(M): where std(M) is below alpha, it pulls the pair the wrong way.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
@@ -56,40 +59,51 @@ def alpha_dpo(
         alpha: weight of M*; the paper searches 0.01 to 0.2.
         implicit_reference: definition of M: "ratio" as above, "policy" the policy's difference alone,
             "reference" the reference's, "inverse_reference" its negative.
-        normalize: whether M is standardized; otherwise M* = M.
+        normalize: whether M is standardized; otherwise M* = M, which is equation 9 with equation 10.
         stop_gradient: whether M* is a constant; otherwise gradient flows through M but not its statistics.
-        length_normalized: whether m is a mean over tokens; otherwise a sum, also in M.
+        length_normalized: whether m is a mean over tokens; otherwise a sum.
         margin: "sequence" for the M above; "token_kl" for M = KL_rejected - KL_chosen, the token KLs of TDPO,
             which ignores `implicit_reference`.
-        alpha_scale: "code" multiplies alpha M* by beta, as above; "paper" does not.
+        margin_reduction: whether M is of means over tokens or of sums: "same" as m, "mean" or "sum";
+            equation 10 as printed, next to equation 12, is "sum" with `length_normalized`.
+        alpha_scale: "code" multiplies alpha M* by beta, as above; "paper" does not. Without `normalize` both
+            are one, because the M of equation 10 has a beta of its own.
         momentum: weight of the past in the moving averages, in [0, 1).
         stats: "corrected" as above; "official" as in the paper's code: averages start at 0 without
-            correction and are updated by every call, also in evaluation.
+            correction and are updated by every call, also in evaluation; "dataset" as in equation 11, of
+            every pair of the training set, which the loop scores in passes of their own.
+        stats_every: steps from one such pass to the next; by default one at the start of each epoch.
 
     Returns:
-        One term, a mean over sets; rewards are beta x log-ratio of sums; the metric `adaptive_margin` is the
-        mean of ratio + alpha M*.
+        One term, a mean over sets; rewards are beta x mean log-prob, the u of equation 12 and the unit of
+        SimPO's; the metric `adaptive_margin` is the mean of ratio + alpha M*.
 
     References:
-        Wu et al. 2024, arXiv 2410.10148, equations 10 and 12, table 2 and appendix C.4.
+        Wu et al. 2024, arXiv 2410.10148, equations 9 to 12, table 2 and appendix C.4.
 
     Differs from:
         The paper's equation 12 does not multiply alpha M* by beta; its code does, and the published alphas
-        are those of the code. The paper does not say whether M uses means or sums; its code uses means. The
-        paper standardizes over the training set; its code uses moving averages over gathered micro-batches
-        that start at 0, which makes the first M* up to ten times too large, and divides by a deviation of 0,
-        where "official" here sets M* = 0 and skips single pairs. "official" does not skip rounding.
+        are those of the code. The paper's M (equation 10) is of sums and its u (equation 12) of means; its
+        code uses means in both. The paper standardizes over the training set; its code uses moving averages
+        over gathered micro-batches that start at 0, which makes the first M* up to ten times too large, and
+        divides by a deviation of 0, where "official" here sets M* = 0 and skips single pairs. "official" does
+        not skip rounding. SimPO is not DPO with a uniform reference, as theorem 3.1 has it: that reference
+        gives a margin of beta log|V| (|rejected| - |chosen|), and 0 for means over tokens.
     """
-    shift = _disagreement(policy, reference, implicit_reference, length_normalized, margin)
+    of_means = _of_means(length_normalized, margin_reduction)
+    shift = _disagreement(policy, reference, implicit_reference, of_means, margin)
     shift = shift.detach() if stop_gradient else shift
+    scale = alpha
     if normalize:
         mean, std = moments(statistics, momentum, corrected=stats == "corrected")
         shift = standardized(shift, mean, std)
-    target = gamma_beta_ratio + (alpha if alpha_scale == "code" else alpha / beta) * shift
-    chosen, rejected = pair_of(_size(policy, length_normalized))  # [B] each
+        scale = alpha if alpha_scale == "code" else alpha / beta
+    target = gamma_beta_ratio + scale * shift
+    rewards = beta * _size(policy, length_normalized)  # [B, 2]
+    chosen, rejected = pair_of(rewards)
     return output(
-        set_mean(-logsigmoid(beta * (chosen - rejected - target))),
-        rewards=beta * log_ratio(policy, reference),
+        set_mean(-logsigmoid(chosen - rejected - beta * target)),
+        rewards=rewards,
         metrics={"adaptive_margin": target.detach().mean()},
     )
 
@@ -102,15 +116,19 @@ def observe_alpha_dpo(
     implicit_reference: str,
     length_normalized: bool,
     margin: str,
+    margin_reduction: str,
     momentum: float,
     stats: str,
 ) -> tuple[State, Rows]:
-    """Update the moving averages of M; `alpha_dpo` computes the M of each row itself."""
-    shift = _disagreement(policy, reference, implicit_reference, length_normalized, margin)
-    noise = rounding(policy, of_means=length_normalized)  # nats
+    """Update the averages of M; `alpha_dpo` computes the M of each row itself."""
+    of_means = _of_means(length_normalized, margin_reduction)
+    shift = _disagreement(policy, reference, implicit_reference, of_means, margin)
+    noise = rounding(policy, of_means=of_means)  # nats
     if margin == "token_kl":
-        noise = KL_ROUNDING * float(_size(policy, length_normalized).abs().mean())
-    return moved(state, shift, momentum, noise=noise if stats == "corrected" else 0.0), {}
+        noise = KL_ROUNDING * float(_size(policy, of_means).abs().mean())
+    # The whole training set replaces what was before.
+    weight_of_past = 0.0 if stats == "dataset" else momentum
+    return moved(state, shift, weight_of_past, noise=0.0 if stats == "official" else noise), {}
 
 
 def beta_dpo(
@@ -233,19 +251,23 @@ def observe_amapo(state: State, policy: Logps, reference: Logps | None) -> tuple
     return state, {"margin": torch.where(gaps < mean, margin, 0.0)}
 
 
+def _of_means(length_normalized: bool, margin_reduction: str) -> bool:
+    return length_normalized if margin_reduction == "same" else margin_reduction == "mean"
+
+
 def _disagreement(
-    policy: Logps, reference: Logps, implicit_reference: str, length_normalized: bool, margin: str
+    policy: Logps, reference: Logps, implicit_reference: str, of_means: bool, margin: str
 ) -> Tensor:
     """Compute M of each row, [B]; gradient flows to the policy only."""
     if margin == "token_kl":
         assert policy.token_kl is not None, "checked, because the table's row needs it"
         divergence = policy.token_kl
-        if length_normalized:
+        if of_means:
             divergence = divergence / policy.length.clamp(min=1)
         chosen, rejected = pair_of(divergence)
         return rejected - chosen
     # Detached, because no gradient flows into the reference.
-    own, other = (pair_of(_size(logps, length_normalized)) for logps in (policy, reference.detach()))
+    own, other = (pair_of(_size(logps, of_means)) for logps in (policy, reference.detach()))
     of_policy, of_reference = own[0] - own[1], other[0] - other[1]
     return {
         "ratio": of_policy - of_reference,
@@ -255,8 +277,8 @@ def _disagreement(
     }[implicit_reference]
 
 
-def _size(logps: Logps, length_normalized: bool) -> Tensor:
-    return logps.mean if length_normalized else logps.sum
+def _size(logps: Logps, of_means: bool) -> Tensor:
+    return logps.mean if of_means else logps.sum
 
 
 def _sample(standard: Tensor, seeds: Tensor, fraction: float) -> Tensor:

@@ -36,7 +36,8 @@ def ipo(policy: Logps, reference: Logps, *, beta: float, reduction: str) -> Loss
 
     Differs from:
         The paper's text uses the sum. Its authors told TRL that the published results use the mean, as TRL
-        and HALOs do; eric-mitchell's code and OpenRLHF use the sum.
+        and HALOs do; eric-mitchell's code and OpenRLHF use the sum. SPO's paper compares with the sum, at
+        half of SPO's beta, where both have the same best margin.
     """
     ratios = log_ratio(policy, reference)
     # [B] each: nats per token, or nats with "sum".
@@ -111,7 +112,8 @@ def spo(policy: Logps, reference: Logps, *, beta: float, alpha: float, z_clip: f
 
     f has its minimum -1/e at z = 1. For the sum this is b = -1/alpha, a = 1/beta - 1/alpha, loss -2/e. Beyond
     z = 2 the gradient decays; below 0 the loss grows as |z| exp(|z|), f(-5) = 742, so a single pair in the
-    wrong order can dominate a batch: `z_clip` bounds the gradient. It is unrelated to `stapo`.
+    wrong order can dominate a batch: `z_clip` bounds the gradient. With the default beta and alpha, which are
+    equal, a = 0: the chosen completion stays where it was. It is unrelated to `stapo`.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
@@ -128,8 +130,9 @@ def spo(policy: Logps, reference: Logps, *, beta: float, alpha: float, z_clip: f
         and 11. Its alpha and beta are not published.
 
     Differs from:
-        The paper calls z = 1 a maximum and f convex, and omits the minus sign of the optimal b; the formula
-        is the paper's.
+        The paper calls z = 1 a maximum and f convex, says that it solves exploding gradients, and omits the
+        minus sign of the optimal b; the formula is the paper's. Its DPO baseline has `label_smoothing` 0.1,
+        and so a best margin of its own, beta D = log 9.
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(ratios)

@@ -56,6 +56,11 @@ PASSES = {
     "values of its prompt from the gradient pass: a third of the cost of their gradient; none if no set "
     "has a choice",
 }
+# With values of the keyword `stats` other than the default.
+OTHER_PASSES = {
+    "official": "none with stats official, which every call updates",
+    "dataset": "with stats dataset instead a pass over the whole training set every stats_every steps",
+}
 
 NUMBERED = re.compile(r"\b(eq\.|equations?|algorithm|theorem|proposition) \d")
 BY_NAME = "Formula by name: the paper was not available, so there is no equation number."
@@ -296,8 +301,9 @@ def _statistics(spec: LossSpec, described: str) -> str:
 
 def _scoring_pass(spec: LossSpec) -> str:
     if spec.statistics:
-        # Statistics that each call updates need no pass of their own.
-        own_calls = "" if "stats" not in spec.parameters else "; none with stats official"
-        return PASSES[spec.statistics.of] + own_calls
+        kinds = spec.parameters.get("stats")
+        options = kinds.options if isinstance(kinds, Choice) else ()
+        notes = [f"; {OTHER_PASSES[kind]}" for kind in options if kind in OTHER_PASSES]
+        return PASSES[spec.statistics.of] + "".join(notes)
     default = spec.sampler["sampling"].default if "sampling" in spec.sampler else None
     return PASSES["sample"] if default in NEEDS_POLICY else ""

@@ -15,7 +15,9 @@ def rnce(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
     loss = -s_0 + logsumexp(s_0, ..., s_M),  s = beta x log-ratio
 
     MC-PO has the same objective; `sample_negatives` samples its negatives in proportion to exp(s).
-    With one negative it is DPO.
+    With one negative it is DPO. The mean of its gradient over the samples is that of the likelihood only if
+    y_0 is a sample of the model p, proportional to (proposal) exp(s) (proposition 3.3): neither the policy,
+    which online training samples, nor the best of several samples is p.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 1 + M]; masked columns contribute nothing.
@@ -26,6 +28,10 @@ def rnce(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
 
     References:
         Chen et al. 2025, arXiv 2502.04567, equation 7 and proposition 2.1; sampling is algorithm 1.
+
+    Differs from:
+        Contrastive divergence as in equation 8 has no softmax weight on a negative that was sampled by
+        exp(s): this objective weighs it once more, as the paper's algorithm and table 5 do.
     """
     rewards = beta * log_ratio(policy, reference)
     logits = rewards.masked_fill(~policy.mask, -torch.inf)  # exp of it adds 0 to the sum

@@ -121,6 +121,11 @@ class Loss:
         return self.parameters.get("stats") == "official"
 
     @property
+    def of_dataset(self) -> bool:
+        """Whether its statistics are those of the whole training set, scored every `stats_every` steps."""
+        return self.parameters.get("stats") == "dataset"
+
+    @property
     def completions(self) -> str:
         """The completions of a set that the loss takes: "first", "pair", "set" or "labelled"."""
         return self.spec.completions

@@ -10,7 +10,16 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from pairkit.losses.logistic import LARGEST_EXPONENT
-from pairkit.losses.types import Logps, LossOutput, log_ratio, mean_log_ratio, output, pair_of, set_mean
+from pairkit.losses.types import (
+    Logps,
+    LossOutput,
+    log_ratio,
+    mean_log_ratio,
+    output,
+    pair_of,
+    positive_part,
+    set_mean,
+)
 
 
 def r_dpo(
@@ -54,7 +63,8 @@ def dpop(policy: Logps, reference: Logps, *, beta: float, penalty_weight: float)
 
     loss = -log sigmoid(beta (D - w max(0, -a))),  a = log-ratio(chosen)
 
-    At a = 0, where every run starts, the penalty's subgradient is 0: the first step is DPO's.
+    At a = 0, where every run starts, there is no penalty, so that the first step is DPO's. Log-ratios down to
+    -0.0005 nats count as 0, because the sign of a rounding error decides nothing.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
@@ -70,7 +80,7 @@ def dpop(policy: Logps, reference: Logps, *, beta: float, penalty_weight: float)
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(ratios)
-    margin = chosen - rejected - penalty_weight * torch.relu(-chosen)  # [B], nats
+    margin = chosen - rejected - penalty_weight * positive_part(-chosen)  # [B], nats
     return output(set_mean(-logsigmoid(beta * margin)), rewards=beta * ratios)
 
 
@@ -79,8 +89,9 @@ def minor_dpo(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
 
     loss = -log sigmoid(beta (a - max(0, b))),  a, b = log-ratio of chosen and rejected
 
-    At b = 0, where every run starts, the gradient of max(0, b) is defined as 1, so that the first step equals
-    DPO's. The paper leaves this open; with 0 the first step would not push the rejected completion.
+    A rejected completion at or below the reference (b <= 0) has no gradient, as in the paper's section 3.4.
+    So the first step, where b = 0, only raises the chosen completion. Log-ratios up to 0.0005 nats count as
+    0, because the sign of a rounding error decides nothing.
 
     Args:
         policy, reference: sums over completion tokens, nats, [B, 2].
@@ -90,12 +101,13 @@ def minor_dpo(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
         One term, a mean over sets; rewards are beta x log-ratio.
 
     References:
-        Xie et al. 2024, "Minor DPO reject penalty to increase training robustness", equation 6.
+        Xie et al. 2024, "Minor DPO reject penalty to increase training robustness", equation 6
+        and section 3.4.
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(ratios)
-    # clamp, not relu, because clamp has gradient 1 at 0 and relu has 0.
-    return output(set_mean(-logsigmoid(beta * (chosen - rejected.clamp(min=0.0)))), rewards=beta * ratios)
+    margin = chosen - positive_part(rejected)  # [B], nats
+    return output(set_mean(-logsigmoid(beta * margin)), rewards=beta * ratios)
 
 
 def dpo_norm(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
@@ -108,14 +120,14 @@ def dpo_norm(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
         beta: scale of the mean log-ratios, > 0; about the length of a completion times DPO's.
 
     Returns:
-        One term, a mean over sets; rewards are beta x log-ratio, summed over tokens.
+        One term, a mean over sets; rewards are beta x mean log-ratio, the unit of its logit.
 
     References:
         Lambert et al. 2024, arXiv 2411.15124; the default of open-instruct, TRL's loss_type "sigmoid_norm".
     """
-    chosen, rejected = pair_of(mean_log_ratio(policy, reference))  # [B] each, nats per token
-    losses = -logsigmoid(beta * (chosen - rejected))
-    return output(set_mean(losses), rewards=beta * log_ratio(policy, reference))
+    rewards = beta * mean_log_ratio(policy, reference)  # [B, 2]
+    chosen, rejected = pair_of(rewards)
+    return output(set_mean(-logsigmoid(chosen - rejected)), rewards=rewards)
 
 
 def f_dpo(policy: Logps, reference: Logps, *, beta: float, divergence: str, alpha: float) -> LossOutput:

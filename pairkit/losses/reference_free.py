@@ -23,6 +23,7 @@ def simpo(
     gamma_beta_ratio: float,
     gamma: float | None,
     label_smoothing: float,
+    length_normalized: bool,
 ) -> LossOutput:
     """Simple preference optimization: mean log-probs with a target margin, without a reference.
 
@@ -31,20 +32,23 @@ def simpo(
     Args:
         policy: sums over completion tokens, nats, [B, 2]; divided by `length` here (m).
         beta: scale of the mean log-probs, > 0.
-        gamma_beta_ratio: gamma / beta, the margin in nats per token.
+        gamma_beta_ratio: gamma / beta, the margin in nats per token, or per completion with sums.
         gamma: the margin itself, in place of the ratio.
         label_smoothing: e, the assumed share of wrongly labeled pairs, in [0, 0.5).
+        length_normalized: whether m is a mean over tokens; otherwise a sum, as in table 5 of alpha-DPO's
+            paper, which needs another beta and gamma.
 
     Returns:
-        One term, a mean over sets; rewards are beta x mean log-prob.
+        One term, a mean over sets; rewards are beta x m.
 
     References:
         Meng, Xia and Chen 2024, arXiv 2405.14734, equation 6.
 
     Differs from:
-        TRL's CPOTrainer(loss_type="simpo") adds `cpo_alpha` x NLL unless `cpo_alpha` is 0.
+        TRL's CPOTrainer(loss_type="simpo") adds `cpo_alpha` x NLL unless `cpo_alpha` is 0. In equation 5 of
+        StaPO's paper beta does not multiply the margin; in its equation 6 it does.
     """
-    rewards = beta * policy.mean
+    rewards = beta * (policy.mean if length_normalized else policy.sum)
     chosen, rejected = pair_of(rewards)
     margin = beta * gamma_beta_ratio if gamma is None else gamma  # in units of the rewards
     return output(set_mean(smoothed_logistic(chosen - rejected - margin, label_smoothing)), rewards=rewards)

@@ -26,6 +26,7 @@ SETTINGS: dict[str, Parameter] = {
     "proposals": Integer(None, word="all"),
 }
 NEEDS_POLICY = frozenset({"mc", "max", "min"})
+BELOW_ONE = 1.0 - 2.0**-53  # the largest double below 1
 
 
 def sample_negatives(
@@ -59,7 +60,9 @@ def sample_negatives(
             s_j; "min" takes the smallest; both take the first of log-ratios equal to a thousandth of a nat;
             "random" samples uniformly; "worst" takes the last columns; "all" takes every column.
         weights: definition of s: "reward", beta x log-ratio, or "logprob", beta x log-prob.
-        include_chosen: whether the preferred completion is also a candidate.
+        include_chosen: whether the preferred completion is a candidate too, as in algorithm 1 as printed. A
+            set that samples it has a constant loss, and no gradient in that step; as training raises the
+            preferred completion, more and more sets do, and training stops by itself.
         replacement: whether a completion may be sampled more than once.
         steps: length of the Markov chain of "mc"; 1 samples directly from all candidates.
         proposals: number of candidates that a step of "mc" proposes; all by default.
@@ -77,9 +80,11 @@ def sample_negatives(
         Chen et al. 2025, arXiv 2502.04567, algorithm 1.
 
     Differs from:
-        Algorithm 1's weights include the chosen completion; sampling it makes the loss constant, hence
-        `include_chosen=False`. The paper's text samples by the policy's likelihood, its algorithm by exp(s)
-        of log-ratios: `weights`. It does not say whether a completion may be sampled twice: `replacement`.
+        Algorithm 1 as printed has weights w_0, ..., w_L that include the preferred completion y_0; the
+        paper's text speaks of L candidates. The default follows the text; `include_chosen` is the algorithm,
+        which is a different training and no detail. The paper's text samples by the policy's likelihood, its
+        algorithm by exp(s) of log-ratios: `weights`. It does not say whether a completion may be sampled
+        twice: `replacement`.
     """
     settings = {
         "negatives": negatives,
@@ -187,5 +192,5 @@ def uniform(seeds: Tensor, columns: int, salt: int) -> Tensor:
     stride = as_int64(GOLDEN * (salt + 1) % 2**64)
     bits = finalize_int64(finalize_int64(seeds[:, None] + stride) + index)
     top: Tensor = shift_int64(bits, 11)
-    # 53 bits are what a double holds exactly; the half keeps 0 out, whose logarithm is infinite.
-    return (top.double() + 0.5) * 2.0**-53
+    # The half keeps 0 out, whose logarithm is infinite; the largest of the 2^53 sums would round to 1.
+    return ((top.double() + 0.5) * 2.0**-53).clamp(max=BELOW_ONE)

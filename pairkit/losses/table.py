@@ -27,7 +27,7 @@ from pairkit.losses.likelihood import sft
 from pairkit.losses.listwise import pro, rnce, rrhf
 from pairkit.losses.logistic import discopop, dpo, hinge, robust_dpo, ropo
 from pairkit.losses.margins import dpo_norm, dpop, f_dpo, minor_dpo, r_dpo
-from pairkit.losses.parameters import Choice, Flag, Number, not_negative, positive, smoothing
+from pairkit.losses.parameters import Choice, Flag, Integer, Number, not_negative, positive, smoothing
 from pairkit.losses.reference_free import alphapo, cpo, cpo_simpo, orpo, simper, simpo, slic_hf
 from pairkit.losses.sampling import SETTINGS
 from pairkit.losses.scored import exo_rw, infonca, lipo, nca
@@ -263,6 +263,7 @@ LOSSES: dict[str, LossSpec] = {
             "gamma_beta_ratio": Number(0.25),  # with beta, the defaults of the official code
             "gamma": Number(None),
             "label_smoothing": smoothing(0.0),
+            "length_normalized": Flag(True),
         },
         exclusive=(("gamma", "gamma_beta_ratio"),),
     ),
@@ -318,9 +319,11 @@ LOSSES: dict[str, LossSpec] = {
             "stop_gradient": Flag(True),
             "length_normalized": Flag(True),
             "margin": Choice("sequence", ("sequence", "token_kl")),
+            "margin_reduction": Choice("same", ("same", "mean", "sum")),
             "alpha_scale": Choice("code", ("code", "paper")),
             "momentum": MOMENTUM,
-            "stats": Choice("corrected", ("corrected", "official")),
+            "stats": Choice("corrected", ("corrected", "official", "dataset")),
+            "stats_every": Integer(None, word="epoch"),
         },
         needs=REFERENCE,
         needs_with={("margin", "token_kl"): frozenset({"token_kl"})},

@@ -125,7 +125,8 @@ class LossOutput(NamedTuple):
     Attributes:
         losses: [B], loss per set, not averaged; a token mean is over the tokens of these B sets.
         terms: parts that the loop sums and normalizes by the whole global batch.
-        rewards: [B, K], detached: beta x log-ratio, or beta x mean log-prob without a reference.
+        rewards: [B, K], detached, in the unit of the loss's own logit: beta x log-ratio, or beta x log-prob
+            without a reference, of sums or of means over tokens.
         metrics: scalars to log next to the loss, each a mean over the sets of this call.
     """
 
@@ -172,6 +173,15 @@ def comparable(log_ratios: Tensor) -> Tensor:
     off by 3e-5.
     """
     return (1000.0 * log_ratios.detach()).round() / 1000.0  # nats
+
+
+def positive_part(log_ratios: Tensor) -> Tensor:
+    """Compute max(0, x) of log-ratios; up to 0.0005 nats it is 0 and has no gradient.
+
+    As in `comparable`: every run starts at 0, where a sign is that of a rounding error.
+    """
+    # Not `> 0`, which is false for NaN too: a step with one has to be noticed.
+    return log_ratios.masked_fill(comparable(log_ratios) <= 0.0, 0.0)
 
 
 def mean_log_ratio(policy: Logps, reference: Logps) -> Tensor:

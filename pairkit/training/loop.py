@@ -34,6 +34,7 @@ from pairkit.training.step.negatives import origins
 from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import StepOrder, draw_seeds, step_seed
 from pairkit.training.step.skipped import Skipped, not_finite
+from pairkit.training.step.training_set import observe_training_set
 
 
 def train_steps(
@@ -105,6 +106,7 @@ def train_steps(
 
             # For a user's loss that samples without a generator of its own: the same numbers after a resume.
             torch.manual_seed(step_seed(recipe.seed, step))
+            observe_training_set(step_model, train, order, step)
             started = time.perf_counter()
             statistics = loss.state_dict()  # as they were, in case the step is skipped
             rows = order.step_sets(step)

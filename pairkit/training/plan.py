@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -18,9 +19,10 @@ from pairkit.models.load import load_tokenizer, positions
 from pairkit.progress import progress
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.order import StepOrder
+from pairkit.training.step.pairs import PairSets
 from pairkit.training.tokens.choose import Wanted
 from pairkit.training.tokens.notes import notes
-from pairkit.training.tokens.sets import Tokenized
+from pairkit.training.tokens.sets import Tokenized, TokenSet
 from pairkit.training.tokens.store import NOT_KEPT, TokenStore, tokens_key
 from pairkit.training.tokens.tokenize import token_batches
 from pairkit.training.tokens.truncation import Truncation, truncation
@@ -44,11 +46,18 @@ class Plan:
         """The name of the reference model."""
         return self.recipe.reference or self.recipe.model
 
+    @cached_property
+    def examples(self) -> Sequence[TokenSet]:
+        """What a step takes some of: the training sets, or their pairs."""
+        if self.recipe.expand:
+            return PairSets(self.train.sets, self.train.lengths.columns)
+        return self.train.sets
+
     @property
     def order(self) -> StepOrder:
-        """Which sets each step takes."""
+        """Which examples each step takes."""
         recipe = self.recipe
-        sets = len(self.train.sets)
+        sets = len(self.examples)
         return StepOrder(sets, recipe.seed, recipe.epochs, recipe.sets_per_step, recipe.max_steps)
 
     @property

@@ -78,6 +78,7 @@ class TrainRecipe(Strict):
 
     loss: dict[str, Any] = Field(default={"name": "dpo"})  # name and hyper-parameters
     negatives: dict[str, Any] = Field(default={})  # the sampler's settings
+    expand: Literal["pairs"] | None = None  # pairs = each negative makes an example of its own; null = sets
     optimizer: Optimizer = Optimizer()
 
     template: Template = TemplateSettings()  # how conversations become text; "none" = raw text
@@ -127,6 +128,9 @@ class TrainRecipe(Strict):
                 f"assistant_turns=all scores whole dialogues, but {loss.name} compares completions of one "
                 "prompt; use --loss sft, or assistant_turns=last"
             )
+        if self.expand:
+            sampled = [f"negatives.{key}" for key in self.negatives] + [f"loss.{key}" for key in sorted(own)]
+            self._check_expand(loss.completions, sampled)
         if self.lora and not self.lora.merge and self.model.endswith(".json"):
             raise ValueError(
                 "lora.merge must be true when training from a config: "
@@ -137,6 +141,16 @@ class TrainRecipe(Strict):
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
             raise ValueError("max_prompt_length must be below max_length, to leave room for a completion")
         return self
+
+    def _check_expand(self, completions: str, sampled: list[str]) -> None:
+        if completions == "first":
+            raise ValueError(
+                f"expand=pairs needs negatives, but {self.loss_name} takes the chosen completion alone"
+            )
+        if sampled:
+            raise ValueError(
+                f"expand=pairs trains on every negative, so that none is sampled: remove {', '.join(sampled)}"
+            )
 
     @property
     def loss_name(self) -> str:

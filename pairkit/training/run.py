@@ -32,6 +32,7 @@ from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split, split_for
+from pairkit.training.step.pairs import PairSets, as_pairs
 from pairkit.training.tokens.sets import TokenSet
 from pairkit.training.tokens.store import TokenStore
 
@@ -140,6 +141,8 @@ def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
     train_split = split_for(
         needs, planned.train.sets, compute, seed=recipe.seed, max_length=recipe.max_length
     )
+    if isinstance(planned.examples, PairSets):
+        train_split = as_pairs(train_split, planned.examples)
     held_out = None
     if planned.held_out and planned.held_out.sets:  # kto's reference point is that of training
         held_out = split_for(needs - {"kl_baseline"}, planned.held_out.sets, compute)
@@ -160,7 +163,7 @@ def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
 
 def _check_packed(model: nn.Module, planned: Plan) -> None:
     """Compare packed with separate passes on the first global batch."""
-    sets = planned.train.sets
+    sets = planned.examples
     # The first step's sets: the same for every run of the recipe, and about to be scored anyway.
     first = [sets[i] for i in planned.order.step_sets(0)]
     check_packed(model, first, _precision(planned.recipe))
@@ -182,7 +185,7 @@ def _starts_at_reference(model: nn.Module, planned: Plan, split: Split, processe
         return True
     rows = planned.order.step_sets(0)
     sums = [split.reference[i] for i in rows]
-    same = agrees(model, [planned.train.sets[i] for i in rows], sums, _precision(recipe))
+    same = agrees(model, [planned.examples[i] for i in rows], sums, _precision(recipe))
     # Agreed on by all, because a process that scored a reference of its own would make other passes.
     return not processes.any(not same)
 
@@ -201,9 +204,11 @@ def _processes(recipe: TrainRecipe) -> Processes:
 
 
 def _announce(planned: Plan) -> None:
+    examples = f"{len(planned.train.sets):,} sets"
+    if planned.recipe.expand:
+        examples += f" ({len(planned.examples):,} pairs)"
     log(
-        f"{planned.loss.name} on {len(planned.train.sets):,} sets, {planned.order.step_count:,} steps, "
-        f"model {planned.recipe.model}"
+        f"{planned.loss.name} on {examples}, {planned.order.step_count:,} steps, model {planned.recipe.model}"
     )
     for tokenized in (planned.train, planned.held_out):
         if tokenized and tokenized.refused:

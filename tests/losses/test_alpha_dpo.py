@@ -45,7 +45,7 @@ def test_alpha_dpo_of_the_golden_pairs() -> None:
     expected = [softplus(-10 * (gap - margin)) for gap, margin in zip([-0.2, -0.9], margins, strict=True)]
     assert result.losses.tolist() == pytest.approx(expected, abs=1e-10)
     assert result.losses.tolist() == pytest.approx([6.355292, 12.646449], abs=1e-6)
-    assert result.rewards.tolist() == [[20.0, -10.0], [-20.0, 30.0]]
+    assert result.rewards.flatten().tolist() == pytest.approx([-20.0, -18.0, -25.0, -16.0])  # 10 m
     assert result.metrics["adaptive_margin"].item() == pytest.approx(0.4)
 
 
@@ -121,12 +121,62 @@ def test_alpha_of_the_paper_is_not_multiplied_by_beta() -> None:
     assert paper.tolist() == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("keywords", [{}, {"stats": "official"}, {"normalize": False}])
-def test_alpha_dpo_without_alpha_is_simpo(keywords: dict[str, Any]) -> None:
+def test_without_normalization_both_scales_are_equations_9_and_10() -> None:
+    """logit = beta (log p_w - log p_l) - (gamma + alpha M), M = beta (ratio_w - ratio_l)."""
+    policy, reference = random_logps(7)
+    own = [w - lo for w, lo in policy.mean.tolist()]
+    m = [4.0 * gap for gap in gaps(policy, reference)]
+    expected = [softplus(-(4.0 * g - (1.6 + 0.2 * shift))) for g, shift in zip(own, m, strict=True)]
+    for scale in ("code", "paper"):
+        loss = build("alpha_dpo", beta=4.0, alpha=0.2, normalize=False, alpha_scale=scale)
+        assert loss(policy, reference).losses.tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_margin_of_sums_next_to_a_logit_of_means() -> None:
+    """D of the golden pairs is 3 and -5: M* is 1 / sqrt 2 and -1 / sqrt 2 again, and 3, -5 as it is."""
+    means = [-0.2, -0.9]
+    raw = build("alpha_dpo", alpha=0.01, normalize=False, margin_reduction="sum")(POLICY, REFERENCE).losses
+    expected = [softplus(-10 * (g - 0.4 - 0.01 * d)) for g, d in zip(means, [3.0, -5.0], strict=True)]
+    assert raw.tolist() == pytest.approx(expected, rel=1e-12)
+    policy, reference = random_logps(7)
+    d = [w - lo for w, lo in (policy.sum - reference.sum).tolist()]
+    standard = [(one - fmean(d)) / stdev(d) for one in d]
+    own = [w - lo for w, lo in policy.mean.tolist()]
+    expected = [softplus(-10 * (g - 0.4 - 0.2 * z)) for g, z in zip(own, standard, strict=True)]
+    losses = build("alpha_dpo", alpha=0.2, margin_reduction="sum")(policy, reference).losses
+    assert losses.tolist() == pytest.approx(expected, rel=1e-9)
+    of_kl = build("alpha_dpo", alpha=0.01, normalize=False, margin="token_kl", margin_reduction="sum")
+    expected = [softplus(-10 * (g - 0.4 - 0.01 * k)) for g, k in zip(means, [1.0, 3.0], strict=True)]
+    assert of_kl(TOKEN_KL, REFERENCE).losses.tolist() == pytest.approx(expected, rel=1e-12)
+    sums = build("alpha_dpo", beta=0.1, length_normalized=False, normalize=False, margin_reduction="mean")
+    expected = [softplus(-0.1 * (g - 0.4 - 0.05 * m)) for g, m in [(5.0, 0.14), (-10.0, -0.22)]]
+    assert sums(POLICY, REFERENCE).losses.tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_statistics_of_the_dataset_are_those_of_the_last_observation() -> None:
+    loss = single("alpha_dpo", stats="dataset", alpha=0.2)
+    for seed in (1, 2):
+        loss.observe(*random_logps(40, seed=seed))
+    raw = gaps(*random_logps(40, seed=2))
+    policy, reference = random_logps(5, seed=3)
+    loss.eval()  # as in a step: the batch itself is not observed
+    own = [w - lo for w, lo in policy.mean.tolist()]
+    standard = [(m - fmean(raw)) / stdev(raw) for m in gaps(policy, reference)]
+    expected = [softplus(-10 * (g - 0.4 - 0.2 * z)) for g, z in zip(own, standard, strict=True)]
+    assert loss(policy, reference).losses.tolist() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [{}, {"stats": "official"}, {"stats": "dataset"}, {"normalize": False}, {"margin_reduction": "sum"}],
+)
+@pytest.mark.parametrize("normalized", [True, False])
+def test_alpha_dpo_without_alpha_is_simpo(keywords: dict[str, Any], normalized: bool) -> None:
     policy, reference = random_logps(6)
-    simpo = build("simpo", beta=10.0, gamma_beta_ratio=0.4)(policy).losses
-    alpha = build("alpha_dpo", alpha=0.0, **keywords)(policy, reference).losses
-    assert torch.allclose(alpha, simpo, atol=1e-12, rtol=0)
+    simpo = build("simpo", beta=10.0, gamma_beta_ratio=0.4, length_normalized=normalized)(policy)
+    alpha = build("alpha_dpo", alpha=0.0, length_normalized=normalized, **keywords)(policy, reference)
+    assert torch.allclose(alpha.losses, simpo.losses, atol=1e-12, rtol=0)
+    assert torch.equal(alpha.rewards, simpo.rewards)
 
 
 def alpha_dpo_history(stats: str) -> list[tuple[list[float], list[float]]]:

@@ -123,8 +123,28 @@ def test_weights_do_not_depend_on_the_log_probs() -> None:
 
 
 def test_rewards_are_log_ratios_or_mean_log_probs_times_beta() -> None:
+    """Of sums with a reference, of means without one, except for two losses whose logit is of means."""
     for name in TABLE:
         with in_case(name):
             one = case(name)
             ratio = one.policy.sum - one.reference.sum if one.reference else one.policy.mean
+            if name == "dpo_norm":
+                ratio = ratio / one.policy.length
+            if name == "alpha_dpo":
+                ratio = one.policy.mean
             torch.testing.assert_close(one().rewards, one.loss.beta * ratio)
+
+
+@pytest.mark.parametrize("name", ["alpha_dpo", "dpo_norm", "simpo"])
+def test_rewards_of_losses_on_means_are_in_the_unit_of_their_logit(name: str) -> None:
+    """The derivative of a pair's loss by its reward margin is then sigmoid of the logit, less 1."""
+    for normalized in (True, False)[: 1 if name == "dpo_norm" else 2]:
+        keywords = {} if normalized else {"length_normalized": False}
+        one = case(name, **keywords).observed()
+        leaf = one.leaves()["sum"]
+        result = one.of({"sum": leaf})()
+        (slope,) = torch.autograd.grad(result.losses.sum(), leaf)  # [B, 2], d loss / d sum
+        units = one.policy.length if normalized else torch.ones_like(one.policy.length)
+        by_reward = slope * units / one.loss.beta
+        torch.testing.assert_close(by_reward, torch.stack([a := by_reward[:, 0], -a], dim=1))
+        torch.testing.assert_close(a, torch.exp(-result.losses) - 1)

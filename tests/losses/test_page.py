@@ -199,7 +199,8 @@ def test_curves_are_on_the_axis_that_their_loss_takes() -> None:
     at = dpo.margin.index(0.0)
     assert (dpo.loss[at], dpo.chosen[at], dpo.rejected[at]) == (0.6931, -0.5, 0.5)
     minor = curve("minor_dpo")
-    assert all(value == 0.0 for value in minor.rejected[at + 1 :])  # clamped below the reference
+    assert all(value == 0.0 for value in minor.rejected[at:])  # at the reference and below it
+    assert all(value > 0.0 for value in minor.rejected[:at])
     assert all(value < 0.0 for value in minor.chosen)
 
 

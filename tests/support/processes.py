@@ -7,6 +7,8 @@ processes.py runs RECIPE.json...                          trains each recipe to 
                                                           and writes what each step did to RANK.pt there; of
                                                           skips=RECIPE.json step 2 of the last process is NaN
 processes.py skips RECIPE.json...                         the same, of all
+processes.py steps CASES.json DATA MODEL OUT STEPS        takes steps of losses with their keywords, and
+                                                          writes their outcomes to OUT/RANK.pt
 processes.py tokens RECIPE.json STORE OUT                 writes its sets, and what it tokenized, to RANK.json
 processes.py tasks TASKS.json                             all of a list of such commands, one after another:
                                                           a launch takes seconds before it does anything
@@ -27,6 +29,7 @@ from typing import Any
 import pytest
 import torch
 from support.architectures import select_all, sets, tiny
+from support.steps import start_from
 from support.watched import watched
 from transformers import AutoModelForCausalLM
 
@@ -216,6 +219,16 @@ def run(processes: Processes, mode: str, *arguments: str) -> None:
                 with watched() as steps:
                     train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
             torch.save(steps, path.parent / f"{processes.rank}.pt")
+    elif mode == "steps":
+        cases, data, model, out, steps = arguments
+        folder = Path(out) / f"reference-{processes.rank}"
+        folder.mkdir()
+        start = start_from(Path(data), Path(model), folder)
+        outcomes = [
+            start.steps((name, keywords), budget=100, steps=int(steps), processes=processes)._asdict()
+            for name, keywords in json.loads(Path(cases).read_text())
+        ]
+        torch.save(outcomes, Path(out) / f"{processes.rank}.pt")
     elif mode in ("gradients", "sharded"):
         data, model, store, out, *names = arguments
         in_parts = mode == "sharded"

@@ -9,6 +9,7 @@ from pairkit.training.logprobs.selection import SetSelection, micro_batches
 from pairkit.training.plan import Plan
 from pairkit.training.step.examples import mismatch
 from pairkit.training.step.negatives import longest
+from pairkit.training.step.pairs import PairSets
 from pairkit.training.step.passes import step_passes, usable_completions
 
 COUNTED = 50  # steps, the first ones, because later ones take the same sets
@@ -36,10 +37,11 @@ def first_steps(planned: Plan, *, shared: bool) -> list[StepLoad]:
         shared: whether a set's prompt passes once for all its completions.
     """
     recipe, loss, negatives = planned.recipe, planned.loss, planned.negatives
-    sets = planned.train.sets
+    sets = planned.examples
     others = None
     if "kl_baseline" in loss.needs:
-        others = mismatch(sets, seed=recipe.seed, max_length=recipe.max_length)
+        others = mismatch(planned.train.sets, seed=recipe.seed, max_length=recipe.max_length)
+        others = sets.of_sets(others) if isinstance(sets, PairSets) else others
     steps = []
     # The loop's own functions decide, so that the estimate cannot differ from the run.
     for number in range(min(planned.order.step_count, COUNTED)):

@@ -8,6 +8,7 @@ from typing import Any
 
 from pairkit.training.cost.loads import StepLoad, first_steps
 from pairkit.training.plan import Plan
+from pairkit.training.step.pairs import pair_tokens
 
 
 def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
@@ -23,20 +24,22 @@ def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
     recipe, order, train, held_out = planned.recipe, planned.order, planned.train, planned.held_out
     # Tokens of all sets, each prompt and each completion once.
     prompt, completion = int(train.lengths.prompt.sum()), int(train.lengths.completion.sum())
-    passed = order.sets_before(order.step_count)  # sets of the whole run, again in each epoch
+    # Of all examples: a prompt and its chosen completion again in each pair where pairs are the examples.
+    examples = pair_tokens(train.lengths) if recipe.expand else prompt + completion
+    passed = order.sets_before(order.step_count)  # examples of the whole run, again in each epoch
     return {
         "data": {"folder": str(planned.data.folder), "manifest_sha256": planned.data.digest},
         "model": recipe.model,
         "loss": planned.loss.describe(),
-        "negatives": {} if planned.loss.completions == "first" else planned.negatives,
+        "negatives": {} if planned.loss.completions == "first" or recipe.expand else planned.negatives,
         "steps": order.step_count,
-        "train_sets": train.counts(),
+        "train_sets": train.counts() | ({"pairs": len(planned.examples)} if recipe.expand else {}),
         "eval_sets": held_out.counts() if held_out else None,
         "tokens": {
             "prompt": prompt,
             "completion": completion,
             "longest": planned.longest,
-            "a_step": round((prompt + completion) / len(train.sets) * passed / order.step_count),
+            "a_step": round(examples / len(planned.examples) * passed / order.step_count),
         },
         "truncation": {name: cut.plain() for name, cut in planned.truncation().items()},
         "step": _means(first_steps(planned, shared=recipe.share_prompts if shared is None else shared)),

@@ -145,7 +145,7 @@ def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
     batch, not of how it is cut.
 
     Args:
-        seeds: int64 `[B]`; each row of a view gets view of its own, by set and completion.
+        seeds: int64 `[B]`; each row of a view gets one of its own, by set and completion.
 
     Returns:
         For each part, its observations of each (set, completion) of the batch.
@@ -156,23 +156,33 @@ def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
         if part.every_call:
             observed.append(None)
             continue
-        grids: dict[str, Tensor] = {}
-        if observes(part, "batch"):
-            owner, columns = _view(part.completions, whole.policy.mask, whole.labels)
-            view = whole.view(owner, columns)
-            key = _key(part.completions, columns)
-            # The seed of a row is that of its set plus its completion, because rows of one set differ.
-            for name, values in part.observe(view.policy, view.reference, seeds[owner] + key).items():
-                # [B, K]; 0 for completions that no row is about.
-                grids[name] = torch.zeros(whole.policy.sum.shape, dtype=values.dtype)
-                grids[name][owner, key] = values
-        observed.append(grids)
+        observed.append(observe_part(part, whole, seeds) if observes(part, "batch") else {})
     return observed
 
 
+def observe_part(part: Loss, whole: Inputs, seeds: Tensor) -> dict[str, Tensor]:
+    """Show all sets of `whole` to one part of a loss, in its own view of them.
+
+    Returns:
+        Its observations of each (set, completion), `[B, K]` by name.
+    """
+    owner, columns = _view(part.completions, whole.policy.mask, whole.labels)
+    view = whole.view(owner, columns)
+    key = _key(part.completions, columns)
+    grids: dict[str, Tensor] = {}
+    # The seed of a row is that of its set plus its completion, because rows of one set differ.
+    for name, values in part.observe(view.policy, view.reference, seeds[owner] + key).items():
+        # [B, K]; 0 for completions that no row is about.
+        grids[name] = torch.zeros(whole.policy.sum.shape, dtype=values.dtype)
+        grids[name][owner, key] = values
+    return grids
+
+
 def observes(part: Loss, what: str) -> bool:
-    """Tell whether the loop shows this to the loss: "batch" or "mismatched"."""
-    return part.statistics is not None and part.statistics.of == what and not part.every_call
+    """Tell whether the loop shows this to the loss: "batch", "mismatched" or "dataset"."""
+    if part.statistics is None or part.every_call:
+        return False
+    return what == ("dataset" if part.of_dataset else part.statistics.of)
 
 
 def unobserved(loss: Loss | WeightedSum) -> Observed:

@@ -54,6 +54,11 @@ class StepOrder:
         positions = range(self.sets_before(step), self.sets_before(step + 1))
         return [int(_permutation(self.sets, at // self.sets, self.seed)[at % self.sets]) for at in positions]
 
+    def next_epoch(self, step: int) -> int:
+        """Return the first step that begins in a later epoch than step `step` does."""
+        epoch = step * self.sets_per_step // self.sets
+        return math.ceil((epoch + 1) * self.sets / self.sets_per_step)
+
     @property
     def _length(self) -> int:
         """Sets of all epochs, at least one."""

@@ -96,6 +96,16 @@ CASES = [
         "lora.base needs pretrained weights, but --model is a config file",
     ),
     Case(
+        "every negative an example, and a sampler of negatives",
+        f"{TRAIN} expand=pairs negatives.sampling=max",
+        "expand=pairs trains on every negative, so that none is sampled: remove negatives.sampling",
+    ),
+    Case(
+        "every negative an example of a loss without negatives",
+        f"{TRAIN} --loss sft expand=pairs",
+        "expand=pairs needs negatives, but sft takes the chosen completion alone",
+    ),
+    Case(
         "LoRA on modules that the model does not have",
         f"{TRAIN} lora.targets=[nothing]",
         "lora.targets ['nothing']: Target modules {'nothing'} not found in the base model. …",

@@ -1,0 +1,94 @@
+"""Every (chosen, negative) pair as a training example of its own: the recipe's `expand: pairs`.
+
+A set of K completions becomes K - 1 sets of two, which are shuffled like any others: an epoch has K - 1 times
+the steps, and the pairs of a set are in different steps. (With `negatives.sampling=all` they are in one.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from pairkit.training.step.examples import Mismatched, Split
+from pairkit.training.tokens.sets import Lengths, TokenSet
+
+T = TypeVar("T")
+
+
+class PairSets(Sequence[TokenSet]):
+    """The pairs of some sets, each made when it is read; a set of one completion stays as it is.
+
+    Args:
+        sets: the sets, their best completion first.
+        completions: int64 `[sets]`, completions per set.
+
+    Attributes:
+        owner: int64 `[pairs]`, the number of each pair's set.
+        column: int64 `[pairs]`, its negative; 0 for a set of one completion.
+    """
+
+    def __init__(self, sets: Sequence[TokenSet], completions: npt.NDArray[np.int64]) -> None:
+        self._sets = sets
+        counts = pair_counts(completions)
+        self.owner = np.repeat(np.arange(len(sets)), counts)
+        place = np.arange(len(self.owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        self.column = np.where(completions[self.owner] > 1, place + 1, 0)
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    @overload
+    def __getitem__(self, index: int) -> TokenSet: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[TokenSet]: ...
+
+    def __getitem__(self, index: int | slice) -> TokenSet | list[TokenSet]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        item, column = self._sets[int(self.owner[index])], int(self.column[index])
+        if not column:
+            return item
+        # With an id of its own, because what is drawn for an example is a hash of its id.
+        return item._replace(
+            set_id=f"{item.set_id}/{column}", columns=(item.columns[0], item.columns[column])
+        )
+
+    def of_sets(self, values: Sequence[T]) -> list[T]:
+        """Repeat values of the sets for each of their pairs."""
+        return [values[i] for i in self.owner.tolist()]
+
+
+def as_pairs(split: Split, pairs: PairSets) -> Split:
+    """Make a split of pairs from that of their sets: what is known of the sets' completions is looked up."""
+    both = [[0, column] if column else [0] for column in pairs.column.tolist()]
+
+    def chosen_and_negative(
+        rows: Sequence[npt.NDArray[np.float32]] | None,
+    ) -> list[npt.NDArray[np.float32]] | None:
+        if rows is None:
+            return None
+        return [row[columns] for row, columns in zip(pairs.of_sets(rows), both, strict=True)]
+
+    mismatched = split.mismatched
+    if mismatched is not None:
+        reference = mismatched.reference
+        mismatched = Mismatched(
+            pairs.of_sets(mismatched.sets), None if reference is None else pairs.of_sets(reference)
+        )
+    return Split(pairs, chosen_and_negative(split.reference), chosen_and_negative(split.heads), mismatched)
+
+
+def pair_counts(completions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return how many examples a set of so many completions becomes: one per negative, at least one."""
+    return np.maximum(completions - 1, 1)
+
+
+def pair_tokens(lengths: Lengths) -> int:
+    """Count the tokens of all pairs, the prompt and the chosen completion of a set in each of its pairs."""
+    counts = pair_counts(lengths.columns)
+    first = np.cumsum(lengths.columns) - lengths.columns  # where each set's completions begin
+    again = lengths.completion[first] * (counts - 1)
+    return int((lengths.prompt * counts + again).sum() + lengths.completion.sum())
