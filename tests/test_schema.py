@@ -20,13 +20,16 @@ from support.candidates import candidate_set, completion, noise, table
 from pairkit.errors import InputError
 from pairkit.schema import (
     COMPLETION,
+    MESSAGE,
     QUARANTINE,
     SETS,
+    SETS_1,
     UNIDENTIFIED,
     canonical_json,
     check_sets,
     identify,
     prompt_ids,
+    quarantine_rows,
     quarantined,
     short_hash,
     to_sets,
@@ -76,7 +79,7 @@ def test_ids_are_the_documented_hashes():
     text = '[{"content":"Grüß dich","role":"user"}]'
     assert sets["prompt_id"].to_pylist() == [hashlib.sha256(text.encode()).hexdigest()[:16]]
     assert sets["set_id"].to_pylist() == [short_hash(["test", prompt, 0])]
-    assert prompt_ids(sets["prompt"]) == sets["prompt_id"].to_pylist()
+    assert prompt_ids(sets["prompt"], sets["tools"]) == sets["prompt_id"].to_pylist()
 
 
 def test_repeated_prompts_stay_sets_of_their_own_whatever_the_batches():
@@ -103,6 +106,41 @@ def test_the_source_and_every_turn_make_the_set():
     assert table(rows[0])["prompt_id"] == table(rows[1])["prompt_id"]
 
 
+WEATHER = '[{"type":"function","function":{"name":"weather"}}]'
+OTHER = '[{"type":"function","function":{"name":"time"}}]'
+
+
+def called(calls: str) -> list[Any]:
+    return [
+        "Why?",
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "tool", "content": "x"},
+    ]
+
+
+def test_tools_and_tool_calls_make_another_prompt_and_their_spelling_does_not():
+    (user, *rest), spaced = called(WEATHER), json.dumps(json.loads(WEATHER), sort_keys=True, indent=1)
+    prompts = [
+        candidate_set(),
+        candidate_set(tools=WEATHER),
+        candidate_set(tools=OTHER),
+        candidate_set(tools=spaced),
+        candidate_set(prompt=[("user", user), *rest]),
+        candidate_set(prompt=[("user", user), *called(spaced)[1:]]),
+        candidate_set(prompt=[("user", user), *called(OTHER)[1:]]),
+        candidate_set(chat_template_kwargs='{"enable_thinking":false}'),
+    ]
+    sets = table(*prompts)
+    ids = sets["prompt_id"].to_pylist()
+    assert ids == prompt_ids(sets["prompt"], sets["tools"])
+    groups = [0, 1, 2, 1, 3, 3, 4, 0]
+    assert [ids.index(each) for each in ids] == [groups.index(group) for group in groups]
+    # A set of its own nevertheless: the occurrence counts.
+    assert len(set(sets["set_id"].to_pylist())) == len(prompts)
+    text = canonical_json({"messages": [{"role": "user", "content": "Why?"}], "tools": json.loads(WEATHER)})
+    assert ids[1] == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 # Casting
 
 
@@ -121,7 +159,7 @@ def test_columns_come_in_any_order_and_others_are_left_out():
     assert to_sets(shuffled).equals(sets)
 
 
-@pytest.mark.parametrize("name", SETS.names)
+@pytest.mark.parametrize("name", SETS.names[:6])
 def test_a_missing_column_is_named(name: str):
     with pytest.raises(InputError) as caught:
         to_sets(table(candidate_set()).drop_columns([name]))
@@ -168,6 +206,25 @@ def test_good_sets_pass_and_come_back_as_they_are():
     assert check_sets(pieces.slice(1, 2)).to_pylist() == pieces.slice(1, 2).to_pylist()
 
 
+def test_a_prompt_may_end_in_the_result_of_a_tool_and_a_call_may_say_nothing():
+    text, *rest = called(WEATHER)
+    calling = completion("", 1.0, tool_calls=OTHER, reasoning_content="Hm.", token_ids=[1], tokenizer="t")
+    fields = {"tools": WEATHER, "chat_template_kwargs": "{}"}
+    sets = table(candidate_set(calling, FULL, prompt=[("user", text), *rest], **fields))
+    assert check_sets(sets).equals(sets)
+
+
+def test_sets_of_version_1_read_as_those_of_version_2():
+    sets = table(candidate_set(FULL, noise("n"), prompt=DIALOGUE), candidate_set(completion("é", 1.0)))
+    old = [{name: row[name] for name in SETS_1.names} for row in sets.to_pylist()]
+    version_1 = pa.Table.from_pylist(old, schema=SETS_1)
+    assert str(SETS_1.field("prompt").type) == "list<item: struct<role: string, content: string>>"
+    assert check_sets(version_1).equals(sets)
+    assert identify(version_1.select(SETS_1.names[2:]), {}).select(["prompt_id", "set_id"]) == sets.select(
+        ["prompt_id", "set_id"]
+    )
+
+
 def broken(row: int, **fields: Any) -> pa.Table:
     """Four good sets of which the one in `row` (from 1) has these fields instead."""
     good = table(*(candidate_set(FULL, completion("b", 1.0), prompt=DIALOGUE) for _ in range(4))).to_pylist()
@@ -188,6 +245,7 @@ def user(**fields: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": "x", **fields}]
 
 
+ROLE = "has a role that is none of system, user, assistant, tool"
 REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"set_id": None}, "set_id", "is null"),
     ({"prompt_id": None}, "prompt_id", "is null"),
@@ -195,13 +253,32 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": None}, "prompt", "is null"),
     ({"completions": None}, "completions", "is null"),
     ({"prompt": []}, "prompt", "has no message"),
-    ({"prompt": user() + user(role="assistant")}, "prompt", "does not end in a user turn"),
-    ({"prompt": user(role="system")}, "prompt", "does not end in a user turn"),
-    ({"prompt": user(role=None)}, "prompt", "has a role that is none of system, user, assistant"),
-    ({"prompt": user(role="tool") + user()}, "prompt", "has a role that is none of system, user, assistant"),
-    ({"prompt": user(role=None) + user()}, "prompt", "has a role that is none of system, user, assistant"),
+    ({"prompt": user() + user(role="assistant")}, "prompt", "does not end in a user or tool turn"),
+    ({"prompt": user(role="system")}, "prompt", "does not end in a user or tool turn"),
+    ({"prompt": user(role=None)}, "prompt", ROLE),
+    (
+        {"prompt": user(role="critic") + user()},
+        "prompt",
+        ROLE,
+    ),
+    (
+        {"prompt": user(role=None) + user()},
+        "prompt",
+        ROLE,
+    ),
     ({"prompt": user(content=None)}, "prompt", "has a null content"),
-    ({"prompt": [None, *user()]}, "prompt", "has a role that is none of system, user, assistant"),
+    ({"prompt": [None, *user()]}, "prompt", ROLE),
+    ({"prompt": user(tool_calls=WEATHER)}, "prompt", "has tool_calls that are not the assistant's"),
+    ({"prompt": user(reasoning_content="x")}, "prompt", "has reasoning_content that are not the assistant's"),
+    (
+        {"prompt": user(role="assistant", tool_calls="{}") + user()},
+        "prompt",
+        "has tool_calls: is not a JSON list of objects",
+    ),
+    ({"tools": "[{"}, "tools", "is not a JSON list of objects"),
+    ({"tools": '["f"]'}, "tools", "is not a JSON list of objects"),
+    ({"chat_template_kwargs": "[]"}, "chat_template_kwargs", "is not a JSON object"),
+    ({"completions": second(tool_calls="3")}, "completions.tool_calls", "is not a JSON list of objects"),
     ({"completions": second(text=None)}, "completions.text", "is null"),
     ({"completions": [FULL, None]}, "completions.text", "is null"),
     ({"completions": second(origin="human")}, "completions.origin", "is none of source, generated, noise"),
@@ -272,12 +349,30 @@ def test_quarantined_rows_have_the_schema_and_nulls_where_nothing_is_known():
     assert quarantined("mine", [], []).equals(QUARANTINE.empty_table())
 
 
+def test_a_set_in_quarantine_has_the_new_fields_only_where_it_has_values():
+    calling = completion("", 1.0, tool_calls=WEATHER)
+    plain, tools = table(candidate_set(FULL), candidate_set(calling, tools=WEATHER)), ("tools", "tool_calls")
+    first, second = map(json.loads, quarantine_rows("mine", plain, ["a", "b"])["row"].to_pylist())
+    assert first["prompt"] == [{"role": "user", "content": "Why?"}]
+    assert not {*tools, "chat_template_kwargs"} & first.keys()
+    assert not {"tool_calls", "token_ids"} & first["completions"][0].keys()
+    assert first["completions"][0]["rank"] == 1
+    assert (second["tools"], second["completions"][0]["tool_calls"]) == (WEATHER, WEATHER)
+
+
 def test_the_schema_is_the_published_one():
-    assert SETS.names[:6] == ["set_id", "prompt_id", "source", "prompt", "completions", "metadata"]
+    assert SETS.names == [
+        *("set_id", "prompt_id", "source", "prompt", "completions", "metadata"),
+        *("tools", "chat_template_kwargs"),
+    ]
     assert [field.name for field in COMPLETION] == [
         *("text", "model", "rank", "score", "scores"),
         *("sampling", "finish_reason", "origin", "metadata"),
+        *("reasoning_content", "tool_calls", "token_ids", "tokenizer"),
     ]
-    assert str(SETS.field("prompt").type) == "list<item: struct<role: string, content: string>>"
+    assert [field.name for field in MESSAGE] == [
+        *("role", "content", "reasoning_content", "tool_calls", "tool_call_id", "name"),
+    ]
     assert (COMPLETION.field("rank").type, COMPLETION.field("score").type) == (pa.int32(), pa.float64())
-    assert UNIDENTIFIED.names == ["source", "prompt", "completions", "metadata"]
+    assert COMPLETION.field("token_ids").type == pa.list_(pa.int32())
+    assert UNIDENTIFIED.names == [name for name in SETS.names if name not in ("set_id", "prompt_id")]

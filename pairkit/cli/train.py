@@ -13,6 +13,7 @@ from pairkit.cli.defaults import TRAIN
 from pairkit.cli.options import OnExisting, OnExistingFlag, RecipeFlag, field_flag
 from pairkit.cli.overrides import overrides
 from pairkit.errors import InputError
+from pairkit.progress import log
 
 if TYPE_CHECKING:
     from pairkit.training.recipe import TrainRecipe
@@ -236,5 +237,7 @@ def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
 
     # Read but not written: a dry run may use a store and leaves none.
     planned = plan(recipe, TokenStore(folder.parent / "tokens", write=False))
+    for note in planned.notes:
+        log(note)
     described = {"out": str(folder), **estimate(planned), "recipe": recipe.model_dump(mode="json")}
     typer.echo(yaml.safe_dump(described, sort_keys=False), nl=False)

@@ -14,18 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairkit.dataset import views
+from pairkit.dataset import extras, views
 from pairkit.dataset.histograms import Histograms, summary
 from pairkit.dataset.markdown import CUT, cell, environment, to_yaml
 from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.schema import SETS, VERDICTS
 from pairkit.sources import Source
 
-CONFIGS = {
-    "candidates": ("data", SETS),
-    "pairs": ("pairs", views.PAIRS),
-    "verdicts": ("verdicts", VERDICTS),
-}
+CONFIGS = {"candidates": "data", "pairs": "pairs", "verdicts": "verdicts"}
 # Enough to see the shape of a set; the card is read in a browser and must stay short.
 EXAMPLES = 3
 COMPLETIONS_SHOWN = 4
@@ -57,6 +53,7 @@ def render(folder: Path, manifest: Mapping[str, Any], source: Source, histograms
             manifest=manifest,
             **sums,
             splits=splits,
+            held=_held(manifest),
             stages=_stages(manifest["counts"]),
             source_link=_link(source, manifest),
             licence=source.licence,
@@ -85,7 +82,9 @@ def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
     other = {"license": "other", "license_name": "see-the-card"}
     license_field = {"license": licence} if licence in LICENSES else other
     configs, infos = [], []
-    for name, (kind, schema) in CONFIGS.items():
+    pairs = views.CHAT_PAIRS if any(_held(manifest).values()) else views.PAIRS
+    schemas = {"candidates": SETS, "pairs": pairs, "verdicts": VERDICTS}
+    for name, kind in CONFIGS.items():
         files = _files(manifest, kind)
         if not files:
             continue
@@ -93,7 +92,7 @@ def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
         paths = [{"split": split.replace("all", "train"), "path": f"{kind}/{split}-*"} for split in files]
         default = {"default": True} if kind == "data" else {}
         configs.append({"config_name": name, "data_files": paths, **default})
-        infos.append({"config_name": name, "features": _features(schema), **_info(files)})
+        infos.append({"config_name": name, "features": _features(schemas[name]), **_info(files)})
     sets = sum(split["sets"] for split in _splits(manifest))
     return {
         "pretty_name": f"{manifest['recipe']['source']['name']}: candidate sets",
@@ -110,6 +109,15 @@ def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
 def _splits(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     counts = manifest["counts"]
     return [{"name": name, **counts[name]} for name in ("train", "test") if name in counts]
+
+
+def _held(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Count the sets of all splits that hold more than roles and contents, by what they hold."""
+    counts = {
+        extra: sum(split.get(f"sets_with_{extra}", 0) for split in _splits(manifest))
+        for extra in extras.EXTRAS
+    }
+    return {extra.replace("_", " "): number for extra, number in counts.items() if number}
 
 
 def _files(manifest: Mapping[str, Any], kind: str) -> dict[str, list[Mapping[str, Any]]]:
@@ -151,6 +159,8 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
         item = _feature(kind.value_type)
         # YAML has `list: string` for a plain type and `list: [fields]` for structs.
         return {"list": item.get("struct") or item.get("dtype") or item}
+    if isinstance(kind, pa.JsonType):
+        return {"dtype": "json"}
     # Arrow prints this type as "double", `datasets` knows it as float64.
     return {"dtype": "float64" if pa.types.is_float64(kind) else str(kind)}
 

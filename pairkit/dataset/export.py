@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pairkit.dataset import reshape, views
+from pairkit.dataset import chat_json, extras, left_out, reshape, views
 from pairkit.dataset.export_output import no_empty_directories, output
 from pairkit.dataset.formats import FORMATS, Format
 from pairkit.dataset.parquet import open_writer
@@ -28,13 +26,22 @@ from pairkit.mining.recipe import Rejected
 from pairkit.progress import progress
 
 RUNS = Path("runs/export")
-# Pairs in another layout; the other formats are views of the sets themselves.
-_OTHERS = {"trl": views.PAIRS, "unpaired": views.UNPAIRED, "nectar": views.NECTAR}
-# A format is a function of `reshape` and the schema of the same name in capitals.
-_PAIRS: dict[str, tuple[Callable[[pa.RecordBatch], pa.RecordBatch], pa.Schema]] = {
-    name: (getattr(reshape, name), getattr(reshape, name.upper())) for name in FORMATS if name not in _OTHERS
+# Views of the sets themselves; the other formats are pairs in another layout.
+_VIEWS = {"trl": views.PAIRS, "unpaired": views.UNPAIRED, "nectar": views.NECTAR}
+_CHAT_VIEWS = {"trl": views.CHAT_PAIRS, "unpaired": views.CHAT_UNPAIRED}
+Layout = tuple[Callable[[pa.RecordBatch], pa.RecordBatch], pa.Schema]
+# A layout is a function of `reshape` and the schema of the same name in capitals.
+_LAYOUTS: dict[str, Layout] = {
+    name: (getattr(reshape, name), getattr(reshape, name.upper())) for name in FORMATS if name not in _VIEWS
 }
-SCHEMAS = {name: schema for name, (_, schema) in _PAIRS.items()} | _OTHERS
+_CHAT_LAYOUTS: dict[str, Layout] = {
+    name: (getattr(reshape, f"chat_{name}"), getattr(reshape, f"CHAT_{name.upper()}"))
+    for name, made in FORMATS.items()
+    if made.carries and name not in _VIEWS
+}
+SCHEMAS = {name: schema for name, (_, schema) in _LAYOUTS.items()} | _VIEWS
+# Of data with tools, tool calls and the like, where the consumer has a place for them.
+CHAT_SCHEMAS = {name: schema for name, (_, schema) in _CHAT_LAYOUTS.items()} | _CHAT_VIEWS
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ def export(
         if complete:
             return Exported(file, **complete["counts"])
         with no_empty_directories(file.parent), replacing(file) as temporary:
-            with _writer(temporary, SCHEMAS[name], FORMATS[name]) as write:
+            with _writer(temporary, tally.schema, FORMATS[name]) as write:
                 for table in tally.tables():
                     write(table)
             # Before the file has its name, because a file alone could not be told from a foreign one.
@@ -128,14 +135,33 @@ def _listed(left_out: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
 
 
-def rows(sets: pa.Table, name: str, *, rejected: Rejected = "policy", seed: int = 0) -> pa.Table:
-    """Convert candidate sets to the rows of a format; sets that make no pair give none, but for nectar."""
+def rows(
+    sets: pa.Table, name: str, *, rejected: Rejected = "policy", seed: int = 0, chat: bool | None = None
+) -> pa.Table:
+    """Convert candidate sets to the rows of a format, whose schema is `schema_of(name, chat=chat)`.
+
+    Sets that the format leaves out give no row: see `left_out`. `chat` is as in `views.pairs`.
+    """
+    sets = sets.filter(left_out.reasons(sets, name).is_null())
+    chat = bool(extras.held(sets.to_batches())) if chat is None else chat
+    return _made(sets, name, rejected=rejected, seed=seed, chat=chat)
+
+
+def _made(sets: pa.Table, name: str, *, rejected: Rejected, seed: int, chat: bool) -> pa.Table:
+    """Convert sets of which none is left out."""
     if name == "nectar":
         return views.nectar(sets)
     if name == "unpaired":
-        return views.unpaired(sets)
-    pairs = views.pairs(sets, rejected=rejected, seed=seed)
-    return pairs if name == "trl" else reshape.by_batch(pairs, *_PAIRS[name])
+        return views.unpaired(sets, chat=chat)
+    if name == "trl":
+        return views.pairs(sets, rejected=rejected, seed=seed, chat=chat)
+    full = views.full_pairs(sets, rejected=rejected, seed=seed)
+    return reshape.by_batch(full, *(_CHAT_LAYOUTS.get(name, _LAYOUTS[name]) if chat else _LAYOUTS[name]))
+
+
+def schema_of(name: str, *, chat: bool) -> pa.Schema:
+    """Return the schema of a format's rows, for data that hold tools and the like (`chat`) or plain chats."""
+    return CHAT_SCHEMAS.get(name, SCHEMAS[name]) if chat else SCHEMAS[name]
 
 
 class _Tally:
@@ -143,6 +169,9 @@ class _Tally:
 
     def __init__(self, data: BuiltData, settings: Mapping[str, Any]) -> None:
         self._data, self._settings = data, settings
+        # Of the whole split, because all tables of a file have one schema.
+        self._chat = bool(data.held(settings["split"]))
+        self.schema = schema_of(settings["as"], chat=self._chat)
         # Opened here, because a wrong limit has to be refused before anything is written.
         self._tables = data.tables(settings["split"], settings["limit"])
         self._sets = self._rows = 0
@@ -154,10 +183,11 @@ class _Tally:
         split, limit = settings["split"], settings["limit"]
         total = min(self._data.rows(split), limit or self._data.rows(split))
         choice = {"rejected": settings["rejected"] or "policy", "seed": settings["seed"]}
+        choice["chat"] = self._chat
         with progress(f"exporting {self._data.folder}", total, unit="sets") as advance:
             for sets in self._tables:
-                reasons = _reasons(sets, FORMATS[settings["as"]])
-                table = rows(sets.filter(reasons.is_null()), settings["as"], **choice)
+                reasons = left_out.reasons(sets, settings["as"])
+                table = _made(sets.filter(reasons.is_null()), settings["as"], **choice)
                 self._left_out.update(reasons.drop_null().to_pylist())
                 self._sets += sets.num_rows
                 self._rows += table.num_rows
@@ -186,21 +216,6 @@ class _Tally:
         return {"sets": self._sets, "rows": self._rows, "left_out": dict(sorted(self._left_out.items()))}
 
 
-def _reasons(sets: pa.Table, made: Format) -> pa.ChunkedArray:
-    """Tell for each set why it makes no row; null where it makes one."""
-    chunks = []
-    for batch in sets.to_batches():
-        reasons = pa.nulls(batch.num_rows, pa.string())
-        if made.made_of != "sets":
-            reasons = views.without_pair(batch, labels=made.made_of == "completions")
-        if made.alternates:
-            turns = pc.if_else(reshape.alternates(batch), None, "turns_do_not_alternate")
-            # The first reason counts: a set is left out once.
-            reasons = pc.coalesce(reasons, turns.cast(pa.string()))
-        chunks.append(reasons)
-    return pa.chunked_array(chunks, pa.string())
-
-
 @contextmanager
 def _writer(path: Path, schema: pa.Schema, made: Format) -> Iterator[Callable[[pa.Table], None]]:
     """Open a file of the format's kind; yields what appends a table to it."""
@@ -212,9 +227,8 @@ def _writer(path: Path, schema: pa.Schema, made: Format) -> Iterator[Callable[[p
 
         def write(table: pa.Table) -> None:
             # polars, because pyarrow reads JSON lines but writes none.
-            frame = pl.from_arrow(table)
-            assert isinstance(frame, pl.DataFrame)
-            frame.write_ndjson(lines)
+            texts = chat_json.lines(table)
+            lines.write("".join(f"{line}\n" for line in texts).encode())
 
         yield write
 

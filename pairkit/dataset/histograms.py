@@ -35,7 +35,7 @@ def of_sets(sets: pa.Table) -> Histograms:
 
 
 def of_pairs(pairs: pa.Table) -> Histograms:
-    """Count the lengths in characters of chosen and rejected completions of a `views.PAIRS` table."""
+    """Count the lengths in characters of chosen and rejected completions of a `views.FULL_PAIRS` table."""
     return {f"{side}_characters": _count(_message_characters(pairs[side])) for side in ("chosen", "rejected")}
 
 

@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 from pairkit.files import sha256
 
 # No dictionary for these, because free text and ids hardly repeat: it would cost time and overflow.
-_NO_DICTIONARY = frozenset({"text", "content", "metadata", "set_id", "prompt_id", "detail", "row"})
+_NO_DICTIONARY = frozenset(
+    {"text", "content", "reasoning_content", "metadata", "set_id", "prompt_id", "detail", "row"}
+)
 
 
 def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

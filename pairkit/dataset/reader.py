@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,12 @@ class BuiltData:
         """Hash each file of a split, whatever the manifest lists, because a file may have been changed."""
         return [sha256(path) for path in self._files(split)]
 
+    def held(self, split: str) -> frozenset[str]:
+        """Return what any set of a split holds beyond roles and contents, of `extras.EXTRAS`."""
+        from pairkit.dataset import extras
+
+        return extras.held(batch for path in self._files(split) for batch in _leaves(path, extras.LEAVES))
+
     def tables(self, split: str, limit: int | None = None) -> Iterator[pa.Table]:
         """Read the first `limit` sets of a split (None = all) as checked tables of `schema.SETS`.
 
@@ -89,15 +95,18 @@ class BuiltData:
         from pairkit.dataset import views  # polars: the trainer reads sets without it
 
         choice = rejected or self.rejected
-        # An expression and not a loop, because `tables` has to refuse a wrong split in the call itself.
-        return (views.pairs(table, rejected=choice, seed=self.seed) for table in self.tables(split, limit))
+        # Before the first table, which has to refuse a wrong split in the call itself.
+        tables = self.tables(split, limit)
+        chat = bool(self.held(split))
+        return (views.pairs(table, rejected=choice, seed=self.seed, chat=chat) for table in tables)
 
     def texts(self, split: str, limit: int | None) -> Iterator[str]:
         """Read every text of a split, prompts and completions: what a tokenizer is trained on."""
         for table in self.tables(split, limit):
             for row in table.select(["prompt", "completions"]).to_pylist():
-                yield from (message["content"] for message in row["prompt"])
-                yield from (completion["text"] for completion in row["completions"])
+                for field, parts in (("content", row["prompt"]), ("text", row["completions"])):
+                    names = (field, "reasoning_content", "tool_calls")
+                    yield from (part[name] for part in parts for name in names if part[name])
 
     @property
     def rejected(self) -> Rejected:
@@ -138,6 +147,13 @@ def open_data(folder: str, split: str) -> BuiltData:
     data = load(Path(folder))
     data.require(split)
     return data
+
+
+def _leaves(path: Path, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Read those of some leaf columns that a file has: one of version 1 lacks what version 2 added."""
+    with _reading(path), pq.ParquetFile(path) as file:
+        existing = {file.schema.column(index).path for index in range(len(file.schema))}
+        yield from file.iter_batches(batch_size=ROWS, columns=[name for name in names if name in existing])
 
 
 @contextmanager

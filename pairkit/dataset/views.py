@@ -16,7 +16,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import offsets, structs
+from pairkit.arrow import flatten, listed, offsets, repeat, structs
+from pairkit.dataset import extras
+from pairkit.dataset.chat_json import CHAT, JSON, as_json, chats
 from pairkit.errors import unknown
 from pairkit.mining import draws
 from pairkit.mining.policies import NEGATIVE, RANKED, with_best
@@ -24,18 +26,22 @@ from pairkit.mining.recipe import Chosen, Rejected
 from pairkit.schema import MESSAGE, PROMPT, ROLES
 from pairkit.sets import batches, best_first, completions, numbers
 
+# Messages of nothing but a role and a content: all that most datasets have.
+TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_SCORES = [("score_chosen", pa.float64()), ("score_rejected", pa.float64())]
+_SIDES = ("prompt", "chosen", "rejected")
 # TRL's conversational preference format, with the scores as trl-lib publishes them.
-PAIRS = pa.schema(
-    [
-        ("prompt", PROMPT),
-        ("chosen", PROMPT),
-        ("rejected", PROMPT),
-        ("score_chosen", pa.float64()),
-        ("score_rejected", pa.float64()),
-    ]
-)
-# TRL's conversational unpaired preference format.
-UNPAIRED = pa.schema([("prompt", PROMPT), ("completion", PROMPT), ("label", pa.bool_())])
+PAIRS = pa.schema([*((side, TURNS) for side in _SIDES), *_SCORES])
+# The same where a set has tools, tool calls, thoughts or arguments of the template: see `chat_json`.
+_EXTRA = [("tools", JSON), ("chat_template_kwargs", JSON)]
+CHAT_PAIRS = pa.schema([*((side, CHAT) for side in _SIDES), *_SCORES, *_EXTRA])
+# TRL's conversational unpaired preference format, in both forms.
+UNPAIRED = pa.schema([("prompt", TURNS), ("completion", TURNS), ("label", pa.bool_())])
+CHAT_UNPAIRED = pa.schema([("prompt", CHAT), ("completion", CHAT), ("label", pa.bool_()), *_EXTRA])
+# Pairs and labeled completions with everything that a set holds, from which the others are made.
+_TEXTS = [("tools", pa.string()), ("chat_template_kwargs", pa.string())]
+FULL_PAIRS = pa.schema([*((side, PROMPT) for side in _SIDES), *_SCORES, *_TEXTS])
+_FULL_UNPAIRED = pa.schema([("prompt", PROMPT), ("completion", PROMPT), ("label", pa.bool_()), *_TEXTS])
 # A completion that is its set's only one and has a label as its score, as in training with --loss kto.
 LABELLED = (pl.len().over("set") == 1) & pl.col("score").is_in([0.0, 1.0])
 # berkeley-nest/Nectar.
@@ -53,39 +59,57 @@ NECTAR = pa.schema(
 
 
 def pairs(
-    sets: pa.Table, *, chosen: Chosen = "best", rejected: Rejected = "random", seed: int = 0
+    sets: pa.Table,
+    *,
+    chosen: Chosen = "best",
+    rejected: Rejected = "random",
+    seed: int = 0,
+    chat: bool | None = None,
 ) -> pa.Table:
-    """Make a `PAIRS` table: one row per pair, in the order of the sets.
+    """Make a table of one row per pair, in the order of the sets: `PAIRS`, or `CHAT_PAIRS` with `chat`.
 
     Args:
         rejected: "worst" (the last completion: noise, where there is some), "random" or "policy" (one,
             sampled by `seed` and `set_id`) or "all" (one row per completion below the best).
+        chat: whether messages are JSON objects, next to columns of tools and arguments of the template;
+            None = where a set holds more than roles and contents. Without it, that is left out.
 
     A completion without a score has a null there. Raises `RecipeError` for an unknown choice.
     """
+    full = full_pairs(sets, chosen=chosen, rejected=rejected, seed=seed)
+    return published(full, chat=_holds_more(sets) if chat is None else chat)
+
+
+def full_pairs(
+    sets: pa.Table, *, chosen: Chosen = "best", rejected: Rejected = "random", seed: int = 0
+) -> pa.Table:
+    """Make the pairs as a `FULL_PAIRS` table: see `pairs`."""
 
     def view(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
         # `rows` has one row per pair, `batch` one per set and `flat` one per completion.
         rows = _pick(batch, flat, chosen, rejected, seed)
+        owners = rows["set"].to_arrow()
         return pa.record_batch(
             [
-                pc.take(batch["prompt"], rows["set"].to_arrow()),
+                pc.take(batch["prompt"], owners),
                 _replies(flat, rows["chosen"]),
                 _replies(flat, rows["rejected"]),
                 *_scores(flat, rows),
+                *(pc.take(batch[name], owners) for name, _ in _TEXTS),
             ],
-            schema=PAIRS,
+            schema=FULL_PAIRS,
         )
 
-    return _view(sets, view, PAIRS)
+    return _view(sets, view, FULL_PAIRS)
 
 
-def unpaired(sets: pa.Table) -> pa.Table:
-    """Make an `UNPAIRED` table: one row per completion of each set that makes a pair.
+def unpaired(sets: pa.Table, *, chat: bool | None = None) -> pa.Table:
+    """Make one row per completion of each set that makes a pair: `UNPAIRED`, or `CHAT_UNPAIRED` with `chat`.
 
     The label is true for completions of the best rank and false for those below it, noise among them;
     unranked completions are left out. The only completion of a set, if its score is 1 or 0, has that label.
+    `chat` is as in `pairs`.
     """
 
     def view(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -94,16 +118,67 @@ def unpaired(sets: pa.Table) -> pa.Table:
         frame = frame.filter(LABELLED | ((RANKED | NEGATIVE) & NEGATIVE.any().over("set")))
         # One label per completion that is in the view, not per set.
         label = pl.when(LABELLED).then(pl.col("score") == 1).otherwise(~NEGATIVE)
+        owners = frame["set"].to_arrow()
         return pa.record_batch(
             [
-                pc.take(batch["prompt"], frame["set"].to_arrow()),
+                pc.take(batch["prompt"], owners),
                 _replies(flat, frame["row"]),
                 frame.select(label).to_series().to_arrow(),
+                *(pc.take(batch[name], owners) for name, _ in _TEXTS),
             ],
-            schema=UNPAIRED,
+            schema=_FULL_UNPAIRED,
         )
 
-    return _view(sets, view, UNPAIRED)
+    full = _view(sets, view, _FULL_UNPAIRED)
+    return _published(full, UNPAIRED, CHAT_UNPAIRED, _holds_more(sets) if chat is None else chat)
+
+
+def published(full: pa.Table, *, chat: bool) -> pa.Table:
+    """Reduce `FULL_PAIRS` to `PAIRS`, or with `chat` write them as `CHAT_PAIRS`."""
+    return _published(full, PAIRS, CHAT_PAIRS, chat)
+
+
+def as_chat(pairs: pa.Table) -> pa.Table:
+    """Write `PAIRS` as `CHAT_PAIRS`."""
+    batches = []
+    for batch in pairs.to_batches():
+        sides = [batch[side].cast(PROMPT) for side in _SIDES]
+        scores = [batch[name] for name, _ in _SCORES]
+        nothing = [pa.nulls(batch.num_rows, kind) for _, kind in _TEXTS]
+        batches.append(pa.record_batch([*sides, *scores, *nothing], schema=FULL_PAIRS))
+    return published(pa.Table.from_batches(batches, schema=FULL_PAIRS), chat=True)
+
+
+def _holds_more(sets: pa.Table) -> bool:
+    return bool(extras.held(sets.to_batches()))
+
+
+def _published(full: pa.Table, plain: pa.Schema, chat: pa.Schema, is_chat: bool) -> pa.Table:
+    schema = chat if is_chat else plain
+    batches = [_in_form(batch, schema) for batch in full.to_batches()]
+    return pa.Table.from_batches(batches, schema=schema)
+
+
+def _in_form(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    columns = []
+    for field in schema:
+        values = batch[field.name]
+        if field.type == CHAT:
+            values = chats(values, "object")
+        elif field.type == TURNS:
+            values = turns(values)
+        elif field.type == JSON:
+            # TRL unpacks the arguments of the template, so there has to be an object in every row.
+            values = as_json(pc.fill_null(values, "{}") if field.name == "chat_template_kwargs" else values)
+        columns.append(values)
+    return pa.record_batch(columns, schema=schema)
+
+
+def turns(prompts: pa.Array) -> pa.ListArray:
+    """Reduce lists of MESSAGE to roles and contents."""
+    cuts, flat = flatten(prompts)
+    fields = {name: pc.struct_field(flat, name) for name in ("role", "content")}
+    return listed(cuts, structs(TURNS.value_type, len(flat), **fields))
 
 
 def nectar(sets: pa.Table) -> pa.Table:
@@ -196,10 +271,11 @@ def _pick(
 
 def _replies(flat: pa.StructArray, rows: pl.Series) -> pa.ListArray:
     """Make each completion a conversation of one assistant turn."""
-    texts = pc.take(pc.struct_field(flat, "text"), rows.to_arrow())
-    role = pa.array(["assistant"]).take(pa.array(np.zeros(len(rows), np.int64)))
-    turns = structs(MESSAGE, len(rows), role=role, content=texts)
-    return pa.ListArray.from_arrays(offsets(np.ones(len(rows), np.int64)), turns)
+    picked = pc.take(flat, rows.to_arrow())
+    fields = {"content": "text", "reasoning_content": "reasoning_content", "tool_calls": "tool_calls"}
+    said = {name: pc.struct_field(picked, field) for name, field in fields.items()}
+    replies = structs(MESSAGE, len(rows), role=repeat("assistant", len(rows), pa.string()), **said)
+    return pa.ListArray.from_arrays(offsets(np.ones(len(rows), np.int64)), replies)
 
 
 def _scores(flat: pa.StructArray, rows: pl.DataFrame) -> list[pa.Array]:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
+from pairkit.models.chat.messages import from_json
 from pairkit.models.chat.render import Messages
 
 # refused: the provider reports a refusal; it is not guessed from the text.
@@ -35,20 +36,45 @@ class Sampling(NamedTuple):
 class Request:
     """A prompt, and one sampling per completion to generate.
 
-    The prompt is either messages, which the engine renders with its chat template, or token ids.
+    The prompt is either messages, which the engine renders with its chat template, or token ids. Messages are
+    those of `schema.plain_messages`: tool calls are JSON texts, and null fields are absent.
+
+    Attributes:
+        tools: JSON list of the tools that the prompt offers, or None.
+        template_kwargs: JSON object of arguments of the template for this prompt, or None.
     """
 
     prompt: Messages | Sequence[int]
     samplings: tuple[Sampling, ...]
+    tools: str | None = None
+    template_kwargs: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the template for this prompt. Raises `PromptRefused` for no JSON object."""
+        given = self.template_kwargs
+        return {} if given is None else dict(from_json(given, dict, "chat_template_kwargs"))
 
 
 class Completion(NamedTuple):
-    """One completion. `tokens` counts the sampled tokens, end-of-turn token included; None: unknown."""
+    """One completion.
+
+    Attributes:
+        tokens: the number of sampled tokens, end-of-turn token included; None: unknown.
+        reasoning_content: a thought that the server keeps apart from the text, or None.
+        tool_calls: JSON list of the calls that the server keeps apart from the text, or None.
+        token_ids: the sampled ids, end of turn included, if tokenizing the text gives others; else None.
+        tokenizer: `ChatFormat.fingerprint` of the tokenizer that `token_ids` belong to.
+    """
 
     text: str
     tokens: int | None
     finish_reason: FinishReason
     sampling: Sampling
+    reasoning_content: str | None = None
+    tool_calls: str | None = None
+    token_ids: tuple[int, ...] | None = None
+    tokenizer: str | None = None
 
 
 class Problem(NamedTuple):

@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pairkit.engines.base import Call, Completion, Problem, Result, Sampling
+from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
 from pairkit.errors import OutputError
 from pairkit.schema import canonical_json
 
-# In the file's `user_version`, a number that SQLite leaves to applications.
-_VERSION = 1
+# In the file's `user_version`, a number that SQLite leaves to applications. Rows of format 1 have the first
+# four fields of a completion. They are read too, and their files become files of this format.
+_VERSION = 2
 _SCHEMA = (
     # `failed` is a column, so that `retry_failed` needs no parsing. Keys are hashes, which an index next to
     # the rowid would store twice.
@@ -72,8 +73,16 @@ class Cache:
 def call_key(identity: Mapping[str, Any], call: Call) -> bytes:
     """Hash everything that the results of a call depend on, with sha256."""
     # Sampling seeds are part of the requests, so two samples of a prompt are two keys.
-    requests = [[list(request.prompt), request.samplings] for request in call.requests]
+    requests = [_key_of(request) for request in call.requests]
     return hashlib.sha256(canonical_json([identity, requests]).encode()).digest()
+
+
+def _key_of(request: Request) -> list[Any]:
+    key: list[Any] = [list(request.prompt), request.samplings]
+    # Only where there are any, so that the answers to all other calls are found in old files.
+    if request.tools is not None or request.template_kwargs is not None:
+        key += [request.tools, request.template_kwargs]
+    return key
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -86,7 +95,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         # 0 is what SQLite gives a new file.
-        if version not in (0, _VERSION):
+        if not 0 <= version <= _VERSION:
             raise sqlite3.DatabaseError(f"it was created by another version of pairkit (format {version})")
         connection.execute(_SCHEMA)
         # After the table, so that a file with the version always has it.
@@ -103,12 +112,32 @@ def _plain(result: Result) -> Any:
     if isinstance(result, Problem):
         return {"problem": list(result)}
     # By position and without names, because there is a row per call; another order needs another _VERSION.
-    return [[answer.text, answer.tokens, answer.finish_reason, list(answer.sampling)] for answer in result]
+    return [_short(answer) for answer in result]
+
+
+def _short(answer: Completion) -> list[Any]:
+    """Return the fields of a completion, without those at the end that it does not have."""
+    fields = list(answer)
+    while fields[-1] is None:
+        fields.pop()
+    return fields
 
 
 def _result(plain: Any) -> Result:
     if isinstance(plain, dict):
         return Problem(*plain["problem"])
-    return tuple(
-        Completion(text, tokens, reason, Sampling(*sampling)) for text, tokens, reason, sampling in plain
-    )
+    return tuple(_completion(*fields) for fields in plain)
+
+
+def _completion(
+    text: str,
+    tokens: int | None,
+    reason: FinishReason,
+    sampling: list[Any],
+    thought: str | None = None,
+    tool_calls: str | None = None,
+    token_ids: list[int] | None = None,
+    tokenizer: str | None = None,
+) -> Completion:
+    ids = None if token_ids is None else tuple(token_ids)
+    return Completion(text, tokens, reason, Sampling(*sampling), thought, tool_calls, ids, tokenizer)

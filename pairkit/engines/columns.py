@@ -39,9 +39,11 @@ def completions_array(rows: Sequence[Sequence[Completion]], model: str) -> pa.Li
         "origin": repeat("generated", count, pa.string()),
         "metadata": pa.array(metadata, pa.string()),
     }
-    values = structs(schema.COMPLETION, count, **fields)
-    # One offset per row and one more; `values` has one entry per completion.
-    return listed(offsets([len(row) for row in rows]), values)
+    for name in ("reasoning_content", "tool_calls", "token_ids", "tokenizer"):
+        values = [getattr(completion, name) for completion in flat]
+        fields[name] = pa.array(values, schema.COMPLETION.field(name).type)
+    # One offset per row and one more; the structs are one per completion.
+    return listed(offsets([len(row) for row in rows]), structs(schema.COMPLETION, count, **fields))
 
 
 def drop_completions(sets: pa.Table) -> pa.Table:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from pairkit.arrow import struct_fields
 from pairkit.engines.asking import Asking
 from pairkit.engines.base import (
     Completion,
@@ -25,9 +26,10 @@ from pairkit.engines.base import (
 from pairkit.engines.cache import Cache
 from pairkit.engines.columns import append_completions, completions_array, drop_completions
 from pairkit.engines.recipe import EngineRecipe
+from pairkit.models.chat.render import Messages
 from pairkit.progress import Advance
 from pairkit.recipes import Strict
-from pairkit.schema import StageResult, quarantine_rows
+from pairkit.schema import StageResult, plain_messages, quarantine_rows
 
 # Sets in progress at a time: as many may wait for one slow answer to a set before them.
 SETS_OPEN = 10_000
@@ -123,7 +125,9 @@ def generate_tables(
     alone. Sets whose request the engine cannot serve go to quarantine with the engine's reason. The sets'
     own completions are replaced, unless `keep_source`. `advance` is called per set, with the number of its
     completions. Counts: `completions`; those that ended by `stop` or `length`, or were `refused` by the
-    provider; `empty` ones; `refusals` (texts that begin like one); `truncated_dropped`; `regenerated`.
+    provider; `empty` ones (no text and no tool call); `refusals` (texts that begin like one); `recorded_ids`
+    (completions whose text gives other ids than were sampled, so that those are kept); `truncated_dropped`;
+    `regenerated`.
     """
     remaining = iter(tables)
     exhausted = False
@@ -153,6 +157,17 @@ def generate_tables(
                 yield opened.popleft().done(engine.name)
 
 
+class _Prompt(NamedTuple):
+    """What an engine is given of a set."""
+
+    messages: Messages
+    tools: str | None
+    template_kwargs: str | None
+
+    def request(self, samplings: tuple[Sampling, ...]) -> Request:
+        return Request(self.messages, samplings, self.tools, self.template_kwargs)
+
+
 class _Table:
     """A table of sets whose completions are being generated."""
 
@@ -161,7 +176,12 @@ class _Table:
         self.samples = sum(part.n for part in settings.mix)
         self.left = sets.num_rows
         self.regenerated = 0
-        self._set_ids, self._prompts = sets["set_id"].to_pylist(), sets["prompt"].to_pylist()
+        self._set_ids = sets["set_id"].to_pylist()
+        columns = (sets[name].to_pylist() for name in ("prompt", "tools", "chat_template_kwargs"))
+        self._prompts = [
+            _Prompt(plain_messages(prompt), tools, kwargs)
+            for prompt, tools, kwargs in zip(*columns, strict=True)
+        ]
         self._problems: dict[int, Problem] = {}
         self._rows: list[dict[int, Completion]] = [{} for _ in range(self.left)]  # by sample
         # The samples that a row's open request is for: another try asks for the cut ones only.
@@ -173,7 +193,7 @@ class _Table:
 
     def requests(self) -> list[Request]:
         return [
-            Request(prompt, self.settings.samplings(set_id))
+            prompt.request(self.settings.samplings(set_id))
             for set_id, prompt in zip(self._set_ids, self._prompts, strict=True)
         ]
 
@@ -192,7 +212,7 @@ class _Table:
         self._asked[row], self._attempt[row] = cut, self._attempt[row] + 1
         self.regenerated += len(cut)
         samplings = self.settings.samplings(self._set_ids[row], self._attempt[row])
-        return Request(self._prompts[row], tuple(samplings[sample] for sample in cut))
+        return self._prompts[row].request(tuple(samplings[sample] for sample in cut))
 
     def done(self, model: str) -> StageResult:
         """Return the table with its completions, when no row is left."""
@@ -226,13 +246,22 @@ class _Table:
 
 def _counts(completions: pa.ListArray) -> dict[str, int]:
     # One entry per completion, whatever its set.
-    flat = completions.flatten()
+    fields = struct_fields(completions.flatten())
     frame = pl.DataFrame(
-        {name: pl.from_arrow(pc.struct_field(flat, name)) for name in ("text", "finish_reason")},
-        schema={"text": pl.String, "finish_reason": pl.String},
+        {
+            "text": pl.from_arrow(fields["text"]),
+            "finish_reason": pl.from_arrow(fields["finish_reason"]),
+            "calls": pl.from_arrow(pc.is_valid(fields["tool_calls"])),
+            "recorded": pl.from_arrow(pc.is_valid(fields["token_ids"])),
+        },
+        schema={"text": pl.String, "finish_reason": pl.String, "calls": pl.Boolean, "recorded": pl.Boolean},
     )
     reasons = {reason: (pl.col("finish_reason") == reason).sum() for reason in get_args(FinishReason)}
-    empty = (pl.col("text").str.strip_chars() == "").sum()
-    refusals = pl.col("text").str.contains(_REFUSAL).sum()
-    numbers = frame.select(completions=pl.len(), **reasons, empty=empty, refusals=refusals)
+    numbers = frame.select(
+        completions=pl.len(),
+        **reasons,
+        empty=((pl.col("text").str.strip_chars() == "") & ~pl.col("calls")).sum(),
+        refusals=pl.col("text").str.contains(_REFUSAL).sum(),
+        recorded_ids=pl.col("recorded").sum(),
+    )
     return {name: int(value) for name, value in numbers.row(0, named=True).items()}

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pairkit.engines.base import Problem, Request
 from pairkit.engines.table import library_versions
 from pairkit.errors import ModelError
 from pairkit.files import sha256
-from pairkit.models.chat.render import prompt_tokens
+from pairkit.models.chat.format import ChatFormat
+from pairkit.models.chat.messages import PromptRefused
+from pairkit.models.chat.settings import Template
 from pairkit.models.tokenizer import ensure_chat_template, open_tokenizer
 from pairkit.schema import short_hash
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
+def load_chat(model: str, revision: str | None, template: Template) -> ChatFormat:
+    """Load the tokenizer of a model for a template; without any it has pairkit's plain one.
 
-def load_tokenizer(model: str, revision: str | None) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model, with pairkit's plain chat template if it has none."""
+    Raises `RecipeError` for a template file that cannot be used, and what `open_tokenizer` raises.
+    """
     tokenizer = open_tokenizer(model, revision=revision)
-    ensure_chat_template(tokenizer, model)
-    return tokenizer
+    if template != "none" and template.file is None:
+        ensure_chat_template(tokenizer, model)
+    return ChatFormat(tokenizer, template)
 
 
-def prompt_ids(
-    tokenizer: PreTrainedTokenizerBase, request: Request, limit: int | None
-) -> list[int] | Problem:
-    """Return the prompt's token ids, or why a model with room for `limit` tokens cannot take them."""
+def rendered(chat: ChatFormat, request: Request, limit: int | None) -> Request | Problem:
+    """Return the request with its prompt as token ids, or why a model with room for `limit` tokens cannot
+    take it."""
     tokens = [part for part in request.prompt if isinstance(part, int)]
     if len(tokens) != len(request.prompt):
         messages = [part for part in request.prompt if not isinstance(part, int)]
         try:
-            tokens = prompt_tokens(tokenizer, messages)
+            tokens = chat.prompt_ids(messages, tools=request.tools, kwargs=request.arguments)
         # A template may refuse a prompt, such as one with a system message: that costs this set and no other.
+        except PromptRefused as error:
+            return Problem(error.reason, str(error))
         except ModelError as error:
             return Problem("template_refused", str(error))
     # The first token is predicted from the last one of the prompt, so there has to be one.
@@ -44,13 +49,21 @@ def prompt_ids(
     if limit is not None and len(tokens) + longest > limit:
         detail = f"{len(tokens)} prompt tokens and {longest} to generate; the model has room for {limit}"
         return Problem("too_long", detail)
-    return tokens
+    return replace(request, prompt=tokens)
 
 
-def model_identity(model: str, revision: str | None, libraries: Sequence[str]) -> dict[str, Any]:
-    """Return what determines a local model's answers: its id or the hash of its files, and versions."""
+def ids_of(request: Request) -> list[int]:
+    """Return the token ids of a rendered prompt."""
+    return [part for part in request.prompt if isinstance(part, int)]
+
+
+def model_identity(
+    model: str, revision: str | None, libraries: Sequence[str], chat: ChatFormat
+) -> dict[str, Any]:
+    """Return what determines a local model's answers: its id or the hash of its files, template, versions."""
     versions = library_versions(libraries)
-    return {"model": model, "revision": revision, **fingerprint(model), "versions": versions}
+    name = {"model": model, "revision": revision, **fingerprint(model)}
+    return {**name, "chat": chat.fingerprint, "versions": versions}
 
 
 def fingerprint(model: str) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 
 from pairkit.engines.table import ENGINES
 from pairkit.errors import unknown
+from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.recipes import Strict
 
 # Field -> the engines that read it, of the fields that not all of them read.
@@ -22,6 +23,8 @@ class EngineRecipe(Strict):
 
     engine         transformers, vllm or openai: see `engines.table`.
     model          a hub id or a directory; for openai the name that the server knows.
+    template       how messages become the text that the model reads: kwargs, file, system, prefill; or
+                   "none". openai takes kwargs and system only.
     batch_tokens   transformers: prompt and completion tokens per batch, which bound its memory.
     vllm           vllm: further arguments of `vllm.LLM`, such as tensor_parallel_size.
     base_url       openai: the server's URL, up to and including /v1.
@@ -34,6 +37,7 @@ class EngineRecipe(Strict):
     engine: str = "transformers"
     model: str
     revision: str | None = None
+    template: Template = TemplateSettings()
     batch_tokens: PositiveInt = 32_768
     vllm: dict[str, Any] = Field(default_factory=dict)
     base_url: str = "https://api.openai.com/v1"
@@ -57,7 +61,31 @@ class EngineRecipe(Strict):
             if self.engine not in _READERS[name]:
                 engines = " and ".join(_READERS[name])
                 raise ValueError(f"recipe key {name!r} is for engine {engines}, not {self.engine}")
+        if not ENGINES[self.engine].local:
+            _check_server_template(self)
         return self
+
+
+# What a server does with messages cannot be changed by a request -> what to do instead.
+_SERVER_TEMPLATE = {
+    "file": "start the server with it (vLLM: --chat-template FILE)",
+    "prefill": "use engine vllm or transformers",
+}
+
+
+def _check_server_template(recipe: EngineRecipe) -> None:
+    """Raise a `ValueError` for parts of `template` that a server does not take."""
+    template = recipe.template
+    if isinstance(template, str):
+        raise ValueError(
+            "recipe key 'template': none is for engines transformers and vllm, because a server of chat "
+            "completions renders every prompt with its own template"
+        )
+    for name, instead in _SERVER_TEMPLATE.items():
+        if getattr(template, name):
+            raise ValueError(f"recipe key 'template.{name}' cannot be sent to a server: {instead}")
+    if "chat_template_kwargs" in recipe.extra_body:
+        raise ValueError("recipe key 'extra_body.chat_template_kwargs': set template.kwargs instead")
 
 
 class Budget(Strict):

@@ -17,9 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
-from pairkit.engines.local import load_tokenizer, model_identity, prompt_ids
+from pairkit.engines.base import Call, FinishReason, Problem, Request, Result, Sampling
+from pairkit.engines.local import ids_of, load_chat, model_identity, rendered
+from pairkit.engines.sampled import Sampled, SampledReader
 from pairkit.engines.sampling import draw, uniforms
+from pairkit.errors import RecipeError
+from pairkit.models.chat.format import ChatFormat
+from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.inference import default_device
 from pairkit.models.names import cannot_load
 
@@ -34,31 +38,36 @@ class TransformersEngine:
     """A loaded model as an engine. A call is a batch, because its composition changes the rounding of logits.
 
     `batch_tokens` bounds the key-value cache: prompt and completion tokens of all rows of one batch. The
-    samples of one prompt stay together, even if they alone exceed it.
+    samples of one prompt stay together, even if they alone exceed it. `chat` is the tokenizer with the
+    template.
     """
 
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    chat: ChatFormat
     name: str
     batch_tokens: int = 32_768
     identity: Mapping[str, Any] = field(default_factory=dict)
     _submitted: tuple[int, Call] | None = None
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the model."""
+        return self.chat.tokenizer
+
     def calls(self, requests: Sequence[Request]) -> list[Call]:
         """Divide requests into batches, longest prompts first, so that out-of-memory errors come early."""
-        prompts: dict[int, list[int]] = {}
+        # A model of text and images has the limit in the part of its config that is about text.
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        prepared: dict[int, Request] = {}
         refused: list[Call] = []
         for index, request in enumerate(requests):
-            prompt = self._prompt(request)
-            if isinstance(prompt, Problem):
-                refused.append(Call((request,), (index,), prompt))
+            outcome = rendered(self.chat, request, limit)
+            if isinstance(outcome, Problem):
+                refused.append(Call((request,), (index,), outcome))
             elif request.samplings:
-                prompts[index] = prompt
-        batches = _batches(prompts, requests, self.batch_tokens)
-        return refused + [
-            Call(tuple(Request(prompts[index], requests[index].samplings) for index in batch), tuple(batch))
-            for batch in batches
-        ]
+                prepared[index] = outcome
+        batches = _batches(prepared, self.batch_tokens)
+        return refused + [Call(tuple(prepared[index] for index in batch), tuple(batch)) for batch in batches]
 
     def room(self) -> bool:
         return self._submitted is None
@@ -72,9 +81,10 @@ class TransformersEngine:
             return []
         (number, call), self._submitted = self._submitted, None
         samplings = [request.samplings for request in call.requests]
-        rows = iter(self._sample([_ids(request) for request in call.requests], samplings))
+        rows = iter(self._sample([ids_of(request) for request in call.requests], samplings))
+        reader = SampledReader(self.chat)
         results = [
-            tuple(self._completion(*next(rows), sampling) for sampling in group) for group in samplings
+            reader.completions(request, [next(rows) for _ in request.samplings]) for request in call.requests
         ]
         return [(number, tuple(results))]
 
@@ -87,16 +97,8 @@ class TransformersEngine:
     def close(self) -> None:
         self._submitted = None
 
-    def _prompt(self, request: Request) -> list[int] | Problem:
-        """Return the prompt's token ids, or why the model cannot take them."""
-        # A model of text and images has the limit in the part of its config that is about text.
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return prompt_ids(self.tokenizer, request, limit)
-
-    def _sample(
-        self, prompts: list[list[int]], samplings: list[tuple[Sampling, ...]]
-    ) -> list[tuple[list[int], FinishReason]]:
-        """Return token ids (without the end token) and finish reason of each row, prompt by prompt."""
+    def _sample(self, prompts: list[list[int]], samplings: list[tuple[Sampling, ...]]) -> list[Sampled]:
+        """Return token ids (the stop token included) and finish reason of each row, prompt by prompt."""
         device = self.model.device
         owner = [prompt for prompt, group in enumerate(samplings) for _ in group]
         flat = [sampling for group in samplings for sampling in group]
@@ -106,7 +108,7 @@ class TransformersEngine:
         )
         seeds = np.array([sampling.seed for sampling in flat], dtype=np.uint64)
         budget = torch.tensor([sampling.max_tokens for sampling in flat], device=device)
-        stops = torch.tensor(stop_tokens(self.model, self.tokenizer), dtype=torch.long, device=device)
+        stops = torch.tensor(stop_tokens(self.model, self.chat), dtype=torch.long, device=device)
         sampled = torch.zeros(len(flat), int(budget.max()), dtype=torch.long, device=device)  # [R, longest]
         length = torch.zeros(len(flat), dtype=torch.long, device=device)
         stopped = torch.zeros(len(flat), dtype=torch.bool, device=device)
@@ -129,15 +131,9 @@ class TransformersEngine:
                     live, token = live[rows], token[rows]
                     state.select(rows)
                 state.step(self.model, token)
-        # The end token is counted but is no part of the text.
-        ends = (length - stopped.long()).tolist()
         reasons: list[FinishReason] = ["stop" if stop else "length" for stop in stopped.tolist()]
+        ends = length.tolist()
         return [(row[:end], reason) for row, end, reason in zip(sampled.tolist(), ends, reasons, strict=True)]
-
-    def _completion(self, tokens: list[int], reason: FinishReason, sampling: Sampling) -> Completion:
-        # Clean-up would remove spaces before punctuation that the model did sample.
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return Completion(text, len(tokens) + (reason == "stop"), reason, sampling)
 
 
 def open_transformers(
@@ -145,38 +141,50 @@ def open_transformers(
 ) -> TransformersEngine:
     """Load the recipe's model with transformers. Raises `ModelError`."""
     return load_transformers(
-        recipe.model, revision=recipe.revision, batch_tokens=recipe.batch_tokens, name=name
+        recipe.model,
+        revision=recipe.revision,
+        batch_tokens=recipe.batch_tokens,
+        name=name,
+        template=recipe.template,
     )
 
 
 def load_transformers(
-    model: str, *, revision: str | None = None, batch_tokens: int = 32_768, name: str | None = None
+    model: str,
+    *,
+    revision: str | None = None,
+    batch_tokens: int = 32_768,
+    name: str | None = None,
+    template: Template = TemplateSettings(),  # noqa: B008  # frozen
 ) -> TransformersEngine:
     """Load a hub id or a directory, on the GPU if there is one, in the precision it was saved in.
 
     `name` is recorded as the completions' model; None: `model`.
 
-    Raises `ModelError` for a model that cannot be loaded.
+    Raises `ModelError` for a model that cannot be loaded, `RecipeError` for a template that cannot be used.
     """
     from transformers import AutoModelForCausalLM
 
     try:
-        tokenizer = load_tokenizer(model, revision)
+        chat = load_chat(model, revision, template)
         loaded = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype="auto")
+    except RecipeError:  # of the template
+        raise
     except Exception as error:  # one of a dozen types of transformers, safetensors and the hub
         raise cannot_load("model", model, error) from error
-    identity = {"engine": "transformers", **model_identity(model, revision, ("torch", "transformers"))}
-    return TransformersEngine(loaded.to(default_device()), tokenizer, name or model, batch_tokens, identity)
+    identity = {"engine": "transformers", **model_identity(model, revision, ("torch", "transformers"), chat)}
+    return TransformersEngine(loaded.to(default_device()), chat, name or model, batch_tokens, identity)
 
 
-def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens that end a completion: those of the generation config, and the tokenizer's EOS.
+def stop_tokens(model: PreTrainedModel, chat: ChatFormat) -> list[int]:
+    """Return the tokens that end a completion: of the generation config, of the template, and EOS.
 
-    Both, as in vLLM, because chat models whose config still names the base model's end of text are common.
+    All of them, because chat models whose config still names the base model's end of text are common.
     """
     configured = getattr(model.generation_config, "eos_token_id", None)
     tokens = configured if isinstance(configured, list) else [configured]
-    return sorted({int(token) for token in (*tokens, tokenizer.eos_token_id) if token is not None})
+    ends = (*tokens, chat.tokenizer.eos_token_id, *SampledReader(chat).stops())
+    return sorted({int(token) for token in ends if token is not None})
 
 
 @dataclass
@@ -228,16 +236,14 @@ def _prefill(model: PreTrainedModel, prompts: list[list[int]], owner: torch.Tens
     return state
 
 
-def _batches(
-    prompts: dict[int, list[int]], requests: Sequence[Request], batch_tokens: int
-) -> Iterator[list[int]]:
-    """Yield positions of requests, longest prompt first, in batches whose cache stays within the budget."""
+def _batches(prepared: Mapping[int, Request], batch_tokens: int) -> Iterator[list[int]]:
+    """Yield keys of requests, longest prompt first, in batches whose cache stays within the budget."""
     batch: list[int] = []
     rows = width = 0
-    for index in sorted(prompts, key=lambda index: -len(prompts[index])):
-        samplings = requests[index].samplings
+    for index in sorted(prepared, key=lambda index: -len(prepared[index].prompt)):
+        samplings = prepared[index].samplings
         # The cache of a batch is its rows times its longest row.
-        needed = len(prompts[index]) + max(sampling.max_tokens for sampling in samplings)
+        needed = len(prepared[index].prompt) + max(sampling.max_tokens for sampling in samplings)
         if batch and (rows + len(samplings)) * max(width, needed) > batch_tokens:
             yield batch
             batch, rows, width = [], 0, 0
@@ -246,11 +252,6 @@ def _batches(
         width = max(width, needed)
     if batch:
         yield batch
-
-
-def _ids(request: Request) -> list[int]:
-    """Return the token ids of a rendered prompt."""
-    return [part for part in request.prompt if isinstance(part, int)]
 
 
 @contextmanager

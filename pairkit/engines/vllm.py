@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
-from pairkit.engines.local import load_tokenizer, model_identity, prompt_ids
+from pairkit.engines.base import Call, Problem, Request, Result
+from pairkit.engines.local import ids_of, load_chat, model_identity, rendered
+from pairkit.engines.sampled import Sampled, SampledReader
 from pairkit.errors import EngineError, MissingExtraError, RecipeError
+from pairkit.models.chat.format import ChatFormat
 from pairkit.models.names import cannot_load
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from pairkit.engines.recipe import CallSettings, EngineRecipe
 
 # Arguments that pairkit sets itself -> the recipe field that decides them.
@@ -54,32 +54,34 @@ def open_vllm(recipe: EngineRecipe, calls: CallSettings, *, name: str | None = N
         settings["enable_chunked_prefill"] = False
     settings |= recipe.vllm
     try:
-        tokenizer = load_tokenizer(recipe.model, recipe.revision)
+        chat = load_chat(recipe.model, recipe.revision, recipe.template)
         llm = LLM(model=recipe.model, revision=recipe.revision, **settings)
     except TypeError as error:
         raise RecipeError(f"recipe key 'vllm': {error}") from error
+    except RecipeError:  # of the template
+        raise
     except Exception as error:  # any type: from the configuration, the weights or the device
         raise cannot_load("model", recipe.model, error) from error
-    identity = {"engine": "vllm", **model_identity(recipe.model, recipe.revision, ("vllm",))}
-    return VLLMEngine(llm, tokenizer, name or recipe.model, identity | {"vllm": recipe.vllm})
+    identity = {"engine": "vllm", **model_identity(recipe.model, recipe.revision, ("vllm",), chat)}
+    return VLLMEngine(llm, chat, name or recipe.model, identity | {"vllm": recipe.vllm})
 
 
 @dataclass
 class _Flight:
-    """A call that vLLM is working on, and its finished completions by sample."""
+    """A call that vLLM is working on, and what was sampled for it so far, by sample."""
 
     call: Call
-    completions: dict[int, Completion] = field(default_factory=dict)
+    sampled: dict[int, Sampled] = field(default_factory=dict)
 
 
 class VLLMEngine:
-    """A running vLLM as an engine; created by `load`."""
+    """A running vLLM as an engine; created by `open_vllm`."""
 
-    def __init__(
-        self, llm: Any, tokenizer: PreTrainedTokenizerBase, name: str, identity: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, llm: Any, chat: ChatFormat, name: str, identity: Mapping[str, Any]) -> None:
         self.name, self.identity, self.llm = name, identity, llm
-        self._engine, self._tokenizer = llm.llm_engine, tokenizer
+        self._engine, self._chat = llm.llm_engine, chat
+        self._reader = SampledReader(chat)
+        self._stops = sorted(self._reader.stops())
         config = self._engine.vllm_config
         self._limit: int = config.model_config.max_model_len
         # Twice as many as run at once, so that the scheduler can replace what ends within a step.
@@ -91,11 +93,11 @@ class VLLMEngine:
         """Return one call per request, because vLLM batches by itself."""
         calls = []
         for owner, request in enumerate(requests):
-            prompt = prompt_ids(self._tokenizer, request, self._limit)
-            if isinstance(prompt, Problem):
-                calls.append(Call((request,), (owner,), prompt))
+            outcome = rendered(self._chat, request, self._limit)
+            if isinstance(outcome, Problem):
+                calls.append(Call((request,), (owner,), outcome))
             elif request.samplings:
-                calls.append(Call((Request(prompt, request.samplings),), (owner,)))
+                calls.append(Call((outcome,), (owner,)))
         return calls
 
     def room(self) -> bool:
@@ -114,10 +116,14 @@ class VLLMEngine:
                 top_p=sampling.top_p,
                 seed=sampling.seed,
                 max_tokens=sampling.max_tokens,
+                # In addition to those of the generation config and EOS.
+                stop_token_ids=self._stops,
+                # The text is made here, from the ids, because vLLM's has no marks that are special tokens.
+                detokenize=False,
                 # Otherwise each step would return all texts so far.
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
-            prompt = {"prompt_token_ids": list(request.prompt)}
+            prompt = {"prompt_token_ids": ids_of(request)}
             self._engine.add_request(f"{number}/{sample}", prompt, settings)
 
     def collect(self) -> list[tuple[int, tuple[Result, ...]]]:
@@ -146,16 +152,17 @@ class VLLMEngine:
         number, sample = map(int, output.request_id.split("/"))
         flight = self._in_flight[number]
         (request,) = flight.call.requests
-        flight.completions[sample] = _completion(output.outputs[0], request.samplings[sample])
+        flight.sampled[sample] = _sampled(output.outputs[0])
         self._unfinished -= 1
-        if len(flight.completions) < len(request.samplings):
+        if len(flight.sampled) < len(request.samplings):
             return []
         del self._in_flight[number]
-        return [(number, (tuple(flight.completions[key] for key in sorted(flight.completions)),))]
+        sampled = [flight.sampled[key] for key in sorted(flight.sampled)]
+        return [(number, (self._reader.completions(request, sampled),))]
 
 
-def _completion(output: Any, sampling: Sampling) -> Completion:
+def _sampled(output: Any) -> Sampled:
     if output.finish_reason not in ("stop", "length"):
         raise EngineError(f"vLLM aborted a completion: {output.finish_reason}")
-    reason: FinishReason = output.finish_reason
-    return Completion(output.text, len(output.token_ids), reason, sampling)
+    # The stop token is the last of the ids.
+    return list(output.token_ids), output.finish_reason

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,16 @@ from pairkit.errors import InputError
 from pairkit.hub import content
 from pairkit.hub.content import Content, File
 from pairkit.progress import progress
-from pairkit.schema import MANIFEST, QUARANTINE, SCHEMA_VERSION, SETS, VERDICTS, check_sets, short_hash
+from pairkit.schema import (
+    MANIFEST,
+    QUARANTINE,
+    SCHEMA_VERSION,
+    SETS,
+    SETS_1,
+    VERDICTS,
+    check_sets,
+    short_hash,
+)
 
 # The schema of a Parquet file, by its folder.
 SCHEMAS = {"data": SETS, "pairs": views.PAIRS, "verdicts": VERDICTS, "": QUARANTINE}
@@ -70,10 +79,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
     where = folder / MANIFEST
     # Columns of another version would not fit the card.
-    if manifest.get("schema_version") != SCHEMA_VERSION:
+    if manifest.get("schema_version") not in range(1, SCHEMA_VERSION + 1):
         version = manifest.get("schema_version")
         raise InputError(
-            f"{where}: schema version {version!r} is not supported (need {SCHEMA_VERSION}); build it again"
+            f"{where}: schema version {version!r} is not supported (need 1 to {SCHEMA_VERSION}); "
+            "build it again"
         )
     files: Any = manifest.get("files")
     good = isinstance(files, dict) and all(
@@ -123,7 +133,7 @@ def _check_parquet(path: Path, name: str) -> int:
         schema, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a Parquet file: {error}") from error
-    expected = SCHEMAS[kind]
+    expected = _expected(kind, schema.names)
     for field in expected:
         if field.name not in schema.names:
             raise InputError.at("is missing", file=path, field=field.name)
@@ -137,6 +147,15 @@ def _check_parquet(path: Path, name: str) -> int:
             "build the dataset again"
         )
     return int(rows)
+
+
+def _expected(kind: str, names: Sequence[str]) -> pa.Schema:
+    """Return the schema of a folder's files, of those that it may have the one that these columns are of."""
+    if kind == "data":
+        return SETS if "tools" in names else SETS_1
+    if kind == "pairs":
+        return views.CHAT_PAIRS if "tools" in names else views.PAIRS
+    return SCHEMAS[kind]
 
 
 def _check_rows(path: Path, name: str) -> None:

@@ -30,15 +30,19 @@ def add_noise(
 ) -> Added:
     """Make noise of the chosen text of each ranked set in `frame` (all completions, best first).
 
-    It differs from every text that stays in the set and from every one that was dropped.
+    It differs from every text that stays in the set and from every one that was dropped. A chosen completion
+    that calls a tool gives none: words exchanged beside a call would be no hard negative.
     """
     remaining = frame.filter(KEPT)
     if recipe.token_swap is None and recipe.word_swap is None and recipe.truncate is None:
         return Added(pool, remaining, Counter())
     # One row per ranked set; `best[made.owners]` below has one per noisy completion.
     best = remaining.filter(pl.col("row") == pl.col("best_row"))
+    calling = best["calls"].is_not_null()
+    best = best.filter(~calling)
     # From `frame` and not `remaining`, because a text that was dropped must not return as noise.
-    present = frame.filter(pl.col("best_row").is_not_null()).group_by("set", maintain_order=True).agg("text")
+    texts = frame.filter(pl.col("best_row").is_not_null() & pl.col("set").is_in(best["set"].implode()))
+    present = texts.group_by("set", maintain_order=True).agg("text")
     made = make(
         [set_ids[index] for index in best["set"]],
         best["text"].to_list(),
@@ -56,6 +60,8 @@ def add_noise(
     )
     counts = Counter(f"noise_{kind}" for kind in made.kinds)
     counts["noise_impossible"] = made.impossible
+    kinds = (recipe.token_swap, recipe.word_swap, recipe.truncate)
+    counts["noise_on_tool_calls"] = int(calling.sum()) * sum(kind.count for kind in kinds if kind)
     return Added(
         pa.concat_arrays([pool, _completions(made, pool, chosen["row"])]),
         # A stable sort, so that each set's noise stays last.
@@ -66,7 +72,10 @@ def add_noise(
 
 def _completions(made: Noise, pool: pa.StructArray, chosen: pl.Series) -> pa.StructArray:
     count = len(chosen)
-    endings = pc.take(pc.struct_field(pool, "finish_reason"), chosen.to_arrow())
+    endings, thoughts = (
+        pc.take(pc.struct_field(pool, name), chosen.to_arrow())
+        for name in ("finish_reason", "reasoning_content")
+    )
     is_cut = pa.array([kind == "truncate" for kind in made.kinds], pa.bool_())
     return structs(
         COMPLETION,
@@ -76,5 +85,7 @@ def _completions(made: Noise, pool: pa.StructArray, chosen: pl.Series) -> pa.Str
         origin=pa.array(["noise"] * count, pa.string()),
         # A text cut by max_tokens stays so with words exchanged; our own cut imitates an early end.
         finish_reason=pc.if_else(is_cut, None, endings),
+        # The thought as it is: only the answer is noisy.
+        reasoning_content=thoughts,
         scores=pa.array([[]] * count, COMPLETION.field("scores").type),
     )

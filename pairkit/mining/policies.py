@@ -1,8 +1,8 @@
 """Which completions stay in a set, and which sets stay: expressions over small columns.
 
 A frame here has one row per completion, best first within its set, with the columns `set`, `row`, `rank`,
-`score`, `noise`, `text` and `draw` (a random number per completion). `dropped` is the reason why a
-completion is dropped; null means that it stays.
+`score`, `noise`, `text`, `thought` and `calls` (both null in most), and `draw` (a random number per
+completion). `dropped` is the reason why a completion is dropped; null means that it stays.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pairkit.mining.recipe import MineRecipe
 DROPPED = ("empty", "identical", "rank", "margin", "negatives")
 REASONS = {
     "no_completion": "no completion is left",
-    "all_identical": "all completions are the same text",
+    "all_identical": "all completions are the same",
     "one_completion": "one completion is no choice",
     "no_score": "min_margin needs the score of every ranked completion",
     "no_choice": "no completion is below the best: a tie makes no pair",
@@ -30,9 +30,18 @@ NEGATIVE = pl.col("best_rank").is_not_null() & (pl.col("noise") | (pl.col("rank"
 def drop(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
     """Add `dropped`, and the `best_row`, `best_rank` and `best_score` of each completion's set."""
     # Texts are compared by 64-bit hash and length: within a set, a collision occurs once in 10^18 sets.
-    text = pl.struct("set", pl.col("text").hash().alias("hash"), pl.col("text").str.len_bytes())
+    text = pl.struct(
+        "set",
+        pl.col("text").hash().alias("hash"),
+        pl.col("text").str.len_bytes(),
+        *(pl.col(name).hash().alias(f"{name}_hash") for name in ("thought", "calls")),
+    )
+    # A thought that was cut, or a call without a word, is a completion.
+    silent = (
+        (pl.col("text").str.strip_chars() == "") & pl.col("thought").is_null() & pl.col("calls").is_null()
+    )
     frame = frame.with_columns(
-        dropped=pl.when(pl.col("text").str.strip_chars() == "")
+        dropped=pl.when(silent)
         .then(pl.lit("empty"))
         # The frame is best first, so of equal texts the best one stays.
         .when(~text.is_first_distinct())

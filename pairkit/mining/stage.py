@@ -31,6 +31,7 @@ COUNTS = (
     *(f"dropped_{why}" for why in policies.DROPPED),
     *(f"noise_{kind}" for kind in KINDS),
     "noise_impossible",
+    "noise_on_tool_calls",
     "flipped",
 )
 
@@ -46,7 +47,8 @@ def mine(sets: pa.Table, recipe: MineRecipe, *, seed: int) -> StageResult:
 
     A quarantined set keeps its completions, so `dropped_*` counts those of sets that stay. `sets_unranked`
     counts the sets that stay without a ranked completion, `noise_impossible` the noisy completions that
-    could not be made to differ from every other text of their set.
+    could not be made to differ from every other text of their set, `noise_on_tool_calls` those that were
+    not made because the chosen completion calls a tool.
 
     Raises `InputError` for a table that is not one of candidate sets, and `ModelError` where the tokenizer
     of `token_swap` cannot be used.
@@ -98,7 +100,10 @@ def _columns(
     batch: pa.RecordBatch, pool: pa.StructArray, set_ids: Sequence[str], recipe: MineRecipe, seed: int
 ) -> pl.DataFrame:
     frame = numbers(batch, pool)
-    frame = frame.with_columns(text=pl.Series(pc.struct_field(pool, "text")))
+    texts = {"text": "text", "thought": "reasoning_content", "calls": "tool_calls"}
+    frame = frame.with_columns(
+        pl.Series(name, pc.struct_field(pool, field), pl.String) for name, field in texts.items()
+    )
     # Only where they decide something, because a hash per set takes time.
     if recipe.keep_negatives is not None:
         place = pl.int_range(pl.len()).over("set")

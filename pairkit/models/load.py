@@ -116,13 +116,19 @@ def _config(name: str, revision: str | None, trust_remote_code: bool) -> Any:
 
 
 def load_tokenizer(
-    name: str, *, revision: str | None, trust_remote_code: bool, texts: Iterator[str]
+    name: str,
+    *,
+    revision: str | None,
+    trust_remote_code: bool,
+    texts: Iterator[str],
+    needs_template: bool = True,
 ) -> PreTrainedTokenizerFast:
     """Load a tokenizer with a chat template: its own, else `DEFAULT_TEMPLATE`, which is printed.
 
     Args:
         name: a hub id, a directory, a configuration file next to a tokenizer, or "bpe:N", which trains one of
             N tokens on `texts`.
+        needs_template: whether a tokenizer without a template gets one.
 
     Raises:
         ModelError: a tokenizer that cannot be loaded.
@@ -137,7 +143,8 @@ def load_tokenizer(
         except Exception as error:  # as above, and of tokenizers
             other = "; choose another with --tokenizer, or train one on the data with --tokenizer bpe:4096"
             raise cannot_load("tokenizer", name, error, other if Path(folder).is_dir() else "") from error
-    ensure_chat_template(tokenizer, None if name.startswith("bpe:") else name)
+    if needs_template:
+        ensure_chat_template(tokenizer, None if name.startswith("bpe:") else name)
     return tokenizer
 
 

@@ -24,6 +24,7 @@ _SHOWN = {
     "refused": "refused by the server",
     "refusals": "begin as a refusal",
     "empty": "empty",
+    "recorded_ids": "stored with the sampled ids, because their text gives other ids",
     "truncated_dropped": "dropped, cut off by max_tokens",
     "regenerated": "generated again",
 }

@@ -10,6 +10,7 @@ from pairkit import __version__
 from pairkit.engines.local import fingerprint
 from pairkit.engines.table import ENGINES, UNPUBLISHED, library_versions
 from pairkit.models.names import public_name
+from pairkit.pipeline import templates
 from pairkit.pipeline.changes import Identity
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers import table
@@ -46,6 +47,8 @@ def _publish(block: dict[str, Any], public: Mapping[str, Any]) -> None:
     for key, name in public.items():
         if block.get(key) is not None:
             block[key] = name(block[key])
+    if "template" in block:
+        block["template"] = templates.published(block["template"])
     for key in UNPUBLISHED & block.keys():
         del block[key]
 
@@ -62,7 +65,7 @@ def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
         "recipe": content,
         # Of the portable recipe, so that it is the same on every machine.
         "recipe_hash": short_hash(content),
-        "input": {"fingerprint": opened.fingerprint, **_models(recipe)},
+        "input": {"fingerprint": opened.fingerprint, **_models(recipe), **_templates(recipe)},
         # Absent without a judge, because an empty value would be a difference to builds that never had one.
         **({"judge_prompts": prompts} if prompts else {}),
         "pairkit": __version__,
@@ -89,9 +92,11 @@ def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
         ]
     )
     keys: dict[str, str] = {}
+    files = inputs.get("templates", {})
     if recipe.generate is not None:
         versions = library_versions(_engine_libraries(recipe))
-        before = keys["generate"] = short_hash([before, content["generate"], inputs.get("model"), versions])
+        about = [content["generate"], inputs.get("model"), files.get("generate"), versions]
+        before = keys["generate"] = short_hash([before, *about])
     blocks = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
     for block, settings in zip(recipe.rankings, blocks, strict=True):
         # It asks no model: its scores are computed again, and change no answer after it.
@@ -102,6 +107,7 @@ def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
         about = [
             settings,
             model,
+            files.get(f"rank.{name}"),
             RANKERS[block.ranker].prompts(block),
             library_versions(table.libraries(block)),
         ]
@@ -123,6 +129,12 @@ def _models(recipe: BuildRecipe) -> dict[str, Any]:
     if any(by_name.values()):
         hashes["ranking_models"] = by_name
     return hashes
+
+
+def _templates(recipe: BuildRecipe) -> dict[str, Any]:
+    hashes = templates.file_hashes(recipe)
+    # Absent without files, because an empty value would be a difference to builds that never had one.
+    return {"templates": hashes} if hashes else {}
 
 
 def _is_local(block: Ranking) -> bool:

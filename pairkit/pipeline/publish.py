@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pairkit.dataset import card, parquet
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.files import replacing, sha256, write_json, write_text
-from pairkit.pipeline import shards
+from pairkit.pipeline import pair_files, shards
 from pairkit.pipeline.changes import Identity
 from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.shards import PUBLISHED, Contents
@@ -26,7 +26,7 @@ def publish(directory: BuildDirectory, identity: Identity, opened: Opened) -> di
     folders = directory.shards()
     contents = [shards.read_contents(folder) for folder in folders]
     total = shards.together(contents)
-    files = _move(directory.out, folders, contents)
+    files = _move(directory.out, folders, contents, chat=pair_files.has_chat(total.counts))
     # Also without rows, so that a reader need not guess whether any were lost.
     files[QUARANTINE_FILE] = _write_quarantine(directory.out / QUARANTINE_FILE, folders)
     # Before the manifest exists, because a dataset that lost rows must never look complete.
@@ -53,8 +53,11 @@ def publish(directory: BuildDirectory, identity: Identity, opened: Opened) -> di
     return manifest
 
 
-def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents]) -> dict[str, Any]:
-    """Rename every file that has not been moved yet; return all of them by their published names."""
+def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents], *, chat: bool) -> dict[str, Any]:
+    """Rename every file that has not been moved yet; return all of them by their published names.
+
+    With `chat`, all pairs get the schema of those that hold tools and the like.
+    """
     moved: dict[str, Any] = {}
     for name in PUBLISHED:
         with_rows = [
@@ -71,6 +74,8 @@ def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents]) -> d
             # Missing if a publication that was stopped has moved it; the marker still describes it.
             if part.exists():
                 os.replace(part, out / published)
+            if chat and name.startswith("pairs/"):
+                about = pair_files.made_chat(out / published)
             moved[published] = about
     return moved
 

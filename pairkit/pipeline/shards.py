@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from pairkit.dataset import histograms, parquet, views
 from pairkit.dataset.histograms import Histograms
 from pairkit.files import write_json
+from pairkit.pipeline import pair_files
 from pairkit.pipeline.unit import FinishedUnit
 from pairkit.schema import QUARANTINE, SETS, VERDICTS
 
@@ -166,10 +167,25 @@ class _File:
         self._waiting: list[pa.Table] = []
 
     def add(self, table: pa.Table) -> None:
+        if table.num_rows and table.schema == views.CHAT_PAIRS != self.schema:
+            self._make_chat()
+        if self.schema == views.CHAT_PAIRS and table.schema == views.PAIRS:
+            table = views.as_chat(table)
         self._waiting.append(table)
         # Whole units only, so that the cut depends on the rows and not on what the threads do.
         if sum(table.num_rows for table in self._waiting) >= ROW_GROUP:
             self._write()
+
+    def _make_chat(self) -> None:
+        """Write pairs as JSON messages from here on, and those of before again."""
+        self.schema = views.CHAT_PAIRS
+        self._waiting = [views.as_chat(table) for table in self._waiting]
+        if self._writer is not None:
+            self._writer.close()
+            plain = self.path.rename(self.path.with_suffix(".plain"))
+            self._writer = parquet.open_writer(self.path, self.schema)
+            pair_files.rewritten(plain, self._writer)
+            plain.unlink()
 
     def close(self) -> dict[str, Any] | None:
         """Complete the file and describe it; None if there was no row."""
@@ -194,7 +210,8 @@ class _File:
             # At the first row, because an empty file would be an empty split to a loader.
             self._writer = self._writer or parquet.open_writer(self.path, self.schema)
             # Exactly one row group, because Arrow's default limit is not the same in all versions.
-            self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=rows)
+            tables = [table for table in self._waiting if table.num_rows]
+            self._writer.write_table(pa.concat_tables(tables), row_group_size=rows)
         self._waiting = []
 
 

@@ -11,14 +11,14 @@ any order and thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.dataset import histograms, views
+from pairkit.dataset import extras, histograms, views
 from pairkit.mining import mine
 from pairkit.pipeline.ordering import add_scores, order
 from pairkit.pipeline.recipe import BuildRecipe
@@ -62,11 +62,16 @@ def finish(unit: Unit, recipe: BuildRecipe) -> FinishedUnit:
     tables = {"verdicts/all": result.verdicts}
     counted = histograms.of_sets(result.sets)
     for split, sets in split_by_prompt(result.sets, recipe.test_fraction).items():
-        pairs = views.pairs(sets, chosen=recipe.mine.chosen, rejected=recipe.mine.rejected, seed=recipe.seed)
-        tables |= {f"data/{split}": sets, f"pairs/{split}": pairs}
+        pairs = views.full_pairs(
+            sets, chosen=recipe.mine.chosen, rejected=recipe.mine.rejected, seed=recipe.seed
+        )
+        held = extras.count(sets.to_batches())
+        # Of this unit; the files of all units get one schema in the end (pair_files.py).
+        published = views.published(pairs, chat=any(held.values()))
+        tables |= {f"data/{split}": sets, f"pairs/{split}": published}
         histograms.add(counted, histograms.of_pairs(pairs))
         # Only for the counts, which go under the name of the split; the sets are those of before.
-        result = result.then(split, StageResult(result.sets, counts=_sizes(sets, pairs)))
+        result = result.then(split, StageResult(result.sets, counts=_sizes(sets, pairs, held)))
     return FinishedUnit(unit._replace(result=result), tables, counted, text_bytes(result.sets))
 
 
@@ -99,6 +104,8 @@ def _column_bytes(column: pa.ChunkedArray) -> int:
     return 0
 
 
-def _sizes(sets: pa.Table, pairs: pa.Table) -> dict[str, int]:
+def _sizes(sets: pa.Table, pairs: pa.Table, held: Mapping[str, int]) -> dict[str, int]:
+    # Only what there is, so that the manifests of plain chats have the counts that they always had.
+    extra = {f"sets_with_{name}": number for name, number in held.items() if number}
     completions = pc.sum(pc.list_value_length(sets["completions"]), min_count=0).as_py()
-    return {"sets": sets.num_rows, "completions": completions, "pairs": pairs.num_rows}
+    return {"sets": sets.num_rows, "completions": completions, "pairs": pairs.num_rows, **extra}

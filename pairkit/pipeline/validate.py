@@ -9,6 +9,7 @@ from __future__ import annotations
 from pairkit.engines.table import ENGINES
 from pairkit.mining.noise import token_backend
 from pairkit.models.names import check_local
+from pairkit.pipeline import templates
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers.table import RANKERS
 
@@ -17,13 +18,15 @@ def check(recipe: BuildRecipe) -> None:
     """Raise the first mistake that can be found without loading a model.
 
     That is a verifier's check that does not exist or cannot be imported, a judge's prompt that cannot be
-    used, and models and tokenizers whose directories do not exist or lack files.
+    used, a template's file that does not exist, and models and tokenizers whose directories do not exist or
+    lack files.
 
     Raises `RecipeError`, `InputError` or `ModelError`.
     """
     # A server's model name can only be checked by the server.
     if recipe.generate is not None and ENGINES[recipe.generate.engine].local:
         check_local("model", recipe.generate.model)
+    templates.check_files(recipe)
     for block in recipe.rankings:
         RANKERS[block.ranker].check(block)
     swap = recipe.mine.noise.token_swap

@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from pairkit.readers.blocks import BadLine, RowTable
+from pairkit.readers.json_fields import WRITTEN, with_json_texts, with_parts
 from pairkit.readers.json_text import json_row
 
 
 def parse_lines(lines: list[bytes], first: int) -> tuple[list[RowTable], list[BadLine]]:
     """Parse lines of JSON, of which the first has the number `first`. Blank lines are not rows."""
-    table = _parse_block(b"\n".join(lines))
+    block = b"\n".join(lines)
+    table = None if WRITTEN.search(block) else _parse_block(block)
     # Fewer rows than lines are blank lines, and no column is an object without fields.
     if table is not None and table.num_columns and table.num_rows == len(lines):
         return [RowTable(table, np.arange(first, first + len(lines)))], []
@@ -87,7 +89,7 @@ def row_tables(values: list[tuple[int, Any]]) -> tuple[list[RowTable], list[BadL
         # An object without fields has nothing that a source could read.
         if not isinstance(value, dict) or not value
     ]
-    rows = [(number, value) for number, value in values if isinstance(value, dict) and value]
+    rows = [(number, with_json_texts(value)) for number, value in values if isinstance(value, dict) and value]
     if not rows:
         return [], bad
     try:
@@ -125,13 +127,11 @@ class _Group(NamedTuple):
 def _group_by_schema(rows: list[tuple[int, dict[str, Any]]]) -> tuple[list[RowTable], list[BadLine]]:
     groups: list[_Group] = []
     bad = []
-    for number, value in rows:
+    for number, row in rows:
         try:
-            kind = pa.infer_type([value])
-            # The type may be found although the value has no form in Arrow.
-            pa.array([value], kind)
+            value, kind = _typed(row)
         except NOT_ARROW as error:
-            bad.append(_odd_row(number, value, error))
+            bad.append(_odd_row(number, row, error))
             continue
         for place, group in enumerate(groups):
             joined = _unify(group.kind, kind)
@@ -142,6 +142,18 @@ def _group_by_schema(rows: list[tuple[int, dict[str, Any]]]) -> tuple[list[RowTa
         else:
             groups.append(_Group(kind, [(number, value)]))
     return [table for group in groups for table in _group_tables(group)], bad
+
+
+def _typed(row: dict[str, Any]) -> tuple[dict[str, Any], pa.StructType]:
+    """Return a row that has a type in Arrow, and the type. Raises one of `NOT_ARROW`."""
+    try:
+        kind = pa.infer_type([row])
+    except pa.ArrowInvalid:
+        row = with_parts(row)
+        kind = pa.infer_type([row])
+    # The type may be found although the value has no form in Arrow.
+    pa.array([row], kind)
+    return row, kind
 
 
 def _group_tables(group: _Group) -> list[RowTable]:

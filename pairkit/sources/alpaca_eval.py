@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import interleave, mask, present
 from pairkit.readers.json_text import json_objects
-from pairkit.schema import UNIDENTIFIED
+from pairkit.schema import UNIDENTIFIED, with_all_columns
 from pairkit.sources.base import Draft, SourceRecipe
 from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.messages import user_prompt
@@ -104,5 +104,6 @@ def merge(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
         )
     )
     # polars has wider types than the schema.
-    table = joined.select(UNIDENTIFIED.names).to_arrow().cast(UNIDENTIFIED)
+    read = [name for name in UNIDENTIFIED.names if name in joined.columns]
+    table = with_all_columns(joined.select(read).to_arrow()).cast(UNIDENTIFIED)
     return table, joined["used"].cast(pl.Int64).to_numpy()

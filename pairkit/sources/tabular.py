@@ -17,16 +17,19 @@ from pairkit.arrow import filter_lists, flatten, interleave, is_list, is_text, l
 from pairkit.readers.json_text import json_objects
 from pairkit.schema import COMPLETION
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
+from pairkit.sources.reading import json_columns
 from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.fields import Layout, check_map, gather, layout
-from pairkit.sources.reading.messages import cut_last, read_messages, with_system
+from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
 from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt
 from pairkit.sources.reading.stream import open_files
+from pairkit.sources.reading.turns import CALL_FIELDS, THOUGHT_FIELDS, read_calls, read_content, read_thoughts
 
 # Names under which structs of completions hold the reply, and its model.
 TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
 MODELS = ("model", "generator")
-OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata")  # of sets that pairkit wrote
+# Of sets that pairkit wrote.
+OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata", "token_ids", "tokenizer")
 IDENTITY = ("set_id", "prompt_id", "source")
 
 
@@ -55,7 +58,19 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     prompt, sets = SHAPES[rows.shape](columns, fields)
     if "system" in fields:
         prompt = with_system(prompt, columns.text(fields["system"]))
-    return Draft(prompt, sets, _metadata(columns, rows), columns.problems)
+    kwargs = json_columns.read_json(columns, fields.get("chat_template_kwargs", ""), json_columns.arguments)
+    # None and not a column of nulls, so that tools in a column that `map` does not name are found.
+    tools = (
+        json_columns.read_json(columns, fields["tools"], json_columns.tools) if "tools" in fields else None
+    )
+    return Draft(
+        prompt,
+        sets,
+        _metadata(columns, rows),
+        columns.problems,
+        tools=tools,
+        chat_template_kwargs=kwargs,
+    )
 
 
 def _pairs(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Array]:
@@ -72,7 +87,7 @@ def _pairs(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Ar
         columns.number(fields[score]) if score in fields else pa.nulls(columns.size, pa.float64())
         for score in ("score_chosen", "score_rejected")
     )
-    return prompt, pair(chosen.reply, rejected.reply, (first, second))
+    return prompt, pair(chosen, rejected, (first, second))
 
 
 def _is_texts(columns: Columns, name: str) -> bool:
@@ -120,16 +135,23 @@ def _structs(items: Columns) -> pa.Array:
     """Read structs with a text and any of pairkit's own fields; the other fields become metadata."""
     text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
+    # The one name only: `reasoning` next to a text may be that of a judge.
+    own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, THOUGHT_FIELDS[:1])}
     if "metadata" not in own:
-        rest = items.rest([text, model, "rank", "score", *own])
+        rest = items.rest([text, model, "rank", "score", *CALL_FIELDS, *own])
         encoded = json_objects(rest, items.size)
         # Null, because a completion without further fields has no metadata.
         own["metadata"] = pc.if_else(pc.equal(encoded, "{}"), None, encoded)
     if "origin" in own:
         # A completion without an origin came with the data.
         own["origin"] = pc.fill_null(own["origin"], "source")
+    texts = read_content(items, text)
     return completions(
-        items.text(text), model=items.text(model), rank=items.rank("rank"), score=items.number("score"), **own
+        pc.if_else(pc.and_(pc.is_null(texts), pc.is_valid(own["tool_calls"])), "", texts),
+        model=items.text(model),
+        rank=items.rank("rank"),
+        score=items.number("score"),
+        **own,
     )
 
 
@@ -180,15 +202,15 @@ def _conversation(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array
     replied = present(cut.reply)
     # One entry per row; a conversation without a reply is a prompt to complete.
     prompt = pc.if_else(pa.array(replied), cut.prompt, whole)
-    return prompt, filter_lists(interleave([_alone(columns, fields, cut.reply)]), replied)
+    return prompt, filter_lists(interleave([_alone(columns, fields, cut)]), replied)
 
 
 def _single(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Array]:
-    reply = read_reply(columns, fields["completion"], whole=False).reply
+    reply = read_reply(columns, fields["completion"], whole=False)
     return read_messages(columns, fields["prompt"]), interleave([_alone(columns, fields, reply)])
 
 
-def _alone(columns: Columns, fields: Mapping[str, str], reply: pa.Array) -> pa.Array:
+def _alone(columns: Columns, fields: Mapping[str, str], reply: Conversation) -> pa.Array:
     """Build one completion per row, with its score; a label becomes the score 1 or 0."""
     score = columns.number(fields["score"]) if "score" in fields else pa.nulls(columns.size, pa.float64())
     if "label" in fields:
@@ -196,7 +218,7 @@ def _alone(columns: Columns, fields: Mapping[str, str], reply: pa.Array) -> pa.A
         # The label where there is one, because `score` may be another library's number.
         score = pc.if_else(pc.is_valid(label), label, score)
     model = columns.text(fields["model"]) if "model" in fields else None
-    return completions(reply, score=score, model=model)
+    return reply.completions(score=score, model=model)
 
 
 def _prompts(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Array]:

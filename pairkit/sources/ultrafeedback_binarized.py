@@ -27,5 +27,5 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     nested = columns.struct("metadata")
     rest = columns.rest([*USED, "metadata"]) | nested.rest(SCORES)
     first, second = ((columns if name in columns else nested).number(name) for name in SCORES)
-    sets = pair(chosen.reply, rejected.reply, (first, second))
+    sets = pair(chosen, rejected, (first, second))
     return Draft(prompt, sets, json_objects(rest, columns.size), columns.problems)

@@ -59,6 +59,7 @@ def train_steps(
     speed = speed_of(step_model)
     largest_norm = recipe.optimizer.max_grad_norm or math.inf  # inf: logged, never clipped
     skipped = Skipped()
+    unmoved, moves_at = step_model.unmoved(), _first_update(schedule, steps)
     state = checkpoint.State(model, optimizer, schedule, loss, skipped)
     checkpoints = out / checkpoint.CHECKPOINTS
     # Everything else of a step is a function of (seed, step): with the state and the number of steps done, a
@@ -77,6 +78,8 @@ def train_steps(
         # there is an evaluation, but no checkpoint, because the model itself is saved.
         for step in range(done, steps + 1):
             last = step == steps
+            # Two passes of one model differ by rounding, which a margin of 0 would show.
+            current = unmoved if step <= moves_at else step_model
             # Agreed on by all: one that stopped alone would leave the others waiting in a collective call.
             stop = processes.any(interrupted())
 
@@ -85,7 +88,7 @@ def train_steps(
             resumed_here = 0 < step == done
             due = last or step == 0 or _every(recipe.eval_every, step)
             if held_out and due and not resumed_here:
-                log.write(step, "eval", evaluate(step_model, held_out))
+                log.write(step, "eval", evaluate(current, held_out))
 
             # Not while steps are skipped: the weights may be why, and would push out the checkpoints from
             # before, of which only the last few are kept.
@@ -103,14 +106,14 @@ def train_steps(
 
             # For a user's loss that samples without a generator of its own: the same numbers after a resume.
             torch.manual_seed(step_seed(recipe.seed, step))
-            observe_training_set(step_model, train, order, step)
+            observe_training_set(current, train, order, step)
             started = time.perf_counter()
             statistics = loss.state_dict()  # as they were, in case the step is skipped
             rows = order.step_sets(step)
             seeds = draw_seeds([train.sets[i] for i in rows], recipe.seed, step)
-            batch = prepare(step_model, negatives, train, rows, seeds)
+            batch = prepare(current, negatives, train, rows, seeds)
             averages = Averages()
-            value, tokens, work = step_model.gradients(batch, averages)
+            value, tokens, work = current.gradients(batch, averages)
             # Summed, not averaged, because each process's share is already divided by the weights of the
             # global batch. A sharded model's backward has summed them.
             if not processes.sharded:
@@ -186,6 +189,12 @@ def _schedule(recipe: TrainRecipe, optimizer: torch.optim.Optimizer, steps: int)
         num_warmup_steps=round(recipe.optimizer.warmup * steps),
         num_training_steps=steps,
     )
+
+
+def _first_update(schedule: Any, steps: int) -> int:
+    """Return the first step that moves weights: the first rates of a warm-up are 0."""
+    (rate,) = {id(rate): rate for rate in schedule.lr_lambdas}.values()
+    return next((step for step in range(steps) if rate(step) > 0), steps)
 
 
 @contextmanager

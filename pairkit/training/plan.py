@@ -13,14 +13,19 @@ from pairkit.dataset.reader import BuiltData, open_data
 from pairkit.errors import InputError, ModelError
 from pairkit.losses import Loss, WeightedSum, build
 from pairkit.losses.building import sampler_settings
+from pairkit.models.chat.format import ChatFormat
+from pairkit.models.chat.saved import saved_template
 from pairkit.models.load import load_tokenizer, positions
 from pairkit.progress import progress
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.order import StepOrder
 from pairkit.training.step.pairs import PairSets
+from pairkit.training.tokens.choose import Wanted
+from pairkit.training.tokens.notes import notes
 from pairkit.training.tokens.sets import Tokenized, TokenSet
 from pairkit.training.tokens.store import NOT_KEPT, TokenStore, tokens_key
-from pairkit.training.tokens.tokenize import Wanted, token_batches
+from pairkit.training.tokens.tokenize import token_batches
+from pairkit.training.tokens.truncation import Truncation, truncation
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Plan:
     tokenizer: Any
     train: Tokenized
     held_out: Tokenized | None
+    notes: tuple[str, ...] = ()  # what a person should know of how the template was applied
 
     @property
     def reference(self) -> str:
@@ -64,6 +70,16 @@ class Plan:
         other = int(lengths.prompt.max() + lengths.completion.max())
         return max(longest, min(self.recipe.max_length, other))
 
+    def truncation(self) -> dict[str, Truncation]:
+        """Return what was cut of each split, by the split's name."""
+        recipe = self.recipe
+        splits = {recipe.train_split: self.train, recipe.eval_split: self.held_out}
+        return {
+            name: truncation(tokenized, recipe.max_length, recipe.max_prompt_length)
+            for name, tokenized in splits.items()
+            if tokenized
+        }
+
     def refused(self) -> Iterator[dict[str, str]]:
         """Yield every set that cannot be used: its split, its id, the reason and details."""
         for split, tokenized in (
@@ -89,16 +105,20 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
         revision=recipe.revision,
         trust_remote_code=recipe.trust_remote_code,
         texts=data.texts(recipe.train_split, recipe.limit),
+        needs_template=recipe.template != "none" and recipe.template.file is None,
     )
-    train = _tokenize(recipe, loss, data, tokenizer, recipe.train_split, recipe.limit, store)
+    format = ChatFormat(tokenizer, recipe.template)
+    train = _tokenize(recipe, loss, data, format, recipe.train_split, recipe.limit, store)
     # Before any model is loaded, because tokens decide which sets can be used.
     if not train.sets:
         raise InputError(f"{data.folder}: no set can be trained on: {train.refusals()}")
     held_out = None
     if data.rows(recipe.eval_split):  # a dataset without held-out sets trains without evaluation
-        held_out = _tokenize(recipe, loss, data, tokenizer, recipe.eval_split, recipe.eval_limit, store)
+        held_out = _tokenize(recipe, loss, data, format, recipe.eval_split, recipe.eval_limit, store)
+    # So that the saved model renders conversations by itself as it was trained.
+    tokenizer.chat_template = saved_template(format)
     negatives = sampler_settings(loss, recipe.negatives, data.rejected)
-    planned = Plan(recipe, loss, negatives, data, tokenizer, train, held_out)
+    planned = Plan(recipe, loss, negatives, data, tokenizer, train, held_out, notes(format, train.noted))
     # The reference too, because it scores the same texts and may have fewer positions.
     for name in dict.fromkeys([recipe.model, planned.reference]):
         _check_positions(planned, name)
@@ -123,7 +143,7 @@ def _tokenize(
     recipe: TrainRecipe,
     loss: Loss | WeightedSum,
     data: BuiltData,
-    tokenizer: Any,
+    format: ChatFormat,
     split: str,
     limit: int | None,
     store: TokenStore,
@@ -134,15 +154,18 @@ def _tokenize(
         "max_length": recipe.max_length,
         "max_prompt_length": recipe.prompt_limit,
         "wanted": _wanted(loss),
+        "thoughts": recipe.thoughts,
+        "assistant_turns": recipe.assistant_turns,
     }
 
     # A generator, because a dataset's tokens need not fit into memory.
     def make() -> Iterator[pa.RecordBatch]:
         with progress(f"tokenizing {split}", rows, unit="sets") as advance:
-            yield from token_batches(data.tables(split, limit), tokenizer, **settings, advance=advance)
+            yield from token_batches(data.tables(split, limit), format, **settings, advance=advance)
 
     # The key is made only if something is stored, because hashing a large tokenizer takes a while.
-    return store.sets(lambda: tokens_key(tokenizer, data=data.hashes(split), rows=rows, **settings), make)
+    identity = {"data": data.hashes(split), "rows": rows, "template": format.identity}
+    return store.sets(lambda: tokens_key(format.tokenizer, **identity, **settings), make)
 
 
 def _wanted(loss: Loss | WeightedSum) -> Wanted:

@@ -8,8 +8,10 @@ from pydantic import Field, field_validator, model_validator
 
 from pairkit.losses.building import build, ranges
 from pairkit.losses.parameters import resolve
+from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.recipes import Strict
 from pairkit.training.lora import Lora
+from pairkit.training.tokens.truncation import prompt_limit
 
 # Fields that may change when a run resumes, because they do not affect the result.
 RESUMABLE_FIELDS = frozenset(
@@ -79,6 +81,12 @@ class TrainRecipe(Strict):
     expand: Literal["pairs"] | None = None  # pairs = each negative makes an example of its own; null = sets
     optimizer: Optimizer = Optimizer()
 
+    template: Template = TemplateSettings()  # how conversations become text; "none" = raw text
+    thoughts: Literal["train", "mask", "strip"] = (
+        "train"  # scored, part of a completion but not scored, removed
+    )
+    assistant_turns: Literal["last", "all"] = "last"  # all = earlier turns are scored too, for sft only
+
     max_length: int = Field(default=2048, ge=2)  # prompt and completion
     max_prompt_length: int | None = Field(
         default=None, ge=1
@@ -118,6 +126,11 @@ class TrainRecipe(Strict):
         if self.expand:
             sampled = [f"negatives.{key}" for key in self.negatives] + [f"loss.{key}" for key in sorted(own)]
             self._check_expand(loss.completions, sampled)
+        if self.assistant_turns == "all" and loss.completions != "first":
+            raise ValueError(
+                f"assistant_turns=all scores whole dialogues, but {loss.name} compares completions of one "
+                "prompt; use --loss sft, or assistant_turns=last"
+            )
         if self.lora and not self.lora.merge and self.model.endswith(".json"):
             raise ValueError(
                 "lora.merge must be true when training from a config: "
@@ -152,7 +165,7 @@ class TrainRecipe(Strict):
     @property
     def prompt_limit(self) -> int:
         """The most tokens of a prompt; the rest of `max_length` is left for the completion."""
-        return self.max_prompt_length or max(1, self.max_length * 7 // 8)
+        return prompt_limit(self.max_length, self.max_prompt_length)
 
     def revision_of(self, name: str) -> str | None:
         """Return the revision of a model: `revision` is that of `model`; another reference has none."""

@@ -13,11 +13,12 @@ from torch import nn
 
 from pairkit.errors import ModelError, RecipeError
 from pairkit.files import OnExisting, stoppable
-from pairkit.progress import console, log
+from pairkit.progress import console, log, warn
 from pairkit.training.cost.report import report
 from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import launched_sharded
 from pairkit.training.logprobs.reference_cache import reference_sums
+from pairkit.training.logprobs.same_model import adds_nothing, agrees, same_checkpoint
 from pairkit.training.logprobs.selection import Sums
 from pairkit.training.logprobs.self_check import check_packed
 from pairkit.training.loop import train_steps
@@ -30,7 +31,7 @@ from pairkit.training.output.trackers import check_installed
 from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.batch import StepModel
-from pairkit.training.step.examples import split_for
+from pairkit.training.step.examples import Split, split_for
 from pairkit.training.step.pairs import PairSets, as_pairs
 from pairkit.training.tokens.sets import TokenSet
 from pairkit.training.tokens.store import TokenStore
@@ -85,6 +86,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
                 raise ModelError(_too_large(planned, error)) from error
         if processes.main:
             save_model(model, planned.tokenizer, model_folder)
+            _say_truncation(planned)  # again, because the first line is far above by now
         processes.wait()
     return model_folder
 
@@ -152,18 +154,40 @@ def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
         # Adapters switched off are the reference: no second model is in memory.
         live = AdaptersOff(model) if shares else reference(planned, processes).eval().requires_grad_(False)
     _check_packed(model, planned)
-    step_model = StepModel(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)
+    at_reference = _starts_at_reference(model, planned, train_split, processes)
+    budget = recipe.tokens_per_micro_batch
+    step_model = StepModel(planned.loss, model, live, budget, processes, at_reference)
     model = train_steps(recipe, step_model, planned.order, planned.negatives, train_split, held_out, out)
     return to_save(model, planned, processes)
 
 
 def _check_packed(model: nn.Module, planned: Plan) -> None:
     """Compare packed with separate passes on the first global batch."""
-    recipe, sets = planned.recipe, planned.examples
-    coarse = recipe.bf16 or recipe.dtype == "bfloat16"
+    sets = planned.examples
     # The first step's sets: the same for every run of the recipe, and about to be scored anyway.
     first = [sets[i] for i in planned.order.step_sets(0)]
-    check_packed(model, first, torch.bfloat16 if coarse else torch.float32)
+    check_packed(model, first, _precision(planned.recipe))
+
+
+def _precision(recipe: TrainRecipe) -> torch.dtype:
+    """Return what the models compute in."""
+    return torch.bfloat16 if recipe.bf16 or recipe.dtype == "bfloat16" else torch.float32
+
+
+def _starts_at_reference(model: nn.Module, planned: Plan, split: Split, processes: Processes) -> bool:
+    """Tell whether the policy, whose weights have not moved yet, is the reference."""
+    recipe, name = planned.recipe, planned.reference
+    # A copy of the base model is loaded in full precision, whatever the adapters' base is.
+    quantized = recipe.lora is not None and recipe.lora.base is not None and name != recipe.model
+    if quantized or not same_checkpoint(recipe.model, name) or not adds_nothing(model):
+        return False
+    if split.reference is None:  # no reference, or one that runs next to the policy
+        return True
+    rows = planned.order.step_sets(0)
+    sums = [split.reference[i] for i in rows]
+    same = agrees(model, [planned.examples[i] for i in rows], sums, _precision(recipe))
+    # Agreed on by all, because a process that scored a reference of its own would make other passes.
+    return not processes.any(not same)
 
 
 def _processes(recipe: TrainRecipe) -> Processes:
@@ -189,5 +213,14 @@ def _announce(planned: Plan) -> None:
     for tokenized in (planned.train, planned.held_out):
         if tokenized and tokenized.refused:
             log(f"not used: {tokenized.refusals()}")
+    _say_truncation(planned)
+    for note in planned.notes:
+        log(note)
     if planned.held_out is None:
         log(f"no split {planned.recipe.eval_split!r}: evaluation is off")
+
+
+def _say_truncation(planned: Plan) -> None:
+    for split, cut in planned.truncation().items():
+        if sentence := cut.sentence(planned.recipe.max_length):
+            warn(f"{split}: {sentence}")

@@ -18,7 +18,7 @@ from pairkit.training.tokens.tokenize import tokenize
 
 Values = npt.NDArray[np.float32] | npt.NDArray[np.int32]
 # One row per set. `logps` and `tokens` have one entry per completion, in the set's order: the log-prob in
-# nats, summed over its tokens, and their number. Both are null where `reason` says why there is no score.
+# nats, summed over its scored tokens, and their number. Both are null where `reason` says why there is none.
 LOGPS = pa.schema(
     [
         ("set_id", pa.string()),
@@ -84,7 +84,7 @@ def score_sets(
             for (position, part), sums in zip(rows, scored.policy.sum.tolist(), strict=True):
                 logps[position][list(part)] = sums[: len(part)]  # the rest of a row is padding
                 advance(len(part))
-    lengths = [np.array([len(ids) for ids in item.completions], np.int32) for item in work]
+    lengths = [np.array([column.length for column in item.picked], np.int32) for item in work]
     return _table(tokenized, logps, lengths)
 
 

@@ -7,17 +7,22 @@ row afterwards is checked here: `preference_preprocessor` in NeMo-RL's nemo_rl/d
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
+from support.candidates import candidate_set, completion, table
 from support.tiny import model_folder, random_sets, write_data
 
 from pairkit.dataset.export import SCHEMAS, export, rows
 from pairkit.dataset.formats import FORMATS
 from pairkit.models.chat.render import DEFAULT_TEMPLATE
+from pairkit.rankers.annotations import rank
 
+PLAIN = (completion("good", 2.0), completion("bad", 1.0))
 SETTINGS = {
     "max_steps": 1,
     "per_device_train_batch_size": 2,
@@ -68,6 +73,37 @@ def test_trl_trains_a_step_of_dpo(built: Path, chat_model: str, tmp_path: Path):
     trainer = DPOTrainer(chat_model, args=DPOConfig(output_dir=str(tmp_path), **SETTINGS), train_dataset=data)
     loss = trainer.train().training_loss
     assert loss == pytest.approx(0.6931, abs=1e-3)  # log 2: the policy is still the reference
+
+
+@transformers_renamed_what_trl_sets
+def test_trl_renders_tools_calls_and_thoughts(tmp_path: Path):
+    from transformers import AutoTokenizer
+    from trl import DPOConfig, DPOTrainer
+
+    template = (files("trl") / "chat_templates" / "qwen3.jinja").read_text()
+    model = str(model_folder(tmp_path / "llama", template=template))
+    user = {"role": "user", "content": "Weather?"}
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+    calls = [{"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}]
+    holder = candidate_set(
+        completion("", 2.0, tool_calls=json.dumps(calls), reasoning_content="Look it up."),
+        completion("I do not know.", 1.0),
+        prompt=[user],
+        tools=json.dumps(tools),
+    )
+    built = write_data(tmp_path / "sets", rank(table(holder, candidate_set(*PLAIN))))
+    data = loaded(built, "trl", tmp_path)
+    settings = SETTINGS | {"per_device_train_batch_size": 1}
+    args = DPOConfig(output_dir=str(tmp_path), max_length=None, **settings)
+    trainer = DPOTrainer(model, args=args, train_dataset=data)
+    trainer.train()
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    first = trainer.train_dataset[0]
+    reply = {"role": "assistant", "content": "", "reasoning_content": "Look it up.", "tool_calls": calls}
+    expected = tokenizer.apply_chat_template([user, reply], tools=tools, tokenize=False)
+    assert tokenizer.decode(first["prompt_ids"] + first["chosen_ids"]) == expected
+    assert all(text in expected for text in ("<tools>", '"city": "Oslo"', "Look it up."))
+    assert "tools" not in tokenizer.decode(trainer.train_dataset[1]["prompt_ids"])
 
 
 @transformers_renamed_what_trl_sets

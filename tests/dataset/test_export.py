@@ -242,7 +242,7 @@ def test_a_delete_that_fails_keeps_the_old_export(
     done = export(built, "trl", tmp_path / "out")
     before = sha256(done.file)
     with monkeypatch.context() as patch:
-        patch.setattr(exporting, "rows", no_space)
+        patch.setattr(exporting, "_made", no_space)
         with pytest.raises(OutputError, match="No space left on device"):
             export(built, "openai", tmp_path / "out", on_existing="delete")
     assert sha256(done.file) == before
@@ -267,7 +267,7 @@ def test_an_interrupted_export_leaves_no_file_and_starts_over(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(exporting, "rows", no_space)
+        patch.setattr(exporting, "_made", no_space)
         with pytest.raises(OutputError, match="No space left on device"):
             export(built, "trl", tmp_path / "out")
     (tmp_path / "out").mkdir()
@@ -282,7 +282,7 @@ def test_a_stopped_export_removes_the_directories_it_made(
     def stopped(*_: Any, **__: Any) -> pa.Table:
         raise stop
 
-    monkeypatch.setattr(exporting, "rows", stopped)
+    monkeypatch.setattr(exporting, "_made", stopped)
     (tmp_path / "mine").mkdir()
     for out in ("new/deep/out", "new/dpo.parquet", "mine"):
         with pytest.raises((OutputError, Interrupted)):

@@ -49,5 +49,5 @@ def test_summary_agrees_with_numpy(numbers: list[int]) -> None:
 def test_pair_lengths_count_the_replies_only() -> None:
     sets = table(candidate_set(completion("long one", 2.0), completion("no", 1.0)))
     ranked = annotations.rank(sets)
-    made = histograms.of_pairs(views.pairs(ranked))
+    made = histograms.of_pairs(views.full_pairs(ranked))
     assert made == {"chosen_characters": Counter({8: 1}), "rejected_characters": Counter({2: 1})}

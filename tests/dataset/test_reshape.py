@@ -13,8 +13,9 @@ import pytest
 from support.candidates import candidate_set, completion, table
 
 from pairkit.dataset import reshape, views
-from pairkit.dataset.export import SCHEMAS, rows
+from pairkit.dataset.export import CHAT_SCHEMAS, SCHEMAS, rows
 from pairkit.dataset.formats import FORMATS
+from pairkit.dataset.left_out import turns_do_not_alternate
 from pairkit.rankers.annotations import rank
 
 DIALOGUE = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Why?")]
@@ -94,7 +95,7 @@ def test_a_slice_makes_the_rows_of_its_sets(name: str):
     parts = [rows(all_sets.slice(start, 2), name) for start in (0, 2, 4)]
     assert pa.concat_tables(parts).equals(whole)
     assert rows(all_sets.slice(0, 0), name).schema == whole.schema
-    pairs = views.pairs(all_sets).slice(3)  # a batch that does not begin at the first row of its buffers
+    pairs = views.full_pairs(all_sets).slice(3)  # a batch that does not begin at the first row of its buffers
     if name not in ("trl",):
         made = reshape.by_batch(pairs, getattr(reshape, name), SCHEMAS[name])
         assert made.to_pylist() == whole.to_pylist()[3:]
@@ -102,21 +103,23 @@ def test_a_slice_makes_the_rows_of_its_sets(name: str):
 
 def test_every_format_has_a_schema():
     assert SCHEMAS.keys() == FORMATS.keys()
+    assert CHAT_SCHEMAS.keys() == {name for name, made in FORMATS.items() if made.carries}
 
 
 def test_alternating_turns():
-    user, assistant, system = ("user", "u"), ("assistant", "a"), ("system", "s")
-    good = [[user], [system, user], DIALOGUE, [user, assistant, user]]
+    user, assistant, system, tool = ("user", "u"), ("assistant", "a"), ("system", "s"), ("tool", "t")
+    good = [[user], [system, user], DIALOGUE, [user, assistant, user], [user, assistant, tool]]
     bad = [
         [user, user],
         [assistant, user],
         [system, system, user],
         [system, assistant, user],
         [user, system, user],
+        [user, assistant, tool, tool],
     ]
     (batch,) = sets(*good, *bad).combine_chunks().to_batches()
-    assert reshape.alternates(batch).to_pylist() == [True] * len(good) + [False] * len(bad)
-    assert reshape.alternates(batch.slice(3, 2)).to_pylist() == [True, False]
+    assert turns_do_not_alternate(batch).tolist() == [False] * len(good) + [True] * len(bad)
+    assert turns_do_not_alternate(batch.slice(4, 2)).tolist() == [False, True]
 
 
 def test_binarized_is_the_published_schema_and_row(real_data: Path):

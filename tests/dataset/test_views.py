@@ -120,7 +120,7 @@ def test_unpaired_labels_the_best_true_and_what_is_below_false():
     view = views.unpaired(rows)
     assert view["completion"].to_pylist() == [reply(text) for text in "abcn"]
     assert view["label"].to_pylist() == [True, True, False, False]
-    assert view["prompt"].to_pylist() == rows["prompt"].to_pylist() * 4
+    assert view["prompt"].to_pylist() == [[{"role": "user", "content": "Why?"}]] * 4
 
 
 def test_the_only_completion_of_a_set_has_its_score_as_label():

@@ -19,6 +19,7 @@ from pairkit.engines.base import Completion, Problem, Request, Result, sample_se
 from pairkit.engines.generate import GenerateRecipe, Samples, SampleSettings, generate, generate_tables
 from pairkit.engines.transformers import TransformersEngine
 from pairkit.errors import RecipeError
+from pairkit.models.chat.format import ChatFormat
 from pairkit.quickstart.model import save_start, tiny_config, tiny_tokenizer
 from pairkit.recipes import validate
 from pairkit.schema import StageResult
@@ -72,8 +73,10 @@ def test_completions_are_those_of_their_set(sets: pa.Table) -> None:
                 "finish_reason": "length" if index else "stop",
                 "origin": "generated",
                 "metadata": '{"tokens":3}',
+                **dict.fromkeys(("reasoning_content", "tool_calls", "token_ids", "tokenizer")),
             }
-    zeros = dict.fromkeys(("refused", "empty", "refusals", "truncated_dropped", "regenerated"), 0)
+    names = ("refused", "empty", "refusals", "recorded_ids", "truncated_dropped", "regenerated")
+    zeros = dict.fromkeys(names, 0)
     assert done.counts == {"completions": 120, "stop": 40, "length": 80} | zeros
     assert done.quarantine.num_rows == 0
 
@@ -193,7 +196,7 @@ def test_refusals_are_counted(sets: pa.Table, text: str, refusal: bool) -> None:
 
 def test_a_real_model_does_not_depend_on_the_cut(sets: pa.Table) -> None:
     torch.manual_seed(0)
-    engine = TransformersEngine(LlamaForCausalLM(tiny_config()), tiny_tokenizer(), "tiny")
+    engine = TransformersEngine(LlamaForCausalLM(tiny_config()), ChatFormat(tiny_tokenizer()), "tiny")
     whole = run(sets, engine).sets
     parts = [run(sets.slice(i, 11), engine).sets for i in range(0, 40, 11)]
     assert pa.concat_tables(parts).combine_chunks() == whole.combine_chunks()

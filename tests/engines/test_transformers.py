@@ -22,6 +22,7 @@ from pairkit.engines.base import Problem, Request, Sampling, sample_seed
 from pairkit.engines.sampling import draw, uniforms
 from pairkit.engines.transformers import TransformersEngine, load_transformers, stop_tokens
 from pairkit.errors import ModelError
+from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.render import DEFAULT_TEMPLATE, prompt_tokens
 from pairkit.quickstart.model import save_start, tiny_tokenizer
 
@@ -53,7 +54,7 @@ def engine(build=llama, *, batch_tokens: int = 32_768, seed: int = 0) -> Transfo
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(4)  # far from uniform, so that a wrong position or mask changes the outcome
-    return TransformersEngine(model.eval(), tiny_tokenizer(), "tiny", batch_tokens)
+    return TransformersEngine(model.eval(), ChatFormat(tiny_tokenizer()), "tiny", batch_tokens)
 
 
 def greedy(max_tokens: int) -> Sampling:
@@ -167,15 +168,15 @@ def test_max_tokens_applies_to_each_completion() -> None:
 
 def test_every_end_token_of_the_generation_config_stops() -> None:
     tiny = engine()
-    assert stop_tokens(tiny.model, tiny.tokenizer) == [EOS]
+    assert stop_tokens(tiny.model, tiny.chat) == [EOS]
     (before,) = ask(tiny, [Request([1, 9, 9, 5], (greedy(6),))])
     first = tiny.tokenizer(before[0].text, add_special_tokens=False)["input_ids"][0]
     tiny.model.generation_config.eos_token_id = [EOS, first]
     (after,) = ask(tiny, [Request([1, 9, 9, 5], (greedy(6),))])
-    assert after[0]._replace(sampling=None) == ("", 1, "stop", None)
+    assert after[0][:3] == ("", 1, "stop")
     for configured, stops in ((None, [EOS]), (9, [EOS, 9]), ([9, EOS], [EOS, 9])):
         tiny.model.generation_config.eos_token_id = configured
-        assert stop_tokens(tiny.model, tiny.tokenizer) == stops
+        assert stop_tokens(tiny.model, tiny.chat) == stops
 
 
 def test_requests_that_cannot_be_served_are_problems() -> None:

@@ -34,7 +34,7 @@ def test_accuracy_is_the_mean_score_per_problem(problems: pa.Table) -> None:
 
 
 def test_unusable_problems_are_an_error(problems: pa.Table) -> None:
-    first = problems["prompt"][0].as_py()
+    first = schema.plain_messages(problems["prompt"][0].as_py())
 
     def absent(request: Request) -> Result:
         return Problem("too_long", "no room") if request.prompt == first else pupil(request)

@@ -132,7 +132,7 @@ def test_changes_by_hand_are_refused(built: Path, hub: Hub, change: Callable[[Pa
         (
             lambda f: edit_manifest(f, lambda m: m.update(schema_version=9)),
             True,
-            "schema version 9 is not supported (need 1)",
+            "schema version 9 is not supported (need 1 to 2)",
         ),
         (lambda f: (f / "pairkit.json").write_text("{"), True, "pairkit.json: not JSON"),
         (shutil.rmtree, False, "no such directory"),

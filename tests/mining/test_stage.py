@@ -51,7 +51,7 @@ def assert_counts_add_up(result: StageResult, sets: pa.Table) -> None:
     assert completions_quarantined == sum(len(row["completions"]) for row in rows)
     assert total("quarantined_") == result.quarantine.num_rows
     assert counts["sets_in"] == counts["sets_out"] + total("quarantined_")
-    made = total("noise_") - counts["noise_impossible"]
+    made = total("noise_") - counts["noise_impossible"] - counts["noise_on_tool_calls"]
     assert completions_in + made == counts["completions_out"] + completions_quarantined + total("dropped_")
 
 
@@ -66,6 +66,47 @@ def test_identical_completions_leave_the_best_ranked_copy():
     assert texts(result.sets) == [["x", "y"]]
     assert column(result.sets, "score") == [[3.0, 2.0]]
     assert result.counts["dropped_identical"] == 2
+
+
+CALLS = [f'[{{"type":"function","function":{{"name":"{name}","arguments":{{}}}}}}]' for name in "fg"]
+
+
+def test_tool_calls_and_thoughts_make_completions_of_equal_texts_different():
+    calling = candidate_set(
+        completion("", 3.0, tool_calls=CALLS[0]),
+        completion("", 2.0, tool_calls=CALLS[1]),
+        completion("", 1.0, tool_calls=CALLS[0]),
+        completion(" ", 0.0),
+    )
+    thinking = candidate_set(
+        completion("x", 3.0, reasoning_content="a"),
+        completion("x", 2.0, reasoning_content="b"),
+        completion("x", 1.0),
+        completion("", 0.0, reasoning_content="cut"),
+    )
+    result = mined(calling, thinking)
+    assert column(result.sets, "score") == [[3.0, 2.0], [3.0, 2.0, 1.0, 0.0]]
+    assert (result.counts["dropped_identical"], result.counts["dropped_empty"]) == (1, 1)
+    assert_counts_add_up(result, table(calling, thinking))
+
+
+def test_no_noise_is_made_of_a_tool_call_and_that_of_an_answer_keeps_its_thought():
+    said = "Let me look it up"
+    calling = candidate_set(completion(said, 2.0, tool_calls=CALLS[0]), completion("no", 1.0), prompt="a")
+    thinking = candidate_set(
+        completion("one two", 2.0, reasoning_content="Hm."), completion("x", 1.0), prompt="b"
+    )
+    rejected = candidate_set(
+        completion("three four", 2.0), completion("", 1.0, tool_calls=CALLS[0]), prompt="c"
+    )
+    noise = {"word_swap": {"count": 1}, "truncate": {"count": 2}}
+    result = mined(calling, thinking, rejected, noise=noise)
+    origins = column(result.sets, "origin")
+    assert [names.count("noise") for names in origins] == [0, 3, 3]
+    assert result.counts["noise_on_tool_calls"] == 3
+    assert column(result.sets, "reasoning_content")[1] == ["Hm.", None, "Hm.", "Hm.", "Hm."]
+    assert column(result.sets, "tool_calls")[2] == [None, CALLS[0], None, None, None]
+    assert_counts_add_up(result, table(calling, thinking, rejected))
 
 
 def test_the_same_text_in_two_sets_is_not_a_copy():
@@ -109,7 +150,13 @@ def test_a_quarantined_row_is_the_whole_set_with_its_id_and_an_explanation():
     (row,) = result.quarantine.to_pylist()
     assert result.quarantine.schema == QUARANTINE
     assert (row["stage"], row["set_id"]) == ("mine", sets["set_id"][0].as_py())
-    assert row["row"] == canonical_json(sets.to_pylist()[0])
+    (whole,) = sets.to_pylist()
+    # As version 1 wrote it, because the set has nothing of version 2.
+    del whole["tools"], whole["chat_template_kwargs"]
+    for each in whole["completions"]:
+        del each["reasoning_content"], each["tool_calls"], each["token_ids"], each["tokenizer"]
+    whole["prompt"] = [{"role": "user", "content": "Why?"}]
+    assert row["row"] == canonical_json(whole)
     assert row["detail"] == "one completion is no choice (1 of 2 completions left; dropped: 1 empty)"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.candidates import said
 from support.row_files import read
 
 from pairkit.errors import InputError
@@ -31,7 +32,9 @@ def test_numbers_in_prompts_are_texts(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text('prompt,completions\n42,"[""1"", ""2""]"\n7,no list\n', encoding="utf-8")
     batch = read(path)
-    assert batch.sets["prompt"].to_pylist() == [[{"role": "user", "content": "42"}]]
+    assert [said(prompt) for prompt in batch.sets["prompt"].to_pylist()] == [
+        [{"role": "user", "content": "42"}]
+    ]
     assert batch.quarantine["reason"].to_pylist() == ["invalid_json"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.candidates import said
 from support.row_files import WRITERS, read, write_all, write_lines
 
 from pairkit.sources import SourceRecipe, open_source
@@ -47,7 +48,7 @@ def test_every_format_gives_the_same_sets(tmp_path: Path, rows: list[dict[str, A
         assert batch.counts["rows"] == len(rows)
         assert [
             {
-                "prompt": row["prompt"],
+                "prompt": said(row["prompt"]),
                 "completions": [(c["text"], c["score"]) for c in row["completions"]],
                 "topic": json.loads(row["metadata"]).get("topic"),
             }

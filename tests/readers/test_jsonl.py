@@ -55,17 +55,17 @@ BAD_LINES = [
         b'{"prompt": [{"role": "user", "content": "u", "tool_calls": [{"name": "f"}]}],'
         b' "chosen": "c", "rejected": "r"}',
         "unsupported_content",
-        "prompt.tool_calls",
+        "prompt.role",
     ),
     (
-        b'{"prompt": [{"role": "tool", "content": "u"}], "chosen": "c", "rejected": "r"}',
+        b'{"prompt": [{"role": "critic", "content": "u"}], "chosen": "c", "rejected": "r"}',
         "unsupported_content",
         "prompt.role",
     ),
     (b'{"prompt": "p", "chosen": "c", "rejected": "r", "images": ["x"]}', "unsupported_content", "images"),
     (
-        b'{"prompt": "p", "chosen": "c", "rejected": "r", "tools": "[]"}',
-        "unsupported_content",
+        b'{"prompt": "p", "chosen": "c", "rejected": "r", "tools": "[{]"}',
+        "invalid_json",
         "tools",
     ),
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from support.candidates import said
 
 from pairkit.schema import StageResult, check_sets, identify
 from pairkit.sources import SourceRecipe, open_source
@@ -31,7 +32,7 @@ def convert(folder: Path, name: str, rows: list[dict[str, Any]], *, size: int = 
 def only(result: StageResult) -> dict[str, Any]:
     assert result.quarantine.num_rows == 0, result.quarantine.to_pylist()
     (row,) = result.sets.to_pylist()
-    return row
+    return row | {"prompt": said(row["prompt"])}
 
 
 def reasons(result: StageResult) -> list[str]:

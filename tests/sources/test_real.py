@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
+from support.candidates import said
 
 from pairkit.schema import check_sets, identify
 from pairkit.sources import SourceRecipe, open_source
@@ -253,7 +254,7 @@ def test_metamath_removes_the_examples_before_real_problems(
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     for number, (row, result) in enumerate(zip(raw, sets_of(path, "metamath_dpo"), strict=True)):
-        assert result["prompt"] == [{"role": "user", "content": row["question"].strip()}]
+        assert said(result["prompt"]) == [{"role": "user", "content": row["question"].strip()}]
         assert json.loads(result["metadata"]) == {"shots": number % 6}
 
 
@@ -275,7 +276,7 @@ def test_hh_rlhf_prompts_and_replies_make_up_the_dialogues(real_data: Path) -> N
                 reply = result["completions"][rank - 1]
                 assert reply["rank"] == rank
                 speakers = {"user": "\n\nHuman:", "assistant": "\n\nAssistant:"}
-                turns = [*result["prompt"], {"role": "assistant", "content": reply["text"]}]
+                turns = [*said(result["prompt"]), {"role": "assistant", "content": reply["text"]}]
                 again = "".join(speakers[turn["role"]] + turn["content"] for turn in turns)
                 assert re.sub(r"\s", "", again) == re.sub(r"\s", "", row[side])
 
@@ -304,7 +305,7 @@ def test_hh_rlhf_keeps_empty_replies(real_data: Path) -> None:
 def test_ultrafeedback_pairs_keep_their_scores(real_data: Path) -> None:
     file = real_data / "ultrafeedback_binarized_trl_flat.jsonl.gz"
     for row, result in zip(rows_of(file), sets_of(file, "ultrafeedback_binarized"), strict=True):
-        assert result["prompt"] == [{"role": "user", "content": row["prompt"]}]
+        assert said(result["prompt"]) == [{"role": "user", "content": row["prompt"]}]
         assert [(c["text"], c["score"], c["rank"]) for c in result["completions"]] == [
             (row["chosen"], row["metadata"]["score_chosen"], None),
             (row["rejected"], row["metadata"]["score_rejected"], None),
@@ -315,13 +316,13 @@ def test_ultrafeedback_pairs_keep_their_scores(real_data: Path) -> None:
 def test_ultrafeedback_binarized_row_0_is_a_tie(real_data: Path) -> None:
     (row,) = sets_of(real_data / "ultrafeedback_binarized_row0.jsonl.gz", "ultrafeedback_binarized")
     assert [completion["score"] for completion in row["completions"]] == [8.5, 8.5]
-    assert row["prompt"] == [{"role": "user", "content": "how can i develop a habit of drawing daily"}]
+    assert said(row["prompt"]) == [{"role": "user", "content": "how can i develop a habit of drawing daily"}]
 
 
 def test_nectar_row_0_has_seven_ranks(real_data: Path) -> None:
     (raw,) = rows_of(real_data / "nectar_row0_abridged.jsonl.gz")
     (row,) = sets_of(real_data / "nectar_row0_abridged.jsonl.gz", "nectar")
-    assert row["prompt"] == [{"role": "user", "content": "0.002 = 1000 \n1 = x?"}]
+    assert said(row["prompt"]) == [{"role": "user", "content": "0.002 = 1000 \n1 = x?"}]
     assert [completion["rank"] for completion in row["completions"]] == [1, 2, 3, 4, 5, 6, 7]
     assert [completion["text"] for completion in row["completions"]] == [a["answer"] for a in raw["answers"]]
     assert json.loads(row["metadata"]) == {
@@ -355,7 +356,7 @@ def test_llamafactory_sharegpt_pairs_are_read(real_data: Path) -> None:
     file = real_data / "llamafactory_dpo_en_demo.jsonl.gz"
     names = {"human": "user", "gpt": "assistant", "system": "system"}
     for row, result in zip(rows_of(file), sets_of(file, "files"), strict=True):
-        assert result["prompt"] == [
+        assert said(result["prompt"]) == [
             {"role": names[turn["from"]], "content": turn["value"]} for turn in row["conversations"]
         ]
         replies = [row["chosen"]["value"], row["rejected"]["value"]]

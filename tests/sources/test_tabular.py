@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.candidates import said
 
 from pairkit.schema import SETS, check_sets, identify
 from pairkit.sources import SourceRecipe, open_source
@@ -23,7 +24,8 @@ def convert(
     (batch,) = open_source(SourceRecipe(name="files", path=str(path), map=mapped)).batches()
     assert batch.counts["rows"] == len(rows) == batch.sets.num_rows + batch.quarantine.num_rows
     check_sets(identify(batch.sets, {}))
-    return batch.sets.to_pylist(), batch.quarantine["reason"].to_pylist()
+    sets = [row | {"prompt": said(row["prompt"])} for row in batch.sets.to_pylist()]
+    return sets, batch.quarantine["reason"].to_pylist()
 
 
 def brief(row: dict[str, Any], *fields: str) -> list[Any]:
@@ -153,7 +155,9 @@ def test_sharegpt_turns_become_messages(tmp_path: Path) -> None:
     (row,), _ = convert(tmp_path, [{"conversations": turns}])
     assert row["prompt"] == [message("system", "s"), USER]
     assert brief(row, "text") == ["c"]
-    _, reasons = convert(tmp_path, [{"conversations": [*turns, {"from": "observation", "value": "o"}]}])
+    (row,), _ = convert(tmp_path, [{"conversations": [*turns, {"from": "observation", "value": "o"}]}])
+    assert [each["role"] for each in row["prompt"]] == ["system", "user", "assistant", "tool"]
+    _, reasons = convert(tmp_path, [{"conversations": [*turns, {"from": "narrator", "value": "o"}]}])
     assert reasons == ["unsupported_content"]
 
 
@@ -192,12 +196,15 @@ def test_sets_that_pairkit_wrote_are_read_back_unchanged(tmp_path: Path) -> None
     completions = [
         {"text": "a", "model": "m", "rank": 1, "score": 2.0, "scores": [{"name": "x", "value": 1.0}],
          "sampling": {"temperature": 0.6, "top_p": 1.0, "seed": 1, "max_tokens": 8}, "finish_reason": "stop",
-         "origin": "generated", "metadata": '{"k":1}'},
+         "origin": "generated", "metadata": '{"k":1}', "reasoning_content": "hm", "token_ids": [3, 1],
+         "tokenizer": "f00", "tool_calls": '[{"type":"function","function":{"name":"f","arguments":{}}}]'},
         {"text": "b", "model": None, "rank": None, "score": None, "scores": [], "sampling": None,
-         "finish_reason": None, "origin": "noise", "metadata": None},
+         "finish_reason": None, "origin": "noise", "metadata": None, "reasoning_content": None,
+         "token_ids": None, "tokenizer": None, "tool_calls": None},
     ]  # fmt: skip
     own = {"set_id": "0", "prompt_id": "1", "source": "s", "prompt": [USER], "completions": completions,
-           "metadata": '{"a":[1]}'}  # fmt: skip
+           "metadata": '{"a":[1]}', "chat_template_kwargs": '{"enable_thinking":false}',
+           "tools": '[{"type":"function","function":{"parameters":{},"name":"f"}}]'}  # fmt: skip
     table = pa.Table.from_pylist([own], schema=SETS)
     pq.write_table(table, tmp_path / "rows.parquet")
     (from_lines,), _ = convert(tmp_path, [own])
@@ -205,8 +212,9 @@ def test_sets_that_pairkit_wrote_are_read_back_unchanged(tmp_path: Path) -> None
     (from_parquet,) = batch.sets.to_pylist()
     for result in (from_lines, from_parquet):
         assert result["completions"] == completions
-        assert result["prompt"] == [USER]
-        assert result["metadata"] == '{"a":[1]}'
+        assert said(result["prompt"]) == [USER]
+        for name in ("metadata", "tools", "chat_template_kwargs"):
+            assert result[name] == own[name]
 
 
 def test_large_types_and_dictionaries_are_read(tmp_path: Path) -> None:
@@ -225,7 +233,7 @@ def test_large_types_and_dictionaries_are_read(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "rows.parquet")
     (batch,) = open_source(SourceRecipe(name="files", path=str(tmp_path / "rows.parquet"))).batches()
     (row,) = batch.sets.to_pylist()
-    assert row["prompt"] == [USER]
+    assert said(row["prompt"]) == [USER]
     assert brief(row, "text") == ["a", "b"]
     assert json.loads(row["metadata"]) == {"at": "1970-01-01 00:00:00.000", "kind": "k"}
 

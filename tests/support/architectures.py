@@ -89,14 +89,29 @@ def sets(counts: tuple[tuple[int, ...], ...] = COUNTS, vocabulary: int = VOCABUL
     ]
 
 
+def masked(items: list[TokenSet], seed: int = 0) -> list[TokenSet]:
+    """Mask tokens at random, beginnings, ends and middles, but never all; some completions have no mask."""
+    random = np.random.default_rng(seed)
+
+    def mask(column: Column) -> Column:
+        scored = random.random(len(column.ids)) < 0.5
+        scored[random.integers(len(scored))] = True
+        return column if random.integers(3) == 0 else column._replace(scored=scored)
+
+    return [item._replace(columns=tuple(map(mask, item.columns))) for item in items]
+
+
 def select_all(items: list[TokenSet]) -> list[SetSelection]:
     return [SetSelection.all(item) for item in items]
 
 
 def naive(model: nn.Module, work: list[SetSelection], live: nn.Module | None = None) -> dict[str, Tensor]:
-    """Compute every statistic, `[B, K]` each, one completion at a time, from full logits in float32."""
+    """Compute every statistic, `[B, K]` each, one completion at a time, from full logits.
+
+    In float32, or in float64 of a model that is.
+    """
     most = max(len(item.columns) for item in work)
-    blank = torch.zeros(len(work), most)
+    blank = torch.zeros(len(work), most, dtype=next(model.parameters()).dtype)
     prefixes = ("head_sum", "chosen_head", "reference_head_sum", "reference_chosen_head")
     names = ("sum", *prefixes, "token_kl", "alignment", "entropy", "reference")
     rows: dict[str, list[list[Tensor]]] = {name: [] for name in names}
@@ -108,15 +123,18 @@ def naive(model: nn.Module, work: list[SetSelection], live: nn.Module | None = N
             completion = item.tokens.columns[c].ids
             ids = torch.from_numpy(np.concatenate([item.tokens.prompt, completion])).long()
             at = torch.arange(len(item.tokens.prompt), len(ids))
-            logp = log_softmax(model(input_ids=ids[None]).logits[0].float(), dim=-1)[at - 1]
+            if (mask := item.tokens.columns[c].scored) is not None:
+                at = at[torch.from_numpy(mask)]
+            logp = log_softmax(model(input_ids=ids[None]).logits[0].to(blank.dtype), dim=-1)[at - 1]
             per_token = {"sum": logp.gather(1, ids[at, None])[:, 0]}
             if live is not None:
                 with torch.no_grad():
-                    reference = log_softmax(live(input_ids=ids[None]).logits[0].float(), dim=-1)[at - 1]
+                    logits = live(input_ids=ids[None]).logits[0].to(blank.dtype)
+                    reference = log_softmax(logits, dim=-1)[at - 1]
                 per_token["reference"] = reference.gather(1, ids[at, None])[:, 0]
                 per_token["token_kl"] = (reference.exp() * (reference - logp)).sum(dim=-1)
             chosen = chosen or per_token
-            count = min(len(chosen["sum"]), len(completion))
+            count = min(len(chosen["sum"]), len(per_token["sum"]))
             for name, prefix in (("sum", ""), ("reference", "reference_")):
                 if name in per_token:
                     per_token[f"{prefix}head_sum"] = per_token[name][:count]

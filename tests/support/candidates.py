@@ -6,12 +6,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from pairkit.schema import UNIDENTIFIED, identify
+from pairkit.schema import COMPLETION_SINCE_2, UNIDENTIFIED, identify
 
 
 def completion(text: str, score: float | None = None, **fields: Any) -> dict[str, Any]:
     """Return a completion of a source; `fields` replaces other fields."""
-    absent = {"rank": None, "sampling": None, "finish_reason": None, "metadata": None}
+    optional = ("rank", "sampling", "finish_reason", "metadata", *COMPLETION_SINCE_2)
+    absent = dict.fromkeys(optional)
     return {"text": text, "model": "m", "score": score, "scores": [], "origin": "source", **absent, **fields}
 
 
@@ -20,9 +21,9 @@ def noise(text: str) -> dict[str, Any]:
 
 
 def candidate_set(*completions: dict[str, Any], prompt: Any = "Why?", **fields: Any) -> dict[str, Any]:
-    """Return a set; `prompt` is a user turn or a list of (role, content)."""
+    """Return a set; `prompt` is a user turn or a list of (role, content) and of whole messages."""
     turns = [("user", prompt)] if isinstance(prompt, str) else prompt
-    messages = [{"role": role, "content": content} for role, content in turns]
+    messages = [turn if isinstance(turn, dict) else {"role": turn[0], "content": turn[1]} for turn in turns]
     return {
         "source": "test",
         "prompt": messages,
@@ -35,6 +36,11 @@ def candidate_set(*completions: dict[str, Any], prompt: Any = "Why?", **fields: 
 def table(*sets: dict[str, Any]) -> pa.Table:
     """Identify the sets and return them as a table of `SETS`."""
     return identify(pa.Table.from_pylist(list(sets), schema=UNIDENTIFIED), {})
+
+
+def said(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return messages as they were written: without the fields that they do not have."""
+    return [{name: value for name, value in each.items() if value is not None} for each in messages]
 
 
 def texts(sets: pa.Table) -> list[list[str]]:

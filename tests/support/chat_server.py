@@ -35,7 +35,17 @@ FAULTS = (
     "empty_choice",
     "wrong_n",
 )
-FIELDS = {"model", "messages", "temperature", "top_p", "max_tokens", "seed", "n", "stop"}
+FIELDS = {
+    "model", "messages", "temperature", "top_p", "max_tokens", "seed", "n", "stop",
+    "tools", "chat_template_kwargs",
+}  # fmt: skip
+# The fields of a message besides role and content.
+MESSAGE_FIELDS = {
+    "system": set(),
+    "user": set(),
+    "assistant": {"tool_calls", "reasoning_content"},
+    "tool": {"tool_call_id", "name"},
+}
 # Texts that break readers which split lines like str.splitlines, and other valid but unusual texts.
 ODD = (
     "a\u2028b",
@@ -65,6 +75,7 @@ class Server:
     answered: Counter[str] = field(default_factory=Counter)
     misbehaved: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
+    last: dict[str, Any] = field(default_factory=dict)  # the body of the last request that was answered
     flying: int = 0
     most_flying: int = 0
 
@@ -126,6 +137,7 @@ class Server:
         if self.latency:
             await asyncio.sleep(self.latency)
         self.answered[name] += 1
+        self.last = request
         return await self.send(writer, 200, self.answer(request))
 
     async def misbehave(self, kind: str, request: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
@@ -180,6 +192,7 @@ class Server:
             "misbehaved": dict(self.misbehaved),
             "violations": self.violations,
             "most_flying": self.most_flying,
+            "last": self.last,
         }
 
 
@@ -194,13 +207,34 @@ def violation(request: dict[str, Any]) -> str | None:
     unknown = request.keys() - FIELDS
     if unknown:
         return f"unknown fields {sorted(unknown)}"
-    if not request["messages"] or request["messages"][-1]["role"] != "user":
-        return "the messages do not end in a user turn"
+    if not request["messages"] or request["messages"][-1]["role"] not in ("user", "tool"):
+        return "the messages do not end in the turn of a user or a tool"
+    for message in request["messages"]:
+        extra = message.keys() - {"role", "content"} - MESSAGE_FIELDS[message["role"]]
+        if extra or not isinstance(message["content"], str):
+            return f"not a message of {message['role']}: {message}"
+        if not all(map(whole_call, message.get("tool_calls", ()))):
+            return f"not calls: {message['tool_calls']}"
+    for tool in request.get("tools", ()):
+        if tool["type"] != "function" or not isinstance(tool["function"]["name"], str):
+            return f"not a tool: {tool}"
+    for name in ("tools", "chat_template_kwargs"):
+        if not request.get(name, True):
+            return f"{name} is empty"
     if not 0 <= request.get("seed", 0) < 2**53:
         return "seed out of range"
     if not 0 <= request["temperature"] <= 2 or not 0 < request["top_p"] <= 1:
         return "sampling out of range"
     return None
+
+
+def whole_call(call: Any) -> bool:
+    return (
+        call.keys() == {"id", "type", "function"}
+        and call["type"] == "function"
+        and call["function"].keys() == {"name", "arguments"}
+        and isinstance(json.loads(call["function"]["arguments"]), dict)
+    )
 
 
 def answer(request: dict[str, Any], *, judge: bool = False, longest: bool = False) -> dict[str, Any]:
@@ -214,12 +248,23 @@ def answer(request: dict[str, Any], *, judge: bool = False, longest: bool = Fals
             content, reason = text(request, dice)
         tokens += len(content.split())
         message = {"role": "assistant", "content": content, "refusal": None}
+        if request.get("chat_template_kwargs", {}).get("enable_thinking"):
+            message["reasoning_content"] = f"Thought {index}."
+        if "tools" in request:  # it always calls the first
+            reason = "tool_calls"
+            message |= {"content": None, "tool_calls": [call(request)]}
         choices.append({"index": index, "message": message, "finish_reason": reason})
     dice = random.Random(json.dumps(request, sort_keys=True))
     dice.shuffle(choices)  # a server may return them in any order
     prompt = sum(len(message["content"].split()) for message in request["messages"])
     usage = {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt + tokens}
     return {"id": "x", "object": "chat.completion", "choices": choices, "usage": usage}
+
+
+def call(request: dict[str, Any]) -> dict[str, Any]:
+    arguments = json.dumps({"query": request["messages"][-1]["content"]})
+    function = {"name": request["tools"][0]["function"]["name"], "arguments": arguments}
+    return {"index": 0, "id": "call_1", "type": "function", "function": function}
 
 
 def text(request: dict[str, Any], dice: random.Random) -> tuple[str, str]:

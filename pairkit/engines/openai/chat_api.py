@@ -12,7 +12,8 @@ from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, NamedTuple
 
-from pairkit.engines.base import Completion, FinishReason, Request
+from pairkit.engines.base import Completion, Request
+from pairkit.engines.openai.messages import received, sent
 from pairkit.engines.openai.spending import Tokens
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.errors import RecipeError
@@ -21,7 +22,6 @@ from pairkit.errors import RecipeError
 TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 LONGEST_WAIT = 300.0  # seconds, even if Retry-After is longer
 _CUT = 300  # characters of a server's text in a message
-_REASONS: dict[str, FinishReason] = {"length": "length", "max_tokens": "length", "content_filter": "refused"}
 
 
 class Fault(NamedTuple):
@@ -48,7 +48,7 @@ def body(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
     sampling = request.samplings[0]
     fields = {
         "model": recipe.model,
-        "messages": [dict(message) for message in request.prompt if isinstance(message, Mapping)],
+        **sent(recipe, request),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "max_tokens": sampling.max_tokens,
@@ -62,8 +62,9 @@ def body(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
 def most_tokens(request: Request) -> Tokens:
     """Bound a request's tokens: a guess for the prompt (three bytes per token), a limit for completions."""
     messages = [message for message in request.prompt if isinstance(message, Mapping)]
+    texts = [text for message in messages for name, text in message.items() if name != "role"]
     # In bytes, because a character of other scripts than Latin is often several tokens.
-    size = sum(len(message["content"].encode()) for message in messages)
+    size = sum(len(text.encode()) for text in [*texts, request.tools or ""])
     return Tokens(size // 3 + 8, sum(sampling.max_tokens for sampling in request.samplings))
 
 
@@ -83,14 +84,15 @@ def parse(content: bytes, request: Request) -> Parsed | Fault:
     usage = _usage(answer.get("usage"))
     completions = []
     for choice, sampling in zip(_ordered(choices), request.samplings, strict=True):
-        message = _message(choice)
+        message = received(choice)
         if message is None:
-            return Fault("the answer holds a choice without a message")
-        text, reason = message
+            return Fault("the answer holds a choice without a whole message")
         # Servers count the tokens of all choices together, so those of one are known only if it is alone.
         tokens = usage.completion if usage is not None and expected == 1 else None
-        sent = sampling._replace(seed=request.samplings[0].seed)
-        completions.append(Completion(text, tokens, reason, sent))
+        asked = sampling._replace(seed=request.samplings[0].seed)
+        completions.append(
+            Completion(message.text, tokens, message.reason, asked, message.thought, message.tool_calls)
+        )
     return Parsed(tuple(completions), usage)
 
 
@@ -141,25 +143,6 @@ def _ordered(choices: list[Any]) -> list[Any]:
     if sorted(place for place in places if isinstance(place, int)) != list(range(len(choices))):
         return choices
     return [choices[places.index(number)] for number in range(len(choices))]
-
-
-def _message(choice: Any) -> tuple[str, FinishReason] | None:
-    message = choice.get("message") if isinstance(choice, Mapping) else None
-    if not isinstance(message, Mapping):
-        return None
-    # Servers have names of their own for a usual end, such as "eos".
-    reason = _REASONS.get(str(choice.get("finish_reason")), "stop")
-    refusal, content = message.get("refusal"), message.get("content")
-    if isinstance(refusal, str) and refusal and not content:
-        content, reason = refusal, "refused"
-    # A content filter may leave no text, which is a refusal and no fault.
-    if content is None and reason == "refused":
-        content = ""
-    # Without a reason the answer broke off, so its text may be cut.
-    if not isinstance(content, str) or not isinstance(choice.get("finish_reason"), str):
-        return None
-    # JSON can encode half of a surrogate pair, which no UTF-8 file can hold.
-    return content.encode("utf-8", "replace").decode("utf-8"), reason
 
 
 def _usage(usage: Any) -> Tokens | None:

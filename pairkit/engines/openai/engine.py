@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from queue import SimpleQueue
 from typing import Any
@@ -17,8 +18,10 @@ from typing import Any
 from pairkit.engines.base import Call, Problem, Request, Result
 from pairkit.engines.openai.client import FAILED, Client
 from pairkit.engines.openai.connection import key_of
+from pairkit.engines.openai.messages import sent
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import EngineError
+from pairkit.models.chat.messages import PromptRefused
 
 # Consecutive failed calls, without a success between them, after which the server counts as dead.
 CONSECUTIVE_FAILURES = 20
@@ -48,6 +51,9 @@ class OpenAIEngine:
     def __init__(self, recipe: EngineRecipe, settings: CallSettings, name: str, key: str | None) -> None:
         self.name = name
         self.identity = {"engine": "openai", "model": recipe.model, "extra_body": recipe.extra_body}
+        # Only what is set, so that the answers to a recipe without it stay those in the cache.
+        if template := recipe.template.model_dump(exclude_defaults=True):  # type: ignore[union-attr]
+            self.identity["template"] = template
         self._recipe, self._settings = recipe, settings
         self._client = Client(recipe, settings, key)
         # Finished calls from the loop. Results stay until `collect` is called again, because an interrupt may
@@ -73,12 +79,18 @@ class OpenAIEngine:
         """Return one call per group of equal settings, or per completion if `many_per_call` is off."""
         calls = []
         for owner, request in enumerate(requests):
+            try:
+                sent(self._recipe, request)
+            # Found before anything is sent, because it costs this set and no other.
+            except PromptRefused as error:
+                calls.append(Call((request,), (owner,), Problem(error.reason, str(error))))
+                continue
             # Seeds differ between samples, but a call sends one: see `chat_api.body`.
             groups = groupby(request.samplings, lambda sampling: sampling._replace(seed=0))
             for _, group in groups:
                 equal = tuple(group)
                 parts = [equal] if self._recipe.many_per_call else [(sampling,) for sampling in equal]
-                calls += [Call((Request(request.prompt, part),), (owner,)) for part in parts]
+                calls += [Call((replace(request, samplings=part),), (owner,)) for part in parts]
         return calls
 
     def room(self) -> bool:

@@ -80,7 +80,7 @@ def evaluate_judge(
     verdicts = _verdicts(sets["set_id"].to_pylist(), scored.sets)
     lengths = np.array([list(map(len, pairs.first)), list(map(len, pairs.second))], dtype=np.float64).T
     # One group per prompt, because pairs of the same prompt are not independent.
-    groups = schema.prompt_ids(sets["prompt"])
+    groups = schema.prompt_ids(sets["prompt"], sets["tools"])
     return JudgeEvaluation(
         verdicts,
         scored,

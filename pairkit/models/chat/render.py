@@ -7,23 +7,31 @@ write the BOS themselves, and a second one shifts every token that the model see
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pairkit.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Messages = Sequence[Mapping[str, str]]
+Messages = Sequence[Mapping[str, Any]]
+# What transformers takes for itself, so that a template cannot have it as an argument.
+RESERVED = frozenset(
+    {
+        *("conversation", "messages", "tools", "chat_template", "add_generation_prompt", "tokenize"),
+        *("continue_final_message", "sanitize_control_tokens", "padding", "truncation", "max_length"),
+        *("return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs"),
+    }
+)
 
-
-# For a tokenizer without a template. It uses only the special tokens that the tokenizer has.
+# For a tokenizer without a template. It uses only the special tokens that the tokenizer has. A line ends
+# before a reply, because a space would be a token of the prompt that most tokenizers make part of a word.
 DEFAULT_TEMPLATE = (
     "{{ bos_token or '' }}{% for message in messages %}"
     "{% if message['role'] == 'system' %}{{ message['content'] }}\n\n"
     "{% elif message['role'] == 'user' %}User: {{ message['content'] }}\n\n"
-    "{% else %}Assistant: {{ message['content'] }}{{ eos_token }}\n\n{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
+    "{% else %}Assistant:\n{{ message['content'] }}{{ eos_token }}\n\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:\n{% endif %}"
 )
 
 
@@ -32,20 +40,40 @@ def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> lis
     return encode(tokenizer, render(tokenizer, messages, add_generation_prompt=True))
 
 
-def render(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, add_generation_prompt: bool) -> str:
-    """Render `messages` with the tokenizer's template.
+def render(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Messages,
+    *,
+    add_generation_prompt: bool,
+    template: str | None = None,
+    tools: Sequence[Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> str:
+    """Render `messages` with a template.
 
-    Raises `ModelError` for a tokenizer without a template and for messages that the template refuses, for
-    example a system turn.
+    Args:
+        template: the text of a template; None: the tokenizer's own.
+        tools: the tools that the conversation offers.
+        arguments: further arguments of the template.
+
+    Raises `ModelError` for a tokenizer without a template, for messages that the template refuses, for
+    example a system turn, and for an argument of a name that is taken.
     """
-    if not tokenizer.chat_template:
+    if not (template or tokenizer.chat_template):
         raise ModelError(
-            f"the tokenizer {tokenizer.name_or_path!r} has no chat template; "
-            "use an instruct model, or save the tokenizer with a `chat_template`"
+            f"the tokenizer {tokenizer.name_or_path!r} has no chat template; use an instruct model, set "
+            "template.file to a template, or template=none for raw text"
         )
+    for name in sorted(RESERVED & (arguments or {}).keys()):
+        raise ModelError(f"template.kwargs cannot set {name!r}, which is not an argument of the template")
     try:
         text = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
+            list(messages),
+            tools=list(tools) if tools else None,
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            **(arguments or {}),
         )
     except (
         Exception

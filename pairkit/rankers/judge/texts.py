@@ -19,6 +19,7 @@ from pairkit.engines.base import sample_seed
 from pairkit.models.chat.render import Messages
 from pairkit.rankers.judge.prompt import Prompt
 from pairkit.rankers.judge.verdicts import LABELS
+from pairkit.rankers.shown import shown_content, shown_text
 from pairkit.schema import short_hash
 
 _FLAGS = re.ASCII | re.IGNORECASE
@@ -71,9 +72,10 @@ def case_of(row: int, set_: Mapping[str, Any], seed: int) -> Case:
     for position, completion in enumerate(set_["completions"]):
         if completion["origin"] != "noise":
             # Equal texts are asked about once: a judge need not decide between copies.
-            places.setdefault(completion["text"], []).append(position)
+            text = shown_text(completion["text"], completion["tool_calls"])
+            places.setdefault(text, []).append(position)
     messages: Messages = set_["prompt"]
-    mark = _mark(seed, set_["set_id"], [*(message["content"] for message in messages), *places])
+    mark = _mark(seed, set_["set_id"], [*map(shown_content, messages), *places])
     return Case(
         row,
         set_["set_id"],
@@ -129,7 +131,7 @@ def _question(messages: Messages, mark: str) -> str:
     """Show a single user turn as it is, and a longer conversation turn by turn, each under its role."""
     if len(messages) == 1:
         return _block(messages[0]["content"], mark)
-    turns = [f"[{mark} {message['role']}]\n{harmless(message['content'])}" for message in messages]
+    turns = [f"[{mark} {message['role']}]\n{harmless(shown_content(message))}" for message in messages]
     return _between("\n\n".join(turns), mark)
 
 

@@ -23,6 +23,7 @@ from pairkit.rankers.named import with_score
 from pairkit.rankers.pairrm.contests import Contest, Share, contest_of, score_contests
 from pairkit.rankers.pairrm.schedules import Pair, Pairs
 from pairkit.rankers.pairrm.text import FIRST, PREFIX_AT, SECOND, Encoder
+from pairkit.rankers.shown import shown_texts
 from pairkit.recipes import Strict
 from pairkit.schema import SETS, StageResult
 from pairkit.sets import assemble, batches, completions
@@ -75,9 +76,8 @@ class PairRMRanker:
         scorable = np.flatnonzero(pc.not_equal(pc.struct_field(flat, "origin"), "noise"))
         # Lists per set, because the tokenizer takes texts and not Arrow arrays.
         texts: list[list[str]] = [[] for _ in range(batch.num_rows)]
-        for owner, text in zip(
-            owners[scorable].tolist(), pc.struct_field(flat, "text").take(scorable).to_pylist(), strict=True
-        ):
+        shown = shown_texts(flat.take(pa.array(scorable)))
+        for owner, text in zip(owners[scorable].tolist(), shown, strict=True):
             texts[owner].append(text)
         encoded = self.encoder.sets(batch["prompt"].to_pylist(), texts)
         contests = list(map(contest_of, batch["set_id"].to_pylist(), encoded))

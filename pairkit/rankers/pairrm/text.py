@@ -18,6 +18,7 @@ import numpy as np
 
 from pairkit.models.chat.render import Messages
 from pairkit.models.inference import Ids
+from pairkit.rankers.shown import shown_content
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -63,9 +64,10 @@ def source_text(prompt: Messages) -> str:
     system = "".join(message["content"] + "\n\n" for message in prompt if message["role"] == "system")
     turns = [message for message in prompt if message["role"] != "system"]
     if len(turns) == 1:
-        return system + turns[0]["content"]
-    names = {"user": "USER", "assistant": "Assistant"}
-    lines = [f"{names[turn['role']]}: {turn['content']}" for turn in turns]
+        return system + shown_content(turns[0])
+    # llm-blender has no name for a tool's turn, because its model has seen none.
+    names = {"user": "USER", "assistant": "Assistant", "tool": "Tool"}
+    lines = [f"{names[turn['role']]}: {shown_content(turn)}" for turn in turns]
     return system + FILL_IN + "\n".join([*lines, "Assistant: <Response 1>"])
 
 

@@ -21,9 +21,12 @@ ARMORM = "LlamaForRewardModelWithGating"
 
 
 def load_reward_checkpoint(
-    name: str, revision: str | None, *, trust_remote_code: bool, dtype: Dtype
+    name: str, revision: str | None, *, trust_remote_code: bool, dtype: Dtype, needs_template: bool
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load model and tokenizer. Raises `ModelError`: see `load_reward_model`."""
+    """Load model and tokenizer, which needs a chat template if the recipe has none.
+
+    Raises `ModelError`: see `load_reward_model`.
+    """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     settings = _config(name, revision)
@@ -37,7 +40,9 @@ def load_reward_checkpoint(
     except Exception as error:  # a dozen types: of transformers, the hub, the checkpoint's own code
         raise cannot_load("model", name, error) from error
     own_code = armorm or CLASS in (getattr(config, "auto_map", None) or {})
-    _check(name, config, tokenizer, own_code=own_code)
+    if needs_template:
+        _check_template(name, tokenizer)
+    _check(name, config, own_code=own_code)
     precision, device = resolve_precision(dtype)
     if armorm:
         from pairkit.rankers.reward_model.armorm import ArmoRM
@@ -81,12 +86,15 @@ def _refuse_remote_code(name: str, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _check(name: str, config: Any, tokenizer: PreTrainedTokenizerBase, *, own_code: bool) -> None:
+def _check_template(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
     if not tokenizer.chat_template:
         raise ModelError(
             f"the tokenizer of {name!r} has no chat template, so conversations cannot be formatted for this "
-            "model; use a reward model that has one, or save its tokenizer with a `chat_template`"
+            "model; use a reward model that has one, or set template.file to the model's template"
         )
+
+
+def _check(name: str, config: Any, *, own_code: bool) -> None:
     if config.num_labels != 1 and not own_code:
         raise ModelError(
             f"{name!r} has {config.num_labels} logits, and pairkit cannot know which of them is the reward; "

@@ -15,21 +15,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pairkit import schema
 from pairkit.errors import ModelError
-from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
+from pairkit.models.chat.format import ChatFormat
+from pairkit.models.chat.messages import PromptRefused, from_json
+from pairkit.models.chat.render import Messages
+from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.inference import Dtype, Ids, batches_by_length, pad_right
 from pairkit.progress import Advance
 from pairkit.rankers.named import with_score
+from pairkit.rankers.shown import shown_texts
 from pairkit.recipes import Strict
 from pairkit.schema import StageResult, quarantine_rows
 from pairkit.sets import assemble, batches, completions
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 NAME = "reward_model"
 
@@ -43,6 +47,18 @@ class RewardModelRecipe(Strict):
     max_length: int | None = Field(default=None, ge=1)  # tokens per conversation; None: the model's limit
     batch_tokens: int = Field(default=16_384, ge=1)  # per batch, padding included
     dtype: Dtype = "auto"
+    template: Template = TemplateSettings()  # how a conversation becomes text: kwargs, file and system
+
+    @model_validator(mode="after")
+    def _whole_conversations(self) -> RewardModelRecipe:
+        if isinstance(self.template, str):
+            raise ValueError(
+                "recipe key 'template': none is for engines only, because a reward model reads "
+                "conversations: give a template with template.file"
+            )
+        if self.template.prefill:
+            raise ValueError("recipe key 'template.prefill' is for engines only: remove it")
+        return self
 
 
 class _Unusable(NamedTuple):
@@ -52,12 +68,23 @@ class _Unusable(NamedTuple):
     detail: str
 
 
+class _Asked(NamedTuple):
+    """What a set asks: the prompt, its tools, and its arguments of the template, the last two as JSON."""
+
+    messages: Messages
+    tools: str | None
+    template_kwargs: str | None
+
+
 @dataclass(frozen=True)
 class RewardModelRanker:
-    """A loaded reward model. `max_length` limits a conversation, `batch_tokens` a batch, both in tokens."""
+    """A loaded reward model; `chat` is its tokenizer with the template.
+
+    `max_length` limits a conversation, `batch_tokens` a batch, both in tokens.
+    """
 
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    chat: ChatFormat
     checkpoint: str
     max_length: int | None = None
     batch_tokens: int = 16_384
@@ -83,14 +110,15 @@ class RewardModelRanker:
     def _batch(self, batch: pa.RecordBatch, advance: Advance) -> tuple[pa.RecordBatch, pa.Table]:
         flat = completions(batch)
         owners = pc.list_parent_indices(batch["completions"]).to_numpy()
-        prompts, texts = batch["prompt"].to_pylist(), pc.struct_field(flat, "text").to_pylist()
+        columns = (batch[name].to_pylist() for name in ("prompt", "tools", "chat_template_kwargs"))
+        asked = [_Asked(*row) for row in zip(*columns, strict=True)]
+        texts = shown_texts(flat)
         noise = pc.equal(pc.struct_field(flat, "origin"), "noise").to_pylist()
         problems: dict[int, _Unusable] = {}
         conversations: dict[int, Ids] = {}  # by the completion's position in `flat`
-        begins = begins_with_bos(self.tokenizer)  # once per batch, because it tokenizes a text
         for row, owner in enumerate(owners.tolist()):
             if not noise[row] and owner not in problems:
-                tokens = self._tokens(prompts[owner], texts[row], begins)
+                tokens = self._tokens(asked[owner], texts[row])
                 if isinstance(tokens, _Unusable):
                     problems[owner] = tokens
                 else:
@@ -105,18 +133,17 @@ class RewardModelRanker:
         scored = assemble(batch, with_score(flat, self.name, numbers), owners, np.arange(len(flat)))
         return _divide(batch, scored, problems)
 
-    def _tokens(self, prompt: Messages, completion: str, begins: bool) -> Ids | _Unusable:
+    def _tokens(self, asked: _Asked, completion: str) -> Ids | _Unusable:
         """Tokenize a conversation, or return the reason why it cannot be scored."""
+        messages = [*asked.messages, {"role": "assistant", "content": completion}]
         try:
-            text = render(
-                self.tokenizer,
-                [*prompt, {"role": "assistant", "content": completion}],
-                add_generation_prompt=False,
-            )
+            kwargs = from_json(asked.template_kwargs or "{}", dict, "chat_template_kwargs")
+            conversation = self.chat.conversation(messages, tools=asked.tools, kwargs=kwargs)
+        except PromptRefused as error:
+            return _Unusable(error.reason, str(error))
         except ModelError as error:
             return _Unusable("template_refused", str(error))
-        encoded = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        ids = one_bos(self.tokenizer, encoded, begins=begins)
+        ids = self.chat.encode_prompts([conversation])[0]
         if self.max_length is not None and len(ids) > self.max_length:
             return _Unusable(
                 "too_long", f"a conversation of {len(ids)} tokens; the limit is {self.max_length}"
@@ -189,17 +216,22 @@ def load_reward_model(recipe: RewardModelRecipe) -> RewardModelRanker:
     """Load the ranker of a recipe on the default device.
 
     Raises `ModelError` for a model that cannot be loaded, that needs its own code without being trusted, or
-    that has no reward head, more than one logit, or no chat template.
+    that has no reward head, more than one logit, or no chat template; `RecipeError` for a template file that
+    cannot be used.
     """
     from pairkit.rankers.reward_model.checkpoint import load_reward_checkpoint
 
     model, tokenizer = load_reward_checkpoint(
-        recipe.model, recipe.revision, trust_remote_code=recipe.trust_remote_code, dtype=recipe.dtype
+        recipe.model,
+        recipe.revision,
+        trust_remote_code=recipe.trust_remote_code,
+        dtype=recipe.dtype,
+        needs_template=recipe.template.file is None,  # type: ignore[union-attr]  # checked by the recipe
     )
     limits = (recipe.max_length, getattr(model.config.get_text_config(), "max_position_embeddings", None))
     return RewardModelRanker(
         model,
-        tokenizer,
+        ChatFormat(tokenizer, recipe.template),
         recipe.model,
         min((limit for limit in limits if limit is not None), default=None),
         recipe.batch_tokens,

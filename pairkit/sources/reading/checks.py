@@ -17,15 +17,22 @@ from pairkit.arrow import Mask, filled, flatten, mask, present, repeat, struct_f
 from pairkit.errors import located
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_row
-from pairkit.schema import QUARANTINE, ROLES, UNIDENTIFIED, quarantined
+from pairkit.schema import PROMPT_ENDS, QUARANTINE, ROLES, UNIDENTIFIED, quarantined
 from pairkit.sources.base import STAGE, Draft, RowProblem
 from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.json_columns import as_texts
 
 # About a million tokens. Longer texts are dumps, not prompts or replies, and a batch of them exceeds memory.
 MAX_TEXT_BYTES = 4_000_000
 TOO_LONG = f"is longer than {MAX_TEXT_BYTES:,} bytes"
-# Columns that mark a row as more than a conversation of texts.
-MEDIA_FIELDS = ("image", "images", "audio", "audios", "video", "videos", "tools", "functions")
+# Columns that mark a row as more than a conversation of texts, and what they hold.
+MEDIA_FIELDS = {
+    **dict.fromkeys(("image", "images"), "images"),
+    **dict.fromkeys(("audio", "audios"), "audio"),
+    **dict.fromkeys(("video", "videos"), "video"),
+}
+TOOL_FIELDS = ("tools", "functions")
+NO_TOOLS = (None, "", "[]", "{}", "null")
 
 
 class CheckedRows(NamedTuple):
@@ -41,7 +48,12 @@ def check(draft: Draft, raw: RowTable, *, source: str, file: str) -> CheckedRows
     table, numbers = raw
     size = table.num_rows
     # A row gets the first reason, so what its source found comes before the checks of all sources.
-    problems = [*draft.problems, *_media(table), *_prompt_problems(draft), *_completion_problems(draft)]
+    problems = [
+        *draft.problems,
+        *_left_out(table, draft),
+        *_prompt_problems(draft),
+        *_completion_problems(draft),
+    ]
     bad = np.zeros(size, dtype=np.bool_)
     for problem in problems:
         bad |= problem.rows
@@ -76,17 +88,22 @@ def _quarantine(problems: Iterable[RowProblem], bad: Mask, raw: RowTable, file: 
     return quarantined(STAGE, [first[row].reason for row in rows], texts, details=details)
 
 
-def _media(table: pa.Table) -> list[RowProblem]:
+def _left_out(table: pa.Table, draft: Draft) -> list[RowProblem]:
+    """Find rows with columns that no set can hold, and those with tools that the source does not read."""
     columns = Columns.of(table)
-    for name in MEDIA_FIELDS:
+    for name, what in MEDIA_FIELDS.items():
         if name in columns:
             where = filled(columns.arrays[name])
-            columns.report(where, "unsupported_content", "images, sounds and tools are not supported", name)
+            columns.report(where, "unsupported_content", f"holds {what}, which are not supported", name)
+    for name in TOOL_FIELDS:
+        if name in columns and draft.tools is None:
+            where = mask(pc.invert(pc.is_in(as_texts(columns, name), pa.array(NO_TOOLS))))
+            columns.report(where, "unsupported_content", "holds tools, which no field of `map` reads", name)
     return columns.problems
 
 
 def _prompt_problems(draft: Draft) -> list[RowProblem]:
-    """Find missing, blank and too long prompts, unknown roles, and last turns that are not the user's."""
+    """Find missing, blank and too long prompts, unknown roles, and last turns that no reply can follow."""
     offsets, flat = flatten(draft.prompt)
     size, counts = len(draft.prompt), np.diff(offsets)
     columns = Columns({}, size, size, [])
@@ -104,11 +121,14 @@ def _prompt_problems(draft: Draft) -> list[RowProblem]:
     some = np.flatnonzero(counts)
     last = pa.array(offsets[1:][some] - 1)
     ends = Columns({}, len(some), size, columns.problems, some, "prompt.")
-    by_user = mask(pc.equal(role.take(last), "user"))
-    ends.report(~by_user, "unsupported_content", "the prompt does not end in a user turn", "role")
+    ending = role.take(last)
+    open_ = mask(pc.is_in(ending, pa.array(PROMPT_ENDS)))
+    detail = "the prompt does not end in a user or tool turn"
+    ends.report(~open_, "unsupported_content", detail, "role")
     # Only the last message: an empty assistant turn before it is somebody's data, not a missing question.
+    # A tool may return nothing.
     blank = mask(pc.equal(pc.binary_length(pc.utf8_trim_whitespace(content.take(last))), 0))
-    ends.report(blank, "empty_prompt", "the prompt is blank", "content")
+    ends.report(blank & mask(pc.equal(ending, "user")), "empty_prompt", "the prompt is blank", "content")
     return columns.problems
 
 

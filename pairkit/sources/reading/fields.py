@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pairkit.arrow import interleave, is_text, present
 from pairkit.errors import RecipeError, unknown
+from pairkit.readers.json_fields import with_json_texts, with_parts
 from pairkit.readers.json_rows import NOT_ARROW, loads
 from pairkit.sources.reading.columns import Columns
 
@@ -32,14 +33,18 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "label": ("label",),
     "score": ("score",),
     "model": ("model",),
+    "tools": ("tools", "functions"),
+    "chat_template_kwargs": ("chat_template_kwargs",),
 }
+# Optional in rows of every shape.
+ALWAYS = ("system", "tools", "chat_template_kwargs")
 # Shape of a row -> required and optional fields. The first shape whose required fields exist is used.
 SHAPES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "pairs": (("chosen", "rejected"), ("prompt", "system", "messages", "score_chosen", "score_rejected")),
-    "sets": (("completions",), ("prompt", "system", "messages", "scores", "ranks", "models")),
-    "single": (("prompt", "completion"), ("system", "label", "score", "model")),
-    "conversation": (("messages",), ("system", "label", "score", "model")),
-    "prompts": (("prompt",), ("system",)),
+    "pairs": (("chosen", "rejected"), ("prompt", "messages", "score_chosen", "score_rejected", *ALWAYS)),
+    "sets": (("completions",), ("prompt", "messages", "scores", "ranks", "models", *ALWAYS)),
+    "single": (("prompt", "completion"), ("label", "score", "model", *ALWAYS)),
+    "conversation": (("messages",), ("label", "score", "model", *ALWAYS)),
+    "prompts": (("prompt",), ALWAYS),
 }
 # Without `map`, a file needs all columns of one of these groups.
 EXPECTED = (
@@ -149,9 +154,13 @@ def _decode(columns: Columns, name: str) -> pa.Array:
             value = None if text is None else loads(text)
         except ValueError:
             value = None
-        values.append(value if isinstance(value, list) else None)
+        values.append(with_json_texts(value) if isinstance(value, list) else None)
         broken.append(text is not None and values[-1] is None)
     columns.report(np.array(broken, np.bool_), "invalid_json", "is not a JSON list", name)
+    try:
+        return pa.array(values)
+    except NOT_ARROW:
+        values = with_parts(values)
     try:
         return pa.array(values)
     except NOT_ARROW:

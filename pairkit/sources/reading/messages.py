@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import (
     Mask,
-    filled,
     filter_lists,
     flatten,
     is_list,
@@ -25,22 +24,9 @@ from pairkit.arrow import (
     structs,
 )
 from pairkit.schema import MESSAGE, PROMPT
-from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.columns import Columns, completions
+from pairkit.sources.reading.turns import read_turns
 
-# The names of OpenAI, ShareGPT and OpenAssistant. Other roles (tool, function, observation) are unsupported.
-ROLE_NAMES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "bot": "assistant",
-}
-ROLE_FIELDS = ("role", "from")
-CONTENT_FIELDS = ("content", "value", "text")
-TOOL_FIELDS = ("tool_calls", "function_call", "tool_call_id")
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 # Separates the turns while a transcript is cut; a text that contains it already is refused.
 CUT = "\x1e"
@@ -51,6 +37,19 @@ class Conversation(NamedTuple):
 
     prompt: pa.Array  # PROMPT, everything before the last message
     reply: pa.Array  # string
+    thoughts: pa.Array  # string, null where none is apart from the reply
+    calls: pa.Array  # JSON of the reply's tool calls, or null
+
+    def completions(self, **columns: Any) -> pa.Array:
+        """Build one COMPLETION per reply; `columns` are its other fields."""
+        extra = {"reasoning_content": self.thoughts, "tool_calls": self.calls}
+        return completions(self.reply, **extra, **columns)
+
+
+def text_replies(texts: pa.Array) -> Conversation:
+    """Return replies that are texts, without a prompt."""
+    nothing = pa.nulls(len(texts), pa.string())
+    return Conversation(repeat([], len(texts), PROMPT), texts, nothing, nothing)
 
 
 def user_prompt(texts: pa.Array) -> pa.Array:
@@ -83,38 +82,14 @@ def read_messages(columns: Columns, name: str) -> pa.Array:
         return pc.if_else(pa.array(present(values)), texts, pa.scalar([], PROMPT))
     if is_list(values.type):
         offsets, items = columns.items(name, of="objects with role and content")
-        return listed(offsets, _read_turns(items))
+        return listed(offsets, read_turns(items))
     if pa.types.is_struct(values.type):
-        turns = _read_turns(columns.struct(name))
+        turns = read_turns(columns.struct(name))
         return pc.if_else(
             pa.array(present(values)), listed(np.arange(columns.size + 1), turns), pa.scalar([], PROMPT)
         )
     columns.text(name)  # reports its type
     return empty
-
-
-def _read_turns(items: Columns) -> pa.Array:
-    role_field = next((field for field in ROLE_FIELDS if field in items), ROLE_FIELDS[0])
-    content_field = next((field for field in CONTENT_FIELDS if field in items), CONTENT_FIELDS[0])
-    names = items.text(role_field)
-    # A name that is not in the table gives null, which is reported below.
-    index = pc.index_in(names, pa.array(list(ROLE_NAMES)))
-    roles = pa.array(list(ROLE_NAMES.values())).take(index)
-    items.report(
-        present(names) & ~present(roles),
-        "unsupported_content",
-        f"is none of {', '.join(ROLE_NAMES)}",
-        role_field,
-    )
-    for field in TOOL_FIELDS:
-        if field in items:
-            items.report(filled(items.arrays[field]), "unsupported_content", "is a tool call", field)
-    content = items.arrays.get(content_field)
-    if content is not None and (is_list(content.type) or pa.types.is_struct(content.type)):
-        detail = "is not a text (images and other parts are not supported)"
-        items.report(present(content), "unsupported_content", detail, content_field)
-        return _messages(roles, pa.nulls(items.size, pa.string()))
-    return _messages(roles, items.text(content_field))
 
 
 def cut_last(prompts: pa.Array) -> Conversation:
@@ -124,11 +99,14 @@ def cut_last(prompts: pa.Array) -> Conversation:
     last = pa.array(np.where(some, offsets[1:] - 1, 0), mask=~some)
     fields = struct_fields(flat)
     by_assistant = pc.equal(fields["role"].take(last), "assistant")
-    reply = pc.if_else(by_assistant, fields["content"].take(last), None)
+    reply = [
+        pc.if_else(by_assistant, fields[name].take(last), None)
+        for name in ("content", "reasoning_content", "tool_calls")
+    ]
     # One entry per message, `some` one per row.
     keep = np.ones(len(flat), dtype=np.bool_)
     keep[offsets[1:][some] - 1] = False
-    return Conversation(filter_lists(prompts, keep), reply)
+    return Conversation(filter_lists(prompts, keep), *reply)
 
 
 def same_messages(left: pa.Array, right: pa.Array) -> Mask:
@@ -140,9 +118,11 @@ def same_messages(left: pa.Array, right: pa.Array) -> Mask:
     # One entry per message of the rows with equal counts, `same` one per row.
     owners = np.repeat(np.arange(len(counts)), np.where(same, counts, 0))
     a, b = struct_fields(left_flat.filter(chosen[0])), struct_fields(right_flat.filter(chosen[1]))
-    equal = mask(pc.and_(pc.equal(a["role"], b["role"]), pc.equal(a["content"], b["content"])))
     same = same.copy()
-    same[owners[~equal]] = False
+    for name in a:
+        # Two nulls are equal here: most messages have neither tool calls nor a thought.
+        equal = mask(pc.equal(a[name], b[name])) | (~present(a[name]) & ~present(b[name]))
+        same[owners[~equal]] = False
     return same
 
 

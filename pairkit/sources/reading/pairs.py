@@ -6,10 +6,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, interleave, is_text, present, repeat, struct_fields
-from pairkit.schema import PROMPT
-from pairkit.sources.reading.columns import Columns, completions
-from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, same_messages, transcripts
+from pairkit.arrow import flatten, interleave, is_text, present, struct_fields
+from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.messages import (
+    Conversation,
+    cut_last,
+    read_messages,
+    same_messages,
+    text_replies,
+    transcripts,
+)
 
 
 def read_reply(columns: Columns, name: str, *, whole: bool) -> Conversation:
@@ -20,7 +26,7 @@ def read_reply(columns: Columns, name: str, *, whole: bool) -> Conversation:
     """
     as_text = name in columns and is_text(columns.arrays[name].type)
     if as_text and not whole:
-        return Conversation(repeat([], columns.size, PROMPT), columns.text(name))
+        return text_replies(columns.text(name))
     cut = cut_last(transcripts(columns, name) if as_text else read_messages(columns, name))
     if name in columns:
         silent = present(columns.arrays[name]) & ~present(cut.reply)
@@ -39,25 +45,24 @@ def shared_prompt(
     before = _lengths(chosen.prompt) + _lengths(rejected.prompt) > 0
     apart = before & ~same_messages(chosen.prompt, rejected.prompt)
     columns.report(apart, "diverging_prompts", "the two dialogues differ before the last reply", name)
-    # Both replies of several turns: the shared prefix then begins with the assistant.
-    several = before & ~apart & (_first_roles(chosen.prompt) == "assistant")
+    # Both replies of several turns: the shared prefix then begins with the assistant or a tool.
+    several = before & ~apart & np.isin(_first_roles(chosen.prompt), ("assistant", "tool"))
     columns.report(several, "unsupported_content", "the replies have several turns", name)
     if column is None:
         return chosen.prompt
     return pc.if_else(pa.array(before), chosen.prompt, column)
 
 
-def pair(chosen: pa.Array, rejected: pa.Array, scores: tuple[pa.Array, pa.Array]) -> pa.Array:
+def pair(chosen: Conversation, rejected: Conversation, scores: tuple[pa.Array, pa.Array]) -> pa.Array:
     """Build sets of two: with scores if a row has both, otherwise ranked 1 and 2."""
     # Never both: a rank of its own could contradict the scores.
     scored = pc.and_(pc.is_valid(scores[0]), pc.is_valid(scores[1]))
     parts = [
-        completions(
-            text,
+        reply.completions(
             rank=pc.if_else(scored, None, pa.scalar(rank, pa.int32())),
             score=pc.if_else(scored, score, None),
         )
-        for text, rank, score in ((chosen, 1, scores[0]), (rejected, 2, scores[1]))
+        for reply, rank, score in ((chosen, 1, scores[0]), (rejected, 2, scores[1]))
     ]
     return interleave(parts)
 

@@ -94,7 +94,7 @@ def token_load(work: Sequence[SetSelection], *, shared: bool = True, prompts: bo
         spans += [(0, prompt)] * (prompts * (1 if shared else len(sizes)))
         # From the prompt's end on, but seeing its keys too, whether or not it passes here.
         spans += [(prompt, prompt + size) for size in sizes]
-        predicted += sum(sizes)  # the head reads completion tokens only
+        predicted += sum(column.length for column in item.picked)  # the head reads scored tokens only
     return TokenLoad(sum(stop - start for start, stop in spans), predicted, spans)
 
 
@@ -105,7 +105,7 @@ def draw_load(usable: Sequence[SetSelection], *, lead: bool) -> TokenLoad:
         lead: whether completion 0, which passes with gradient, is predicted for the draw too.
     """
     others = [SetSelection(item.tokens, item.columns[1:]) for item in usable]
-    firsts = sum(len(item.completions[0]) for item in usable) if lead else 0
+    firsts = sum(item.picked[0].length for item in usable) if lead else 0
     return token_load(others, prompts=False) + TokenLoad(0, firsts, [])
 
 

@@ -16,7 +16,7 @@ def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
 
     `longest` is a prompt with its completion, `a_step` the mean of prompts and completions, each once.
     `step` holds means over the first steps: tokens that pass with gradient, a prompt once for all its
-    completions or with each, and without one; and the micro-batches of one process.
+    completions or with each, and without one; and the micro-batches of one process. `truncation` is by split.
 
     Args:
         shared: whether the model shares prompts; by default as the recipe sets it.
@@ -41,6 +41,7 @@ def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
             "longest": planned.longest,
             "a_step": round(examples / len(planned.examples) * passed / order.step_count),
         },
+        "truncation": {name: cut.plain() for name, cut in planned.truncation().items()},
         "step": _means(first_steps(planned, shared=recipe.share_prompts if shared is None else shared)),
     }
 

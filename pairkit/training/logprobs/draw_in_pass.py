@@ -5,7 +5,8 @@ cached keys and values without gradient, and the sampled ones pass on them again
 a scoring pass of whole sets this saves the prompts and the chosen completions, and the weights that the
 sampling depends on are the same.
 
-Shapes: B sets, K completions of the set that has the most, T completion tokens, E hidden width.
+Shapes: B sets, K completions of the set that has the most, T completion tokens, scored or not, E hidden
+    width.
 """
 
 from __future__ import annotations
@@ -23,8 +24,16 @@ from pairkit.training.logprobs.attention import current_sequence, using_packed_a
 from pairkit.training.logprobs.head import Hidden
 from pairkit.training.logprobs.hidden import hidden_states
 from pairkit.training.logprobs.packing import Packed, pack, pack_after
-from pairkit.training.logprobs.selection import Scored, SetSelection, lengths, micro_batches
-from pairkit.training.tokens.sets import Ids
+from pairkit.training.logprobs.selection import (
+    Scored,
+    SetSelection,
+    lengths,
+    micro_batches,
+    scored_ids,
+    scored_places,
+    sum_tokens,
+)
+from pairkit.training.tokens.sets import Column
 
 Pick = Callable[
     [Logps], list[SetSelection]
@@ -50,9 +59,9 @@ def score_drawn(
         inputs, packed = pack(sets, device, cache=True)
         with current_sequence(packed):
             chosen = _require(hidden_states(model, inputs))
-        firsts = [item.completions[0] for item in every]
+        firsts = [item.picked[0] for item in every]
         # The chosen completions' first tokens are at these places of [T], as are their predictors.
-        starts = np.cumsum([0, *(len(ids) for ids in firsts[:-1])])
+        starts = np.cumsum([0, *(len(column.ids) for column in firsts[:-1])])
         # [B, E], the states of each prompt's last token: they predict the first token of any completion.
         lasts = chosen.states[torch.from_numpy(starts).to(device)]
         # The same weights score and are trained: no step lies between the sampling and its gradient.
@@ -61,15 +70,15 @@ def score_drawn(
             with torch.no_grad():
                 policy.sum[:, 0] = _sums(chosen, firsts).cpu()
         work = pick(policy)
-        sampled = [[item.tokens.columns[c].ids for c in item.columns[1:]] for item in work]
-        inputs, later = pack_after(packed, sampled)
+        sampled = [item.picked[1:] for item in work]
+        inputs, later = pack_after(packed, [[column.ids for column in texts] for texts in sampled])
         # On the same cached keys, but now with gradient: through them the prompts get the gradient that the
         # sampled completions give them, as if all had passed together.
         with current_sequence(later):
             others = _require(hidden_states(model, inputs, lasts))
     # One product with the head for all tokens, chosen completions first: [T, E].
     states = Hidden(torch.cat([chosen.states, others.states]), chosen.head)
-    per_completion = _sums(states, [*firsts, *(ids for texts in sampled for ids in texts)])
+    per_completion = _sums(states, [*firsts, *(column for texts in sampled for column in texts)])
     length, mask = lengths(work, device)
     first = torch.zeros(mask.shape, dtype=torch.bool, device=device)  # [B, 1 + negatives]
     first[:, 0] = True
@@ -95,11 +104,11 @@ def _score_rest(
     for group in groups:
         rows = sorted(group)  # as the sequence has them, and masked_scatter below: in the order of the sets
         # An entry for every set, because `pack_after` knows a set by its place.
-        texts = [rest[i].completions if i in group else [] for i in range(len(rest))]
-        inputs, later = pack_after(packed, texts)
+        texts = [rest[i].picked if i in group else [] for i in range(len(rest))]
+        inputs, later = pack_after(packed, [[column.ids for column in set_texts] for set_texts in texts])
         with current_sequence(later):
             states = _require(hidden_states(model, inputs, lasts))
-        per_completion = _sums(states, [ids for set_texts in texts for ids in set_texts]).cpu()
+        per_completion = _sums(states, [column for set_texts in texts for column in set_texts]).cpu()
         here = torch.zeros_like(mask)
         here[rows, 1:] = mask[rows, 1:]
         sums = sums.masked_scatter(here, per_completion)
@@ -112,13 +121,13 @@ def _score_rest(
     return Logps(sums, length, mask), passed
 
 
-def _sums(states: Hidden, completions: Sequence[Ids]) -> Tensor:
+def _sums(states: Hidden, completions: Sequence[Column]) -> Tensor:
     """Return the summed log-prob of each completion, float32, from the states of all their tokens."""
     device = states.states.device
-    targets = torch.from_numpy(np.concatenate(completions)).long().to(device)  # [T]
-    logp = head.token_statistics(("logp",), states, targets)["logp"]
-    owner = torch.repeat_interleave(torch.tensor([len(ids) for ids in completions], device=device))
-    return torch.zeros(len(completions), device=device).index_add(0, owner, logp)
+    if (places := scored_places(completions)) is not None:
+        states = states._replace(states=states.states[torch.from_numpy(places).to(device)])
+    logp = head.token_statistics(("logp",), states, scored_ids(completions, device))["logp"]
+    return sum_tokens(logp, torch.tensor([column.length for column in completions], device=device))
 
 
 def _require(hidden: Hidden | None) -> Hidden:

@@ -4,7 +4,7 @@ Everything above this module speaks of sets and completions. Here sets are packe
 prompt once; for a model that cannot attend over such a sequence, each completion becomes a row of a padded
 batch.
 
-Shapes: B sets, K completions of the set that has the most, T completion tokens of all sets, V vocabulary.
+Shapes: B sets, K completions of the set that has the most, T scored tokens of all sets, V vocabulary.
     Tokens are joined in the order of sets and completions, so that sums over `[T]` give `[B, K]` without a
     loop.
 """
@@ -12,8 +12,8 @@ Shapes: B sets, K completions of the set that has the most, T completion tokens 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -34,8 +34,11 @@ from pairkit.training.logprobs.selection import (
     SetSelection,
     lengths,
     micro_batches,
+    scored_ids,
+    scored_places,
+    sum_tokens,
 )
-from pairkit.training.tokens.sets import Ids
+from pairkit.training.tokens.sets import Column, Ids
 
 
 def score(
@@ -49,12 +52,13 @@ def score(
     """Compute the log-probs of the selected completions, float32 `[B, K]`, nats, with gradient.
 
     Entry j of a row belongs to `work[i].columns[j]`; sets with fewer completions are masked. "head_sum" sums
-    over the tokens that a completion and the first selected one of its set have in common in number: a prefix
-    of each.
+    over the scored tokens that a completion and the first selected one of its set have in common in number: a
+    prefix of each. Tokens that are not scored (`Column.scored`) pass and are attended to, and count nowhere.
 
     Args:
         want: what is computed besides sums, of `PASS_STATISTICS`.
-        live: an online reference model on the same device, run without gradient next to the policy.
+        live: an online reference model on the same device, run without gradient next to the policy. Where it
+            is `model` itself nothing runs twice: both have the same log-probs to the last bit.
         shared: whether a prompt passes once for all its completions; by default where the models can.
 
     Raises:
@@ -68,19 +72,18 @@ def score(
     # A KL is over the whole vocabulary, so that stored sums of the reference cannot give it.
     if "token_kl" in want and live is None:
         raise ValueError("token_kl needs an online reference model")
+    if live is model:
+        return against_itself(score(model, work, want=want - {"token_kl"}, shared=shared), want)
     names = head.statistic_names(want, live=live is not None)
     per_token, passed = _token_statistics(
         model, live, work, names, packs(model, live) if shared is None else shared
     )
     length, mask = lengths(work, per_token["logp"].device)  # [B, K] each
-    owner = torch.repeat_interleave(length[mask])  # [T], which completion a token belongs to
     zeros = torch.zeros(mask.shape, device=mask.device)  # [B, K], float32
 
-    # index_add adds tokens in their order on a CPU, so that equal passes end in equal bytes. [T] to
-    # [completions] to [B, K], in float32: the sums of long completions are hundreds of nats.
     def sums(name: str) -> Tensor:
-        per_completion = torch.zeros(int(mask.sum()), device=mask.device).index_add(0, owner, per_token[name])
-        return zeros.masked_scatter(mask, per_completion)  # row by row, as the tokens are joined
+        # Row by row, as the tokens are joined.
+        return zeros.masked_scatter(mask, sum_tokens(per_token[name], length[mask]))
 
     def means(name: str) -> Tensor | None:
         # Masked entries have length 0 and sum 0: they stay 0 instead of NaN, which a mask could not undo.
@@ -90,7 +93,8 @@ def score(
         if "head_sum" not in want:
             return {}
         # Not by differences of one running sum, which would lose the last digits of a short prefix.
-        parts = (torch.stack([per_token[name][at].sum() for at in slices]) for slices in _prefixes(work))
+        tokens = per_token[name].double()  # as in `sum_tokens`
+        parts = (torch.stack([tokens[at].sum() for at in slices]).float() for slices in _prefixes(work))
         return {
             key: zeros.masked_scatter(mask, values)
             for key, values in zip(("head_sum", "chosen_head"), parts, strict=True)
@@ -109,6 +113,17 @@ def score(
         # The same length and mask, because a loss subtracts the two entry by entry.
         reference = Logps(sums("reference"), length, mask, **prefixes("reference"))
     return Scored(policy, reference, means("entropy"), passed)
+
+
+def against_itself(scored: Scored, want: frozenset[str]) -> Scored:
+    """Take the policy for its own reference.
+
+    The log-probs are the same and the divergence is 0, a minimum, so that it has no gradient.
+    """
+    policy = scored.policy
+    divergence = torch.zeros_like(policy.sum) if "token_kl" in want else None
+    reference = replace(policy.detach(), alignment=None)
+    return scored._replace(policy=replace(policy, token_kl=divergence), reference=reference)
 
 
 def score_all(
@@ -160,17 +175,18 @@ def _parts(item: SetSelection, budget: int, shared: bool, keep_first: bool) -> I
 def _prefixes(work: Sequence[SetSelection]) -> tuple[list[slice], list[slice]]:
     """Return, per completion, the slices of `[T]` that are its prefix and that of its set's first completion.
 
-    Both have as many tokens as the shorter of the two completions.
+    Both have as many tokens as the one of the two completions that has fewer scored ones.
     """
     own, chosen = [], []
     start = 0
     for item in work:
-        first_start, first_count = start, len(item.completions[0])
-        for ids in item.completions:
-            count = min(first_count, len(ids))
+        counts = [column.length for column in item.picked]
+        first_start = start
+        for size in counts:
+            count = min(counts[0], size)
             own.append(slice(start, start + count))
             chosen.append(slice(first_start, first_start + count))
-            start += len(ids)
+            start += size
     return own, chosen
 
 
@@ -181,18 +197,20 @@ def _token_statistics(
     names: tuple[str, ...],
     shared: bool,
 ) -> tuple[dict[str, Tensor], int]:
-    """Compute statistics of each token of the completions, `[T]` by name; count the tokens that pass."""
+    """Compute statistics of each scored token, `[T]` by name; count the tokens that pass."""
     device = next(model.parameters()).device
-    targets = _join([ids for item in work for ids in item.completions], device)  # [T]
+    completions = [column for item in work for column in item.picked]
+    targets, places = scored_ids(completions, device), scored_places(completions)  # [T] each
     if shared:
         inputs, packed = pack([(item.tokens.prompt, item.completions) for item in work], device)
+        inputs = inputs.at(places)
         # One sequence for both models, because their states are compared token by token.
         with using_packed_attention(model, live), current_sequence(packed):
             statistics = _statistics_from_states(model, live, inputs, targets, names)
         assert statistics is not None, "a model that packs has a plain head"
         return statistics, int(inputs.arguments["input_ids"].numel())
-    texts = [(item.tokens.prompt, ids) for item in work for ids in item.completions]
-    inputs = pad_rows(texts, device)
+    texts = [(item.tokens.prompt, column) for item in work for column in item.picked]
+    inputs = _padded(texts, device)
     passed = int(inputs.arguments["attention_mask"].sum())  # tokens; a rate must not count padding
     statistics = _statistics_from_states(model, live, inputs, targets, names)
     # The models' own logits are the last resort, because [rows, positions, V] of them are made.
@@ -215,7 +233,7 @@ def _statistics_from_states(
 
 
 def _statistics_from_own_logits(
-    model: nn.Module, live: nn.Module | None, texts: Sequence[tuple[Ids, Ids]], names: tuple[str, ...]
+    model: nn.Module, live: nn.Module | None, texts: Sequence[tuple[Ids, Column]], names: tuple[str, ...]
 ) -> dict[str, Tensor]:
     """Compute statistics from the logits that the models themselves return, a few rows at a time.
 
@@ -243,14 +261,14 @@ def _statistics_from_own_logits(
     # Without a weight the size of the vocabulary is unknown, and one row at a time is safe.
     weight = getattr(head_of(model)[1], "weight", None)
     # As many rows as have `CHUNK_LOGITS` logits, which the other path holds at a time too.
-    positions = pad_rows(texts, device).arguments["logits_to_keep"]
+    positions = _padded(texts, device).arguments["logits_to_keep"]
     step = 1 if weight is None else max(1, head.CHUNK_LOGITS // (positions * len(weight)))  # rows
     parts = [texts[at : at + step] for at in range(0, len(texts), step)]
     rows = [
         checkpoint(
             part_statistics,
-            pad_rows(part, device),
-            _join([ids for _, ids in part], device),
+            _padded(part, device),
+            scored_ids([column for _, column in part], device),
             use_reentrant=False,  # the other kind needs an input with a gradient, and there is none
             preserve_rng_state=False,  # dropout is off, so that nothing random is repeated
         )
@@ -259,6 +277,7 @@ def _statistics_from_own_logits(
     return head.rows_by_name(names, torch.cat(rows, dim=1))  # [S, T]
 
 
-def _join(completions: Sequence[Ids], device: torch.device) -> Tensor:
-    """Join the token ids of completions into one int64 `[T]`."""
-    return torch.from_numpy(np.concatenate(completions)).long().to(device)  # gather takes int64 only
+def _padded(texts: Sequence[tuple[Ids, Column]], device: torch.device) -> ModelInputs:
+    """Make one row per (prompt, completion), and predict the scored tokens."""
+    inputs = pad_rows([(prompt, column.ids) for prompt, column in texts], device)
+    return inputs.at(scored_places([column for _, column in texts]))

@@ -1,6 +1,10 @@
 """From hidden states to what a loss needs of each token, never holding `[tokens, vocabulary]`.
 
-Where only the token's log-prob is needed, `target_logp` computes it; the rest of this module is for more.
+A token's log-prob is always that of `target_logp`, whatever else is wanted, because a loss subtracts the
+log-probs of two passes, and two ways to round would differ by a number that grows with the length. The rest
+of this module is for more; only a KL, whose gradient is over the whole vocabulary, brings the log-probs of
+policy and reference with it.
+
 Tokens pass the output head in chunks of at most `CHUNK_LOGITS` logits. Where there are several chunks,
 backward computes a chunk's logits again, turns them into the gradient of that chunk and adds it to one buffer
 for the head's weight; autograd's own checkpoints would make a gradient as large as the head per chunk. Peak
@@ -20,7 +24,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, log_softmax
+from torch.nn.functional import linear
 from torch.special import entr
 
 from pairkit.training.logprobs.target_logp import product, target_logp
@@ -68,6 +72,7 @@ class Hidden(NamedTuple):
 
     states: Tensor  # [T, E], of the weight's dtype
     head: Head
+    precision: torch.dtype = torch.float32  # what the model computed them in
 
 
 class _Task(NamedTuple):
@@ -107,16 +112,33 @@ def token_statistics(
         targets: the tokens' ids, int64 `[T]`.
         reference: the online reference's states; no gradient flows into it.
     """
-    head = policy.head
-    if names == ("logp",):
-        weight, bias, scale, softcap = head
-        return {"logp": target_logp(policy.states, weight, bias, targets, scale=scale, softcap=softcap)}
-    chunk = max(1, CHUNK_LOGITS // head.size)  # tokens; one at least, whatever the vocabulary
     if reference is not None:
         # Detached here, because with adapters switched off the reference's head is the policy's.
-        states, other = reference
+        other = reference.head
         weight, bias = other.weight.detach(), None if other.bias is None else other.bias.detach()
-        reference = Hidden(states.detach(), other._replace(weight=weight, bias=bias))
+        reference = Hidden(reference.states.detach(), other._replace(weight=weight, bias=bias))
+    if "token_kl" in names:
+        return _from_vocabulary(names, policy, targets, reference)
+    values = {"logp": _target_logp(policy, targets)}
+    if reference is not None:
+        values["reference"] = _target_logp(reference, targets)
+    if others := tuple(name for name in names if name not in values):
+        with torch.no_grad():  # they only weight or describe a loss
+            values |= _from_vocabulary(others, policy, targets, None)
+    return values
+
+
+def _target_logp(hidden: Hidden, targets: Tensor) -> Tensor:
+    weight, bias, scale, softcap = hidden.head
+    return target_logp(hidden.states, weight, bias, targets, scale=scale, softcap=softcap)
+
+
+def _from_vocabulary(
+    names: tuple[str, ...], policy: Hidden, targets: Tensor, reference: Hidden | None
+) -> dict[str, Tensor]:
+    """Compute statistics from the logits of all tokens of the vocabulary, chunk by chunk."""
+    head = policy.head
+    chunk = max(1, CHUNK_LOGITS // head.size)  # tokens; one at least, whatever the vocabulary
     task = _Task(names, targets, reference, head.scale, head.softcap, chunk)
     if len(targets) <= chunk and head.weight.dtype == torch.float32:
         # One chunk: autograd keeps its logits, which is cheaper than computing them again.
@@ -142,11 +164,11 @@ def statistics_from_logits(
     logp: log p(y). token_kl: KL(reference || policy) over the vocabulary. alignment: log p(y) - log sum_v
     p(v)^2. entropy: that of p. reference: log p(y) under the reference.
     """
-    logp = log_softmax(logits, dim=-1)  # [T, V]
+    logp = _log_softmax(logits)  # [T, V]
     plain = logp.detach()  # for statistics that only weight a loss: no gradient flows through them
     values = {"logp": _at_targets(logp, targets)}
     if reference is not None:
-        reference_logp = log_softmax(reference, dim=-1)  # [T, V']
+        reference_logp = _log_softmax(reference)  # [T, V']
         values["reference"] = _at_targets(reference_logp, targets)
         if "token_kl" in names:
             if reference_logp.shape != logp.shape:
@@ -233,6 +255,15 @@ def _kl(logp: Tensor, other: Tensor) -> Tensor:
     near = difference < 1.0  # beyond, e^d may overflow, and the probabilities' difference has its digits
     change = torch.where(near, weight * difference.clamp(max=1.0).expm1(), other.exp() - weight)
     return (change - weight * difference).sum(dim=-1)
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    """Normalize as `target_logp` does.
+
+    torch's own log_softmax sums a vocabulary's exponentials one after the other on a CPU, and is off by up to
+    1e-5 nats in the same direction at every token; logsumexp adds them in a tree.
+    """
+    return logits - logits.logsumexp(dim=-1, keepdim=True)
 
 
 def _at_targets(logp: Tensor, targets: Tensor) -> Tensor:

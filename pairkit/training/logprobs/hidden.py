@@ -51,9 +51,15 @@ def hidden_states(model: nn.Module, inputs: ModelInputs, earlier: Tensor | None 
     if owner in _final_steps and _final_steps[owner] is None:
         return None
     seen: list[Tensor] = []
+    precisions: list[torch.dtype] = []
 
     def first_position_only(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
         seen.append(arguments[0])
+        device = arguments[0].device.type
+        # Asked here, inside the model, because autocast may cover its call alone; the states do not tell, as
+        # a norm returns float32.
+        autocast = torch.is_autocast_enabled(device)
+        precisions.append(torch.get_autocast_dtype(device) if autocast else arguments[0].dtype)
         return (seen[-1][:1, :1],)
 
     handle = module.register_forward_pre_hook(first_position_only)
@@ -72,7 +78,7 @@ def hidden_states(model: nn.Module, inputs: ModelInputs, earlier: Tensor | None 
     states = seen[0].flatten(0, 1).to(head.weight.dtype)
     if earlier is not None:
         states = torch.cat([earlier, states])
-    return Hidden(states[inputs.predictors], head)
+    return Hidden(states[inputs.predictors], head, precisions[0])
 
 
 @torch.no_grad()

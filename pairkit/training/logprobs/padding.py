@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -25,12 +26,18 @@ class ModelInputs(NamedTuple):
     Attributes:
         arguments: keyword arguments of the call.
         predictors: `[T]` int64, for each completion token the state that predicts it: an index into the
-            states
-            that the output head receives, flattened over rows.
+            states that the output head receives, flattened over rows.
     """
 
     arguments: dict[str, Any]
     predictors: Tensor
+
+    def at(self, places: npt.NDArray[np.int64] | None) -> ModelInputs:
+        """Predict some of the completion tokens only; None: all of them."""
+        if places is None:
+            return self
+        index = torch.from_numpy(places).to(self.predictors.device)
+        return self._replace(predictors=self.predictors[index])
 
 
 def pad_rows(texts: Sequence[tuple[Ids, Ids]], device: torch.device) -> ModelInputs:

@@ -10,13 +10,14 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pairkit.progress import warn
 from pairkit.training.logprobs.attention import current_sequence, using_packed_attention
+from pairkit.training.logprobs.head import Hidden
 from pairkit.training.logprobs.hidden import head_of, hidden_states
 from pairkit.training.logprobs.packing import pack
-from pairkit.training.logprobs.padding import ModelInputs, pad_rows
+from pairkit.training.logprobs.padding import pad_rows
 
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 PROBE = [([1, 2, 3, 4, 5], [[6, 7, 2], [3, 1]]), ([4, 1], [[2], [5, 6, 1, 3]])]  # prompts and completions
@@ -73,17 +74,19 @@ def _refusal(model: nn.Module) -> str | None:
     # A head that looks plain may still not be: that shows only when its logits are compared.
     if packed is None or separate is None:
         return "its logits are not those of a plain output head"
-    if not separate.isfinite().all():
+    if not separate.states.isfinite().all():
         return None  # the weights have diverged: that tells nothing about the model's class
-    tolerance = 1e-3 if packed.dtype == torch.float32 else 0.1  # bfloat16 rounds to 3 digits in each layer
-    if not (packed - separate).abs().max() <= tolerance * separate.abs().max():
+    tolerance = (
+        1e-3 if packed.precision == torch.float32 else 0.1
+    )  # bfloat16 rounds to 3 digits in each layer
+    if not (packed.states - separate.states).abs().max() <= tolerance * separate.states.abs().max():
         return "a packed sequence gives other states"
     return None
 
 
 @torch.no_grad()
-def _probe_states(model: nn.Module) -> tuple[Tensor | None, Tensor | None]:
-    """Return the states that predict a few tokens, `[T, E]`, packed and as padded rows."""
+def _probe_states(model: nn.Module) -> tuple[Hidden | None, Hidden | None]:
+    """Return the states that predict a few tokens, packed and as padded rows."""
     device = next(model.parameters()).device
     sets = [
         (np.array(prompt, np.int32), [np.array(ids, np.int32) for ids in completions])
@@ -91,11 +94,6 @@ def _probe_states(model: nn.Module) -> tuple[Tensor | None, Tensor | None]:
     ]
     inputs, packed = pack(sets, device)
     with using_packed_attention(model), current_sequence(packed):
-        together = _states(model, inputs)
+        together = hidden_states(model, inputs)
     texts = [(prompt, ids) for prompt, completions in sets for ids in completions]
-    return together, _states(model, pad_rows(texts, device))
-
-
-def _states(model: nn.Module, inputs: ModelInputs) -> Tensor | None:
-    hidden = hidden_states(model, inputs)
-    return None if hidden is None else hidden.states
+    return together, hidden_states(model, pad_rows(texts, device))

@@ -1,8 +1,8 @@
 """The reference model's log-probs: computed once, stored as Parquet next to the runs, found again by content.
 
 The file is named by what the numbers depend on besides the tokens (model, revision, dtype), and a row by a
-hash of (prompt ids, completion ids): any later run on the same tokens reads them, whatever its dataset, its
-loss or its negatives.
+hash of (prompt ids, completion ids, which of them count): any later run on the same tokens reads them,
+whatever its dataset, its loss or its negatives.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import nn
@@ -26,7 +25,7 @@ from pairkit.progress import progress
 from pairkit.training.distributed.processes import ALONE, Processes
 from pairkit.training.logprobs.forward import score_all
 from pairkit.training.logprobs.selection import SetSelection, Sums
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.sets import Column, TokenSet
 
 SAVE_SECONDS = 60  # between two writes of the file while log-probs are being computed
 WINDOW = 4096  # sets whose texts share micro-batches
@@ -53,7 +52,7 @@ def reference_sums(
     """
     # One process reads, because all have to agree on what is missing: each computes a share of the same list.
     cached = processes.broadcast_from_main(lambda: _read(store))
-    keys = [[_key(item, column.ids) for column in item.columns] for item in sets]  # per set [K]
+    keys = [[_key(item, column) for column in item.columns] for item in sets]  # per set [K]
     missing = _missing(sets, keys, cached)
     # The same answer on every process, because loading and scoring a sharded model are collective.
     if missing:
@@ -121,12 +120,19 @@ def _compute(
                 saved = time.monotonic()
 
 
-def _key(item: TokenSet, completion: npt.NDArray[np.int32]) -> bytes:
+def _key(item: TokenSet, completion: Column) -> bytes:
     """Hash a text; the prompt's length is part of it, because the same ids may be divided elsewhere."""
-    digest = hashlib.blake2b(digest_size=16)  # 128 bits: no two of billions of texts collide
+    mask = completion.scored
+    if mask is not None and mask.all():  # a mask that hides nothing gives the number of a text without one
+        mask = None
+    # Masked texts are hashed apart, or the bytes of a mask could be those of further ids.
+    person = b"" if mask is None else b"scored"
+    digest = hashlib.blake2b(digest_size=16, person=person)  # 128 bits: no two of billions of texts collide
     digest.update(len(item.prompt).to_bytes(4, "little"))
     digest.update(item.prompt.tobytes())
-    digest.update(completion.tobytes())
+    digest.update(completion.ids.tobytes())
+    if mask is not None:
+        digest.update(mask.tobytes())
     return digest.digest()
 
 

@@ -39,9 +39,14 @@ class SetSelection(NamedTuple):
         return cls(tokens, tuple(range(len(tokens.columns))))
 
     @property
+    def picked(self) -> list[Column]:
+        """The selected completions."""
+        return [self.tokens.columns[c] for c in self.columns]
+
+    @property
     def completions(self) -> list[Ids]:
         """Token ids of the selected completions."""
-        return [self.tokens.columns[c].ids for c in self.columns]
+        return [column.ids for column in self.picked]
 
     @property
     def width(self) -> int:
@@ -101,12 +106,40 @@ def micro_batches(work: Sequence[SetSelection], budget: int, *, shared: bool) ->
     return groups
 
 
+def scored_places(completions: Sequence[Column]) -> npt.NDArray[np.int64] | None:
+    """Return where the scored tokens are among all tokens of these completions, joined; None: everywhere."""
+    if all(column.scored is None for column in completions):
+        return None
+    masks = [np.ones(len(c.ids), np.bool_) if c.scored is None else c.scored for c in completions]
+    return np.flatnonzero(np.concatenate(masks))
+
+
+def scored_ids(completions: Sequence[Column], device: torch.device) -> Tensor:
+    """Join the scored ids of completions into one int64 `[T]`."""
+    joined = np.concatenate([column.targets for column in completions])
+    return torch.from_numpy(joined).long().to(device)  # gather takes int64 only
+
+
+def sum_tokens(values: Tensor, counts: Tensor) -> Tensor:
+    """Sum `values` (`[T]`) over each completion's tokens, float32 `[completions]`.
+
+    Args:
+        counts: int64 `[completions]`, how many of the tokens each has, in order.
+    """
+    owner = torch.repeat_interleave(counts)  # [T], which completion a token belongs to
+    # In double until the end, because a float32 sum of a thousand nats loses a ten-thousandth with every
+    # token, which is what two sums differ by whose tokens differ by nothing but rounding. index_add adds
+    # tokens in their order on a CPU, so that equal passes end in equal bytes.
+    zeros = torch.zeros(len(counts), dtype=torch.float64, device=values.device)
+    return zeros.index_add(0, owner, values.double()).float()
+
+
 def lengths(work: Sequence[SetSelection], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Return `Logps.length` (int64, tokens) and `Logps.mask` (bool), `[B, K]` each, without a pass."""
+    """Return `Logps.length` (int64, scored tokens) and `Logps.mask` (bool), `[B, K]` each, without a pass."""
     most = max(len(item.columns) for item in work)
     length = np.zeros((len(work), most), np.int64)
     for i, item in enumerate(work):
-        length[i, : len(item.columns)] = [len(ids) for ids in item.completions]
+        length[i, : len(item.columns)] = [column.length for column in item.picked]
     mask = np.arange(most) < np.array([len(item.columns) for item in work])[:, None]
     return torch.from_numpy(length).to(device), torch.from_numpy(mask).to(device)
 

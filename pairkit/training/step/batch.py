@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from pairkit.training.distributed.processes import CPU, Processes
 from pairkit.training.distributed.sharding import collective_pass_count
 from pairkit.training.logprobs.attention import using_packed_attention
 from pairkit.training.logprobs.draw_in_pass import score_drawn
-from pairkit.training.logprobs.forward import score
+from pairkit.training.logprobs.forward import against_itself, score
 from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.scoring import score_batch
 from pairkit.training.logprobs.selection import (
@@ -94,8 +94,9 @@ class StepModel:
     """The models that score a step: the policy, an online reference if the loss needs one, the token budget.
 
     Attributes:
-        live: the reference where it runs next to the policy.
+        live: the reference where it runs next to the policy; the policy itself where it is its own reference.
         budget: tokens per micro-batch.
+        starts_at_reference: whether the policy is the reference until its weights move.
     """
 
     loss: Loss | WeightedSum
@@ -103,6 +104,13 @@ class StepModel:
     live: nn.Module | None
     budget: int
     processes: Processes
+    starts_at_reference: bool = False
+
+    def unmoved(self) -> StepModel:
+        """Return the models as they are before any weight has moved."""
+        if not self.starts_at_reference or "reference" not in self.loss.needs:
+            return self
+        return replace(self, live=self.model)
 
     @property
     def want(self) -> frozenset[str]:
@@ -176,12 +184,13 @@ class StepModel:
 
     def _score(self, batch: Batch, rows: Sequence[int]) -> tuple[list[SetSelection], Scored]:
         work = [batch.examples.work[i] for i in rows]
-        # The policy of an in-pass draw has no online reference next to it: see `passes.draw_in_pass`.
+        # The policy of an in-pass draw has no other model next to it: see `passes.draw_in_pass`.
         if batch.draw is None:
             return work, score(self.model, work, want=self.want, live=self.live)
-        return score_drawn(
+        work, scored = score_drawn(
             self.model, work, partial(batch.draw.pick, rows), self.budget, lead=batch.draw.lead
         )
+        return work, against_itself(scored, self.want) if self.live is self.model else scored
 
 
 def prepare(
@@ -207,7 +216,8 @@ def prepare(
     if pass_plan.in_pass is not None:
         # Nothing is scored now: each micro-batch draws on the keys and values of its own prompts.
         longest, weights, lead = pass_plan.in_pass
-        drawing = Draw(partial(_pick, loss, negatives, usable, seeds), lead, longest)
+        alone = step_model.live is step_model.model
+        drawing = Draw(partial(_pick, loss, negatives, usable, seeds, alone), lead, longest)
         # No part observes here: statistics of the batch would need its log-probs before the first gradient.
         return Batch(usable, unobserved(loss), weights, drawing, before)
     scoring = step_model.scoring(pass_plan.statistics)
@@ -239,13 +249,20 @@ def _pick(
     negatives: Mapping[str, Any],
     usable: Examples,
     seeds: Tensor,
+    alone: bool,
     rows: Sequence[int],
     policy: Logps,
 ) -> list[SetSelection]:
-    """Sample for some rows of the batch. Seeds are per set, so the micro-batch does not change the sample."""
+    """Sample for some rows of the batch. Seeds are per set, so the micro-batch does not change the sample.
+
+    Args:
+        alone: whether the policy is its own reference.
+    """
     some = usable.rows(rows)
     # `rows` are positions in the batch, and so are those of the seeds.
-    return with_columns(some.work, pick(loss, negatives, some, seeds[list(rows)], policy))
+    return with_columns(
+        some.work, pick(loss, negatives, some, seeds[list(rows)], policy, policy if alone else None)
+    )
 
 
 def _observe_mismatched(
@@ -256,7 +273,7 @@ def _observe_mismatched(
     # Sums are enough: kto's reference point is a mean of log-ratios of whole completions, nats.
     scored = step_model.scoring(frozenset())(work)
     reference = scored.reference
-    if mismatched.reference is not None:
+    if reference is None and mismatched.reference is not None:
         reference = as_logps(work, [mismatched.reference[i] for i in rows], CPU)
     # All processes see all of them, and so keep the same statistics without exchanging any.
     for _, part in step_model.loss.parts:

@@ -32,8 +32,8 @@ class Split:
     Attributes:
         reference: for each set `[K]`, the reference's summed log-prob of every completion, nats; None without
             a reference, or with an online one.
-        heads: for each set `[K, 2]`, the reference's log-prob of the first min(|0|, |j|) tokens of completion
-            0 and of completion j, nats; for ld_dpo.
+        heads: for each set `[K, 2]`, the reference's log-prob of the first min(|0|, |j|) scored tokens of
+            completion 0 and of completion j, nats; for ld_dpo.
         mismatched: for each set, its prompt with another prompt's completions; for kto.
     """
 
@@ -119,7 +119,8 @@ def mismatch(sets: Sequence[TokenSet], *, seed: int, max_length: int) -> list[To
     """Combine each set's prompt with the best and the last completion of a set with another prompt.
 
     The partner is the next one in a seeded order of the whole split, so that it does not depend on the batch;
-    its completions are cut where they exceed `max_length` after this prompt.
+    its completions are cut where they exceed `max_length` after this prompt. One whose scored tokens are all
+    cut off has a log-prob of 0, and so a log-ratio of 0.
 
     Raises:
         InputError: all sets have the same prompt.
@@ -137,7 +138,7 @@ def mismatch(sets: Sequence[TokenSet], *, seed: int, max_length: int) -> list[To
         partner = sets[j]
         room = max_length - len(sets[i].prompt)  # tokens
         ends = (partner.columns[0], *partner.columns[1:][-1:])
-        columns = tuple(column._replace(ids=column.ids[:room]) for column in ends)
+        columns = tuple(column.cut(room) for column in ends)
         mismatched[i] = TokenSet(sets[i].set_id, sets[i].prompt, columns)
     return [mismatched[i] for i in range(len(sets))]
 
@@ -155,7 +156,7 @@ def partners(order: Sequence[int], prompts: Sequence[bytes]) -> Iterator[tuple[i
 
 
 def _prefixes(sets: Sequence[TokenSet]) -> list[TokenSet]:
-    """Cut the first completion and each (itself included) to the shorter one's length, pair by pair.
+    """Cut the first completion and each (itself included) to as many scored tokens as both have.
 
     The log-prob of the first n tokens of a completion is that of the completion that ends there.
     """
@@ -163,7 +164,7 @@ def _prefixes(sets: Sequence[TokenSet]) -> list[TokenSet]:
     for item in sets:
         columns: list[Column] = []
         for other in item.columns:
-            shorter = min(len(item.columns[0].ids), len(other.ids))
-            columns += [column._replace(ids=column.ids[:shorter]) for column in (item.columns[0], other)]
+            shared = min(item.columns[0].length, other.length)  # tokens
+            columns += [column.prefix(shared) for column in (item.columns[0], other)]
         prefixes.append(TokenSet(item.set_id, item.prompt, tuple(columns)))
     return prefixes

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from pairkit.losses import Extras, Logps, Loss, Term, WeightedSum
+from pairkit.losses.types import comparable, log_ratio
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.logprobs.selection import SetSelection, lengths
 
 # For each part of a loss, tensors [B, K] by name; None for one that observes what it is called with.
 Observed = Sequence[Mapping[str, Tensor] | None]
 
+RESOLUTION = 1e-3  # nats, of `comparable` log-ratios
 TIE = 1e-4  # nats, because sums of 500 nats in float32 are off by 3e-5, and rewards by beta times that
 
 
@@ -127,7 +129,7 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
         # Margins are of the first part that has negatives: a sum has one reward per completion to report.
         if not len(margins) and part.completions != "first":
             below = view.policy.mask[:, 1:]  # [R, C - 1]: the negatives that there are
-            margins = (result.rewards[:, :1] - result.rewards[:, 1:])[below]  # [pairs], nats
+            margins = _margins(view, result.rewards, loss.beta)[below]  # [pairs], nats
         if part.completions == "labelled":
             # A completion of a pair has a margin instead; a single one has its label alone.
             alone = view.policy.mask.sum(dim=1) == 1
@@ -244,6 +246,21 @@ def total(terms: Sequence[Term], weights: Sequence[float]) -> Tensor:
         for term, weight in zip(terms, weights, strict=True)
     ]
     return torch.stack(parts).sum()
+
+
+def _margins(view: Inputs, rewards: Tensor, beta: float) -> Tensor:
+    """Subtract the rewards of a row's negatives from that of its chosen completion, `[R, C - 1]`.
+
+    A margin is 0 where policy and reference are equal to rounding on both completions. Rounding grows with
+    the length, so that a mean of such margins would measure that instead.
+    """
+    margins = rewards[:, :1] - rewards[:, 1:]
+    if view.reference is None:
+        return margins
+    equal = comparable(log_ratio(view.policy, view.reference)) == 0  # [R, C]
+    # Not where the rewards hold more than the log-ratios, which rounding does not explain.
+    rounding = equal[:, :1] & equal[:, 1:] & (margins.abs() <= beta * RESOLUTION)
+    return margins.masked_fill(rounding, 0.0)
 
 
 def _view(completions: str, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -20,9 +20,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Ids = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
 
 _IDS = pa.large_list(pa.int32())  # 64-bit offsets, because a batch may have more than 2^31 ids
-_COLUMN = pa.struct([("ids", _IDS), ("rank", pa.int32()), ("score", pa.float64()), ("origin", pa.string())])
+# Tokens before cutting; null for a set that is refused for another reason.
+_WHOLE = pa.struct(
+    [("prompt", pa.int32()), ("completions", pa.large_list(pa.int32())), ("identical", pa.int32())]
+)
+_COLUMN = pa.struct(
+    [
+        ("ids", _IDS),
+        ("rank", pa.int32()),
+        ("score", pa.float64()),
+        ("origin", pa.string()),
+        ("scored", pa.large_list(pa.bool_())),  # null: all ids count
+    ]
+)
+# What happened to the completions of a set that a run reports, by name; null where nothing did.
+_NOTED = pa.list_(pa.struct([("name", pa.string()), ("count", pa.int32())]))
 
 # One row per set. Unusable sets have a `reason` and no prompt or completions.
 SCHEMA = pa.schema(
@@ -31,6 +46,8 @@ SCHEMA = pa.schema(
         ("prompt", _IDS),
         ("columns", pa.large_list(_COLUMN)),
         ("label", pa.bool_()),
+        ("whole", _WHOLE),
+        ("noted", _NOTED),
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
@@ -38,13 +55,36 @@ SCHEMA = pa.schema(
 
 
 class Column(NamedTuple):
-    """One completion of a set, ready to be scored."""
+    """One completion of a set, ready to be scored.
 
-    ids: Ids  # end-of-turn token included where the completion ended
+    Attributes:
+        ids: the completion's tokens, with the end-of-turn token where it ended.
+        scored: which of them count, as many as `ids`; None: all. The others are attended to, like a prompt.
+    """
+
+    ids: Ids
     rank: int | None
     score: float | None
     origin: str
-    scored: npt.NDArray[np.bool_] | None = None  # which ids count; None: all
+    scored: Mask | None = None
+
+    @property
+    def targets(self) -> Ids:
+        """The ids that count."""
+        return self.ids if self.scored is None else self.ids[self.scored]
+
+    @property
+    def length(self) -> int:
+        """How many ids count."""
+        return len(self.ids) if self.scored is None else int(np.count_nonzero(self.scored))
+
+    def cut(self, stop: int) -> Column:
+        """Return the first `stop` ids."""
+        return self._replace(ids=self.ids[:stop], scored=None if self.scored is None else self.scored[:stop])
+
+    def prefix(self, count: int) -> Column:
+        """Return the shortest beginning in which `count` ids count; there must be as many."""
+        return self.cut(count if self.scored is None else int(np.flatnonzero(self.scored)[count - 1]) + 1)
 
 
 class TokenSet(NamedTuple):
@@ -68,6 +108,19 @@ class Refused(NamedTuple):
     detail: str
 
 
+class Whole(NamedTuple):
+    """The sizes of a set before it was cut to `max_length`, tokens.
+
+    Attributes:
+        completions: of each completion, the end of its turn included.
+        identical: negatives left out because cutting made them equal to the chosen completion.
+    """
+
+    prompt: int
+    completions: tuple[int, ...]
+    identical: int = 0
+
+
 class Lengths(NamedTuple):
     """The sizes of all usable sets.
 
@@ -82,8 +135,31 @@ class Lengths(NamedTuple):
     completion: npt.NDArray[np.int64]
 
 
-def record_batch(rows: Sequence[TokenSet | Refused]) -> pa.RecordBatch:
-    """Make a record batch of `SCHEMA`."""
+def checked(item: TokenSet) -> TokenSet | Refused:
+    """Return the set, or why it cannot be used: a text has no token, or a completion none that counts."""
+    if not len(item.prompt):
+        return Refused(item.set_id, "empty_prompt", "the prompt has no token")
+    if not all(len(column.ids) for column in item.columns):
+        return Refused(item.set_id, "empty_completion", "a completion has no token")
+    if not all(column.length for column in item.columns):
+        return Refused(item.set_id, "nothing_scored", "a completion has no token that is scored")
+    return item
+
+
+def record_batch(
+    rows: Sequence[TokenSet | Refused],
+    wholes: Sequence[Whole | None] | None = None,
+    noted: Sequence[Mapping[str, int]] | None = None,
+) -> pa.RecordBatch:
+    """Make a record batch of `SCHEMA`.
+
+    Args:
+        wholes: the rows' sizes before cutting, None for unknown ones.
+        noted: what `Tokenized.counts` adds up, by name, of each row.
+
+    Raises:
+        ValueError: a mask and its ids differ in length.
+    """
     used = [row if isinstance(row, TokenSet) else None for row in rows]
     refused = [row if isinstance(row, Refused) else None for row in rows]
     columns = [column for item in used if item for column in item.columns]
@@ -92,6 +168,7 @@ def record_batch(rows: Sequence[TokenSet | Refused]) -> pa.RecordBatch:
         pa.array([column.rank for column in columns], pa.int32()),
         pa.array([column.score for column in columns], pa.float64()),
         pa.array([column.origin for column in columns], pa.string()),
+        _mask_lists(columns),
     ]
     counts = [len(item.columns) if item else 0 for item in used]  # [rows], 0 for a refused set
     structs = pa.StructArray.from_arrays(fields, fields=list(_COLUMN))
@@ -100,16 +177,32 @@ def record_batch(rows: Sequence[TokenSet | Refused]) -> pa.RecordBatch:
         _id_lists([item.prompt if item else np.empty(0, np.int32) for item in used]),
         pa.LargeListArray.from_arrays(_offsets(counts), structs),
         pa.array([item.label if item else None for item in used], pa.bool_()),
+        pa.array([whole and whole._asdict() for whole in wholes or [None] * len(rows)], _WHOLE),
+        pa.array([_notes(counts) for counts in noted or [{}] * len(rows)], _NOTED),
         pa.array([row.reason if row else None for row in refused], pa.string()),
         pa.array([row.detail if row else None for row in refused], pa.string()),
     ]
     return pa.record_batch(arrays, schema=SCHEMA)
 
 
+def _notes(counts: Mapping[str, int]) -> list[dict[str, Any]] | None:
+    return [{"name": name, "count": count} for name, count in counts.items()] or None
+
+
 def _id_lists(lists: Sequence[Ids]) -> pa.Array:
     # The empty array gives a batch without ids its type.
     flat = np.concatenate([np.empty(0, np.int32), *lists])
     return pa.LargeListArray.from_arrays(_offsets([len(ids) for ids in lists]), pa.array(flat))
+
+
+def _mask_lists(columns: Sequence[Column]) -> pa.Array:
+    for column in columns:
+        if column.scored is not None and len(column.scored) != len(column.ids):
+            raise ValueError(f"a mask has {len(column.scored)} entries for {len(column.ids)} ids")
+    masks = [np.empty(0, np.bool_) if column.scored is None else column.scored for column in columns]
+    flat = pa.array(np.concatenate([np.empty(0, np.bool_), *masks]))
+    missing = pa.array([column.scored is None for column in columns], pa.bool_())
+    return pa.LargeListArray.from_arrays(_offsets([len(mask) for mask in masks]), flat, mask=missing)
 
 
 def _offsets(lengths: Sequence[int]) -> pa.Array:
@@ -128,6 +221,9 @@ class _Batch:
         ids = structs.field("ids")
         self._set_id, self._label = batch["set_id"], batch["label"]
         self._rank, self._score, self._origin = (structs.field(k) for k in ("rank", "score", "origin"))
+        masks = structs.field("scored")
+        # Most batches have no mask, and need not look for one per completion.
+        self._scored = masks if masks.null_count < len(masks) else None
         self._prompts = np.from_dlpack(prompt.values).astype(np.int32, copy=False)  # [tokens]
         self._ids = np.from_dlpack(ids.values).astype(np.int32, copy=False)  # [tokens]
         # Offsets, one more than there are lists: list i is from offset i to offset i + 1.
@@ -148,6 +244,7 @@ class _Batch:
                 self._rank[first + j].as_py(),
                 self._score[first + j].as_py(),
                 self._origin[first + j].as_py(),
+                None if self._scored is None else _mask(self._scored[first + j]),
             )
             for j in range(last - first)
         )
@@ -163,6 +260,11 @@ class _Batch:
 
     def largest_id(self) -> int:
         return max(int(ids.max(initial=-1)) for ids in (self._prompts, self._ids))
+
+
+def _mask(stored: pa.LargeListScalar) -> Mask | None:
+    # As bytes, because Arrow packs eight booleans into one and no numpy array can view them.
+    return np.from_dlpack(stored.values.cast(pa.uint8())).astype(np.bool_) if stored.is_valid else None
 
 
 class TokenSets(Sequence[TokenSet]):
@@ -238,9 +340,18 @@ class Tokenized:
         return int((np.repeat(prompt, columns) + completion).max(initial=0))
 
     def counts(self) -> dict[str, Any]:
-        """Count the used sets, and the refused ones by reason."""
+        """Count the used sets, and the refused ones by reason, and add up what was noted of them."""
         reasons = Counter(item.reason for item in self.refused)
-        return {"used": len(self.sets), "refused": dict(sorted(reasons.items()))}
+        return {"used": len(self.sets), "refused": dict(sorted(reasons.items())), **self.noted}
+
+    @cached_property
+    def noted(self) -> dict[str, int]:
+        """What was noted of completions, added up by name; only what happened."""
+        total: Counter[str] = Counter()
+        for batch in self.batches:
+            for row in batch["noted"].drop_null().to_pylist():
+                total.update({note["name"]: note["count"] for note in row})
+        return dict(sorted(total.items()))
 
     def refusals(self) -> str:
         """Summarize the refused sets in one line: the count per reason, with the first set of each."""

@@ -12,7 +12,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -20,11 +22,12 @@ import pyarrow as pa
 
 from pairkit.errors import InputError
 from pairkit.files import replacing
-from pairkit.models.chat import render as chat
+from pairkit.models import chat
+from pairkit.models.chat.identity import tokenizer_content, written_down
 from pairkit.progress import warn
 from pairkit.schema import short_hash
+from pairkit.training import tokens
 from pairkit.training.distributed.processes import ALONE, Processes
-from pairkit.training.tokens import sets, tokenize
 from pairkit.training.tokens.sets import SCHEMA, Tokenized
 
 if TYPE_CHECKING:
@@ -42,26 +45,27 @@ def tokens_key(tokenizer: PreTrainedTokenizerBase, **settings: Any) -> str | Non
     Returns None for a tokenizer with code of its own, because its content does not determine what it does.
 
     Args:
-        settings: the data's hashes and the arguments of `tokenize.token_batches`, as JSON values.
+        settings: the data's hashes, `ChatFormat.identity` and the arguments of `tokenize.token_batches`, as
+            JSON values.
     """
     import tokenizers
     import transformers
 
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or type(tokenizer).__module__.split(".")[0] != "transformers":
+    if written_down(tokenizer) is None:
         return None
-    backend.no_truncation()  # leftovers of an earlier call: tokenizing turns both off
-    backend.no_padding()
-    try:
-        content = backend.to_str()
-    except Exception:  # of a component written in Python; tokenizers raises no other type
-        return None
-    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-    # The source code itself, because nobody can forget to change it, as a version number.
-    code = [inspect.getsource(module) for module in (chat, tokenize, sets)]
     versions = [transformers.__version__, tokenizers.__version__]
-    kind = type(tokenizer).__name__
-    return short_hash([kind, content, tokenizer.chat_template, special, settings, code, versions])
+    content = [tokenizer_content(tokenizer), tokenizer.chat_template]
+    return short_hash([content, settings, _code(), versions])
+
+
+def _code() -> list[str]:
+    """Return the source code that makes tokens: itself, because nobody can forget to change it."""
+    return [
+        inspect.getsource(import_module(f"{package.__name__}.{module.name}"))
+        for package in (chat, tokens)
+        for module in iter_modules(package.__path__)
+        if module.name != __name__.rpartition(".")[2]  # stores what the others make
+    ]
 
 
 @dataclass(frozen=True)

@@ -174,11 +174,11 @@ def test_conversations_have_one_bos_and_no_generation_prompt(checkpoint: Path) -
     table = candidate_sets([("the cat", [completion("a dog")])])
     ranker.score(table, Progress())
     expected = render(
-        ranker.tokenizer,
+        ranker.chat.tokenizer,
         [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "a dog"}],
         add_generation_prompt=False,
     )
-    assert seen == [encode(ranker.tokenizer, expected)]
+    assert seen == [encode(ranker.chat.tokenizer, expected)]
     assert seen[0].count(1) == 1
 
 

@@ -54,7 +54,51 @@ CASES = [
         "reward model without a chat template",
         f"{FILES} own.jsonl rank.ranker=reward_model rank.model=model",
         "the tokenizer of 'model' has no chat template, so conversations cannot be formatted for this model; "
-        "use a reward model that has one, or save its tokenizer with a `chat_template`",
+        "use a reward model that has one, or set template.file to the model's template",
+        OWN,
+    ),
+    Case(
+        "template file that does not exist",
+        f"{ASK} generate.model=model generate.template.file=mine.jinja",
+        "recipe key 'generate.template.file': mine.jinja: no such file",
+    ),
+    Case(
+        "template file that is not a template",
+        f"{ASK} generate.model=model generate.template.file=mine.jinja",
+        "template.file 'mine.jinja', line 1: …",
+        {"mine.jinja": b"{% if messages %}"},
+    ),
+    Case(
+        "template that is neither settings nor none",
+        f"{ASK} generate.model=model generate.template=chatml",
+        "recipe key 'generate.template' must be a mapping of keys to values, got 'chatml'",
+    ),
+    Case(
+        "raw text for a server of chat completions",
+        f"{ASK} {SERVER} generate.model=m generate.template=none",
+        "recipe key 'template': none is for engines transformers and vllm, because a server of chat "
+        "completions renders every prompt with its own template",
+    ),
+    Case(
+        "template file for a server",
+        f"{ASK} {SERVER} generate.model=m generate.template.file=mine.jinja",
+        "recipe key 'template.file' cannot be sent to a server: start the server with it "
+        "(vLLM: --chat-template FILE)",
+    ),
+    Case(
+        "prefill for a server",
+        f"{ASK} {SERVER} generate.model=m generate.template.prefill=<think>",
+        "recipe key 'template.prefill' cannot be sent to a server: use engine vllm or transformers",
+    ),
+    Case(
+        "arguments of the template among the extra fields of a request",
+        f"{ASK} {SERVER} generate.model=m generate.extra_body.chat_template_kwargs.thinking=true",
+        "recipe key 'extra_body.chat_template_kwargs': set template.kwargs instead",
+    ),
+    Case(
+        "prefill for a reward model",
+        f"{FILES} own.jsonl rank.ranker=reward_model rank.model=model rank.template.prefill=x",
+        "recipe key 'template.prefill' is for engines only: remove it",
         OWN,
     ),
 ]

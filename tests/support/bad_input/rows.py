@@ -179,21 +179,52 @@ BAD_ROWS = [
         completions=["x" * 10_000_000, "b"],
     ),
     bad(
-        "tool call",
+        "tool call of a user",
         "unsupported_content",
-        ", field 'prompt.tool_calls': is a tool call",
+        ", field 'prompt.role': has tool calls and is not the assistant's",
         prompt=[{**USER, "tool_calls": [{"name": "f"}]}],
     ),
     bad(
-        "image",
+        "tool call without a name",
+        "invalid_json",
+        ", field 'prompt.tool_calls': holds a tool call without the name of a function",
+        prompt=[USER, {**REPLY, "tool_calls": [{"id": "1"}]}, USER],
+    ),
+    bad("tools that are not JSON", "invalid_json", ", field 'tools': is not JSON", tools="[{"),
+    bad(
+        "tool without a name",
+        "invalid_json",
+        ", field 'tools': holds a tool without the name of a function",
+        tools=[{"type": "function", "function": {}}],
+    ),
+    bad(
+        "list as arguments of the template",
+        "invalid_json",
+        ", field 'chat_template_kwargs': is not a JSON object",
+        chat_template_kwargs=[1],
+    ),
+    bad(
+        "thought of a user",
         "unsupported_content",
-        ", field 'prompt.content': is not a text (images and other parts are not supported)",
+        ", field 'prompt.role': has a thought and is not the assistant's",
+        prompt=[{**USER, "thinking": "hm"}],
+    ),
+    bad(
+        "image in a text",
+        "unsupported_content",
+        ", field 'prompt.content': holds an image part, which is not supported",
         prompt=[{"role": "user", "content": [{"type": "image"}]}],
+    ),
+    bad(
+        "column of images",
+        "unsupported_content",
+        ", field 'images': holds images, which are not supported",
+        images=["a.png"],
     ),
     bad(
         "prompt that ends with an assistant turn",
         "unsupported_content",
-        ", field 'prompt.role': the prompt does not end in a user turn",
+        ", field 'prompt.role': the prompt does not end in a user or tool turn",
         prompt=[USER, REPLY],
     ),
     bad(
@@ -206,7 +237,7 @@ BAD_ROWS = [
     bad(
         "all completions equal",
         "all_identical",
-        "all completions are the same text (1 of 2 completions left; dropped: 1 identical)",
+        "all completions are the same (1 of 2 completions left; dropped: 1 identical)",
         completions=["a", "a"],
     ),
     bad(

@@ -79,6 +79,13 @@ CASES = [
         prepare=lambda: data("single", completion("a", 1)),
     ),
     Case(
+        "completions that differ only after `max_length`",
+        f"{TRAIN} --data alike max_length=64",
+        "alike: no set can be trained on: 1 sets identical_after_truncation (set …: chosen and rejected are "
+        "the same … tokens at max_length=64; max_length=… would leave them whole)",
+        prepare=lambda: data("alike", completion("a " * 99 + "cat", 1), completion("a " * 99 + "dog", 2)),
+    ),
+    Case(
         "missing model folder",
         f"{TRAIN} --model ./nowhere",
         "the tokenizer './nowhere' cannot be loaded: no such file or directory",

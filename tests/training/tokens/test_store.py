@@ -48,13 +48,22 @@ def files(folder: Path) -> dict[str, bytes]:
 # What is read is what was made
 
 ids = st.lists(st.integers(0, 2**31 - 1), max_size=6).map(lambda row: np.array(row, np.int32))
+
+
+def masks_of(column: Column) -> st.SearchStrategy[Column]:
+    count = len(column.ids)
+    masks = st.lists(st.booleans(), min_size=count, max_size=count).map(lambda row: np.array(row, np.bool_))
+    return (st.none() | masks).map(lambda mask: column._replace(scored=mask))
+
+
 columns = st.builds(
     Column,
     ids,
     st.none() | st.integers(1, 9),
     st.none() | st.floats(allow_nan=False),
     st.sampled_from(["source", "generated", "noise"]),
-)
+    st.none(),
+).flatmap(masks_of)
 sets = st.builds(
     TokenSet,
     st.text("0123456789abcdef", min_size=16, max_size=16),
@@ -69,7 +78,10 @@ tables = st.lists(st.lists(sets | refused, max_size=5), max_size=4)
 def plain(item: TokenSet) -> Any:
     """Return a set in Python's own values, which can be compared."""
     assert item.prompt.dtype == np.int32
+    assert all(c.scored is None or c.scored.dtype == np.bool_ for c in item.columns)
+    masks = [None if column.scored is None else column.scored.tolist() for column in item.columns]
     rows = [(column.ids.tolist(), column.rank, column.score, column.origin) for column in item.columns]
+    rows = [(*row, mask) for row, mask in zip(rows, masks, strict=True)]
     return item.set_id, item.prompt.tolist(), rows, item.label
 
 

@@ -1,0 +1,86 @@
+"""Why a set makes no row of an export: it forms no pair, or the consumer has no place for what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.arrow import Mask, filled, flatten, mask, present
+from pairkit.dataset import extras, views
+from pairkit.dataset.chat_json import map_json
+from pairkit.dataset.formats import FORMATS
+from pairkit.schema import ROLES
+
+
+def reasons(sets: pa.Table, name: str) -> pa.ChunkedArray:
+    """Tell for each set why it makes no row of the format `name`; null where it makes one."""
+    made = FORMATS[name]
+    chunks = []
+    for batch in sets.to_batches():
+        found = pa.nulls(batch.num_rows, pa.string())
+        if made.made_of != "sets":
+            found = views.without_pair(batch, labels=made.made_of == "completions")
+        held = extras.marks(batch)
+        problems = [(f"holds_{extra}", held[extra]) for extra in extras.EXTRAS if extra not in made.carries]
+        problems += [(reason, check(batch)) for reason, check in CHECKS.get(name, {}).items()]
+        for reason, where in problems:
+            # The first reason counts: a set is left out once.
+            found = pc.coalesce(found, pc.if_else(pa.array(where), pa.scalar(reason), None))
+        chunks.append(found)
+    return pa.chunked_array(chunks, pa.string())
+
+
+def turns_do_not_alternate(sets: pa.RecordBatch) -> Mask:
+    """Mark prompts that are not user, assistant, user, ..., after at most one system turn.
+
+    The result of a tool takes the place of the user's turn.
+    """
+    prompts = sets["prompt"]
+    roles = pc.index_in(pc.struct_field(pc.list_flatten(prompts), "role"), pa.array(ROLES)).to_numpy()
+    roles = np.where(roles == ROLES.index("tool"), ROLES.index("user"), roles)
+    lengths = pc.list_value_length(prompts).to_numpy()
+    starts = np.cumsum(lengths) - lengths
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    turn = np.arange(len(roles)) - starts[owners] - (roles[starts] == 0)[owners]
+    expected = np.where(turn < 0, 0, 1 + turn % 2)
+    broken = np.zeros(len(lengths), np.bool_)
+    broken[owners[roles != expected]] = True
+    return broken
+
+
+def text_beside_tool_calls(sets: pa.RecordBatch) -> Mask:
+    """Mark sets in which the assistant calls a tool and says something in the same turn."""
+    found = np.zeros(sets.num_rows, np.bool_)
+    for column, text in (("prompt", "content"), ("completions", "text")):
+        cuts, flat = flatten(sets[column])
+        both = present(pc.struct_field(flat, "tool_calls")) & filled(pc.struct_field(flat, text))
+        found[np.repeat(np.arange(sets.num_rows), np.diff(cuts))[both]] = True
+    return found
+
+
+def tool_call_without_id(sets: pa.RecordBatch) -> Mask:
+    """Mark sets with a tool call, or the result of one, that has no id."""
+    found = np.zeros(sets.num_rows, np.bool_)
+    for column in ("prompt", "completions"):
+        cuts, flat = flatten(sets[column])
+        named = map_json(
+            pc.struct_field(flat, "tool_calls"), lambda calls: all(call.get("id") for call in calls)
+        )
+        without = mask(pc.equal(named, "false"))
+        if column == "prompt":
+            results = mask(pc.equal(pc.struct_field(flat, "role"), "tool"))
+            without |= results & ~present(pc.struct_field(flat, "tool_call_id"))
+        found[np.repeat(np.arange(sets.num_rows), np.diff(cuts))[without]] = True
+    return found
+
+
+CHECKS: dict[str, dict[str, Callable[[pa.RecordBatch], Mask]]] = {
+    "openai": {"tool_call_without_id": tool_call_without_id},
+    "sharegpt": {
+        "turns_do_not_alternate": turns_do_not_alternate,
+        "text_beside_tool_calls": text_beside_tool_calls,
+    },
+}

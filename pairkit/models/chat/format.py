@@ -1,0 +1,338 @@
+"""Conversations as token ids: what a model reads before a completion, the completion, and what ends it.
+
+A completion is what follows the generation prompt: the prompt is rendered by the template, with its
+arguments and its generation prompt, and the completion is the text as written. An answer is rendered by the
+template only to learn what ends a turn, and where it has no text form (tool calls, a thought kept apart).
+
+What messages spell out is text: no user, source or tool can write a token that ends a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pairkit.errors import ModelError
+from pairkit.models.chat import turns, written
+from pairkit.models.chat.advice import advice, thinking_advice
+from pairkit.models.chat.control import ControlTokens, Hiding, Rendered, encode
+from pairkit.models.chat.identity import tokenizer_content
+from pairkit.models.chat.marks import Marks
+from pairkit.models.chat.messages import Message, PromptRefused, for_template, from_json, with_system
+from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
+from pairkit.models.chat.settings import Template, TemplateSettings
+from pairkit.models.chat.shape import Shape, Turn, shape, turn
+from pairkit.models.chat.template_file import read_template
+from pairkit.schema import canonical_json, short_hash
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Arguments = Mapping[str, Any]
+SEPARATOR = "\n\n"  # between the contents of messages without a template
+
+
+class Answer(NamedTuple):
+    """An assistant's message as the template writes it after a prompt."""
+
+    text: Rendered
+    end: list[int]  # the ids that end the turn, where the text does not contain them
+
+
+class ChatFormat:
+    """How one tokenizer and one template setting turn conversations into ids.
+
+    >>> from pairkit.quickstart.model import tiny_tokenizer
+    >>> format = ChatFormat(tiny_tokenizer())
+    >>> prompt = format.prompt_ids([{"role": "user", "content": "1 + 1"}])
+
+    Raises `RecipeError` for a template file that cannot be read or is not a template.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: Template | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.raw = template == "none"
+        self.settings = template if isinstance(template, TemplateSettings) else TemplateSettings()
+        # Taken now, because a run gives the tokenizer that it saves another template.
+        own = tokenizer.chat_template
+        self.own_template = (
+            None if self.raw else read_template(self.settings.file) if self.settings.file else own
+        )
+        self.control = ControlTokens(tokenizer, self.template)
+        self.marks = Marks(self.template, self.control.ids)
+        self._turns: dict[str, Turn] = {}
+
+    @property
+    def template(self) -> str:
+        """The text of the template; of all of them where the tokenizer has several; "" without any."""
+        own = self.own_template or ""
+        return "\n".join(own.values()) if isinstance(own, dict) else own
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that ids depend on: the tokenizer's content, the template, the settings."""
+        return short_hash([tokenizer_content(self.tokenizer), *self.identity])
+
+    @property
+    def identity(self) -> list[Any]:
+        """The settings and the template as JSON values; the content of a file instead of its path."""
+        settings = self.settings.model_dump(mode="json", exclude={"file"})
+        return ["none"] if self.raw else [settings, self.own_template]
+
+    # Prompts
+
+    def prompt_ids(
+        self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
+    ) -> list[int]:
+        """Return the ids of a prompt: `prompt`, then `encode_prompts`."""
+        return self.encode_prompts([self.prompt(messages, tools=tools, kwargs=kwargs)])[0]
+
+    def prompt_text(
+        self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
+    ) -> str:
+        """Return the text of a prompt, for what takes no ids: it cannot tell a token from its spelling."""
+        return self.prompt(messages, tools=tools, kwargs=kwargs).plain
+
+    def prompt(
+        self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
+    ) -> Rendered:
+        """Render messages with the generation prompt and the prefill.
+
+        Args:
+            tools: the JSON list of a set's tools.
+            kwargs: arguments of the template for this set, which override those of the settings.
+
+        Raises:
+            PromptRefused: the template refuses the messages or leaves out a system turn or tools.
+            ModelError: the tokenizer has no template.
+        """
+        hiding = self.control.hiding()
+        if self.raw:
+            return Rendered(self._joined(messages, tools, hiding), hiding.hidden)
+        prepared = self._prepared(with_system(messages, self.settings.system), hiding)
+        offered, arguments = self._offered(tools, hiding), self._arguments(kwargs, hiding)
+        with self._advising(prepared, offered, arguments):
+            text = self._apply(prepared, offered, arguments, True)
+        written.check_prompt(prepared, offered, text)
+        return Rendered(text + self.settings.prefill, hiding.hidden)
+
+    def conversation(
+        self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
+    ) -> Rendered:
+        """Render messages as a whole that ends in an answer, as reward models read it.
+
+        Raises `PromptRefused` and `ModelError` as `prompt` does, but not for what the template leaves out.
+        """
+        hiding = self.control.hiding()
+        prepared = self._prepared(with_system(messages, self.settings.system), hiding)
+        offered, arguments = self._offered(tools, hiding), self._arguments(kwargs, hiding)
+        with self._advising(prepared, offered, arguments):
+            text = self._apply(prepared, offered, arguments, False)
+        return Rendered(text, hiding.hidden)
+
+    def encode_prompts(self, prompts: Sequence[Rendered]) -> list[list[int]]:
+        """Return the ids of prompts, each with exactly one BOS where the tokenizer has one; see `one_bos`."""
+        return [one_bos(self.tokenizer, ids, begins=self._begins) for ids in self.control.encode(prompts)]
+
+    def opened(self, prompt: Rendered) -> str:
+        """Return the end of a prompt that opens a thought, which a completion continues; "" if none does."""
+        return self.marks.opened(prompt.text, self.settings.prefill)
+
+    def assistant_spans(
+        self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
+    ) -> list[tuple[int, int]] | None:
+        """Return where the assistant's turns are in `prompt(...).text`, with what ends them.
+
+        By the template's generation marks, else by rendering what comes before each turn; None where that is
+        not how the dialogue begins.
+        """
+        hiding, given = self.control.hiding(), with_system(messages, self.settings.system)
+        if self.raw:
+            contents = [hiding.text(str(message["content"])) for message in given]
+            return turns.raw_spans(given, contents, SEPARATOR)
+        prepared = self._prepared(given, hiding)
+        offered, arguments = self._offered(tools, hiding), self._arguments(kwargs, hiding)
+        template = self._chosen(offered) or ""
+        if marked := turns.marked_spans(self.tokenizer, template, prepared, offered, arguments):
+            return marked
+        with self._advising(prepared, offered, arguments):
+            text = self._apply(prepared, offered, arguments, True)
+            end = self.turn(tools=tools, kwargs=kwargs).end
+            return turns.prefix_spans(
+                self._apply, prepared, offered, arguments, text, end, self.control.pattern
+            )
+
+    # Completions
+
+    def completion_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of completions, without the end of the turn: `completion`, `encode_following`."""
+        return self.encode_following([self.completion(text) for text in texts])
+
+    def completion(self, text: str) -> Rendered:
+        """Hide the control tokens in a completion, except the model's own marks of thoughts and calls."""
+        hiding = self.control.hiding()
+        return Rendered(hiding.text(text, self.marks.own), hiding.hidden)
+
+    def encode_following(self, texts: Sequence[Rendered]) -> list[list[int]]:
+        """Return the ids of texts that follow other text.
+
+        SentencePiece tokenizers put a space in front of every text, also of one that continues a prompt. For
+        those, a newline, which no other token swallows, is encoded in front of the text and cut off.
+        """
+        anchor = self._anchor
+        if not anchor:
+            return self.control.encode(texts)
+        anchored = self.control.encode([Rendered("\n" + text, hidden) for text, hidden in texts])
+        return [ids[len(anchor) :] for ids in anchored]
+
+    def end_ids(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> list[int]:
+        """Return the ids that end a plain answer: the template's, else EOS. Raises `ModelError` without."""
+        end = self.turn(tools=tools, kwargs=kwargs).end
+        if end:
+            return self.control.encode([Rendered(end)])[0]
+        if self.tokenizer.eos_token_id is not None:
+            return [int(self.tokenizer.eos_token_id)]
+        raise ModelError(
+            f"the tokenizer {self.tokenizer.name_or_path!r} has no end-of-turn token: its chat template "
+            "writes no special token and it has no EOS token; choose another with --tokenizer"
+        )
+
+    def turn(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> Turn:
+        """Return what the template writes around a plain answer, found once per set of arguments."""
+        key = canonical_json([bool(tools), dict(kwargs or {})])
+        if key not in self._turns:
+            arguments = {**self.settings.kwargs, **(kwargs or {})}
+            self._turns[key] = (
+                Turn("", "")
+                if self.raw
+                else turn(self._apply, self._shape, bool(tools), arguments, self.control.pattern)
+            )
+        return self._turns[key]
+
+    # Messages that have no text form
+
+    def message_text(
+        self,
+        prompt: Messages,
+        message: Message,
+        *,
+        tools: str | None = None,
+        kwargs: Arguments | None = None,
+    ) -> str:
+        """Return the text of `answer`."""
+        return self.answer(prompt, message, tools=tools, kwargs=kwargs).text.plain
+
+    def answer(
+        self,
+        prompt: Messages,
+        message: Message,
+        *,
+        tools: str | None = None,
+        kwargs: Arguments | None = None,
+    ) -> Answer:
+        """Render an assistant's message with tool calls or a thought of its own, as the template writes it.
+
+        Raises:
+            PromptRefused: the template does not write the prompt as before, or leaves out the content, the
+                thought, or the name or an argument of a call.
+        """
+        if self.raw:
+            detail = "template=none has no form for tool calls and separate thoughts; set a template"
+            raise PromptRefused("template_refused", detail)
+        hiding, given = self.control.hiding(), with_system(prompt, self.settings.system)
+        prepared = self._prepared([*given, message], hiding)
+        offered, arguments = self._offered(tools, hiding), self._arguments(kwargs, hiding)
+        with self._advising(prepared, offered, arguments):
+            try:
+                text = self._written(prepared, offered, arguments)
+            except PromptRefused as refused:
+                write = partial(self._written, prepared, offered)
+                detail = thinking_advice(write, arguments) or refused.detail
+                raise PromptRefused(refused.reason, detail) from None
+        body, ends_itself = written.body(
+            text, self.turn(tools=tools, kwargs=kwargs).end, self.control.pattern, self.marks.own
+        )
+        end = [] if ends_itself else self.end_ids(tools=tools, kwargs=kwargs)
+        return Answer(Rendered(body, hiding.hidden), end)
+
+    def _written(self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments) -> str:
+        """Return what the template writes for the last message after the generation prompt of the others."""
+        before = self._apply(messages[:-1], tools, arguments, True) + self.settings.prefill
+        whole = self._apply(messages, tools, arguments, False)
+        text = written.after(whole, before)
+        written.check_message(messages[-1], self._shape.thought, text)
+        return text
+
+    # The parts
+
+    @cached_property
+    def _shape(self) -> Shape:
+        return shape(self._apply, self.settings.kwargs)
+
+    @cached_property
+    def _begins(self) -> bool:
+        return begins_with_bos(self.tokenizer)
+
+    @cached_property
+    def _anchor(self) -> list[int]:
+        anchor, joined, alone = encode(self.tokenizer, ["\n", "\nx", "x"])
+        return anchor if anchor + alone != joined and joined[: len(anchor)] == anchor else []
+
+    def _apply(
+        self,
+        messages: Messages,
+        tools: Sequence[Any] | None,
+        arguments: Arguments,
+        generation: bool,
+    ) -> str:
+        return render(
+            self.tokenizer,
+            messages,
+            add_generation_prompt=generation,
+            template=self._chosen(tools),
+            tools=tools,
+            arguments=arguments,
+        )
+
+    def _chosen(self, tools: Sequence[Any] | None) -> str | None:
+        own = self.own_template
+        if not isinstance(own, dict):
+            return own
+        # As transformers chooses among several.
+        return own["tool_use"] if tools and "tool_use" in own else own.get("default")
+
+    def _prepared(self, messages: Sequence[Message], hiding: Hiding) -> list[dict[str, Any]]:
+        form = self._shape
+        fields: dict[str, Any] = {"thought": form.thought, "parts": form.parts, "arguments": form.arguments}
+        return [for_template(message, hiding, self.marks.own, **fields) for message in messages]
+
+    def _offered(self, tools: str | None, hiding: Hiding) -> list[Any] | None:
+        return hiding.value(from_json(tools, list, "tools")) if tools else None
+
+    def _arguments(self, kwargs: Arguments | None, hiding: Hiding) -> dict[str, Any]:
+        # Only those of the set, because a recipe writes tokens on purpose.
+        return {**self.settings.kwargs, **hiding.value(dict(kwargs or {}))}
+
+    def _joined(self, messages: Messages, tools: str | None, hiding: Hiding) -> str:
+        given = with_system(messages, self.settings.system)
+        if tools or any(message.get("tool_calls") for message in given):
+            raise PromptRefused("template_refused", "template=none has no form for tools; set a template")
+        return SEPARATOR.join(hiding.text(str(message["content"])) for message in given)
+
+    @contextmanager
+    def _advising(
+        self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments
+    ) -> Iterator[None]:
+        """Turn a template's error into a refusal that tells what to set."""
+        try:
+            yield
+        except PromptRefused:
+            raise
+        except ModelError as error:
+            if not self.template:
+                raise
+            raise PromptRefused(
+                "template_refused", f"{error}; {advice(self._apply, messages, tools, arguments)}"
+            ) from error

@@ -1,0 +1,54 @@
+"""Fields of a JSON row that have no fixed columns: tools, tool calls, arguments of a template, text parts.
+
+Arrow would give all rows of a block the keys of each other, and refuse two tools whose defaults differ in
+type. These fields are therefore kept as JSON texts, exactly as they are written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+JSON_FIELDS = ("tools", "functions", "tool_calls", "function_call", "chat_template_kwargs")
+# One of them with a list or an object as its value: such rows are read one by one.
+WRITTEN = re.compile(rf'"(?:{"|".join(JSON_FIELDS)})"\s*:\s*[\[{{]'.encode())
+
+
+def with_json_texts(value: Any) -> Any:
+    """Return `value` with each list or object under a name of `JSON_FIELDS` replaced by its JSON text."""
+    if isinstance(value, list):
+        return [with_json_texts(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: json_text(item)
+        if name in JSON_FIELDS and isinstance(item, list | dict)
+        else with_json_texts(item)
+        for name, item in value.items()
+    }
+
+
+def json_text(value: Any) -> str:
+    """Write `value` as JSON without spaces, its keys in their order: one text for what one file says."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def with_parts(value: Any) -> Any:
+    """Return `value` with the texts of messages as parts, where messages of one list have both.
+
+    Arrow has no type for a list in which `content` is a text here and a list of parts there.
+    """
+    if isinstance(value, dict):
+        return {name: with_parts(item) for name, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    contents = [item.get("content") for item in value if isinstance(item, dict)]
+    if not any(isinstance(content, list) for content in contents):
+        return [with_parts(item) for item in value]
+    return [_as_part(item) if isinstance(item, dict) else item for item in value]
+
+
+def _as_part(message: dict[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    return message | {"content": [{"type": "text", "text": content}]} if isinstance(content, str) else message

@@ -1,0 +1,79 @@
+"""The ids of prompts and sets: hashes of what they hold, so that they are the same in every build."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from pairkit.schema.columns import to_sets, with_all_columns
+
+
+def canonical_json(value: Any) -> str:
+    """Write a value as JSON with sorted keys, no spaces and no escaped characters: one text per value."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def short_hash(value: Any) -> str:
+    """Return the first 16 hex digits of the sha256 over `value`'s canonical JSON in UTF-8."""
+    return _short_hash(canonical_json(value))
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def prompt_ids(prompts: pa.Array | pa.ChunkedArray, tools: pa.Array | pa.ChunkedArray) -> list[str]:
+    """Return the id of each prompt (messages, and the tools that it offers).
+
+    It decides splits and finds duplicates. `tools` has one JSON list or null per prompt.
+    """
+    pairs = zip(prompts.to_pylist(), tools.to_pylist(), strict=True)
+    return [_short_hash(_prompt_text(*pair)) for pair in pairs]
+
+
+def _prompt_text(prompt: Sequence[Mapping[str, Any]], tools: str | None) -> str:
+    """Return the text that is hashed: the messages alone, as in version 1, unless there are tools."""
+    # Values and not their texts, because the order of keys or a space makes no other prompt.
+    messages = [
+        message | {"tool_calls": _parsed(message["tool_calls"])} if "tool_calls" in message else message
+        for message in plain_messages(prompt)
+    ]
+    return canonical_json({"messages": messages, "tools": _parsed(tools)} if tools else messages)
+
+
+@lru_cache(maxsize=256)  # a dataset has few lists of tools, and each of them many times
+def _parsed(text: str) -> Any:
+    return json.loads(text)
+
+
+def plain_messages(prompt: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return messages without their null fields: the form that is hashed, equal to that of version 1."""
+    return [{name: value for name, value in message.items() if value is not None} for message in prompt]
+
+
+def identify(table: pa.Table, seen: dict[str, int]) -> pa.Table:
+    """Give the rows of an `UNIDENTIFIED` table their `prompt_id` and `set_id`.
+
+    `seen` counts how often each prompt of the source occurred before this table, and is updated: the
+    occurrence number makes repeated prompts sets of their own. This is a loop because hashing has no
+    columnar kernel.
+    """
+    table = with_all_columns(table)
+    prompts = zip(table["prompt"].to_pylist(), table["tools"].to_pylist(), strict=True)
+    by_prompt, by_set = [], []
+    for source, prompt in zip(
+        table["source"].to_pylist(), (_prompt_text(*each) for each in prompts), strict=True
+    ):
+        prompt_id = _short_hash(prompt)
+        occurrence = seen.get(prompt_id, 0)
+        seen[prompt_id] = occurrence + 1
+        by_prompt.append(prompt_id)
+        # Equals canonical_json([source, prompt, occurrence]) but does not serialize a long prompt twice.
+        by_set.append(_short_hash(f"[{canonical_json(source)},{prompt},{occurrence}]"))
+    table = table.append_column("prompt_id", pa.array(by_prompt, pa.string()))
+    return to_sets(table.append_column("set_id", pa.array(by_set, pa.string())))

@@ -1,0 +1,132 @@
+"""Columns of JSON of any shape: tools, tool calls, and arguments of a chat template.
+
+They arrive as texts, or from Parquet as lists and structs, and are kept as JSON texts in OpenAI's form. Texts
+are parsed one by one, because no columnar parser takes JSON of any shape; a text that repeats is parsed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.arrow import is_list, is_text
+from pairkit.readers.json_fields import json_text
+from pairkit.readers.json_rows import loads
+from pairkit.sources.reading.columns import Columns
+
+# From a parsed value to the form that is kept, None where there is nothing. Raises `ValueError` with what is
+# wrong with the value.
+Normal = Callable[[Any], Any]
+
+
+def read_json(columns: Columns, name: str, normal: Normal) -> pa.Array:
+    """Read a column of JSON as texts of the form that `normal` makes; report the values that have none."""
+    if name not in columns:
+        return pa.nulls(columns.size, pa.string())
+    return normalized(columns, as_texts(columns, name), name, normal)
+
+
+def as_texts(columns: Columns, name: str) -> pa.Array:
+    """Return a column of texts, lists or structs as JSON texts; values of other types are `not_text`."""
+    values = columns.arrays[name]
+    if isinstance(values.type, pa.BaseExtensionType):  # the Json type of `datasets`
+        values = values.storage
+    if is_list(values.type) or pa.types.is_struct(values.type):
+        # A Parquet file has one list of keys for all rows, so that those of other rows are null in this one.
+        rows = [None if row is None else json_text(_without_nulls(row)) for row in values.to_pylist()]
+        return pa.array(rows, pa.string())
+    if is_text(values.type):
+        return values.cast(pa.string())
+    return columns.text(name)
+
+
+def normalized(columns: Columns, texts: pa.Array, name: str, normal: Normal) -> pa.Array:
+    """Bring JSON texts of the column `name` into the form that `normal` makes, or report `invalid_json`."""
+    encoded = texts.dictionary_encode()
+    kept: list[str | None] = []
+    problems: list[str | None] = []
+    for text in encoded.dictionary.to_pylist():
+        value, problem = _normalized(text, normal)
+        kept.append(value)
+        problems.append(problem)
+    for problem in sorted({problem for problem in problems if problem}):
+        bad = np.array([each == problem for each in problems] + [False])
+        # A null has the index of the last entry, which is no problem.
+        index = pc.fill_null(encoded.indices, len(problems)).to_numpy()
+        columns.report(bad[index], "invalid_json", problem, name)
+    return pa.array(kept, pa.string()).take(encoded.indices)
+
+
+def _normalized(text: str, normal: Normal) -> tuple[str | None, str | None]:
+    if not text or text.isspace():
+        return None, None
+    try:
+        value = loads(text)
+    except (ValueError, RecursionError):
+        return None, "is not JSON"
+    try:
+        value = normal(value)
+    except ValueError as error:
+        return None, str(error)
+    return (json_text(value) if value else None), None
+
+
+def tools(value: Any) -> Any:
+    """Bring tools into OpenAI's form: a list of `{"type": "function", "function": {...}}`."""
+    return [_function(_parsed(item), "a tool") for item in _listed(value, "tools")]
+
+
+def calls(value: Any) -> Any:
+    """Bring tool calls into OpenAI's form; their arguments stay a text or an object, as they are written."""
+    whole = [_function(_parsed(item), "a tool call") for item in _listed(value, "tool calls")]
+    # Templates read the arguments, also of a call that has none.
+    return [call | {"function": {**call["function"], "arguments": _arguments(call)}} for call in whole]
+
+
+def arguments(value: Any) -> Any:
+    """Check the arguments of a chat template, which are an object."""
+    if value is not None and not isinstance(value, dict):
+        raise ValueError("is not a JSON object")
+    return value
+
+
+def _listed(value: Any, what: str) -> list[Any]:
+    items = [value] if isinstance(value, dict) and value else value or []
+    if not isinstance(items, list):
+        raise ValueError(f"is not a JSON list of {what}")
+    return items
+
+
+def _parsed(item: Any) -> Any:
+    # Lists of texts, each the JSON of one tool, are how older versions of `datasets` keep them.
+    try:
+        return loads(item) if isinstance(item, str) else item
+    except (ValueError, RecursionError):
+        return item
+
+
+def _function(item: Any, what: str) -> dict[str, Any]:
+    if isinstance(item, dict):
+        if isinstance(item.get("name"), str):  # without the wrapping
+            return {"type": "function", "function": item}
+        function = item.get("function")
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            return item
+    raise ValueError(f"holds {what} without the name of a function")
+
+
+def _arguments(call: dict[str, Any]) -> Any:
+    found = call["function"].get("arguments")
+    if found is not None and not isinstance(found, str | dict):
+        raise ValueError("holds a tool call whose arguments are neither an object nor a text")
+    return {} if found is None else found
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

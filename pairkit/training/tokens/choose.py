@@ -1,0 +1,50 @@
+"""Which completions of a set a loss can use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+Completion = Mapping[str, Any]  # a row of `schema.COMPLETION`
+Wanted = Literal["all", "first", "ranked", "scored", "labelled"]
+
+
+class Unusable(Exception):
+    """A set that cannot be used: the reason, and details for a person.
+
+    The reasons are written into refused.jsonl, so that they are part of the file format.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+def choose(completions: Sequence[Completion], wanted: Wanted) -> list[Completion]:
+    """Select the completions that a loss needs; see `tokenize.token_batches`. Raises `Unusable`."""
+    if wanted == "all" and completions:  # ranked or not, noise too
+        return list(completions)
+    if not completions or completions[0]["origin"] == "noise":
+        raise Unusable("no_completion", "it has no completion but noise")
+    best = completions[0]
+    # Completions are sorted best first, so that the first one is the preferred one.
+    if wanted == "first" or (wanted == "labelled" and label(completions) is not None):
+        return [best]
+    if best["rank"] is None:
+        raise Unusable("unranked", "its completions have no ranks; --loss sft needs none")
+    # Ties are left out, because a loss needs to know which of two is better; noise is below any.
+    below = [c for c in completions[1:] if c["origin"] == "noise" or (c["rank"] or 0) > best["rank"]]
+    if not below:
+        raise Unusable("no_choice", "no completion stands above another; --loss sft needs one only")
+    if wanted != "scored":
+        return [best, *below]
+    scored = [c for c in below if c["score"] is not None]
+    if best["score"] is None or not scored:
+        raise Unusable("unscored", "fewer than two completions have a score, which the loss needs")
+    return [best, *scored]
+
+
+def label(completions: Sequence[Completion]) -> bool | None:
+    """Return the label of a set's only completion, a score of 1 or 0; None for any other set."""
+    score = completions[0]["score"]
+    return bool(score) if len(completions) == 1 and score in (0, 1) else None

@@ -1,0 +1,48 @@
+"""Whole dialogues: the assistant's earlier turns as scored parts of a column, with what is between them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pairkit.models.chat.control import Rendered
+from pairkit.models.chat.format import ChatFormat
+from pairkit.training.tokens.choose import Unusable
+from pairkit.training.tokens.writing import Part, Prompt, Thoughts
+
+Turns = Literal["last", "all"]
+Span = tuple[int, int]  # characters
+
+
+def dialogue(format: ChatFormat, prompt: Prompt, thoughts: Thoughts) -> tuple[Rendered, list[Part]]:
+    """Divide a prompt into what comes before the assistant's first turn, and parts: its turns are scored.
+
+    A part is encoded by itself, as each turn was when it was written after its own generation prompt.
+
+    Raises:
+        Unusable: the template has no generation marks, and does not begin a rendered dialogue as it renders
+            the messages before a turn (`template_not_a_prefix`).
+        PromptRefused: the template refuses a part of the dialogue.
+    """
+    spans = format.assistant_spans(prompt.messages, tools=prompt.tools, kwargs=prompt.kwargs)
+    if spans is None:
+        raise Unusable(
+            "template_not_a_prefix",
+            "the template renders an earlier turn of the assistant otherwise than after its generation "
+            "prompt; set template.file to a template with generation marks, or assistant_turns=last",
+        )
+    text, hidden = prompt.text
+    if not spans:
+        return prompt.text, []
+    parts = []
+    for (start, stop), following in zip(spans, [*(s for s, _ in spans[1:]), len(text)], strict=True):
+        parts.append(_turn(format, Rendered(text[start:stop], hidden), text[:start], thoughts))
+        if stop < following:
+            parts.append(Part(Rendered(text[stop:following], hidden), scored=False))
+    return Rendered(text[: spans[0][0]], hidden), parts
+
+
+def _turn(format: ChatFormat, turn: Rendered, before: str, thoughts: Thoughts) -> Part:
+    closing = None
+    if thoughts != "train":  # a turn of the prompt is not changed: its thought is masked, not removed
+        closing = format.marks.closing(turn.text, format.marks.opened(before))
+    return Part(turn, thought=closing[1] if closing else None)

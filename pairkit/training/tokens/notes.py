@@ -1,0 +1,34 @@
+"""What a person should know of how texts became tokens: said once per run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pairkit.models.chat.format import ChatFormat
+from pairkit.training.tokens.writing import RECORDED, REPEATED, RETOKENIZED
+
+
+def notes(format: ChatFormat, noted: Mapping[str, int]) -> tuple[str, ...]:
+    """Return a line for everything that is worth one.
+
+    Args:
+        noted: `Tokenized.noted` of the training sets.
+    """
+    lines = []
+    lead = format.turn().lead
+    if lead and lead.strip() and not format.settings.prefill:
+        lines.append(
+            f"the template writes {lead!r} before an answer, which is not added: a completion is the text as "
+            "written; template.prefill adds it to the prompt"
+        )
+    if count := noted.get(REPEATED):
+        lines.append(
+            f"{count:,} completions repeat the thought mark that ends the prompt; it is written once"
+        )
+    if count := noted.get(RECORDED):
+        lines.append(
+            f"{count:,} completions have the ids that were sampled, which differ from those of their text"
+        )
+    if count := noted.get(RETOKENIZED):
+        lines.append(f"{count:,} completions have ids of another tokenizer or template; their text is used")
+    return tuple(lines)

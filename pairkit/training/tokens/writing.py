@@ -1,0 +1,98 @@
+"""A completion as it is encoded after its prompt: its text, what of it is scored, what ends it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from pairkit.models.chat.control import Rendered
+from pairkit.models.chat.format import ChatFormat
+from pairkit.models.chat.render import Messages
+from pairkit.training.tokens.choose import Completion, Unusable
+
+Thoughts = Literal["train", "mask", "strip"]
+# What is counted of the completions of a set.
+RECORDED, RETOKENIZED, REPEATED = "recorded_ids", "ids_of_another_tokenizer", "repeated_marks"
+
+
+class Part(NamedTuple):
+    """A text of a column.
+
+    Attributes:
+        ids: its ids where they are known, instead of those of the text.
+        scored: whether its ids count.
+        end: ids after it, which end a turn and count if it does.
+        thought: what closes the thought that it begins with and whose ids do not count: "" where nothing
+            does, because the thought was cut; None where all ids count.
+    """
+
+    text: Rendered
+    scored: bool = True
+    end: tuple[int, ...] = ()
+    ids: tuple[int, ...] | None = None
+    thought: str | None = None
+
+
+class Prompt(NamedTuple):
+    """A prompt with what its rendering depends on.
+
+    Attributes:
+        opened: how its end opens a thought; "" if it does not.
+    """
+
+    messages: Messages
+    text: Rendered
+    tools: str | None
+    kwargs: Mapping[str, Any] | None
+    opened: str
+
+
+def part(
+    format: ChatFormat, prompt: Prompt, completion: Completion, thoughts: Thoughts, counts: Counter[str]
+) -> Part:
+    """Return a completion as it is encoded after its prompt.
+
+    Args:
+        counts: `RECORDED`, `RETOKENIZED` and `REPEATED` are counted here.
+
+    Raises:
+        PromptRefused: a message of tool calls or with a thought of its own that the template does not write.
+        Unusable: thoughts are to be removed, and the prompt opens one.
+    """
+    if thoughts == "strip" and prompt.opened:
+        raise Unusable(
+            "thought_opened",
+            f"the generation prompt ends in {prompt.opened!r}, after which thoughts=strip leaves nothing to "
+            "think; set template.kwargs.enable_thinking=false, or thoughts=mask",
+        )
+    if any(completion.get(name) is not None for name in ("reasoning_content", "tool_calls")):
+        text, end = _structured(format, prompt, completion, thoughts)
+    else:
+        own = format.marks.without_opening(completion["text"], prompt.opened)
+        counts.update({REPEATED: 1} if own != completion["text"] else {})
+        text, end = format.completion(own), format.end_ids(tools=prompt.tools, kwargs=prompt.kwargs)
+    kept = text
+    if thoughts == "strip":
+        text = text._replace(text=format.marks.answer(text.text, prompt.opened))
+    closing = format.marks.closing(text.text, prompt.opened) if thoughts == "mask" else None
+    ids = None
+    if completion.get("token_ids") is not None and text == kept:
+        known = completion["tokenizer"] == format.fingerprint
+        counts[RECORDED if known else RETOKENIZED] += 1
+        ids = tuple(completion["token_ids"]) if known else None
+    # Recorded ids have their own end, and one that the model never wrote would teach it to stop there.
+    tail = tuple(end) if completion["finish_reason"] != "length" and ids is None else ()
+    return Part(text, end=tail, ids=ids, thought=closing[1] if closing else None)
+
+
+def _structured(
+    format: ChatFormat, prompt: Prompt, completion: Completion, thoughts: Thoughts
+) -> tuple[Rendered, list[int]]:
+    message = {
+        "role": "assistant",
+        "content": completion["text"],
+        "reasoning_content": None if thoughts == "strip" else completion.get("reasoning_content"),
+        "tool_calls": completion.get("tool_calls"),
+    }
+    return format.answer(prompt.messages, message, tools=prompt.tools, kwargs=prompt.kwargs)
