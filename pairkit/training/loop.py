@@ -106,7 +106,7 @@ def train_steps(
 
             # For a user's loss that samples without a generator of its own: the same numbers after a resume.
             torch.manual_seed(step_seed(recipe.seed, step))
-            observe_training_set(step_model, train, order, step)
+            observe_training_set(current, train, order, step)
             started = time.perf_counter()
             statistics = loss.state_dict()  # as they were, in case the step is skipped
             rows = order.step_sets(step)
