@@ -99,6 +99,11 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
     held_out = None
     if data.rows(recipe.eval_split):  # a dataset without held-out sets trains without evaluation
         held_out = _tokenize(recipe, loss, data, tokenizer, recipe.eval_split, recipe.eval_limit, store)
+    elif recipe.keep_best:
+        raise InputError(
+            f"keep_best needs held-out sets, but {data.folder} has no split {recipe.eval_split!r}; set "
+            "eval_split or remove keep_best"
+        )
     negatives = sampler_settings(loss, recipe.negatives, data.rejected)
     planned = Plan(recipe, loss, negatives, data, tokenizer, train, held_out)
     # The reference too, because it scores the same texts and may have fewer positions.

@@ -10,6 +10,9 @@ from pairkit.losses.building import build, ranges
 from pairkit.losses.parameters import resolve
 from pairkit.recipes import Strict
 from pairkit.training.lora import Lora
+from pairkit.training.step.learning_rate import default_rate
+from pairkit.training.step.optimizer import Optimizer
+from pairkit.training.step.saving import Metric
 from pairkit.training.tokens.truncation import prompt_limit
 
 # Fields that may change when a run resumes, because they do not affect the result.
@@ -25,20 +28,12 @@ RESUMABLE_FIELDS = frozenset(
         "trackers",
         "save_every",
         "keep",
+        "keep_best",
     }
 )
 
-
-class Optimizer(Strict):
-    """AdamW; the defaults are those of the SimPO recipes, except for the learning rate, which is DPO's."""
-
-    learning_rate: float = Field(default=5e-7, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = Field(default=1e-8, gt=0)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: float = Field(default=0.1, ge=0, le=1)  # share of all steps, 0 = none
-    max_grad_norm: float = Field(default=1.0, ge=0)  # 0 = no clipping
+# How long a run is: it may get longer when it resumes, and no shorter than it already is.
+LENGTH_FIELDS = frozenset({"epochs", "max_steps"})
 
 
 class TrainRecipe(Strict):
@@ -96,10 +91,9 @@ class TrainRecipe(Strict):
     eval_every: int | None = Field(
         default=None, ge=1
     )  # steps; null = before the first step and after the last
-    save_every: int | None = Field(
-        default=None, ge=1
-    )  # steps; null = only when the run ends or is interrupted
-    keep: int = Field(default=2, ge=1)  # checkpoints
+    save_every: int | None = Field(default=None, ge=1)  # steps; null = a tenth of the run, at least 10
+    keep: int = Field(default=2, ge=1)  # checkpoints, the last ones
+    keep_best: Metric | None = None  # and the best one by this metric of the held-out sets
 
     @field_validator("loss", mode="before")
     @classmethod
@@ -109,6 +103,15 @@ class TrainRecipe(Strict):
     @model_validator(mode="after")
     def _checked(self) -> TrainRecipe:
         loss = build(self.loss_name, **self.loss_parameters)
+        self._check_optimizer()
+        # Here, so that the record of a run holds the rate that it had.
+        if self.optimizer.learning_rate is None:
+            rate = default_rate(
+                adapters=self.lora is not None,
+                likelihood=loss.completions == "first",
+                scratch=self.model.endswith(".json"),
+            )
+            object.__setattr__(self, "optimizer", self.optimizer.model_copy(update={"learning_rate": rate}))
         resolve("negatives", ranges(loss), self.negatives)
         blocks = [self.loss_parameters, *(self.loss_parameters.get(part.name) for _, part in loss.parts)]
         own = {key for block in blocks if isinstance(block, dict) for key in block} & loss.sampler.keys()
@@ -122,9 +125,20 @@ class TrainRecipe(Strict):
             )
         if self.lora and self.lora.base and self.model.endswith(".json"):
             raise ValueError("lora.base needs pretrained weights, but --model is a config file")
+        if self.keep_best and self.eval_every is None:
+            raise ValueError("keep_best compares evaluations: set eval_every, such as eval_every=50")
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
             raise ValueError("max_prompt_length must be below max_length, to leave room for a completion")
         return self
+
+    def _check_optimizer(self) -> None:
+        settings = self.optimizer
+        if self.dtype == "float32" and (settings.master or settings.rounding != "nearest"):
+            key = "master" if settings.master else "rounding"
+            raise ValueError(
+                f"optimizer.{key} is for weights in bfloat16, but dtype is float32; set dtype=bfloat16 or "
+                "remove it"
+            )
 
     @property
     def loss_name(self) -> str:

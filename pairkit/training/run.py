@@ -15,6 +15,7 @@ from pairkit.errors import ModelError, RecipeError
 from pairkit.files import OnExisting, stoppable
 from pairkit.progress import console, log, warn
 from pairkit.training.cost.report import report
+from pairkit.training.cost.warnings import warnings
 from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import launched_sharded
 from pairkit.training.logprobs.reference_cache import reference_sums
@@ -31,6 +32,7 @@ from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import split_for
+from pairkit.training.step.optimizer import check_optimizer
 from pairkit.training.tokens.sets import TokenSet
 from pairkit.training.tokens.store import TokenStore
 
@@ -64,6 +66,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
                 recipe,
                 on_existing,
                 data_digest=planned.data.digest,
+                steps=planned.order.step_count,
                 plan=lambda: report(planned),
                 refused=planned.refused(),
                 processes=processes,
@@ -172,6 +175,7 @@ def _processes(recipe: TrainRecipe) -> Processes:
     launched, processes = launched_sharded(), current_processes()
     requested = launched if recipe.shard is None else recipe.shard  # the recipe decides, if it does
     sharded = requested and processes.size > 1  # one process holds all parts anyway
+    check_optimizer(recipe.optimizer, sharded=sharded)
     if sharded and recipe.lora and recipe.lora.base:
         raise RecipeError(f"a model with lora.base={recipe.lora.base} cannot be sharded; set shard=false")
     return replace(processes, sharded=sharded)
@@ -186,6 +190,8 @@ def _announce(planned: Plan) -> None:
         if tokenized and tokenized.refused:
             log(f"not used: {tokenized.refusals()}")
     _say_truncation(planned)
+    for warning in warnings(planned):
+        warn(warning)
     if planned.held_out is None:
         log(f"no split {planned.recipe.eval_split!r}: evaluation is off")
 
