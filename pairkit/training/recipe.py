@@ -155,6 +155,11 @@ class TrainRecipe(Strict):
         """The most tokens of a prompt; the rest of `max_length` is left for the completion."""
         return prompt_limit(self.max_length, self.max_prompt_length)
 
+    @property
+    def adapters_off_is_reference(self) -> bool:
+        """Whether the reference is the trained model without its adapters."""
+        return self.lora is not None and self.reference is None and not self.lora.changes_base
+
     def revision_of(self, name: str) -> str | None:
         """Return the revision of a model: `revision` is that of `model`; another reference has none."""
         return self.revision if name == self.model else None

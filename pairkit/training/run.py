@@ -149,8 +149,7 @@ def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
     model = policy(planned, processes)
     live = None
     if "token_kl" in needs:
-        shares = recipe.lora is not None and recipe.reference is None
-        # Adapters switched off are the reference: no second model is in memory.
+        shares = recipe.adapters_off_is_reference  # no second model is in memory then
         live = AdaptersOff(model) if shares else reference(planned, processes).eval().requires_grad_(False)
     _check_packed(model, planned)
     step_model = StepModel(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)

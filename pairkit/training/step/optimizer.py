@@ -135,7 +135,7 @@ def partition(settings: Optimizer, model: nn.Module) -> tuple[list[Tensor], list
     Muon takes matrices between hidden states. Embeddings and the output head, whose rows belong to tokens,
     and experts that are stacked in one tensor are AdamW's.
     """
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     of_tokens = set(map(id, _token_weights(model))) if settings.name == "muon" else set()
     orthogonal = [p for p in trained if settings.name == "muon" and p.ndim == 2 and id(p) not in of_tokens]
     taken = set(map(id, orthogonal))
@@ -186,7 +186,7 @@ def _token_weights(model: nn.Module) -> Iterator[Tensor]:
     """Yield the weights of embeddings and of the output head, their adapters included."""
     head = getattr(model, "get_output_embeddings", lambda: None)()
     for name, module in model.named_modules():
-        if module is head or isinstance(module, nn.Embedding):
+        if isinstance(module, nn.Embedding) or (module is head and isinstance(module, nn.Module)):
             yield from module.parameters()
         yield from (p for part, p in module.named_parameters(recurse=False) if "embedding" in part)
         # peft keeps the adapters of an embedding next to it, in a dictionary of that name.
@@ -197,8 +197,9 @@ def _token_weights(model: nn.Module) -> Iterator[Tensor]:
 def _eight_bits(settings: Optimizer, groups: list[dict[str, Any]], rate: float) -> torch.optim.Optimizer:
     import bitsandbytes
 
+    make: Any = bitsandbytes.optim
     # Weights below 4,096 elements keep moments of 32 bits: bitsandbytes' own default.
-    optimizer: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(
+    optimizer: torch.optim.Optimizer = make.AdamW8bit(
         groups, lr=rate, betas=settings.betas, eps=settings.epsilon
     )
     return optimizer
