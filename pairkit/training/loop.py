@@ -139,7 +139,7 @@ def train_steps(
             rate = learning_rate(recipe.optimizer, step, steps)
             # At the full rate, because a smaller one of the warm-up moves fewer weights.
             peak = step == warmup_steps(recipe.optimizer, steps) and not problem
-            before = Unmoved(optimizer.weights) if peak else None
+            before = Unmoved(optimizer.weights) if peak and optimizer.loses_small_updates else None
             optimizer.step(rate, step_seed(recipe.seed, step))
             unmoved = before.share() if before else None
             if unmoved is not None and (text := unmoved_warning(unmoved, rate, step + 1)):

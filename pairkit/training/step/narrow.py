@@ -41,6 +41,8 @@ class NarrowOptimizer(StepOptimizer):
     stay there. Weights that are not bfloat16 (adapters) are updated directly.
     """
 
+    loses_small_updates = False
+
     def __init__(
         self, parts: Sequence[torch.optim.Optimizer], pairs: Mapping[int, Tensor], *, master: bool
     ) -> None:

@@ -54,6 +54,9 @@ class Optimizer(Strict):
 class StepOptimizer:
     """One or two optimizers as one: their weights, in a fixed order, and a state dict over all of them."""
 
+    # Whether an update that is small next to its weight is lost, where the weight is not float32.
+    loses_small_updates = True
+
     def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
         self._parts = parts
 
