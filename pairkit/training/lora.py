@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Literal, cast
 
@@ -101,8 +102,11 @@ class Lora(Strict):
         return str(self.others.get("init_lora_weights")).startswith(CHANGE_BASE)
 
 
-def with_adapters(model: nn.Module, lora: Lora, seed: int) -> nn.Module:
+def with_adapters(model: nn.Module, lora: Lora, seed: int, *, tokens: Sequence[int] = ()) -> nn.Module:
     """Add fresh adapters, which alone are trained; they do not change the output yet.
+
+    Args:
+        tokens: new tokens, whose rows are trained too unless the settings choose among embeddings themselves.
 
     Raises:
         RecipeError: peft is not installed.
@@ -114,6 +118,8 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int) -> nn.Module:
         raise RecipeError("lora needs peft: pip install 'pairkit[lora]'") from error
     torch.manual_seed(seed)
     fields: dict[str, Any] = {"r": lora.r, "lora_alpha": lora.alpha, "target_modules": lora.targets}
+    if tokens and not any(lora.others.get(name) for name in ("modules_to_save", "trainable_token_indices")):
+        fields["trainable_token_indices"] = {key: list(tokens) for key in _token_modules(model)}
     try:
         config = peft.LoraConfig(task_type="CAUSAL_LM", **{**fields, **lora.others})
         with warnings.catch_warnings(category=FutureWarning, action="ignore"):  # peft's, of transformers 5
@@ -122,6 +128,14 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int) -> nn.Module:
         # Its message names the field, except for the targets, which it lists.
         field = f".targets {lora.targets!r}" if "Target modules" in str(error) else ""
         raise ModelError(f"lora{field}: {error}") from error
+
+
+def _token_modules(model: nn.Module) -> list[str]:
+    """Name the modules with a row per token: the embeddings, and a head with weights of its own."""
+    network = cast("Any", model)
+    embeddings, head = network.get_input_embeddings(), network.get_output_embeddings()
+    own = [embeddings] if head is None or head.weight is embeddings.weight else [embeddings, head]
+    return [name for name, module in model.named_modules() if any(module is each for each in own)]
 
 
 def four_bits(compute: torch.dtype) -> Any:

@@ -13,6 +13,7 @@ from pairkit.errors import InputError, ModelError
 from pairkit.losses import Loss, WeightedSum, build
 from pairkit.losses.building import sampler_settings
 from pairkit.models.load import load_tokenizer, positions
+from pairkit.models.new_tokens import add_tokens, new_ids
 from pairkit.progress import progress
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.order import StepOrder
@@ -56,6 +57,11 @@ class Plan:
         other = int(lengths.prompt.max() + lengths.completion.max())
         return max(longest, min(self.recipe.max_length, other))
 
+    @property
+    def new_ids(self) -> list[int]:
+        """The ids of the tokens that the recipe adds."""
+        return new_ids(self.tokenizer, self.recipe.tokens)
+
     def truncation(self) -> dict[str, Truncation]:
         """Return what was cut of each split, by the split's name."""
         recipe = self.recipe
@@ -92,6 +98,8 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
         trust_remote_code=recipe.trust_remote_code,
         texts=data.texts(recipe.train_split, recipe.limit),
     )
+    if recipe.tokens:
+        add_tokens(tokenizer, recipe.tokens)
     train = _tokenize(recipe, loss, data, tokenizer, recipe.train_split, recipe.limit, store)
     # Before any model is loaded, because tokens decide which sets can be used.
     if not train.sets:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pairkit.losses.building import build, ranges
 from pairkit.losses.parameters import resolve
+from pairkit.models.new_tokens import NewTokens
 from pairkit.recipes import Strict
 from pairkit.training.lora import Lora
 from pairkit.training.step.learning_rate import default_rate
@@ -56,6 +57,7 @@ class TrainRecipe(Strict):
     model: str  # a hub id, a directory, or a configuration file (.json) to start from scratch
     revision: str | None = None
     tokenizer: str | None = None  # null = the model's; "bpe:N" = trained on the data, N tokens
+    tokens: NewTokens | None = None  # what the tokenizer gets besides its own, such as {add: [<think>]}
     reference: str | None = None  # null = the model that training starts from
     trust_remote_code: bool = False
     attention: str | None = None  # transformers' attn_implementation; null = its choice
@@ -122,6 +124,11 @@ class TrainRecipe(Strict):
             raise ValueError(
                 "lora.merge must be true when training from a config: "
                 "adapters are useless without the random base weights"
+            )
+        if self.lora and self.tokens and not self.lora.merge:
+            raise ValueError(
+                "lora.merge must be true with tokens.add: adapters alone would not fit the base model, which "
+                "has no such tokens"
             )
         if self.lora and self.lora.base and self.model.endswith(".json"):
             raise ValueError("lora.base needs pretrained weights, but --model is a config file")
