@@ -152,6 +152,8 @@ def train_steps(
             if (step + 1) % recipe.log_every == 0 or step + 1 == steps:
                 metrics = {"loss": value, **averages.means(processes), "grad_norm": norm}
                 metrics |= {"learning_rate": rate, "skipped": skipped.total}
+                if batch.routing is not None:
+                    metrics["router_aux_loss"] = batch.routing.value
                 if unmoved is not None:
                     metrics["unmoved"] = unmoved
                 totals = sum(drawn, Counter[str]())

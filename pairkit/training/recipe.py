@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -74,6 +74,8 @@ class TrainRecipe(Strict):
 
     loss: dict[str, Any] = Field(default={"name": "dpo"})  # name and hyper-parameters
     negatives: dict[str, Any] = Field(default={})  # the sampler's settings
+    # coefficient of the load balance of experts; "model" = that of its configuration; null = no such loss
+    router_aux_loss: Annotated[float, Field(ge=0)] | Literal["model"] | None = None
     optimizer: Optimizer = Optimizer()
 
     max_length: int = Field(default=2048, ge=2)  # prompt and completion

@@ -33,6 +33,7 @@ from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import split_for
 from pairkit.training.step.optimizer import check_optimizer
+from pairkit.training.step.router import routers_of
 from pairkit.training.tokens.sets import TokenSet
 from pairkit.training.tokens.store import TokenStore
 
@@ -152,7 +153,8 @@ def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
         shares = recipe.adapters_off_is_reference  # no second model is in memory then
         live = AdaptersOff(model) if shares else reference(planned, processes).eval().requires_grad_(False)
     _check_packed(model, planned)
-    step_model = StepModel(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)
+    routers = routers_of(model, recipe.router_aux_loss)
+    step_model = StepModel(planned.loss, model, live, recipe.tokens_per_micro_batch, processes, routers)
     model = train_steps(recipe, step_model, planned.order, planned.negatives, train_split, held_out, out)
     return to_save(model, planned, processes)
 

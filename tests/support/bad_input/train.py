@@ -108,7 +108,8 @@ CASES = [
     Case(
         "LoRA with dropout",
         f"{TRAIN} lora.lora_dropout=0.1",
-        "lora.lora_dropout cannot be set: there is no dropout, because two passes over one text have to agree",
+        "lora.lora_dropout cannot be set: there is no dropout, because two passes over one text have to "
+        "agree",
     ),
     Case(
         "unknown field of LoRA",
@@ -118,13 +119,14 @@ CASES = [
     Case(
         "Adafactor without a learning rate",
         f"{TRAIN} optimizer.name=adafactor",
-        "optimizer.learning_rate must be set for adafactor, whose rate is relative to the size of each matrix's "
-        "weights, such as optimizer.learning_rate=1e-4",
+        "optimizer.learning_rate must be set for adafactor, whose rate is relative to the size of each "
+        "matrix's weights, such as optimizer.learning_rate=1e-4",
     ),
     Case(
         "stochastic rounding of float32 weights",
         f"{TRAIN} optimizer.rounding=stochastic",
-        "optimizer.rounding is for weights in bfloat16, but dtype is float32; set dtype=bfloat16 or remove it",
+        "optimizer.rounding is for weights in bfloat16, but dtype is float32; set dtype=bfloat16 or remove "
+        "it",
     ),
     Case(
         "`--keep-best` without evaluations",
@@ -194,8 +196,8 @@ CASES = [
     Case(
         "fewer steps than the run has taken",
         f"{TRAIN} max_steps=1",
-        "runs/train/data-dpo: the run has already taken 2 steps, but the recipe ends after 1; raise max_steps "
-        "or epochs, choose another --out, or use --on-existing delete",
+        "runs/train/data-dpo: the run has already taken 2 steps, but the recipe ends after 1; raise "
+        "max_steps or epochs, choose another --out, or use --on-existing delete",
         prepare=lambda: trained(),
     ),
     Case(
