@@ -99,4 +99,5 @@ def _new(rows: Tensor, count: int, kind: str, random: torch.Generator) -> Tensor
         return mean.expand(count, -1)
     # A random sum of centered rows has their covariance.
     weights = torch.randn(count, len(rows), generator=random).to(rows.device)
-    return mean + (SPREAD / len(rows)) ** 0.5 * weights @ (rows - mean)
+    spread: Tensor = weights @ (rows - mean)
+    return mean + (SPREAD / len(rows)) ** 0.5 * spread
