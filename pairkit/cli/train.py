@@ -170,8 +170,8 @@ def train(
     \b
       pairkit train --loss mcpo
       pairkit train --loss mcpo --loss.negatives 3 --loss.sampling max --data runs/data/nectar
-      pairkit train --loss dpo --loss.beta 0.05 --negatives.sampling random --model Qwen/Qwen3-0.6B
-      pairkit train --loss dpo:0.8+bco:0.2+sft:1.0 --loss.dpo.beta 0.05
+      pairkit train --loss dpo --loss.beta 0.05 --negatives.sampling random --lora lora.r=64
+      pairkit train --loss dpo:0.8+bco:0.2+sft:1.0 --loss.dpo.beta 0.05 --eval-every 50 --keep-best loss
       pairkit train --loss simpo --model config.json --tokenizer bpe:4096 --max-steps 300 --learning-rate 1e-3
       pairkit train --recipe mcpo-nectar --data runs/data/nectar optimizer.learning_rate=1e-6
     """

@@ -67,6 +67,22 @@ def test_a_stopped_run_with_more_steps_is_that_of_the_longer_recipe(
     assert same(train(longer, out), train(longer, tmp_path / "whole"))
 
 
+def test_a_longer_run_does_not_continue_after_a_smaller_last_step(
+    tmp_path: Path, data: Path, model: Path
+) -> None:
+    """Three steps of 10, 10 and 4 sets: the third of the longer run has 10."""
+    optimizer = {"learning_rate": 1e-3, "warmup": 0, "schedule": "constant"}
+    fields: dict[str, Any] = {
+        "max_steps": None, "sets_per_step": 10, "save_every": 1, "eval_every": 1,
+        "keep_best": "reward_margin", "optimizer": optimizer,
+    }  # fmt: skip
+    out = tmp_path / "run"
+    train(recipe(data, model, epochs=1.0, **fields), out)
+    assert saved(out) == [2, 3]
+    longer = recipe(data, model, epochs=2.0, **fields)
+    assert same(train(longer, out), train(longer, tmp_path / "whole"))
+
+
 def _stop(*_: Any) -> None:
     raise KeyboardInterrupt
 

@@ -86,7 +86,7 @@ def save(folder: Path, step: int, files: dict[str, Any], *, keep: int, best: int
         record = json.dumps({"step": step, "files": fingerprints})
         (temporary / RECORD_FILE).write_text(record, encoding="utf-8")
         if target.exists():  # a damaged one, because the run resumed from before it
-            _remove(target)
+            remove(target)
         publish(temporary, target)  # a rename, after all is on disk: the name means a whole checkpoint
     except OSError as error:
         # Its space is freed, because the usual reason is a full disk.
@@ -97,7 +97,7 @@ def save(folder: Path, step: int, files: dict[str, Any], *, keep: int, best: int
     until = [path for path in checkpoints(folder) if steps_done(path) <= step]
     remaining = {*until[-keep:], *(path for path in until if steps_done(path) == best)}
     for old in set(checkpoints(folder)) - remaining:
-        _remove(old)
+        remove(old)
     return target
 
 
@@ -194,8 +194,11 @@ def steps_done(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def _remove(checkpoint: Path) -> None:
-    """Remove a checkpoint: its name first, because a kill must not leave half of it under that name."""
+def remove(checkpoint: Path) -> None:
+    """Remove a checkpoint.
+
+    Its name first, because a kill must not leave half of it under that name.
+    """
     renamed = checkpoint.with_name(f".{checkpoint.name}.gone")
     os.replace(checkpoint, renamed)  # one step, and with a leading dot it is no checkpoint any more
     shutil.rmtree(renamed)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pairkit.errors import ExistingOutputError
 from pairkit.progress import log
-from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, steps_done
+from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, remove, steps_done
 from pairkit.training.output.layout import MODEL, RECORD
 
 
@@ -23,15 +23,20 @@ def has_more_to_do(out: Path, steps: int) -> bool:
     """
     model = out / MODEL
     complete = model.exists()
+    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    before = record["plan"]["steps"]
     saved = checkpoints(out / CHECKPOINTS)
     last = steps_done(saved[-1]) if saved else 0
-    before = json.loads((out / RECORD).read_text(encoding="utf-8"))["plan"]["steps"]
     done = before if complete else last
     if steps < done:
         raise ExistingOutputError(
             f"{out}: the run has already taken {done} steps, but the recipe ends after {steps}; raise "
             "max_steps or epochs, choose another --out, or use --on-existing delete"
         )
+    # The last step of some epochs may have taken fewer sets than the same step of more epochs takes.
+    if last == before < steps and record["recipe"].get("max_steps") is None:
+        remove(saved.pop())
+        last = steps_done(saved[-1]) if saved else 0
     if not complete:
         return True
     if steps == done:
