@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -100,4 +101,4 @@ def _new(rows: Tensor, count: int, kind: str, random: torch.Generator) -> Tensor
     # A random sum of centered rows has their covariance.
     weights = torch.randn(count, len(rows), generator=random).to(rows.device)
     spread: Tensor = weights @ (rows - mean)
-    return mean + (SPREAD / len(rows)) ** 0.5 * spread
+    return mean + math.sqrt(SPREAD / len(rows)) * spread
