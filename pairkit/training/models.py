@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pairkit.models.load import hub_commit, load_model
+from pairkit.models.new_tokens import fit_tokens
 from pairkit.schema import short_hash
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import shard
@@ -54,16 +55,18 @@ def reference_key(planned: Plan) -> str:
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
     # Random weights are determined by the seed and the size of the vocabulary.
     scratch = [recipe.seed, len(planned.tokenizer)] if name.endswith(".json") else None
+    # The rows of new tokens are a part of the model; a run without any keeps the key that it had.
+    added = [recipe.seed, recipe.tokens.model_dump(mode="json")] if recipe.tokens else []
     precision = [recipe.dtype, recipe.bf16, *([_base(recipe, name)] if _base(recipe, name) else [])]
     revision = recipe.revision_of(name)
     # The commit, because on the hub a name stays the same when its weights change.
     commit = None if local.exists() else hub_commit(name, revision, recipe.trust_remote_code)
-    return short_hash([name, revision, commit, precision, stamps, scratch])
+    return short_hash([name, revision, commit, precision, stamps, scratch, *added])
 
 
 def _policy(planned: Plan, processes: Processes | None) -> nn.Module:
     model, lora = _load(planned, planned.recipe.model, processes), planned.recipe.lora
-    return with_adapters(model, lora, planned.recipe.seed) if lora else model
+    return with_adapters(model, lora, planned.recipe.seed, tokens=planned.new_ids) if lora else model
 
 
 def _base(recipe: TrainRecipe, name: str) -> str | None:
@@ -78,6 +81,7 @@ def _load(planned: Plan, name: str, processes: Processes | None) -> nn.Module:
     quantized = processes is not None and _base(recipe, name) is not None
     # The data's tokens count, because some tokenizers have special tokens without an embedding.
     used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
+    used = min([used, *planned.new_ids])  # the rows of new tokens are made below
     model = load_model(
         name,
         revision=recipe.revision_of(name),
@@ -89,6 +93,10 @@ def _load(planned: Plan, name: str, processes: Processes | None) -> nn.Module:
         quantization=four_bits(torch.bfloat16 if coarse else torch.float32) if quantized else None,
         device=processes.device if processes else None,
     )
+    if recipe.tokens and not name.endswith(".json"):
+        # A reference too, by the same rule: it scores texts that have these tokens, and the first step then
+        # starts from the log-probs of the policy.
+        fit_tokens(model, planned.new_ids, recipe.tokens, recipe.seed)
     return without_packing(model) if quantized else model
 
 

@@ -16,6 +16,7 @@ from pairkit.losses.building import sampler_settings
 from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.saved import saved_template
 from pairkit.models.load import load_tokenizer, positions
+from pairkit.models.new_tokens import add_tokens, new_ids
 from pairkit.progress import progress
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.order import StepOrder
@@ -70,6 +71,11 @@ class Plan:
         other = int(lengths.prompt.max() + lengths.completion.max())
         return max(longest, min(self.recipe.max_length, other))
 
+    @property
+    def new_ids(self) -> list[int]:
+        """The ids of the tokens that the recipe adds."""
+        return new_ids(self.tokenizer, self.recipe.tokens)
+
     def truncation(self) -> dict[str, Truncation]:
         """Return what was cut of each split, by the split's name."""
         recipe = self.recipe
@@ -107,6 +113,8 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
         texts=data.texts(recipe.train_split, recipe.limit),
         needs_template=recipe.template != "none" and recipe.template.file is None,
     )
+    if recipe.tokens:
+        add_tokens(tokenizer, recipe.tokens)
     format = ChatFormat(tokenizer, recipe.template)
     train = _tokenize(recipe, loss, data, format, recipe.train_split, recipe.limit, store)
     # Before any model is loaded, because tokens decide which sets can be used.
@@ -115,6 +123,11 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
     held_out = None
     if data.rows(recipe.eval_split):  # a dataset without held-out sets trains without evaluation
         held_out = _tokenize(recipe, loss, data, format, recipe.eval_split, recipe.eval_limit, store)
+    elif recipe.keep_best:
+        raise InputError(
+            f"keep_best needs held-out sets, but {data.folder} has no split {recipe.eval_split!r}; set "
+            "eval_split or remove keep_best"
+        )
     # So that the saved model renders conversations by itself as it was trained.
     tokenizer.chat_template = saved_template(format)
     negatives = sampler_settings(loss, recipe.negatives, data.rejected)

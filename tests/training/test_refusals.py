@@ -55,8 +55,8 @@ def test_existing_runs(tmp_path: Path, data: Path, model: Path) -> None:
     stamp = (out / "model" / "config.json").stat().st_mtime_ns
     train(recipe(data, model, max_steps=1), out)
     assert (out / "model" / "config.json").stat().st_mtime_ns == stamp
-    with pytest.raises(ExistingOutputError, match=r"with other settings: max_steps 1 -> 2\. Choose"):
-        train(recipe(data, model, max_steps=2), out)
+    with pytest.raises(ExistingOutputError, match=r"with other settings: sets_per_step 8 -> 2\. Choose"):
+        train(recipe(data, model, max_steps=1, sets_per_step=2), out)
     other = recipe(data, model, {"name": "dpo", "beta": 0.2}, max_steps=1, optimizer={"warmup": 0.25})
     with pytest.raises(
         ExistingOutputError,

@@ -1,6 +1,6 @@
 """Estimate the peak memory of a run from a model without weights.
 
-What is allocated throughout is counted: weights, gradients, the optimizer's two moments. What a micro-batch
+What is allocated throughout is counted: weights, gradients, the optimizer's states. What a micro-batch
 saves for backward is estimated from the model's sizes: in each layer two norms, attention without a score
 matrix, and an MLP, as Llama has them; the output head by the slices in which its logits are made. What a
 GPU's driver, kernels and an allocator take in addition is unknown here, and so is what torch.compile saves.
@@ -17,6 +17,7 @@ from pairkit.training.logprobs.head import CHUNK_LOGITS
 from pairkit.training.logprobs.hidden import head_of
 from pairkit.training.logprobs.target_logp import KEPT_LOGITS, SLICE_LOGITS
 from pairkit.training.recipe import TrainRecipe
+from pairkit.training.step.optimizer import state_bytes
 
 MEBIBYTE = 2**20
 NF4 = 0.516  # bytes per weight: half of one, and constants of 8 bits per 64 and 32 bits per 64 * 256 weights
@@ -79,7 +80,7 @@ def footprint(
     return Footprint(
         _weights(model) - (_quantized(model) if recipe.lora and recipe.lora.base else 0),
         trained,
-        2 * trained,
+        state_bytes(recipe.optimizer, model),
         0 if live is None else _weights(live),
         _activations(model, recipe, largest, device),
         _head(model, largest.predicted, plain=plain, device=device),

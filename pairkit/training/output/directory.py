@@ -30,8 +30,9 @@ from pairkit.files import (
 )
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
-from pairkit.training.output.layout import HASHES, MODEL, RECORD, REFUSED
-from pairkit.training.recipe import RESUMABLE_FIELDS, TrainRecipe
+from pairkit.training.output.layout import HASHES, RECORD, REFUSED
+from pairkit.training.output.longer import has_more_to_do
+from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
 
 # Those whose version, like pairkit's own, can change the bits of a result.
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "pyarrow")
@@ -43,14 +44,18 @@ def claim(
     on_existing: OnExisting,
     *,
     data_digest: str,
+    steps: int,
     plan: Callable[[], dict[str, Any]],
     refused: Iterable[dict[str, str]],
     processes: Processes = ALONE,
 ) -> None:
     """Make `out` this run's directory, or find that it is already; a complete run is left unchanged.
 
+    A run may get more steps than it had (`has_more_to_do`).
+
     Args:
         data_digest: sha256 of the dataset's manifest; with the recipe it identifies the run.
+        steps: of the whole run.
         plan: makes the report on the plan for `run.json`; called only where one is written.
         refused: the sets that cannot be used, one line of `refused.jsonl` each.
 
@@ -74,7 +79,7 @@ def claim(
     todo = "new" if empty else admit(out, on_existing, holds=holds, differences=different)
     if todo == "resume":
         starts = list(before["starts"])
-        if (out / MODEL).exists():  # it appears last and whole, so that the run is complete
+        if not has_more_to_do(out, steps):
             return
     elif todo == "delete":
         _empty(out)
@@ -97,6 +102,7 @@ def claim(
 def _read_record(record: Path) -> dict[str, Any]:
     try:
         before = json.loads(record.read_text(encoding="utf-8"))
+        int(before["plan"]["steps"])
         return {"recipe": dict(before["recipe"]), "data": before["data"], "starts": list(before["starts"])}
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # any JSON, edited by hand
         raise ExistingOutputError(
@@ -111,8 +117,8 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         f"{key} {theirs.get(key)!r} -> {ours.get(key)!r}"
         # The recipe's own fields in its order, then those that only another version of pairkit has.
         for key in {**ours, **theirs}
-        # Fields that do not affect the result may change from start to start.
-        if key not in RESUMABLE_FIELDS and theirs.get(key) != ours.get(key)
+        # Fields that do not affect the result may change from start to start; the length of a run too.
+        if key not in RESUMABLE_FIELDS | LENGTH_FIELDS and theirs.get(key) != ours.get(key)
     ]
     return different + (["the dataset was built again"] if before["data"] != now["data"] else [])
 

@@ -111,6 +111,39 @@ CASES = [
         "lora.targets ['nothing']: Target modules {'nothing'} not found in the base model. …",
     ),
     Case(
+        "new token that the tokenizer has",
+        f"{TRAIN} tokens.add=[the]",
+        "tokens.add: 'the' is token … of the tokenizer already; leave it out",
+    ),
+    Case(
+        "LoRA with dropout",
+        f"{TRAIN} lora.lora_dropout=0.1",
+        "lora.lora_dropout cannot be set: there is no dropout, because two passes over one text have to "
+        "agree",
+    ),
+    Case(
+        "unknown field of LoRA",
+        f"{TRAIN} lora.use_doro=true",
+        "unknown recipe key 'lora.use_doro'; did you mean 'lora.use_dora'? Known: …",
+    ),
+    Case(
+        "Adafactor without a learning rate",
+        f"{TRAIN} optimizer.name=adafactor",
+        "optimizer.learning_rate must be set for adafactor, whose rate is relative to the size of each "
+        "matrix's weights, such as optimizer.learning_rate=1e-4",
+    ),
+    Case(
+        "stochastic rounding of float32 weights",
+        f"{TRAIN} optimizer.rounding=stochastic",
+        "optimizer.rounding is for weights in bfloat16, but dtype is float32; set dtype=bfloat16 or remove "
+        "it",
+    ),
+    Case(
+        "`--keep-best` without evaluations",
+        f"{TRAIN} --keep-best loss",
+        "keep_best compares evaluations: set eval_every, such as eval_every=50",
+    ),
+    Case(
         "model folder without a tokenizer",
         f"{TRAIN} --model bare",
         "the tokenizer 'bare' cannot be loaded: the directory contains no tokenizer.json; "
@@ -204,6 +237,13 @@ CASES = [
         f"{TRAIN} --learning-rate 1e-3 --seed 1",
         "runs/train/data-dpo contains a training run with other settings: optimizer.learning_rate 5e-07 -> "
         "0.001; seed 0 -> 1. Choose another --out, or use --on-existing delete to start over",
+        prepare=lambda: trained(),
+    ),
+    Case(
+        "fewer steps than the run has taken",
+        f"{TRAIN} max_steps=1",
+        "runs/train/data-dpo: the run has already taken 2 steps, but the recipe ends after 1; raise "
+        "max_steps or epochs, choose another --out, or use --on-existing delete",
         prepare=lambda: trained(),
     ),
     Case(
