@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pairkit.engines.base import Problem, Request
@@ -11,6 +10,7 @@ from pairkit.engines.table import library_versions
 from pairkit.errors import ModelError
 from pairkit.files import sha256
 from pairkit.models.chat.render import prompt_tokens
+from pairkit.models.resolve import resolve
 from pairkit.models.tokenizer import ensure_chat_template, open_tokenizer
 from pairkit.schema import short_hash
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def load_tokenizer(model: str, revision: str | None) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model, with pairkit's plain chat template if it has none."""
-    tokenizer = open_tokenizer(model, revision=revision)
+    place, at = resolve(model, revision).tokenizer()
+    tokenizer = open_tokenizer(place, revision=at)
     ensure_chat_template(tokenizer, model)
     return tokenizer
 
@@ -55,9 +56,10 @@ def model_identity(model: str, revision: str | None, libraries: Sequence[str]) -
 
 def fingerprint(model: str) -> Mapping[str, str]:
     """Return `model` -> a hash over the files of a model directory; nothing for a hub id."""
-    folder = Path(model)
-    if not folder.is_dir():
+    # With the base model of adapters, whose directory names it but does not hold it.
+    folders = list(resolve(model, ask_hub=False).folders())
+    if not folders:
         return {}
     # Sorted, because the order of a directory is not part of the model.
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return {"model": short_hash([(path.name, sha256(path)) for path in files])}
+    files = [sorted(path for path in folder.iterdir() if path.is_file()) for folder in folders]
+    return {"model": short_hash([(path.name, sha256(path)) for paths in files for path in paths])}

@@ -20,6 +20,7 @@ import torch
 from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
 from pairkit.engines.local import load_tokenizer, model_identity, prompt_ids
 from pairkit.engines.sampling import draw, uniforms
+from pairkit.errors import PairkitError
 from pairkit.models.inference import default_device
 from pairkit.models.names import cannot_load
 
@@ -152,19 +153,21 @@ def open_transformers(
 def load_transformers(
     model: str, *, revision: str | None = None, batch_tokens: int = 32_768, name: str | None = None
 ) -> TransformersEngine:
-    """Load a hub id or a directory, on the GPU if there is one, in the precision it was saved in.
+    """Load what `models.resolve` finds, on the GPU if there is one, in the precision it was saved in.
 
     `name` is recorded as the completions' model; None: `model`.
 
     Raises `ModelError` for a model that cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM
+    from pairkit.models.load import load_for_generation
 
     try:
         tokenizer = load_tokenizer(model, revision)
-        loaded = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype="auto")
-    except Exception as error:  # one of a dozen types of transformers, safetensors and the hub
+    except PairkitError:
+        raise
+    except Exception as error:  # one of a dozen types of transformers, tokenizers and the hub
         raise cannot_load("model", model, error) from error
+    loaded = load_for_generation(model, revision)
     identity = {"engine": "transformers", **model_identity(model, revision, ("torch", "transformers"))}
     return TransformersEngine(loaded.to(default_device()), tokenizer, name or model, batch_tokens, identity)
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
 from pairkit.engines.local import load_tokenizer, model_identity, prompt_ids
-from pairkit.errors import EngineError, MissingExtraError, RecipeError
+from pairkit.errors import EngineError, MissingExtraError, PairkitError, RecipeError
 from pairkit.models.names import cannot_load
+from pairkit.models.save import whole_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,15 +55,20 @@ def open_vllm(recipe: EngineRecipe, calls: CallSettings, *, name: str | None = N
         # cannot be rewound.
         settings["enable_chunked_prefill"] = False
     settings |= recipe.vllm
+    # Holds the directory of a model whose adapters were merged, as long as the engine runs.
+    stack = ExitStack()
     try:
         tokenizer = load_tokenizer(recipe.model, recipe.revision)
-        llm = LLM(model=recipe.model, revision=recipe.revision, **settings)
+        model, revision = stack.enter_context(whole_model(recipe.model, recipe.revision))
+        llm = LLM(model=model, revision=revision, **settings)
+    except PairkitError:
+        raise
     except TypeError as error:
         raise RecipeError(f"recipe key 'vllm': {error}") from error
     except Exception as error:  # any type: from the configuration, the weights or the device
         raise cannot_load("model", recipe.model, error) from error
     identity = {"engine": "vllm", **model_identity(recipe.model, recipe.revision, ("vllm",))}
-    return VLLMEngine(llm, tokenizer, name or recipe.model, identity | {"vllm": recipe.vllm})
+    return VLLMEngine(llm, tokenizer, name or recipe.model, identity | {"vllm": recipe.vllm}, stack)
 
 
 @dataclass
@@ -76,10 +83,15 @@ class VLLMEngine:
     """A running vLLM as an engine; created by `load`."""
 
     def __init__(
-        self, llm: Any, tokenizer: PreTrainedTokenizerBase, name: str, identity: Mapping[str, Any]
+        self,
+        llm: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str,
+        identity: Mapping[str, Any],
+        files: ExitStack,
     ) -> None:
         self.name, self.identity, self.llm = name, identity, llm
-        self._engine, self._tokenizer = llm.llm_engine, tokenizer
+        self._engine, self._tokenizer, self._files = llm.llm_engine, tokenizer, files
         config = self._engine.vllm_config
         self._limit: int = config.model_config.max_model_len
         # Twice as many as run at once, so that the scheduler can replace what ends within a step.
@@ -141,6 +153,7 @@ class VLLMEngine:
 
     def close(self) -> None:
         self._engine.engine_core.shutdown()
+        self._files.close()
 
     def _take(self, output: Any) -> list[tuple[int, tuple[Result, ...]]]:
         number, sample = map(int, output.request_id.split("/"))

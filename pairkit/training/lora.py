@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from importlib.util import find_spec
 from typing import Any, Literal, cast
 
@@ -11,6 +10,9 @@ from pydantic import Field
 from torch import nn
 
 from pairkit.errors import ModelError, RecipeError
+from pairkit.models.adapters import quiet_peft
+from pairkit.models.multimodal import outside_text
+from pairkit.models.resolve import Place
 from pairkit.recipes import Strict
 
 
@@ -25,6 +27,30 @@ class Lora(Strict):
     targets: str | list[str] = "all-linear"  # names of modules; "all-linear" = all but the output head
     base: Literal["nf4"] | None = None  # QLoRA, arXiv 2305.14314: base model in 4 bits (bitsandbytes)
     merge: bool = False  # save a whole model, with the adapters merged into its weights
+    continue_adapters: bool = False  # train the adapters that --model is a directory of, not fresh ones
+
+
+def check_base(name: str, place: Place, lora: Lora | None) -> None:
+    """Refuse a model of adapters, or one without, that the settings do not fit. Raises `RecipeError`."""
+    if lora is None:
+        return
+    if lora.continue_adapters:
+        if not place.adapters:
+            raise RecipeError(
+                f"lora.continue_adapters=true, but the model {name!r} is a whole model; set it to false, or "
+                "pass a directory of adapters with --model"
+            )
+        # Those of the adapters hold, so that a recipe must not seem to set them.
+        if fixed := sorted(lora.model_fields_set - {"base", "merge", "continue_adapters"}):
+            raise RecipeError(
+                f"lora.{fixed[0]} is that of the adapters {name!r}, which are continued; leave it out, or "
+                "set lora.continue_adapters=false for fresh adapters"
+            )
+    elif place.adapters and not lora.merge:
+        raise RecipeError(
+            f"the model {name!r} consists of adapters, and fresh ones over them would fit to no saved model; "
+            "set lora.continue_adapters=true to train those further, or lora.merge=true to save a whole model"
+        )
 
 
 def with_adapters(model: nn.Module, lora: Lora, seed: int) -> nn.Module:
@@ -40,10 +66,12 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int) -> nn.Module:
         raise RecipeError("lora needs peft: pip install 'pairkit[lora]'") from error
     torch.manual_seed(seed)
     config = peft.LoraConfig(
-        r=lora.r, lora_alpha=cast("int", lora.alpha), target_modules=lora.targets, task_type="CAUSAL_LM"
-    )
+        r=lora.r, lora_alpha=cast("int", lora.alpha), target_modules=lora.targets, task_type="CAUSAL_LM",
+        # Only the text part, whatever the names of other parts' modules.
+        exclude_modules=outside_text(model),
+    )  # fmt: skip
     try:
-        with warnings.catch_warnings(category=FutureWarning, action="ignore"):  # peft's, of transformers 5
+        with quiet_peft():
             return cast("nn.Module", peft.get_peft_model(cast("Any", model), config))
     except ValueError as error:  # its message lists the targets
         raise ModelError(f"lora.targets {lora.targets!r}: {error}") from error
@@ -89,8 +117,3 @@ class AdaptersOff(nn.Module):
     def forward(self, **inputs: Any) -> Any:
         with self.model.disable_adapter():  # type: ignore[operator]
             return self.model(**inputs)
-
-
-def merged(model: nn.Module) -> nn.Module:
-    """Merge the adapters into the model's weights."""
-    return cast("nn.Module", model.merge_and_unload())  # type: ignore[operator]

@@ -13,7 +13,10 @@ from pairkit.errors import InputError, ModelError
 from pairkit.losses import Loss, WeightedSum, build
 from pairkit.losses.building import sampler_settings
 from pairkit.models.load import load_tokenizer, positions
+from pairkit.models.resolve import resolve
+from pairkit.models.vocabulary import check_same_tokens
 from pairkit.progress import progress
+from pairkit.training.lora import check_base
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.order import StepOrder
 from pairkit.training.tokens.sets import Tokenized
@@ -75,12 +78,14 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
     """
     loss = build(recipe.loss_name, **recipe.loss_parameters)
     data = open_data(recipe.data, recipe.train_split)
+    check_base(recipe.model, resolve(recipe.model, recipe.revision), recipe.lora)
     tokenizer = load_tokenizer(
         recipe.tokenizer or recipe.model,
         revision=recipe.revision,
         trust_remote_code=recipe.trust_remote_code,
         texts=data.texts(recipe.train_split, recipe.limit),
     )
+    _check_vocabularies(recipe, tokenizer)
     train = _tokenize(recipe, loss, data, tokenizer, recipe.train_split, recipe.limit, store)
     # Before any model is loaded, because tokens decide which sets can be used.
     if not train.sets:
@@ -94,6 +99,25 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
     for name in dict.fromkeys([recipe.model, planned.reference]):
         _check_positions(planned, name)
     return planned
+
+
+def _check_vocabularies(recipe: TrainRecipe, tokenizer: Any) -> None:
+    """Refuse a model and a reference to which the tokenizer's ids mean other tokens."""
+    compared = {}
+    if recipe.tokenizer not in (None, recipe.model) and not recipe.model.endswith(".json"):
+        compared[recipe.model] = ("the model", "leave --tokenizer out, so that the model's own is used")
+    if recipe.reference not in (None, recipe.model) and not str(recipe.reference).endswith(".json"):
+        remedy = "use a reference with the tokenizer of the model, or leave --reference out"
+        compared[str(recipe.reference)] = ("the reference", remedy)
+    for name, (what, remedy) in compared.items():
+        check_same_tokens(
+            tokenizer,
+            name,
+            what=what,
+            remedy=remedy,
+            revision=recipe.revision_of(name),
+            trust_remote_code=recipe.trust_remote_code,
+        )
 
 
 def _check_positions(planned: Plan, name: str) -> None:

@@ -83,7 +83,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
                     raise
                 raise ModelError(_too_large(planned, error)) from error
         if processes.main:
-            save_model(model, planned.tokenizer, model_folder)
+            save_model(model, planned.tokenizer, model_folder, recipe)
         processes.wait()
     return model_folder
 
@@ -145,8 +145,7 @@ def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
     model = policy(planned, processes)
     live = None
     if "token_kl" in needs:
-        shares = recipe.lora is not None and recipe.reference is None
-        # Adapters switched off are the reference: no second model is in memory.
+        shares = recipe.adapters_off_is_reference  # no second model is in memory then
         live = AdaptersOff(model) if shares else reference(planned, processes).eval().requires_grad_(False)
     _check_packed(model, planned)
     step_model = StepModel(planned.loss, model, live, recipe.tokens_per_micro_batch, processes)

@@ -20,13 +20,14 @@ from torch import nn
 from pairkit.errors import OutputError
 from pairkit.files import partial, publish, sha256
 from pairkit.losses import Loss, WeightedSum
+from pairkit.models.resolve import CHECKPOINT_RECORD
 from pairkit.progress import warn
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import gather_tensors, shard_like
 from pairkit.training.step.skipped import Skipped
 
 CHECKPOINTS = "checkpoints"  # the folder of a run's checkpoints
-WEIGHTS_FILE, STATE_FILE, RECORD_FILE = "model.pt", "state.pt", "step.json"  # the files of a checkpoint
+WEIGHTS_FILE, STATE_FILE, RECORD_FILE = "model.pt", "state.pt", CHECKPOINT_RECORD  # the files of a checkpoint
 STATE_PARTS = ("optimizer", "schedule", "loss", "skipped")  # the non-model parts of a checkpoint
 
 
