@@ -92,17 +92,24 @@ def load_model(
     return model
 
 
-def load_for_generation(name: str, revision: str | None) -> Any:
-    """Load a model as it was saved: in the precision of its files, adapters merged in.
+def load_for_generation(
+    name: str, revision: str | None, *, dtype: str = "auto", trust_remote_code: bool = False
+) -> Any:
+    """Load a model with all of its parts, adapters merged in.
+
+    Args:
+        dtype: of its weights; "auto" is that of its files.
 
     Raises:
         MissingExtraError: adapters without peft.
         ModelError: a model that cannot be loaded.
     """
     place = resolve(name, revision)
-    config = read_config(place, trust_remote_code=False)
+    config = read_config(place, trust_remote_code)
     try:
-        model = auto_class(config).from_pretrained(place.base, revision=place.revision, dtype="auto")
+        model = auto_class(config).from_pretrained(
+            place.base, revision=place.revision, dtype=dtype, trust_remote_code=trust_remote_code
+        )
     except Exception as error:  # as in load_model
         raise cannot_load("model", place.base, error, _hint(place.base)) from error
     return _merged(model, place, place.adapters, str(model.dtype).removeprefix("torch."))

@@ -101,6 +101,11 @@ def is_adapter(name: str) -> bool:
     return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
 
 
+def is_training_output(path: Path) -> bool:
+    """Return whether a path is a run, one of its checkpoints, or a directory of adapters."""
+    return (path / RUN_RECORD).is_file() or (path / CHECKPOINT_RECORD).is_file() or is_adapter(str(path))
+
+
 def _resolve(name: str, revision: str | None, above: tuple[str, ...], ask_hub: bool) -> Place:
     path = Path(name)
     if path.is_file():

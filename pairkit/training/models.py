@@ -31,7 +31,9 @@ def reference(planned: Plan, processes: Processes) -> nn.Module:
     # Adapters that are continued are not merged, so that the first step starts from equal log-probs.
     if _continued(planned.recipe) and planned.recipe.model == planned.reference:
         return _placed(_policy(planned, processes), planned.recipe, processes)
-    return _placed(_load(planned, planned.reference, processes), planned.recipe, processes)
+    name = planned.reference
+    model = _load(planned.recipe, name, _vocabulary(planned, name), processes)
+    return _placed(model, planned.recipe, processes)
 
 
 def to_save(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
@@ -72,13 +74,29 @@ def reference_key(planned: Plan) -> str:
     return short_hash([name, revision, commit, precision, stamps, scratch])
 
 
-def _policy(planned: Plan, processes: Processes | None) -> nn.Module:
-    recipe = planned.recipe
-    model = _load(planned, recipe.model, processes, last_adapters=not _continued(recipe))
+def start_model(recipe: TrainRecipe, vocabulary: int | None, processes: Processes | None = None) -> nn.Module:
+    """Load the model that training starts from, with its adapters, on the CPU.
+
+    Args:
+        vocabulary: how many tokens it must have; a model from scratch gets as many.
+        processes: those that train; None: the base model of adapters is loaded in full precision.
+    """
+    model = _load(recipe, recipe.model, vocabulary, processes, last_adapters=not _continued(recipe))
     if _continued(recipe):
         place = resolve(recipe.model, recipe.revision)
         return with_saved_adapters(model, place.top, revision=place.adapters_revision, train=True)
     return with_adapters(model, recipe.lora, recipe.seed) if recipe.lora else model
+
+
+def _policy(planned: Plan, processes: Processes | None) -> nn.Module:
+    return start_model(planned.recipe, _vocabulary(planned, planned.recipe.model), processes)
+
+
+def _vocabulary(planned: Plan, name: str) -> int:
+    """Return how many tokens a model must have, or gets if it starts from scratch."""
+    # The data's tokens count, because some tokenizers have special tokens without an embedding.
+    used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
+    return len(planned.tokenizer) if name.endswith(".json") else used
 
 
 def _continued(recipe: TrainRecipe) -> bool:
@@ -90,20 +108,24 @@ def _base(recipe: TrainRecipe, name: str) -> str | None:
     return recipe.lora.base if recipe.lora and name == recipe.model else None
 
 
-def _load(planned: Plan, name: str, processes: Processes | None, *, last_adapters: bool = True) -> nn.Module:
+def _load(
+    recipe: TrainRecipe,
+    name: str,
+    vocabulary: int | None,
+    processes: Processes | None,
+    *,
+    last_adapters: bool = True,
+) -> nn.Module:
     """Load a model on the CPU; a quantized one on its device, because it is quantized there."""
-    recipe = planned.recipe
     coarse = recipe.bf16 or recipe.dtype == "bfloat16"
     quantized = processes is not None and _base(recipe, name) is not None
-    # The data's tokens count, because some tokenizers have special tokens without an embedding.
-    used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
     model = load_model(
         name,
         revision=recipe.revision_of(name),
         dtype=recipe.dtype,
         attention=recipe.attention,
         trust_remote_code=recipe.trust_remote_code,
-        vocabulary=len(planned.tokenizer) if name.endswith(".json") else used,
+        vocabulary=vocabulary,
         seed=recipe.seed,
         quantization=four_bits(torch.bfloat16 if coarse else torch.float32) if quantized else None,
         device=processes.device if processes else None,

@@ -154,15 +154,15 @@ def newest_undamaged(folder: Path) -> Path | None:
     remaining = checkpoints(folder)
     while remaining:
         newest = remaining.pop()
-        damage = _damage(newest)
-        if damage is None:
+        changed = damage(newest)
+        if changed is None:
             return newest
         instead = f"resuming from {remaining[-1].name}" if remaining else "starting over: there is no other"
-        warn(f"{newest}: the checkpoint is damaged ({damage}); {instead}")
+        warn(f"{newest}: the checkpoint is damaged ({changed}); {instead}")
     return None
 
 
-def _damage(checkpoint: Path) -> str | None:
+def damage(checkpoint: Path) -> str | None:
     """Describe what differs from what was written, or return None."""
     try:
         record = json.loads((checkpoint / RECORD_FILE).read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -146,10 +146,20 @@ def discarding(out: Path) -> Iterator[None]:
         raise
 
 
-def save_model(model: nn.Module, tokenizer: Any, target: Path, recipe: TrainRecipe) -> None:
+def save_model(
+    model: nn.Module,
+    tokenizer: Any,
+    target: Path,
+    recipe: TrainRecipe,
+    *,
+    records: Mapping[str, Any] | None = None,
+) -> None:
     """Save model and tokenizer, and the hashes of their files, as a directory that appears whole.
 
     What training did not change is as in the checkpoint that the recipe names (`models.carry`).
+
+    Args:
+        records: further files of JSON, by name.
     """
     temporary = partial(target)
     # Files that a killed run left here would be hashed and published with the others.
@@ -164,6 +174,8 @@ def save_model(model: nn.Module, tokenizer: Any, target: Path, recipe: TrainReci
             own_tokenizer=recipe.tokenizer in (None, recipe.model),
             trust_remote_code=recipe.trust_remote_code,
         )
+        for name, content in (records or {}).items():
+            (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         saved = sorted(path for path in temporary.rglob("*") if path.is_file())  # a disk lists in any order
         # Written into the directory, because a push compares the files with them before it sends them.
         hashes = {path.relative_to(temporary).as_posix(): sha256(path) for path in saved}
