@@ -115,8 +115,8 @@ def _check(source: Path, *, merge: bool, save_dtype: str | None) -> None:
         raise RecipeError(f"--merge: {source} is a whole model and has no adapters; leave it out")
     if not checkpoint and not merge and is_adapter(str(source)):
         raise RecipeError(
-            f"{source}: holds adapters, which peft, vLLM and pairkit load as they are; use --merge to write a "
-            "whole model"
+            f"{source}: holds adapters, which peft, vLLM and pairkit load as they are; use --merge to write "
+            "a whole model"
         )
 
 
@@ -212,8 +212,8 @@ def _checkpoint_model(
     for name, value in weights.items():
         if name not in current or current[name].shape != value.shape:
             raise ModelError(
-                f"{checkpoint}: holds {name}, which the model {recipe.model!r} does not have in that shape; it "
-                "is not the model that the run started from"
+                f"{checkpoint}: holds {name}, which the model {recipe.model!r} does not have in that shape; "
+                "it is not the model that the run started from"
             )
     model.load_state_dict(weights, strict=False)  # not strict, because frozen weights are not among them
     if recipe.lora is not None and (merge or recipe.lora.merge):
