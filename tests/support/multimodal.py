@@ -1,4 +1,4 @@
-"""Tiny checkpoints of text and images, made of configurations, with a tokenizer and the files of a processor."""
+"""Tiny checkpoints of text and images, made of configurations, with a tokenizer and a processor's files."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ QWEN_TOKENS = {
 }  # fmt: skip
 KINDS: dict[str, dict[str, Any]] = {
     "Gemma3": {
-        "text_config": TEXT | MIXED, "vision_config": VISION, "image_token_index": 299, "boi_token_index": 298,
-        "eoi_token_index": 297, "mm_tokens_per_image": 4,
+        "text_config": TEXT | MIXED, "vision_config": VISION, "mm_tokens_per_image": 4,
+        "image_token_index": 299, "boi_token_index": 298, "eoi_token_index": 297,
     },
     "Gemma4": {
         "text_config": TEXT | MIXED | {
@@ -56,8 +56,8 @@ KINDS: dict[str, dict[str, Any]] = {
         "vision_config": VISION | {"model_type": "pixtral", "head_dim": 8}, "image_token_index": 299,
     },
     "Llava": {
-        "text_config": TEXT | {"model_type": "llama"}, "vision_config": VISION | {"model_type": "clip_vision_model"},
-        "image_token_index": 299,
+        "text_config": TEXT | {"model_type": "llama"},
+        "vision_config": VISION | {"model_type": "clip_vision_model"}, "image_token_index": 299,
     },
 }  # fmt: skip
 FILES = (

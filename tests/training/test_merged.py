@@ -1,4 +1,4 @@
-"""Merged weights are the trained ones: the scores of adapters, of the merged and of the reloaded model agree."""
+"""Merged weights are the trained ones: adapters, the merged and the reloaded model give equal scores."""
 
 from __future__ import annotations
 

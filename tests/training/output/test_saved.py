@@ -1,4 +1,4 @@
-"""What a saved model has of its checkpoint: dtype, dropout, settings of generation, vocabularies, other weights."""
+"""What a saved model has of its checkpoint: dtype, dropout, generation, vocabularies, other weights."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_vocabularies_of_another_tokenizer_are_not_taken_over(tmp_path: Path, da
 def test_weights_that_are_not_loaded_are_carried_and_the_index_is_right(tmp_path: Path, base: Path) -> None:
     extra = torch.arange(4, dtype=torch.bfloat16)
     path = base / "model.safetensors"
-    save_file(load_file(path) | {"mtp.head.weight": extra, "other.weight": extra}, path, {"format": "pt"})
+    save_file(load_file(path) | {"mtp.head.weight": extra, "other.weight": extra + 1}, path, {"format": "pt"})
     model = AutoModelForCausalLM.from_pretrained(base)
     model.save_pretrained(tmp_path / "saved", max_shard_size="10KB")
     carry_tensors(tmp_path / "saved", original_of(str(base), None), None, ignored=[r"^mtp.*"])
