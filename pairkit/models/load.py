@@ -120,7 +120,8 @@ def _merged(model: Any, place: Place, adapters: tuple[str, ...], dtype: str) -> 
         # The revision that a caller gives is that of what the name itself points to.
         revision = place.adapters_revision if adapter == place.top else None
         model = merged(with_saved_adapters(model.float(), adapter, revision=revision))
-    return model.to(getattr(torch, dtype)) if adapters else model
+    # A merge leaves the base model frozen.
+    return model.to(getattr(torch, dtype)).requires_grad_(True) if adapters else model
 
 
 def _no_dropout(config: Any) -> None:
