@@ -23,11 +23,10 @@ from pairkit.progress import log
 from pairkit.training.models import start_model
 from pairkit.training.output.checkpoint import CHECKPOINTS, WEIGHTS_FILE, checkpoints, damage
 from pairkit.training.output.directory import save_model
-from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECORD
+from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECORD, RECORD_OF_EXPORT
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe
 
-RECORD_OF_EXPORT = "export.json"  # what an exported model was made of, next to it
 RUNS = Path("runs/export")
 DTYPES = ("float32", "bfloat16", "float16")
 # Metrics of held-out sets by which a checkpoint can be the best, and whether it is the one with the lowest.

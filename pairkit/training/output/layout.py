@@ -9,3 +9,4 @@ MODEL = RUN_MODEL
 HASHES = "hashes.json"
 METRICS = "metrics.jsonl"
 REFUSED = "refused.jsonl"
+RECORD_OF_EXPORT = "export.json"  # what an exported model was made of, next to it
