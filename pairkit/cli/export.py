@@ -142,7 +142,7 @@ def _export_model(
     on_existing: OnExisting,
     dry_run: bool,
 ) -> None:
-    from pairkit.training.export import export_model
+    from pairkit.training.export.model import export_model
 
     exported = export_model(
         folder,

@@ -133,7 +133,7 @@ def _prepared(folder: Path, name: str, quarantine: bool, merge: bool, force: boo
         return
     if not (folder / RECORD).is_file():
         raise RecipeError(f"--merge: {folder} is not a training run (no {RECORD}); leave it out")
-    from pairkit.training.export import export_model
+    from pairkit.training.export.model import export_model
 
     with TemporaryDirectory(prefix="pairkit-") as temporary:
         # Before the merge, because a changed file would no longer be noticed after it.

@@ -21,7 +21,7 @@ from pairkit import __version__
 from pairkit.errors import InputError, RecipeError
 from pairkit.hub.push import push
 from pairkit.recipes import validate
-from pairkit.training.export import export_model
+from pairkit.training.export.model import export_model
 from pairkit.training.output import metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train

@@ -58,7 +58,10 @@ def load_reward_checkpoint(
         model, loading = open_model(config=config, dtype=precision, output_loading_info=True, **where)
     except Exception as error:  # as above
         raise cannot_load("model", name, error) from error
-    model, missing = _with_adapters(model, place, sorted(loading["missing_keys"]))
+    missing = sorted(loading["missing_keys"])
+    if place.adapters:
+        model, missing = _with_adapters(model, place, missing)
+        model = model.to(precision)
     if missing:
         raise ModelError(
             f"{name!r} is not a reward model: the weight {missing[0]!r} (one of {len(missing)}) is missing "
@@ -67,13 +70,11 @@ def load_reward_checkpoint(
         )
     if armorm:
         model.use(tokenizer)
-    return model.to(device, precision).eval(), tokenizer
+    return model.to(device).eval(), tokenizer
 
 
 def _with_adapters(model: Any, place: Place, missing: list[str]) -> tuple[Any, list[str]]:
     """Merge the adapters of a reward model; return it, and which of the missing weights they lack too."""
-    if not place.adapters:
-        return model, missing
     from pairkit.models.adapters import merged, with_saved_adapters
 
     for adapter in place.adapters:

@@ -13,7 +13,7 @@ from support.training import recipe
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from pairkit.models.load import load_model
-from pairkit.training.export import export_model
+from pairkit.training.export.model import export_model
 from pairkit.training.run import train
 
 # Of peft, where it loads.

@@ -14,7 +14,7 @@ from support.training import recipe, weights
 
 from pairkit.errors import ExistingOutputError, InputError, ModelError, RecipeError
 from pairkit.models.resolve import resolve
-from pairkit.training.export import export_model
+from pairkit.training.export.model import export_model
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.run import train
 
