@@ -1,4 +1,4 @@
-"""Names of models that are something else, in every command that takes one, and `pairkit export` of models."""
+"""Names of models that are something else, and `pairkit export` of models."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ CASES = [
     Case(
         "`--model` is a file of weights",
         f"{TRAIN} --model model/model.safetensors",
-        "the model 'model/model.safetensors' cannot be loaded: it is a file; pass the directory that contains it "
-        "(with its config.json), or a configuration file (.json) to start from random weights",
+        "the model 'model/model.safetensors' cannot be loaded: it is a file; pass the directory that contains "
+        "it (with its config.json), or a configuration file (.json) to start from random weights",
     ),
     Case(
         "`--reference` is a checkpoint",
@@ -68,8 +68,8 @@ CASES = [
     Case(
         "adapters whose base model is gone",
         f"{TRAIN} --model adapters",
-        "the adapters 'adapters' were trained on './gone', which does not exist here; write where that model is "
-        "to base_model_name_or_path in their adapter_config.json",
+        "the adapters 'adapters' were trained on './gone', which does not exist here; write where that model "
+        "is to base_model_name_or_path in their adapter_config.json",
         prepare=lambda: adapters("./gone"),
     ),
     Case(
@@ -81,8 +81,8 @@ CASES = [
     Case(
         "fresh adapters over adapters",
         f"{TRAIN} --model adapters --lora",
-        "the model 'adapters' consists of adapters, and fresh ones over them would fit to no saved model; set "
-        "lora.continue_adapters=true to train those further, or lora.merge=true to save a whole model",
+        "the model 'adapters' consists of adapters, and fresh ones over them would fit to no saved model; "
+        "set lora.continue_adapters=true to train those further, or lora.merge=true to save a whole model",
         prepare=lambda: adapters("model"),
     ),
     Case(
@@ -94,15 +94,15 @@ CASES = [
     Case(
         "reference of another vocabulary",
         f"{TRAIN} --reference other",
-        "the reference 'other' has another vocabulary: token … is … there and … in the tokenizer of this run; use "
-        "a reference with the tokenizer of the model, or leave --reference out",
+        "the reference 'other' has another vocabulary: token … is … there and … in the tokenizer of this "
+        "run; use a reference with the tokenizer of the model, or leave --reference out",
         prepare=other_words,
     ),
     Case(
         "tokenizer of another vocabulary",
         f"{TRAIN} --tokenizer other",
-        "the model 'model' has another vocabulary: token … is … there and … in the tokenizer of this run; leave "
-        "--tokenizer out, so that the model's own is used",
+        "the model 'model' has another vocabulary: token … is … there and … in the tokenizer of this run; "
+        "leave --tokenizer out, so that the model's own is used",
         prepare=other_words,
     ),
     # Export of models
