@@ -48,7 +48,8 @@ def _save_whole(
     network: Any, folder: Path, place: Place, dtype: str | None, own_tokenizer: bool, trust_remote_code: bool
 ) -> None:
     trained = str(network.dtype).removeprefix("torch.")
-    original = original_of(place.base, place.revision)
+    # The commit that was loaded, because a branch of the hub may have moved since.
+    original = original_of(place.base, getattr(network.config, "_commit_hash", None) or place.revision)
     before = read_config(place, trust_remote_code).to_dict()
     has_file = original is not None and (original.folder / "generation_config.json").is_file()
     if has_file:

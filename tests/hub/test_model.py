@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pairkit import __version__
 from pairkit.errors import InputError, RecipeError
 from pairkit.hub.push import push
+from pairkit.models.resolve import Place, resolve
 from pairkit.recipes import validate
 from pairkit.training.export.model import export_model
 from pairkit.training.output import metrics
@@ -147,7 +148,7 @@ def test_adapters_are_merged_on_demand(adapters: Path, hub: Hub, tmp_path: Path)
 
 
 def test_a_run_over_adapters_names_the_model_below_them(
-    adapters: Path, data: Path, model: Path, hub: Hub, tmp_path: Path
+    adapters: Path, data: Path, model: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapters = Path(shutil.copytree(adapters, tmp_path / "adapters"))
     lora = {"continue_adapters": True}
@@ -163,6 +164,9 @@ def test_a_run_over_adapters_names_the_model_below_them(
     push(tmp_path / "run", NAME, force=True)
     front, _ = card(hub)
     assert front["base_model"] == "someone/base"
+    # And the repository is a model: the base model that it names, with these adapters.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert resolve(NAME, "main") == Place("someone/base", None, (NAME,), "main")
 
 
 def test_a_merge_of_what_has_no_adapters_is_refused(trained: Path, hub: Hub, tmp_path: Path) -> None:

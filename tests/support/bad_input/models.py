@@ -47,8 +47,8 @@ CASES = [
     Case(
         "`--model` is a file of weights",
         f"{TRAIN} --model model/model.safetensors",
-        "the model 'model/model.safetensors' cannot be loaded: it is a file; pass the directory that contains "
-        "it (with its config.json), or a configuration file (.json) to start from random weights",
+        "the model 'model/model.safetensors' cannot be loaded: it is a file; pass the directory that "
+        "contains it (with its config.json), or a configuration file (.json) to start from random weights",
     ),
     Case(
         "`--reference` is a checkpoint",

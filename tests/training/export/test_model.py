@@ -11,7 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.training import recipe, weights
+from typer.testing import CliRunner
 
+from pairkit.cli import app
 from pairkit.errors import ExistingOutputError, InputError, ModelError, RecipeError
 from pairkit.models.resolve import resolve
 from pairkit.training.export.model import export_model
@@ -169,6 +171,22 @@ def test_an_export_is_kept_written_again_or_refused(tmp_path: Path, run: Path) -
     with pytest.raises(ExistingOutputError, match="is not empty and was not created by this command"):
         export_model(source, other, on_existing="delete")
     assert [path.name for path in other.iterdir()] == ["mine.txt"]
+
+
+def test_the_command_line_prints_what_was_exported(tmp_path: Path, run: Path) -> None:
+    checkpoint = run / "checkpoints" / "step-000002"
+
+    def typed(*words: object) -> str:
+        result = CliRunner().invoke(app, ["export", *map(str, words)], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    out = tmp_path / "out"
+    said = typed(checkpoint, "--as", "model", "--out", out, "--dry-run")
+    assert said == f"a whole model of {checkpoint}\nnothing was written (--dry-run)\n"
+    assert not out.exists()
+    assert typed(checkpoint, "--out", out, "--dtype", "bfloat16") == f"a whole model of {checkpoint}\n{out}\n"
+    assert weights(out)["lm_head.weight"].dtype == torch.bfloat16
 
 
 def test_exports_that_are_refused(tmp_path: Path, run: Path, adapters: Path) -> None:
