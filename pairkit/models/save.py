@@ -81,6 +81,11 @@ def _save_adapters(
 ) -> None:
     rows = network.get_input_embeddings().weight.shape[0]
     before = read_config(place, trust_remote_code).get_text_config().vocab_size
+    if place.adapters:
+        # Those that are continued have no dropout in training; what is saved has what it had.
+        config = network.active_peft_config
+        saved = type(config).from_pretrained(place.top, revision=place.adapters_revision)
+        config.lora_dropout = saved.lora_dropout
     # Decided here, because peft would ask the hub, and warns where it decides.
     network.save_pretrained(folder, save_embedding_layers=rows != before)
     if dtype is not None:

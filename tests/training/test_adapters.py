@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,10 @@ def test_a_reference_of_adapters_is_the_merged_model(
 
 @pytest.mark.parametrize("loss", ["dpo", "tdpo2"])
 def test_adapters_are_continued(tmp_path: Path, data: Path, model: Path, adapters: Path, loss: str) -> None:
-    settings = recipe(data, adapters, loss, lora={"continue_adapters": True}, save_every=2)
+    dropping = Path(shutil.copytree(adapters / "model", tmp_path / "dropping"))
+    config = json.loads((dropping / "adapter_config.json").read_text()) | {"lora_dropout": 0.25}
+    (dropping / "adapter_config.json").write_text(json.dumps(config))
+    settings = recipe(data, dropping, loss, lora={"continue_adapters": True}, save_every=2)
     saved = train(settings, tmp_path / "run")
     before, after = (
         load_file(folder / "adapter_model.safetensors") for folder in (adapters / "model", saved)
@@ -74,6 +79,8 @@ def test_adapters_are_continued(tmp_path: Path, data: Path, model: Path, adapter
     assert not torch.equal(
         *(values["base_model.model.model.layers.0.mlp.up_proj.lora_B.weight"] for values in (before, after))
     )
+    configs = [json.loads((folder / "adapter_config.json").read_text()) for folder in (dropping, saved)]
+    assert [config["lora_dropout"] for config in configs] == [0.25, 0.25]
     # Over the same base model, so that peft and vLLM load them as those of before.
     assert resolve(str(saved)).base == resolve(str(adapters)).base == str(model)
     # The reference is the model that training starts from, adapters included.
@@ -114,9 +121,6 @@ def test_settings_that_do_not_fit_are_refused(
 
 
 def test_adapters_of_another_base_model_are_refused(tmp_path: Path, data: Path, adapters: Path) -> None:
-    import json
-    import shutil
-
     copied = tmp_path / "adapters"
     shutil.copytree(adapters / "model", copied)
     config = json.loads((copied / "adapter_config.json").read_text())

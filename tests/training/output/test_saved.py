@@ -15,6 +15,7 @@ from support.training import recipe
 from transformers import AutoModelForCausalLM
 
 from pairkit.models.carry import INDEX, carry_tensors, original_of
+from pairkit.training.export.model import export_model
 from pairkit.training.run import train
 
 
@@ -50,6 +51,15 @@ def test_save_dtype_sets_it(tmp_path: Path, data: Path, base: Path) -> None:
     saved = train(recipe(data, base, max_steps=1, save_dtype="float32"), tmp_path / "run")
     assert dtypes(saved) == {torch.float32}
     assert json.loads((saved / "config.json").read_text())["dtype"] == "float32"
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it loads
+def test_save_dtype_holds_for_adapters_too(tmp_path: Path, data: Path, base: Path) -> None:
+    settings = recipe(data, base, max_steps=1, lora={"r": 4}, save_dtype="bfloat16")
+    saved = load_file(train(settings, tmp_path / "run") / "adapter_model.safetensors")
+    assert {value.dtype for value in saved.values()} == {torch.bfloat16}
+    whole = export_model(tmp_path / "run", tmp_path / "whole", merge=True).folder
+    assert dtypes(whole) == {torch.bfloat16}  # the recipe's, again
 
 
 def test_each_tensor_keeps_its_own_dtype(tmp_path: Path, data: Path, base: Path) -> None:
