@@ -48,6 +48,7 @@ TRAIN: dict[str, Any] = {
     "trust_remote_code": False,
     "attention": None,
     "dtype": "float32",
+    "save_dtype": None,
     "bf16": False,
     "gradient_checkpointing": False,
     "shard": None,

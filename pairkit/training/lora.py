@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Literal, cast
@@ -14,6 +13,9 @@ from pydantic import ConfigDict, Field, model_validator
 from torch import nn
 
 from pairkit.errors import ModelError, RecipeError, unknown
+from pairkit.models.adapters import quiet_peft
+from pairkit.models.multimodal import outside_text
+from pairkit.models.resolve import Place
 from pairkit.recipes import Strict
 
 # Fields of `peft.LoraConfig` that are not passed through, and why.
@@ -53,6 +55,7 @@ class Lora(Strict):
     targets: str | list[str] = "all-linear"  # names of modules; "all-linear" = all but the output head
     base: Literal["nf4"] | None = None  # QLoRA, arXiv 2305.14314: base model in 4 bits (bitsandbytes)
     merge: bool = False  # save a whole model, with the adapters merged into its weights
+    continue_adapters: bool = False  # train the adapters that --model is a directory of, not fresh ones
 
     @model_validator(mode="after")
     def _checked(self) -> Lora:
@@ -102,6 +105,29 @@ class Lora(Strict):
         return str(self.others.get("init_lora_weights")).startswith(CHANGE_BASE)
 
 
+def check_base(name: str, place: Place, lora: Lora | None) -> None:
+    """Refuse a model of adapters, or one without, that the settings do not fit. Raises `RecipeError`."""
+    if lora is None:
+        return
+    if lora.continue_adapters:
+        if not place.adapters:
+            raise RecipeError(
+                f"lora.continue_adapters=true, but the model {name!r} is a whole model; set it to false, or "
+                "pass a directory of adapters with --model"
+            )
+        # Those of the adapters hold, so that a recipe must not seem to set them.
+        if fixed := sorted(lora.model_fields_set - {"base", "merge", "continue_adapters"}):
+            raise RecipeError(
+                f"lora.{fixed[0]} is that of the adapters {name!r}, which are continued; leave it out, or "
+                "set lora.continue_adapters=false for fresh adapters"
+            )
+    elif place.adapters and not lora.merge:
+        raise RecipeError(
+            f"the model {name!r} consists of adapters, and fresh ones over them would fit to no saved model; "
+            "set lora.continue_adapters=true to train those further, or lora.merge=true to save a whole model"
+        )
+
+
 def with_adapters(model: nn.Module, lora: Lora, seed: int, *, tokens: Sequence[int] = ()) -> nn.Module:
     """Add fresh adapters, which alone are trained; they do not change the output yet.
 
@@ -117,12 +143,16 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int, *, tokens: Sequence[i
     except ImportError as error:
         raise RecipeError("lora needs peft: pip install 'pairkit[lora]'") from error
     torch.manual_seed(seed)
-    fields: dict[str, Any] = {"r": lora.r, "lora_alpha": lora.alpha, "target_modules": lora.targets}
+    fields: dict[str, Any] = {
+        # Only the text part, whatever the names of other parts' modules.
+        "r": lora.r, "lora_alpha": lora.alpha, "target_modules": lora.targets,
+        "exclude_modules": outside_text(model),
+    }  # fmt: skip
     if tokens and not any(lora.others.get(name) for name in ("modules_to_save", "trainable_token_indices")):
         fields["trainable_token_indices"] = {key: list(tokens) for key in _token_modules(model)}
     try:
         config = peft.LoraConfig(task_type="CAUSAL_LM", **{**fields, **lora.others})
-        with warnings.catch_warnings(category=FutureWarning, action="ignore"):  # peft's, of transformers 5
+        with quiet_peft():
             return cast("nn.Module", peft.get_peft_model(cast("Any", model), config))
     except (ValueError, TypeError, ImportError, NotImplementedError) as error:
         # Its message names the field, except for the targets, which it lists.
@@ -178,8 +208,3 @@ class AdaptersOff(nn.Module):
     def forward(self, **inputs: Any) -> Any:
         with self.model.disable_adapter():  # type: ignore[operator]
             return self.model(**inputs)
-
-
-def merged(model: nn.Module) -> nn.Module:
-    """Merge the adapters into the model's weights."""
-    return cast("nn.Module", model.merge_and_unload())  # type: ignore[operator]

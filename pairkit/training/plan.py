@@ -17,7 +17,10 @@ from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.saved import saved_template
 from pairkit.models.load import load_tokenizer, positions
 from pairkit.models.new_tokens import add_tokens, new_ids
+from pairkit.models.resolve import resolve
+from pairkit.models.vocabulary import check_same_tokens
 from pairkit.progress import progress
+from pairkit.training.lora import check_base
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.order import StepOrder
 from pairkit.training.step.pairs import PairSets
@@ -106,16 +109,10 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
     """
     loss = build(recipe.loss_name, **recipe.loss_parameters)
     data = open_data(recipe.data, recipe.train_split)
-    tokenizer = load_tokenizer(
-        recipe.tokenizer or recipe.model,
-        revision=recipe.revision,
-        trust_remote_code=recipe.trust_remote_code,
-        texts=data.texts(recipe.train_split, recipe.limit),
-        needs_template=recipe.template != "none" and recipe.template.file is None,
-    )
-    if recipe.tokens:
-        add_tokens(tokenizer, recipe.tokens)
-    format = ChatFormat(tokenizer, recipe.template)
+    check_base(recipe.model, resolve(recipe.model, recipe.revision), recipe.lora)
+    format = chat_format(recipe, data.texts(recipe.train_split, recipe.limit))
+    tokenizer = format.tokenizer
+    _check_vocabularies(recipe, tokenizer)
     train = _tokenize(recipe, loss, data, format, recipe.train_split, recipe.limit, store)
     # Before any model is loaded, because tokens decide which sets can be used.
     if not train.sets:
@@ -136,6 +133,47 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
     for name in dict.fromkeys([recipe.model, planned.reference]):
         _check_positions(planned, name)
     return planned
+
+
+def chat_format(recipe: TrainRecipe, texts: Iterator[str]) -> ChatFormat:
+    """Load the tokenizer of a recipe, with the tokens that it adds and its template settings.
+
+    Args:
+        texts: what a tokenizer is trained on, where the recipe names none that exists.
+
+    Raises:
+        ModelError: a tokenizer that cannot be loaded.
+        RecipeError: a token to add that it has already, or a template that cannot be used.
+    """
+    tokenizer = load_tokenizer(
+        recipe.tokenizer or recipe.model,
+        revision=recipe.revision,
+        trust_remote_code=recipe.trust_remote_code,
+        texts=texts,
+        needs_template=recipe.template != "none" and recipe.template.file is None,
+    )
+    if recipe.tokens:
+        add_tokens(tokenizer, recipe.tokens)
+    return ChatFormat(tokenizer, recipe.template)
+
+
+def _check_vocabularies(recipe: TrainRecipe, tokenizer: Any) -> None:
+    """Refuse a model and a reference to which the tokenizer's ids mean other tokens."""
+    compared = {}
+    if recipe.tokenizer not in (None, recipe.model) and not recipe.model.endswith(".json"):
+        compared[recipe.model] = ("the model", "leave --tokenizer out, so that the model's own is used")
+    if recipe.reference not in (None, recipe.model) and not str(recipe.reference).endswith(".json"):
+        remedy = "use a reference with the tokenizer of the model, or leave --reference out"
+        compared[str(recipe.reference)] = ("the reference", remedy)
+    for name, (what, remedy) in compared.items():
+        check_same_tokens(
+            tokenizer,
+            name,
+            what=what,
+            remedy=remedy,
+            revision=recipe.revision_of(name),
+            trust_remote_code=recipe.trust_remote_code,
+        )
 
 
 def _check_positions(planned: Plan, name: str) -> None:

@@ -31,6 +31,7 @@ RESUMABLE_FIELDS = frozenset(
         "save_every",
         "keep",
         "keep_best",
+        "save_dtype",
     }
 )
 
@@ -55,7 +56,9 @@ class TrainRecipe(Strict):
     limit: int | None = Field(default=None, ge=1)  # use only the first N training sets; null = all
     eval_limit: int | None = Field(default=512, ge=1)  # the same of the evaluation split
 
-    model: str  # a hub id, a directory, or a configuration file (.json) to start from scratch
+    # a hub id, a directory of a model, of adapters or of a run, or a configuration file (.json) to start from
+    # scratch
+    model: str
     revision: str | None = None
     tokenizer: str | None = None  # null = the model's; "bpe:N" = trained on the data, N tokens
     tokens: NewTokens | None = None  # what the tokenizer gets besides its own, such as {add: [<think>]}
@@ -63,6 +66,8 @@ class TrainRecipe(Strict):
     trust_remote_code: bool = False
     attention: str | None = None  # transformers' attn_implementation; null = its choice
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the weights
+    # of the saved weights; null = that of the model's files, or of the training from a configuration
+    save_dtype: Literal["float32", "bfloat16", "float16"] | None = None
     bf16: bool = False  # bfloat16 autocast over float32 weights
     gradient_checkpointing: bool = False
     shard: bool | None = (
@@ -193,7 +198,9 @@ class TrainRecipe(Strict):
     @property
     def adapters_off_is_reference(self) -> bool:
         """Whether the reference is the trained model without its adapters."""
-        return self.lora is not None and self.reference is None and not self.lora.changes_base
+        # Those that are continued are a part of the model that training starts from.
+        fresh = self.lora is not None and not self.lora.continue_adapters and not self.lora.changes_base
+        return fresh and self.reference is None
 
     def revision_of(self, name: str) -> str | None:
         """Return the revision of a model: `revision` is that of `model`; another reference has none."""

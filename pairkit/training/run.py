@@ -89,7 +89,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
                     raise
                 raise ModelError(_too_large(planned, error)) from error
         if processes.main:
-            save_model(model, planned.tokenizer, model_folder)
+            save_model(model, planned.tokenizer, model_folder, recipe)
             _say_truncation(planned)  # again, because the first line is far above by now
         processes.wait()
     return model_folder

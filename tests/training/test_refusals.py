@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,12 @@ def test_bad_data_and_models(
         train(recipe(data, tmp_path / "empty", tokenizer=str(model)), tmp_path / "f")
     with pytest.raises(RecipeError, match="bpe:N"):
         train(recipe(data, model, tokenizer="bpe:12"), tmp_path / "g")
-    with pytest.raises(ModelError, match="the tokenizer that belongs to the model"):
+    with pytest.raises(ModelError, match="leave --tokenizer out, so that the model's own is used"):
         train(recipe(data, model, tokenizer="bpe:400"), tmp_path / "h")
+    # Without a tokenizer of its own, a model can only be too small.
+    shutil.copytree(model, tmp_path / "bare", ignore=shutil.ignore_patterns("tokenizer*"))
+    with pytest.raises(ModelError, match="the tokenizer that belongs to the model"):
+        train(recipe(data, tmp_path / "bare", tokenizer="bpe:400"), tmp_path / "h")
     for left in "abcdefgh":
         assert not (tmp_path / left).exists()
 

@@ -20,6 +20,7 @@ from torch import nn
 from pairkit.errors import OutputError
 from pairkit.files import partial, publish, sha256
 from pairkit.losses import Loss, WeightedSum
+from pairkit.models.resolve import CHECKPOINT_RECORD
 from pairkit.progress import warn
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import gather_tensors, shard_like
@@ -27,7 +28,7 @@ from pairkit.training.step.optimizer import StepOptimizer
 from pairkit.training.step.skipped import Skipped
 
 CHECKPOINTS = "checkpoints"  # the folder of a run's checkpoints
-WEIGHTS_FILE, STATE_FILE, RECORD_FILE = "model.pt", "state.pt", "step.json"  # the files of a checkpoint
+WEIGHTS_FILE, STATE_FILE, RECORD_FILE = "model.pt", "state.pt", CHECKPOINT_RECORD  # the files of a checkpoint
 STATE_PARTS = ("optimizer", "loss", "skipped")  # the non-model parts of a checkpoint
 
 
@@ -154,15 +155,15 @@ def newest_undamaged(folder: Path) -> Path | None:
     remaining = checkpoints(folder)
     while remaining:
         newest = remaining.pop()
-        damage = _damage(newest)
-        if damage is None:
+        changed = damage(newest)
+        if changed is None:
             return newest
         instead = f"resuming from {remaining[-1].name}" if remaining else "starting over: there is no other"
-        warn(f"{newest}: the checkpoint is damaged ({damage}); {instead}")
+        warn(f"{newest}: the checkpoint is damaged ({changed}); {instead}")
     return None
 
 
-def _damage(checkpoint: Path) -> str | None:
+def damage(checkpoint: Path) -> str | None:
     """Describe what differs from what was written, or return None."""
     try:
         record = json.loads((checkpoint / RECORD_FILE).read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from pairkit.files import (
     write_json,
     write_text,
 )
+from pairkit.models.resolve import resolve
+from pairkit.models.save import save_files
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.layout import HASHES, RECORD, REFUSED
@@ -150,14 +152,36 @@ def discarding(out: Path) -> Iterator[None]:
         raise
 
 
-def save_model(model: nn.Module, tokenizer: Any, target: Path) -> None:
-    """Save model and tokenizer, and the hashes of their files, as a directory that appears whole."""
+def save_model(
+    model: nn.Module,
+    tokenizer: Any,
+    target: Path,
+    recipe: TrainRecipe,
+    *,
+    records: Mapping[str, Any] | None = None,
+) -> None:
+    """Save model and tokenizer, and the hashes of their files, as a directory that appears whole.
+
+    What training did not change is as in the checkpoint that the recipe names (`models.carry`).
+
+    Args:
+        records: further files of JSON, by name.
+    """
     temporary = partial(target)
     # Files that a killed run left here would be hashed and published with the others.
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        model.save_pretrained(temporary)  # type: ignore[operator]
-        tokenizer.save_pretrained(temporary)
+        save_files(
+            model,
+            tokenizer,
+            temporary,
+            resolve(recipe.model, recipe.revision),
+            dtype=recipe.save_dtype,
+            own_tokenizer=recipe.tokenizer in (None, recipe.model),
+            trust_remote_code=recipe.trust_remote_code,
+        )
+        for name, content in (records or {}).items():
+            (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         saved = sorted(path for path in temporary.rglob("*") if path.is_file())  # a disk lists in any order
         # Written into the directory, because a push compares the files with them before it sends them.
         hashes = {path.relative_to(temporary).as_posix(): sha256(path) for path in saved}

@@ -116,10 +116,10 @@ def scores(table: pa.Table) -> list[float | None]:
     return [one["score"] for row in table["completions"].to_pylist() for one in row]
 
 
-def one_by_one(model: Path, table: pa.Table) -> list[float | None]:
-    """Score each conversation on its own, with transformers."""
+def one_by_one(model: Path, table: pa.Table, reward: Any = None) -> list[float | None]:
+    """Score each conversation on its own, with transformers, or with the `reward` model given."""
     tokenizer = AutoTokenizer.from_pretrained(model)
-    reward = AutoModelForSequenceClassification.from_pretrained(model).eval()
+    reward = reward or AutoModelForSequenceClassification.from_pretrained(model).eval()
     found: list[float | None] = []
     for row in table.to_pylist():
         for one in row["completions"]:
@@ -336,3 +336,22 @@ def test_recipe_refuses_invalid_fields() -> None:
     ):
         with pytest.raises(ValueError, match="recipe key"):
             validate(RewardModelRecipe, wrong)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it wraps
+def test_adapters_of_a_reward_model_score_as_in_peft(tmp_path: Path) -> None:
+    """Their head is saved with them: the base model is one that generates text."""
+    import peft
+
+    base = save(tmp_path / "base", "causal", pad=0)
+    reward = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["q_proj"], modules_to_save=["score"])
+    adapted: Any = peft.get_peft_model(reward, config)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in (p for p in adapted.parameters() if p.requires_grad):
+            weight.normal_()
+    adapted.save_pretrained(tmp_path / "adapters")
+    table = sets()
+    scored = run(tmp_path / "adapters", table, dtype="float32")
+    close(scores(scored.sets), one_by_one(base, table, adapted.eval()), 1e-4)

@@ -158,9 +158,10 @@ CASES = [
     ),
     Case(
         "tokenizer of another model",
-        f"{TRAIN} --tokenizer bpe:400",
-        "the model 'model' has … tokens, but its tokenizer has …; pass the tokenizer that belongs to the "
+        f"{TRAIN} --model bare --tokenizer bpe:400",
+        "the model 'bare' has … tokens, but its tokenizer has …; pass the tokenizer that belongs to the "
         "model with --tokenizer",
+        prepare=lambda: [file.unlink() for file in copied("model", "bare").glob("tokenizer*")],
     ),
     Case(
         "chat template that refuses the data",
