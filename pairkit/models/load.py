@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from pairkit.errors import ModelError, RecipeError
+from pairkit.models.dropout import without_dropout
 from pairkit.models.names import cannot_load
 from pairkit.models.tokenizer import ensure_chat_template, open_tokenizer
 
@@ -46,14 +47,10 @@ def load_model(
     where = f"the model {name!r}"
     common: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     config = _config(name, revision, trust_remote_code)
-    # Every dropout, because each architecture has names of its own (attn_pdrop, hidden_dropout).
-    for part in (config, config.get_text_config()):
-        for key, value in vars(part).items():
-            if isinstance(value, float) and "drop" in key:
-                setattr(part, key, 0.0)
+    without_dropout(config)
     try:
         if name.endswith(".json"):
-            config.vocab_size = vocabulary or config.vocab_size
+            _set_vocabulary(config, vocabulary)
             # Right before the weights are made, so that nothing in between changes them.
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(
@@ -86,7 +83,7 @@ def empty_model(
     """Make the model of `load_model` without its weights, on the meta device. Raises `ModelError`."""
     config = _config(name, revision, trust_remote_code)
     if name.endswith(".json"):
-        config.vocab_size = vocabulary or config.vocab_size
+        _set_vocabulary(config, vocabulary)
     try:
         # On the meta device tensors have shapes only, so that a model of any size takes no memory.
         with torch.device("meta"):
@@ -105,7 +102,16 @@ def hub_commit(name: str, revision: str | None, trust_remote_code: bool) -> str 
 def positions(name: str, revision: str | None, trust_remote_code: bool) -> int | None:
     """Return how many tokens the model accepts per text, None without a limit. Raises `ModelError`."""
     config = _config(name, revision, trust_remote_code).get_text_config()
-    return getattr(config, "max_position_embeddings", None)
+    # A decoder of speech counts them by another name; XLNet has -1 for "no limit".
+    most = getattr(config, "max_position_embeddings", None) or getattr(config, "max_target_positions", None)
+    return most if most and most > 0 else None
+
+
+def _set_vocabulary(config: Any, vocabulary: int | None) -> None:
+    """Give a model from scratch as many tokens as its tokenizer has, also in the text part of others."""
+    for part in (config, config.get_text_config()):
+        if vocabulary is not None and hasattr(part, "vocab_size"):
+            part.vocab_size = vocabulary
 
 
 def _config(name: str, revision: str | None, trust_remote_code: bool) -> Any:

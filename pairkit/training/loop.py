@@ -25,6 +25,7 @@ from pairkit.progress import progress, warn
 from pairkit.training.cost.speed import rates_note, speed_of
 from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.evaluate import evaluate
+from pairkit.training.logprobs.mode import set_training
 from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import MetricsLog
 from pairkit.training.recipe import TrainRecipe
@@ -65,7 +66,7 @@ def train_steps(
     done = checkpoint.restore(checkpoints, state, processes)
     if recipe.gradient_checkpointing:
         _checkpoint_activations(model)
-    model.train()
+    set_training(model)
 
     with (
         MetricsLog(out, done, recipe, active=processes.main) as log,
