@@ -37,6 +37,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "vision_config": {"pyramid_num_routed": [0, 4], "adapter_in_dim": 32, "adapter_input_size": 32},
     },
     "dots3_note_text": DOTS3,
+    "emu3": {"vocabulary_map": {"<image>": 5}},
     "gemma3n_text": {"num_hidden_layers": 4, "num_kv_shared_layers": 2,
                      "layer_types": ["sliding_attention", "full_attention"] * 2},
     "gemma4_assistant": {"text_config": GEMMA4_ASSISTANT},

@@ -86,6 +86,7 @@ def differ(one: Tensor, other: Tensor, tolerances: dict[torch.dtype, float]) -> 
 
 def _remedy(model: nn.Module) -> str:
     config: Any = head_of(model)[0].config
-    if getattr(config, "is_decoder", True) is False:
-        return "set is_decoder: true in its config.json if it was trained to continue texts"
+    for switch in ("is_decoder", "causal"):  # of BERT and its kind, of XLM
+        if getattr(config, switch, None) is False:
+            return f"set {switch}: true in its config.json if it was trained to continue texts"
     return "choose another model"
