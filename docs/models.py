@@ -1,7 +1,7 @@
 """Write docs/models.md from the stored results of the sweep over model classes: `python docs/models.py`.
 
-A test fails when the page differs from the results, and, with the mark `full`, when a result differs from what
-pairkit makes of the class. `PYTHONPATH=tests:. python -m support.sweep` examines all classes again.
+A test fails when the page differs from the results, and, with the mark `full`, when a result differs from
+what pairkit makes of the class. `PYTHONPATH=tests:. python -m support.sweep` examines all classes again.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ INTRODUCTION = """\
 
 <!-- written by `python docs/models.py` -->
 
-`pairkit train` takes any model that `AutoModelForCausalLM` loads. Of each class that transformers {version} has for
-causal language modeling, a tiny model was trained for a step, saved and loaded again. Its log-probs and gradients
-equal those of transformers alone, one text at a time, to float32's precision; so do those with
+`pairkit train` takes any model that `AutoModelForCausalLM` loads. Of each class that transformers {version}
+has for causal language modeling, a tiny model was trained for a step, saved and loaded again. Its log-probs
+and gradients equal those of transformers alone, one text at a time, to float32's precision; so do those with
 `gradient_checkpointing`, where the class has it.
 
 | of {total} kinds of models | | |
 |---|--:|---|
 {counts}
 
-`pairkit train --dry-run` works with all that can be built; whether a class computes as it should shows when its
-weights run, before the first step. A model of another class, or with code of its own (`--trust-remote-code`), is
-tried in the same way: a few tokens pass packed and padded, alone and followed by others, in training mode and in
-use, and the first global batch is compared with its texts one by one. What does not agree is padded or refused.
+`pairkit train --dry-run` works with all that can be built; whether a class computes as it should shows when
+its weights run, before the first step. A model of another class, or with code of its own
+(`--trust-remote-code`), is tried in the same way: a few tokens pass packed and padded, alone and followed by
+others, in training mode and in use, and the first global batch is compared with its texts one by one. What
+does not agree is padded or refused.
 
 In training, dropout is off, and so are routers that add noise or sample a token's experts (Mixtral's
 `router_jitter_noise`, Phi-3.5-MoE), because policy and reference would otherwise differ by chance.
@@ -45,8 +46,8 @@ SECTIONS = {
     "padded": (
         "repeat prompts",
         "## Repeated prompts\n\nEach completion is a row of a padded batch, with its prompt. This is slower. "
-        "A recurrent layer would carry its state from one completion into the next; other classes compute masks or "
-        "positions of their own.",
+        "A recurrent layer would carry its state from one completion into the next; other classes compute "
+        "masks or positions of their own.",
     ),
     "refused": (
         "are refused",

@@ -10,6 +10,7 @@ DOTS3 = {
     "swa_num_attention_heads": 4, "swa_num_key_value_heads": 4, "swa_kv_lora_rank": 16, "swa_q_lora_rank": 16,
     "swa_head_dim": 16, "swa_qk_nope_head_dim": 8, "swa_v_head_dim": 8,
 }  # fmt: skip
+GEMMA4 = {"global_head_dim": 16}  # of layers that attend to all positions
 GEMMA4_ASSISTANT = {"model_type": "gemma4_text", "hidden_size_per_layer_input": 0,
                     "vocab_size_per_layer_input": 0, "num_kv_shared_layers": 2, "num_hidden_layers": 2,
                     "layer_types": ["sliding_attention", "full_attention"]}  # fmt: skip
@@ -34,13 +35,18 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "dots3_note": {
         "text_config": DOTS3,
-        "vision_config": {"pyramid_num_routed": [0, 4], "adapter_in_dim": 32, "adapter_input_size": 32},
+        "vision_config": {"pyramid_num_routed": [0, 4], "adapter_in_dim": 32, "adapter_out_dim": 32},
+        "audio_config": {"adapter_input_size": 32, "adapter_out_dim": 32},
     },
     "dots3_note_text": DOTS3,
     "emu3": {"vocabulary_map": {"<image>": 5}},
     "gemma3n_text": {"num_hidden_layers": 4, "num_kv_shared_layers": 2,
                      "layer_types": ["sliding_attention", "full_attention"] * 2},
+    "gemma4": {"text_config": GEMMA4},
     "gemma4_assistant": {"text_config": GEMMA4_ASSISTANT},
+    "gemma4_text": GEMMA4,
+    "gemma4_unified": {"text_config": GEMMA4},
+    "gemma4_unified_text": GEMMA4,
     "gemma4_unified_assistant": {
         "text_config": GEMMA4_ASSISTANT | {"model_type": "gemma4_unified_text"}
     },
@@ -48,6 +54,8 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "jamba": {"attn_layer_offset": 1, "attn_layer_period": 2},
     "kimi_linear": {"linear_head_dim": 8, "linear_num_heads": 4},
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"]},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "longcat_flash": {"expert_ffn_hidden_size": 24},
     "mamba2": {"num_heads": 8},

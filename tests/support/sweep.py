@@ -1,8 +1,8 @@
 """What pairkit makes of one model class of transformers: packed, padded, refused, and why.
 
-A tiny checkpoint of the class is planned, trained for a step, saved and loaded again by the code of a run; its
-log-probs and gradients are compared with those of transformers alone, one text at a time. The results of all
-classes are in tests/architectures/results.json, of which docs/models.md is made; write them with
+A tiny checkpoint of the class is planned, trained for a step, saved and loaded again by the code of a run;
+its log-probs and gradients are compared with those of transformers alone, one text at a time. The results of
+all classes are in tests/architectures/results.json, of which docs/models.md is made; write them with
 `PYTHONPATH=tests:. python -m support.sweep`.
 """
 
@@ -87,7 +87,8 @@ def build(case: str) -> tuple[nn.Module | None, str]:
         model = (AutoModelForMultimodalLM if multimodal else AutoModelForCausalLM).from_config(config)
     except Exception as error:  # whatever a class does with a configuration
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return None, f"{type(error).__name__}: {lines[-1]}"
+        # The class of a checked configuration's error is that of the check: the reason comes after it.
+        return None, (lines[1] if lines[0].startswith("Class validation") else lines[0]).rstrip(".")
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1 and parameter.std() < 0.05:
@@ -122,23 +123,32 @@ class Sweep:
             trained = train(recipe, self._folder / case / "run")
         except ModelError as error:
             assert not (self._folder / case / "run").exists()
-            return Result(name, "refused", _one_line(str(error), name))
+            reason = _one_line(str(error), name)
+            plain = AutoModelForCausalLM.from_pretrained(folder).eval()
+            claims = {"a later token": not is_causal(plain), "padding": takes_padding_for_text(plain)}
+            claims["two passes"] = is_random(plain)
+            assert [true for claim, true in claims.items() if claim in reason] == [True]
+            return Result(name, "refused", reason)
         try:
             after, problems = AutoModelForCausalLM.from_pretrained(trained, output_loading_info=True)
         except ValueError as error:
-            return Result(name, "not loaded again", _one_line(str(error), name))
+            return Result(name, "not loaded again", str(error).partition("\n")[0].rstrip(":. "))
         assert not any(problems.values()), problems
-        assert not torch.equal(_vector(after), _vector(model)) or type(after) is not type(model)
-        return self._compare(case, folder, name)
+        start = self._load(folder)
+        assert type(after) is type(start)
+        assert not torch.equal(_vector(after), _vector(start))
+        return self._compare(case, start)
 
-    def _compare(self, case: str, folder: Path, name: str) -> Result:
+    def _compare(self, case: str, ours: nn.Module) -> Result:
         """Compare log-probs and gradients, also with recomputed activations, and again after saving."""
-        ours, lines = self._load(folder), []
+        lines: list[str] = []
         before, console.print = console.print, lambda line, **_: lines.append(line)  # type: ignore
         set_training(ours)
         packed = packs(ours)
         console.print = before  # type: ignore[method-assign]
-        plain = type(ours).from_pretrained(folder).train(case in PLAIN_IN_TRAINING)
+        plain = type(ours).from_pretrained(self._folder / case / "start")
+        assert is_causal(plain)
+        plain.train(case in PLAIN_IN_TRAINING)
         expected = plain_sums(plain, self._work)
         found = score(ours, self._work).policy.sum
         _assert_close(found, expected)
@@ -162,11 +172,18 @@ class Sweep:
             moved = score(ours, self._work[:1]).policy.sum
             assert not torch.equal(moved, found[:1, : moved.shape[1]])
             _assert_close(plain_sums(again, self._work[:1]), moved)
+        name = type(ours).__name__
         reason = "" if packed else lines[0].removeprefix(f"warning: {name}: ").partition("; falling back")[0]
         return Result(name, "packed" if packed else "padded", reason, recomputes)
 
     def _recipe(self, folder: Path) -> TrainRecipe:
-        base = {"data": str(self._data), "model": str(folder), "loss": "dpo", "max_steps": 1, "max_length": 96}
+        base = {
+            "data": str(self._data),
+            "model": str(folder),
+            "loss": "dpo",
+            "max_steps": 1,
+            "max_length": 96,
+        }
         rate = {"learning_rate": 1e-3, "warmup": 0.0}
         return validate(
             TrainRecipe, base | {"sets_per_step": 3, "tokens_per_micro_batch": 120, "optimizer": rate}
@@ -217,6 +234,23 @@ def is_causal(model: nn.Module | None) -> bool:
     return torch.allclose(*before, rtol=1e-4, atol=1e-5)
 
 
+def is_random(model: nn.Module) -> bool:
+    """Return whether two passes over one text differ."""
+    ids = torch.arange(3, 11)[None]
+    with torch.no_grad():
+        return not torch.equal(*(model(input_ids=ids, use_cache=False).logits for _ in range(2)))
+
+
+def takes_padding_for_text(model: nn.Module) -> bool:
+    """Return whether padding that a mask hides changes the logits before it."""
+    ids = torch.tensor([[3, 4, 5, 6, 7, 0, 0, 0]])
+    mask = (ids > 0).long()
+    with torch.no_grad():
+        alone = model(input_ids=ids[:, :5], use_cache=False).logits[0]
+        padded = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0, :5]
+    return not torch.allclose(alone, padded, rtol=1e-4, atol=1e-5)
+
+
 def _vector(model: nn.Module) -> Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
@@ -234,7 +268,9 @@ def _assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     largest = max(float(value.abs().max()) for value in expected.values())
     for name, value in found.items():
         scale = 3e-5 * float(expected[name].abs().max()) + 1e-6 * largest
-        torch.testing.assert_close(value, expected[name], rtol=3e-5, atol=scale, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            value, expected[name], rtol=3e-5, atol=scale, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def _one_line(message: str, name: str) -> str:

@@ -31,16 +31,20 @@ PADDING = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 
 @torch.no_grad()
 def check_rows(model: nn.Module) -> None:
-    """Run a few tokens through the model, alone, with another last token, and padded.
+    """Run a few tokens through the model: alone, again, with another last token, and padded.
 
     Raises:
-        ModelError: it fails on them, a later token changes an earlier log-prob, or padding does.
+        ModelError: it fails on them, two passes differ, or a later token or padding changes a log-prob.
     """
     name = type(head_of(model)[0]).__name__
-    alone, changed = own_logits(model, [TEXT])[0], own_logits(model, [CHANGED])[0]  # [L, V] each
+    alone, again, changed = (own_logits(model, [text])[0] for text in (TEXT, TEXT, CHANGED))  # [L, V] each
     short, padded = own_logits(model, [TEXT[:SHORT]])[0], own_logits(model, [TEXT, TEXT[:SHORT]])[1, :SHORT]
     if not alone.isfinite().all():
         return  # the weights have diverged: that tells nothing about the model's class
+    if differ(alone, again, LATER):
+        raise ModelError(
+            f"{name} cannot be trained: two passes over one text give other log-probs; choose another model"
+        )
     before = slice(0, len(TEXT) - 1)
     if differ(alone[before], changed[before], LATER):
         raise ModelError(
