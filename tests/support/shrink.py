@@ -47,7 +47,7 @@ SIZES: dict[str, Any] = {
     # texts
     "vocab_size": VOCABULARY, "max_position_embeddings": 128, "n_positions": 128, "n_ctx": 128,
     "max_seq_len": 128, "max_sequence_length": 128, "hidden_size_per_layer_input": 8,
-    "vocab_size_per_layer_input": VOCABULARY, 
+    "vocab_size_per_layer_input": VOCABULARY,
 }  # fmt: skip
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 NOISE = 0.1  # dropout and router jitter

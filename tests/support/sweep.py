@@ -88,7 +88,8 @@ def build(case: str) -> tuple[nn.Module | None, str]:
     except Exception as error:  # whatever a class does with a configuration
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         # The class of a checked configuration's error is that of the check: the reason comes after it.
-        return None, (lines[1] if lines[0].startswith("Class validation") else lines[0]).rstrip(".")
+        reason = lines[1] if lines[0].startswith("Class validation") else lines[0]
+        return None, reason.partition(". ")[0].rstrip(".")
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1 and parameter.std() < 0.05:
