@@ -11,6 +11,7 @@ from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from pairkit.errors import ModelError, RecipeError
 from pairkit.models.adapters import merged, with_saved_adapters
+from pairkit.models.dropout import without_dropout
 from pairkit.models.multimodal import auto_class, freeze_other_parts
 from pairkit.models.names import cannot_load
 from pairkit.models.resolve import Place, resolve
@@ -58,11 +59,11 @@ def load_model(
             f"whole model first (pairkit export {name} --merge --out DIR), or set lora.continue_adapters=true"
         )
     config = read_config(place, trust_remote_code)
-    _no_dropout(config)
+    without_dropout(config)
     common: dict[str, Any] = {"trust_remote_code": trust_remote_code, "attn_implementation": attention}
     try:
         if name.endswith(".json"):
-            config.vocab_size = vocabulary or config.vocab_size
+            _set_vocabulary(config, vocabulary)
             # Right before the weights are made, so that nothing in between changes them.
             torch.manual_seed(seed)
             model: torch.nn.Module = auto_class(config).from_config(
@@ -124,14 +125,6 @@ def _merged(model: Any, place: Place, adapters: tuple[str, ...], dtype: str) -> 
     return model.to(getattr(torch, dtype)).requires_grad_(True) if adapters else model
 
 
-def _no_dropout(config: Any) -> None:
-    # Every dropout, because each architecture has names of its own (attn_pdrop, hidden_dropout).
-    for part in (config, config.get_text_config()):
-        for key, value in vars(part).items():
-            if isinstance(value, float) and "drop" in key:
-                setattr(part, key, 0.0)
-
-
 def empty_model(
     name: str, *, revision: str | None, dtype: str, trust_remote_code: bool, vocabulary: int | None
 ) -> torch.nn.Module:
@@ -139,7 +132,7 @@ def empty_model(
     place = resolve(name, revision)
     config = read_config(place, trust_remote_code)
     if name.endswith(".json"):
-        config.vocab_size = vocabulary or config.vocab_size
+        _set_vocabulary(config, vocabulary)
     try:
         # On the meta device tensors have shapes only, so that a model of any size takes no memory.
         with torch.device("meta"):
@@ -160,7 +153,16 @@ def hub_commit(name: str, revision: str | None, trust_remote_code: bool) -> str 
 def positions(name: str, revision: str | None, trust_remote_code: bool) -> int | None:
     """Return how many tokens the model accepts per text, None without a limit. Raises `ModelError`."""
     config = read_config(resolve(name, revision), trust_remote_code).get_text_config()
-    return getattr(config, "max_position_embeddings", None)
+    # A decoder of speech counts them by another name; XLNet has -1 for "no limit".
+    most = getattr(config, "max_position_embeddings", None) or getattr(config, "max_target_positions", None)
+    return most if most and most > 0 else None
+
+
+def _set_vocabulary(config: Any, vocabulary: int | None) -> None:
+    """Give a model from scratch as many tokens as its tokenizer has, also in the text part of others."""
+    for part in (config, config.get_text_config()):
+        if vocabulary is not None and hasattr(part, "vocab_size"):
+            part.vocab_size = vocabulary
 
 
 def read_config(place: Place, trust_remote_code: bool) -> Any:

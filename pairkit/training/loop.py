@@ -20,12 +20,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from pairkit.errors import Interrupted
+from pairkit.errors import Interrupted, ModelError
 from pairkit.progress import progress, warn
 from pairkit.training.cost.speed import rates_note, speed_of
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.evaluate import evaluate
+from pairkit.training.logprobs.hidden import head_of
+from pairkit.training.logprobs.mode import set_training
 from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import MetricsLog, read_metrics
 from pairkit.training.recipe import TrainRecipe
@@ -71,7 +73,7 @@ def train_steps(
     done = checkpoint.restore(checkpoints, state, processes)
     if recipe.gradient_checkpointing:
         _checkpoint_activations(model)
-    model.train()
+    set_training(model)
 
     with (
         MetricsLog(out, done, recipe, active=processes.main) as log,
@@ -186,8 +188,12 @@ def _checkpoint_activations(model: Any) -> None:
     """Recompute activations in backward; transformers renamed the method."""
     name = "activation_checkpointing_enable"
     enable = getattr(model, name, None) or model.gradient_checkpointing_enable
-    # Non-reentrant, because adapters below frozen embeddings have no input that requires a gradient.
-    enable({"use_reentrant": False})
+    try:
+        # Non-reentrant, because adapters below frozen embeddings have no input that requires a gradient.
+        enable({"use_reentrant": False})
+    except ValueError as error:  # a class that cannot
+        name = type(head_of(model)[0]).__name__
+        raise ModelError(f"{name} cannot recompute activations: set gradient_checkpointing=false") from error
 
 
 @contextmanager

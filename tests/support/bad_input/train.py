@@ -11,6 +11,7 @@ from support.bad_input.case import (
     copied,
     data,
     half,
+    other_class,
     other_reference,
     parquet,
     rebuilt,
@@ -219,6 +220,33 @@ CASES = [
         "the longest prompt has 3… tokens with its completion, but the model 'model' has only 128 positions; "
         "set max_length=128",
         prepare=lambda: data("long", completion("a " * 300, 1), completion("b", 2)),
+    ),
+    Case(
+        "encoder that is not set up as a decoder",
+        f"{TRAIN} --model encoder",
+        "BertLMHeadModel is no causal language model: a later token changes its log-probs of earlier ones; "
+        "set is_decoder: true in its config.json if it was trained to continue texts",
+        prepare=lambda: other_class("encoder", "bert"),
+    ),
+    Case(
+        "model of a class that changes with padding",
+        f"{TRAIN} --model padding",
+        "ProphetNetForCausalLM cannot be trained in batches: padding after a text changes its log-probs; "
+        "choose another model",
+        prepare=lambda: other_class("padding", "prophetnet"),
+    ),
+    Case(
+        "model of a class that attends at random",
+        f"{TRAIN} --model random",
+        "ReformerModelWithLMHead cannot be trained: two passes over one text give other log-probs; "
+        "choose another model",
+        prepare=lambda: other_class("random", "reformer"),
+    ),
+    Case(
+        "gradient checkpointing in a class that has none",
+        f"{TRAIN} --model ctrl --gradient-checkpointing",
+        "CTRLLMHeadModel cannot recompute activations: set gradient_checkpointing=false",
+        prepare=lambda: other_class("ctrl", "ctrl"),
     ),
     Case(
         "reference log-prob cache of other content",
