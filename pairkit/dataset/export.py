@@ -207,7 +207,7 @@ class _Tally:
             split, name = self._settings["split"], self._settings["as"]
             raise InputError(
                 f"{self._data.folder}: no set of the split {split!r} makes a row of the format {name}; "
-                f"sets left out: {_listed(self._left_out)}; choose another split or format, or rank the completions"
+                f"sets left out: {_listed(self._left_out)}; choose another split or format, or rank"
             )
 
     def exported(self, file: Path) -> Exported:
