@@ -189,7 +189,8 @@ def _starts_at_reference(model: nn.Module, planned: Plan, split: Split, processe
         return True
     rows = planned.order.step_sets(0)
     sums = [split.reference[i] for i in rows]
-    same = agrees(model, [planned.examples[i] for i in rows], sums, _precision(recipe))
+    sets = [planned.examples[i] for i in rows]
+    same = agrees(model, sets, sums, _precision(recipe), recipe.tokens_per_micro_batch)
     # Agreed on by all, because a process that scored a reference of its own would make other passes.
     return not processes.any(not same)
 
