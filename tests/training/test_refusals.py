@@ -20,7 +20,7 @@ from pairkit.training.run import train
     [
         (800, torch.OutOfMemoryError("CUDA out of memory"), "try --tokens-per-micro-batch 400, "),
         (800, RuntimeError("DefaultCPUAllocator: can't allocate memory"), "try --tokens-per-micro-batch 400"),
-        (40, torch.OutOfMemoryError("CUDA out of memory"), "the longest text has 70 tokens: try max_le"),
+        (40, torch.OutOfMemoryError("CUDA out of memory"), "the longest text has 71 tokens: try max_le"),
     ],
 )
 def test_a_run_that_does_not_fit_names_what_to_lower(

@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pairkit.models.chat.marks import THOUGHT_MARKS, TOOL_MARKS, Own
@@ -53,6 +54,8 @@ class Hiding:
 
     def text(self, text: str, own: Own | None = None) -> str:
         """Hide every control token in `text` except those within the marks of `own`."""
+        if not self._pattern.search(text):  # nearly always
+            return text
         if own is None:
             return self._pattern.sub(self._hide, text)
         parts, start = [], 0
@@ -100,7 +103,7 @@ class ControlTokens:
 
         No BOS is added. A text without stand-ins has exactly the ids that the tokenizer gives it.
         """
-        plain = [i for i, text in enumerate(texts) if not _STAND_INS.search(text.text)]
+        plain = [i for i, text in enumerate(texts) if not (text.hidden and _STAND_INS.search(text.text))]
         ids: list[list[int]] = [[] for _ in texts]
         # One call, because fast tokenizers work on many texts in parallel.
         for i, encoded in zip(plain, encode(self._tokenizer, [texts[i].text for i in plain]), strict=True):
@@ -117,14 +120,19 @@ class ControlTokens:
         return renamed.encode if renamed else self._encode_in_pieces
 
     def _encode_in_pieces(self, texts: Sequence[Rendered]) -> list[list[int]]:
-        """Encode without a copy of the tokenizer, token by token and piece by piece of text between them."""
+        """Encode without a copy of the tokenizer, token by token and piece by piece of text between them.
+
+        A control token that a text spells out is divided after its first character, so that it is none.
+        """
         ids: list[list[int]] = []
         for text in texts:
-            row, start = [], 0
+            row: list[int] = []
+            start = 0
             for token in [*self.pattern.finditer(text.text), None]:
-                piece = text.text[start : token.start() if token else None]
-                if piece:
-                    row += encode(self._tokenizer, [_restore(piece, text.hidden)], split=True)[0]
+                piece = _restore(text.text[start : token.start() if token else None], text.hidden)
+                cuts = [0, *(found.start() + 1 for found in self.pattern.finditer(piece)), len(piece)]
+                parts = [piece[a:b] for a, b in pairwise(cuts) if a < b]
+                row += chain.from_iterable(encode(self._tokenizer, parts))
                 if token:
                     row.append(self.ids[token.group()])
                     start = token.end()
@@ -163,6 +171,8 @@ class _Renamed:
         names = {text: f"{chr(LAST + 1)}{salt}{i}{chr(LAST + 2)}" for i, text in enumerate(control)}
         real = {}  # the id of each added token, by its name in the copy
         for token in content["added_tokens"]:
+            # A normalizer knows nothing of the new names.
+            token["normalized"] &= token["content"] not in names
             token["content"] = names.get(token["content"], token["content"])
             real[token["content"]] = token["id"]
         content |= {"truncation": None, "padding": None, "model": _renamed(content["model"], names)}
@@ -211,20 +221,13 @@ def _pattern(tokens: dict[str, int]) -> re.Pattern[str]:
     return re.compile(f"(?=[{first}])(?:{longest})")
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, split: bool = False
-) -> list[list[int]]:
-    """Encode texts without adding a BOS or any other token.
-
-    Args:
-        split: special tokens that a text spells out are text.
-    """
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Encode texts without adding a BOS or any other token."""
     if not texts:
         return []
     encoded = tokenizer(
         list(texts),
         add_special_tokens=False,
-        split_special_tokens=split,
         return_attention_mask=False,
         return_token_type_ids=False,
     )

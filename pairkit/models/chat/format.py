@@ -9,15 +9,14 @@ What messages spell out is text: no user, source or tool can write a token that 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import cached_property
-from pathlib import Path
+from contextlib import contextmanager
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pairkit.errors import ModelError, RecipeError
+from pairkit.errors import ModelError
 from pairkit.models.chat import turns, written
+from pairkit.models.chat.advice import advice, thinking_advice
 from pairkit.models.chat.control import ControlTokens, Hiding, Rendered, encode
 from pairkit.models.chat.identity import tokenizer_content
 from pairkit.models.chat.marks import Marks
@@ -25,6 +24,7 @@ from pairkit.models.chat.messages import Message, PromptRefused, for_template, f
 from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.chat.shape import Shape, Turn, shape, turn
+from pairkit.models.chat.template_file import read_template
 from pairkit.schema import canonical_json, short_hash
 
 if TYPE_CHECKING:
@@ -57,10 +57,13 @@ class ChatFormat:
         self.settings = template if isinstance(template, TemplateSettings) else TemplateSettings()
         # Taken now, because a run gives the tokenizer that it saves another template.
         own = tokenizer.chat_template
-        self.own_template = None if self.raw else _read(self.settings.file) if self.settings.file else own
+        self.own_template = (
+            None if self.raw else read_template(self.settings.file) if self.settings.file else own
+        )
         self.control = ControlTokens(tokenizer, self.template)
         self.marks = Marks(self.template, self.control.ids)
         self._turns: dict[str, Turn] = {}
+        self._ends: dict[str, list[int]] = {}  # the ids of what ends a turn, by its text
 
     @property
     def template(self) -> str:
@@ -188,8 +191,10 @@ class ChatFormat:
     def end_ids(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> list[int]:
         """Return the ids that end a plain answer: the template's, else EOS. Raises `ModelError` without."""
         end = self.turn(tools=tools, kwargs=kwargs).end
+        if end and end not in self._ends:
+            self._ends[end] = self.control.encode([Rendered(end)])[0]
         if end:
-            return self.control.encode([Rendered(end)])[0]
+            return list(self._ends[end])
         if self.tokenizer.eos_token_id is not None:
             return [int(self.tokenizer.eos_token_id)]
         raise ModelError(
@@ -246,8 +251,9 @@ class ChatFormat:
             try:
                 text = self._written(prepared, offered, arguments)
             except PromptRefused as refused:
-                advice = self._thinking_advice(prepared, offered, arguments) or refused.detail
-                raise PromptRefused(refused.reason, advice) from None
+                write = partial(self._written, prepared, offered)
+                detail = thinking_advice(write, arguments) or refused.detail
+                raise PromptRefused(refused.reason, detail) from None
         body, ends_itself = written.body(
             text, self.turn(tools=tools, kwargs=kwargs).end, self.control.pattern, self.marks.own
         )
@@ -261,20 +267,6 @@ class ChatFormat:
         text = written.after(whole, before)
         written.check_message(messages[-1], self._shape.thought, text)
         return text
-
-    def _thinking_advice(
-        self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments
-    ) -> str | None:
-        """Return what to set where the template writes a message with thinking turned on or off."""
-        for value in (True, False):
-            with suppress(ModelError):
-                self._written(messages, tools, {**arguments, "enable_thinking": value})
-                state = "with" if value else "without"
-                return (
-                    f"the template writes this message only {state} thinking; set "
-                    f"template.kwargs.enable_thinking={json.dumps(value)}"
-                )
-        return None
 
     # The parts
 
@@ -345,38 +337,5 @@ class ChatFormat:
             if not self.template:
                 raise
             raise PromptRefused(
-                "template_refused", f"{error}; {self._advice(messages, tools, arguments)}"
+                "template_refused", f"{error}; {advice(self._apply, messages, tools, arguments)}"
             ) from error
-
-    def _advice(self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments) -> str:
-        rest = [message for message in messages if message["role"] != "system"]
-        if rest and len(rest) < len(messages):
-            try:
-                self._apply(rest, tools, arguments, True)
-            except ModelError:
-                pass
-            else:
-                return "set template.system=fold or drop"
-        if tools or any("tool_calls" in message or message["role"] == "tool" for message in messages):
-            return "set template.file to a template that renders tool calls and their results"
-        return "set template.file to a template that takes these messages"
-
-
-def _read(file: str) -> str:
-    """Read a template file. Raises `RecipeError` for one that cannot be read or is not a template."""
-    import jinja2
-    from transformers.utils.chat_template_utils import render_jinja_template
-
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"template.file {file!r} cannot be read: {error}") from error
-    if not text.strip():
-        raise RecipeError(f"template.file {file!r} is empty; for raw text set template=none")
-    try:
-        render_jinja_template([[{"role": "user", "content": "a"}]], chat_template=text)
-    except jinja2.TemplateSyntaxError as error:
-        raise RecipeError(f"template.file {file!r}, line {error.lineno}: {error.message}") from error
-    except Exception:  # of a program that runs, but not on this prompt, which is no mistake of the file
-        return text
-    return text

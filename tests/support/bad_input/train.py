@@ -123,15 +123,51 @@ CASES = [
         "chat template that refuses the data",
         f"{TRAIN} --model refusing",
         "data: no set can be trained on: 24 sets template_refused (set …: the chat template refuses this "
-        "prompt: no system turn)",
+        "prompt: no system turn; set template.file to a template that takes these messages)",
         prepare=lambda: templated("{{ raise_exception('no system turn') }}"),
     ),
     Case(
         "chat template that fails on the data",
         f"{TRAIN} --model refusing",
         "data: no set can be trained on: 24 sets template_refused (set …: the chat template refuses this "
-        "prompt: …)",
+        "prompt: …; set template.file to a template that takes these messages)",
         prepare=lambda: templated("{{ messages[0]['content'] + 1 }}"),
+    ),
+    Case(
+        "no such template file",
+        f"{TRAIN} template.file=nowhere.jinja",
+        "template.file 'nowhere.jinja' cannot be read: …",
+    ),
+    Case(
+        "template file that is no template",
+        f"{TRAIN} template.file=own.jinja",
+        "template.file 'own.jinja', line 1: …",
+        {"own.jinja": b"{% for m in messages %}"},
+    ),
+    Case(
+        "template setting that does not exist",
+        f"{TRAIN} template.thinking=false",
+        "unknown recipe key 'template.thinking'; did you mean …",
+    ),
+    Case(
+        "template argument whose name is taken",
+        f"{TRAIN} template.kwargs.tokenize=true",
+        "data: no set can be trained on: 24 sets template_refused (set …: template.kwargs cannot set "
+        "'tokenize', which is not an argument of the template; …)",
+    ),
+    Case(
+        "thoughts to be removed that the template opens",
+        f"{TRAIN} --model refusing thoughts=strip",
+        "data: no set can be trained on: 24 sets thought_opened (set …: the generation prompt ends in "
+        "'<think>', after which thoughts=strip leaves nothing to think; set "
+        "template.kwargs.enable_thinking=false, or thoughts=mask)",
+        prepare=lambda: templated("{{ messages[0]['content'] }}<think>"),
+    ),
+    Case(
+        "whole dialogues with a loss that compares completions",
+        f"{TRAIN} --loss dpo assistant_turns=all",
+        "assistant_turns=all scores whole dialogues, but dpo compares completions of one prompt; use --loss "
+        "sft, or assistant_turns=last",
     ),
     Case(
         "texts longer than the model's maximum",

@@ -10,9 +10,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from pairkit.models.chat.render import DEFAULT_TEMPLATE
+from pairkit.models.chat.settings import TemplateSettings
 from pairkit.models.load import train_bpe
+from pairkit.training.tokens.choose import Wanted
 from pairkit.training.tokens.sets import Tokenized
-from pairkit.training.tokens.tokenize import Wanted, tokenize
+from pairkit.training.tokens.tokenize import tokenize
 
 LLAMA3 = (
     "{{ bos_token }}{% for m in messages %}<|start|>{{ m.role }}<|end|>\n\n{{ m.content | trim }}<|eot|>"
@@ -51,11 +53,16 @@ def bpe(template: str | None, *special: str) -> PreTrainedTokenizerFast:
 
 
 def run(
-    tokenizer: Any, *rows: Any, wanted: Wanted = "ranked", length: int = 200, prompt: int = 100
+    tokenizer: Any,
+    *rows: Any,
+    wanted: Wanted = "ranked",
+    length: int = 200,
+    prompt: int = 100,
+    **options: Any,
 ) -> Tokenized:
     return tokenize(
         [candidate_sets(list(rows))], tokenizer, max_length=length, max_prompt_length=prompt,
-        wanted=wanted, advance=lambda count: None,
+        wanted=wanted, advance=lambda count: None, **options,
     )  # fmt: skip
 
 
@@ -82,8 +89,8 @@ def test_template_text_after_the_end_of_turn_is_dropped() -> None:
 def test_a_tokenizer_without_a_template_uses_the_default() -> None:
     tokenizer = bpe(None)
     (item,) = run(tokenizer, ("old tree", TWO)).sets
-    assert tokenizer.decode(item.prompt) == "<s>User: old tree\n\nAssistant:"
-    assert tokenizer.decode(item.columns[0].ids) == " the red cat</s>"
+    assert tokenizer.decode(item.prompt) == "<s>User: old tree\n\nAssistant:\n"
+    assert tokenizer.decode(item.columns[0].ids) == "the red cat</s>"
     assert item.columns[0].ids[-1] == tokenizer.eos_token_id
 
 
@@ -131,7 +138,7 @@ def test_truncation_keeps_bos_the_end_of_the_prompt_and_some_completion() -> Non
     (item,) = run(tokenizer, (long, [completion(long, 1), completion("a", 2)]), length=24, prompt=20).sets
     assert len(item.prompt) == 20
     assert item.prompt[0] == tokenizer.bos_token_id
-    assert tokenizer.decode(item.prompt).endswith("\n\nAssistant:")
+    assert tokenizer.decode(item.prompt).endswith("\n\nAssistant:\n")
     assert len(item.columns[0].ids) == 4
     assert tokenizer.eos_token_id not in item.columns[0].ids
     (item,) = run(tokenizer, (long, TWO), length=2, prompt=1).sets
@@ -146,43 +153,28 @@ def test_special_tokens_in_text_are_plain_text() -> None:
     assert tokenizer.decode(item.columns[0].ids) == "cat<|im_end|>dog<|im_end|>"
 
 
-def test_a_template_may_strip_the_completion() -> None:
-    tokenizer = bpe(LLAMA3, "<|start|>", "<|end|>", "<|eot|>")
-    (item,) = run(tokenizer, ("old", [completion(" the cat \n", 1), completion("  a dog", 2)])).sets
-    assert [tokenizer.decode(c.ids) for c in item.columns] == ["the cat<|eot|>", "a dog<|eot|>"]
-    (item,) = run(tokenizer, ("old", [completion("the cat", 1), completion(" a dog \n", 2)])).sets
-    assert [tokenizer.decode(c.ids) for c in item.columns] == ["the cat<|eot|>", "a dog<|eot|>"]
-
-
-@pytest.mark.parametrize("text", ["think", "n", "<", "\n", "im_end", "\n\nthe cat ", "a </think> b"])
-def test_the_lead_is_found_whatever_the_completions_contain(text: str) -> None:
-    """The template writes empty reasoning before an answer, and strips newlines before it (as Qwen3's)."""
-    tokenizer = bpe(EMPTY_REASONING, "<|im_start|>", "<|im_end|>")
-    lead = "<think>\n\n</think>\n\n"
+@pytest.mark.parametrize(
+    "text",
+    ["the cat", " the cat \n", "\n\nthe cat", "think", "a </think> b", "<think>\n\n</think>\n\nred", "  "],
+)
+@pytest.mark.parametrize("template", [CHATML, LLAMA3, THINKING, EMPTY_REASONING, UPPER], ids="clter")
+def test_a_completion_is_its_text_whatever_the_template_would_make_of_it(template: str, text: str) -> None:
+    """These templates strip it, put a thought in front of it, take one out, or write it in capitals."""
+    tokenizer = bpe(template, "<|im_start|>", "<|im_end|>", "<|start|>", "<|end|>", "<|eot|>")
     for texts in ([text, "a dog"], ["a dog", text]):
         (item,) = run(tokenizer, ("old", [completion(t, i + 1) for i, t in enumerate(texts)])).sets
-        decoded = [tokenizer.decode(column.ids) for column in item.columns]
-        assert decoded == [lead + t.lstrip("\n") + "<|im_end|>" for t in texts]
+        end = {LLAMA3: "<|eot|>", UPPER: "</s>"}.get(template, "<|im_end|>")
+        # A mark that ends the prompt is not written twice.
+        given = [t.removeprefix("<think>\n") if template == THINKING else t for t in texts]
+        assert [tokenizer.decode(column.ids) for column in item.columns] == [t + end for t in given]
 
 
-def test_a_completion_with_reasoning_of_its_own_gets_no_empty_one() -> None:
+def test_the_lead_of_a_template_is_added_by_a_prefill() -> None:
     tokenizer = bpe(EMPTY_REASONING, "<|im_start|>", "<|im_end|>")
-    own = "<think>\nthe cat\n</think>\n\nred"
-    (item,) = run(tokenizer, ("old", [completion("a dog", 1), completion(own, 2)])).sets
-    assert tokenizer.decode(item.columns[1].ids) == own + "<|im_end|>"
-
-
-def test_special_tokens_before_the_answer_are_special() -> None:
-    """The template writes a channel between the header and the answer (as that of gpt-oss)."""
-    template = CHATML.replace(
-        "{{ m.role }}\n", "{{ m.role }}\n{% if m.role == 'assistant' %}<|final|>{% endif %}"
-    )
-    tokenizer = bpe(template, "<|im_start|>", "<|im_end|>", "<|final|>")
-    (item,) = run(tokenizer, ("old", [completion("<|final|>a", 1), completion("b", 2)])).sets
-    final = tokenizer.convert_tokens_to_ids("<|final|>")
-    assert [list(column.ids).count(final) for column in item.columns] == [1, 1]
-    assert [column.ids[0] for column in item.columns] == [final, final]
-    assert tokenizer.decode(item.columns[0].ids) == "<|final|><|final|>a<|im_end|>"
+    lead = "<think>\n\n</think>\n\n"
+    (item,) = run(tokenizer, ("old", TWO), template=TemplateSettings(prefill=lead)).sets
+    assert tokenizer.decode(item.prompt).endswith(f"<|im_start|>assistant\n{lead}")
+    assert tokenizer.decode(item.columns[0].ids) == "the red cat<|im_end|>"
 
 
 SYSTEM = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "old tree"}]
@@ -193,22 +185,17 @@ SYSTEM = [{"role": "system", "content": "be brief"}, {"role": "user", "content":
     [
         (NO_SYSTEM, SYSTEM, TWO, "template_refused"),
         (DROPS_SYSTEM, SYSTEM, TWO, "system_dropped"),
-        (THINKING, "old tree", TWO, "template_not_a_prefix"),
         (None, "old tree", [completion("a"), completion("b")], "unranked"),
         (None, "old tree", [completion("a", 1), completion("b", 1)], "no_choice"),
         (None, "old tree", [completion("a", 1)], "no_choice"),
         (None, "old tree", [completion("a", origin="noise")], "no_completion"),
-        (UPPER, "old tree", TWO, "template_changes_text"),
     ],
 )  # fmt: skip
 def test_unusable_sets_are_refused_with_a_reason(
     template: str | None, prompt: Any, completions: Any, reason: str
 ) -> None:
     found = run(bpe(template, "<|im_start|>", "<|im_end|>"), ("fine", TWO), (prompt, completions))
-    if template in (THINKING, UPPER):
-        assert found.counts() == {"used": 0, "refused": {reason: 2}}
-    else:
-        assert found.counts() == {"used": 1, "refused": {reason: 1}}
+    assert found.counts() == {"used": 1, "refused": {reason: 1}}
     assert f"{found.refused[0].set_id}: {found.refused[0].detail}" in found.refusals()
 
 

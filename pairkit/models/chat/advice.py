@@ -1,0 +1,44 @@
+"""What to set where a template refuses messages: found by trying."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from pairkit.errors import ModelError
+from pairkit.models.chat.shape import Apply
+
+
+def advice(
+    apply: Apply,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Any] | None,
+    arguments: Mapping[str, Any],
+) -> str:
+    """Return what to set for a prompt that the template refuses."""
+    rest = [message for message in messages if message["role"] != "system"]
+    if rest and len(rest) < len(messages):
+        with suppress(ModelError):
+            apply(rest, tools, arguments, True)
+            return "set template.system=fold or drop"
+    if tools or any("tool_calls" in message or message["role"] == "tool" for message in messages):
+        return "set template.file to a template that renders tool calls and their results"
+    return "set template.file to a template that takes these messages"
+
+
+def thinking_advice(write: Callable[[Mapping[str, Any]], str], arguments: Mapping[str, Any]) -> str | None:
+    """Return what to set where a template writes an answer only with thinking turned on, or only off.
+
+    Args:
+        write: writes the answer with the arguments that it is given.
+    """
+    for value in (True, False):
+        with suppress(ModelError):
+            write({**arguments, "enable_thinking": value})
+            return (
+                f"the template writes this message only {'with' if value else 'without'} thinking; set "
+                f"template.kwargs.enable_thinking={json.dumps(value)}"
+            )
+    return None
