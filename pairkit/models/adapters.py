@@ -69,6 +69,8 @@ def fresh_copy(model: nn.Module, name: str, *, revision: str | None = None) -> n
 
     config = peft.PeftConfig.from_pretrained(name, revision=revision)
     config.inference_mode = False
+    if hasattr(config, "init_lora_weights"):
+        config.init_lora_weights = True  # others take weights apart, and there are none
     with quiet_peft():
         return cast("nn.Module", peft.get_peft_model(cast("Any", model), config))
 
