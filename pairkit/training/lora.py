@@ -120,8 +120,10 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int, *, tokens: Sequence[i
     fields: dict[str, Any] = {"r": lora.r, "lora_alpha": lora.alpha, "target_modules": lora.targets}
     if tokens and not any(lora.others.get(name) for name in ("modules_to_save", "trainable_token_indices")):
         fields["trainable_token_indices"] = {key: list(tokens) for key in _token_modules(model)}
+    if next(model.parameters()).is_meta:  # no weights that an initialization could take apart
+        fields["init_lora_weights"] = True
     try:
-        config = peft.LoraConfig(task_type="CAUSAL_LM", **{**fields, **lora.others})
+        config = peft.LoraConfig(task_type="CAUSAL_LM", **{**lora.others, **fields})
         with warnings.catch_warnings(category=FutureWarning, action="ignore"):  # peft's, of transformers 5
             return cast("nn.Module", peft.get_peft_model(cast("Any", model), config))
     except (ValueError, TypeError, ImportError, NotImplementedError) as error:
