@@ -15,15 +15,13 @@ from pairkit.training.logprobs.probe import static_refusal
 from pairkit.training.logprobs.selection import PER_TOKEN
 from pairkit.training.lora import with_adapters
 from pairkit.training.plan import Plan
-from pairkit.training.step.router import routers_of
 
 
 def estimate(planned: Plan) -> dict[str, Any]:
     """Describe the plan and all that is known of a model without weights, as plain data.
 
     Raises:
-        ModelError: no model can be made from the configuration, or it is no mixture of experts and the recipe
-            balances them.
+        ModelError: no model can be made from the configuration.
     """
     model = _empty(planned, planned.recipe.model)
     reason = static_refusal(model) if planned.recipe.share_prompts else "share_prompts is false"
@@ -32,7 +30,6 @@ def estimate(planned: Plan) -> dict[str, Any]:
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "prompts": "shared" if reason is None else f"repeated: {reason}",
     }
-    routers_of(model, planned.recipe.router_aux_loss)  # refused here as the run itself would refuse it
     memory = estimate_memory(planned, model, shared=reason is None)
     return {
         **report(planned, shared=reason is None),

@@ -176,9 +176,11 @@ def test_the_coefficient_is_the_recipes_or_that_of_the_model(folders: dict[str, 
         routers_of(AutoModelForCausalLM.from_pretrained(model), 0.1)
 
 
-def test_a_dry_run_refuses_what_the_run_would(folders: dict[str, Path], data: Path, model: Path) -> None:
+def test_a_plan_refuses_a_model_without_experts_and_counts_the_pass(
+    folders: dict[str, Path], data: Path, model: Path
+) -> None:
     with pytest.raises(ModelError, match="LlamaForCausalLM has no routers"):
-        estimate(plan(recipe(data, model, router_aux_loss=0.1)))
+        plan(recipe(data, model, router_aux_loss=0.1))
     plain, balanced = (
         estimate(plan(recipe(data, folders["mixtral"], "mcpo", router_aux_loss=value)))["step"]
         for value in (None, 0.1)
