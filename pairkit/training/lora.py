@@ -150,8 +150,10 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int, *, tokens: Sequence[i
     }  # fmt: skip
     if tokens and not any(lora.others.get(name) for name in ("modules_to_save", "trainable_token_indices")):
         fields["trainable_token_indices"] = {key: list(tokens) for key in _token_modules(model)}
+    # On the meta device there are no weights that an initialization could take apart.
+    forced = {"init_lora_weights": True} if next(model.parameters()).is_meta else {}
     try:
-        config = peft.LoraConfig(task_type="CAUSAL_LM", **{**fields, **lora.others})
+        config = peft.LoraConfig(task_type="CAUSAL_LM", **{**fields, **lora.others, **forced})
         with quiet_peft():
             return cast("nn.Module", peft.get_peft_model(cast("Any", model), config))
     except (ValueError, TypeError, ImportError, NotImplementedError) as error:

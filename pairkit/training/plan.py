@@ -15,7 +15,7 @@ from pairkit.losses import Loss, WeightedSum, build
 from pairkit.losses.building import sampler_settings
 from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.saved import saved_template
-from pairkit.models.load import load_tokenizer, positions
+from pairkit.models.load import empty_model, load_tokenizer, positions
 from pairkit.models.new_tokens import add_tokens, new_ids
 from pairkit.models.resolve import resolve
 from pairkit.models.vocabulary import check_same_tokens
@@ -24,6 +24,7 @@ from pairkit.training.lora import check_base
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.order import StepOrder
 from pairkit.training.step.pairs import PairSets
+from pairkit.training.step.router import routers_of
 from pairkit.training.tokens.choose import Wanted
 from pairkit.training.tokens.notes import notes
 from pairkit.training.tokens.sets import Tokenized, TokenSet
@@ -105,7 +106,8 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
     Raises:
         InputError: no set can be used.
         OutputError: `store` cannot be written to.
-        ModelError: the tokenizer or configuration cannot be loaded, or the model has too few positions.
+        ModelError: the tokenizer or configuration cannot be loaded, or the model has too few positions, or no
+            experts to balance.
     """
     loss = build(recipe.loss_name, **recipe.loss_parameters)
     data = open_data(recipe.data, recipe.train_split)
@@ -132,6 +134,7 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
     # The reference too, because it scores the same texts and may have fewer positions.
     for name in dict.fromkeys([recipe.model, planned.reference]):
         _check_positions(planned, name)
+    _check_routers(recipe)
     return planned
 
 
@@ -188,6 +191,19 @@ def _check_positions(planned: Plan, name: str) -> None:
             f"the longest prompt has {planned.longest} tokens with its completion, but the model {name!r} "
             f"has only {most} positions; set max_length={most}"
         )
+
+
+def _check_routers(recipe: TrainRecipe) -> None:
+    """Refuse to balance the experts of a model that has none, before its log-probs are computed for hours."""
+    if recipe.router_aux_loss is not None:
+        model = empty_model(
+            recipe.model,
+            revision=recipe.revision,
+            dtype=recipe.dtype,
+            trust_remote_code=recipe.trust_remote_code,
+            vocabulary=None,
+        )
+        routers_of(model, recipe.router_aux_loss)
 
 
 def _tokenize(

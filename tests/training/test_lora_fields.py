@@ -12,6 +12,7 @@ from support.training import recipe, weights
 from transformers import AutoModelForCausalLM
 
 from pairkit.errors import ModelError, RecipeError
+from pairkit.training.cost.dry_run import estimate
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.lora import Lora, with_adapters
@@ -81,6 +82,14 @@ def test_a_run_with_a_live_reference_starts_at_margin_0_and_saves_what_it_traine
     train(recipe(data, model, "tdpo2", lora=lora, save_every=2), tmp_path / "run")
     again = AutoPeftModelForCausalLM.from_pretrained(saved).merge_and_unload().state_dict()
     assert all(torch.equal(value, loaded[key]) for key, value in again.items())
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_dry_run_counts_what_trains(data: Path, model: Path, name: str) -> None:
+    lora = {"r": 4, **FIELDS[name]}
+    counted = estimate(plan(recipe(data, model, lora=lora)))["parameters"]
+    adapted = with_adapters(AutoModelForCausalLM.from_pretrained(model), Lora(**lora), seed=0)
+    assert counted["trained"] == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
 
 
 def test_fields_reach_peft(model: Path) -> None:

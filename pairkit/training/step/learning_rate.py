@@ -79,5 +79,7 @@ def too_few(settings: Optimizer, steps: int, sets: int, sets_per_step: int, *, c
         return None
     count = "only 1 optimizer step" if steps == 1 else f"only {steps} optimizer steps"
     fewer = max(1, sets // FEW)
-    remedy = f"--sets-per-step {fewer} makes {math.ceil(sets / fewer)}; more --epochs make more too"
+    remedy = "more --epochs make more"
+    if fewer < sets_per_step:
+        remedy = f"--sets-per-step {fewer} makes {math.ceil(sets / fewer)}; {remedy} too"
     return f"{count} ({sets:,} sets, {sets_per_step} per step); {remedy}"

@@ -117,6 +117,11 @@ CASES = [
         "tokens.add: 'the' is token … of the tokenizer already; leave it out",
     ),
     Case(
+        "balance of experts in a model without any",
+        f"{TRAIN} router_aux_loss=0.1",
+        "router_aux_loss is for mixtures of experts, and LlamaForCausalLM has no routers; set it to null",
+    ),
+    Case(
         "LoRA with dropout",
         f"{TRAIN} lora.lora_dropout=0.1",
         "lora.lora_dropout cannot be set: there is no dropout, because two passes over one text have to "

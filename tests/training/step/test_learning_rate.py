@@ -63,6 +63,8 @@ def test_a_run_of_one_step_is_told_how_to_get_more(data: Path, model: Path) -> N
     )
     assert list(warnings(plan(recipe(data, model, max_steps=None, sets_per_step=1)))) == []
     assert list(warnings(plan(recipe(data, model, max_steps=1)))) == []
+    (few,) = warnings(plan(recipe(data, model, max_steps=None, sets_per_step=1, limit=5)))
+    assert few == "only 5 optimizer steps (5 sets, 1 per step); more --epochs make more"
     optimizer = {"learning_rate": 1e-3, "warmup": 1.0}
     (long,) = warnings(plan(recipe(data, model, max_steps=3, optimizer=optimizer)))
     assert long.startswith("warm-up takes all of the 3 optimizer steps (optimizer.warmup=1.0)")

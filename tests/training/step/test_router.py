@@ -25,6 +25,7 @@ from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_fun
 from pairkit.errors import ModelError, RecipeError
 from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
+from pairkit.training.cost.dry_run import estimate
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs.probe import pad
 from pairkit.training.logprobs.selection import SetSelection
@@ -173,6 +174,19 @@ def test_the_coefficient_is_the_recipes_or_that_of_the_model(folders: dict[str, 
         routers_of(other, "model")
     with pytest.raises(ModelError, match="LlamaForCausalLM has no routers; set it to null"):
         routers_of(AutoModelForCausalLM.from_pretrained(model), 0.1)
+
+
+def test_a_plan_refuses_a_model_without_experts_and_counts_the_pass(
+    folders: dict[str, Path], data: Path, model: Path
+) -> None:
+    with pytest.raises(ModelError, match="LlamaForCausalLM has no routers"):
+        plan(recipe(data, model, router_aux_loss=0.1))
+    plain, balanced = (
+        estimate(plan(recipe(data, folders["mixtral"], "mcpo", router_aux_loss=value)))["step"]
+        for value in (None, 0.1)
+    )
+    # All completions for the draw, and the drawn ones for the balance.
+    assert balanced["scored_tokens"] > plain["scored_tokens"] + plain["tokens_shared"] // 2
 
 
 def test_a_coefficient_that_is_no_number_is_refused(data: Path, model: Path) -> None:
