@@ -18,13 +18,13 @@ INTRODUCTION = """\
 
 <!-- written by `python docs/models.py` -->
 
-`pairkit train` takes any model that `AutoModelForCausalLM` loads. Of each class that transformers {version}
-has for causal language modeling, a tiny model was trained for a step, saved and loaded again. Its log-probs
-and gradients equal those of transformers alone, one text at a time, to float32's precision; so do those with
-`gradient_checkpointing`, where the class has it.
+`pairkit train` takes any model that `AutoModelForCausalLM` loads. Each class that transformers {version} has
+for causal language modeling was tried with a tiny model. Where it is not refused, it was trained for a step,
+saved and loaded again; its log-probs and gradients equal those of transformers alone, one text at a time, to
+float32's precision, and so do those with `gradient_checkpointing`, where the class has it.
 
-| of {total} kinds of models | | |
-|---|--:|---|
+| of {total} kinds of models | |
+|---|--:|
 {counts}
 
 `pairkit train --dry-run` works with all that can be built; whether a class computes as it should shows when
@@ -71,8 +71,7 @@ def page() -> str:
     results: dict[str, dict[str, Any]] = stored["results"]
     present = [name for name in SECTIONS if any(r["layout"] == name for r in results.values())]
     counts = "\n".join(
-        f"| [{SECTIONS[name][0]}](#{_anchor(name)}) | "
-        f"{sum(r['layout'] == name for r in results.values())} | |"
+        f"| [{SECTIONS[name][0]}](#{_anchor(name)}) | {sum(r['layout'] == name for r in results.values())} |"
         for name in present
     )
     introduction = INTRODUCTION.format(version=stored["transformers"], total=len(results), counts=counts)
