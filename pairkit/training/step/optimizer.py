@@ -191,7 +191,6 @@ def _token_weights(model: nn.Module) -> Iterator[Tensor]:
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) or (module is head and isinstance(module, nn.Module)):
             yield from module.parameters()
-        yield from (p for part, p in module.named_parameters(recurse=False) if "embedding" in part)
         # peft keeps the adapters of an embedding next to it, in a dictionary of that name.
         if "lora_embedding" in name:
             yield from module.parameters()

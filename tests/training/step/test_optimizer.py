@@ -11,6 +11,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pairkit.errors import RecipeError
+from pairkit.training.lora import Lora, with_adapters
 from pairkit.training.step.narrow import Unmoved, make_optimizer, stochastically_rounded, unmoved_warning
 from pairkit.training.step.optimizer import Optimizer, check_optimizer, partition, state_bytes
 
@@ -96,6 +97,16 @@ def test_muon_takes_matrices_between_hidden_states() -> None:
     assert {names[id(p)] for p in matrices} == {"model.embed_tokens.weight", "lm_head.weight"}
     assert all("norm" in names[id(p)] for p in others)
     assert partition(settings_of(name="adamw"), model)[0] == []
+
+
+def test_muon_leaves_adapters_of_embeddings_and_head_to_adamw() -> None:
+    lora = Lora(r=2, targets=["q_proj", "embed_tokens", "lm_head"])
+    adapted = with_adapters(network(), lora, seed=0)
+    orthogonal, matrices, _ = partition(settings_of(name="muon"), adapted)
+    names = {id(p): name for name, p in adapted.named_parameters()}
+    assert {names[id(p)].split(".")[-4] for p in orthogonal} == {"q_proj"}
+    assert len(orthogonal) == 2
+    assert sorted("lm_head" in names[id(p)] for p in matrices) == [False, False, True, True]
 
 
 def test_a_step_of_muon_is_orthogonal_with_the_size_of_adamw() -> None:
