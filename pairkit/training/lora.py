@@ -154,8 +154,8 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int, *, tokens: Sequence[i
     forced = {"init_lora_weights": True} if next(model.parameters()).is_meta else {}
     if lora.others.get("exclude_modules") and fields["exclude_modules"]:
         raise ModelError(
-            "lora.exclude_modules: in a model with images, video or sound pairkit excludes all modules outside "
-            "of the text part itself; name the modules to adapt with lora.targets instead"
+            "lora.exclude_modules: in a model with images, video or sound pairkit excludes everything but "
+            "the text part itself; name the modules to adapt with lora.targets instead"
         )
     try:
         config = peft.LoraConfig(task_type="CAUSAL_LM", **{**fields, **lora.others, **forced})
