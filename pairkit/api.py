@@ -228,6 +228,7 @@ def push(
     revision: str = "main",
     message: str | None = None,
     quarantine: bool = False,
+    merge: bool = False,
     force: bool = False,
     dry_run: bool = False,
 ) -> Pushed:
@@ -240,6 +241,7 @@ def push(
         revision: the branch; created if it does not exist.
         message: commit message.
         quarantine: also publish the rows that could not be used.
+        merge: publish a run's adapters as a whole model, merged into their base model.
         force: publish files that were changed by hand, or into a repository that holds something else.
         dry_run: check everything and compare with the hub, but send nothing.
 
@@ -260,6 +262,7 @@ def push(
         revision=revision,
         message=message,
         quarantine=quarantine,
+        merge=merge,
         force=force,
         dry_run=dry_run,
     )

@@ -27,6 +27,11 @@ def is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
+def is_json(kind: pa.DataType) -> bool:
+    """Return whether values of a type are JSON, the type Json of `datasets`, or lists of JSON."""
+    return is_json(kind.value_type) if is_list(kind) else isinstance(kind, pa.JsonType)
+
+
 def is_number(kind: pa.DataType) -> bool:
     """Return whether values of a type are numbers (booleans are not)."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

@@ -246,6 +246,7 @@ def user(**fields: Any) -> list[dict[str, Any]]:
 
 
 ROLE = "has a role that is none of system, user, assistant, tool"
+CALLS = "is not a JSON list of calls of functions"
 REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"set_id": None}, "set_id", "is null"),
     ({"prompt_id": None}, "prompt_id", "is null"),
@@ -273,12 +274,13 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"prompt": user(role="assistant", tool_calls="{}") + user()},
         "prompt",
-        "has tool_calls: is not a JSON list of objects",
+        "has tool_calls: is not a JSON list of calls of functions",
     ),
     ({"tools": "[{"}, "tools", "is not a JSON list of objects"),
     ({"tools": '["f"]'}, "tools", "is not a JSON list of objects"),
     ({"chat_template_kwargs": "[]"}, "chat_template_kwargs", "is not a JSON object"),
-    ({"completions": second(tool_calls="3")}, "completions.tool_calls", "is not a JSON list of objects"),
+    ({"completions": second(tool_calls="3")}, "completions.tool_calls", CALLS),
+    ({"completions": second(tool_calls='[{"name":"f"}]')}, "completions.tool_calls", CALLS),
     ({"completions": second(text=None)}, "completions.text", "is null"),
     ({"completions": [FULL, None]}, "completions.text", "is null"),
     ({"completions": second(origin="human")}, "completions.origin", "is none of source, generated, noise"),

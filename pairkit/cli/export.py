@@ -1,4 +1,4 @@
-"""`pairkit export`: a built dataset in the file format of another library."""
+"""`pairkit export`: a built dataset in the file format of another library, or a model of a run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,28 @@ import typer
 
 from pairkit.cli.options import OnExisting
 from pairkit.dataset.formats import FORMATS
+from pairkit.errors import InputError, RecipeError, UsageError
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(help="A dataset that `pairkit build` wrote.", metavar="DIR")],
-    as_: Annotated[str, typer.Option("--as", help=f"The format: {', '.join(FORMATS)}.", metavar="FORMAT")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="A dataset that `pairkit build` wrote; or a run of `pairkit train`, one of its checkpoints, "
+            "or adapters.",
+            metavar="DIR",
+        ),
+    ],
+    as_: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            help=f"The format of a dataset: {', '.join(FORMATS)}; or model.  [default: model, for what "
+            "`pairkit train` wrote]",
+            metavar="FORMAT",
+            show_default=False,
+        ),
+    ] = None,
     split: Annotated[str, typer.Option(help="Split to export.")] = "train",
     out: Annotated[
         Path | None,
@@ -25,6 +42,23 @@ def export(
         str | None,
         typer.Option(help="Rejected completion: worst, random, all or policy; default: that of the recipe."),
     ] = None,
+    best: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC",
+            help="Of a run: the checkpoint with the best held-out loss, reward_accuracy, reward_margin, "
+            "chosen_logp or chosen_logp_per_token.",
+        ),
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Merge adapters into their base model, in float32.")
+    ] = False,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a model's saved weights: float32, bfloat16, float16; default: as in its files."
+        ),
+    ] = None,
     on_existing: Annotated[
         OnExisting, typer.Option(help="Keep an identical export of the split, write it again, or refuse.")
     ] = OnExisting.resume,
@@ -32,12 +66,13 @@ def export(
         bool, typer.Option("--dry-run", help="Check --out, convert and count everything, write nothing.")
     ] = False,
 ) -> None:
-    """Write a dataset in the file format of another library.
+    """Write a dataset in the file format of another library, or a model that everything loads.
 
     The formats, and what reads them:
 
     \b
     {formats}
+      model      transformers, vLLM, pairkit: of a run, of a checkpoint, of adapters
 
     A set that makes no pair is left out and counted. Parquet or JSON lines, as the library expects. A
     directory holds one file per split.
@@ -49,7 +84,17 @@ def export(
       pairkit export runs/data/ultrafeedback --as openai --out dpo.jsonl --limit 1000
       pairkit export runs/data/nectar --as nemo_rl --split test --rejected worst
       pairkit export runs/data/nectar --as sharegpt --dry-run
+      pairkit export runs/train/nectar-dpo/checkpoints/step-000100 --as model --out models/at-100
+      pairkit export runs/train/nectar-dpo --best reward_accuracy --merge
     """
+    if _is_model(folder, as_, best is not None or merge or dtype is not None):
+        for flag, value in (("--limit", limit), ("--rejected", rejected)):
+            if value is not None:
+                raise RecipeError(f"{flag} {value}: is for datasets, and {folder} is exported as a model")
+        _export_model(folder, out, best, merge, dtype, on_existing, dry_run)
+        return
+    if as_ is None:
+        raise UsageError(f"--as is missing; choose a format: {', '.join(FORMATS)}")
     from pairkit.dataset.export import describe
     from pairkit.dataset.export import export as write
 
@@ -65,6 +110,52 @@ def export(
         dry_run=dry_run,
     )
     typer.echo(describe(exported, dry_run=dry_run))
+
+
+def _is_model(folder: Path, as_: str | None, model_flags: bool) -> bool:
+    """Tell whether a model is exported, by the flags and by what the directory holds."""
+    from pairkit.models.resolve import is_training_output
+
+    trained = is_training_output(folder)
+    if as_ not in (None, "model"):
+        if trained:
+            raise RecipeError(f"--as {as_}: {folder} holds what was trained; export it with --as model")
+        if model_flags:
+            raise RecipeError(f"--as {as_}: --best, --merge and --dtype are for models; leave them out")
+        return False
+    if as_ == "model" or model_flags:
+        if not trained and folder.exists():
+            raise InputError(
+                f"{folder}: neither a training run (no run.json), nor a checkpoint (no step.json), nor "
+                "adapters (no adapter_config.json)"
+            )
+        return True
+    return trained
+
+
+def _export_model(
+    folder: Path,
+    out: Path | None,
+    best: str | None,
+    merge: bool,
+    dtype: str | None,
+    on_existing: OnExisting,
+    dry_run: bool,
+) -> None:
+    from pairkit.training.export.model import export_model
+
+    exported = export_model(
+        folder,
+        out,
+        best=best,
+        merge=merge,
+        save_dtype=dtype,
+        on_existing=cast("Any", on_existing.value),
+        dry_run=dry_run,
+    )
+    kind = "adapters" if exported.adapters else "a whole model"
+    result = "nothing was written (--dry-run)" if dry_run else exported.folder
+    typer.echo(f"{kind} of {exported.source}\n{result}")
 
 
 # After the definition, because a docstring cannot be an f-string and typer prints it as the help. Without its

@@ -23,6 +23,9 @@ def push(
     quarantine: Annotated[
         bool, typer.Option("--quarantine", help="Also publish the rows that could not be used.")
     ] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Publish a run's adapters merged into their base model.")
+    ] = False,
     force: Annotated[
         bool,
         typer.Option("--force", help="Push files changed by hand, or into a repository with other content."),
@@ -36,7 +39,7 @@ def push(
     Uploads the output of `pairkit build` or `pairkit train` in one commit, together with its card.
 
     Files that the Hub already has are not sent again, not even after a failed push. The token is that of
-    `hf auth login`, or HF_TOKEN.
+    `hf auth login`, or HF_TOKEN. Adapters are published as adapters, with their base model in the card.
 
     Examples:
 
@@ -56,6 +59,7 @@ def push(
         revision=revision,
         message=message,
         quarantine=quarantine,
+        merge=merge,
         force=force,
         dry_run=dry_run,
     )

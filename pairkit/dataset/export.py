@@ -18,6 +18,7 @@ import pyarrow as pa
 from pairkit.dataset import chat_json, extras, left_out, reshape, views
 from pairkit.dataset.export_output import no_empty_directories, output
 from pairkit.dataset.formats import FORMATS, Format
+from pairkit.dataset.nectar import NECTAR, nectar
 from pairkit.dataset.parquet import open_writer
 from pairkit.dataset.reader import BuiltData, load
 from pairkit.errors import InputError, RecipeError, unknown
@@ -27,7 +28,7 @@ from pairkit.progress import progress
 
 RUNS = Path("runs/export")
 # Views of the sets themselves; the other formats are pairs in another layout.
-_VIEWS = {"trl": views.PAIRS, "unpaired": views.UNPAIRED, "nectar": views.NECTAR}
+_VIEWS = {"trl": views.PAIRS, "unpaired": views.UNPAIRED, "nectar": NECTAR}
 _CHAT_VIEWS = {"trl": views.CHAT_PAIRS, "unpaired": views.CHAT_UNPAIRED}
 Layout = tuple[Callable[[pa.RecordBatch], pa.RecordBatch], pa.Schema]
 # A layout is a function of `reshape` and the schema of the same name in capitals.
@@ -150,7 +151,7 @@ def rows(
 def _made(sets: pa.Table, name: str, *, rejected: Rejected, seed: int, chat: bool) -> pa.Table:
     """Convert sets of which none is left out."""
     if name == "nectar":
-        return views.nectar(sets)
+        return nectar(sets)
     if name == "unpaired":
         return views.unpaired(sets, chat=chat)
     if name == "trl":
@@ -206,7 +207,7 @@ class _Tally:
             split, name = self._settings["split"], self._settings["as"]
             raise InputError(
                 f"{self._data.folder}: no set of the split {split!r} makes a row of the format {name}; "
-                f"sets left out: {_listed(self._left_out)}; choose another split, or rank the completions"
+                f"sets left out: {_listed(self._left_out)}; choose another split or format, or rank"
             )
 
     def exported(self, file: Path) -> Exported:

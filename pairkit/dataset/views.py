@@ -1,4 +1,4 @@
-"""Views of candidate sets: pairs, labeled completions, and Nectar's rows.
+"""Views of candidate sets: pairs and labeled completions.
 
 A pair is a completion of the best rank (the first of them) and one that is strictly below it; noise is below
 every ranked completion. A set in which no completion is ranked, or none is below the best, makes no pair.
@@ -7,7 +7,6 @@ every ranked completion. A set in which no completion is ranked, or none is belo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import get_args
 
@@ -23,7 +22,7 @@ from pairkit.errors import unknown
 from pairkit.mining import draws
 from pairkit.mining.policies import NEGATIVE, RANKED, with_best
 from pairkit.mining.recipe import Chosen, Rejected
-from pairkit.schema import MESSAGE, PROMPT, ROLES
+from pairkit.schema import MESSAGE, PROMPT
 from pairkit.sets import batches, best_first, completions, numbers
 
 # Messages of nothing but a role and a content: all that most datasets have.
@@ -44,18 +43,6 @@ FULL_PAIRS = pa.schema([*((side, PROMPT) for side in _SIDES), *_SCORES, *_TEXTS]
 _FULL_UNPAIRED = pa.schema([("prompt", PROMPT), ("completion", PROMPT), ("label", pa.bool_()), *_TEXTS])
 # A completion that is its set's only one and has a label as its score, as in training with --loss kto.
 LABELLED = (pl.len().over("set") == 1) & pl.col("score").is_in([0.0, 1.0])
-# berkeley-nest/Nectar.
-ANSWER = pa.struct([("answer", pa.string()), ("model", pa.string()), ("rank", pa.float64())])
-NECTAR = pa.schema(
-    [
-        ("prompt", pa.string()),
-        ("answers", pa.list_(ANSWER)),
-        ("turns", pa.int64()),
-        ("num_responses", pa.int64()),
-        ("source", pa.list_(pa.string())),
-        ("good_natured", pa.bool_()),
-    ]
-)
 
 
 def pairs(
@@ -179,57 +166,6 @@ def turns(prompts: pa.Array) -> pa.ListArray:
     cuts, flat = flatten(prompts)
     fields = {name: pc.struct_field(flat, name) for name in ("role", "content")}
     return listed(cuts, structs(TURNS.value_type, len(flat), **fields))
-
-
-def nectar(sets: pa.Table) -> pa.Table:
-    """Make a `NECTAR` table: one row per set; noise and unranked completions have no rank.
-
-    `source` and `good_natured` are those of the set's metadata; without them the source is pairkit's name
-    for it and `good_natured` is null. A system turn comes first, without a speaker's name.
-    """
-    return _view(sets, _nectar, NECTAR)
-
-
-def _nectar(batch: pa.RecordBatch) -> pa.RecordBatch:
-    flat, prompts = completions(batch), batch["prompt"]
-    answers = structs(
-        ANSWER,
-        len(flat),
-        answer=pc.struct_field(flat, "text"),
-        model=pc.struct_field(flat, "model"),
-        rank=pc.struct_field(flat, "rank").cast(pa.float64()),
-    )
-    messages, lengths = pc.list_flatten(prompts), pc.list_value_length(batch["completions"])
-    role = pc.struct_field(messages, "role")
-    heads = pa.array(["", "\n\nHuman: ", "\n\nAssistant: "]).take(pc.index_in(role, pa.array(ROLES)))
-    spoken = pc.binary_join_element_wise(heads, pc.struct_field(messages, "content"), "")
-    # One offset per set and one more; `spoken` has one entry per message.
-    starts = offsets(pc.list_value_length(prompts).to_numpy())
-    dialogues = pc.binary_join(pa.ListArray.from_arrays(starts, spoken), "")
-    # The set of each message.
-    owners = pc.list_parent_indices(prompts).to_numpy()
-    turns = np.bincount(owners[pc.equal(role, "user").to_numpy(zero_copy_only=False)], minlength=len(prompts))
-    # A loop, because metadata is JSON text.
-    metadata = [json.loads(text) if text else {} for text in batch["metadata"].to_pylist()]
-    names = batch["source"].to_pylist()
-    sources = [fields.get("source", name) for fields, name in zip(metadata, names, strict=True)]
-    good_natured = [fields.get("good_natured") for fields in metadata]
-    return pa.record_batch(
-        [
-            pc.binary_join_element_wise(dialogues, "\n\nAssistant: ", ""),
-            pa.ListArray.from_arrays(offsets(lengths.to_numpy()), answers),
-            pa.array(turns, pa.int64()),
-            lengths.cast(pa.int64()),
-            pa.array(
-                # Nectar has a list of sources, other data one name.
-                [source if isinstance(source, list) else [str(source)] for source in sources],
-                pa.list_(pa.string()),
-            ),
-            # Metadata of other data may have anything under this name.
-            pa.array([value if isinstance(value, bool) else None for value in good_natured], pa.bool_()),
-        ],
-        schema=NECTAR,
-    )
 
 
 def without_pair(batch: pa.RecordBatch, *, labels: bool = False) -> pa.Array:

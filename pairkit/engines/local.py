@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pairkit.engines.base import Problem, Request
@@ -14,6 +13,7 @@ from pairkit.files import sha256
 from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.messages import PromptRefused
 from pairkit.models.chat.settings import Template
+from pairkit.models.resolve import resolve
 from pairkit.models.tokenizer import ensure_chat_template, open_tokenizer
 from pairkit.schema import short_hash
 
@@ -23,7 +23,8 @@ def load_chat(model: str, revision: str | None, template: Template) -> ChatForma
 
     Raises `RecipeError` for a template file that cannot be used, and what `open_tokenizer` raises.
     """
-    tokenizer = open_tokenizer(model, revision=revision)
+    place, at = resolve(model, revision).tokenizer()
+    tokenizer = open_tokenizer(place, revision=at)
     if template != "none" and template.file is None:
         ensure_chat_template(tokenizer, model)
     return ChatFormat(tokenizer, template)
@@ -68,9 +69,10 @@ def model_identity(
 
 def fingerprint(model: str) -> Mapping[str, str]:
     """Return `model` -> a hash over the files of a model directory; nothing for a hub id."""
-    folder = Path(model)
-    if not folder.is_dir():
+    # With the base model of adapters, whose directory names it but does not hold it.
+    folders = list(resolve(model, ask_hub=False).folders())
+    if not folders:
         return {}
     # Sorted, because the order of a directory is not part of the model.
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return {"model": short_hash([(path.name, sha256(path)) for path in files])}
+    files = [sorted(path for path in folder.iterdir() if path.is_file()) for folder in folders]
+    return {"model": short_hash([(path.name, sha256(path)) for paths in files for path in paths])}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pairkit.engines.base import Completion, FinishReason, Request
+from pairkit.engines.local import ids_of
 from pairkit.errors import ModelError
 from pairkit.models.chat.format import ChatFormat
 
@@ -61,7 +62,7 @@ class SampledReader:
         marks = self._chat.marks
         opened = ""
         if any(text.lstrip().startswith(tuple(marks.openings)) for text in texts):
-            opened = marks.opened(self._tokenizer.decode(list(request.prompt)), self._chat.settings.prefill)
+            opened = marks.opened(self._decode(ids_of(request)), self._chat.settings.prefill)
         return self._chat.completion_ids([marks.without_opening(text, opened) for text in texts])
 
     def _text(self, ids: list[int]) -> str:
@@ -79,10 +80,11 @@ class SampledReader:
         for place, number in enumerate(ids):
             if number in self._special:
                 token = self._decode([number])
-                start = text.index(token, start)
-                if not any(begin <= start < end for begin, end in marks):
+                found = text.find(token, start)
+                if not any(begin <= found < end for begin, end in marks):
                     yield place
-                start += len(token)
+                # A token that reads otherwise within a text is no mark, and moves nothing.
+                start = found + len(token) if found >= 0 else start
 
     def _decode(self, ids: list[int]) -> str:
         # Clean-up would remove spaces before punctuation that the model did sample; slow tokenizers would put

@@ -21,7 +21,7 @@ from pairkit.engines.base import Call, FinishReason, Problem, Request, Result, S
 from pairkit.engines.local import ids_of, load_chat, model_identity, rendered
 from pairkit.engines.sampled import Sampled, SampledReader
 from pairkit.engines.sampling import draw, uniforms
-from pairkit.errors import RecipeError
+from pairkit.errors import PairkitError
 from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.inference import default_device
@@ -157,21 +157,21 @@ def load_transformers(
     name: str | None = None,
     template: Template = TemplateSettings(),  # noqa: B008  # frozen
 ) -> TransformersEngine:
-    """Load a hub id or a directory, on the GPU if there is one, in the precision it was saved in.
+    """Load what `models.resolve` finds, on the GPU if there is one, in the precision it was saved in.
 
     `name` is recorded as the completions' model; None: `model`.
 
     Raises `ModelError` for a model that cannot be loaded, `RecipeError` for a template that cannot be used.
     """
-    from transformers import AutoModelForCausalLM
+    from pairkit.models.load import load_for_generation
 
     try:
         chat = load_chat(model, revision, template)
-        loaded = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype="auto")
-    except RecipeError:  # of the template
+    except PairkitError:
         raise
-    except Exception as error:  # one of a dozen types of transformers, safetensors and the hub
+    except Exception as error:  # one of a dozen types of transformers, tokenizers and the hub
         raise cannot_load("model", model, error) from error
+    loaded = load_for_generation(model, revision)
     identity = {"engine": "transformers", **model_identity(model, revision, ("torch", "transformers"), chat)}
     return TransformersEngine(loaded.to(default_device()), chat, name or model, batch_tokens, identity)
 

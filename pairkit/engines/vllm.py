@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pairkit.engines.base import Call, Problem, Request, Result
 from pairkit.engines.local import ids_of, load_chat, model_identity, rendered
 from pairkit.engines.sampled import Sampled, SampledReader
-from pairkit.errors import EngineError, MissingExtraError, RecipeError
+from pairkit.errors import EngineError, MissingExtraError, PairkitError, RecipeError
 from pairkit.models.chat.format import ChatFormat
 from pairkit.models.names import cannot_load
+from pairkit.models.save import whole_model
 
 if TYPE_CHECKING:
     from pairkit.engines.recipe import CallSettings, EngineRecipe
@@ -53,17 +55,20 @@ def open_vllm(recipe: EngineRecipe, calls: CallSettings, *, name: str | None = N
         # cannot be rewound.
         settings["enable_chunked_prefill"] = False
     settings |= recipe.vllm
+    # Holds the directory of a model whose adapters were merged, as long as the engine runs.
+    stack = ExitStack()
     try:
         chat = load_chat(recipe.model, recipe.revision, recipe.template)
-        llm = LLM(model=recipe.model, revision=recipe.revision, **settings)
+        model, revision = stack.enter_context(whole_model(recipe.model, recipe.revision))
+        llm = LLM(model=model, revision=revision, **settings)
+    except PairkitError:
+        raise
     except TypeError as error:
         raise RecipeError(f"recipe key 'vllm': {error}") from error
-    except RecipeError:  # of the template
-        raise
     except Exception as error:  # any type: from the configuration, the weights or the device
         raise cannot_load("model", recipe.model, error) from error
     identity = {"engine": "vllm", **model_identity(recipe.model, recipe.revision, ("vllm",), chat)}
-    return VLLMEngine(llm, chat, name or recipe.model, identity | {"vllm": recipe.vllm})
+    return VLLMEngine(llm, chat, name or recipe.model, identity | {"vllm": recipe.vllm}, stack)
 
 
 @dataclass
@@ -77,9 +82,11 @@ class _Flight:
 class VLLMEngine:
     """A running vLLM as an engine; created by `open_vllm`."""
 
-    def __init__(self, llm: Any, chat: ChatFormat, name: str, identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self, llm: Any, chat: ChatFormat, name: str, identity: Mapping[str, Any], files: ExitStack
+    ) -> None:
         self.name, self.identity, self.llm = name, identity, llm
-        self._engine, self._chat = llm.llm_engine, chat
+        self._engine, self._chat, self._files = llm.llm_engine, chat, files
         self._reader = SampledReader(chat)
         self._stops = sorted(self._reader.stops())
         config = self._engine.vllm_config
@@ -147,6 +154,7 @@ class VLLMEngine:
 
     def close(self) -> None:
         self._engine.engine_core.shutdown()
+        self._files.close()
 
     def _take(self, output: Any) -> list[tuple[int, tuple[Result, ...]]]:
         number, sample = map(int, output.request_id.split("/"))

@@ -9,34 +9,36 @@ from typing import Any
 
 from pairkit import __version__
 from pairkit.dataset.layout import CARD
-from pairkit.errors import InputError
+from pairkit.errors import InputError, ModelError
 from pairkit.files import sha256
 from pairkit.hub import content, model_card
 from pairkit.hub.content import Content, File
 from pairkit.models.names import is_local, public_name
+from pairkit.models.resolve import ADAPTER_CONFIG, resolve
 from pairkit.progress import progress
 from pairkit.schema import MANIFEST
-from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECORD
+from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECORD, RECORD_OF_EXPORT
 
-ADAPTERS = "adapter_config.json"
 # Files in which libraries record where a model came from: a path of the machine that trained it.
-_WITH_PATHS = (ADAPTERS, "config.json", "tokenizer_config.json")
-_UNSENT = frozenset({CARD, MANIFEST, HASHES})  # because the card is pairkit's, not the one that peft writes
+_WITH_PATHS = (ADAPTER_CONFIG, "config.json", "tokenizer_config.json")
+# The card is pairkit's, not the one that peft writes.
+_UNSENT = frozenset({CARD, MANIFEST, HASHES, RECORD_OF_EXPORT})
 _NAMED = ("model", "reference", "tokenizer")  # fields of the recipe that may be a directory
 
 
-def trained_model(folder: Path, name: str, *, force: bool = False) -> Content:
+def trained_model(folder: Path, name: str, *, force: bool = False, saved: Path | None = None) -> Content:
     """Check the model of a run that `pairkit train` wrote and list what the repository `name` gets.
 
     Args:
         force: publish a model that was changed by hand, if it is complete.
+        saved: the directory that is published instead of the run's `model/`: its merged model.
 
     Raises:
         InputError: an unfinished run, no model, weights that are damaged or not safetensors, a file that is
             missing or was changed.
     """
     record = _record(folder)
-    saved = folder / MODEL
+    saved = saved or folder / MODEL
     if not saved.is_dir():
         raise InputError(
             f"{folder}: the run has no {MODEL}/ yet; run the same `pairkit train` command to finish it"
@@ -58,7 +60,7 @@ def trained_model(folder: Path, name: str, *, force: bool = False) -> Content:
     # After the comparison with the hashes, because removing a path is not a change by hand.
     files |= {name: _without_paths(path, record["recipe"]) or files[name] for name, path in paths.items()}
     about = _about(folder, record, files) | ({"changed_by_hand": changed} if changed else {})
-    card = model_card.render(about, name, adapters=ADAPTERS in files)
+    card = model_card.render(about, name, adapters=ADAPTER_CONFIG in files)
     manifest = json.dumps(about, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
     files |= {CARD: content.made(card.encode()), MANIFEST: content.made(manifest.encode())}
     return Content("model", files, [f"changed by hand: {', '.join(changed)}"] if changed else [])
@@ -93,7 +95,7 @@ def _check(saved: Path, paths: Mapping[str, Path]) -> None:
     """Check that the model is complete and loadable, and that loading it runs no code."""
     from safetensors import SafetensorError, safe_open
 
-    if not {"config.json", ADAPTERS} & paths.keys():
+    if not {"config.json", ADAPTER_CONFIG} & paths.keys():
         raise InputError(f"{saved}: holds no config.json; train the model again")
     for name, path in paths.items():
         # Loading a pickle runs whatever code is in it.
@@ -134,7 +136,12 @@ def _without_paths(path: Path, recipe: Mapping[str, Any]) -> File | None:
         return None
     config = _json(path)
     names = {recipe[key] for key in _NAMED if recipe.get(key)}
-    private = {key: value for key, value in config.items() if isinstance(value, str) and value in names}
+    private = {
+        key: value
+        for key, value in config.items()
+        # Adapters name what was loaded, which the recipe may name by a run or by other adapters.
+        if isinstance(value, str) and (value in names or key == "base_model_name_or_path")
+    }
     public = {key: public_name(value, local=is_local(value)) for key, value in private.items()}
     if public == private:
         return None
@@ -145,7 +152,7 @@ def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -
     """Describe the run for programs and for the card, without directories of this machine."""
     recipe = dict(record["recipe"])
     from_scratch = str(recipe["model"]).endswith(".json")
-    base = None if from_scratch else recipe["model"]
+    base = None if from_scratch else _base_model(recipe["model"])
     local = base is not None and is_local(base)
     for key in ("data", *_NAMED):
         if recipe.get(key):
@@ -155,7 +162,7 @@ def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -
         "pairkit": __version__,
         "recipe": recipe,
         # A directory has no page to link to.
-        "base_model": None if base is None else {"name": recipe["model"], "local": local},
+        "base_model": None if base is None else {"name": public_name(base, local=local), "local": local},
         "licence": _license(Path(base)) if base is not None and local else None,
         "data": {"manifest_sha256": record["data"], **_data(Path(record["recipe"]["data"]), record["data"])},
         "plan": {key: value for key, value in plan.items() if key not in ("data", "model")},
@@ -163,6 +170,14 @@ def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -
         "metrics": _metrics(folder),
         "files": {name: file.describe() for name, file in files.items()},
     }
+
+
+def _base_model(name: str) -> str:
+    """Return the model below adapters, or the name itself, also where it is no longer on this machine."""
+    try:
+        return resolve(name, ask_hub=False).base
+    except ModelError:
+        return name
 
 
 def _data(folder: Path, digest: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pairkit import __version__
@@ -64,6 +65,7 @@ def push(
     revision: str = "main",
     message: str | None = None,
     quarantine: bool = False,
+    merge: bool = False,
     force: bool = False,
     dry_run: bool = False,
 ) -> Pushed:
@@ -74,11 +76,13 @@ def push(
         revision: the branch; created from `main` if it does not exist.
         message: commit message; None = the version of pairkit.
         quarantine: also publish quarantine.parquet.
+        merge: publish a run's adapters as a whole model, merged into their base model.
         force: publish files that were changed by hand, or into a repository that holds something else.
         dry_run: check everything and compare with the hub, but send nothing.
 
     Raises:
-        RecipeError: a name or branch that the hub would refuse, or the quarantine of a model.
+        RecipeError: a name or branch that the hub would refuse, the quarantine of a model, or a merge of what
+            has no adapters.
         InputError: a directory that is neither, is unfinished, or was changed.
         ExistingOutputError: a repository of the other visibility, or one that holds something else.
         HubError: no token, or a hub that cannot be reached or refuses.
@@ -87,13 +91,13 @@ def push(
     # Names first, because hashing a large dataset for a misspelled name would be in vain.
     check_name(name)
     check_branch(revision)
-    content = _content(folder, name, quarantine, force)
-    for note in content.notes:
-        log(note)
-    repository, api = _repository(content, name, revision)
     subject = message or f"Push with pairkit {__version__}"
     try:
-        with _bars():
+        # Around the push, because a merged model is in a temporary directory until it is sent.
+        with _prepared(folder, name, quarantine, merge, force) as content, _bars():
+            for note in content.notes:
+                log(note)
+            repository, api = _repository(content, name, revision)
             if dry_run:
                 return _dry_run(api, repository, content, private, force)
             return _push(api, repository, content, private, subject, force)
@@ -120,6 +124,22 @@ def describe(pushed: Pushed, *, dry_run: bool) -> str:
     elif pushed.commit is None:
         lines.append("nothing changed: no commit was made")
     return "\n".join([*lines, f"{pushed.repository.link} ({'private' if pushed.private else 'public'})"])
+
+
+@contextmanager
+def _prepared(folder: Path, name: str, quarantine: bool, merge: bool, force: bool) -> Iterator[Content]:
+    if not merge:
+        yield _content(folder, name, quarantine, force)
+        return
+    if not (folder / RECORD).is_file():
+        raise RecipeError(f"--merge: {folder} is not a training run (no {RECORD}); leave it out")
+    from pairkit.training.export.model import export_model
+
+    with TemporaryDirectory(prefix="pairkit-") as temporary:
+        # Before the merge, because a changed file would no longer be noticed after it.
+        model.trained_model(folder, name, force=force)
+        merged = export_model(folder, Path(temporary) / "model", merge=True).folder
+        yield model.trained_model(folder, name, saved=merged)
 
 
 def _content(folder: Path, name: str, quarantine: bool, force: bool) -> Content:

@@ -17,6 +17,7 @@ from pairkit.errors import ModelError
 from pairkit.mining import draws
 from pairkit.mining.recipe import NoiseRecipe, TokenSwap
 from pairkit.models.names import cannot_load
+from pairkit.models.resolve import resolve
 from pairkit.models.tokenizer import open_tokenizer
 
 if TYPE_CHECKING:
@@ -173,8 +174,9 @@ def token_backend(name: str, revision: str | None = None) -> Tokenizer:
 
     Raises `ModelError` for a tokenizer that cannot be loaded or is not a fast one.
     """
+    place, revision = resolve(name, revision).tokenizer()
     try:
-        tokenizer = open_tokenizer(name, revision=revision)
+        tokenizer = open_tokenizer(place, revision=revision)
     except (OSError, ValueError) as error:
         raise cannot_load("tokenizer", name, error) from error
     if not tokenizer.is_fast:

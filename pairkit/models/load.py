@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from pairkit.errors import ModelError, RecipeError
+from pairkit.models.adapters import merged, with_saved_adapters
+from pairkit.models.dropout import without_dropout
+from pairkit.models.multimodal import auto_class, freeze_other_parts
 from pairkit.models.names import cannot_load
+from pairkit.models.resolve import Place, resolve
 from pairkit.models.tokenizer import ensure_chat_template, open_tokenizer
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
@@ -27,92 +31,148 @@ def load_model(
     seed: int,
     quantization: Any = None,
     device: torch.device | None = None,
+    last_adapters: bool = True,
 ) -> torch.nn.Module:
     """Load a causal language model, with dropout off.
 
     Without dropout two passes over one text agree: a scoring pass and a gradient pass, policy and reference.
-
+    Of a checkpoint with images or sound all parts are loaded, and those outside of the text part are frozen.
 
     Args:
-        name: a hub id, a directory, or a configuration file (.json), which starts from random weights.
+        name: what `resolve` finds: a hub id, a directory of a model, of adapters (merged into their base) or
+            of a run, or a configuration file (.json), which starts from random weights.
         vocabulary: how many tokens a model from scratch gets, and any other must have at least.
         seed: of random weights.
         quantization: `quantization_config` of transformers; not for a model from scratch.
         device: where a quantized model is loaded; any other is loaded on the CPU.
+        last_adapters: false leaves the adapters of `name` to the caller: what they were trained on is loaded.
 
     Raises:
+        MissingExtraError: adapters without peft.
         ModelError: a model that cannot be loaded, or has fewer tokens than the tokenizer.
     """
-    where = f"the model {name!r}"
-    common: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    config = _config(name, revision, trust_remote_code)
-    # Every dropout, because each architecture has names of its own (attn_pdrop, hidden_dropout).
-    for part in (config, config.get_text_config()):
-        for key, value in vars(part).items():
-            if isinstance(value, float) and "drop" in key:
-                setattr(part, key, 0.0)
+    place = resolve(name, revision)
+    adapters = place.adapters if last_adapters else place.adapters[:-1]
+    if adapters and quantization is not None:
+        raise ModelError(
+            f"the model {name!r} consists of adapters, which cannot be merged into four bits: export it as a "
+            f"whole model first (pairkit export {name} --merge --out DIR), or set lora.continue_adapters=true"
+        )
+    config = read_config(place, trust_remote_code)
+    without_dropout(config)
+    common: dict[str, Any] = {"trust_remote_code": trust_remote_code, "attn_implementation": attention}
     try:
         if name.endswith(".json"):
-            config.vocab_size = vocabulary or config.vocab_size
+            _set_vocabulary(config, vocabulary)
             # Right before the weights are made, so that nothing in between changes them.
             torch.manual_seed(seed)
-            model = AutoModelForCausalLM.from_config(
-                config, dtype=getattr(torch, dtype), attn_implementation=attention, **common
+            model: torch.nn.Module = auto_class(config).from_config(
+                config, dtype=getattr(torch, dtype), **common
             )
         else:
-            model = AutoModelForCausalLM.from_pretrained(
-                name,
+            model = auto_class(config).from_pretrained(
+                place.base,
                 config=config,
-                revision=revision,
-                dtype=getattr(torch, dtype),
-                attn_implementation=attention,
+                revision=place.revision,
+                # Merged in float32, whatever the precision afterwards.
+                dtype=torch.float32 if adapters else getattr(torch, dtype),
                 quantization_config=quantization,
                 device_map=None if quantization is None else {"": device},
                 **common,
             )
     except Exception as error:  # any of a dozen types: transformers', the hub's, safetensors'
-        raise cannot_load("model", name, error, _hint(name)) from error
-    if vocabulary is not None and config.get_text_config().vocab_size < vocabulary:
+        raise cannot_load("model", place.base, error, _hint(place.base)) from error
+    model = _merged(model, place, adapters, dtype)
+    freeze_other_parts(model)
+    size = cast("Any", model).config.get_text_config().vocab_size  # that of adapters may be larger
+    if vocabulary is not None and size < vocabulary:
         raise ModelError(
-            f"{where} has {config.get_text_config().vocab_size} tokens, but its tokenizer has {vocabulary}; "
+            f"the model {name!r} has {size} tokens, but its tokenizer has {vocabulary}; "
             "pass the tokenizer that belongs to the model with --tokenizer"
         )
-    return model  # type: ignore[no-any-return]
+    return model
+
+
+def load_for_generation(
+    name: str, revision: str | None, *, dtype: str = "auto", trust_remote_code: bool = False
+) -> Any:
+    """Load a model with all of its parts, adapters merged in.
+
+    Args:
+        dtype: of its weights; "auto" is that of its files.
+
+    Raises:
+        MissingExtraError: adapters without peft.
+        ModelError: a model that cannot be loaded.
+    """
+    place = resolve(name, revision)
+    config = read_config(place, trust_remote_code)
+    try:
+        model = auto_class(config).from_pretrained(
+            place.base, revision=place.revision, dtype=dtype, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:  # as in load_model
+        raise cannot_load("model", place.base, error, _hint(place.base)) from error
+    return _merged(model, place, place.adapters, str(model.dtype).removeprefix("torch."))
+
+
+def _merged(model: Any, place: Place, adapters: tuple[str, ...], dtype: str) -> Any:
+    for adapter in adapters:
+        # The revision that a caller gives is that of what the name itself points to.
+        revision = place.adapters_revision if adapter == place.top else None
+        model = merged(with_saved_adapters(model.float(), adapter, revision=revision))
+    # A merge leaves the base model frozen.
+    return model.to(getattr(torch, dtype)).requires_grad_(True) if adapters else model
 
 
 def empty_model(
     name: str, *, revision: str | None, dtype: str, trust_remote_code: bool, vocabulary: int | None
 ) -> torch.nn.Module:
     """Make the model of `load_model` without its weights, on the meta device. Raises `ModelError`."""
-    config = _config(name, revision, trust_remote_code)
+    place = resolve(name, revision)
+    config = read_config(place, trust_remote_code)
     if name.endswith(".json"):
-        config.vocab_size = vocabulary or config.vocab_size
+        _set_vocabulary(config, vocabulary)
     try:
         # On the meta device tensors have shapes only, so that a model of any size takes no memory.
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(  # type: ignore[no-any-return]
+            model: torch.nn.Module = auto_class(config).from_config(
                 config, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
             )
     except Exception as error:  # as in load_model
-        raise cannot_load("model", name, error, _hint(name)) from error
+        raise cannot_load("model", place.base, error, _hint(place.base)) from error
+    freeze_other_parts(model)
+    return model
 
 
 def hub_commit(name: str, revision: str | None, trust_remote_code: bool) -> str | None:
     """Return the commit that a hub id points to now. Raises `ModelError`."""
-    return getattr(_config(name, revision, trust_remote_code), "_commit_hash", None)
+    return getattr(read_config(resolve(name, revision), trust_remote_code), "_commit_hash", None)
 
 
 def positions(name: str, revision: str | None, trust_remote_code: bool) -> int | None:
     """Return how many tokens the model accepts per text, None without a limit. Raises `ModelError`."""
-    config = _config(name, revision, trust_remote_code).get_text_config()
-    return getattr(config, "max_position_embeddings", None)
+    config = read_config(resolve(name, revision), trust_remote_code).get_text_config()
+    # A decoder of speech counts them by another name; XLNet has -1 for "no limit".
+    most = getattr(config, "max_position_embeddings", None) or getattr(config, "max_target_positions", None)
+    return most if most and most > 0 else None
 
 
-def _config(name: str, revision: str | None, trust_remote_code: bool) -> Any:
+def _set_vocabulary(config: Any, vocabulary: int | None) -> None:
+    """Give a model from scratch as many tokens as its tokenizer has, also in the text part of others."""
+    for part in (config, config.get_text_config()):
+        if vocabulary is not None and hasattr(part, "vocab_size"):
+            part.vocab_size = vocabulary
+
+
+def read_config(place: Place, trust_remote_code: bool) -> Any:
+    """Read the configuration of a model, adapters left out. Raises `ModelError`."""
     try:
-        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+        return AutoConfig.from_pretrained(
+            place.base, revision=place.revision, trust_remote_code=trust_remote_code
+        )
     except Exception as error:  # any of a dozen types: transformers', the hub's, of remote code
-        raise cannot_load("model", name, error, _hint(name)) from error
+        raise cannot_load("model", place.base, error, _hint(place.base)) from error
 
 
 def load_tokenizer(
@@ -126,8 +186,8 @@ def load_tokenizer(
     """Load a tokenizer with a chat template: its own, else `DEFAULT_TEMPLATE`, which is printed.
 
     Args:
-        name: a hub id, a directory, a configuration file next to a tokenizer, or "bpe:N", which trains one of
-            N tokens on `texts`.
+        name: what `resolve` finds (adapters have a tokenizer of their own, or that of their base model), a
+            configuration file next to a tokenizer, or "bpe:N", which trains one of N tokens on `texts`.
         needs_template: whether a tokenizer without a template gets one.
 
     Raises:
@@ -138,11 +198,12 @@ def load_tokenizer(
         tokenizer = train_bpe(texts, _bpe_size(name))
     else:
         folder = str(Path(name).parent) if name.endswith(".json") else name
+        folder, revision = resolve(folder, revision).tokenizer()
         try:
             tokenizer = open_tokenizer(folder, revision=revision, trust_remote_code=trust_remote_code)
         except Exception as error:  # as above, and of tokenizers
             other = "; choose another with --tokenizer, or train one on the data with --tokenizer bpe:4096"
-            raise cannot_load("tokenizer", name, error, other if Path(folder).is_dir() else "") from error
+            raise cannot_load("tokenizer", folder, error, other if Path(folder).is_dir() else "") from error
     if needs_template:
         ensure_chat_template(tokenizer, None if name.startswith("bpe:") else name)
     return tokenizer

@@ -66,14 +66,3 @@ def public_name(model: str, *, local: bool | None = None) -> str:
     """
     local = Path(model).is_dir() if local is None else local
     return "/".join(Path(model).resolve().parts[-2:]) if local else model
-
-
-def check_local(what: Literal["model", "tokenizer"], name: str) -> None:
-    """Raise the `ModelError` of a path that does not exist or a directory without the files it needs.
-
-    This opens nothing and asks no hub, so it is cheap enough for a dry run.
-    """
-    path = Path(name)
-    missing = not any((path / file).is_file() for file in FILES[what])
-    if (path.is_dir() and missing) or (not path.exists() and is_path(name)):
-        raise cannot_load(what, name, FileNotFoundError(f"it has no {FILES[what][0]}"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pairkit.engines.table import ENGINES
 from pairkit.mining.noise import token_backend
-from pairkit.models.names import check_local
+from pairkit.models.resolve import check_local
 from pairkit.pipeline import templates
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers.table import RANKERS

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from pairkit.engines.pool import EnginePool
 from pairkit.engines.table import ENGINES
-from pairkit.models.names import check_local, public_name
+from pairkit.models.names import public_name
+from pairkit.models.resolve import check_local
 from pairkit.rankers import verifier
 from pairkit.rankers.base import Ranker
 from pairkit.rankers.judge.recipe import JudgeRecipe

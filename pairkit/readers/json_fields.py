@@ -29,9 +29,16 @@ def with_json_texts(value: Any) -> Any:
     }
 
 
-def json_text(value: Any) -> str:
-    """Write `value` as JSON without spaces, its keys in their order: one text for what one file says."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def json_text(value: Any, *, strict: bool = False) -> str:
+    """Write `value` as JSON without spaces, its keys in their order: one text for what one file says.
+
+    NaN and infinities, which are no JSON, are written as Python reads them; with `strict` they, and half of
+    a surrogate pair, raise `ValueError`.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=not strict)
+    if strict:
+        text.encode()
+    return text
 
 
 def with_parts(value: Any) -> Any:

@@ -13,6 +13,7 @@ from pairkit.errors import InputError
 from pairkit.schema.columns import COMPLETION, MESSAGE, ORIGINS, PROMPT_ENDS, ROLES, to_sets
 
 NO_LIST, NO_OBJECT = "is not a JSON list of objects", "is not a JSON object"
+NO_CALLS = "is not a JSON list of calls of functions"
 
 
 def check_sets(table: pa.Table, *, file: object = None) -> pa.Table:
@@ -50,7 +51,11 @@ def _check_prompts(prompts: pa.ChunkedArray, file: object) -> None:
     others = pc.not_equal(values["role"], "assistant")
     for name in ("tool_calls", "reasoning_content"):
         refuse(pc.and_(pc.is_valid(values[name]), others), f"has {name} that are not the assistant's")
-    refuse(_not_json(values["tool_calls"], _is_objects), f"has tool_calls: {NO_LIST}")
+    refuse(_not_json(values["tool_calls"], _is_calls), f"has tool_calls: {NO_CALLS}")
+
+
+def _is_calls(value: Any) -> bool:
+    return _is_objects(value) and all(isinstance(call.get("function"), dict) for call in value)
 
 
 def _is_objects(value: Any) -> bool:
@@ -90,7 +95,7 @@ def _check_completions(table: pa.Table, file: object) -> None:
     )
     refuse(pc.less(values["rank"], 1), "is below 1", "rank")
     refuse(pc.invert(pc.is_finite(values["score"])), "is not a finite number", "score")
-    refuse(_not_json(values["tool_calls"], _is_objects), NO_LIST, "tool_calls")
+    refuse(_not_json(values["tool_calls"], _is_calls), NO_CALLS, "tool_calls")
     scores = values["scores"]
     owners = pc.take(parents, pc.list_parent_indices(scores))
     names = pc.struct_field(_flatten(scores), "name")

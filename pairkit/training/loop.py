@@ -20,19 +20,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from pairkit.errors import Interrupted
+from pairkit.errors import Interrupted, ModelError
 from pairkit.progress import progress, warn
 from pairkit.training.cost.speed import rates_note, speed_of
+from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.evaluate import evaluate
+from pairkit.training.logprobs.hidden import head_of
+from pairkit.training.logprobs.mode import set_training
 from pairkit.training.output import checkpoint
-from pairkit.training.output.metrics import MetricsLog
+from pairkit.training.output.metrics import MetricsLog, read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.batch import StepModel, prepare
 from pairkit.training.step.examples import Split
+from pairkit.training.step.learning_rate import first_update, learning_rate, warmup_steps
+from pairkit.training.step.narrow import Unmoved, make_optimizer, unmoved_warning
 from pairkit.training.step.negatives import origins
 from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import StepOrder, draw_seeds, step_seed
+from pairkit.training.step.saving import best_step, save_interval
 from pairkit.training.step.skipped import Skipped, not_finite
 from pairkit.training.step.training_set import observe_training_set
 
@@ -54,20 +60,20 @@ def train_steps(
     """
     model, loss, processes = step_model.model, step_model.loss, step_model.processes
     steps = order.step_count
-    optimizer = _optimizer(recipe, model)
-    schedule = _schedule(recipe, optimizer, steps)
+    optimizer = make_optimizer(recipe.optimizer, model)
     speed = speed_of(step_model)
     largest_norm = recipe.optimizer.max_grad_norm or math.inf  # inf: logged, never clipped
+    interval = save_interval(recipe.save_every, steps)
     skipped = Skipped()
-    unmoved, moves_at = step_model.unmoved(), _first_update(schedule, steps)
-    state = checkpoint.State(model, optimizer, schedule, loss, skipped)
+    at_start, moves_at = step_model.unmoved(), first_update(recipe.optimizer, steps)
+    state = checkpoint.State(model, optimizer, loss, skipped)
     checkpoints = out / checkpoint.CHECKPOINTS
     # Everything else of a step is a function of (seed, step): with the state and the number of steps done, a
     # resumed run is the run that was stopped.
     done = checkpoint.restore(checkpoints, state, processes)
     if recipe.gradient_checkpointing:
         _checkpoint_activations(model)
-    model.train()
+    set_training(model)
 
     with (
         MetricsLog(out, done, recipe, active=processes.main) as log,
@@ -75,11 +81,12 @@ def train_steps(
         progress("training", order.sets_before(steps), unit="sets", done=order.sets_before(done)) as advance,
     ):
         # One more round than there are steps: `step` is the number of steps done, and after the last one
-        # there is an evaluation, but no checkpoint, because the model itself is saved.
+        # there is an evaluation, but a checkpoint only of the best, because the model itself is saved.
+        best = _best(recipe, out, processes)
         for step in range(done, steps + 1):
             last = step == steps
             # Two passes of one model differ by rounding, which a margin of 0 would show.
-            current = unmoved if step <= moves_at else step_model
+            current = at_start if step <= moves_at else step_model
             # Agreed on by all: one that stopped alone would leave the others waiting in a collective call.
             stop = processes.any(interrupted())
 
@@ -89,15 +96,17 @@ def train_steps(
             due = last or step == 0 or _every(recipe.eval_every, step)
             if held_out and due and not resumed_here:
                 log.write(step, "eval", evaluate(current, held_out))
+                best = _best(recipe, out, processes)
 
             # Not while steps are skipped: the weights may be why, and would push out the checkpoints from
             # before, of which only the last few are kept.
-            due = not last and (stop or (_every(recipe.save_every, step) and not skipped.in_a_row))
+            periodic = _every(interval, step) and not last
+            due = (stop and not last) or ((periodic or step == best) and not skipped.in_a_row)
             if due and not resumed_here:
                 files = checkpoint.content(state, processes)  # on all, because gathering is collective
                 if processes.main:
                     log.flush()  # first, because a checkpoint must not be ahead of the metrics on disk
-                    checkpoint.save(checkpoints, step, files, keep=recipe.keep)
+                    checkpoint.save(checkpoints, step, files, keep=recipe.keep, best=best)
             if stop and not last:
                 path = checkpoint.checkpoint_path(checkpoints, step)
                 raise Interrupted(f"stopped after step {step}; the same command resumes from {path}")
@@ -134,10 +143,14 @@ def train_steps(
             if problem:
                 optimizer.zero_grad()  # without gradients the optimizer changes neither weights nor moments
                 loss.load_state_dict(statistics)
-            # The rest runs in a skipped step too, because the schedule of later steps must not shift.
-            rate = schedule.get_last_lr()[0]  # before the schedule advances: the rate of this step
-            optimizer.step()
-            schedule.step()
+            rate = learning_rate(recipe.optimizer, step, steps)
+            # At the full rate, because a smaller one of the warm-up moves fewer weights.
+            peak = step == warmup_steps(recipe.optimizer, steps) and not problem
+            before = Unmoved(optimizer.weights) if peak and optimizer.loses_small_updates else None
+            optimizer.step(rate, step_seed(recipe.seed, step))
+            unmoved = before.share() if before else None
+            if unmoved is not None and (text := unmoved_warning(unmoved, rate, step + 1)):
+                warn(text)
             optimizer.zero_grad()  # to None: memory is free until the next backward
 
             # Without evaluation and checkpoint, because rates are those of training alone.
@@ -146,6 +159,10 @@ def train_steps(
             if (step + 1) % recipe.log_every == 0 or step + 1 == steps:
                 metrics = {"loss": value, **averages.means(processes), "grad_norm": norm}
                 metrics |= {"learning_rate": rate, "skipped": skipped.total}
+                if batch.routing is not None:
+                    metrics["router_aux_loss"] = batch.routing.value
+                if unmoved is not None:
+                    metrics["unmoved"] = unmoved
                 totals = sum(drawn, Counter[str]())
                 metrics |= {f"drawn_{origin}": count for origin, count in sorted(totals.items())}
                 log.write(step + 1, "train", {**metrics, **rates})
@@ -153,6 +170,14 @@ def train_steps(
     if skipped.in_a_row:
         warn(f"the last {skipped.in_a_row} steps were skipped; evaluate the model before you use it")
     return model
+
+
+def _best(recipe: TrainRecipe, out: Path, processes: Processes) -> int | None:
+    """Return the best step so far by the recipe's metric; the main process reads it for all."""
+    metric = recipe.keep_best
+    if metric is None:
+        return None
+    return processes.broadcast_from_main(lambda: best_step(read_metrics(out, "eval"), metric))
 
 
 def _every(interval: int | None, step: int) -> bool:
@@ -163,38 +188,12 @@ def _checkpoint_activations(model: Any) -> None:
     """Recompute activations in backward; transformers renamed the method."""
     name = "activation_checkpointing_enable"
     enable = getattr(model, name, None) or model.gradient_checkpointing_enable
-    # Non-reentrant, because adapters below frozen embeddings have no input that requires a gradient.
-    enable({"use_reentrant": False})
-
-
-def _optimizer(recipe: TrainRecipe, model: nn.Module) -> torch.optim.AdamW:
-    """Make AdamW; weight decay applies to matrices only: norms and biases do not shrink."""
-    settings = recipe.optimizer
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.epsilon)
-
-
-def _schedule(recipe: TrainRecipe, optimizer: torch.optim.Optimizer, steps: int) -> Any:
-    from transformers import get_scheduler
-
-    name = recipe.optimizer.schedule
-    return get_scheduler(
-        "constant_with_warmup" if name == "constant" else name,
-        optimizer,
-        num_warmup_steps=round(recipe.optimizer.warmup * steps),
-        num_training_steps=steps,
-    )
-
-
-def _first_update(schedule: Any, steps: int) -> int:
-    """Return the first step that moves weights: the first rates of a warm-up are 0."""
-    (rate,) = {id(rate): rate for rate in schedule.lr_lambdas}.values()
-    return next((step for step in range(steps) if rate(step) > 0), steps)
+    try:
+        # Non-reentrant, because adapters below frozen embeddings have no input that requires a gradient.
+        enable({"use_reentrant": False})
+    except ValueError as error:  # a class that cannot
+        name = type(head_of(model)[0]).__name__
+        raise ModelError(f"{name} cannot recompute activations: set gradient_checkpointing=false") from error
 
 
 @contextmanager

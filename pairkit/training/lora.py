@@ -2,51 +2,177 @@
 
 from __future__ import annotations
 
-import warnings
+import dataclasses
+import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Literal, cast
 
 import torch
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 from torch import nn
 
-from pairkit.errors import ModelError, RecipeError
+from pairkit.errors import ModelError, RecipeError, unknown
+from pairkit.models.adapters import quiet_peft
+from pairkit.models.multimodal import outside_text
+from pairkit.models.resolve import Place
 from pairkit.recipes import Strict
+
+# Fields of `peft.LoraConfig` that are not passed through, and why.
+REFUSED = {
+    "lora_dropout": "there is no dropout, because two passes over one text have to agree",
+    "lora_alpha": "write lora.alpha",
+    "target_modules": "write lora.targets",
+    "bias": "with biases of the base model trained, it would not be the reference with its adapters off",
+    "layer_replication": "a model with other layers is not the reference with its adapters off",
+    "alora_invocation_tokens": "several texts pass as one sequence, in which it would find the wrong tokens",
+    **dict.fromkeys(
+        ("eva_config", "corda_config", "lora_ga_config", "loftq_config"),
+        "pairkit makes no passes over data before training, which this initialization needs",
+    ),
+    **dict.fromkeys(
+        ("task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision",
+         "inference_mode", "runtime_config"),
+        "pairkit sets it",
+    ),
+}  # fmt: skip
+NEUTRAL = {"lora_dropout": 0, "bias": "none"}  # what they may be, because it is what they are
+# Both split the base weights: pissa by their singular values, olora by a QR decomposition.
+CHANGE_BASE = ("pissa", "olora")
+STARTS = ("true", "gaussian", "orthogonal", "pissa", "pissa_niter_N", "olora")  # of `init_lora_weights`
 
 
 class Lora(Strict):
-    """Settings of LoRA (Hu et al. 2021, arXiv 2106.09685).
+    """Settings of LoRA (Hu et al. 2021, arXiv 2106.09685), and any other field of `peft.LoraConfig`.
 
     There is no dropout, because two passes over one text have to agree.
     """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     r: int = Field(default=16, ge=1)  # rank
     alpha: float = Field(default=32, gt=0)  # the adapters' output is multiplied by alpha / r
     targets: str | list[str] = "all-linear"  # names of modules; "all-linear" = all but the output head
     base: Literal["nf4"] | None = None  # QLoRA, arXiv 2305.14314: base model in 4 bits (bitsandbytes)
     merge: bool = False  # save a whole model, with the adapters merged into its weights
+    continue_adapters: bool = False  # train the adapters that --model is a directory of, not fresh ones
+
+    @model_validator(mode="after")
+    def _checked(self) -> Lora:
+        for name, value in self.others.items():
+            if name in REFUSED and (name not in NEUTRAL or value != NEUTRAL[name]):
+                raise ValueError(f"lora.{name} cannot be set: {REFUSED[name]}")
+        self._check_names()
+        start = self.others.get("init_lora_weights", True)
+        if not (start is True or start in STARTS[1:] or re.fullmatch(r"pissa_niter_\d+", str(start))):
+            why = (
+                "the first step would not start from the reference" if start is False else "it is not offered"
+            )
+            raise ValueError(f"lora.init_lora_weights={start!r}: {why}; expected one of {', '.join(STARTS)}")
+        if str(start).startswith("pissa_niter") and not self.merge:
+            raise ValueError(
+                f"lora.init_lora_weights={start} is random, so that adapters alone would not fit the base "
+                "model again; set lora.merge=true or lora.init_lora_weights=pissa"
+            )
+        if self.merge and self.others.get("lora_bias"):
+            raise ValueError(
+                "lora.lora_bias=true cannot be merged into layers without a bias; set one of them"
+            )
+        return self
+
+    def _check_names(self) -> None:
+        if not self.others or find_spec("peft") is None:
+            return  # without peft, the run itself asks for it
+        import peft
+
+        known = {field.name for field in dataclasses.fields(peft.LoraConfig)}
+        for name in self.others:
+            if name not in known:
+                raise unknown("recipe key", f"lora.{name}", self._offered(known))
+
+    def _offered(self, known: set[str]) -> list[str]:
+        own = set(type(self).model_fields)
+        return [f"lora.{name}" for name in (known - REFUSED.keys()) | own]
+
+    @property
+    def others(self) -> dict[str, Any]:
+        """The fields that `peft.LoraConfig` gets as they are."""
+        return dict(self.__pydantic_extra__ or {})
+
+    @property
+    def changes_base(self) -> bool:
+        """Whether the initialization changes the base weights: without adapters they are no reference."""
+        return str(self.others.get("init_lora_weights")).startswith(CHANGE_BASE)
 
 
-def with_adapters(model: nn.Module, lora: Lora, seed: int) -> nn.Module:
+def check_base(name: str, place: Place, lora: Lora | None) -> None:
+    """Refuse a model of adapters, or one without, that the settings do not fit. Raises `RecipeError`."""
+    if lora is None:
+        return
+    if lora.continue_adapters:
+        if not place.adapters:
+            raise RecipeError(
+                f"lora.continue_adapters=true, but the model {name!r} is a whole model; set it to false, or "
+                "pass a directory of adapters with --model"
+            )
+        # Those of the adapters hold, so that a recipe must not seem to set them.
+        if fixed := sorted(lora.model_fields_set - {"base", "merge", "continue_adapters"}):
+            raise RecipeError(
+                f"lora.{fixed[0]} is that of the adapters {name!r}, which are continued; leave it out, or "
+                "set lora.continue_adapters=false for fresh adapters"
+            )
+    elif place.adapters and not lora.merge:
+        raise RecipeError(
+            f"the model {name!r} consists of adapters, and fresh ones over them would fit to no saved model; "
+            "set lora.continue_adapters=true to train those further, or lora.merge=true to save a whole model"
+        )
+
+
+def with_adapters(model: nn.Module, lora: Lora, seed: int, *, tokens: Sequence[int] = ()) -> nn.Module:
     """Add fresh adapters, which alone are trained; they do not change the output yet.
+
+    Args:
+        tokens: new tokens, whose rows are trained too unless the settings choose among embeddings themselves.
 
     Raises:
         RecipeError: peft is not installed.
-        ModelError: no module matches a target.
+        ModelError: no module matches a target, or peft refuses a field or a combination of them.
     """
     try:
         import peft
     except ImportError as error:
         raise RecipeError("lora needs peft: pip install 'pairkit[lora]'") from error
     torch.manual_seed(seed)
-    config = peft.LoraConfig(
-        r=lora.r, lora_alpha=cast("int", lora.alpha), target_modules=lora.targets, task_type="CAUSAL_LM"
-    )
+    fields: dict[str, Any] = {
+        # Only the text part, whatever the names of other parts' modules.
+        "r": lora.r, "lora_alpha": lora.alpha, "target_modules": lora.targets,
+        "exclude_modules": outside_text(model),
+    }  # fmt: skip
+    if tokens and not any(lora.others.get(name) for name in ("modules_to_save", "trainable_token_indices")):
+        fields["trainable_token_indices"] = {key: list(tokens) for key in _token_modules(model)}
+    # On the meta device there are no weights that an initialization could take apart.
+    forced = {"init_lora_weights": True} if next(model.parameters()).is_meta else {}
+    if lora.others.get("exclude_modules") and fields["exclude_modules"]:
+        raise ModelError(
+            "lora.exclude_modules: in a model with images, video or sound pairkit excludes all modules outside "
+            "of the text part itself; name the modules to adapt with lora.targets instead"
+        )
     try:
-        with warnings.catch_warnings(category=FutureWarning, action="ignore"):  # peft's, of transformers 5
+        config = peft.LoraConfig(task_type="CAUSAL_LM", **{**fields, **lora.others, **forced})
+        with quiet_peft():
             return cast("nn.Module", peft.get_peft_model(cast("Any", model), config))
-    except ValueError as error:  # its message lists the targets
-        raise ModelError(f"lora.targets {lora.targets!r}: {error}") from error
+    except (ValueError, TypeError, ImportError, NotImplementedError) as error:
+        # Its message names the field, except for the targets, which it lists.
+        field = f".targets {lora.targets!r}" if "Target modules" in str(error) else ""
+        raise ModelError(f"lora{field}: {error}") from error
+
+
+def _token_modules(model: nn.Module) -> list[str]:
+    """Name the modules with a row per token: the embeddings, and a head with weights of its own."""
+    network = cast("Any", model)
+    embeddings, head = network.get_input_embeddings(), network.get_output_embeddings()
+    own = [embeddings] if head is None or head.weight is embeddings.weight else [embeddings, head]
+    return [name for name, module in model.named_modules() if any(module is each for each in own)]
 
 
 def four_bits(compute: torch.dtype) -> Any:
@@ -89,8 +215,3 @@ class AdaptersOff(nn.Module):
     def forward(self, **inputs: Any) -> Any:
         with self.model.disable_adapter():  # type: ignore[operator]
             return self.model(**inputs)
-
-
-def merged(model: nn.Module) -> nn.Module:
-    """Merge the adapters into the model's weights."""
-    return cast("nn.Module", model.merge_and_unload())  # type: ignore[operator]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from pairkit.models.adapters import merged, with_saved_adapters
 from pairkit.models.load import hub_commit, load_model
+from pairkit.models.new_tokens import fit_tokens
+from pairkit.models.resolve import resolve
 from pairkit.schema import short_hash
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import shard
 from pairkit.training.logprobs.compile import compile_layers
 from pairkit.training.logprobs.probe import pad
-from pairkit.training.lora import four_bits, merged, with_adapters, without_packing
+from pairkit.training.lora import four_bits, with_adapters, without_packing
 from pairkit.training.output.checkpoint import fill, trained
 from pairkit.training.plan import Plan
 from pairkit.training.recipe import TrainRecipe
@@ -26,7 +30,12 @@ def policy(planned: Plan, processes: Processes) -> nn.Module:
 
 def reference(planned: Plan, processes: Processes) -> nn.Module:
     """Load the reference model onto this process's device."""
-    return _placed(_load(planned, planned.reference, processes), planned.recipe, processes)
+    # Adapters that are continued are not merged, so that the first step starts from equal log-probs.
+    if _continued(planned.recipe) and planned.recipe.model == planned.reference:
+        return _placed(_policy(planned, processes), planned.recipe, processes)
+    name = planned.reference
+    model = _load(planned.recipe, name, _vocabulary(planned, name), processes, planned.new_ids)
+    return _placed(model, planned.recipe, processes)
 
 
 def to_save(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
@@ -41,29 +50,71 @@ def to_save(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
         weights = trained(model, processes)
         if processes.main:
             fill(model := _policy(planned, None), weights)
-    return merged(model) if merge and processes.main else model
+    # On the CPU, because there is more memory: the merge is in float32.
+    return merged(model.cpu()) if merge and processes.main else model
 
 
 def reference_key(planned: Plan) -> str:
     """Hash all that the reference's log-probs depend on besides the tokens."""
     recipe, name = planned.recipe, planned.reference
-    local = Path(name)
-    files = [path for kind in ("*.safetensors", "*.bin", "config.json") for path in local.glob(kind)]
-    weights = sorted(files) if local.is_dir() else [local] if local.exists() else []
+    revision = recipe.revision_of(name)
+    place = resolve(name, revision)
+    local = Path(place.base)
+    kinds = ("*.safetensors", "*.bin", "config.json", "adapter_config.json")
+    weights = [
+        path for folder in place.folders() for path in sorted({p for k in kinds for p in folder.glob(k)})
+    ]
+    if local.is_file():
+        weights = [local]
     # Sizes and times, not hashes, because reading gigabytes of weights would take longer than it saves.
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
     # Random weights are determined by the seed and the size of the vocabulary.
     scratch = [recipe.seed, len(planned.tokenizer)] if name.endswith(".json") else None
+    # The rows of new tokens are a part of the model; a run without any keeps the key that it had.
+    added = [recipe.seed, recipe.tokens.model_dump(mode="json")] if recipe.tokens else []
     precision = [recipe.dtype, recipe.bf16, *([_base(recipe, name)] if _base(recipe, name) else [])]
-    revision = recipe.revision_of(name)
     # The commit, because on the hub a name stays the same when its weights change.
     commit = None if local.exists() else hub_commit(name, revision, recipe.trust_remote_code)
-    return short_hash([name, revision, commit, precision, stamps, scratch])
+    return short_hash([name, revision, commit, precision, stamps, scratch, *added])
+
+
+def start_model(
+    recipe: TrainRecipe,
+    vocabulary: int | None,
+    processes: Processes | None = None,
+    *,
+    new_ids: Sequence[int] = (),
+) -> nn.Module:
+    """Load the model that training starts from, with its adapters, on the CPU.
+
+    Args:
+        vocabulary: how many tokens it must have; a model from scratch gets as many.
+        processes: those that train; None: the base model of adapters is loaded in full precision.
+        new_ids: the tokens that the recipe adds.
+    """
+    model = _load(recipe, recipe.model, vocabulary, processes, new_ids, last_adapters=not _continued(recipe))
+    if _continued(recipe):
+        place = resolve(recipe.model, recipe.revision)
+        return with_saved_adapters(model, place.top, revision=place.adapters_revision, train=True)
+    return with_adapters(model, recipe.lora, recipe.seed, tokens=new_ids) if recipe.lora else model
 
 
 def _policy(planned: Plan, processes: Processes | None) -> nn.Module:
-    model, lora = _load(planned, planned.recipe.model, processes), planned.recipe.lora
-    return with_adapters(model, lora, planned.recipe.seed) if lora else model
+    return start_model(
+        planned.recipe, _vocabulary(planned, planned.recipe.model), processes, new_ids=planned.new_ids
+    )
+
+
+def _vocabulary(planned: Plan, name: str) -> int:
+    """Return how many tokens a model must have, or gets if it starts from scratch."""
+    # The data's tokens count, because some tokenizers have special tokens without an embedding.
+    used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
+    # The rows of new tokens are made after the model is loaded.
+    return len(planned.tokenizer) if name.endswith(".json") else min([used, *planned.new_ids])
+
+
+def _continued(recipe: TrainRecipe) -> bool:
+    return recipe.lora is not None and recipe.lora.continue_adapters
 
 
 def _base(recipe: TrainRecipe, name: str) -> str | None:
@@ -71,24 +122,34 @@ def _base(recipe: TrainRecipe, name: str) -> str | None:
     return recipe.lora.base if recipe.lora and name == recipe.model else None
 
 
-def _load(planned: Plan, name: str, processes: Processes | None) -> nn.Module:
+def _load(
+    recipe: TrainRecipe,
+    name: str,
+    vocabulary: int | None,
+    processes: Processes | None,
+    new_ids: Sequence[int] = (),
+    *,
+    last_adapters: bool = True,
+) -> nn.Module:
     """Load a model on the CPU; a quantized one on its device, because it is quantized there."""
-    recipe = planned.recipe
     coarse = recipe.bf16 or recipe.dtype == "bfloat16"
     quantized = processes is not None and _base(recipe, name) is not None
-    # The data's tokens count, because some tokenizers have special tokens without an embedding.
-    used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
     model = load_model(
         name,
         revision=recipe.revision_of(name),
         dtype=recipe.dtype,
         attention=recipe.attention,
         trust_remote_code=recipe.trust_remote_code,
-        vocabulary=len(planned.tokenizer) if name.endswith(".json") else used,
+        vocabulary=vocabulary,
         seed=recipe.seed,
         quantization=four_bits(torch.bfloat16 if coarse else torch.float32) if quantized else None,
         device=processes.device if processes else None,
+        last_adapters=last_adapters,
     )
+    if recipe.tokens and not name.endswith(".json"):
+        # A reference too, by the same rule: it scores texts that have these tokens, and the first step then
+        # starts from the log-probs of the policy.
+        fit_tokens(model, new_ids, recipe.tokens, recipe.seed)
     return without_packing(model) if quantized else model
 
 

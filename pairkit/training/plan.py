@@ -15,11 +15,16 @@ from pairkit.losses import Loss, WeightedSum, build
 from pairkit.losses.building import sampler_settings
 from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.saved import saved_template
-from pairkit.models.load import load_tokenizer, positions
+from pairkit.models.load import empty_model, load_tokenizer, positions
+from pairkit.models.new_tokens import add_tokens, new_ids
+from pairkit.models.resolve import resolve
+from pairkit.models.vocabulary import check_same_tokens
 from pairkit.progress import progress
+from pairkit.training.lora import check_base
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.order import StepOrder
 from pairkit.training.step.pairs import PairSets
+from pairkit.training.step.router import routers_of
 from pairkit.training.tokens.choose import Wanted
 from pairkit.training.tokens.notes import notes
 from pairkit.training.tokens.sets import Tokenized, TokenSet
@@ -70,6 +75,11 @@ class Plan:
         other = int(lengths.prompt.max() + lengths.completion.max())
         return max(longest, min(self.recipe.max_length, other))
 
+    @property
+    def new_ids(self) -> list[int]:
+        """The ids of the tokens that the recipe adds."""
+        return new_ids(self.tokenizer, self.recipe.tokens)
+
     def truncation(self) -> dict[str, Truncation]:
         """Return what was cut of each split, by the split's name."""
         recipe = self.recipe
@@ -96,18 +106,15 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
     Raises:
         InputError: no set can be used.
         OutputError: `store` cannot be written to.
-        ModelError: the tokenizer or configuration cannot be loaded, or the model has too few positions.
+        ModelError: the tokenizer or configuration cannot be loaded, or the model has too few positions, or no
+            experts to balance.
     """
     loss = build(recipe.loss_name, **recipe.loss_parameters)
     data = open_data(recipe.data, recipe.train_split)
-    tokenizer = load_tokenizer(
-        recipe.tokenizer or recipe.model,
-        revision=recipe.revision,
-        trust_remote_code=recipe.trust_remote_code,
-        texts=data.texts(recipe.train_split, recipe.limit),
-        needs_template=recipe.template != "none" and recipe.template.file is None,
-    )
-    format = ChatFormat(tokenizer, recipe.template)
+    check_base(recipe.model, resolve(recipe.model, recipe.revision), recipe.lora)
+    format = chat_format(recipe, data.texts(recipe.train_split, recipe.limit))
+    tokenizer = format.tokenizer
+    _check_vocabularies(recipe, tokenizer)
     train = _tokenize(recipe, loss, data, format, recipe.train_split, recipe.limit, store)
     # Before any model is loaded, because tokens decide which sets can be used.
     if not train.sets:
@@ -115,6 +122,11 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
     held_out = None
     if data.rows(recipe.eval_split):  # a dataset without held-out sets trains without evaluation
         held_out = _tokenize(recipe, loss, data, format, recipe.eval_split, recipe.eval_limit, store)
+    elif recipe.keep_best:
+        raise InputError(
+            f"keep_best needs held-out sets, but {data.folder} has no split {recipe.eval_split!r}; set "
+            "eval_split or remove keep_best"
+        )
     # So that the saved model renders conversations by itself as it was trained.
     tokenizer.chat_template = saved_template(format)
     negatives = sampler_settings(loss, recipe.negatives, data.rejected)
@@ -122,7 +134,49 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
     # The reference too, because it scores the same texts and may have fewer positions.
     for name in dict.fromkeys([recipe.model, planned.reference]):
         _check_positions(planned, name)
+    _check_routers(recipe)
     return planned
+
+
+def chat_format(recipe: TrainRecipe, texts: Iterator[str]) -> ChatFormat:
+    """Load the tokenizer of a recipe, with the tokens that it adds and its template settings.
+
+    Args:
+        texts: what a tokenizer is trained on, where the recipe names none that exists.
+
+    Raises:
+        ModelError: a tokenizer that cannot be loaded.
+        RecipeError: a token to add that it has already, or a template that cannot be used.
+    """
+    tokenizer = load_tokenizer(
+        recipe.tokenizer or recipe.model,
+        revision=recipe.revision,
+        trust_remote_code=recipe.trust_remote_code,
+        texts=texts,
+        needs_template=recipe.template != "none" and recipe.template.file is None,
+    )
+    if recipe.tokens:
+        add_tokens(tokenizer, recipe.tokens)
+    return ChatFormat(tokenizer, recipe.template)
+
+
+def _check_vocabularies(recipe: TrainRecipe, tokenizer: Any) -> None:
+    """Refuse a model and a reference to which the tokenizer's ids mean other tokens."""
+    compared = {}
+    if recipe.tokenizer not in (None, recipe.model) and not recipe.model.endswith(".json"):
+        compared[recipe.model] = ("the model", "leave --tokenizer out, so that the model's own is used")
+    if recipe.reference not in (None, recipe.model) and not str(recipe.reference).endswith(".json"):
+        remedy = "use a reference with the tokenizer of the model, or leave --reference out"
+        compared[str(recipe.reference)] = ("the reference", remedy)
+    for name, (what, remedy) in compared.items():
+        check_same_tokens(
+            tokenizer,
+            name,
+            what=what,
+            remedy=remedy,
+            revision=recipe.revision_of(name),
+            trust_remote_code=recipe.trust_remote_code,
+        )
 
 
 def _check_positions(planned: Plan, name: str) -> None:
@@ -137,6 +191,19 @@ def _check_positions(planned: Plan, name: str) -> None:
             f"the longest prompt has {planned.longest} tokens with its completion, but the model {name!r} "
             f"has only {most} positions; set max_length={most}"
         )
+
+
+def _check_routers(recipe: TrainRecipe) -> None:
+    """Refuse to balance the experts of a model that has none, before its log-probs are computed for hours."""
+    if recipe.router_aux_loss is not None:
+        model = empty_model(
+            recipe.model,
+            revision=recipe.revision,
+            dtype=recipe.dtype,
+            trust_remote_code=recipe.trust_remote_code,
+            vocabulary=None,
+        )
+        routers_of(model, recipe.router_aux_loss)
 
 
 def _tokenize(

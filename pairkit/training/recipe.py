@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pairkit.losses.building import build, ranges
 from pairkit.losses.parameters import resolve
 from pairkit.models.chat.settings import Template, TemplateSettings
+from pairkit.models.new_tokens import NewTokens
 from pairkit.recipes import Strict
 from pairkit.training.lora import Lora
+from pairkit.training.step.learning_rate import default_rate
+from pairkit.training.step.optimizer import Optimizer
+from pairkit.training.step.saving import Metric
 from pairkit.training.tokens.truncation import prompt_limit
 
 # Fields that may change when a run resumes, because they do not affect the result.
@@ -26,20 +30,13 @@ RESUMABLE_FIELDS = frozenset(
         "trackers",
         "save_every",
         "keep",
+        "keep_best",
+        "save_dtype",
     }
 )
 
-
-class Optimizer(Strict):
-    """AdamW; the defaults are those of the SimPO recipes, except for the learning rate, which is DPO's."""
-
-    learning_rate: float = Field(default=5e-7, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = Field(default=1e-8, gt=0)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: float = Field(default=0.1, ge=0, le=1)  # share of all steps, 0 = none
-    max_grad_norm: float = Field(default=1.0, ge=0)  # 0 = no clipping
+# How long a run is: it may get longer when it resumes, and no shorter than it already is.
+LENGTH_FIELDS = frozenset({"epochs", "max_steps"})
 
 
 class TrainRecipe(Strict):
@@ -59,13 +56,18 @@ class TrainRecipe(Strict):
     limit: int | None = Field(default=None, ge=1)  # use only the first N training sets; null = all
     eval_limit: int | None = Field(default=512, ge=1)  # the same of the evaluation split
 
-    model: str  # a hub id, a directory, or a configuration file (.json) to start from scratch
+    # a hub id, a directory of a model, of adapters or of a run, or a configuration file (.json) to start from
+    # scratch
+    model: str
     revision: str | None = None
     tokenizer: str | None = None  # null = the model's; "bpe:N" = trained on the data, N tokens
+    tokens: NewTokens | None = None  # what the tokenizer gets besides its own, such as {add: [<think>]}
     reference: str | None = None  # null = the model that training starts from
     trust_remote_code: bool = False
     attention: str | None = None  # transformers' attn_implementation; null = its choice
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the weights
+    # of the saved weights; null = that of the model's files, or of the training from a configuration
+    save_dtype: Literal["float32", "bfloat16", "float16"] | None = None
     bf16: bool = False  # bfloat16 autocast over float32 weights
     gradient_checkpointing: bool = False
     shard: bool | None = (
@@ -79,6 +81,8 @@ class TrainRecipe(Strict):
     loss: dict[str, Any] = Field(default={"name": "dpo"})  # name and hyper-parameters
     negatives: dict[str, Any] = Field(default={})  # the sampler's settings
     expand: Literal["pairs"] | None = None  # pairs = each negative makes an example of its own; null = sets
+    # coefficient of the load balance of experts; "model" = that of its configuration; null = no such loss
+    router_aux_loss: Annotated[float, Field(ge=0)] | Literal["model"] | None = None
     optimizer: Optimizer = Optimizer()
 
     template: Template = TemplateSettings()  # how conversations become text; "none" = raw text
@@ -104,10 +108,9 @@ class TrainRecipe(Strict):
     eval_every: int | None = Field(
         default=None, ge=1
     )  # steps; null = before the first step and after the last
-    save_every: int | None = Field(
-        default=None, ge=1
-    )  # steps; null = only when the run ends or is interrupted
-    keep: int = Field(default=2, ge=1)  # checkpoints
+    save_every: int | None = Field(default=None, ge=1)  # steps; null = a tenth of the run, at least 10
+    keep: int = Field(default=2, ge=1)  # checkpoints, the last ones
+    keep_best: Metric | None = None  # and the best one by this metric of the held-out sets
 
     @field_validator("loss", mode="before")
     @classmethod
@@ -117,27 +120,43 @@ class TrainRecipe(Strict):
     @model_validator(mode="after")
     def _checked(self) -> TrainRecipe:
         loss = build(self.loss_name, **self.loss_parameters)
+        self._check_optimizer()
+        # Here, so that the record of a run holds the rate that it had.
+        if self.optimizer.learning_rate is None:
+            rate = default_rate(
+                adapters=self.lora is not None,
+                likelihood=loss.completions == "first",
+                scratch=self.model.endswith(".json"),
+            )
+            object.__setattr__(self, "optimizer", self.optimizer.model_copy(update={"learning_rate": rate}))
         resolve("negatives", ranges(loss), self.negatives)
         blocks = [self.loss_parameters, *(self.loss_parameters.get(part.name) for _, part in loss.parts)]
         own = {key for block in blocks if isinstance(block, dict) for key in block} & loss.sampler.keys()
         for key in self.negatives:
             if key in own:
                 raise ValueError(f"negatives.{key} and loss.{key} conflict: set only one")
-        if self.expand:
-            sampled = [f"negatives.{key}" for key in self.negatives] + [f"loss.{key}" for key in sorted(own)]
-            self._check_expand(loss.completions, sampled)
         if self.assistant_turns == "all" and loss.completions != "first":
             raise ValueError(
                 f"assistant_turns=all scores whole dialogues, but {loss.name} compares completions of one "
                 "prompt; use --loss sft, or assistant_turns=last"
             )
+        if self.expand:
+            sampled = [f"negatives.{key}" for key in self.negatives] + [f"loss.{key}" for key in sorted(own)]
+            self._check_expand(loss.completions, sampled)
         if self.lora and not self.lora.merge and self.model.endswith(".json"):
             raise ValueError(
                 "lora.merge must be true when training from a config: "
                 "adapters are useless without the random base weights"
             )
+        if self.lora and self.tokens and not self.lora.merge:
+            raise ValueError(
+                "lora.merge must be true with tokens.add: adapters alone would not fit the base model, which "
+                "has no such tokens"
+            )
         if self.lora and self.lora.base and self.model.endswith(".json"):
             raise ValueError("lora.base needs pretrained weights, but --model is a config file")
+        if self.keep_best and self.eval_every is None:
+            raise ValueError("keep_best compares evaluations: set eval_every, such as eval_every=50")
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
             raise ValueError("max_prompt_length must be below max_length, to leave room for a completion")
         return self
@@ -150,6 +169,15 @@ class TrainRecipe(Strict):
         if sampled:
             raise ValueError(
                 f"expand=pairs trains on every negative, so that none is sampled: remove {', '.join(sampled)}"
+            )
+
+    def _check_optimizer(self) -> None:
+        settings = self.optimizer
+        if self.dtype == "float32" and (settings.master or settings.rounding != "nearest"):
+            key = "master" if settings.master else "rounding"
+            raise ValueError(
+                f"optimizer.{key} is for weights in bfloat16, but dtype is float32; set dtype=bfloat16 or "
+                "remove it"
             )
 
     @property
@@ -166,6 +194,13 @@ class TrainRecipe(Strict):
     def prompt_limit(self) -> int:
         """The most tokens of a prompt; the rest of `max_length` is left for the completion."""
         return prompt_limit(self.max_length, self.max_prompt_length)
+
+    @property
+    def adapters_off_is_reference(self) -> bool:
+        """Whether the reference is the trained model without its adapters."""
+        # Those that are continued are a part of the model that training starts from.
+        fresh = self.lora is not None and not self.lora.continue_adapters and not self.lora.changes_base
+        return fresh and self.reference is None
 
     def revision_of(self, name: str) -> str | None:
         """Return the revision of a model: `revision` is that of `model`; another reference has none."""

@@ -15,6 +15,7 @@ from pairkit.errors import ModelError, RecipeError
 from pairkit.files import OnExisting, stoppable
 from pairkit.progress import console, log, warn
 from pairkit.training.cost.report import report
+from pairkit.training.cost.warnings import warnings
 from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import launched_sharded
 from pairkit.training.logprobs.reference_cache import reference_sums
@@ -32,7 +33,9 @@ from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split, split_for
+from pairkit.training.step.optimizer import check_optimizer
 from pairkit.training.step.pairs import PairSets, as_pairs
+from pairkit.training.step.router import routers_of
 from pairkit.training.tokens.sets import TokenSet
 from pairkit.training.tokens.store import TokenStore
 
@@ -66,6 +69,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
                 recipe,
                 on_existing,
                 data_digest=planned.data.digest,
+                steps=planned.order.step_count,
                 plan=lambda: report(planned),
                 refused=planned.refused(),
                 processes=processes,
@@ -85,7 +89,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
                     raise
                 raise ModelError(_too_large(planned, error)) from error
         if processes.main:
-            save_model(model, planned.tokenizer, model_folder)
+            save_model(model, planned.tokenizer, model_folder, recipe)
             _say_truncation(planned)  # again, because the first line is far above by now
         processes.wait()
     return model_folder
@@ -150,13 +154,13 @@ def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
     model = policy(planned, processes)
     live = None
     if "token_kl" in needs:
-        shares = recipe.lora is not None and recipe.reference is None
-        # Adapters switched off are the reference: no second model is in memory.
+        shares = recipe.adapters_off_is_reference  # no second model is in memory then
         live = AdaptersOff(model) if shares else reference(planned, processes).eval().requires_grad_(False)
     _check_packed(model, planned)
     at_reference = _starts_at_reference(model, planned, train_split, processes)
+    routers = routers_of(model, recipe.router_aux_loss)
     budget = recipe.tokens_per_micro_batch
-    step_model = StepModel(planned.loss, model, live, budget, processes, at_reference)
+    step_model = StepModel(planned.loss, model, live, budget, processes, at_reference, routers)
     model = train_steps(recipe, step_model, planned.order, planned.negatives, train_split, held_out, out)
     return to_save(model, planned, processes)
 
@@ -185,7 +189,8 @@ def _starts_at_reference(model: nn.Module, planned: Plan, split: Split, processe
         return True
     rows = planned.order.step_sets(0)
     sums = [split.reference[i] for i in rows]
-    same = agrees(model, [planned.examples[i] for i in rows], sums, _precision(recipe))
+    sets = [planned.examples[i] for i in rows]
+    same = agrees(model, sets, sums, _precision(recipe), recipe.tokens_per_micro_batch)
     # Agreed on by all, because a process that scored a reference of its own would make other passes.
     return not processes.any(not same)
 
@@ -198,6 +203,7 @@ def _processes(recipe: TrainRecipe) -> Processes:
     launched, processes = launched_sharded(), current_processes()
     requested = launched if recipe.shard is None else recipe.shard  # the recipe decides, if it does
     sharded = requested and processes.size > 1  # one process holds all parts anyway
+    check_optimizer(recipe.optimizer, sharded=sharded)
     if sharded and recipe.lora and recipe.lora.base:
         raise RecipeError(f"a model with lora.base={recipe.lora.base} cannot be sharded; set shard=false")
     return replace(processes, sharded=sharded)
@@ -216,6 +222,8 @@ def _announce(planned: Plan) -> None:
     _say_truncation(planned)
     for note in planned.notes:
         log(note)
+    for warning in warnings(planned):
+        warn(warning)
     if planned.held_out is None:
         log(f"no split {planned.recipe.eval_split!r}: evaluation is off")
 

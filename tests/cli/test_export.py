@@ -78,7 +78,7 @@ def test_default_file_and_counts(here: Path):
         ),
         ("data --as trl --out mine.parquet", "mine.parquet exists and was not written by `pairkit export`, "),
         ("data --as trl --out mine.parquet --dry-run", "mine.parquet exists and was not written by "),
-        ("data", "Missing option '--as'; see: pairkit export --help"),
+        ("data", "--as is missing; choose a format: nectar, binarized, "),
         (
             "data --as trl --out data",
             "data is not empty and was not created by this command",

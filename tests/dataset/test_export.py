@@ -257,7 +257,7 @@ def test_a_split_without_a_pair_is_an_error(tmp_path: Path):
                 export(tmp_path / "in", name, tmp_path / "a" / "out", dry_run=dry_run)
             assert str(refused.value) == (
                 f"{tmp_path / 'in'}: no set of the split 'train' makes a row of the format {name}; "
-                "sets left out: 1 no_choice, 1 unranked; choose another split, or rank the completions"
+                "sets left out: 1 no_choice, 1 unranked; choose another split or format, or rank"
             )
     assert not (tmp_path / "a").exists()
     assert export(tmp_path / "in", "nectar", tmp_path / "a" / "out").rows == 2

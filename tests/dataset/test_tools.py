@@ -22,6 +22,7 @@ from pairkit.dataset.left_out import reasons
 from pairkit.dataset.reader import load
 from pairkit.errors import InputError
 from pairkit.rankers.annotations import rank
+from pairkit.sources import SourceRecipe, open_source
 
 FUNCTION = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 TOOLS = [{"type": "function", "function": FUNCTION}]
@@ -148,6 +149,28 @@ def test_trl_gets_messages_tools_and_arguments_as_values(tmp_path: Path):
         {"role": "assistant", "content": "good", "reasoning_content": "Hm."}
     ]
     assert datasets.Features.from_arrow_schema(CHAT_SCHEMAS["trl"]) == data.features
+
+
+def test_what_was_exported_to_trl_is_read_again(tmp_path: Path):
+    file = export(write_data(tmp_path / "sets", sets()), "trl", tmp_path / "out").file
+    (batch,) = open_source(SourceRecipe(name="files", path=str(file))).batches()
+    assert batch.quarantine.num_rows == 0, batch.quarantine.to_pylist()
+    for name in ("tools", "chat_template_kwargs"):
+        found, written = (
+            [text and json.loads(text) for text in made[name].to_pylist()] for made in (batch.sets, sets())
+        )
+        assert found == written
+    fields = ("text", "reasoning_content", "score")
+    found, written = (
+        [[{name: each[name] for name in fields} for each in row] for row in made["completions"].to_pylist()]
+        for made in (batch.sets, sets())
+    )
+    assert found == written
+    calls = batch.sets["completions"].to_pylist()[2][0]["tool_calls"]
+    assert json.loads(calls) == [call(ARGUMENTS, id="2")]
+    assert [message["role"] for message in batch.sets["prompt"].to_pylist()[3]] == [
+        *("user", "assistant", "tool")
+    ]
 
 
 def test_unpaired_rows_have_the_tools_of_their_set():

@@ -13,6 +13,7 @@ import pytest
 from support.candidates import candidate_set, completion, noise, table
 
 from pairkit.dataset import views
+from pairkit.dataset.nectar import NECTAR, nectar
 from pairkit.errors import RecipeError
 from pairkit.mining import MineRecipe, mine
 from pairkit.rankers.annotations import rank
@@ -140,7 +141,7 @@ def test_nectar_dialogues_are_written_as_published():
         candidate_set(prompt="No replies"),
         candidate_set(completion("u"), metadata='{"source":"evol_instruct","good_natured":"?"}'),
     )
-    first, second, third = views.nectar(rows).to_pylist()
+    first, second, third = nectar(rows).to_pylist()
     assert first == {
         "prompt": "Be brief.\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Why?\n\nAssistant: ",
         "answers": [
@@ -160,7 +161,7 @@ def test_nectar_dialogues_are_written_as_published():
 
 def test_a_slice_makes_the_rows_of_its_sets():
     rows = sets(*(scored(1.0, 2.0, 3.0, prompt=str(i)) for i in range(5)))
-    for view in (views.pairs, views.unpaired, views.nectar):
+    for view in (views.pairs, views.unpaired, nectar):
         whole = view(rows)
         parts = [view(rows.slice(start, 2)) for start in (0, 2, 4)]
         assert pa.concat_tables(parts).equals(whole)
@@ -173,7 +174,7 @@ def test_a_slice_makes_the_rows_of_its_sets():
 
 def test_nectar_is_the_published_schema_and_row(real_data: Path):
     published = real_row(real_data / "nectar_row0_abridged.jsonl.gz")
-    assert published.schema == views.NECTAR
+    assert published.schema == NECTAR
     (row,) = published.to_pylist()
     question = row["prompt"].removeprefix("\n\nHuman: ").removesuffix("\n\nAssistant: ")
     answers = [
@@ -182,7 +183,7 @@ def test_nectar_is_the_published_schema_and_row(real_data: Path):
     ]
     metadata = json.dumps({"source": row["source"], "good_natured": row["good_natured"]})
     rows = sets(candidate_set(*reversed(answers), prompt=question, metadata=metadata))
-    assert views.nectar(rows).equals(published)
+    assert nectar(rows).equals(published)
 
 
 def test_a_nectar_row_goes_through_source_rank_and_mine_and_comes_back(real_data: Path):
@@ -190,6 +191,6 @@ def test_a_nectar_row_goes_through_source_rank_and_mine_and_comes_back(real_data
     opened = open_source(SourceRecipe(name="nectar", path=str(file)))
     (converted,) = opened.batches()
     mined = mine(rank(identify(converted.sets, {})), MineRecipe(drop_ranks=(2,)), seed=0)
-    (row,), (published,) = views.nectar(mined.sets).to_pylist(), real_row(file).to_pylist()
+    (row,), (published,) = nectar(mined.sets).to_pylist(), real_row(file).to_pylist()
     answers = [answer for answer in published["answers"] if answer["rank"] != 2]
     assert row == {**published, "answers": answers, "num_responses": 6}

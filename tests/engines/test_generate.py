@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
+from support.candidates import quarantined
 from support.scripted import Scripted
 from transformers import LlamaForCausalLM
 
@@ -73,7 +74,7 @@ def test_completions_are_those_of_their_set(sets: pa.Table) -> None:
                 "finish_reason": "length" if index else "stop",
                 "origin": "generated",
                 "metadata": '{"tokens":3}',
-                **dict.fromkeys(("reasoning_content", "tool_calls", "token_ids", "tokenizer")),
+                **dict.fromkeys(schema.COMPLETION_SINCE_2),
             }
     names = ("refused", "empty", "refusals", "recorded_ids", "truncated_dropped", "regenerated")
     zeros = dict.fromkeys(names, 0)
@@ -105,7 +106,7 @@ def test_what_the_engine_cannot_serve_goes_to_quarantine(sets: pa.Table) -> None
     assert [row["set_id"] for row in rows] == sets["set_id"].to_pylist()[3:5]
     assert {(row["stage"], row["reason"]) for row in rows} == {("generate", "too_long")}
     assert rows[0]["detail"] == f"{prompts[3]} is too long"
-    assert json.loads(rows[0]["row"]) == sets.slice(3, 1).to_pylist()[0]
+    assert json.loads(rows[0]["row"]) == quarantined(sets, 3)
     everything = run(sets, parrot(refused=prompts))
     assert everything.sets.num_rows == 0
     assert everything.sets.schema == schema.SETS

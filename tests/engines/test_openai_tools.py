@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 from support.loopback import Loopback, chat_server
@@ -193,7 +194,7 @@ def test_the_recipe_without_template_has_the_identity_of_older_calls(server: Loo
 def test_sets_with_tools_get_calls_as_completions(server: Loopback) -> None:
     row = {"source": "s", "prompt": TURNS, "completions": [], "metadata": "{}", "tools": json.dumps(TOOLS)}
     plain = {**row, "tools": None, "chat_template_kwargs": '{"enable_thinking": true}'}
-    table = schema.pa.Table.from_pylist([row, plain], schema=schema.UNIDENTIFIED)
+    table = pa.Table.from_pylist([row, plain], schema=schema.UNIDENTIFIED)
     engine = open_engine(server.recipe())
     done = generate(schema.identify(table, {}), engine, [Samples(n=2)], max_tokens=9, seed=0)
     engine.close()

@@ -233,6 +233,44 @@ def test_a_loaded_model_completes_messages_and_token_ids_alike(tmp_path) -> None
     assert ask(loaded, [Request(prompt_tokens(loaded.tokenizer, prompt), (greedy(5),))]) == [answer]
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it wraps
+def test_adapters_and_runs_are_models(tmp_path) -> None:
+    """Adapters give what they give in peft; a run, what its model gives; files of both identify them."""
+    import peft
+
+    base = tmp_path / "base"
+    save_start(base)
+    engine().model.save_pretrained(base)
+    adapted = peft.get_peft_model(
+        LlamaForCausalLM.from_pretrained(base), peft.LoraConfig(r=4, target_modules="all-linear")
+    )
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.normal_()
+    run = tmp_path / "run"
+    adapted.save_pretrained(run / "model")
+    (run / "run.json").write_text("{}")
+    prompts = random_prompts(6)
+    expected = [
+        adapted.generate(torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=EOS)[0]
+        for prompt in prompts
+    ]
+    answers = {}
+    for name in (run / "model", run, base):
+        loaded = load_transformers(str(name))
+        asked = ask(loaded, [Request(prompt, (greedy(6),)) for prompt in prompts])
+        answers[name] = [answer[0].text for answer in asked]  # type: ignore[union-attr]
+        assert loaded.identity["model"] != str(name)
+    decoded = [
+        load_transformers(str(base)).tokenizer.decode(row[len(prompt) :], skip_special_tokens=True)
+        for prompt, row in zip(prompts, expected, strict=True)
+    ]
+    assert answers[run] == answers[run / "model"] == decoded
+    assert answers[base] != decoded
+
+
 @pytest.mark.parametrize("template_writes", [0, 1, 2])
 @pytest.mark.parametrize("tokenizer_adds", [False, True])
 def test_a_prompt_has_at_most_one_bos(template_writes: int, tokenizer_adds: bool) -> None:

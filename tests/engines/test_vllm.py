@@ -28,6 +28,7 @@ from pairkit.engines.base import Completion, Engine, Problem, Request, Result, S
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import EngineError, RecipeError
 from pairkit.models.chat.render import prompt_tokens
+from pairkit.models.load import train_bpe
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import load
 from pairkit.quickstart.model import tiny_tokenizer
@@ -41,14 +42,11 @@ SETTINGS = {"max_model_len": 128, "enforce_eager": True, "dtype": "float32"}
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def llama(vocabulary: int) -> LlamaForCausalLM:
     """A Llama that vLLM's kernels take, with weights large enough for definite answers."""
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    tiny_tokenizer().save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=16,
+        vocab_size=vocabulary,
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
@@ -63,6 +61,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(4)
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    tiny_tokenizer().save_pretrained(folder)
+    llama(16).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def thinker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that writes letters, marks of thoughts and ends; the end of a turn is not its EOS."""
+    folder = tmp_path_factory.mktemp("model") / "thinker"
+    marks = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+    tokenizer = train_bpe(iter(["the cat sees the dog"] * 3), 300)
+    tokenizer.add_special_tokens({"additional_special_tokens": marks})
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    model = llama(len(tokenizer))
+    written = torch.zeros(len(tokenizer), dtype=torch.bool)
+    written[tokenizer.convert_tokens_to_ids([*marks, *"thecadogs"])] = True
+    with torch.no_grad():
+        model.lm_head.weight[~written] = 0
+    tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
     return folder
 
@@ -99,6 +125,19 @@ def test_greedy_completions_are_those_of_transformers(folder: Path, offline: Eng
     expected = texts_of(complete(ours, asked))
     assert texts_of(complete(offline, asked)) == expected
     assert {reason for row in expected for _, _, reason in row} == {"stop", "length"}
+
+
+def test_marks_ends_and_recorded_ids_are_those_of_transformers(thinker: Path) -> None:
+    asked = requests(40, 0.0)
+    expected = complete(open_engine(EngineRecipe(model=str(thinker))), asked)
+    engine = open_engine(EngineRecipe(engine="vllm", model=str(thinker), vllm=SETTINGS))
+    found = complete(engine, asked)
+    engine.close()
+    assert found == expected
+    written = [one for row in found if not isinstance(row, Problem) for one in row]
+    assert any("think>" in one.text for one in written)
+    assert {one.token_ids is None for one in written} == {True, False}
+    assert {one.finish_reason for one in written} == {"stop", "length"}
 
 
 def test_token_ids_are_taken_as_they_are(offline: Engine) -> None:

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.hub_server import Hub, sha256
-from support.published import first_shard
+from support.published import first_shard, published
 
 from pairkit.errors import InputError
 from pairkit.hub.push import push
-from pairkit.schema import short_hash
+from pairkit.schema import SETS_1, short_hash
 
 NAME, KEY = "user/sets", ("dataset", "user/sets")
 # huggingface_hub's own, of the library that it sends with
@@ -168,3 +168,19 @@ def test_forced_changes_are_listed_in_the_manifest(built: Path, hub: Hub, tmp_pa
     loaded = datasets.load_dataset(str(tmp_path / "copy"), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded.num_rows == before - 1
     assert short_hash(manifest["recipe"]) == manifest["recipe_hash"]
+
+
+def test_a_dataset_of_version_1_is_pushed_as_it_is(built: Path, hub: Hub) -> None:
+    for file in (built / "data").glob("*.parquet"):
+        rows = [{name: row[name] for name in SETS_1.names} for row in pq.read_table(file).to_pylist()]
+        pq.write_table(pa.Table.from_pylist(rows, schema=SETS_1), file)
+
+    def as_version_1(manifest: dict[str, Any]) -> None:
+        manifest["schema_version"] = 1
+        for name, about in manifest["files"].items():
+            about |= {"bytes": (built / name).stat().st_size, "sha256": sha256((built / name).read_bytes())}
+
+    edit_manifest(built, as_version_1)
+    push(built, NAME)
+    repo = hub.repos[KEY]
+    assert repo.commits[repo.branches["main"]].items() >= published(built).items()

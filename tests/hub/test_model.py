@@ -20,7 +20,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pairkit import __version__
 from pairkit.errors import InputError, RecipeError
 from pairkit.hub.push import push
+from pairkit.models.resolve import Place, resolve
 from pairkit.recipes import validate
+from pairkit.training.export.model import export_model
 from pairkit.training.output import metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
@@ -129,6 +131,49 @@ def test_adapters_name_their_base_model(adapters: Path, model: Path, hub: Hub) -
     assert "lora" in front["tags"]
     assert "AutoPeftModelForCausalLM" in text
     assert "PeftModel.from_pretrained(BASE" in text
+
+
+def test_adapters_are_merged_on_demand(adapters: Path, hub: Hub, tmp_path: Path) -> None:
+    push(adapters, NAME, merge=True)
+    front, text = card(hub)
+    assert front["library_name"] == "transformers"
+    assert "PeftModel" not in text
+    there = hub.files(*KEY)
+    assert not {"adapter_config.json", "export.json", "hashes.json"} & there.keys()
+    loaded = AutoModelForCausalLM.from_pretrained(NAME, cache_dir=str(tmp_path / "cache")).state_dict()
+    merged = export_model(adapters, tmp_path / "merged", merge=True).folder
+    for name, value in AutoModelForCausalLM.from_pretrained(merged).state_dict().items():
+        assert torch.equal(loaded[name], value)
+    assert str(adapters).encode() not in b"".join(there.values())
+
+
+def test_a_run_over_adapters_names_the_model_below_them(
+    adapters: Path, data: Path, model: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapters = Path(shutil.copytree(adapters, tmp_path / "adapters"))
+    lora = {"continue_adapters": True}
+    settings = short_run(data, adapters, {"name": "simpo"}, lora=lora, max_steps=1)
+    train(validate(TrainRecipe, settings), tmp_path / "run")
+    push(tmp_path / "run", NAME)
+    config = json.loads(hub.files(*KEY)["adapter_config.json"])
+    assert config["base_model_name_or_path"] == "/".join(model.parts[-2:])
+    record = json.loads((tmp_path / "run" / "model" / "adapter_config.json").read_text())
+    record["base_model_name_or_path"] = "someone/base"
+    for folder in (tmp_path / "run" / "model", adapters / "model"):
+        (folder / "adapter_config.json").write_text(json.dumps(record))
+    push(tmp_path / "run", NAME, force=True)
+    front, _ = card(hub)
+    assert front["base_model"] == "someone/base"
+    # And the repository is a model: the base model that it names, with these adapters.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert resolve(NAME, "main") == Place("someone/base", None, (NAME,), "main")
+
+
+def test_a_merge_of_what_has_no_adapters_is_refused(trained: Path, hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="is a whole model and has no adapters"):
+        push(trained, NAME, merge=True)
+    with pytest.raises(RecipeError, match=r"--merge: .* is not a training run"):
+        push(trained / "model", NAME, merge=True)
 
 
 def edit_record(run: Path, **fields: Any) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.candidates import candidate_set, column, completion, noise, table, texts
+from support.candidates import candidate_set, column, completion, noise, quarantined, table, texts
 
 from pairkit.dataset.views import pairs
 from pairkit.errors import RecipeError
@@ -150,13 +150,7 @@ def test_a_quarantined_row_is_the_whole_set_with_its_id_and_an_explanation():
     (row,) = result.quarantine.to_pylist()
     assert result.quarantine.schema == QUARANTINE
     assert (row["stage"], row["set_id"]) == ("mine", sets["set_id"][0].as_py())
-    (whole,) = sets.to_pylist()
-    # As version 1 wrote it, because the set has nothing of version 2.
-    del whole["tools"], whole["chat_template_kwargs"]
-    for each in whole["completions"]:
-        del each["reasoning_content"], each["tool_calls"], each["token_ids"], each["tokenizer"]
-    whole["prompt"] = [{"role": "user", "content": "Why?"}]
-    assert row["row"] == canonical_json(whole)
+    assert row["row"] == canonical_json(quarantined(sets))
     assert row["detail"] == "one completion is no choice (1 of 2 completions left; dropped: 1 empty)"
 
 

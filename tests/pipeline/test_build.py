@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from support.candidates import said
 from support.published import hashes
 from support.raw import ultrafeedback
 from tokenizers import Tokenizer
@@ -146,7 +147,7 @@ def test_manifest_names_every_file_and_its_hash(built: Path) -> None:
     for name, about in manifest["files"].items():
         assert about["sha256"] == sha256(built / name)
         assert about["bytes"] == (built / name).stat().st_size
-    assert manifest["schema_version"] == 1
+    assert manifest["schema_version"] == 2
     assert manifest["versions"]["pyarrow"] == pa.__version__
 
 
@@ -215,9 +216,10 @@ def test_another_recipe_is_refused_with_the_difference(built: Path, source: Path
 def test_ids_match_their_definition(built: Path) -> None:
     seen: dict[str, int] = {}
     for row in rows(built, "data", "test").to_pylist():
-        prompt_id = short_hash(row["prompt"])
+        prompt = said(row["prompt"])  # as version 1 had it
+        prompt_id = short_hash(prompt)
         assert row["prompt_id"] == prompt_id
-        known = [short_hash([row["source"], row["prompt"], number]) for number in range(ROWS)]
+        known = [short_hash([row["source"], prompt, number]) for number in range(ROWS)]
         assert row["set_id"] in known
         assert known.index(row["set_id"]) >= seen.get(prompt_id, 0)
         seen[prompt_id] = known.index(row["set_id"]) + 1

@@ -43,6 +43,11 @@ GOOD: dict[str, list[dict[str, Any]]] = {
             "metadata": "{}",
         },
         {"messages": TURNS, "label": False},
+        {
+            "messages": [*TURNS, {"role": "assistant", "tool_calls": [{"name": "f"}], "thinking": "h"}],
+            "tools": [{"type": "function", "function": {"name": "f"}}],
+            "chat_template_kwargs": {"a": 1},
+        },
     ],
     "ultrafeedback": [
         {
@@ -72,10 +77,15 @@ ODD_TEXTS = ["", " ", "p", "é\u2028", "N/A", "3", "#### 4", '[{"a": 1}]', "\ud8
 texts = st.sampled_from(ODD_TEXTS + DIALOGUES) | st.text(max_size=4)
 numbers = st.sampled_from([0, 1, 2, 1.5, -3, 2**63, 10**400, float("nan"), float("inf"), 1e300])
 leaves = st.none() | st.booleans() | numbers | texts
-roles = st.sampled_from(["user", "assistant", "system", "tool", "human", "gpt"]) | leaves
+roles = st.sampled_from(["user", "assistant", "system", "tool", "human", "gpt", "function_call"]) | leaves
+functions = st.fixed_dictionaries({"name": leaves}, optional={"arguments": leaves | st.just({"a": [1]})})
+calls = st.lists(functions | functions.map(lambda value: {"function": value}) | leaves, max_size=2) | leaves
+parts = st.fixed_dictionaries({"type": st.sampled_from(["text", "image_url"]) | leaves, "text": leaves})
+contents = leaves | st.lists(parts | leaves, max_size=2)
+extras = {"tool_calls": calls, "function_call": functions | leaves, "thinking": leaves, "name": leaves}
 messages = st.lists(
-    st.fixed_dictionaries({"role": roles, "content": leaves})
-    | st.fixed_dictionaries({"from": roles, "value": leaves}, optional={"tool_calls": st.lists(leaves)}),
+    st.fixed_dictionaries({"role": roles, "content": contents}, optional=extras)
+    | st.fixed_dictionaries({"from": roles, "value": leaves}, optional={"tool_calls": calls}),
     max_size=3,
 )
 ratings = st.fixed_dictionaries({}, optional={"Rating": leaves, "Rationale": leaves, "Type": st.lists(texts)})
@@ -106,7 +116,7 @@ completions = st.lists(
     max_size=3,
 )
 solutions = st.fixed_dictionaries({"is_correct": leaves, "solution": leaves})
-values = leaves | messages | completions | solutions | st.lists(leaves, max_size=3)
+values = leaves | messages | completions | solutions | calls | st.lists(leaves, max_size=3)
 
 
 def rows_of(name: str) -> Any:

@@ -232,6 +232,9 @@ def test_the_order_of_keys_nulls_and_numbers_stay_as_written(tmp_path: Path) -> 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tools": "[{"}, "'tools': is not JSON"),
     ({"tools": "3"}, "'tools': is not a JSON list of tools"),
+    ({"tools": '[{"name": "\\ud800"}]'}, "'tools': holds a value that is not JSON"),
+    ({"tools": '[{"name": "f", "limit": NaN}]'}, "'tools': holds a value that is not JSON"),
+    ({"tools": [{"name": "f", "limit": float("inf")}]}, "'tools': holds a value that is not JSON"),
     ({"tools": [{"description": "d"}]}, "'tools': holds a tool without the name of a function"),
     ({"tools": ["weather"]}, "'tools': holds a tool without the name of a function"),
     ({"chat_template_kwargs": "[1]"}, "'chat_template_kwargs': is not a JSON object"),

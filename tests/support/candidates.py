@@ -43,6 +43,18 @@ def said(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in each.items() if value is not None} for each in messages]
 
 
+def quarantined(sets: pa.Table, place: int = 0) -> dict[str, Any]:
+    """Return a plain set as it is in quarantine: with the columns and fields of version 1 alone."""
+    row = sets.to_pylist()[place]
+    columns = ("set_id", "prompt_id", "source", "metadata")
+    fields = ("text", "model", "rank", "score", "scores", "sampling", "finish_reason", "origin", "metadata")
+    return {
+        **{name: row[name] for name in columns},
+        "prompt": [{name: each[name] for name in ("role", "content")} for each in row["prompt"]],
+        "completions": [{name: each[name] for name in fields} for each in row["completions"]],
+    }
+
+
 def texts(sets: pa.Table) -> list[list[str]]:
     """Return the texts of each set's completions."""
     return [[completion["text"] for completion in row] for row in sets["completions"].to_pylist()]

@@ -15,12 +15,13 @@ from support.training import weights
 from transformers import AutoModelForCausalLM
 
 from pairkit.errors import ModelError, RecipeError
+from pairkit.models.adapters import merged
 from pairkit.recipes import validate
 from pairkit.training.logprobs import probe
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.loop import train_steps
-from pairkit.training.lora import AdaptersOff, Lora, four_bits, merged, with_adapters
+from pairkit.training.lora import AdaptersOff, Lora, four_bits, with_adapters
 from pairkit.training.output.checkpoint import checkpoints
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.plan import plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pairkit.training.run import train
     [
         (800, torch.OutOfMemoryError("CUDA out of memory"), "try --tokens-per-micro-batch 400, "),
         (800, RuntimeError("DefaultCPUAllocator: can't allocate memory"), "try --tokens-per-micro-batch 400"),
-        (40, torch.OutOfMemoryError("CUDA out of memory"), "the longest text has 70 tokens: try max_le"),
+        (40, torch.OutOfMemoryError("CUDA out of memory"), "the longest text has 71 tokens: try max_le"),
     ],
 )
 def test_a_run_that_does_not_fit_names_what_to_lower(
@@ -55,8 +56,8 @@ def test_existing_runs(tmp_path: Path, data: Path, model: Path) -> None:
     stamp = (out / "model" / "config.json").stat().st_mtime_ns
     train(recipe(data, model, max_steps=1), out)
     assert (out / "model" / "config.json").stat().st_mtime_ns == stamp
-    with pytest.raises(ExistingOutputError, match=r"with other settings: max_steps 1 -> 2\. Choose"):
-        train(recipe(data, model, max_steps=2), out)
+    with pytest.raises(ExistingOutputError, match=r"with other settings: sets_per_step 8 -> 2\. Choose"):
+        train(recipe(data, model, max_steps=1, sets_per_step=2), out)
     other = recipe(data, model, {"name": "dpo", "beta": 0.2}, max_steps=1, optimizer={"warmup": 0.25})
     with pytest.raises(
         ExistingOutputError,
@@ -123,8 +124,12 @@ def test_bad_data_and_models(
         train(recipe(data, tmp_path / "empty", tokenizer=str(model)), tmp_path / "f")
     with pytest.raises(RecipeError, match="bpe:N"):
         train(recipe(data, model, tokenizer="bpe:12"), tmp_path / "g")
-    with pytest.raises(ModelError, match="the tokenizer that belongs to the model"):
+    with pytest.raises(ModelError, match="leave --tokenizer out, so that the model's own is used"):
         train(recipe(data, model, tokenizer="bpe:400"), tmp_path / "h")
+    # Without a tokenizer of its own, a model can only be too small.
+    shutil.copytree(model, tmp_path / "bare", ignore=shutil.ignore_patterns("tokenizer*"))
+    with pytest.raises(ModelError, match="the tokenizer that belongs to the model"):
+        train(recipe(data, tmp_path / "bare", tokenizer="bpe:400"), tmp_path / "h")
     for left in "abcdefgh":
         assert not (tmp_path / left).exists()
 

@@ -133,7 +133,7 @@ def test_gradient_checkpointing_and_bf16(tmp_path: Path, data: Path, model: Path
     less = weights(train(recipe(data, model, max_steps=1, gradient_checkpointing=True), tmp_path / "less"))
     for name, value in plain.items():
         torch.testing.assert_close(less[name], value, rtol=1e-5, atol=1e-6)
-    half = train(recipe(data, model, max_steps=1, dtype="bfloat16"), tmp_path / "half")
+    half = train(recipe(data, model, max_steps=1, dtype="bfloat16", save_dtype="bfloat16"), tmp_path / "half")
     assert json.loads((half / "config.json").read_text())["dtype"] == "bfloat16"
     assert all(np.isfinite(line["loss"]) for line in read_metrics(tmp_path / "half", "train"))
     mixed = weights(train(recipe(data, model, max_steps=1, bf16=True), tmp_path / "mixed"))

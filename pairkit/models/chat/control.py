@@ -54,6 +54,8 @@ class Hiding:
 
     def text(self, text: str, own: Own | None = None) -> str:
         """Hide every control token in `text` except those within the marks of `own`."""
+        if not self._pattern.search(text):  # nearly always
+            return text
         if own is None:
             return self._pattern.sub(self._hide, text)
         parts, start = [], 0

@@ -63,6 +63,7 @@ class ChatFormat:
         self.control = ControlTokens(tokenizer, self.template)
         self.marks = Marks(self.template, self.control.ids)
         self._turns: dict[str, Turn] = {}
+        self._ends: dict[str, list[int]] = {}  # the ids of what ends a turn, by its text
 
     @property
     def template(self) -> str:
@@ -190,8 +191,10 @@ class ChatFormat:
     def end_ids(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> list[int]:
         """Return the ids that end a plain answer: the template's, else EOS. Raises `ModelError` without."""
         end = self.turn(tools=tools, kwargs=kwargs).end
+        if end and end not in self._ends:
+            self._ends[end] = self.control.encode([Rendered(end)])[0]
         if end:
-            return self.control.encode([Rendered(end)])[0]
+            return list(self._ends[end])
         if self.tokenizer.eos_token_id is not None:
             return [int(self.tokenizer.eos_token_id)]
         raise ModelError(

@@ -25,6 +25,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from pairkit.errors import ModelError
 from pairkit.models.names import cannot_load
+from pairkit.models.resolve import resolve
 from pairkit.rankers.pairrm.model import PairRM
 from pairkit.rankers.pairrm.text import CLS, FIRST, PAD, PREFIXES, SECOND, SEP, SOURCE, Limits
 
@@ -53,6 +54,10 @@ def load_pairrm_checkpoint(name: str, revision: str | None = None) -> Checkpoint
     Raises `ModelError` for a checkpoint that cannot be read, that has another layout, or whose tokenizer does
     not belong to its weights.
     """
+    place = resolve(name, revision, ask_hub=False)
+    if place.adapters:
+        raise ModelError(f"{name!r} holds adapters, not a PairRM checkpoint: {LAYOUTS}")
+    name = place.base
     settings = _config(name, revision)
     if settings.get("ranker_type") == "pairranker":
         base = str(settings.get("model_name"))

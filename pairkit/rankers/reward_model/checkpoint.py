@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pairkit.errors import ModelError
 from pairkit.models.inference import Dtype, resolve_precision
 from pairkit.models.names import cannot_load
+from pairkit.models.resolve import Place, resolve
 from pairkit.models.tokenizer import open_tokenizer
 
 if TYPE_CHECKING:
@@ -25,36 +26,45 @@ def load_reward_checkpoint(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load model and tokenizer, which needs a chat template if the recipe has none.
 
+    Adapters, as `peft` saves those of a reward model, are merged into their base model.
     Raises `ModelError`: see `load_reward_model`.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    settings = _config(name, revision)
+    place = resolve(name, revision)
+    base, revision = place.base, place.revision
+    settings = _config(base, revision)
     armorm = ARMORM in (settings.get("architectures") or ())
     if not trust_remote_code and not armorm:
         _refuse_remote_code(name, settings)
     where: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
-        config = AutoConfig.from_pretrained(name, **where)
-        tokenizer = open_tokenizer(name, **where)
+        config = AutoConfig.from_pretrained(base, **where)
+        from_place, at = place.tokenizer()
+        tokenizer = open_tokenizer(from_place, revision=at, trust_remote_code=trust_remote_code)
     except Exception as error:  # a dozen types: of transformers, the hub, the checkpoint's own code
         raise cannot_load("model", name, error) from error
     own_code = armorm or CLASS in (getattr(config, "auto_map", None) or {})
     if needs_template:
         _check_template(name, tokenizer)
+    if place.adapters and not any("SequenceClassification" in kind for kind in config.architectures or ()):
+        config.num_labels = 1  # the head comes with the adapters
     _check(name, config, own_code=own_code)
     precision, device = resolve_precision(dtype)
     if armorm:
         from pairkit.rankers.reward_model.armorm import ArmoRM
 
-        open_model, where = partial(ArmoRM.from_pretrained, name), {"revision": revision}
+        open_model, where = partial(ArmoRM.from_pretrained, base), {"revision": revision}
     else:
-        open_model = partial(AutoModelForSequenceClassification.from_pretrained, name)
+        open_model = partial(AutoModelForSequenceClassification.from_pretrained, base)
     try:
         model, loading = open_model(config=config, dtype=precision, output_loading_info=True, **where)
     except Exception as error:  # as above
         raise cannot_load("model", name, error) from error
     missing = sorted(loading["missing_keys"])
+    if place.adapters:
+        model, missing = _with_adapters(model, place, missing)
+        model = model.to(precision)
     if missing:
         raise ModelError(
             f"{name!r} is not a reward model: the weight {missing[0]!r} (one of {len(missing)}) is missing "
@@ -64,6 +74,19 @@ def load_reward_checkpoint(
     if armorm:
         model.use(tokenizer)
     return model.to(device).eval(), tokenizer
+
+
+def _with_adapters(model: Any, place: Place, missing: list[str]) -> tuple[Any, list[str]]:
+    """Merge the adapters of a reward model; return it, and which of the missing weights they lack too."""
+    from pairkit.models.adapters import merged, with_saved_adapters
+
+    for adapter in place.adapters:
+        at = place.adapters_revision if adapter == place.top else None
+        adapted: Any = with_saved_adapters(model.float(), adapter, revision=at)
+        whole = adapted.active_peft_config.modules_to_save or ()  # a new head is trained and saved as a whole
+        missing = [name for name in missing if name.split(".")[0] not in whole]
+        model = merged(adapted)
+    return model, missing
 
 
 def _config(name: str, revision: str | None) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pairkit.arrow import interleave, is_text, present
+from pairkit.arrow import interleave, is_json, is_text, present
 from pairkit.errors import RecipeError, unknown
 from pairkit.readers.json_fields import with_json_texts, with_parts
 from pairkit.readers.json_rows import NOT_ARROW, loads
@@ -52,6 +52,7 @@ EXPECTED = (
     ("chosen", "rejected"),
 )
 LISTS = ("completions", "scores", "ranks", "models", "messages")  # in CSV, JSON in the cell
+JSON = ("tools", "chat_template_kwargs")  # kept as texts
 JOINED = ("prompt", "system", "completion")  # several texts with a blank line between them
 COLLECTED = ("completions", "scores", "ranks", "models")  # several columns as one list
 # The Alpaca format splits its prompt into two columns, of which the second may be a phrase for "empty".
@@ -124,6 +125,8 @@ def gather(columns: Columns, fields: Mapping[str, str]) -> Columns:
             arrays[name] = _collect(columns, field, parts) if field in COLLECTED else _join(columns, parts)
         elif field in LISTS and name in columns and is_text(columns.arrays[name].type):
             arrays[name] = _decode(columns, name)
+        elif field not in JSON and name in columns and is_json(columns.arrays[name].type):
+            arrays[name] = _array(columns, name, _values(columns.arrays[name]))
     return replace(columns, arrays=arrays)
 
 
@@ -157,6 +160,22 @@ def _decode(columns: Columns, name: str) -> pa.Array:
         values.append(with_json_texts(value) if isinstance(value, list) else None)
         broken.append(text is not None and values[-1] is None)
     columns.report(np.array(broken, np.bool_), "invalid_json", "is not a JSON list", name)
+    return _array(columns, name, values)
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Parse values of the type Json of `datasets`, or lists of them, one by one as `_decode` does."""
+
+    def parsed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [parsed(item) for item in value]
+        return with_json_texts(loads(value)) if value is not None else None
+
+    return [parsed(value) for value in column.to_pylist()]
+
+
+def _array(columns: Columns, name: str, values: list[Any]) -> pa.Array:
+    """Make a column of parsed JSON, of whatever type fits all rows."""
     try:
         return pa.array(values)
     except NOT_ARROW:

@@ -72,7 +72,12 @@ def _normalized(text: str, normal: Normal) -> tuple[str | None, str | None]:
         value = normal(value)
     except ValueError as error:
         return None, str(error)
-    return (json_text(value) if value else None), None
+    if not value:
+        return None, None
+    try:
+        return json_text(value, strict=True), None
+    except ValueError:
+        return None, "holds a value that is not JSON"
 
 
 def tools(value: Any) -> Any:

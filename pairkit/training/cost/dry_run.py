@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import nn
 
+from pairkit.models.adapters import fresh_copy
 from pairkit.models.load import empty_model
+from pairkit.models.resolve import resolve
 from pairkit.training.cost.loads import first_steps
 from pairkit.training.cost.memory import Footprint, MicroBatchSize, device_type, footprint
 from pairkit.training.cost.operations import TokenLoad
@@ -46,7 +48,7 @@ def estimate_memory(planned: Plan, model: nn.Module, *, shared: bool) -> Footpri
     largest = max((_size(load, shared=shared) for load in loads), key=lambda size: size.tokens)
     live = None
     # Adapters switched off are the policy itself and take no memory of their own.
-    if "token_kl" in needs and (recipe.lora is None or recipe.reference is not None):
+    if "token_kl" in needs and not recipe.adapters_off_is_reference:
         live = _empty(planned, planned.reference, policy=False)
     return footprint(model, live, recipe, largest, plain=not needs & PER_TOKEN, device=device_type())
 
@@ -68,4 +70,7 @@ def _empty(planned: Plan, name: str, *, policy: bool = True) -> nn.Module:
         trust_remote_code=recipe.trust_remote_code,
         vocabulary=len(planned.tokenizer) if name.endswith(".json") else None,
     )
+    place = resolve(name, recipe.revision_of(name))
+    if recipe.lora and recipe.lora.continue_adapters and place.adapters:
+        return fresh_copy(model, place.top, revision=place.adapters_revision)
     return with_adapters(model, recipe.lora, recipe.seed) if policy and recipe.lora else model

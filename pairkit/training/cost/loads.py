@@ -47,7 +47,8 @@ def first_steps(planned: Plan, *, shared: bool) -> list[StepLoad]:
     for number in range(min(planned.order.step_count, COUNTED)):
         rows = planned.order.step_sets(number)
         usable = usable_completions(loss, (sets[i] for i in rows))
-        passes = step_passes(loss, negatives, usable, shared=shared)
+        balanced = recipe.router_aux_loss is not None
+        passes = step_passes(loss, negatives, usable, shared=shared and not balanced)
         # What is drawn depends on the policy, so the longest possible draw is counted.
         selected = longest(usable, negatives) if passes.draws else usable
         if passes.in_pass is not None:
@@ -56,6 +57,8 @@ def first_steps(planned: Plan, *, shared: bool) -> list[StepLoad]:
             scored = token_load(passes.scored(usable, selected), shared=shared)
         if passes.mismatched and others:
             scored += token_load([SetSelection.all(others[i]) for i in rows], shared=shared)
+        if balanced:
+            scored += token_load(selected, shared=shared)
         groups = micro_batches(selected, recipe.tokens_per_micro_batch, shared=shared)
         parts = [token_load([selected[i] for i in group], shared=shared) for group in groups]
         steps.append(StepLoad(token_load(selected), token_load(selected, shared=False), scored, parts))

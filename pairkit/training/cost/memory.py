@@ -1,6 +1,6 @@
 """Estimate the peak memory of a run from a model without weights.
 
-What is allocated throughout is counted: weights, gradients, the optimizer's two moments. What a micro-batch
+What is allocated throughout is counted: weights, gradients, the optimizer's states. What a micro-batch
 saves for backward is estimated from the model's sizes: in each layer two norms, attention without a score
 matrix, and an MLP, as Llama has them; the output head by the slices in which its logits are made. What a
 GPU's driver, kernels and an allocator take in addition is unknown here, and so is what torch.compile saves.
@@ -13,10 +13,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from pairkit.training.cost.layers import Layer, layers_of
+from pairkit.training.cost.unknown import count_or_none
 from pairkit.training.logprobs.head import CHUNK_LOGITS
 from pairkit.training.logprobs.hidden import head_of
 from pairkit.training.logprobs.target_logp import KEPT_LOGITS, SLICE_LOGITS
 from pairkit.training.recipe import TrainRecipe
+from pairkit.training.step.optimizer import state_bytes
 
 MEBIBYTE = 2**20
 NF4 = 0.516  # bytes per weight: half of one, and constants of 8 bits per 64 and 32 bits per 64 * 256 weights
@@ -44,18 +47,21 @@ class Footprint(NamedTuple):
     gradients: float
     optimizer: float
     reference: float  # one that runs next to the policy
-    activations: float
+    activations: float | None  # None: unknown
     head: float  # logits, and the gradient of the head's weight on its way
 
     @property
-    def total(self) -> float:
-        """The sum."""
-        return sum(self)
+    def total(self) -> float | None:
+        """The sum; None where a part is unknown."""
+        known = [part for part in self if part is not None]
+        return sum(known) if len(known) == len(self) else None
 
-    def in_mib(self) -> dict[str, int]:
-        """Return each part and the total in MiB, as plain data."""
+    def in_mib(self) -> dict[str, int | str]:
+        """Return each part and the total in MiB, or "unknown", as plain data."""
         parts = self._asdict() | {"total": self.total}
-        return {name: round(number / MEBIBYTE) for name, number in parts.items()}
+        return {
+            name: "unknown" if number is None else round(number / MEBIBYTE) for name, number in parts.items()
+        }
 
 
 def footprint(
@@ -79,9 +85,9 @@ def footprint(
     return Footprint(
         _weights(model) - (_quantized(model) if recipe.lora and recipe.lora.base else 0),
         trained,
-        2 * trained,
+        state_bytes(recipe.optimizer, model),
         0 if live is None else _weights(live),
-        _activations(model, recipe, largest, device),
+        count_or_none("activations", model, lambda: _activations(model, recipe, largest, device)),
         _head(model, largest.predicted, plain=plain, device=device),
     )
 
@@ -102,39 +108,45 @@ def _quantized(model: nn.Module) -> float:
 def _activations(model: nn.Module, recipe: TrainRecipe, largest: MicroBatchSize, device: str) -> float:
     owner, _ = head_of(model)
     config: Any = owner.config.get_text_config()  # type: ignore[operator, union-attr]
-    hidden, layers = config.hidden_size, config.num_hidden_layers
+    hidden, layers = config.hidden_size, layers_of(config)
     narrow = recipe.dtype == "bfloat16"  # weights and all
     size = 2 if narrow or recipe.bf16 else 4  # bytes per element of a matrix product's input
     stream = 2 if narrow else 4  # bytes per element of the residual stream
     # A norm keeps its input in float32, the scaled and the weighted one, and a cast for the product after it.
     norm = 4 + 2 * stream + (size if size != stream else 0)
-    tokens, inner = largest.tokens, size * _between(model, config)
-    layer = tokens * (2 * norm * hidden + inner) + size * _attended(config, largest, device)
-    saved = layers * layer
+    tokens, width = largest.tokens, _width(model)
+    inner = [size * width * _between(layer, hidden) for layer in layers]  # bytes per token
+    per_layer = [
+        tokens * (2 * norm * hidden + between) + size * _attended(layer, largest, device)
+        for layer, between in zip(layers, inner, strict=True)
+    ]
+    saved = sum(per_layer)
     if recipe.gradient_checkpointing:  # the input of each layer, and all of the one that is recomputed
-        saved = layers * tokens * stream * hidden + layer
-    backward = inner + (norm + 4 * size) * hidden  # gradients of one layer, and the last norm's tensors
+        saved = len(layers) * tokens * stream * hidden + max(per_layer)
+    backward = max(inner) + (norm + 4 * size) * hidden  # gradients of one layer, and the last norm's tensors
     cast = sum(p.numel() for p in model.parameters() if p.ndim > 1) * (2 if recipe.bf16 else 0)
     return float(saved + tokens * backward + cast)
 
 
-def _attended(config: Any, largest: MicroBatchSize, device: str) -> float:
+def _attended(layer: Layer, largest: MicroBatchSize, device: str) -> float:
     """Count the elements that attention saves: queries, keys, values, and its output before and after the
     transposition. On a CPU each query head gets keys and values of its own."""
-    heads = getattr(config, "num_attention_heads", 0)
-    size = getattr(config, "head_dim", None) or config.hidden_size // max(heads, 1)
-    shared = getattr(config, "num_key_value_heads", None) or heads
+    heads = layer.heads
+    shared = layer.size("num_key_value_heads") or heads
     keys = heads * largest.keys if device == "cpu" else shared * largest.tokens
-    return float(size * (3 * heads * largest.tokens + 2 * keys))
+    return float(layer.head_size * (3 * heads * largest.tokens + 2 * keys))
 
 
-def _between(model: nn.Module, config: Any) -> float:
-    """Count the elements per token between the projections of an MLP, of the experts that it is sent to."""
-    inner = getattr(config, "moe_intermediate_size", None) or getattr(config, "intermediate_size", None)
-    inner = inner or getattr(config, "n_inner", None) or 4 * config.hidden_size
+def _width(model: nn.Module) -> int:
+    """Count the tensors between the projections of an MLP."""
     names = {name.rpartition(".")[2] for name, _ in (*model.named_modules(), *model.named_parameters())}
-    width = 4 if names & GATES else 2  # an activation's input and output; with a gate, it and the product too
-    return float(width * inner * (getattr(config, "num_experts_per_tok", None) or 1))
+    return 4 if names & GATES else 2  # an activation's input and output; with a gate, it and the product too
+
+
+def _between(layer: Layer, hidden: int) -> int:
+    """Count the elements per token of such a tensor, of all experts that the token is sent to."""
+    inner = layer.size("moe_intermediate_size", "intermediate_size", "n_inner") or 4 * hidden
+    return inner * layer.experts_per_token
 
 
 def _head(model: nn.Module, predicted: int, *, plain: bool, device: str) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from pairkit.training.cost.layers import layers_of
 from pairkit.training.logprobs.hidden import head_of
 from pairkit.training.logprobs.selection import SetSelection
 
@@ -61,7 +62,8 @@ def cost_per_token(model: nn.Module) -> TokenCost:
     owner, output = head_of(model)
     config: Any = owner.config.get_text_config()  # type: ignore[operator, union-attr]
     weights = {True: 0.0, False: 0.0}
-    for module in owner.modules():
+    used = max((layer.experts_per_token for layer in layers_of(config)), default=1)
+    for name, module in owner.named_modules():
         if module is output or isinstance(module, nn.Embedding):
             continue
         if isinstance(module, nn.Linear):  # by its features, because quantized weights are packed
@@ -69,7 +71,10 @@ def cost_per_token(model: nn.Module) -> TokenCost:
             continue
         for parameter in module.parameters(recurse=False):
             if parameter.ndim > 1:
-                weights[parameter.requires_grad] += parameter.numel() * _share(config, parameter.ndim)
+                # Experts are stacked as [experts, out, in]; a token meets those that it is sent to.
+                stacked = parameter.ndim == 3 and "experts" in name
+                share = min(1.0, used / parameter.shape[0]) if stacked else 1.0
+                weights[parameter.requires_grad] += parameter.numel() * share
     weight = getattr(output, "weight", None)
     return TokenCost(
         weights[True],
@@ -126,26 +131,13 @@ def with_gradient(cost: TokenCost, load: TokenLoad) -> float:
     return 3 * without_gradient(cost, load) - 2 * saved
 
 
-def _share(config: Any, dimensions: int) -> float:
-    """Return the share of a weight that a token meets; experts are stacked as `[experts, out, in]`."""
-    experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
-    return config.num_experts_per_tok / experts if experts and dimensions == 3 else 1.0
-
-
 def _attention(config: Any) -> dict[int | None, float]:
-    heads = getattr(config, "num_attention_heads", 0)
-    if not heads:
-        return {}
-    # Not always width / heads: some models (Gemma, DeepSeek) set the size of a head, or two of them.
-    key = getattr(config, "qk_head_dim", None) or getattr(config, "head_dim", None)
-    key = key or config.hidden_size // heads
-    value = getattr(config, "v_head_dim", None) or key
-    window = getattr(config, "sliding_window", None)
-    plain = "sliding_attention" if window else "full_attention"
-    kinds = getattr(config, "layer_types", None) or [plain] * config.num_hidden_layers
-    windows = {"full_attention": None, "sliding_attention": window}
-    layers = Counter(windows[kind] for kind in kinds if kind in windows)  # linear attention has none
-    return {window: count * heads * (key + value) for window, count in layers.items()}
+    totals: Counter[int | None] = Counter()  # multiplications by window
+    for layer in layers_of(config):
+        if layer.attends:
+            value = layer.size("v_head_dim") or layer.head_size
+            totals[layer.window] += layer.heads * (layer.head_size + value)
+    return dict(totals)
 
 
 def _seen(start: int, stop: int, window: int | None) -> int:

@@ -7,6 +7,7 @@ from statistics import mean
 from typing import Any
 
 from pairkit.training.cost.loads import StepLoad, first_steps
+from pairkit.training.cost.warnings import warnings
 from pairkit.training.plan import Plan
 from pairkit.training.step.pairs import pair_tokens
 
@@ -41,6 +42,7 @@ def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
             "longest": planned.longest,
             "a_step": round(examples / len(planned.examples) * passed / order.step_count),
         },
+        "warnings": list(warnings(planned)),
         "truncation": {name: cut.plain() for name, cut in planned.truncation().items()},
         "step": _means(first_steps(planned, shared=recipe.share_prompts if shared is None else shared)),
     }

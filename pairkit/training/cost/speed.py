@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from torch import nn
+
 from pairkit.training.cost.operations import (
+    TokenCost,
     cost_per_token,
     draw_load,
     token_load,
     with_gradient,
     without_gradient,
 )
+from pairkit.training.cost.unknown import count_or_none
 from pairkit.training.distributed.processes import device_name
 from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.selection import SetSelection
@@ -22,18 +26,19 @@ class Speed:
     """The rates of a run's steps.
 
     Args:
-        peak: operations per second of one device; None where it is unknown, and then there is no `mfu`.
+        peak: operations per second of one device. Where it or the model's cost is unknown there is no `mfu`.
     """
 
     def __init__(self, step_model: StepModel, peak: float | None) -> None:
-        self._step_model, self._peak = step_model, peak
-        self._cost = cost_per_token(step_model.model)
-        live = step_model.live
-        self._live = cost_per_token(live) if live is not None else None
+        self._step_model = step_model
+        self._cost = _cost(step_model.model) if peak is not None else None
+        self._live = _cost(step_model.live) if peak is not None and step_model.live is not None else None
+        known = self._cost is not None and (self._live is not None or step_model.live is None)
+        self._peak = peak if known else None
 
     def operations(self, batch: Batch, work: Sequence[SetSelection]) -> float:
         """Count those of this process in a step whose gradient passes took `work`."""
-        if self._peak is None:
+        if self._peak is None or self._cost is None:
             return 0.0
         processes = self._step_model.processes
         shared = packs(self._step_model.model, self._step_model.live)
@@ -56,6 +61,10 @@ class Speed:
         if self._peak is not None:
             rates["mfu"] = operations / (seconds * self._peak * self._step_model.processes.size)
         return rates
+
+
+def _cost(model: nn.Module) -> TokenCost | None:
+    return count_or_none("operations", model, lambda: cost_per_token(model))
 
 
 def speed_of(step_model: StepModel) -> Speed:

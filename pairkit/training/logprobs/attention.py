@@ -103,7 +103,8 @@ def packed_attention(
         keys.insert(0, packed.earlier.cache[layer])  # [1, G, M, D] of the prompts, before the sequence's own
     attend = _attend_with_flex if query.is_cuda else _attend_by_segment
     scores = Scores(scaling or query.shape[-1] ** -0.5, sliding_window, softcap)
-    return attend(packed, query, keys, scores).transpose(1, 2), None
+    # Contiguous, as transformers' own attention returns it, because some classes take a view of it.
+    return attend(packed, query, keys, scores).transpose(1, 2).contiguous(), None
 
 
 class Scores(NamedTuple):

@@ -23,7 +23,7 @@ from pairkit.losses import Logps
 from pairkit.training.distributed.sharding import collective_pass_count, reshard, sharded
 from pairkit.training.logprobs import head
 from pairkit.training.logprobs.attention import current_sequence, using_packed_attention
-from pairkit.training.logprobs.hidden import head_of, hidden_states
+from pairkit.training.logprobs.hidden import head_of, hidden_states, last_positions
 from pairkit.training.logprobs.packing import pack
 from pairkit.training.logprobs.padding import ModelInputs, pad_rows
 from pairkit.training.logprobs.probe import packs
@@ -249,8 +249,8 @@ def _statistics_from_own_logits(
     def part_statistics(inputs: ModelInputs, targets: Tensor) -> Tensor:
         def logits(network: nn.Module) -> Tensor:
             # [tokens, V], float32 before the softmax, because a loss subtracts sums of its logarithms.
-            output = network(**inputs.arguments).logits
-            return output.flatten(0, 1)[inputs.predictors].float()  # type: ignore[no-any-return]
+            output = last_positions(network(**inputs.arguments).logits, inputs)
+            return output.flatten(0, 1)[inputs.predictors].float()
 
         reference = None
         if live is not None:

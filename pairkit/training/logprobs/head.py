@@ -245,6 +245,15 @@ class _Chunked(torch.autograd.Function):
         )
 
 
+def _log_softmax(logits: Tensor) -> Tensor:
+    """Normalize as `target_logp` does.
+
+    torch's own log_softmax sums a vocabulary's exponentials one after the other on a CPU, and is off by up to
+    1e-5 nats in the same direction at every token; logsumexp adds them in a tree.
+    """
+    return logits - logits.logsumexp(dim=-1, keepdim=True)
+
+
 def _kl(logp: Tensor, other: Tensor) -> Tensor:
     """Compute KL(p || q) from log-probs, `[T, V]` to `[T]`.
 
@@ -255,15 +264,6 @@ def _kl(logp: Tensor, other: Tensor) -> Tensor:
     near = difference < 1.0  # beyond, e^d may overflow, and the probabilities' difference has its digits
     change = torch.where(near, weight * difference.clamp(max=1.0).expm1(), other.exp() - weight)
     return (change - weight * difference).sum(dim=-1)
-
-
-def _log_softmax(logits: Tensor) -> Tensor:
-    """Normalize as `target_logp` does.
-
-    torch's own log_softmax sums a vocabulary's exponentials one after the other on a CPU, and is off by up to
-    1e-5 nats in the same direction at every token; logsumexp adds them in a tree.
-    """
-    return logits - logits.logsumexp(dim=-1, keepdim=True)
 
 
 def _at_targets(logp: Tensor, targets: Tensor) -> Tensor:

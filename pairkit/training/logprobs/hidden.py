@@ -75,16 +75,26 @@ def hidden_states(model: nn.Module, inputs: ModelInputs, earlier: Tensor | None 
     head = Head(module.weight, module.bias, *final)
     # bfloat16 autocast covers the model's call but not the product made of these states later, whose factors
     # need one dtype: the weight's.
-    states = seen[0].flatten(0, 1).to(head.weight.dtype)
+    states = last_positions(seen[0], inputs).flatten(0, 1).to(head.weight.dtype)
     if earlier is not None:
         states = torch.cat([earlier, states])
     return Hidden(states[inputs.predictors], head, precisions[0])
 
 
+def last_positions(values: Tensor, inputs: ModelInputs) -> Tensor:
+    """Return the positions `[R, L, ...]` that `predictors` counts, from states or logits of all or of these.
+
+    A class that does not know `logits_to_keep` drops it without an error and returns every position.
+    """
+    kept = inputs.arguments.get("logits_to_keep")
+    return values if kept is None else values[:, -kept:]
+
+
 @torch.no_grad()
 def _final_step(owner: nn.Module, module: nn.Linear, seen: list[Tensor], logits: Tensor) -> Final | None:
     """Find the scale and softcap that turn the head's output into the model's logits, at one position."""
-    if len(seen) != 1:  # a head that is called more than once per pass is no plain one
+    # A head that is called more than once per pass, or over several streams (ProphetNet), is no plain one.
+    if len(seen) != 1 or seen[0].ndim != 3:
         return None
     state, expected = seen[0][0, :1].to(module.weight.dtype), logits[0, :1].float()  # [1, E], [1, V]
     rounding = max(torch.finfo(dtype).eps for dtype in (logits.dtype, module.weight.dtype))

@@ -18,6 +18,7 @@ from pairkit.training.logprobs.head import Hidden
 from pairkit.training.logprobs.hidden import head_of, hidden_states
 from pairkit.training.logprobs.packing import pack
 from pairkit.training.logprobs.padding import pad_rows
+from pairkit.training.logprobs.rows import check_rows
 
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 PROBE = [([1, 2, 3, 4, 5], [[6, 7, 2], [3, 1]]), ([4, 1], [[2], [5, 6, 1, 3]])]  # prompts and completions
@@ -28,17 +29,23 @@ def packs(*models: nn.Module | None) -> bool:
     """Return whether all of these models can pack; a model that cannot is printed once, with the reason.
 
     Policy and reference run over the same inputs, so one that cannot pack decides for both.
+
+    Raises:
+        ModelError: a model whose padded rows are wrong (see `rows`), packed or not.
     """
     return all(_packs_alone(model) for model in models if model is not None)
 
 
 def pad(model: nn.Module) -> None:
-    """Have this model run over padded rows even if it could pack."""
+    """Have this model run over padded rows even if it could pack. Raises `ModelError` (see `rows`)."""
+    check_rows(model)
     _packs[model] = False
 
 
 def _packs_alone(model: nn.Module) -> bool:
     if model not in _packs:
+        # First, because packed states are compared with those of padded rows.
+        check_rows(model)
         reason = _refusal(model)
         _packs[model] = reason is None
         if reason is not None:

@@ -12,12 +12,11 @@ import filecmp
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
-from pairkit.training.distributed.sharding import gather_tensors, reshard
-from pairkit.training.logprobs.forward import score
+from pairkit.training.distributed.sharding import gather_tensors
+from pairkit.training.logprobs.forward import score_all
 from pairkit.training.logprobs.selection import SetSelection, Sums
 from pairkit.training.logprobs.self_check import SETS, TOLERANCE
 from pairkit.training.tokens.sets import TokenSet
@@ -49,8 +48,9 @@ def adds_nothing(model: nn.Module) -> bool:
     return not any(moved)
 
 
-@torch.no_grad()
-def agrees(model: nn.Module, sets: Sequence[TokenSet], reference: Sums, precision: torch.dtype) -> bool:
+def agrees(
+    model: nn.Module, sets: Sequence[TokenSet], reference: Sums, precision: torch.dtype, budget: int
+) -> bool:
     """Tell whether the model gives the reference's log-probs of a few sets, up to rounding.
 
     A guard: what was cached could be of a model that has changed, or that was prepared in another way.
@@ -58,15 +58,17 @@ def agrees(model: nn.Module, sets: Sequence[TokenSet], reference: Sums, precisio
     Args:
         reference: the reference's summed log-probs of every completion of the sets, nats.
         precision: what the model computes in.
+        budget: tokens that are scored at once.
     """
     work = [SetSelection.all(item) for item in sets[:SETS]]
-    policy = score(model, work).policy
-    reshard(model)  # no backward comes, which would do it
-    expected = torch.from_numpy(np.concatenate(reference[:SETS])).to(policy.sum.device)
-    length = policy.length[policy.mask]
-    difference = (policy.sum[policy.mask] - expected) / length  # nats per token
-    limit = TOLERANCE[precision] * (1 + (expected / length).abs())
-    return bool((difference.abs() <= limit).all())
+    pairs = []  # of every completion, nats per token: the model's, the reference's
+    for rows, scored in score_all(model, work, budget):
+        for (position, part), means in zip(rows, scored.policy.mean.tolist(), strict=True):
+            for completion, mean in zip(part, means, strict=False):  # a row is padded to the widest
+                length = work[position].picked[completion].length
+                pairs.append((mean, reference[position][completion] / length))
+    limit = TOLERANCE[precision]
+    return all(abs(ours - theirs) <= limit * (1 + abs(theirs)) for ours, theirs in pairs)
 
 
 def _files(folder: Path) -> list[Path]:

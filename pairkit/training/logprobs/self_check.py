@@ -1,4 +1,4 @@
-"""Before the first step: a check that completions after a shared prompt score as they do alone.
+"""Before the first step: a check that completions score together, packed or padded, as they do alone.
 
 The probe of a few made-up tokens cannot see everything, for example a window that only long texts reach. A
 wrong pass would train on wrong numbers without an error, so the run's own texts are compared once.
@@ -21,11 +21,13 @@ from pairkit.training.tokens.sets import TokenSet
 SETS = 4  # how many are compared: the longest and the shortest
 # Nats per token. bfloat16 rounds each state to 3 digits, and passes of another shape round elsewhere.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+SHARED = "after a shared prompt", "cannot share prompts; train it with share_prompts=false"
+PADDED = "in a padded batch", "cannot be trained; choose another model"
 
 
 @torch.no_grad()
 def check_packed(model: nn.Module, sets: Sequence[TokenSet], precision: torch.dtype) -> None:
-    """Compare the packed pass of some sets with a pass of each completion by itself.
+    """Compare the packed or padded pass of some sets with a pass of each completion by itself.
 
     Args:
         precision: what the model computes in.
@@ -33,21 +35,21 @@ def check_packed(model: nn.Module, sets: Sequence[TokenSet], precision: torch.dt
     Raises:
         TrainingError: they differ by more than rounding.
     """
-    if not packs(model):
-        return
+    shared = packs(model)
     ordered = sorted((SetSelection.all(item) for item in sets), key=lambda item: item.size)
     # The longest reach windows and limits; the shortest share a block with each other.
     sample = ordered if len(ordered) <= SETS else [*ordered[: SETS // 2], *ordered[-SETS // 2 :]]
-    together = score(model, sample, shared=True).policy
+    together = score(model, sample, shared=shared).policy
     for i, (tokens, completions) in enumerate(sample):
         for completion in completions:
             alone = score(model, [SetSelection(tokens, (completion,))], shared=False).policy.mean[0, 0]
-            packed = together.mean[i, completion]
+            found = together.mean[i, completion]
             # A pass by itself that is not finite shows diverged weights, which the step reports.
-            if alone.isfinite() and not abs(packed - alone) <= TOLERANCE[precision] * (1 + abs(alone)):
+            if alone.isfinite() and not abs(found - alone) <= TOLERANCE[precision] * (1 + abs(alone)):
+                where, remedy = SHARED if shared else PADDED
                 raise TrainingError(
-                    f"set {tokens.set_id}, completion {completion + 1}: its mean log-prob is {packed:.4f} "
-                    f"after a shared prompt but {alone:.4f} by itself, so this model cannot share prompts; "
-                    "train it with share_prompts=false, and please report its architecture"
+                    f"set {tokens.set_id}, completion {completion + 1}: its mean log-prob is {found:.4f} "
+                    f"{where} but {alone:.4f} by itself, so this model {remedy}, and please report its "
+                    "architecture"
                 )
     reshard(model)  # the passes above have no backward, which would do it

@@ -1,8 +1,8 @@
 """Checkpoints: directories that appear whole or not at all, and are loaded only if unchanged since then.
 
 Which sets a step takes, which negatives it draws and where its random numbers start are functions of
-(seed, step), so a checkpoint is the model, the optimizer, the schedule, the loss's running statistics, the
-count of skipped steps and the number of steps done.
+(seed, step), and so is the learning rate: a checkpoint is the model, the optimizer, the loss's running
+statistics, the count of skipped steps and the number of steps done.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from torch import nn
 from pairkit.errors import OutputError
 from pairkit.files import partial, publish, sha256
 from pairkit.losses import Loss, WeightedSum
+from pairkit.models.resolve import CHECKPOINT_RECORD
 from pairkit.progress import warn
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import gather_tensors, shard_like
+from pairkit.training.step.optimizer import StepOptimizer
 from pairkit.training.step.skipped import Skipped
 
 CHECKPOINTS = "checkpoints"  # the folder of a run's checkpoints
-WEIGHTS_FILE, STATE_FILE, RECORD_FILE = "model.pt", "state.pt", "step.json"  # the files of a checkpoint
-STATE_PARTS = ("optimizer", "schedule", "loss", "skipped")  # the non-model parts of a checkpoint
+WEIGHTS_FILE, STATE_FILE, RECORD_FILE = "model.pt", "state.pt", CHECKPOINT_RECORD  # the files of a checkpoint
+STATE_PARTS = ("optimizer", "loss", "skipped")  # the non-model parts of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,7 @@ class State:
     """All that a step changes."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
-    schedule: Any
+    optimizer: StepOptimizer
     loss: Loss | WeightedSum
     skipped: Skipped
 
@@ -68,8 +69,8 @@ def trained(model: nn.Module, processes: Processes) -> dict[str, Any]:
     return gathered
 
 
-def save(folder: Path, step: int, files: dict[str, Any], *, keep: int) -> Path:
-    """Write `folder/step-NNNNNN` and remove all but the last `keep` checkpoints.
+def save(folder: Path, step: int, files: dict[str, Any], *, keep: int, best: int | None = None) -> Path:
+    """Write `folder/step-NNNNNN` and remove all but the last `keep` checkpoints and that of step `best`.
 
     Later ones are removed too: the run resumed from before them, because they were damaged.
     """
@@ -86,7 +87,7 @@ def save(folder: Path, step: int, files: dict[str, Any], *, keep: int) -> Path:
         record = json.dumps({"step": step, "files": fingerprints})
         (temporary / RECORD_FILE).write_text(record, encoding="utf-8")
         if target.exists():  # a damaged one, because the run resumed from before it
-            _remove(target)
+            remove(target)
         publish(temporary, target)  # a rename, after all is on disk: the name means a whole checkpoint
     except OSError as error:
         # Its space is freed, because the usual reason is a full disk.
@@ -94,9 +95,10 @@ def save(folder: Path, step: int, files: dict[str, Any], *, keep: int) -> Path:
         raise OutputError(f"{target}: the checkpoint cannot be written: {error.strerror or error}") from error
     # After the new one is published, because a kill in between must leave one to resume from.
     # Of those up to this step the last are kept: a later, damaged one must not displace a sound one.
-    until = [path for path in checkpoints(folder) if _number(path) <= step]
-    for old in set(checkpoints(folder)).difference(until[-keep:]):
-        _remove(old)
+    until = [path for path in checkpoints(folder) if steps_done(path) <= step]
+    remaining = {*until[-keep:], *(path for path in until if steps_done(path) == best)}
+    for old in set(checkpoints(folder)) - remaining:
+        remove(old)
     return target
 
 
@@ -110,7 +112,7 @@ def checkpoints(folder: Path) -> list[Path]:
     """List the checkpoints in a folder, oldest first."""
     # Digits only, because a person may have kept a copy, such as step-000100.old.
     paths = (path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit())
-    return sorted(paths, key=_number)  # by value, because from a million on names have seven digits
+    return sorted(paths, key=steps_done)  # by value, because from a million on names have seven digits
 
 
 def restore(folder: Path, state: State, processes: Processes) -> int:
@@ -128,14 +130,14 @@ def restore(folder: Path, state: State, processes: Processes) -> int:
         parts = torch.load(last / STATE_FILE, weights_only=True, map_location="cpu")
         moments = parts["optimizer"]["state"]  # by the parameter's number; moments have its shape
         # In the order in which the optimizer's own state dict numbers them.
-        parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+        parameters = state.optimizer.weights
         # Saved whole, loaded in parts: a run may resume with another number of processes.
         for number, values in moments.items():
             moments[number] = {n: shard_like(value, parameters[number]) for n, value in values.items()}
         for name in STATE_PARTS:
             getattr(state, name).load_state_dict(parts[name])
     processes.wait()  # because the main one may soon remove what another still reads
-    return _number(last) if last is not None else 0
+    return steps_done(last) if last is not None else 0
 
 
 def fill(model: nn.Module, weights: dict[str, Any]) -> None:
@@ -153,15 +155,15 @@ def newest_undamaged(folder: Path) -> Path | None:
     remaining = checkpoints(folder)
     while remaining:
         newest = remaining.pop()
-        damage = _damage(newest)
-        if damage is None:
+        changed = damage(newest)
+        if changed is None:
             return newest
         instead = f"resuming from {remaining[-1].name}" if remaining else "starting over: there is no other"
-        warn(f"{newest}: the checkpoint is damaged ({damage}); {instead}")
+        warn(f"{newest}: the checkpoint is damaged ({changed}); {instead}")
     return None
 
 
-def _damage(checkpoint: Path) -> str | None:
+def damage(checkpoint: Path) -> str | None:
     """Describe what differs from what was written, or return None."""
     try:
         record = json.loads((checkpoint / RECORD_FILE).read_text(encoding="utf-8"))
@@ -170,7 +172,7 @@ def _damage(checkpoint: Path) -> str | None:
         return f"{RECORD_FILE} is missing"
     except (ValueError, KeyError, TypeError):
         return f"{RECORD_FILE} is not valid"
-    if step != _number(checkpoint):  # because a copied or renamed folder would resume at a wrong step
+    if step != steps_done(checkpoint):  # because a copied or renamed folder would resume at a wrong step
         return f"{RECORD_FILE} belongs to step {step}"
     # By the names that a checkpoint has to have: a record that lists fewer must not pass.
     for name in (WEIGHTS_FILE, STATE_FILE):
@@ -188,12 +190,16 @@ def _fingerprint(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
-def _number(checkpoint: Path) -> int:
+def steps_done(checkpoint: Path) -> int:
+    """Return the number of steps done at a checkpoint, by its name."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def _remove(checkpoint: Path) -> None:
-    """Remove a checkpoint: its name first, because a kill must not leave half of it under that name."""
+def remove(checkpoint: Path) -> None:
+    """Remove a checkpoint.
+
+    Its name first, because a kill must not leave half of it under that name.
+    """
     renamed = checkpoint.with_name(f".{checkpoint.name}.gone")
     os.replace(checkpoint, renamed)  # one step, and with a leading dot it is no checkpoint any more
     shutil.rmtree(renamed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,13 @@ from pairkit.files import (
     write_json,
     write_text,
 )
+from pairkit.models.resolve import resolve
+from pairkit.models.save import save_files
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
-from pairkit.training.output.layout import HASHES, MODEL, RECORD, REFUSED
-from pairkit.training.recipe import RESUMABLE_FIELDS, TrainRecipe
+from pairkit.training.output.layout import HASHES, RECORD, REFUSED
+from pairkit.training.output.longer import has_more_to_do
+from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
 
 # Those whose version, like pairkit's own, can change the bits of a result.
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "pyarrow")
@@ -43,14 +46,18 @@ def claim(
     on_existing: OnExisting,
     *,
     data_digest: str,
+    steps: int,
     plan: Callable[[], dict[str, Any]],
     refused: Iterable[dict[str, str]],
     processes: Processes = ALONE,
 ) -> None:
     """Make `out` this run's directory, or find that it is already; a complete run is left unchanged.
 
+    A run may get more steps than it had (`has_more_to_do`).
+
     Args:
         data_digest: sha256 of the dataset's manifest; with the recipe it identifies the run.
+        steps: of the whole run.
         plan: makes the report on the plan for `run.json`; called only where one is written.
         refused: the sets that cannot be used, one line of `refused.jsonl` each.
 
@@ -74,7 +81,7 @@ def claim(
     todo = "new" if empty else admit(out, on_existing, holds=holds, differences=different)
     if todo == "resume":
         starts = list(before["starts"])
-        if (out / MODEL).exists():  # it appears last and whole, so that the run is complete
+        if not has_more_to_do(out, steps):
             return
     elif todo == "delete":
         _empty(out)
@@ -97,6 +104,7 @@ def claim(
 def _read_record(record: Path) -> dict[str, Any]:
     try:
         before = json.loads(record.read_text(encoding="utf-8"))
+        int(before["plan"]["steps"])
         return {"recipe": dict(before["recipe"]), "data": before["data"], "starts": list(before["starts"])}
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # any JSON, edited by hand
         raise ExistingOutputError(
@@ -111,8 +119,8 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         f"{key} {theirs.get(key)!r} -> {ours.get(key)!r}"
         # The recipe's own fields in its order, then those that only another version of pairkit has.
         for key in {**ours, **theirs}
-        # Fields that do not affect the result may change from start to start.
-        if key not in RESUMABLE_FIELDS and theirs.get(key) != ours.get(key)
+        # Fields that do not affect the result may change from start to start; the length of a run too.
+        if key not in RESUMABLE_FIELDS | LENGTH_FIELDS and theirs.get(key) != ours.get(key)
     ]
     return different + (["the dataset was built again"] if before["data"] != now["data"] else [])
 
@@ -144,14 +152,36 @@ def discarding(out: Path) -> Iterator[None]:
         raise
 
 
-def save_model(model: nn.Module, tokenizer: Any, target: Path) -> None:
-    """Save model and tokenizer, and the hashes of their files, as a directory that appears whole."""
+def save_model(
+    model: nn.Module,
+    tokenizer: Any,
+    target: Path,
+    recipe: TrainRecipe,
+    *,
+    records: Mapping[str, Any] | None = None,
+) -> None:
+    """Save model and tokenizer, and the hashes of their files, as a directory that appears whole.
+
+    What training did not change is as in the checkpoint that the recipe names (`models.carry`).
+
+    Args:
+        records: further files of JSON, by name.
+    """
     temporary = partial(target)
     # Files that a killed run left here would be hashed and published with the others.
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        model.save_pretrained(temporary)  # type: ignore[operator]
-        tokenizer.save_pretrained(temporary)
+        save_files(
+            model,
+            tokenizer,
+            temporary,
+            resolve(recipe.model, recipe.revision),
+            dtype=recipe.save_dtype,
+            own_tokenizer=recipe.tokenizer in (None, recipe.model),
+            trust_remote_code=recipe.trust_remote_code,
+        )
+        for name, content in (records or {}).items():
+            (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         saved = sorted(path for path in temporary.rglob("*") if path.is_file())  # a disk lists in any order
         # Written into the directory, because a push compares the files with them before it sends them.
         hashes = {path.relative_to(temporary).as_posix(): sha256(path) for path in saved}

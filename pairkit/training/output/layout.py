@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-RECORD = "run.json"
-MODEL = "model"
+from pairkit.models.resolve import RUN_MODEL, RUN_RECORD
+
+RECORD = RUN_RECORD
+MODEL = RUN_MODEL
 HASHES = "hashes.json"
 METRICS = "metrics.jsonl"
 REFUSED = "refused.jsonl"
+RECORD_OF_EXPORT = "export.json"  # what an exported model was made of, next to it

@@ -43,6 +43,7 @@ from pairkit.training.step.objective import (
     unobserved,
 )
 from pairkit.training.step.passes import step_passes, usable_completions
+from pairkit.training.step.router import Routers, Routing, global_routing
 
 Score = Callable[[Sequence[SetSelection]], Scored]  # a scoring pass under the current weights
 
@@ -58,6 +59,7 @@ class Batch:
         draw: how its gradient passes draw for themselves; None where `examples` has the selected
             completions already.
         scored: what was scored for it without gradient.
+        routing: how its tokens are sent to experts, where that is balanced.
     """
 
     examples: Examples
@@ -65,6 +67,7 @@ class Batch:
     weights: list[float]
     draw: Draw | None = None
     scored: Sequence[SetSelection] = ()
+    routing: Routing | None = None
 
 
 class Draw(NamedTuple):
@@ -97,6 +100,7 @@ class StepModel:
         live: the reference where it runs next to the policy; the policy itself where it is its own reference.
         budget: tokens per micro-batch.
         starts_at_reference: whether the policy is the reference until its weights move.
+        routers: those of a mixture of experts whose load is balanced.
     """
 
     loss: Loss | WeightedSum
@@ -105,6 +109,7 @@ class StepModel:
     budget: int
     processes: Processes
     starts_at_reference: bool = False
+    routers: Routers | None = None
 
     def unmoved(self) -> StepModel:
         """Return the models as they are before any weight has moved."""
@@ -153,7 +158,8 @@ class StepModel:
                 # In a fixed order: floating-point sums depend on it, and a resumed run has to end in the
                 # same bits.
                 rows = [mine[i] for i in group]  # positions in the batch, [B]
-                part, scored = self._score(batch, rows)
+                with self.routers.recording() if self.routers else nullcontext():
+                    part, scored = self._score(batch, rows)
                 device = scored.policy.sum.device
                 # An online reference passed with the policy; a precomputed one is looked up, [B, K] as well.
                 reference = scored.reference or batch.examples.rows(rows, part).reference_logps(device)
@@ -162,7 +168,9 @@ class StepModel:
                 applied = apply(self.loss, tensors, rows_of(batch.observed, rows, device))
                 objective = total(applied.terms, batch.weights)
                 # Backward at once: the activations of one micro-batch are freed before the next one's.
-                objective.backward()  # type: ignore[no-untyped-call]
+                # The balance of experts is no part of the value: it is logged by itself.
+                balance = self.routers.term(batch.routing) if self.routers and batch.routing else 0
+                (objective + balance).backward()  # type: ignore[no-untyped-call]
                 # In double (a Python float), because it is summed over micro-batches and then over processes.
                 value += float(objective.detach())
                 averages.add_pass(tensors, applied)
@@ -208,7 +216,9 @@ def prepare(
     loss = step_model.loss
     # Every process prepares the whole batch; which sets are its own is decided in the gradient passes.
     usable = examples(split, rows, usable_completions(loss, (split.sets[i] for i in rows)))
-    pass_plan = step_passes(loss, negatives, usable.work, shared=packs(step_model.model, step_model.live))
+    # What a gradient pass draws is not known before it, and the balance of experts has to know it.
+    shared = packs(step_model.model, step_model.live) and step_model.routers is None
+    pass_plan = step_passes(loss, negatives, usable.work, shared=shared)
     before: list[SetSelection] = []
     # First, because kto's reference point of a step is a statistic that the step's own loss reads.
     if pass_plan.mismatched and split.mismatched:
@@ -241,7 +251,15 @@ def prepare(
         reference = (scored.reference if scored else None) or batch.reference_logps(CPU)
         observed = observe(loss, inputs(work, policy, reference), seeds)
     # Weights of the whole batch, before its first backward: every micro-batch is divided by the same sums.
-    return Batch(batch, observed, term_weights(loss, work, policy, observed), scored=before)
+    routing = None
+    if step_model.routers:
+        model, live = step_model.model, step_model.live
+        routing = global_routing(
+            step_model.routers, model, live, work, step_model.budget, step_model.processes
+        )
+        before += work
+    weights = term_weights(loss, work, policy, observed)
+    return Batch(batch, observed, weights, scored=before, routing=routing)
 
 
 def _pick(

@@ -129,7 +129,7 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
         # Margins are of the first part that has negatives: a sum has one reward per completion to report.
         if not len(margins) and part.completions != "first":
             below = view.policy.mask[:, 1:]  # [R, C - 1]: the negatives that there are
-            margins = _margins(view, result.rewards, loss.beta)[below]  # [pairs], nats
+            margins = _margins(view, result.rewards, part.beta)[below]  # [pairs], nats
         if part.completions == "labelled":
             # A completion of a pair has a margin instead; a single one has its label alone.
             alone = view.policy.mask.sum(dim=1) == 1

@@ -339,6 +339,12 @@ class Tokenized:
         prompt, columns, completion = self.lengths
         return int((np.repeat(prompt, columns) + completion).max(initial=0))
 
+    def labels(self) -> tuple[int, int]:
+        """Count the sets of one completion that are labeled desirable, and undesirable."""
+        totals = [pc.sum(batch["label"]).as_py() or 0 for batch in self.batches]
+        labelled = [len(batch) - batch["label"].null_count for batch in self.batches]
+        return sum(totals), sum(labelled) - sum(totals)
+
     def counts(self) -> dict[str, Any]:
         """Count the used sets, and the refused ones by reason, and add up what was noted of them."""
         reasons = Counter(item.reason for item in self.refused)

@@ -23,7 +23,10 @@ def thought_length(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], closi
 
     def closed(count: int) -> bool:
         text = tokenizer.decode(
-            list(ids[:count]), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            list(ids[:count]),
+            skip_special_tokens=False,
+            clean_up_tokenization_spaces=False,
+            spaces_between_special_tokens=False,
         )
         return closing in text
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.candidates import quarantined
 from support.tiny import WORDS, candidate_sets, completion
 from transformers import (
     AutoModelForSequenceClassification,
@@ -115,10 +116,10 @@ def scores(table: pa.Table) -> list[float | None]:
     return [one["score"] for row in table["completions"].to_pylist() for one in row]
 
 
-def one_by_one(model: Path, table: pa.Table) -> list[float | None]:
-    """Score each conversation on its own, with transformers."""
+def one_by_one(model: Path, table: pa.Table, reward: Any = None) -> list[float | None]:
+    """Score each conversation on its own, with transformers, or with the `reward` model given."""
     tokenizer = AutoTokenizer.from_pretrained(model)
-    reward = AutoModelForSequenceClassification.from_pretrained(model).eval()
+    reward = reward or AutoModelForSequenceClassification.from_pretrained(model).eval()
     found: list[float | None] = []
     for row in table.to_pylist():
         for one in row["completions"]:
@@ -207,7 +208,7 @@ def test_unusable_sets_go_to_quarantine(tmp_path: Path) -> None:
     assert "no system" in first["detail"]
     assert (second["set_id"], second["reason"]) == (table["set_id"][2].as_py(), "too_long")
     assert second["detail"].endswith("tokens; the limit is 60")
-    assert json.loads(second["row"]) == table.slice(2, 1).to_pylist()[0]
+    assert json.loads(second["row"]) == quarantined(table, 2)
 
 
 def test_max_length_is_limited_by_the_model(checkpoint: Path) -> None:
@@ -335,3 +336,22 @@ def test_recipe_refuses_invalid_fields() -> None:
     ):
         with pytest.raises(ValueError, match="recipe key"):
             validate(RewardModelRecipe, wrong)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it wraps
+def test_adapters_of_a_reward_model_score_as_in_peft(tmp_path: Path) -> None:
+    """Their head is saved with them: the base model is one that generates text."""
+    import peft
+
+    base = save(tmp_path / "base", "causal", pad=0)
+    reward = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["q_proj"], modules_to_save=["score"])
+    adapted: Any = peft.get_peft_model(reward, config)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in (p for p in adapted.parameters() if p.requires_grad):
+            weight.normal_()
+    adapted.save_pretrained(tmp_path / "adapters")
+    table = sets()
+    scored = run(tmp_path / "adapters", table, dtype="float32")
+    close(scores(scored.sets), one_by_one(base, table, adapted.eval()), 1e-4)

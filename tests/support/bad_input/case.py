@@ -98,6 +98,14 @@ def templated(template: str) -> None:
     (copied("model", "refusing") / "chat_template.jinja").write_text(template)
 
 
+def other_class(name: str, model_type: str) -> None:
+    """Write the model with the weights of another class."""
+    from support.sweep import build
+
+    model, _ = build(model_type)
+    model.save_pretrained(copied("model", name))  # type: ignore[union-attr, operator]
+
+
 def remembered(name: str, make: Callable[[], Any]) -> None:
     """Put `runs/` here as `make` leaves it: made for the first case, copied for the others.
 

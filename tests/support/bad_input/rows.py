@@ -28,6 +28,14 @@ NOTES = [
         rows="all are used",
     ),
     Case(
+        "texts longer than `max_length`",
+        f"{TRAIN} max_length=48",
+        "warning: train: max_length=48 cuts … of … completions and … of 24 prompts…; max_length=… would cut "
+        "1 % of the texts",
+        code=0,
+        rows="all whose completions still differ are used",
+    ),
+    Case(
         "token cache cut short",
         TRAIN,
         "warning: runs/train/tokens/….arrow: damaged (…); tokenizing again",

@@ -11,6 +11,7 @@ from support.bad_input.case import (
     copied,
     data,
     half,
+    other_class,
     other_reference,
     parquet,
     rebuilt,
@@ -111,6 +112,44 @@ CASES = [
         "lora.targets ['nothing']: Target modules {'nothing'} not found in the base model. …",
     ),
     Case(
+        "new token that the tokenizer has",
+        f"{TRAIN} tokens.add=[the]",
+        "tokens.add: 'the' is token … of the tokenizer already; leave it out",
+    ),
+    Case(
+        "balance of experts in a model without any",
+        f"{TRAIN} router_aux_loss=0.1",
+        "router_aux_loss is for mixtures of experts, and LlamaForCausalLM has no routers; set it to null",
+    ),
+    Case(
+        "LoRA with dropout",
+        f"{TRAIN} lora.lora_dropout=0.1",
+        "lora.lora_dropout cannot be set: there is no dropout, because two passes over one text have to "
+        "agree",
+    ),
+    Case(
+        "unknown field of LoRA",
+        f"{TRAIN} lora.use_doro=true",
+        "unknown recipe key 'lora.use_doro'; did you mean 'lora.use_dora'? Known: …",
+    ),
+    Case(
+        "Adafactor without a learning rate",
+        f"{TRAIN} optimizer.name=adafactor",
+        "optimizer.learning_rate must be set for adafactor, whose rate is relative to the size of each "
+        "matrix's weights, such as optimizer.learning_rate=1e-4",
+    ),
+    Case(
+        "stochastic rounding of float32 weights",
+        f"{TRAIN} optimizer.rounding=stochastic",
+        "optimizer.rounding is for weights in bfloat16, but dtype is float32; set dtype=bfloat16 or remove "
+        "it",
+    ),
+    Case(
+        "`--keep-best` without evaluations",
+        f"{TRAIN} --keep-best loss",
+        "keep_best compares evaluations: set eval_every, such as eval_every=50",
+    ),
+    Case(
         "model folder without a tokenizer",
         f"{TRAIN} --model bare",
         "the tokenizer 'bare' cannot be loaded: the directory contains no tokenizer.json; "
@@ -125,23 +164,60 @@ CASES = [
     ),
     Case(
         "tokenizer of another model",
-        f"{TRAIN} --tokenizer bpe:400",
-        "the model 'model' has … tokens, but its tokenizer has …; pass the tokenizer that belongs to the "
+        f"{TRAIN} --model bare --tokenizer bpe:400",
+        "the model 'bare' has … tokens, but its tokenizer has …; pass the tokenizer that belongs to the "
         "model with --tokenizer",
+        prepare=lambda: [file.unlink() for file in copied("model", "bare").glob("tokenizer*")],
     ),
     Case(
         "chat template that refuses the data",
         f"{TRAIN} --model refusing",
         "data: no set can be trained on: 24 sets template_refused (set …: the chat template refuses this "
-        "prompt: no system turn)",
+        "prompt: no system turn; set template.file to a template that takes these messages)",
         prepare=lambda: templated("{{ raise_exception('no system turn') }}"),
     ),
     Case(
         "chat template that fails on the data",
         f"{TRAIN} --model refusing",
         "data: no set can be trained on: 24 sets template_refused (set …: the chat template refuses this "
-        "prompt: …)",
+        "prompt: …; set template.file to a template that takes these messages)",
         prepare=lambda: templated("{{ messages[0]['content'] + 1 }}"),
+    ),
+    Case(
+        "no such template file",
+        f"{TRAIN} template.file=nowhere.jinja",
+        "template.file 'nowhere.jinja' cannot be read: …",
+    ),
+    Case(
+        "template file that is no template",
+        f"{TRAIN} template.file=own.jinja",
+        "template.file 'own.jinja', line 1: …",
+        {"own.jinja": b"{% for m in messages %}"},
+    ),
+    Case(
+        "template setting that does not exist",
+        f"{TRAIN} template.thinking=false",
+        "unknown recipe key 'template.thinking'; did you mean …",
+    ),
+    Case(
+        "template argument whose name is taken",
+        f"{TRAIN} template.kwargs.tokenize=true",
+        "data: no set can be trained on: 24 sets template_refused (set …: template.kwargs cannot set "
+        "'tokenize', which is not an argument of the template; …)",
+    ),
+    Case(
+        "thoughts to be removed that the template opens",
+        f"{TRAIN} --model refusing thoughts=strip",
+        "data: no set can be trained on: 24 sets thought_opened (set …: the generation prompt ends in "
+        "'<think>', after which thoughts=strip leaves nothing to think; set "
+        "template.kwargs.enable_thinking=false, or thoughts=mask)",
+        prepare=lambda: templated("{{ messages[0]['content'] }}<think>"),
+    ),
+    Case(
+        "whole dialogues with a loss that compares completions",
+        f"{TRAIN} --loss dpo assistant_turns=all",
+        "assistant_turns=all scores whole dialogues, but dpo compares completions of one prompt; use --loss "
+        "sft, or assistant_turns=last",
     ),
     Case(
         "texts longer than the model's maximum",
@@ -149,6 +225,33 @@ CASES = [
         "the longest prompt has 3… tokens with its completion, but the model 'model' has only 128 positions; "
         "set max_length=128",
         prepare=lambda: data("long", completion("a " * 300, 1), completion("b", 2)),
+    ),
+    Case(
+        "encoder that is not set up as a decoder",
+        f"{TRAIN} --model encoder",
+        "BertLMHeadModel is no causal language model: a later token changes its log-probs of earlier ones; "
+        "set is_decoder: true in its config.json if it was trained to continue texts",
+        prepare=lambda: other_class("encoder", "bert"),
+    ),
+    Case(
+        "model of a class that changes with padding",
+        f"{TRAIN} --model padding",
+        "ProphetNetForCausalLM cannot be trained in batches: padding after a text changes its log-probs; "
+        "choose another model",
+        prepare=lambda: other_class("padding", "prophetnet"),
+    ),
+    Case(
+        "model of a class that attends at random",
+        f"{TRAIN} --model random",
+        "ReformerModelWithLMHead cannot be trained: two passes over one text give other log-probs; "
+        "choose another model",
+        prepare=lambda: other_class("random", "reformer"),
+    ),
+    Case(
+        "gradient checkpointing in a class that has none",
+        f"{TRAIN} --model ctrl --gradient-checkpointing",
+        "CTRLLMHeadModel cannot recompute activations: set gradient_checkpointing=false",
+        prepare=lambda: other_class("ctrl", "ctrl"),
     ),
     Case(
         "reference log-prob cache of other content",
@@ -168,6 +271,13 @@ CASES = [
         f"{TRAIN} --learning-rate 1e-3 --seed 1",
         "runs/train/data-dpo contains a training run with other settings: optimizer.learning_rate 5e-07 -> "
         "0.001; seed 0 -> 1. Choose another --out, or use --on-existing delete to start over",
+        prepare=lambda: trained(),
+    ),
+    Case(
+        "fewer steps than the run has taken",
+        f"{TRAIN} max_steps=1",
+        "runs/train/data-dpo: the run has already taken 2 steps, but the recipe ends after 1; raise "
+        "max_steps or epochs, choose another --out, or use --on-existing delete",
         prepare=lambda: trained(),
     ),
     Case(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.processes import plain_sets, two_processes
 
 from pairkit.files import write_json
+from pairkit.losses import build
 from pairkit.recipes import validate
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.output.metrics import read_metrics
@@ -47,6 +48,17 @@ def test_two_processes_make_the_gradient_of_one(launch: Launch, mode: str) -> No
             msg=lambda text, name=name: f"{name}: {text}",
         )  # fmt: skip
         torch.testing.assert_close(one["state"], expected["state"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("processes", ["one", "two"])
+def test_runs_begin_at_their_reference(launch: Launch, processes: str) -> None:
+    """Sharded, in bfloat16, with adapters, with a draw in the gradient pass, with an online reference."""
+    runs = [name for name in launch.runs if "reference" in build(launch.recipe(name)["loss"]).needs]
+    assert {"mcpo", "tdpo1", "dpo-merged", "dpo-bf16"} <= set(runs)
+    for name in runs:
+        run = launch.folder / processes / name / "run"
+        for line in (read_metrics(run, "eval")[0], read_metrics(run, "train")[0]):
+            assert (line["reward_margin"], line["reward_accuracy"]) == (0, 0.5), (name, line)
 
 
 def test_one_of_two_processes_tokenizes_and_both_have_its_sets(launch: Launch) -> None:

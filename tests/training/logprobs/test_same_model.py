@@ -71,7 +71,9 @@ def test_numbers_of_the_model_agree_and_those_of_another_do_not(precision: torch
     sums = []
     for found, item in zip(naive(tiny(), select_all(items))["sum"].detach(), items, strict=True):
         sums.append(found[: len(item.columns)].numpy())
-    assert agrees(model, items, sums, precision)
+    for budget in (1, 10**6):
+        assert agrees(model, items, sums, precision, budget)
     longest = int(np.argmax([len(column.ids) for column in items[0].columns]))
     sums[0][longest] += 10 * len(items[0].columns[longest].ids)
-    assert not agrees(model, items, sums, precision)
+    for budget in (1, 10**6):
+        assert not agrees(model, items, sums, precision, budget)

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 from support.architectures import tiny
+from support.grids import grid
 from support.training import split_of, step_model
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, logsigmoid
 
-from pairkit.losses import build
+from pairkit.losses import LOSSES, build
 from pairkit.losses.building import sampler_settings
 from pairkit.training.evaluate import evaluate
 from pairkit.training.step.batch import prepare
@@ -26,6 +27,14 @@ from pairkit.training.step.order import draw_seeds
 from pairkit.training.tokens.sets import Column, Tokenized, TokenSet, record_batch
 
 BUDGETS = (10**6, 40, 1)
+QUICK = {
+    ("dpo", "mc"),
+    ("bco", "worst"),
+    ("ld_dpo", "worst"),
+    ("wpo", "mc"),
+    ("tdpo2", "worst"),
+    ("kto", "worst"),
+}
 
 
 def masked_pairs(count: int = 6) -> list[TokenSet]:
@@ -78,7 +87,7 @@ def expected(loss: str, model: nn.Module, reference: nn.Module, items: list[Toke
     return torch.stack([-logsigmoid(beta * margin) for margin in margins]).mean()
 
 
-@pytest.mark.parametrize("loss", ["sft", "dpo"])
+@pytest.mark.parametrize("loss", ["sft", "dpo", "dpo_norm"])
 @pytest.mark.parametrize("architecture", ["Llama", "Gemma3Text", "MiniCPM3"])
 def test_loss_and_gradient_of_a_step_on_masked_tokens(tmp_path: Path, architecture: str, loss: str) -> None:
     """MiniCPM3 is padded, Gemma3Text has windows."""
@@ -123,20 +132,34 @@ def test_metrics_are_of_the_tokens_that_count(tmp_path: Path) -> None:
                 assert metrics["rejected_logp"] == pytest.approx(sums[:, 1].mean(), rel=1e-5)
 
 
-def test_the_scoring_pass_and_a_draw_see_masked_tokens_alike(tmp_path: Path) -> None:
-    """A draw in the pass (mc), a draw by rank, and statistics of the batch (bco)."""
-    model, items = tiny(), masked_pairs()
-    for loss, settings in (("dpo", {"sampling": "mc", "include_chosen": True}), ("bco", {}), ("ld_dpo", {})):
-        values = []
-        for budget in BUDGETS:
-            built = build(loss)
-            passes = step_model(built, model, budget)
-            negatives = sampler_settings(built, settings, "worst")
-            split = split_of(built, items, tiny(seed=1), tmp_path)
-            batch = prepare(passes, negatives, split, range(len(items)), draw_seeds(items, 0, 0))
-            model.zero_grad()
-            values.append(passes.gradients(batch, Averages()).value)
-        assert values == pytest.approx([values[0]] * len(values), rel=1e-5)
+@pytest.mark.parametrize(
+    ("loss", "sampling"),
+    grid(lambda *case: case in QUICK, LOSSES, ("worst", "mc")),
+)
+def test_masked_steps_are_equal_whatever_the_budget(tmp_path: Path, loss: str, sampling: str) -> None:
+    """With draws inside and outside of the pass, statistics of the batch and per token, prefixes."""
+    model, reference, items = tiny(), tiny(seed=1), masked_pairs()
+    settings: dict[str, Any] = {"sampling": sampling, "include_chosen": True} if sampling == "mc" else {}
+    if build(loss).sampler:
+        settings = {}
+    results = []
+    for budget in BUDGETS:
+        built = build(loss)
+        passes = step_model(built, model, budget, reference if "token_kl" in built.needs else None)
+        negatives = sampler_settings(built, settings, "worst")
+        split = split_of(built, items, reference, tmp_path)
+        batch = prepare(passes, negatives, split, range(len(items)), draw_seeds(items, 0, 0))
+        model.zero_grad()
+        value = passes.gradients(batch, Averages()).value
+        results.append(
+            (value, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        )
+    (value, gradient), *others = results
+    largest = float(gradient.abs().max())
+    assert largest > 0
+    for other in others:
+        assert other[0] == pytest.approx(value, rel=1e-4, abs=1e-6)
+        torch.testing.assert_close(other[1], gradient, rtol=1e-3, atol=3e-5 * largest)
 
 
 def test_evaluation_of_a_model_against_itself_is_a_tie_whatever_the_budgets(tmp_path: Path) -> None:

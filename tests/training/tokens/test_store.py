@@ -166,6 +166,11 @@ KEYS: list[tuple[dict[str, Any], int]] = [  # fields of the recipe, and how many
     ({"loss": "kto"}, 2),
     ({"loss": "mcpo", "seed": 3, "sets_per_step": 2, "bf16": True, "epochs": 2.0}, 0),
     ({"tokenizer": "bpe:310"}, 2),
+    ({"template": {"prefill": "The"}}, 2),
+    ({"template": {"kwargs": {"a": 1}}}, 2),
+    ({"template": "none"}, 2),
+    ({"thoughts": "mask"}, 2),
+    ({"loss": "sft", "assistant_turns": "all"}, 2),
 ]
 
 
@@ -210,7 +215,13 @@ def _spaced() -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", ["pairkit.models.chat.render", "pairkit.training.tokens.tokenize", "pairkit.training.tokens.sets"]
+    "name",
+    [
+        "pairkit.models.chat.format",
+        "pairkit.models.chat.control",
+        "pairkit.training.tokens.tokenize",
+        "pairkit.training.tokens.sets",
+    ],
 )
 def test_the_code_s_part_of_the_key(model: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     tokenizer, source = AutoTokenizer.from_pretrained(model), token_store.inspect.getsource

@@ -110,5 +110,5 @@ def test_a_run_says_what_it_cut_before_and_after(
 
 def test_data_of_which_nothing_is_left_is_refused(model: Path, tmp_path: Path) -> None:
     folder = write_data(tmp_path / "data", pairs()[:12])
-    with pytest.raises(InputError, match="12 sets identical_after_truncation .* would leave them whole"):
+    with pytest.raises(InputError, match=r"12 sets identical_after_truncation .* would leave them whole"):
         plan(recipe(folder, model, max_length=32))

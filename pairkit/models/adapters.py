@@ -1,0 +1,149 @@
+"""Adapters on a model: put there from a directory or the hub, and merged into its weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from pairkit.errors import MissingExtraError, ModelError
+from pairkit.models.names import cannot_load
+from pairkit.progress import log
+
+
+def with_saved_adapters(
+    model: nn.Module, name: str, *, revision: str | None = None, train: bool = False
+) -> nn.Module:
+    """Put the adapters of a directory or a hub id on a model, in place.
+
+    Args:
+        train: whether they are to be trained further; they have no dropout then, because two passes over one
+            text have to agree.
+
+    Raises:
+        MissingExtraError: peft is not installed.
+        ModelError: adapters that cannot be loaded, or that do not fit the model.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the model {name!r} consists of adapters, which need peft: pip install 'pairkit[lora]'"
+        ) from error
+    network = cast("Any", model)
+    try:
+        config = peft.PeftConfig.from_pretrained(name, revision=revision)
+        if train:
+            config.inference_mode = False
+            if hasattr(config, "lora_dropout"):
+                config.lora_dropout = 0.0
+        weights = peft.load_peft_weights(name, device="cpu", revision=revision)
+        _fit_embeddings(network, weights)
+        with quiet_peft():
+            adapted = peft.get_peft_model(network, config)
+            missing = peft.set_peft_model_state_dict(adapted, weights)
+    except Exception as error:  # a dozen types: peft's, the hub's, torch's for shapes that do not fit
+        raise cannot_load("model", name, error) from error
+    if missing.unexpected_keys:
+        raise ModelError(
+            f"the adapters {name!r} do not fit their base model: it has no place for "
+            f"{missing.unexpected_keys[0]} (one of {len(missing.unexpected_keys)})"
+        )
+    # Those that are not in the file would stay as they were made, which changes nothing silently.
+    absent = [key for key in missing.missing_keys if "lora_" in key]
+    if absent:
+        raise ModelError(
+            f"the adapters {name!r} are incomplete: {absent[0]} is missing (one of {len(absent)})"
+        )
+    return cast("nn.Module", adapted)
+
+
+def fresh_copy(model: nn.Module, name: str, *, revision: str | None = None) -> nn.Module:
+    """Put adapters of the shape of those of `name` on a model without weights (on the meta device)."""
+    import peft
+
+    config = peft.PeftConfig.from_pretrained(name, revision=revision)
+    config.inference_mode = False
+    if hasattr(config, "init_lora_weights"):
+        config.init_lora_weights = True  # others take weights apart, and there are none
+    with quiet_peft():
+        return cast("nn.Module", peft.get_peft_model(cast("Any", model), config))
+
+
+def merged(model: nn.Module) -> nn.Module:
+    """Merge the adapters into the model's weights, in float32, and return the model without them.
+
+    Where one matrix is both the embedding and the output head, adapters change one of the two uses, or each
+    in its own way. Merged into the one matrix they would change the other use too, so that the two are untied
+    if they differ after the merge; that is logged.
+    """
+    adapted = cast("Any", model).float()
+    base = adapted.get_base_model()
+    embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
+    tied = head is not None and _own_weight(embedding) is _own_weight(head)
+    if tied:
+        for layer in (embedding, head):
+            # A copy for each that has adapters, because the merge adds to the weight in place.
+            if hasattr(layer, "base_layer"):
+                weight = layer.get_base_layer().weight
+                layer.get_base_layer().weight = nn.Parameter(weight.detach().clone(), weight.requires_grad)
+    network = adapted.merge_and_unload()
+    if tied:
+        _tie_again(network)
+    return cast("nn.Module", network)
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Hide peft's FutureWarnings about transformers 5, which a user can do nothing about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+def _own_weight(layer: Any) -> Any:
+    """Return the weight below whatever adapters wrap a layer in."""
+    while True:
+        inner = getattr(layer, "base_layer", None) or getattr(layer, "original_module", None)
+        if inner is None:
+            return layer.weight
+        layer = inner
+
+
+def _tie_again(network: Any) -> None:
+    """Tie embedding and head if they are still equal; otherwise record in the config that they are not."""
+    embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
+    if embedding.weight.shape == head.weight.shape and torch.equal(embedding.weight, head.weight):
+        head.weight = embedding.weight
+        return
+    for config in (network.config, network.config.get_text_config()):
+        config.tie_word_embeddings = False
+    # transformers remembers the pairs from when the model was made, and would save one of each.
+    network.all_tied_weights_keys = network.get_expanded_tied_weights_keys(all_submodels=True)
+    log(
+        "embedding and output head were one matrix, and the adapters changed them differently: the merged "
+        "model has two (tie_word_embeddings: false)"
+    )
+
+
+def _fit_embeddings(network: Any, weights: dict[str, torch.Tensor]) -> None:
+    """Give the base model as many tokens as the adapters were trained with, where they hold an embedding."""
+    embedding = network.get_input_embeddings()
+    name = next(key for key, module in network.named_modules() if module is embedding)
+    rows = {
+        len(value)
+        for key, value in weights.items()
+        if f".{name}." in f".{key}" and key.endswith("weight") and "lora_" not in key and value.ndim == 2
+    }
+    if rows and rows != {embedding.weight.shape[0]}:
+        network.resize_token_embeddings(max(rows), mean_resizing=False)
+
+
+def adapter_files(name: str) -> list[Path]:
+    """List the files of adapters in a directory; none for a hub id."""
+    return sorted(Path(name).glob("adapter_*")) if Path(name).is_dir() else []

@@ -1,0 +1,217 @@
+"""Models of what a run left: a checkpoint, its best one, or its adapters merged into their base model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pairkit import recipes
+from pairkit.dataset.reader import open_data
+from pairkit.errors import InputError, ModelError, RecipeError, unknown
+from pairkit.files import OnExisting, admit, names_in, partial, sha256, stoppable
+from pairkit.models.adapters import merged
+from pairkit.models.chat.saved import saved_template
+from pairkit.models.load import load_for_generation, load_tokenizer
+from pairkit.models.new_tokens import new_ids
+from pairkit.models.resolve import CHECKPOINT_RECORD, is_adapter
+from pairkit.training.export.source import find_source
+from pairkit.training.models import start_model
+from pairkit.training.output.checkpoint import CHECKPOINTS, WEIGHTS_FILE
+from pairkit.training.output.directory import save_model
+from pairkit.training.output.layout import HASHES, MODEL, RECORD, RECORD_OF_EXPORT
+from pairkit.training.plan import chat_format
+from pairkit.training.recipe import TrainRecipe
+
+RUNS = Path("runs/export")
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """An exported model.
+
+    Attributes:
+        folder: the model's directory.
+        source: the checkpoint, or the directory of the model, that it was made of.
+        adapters: whether it holds adapters, which need their base model.
+    """
+
+    folder: Path
+    source: Path
+    adapters: bool
+
+
+def export_model(
+    path: Path,
+    out: Path | None = None,
+    *,
+    best: str | None = None,
+    merge: bool = False,
+    save_dtype: str | None = None,
+    on_existing: OnExisting = "resume",
+    dry_run: bool = False,
+) -> ExportedModel:
+    """Write the model of a run, of a checkpoint or of adapters as a directory that everything loads.
+
+    Args:
+        path: a run (its model, or its last checkpoint if it has not finished), a checkpoint, or adapters.
+        out: the directory to write; None: under runs/export.
+        best: a metric of `BEST`; of a run, the checkpoint with the best value on the held-out sets.
+        merge: merge adapters into their base model, in float32.
+        save_dtype: of the saved weights; None: as the run's recipe says, or as in the base model's files.
+
+    Raises:
+        RecipeError: an unknown metric, or one for what is no run.
+        InputError: no such checkpoint, or a damaged one.
+        ModelError: a base model that cannot be loaded.
+        ExistingOutputError: `out` contains something else.
+        OutputError: `out` cannot be written.
+    """
+    source = find_source(path, best)
+    adapters = _has_adapters(source) and not merge
+    _check(source, merge=merge, save_dtype=save_dtype)
+    target = out or RUNS / _name(source, merge=merge)
+    if target.resolve() in (path.resolve(), source.resolve()):
+        raise RecipeError(f"--out {target}: is what is exported; choose another --out")
+    settings = {
+        "from": str(source.resolve()),
+        "weights": _digest(source),
+        "merge": merge,
+        "dtype": save_dtype,
+    }
+    exported = ExportedModel(target, source, adapters)
+    with stoppable(target, lambda: f"{target}: stopped; the same command exports it again"):
+        if _complete(target, settings, on_existing) or dry_run:
+            return exported
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        model, tokenizer, recipe = _load(source, merge=merge)
+        if save_dtype:
+            recipe = recipe.model_copy(update={"save_dtype": save_dtype})
+        save_model(model, tokenizer, target, recipe, records={RECORD_OF_EXPORT: settings})
+    return exported
+
+
+def _check(source: Path, *, merge: bool, save_dtype: str | None) -> None:
+    """Refuse what would have no effect."""
+    if save_dtype is not None and save_dtype not in DTYPES:
+        raise unknown("dtype", save_dtype, DTYPES)
+    checkpoint = (source / CHECKPOINT_RECORD).is_file()
+    if merge and not _has_adapters(source):
+        raise RecipeError(f"--merge: {source} is a whole model and has no adapters; leave it out")
+    if not checkpoint and not merge and is_adapter(str(source)):
+        raise RecipeError(
+            f"{source}: holds adapters, which peft, vLLM and pairkit load as they are; use --merge to write "
+            "a whole model"
+        )
+
+
+def _load(source: Path, *, merge: bool) -> tuple[nn.Module, Any, TrainRecipe]:
+    """Load what is exported, its tokenizer, and the recipe that says how it is saved."""
+    if (source / CHECKPOINT_RECORD).is_file():
+        recipe = _recipe(source.parent.parent)
+        return _checkpoint_model(source, recipe, merge=merge)
+    run = source.parent
+    # Of the recipe only what saving reads: adapters of elsewhere have none.
+    recipe = _recipe(run) if (run / RECORD).is_file() else TrainRecipe(data="", model=str(source))
+    recipe = recipe.model_copy(update={"model": str(source)})
+    code = recipe.trust_remote_code
+    tokenizer = load_tokenizer(str(source), revision=None, trust_remote_code=code, texts=iter(()))
+    model = load_for_generation(
+        str(source), None, dtype="float32" if merge else "auto", trust_remote_code=code
+    )
+    return model, tokenizer, recipe
+
+
+def _checkpoint_model(
+    checkpoint: Path, recipe: TrainRecipe, *, merge: bool
+) -> tuple[nn.Module, Any, TrainRecipe]:
+    format = chat_format(recipe, _texts(recipe))  # read only for a tokenizer that was trained on them
+    tokenizer = format.tokenizer
+    tokenizer.chat_template = saved_template(format)
+    vocabulary = len(tokenizer) if recipe.model.endswith(".json") else None
+    model = start_model(recipe, vocabulary, new_ids=new_ids(tokenizer, recipe.tokens))
+    weights = torch.load(checkpoint / WEIGHTS_FILE, weights_only=True, map_location="cpu")
+    current = model.state_dict()
+    for name, value in weights.items():
+        if name not in current or current[name].shape != value.shape:
+            raise ModelError(
+                f"{checkpoint}: holds {name}, which the model {recipe.model!r} does not have in that shape; "
+                "it is not the model that the run started from"
+            )
+    model.load_state_dict(weights, strict=False)  # not strict, because frozen weights are not among them
+    if recipe.lora is not None and (merge or recipe.lora.merge):
+        model = merged(model)
+    return model, tokenizer, recipe
+
+
+def _texts(recipe: TrainRecipe) -> Any:
+    if not str(recipe.tokenizer).startswith("bpe:"):
+        return iter(())
+    return open_data(recipe.data, recipe.train_split).texts(recipe.train_split, recipe.limit)
+
+
+def _recipe(run: Path) -> TrainRecipe:
+    """Read the recipe of a run from its record."""
+    path = run / RECORD
+    try:
+        content = dict(json.loads(path.read_text(encoding="utf-8"))["recipe"])
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{run}: has no {RECORD}, by which a checkpoint is exported; give the checkpoint within its run"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the record of a training run: {error}") from error
+    return recipes.validate(TrainRecipe, content)
+
+
+def _has_adapters(source: Path) -> bool:
+    if not (source / CHECKPOINT_RECORD).is_file():
+        return is_adapter(str(source))
+    lora = _recipe(source.parent.parent).lora
+    return lora is not None and not lora.merge
+
+
+def _digest(source: Path) -> str:
+    """Return what identifies the weights of a checkpoint or a model."""
+    if (source / CHECKPOINT_RECORD).is_file():
+        return sha256(source / CHECKPOINT_RECORD)  # which holds the hashes of the others
+    hashes = source / HASHES
+    return sha256(hashes if hashes.is_file() else source / "adapter_config.json")
+
+
+def _name(source: Path, *, merge: bool) -> str:
+    """Name the export after its run, and its step."""
+    path = source.resolve()
+    if path.parent.name == CHECKPOINTS:
+        name = f"{path.parent.parent.name}-{path.name}"
+    else:
+        name = path.parent.name if path.name == MODEL else path.name
+    return f"{name}-merged" if merge else f"{name}-model"
+
+
+def _complete(target: Path, settings: Mapping[str, Any], on_existing: OnExisting) -> bool:
+    """Return whether this very export is in `target` already."""
+    record = target / RECORD_OF_EXPORT
+    # A half-written directory has a name of its own.
+    shutil.rmtree(partial(target), ignore_errors=True)
+    if not names_in(target):
+        return False
+    holds = "an exported model" if record.is_file() else None
+
+    def differences() -> list[str]:
+        before = json.loads(record.read_text(encoding="utf-8"))
+        return [
+            f"{key} {before.get(key)!r} -> {value!r}"
+            for key, value in settings.items()
+            if before.get(key) != value
+        ]
+
+    return admit(target, on_existing, holds=holds, differences=differences) == "resume"

@@ -1,0 +1,89 @@
+"""Which weights of a run are exported: its model, a checkpoint, or the best of them on the held-out sets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pairkit.errors import InputError, RecipeError, unknown
+from pairkit.models.resolve import CHECKPOINT_RECORD
+from pairkit.progress import log
+from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, damage
+from pairkit.training.output.layout import METRICS, MODEL, RECORD
+from pairkit.training.output.metrics import read_metrics
+
+# Metrics of held-out sets by which a checkpoint can be the best, and whether it is the one with the lowest.
+BEST = {
+    "loss": min,
+    "reward_accuracy": max,
+    "reward_margin": max,
+    "chosen_logp": max,
+    "chosen_logp_per_token": max,
+}
+
+
+def find_source(path: Path, best: str | None) -> Path:
+    """Find the checkpoint, or the directory of a model, that is exported.
+
+    Args:
+        path: a run, a checkpoint, or adapters.
+        best: a metric of `BEST`, for a run.
+
+    Raises:
+        RecipeError: an unknown metric, or one for what is no run.
+        InputError: no such checkpoint, or a damaged one.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such directory")
+    if best is not None and not (path / RECORD).is_file():
+        raise RecipeError(
+            f"--best {best}: {path} is not a training run (no {RECORD}); give the run's directory"
+        )
+    if (path / CHECKPOINT_RECORD).is_file():
+        if changed := damage(path):
+            raise InputError(f"{path}: the checkpoint is damaged ({changed}); export another one")
+        return path
+    if not (path / RECORD).is_file():
+        return path
+    if best is not None:
+        return _best(path, best)
+    if (path / MODEL).is_dir():
+        return path / MODEL
+    # Nothing is removed here, because the run may be writing a checkpoint at this moment.
+    last = next((each for each in reversed(checkpoints(path / CHECKPOINTS)) if damage(each) is None), None)
+    if last is None:
+        raise InputError(f"{path}: the run has no model and no checkpoint yet; run `pairkit train` again")
+    log(f"{path}: the run has not finished; exporting {last}")
+    return last
+
+
+def _best(run: Path, metric: str) -> Path:
+    """Return the checkpoint, or the final model, with the best value of a metric on the held-out sets."""
+    if metric not in BEST:
+        raise unknown("metric", metric, BEST)
+    values = {entry["step"]: entry.get(metric) for entry in read_metrics(run, "eval")}
+    evaluated = {step: value for step, value in values.items() if step > 0 and value is not None}
+    if not evaluated:
+        raise InputError(
+            f"{run / METRICS}: no evaluation has {metric!r}; set eval_every and a split of held-out sets"
+        )
+    kept = {_step(path): path for path in checkpoints(run / CHECKPOINTS) if damage(path) is None}
+    if (run / MODEL).is_dir():
+        kept[json.loads((run / RECORD).read_text(encoding="utf-8"))["plan"]["steps"]] = run / MODEL
+    usable = sorted(evaluated.keys() & kept.keys())
+    if not usable:
+        raise InputError(
+            f"{run}: none of the evaluated steps {', '.join(map(str, sorted(evaluated)))} has a checkpoint; "
+            "use values of eval_every and save_every that meet"
+        )
+    # The first of equal ones.
+    chosen = BEST[metric](usable, key=evaluated.__getitem__)
+    overall = BEST[metric](sorted(evaluated), key=evaluated.__getitem__)
+    if evaluated[overall] != evaluated[chosen]:
+        log(f"{run}: step {overall} was better ({metric} {evaluated[overall]:.4g}), but has no checkpoint")
+    log(f"{run}: {metric} {evaluated[chosen]:.4g} after step {chosen}")
+    return kept[chosen]
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))

@@ -1,0 +1,34 @@
+"""After which steps a run saves a checkpoint, and which one stays besides the last ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+Metric = Literal["loss", "reward_accuracy", "reward_margin", "chosen_logp", "chosen_logp_per_token"]
+LOWER = frozenset({"loss"})  # is better; of all others higher is
+
+SHORTEST = 10  # steps between checkpoints by default, because a shorter run is soon done again
+PARTS = 10  # of a run, after each of which it saves by default
+
+
+def save_interval(save_every: int | None, steps: int) -> int:
+    """Return the number of steps between checkpoints; by default a tenth of the run, at least ten.
+
+    In steps and not in minutes, because then two runs of one recipe have the same checkpoints.
+    """
+    return save_every or max(SHORTEST, math.ceil(steps / PARTS))
+
+
+def best_step(evaluations: Iterable[Mapping[str, Any]], metric: Metric) -> int | None:
+    """Return the step after which the metric was best, the first of equal ones; None without any.
+
+    The evaluation before the first step does not count: its model is not a result of the run.
+    """
+    values = [
+        (line[metric] if metric in LOWER else -line[metric], line["step"])
+        for line in evaluations
+        if line["step"] > 0 and line.get(metric) is not None
+    ]
+    return min(values)[1] if values else None

@@ -1,0 +1,143 @@
+"""Runs that get longer when they resume, what they save by default, and the best checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.training import recipe, weights
+
+from pairkit.errors import ExistingOutputError, InputError, Interrupted, RecipeError
+from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, steps_done
+from pairkit.training.output.metrics import read_metrics
+from pairkit.training.plan import plan
+from pairkit.training.run import train
+from pairkit.training.step.learning_rate import learning_rate
+from pairkit.training.step.saving import best_step, save_interval
+
+
+def saved(out: Path) -> list[int]:
+    return [steps_done(path) for path in checkpoints(out / CHECKPOINTS)]
+
+
+def same(one: Path, other: Path) -> bool:
+    expected = weights(other)
+    return all(torch.equal(value, expected[name]) for name, value in weights(one).items())
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_complete_run_gets_more_steps(tmp_path: Path, data: Path, model: Path, schedule: str) -> None:
+    """At a constant rate it ends as one that had them from the start; a cosine is that of the longer run."""
+    fields: dict[str, Any] = {"save_every": 1, "keep": 9}
+    fields["optimizer"] = {"learning_rate": 1e-2, "warmup": 0, "schedule": schedule}
+    out = tmp_path / "run"
+    train(recipe(data, model, max_steps=3, **fields), out)
+    longer = recipe(data, model, max_steps=6, **fields)
+    train(longer, out)
+    assert saved(out) == [1, 2, 3, 4, 5]
+    assert (out / "model-000003" / "model.safetensors").is_file()
+    whole = train(longer, tmp_path / "whole")
+    assert same(out / "model", whole) == (schedule == "constant")
+    lines = read_metrics(out, "train")
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    for line in lines:
+        of = 3 if line["step"] <= 2 else 6  # it continued from the checkpoint of step 2
+        assert line["learning_rate"] == learning_rate(longer.optimizer, line["step"] - 1, of)
+    train(longer, out)  # complete: nothing is trained again
+    assert not (out / "model-000006").exists()
+
+
+def test_a_stopped_run_with_more_steps_is_that_of_the_longer_recipe(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs may be raised as well; where the step is an epoch's last and smaller one, it is taken again."""
+    fields: dict[str, Any] = {"max_steps": None, "sets_per_step": 10, "save_every": 1}
+    out = tmp_path / "run"
+    optimizer = {"learning_rate": 1e-2, "warmup": 0, "schedule": "constant"}
+    short, longer = (recipe(data, model, epochs=n, optimizer=optimizer, **fields) for n in (1.0, 2.0))
+    assert (plan(short).order.step_count, plan(longer).order.step_count) == (3, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr("pairkit.training.run.save_model", _stop)
+        with pytest.raises(Interrupted):
+            train(short, out)
+    assert saved(out) == [1, 2]
+    assert same(train(longer, out), train(longer, tmp_path / "whole"))
+
+
+def test_a_longer_run_does_not_continue_after_a_smaller_last_step(
+    tmp_path: Path, data: Path, model: Path
+) -> None:
+    """Three steps of 10, 10 and 4 sets: the third of the longer run has 10."""
+    optimizer = {"learning_rate": 1e-3, "warmup": 0, "schedule": "constant"}
+    fields: dict[str, Any] = {
+        "max_steps": None, "sets_per_step": 10, "save_every": 1, "eval_every": 1,
+        "keep_best": "reward_margin", "optimizer": optimizer,
+    }  # fmt: skip
+    out = tmp_path / "run"
+    train(recipe(data, model, epochs=1.0, **fields), out)
+    assert saved(out) == [2, 3]
+    longer = recipe(data, model, epochs=2.0, **fields)
+    assert same(train(longer, out), train(longer, tmp_path / "whole"))
+
+
+def _stop(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_run_does_not_get_shorter_than_it_is(tmp_path: Path, data: Path, model: Path) -> None:
+    out = tmp_path / "run"
+    train(recipe(data, model, save_every=1), out)
+    with pytest.raises(ExistingOutputError, match=r"has already taken 4 steps, but the recipe ends after 3"):
+        train(recipe(data, model, max_steps=3, save_every=1), out)
+    shutil.rmtree(out / "model")
+    with pytest.raises(ExistingOutputError, match=r"has already taken 3 steps, but the recipe ends after 2"):
+        train(recipe(data, model, max_steps=2, save_every=1), out)
+    train(recipe(data, model, max_steps=3, save_every=1), out)
+    assert (out / "model").is_dir()
+
+
+def test_a_run_saves_after_each_tenth_by_default() -> None:
+    assert [save_interval(None, steps) for steps in (3, 10, 99, 100, 101, 5000)] == [10, 10, 10, 10, 11, 500]
+    assert save_interval(7, 5000) == 7
+
+
+def test_a_long_enough_run_saves_without_being_told(tmp_path: Path, data: Path, model: Path) -> None:
+    train(recipe(data, model, max_steps=12, sets_per_step=1), tmp_path / "run")
+    assert saved(tmp_path / "run") == [10]
+
+
+def test_the_best_evaluation_is_the_first_of_equal_ones_after_the_start() -> None:
+    lines = [
+        {"step": 0, "loss": 0.1, "reward_accuracy": 1.0},
+        {"step": 2, "loss": 0.5, "reward_accuracy": 0.7},
+        {"step": 4, "loss": None},
+        {"step": 6, "loss": 0.5, "reward_accuracy": 0.8},
+    ]
+    assert best_step(lines, "loss") == 2
+    assert best_step(lines, "reward_accuracy") == 6
+    assert best_step(lines, "reward_margin") is None
+    assert best_step(lines[:1], "loss") is None
+
+
+@pytest.mark.parametrize("metric", ["loss", "chosen_logp"])
+def test_the_best_checkpoint_stays(tmp_path: Path, data: Path, model: Path, metric: str) -> None:
+    out = tmp_path / "run"
+    fields: dict[str, Any] = {"max_steps": 8, "eval_every": 1, "save_every": 2, "keep": 1}
+    train(recipe(data, model, keep_best=metric, **fields), out)
+    evals = {line["step"]: line[metric] for line in read_metrics(out, "eval") if line["step"]}
+    best = (min if metric == "loss" else max)(evals, key=lambda step: evals[step])
+    assert saved(out) == sorted({best, 8 if best == 8 else 6})
+    train(recipe(data, model, **fields), tmp_path / "plain")
+    assert same(out / "model", tmp_path / "plain" / "model")
+
+
+def test_what_keep_best_needs(tmp_path: Path, data: Path, model: Path) -> None:
+    with pytest.raises(RecipeError, match="keep_best compares evaluations: set eval_every"):
+        recipe(data, model, keep_best="loss")
+    with pytest.raises(RecipeError, match="'keep_best'"):
+        recipe(data, model, keep_best="happiness", eval_every=1)
+    with pytest.raises(InputError, match=r"keep_best needs held-out sets, .* no split 'none'"):
+        plan(recipe(data, model, keep_best="loss", eval_every=1, eval_split="none"))
