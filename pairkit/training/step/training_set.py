@@ -48,7 +48,10 @@ def next_pass(part: Loss, order: StepOrder, step: int) -> int:
 
 def _warn_of_rounding(part: Loss, order: StepOrder, step: int) -> None:
     following = next_pass(part, order, step)
-    when = f"until the next pass, before step {following + 1}"
+    then = f"the next pass is before step {following + 1}"
     if following >= order.step_count:
-        when = f"in this run of {order.step_count} steps: set loss.stats_every below that"
-    warn(f"{part.name}: policy and reference differ on the training set by rounding alone; M* is 0 {when}")
+        then = f"no other pass is due in this run of {order.step_count} steps: lower loss.stats_every"
+    warn(
+        f"{part.name}: on the training set policy and reference differ by rounding alone, which changes no "
+        f"statistics; {then}"
+    )
