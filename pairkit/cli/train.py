@@ -13,7 +13,6 @@ from pairkit.cli.defaults import TRAIN
 from pairkit.cli.options import OnExisting, OnExistingFlag, RecipeFlag, field_flag
 from pairkit.cli.overrides import overrides
 from pairkit.errors import InputError
-from pairkit.progress import log
 
 if TYPE_CHECKING:
     from pairkit.training.recipe import TrainRecipe
@@ -231,6 +230,7 @@ def _named_model(data: Path) -> str | None:
 def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     import yaml
 
+    from pairkit.progress import log
     from pairkit.training.cost.dry_run import estimate
     from pairkit.training.plan import plan
     from pairkit.training.tokens.store import TokenStore

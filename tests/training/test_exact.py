@@ -32,7 +32,7 @@ TOLERANCE = 1e-5
 STEPS = 7
 SETS = 49  # six steps of eight, and one of a single set
 SHARED = 43  # six steps of seven, three sets for one process and four for the other, and one of a single set
-WHOLE, HALVES, SINGLE = 10**6, 400, 1  # tokens per micro-batch: 1, 2 and 8 micro-steps, which is asserted
+WHOLE, HALVES, SINGLE = 10**6, 440, 1  # tokens per micro-batch: 1, 2 and 8 micro-steps, which is asserted
 # Pairs, a reference point, statistics of the batch; then a draw of several, no negatives, a sum.
 LOSSES = ("dpo", "kto", "alpha_dpo")
 ONE_PROCESS = ({"name": "mcpo", "negatives": 2, "beta": 0.1}, "sft")

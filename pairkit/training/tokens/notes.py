@@ -16,7 +16,7 @@ def notes(format: ChatFormat, noted: Mapping[str, int]) -> tuple[str, ...]:
     """
     lines = []
     lead = format.turn().lead
-    if lead and lead.strip() and not format.settings.prefill:
+    if lead and not format.settings.prefill:
         lines.append(
             f"the template writes {lead!r} before an answer, which is not added: a completion is the text as "
             "written; template.prefill adds it to the prompt"
