@@ -205,7 +205,7 @@ def test_trl_sorts_and_averages_within_a_micro_batch(setting: Setting, name: str
     apart = torch.stack([objective(loss(batch.policy, batch.reference)) for batch in batches]).mean()
     together = loss(joined([b.policy for b in batches]), joined([b.reference for b in batches]))
     torch.testing.assert_close(apart, expected, rtol=1e-5, atol=0.0)
-    assert relative_distance(objective(together), expected) > 1e-3
+    assert relative_distance(objective(together), expected) > 1e-4  # ten times the tolerance
 
 
 def test_the_batches_distinguish_the_variants_of_dpo(setting: Setting) -> None:
@@ -216,7 +216,7 @@ def test_the_batches_distinguish_the_variants_of_dpo(setting: Setting) -> None:
         losses = [build(name, beta=0.3, **keywords.get(name, {})) for name in variants]
         values = [objective(loss(batch.policy, batch.reference)) for loss in losses]
         for first, second in combinations(values, 2):
-            assert relative_distance(first, second.detach()) > 1e-3
+            assert relative_distance(first, second.detach()) > 1e-4
 
 
 def test_every_loss_type_of_trl_has_a_row(setting: Setting) -> None:
