@@ -72,7 +72,9 @@ The preferred completion against random negatives.
     loss = -s_0 + logsumexp(s_0, ..., s_M),  s = beta x log-ratio
 
 MC-PO has the same objective; `sample_negatives` samples its negatives in proportion to exp(s). With
-one negative it is DPO.
+one negative it is DPO. The mean of its gradient over the samples is that of the likelihood only if
+y_0 is a sample of the model p, proportional to (proposal) exp(s) (proposition 3.3): neither the
+policy, which online training samples, nor the best of several samples is p.
 
 keywords
   --loss.beta 0.01   in (0, inf)
@@ -86,6 +88,10 @@ needs
 
 paper
   Chen et al. 2025, arXiv 2502.04567, equation 7 and proposition 2.1; sampling is algorithm 1.
+
+differs from
+  Contrastive divergence as in equation 8 has no softmax weight on a negative that was sampled by
+  exp(s): this objective weighs it once more, as the paper's algorithm and table 5 do.
 
 examples
   pairkit train --loss rnce
@@ -143,7 +149,8 @@ def test_json() -> None:
     one = json.loads(printed("simpo", "--json"))
     assert one == every[list(LOSSES).index("simpo")]
     assert {k["name"]: k["default"] for k in one["keywords"]} == {
-        "beta": 2.0, "gamma_beta_ratio": 0.25, "gamma": None, "label_smoothing": 0.0
+        "beta": 2.0, "gamma_beta_ratio": 0.25, "gamma": None, "label_smoothing": 0.0,
+        "length_normalized": True,
     }  # fmt: skip
     both = json.loads(printed("--json", "dpo:0.9+sft:0.1"))
     assert [(part["weight"], part["loss"]["name"]) for part in both["parts"]] == [(0.9, "dpo"), (0.1, "sft")]

@@ -168,7 +168,8 @@ class Sweep:
             for parameter in ours.parameters():
                 if parameter.grad is not None:
                     parameter -= 1e-3 * parameter.grad
-            save_model(ours, self._tokenizer, self._folder / case / "saved")
+            start = self._recipe(self._folder / case / "start")
+            save_model(ours, self._tokenizer, self._folder / case / "saved", start)
             again = self._load(self._folder / case / "saved").eval()
             moved = score(ours, self._work[:1]).policy.sum
             assert not torch.equal(moved, found[:1, : moved.shape[1]])

@@ -18,7 +18,9 @@ from pairkit.training.run import train
 
 def run(data: Path, model: Path, out: Path, **optimizer: Any) -> Path:
     settings = {"learning_rate": 1e-6, "warmup": 0.25, **optimizer}
-    return train(recipe(data, model, dtype="bfloat16", optimizer=settings, save_every=2), out)
+    return train(
+        recipe(data, model, dtype="bfloat16", save_dtype="bfloat16", optimizer=settings, save_every=2), out
+    )
 
 
 def moved(folder: Path, model: Path) -> float:

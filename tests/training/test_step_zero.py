@@ -22,7 +22,8 @@ from pairkit.training import loop
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.run import train
 
-WITH_REFERENCE = [name for name in TABLE if "reference" in build(name).needs]
+# Without alpha_dpo, whose rewards are those of SimPO: beta times mean log-probs, of the policy alone.
+WITH_REFERENCE = [name for name in TABLE if "reference" in build(name).needs and name != "alpha_dpo"]
 BUDGETS = (10**5, 200, 1)
 # At log-ratio 0, with the defaults of the table; the others depend on the policy or on the set.
 LOSS_AT_0 = {

@@ -95,7 +95,7 @@ def gradient(folder: Path, data: Path, tmp: Path, budget: int, *, padded: bool, 
     sets = list(plan(recipe(data, folder)).train.sets)[:8]
     base = AutoModelForCausalLM.from_pretrained(folder).eval()
     split = split_of(loss, sets, base, tmp)
-    models = StepModel(loss, network, None, budget, ALONE, routers_of(network, balance))
+    models = StepModel(loss, network, None, budget, ALONE, routers=routers_of(network, balance))
     settings = sampler_settings(loss, {"sampling": "mc"}, "worst")
     batch = prepare(models, settings, split, range(8), draw_seeds(sets, 0, 0))
     value, _, work = models.gradients(batch, Averages())

@@ -141,7 +141,8 @@ def new_files(tmp_path: Path, data: Path, model: Path) -> Callable[..., set[str]
     folder = tmp_path / "tokens"
 
     def names(**fields: Any) -> set[str]:
-        before, run_of = set(files(folder)), recipe(fields.pop("data", data), model, **fields)
+        before = set(files(folder))
+        run_of = recipe(fields.pop("data", data), fields.pop("start", model), **fields)
         found, expected = plan(run_of, TokenStore(folder)), plan(run_of)
         assert_same(found.train, expected.train)
         assert found.held_out
@@ -165,7 +166,6 @@ KEYS: list[tuple[dict[str, Any], int]] = [  # fields of the recipe, and how many
     ({"loss": "infonca"}, 2),
     ({"loss": "kto"}, 2),
     ({"loss": "mcpo", "seed": 3, "sets_per_step": 2, "bf16": True, "epochs": 2.0}, 0),
-    ({"tokenizer": "bpe:310"}, 2),
     ({"template": {"prefill": "The"}}, 2),
     ({"template": {"kwargs": {"a": 1}}}, 2),
     ({"template": "none"}, 2),
@@ -174,10 +174,10 @@ KEYS: list[tuple[dict[str, Any], int]] = [  # fields of the recipe, and how many
 ]
 
 
-def test_the_recipe_s_part_of_the_key(new_files: Callable[..., set[str]]) -> None:
-    for fields, new in KEYS:
-        assert len(new_files(**fields)) == new, fields
-        assert not new_files(**fields), fields
+def test_the_recipe_s_part_of_the_key(model: Path, new_files: Callable[..., set[str]]) -> None:
+    trained = {"start": model / "config.json", "tokenizer": "bpe:310"}
+    for fields, new in [*KEYS, (trained, 2)]:
+        assert [len(new_files(**fields)), len(new_files(**fields))] == [new, 0], fields
 
 
 def test_the_data_s_part_of_the_key(tmp_path: Path, data: Path, new_files: Callable[..., set[str]]) -> None:
