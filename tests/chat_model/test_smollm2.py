@@ -59,7 +59,12 @@ def test_log_probs_of_real_replies_are_those_of_transformers(smollm2: Path, real
 
 @pytest.mark.parametrize("budget", [512, 4096])
 def test_step_0_measures_nothing(smollm2: Path, real_pairs: Path, tmp_path: Path, budget: int):
-    fields: dict[str, Any] = {"tokens_per_micro_batch": budget, "sets_per_step": 4, "max_steps": 1}
+    fields: dict[str, Any] = {"tokens_per_micro_batch": budget, "sets_per_step": 2, "max_steps": 1}
+        "tokens_per_micro_batch": budget,
+        "sets_per_step": 2,
+        "max_steps": 1,
+        "eval_limit": 6,
+    }
     recipe = {"data": str(real_pairs), "model": str(smollm2), "loss": "dpo", "trackers": [], **fields}
     pairkit.train(recipe, tmp_path / "run")
     first = evaluations(tmp_path / "run")[0]
@@ -103,7 +108,12 @@ def test_adapters_merge_export_reload_and_generate(smollm2: Path, real_pairs: Pa
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text('{"prompt": "What is the capital of France?"}\n')
     built = pairkit.build(
-        {"source": {"name": "files", "path": str(prompts)}, "test_fraction": 0, "generate": generate},
+        {
+            "source": {"name": "files", "path": str(prompts)},
+            "test_fraction": 0,
+            "generate": generate,
+            "mine": {"require_choice": False},
+        },
         tmp_path / "built",
     )
     (row,) = next(built.tables("train")).to_pylist()

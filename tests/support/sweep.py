@@ -26,6 +26,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from pairkit.errors import ModelError
 from pairkit.models.load import load_model, train_bpe
+from pairkit.models.multimodal import auto_class
 from pairkit.progress import console
 from pairkit.recipes import validate
 from pairkit.training.cost.dry_run import estimate
@@ -125,13 +126,13 @@ class Sweep:
         except ModelError as error:
             assert not (self._folder / case / "run").exists()
             reason = _one_line(str(error), name)
-            plain = AutoModelForCausalLM.from_pretrained(folder).eval()
+            plain = auto_class(model.config).from_pretrained(folder).eval()
             claims = {"a later token": not is_causal(plain), "padding": takes_padding_for_text(plain)}
             claims["two passes"] = is_random(plain)
             assert [true for claim, true in claims.items() if claim in reason] == [True]
             return Result(name, "refused", reason)
         try:
-            after, problems = AutoModelForCausalLM.from_pretrained(trained, output_loading_info=True)
+            after, problems = auto_class(model.config).from_pretrained(trained, output_loading_info=True)
         except ValueError as error:
             return Result(name, "not loaded again", str(error).partition("\n")[0].rstrip(":. "))
         assert not any(problems.values()), problems
