@@ -59,13 +59,15 @@ def test_log_probs_of_real_replies_are_those_of_transformers(smollm2: Path, real
 
 @pytest.mark.parametrize("budget", [512, 4096])
 def test_step_0_measures_nothing(smollm2: Path, real_pairs: Path, tmp_path: Path, budget: int):
-    fields: dict[str, Any] = {"tokens_per_micro_batch": budget, "sets_per_step": 2, "max_steps": 1}
-        "tokens_per_micro_batch": budget,
-        "sets_per_step": 2,
+    fields: dict[str, Any] = {"tokens_per_micro_batch": budget, "sets_per_step": 2, "eval_limit": 6}
+    recipe = {
+        "data": str(real_pairs),
+        "model": str(smollm2),
+        "loss": "dpo",
+        "trackers": [],
         "max_steps": 1,
-        "eval_limit": 6,
+        **fields,
     }
-    recipe = {"data": str(real_pairs), "model": str(smollm2), "loss": "dpo", "trackers": [], **fields}
     pairkit.train(recipe, tmp_path / "run")
     first = evaluations(tmp_path / "run")[0]
     assert first["step"] == 0
