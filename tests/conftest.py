@@ -22,6 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="pairkit-trackio-")
 atexit.register(shutil.rmtree, os.environ["TRACKIO_DIR"], ignore_errors=True)
 
+# The cache of the hub's libraries, which they place when they are imported: what a test downloads must be found
+# neither by the next one nor in the home directory.
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="pairkit-hub-")
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
+
 # Background jobs of a shell ignore SIGINT, and so do their children: a test that interrupts a run would wait
 # for its end.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -46,6 +51,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     from huggingface_hub import constants
     from huggingface_hub.utils import _http
 
+    shutil.rmtree(constants.HF_HUB_CACHE, ignore_errors=True)  # an earlier hub had other commits
     with serving(Hub()) as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
         resolve = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"

@@ -17,8 +17,6 @@ def test_a_whole_model_is_itself(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
     with whole_model(str(folder), None) as (name, revision):
         assert (name, revision) == (str(folder), None)
-    with whole_model("someone/model", "v2") as (name, revision):
-        assert (name, revision) == ("someone/model", "v2")
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it wraps
