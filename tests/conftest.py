@@ -22,8 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="pairkit-trackio-")
 atexit.register(shutil.rmtree, os.environ["TRACKIO_DIR"], ignore_errors=True)
 
-# The cache of the hub's libraries, which they place when they are imported: what a test downloads must be found
-# neither by the next one nor in the home directory.
+# The cache of the hub's libraries, which they place when they are imported: what a test downloads must not be
+# found by the next one, nor in the home directory.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="pairkit-hub-")
 atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
