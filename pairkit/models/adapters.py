@@ -92,8 +92,10 @@ def merged(model: nn.Module) -> nn.Module:
             if hasattr(layer, "base_layer"):
                 weight = layer.get_base_layer().weight
                 layer.get_base_layer().weight = nn.Parameter(weight.detach().clone(), weight.requires_grad)
+    before = getattr(base.config, "tie_word_embeddings", None)
     network = adapted.merge_and_unload()
     if tied:
+        network.config.tie_word_embeddings = before  # peft has set it by the copies
         _tie_again(network)
     return cast("nn.Module", network)
 
@@ -118,7 +120,7 @@ def _own_weight(layer: Any) -> Any:
 def _tie_again(network: Any) -> None:
     """Tie embedding and head if they are still equal; otherwise record in the config that they are not."""
     embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
-    if embedding.weight.shape == head.weight.shape and torch.equal(embedding.weight, head.weight):
+    if _equal(embedding.weight, head.weight):
         head.weight = embedding.weight
         return
     for config in (network.config, network.config.get_text_config()):
@@ -129,6 +131,13 @@ def _tie_again(network: Any) -> None:
         "embedding and output head were one matrix, and the adapters changed them differently: the merged "
         "model has two (tie_word_embeddings: false)"
     )
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether two matrices are equal up to rounding: adapters of both uses are multiplied in turn."""
+    if one.shape != other.shape:
+        return False
+    return bool((one - other).abs().max() <= 4 * torch.finfo(torch.float32).eps * one.abs().max())
 
 
 def _fit_embeddings(network: Any, weights: dict[str, torch.Tensor]) -> None:
