@@ -21,7 +21,9 @@ from pairkit.training.tokens.sets import TokenSet
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*tie_word_embeddings.*:UserWarning"),  # peft, of tied layers
-    pytest.mark.filterwarnings("ignore:You have requested `ensure_weight_tying`:UserWarning"),  # of untied ones
+    pytest.mark.filterwarnings(
+        "ignore:You have requested `ensure_weight_tying`:UserWarning"
+    ),  # of untied ones
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),  # peft, where it wraps
 ]
 LAYERS = ["q_proj", "down_proj"]

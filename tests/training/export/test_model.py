@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.training import recipe, weights
 from typer.testing import CliRunner
 
@@ -171,6 +172,32 @@ def test_an_export_is_kept_written_again_or_refused(tmp_path: Path, run: Path) -
     with pytest.raises(ExistingOutputError, match="is not empty and was not created by this command"):
         export_model(source, other, on_existing="delete")
     assert [path.name for path in other.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("what", ["adapters", "base", "tokenizer"])
+def test_an_export_of_changed_weights_is_another_one(
+    tmp_path: Path, model: Path, adapters: Path, what: str
+) -> None:
+    """Weights that are written again in place, of the same size and at the same time."""
+    base = Path(shutil.copytree(model, tmp_path / "base"))
+    source = Path(shutil.copytree(adapters / "model", tmp_path / "adapters"))
+    config = json.loads((source / "adapter_config.json").read_text())
+    (source / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": str(base)}))
+    out = tmp_path / "out"
+    before = weights(export_model(source, out, merge=True).folder)
+    if what == "tokenizer":
+        template = source / "chat_template.jinja"
+        template.write_text(template.read_text() + " ")
+    else:
+        file = source / "adapter_model.safetensors" if what == "adapters" else base / "model.safetensors"
+        stat = file.stat()
+        save_file({name: 2 * value for name, value in load_file(file).items()}, file, {"format": "pt"})
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert file.stat().st_size == stat.st_size
+    with pytest.raises(ExistingOutputError, match="contains an exported model with other settings: weights"):
+        export_model(source, out, merge=True)
+    after = weights(export_model(source, out, merge=True, on_existing="delete").folder)
+    assert equal(before, after) == (what == "tokenizer")
 
 
 def test_the_command_line_prints_what_was_exported(tmp_path: Path, run: Path) -> None:
