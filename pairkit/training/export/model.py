@@ -27,6 +27,7 @@ from pairkit.training.models import start_model
 from pairkit.training.output.checkpoint import CHECKPOINTS, WEIGHTS_FILE
 from pairkit.training.output.directory import save_model
 from pairkit.training.output.layout import HASHES, MODEL, RECORD, RECORD_OF_EXPORT
+from pairkit.training.output.longer import shorter
 from pairkit.training.plan import chat_format
 from pairkit.training.recipe import TrainRecipe
 
@@ -210,6 +211,8 @@ def _name(source: Path, *, merge: bool) -> str:
     path = source.resolve()
     if path.parent.name == CHECKPOINTS:
         name = f"{path.parent.parent.name}-{path.name}"
+    elif path in shorter(path.parent).values():
+        name = f"{path.parent.name}-{path.name.removeprefix(f'{MODEL}-')}"
     else:
         name = path.parent.name if path.name == MODEL else path.name
     return f"{name}-merged" if merge else f"{name}-model"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pairkit.errors import ExistingOutputError
 from pairkit.files import replacing
 from pairkit.progress import log
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, remove, steps_done
 from pairkit.training.output.layout import METRICS, MODEL, RECIPE, RECORD, REFUSED
+from pairkit.training.output.metrics import read_entries
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Finished:
                 temporary.write_bytes(content)
         # Last, because with a model the run is complete, and its record must have its steps by then.
         os.replace(kept, self.out / MODEL)
+        _kept_metrics(self.out, self.steps).unlink(missing_ok=True)
         log(f"{self.out}: is again the complete run that it was")
 
 
@@ -55,14 +59,27 @@ def finished(out: Path) -> Finished | None:
 
 def holds_model(out: Path) -> bool:
     """Return whether a run's directory holds a finished model, of this length or of a shorter one."""
-    return (out / MODEL).exists() or any(out.glob(f"{MODEL}-[0-9]*"))
+    return (out / MODEL).exists() or bool(shorter(out))
+
+
+def shorter(out: Path) -> dict[int, Path]:
+    """Return the models that the run in `out` had when it was complete with fewer steps, by their number."""
+    kept = out.glob(f"{MODEL}-{'[0-9]' * 6}*")
+    return {int(path.name.removeprefix(f"{MODEL}-")): path for path in sorted(kept) if path.is_dir()}
+
+
+def shorter_evaluation(out: Path, steps: int) -> dict[str, Any] | None:
+    """Return the last evaluation of the run in `out` when it was complete with `steps`; None without one."""
+    entries = read_entries(_kept_metrics(out, steps))
+    found = [entry for entry in entries if entry["kind"] == "eval" and entry["step"] == steps]
+    return found[-1] if found else None
 
 
 def has_more_to_do(out: Path, steps: int) -> bool:
     """Return whether the run in `out` has steps left if it is to have `steps` of them.
 
     The model of a complete run that gets more steps is kept under another name, `model-NNNNNN` with the
-    number of its steps: `model` is what only a complete run has.
+    number of its steps: `model` is what only a complete run has. So are its metrics, `metrics-NNNNNN.jsonl`.
 
     Raises:
         ExistingOutputError: it has already taken more.
@@ -88,6 +105,9 @@ def has_more_to_do(out: Path, steps: int) -> bool:
     if steps == done:
         return False
     kept = _kept(out, done)
+    # A copy, because the longer run takes some of these steps again, at other rates.
+    if (out / METRICS).exists():
+        shutil.copyfile(out / METRICS, _kept_metrics(out, done))
     os.replace(model, kept)
     start = f"from the checkpoint of step {last}" if last else "from the start, because it has no checkpoint"
     log(f"{out}: the run had {done} steps and gets {steps}: it continues {start}; its model is now {kept}")
@@ -97,3 +117,8 @@ def has_more_to_do(out: Path, steps: int) -> bool:
 def _kept(out: Path, steps: int) -> Path:
     """Name the model of a run after its steps, because `model` is what only a complete run has."""
     return out / f"{MODEL}-{steps:06d}"
+
+
+def _kept_metrics(out: Path, steps: int) -> Path:
+    path = out / METRICS
+    return path.with_name(f"{path.stem}-{steps:06d}{path.suffix}")

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from pairkit.cli import app
 from pairkit.errors import ExistingOutputError, InputError, ModelError, RecipeError
 from pairkit.models.resolve import resolve
-from pairkit.training.export.model import export_model
+from pairkit.training.export.model import ExportedModel, export_model
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.run import train
 
@@ -94,6 +94,33 @@ def test_the_best_checkpoint_by_a_metric(
     source = export_model(copied, tmp_path / "best", best=metric, dry_run=True).source
     assert source == (copied / "model" if step == 4 else copied / "checkpoints" / f"step-{step:06d}")
     assert not (tmp_path / "best").exists()
+
+
+def test_the_best_may_be_the_model_of_before_a_run_got_more_steps(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own evaluation: the same step of the longer run has other weights."""
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "raised"
+    train(recipe(data, model, max_steps=2, eval_every=1), out)
+    before = read_metrics(out, "eval")
+    train(recipe(data, model, max_steps=4, eval_every=1), out)
+    assert [json.loads(line) for line in (out / "metrics-000002.jsonl").read_text().splitlines()][
+        -1
+    ] == before[-1]
+
+    def best(shorter: float, longer: list[float]) -> ExportedModel:
+        for name, values in (("metrics-000002.jsonl", [0.1, shorter]), ("metrics.jsonl", longer)):
+            lines = [{"step": i, "kind": "eval", "loss": value} for i, value in enumerate(values, 1)]
+            (out / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return export_model(out, best="loss", dry_run=True)
+
+    chosen = best(0.3, [0.2, 0.2, 0.5, 0.4])
+    assert (chosen.source, chosen.folder) == (out / "model-000002", Path("runs/export/raised-000002-model"))
+    assert best(0.5, [0.2, 0.2, 0.5, 0.4]).source == out / "model"
+    assert best(0.4, [0.2, 0.2, 0.5, 0.4]).source == out / "model-000002"
+    exported = export_model(out, tmp_path / "best", best="loss").folder
+    assert equal(weights(exported), weights(out / "model-000002"))
 
 
 def test_a_better_step_without_a_checkpoint_is_reported(
