@@ -94,7 +94,9 @@ def export(
         _export_model(folder, out, best, merge, dtype, on_existing, dry_run)
         return
     if as_ is None:
-        raise UsageError(f"--as is missing; choose a format: {', '.join(FORMATS)}")
+        raise UsageError(
+            f"--as is missing; choose a format: {', '.join(FORMATS)}; or model, for a training run"
+        )
     from pairkit.dataset.export import describe
     from pairkit.dataset.export import export as write
 
@@ -117,6 +119,11 @@ def _is_model(folder: Path, as_: str | None, model_flags: bool) -> bool:
     from pairkit.models.resolve import is_training_output
 
     trained = is_training_output(folder)
+    if as_ in (None, "model") and not trained and (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder}: is a whole model, which transformers, vLLM and pairkit load as it is; export the "
+            "training run (the directory with run.json) to write its model in another --dtype"
+        )
     if as_ not in (None, "model"):
         if trained:
             raise RecipeError(f"--as {as_}: {folder} holds what was trained; export it with --as model")

@@ -15,6 +15,12 @@ from pairkit.errors import MissingExtraError, ModelError
 from pairkit.models.names import cannot_load
 from pairkit.progress import log
 
+TIED = (  # what peft's warnings about adapters on tied embeddings begin with
+    "Model has `tie_word_embeddings=True`",
+    "Model with `tie_word_embeddings=True`",
+    "Input and output embeddings are no longer tied",
+)
+
 
 def with_saved_adapters(
     model: nn.Module, name: str, *, revision: str | None = None, train: bool = False
@@ -92,33 +98,59 @@ def merged(model: nn.Module) -> nn.Module:
             if hasattr(layer, "base_layer"):
                 weight = layer.get_base_layer().weight
                 layer.get_base_layer().weight = nn.Parameter(weight.detach().clone(), weight.requires_grad)
-    network = adapted.merge_and_unload()
+    before = getattr(base.config, "tie_word_embeddings", None)
+    with quiet_peft():
+        network = adapted.merge_and_unload()
     if tied:
+        network.config.tie_word_embeddings = before  # peft has set it by the copies
         _tie_again(network)
     return cast("nn.Module", network)
 
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Hide peft's FutureWarnings about transformers 5, which a user can do nothing about."""
+    """Hide peft's FutureWarnings about transformers 5, which a user can do nothing about, and long ones.
+
+    Those are about adapters on tied embeddings, of which `with_adapters` and `merged` say what is done.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        for message in TIED:
+            warnings.filterwarnings("ignore", message=message, category=UserWarning)
         yield
+
+
+def changes_one_use(model: nn.Module) -> bool:
+    """Return whether embedding and head are one matrix, and adapters on them do not keep both uses equal."""
+    network = cast("Any", model)
+    base = network.get_base_model()
+    embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
+    if head is None or _own_weight(embedding) is not _own_weight(head):
+        return False
+    # Rows of single tokens, which have a `token_adapter`, are those of both uses by themselves.
+    wrapped = any(
+        layer is not _innermost(layer) and not hasattr(layer, "token_adapter") for layer in (embedding, head)
+    )
+    return wrapped and not getattr(network.peft_config["default"], "ensure_weight_tying", False)
 
 
 def _own_weight(layer: Any) -> Any:
     """Return the weight below whatever adapters wrap a layer in."""
+    return _innermost(layer).weight
+
+
+def _innermost(layer: Any) -> Any:
     while True:
         inner = getattr(layer, "base_layer", None) or getattr(layer, "original_module", None)
         if inner is None:
-            return layer.weight
+            return layer
         layer = inner
 
 
 def _tie_again(network: Any) -> None:
     """Tie embedding and head if they are still equal; otherwise record in the config that they are not."""
     embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
-    if embedding.weight.shape == head.weight.shape and torch.equal(embedding.weight, head.weight):
+    if _equal(embedding.weight, head.weight):
         head.weight = embedding.weight
         return
     for config in (network.config, network.config.get_text_config()):
@@ -129,6 +161,13 @@ def _tie_again(network: Any) -> None:
         "embedding and output head were one matrix, and the adapters changed them differently: the merged "
         "model has two (tie_word_embeddings: false)"
     )
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether two matrices are equal up to rounding: adapters of both uses are multiplied in turn."""
+    if one.shape != other.shape:
+        return False
+    return bool((one - other).abs().max() <= 4 * torch.finfo(torch.float32).eps * one.abs().max())
 
 
 def _fit_embeddings(network: Any, weights: dict[str, torch.Tensor]) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pairkit.models.adapters import merged, with_saved_adapters
+from pairkit.models.adapters import changes_one_use, merged, with_saved_adapters
 from pairkit.models.load import hub_commit, load_model
 from pairkit.models.new_tokens import fit_tokens
 from pairkit.models.resolve import resolve
+from pairkit.progress import log
 from pairkit.schema import short_hash
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import shard
@@ -96,7 +97,15 @@ def start_model(
     if _continued(recipe):
         place = resolve(recipe.model, recipe.revision)
         return with_saved_adapters(model, place.top, revision=place.adapters_revision, train=True)
-    return with_adapters(model, recipe.lora, recipe.seed, tokens=new_ids) if recipe.lora else model
+    if recipe.lora is None:
+        return model
+    adapted = with_adapters(model, recipe.lora, recipe.seed, tokens=new_ids)
+    if processes is not None and changes_one_use(adapted):  # once, where training starts
+        log(
+            "embedding and output head are one matrix, and the adapters change one of its two uses, or each "
+            "in its own way: a merged model gets two; lora.ensure_weight_tying=true keeps one"
+        )
+    return adapted
 
 
 def _policy(planned: Plan, processes: Processes | None) -> nn.Module:

@@ -63,8 +63,9 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
     with stoppable(out, lambda: _stopped(out)):
         planned = plan(recipe, TokenStore(out.parent / "tokens", processes=processes))
         _check_single_process(planned, processes)
+        complete = None
         if processes.main:
-            claim(
+            complete = claim(
                 out,
                 recipe,
                 on_existing,
@@ -81,7 +82,7 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
             return model_folder
         _announce(planned)
         # One process removes the directory, because the others would find it half removed.
-        with discarding(out) if processes.main else nullcontext():
+        with discarding(out, complete) if processes.main else nullcontext():
             try:
                 model = _run(planned, out, processes)
             except RuntimeError as error:

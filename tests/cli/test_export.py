@@ -79,6 +79,9 @@ def test_default_file_and_counts(here: Path):
         ("data --as trl --out mine.parquet", "mine.parquet exists and was not written by `pairkit export`, "),
         ("data --as trl --out mine.parquet --dry-run", "mine.parquet exists and was not written by "),
         ("data", "--as is missing; choose a format: nectar, binarized, "),
+        ("whole", "whole: is a whole model, which transformers, vLLM and pairkit load as it is; export the "),
+        ("whole --as model", "whole: is a whole model, which transformers, vLLM and pairkit load as it is"),
+        ("whole --dtype float32", "whole: is a whole model, which transformers, vLLM and pairkit load as it"),
         (
             "data --as trl --out data",
             "data is not empty and was not created by this command",
@@ -91,6 +94,8 @@ def test_errors_are_one_line(
     tie = candidate_sets([("tie", [completion("a", 1), completion("b", 1)])])
     write_data(here / "data", random_sets(2), tie)
     (here / "mine.parquet").write_text("mine")
+    (here / "whole").mkdir()
+    (here / "whole" / "config.json").write_text("{}")
     monkeypatch.setattr(sys, "argv", ["pairkit", "export", *words.split()])
     with pytest.raises(SystemExit) as stop:
         main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,14 @@ import pytest
 import torch
 from support.training import recipe, weights
 
-from pairkit.errors import ExistingOutputError, InputError, Interrupted, RecipeError
+from pairkit.errors import (
+    ExistingOutputError,
+    InputError,
+    Interrupted,
+    ModelError,
+    OutputError,
+    RecipeError,
+)
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, steps_done
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.plan import plan
@@ -48,6 +56,65 @@ def test_a_complete_run_gets_more_steps(tmp_path: Path, data: Path, model: Path,
         assert line["learning_rate"] == learning_rate(longer.optimizer, line["step"] - 1, of)
     train(longer, out)  # complete: nothing is trained again
     assert not (out / "model-000006").exists()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("save_every", [None, 1])
+def test_a_complete_run_is_as_it_was_if_its_longer_start_fails(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch, save_every: int | None
+) -> None:
+    fields: dict[str, Any] = {"save_every": save_every, "eval_every": 1}
+    base = Path(shutil.copytree(model, tmp_path / "base"))
+    out = tmp_path / "run"
+    train(recipe(data, base, max_steps=3, **fields), out)
+    before = content(out)
+    longer = recipe(data, base, max_steps=5, **fields)
+    hidden = (base / "model.safetensors").rename(tmp_path / "hidden")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        train(longer, out)
+    assert content(out) == before
+    hidden.rename(base / "model.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr("pairkit.training.output.metrics.Trackers", _no_key)
+        with pytest.raises(RecipeError, match="no key"):
+            train(longer, out)
+    assert content(out) == before
+    with monkeypatch.context() as patch:
+        patch.setattr("pairkit.training.output.directory.yaml.safe_dump", _full_disk)
+        with pytest.raises(OutputError, match="No space left"):
+            train(longer, out)
+    assert content(out) == before
+    train(longer, out)
+    assert same(out / "model-000003", train(recipe(data, base, max_steps=3), tmp_path / "three"))
+
+
+def test_a_run_that_holds_a_finished_model_is_never_removed(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a start leaves it that gave a complete run more steps and was killed before its first checkpoint."""
+    out = tmp_path / "run"
+    train(recipe(data, model, max_steps=3), out)
+    with monkeypatch.context() as patch:
+        patch.setattr("pairkit.training.run._run", _stop)
+        with pytest.raises(Interrupted):
+            train(recipe(data, model, max_steps=5), out)
+    assert not (out / "model").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("pairkit.training.output.metrics.Trackers", _no_key)
+        with pytest.raises(RecipeError, match="no key"):
+            train(recipe(data, model, max_steps=5), out)
+    assert (out / "model-000003" / "model.safetensors").is_file()
+
+
+def _no_key(*_: Any) -> None:
+    raise RecipeError("no key")
+
+
+def _full_disk(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_stopped_run_with_more_steps_is_that_of_the_longer_recipe(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.training import weights
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from pairkit.errors import ModelError, RecipeError
 from pairkit.models.adapters import merged
@@ -183,3 +183,30 @@ def test_four_bits_that_are_refused(data: Path, model: Path, monkeypatch: pytest
     monkeypatch.setattr("pairkit.training.lora.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r"pip install 'pairkit\[qlora\]'"):
         four_bits(torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"targets": ["embed_tokens", "q_proj"]}, True),
+        ({"targets": ["lm_head"]}, True),
+        ({"modules_to_save": ["embed_tokens"]}, True),
+        ({"targets": ["embed_tokens"], "ensure_weight_tying": True}, False),
+        ({"trainable_token_indices": [7, 9]}, False),
+        ({}, False),
+    ],
+)
+def test_adapters_on_tied_embeddings_are_said_in_one_line(
+    tmp_path: Path, data: Path, model: Path, fields: dict[str, Any], said: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """One as training starts, one of the merge; without peft's warnings, which would be errors here."""
+    tied = Path(shutil.copytree(model, tmp_path / "tied"))
+    config = AutoConfig.from_pretrained(model, tie_word_embeddings=True)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tied)
+    settings = recipe(data, tied, loss="sft", max_steps=2, lora={"r": 4, "merge": True, **fields})
+    train(settings, tmp_path / "run")
+    err = capsys.readouterr().err
+    assert err.count("are one matrix, and the adapters change one of its two uses") == said
+    assert err.count("were one matrix, and the adapters changed them differently") == said
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model").config.tie_word_embeddings != said

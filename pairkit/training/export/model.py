@@ -18,19 +18,22 @@ from pairkit.errors import InputError, ModelError, RecipeError, unknown
 from pairkit.files import OnExisting, admit, names_in, partial, sha256, stoppable
 from pairkit.models.adapters import merged
 from pairkit.models.chat.saved import saved_template
-from pairkit.models.load import load_for_generation, load_tokenizer
+from pairkit.models.load import hub_commit, load_for_generation, load_tokenizer
 from pairkit.models.new_tokens import new_ids
-from pairkit.models.resolve import CHECKPOINT_RECORD, is_adapter
+from pairkit.models.resolve import CHECKPOINT_RECORD, is_adapter, resolve
+from pairkit.schema import short_hash
 from pairkit.training.export.source import find_source
 from pairkit.training.models import start_model
 from pairkit.training.output.checkpoint import CHECKPOINTS, WEIGHTS_FILE
 from pairkit.training.output.directory import save_model
 from pairkit.training.output.layout import HASHES, MODEL, RECORD, RECORD_OF_EXPORT
+from pairkit.training.output.longer import shorter
 from pairkit.training.plan import chat_format
 from pairkit.training.recipe import TrainRecipe
 
 RUNS = Path("runs/export")
 DTYPES = ("float32", "bfloat16", "float16")
+LOADED = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model")  # files of a model and its tokenizer
 
 
 @dataclass(frozen=True)
@@ -180,11 +183,27 @@ def _has_adapters(source: Path) -> bool:
 
 
 def _digest(source: Path) -> str:
-    """Return what identifies the weights of a checkpoint or a model."""
+    """Hash all that an export is made of: the checkpoint or adapters, the models below them, tokenizers."""
+    name, revision, code, record = str(source), None, False, ""
     if (source / CHECKPOINT_RECORD).is_file():
-        return sha256(source / CHECKPOINT_RECORD)  # which holds the hashes of the others
-    hashes = source / HASHES
-    return sha256(hashes if hashes.is_file() else source / "adapter_config.json")
+        recipe = _recipe(source.parent.parent)
+        name, revision, code = recipe.model, recipe.revision, recipe.trust_remote_code
+        record = sha256(source / CHECKPOINT_RECORD)  # which holds the hashes of its other files
+    elif (source.parent / RECORD).is_file():
+        code = _recipe(source.parent).trust_remote_code
+    place = resolve(name, revision)
+    files = [path for folder in place.folders() for path in _files(folder)]
+    if Path(place.base).is_file():
+        files.append(Path(place.base))
+    # The commit, because on the hub a name stays the same when its weights change.
+    commit = None if Path(place.base).exists() else hub_commit(place.base, place.revision, code)
+    # The content, because a file that is written again in place may keep its size, and a copy its time.
+    return short_hash([record, commit, *((path.name, sha256(path)) for path in files)])
+
+
+def _files(folder: Path) -> list[Path]:
+    """List the files of a model from which it is loaded."""
+    return sorted({path for kind in LOADED for path in folder.glob(kind) if path.name != HASHES})
 
 
 def _name(source: Path, *, merge: bool) -> str:
@@ -192,6 +211,8 @@ def _name(source: Path, *, merge: bool) -> str:
     path = source.resolve()
     if path.parent.name == CHECKPOINTS:
         name = f"{path.parent.parent.name}-{path.name}"
+    elif path in shorter(path.parent).values():
+        name = f"{path.parent.name}-{path.name.removeprefix(f'{MODEL}-')}"
     else:
         name = path.parent.name if path.name == MODEL else path.name
     return f"{name}-merged" if merge else f"{name}-model"

@@ -10,6 +10,7 @@ from pairkit.models.resolve import CHECKPOINT_RECORD
 from pairkit.progress import log
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, damage
 from pairkit.training.output.layout import METRICS, MODEL, RECORD
+from pairkit.training.output.longer import shorter, shorter_evaluation
 from pairkit.training.output.metrics import read_metrics
 
 # Metrics of held-out sets by which a checkpoint can be the best, and whether it is the one with the lowest.
@@ -58,31 +59,40 @@ def find_source(path: Path, best: str | None) -> Path:
 
 
 def _best(run: Path, metric: str) -> Path:
-    """Return the checkpoint, or the final model, with the best value of a metric on the held-out sets."""
+    """Return the checkpoint or the model with the best value of a metric on the held-out sets.
+
+    The model is the final one, or one that the run had when it was complete with fewer steps.
+    """
     if metric not in BEST:
         raise unknown("metric", metric, BEST)
     values = {entry["step"]: entry.get(metric) for entry in read_metrics(run, "eval")}
     evaluated = {step: value for step, value in values.items() if step > 0 and value is not None}
-    if not evaluated:
-        raise InputError(
-            f"{run / METRICS}: no evaluation has {metric!r}; set eval_every and a split of held-out sets"
-        )
     kept = {_step(path): path for path in checkpoints(run / CHECKPOINTS) if damage(path) is None}
     if (run / MODEL).is_dir():
         kept[json.loads((run / RECORD).read_text(encoding="utf-8"))["plan"]["steps"]] = run / MODEL
-    usable = sorted(evaluated.keys() & kept.keys())
-    if not usable:
+    candidates = [(evaluated[step], step, kept[step]) for step in sorted(evaluated.keys() & kept.keys())]
+    # With evaluations of their own, because the same step of the longer run has other weights.
+    for step, model in shorter(run).items():
+        value = (shorter_evaluation(run, step) or {}).get(metric)
+        if value is not None:
+            candidates.append((value, step, model))
+    if not evaluated and not candidates:
+        raise InputError(
+            f"{run / METRICS}: no evaluation has {metric!r}; set eval_every and a split of held-out sets"
+        )
+    if not candidates:
         raise InputError(
             f"{run}: none of the evaluated steps {', '.join(map(str, sorted(evaluated)))} has a checkpoint; "
             "use values of eval_every and save_every that meet"
         )
     # The first of equal ones.
-    chosen = BEST[metric](usable, key=evaluated.__getitem__)
-    overall = BEST[metric](sorted(evaluated), key=evaluated.__getitem__)
-    if evaluated[overall] != evaluated[chosen]:
+    candidates.sort(key=lambda candidate: candidate[1])
+    value, step, chosen = BEST[metric](candidates, key=lambda candidate: candidate[0])
+    overall = BEST[metric](sorted(evaluated), key=evaluated.__getitem__, default=None)
+    if overall is not None and BEST[metric](value, evaluated[overall]) != value:
         log(f"{run}: step {overall} was better ({metric} {evaluated[overall]:.4g}), but has no checkpoint")
-    log(f"{run}: {metric} {evaluated[chosen]:.4g} after step {chosen}")
-    return kept[chosen]
+    log(f"{run}: {metric} {value:.4g} after step {step}")
+    return chosen
 
 
 def _step(checkpoint: Path) -> int:

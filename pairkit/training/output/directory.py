@@ -6,7 +6,7 @@ import json
 import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ from pairkit.models.resolve import resolve
 from pairkit.models.save import save_files
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
-from pairkit.training.output.layout import HASHES, RECORD, REFUSED
-from pairkit.training.output.longer import has_more_to_do
+from pairkit.training.output.layout import HASHES, RECIPE, RECORD, REFUSED
+from pairkit.training.output.longer import Finished, finished, has_more_to_do, holds_model
 from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
 
 # Those whose version, like pairkit's own, can change the bits of a result.
@@ -50,10 +50,10 @@ def claim(
     plan: Callable[[], dict[str, Any]],
     refused: Iterable[dict[str, str]],
     processes: Processes = ALONE,
-) -> None:
+) -> Finished | None:
     """Make `out` this run's directory, or find that it is already; a complete run is left unchanged.
 
-    A run may get more steps than it had (`has_more_to_do`).
+    A run may get more steps than it had (`has_more_to_do`). A complete one is returned as it was before that.
 
     Args:
         data_digest: sha256 of the dataset's manifest; with the recipe it identifies the run.
@@ -78,11 +78,13 @@ def claim(
         before.update(_read_record(record))
         return _differences(before, identity)
 
+    complete = None
     todo = "new" if empty else admit(out, on_existing, holds=holds, differences=different)
     if todo == "resume":
         starts = list(before["starts"])
+        complete = finished(out)
         if not has_more_to_do(out, steps):
-            return
+            return None
     elif todo == "delete":
         _empty(out)
     start = {
@@ -94,11 +96,12 @@ def claim(
     # Only where something differs, or the record would grow with each resume.
     starts += [start] if start not in starts[-1:] else []
     # Around these writes too, or a disk that is full now would leave a directory to delete by hand.
-    with discarding(out):
+    with discarding(out, complete):
         # The record first, because a run that is killed in here is recognized by it.
         write_json(record, {**identity, "starts": starts, "plan": plan()})
-        write_text(out / "recipe.yaml", yaml.safe_dump(identity["recipe"], sort_keys=False))
+        write_text(out / RECIPE, yaml.safe_dump(identity["recipe"], sort_keys=False))
         write_text(out / REFUSED, "".join(json.dumps(line) + "\n" for line in refused))
+    return complete
 
 
 def _read_record(record: Path) -> dict[str, Any]:
@@ -138,18 +141,28 @@ def _empty(out: Path) -> None:
 
 
 @contextmanager
-def discarding(out: Path) -> Iterator[None]:
+def discarding(out: Path, complete: Finished | None = None) -> Iterator[None]:
     """Remove a run that failed before its first checkpoint, because it would refuse the corrected command.
 
-    The metrics of a diverged loss are kept, because they show how it diverged; so is a stopped run.
+    A complete run that was to get more steps is put back as it was, and a directory that holds a finished
+    model is never removed. The metrics of a diverged loss are kept, because they show how it diverged; so is
+    a stopped run.
     """
     try:
         yield
     except (PairkitError, OSError) as error:
-        if not isinstance(error, TrainingError | Interrupted) and not checkpoints(out / CHECKPOINTS):
+        if not isinstance(error, TrainingError | Interrupted):
             # Errors are ignored, because the one that ended the run is what a person has to see.
-            shutil.rmtree(out, ignore_errors=True)
+            with suppress(OSError):
+                _discard(out, complete)
         raise
+
+
+def _discard(out: Path, complete: Finished | None) -> None:
+    if complete is not None:
+        complete.put_back()
+    elif not checkpoints(out / CHECKPOINTS) and not holds_model(out):
+        shutil.rmtree(out, ignore_errors=True)
 
 
 def save_model(

@@ -6,6 +6,7 @@ from pairkit.models.resolve import RUN_MODEL, RUN_RECORD
 
 RECORD = RUN_RECORD
 MODEL = RUN_MODEL
+RECIPE = "recipe.yaml"
 HASHES = "hashes.json"
 METRICS = "metrics.jsonl"
 REFUSED = "refused.jsonl"

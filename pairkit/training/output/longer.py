@@ -4,19 +4,82 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pairkit.errors import ExistingOutputError
+from pairkit.files import replacing
 from pairkit.progress import log
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, remove, steps_done
-from pairkit.training.output.layout import MODEL, RECORD
+from pairkit.training.output.layout import METRICS, MODEL, RECIPE, RECORD, REFUSED
+from pairkit.training.output.metrics import read_entries
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A complete run as it is before it gets more steps.
+
+    Attributes:
+        out: its directory.
+        steps: that it has taken.
+        saved: its checkpoints.
+        files: content of the files that a start writes.
+    """
+
+    out: Path
+    steps: int
+    saved: frozenset[Path]
+    files: dict[str, bytes]
+
+    def put_back(self) -> None:
+        """Undo a start that gave it more steps, unless that has got as far as a checkpoint of its own."""
+        kept = _kept(self.out, self.steps)
+        if not kept.exists() or set(checkpoints(self.out / CHECKPOINTS)) - self.saved:
+            return
+        for name, content in self.files.items():
+            with replacing(self.out / name) as temporary:
+                temporary.write_bytes(content)
+        # Last, because with a model the run is complete, and its record must have its steps by then.
+        os.replace(kept, self.out / MODEL)
+        _kept_metrics(self.out, self.steps).unlink(missing_ok=True)
+        log(f"{self.out}: is again the complete run that it was")
+
+
+def finished(out: Path) -> Finished | None:
+    """Return the complete run in `out`; None if the run there has not finished."""
+    if not (out / MODEL).exists():
+        return None
+    steps = json.loads((out / RECORD).read_text(encoding="utf-8"))["plan"]["steps"]
+    paths = [out / name for name in (RECORD, RECIPE, REFUSED, METRICS)]
+    files = {path.name: path.read_bytes() for path in paths if path.exists()}
+    return Finished(out, steps, frozenset(checkpoints(out / CHECKPOINTS)), files)
+
+
+def holds_model(out: Path) -> bool:
+    """Return whether a run's directory holds a finished model, of this length or of a shorter one."""
+    return (out / MODEL).exists() or bool(shorter(out))
+
+
+def shorter(out: Path) -> dict[int, Path]:
+    """Return the models that the run in `out` had when it was complete with fewer steps, by their number."""
+    kept = out.glob(f"{MODEL}-{'[0-9]' * 6}*")
+    return {int(path.name.removeprefix(f"{MODEL}-")): path for path in sorted(kept) if path.is_dir()}
+
+
+def shorter_evaluation(out: Path, steps: int) -> dict[str, Any] | None:
+    """Return the last evaluation of the run in `out` when it was complete with `steps`; None without one."""
+    entries = read_entries(_kept_metrics(out, steps))
+    found = [entry for entry in entries if entry["kind"] == "eval" and entry["step"] == steps]
+    return found[-1] if found else None
 
 
 def has_more_to_do(out: Path, steps: int) -> bool:
     """Return whether the run in `out` has steps left if it is to have `steps` of them.
 
     The model of a complete run that gets more steps is kept under another name, `model-NNNNNN` with the
-    number of its steps: `model` is what only a complete run has.
+    number of its steps: `model` is what only a complete run has. So are its metrics, `metrics-NNNNNN.jsonl`.
 
     Raises:
         ExistingOutputError: it has already taken more.
@@ -41,8 +104,21 @@ def has_more_to_do(out: Path, steps: int) -> bool:
         return True
     if steps == done:
         return False
-    kept = out / f"{MODEL}-{done:06d}"
+    kept = _kept(out, done)
+    # A copy, because the longer run takes some of these steps again, at other rates.
+    if (out / METRICS).exists():
+        shutil.copyfile(out / METRICS, _kept_metrics(out, done))
     os.replace(model, kept)
     start = f"from the checkpoint of step {last}" if last else "from the start, because it has no checkpoint"
     log(f"{out}: the run had {done} steps and gets {steps}: it continues {start}; its model is now {kept}")
     return True
+
+
+def _kept(out: Path, steps: int) -> Path:
+    """Name the model of a run after its steps, because `model` is what only a complete run has."""
+    return out / f"{MODEL}-{steps:06d}"
+
+
+def _kept_metrics(out: Path, steps: int) -> Path:
+    path = out / METRICS
+    return path.with_name(f"{path.stem}-{steps:06d}{path.suffix}")

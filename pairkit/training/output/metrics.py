@@ -31,7 +31,7 @@ class MetricsLog:
         if not active:
             return
         self._path = out / METRICS
-        written = [json.loads(line) for line in _lines(self._path)]
+        written = read_entries(self._path)
         # What was logged after the checkpoint is dropped, because those steps are taken and logged again.
         remaining = [entry for entry in written if done and entry["step"] <= done]
         write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in remaining))
@@ -84,8 +84,12 @@ class MetricsLog:
 
 def read_metrics(out: Path, kind: str) -> list[dict[str, Any]]:
     """Read the entries of one kind of a run, in the order of their steps."""
-    entries = [json.loads(line) for line in _lines(out / METRICS)]
-    return [entry for entry in entries if entry["kind"] == kind]
+    return [entry for entry in read_entries(out / METRICS) if entry["kind"] == kind]
+
+
+def read_entries(path: Path) -> list[dict[str, Any]]:
+    """Read all entries of a file of metrics; none if it does not exist."""
+    return [json.loads(line) for line in _lines(path)]
 
 
 def _lines(path: Path) -> list[str]:

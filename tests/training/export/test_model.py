@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.training import recipe, weights
 from typer.testing import CliRunner
 
 from pairkit.cli import app
 from pairkit.errors import ExistingOutputError, InputError, ModelError, RecipeError
 from pairkit.models.resolve import resolve
-from pairkit.training.export.model import export_model
+from pairkit.training.export.model import ExportedModel, export_model
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.run import train
 
@@ -95,6 +96,33 @@ def test_the_best_checkpoint_by_a_metric(
     assert not (tmp_path / "best").exists()
 
 
+def test_the_best_may_be_the_model_of_before_a_run_got_more_steps(
+    tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own evaluation: the same step of the longer run has other weights."""
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "raised"
+    train(recipe(data, model, max_steps=2, eval_every=1), out)
+    before = read_metrics(out, "eval")
+    train(recipe(data, model, max_steps=4, eval_every=1), out)
+    assert [json.loads(line) for line in (out / "metrics-000002.jsonl").read_text().splitlines()][
+        -1
+    ] == before[-1]
+
+    def best(shorter: float, longer: list[float]) -> ExportedModel:
+        for name, values in (("metrics-000002.jsonl", [0.1, shorter]), ("metrics.jsonl", longer)):
+            lines = [{"step": i, "kind": "eval", "loss": value} for i, value in enumerate(values, 1)]
+            (out / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return export_model(out, best="loss", dry_run=True)
+
+    chosen = best(0.3, [0.2, 0.2, 0.5, 0.4])
+    assert (chosen.source, chosen.folder) == (out / "model-000002", Path("runs/export/raised-000002-model"))
+    assert best(0.5, [0.2, 0.2, 0.5, 0.4]).source == out / "model"
+    assert best(0.4, [0.2, 0.2, 0.5, 0.4]).source == out / "model-000002"
+    exported = export_model(out, tmp_path / "best", best="loss").folder
+    assert equal(weights(exported), weights(out / "model-000002"))
+
+
 def test_a_better_step_without_a_checkpoint_is_reported(
     tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +199,32 @@ def test_an_export_is_kept_written_again_or_refused(tmp_path: Path, run: Path) -
     with pytest.raises(ExistingOutputError, match="is not empty and was not created by this command"):
         export_model(source, other, on_existing="delete")
     assert [path.name for path in other.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("what", ["adapters", "base", "tokenizer"])
+def test_an_export_of_changed_weights_is_another_one(
+    tmp_path: Path, model: Path, adapters: Path, what: str
+) -> None:
+    """Weights that are written again in place, of the same size and at the same time."""
+    base = Path(shutil.copytree(model, tmp_path / "base"))
+    source = Path(shutil.copytree(adapters / "model", tmp_path / "adapters"))
+    config = json.loads((source / "adapter_config.json").read_text())
+    (source / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": str(base)}))
+    out = tmp_path / "out"
+    before = weights(export_model(source, out, merge=True).folder)
+    if what == "tokenizer":
+        template = source / "chat_template.jinja"
+        template.write_text(template.read_text() + " ")
+    else:
+        file = source / "adapter_model.safetensors" if what == "adapters" else base / "model.safetensors"
+        stat = file.stat()
+        save_file({name: 2 * value for name, value in load_file(file).items()}, file, {"format": "pt"})
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert file.stat().st_size == stat.st_size
+    with pytest.raises(ExistingOutputError, match="contains an exported model with other settings: weights"):
+        export_model(source, out, merge=True)
+    after = weights(export_model(source, out, merge=True, on_existing="delete").folder)
+    assert equal(before, after) == (what == "tokenizer")
 
 
 def test_the_command_line_prints_what_was_exported(tmp_path: Path, run: Path) -> None:
