@@ -14,6 +14,7 @@ from pairkit.training.tokens.choose import Completion, Unusable
 Thoughts = Literal["train", "mask", "strip"]
 # What is counted of the completions of a set.
 RECORDED, RETOKENIZED, REPEATED = "recorded_ids", "ids_of_another_tokenizer", "repeated_marks"
+SAME = "identical_completions"  # negatives with the ids of the chosen completion
 
 
 class Part(NamedTuple):
@@ -58,7 +59,8 @@ def part(
 
     Raises:
         PromptRefused: a message of tool calls or with a thought of its own that the template does not write.
-        Unusable: thoughts are to be removed, and the prompt opens one.
+        Unusable: thoughts are to be removed, and the prompt opens one or nothing else is there; or masked,
+            and a completion that ended by itself does not close its thought.
     """
     if thoughts == "strip" and prompt.opened:
         raise Unusable(
@@ -75,7 +77,15 @@ def part(
     kept = text
     if thoughts == "strip":
         text = text._replace(text=format.marks.answer(text.text, prompt.opened))
+        if _only_thought(format, completion, text):
+            raise Unusable("empty_completion", "a completion has nothing but the thought that is removed")
     closing = format.marks.closing(text.text, prompt.opened) if thoughts == "mask" else None
+    if closing and not closing[1] and completion["finish_reason"] != "length":
+        raise Unusable(
+            "thought_not_closed",
+            "a completion that ended by itself never closes its thought, so that thoughts=mask would leave "
+            "its answer out; set template.kwargs.enable_thinking=false if it has none, or thoughts=train",
+        )
     ids = None
     if completion.get("token_ids") is not None and text == kept:
         known = completion["tokenizer"] == format.fingerprint
@@ -84,6 +94,16 @@ def part(
     # Recorded ids have their own end, and one that the model never wrote would teach it to stop there.
     tail = tuple(end) if completion["finish_reason"] != "length" and ids is None else ()
     return Part(text, end=tail, ids=ids, thought=closing[1] if closing else None)
+
+
+def _only_thought(format: ChatFormat, completion: Completion, left: Rendered) -> bool:
+    """Whether a completion has nothing `left` without its thought."""
+    if completion.get("tool_calls") is not None or not (
+        completion["text"].strip() or completion.get("reasoning_content")
+    ):
+        return False
+    # A template may write marks for an answer that is empty.
+    return not completion["text"].strip() or not format.marks.own.sub("", left.text).strip()
 
 
 def _structured(
