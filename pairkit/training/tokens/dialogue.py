@@ -7,7 +7,7 @@ from typing import Literal
 from pairkit.models.chat.control import Rendered
 from pairkit.models.chat.format import ChatFormat
 from pairkit.training.tokens.choose import Unusable
-from pairkit.training.tokens.writing import Part, Prompt, Thoughts
+from pairkit.training.tokens.writing import Part, Prompt, Thoughts, masked
 
 Turns = Literal["last", "all"]
 Span = tuple[int, int]  # characters
@@ -42,7 +42,7 @@ def dialogue(format: ChatFormat, prompt: Prompt, thoughts: Thoughts) -> tuple[Re
 
 
 def _turn(format: ChatFormat, turn: Rendered, before: str, thoughts: Thoughts) -> Part:
-    closing = None
+    thought = None
     if thoughts != "train":  # a turn of the prompt is not changed: its thought is masked, not removed
-        closing = format.marks.closing(turn.text, format.marks.opened(before))
-    return Part(turn, thought=closing[1] if closing else None)
+        thought = masked(format, turn, format.marks.opened(before))
+    return Part(turn, thought=thought)

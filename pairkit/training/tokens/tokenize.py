@@ -165,7 +165,7 @@ def _joined(format: ChatFormat, parts: Sequence[Part], texts: Iterator[list[int]
     scored: list[bool] = []
     for each in parts:
         own = list(each.ids) if each.ids is not None else next(texts)
-        hidden = 0 if each.thought is None else thought_length(format.tokenizer, own, each.thought)
+        hidden = 0 if each.thought is None else thought_length(format.tokenizer, own, *each.thought)
         own += each.end
         ids += own
         scored += [each.scored and position >= hidden for position in range(len(own))]

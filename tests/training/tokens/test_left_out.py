@@ -111,3 +111,49 @@ def test_nothing_is_left_of_a_thought_that_is_removed(name: str, made: dict[str,
             made = {**made, "text": made["text"].replace(mark, own)}
     found = run([made], name, thoughts="strip", wanted="first")
     assert found.counts() == {"used": 0, "refused": {"empty_completion": 1}}
+
+
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [
+        ("qwen3", "<think>\n"),
+        ("qwen3_6", ""),
+        ("glm4moe", "\n<think>"),
+        ("gptoss", "<|channel|>analysis<|message|>"),
+        ("muse_glimmer", " to=self<|message|>"),
+    ],
+)
+@pytest.mark.parametrize("thought", ["It is two and", "a", "the </think> is"])
+def test_a_separate_thought_that_was_cut_ends_where_it_was_cut(name: str, before: str, thought: str) -> None:
+    made = [completion("", reasoning_content=thought, finish_reason="length")]
+    found = run(made, name, wanted="first")
+    (item,) = found.sets
+    (column,) = item.columns
+    assert tokenizer().decode(column.ids) == before + thought
+    assert column.scored is None
+    masked = run(made, name, wanted="first", thoughts="mask")
+    assert masked.counts()["refused"] == {"nothing_scored": 1}
+    # One that ended by itself is closed.
+    (closed,) = run([{**made[0], "finish_reason": "stop"}], name, wanted="first").sets
+    assert len(closed.columns[0].ids) > len(column.ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "after"),
+    [
+        ("qwen3", "</think>", "\n\n4<|im_end|>"),
+        ("qwen3_6", "</think>", "\n\n4<|im_end|>"),
+        ("glm4moe", "</think>", "\n4</s>"),
+        ("gptoss", "<|end|>", "<|channel|>final<|message|>4<|return|>"),
+    ],
+)
+def test_a_separate_thought_is_masked_as_a_whole_also_where_it_spells_its_end(
+    name: str, mark: str, after: str
+) -> None:
+    made = [completion("4", reasoning_content=f"First {mark} and {mark} again.")]
+    (item,) = run(made, name, wanted="first", thoughts="mask").sets
+    (column,) = item.columns
+    assert column.scored is not None
+    hidden = int(column.scored.argmax())
+    assert column.scored[hidden:].all()
+    assert tokenizer().decode(column.targets) == after
