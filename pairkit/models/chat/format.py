@@ -23,7 +23,7 @@ from pairkit.models.chat.marks import Marks
 from pairkit.models.chat.messages import Message, PromptRefused, for_template, from_json, with_system
 from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
 from pairkit.models.chat.settings import Template, TemplateSettings
-from pairkit.models.chat.shape import THOUGHT, Shape, Turn, shape, turn
+from pairkit.models.chat.shape import PROMPT, THOUGHT, Shape, Turn, shape, turn
 from pairkit.models.chat.template_file import read_template
 from pairkit.schema import canonical_json, short_hash
 
@@ -141,6 +141,15 @@ class ChatFormat:
     def opened(self, prompt: Rendered) -> str:
         """Return the end of a prompt that opens a thought, which a completion continues; "" if none does."""
         return self.marks.opened(prompt.text, self.settings.prefill)
+
+    def generation_prompt(self, *, kwargs: Arguments | None = None) -> str:
+        """Return what the template adds to a user's turn for an answer to follow; "" if that is not all."""
+        if self.raw:
+            return ""
+        user = [{"role": "user", "content": self._shape.content(PROMPT)}]
+        arguments = {**self.settings.kwargs, **(kwargs or {})}
+        alone, followed = (self._apply(user, None, arguments, generation) for generation in (False, True))
+        return followed[len(alone) :] if followed.startswith(alone) else ""
 
     def assistant_spans(
         self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None

@@ -133,6 +133,9 @@ class Marks:
             if begins or opened.startswith(thought.open):
                 first = max(start + len(mark) if begins else 0, after)
                 close = re.compile(thought.close).search(text, first)
+                # Templates write an empty thought in front of a text that has its own.
+                while close and text[close.end() :].lstrip().startswith(mark):
+                    close = re.compile(thought.close).search(text, close.end())
                 return (close.end(), close.group()) if close else (len(text), "")
         return None
 

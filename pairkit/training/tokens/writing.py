@@ -81,7 +81,7 @@ def part(
         text = text._replace(text=format.marks.answer(text.text, prompt.opened))
         if _only_thought(format, completion, text):
             raise Unusable("empty_completion", "a completion has nothing but the thought that is removed")
-    thought = masked(format, text, prompt.opened, thought_end) if thoughts == "mask" else None
+    thought = masked(format, text, prompt.opened, after=thought_end) if thoughts == "mask" else None
     if thought and not thought[0] and completion["finish_reason"] != "length":
         raise Unusable(
             "thought_not_closed",
@@ -98,13 +98,19 @@ def part(
     return Part(text, end=tail, ids=ids, thought=thought)
 
 
-def masked(format: ChatFormat, text: Rendered, opened: str, after: int = 0) -> tuple[str, int] | None:
-    """Return `Part.thought` of a text; for `opened` and `after` see `Marks.closing`."""
-    closing = format.marks.closing(text.text, opened, after)
+def masked(
+    format: ChatFormat, text: Rendered, opened: str, header: int = 0, after: int = 0
+) -> tuple[str, int] | None:
+    """Return `Part.thought` of a text whose first `header` characters come before what the model writes.
+
+    Args:
+        opened, after: as `Marks.closing` takes them.
+    """
+    closing = format.marks.closing(text.text[header:], opened, after)
     if not closing:
         return None
     stop, mark = closing
-    return mark, text._replace(text=text.text[:stop]).plain.count(mark) if mark else 0
+    return mark, text._replace(text=text.text[: header + stop]).plain.count(mark) if mark else 0
 
 
 def _only_thought(format: ChatFormat, completion: Completion, left: Rendered) -> bool:
