@@ -23,7 +23,7 @@ from pairkit.models.chat.marks import Marks
 from pairkit.models.chat.messages import Message, PromptRefused, for_template, from_json, with_system
 from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
 from pairkit.models.chat.settings import Template, TemplateSettings
-from pairkit.models.chat.shape import Shape, Turn, shape, turn
+from pairkit.models.chat.shape import PROMPT, THOUGHT, Shape, Turn, shape, turn
 from pairkit.models.chat.template_file import read_template
 from pairkit.schema import canonical_json, short_hash
 
@@ -39,6 +39,7 @@ class Answer(NamedTuple):
 
     text: Rendered
     end: list[int]  # the ids that end the turn, where the text does not contain them
+    thought_end: int  # where a thought of its own ends in the text, before what closes it; 0 without one
 
 
 class ChatFormat:
@@ -141,6 +142,15 @@ class ChatFormat:
         """Return the end of a prompt that opens a thought, which a completion continues; "" if none does."""
         return self.marks.opened(prompt.text, self.settings.prefill)
 
+    def generation_prompt(self, *, kwargs: Arguments | None = None) -> str:
+        """Return what the template adds to a user's turn for an answer to follow; "" if that is not all."""
+        if self.raw:
+            return ""
+        user = [{"role": "user", "content": self._shape.content(PROMPT)}]
+        arguments = {**self.settings.kwargs, **(kwargs or {})}
+        alone, followed = (self._apply(user, None, arguments, generation) for generation in (False, True))
+        return followed[len(alone) :] if followed.startswith(alone) else ""
+
     def assistant_spans(
         self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
     ) -> list[tuple[int, int]] | None:
@@ -239,7 +249,8 @@ class ChatFormat:
 
         Raises:
             PromptRefused: the template does not write the prompt as before, or leaves out the content, the
-                thought, or the name or an argument of a call.
+                thought, or the name or an argument of a call, or writes other text around this thought than
+                around any other.
         """
         if self.raw:
             detail = "template=none has no form for tool calls and separate thoughts; set a template"
@@ -258,7 +269,8 @@ class ChatFormat:
             text, self.turn(tools=tools, kwargs=kwargs).end, self.control.pattern, self.marks.own
         )
         end = [] if ends_itself else self.end_ids(tools=tools, kwargs=kwargs)
-        return Answer(Rendered(body, hiding.hidden), end)
+        thought_end = self._thought_end(prepared, offered, arguments, text)
+        return Answer(Rendered(body, hiding.hidden), end, thought_end)
 
     def _written(self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments) -> str:
         """Return what the template writes for the last message after the generation prompt of the others."""
@@ -267,6 +279,23 @@ class ChatFormat:
         text = written.after(whole, before)
         written.check_message(messages[-1], self._shape.thought, text)
         return text
+
+    def _thought_end(
+        self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments, text: str
+    ) -> int:
+        """Return where the thought of the last message ends in `text`, which `_written` returned for it."""
+        field = self._shape.thought
+        if not (messages[-1].get(field) or "").strip():
+            return 0
+        neutral = self._written([*messages[:-1], {**messages[-1], field: THOUGHT}], tools, arguments)
+        place = written.place(text, neutral, THOUGHT)
+        if place is None:
+            raise PromptRefused(
+                "template_changes_text",
+                "what the template writes around a thought depends on the thought; set template.file to a "
+                "template that writes it as it is, or give the completion as text",
+            )
+        return place[1]
 
     # The parts
 

@@ -115,11 +115,12 @@ class Marks:
         core = text.lstrip()
         return core[len(mark) :] if core.startswith(mark) else text
 
-    def closing(self, text: str, opened: str) -> tuple[int, str] | None:
+    def closing(self, text: str, opened: str, after: int = 0) -> tuple[int, str] | None:
         """Find the end of the thought that a completion begins with.
 
         Args:
             opened: what `opened` returned for its prompt.
+            after: where the thought ends, if that is known; it may contain the mark as text.
 
         Returns:
             Where the thought ends, its closing mark included, and that mark ("" if it is missing, because the
@@ -130,7 +131,11 @@ class Marks:
             start = len(text) - len(text.lstrip())
             begins = text.startswith(mark, start)
             if begins or opened.startswith(thought.open):
-                close = re.compile(thought.close).search(text, start + len(mark) if begins else 0)
+                first = max(start + len(mark) if begins else 0, after)
+                close = re.compile(thought.close).search(text, first)
+                # Templates write an empty thought in front of a text that has its own.
+                while close and text[close.end() :].lstrip().startswith(mark):
+                    close = re.compile(thought.close).search(text, close.end())
                 return (close.end(), close.group()) if close else (len(text), "")
         return None
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pairkit.models.chat.shape import Apply
+from pairkit.models.chat import written
+from pairkit.models.chat.shape import ANSWERS, Apply
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -67,7 +68,10 @@ def prefix_spans(
         with_turn = _without_tail(apply(messages[: index + 1], tools, arguments, False), control)
         stop: int | None = len(with_turn)
         if not (text.startswith(with_turn) and len(with_turn) > len(before)):
-            stop = _stop(message, text, len(before), end, control)
+            neutral = [*messages[:index], _with(message, ANSWERS[0]), *messages[index + 1 :]]
+            # That of a call is not needed, and some templates refuse a call with a content.
+            other = "" if message.get("tool_calls") else apply(neutral, tools, arguments, True)
+            stop = _stop(message, text, other, len(before), end, control)
         if stop is None:
             return None
         spans.append((len(before), stop))
@@ -84,19 +88,30 @@ def raw_spans(messages: Messages, contents: Sequence[str], separator: str) -> li
     return spans
 
 
+def _with(message: Mapping[str, Any], content: str) -> dict[str, Any]:
+    parts = not isinstance(message["content"], str)
+    return {**message, "content": [{"type": "text", "text": content}] if parts else content}
+
+
 def _stop(
-    message: Mapping[str, Any], text: str, start: int, end: str, control: re.Pattern[str]
+    message: Mapping[str, Any], text: str, neutral: str, start: int, end: str, control: re.Pattern[str]
 ) -> int | None:
-    """Return where a turn that begins at `start` ends. What contents spell out is hidden in `text`."""
+    """Return where a turn that begins at `start` ends. What contents spell out is hidden in `text`.
+
+    Args:
+        neutral: as `text`, with `ANSWERS[0]` as the content of the turn; not read for a turn of calls.
+    """
     if message.get("tool_calls"):
         place = text.find(end, start) if end else -1
         return place + len(end) if place >= 0 else None
     content = message["content"]
     plain = content if isinstance(content, str) else "".join(part["text"] for part in content)
-    place = text.find(plain.strip(), start)
-    if place < 0:
+    span = written.place(text[start:], neutral[start:], ANSWERS[0])
+    if neutral[:start] != text[:start] or span is None:
         return None
-    stop = place + len(plain.strip())
+    stop = start + span[1]
+    if text[start + span[0] : stop].strip() != plain.strip():
+        return None
     token = control.search(text, stop)
     if not end or token is None or text[stop : token.start()].strip():
         return stop

@@ -67,6 +67,18 @@ def check_message(message: Mapping[str, Any], thought: str, text: str) -> None:
         )
 
 
+def place(text: str, neutral: str, mark: str) -> tuple[int, int] | None:
+    """Return where the text is in a rendering that `mark` stands for in a `neutral` one of the same messages.
+
+    By what is around it, because a short text is also found within what a template itself writes. None where
+    the two differ in more than that text.
+    """
+    before, found, after = neutral.partition(mark)
+    stop = len(text) - len(after)
+    alike = found and text.startswith(before) and text.endswith(after) and len(before) <= stop
+    return (len(before), stop) if alike else None
+
+
 def body(text: str, end: str, control: re.Pattern[str], own: Own) -> tuple[str, bool]:
     """Cut what a template wrote for an answer where its turn ends.
 

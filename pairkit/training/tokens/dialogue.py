@@ -7,7 +7,7 @@ from typing import Literal
 from pairkit.models.chat.control import Rendered
 from pairkit.models.chat.format import ChatFormat
 from pairkit.training.tokens.choose import Unusable
-from pairkit.training.tokens.writing import Part, Prompt, Thoughts
+from pairkit.training.tokens.writing import Part, Prompt, Thoughts, masked
 
 Turns = Literal["last", "all"]
 Span = tuple[int, int]  # characters
@@ -34,15 +34,19 @@ def dialogue(format: ChatFormat, prompt: Prompt, thoughts: Thoughts) -> tuple[Re
     if not spans:
         return prompt.text, []
     parts = []
+    generation = "" if thoughts == "train" else format.generation_prompt(kwargs=prompt.kwargs)
     for (start, stop), following in zip(spans, [*(s for s, _ in spans[1:]), len(text)], strict=True):
-        parts.append(_turn(format, Rendered(text[start:stop], hidden), text[:start], thoughts))
+        parts.append(_turn(format, Rendered(text[start:stop], hidden), text[:start], thoughts, generation))
         if stop < following:
             parts.append(Part(Rendered(text[stop:following], hidden), scored=False))
     return Rendered(text[: spans[0][0]], hidden), parts
 
 
-def _turn(format: ChatFormat, turn: Rendered, before: str, thoughts: Thoughts) -> Part:
-    closing = None
-    if thoughts != "train":  # a turn of the prompt is not changed: its thought is masked, not removed
-        closing = format.marks.closing(turn.text, format.marks.opened(before))
-    return Part(turn, thought=closing[1] if closing else None)
+def _turn(format: ChatFormat, turn: Rendered, before: str, thoughts: Thoughts, generation: str) -> Part:
+    if thoughts == "train":
+        return Part(turn)
+    # A turn of the prompt is not changed: its thought is masked, not removed. Generation marks may include
+    # the header of a turn, or a part of it, which is then masked with the thought that follows.
+    ends = [0, *(token.end() for token in format.control.pattern.finditer(generation)), len(generation)]
+    header = max(end for end in ends if turn.text.startswith(generation[:end]))
+    return Part(turn, thought=masked(format, turn, format.marks.opened(before + turn.text[:header]), header))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pairkit.models.chat.format import ChatFormat
-from pairkit.training.tokens.writing import RECORDED, REPEATED, RETOKENIZED
+from pairkit.training.tokens.writing import RECORDED, REPEATED, RETOKENIZED, SAME
 
 
 def notes(format: ChatFormat, noted: Mapping[str, int]) -> tuple[str, ...]:
@@ -31,4 +31,6 @@ def notes(format: ChatFormat, noted: Mapping[str, int]) -> tuple[str, ...]:
         )
     if count := noted.get(RETOKENIZED):
         lines.append(f"{count:,} completions have ids of another tokenizer or template; their text is used")
+    if count := noted.get(SAME):
+        lines.append(f"{count:,} rejected completions have the tokens of the chosen one and are not used")
     return tuple(lines)

@@ -23,7 +23,7 @@ from pairkit.training.tokens.dialogue import Turns, dialogue
 from pairkit.training.tokens.sets import Column, Refused, Tokenized, TokenSet, Whole, checked, record_batch
 from pairkit.training.tokens.thoughts import thought_length
 from pairkit.training.tokens.truncation import distinct
-from pairkit.training.tokens.writing import Part, Prompt, Thoughts, part
+from pairkit.training.tokens.writing import SAME, Part, Prompt, Thoughts, part
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -93,9 +93,11 @@ def token_batches(
     refuses it (`template_refused`), drops its system turn (`system_dropped`) or tools (`tools_dropped`), does
     not write a message of tool calls or with a thought of its own (`template_changes_text`) or not after the
     same prompt (`template_not_a_prefix`), where its prompt opens a thought that is to be removed
-    (`thought_opened`), where the prompt or a completion has no token (`empty_prompt`, `empty_completion`) or
-    a completion none that is scored (`nothing_scored`), or where cutting leaves no negative that differs from
-    the chosen completion (`identical_after_truncation`).
+    (`thought_opened`) or a completion that ended by itself never closes one that is to be masked
+    (`thought_not_closed`), where the prompt or a completion has no token (`empty_prompt`,
+    `empty_completion`) or a completion none that is scored (`nothing_scored`), or where no negative has other
+    ids than the chosen completion, from the beginning (`identical_completions`) or once both are cut
+    (`identical_after_truncation`). Negatives with the ids of the chosen completion are left out and counted.
     """
     limits = _Limits(max_length, max_prompt_length, wanted)
     for table in tables:
@@ -113,7 +115,14 @@ def token_batches(
                 wholes.append(None)
                 continue
             columns = [(c, _joined(format, column, texts)) for c, column in item.columns]
-            row, whole = limits.cut(item.set_id, next(prompts), columns, format.tokenizer.bos_token_id)
+            ids = next(prompts)
+            # Where all are wanted each is scored for itself: equal ones are no loss.
+            left = columns if wanted == "all" else _different(columns, item.counts)
+            if not left:
+                rows.append(Refused(item.set_id, SAME, "chosen and rejected are the same tokens"))
+                wholes.append(None)
+                continue
+            row, whole = limits.cut(item.set_id, ids, left, format.tokenizer.bos_token_id)
             rows.append(row)
             wholes.append(whole)
         noted = [{} if isinstance(item, Refused) else item.counts for item in written]
@@ -156,11 +165,21 @@ def _joined(format: ChatFormat, parts: Sequence[Part], texts: Iterator[list[int]
     scored: list[bool] = []
     for each in parts:
         own = list(each.ids) if each.ids is not None else next(texts)
-        hidden = 0 if each.thought is None else thought_length(format.tokenizer, own, each.thought)
+        hidden = 0 if each.thought is None else thought_length(format.tokenizer, own, *each.thought)
         own += each.end
         ids += own
         scored += [each.scored and position >= hidden for position in range(len(own))]
     return _Ids(ids, None if all(scored) else scored)
+
+
+def _different(columns: list[tuple[Completion, _Ids]], counts: Counter[str]) -> list[tuple[Completion, _Ids]]:
+    """Leave out, and count, negatives with the ids of the chosen completion; nothing remains without any."""
+    chosen, *negatives = columns
+    kept = [negative for negative in negatives if negative[1].ids != chosen[1].ids]
+    if len(kept) == len(negatives):
+        return columns
+    counts[SAME] += len(negatives) - len(kept)
+    return [chosen, *kept] if kept else []
 
 
 @dataclass(frozen=True)
@@ -183,7 +202,6 @@ class _Limits:
         if isinstance(row, Refused):
             return row, None
         whole = Whole(len(ids), tuple(len(column.ids) for _, column in columns))
-        # Where all are wanted each is scored for itself: equal ones are no loss.
         return (row, whole) if self.wanted == "all" else distinct(row, whole, self.max_length)
 
 

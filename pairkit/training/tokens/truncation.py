@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pairkit.training.tokens.sets import Column, Refused, Tokenized, TokenSet, Whole
+from pairkit.training.tokens.sets import Refused, Tokenized, TokenSet, Whole
 
 IDENTICAL = "identical_after_truncation"
 SHARE = 0.01  # of the texts, cut by the `max_length` that is proposed
@@ -61,30 +61,20 @@ def distinct(item: TokenSet, whole: Whole, max_length: int) -> tuple[TokenSet | 
     """Leave out the negatives that cutting made equal to the chosen completion; count them in `whole`.
 
     Args:
-        item: a set after cutting, completion 0 chosen.
+        item: a set after cutting, completion 0 chosen; before, no negative had the tokens of it.
         whole: its sizes before, completion by completion.
         max_length: tokens of a prompt with a completion.
     """
-    room = max_length - len(item.prompt)  # tokens
-
-    def equal(column: Column, size: int) -> bool:
-        # Only what was cut: texts that are the same when they are whole are for the build to refuse.
-        cut = max(size, whole.completions[0]) > room
-        return cut and np.array_equal(column.ids, item.columns[0].ids)
-
-    remaining = tuple(
-        column
-        for column, size in zip(item.columns[1:], whole.completions[1:], strict=True)
-        if not equal(column, size)
-    )
-    missing = len(item.columns) - 1 - len(remaining)
+    chosen, *negatives = item.columns
+    remaining = tuple(column for column in negatives if not np.array_equal(column.ids, chosen.ids))
+    missing = len(negatives) - len(remaining)
     whole = whole._replace(identical=missing)
     if not missing:
         return item, whole
     if remaining:
-        return item._replace(columns=(item.columns[0], *remaining)), whole
+        return item._replace(columns=(chosen, *remaining)), whole
     detail = (
-        f"chosen and rejected are the same {len(item.columns[0].ids)} tokens at max_length={max_length}; "
+        f"chosen and rejected are the same {len(chosen.ids)} tokens at max_length={max_length}; "
         f"max_length={whole.prompt + max(whole.completions)} would leave them whole"
     )
     return Refused(item.set_id, IDENTICAL, detail), whole

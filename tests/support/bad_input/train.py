@@ -214,6 +214,14 @@ CASES = [
         prepare=lambda: templated("{{ messages[0]['content'] }}<think>"),
     ),
     Case(
+        "thoughts to be masked that no completion closes",
+        f"{TRAIN} --model refusing thoughts=mask",
+        "data: no set can be trained on: 24 sets thought_not_closed (set …: a completion that ended by "
+        "itself never closes its thought, so that thoughts=mask would leave its answer out; set "
+        "template.kwargs.enable_thinking=false if it has none, or thoughts=train)",
+        prepare=lambda: templated("{{ messages[0]['content'] }}<think>"),
+    ),
+    Case(
         "whole dialogues with a loss that compares completions",
         f"{TRAIN} --loss dpo assistant_turns=all",
         "assistant_turns=all scores whole dialogues, but dpo compares completions of one prompt; use --loss "
