@@ -197,9 +197,8 @@ def _description(name: str, spec: LossSpec) -> Description:
     keywords += [_of_sampler(key, value, sampler.arguments) for key, value in spec.sampler.items()]
     exclusions = [f"`{first}` or `{second}`, not both" for first, second in spec.exclusive]
     exclusions += [
-        f"`{other}` only without `{key}={str(value).lower()}`"
+        f"{', '.join(f'`{other}`' for other in unread)} not with `{key}={str(value).lower()}`"
         for (key, value), unread in spec.unread.items()
-        for other in unread
     ]
     exclusions += [f"`{low}` must be at most `{high}`" for low, high in spec.ordered]
     # Of the sampler too, where the loss is defined by what it samples.

@@ -22,7 +22,7 @@ from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import collective_pass_count, reshard
 from pairkit.training.logprobs.attention import text_counts, using_packed_attention
 from pairkit.training.logprobs.forward import score
-from pairkit.training.logprobs.hidden import head_of
+from pairkit.training.logprobs.hidden import class_name, head_of
 from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.selection import IDLE, SetSelection, micro_batches
 
@@ -139,7 +139,7 @@ def routers_of(model: nn.Module, setting: float | Literal["model"] | None) -> Ro
     """
     if setting is None:
         return None
-    name = type(head_of(model)[0]).__name__
+    name = class_name(model)
     config: Any = head_of(model)[0].config.get_text_config()  # type: ignore[operator, union-attr]
     kind, output = _recorder(model)
     modules = [module for module in model.modules() if kind and isinstance(module, kind)]
