@@ -67,6 +67,14 @@ def _single(name: str, spec: LossSpec, keywords: Mapping[str, Any]) -> Loss:
         if keywords.get(first) is not None and second in keywords:
             raise RecipeError(f"{name}.{first} and {name}.{second} conflict: set only one")
     resolved = resolve(name, {**spec.parameters, **spec.sampler}, keywords)
+    for (key, value), unread in spec.unread.items():
+        for other in unread if resolved[key] == value else ():
+            # A default may be there: nobody has asked for it.
+            if resolved[other] != spec.parameters[other].default:
+                raise RecipeError(
+                    f"{name}.{other} has no effect with {name}.{key}={str(value).lower()}: leave it out, or "
+                    f"set {name}.{key} to another value"
+                )
     for low, high in spec.ordered:
         if resolved[low] > resolved[high]:
             values = f"{resolved[low]:g} > {resolved[high]:g}"

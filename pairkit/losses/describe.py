@@ -196,6 +196,10 @@ def _description(name: str, spec: LossSpec) -> Description:
     keywords = [_keyword(key, value, described) for key, value in spec.parameters.items()]
     keywords += [_of_sampler(key, value, sampler.arguments) for key, value in spec.sampler.items()]
     exclusions = [f"`{first}` or `{second}`, not both" for first, second in spec.exclusive]
+    exclusions += [
+        f"{', '.join(f'`{other}`' for other in unread)} not with `{key}={str(value).lower()}`"
+        for (key, value), unread in spec.unread.items()
+    ]
     exclusions += [f"`{low}` must be at most `{high}`" for low, high in spec.ordered]
     # Of the sampler too, where the loss is defined by what it samples.
     differs = [doc, sampler] if "sampling" in spec.sampler else [doc]

@@ -56,6 +56,7 @@ class LossSpec:
             alternatives of them ("scores|ranks").
         needs_with: inputs required only for one value of a keyword, by (keyword, value).
         exclusive: pairs of keywords of which at most one may be set.
+        unread: keywords that have no effect with one value of another, by (keyword, value).
         ordered: pairs of keywords of which the first may not exceed the second.
         statistics: statistics of the global batch that the loss observes.
     """
@@ -69,6 +70,7 @@ class LossSpec:
     needs: frozenset[str] = frozenset()
     needs_with: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     exclusive: tuple[tuple[str, str], ...] = ()
+    unread: Mapping[tuple[str, Any], tuple[str, ...]] = field(default_factory=dict)
     ordered: tuple[tuple[str, str], ...] = ()
     statistics: Statistics | None = None
 

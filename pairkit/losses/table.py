@@ -327,6 +327,12 @@ LOSSES: dict[str, LossSpec] = {
         },
         needs=REFERENCE,
         needs_with={("margin", "token_kl"): frozenset({"token_kl"})},
+        unread={
+            ("normalize", False): ("momentum", "stats", "stats_every"),
+            ("stats", "corrected"): ("stats_every",),
+            ("stats", "official"): ("stats_every",),
+            ("stats", "dataset"): ("momentum",),
+        },
         statistics=Statistics(observe_alpha_dpo, START),
     ),
     "beta_dpo": LossSpec(

@@ -26,7 +26,7 @@ from pairkit.training.cost.speed import rates_note, speed_of
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.evaluate import evaluate
-from pairkit.training.logprobs.hidden import head_of
+from pairkit.training.logprobs.hidden import class_name
 from pairkit.training.logprobs.mode import set_training
 from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import MetricsLog, read_metrics
@@ -192,7 +192,7 @@ def _checkpoint_activations(model: Any) -> None:
         # Non-reentrant, because adapters below frozen embeddings have no input that requires a gradient.
         enable({"use_reentrant": False})
     except ValueError as error:  # a class that cannot
-        name = type(head_of(model)[0]).__name__
+        name = class_name(model)
         raise ModelError(f"{name} cannot recompute activations: set gradient_checkpointing=false") from error
 
 

@@ -184,7 +184,11 @@ def _starts_at_reference(model: nn.Module, planned: Plan, split: Split, processe
     recipe, name = planned.recipe, planned.reference
     # A copy of the base model is loaded in full precision, whatever the adapters' base is.
     quantized = recipe.lora is not None and recipe.lora.base is not None and name != recipe.model
-    if quantized or not same_checkpoint(recipe.model, name) or not adds_nothing(model):
+    if quantized or not same_checkpoint(recipe.model, name, revision=recipe.revision):
+        return False
+    # Adapters that are continued are a part of the reference.
+    continued = recipe.lora is not None and recipe.lora.continue_adapters
+    if not continued and not adds_nothing(model):
         return False
     if split.reference is None:  # no reference, or one that runs next to the policy
         return True

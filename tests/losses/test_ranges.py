@@ -14,6 +14,8 @@ from pairkit.losses.parameters import SMALLEST, Flag, Integer, Number
 
 KEYWORDS = [(name, key) for name in TABLE for key in keywords_of(name)]
 RANGED = [(name, key) for name, key in KEYWORDS if isinstance(keywords_of(name)[key], Number | Integer)]
+# What a keyword needs to have an effect.
+READ_WITH: dict[tuple[str, str], dict[str, Any]] = {("alpha_dpo", "stats_every"): {"stats": "dataset"}}
 
 # Written out, because the tests below read the ranges from the table.
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -55,6 +57,27 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("alpha_dpo", {"implicit_reference": "policy_only"}, "value of alpha_dpo.implicit_reference"),
     ("alpha_dpo", {"margin": "kl"}, "value of alpha_dpo.margin"),
     ("alpha_dpo", {"stats": "exact"}, "value of alpha_dpo.stats"),
+    ("alpha_dpo", {"stats_every": 2}, "alpha_dpo.stats_every has no effect with alpha_dpo.stats=corrected"),
+    (
+        "alpha_dpo",
+        {"stats_every": 2, "stats": "official"},
+        "alpha_dpo.stats_every has no effect with alpha_dpo.stats=official",
+    ),
+    (
+        "alpha_dpo",
+        {"momentum": 0.5, "stats": "dataset"},
+        "alpha_dpo.momentum has no effect with alpha_dpo.stats=dataset: leave it out",
+    ),
+    (
+        "alpha_dpo",
+        {"momentum": 0.5, "normalize": False},
+        "alpha_dpo.momentum has no effect with alpha_dpo.normalize=false: leave it out",
+    ),
+    (
+        "alpha_dpo",
+        {"stats": "dataset", "normalize": False},
+        "alpha_dpo.stats has no effect with alpha_dpo.normalize=false: leave it out",
+    ),
     ("alpha_dpo", {"normalize": 1}, "alpha_dpo.normalize must be true or false"),
     ("beta_dpo", {"filter_fraction": 1.0}, "beta_dpo.filter_fraction must be in [0, 1)"),
     ("beta_dpo", {"a": -0.5}, "beta_dpo.a must be in [0, inf)"),
@@ -67,6 +90,12 @@ def test_values_out_of_range_are_refused() -> None:
         text = refusal(name, **keywords)
         assert message in text
         assert name in text
+
+
+def test_what_has_no_effect_may_be_at_its_default() -> None:
+    """As in a recipe that lists all keywords."""
+    build("alpha_dpo", **{"normalize": False, "momentum": 0.9, "stats": "corrected", "stats_every": None})
+    build("alpha_dpo", stats="dataset", stats_every=2, momentum=0.9)
 
 
 def test_every_range_holds_at_its_ends() -> None:
@@ -98,7 +127,7 @@ def range_holds_at_its_ends(name: str, key: str) -> None:
             small for value in near for small in (math.nextafter(value, 0.0), math.copysign(5e-324, value))
         ]
     for value in inside:
-        loss = build(name, **{key: value})
+        loss = build(name, **READ_WITH.get((name, key), {}), **{key: value})
         assert isinstance(loss, Loss)
         assert (loss.parameters | loss.sampler)[key] == value
     for value in outside:

@@ -13,7 +13,7 @@ import torch
 from support.loss_cases import TABLE, WITH_STATE, Case, case, in_case, numbers, others
 from support.tensors import random_logps, single
 
-from pairkit.errors import InputError
+from pairkit.errors import InputError, RecipeError
 from pairkit.losses import LOSSES, build
 from pairkit.losses.parameters import Choice, Flag, Number
 
@@ -133,6 +133,15 @@ def test_every_keyword_has_an_effect() -> None:
                 keyword_has_an_effect(name, key)
 
 
+def taken(name: str, keywords: dict[str, Any]) -> bool:
+    """Tell whether a combination is not refused, because one of its keywords has no effect."""
+    try:
+        build(name, **keywords)
+    except RecipeError:
+        return False
+    return True
+
+
 def keyword_has_an_effect(name: str, key: str) -> None:
     """The other keywords are at their defaults, or at one of their options."""
     spec = LOSSES[name]
@@ -148,6 +157,7 @@ def keyword_has_an_effect(name: str, key: str) -> None:
             answers(name, tried) != answers(name, tried | {key: value})
             for tried in settings_tried
             for value in values
+            if taken(name, tried) and taken(name, tried | {key: value})
         )
 
     if isinstance(spec.parameters[key], Choice | Flag):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -39,6 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bfloat16 weights": {"dtype": "bfloat16"},
     "lora": {"lora": {"r": 2}},
     "lora bf16": {"lora": {"r": 2}, "bf16": True},
+    "orthogonal bf16": {"lora": {"r": 2, "init_lora_weights": "orthogonal"}, "bf16": True},
     "padded bf16": {"share_prompts": False, "bf16": True},
 }
 
@@ -79,7 +81,7 @@ def test_step_0_of_every_loss_with_a_reference(
 @pytest.mark.parametrize(
     ("loss", "setting"),
     grid(
-        lambda loss, setting: loss == "mcpo" or setting == "lora bf16",
+        lambda loss, setting: loss == "mcpo" or setting in ("lora bf16", "orthogonal bf16"),
         ("dpo", "mcpo", "ld_dpo", "wpo", "tdpo2", "kto", "bco"),
         SETTINGS,
     ),
@@ -96,6 +98,37 @@ def test_a_copy_of_the_model_is_the_same_reference(runs: Path, data: Path, model
     for loss in ("dpo", "tdpo1"):
         lines = lines_of(runs / f"copied-{loss}", data, model, loss, reference=str(copy), bf16=True)
         assert_nothing_is_measured(lines[:2])
+
+
+@pytest.mark.parametrize("loss", ["dpo", "tdpo1"])
+def test_a_run_is_the_same_reference_as_its_model(runs: Path, data: Path, model: Path, loss: str) -> None:
+    run = runs / f"run-{loss}"
+    shutil.copytree(model, run / "model")
+    (run / "run.json").write_text("{}")
+    for start, reference in ((model, run), (run / "model", run), (run, run / "model")):
+        out = runs / f"of-{start.name}-{reference.name}-{loss}"
+        lines = lines_of(out, data, start, loss, reference=str(reference), bf16=True)
+        assert_nothing_is_measured(lines[:2])
+
+
+@pytest.mark.parametrize("loss", ["dpo", "tdpo1"])
+def test_adapters_that_are_continued_start_at_themselves(
+    runs: Path, data: Path, model: Path, loss: str
+) -> None:
+    """Alone, and as a copy; with another alpha they are another reference, also where it runs along."""
+    adapters = runs / f"adapters-{loss}" / "model"
+    fields: dict[str, Any] = {"bf16": True, "optimizer": {"learning_rate": 0.1, "warmup": 0}}
+    lines_of(adapters.parent, data, model, loss, lora={"r": 2}, **fields)
+    fields["lora"] = {"continue_adapters": True}
+    assert_nothing_is_measured(lines_of(runs / f"continued-{loss}", data, adapters, loss, **fields)[:2])
+    copy = shutil.copytree(adapters, runs / f"same-{loss}")
+    fields["reference"] = str(copy)
+    assert_nothing_is_measured(lines_of(runs / f"copied-too-{loss}", data, adapters, loss, **fields)[:2])
+    content = json.loads((copy / "adapter_config.json").read_text())
+    content["lora_alpha"] *= 50
+    (copy / "adapter_config.json").write_text(json.dumps(content))
+    for line in lines_of(runs / f"alpha-{loss}", data, adapters, loss, **fields)[:2]:
+        assert abs(line["reward_margin"]) > 1e-4, line
 
 
 def test_until_the_first_rate_above_0_no_weight_has_moved(runs: Path, data: Path, model: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from torch import nn
 
 from pairkit.progress import warn
-from pairkit.training.logprobs.hidden import head_of
+from pairkit.training.logprobs.hidden import class_name
 
 T = TypeVar("T")
 
@@ -18,6 +18,6 @@ def count_or_none(what: str, model: nn.Module, count: Callable[[], T]) -> T | No
     try:
         return count()
     except Exception as error:  # whatever a configuration does when it is asked for a field that it lacks
-        name = type(head_of(model)[0]).__name__
+        name = class_name(model)
         warn(f"{name}: its {what} cannot be counted ({type(error).__name__}) and are reported as unknown")
         return None

@@ -16,6 +16,8 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -62,6 +64,12 @@ def current_sequence(packed: Packed) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def text_counts() -> npt.NDArray[np.int64] | None:
+    """Return how many texts each token of the current sequence is a part of, `[N]`; None outside of one."""
+    packed = _current.get()
+    return None if packed is None else packed.tokens.text_counts()
 
 
 def packed_attention(

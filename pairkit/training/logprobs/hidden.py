@@ -35,6 +35,13 @@ def head_of(model: nn.Module) -> tuple[nn.Module, nn.Module | None]:
     return model, None
 
 
+def class_name(model: nn.Module) -> str:
+    """Return the class of the language model inside `model`, below adapters too."""
+    owner = head_of(model)[0]
+    below = getattr(owner, "get_base_model", None)  # of peft, which passes everything else through
+    return type(below() if below else owner).__name__
+
+
 def hidden_states(model: nn.Module, inputs: ModelInputs, earlier: Tensor | None = None) -> Hidden | None:
     """Run the model and return the states that predict the completion tokens, `[T, E]`, and the head.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pairkit.errors import ModelError
-from pairkit.training.logprobs.hidden import head_of
+from pairkit.training.logprobs.hidden import class_name
 from pairkit.training.logprobs.rows import LATER, PADDING, TEXT, differ, own_logits
 
 
@@ -31,7 +31,7 @@ def set_training(model: nn.Module) -> None:
     for module in model.modules():
         module.training = hasattr(module, "gradient_checkpointing")
     if not _computes(model, used):
-        name = type(head_of(model)[0]).__name__
+        name = class_name(model)
         raise ModelError(
             f"{name} cannot be trained: its log-probs in training are not those that it has in use; "
             "choose another model"

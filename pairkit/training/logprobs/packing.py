@@ -63,6 +63,14 @@ class TokenLayout(NamedTuple):
         seen &= (keys.text == PROMPT) | (keys.text == self.text[:, None])
         return seen if window is None else seen & (distance < window)
 
+    def text_counts(self) -> npt.NDArray[np.int64]:
+        """Return `[N]`: of how many completions' texts each token is a part; a prompt's of all of its set."""
+        # Every completion of a sequence has a number of its own, whatever the set.
+        _, first = np.unique(self.text, return_index=True)
+        owners = self.owner[first[self.text[first] != PROMPT]]  # [completions]
+        per_set = np.bincount(owners, minlength=int(self.owner.max()) + 1)
+        return np.where(self.text == PROMPT, per_set[self.owner], 1)
+
     def slice(self, start: int, stop: int) -> TokenLayout:
         """Return the tokens from `start` to `stop`."""
         return TokenLayout(*(values[start:stop] for values in self))

@@ -15,7 +15,7 @@ from torch import nn
 from pairkit.progress import warn
 from pairkit.training.logprobs.attention import current_sequence, using_packed_attention
 from pairkit.training.logprobs.head import Hidden
-from pairkit.training.logprobs.hidden import head_of, hidden_states
+from pairkit.training.logprobs.hidden import class_name, head_of, hidden_states
 from pairkit.training.logprobs.packing import pack
 from pairkit.training.logprobs.padding import pad_rows
 from pairkit.training.logprobs.rows import check_rows
@@ -50,7 +50,7 @@ def _packs_alone(model: nn.Module) -> bool:
         _packs[model] = reason is None
         if reason is not None:
             warn(
-                f"{type(head_of(model)[0]).__name__}: {reason}; falling back to padded batches without "
+                f"{class_name(model)}: {reason}; falling back to padded batches without "
                 "shared prompts (slower)"
             )
     return _packs[model]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pairkit.errors import ModelError
 from pairkit.training.distributed.sharding import reshard
-from pairkit.training.logprobs.hidden import head_of, last_positions
+from pairkit.training.logprobs.hidden import class_name, head_of, last_positions
 from pairkit.training.logprobs.padding import pad_rows
 
 TEXT = [1, 2, 3, 4, 5, 6, 7, 2, 3, 1, 4]
@@ -36,7 +36,7 @@ def check_rows(model: nn.Module) -> None:
     Raises:
         ModelError: it fails on them, two passes differ, or a later token or padding changes a log-prob.
     """
-    name = type(head_of(model)[0]).__name__
+    name = class_name(model)
     alone, again, changed = (own_logits(model, [text])[0] for text in (TEXT, TEXT, CHANGED))  # [L, V] each
     short, padded = own_logits(model, [TEXT[:SHORT]])[0], own_logits(model, [TEXT, TEXT[:SHORT]])[1, :SHORT]
     if not alone.isfinite().all():
@@ -75,8 +75,8 @@ def own_logits(model: nn.Module, texts: list[list[int]]) -> Tensor:
     except Exception as error:  # whatever a class does with a plain text
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise ModelError(
-            f"{type(head_of(model)[0]).__name__} cannot be trained: it fails on a plain text "
-            f"({type(error).__name__}: {reason}); choose another model"
+            f"{class_name(model)} cannot be trained: it fails on a plain text "
+            f"({type(error).__name__}: {reason}); {_remedy_of_failure(model)}"
         ) from error
     reshard(model)  # no backward comes, which would do it
     return last_positions(logits, inputs)
@@ -86,6 +86,16 @@ def differ(one: Tensor, other: Tensor, tolerances: dict[torch.dtype, float]) -> 
     """Return whether two tensors differ by more than a share of the largest value of the first."""
     tolerance = tolerances.get(one.dtype, tolerances[torch.bfloat16])
     return not bool((one - other).abs().max() <= tolerance * one.abs().max())
+
+
+def _remedy_of_failure(model: nn.Module) -> str:
+    # A router, for one, may be a linear layer that returns more than a tensor.
+    if hasattr(head_of(model)[0], "disable_adapter"):
+        return (
+            "some of its modules may not take adapters: name those to adapt with lora.targets, such as "
+            "lora.targets=[q_proj,v_proj]"
+        )
+    return "choose another model"
 
 
 def _remedy(model: nn.Module) -> str:

@@ -9,43 +9,54 @@ therefore gives the reference's log-probs too (`forward.score` with the model as
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pairkit.models.resolve import ADAPTER_CONFIG, Place, resolve
 from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.logprobs.forward import score_all
 from pairkit.training.logprobs.selection import SetSelection, Sums
 from pairkit.training.logprobs.self_check import SETS, TOLERANCE
 from pairkit.training.tokens.sets import TokenSet
 
-ZERO = {"lora_B", "lora_embedding_A"}  # the factors that peft begins with at 0
+FACTORS = {"lora_B": "lora_A", "lora_embedding_B": "lora_embedding_A"}  # left and right, of one product
+ROUNDING = 1e-5  # of a product of factors that is 0, relative to their sizes
+WHERE_THE_BASE_IS = ("base_model_name_or_path", "revision")  # in an adapter_config.json
 
 
-def same_checkpoint(one: str, other: str) -> bool:
-    """Tell whether two names are of the same weights: equal names, or directories with equal files."""
+def same_checkpoint(one: str, other: str, *, revision: str | None = None) -> bool:
+    """Tell whether two names are of the same weights: equal names, or directories with equal files.
+
+    What a name stands for is compared: a run is its model, and adapters are themselves, their settings, and
+    the model below them.
+
+    Args:
+        revision: of `one` on the hub; `other` has none unless it is the same name.
+    """
     if one == other:
         return True
-    here, there = ({path.name: path for path in _files(Path(name))} for name in (one, other))
-    # By content, because the reference is often a copy; unequal weights differ early, so that little is read.
+    here, there = resolve(one, revision), resolve(other)
     return (
-        bool(here)
-        and here.keys() == there.keys()
-        and all(filecmp.cmp(path, there[name], shallow=False) for name, path in here.items())
+        _same_base(here, there)
+        and len(here.adapters) == len(there.adapters)
+        and here.adapters_revision == there.adapters_revision
+        and all(map(_same_adapters, here.adapters, there.adapters))
     )
 
 
 def adds_nothing(model: nn.Module) -> bool:
-    """Tell whether adapters, if there are any, leave the output as it is: a factor of each product is 0.
+    """Tell whether adapters, if there are any, leave the output as it is: the product of their factors is 0.
 
-    Collective for a sharded model.
+    Mostly since one factor is 0; of an orthogonal start, the product alone is, to rounding. Collective for a
+    sharded model.
     """
-    factors = [value for name, value in model.named_parameters() if ZERO & set(name.split("."))]
     # Every one is gathered, whatever the others are, because all processes have to take part.
-    moved = [bool(gather_tensors(value.detach(), keep=True).any()) for value in factors]
-    return not any(moved)
+    nothing = [_product_is_zero(left, right) for left, right in _factors(model)]
+    return all(nothing)
 
 
 def agrees(
@@ -69,6 +80,62 @@ def agrees(
                 pairs.append((mean, reference[position][completion] / length))
     limit = TOLERANCE[precision]
     return all(abs(ours - theirs) <= limit * (1 + abs(theirs)) for ours, theirs in pairs)
+
+
+def _factors(model: nn.Module) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield the factors of every adapter, `[m, r]` and `[r, n]`; a bias has none at its right."""
+    parameters = dict(model.named_parameters())
+    for name, value in parameters.items():
+        words = name.split(".")
+        if FACTORS.keys() & set(words):
+            yield value, parameters.get(".".join(FACTORS.get(word, word) for word in words))
+
+
+def _product_is_zero(left: Tensor, right: Tensor | None) -> bool:
+    one = gather_tensors(left.detach(), keep=True).double()
+    other = None if right is None else gather_tensors(right.detach(), keep=True).double()
+    if not one.any() or (other is not None and not other.any()):
+        return True
+    if other is None:
+        return False
+    one, other = one.flatten(1), other.flatten(1)  # of a convolution, whose kernel is on the right
+    if one.shape[1] != len(other):
+        return False  # in groups: not the product of two matrices
+    # The norm of the product from [r, r] alone, because [m, n] is as large as the layer.
+    squared = ((one.T @ one) * (other @ other.T)).sum().clamp(min=0)
+    return bool(squared.sqrt() <= ROUNDING * one.norm() * other.norm())
+
+
+def _same_base(here: Place, there: Place) -> bool:
+    if here.base == there.base and here.revision == there.revision:
+        return True
+    return _same_files(here.base, there.base)
+
+
+def _same_adapters(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    return _same_files(one, other) and _settings(one) == _settings(other)
+
+
+def _same_files(one: str, other: str) -> bool:
+    """Compare the weights and configurations of two directories; False where one is none."""
+    here, there = ({path.name: path for path in _files(Path(name))} for name in (one, other))
+    # By content, because the reference is often a copy; unequal weights differ early, so that little is read.
+    return (
+        bool(here)
+        and here.keys() == there.keys()
+        and all(
+            path.samefile(there[name]) or filecmp.cmp(path, there[name], shallow=False)
+            for name, path in here.items()
+        )
+    )
+
+
+def _settings(adapters: str) -> dict[str, object]:
+    """Read what decides what adapters compute, such as their alpha; not where their base model is."""
+    content = json.loads((Path(adapters) / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    return {key: value for key, value in content.items() if key not in WHERE_THE_BASE_IS}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -2,9 +2,10 @@
 
 For E experts, the sum over experts of E f_e P_e: f_e is how often a token of the batch is sent to expert e,
 P_e the mean of its probabilities (Fedus et al. 2021, arXiv 2101.03961, equations 4 to 6; over all layers at
-once, as transformers' `load_balancing_loss_func`). It is a product of two means, so that a mean of it over
-micro-batches would depend on how the batch is cut. Only P has a gradient: with f of the whole batch, from a
-pass before the gradient passes, what remains is a sum over tokens.
+once, as transformers' `load_balancing_loss_func`). A prompt counts once for each of its completions, whether
+it passes once for all or with each, so that the loss does not depend on the layout. It is a product of two
+means, so that a mean of it over micro-batches would depend on how the batch is cut. Only P has a gradient:
+with f of the whole batch, from a pass before the gradient passes, what remains is a sum over tokens.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from torch import Tensor, nn
 from pairkit.errors import ModelError
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import collective_pass_count, reshard
-from pairkit.training.logprobs.attention import using_packed_attention
+from pairkit.training.logprobs.attention import text_counts, using_packed_attention
 from pairkit.training.logprobs.forward import score
-from pairkit.training.logprobs.hidden import head_of
+from pairkit.training.logprobs.hidden import class_name, head_of
 from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.selection import IDLE, SetSelection, micro_batches
 
@@ -30,7 +31,7 @@ EXPERTS_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "m
 
 
 class Sums(NamedTuple):
-    """Sums over tokens and layers.
+    """Sums over the tokens of all texts, and over layers.
 
     Attributes:
         sent: how many tokens were sent to each expert, float64 `[E]`.
@@ -66,7 +67,7 @@ class Routers:
         self._model, self._modules, self._output, self._most = model, modules, output, most
         self.coefficient = coefficient
         self._logits: list[Tensor] = []  # of the last call of the model, one per layer
-        self._mask: Tensor | None = None
+        self._counts: Tensor | None = None  # of the call's tokens, flattened; None where each counts once
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -78,9 +79,13 @@ class Routers:
 
         def begin(_: nn.Module, __: Any, arguments: dict[str, Any]) -> None:
             self._logits = []
+            counts = text_counts()
+            if counts is not None:
+                self._counts = torch.from_numpy(counts)
+                return
             mask = arguments.get("attention_mask")
-            # Of padded rows. A packed sequence has no padding, and its mask is no tensor of that shape.
-            self._mask = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
+            # Of padded rows, whose padding counts nowhere.
+            self._counts = mask.flatten() if isinstance(mask, Tensor) and mask.ndim == 2 else None
 
         def keep(_: nn.Module, __: Any, output: Any) -> None:
             self._logits.append(output[self._output] if isinstance(output, tuple) else output)
@@ -94,7 +99,7 @@ class Routers:
                 handle.remove()
 
     def sums(self) -> Sums:
-        """Add up what was recorded, without padding.
+        """Add up what was recorded: every token of every text, without padding.
 
         Raises:
             ModelError: the routers did not run once per layer.
@@ -109,8 +114,8 @@ class Routers:
             shares = logits.flatten(0, -2).float().softmax(-1)  # [tokens, E]
             chosen = shares.topk(self._most, dim=-1).indices  # [tokens, experts per token]
             used = torch.ones(len(shares), device=shares.device)
-            if self._mask is not None:
-                used = self._mask.flatten().to(shares)
+            if self._counts is not None:
+                used = self._counts.to(shares)
             counts = torch.zeros(shares.shape[1], dtype=torch.float64, device=shares.device)
             weights = used.double()[:, None].expand_as(chosen)
             sent.append(counts.scatter_add_(0, chosen.flatten(), weights.flatten()))
@@ -134,7 +139,7 @@ def routers_of(model: nn.Module, setting: float | Literal["model"] | None) -> Ro
     """
     if setting is None:
         return None
-    name = type(head_of(model)[0]).__name__
+    name = class_name(model)
     config: Any = head_of(model)[0].config.get_text_config()  # type: ignore[operator, union-attr]
     kind, output = _recorder(model)
     modules = [module for module in model.modules() if kind and isinstance(module, kind)]
@@ -172,7 +177,7 @@ def global_routing(
 ) -> Routing:
     """Make a pass without gradient over the completions that the gradient passes will take.
 
-    In their micro-batches: a prompt passes as often, and so counts as often.
+    In their micro-batches, so that it needs no more memory than they do.
     """
     mine = [work[i] for i in processes.share([item.size for item in work])]
     shared = packs(model, live)

@@ -35,6 +35,12 @@ CASES = [
     ),
     Case("loss value out of range", f"{TRAIN} --loss.beta -1", "dpo.beta must be in (0, inf), got -1"),
     Case(
+        "keyword of a loss that another makes useless",
+        f"{TRAIN} --loss alpha_dpo loss.normalize=false loss.stats=dataset",
+        "alpha_dpo.stats has no effect with alpha_dpo.normalize=false: leave it out, or set "
+        "alpha_dpo.normalize to another value",
+    ),
+    Case(
         "no built dataset",
         f"{TRAIN} --data nowhere",
         "nowhere: not a built dataset (no pairkit.json); build one with: pairkit build --source NAME",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import peft
 import pytest
 import torch
 from support.architectures import assert_same, gradients, naive, select_all, sets, tiny
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PhimoeConfig
 from transformers.modeling_outputs import CausalLMOutput
 
 from pairkit.errors import ModelError
@@ -63,6 +65,25 @@ def test_a_model_that_computes_something_else_is_refused_in_one_line(
     for use in (check_rows, packs, pad):
         with pytest.raises(ModelError, match=f"^[A-Za-z]+ {line}[a-z ]+$"):
             use(Changed(change))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft's, of transformers 5
+def test_a_router_that_takes_no_adapters_is_refused_by_the_class_and_with_targets() -> None:
+    """Phi-3.5-MoE's router is a linear layer that returns a tuple, to which adapters cannot add."""
+    config = PhimoeConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, num_local_experts=4,
+    )  # fmt: skip
+
+    def adapted(targets: Any) -> nn.Module:
+        settings = peft.LoraConfig(task_type="CAUSAL_LM", target_modules=targets)
+        return peft.get_peft_model(AutoModelForCausalLM.from_config(config), settings)  # type: ignore[arg-type]
+
+    set_training(adapted(["q_proj", "v_proj"]))
+    message = r"^PhimoeForCausalLM cannot be trained: it fails .* with lora.targets, such as "
+    for use in (set_training, check_rows):
+        with pytest.raises(ModelError, match=message):
+            use(adapted("all-linear"))
 
 
 def test_a_model_that_computes_what_it_should_is_not_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from support.architectures import naive, select_all, sets, tiny
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from pairkit.training.logprobs.same_model import adds_nothing, agrees, same_checkpoint
 
@@ -31,6 +33,44 @@ def test_checkpoints_are_the_same_by_name_or_by_content(model: Path, tmp_path: P
     assert not same_checkpoint(str(tmp_path / "none"), str(tmp_path / "nothing"))
 
 
+def test_a_run_is_the_model_in_it(model: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(model, run / "model")
+    (run / "run.json").write_text("{}")
+    assert same_checkpoint(str(run), str(run / "model"))
+    assert same_checkpoint(str(model), str(run))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft's, of transformers 5
+def test_adapters_are_the_same_by_weights_settings_and_base(model: Path, tmp_path: Path) -> None:
+    """A copy over a copy of the base is the same; another alpha, other weights, another base are not."""
+    network = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(model), peft.LoraConfig(r=2))
+    first = tmp_path / "first"
+    network.save_pretrained(first)
+
+    def changed(name: str, **settings: Any) -> str:
+        copy = shutil.copytree(first, tmp_path / name)
+        content = json.loads((copy / "adapter_config.json").read_text()) | settings
+        (copy / "adapter_config.json").write_text(json.dumps(content))
+        return str(copy)
+
+    base = shutil.copytree(model, tmp_path / "base")
+    other_base = shutil.copytree(model, tmp_path / "other base")
+    network = AutoModelForCausalLM.from_pretrained(model)
+    with torch.no_grad():
+        network.lm_head.weight.mul_(2)
+    network.save_pretrained(other_base)
+    assert same_checkpoint(str(first), changed("copy"))
+    assert same_checkpoint(str(first), changed("over a copy", base_model_name_or_path=str(base)))
+    assert not same_checkpoint(str(first), changed("alpha", lora_alpha=400))
+    assert not same_checkpoint(str(first), changed("over another", base_model_name_or_path=str(other_base)))
+    assert not same_checkpoint(str(first), changed("two", base_model_name_or_path=str(first)))
+    assert not same_checkpoint(str(first), str(model))
+    network = peft.get_peft_model(network, peft.LoraConfig(r=2, init_lora_weights=False))
+    network.save_pretrained(tmp_path / "weights")
+    assert not same_checkpoint(str(first), str(tmp_path / "weights"))
+
+
 def adapted(**settings: Any) -> nn.Module:
     config = peft.LoraConfig(**{"r": 2, "target_modules": "all-linear", "task_type": "CAUSAL_LM"} | settings)
     return peft.get_peft_model(tiny(), config)  # type: ignore[arg-type]
@@ -44,11 +84,14 @@ def adapted(**settings: Any) -> nn.Module:
         ({"use_rslora": True}, True),
         ({"target_modules": ["embed_tokens", "q_proj"]}, True),
         ({"init_lora_weights": "gaussian"}, True),
+        ({"init_lora_weights": "orthogonal"}, True),
+        ({"lora_bias": True, "target_modules": ["q_proj"]}, True),
         ({"init_lora_weights": False}, False),
         ({"init_lora_weights": "pissa"}, False),
     ],
 )
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # peft's, of transformers 5
+@pytest.mark.filterwarnings("ignore:.*lora_bias")  # peft's, of layers without a bias
 def test_fresh_adapters_add_nothing(settings: dict[str, Any], nothing: bool) -> None:
     model = adapted(**settings)
     assert adds_nothing(model) == nothing

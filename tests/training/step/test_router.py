@@ -125,6 +125,18 @@ def test_value_and_gradient_are_those_of_transformers(
     assert moved > 1e-3
 
 
+@pytest.mark.parametrize("budget", [60, 10**6])
+def test_shared_prompts_do_not_change_it(
+    folders: dict[str, Path], data: Path, tmp_path: Path, budget: int
+) -> None:
+    arguments = (folders["mixtral"], data, tmp_path, budget)
+    repeated, padded, *_ = gradient(*arguments, padded=True, balance=COEFFICIENT)
+    shared, packed, *_ = gradient(*arguments, padded=False, balance=COEFFICIENT)
+    assert packed.routing.value == pytest.approx(padded.routing.value, rel=1e-5)
+    for key, expected in repeated.items():
+        torch.testing.assert_close(shared[key], expected, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("padded", [True, False])
 def test_micro_batches_do_not_change_it(
     folders: dict[str, Path], data: Path, tmp_path: Path, padded: bool
@@ -145,7 +157,7 @@ def test_padding_does_not_count(folders: dict[str, Path], data: Path, tmp_path: 
     tokens = sum(len(item.tokens.prompt) + len(ids) for item in work for ids in item.completions)
     assert batch.routing.rows == 2 * tokens  # two layers
     _, batch, *_ = gradient(folders["mixtral"], data, tmp_path, 10**6, padded=False, balance=0.1)
-    assert batch.routing.rows == 2 * sum(item.size for item in work)  # a prompt passes once
+    assert batch.routing.rows == 2 * tokens  # a prompt passes once and counts for each completion
 
 
 def test_a_run_logs_the_balance_and_improves_it(folders: dict[str, Path], data: Path, tmp_path: Path) -> None:
