@@ -147,7 +147,7 @@ class ChatFormat:
         """Return where the assistant's turns are in `prompt(...).text`, with what ends them.
 
         By the template's generation marks, else by rendering what comes before each turn; None where that is
-        not how the dialogue begins.
+        not how the dialogue begins, or where a turn holds a tool's result.
         """
         hiding, given = self.control.hiding(), with_system(messages, self.settings.system)
         if self.raw:
