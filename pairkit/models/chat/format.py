@@ -23,7 +23,7 @@ from pairkit.models.chat.marks import Marks
 from pairkit.models.chat.messages import Message, PromptRefused, for_template, from_json, with_system
 from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
 from pairkit.models.chat.settings import Template, TemplateSettings
-from pairkit.models.chat.shape import Shape, Turn, shape, turn
+from pairkit.models.chat.shape import Shape, Turn, generation_prompt, shape, turn
 from pairkit.models.chat.template_file import read_template
 from pairkit.schema import canonical_json, short_hash
 
@@ -63,6 +63,7 @@ class ChatFormat:
         self.control = ControlTokens(tokenizer, self.template)
         self.marks = Marks(self.template, self.control.ids)
         self._turns: dict[str, Turn] = {}
+        self._prefills: dict[str, str] = {}
         self._ends: dict[str, list[int]] = {}  # the ids of what ends a turn, by its text
 
     @property
@@ -117,7 +118,7 @@ class ChatFormat:
         with self._advising(prepared, offered, arguments):
             text = self._apply(prepared, offered, arguments, True)
         written.check_prompt(prepared, offered, text)
-        return Rendered(text + self.settings.prefill, hiding.hidden)
+        return Rendered(text + self.prefill(tools=tools, kwargs=kwargs), hiding.hidden)
 
     def conversation(
         self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
@@ -164,6 +165,25 @@ class ChatFormat:
             return turns.prefix_spans(
                 self._apply, prepared, offered, arguments, text, end, self.control.pattern
             )
+
+    def prefill(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> str:
+        """Return what is added to the generation prompt: the settings' prefill.
+
+        It is "" where the generation prompt ends in it by itself, as that of a model does that an earlier run
+        has saved with the same prefill.
+        """
+        return self._prefill(bool(tools), {**self.settings.kwargs, **(kwargs or {})})
+
+    def _prefill(self, tools: bool, arguments: Arguments) -> str:
+        prefill = self.settings.prefill
+        # White space may be one more line that a recipe asks for.
+        if not prefill.strip():
+            return prefill
+        key = canonical_json([tools, dict(arguments)])
+        if key not in self._prefills:
+            ending = generation_prompt(self._apply, self._shape, tools, arguments)
+            self._prefills[key] = "" if ending.endswith(prefill) else prefill
+        return self._prefills[key]
 
     # Completions
 
@@ -262,7 +282,7 @@ class ChatFormat:
 
     def _written(self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments) -> str:
         """Return what the template writes for the last message after the generation prompt of the others."""
-        before = self._apply(messages[:-1], tools, arguments, True) + self.settings.prefill
+        before = self._apply(messages[:-1], tools, arguments, True) + self._prefill(bool(tools), arguments)
         whole = self._apply(messages, tools, arguments, False)
         text = written.after(whole, before)
         written.check_message(messages[-1], self._shape.thought, text)
