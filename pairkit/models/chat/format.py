@@ -21,6 +21,7 @@ from pairkit.models.chat.control import ControlTokens, Hiding, Rendered, encode
 from pairkit.models.chat.identity import tokenizer_content
 from pairkit.models.chat.marks import Marks
 from pairkit.models.chat.messages import Message, PromptRefused, for_template, from_json, with_system
+from pairkit.models.chat.neutral import Neutral
 from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.chat.shape import Shape, Turn, generation_prompt, shape, turn
@@ -118,6 +119,8 @@ class ChatFormat:
         with self._advising(prepared, offered, arguments):
             text = self._apply(prepared, offered, arguments, True)
         written.check_prompt(prepared, offered, text)
+        if lost := self._lost(prepared, 0, offered, arguments, True):
+            raise PromptRefused("tools_dropped", f"the template leaves {lost} out; {written.TOOLS}")
         return Rendered(text + self.prefill(tools=tools, kwargs=kwargs), hiding.hidden)
 
     def conversation(
@@ -286,7 +289,28 @@ class ChatFormat:
         whole = self._apply(messages, tools, arguments, False)
         text = written.after(whole, before)
         written.check_message(messages[-1], self._shape.thought, text)
+        if lost := self._lost(messages, len(messages) - 1, tools, arguments, False):
+            raise written.changed(lost)
         return text
+
+    def _lost(
+        self,
+        messages: list[dict[str, Any]],
+        first: int,
+        tools: list[Any] | None,
+        arguments: Arguments,
+        generation: bool,
+    ) -> str | None:
+        """Return what a template leaves out of tools, and of calls and results from message `first` on."""
+        if not tools and not any("tool_calls" in each or each["role"] == "tool" for each in messages[first:]):
+            return None
+        neutral = Neutral()
+        given = [*messages[:first], *neutral.messages(messages[first:])]
+        try:
+            text = self._apply(given, neutral.tools(tools), arguments, generation)
+        except ModelError:  # a template for certain tools only: what it wrote for these has been looked at
+            return None
+        return neutral.lost(text)
 
     # The parts
 
