@@ -23,7 +23,7 @@ from pairkit.models.chat.marks import Marks
 from pairkit.models.chat.messages import Message, PromptRefused, for_template, from_json, with_system
 from pairkit.models.chat.neutral import Neutral
 from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
-from pairkit.models.chat.settings import Template, TemplateSettings
+from pairkit.models.chat.settings import Template, TemplateSettings, reserved
 from pairkit.models.chat.shape import Shape, Turn, generation_prompt, shape, turn
 from pairkit.models.chat.template_file import read_template
 from pairkit.schema import canonical_json, short_hash
@@ -359,6 +359,8 @@ class ChatFormat:
         return hiding.value(from_json(tools, list, "tools")) if tools else None
 
     def _arguments(self, kwargs: Arguments | None, hiding: Hiding) -> dict[str, Any]:
+        if problem := reserved(kwargs or {}):
+            raise PromptRefused("template_refused", f"the column chat_template_kwargs: {problem}")
         # Only those of the set, because a recipe writes tokens on purpose.
         return {**self.settings.kwargs, **hiding.value(dict(kwargs or {}))}
 

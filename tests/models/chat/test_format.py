@@ -15,6 +15,7 @@ from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.messages import PromptRefused
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.load import train_bpe
+from pairkit.recipes import validate
 
 FILES = {path.stem: str(path) for path in all_templates()}
 PROMPT = [SYSTEM, USER]
@@ -75,9 +76,29 @@ def test_the_arguments_of_a_set_override_those_of_the_recipe() -> None:
 
 
 def test_an_argument_that_a_template_cannot_have_is_refused() -> None:
-    for name in ("tokenize", "add_generation_prompt", "messages"):
-        with pytest.raises(ModelError, match=rf"template\.kwargs cannot set '{name}'"):
-            of("qwen3", kwargs={name: True}).prompt([USER])
+    """By the recipe, and by a set with the name of its column."""
+    says = {
+        "tools": "tools are the column `tools` of a set",
+        "chat_template": r"set template\.file to a template",
+        "messages": "remove it",
+    }
+    for name, instead in says.items():
+        reserved = f"'{name}' is reserved, and no argument of the template: {instead}$"
+        with pytest.raises(RecipeError, match=rf"recipe key 'template\.kwargs': {reserved}"):
+            validate(TemplateSettings, {"kwargs": {name: []}})
+        with pytest.raises(PromptRefused, match=f"^the column chat_template_kwargs: {reserved}"):
+            of("qwen3").prompt([USER], kwargs={name: []})
+
+
+@pytest.mark.parametrize("name", ["gptoss", "muse_glimmer"])
+def test_a_tool_that_lacks_what_a_template_reads_is_named(name: str) -> None:
+    (whole,) = TOOLS
+    bare = {"type": "function", "function": {"name": "get_time"}}
+    says = (
+        "the tool 'get_time' lacks: `description` and `parameters`; add it to the column `tools`"
+    )
+    with pytest.raises(PromptRefused, match=says):
+        of(name).prompt([USER], tools=json.dumps([whole, bare]))
 
 
 def test_a_prefill_ends_the_prompt_and_its_tokens_are_tokens() -> None:
