@@ -94,9 +94,7 @@ def test_an_argument_that_a_template_cannot_have_is_refused() -> None:
 def test_a_tool_that_lacks_what_a_template_reads_is_named(name: str) -> None:
     (whole,) = TOOLS
     bare = {"type": "function", "function": {"name": "get_time"}}
-    says = (
-        "the tool 'get_time' lacks: `description` and `parameters`; add it to the column `tools`"
-    )
+    says = "the tool 'get_time' lacks: `description` and `parameters`; add it to the column `tools`"
     with pytest.raises(PromptRefused, match=says):
         of(name).prompt([USER], tools=json.dumps([whole, bare]))
 
