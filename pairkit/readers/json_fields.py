@@ -16,9 +16,15 @@ WRITTEN = re.compile(rf'"(?:{"|".join(JSON_FIELDS)})"\s*:\s*[\[{{]'.encode())
 
 
 def with_json_texts(value: Any) -> Any:
-    """Return `value` with each list or object under a name of `JSON_FIELDS` replaced by its JSON text."""
+    """Return `value` with each list or object under a name of `JSON_FIELDS` replaced by its JSON text.
+
+    Elsewhere an integer beyond 64 bits becomes a float, as in Arrow's own parser.
+    """
     if isinstance(value, list):
         return [with_json_texts(item) for item in value]
+    if isinstance(value, int):
+        # Through its digits, because beyond 1e308 only those become infinite.
+        return value if -(2**63) <= value < 2**63 else float(str(value))
     if not isinstance(value, dict):
         return value
     return {

@@ -20,6 +20,7 @@ from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
 from pairkit.sources.reading import json_columns
 from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.fields import Layout, check_map, gather, layout
+from pairkit.sources.reading.media import report_media
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
 from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt
 from pairkit.sources.reading.stream import open_files
@@ -133,6 +134,7 @@ def _by_model(fields: Columns) -> pa.Array:
 
 def _structs(items: Columns) -> pa.Array:
     """Read structs with a text and any of pairkit's own fields; the other fields become metadata."""
+    report_media(items)
     text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
     # The one name only: `reasoning` next to a text may be that of a judge.

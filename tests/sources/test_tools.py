@@ -318,3 +318,25 @@ def test_sources_that_read_no_tools_refuse_rows_that_have_them(tmp_path: Path) -
     (batch,) = open_source(SourceRecipe(name="nectar", path=str(path))).batches()
     assert batch.quarantine["reason"].to_pylist() == ["unsupported_content"]
     assert batch.sets.num_rows == 1
+
+
+@pytest.mark.parametrize("arguments", [{"id": 12345678901234567890}, '{"id":12345678901234567890}'])
+def test_integers_of_calls_and_tools_are_exact(tmp_path: Path, arguments: Any) -> None:
+    """Identifiers are often unsigned numbers of 64 bits; elsewhere such a number is a float, as in Arrow."""
+    call = {"type": "function", "function": {"name": "get", "arguments": arguments}}
+    least = -(2**200)
+    tool = {"type": "function", "function": {"name": "get", "parameters": {"minimum": least}}}
+    row = {
+        "prompt": [USER],
+        "tools": [tool],
+        "completions": [{"text": "", "tool_calls": [call]}, {"text": "b"}],
+        "chat_template_kwargs": {"seed": 2**64},
+        "number": 2**64,
+    }
+    for given in (row, row | {"tools": json.dumps([tool])}):
+        (found,) = convert(tmp_path, given)
+        (kept,) = json.loads(found["completions"][0]["tool_calls"])
+        assert kept["function"]["arguments"] == arguments
+        assert json.loads(found["tools"])[0]["function"]["parameters"]["minimum"] == least
+        assert json.loads(found["chat_template_kwargs"]) == {"seed": 2**64}
+        assert json.loads(found["metadata"])["number"] == float(2**64)

@@ -189,8 +189,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def expected_prompt(path: Path, case: Case) -> str:
-    """Render a prompt with transformers."""
-    return _rendered(path, case.prompt, case, generation=True) + case.prefill
+    """Render a prompt with transformers; a prefill that it ends in already is not added again."""
+    return _rendered(path, case.prompt, case, generation=True).removesuffix(case.prefill) + case.prefill
 
 
 def expected_answer(path: Path, case: Case) -> str:

@@ -208,3 +208,20 @@ def test_what_keep_best_needs(tmp_path: Path, data: Path, model: Path) -> None:
         recipe(data, model, keep_best="happiness", eval_every=1)
     with pytest.raises(InputError, match=r"keep_best needs held-out sets, .* no split 'none'"):
         plan(recipe(data, model, keep_best="loss", eval_every=1, eval_split="none"))
+
+
+def test_an_edited_template_file_is_another_run(tmp_path: Path, data: Path, model: Path) -> None:
+    """A run that resumes or gets more steps, and one that is complete, do not mix two templates."""
+    file = tmp_path / "own.jinja"
+    template = "{% for m in messages %}[{{ m['content'] }}]{% endfor %}"
+    file.write_text(template, encoding="utf-8")
+    fields: dict[str, Any] = {"save_every": 1, "template": {"file": str(file)}}
+    out = tmp_path / "run"
+    train(recipe(data, model, max_steps=2, **fields), out)
+    file.write_text(template + "!", encoding="utf-8")
+    for steps in (2, 3):
+        with pytest.raises(ExistingOutputError, match=r"the template file '.*own\.jinja' was changed"):
+            train(recipe(data, model, max_steps=steps, **fields), out)
+    file.write_text(template, encoding="utf-8")
+    train(recipe(data, model, max_steps=3, **fields), out)
+    assert (out / "model-000002").is_dir()

@@ -10,6 +10,8 @@ from typing import Any
 from pairkit.errors import ModelError
 from pairkit.models.chat.shape import Apply
 
+_FIELDS: dict[str, Any] = {"description": "", "parameters": {"type": "object", "properties": {}}}
+
 
 def advice(
     apply: Apply,
@@ -23,9 +25,33 @@ def advice(
         with suppress(ModelError):
             apply(rest, tools, arguments, True)
             return "set template.system=fold or drop"
+    if tools and (lacking := _lacking(tools)):
+        with suppress(ModelError):
+            apply(messages, [_completed(tool) for tool in tools], arguments, True)
+            return f"the template reads what {lacking}; add it to the column `tools`, or set template.file"
     if tools or any("tool_calls" in message or message["role"] == "tool" for message in messages):
         return "set template.file to a template that renders tool calls and their results"
     return "set template.file to a template that takes these messages"
+
+
+def _lacking(tools: Sequence[Any]) -> str:
+    """Say which fields of its function the first incomplete tool lacks; "" where none is incomplete."""
+    for function in map(_function, tools):
+        missing = [f"`{name}`" for name in _FIELDS if name not in function]
+        if missing:
+            return f"the tool {function.get('name')!r} lacks: {' and '.join(missing)}"
+    return ""
+
+
+def _completed(tool: Any) -> Any:
+    """Return a tool with every field that templates read."""
+    whole = {**_FIELDS, **_function(tool)}
+    return {**tool, "function": whole} if isinstance(tool, dict) and "function" in tool else whole
+
+
+def _function(tool: Any) -> dict[str, Any]:
+    function = tool.get("function", tool) if isinstance(tool, dict) else {}
+    return function if isinstance(function, dict) else {}
 
 
 def thinking_advice(write: Callable[[Mapping[str, Any]], str], arguments: Mapping[str, Any]) -> str | None:

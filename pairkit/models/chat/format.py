@@ -21,9 +21,10 @@ from pairkit.models.chat.control import ControlTokens, Hiding, Rendered, encode
 from pairkit.models.chat.identity import tokenizer_content
 from pairkit.models.chat.marks import Marks
 from pairkit.models.chat.messages import Message, PromptRefused, for_template, from_json, with_system
+from pairkit.models.chat.neutral import Neutral
 from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
-from pairkit.models.chat.settings import Template, TemplateSettings
-from pairkit.models.chat.shape import PROMPT, THOUGHT, Shape, Turn, shape, turn
+from pairkit.models.chat.settings import Template, TemplateSettings, reserved
+from pairkit.models.chat.shape import PROMPT, THOUGHT, Shape, Turn, generation_prompt, shape, turn
 from pairkit.models.chat.template_file import read_template
 from pairkit.schema import canonical_json, short_hash
 
@@ -64,6 +65,7 @@ class ChatFormat:
         self.control = ControlTokens(tokenizer, self.template)
         self.marks = Marks(self.template, self.control.ids)
         self._turns: dict[str, Turn] = {}
+        self._prefills: dict[str, str] = {}
         self._ends: dict[str, list[int]] = {}  # the ids of what ends a turn, by its text
 
     @property
@@ -118,7 +120,9 @@ class ChatFormat:
         with self._advising(prepared, offered, arguments):
             text = self._apply(prepared, offered, arguments, True)
         written.check_prompt(prepared, offered, text)
-        return Rendered(text + self.settings.prefill, hiding.hidden)
+        if lost := self._lost(prepared, 0, offered, arguments, True):
+            raise PromptRefused("tools_dropped", f"the template leaves {lost} out; {written.TOOLS}")
+        return Rendered(text + self.prefill(tools=tools, kwargs=kwargs), hiding.hidden)
 
     def conversation(
         self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
@@ -157,7 +161,7 @@ class ChatFormat:
         """Return where the assistant's turns are in `prompt(...).text`, with what ends them.
 
         By the template's generation marks, else by rendering what comes before each turn; None where that is
-        not how the dialogue begins.
+        not how the dialogue begins, or where a turn holds a tool's result.
         """
         hiding, given = self.control.hiding(), with_system(messages, self.settings.system)
         if self.raw:
@@ -174,6 +178,25 @@ class ChatFormat:
             return turns.prefix_spans(
                 self._apply, prepared, offered, arguments, text, end, self.control.pattern
             )
+
+    def prefill(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> str:
+        """Return what is added to the generation prompt: the settings' prefill.
+
+        It is "" where the generation prompt ends in it by itself, as that of a model does that an earlier run
+        has saved with the same prefill.
+        """
+        return self._prefill(bool(tools), {**self.settings.kwargs, **(kwargs or {})})
+
+    def _prefill(self, tools: bool, arguments: Arguments) -> str:
+        prefill = self.settings.prefill
+        # White space may be one more line that a recipe asks for.
+        if not prefill.strip():
+            return prefill
+        key = canonical_json([tools, dict(arguments)])
+        if key not in self._prefills:
+            ending = generation_prompt(self._apply, self._shape, tools, arguments)
+            self._prefills[key] = "" if ending.endswith(prefill) else prefill
+        return self._prefills[key]
 
     # Completions
 
@@ -274,10 +297,12 @@ class ChatFormat:
 
     def _written(self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments) -> str:
         """Return what the template writes for the last message after the generation prompt of the others."""
-        before = self._apply(messages[:-1], tools, arguments, True) + self.settings.prefill
+        before = self._apply(messages[:-1], tools, arguments, True) + self._prefill(bool(tools), arguments)
         whole = self._apply(messages, tools, arguments, False)
         text = written.after(whole, before)
         written.check_message(messages[-1], self._shape.thought, text)
+        if lost := self._lost(messages, len(messages) - 1, tools, arguments, False):
+            raise written.changed(lost)
         return text
 
     def _thought_end(
@@ -296,6 +321,25 @@ class ChatFormat:
                 "template that writes it as it is, or give the completion as text",
             )
         return place[1]
+
+    def _lost(
+        self,
+        messages: list[dict[str, Any]],
+        first: int,
+        tools: list[Any] | None,
+        arguments: Arguments,
+        generation: bool,
+    ) -> str | None:
+        """Return what a template leaves out of tools, and of calls and results from message `first` on."""
+        if not tools and not any("tool_calls" in each or each["role"] == "tool" for each in messages[first:]):
+            return None
+        neutral = Neutral()
+        given = [*messages[:first], *neutral.messages(messages[first:])]
+        try:
+            text = self._apply(given, neutral.tools(tools), arguments, generation)
+        except ModelError:  # a template for certain tools only: what it wrote for these has been looked at
+            return None
+        return neutral.lost(text)
 
     # The parts
 
@@ -344,6 +388,8 @@ class ChatFormat:
         return hiding.value(from_json(tools, list, "tools")) if tools else None
 
     def _arguments(self, kwargs: Arguments | None, hiding: Hiding) -> dict[str, Any]:
+        if problem := reserved(kwargs or {}):
+            raise PromptRefused("template_refused", f"the column chat_template_kwargs: {problem}")
         # Only those of the set, because a recipe writes tokens on purpose.
         return {**self.settings.kwargs, **hiding.value(dict(kwargs or {}))}
 

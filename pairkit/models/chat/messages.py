@@ -61,7 +61,7 @@ def _call(call: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
     holder = function if isinstance(function, dict) else call
     given = holder.get("arguments")
     if arguments == "object" and isinstance(given, str):
-        parsed = _parsed(given)
+        parsed = parsed_json(given)
         given = parsed if isinstance(parsed, dict) else given
     elif arguments == "text" and not isinstance(given, str):
         given = json.dumps(given, ensure_ascii=False)
@@ -71,14 +71,15 @@ def _call(call: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
 
 def from_json(text: str, kind: type[list[Any]] | type[dict[str, Any]], field: str) -> Any:
     """Read a JSON column. Raises `PromptRefused` for what is not JSON of that kind."""
-    value = _parsed(text)
+    value = parsed_json(text)
     if not isinstance(value, kind):
         name = "list" if kind is list else "object"
         raise PromptRefused("template_refused", f"{field} must be a JSON {name}, got {text!r}")
     return value
 
 
-def _parsed(text: str) -> Any:
+def parsed_json(text: str) -> Any:
+    """Return the value of a JSON text; None for one that is not JSON."""
     try:
         return json.loads(text)
     except ValueError:
@@ -116,7 +117,7 @@ def spoken(calls: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
         yield (str(function.get("name")),)
         arguments = function.get("arguments")
         if isinstance(arguments, str):
-            arguments = _parsed(arguments) or arguments
+            arguments = parsed_json(arguments) or arguments
         yield from _leaves(arguments)
 
 

@@ -15,15 +15,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Messages = Sequence[Mapping[str, Any]]
-# What transformers takes for itself, so that a template cannot have it as an argument.
-RESERVED = frozenset(
-    {
-        *("conversation", "messages", "tools", "chat_template", "add_generation_prompt", "tokenize"),
-        *("continue_final_message", "sanitize_control_tokens", "padding", "truncation", "max_length"),
-        *("return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs"),
-    }
-)
-
 # For a tokenizer without a template. It uses only the special tokens that the tokenizer has. A line ends
 # before a reply, because a space would be a token of the prompt that most tokenizers make part of a word.
 DEFAULT_TEMPLATE = (
@@ -54,18 +45,16 @@ def render(
     Args:
         template: the text of a template; None: the tokenizer's own.
         tools: the tools that the conversation offers.
-        arguments: further arguments of the template.
+        arguments: further arguments of the template, none of them `settings.RESERVED`.
 
-    Raises `ModelError` for a tokenizer without a template, for messages that the template refuses, for
-    example a system turn, and for an argument of a name that is taken.
+    Raises `ModelError` for a tokenizer without a template, and for messages that the template refuses, for
+    example a system turn.
     """
     if not (template or tokenizer.chat_template):
         raise ModelError(
             f"the tokenizer {tokenizer.name_or_path!r} has no chat template; use an instruct model, set "
             "template.file to a template, or template=none for raw text"
         )
-    for name in sorted(RESERVED & (arguments or {}).keys()):
-        raise ModelError(f"template.kwargs cannot set {name!r}, which is not an argument of the template")
     try:
         text = tokenizer.apply_chat_template(
             list(messages),

@@ -10,16 +10,30 @@ from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.settings import TemplateSettings
 
 _DROP = "{%- set messages = messages | rejectattr('role', 'equalto', 'system') | list %}"
-# The texts of all system turns go in front of the first user turn, as in `messages.with_system`.
+# The texts of all system turns go in front of the first user turn, as in `messages.with_system`. A content is
+# a text or a list of parts, of which those without a text stay where they are.
 _FOLD = (
     "{%- set folding = namespace(texts=[], messages=[], done=false) %}"
     "{%- for message in messages if message['role'] == 'system' %}"
-    "{%- set folding.texts = folding.texts + [message['content']] %}{%- endfor %}"
+    "{%- set text = message['content'] if message['content'] is string else "
+    "message['content'] | selectattr('text', 'defined') | map(attribute='text') | join %}"
+    "{%- set folding.texts = folding.texts + [text] %}{%- endfor %}"
     "{%- for message in messages if message['role'] != 'system' %}"
     "{%- if message['role'] == 'user' and folding.texts and not folding.done %}"
     "{%- set folding.done = true %}"
-    "{%- set text = (folding.texts + [message['content']]) | join('\\n\\n') %}"
-    "{%- set folding.messages = folding.messages + [dict(message, content=text)] %}"
+    "{%- if message['content'] is string %}"
+    "{%- set content = (folding.texts + [message['content']]) | join('\\n\\n') %}"
+    "{%- else %}{%- set into = namespace(parts=[], done=false) %}"
+    "{%- for part in message['content'] %}"
+    "{%- if part['text'] is defined and not into.done %}{%- set into.done = true %}"
+    "{%- set text = (folding.texts + [part['text']]) | join('\\n\\n') %}"
+    "{%- set into.parts = into.parts + [dict(part, text=text)] %}"
+    "{%- else %}{%- set into.parts = into.parts + [part] %}{%- endif %}{%- endfor %}"
+    "{%- if not into.done %}"
+    "{%- set text = {'type': 'text', 'text': folding.texts | join('\\n\\n')} %}"
+    "{%- set into.parts = into.parts + [text] %}{%- endif %}"
+    "{%- set content = into.parts %}{%- endif %}"
+    "{%- set folding.messages = folding.messages + [dict(message, content=content)] %}"
     "{%- else %}{%- set folding.messages = folding.messages + [message] %}{%- endif %}{%- endfor %}"
     "{%- set messages = folding.messages %}"
 )
@@ -31,10 +45,12 @@ def saved_template(format: ChatFormat) -> str | dict[str, str] | None:
 
     Arguments given to the saved template override those of the settings. None for raw text.
     """
-    own = format.own_template
+    own, settings = format.own_template, format.settings
+    if own and not format.prefill():
+        settings = settings.model_copy(update={"prefill": ""})  # the template writes it already
     if isinstance(own, dict):
-        return {name: _with_settings(text, format.settings) for name, text in own.items()}
-    return _with_settings(own, format.settings) if own else None
+        return {name: _with_settings(text, settings) for name, text in own.items()}
+    return _with_settings(own, settings) if own else None
 
 
 def _with_settings(template: str, settings: TemplateSettings) -> str:

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pairkit.recipes import Strict
+
+# What transformers takes for itself, so that a template cannot have it as an argument.
+RESERVED = frozenset(
+    {
+        *("conversation", "messages", "tools", "chat_template", "add_generation_prompt", "tokenize"),
+        *("continue_final_message", "sanitize_control_tokens", "padding", "truncation", "max_length"),
+        *("return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs"),
+    }
+)
+
+
+def reserved(names: Iterable[str]) -> str | None:
+    """Say which of the names of arguments is taken, and what to do; None if none is."""
+    name = next(iter(sorted(RESERVED.intersection(names))), None)
+    if name is None:
+        return None
+    instead = {
+        "tools": "tools are the column `tools` of a set",
+        "chat_template": "set template.file to a template",
+    }.get(name, "remove it")
+    return f"{name!r} is reserved, and no argument of the template: {instead}"
 
 
 class TemplateSettings(Strict):
@@ -24,6 +46,13 @@ class TemplateSettings(Strict):
     file: str | None = None
     system: Literal["keep", "fold", "drop"] = "keep"
     prefill: str = ""
+
+    @field_validator("kwargs")
+    @classmethod
+    def _none_is_reserved(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if problem := reserved(kwargs):
+            raise ValueError(f"recipe key 'template.kwargs': {problem}")
+        return kwargs
 
 
 # A recipe's value: settings, or "none" for raw text without any template.

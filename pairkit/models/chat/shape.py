@@ -115,6 +115,14 @@ def turn(
     return Turn(lead, tail[: _end(tail, control)])
 
 
+def generation_prompt(apply: Apply, form: Shape, tools: bool, arguments: Mapping[str, Any]) -> str:
+    """Return a neutral prompt, which ends in the generation prompt; "" where the template refuses it."""
+    try:
+        return apply([_user(form)], [TOOL] if tools else None, arguments, True)
+    except ModelError:
+        return ""
+
+
 def _end(tail: str, control: re.Pattern[str]) -> int:
     """Return where the first control tokens end that follow each other without text between them."""
     end = 0

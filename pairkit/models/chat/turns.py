@@ -56,7 +56,8 @@ def prefix_spans(
         end: what ends a plain answer; "" where only EOS would, which a dialogue does not contain.
 
     Returns:
-        The turns with what ends them; None where a turn does not follow its own generation prompt.
+        The turns with what ends them; None where a turn does not follow its own generation prompt, or holds
+        the result of a tool, which the model did not write.
     """
     spans = []
     for index, message in enumerate(messages):
@@ -75,7 +76,27 @@ def prefix_spans(
         if stop is None:
             return None
         spans.append((len(before), stop))
-    return spans
+    places = _results(apply, messages, tools, arguments, text) if spans else []
+    within = any(start <= place < stop for place in places for start, stop in spans)
+    return None if within else spans
+
+
+def _results(
+    apply: Apply, messages: Messages, tools: Sequence[Any] | None, arguments: Mapping[str, Any], text: str
+) -> list[int]:
+    """Return where results of tools are in a rendering: where it changes if a result is another."""
+    places = []
+    for index, message in enumerate(messages):
+        if message["role"] == "tool":
+            content = message["content"]
+            # Another first character, so that the renderings differ where the result begins.
+            other = "b" if _plain(content).startswith("a") else "a"
+            changed = other if isinstance(content, str) else [{"type": "text", "text": other}]
+            changed_messages = [*messages[:index], {**message, "content": changed}, *messages[index + 1 :]]
+            rendered = apply(changed_messages, tools, arguments, True)
+            pairs = enumerate(zip(text, rendered, strict=False))
+            places += [next((place for place, (a, b) in pairs if a != b), len(text))]
+    return places
 
 
 def raw_spans(messages: Messages, contents: Sequence[str], separator: str) -> list[Span]:
@@ -105,7 +126,7 @@ def _stop(
         place = text.find(end, start) if end else -1
         return place + len(end) if place >= 0 else None
     content = message["content"]
-    plain = content if isinstance(content, str) else "".join(part["text"] for part in content)
+    plain = _plain(content)
     span = written.place(text[start:], neutral[start:], ANSWERS[0])
     if neutral[:start] != text[:start] or span is None:
         return None
@@ -116,6 +137,10 @@ def _stop(
     if not end or token is None or text[stop : token.start()].strip():
         return stop
     return token.start() + len(end) if text.startswith(end, token.start()) else token.end()
+
+
+def _plain(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
 def _without_tail(text: str, control: re.Pattern[str]) -> str:

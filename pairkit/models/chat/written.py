@@ -60,11 +60,16 @@ def check_message(message: Mapping[str, Any], thought: str, text: str) -> None:
     elif value := _lost(message.get("tool_calls", ()), text):
         lost = f"{value!r} of a tool call"
     if lost:
-        raise PromptRefused(
-            "template_changes_text",
-            f"the template does not write {lost} into an assistant's message; set {advice}template.file to a "
-            "template that does, or give the completion as text",
-        )
+        raise changed(lost, advice)
+
+
+def changed(lost: str, advice: str = "") -> PromptRefused:
+    """Return the refusal of an answer that a template writes without `lost`."""
+    return PromptRefused(
+        "template_changes_text",
+        f"the template does not write {lost} into an assistant's message; set {advice}template.file to a "
+        "template that does, or give the completion as text",
+    )
 
 
 def place(text: str, neutral: str, mark: str) -> tuple[int, int] | None:

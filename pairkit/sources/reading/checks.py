@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import Mask, filled, flatten, mask, present, repeat, struct_fields
+from pairkit.arrow import Mask, flatten, mask, present, repeat, struct_fields
 from pairkit.errors import located
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_row
@@ -21,16 +21,11 @@ from pairkit.schema import PROMPT_ENDS, QUARANTINE, ROLES, UNIDENTIFIED, quarant
 from pairkit.sources.base import STAGE, Draft, RowProblem
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.json_columns import as_texts
+from pairkit.sources.reading.media import report_media
 
 # About a million tokens. Longer texts are dumps, not prompts or replies, and a batch of them exceeds memory.
 MAX_TEXT_BYTES = 4_000_000
 TOO_LONG = f"is longer than {MAX_TEXT_BYTES:,} bytes"
-# Columns that mark a row as more than a conversation of texts, and what they hold.
-MEDIA_FIELDS = {
-    **dict.fromkeys(("image", "images"), "images"),
-    **dict.fromkeys(("audio", "audios"), "audio"),
-    **dict.fromkeys(("video", "videos"), "video"),
-}
 TOOL_FIELDS = ("tools", "functions")
 NO_TOOLS = (None, "", "[]", "{}", "null")
 
@@ -91,10 +86,7 @@ def _quarantine(problems: Iterable[RowProblem], bad: Mask, raw: RowTable, file: 
 def _left_out(table: pa.Table, draft: Draft) -> list[RowProblem]:
     """Find rows with columns that no set can hold, and those with tools that the source does not read."""
     columns = Columns.of(table)
-    for name, what in MEDIA_FIELDS.items():
-        if name in columns:
-            where = filled(columns.arrays[name])
-            columns.report(where, "unsupported_content", f"holds {what}, which are not supported", name)
+    report_media(columns)
     for name in TOOL_FIELDS:
         if name in columns and draft.tools is None:
             where = mask(pc.invert(pc.is_in(as_texts(columns, name), pa.array(NO_TOOLS))))

@@ -19,6 +19,7 @@ from pairkit.schema import MESSAGE
 from pairkit.sources.reading import json_columns
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.json_columns import normalized, read_json
+from pairkit.sources.reading.media import report_media
 
 # The names of OpenAI, ShareGPT, OpenAssistant and ms-swift.
 ROLE_NAMES = {
@@ -50,7 +51,8 @@ MEDIA = (("an", "image"), ("an", "audio"), ("a", "video"))
 
 
 def read_turns(items: Columns) -> pa.Array:
-    """Read structs of a role and a content as MESSAGE; report those that are none."""
+    """Read structs of a role and a content as MESSAGE; report those that are none, and attached media."""
+    report_media(items)
     role_field = _first(items, ROLE_FIELDS)
     content_field = _first(items, CONTENT_FIELDS)
     names = items.text(role_field)

@@ -38,6 +38,7 @@ from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
 
 # Those whose version, like pairkit's own, can change the bits of a result.
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "pyarrow")
+TEMPLATE = "template_sha256"  # key of the record: the content of the recipe's template file
 
 
 def claim(
@@ -56,7 +57,8 @@ def claim(
     A run may get more steps than it had (`has_more_to_do`). A complete one is returned as it was before that.
 
     Args:
-        data_digest: sha256 of the dataset's manifest; with the recipe it identifies the run.
+        data_digest: sha256 of the dataset's manifest; with the recipe and the content of its template file it
+            identifies the run.
         steps: of the whole run.
         plan: makes the report on the plan for `run.json`; called only where one is written.
         refused: the sets that cannot be used, one line of `refused.jsonl` each.
@@ -66,7 +68,7 @@ def claim(
             on_existing="raise".
     """
     record = out / RECORD
-    identity = {"recipe": recipe.model_dump(mode="json"), "data": data_digest}
+    identity = {"recipe": recipe.model_dump(mode="json"), "data": data_digest, **_template(recipe)}
     # A half-written record is all that a run leaves that was killed as it began.
     empty = not names_in(out) - {partial(record).name}
     holds = "a training run" if record.is_file() else None
@@ -108,7 +110,8 @@ def _read_record(record: Path) -> dict[str, Any]:
     try:
         before = json.loads(record.read_text(encoding="utf-8"))
         int(before["plan"]["steps"])
-        return {"recipe": dict(before["recipe"]), "data": before["data"], "starts": list(before["starts"])}
+        read = {"recipe": dict(before["recipe"]), "data": before["data"], "starts": list(before["starts"])}
+        return read | {TEMPLATE: before.get(TEMPLATE)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # any JSON, edited by hand
         raise ExistingOutputError(
             f"{record}: not the record of a training run; choose another --out, or use --on-existing delete"
@@ -125,7 +128,19 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         # Fields that do not affect the result may change from start to start; the length of a run too.
         if key not in RESUMABLE_FIELDS | LENGTH_FIELDS and theirs.get(key) != ours.get(key)
     ]
-    return different + (["the dataset was built again"] if before["data"] != now["data"] else [])
+    if before["data"] != now["data"]:
+        different.append("the dataset was built again")
+    # Another file is a difference of the recipe already.
+    same_file = theirs.get("template.file") == ours.get("template.file")
+    if same_file and before[TEMPLATE] != now.get(TEMPLATE):
+        different.append(f"the template file {ours['template.file']!r} was changed")
+    return different
+
+
+def _template(recipe: TrainRecipe) -> dict[str, str]:
+    """Return what identifies the content of a recipe's template file; nothing without one."""
+    file = None if recipe.template == "none" else recipe.template.file
+    return {} if file is None else {TEMPLATE: sha256(Path(file))}
 
 
 def _versions() -> dict[str, str]:

@@ -20,7 +20,7 @@ def dialogue(format: ChatFormat, prompt: Prompt, thoughts: Thoughts) -> tuple[Re
 
     Raises:
         Unusable: the template has no generation marks, and does not begin a rendered dialogue as it renders
-            the messages before a turn (`template_not_a_prefix`).
+            the messages before a turn, or writes a tool's result into one (`template_not_a_prefix`).
         PromptRefused: the template refuses a part of the dialogue.
     """
     spans = format.assistant_spans(prompt.messages, tools=prompt.tools, kwargs=prompt.kwargs)
@@ -28,7 +28,8 @@ def dialogue(format: ChatFormat, prompt: Prompt, thoughts: Thoughts) -> tuple[Re
         raise Unusable(
             "template_not_a_prefix",
             "the template renders an earlier turn of the assistant otherwise than after its generation "
-            "prompt; set template.file to a template with generation marks, or assistant_turns=last",
+            "prompt, or puts a tool's result into it; set template.file to a template with generation marks, "
+            "or assistant_turns=last",
         )
     text, hidden = prompt.text
     if not spans:

@@ -21,6 +21,16 @@ def notes(format: ChatFormat, noted: Mapping[str, int]) -> tuple[str, ...]:
             f"the template writes {lead!r} before an answer, which is not added: a completion is the text as "
             "written; template.prefill adds it to the prompt"
         )
+    if format.settings.prefill and not format.prefill():
+        lines.append(
+            f"the template ends every prompt in {format.settings.prefill!r} already: template.prefill is not "
+            "added again"
+        )
+    if "strftime_now" in format.template:
+        lines.append(
+            "the template may write today's date: tokens keep the day on which they were made (stored ones "
+            "too); template.file with a date of its own fixes it"
+        )
     if count := noted.get(REPEATED):
         lines.append(
             f"{count:,} completions repeat the thought mark that ends the prompt; it is written once"

@@ -1,7 +1,9 @@
 """Tokenized sets in files: made once by one process, mapped into memory by all processes and by later runs.
 
-A file is named by a hash of everything its tokens depend on, so it is never out of date: what changes a token
-changes the name. It is a cache and may be deleted at any time; a damaged file is written again.
+A file is named by a hash of everything its tokens depend on but the day: what changes a token changes the
+name. A template that writes today's date (`strftime_now`) keeps the day on which its tokens were made, so
+that a run that resumes another day goes on with the tokens that it has. It is a cache and may be deleted
+at any time; a damaged file is written again.
 """
 
 from __future__ import annotations

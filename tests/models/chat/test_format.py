@@ -13,9 +13,9 @@ from support.tiny import WORDS
 from pairkit.errors import ModelError, RecipeError
 from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.messages import PromptRefused
-from pairkit.models.chat.saved import saved_template
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.load import train_bpe
+from pairkit.recipes import validate
 
 FILES = {path.stem: str(path) for path in all_templates()}
 PROMPT = [SYSTEM, USER]
@@ -76,9 +76,27 @@ def test_the_arguments_of_a_set_override_those_of_the_recipe() -> None:
 
 
 def test_an_argument_that_a_template_cannot_have_is_refused() -> None:
-    for name in ("tokenize", "add_generation_prompt", "messages"):
-        with pytest.raises(ModelError, match=rf"template\.kwargs cannot set '{name}'"):
-            of("qwen3", kwargs={name: True}).prompt([USER])
+    """By the recipe, and by a set with the name of its column."""
+    says = {
+        "tools": "tools are the column `tools` of a set",
+        "chat_template": r"set template\.file to a template",
+        "messages": "remove it",
+    }
+    for name, instead in says.items():
+        reserved = f"'{name}' is reserved, and no argument of the template: {instead}$"
+        with pytest.raises(RecipeError, match=rf"recipe key 'template\.kwargs': {reserved}"):
+            validate(TemplateSettings, {"kwargs": {name: []}})
+        with pytest.raises(PromptRefused, match=f"^the column chat_template_kwargs: {reserved}"):
+            of("qwen3").prompt([USER], kwargs={name: []})
+
+
+@pytest.mark.parametrize("name", ["gptoss", "muse_glimmer"])
+def test_a_tool_that_lacks_what_a_template_reads_is_named(name: str) -> None:
+    (whole,) = TOOLS
+    bare = {"type": "function", "function": {"name": "get_time"}}
+    says = "the tool 'get_time' lacks: `description` and `parameters`; add it to the column `tools`"
+    with pytest.raises(PromptRefused, match=says):
+        of(name).prompt([USER], tools=json.dumps([whole, bare]))
 
 
 def test_a_prefill_ends_the_prompt_and_its_tokens_are_tokens() -> None:
@@ -251,49 +269,3 @@ def test_the_fingerprint_is_of_the_tokenizer_the_template_and_the_settings(tmp_p
         of("qwen3", prefill="<think>"), ChatFormat(tokenizer(), "none"), small(base.own_template),
     ]  # fmt: skip
     assert len({base.fingerprint, *(other.fingerprint for other in others)}) == len(others) + 1
-
-
-# The saved model
-
-
-SETTINGS = [
-    {},
-    {"kwargs": {"enable_thinking": False}},
-    {"kwargs": {"enable_thinking": True, "unused": {"a": ["it's", None, 1.5, "\u00e9\U0001f600\n"]}}},
-    {"system": "fold"},
-    {"system": "drop"},
-    {"prefill": '<think>\nIt\'s "so":\n'},
-    {"system": "fold", "kwargs": {"enable_thinking": False}, "prefill": "The"},
-]
-
-
-@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "-".join(settings) or "none")
-@pytest.mark.parametrize(
-    "name", ["qwen3", "qwen3_8", "nemotron_3_nano", "glm4moe", "gemma4_v5", "gptoss", "llama3"]
-)
-def test_a_saved_template_renders_by_itself_what_the_settings_render(
-    name: str, settings: dict[str, Any]
-) -> None:
-    format = of(name, **settings)
-    saved = saved_template(format)
-    dialogue = [*PROMPT, {"role": "assistant", "content": "4"}, {"role": "user", "content": "Why?"}]
-    for messages in ([USER], PROMPT, dialogue):
-        rendered = tokenizer().apply_chat_template(
-            messages, chat_template=saved, tokenize=False, add_generation_prompt=True
-        )
-        assert rendered == format.prompt_text(messages)
-
-
-def test_arguments_override_those_of_a_saved_template() -> None:
-    saved = saved_template(of("qwen3", kwargs={"enable_thinking": False}))
-    rendered = tokenizer().apply_chat_template(
-        [USER], chat_template=saved, tokenize=False, add_generation_prompt=True, enable_thinking=True
-    )
-    assert rendered.endswith("<|im_start|>assistant\n")
-
-
-def test_raw_text_saves_no_template_and_no_settings_change_nothing() -> None:
-    assert saved_template(ChatFormat(tokenizer(), "none")) is None
-    own = {"default": "[{{ messages[0].content }}]", "tool_use": "{{ tools }}"}
-    assert saved_template(small(own)) == own
-    assert saved_template(small(own["default"])) == own["default"]

@@ -28,7 +28,7 @@ NO_TOOLS = {
     "cohere": ("tools_dropped", "tools_dropped", "template_refused"),
     "cohere2": ("tools_dropped",) * 3,
     "deepseek_r1_distill": ("tools_dropped",) * 3,
-    "deepseekv3": ("tools_dropped", "tools_dropped", None),  # it writes calls and offers no tools
+    "deepseekv3": ("tools_dropped",) * 3,  # it writes calls and offers no tools
     "gemma": ("tools_dropped", "tools_dropped", "template_refused"),
     "gemma3": ("tools_dropped", "tools_dropped", "template_refused"),
     "idefics3": ("tools_dropped",) * 3,

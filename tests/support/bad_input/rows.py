@@ -230,6 +230,18 @@ BAD_ROWS = [
         images=["a.png"],
     ),
     bad(
+        "column of paths of sounds",
+        "unsupported_content",
+        ", field 'audio_path': holds audio, which are not supported",
+        audio_path="a.wav",
+    ),
+    bad(
+        "image attached to a message",
+        "unsupported_content",
+        ", field 'prompt.images': holds images, which are not supported",
+        prompt=[{**USER, "images": ["a.png"]}],
+    ),
+    bad(
         "prompt that ends with an assistant turn",
         "unsupported_content",
         ", field 'prompt.role': the prompt does not end in a user or tool turn",

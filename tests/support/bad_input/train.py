@@ -207,9 +207,9 @@ CASES = [
     ),
     Case(
         "template argument whose name is taken",
-        f"{TRAIN} template.kwargs.tokenize=true",
-        "data: no set can be trained on: 24 sets template_refused (set …: template.kwargs cannot set "
-        "'tokenize', which is not an argument of the template; …)",
+        f"{TRAIN} template.kwargs.tools=[]",
+        "recipe key 'template.kwargs': 'tools' is reserved, and no argument of the template: tools are the "
+        "column `tools` of a set",
     ),
     Case(
         "thoughts to be removed that the template opens",

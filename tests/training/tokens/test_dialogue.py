@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
-from support.chat_templates import OPENED, PARTS, all_templates, encoded, tokenizer
+from support.chat_templates import CALL, OPENED, PARTS, all_templates, encoded, tokenizer
 from support.tiny import candidate_sets, completion
 
 from pairkit.errors import RecipeError
@@ -132,6 +133,29 @@ def test_thoughts_of_earlier_turns_are_masked_too() -> None:
     settings = TemplateSettings(file=str(FILES["qwen2_5"]))
     _, column = only(run(settings, prompt, turn, thoughts="mask"))
     assert scored_texts(column) == [f"\n\n{ONE}<|im_end|>"] * 2
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if not name.endswith("_training")])
+@pytest.mark.parametrize("said", ["", "Let me look."])
+def test_the_result_of_a_tool_is_never_scored(name: str, said: str) -> None:
+    """Gemma 4 writes the call, its result and the text next to the call as one turn of the model."""
+    arguments: Any = {"city": "Rome"}
+    call = {**CALL, "function": {"name": "get_weather", "arguments": arguments}}
+    result = "RESULT 22"
+    prompt = [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": said, "tool_calls": json.dumps([call])},
+        {"role": "tool", "content": result, "tool_call_id": CALL["id"], "name": "get_weather"},
+    ]
+    found = run(TemplateSettings(file=str(FILES[name])), prompt)
+    if name.startswith(("gemma4", "diffusion_gemma")) and name != "gemma4_v2":
+        assert bool(found.refused) == bool(said), found.refusals()
+    if found.refused:
+        assert found.refused[0].reason in ("template_refused", "template_not_a_prefix", "tools_dropped")
+        return
+    item, column = only(found)
+    assert result in tokenizer().decode([*item.prompt, *column.ids])
+    assert result not in "".join(scored_texts(column))
 
 
 def test_a_dialogue_without_a_template() -> None:
