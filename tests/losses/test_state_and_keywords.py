@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.loss_cases import TABLE, WITH_STATE, Case, case, in_case, numbers, others
+from support.loss_cases import OF_THE_LOOP, TABLE, WITH_STATE, Case, case, in_case, numbers, others
 from support.tensors import random_logps, single
 
 from pairkit.errors import InputError, RecipeError
@@ -118,10 +118,6 @@ def answers(name: str, keywords: dict[str, Any]) -> list[float]:
     losses.sum().backward()
     gradients = [leaf.grad.flatten() for leaf in leaves.values() if leaf.grad is not None]
     return torch.cat([losses.detach(), *gradients]).tolist()
-
-
-# Read by the training loop alone: tests/training/step/test_training_set.py.
-OF_THE_LOOP = {("alpha_dpo", "stats_every")}
 
 
 def test_every_keyword_has_an_effect() -> None:

@@ -158,6 +158,10 @@ def takes(loss: Loss | WeightedSum, argument: str) -> bool:
     return any(argument in inspect.signature(part.spec.function).parameters for _, part in loss.parts)
 
 
+# Read by the training loop alone: tests/training/step/test_training_set.py.
+OF_THE_LOOP = {("alpha_dpo", "stats_every")}
+
+
 def variants(name: str) -> list[dict[str, Any]]:
     """List the defaults, then each keyword alone at each other option, or at another number."""
     return [{}, *({key: value} for key in LOSSES[name].parameters for value in others(name, key))]
