@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tiny import random_sets
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
@@ -194,7 +195,9 @@ def test_the_data_s_part_of_the_key(tmp_path: Path, data: Path, new_files: Calla
         lambda tokenizer: tokenizer.add_special_tokens({"additional_special_tokens": ["dog"]}),
         lambda tokenizer: setattr(tokenizer, "eos_token", "<pad>"),
         lambda tokenizer: setattr(tokenizer, "chat_template", "{{ messages[0].content }}x{{ eos_token }}"),
-        lambda tokenizer: setattr(tokenizer.backend_tokenizer, "pre_tokenizer", _spaced()),
+        lambda tokenizer: setattr(
+            tokenizer.backend_tokenizer, "pre_tokenizer", ByteLevel(add_prefix_space=True)
+        ),
     ],
     ids=["token", "special token", "end of turn", "template", "pre-tokenizer"],
 )
@@ -206,12 +209,6 @@ def test_the_tokenizer_s_part_of_the_key(model: Path, tmp_path: Path, change: Ca
     one = tokens_key(tokenizer, data=[])
     assert one is not None
     assert tokens_key(same, data=[]) == one != tokens_key(other, data=[])
-
-
-def _spaced() -> Any:
-    from tokenizers import pre_tokenizers
-
-    return pre_tokenizers.ByteLevel(add_prefix_space=True)
 
 
 @pytest.mark.parametrize(
