@@ -133,9 +133,6 @@ def test_ids_are_views_of_the_mapped_file(tmp_path: Path, data: Path, model: Pat
     assert not any(text.flags.writeable or text.flags.owndata for text in (item.prompt, item.columns[1].ids))
 
 
-# What changes a token changes the file's name
-
-
 @pytest.fixture
 def new_files(tmp_path: Path, data: Path, model: Path) -> Callable[..., set[str]]:
     """Return the names that a plan adds to a store, whose sets have to equal those made in memory."""
