@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from support.rendering import prompt_tokens
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -23,7 +24,7 @@ from pairkit.engines.sampling import draw, uniforms
 from pairkit.engines.transformers import TransformersEngine, load_transformers, stop_tokens
 from pairkit.errors import ModelError
 from pairkit.models.chat.format import ChatFormat
-from pairkit.models.chat.render import DEFAULT_TEMPLATE, prompt_tokens
+from pairkit.models.chat.render import DEFAULT_TEMPLATE
 from pairkit.quickstart.model import save_start, tiny_tokenizer
 
 VOCABULARY, EOS = 16, 2

@@ -20,6 +20,7 @@ import psutil
 import pyarrow.dataset as ds
 import pytest
 import torch
+from support.rendering import prompt_tokens
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pairkit.engines import open_engine
@@ -27,7 +28,6 @@ from pairkit.engines.asking import complete
 from pairkit.engines.base import Completion, Engine, Problem, Request, Result, Sampling
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import EngineError, RecipeError
-from pairkit.models.chat.render import prompt_tokens
 from pairkit.models.load import train_bpe
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import load

@@ -6,11 +6,11 @@ import json
 
 import pyarrow as pa
 import pytest
+from support.rendering import prompt_tokens
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from pairkit import schema
 from pairkit.errors import RecipeError
-from pairkit.models.chat.render import prompt_tokens
 from pairkit.quickstart.model import save_start, tiny_config, tiny_tokenizer
 from pairkit.sources import SourceRecipe, arithmetic, open_source
 

@@ -26,11 +26,6 @@ DEFAULT_TEMPLATE = (
 )
 
 
-def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[int]:
-    """Return the token ids of `messages`, ending in the generation prompt: `render`, then `encode`."""
-    return encode(tokenizer, render(tokenizer, messages, add_generation_prompt=True))
-
-
 def render(
     tokenizer: PreTrainedTokenizerBase,
     messages: Messages,
@@ -69,11 +64,6 @@ def render(
     ) as error:  # a template is a program: it raises jinja's errors and those of what it computes
         raise ModelError(f"the chat template refuses this prompt: {error}") from error
     return str(text)
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Return the token ids of rendered text, with exactly one BOS (see `one_bos`)."""
-    return one_bos(tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], *, begins: bool | None = None) -> list[int]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.candidates import quarantined
+from support.rendering import encode
 from support.tiny import WORDS, candidate_sets, completion
 from transformers import (
     AutoModelForSequenceClassification,
@@ -25,7 +26,7 @@ from transformers import (
 )
 
 from pairkit.errors import ModelError
-from pairkit.models.chat.render import DEFAULT_TEMPLATE, encode, render
+from pairkit.models.chat.render import DEFAULT_TEMPLATE, render
 from pairkit.models.load import train_bpe
 from pairkit.rankers import annotations
 from pairkit.rankers.reward_model.ranker import RewardModelRecipe, load_reward_model
