@@ -224,6 +224,8 @@ def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
         yield
     # Any other exception is a defect: the directory stays as it is, to be looked at.
     except (PairkitError, OSError, KeyboardInterrupt) as error:
+        # SIGINT can come while a writer opens its folder, before the writer could remove it.
+        out.remove_unfinished_shards()
         # Read from disk, because memory counts units whose shard was never closed.
         done = shards.together(map(shards.read_contents, out.shards()))
         rows = done.counts["source.rows"]

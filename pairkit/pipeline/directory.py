@@ -55,6 +55,11 @@ class BuildDirectory:
         # Padded, because the order of the names has to be that of the numbers.
         return self.shards_folder / f"{number:05d}"
 
+    def remove_unfinished_shards(self) -> None:
+        """Remove what was stopped before its rename: a shard is one only under its final name."""
+        for part in self.shards_folder.glob("*.part"):
+            shutil.rmtree(part, ignore_errors=True)
+
     def log(self, **event: Any) -> None:
         """Append a line to the run log."""
         # Appended, because a build that continues has the same log as the one that stopped.
@@ -133,9 +138,8 @@ def claimed(
             _keep_shared(directory, identity, keys)
             # The state goes last: a stop before it leaves the old build, which may lose all but its results.
             write_json(directory.build / _STATE, saved)
-        # Leftovers of a kill: a shard is one only under its final name.
-        for part in (directory.discarded, *directory.shards_folder.glob("*.part")):
-            shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(directory.discarded, ignore_errors=True)
+        directory.remove_unfinished_shards()  # of a kill
         yield directory
 
 

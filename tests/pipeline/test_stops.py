@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from support.published import hashes
 from support.raw import ultrafeedback
 
 from pairkit.errors import Interrupted, OutputError
+from pairkit.pipeline import shards
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import BuildRecipe, load
 
@@ -168,6 +170,24 @@ def test_sigint_keeps_what_was_done(source: Path, expected: dict[str, str], tmp_
     assert not (out / "pairkit.json").exists()
     finish(source, out)
     assert hashes(out) == expected
+
+
+def test_sigint_while_a_shard_is_opened_leaves_no_half_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody closes a writer whose `__enter__` was interrupted."""
+    opened = count(1)
+
+    def interrupted(shard: Path, name: str) -> Path:
+        if next(opened) > len(shards.SCHEMAS):
+            raise KeyboardInterrupt
+        return shard / f"{name.replace('/', '-')}.parquet"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "file_of", interrupted)
+        with pytest.raises(Interrupted):
+            build(small(tmp_path), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out" / ".build" / "shards").iterdir()] == ["00000"]
 
 
 def test_full_disk_is_one_message_and_keeps_what_was_done(
