@@ -14,8 +14,9 @@ from pairkit.sources import (
     ultrafeedback,
     ultrafeedback_binarized,
 )
-from pairkit.sources.base import Draft, Opened, RowProblem, Source, SourceRecipe
-from pairkit.sources.reading import fields
+from pairkit.sources.base import OPTIONS, Draft, Opened, RowProblem, Source, SourceRecipe
+from pairkit.sources.layouts.grouping import join_rows
+from pairkit.sources.layouts.recognize import recognize
 from pairkit.sources.reading.stream import open_files
 
 __all__ = [
@@ -128,9 +129,10 @@ _TABLE = (
         summary="your own JSON lines, JSON, CSV or Parquet files (--path, --map prompt=instruction,...)",
         open=tabular.open_mapped,
         convert=tabular.convert,
-        layout=fields.guess,
-        columns=fields.EXPECTED,
-        options=frozenset({"map"}),
+        expand=tabular.expand,
+        merge=join_rows,
+        recognize=recognize,
+        options=frozenset({"layout", "map"}),
         licence="yours",
     ),
     Source(
@@ -138,10 +140,11 @@ _TABLE = (
         summary="any dataset on the Hugging Face Hub, by its id: --source org/name",
         open=tabular.open_mapped,
         convert=tabular.convert,
-        layout=fields.guess,
-        columns=fields.EXPECTED,
+        expand=tabular.expand,
+        merge=join_rows,
+        recognize=recognize,
         # No license here, because each dataset has its own.
-        options=frozenset({"map"}),
+        options=frozenset({"layout", "map"}),
     ),
 )
 SOURCES: dict[str, Source] = {source.name: source for source in _TABLE}
@@ -168,7 +171,7 @@ def open_source(recipe: SourceRecipe) -> Opened:
     """
     source = find_source(recipe.name)
     # An option without effect is a mistake, so it is refused rather than ignored.
-    for option in ("map", "score"):
+    for option in OPTIONS:
         if getattr(recipe, option) and option not in source.options:
             raise RecipeError(f"source {recipe.name!r} does not read `{option}`; leave it out")
     return source.open(source, recipe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -61,13 +61,3 @@ class Layout:
     def required(self) -> tuple[str, ...]:
         """The fields that rows of this layout need."""
         return SHAPES[self.shape].required
-
-
-class Reading(NamedTuple):
-    """How the rows of one file are read: the layout, what each field is, and what no field reads."""
-
-    layout: Layout
-    # Field -> path, paths joined by +, or a constant in quotes; also `roles` and `rank_by_order`.
-    map: Mapping[str, Any]
-    # Column -> share of the file's rows in which it is not null; None: not counted.
-    unread: Mapping[str, float | None]

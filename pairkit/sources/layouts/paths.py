@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from pairkit.arrow import flatten, is_json, is_list, is_text, listed, struct_fields
+from pairkit.arrow import Offsets, flatten, is_json, is_list, is_text, listed, struct_fields
 from pairkit.errors import RecipeError
 from pairkit.readers.json_fields import with_json_texts, with_parts
 from pairkit.readers.json_rows import NOT_ARROW, loads
@@ -38,7 +38,9 @@ def steps(path: str) -> tuple[Step, ...]:
         name, index = match.groups()
         found.append(name if name is not None else int(index) if index else EVERY)
     if end != len(path) or not found or not isinstance(found[0], str):
-        raise RecipeError(f"cannot read the path {path!r}: write column, column.key, column[0] or column[].key")
+        raise RecipeError(
+            f"cannot read the path {path!r}: write column, column.key, column[0] or column[].key"
+        )
     return tuple(found)
 
 
@@ -49,22 +51,22 @@ def types_at(columns: Types, path: str) -> list[pa.DataType]:
     first, *rest = steps(path)
     types = list(columns.get(str(first), ()))
     for step in rest:
-        types = [inner for kind in types if (inner := _type_below(kind, step)) is not None]
+        types = [inner for kind in types for inner in _types_below(kind, step)]
     return types
 
 
-def _type_below(kind: pa.DataType, step: Step) -> pa.DataType | None:
-    if is_text(kind) or is_json(kind):
-        return pa.null()  # maybe JSON, of which a survey knows nothing
+def _types_below(kind: pa.DataType, step: Step) -> list[pa.DataType]:
+    if pa.types.is_union(kind):  # of a survey: values of several types in one place
+        return [inner for field in kind for inner in _types_below(field.type, step)]
+    if is_text(kind) or is_json(kind) or pa.types.is_null(kind):
+        return [pa.null()]  # maybe JSON, of which a survey knows nothing
     if is_list(kind):
         if isinstance(step, str):
-            inner = _type_below(kind.value_type, step)
-            return None if inner is None else pa.list_(inner)
-        return kind.value_type if isinstance(step, int) else kind
-    if pa.types.is_struct(kind) and isinstance(step, str):
-        index = kind.get_field_index(step)
-        return kind.field(index).type if index >= 0 else None
-    return None
+            return [pa.list_(inner) for inner in _types_below(kind.value_type, step)]
+        return [kind.value_type if isinstance(step, int) else kind]
+    if pa.types.is_struct(kind) and isinstance(step, str) and kind.get_field_index(step) >= 0:
+        return [kind.field(step).type]
+    return []
 
 
 def values_at(columns: Mapping[str, pa.Array], path: str, size: int) -> pa.Array:
@@ -84,15 +86,14 @@ def _below(values: pa.Array, step: Step) -> pa.Array:
     if is_list(values.type):
         offsets, flat = flatten(values)
         if isinstance(step, str):
-            inner = listed(offsets, _below(flat, step))
-            return inner
+            return listed(offsets, _below(flat, step))
         return _items(offsets, flat, step) if isinstance(step, int) else values
     if pa.types.is_struct(values.type) and isinstance(step, str):
         return struct_fields(values).get(step, pa.nulls(len(values)))
     return pa.nulls(len(values))
 
 
-def _items(offsets: np.ndarray, flat: pa.Array, index: int) -> pa.Array:
+def _items(offsets: Offsets, flat: pa.Array, index: int) -> pa.Array:
     places = (offsets[:-1] if index >= 0 else offsets[1:]) + index
     inside = (places >= offsets[:-1]) & (places < offsets[1:])
     return flat.take(pa.array(np.where(inside, places, 0), mask=~inside))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import pyarrow as pa
 from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.readers.survey import Survey
-from pairkit.sources.base import SourceRecipe
-from pairkit.sources.layouts.layout import SHAPES, Layout, Reading
+from pairkit.sources.base import Reading, SourceRecipe
+from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
 from pairkit.sources.layouts.table import LAYOUTS
 
@@ -47,15 +46,17 @@ def columns_of(value: str, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_map(mapped: Mapping[str, Any]) -> None:
-    """Raise `RecipeError` for an unknown field, a path that cannot be read, or columns that cannot be joined."""
-    for field, value in mapped.items():
-        if field in OPTIONS:
-            _check_option(field, value)
-            continue
-        if field not in FIELDS:
+    """Raise `RecipeError` for an unknown field, a broken path, or columns that cannot be joined."""
+    for field in mapped:
+        if field not in (*FIELDS, *OPTIONS):
             raise unknown("field of `map`", field, (*FIELDS, *OPTIONS))
-        if not isinstance(value, str):
-            raise RecipeError(f"map {field}: must be a column, a path or a quoted text, got {value!r}")
+    if not isinstance(mapped.get("roles", {}), Mapping):
+        raise RecipeError(
+            f"map roles: must give speakers a role, as in {{Human: user}}, got {mapped['roles']!r}"
+        )
+    if mapped.get("rank_by_order", True) not in (True, False, "true", "false"):
+        raise RecipeError(f"map rank_by_order: must be true or false, got {mapped['rank_by_order']!r}")
+    for field, value in fields_in(mapped).items():
         joined = (*JOINED, *COLLECTED, *AVERAGED)
         if "+" in value and not is_constant(value) and field not in joined:
             raise RecipeError(f"map {field}={value}: only {', '.join(joined)} can join columns")
@@ -63,19 +64,21 @@ def check_map(mapped: Mapping[str, Any]) -> None:
             steps(path)
 
 
-def _check_option(field: str, value: Any) -> None:
-    if field == "roles":
-        if not isinstance(value, Mapping):
-            raise RecipeError(f"map roles: must name a role for each speaker, as in {{Human: user}}, got {value!r}")
-    elif value not in (True, False, "true", "false"):
-        raise RecipeError(f"map {field}: must be true or false, got {value!r}")
+def fields_in(mapped: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of a map that are read from columns. Raises `RecipeError`."""
+    fields = {name: value for name, value in mapped.items() if name not in OPTIONS}
+    for name, value in fields.items():
+        if not isinstance(value, str) or not value:
+            raise RecipeError(f"map {name}: must be a column, a path or a quoted text, got {value!r}")
+    return fields
 
 
 def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     """Return how the rows of a file are read. Raises `InputError` or `RecipeError`."""
     columns = survey.columns
-    options = {name: recipe.map[name] for name in OPTIONS if name in recipe.map}
-    mapped = {name: value for name, value in recipe.map.items() if name not in OPTIONS}
+    mapped = fields_in(recipe.map)
+    if not columns:
+        return Reading("", "no row that can be read", {}, {})  # and so nothing that a layout would be for
     if recipe.layout is not None:
         layout = _named(recipe.layout, columns, mapped, path)
         fields = fields_of(layout, columns) | mapped
@@ -84,19 +87,20 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     else:
         layout = _recognized(columns, path)
         fields = fields_of(layout, columns) | mapped
-    unread = sorted(mapped.keys() - {name for part in SHAPES[layout.shape] for name in part})
+    shape = SHAPES[layout.shape]
+    unread = sorted(mapped.keys() - {*shape.required, *shape.optional})
     if unread:
-        used = ", ".join(SHAPES[layout.shape].required)
+        used = ", ".join(shape.required)
         raise RecipeError(f"map {unread[0]}: not used together with {used}; leave it out")
     _check_paths(mapped, columns, path)
-    return Reading(layout, {**fields, **options}, _unread(layout, fields, survey))
+    options = {name: recipe.map[name] for name in OPTIONS if name in recipe.map}
+    return Reading(layout.name, layout.summary, {**fields, **options}, _unread(layout, fields, survey))
 
 
 def fits(layout: Layout, columns: Types) -> bool:
     """Return whether rows with these columns have a layout."""
-    return all(map(lambda need: _exists(columns, need), layout.needs)) and set(layout.required) <= set(
-        fields_of(layout, columns)
-    )
+    exist = all(_exists(columns, need) for need in layout.needs)
+    return exist and set(layout.required) <= fields_of(layout, columns).keys()
 
 
 def _exists(columns: Types, need: str) -> bool:
@@ -122,6 +126,10 @@ def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
 def _recognized(columns: Types, path: Path) -> Layout:
     layout = next((layout for layout in LAYOUTS.values() if fits(layout, columns)), None)
     if layout is None:
+        # A column of nothing but nulls gives no layout away, unless there is no better one.
+        named = dict.fromkeys(columns, (pa.string(),))
+        layout = next((layout for layout in LAYOUTS.values() if fits(layout, named)), None)
+    if layout is None:
         raise InputError(
             f"{path}: no known layout: expected a prompt, messages, or chosen and rejected; "
             f"found columns {', '.join(columns) or 'none'}; "
@@ -138,7 +146,8 @@ def _named(name: str, columns: Types, mapped: Mapping[str, str], path: Path) -> 
     if absent:
         raise InputError(
             f"{path}: not of layout {name!r}, which needs {', '.join(absent)}; "
-            f"found columns {', '.join(columns) or 'none'}; name them with --map, as in --map {absent[0]}=COLUMN"
+            f"found columns {', '.join(columns) or 'none'}; "
+            f"name them with --map, as in --map {absent[0]}=COLUMN"
         )
     return layout
 
@@ -162,19 +171,8 @@ def _check_paths(mapped: Mapping[str, str], columns: Types, file: Path) -> None:
                 )
 
 
-def _unread(layout: Layout, fields: Mapping[str, str], survey: Survey) -> dict[str, float | None]:
+def _unread(layout: Layout, fields: Mapping[str, str], survey: Survey) -> dict[str, float]:
     names = survey.columns
     paths = [path for value in fields.values() for path in columns_of(value, names)]
     used = {first_column(path, names) for path in (*paths, *layout.reads)}
-    return {name: survey.share(name) for name in names if name not in used}
-
-
-def as_recipe(recipe: SourceRecipe, reading: Reading) -> SourceRecipe:
-    """Return the recipe with everything that was recognized written out, for `convert`."""
-    # In a copy, because the recipe itself is part of the build's identity.
-    return recipe.model_copy(update={"layout": reading.layout.name, "map": dict(reading.map)})
-
-
-def example_rows(layout: Layout) -> list[dict[str, Any]]:
-    """Return the example of a layout as raw rows."""
-    return [json.loads(line) for line in layout.example.splitlines() if line.strip()]
+    return {name: survey.non_null[name] / max(survey.rows, 1) for name in names if name not in used}

@@ -116,7 +116,8 @@ _TABLE = (
         fields={"messages": MESSAGES, "label": "label", "score": "score", "model": "model", **ALWAYS},
         origin="ShareGPT, OpenAI chat, ms-swift",
         example=(
-            '{"messages": [{"role": "user", "content": "Is 7 even?"}, {"role": "assistant", "content": "No."}]}'
+            '{"messages": [{"role": "user", "content": "Is 7 even?"}, '
+            '{"role": "assistant", "content": "No."}]}'
         ),
     ),
     Layout(
