@@ -1,4 +1,4 @@
-"""The layouts that are recognized: one literal table, the first that fits is used.
+"""The layouts that are recognized: one literal table in four parts, the first that fits is used.
 
 A new layout is a row here, with an example, and a test of what the example becomes
 (tests/sources/layouts/test_table.py reads all of them). docs/formats.md is made of this table.
@@ -7,40 +7,12 @@ A new layout is a row here, with an example, and a test of what the example beco
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.names import ALWAYS, COMPLETION, MESSAGES, PROMPT
+from pairkit.sources.layouts.table_compared import COMPARISONS
+from pairkit.sources.layouts.table_pairs import PAIRS
+from pairkit.sources.layouts.table_sets import SETS
 
-PROMPT = ("instruction+input", "prompt", "instruction", "question", "query")
-MESSAGES = ("messages", "conversations", "conversation")
-COMPLETION = ("completion", "response", "output", "answer")
-ALWAYS: dict[str, str | tuple[str, ...]] = {
-    "system": ("system", "system_prompt"),
-    "history": "history",
-    "tools": ("tools", "functions"),
-    "chat_template_kwargs": "chat_template_kwargs",
-}
-SCORES: dict[str, str | tuple[str, ...]] = {
-    "score_chosen": ("score_chosen", "chosen_score", "chosen_rating", "chosen-rating"),
-    "score_rejected": ("score_rejected", "rejected_score", "rejected_rating", "rejected-rating"),
-}
-
-_TABLE = (
-    Layout(
-        name="openai_preference",
-        summary="a pair per row, after the messages in `input`",
-        shape="pairs",
-        needs=("input.messages:objects",),
-        fields={
-            "messages": "input.messages",
-            "chosen": "preferred_output",
-            "rejected": "non_preferred_output",
-            "tools": "input.tools",
-        },
-        origin="OpenAI, Together and Fireworks (https://platform.openai.com/docs/guides/direct-preference-optimization)",
-        example=(
-            '{"input": {"messages": [{"role": "user", "content": "Is 7 even?"}], "tools": []}, '
-            '"preferred_output": [{"role": "assistant", "content": "No."}], '
-            '"non_preferred_output": [{"role": "assistant", "content": "Yes."}]}'
-        ),
-    ),
+_SINGLE = (
     Layout(
         name="helpsteer2",
         summary="one response per row with its ratings, grouped by prompt",
@@ -62,38 +34,7 @@ _TABLE = (
             '"coherence": 4, "complexity": 0, "verbosity": 0}'
         ),
     ),
-    # The general ones last: each is also what a map with its fields means.
-    Layout(
-        name="pairs",
-        summary="a chosen and a rejected reply per row",
-        shape="pairs",
-        fields={
-            "prompt": PROMPT,
-            "messages": MESSAGES,
-            "chosen": "chosen",
-            "rejected": "rejected",
-            **SCORES,
-            **ALWAYS,
-        },
-        origin="TRL, UltraFeedback binarized, HH-RLHF and many others",
-        example='{"prompt": "Is 7 even?", "chosen": "No.", "rejected": "Yes."}',
-    ),
-    Layout(
-        name="sets",
-        summary="several completions per row",
-        shape="sets",
-        fields={
-            "prompt": PROMPT,
-            "messages": MESSAGES,
-            "completions": ("completions", "responses", "answers"),
-            "scores": "scores",
-            "ranks": "ranks",
-            "models": "models",
-            **ALWAYS,
-        },
-        origin="pairkit's own sets, Nectar, UltraFeedback",
-        example='{"prompt": "Is 7 even?", "completions": ["No.", "Yes."], "scores": [1, 0]}',
-    ),
+    # The general ones last.
     Layout(
         name="single",
         summary="one completion per row, with a label or a score if there is one",
@@ -129,4 +70,5 @@ _TABLE = (
         example='{"prompt": "Is 7 even?"}',
     ),
 )
-LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _TABLE}
+# Pairs first, because what is chosen needs no comparison to be read.
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (*PAIRS, *COMPARISONS, *SETS, *_SINGLE)}
