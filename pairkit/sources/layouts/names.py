@@ -55,5 +55,5 @@ COMPARED: Names = {
         *("best", "best_response", "best_answer", "selected", "verdict", "human_preference", "preference"),
         *("label", "labels"),
     ),
-    "strength": ("overall_preference", "preference_strength", "strength"),
+    "strength": ("overall_preference", "preference_strength"),
 }

@@ -137,6 +137,14 @@ def strength_scores(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
     return pc.max_element_wise(own, pa.scalar(0.0), skip_nulls=False)
 
 
+def margin_scores(columns: Columns, name: str, offsets: Offsets, ranks: pa.Array) -> pa.Array:
+    """Score pairs whose winner is known: the strength, whatever its sign, for it, and 0 for the other."""
+    size = pc.abs(_per_pair(columns, name, offsets))
+    frame = pl.DataFrame({"set": _owners(offsets), "rank": pl.from_arrow(ranks)})
+    won = (pl.col("rank") == 1) & (pl.col("rank").max().over("set") > 1)
+    return pc.if_else(frame.select(won.fill_null(False)).to_series().to_arrow(), size, pc.multiply(size, 0.0))
+
+
 def preference_scores(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
     """Score pairs by a preference from 1, the first is better, to 2, the second; 0 and 1.5 are ties.
 

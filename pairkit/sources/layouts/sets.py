@@ -95,9 +95,13 @@ def _judged(
         votes = columns_of(fields["winner"], columns.arrays)
         told = fields.get("winners", {})
         flat = with_fields(flat, rank=outcomes.winner_ranks(columns, votes, offsets, flat, names, told))
-    for name, read in (("strength", outcomes.strength_scores), ("preference", outcomes.preference_scores)):
-        if name in fields:
-            flat = with_fields(flat, score=read(columns, fields[name], offsets))
+    if "preference" in fields:
+        flat = with_fields(flat, score=outcomes.preference_scores(columns, fields["preference"], offsets))
+    if "strength" in fields and "winner" in fields:
+        ranks = flat.field("rank")
+        flat = with_fields(flat, score=outcomes.margin_scores(columns, fields["strength"], offsets, ranks))
+    elif "strength" in fields:
+        flat = with_fields(flat, score=outcomes.strength_scores(columns, fields["strength"], offsets))
     return flat
 
 

@@ -145,18 +145,33 @@ COMPARISONS = (
         name="alpaca_eval",
         summary="two outputs per row, and a preference from 1, the first, to 2, the second",
         shape="sets",
-        needs=("instruction", "preference:number"),
+        needs=("instruction", "generator_1", "generator_2", "preference"),
         fields={
-            "prompt": ("instruction+input", "instruction"),
+            "prompt": "instruction",
             "completions": "output_1+output_2",
             "models": "generator_1+generator_2",
             "preference": "preference",
         },
-        origin="AlpacaEval's annotations (https://github.com/tatsu-lab/alpaca_eval), "
-        "AlpacaFarm's preferences (https://huggingface.co/datasets/tatsu-lab/alpaca_farm)",
+        origin="AlpacaEval's annotations (https://github.com/tatsu-lab/alpaca_eval)",
         example=(
             '{"instruction": "Is 7 even?", "output_1": "Yes.", "generator_1": "m-small", "dataset": "koala", '
             '"output_2": "No.", "generator_2": "m-big", "annotator": "gpt4", "preference": 2.0}'
+        ),
+    ),
+    Layout(
+        name="alpaca_farm",
+        summary="two outputs per row, and a preference of 1, the first, or 2, the second",
+        shape="sets",
+        needs=("instruction", "input", "preference:number"),
+        fields={
+            "prompt": "instruction+input",
+            "completions": "output_1+output_2",
+            "preference": "preference",
+        },
+        origin="AlpacaFarm's preferences (https://huggingface.co/datasets/tatsu-lab/alpaca_farm)",
+        example=(
+            '{"instruction": "Is 7 even?", "input": "", "output_1": "Yes.", "output_2": "No.", '
+            '"preference": 2, "raw_preference": 2}'
         ),
     ),
     Layout(

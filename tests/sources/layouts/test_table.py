@@ -40,6 +40,7 @@ EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
     "shp": [("Yes.", 2, 2.0), ("No.", 1, 9.0)],
     "webgpt": [("Yes.", None, -0.5), ("No.", None, 0.5)],
     "alpaca_eval": [("Yes.", None, 0.0), ("No.", None, 1.0)],
+    "alpaca_farm": [("Yes.", None, 0.0), ("No.", None, 1.0)],
     "pandalm": REVERSED,
     "preference_collection": [("Yes.", 2, 1.0), ("No.", 1, 5.0)],
     "label_studio": PAIR,
