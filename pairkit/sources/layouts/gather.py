@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pairkit.arrow import interleave, is_json, is_text, present, repeat
 from pairkit.readers.json_fields import with_json_texts, with_parts
@@ -42,6 +43,8 @@ def gather(columns: Columns, fields: Mapping[str, str]) -> Columns:
         elif len(parts) > 1 and field in COLLECTED and field != "completions":
             arrays[value] = _collect(found, field, parts)
         elif field in LISTS and value in found and is_text(arrays[value].type):
+            if field == "models" and not _bracketed(arrays[value]):
+                continue  # one model for all completions of a row
             arrays[value] = _decode(found, value)
         elif field not in JSON and value in found and is_json(arrays[value].type):
             arrays[value] = _array(found, value, _values(arrays[value]))
@@ -66,6 +69,10 @@ def _collect(columns: Columns, field: str, names: Sequence[str]) -> pa.Array:
     readers = {"scores": columns.number, "ranks": columns.number, "flags": columns.truth}
     read = readers.get(field, columns.text)
     return interleave([read(name) for name in names])
+
+
+def _bracketed(texts: pa.Array) -> bool:
+    return bool(pc.any(pc.starts_with(pc.utf8_ltrim_whitespace(texts.cast(pa.string())), "[")).as_py())
 
 
 def _decode(columns: Columns, name: str) -> pa.Array:

@@ -94,8 +94,9 @@ def _numbers(path: Path, columns: Sequence[str], names: Sequence[str]) -> set[in
     for value in _values(path, columns):
         if not _as_number(value).is_integer() and np.isfinite(_as_number(value)):
             raise InputError(
-                f"{path}: {', '.join(columns)} holds {value}, which names no completion; where the numbers go from "
-                f"1, the first is better, to 2, give --map preference={columns[0]}; {_signed(columns[0])}"
+                f"{path}: {', '.join(columns)} holds {value}, which names no completion; where the numbers "
+                f"go from 1, the first is better, to 2, give --map preference={columns[0]}; "
+                f"{_signed(columns[0])}"
             )
     return {number for value in _values(path, columns) for number in _number(value, names)}
 
@@ -113,7 +114,9 @@ def _number(value: object, names: Sequence[str]) -> tuple[int, ...]:
 def check_preference(path: Path, column: str) -> None:
     """Raise `InputError` if the numbers of a column are no preferences from 1 to 2, with 0 for a tie."""
     numbers = [number for value in _values(path, [column]) if np.isfinite(number := _as_number(value))]
-    if not numbers or (max(numbers) > 1 and all(1 <= number <= 2 or number == 0 for number in numbers)):
+    inside = all(1 <= number <= 2 or number == 0 for number in numbers)
+    # With nothing but 0 and 1 it is more likely a position.
+    if inside and (0 not in numbers or max(numbers) > 1):
         return
     raise InputError(
         f"{path}: {column} goes from {min(numbers):g} to {max(numbers):g}, not from 1, the first is better, "
