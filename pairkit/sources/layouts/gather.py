@@ -59,8 +59,9 @@ def _join(columns: Columns, names: Sequence[str]) -> pa.Array:
         for word, other in zip(bare, others, strict=True)
     ]
     frame = pl.DataFrame([first, *others])
-    # A null first text is a missing prompt, whatever the others hold.
-    joined = pl.concat_str([pl.col(first.name), *filled], separator="\n\n", ignore_nulls=True)
+    # A null first text is a missing prompt, whatever the others hold, and a blank one adds no lines.
+    written = pl.when(pl.col(first.name).str.strip_chars() != "").then(pl.col(first.name))
+    joined = pl.concat_str([written, *filled], separator="\n\n", ignore_nulls=True)
     result = frame.select(text=pl.when(pl.col(first.name).is_not_null()).then(joined))
     return result["text"].to_arrow().cast(pa.string())
 

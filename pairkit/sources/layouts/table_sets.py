@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from pairkit.sources.layouts.gemini import without_parts
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.names import ALWAYS, ASKED, MESSAGES
 
 SETS = (
+    Layout(
+        name="gemini_preference",
+        summary="a better and a worse completion per row, in parts, after the turns in `contents`",
+        shape="sets",
+        needs=("contents[].parts", "completions[].completion.parts"),
+        fields={
+            "messages": "contents",
+            "completions": "completions",
+            "system": ("system_instruction", "systemInstruction"),
+        },
+        prepare=without_parts,
+        origin="Gemini's preference tuning "
+        "(https://cloud.google.com/vertex-ai/generative-ai/docs/models/gemini-preference-tuning-prepare)",
+        example=(
+            '{"contents": [{"role": "user", "parts": [{"text": "Is 7 even?"}]}], "completions": ['
+            '{"score": 1, "completion": {"role": "model", "parts": [{"text": "No."}]}}, '
+            '{"score": 0, "completion": {"role": "model", "parts": [{"text": "Yes."}]}}]}'
+        ),
+    ),
     Layout(
         name="ultrafeedback",
         summary="several completions per row, scored by the mean of four ratings",

@@ -84,6 +84,23 @@ PAIRS: dict[str, tuple[dict[str, Any], str]] = {
         "reward_bench_2",
     ),
     "NeMo": ({"prompt": "q", "chosen_response": "x", "rejected_response": "y"}, "named_pairs"),
+    "MedicalGPT": (
+        {"system": "", "history": [], "question": "q", "response_chosen": "x", "response_rejected": "y"},
+        "named_pairs",
+    ),
+    "CValues": ({"prompt": "q", "pos_resp": "x", "neg_resp": "y", "type": "t"}, "named_pairs"),
+    "torchtune": (
+        {"chosen_conversations": [USER, GOOD], "rejected_conversations": [USER, BAD]},
+        "named_pairs",
+    ),
+    "ColossalAI": (
+        {
+            "context": [{"from": "human", "content": "q"}],
+            "chosen": [{"from": "assistant", "content": "x"}],
+            "rejected": [{"from": "assistant", "content": "y"}],
+        },
+        "dialogue_pairs",
+    ),
     "other names": ({"instruction": "q", "preferred": "x", "dispreferred": "y"}, "named_pairs"),
     "Arena 140k": (
         {
@@ -147,6 +164,20 @@ PAIRS: dict[str, tuple[dict[str, Any], str]] = {
         },
         "compared",
     ),
+    "a vendor's headings": (
+        {
+            "Task ID": 7,
+            "Prompt": "q",
+            "Response A": "x",
+            "Response B": "y",
+            "Preferred Response": "Response A",
+        },
+        "compared",
+    ),
+    "Label Studio, minimal": (
+        {"prompt": "q", "answer1": "x", "answer2": "y", "id": 1, "comparison": "left", "annotator": 1},
+        "compared",
+    ),
     "letters": ({"prompt": "q", "response_a": "x", "response_b": "y", "chosen": "A"}, "compared"),
     "early Argilla": (
         {"prompt": "q", "response-1": "x", "response-2": "y", "preference": "response-1"},
@@ -198,6 +229,10 @@ SCORED: dict[str, tuple[dict[str, Any], str]] = {
         "named_pairs",
     ),
     "RLHFlow": ({"prompt": [USER], "responses": ["x", "y"], "rewards": [5, 2]}, "sets"),
+    "rollouts": (
+        {"prompt": [USER], "completions": [[GOOD], [BAD]], "rewards": [5.0, 2.0], "step": 3},
+        "sets",
+    ),
     "early distilabel": (
         {"input": "q", "generations": ["x", "y"], "rating": [5, 2], "generation_model": ["m", "n"]},
         "distilabel",
@@ -307,6 +342,44 @@ def test_a_transcript_that_does_not_end_where_the_reply_begins_is_refused(tmp_pa
     assert found.prompts() == [[("user", "q")]]
     assert found.brief() == [PAIR]
     assert [reason for reason, _ in found.refused] == ["unsupported_content"] * 2 + ["missing_prompt"]
+
+
+def test_parts_of_gemini_are_texts_or_refused(tmp_path: Path) -> None:
+    def turn(role: str, *parts: dict[str, Any]) -> dict[str, Any]:
+        return {"role": role, "parts": list(parts)}
+
+    def row(*contents: dict[str, Any]) -> dict[str, Any]:
+        replies = [(1, "x"), (0, "y")]
+        completions = [
+            {"score": score, "completion": turn("model", {"text": text})} for score, text in replies
+        ]
+        system = {"parts": [{"text": "s"}]}
+        return {"system_instruction": system, "contents": list(contents), "completions": completions}
+
+    image = {"inline_data": {"mime_type": "image/png", "data": "AA=="}}
+    rows = [
+        row(
+            turn("user", {"text": "q"}),
+            turn("model", {"text": "a"}),
+            turn("user", {"text": "b"}, {"text": "c"}),
+        ),
+        row(turn("user", {"text": "q"}, image)),
+        row(turn("user")),
+    ]
+    found = read_rows(tmp_path, rows)
+    assert found.prompts() == [[("system", "s"), ("user", "q"), ("assistant", "a"), ("user", "bc")]]
+    assert found.brief() == [[("x", None, 1.0), ("y", None, 0.0)]]
+    assert [reason for reason, _ in found.refused] == ["missing_prompt"] * 2
+
+
+def test_a_blank_instruction_adds_no_lines_to_its_input(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": first, "input": second, "output_1": "x", "output_2": "y"}
+        for first, second in (("", "q"), ("q", ""), ("p", "q"), (" ", "<no input>"))
+    ]
+    found = read_rows(tmp_path, rows)
+    assert [prompt[0][1] for prompt in found.prompts()] == ["q", "q", "p\n\nq"]
+    assert [reason for reason, _ in found.refused] == ["empty_prompt"]
 
 
 def test_nested_columns_of_a_comparison_may_be_json_texts(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 
 def asked(row: dict[str, Any]) -> str:
-    return row["instruction"] + (f"\n\n{row['input']}" if row["input"] else "")
+    return "\n\n".join(text for text in (row["instruction"], row["input"]) if text.strip())
 
 
 def test_pandalm(real_data: Path) -> None:
