@@ -26,22 +26,16 @@ def _sides(side: str) -> Names:
 SIDES: Names = {**_sides("chosen"), **_sides("rejected")}
 
 
-def _replies(sides: tuple[str, ...], bare: tuple[str, ...]) -> tuple[str, ...]:
+def _replies(*sides: str) -> tuple[str, ...]:
     """Return the names of columns of one side, as in `chosen_response` and `response_chosen`."""
     nouns = ("response", "answer", "output", "completion", "reply", "text", "resp", "res")
     dialogues = ("messages", "conversation", "conversations")
     names = (f"{side}_{noun}" for side in sides for noun in (*nouns, *dialogues))
-    return (*names, *(f"{noun}_{side}" for side in sides for noun in nouns), *bare)
+    return (*names, *(f"{noun}_{side}" for side in sides for noun in nouns))
 
 
-BETTER = _replies(
-    ("chosen", "preferred", "accepted", "winning", "better", "good", "pos"),
-    ("preferred", "accepted", "better"),
-)
-WORSE = _replies(
-    ("rejected", "dispreferred", "non_preferred", "losing", "worse", "bad", "neg"),
-    ("dispreferred", "non_preferred", "rejected", "worse"),
-)
+BETTER = _replies("chosen", "preferred", "accepted", "winning", "better", "good", "pos")
+WORSE = _replies("rejected", "dispreferred", "non_preferred", "losing", "worse", "bad", "neg")
 
 
 def _numbered(nouns: tuple[str, ...]) -> tuple[str, ...]:
@@ -66,7 +60,17 @@ COMPARED: Names = {
         *("winner", "winner_id", "better_response_id", "better_response", "better_answer", "better"),
         *("preferred", "preferred_response", "preferred_answer", "preferred_output", "chosen", "choice"),
         *("best", "best_response", "best_answer", "selected", "verdict", "human_preference", "preference"),
-        *("comparison", "vote", "winner_model", "winning_model", "preferred_model", "label", "labels"),
+        *(
+            "comparison",
+            "vote",
+            "winner_model",
+            "winning_model",
+            "preferred_model",
+            "chosen_model",
+            "chosen_model_name",
+            "label",
+            "labels",
+        ),
     ),
     "strength": ("overall_preference", "preference_strength"),
 }

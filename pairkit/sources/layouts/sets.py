@@ -18,6 +18,7 @@ from pairkit.arrow import (
     flatten,
     interleave,
     is_list,
+    is_number,
     is_text,
     listed,
     present,
@@ -36,6 +37,7 @@ from pairkit.sources.reading.turns import CALL_FIELDS, THOUGHT_FIELDS, read_call
 # Names under which structs of completions hold the reply, and its model.
 TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
 MODELS = ("model", "generator")
+SCORES = ("score", "reward", "rating")
 # Of sets that pairkit wrote.
 OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata", "token_ids", "tokenizer")
 
@@ -154,11 +156,14 @@ def _structs(items: Columns) -> pa.Array:
     """Read structs with a text and any of pairkit's own fields; the other fields become metadata."""
     report_media(items)
     text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
+    # A text may say that there is none, and is then nobody's mistake.
+    numbers = [name for name in SCORES if name in items and is_number(items.arrays[name].type)]
+    score = numbers[0] if numbers and "score" not in items else "score"
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
     # The one name only: `reasoning` next to a text may be that of a judge.
     own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, THOUGHT_FIELDS[:1])}
     if "metadata" not in own:
-        rest = items.rest([text, model, "rank", "score", *CALL_FIELDS, *own])
+        rest = items.rest([text, model, "rank", score, *CALL_FIELDS, *own])
         encoded = json_objects(rest, items.size)
         # Null, because a completion without further fields has no metadata.
         own["metadata"] = pc.if_else(pc.equal(encoded, "{}"), None, encoded)
@@ -170,7 +175,7 @@ def _structs(items: Columns) -> pa.Array:
         pc.if_else(pc.and_(pc.is_null(texts), pc.is_valid(own["tool_calls"])), "", texts),
         model=items.text(model),
         rank=items.rank("rank"),
-        score=items.number("score"),
+        score=items.number(score),
         **own,
     )
 

@@ -171,7 +171,14 @@ SETS = (
         fields={
             "prompt": ASKED,
             "messages": MESSAGES,
-            "completions": ("completions", "responses", "answers", "outputs", "candidates"),
+            "completions": (
+                "completions",
+                "responses",
+                "answers",
+                "outputs",
+                "candidates",
+                "candidates_texts",
+            ),
             "scores": ("scores", "ratings", "rewards", "rm_scores"),
             "ranks": ("ranks", "ranking", "rankings"),
             "models": ("models", "model_names", "generators"),
@@ -180,5 +187,23 @@ SETS = (
         },
         origin="pairkit's own sets, RLHFlow and others",
         example='{"prompt": "Is 7 even?", "completions": ["No.", "Yes."], "scores": [1, 0]}',
+    ),
+    # Here, because next to completions these words name one of them.
+    Layout(
+        name="bare_pairs",
+        summary="a better and a worse reply per row",
+        shape="pairs",
+        fields={
+            "prompt": ASKED,
+            "messages": MESSAGES,
+            "chosen": ("preferred", "accepted", "better", "winner", "win", "y_w", "best_answer"),
+            "rejected": (
+                *("dispreferred", "non_preferred", "rejected", "worse", "loser", "lose", "y_l"),
+                "incorrect_answers",
+            ),
+            **ALWAYS,
+        },
+        origin="y_w over y_l, as papers write it (https://arxiv.org/abs/2305.18290), Dolphin and others",
+        example='{"prompt": "Is 7 even?", "preferred": "No.", "dispreferred": "Yes."}',
     ),
 )

@@ -101,7 +101,40 @@ PAIRS: dict[str, tuple[dict[str, Any], str]] = {
         },
         "dialogue_pairs",
     ),
-    "other names": ({"instruction": "q", "preferred": "x", "dispreferred": "y"}, "named_pairs"),
+    "other names": ({"instruction": "q", "preferred": "x", "dispreferred": "y"}, "bare_pairs"),
+    "a paper's names": ({"prompt": "q", "y_w": "x", "y_l": "y"}, "bare_pairs"),
+    "Dolphin": ({"instruction": "q", "input": "", "accepted": "x", "rejected": "y"}, "bare_pairs"),
+    "winner and loser by their letters": (
+        {"prompt": "q", "response_a": "x", "response_b": "y", "winner": "A", "loser": "B"},
+        "compared",
+    ),
+    "FastChat's pairs": (
+        {
+            "question": "q",
+            "model_1": "m",
+            "model_2": "n",
+            "answer_1": "x",
+            "answer_2": "y",
+            "winner": "model_1",
+        },
+        "compared",
+    ),
+    "an index": ({"prompt": "q", "candidates": ["x", "y"], "chosen_index": 0}, "sets"),
+    "models' columns": (
+        {"prompt": "q", "model_a_response": "x", "model_b_response": "y", "winner": "model_a"},
+        "compared",
+    ),
+    "Compar:IA": (
+        {
+            "model_a_name": "m",
+            "model_b_name": "n",
+            "chosen_model_name": "m",
+            "both_equal": False,
+            "conversation_a": [USER, GOOD],
+            "conversation_b": [USER, BAD],
+        },
+        "compared_dialogues",
+    ),
     "Arena 140k": (
         {
             "id": "0",
@@ -229,6 +262,10 @@ SCORED: dict[str, tuple[dict[str, Any], str]] = {
         "named_pairs",
     ),
     "RLHFlow": ({"prompt": [USER], "responses": ["x", "y"], "rewards": [5, 2]}, "sets"),
+    "rewards of a best of n": (
+        {"prompt": "q", "generations": [{"text": "x", "reward": 5.0}, {"text": "y", "reward": 2.0}]},
+        "distilabel",
+    ),
     "rollouts": (
         {"prompt": [USER], "completions": [[GOOD], [BAD]], "rewards": [5.0, 2.0], "step": 3},
         "sets",

@@ -58,6 +58,7 @@ EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
     "distilabel": [("Yes.", None, 1.0), ("No.", None, 5.0)],
     "llama_factory_ranking": [("No.", 1, None), ("Often.", 2, None), ("Yes.", 3, None)],
     "output_list": [("No.", None, None), ("Yes.", None, None)],
+    "bare_pairs": PAIR,
     "helpsteer2": [("No.", None, 4.0), ("Yes.", None, 1.0)],
     "sets": [("No.", None, 1.0), ("Yes.", None, 0.0)],
     "single": [("No.", None, 1.0)],

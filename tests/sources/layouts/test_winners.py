@@ -75,6 +75,8 @@ def test_a_tie_stays_in_the_metadata_as_it_was_written(tmp_path: Path) -> None:
         ("01", ["response_1", "Response 0"], [SECOND, FIRST]),
         ("12", [1, 2], [FIRST, SECOND]),
         ("12", ["response_1", "response_1"], [FIRST, FIRST]),
+        ("12", ["model_1", "Answer 2"], [FIRST, SECOND]),
+        ("01", ["model_1", "Answer 0"], [SECOND, FIRST]),
         ("ab", [1.0, 2.0, None], [FIRST, SECOND, UNSAID]),
     ],
 )
@@ -134,6 +136,10 @@ def test_a_winner_may_be_the_name_of_a_model(tmp_path: Path) -> None:
     row = {"prompt": "q", "response_a": "x", "response_b": "y", "model_a": "gpt-4", "model_b": "Llama-2"}
     found = read_rows(tmp_path, [{**row, "winner": "llama-2"}, {**row, "winner": "GPT-4"}])
     assert ranks(found) == [SECOND, FIRST]
+    letters = {**row, "model_a": "b", "model_b": "m"}
+    found = read_rows(tmp_path, [{**letters, "winner": "m"}, {**letters, "winner": "b"}])
+    assert ranks(found._replace(refused=[])) == [SECOND]
+    assert [reason for reason, _ in found.refused] == ["invalid_winner"]
     same = {**row, "model_b": "gpt-4", "winner": "gpt-4"}
     assert [reason for reason, _ in read_rows(tmp_path, [same]).refused] == ["invalid_winner"]
 
