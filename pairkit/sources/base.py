@@ -77,6 +77,7 @@ class Reading(NamedTuple):
     map: Mapping[str, Any]
     # Column -> share of the file's rows in which it is not null.
     unread: Mapping[str, float]
+    whole: bool = False  # the rows mean something only all together
 
 
 class Draft(NamedTuple):
@@ -132,7 +133,7 @@ class Source:
     options: frozenset[str] = frozenset()  # those of OPTIONS that the source reads
     # Says how a file with these columns is read; for sources that recognize layouts.
     recognize: Callable[[SourceRecipe, Path, Survey], Reading] | None = None
-    # Turns raw rows into several, for layouts with several prompts per row; each keeps the number of its row,
+    # Turns raw rows into others, for layouts with several prompts per row; each keeps the number of its row,
     # and counts as a row.
     expand: Callable[[RowTable, SourceRecipe], RowTable] | None = None
     # Joins the sets of one prompt, for sources that spread a set over several rows, and returns how many rows

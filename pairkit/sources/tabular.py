@@ -169,7 +169,9 @@ def _alone(columns: Columns, fields: Mapping[str, Any], reply: Conversation) -> 
         # The label where there is one, because `score` may be another library's number.
         score = pc.if_else(pc.is_valid(label), label, score)
     model = columns.text(fields["model"]) if "model" in fields else None
-    return reply.completions(score=score, scores=named_scores(numbers, columns.size), model=model)
+    rank = columns.rank(fields["rank"]) if "rank" in fields else None
+    scores = named_scores(numbers, columns.size)
+    return reply.completions(rank=rank, score=score, scores=scores, model=model)
 
 
 def _mean(numbers: list[pa.Array]) -> pa.Array:

@@ -28,7 +28,9 @@ SHAPES: Mapping[str, Shape] = {
         ("completions",),
         ("prompt", "messages", "scores", "ranks", "models", "winner", "strength", "rank_by_order", *ALWAYS),
     ),
-    "single": Shape(("prompt", "completion"), ("label", "score", "ratings", "model", "group", *ALWAYS)),
+    "single": Shape(
+        ("prompt", "completion"), ("label", "score", "ratings", "rank", "model", "group", *ALWAYS)
+    ),
     "conversation": Shape(("messages",), ("label", "score", "ratings", "model", *ALWAYS)),
     "prompts": Shape(("prompt",), ALWAYS),
 }
@@ -40,10 +42,11 @@ class Layout:
 
     `needs` are paths (paths.py) that all have to exist, each with a kind after a colon where that matters:
     "output:list". `fields` names for each field its path, or several of which the first that exists is used;
-    a field of which none exists is left out.
+    a field of which none exists is left out. Columns of numbers between | are joined, as many as exist.
 
-    `expand` turns a raw row into several, such as a tree into its prompts; each keeps the number of its row.
-    `prepare` adds columns that no path names; `reads` are the raw columns that it reads.
+    `expand` turns raw rows into others, such as a tree into its prompts; each keeps the number of its row.
+    With `whole` it gets all rows of a file at once. `prepare` adds columns to the raw ones. `adds` are the
+    columns that come into being in this way, and `reads` the raw columns that they are made of.
     """
 
     name: str
@@ -53,8 +56,12 @@ class Layout:
     origin: str  # where the layout is from, with a link
     example: str  # a row as JSON, or several rows, one per line
     needs: tuple[str, ...] = ()
+    needs_one: tuple[str, ...] = ()  # at least one of them, and it holds numbers
+    needs_none: tuple[str, ...] = ()
     expand: Callable[[RowTable], RowTable] | None = None
     prepare: Callable[[Mapping[str, pa.Array]], Mapping[str, pa.Array]] | None = None
+    whole: bool = False
+    adds: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
 
     @property

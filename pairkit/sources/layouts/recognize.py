@@ -88,18 +88,23 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
         layout = _recognized(columns, path)
         fields = fields_of(layout, columns) | mapped
     shape = SHAPES[layout.shape]
-    unread = sorted(mapped.keys() - {*shape.required, *shape.optional})
-    if unread:
+    unused = sorted(mapped.keys() - {*shape.required, *shape.optional})
+    if unused:
         used = ", ".join(shape.required)
-        raise RecipeError(f"map {unread[0]}: not used together with {used}; leave it out")
+        raise RecipeError(f"map {unused[0]}: not used together with {used}; leave it out")
     _check_paths(mapped, columns, path)
     options = {name: recipe.map[name] for name in OPTIONS if name in recipe.map}
-    return Reading(layout.name, layout.summary, {**fields, **options}, _unread(layout, fields, survey))
+    unread = _unread(layout, fields, survey)
+    return Reading(layout.name, layout.summary, {**fields, **options}, unread, whole=layout.whole)
 
 
 def fits(layout: Layout, columns: Types) -> bool:
     """Return whether rows with these columns have a layout."""
-    exist = all(_exists(columns, need) for need in layout.needs)
+    exist = (
+        all(_exists(columns, need) for need in layout.needs)
+        and (not layout.needs_one or any(_exists(columns, f"{need}:number") for need in layout.needs_one))
+        and not any(_exists(columns, need) for need in layout.needs_none)
+    )
     return exist and set(layout.required) <= fields_of(layout, columns).keys()
 
 
@@ -117,7 +122,12 @@ def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
     for field, names in layout.fields.items():
         candidates = (names,) if isinstance(names, str) else names
         for candidate in candidates:
-            if all(_exists(columns, part) for part in columns_of(candidate, columns)):
+            some = [part for part in candidate.split("|") if _exists(columns, f"{part}:number")]
+            if "|" in candidate and some:
+                found[field] = "+".join(some)
+                break
+            parts = columns_of(candidate, (*columns, *layout.adds))
+            if all(part in layout.adds or _exists(columns, part) for part in parts):
                 found[field] = candidate
                 break
     return found

@@ -17,8 +17,17 @@ USER = [{"role": "user", "content": "Is 7 even?"}]
 EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
     "openai_preference": [("No.", 1, None), ("Yes.", 2, None)],
     "helpsteer2": [("No.", None, 4.0), ("Yes.", None, 1.0)],
+    "openassistant_trees": [("Yes.", 2, None), ("No.", 1, None)],
+    "openassistant_messages": [("Yes.", 2, None), ("No.", 1, None)],
+    "fine_grained_rlhf": [
+        ("Yes.", None, 0.0),
+        ("No.", None, 2.0),
+        ("Maybe.", None, 1.0),
+        ("No, odd.", None, 3.0),
+    ],
     "pairs": [("No.", 1, None), ("Yes.", 2, None)],
     "sets": [("No.", None, 1.0), ("Yes.", None, 0.0)],
+    "rated_responses": [("No.", None, 4.5), ("Yes.", None, 2.5)],
     "single": [("No.", None, 1.0)],
     "conversation": [("No.", None, None)],
     "prompts": [],
@@ -33,7 +42,8 @@ def test_an_example_is_recognized_and_read(name: str, tmp_path: Path) -> None:
     assert [reading.layout for reading in opened.readings.values()] == [name]
     (batch,) = opened.batches()
     assert batch.quarantine.to_pylist() == []
-    assert batch.counts["rows"] == len(LAYOUTS[name].example.splitlines())
+    # Trees are counted by their prompts.
+    assert batch.counts["rows"] == (1 if LAYOUTS[name].expand else len(LAYOUTS[name].example.splitlines()))
     (row,) = batch.sets.to_pylist()
     assert said(row["prompt"]) == USER
     assert [brief(completion) for completion in row["completions"]] == EXPECTED[name]
