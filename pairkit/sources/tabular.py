@@ -78,6 +78,9 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
         json_columns.read_json(columns, fields["tools"], json_columns.tools) if "tools" in fields else None
     )
     rest = _rest(columns, table.column_names, layout, fields)
+    if "answer" in fields:
+        # Where a verifier looks for it.
+        rest["answer"] = columns.arrays[fields["answer"]]
     if group is not None:
         # A row is one completion of its set, and so is what else it says.
         sets, rest = _with_metadata(sets, json_objects(rest, columns.size)), {}
@@ -203,7 +206,7 @@ def _rest(
 ) -> dict[str, pa.Array]:
     """Return the raw columns that no field reads."""
     # An outcome is kept beside what follows from it: "tie (bothbad)" says more than two equal ranks.
-    kept = {fields[name] for name in ("winner", "strength") if name in fields}
+    kept = {fields[name] for name in ("winner", "strength", "answer") if name in fields}
     paths = {path for value in fields.values() for path in columns_of(value, names)} - kept
     used = {first_column(path, names) for path in (*paths, *layout.reads)}
     if layout.shape == "pairs" and "prompt" in fields:

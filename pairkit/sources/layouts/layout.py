@@ -32,7 +32,7 @@ SHAPES: Mapping[str, Shape] = {
         ("prompt", "completion"), ("label", "score", "ratings", "rank", "model", "group", *ALWAYS)
     ),
     "conversation": Shape(("messages",), ("label", "score", "ratings", "model", *ALWAYS)),
-    "prompts": Shape(("prompt",), ALWAYS),
+    "prompts": Shape(("prompt",), ("answer", *ALWAYS)),
 }
 
 

@@ -123,6 +123,19 @@ _TABLE = (
             '"preference": [2, 2, 2, 1, 2, 2]}'
         ),
     ),
+    Layout(
+        name="verl_prompts",
+        summary="prompts with an answer that a verifier checks",
+        shape="prompts",
+        needs=("data_source", "prompt", "reward_model.ground_truth"),
+        fields={"prompt": "prompt", "answer": "reward_model.ground_truth"},
+        origin="verl (https://verl.readthedocs.io/en/latest/preparation/prepare_data.html)",
+        example=(
+            '{"data_source": "numbers", "prompt": [{"role": "user", "content": "Is 7 even?"}], '
+            '"ability": "math", "reward_model": {"style": "rule", "ground_truth": "No."}, '
+            '"extra_info": {"index": 0}}'
+        ),
+    ),
     # The general ones last: each is also what a map with its fields means.
     Layout(
         name="pairs",

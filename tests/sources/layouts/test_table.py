@@ -25,6 +25,7 @@ EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
         ("Maybe.", None, 1.0),
         ("No, odd.", None, 3.0),
     ],
+    "verl_prompts": [],
     "pairs": [("No.", 1, None), ("Yes.", 2, None)],
     "sets": [("No.", None, 1.0), ("Yes.", None, 0.0)],
     "rated_responses": [("No.", None, 4.5), ("Yes.", None, 2.5)],
