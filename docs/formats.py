@@ -18,11 +18,11 @@ INTRODUCTION = """\
 
 <!-- written by `python docs/formats.py` -->
 
-`pairkit build --source files --path FILE` (or `--source org/name` for a dataset on the hub) recognizes the
-layout of its rows by the columns of the whole file, and says which one it is. The first layout of this table
-that fits is used; `--layout NAME` takes another one, and `--map FIELD=COLUMN,...` names the columns of a layout
-that is not here (see [Your own files](sources.md#your-own-files)). `pairkit inspect FILE` shows what would be
-read, without building anything.
+`pairkit build --source files --path FILE` (or `--source org/name` for a dataset on the hub) recognizes
+the layout of its rows by the columns of the whole file, and says which one it is. The first layout of
+this table that fits is used; `--layout NAME` takes another one, and `--map FIELD=COLUMN,...` names the
+columns of a layout that is not here (see [Your own files](sources.md#your-own-files)). `pairkit inspect
+FILE` shows what would be read, without building anything.
 
 | layout | a row holds | from |
 |---|---|---|
