@@ -14,14 +14,8 @@ from pathlib import Path
 from pairkit.errors import InputError
 from pairkit.readers.blocks import Block
 from pairkit.readers.csv import csv_blocks
-from pairkit.readers.json import array_blocks, is_array, line_blocks
+from pairkit.readers.json import json_blocks, line_blocks
 from pairkit.readers.parquet import parquet_blocks
-
-
-def _json_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
-    # `.json` is used for arrays and for lines, so the content decides.
-    read = array_blocks if is_array(path, compression) else line_blocks
-    return read(path, compression, rows)
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class FileFormat:
 FORMATS: dict[str, FileFormat] = {
     ".jsonl": FileFormat("jsonl", line_blocks),
     ".ndjson": FileFormat("jsonl", line_blocks),
-    ".json": FileFormat("json", _json_blocks),
+    ".json": FileFormat("json", json_blocks),
     ".csv": FileFormat("csv", csv_blocks),
     # Parquet is compressed inside and read by offsets, which another compression makes impossible.
     ".parquet": FileFormat("parquet", lambda path, _, rows: parquet_blocks(path, rows), compressible=False),
