@@ -31,13 +31,17 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
     def skip(row: pacsv.InvalidRow) -> str:
         problem = f"has {row.actual_columns} cells, the header has {row.expected_columns}"
         # pyarrow counts the header, and a line before it, as rows.
-        bad.append(BadLine(row.number - 1 - dialect.skipped, "invalid_csv", None, problem, json.dumps(row.text)))
+        bad.append(
+            BadLine(row.number - 1 - dialect.skipped, "invalid_csv", None, problem, json.dumps(row.text))
+        )
         return "skip"
 
     with open_text(path, compression) as stream:
         # One thread, because only then does pyarrow number the bad rows.
         read = pacsv.ReadOptions(use_threads=False, block_size=CSV_BLOCK, skip_rows=dialect.skipped)
-        parse = pacsv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=skip)
+        parse = pacsv.ParseOptions(
+            delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=skip
+        )
         try:
             names = _header(path, compression, read, dialect)
             convert = pacsv.ConvertOptions(
@@ -51,7 +55,9 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
             tables = rebatch((pa.Table.from_batches([batch]) for batch in reader), rows)
             yield from _number_rows(_refuse_open_quote(tables, bad, path, compression), bad)
         except pa.ArrowInvalid as error:
-            raise InputError(f"{path}: not CSV in UTF-8 with a header ({error}); {_advice(path, error)}") from error
+            raise InputError(
+                f"{path}: not CSV in UTF-8 with a header ({error}); {_advice(path, error)}"
+            ) from error
 
 
 def _advice(path: Path, error: pa.ArrowInvalid) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +48,7 @@ def dialect_of(path: Path, compression: str | None) -> Dialect:
 
 
 def _fit(text: str, whole: bool, delimiter: str) -> tuple[float, int]:
-    """Return the share of rows with as many cells as the header, and that number; zeros if it is no delimiter."""
+    """Return the share of rows with as many cells as the header, and that number; zeros for no delimiter."""
     cells = _cell_counts(text, delimiter)
     if not whole and len(cells) < SAMPLE_ROWS:
         cells = cells[:-1]  # cut by the end of the sample
@@ -61,9 +62,8 @@ def _fit(text: str, whole: bool, delimiter: str) -> tuple[float, int]:
 def _cell_counts(text: str, delimiter: str) -> list[int]:
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     counts: list[int] = []
-    try:
+    # A cell beyond Python's limit of length is an error: then the rows before it decide.
+    with suppress(csv.Error):
         # Blank lines are no rows.
         counts.extend(len(row) for row in islice(filter(None, rows), SAMPLE_ROWS))
-    except csv.Error:
-        pass  # a cell beyond Python's limit of length: the rows before it decide
     return counts

@@ -41,7 +41,8 @@ def json_blocks(path: Path, compression: str | None, rows: int) -> Generator[Blo
         raise InputError(f"{path}: not JSON in UTF-8 ({error}); {convert(path)}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}: neither one JSON value nor one JSON object per line: the first line is not JSON ({error})"
+            f"{path}: neither one JSON value nor one JSON object per line: "
+            f"the first line is not JSON ({error})"
         ) from error
     return _line_blocks(path, compression, rows)
 
@@ -132,8 +133,8 @@ def _values(path: Path, compression: str | None) -> list[Any]:
         return [value] if rows is None else rows
     if value and not any(isinstance(row, dict) for row in value):
         raise InputError(
-            f"{path}: a list of {_kind(value[0])}, so that no field has a name; rows have to be objects, as in "
-            '[{"prompt": ...}] (pandas: orient="records")'
+            f"{path}: a list of {_kind(value[0])}, so that no field has a name; rows have to be objects, "
+            'as in [{"prompt": ...}] (pandas: orient="records")'
         )
     return list(value)
 

@@ -15,8 +15,26 @@ from pairkit.errors import InputError
 
 # Of columns that a row has and what is around rows has not: these tell one row from an object of rows.
 ROW_NAMES = frozenset(
-    "prompt instruction question query input context history post dialog dialogue messages conversations "
-    "conversation chosen rejected preferred_output message_1 message_2".split()
+    {
+        "prompt",
+        "instruction",
+        "question",
+        "query",
+        "input",
+        "context",
+        "history",
+        "post",
+        "dialog",
+        "dialogue",
+        "messages",
+        "conversations",
+        "conversation",
+        "chosen",
+        "rejected",
+        "preferred_output",
+        "message_1",
+        "message_2",
+    }
 )
 NUMBER = re.compile(r"-?\d+")
 INDEX = "index"
@@ -109,14 +127,14 @@ def _wrapped(value: Mapping[str, Any], path: Path) -> list[Any] | None:
         if not of_rows:
             return None
         raise InputError(
-            f"{path}: may be one row, or the rows under {of_rows[0]!r}; write that list alone to a file, or one "
-            "row per line to a .jsonl file"
+            f"{path}: may be one row, or the rows under {of_rows[0]!r}; write that list alone to a file, or "
+            "one row per line to a .jsonl file"
         )
     if len(lists) > 1:
         names = ", ".join(repr(name) for name in lists)
         raise InputError(
-            f"{path}: holds several lists of objects ({names}); write the one to read to a file of its own, as in: "
-            f"jq '.{next(iter(lists))}' {path.name} > rows.json"
+            f"{path}: holds several lists of objects ({names}); write the one to read to a file of its own, "
+            f"as in: jq '.{next(iter(lists))}' {path.name} > rows.json"
         )
     return next(iter(lists.values())) if lists else None
 

@@ -43,7 +43,9 @@ def open_text(path: Path, compression: str | None) -> Iterator[pa.NativeFile]:
             yield pa.transcoding_input_stream(stream, encoding, "utf-8")
         # What Python's decoder raises reaches the reader through Arrow.
         except UnicodeError as error:
-            raise InputError(f"{path}: is not {encoding.upper()}, which its first bytes name ({error})") from error
+            raise InputError(
+                f"{path}: is not {encoding.upper()}, which its first bytes name ({error})"
+            ) from error
 
 
 def convert(path: Path, encoding: str = "WINDOWS-1252") -> str:
