@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from pairkit.errors import RecipeError, unknown
 from pairkit.sources import (
     alpaca_eval,
@@ -17,6 +19,7 @@ from pairkit.sources import (
 from pairkit.sources.base import OPTIONS, Draft, Opened, RowProblem, Source, SourceRecipe
 from pairkit.sources.layouts.grouping import join_rows
 from pairkit.sources.layouts.recognize import recognize
+from pairkit.sources.reading.locate import is_path
 from pairkit.sources.reading.stream import open_files
 
 __all__ = [
@@ -153,13 +156,17 @@ SOURCES: dict[str, Source] = {source.name: source for source in _TABLE}
 def find_source(name: str) -> Source:
     """Return the source of a name, or for a hub id (`org/name`) the source that reads it.
 
-    Raises `RecipeError`, which suggests the nearest name.
+    Raises `RecipeError`, which suggests the nearest name, or the flags for a file.
     """
+    if name in SOURCES:
+        return SOURCES[name]
+    if is_path(name) and not any(source.hub_id == name for source in _TABLE):
+        raise RecipeError(
+            f"source {name!r} is a file or folder; write --source files --path {shlex.quote(name)}"
+        )
     if "/" in name:
         # A dataset with a source of its own is read by that source, whichever name is used.
         return next((source for source in SOURCES.values() if source.hub_id == name), SOURCES["hub"])
-    if name in SOURCES:
-        return SOURCES[name]
     raise unknown("source", name, SOURCES)
 
 
