@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 from pairkit.engines.table import ENGINES
 from pairkit.errors import unknown
 from pairkit.models.chat.settings import Template, TemplateSettings
-from pairkit.recipes import Strict
+from pairkit.recipes import NAMES, Strict
 
 # Field -> the engines that read it, of the fields that not all of them read.
 _READERS = {
@@ -39,7 +39,7 @@ class EngineRecipe(Strict):
     revision: str | None = None
     template: Template = TemplateSettings()
     batch_tokens: PositiveInt = 32_768
-    vllm: dict[str, Any] = Field(default_factory=dict)
+    vllm: Annotated[dict[str, Any], NAMES] = Field(default_factory=dict)
     base_url: str = "https://api.openai.com/v1"
     api_key_env: str = "OPENAI_API_KEY"
     many_per_call: bool = True
