@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from pairkit import recipes
 from pairkit.errors import InputError, RecipeError
@@ -67,10 +68,10 @@ class Price(Strict):
 
 
 class Inner(Strict):
-    prices: dict[str, Price] = {}
-    names: dict[str, str] = {}
-    kwargs: dict[str, Any] = {}
-    arguments: Annotated[dict[str, Any], NAMES] = {}
+    prices: dict[str, Price] = Field(default={})
+    names: dict[str, str] = Field(default={})
+    kwargs: dict[str, Any] = Field(default={})
+    arguments: Annotated[dict[str, Any], NAMES] = Field(default={})
 
 
 class Outer(Strict):
