@@ -10,7 +10,7 @@ from pairkit.losses.building import build, ranges
 from pairkit.losses.parameters import resolve
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.new_tokens import NewTokens
-from pairkit.recipes import Strict
+from pairkit.recipes import NAMES, Strict
 from pairkit.training.lora import Lora
 from pairkit.training.step.learning_rate import default_rate
 from pairkit.training.step.optimizer import Optimizer
@@ -78,8 +78,8 @@ class TrainRecipe(Strict):
 
     lora: Lora | None = None  # null = all weights are trained; {} = adapters with their defaults
 
-    loss: dict[str, Any] = Field(default={"name": "dpo"})  # name and hyper-parameters
-    negatives: dict[str, Any] = Field(default={})  # the sampler's settings
+    loss: Annotated[dict[str, Any], NAMES] = Field(default={"name": "dpo"})  # name and hyper-parameters
+    negatives: Annotated[dict[str, Any], NAMES] = Field(default={})  # the sampler's settings
     expand: Literal["pairs"] | None = None  # pairs = each negative makes an example of its own; null = sets
     # coefficient of the load balance of experts; "model" = that of its configuration; null = no such loss
     router_aux_loss: Annotated[float, Field(ge=0)] | Literal["model"] | None = None
