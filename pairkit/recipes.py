@@ -26,6 +26,8 @@ class _Loader(yaml.SafeLoader):
 
 # Keys whose value decides which other keys a block has.
 KIND_KEYS = ("ranker",)
+# Keys whose value on a command line is text and not YAML: "# Use" is no comment, "Use: any" no mapping.
+PROSE = frozenset({"card.pretty_name", "card.description", "card.text"})
 COMMANDS = {"pipelines": "build", "train": "train"}  # the command that runs each kind of shipped recipe
 
 _INTEGER = r"[-+]?(?:0|[1-9][0-9]*)"
@@ -100,6 +102,11 @@ def _unknown_recipe(path: Path, kind: str, recipes: Mapping[str, Path]) -> Recip
     return unknown("recipe", str(path), recipes)
 
 
+def parse_yaml(text: str) -> Any:
+    """Parse a text as YAML 1.2. Raises `yaml.YAMLError`."""
+    return yaml.load(text, _Loader)
+
+
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     """Parse `key.sub=value`, `--key.sub value` and `--key.sub=value` to a nested mapping; values are YAML.
 
@@ -116,7 +123,8 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
                 raise RecipeError(f"cannot read {argument!r}: write key=value or --key value")
             value = remaining.pop(0)
         # Keys are written with dashes on a command line and with underscores in YAML.
-        _put(nested, key.replace("-", "_").split("."), _scalar(value))
+        name = key.replace("-", "_")
+        _put(nested, name.split("."), value if name in PROSE else _scalar(value))
     return nested
 
 
