@@ -26,6 +26,8 @@ class _Loader(yaml.SafeLoader):
 
 # Keys whose value decides which other keys a block has.
 KIND_KEYS = ("ranker",)
+# Keys whose value on a command line is text and not YAML: "# Use" is no comment, "Use: any" no mapping.
+PROSE = frozenset({"card.pretty_name", "card.description", "card.text"})
 COMMANDS = {"pipelines": "build", "train": "train"}  # the command that runs each kind of shipped recipe
 # Marks a mapping whose keys are names in code, and so have underscores: `Annotated[dict[str, Any], NAMES]`.
 NAMES = "names"
@@ -105,6 +107,11 @@ def _unknown_recipe(path: Path, kind: str, recipes: Mapping[str, Path]) -> Recip
     return unknown("recipe", str(path), recipes)
 
 
+def parse_yaml(text: str) -> Any:
+    """Parse a text as YAML 1.2. Raises `yaml.YAMLError`."""
+    return yaml.load(text, _Loader)
+
+
 def parse_overrides(arguments: Sequence[str], model: type[Strict] | None = None) -> dict[str, Any]:
     """Parse `key.sub=value`, `--key.sub value` and `--key.sub=value` to a nested mapping; values are YAML.
 
@@ -128,7 +135,8 @@ def parse_overrides(arguments: Sequence[str], model: type[Strict] | None = None)
                 raise RecipeError(f"cannot read {argument!r}: write key=value or --key value")
             value = remaining.pop(0)
         parts = [_Part.read(part) for part in re.findall(rf"\.({_PART_OF_KEY})", f".{key}")]
-        _put(nested, _spelled(parts, [model] if model else []), _scalar(value))
+        keys = _spelled(parts, [model] if model else [])
+        _put(nested, keys, value if ".".join(keys) in PROSE else _scalar(value))
     return nested
 
 

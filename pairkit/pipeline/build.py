@@ -70,7 +70,7 @@ def build(
     # One process per directory, because two would write shards under the same numbers.
     with stoppable(out, lambda: again), directory.claimed(out, identity, on_existing, keys) as claimed:
         if claimed is None:
-            return _complete(out)
+            return _complete(out, recipe)
         with _stopping(claimed, keys):
             # Before the engines are open, because a wrong tokenizer should cost nothing.
             validate.open_noise(recipe)
@@ -79,7 +79,7 @@ def build(
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
                 raise _nothing_usable(opened, total, claimed, keys)
-            manifest = publish(claimed, identity, opened)
+            manifest = publish(claimed, identity, opened, recipe.card)
         # Outside `_stopping`, because nothing of a complete dataset may be discarded.
         claimed.finish()
         return manifest
@@ -172,9 +172,19 @@ def _shards(
         number, next_unit = number + 1, contents.next_unit
 
 
-def _complete(out: Path) -> dict[str, Any]:
-    """Return the manifest of a dataset that is complete already, if its files are."""
+def _complete(out: Path, recipe: BuildRecipe) -> dict[str, Any]:
+    """Return the manifest of a dataset that is complete already, if its files are there and its card fits."""
     manifest = directory.manifest(out)
+    # Not written again: runs that were trained on the dataset know it by the hash of its manifest.
+    theirs, ours = manifest.get("card", {}), recipe.card.given()
+    changed = [
+        f"card.{key}" for key in sorted(theirs.keys() | ours.keys()) if theirs.get(key) != ours.get(key)
+    ]
+    if changed:
+        raise ExistingOutputError(
+            f"{out} contains a complete dataset with another card ({', '.join(changed)}): give the fields to "
+            "`pairkit push`, as in --card.license mit, or use --on-existing delete to build everything again"
+        )
     for name, about in manifest["files"].items():
         path = out / name
         # Sizes and not hashes, because reading a large dataset again would make "already complete" slow.

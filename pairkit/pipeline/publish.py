@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.dataset import card, parquet
+from pairkit.dataset.card_settings import CardSettings
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.engines.sent import sent_by_build
 from pairkit.files import replacing, sha256, write_json, write_text
@@ -22,7 +23,9 @@ from pairkit.schema import MANIFEST, QUARANTINE, SCHEMA_VERSION
 from pairkit.sources import Opened
 
 
-def publish(directory: BuildDirectory, identity: Identity, opened: Opened) -> dict[str, Any]:
+def publish(
+    directory: BuildDirectory, identity: Identity, opened: Opened, settings: CardSettings
+) -> dict[str, Any]:
     """Move the shards' files into place, write quarantine, card and manifest; return the manifest."""
     folders = directory.shards()
     contents = [shards.read_contents(folder) for folder in folders]
@@ -42,6 +45,8 @@ def publish(directory: BuildDirectory, identity: Identity, opened: Opened) -> di
         },
         **_sent(identity, total),
         "counts": total.nested(),
+        # Absent where nothing is set, because an empty value would be a difference to earlier builds.
+        **({"card": settings.given()} if settings.given() else {}),
         "files": files,
     }
     # The card is rendered without itself in `files`, because it cannot contain its own hash.

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pairkit.dataset.card_settings import CardSettings
 from pairkit.losses.building import build, ranges
 from pairkit.losses.parameters import resolve
 from pairkit.models.chat.settings import Template, TemplateSettings
@@ -32,6 +33,7 @@ RESUMABLE_FIELDS = frozenset(
         "keep",
         "keep_best",
         "save_dtype",
+        "card",
     }
 )
 
@@ -111,6 +113,8 @@ class TrainRecipe(Strict):
     save_every: int | None = Field(default=None, ge=1)  # steps; null = a tenth of the run, at least 10
     keep: int = Field(default=2, ge=1)  # checkpoints, the last ones
     keep_best: Metric | None = None  # and the best one by this metric of the held-out sets
+
+    card: CardSettings = CardSettings()  # what the model's card says besides what pairkit knows
 
     @field_validator("loss", mode="before")
     @classmethod
