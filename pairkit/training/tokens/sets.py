@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from pairkit.training.tokens.made_when_read import MadeWhenRead
 
 Ids = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
@@ -267,8 +269,8 @@ def _mask(stored: pa.LargeListScalar) -> Mask | None:
     return np.from_dlpack(stored.values.cast(pa.uint8())).astype(np.bool_) if stored.is_valid else None
 
 
-class TokenSets(Sequence[TokenSet]):
-    """The usable sets of some record batches, each made when it is read."""
+class TokenSets(MadeWhenRead[TokenSet]):
+    """The usable sets of some record batches."""
 
     def __init__(self, batches: Sequence[_Batch]) -> None:
         self._batches = batches
@@ -277,15 +279,8 @@ class TokenSets(Sequence[TokenSet]):
     def __len__(self) -> int:
         return self._starts[-1]
 
-    @overload
-    def __getitem__(self, index: int) -> TokenSet: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[TokenSet]: ...
-
-    def __getitem__(self, index: int | slice) -> TokenSet | list[TokenSet]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        position = range(len(self))[index]
+    def item(self, position: int) -> TokenSet:
+        """Return the set at a position from 0 on."""
         # The last batch that starts at or before it; an empty batch starts where the next one does.
         batch = bisect_right(self._starts, position) - 1
         return self._batches[batch].item(position - self._starts[batch])
