@@ -34,16 +34,29 @@ def _cheapest_leaves(file: pq.ParquetFile) -> dict[str, int]:
 
     Any leaf will do, because each knows where its column is null.
     """
-    sizes: dict[str, tuple[int, int]] = {}
-    names = file.schema_arrow.names
-    for leaf in range(file.metadata.num_columns):
-        path = file.schema.column(leaf).path
-        # A name may contain dots itself, and then the longest one is the column's.
-        name = max((name for name in names if path == name or path.startswith(f"{name}.")), key=len)
-        groups = (file.metadata.row_group(group).column(leaf) for group in range(file.num_row_groups))
-        size = sum(column.total_compressed_size for column in groups)
-        sizes[name] = min(sizes.get(name, (size, leaf)), (size, leaf))
-    return {name: leaf for name, (_, leaf) in sizes.items()}
+    sizes = [
+        sum(
+            file.metadata.row_group(group).column(leaf).total_compressed_size
+            for group in range(file.num_row_groups)
+        )
+        for leaf in range(file.metadata.num_columns)
+    ]
+    chosen, first = {}, 0
+    # By their order, because names with dots make paths of leaves ambiguous.
+    for field in file.schema_arrow:
+        after = first + _leaf_count(field.type)
+        if after > first:
+            chosen[field.name] = min(range(first, after), key=sizes.__getitem__)
+        first = after
+    return chosen
+
+
+def _leaf_count(kind: pa.DataType) -> int:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _leaf_count(kind.storage_type)
+    return (
+        sum(_leaf_count(kind.field(place).type) for place in range(kind.num_fields)) if kind.num_fields else 1
+    )
 
 
 def _nulls(file: pq.ParquetFile, name: str, leaf: int) -> int:
