@@ -115,5 +115,5 @@ def arrow_errors(path: Path) -> Iterator[None]:
     """Raise `InputError` for what pyarrow raises on a file that is damaged or none of Arrow's."""
     try:
         yield
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not an Arrow file, or damaged: {error}; get the file again") from error

@@ -41,6 +41,9 @@ def _parse_block(block: bytes) -> pa.Table | None:
 
 def read_block(block: bytes, schema: pa.Schema | None = None) -> pa.Table | None:
     """Return the block as a table, or None if it is not JSON lines of one schema in valid UTF-8."""
+    # Arrow takes null for a row without values, and crashes if it is the first.
+    if FIRST_NULL.match(block) or b"\nnull" in block:
+        return None
     # One block, because Arrow infers types block by block.
     read = pajson.ReadOptions(use_threads=False, block_size=len(block) + 1)
     try:
@@ -51,6 +54,9 @@ def read_block(block: bytes, schema: pa.Schema | None = None) -> pa.Table | None
     except UnicodeDecodeError:
         return None
     return table
+
+
+FIRST_NULL = re.compile(rb"(?:\xef\xbb\xbf)?\s*null")
 
 
 def dates_as_texts(kind: pa.DataType) -> pa.DataType:

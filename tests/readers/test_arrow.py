@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,19 @@ def test_feather_of_the_first_version_is_named(tmp_path: Path) -> None:
     (tmp_path / "rows.feather").write_bytes(b"FEA1" + bytes(100))
     with pytest.raises(InputError, match=r"is Feather of version 1; write it again with"):
         read(tmp_path / "rows.feather")
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_damaged_file_is_an_error_or_read(tmp_path: Path, name: str) -> None:
+    path, random = tmp_path / name, np.random.default_rng(0)
+    WRITERS[name](path)
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    # At the ends of a file, where schema, sizes and footer are.
+    places = [*range(400), *range(len(content) - 400, len(content))]
+    for place in random.choice(places, 40):
+        damaged = content.copy()
+        damaged[place] ^= random.integers(1, 256)
+        path.write_bytes(damaged.tobytes())
+        # Any other error fails the test, and so does a crash.
+        with suppress(InputError):
+            assert sum(block.load().size for block in blocks(path, 1000)) <= 2500

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.row_files import PAIR, read, write_lines
 
+from pairkit.errors import InputError
 from pairkit.readers.formats import blocks
 
 ROWS = [{"prompt": f"p{row}", "chosen": f"c{row}", "rejected": f"r{row}"} for row in range(12)]
@@ -115,3 +119,27 @@ def test_a_bad_row_under_a_key_is_named_by_its_place(tmp_path: Path) -> None:
     batch = read(path)
     assert (batch.counts["rows"], batch.sets.num_rows) == (3, 2)
     assert batch.quarantine["detail"][0].as_py().startswith("rows.json, row 2, field 'chosen'")
+
+
+scalars = st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["", "0", "p", "text"])
+names = st.sampled_from(["prompt", "data", "columns", "index", "schema", "role", "0", "1", "x"])
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values, st.sampled_from([".json", ".jsonl"]), st.sampled_from([None, 1]))
+def test_any_value_is_rows_or_one_message(
+    tmp_path: Path, value: Any, suffix: str, indent: int | None
+) -> None:
+    path = tmp_path / f"value{suffix}"
+    path.write_text(json.dumps(value, indent=indent))
+    # Any other error fails the test, and so does a crash.
+    with suppress(InputError):
+        raw = [block.load() for block in blocks(path, 2)]
+        for block in raw:
+            assert block.size == sum(part.table.num_rows for part in block.tables) + len(block.bad)
+        assert not isinstance(value, list) or sum(block.size for block in raw) == len(value)
