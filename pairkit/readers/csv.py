@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from pairkit.errors import InputError
-from pairkit.readers.blocks import CHUNK, BadLine, Block, RawBlock, RowTable, rebatch
+from pairkit.readers.blocks import CHUNK, BadLine, Block, RawBlock, RowTable, rebatch, refuse_duplicates
 from pairkit.readers.csv_dialect import Dialect, dialect_of
 from pairkit.readers.text import convert, open_text
 
@@ -71,10 +71,7 @@ def _header(path: Path, compression: str | None, read: pacsv.ReadOptions, dialec
             delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=lambda row: "skip"
         )
         names = list(pacsv.open_csv(stream, read, parse).schema.names)
-    # Columns are found by name, so one of the two could never be read.
-    duplicates = {name for name in names if names.count(name) > 1}
-    if duplicates:
-        raise InputError(f"{path}: two columns are named {sorted(duplicates)[0]!r}; rename one of them")
+    refuse_duplicates(names, path)
     return names
 
 
