@@ -93,30 +93,36 @@ def error_within(answer: Mapping[str, Any], key: str | None) -> ServerError | No
     return None
 
 
-def remedy(error: ServerError, sent: Mapping[str, Any], recipe: EngineRecipe) -> str:
+class Remedy(NamedTuple):
+    """What to set after a refusal; `of_all`: every other request of the recipe is refused for the same."""
+
+    text: str
+    of_all: bool = False
+
+
+def remedy(error: ServerError, sent: Mapping[str, Any], recipe: EngineRecipe) -> Remedy:
     """Return what to set after a refusal that no other try can change."""
     place = recipe.place
     if _FILTERED.search(error.words):
-        return (
-            f"the server filters this prompt; another server or model may not: {place}base_url, {place}model"
-        )
+        return Remedy(f"the server filters this prompt; another may not: set {place}model or {place}base_url")
     if _TOO_LONG.search(error.words):
-        return f"set a smaller {place}max_tokens, or leave out longer prompts"
+        return Remedy(f"set a smaller {place}max_tokens, or leave out longer prompts")
     for name in error.named(sent):
         if name in recipe.extra_body:
-            return f"remove or change {place}extra_body.{name}"
-        if name == "chat_template_kwargs":
-            return f"remove {place}template.kwargs"
+            return Remedy(f"remove or change {place}extra_body.{name}", of_all=True)
         if name in ("max_tokens", "max_completion_tokens"):
-            return f"set another {place}max_tokens"
+            return Remedy(f"set another {place}max_tokens", of_all=True)
         if name in ("temperature", "top_p"):
             within = "samples" if place == "generate." else name
-            return f"set another {name} in {place}{within}, or {place}extra_body.{name}=null"
+            text = f"set another {name} in {place}{within}, or {place}extra_body.{name}=null"
+            return Remedy(text, of_all=name not in recipe.varied)
+        if name == "chat_template_kwargs":
+            return Remedy(f"remove {place}template.kwargs", of_all=True)
         if name not in _COMMON or name in ("tools", "stop"):
-            return f"set {place}extra_body.{name}=null"
+            return Remedy(f"set {place}extra_body.{name}=null")
     if _NO_SYSTEM.search(error.words):
-        return f"set {place}template.system=fold"
-    return f"if it refuses a field of the request, leave it out with {place}extra_body.FIELD=null"
+        return Remedy(f"set {place}template.system=fold")
+    return Remedy(f"if it refuses a field of the request, leave it out with {place}extra_body.FIELD=null")
 
 
 def _error(status: int | None, answer: Any, key: str | None) -> ServerError:
