@@ -34,6 +34,8 @@ def text(body: Body, index: int = 0) -> str:
         return "The first is right. <verdict>A</verdict>"
     if "<rating>" in name:
         return "Good. <rating>4</rating>"
+    if "<ranking>" in name:
+        return "The first is right. <ranking>A > B</ranking>"
     return f"Answer {hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
