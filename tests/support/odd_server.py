@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -210,9 +211,10 @@ ODDITIES: dict[str, Oddity] = {
 
 @dataclass
 class OddServer:
-    """A running server, and the bodies of the requests that each oddity got."""
+    """A running server, and the bodies of the requests that each oddity got. `latency` is in seconds."""
 
     port: int = 0
+    latency: float = 0.0
     bodies: dict[str, list[Body]] = field(default_factory=dict)
 
     def url(self, oddity: str) -> str:
@@ -221,12 +223,14 @@ class OddServer:
 
     def forget(self) -> None:
         self.bodies.clear()
+        self.latency = 0.0
 
     def answer(self, oddity: str, authorization: str | None, body: Body) -> Answer:
         if oddity == "vendor" and authorization != f"Bearer {KEY}":
             return refusal("Incorrect API key provided", 401)
         seen = self.bodies.setdefault(oddity, [])
         seen.append(body)
+        time.sleep(self.latency)
         # The first try of each request only.
         if oddity == "busy" and seen.count(body) > 1 and odd_prompt(body):
             return plain(body)

@@ -41,6 +41,7 @@ class Client:
         self.spending = Spending(settings, recipe.model)
         self.succeeded = False  # whether a call has succeeded yet: the model and the key are right then
         self.sending: set[asyncio.Task[None] | None] = set()  # tasks whose request is in flight
+        self.begun: set[asyncio.Task[None] | None] = set()  # tasks that have some of their completions
         self._recipe, self._settings, self._key = recipe, settings, key
         self._proxy = proxy(recipe.base_url)
         self._models: list[str] = []
@@ -97,14 +98,18 @@ class Client:
                 self._shown.set()
 
     async def _complete(self, request: Request) -> tuple[Completion, ...] | Problem:
+        task = asyncio.current_task()
         completions: tuple[Completion, ...] = ()
-        while len(completions) < len(request.samplings):
-            rest = replace(request, samplings=request.samplings[len(completions) :])
-            outcome = await self._ask(rest)
-            if isinstance(outcome, Problem):
-                return outcome
-            completions += outcome
-        return completions
+        try:
+            while len(completions) < len(request.samplings):
+                outcome = await self._ask(replace(request, samplings=request.samplings[len(completions) :]))
+                if isinstance(outcome, Problem):
+                    return outcome
+                completions = (*completions, *outcome)
+                self.begun.add(task)
+            return completions
+        finally:
+            self.begun.discard(task)
 
     async def _ask(self, request: Request) -> tuple[Completion, ...] | Problem:
         """Return the completions of one answer, the first or all of those that are asked for."""
