@@ -113,9 +113,9 @@ CASES = [
         "recipe key 'extra_body.model': set model instead",
     ),
     Case(
-        "word instead of a temperature among the extra fields of a request",
-        f"{ASK} {SERVER} generate.model=m generate.extra_body.temperature=hot",
-        "recipe key 'extra_body.temperature' must be a number of at least 0, got 'hot'",
+        "word instead of a number among the extra fields of a request",
+        f"{ASK} {SERVER} generate.model=m generate.extra_body.top_p=most",
+        "recipe key 'extra_body.top_p' must be a number from 0 to 1, got 'most'",
     ),
     Case(
         "prefill for a reward model",
