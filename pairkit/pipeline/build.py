@@ -211,6 +211,8 @@ def _nothing_usable(
     # Only reasons that this option causes, because the hint must help.
     if reasons.keys() & NO_CHOICE:
         hint = "; for --loss sft, or kto on labels, set mine.require_choice=false"
+    if any(reason.startswith("endpoint_") for reason in reasons):
+        hint += "; --retry-failed repeats the requests that the server did not answer"
     # Only if there are some: without a model stage nothing is kept.
     if unit_store.count(out.results_folder, keys.values()):
         hint += "; the answers of models are kept: change what follows them and run again"

@@ -25,7 +25,7 @@ from pairkit.engines.openai.dialect import ONE_BY_ONE, PLAIN, Dialect, lesson
 from pairkit.engines.openai.errors import TRANSIENT, ServerError, remedy, server_error
 from pairkit.engines.openai.spending import Spending
 from pairkit.engines.recipe import CallSettings, EngineRecipe
-from pairkit.errors import EngineError, RecipeError
+from pairkit.errors import EngineError, PairkitError, RecipeError
 from pairkit.progress import log, warn
 
 FAILED = "endpoint_failed"
@@ -41,6 +41,7 @@ class Client:
         self.spending = Spending(settings, recipe.model)
         self.succeeded = False  # whether a call has succeeded yet: the model and the key are right then
         self.sending: set[asyncio.Task[None] | None] = set()  # tasks whose request is in flight
+        self.begun: set[asyncio.Task[None] | None] = set()  # tasks that have some of their completions
         self._recipe, self._settings, self._key = recipe, settings, key
         self._proxy = proxy(recipe.base_url)
         self._models: list[str] = []
@@ -49,6 +50,8 @@ class Client:
         self._dialect = PLAIN
         # Set when the first request has shown what the server takes, so that not all of them are refused.
         self._shown: asyncio.Event | None = None
+        self._fatal: PairkitError | None = None
+        self._refusal_said = False
 
     async def open(self) -> None:
         """Open the HTTP session, which belongs to the running event loop."""
@@ -82,18 +85,31 @@ class Client:
             asyncio.get_running_loop().call_later(FIRST_ALONE, self._shown.set)
         else:
             await self._shown.wait()
+        # It would be that of every further request as well.
+        if self._fatal is not None:
+            raise self._fatal
         try:
-            completions: tuple[Completion, ...] = ()
-            while len(completions) < len(request.samplings):
-                rest = replace(request, samplings=request.samplings[len(completions) :])
-                outcome = await self._ask(rest)
-                if isinstance(outcome, Problem):
-                    return outcome
-                completions += outcome
-            return completions
+            return await self._complete(request)
+        except PairkitError as error:
+            self._fatal = error
+            raise
         finally:
             if first:
                 self._shown.set()
+
+    async def _complete(self, request: Request) -> tuple[Completion, ...] | Problem:
+        task = asyncio.current_task()
+        completions: tuple[Completion, ...] = ()
+        try:
+            while len(completions) < len(request.samplings):
+                outcome = await self._ask(replace(request, samplings=request.samplings[len(completions) :]))
+                if isinstance(outcome, Problem):
+                    return outcome
+                completions = (*completions, *outcome)
+                self.begun.add(task)
+            return completions
+        finally:
+            self.begun.discard(task)
 
     async def _ask(self, request: Request) -> tuple[Completion, ...] | Problem:
         """Return the completions of one answer, the first or all of those that are asked for."""
@@ -193,13 +209,23 @@ class Client:
             return answer.status, await answer.read(), answer.headers.get("Retry-After")
 
     def _refusal(self, error: ServerError, body: Mapping[str, Any]) -> Problem:
-        """Return the end of a request that no other try can change. Raises `EngineError` for that of all."""
+        """Return the end of a request that no other try can change.
+
+        Raises `EngineError` or `RecipeError` for an end that every other request would meet too.
+        """
         # After a success these are about the request, before it about the key, the URL or the model.
         shared = error.status in (403, 404, 405) or error.no_model
         if error.status == 401 or (shared and not self.succeeded):
             raise self._refused(error)
-        instead = remedy(error, body, self._recipe)
-        return Problem("endpoint_refused", f"HTTP {error.status}: {error.message}; {instead}")
+        advice = remedy(error, body, self._recipe)
+        detail = f"HTTP {error.status}: {error.message}; {advice.text}"
+        if advice.of_all and not self.succeeded:
+            raise RecipeError(f"{self._recipe.base_url} refuses the request ({detail})")
+        if not self._refusal_said:
+            self._refusal_said = True
+            # The first only: quarantine has all of them.
+            warn(f"{self._recipe.base_url} refuses a request ({detail})")
+        return Problem("endpoint_refused", detail)
 
     def _refused(self, error: ServerError) -> EngineError:
         """Build the error for an answer that every other request would get too."""

@@ -92,9 +92,7 @@ class Dialect(NamedTuple):
             lines.append(f"{NEW_LIMIT} is sent instead of {LIMIT}")
         if self.single:
             greedy = " at temperature 0" if self.single == {True} else ""
-            lines.append(
-                f"completions{greedy} are requested one by one (many_per_call=false does so at once)"
-            )
+            lines.append(f"completions{greedy} are requested one by one, as with many_per_call=false")
         if self.stream:
             lines.append("answers are requested as streams")
         return lines
