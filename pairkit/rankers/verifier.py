@@ -152,9 +152,7 @@ def _compare(texts: pa.StringArray, answers: pa.Array, check: str) -> pa.Array:
     return pc.fill_null(pc.equal(numbers, answers), False).cast(pa.float64())
 
 
-def _call(
-    check: Check, path: str, batch: pa.RecordBatch, texts: pa.StringArray, owner: pa.Array
-) -> pa.Array:
+def _call(check: Check, path: str, batch: pa.RecordBatch, texts: pa.StringArray, owner: pa.Array) -> pa.Array:
     """Call the user's function, which takes one completion at a time, for each completion."""
     metadata = [json.loads(text) for text in batch["metadata"].to_pylist()]
     set_ids = batch["set_id"].to_pylist()

@@ -93,7 +93,7 @@ def test_a_judge_that_repeats_a_completion_gives_no_verdict() -> None:
     for attack in ATTACKS:
         sets = table(candidate_set(completion(attack), completion(f"good 1 {attack}")))
         for protocol in PROTOCOLS:
-            scored, _ = judged(sets, lambda asked: asked.texts[-1], protocol)
+            scored, _ = judged(sets, lambda asked: asked.texts[-1], protocol, thoughts="show")
             assert scored.quarantine["reason"].to_pylist() == ["unparsable_verdict"]
             assert scored.counts["unparsable"] == scored.counts["answers"] > 0
 

@@ -132,11 +132,9 @@ def test_files_that_are_not_prompts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"unknown judge prompt 'mcop'; did you mean 'mcpo'\?"):
         read_prompt("mcop")
     brackets = write_prompt(
-        tmp_path, "version: 1\nkind: pointwise\nverdict: brackets\n--- user ---\n{question} {answer}"
+        tmp_path, "version: 1\nkind: listwise\nverdict: brackets\n--- user ---\n{question} {answers}"
     )
-    with pytest.raises(
-        InputError, match="verdict: brackets is only for pairwise prompts, but this one is pointwise"
-    ):
+    with pytest.raises(InputError, match="verdict: brackets is not for listwise prompts; use tag or json"):
         read_prompt(brackets)
 
 
