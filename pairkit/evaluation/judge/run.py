@@ -33,7 +33,7 @@ from pairkit.progress import Advance, progress
 from pairkit.rankers.judge.prompt import Prompt, read_prompts
 from pairkit.rankers.judge.ranker import load_judge
 from pairkit.rankers.judge.recipe import JudgeRecipe
-from pairkit.rankers.judge.statistics import Rate, judge_rates
+from pairkit.rankers.judge.statistics import Rate, judge_rates, summarize_judge
 from pairkit.schema import StageResult
 
 SOURCE = "labels"
@@ -114,6 +114,8 @@ def run_judge_evaluation(
     if np.isnan(evaluation.verdicts).all():
         first = evaluation.scored.quarantine.slice(0, 1).to_pylist()
         why = f"; the first: {first[0]['reason']}: {first[0]['detail']}" if first else ""
+        if told := summarize_judge("judge", evaluation.scored.counts):
+            why += f"; {told}; its answers are in {out / 'verdicts.parquet'}"
         raise InputError(
             f"{data}: the judge gave no readable verdict on any of {len(pairs.first)} pairs{why}; choose "
             "another --prompt or a larger max_tokens"
