@@ -15,7 +15,15 @@ from pairkit.engines.pool import EnginePool
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
 from pairkit.files import OnExisting, stoppable
 from pairkit.mining.policies import NO_CHOICE
-from pairkit.pipeline import describe, directory, model_stages, shards, unit_store, validate
+from pairkit.pipeline import (
+    describe,
+    directory,
+    failed_judges,
+    model_stages,
+    shards,
+    unit_store,
+    validate,
+)
 from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.identity import identify_build, stage_keys
 from pairkit.pipeline.publish import publish
@@ -78,7 +86,8 @@ def build(
                 total = _write_shards(claimed, recipe, opened, keys, workers or default_workers(), pool)
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
-                raise _nothing_usable(opened, total, claimed, keys)
+                judges = failed_judges.report(recipe, total.nested(), claimed)
+                raise _nothing_usable(opened, total, claimed, keys, judges)
             manifest = publish(claimed, identity, opened, recipe.card)
         # Outside `_stopping`, because nothing of a complete dataset may be discarded.
         claimed.finish()
@@ -201,16 +210,16 @@ class _NothingUsable(InputError):
 
 
 def _nothing_usable(
-    opened: Opened, total: Contents, out: BuildDirectory, keys: Mapping[str, str]
+    opened: Opened, total: Contents, out: BuildDirectory, keys: Mapping[str, str], judges: str
 ) -> InputError:
     reasons = describe.quarantined(total.nested())
     counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
     first = shards.first_quarantined(out.shards())
     detail = f" ({counts}); the first: {first}" if first else ""
-    hint = ""
+    hint = f"; {judges}" if judges else ""
     # Only reasons that this option causes, because the hint must help.
     if reasons.keys() & NO_CHOICE:
-        hint = "; for --loss sft, or kto on labels, set mine.require_choice=false"
+        hint += "; for --loss sft, or kto on labels, set mine.require_choice=false"
     if any(reason.startswith("endpoint_") for reason in reasons):
         hint += "; --retry-failed repeats the requests that the server did not answer"
     # Only if there are some: without a model stage nothing is kept.
