@@ -101,9 +101,7 @@ def test_the_card_agrees_with_the_run(trained: Path, hub: Hub) -> None:
         json.dumps({k: v for k, v in record["recipe"].items() if k not in ("data", "model", "card")})
     )
     assert {name: file["sha256"] for name, file in about["files"].items()} == {
-        name: sha256(content)
-        for name, content in hub.files(*KEY).items()
-        if name != "pairkit.json"
+        name: sha256(content) for name, content in hub.files(*KEY).items() if name != "pairkit.json"
     }
     assert MarkdownIt().enable("table").render(text).count("<table>") == 2
 
@@ -232,7 +230,7 @@ def test_changes_by_hand_are_refused(run: Path, hub: Hub, change: Callable[[Path
     assert ", ".join(about["changed_by_hand"]).startswith(names)
     files = {**hub.files(*KEY)}
     assert {name: file["sha256"] for name, file in about["files"].items()} == {
-        name: sha256(content) for name, content in files.items() if name not in ("README.md", "pairkit.json")
+        name: sha256(content) for name, content in files.items() if name != "pairkit.json"
     }
 
 
