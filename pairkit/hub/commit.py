@@ -97,7 +97,8 @@ def compare(
         there = _ready(api, repository, there, options.private)
     manifest = pushed_before(api, repository, there)
     stale = _stale(repository, there, content, manifest, options.force)
-    merged = with_edits(api, repository, there, manifest, content, options.hub_card)
+    noted = content._replace(notes=[*content.notes, *_lost_fields(content.manifest(), manifest)])
+    merged = with_edits(api, repository, there, manifest, noted, options.hub_card)
     for note in merged.notes[len(content.notes) :]:
         log(note)
     changes = difference(merged.files, there, stale)
@@ -192,6 +193,14 @@ def _stale(
             "--force to add to them"
         )
     return set()
+
+
+def _lost_fields(now: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[str]:
+    """Note which fields of the card the last push set and this one does not."""
+    # As lists of keys, because what is on the hub may be edited to anything.
+    lost = ", ".join(sorted(set((before or {}).get("card") or ()) - set(now.get("card", ()))))
+    problem = "the last push set fields of the card that this one does not"
+    return [f"{problem}: {lost}; give them again to keep them"] if lost else []
 
 
 def _commit(api: HfApi, repository: Repository, compared: Compared, options: Options) -> str:

@@ -50,9 +50,14 @@ def collections(handler: Handler, parts: list[str]) -> None:
     known = handler.hub.collections
     if handler.command == "GET" and not parts:
         owner = handler.query["owner"][0]
-        # As the hub does, with four items at most.
+        own = [each for each in known if each["owner"] == owner]
+        # As the hub does: with four items at most, and without a position, which the client counts.
+        left_out = {"items", "position"}
         return handler.json(
-            [{**each, "items": each["items"][:4]} for each in known if each["owner"] == owner]
+            [
+                {"items": each["items"][:4], **{k: v for k, v in each.items() if k not in left_out}}
+                for each in own
+            ]
         )
     if handler.command == "POST" and handler.token != TOKEN:
         return handler.refuse(403, "you don't have the rights")
