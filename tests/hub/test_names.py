@@ -27,9 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 def sums(folder: Path) -> list[int]:
     counts = json.loads((folder / "pairkit.json").read_text())["counts"]
-    return [
-        sum(counts[split][what] for split in ("train", "test")) for what in ("sets", "completions", "pairs")
-    ]
+    return [sum(counts[split][what] for split in ("train", "test")) for what in COUNTS]
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +47,7 @@ def test_messages_name_what_changes_in_numbers(made: Path, larger: Path, hub: Hu
     pushed = push(larger, NAME, message="More rows")
     words = [
         f"{name} {before} -> {after}"
-        for name, before, after in zip(
-            ("sets", "completions", "pairs"), sums(made), sums(larger), strict=True
-        )
+        for name, before, after in zip(COUNTS, sums(made), sums(larger), strict=True)
     ]
     changes = pushed.changes
     assert changes is not None
