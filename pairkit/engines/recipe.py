@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from pairkit.engines.table import ENGINES
 from pairkit.errors import unknown
 from pairkit.models.chat.settings import Template, TemplateSettings
-from pairkit.recipes import Strict
+from pairkit.recipes import NAMES, Strict
 
 # Field -> the engines that read it, of the fields that not all of them read.
 _READERS = {
@@ -34,16 +34,24 @@ class EngineRecipe(Strict):
     extra_body     openai: further fields of the request; null removes one of pairkit's own.
     """
 
+    # What stands before its fields on a command line.
+    place: ClassVar[str] = ""
+
     engine: str = "transformers"
     model: str
     revision: str | None = None
     template: Template = TemplateSettings()
     batch_tokens: PositiveInt = 32_768
-    vllm: dict[str, Any] = Field(default_factory=dict)
+    vllm: Annotated[dict[str, Any], NAMES] = Field(default_factory=dict)
     base_url: str = "https://api.openai.com/v1"
     api_key_env: str = "OPENAI_API_KEY"
     many_per_call: bool = True
     extra_body: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def varied(self) -> frozenset[str]:
+        """The parameters of sampling that differ between the completions of one prompt, on purpose."""
+        return frozenset()
 
     @field_validator("engine")
     @classmethod
@@ -63,6 +71,7 @@ class EngineRecipe(Strict):
                 raise ValueError(f"recipe key {name!r} is for engine {engines}, not {self.engine}")
         if not ENGINES[self.engine].local:
             _check_server_template(self)
+            _check_extra_body(self)
         return self
 
 
@@ -84,8 +93,42 @@ def _check_server_template(recipe: EngineRecipe) -> None:
     for name, instead in _SERVER_TEMPLATE.items():
         if getattr(template, name):
             raise ValueError(f"recipe key 'template.{name}' cannot be sent to a server: {instead}")
-    if "chat_template_kwargs" in recipe.extra_body:
-        raise ValueError("recipe key 'extra_body.chat_template_kwargs': set template.kwargs instead")
+
+
+# Fields of a request that have a place elsewhere, where they are recorded with the completions.
+_ELSEWHERE = {
+    "model": "set model instead",
+    "messages": "prompts are those of the source",
+    "chat_template_kwargs": "set template.kwargs instead",
+}
+# Fields of a request that are recorded with a completion -> the least value.
+_NUMBERS = {"temperature": 0, "top_p": 0}
+_INTEGERS = {"seed": -(2**63), "max_tokens": 1, "max_completion_tokens": 1}
+
+
+def _check_extra_body(recipe: EngineRecipe) -> None:
+    """Raise a `ValueError` for fields of a request that would make another one than is recorded."""
+    for name, value in recipe.extra_body.items():
+        where = f"recipe key 'extra_body.{name}'"
+        if name in _ELSEWHERE:
+            raise ValueError(f"{where}: {_ELSEWHERE[name]}")
+        if name in recipe.varied:
+            raise ValueError(
+                f"{where} is the same for all completions, but samples name several: give every part of "
+                f"samples the same {name}, or remove it from extra_body"
+            )
+        if value is None:
+            continue
+        if name == "n":
+            raise ValueError(f"{where}: set n in samples instead; null requests completions one by one")
+        if name in _NUMBERS and not (_is(value, (int, float)) and value >= _NUMBERS[name]):
+            raise ValueError(f"{where} must be a number of at least {_NUMBERS[name]}, got {value!r}")
+        if name in _INTEGERS and not (_is(value, (int,)) and value >= _INTEGERS[name]):
+            raise ValueError(f"{where} must be an integer of at least {_INTEGERS[name]}, got {value!r}")
+
+
+def _is(value: Any, types: tuple[type, ...]) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)
 
 
 class Budget(Strict):

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
+from pairkit.engines.base import REMARKS
 from pairkit.engines.table import ENGINES
 from pairkit.pipeline import validate
 from pairkit.pipeline.directory import survey
@@ -27,6 +28,8 @@ _SHOWN = {
     "recorded_ids": "stored with the sampled ids, because their text gives other ids",
     "truncated_dropped": "dropped, cut off by max_tokens",
     "regenerated": "generated again",
+    "repeated": "the same as another one of their prompt",
+    **REMARKS,
 }
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from pairkit.dataset import card, parquet
 from pairkit.dataset.card_settings import CardSettings
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
+from pairkit.engines.sent import sent_by_build
 from pairkit.files import replacing, sha256, write_json, write_text
 from pairkit.pipeline import pair_files, shards
 from pairkit.pipeline.changes import Identity
@@ -42,6 +43,7 @@ def publish(
             # Names, because a path would publish the folders of this machine.
             "files": [{"name": path.name, **_described(path)} for path in opened.files],
         },
+        **_sent(identity, total),
         "counts": total.nested(),
         # Absent where nothing is set, because an empty value would be a difference to earlier builds.
         **({"card": settings.given()} if settings.given() else {}),
@@ -56,6 +58,12 @@ def publish(
     # Last, because from here on the directory counts as complete, and `.build` may go.
     write_json(directory.out / MANIFEST, manifest)
     return manifest
+
+
+def _sent(identity: Identity, total: Contents) -> dict[str, Any]:
+    # Absent where the recipe says it all, because an empty value would be a difference to earlier builds.
+    sent = sent_by_build(identity["recipe"], total.nested())
+    return {"sent": sent} if sent else {}
 
 
 def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents], *, chat: bool) -> dict[str, Any]:

@@ -89,3 +89,12 @@ def rebatch(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
     rest = pa.concat_tables(waiting) if waiting else None
     if rest is not None and rest.num_rows:
         yield rest
+
+
+def skip_rows(tables: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
+    """Yield the tables without their first `count` rows."""
+    for table in tables:
+        dropped = min(count, table.num_rows)
+        count -= dropped
+        if dropped < table.num_rows:
+            yield table.slice(dropped)

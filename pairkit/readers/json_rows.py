@@ -7,6 +7,7 @@ are returned as several tables of one schema each, so that a source sees plain c
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,6 +107,18 @@ NOT_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
 def loads(text: str | bytes) -> Any:
     """Parse a JSON text; integers are exact up to some thousand digits, beyond which they are infinite."""
     return json.loads(text, parse_int=_integer)
+
+
+def loads_all(text: str) -> list[Any]:
+    """Parse JSON values that follow each other, as `loads` does."""
+    decoder, values, place = json.JSONDecoder(parse_int=_integer), [], 0
+    while match := BEGIN.search(text, place):
+        value, place = decoder.raw_decode(text, match.start())
+        values.append(value)
+    return values
+
+
+BEGIN = re.compile(r"\S")
 
 
 def _integer(digits: str) -> int | float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from pairkit.errors import RecipeError, unknown
 from pairkit.sources import (
     alpaca_eval,
@@ -14,8 +16,10 @@ from pairkit.sources import (
     ultrafeedback,
     ultrafeedback_binarized,
 )
-from pairkit.sources.base import Draft, Opened, RowProblem, Source, SourceRecipe
-from pairkit.sources.reading import fields
+from pairkit.sources.base import OPTIONS, Draft, Opened, RowProblem, Source, SourceRecipe
+from pairkit.sources.layouts.grouping import join_rows
+from pairkit.sources.layouts.recognize import recognize
+from pairkit.sources.reading.locate import is_path
 from pairkit.sources.reading.stream import open_files
 
 __all__ = [
@@ -128,9 +132,10 @@ _TABLE = (
         summary="your own JSON lines, JSON, CSV or Parquet files (--path, --map prompt=instruction,...)",
         open=tabular.open_mapped,
         convert=tabular.convert,
-        layout=fields.guess,
-        columns=fields.EXPECTED,
-        options=frozenset({"map"}),
+        expand=tabular.expand,
+        merge=join_rows,
+        recognize=recognize,
+        options=frozenset({"layout", "map"}),
         licence="yours",
     ),
     Source(
@@ -138,10 +143,11 @@ _TABLE = (
         summary="any dataset on the Hugging Face Hub, by its id: --source org/name",
         open=tabular.open_mapped,
         convert=tabular.convert,
-        layout=fields.guess,
-        columns=fields.EXPECTED,
+        expand=tabular.expand,
+        merge=join_rows,
+        recognize=recognize,
         # No license here, because each dataset has its own.
-        options=frozenset({"map"}),
+        options=frozenset({"layout", "map"}),
     ),
 )
 SOURCES: dict[str, Source] = {source.name: source for source in _TABLE}
@@ -150,13 +156,17 @@ SOURCES: dict[str, Source] = {source.name: source for source in _TABLE}
 def find_source(name: str) -> Source:
     """Return the source of a name, or for a hub id (`org/name`) the source that reads it.
 
-    Raises `RecipeError`, which suggests the nearest name.
+    Raises `RecipeError`, which suggests the nearest name, or the flags for a file.
     """
+    if name in SOURCES:
+        return SOURCES[name]
+    if is_path(name) and not any(source.hub_id == name for source in _TABLE):
+        raise RecipeError(
+            f"source {name!r} is a file or folder; write --source files --path {shlex.quote(name)}"
+        )
     if "/" in name:
         # A dataset with a source of its own is read by that source, whichever name is used.
         return next((source for source in SOURCES.values() if source.hub_id == name), SOURCES["hub"])
-    if name in SOURCES:
-        return SOURCES[name]
     raise unknown("source", name, SOURCES)
 
 
@@ -168,7 +178,7 @@ def open_source(recipe: SourceRecipe) -> Opened:
     """
     source = find_source(recipe.name)
     # An option without effect is a mistake, so it is refused rather than ignored.
-    for option in ("map", "score"):
+    for option in OPTIONS:
         if getattr(recipe, option) and option not in source.options:
             raise RecipeError(f"source {recipe.name!r} does not read `{option}`; leave it out")
     return source.open(source, recipe)

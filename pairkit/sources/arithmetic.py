@@ -79,7 +79,7 @@ def open_generated(source: Source, recipe: SourceRecipe) -> Opened:
     table = table.slice(0, recipe.limit)
     # The prompts in their order, so that split, limit and seed are all in it.
     fingerprint = schema.short_hash(table["prompt"].to_pylist())
-    return Opened(source, (), fingerprint, table.num_rows, partial(_stream, table))
+    return Opened(source, (), fingerprint, table.num_rows, {}, partial(_stream, table))
 
 
 def _stream(table: pa.Table, start: int, rows: int) -> Iterator[schema.StageResult]:

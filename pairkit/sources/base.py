@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,13 @@ import pyarrow as pa
 from pydantic import Field, PositiveInt
 
 from pairkit.arrow import Mask
+from pairkit.readers.blocks import RowTable
+from pairkit.readers.survey import Survey
 from pairkit.recipes import Strict
 from pairkit.schema import StageResult
 
 STAGE = "source"
+OPTIONS = ("layout", "map", "score")  # of the recipe: a source reads some of them
 
 
 class SourceRecipe(Strict):
@@ -33,7 +36,12 @@ class SourceRecipe(Strict):
     config: str | None = Field(None, description="configuration of a hub dataset; None: the source's own")
     revision: str | None = Field(None, description="branch, tag or commit of a hub dataset")
     limit: PositiveInt | None = Field(None, description="number of raw rows to read; None: all")
-    map: dict[str, str] = Field({}, description="field of `files` -> column, such as prompt=instruction")
+    layout: str | None = Field(
+        None, description="layout of the rows of `files`, a name of docs/formats.md; None: recognized"
+    )
+    map: dict[str, str | bool | dict[str, str]] = Field(
+        {}, description="field of `files` -> column, path or quoted text, such as prompt=input.question"
+    )
     score: Literal["mean_rating", "overall_score"] | None = Field(
         None, description="the number that `ultrafeedback` uses as score; None: mean_rating"
     )
@@ -60,6 +68,18 @@ class RowProblem(NamedTuple):
     field: str | None = None
 
 
+class Reading(NamedTuple):
+    """How the rows of one file are read: the layout, what each field is, and what no field reads."""
+
+    layout: str
+    summary: str
+    # Field -> path, paths joined by +, or a constant in quotes; also `roles` and `rank_by_order`.
+    map: Mapping[str, Any]
+    # Column -> share of the file's rows in which it is not null.
+    unread: Mapping[str, float]
+    whole: bool = False  # the rows mean something only all together
+
+
 class Draft(NamedTuple):
     """Candidate sets before they are checked, one per row of the raw table.
 
@@ -72,6 +92,8 @@ class Draft(NamedTuple):
     problems: Sequence[RowProblem] = ()
     tools: pa.Array | None = None  # JSON lists; None: no row has any
     chat_template_kwargs: pa.Array | None = None  # JSON objects; None: no row has any
+    # Texts; rows of one prompt and one text are joined into a set. None: every row is a set of its own.
+    group: pa.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +108,8 @@ class Opened:
     files: Sequence[Path]
     fingerprint: str
     total_rows: int | None
+    # Per file, for sources that recognize layouts.
+    readings: Mapping[str, Reading]
     stream: Callable[[int, int], Iterator[StageResult]] = field(repr=False)
 
     def batches(self, *, start: int = 0, rows: int = 1000) -> Iterator[StageResult]:
@@ -106,9 +130,12 @@ class Source:
     convert: Callable[[pa.Table, SourceRecipe], Draft] | None = None
     # Alternatives: a file needs all columns of one of these groups, or it belongs to another source.
     columns: tuple[tuple[str, ...], ...] = ()
-    options: frozenset[str] = frozenset()  # those of the recipe's `map` and `score` that the source reads
-    # Returns the `map` of a file with these columns; for sources that recognize columns by their names.
-    layout: Callable[[Sequence[str]], Mapping[str, str]] | None = None
+    options: frozenset[str] = frozenset()  # those of OPTIONS that the source reads
+    # Says how a file with these columns is read; for sources that recognize layouts.
+    recognize: Callable[[SourceRecipe, Path, Survey], Reading] | None = None
+    # Turns raw rows into others, for layouts with several prompts per row; each keeps the number of its row,
+    # and counts as a row.
+    expand: Callable[[RowTable, SourceRecipe], RowTable] | None = None
     # Joins the sets of one prompt, for sources that spread a set over several rows, and returns how many rows
     # each joined set was made of. Such a source is read completely before its first batch.
     merge: Callable[[pa.Table], tuple[pa.Table, npt.NDArray[np.int64]]] | None = None
@@ -118,9 +145,3 @@ class Source:
     licence: str = "see the data set"
     homepage: str = ""
     citation: str = ""
-
-    def expects(self, recipe: SourceRecipe) -> tuple[tuple[str, ...], ...]:
-        """Return the groups of columns of which a file needs one; with `map`, the mapped columns."""
-        if not recipe.map:
-            return self.columns
-        return (tuple(name for names in recipe.map.values() for name in names.split("+")),)

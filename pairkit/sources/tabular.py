@@ -1,62 +1,75 @@
 """Rows of any file or hub dataset as candidate sets: the sources `files` and `hub`.
 
-The layout (reading/fields.py) assigns columns to fields; here each shape of row becomes prompts and
-completions.
+A layout (layouts/) says which column is which field; here each shape of row becomes prompts and completions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import filter_lists, flatten, interleave, is_list, is_text, listed, prepend, present
+from pairkit.arrow import (
+    filter_lists,
+    flatten,
+    interleave,
+    is_text,
+    listed,
+    prepend,
+    present,
+    repeat,
+    with_fields,
+)
+from pairkit.errors import unknown
+from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
-from pairkit.schema import COMPLETION
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
+from pairkit.sources.layouts.gather import gather
+from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.paths import first_column
+from pairkit.sources.layouts.recognize import check_map, columns_of, fields_in
+from pairkit.sources.layouts.sets import is_texts, read_sets
+from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.reading import json_columns
-from pairkit.sources.reading.columns import Columns, completions
-from pairkit.sources.reading.fields import Layout, check_map, gather, layout
-from pairkit.sources.reading.media import report_media
+from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
 from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt
 from pairkit.sources.reading.stream import open_files
-from pairkit.sources.reading.turns import CALL_FIELDS, THOUGHT_FIELDS, read_calls, read_content, read_thoughts
 
-# Names under which structs of completions hold the reply, and its model.
-TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
-MODELS = ("model", "generator")
 # Of sets that pairkit wrote.
-OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata", "token_ids", "tokenizer")
 IDENTITY = ("set_id", "prompt_id", "source")
+# What rows become: prompts, lists of completions, and the group of each row if rows are joined into sets.
+Read = tuple[pa.Array, pa.Array, pa.Array | None]
 
 
 def open_mapped(source: Source, recipe: SourceRecipe) -> Opened:
-    """Open files as `open_files` does, after checking the recipe's `map`."""
-    if recipe.map:
-        check_map(recipe.map)
+    """Open files as `open_files` does, after checking the recipe's `map` and `layout`."""
+    check_map(recipe.map)
+    if recipe.layout is not None and recipe.layout not in LAYOUTS:
+        raise unknown("layout", recipe.layout, LAYOUTS)
     return open_files(source, recipe)
 
 
+def expand(rows: RowTable, recipe: SourceRecipe) -> RowTable:
+    """Turn each raw row into the rows that its layout makes of it."""
+    layout = _layout(recipe)
+    return rows if layout.expand is None else layout.expand(rows)
+
+
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
-    """Convert rows to sets, by the recipe's `map` or by the names of the columns."""
+    """Convert rows to sets, by the layout and the `map` of a recipe that `recognize` has completed."""
+    layout = _layout(recipe)
     columns = Columns.of(table)
-    rows = layout(columns.arrays, recipe.map)
-    if rows is None:
-        detail = "no column is a prompt, messages, completions, or chosen and rejected"
-        columns.report(np.ones(columns.size, dtype=np.bool_), "missing_prompt", detail, None)
-        return Draft(
-            read_messages(columns, ""),
-            _no_completions(columns),
-            json_objects({}, columns.size),
-            columns.problems,
-        )
-    fields = rows.fields
+    if layout.prepare is not None:
+        columns = replace(columns, arrays={**columns.arrays, **layout.prepare(columns.arrays)})
+    fields = fields_in(recipe.map)
     columns = gather(columns, fields)
-    prompt, sets = SHAPES[rows.shape](columns, fields)
+    prompt, sets, group = SHAPES[layout.shape](columns, recipe.map)
     if "system" in fields:
         prompt = with_system(prompt, columns.text(fields["system"]))
     kwargs = json_columns.read_json(columns, fields.get("chat_template_kwargs", ""), json_columns.arguments)
@@ -64,22 +77,35 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     tools = (
         json_columns.read_json(columns, fields["tools"], json_columns.tools) if "tools" in fields else None
     )
+    rest = _rest(columns, table.column_names, layout, fields)
+    if "answer" in fields:
+        # Where a verifier looks for it.
+        rest["answer"] = columns.arrays[fields["answer"]]
+    if group is not None:
+        # A row is one completion of its set, and so is what else it says.
+        sets, rest = _with_metadata(sets, json_objects(rest, columns.size)), {}
     return Draft(
         prompt,
         sets,
-        _metadata(columns, rows),
+        _metadata(columns, rest),
         columns.problems,
         tools=tools,
         chat_template_kwargs=kwargs,
+        group=group,
     )
 
 
-def _pairs(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Array]:
+def _layout(recipe: SourceRecipe) -> Layout:
+    assert recipe.layout is not None
+    return LAYOUTS[recipe.layout]
+
+
+def _pairs(columns: Columns, fields: Mapping[str, str]) -> Read:
     name = fields.get("prompt") or fields.get("messages")
     # Without a prompt column, the prompt is what the two dialogues share.
     column = read_messages(columns, name) if name else None
-    if column is not None and _is_texts(columns, fields["rejected"]):
-        return column, _one_against_many(columns, fields)
+    if column is not None and is_texts(columns, fields["rejected"]):
+        return column, _one_against_many(columns, fields), None
     chosen, rejected = (
         read_reply(columns, fields[side], whole=column is None) for side in ("chosen", "rejected")
     )
@@ -88,12 +114,7 @@ def _pairs(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Ar
         columns.number(fields[score]) if score in fields else pa.nulls(columns.size, pa.float64())
         for score in ("score_chosen", "score_rejected")
     )
-    return prompt, pair(chosen, rejected, (first, second))
-
-
-def _is_texts(columns: Columns, name: str) -> bool:
-    values = columns.arrays.get(name)
-    return values is not None and is_list(values.type) and is_text(values.type.value_type)
+    return prompt, pair(chosen, rejected, (first, second)), None
 
 
 def _one_against_many(columns: Columns, fields: Mapping[str, str]) -> pa.Array:
@@ -105,141 +126,100 @@ def _one_against_many(columns: Columns, fields: Mapping[str, str]) -> pa.Array:
     return prepend(rejected, chosen, np.ones(columns.size, dtype=np.bool_))
 
 
-def _sets(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Array]:
-    name = fields["completions"]
-    values = columns.arrays.get(name)
-    prompt = read_messages(columns, fields.get("prompt") or fields.get("messages") or "prompt")
-    if values is not None and pa.types.is_struct(values.type):
-        return prompt, _by_model(columns.struct(name))
-    if not _is_texts(columns, name):
-        offsets, items = columns.items(name, of="texts or objects")
-        return prompt, listed(offsets, _structs(items))
-    assert values is not None
-    offsets, flat = flatten(values)
-    aligned = {
-        "score": _aligned(columns, fields.get("scores"), offsets, "number"),
-        "rank": _aligned(columns, fields.get("ranks"), offsets, "rank"),
-        "model": _aligned(columns, fields.get("models"), offsets, "text"),
-    }
-    return prompt, listed(offsets, completions(flat.cast(pa.string()), **aligned))
+def _sets(columns: Columns, fields: Mapping[str, Any]) -> Read:
+    return *read_sets(columns, fields), None
 
 
-def _by_model(fields: Columns) -> pa.Array:
-    """Read a struct of texts: one completion per field, by the model that the field is named after."""
-    names = list(fields.arrays)
-    sets = interleave([completions(fields.text(name), model=name) for name in names])
-    answered = present(flatten(sets)[1].field("text"))  # a null is a model that did not answer
-    return filter_lists(sets, answered)
-
-
-def _structs(items: Columns) -> pa.Array:
-    """Read structs with a text and any of pairkit's own fields; the other fields become metadata."""
-    report_media(items)
-    text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
-    own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
-    # The one name only: `reasoning` next to a text may be that of a judge.
-    own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, THOUGHT_FIELDS[:1])}
-    if "metadata" not in own:
-        rest = items.rest([text, model, "rank", "score", *CALL_FIELDS, *own])
-        encoded = json_objects(rest, items.size)
-        # Null, because a completion without further fields has no metadata.
-        own["metadata"] = pc.if_else(pc.equal(encoded, "{}"), None, encoded)
-    if "origin" in own:
-        # A completion without an origin came with the data.
-        own["origin"] = pc.fill_null(own["origin"], "source")
-    texts = read_content(items, text)
-    return completions(
-        pc.if_else(pc.and_(pc.is_null(texts), pc.is_valid(own["tool_calls"])), "", texts),
-        model=items.text(model),
-        rank=items.rank("rank"),
-        score=items.number("score"),
-        **own,
-    )
-
-
-def _first_of(items: Columns, names: tuple[str, ...]) -> str:
-    return next((name for name in names if name in items), names[0])
-
-
-def _own(items: Columns, name: str) -> pa.Array | None:
-    """Return a field of pairkit's own sets, or None if it is absent or of another type."""
-    if name not in items:
-        return None
-    try:
-        return items.arrays[name].cast(COMPLETION.field(name).type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        # Another library's field of this name, which then goes to the metadata.
-        return None
-
-
-def _aligned(columns: Columns, name: str | None, offsets: Any, kind: str) -> pa.Array:
-    """Read a column of lists with one value per completion; a list of another length is reported."""
-    size = int(offsets[-1])
-    values = columns.arrays.get(name or "")
-    if name is None or values is None or pa.types.is_null(values.type):
-        return pa.nulls(size)
-    if not is_list(values.type):
-        columns.report(present(values), "mixed_types", "is not a list", name)
-        return pa.nulls(size)
-    # One count per row, one index per completion.
-    counts = np.diff(offsets)
-    cuts, flat = flatten(values)
-    fits = np.diff(cuts) == counts
-    columns.report(present(values) & ~fits, "length_mismatch", "has not one value a completion", name)
-    fitting = flat.filter(pa.array(np.repeat(fits, np.diff(cuts))))
-    # Rows that do not fit get nulls, so that the others stay aligned.
-    index = np.full(size, -1)
-    index[np.repeat(fits, counts)] = np.arange(len(fitting))
-    aligned = fitting.take(pa.array(index, mask=index < 0))
-    owners = np.repeat(np.arange(columns.size), counts)
-    below = Columns({name: aligned}, size, columns.rows, columns.problems, owners)
-    read = {"number": below.number, "rank": below.rank, "text": below.text}[kind]
-    return read(name)
-
-
-def _conversation(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Array]:
+def _conversation(columns: Columns, fields: Mapping[str, Any]) -> Read:
     """Read whole conversations; the last reply is the completion, if there is one."""
     whole = read_messages(columns, fields["messages"])
     cut = cut_last(whole)
     replied = present(cut.reply)
     # One entry per row; a conversation without a reply is a prompt to complete.
     prompt = pc.if_else(pa.array(replied), cut.prompt, whole)
-    return prompt, filter_lists(interleave([_alone(columns, fields, cut)]), replied)
+    return prompt, filter_lists(interleave([_alone(columns, fields, cut)]), replied), None
 
 
-def _single(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Array]:
+def _single(columns: Columns, fields: Mapping[str, Any]) -> Read:
     reply = read_reply(columns, fields["completion"], whole=False)
-    return read_messages(columns, fields["prompt"]), interleave([_alone(columns, fields, reply)])
+    sets = interleave([_alone(columns, fields, reply)])
+    return read_messages(columns, fields["prompt"]), sets, _group(columns, fields)
 
 
-def _alone(columns: Columns, fields: Mapping[str, str], reply: Conversation) -> pa.Array:
+def _group(columns: Columns, fields: Mapping[str, Any]) -> pa.Array | None:
+    """Return what rows of one prompt need to have in common to be one set; None if every row is its own."""
+    name = fields.get("group")
+    if name is None:
+        return None
+    if name == fields["prompt"]:
+        return repeat("", columns.size, pa.string())
+    keys = json_objects({"group": columns.arrays[name]}, columns.size)
+    # A row whose group is null is a set of its own.
+    return pc.if_else(pc.equal(keys, "{}"), None, keys)
+
+
+def _alone(columns: Columns, fields: Mapping[str, Any], reply: Conversation) -> pa.Array:
     """Build one completion per row, with its score; a label becomes the score 1 or 0."""
-    score = columns.number(fields["score"]) if "score" in fields else pa.nulls(columns.size, pa.float64())
+    ratings = columns_of(fields["ratings"], columns.arrays) if "ratings" in fields else ()
+    numbers = {name: columns.number(name) for name in ratings}
+    score = (
+        _mean([columns.number(name) for name in columns_of(fields["score"], columns.arrays)])
+        if "score" in fields
+        else _mean(list(numbers.values()) or [pa.nulls(columns.size, pa.float64())])
+    )
     if "label" in fields:
         label = columns.truth(fields["label"]).cast(pa.float64())
         # The label where there is one, because `score` may be another library's number.
         score = pc.if_else(pc.is_valid(label), label, score)
     model = columns.text(fields["model"]) if "model" in fields else None
-    return reply.completions(score=score, model=model)
+    rank = columns.rank(fields["rank"]) if "rank" in fields else None
+    scores = named_scores(numbers, columns.size)
+    return reply.completions(rank=rank, score=score, scores=scores, model=model)
 
 
-def _prompts(columns: Columns, fields: Mapping[str, str]) -> tuple[pa.Array, pa.Array]:
-    return read_messages(columns, fields["prompt"]), _no_completions(columns)
+def _mean(numbers: list[pa.Array]) -> pa.Array:
+    """Return the mean of the numbers of each row that are there; null if none is."""
+    if len(numbers) == 1:
+        return numbers[0]
+    lists = interleave(numbers)
+    series = pl.from_arrow(lists)
+    assert isinstance(series, pl.Series)
+    return series.list.drop_nulls().list.mean().to_arrow().cast(pa.float64())
+
+
+def _prompts(columns: Columns, fields: Mapping[str, Any]) -> Read:
+    return read_messages(columns, fields["prompt"]), _no_completions(columns), None
 
 
 def _no_completions(columns: Columns) -> pa.Array:
     return listed(np.zeros(columns.size + 1), completions(pa.array([], pa.string())))
 
 
-def _metadata(columns: Columns, rows: Layout) -> pa.Array:
-    """Collect the columns that no field reads; of pairkit's own sets, the metadata unchanged."""
-    used = {part for name in rows.fields.values() for part in (name, *name.split("+"))}
+def _with_metadata(sets: pa.Array, metadata: pa.Array) -> pa.Array:
+    """Give the one completion of each set its metadata, `{}` being none."""
+    cuts, flat = flatten(sets)
+    return listed(cuts, with_fields(flat, metadata=pc.if_else(pc.equal(metadata, "{}"), None, metadata)))
+
+
+def _rest(
+    columns: Columns, names: Sequence[str], layout: Layout, fields: Mapping[str, str]
+) -> dict[str, pa.Array]:
+    """Return the raw columns that no field reads."""
+    # An outcome is kept beside what follows from it: "tie (bothbad)" says more than two equal ranks.
+    kept = {fields[name] for name in ("winner", "strength", "answer") if name in fields}
+    paths = {path for value in fields.values() for path in columns_of(value, names)} - kept
+    used = {first_column(path, names) for path in (*paths, *layout.reads)}
+    if layout.shape == "pairs" and "prompt" in fields:
+        used.add("messages")  # next to a prompt column, it repeats prompt and chosen
+    return {name: columns.arrays[name] for name in names if name not in used}
+
+
+def _metadata(columns: Columns, rest: Mapping[str, pa.Array]) -> pa.Array:
+    """Write the columns that no field reads as JSON; of pairkit's own sets, the metadata unchanged."""
     # Sets that pairkit wrote: wrapping their metadata again would make other sets of them.
     if set(IDENTITY) | {"metadata"} <= set(columns.arrays) and is_text(columns.arrays["metadata"].type):
         return columns.text("metadata")
-    if rows.shape == "pairs" and "prompt" in rows.fields:
-        used.add("messages")  # next to a prompt column, it repeats prompt and chosen
-    return json_objects(columns.rest(used), columns.size)
+    return json_objects(rest, columns.size)
 
 
 SHAPES = {

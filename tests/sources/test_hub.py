@@ -66,7 +66,7 @@ REFUSED: dict[str, tuple[dict[str, str], str, str]] = {
         "has no split 'dev'; it has: train, test",
     ),
     "unknown config": ({"name": "gsm8k", "config": "x"}, "HubError", "BuilderConfig 'x' not found"),
-    "other columns": ({"name": "someone/other"}, "InputError", "found alpha"),
+    "other columns": ({"name": "someone/other"}, "InputError", "found columns alpha"),
     "other format": ({"name": "someone/texts"}, "InputError", "cannot tell its format"),
     "no id": ({"name": "hub"}, "RecipeError", "needs the id of a dataset: write org/name"),
     "unread option": ({"name": "gsm8k", "score": "mean_rating"}, "RecipeError", "does not read `score`"),

@@ -71,7 +71,10 @@ def test_the_fingerprint_depends_on_the_content(tmp_path: Path) -> None:
             {"name": "files", "map": {"prompt": "a", "scores": "b"}},
             "map scores: not used together with",
         ),
-        ({"name": "files", "map": {"prompt": "nope"}}, "expected the columns nope; found prompt"),
+        (
+            {"name": "files", "map": {"prompt": "nope"}},
+            "map prompt=nope: there is no 'nope'; found columns prompt",
+        ),
     ],
 )
 def test_options_that_are_not_read_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:

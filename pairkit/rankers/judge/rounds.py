@@ -139,6 +139,7 @@ class Rounds:
         if answer.finish_reason == "stop":  # a truncated answer could have ended with another verdict
             verdict = read_verdict(answer.text, prompt.header, len(question.shown))
         self.counts["answers"] += 1
+        self.counts.update(answer.remarks or ())
         self.counts["unparsable"] += verdict is None
         if verdict is not None and len(verdict) > 1:  # a list counts as its first against its last text
             self.counts["first_wins"] += verdict[0] > verdict[-1]

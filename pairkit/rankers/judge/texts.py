@@ -57,7 +57,7 @@ class Case(NamedTuple):
     set_id: str
     question: str
     texts: tuple[str, ...]  # [T], as the judge is shown them
-    hashes: tuple[str, ...]  # [T], of the original texts
+    hashes: tuple[str, ...]  # [T], of the texts as they are stored; of several completions, the first's
     places: tuple[tuple[int, ...], ...]
     mark: str
 
@@ -66,14 +66,14 @@ class Case(NamedTuple):
         return tuple(self.places[text][0] for text in shown)
 
 
-def case_of(row: int, set_: Mapping[str, Any], seed: int) -> Case:
-    """Make a case of a row of `SETS`. Noise is not judged."""
+def case_of(row: int, set_: Mapping[str, Any], shown: Sequence[str], seed: int) -> Case:
+    """Make a case of a row of `SETS`; `shown` has one text per completion. Noise is not judged."""
     places: dict[str, list[int]] = {}
     for position, completion in enumerate(set_["completions"]):
         if completion["origin"] != "noise":
             # Equal texts are asked about once: a judge need not decide between copies.
-            text = shown_text(completion["text"], completion["tool_calls"])
-            places.setdefault(text, []).append(position)
+            places.setdefault(shown[position], []).append(position)
+    firsts = [set_["completions"][of[0]] for of in places.values()]
     messages: Messages = set_["prompt"]
     mark = _mark(seed, set_["set_id"], [*map(shown_content, messages), *places])
     return Case(
@@ -81,7 +81,7 @@ def case_of(row: int, set_: Mapping[str, Any], seed: int) -> Case:
         set_["set_id"],
         _question(messages, mark),
         tuple(_block(text, mark) for text in places),
-        tuple(short_hash(text) for text in places),
+        tuple(short_hash(shown_text(first["text"], first["tool_calls"])) for first in firsts),
         tuple(map(tuple, places.values())),
         mark,
     )

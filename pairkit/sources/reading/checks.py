@@ -26,6 +26,7 @@ from pairkit.sources.reading.media import report_media
 # About a million tokens. Longer texts are dumps, not prompts or replies, and a batch of them exceeds memory.
 MAX_TEXT_BYTES = 4_000_000
 TOO_LONG = f"is longer than {MAX_TEXT_BYTES:,} bytes"
+GROUP = "group"  # a column of sets that are still to be joined
 TOOL_FIELDS = ("tools", "functions")
 NO_TOOLS = (None, "", "[]", "{}", "null")
 
@@ -58,6 +59,8 @@ def check(draft: Draft, raw: RowTable, *, source: str, file: str) -> CheckedRows
         *(pa.nulls(size, pa.string()) if column is None else column for column in extra),
     ]
     sets = pa.table([_cast(*pair) for pair in zip(columns, UNIDENTIFIED, strict=True)], UNIDENTIFIED)
+    if draft.group is not None:
+        sets = sets.append_column(GROUP, draft.group)
     if not bad.any():
         return CheckedRows(sets, QUARANTINE.empty_table(), numbers)
     quarantine = _quarantine(problems, bad, raw, file)

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from pairkit.errors import InputError, RecipeError, located
-from pairkit.readers.blocks import BadLine, RawBlock
+from pairkit.readers.blocks import BadLine, RawBlock, RowTable
 from pairkit.readers.formats import blocks, format_of
 from pairkit.readers.parquet import parquet_file
+from pairkit.readers.survey import survey
 from pairkit.schema import QUARANTINE, UNIDENTIFIED, StageResult, quarantined
-from pairkit.sources.base import STAGE, Opened, Source, SourceRecipe, converted
+from pairkit.sources.base import STAGE, Opened, Reading, Source, SourceRecipe, converted
 from pairkit.sources.reading.checks import check
 from pairkit.sources.reading.hub import download_split
 from pairkit.sources.reading.locate import DataFile, find_files, fingerprint_files
 
-LAYOUT_ROWS = 1000  # of a file, whose columns decide its layout
+
+class _File(NamedTuple):
+    """A file, its label in messages, and the recipe with how the rows of this file are read."""
+
+    path: Path
+    label: str
+    recipe: SourceRecipe
+    whole: bool
 
 
 def open_files(source: Source, recipe: SourceRecipe) -> Opened:
@@ -35,21 +45,42 @@ def open_files(source: Source, recipe: SourceRecipe) -> Opened:
                 raise RecipeError(f"`{option}` applies to hub datasets only; leave out `path` or `{option}`")
         files = find_files(recipe.path, recipe.split, source.splits[0])
         fingerprint = fingerprint_files(files)
-    counts = [_parquet_rows(source, recipe, file.path) for file in files]
+    readings: dict[str, Reading] = {}
+    counts: list[int | None] = []
+    for file in files:
+        if source.recognize is None:
+            counts.append(_parquet_rows(source, file.path))
+            continue
+        surveyed = survey(file.path)
+        counts.append(surveyed.rows)
+        readings[file.label] = source.recognize(recipe, file.path, surveyed)
     rows = sum(count for count in counts if count is not None)
     # Known only if it is for every file; a text format would have to be read for it.
     total = None if None in counts else min(rows, recipe.limit or rows)
-    stream = _merged if source.merge else _batches
+    merged = source.merge is not None and (
+        not readings or any(reading.whole or "group" in reading.map for reading in readings.values())
+    )
+    stream = _merged if merged else _batches
+    read = [_file(file, recipe, readings.get(file.label)) for file in files]
     return Opened(
         source=source,
         files=[file.path for file in files],
         fingerprint=fingerprint,
         total_rows=total,
-        stream=lambda start, rows: stream(source, recipe, files, start, rows),
+        readings=readings,
+        stream=lambda start, rows: stream(source, read, start, rows),
     )
 
 
-def _parquet_rows(source: Source, recipe: SourceRecipe, path: Path) -> int | None:
+def _file(file: DataFile, recipe: SourceRecipe, reading: Reading | None) -> _File:
+    if reading is None:
+        return _File(*file, recipe, whole=False)
+    # In a copy, because the recipe itself is part of the build's identity.
+    recognized = recipe.model_copy(update={"layout": reading.layout, "map": dict(reading.map)})
+    return _File(*file, recognized, reading.whole)
+
+
+def _parquet_rows(source: Source, path: Path) -> int | None:
     """Return the number of rows of a Parquet file, or None for other formats.
 
     Its columns are checked here too, because this runs before anything is written.
@@ -57,53 +88,42 @@ def _parquet_rows(source: Source, recipe: SourceRecipe, path: Path) -> int | Non
     if format_of(path)[0] != "parquet":
         return None
     with parquet_file(path) as file:
-        _check_columns(source, recipe, path, file.schema_arrow.names)
+        _check_columns(source, path, file.schema_arrow.names)
         if not file.metadata.num_rows:
             raise InputError(f"{path}: contains no rows")
         return int(file.metadata.num_rows)
 
 
-def _check_columns(source: Source, recipe: SourceRecipe, path: Path, names: Sequence[str]) -> None:
-    expected = source.expects(recipe)
-    if any(set(group) <= set(names) for group in expected):
+def _check_columns(source: Source, path: Path, names: Sequence[str]) -> None:
+    if not source.columns or any(set(group) <= set(names) for group in source.columns):
         return
-    groups = " or ".join(", ".join(group) for group in expected)
-    if "map" not in source.options:
-        hint = "; use --source files to map other columns"
-    else:
-        hint = "" if recipe.map else "; name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN"
+    groups = " or ".join(", ".join(group) for group in source.columns)
     raise InputError(
         f"{path}: not a file of source {source.name!r}: expected the columns {groups}; "
-        f"found {', '.join(names) or 'none'}{hint}"
+        f"found {', '.join(names) or 'none'}; use --source files to map other columns"
     )
 
 
-def _batches(
-    source: Source, recipe: SourceRecipe, files: Sequence[DataFile], start: int, rows: int
-) -> Iterator[StageResult]:
-    layouts: dict[DataFile, SourceRecipe] = {}
-    for file, raw in _raw(source, recipe, files, start, rows):
-        if file not in layouts:
-            layouts[file] = _with_layout(source, recipe, file, raw if start == 0 else None, rows)
-        yield _convert(source, layouts[file], file, raw)
+def _batches(source: Source, files: Sequence[_File], start: int, rows: int) -> Iterator[StageResult]:
+    for file, raws in groupby(_raw(source, files, start, rows), key=itemgetter(0)):
+        blocks_of_file = (raw for _, raw in raws)
+        for raw in [_joined(list(blocks_of_file), file)] if file.whole else blocks_of_file:
+            yield _convert(source, file, raw)
 
 
-def _with_layout(
-    source: Source, recipe: SourceRecipe, file: DataFile, first: RawBlock | None, rows: int
-) -> SourceRecipe:
-    """Fill the recipe's `map` with the layout of a file, if the source recognizes columns by name.
-
-    The columns of the file's first `LAYOUT_ROWS` rows decide, whatever the batch size, because in JSON lines
-    every row may have columns of its own.
-    """
-    if source.layout is None or recipe.map:
-        return recipe
-    if first is None or rows != LAYOUT_ROWS:
-        # The block at hand is not the one that decides: a resume, or another batch size.
-        with closing(blocks(file.path, LAYOUT_ROWS)) as read:
-            first = next(read).load()
-    # In a copy, because the recipe itself is part of the build's identity.
-    return recipe.model_copy(update={"map": source.layout(_names(first))})
+def _joined(raws: Sequence[RawBlock], file: _File) -> RawBlock:
+    """Return all blocks of a file as one, for rows that mean something only all together."""
+    parts = [part for raw in raws for part in raw.tables]
+    bad = [line for raw in raws for line in raw.bad]
+    if not parts:
+        return RawBlock([], bad, len(bad))
+    try:
+        table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+        raise InputError(f"{file.path}: the rows differ in the types of their columns: {error}") from error
+    numbers = np.concatenate([part.numbers for part in parts])
+    order = np.argsort(numbers, kind="stable")
+    return RawBlock([RowTable(table.take(pa.array(order)), numbers[order])], bad, len(order) + len(bad))
 
 
 def _names(raw: RawBlock) -> list[str]:
@@ -111,11 +131,9 @@ def _names(raw: RawBlock) -> list[str]:
     return list(dict.fromkeys(name for part in raw.tables for name in part.table.column_names))
 
 
-def _raw(
-    source: Source, recipe: SourceRecipe, files: Sequence[DataFile], start: int, rows: int
-) -> Iterator[tuple[DataFile, RawBlock]]:
+def _raw(source: Source, files: Sequence[_File], start: int, rows: int) -> Iterator[tuple[_File, RawBlock]]:
     """Yield raw rows block by block, without the first `start` blocks, up to the recipe's limit."""
-    remaining, number = recipe.limit, 0
+    remaining, number = files[0].recipe.limit, 0
     for file in files:
         first = True
         for block in blocks(file.path, rows):
@@ -125,7 +143,7 @@ def _raw(
                 raw = block.load()
                 # A block of bad lines alone has no columns to check.
                 if first and raw.tables:
-                    _check_columns(source, recipe, file.path, _names(raw))
+                    _check_columns(source, file.path, _names(raw))
                 yield file, raw.head(count)
             first = False
             number += 1
@@ -138,19 +156,24 @@ def _raw(
             raise InputError(f"{file.path}: contains no rows")
 
 
-def _convert(source: Source, recipe: SourceRecipe, file: DataFile, raw: RawBlock) -> StageResult:
+def _convert(source: Source, file: _File, raw: RawBlock) -> StageResult:
     assert source.convert is not None
+    rows, name = raw.size, source_name(source, file.recipe)
     tables, waste, numbers = [], [_quarantine_lines(raw.bad, file.label)], []
     for part in raw.tables:
-        draft = source.convert(part.table, recipe)
-        sets, quarantine, used = check(draft, part, source=source_name(source, recipe), file=file.label)
+        if source.expand is not None:
+            rows -= part.table.num_rows
+            part = source.expand(part, file.recipe)
+            rows += part.table.num_rows
+        draft = source.convert(part.table, file.recipe)
+        sets, quarantine, used = check(draft, part, source=name, file=file.label)
         tables.append(sets)
         waste.append(quarantine)
         numbers.append(used)
     sets = pa.concat_tables(tables) if tables else UNIDENTIFIED.empty_table()
     if len(tables) > 1:  # rows of several schemas: restore the order of the file
         sets = sets.take(pa.array(np.argsort(np.concatenate(numbers), kind="stable")))
-    return converted(sets, pa.concat_tables(waste), raw.size)
+    return converted(sets, pa.concat_tables(waste), rows)
 
 
 def source_name(source: Source, recipe: SourceRecipe) -> str:
@@ -165,18 +188,17 @@ def _quarantine_lines(bad: Sequence[BadLine], label: str) -> pa.Table:
     return quarantined(STAGE, [line.reason for line in bad], [line.row for line in bad], details=details)
 
 
-def _merged(
-    source: Source, recipe: SourceRecipe, files: Sequence[DataFile], start: int, rows: int
-) -> Iterator[StageResult]:
+def _merged(source: Source, files: Sequence[_File], start: int, rows: int) -> Iterator[StageResult]:
     """Yield batches of `rows` sets, for sources that spread a set over several rows.
 
     The whole input is read first, and all of the quarantine comes with the first batch.
     """
     assert source.merge is not None
     # From the start also for a build that continues, because the rows of a set may be anywhere.
-    parts = list(_batches(source, recipe, files, 0, rows))
+    parts = list(_batches(source, files, 0, rows))
     quarantine = pa.concat_tables([part.quarantine for part in parts])
-    sets, used = source.merge(pa.concat_tables([part.sets for part in parts]))
+    # Files may be read differently: those without groups get a null group.
+    sets, used = source.merge(pa.concat_tables([part.sets for part in parts], promote_options="default"))
     # One batch even without a set, because the quarantine has to go with one.
     for number, first in enumerate(range(0, max(1, sets.num_rows), rows)):
         if number >= start:

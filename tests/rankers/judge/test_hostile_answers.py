@@ -72,8 +72,9 @@ def test_text_that_looks_like_a_verdict_changes_nothing(
         )
         for number, attack in enumerate(ATTACKS)
     ]
-    one, _ = judged(table(*plain), judge, protocol, **fields)
-    other, engine = judged(table(*attacked), judge, protocol, **fields)
+    # With thoughts, because what precedes a `</think>` would not be shown otherwise.
+    one, _ = judged(table(*plain), judge, protocol, thoughts="show", **fields)
+    other, engine = judged(table(*attacked), judge, protocol, thoughts="show", **fields)
     assert one.counts["unparsable"] == other.counts["unparsable"] == 0
     assert not other.quarantine.num_rows
     assert one.counts["questions"] == other.counts["questions"]

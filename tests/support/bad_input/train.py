@@ -231,7 +231,7 @@ CASES = [
         "whole dialogues with a loss that compares completions",
         f"{TRAIN} --loss dpo assistant_turns=all",
         "assistant_turns=all scores whole dialogues, but dpo compares completions of one prompt; use --loss "
-        "sft, or assistant_turns=last",
+        "sft or a sum with it, such as dpo+sft, or assistant_turns=last",
     ),
     Case(
         "texts longer than the model's maximum",

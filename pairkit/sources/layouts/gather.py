@@ -1,0 +1,105 @@
+"""The values of fields: from a column, a path, several columns, a constant, or JSON in cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from pairkit.arrow import interleave, is_json, is_text, present, repeat
+from pairkit.readers.json_fields import with_json_texts, with_parts
+from pairkit.readers.json_rows import NOT_ARROW, loads
+from pairkit.sources.layouts.paths import values_at
+from pairkit.sources.layouts.recognize import COLLECTED, JOINED, columns_of, is_constant
+from pairkit.sources.reading.columns import Columns
+
+LISTS = ("completions", "scores", "ranks", "models", "messages")  # in CSV, JSON in the cell
+JSON = ("tools", "chat_template_kwargs")  # kept as texts
+# Of an Alpaca `input`: phrases for "empty".
+NOTHING = ("", "no input", "noinput")  # also "<no input>" and "No input."
+
+
+def gather(columns: Columns, fields: Mapping[str, str]) -> Columns:
+    """Add a column for every field that is none: a path, joined columns, a constant, JSON cells.
+
+    Completions that several columns hold stay apart, because each may be a text or a dialogue.
+    """
+    arrays = dict(columns.arrays)
+    for field, value in fields.items():
+        if is_constant(value):
+            arrays[value] = repeat(value[1:-1], columns.size, pa.string())
+            continue
+        parts = columns_of(value, columns.arrays)
+        for path in parts:
+            arrays[path] = values_at(columns.arrays, path, columns.size)
+        found = replace(columns, arrays=arrays)
+        if len(parts) > 1 and field in JOINED:
+            arrays[value] = _join(found, parts)
+        elif len(parts) > 1 and field in COLLECTED and field != "completions":
+            arrays[value] = _collect(found, field, parts)
+        elif field in LISTS and value in found and is_text(arrays[value].type):
+            arrays[value] = _decode(found, value)
+        elif field not in JSON and value in found and is_json(arrays[value].type):
+            arrays[value] = _array(found, value, _values(arrays[value]))
+    return replace(columns, arrays=arrays)
+
+
+def _join(columns: Columns, names: Sequence[str]) -> pa.Array:
+    first, *others = (pl.Series(name, columns.text(name)) for name in names)
+    bare = [pl.col(other.name).str.to_lowercase().str.strip_chars(" \n<>.") for other in others]
+    filled = [
+        pl.when(~word.is_in(NOTHING)).then(pl.col(other.name))
+        for word, other in zip(bare, others, strict=True)
+    ]
+    frame = pl.DataFrame([first, *others])
+    # A null first text is a missing prompt, whatever the others hold.
+    joined = pl.concat_str([pl.col(first.name), *filled], separator="\n\n", ignore_nulls=True)
+    result = frame.select(text=pl.when(pl.col(first.name).is_not_null()).then(joined))
+    return result["text"].to_arrow().cast(pa.string())
+
+
+def _collect(columns: Columns, field: str, names: Sequence[str]) -> pa.Array:
+    read = columns.number if field in ("scores", "ranks") else columns.text
+    return interleave([read(name) for name in names])
+
+
+def _decode(columns: Columns, name: str) -> pa.Array:
+    """Decode cells of JSON lists, as in CSV, one by one: no columnar parser takes JSON of any shape."""
+    values, broken = [], []
+    for text in columns.text(name).to_pylist():
+        try:
+            value = None if text is None else loads(text)
+        except ValueError:
+            value = None
+        values.append(with_json_texts(value) if isinstance(value, list) else None)
+        broken.append(text is not None and values[-1] is None)
+    columns.report(np.array(broken, np.bool_), "invalid_json", "is not a JSON list", name)
+    return _array(columns, name, values)
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Parse values of the type Json of `datasets`, or lists of them, one by one as `_decode` does."""
+
+    def parsed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [parsed(item) for item in value]
+        return with_json_texts(loads(value)) if value is not None else None
+
+    return [parsed(value) for value in column.to_pylist()]
+
+
+def _array(columns: Columns, name: str, values: list[Any]) -> pa.Array:
+    """Make a column of parsed JSON, of whatever type fits all rows."""
+    try:
+        return pa.array(values)
+    except NOT_ARROW:
+        values = with_parts(values)
+    try:
+        return pa.array(values)
+    except NOT_ARROW:
+        columns.report(present(columns.arrays[name]), "mixed_types", "holds lists of several kinds", name)
+        return pa.nulls(columns.size)

@@ -1,0 +1,163 @@
+"""Rows with several completions: a list of texts or objects, an object of texts, or a column for each.
+
+Beside them a row may say what they are worth: scores, ranks, the winner, or by how much one is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.arrow import filter_lists, flatten, interleave, is_list, is_text, listed, present, with_fields
+from pairkit.readers.json_text import json_objects
+from pairkit.schema import COMPLETION
+from pairkit.sources.layouts import outcomes
+from pairkit.sources.layouts.recognize import columns_of
+from pairkit.sources.reading.columns import Columns, completions
+from pairkit.sources.reading.media import report_media
+from pairkit.sources.reading.messages import read_messages
+from pairkit.sources.reading.pairs import read_reply, shared_prompt
+from pairkit.sources.reading.turns import CALL_FIELDS, THOUGHT_FIELDS, read_calls, read_content, read_thoughts
+
+# Names under which structs of completions hold the reply, and its model.
+TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
+MODELS = ("model", "generator")
+# Of sets that pairkit wrote.
+OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata", "token_ids", "tokenizer")
+
+
+def read_sets(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, pa.Array]:
+    """Return the prompts and the lists of completions of rows with the field `completions`."""
+    names = columns_of(fields["completions"], columns.arrays)
+    prompt_name = fields.get("prompt") or fields.get("messages")
+    if len(names) > 1:
+        prompt, sets = _columns_of_replies(columns, prompt_name, names)
+    else:
+        prompt, sets = read_messages(columns, prompt_name or "prompt"), _completions(columns, names[0])
+    offsets, flat = flatten(sets)
+    known = {
+        "score": _aligned(columns, fields.get("scores"), offsets, "number"),
+        "rank": _aligned(columns, fields.get("ranks"), offsets, "rank"),
+        "model": _aligned(columns, fields.get("models"), offsets, "text"),
+    }
+    flat = with_fields(flat, **{name: values for name, values in known.items() if values is not None})
+    told = {name: fields[name] for name in ("winner", "strength") if name in fields}
+    if fields.get("rank_by_order") in (True, "true"):
+        flat = with_fields(flat, rank=outcomes.order_ranks(offsets))
+    if "winner" in told:
+        flat = with_fields(flat, rank=outcomes.winner_ranks(columns, told["winner"], offsets, flat, names))
+    if "strength" in told:
+        flat = with_fields(flat, score=outcomes.strength_scores(columns, told["strength"], offsets))
+    return prompt, listed(offsets, flat)
+
+
+def _completions(columns: Columns, name: str) -> pa.Array:
+    values = columns.arrays.get(name)
+    if values is not None and pa.types.is_struct(values.type):
+        return _by_model(columns.struct(name))
+    if is_texts(columns, name):
+        assert values is not None
+        offsets, flat = flatten(values)
+        return listed(offsets, completions(flat.cast(pa.string())))
+    offsets, items = columns.items(name, of="texts or objects")
+    return listed(offsets, _structs(items))
+
+
+def is_texts(columns: Columns, name: str) -> bool:
+    """Return whether a column holds lists of texts."""
+    values = columns.arrays.get(name)
+    return values is not None and is_list(values.type) and is_text(values.type.value_type)
+
+
+def _columns_of_replies(
+    columns: Columns, prompt_name: str | None, names: Sequence[str]
+) -> tuple[pa.Array, pa.Array]:
+    """Read a column per completion; each is a text, a message, or a dialogue that holds the prompt too."""
+    column = read_messages(columns, prompt_name) if prompt_name else None
+    replies = [read_reply(columns, name, whole=column is None) for name in names]
+    prompt = replies[0].prompt
+    for name, reply in zip(names[1:], replies[1:], strict=True):
+        prompt = shared_prompt(columns, column, replies[0], reply, name)
+    return prompt, interleave([reply.completions() for reply in replies])
+
+
+def _by_model(fields: Columns) -> pa.Array:
+    """Read a struct of texts: one completion per field, by the model that the field is named after."""
+    names = list(fields.arrays)
+    sets = interleave([completions(fields.text(name), model=name) for name in names])
+    answered = present(flatten(sets)[1].field("text"))  # a null is a model that did not answer
+    return filter_lists(sets, answered)
+
+
+def _structs(items: Columns) -> pa.Array:
+    """Read structs with a text and any of pairkit's own fields; the other fields become metadata."""
+    report_media(items)
+    text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
+    own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
+    # The one name only: `reasoning` next to a text may be that of a judge.
+    own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, THOUGHT_FIELDS[:1])}
+    if "metadata" not in own:
+        rest = items.rest([text, model, "rank", "score", *CALL_FIELDS, *own])
+        encoded = json_objects(rest, items.size)
+        # Null, because a completion without further fields has no metadata.
+        own["metadata"] = pc.if_else(pc.equal(encoded, "{}"), None, encoded)
+    if "origin" in own:
+        # A completion without an origin came with the data.
+        own["origin"] = pc.fill_null(own["origin"], "source")
+    texts = read_content(items, text)
+    return completions(
+        pc.if_else(pc.and_(pc.is_null(texts), pc.is_valid(own["tool_calls"])), "", texts),
+        model=items.text(model),
+        rank=items.rank("rank"),
+        score=items.number("score"),
+        **own,
+    )
+
+
+def _first_of(items: Columns, names: tuple[str, ...]) -> str:
+    return next((name for name in names if name in items), names[0])
+
+
+def _own(items: Columns, name: str) -> pa.Array | None:
+    """Return a field of pairkit's own sets, or None if it is absent or of another type."""
+    if name not in items:
+        return None
+    try:
+        return items.arrays[name].cast(COMPLETION.field(name).type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        # Another library's field of this name, which then goes to the metadata.
+        return None
+
+
+def _aligned(columns: Columns, name: str | None, offsets: Any, kind: str) -> pa.Array | None:
+    """Read a column of lists with one value per completion; a list of another length is reported.
+
+    Return None if the rows have no such column.
+    """
+    if name is None:
+        return None
+    size = int(offsets[-1])
+    values = columns.arrays.get(name)
+    if values is None or pa.types.is_null(values.type):
+        return None
+    if not is_list(values.type):
+        columns.report(present(values), "mixed_types", "is not a list", name)
+        return None
+    # One count per row, one index per completion.
+    counts = np.diff(offsets)
+    cuts, flat = flatten(values)
+    fits = np.diff(cuts) == counts
+    columns.report(present(values) & ~fits, "length_mismatch", "has not one value a completion", name)
+    fitting = flat.filter(pa.array(np.repeat(fits, np.diff(cuts))))
+    # Rows that do not fit get nulls, so that the others stay aligned.
+    index = np.full(size, -1)
+    index[np.repeat(fits, counts)] = np.arange(len(fitting))
+    aligned = fitting.take(pa.array(index, mask=index < 0))
+    owners = np.repeat(np.arange(columns.size), counts)
+    below = Columns({name: aligned}, size, columns.rows, columns.problems, owners)
+    read = {"number": below.number, "rank": below.rank, "text": below.text}[kind]
+    return read(name)
