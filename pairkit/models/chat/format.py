@@ -143,6 +143,10 @@ class ChatFormat:
         """Return the end of a prompt that opens a thought, which a completion continues; "" if none does."""
         return self.marks.opened(prompt.text, self.settings.prefill)
 
+    def opening_advice(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> str:
+        """Return what to set so that prompts, which open a thought, open none."""
+        return self._renderer.opening_advice(bool(tools), {**self.settings.kwargs, **(kwargs or {})})
+
     def generation_prompt(self, *, kwargs: Arguments | None = None) -> str:
         """Return what the template adds to a user's turn for an answer to follow; "" if that is not all."""
         if self.raw:

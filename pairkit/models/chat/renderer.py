@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pairkit.errors import ModelError
 from pairkit.models.chat import written
-from pairkit.models.chat.advice import advice
+from pairkit.models.chat.advice import advice, opening_advice
 from pairkit.models.chat.control import Hiding
 from pairkit.models.chat.marks import Marks
 from pairkit.models.chat.messages import Message, PromptRefused, for_template, from_json
@@ -48,6 +48,7 @@ class Renderer:
     settings: TemplateSettings
     marks: Marks
     _prefills: dict[str, str] = field(default_factory=dict, init=False)
+    _openings: dict[str, str] = field(default_factory=dict, init=False)
 
     @cached_property
     def shape(self) -> Shape:
@@ -116,6 +117,18 @@ class Renderer:
             ending = generation_prompt(self.apply, self.shape, tools, arguments)
             self._prefills[key] = "" if ending.endswith(prefill) else prefill
         return self._prefills[key]
+
+    def opening_advice(self, tools: bool, arguments: Arguments) -> str:
+        """Return what to set so that prompts open no thought: tried once per set of arguments."""
+
+        def opens(changed: Arguments) -> bool | None:
+            ending = generation_prompt(self.apply, self.shape, tools, changed)
+            return bool(self.marks.opened(ending)) if ending else None
+
+        key = canonical_json([tools, dict(arguments)])
+        if key not in self._openings:
+            self._openings[key] = opening_advice(opens, arguments)
+        return self._openings[key]
 
     def answer(self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments) -> str:
         """Return what the template writes for the last message after the generation prompt of the others.
