@@ -39,7 +39,7 @@ class SourceRecipe(Strict):
     layout: str | None = Field(
         None, description="layout of the rows of `files`, a name of docs/formats.md; None: recognized"
     )
-    map: dict[str, str | bool | dict[str, str]] = Field(
+    map: dict[str, str | bool | dict[str | int | bool, str]] = Field(
         {}, description="field of `files` -> column, path or quoted text, such as prompt=input.question"
     )
     score: Literal["mean_rating", "overall_score"] | None = Field(
@@ -73,7 +73,7 @@ class Reading(NamedTuple):
 
     layout: str
     summary: str
-    # Field -> path, paths joined by +, or a constant in quotes; also `roles` and `rank_by_order`.
+    # Field -> path, paths joined by +, or a constant in quotes; also `roles`, `winners` and `rank_by_order`.
     map: Mapping[str, Any]
     # Column -> share of the file's rows in which it is not null.
     unread: Mapping[str, float]

@@ -20,7 +20,6 @@ from pairkit.arrow import (
     interleave,
     is_text,
     listed,
-    prepend,
     present,
     repeat,
     with_fields,
@@ -31,14 +30,15 @@ from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
 from pairkit.sources.layouts.gather import gather
 from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.pairs import read_pairs
 from pairkit.sources.layouts.paths import first_column
 from pairkit.sources.layouts.recognize import check_map, columns_of, fields_in
-from pairkit.sources.layouts.sets import is_texts, read_sets
+from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.reading import json_columns
 from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
-from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt
+from pairkit.sources.reading.pairs import read_reply
 from pairkit.sources.reading.stream import open_files
 
 # Of sets that pairkit wrote.
@@ -100,30 +100,8 @@ def _layout(recipe: SourceRecipe) -> Layout:
     return LAYOUTS[recipe.layout]
 
 
-def _pairs(columns: Columns, fields: Mapping[str, str]) -> Read:
-    name = fields.get("prompt") or fields.get("messages")
-    # Without a prompt column, the prompt is what the two dialogues share.
-    column = read_messages(columns, name) if name else None
-    if column is not None and is_texts(columns, fields["rejected"]):
-        return column, _one_against_many(columns, fields), None
-    chosen, rejected = (
-        read_reply(columns, fields[side], whole=column is None) for side in ("chosen", "rejected")
-    )
-    prompt = shared_prompt(columns, column, chosen, rejected, fields["rejected"])
-    first, second = (
-        columns.number(fields[score]) if score in fields else pa.nulls(columns.size, pa.float64())
-        for score in ("score_chosen", "score_rejected")
-    )
-    return prompt, pair(chosen, rejected, (first, second)), None
-
-
-def _one_against_many(columns: Columns, fields: Mapping[str, str]) -> pa.Array:
-    """Build sets of one chosen reply, rank 1, and a list of rejected ones, all rank 2."""
-    chosen = completions(columns.text(fields["chosen"]), rank=1)
-    # One offset per row and one more; `flat` has one entry per rejected reply.
-    offsets, flat = flatten(columns.arrays[fields["rejected"]])
-    rejected = listed(offsets, completions(flat.cast(pa.string()), rank=2))
-    return prepend(rejected, chosen, np.ones(columns.size, dtype=np.bool_))
+def _pairs(columns: Columns, fields: Mapping[str, Any]) -> Read:
+    return *read_pairs(columns, fields), None
 
 
 def _sets(columns: Columns, fields: Mapping[str, Any]) -> Read:
@@ -206,7 +184,8 @@ def _rest(
 ) -> dict[str, pa.Array]:
     """Return the raw columns that no field reads."""
     # An outcome is kept beside what follows from it: "tie (bothbad)" says more than two equal ranks.
-    kept = {fields[name] for name in ("winner", "strength", "answer") if name in fields}
+    told = (fields[name] for name in ("winner", "strength", "preference", "answer") if name in fields)
+    kept = {path for value in told for path in columns_of(value, names)}
     paths = {path for value in fields.values() for path in columns_of(value, names)} - kept
     used = {first_column(path, names) for path in (*paths, *layout.reads)}
     if layout.shape == "pairs" and "prompt" in fields:

@@ -63,7 +63,8 @@ def _join(columns: Columns, names: Sequence[str]) -> pa.Array:
 
 
 def _collect(columns: Columns, field: str, names: Sequence[str]) -> pa.Array:
-    read = columns.number if field in ("scores", "ranks") else columns.text
+    readers = {"scores": columns.number, "ranks": columns.number, "flags": columns.truth}
+    read = readers.get(field, columns.text)
     return interleave([read(name) for name in names])
 
 
