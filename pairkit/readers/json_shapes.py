@@ -36,6 +36,11 @@ ROW_NAMES = frozenset(
         "message_2",
     }
 )
+# Keys under which exports and APIs put their rows.
+WRAPPERS = frozenset(
+    {"data", "rows", "items", "examples", "records", "instances", "entries", "samples", "results", "dataset"}
+    | {"train", "test", "validation"}
+)
 NUMBER = re.compile(r"-?\d+")
 INDEX = "index"
 
@@ -55,9 +60,10 @@ def rows_of(value: Mapping[str, Any], path: Path) -> list[Any] | None:
         rows = _objects_of_objects(value, path)
         if rows is not None:
             return rows
-    if _are_columns(value):
+    by_lines = bool({".jsonl", ".ndjson"} & {suffix.lower() for suffix in path.suffixes})
+    if _are_columns(value, by_lines=by_lines):
         return _from_columns(value)
-    return _wrapped(value, path)
+    return _wrapped(value, path, by_lines=by_lines)
 
 
 SPLIT = {"columns", "index", "data", "index_names", "column_names"}  # the last two of orient="tight"
@@ -101,7 +107,7 @@ def _indexed(rows: list[Any], index: Sequence[Any]) -> list[Any]:
     return [{**row, INDEX: key} for row, key in zip(rows, index, strict=True)]
 
 
-def _are_columns(value: Mapping[str, Any]) -> bool:
+def _are_columns(value: Mapping[str, Any], *, by_lines: bool) -> bool:
     """Return whether an object is columns as lists, as `Dataset.to_dict` writes them."""
     if not value or not all(isinstance(item, list) and item for item in value.values()):
         return False
@@ -110,21 +116,26 @@ def _are_columns(value: Mapping[str, Any]) -> bool:
     objects = {name for name, item in value.items() if any(isinstance(each, dict) for each in item)}
     named = [name for name in value if name.lower() in ROW_NAMES]
     # In one row these are a text or messages, never a list of texts or of lists.
-    return not objects.intersection(named) if named else not objects
+    if named:
+        return not objects.intersection(named)
+    # In a file of lines, an object of lists is more likely a row.
+    return not objects and not by_lines
 
 
 def _from_columns(value: Mapping[str, Sequence[Any]]) -> list[Any]:
     return [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
 
 
-def _wrapped(value: Mapping[str, Any], path: Path) -> list[Any] | None:
+def _wrapped(value: Mapping[str, Any], path: Path, *, by_lines: bool) -> list[Any] | None:
     """Return the only list of objects that is no part of a row."""
-    lists = {name: item for name, item in value.items() if _holds_objects(item)}
-    of_rows = [name for name, item in lists.items() if any(_has_row_names(row) for row in item)]
+    held = {name: item for name, item in value.items() if _holds_objects(item)}
+    of_rows = [name for name, item in held.items() if any(_has_row_names(row) for row in item)]
+    # Any other list of objects (annotations, summaries) is as likely a part of one row.
+    lists = {name: item for name, item in held.items() if name in of_rows or name.lower() in WRAPPERS}
     # A name that rows also have, such as `conversations`, may be the one that they are under.
     if _has_row_names(set(value).difference(of_rows)):
         # One row may have a list of objects, such as completions with their models.
-        if not of_rows:
+        if not of_rows or by_lines:
             return None
         raise InputError(
             f"{path}: may be one row, or the rows under {of_rows[0]!r}; write that list alone to a file, or "

@@ -57,7 +57,7 @@ BAD_FILES: dict[str, tuple[dict[str, bytes], str, str]] = {
         "contains no rows",
     ),
     "prose": ({"a.json": b"hello\nthere"}, "a.json", "neither one JSON value nor one JSON object per line"),
-    "one object of another kind": ({"a.json": b'{\n "rows": [1]\n}'}, "a.json", "found rows"),
+    "one object of another kind": ({"a.json": b'{\n "rows": [1]\n}'}, "a.json", "found columns rows"),
     "two lists": (
         {"a.json": json.dumps({"train": [PAIR], "test": [PAIR]}).encode()},
         "a.json",
@@ -119,9 +119,9 @@ BAD_FILES: dict[str, tuple[dict[str, bytes], str, str]] = {
     "another parquet": (
         {"a.parquet": parquet_bytes(alpha=[1])},
         "a.parquet",
-        "expected the columns prompt or",
+        "expected a prompt, messages, or chosen and rejected",
     ),
-    "another jsonl": ({"a.jsonl": b'{"alpha": 1}\n'}, "a.jsonl", "found alpha"),
+    "another jsonl": ({"a.jsonl": b'{"alpha": 1}\n'}, "a.jsonl", "found columns alpha"),
     "folder without data": ({"f/readme.md": b"x"}, "f", "contains no file that pairkit reads"),
     "folder of several formats": (
         {"f/a.jsonl": LINES, "f/b.csv": b"prompt\na\n"},

@@ -94,8 +94,8 @@ def _numbers(path: Path, columns: Sequence[str], names: Sequence[str]) -> set[in
     for value in _values(path, columns):
         if not _as_number(value).is_integer() and np.isfinite(_as_number(value)):
             raise InputError(
-                f"{path}: {', '.join(columns)} holds {value}, which names no completion; where the numbers go from "
-                f"1, the first is better, to 2, give --map preference={columns[0]}; {_signed(columns[0])}"
+                f"{path}: {', '.join(columns)} holds {value}, which names no completion; where the numbers go "
+                f"from 1, the first is better, to 2, give --map preference={columns[0]}; {_signed(columns[0])}"
             )
     return {number for value in _values(path, columns) for number in _number(value, names)}
 

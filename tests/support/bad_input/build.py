@@ -121,7 +121,7 @@ CASES = [
     Case(
         "columns of unknown names",
         f"{FILES} own.parquet",
-        "own.parquet: not a file of source 'files': expected the columns …; found alpha; "
+        "own.parquet: no known layout: expected …; found columns alpha; "
         "name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN",
         {"own.parquet": parquet(alpha=["a"])},
     ),
