@@ -29,14 +29,16 @@ from pairkit.errors import unknown
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
-from pairkit.sources.layouts.gather import gather
+from pairkit.sources.layouts.gather import cell_parsers, gather
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.paths import first_column
 from pairkit.sources.layouts.recognize import check_map, columns_of, fields_in
 from pairkit.sources.layouts.sets import is_texts, read_sets
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.reading import json_columns
+from pairkit.sources.reading.cells import read_apart
 from pairkit.sources.reading.columns import Columns, completions, named_scores
+from pairkit.sources.reading.history import read_history, with_history
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
 from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt
 from pairkit.sources.reading.stream import open_files
@@ -68,8 +70,12 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     if layout.prepare is not None:
         columns = replace(columns, arrays={**columns.arrays, **layout.prepare(columns.arrays)})
     fields = fields_in(recipe.map)
-    columns = gather(columns, fields)
-    prompt, sets, group = SHAPES[layout.shape](columns, recipe.map)
+    columns = gather(replace(columns, roles=recipe.map.get("roles", {})), fields)
+    prompt, sets, group = read_apart(
+        columns,
+        cell_parsers(fields, columns.arrays),
+        lambda part: _with_history(SHAPES[layout.shape](part, recipe.map), part, fields),
+    )
     if "system" in fields:
         prompt = with_system(prompt, columns.text(fields["system"]))
     kwargs = json_columns.read_json(columns, fields.get("chat_template_kwargs", ""), json_columns.arguments)
@@ -95,6 +101,13 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
 def _layout(recipe: SourceRecipe) -> Layout:
     assert recipe.layout is not None
     return LAYOUTS[recipe.layout]
+
+
+def _with_history(read: Read, columns: Columns, fields: Mapping[str, str]) -> Read:
+    if "history" not in fields:
+        return read
+    prompt, sets, group = read
+    return with_history(prompt, read_history(columns, fields["history"])), sets, group
 
 
 def _pairs(columns: Columns, fields: Mapping[str, str]) -> Read:

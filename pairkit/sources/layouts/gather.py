@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +15,18 @@ from pairkit.readers.json_fields import with_json_texts, with_parts
 from pairkit.readers.json_rows import NOT_ARROW, loads
 from pairkit.sources.layouts.paths import values_at
 from pairkit.sources.layouts.recognize import COLLECTED, JOINED, columns_of, is_constant
+from pairkit.sources.reading.cells import Parser, dialogue_cell, list_cell
 from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.history import history_cell
+from pairkit.sources.reading.literals import parse
 
-LISTS = ("completions", "scores", "ranks", "models", "messages")  # in CSV, JSON in the cell
+LISTS = ("scores", "ranks", "models")  # in CSV, JSON in the cell
+# Fields whose texts may be more: lists by what the field is, dialogues by their value.
+CELLS: Mapping[str, Parser] = {
+    **dict.fromkeys(("prompt", "chosen", "rejected", "completion"), dialogue_cell),
+    "messages": list_cell,
+    "history": history_cell,
+}
 JSON = ("tools", "chat_template_kwargs")  # kept as texts
 # Of an Alpaca `input`: phrases for "empty".
 NOTHING = ("", "no input", "noinput")  # also "<no input>" and "No input."
@@ -67,12 +76,24 @@ def _collect(columns: Columns, field: str, names: Sequence[str]) -> pa.Array:
     return interleave([read(name) for name in names])
 
 
+def cell_parsers(fields: Mapping[str, str], names: Iterable[str]) -> dict[str, Parser]:
+    """Return how texts of each gathered column are read that may be more than texts."""
+    parsers: dict[str, Parser] = {}
+    for field, value in fields.items():
+        if field == "completions":
+            parts = columns_of(value, names)
+            parsers |= dict.fromkeys(parts, list_cell if len(parts) == 1 else dialogue_cell)
+        elif field in CELLS:
+            parsers[value] = CELLS[field]
+    return parsers
+
+
 def _decode(columns: Columns, name: str) -> pa.Array:
     """Decode cells of JSON lists, as in CSV, one by one: no columnar parser takes JSON of any shape."""
     values, broken = [], []
     for text in columns.text(name).to_pylist():
         try:
-            value = None if text is None else loads(text)
+            value = None if text is None else parse(text)
         except ValueError:
             value = None
         values.append(with_json_texts(value) if isinstance(value, list) else None)

@@ -18,10 +18,12 @@ from pairkit.schema import COMPLETION
 from pairkit.sources.layouts import outcomes
 from pairkit.sources.layouts.recognize import columns_of
 from pairkit.sources.reading.columns import Columns, completions
+from pairkit.sources.reading.contents import read_content
+from pairkit.sources.reading.dialogues import CALL_FIELDS
 from pairkit.sources.reading.media import report_media
 from pairkit.sources.reading.messages import read_messages
 from pairkit.sources.reading.pairs import read_reply, shared_prompt
-from pairkit.sources.reading.turns import CALL_FIELDS, THOUGHT_FIELDS, read_calls, read_content, read_thoughts
+from pairkit.sources.reading.turns import THOUGHT_FIELDS, read_calls, read_thoughts
 
 # Names under which structs of completions hold the reply, and its model.
 TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
@@ -98,10 +100,11 @@ def _structs(items: Columns) -> pa.Array:
     report_media(items)
     text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
-    # The one name only: `reasoning` next to a text may be that of a judge.
-    own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, THOUGHT_FIELDS[:1])}
+    # `reasoning` next to a text may be that of a judge, next to the content of a message it is the model's.
+    thoughts = THOUGHT_FIELDS if text == "content" else THOUGHT_FIELDS[:-1]
+    own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, thoughts)}
     if "metadata" not in own:
-        rest = items.rest([text, model, "rank", "score", *CALL_FIELDS, *own])
+        rest = items.rest([text, model, "rank", "score", *CALL_FIELDS, *thoughts, *own])
         encoded = json_objects(rest, items.size)
         # Null, because a completion without further fields has no metadata.
         own["metadata"] = pc.if_else(pc.equal(encoded, "{}"), None, encoded)

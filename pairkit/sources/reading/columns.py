@@ -7,7 +7,7 @@ as null, and a value of the wrong type is reported as a problem of the row that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,8 @@ from pairkit.sources.base import RowProblem
 class Columns:
     """`size` values of named columns; `owners` maps each to one of the `rows` raw rows.
 
-    `problems` is shared by all `Columns` of one table, and grows as columns are read.
+    `problems` is shared by all `Columns` of one table, and grows as columns are read. `roles` are the roles that
+    a user gave to names of speakers.
     """
 
     arrays: Mapping[str, pa.Array]
@@ -48,6 +49,7 @@ class Columns:
     problems: list[RowProblem]
     owners: np.ndarray[Any, np.dtype[np.int64]] | None = None
     prefix: str = ""
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: pa.Table) -> Columns:
@@ -67,8 +69,8 @@ class Columns:
         if self.owners is not None:
             rows = np.zeros(self.rows, dtype=np.bool_)
             rows[self.owners[where]] = True
-        field = (self.prefix + (name or "")).removesuffix(".") or None
-        self.problems.append(RowProblem(rows, reason, detail, field))
+        place = (self.prefix + (name or "")).removesuffix(".") or None
+        self.problems.append(RowProblem(rows, reason, detail, place))
 
     def text(self, name: str) -> pa.Array:
         """Read a column of texts; values of other types are reported as `not_text` and read as null."""
@@ -137,7 +139,7 @@ class Columns:
         """Read the fields of a column of structs; none if it is absent or of another type."""
         values = self.arrays.get(name)
         arrays = struct_fields(values) if values is not None and pa.types.is_struct(values.type) else {}
-        return Columns(arrays, self.size, self.rows, self.problems, self.owners, f"{self.prefix}{name}.")
+        return replace(self, arrays=arrays, prefix=f"{self.prefix}{name}.")
 
     def items(self, name: str, *, of: str = "objects") -> tuple[Offsets, Columns]:
         """Read a column of lists of structs: the offsets of the lists `[size + 1]`, and the structs' fields.
@@ -162,7 +164,15 @@ class Columns:
         return offsets, below
 
     def _below(self, arrays: Mapping[str, pa.Array], owners: Any, name: str) -> Columns:
-        return Columns(arrays, len(owners), self.rows, self.problems, owners, f"{self.prefix}{name}.")
+        return replace(self, arrays=arrays, size=len(owners), owners=owners, prefix=f"{self.prefix}{name}.")
+
+    def only(self, name: str, kept: Mask) -> Columns:
+        """Return the same columns with one of them null where it is not `kept`."""
+        if name not in self or kept.all():
+            return self
+        values = self.arrays[name]
+        index = pa.array(np.arange(self.size), mask=~kept)
+        return replace(self, arrays={**self.arrays, name: values.take(index)})
 
     def rest(self, used: Iterable[str]) -> dict[str, pa.Array]:
         """Return the columns that are not in `used`."""

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import flatten, interleave, is_text, present, struct_fields
+from pairkit.sources.reading.chat_marks import without_end_marks
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.messages import (
     Conversation,
@@ -26,7 +27,7 @@ def read_reply(columns: Columns, name: str, *, whole: bool) -> Conversation:
     """
     as_text = name in columns and is_text(columns.arrays[name].type)
     if as_text and not whole:
-        return text_replies(columns.text(name))
+        return text_replies(without_end_marks(columns.text(name)))
     cut = cut_last(transcripts(columns, name) if as_text else read_messages(columns, name))
     if name in columns:
         silent = present(columns.arrays[name]) & ~present(cut.reply)
