@@ -29,18 +29,26 @@ from pairkit.errors import unknown
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
-from pairkit.sources.layouts.gather import cell_parsers, gather
+from pairkit.sources.layouts.gather import cells_of, gather
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.paths import first_column
 from pairkit.sources.layouts.recognize import check_map, columns_of, fields_in
-from pairkit.sources.layouts.sets import is_texts, read_sets
+from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.reading import json_columns
 from pairkit.sources.reading.cells import read_apart
 from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.history import read_history, with_history
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
-from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt
+from pairkit.sources.reading.pairs import (
+    common_prompt,
+    holds_replies,
+    pair,
+    prompt_of_all,
+    read_replies,
+    read_reply,
+    shared_prompt,
+)
 from pairkit.sources.reading.stream import open_files
 
 # Of sets that pairkit wrote.
@@ -70,10 +78,12 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     if layout.prepare is not None:
         columns = replace(columns, arrays={**columns.arrays, **layout.prepare(columns.arrays)})
     fields = fields_in(recipe.map)
-    columns = gather(replace(columns, roles=recipe.map.get("roles", {})), fields)
+    roles = recipe.map.get("roles", {})
+    assert isinstance(roles, Mapping)
+    columns = gather(replace(columns, roles=roles), fields)
     prompt, sets, group = read_apart(
         columns,
-        cell_parsers(fields, columns.arrays),
+        cells_of(fields, columns.arrays),
         lambda part: _with_history(SHAPES[layout.shape](part, recipe.map), part, fields),
     )
     if "system" in fields:
@@ -114,8 +124,8 @@ def _pairs(columns: Columns, fields: Mapping[str, str]) -> Read:
     name = fields.get("prompt") or fields.get("messages")
     # Without a prompt column, the prompt is what the two dialogues share.
     column = read_messages(columns, name) if name else None
-    if column is not None and is_texts(columns, fields["rejected"]):
-        return column, _one_against_many(columns, fields), None
+    if column is not None and holds_replies(columns, fields["rejected"]):
+        return _one_against_many(columns, column, fields)
     chosen, rejected = (
         read_reply(columns, fields[side], whole=column is None) for side in ("chosen", "rejected")
     )
@@ -127,13 +137,15 @@ def _pairs(columns: Columns, fields: Mapping[str, str]) -> Read:
     return prompt, pair(chosen, rejected, (first, second)), None
 
 
-def _one_against_many(columns: Columns, fields: Mapping[str, str]) -> pa.Array:
-    """Build sets of one chosen reply, rank 1, and a list of rejected ones, all rank 2."""
-    chosen = completions(columns.text(fields["chosen"]), rank=1)
-    # One offset per row and one more; `flat` has one entry per rejected reply.
-    offsets, flat = flatten(columns.arrays[fields["rejected"]])
-    rejected = listed(offsets, completions(flat.cast(pa.string()), rank=2))
-    return prepend(rejected, chosen, np.ones(columns.size, dtype=np.bool_))
+def _one_against_many(columns: Columns, column: pa.Array, fields: Mapping[str, str]) -> Read:
+    """Read one chosen reply, rank 1, and a list of rejected ones, all rank 2."""
+    chosen = read_reply(columns, fields["chosen"], whole=False)
+    cuts, rejected = read_replies(columns, fields["rejected"])
+    # One offset per row and one more; the list has one entry per rejected reply.
+    first = np.ones(columns.size, dtype=np.bool_)
+    sets = prepend(listed(cuts, rejected.completions(rank=2)), chosen.completions(rank=1), first)
+    longer, prompts = flatten(prepend(listed(cuts, rejected.prompt), chosen.prompt, first))
+    return common_prompt(columns, column, longer, prompts, fields["rejected"]), sets, None
 
 
 def _sets(columns: Columns, fields: Mapping[str, Any]) -> Read:
@@ -153,7 +165,8 @@ def _conversation(columns: Columns, fields: Mapping[str, Any]) -> Read:
 def _single(columns: Columns, fields: Mapping[str, Any]) -> Read:
     reply = read_reply(columns, fields["completion"], whole=False)
     sets = interleave([_alone(columns, fields, reply)])
-    return read_messages(columns, fields["prompt"]), sets, _group(columns, fields)
+    prompt = prompt_of_all(columns, read_messages(columns, fields["prompt"]), [reply], fields["completion"])
+    return prompt, sets, _group(columns, fields)
 
 
 def _group(columns: Columns, fields: Mapping[str, Any]) -> pa.Array | None:

@@ -15,18 +15,13 @@ from pairkit.readers.json_fields import with_json_texts, with_parts
 from pairkit.readers.json_rows import NOT_ARROW, loads
 from pairkit.sources.layouts.paths import values_at
 from pairkit.sources.layouts.recognize import COLLECTED, JOINED, columns_of, is_constant
-from pairkit.sources.reading.cells import Parser, dialogue_cell, list_cell
+from pairkit.sources.reading.cells import DIALOGUE, LIST, TRANSCRIPT, Cells
 from pairkit.sources.reading.columns import Columns
-from pairkit.sources.reading.history import history_cell
+from pairkit.sources.reading.history import HISTORY
 from pairkit.sources.reading.literals import parse
 
 LISTS = ("scores", "ranks", "models")  # in CSV, JSON in the cell
-# Fields whose texts may be more: lists by what the field is, dialogues by their value.
-CELLS: Mapping[str, Parser] = {
-    **dict.fromkeys(("prompt", "chosen", "rejected", "completion"), dialogue_cell),
-    "messages": list_cell,
-    "history": history_cell,
-}
+CELLS = {"messages": LIST, "history": HISTORY}  # as JSON or Python's literals
 JSON = ("tools", "chat_template_kwargs")  # kept as texts
 # Of an Alpaca `input`: phrases for "empty".
 NOTHING = ("", "no input", "noinput")  # also "<no input>" and "No input."
@@ -76,16 +71,20 @@ def _collect(columns: Columns, field: str, names: Sequence[str]) -> pa.Array:
     return interleave([read(name) for name in names])
 
 
-def cell_parsers(fields: Mapping[str, str], names: Iterable[str]) -> dict[str, Parser]:
-    """Return how texts of each gathered column are read that may be more than texts."""
-    parsers: dict[str, Parser] = {}
+def cells_of(fields: Mapping[str, str], names: Iterable[str]) -> dict[str, Cells]:
+    """Return how the texts of each gathered column are read that may be more than texts."""
+    cells: dict[str, Cells] = {}
+    # Without a prompt, transcripts are what the columns of the dialogues hold (pairs.py).
+    alone = TRANSCRIPT if "prompt" in fields else DIALOGUE
     for field, value in fields.items():
         if field == "completions":
             parts = columns_of(value, names)
-            parsers |= dict.fromkeys(parts, list_cell if len(parts) == 1 else dialogue_cell)
+            cells |= dict.fromkeys(parts, LIST if len(parts) == 1 else alone)
+        elif field in ("prompt", "chosen", "rejected", "completion"):
+            cells[value] = alone
         elif field in CELLS:
-            parsers[value] = CELLS[field]
-    return parsers
+            cells[value] = CELLS[field]
+    return cells
 
 
 def _decode(columns: Columns, name: str) -> pa.Array:

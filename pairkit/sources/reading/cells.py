@@ -8,33 +8,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pairkit.arrow import flatten, is_list, is_text, mask
+from pairkit.arrow import Mask, flatten, is_list, is_text, mask
 from pairkit.readers.json_rows import row_tables
+from pairkit.sources.reading.chat_marks import HUMAN, transcript_in
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.dialogues import MAYBE, dialogue_in
 from pairkit.sources.reading.literals import parse
 from pairkit.sources.reading.roles import known_roles
 
-# From a text and the known roles to what it holds, None if it is a text. Raises `ValueError` for a broken one.
-Parser = Callable[[str, Mapping[str, str]], Any]
+
+class Cells(NamedTuple):
+    """How the texts of a column are parsed that hold more than a text.
+
+    `begins` is the beginning of such texts, a regular expression of Rust; None: every text is parsed. `parse`
+    gets a text and the known roles and returns what it holds, None if it is a text; it raises `ValueError` with
+    what is wrong with it.
+    """
+
+    begins: str | None
+    parse: Callable[[str, Mapping[str, str]], Any]
 
 
 def read_apart(
-    columns: Columns, parsers: Mapping[str, Parser], read: Callable[[Columns], Sequence[pa.Array | None]]
+    columns: Columns, cells: Mapping[str, Cells], read: Callable[[Columns], Sequence[pa.Array | None]]
 ) -> list[pa.Array | None]:
     """Return what `read` makes of `columns`, one value per row, with the cells of some columns parsed.
 
-    `parsers` has one function per column, which gets each text that may be more and the known roles. Cells that
-    cannot be parsed are reported as `invalid_json`; their rows are null in the result.
+    Cells that cannot be parsed are reported as `invalid_json`; their rows are null in the result.
     """
-    names = [name for name in parsers if name in columns and _holds_texts(columns.arrays[name].type)]
-    parsed = {name: _parse(columns, name, parsers[name]) for name in names}
+    names = [name for name in cells if name in columns and _holds_texts(columns.arrays[name].type)]
+    parsed = {name: _parse(columns, name, cells[name]) for name in names}
     rows = np.unique([row for cells in parsed.values() for row in cells]).astype(np.int64)
     if not len(rows):
         return list(read(columns))
@@ -46,11 +55,6 @@ def read_apart(
     parts += _parsed_parts(columns, rows, names, parsed)
     parts = parts or [_subset(columns, rows[:0], {})]
     return _in_order(columns.size, [(places, read(part)) for part, places in parts])
-
-
-def dialogue_cell(text: str, roles: Mapping[str, str]) -> Any:
-    """Parse a text that is a dialogue."""
-    return dialogue_in(text, roles)
 
 
 def list_cell(text: str, roles: Mapping[str, str]) -> Any:
@@ -67,24 +71,30 @@ def list_cell(text: str, roles: Mapping[str, str]) -> Any:
     return value if isinstance(value, dict) else dialogues_of(value, roles) or value
 
 
+DIALOGUE = Cells(MAYBE, dialogue_in)
+# Next to a prompt, or as one, where a text is not expected to be a transcript.
+TRANSCRIPT = Cells(rf"{MAYBE}|^{HUMAN}", lambda text, roles: transcript_in(text) or dialogue_in(text, roles))
+LIST = Cells(None, list_cell)
+
+
 def _holds_texts(kind: pa.DataType) -> bool:
     return is_text(kind) or (is_list(kind) and is_text(kind.value_type))
 
 
-def _parse(columns: Columns, name: str, parser: Parser) -> dict[int, Any]:
+def _parse(columns: Columns, name: str, cells: Cells) -> dict[int, Any]:
     """Return row -> value of the cells that hold more than a text, and report those that are broken."""
     values = columns.arrays[name]
     roles = known_roles(columns.roles)
     if is_text(values.type):
-        places = np.flatnonzero(_candidates(values, parser))
-        cells = zip(places.tolist(), values.take(pa.array(places)).to_pylist(), strict=True)
-        return _parsed_cells(columns, name, cells, lambda text: parser(text, roles))
+        places = np.flatnonzero(_candidates(values, cells.begins))
+        texts = zip(places.tolist(), values.take(pa.array(places)).to_pylist(), strict=True)
+        return _parsed_cells(columns, name, texts, lambda text: cells.parse(text, roles))
     cuts, flat = flatten(values)
     # A list is parsed if one of its items may be a dialogue.
     owners = np.repeat(np.arange(columns.size), np.diff(cuts))
-    places = np.unique(owners[_candidates(flat, dialogue_cell)])
-    cells = zip(places.tolist(), values.take(pa.array(places)).to_pylist(), strict=True)
-    return _parsed_cells(columns, name, cells, lambda texts: dialogues_of(texts, roles))
+    places = np.unique(owners[_candidates(flat, MAYBE)])
+    lists = zip(places.tolist(), values.take(pa.array(places)).to_pylist(), strict=True)
+    return _parsed_cells(columns, name, lists, lambda texts: dialogues_of(texts, roles))
 
 
 def dialogues_of(texts: Sequence[Any], roles: Mapping[str, str]) -> list[Any] | None:
@@ -95,12 +105,19 @@ def dialogues_of(texts: Sequence[Any], roles: Mapping[str, str]) -> list[Any] | 
     return [text if item is None else item for item, text in zip(items, texts, strict=True)]
 
 
-def _candidates(texts: pa.Array, parser: Parser) -> Any:
+def report_dialogues(items: Columns, name: str) -> None:
+    """Report texts that are dialogues where only texts are read."""
+    if name in items and is_text(items.arrays[name].type):
+        detail = "holds a dialogue, which is read only where it stands alone in its column"
+        found = _parse(items, name, DIALOGUE)
+        items.report(np.isin(np.arange(items.size), list(found)), "unsupported_content", detail, name)
+
+
+def _candidates(texts: pa.Array, begins: str | None) -> Mask:
     series = pl.from_arrow(texts.cast(pa.string()))
     assert isinstance(series, pl.Series)
-    if parser is dialogue_cell:
-        return mask(series.str.contains(MAYBE).to_arrow())
-    return mask(series.is_not_null().to_arrow())
+    found = series.is_not_null() if begins is None else series.str.contains(begins)
+    return mask(found.to_arrow())
 
 
 def _parsed_cells(columns: Columns, name: str, cells: Any, parser: Callable[[Any], Any]) -> dict[int, Any]:

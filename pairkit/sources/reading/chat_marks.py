@@ -1,6 +1,7 @@
-"""Texts that spell the marks of a chat template: `<|im_start|>user\\nHi<|im_end|>`.
+"""Texts that spell turns: the marks of a chat template, or the transcripts of HH-RLHF.
 
-Training puts the model's own template around messages, so that such a text would get two.
+Training puts the model's own template around messages, so that `<|im_start|>user\\nHi<|im_end|>` as a text would
+get two.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _ENDS = re.compile(rf"\s*(?:{_END}\s*)+$")
 _OTHER = re.compile(
     r"(?:<s>)?\s*(\[INST\]|<\|start\|>|<｜User｜>|<\|prompter\|>|<\|START_OF_TURN_TOKEN\|>|<\|im_user\|>)"
 )
+HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
+_TURN = re.compile(rf"{HUMAN}|{ASSISTANT}")
 BEGINS = (
     r"^\s*(?:<\|begin_of_text\|>|<bos>|<s>|<｜begin▁of▁sentence｜>|<BOS_TOKEN>)?\s*"
     r"(?:<\||<start_of_turn>|\[INST\]|<｜)"
@@ -49,6 +52,22 @@ def spelled_messages(text: str) -> list[dict[str, str]] | None:
     ends = [turn.start() for turn in turns[1:]] + [len(text)]
     messages = [
         {"role": next(filter(None, turn.groups())), "content": _ENDS.sub("", text[turn.end() : end]).strip()}
+        for turn, end in zip(turns, ends, strict=True)
+    ]
+    return messages if messages[-1]["content"] else messages[:-1]
+
+
+def transcript_in(text: str) -> list[dict[str, str]] | None:
+    """Return the turns of a "\\n\\nHuman: ... \\n\\nAssistant: ..." text, None for any other text.
+
+    An open turn at the end is left out.
+    """
+    if not text.startswith(HUMAN):
+        return None
+    turns = list(_TURN.finditer(text))
+    ends = [turn.start() for turn in turns[1:]] + [len(text)]
+    messages = [
+        {"role": "user" if turn.group() == HUMAN else "assistant", "content": text[turn.end() : end].strip()}
         for turn, end in zip(turns, ends, strict=True)
     ]
     return messages if messages[-1]["content"] else messages[:-1]

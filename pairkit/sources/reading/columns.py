@@ -33,6 +33,7 @@ from pairkit.arrow import (
 )
 from pairkit.schema import COMPLETION, SCORES
 from pairkit.sources.base import RowProblem
+from pairkit.sources.reading.labels import read_labels
 
 
 @dataclass(frozen=True)
@@ -118,22 +119,13 @@ class Columns:
         return pc.if_else(pa.array(partial | huge), None, numbers).cast(pa.int32())
 
     def truth(self, name: str) -> pa.Array:
-        """Read a column of booleans; also 0 and 1, "true" and "false". Other values are `invalid_label`."""
+        """Read a column of booleans, or of the words and numbers of `labels.py`; others are `invalid_label`."""
         if name not in self:
             return pa.nulls(self.size, pa.bool_())
-        values = self.arrays[name]
-        if pa.types.is_boolean(values.type):
-            return values
-        if is_text(values.type) or is_number(values.type):
-            words = pc.utf8_lower(pc.utf8_trim_whitespace(values.cast(pa.string())))
-            # "1.0": writers turn a column of 0, 1 and null into floats.
-            yes = pc.is_in(words, pa.array(["true", "1", "1.0"]))
-            no = pc.is_in(words, pa.array(["false", "0", "0.0"]))
-            readable = pc.or_(yes, no)
-        else:
-            yes = readable = pa.array(np.zeros(self.size, dtype=np.bool_))
-        self.report(present(values) & ~mask(readable), "invalid_label", "is neither true nor false", name)
-        return pc.if_else(readable, yes, None)
+        read, problems = read_labels(self.arrays[name])
+        for where, detail in problems:
+            self.report(where, "invalid_label", detail, name)
+        return read
 
     def struct(self, name: str) -> Columns:
         """Read the fields of a column of structs; none if it is absent or of another type."""
@@ -162,6 +154,12 @@ class Columns:
         below = self._below({}, owners, name)
         below.report(present(flat), "not_text", f"holds {_kind(flat.type)}, not {of}", None)
         return offsets, below
+
+    def flat(self, name: str) -> tuple[Offsets, Columns]:
+        """Return the offsets of a column of lists `[size + 1]`, and the items as a column that is named ""."""
+        cuts, items = flatten(self.arrays[name])
+        owners = np.repeat(np.arange(self.size), np.diff(cuts))
+        return cuts, self._below({"": items}, owners if self.owners is None else self.owners[owners], name)
 
     def _below(self, arrays: Mapping[str, pa.Array], owners: Any, name: str) -> Columns:
         return replace(self, arrays=arrays, size=len(owners), owners=owners, prefix=f"{self.prefix}{name}.")

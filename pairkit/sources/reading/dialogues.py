@@ -40,7 +40,7 @@ def dialogue_in(text: str, roles: Mapping[str, str]) -> Any | None:
     if spelled is not None:
         return spelled
     # `type` and the like are too common to parse every text that has one.
-    if not _CONTENT.search(text) or not (found := _ROLE.findall(text)) and not _PRINTED.match(text):
+    if not _CONTENT.search(text) or (not (found := _ROLE.findall(text)) and not _PRINTED.match(text)):
         return None
     try:
         value = parse(text)

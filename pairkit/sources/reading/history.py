@@ -22,6 +22,7 @@ from pairkit.arrow import (
     structs,
 )
 from pairkit.schema import MESSAGE
+from pairkit.sources.reading.cells import Cells
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.dialogues import messages_in
 from pairkit.sources.reading.literals import parse
@@ -58,6 +59,9 @@ def history_cell(text: str, roles: Mapping[str, str]) -> Any:
     if not isinstance(value, list | dict):
         raise ValueError(f"is a text, not {FORMS}")
     return value if isinstance(value, list) else [value] if value else []
+
+
+HISTORY = Cells(None, history_cell)
 
 
 def read_history(columns: Columns, name: str) -> pa.Array:

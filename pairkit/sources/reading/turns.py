@@ -22,7 +22,7 @@ def read_turns(items: Columns) -> pa.Array:
     """Read structs of a role and a content as MESSAGE; report those that are none, and attached media."""
     report_media(items)
     role_field, content_field = _first(items, ROLE_FIELDS), _first(items, CONTENT_FIELDS)
-    names, roles = _read_roles(items, role_field)
+    names, roles = read_roles(items, role_field)
     content, among_parts = _read_said(items)
     calls = read_calls(items)
     callers = pa.array(mask(pc.is_in(names, pa.array(CALLERS))))
@@ -47,7 +47,7 @@ def read_turns(items: Columns) -> pa.Array:
     )
 
 
-def _read_roles(items: Columns, name: str) -> tuple[pa.Array, pa.Array]:
+def read_roles(items: Columns, name: str) -> tuple[pa.Array, pa.Array]:
     """Return the names of speakers in the form in which they are looked up, and their roles."""
     written = items.text(name)
     if name == "role":  # rows of one file may write messages in two ways
