@@ -164,6 +164,8 @@ def _conversation(columns: Columns, fields: Mapping[str, Any]) -> Read:
 
 def _single(columns: Columns, fields: Mapping[str, Any]) -> Read:
     reply = read_reply(columns, fields["completion"], whole=False)
+    if "reasoning" in fields:
+        reply = reply._replace(thoughts=pc.coalesce(reply.thoughts, columns.text(fields["reasoning"])))
     sets = interleave([_alone(columns, fields, reply)])
     prompt = prompt_of_all(columns, read_messages(columns, fields["prompt"]), [reply], fields["completion"])
     return prompt, sets, _group(columns, fields)

@@ -11,6 +11,10 @@ from pairkit.sources.layouts.layout import Layout
 PROMPT = ("instruction+input", "prompt", "instruction", "question", "query")
 MESSAGES = ("messages", "conversations", "conversation")
 COMPLETION = ("completion", "response", "output", "answer")
+LABEL = (
+    *("label", "kto_tag", "is_good", "is_desirable", "desirable", "is_chosen", "is_preferred", "is_correct"),
+    *("thumbs", "thumb", "thumbs_up", "vote", "feedback"),
+)
 ALWAYS: dict[str, str | tuple[str, ...]] = {
     "system": ("system", "system_prompt"),
     "history": "history",
@@ -101,9 +105,10 @@ _TABLE = (
         fields={
             "prompt": PROMPT,
             "completion": COMPLETION,
-            "label": "label",
+            "label": LABEL,
             "score": "score",
             "model": "model",
+            "reasoning": ("reasoning_content", "thinking", "thought"),
             **ALWAYS,
         },
         origin="Alpaca, KTO (TRL)",
@@ -113,7 +118,7 @@ _TABLE = (
         name="conversation",
         summary="a conversation per row, whose last reply is the completion",
         shape="conversation",
-        fields={"messages": MESSAGES, "label": "label", "score": "score", "model": "model", **ALWAYS},
+        fields={"messages": MESSAGES, "label": LABEL, "score": "score", "model": "model", **ALWAYS},
         origin="ShareGPT, OpenAI chat, ms-swift",
         example=(
             '{"messages": [{"role": "user", "content": "Is 7 even?"}, '

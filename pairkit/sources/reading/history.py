@@ -25,6 +25,7 @@ from pairkit.schema import MESSAGE
 from pairkit.sources.reading.cells import Cells
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.dialogues import messages_in
+from pairkit.sources.reading.json_columns import NOTHING
 from pairkit.sources.reading.literals import parse
 from pairkit.sources.reading.turns import read_turns
 
@@ -42,13 +43,12 @@ EXCHANGES = (
     ("input", "output"),
     ("q", "a"),
 )
-EMPTY = ("", "null", "none", "nan")
 FORMS = "pairs of question and answer, or messages"
 
 
 def history_cell(text: str, roles: Mapping[str, str]) -> Any:
     """Parse a text that has to be a history; a dialogue of one message, or one exchange, is a list of it."""
-    if text.strip().lower() in EMPTY:
+    if text.strip().lower() in NOTHING:
         return []
     try:
         value = parse(text)
