@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import (
     Offsets,
+    filter_lists,
     flatten,
+    interleave,
     is_list,
     is_text,
     listed,
@@ -81,14 +83,25 @@ def read_history(columns: Columns, name: str) -> pa.Array:
         columns.report(filled, "unsupported_content", f"does not hold {FORMS}", name)
         return empty
     _, items = columns.items(name)
-    keys = next((keys for keys in EXCHANGES if set(keys) <= set(items.arrays)), None)
-    if keys is None:
-        return listed(cuts, read_turns(items))
-    asked, answered = (items.text(key) for key in keys)
-    items.report(
-        ~present(asked) | ~present(answered), "unsupported_content", "has no question or no answer", None
-    )
-    return _exchanges(cuts, asked, answered)
+    return _turns(cuts, items)
+
+
+def _turns(cuts: Offsets, items: Columns) -> pa.Array:
+    """Return the turns of objects, each of which is an exchange or a message."""
+    asked = answered = pa.nulls(items.size, pa.string())
+    for keys in EXCHANGES:
+        if set(keys) <= set(items.arrays):
+            question, answer = (items.text(key) for key in keys)
+            both = pc.and_(pc.is_valid(question), pc.is_valid(answer))
+            asked = pc.coalesce(asked, pc.if_else(both, question, None))
+            answered = pc.coalesce(answered, pc.if_else(both, answer, None))
+    exchange = present(asked)
+    messages = read_turns(items)
+    neither = ~exchange & ~present(struct_fields(messages)["role"])
+    items.report(neither, "unsupported_content", f"is none of {FORMS}", None)
+    flat = flatten(interleave([_messages("user", asked), _messages("assistant", answered), messages]))[1]
+    kept = np.stack([exchange, exchange, ~exchange], axis=1).ravel()
+    return filter_lists(listed(cuts * 3, flat), kept)
 
 
 def with_history(prompts: pa.Array, history: pa.Array) -> pa.Array:
@@ -124,13 +137,10 @@ def _pairs(columns: Columns, name: str, cuts: Offsets, flat: pa.Array) -> pa.Arr
     bad = np.zeros(columns.size, np.bool_)
     bad[np.repeat(np.arange(columns.size), np.diff(cuts))[wrong]] = True
     columns.report(bad, "unsupported_content", f"does not hold {FORMS}", name)
-    return _exchanges(cuts, asked, answered)
+    flat = flatten(interleave([_messages("user", asked), _messages("assistant", answered)]))[1]
+    return listed(cuts * 2, flat)
 
 
-def _exchanges(cuts: Offsets, asked: pa.Array, answered: pa.Array) -> pa.Array:
-    """Return two messages per exchange."""
-    count = len(asked)
-    order = np.arange(2 * count).reshape(2, count).T.ravel()
-    content = pa.concat_arrays([asked, answered]).take(pa.array(order))
-    roles = pa.concat_arrays([repeat("user", count, pa.string()), repeat("assistant", count, pa.string())])
-    return listed(cuts * 2, structs(MESSAGE, 2 * count, role=roles.take(pa.array(order)), content=content))
+def _messages(role: str, content: pa.Array) -> pa.Array:
+    count = len(content)
+    return structs(MESSAGE, count, role=repeat(role, count, pa.string()), content=content)
