@@ -112,9 +112,12 @@ def row_tables(values: list[tuple[int, Any]]) -> tuple[list[RowTable], list[BadL
 NOT_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
 
 
-def loads(text: str | bytes) -> Any:
-    """Parse a JSON text; integers are exact up to some thousand digits, beyond which they are infinite."""
-    return json.loads(text, parse_int=_integer)
+def loads(text: str | bytes, *, strict: bool = True) -> Any:
+    """Parse a JSON text; integers are exact up to some thousand digits, beyond which they are infinite.
+
+    Unless `strict`, texts may hold line breaks and other control characters as they are.
+    """
+    return json.loads(text, parse_int=_integer, strict=strict)
 
 
 def loads_all(text: str) -> list[Any]:

@@ -28,7 +28,7 @@ from pairkit.errors import unknown
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
-from pairkit.sources.layouts.gather import gather
+from pairkit.sources.layouts.gather import cells_of, gather
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.pairs import read_pairs
 from pairkit.sources.layouts.paths import first_column
@@ -36,9 +36,11 @@ from pairkit.sources.layouts.recognize import check_map, columns_of, fields_in
 from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.reading import json_columns
+from pairkit.sources.reading.cells import read_apart
 from pairkit.sources.reading.columns import Columns, completions, named_scores
+from pairkit.sources.reading.history import read_history, with_history
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
-from pairkit.sources.reading.pairs import read_reply
+from pairkit.sources.reading.pairs import prompt_of_all, read_reply
 from pairkit.sources.reading.stream import open_files
 
 # Of sets that pairkit wrote.
@@ -68,8 +70,14 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     if layout.prepare is not None:
         columns = replace(columns, arrays={**columns.arrays, **layout.prepare(columns.arrays)})
     fields = fields_in(recipe.map)
-    columns = gather(columns, fields)
-    prompt, sets, group = SHAPES[layout.shape](columns, recipe.map)
+    roles = recipe.map.get("roles", {})
+    assert isinstance(roles, Mapping)
+    columns = gather(replace(columns, roles={str(name): role for name, role in roles.items()}), fields)
+    prompt, sets, group = read_apart(
+        columns,
+        cells_of(fields, columns.arrays),
+        lambda part: _with_history(SHAPES[layout.shape](part, recipe.map), part, fields),
+    )
     if "system" in fields:
         prompt = with_system(prompt, columns.text(fields["system"]))
     kwargs = json_columns.read_json(columns, fields.get("chat_template_kwargs", ""), json_columns.arguments)
@@ -100,6 +108,13 @@ def _layout(recipe: SourceRecipe) -> Layout:
     return LAYOUTS[recipe.layout]
 
 
+def _with_history(read: Read, columns: Columns, fields: Mapping[str, str]) -> Read:
+    if "history" not in fields:
+        return read
+    prompt, sets, group = read
+    return with_history(prompt, read_history(columns, fields["history"])), sets, group
+
+
 def _pairs(columns: Columns, fields: Mapping[str, Any]) -> Read:
     return *read_pairs(columns, fields), None
 
@@ -120,8 +135,11 @@ def _conversation(columns: Columns, fields: Mapping[str, Any]) -> Read:
 
 def _single(columns: Columns, fields: Mapping[str, Any]) -> Read:
     reply = read_reply(columns, fields["completion"], whole=False)
+    if "reasoning" in fields:
+        reply = reply._replace(thoughts=pc.coalesce(reply.thoughts, columns.text(fields["reasoning"])))
     sets = interleave([_alone(columns, fields, reply)])
-    return read_messages(columns, fields["prompt"]), sets, _group(columns, fields)
+    prompt = prompt_of_all(columns, read_messages(columns, fields["prompt"]), [reply], fields["completion"])
+    return prompt, sets, _group(columns, fields)
 
 
 def _group(columns: Columns, fields: Mapping[str, Any]) -> pa.Array | None:

@@ -39,7 +39,8 @@ SHAPES: Mapping[str, Shape] = {
         ),
     ),
     "single": Shape(
-        ("prompt", "completion"), ("label", "score", "ratings", "rank", "model", "group", *ALWAYS)
+        ("prompt", "completion"),
+        ("label", "score", "ratings", "rank", "model", "reasoning", "group", *ALWAYS),
     ),
     "conversation": Shape(("messages",), ("label", "score", "ratings", "model", *ALWAYS)),
     "prompts": Shape(("prompt",), ("answer", *ALWAYS)),

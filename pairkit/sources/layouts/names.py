@@ -16,6 +16,10 @@ RATINGS = (
     *("fluency", "completeness", "depth", "creativity", "faithfulness", "factuality", "usefulness"),
     *("rating", "overall", "overall_rating", "overall_score", "reward"),
 )
+LABEL = (
+    *("label", "kto_tag", "is_good", "is_desirable", "desirable", "is_chosen", "is_preferred", "is_correct"),
+    *("thumbs", "thumb", "thumbs_up", "vote", "feedback"),
+)
 ALWAYS: Names = {
     "system": ("system", "system_prompt"),
     "history": "history",

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.readers.survey import Survey
+from pairkit.schema import ROLES
 from pairkit.sources.base import Reading, SourceRecipe
 from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
@@ -59,6 +60,9 @@ def check_map(mapped: Mapping[str, Any]) -> None:
             f"map roles: must give speakers a role, as in {{Human: user}}, got {mapped['roles']!r}"
         )
     check_winners(mapped.get("winners", {}))
+    for name, role in mapped.get("roles", {}).items():
+        if role not in ROLES:
+            raise RecipeError(f"map roles: {name} must be one of {', '.join(ROLES)}, got {role!r}")
     if mapped.get("rank_by_order", True) not in (True, False, "true", "false"):
         raise RecipeError(f"map rank_by_order: must be true or false, got {mapped['rank_by_order']!r}")
     for field, value in fields_in(mapped).items():

@@ -7,7 +7,7 @@ A new layout is a row here, with an example, and a test of what the example beco
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.names import ALWAYS, COMPLETION, MESSAGES, PROMPT, RATINGS
+from pairkit.sources.layouts.names import ALWAYS, COMPLETION, LABEL, MESSAGES, PROMPT, RATINGS
 from pairkit.sources.layouts.table_compared import COMPARISONS
 from pairkit.sources.layouts.table_pairs import PAIRS
 from pairkit.sources.layouts.table_sets import SETS
@@ -41,7 +41,7 @@ _SINGLE = (
         summary="one response per row with its ratings, grouped by prompt",
         shape="single",
         needs_one=("score", "rank", *RATINGS),
-        needs_none=("label",),
+        needs_none=LABEL,
         fields={
             "prompt": PROMPT,
             "completion": COMPLETION,
@@ -65,9 +65,10 @@ _SINGLE = (
         fields={
             "prompt": PROMPT,
             "completion": COMPLETION,
-            "label": "label",
+            "label": LABEL,
             "score": "score",
             "model": "model",
+            "reasoning": ("reasoning_content", "thinking", "thought"),
             **ALWAYS,
         },
         origin="Alpaca, KTO (TRL)",
@@ -77,7 +78,7 @@ _SINGLE = (
         name="conversation",
         summary="a conversation per row, whose last reply is the completion",
         shape="conversation",
-        fields={"messages": MESSAGES, "label": "label", "score": "score", "model": "model", **ALWAYS},
+        fields={"messages": MESSAGES, "label": LABEL, "score": "score", "model": "model", **ALWAYS},
         origin="ShareGPT, OpenAI chat, ms-swift",
         example=(
             '{"messages": [{"role": "user", "content": "Is 7 even?"}, '
