@@ -8,6 +8,7 @@ BUILD: dict[str, Any] = {
     "source.config": None,
     "source.revision": None,
     "source.limit": None,
+    "source.layout": None,
     "source.map": {},
     "source.score": None,
     "generate": None,

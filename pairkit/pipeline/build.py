@@ -15,7 +15,16 @@ from pairkit.engines.pool import EnginePool
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
 from pairkit.files import OnExisting, stoppable
 from pairkit.mining.policies import NO_CHOICE
-from pairkit.pipeline import describe, directory, model_stages, shards, unit_store, validate
+from pairkit.pipeline import (
+    describe,
+    directory,
+    model_stages,
+    readings,
+    require_completions,
+    shards,
+    unit_store,
+    validate,
+)
 from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.identity import identify_build, stage_keys
 from pairkit.pipeline.publish import publish
@@ -61,6 +70,7 @@ def build(
     # Before the directory is touched, because wrong input or a wrong recipe must leave nothing there.
     opened = open_source(recipe.source)
     validate.check(recipe)
+    require_completions.check(recipe, opened)
     identity = identify_build(recipe, opened)
     keys = stage_keys(recipe, identity)
     if retry_failed:  # sets in quarantine must come from the source again; the cache has the other answers
@@ -79,6 +89,11 @@ def build(
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
                 raise _nothing_usable(opened, total, claimed, keys)
+            # Neither is one of prompts alone, unless that is what the recipe asks for.
+            if not _completions(total) and not (
+                recipe.generate or require_completions.on_purpose(recipe, opened)
+            ):
+                raise require_completions.no_completions(opened, describe.quarantined(total.nested()))
             manifest = publish(claimed, identity, opened)
         # Outside `_stopping`, because nothing of a complete dataset may be discarded.
         claimed.finish()
@@ -121,6 +136,8 @@ def _write_shards(
     rows = total.counts["source.rows"]
     # Rows of closed shards only: what was in an unfinished one is read again.
     out.log(event="continue" if folders else "start", time=time.time(), rows=rows)
+    for line in readings.lines(readings.records(opened.readings)):
+        log(f"{out.out}: {line}")
     # By units and not by rows, because a unit is the smallest part that is written at once.
     batches = opened.batches(start=total.next_unit, rows=recipe.unit_rows)
     # Occurrences of earlier shards count, because a set's id contains how often its prompt came before.
@@ -201,12 +218,19 @@ def _nothing_usable(
     # Only reasons that this option causes, because the hint must help.
     if reasons.keys() & NO_CHOICE:
         hint = "; for --loss sft, or kto on labels, set mine.require_choice=false"
+        proposed = require_completions.unread_completions(opened)
+        if proposed:
+            hint = f"; --map {proposed} would read more completions{hint}"
     # Only if there are some: without a model stage nothing is kept.
     if unit_store.count(out.results_folder, keys.values()):
         hint += "; the answers of models are kept: change what follows them and run again"
     rows = total.counts["source.rows"]
     where = opened.files[0] if len(opened.files) == 1 else opened.source.name
     return _NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
+
+
+def _completions(total: Contents) -> int:
+    return sum(total.counts[f"{split}.completions"] for split in ("train", "test"))
 
 
 def _status(rows: int, units: int) -> str:

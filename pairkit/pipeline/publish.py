@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pairkit.dataset import card, parquet
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.files import replacing, sha256, write_json, write_text
-from pairkit.pipeline import pair_files, shards
+from pairkit.pipeline import pair_files, readings, shards
 from pairkit.pipeline.changes import Identity
 from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.shards import PUBLISHED, Contents
@@ -39,6 +39,7 @@ def publish(directory: BuildDirectory, identity: Identity, opened: Opened) -> di
             # Names, because a path would publish the folders of this machine.
             "files": [{"name": path.name, **_described(path)} for path in opened.files],
         },
+        **({"readings": readings.records(opened.readings)} if opened.readings else {}),
         "counts": total.nested(),
         "files": files,
     }

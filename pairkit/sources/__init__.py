@@ -14,7 +14,7 @@ from pairkit.sources import (
     ultrafeedback,
     ultrafeedback_binarized,
 )
-from pairkit.sources.base import OPTIONS, Draft, Opened, RowProblem, Source, SourceRecipe
+from pairkit.sources.base import OPTIONS, Draft, Opened, Reading, RowProblem, Source, SourceRecipe
 from pairkit.sources.layouts.grouping import join_rows
 from pairkit.sources.layouts.recognize import recognize
 from pairkit.sources.reading.stream import open_files
@@ -23,6 +23,7 @@ __all__ = [
     "SOURCES",
     "Draft",
     "Opened",
+    "Reading",
     "RowProblem",
     "Source",
     "SourceRecipe",
@@ -98,6 +99,7 @@ _TABLE = (
         convert=gsm8k.convert,
         # The dataset, or the file of example solutions.
         columns=(("question", "answer"), ("question", "ground_truth")),
+        prompts=True,
         hub_id="openai/gsm8k",
         config="main",
         splits=("train", "test"),

@@ -75,8 +75,10 @@ class Reading(NamedTuple):
     summary: str
     # Field -> path, paths joined by +, or a constant in quotes; also `roles` and `rank_by_order`.
     map: Mapping[str, Any]
-    # Column -> share of the file's rows in which it is not null.
+    # Column -> share of the file's rows in which it is not null. Without columns of nothing but nulls.
     unread: Mapping[str, float]
+    # Those of `unread` that metadata does not keep either.
+    discarded: Sequence[str] = ()
 
 
 class Draft(NamedTuple):
@@ -129,6 +131,7 @@ class Source:
     convert: Callable[[pa.Table, SourceRecipe], Draft] | None = None
     # Alternatives: a file needs all columns of one of these groups, or it belongs to another source.
     columns: tuple[tuple[str, ...], ...] = ()
+    prompts: bool = False  # its rows may be prompts without completions, as problems to be solved are
     options: frozenset[str] = frozenset()  # those of OPTIONS that the source reads
     # Says how a file with these columns is read; for sources that recognize layouts.
     recognize: Callable[[SourceRecipe, Path, Survey], Reading] | None = None

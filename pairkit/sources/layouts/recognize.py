@@ -14,7 +14,9 @@ from pairkit.readers.survey import Survey
 from pairkit.sources.base import Reading, SourceRecipe
 from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
+from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
+from pairkit.sources.layouts.unread import is_kept, unread_columns
 
 KINDS = {
     "text": is_text,
@@ -94,7 +96,9 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
         raise RecipeError(f"map {unread[0]}: not used together with {used}; leave it out")
     _check_paths(mapped, columns, path)
     options = {name: recipe.map[name] for name in OPTIONS if name in recipe.map}
-    return Reading(layout.name, layout.summary, {**fields, **options}, _unread(layout, fields, survey))
+    shares = unread_columns(layout, _used(layout, fields, columns), survey)
+    discarded = [name for name in shares if not is_kept(layout, fields, columns, name)]
+    return Reading(layout.name, layout.summary, {**fields, **options}, shares, discarded)
 
 
 def fits(layout: Layout, columns: Types) -> bool:
@@ -130,10 +134,11 @@ def _recognized(columns: Types, path: Path) -> Layout:
         named = dict.fromkeys(columns, (pa.string(),))
         layout = next((layout for layout in LAYOUTS.values() if fits(layout, named)), None)
     if layout is None:
+        proposed = suggest(columns) or {"prompt": "COLUMN", "chosen": "COLUMN", "rejected": "COLUMN"}
         raise InputError(
             f"{path}: no known layout: expected a prompt, messages, or chosen and rejected; "
             f"found columns {', '.join(columns) or 'none'}; "
-            "name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN"
+            f"name the columns with --map, as in --map {written(proposed)}"
         )
     return layout
 
@@ -171,8 +176,6 @@ def _check_paths(mapped: Mapping[str, str], columns: Types, file: Path) -> None:
                 )
 
 
-def _unread(layout: Layout, fields: Mapping[str, str], survey: Survey) -> dict[str, float]:
-    names = survey.columns
+def _used(layout: Layout, fields: Mapping[str, str], names: Iterable[str]) -> set[str]:
     paths = [path for value in fields.values() for path in columns_of(value, names)]
-    used = {first_column(path, names) for path in (*paths, *layout.reads)}
-    return {name: survey.non_null[name] / max(survey.rows, 1) for name in names if name not in used}
+    return {first_column(path, names) for path in (*paths, *layout.reads)}
