@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pairkit.progress import visible
 from pairkit.sources import Reading
 
 Record = dict[str, Any]
@@ -14,12 +15,14 @@ def records(readings: Mapping[str, Reading]) -> list[Record]:
     """Return what is read as what, as plain values: the files, their layout, its fields, what is not read.
 
     `unread` has the share of rows with a value of each column that no field reads. Of several files it is the
-    largest share. Those of `discarded` are not kept as metadata.
+    largest share. Those of `discarded` are not kept as metadata; `unread_parts` are within other columns.
     """
     grouped: dict[str, Record] = {}
     for file, reading in readings.items():
         # As text, because a map may hold a map of roles.
-        key = repr((reading.layout, sorted(reading.map.items(), key=str), sorted(reading.unread)))
+        key = repr(
+            (reading.layout, reading.map, list(reading.unread), reading.discarded, reading.unread_parts)
+        )
         record = grouped.setdefault(
             key,
             {
@@ -29,6 +32,7 @@ def records(readings: Mapping[str, Reading]) -> list[Record]:
                 "map": {name: _plain(value) for name, value in reading.map.items()},
                 "unread": dict.fromkeys(reading.unread, 0.0),
                 "discarded": list(reading.discarded),
+                "unread_parts": list(reading.unread_parts),
             },
         )
         record["files"].append(file)
@@ -55,6 +59,9 @@ def describe(record: Record, *, files: bool) -> list[str]:
     lost = {name: share for name, share in record["unread"].items() if name in record["discarded"]}
     if kept:
         lines.append(f"{where}not read (kept as metadata): {shares(kept)}")
+    if record["unread_parts"]:
+        parts = ", ".join(map(visible, record["unread_parts"]))
+        lines.append(f"{where}not read of columns that are read in part (kept as metadata): {parts}")
     if lost:
         lines.append(f"{where}not read and not kept: {shares(lost)}")
     return lines
@@ -76,7 +83,7 @@ def _written(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name}: {role}" for name, role in value.items()) + "}"
-    return str(value)
+    return visible(str(value))
 
 
 def shares(columns: Mapping[str, float]) -> str:
@@ -85,10 +92,15 @@ def shares(columns: Mapping[str, float]) -> str:
     >>> shares({"domain": 1.0, "note": 0.034, "rare": 0.0001})
     'domain (100 %), note (3 %), rare (<1 %)'
     """
-    return ", ".join(f"{name} ({_percent(share)} %)" for name, share in columns.items())
+    return ", ".join(f"{visible(name)} ({percent(share)} %)" for name, share in columns.items())
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Return a share in percent, `<1` or `>99` where it is neither 0 nor all.
+
+    >>> [percent(share) for share in (0, 0.001, 0.5, 0.999, 1)]
+    ['0', '<1', '50', '>99', '100']
+    """
     # Neither 0 nor 100 where it is not: both would say something else than "almost".
     if 0 < share < 0.01:
         return "<1"
@@ -96,4 +108,5 @@ def _percent(share: float) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
+    first = visible(names[0])
+    return first if len(names) == 1 else f"{first} and {len(names) - 1:,} more"

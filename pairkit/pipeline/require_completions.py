@@ -15,7 +15,6 @@ from pairkit.errors import InputError, RecipeError
 from pairkit.pipeline import readings
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers.table import name_of
-from pairkit.readers.survey import survey
 from pairkit.sources import Opened
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
@@ -76,9 +75,9 @@ def _prompt_map(known: list[dict[str, Any]]) -> str:
 
 def unread_completions(opened: Opened) -> str:
     """Return the map that would read columns that look like completions and are not read; "" if none is."""
-    for path, reading in zip(opened.files, opened.readings.values(), strict=False):
+    for file, reading in opened.readings.items():
         if reading.layout:
-            proposed = suggest(survey(path).columns)
+            proposed = suggest(opened.surveys[file].columns)
             paths = {part for value in proposed.values() for part in value.split("+")}
             used = {
                 part for value in reading.map.values() if isinstance(value, str) for part in value.split("+")

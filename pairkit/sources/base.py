@@ -79,6 +79,8 @@ class Reading(NamedTuple):
     unread: Mapping[str, float]
     # Those of `unread` that metadata does not keep either.
     discarded: Sequence[str] = ()
+    # Paths within columns that a field reads a part of.
+    unread_parts: Sequence[str] = ()
 
 
 class Draft(NamedTuple):
@@ -112,6 +114,8 @@ class Opened:
     # Per file, for sources that recognize layouts.
     readings: Mapping[str, Reading]
     stream: Callable[[int, int], Iterator[StageResult]] = field(repr=False)
+    # Per file, as `readings`: what they were recognized from.
+    surveys: Mapping[str, Survey] = field(default_factory=dict, repr=False)
 
     def batches(self, *, start: int = 0, rows: int = 1000) -> Iterator[StageResult]:
         """Yield the batches from number `start` on, in order; the content of a batch depends on `rows` alone.

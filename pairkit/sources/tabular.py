@@ -34,7 +34,7 @@ from pairkit.sources.layouts.paths import first_column
 from pairkit.sources.layouts.recognize import check_map, columns_of, fields_in
 from pairkit.sources.layouts.sets import is_texts, read_sets
 from pairkit.sources.layouts.table import LAYOUTS
-from pairkit.sources.layouts.unread import is_own, repeats_the_pair
+from pairkit.sources.layouts.unread import is_own, repeats_the_pair, without_read
 from pairkit.sources.reading import json_columns
 from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
@@ -202,7 +202,8 @@ def _rest(
     kept = {fields[name] for name in ("winner", "strength") if name in fields}
     paths = {path for value in fields.values() for path in columns_of(value, names)} - kept
     used = {first_column(path, names) for path in (*paths, *layout.reads)}
-    return {
+    read = {name: columns.arrays[name] for name in names if name in used}
+    return without_read(read, sorted(paths | set(layout.reads))) | {
         name: columns.arrays[name]
         for name in names
         if name not in used and not repeats_the_pair(layout, fields, name)

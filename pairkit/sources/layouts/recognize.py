@@ -16,7 +16,7 @@ from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
-from pairkit.sources.layouts.unread import is_kept, unread_columns
+from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_parts
 
 KINDS = {
     "text": is_text,
@@ -96,9 +96,11 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
         raise RecipeError(f"map {unread[0]}: not used together with {used}; leave it out")
     _check_paths(mapped, columns, path)
     options = {name: recipe.map[name] for name in OPTIONS if name in recipe.map}
-    shares = unread_columns(layout, _used(layout, fields, columns), survey)
+    paths = _paths(layout, fields, columns)
+    shares = unread_columns({first_column(each, columns) for each in paths}, survey)
     discarded = [name for name in shares if not is_kept(layout, fields, columns, name)]
-    return Reading(layout.name, layout.summary, {**fields, **options}, shares, discarded)
+    parts = unread_parts(columns, paths)
+    return Reading(layout.name, layout.summary, {**fields, **options}, shares, discarded, parts)
 
 
 def fits(layout: Layout, columns: Types) -> bool:
@@ -176,6 +178,5 @@ def _check_paths(mapped: Mapping[str, str], columns: Types, file: Path) -> None:
                 )
 
 
-def _used(layout: Layout, fields: Mapping[str, str], names: Iterable[str]) -> set[str]:
-    paths = [path for value in fields.values() for path in columns_of(value, names)]
-    return {first_column(path, names) for path in (*paths, *layout.reads)}
+def _paths(layout: Layout, fields: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    return [*(path for value in fields.values() for path in columns_of(value, names)), *layout.reads]

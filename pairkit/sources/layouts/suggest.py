@@ -32,7 +32,7 @@ WORSE = _set(
 NOT = _set("non not un dis")
 PROMPT = _list(
     "prompt prompts instruction instructions question questions query request problem task input user human "
-    "message messages conversation conversations dialogue dialog context history post title"
+    "message messages conversation conversations dialogue dialog context history post title q"
 )
 COMPLETION = _set(
     "completion completions response responses reply replies answer answers output outputs generation "
@@ -46,7 +46,7 @@ WINNER = _set("winner preference preferred better best verdict label choice vote
 ABOUT = _set(
     "model models id ids uid hash source name type category language lang date time url link reason "
     "rationale rationales explanation critique feedback comment annotator judge tokens token length "
-    "count system tag tags topic domain split status version"
+    "count dataset system tag tags topic domain split status version"
 )
 TURN_KEYS = ({"role", "content"}, {"from", "value"})
 TEXT_KEYS = ("text", "content", "response", "output", "answer", "completion", "value")
@@ -224,7 +224,11 @@ def _several(texts: Sequence[Candidate], all_: Sequence[Candidate]) -> dict[str,
     if len(paths) < 2:
         return {}
     winners = [each.path for each in all_ if each.has(WINNER) and each.path not in paths and _tells(each)]
-    return {"completions": "+".join(paths), **({"winner": winners[0]} if winners else {})}
+    scores = [each.path for each in all_ if each.kind == "number" and each.has(SCORE)]
+    extra = {"winner": winners[0]} if winners else {}
+    if len(scores) == len(paths):
+        extra = {"scores": "+".join(scores)}
+    return {"completions": "+".join(paths), **extra}
 
 
 def _tells(candidate: Candidate) -> bool:
