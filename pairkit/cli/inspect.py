@@ -39,7 +39,7 @@ def inspect(
     """Show how a file would be read: its columns, layout, example sets, and what would be refused.
 
     Nothing is written. The last lines are the commands of `pairkit build` to run. Fields of `source` and
-    `mine` of a build's recipe can follow the flags as KEY.SUB=VALUE. Exits with 1 if a build would fail.
+    `mine` of a build's recipe can follow the flags as KEY.SUB=VALUE. Exits with 1 if no row can be used.
 
     Examples:
 

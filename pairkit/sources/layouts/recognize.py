@@ -89,6 +89,7 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     else:
         layout = _recognized(columns, path)
         fields = fields_of(layout, columns) | mapped
+    fields = _one_prompt(fields, mapped)
     shape = SHAPES[layout.shape]
     unread = sorted(mapped.keys() - {*shape.required, *shape.optional})
     if unread:
@@ -101,6 +102,16 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     discarded = [name for name in shares if not is_kept(layout, fields, columns, name)]
     parts = unread_parts(columns, paths)
     return Reading(layout.name, layout.summary, {**fields, **options}, shares, discarded, parts)
+
+
+def _one_prompt(fields: Mapping[str, str], mapped: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields with `prompt` or `messages`, of which rows need one. Raises `RecipeError` for both."""
+    if not {"prompt", "messages"} <= fields.keys():
+        return dict(fields)
+    if {"prompt", "messages"} <= mapped.keys():
+        raise RecipeError("map messages: not used together with prompt; leave one of them out")
+    other = "prompt" if "messages" in mapped else "messages"
+    return {name: value for name, value in fields.items() if name != other}
 
 
 def fits(layout: Layout, columns: Types) -> bool:
@@ -172,9 +183,12 @@ def _check_paths(mapped: Mapping[str, str], columns: Types, file: Path) -> None:
     for field, value in mapped.items():
         for path in columns_of(value, columns):
             if not types_at(columns, path):
+                # The one field that is often the same for all rows.
+                constant = "; write a text that is no column in quotes: " if field == "system" else ""
+                hint = f"""{constant}--map 'system="{value}"'""" if constant else ""
                 raise InputError(
                     f"{file}: map {field}={value}: there is no {path!r}; found columns "
-                    f"{', '.join(columns) or 'none'}"
+                    f"{', '.join(columns) or 'none'}{hint}"
                 )
 
 
