@@ -105,7 +105,7 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
 
 
 def _one_prompt(fields: Mapping[str, str], mapped: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields with `prompt` or `messages`, of which rows need one. Raises `RecipeError` for both."""
+    """Return the fields with one of `prompt` and `messages`. Raises `RecipeError` if a map names both."""
     if not {"prompt", "messages"} <= fields.keys():
         return dict(fields)
     if {"prompt", "messages"} <= mapped.keys():

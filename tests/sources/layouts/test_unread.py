@@ -83,7 +83,7 @@ def test_parts_of_objects_without_a_field_are_named_and_kept(
 def test_what_metadata_cannot_keep_is_known(tmp_path: Path) -> None:
     columns = {
         **{name: pa.array([text]) for name, text in PAIR.items()},
-        "image": pa.array([b"x"]),
+        "blob": pa.array([b"x"]),
         "messages": pa.array([[{"role": "user", "content": "p"}]]),
         "at": pa.array([0], pa.timestamp("ms")),
         "about": pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"k": 1}'])),
@@ -91,8 +91,8 @@ def test_what_metadata_cannot_keep_is_known(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
     source = open_source(SourceRecipe(name="files", path=str(tmp_path / "rows.parquet")))
     reading = source.readings["rows.parquet"]
-    assert set(reading.unread) == {"image", "messages", "at", "about"}
-    assert reading.discarded == ["image", "messages"]
+    assert set(reading.unread) == {"blob", "messages", "at", "about"}
+    assert reading.discarded == ["blob", "messages"]
     assert metadata(source) == [{"at": "1970-01-01 00:00:00.000", "about": '{"k": 1}'}]
 
 
