@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairkit.cli.build import mapping
+from pairkit.cli.mapping import mapping
 from pairkit.cli.overrides import SETTINGS, overrides
 
 if TYPE_CHECKING:

@@ -20,6 +20,8 @@ from pairkit.pipeline import (
     directory,
     failed_judges,
     model_stages,
+    readings,
+    require_completions,
     shards,
     unit_store,
     validate,
@@ -69,6 +71,7 @@ def build(
     # Before the directory is touched, because wrong input or a wrong recipe must leave nothing there.
     opened = open_source(recipe.source)
     validate.check(recipe)
+    require_completions.check(recipe, opened)
     identity = identify_build(recipe, opened)
     keys = stage_keys(recipe, identity)
     if retry_failed:  # sets in quarantine must come from the source again; the cache has the other answers
@@ -88,6 +91,11 @@ def build(
             if total.counts["mine.sets_out"] == 0:
                 judges = failed_judges.report(recipe, total.nested(), claimed)
                 raise _nothing_usable(opened, total, claimed, keys, judges)
+            # Neither is one of prompts alone, unless that is what the recipe asks for.
+            if not _completions(total) and not (
+                recipe.generate or require_completions.on_purpose(recipe, opened)
+            ):
+                raise require_completions.no_completions(opened, describe.quarantined(total.nested()))
             manifest = publish(claimed, identity, opened, recipe.card)
         # Outside `_stopping`, because nothing of a complete dataset may be discarded.
         claimed.finish()
@@ -130,6 +138,8 @@ def _write_shards(
     rows = total.counts["source.rows"]
     # Rows of closed shards only: what was in an unfinished one is read again.
     out.log(event="continue" if folders else "start", time=time.time(), rows=rows)
+    for line in readings.lines(readings.records(opened.readings)):
+        log(f"{out.out}: {line}")
     # By units and not by rows, because a unit is the smallest part that is written at once.
     batches = opened.batches(start=total.next_unit, rows=recipe.unit_rows)
     # Occurrences of earlier shards count, because a set's id contains how often its prompt came before.
@@ -219,6 +229,9 @@ def _nothing_usable(
     hint = f"; {judges}" if judges else ""
     # Only reasons that this option causes, because the hint must help.
     if reasons.keys() & NO_CHOICE:
+        proposed = require_completions.unread_completions(opened)
+        if proposed:
+            hint += f"; --map {proposed} would read more completions"
         hint += "; for --loss sft, or kto on labels, set mine.require_choice=false"
     if any(reason.startswith("endpoint_") for reason in reasons):
         hint += "; --retry-failed repeats the requests that the server did not answer"
@@ -228,6 +241,10 @@ def _nothing_usable(
     rows = total.counts["source.rows"]
     where = opened.files[0] if len(opened.files) == 1 else opened.source.name
     return _NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
+
+
+def _completions(total: Contents) -> int:
+    return sum(total.counts[f"{split}.completions"] for split in ("train", "test"))
 
 
 def _status(rows: int, units: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from pairkit.errors import RecipeError, unknown
+from pairkit.readers.formats import COMPRESSIONS, FORMATS
 from pairkit.sources import (
     alpaca_eval,
     arithmetic,
@@ -16,7 +17,7 @@ from pairkit.sources import (
     ultrafeedback,
     ultrafeedback_binarized,
 )
-from pairkit.sources.base import OPTIONS, Draft, Opened, RowProblem, Source, SourceRecipe
+from pairkit.sources.base import OPTIONS, Draft, Opened, Reading, RowProblem, Source, SourceRecipe
 from pairkit.sources.layouts.grouping import join_rows
 from pairkit.sources.layouts.recognize import recognize
 from pairkit.sources.reading.locate import is_path
@@ -26,6 +27,7 @@ __all__ = [
     "SOURCES",
     "Draft",
     "Opened",
+    "Reading",
     "RowProblem",
     "Source",
     "SourceRecipe",
@@ -101,6 +103,7 @@ _TABLE = (
         convert=gsm8k.convert,
         # The dataset, or the file of example solutions.
         columns=(("question", "answer"), ("question", "ground_truth")),
+        prompts=True,
         hub_id="openai/gsm8k",
         config="main",
         splits=("train", "test"),

@@ -18,7 +18,6 @@ from pairkit.arrow import (
     filter_lists,
     flatten,
     interleave,
-    is_text,
     listed,
     present,
     repeat,
@@ -35,6 +34,7 @@ from pairkit.sources.layouts.paths import first_column
 from pairkit.sources.layouts.recognize import check_map, columns_of, fields_in
 from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
+from pairkit.sources.layouts.unread import is_own, repeats_the_pair, without_read
 from pairkit.sources.reading import json_columns
 from pairkit.sources.reading.cells import read_apart
 from pairkit.sources.reading.columns import Columns, completions, named_scores
@@ -43,8 +43,6 @@ from pairkit.sources.reading.messages import Conversation, cut_last, read_messag
 from pairkit.sources.reading.pairs import prompt_of_all, read_reply
 from pairkit.sources.reading.stream import open_files
 
-# Of sets that pairkit wrote.
-IDENTITY = ("set_id", "prompt_id", "source")
 # What rows become: prompts, lists of completions, and the group of each row if rows are joined into sets.
 Read = tuple[pa.Array, pa.Array, pa.Array | None]
 
@@ -206,15 +204,18 @@ def _rest(
     kept = {path for value in told for path in columns_of(value, names)}
     paths = {path for value in fields.values() for path in columns_of(value, names)} - kept
     used = {first_column(path, names) for path in (*paths, *layout.reads)}
-    if layout.shape == "pairs" and "prompt" in fields:
-        used.add("messages")  # next to a prompt column, it repeats prompt and chosen
-    return {name: columns.arrays[name] for name in names if name not in used}
+    read = {name: columns.arrays[name] for name in names if name in used}
+    return without_read(read, sorted(paths | set(layout.reads))) | {
+        name: columns.arrays[name]
+        for name in names
+        if name not in used and not repeats_the_pair(layout, fields, name)
+    }
 
 
 def _metadata(columns: Columns, rest: Mapping[str, pa.Array]) -> pa.Array:
     """Write the columns that no field reads as JSON; of pairkit's own sets, the metadata unchanged."""
     # Sets that pairkit wrote: wrapping their metadata again would make other sets of them.
-    if set(IDENTITY) | {"metadata"} <= set(columns.arrays) and is_text(columns.arrays["metadata"].type):
+    if is_own({name: (values.type,) for name, values in columns.arrays.items()}):
         return columns.text("metadata")
     return json_objects(rest, columns.size)
 

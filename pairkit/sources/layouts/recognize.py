@@ -16,7 +16,9 @@ from pairkit.sources.base import Reading, SourceRecipe
 from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
 from pairkit.sources.layouts.settle import check_preference, settle_winners
+from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
+from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_parts
 from pairkit.sources.layouts.winners import check_winners
 
 KINDS = {
@@ -96,6 +98,7 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     else:
         layout = _recognized(columns, path)
         fields = _completed(layout, columns, mapped)
+    fields = _one_prompt(fields, mapped)
     shape = SHAPES[layout.shape]
     unused = sorted(mapped.keys() - {*shape.required, *shape.optional})
     if unused:
@@ -116,8 +119,12 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
         options |= settle_winners(path, survey, *where, mapped="winner" in mapped)
     if "preference" in fields and "preference" not in mapped:
         check_preference(path, fields["preference"])
-    unread = _unread(layout, fields, survey)
-    return Reading(layout.name, layout.summary, {**fields, **options}, unread, whole=layout.whole)
+    paths = _paths(layout, fields, columns)
+    shares = unread_columns({first_column(each, columns) for each in paths}, survey)
+    discarded = [name for name in shares if not is_kept(layout, fields, columns, name)]
+    parts = unread_parts(columns, paths)
+    map_ = {**fields, **options}
+    return Reading(layout.name, layout.summary, map_, shares, layout.whole, discarded, parts)
 
 
 def _completed(layout: Layout, columns: Types, mapped: Mapping[str, str]) -> dict[str, str]:
@@ -132,6 +139,16 @@ def _options(layout: Layout, fields: Mapping[str, str]) -> dict[str, Any]:
     """Return the options of a layout; what numbers mean holds for its own winner only."""
     own = fields.get("winner") == layout.fields.get("winner")
     return {name: value for name, value in layout.options.items() if own or name != "winners"}
+
+
+def _one_prompt(fields: Mapping[str, str], mapped: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields with one of `prompt` and `messages`. Raises `RecipeError` if a map names both."""
+    if not {"prompt", "messages"} <= fields.keys():
+        return dict(fields)
+    if {"prompt", "messages"} <= mapped.keys():
+        raise RecipeError("map messages: not used together with prompt; leave one of them out")
+    other = "prompt" if "messages" in mapped else "messages"
+    return {name: value for name, value in fields.items() if name != other}
 
 
 def fits(layout: Layout, columns: Types) -> bool:
@@ -176,10 +193,11 @@ def _recognized(columns: Types, path: Path) -> Layout:
         named = dict.fromkeys(columns, (pa.string(),))
         layout = next((layout for layout in LAYOUTS.values() if fits(layout, named)), None)
     if layout is None:
+        proposed = suggest(columns) or {"prompt": "COLUMN", "chosen": "COLUMN", "rejected": "COLUMN"}
         raise InputError(
             f"{path}: no known layout: expected a prompt, messages, or chosen and rejected; "
             f"found columns {', '.join(columns) or 'none'}; "
-            "name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN"
+            f"name the columns with --map, as in --map {written(proposed)}"
         )
     return layout
 
@@ -211,14 +229,14 @@ def _check_paths(mapped: Mapping[str, str], columns: Types, file: Path) -> None:
     for field, value in mapped.items():
         for path in columns_of(value, columns):
             if not types_at(columns, path):
+                # The one field that is often the same for all rows.
+                constant = "; write a text that is no column in quotes: " if field == "system" else ""
+                hint = f"""{constant}--map 'system="{value}"'""" if constant else ""
                 raise InputError(
                     f"{file}: map {field}={value}: there is no {path!r}; found columns "
-                    f"{', '.join(columns) or 'none'}"
+                    f"{', '.join(columns) or 'none'}{hint}"
                 )
 
 
-def _unread(layout: Layout, fields: Mapping[str, str], survey: Survey) -> dict[str, float]:
-    names = survey.columns
-    paths = [path for value in fields.values() for path in columns_of(value, names)]
-    used = {first_column(path, names) for path in (*paths, *layout.reads)}
-    return {name: survey.non_null[name] / max(survey.rows, 1) for name in names if name not in used}
+def _paths(layout: Layout, fields: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    return [*(path for value in fields.values() for path in columns_of(value, names)), *layout.reads]

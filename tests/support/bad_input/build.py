@@ -121,15 +121,14 @@ CASES = [
     Case(
         "columns of unknown names",
         f"{FILES} own.parquet",
-        "own.parquet: no known layout: expected …; found columns alpha; "
-        "name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN",
+        "own.parquet: no known layout: expected a prompt, messages, or chosen and rejected; found columns "
+        "alpha; name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN,rejected=COLUMN",
         {"own.parquet": parquet(alpha=["a"])},
     ),
     Case(
         "`--map` of a missing column",
         f"{FILES} own.jsonl --map prompt=question,chosen=chosen,rejected=rejected",
-        "own.jsonl: not a file of source 'files': expected the columns question, chosen, rejected; "
-        "found prompt, chosen, rejected",
+        "own.jsonl: map prompt=question: there is no 'question'; found columns prompt, chosen, rejected",
         OWN,
     ),
     Case(
