@@ -18,7 +18,6 @@ from pairkit.arrow import (
     filter_lists,
     flatten,
     interleave,
-    is_text,
     listed,
     present,
     repeat,
@@ -28,21 +27,22 @@ from pairkit.errors import unknown
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
-from pairkit.sources.layouts.gather import gather
+from pairkit.sources.layouts.gather import cells_of, gather
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.pairs import read_pairs
 from pairkit.sources.layouts.paths import first_column
 from pairkit.sources.layouts.recognize import check_map, columns_of, fields_in
 from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
+from pairkit.sources.layouts.unread import is_own, repeats_the_pair, without_read
 from pairkit.sources.reading import json_columns
+from pairkit.sources.reading.cells import read_apart
 from pairkit.sources.reading.columns import Columns, completions, named_scores
+from pairkit.sources.reading.history import read_history, with_history
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
-from pairkit.sources.reading.pairs import read_reply
+from pairkit.sources.reading.pairs import prompt_of_all, read_reply
 from pairkit.sources.reading.stream import open_files
 
-# Of sets that pairkit wrote.
-IDENTITY = ("set_id", "prompt_id", "source")
 # What rows become: prompts, lists of completions, and the group of each row if rows are joined into sets.
 Read = tuple[pa.Array, pa.Array, pa.Array | None]
 
@@ -68,8 +68,14 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     if layout.prepare is not None:
         columns = replace(columns, arrays={**columns.arrays, **layout.prepare(columns.arrays)})
     fields = fields_in(recipe.map)
-    columns = gather(columns, fields)
-    prompt, sets, group = SHAPES[layout.shape](columns, recipe.map)
+    roles = recipe.map.get("roles", {})
+    assert isinstance(roles, Mapping)
+    columns = gather(replace(columns, roles={str(name): role for name, role in roles.items()}), fields)
+    prompt, sets, group = read_apart(
+        columns,
+        cells_of(fields, columns.arrays),
+        lambda part: _with_history(SHAPES[layout.shape](part, recipe.map), part, fields),
+    )
     if "system" in fields:
         prompt = with_system(prompt, columns.text(fields["system"]))
     kwargs = json_columns.read_json(columns, fields.get("chat_template_kwargs", ""), json_columns.arguments)
@@ -78,6 +84,9 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
         json_columns.read_json(columns, fields["tools"], json_columns.tools) if "tools" in fields else None
     )
     rest = _rest(columns, table.column_names, layout, fields)
+    if "answer" in fields:
+        # Where a verifier looks for it.
+        rest["answer"] = columns.arrays[fields["answer"]]
     if group is not None:
         # A row is one completion of its set, and so is what else it says.
         sets, rest = _with_metadata(sets, json_objects(rest, columns.size)), {}
@@ -95,6 +104,13 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
 def _layout(recipe: SourceRecipe) -> Layout:
     assert recipe.layout is not None
     return LAYOUTS[recipe.layout]
+
+
+def _with_history(read: Read, columns: Columns, fields: Mapping[str, str]) -> Read:
+    if "history" not in fields:
+        return read
+    prompt, sets, group = read
+    return with_history(prompt, read_history(columns, fields["history"])), sets, group
 
 
 def _pairs(columns: Columns, fields: Mapping[str, Any]) -> Read:
@@ -117,8 +133,11 @@ def _conversation(columns: Columns, fields: Mapping[str, Any]) -> Read:
 
 def _single(columns: Columns, fields: Mapping[str, Any]) -> Read:
     reply = read_reply(columns, fields["completion"], whole=False)
+    if "reasoning" in fields:
+        reply = reply._replace(thoughts=pc.coalesce(reply.thoughts, columns.text(fields["reasoning"])))
     sets = interleave([_alone(columns, fields, reply)])
-    return read_messages(columns, fields["prompt"]), sets, _group(columns, fields)
+    prompt = prompt_of_all(columns, read_messages(columns, fields["prompt"]), [reply], fields["completion"])
+    return prompt, sets, _group(columns, fields)
 
 
 def _group(columns: Columns, fields: Mapping[str, Any]) -> pa.Array | None:
@@ -147,7 +166,9 @@ def _alone(columns: Columns, fields: Mapping[str, Any], reply: Conversation) -> 
         # The label where there is one, because `score` may be another library's number.
         score = pc.if_else(pc.is_valid(label), label, score)
     model = columns.text(fields["model"]) if "model" in fields else None
-    return reply.completions(score=score, scores=named_scores(numbers, columns.size), model=model)
+    rank = columns.rank(fields["rank"]) if "rank" in fields else None
+    scores = named_scores(numbers, columns.size)
+    return reply.completions(rank=rank, score=score, scores=scores, model=model)
 
 
 def _mean(numbers: list[pa.Array]) -> pa.Array:
@@ -179,19 +200,22 @@ def _rest(
 ) -> dict[str, pa.Array]:
     """Return the raw columns that no field reads."""
     # An outcome is kept beside what follows from it: "tie (bothbad)" says more than two equal ranks.
-    told = (fields[name] for name in ("winner", "strength", "preference") if name in fields)
+    told = (fields[name] for name in ("winner", "strength", "preference", "answer") if name in fields)
     kept = {path for value in told for path in columns_of(value, names)}
     paths = {path for value in fields.values() for path in columns_of(value, names)} - kept
     used = {first_column(path, names) for path in (*paths, *layout.reads)}
-    if layout.shape == "pairs" and "prompt" in fields:
-        used.add("messages")  # next to a prompt column, it repeats prompt and chosen
-    return {name: columns.arrays[name] for name in names if name not in used}
+    read = {name: columns.arrays[name] for name in names if name in used}
+    return without_read(read, sorted(paths | set(layout.reads))) | {
+        name: columns.arrays[name]
+        for name in names
+        if name not in used and not repeats_the_pair(layout, fields, name)
+    }
 
 
 def _metadata(columns: Columns, rest: Mapping[str, pa.Array]) -> pa.Array:
     """Write the columns that no field reads as JSON; of pairkit's own sets, the metadata unchanged."""
     # Sets that pairkit wrote: wrapping their metadata again would make other sets of them.
-    if set(IDENTITY) | {"metadata"} <= set(columns.arrays) and is_text(columns.arrays["metadata"].type):
+    if is_own({name: (values.type,) for name, values in columns.arrays.items()}):
         return columns.text("metadata")
     return json_objects(rest, columns.size)
 

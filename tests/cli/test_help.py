@@ -20,7 +20,12 @@ from pairkit.training.recipe import TrainRecipe
 COMMANDS = commands.commands()
 HEAVY = ("torch", "transformers", "pyarrow", "polars", "numpy", "rich.console", "pairkit.recipes")
 # The fields that may follow the flags of a command.
-RECIPES = {"pairkit build": BuildRecipe, "pairkit train": TrainRecipe, "pairkit eval judge": EvalJudgeRecipe}
+RECIPES = {
+    "pairkit build": BuildRecipe,
+    "pairkit inspect": BuildRecipe,
+    "pairkit train": TrainRecipe,
+    "pairkit eval judge": EvalJudgeRecipe,
+}
 
 
 def test_help_of_no_command_imports_a_heavy_library() -> None:

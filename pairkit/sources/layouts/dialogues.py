@@ -15,37 +15,26 @@ from pairkit.schema import MESSAGE
 from pairkit.sources.layouts.paths import parsed
 from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.messages import cut_last, same_messages, transcripts
-from pairkit.sources.reading.pairs import read_reply
+from pairkit.sources.reading.pairs import common_prompt, read_reply
 
 # Of "## Human:\\n...\\n\\n## Assistant:\\n...", in which DSP writes its comparisons.
 HEADING = r"(^|\n\n)## (Human|Assistant):"
 
 
-def read_dialogues(columns: Columns, name: str, column: pa.Array | None) -> tuple[pa.Array, pa.Array]:
+def read_dialogues(columns: Columns, name: str) -> tuple[pa.Array, pa.Array]:
     """Read a column of lists of dialogues, messages or transcripts: the prompts, and lists of completions.
 
-    The prompt is in `column`, or before the last reply of every dialogue, which must then be the same.
+    The prompt is before the last reply of every dialogue, and must then be the same.
     """
     values = columns.arrays[name]
-    offsets, flat = flatten(values)
-    if is_text(flat.type):
+    if is_text(values.type.value_type):
+        offsets, flat = flatten(values)
         texts = pl.Series(name, flat.cast(pa.string()), dtype=pl.String)
-        flat = texts.str.replace_all(HEADING, "\n\n$2:").to_arrow().cast(pa.string())
-    rows = np.repeat(np.arange(columns.size), np.diff(offsets))
-    owners = rows if columns.owners is None else columns.owners[rows]
-    below = replace(columns, arrays={name: flat}, size=len(flat), owners=owners)
-    reply = read_reply(below, name, whole=column is None)
-    # The first dialogue of each row, null in a row without any.
-    some = np.diff(offsets) > 0
-    firsts = pa.array(np.where(some, offsets[:-1], 0), mask=~some)
-    prompts = reply.prompt.take(firsts)
-    lengths = np.diff(flatten(reply.prompt)[0])
-    inside = np.bincount(rows[lengths > 0], minlength=columns.size) > 0
-    apart = inside[rows] & ~same_messages(reply.prompt, prompts.take(pa.array(rows)))
-    below.report(apart, "diverging_prompts", "the dialogues differ before the last reply", name)
-    if column is not None:
-        prompts = pc.if_else(pa.array(inside), prompts, column)
-    return prompts, listed(offsets, reply.completions())
+        plain = texts.str.replace_all(HEADING, "\n\n$2:").to_arrow().cast(pa.string())
+        columns = replace(columns, arrays={**columns.arrays, name: listed(offsets, plain)})
+    cuts, items = columns.flat(name)
+    reply = read_reply(items, "", whole=True)
+    return common_prompt(columns, None, cuts, reply.prompt, name), listed(cuts, reply.completions())
 
 
 def read_transcript(columns: Columns, name: str) -> pa.Array:

@@ -9,6 +9,17 @@ PROMPT = ("instruction+input", "prompt", "instruction", "question", "query")
 ASKED = (*PROMPT, "input", "user_prompt", "context")
 MESSAGES = ("messages", "conversations", "conversation")
 COMPLETION = ("completion", "response", "output", "answer")
+# Columns of numbers that say how good a response is.
+RATINGS = (
+    *("helpfulness", "correctness", "coherence", "complexity", "verbosity", "honesty", "truthfulness"),
+    *("instruction_following", "harmlessness", "safety", "quality", "accuracy", "relevance", "clarity"),
+    *("fluency", "completeness", "depth", "creativity", "faithfulness", "factuality", "usefulness"),
+    *("rating", "overall", "overall_rating", "overall_score", "reward"),
+)
+LABEL = (
+    *("label", "kto_tag", "is_good", "is_desirable", "desirable", "is_chosen", "is_preferred", "is_correct"),
+    *("thumbs", "thumb", "thumbs_up", "vote", "feedback"),
+)
 ALWAYS: Names = {
     "system": ("system", "system_prompt"),
     "history": "history",

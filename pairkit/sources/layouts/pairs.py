@@ -9,10 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, interleave, is_list, is_text, listed, present, with_fields
-from pairkit.sources.reading.columns import Columns, completions
-from pairkit.sources.reading.messages import read_messages
-from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt
+from pairkit.arrow import flatten, listed, present, with_fields
+from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.messages import Conversation, read_messages
+from pairkit.sources.reading.pairs import (
+    common_prompt,
+    holds_replies,
+    pair,
+    read_replies,
+    read_reply,
+    shared_prompt,
+)
 
 SCORES = ("score_chosen", "score_rejected")
 
@@ -34,8 +41,8 @@ def _contents(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, pa
         return _after_dialogue(columns, name, fields)
     # Without a prompt column, the prompt is what the two dialogues share.
     column = read_messages(columns, name) if name else None
-    if column is not None and _are_texts(columns, fields["rejected"]):
-        return column, _all_against_all(columns, fields)
+    if column is not None and holds_replies(columns, fields["rejected"]):
+        return _all_against_all(columns, column, _replies(columns, fields["chosen"]), fields["rejected"])
     chosen, rejected = (
         read_reply(columns, fields[side], whole=column is None) for side in ("chosen", "rejected")
     )
@@ -53,11 +60,9 @@ def _after_dialogue(columns: Columns, name: str, fields: Mapping[str, Any]) -> t
     The rejected reply is a text, messages, the whole dialogue once more, or a list of texts.
     """
     chosen = read_reply(columns, name, whole=True)
-    if _are_texts(columns, fields["rejected"]):
-        cuts, texts = flatten(columns.arrays[fields["rejected"]])
-        return chosen.prompt, _joined(
-            interleave([chosen.completions(rank=1)]), listed(cuts, _ranked(texts, 2))
-        )
+    if holds_replies(columns, fields["rejected"]):
+        alone = np.arange(columns.size + 1), chosen
+        return _all_against_all(columns, chosen.prompt, alone, fields["rejected"])
     rejected = read_reply(columns, fields["rejected"], whole=False)
     # The rejected side may hold the reply alone, and then follows the same messages.
     alone = pa.array(np.diff(flatten(rejected.prompt)[0]) == 0)
@@ -67,26 +72,25 @@ def _after_dialogue(columns: Columns, name: str, fields: Mapping[str, Any]) -> t
     return prompt, pair(chosen, again, (none, none))
 
 
-def _are_texts(columns: Columns, name: str) -> bool:
-    values = columns.arrays.get(name)
-    return values is not None and is_list(values.type) and is_text(values.type.value_type)
+def _replies(columns: Columns, name: str) -> tuple[Any, Conversation]:
+    """Read a column of replies, or of lists of them: offsets, and one reply per item."""
+    if not holds_replies(columns, name):
+        return np.arange(columns.size + 1), read_reply(columns, name, whole=False)
+    cuts, replies = read_replies(columns, name)
+    empty = present(columns.arrays[name]) & (np.diff(cuts) == 0)
+    columns.report(empty, "missing_completion", "is empty", name)
+    return cuts, replies
 
 
-def _all_against_all(columns: Columns, fields: Mapping[str, Any]) -> pa.Array:
-    """Build sets of chosen replies, all rank 1, and a list of rejected ones, all rank 2."""
-    if _are_texts(columns, fields["chosen"]):
-        cuts, texts = flatten(columns.arrays[fields["chosen"]])
-        chosen = listed(cuts, _ranked(texts, 1))
-        empty = present(columns.arrays[fields["chosen"]]) & (np.diff(cuts) == 0)
-        columns.report(empty, "missing_completion", "is empty", fields["chosen"])
-    else:
-        chosen = interleave([_ranked(columns.text(fields["chosen"]), 1)])
-    cuts, texts = flatten(columns.arrays[fields["rejected"]])
-    return _joined(chosen, listed(cuts, _ranked(texts, 2)))
-
-
-def _ranked(texts: pa.Array, rank: int) -> pa.Array:
-    return completions(texts.cast(pa.string()), rank=rank)
+def _all_against_all(
+    columns: Columns, column: pa.Array, replies: tuple[Any, Conversation], name: str
+) -> tuple[pa.Array, pa.Array]:
+    """Build sets of the chosen `replies`, all rank 1, and the list of rejected ones, all rank 2."""
+    cuts, chosen = replies
+    others, rejected = read_replies(columns, name)
+    sets = _joined(listed(cuts, chosen.completions(rank=1)), listed(others, rejected.completions(rank=2)))
+    both, prompts = flatten(_joined(listed(cuts, chosen.prompt), listed(others, rejected.prompt)))
+    return common_prompt(columns, column, both, prompts, name), sets
 
 
 def _joined(first: pa.Array, second: pa.Array) -> pa.Array:

@@ -12,11 +12,14 @@ import pyarrow as pa
 from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.readers.survey import Survey
+from pairkit.schema import ROLES
 from pairkit.sources.base import Reading, SourceRecipe
 from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
 from pairkit.sources.layouts.settle import check_preference, settle_winners
+from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
+from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_parts
 from pairkit.sources.layouts.winners import check_winners
 
 KINDS = {
@@ -60,6 +63,9 @@ def check_map(mapped: Mapping[str, Any]) -> None:
             f"map roles: must give speakers a role, as in {{Human: user}}, got {mapped['roles']!r}"
         )
     check_winners(mapped.get("winners", {}))
+    for name, role in mapped.get("roles", {}).items():
+        if role not in ROLES:
+            raise RecipeError(f"map roles: {name} must be one of {', '.join(ROLES)}, got {role!r}")
     if mapped.get("rank_by_order", True) not in (True, False, "true", "false"):
         raise RecipeError(f"map rank_by_order: must be true or false, got {mapped['rank_by_order']!r}")
     for field, value in fields_in(mapped).items():
@@ -93,11 +99,12 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     else:
         layout = _recognized(columns, path)
         fields = _completed(layout, columns, mapped)
+    fields = _one_prompt(fields, mapped)
     shape = SHAPES[layout.shape]
-    unread = sorted(mapped.keys() - {*shape.required, *shape.optional})
-    if unread:
+    unused = sorted(mapped.keys() - {*shape.required, *shape.optional})
+    if unused:
         used = ", ".join(shape.required)
-        raise RecipeError(f"map {unread[0]}: not used together with {used}; leave it out")
+        raise RecipeError(f"map {unused[0]}: not used together with {used}; leave it out")
     _check_paths(mapped, columns, path)
     options = {
         **_options(layout, fields),
@@ -113,7 +120,12 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
         options |= settle_winners(path, survey, *where, mapped="winner" in mapped)
     if "preference" in fields and "preference" not in mapped:
         check_preference(path, fields["preference"])
-    return Reading(layout.name, layout.summary, {**fields, **options}, _unread(layout, fields, survey))
+    paths = _paths(layout, fields, columns)
+    shares = unread_columns({first_column(each, columns) for each in paths}, survey)
+    discarded = [name for name in shares if not is_kept(layout, fields, columns, name)]
+    parts = unread_parts(columns, paths)
+    map_ = {**fields, **options}
+    return Reading(layout.name, layout.summary, map_, shares, layout.whole, discarded, parts)
 
 
 def _completed(layout: Layout, columns: Types, mapped: Mapping[str, str]) -> dict[str, str]:
@@ -130,9 +142,23 @@ def _options(layout: Layout, fields: Mapping[str, str]) -> dict[str, Any]:
     return {name: value for name, value in layout.options.items() if own or name != "winners"}
 
 
+def _one_prompt(fields: Mapping[str, str], mapped: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields with one of `prompt` and `messages`. Raises `RecipeError` if a map names both."""
+    if not {"prompt", "messages"} <= fields.keys():
+        return dict(fields)
+    if {"prompt", "messages"} <= mapped.keys():
+        raise RecipeError("map messages: not used together with prompt; leave one of them out")
+    other = "prompt" if "messages" in mapped else "messages"
+    return {name: value for name, value in fields.items() if name != other}
+
+
 def fits(layout: Layout, columns: Types) -> bool:
     """Return whether rows with these columns have a layout."""
-    exist = all(_exists(columns, need) for need in layout.needs)
+    exist = (
+        all(_exists(columns, need) for need in layout.needs)
+        and (not layout.needs_one or any(_exists(columns, f"{need}:number") for need in layout.needs_one))
+        and not any(_exists(columns, need) for need in layout.needs_none)
+    )
     return exist and set(layout.required) <= fields_of(layout, columns).keys()
 
 
@@ -152,10 +178,14 @@ def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
     found, spelled = {}, {_letters(name): name for name in reversed(list(columns))}
     for field, known in layout.fields.items():
         for candidate in (known,) if isinstance(known, str) else known:
-            parts = columns_of(candidate, columns)
+            some = [part for part in candidate.split("|") if _exists(columns, f"{part}:number")]
+            if "|" in candidate and some:
+                found[field] = "+".join(some)
+                break
+            parts = columns_of(candidate, (*columns, *layout.adds))
             names = [part if part in columns else spelled.get(_letters(part), part) for part in parts]
-            if all(_exists(columns, name) for name in names):
-                found[field] = "+".join(names)
+            if all(name in layout.adds or _exists(columns, name) for name in names):
+                found[field] = candidate if candidate in layout.adds else "+".join(names)
                 break
     return found
 
@@ -171,10 +201,11 @@ def _recognized(columns: Types, path: Path) -> Layout:
         named = dict.fromkeys(columns, (pa.string(),))
         layout = next((layout for layout in LAYOUTS.values() if fits(layout, named)), None)
     if layout is None:
+        proposed = suggest(columns) or {"prompt": "COLUMN", "chosen": "COLUMN", "rejected": "COLUMN"}
         raise InputError(
             f"{path}: no known layout: expected a prompt, messages, or chosen and rejected; "
             f"found columns {', '.join(columns) or 'none'}; "
-            "name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN"
+            f"name the columns with --map, as in --map {written(proposed)}"
         )
     return layout
 
@@ -206,14 +237,14 @@ def _check_paths(mapped: Mapping[str, str], columns: Types, file: Path) -> None:
     for field, value in mapped.items():
         for path in columns_of(value, columns):
             if not types_at(columns, path):
+                # The one field that is often the same for all rows.
+                constant = "; write a text that is no column in quotes: " if field == "system" else ""
+                hint = f"""{constant}--map 'system="{value}"'""" if constant else ""
                 raise InputError(
                     f"{file}: map {field}={value}: there is no {path!r}; found columns "
-                    f"{', '.join(columns) or 'none'}"
+                    f"{', '.join(columns) or 'none'}{hint}"
                 )
 
 
-def _unread(layout: Layout, fields: Mapping[str, str], survey: Survey) -> dict[str, float]:
-    names = survey.columns
-    paths = [path for value in fields.values() for path in columns_of(value, names)]
-    used = {first_column(path, names) for path in (*paths, *layout.reads)}
-    return {name: survey.non_null[name] / max(survey.rows, 1) for name in names if name not in used}
+def _paths(layout: Layout, fields: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    return [*(path for value in fields.values() for path in columns_of(value, names)), *layout.reads]

@@ -21,6 +21,7 @@ from pairkit.arrow import (
     is_number,
     is_text,
     listed,
+    mask,
     present,
     with_fields,
 )
@@ -28,11 +29,20 @@ from pairkit.readers.json_text import json_objects
 from pairkit.schema import COMPLETION
 from pairkit.sources.layouts import dialogues, outcomes
 from pairkit.sources.layouts.recognize import columns_of
+from pairkit.sources.reading.cells import report_dialogues
 from pairkit.sources.reading.columns import Columns, completions
+from pairkit.sources.reading.contents import read_content
+from pairkit.sources.reading.dialogues import CALL_FIELDS
 from pairkit.sources.reading.media import report_media
 from pairkit.sources.reading.messages import read_messages
-from pairkit.sources.reading.pairs import read_reply, shared_prompt
-from pairkit.sources.reading.turns import CALL_FIELDS, THOUGHT_FIELDS, read_calls, read_content, read_thoughts
+from pairkit.sources.reading.pairs import (
+    common_prompt,
+    holds_replies,
+    prompt_of_all,
+    read_replies,
+    read_reply,
+)
+from pairkit.sources.reading.turns import THOUGHT_FIELDS, read_calls, read_roles, read_thoughts
 
 # Names under which structs of completions hold the reply, and its model.
 TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
@@ -68,21 +78,13 @@ def _contents(columns: Columns, fields: Mapping[str, Any], names: Sequence[str])
         column = read_messages(columns, fields.get("prompt") or fields["messages"])
     if len(names) > 1:
         return _columns_of_replies(columns, column, names)
-    if _holds_dialogues(columns, names[0], alone=column is None):
-        return dialogues.read_dialogues(columns, names[0], column)
+    if holds_replies(columns, names[0]):
+        if column is None:
+            return dialogues.read_dialogues(columns, names[0])
+        return _lists_of_replies(columns, column, names[0])
     # A prompt that no field reads is missing, which the checks of every source report.
     prompt = read_messages(columns, "prompt") if column is None else column
     return prompt, _completions(columns, names[0])
-
-
-def _holds_dialogues(columns: Columns, name: str, *, alone: bool) -> bool:
-    """Return whether a column holds lists of dialogues, which are texts if nothing else is the prompt."""
-    values = columns.arrays.get(name)
-    if values is None or not is_list(values.type):
-        return False
-    kind = values.type.value_type
-    messages = is_list(kind) and pa.types.is_struct(kind.value_type)
-    return messages or (alone and is_text(kind))
 
 
 def _judged(
@@ -119,18 +121,15 @@ def _completions(columns: Columns, name: str) -> pa.Array:
     values = columns.arrays.get(name)
     if values is not None and pa.types.is_struct(values.type):
         return _by_model(columns.struct(name))
-    if _is_texts(columns, name):
-        assert values is not None
-        offsets, flat = flatten(values)
-        return listed(offsets, completions(flat.cast(pa.string())))
     offsets, items = columns.items(name, of="texts or objects")
     return listed(offsets, _structs(items))
 
 
-def _is_texts(columns: Columns, name: str) -> bool:
-    """Return whether a column holds lists of texts."""
-    values = columns.arrays.get(name)
-    return values is not None and is_list(values.type) and is_text(values.type.value_type)
+def _lists_of_replies(columns: Columns, column: pa.Array, name: str) -> tuple[pa.Array, pa.Array]:
+    """Read lists of texts or dialogues; a dialogue may hold the prompt too."""
+    cuts, replies = read_replies(columns, name)
+    prompt = common_prompt(columns, column, cuts, replies.prompt, name)
+    return prompt, listed(cuts, replies.completions())
 
 
 def _columns_of_replies(
@@ -138,9 +137,7 @@ def _columns_of_replies(
 ) -> tuple[pa.Array, pa.Array]:
     """Read a column per completion; each is a text, a message, or a dialogue that holds the prompt too."""
     replies = [read_reply(columns, name, whole=column is None) for name in names]
-    prompt = replies[0].prompt
-    for name, reply in zip(names[1:], replies[1:], strict=True):
-        prompt = shared_prompt(columns, column, replies[0], reply, name)
+    prompt = prompt_of_all(columns, column, replies, names[-1])
     return prompt, interleave([reply.completions() for reply in replies])
 
 
@@ -155,15 +152,17 @@ def _by_model(fields: Columns) -> pa.Array:
 def _structs(items: Columns) -> pa.Array:
     """Read structs with a text and any of pairkit's own fields; the other fields become metadata."""
     report_media(items)
+    _report_others(items)
     text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
     # A text may say that there is none, and is then nobody's mistake.
     numbers = [name for name in SCORES if name in items and is_number(items.arrays[name].type)]
     score = numbers[0] if numbers and "score" not in items else "score"
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
-    # The one name only: `reasoning` next to a text may be that of a judge.
-    own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, THOUGHT_FIELDS[:1])}
+    # `reasoning` next to a text may be that of a judge, next to the content of a message it is the model's.
+    thoughts = THOUGHT_FIELDS if text == "content" else THOUGHT_FIELDS[:-1]
+    own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, thoughts)}
     if "metadata" not in own:
-        rest = items.rest([text, model, "rank", score, *CALL_FIELDS, *own])
+        rest = items.rest([text, model, "rank", score, *CALL_FIELDS, *thoughts, *own])
         encoded = json_objects(rest, items.size)
         # Null, because a completion without further fields has no metadata.
         own["metadata"] = pc.if_else(pc.equal(encoded, "{}"), None, encoded)
@@ -178,6 +177,19 @@ def _structs(items: Columns) -> pa.Array:
         score=items.number(score),
         **own,
     )
+
+
+def _report_others(items: Columns) -> None:
+    """Report messages of others than the assistant, and dialogues in the texts of other libraries' objects."""
+    for name in ("role", "from"):
+        if name in items and is_text(items.arrays[name].type):
+            roles = read_roles(items, name)[1]
+            spoken = present(items.arrays[name]) & ~mask(pc.equal(roles, "assistant"))
+            items.report(
+                spoken, "unsupported_content", "is no assistant's message, and so no completion", name
+            )
+    if "origin" not in items:
+        report_dialogues(items, _first_of(items, TEXTS))
 
 
 def _first_of(items: Columns, names: tuple[str, ...]) -> str:

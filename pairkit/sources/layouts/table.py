@@ -7,10 +7,11 @@ A new layout is a row here, with an example, and a test of what the example beco
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.names import ALWAYS, COMPLETION, MESSAGES, PROMPT
+from pairkit.sources.layouts.names import ALWAYS, COMPLETION, LABEL, MESSAGES, PROMPT, RATINGS
 from pairkit.sources.layouts.table_compared import COMPARISONS
 from pairkit.sources.layouts.table_pairs import PAIRS
 from pairkit.sources.layouts.table_sets import SETS
+from pairkit.sources.layouts.table_special import SPECIAL
 
 _SINGLE = (
     Layout(
@@ -36,15 +37,38 @@ _SINGLE = (
     ),
     # The general ones last.
     Layout(
+        name="rated_responses",
+        summary="one response per row with its ratings, grouped by prompt",
+        shape="single",
+        needs_one=("score", "rank", *RATINGS),
+        needs_none=LABEL,
+        fields={
+            "prompt": PROMPT,
+            "completion": COMPLETION,
+            "score": ("score", "overall_score", "overall_rating", "overall", "rating", "reward"),
+            "ratings": "|".join(RATINGS),
+            "rank": "rank",
+            "model": "model",
+            "group": PROMPT,
+            **ALWAYS,
+        },
+        origin="reward model outputs, HelpSteer-like data; without a score, it is the mean of the ratings",
+        example=(
+            '{"prompt": "Is 7 even?", "response": "No.", "honesty": 5, "clarity": 4}\n'
+            '{"prompt": "Is 7 even?", "response": "Yes.", "honesty": 1, "clarity": 4}'
+        ),
+    ),
+    Layout(
         name="single",
         summary="one completion per row, with a label or a score if there is one",
         shape="single",
         fields={
             "prompt": PROMPT,
             "completion": COMPLETION,
-            "label": "label",
+            "label": LABEL,
             "score": "score",
             "model": "model",
+            "reasoning": ("reasoning_content", "thinking", "thought"),
             **ALWAYS,
         },
         origin="Alpaca, KTO (TRL)",
@@ -54,7 +78,7 @@ _SINGLE = (
         name="conversation",
         summary="a conversation per row, whose last reply is the completion",
         shape="conversation",
-        fields={"messages": MESSAGES, "label": "label", "score": "score", "model": "model", **ALWAYS},
+        fields={"messages": MESSAGES, "label": LABEL, "score": "score", "model": "model", **ALWAYS},
         origin="ShareGPT, OpenAI chat, ms-swift",
         example=(
             '{"messages": [{"role": "user", "content": "Is 7 even?"}, '
@@ -71,4 +95,5 @@ _SINGLE = (
     ),
 )
 # Pairs first, because what is chosen needs no comparison to be read.
-LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (*PAIRS, *COMPARISONS, *SETS, *_SINGLE)}
+_TABLE = (*SPECIAL, *PAIRS, *COMPARISONS, *SETS, *_SINGLE)
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _TABLE}

@@ -60,7 +60,17 @@ EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
     "output_list": [("No.", None, None), ("Yes.", None, None)],
     "bare_pairs": PAIR,
     "helpsteer2": [("No.", None, 4.0), ("Yes.", None, 1.0)],
+    "openassistant_trees": [("Yes.", 2, None), ("No.", 1, None)],
+    "openassistant_messages": [("Yes.", 2, None), ("No.", 1, None)],
+    "fine_grained_rlhf": [
+        ("Yes.", None, 0.0),
+        ("No.", None, 2.0),
+        ("Maybe.", None, 1.0),
+        ("No, odd.", None, 3.0),
+    ],
+    "verl_prompts": [],
     "sets": [("No.", None, 1.0), ("Yes.", None, 0.0)],
+    "rated_responses": [("No.", None, 4.5), ("Yes.", None, 2.5)],
     "single": [("No.", None, 1.0)],
     "conversation": [("No.", None, None)],
     "prompts": [],
@@ -91,7 +101,8 @@ def read(folder: Path, rows: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]
     (reading,) = opened.readings.values()
     (batch,) = opened.batches()
     assert batch.quarantine.to_pylist() == []
-    assert batch.counts["rows"] == len(rows)
+    # Trees are counted by their prompts.
+    assert batch.counts["rows"] == (1 if LAYOUTS[reading.layout].expand else len(rows))
     (row,) = batch.sets.to_pylist()
     return reading.layout, row
 
@@ -123,7 +134,8 @@ def test_the_order_of_columns_and_other_columns_change_nothing(name: str, tmp_pa
     assert layout == name
     assert said(found["prompt"]) == USER
     assert [brief(completion) for completion in found["completions"]] == EXPECTED[name]
-    metadata = found["completions"][0]["metadata"] if name == "helpsteer2" else found["metadata"]
+    by_completion = name in ("helpsteer2", "rated_responses", "openassistant_messages")
+    metadata = found["completions"][0]["metadata"] if by_completion else found["metadata"]
     assert json.loads(metadata).items() >= {"note": "n", "row_id": 3}.items()
 
 
