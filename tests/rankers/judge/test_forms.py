@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import re
@@ -255,3 +256,35 @@ def test_why_an_answer_has_no_verdict_is_said(answer: str, why: str) -> None:
     scored, _ = judged(table(good(1, 2)), lambda asked: answer)
     detail = scored.quarantine["detail"][0].as_py()
     assert detail.endswith(f"({why})") if why else not detail.endswith(")")
+
+
+def test_judges_of_the_odd_server_are_read(real_data: Path) -> None:
+    """Every form that its judge writes; its table is read without running it."""
+    tree = ast.parse((real_data / "field" / "odd_chat_server.py").read_text(encoding="utf-8"))
+    tables = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id in ("JUDGES", "RATINGS")
+    }
+    # Not asked for by a prompt for tags, or followed by words (docs/judging.md).
+    unread = {"brackets", "boxed", "trailing"}
+    for name, answer in tables["JUDGES"].items():
+        assert read_verdict(answer, TAG, 2) == (None if name in unread else A), name
+    assert read_verdict(tables["JUDGES"]["brackets"], BRACKETS, 2) == A
+    assert read_verdict(tables["JUDGES"]["bold_brackets"], BRACKETS, 2) == A
+    assert read_verdict(tables["JUDGES"]["boxed"], BOXED, 2) == A
+    assert read_verdict(tables["JUDGES"]["json"], JSON, 2) == A
+    assert read_verdict(tables["JUDGES"]["arena"], FIVE, 2) == A
+    ratings = {name: read_verdict(answer, RATING, 1) for name, answer in tables["RATINGS"].items()}
+    assert ratings == {
+        "rating_int": (4.0,),
+        "rating_half": None,
+        "rating_slash": (4.0,),
+        "rating_zero": (4.0,),
+        "rating_bracket": None,
+    }
+    halves = header("pointwise", fractions=True)
+    assert read_verdict(tables["RATINGS"]["rating_half"], halves, 1) == (4.5,)
+    assert read_verdict(tables["RATINGS"]["rating_bracket"], TEN, 1) == (8.0,)
