@@ -38,6 +38,7 @@ ROW_NAMES = frozenset(
 )
 NUMBER = re.compile(r"-?\d+")
 INDEX = "index"
+MESSAGE_KEYS = ({"role", "content"}, {"role", "tool_calls"}, {"from", "value"})
 
 
 def rows_of(value: Mapping[str, Any], path: Path) -> list[Any] | None:
@@ -146,7 +147,8 @@ def _holds_objects(value: Any) -> bool:
 
 
 def _is_message(value: Mapping[str, Any]) -> bool:
-    return "role" in value or "from" in value
+    # A role alone is not enough, because rows of message trees have one too.
+    return any(keys <= set(value) for keys in MESSAGE_KEYS)
 
 
 def _has_row_names(names: Any) -> bool:

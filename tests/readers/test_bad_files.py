@@ -57,7 +57,11 @@ BAD_FILES: dict[str, tuple[dict[str, bytes], str, str]] = {
         "contains no rows",
     ),
     "prose": ({"a.json": b"hello\nthere"}, "a.json", "neither one JSON value nor one JSON object per line"),
-    "one object of another kind": ({"a.json": b'{\n "rows": [1]\n}'}, "a.json", "found rows"),
+    "one object of another kind": (
+        {"a.json": b'{\n "rows": [1]\n}'},
+        "a.json",
+        " rows; name the columns with --map",
+    ),
     "two lists": (
         {"a.json": json.dumps({"train": [PAIR], "test": [PAIR]}).encode()},
         "a.json",
@@ -119,9 +123,9 @@ BAD_FILES: dict[str, tuple[dict[str, bytes], str, str]] = {
     "another parquet": (
         {"a.parquet": parquet_bytes(alpha=[1])},
         "a.parquet",
-        "expected the columns prompt or",
+        " alpha; name the columns with --map",
     ),
-    "another jsonl": ({"a.jsonl": b'{"alpha": 1}\n'}, "a.jsonl", "found alpha"),
+    "another jsonl": ({"a.jsonl": b'{"alpha": 1}\n'}, "a.jsonl", " alpha; name the columns with --map"),
     "folder without data": ({"f/readme.md": b"x"}, "f", "contains no file that pairkit reads"),
     "folder of several formats": (
         {"f/a.jsonl": LINES, "f/b.csv": b"prompt\na\n"},

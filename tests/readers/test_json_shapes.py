@@ -103,6 +103,13 @@ def test_one_row_stays_one_row(tmp_path: Path, row: dict[str, Any], indent: int 
         assert rows_in(tmp_path / name) == [row]
 
 
+def test_messages_of_a_tree_under_a_key_are_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    rows = [{"message_id": str(row), "role": "prompter", "text": "t", "rank": row} for row in range(3)]
+    path.write_text(json.dumps({"export": rows}))
+    assert rows_in(path) == rows
+
+
 def test_a_first_line_that_is_broken_does_not_make_lines_an_object(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     for broken in ('{"prompt": "a", "chosen"', '{"prompt": "a', "[1, 2]", '{"prompt":', "{", "no JSON"):
@@ -130,7 +137,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values, st.sampled_from([".json", ".jsonl"]), st.sampled_from([None, 1]))
 def test_any_value_is_rows_or_one_message(
     tmp_path: Path, value: Any, suffix: str, indent: int | None
