@@ -137,7 +137,11 @@ def _wrapped(value: Mapping[str, Any], path: Path) -> list[Any] | None:
             f"{path}: holds several lists of objects ({names}); write the one to read to a file of its own, "
             f"as in: jq '.{next(iter(lists))}' {path.name} > rows.json"
         )
-    return next(iter(lists.values())) if lists else None
+    if lists:
+        return next(iter(lists.values()))
+    # One key around another, as in {"result": {"rows": [...]}}.
+    inner = next(iter(value.values())) if len(value) == 1 else None
+    return rows_of(inner, path) if isinstance(inner, dict) else None
 
 
 def _holds_objects(value: Any) -> bool:

@@ -36,6 +36,7 @@ def rows_in(path: Path) -> list[dict[str, Any]]:
 SHAPES = {
     "a key": json.dumps({"data": ROWS}),
     "a key with others, over lines": json.dumps({"version": 1, "meta": {"a": [1]}, "rows": ROWS}, indent=2),
+    "a key in a key": json.dumps({"result": {"count": 12, "rows": ROWS}}, indent=1),
     "a key whose name is a column's": json.dumps({"conversations": ROWS}),
     "a row per line under a key": '{"data": [\n' + ",\n".join(map(json.dumps, ROWS)) + "\n]}",
     "an array, a row per line": "[\n" + ",\n".join(map(json.dumps, ROWS)) + "\n]\n",
@@ -112,7 +113,16 @@ def test_messages_of_a_tree_under_a_key_are_rows(tmp_path: Path) -> None:
 
 def test_a_first_line_that_is_broken_does_not_make_lines_an_object(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    for broken in ('{"prompt": "a", "chosen"', '{"prompt": "a', "[1, 2]", '{"prompt":', "{", "no JSON"):
+    for broken in (
+        '{"prompt": "a", "chosen"',
+        '{"prompt": "a"} and more',
+        '  {"prompt": "a"},',
+        '{"prompt": "a',
+        "[1, 2]",
+        '{"prompt":',
+        "{",
+        "no JSON",
+    ):
         write_lines(path, [PAIR] * 3)
         path.write_bytes(broken.encode() + b"\n" + path.read_bytes())
         batch = read(path)
