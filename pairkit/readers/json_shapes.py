@@ -138,7 +138,8 @@ def _wrapped(value: Mapping[str, Any], path: Path) -> list[Any] | None:
             f"as in: jq '.{next(iter(lists))}' {path.name} > rows.json"
         )
     if lists:
-        return next(iter(lists.values()))
+        (rows,) = lists.values()
+        return list(rows)
     # One key around another, as in {"result": {"rows": [...]}}.
     inner = next(iter(value.values())) if len(value) == 1 else None
     return rows_of(inner, path) if isinstance(inner, dict) else None
