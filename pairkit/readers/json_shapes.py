@@ -86,7 +86,7 @@ def _table(value: Mapping[str, Any]) -> list[Any]:
 def _objects_of_objects(value: Mapping[str, Mapping[str, Any]], path: Path) -> list[Any] | None:
     first, *others = (set(item) for item in value.values())
     outer = all(NUMBER.fullmatch(name) for name in value)
-    if outer or (_has_row_names(set().union(first, *others)) and not _has_row_names(value)):
+    if outer or (all(_has_row_names(row) for row in value.values()) and not _has_row_names(value)):
         return _indexed([dict(row) for row in value.values()], list(value))
     if first and all(NUMBER.fullmatch(name) for name in first) and all(first == keys for keys in others):
         keys = list(next(iter(value.values())))

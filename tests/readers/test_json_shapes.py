@@ -92,6 +92,7 @@ SINGLE = [
     {"id": 7, "conversation_a": MESSAGES, "conversation_b": MESSAGES, "winner": "tie"},
     {"input": {"messages": MESSAGES}, "preferred_output": MESSAGES, "non_preferred_output": MESSAGES},
     {"prompt": {"text": "p"}, "chosen": {"text": "c"}, "rejected": {"text": "r"}},
+    {"asked": {"context": "c"}, "answered": {"text": "t"}},
     {"instruction": "i", "completions": [{"response": "a", "annotations": {"x": "1"}}], "models": ["m"]},
 ]
 
