@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pairkit.errors import InputError
+from pairkit.readers.blocks import refuse_duplicates
 
 # Of columns that a row has and what is around rows has not: these tell one row from an object of rows.
 ROW_NAMES = frozenset(
@@ -65,19 +66,26 @@ SPLIT = {"columns", "index", "data", "index_names", "column_names"}  # the last 
 
 
 def _split(value: Mapping[str, Any], path: Path) -> list[Any]:
-    names, rows = value["columns"], value["data"]
+    names, rows, index = value["columns"], value["data"], value.get("index") or []
     widths = {len(row) if isinstance(row, list) else -1 for row in rows} - {len(names)}
     if widths or not all(isinstance(name, str) for name in names):
         raise InputError(
             f"{path}: `data` has to be lists of one value for each of the {len(names)} names in `columns`; "
             "write the data frame again with orient='records'"
         )
-    return _indexed([dict(zip(names, row, strict=True)) for row in rows], value.get("index") or [])
+    refuse_duplicates(names, path)
+    if index and (not isinstance(index, list) or len(index) != len(rows)):
+        raise InputError(
+            f"{path}: `index` has to be a list of one value for each of the {len(rows)} rows; "
+            "write the data frame again with orient='records'"
+        )
+    return _indexed([dict(zip(names, row, strict=True)) for row in rows], index)
 
 
 def _table(value: Mapping[str, Any]) -> list[Any]:
     # The index is a field of each row, with this name where the frame's has none.
-    if value["schema"].get("primaryKey") != [INDEX]:
+    objects = all(isinstance(row, dict) for row in value["data"])
+    if not objects or value["schema"].get("primaryKey") != [INDEX]:
         return list(value["data"])
     rows = [dict(row) for row in value["data"]]
     return _indexed(rows, [row.pop(INDEX, None) for row in rows])

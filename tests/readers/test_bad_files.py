@@ -79,6 +79,16 @@ BAD_FILES: dict[str, tuple[dict[str, bytes], str, str]] = {
         "a.json",
         "one value for each of the 1 names in `columns`",
     ),
+    "split with two columns of a name": (
+        {"a.json": b'{"columns": ["prompt", "prompt"], "data": [["a", "b"]]}'},
+        "a.json",
+        "two columns are named 'prompt'",
+    ),
+    "split with a short index": (
+        {"a.json": b'{"columns": ["prompt"], "index": [4], "data": [["a"], ["b"]]}'},
+        "a.json",
+        "`index` has to be a list of one value for each of the 2 rows",
+    ),
     "array in latin-1": (
         {"a.json": b'[{"prompt": "caf\xe9"}]'},
         "a.json",

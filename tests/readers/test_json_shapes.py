@@ -131,6 +131,16 @@ def test_a_first_line_that_is_broken_does_not_make_lines_an_object(tmp_path: Pat
         assert batch.quarantine["detail"][0].as_py().startswith("rows.jsonl, row 1: is not ")
 
 
+def test_rows_of_a_table_that_are_no_objects_are_bad_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"schema": {"primaryKey": ["index"]}, "data": [PAIR, "text", PAIR]}))
+    batch = read(path)
+    assert (batch.sets.num_rows, batch.quarantine["detail"].to_pylist()) == (
+        2,
+        ["rows.json, row 2: is not an object with fields"],
+    )
+
+
 def test_a_bad_row_under_a_key_is_named_by_its_place(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text(json.dumps({"data": [PAIR, {**PAIR, "chosen": 3}, PAIR]}))
@@ -140,7 +150,7 @@ def test_a_bad_row_under_a_key_is_named_by_its_place(tmp_path: Path) -> None:
 
 
 scalars = st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["", "0", "p", "text"])
-names = st.sampled_from(["prompt", "data", "columns", "index", "schema", "role", "0", "1", "x"])
+names = st.sampled_from(["prompt", "data", "columns", "index", "schema", "primaryKey", "0", "1", "x"])
 values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
