@@ -135,7 +135,7 @@ class Client:
             outcome = await self._try(body, part)
             if isinstance(outcome, ServerError):
                 learned = lesson(outcome, body, self._recipe.extra_body)
-                # Without a pause, because it will be another request; one that is the same would end the same.
+                # Without a pause, because it will be another request: the same one would end the same.
                 if learned is not None and learned.without(known) != PLAIN:
                     self._learn(learned, outcome.message)
                     continue
