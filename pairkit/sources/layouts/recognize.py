@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -170,20 +171,28 @@ def _exists(columns: Types, need: str) -> bool:
 
 
 def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
-    """Return the fields that rows with these columns have in a layout, and where."""
-    found = {}
-    for field, names in layout.fields.items():
-        candidates = (names,) if isinstance(names, str) else names
-        for candidate in candidates:
+    """Return the fields that rows with these columns have in a layout, and where.
+
+    A column may be spelled otherwise than in the layout: "Response A" for response_a.
+    """
+    found, spelled = {}, {_letters(name): name for name in reversed(list(columns))}
+    known_names = (*columns, *layout.adds)
+    for field, known in layout.fields.items():
+        for candidate in (known,) if isinstance(known, str) else known:
             some = [part for part in candidate.split("|") if _exists(columns, f"{part}:number")]
             if "|" in candidate and some:
                 found[field] = "+".join(some)
                 break
-            parts = columns_of(candidate, (*columns, *layout.adds))
-            if all(part in layout.adds or _exists(columns, part) for part in parts):
-                found[field] = candidate
+            parts = columns_of(candidate, known_names)
+            names = [part if part in known_names else spelled.get(_letters(part), part) for part in parts]
+            if all(name in layout.adds or _exists(columns, name) for name in names):
+                found[field] = "+".join(names)
                 break
     return found
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).lower()
 
 
 def _recognized(columns: Types, path: Path) -> Layout:
