@@ -93,7 +93,9 @@ def test_thoughts_among_parts_stay_apart(tmp_path: Path, part: dict[str, Any]) -
 @pytest.mark.parametrize("name", ["reasoning_content", "thinking", "thought"])
 def test_a_thought_may_have_a_column_of_its_own(tmp_path: Path, name: str) -> None:
     read = brief_rows(
-        tmp_path, {"prompt": "p", "response": "r", name: "Legs."}, {"prompt": "p", "response": "r", name: None}
+        tmp_path,
+        {"prompt": "p", "response": "r", name: "Legs."},
+        {"prompt": "p", "response": "r", name: None},
     )
     assert [thoughts(row) for row in read.sets] == [["Legs."], [None]]
 

@@ -14,7 +14,7 @@ from support.row_files import write_csv
 
 QUESTION = "How many legs has a spider?"
 ASKED = [("user", QUESTION)]
-TEXTS = ["It's eight:\n{8} of \"them\".", "Six, like an ant."]
+TEXTS = ['It\'s eight:\n{8} of "them".', "Six, like an ant."]
 
 
 def user(content: str = QUESTION) -> dict[str, Any]:
@@ -48,9 +48,7 @@ def llama(messages: list[dict[str, Any]]) -> str:
 
 def gemma(messages: list[dict[str, Any]]) -> str:
     names = {"user": "user", "assistant": "model"}
-    turns = [
-        f"<start_of_turn>{names[each['role']]}\n{each['content']}<end_of_turn>\n" for each in messages
-    ]
+    turns = [f"<start_of_turn>{names[each['role']]}\n{each['content']}<end_of_turn>\n" for each in messages]
     return "<bos>" + "".join(turns)
 
 
@@ -162,7 +160,10 @@ PLAIN = [
 
 @pytest.mark.parametrize("text", PLAIN)
 def test_json_of_another_kind_stays_a_text(tmp_path: Path, text: str) -> None:
-    rows = [{"prompt": QUESTION, "chosen": text, "rejected": "r"}, {"prompt": QUESTION, "completions": [text, "r"]}]
+    rows = [
+        {"prompt": QUESTION, "chosen": text, "rejected": "r"},
+        {"prompt": QUESTION, "completions": [text, "r"]},
+    ]
     read = brief_rows(tmp_path, rows[0])
     assert (read.texts, read.refused) == ([[text, "r"]], [])
     read = brief_rows(tmp_path, rows[1])
@@ -171,7 +172,9 @@ def test_json_of_another_kind_stays_a_text(tmp_path: Path, text: str) -> None:
 
 def test_a_reply_in_a_message_is_never_looked_into(tmp_path: Path) -> None:
     shown = json.dumps([user(), reply("Eight.")])
-    read = brief_rows(tmp_path, {"prompt": "Show a chat.", "chosen": [reply(shown)], "rejected": [reply("No.")]})
+    read = brief_rows(
+        tmp_path, {"prompt": "Show a chat.", "chosen": [reply(shown)], "rejected": [reply("No.")]}
+    )
     assert read.texts == [[shown, "No."]]
     own = {"text": shown, "origin": "source", "rank": 1}  # as pairkit writes completions
     read = brief_rows(tmp_path, {"prompt": "Show a chat.", "completions": [own]})
@@ -254,7 +257,9 @@ def test_transcripts_next_to_a_prompt_are_turns(tmp_path: Path) -> None:
     assert [[text.strip() for text in texts] for texts in read.texts] == [["Eight.", "Six."]] * 2
 
 
-@pytest.mark.parametrize("mark", ["<s>[INST] Hi [/INST]", "<｜User｜>Hi<｜Assistant｜>", "<|start|>user<|message|>Hi"])
+@pytest.mark.parametrize(
+    "mark", ["<s>[INST] Hi [/INST]", "<｜User｜>Hi<｜Assistant｜>", "<|start|>user<|message|>Hi"]
+)
 def test_templates_that_are_not_read_are_refused(tmp_path: Path, mark: str) -> None:
     read = brief_rows(tmp_path, {"prompt": mark, "chosen": "c", "rejected": "r"})
     ((_, detail),) = read.refused

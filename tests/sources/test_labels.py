@@ -44,7 +44,9 @@ def test_labels_are_scores_of_1_and_0(tmp_path: Path, good: Any, bad: Any) -> No
     assert brief(path).sets == read.sets
 
 
-@pytest.mark.parametrize("name", ["label", "is_good", "kto_tag", "desirable", "thumbs", "feedback", "is_chosen"])
+@pytest.mark.parametrize(
+    "name", ["label", "is_good", "kto_tag", "desirable", "thumbs", "feedback", "is_chosen"]
+)
 def test_names_of_label_columns(tmp_path: Path, name: str) -> None:
     turns = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "c"}]
     for row in ({"prompt": "p", "answer": "c"}, {"messages": turns}):

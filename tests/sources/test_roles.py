@@ -44,7 +44,9 @@ def test_names_of_the_system(tmp_path: Path, name: str) -> None:
     assert brief_rows(tmp_path, {"prompt": turns}).prompts == [[("system", "s"), ("user", "q")]]
 
 
-@pytest.mark.parametrize("name", ["Tool", "function", "observation", "tool-response", "Function Result", "ipython"])
+@pytest.mark.parametrize(
+    "name", ["Tool", "function", "observation", "tool-response", "Function Result", "ipython"]
+)
 def test_names_of_tools(tmp_path: Path, name: str) -> None:
     call = {"role": "assistant", "tool_calls": [{"name": "f", "arguments": {}}]}
     turns = [{"role": "user", "content": "q"}, call, {"role": name, "content": "4"}]
@@ -93,11 +95,15 @@ def test_unknown_speakers_are_named_with_the_map_that_reads_them(tmp_path: Path)
 
 def test_a_map_may_turn_roles_around(tmp_path: Path) -> None:
     turns = [{"role": "assistant", "content": "q"}, {"role": "user", "content": "a"}]
-    read = brief_rows(tmp_path, {"messages": turns}, map={"roles": {"user": "assistant", "assistant": "user"}})
+    read = brief_rows(
+        tmp_path, {"messages": turns}, map={"roles": {"user": "assistant", "assistant": "user"}}
+    )
     assert (read.prompts, read.texts) == ([[("user", "q")]], [["a"]])
 
 
 def test_a_role_that_is_none_is_refused(tmp_path: Path) -> None:
     recipe = SourceRecipe(name="files", path=str(tmp_path), map={"roles": {"Alice": "human"}})
-    with pytest.raises(RecipeError, match="map roles: Alice must be one of system, user, assistant, tool, got 'human'"):
+    with pytest.raises(
+        RecipeError, match="map roles: Alice must be one of system, user, assistant, tool, got 'human'"
+    ):
         open_source(recipe)

@@ -28,7 +28,9 @@ SHAPES: Mapping[str, Shape] = {
         ("completions",),
         ("prompt", "messages", "scores", "ranks", "models", "winner", "strength", "rank_by_order", *ALWAYS),
     ),
-    "single": Shape(("prompt", "completion"), ("label", "score", "ratings", "model", "reasoning", "group", *ALWAYS)),
+    "single": Shape(
+        ("prompt", "completion"), ("label", "score", "ratings", "model", "reasoning", "group", *ALWAYS)
+    ),
     "conversation": Shape(("messages",), ("label", "score", "ratings", "model", *ALWAYS)),
     "prompts": Shape(("prompt",), ALWAYS),
 }

@@ -89,8 +89,8 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     elif any(name in mapped for name in CONTENT):
         layout, fields = _mapped(mapped), mapped
     else:
-        layout = _recognized(columns, path)
-        fields = fields_of(layout, columns) | mapped
+        layout, known = _recognized(columns, path)
+        fields = fields_of(layout, known) | mapped
     shape = SHAPES[layout.shape]
     unread = sorted(mapped.keys() - {*shape.required, *shape.optional})
     if unread:
@@ -127,19 +127,24 @@ def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
     return found
 
 
-def _recognized(columns: Types, path: Path) -> Layout:
+def _recognized(columns: Types, path: Path) -> tuple[Layout, Types]:
+    """Return the layout of a file, and the columns by which it was recognized."""
     layout = next((layout for layout in LAYOUTS.values() if fits(layout, columns)), None)
     if layout is None:
         # A column of nothing but nulls gives no layout away, unless there is no better one.
-        named = dict.fromkeys(columns, (pa.string(),))
-        layout = next((layout for layout in LAYOUTS.values() if fits(layout, named)), None)
+        columns = {name: kinds if _has_type(kinds) else (pa.string(),) for name, kinds in columns.items()}
+        layout = next((layout for layout in LAYOUTS.values() if fits(layout, columns)), None)
     if layout is None:
         raise InputError(
             f"{path}: no known layout: expected a prompt, messages, or chosen and rejected; "
             f"found columns {', '.join(columns) or 'none'}; "
             "name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN"
         )
-    return layout
+    return layout, columns
+
+
+def _has_type(kinds: Iterable[pa.DataType]) -> bool:
+    return any(not pa.types.is_null(kind) for kind in kinds)
 
 
 def _named(name: str, columns: Types, mapped: Mapping[str, str], path: Path) -> Layout:
