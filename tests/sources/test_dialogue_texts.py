@@ -244,6 +244,8 @@ def test_generation_prompts_and_end_marks_are_no_text(tmp_path: Path) -> None:
     read = brief_rows(tmp_path, row)
     assert read.prompts == [[("system", "Be brief."), *ASKED]]
     assert read.texts == [["Eight.", "Six."]]
+    html = {"prompt": QUESTION, "chosen": "Six, <s>like an ant</s>", "rejected": "Six.</s>"}
+    assert brief_rows(tmp_path, html).texts == [["Six, <s>like an ant</s>", "Six."]]
 
 
 def test_transcripts_next_to_a_prompt_are_turns(tmp_path: Path) -> None:

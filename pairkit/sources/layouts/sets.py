@@ -138,7 +138,7 @@ def _structs(items: Columns) -> pa.Array:
 
 
 def _report_others(items: Columns) -> None:
-    """Report messages of others than the assistant, and dialogues in the texts of other libraries' objects."""
+    """Report messages of others than the assistant, and dialogues in the texts of others' objects."""
     for name in ("role", "from"):
         if name in items and is_text(items.arrays[name].type):
             roles = read_roles(items, name)[1]

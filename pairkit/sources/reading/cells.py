@@ -1,7 +1,7 @@
 """Cells whose texts hold more than a text: dialogues, lists of completions, turns of a history.
 
-Such cells are parsed, one by one, because no columnar parser takes JSON of any shape. Rows that then have other
-types than the rest are read apart and put back into their places, so that one column may hold both.
+Such cells are parsed, one by one, because no columnar parser takes JSON of any shape. Rows that then have
+other types than the rest are read apart and put back into their places, so that one column may hold both.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Cells(NamedTuple):
     """How the texts of a column are parsed that hold more than a text.
 
     `begins` is the beginning of such texts, a regular expression of Rust; None: every text is parsed. `parse`
-    gets a text and the known roles and returns what it holds, None if it is a text; it raises `ValueError` with
-    what is wrong with it.
+    gets a text and the known roles and returns what it holds, None if it is a text; it raises `ValueError`
+    with what is wrong with it.
     """
 
     begins: str | None

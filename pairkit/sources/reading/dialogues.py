@@ -1,10 +1,10 @@
 """Texts that are dialogues: lists of messages that an export wrote into a text.
 
-A text is a dialogue by its value, whatever the column: as a whole it is a list of messages (or one), written as
-JSON or as Python prints it. A message is an object with a speaker (`role`, `from`) and what it says (`content`,
-`value`, `text`). JSON of another kind is a text: `{"answer": 4}`, `[{"role": "admin"}]`, and messages of unknown
-speakers with keys that no message has. A text that only looks like messages is refused. The content of a message
-is never looked into: it is the way to write a reply that is itself a list of messages.
+A text is a dialogue by its value, whatever the column: as a whole it is a list of messages (or one), written
+as JSON or as Python prints it. A message is an object with a speaker (`role`, `from`) and what it says
+(`content`, `value`, `text`). JSON of another kind is a text: `{"answer": 4}`, `[{"role": "admin"}]`, and
+objects of unknown speakers with keys that no message has. A text that only looks like messages is refused. The
+content of a message is never looked into: it is the way to write a reply that is itself a list of messages.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _PRINTED = re.compile(r"\s*\[?\s*\w*Message\w*\(")
 def dialogue_in(text: str, roles: Mapping[str, str]) -> Any | None:
     """Return the messages that a text is, None if it is a text.
 
-    `roles` are the known names of speakers. Raises `ValueError` with what is wrong with a text that looks like
-    messages and cannot be read.
+    `roles` are the known names of speakers. Raises `ValueError` with what is wrong with a text that looks
+    like messages and cannot be read.
     """
     spelled = spelled_messages(text)
     if spelled is not None:
