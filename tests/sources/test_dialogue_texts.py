@@ -29,6 +29,11 @@ def sharegpt(messages: list[dict[str, Any]]) -> str:
     return json.dumps([{"from": each["role"], "value": each["content"]} for each in messages])
 
 
+def langchain(messages: list[dict[str, Any]]) -> str:
+    names = {"user": "human", "assistant": "ai"}
+    return json.dumps([{"type": names[each["role"]], "content": each["content"]} for each in messages])
+
+
 def numpy_text(messages: list[dict[str, Any]]) -> str:
     """Write messages as `pandas.to_csv` writes a cell that Parquet gave as an array: without commas."""
     return str(np.array(messages, dtype=object))
@@ -58,6 +63,8 @@ WRITERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "twice": lambda messages: json.dumps(json.dumps(messages)),
     "wrapped": lambda messages: json.dumps({"messages": messages}),
     "sharegpt": sharegpt,
+    "lines": lambda messages: "\n".join(map(json.dumps, messages)) + "\n",
+    "langchain": langchain,
     "python": str,
     "tuple": lambda messages: str(tuple(messages)),
     "numpy": numpy_text,
@@ -189,7 +196,6 @@ BROKEN = {
     "code": "[{'role': 'user', 'content': text} for text in texts]",
     "call": "[{'role': 'user', 'content': __import__('os').getcwd()}]",
     "objects": "[HumanMessage(content='How many?'), AIMessage(content='Eight.', role='x')]",
-    "lines": "\n".join(json.dumps(each) for each in (user(), reply("Eight."))),
     "array": "[{'role': 'user', 'content': 'x'}\n ...\n {'role': 'user', 'content': 'y'}]",
     "deep": '[{"role": "user", "content": ' + "[" * 5000,
 }
@@ -225,6 +231,14 @@ def test_completions_that_are_messages_of_others_are_refused(tmp_path: Path) -> 
     text = json.dumps([user(), reply("Eight.")])
     read = brief_rows(tmp_path, {"prompt": QUESTION, "completions": [{"response": text, "model": "m"}]})
     assert [reason for reason, _ in read.refused] == ["unsupported_content"]
+
+
+def test_messages_are_no_system_prompt(tmp_path: Path) -> None:
+    system = json.dumps([{"role": "system", "content": "Be brief."}])
+    row = {"prompt": QUESTION, "system": system, "chosen": "c", "rejected": "r"}
+    assert brief_rows(tmp_path, row).refused == [
+        ("unsupported_content", "'system': holds messages, not a text")
+    ]
 
 
 def test_dialogues_of_one_row_have_one_prompt(tmp_path: Path) -> None:

@@ -108,9 +108,9 @@ def dialogues_of(texts: Sequence[Any], roles: Mapping[str, str]) -> list[Any] | 
 def report_dialogues(items: Columns, name: str) -> None:
     """Report texts that are dialogues where only texts are read."""
     if name in items and is_text(items.arrays[name].type):
-        detail = "holds a dialogue, which is read only where it stands alone in its column"
         found = _parse(items, name, DIALOGUE)
-        items.report(np.isin(np.arange(items.size), list(found)), "unsupported_content", detail, name)
+        where = np.isin(np.arange(items.size), list(found))
+        items.report(where, "unsupported_content", "holds messages, not a text", name)
 
 
 def _candidates(texts: pa.Array, begins: str | None) -> Mask:

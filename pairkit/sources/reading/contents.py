@@ -1,4 +1,4 @@
-"""What a message says: a text, parts of a text, or an object with one text; thoughts among parts are apart."""
+"""What a message says: a text, parts of a text, or an object with one text; and the thoughts among parts."""
 
 from __future__ import annotations
 

@@ -4,13 +4,13 @@ A text is a dialogue by its value, whatever the column: as a whole it is a list 
 as JSON or as Python prints it. A message is an object with a speaker (`role`, `from`) and what it says
 (`content`, `value`, `text`). JSON of another kind is a text: `{"answer": 4}`, `[{"role": "admin"}]`, and
 objects of unknown speakers with keys that no message has. A text that only looks like messages is refused. The
-content of a message is never looked into: it is the way to write a reply that is itself a list of messages.
+content of a message is never looked into: that is how to write a reply that is itself a list of messages.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pairkit.sources.reading.chat_marks import BEGINS, spelled_messages
@@ -20,12 +20,14 @@ from pairkit.sources.reading.roles import normal
 ROLE_FIELDS = ("role", "from", "speaker", "sender", "type")
 CONTENT_FIELDS = ("content", "value", "text", "message", "parts")
 CALL_FIELDS = ("tool_calls", "function_call")  # the second is OpenAI's form before tools: one call, no list
+LANGCHAIN = ("human", "ai")  # types of its messages; others are too common to be a speaker's
 WRAPPED = ("messages", "conversations", "conversation")
 _OTHER_FIELDS = ("name", "weight", "id", "loss", "train", "tool_call_id", "reasoning_content", "thinking")
 # The beginnings of texts that may be dialogues, for Rust's regular expressions.
 MAYBE = rf"""^\s*(?:["']?\s*[\[({{]|array\(|\w*Message\w*\()|{BEGINS}"""
 _ROLE = re.compile(r"""\b(?:role|from)\b["'\\]*\s*[:=]\s*["'\\]*(\w*)""")
 _CONTENT = re.compile(r"""\b(?:content|value|text)\b["'\\]*\s*[:=]""")
+_LANGCHAIN = re.compile(r"""\btype\b["'\\]*\s*:\s*["'\\]*(?:human|ai)\b""")
 _MESSAGES = re.compile(r"""\s*["']?\s*(?:array\()?[\[(]\s*\{""")
 _PRINTED = re.compile(r"\s*\[?\s*\w*Message\w*\(")
 
@@ -39,17 +41,21 @@ def dialogue_in(text: str, roles: Mapping[str, str]) -> Any | None:
     spelled = spelled_messages(text)
     if spelled is not None:
         return spelled
-    # `type` and the like are too common to parse every text that has one.
-    if not _CONTENT.search(text) or (not (found := _ROLE.findall(text)) and not _PRINTED.match(text)):
+    named = _ROLE.findall(text)
+    if not _CONTENT.search(text) or not (named or _LANGCHAIN.search(text) or _PRINTED.match(text)):
         return None
     try:
         value = parse(text)
     except ValueError as error:
-        known = any(normal(name) in roles for name in found)
-        if _MESSAGES.match(text) or _PRINTED.match(text) or (known and text.lstrip()[:1] == "{"):
+        if _looks_like_messages(text, named, roles):
             raise ValueError(f"looks like messages and {error}; write them as JSON") from None
         return None
     return messages_in(value, roles)
+
+
+def _looks_like_messages(text: str, named: Sequence[str], roles: Mapping[str, str]) -> bool:
+    begins = bool(named and _MESSAGES.match(text)) or bool(_PRINTED.match(text))
+    return begins or (text.lstrip()[:1] == "{" and any(normal(name) in roles for name in named))
 
 
 def messages_in(value: Any, roles: Mapping[str, str]) -> Any | None:
@@ -79,6 +85,8 @@ _FIELDS = {"role", "from", *CONTENT_FIELDS, *CALL_FIELDS, *_OTHER_FIELDS}
 def speaker_of(item: Mapping[str, Any]) -> str | None:
     """Return the speaker of an object that is a message, else None."""
     name = next((item[field] for field in ("role", "from") if item.get(field) is not None), None)
+    if name is None and item.get("type") in LANGCHAIN:
+        name = item["type"]
     says = any(isinstance(item.get(field), str | list | dict) for field in CONTENT_FIELDS)
     calls = any(item.get(field) for field in CALL_FIELDS)
     return name if isinstance(name, str) and (says or calls) else None

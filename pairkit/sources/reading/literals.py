@@ -40,7 +40,19 @@ def _parsed(text: str) -> Any:
         # Not strict, because exports by hand leave line breaks inside of texts.
         return loads(text, strict=False)
     except (ValueError, RecursionError):
-        return _literal(text)
+        lines = _lines(text)
+        return _literal(text) if lines is None else lines
+
+
+def _lines(text: str) -> list[Any] | None:
+    """Return the objects of JSON lines, None if the text is something else."""
+    lines = [line for line in text.split("\n") if not line.isspace() and line]
+    if len(lines) < 2 or not all(line.lstrip()[:1] == "{" for line in lines):
+        return None
+    try:
+        return [loads(line) for line in lines]
+    except (ValueError, RecursionError):
+        return None
 
 
 def _literal(text: str) -> Any:
