@@ -19,7 +19,7 @@ from pairkit.readers.json_rows import row_tables
 from pairkit.sources.reading.chat_marks import HUMAN, transcript_in
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.dialogues import MAYBE, dialogue_in
-from pairkit.sources.reading.literals import parse
+from pairkit.sources.reading.literals import OtherKind, parse
 from pairkit.sources.reading.roles import known_roles
 
 
@@ -40,7 +40,7 @@ def read_apart(
 ) -> list[pa.Array | None]:
     """Return what `read` makes of `columns`, one value per row, with the cells of some columns parsed.
 
-    Cells that cannot be parsed are reported as `invalid_json`; their rows are null in the result.
+    Cells that cannot be parsed are reported; their rows are null in the result.
     """
     names = [name for name in cells if name in columns and _holds_texts(columns.arrays[name].type)]
     parsed = {name: _parse(columns, name, cells[name]) for name in names}
@@ -122,17 +122,18 @@ def _candidates(texts: pa.Array, begins: str | None) -> Mask:
 
 def _parsed_cells(columns: Columns, name: str, cells: Any, parser: Callable[[Any], Any]) -> dict[int, Any]:
     found: dict[int, Any] = {}
-    wrong: dict[str, list[int]] = {}
+    wrong: dict[tuple[str, str], list[int]] = {}
     for place, text in cells:
         try:
             value = parser(text)
         except ValueError as error:
-            wrong.setdefault(str(error), []).append(place)
+            reason = "unsupported_content" if isinstance(error, OtherKind) else "invalid_json"
+            wrong.setdefault((reason, str(error)), []).append(place)
             value = ()  # the row is read apart, and not as a text
         if value is not None:
             found[place] = value
-    for detail, places in wrong.items():
-        columns.report(np.isin(np.arange(columns.size), places), "invalid_json", detail, name)
+    for (reason, detail), places in wrong.items():
+        columns.report(np.isin(np.arange(columns.size), places), reason, detail, name)
     return {place: None if value == () else value for place, value in found.items()}
 
 

@@ -11,6 +11,8 @@ import re
 import polars as pl
 import pyarrow as pa
 
+from pairkit.sources.reading.literals import OtherKind
+
 # The header of a turn: ChatML, Llama 3, Gemma, Zephyr and Phi-3. What follows is the turn.
 _HEADER = re.compile(
     r"<\|im_start\|>\s*(\w+)[ \t]*\n?"
@@ -34,13 +36,13 @@ BEGINS = rf"{_BEGIN}(?:<\||<start_of_turn>|\[INST\]|<｜)"
 def spelled_messages(text: str) -> list[dict[str, str]] | None:
     """Return the messages that a text spells in the marks of a template, None for any other text.
 
-    The open turn of a generation prompt is left out. Raises `ValueError` for a template that is not read.
+    The open turn of a generation prompt is left out. Raises `OtherKind` for a template that is not read.
     """
     bare = _START.sub("", text, count=1)
     if not _HEADER.match(bare):
         other = _OTHER.match(bare)
         if other:
-            raise ValueError(
+            raise OtherKind(
                 f"spells a chat template ({other.group(1)}); give messages with role and content, or the "
                 "text without marks"
             )

@@ -3,8 +3,8 @@
 A text is a dialogue by its value, whatever the column: as a whole it is a list of messages (or one), written
 as JSON or as Python prints it. A message is an object with a speaker (`role`, `from`) and what it says
 (`content`, `value`, `text`). JSON of another kind is a text: `{"answer": 4}`, `[{"role": "admin"}]`, and
-objects of unknown speakers with keys that no message has. A text that only looks like messages is refused. The
-content of a message is never looked into: that is how to write a reply that is itself a list of messages.
+objects of unknown speakers with keys that no message has. A text that only looks like messages is refused.
+The content of a message is never looked into: so a reply is written that is itself a list of messages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pairkit.sources.reading.chat_marks import BEGINS, spelled_messages
-from pairkit.sources.reading.literals import parse
+from pairkit.sources.reading.literals import OtherKind, parse
 from pairkit.sources.reading.roles import normal
 
 ROLE_FIELDS = ("role", "from", "speaker", "sender", "type")
@@ -61,7 +61,7 @@ def _looks_like_messages(text: str, named: Sequence[str], roles: Mapping[str, st
 def messages_in(value: Any, roles: Mapping[str, str]) -> Any | None:
     """Return the messages that a parsed value is, None if it is something else.
 
-    Raises `ValueError` for a list of messages and other objects.
+    Raises `OtherKind` for a list of messages and other objects.
     """
     if isinstance(value, dict) and len(value) == 1 and next(iter(value)) in WRAPPED:
         (value,) = value.values()
@@ -72,7 +72,7 @@ def messages_in(value: Any, roles: Mapping[str, str]) -> Any | None:
     known = [name is not None and normal(name) in roles for name in speakers]
     if None in speakers:
         if any(known):
-            raise ValueError("holds messages and other objects")
+            raise OtherKind("holds messages and other objects")
         return None
     # Unknown speakers are named when the messages are read, unless these are records of another kind.
     plain = isinstance(value, list) and all(set(item) <= _FIELDS for item in items)

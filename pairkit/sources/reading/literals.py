@@ -24,6 +24,10 @@ _ARRAY = re.compile(r"\barray(?=\(\s*\[)|,\s*dtype=\w+")
 _ADJACENT = re.compile(r"(?<=[}\])\w.])(\s+)(?=[{\[(\w.-])")
 
 
+class OtherKind(ValueError):
+    """A text that can be read, and holds what no set can."""
+
+
 def parse(text: str) -> Any:
     """Return the value that a text writes as JSON or as a Python literal, with lists for tuples and arrays.
 
