@@ -117,7 +117,9 @@ def test_lists_of_dialogues_in_texts(tmp_path: Path, write: Callable[[Any], str]
         {"prompt": QUESTION, "completions": json.dumps([[reply(text)] for text in TEXTS])},
         {"prompt": QUESTION, "completions": write([{"text": text} for text in TEXTS])},
         {"prompt": QUESTION, "completions": write(TEXTS)},  # type: ignore[arg-type]
+        {"prompt": QUESTION, "completions": [json.dumps(reply(text)) for text in TEXTS]},
         {"prompt": QUESTION, "chosen": replies[0], "rejected": [replies[1]]},
+        {"prompt": [json.dumps(user())], "chosen": TEXTS[0], "rejected": TEXTS[1]},
     ]
     for row in rows:
         read = brief_rows(tmp_path, row)
@@ -231,6 +233,13 @@ def test_completions_that_are_messages_of_others_are_refused(tmp_path: Path) -> 
     text = json.dumps([user(), reply("Eight.")])
     read = brief_rows(tmp_path, {"prompt": QUESTION, "completions": [{"response": text, "model": "m"}]})
     assert [reason for reason, _ in read.refused] == ["unsupported_content"]
+
+
+def test_a_named_source_reads_them_too(tmp_path: Path) -> None:
+    good, bad = (json.dumps([user(), reply(text)]) for text in TEXTS)
+    row = {"prompt": QUESTION, "chosen": good, "rejected": bad, "score_chosen": 5, "score_rejected": 1}
+    read = brief_rows(tmp_path, row, name="ultrafeedback_binarized")
+    assert (read.prompts, read.texts) == ([ASKED], [TEXTS])
 
 
 def test_messages_are_no_system_prompt(tmp_path: Path) -> None:

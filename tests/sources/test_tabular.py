@@ -268,6 +268,10 @@ def test_the_layout_of_a_file_does_not_depend_on_the_batch_size(tmp_path: Path, 
     assert reasons == ["missing_completion"] * 4
 
 
+def test_a_column_of_nulls_is_the_field_of_its_name(tmp_path: Path) -> None:
+    assert convert(tmp_path, [{"chosen": None, "rejected": [REPLY]}]) == ([], ["missing_prompt"])
+
+
 def test_a_column_without_a_name_is_an_index(tmp_path: Path) -> None:
     """As pandas writes by default."""
     path = tmp_path / "rows.csv"

@@ -44,6 +44,7 @@ from pairkit.sources.reading.turns import THOUGHT_FIELDS, read_calls, read_roles
 
 # Names under which structs of completions hold the reply, and its model.
 TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
+RATINGS = ("score", "rank", "rating", "ratings", "overall_score", "annotations")
 MODELS = ("model", "generator")
 # Of sets that pairkit wrote.
 OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata", "token_ids", "tokenizer")
@@ -116,8 +117,9 @@ def _structs(items: Columns) -> pa.Array:
     _report_others(items)
     text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
-    # `reasoning` next to a text may be that of a judge, next to the content of a message it is the model's.
-    thoughts = THOUGHT_FIELDS if text == "content" else THOUGHT_FIELDS[:-1]
+    # `reasoning` next to a rating may be that of a judge, next to the content of a message it is the model's.
+    judged = text != "content" and any(name in items for name in RATINGS)
+    thoughts = THOUGHT_FIELDS[:-1] if judged else THOUGHT_FIELDS
     own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, thoughts)}
     if "metadata" not in own:
         rest = items.rest([text, model, "rank", "score", *CALL_FIELDS, *thoughts, *own])

@@ -13,7 +13,8 @@ MESSAGES = ("messages", "conversations", "conversation")
 COMPLETION = ("completion", "response", "output", "answer")
 LABEL = (
     *("label", "kto_tag", "is_good", "is_desirable", "desirable", "is_chosen", "is_preferred", "is_correct"),
-    *("thumbs", "thumb", "thumbs_up", "vote", "feedback"),
+    *("thumbs", "thumb", "thumbs_up", "vote", "liked", "feedback", "user_feedback", "binary_label"),
+    *("accepted", "is_accepted", "approved", "is_positive", "is_helpful"),
 )
 ALWAYS: dict[str, str | tuple[str, ...]] = {
     "system": ("system", "system_prompt"),
