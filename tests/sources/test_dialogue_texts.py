@@ -113,6 +113,8 @@ def test_lists_of_dialogues_in_texts(tmp_path: Path, write: Callable[[Any], str]
         {"completions": whole},
         {"prompt": QUESTION, "completions": whole},
         {"prompt": QUESTION, "completions": replies},
+        {"prompt": QUESTION, "completions": [whole[0], TEXTS[1]]},
+        {"prompt": QUESTION, "completions": [TEXTS[0], json.dumps(reply(TEXTS[1]))]},
         {"prompt": QUESTION, "completions": json.dumps(replies)},
         {"prompt": QUESTION, "completions": json.dumps([[reply(text)] for text in TEXTS])},
         {"prompt": QUESTION, "completions": write([{"text": text} for text in TEXTS])},
@@ -163,6 +165,8 @@ PLAIN = [
     "<|thinking about ChatML|> is no header",
     "In ChatML a turn is <|im_start|>user\nHi<|im_end|> and so on.",
     "<table><tr></tr></table>",
+    "- role: a duty\n- from: a word",
+    "- spiders: eight legs",
     "",
 ]
 
@@ -195,6 +199,9 @@ BROKEN = {
     "mixed": json.dumps([user(), {"answer": "Eight."}]),
     "duckdb": "[{'role': user, 'content': How many?}, {'role': assistant, 'content': Eight.}]",
     "athena": "[{role=user, content=How many?}, {role=assistant, content=Eight.}]",
+    "html": json.dumps([user(), reply("Eight.")]).replace('"', "&quot;"),
+    "typeset": "[{“role”: “user”, “content”: “How many?”}]",
+    "yaml": "- role: user\n  content: How many?\n- role: assistant\n  content: Eight.",
     "code": "[{'role': 'user', 'content': text} for text in texts]",
     "call": "[{'role': 'user', 'content': __import__('os').getcwd()}]",
     "objects": "[HumanMessage(content='How many?'), AIMessage(content='Eight.', role='x')]",

@@ -98,11 +98,19 @@ def _parse(columns: Columns, name: str, cells: Cells) -> dict[int, Any]:
 
 
 def dialogues_of(texts: Sequence[Any], roles: Mapping[str, str]) -> list[Any] | None:
-    """Return the items of a list with the dialogues among them parsed, None if there is none."""
+    """Return the items of a list with the dialogues among them parsed, None if no text is one."""
     items = [dialogue_in(text, roles) if isinstance(text, str) else None for text in texts]
     if all(item is None for item in items):
         return None
-    return [text if item is None else item for item, text in zip(items, texts, strict=True)]
+    if all(isinstance(item, dict) for item in items):
+        return items
+    # A text among dialogues is a reply, and so is a message; an item that is none of these is refused.
+    replies = [_reply(text) if item is None else item for item, text in zip(items, texts, strict=True)]
+    return [[reply] if isinstance(reply, dict) else reply for reply in replies]
+
+
+def _reply(text: Any) -> Any:
+    return {"role": "assistant", "content": text} if isinstance(text, str) else text
 
 
 def report_dialogues(items: Columns, name: str) -> None:

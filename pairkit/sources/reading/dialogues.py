@@ -24,11 +24,13 @@ LANGCHAIN = ("human", "ai")  # types of its messages; others are too common to b
 WRAPPED = ("messages", "conversations", "conversation")
 _OTHER_FIELDS = ("name", "weight", "id", "loss", "train", "tool_call_id", "reasoning_content", "thinking")
 # The beginnings of texts that may be dialogues, for Rust's regular expressions.
-MAYBE = rf"""^\s*(?:["']?\s*[\[({{]|array\(|\w*Message\w*\()|{BEGINS}"""
-_ROLE = re.compile(r"""\b(?:role|from)\b["'\\]*\s*[:=]\s*["'\\]*(\w*)""")
-_CONTENT = re.compile(r"""\b(?:content|value|text)\b["'\\]*\s*[:=]""")
-_LANGCHAIN = re.compile(r"""\btype\b["'\\]*\s*:\s*["'\\]*(?:human|ai)\b""")
-_MESSAGES = re.compile(r"""\s*["']?\s*(?:array\()?[\[(]\s*\{""")
+MAYBE = rf"""^\s*(?:["']?\s*[\[({{]|array\(|\w*Message\w*\(|-\s+\w+:)|{BEGINS}"""
+_QUOTES = r"""(?:["'\\“”‘’]|&quot;|&#3[49];)*"""
+_ROLE = re.compile(rf"\b(?:role|from)\b{_QUOTES}\s*[:=]\s*{_QUOTES}(\w*)")
+_CONTENT = re.compile(rf"\b(?:content|value|text)\b{_QUOTES}\s*[:=]")
+_LANGCHAIN = re.compile(rf"\btype\b{_QUOTES}\s*:\s*{_QUOTES}(?:human|ai)\b")
+# Also the beginning of YAML.
+_MESSAGES = re.compile(r"""\s*(?:["']?\s*(?:array\()?[\[(]\s*\{|-\s+(?:role|from|content|value):)""")
 _PRINTED = re.compile(r"\s*\[?\s*\w*Message\w*\(")
 
 
