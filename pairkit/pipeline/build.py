@@ -218,7 +218,7 @@ def _nothing_usable(
     # Only reasons that this option causes, because the hint must help.
     if reasons.keys() & NO_CHOICE:
         hint = "; for --loss sft, or kto on labels, set mine.require_choice=false"
-        proposed = require_completions.unread_completions(opened)
+        proposed = require_completions.proposal(opened)
         if proposed:
             hint = f"; --map {proposed} would read more completions{hint}"
     # Only if there are some: without a model stage nothing is kept.

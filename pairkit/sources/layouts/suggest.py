@@ -110,10 +110,11 @@ def suggest(columns: Types) -> dict[str, str]:
 
 def written(mapped: Mapping[str, Any]) -> str:
     """Return a map as the value of `--map`, quoted for a shell where it has to be."""
-    return shlex.quote(",".join(f"{field}={_value(value)}" for field, value in mapped.items()))
+    return shlex.quote(",".join(f"{field}={written_value(value)}" for field, value in mapped.items()))
 
 
-def _value(value: Any) -> str:
+def written_value(value: Any) -> str:
+    """Return the value of a field of a map as it is typed."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
