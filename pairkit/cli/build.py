@@ -129,7 +129,8 @@ def build(
 
     Writes the candidate sets, pairs derived from them, and a data card.
 
-    Any recipe field can follow the flags as KEY.SUB=VALUE. A recipe given with --recipe replaces the defaults
+    Any recipe field can follow the flags as KEY.SUB=VALUE, also those of the card, such as card.license=mit.
+    A recipe given with --recipe replaces the defaults
     shown below, and flags replace both. To resume a build that stopped, run the same command again.
 
     Examples:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
+from pairkit.engines.base import REMARKS
 from pairkit.engines.table import ENGINES
 from pairkit.pipeline import readings, require_completions, validate
 from pairkit.pipeline.directory import survey
@@ -27,6 +28,8 @@ _SHOWN = {
     "recorded_ids": "stored with the sampled ids, because their text gives other ids",
     "truncated_dropped": "dropped, cut off by max_tokens",
     "regenerated": "generated again",
+    "repeated": "the same as another one of their prompt",
+    **REMARKS,
 }
 
 
@@ -101,9 +104,14 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
         # Zeros are left out, because they would hide what did happen.
         if name.startswith("dropped_") and number:
             lines.append(f"  {number:,} completions dropped: {name.removeprefix('dropped_')}")
-    for name, number in counts.get("generate", {}).items():
+    generated = counts.get("generate", {})
+    for name, number in generated.items():
         if number and name in _SHOWN:
-            lines.append(f"  {number:,} of {counts['generate']['completions']:,} completions: {_SHOWN[name]}")
+            # Those that were dropped are no longer among the completions.
+            of = generated["completions"] + (
+                generated["truncated_dropped"] if name == "truncated_dropped" else 0
+            )
+            lines.append(f"  {number:,} of {of:,} completions: {_SHOWN[name]}")
     lines += [f"  {line}" for line in describe_judges(manifest)]
     # Only where it can help: other reasons return the same way.
     if any(name.startswith("endpoint_") for name in quarantined(counts)):

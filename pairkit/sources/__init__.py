@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 from pairkit.errors import RecipeError, unknown
 from pairkit.readers.formats import COMPRESSIONS, FORMATS
@@ -21,6 +20,7 @@ from pairkit.sources import (
 from pairkit.sources.base import OPTIONS, Draft, Opened, Reading, RowProblem, Source, SourceRecipe
 from pairkit.sources.layouts.grouping import join_rows
 from pairkit.sources.layouts.recognize import recognize
+from pairkit.sources.reading.locate import is_path
 from pairkit.sources.reading.stream import open_files
 
 __all__ = [
@@ -159,23 +159,18 @@ SOURCES: dict[str, Source] = {source.name: source for source in _TABLE}
 def find_source(name: str) -> Source:
     """Return the source of a name, or for a hub id (`org/name`) the source that reads it.
 
-    Raises `RecipeError`, which suggests the nearest name, or how a file is read.
+    Raises `RecipeError`, which suggests the nearest name, or the flags for a file.
     """
-    if name not in SOURCES and _is_file(name):
-        raise RecipeError(f"source {name!r} is a path; write --source files --path {shlex.quote(name)}")
+    if name in SOURCES:
+        return SOURCES[name]
+    if is_path(name) and not any(source.hub_id == name for source in _TABLE):
+        raise RecipeError(
+            f"source {name!r} is a file or folder; write --source files --path {shlex.quote(name)}"
+        )
     if "/" in name:
         # A dataset with a source of its own is read by that source, whichever name is used.
         return next((source for source in SOURCES.values() if source.hub_id == name), SOURCES["hub"])
-    if name in SOURCES:
-        return SOURCES[name]
     raise unknown("source", name, SOURCES)
-
-
-def _is_file(name: str) -> bool:
-    """Return whether a name is that of a file or a folder: what exists here, or has a file's ending."""
-    path = Path(name).expanduser()
-    ending = path.name.removesuffix(path.suffix) if path.suffix in COMPRESSIONS else path.name
-    return path.is_file() or Path(ending).suffix in FORMATS or (path.is_dir() and len(path.parts) != 2)
 
 
 def open_source(recipe: SourceRecipe) -> Opened:

@@ -110,7 +110,7 @@ class Rounds:
             # A case that failed is not asked about again, because nothing of its set will be scored.
             remaining = [index for index, _ in unread if questions[index].case not in self.failed]
         for index, last in unread:
-            problem = _unparsable(self.cases, questions[index], self.recipe.attempts, last)
+            problem = _unparsable(self.cases, questions[index], self.recipe, last)
             self.failed.setdefault(questions[index].case, problem)
         self.counts["unanswered"] += len(questions) - len(answered)
         self._on_round(self.counts["questions"])
@@ -139,6 +139,7 @@ class Rounds:
         if answer.finish_reason == "stop":  # a truncated answer could have ended with another verdict
             verdict = read_verdict(answer.text, prompt.header, len(question.shown))
         self.counts["answers"] += 1
+        self.counts.update(answer.remarks or ())
         self.counts["unparsable"] += verdict is None
         if verdict is not None and len(verdict) > 1:  # a list counts as its first against its last text
             self.counts["first_wins"] += verdict[0] > verdict[-1]
@@ -183,14 +184,15 @@ class Rounds:
         return mean
 
 
-def _unparsable(cases: Sequence[Case], question: Question, attempts: int, last: Completion) -> Problem:
+def _unparsable(cases: Sequence[Case], question: Question, recipe: JudgeRecipe, last: Completion) -> Problem:
     shown = " and ".join(map(str, cases[question.case].positions(question.shown)))
     # The end, because a verdict belongs there; printable, because a detail is shown on terminals.
     tail = "".join(mark if mark.isprintable() else " " for mark in last.text[-_TAIL:])
-    ending = " ".join(tail.split()) or "nothing at all"
-    cut = " (cut off)" if last.finish_reason == "length" else ""
+    ending = " ".join(tail.split())
+    cut = f"cut off by max_tokens={recipe.max_tokens}" if last.finish_reason == "length" else ""
+    said = f"ends: {ending}{f' ({cut})' if cut else ''}" if ending else f"is empty{f', {cut}' if cut else ''}"
     return Problem(
         UNPARSABLE,
-        f"{question.prompt}, completions {shown}: no verdict in {attempts} answers; the last one ends: "
-        f"{ending}{cut}",
+        f"{question.prompt}, completions {shown}: no verdict in {recipe.attempts} answers; the last one "
+        f"{said}",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +15,13 @@ from pairkit.readers.json_fields import with_json_texts, with_parts
 from pairkit.readers.json_rows import NOT_ARROW, loads
 from pairkit.sources.layouts.paths import values_at
 from pairkit.sources.layouts.recognize import COLLECTED, JOINED, columns_of, is_constant
+from pairkit.sources.reading.cells import DIALOGUE, LIST, TRANSCRIPT, Cells
 from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.history import HISTORY
+from pairkit.sources.reading.literals import parse
 
-LISTS = ("completions", "scores", "ranks", "models", "messages")  # in CSV, JSON in the cell
+LISTS = ("scores", "ranks", "models")  # in CSV, JSON in the cell
+CELLS = {"messages": LIST, "history": HISTORY}  # as JSON or Python's literals
 JSON = ("tools", "chat_template_kwargs")  # kept as texts
 # Of an Alpaca `input`: phrases for "empty".
 NOTHING = ("", "no input", "noinput")  # also "<no input>" and "No input."
@@ -63,8 +67,25 @@ def _join(columns: Columns, names: Sequence[str]) -> pa.Array:
 
 
 def _collect(columns: Columns, field: str, names: Sequence[str]) -> pa.Array:
-    read = columns.number if field in ("scores", "ranks") else columns.text
+    readers = {"scores": columns.number, "ranks": columns.number, "flags": columns.truth}
+    read = readers.get(field, columns.text)
     return interleave([read(name) for name in names])
+
+
+def cells_of(fields: Mapping[str, str], names: Iterable[str]) -> dict[str, Cells]:
+    """Return how the texts of each gathered column are read that may be more than texts."""
+    cells: dict[str, Cells] = {}
+    # Without a prompt, transcripts are what the columns of the dialogues hold (pairs.py).
+    alone = TRANSCRIPT if "prompt" in fields else DIALOGUE
+    for field, value in fields.items():
+        if field == "completions":
+            parts = columns_of(value, names)
+            cells |= dict.fromkeys(parts, LIST if len(parts) == 1 else alone)
+        elif field in ("prompt", "chosen", "rejected", "completion"):
+            cells[value] = alone
+        elif field in CELLS:
+            cells[value] = CELLS[field]
+    return cells
 
 
 def _decode(columns: Columns, name: str) -> pa.Array:
@@ -72,7 +93,7 @@ def _decode(columns: Columns, name: str) -> pa.Array:
     values, broken = [], []
     for text in columns.text(name).to_pylist():
         try:
-            value = None if text is None else loads(text)
+            value = None if text is None else parse(text)
         except ValueError:
             value = None
         values.append(with_json_texts(value) if isinstance(value, list) else None)

@@ -17,7 +17,9 @@ from pairkit.arrow import is_list, is_text
 from pairkit.readers.json_fields import json_text
 from pairkit.readers.json_rows import loads
 from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.literals import parse
 
+NOTHING = ("", "null", "none", "nan")
 # From a parsed value to the form that is kept, None where there is nothing. Raises `ValueError` with what is
 # wrong with the value.
 Normal = Callable[[Any], Any]
@@ -62,11 +64,11 @@ def normalized(columns: Columns, texts: pa.Array, name: str, normal: Normal) -> 
 
 
 def _normalized(text: str, normal: Normal) -> tuple[str | None, str | None]:
-    if not text or text.isspace():
+    if text.strip().lower() in NOTHING:
         return None, None
     try:
-        value = loads(text)
-    except (ValueError, RecursionError):
+        value = parse(text)
+    except ValueError:
         return None, "is not JSON"
     try:
         value = normal(value)

@@ -24,10 +24,10 @@ from pairkit.arrow import (
     structs,
 )
 from pairkit.schema import MESSAGE, PROMPT
+from pairkit.sources.reading.chat_marks import ASSISTANT, HUMAN
 from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.turns import read_turns
 
-HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 # Separates the turns while a transcript is cut; a text that contains it already is refused.
 CUT = "\x1e"
 

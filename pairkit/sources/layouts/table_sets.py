@@ -1,0 +1,164 @@
+"""Layouts of a list of completions per row, of the table in table.py."""
+
+from __future__ import annotations
+
+from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.names import ALWAYS, ASKED, MESSAGES
+
+SETS = (
+    Layout(
+        name="ultrafeedback",
+        summary="several completions per row, scored by the mean of four ratings",
+        shape="sets",
+        needs=("instruction", "completions[].response", "completions[].annotations"),
+        fields={
+            "prompt": "instruction",
+            "completions": "completions",
+            "scores": ("completions[].fine-grained_score", "completions[].overall_score"),
+        },
+        origin="UltraFeedback (https://huggingface.co/datasets/openbmb/UltraFeedback)",
+        example=(
+            '{"source": "evol_instruct", "instruction": "Is 7 even?", "models": ["m-big", "m-small"], '
+            '"completions": [{"model": "m-big", "response": "No.", '
+            '"annotations": {"honesty": {"Rating": "5"}}, '
+            '"overall_score": 8.5, "fine-grained_score": 5.0}, {"model": "m-small", "response": "Yes.", '
+            '"annotations": {"honesty": {"Rating": "2"}}, "overall_score": 3.0, "fine-grained_score": 2.0}], '
+            '"correct_answers": ["None"], "incorrect_answers": ["None"]}'
+        ),
+    ),
+    Layout(
+        name="nectar",
+        summary="a transcript per row, with ranked answers to its last turn",
+        shape="sets",
+        needs=("answers[].answer", "answers[].rank", "num_responses"),
+        fields={"transcript": "prompt", "completions": "answers"},
+        origin="Nectar (https://huggingface.co/datasets/berkeley-nest/Nectar)",
+        example=(
+            '{"prompt": "\\n\\nHuman: Is 7 even?\\n\\nAssistant: ", "answers": ['
+            '{"answer": "No.", "model": "m-big", "rank": 1.0}, {"answer": "Yes.", '
+            '"model": "m-small", "rank": 2.0}], '
+            '"turns": 1, "num_responses": 2, "source": ["sharegpt"], "good_natured": true}'
+        ),
+    ),
+    Layout(
+        name="stack_exchange",
+        summary="several answers per row, scored by their votes",
+        shape="sets",
+        needs=("question", "answers[].text", "answers[].pm_score"),
+        fields={"prompt": "question", "completions": "answers", "scores": "answers[].pm_score"},
+        origin="Stack Exchange (https://huggingface.co/datasets/HuggingFaceH4/stack-exchange-preferences)",
+        example=(
+            '{"qid": 1, "question": "Is 7 even?", "answers": ['
+            '{"answer_id": 2, "author": "a", "pm_score": 3, "selected": true, "text": "No."}, '
+            '{"answer_id": 3, "author": "b", "pm_score": 0, "selected": false, "text": "Yes."}], '
+            '"date": "2010/09/03", "metadata": ["https://example.org"]}'
+        ),
+    ),
+    Layout(
+        name="nemo_rl",
+        summary="ranked completions per row, after the messages in `context`",
+        shape="sets",
+        needs=("context", "completions[].completion", "completions[].rank"),
+        fields={
+            "messages": "context",
+            "completions": "completions[].completion",
+            "ranks": "completions[].rank",
+        },
+        origin="NeMo RL (https://docs.nvidia.com/nemo/rl/latest/guides/dpo.html)",
+        example=(
+            '{"context": [{"role": "user", "content": "Is 7 even?"}], "completions": ['
+            '{"rank": 0, "completion": [{"role": "assistant", "content": "No."}]}, '
+            '{"rank": 1, "completion": [{"role": "assistant", "content": "Yes."}]}]}'
+        ),
+    ),
+    Layout(
+        name="summarize_from_feedback",
+        summary="two summaries per row, and the position of the better one",
+        shape="sets",
+        needs=("info.post", "summaries[].text", "summaries[].policy"),
+        fields={
+            "prompt": "info.post",
+            "completions": "summaries",
+            "models": "summaries[].policy",
+            "winner": "choice",
+        },
+        options={"winners": {"0": "first", "1": "second"}},
+        origin="OpenAI's summaries (https://huggingface.co/datasets/openai/summarize_from_feedback)",
+        example=(
+            '{"info": {"id": "t3_x", "post": "Is 7 even?", "title": "Seven", "subreddit": "math"}, '
+            '"summaries": [{"text": "Yes.", "policy": "sup1", "note": ""}, {"text": "No.", '
+            '"policy": "sup2", "note": ""}], '
+            '"choice": 1, "worker": "w", "batch": "batch3", "split": "train", "extra": {"confidence": null}}'
+        ),
+    ),
+    Layout(
+        name="text_and_score",
+        summary="a list of transcripts per row, each with its score",
+        shape="sets",
+        needs=("text:texts", "score:list"),
+        fields={"completions": "text", "scores": "score"},
+        origin="DSP's WebGPT and HH comparisons (https://github.com/Linear95/DSP)",
+        example=(
+            '{"text": ["## Human:\\nIs 7 even?\\n\\n\\n\\n## Assistant:\\nNo.", '
+            '"## Human:\\nIs 7 even?\\n\\n\\n\\n## Assistant:\\nYes."], "score": [1.5, 0.5]}'
+        ),
+    ),
+    Layout(
+        name="distilabel",
+        summary="several generations per row, with their ratings and models",
+        shape="sets",
+        needs=("generations",),
+        fields={
+            "prompt": ASKED,
+            "messages": MESSAGES,
+            "completions": "generations",
+            "scores": ("ratings", "rating", "scores"),
+            "models": ("generation_models", "generation_model", "model_names", "models"),
+            **ALWAYS,
+        },
+        origin="distilabel (https://distilabel.argilla.io/latest/components-gallery/tasks/ultrafeedback/)",
+        example=(
+            '{"instruction": "Is 7 even?", "generations": ["Yes.", "No."], "ratings": [1, 5], '
+            '"rationales": ["x", "y"], "generation_models": ["m-small", "m-big"], "model_name": "judge", '
+            '"distilabel_metadata": {"raw": null}}'
+        ),
+    ),
+    Layout(
+        name="llama_factory_ranking",
+        summary="several outputs per row, the best one first",
+        shape="sets",
+        needs=("output:texts", "history"),
+        fields={"prompt": ("instruction+input", "instruction"), "completions": "output", **ALWAYS},
+        options={"rank_by_order": "true"},
+        origin="LLaMA-Factory's ranking form (https://github.com/hiyouga/LLaMA-Factory/blob/v0.7.0/data/README.md)",
+        example=(
+            '{"instruction": "Is 7 even?", "input": "", "output": ["No.", "Often.", "Yes."], "history": []}'
+        ),
+    ),
+    Layout(
+        name="output_list",
+        summary="several outputs per row, in no order (--map rank_by_order=true if the best one is first)",
+        shape="sets",
+        needs=("output:texts",),
+        fields={"prompt": ("instruction+input", "instruction", "prompt"), "completions": "output", **ALWAYS},
+        origin="AlpacaFarm's samples (https://github.com/tatsu-lab/alpaca_farm/tree/main/examples/data)",
+        example='{"instruction": "Is 7 even?", "input": "", "output": ["No.", "Yes."]}',
+    ),
+    Layout(
+        name="sets",
+        summary="several completions per row",
+        shape="sets",
+        fields={
+            "prompt": ASKED,
+            "messages": MESSAGES,
+            "completions": ("completions", "responses", "answers", "outputs", "candidates"),
+            "scores": ("scores", "ratings", "rewards", "rm_scores"),
+            "ranks": ("ranks", "ranking", "rankings"),
+            "models": ("models", "model_names", "generators"),
+            "winner": ("winner", "best", "best_index", "chosen_index", "choice"),
+            **ALWAYS,
+        },
+        origin="pairkit's own sets, RLHFlow and others",
+        example='{"prompt": "Is 7 even?", "completions": ["No.", "Yes."], "scores": [1, 0]}',
+    ),
+)
