@@ -326,9 +326,6 @@ def test_real_files_of_every_layout_are_shown(real_data: Path) -> None:
 
 
 def test_a_proposal_for_parts_of_an_object_that_is_read_in_part() -> None:
-    lines = shown(
-        write("own.jsonl", {"data": {"question": "p", "best": "c", "worst": "r"}}),
-        "--map",
-        "prompt=data.question",
-    )
+    row = {"data": {"question": "p", "best": "c", "worst": "r"}, "number": 1}
+    lines = shown(write("own.jsonl", row), "--map", "prompt=data.question")
     assert completions(command(lines, "to read completions")) == [["c", "r"]]

@@ -62,7 +62,7 @@ ROWS: dict[str, tuple[dict[str, Any], str, list[str]]] = {
         ["c", "r"],
     ),
     "inside an object": (
-        {"data": {"question": "p", "best": "c", "worst": "r", "id": "1"}},
+        {"data": {"question": "p", "best": "c", "worst": "r", "id": "1"}, "day": "monday"},
         "prompt=data.question,chosen=data.best,rejected=data.worst",
         ["c", "r"],
     ),
