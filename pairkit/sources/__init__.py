@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 
 from pairkit.errors import RecipeError, unknown
-from pairkit.readers.formats import COMPRESSIONS, FORMATS
 from pairkit.sources import (
     alpaca_eval,
     arithmetic,
