@@ -39,7 +39,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     ("rows", "proposal"),
     [
         (prompts(good="c", bad="r"), "prompt=prompt,chosen=good,rejected=bad"),
-        (prompts(reply_1="c", reply_2="r"), "prompt=prompt,completions=reply_1+reply_2"),
+        (prompts(solution_x="c", solution_y="r"), "prompt=prompt,completions=solution_x+solution_y"),
         (prompts(data={"best": "c", "worst": "r"}), "prompt=prompt,chosen=data.best,rejected=data.worst"),
     ],
 )

@@ -76,10 +76,6 @@ def _collect(columns: Columns, field: str, names: Sequence[str]) -> pa.Array:
     return interleave([read(name) for name in names])
 
 
-def _bracketed(texts: pa.Array) -> bool:
-    return bool(pc.any(pc.starts_with(pc.utf8_ltrim_whitespace(texts.cast(pa.string())), "[")).as_py())
-
-
 def cells_of(fields: Mapping[str, str], names: Iterable[str]) -> dict[str, Cells]:
     """Return how the texts of each gathered column are read that may be more than texts."""
     cells: dict[str, Cells] = {}
@@ -94,6 +90,10 @@ def cells_of(fields: Mapping[str, str], names: Iterable[str]) -> dict[str, Cells
         elif field in CELLS:
             cells[value] = CELLS[field]
     return cells
+
+
+def _bracketed(texts: pa.Array) -> bool:
+    return bool(pc.any(pc.starts_with(pc.utf8_ltrim_whitespace(texts.cast(pa.string())), "[")).as_py())
 
 
 def _decode(columns: Columns, name: str) -> pa.Array:

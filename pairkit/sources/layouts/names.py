@@ -18,7 +18,8 @@ RATINGS = (
 )
 LABEL = (
     *("label", "kto_tag", "is_good", "is_desirable", "desirable", "is_chosen", "is_preferred", "is_correct"),
-    *("thumbs", "thumb", "thumbs_up", "vote", "feedback"),
+    *("thumbs", "thumb", "thumbs_up", "vote", "liked", "feedback", "user_feedback", "binary_label"),
+    *("accepted", "is_accepted", "approved", "is_positive", "is_helpful"),
 )
 ALWAYS: Names = {
     "system": ("system", "system_prompt"),

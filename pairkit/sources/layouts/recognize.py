@@ -97,8 +97,8 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     elif any(name in mapped for name in CONTENT):
         layout, fields = _mapped(mapped), mapped
     else:
-        layout = _recognized(columns, path)
-        fields = _completed(layout, columns, mapped)
+        layout, known = _recognized(columns, path)
+        fields = _completed(layout, known, mapped)
     fields = _one_prompt(fields, mapped)
     shape = SHAPES[layout.shape]
     unused = sorted(mapped.keys() - {*shape.required, *shape.optional})
@@ -176,16 +176,17 @@ def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
     A column may be spelled otherwise than in the layout: "Response A" for response_a.
     """
     found, spelled = {}, {_letters(name): name for name in reversed(list(columns))}
+    known_names = (*columns, *layout.adds)
     for field, known in layout.fields.items():
         for candidate in (known,) if isinstance(known, str) else known:
             some = [part for part in candidate.split("|") if _exists(columns, f"{part}:number")]
             if "|" in candidate and some:
                 found[field] = "+".join(some)
                 break
-            parts = columns_of(candidate, (*columns, *layout.adds))
-            names = [part if part in columns else spelled.get(_letters(part), part) for part in parts]
+            parts = columns_of(candidate, known_names)
+            names = [part if part in known_names else spelled.get(_letters(part), part) for part in parts]
             if all(name in layout.adds or _exists(columns, name) for name in names):
-                found[field] = candidate if candidate in layout.adds else "+".join(names)
+                found[field] = "+".join(names)
                 break
     return found
 
@@ -194,12 +195,13 @@ def _letters(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).lower()
 
 
-def _recognized(columns: Types, path: Path) -> Layout:
+def _recognized(columns: Types, path: Path) -> tuple[Layout, Types]:
+    """Return the layout of a file, and the columns by which it was recognized."""
     layout = next((layout for layout in LAYOUTS.values() if fits(layout, columns)), None)
     if layout is None:
         # A column of nothing but nulls gives no layout away, unless there is no better one.
-        named = dict.fromkeys(columns, (pa.string(),))
-        layout = next((layout for layout in LAYOUTS.values() if fits(layout, named)), None)
+        columns = {name: kinds if _has_type(kinds) else (pa.string(),) for name, kinds in columns.items()}
+        layout = next((layout for layout in LAYOUTS.values() if fits(layout, columns)), None)
     if layout is None:
         proposed = suggest(columns) or {"prompt": "COLUMN", "chosen": "COLUMN", "rejected": "COLUMN"}
         raise InputError(
@@ -207,7 +209,11 @@ def _recognized(columns: Types, path: Path) -> Layout:
             f"found columns {', '.join(columns) or 'none'}; "
             f"name the columns with --map, as in --map {written(proposed)}"
         )
-    return layout
+    return layout, columns
+
+
+def _has_type(kinds: Iterable[pa.DataType]) -> bool:
+    return any(not pa.types.is_null(kind) for kind in kinds)
 
 
 def _named(name: str, columns: Types, mapped: Mapping[str, str], path: Path) -> Layout:

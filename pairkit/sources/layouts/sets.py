@@ -46,6 +46,7 @@ from pairkit.sources.reading.turns import THOUGHT_FIELDS, read_calls, read_roles
 
 # Names under which structs of completions hold the reply, and its model.
 TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
+RATINGS = ("score", "rank", "rating", "ratings", "overall_score", "annotations")
 MODELS = ("model", "generator")
 SCORES = ("score", "reward", "rating")
 # Of sets that pairkit wrote.
@@ -158,8 +159,9 @@ def _structs(items: Columns) -> pa.Array:
     numbers = [name for name in SCORES if name in items and is_number(items.arrays[name].type)]
     score = numbers[0] if numbers and "score" not in items else "score"
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
-    # `reasoning` next to a text may be that of a judge, next to the content of a message it is the model's.
-    thoughts = THOUGHT_FIELDS if text == "content" else THOUGHT_FIELDS[:-1]
+    # `reasoning` next to a rating may be that of a judge, next to the content of a message it is the model's.
+    judged = text != "content" and any(name in items for name in RATINGS)
+    thoughts = THOUGHT_FIELDS[:-1] if judged else THOUGHT_FIELDS
     own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, thoughts)}
     if "metadata" not in own:
         rest = items.rest([text, model, "rank", score, *CALL_FIELDS, *thoughts, *own])
@@ -180,7 +182,7 @@ def _structs(items: Columns) -> pa.Array:
 
 
 def _report_others(items: Columns) -> None:
-    """Report messages of others than the assistant, and dialogues in the texts of other libraries' objects."""
+    """Report messages of others than the assistant, and dialogues in the texts of others' objects."""
     for name in ("role", "from"):
         if name in items and is_text(items.arrays[name].type):
             roles = read_roles(items, name)[1]

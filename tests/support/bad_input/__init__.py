@@ -5,8 +5,8 @@ from support.bad_input.rows import BAD_ROWS, NOTES, STOPS
 
 CASES = [
     *build.CASES,
-    *build_layouts.CASES,
     *build_rows.CASES,
+    *build_layouts.CASES,
     *build_models.CASES,
     *train.CASES,
     *models.CASES,

@@ -69,12 +69,6 @@ CASES = [
         UNANSWERED,
     ),
     Case(
-        "file as `--source`",
-        "build --source own.jsonl",
-        "source 'own.jsonl' is a path; write --source files --path own.jsonl",
-        OWN,
-    ),
-    Case(
         "unknown layout",
         f"{FILES} own.jsonl --layout pair",
         "unknown layout 'pair'; did you mean 'pairs'? Known: …",
