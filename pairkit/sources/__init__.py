@@ -131,7 +131,7 @@ _TABLE = (
     ),
     Source(
         name="files",
-        summary="your own JSON lines, JSON, CSV or Parquet files (--path, --map prompt=instruction,...)",
+        summary="your own JSON, CSV, Parquet or Arrow files (--path, --map prompt=instruction,...)",
         open=tabular.open_mapped,
         convert=tabular.convert,
         expand=tabular.expand,

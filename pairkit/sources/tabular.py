@@ -36,7 +36,7 @@ from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.unread import is_own, repeats_the_pair, without_read
 from pairkit.sources.reading import json_columns
-from pairkit.sources.reading.cells import read_apart
+from pairkit.sources.reading.cells import read_apart, report_dialogues
 from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.history import read_history, with_history
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
@@ -77,11 +77,15 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
         lambda part: _with_history(SHAPES[layout.shape](part, recipe.map), part, fields),
     )
     if "system" in fields:
+        report_dialogues(columns, fields["system"])
         prompt = with_system(prompt, columns.text(fields["system"]))
-    kwargs = json_columns.read_json(columns, fields.get("chat_template_kwargs", ""), json_columns.arguments)
     # None and not a column of nulls, so that tools in a column that `map` does not name are found.
-    tools = (
-        json_columns.read_json(columns, fields["tools"], json_columns.tools) if "tools" in fields else None
+    kwargs, tools = (
+        json_columns.read_json(columns, fields[name], normal) if name in fields else None
+        for name, normal in (
+            ("chat_template_kwargs", json_columns.arguments),
+            ("tools", json_columns.tools),
+        )
     )
     rest = _rest(columns, table.column_names, layout, fields)
     if "answer" in fields:

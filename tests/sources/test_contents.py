@@ -16,6 +16,7 @@ TEXT = [
     [{"type": "text", "text": "Ei"}, {"type": "output_text", "text": "ght."}],
     [{"type": "text", "text": {"value": "Eight.", "annotations": []}}],
     [{"text": "Eight."}],
+    [{"type": "text", "content": "Eight."}],
     [{"text": {"value": "Eight."}}],
     {"answer": "Eight."},
     {"type": "text", "text": "Eight."},
@@ -68,6 +69,10 @@ def test_replies_may_differ_in_their_thoughts_alone(tmp_path: Path, name: str) -
         {"prompt": "How many?", "chosen": good, "rejected": bad},
         {"prompt": "How many?", "completions": [[good], [bad]]},
         {"prompt": "How many?", "completions": [good, bad]},
+        {
+            "prompt": "How many?",
+            "completions": [{"text": each["content"], name: each[name]} for each in (good, bad)],
+        },
     ]
     for row in rows:
         (read,) = brief_rows(tmp_path, row).sets

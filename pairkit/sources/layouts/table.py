@@ -41,7 +41,8 @@ _SINGLE = (
         summary="one response per row with its ratings, grouped by prompt",
         shape="single",
         needs_one=("score", "rank", *RATINGS),
-        needs_none=LABEL,
+        # Not `feedback` and others: beside a score that is criticism.
+        needs_none=LABEL[:8],
         fields={
             "prompt": PROMPT,
             "completion": COMPLETION,
