@@ -7,7 +7,10 @@ from support.bad_input.case import FILES, OWN, Case, lines
 ASKED = {"own.jsonl": lines(*({"prompt": f"Question {number}?"} for number in range(20)))}
 OTHER_NAMES = {
     "own.jsonl": lines(
-        *({"question": f"Question {n}?", "good_answer": f"good {n}", "bad_answer": "bad"} for n in range(20))
+        *(
+            {"question": f"Question {n}?", "liked_text": f"good {n}", "disliked_text": "bad"}
+            for n in range(20)
+        )
     )
 }
 FOREIGN_NAMES = {"own.jsonl": lines(*({"prompt": "p", "gut": "c", "schlecht": "r"} for _ in range(20)))}
@@ -28,8 +31,8 @@ CASES = [
     Case(
         "completions in columns of other names",
         f"{FILES} own.jsonl",
-        "own.jsonl: read as prompts: prompts without completions; not read: good_answer (100 %), bad_answer "
-        "(100 %); --map prompt=question,chosen=good_answer,rejected=bad_answer would read completions; "
+        "own.jsonl: read as prompts: prompts without completions; not read: liked_text (100 %), disliked_text "
+        "(100 %); --map prompt=question,chosen=liked_text,rejected=disliked_text would read completions; "
         f"{GENERATE}; --layout prompts keeps prompts alone",
         OTHER_NAMES,
     ),
