@@ -39,7 +39,19 @@ ROW_NAMES = frozenset(
 )
 # Keys under which exports and APIs put their rows.
 WRAPPERS = frozenset(
-    {"data", "rows", "items", "examples", "records", "instances", "entries", "samples", "results", "dataset"}
+    {
+        "data",
+        "rows",
+        "items",
+        "examples",
+        "records",
+        "instances",
+        "entries",
+        "samples",
+        "results",
+        "dataset",
+        "export",
+    }
     | {"train", "test", "validation"}
 )
 NUMBER = re.compile(r"-?\d+")
