@@ -17,7 +17,7 @@ FOREIGN_NAMES = {"own.jsonl": lines(*({"prompt": "p", "gut": "c", "schlecht": "r
 UNANSWERED = {
     "own.jsonl": lines(*({"messages": [{"role": "user", "content": f"Question {n}?"}]} for n in range(20)))
 }
-ONE_OF_TWO = {"own.jsonl": lines({"prompt": "p", "answer": "c", "disliked_answer": "r"})}
+ONE_OF_TWO = {"own.jsonl": lines({"prompt": "p", "answer": "c", "bad_answer": "r"})}
 GENERATE = "generate.model=MODEL generates them"
 
 CASES = [
@@ -32,8 +32,8 @@ CASES = [
         "completions in columns of other names",
         f"{FILES} own.jsonl",
         "own.jsonl: read as prompts: prompts without completions; not read: liked_reply (100 %), "
-        "disliked_reply (100 %); --map prompt=question,chosen=liked_reply,rejected=disliked_reply would read completions; "
-        f"{GENERATE}; --layout prompts keeps prompts alone",
+        "disliked_reply (100 %); --map prompt=question,chosen=liked_reply,rejected=disliked_reply would read "
+        f"completions; {GENERATE}; --layout prompts keeps prompts alone",
         OTHER_NAMES,
     ),
     Case(
@@ -55,8 +55,8 @@ CASES = [
         "second completion in a column of another name",
         f"{FILES} own.jsonl",
         "own.jsonl: no usable candidate set in 1 rows (1 one_completion); the first: set …: one completion "
-        "is no choice (1 of 1 completions left); --map prompt=prompt,chosen=answer,"
-        "rejected=disliked_answer would read more completions; for --loss sft, or kto on labels, set mine.require_choice=false",
+        "is no choice (1 of 1 completions left); --map prompt=prompt,chosen=answer,rejected=bad_answer would "
+        "read more completions; for --loss sft, or kto on labels, set mine.require_choice=false",
         ONE_OF_TWO,
     ),
     Case(
