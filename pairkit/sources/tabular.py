@@ -29,7 +29,7 @@ from pairkit.errors import unknown
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
-from pairkit.sources.layouts.gather import cells_of, gather
+from pairkit.sources.layouts.gather import cells_of, gather, replies_of
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.paths import first_column
 from pairkit.sources.layouts.recognize import check_map, columns_of, fields_in
@@ -49,6 +49,7 @@ from pairkit.sources.reading.pairs import (
     read_reply,
     shared_prompt,
 )
+from pairkit.sources.reading.rounds import with_rounds
 from pairkit.sources.reading.stream import open_files
 
 # Of sets that pairkit wrote.
@@ -81,6 +82,8 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     roles = recipe.map.get("roles", {})
     assert isinstance(roles, Mapping)
     columns = gather(replace(columns, roles=roles), fields)
+    if "prompt" in fields:
+        columns = with_rounds(columns, fields["prompt"], replies_of(fields, columns.arrays))
     prompt, sets, group = read_apart(
         columns,
         cells_of(fields, columns.arrays),
