@@ -294,6 +294,9 @@ def test_generation_prompts_and_end_marks_are_no_text(tmp_path: Path) -> None:
     read = brief_rows(tmp_path, row)
     assert read.prompts == [[("system", "Be brief."), *ASKED]]
     assert read.texts == [["Eight.", "Six."]]
+    zephyr = f"<|system|>\n</s>\n<|user|>\n{QUESTION}</s>\n<|assistant|>\n"
+    read = brief_rows(tmp_path, {"prompt": zephyr, "chosen": "Eight.</s>", "rejected": "Six."})
+    assert (read.prompts, read.texts) == ([ASKED], [["Eight.", "Six."]])
     html = {"prompt": QUESTION, "chosen": "Six, <s>like an ant</s>", "rejected": "Six.</s>"}
     assert brief_rows(tmp_path, html).texts == [["Six, <s>like an ant</s>", "Six."]]
 
