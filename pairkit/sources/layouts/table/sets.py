@@ -1,11 +1,11 @@
-"""Layouts of a list of completions per row, of the table in table.py."""
+"""Layouts of a list of completions per row."""
 
 from __future__ import annotations
 
-from pairkit.sources.layouts.gemini import without_parts
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.names import ALWAYS, ASKED, MESSAGES
 from pairkit.sources.layouts.settle import UNTOLD
+from pairkit.sources.layouts.table.gemini import without_parts
+from pairkit.sources.layouts.table.names import ALWAYS, ASKED, MESSAGES
 
 SETS = (
     Layout(
