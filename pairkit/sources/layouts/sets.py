@@ -48,7 +48,8 @@ from pairkit.sources.reading.turns import THOUGHT_FIELDS, read_calls, read_roles
 TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
 RATINGS = ("score", "rank", "rating", "ratings", "overall_score", "annotations")
 MODELS = ("model", "generator")
-SCORES = ("score", "reward", "rating")
+SCORES = ("score", "reward", "rating", "votes", "upvotes")
+TRUTHS = ("is_chosen", "chosen", "is_preferred", "preferred", "accepted", "selected", "is_correct", "correct")
 # Of sets that pairkit wrote.
 OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata", "token_ids", "tokenizer")
 
@@ -157,7 +158,8 @@ def _structs(items: Columns) -> pa.Array:
     text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
     # A text may say that there is none, and is then nobody's mistake.
     numbers = [name for name in SCORES if name in items and is_number(items.arrays[name].type)]
-    score = numbers[0] if numbers and "score" not in items else "score"
+    truths = [name for name in TRUTHS if name in items and pa.types.is_boolean(items.arrays[name].type)]
+    score = "score" if "score" in items else next(iter((*numbers, *truths)), "score")
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
     thoughts, explained = _thoughts(items, text)
     own |= {"tool_calls": read_calls(items), "reasoning_content": thoughts}
@@ -174,7 +176,7 @@ def _structs(items: Columns) -> pa.Array:
         pc.if_else(pc.and_(pc.is_null(texts), pc.is_valid(own["tool_calls"])), "", texts),
         model=items.text(model),
         rank=items.rank("rank"),
-        score=items.number(score),
+        score=items.truth(score).cast(pa.float64()) if score in truths else items.number(score),
         **own,
     )
 

@@ -28,19 +28,9 @@ SIDE = re.compile(
     rf"(?:is)?(?:response|answer|output|model)?({'|'.join(SIDES)})(?:is)?(?:better|preferred|best|wins)"
 )
 UNTOLD = "untold"  # of `rank_by_order`, in layouts of which only the rows can tell
+INDICES = ("index", "idx")  # the ends of columns that count from 0, as programs do
 # Columns whose 1 often means "the first is better" and not a position.
 LABELS = ("label", "labels", "preference", "preferred", "human_preference")
-# Columns that count from 0, as programs do.
-INDICES = (
-    "index",
-    "idx",
-    "best_index",
-    "best_idx",
-    "chosen_index",
-    "chosen_idx",
-    "winner_index",
-    "winner_idx",
-)
 
 
 def settle_winners(
@@ -92,7 +82,7 @@ def _side_of(column: str, survey: Survey) -> str | None:
 def _start(numbers: Sequence[int], column: str, names: Sequence[str], *, mapped: bool) -> int | None:
     """Return the number of the first completion, 0 or 1; None if the numbers of a file do not tell."""
     first, last, count = numbers[0], numbers[-1], len(names)
-    begin = 0 if _last(column) in INDICES else numbered(names)
+    begin = 0 if _last(column).endswith(INDICES) else numbered(names)
     if first < 0 or last > max(count, 26 * (count < 2)):
         return None
     if first == 0:
