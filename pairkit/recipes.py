@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,7 +26,14 @@ class _Loader(yaml.SafeLoader):
 
 # Keys whose value decides which other keys a block has.
 KIND_KEYS = ("ranker",)
+# Keys whose value on a command line is text and not YAML: "# Use" is no comment, "Use: any" no mapping.
+PROSE = frozenset({"card.pretty_name", "card.description", "card.text"})
 COMMANDS = {"pipelines": "build", "train": "train"}  # the command that runs each kind of shipped recipe
+# Marks a mapping whose keys are names in code, and so have underscores: `Annotated[dict[str, Any], NAMES]`.
+NAMES = "names"
+
+_PART_OF_KEY = r"""(?:"[^"]*"|'[^']*'|[^.=]*)"""
+_KEY = re.compile(rf"{_PART_OF_KEY}(?:\.{_PART_OF_KEY})*")
 
 _INTEGER = r"[-+]?(?:0|[1-9][0-9]*)"
 _EXPONENT = r"(?:[eE][-+]?[0-9]+)?"
@@ -100,24 +107,88 @@ def _unknown_recipe(path: Path, kind: str, recipes: Mapping[str, Path]) -> Recip
     return unknown("recipe", str(path), recipes)
 
 
-def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+def parse_yaml(text: str) -> Any:
+    """Parse a text as YAML 1.2. Raises `yaml.YAMLError`."""
+    return yaml.load(text, _Loader)
+
+
+def parse_overrides(arguments: Sequence[str], model: type[Strict] | None = None) -> dict[str, Any]:
     """Parse `key.sub=value`, `--key.sub value` and `--key.sub=value` to a nested mapping; values are YAML.
+
+    A dash in the name of a field of `model` is an underscore. Keys below a field that is a mapping are
+    somebody else's (a model, an argument of a template) and stay as they are; quotes enclose a key with dots.
 
     >>> parse_overrides(["mine.keep_negatives=3", "--loss.beta", "0.5", "drop=[2, 3]"])
     {'mine': {'keep_negatives': 3}, 'loss': {'beta': 0.5}, 'drop': [2, 3]}
+    >>> parse_overrides(["body.'top.k'=3"])
+    {'body': {'top.k': 3}}
     """
     nested: dict[str, Any] = {}
     remaining = list(arguments)
     while remaining:
         argument = remaining.pop(0)
-        key, equals, value = argument.removeprefix("--").partition("=")
-        if not equals:
-            if not argument.startswith("--") or not remaining or remaining[0].startswith("--"):
+        word = argument.removeprefix("--")
+        key = _KEY.match(word)[0]  # type: ignore[index]  # it matches an empty key too
+        equals, value = word[len(key) :][:1], word[len(key) + 1 :]
+        if equals != "=":
+            if equals or not argument.startswith("--") or not remaining or remaining[0].startswith("--"):
                 raise RecipeError(f"cannot read {argument!r}: write key=value or --key value")
             value = remaining.pop(0)
-        # Keys are written with dashes on a command line and with underscores in YAML.
-        _put(nested, key.replace("-", "_").split("."), _scalar(value))
+        parts = [_Part.read(part) for part in re.findall(rf"\.({_PART_OF_KEY})", f".{key}")]
+        keys = _spelled(parts, [model] if model else [])
+        _put(nested, keys, value if ".".join(keys) in PROSE else _scalar(value))
     return nested
+
+
+class _Part(NamedTuple):
+    """A part of an override's key, and whether it was in quotes."""
+
+    text: str
+    quoted: bool
+
+    @classmethod
+    def read(cls, part: str) -> _Part:
+        quoted = len(part) > 1 and part[0] == part[-1] and part[0] in "\"'"
+        return cls(part[1:-1] if quoted else part, quoted)
+
+    @property
+    def name(self) -> str:
+        """The part as a name: with dashes on a command line, with underscores in YAML."""
+        return self.text if self.quoted else self.text.replace("-", "_")
+
+
+def _spelled(parts: Sequence[_Part], models: Sequence[type[BaseModel]]) -> list[str]:
+    """Return the keys of `parts`, the first of which is a field of one of `models`."""
+    if not parts:
+        return []
+    name, below = parts[0].name, parts[1:]
+    fields = [model.model_fields[name] for model in models if name in model.model_fields]
+    for field in fields:
+        for values in _values(field.annotation):
+            if NAMES not in field.metadata:
+                return [name, *_chosen(below, values)]
+            return [name, *(part.name for part in below[:1]), *(part.text for part in below[1:])]
+    return [name, *_spelled(below, [kind for field in fields for kind in _models(field.annotation)])]
+
+
+def _chosen(parts: Sequence[_Part], values: Any) -> list[str]:
+    """Return the keys below a mapping with values of this type; they are spelled as they were given."""
+    models = _models(values)
+    # Any value may be a mapping again, so each dot is one.
+    if not parts or not (models or values is str):
+        return [part.text for part in parts]
+    # Elsewhere the dots belong to the key, because a shell removes the quotes of calls.prices."gpt-4.1".
+    *key, last = parts
+    if key and any(last.name in model.model_fields for model in models):
+        return [".".join(part.text for part in key), last.name]
+    return [".".join(part.text for part in parts)]
+
+
+def _values(annotation: Any) -> list[Any]:
+    """Return the types of the values of the mappings that a field may hold."""
+    if get_origin(annotation) in (dict, Mapping):
+        return [get_args(annotation)[1]]
+    return [values for part in get_args(annotation) for values in _values(part)]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from pairkit import recipes
 from pairkit.errors import InputError, RecipeError
 from pairkit.pipeline.recipe import BuildRecipe
-from pairkit.recipes import Strict, merge, parse_overrides, validate
+from pairkit.recipes import NAMES, Strict, merge, parse_overrides, validate
 
 
 class Loss(Strict):
@@ -62,6 +63,48 @@ def test_overrides_become_a_nested_mapping(arguments: list[str], expected: dict[
     assert repr(parsed) == repr(expected)  # 1 is not True is not 1.0
 
 
+class Price(Strict):
+    input: float = 0.0
+
+
+class Inner(Strict):
+    prices: dict[str, Price] = Field(default={})
+    names: dict[str, str] = Field(default={})
+    kwargs: dict[str, Any] = Field(default={})
+    arguments: Annotated[dict[str, Any], NAMES] = Field(default={})
+
+
+class Outer(Strict):
+    one_block: Inner | None = None
+    blocks: Inner | tuple[Inner, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("one-block.prices.gpt-5-mini={input: 1}", {"prices": {"gpt-5-mini": {"input": 1}}}),
+        ("one_block.prices.gpt-5-mini.input=1", {"prices": {"gpt-5-mini": {"input": 1}}}),
+        ('one_block.prices."gpt-4.1-mini"={input: 1}', {"prices": {"gpt-4.1-mini": {"input": 1}}}),
+        ("one_block.prices.'gpt-4.1=x'.input=1", {"prices": {"gpt-4.1=x": {"input": 1}}}),
+        # As a shell passes it on: without the quotes.
+        ("one_block.prices.gpt-4.1-mini={input: 1}", {"prices": {"gpt-4.1-mini": {"input": 1}}}),
+        ("one_block.prices.org/m-4.1.input=1", {"prices": {"org/m-4.1": {"input": 1}}}),
+        ("one_block.names.a-b.c=d-e", {"names": {"a-b.c": "d-e"}}),
+        ("one_block.kwargs.a-b.c-d=1", {"kwargs": {"a-b": {"c-d": 1}}}),
+        ("one_block.kwargs.'a.b'=1", {"kwargs": {"a.b": 1}}),
+        ("one_block.arguments.a-b.c-d=1", {"arguments": {"a_b": {"c-d": 1}}}),
+        ("one_block.no-field.a-b=1", {"no_field": {"a_b": 1}}),
+    ],
+)
+def test_keys_below_a_mapping_keep_their_spelling(argument: str, expected: dict[str, Any]):
+    assert parse_overrides([argument], Outer) == {"one_block": expected}
+    key, _, value = argument.partition("={")
+    if value:
+        assert parse_overrides([f"--{key}", "{" + value], Outer) == {"one_block": expected}
+    several = argument.replace("one_block", "blocks").replace("one-block", "blocks")
+    assert parse_overrides([several], Outer) == {"blocks": expected}
+
+
 @pytest.mark.parametrize("text", ["1e-6", "1E-6", "1.0e-6", "+1e-06", "0.000001", ".1e-5"])
 def test_small_numbers_are_numbers_everywhere(text: str):
     parsed = parse_overrides([f"rate={text}", f"rates=[{text}]", f"group={{rate: {text}}}"])
@@ -98,6 +141,7 @@ def test_every_integer_is_read_back(number: int):
         (["--dry-run", "--seed", "3"], "cannot read '--dry-run'"),
         (["=3"], "a key or a part of it is missing"),
         (["loss.=3"], "cannot read 'loss.'"),
+        (["a.'b'c=3"], """cannot read "a.'b'c=3\""""),
         (["ranks=[2"], "cannot read the value '[2'"),
         (["loss=dpo", "loss.beta=1"], "'loss' already has a plain value"),
     ],

@@ -30,6 +30,6 @@ def overrides(context: typer.Context, recipe: type[Strict]) -> dict[str, Any]:
             flags = [flag for option in context.command.params for flag in option.opts]
             raise UsageError(str(unknown("option", word.partition("=")[0], flags)))
     try:
-        return parse_overrides(context.args)
+        return parse_overrides(context.args, recipe)
     except RecipeError as error:
         raise UsageError(str(error)) from error

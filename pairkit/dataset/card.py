@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.dataset import extras, views
+from pairkit.dataset.card_settings import TAGS, settings_of, with_settings
 from pairkit.dataset.histograms import Histograms, summary
+from pairkit.dataset.licenses import LICENSES
 from pairkit.dataset.markdown import CUT, cell, environment, to_yaml
 from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.schema import SETS, VERDICTS
@@ -26,8 +28,6 @@ CONFIGS = {"candidates": "data", "pairs": "pairs", "verdicts": "verdicts"}
 EXAMPLES = 3
 COMPLETIONS_SHOWN = 4
 MODELS_SHOWN = 30
-# As the hub spells them. It refuses the front matter of a card with a license that it does not know.
-LICENSES = frozenset({"mit", "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "odc-by"})
 DISTRIBUTIONS = {
     "completions_a_set": "completions a set",
     "prompt_characters": "prompt, characters",
@@ -44,7 +44,7 @@ def render(folder: Path, manifest: Mapping[str, Any], source: Source, histograms
     """Render the card of the dataset whose Parquet files are in `folder`, as Markdown."""
     splits = _splits(manifest)
     sums = {what: sum(split[what] for split in splits) for what in ("sets", "completions", "pairs")}
-    return (
+    card = (
         environment()
         .get_template("card.md.jinja")
         .render(
@@ -74,6 +74,7 @@ def render(folder: Path, manifest: Mapping[str, Any], source: Source, histograms
             local_model="model" in manifest["input"],
         )
     )
+    return with_settings(card, settings_of(manifest.get("card", {})))
 
 
 def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
         **license_field,
         **_source_data_sets(manifest, source),
         "task_categories": ["text-generation", "reinforcement-learning"],
-        "tags": ["preference", "candidate-sets", "dpo", "mc-po", "pairkit"],
+        "tags": list(TAGS),
         "size_categories": [next((size for bound, size in _SIZES if sets < bound), "1M<n<10M")],
         "configs": configs,
         "dataset_info": infos,

@@ -21,6 +21,15 @@ from pairkit.models.chat.render import Messages
 
 # refused: the provider reports a refusal; it is not guessed from the text.
 FinishReason = Literal["stop", "length", "refused"]
+# Remarks on completions -> what they say, in words that follow "N of M completions: ".
+REMARKS = {
+    "sent_without_temperature": "sampled at the server's own temperature",
+    "sent_without_top_p": "sampled with the server's own top_p",
+    "sent_without_seed": "requested without a seed",
+    "sent_without_max_tokens": "requested without a limit of tokens",
+    "sent_max_completion_tokens": "limited by max_completion_tokens instead of max_tokens",
+    "other_finish_reason": "with a finish reason that is null or unknown, read as whole",
+}
 
 
 class Sampling(NamedTuple):
@@ -30,6 +39,15 @@ class Sampling(NamedTuple):
     top_p: float
     seed: int
     max_tokens: int  # of the completion, the end-of-turn token included
+
+
+class SentSampling(NamedTuple):
+    """The sampling parameters that a server was sent for a completion; None: it used its own."""
+
+    temperature: float | None
+    top_p: float | None
+    seed: int | None
+    max_tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -65,16 +83,18 @@ class Completion(NamedTuple):
         tool_calls: JSON list of the calls that the server keeps apart from the text, or None.
         token_ids: the sampled ids, end of turn included, if tokenizing the text gives others; else None.
         tokenizer: `ChatFormat.fingerprint` of the tokenizer that `token_ids` belong to.
+        remarks: names under which the completion is counted besides, or None: `REMARKS` has those there are.
     """
 
     text: str
     tokens: int | None
     finish_reason: FinishReason
-    sampling: Sampling
+    sampling: Sampling | SentSampling
     reasoning_content: str | None = None
     tool_calls: str | None = None
     token_ids: tuple[int, ...] | None = None
     tokenizer: str | None = None
+    remarks: tuple[str, ...] | None = None
 
 
 class Problem(NamedTuple):

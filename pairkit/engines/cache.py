@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, Sampling
+from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, SentSampling
 from pairkit.errors import OutputError
 from pairkit.schema import canonical_json
 
@@ -138,6 +138,9 @@ def _completion(
     tool_calls: str | None = None,
     token_ids: list[int] | None = None,
     tokenizer: str | None = None,
+    remarks: list[str] | None = None,
 ) -> Completion:
     ids = None if token_ids is None else tuple(token_ids)
-    return Completion(text, tokens, reason, Sampling(*sampling), thought, tool_calls, ids, tokenizer)
+    noted = None if remarks is None else tuple(remarks)
+    sampled = SentSampling(*sampling)
+    return Completion(text, tokens, reason, sampled, thought, tool_calls, ids, tokenizer, noted)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import polars as pl
 import pyarrow as pa
@@ -60,10 +60,17 @@ class GenerateRecipe(EngineRecipe):
                  seed, at most twice; dropped if still cut).
     """
 
+    place: ClassVar[str] = "generate."
+
     samples: tuple[Samples, ...] = Field(default=(Samples(),), min_length=1)
     keep_source: bool = False
     max_tokens: int = Field(default=1024, ge=1)
     truncated: Literal["keep", "drop", "regenerate"] = "keep"
+
+    @property
+    def varied(self) -> frozenset[str]:
+        names = ("temperature", "top_p")
+        return frozenset(name for name in names if len({getattr(part, name) for part in self.samples}) > 1)
 
 
 class SampleSettings(NamedTuple):
@@ -127,7 +134,8 @@ def generate_tables(
     completions. Counts: `completions`; those that ended by `stop` or `length`, or were `refused` by the
     provider; `empty` ones (no text and no tool call); `refusals` (texts that begin like one); `recorded_ids`
     (completions whose text gives other ids than were sampled, so that those are kept); `truncated_dropped`;
-    `regenerated`.
+    `regenerated`. Only where there are any: `repeated` (the same as an earlier one of the prompt) and the
+    names of `REMARKS`.
     """
     remaining = iter(tables)
     exhausted = False
@@ -228,6 +236,7 @@ class _Table:
         counts = _counts(new)
         counts["truncated_dropped"] = sum(map(len, every)) - counts["completions"]
         counts["regenerated"] = self.regenerated
+        counts |= _noted(rows)
         # Filtered first, so that row i of the sets is row i of `new`.
         sets = self.sets.filter(served)
         problems = [self._problems[row] for row in sorted(self._problems)]
@@ -242,6 +251,17 @@ class _Table:
 
     def _stays(self, completion: Completion) -> bool:
         return self.settings.truncated == "keep" or completion.finish_reason != "length"
+
+
+def _noted(rows: Sequence[Sequence[Completion]]) -> Counter[str]:
+    """Count what is unusual: the remarks on completions, and those that repeat one of their prompt."""
+    counts = Counter(remark for row in rows for completion in row for remark in completion.remarks or ())
+    distinct = (
+        len({(completion.text, completion.reasoning_content, completion.tool_calls) for completion in row})
+        for row in rows
+    )
+    repeated = sum(map(len, rows)) - sum(distinct)
+    return counts + Counter(repeated=repeated)
 
 
 def _counts(completions: pa.ListArray) -> dict[str, int]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import sys
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from pairkit.engines.table import ENGINES
 from pairkit.errors import unknown
 from pairkit.models.chat.settings import Template, TemplateSettings
-from pairkit.recipes import Strict
+from pairkit.recipes import NAMES, Strict
 
 # Field -> the engines that read it, of the fields that not all of them read.
 _READERS = {
@@ -34,16 +35,24 @@ class EngineRecipe(Strict):
     extra_body     openai: further fields of the request; null removes one of pairkit's own.
     """
 
+    # What stands before its fields on a command line.
+    place: ClassVar[str] = ""
+
     engine: str = "transformers"
     model: str
     revision: str | None = None
     template: Template = TemplateSettings()
     batch_tokens: PositiveInt = 32_768
-    vllm: dict[str, Any] = Field(default_factory=dict)
+    vllm: Annotated[dict[str, Any], NAMES] = Field(default_factory=dict)
     base_url: str = "https://api.openai.com/v1"
     api_key_env: str = "OPENAI_API_KEY"
     many_per_call: bool = True
     extra_body: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def varied(self) -> frozenset[str]:
+        """The parameters of sampling that differ between the completions of one prompt, on purpose."""
+        return frozenset()
 
     @field_validator("engine")
     @classmethod
@@ -63,6 +72,7 @@ class EngineRecipe(Strict):
                 raise ValueError(f"recipe key {name!r} is for engine {engines}, not {self.engine}")
         if not ENGINES[self.engine].local:
             _check_server_template(self)
+            _check_extra_body(self)
         return self
 
 
@@ -84,8 +94,45 @@ def _check_server_template(recipe: EngineRecipe) -> None:
     for name, instead in _SERVER_TEMPLATE.items():
         if getattr(template, name):
             raise ValueError(f"recipe key 'template.{name}' cannot be sent to a server: {instead}")
-    if "chat_template_kwargs" in recipe.extra_body:
-        raise ValueError("recipe key 'extra_body.chat_template_kwargs': set template.kwargs instead")
+
+
+# Fields of a request that have a place elsewhere, where they are recorded with the completions.
+_ELSEWHERE = {
+    "model": "set model instead",
+    "messages": "prompts are those of the source",
+    "chat_template_kwargs": "set template.kwargs instead",
+}
+# Fields of a request that are recorded with a completion -> their type, and the least and the greatest value.
+_RECORDED: dict[str, tuple[str, float, float]] = {
+    "temperature": ("a number", 0, sys.float_info.max),
+    "top_p": ("a number", 0, 1),
+    "seed": ("an integer", -(2**63), 2**63 - 1),
+    "max_tokens": ("an integer", 1, 2**31 - 1),
+    "max_completion_tokens": ("an integer", 1, 2**31 - 1),
+}
+
+
+def _check_extra_body(recipe: EngineRecipe) -> None:
+    """Raise a `ValueError` for fields of a request that would make another one than is recorded."""
+    for name, value in recipe.extra_body.items():
+        where = f"recipe key 'extra_body.{name}'"
+        if name in _ELSEWHERE:
+            raise ValueError(f"{where}: {_ELSEWHERE[name]}")
+        if name in recipe.varied:
+            raise ValueError(
+                f"{where} is the same for all completions, but samples name several: give every part of "
+                f"samples the same {name}, or remove it from extra_body"
+            )
+        if value is None:
+            continue
+        if name == "n":
+            raise ValueError(f"{where}: set n in samples instead; null requests completions one by one")
+        if name in _RECORDED:
+            kind, least, most = _RECORDED[name]
+            types = (int,) if kind == "an integer" else (int, float)
+            # A truth value is an integer in Python, and none of these.
+            if isinstance(value, bool) or not isinstance(value, types) or not least <= value <= most:
+                raise ValueError(f"{where} must be {kind} from {least:g} to {most:g}, got {value!r}")
 
 
 class Budget(Strict):

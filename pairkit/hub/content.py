@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-import yaml
-
+from pairkit.dataset.layout import CARD
 from pairkit.errors import InputError
 from pairkit.files import sha256
+from pairkit.schema import MANIFEST
 
 Kind = Literal["dataset", "model"]  # as the hub's API calls them
 
@@ -29,17 +32,29 @@ class File:
 
     def git_oid(self) -> str:
         """Compute git's id of the content, which the hub reports for files outside its LFS storage."""
-        content = self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+        content = content_of(self)
         # git hashes a header with the length first. Strict systems allow sha1 only where it protects nothing.
         return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 class Content(NamedTuple):
-    """All that is published; `notes` are printed for the user."""
+    """All that is published; `notes` are printed for the user, `rows` are those of the Parquet files."""
 
     kind: Kind
     files: dict[str, File]
     notes: list[str]
+    rows: Mapping[str, int] = MappingProxyType({})
+
+    def manifest(self) -> dict[str, Any]:
+        """Read the manifest among the files."""
+        return json.loads(content_of(self.files[MANIFEST]))  # type: ignore[no-any-return]
+
+    def with_card(self, card: str, about: Mapping[str, Any] = MappingProxyType({})) -> Content:
+        """Return the content with another card, and a manifest with its hash and what is `about` it."""
+        file, manifest = made(card.encode()), self.manifest()
+        files = {**manifest["files"], CARD: file.describe()}
+        changed = as_json({**manifest, **about, "files": files})
+        return self._replace(files={**self.files, CARD: file, MANIFEST: changed})
 
 
 def on_disk(path: Path) -> File:
@@ -50,26 +65,24 @@ def on_disk(path: Path) -> File:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
+def content_of(file: File) -> bytes:
+    """Return the whole content of a file."""
+    return file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+
+
 def made(content: bytes) -> File:
     """Describe a file of these bytes."""
     return File(content, len(content), hashlib.sha256(content).hexdigest())
 
 
-def front_matter(card: Path) -> dict[str, Any]:
-    """Read the YAML between the first two lines `---` of a card. Raises `InputError`."""
+def read_card(path: Path) -> str:
+    """Read the text of a card. Raises `InputError`."""
     try:
-        text = card.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{card}: the card cannot be read: {error}") from error
-    start, _, rest = text.partition("\n")
-    # The hub splits cards at the same lines.
-    block, end, _ = rest.partition("\n---\n")
-    if start != "---" or not end:
-        raise InputError(f"{card}: the card does not begin with front matter (YAML between two lines ---)")
-    try:
-        content = yaml.safe_load(block)
-    except yaml.YAMLError as error:
-        raise InputError(f"{card}: the card's front matter is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{card}: the card's front matter must map keys to values")
-    return content
+        raise InputError(f"{path}: the card cannot be read: {error}") from error
+
+
+def as_json(manifest: Mapping[str, Any]) -> File:
+    """Describe the file of a manifest."""
+    return made((json.dumps(manifest, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode())

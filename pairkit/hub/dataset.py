@@ -6,10 +6,8 @@ with --force, published under a manifest that names it.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.dataset import parquet, views
+from pairkit.dataset.card_settings import CardSettings, settings_of, with_settings
 from pairkit.dataset.layout import CARD, QUARANTINE_FILE, read_manifest
 from pairkit.errors import InputError
 from pairkit.hub import content
+from pairkit.hub.card_check import check_card
 from pairkit.hub.content import Content, File
 from pairkit.progress import progress
 from pairkit.schema import (
@@ -38,12 +38,15 @@ SCHEMAS = {"data": SETS, "pairs": views.PAIRS, "verdicts": VERDICTS, "": QUARANT
 _NAME = re.compile(r"(?!\.)[\w.-]+(/(?!\.)[\w.-]+)*")  # neither hidden nor outside the directory
 
 
-def built_dataset(folder: Path, *, quarantine: bool = False, force: bool = False) -> Content:
+def built_dataset(
+    folder: Path, *, quarantine: bool = False, force: bool = False, settings: CardSettings | None = None
+) -> Content:
     """Check the dataset that `pairkit build` wrote into `folder` and list what is published.
 
     Args:
         quarantine: publish quarantine.parquet too.
         force: publish a dataset that was changed by hand, if schema and card are still right.
+        settings: fields of the card that replace those of the build.
 
     Raises:
         InputError: an unfinished build, no dataset, a file that is missing, was changed or has another
@@ -64,15 +67,21 @@ def built_dataset(folder: Path, *, quarantine: bool = False, force: bool = False
             "--force to publish it as it is, with a manifest that lists the changes"
         )
     rows = {name: _check_parquet(folder / name, name) for name in files if name.endswith(".parquet")}
-    _check_card(folder / CARD, rows)
+    card = content.read_card(folder / CARD)
+    check_card(str(folder / CARD), card, rows)
     # Only files that were changed, because the build has checked the rows of the others.
     for name in set(changed) & rows.keys():
         _check_rows(folder / name, name)
-    if changed:
-        files[MANIFEST] = _changed_manifest(folder, manifest, files, changed)
-        return Content("dataset", files, [f"changed by hand: {', '.join(changed)}"])
-    files[MANIFEST] = content.on_disk(folder / MANIFEST)
-    return Content("dataset", files, [])
+    notes = [f"changed by hand: {', '.join(changed)}"] if changed else []
+    files[MANIFEST] = (
+        _changed_manifest(folder, manifest, files, changed) if changed else content.on_disk(folder / MANIFEST)
+    )
+    complete = Content("dataset", files, notes, rows)
+    if settings is None or not settings.given():
+        return complete
+    before = settings_of(manifest.get("card", {}))
+    together = {**before.given(), **settings.given()}
+    return complete.with_card(with_settings(card, settings, before), {"card": together})
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -166,55 +175,6 @@ def _check_rows(path: Path, name: str) -> None:
                 check_sets(pa.Table.from_batches([batch]), file=path)
 
 
-def _check_card(card: Path, rows: Mapping[str, int]) -> None:
-    """Check that the front matter, which `load_dataset` reads, names existing files and their row counts."""
-    matter = content.front_matter(card)
-    stated = _stated(card, matter)
-    # As `load_dataset` reads the card, because a mistake in it shows only when somebody else loads it.
-    for config, split, pattern in _patterns(card, matter):
-        matching = [number for name, number in rows.items() if fnmatchcase(name, pattern)]
-        if not matching:
-            raise InputError(f"{card}: configuration {config!r} names {pattern!r}, but no file matches it")
-        # A card need not state numbers, but those that it states are shown on the hub.
-        count = stated.get((config, split))
-        if count is not None and count != sum(matching):
-            raise InputError(
-                f"{card}: states {count} rows for split {split!r} of configuration {config!r}, but the files "
-                f"have {sum(matching)}; correct num_examples in its dataset_info"
-            )
-
-
-def _patterns(card: Path, matter: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """List (configuration, split, pattern) of every entry of the card's `configs`."""
-    try:
-        patterns = [
-            (str(config["config_name"]), str(part["split"]), str(part["path"]))
-            for config in matter["configs"]
-            for part in config["data_files"]
-        ]
-    except (KeyError, TypeError) as error:
-        problem = "has no `configs` with config_name and data_files (split, path)"
-        raise InputError(f"{card}: the card's front matter {problem}") from error
-    if not patterns:
-        raise InputError(f"{card}: the card's front matter has an empty list of `configs`")
-    return patterns
-
-
-def _stated(card: Path, matter: Mapping[str, Any]) -> dict[tuple[str, str], int]:
-    """Read the rows per configuration and split that `dataset_info` states."""
-    infos = matter.get("dataset_info", [])
-    try:
-        return {
-            (str(info["config_name"]), str(split["name"])): int(split["num_examples"])
-            # A card with one configuration may have it without a list.
-            for info in (infos if isinstance(infos, list) else [infos])
-            for split in info["splits"]
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        problem = "has no `dataset_info` with config_name and splits (name, num_examples)"
-        raise InputError(f"{card}: the card's front matter {problem}") from error
-
-
 def _changed_manifest(
     folder: Path, manifest: Mapping[str, Any], files: Mapping[str, File], changed: list[str]
 ) -> File:
@@ -226,4 +186,4 @@ def _changed_manifest(
     # The quarantine that stays here is still listed: the manifest tells that it exists.
     unsent = {name: about for name, about in manifest["files"].items() if name not in files}
     manifest = {**manifest, "files": {**unsent, **described}, "changed_by_hand": changed}
-    return content.made((json.dumps(manifest, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode())
+    return content.as_json(manifest)

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pairkit import __version__
+from pairkit.dataset.card_settings import CardSettings, settings_of
 from pairkit.dataset.layout import CARD
 from pairkit.errors import InputError, ModelError
 from pairkit.files import sha256
 from pairkit.hub import content, model_card
+from pairkit.hub.card_check import front_matter
 from pairkit.hub.content import Content, File
 from pairkit.models.names import is_local, public_name
 from pairkit.models.resolve import ADAPTER_CONFIG, resolve
@@ -26,12 +28,20 @@ _UNSENT = frozenset({CARD, MANIFEST, HASHES, RECORD_OF_EXPORT})
 _NAMED = ("model", "reference", "tokenizer")  # fields of the recipe that may be a directory
 
 
-def trained_model(folder: Path, name: str, *, force: bool = False, saved: Path | None = None) -> Content:
+def trained_model(
+    folder: Path,
+    name: str,
+    *,
+    force: bool = False,
+    saved: Path | None = None,
+    settings: CardSettings | None = None,
+) -> Content:
     """Check the model of a run that `pairkit train` wrote and list what the repository `name` gets.
 
     Args:
         force: publish a model that was changed by hand, if it is complete.
         saved: the directory that is published instead of the run's `model/`: its merged model.
+        settings: fields of the card that replace those of the run's recipe.
 
     Raises:
         InputError: an unfinished run, no model, weights that are damaged or not safetensors, a file that is
@@ -60,10 +70,12 @@ def trained_model(folder: Path, name: str, *, force: bool = False, saved: Path |
     # After the comparison with the hashes, because removing a path is not a change by hand.
     files |= {name: _without_paths(path, record["recipe"]) or files[name] for name, path in paths.items()}
     about = _about(folder, record, files) | ({"changed_by_hand": changed} if changed else {})
+    set_in_card = {**record["recipe"].get("card", {}), **(settings.given() if settings else {})}
+    if of_author := settings_of(set_in_card).given():
+        about["card"] = of_author
     card = model_card.render(about, name, adapters=ADAPTER_CONFIG in files)
-    manifest = json.dumps(about, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
-    files |= {CARD: content.made(card.encode()), MANIFEST: content.made(manifest.encode())}
-    return Content("model", files, [f"changed by hand: {', '.join(changed)}"] if changed else [])
+    notes = [f"changed by hand: {', '.join(changed)}"] if changed else []
+    return Content("model", {**files, MANIFEST: content.as_json(about)}, notes).with_card(card)
 
 
 def _hidden(name: str) -> bool:
@@ -150,7 +162,8 @@ def _without_paths(path: Path, recipe: Mapping[str, Any]) -> File | None:
 
 def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -> dict[str, Any]:
     """Describe the run for programs and for the card, without directories of this machine."""
-    recipe = dict(record["recipe"])
+    # Without the card, which changes no weight and is published as what it makes.
+    recipe = {key: value for key, value in record["recipe"].items() if key != "card"}
     from_scratch = str(recipe["model"]).endswith(".json")
     base = None if from_scratch else _base_model(recipe["model"])
     local = base is not None and is_local(base)
@@ -197,7 +210,7 @@ def _data(folder: Path, digest: str) -> dict[str, Any]:
 def _license(folder: Path) -> str | None:
     """Read the license from the card of a dataset or model in a directory, if it has one."""
     try:
-        name = content.front_matter(folder / CARD).get("license")
+        name = front_matter(str(folder / CARD), content.read_card(folder / CARD)).get("license")
     except InputError:  # because a card is optional here
         return None
     return name if isinstance(name, str) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pairkit.dataset.card_settings import settings_of, with_settings
 from pairkit.dataset.markdown import cell, environment, to_yaml
 
 # Metrics that come first, in this order; the others follow.
@@ -23,7 +24,7 @@ def render(about: Mapping[str, Any], name: str, *, adapters: bool) -> str:
         adapters: whether only adapters are published, which need the base model.
     """
     recipe = about["recipe"]
-    return (
+    card = (
         environment()
         .get_template("model.md.jinja")
         .render(
@@ -43,6 +44,7 @@ def render(about: Mapping[str, Any], name: str, *, adapters: bool) -> str:
             recipe=to_yaml(recipe),
         )
     )
+    return with_settings(card, settings_of(about.get("card", {})))
 
 
 def front_matter(about: Mapping[str, Any], *, adapters: bool) -> dict[str, Any]:

@@ -167,6 +167,13 @@ class Loss:
         return self.train(False)
 
 
+def single_parts(loss: Loss | WeightedSum) -> list[Loss]:
+    """Return the parts of a sum that take the first completion alone, next to parts that take several."""
+    if loss.completions == "first":
+        return []
+    return [part for _, part in loss.parts if part.completions == "first"]
+
+
 class WeightedSum:
     """A weighted sum of losses on the same sets, called like a `Loss`; one forward pass serves all parts."""
 

@@ -28,6 +28,8 @@ class Logps:
             pairs, over the first min(|chosen|, |rejected|) tokens of both.
         chosen_head: [B, K] or None, sum over the same number of tokens of column 0: the `head_sum` of
             column 0 in its pair with column j.
+        turns_sum: [B, K] or None, sum over the assistant's earlier turns in the set's prompt, the same in all
+            columns: what a loss on one completion takes besides it where whole dialogues are trained on.
 
     Raises:
         ValueError: shapes differ, log-probs are not float32 or float64, or the mask is not bool.
@@ -40,6 +42,7 @@ class Logps:
     alignment: Tensor | None = None
     head_sum: Tensor | None = None
     chosen_head: Tensor | None = None
+    turns_sum: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.sum.ndim != 2:

@@ -28,8 +28,8 @@ def portable(recipe: BuildRecipe) -> dict[str, Any]:
 
     Where they are on this machine, and where a server is, changes no row and is not to be published.
     """
-    # Without `calls`, because how a server is asked changes no row.
-    content = recipe.model_dump(mode="json", exclude={"calls"})
+    # Without `calls` and `card`, because how a server is asked and what the card says changes no row.
+    content = recipe.model_dump(mode="json", exclude={"calls", "card"})
     if recipe.source.path is not None:
         content["source"]["path"] = Path(recipe.source.path).name
     if content["generate"] is not None:

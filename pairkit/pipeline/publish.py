@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.dataset import card, parquet
+from pairkit.dataset.card_settings import CardSettings
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
+from pairkit.engines.sent import sent_by_build
 from pairkit.files import replacing, sha256, write_json, write_text
-from pairkit.pipeline import pair_files, shards
+from pairkit.pipeline import pair_files, readings, shards
 from pairkit.pipeline.changes import Identity
 from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.shards import PUBLISHED, Contents
@@ -21,7 +23,9 @@ from pairkit.schema import MANIFEST, QUARANTINE, SCHEMA_VERSION
 from pairkit.sources import Opened
 
 
-def publish(directory: BuildDirectory, identity: Identity, opened: Opened) -> dict[str, Any]:
+def publish(
+    directory: BuildDirectory, identity: Identity, opened: Opened, settings: CardSettings
+) -> dict[str, Any]:
     """Move the shards' files into place, write quarantine, card and manifest; return the manifest."""
     folders = directory.shards()
     contents = [shards.read_contents(folder) for folder in folders]
@@ -39,7 +43,11 @@ def publish(directory: BuildDirectory, identity: Identity, opened: Opened) -> di
             # Names, because a path would publish the folders of this machine.
             "files": [{"name": path.name, **_described(path)} for path in opened.files],
         },
+        **_sent(identity, total),
+        **({"readings": readings.records(opened.readings)} if opened.readings else {}),
         "counts": total.nested(),
+        # Absent where nothing is set, because an empty value would be a difference to earlier builds.
+        **({"card": settings.given()} if settings.given() else {}),
         "files": files,
     }
     # The card is rendered without itself in `files`, because it cannot contain its own hash.
@@ -51,6 +59,12 @@ def publish(directory: BuildDirectory, identity: Identity, opened: Opened) -> di
     # Last, because from here on the directory counts as complete, and `.build` may go.
     write_json(directory.out / MANIFEST, manifest)
     return manifest
+
+
+def _sent(identity: Identity, total: Contents) -> dict[str, Any]:
+    # Absent where the recipe says it all, because an empty value would be a difference to earlier builds.
+    sent = sent_by_build(identity["recipe"], total.nested())
+    return {"sent": sent} if sent else {}
 
 
 def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents], *, chat: bool) -> dict[str, Any]:

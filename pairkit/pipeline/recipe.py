@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from pairkit import recipes
+from pairkit.dataset.card_settings import CardSettings
 from pairkit.engines.generate import GenerateRecipe
 from pairkit.engines.recipe import CallSettings
 from pairkit.errors import RecipeError, unknown
@@ -34,6 +35,8 @@ class BuildRecipe(Strict):
                    another batch may round its logits differently; row groups do depend on it.
     shard_mb       megabytes of text in the sets of an output file, before compression.
     calls          how a server is called. It changes no row and is not part of a dataset's identity.
+    card           what the card says besides what pairkit knows: license, language, pretty_name, tags,
+                   description, text. It changes no row either.
 
     >>> import pairkit
     >>> recipe = pairkit.BuildRecipe(source={"name": "files", "path": "my.jsonl"}, mine={"keep_negatives": 3})
@@ -58,6 +61,7 @@ class BuildRecipe(Strict):
     unit_rows: PositiveInt = 1000
     shard_mb: PositiveFloat = 256
     calls: CallSettings = CallSettings()
+    card: CardSettings = CardSettings()
 
     @property
     def rankings(self) -> tuple[Ranking, ...]:

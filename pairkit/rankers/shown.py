@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairkit.rankers.thoughts import HINT, Thoughts, answer_of
+
 
 def shown_text(text: str, tool_calls: str | None) -> str:
     """Return a text with the calls that follow it, as the JSON list in which they are stored.
@@ -23,7 +25,54 @@ def shown_content(message: Mapping[str, Any]) -> str:
     return shown_text(message["content"], message.get("tool_calls"))
 
 
-def shown_texts(completions: pa.StructArray) -> list[str]:
-    """Return `shown_text` of each `COMPLETION`."""
-    columns = (pc.struct_field(completions, name).to_pylist() for name in ("text", "tool_calls"))
-    return [shown_text(text, calls) for text, calls in zip(*columns, strict=True)]
+def shown_texts(completions: pa.StructArray, thoughts: Thoughts) -> list[str]:
+    """Return `shown_answers` of each `COMPLETION`, with the calls that follow it."""
+    calls = pc.struct_field(completions, "tool_calls").to_pylist()
+    return [
+        shown_text(text, call)
+        for text, call in zip(shown_answers(completions, thoughts).to_pylist(), calls, strict=True)
+    ]
+
+
+def shown_answers(completions: pa.StructArray, thoughts: Thoughts) -> pa.StringArray:
+    """Return the text of each `COMPLETION` without its thought, or with it if thoughts are shown.
+
+    A thought that never ends leaves "", because there is no answer. One that is stored apart from the text is
+    shown in front of it, in the tags <think> and </think>.
+    """
+    texts = pc.struct_field(completions, "text")
+    apart = pc.struct_field(completions, "reasoning_content")
+    if thoughts == "show":
+        with_thought = pc.binary_join_element_wise("<think>\n", apart, "\n</think>\n\n", texts, "")
+        return pc.coalesce(with_thought, texts)
+    hinted = _hinted(texts)
+    # Few texts have a thought, so only these are read one by one.
+    answers = [answer_of(text) or "" for text in texts.filter(hinted).to_pylist()]
+    return pc.replace_with_mask(texts, hinted, pa.array(answers, pa.string()))
+
+
+def thought_counts(completions: pa.StructArray, thoughts: Thoughts) -> dict[str, int]:
+    """Count the completions that are shown otherwise than stored, noise left out; no key for none.
+
+    `thoughts_stripped`: shown without their thought; `thoughts_unfinished`: of these and of those whose
+    thought is stored apart, without any answer.
+    """
+    if thoughts == "show":
+        return {}
+    judged = completions.filter(pc.not_equal(pc.struct_field(completions, "origin"), "noise"))
+    texts = pc.struct_field(judged, "text")
+    hinted = texts.filter(_hinted(texts)).to_pylist()
+    answers = list(map(answer_of, hinted))
+    silent = pc.and_(
+        pc.equal(pc.utf8_trim_whitespace(texts), ""),
+        pc.is_valid(pc.struct_field(judged, "reasoning_content")),
+    )
+    counts = {
+        "thoughts_stripped": sum(text != answer for text, answer in zip(hinted, answers, strict=True)),
+        "thoughts_unfinished": answers.count(None) + (pc.sum(silent).as_py() or 0),
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def _hinted(texts: pa.StringArray) -> pa.BooleanArray:
+    return pc.match_substring_regex(texts, HINT)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 import pyarrow as pa
 from pydantic import Field
@@ -54,6 +54,8 @@ class RewardModelRank(RewardModelRecipe):
 
 class JudgeRank(JudgeRecipe):
     """Ranks by the verdicts of an LLM."""
+
+    place: ClassVar[str] = "rank."
 
     ranker: Literal["judge"] = "judge"
     name: str | None = None  # of its scores; null: the ranker's

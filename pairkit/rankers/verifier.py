@@ -7,6 +7,8 @@
 The final number of a text is the first one after its last `####`, else after its last line that begins
 with `A:`, else the last one in it. Thousands separators, signs, currency, units, percent signs and trailing
 zeros do not matter; fractions and words are not read.
+
+A check sees a completion without the thought that it begins with; a thought that never ends is no answer.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ import pyarrow.compute as pc
 from pairkit.errors import RecipeError
 from pairkit.imports import import_object
 from pairkit.rankers.named import with_score
+from pairkit.rankers.shown import shown_answers, thought_counts
+from pairkit.rankers.thoughts import Thoughts
 from pairkit.recipes import Strict
 from pairkit.schema import StageResult, quarantine_rows
 from pairkit.sets import assemble, completions, map_batches
@@ -37,6 +41,7 @@ class VerifierRecipe(Strict):
 
     check: str = "exact"  # exact, number, or package.module:function
     answer: str = "answer"  # the metadata field with the answer; a function gets all of the metadata
+    thoughts: Thoughts = "strip"  # show: the check sees the thought as well
 
 
 def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
@@ -44,7 +49,7 @@ def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
 
     A function's return value is the score. Earlier ranks are removed, because they belong to another score.
     Sets without an answer to check against go to quarantine (reason `no_answer`). Counts: completions
-    `checked`, and those that are `right` (a score above 0).
+    `checked`, those that are `right` (a score above 0), and those of `shown.thought_counts`.
 
     Raises `RecipeError` for a check that does not exist and a function that fails.
     """
@@ -56,10 +61,11 @@ def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
     def score(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
         owner = pc.list_parent_indices(batch["completions"])
+        texts = shown_answers(flat, recipe.thoughts)
         if check is None:
-            values = _compare(flat, _answers(batch["metadata"], recipe).take(owner), recipe.check)
+            values = _compare(texts, _answers(batch["metadata"], recipe).take(owner), recipe.check)
         else:
-            values = _call(check, recipe.check, batch, flat, owner)
+            values = _call(check, recipe.check, batch, texts, owner)
         # Noise keeps no score, because even a right number in it was made to be rejected.
         noise = pc.equal(pc.struct_field(flat, "origin"), "noise")
         values = pc.if_else(noise, pa.scalar(None, pa.float64()), values)
@@ -67,8 +73,13 @@ def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
         return assemble(batch, scored, owner.to_numpy(), np.arange(len(flat)))
 
     scored = map_batches(sets.filter(checkable), score)
-    values = pc.struct_field(pc.list_flatten(scored["completions"]), "score")
-    counts = {"checked": len(values) - values.null_count, "right": pc.sum(pc.greater(values, 0)).as_py() or 0}
+    flat = pc.list_flatten(scored["completions"]).combine_chunks()
+    values = pc.struct_field(flat, "score")
+    counts = {
+        "checked": len(values) - values.null_count,
+        "right": pc.sum(pc.greater(values, 0)).as_py() or 0,
+        **thought_counts(flat, recipe.thoughts),
+    }
     detail = f"metadata has no {recipe.answer!r} that {recipe.check!r} can check"
     count = unanswered.num_rows
     quarantine = quarantine_rows("rank", unanswered, ["no_answer"] * count, [detail] * count)
@@ -135,18 +146,18 @@ def _answers(metadata: pa.Array | pa.ChunkedArray, recipe: VerifierRecipe) -> pa
     return frame.select(normalize(field))["metadata"].to_arrow().cast(pa.string())
 
 
-def _compare(flat: pa.StructArray, answers: pa.Array, check: str) -> pa.Array:
-    texts = pl.DataFrame({"text": pl.from_arrow(pc.struct_field(flat, "text"))}, schema={"text": pl.String})
-    numbers = texts.select(_CHECKS[check](pl.col("text")))["text"].to_arrow().cast(pa.string())
+def _compare(texts: pa.StringArray, answers: pa.Array, check: str) -> pa.Array:
+    frame = pl.DataFrame({"text": pl.from_arrow(texts)}, schema={"text": pl.String})
+    numbers = frame.select(_CHECKS[check](pl.col("text")))["text"].to_arrow().cast(pa.string())
     return pc.fill_null(pc.equal(numbers, answers), False).cast(pa.float64())
 
 
-def _call(check: Check, path: str, batch: pa.RecordBatch, flat: pa.StructArray, owner: pa.Array) -> pa.Array:
+def _call(check: Check, path: str, batch: pa.RecordBatch, texts: pa.StringArray, owner: pa.Array) -> pa.Array:
     """Call the user's function, which takes one completion at a time, for each completion."""
     metadata = [json.loads(text) for text in batch["metadata"].to_pylist()]
     set_ids = batch["set_id"].to_pylist()
     values = []
-    for text, index in zip(pc.struct_field(flat, "text").to_pylist(), owner.to_pylist(), strict=True):
+    for text, index in zip(texts.to_pylist(), owner.to_pylist(), strict=True):
         try:
             value = float(check(text, metadata[index]))
         except Exception as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,6 +77,13 @@ def open_stream(path: Path, compression: str | None) -> Iterator[pa.NativeFile]:
         ) from error
 
 
+def refuse_duplicates(names: Sequence[str], path: Path) -> None:
+    """Raise `InputError` for two columns of one name: found by name, one of them could never be read."""
+    duplicates = {name for name in names if names.count(name) > 1}
+    if duplicates:
+        raise InputError(f"{path}: two columns are named {sorted(duplicates)[0]!r}; rename one of them")
+
+
 def rebatch(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
     """Yield the same rows in tables of exactly `rows`, the last one shorter."""
     waiting: list[pa.Table] = []
@@ -89,3 +96,12 @@ def rebatch(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
     rest = pa.concat_tables(waiting) if waiting else None
     if rest is not None and rest.num_rows:
         yield rest
+
+
+def skip_rows(tables: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
+    """Yield the tables without their first `count` rows."""
+    for table in tables:
+        dropped = min(count, table.num_rows)
+        count -= dropped
+        if dropped < table.num_rows:
+            yield table.slice(dropped)

@@ -12,8 +12,11 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from pairkit.errors import InputError
-from pairkit.readers.blocks import CHUNK, BadLine, Block, RawBlock, RowTable, open_stream, rebatch
+from pairkit.readers.blocks import CHUNK, BadLine, Block, RawBlock, RowTable, rebatch, refuse_duplicates
+from pairkit.readers.csv_dialect import Dialect, dialect_of
+from pairkit.readers.text import convert, open_text
 
+INDEX = "index"
 CSV_BLOCK = 64 << 20  # bytes; a CSV row has to fit in one
 
 
@@ -21,47 +24,65 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
     """Yield a CSV file in blocks of `rows`.
 
     Every cell is a text, because what looks like a number may be a prompt. An empty cell is null unless it
-    is quoted. Raises `InputError`.
+    is quoted. The delimiter is found by the header. Raises `InputError`.
     """
     bad: list[BadLine] = []
+    dialect = dialect_of(path, compression)
 
     def skip(row: pacsv.InvalidRow) -> str:
         problem = f"has {row.actual_columns} cells, the header has {row.expected_columns}"
-        # pyarrow counts the header as a row.
-        bad.append(BadLine(row.number - 1, "invalid_csv", None, problem, json.dumps(row.text)))
+        # pyarrow counts the header, and a line before it, as rows.
+        bad.append(
+            BadLine(row.number - 1 - dialect.skipped, "invalid_csv", None, problem, json.dumps(row.text))
+        )
         return "skip"
 
-    with open_stream(path, compression) as stream:
+    with open_text(path, compression) as stream:
         # One thread, because only then does pyarrow number the bad rows.
-        read = pacsv.ReadOptions(use_threads=False, block_size=CSV_BLOCK)
-        parse = pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip)
+        read = pacsv.ReadOptions(use_threads=False, block_size=CSV_BLOCK, skip_rows=dialect.skipped)
+        parse = pacsv.ParseOptions(
+            delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=skip
+        )
         try:
-            names = _header(path, compression, read)
+            header = _header(path, compression, read, dialect)
+            names = _names(header)
+            refuse_duplicates(names, path)
             convert = pacsv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
+                column_types=dict.fromkeys(header, pa.string()),
                 # pyarrow leaves texts empty unless told so, but a missing value is null in the other formats.
                 strings_can_be_null=True,
                 null_values=[""],
                 quoted_strings_can_be_null=False,
             )
             reader = pacsv.open_csv(stream, read, parse, convert)
-            tables = rebatch((pa.Table.from_batches([batch]) for batch in reader), rows)
+            tables = rebatch((pa.Table.from_batches([batch]).rename_columns(names) for batch in reader), rows)
             yield from _number_rows(_refuse_open_quote(tables, bad, path, compression), bad)
         except pa.ArrowInvalid as error:
-            problem = f"not CSV in UTF-8 with a header ({error}); convert the file, or leave it out"
-            raise InputError(f"{path}: {problem}") from error
+            raise InputError(
+                f"{path}: not CSV in UTF-8 with a header ({error}); {_advice(path, error)}"
+            ) from error
 
 
-def _header(path: Path, compression: str | None, read: pacsv.ReadOptions) -> list[str]:
-    with open_stream(path, compression) as stream:
+def _advice(path: Path, error: pa.ArrowInvalid) -> str:
+    return convert(path) if "UTF8" in str(error) else "correct the file, or leave it out"
+
+
+def _header(path: Path, compression: str | None, read: pacsv.ReadOptions, dialect: Dialect) -> list[str]:
+    with open_text(path, compression) as stream:
         # Bad rows are skipped here without a record, because reading the file records them.
-        parse = pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda row: "skip")
-        names = list(pacsv.open_csv(stream, read, parse).schema.names)
-    # Columns are found by name, so one of the two could never be read.
-    duplicates = {name for name in names if names.count(name) > 1}
-    if duplicates:
-        raise InputError(f"{path}: two columns are named {sorted(duplicates)[0]!r}; rename one of them")
-    return names
+        parse = pacsv.ParseOptions(
+            delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=lambda row: "skip"
+        )
+        return list(pacsv.open_csv(stream, read, parse).schema.names)
+
+
+def _names(header: list[str]) -> list[str]:
+    """Return names for all columns: pandas leaves that of the index empty, Excel those of empty columns."""
+    names = [name.strip() for name in header]
+    unnamed = [
+        INDEX if not place and INDEX not in names else f"column {place + 1}" for place in range(len(names))
+    ]
+    return [name or other for name, other in zip(names, unnamed, strict=True)]
 
 
 def _refuse_open_quote(
@@ -96,7 +117,7 @@ def _refuse_open_quote(
 def _tail(path: Path, compression: str | None) -> bytes:
     """Return the last bytes of a file, at least one `CHUNK` if it has that many."""
     before, last = b"", b""
-    with open_stream(path, compression) as stream:
+    with open_text(path, compression) as stream:
         while chunk := stream.read(CHUNK):
             before, last = last, chunk
     return before + last

@@ -1,8 +1,8 @@
 """Files of every format as blocks of raw rows, in order, with the number that each row has in its file.
 
-Parquet, JSON lines (`.jsonl`, or `.json` that holds lines) and CSV are read block by block; a JSON array
-is read whole. Text formats may be compressed (`.gz`, `.zst`). A row that cannot be read is a `BadLine`;
-a file that cannot be read to its end is an `InputError`.
+Parquet, Arrow, JSON lines and CSV are read block by block; a JSON file that is one value is read whole.
+Text formats may be compressed. A row that cannot be read is a `BadLine`; a file that cannot be read to its
+end is an `InputError`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pairkit.errors import InputError
+from pairkit.readers.arrow_file import arrow_blocks
 from pairkit.readers.blocks import Block
 from pairkit.readers.csv import csv_blocks
-from pairkit.readers.json import array_blocks, is_array, line_blocks
+from pairkit.readers.json import json_blocks, line_blocks
 from pairkit.readers.parquet import parquet_blocks
-
-
-def _json_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
-    # `.json` is used for arrays and for lines, so the content decides.
-    read = array_blocks if is_array(path, compression) else line_blocks
-    return read(path, compression, rows)
 
 
 @dataclass(frozen=True)
@@ -36,14 +31,20 @@ class FileFormat:
     compressible: bool = True
 
 
+LINES, CSV = FileFormat("jsonl", line_blocks), FileFormat("csv", csv_blocks)
+# These are compressed inside and read by offsets, which another compression makes impossible.
+PARQUET = FileFormat("parquet", lambda path, _, rows: parquet_blocks(path, rows), compressible=False)
+ARROW = FileFormat("arrow", lambda path, _, rows: arrow_blocks(path, rows), compressible=False)
 # By extension. A new format is a file with its reader, a row here and a test.
 FORMATS: dict[str, FileFormat] = {
-    ".jsonl": FileFormat("jsonl", line_blocks),
-    ".ndjson": FileFormat("jsonl", line_blocks),
-    ".json": FileFormat("json", _json_blocks),
-    ".csv": FileFormat("csv", csv_blocks),
-    # Parquet is compressed inside and read by offsets, which another compression makes impossible.
-    ".parquet": FileFormat("parquet", lambda path, _, rows: parquet_blocks(path, rows), compressible=False),
+    ".jsonl": LINES,
+    ".ndjson": LINES,
+    ".json": FileFormat("json", json_blocks),
+    ".csv": CSV,
+    ".tsv": CSV,
+    ".parquet": PARQUET,
+    ".arrow": ARROW,
+    ".feather": ARROW,
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 READABLE = "{} (each also {}) or {}".format(
@@ -51,12 +52,33 @@ READABLE = "{} (each also {}) or {}".format(
     " or ".join(COMPRESSIONS),
     ", ".join(suffix for suffix, file_format in FORMATS.items() if not file_format.compressible),
 )
+UNPACK = "unpack it, and pass the folder or one of its files"
+WITH_PANDAS = "read it with pandas, and write it with to_json(..., orient='records', lines=True)"
+# Extensions under which people have rows that pairkit does not read -> what to do.
+ADVICE = {
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), UNPACK),
+    **dict.fromkeys((".bz2", ".xz", ".lz4"), "unpack it, or compress it with gzip or zstd"),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV (UTF-8)"),
+    **dict.fromkeys((".pkl", ".pickle", ".orc", ".avro", ".h5"), WITH_PANDAS),
+    ".txt": "rename it to .csv or .tsv if its first line names columns, or write each row as an object to a "
+    ".jsonl file",
+}
 
 
 def format_of(path: Path) -> tuple[str, str | None]:
     """Return format and compression, from the file's name. Raises `InputError` for an unknown extension."""
     file_format, compression = _format_of(path)
     return file_format.name, compression
+
+
+def has_format(path: Path) -> bool:
+    """Return whether a file's name ends as those do that pairkit reads."""
+    return _find(path)[0] is not None
+
+
+def advice(path: Path) -> str | None:
+    """Return what to do with a file of another format, if it is one in which people have rows."""
+    return next((ADVICE[suffix] for suffix in reversed(_suffixes(path)) if suffix in ADVICE), None)
 
 
 def blocks(path: Path, rows: int) -> Generator[Block, None, None]:
@@ -66,11 +88,24 @@ def blocks(path: Path, rows: int) -> Generator[Block, None, None]:
 
 
 def _format_of(path: Path) -> tuple[FileFormat, str | None]:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
+    file_format, compression = _find(path)
+    if file_format is None:
+        help_ = advice(path)
+        hint = f"pairkit reads {READABLE}"
+        raise InputError(f"{path}: cannot tell its format; {f'{help_}; {hint}' if help_ else hint}")
+    return file_format, compression
+
+
+def _find(path: Path) -> tuple[FileFormat | None, str | None]:
+    suffixes = _suffixes(path)
     compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
     if compression:
         suffixes.pop()
     file_format = FORMATS.get(suffixes[-1]) if suffixes else None
-    if file_format is None or (compression and not file_format.compressible):
-        raise InputError(f"{path}: cannot tell its format; pairkit reads {READABLE}")
+    if file_format is not None and compression and not file_format.compressible:
+        return None, compression
     return file_format, compression
+
+
+def _suffixes(path: Path) -> list[str]:
+    return [suffix.lower() for suffix in path.suffixes]

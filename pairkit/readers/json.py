@@ -1,61 +1,114 @@
-"""JSON lines and JSON arrays as blocks of raw rows."""
+"""JSON files as blocks of raw rows: lines, or one value that is read whole.
+
+The extension does not decide between the two, because `.json` is used for lines and `.jsonl` for arrays.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from pairkit.errors import InputError
-from pairkit.readers.blocks import CHUNK, Block, RawBlock, open_stream
-from pairkit.readers.json_rows import loads, parse_lines, row_tables
+from pairkit.readers.blocks import Block, RawBlock
+from pairkit.readers.json_rows import loads, loads_all, parse_lines, row_tables
+from pairkit.readers.json_shapes import rows_of
+from pairkit.readers.text import UTF8_MARK, convert, lines_of, open_text
 
-
-def is_array(path: Path, compression: str | None) -> bool:
-    """Return whether a `.json` file is one array. Raises `InputError` if it is not JSON lines either."""
-    with open_stream(path, compression) as stream:
-        # One line is enough to tell an array from lines, so a large file is not read twice.
-        content = (line for line in _lines(stream) if line and not line.isspace())
-        # The mark that some editors for Windows put before UTF-8.
-        line = next(content, b"").removeprefix(b"\xef\xbb\xbf").lstrip()
-    if line.startswith(b"["):
-        return True
-    try:
-        json.loads(line or b"{}")
-    except ValueError as error:
-        raise InputError(
-            f"{path}: neither a JSON array nor one JSON object per line: the first line is not JSON ({error})"
-        ) from error
-    return False
+PREFIX = 1 << 20  # bytes, by which an object over several lines is told from a broken line
 
 
 def line_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
-    """Yield a file of JSON lines in blocks of `rows`."""
+    """Yield a `.jsonl` file in blocks of `rows`; a first line that is no JSON is a bad row."""
+    read = _whole_blocks if is_whole(path, compression) else _line_blocks
+    return read(path, compression, rows)
+
+
+def json_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
+    """Yield a `.json` file in blocks of `rows`. Raises `InputError` if its first line is no JSON."""
+    if is_whole(path, compression):
+        return _whole_blocks(path, compression, rows)
+    with open_text(path, compression) as stream:
+        line = next(_filled_lines(stream), b"{}")
+    try:
+        json.loads(line)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not JSON in UTF-8 ({error}); {convert(path)}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: neither one JSON value nor one JSON object per line: "
+            f"the first line is not JSON ({error})"
+        ) from error
+    return _line_blocks(path, compression, rows)
+
+
+def is_whole(path: Path, compression: str | None) -> bool:
+    """Return whether a file is one JSON value, or objects of several lines, and not one object per line.
+
+    Raises `InputError` for an object that could be read in two ways.
+    """
+    with open_text(path, compression) as stream:
+        lines = _filled_lines(stream)
+        first, second = next(lines, None), next(lines, None)
+        if first is None:
+            return False
+        begins_list = first.lstrip().startswith(b"[")
+        if second is None and begins_list:
+            return True
+        try:
+            value = loads(first)
+        except (ValueError, RecursionError):
+            return begins_list or (second is not None and _begins_value(chain([first, second], lines)))
+    return second is None and isinstance(value, dict) and rows_of(value, path) is not None
+
+
+def _begins_value(lines: Iterator[bytes]) -> bool:
+    """Return whether lines are the beginning of a value that spans several of them."""
+    size, prefix = 0, []
+    for line in lines:
+        prefix.append(line.decode(errors="replace"))
+        size += len(line)
+        if size > PREFIX:
+            break
+    text = "\n".join(prefix).strip()
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except json.JSONDecodeError as error:
+        # The text ends before the value does; a broken line is an error before the end.
+        return error.pos >= len(text)
+    except RecursionError:
+        return False
+    # A value with something after it in the first line is a broken line.
+    return bool(end > len(prefix[0].strip()))
+
+
+def _filled_lines(stream: Any) -> Iterator[bytes]:
+    """Yield the lines that are not blank, without the mark that some editors for Windows put first."""
+    lines = lines_of(stream)
+    first = next(lines, b"").removeprefix(UTF8_MARK)
+    return (line for line in chain([first], lines) if line and not line.isspace())
+
+
+def _line_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
     # Counts blank lines too, so that it is the line number of an editor.
     first = 1
-    with open_stream(path, compression) as stream:
-        for lines in _batched(_lines(stream), rows):
-            size = len(lines) - sum(not line or line.isspace() for line in lines)  # blank lines are not rows
+    with open_text(path, compression) as stream:
+        lines = lines_of(stream)
+        while batch := list(islice(lines, rows)):
+            size = len(batch) - sum(not line or line.isspace() for line in batch)  # blank lines are not rows
             if size:
-                yield Block(size, partial(_load_lines, lines, first, size))
-            first += len(lines)
+                yield Block(size, partial(_load_lines, batch, first, size))
+            first += len(batch)
 
 
-def array_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
-    """Yield a file that holds one JSON array, which is read whole, in blocks of `rows`."""
-    # Whole, because an array has no line at which a reader could stop.
-    with open_stream(path, compression) as stream:
-        content = stream.read()
-    try:
-        values = loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error}); correct the file, or leave it out") from error
+def _whole_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
+    """Yield a file that is read whole, because one value has no line at which a reader could stop."""
+    values = _values(path, compression)
     for first in range(0, len(values), rows):
         part = values[first : first + rows]
         # Rows count from 1.
@@ -63,19 +116,32 @@ def array_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bl
         yield Block(len(part), partial(_load_values, part, numbers))
 
 
-def _batched(lines: Iterator[bytes], count: int) -> Iterator[list[bytes]]:
-    while batch := list(islice(lines, count)):
-        yield batch
+def _values(path: Path, compression: str | None) -> list[Any]:
+    with open_text(path, compression) as stream:
+        content = stream.read()
+    try:
+        # Several values one after the other, as jq prints them, are rows.
+        values = loads_all(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not JSON in UTF-8 ({error}); {convert(path)}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({error}); correct the file, or leave it out") from error
+    if len(values) > 1:
+        return values
+    (value,) = values
+    if isinstance(value, dict):
+        rows = rows_of(value, path)
+        return [value] if rows is None else rows
+    if value and not any(isinstance(row, dict) for row in value):
+        raise InputError(
+            f"{path}: a list of {_kind(value[0])}, so that no field has a name; rows have to be objects, "
+            'as in [{"prompt": ...}] (pandas: orient="records")'
+        )
+    return list(value)
 
 
-def _lines(stream: pa.NativeFile) -> Iterator[bytes]:
-    """Yield lines, split at \\n only because a text may hold any other line separator."""
-    rest = b""
-    while chunk := stream.read(CHUNK):
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest
+def _kind(value: Any) -> str:
+    return "lists" if isinstance(value, list) else "texts" if isinstance(value, str) else "values"
 
 
 def _load_lines(lines: list[bytes], first: int, count: int) -> RawBlock:

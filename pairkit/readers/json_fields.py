@@ -10,6 +10,10 @@ import json
 import re
 from typing import Any
 
+import pyarrow as pa
+
+from pairkit.arrow import is_list
+
 JSON_FIELDS = ("tools", "functions", "tool_calls", "function_call", "chat_template_kwargs")
 # One of them with a list or an object as its value: such rows are read one by one.
 WRITTEN = re.compile(rf'"(?:{"|".join(JSON_FIELDS)})"\s*:\s*[\[{{]'.encode())
@@ -33,6 +37,17 @@ def with_json_texts(value: Any) -> Any:
         else with_json_texts(item)
         for name, item in value.items()
     }
+
+
+def type_with_json_texts(name: str, kind: pa.DataType) -> pa.DataType:
+    """Return the type that the field `name` has after `with_json_texts`."""
+    if name in JSON_FIELDS and (is_list(kind) or pa.types.is_struct(kind)):
+        return pa.string()
+    if is_list(kind):
+        return pa.list_(type_with_json_texts("", kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(type_with_json_texts(field.name, field.type)) for field in kind])
+    return kind
 
 
 def json_text(value: Any, *, strict: bool = False) -> str:

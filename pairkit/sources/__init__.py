@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from pairkit.errors import RecipeError, unknown
 from pairkit.sources import (
     alpaca_eval,
@@ -14,15 +16,17 @@ from pairkit.sources import (
     ultrafeedback,
     ultrafeedback_binarized,
 )
-from pairkit.sources.base import OPTIONS, Draft, Opened, RowProblem, Source, SourceRecipe
+from pairkit.sources.base import OPTIONS, Draft, Opened, Reading, RowProblem, Source, SourceRecipe
 from pairkit.sources.layouts.grouping import join_rows
 from pairkit.sources.layouts.recognize import recognize
+from pairkit.sources.reading.locate import is_path
 from pairkit.sources.reading.stream import open_files
 
 __all__ = [
     "SOURCES",
     "Draft",
     "Opened",
+    "Reading",
     "RowProblem",
     "Source",
     "SourceRecipe",
@@ -98,6 +102,7 @@ _TABLE = (
         convert=gsm8k.convert,
         # The dataset, or the file of example solutions.
         columns=(("question", "answer"), ("question", "ground_truth")),
+        prompts=True,
         hub_id="openai/gsm8k",
         config="main",
         splits=("train", "test"),
@@ -126,7 +131,7 @@ _TABLE = (
     ),
     Source(
         name="files",
-        summary="your own JSON lines, JSON, CSV or Parquet files (--path, --map prompt=instruction,...)",
+        summary="your own JSON, CSV, Parquet or Arrow files (--path, --map prompt=instruction,...)",
         open=tabular.open_mapped,
         convert=tabular.convert,
         expand=tabular.expand,
@@ -153,13 +158,17 @@ SOURCES: dict[str, Source] = {source.name: source for source in _TABLE}
 def find_source(name: str) -> Source:
     """Return the source of a name, or for a hub id (`org/name`) the source that reads it.
 
-    Raises `RecipeError`, which suggests the nearest name.
+    Raises `RecipeError`, which suggests the nearest name, or the flags for a file.
     """
+    if name in SOURCES:
+        return SOURCES[name]
+    if is_path(name) and not any(source.hub_id == name for source in _TABLE):
+        raise RecipeError(
+            f"source {name!r} is a file or folder; write --source files --path {shlex.quote(name)}"
+        )
     if "/" in name:
         # A dataset with a source of its own is read by that source, whichever name is used.
         return next((source for source in SOURCES.values() if source.hub_id == name), SOURCES["hub"])
-    if name in SOURCES:
-        return SOURCES[name]
     raise unknown("source", name, SOURCES)
 
 

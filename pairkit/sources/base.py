@@ -39,7 +39,7 @@ class SourceRecipe(Strict):
     layout: str | None = Field(
         None, description="layout of the rows of `files`, a name of docs/formats.md; None: recognized"
     )
-    map: dict[str, str | bool | dict[str, str]] = Field(
+    map: dict[str, str | bool | dict[str | int | bool, str]] = Field(
         {}, description="field of `files` -> column, path or quoted text, such as prompt=input.question"
     )
     score: Literal["mean_rating", "overall_score"] | None = Field(
@@ -73,10 +73,15 @@ class Reading(NamedTuple):
 
     layout: str
     summary: str
-    # Field -> path, paths joined by +, or a constant in quotes; also `roles` and `rank_by_order`.
+    # Field -> path, paths joined by +, or a constant in quotes; also `roles`, `winners` and `rank_by_order`.
     map: Mapping[str, Any]
-    # Column -> share of the file's rows in which it is not null.
+    # Column -> share of the file's rows in which it is not null. Without columns of nothing but nulls.
     unread: Mapping[str, float]
+    whole: bool = False  # the rows mean something only all together
+    # Those of `unread` that metadata does not keep either.
+    discarded: Sequence[str] = ()
+    # Paths within columns that a field reads a part of.
+    unread_parts: Sequence[str] = ()
 
 
 class Draft(NamedTuple):
@@ -110,6 +115,8 @@ class Opened:
     # Per file, for sources that recognize layouts.
     readings: Mapping[str, Reading]
     stream: Callable[[int, int], Iterator[StageResult]] = field(repr=False)
+    # Per file, as `readings`: what they were recognized from.
+    surveys: Mapping[str, Survey] = field(default_factory=dict, repr=False)
 
     def batches(self, *, start: int = 0, rows: int = 1000) -> Iterator[StageResult]:
         """Yield the batches from number `start` on, in order; the content of a batch depends on `rows` alone.
@@ -129,10 +136,11 @@ class Source:
     convert: Callable[[pa.Table, SourceRecipe], Draft] | None = None
     # Alternatives: a file needs all columns of one of these groups, or it belongs to another source.
     columns: tuple[tuple[str, ...], ...] = ()
+    prompts: bool = False  # its rows may be prompts without completions, as problems to be solved are
     options: frozenset[str] = frozenset()  # those of OPTIONS that the source reads
     # Says how a file with these columns is read; for sources that recognize layouts.
     recognize: Callable[[SourceRecipe, Path, Survey], Reading] | None = None
-    # Turns raw rows into several, for layouts with several prompts per row; each keeps the number of its row,
+    # Turns raw rows into others, for layouts with several prompts per row; each keeps the number of its row,
     # and counts as a row.
     expand: Callable[[RowTable, SourceRecipe], RowTable] | None = None
     # Joins the sets of one prompt, for sources that spread a set over several rows, and returns how many rows

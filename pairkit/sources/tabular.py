@@ -18,9 +18,7 @@ from pairkit.arrow import (
     filter_lists,
     flatten,
     interleave,
-    is_text,
     listed,
-    prepend,
     present,
     repeat,
     with_fields,
@@ -31,29 +29,21 @@ from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
 from pairkit.sources.layouts.gather import cells_of, gather, replies_of
 from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.pairs import read_pairs
 from pairkit.sources.layouts.paths import first_column
 from pairkit.sources.layouts.recognize import check_map, columns_of, fields_in
 from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
+from pairkit.sources.layouts.unread import is_own, repeats_the_pair, without_read
 from pairkit.sources.reading import json_columns
 from pairkit.sources.reading.cells import read_apart, report_dialogues
 from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.history import read_history, with_history
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
-from pairkit.sources.reading.pairs import (
-    common_prompt,
-    holds_replies,
-    pair,
-    prompt_of_all,
-    read_replies,
-    read_reply,
-    shared_prompt,
-)
+from pairkit.sources.reading.pairs import prompt_of_all, read_reply
 from pairkit.sources.reading.rounds import with_rounds
 from pairkit.sources.reading.stream import open_files
 
-# Of sets that pairkit wrote.
-IDENTITY = ("set_id", "prompt_id", "source")
 # What rows become: prompts, lists of completions, and the group of each row if rows are joined into sets.
 Read = tuple[pa.Array, pa.Array, pa.Array | None]
 
@@ -81,7 +71,7 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     fields = fields_in(recipe.map)
     roles = recipe.map.get("roles", {})
     assert isinstance(roles, Mapping)
-    columns = gather(replace(columns, roles=roles), fields)
+    columns = gather(replace(columns, roles={str(name): role for name, role in roles.items()}), fields)
     if "prompt" in fields:
         columns = with_rounds(columns, fields["prompt"], replies_of(fields, columns.arrays))
     prompt, sets, group = read_apart(
@@ -101,6 +91,9 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
         )
     )
     rest = _rest(columns, table.column_names, layout, fields)
+    if "answer" in fields:
+        # Where a verifier looks for it.
+        rest["answer"] = columns.arrays[fields["answer"]]
     if group is not None:
         # A row is one completion of its set, and so is what else it says.
         sets, rest = _with_metadata(sets, json_objects(rest, columns.size)), {}
@@ -127,32 +120,8 @@ def _with_history(read: Read, columns: Columns, fields: Mapping[str, str]) -> Re
     return with_history(prompt, read_history(columns, fields["history"])), sets, group
 
 
-def _pairs(columns: Columns, fields: Mapping[str, str]) -> Read:
-    name = fields.get("prompt") or fields.get("messages")
-    # Without a prompt column, the prompt is what the two dialogues share.
-    column = read_messages(columns, name) if name else None
-    if column is not None and holds_replies(columns, fields["rejected"]):
-        return _one_against_many(columns, column, fields)
-    chosen, rejected = (
-        read_reply(columns, fields[side], whole=column is None) for side in ("chosen", "rejected")
-    )
-    prompt = shared_prompt(columns, column, chosen, rejected, fields["rejected"])
-    first, second = (
-        columns.number(fields[score]) if score in fields else pa.nulls(columns.size, pa.float64())
-        for score in ("score_chosen", "score_rejected")
-    )
-    return prompt, pair(chosen, rejected, (first, second)), None
-
-
-def _one_against_many(columns: Columns, column: pa.Array, fields: Mapping[str, str]) -> Read:
-    """Read one chosen reply, rank 1, and a list of rejected ones, all rank 2."""
-    chosen = read_reply(columns, fields["chosen"], whole=False)
-    cuts, rejected = read_replies(columns, fields["rejected"])
-    # One offset per row and one more; the list has one entry per rejected reply.
-    first = np.ones(columns.size, dtype=np.bool_)
-    sets = prepend(listed(cuts, rejected.completions(rank=2)), chosen.completions(rank=1), first)
-    longer, prompts = flatten(prepend(listed(cuts, rejected.prompt), chosen.prompt, first))
-    return common_prompt(columns, column, longer, prompts, fields["rejected"]), sets, None
+def _pairs(columns: Columns, fields: Mapping[str, Any]) -> Read:
+    return *read_pairs(columns, fields), None
 
 
 def _sets(columns: Columns, fields: Mapping[str, Any]) -> Read:
@@ -204,7 +173,9 @@ def _alone(columns: Columns, fields: Mapping[str, Any], reply: Conversation) -> 
         # The label where there is one, because `score` may be another library's number.
         score = pc.if_else(pc.is_valid(label), label, score)
     model = columns.text(fields["model"]) if "model" in fields else None
-    return reply.completions(score=score, scores=named_scores(numbers, columns.size), model=model)
+    rank = columns.rank(fields["rank"]) if "rank" in fields else None
+    scores = named_scores(numbers, columns.size)
+    return reply.completions(rank=rank, score=score, scores=scores, model=model)
 
 
 def _mean(numbers: list[pa.Array]) -> pa.Array:
@@ -236,18 +207,22 @@ def _rest(
 ) -> dict[str, pa.Array]:
     """Return the raw columns that no field reads."""
     # An outcome is kept beside what follows from it: "tie (bothbad)" says more than two equal ranks.
-    kept = {fields[name] for name in ("winner", "strength") if name in fields}
+    told = (fields[name] for name in ("winner", "strength", "preference", "answer") if name in fields)
+    kept = {path for value in told for path in columns_of(value, names)}
     paths = {path for value in fields.values() for path in columns_of(value, names)} - kept
     used = {first_column(path, names) for path in (*paths, *layout.reads)}
-    if layout.shape == "pairs" and "prompt" in fields:
-        used.add("messages")  # next to a prompt column, it repeats prompt and chosen
-    return {name: columns.arrays[name] for name in names if name not in used}
+    read = {name: columns.arrays[name] for name in names if name in used}
+    return without_read(read, sorted(paths | set(layout.reads))) | {
+        name: columns.arrays[name]
+        for name in names
+        if name not in used and not repeats_the_pair(layout, fields, name)
+    }
 
 
 def _metadata(columns: Columns, rest: Mapping[str, pa.Array]) -> pa.Array:
     """Write the columns that no field reads as JSON; of pairkit's own sets, the metadata unchanged."""
     # Sets that pairkit wrote: wrapping their metadata again would make other sets of them.
-    if set(IDENTITY) | {"metadata"} <= set(columns.arrays) and is_text(columns.arrays["metadata"].type):
+    if is_own({name: (values.type,) for name, values in columns.arrays.items()}):
         return columns.text("metadata")
     return json_objects(rest, columns.size)
 

@@ -6,11 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pairkit.dataset.card_settings import CardSettings
+from pairkit.losses import Loss, WeightedSum
 from pairkit.losses.building import build, ranges
+from pairkit.losses.loss import single_parts
 from pairkit.losses.parameters import resolve
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.new_tokens import NewTokens
-from pairkit.recipes import Strict
+from pairkit.recipes import NAMES, Strict
 from pairkit.training.lora import Lora
 from pairkit.training.step.learning_rate import default_rate
 from pairkit.training.step.optimizer import Optimizer
@@ -32,11 +35,29 @@ RESUMABLE_FIELDS = frozenset(
         "keep",
         "keep_best",
         "save_dtype",
+        "card",
     }
 )
 
 # How long a run is: it may get longer when it resumes, and no shorter than it already is.
 LENGTH_FIELDS = frozenset({"epochs", "max_steps"})
+
+
+def _check_turns(loss: Loss | WeightedSum) -> None:
+    """Refuse whole dialogues for a loss of which no part, or one that reads more than sums, takes them."""
+    parts = single_parts(loss)
+    if not parts:
+        raise ValueError(
+            f"assistant_turns=all scores whole dialogues, but {loss.name} compares completions of one "
+            f"prompt; use --loss sft or a sum with it, such as {loss.name}+sft, or assistant_turns=last"
+        )
+    for part in parts:
+        if part.needs or part.statistics:
+            read = ", ".join(sorted(part.needs)) or "statistics of the batch"
+            raise ValueError(
+                f"assistant_turns=all gives a part of a sum the policy's log-probs of whole dialogues, but "
+                f"{part.name} reads {read} too; use it alone, or assistant_turns=last"
+            )
 
 
 class TrainRecipe(Strict):
@@ -78,8 +99,8 @@ class TrainRecipe(Strict):
 
     lora: Lora | None = None  # null = all weights are trained; {} = adapters with their defaults
 
-    loss: dict[str, Any] = Field(default={"name": "dpo"})  # name and hyper-parameters
-    negatives: dict[str, Any] = Field(default={})  # the sampler's settings
+    loss: Annotated[dict[str, Any], NAMES] = Field(default={"name": "dpo"})  # name and hyper-parameters
+    negatives: Annotated[dict[str, Any], NAMES] = Field(default={})  # the sampler's settings
     expand: Literal["pairs"] | None = None  # pairs = each negative makes an example of its own; null = sets
     # coefficient of the load balance of experts; "model" = that of its configuration; null = no such loss
     router_aux_loss: Annotated[float, Field(ge=0)] | Literal["model"] | None = None
@@ -89,7 +110,8 @@ class TrainRecipe(Strict):
     thoughts: Literal["train", "mask", "strip"] = (
         "train"  # scored, part of a completion but not scored, removed
     )
-    assistant_turns: Literal["last", "all"] = "last"  # all = earlier turns are scored too, for sft only
+    # all = earlier turns are scored too, for sft alone or as a part of a sum
+    assistant_turns: Literal["last", "all"] = "last"
 
     max_length: int = Field(default=2048, ge=2)  # prompt and completion
     max_prompt_length: int | None = Field(
@@ -111,6 +133,8 @@ class TrainRecipe(Strict):
     save_every: int | None = Field(default=None, ge=1)  # steps; null = a tenth of the run, at least 10
     keep: int = Field(default=2, ge=1)  # checkpoints, the last ones
     keep_best: Metric | None = None  # and the best one by this metric of the held-out sets
+
+    card: CardSettings = CardSettings()  # what the model's card says besides what pairkit knows
 
     @field_validator("loss", mode="before")
     @classmethod
@@ -136,10 +160,7 @@ class TrainRecipe(Strict):
             if key in own:
                 raise ValueError(f"negatives.{key} and loss.{key} conflict: set only one")
         if self.assistant_turns == "all" and loss.completions != "first":
-            raise ValueError(
-                f"assistant_turns=all scores whole dialogues, but {loss.name} compares completions of one "
-                "prompt; use --loss sft, or assistant_turns=last"
-            )
+            _check_turns(loss)
         if self.expand:
             sampled = [f"negatives.{key}" for key in self.negatives] + [f"loss.{key}" for key in sorted(own)]
             self._check_expand(loss.completions, sampled)

@@ -3,30 +3,103 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 
 import pytest
 
-from pairkit.engines.base import Request, Sampling
+from pairkit.engines.base import Completion, Request, Sampling
+from pairkit.engines.generate import GenerateRecipe
 from pairkit.engines.openai import chat_api
 from pairkit.engines.recipe import EngineRecipe
 
+ONE = {"model": "m", "temperature": 1.0, "top_p": 1.0, "seed": 0, "max_tokens": 8}
+PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, {"type": "text", "text": "a"}]
+CALL = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def parsed(choice: dict[str, object], **fields: object) -> Completion:
+    answer = chat_api.parse(json.dumps({"choices": [choice], **fields}).encode(), ONE)
+    assert isinstance(answer, chat_api.Parsed), answer
+    return answer.completions[0]
+
 
 @pytest.mark.parametrize(
-    ("choice", "text", "reason"),
+    ("message", "end", "text", "reason"),
     [
-        ({"message": {"content": "a"}, "finish_reason": "stop"}, "a", "stop"),
-        ({"message": {"content": "a\u2028\ud800"}, "finish_reason": "length"}, "a\u2028?", "length"),
-        ({"message": {"content": None, "refusal": "no"}, "finish_reason": "stop"}, "no", "refused"),
-        ({"message": {"content": None}, "finish_reason": "content_filter"}, "", "refused"),
-        ({"message": {"content": "a"}, "finish_reason": "end_turn"}, "a", "stop"),
+        ({"content": "a"}, "stop", "a", "stop"),
+        ({"content": "a\u2028\ud800"}, "length", "a\u2028?", "length"),
+        ({"content": None, "refusal": "no"}, "stop", "no", "refused"),
+        ({"content": None}, "content_filter", "", "refused"),
+        ({"content": None}, "length", "", "length"),
+        ({"content": None}, "MAX_TOKENS", "", "length"),
+        ({"content": "a"}, "end_turn", "a", "stop"),
+        ({"content": "a"}, None, "a", "stop"),
+        ({"content": None, "tool_calls": [CALL]}, None, "", "stop"),
+        (
+            {"content": [{"type": "text", "text": "a"}, {"type": "output_text", "text": "b"}]},
+            "stop",
+            "ab",
+            "stop",
+        ),
+        ({"content": ["a", "b"]}, "stop", "ab", "stop"),
+        ({"content": {"type": "text", "text": "a"}}, "stop", "a", "stop"),
+        ({"content": [{"type": "refusal", "refusal": "no"}]}, "stop", "no", "refused"),
+        ({"content": []}, "length", "", "length"),
     ],
 )
-def test_a_choice_gives_text_and_finish_reason(choice: dict[str, object], text: str, reason: str) -> None:
-    request = Request([{"role": "user", "content": "x"}], (Sampling(1.0, 1.0, 0, 8),))
-    parsed = chat_api.parse(json.dumps({"choices": [choice]}).encode(), request)
-    assert isinstance(parsed, chat_api.Parsed)
-    assert parsed.completions[0][:3] == (text, None, reason)
-    assert parsed.tokens is None
+def test_a_choice_gives_text_and_finish_reason(
+    message: dict[str, object], end: str | None, text: str, reason: str
+) -> None:
+    completion = parsed({"message": message, "finish_reason": end})
+    assert completion[:3] == (text, None, reason)
+    assert completion.reasoning_content is None
+
+
+@pytest.mark.parametrize(
+    ("message", "thought"),
+    [
+        ({"content": "a", "reasoning_content": "Hm."}, "Hm."),
+        ({"content": "a", "reasoning": "Hm.", "reasoning_content": None}, "Hm."),
+        ({"content": "a", "thinking": "Hm."}, "Hm."),
+        ({"content": PARTS}, "Hm."),
+        ({"content": "a", "reasoning": {"content": "Hm."}}, "Hm."),
+        (
+            {"content": "a", "reasoning_details": [{"type": "reasoning.text", "text": "H"}, {"text": "m."}]},
+            "Hm.",
+        ),
+        ({"content": "a", "thinking_blocks": [{"type": "thinking", "thinking": "Hm."}]}, "Hm."),
+        ({"content": "a", "reasoning_content": ""}, None),
+    ],
+)
+def test_a_thought_is_kept_apart_whatever_its_name(message: dict[str, object], thought: str | None) -> None:
+    completion = parsed({"message": message, "finish_reason": "stop"})
+    assert (completion.text, completion.reasoning_content) == ("a", thought)
+
+
+@pytest.mark.parametrize("end", [None, "length"])
+def test_a_thought_without_an_answer_is_truncated(end: str | None) -> None:
+    completion = parsed({"message": {"content": None, "reasoning_content": "Hm"}, "finish_reason": end})
+    assert completion[:3] == ("", None, "length")
+    assert completion.reasoning_content == "Hm"
+
+
+@pytest.mark.parametrize(
+    ("end", "tokens", "reason", "remarks"),
+    [
+        ("stop", 8, "stop", None),
+        ("tool_calls", 3, "stop", None),
+        ("eos_token", 3, "stop", ("other_finish_reason",)),
+        (None, 7, "stop", ("other_finish_reason",)),
+        (None, 8, "length", ("other_finish_reason",)),  # all tokens that it may have
+    ],
+)
+def test_an_unknown_end_is_counted(
+    end: str | None, tokens: int, reason: str, remarks: tuple[str, ...] | None
+) -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": tokens}
+    completion = parsed({"message": {"content": "a"}, "finish_reason": end}, usage=usage)
+    assert (completion.tokens, completion.finish_reason, completion.remarks) == (tokens, reason, remarks)
 
 
 @pytest.mark.parametrize(
@@ -36,15 +109,86 @@ def test_a_choice_gives_text_and_finish_reason(choice: dict[str, object], text: 
         b"[]",
         b"null",
         b'{"choices": 3}',
+        b'{"choices": []}',
         b'{"choices": [3]}',
+        b'{"choices": [{"index": 0}]}',
+        b'{"choices": [{"message": {}, "finish_reason": "stop"}]}',
         b'{"choices": [{"message": {"content": 3}, "finish_reason": "stop"}]}',
-        b'{"choices": [{"message": {"content": "a"}, "finish_reason": null}]}',
+        b'{"choices": [{"message": {"content": null}, "finish_reason": null}]}',
+        b'{"choices": [{"message": {"content": "a"}, "finish_reason": "error"}]}',
+        b'{"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}',
+        b"data: {",
+        b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n',
         b"\xff\xfe",
     ],
 )
 def test_an_incomplete_answer_is_a_fault(answer: bytes) -> None:
-    request = Request([{"role": "user", "content": "x"}], (Sampling(1.0, 1.0, 0, 8),))
-    assert isinstance(chat_api.parse(answer, request), chat_api.Fault)
+    assert isinstance(chat_api.parse(answer, ONE), chat_api.Fault)
+
+
+def test_fewer_choices_than_requested_are_kept() -> None:
+    answer = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}
+    found = chat_api.parse(json.dumps(answer).encode(), ONE | {"n": 3})
+    assert isinstance(found, chat_api.Parsed)
+    assert [one.text for one in found.completions] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "recorded", "remarks"),
+    [
+        ({}, (0.7, 0.9, 7, 8), None),
+        ({"temperature": 0.2, "seed": 3, "top_p": 0.5, "max_tokens": 5}, (0.2, 0.5, 3, 5), None),
+        (
+            {"temperature": None, "seed": None},
+            (None, 0.9, None, 8),
+            ("sent_without_temperature", "sent_without_seed"),
+        ),
+        (
+            {"max_tokens": None, "max_completion_tokens": 5},
+            (0.7, 0.9, 7, 5),
+            ("sent_max_completion_tokens",),
+        ),
+        ({"max_tokens": None}, (0.7, 0.9, 7, None), ("sent_without_max_tokens",)),
+    ],
+)
+def test_what_is_sent_is_what_is_recorded(
+    extra: dict[str, object], recorded: tuple[object, ...], remarks: tuple[str, ...] | None
+) -> None:
+    recipe = EngineRecipe(engine="openai", model="o", extra_body=extra)
+    request = Request([{"role": "user", "content": "x"}], (Sampling(0.7, 0.9, 7, 8),))
+    body = chat_api.body(recipe, request)
+    found = chat_api.parse(b'{"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}', body)
+    assert isinstance(found, chat_api.Parsed)
+    assert (found.completions[0].sampling, found.completions[0].remarks) == (recorded, remarks)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"n": 3}, "extra_body.n': set n in samples"),
+        ({"model": "other"}, "extra_body.model': set model instead"),
+        ({"messages": []}, "extra_body.messages': prompts are those of the source"),
+        ({"temperature": "hot"}, "extra_body.temperature' must be a number from 0 to"),
+        ({"temperature": math.inf}, "extra_body.temperature' must be a number from 0 to"),
+        ({"top_p": 2}, "extra_body.top_p' must be a number from 0 to 1, got 2"),
+        ({"seed": 1.5}, "extra_body.seed' must be an integer"),
+        ({"seed": 2**63}, "extra_body.seed' must be an integer"),
+        ({"max_tokens": 0}, "extra_body.max_tokens' must be an integer from 1 to"),
+        ({"max_completion_tokens": True}, "extra_body.max_completion_tokens' must be an integer from 1 to"),
+    ],
+)
+def test_extra_fields_that_contradict_the_recipe_are_refused(extra: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        EngineRecipe(engine="openai", model="o", extra_body=extra)
+
+
+@pytest.mark.parametrize("value", [None, 1, 0.5])
+def test_a_mix_that_extra_fields_make_one_is_refused(value: float | None) -> None:
+    mix = [{"n": 2, "temperature": 0.6}, {"n": 2, "temperature": 1.0}]
+    with pytest.raises(ValueError, match=r"extra_body\.temperature' is the same for all completions"):
+        GenerateRecipe(engine="openai", model="o", samples=mix, extra_body={"temperature": value})
+    GenerateRecipe(engine="openai", model="o", samples=mix[:1], extra_body={"temperature": value})
+    GenerateRecipe(engine="openai", model="o", samples=mix, extra_body={"top_p": value})
 
 
 def test_extra_fields_are_sent_and_null_removes_one() -> None:
@@ -65,12 +209,6 @@ def test_retry_after_is_seconds_or_a_date_and_bounded(header: str | None, second
     assert chat_api.retry_after(header) == seconds
 
 
-def test_a_refusal_is_one_line_without_the_key() -> None:
-    content = json.dumps({"error": {"message": "bad key\nsk-123 " + "x" * 400}}).encode()
-    message = chat_api.reason_of(content, "sk-123")
-    assert message.startswith("bad key *** xxx")
-    assert message.endswith("…")
-    assert chat_api.reason_of(b"<html> gone", None) == "<html> gone"
-    assert chat_api.reason_of(b'{"detail": "gone"}', None) == "{'detail': 'gone'}"
+def test_models_of_an_unusual_list_are_unknown() -> None:
     assert chat_api.model_names(b'{"data": [{"id": "m"}]}') == ["m"]
     assert chat_api.model_names(b"<html>") == []

@@ -133,6 +133,9 @@ def test_what_a_server_does_not_take_is_refused(content: dict[str, Any], message
         validate(EngineRecipe, {"engine": "openai", "model": "m", **content})
 
 
+BODY = chat_api.body(EngineRecipe(engine="openai", model="m"), Request(TURNS[1:2], ONE))
+
+
 def choice(reason: str = "stop", **message: Any) -> bytes:
     return json.dumps({"choices": [{"message": message, "finish_reason": reason}]}).encode()
 
@@ -158,7 +161,7 @@ def choice(reason: str = "stop", **message: Any) -> bytes:
 def test_thoughts_and_calls_of_an_answer(
     content: bytes, text: str, reason: str, thought: str | None, calls: list[object] | None
 ) -> None:
-    parsed = chat_api.parse(content, Request(TURNS[1:2], ONE))
+    parsed = chat_api.parse(content, BODY)
     assert isinstance(parsed, chat_api.Parsed)
     (one,) = parsed.completions
     assert (one.text, one.finish_reason, one.reasoning_content) == (text, reason, thought)
@@ -177,7 +180,7 @@ def test_thoughts_and_calls_of_an_answer(
     ],
 )
 def test_an_incomplete_call_is_a_fault(content: bytes) -> None:
-    assert isinstance(chat_api.parse(content, Request(TURNS[1:2], ONE)), chat_api.Fault)
+    assert isinstance(chat_api.parse(content, BODY), chat_api.Fault)
 
 
 def test_the_recipe_without_template_has_the_identity_of_older_calls(server: Loopback) -> None:

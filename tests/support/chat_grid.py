@@ -150,8 +150,9 @@ thought, gpt-oss's channel) is not added: a run says so once, and `template.pref
 * **Arguments**: `template.kwargs` for all sets, the column `chat_template_kwargs` for one set.
   `template.file` is another template, `template.system` keeps, folds or drops system turns, `template=none`
   is raw text.
-* **Whole dialogues**: `assistant_turns=all` (for `sft`) scores the assistant's earlier turns too: those
-  that the template's generation marks name, else those that follow their own generation prompt.
+* **Whole dialogues**: `assistant_turns=all` (for `sft`, alone or in a sum) scores the assistant's earlier
+  turns too: those that the template's generation marks name, else those that follow their own generation
+  prompt.
 * **The saved model** has the template with these settings as its defaults, so that it renders as it was
   trained.
 

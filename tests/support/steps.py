@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from support.training import recipe, split_of
 from torch import Tensor, nn
@@ -64,7 +65,11 @@ class Start(NamedTuple):
     def steps(self, case: Case, *, budget: int, steps: int, processes: Processes = ALONE) -> Outcome:
         """Take some steps of a case."""
         name, keywords = case
-        like = "infonca" if "scores" in LOSSES[name].needs else "sft" if name == "sft" else "dpo"
+        like = "dpo" if name in LOSSES else "turns"  # of sums, the part on one completion covers dialogues
+        if name in LOSSES and "scores" in LOSSES[name].needs:
+            like = "infonca"
+        if name == "sft":
+            like = "sft"
         return take_steps(
             name, keywords, self.sets[like], self.network, self.folder,
             budget=budget, steps=steps, processes=processes,
@@ -77,11 +82,19 @@ def start_from(data: Path, model: Path, folder: Path) -> Start:
     Its matrices are enlarged, because logits of nearly uniform weights are hardly rounded.
     """
     sets = {loss: list(plan(recipe(data, model, loss)).train.sets) for loss in ("dpo", "sft", "infonca")}
+    sets["turns"] = [_with_turns(item, number) for number, item in enumerate(sets["dpo"])]
     network = AutoModelForCausalLM.from_pretrained(model).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(SHARPER if parameter.ndim > 1 else 1)
     return Start(network, sets, folder)
+
+
+def _with_turns(item: TokenSet, number: int) -> TokenSet:
+    """Let some tokens of the prompt count, of two sets of three, as those of earlier turns do."""
+    turns = np.random.default_rng(number).random(len(item.prompt)) < 0.5
+    turns[0] = False
+    return item._replace(turns=turns) if number % 3 else item
 
 
 def take_steps(

@@ -1,8 +1,8 @@
 """Every loss of the table: neither the token budget nor the number of processes changes what it trains to.
 
-The losses are those of the table itself, so that a new one is included. The policy starts as the reference,
-so that every log-ratio of the first step is rounding. Only `stats="official"` is left out: it is the code of
-a paper that updates its statistics by every micro-batch (docs/losses.md).
+The losses are those of the table itself, so that a new one is included, and some sums. The policy starts as
+the reference, so that every log-ratio of the first step is rounding. Only `stats="official"` is left out: it
+is the code of a paper that updates its statistics by every micro-batch (docs/losses.md).
 """
 
 from __future__ import annotations
@@ -30,12 +30,24 @@ VARIANTS: list[Case] = [
     # Margins that ten steps do not pass: where each step overshoots the minimum, any difference grows.
     ("stapo", {"logit": "dpo", "beta": 0.1, "left_margin": 60.0, "right_margin": 80.0}),
     ("mcpo", {"sampling": "max", "negatives": 2}),
+    # Sums whose part on one completion covers whole dialogues: a draw within the pass, or a pass before it.
+    ("dpo:0.8+sft:0.5", {}),
+    ("bco+sft", {}),
+    ("tdpo2+sft", {}),
 ]
 CASES: list[Case] = [*((name, {}) for name in LOSSES), *VARIANTS]
 # Ten steps of these by default, of all with the mark `full`.
 KINKS: tuple[Case, ...] = (("minor_dpo", {}), ("dpop", {}))
 # Then statistics, a draw, token means.
-OF_TWO: tuple[Case, ...] = (*KINKS, ("alpha_dpo", {}), ("kto", {}), ("mcpo", {}), ("cpo", {}), VARIANTS[2])
+OF_TWO: tuple[Case, ...] = (
+    *KINKS,
+    ("alpha_dpo", {}),
+    ("kto", {}),
+    ("mcpo", {}),
+    ("cpo", {}),
+    VARIANTS[2],
+    VARIANTS[-3],
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """OpenAI's chat completions as data: the body of a request, and the content of an answer.
 
-A server is not trusted: an incomplete answer is a `Fault`, which leads to another try, and the key is removed
-from every text of a server before it becomes part of a message.
+A server is not trusted: an incomplete answer is a `Fault`, which leads to another try.
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, NamedTuple
 
-from pairkit.engines.base import Completion, Request
+from pairkit.engines.base import Completion, FinishReason, Request, SentSampling
+from pairkit.engines.openai import stream
+from pairkit.engines.openai.dialect import LIMIT, NEW_LIMIT, PLAIN, Dialect
+from pairkit.engines.openai.errors import ServerError, error_within
 from pairkit.engines.openai.messages import received, sent
 from pairkit.engines.openai.spending import Tokens
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.errors import RecipeError
 
-# Statuses that are worth another try.
-TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 LONGEST_WAIT = 300.0  # seconds, even if Retry-After is longer
-_CUT = 300  # characters of a server's text in a message
 
 
 class Fault(NamedTuple):
@@ -38,7 +37,7 @@ class Parsed(NamedTuple):
     tokens: Tokens | None
 
 
-def body(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
+def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> dict[str, Any]:
     """Build the JSON of a request whose samplings differ in their seeds only; the first seed is sent.
 
     Raises `RecipeError` for a prompt of token ids, because servers render the messages themselves.
@@ -51,49 +50,88 @@ def body(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
         **sent(recipe, request),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "max_tokens": sampling.max_tokens,
+        LIMIT: sampling.max_tokens,
         "seed": sampling.seed,
-        "n": len(request.samplings),
+        # Left out where it says nothing, because some servers refuse it whatever it is.
+        "n": len(request.samplings) if len(request.samplings) > 1 else None,
     }
-    fields |= recipe.extra_body
+    fields = dialect.written(fields) | recipe.extra_body
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def most_tokens(request: Request) -> Tokens:
+def sampling_of(body: Mapping[str, Any]) -> SentSampling:
+    """Return the sampling parameters that a body contains, which are what is recorded."""
+    limit = body.get(LIMIT, body.get(NEW_LIMIT))
+    return SentSampling(body.get("temperature"), body.get("top_p"), body.get("seed"), limit)
+
+
+def most_tokens(request: Request, body: Mapping[str, Any]) -> Tokens:
     """Bound a request's tokens: a guess for the prompt (three bytes per token), a limit for completions."""
     messages = [message for message in request.prompt if isinstance(message, Mapping)]
     texts = [text for message in messages for name, text in message.items() if name != "role"]
     # In bytes, because a character of other scripts than Latin is often several tokens.
     size = sum(len(text.encode()) for text in [*texts, request.tools or ""])
-    return Tokens(size // 3 + 8, sum(sampling.max_tokens for sampling in request.samplings))
+    limit = sampling_of(body).max_tokens or request.samplings[0].max_tokens
+    return Tokens(size // 3 + 8, limit * len(request.samplings))
 
 
-def parse(content: bytes, request: Request) -> Parsed | Fault:
-    """Read the completions of a successful answer; their sampling has the seed that was sent."""
+def parse(content: bytes, body: Mapping[str, Any], key: str | None = None) -> Parsed | ServerError | Fault:
+    """Read the completions of an answer with status 200 to a request; there may be fewer than `n`."""
     try:
-        answer = json.loads(content)
+        answer = stream.joined(content) if stream.is_stream(content) else json.loads(content)
     except ValueError:
         return Fault("the answer is not JSON")
+    if answer is None:
+        return Fault("the stream broke off")
+    if isinstance(answer, Mapping) and (error := error_within(answer, key)):
+        return error
     choices = answer.get("choices") if isinstance(answer, Mapping) else None
-    expected = len(request.samplings)
-    # Not every server knows `n`: some send one choice whatever it is.
-    if not isinstance(choices, list) or len(choices) != expected:
+    expected = body.get("n", 1)
+    if not isinstance(choices, list) or not 0 < len(choices) <= expected:
         count = len(choices) if isinstance(choices, list) else "no"
-        hint = "; generate.many_per_call=false asks for one a call" if expected > 1 else ""
-        return Fault(f"the answer holds {count} choices, {expected} were asked for{hint}")
+        return Fault(f"the answer holds {count} choices, {expected} were asked for")
     usage = _usage(answer.get("usage"))
-    completions = []
-    for choice, sampling in zip(_ordered(choices), request.samplings, strict=True):
-        message = received(choice)
-        if message is None:
-            return Fault("the answer holds a choice without a whole message")
-        # Servers count the tokens of all choices together, so those of one are known only if it is alone.
-        tokens = usage.completion if usage is not None and expected == 1 else None
-        asked = sampling._replace(seed=request.samplings[0].seed)
-        completions.append(
-            Completion(message.text, tokens, message.reason, asked, message.thought, message.tool_calls)
-        )
-    return Parsed(tuple(completions), usage)
+    # Servers count the tokens of all choices together, so those of one are known only if it is alone.
+    tokens = usage.completion if usage is not None and len(choices) == 1 else None
+    completions = [_completion(choice, body, tokens) for choice in _ordered(choices)]
+    whole = [completion for completion in completions if completion is not None]
+    if len(whole) < len(completions):
+        return Fault("the answer holds a choice without a whole message")
+    return Parsed(tuple(whole), usage)
+
+
+def _completion(choice: Any, body: Mapping[str, Any], tokens: int | None) -> Completion | None:
+    """Read a choice; None if it is incomplete."""
+    message = received(choice)
+    if message is None:
+        return None
+    asked = sampling_of(body)
+    reason: FinishReason = message.reason
+    # The server does not say that it cut the answer, but its count of tokens does.
+    if (
+        not message.known_end
+        and tokens is not None
+        and asked.max_tokens is not None
+        and tokens >= asked.max_tokens
+    ):
+        reason = "length"
+    return Completion(
+        message.text,
+        tokens,
+        reason,
+        asked,
+        message.thought,
+        message.tool_calls,
+        remarks=_remarks(asked, body, known_end=message.known_end) or None,
+    )
+
+
+def _remarks(asked: SentSampling, body: Mapping[str, Any], *, known_end: bool) -> tuple[str, ...]:
+    """Return under which of `REMARKS` a completion counts."""
+    remarks = [f"sent_without_{name}" for name, value in asked._asdict().items() if value is None]
+    if NEW_LIMIT in body:
+        remarks.append(f"sent_{NEW_LIMIT}")
+    return (*remarks, *([] if known_end else ["other_finish_reason"]))
 
 
 def retry_after(header: str | None) -> float | None:
@@ -109,23 +147,6 @@ def retry_after(header: str | None) -> float | None:
             return None
     # A date may be past, by a wrong clock or a slow answer.
     return min(max(seconds, 0.0), LONGEST_WAIT)
-
-
-def reason_of(content: bytes, key: str | None) -> str:
-    """Return a server's explanation of a refusal: one line, shortened, without the key."""
-    text = content.decode("utf-8", "replace")
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        answer = None
-    if isinstance(answer, Mapping):
-        # Servers differ: an object with a message, a text, or another object.
-        error = answer.get("error", answer)
-        text = str(error.get("message", error)) if isinstance(error, Mapping) else str(error)
-    flat = " ".join(text.split())
-    if key:
-        flat = flat.replace(key, "***")
-    return flat[:_CUT] + "…" * (len(flat) > _CUT)
 
 
 def model_names(content: bytes) -> list[str]:

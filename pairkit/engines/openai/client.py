@@ -2,7 +2,8 @@
 
 Temporary failures (429, 5xx, a timeout, a broken connection, an incomplete answer) are retried after a pause
 that doubles, or that the server names; what still fails is a `Problem` of that request. Failures that every
-request would share (a wrong key, an unknown model) are an `EngineError`.
+request would share (a wrong key, an unknown model) are an `EngineError`. A request that the server wants
+written otherwise (dialect.py) is sent again at once.
 """
 
 from __future__ import annotations
@@ -10,19 +11,27 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import aiohttp
 
-from pairkit.engines.base import Problem, Request
+from pairkit.engines.base import Completion, Problem, Request
 from pairkit.engines.openai import chat_api
 from pairkit.engines.openai.chat_api import Fault, Parsed
 from pairkit.engines.openai.connection import open_session, proxy
+from pairkit.engines.openai.dialect import ONE_BY_ONE, PLAIN, Dialect, lesson
+from pairkit.engines.openai.errors import TRANSIENT, ServerError, remedy, server_error
 from pairkit.engines.openai.spending import Spending
 from pairkit.engines.recipe import CallSettings, EngineRecipe
-from pairkit.errors import EngineError, RecipeError
+from pairkit.errors import EngineError, PairkitError, RecipeError
+from pairkit.progress import log, warn
 
 FAILED = "endpoint_failed"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds between two tries, before the jitter
+# Seconds for which the first request is alone at most: a server refuses at once what it answers slowly.
+FIRST_ALONE = 5.0
 
 
 class Client:
@@ -32,11 +41,17 @@ class Client:
         self.spending = Spending(settings, recipe.model)
         self.succeeded = False  # whether a call has succeeded yet: the model and the key are right then
         self.sending: set[asyncio.Task[None] | None] = set()  # tasks whose request is in flight
+        self.begun: set[asyncio.Task[None] | None] = set()  # tasks that have some of their completions
         self._recipe, self._settings, self._key = recipe, settings, key
         self._proxy = proxy(recipe.base_url)
         self._models: list[str] = []
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._session: aiohttp.ClientSession
+        self._dialect = PLAIN
+        # Set when the first request has shown what the server takes, so that not all of them are refused.
+        self._shown: asyncio.Event | None = None
+        self._fatal: PairkitError | None = None
+        self._refusal_said = False
 
     async def open(self) -> None:
         """Open the HTTP session, which belongs to the running event loop."""
@@ -58,21 +73,50 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise EngineError(f"{self._recipe.base_url} cannot be reached: {_describe(error)}") from error
         if status in (401, 403):
-            raise self._refused(status, content)
+            raise self._refused(server_error(status, content, self._key))
         if status == 200:
             self._models = chat_api.model_names(content)
 
-    async def complete(self, request: Request) -> Parsed | Problem:
-        """Send one request, with as many tries as it takes."""
-        # Once for all tries, because a repeated request must be the same one.
-        body = json.dumps(chat_api.body(self._recipe, request)).encode()
+    async def complete(self, request: Request) -> tuple[Completion, ...] | Problem:
+        """Send one request, with as many tries as it takes; one by one if the server takes no `n`."""
+        first = self._shown is None
+        if self._shown is None:
+            self._shown = asyncio.Event()
+            asyncio.get_running_loop().call_later(FIRST_ALONE, self._shown.set)
+        else:
+            await self._shown.wait()
+        # It would be that of every further request as well.
+        if self._fatal is not None:
+            raise self._fatal
+        try:
+            return await self._complete(request)
+        except PairkitError as error:
+            self._fatal = error
+            raise
+        finally:
+            if first:
+                self._shown.set()
+
+    async def _complete(self, request: Request) -> tuple[Completion, ...] | Problem:
+        task = asyncio.current_task()
+        completions: tuple[Completion, ...] = ()
+        try:
+            while len(completions) < len(request.samplings):
+                outcome = await self._ask(replace(request, samplings=request.samplings[len(completions) :]))
+                if isinstance(outcome, Problem):
+                    return outcome
+                completions = (*completions, *outcome)
+                self.begun.add(task)
+            return completions
+        finally:
+            self.begun.discard(task)
+
+    async def _ask(self, request: Request) -> tuple[Completion, ...] | Problem:
+        """Return the completions of one answer, the first or all of those that are asked for."""
         pause, why = FIRST_PAUSE, ""
         for attempt in range(self._settings.attempts):
-            outcome = await self._try(body, request)
-            if isinstance(outcome, Parsed):
-                self.succeeded = True
-                return outcome
-            if isinstance(outcome, Problem):
+            outcome = await self._once(request)
+            if not isinstance(outcome, Fault):
                 return outcome
             why = outcome.why
             if attempt + 1 < self._settings.attempts:
@@ -83,13 +127,62 @@ class Client:
                 pause = min(2 * pause, LONGEST_PAUSE)
         return Problem(FAILED, f"{self._settings.attempts} tries; the last: {why}")
 
-    async def _try(self, body: bytes, request: Request) -> Parsed | Problem | Fault:
-        most = chat_api.most_tokens(request)
+    async def _once(self, request: Request) -> tuple[Completion, ...] | Problem | Fault:
+        """Make one try, written as the server takes it."""
+        while True:
+            known, part = self._dialect, self._at_once(request)
+            body = chat_api.body(self._recipe, part, known)
+            outcome = await self._try(body, part)
+            if isinstance(outcome, ServerError):
+                learned = lesson(outcome, body, self._recipe.extra_body)
+                # Without a pause, because it will be another request: the same one would end the same.
+                if learned is not None and learned.without(known) != PLAIN:
+                    self._learn(learned, outcome.message)
+                    continue
+            if self._shown is not None:
+                self._shown.set()
+            if isinstance(outcome, ServerError):
+                return self._meaning(outcome, body)
+            if isinstance(outcome, Parsed):
+                return self._answered(outcome.completions, len(part.samplings))
+            return outcome
+
+    def _answered(self, completions: tuple[Completion, ...], expected: int) -> tuple[Completion, ...]:
+        self.succeeded = True
+        if len(completions) < expected:
+            self._learn(ONE_BY_ONE, f"{len(completions)} of {expected} were answered")
+        return completions
+
+    def _at_once(self, request: Request) -> Request:
+        """Return the part of a request that the server takes at once."""
+        temperature = self._recipe.extra_body.get("temperature", request.samplings[0].temperature)
+        if (temperature == 0) not in self._dialect.single:
+            return request
+        return replace(request, samplings=request.samplings[:1])
+
+    def _learn(self, learned: Dialect, why: str) -> None:
+        """Write requests otherwise from now on. Raises `RecipeError` if that makes a mix of samples one."""
+        where, place = self._recipe.base_url, self._recipe.place
+        for name in sorted(learned.removed & self._recipe.varied):
+            raise RecipeError(
+                f"{where} takes no {name} ({why}), in which {place}samples differ: they would all be sampled "
+                f"alike; give all of them one {name}, as in {place}samples='[{{n: 4}}]', or use another model"
+            )
+        new = learned.without(self._dialect)
+        self._dialect = self._dialect.also(learned)
+        # Requests that were in flight learn the same; it is said once.
+        for line in new.described():
+            (warn if new.removed else log)(f"{where}, {self._recipe.model}: {line} ({why})")
+
+    async def _try(self, body: Mapping[str, Any], request: Request) -> Parsed | ServerError | Fault:
+        most = chat_api.most_tokens(request, body)
         async with self._slots, self.spending.reserved(most):
             task = asyncio.current_task()
             self.sending.add(task)
             try:
-                status, content, after = await self._http("POST", "chat/completions", body)
+                status, content, after = await self._http(
+                    "POST", "chat/completions", json.dumps(body).encode()
+                )
             except TimeoutError:
                 return Fault(f"no answer in {self._settings.timeout:g} s")
             except (aiohttp.ClientError, OSError) as error:
@@ -97,8 +190,11 @@ class Client:
             finally:
                 self.sending.discard(task)
             if status != 200:
-                return self._status(status, content, after)
-            parsed = chat_api.parse(content, request)
+                refused = server_error(status, content, self._key)
+                return refused._replace(after=chat_api.retry_after(after))
+            parsed = chat_api.parse(content, body, self._key)
+            if isinstance(parsed, ServerError):
+                return parsed._replace(after=chat_api.retry_after(after))
             # An answer that cannot be used is paid for too, and so is one without a token count.
             self.spending.add(parsed.tokens or most if isinstance(parsed, Parsed) else most)
             return parsed
@@ -112,30 +208,42 @@ class Client:
         ) as answer:
             return answer.status, await answer.read(), answer.headers.get("Retry-After")
 
-    def _status(self, status: int, content: bytes, after: str | None) -> Problem | Fault:
-        """Decide what an error status means: another try, the end of this request, or of all."""
-        message = chat_api.reason_of(content, self._key)
-        # The same status as "too many requests", but no pause helps an empty account.
-        if status == 429 and b"insufficient_quota" in content:
-            raise EngineError(f"{self._recipe.base_url}: the account has no quota left: {message}")
-        if status in chat_api.TRANSIENT:
-            return Fault(f"HTTP {status}: {message}", chat_api.retry_after(after))
-        # After a success these statuses are about the request, before it about the key or the URL.
-        if status == 401 or (status in (403, 404, 405) and not self.succeeded):
-            raise self._refused(status, content)
-        return Problem("endpoint_refused", f"HTTP {status}: {message}")
+    def _meaning(self, error: ServerError, body: Mapping[str, Any]) -> Problem | Fault:
+        """Decide what an error means: another try, or the end of this request.
 
-    def _refused(self, status: int, content: bytes) -> EngineError:
+        Raises `EngineError` or `RecipeError` for an end that every other request would meet too.
+        """
+        where = self._recipe.base_url
+        # The same status as "too many requests", but no pause helps an empty account.
+        if error.status == 402 or "insufficient_quota" in error.words:
+            raise EngineError(f"{where}: the account has no quota left: {error.message}")
+        if error.status in TRANSIENT:
+            return Fault(f"HTTP {error.status}: {error.message}", error.after)
+        # After a success these are about the request, before it about the key, the URL or the model.
+        shared = error.status in (403, 404, 405) or error.no_model
+        if error.status == 401 or (shared and not self.succeeded):
+            raise self._refused(error)
+        advice = remedy(error, body, self._recipe)
+        detail = f"HTTP {error.status}: {error.message}; {advice.text}"
+        if advice.of_all and not self.succeeded:
+            raise RecipeError(f"{where} refuses the request ({detail})")
+        if not self._refusal_said:
+            self._refusal_said = True
+            # The first only: quarantine has all of them.
+            warn(f"{where} refuses a request ({detail})")
+        return Problem("endpoint_refused", detail)
+
+    def _refused(self, error: ServerError) -> EngineError:
         """Build the error for an answer that every other request would get too."""
-        where, message = self._recipe.base_url, chat_api.reason_of(content, self._key)
-        if status in (401, 403):
+        where = self._recipe.base_url
+        if error.status in (401, 403):
             key = f"the key in {self._recipe.api_key_env} was not accepted"
             if not self._key:
                 key = "it requires a key: set api_key_env to the environment variable that holds one"
-            return EngineError(f"{where} refused the request (HTTP {status}): {key}: {message}")
+            return EngineError(f"{where} refused the request (HTTP {error.status}): {key}: {error.message}")
         names = f"; it serves {', '.join(self._models[:20])}" if self._models else ""
         return EngineError(
-            f"{where} does not serve the model {self._recipe.model!r} (HTTP {status}: {message})"
+            f"{where} does not serve the model {self._recipe.model!r} (HTTP {error.status}: {error.message})"
             f"{names}; check the name, and that the URL ends in /v1"
         )
 

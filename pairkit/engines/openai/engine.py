@@ -55,6 +55,8 @@ class OpenAIEngine:
         if template := recipe.template.model_dump(exclude_defaults=True):  # type: ignore[union-attr]
             self.identity["template"] = template
         self._recipe, self._settings = recipe, settings
+        # A field `n` that is taken out asks for one completion.
+        self._many = recipe.many_per_call and "n" not in recipe.extra_body
         self._client = Client(recipe, settings, key)
         # Finished calls from the loop. Results stay until `collect` is called again, because an interrupt may
         # come between returning them and storing them.
@@ -89,7 +91,7 @@ class OpenAIEngine:
             groups = groupby(request.samplings, lambda sampling: sampling._replace(seed=0))
             for _, group in groups:
                 equal = tuple(group)
-                parts = [equal] if self._recipe.many_per_call else [(sampling,) for sampling in equal]
+                parts = [equal] if self._many else [(sampling,) for sampling in equal]
                 calls += [Call((replace(request, samplings=part),), (owner,)) for part in parts]
         return calls
 
@@ -159,7 +161,7 @@ class OpenAIEngine:
             self._ended += 1
         if not isinstance(outcome, Problem):
             self._release()
-            self._finish(number, outcome.completions)
+            self._finish(number, outcome)
         elif outcome.reason == FAILED or not self._client.succeeded:
             self._suspects.append((number, outcome))
             self._judge(outcome)
@@ -195,8 +197,8 @@ class OpenAIEngine:
         self._done.put(number)
 
     async def _wind_down(self) -> None:
-        # Requests in flight are paid for in any case.
-        for task in self._tasks - self._client.sending:
+        # Requests in flight are paid for in any case, and so are completions of requests that miss some.
+        for task in self._tasks - self._client.sending - self._client.begun:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)

@@ -10,18 +10,31 @@ from pairkit.engines.recipe import EngineRecipe
 from pairkit.models.chat.messages import from_json, with_system
 from pairkit.schema import canonical_json
 
-_REASONS: dict[str, FinishReason] = {"length": "length", "max_tokens": "length", "content_filter": "refused"}
-# The names that servers have for a thought: the second is that of newer vLLM and of OpenRouter.
-THOUGHTS = ("reasoning_content", "reasoning")
+# Names that servers have for the end of an answer, in lower case.
+_KNOWN = frozenset({"stop", "tool_calls", "function_call"})
+_LENGTH = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "token_limit"})
+_REFUSED = frozenset({"content_filter", "safety", "refusal", "recitation", "prohibited_content", "sensitive"})
+# The server ended the answer, so that its text may be cut anywhere.
+_BROKEN = frozenset(
+    {"error", "abort", "aborted", "cancelled", "network_error", "insufficient_system_resource"}
+)
+# The names that servers have for a thought: vLLM's older and newer ones, OpenRouter's, Ollama's, LiteLLM's.
+THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks")
+# The fields of a part of a message that hold its text.
+_TEXTS = ("text", "thinking", "content", "reasoning", "summary", "refusal")
 
 
 class Received(NamedTuple):
-    """A message of a server. `tool_calls` is the JSON list that `Completion` has."""
+    """A message of a server. `tool_calls` is the JSON list that `Completion` has.
+
+    `known_end`: whether its finish reason is one of OpenAI's.
+    """
 
     text: str
     reason: FinishReason
     thought: str | None
     tool_calls: str | None
+    known_end: bool
 
 
 def sent(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
@@ -43,27 +56,81 @@ def sent(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
 
 def received(choice: Any) -> Received | None:
     """Read the message of a choice; None if it is incomplete."""
-    message = choice.get("message") if isinstance(choice, Mapping) else None
-    # Without a reason the answer broke off, so its text may be cut.
-    if not isinstance(message, Mapping) or not isinstance(choice.get("finish_reason"), str):
+    message = _message(choice) if isinstance(choice, Mapping) else None
+    if message is None:
         return None
-    # Servers have names of their own for a usual end, such as "eos"; that of a tool call is one too.
-    reason = _REASONS.get(choice["finish_reason"], "stop")
-    thought = next((message[name] for name in THOUGHTS if isinstance(message.get(name), str)), None)
+    end = choice.get("finish_reason")
+    name = end.lower() if isinstance(end, str) else None
+    if name in _BROKEN:
+        return None
+    # Servers have names of their own for a usual end, such as "eos_token", or none.
+    reason: FinishReason = "length" if name in _LENGTH else "refused" if name in _REFUSED else "stop"
     calls = message.get("tool_calls") or []
-    refusal, content = message.get("refusal"), message.get("content")
-    if isinstance(refusal, str) and refusal and not content:
+    content, thought, refusal = _parts(message.get("content"))
+    thought = next(filter(None, (_text(message.get(name)) for name in THOUGHTS)), "") or thought
+    refusal = message["refusal"] if isinstance(message.get("refusal"), str) else refusal
+    if refusal and not content:
         content, reason = refusal, "refused"
-    # A content filter, a tool call and a thought that was cut may leave no text, which is no fault.
-    if content is None and (reason == "refused" or calls or thought):
+    # A content filter, a tool call and a thought up to the limit leave no text, which is no fault.
+    if content is None and (reason != "stop" or calls or thought):
         content = ""
-    if not isinstance(content, str) or not isinstance(calls, list) or not all(map(_is_call, calls)):
+    # Without a reason and without a text, nothing shows that the answer was complete.
+    if content is None or (name is None and not (content or calls or thought)):
+        return None
+    # A thought that no answer follows was cut, even if the server does not say so.
+    if name is None and not (content or calls):
+        reason = "length"
+    if not isinstance(calls, list) or not all(map(_is_call, calls)):
         return None
     # Null where there is none: an empty thought or list is nothing that a column should distinguish.
     written = canonical_json([_received_call(call) for call in calls]) if calls else None
     return Received(
-        _encodable(content), reason, _encodable(thought) if thought else None, written and _encodable(written)
+        _encodable(content),
+        reason,
+        _encodable(thought) if thought else None,
+        written and _encodable(written),
+        name in _KNOWN | {"length", "content_filter"},
     )
+
+
+def _message(choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the message of a choice, which older servers write as its text; None if it has none."""
+    message = choice.get("message") or choice.get("delta")
+    if message is None and isinstance(choice.get("text"), str):
+        return {"content": choice["text"]}
+    if not isinstance(message, Mapping) or not isinstance(
+        message.get("content"), (str, list, Mapping, type(None))
+    ):
+        return None
+    return message if {"content", "refusal", "tool_calls", *THOUGHTS} & message.keys() else None
+
+
+def _parts(content: Any) -> tuple[str | None, str, str]:
+    """Return the text, the thought and the refusal of a message's content, which may be a list of parts."""
+    if content is None or isinstance(content, str):
+        return content, "", ""
+    found: dict[str, list[str]] = {"text": [], "thought": [], "refusal": []}
+    for part in content if isinstance(content, list) else [content]:
+        kind = str(part.get("type", "text")) if isinstance(part, Mapping) else "text"
+        if kind in ("text", "output_text"):
+            found["text"].append(_text(part))
+        elif kind == "refusal":
+            found["refusal"].append(_text(part))
+        elif "thinking" in kind or "reasoning" in kind:
+            found["thought"].append(_text(part))
+    text, thought, refusal = ("".join(found[kind]) for kind in ("text", "thought", "refusal"))
+    return text if found["text"] else None, thought, refusal
+
+
+def _text(value: Any) -> str:
+    """Return the text in a value: itself, that of its field, or those of its parts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(map(_text, value))
+    if isinstance(value, Mapping):
+        return next(filter(None, (_text(value.get(name)) for name in _TEXTS)), "")
+    return ""
 
 
 def _sent_message(message: Mapping[str, Any]) -> dict[str, Any]:

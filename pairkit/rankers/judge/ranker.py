@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from pairkit.rankers.judge.rounds import Rounds
 from pairkit.rankers.judge.statistics import COUNTS
 from pairkit.rankers.judge.texts import Case, case_of
 from pairkit.rankers.named import with_score
+from pairkit.rankers.shown import shown_texts, thought_counts
 from pairkit.schema import StageResult, quarantine_rows
 from pairkit.sets import assemble, batches, completions
 
@@ -84,11 +86,18 @@ class Judge:
         rows = batch.select(["set_id", "prompt", "completions"]).to_pylist()
         # One text is nothing to compare, but it can be rated.
         fewest = 1 if self.recipe.protocol == "pointwise" else 2
-        every = [case_of(row, set_, self.seed) for row, set_ in enumerate(rows)]
+        flat = completions(batch)
+        shown = iter(shown_texts(flat, self.recipe.thoughts))
+        boxed = any(prompt.header.verdict == "boxed" for prompt in self.prompts.values())
+        every = [
+            case_of(row, set_, list(islice(shown, len(set_["completions"]))), self.seed, boxed=boxed)
+            for row, set_ in enumerate(rows)
+        ]
         cases = [case for case in every if len(case.texts) >= fewest]
         rounds = Rounds(cases, self.prompts, self.recipe, self.ask, self.seed, on_round)
         named = self._ask(cases, rounds)
         rounds.counts["sets"] += len(cases)
+        rounds.counts.update(thought_counts(flat, self.recipe.thoughts))
         advance(sum(completion["origin"] != "noise" for row in rows for completion in row["completions"]))
         lost = {cases[index].row: problem for index, problem in sorted(rounds.failed.items())}
         sets = pa.Table.from_batches([_with_scores(batch, cases, named)], schema=schema.SETS)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from pairkit.engines.recipe import EngineRecipe
+from pairkit.rankers.thoughts import Thoughts
 
 Protocol = Literal["iterative", "round_robin", "pointwise", "listwise"]
 Kind = Literal["pairwise", "pointwise", "listwise"]
@@ -25,7 +26,7 @@ class JudgeRecipe(EngineRecipe):
     """An LLM as judge: the engine that runs it, and how it is asked.
 
     protocol           iterative: the winner of a comparison meets the next completion, K-1 comparisons
-                       (MC-PO); round_robin: every pair, Bradley-Terry; pointwise: one rating from 1 to 5 per
+                       (MC-PO); round_robin: every pair, Bradley-Terry; pointwise: one rating per
                        aspect, averaged; listwise: all K completions at once.
     prompt             the name of a shipped prompt, or a file; null: mcpo for comparisons, nectar for lists.
     aspects            pointwise: names of shipped rubrics, or files; null: UltraFeedback's four.
@@ -34,6 +35,8 @@ class JudgeRecipe(EngineRecipe):
     temperature        of the first attempt.
     retry_temperature  of the other attempts: at temperature 0 a judge would repeat its answer.
     max_tokens         of an answer, including the judge's explanation.
+    thoughts           strip: the judge is shown completions without the thought that they begin with;
+                       show: with it.
     """
 
     protocol: Protocol = "iterative"
@@ -44,6 +47,7 @@ class JudgeRecipe(EngineRecipe):
     temperature: Annotated[float, Field(ge=0)] = 0.0
     retry_temperature: Annotated[float, Field(ge=0)] = 0.7
     max_tokens: PositiveInt = 2048
+    thoughts: Thoughts = "strip"
 
     @model_validator(mode="after")
     def _only_what_the_protocol_reads(self) -> JudgeRecipe:

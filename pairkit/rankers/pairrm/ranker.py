@@ -23,7 +23,8 @@ from pairkit.rankers.named import with_score
 from pairkit.rankers.pairrm.contests import Contest, Share, contest_of, score_contests
 from pairkit.rankers.pairrm.schedules import Pair, Pairs
 from pairkit.rankers.pairrm.text import FIRST, PREFIX_AT, SECOND, Encoder
-from pairkit.rankers.shown import shown_texts
+from pairkit.rankers.shown import shown_texts, thought_counts
+from pairkit.rankers.thoughts import Thoughts
 from pairkit.recipes import Strict
 from pairkit.schema import SETS, StageResult
 from pairkit.sets import assemble, batches, completions
@@ -45,6 +46,7 @@ class PairRMRecipe(Strict):
     candidate_max_tokens: int | None = Field(default=None, ge=4)
     batch_tokens: int = Field(default=8192, ge=1)  # per batch, padding included
     dtype: Dtype = "auto"
+    thoughts: Thoughts = "strip"  # show: the model reads the thought as well
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class PairRMRanker:
     checkpoint: str
     pairs: Pairs = "all"
     batch_tokens: int = 8192
+    thoughts: Thoughts = "strip"
     name: str = NAME
 
     def score(self, sets: pa.Table, advance: Advance, /) -> StageResult:
@@ -64,7 +67,8 @@ class PairRMRanker:
         A completion that is alone in its set is compared with none; its score follows from that. Counts:
         `completions` scored; `comparisons`, which are passes of the model, two per pair; `identical`
         completions, which share the comparisons of an equal one; `truncated` completions; sets in which a
-        completion is `alone`. Raises `ModelError` if the model returns NaN or infinity.
+        completion is `alone`; and those of `shown.thought_counts`. Raises `ModelError` if the model returns
+        NaN or infinity.
         """
         counts = Counter({"completions": 0, "comparisons": 0, "identical": 0, "truncated": 0, "alone": 0})
         scored = [self._batch(batch, counts, advance) for batch in batches(sets)]
@@ -76,7 +80,7 @@ class PairRMRanker:
         scorable = np.flatnonzero(pc.not_equal(pc.struct_field(flat, "origin"), "noise"))
         # Lists per set, because the tokenizer takes texts and not Arrow arrays.
         texts: list[list[str]] = [[] for _ in range(batch.num_rows)]
-        shown = shown_texts(flat.take(pa.array(scorable)))
+        shown = shown_texts(flat.take(pa.array(scorable)), self.thoughts)
         for owner, text in zip(owners[scorable].tolist(), shown, strict=True):
             texts[owner].append(text)
         encoded = self.encoder.sets(batch["prompt"].to_pylist(), texts)
@@ -97,6 +101,7 @@ class PairRMRanker:
             for member in contest.members
         ]
         counts["completions"] += len(scorable)
+        counts.update(thought_counts(flat, self.thoughts))
         counts["identical"] += sum(len(contest.members) - len(contest.distinct) for contest in contests)
         counts["truncated"] += sum(set_.truncated for set_ in encoded)
         counts["alone"] += sum(len(contest.members) == 1 for contest in contests)
@@ -165,4 +170,5 @@ def load_pairrm(recipe: PairRMRecipe) -> PairRMRanker:
         recipe.model,
         recipe.pairs,
         recipe.batch_tokens,
+        recipe.thoughts,
     )

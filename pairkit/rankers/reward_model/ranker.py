@@ -26,7 +26,8 @@ from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.inference import Dtype, Ids, batches_by_length, pad_right
 from pairkit.progress import Advance
 from pairkit.rankers.named import with_score
-from pairkit.rankers.shown import shown_texts
+from pairkit.rankers.shown import shown_texts, thought_counts
+from pairkit.rankers.thoughts import Thoughts
 from pairkit.recipes import Strict
 from pairkit.schema import StageResult, quarantine_rows
 from pairkit.sets import assemble, batches, completions
@@ -47,6 +48,7 @@ class RewardModelRecipe(Strict):
     max_length: int | None = Field(default=None, ge=1)  # tokens per conversation; None: the model's limit
     batch_tokens: int = Field(default=16_384, ge=1)  # per batch, padding included
     dtype: Dtype = "auto"
+    thoughts: Thoughts = "strip"  # show: the model reads the thought as well
     template: Template = TemplateSettings()  # how a conversation becomes text: kwargs, file and system
 
     @model_validator(mode="after")
@@ -88,10 +90,11 @@ class RewardModelRanker:
     checkpoint: str
     max_length: int | None = None
     batch_tokens: int = 16_384
+    thoughts: Thoughts = "strip"
     name: str = NAME
 
     def score(self, sets: pa.Table, advance: Advance, /) -> StageResult:
-        """See `Ranker`. Counts: `completions` scored.
+        """See `Ranker`. Counts: `completions` scored, and those of `shown.thought_counts`.
 
         A set goes to quarantine as `template_refused` if the chat template rejects its prompt, and as
         `too_long` if a conversation is longer than `max_length`: it is not truncated, because the reward of a
@@ -103,8 +106,9 @@ class RewardModelRanker:
             scored.append(usable)
             quarantine.append(refused)
         table = pa.Table.from_batches(scored, schema.SETS)
-        values = pc.struct_field(pc.list_flatten(table["completions"]), "score")
-        counts = {"completions": len(values) - values.null_count}
+        flat = pc.list_flatten(table["completions"]).combine_chunks()
+        values = pc.struct_field(flat, "score")
+        counts = {"completions": len(values) - values.null_count, **thought_counts(flat, self.thoughts)}
         return StageResult(table, pa.concat_tables(quarantine), counts=counts)
 
     def _batch(self, batch: pa.RecordBatch, advance: Advance) -> tuple[pa.RecordBatch, pa.Table]:
@@ -112,7 +116,7 @@ class RewardModelRanker:
         owners = pc.list_parent_indices(batch["completions"]).to_numpy()
         columns = (batch[name].to_pylist() for name in ("prompt", "tools", "chat_template_kwargs"))
         asked = [_Asked(*row) for row in zip(*columns, strict=True)]
-        texts = shown_texts(flat)
+        texts = shown_texts(flat, self.thoughts)
         noise = pc.equal(pc.struct_field(flat, "origin"), "noise").to_pylist()
         problems: dict[int, _Unusable] = {}
         conversations: dict[int, Ids] = {}  # by the completion's position in `flat`
@@ -235,4 +239,5 @@ def load_reward_model(recipe: RewardModelRecipe) -> RewardModelRanker:
         recipe.model,
         min((limit for limit in limits if limit is not None), default=None),
         recipe.batch_tokens,
+        recipe.thoughts,
     )

@@ -13,7 +13,7 @@ from pairkit.sources.reading.checks import GROUP
 
 
 def join_rows(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-    """Join the sets of one prompt, tools and group, in order of first appearance.
+    """Join the sets of one prompt and group, in order of first appearance.
 
     Return how many rows each set was made of as well. A set without a group stays as it is.
     """
@@ -24,13 +24,14 @@ def join_rows(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
         {
             "prompt_id": prompt_ids(sets["prompt"], sets["tools"]),
             GROUP: pl.Series(sets[GROUP].to_pylist(), dtype=pl.String),
+            "kwargs": pl.Series(sets["chat_template_kwargs"].to_pylist(), dtype=pl.String),
             "completions": pl.from_arrow(sets["completions"]),
         }
     ).with_row_index("row")
     alone = pl.when(pl.col(GROUP).is_null()).then(pl.col("row"))
     joined = (
         # In order, because a build must be repeatable.
-        frame.group_by("prompt_id", GROUP, alone.alias("alone"), maintain_order=True).agg(
+        frame.group_by("prompt_id", GROUP, "kwargs", alone.alias("alone"), maintain_order=True).agg(
             pl.col("row").first(), pl.col("completions").explode(), pl.len().alias("used")
         )
     )

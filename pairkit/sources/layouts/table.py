@@ -1,4 +1,4 @@
-"""The layouts that are recognized: one literal table, the first that fits is used.
+"""The layouts that are recognized: one literal table in four parts, the first that fits is used.
 
 A new layout is a row here, with an example, and a test of what the example becomes
 (tests/sources/layouts/test_table.py reads all of them). docs/formats.md is made of this table.
@@ -7,45 +7,13 @@ A new layout is a row here, with an example, and a test of what the example beco
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.names import ALWAYS, COMPLETION, LABEL, MESSAGES, PROMPT, RATINGS
+from pairkit.sources.layouts.table_compared import COMPARISONS
+from pairkit.sources.layouts.table_pairs import PAIRS
+from pairkit.sources.layouts.table_sets import SETS
+from pairkit.sources.layouts.table_special import SPECIAL
 
-PROMPT = ("instruction+input", "prompt", "instruction", "question", "query")
-MESSAGES = ("messages", "conversations", "conversation")
-COMPLETION = ("completion", "response", "output", "answer")
-LABEL = (
-    *("label", "kto_tag", "is_good", "is_desirable", "desirable", "is_chosen", "is_preferred", "is_correct"),
-    *("thumbs", "thumb", "thumbs_up", "vote", "liked", "feedback", "user_feedback", "binary_label"),
-    *("accepted", "is_accepted", "approved", "is_positive", "is_helpful"),
-)
-ALWAYS: dict[str, str | tuple[str, ...]] = {
-    "system": ("system", "system_prompt"),
-    "history": "history",
-    "tools": ("tools", "functions"),
-    "chat_template_kwargs": "chat_template_kwargs",
-}
-SCORES: dict[str, str | tuple[str, ...]] = {
-    "score_chosen": ("score_chosen", "chosen_score", "chosen_rating", "chosen-rating"),
-    "score_rejected": ("score_rejected", "rejected_score", "rejected_rating", "rejected-rating"),
-}
-
-_TABLE = (
-    Layout(
-        name="openai_preference",
-        summary="a pair per row, after the messages in `input`",
-        shape="pairs",
-        needs=("input.messages:objects",),
-        fields={
-            "messages": "input.messages",
-            "chosen": "preferred_output",
-            "rejected": "non_preferred_output",
-            "tools": "input.tools",
-        },
-        origin="OpenAI, Together and Fireworks (https://platform.openai.com/docs/guides/direct-preference-optimization)",
-        example=(
-            '{"input": {"messages": [{"role": "user", "content": "Is 7 even?"}], "tools": []}, '
-            '"preferred_output": [{"role": "assistant", "content": "No."}], '
-            '"non_preferred_output": [{"role": "assistant", "content": "Yes."}]}'
-        ),
-    ),
+_SINGLE = (
     Layout(
         name="helpsteer2",
         summary="one response per row with its ratings, grouped by prompt",
@@ -67,37 +35,29 @@ _TABLE = (
             '"coherence": 4, "complexity": 0, "verbosity": 0}'
         ),
     ),
-    # The general ones last: each is also what a map with its fields means.
+    # The general ones last.
     Layout(
-        name="pairs",
-        summary="a chosen and a rejected reply per row",
-        shape="pairs",
+        name="rated_responses",
+        summary="one response per row with its ratings, grouped by prompt",
+        shape="single",
+        needs_one=("score", "rank", *RATINGS),
+        # Not `feedback` and others: beside a score that is criticism.
+        needs_none=LABEL[:8],
         fields={
             "prompt": PROMPT,
-            "messages": MESSAGES,
-            "chosen": "chosen",
-            "rejected": "rejected",
-            **SCORES,
+            "completion": COMPLETION,
+            "score": ("score", "overall_score", "overall_rating", "overall", "rating", "reward"),
+            "ratings": "|".join(RATINGS),
+            "rank": "rank",
+            "model": "model",
+            "group": PROMPT,
             **ALWAYS,
         },
-        origin="TRL, UltraFeedback binarized, HH-RLHF and many others",
-        example='{"prompt": "Is 7 even?", "chosen": "No.", "rejected": "Yes."}',
-    ),
-    Layout(
-        name="sets",
-        summary="several completions per row",
-        shape="sets",
-        fields={
-            "prompt": PROMPT,
-            "messages": MESSAGES,
-            "completions": ("completions", "responses", "answers"),
-            "scores": "scores",
-            "ranks": "ranks",
-            "models": "models",
-            **ALWAYS,
-        },
-        origin="pairkit's own sets, Nectar, UltraFeedback",
-        example='{"prompt": "Is 7 even?", "completions": ["No.", "Yes."], "scores": [1, 0]}',
+        origin="reward model outputs, HelpSteer-like data; without a score, it is the mean of the ratings",
+        example=(
+            '{"prompt": "Is 7 even?", "response": "No.", "honesty": 5, "clarity": 4}\n'
+            '{"prompt": "Is 7 even?", "response": "Yes.", "honesty": 1, "clarity": 4}'
+        ),
     ),
     Layout(
         name="single",
@@ -135,4 +95,6 @@ _TABLE = (
         example='{"prompt": "Is 7 even?"}',
     ),
 )
+# Pairs first, because what is chosen needs no comparison to be read.
+_TABLE = (*SPECIAL, *PAIRS, *COMPARISONS, *SETS, *_SINGLE)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _TABLE}

@@ -14,6 +14,7 @@ from typing import Any
 
 from pairkit.errors import HubError, InputError, RecipeError
 from pairkit.readers.formats import format_of
+from pairkit.readers.saved import row_files
 from pairkit.schema import short_hash
 from pairkit.sources.base import Source, SourceRecipe
 from pairkit.sources.reading.locate import DataFile
@@ -45,7 +46,10 @@ def download_split(source: Source, recipe: SourceRecipe) -> tuple[list[DataFile]
     split = recipe.split or source.splits[0]
     config = recipe.config or source.config
     urls = _split_files(hub_id, config, _commit(hub_id, recipe.revision), split)
-    files = [_download(hub_id, url) for url in urls]
+    downloaded = [_download(hub_id, url) for url in urls]
+    # Datasets that were saved to disk and then uploaded have descriptions among their files.
+    rows = row_files(file.path for file in downloaded)
+    files = [file for file in downloaded if file.path in rows]
     for file in files:
         format_of(file.path)
     return files, short_hash([hub_id, config, split, urls])

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from pairkit.errors import InputError, RecipeError
 from pairkit.files import sha256
-from pairkit.readers.formats import COMPRESSIONS, FORMATS, READABLE, format_of
+from pairkit.readers.formats import READABLE, advice, format_of, has_format
+from pairkit.readers.saved import refuse_selection, row_files, saved_files, saved_splits
 from pairkit.schema import MANIFEST, short_hash
 
 
@@ -21,6 +22,15 @@ class DataFile(NamedTuple):
 
     path: Path
     label: str
+
+
+def is_path(name: str) -> bool:
+    """Return whether a name is that of a file or folder: it exists, or it ends as data files do."""
+    place = Path(name).expanduser()
+    try:
+        return place.exists() or has_format(place)
+    except (OSError, ValueError):
+        return False
 
 
 def find_files(path: str, split: str | None, default_split: str) -> list[DataFile]:
@@ -60,11 +70,16 @@ def _common_folder(files: Sequence[Path]) -> Path:
 
 
 def _in_folder(folder: Path, split: str | None, default_split: str) -> list[DataFile]:
+    splits = saved_splits(folder)
+    if splits is not None:
+        return _in_saved_splits(folder, splits, split, default_split)
     # In a dataset that pairkit built, the sets are in data/, next to views and quarantine.
     root = folder / "data" if (folder / MANIFEST).is_file() else folder
-    paths = [path for path in sorted(root.rglob("*")) if _is_data(path, root)]
+    found = sorted(path for path in root.rglob("*") if path.is_file() and not _is_hidden(path, root))
+    # A saved dataset names its files in the order of its rows.
+    paths = saved_files(root) or row_files(path for path in found if has_format(path))
     if not paths:
-        raise InputError(f"{folder}: contains no file that pairkit reads ({READABLE})")
+        raise InputError(f"{folder}: contains no file that pairkit reads ({READABLE}){_instead(found)}")
     files = [DataFile(path, str(path.relative_to(root))) for path in paths]
     of_split = [file for file in files if _is_named(split or default_split, file.label)]
     if split is not None and not of_split:
@@ -81,11 +96,38 @@ def _in_folder(folder: Path, split: str | None, default_split: str) -> list[Data
     return _checked(files)
 
 
-def _is_data(file: Path, root: Path) -> bool:
+def _in_saved_splits(
+    folder: Path, splits: Sequence[str], split: str | None, default_split: str
+) -> list[DataFile]:
+    """Return the files of a saved `DatasetDict`, whose splits are folders with exactly these names."""
+    if split is not None and split not in splits:
+        raise InputError(f"{folder}: has no split {split!r}; choose one of: {', '.join(splits) or 'none'}")
+    chosen = split or (default_split if default_split in splits else None)
+    files = [
+        DataFile(path, str(path.relative_to(folder)))
+        for name in ([chosen] if chosen else splits)
+        for path in _saved_split(folder / name)
+    ]
+    if not files:
+        raise InputError(f"{folder}: contains no rows")
+    return _checked(files)
+
+
+def _saved_split(folder: Path) -> list[Path]:
+    files = saved_files(folder)
+    if files is None:
+        raise InputError(f"{folder}: is named as a split, but is no saved dataset; get the folder again")
+    return files
+
+
+def _instead(files: Sequence[Path]) -> str:
+    """Return what to do with the first file that could be made readable."""
+    return next((f"; {file.name}: {help_}" for file in files if (help_ := advice(file))), "")
+
+
+def _is_hidden(file: Path, root: Path) -> bool:
     # Caches and files that are still being written have such names.
-    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
-    suffixes = [suffix.lower() for suffix in file.suffixes if suffix.lower() not in COMPRESSIONS]
-    return file.is_file() and not hidden and bool(suffixes) and suffixes[-1] in FORMATS
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
 def _is_named(split: str, label: str) -> bool:
@@ -95,7 +137,8 @@ def _is_named(split: str, label: str) -> bool:
 
 def _checked(files: list[DataFile]) -> list[DataFile]:
     for file, _ in files:
-        format_of(file)
+        if format_of(file)[0] == "arrow":
+            refuse_selection(file.parent)
         try:
             with file.open("rb") as handle:
                 # One byte, because only reading shows that a file may be read.

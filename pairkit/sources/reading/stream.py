@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,15 +12,15 @@ import numpy as np
 import pyarrow as pa
 
 from pairkit.errors import InputError, RecipeError, located
-from pairkit.readers.blocks import BadLine, RawBlock
+from pairkit.readers.blocks import BadLine, RawBlock, RowTable
 from pairkit.readers.formats import blocks, format_of
 from pairkit.readers.parquet import parquet_file
-from pairkit.readers.survey import survey
+from pairkit.readers.survey import Survey, survey
 from pairkit.schema import QUARANTINE, UNIDENTIFIED, StageResult, quarantined
 from pairkit.sources.base import STAGE, Opened, Reading, Source, SourceRecipe, converted
 from pairkit.sources.reading.checks import check
 from pairkit.sources.reading.hub import download_split
-from pairkit.sources.reading.locate import find_files, fingerprint_files
+from pairkit.sources.reading.locate import DataFile, find_files, fingerprint_files
 
 
 class _File(NamedTuple):
@@ -27,6 +29,7 @@ class _File(NamedTuple):
     path: Path
     label: str
     recipe: SourceRecipe
+    whole: bool
 
 
 def open_files(source: Source, recipe: SourceRecipe) -> Opened:
@@ -43,22 +46,23 @@ def open_files(source: Source, recipe: SourceRecipe) -> Opened:
         files = find_files(recipe.path, recipe.split, source.splits[0])
         fingerprint = fingerprint_files(files)
     readings: dict[str, Reading] = {}
+    surveys: dict[str, Survey] = {}
     counts: list[int | None] = []
     for file in files:
         if source.recognize is None:
             counts.append(_parquet_rows(source, file.path))
             continue
-        surveyed = survey(file.path)
+        surveyed = surveys[file.label] = survey(file.path)
         counts.append(surveyed.rows)
         readings[file.label] = source.recognize(recipe, file.path, surveyed)
     rows = sum(count for count in counts if count is not None)
     # Known only if it is for every file; a text format would have to be read for it.
     total = None if None in counts else min(rows, recipe.limit or rows)
     merged = source.merge is not None and (
-        not readings or any("group" in reading.map for reading in readings.values())
+        not readings or any(reading.whole or "group" in reading.map for reading in readings.values())
     )
     stream = _merged if merged else _batches
-    read = [_File(*file, _as_recognized(recipe, readings.get(file.label))) for file in files]
+    read = [_file(file, recipe, readings.get(file.label)) for file in files]
     return Opened(
         source=source,
         files=[file.path for file in files],
@@ -66,14 +70,16 @@ def open_files(source: Source, recipe: SourceRecipe) -> Opened:
         total_rows=total,
         readings=readings,
         stream=lambda start, rows: stream(source, read, start, rows),
+        surveys=surveys,
     )
 
 
-def _as_recognized(recipe: SourceRecipe, reading: Reading | None) -> SourceRecipe:
+def _file(file: DataFile, recipe: SourceRecipe, reading: Reading | None) -> _File:
     if reading is None:
-        return recipe
+        return _File(*file, recipe, whole=False)
     # In a copy, because the recipe itself is part of the build's identity.
-    return recipe.model_copy(update={"layout": reading.layout, "map": dict(reading.map)})
+    recognized = recipe.model_copy(update={"layout": reading.layout, "map": dict(reading.map)})
+    return _File(*file, recognized, reading.whole)
 
 
 def _parquet_rows(source: Source, path: Path) -> int | None:
@@ -101,8 +107,25 @@ def _check_columns(source: Source, path: Path, names: Sequence[str]) -> None:
 
 
 def _batches(source: Source, files: Sequence[_File], start: int, rows: int) -> Iterator[StageResult]:
-    for file, raw in _raw(source, files, start, rows):
-        yield _convert(source, file, raw)
+    for file, raws in groupby(_raw(source, files, start, rows), key=itemgetter(0)):
+        blocks_of_file = (raw for _, raw in raws)
+        for raw in [_joined(list(blocks_of_file), file)] if file.whole else blocks_of_file:
+            yield _convert(source, file, raw)
+
+
+def _joined(raws: Sequence[RawBlock], file: _File) -> RawBlock:
+    """Return all blocks of a file as one, for rows that mean something only all together."""
+    parts = [part for raw in raws for part in raw.tables]
+    bad = [line for raw in raws for line in raw.bad]
+    if not parts:
+        return RawBlock([], bad, len(bad))
+    try:
+        table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+        raise InputError(f"{file.path}: the rows differ in the types of their columns: {error}") from error
+    numbers = np.concatenate([part.numbers for part in parts])
+    order = np.argsort(numbers, kind="stable")
+    return RawBlock([RowTable(table.take(pa.array(order)), numbers[order])], bad, len(order) + len(bad))
 
 
 def _names(raw: RawBlock) -> list[str]:

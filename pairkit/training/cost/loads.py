@@ -60,6 +60,7 @@ def first_steps(planned: Plan, *, shared: bool) -> list[StepLoad]:
         if balanced:
             scored += token_load(selected, shared=shared)
         groups = micro_batches(selected, recipe.tokens_per_micro_batch, shared=shared)
-        parts = [token_load([selected[i] for i in group], shared=shared) for group in groups]
-        steps.append(StepLoad(token_load(selected), token_load(selected, shared=False), scored, parts))
+        parts = [token_load([selected[i] for i in group], shared=shared, turns=True) for group in groups]
+        once, repeated = (token_load(selected, shared=each, turns=True) for each in (True, False))
+        steps.append(StepLoad(once, repeated, scored, parts))
     return steps

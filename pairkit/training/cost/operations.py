@@ -85,12 +85,15 @@ def cost_per_token(model: nn.Module) -> TokenCost:
     )
 
 
-def token_load(work: Sequence[SetSelection], *, shared: bool = True, prompts: bool = True) -> TokenLoad:
+def token_load(
+    work: Sequence[SetSelection], *, shared: bool = True, prompts: bool = True, turns: bool = False
+) -> TokenLoad:
     """Count what a pass over some sets takes.
 
     Args:
         shared: whether a prompt passes once for all its completions.
         prompts: False where completions pass on keys and values of prompts that have passed before.
+        turns: whether the assistant's earlier turns that count are predicted, as gradient passes do.
     """
     spans = []
     predicted = 0
@@ -100,6 +103,7 @@ def token_load(work: Sequence[SetSelection], *, shared: bool = True, prompts: bo
         # From the prompt's end on, but seeing its keys too, whether or not it passes here.
         spans += [(prompt, prompt + size) for size in sizes]
         predicted += sum(column.length for column in item.picked)  # the head reads scored tokens only
+        predicted += item.tokens.turn_count if turns else 0  # once per set, however often its prompt passes
     return TokenLoad(sum(stop - start for start, stop in spans), predicted, spans)
 
 

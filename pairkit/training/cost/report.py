@@ -15,7 +15,8 @@ from pairkit.training.step.pairs import pair_tokens
 def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
     """Describe the plan of a run.
 
-    `longest` is a prompt with its completion, `a_step` the mean of prompts and completions, each once.
+    `longest` is a prompt with its completion, `a_step` the mean of prompts and completions, each once;
+    `earlier_turns` are tokens of prompts that count for a part of a sum.
     `step` holds means over the first steps: tokens that pass with gradient, a prompt once for all its
     completions or with each, and without one; and the micro-batches of one process. `truncation` is by split.
 
@@ -41,6 +42,7 @@ def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
             "completion": completion,
             "longest": planned.longest,
             "a_step": round(examples / len(planned.examples) * passed / order.step_count),
+            **({"earlier_turns": turns} if (turns := train.turn_tokens()) else {}),
         },
         "warnings": list(warnings(planned)),
         "truncation": {name: cut.plain() for name, cut in planned.truncation().items()},

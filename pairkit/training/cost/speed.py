@@ -42,7 +42,7 @@ class Speed:
             return 0.0
         processes = self._step_model.processes
         shared = packs(self._step_model.model, self._step_model.live)
-        graded = token_load(work, shared=shared)
+        graded = token_load(work, shared=shared, turns=True)
         if batch.draw is not None:
             mine = processes.share([item.size for item in batch.examples.work])
             scored = draw_load([batch.examples.work[i] for i in mine], lead=batch.draw.lead)

@@ -5,8 +5,8 @@ cached keys and values without gradient, and the sampled ones pass on them again
 a scoring pass of whole sets this saves the prompts and the chosen completions, and the weights that the
 sampling depends on are the same.
 
-Shapes: B sets, K completions of the set that has the most, T completion tokens, scored or not, E hidden
-    width.
+Shapes: B sets, K completions of the set that has the most, T tokens of completions, scored or not, and of the
+    turns of prompts that count, E hidden width.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from pairkit.training.logprobs.selection import (
     scored_places,
     sum_tokens,
 )
+from pairkit.training.logprobs.turns import has_turns, turn_tokens, turns_of
 from pairkit.training.tokens.sets import Column
 
 Pick = Callable[
@@ -56,9 +57,13 @@ def score_drawn(
     # Around all passes, because one backward goes through both that have a gradient.
     with using_packed_attention(model):
         sets = [(item.tokens.prompt, item.completions[:1]) for item in every]
-        inputs, packed = pack(sets, device, cache=True)
+        inputs, packed = pack(sets, device, turns=[item.tokens.turns for item in every], cache=True)
         with current_sequence(packed):
             chosen = _require(hidden_states(model, inputs))
+        turns = chosen.states[:0]  # [tokens of turns, E]
+        if has_turns(every):
+            of_turns = turn_tokens(every, [len(item.picked[0].ids) for item in every])
+            turns, chosen = _divided(chosen, torch.from_numpy(of_turns).to(device))
         firsts = [item.picked[0] for item in every]
         # The chosen completions' first tokens are at these places of [T], as are their predictors.
         starts = np.cumsum([0, *(len(column.ids) for column in firsts[:-1])])
@@ -76,9 +81,11 @@ def score_drawn(
         # sampled completions give them, as if all had passed together.
         with current_sequence(later):
             others = _require(hidden_states(model, inputs, lasts))
-    # One product with the head for all tokens, chosen completions first: [T, E].
-    states = Hidden(torch.cat([chosen.states, others.states]), chosen.head)
-    per_completion = _sums(states, [*firsts, *(column for texts in sampled for column in texts)])
+    # One product with the head for all tokens, turns first and then chosen completions: [T, E].
+    states = Hidden(torch.cat([turns, chosen.states, others.states]), chosen.head)
+    before = [turns_of(item.tokens) for item in every]
+    sums = _sums(states, [*before, *firsts, *(column for texts in sampled for column in texts)])
+    earlier, per_completion = sums[: len(every)], sums[len(every) :]  # [B], [completions]
     length, mask = lengths(work, device)
     first = torch.zeros(mask.shape, dtype=torch.bool, device=device)  # [B, 1 + negatives]
     first[:, 0] = True
@@ -86,7 +93,8 @@ def score_drawn(
     sums = torch.zeros(mask.shape, device=device).masked_scatter(first, per_completion[: len(every)])
     sums = sums.masked_scatter(mask & ~first, per_completion[len(every) :])
     passed = len(packed.tokens.owner) + scored + len(later.tokens.owner)
-    return work, Scored(Logps(sums, length, mask), None, None, passed)
+    turns_sum = earlier[:, None] * mask if has_turns(every) else None
+    return work, Scored(Logps(sums, length, mask, turns_sum=turns_sum), None, None, passed)
 
 
 @torch.no_grad()
@@ -128,6 +136,10 @@ def _sums(states: Hidden, completions: Sequence[Column]) -> Tensor:
         states = states._replace(states=states.states[torch.from_numpy(places).to(device)])
     logp = head.token_statistics(("logp",), states, scored_ids(completions, device))["logp"]
     return sum_tokens(logp, torch.tensor([column.length for column in completions], device=device))
+
+
+def _divided(hidden: Hidden, where: Tensor) -> tuple[Tensor, Hidden]:
+    return hidden.states[where], hidden._replace(states=hidden.states[~where])
 
 
 def _require(hidden: Hidden | None) -> Hidden:

@@ -6,13 +6,14 @@ batch.
 
 Shapes: B sets, K completions of the set that has the most, T scored tokens of all sets, V vocabulary.
     Tokens are joined in the order of sets and completions, so that sums over `[T]` give `[B, K]` without a
-    loop.
+    loop. Those of the assistant's earlier turns come before the completions of their set (see `turns`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,8 @@ from pairkit.training.logprobs.selection import (
     scored_places,
     sum_tokens,
 )
-from pairkit.training.tokens.sets import Column, Ids
+from pairkit.training.logprobs.turns import TURNS, has_turns, turn_tokens, turns_of, with_turns
+from pairkit.training.tokens.sets import Column, TokenSet
 
 
 def score(
@@ -54,9 +56,10 @@ def score(
     Entry j of a row belongs to `work[i].columns[j]`; sets with fewer completions are masked. "head_sum" sums
     over the scored tokens that a completion and the first selected one of its set have in common in number: a
     prefix of each. Tokens that are not scored (`Column.scored`) pass and are attended to, and count nowhere.
+    "turns_sum" sums over the assistant's earlier turns in a set's prompt, the same for each completion.
 
     Args:
-        want: what is computed besides sums, of `PASS_STATISTICS`.
+        want: what is computed besides sums, of `PASS_STATISTICS` and `TURNS`.
         live: an online reference model on the same device, run without gradient next to the policy. Where it
             is `model` itself nothing runs twice: both have the same log-probs to the last bit.
         shared: whether a prompt passes once for all its completions; by default where the models can.
@@ -66,18 +69,22 @@ def score(
             another
             vocabulary.
     """
-    if want - PASS_STATISTICS:
-        unknown = sorted(want - PASS_STATISTICS)
-        raise ValueError(f"unknown statistics {unknown}; expected some of {sorted(PASS_STATISTICS)}")
+    known = PASS_STATISTICS | {TURNS}
+    if want - known:
+        raise ValueError(f"unknown statistics {sorted(want - known)}; expected some of {sorted(known)}")
     # A KL is over the whole vocabulary, so that stored sums of the reference cannot give it.
     if "token_kl" in want and live is None:
         raise ValueError("token_kl needs an online reference model")
     if live is model:
         return against_itself(score(model, work, want=want - {"token_kl"}, shared=shared), want)
     names = head.statistic_names(want, live=live is not None)
+    turns = TURNS in want and has_turns(work)
     per_token, passed = _token_statistics(
-        model, live, work, names, packs(model, live) if shared is None else shared
+        model, live, work, names, packs(model, live) if shared is None else shared, turns
     )
+    earlier = None
+    if turns:
+        per_token, earlier = _without_turns(per_token, work)
     length, mask = lengths(work, per_token["logp"].device)  # [B, K] each
     zeros = torch.zeros(mask.shape, device=mask.device)  # [B, K], float32
 
@@ -100,12 +107,17 @@ def score(
             for key, values in zip(("head_sum", "chosen_head"), parts, strict=True)
         }
 
+    turns_sum = None
+    if TURNS in want:
+        turns_sum = zeros if earlier is None else earlier[:, None] * mask
+
     policy = Logps(
         sums("logp"),
         length,
         mask,
         token_kl=sums("token_kl") if "token_kl" in want else None,
         alignment=means("alignment"),
+        turns_sum=turns_sum,
         **prefixes("logp"),
     )
     reference = None
@@ -122,7 +134,7 @@ def against_itself(scored: Scored, want: frozenset[str]) -> Scored:
     """
     policy = scored.policy
     divergence = torch.zeros_like(policy.sum) if "token_kl" in want else None
-    reference = replace(policy.detach(), alignment=None)
+    reference = replace(policy.detach(), alignment=None, turns_sum=None)
     return scored._replace(policy=replace(policy, token_kl=divergence), reference=reference)
 
 
@@ -190,31 +202,66 @@ def _prefixes(work: Sequence[SetSelection]) -> tuple[list[slice], list[slice]]:
     return own, chosen
 
 
+def _without_turns(
+    per_token: Mapping[str, Tensor], work: Sequence[SetSelection]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Divide `[T]` into what belongs to completions, and the summed log-probs of each set's turns, `[B]`."""
+    logp = per_token["logp"]
+    sizes = [sum(column.length for column in item.picked) for item in work]
+    of_turns = torch.from_numpy(turn_tokens(work, sizes)).to(logp.device)
+    counts = torch.tensor([item.tokens.turn_count for item in work], device=logp.device)
+    return {name: values[~of_turns] for name, values in per_token.items()}, sum_tokens(logp[of_turns], counts)
+
+
+class _Row(NamedTuple):
+    """A prompt with one completion after it; `turns`: whether the turns of the prompt count here."""
+
+    tokens: TokenSet
+    column: Column
+    turns: bool
+
+    @property
+    def texts(self) -> list[Column]:
+        """What is scored, in order."""
+        return [turns_of(self.tokens), self.column] if self.turns else [self.column]
+
+
 def _token_statistics(
     model: nn.Module,
     live: nn.Module | None,
     work: Sequence[SetSelection],
     names: tuple[str, ...],
     shared: bool,
+    turns: bool,
 ) -> tuple[dict[str, Tensor], int]:
-    """Compute statistics of each scored token, `[T]` by name; count the tokens that pass."""
+    """Compute statistics of each scored token, `[T]` by name; count the tokens that pass.
+
+    Args:
+        turns: whether the assistant's earlier turns count, before the completions of their set.
+    """
     device = next(model.parameters()).device
-    completions = [column for item in work for column in item.picked]
-    targets, places = scored_ids(completions, device), scored_places(completions)  # [T] each
+    texts = with_turns(work) if turns else [column for item in work for column in item.picked]
+    targets, places = scored_ids(texts, device), scored_places(texts)  # [T] each
     if shared:
-        inputs, packed = pack([(item.tokens.prompt, item.completions) for item in work], device)
+        masks = [item.tokens.turns for item in work] if turns else None
+        inputs, packed = pack([(item.tokens.prompt, item.completions) for item in work], device, turns=masks)
         inputs = inputs.at(places)
         # One sequence for both models, because their states are compared token by token.
         with using_packed_attention(model, live), current_sequence(packed):
             statistics = _statistics_from_states(model, live, inputs, targets, names)
         assert statistics is not None, "a model that packs has a plain head"
         return statistics, int(inputs.arguments["input_ids"].numel())
-    texts = [(item.tokens.prompt, column) for item in work for column in item.picked]
-    inputs = _padded(texts, device)
+    # In the first row of a set, because its prompt is the same in all of them.
+    rows = [
+        _Row(item.tokens, column, turns and place == 0)
+        for item in work
+        for place, column in enumerate(item.picked)
+    ]
+    inputs = _padded(rows, device)
     passed = int(inputs.arguments["attention_mask"].sum())  # tokens; a rate must not count padding
     statistics = _statistics_from_states(model, live, inputs, targets, names)
     # The models' own logits are the last resort, because [rows, positions, V] of them are made.
-    return statistics or _statistics_from_own_logits(model, live, texts, names), passed
+    return statistics or _statistics_from_own_logits(model, live, rows, names), passed
 
 
 def _statistics_from_states(
@@ -233,7 +280,7 @@ def _statistics_from_states(
 
 
 def _statistics_from_own_logits(
-    model: nn.Module, live: nn.Module | None, texts: Sequence[tuple[Ids, Column]], names: tuple[str, ...]
+    model: nn.Module, live: nn.Module | None, texts: Sequence[_Row], names: tuple[str, ...]
 ) -> dict[str, Tensor]:
     """Compute statistics from the logits that the models themselves return, a few rows at a time.
 
@@ -268,7 +315,7 @@ def _statistics_from_own_logits(
         checkpoint(
             part_statistics,
             _padded(part, device),
-            scored_ids([column for _, column in part], device),
+            scored_ids([text for row in part for text in row.texts], device),
             use_reentrant=False,  # the other kind needs an input with a gradient, and there is none
             preserve_rng_state=False,  # dropout is off, so that nothing random is repeated
         )
@@ -277,7 +324,8 @@ def _statistics_from_own_logits(
     return head.rows_by_name(names, torch.cat(rows, dim=1))  # [S, T]
 
 
-def _padded(texts: Sequence[tuple[Ids, Column]], device: torch.device) -> ModelInputs:
-    """Make one row per (prompt, completion), and predict the scored tokens."""
-    inputs = pad_rows([(prompt, column.ids) for prompt, column in texts], device)
-    return inputs.at(scored_places([column for _, column in texts]))
+def _padded(rows: Sequence[_Row], device: torch.device) -> ModelInputs:
+    """Make padded rows, and predict the scored tokens."""
+    turns = [row.tokens.turns if row.turns else None for row in rows]
+    inputs = pad_rows([(row.tokens.prompt, row.column.ids) for row in rows], device, turns)
+    return inputs.at(scored_places([text for row in rows for text in row.texts]))

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from pairkit.training.logprobs.padding import ModelInputs
-from pairkit.training.tokens.sets import Ids
+from pairkit.training.tokens.sets import Ids, Mask
 
 # Tokens of small sets that attend in one call: below it, products that a mask hides cost less than a call.
 BLOCK = 256
@@ -166,11 +166,16 @@ class Packed:
 
 
 def pack(
-    sets: Sequence[PromptTexts], device: torch.device, *, cache: bool = False
+    sets: Sequence[PromptTexts],
+    device: torch.device,
+    *,
+    turns: Sequence[Mask | None] | None = None,
+    cache: bool = False,
 ) -> tuple[ModelInputs, Packed]:
-    """Make one sequence of some sets; its completion tokens are in the order in which they are given.
+    """Make one sequence of some sets; the tokens that it predicts are in the order of the sequence.
 
     Args:
+        turns: of each set, which tokens of the prompt are predicted too, never the first one; None: none.
         cache: whether more completions of these sets will follow, with `pack_after`.
     """
     # Per text: prompts and completions in the order of the sequence, and which of them are prompts.
@@ -184,7 +189,11 @@ def pack(
     tokens = _layout(texts, np.repeat(np.arange(len(sets)), counts), names, offsets)
     sizes = np.bincount(tokens.owner)
     lasts = np.cumsum(sizes) - sizes + prompts - 1  # [sets], the last token of each prompt
-    at = np.flatnonzero(tokens.text != PROMPT)  # [T]
+    predicted = tokens.text != PROMPT  # [N]
+    if turns is not None:
+        masks = [np.zeros(n, np.bool_) if m is None else m for n, m in zip(prompts, turns, strict=True)]
+        predicted[~predicted] = np.concatenate(masks)
+    at = np.flatnonzero(predicted)  # [T]
     # A token is predicted by the one before it, but the first of a completion by the last of its prompt,
     # which in the sequence is not next to it unless the completion is the set's first.
     first = tokens.position[at] == prompts[tokens.owner[at]]

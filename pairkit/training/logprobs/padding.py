@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pairkit.training.tokens.sets import Ids
+from pairkit.training.tokens.sets import Ids, Mask
 
 
 class ModelInputs(NamedTuple):
@@ -25,39 +25,51 @@ class ModelInputs(NamedTuple):
 
     Attributes:
         arguments: keyword arguments of the call.
-        predictors: `[T]` int64, for each completion token the state that predicts it: an index into the
-            states that the output head receives, flattened over rows.
+        predictors: `[T]` int64, for each predicted token (those of completions, and of the turns of prompts
+            that are asked for) the state that predicts it: an index into the states that the output head
+            receives, flattened over rows.
     """
 
     arguments: dict[str, Any]
     predictors: Tensor
 
     def at(self, places: npt.NDArray[np.int64] | None) -> ModelInputs:
-        """Predict some of the completion tokens only; None: all of them."""
+        """Predict only the tokens at some places of `[T]`; None: all of them."""
         if places is None:
             return self
         index = torch.from_numpy(places).to(self.predictors.device)
         return self._replace(predictors=self.predictors[index])
 
 
-def pad_rows(texts: Sequence[tuple[Ids, Ids]], device: torch.device) -> ModelInputs:
+def pad_rows(
+    texts: Sequence[tuple[Ids, Ids]], device: torch.device, turns: Sequence[Mask | None] | None = None
+) -> ModelInputs:
     """Make one row per (prompt, completion).
 
-    The output head receives only the last positions (`logits_to_keep`): those before the end of the shortest
-    prompt predict prompt tokens in every row, and nobody asks for their log-probs.
+    The output head receives only the last positions (`logits_to_keep`): those before the first token that is
+    predicted in any row predict prompt tokens, and nobody asks for their log-probs.
+
+    Args:
+        turns: of each row, which tokens of the prompt are predicted too, in front of those of the completion;
+            never the first one. None: none.
     """
     width = max(len(prompt) + len(completion) for prompt, completion in texts)
+    # Per row, the places of its predicted tokens.
+    places = [
+        np.concatenate([_true(mask), np.arange(len(prompt), len(prompt) + len(completion))])
+        for (prompt, completion), mask in zip(texts, turns or [None] * len(texts), strict=True)
+    ]
     # State t predicts token t + 1, so the first completion token is predicted by the last prompt token.
-    first = min(len(prompt) for prompt, _ in texts) - 1
+    first = min(int(min([len(p), *at[:1]])) for (p, _), at in zip(texts, places, strict=True)) - 1
     ids = np.zeros((len(texts), width), np.int64)  # [R, L]
     attention = np.zeros((len(texts), width), np.int64)  # [R, L], 1 on tokens and 0 on padding
     predictors = []
-    for row, (prompt, completion) in enumerate(texts):
+    for row, ((prompt, completion), at) in enumerate(zip(texts, places, strict=True)):
         start, end = len(prompt), len(prompt) + len(completion)
         ids[row, :start] = prompt
         ids[row, start:end] = completion
         attention[row, :end] = 1
-        predictors.append(row * (width - first) + torch.arange(start - 1, end - 1) - first)
+        predictors.append(row * (width - first) + torch.from_numpy(at - 1) - first)
     arguments = {
         "input_ids": torch.from_numpy(ids).to(device),
         "attention_mask": torch.from_numpy(attention).to(device),
@@ -65,3 +77,7 @@ def pad_rows(texts: Sequence[tuple[Ids, Ids]], device: torch.device) -> ModelInp
         "logits_to_keep": width - first,
     }
     return ModelInputs(arguments, torch.cat(predictors).to(device))
+
+
+def _true(mask: Mask | None) -> npt.NDArray[np.int64]:
+    return np.empty(0, np.int64) if mask is None else np.flatnonzero(mask)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from pairkit import __version__
+from pairkit.dataset.card_settings import settings_of
 from pairkit.engines.table import library_versions
 from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError, TrainingError
 from pairkit.files import (
@@ -30,6 +31,7 @@ from pairkit.files import (
 )
 from pairkit.models.resolve import resolve
 from pairkit.models.save import save_files
+from pairkit.progress import log
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.layout import HASHES, RECIPE, RECORD, REFUSED
@@ -86,6 +88,7 @@ def claim(
         starts = list(before["starts"])
         complete = finished(out)
         if not has_more_to_do(out, steps):
+            _set_card(out, recipe)
             return None
     elif todo == "delete":
         _empty(out)
@@ -104,6 +107,18 @@ def claim(
         write_text(out / RECIPE, yaml.safe_dump(identity["recipe"], sort_keys=False))
         write_text(out / REFUSED, "".join(json.dumps(line) + "\n" for line in refused))
     return complete
+
+
+def _set_card(out: Path, recipe: TrainRecipe) -> None:
+    """Write another card into the record of a complete run, for the next push."""
+    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    if settings_of(record["recipe"].get("card", {})) == recipe.card:
+        return
+    record["recipe"]["card"] = recipe.card.model_dump(mode="json")
+    write_text(out / RECIPE, yaml.safe_dump(record["recipe"], sort_keys=False))
+    # The record last, because a stop before it is noticed and repeated by the next start.
+    write_json(out / RECORD, record)
+    log(f"{out}: the card of the next push has other fields")
 
 
 def _read_record(record: Path) -> dict[str, Any]:
@@ -126,7 +141,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         # The recipe's own fields in its order, then those that only another version of pairkit has.
         for key in {**ours, **theirs}
         # Fields that do not affect the result may change from start to start; the length of a run too.
-        if key not in RESUMABLE_FIELDS | LENGTH_FIELDS and theirs.get(key) != ours.get(key)
+        if key.split(".")[0] not in RESUMABLE_FIELDS | LENGTH_FIELDS and theirs.get(key) != ours.get(key)
     ]
     if before["data"] != now["data"]:
         different.append("the dataset was built again")

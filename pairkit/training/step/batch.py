@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pairkit.losses import Logps, Loss, WeightedSum
+from pairkit.losses.loss import single_parts
 from pairkit.training.distributed.processes import CPU, Processes
 from pairkit.training.distributed.sharding import collective_pass_count
 from pairkit.training.logprobs.attention import using_packed_attention
@@ -28,6 +29,7 @@ from pairkit.training.logprobs.selection import (
     lengths,
     micro_batches,
 )
+from pairkit.training.logprobs.turns import TURNS
 from pairkit.training.step.examples import Examples, Mismatched, Split, examples
 from pairkit.training.step.negatives import draw, pick, with_columns
 from pairkit.training.step.objective import (
@@ -120,7 +122,7 @@ class StepModel:
     @property
     def want(self) -> frozenset[str]:
         """The statistics of a pass that the loss needs besides sums."""
-        return self.loss.needs & PER_TOKEN
+        return self.loss.needs & PER_TOKEN | ({TURNS} if single_parts(self.loss) else set())
 
     def scoring(self, want: frozenset[str]) -> Score:
         """Return a scoring pass of any completions, shared out over the processes."""

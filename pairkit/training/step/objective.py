@@ -34,6 +34,7 @@ class Inputs(NamedTuple):
         scores: `[B, K]`, NaN where a completion has none.
         ranks: `[B, K]`, 1 is best; noise ranks below all.
         labels: bool `[B]`, False where a set is labeled undesirable.
+        turns: int64 `[B]`, how many tokens `policy.turns_sum` is over.
     """
 
     policy: Logps
@@ -41,6 +42,7 @@ class Inputs(NamedTuple):
     scores: Tensor
     ranks: Tensor
     labels: Tensor
+    turns: Tensor
 
     def view(self, owner: Tensor, columns: Tensor) -> Inputs:
         """Make rows of the completions `columns` (`[R, C]`, -1 is masked) of the sets `owner` (`[R]`)."""
@@ -55,7 +57,15 @@ class Inputs(NamedTuple):
             pick(self.scores),
             pick(self.ranks),
             self.labels[owner],
+            self.turns[owner],
         )
+
+    def dialogues(self) -> Inputs:
+        """Add the assistant's earlier turns to the completions."""
+        policy = self.policy
+        earlier = torch.zeros_like(policy.sum) if policy.turns_sum is None else policy.turns_sum
+        length = policy.length + self.turns[:, None]
+        return self._replace(policy=replace(policy, sum=policy.sum + earlier, length=length, turns_sum=None))
 
 
 class Applied(NamedTuple):
@@ -96,6 +106,7 @@ def inputs(work: Sequence[SetSelection], policy: Logps, reference: Logps | None)
         torch.from_numpy(scores).to(device, policy.sum.dtype),
         torch.from_numpy(ranks).to(device),
         torch.from_numpy(labels).to(device),
+        torch.tensor([item.tokens.turn_count for item in work], device=device),
     )
 
 
@@ -103,7 +114,8 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
     """Apply the loss to some sets, each part to its own view of them.
 
     A pairwise loss takes every (chosen, negative) pair as an example of its own, a loss on one completion
-    takes completion 0, but of no set that is labeled undesirable.
+    takes completion 0, with the assistant's earlier turns where they count, but of no set that is labeled
+    undesirable.
 
     Args:
         observed: what `observe` returned for these sets; None lets a loss observe what it is called with.
@@ -114,6 +126,8 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
     for position, (weight, part) in enumerate(loss.parts):
         owner, columns = _view(part.completions, tensors.policy.mask, tensors.labels)  # [R], [R, C]
         view = tensors.view(owner, columns)
+        if part.completions == "first":  # the others compare completions of one prompt
+            view = view.dialogues()
         # Observations are by set and completion of the batch, [B, K]; a row looks its own up.
         grids, statistics = observed[position] if observed is not None else None, None
         if grids is not None:

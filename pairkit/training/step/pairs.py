@@ -7,19 +7,20 @@ the steps, and the pairs of a set are in different steps. (With `negatives.sampl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar, overload
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from pairkit.training.step.examples import Mismatched, Split
+from pairkit.training.tokens.made_when_read import MadeWhenRead
 from pairkit.training.tokens.sets import Lengths, TokenSet
 
 T = TypeVar("T")
 
 
-class PairSets(Sequence[TokenSet]):
-    """The pairs of some sets, each made when it is read; a set of one completion stays as it is.
+class PairSets(MadeWhenRead[TokenSet]):
+    """The pairs of some sets; a set of one completion stays as it is.
 
     Args:
         sets: the sets, their best completion first.
@@ -40,15 +41,9 @@ class PairSets(Sequence[TokenSet]):
     def __len__(self) -> int:
         return len(self.owner)
 
-    @overload
-    def __getitem__(self, index: int) -> TokenSet: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[TokenSet]: ...
-
-    def __getitem__(self, index: int | slice) -> TokenSet | list[TokenSet]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        item, column = self._sets[int(self.owner[index])], int(self.column[index])
+    def item(self, position: int) -> TokenSet:
+        """Return the pair at a position from 0 on."""
+        item, column = self._sets[int(self.owner[position])], int(self.column[position])
         if not column:
             return item
         # With an id of its own, because what is drawn for an example is a hash of its id.

@@ -12,17 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairkit.training.tokens.made_when_read import MadeWhenRead
+
 Ids = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 
 _IDS = pa.large_list(pa.int32())  # 64-bit offsets, because a batch may have more than 2^31 ids
+_MASK = pa.large_list(pa.bool_())
 # Tokens before cutting; null for a set that is refused for another reason.
 _WHOLE = pa.struct(
     [("prompt", pa.int32()), ("completions", pa.large_list(pa.int32())), ("identical", pa.int32())]
@@ -33,7 +36,7 @@ _COLUMN = pa.struct(
         ("rank", pa.int32()),
         ("score", pa.float64()),
         ("origin", pa.string()),
-        ("scored", pa.large_list(pa.bool_())),  # null: all ids count
+        ("scored", _MASK),  # null: all ids count
     ]
 )
 # What happened to the completions of a set that a run reports, by name; null where nothing did.
@@ -44,6 +47,7 @@ SCHEMA = pa.schema(
     [
         ("set_id", pa.string()),
         ("prompt", _IDS),
+        ("turns", _MASK),  # null: no id of the prompt counts
         ("columns", pa.large_list(_COLUMN)),
         ("label", pa.bool_()),
         ("whole", _WHOLE),
@@ -92,12 +96,21 @@ class TokenSet(NamedTuple):
 
     Attributes:
         label: whether the only completion of a labeled set is desirable; None for any other set.
+        turns: which ids of the prompt are of the assistant's earlier turns and count, with the first
+            completion, for the parts of a sum that take one completion; never the first id, which nothing
+            predicts. None: none.
     """
 
     set_id: str
     prompt: Ids
     columns: tuple[Column, ...]
     label: bool | None = None
+    turns: Mask | None = None
+
+    @property
+    def turn_count(self) -> int:
+        """How many ids of the prompt count."""
+        return 0 if self.turns is None else int(np.count_nonzero(self.turns))
 
 
 class Refused(NamedTuple):
@@ -168,13 +181,14 @@ def record_batch(
         pa.array([column.rank for column in columns], pa.int32()),
         pa.array([column.score for column in columns], pa.float64()),
         pa.array([column.origin for column in columns], pa.string()),
-        _mask_lists(columns),
+        _mask_lists([(column.ids, column.scored) for column in columns]),
     ]
     counts = [len(item.columns) if item else 0 for item in used]  # [rows], 0 for a refused set
     structs = pa.StructArray.from_arrays(fields, fields=list(_COLUMN))
     arrays = [
         pa.array([row.set_id for row in rows], pa.string()),
         _id_lists([item.prompt if item else np.empty(0, np.int32) for item in used]),
+        _mask_lists([(item.prompt, item.turns) if item else (np.empty(0, np.int32), None) for item in used]),
         pa.LargeListArray.from_arrays(_offsets(counts), structs),
         pa.array([item.label if item else None for item in used], pa.bool_()),
         pa.array([whole and whole._asdict() for whole in wholes or [None] * len(rows)], _WHOLE),
@@ -195,13 +209,13 @@ def _id_lists(lists: Sequence[Ids]) -> pa.Array:
     return pa.LargeListArray.from_arrays(_offsets([len(ids) for ids in lists]), pa.array(flat))
 
 
-def _mask_lists(columns: Sequence[Column]) -> pa.Array:
-    for column in columns:
-        if column.scored is not None and len(column.scored) != len(column.ids):
-            raise ValueError(f"a mask has {len(column.scored)} entries for {len(column.ids)} ids")
-    masks = [np.empty(0, np.bool_) if column.scored is None else column.scored for column in columns]
+def _mask_lists(masked: Sequence[tuple[Ids, Mask | None]]) -> pa.Array:
+    for ids, mask in masked:
+        if mask is not None and len(mask) != len(ids):
+            raise ValueError(f"a mask has {len(mask)} entries for {len(ids)} ids")
+    masks = [np.empty(0, np.bool_) if mask is None else mask for _, mask in masked]
     flat = pa.array(np.concatenate([np.empty(0, np.bool_), *masks]))
-    missing = pa.array([column.scored is None for column in columns], pa.bool_())
+    missing = pa.array([mask is None for _, mask in masked], pa.bool_())
     return pa.LargeListArray.from_arrays(_offsets([len(mask) for mask in masks]), flat, mask=missing)
 
 
@@ -221,9 +235,11 @@ class _Batch:
         ids = structs.field("ids")
         self._set_id, self._label = batch["set_id"], batch["label"]
         self._rank, self._score, self._origin = (structs.field(k) for k in ("rank", "score", "origin"))
-        masks = structs.field("scored")
-        # Most batches have no mask, and need not look for one per completion.
-        self._scored = masks if masks.null_count < len(masks) else None
+        # Most batches have no mask, and need not look for one per completion or prompt.
+        self._scored, self._turns = (
+            masks if masks.null_count < len(masks) else None
+            for masks in (structs.field("scored"), batch["turns"])
+        )
         self._prompts = np.from_dlpack(prompt.values).astype(np.int32, copy=False)  # [tokens]
         self._ids = np.from_dlpack(ids.values).astype(np.int32, copy=False)  # [tokens]
         # Offsets, one more than there are lists: list i is from offset i to offset i + 1.
@@ -250,7 +266,11 @@ class _Batch:
         )
         start, stop = self._prompt_at[row : row + 2].tolist()
         return TokenSet(
-            self._set_id[row].as_py(), self._prompts[start:stop], columns, self._label[row].as_py()
+            self._set_id[row].as_py(),
+            self._prompts[start:stop],
+            columns,
+            self._label[row].as_py(),
+            None if self._turns is None else _mask(self._turns[row]),
         )
 
     def lengths(self) -> Lengths:
@@ -267,8 +287,8 @@ def _mask(stored: pa.LargeListScalar) -> Mask | None:
     return np.from_dlpack(stored.values.cast(pa.uint8())).astype(np.bool_) if stored.is_valid else None
 
 
-class TokenSets(Sequence[TokenSet]):
-    """The usable sets of some record batches, each made when it is read."""
+class TokenSets(MadeWhenRead[TokenSet]):
+    """The usable sets of some record batches."""
 
     def __init__(self, batches: Sequence[_Batch]) -> None:
         self._batches = batches
@@ -277,15 +297,8 @@ class TokenSets(Sequence[TokenSet]):
     def __len__(self) -> int:
         return self._starts[-1]
 
-    @overload
-    def __getitem__(self, index: int) -> TokenSet: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[TokenSet]: ...
-
-    def __getitem__(self, index: int | slice) -> TokenSet | list[TokenSet]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        position = range(len(self))[index]
+    def item(self, position: int) -> TokenSet:
+        """Return the set at a position from 0 on."""
         # The last batch that starts at or before it; an empty batch starts where the next one does.
         batch = bisect_right(self._starts, position) - 1
         return self._batches[batch].item(position - self._starts[batch])
@@ -338,6 +351,10 @@ class Tokenized:
         """Return the most tokens of a prompt with one of its completions; 0 without any."""
         prompt, columns, completion = self.lengths
         return int((np.repeat(prompt, columns) + completion).max(initial=0))
+
+    def turn_tokens(self) -> int:
+        """Count the tokens of all prompts that count: those of the assistant's earlier turns."""
+        return sum(pc.sum(batch["turns"].flatten()).as_py() or 0 for batch in self.batches)
 
     def labels(self) -> tuple[int, int]:
         """Count the sets of one completion that are labeled desirable, and undesirable."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pairkit.models.chat.control import Rendered
@@ -20,7 +21,16 @@ from pairkit.models.chat.messages import PromptRefused, from_json
 from pairkit.models.chat.settings import Template
 from pairkit.training.tokens.choose import Completion, Unusable, Wanted, choose, label
 from pairkit.training.tokens.dialogue import Turns, dialogue
-from pairkit.training.tokens.sets import Column, Refused, Tokenized, TokenSet, Whole, checked, record_batch
+from pairkit.training.tokens.sets import (
+    Column,
+    Mask,
+    Refused,
+    Tokenized,
+    TokenSet,
+    Whole,
+    checked,
+    record_batch,
+)
 from pairkit.training.tokens.thoughts import thought_length
 from pairkit.training.tokens.truncation import distinct
 from pairkit.training.tokens.writing import SAME, Part, Prompt, Thoughts, part
@@ -30,10 +40,11 @@ if TYPE_CHECKING:
 
 
 class _Written(NamedTuple):
-    """A set as texts: its prompt, and the parts of each of its columns."""
+    """A set as texts: the beginning of its prompt, the rest of it, and the parts of each of its columns."""
 
     set_id: str
     prompt: Rendered
+    history: list[Part]
     columns: list[tuple[Completion, list[Part]]]
     counts: Counter[str]
 
@@ -85,8 +96,9 @@ def token_batches(
             "ranked", or the only completion, where its score is the label 1 or 0.
         advance: called with the number of sets done.
         thoughts: whether thoughts are scored, masked (part of the column, but not scored) or removed.
-        assistant_turns: "last": a column is a completion. "all": the assistant's earlier turns and what is
-            between them come before it, and the turns are scored too.
+        assistant_turns: "last": a column is a completion. "all": the assistant's earlier turns count too.
+            Where the first completion is all that is wanted, its column begins with them and what is between
+            them; otherwise they stay in the prompt, which all completions share (`TokenSet.turns`).
 
     A prompt longer than `max_prompt_length` is cut at its beginning, BOS kept; a completion is cut at its
     end where both exceed `max_length`, and then does not end its turn. A set is refused where the template
@@ -105,7 +117,7 @@ def token_batches(
         usable = [item for item in written if isinstance(item, _Written)]
         # One call per table, because fast tokenizers work on many texts in parallel.
         prompts = iter(format.encode_prompts([item.prompt for item in usable]))
-        parts = [each for item in usable for _, column in item.columns for each in column]
+        parts = [each for item in usable for texts in _texts(item) for each in texts]
         texts = iter(format.encode_following([each.text for each in parts if each.ids is None]))
         rows: list[TokenSet | Refused] = []
         wholes: list[Whole | None] = []
@@ -114,15 +126,15 @@ def token_batches(
                 rows.append(item)
                 wholes.append(None)
                 continue
+            prompt = _prompt(next(prompts), _joined(format, item.history, texts))
             columns = [(c, _joined(format, column, texts)) for c, column in item.columns]
-            ids = next(prompts)
             # Where all are wanted each is scored for itself: equal ones are no loss.
             left = columns if wanted == "all" else _different(columns, item.counts)
             if not left:
                 rows.append(Refused(item.set_id, SAME, "chosen and rejected are the same tokens"))
                 wholes.append(None)
                 continue
-            row, whole = limits.cut(item.set_id, ids, left, format.tokenizer.bos_token_id)
+            row, whole = limits.cut(item.set_id, prompt, left, format.tokenizer.bos_token_id)
             rows.append(row)
             wholes.append(whole)
         noted = [{} if isinstance(item, Refused) else item.counts for item in written]
@@ -146,17 +158,33 @@ def _write(
         history: list[Part] = []
         if turns == "all":
             text, history = dialogue(format, prompt, thoughts)
-        columns = [(c, [*history, part(format, prompt, c, thoughts, counts)]) for c in completions]
+        columns = [(c, [part(format, prompt, c, thoughts, counts)]) for c in completions]
+        if wanted == "first":  # nothing shares the prompt
+            columns, history = [(c, [*history, *column]) for c, column in columns], []
     except (Unusable, PromptRefused) as refused:
         return Refused(row["set_id"], refused.reason, refused.detail)
-    return _Written(row["set_id"], text, columns, counts)
+    return _Written(row["set_id"], text, history, columns, counts)
+
+
+def _texts(item: _Written) -> Iterator[list[Part]]:
+    """Yield the parts of a set in the order in which they are joined."""
+    yield item.history
+    yield from (column for _, column in item.columns)
 
 
 class _Ids(NamedTuple):
-    """The ids of a column before it is cut, and which of them count; None: all."""
+    """The ids of a column before it is cut, and which of them count; None: all. Of a prompt, None: none."""
 
     ids: list[int]
     scored: list[bool] | None
+
+
+def _prompt(beginning: list[int], history: _Ids) -> _Ids:
+    """Join a prompt of its beginning, which counts nowhere, and what follows from the first turn on."""
+    if not history.ids:
+        return _Ids(beginning, None)
+    counts = history.scored or [True] * len(history.ids)
+    return _Ids(beginning + history.ids, [False] * len(beginning) + counts)
 
 
 def _joined(format: ChatFormat, parts: Sequence[Part], texts: Iterator[list[int]]) -> _Ids:
@@ -191,17 +219,18 @@ class _Limits:
     wanted: Wanted
 
     def cut(
-        self, set_id: str, ids: list[int], columns: Sequence[tuple[Completion, _Ids]], bos: int | None
+        self, set_id: str, prompt: _Ids, columns: Sequence[tuple[Completion, _Ids]], bos: int | None
     ) -> tuple[TokenSet | Refused, Whole | None]:
         """Return a set within the limits, or why it cannot be used, and its sizes before."""
-        prompt = _cut_prompt(ids, bos, self.max_prompt_length)
-        room = self.max_length - len(prompt)  # tokens
+        kept = _kept(prompt.ids, bos, self.max_prompt_length)
+        room = self.max_length - len(kept)  # tokens
         made = tuple(_column(column, completion, room) for completion, column in columns)
         marked = label([c for c, _ in columns]) if self.wanted == "labelled" else None
-        row = checked(TokenSet(set_id, np.asarray(prompt, np.int32), made, marked))
+        ids = np.asarray(prompt.ids, np.int32)[kept]
+        row = checked(TokenSet(set_id, ids, made, marked, _turns(prompt, kept)))
         if isinstance(row, Refused):
             return row, None
-        whole = Whole(len(ids), tuple(len(column.ids) for _, column in columns))
+        whole = Whole(len(prompt.ids), tuple(len(column.ids) for _, column in columns))
         return (row, whole) if self.wanted == "all" else distinct(row, whole, self.max_length)
 
 
@@ -211,9 +240,20 @@ def _column(column: _Ids, completion: Completion, room: int) -> Column:
     return Column(ids, completion["rank"], completion["score"], completion["origin"], scored)
 
 
-def _cut_prompt(ids: list[int], bos: int | None, limit: int) -> list[int]:
+def _kept(ids: list[int], bos: int | None, limit: int) -> npt.NDArray[np.int64]:
+    """Return which ids of a prompt remain, by their places."""
+    places = np.arange(len(ids))
     if len(ids) <= limit:
-        return ids
+        return places
     # The beginning goes, because the end holds the question and the assistant header.
-    leading = ids[:1] if ids[0] == bos and limit > 1 else []
-    return leading + ids[len(ids) - limit + len(leading) :]
+    leading = 1 if ids[0] == bos and limit > 1 else 0
+    return np.concatenate([places[:leading], places[len(ids) - limit + leading :]])
+
+
+def _turns(prompt: _Ids, kept: npt.NDArray[np.int64]) -> Mask | None:
+    """Return `TokenSet.turns` of a cut prompt; None where nothing of the turns is left."""
+    if prompt.scored is None:
+        return None
+    turns = np.asarray(prompt.scored, np.bool_)[kept]
+    turns[:1] = False  # nothing comes before it that could predict it
+    return turns if turns.any() else None

@@ -181,6 +181,12 @@ BAD_ROWS = [
         scores=[float("nan"), 1],
     ),
     bad(
+        "winner that is no completion",
+        "invalid_winner",
+        ", field 'winner': names none of the completions",
+        winner="nobody",
+    ),
+    bad(
         "10 MB of text",
         "too_long",
         ", field 'completions.text': is longer than 4,000,000 bytes",

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.processes import perturbed
@@ -129,6 +130,26 @@ def test_products_with_weights_are_those_that_torch_counts(
         assert ours == counted["weights"]
     else:
         assert ours < counted["weights"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "sampling"), [("dpo+sft", "random"), ("dpo+sft", "mc"), ("tdpo2+sft", "random")]
+)
+def test_products_with_weights_of_earlier_turns_are_those_that_torch_counts(
+    folder: Path, sets: list[TokenSet], tmp_path: Path, loss: str, sampling: str
+) -> None:
+    """With a draw within the pass, and with a reference next to the policy."""
+    dialogues = [
+        item._replace(turns=np.arange(len(item.prompt)) % 3 == 1) if number % 2 else item
+        for number, item in enumerate(sets)
+    ]
+    counts = []
+    for items in (sets, dialogues):
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        step_model, counted, batch, passed = step(loss, sampling, items, model, tmp_path)
+        assert of_weights(Speed(step_model, 1.0), batch, passed.work) == counted["weights"]
+        counts.append(counted["weights"])
+    assert counts[0] < counts[1]
 
 
 def test_attention_counts_what_the_mask_lets_through(folder: Path, sets: list[TokenSet]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from support.chat_templates import CALL, OPENED, PARTS, all_templates, encoded, 
 from support.tiny import candidate_sets, completion
 
 from pairkit.errors import RecipeError
+from pairkit.losses import Logps, LossOutput
+from pairkit.losses.spec import LossSpec
+from pairkit.losses.types import output, set_mean
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.recipes import validate
 from pairkit.training.recipe import TrainRecipe
@@ -182,11 +186,31 @@ def test_a_forged_turn_is_not_scored() -> None:
     assert scored_texts(column) == [f"{ONE}<|im_end|>", f"{LAST}<|im_end|>"]
 
 
-@pytest.mark.parametrize("loss", ["dpo", "dpo:0.8+sft:0.2", "kto"])
-def test_whole_dialogues_are_for_losses_of_one_completion(loss: str) -> None:
+@pytest.mark.parametrize("loss", ["dpo", "kto", "mpo", "dpo:0.8+bco:0.2"])
+def test_whole_dialogues_need_a_loss_of_one_completion(loss: str) -> None:
     fields = {"data": "d", "model": "m", "assistant_turns": "all"}
-    assert validate(TrainRecipe, fields | {"loss": "sft"}).assistant_turns == "all"
+    for allowed in ("sft", "sft:0.5", "dpo:0.8+sft:0.2", "orpo:0.8+sft", "kto+sft"):
+        assert validate(TrainRecipe, fields | {"loss": allowed}).assistant_turns == "all"
     with pytest.raises(
-        RecipeError, match=r"assistant_turns=all scores whole dialogues, but .* use --loss sft"
+        RecipeError,
+        match=r"assistant_turns=all scores whole dialogues, but .* use --loss sft or a sum with it, such as "
+        + re.escape(f"{loss}+sft"),
     ):
         validate(TrainRecipe, fields | {"loss": loss})
+
+
+def of_one_completion(policy: Logps, reference: Logps) -> LossOutput:
+    return output(set_mean(reference.sum[:, 0] - policy.sum[:, 0]), rewards=policy.sum)
+
+
+RELATIVE = LossSpec(of_one_completion, "", "", completions="first", needs=frozenset({"reference"}))
+
+
+def test_a_part_of_a_sum_that_reads_more_than_sums_takes_no_dialogue() -> None:
+    part = f"{__name__}:RELATIVE"
+    fields = {"data": "d", "model": "m", "assistant_turns": "all"}
+    assert validate(TrainRecipe, fields | {"loss": part}).assistant_turns == "all"
+    with pytest.raises(
+        RecipeError, match="RELATIVE reads reference too; use it alone, or assistant_turns=last"
+    ):
+        validate(TrainRecipe, fields | {"loss": f"dpo+{part}"})

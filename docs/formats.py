@@ -1,0 +1,101 @@
+"""Write docs/formats.md from the table of layouts: `python docs/formats.py`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pairkit.sources import SourceRecipe, open_source
+from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.table import LAYOUTS
+
+PAGE = Path(__file__).with_suffix(".md")
+
+INTRODUCTION = """\
+# Formats
+
+<!-- written by `python docs/formats.py` -->
+
+`pairkit build --source files --path FILE` (or `--source org/name` for a dataset on the hub) recognizes
+the layout of its rows by the columns of the whole file, and says which one it is. The first layout of
+this table that fits is used; `--layout NAME` takes another one, and `--map FIELD=COLUMN,...` names the
+columns of a layout that is not here (see [Your own files](sources.md#your-own-files)). `pairkit inspect
+FILE` shows what would be read, without building anything.
+
+| layout | a row holds | from |
+|---|---|---|
+{rows}
+"""
+
+SECTION = """\
+## {name}
+
+{summary}. From {origin}.
+
+| field | column |
+|---|---|
+{fields}
+
+```json
+{example}
+```
+
+```bash
+pairkit build --source files --path rows.jsonl --layout {name}
+```
+
+{becomes}
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    rows = (
+        f"| [`{layout.name}`](#{layout.name}) | {layout.summary} | {layout.origin.partition(' (http')[0]} |"
+        for layout in LAYOUTS.values()
+    )
+    return "\n".join(
+        [INTRODUCTION.format(rows="\n".join(rows)), *(_section(layout) for layout in LAYOUTS.values())]
+    )
+
+
+def _section(layout: Layout) -> str:
+    return SECTION.format(
+        name=layout.name,
+        summary=layout.summary[0].upper() + layout.summary[1:],
+        origin=layout.origin,
+        fields="\n".join(f"| {field} | {_columns(names)} |" for field, names in layout.fields.items()),
+        example=layout.example,
+        becomes=_becomes(layout),
+    )
+
+
+def _columns(names: str | tuple[str, ...]) -> str:
+    alternatives = (names,) if isinstance(names, str) else names
+    return ", or ".join(f"`{name}`" for name in alternatives).replace("|", ", ")
+
+
+def _becomes(layout: Layout) -> str:
+    """Describe the sets that the example becomes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        path.write_text(layout.example, encoding="utf-8")
+        opened = open_source(SourceRecipe(name="files", path=str(path), layout=layout.name))
+        sets = [row for batch in opened.batches() for row in batch.sets.to_pylist()]
+    return "\n".join(_set(row) for row in sets).rstrip()
+
+
+def _set(row: dict[str, Any]) -> str:
+    turns = "; ".join(f"{turn['role']}: {turn['content']}" for turn in row["prompt"])
+    lines = [f"is read as the prompt \u201c{turns}\u201d" + (" with" if row["completions"] else ".")]
+    for completion in row["completions"]:
+        told = {name: completion[name] for name in ("rank", "score") if completion[name] is not None}
+        said = ", ".join(f"{name} {value:g}" for name, value in told.items())
+        lines.append(f"- {json.dumps(completion['text'], ensure_ascii=False)}{f': {said}' if said else ''}")
+    return "\n".join([lines[0], "", *lines[1:]] if len(lines) > 1 else lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

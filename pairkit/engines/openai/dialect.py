@@ -1,0 +1,137 @@
+"""The dialect of a server: which fields of a request it takes, learned from what it refuses.
+
+Models that reason take `max_completion_tokens` and no temperature, other servers no `seed` or no `n`. A
+server says so when it is asked for the first time; from then on requests are written as it wants them.
+Fields that the recipe's `extra_body` sets are never changed: those are the user's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pairkit.engines.openai.errors import ServerError
+
+# What a server may leave to itself. The limit is not among them: it only has two names.
+_REMOVABLE = frozenset({"temperature", "top_p", "seed", "stream_options"})
+LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
+_UNSUPPORTED = re.compile(
+    r"un-?supported|(?:not|n't)\s+(?:\w+\s+)?(?:support|permit|allow|accept|recogni|available)|unknown|unrecogni"
+    r"|unexpected|extra_forbidden|deprecated|only the default|cannot find field|additional properties",
+    re.IGNORECASE,
+)
+# A wrong value of a field that the server takes.
+_RANGE = re.compile(
+    r"between|at most|at least|less than|greater than|maximum|minimum|range|[<>]=?", re.IGNORECASE
+)
+_VALUE = re.compile(r"invalid|int(?:eger|32|64)?\b|out of|range|must|large|big", re.IGNORECASE)
+_BOTH = re.compile(
+    r"\btemperature\b.{0,30}\btop_p\b.{0,60}\b(?:both|together|only one|simultaneously)", re.IGNORECASE
+)
+_ONE_ANSWER = re.compile(
+    r"['\"`]n['\"`]|\bn\s*(?:=|>|must|should|is\b)|\b(?:one|single|multiple)\s+(?:\w+\s+)?(?:choice|completion|candidate)",
+    re.IGNORECASE,
+)
+_STREAM = re.compile(
+    r"\bstream(?:ing|ed|s)?\b.{0,60}\b(?:true|must|only|required?|enabled?|mandatory)\b"
+    r"|\b(?:must|only|requires?|enable)\b.{0,60}\bstream(?:ing|ed|s)?\b|non-?stream",
+    re.IGNORECASE,
+)
+
+
+class Dialect(NamedTuple):
+    """What is known of a server; nothing, before it has refused anything.
+
+    Attributes:
+        removed: fields that are not sent.
+        new_limit: whether the limit of tokens is `max_completion_tokens`.
+        single: of greedy requests (True) and others (False), those that get one completion at a time.
+        stream: whether only streams of events are answered.
+    """
+
+    removed: frozenset[str] = frozenset()
+    new_limit: bool = False
+    single: frozenset[bool] = frozenset()
+    stream: bool = False
+
+    def also(self, other: Dialect) -> Dialect:
+        """Return what is known from both."""
+        return Dialect(
+            self.removed | other.removed,
+            self.new_limit or other.new_limit,
+            self.single | other.single,
+            self.stream or other.stream,
+        )
+
+    def without(self, other: Dialect) -> Dialect:
+        """Return what is not known from `other`."""
+        return Dialect(
+            self.removed - other.removed,
+            self.new_limit and not other.new_limit,
+            self.single - other.single,
+            self.stream and not other.stream,
+        )
+
+    def written(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a request as the server takes them."""
+        written = dict(fields)
+        if self.stream:
+            # The tokens of a stream are counted on request only.
+            written |= {"stream": True, "stream_options": {"include_usage": True}}
+        if self.new_limit:
+            written[NEW_LIMIT] = written.pop(LIMIT)
+        return {name: value for name, value in written.items() if name not in self.removed}
+
+    def described(self) -> list[str]:
+        """Say what each part changes, a line each."""
+        lines = []
+        for name in sorted(self.removed - {"stream_options"}):
+            lines.append(f"{name} is not sent, and recorded as null")
+        if self.new_limit:
+            lines.append(f"{NEW_LIMIT} is sent instead of {LIMIT}")
+        if self.single:
+            greedy = " at temperature 0" if self.single == {True} else ""
+            lines.append(f"completions{greedy} are requested one by one, as with many_per_call=false")
+        if self.stream:
+            lines.append("answers are requested as streams")
+        return lines
+
+
+PLAIN = Dialect()
+ONE_BY_ONE = Dialect(single=frozenset({True, False}))
+
+
+def lesson(error: ServerError, sent: Mapping[str, Any], given: Mapping[str, Any]) -> Dialect | None:
+    """Return what a refusal of the request `sent` shows about the server; None if nothing that helps.
+
+    `given` are the fields that the user has set.
+    """
+    if error.status in (401, 402, 403, 408, 429):
+        return None
+    words, named = error.words, error.named({name: sent[name] for name in sent.keys() - given.keys()})
+    if NEW_LIMIT in words and LIMIT in named:
+        return Dialect(new_limit=True)
+    if _BOTH.search(words) and {"temperature", "top_p"} <= sent.keys() - given.keys():
+        return Dialect(removed=frozenset({"top_p"}))
+    refused = {name for name in named[:1] if name in _REMOVABLE and _refused(name, words)}
+    # One of FastAPI's answers names every field that it refuses.
+    refused |= {name for name in error.fields if name in _REMOVABLE & set(named) and _refused(name, words)}
+    if refused:
+        return Dialect(removed=frozenset(refused))
+    if LIMIT in named[:1] and _refused(LIMIT, words):
+        return Dialect(new_limit=True)
+    if sent.get("n", 1) > 1 and ("n" in error.fields or _ONE_ANSWER.search(words)):
+        # vLLM refuses `n` of greedy requests alone.
+        alone = Dialect(single=frozenset({sent.get("temperature") == 0}))
+        return alone if "greedy" in words.lower() else ONE_BY_ONE
+    if not sent.get("stream") and "stream" not in given and _STREAM.search(words):
+        return Dialect(stream=True)
+    return None
+
+
+def _refused(name: str, words: str) -> bool:
+    if name == "seed":
+        # Nobody has chosen its value, so that a seed of a wrong type or size is left out as well.
+        return bool(_UNSUPPORTED.search(words) or _VALUE.search(words))
+    return bool(_UNSUPPORTED.search(words) and not _RANGE.search(words))

@@ -1,0 +1,196 @@
+"""Errors of servers as data: the status, the server's words, the fields they name, and the setting to give.
+
+Servers write them in many forms, some of them with status 200. What is matched here are words of OpenAI's,
+Azure's, vLLM's, FastAPI's, llama.cpp's, Mistral's, Groq's and Google's messages.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pairkit.engines.recipe import EngineRecipe
+
+# Statuses that are worth another try.
+TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+_CUT = 300  # characters of a server's text in a message
+# Words of an error without a number -> the status that they stand for; the first that is found counts.
+_STATUSES = (
+    (r"insufficient[_ ](?:quota|credit)", 402),
+    (r"rate.?limit|too.?many|resource.?exhausted|overloaded|capacity|try again", 429),
+    (r"authenticat|unauthorized|api.?key", 401),
+    (r"permission|forbidden", 403),
+    (r"not.?found|not.?available|does not exist", 404),
+    (r"invalid|unsupported|not.?supported|bad.?request|content.?filter|not.?permitted|forbidden", 400),
+)
+_NO_MODEL = re.compile(
+    r"\bmodel\b.{0,80}?\b(?:not (?:available|found|a valid)|does ?n[o']t exist|does not exist|unavailable)"
+    r"|\b(?:unknown|invalid|no such) model|\bmodel\b\W+\S+\W+is not supported|model_not_found",
+    re.IGNORECASE,
+)
+_TOO_LONG = re.compile(
+    r"context|too long|maximum.{0,20}tokens|reduce the length|prompt.{0,20}tokens", re.IGNORECASE
+)
+_FILTERED = re.compile(
+    r"\bfiltered\b|content.?filter|content management|moderation|safety|flagged", re.IGNORECASE
+)
+_NO_SYSTEM = re.compile(
+    r"\bsystem\b.{0,40}\b(?:role|message|turn|instruction|prompt)|developer instruction", re.IGNORECASE
+)
+_TAKEN = re.compile(
+    r"(?<!not )\b(?:supported|allowed|valid|accepted|expected|permitted)\b[^.:]{0,30}:.*",
+    re.IGNORECASE | re.DOTALL,
+)
+# Fields whose names are also words of other sentences count only in quotes or as the named parameter.
+_COMMON = frozenset({"model", "messages", "n", "stream", "stop", "tools", "user"})
+
+
+class ServerError(NamedTuple):
+    """What a server answers instead of completions.
+
+    Attributes:
+        message: its words in one line, shortened and without the key.
+        words: all of its words that may be about the reason, without a list of what the server does take.
+        fields: the fields of a request that it names as the reason, outside the message.
+        after: the seconds to wait that it asks for, if it does.
+    """
+
+    status: int
+    message: str
+    words: str
+    fields: tuple[str, ...] = ()
+    after: float | None = None
+
+    @property
+    def no_model(self) -> bool:
+        """Whether the server does not have the model."""
+        return self.status in (400, 404, 422) and bool(_NO_MODEL.search(self.words))
+
+    def named(self, sent: Mapping[str, Any]) -> list[str]:
+        """Return the fields of the request `sent` that the error names, the most likely reason first."""
+        quoted = re.findall(r"['\"`‘“]([\w.]+)['\"`’”]", self.words)
+        # The last part: some servers name a field by its path in a request of their own.
+        names = [name.rpartition(".")[2] for name in (*self.fields, *quoted)]
+        bare = [name for name in re.findall(r"\w+", self.words) if name not in _COMMON]
+        return [name for name in dict.fromkeys([*names, *bare]) if name in sent]
+
+
+def server_error(status: int, content: bytes, key: str | None) -> ServerError:
+    """Read the answer with an error status. What is neither JSON nor UTF-8 is a message too."""
+    text = content.decode("utf-8", "replace")
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = text
+    return _error(status, answer, key)
+
+
+def error_within(answer: Mapping[str, Any], key: str | None) -> ServerError | None:
+    """Return the error in an answer with status 200; None if it has none."""
+    choices = answer.get("choices")
+    whole = choices if isinstance(choices, list) else []
+    if not whole and (answer.get("error") or answer.get("object") == "error" or answer.get("errors")):
+        return _error(None, answer, key)
+    if whole and isinstance(whole[0], Mapping) and whole[0].get("error"):
+        return _error(None, whole[0], key)
+    # Gateways answer with the bare text of a server behind them.
+    if choices is None and isinstance(answer.get("detail") or answer.get("message"), (str, list)):
+        return _error(None, answer, key)
+    return None
+
+
+class Remedy(NamedTuple):
+    """What to set after a refusal; `of_all`: every other request of the recipe is refused for the same."""
+
+    text: str
+    of_all: bool = False
+
+
+def remedy(error: ServerError, sent: Mapping[str, Any], recipe: EngineRecipe) -> Remedy:
+    """Return what to set after a refusal that no other try can change."""
+    place = recipe.place
+    if _FILTERED.search(error.words):
+        return Remedy(f"the server filters this prompt; another may not: set {place}model or {place}base_url")
+    if _TOO_LONG.search(error.words):
+        return Remedy(f"set a smaller {place}max_tokens, or leave out longer prompts")
+    for name in error.named(sent):
+        if name in recipe.extra_body:
+            return Remedy(f"remove or change {place}extra_body.{name}", of_all=True)
+        if name in ("max_tokens", "max_completion_tokens"):
+            return Remedy(f"set another {place}max_tokens", of_all=True)
+        if name in ("temperature", "top_p"):
+            within = "samples" if place == "generate." else name
+            text = f"set another {name} in {place}{within}, or {place}extra_body.{name}=null"
+            return Remedy(text, of_all=name not in recipe.varied)
+        if name == "chat_template_kwargs":
+            return Remedy(f"remove {place}template.kwargs", of_all=True)
+        if name not in _COMMON or name in ("tools", "stop"):
+            return Remedy(f"set {place}extra_body.{name}=null")
+    if _NO_SYSTEM.search(error.words):
+        return Remedy(f"set {place}template.system=fold")
+    return Remedy(f"if it refuses a field of the request, leave it out with {place}extra_body.FIELD=null")
+
+
+def _error(status: int | None, answer: Any, key: str | None) -> ServerError:
+    error = answer
+    if isinstance(answer, list) and len(answer) == 1:  # Google's
+        answer = error = answer[0]
+    if isinstance(answer, Mapping):
+        error = answer.get("error") or answer.get("errors") or answer
+    said = _without(" ".join(_said(error).split()), key)
+    about = error if isinstance(error, Mapping) else {}
+    labels = [str(about[name]) for name in ("code", "type", "status") if about.get(name) is not None]
+    words = " ".join([_TAKEN.sub("", said), *labels])
+    if status is None:
+        status = _status(labels, said)
+    fields = [str(about["param"])] if about.get("param") else []
+    cut = said[:_CUT] + "…" * (len(said) > _CUT)
+    return ServerError(status, cut or "no reason given", words, (*fields, *_places(error)))
+
+
+def _said(error: Any) -> str:
+    """Return the text of an error, whose form differs between servers."""
+    if isinstance(error, list):
+        return "; ".join(map(_said, error))
+    if not isinstance(error, Mapping):
+        return str(error)
+    # FastAPI: the place of a wrong value and what is wrong with it.
+    if "msg" in error:
+        return f"{'.'.join(map(str, error.get('loc') or ()))}: {error['msg']}".removeprefix(": ")
+    for name in ("message", "detail", "error", "errors"):
+        if error.get(name):
+            metadata = error.get("metadata")
+            raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
+            return _said(error[name]) + (f" ({raw})" if isinstance(raw, str) and raw else "")
+    return str(dict(error))
+
+
+def _places(error: Any) -> list[str]:
+    """Return the names at the ends of FastAPI's `loc`, wherever they are in an error."""
+    if isinstance(error, list):
+        return [name for part in error for name in _places(part)]
+    if not isinstance(error, Mapping):
+        return []
+    place = error.get("loc")
+    own = [str(place[-1])] if isinstance(place, list) and place else []
+    return own + _places([error[name] for name in ("message", "detail") if name in error])
+
+
+def _status(labels: list[str], said: str) -> int:
+    """Return the HTTP status that an error stands for: that of its code, or that of its words."""
+    for label in labels:
+        if label.isdecimal() and 400 <= int(label) < 600:
+            return int(label)
+    # Labels first, because they are made to be told apart.
+    for text in (" ".join(labels), said):
+        for pattern, status in _STATUSES:
+            if re.search(pattern, text, re.IGNORECASE):
+                return status
+    # Nothing says that it is the request's fault, so another try may succeed.
+    return 502
+
+
+def _without(text: str, key: str | None) -> str:
+    return text.replace(key, "***") if key else text

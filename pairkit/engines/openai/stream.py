@@ -1,0 +1,110 @@
+"""Answers that come as a stream of server-sent events, joined to the answer that they are pieces of.
+
+Some servers and proxies only stream, whatever they were asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# Fields of a piece that are no part of a text.
+_WHOLE = frozenset({"role", "type", "id", "index"})
+
+
+def is_stream(content: bytes) -> bool:
+    """Return whether the body of an answer is a stream of events; a line with ":" is a comment in one."""
+    return content.lstrip().startswith((b"data:", b"event:", b"id:", b":"))
+
+
+def joined(content: bytes) -> dict[str, Any] | None:
+    """Join the events of an answer, or return the one that is an error; None if the stream broke off.
+
+    Raises `ValueError` for an event that is not JSON, or of another form.
+    """
+    answer: dict[str, Any] = {}
+    choices: dict[int, dict[str, Any]] = {}
+    ended = False
+    for data in _events(content):
+        if data == "[DONE]":
+            ended = True
+            continue
+        event = _object(json.loads(data))
+        if event.get("error"):
+            return dict(event)
+        for name, value in event.items():
+            if name != "choices" and value is not None:
+                answer[name] = value
+        for piece in map(_object, _list(event.get("choices"))):
+            place = piece.get("index")
+            empty: dict[str, Any] = {"message": {}, "finish_reason": None}
+            _add(choices.setdefault(place if isinstance(place, int) else 0, empty), piece)
+    if not ended and not all(choice["finish_reason"] for choice in choices.values()):
+        return None
+    listed = [{"index": index, **_with_calls(choices[index])} for index in sorted(choices)]
+    return {**answer, "choices": listed}
+
+
+def _events(content: bytes) -> Iterator[str]:
+    """Yield the data of each event; an event of several lines has several lines of data."""
+    data: list[str] = []
+    # Not splitlines, which also splits at characters that texts may contain.
+    for line in [
+        *content.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n").split("\n"),
+        "",
+    ]:
+        if line.startswith("data:"):
+            data.append(line.removeprefix("data:").removeprefix(" "))
+        elif not line and data:
+            yield "\n".join(data)
+            data = []
+
+
+def _add(choice: dict[str, Any], piece: Mapping[str, Any]) -> None:
+    """Add a piece to its choice."""
+    if piece.get("finish_reason"):
+        choice["finish_reason"] = piece["finish_reason"]
+    delta = _object(piece.get("delta") or piece.get("message"))
+    if "text" in piece:
+        delta = {"content": piece["text"], **delta}
+    for call in map(_object, _list(delta.get("tool_calls"))):
+        calls, place = choice.setdefault("calls", {}), call.get("index")
+        _extend(calls.setdefault(place if isinstance(place, int) else len(calls), {}), call)
+    _extend(choice["message"], {name: value for name, value in delta.items() if name != "tool_calls"})
+
+
+def _extend(whole: dict[str, Any], piece: Mapping[str, Any]) -> None:
+    """Append the texts and lists of a piece to those of a whole."""
+    for name, value in piece.items():
+        before = whole.get(name)
+        if isinstance(value, Mapping) and isinstance(before, dict):
+            _extend(before, value)
+        elif isinstance(value, Mapping):
+            whole[name] = dict(value)
+        elif isinstance(value, str) and isinstance(before, str) and name not in _WHOLE:
+            whole[name] = before + value
+        elif isinstance(value, list) and isinstance(before, list):
+            whole[name] = [*before, *value]
+        elif value is not None or name not in whole:
+            whole[name] = value
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    """Return an object, empty for null. Raises `ValueError` for anything else."""
+    if value is not None and not isinstance(value, Mapping):
+        raise ValueError(f"{str(value)[:80]!r} is no object")
+    return value or {}
+
+
+def _list(value: Any) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"{str(value)[:80]!r} is no list")
+    return value or []
+
+
+def _with_calls(choice: dict[str, Any]) -> dict[str, Any]:
+    calls = choice.pop("calls", {})
+    if calls:
+        choice["message"]["tool_calls"] = [calls[index] for index in sorted(calls)]
+    return choice

@@ -1,0 +1,73 @@
+"""Text files as UTF-8, whatever encoding their byte order mark names."""
+
+from __future__ import annotations
+
+import codecs
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+
+from pairkit.errors import InputError
+from pairkit.readers.blocks import CHUNK, open_stream
+
+# UTF-32 first, because its mark begins with that of UTF-16.
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+UTF8_MARK = codecs.BOM_UTF8
+
+
+@contextmanager
+def open_text(path: Path, compression: str | None) -> Iterator[pa.NativeFile]:
+    """Open a text file for reading as UTF-8, decompressed; UTF-16 and UTF-32 need their mark.
+
+    The mark of UTF-8 stays in the stream. Raises `InputError`, also while the block reads.
+    """
+    with open_stream(path, compression) as stream:
+        head = stream.read(4)
+    encoding = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
+    if encoding is None and b"\0" in head:
+        order = "UTF-16BE" if head.startswith(b"\0") else "UTF-16LE"
+        raise InputError(f"{path}: holds zero bytes, as UTF-16 without its mark does; {convert(path, order)}")
+    with open_stream(path, compression) as stream:
+        if encoding is None:
+            yield stream
+            return
+        try:
+            yield pa.transcoding_input_stream(stream, encoding, "utf-8")
+        # What Python's decoder raises reaches the reader through Arrow.
+        except UnicodeError as error:
+            raise InputError(
+                f"{path}: is not {encoding.upper()}, which its first bytes name ({error})"
+            ) from error
+
+
+def convert(path: Path, encoding: str = "WINDOWS-1252") -> str:
+    """Return what to do with a file in another encoding."""
+    source, target = shlex.quote(path.name), shlex.quote(f"utf8-{path.name}")
+    return f"convert it, as in: iconv -f {encoding} -t UTF-8 {source} > {target}"
+
+
+def lines_of(stream: pa.NativeFile) -> Iterator[bytes]:
+    """Yield lines, split at \\n only because a text may hold any other line separator."""
+    for chunk in line_chunks(stream, CHUNK):
+        yield from chunk.split(b"\n")
+
+
+def line_chunks(stream: pa.NativeFile, size: int) -> Iterator[bytes]:
+    """Yield whole lines, about `size` bytes at a time, without the \n of the last one."""
+    begun: list[bytes] = []  # parts of a line that is longer than a chunk, joined once
+    while chunk := stream.read(size):
+        whole, end, rest = chunk.rpartition(b"\n")
+        if end:
+            yield b"".join([*begun, whole])
+            begun = []
+        begun.append(rest)
+    if any(begun):
+        yield b"".join(begun)

@@ -1,0 +1,36 @@
+"""FineGrainedRLHF: four predictions per question, compared with each other pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+import pyarrow as pa
+
+from pairkit.arrow import flatten, listed
+
+PREDICTIONS = tuple(f"prediction {number}" for number in range(1, 5))
+PAIRS = tuple(combinations(range(4), 2))  # the order of `preference`: (1,2) (1,3) (1,4) (2,3) (2,4) (3,4)
+
+
+def wins(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
+    """Return `wins`: for each prediction the comparisons that it won, a tie counting half.
+
+    `preference` has 0 for equal, 1 where the first and 2 where the second is better. A row with another
+    number of comparisons, or another value, gets null, which no score can be read from.
+    """
+    size = len(columns["preference"])
+    cuts, flat = flatten(columns["preference"])
+    values = flat.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    whole = np.diff(cuts) == len(PAIRS)
+    compared = np.zeros((size, len(PAIRS)))
+    compared[whole] = values[np.repeat(whole, np.diff(cuts))].reshape(-1, len(PAIRS))
+    clear = whole & np.isin(compared, (0, 1, 2)).all(axis=1)
+    won = np.zeros((size, len(PREDICTIONS)))
+    for pair, (first, second) in enumerate(PAIRS):
+        outcome = compared[:, pair]
+        won[:, first] += np.select([outcome == 1, outcome == 0], [1.0, 0.5], 0.0)
+        won[:, second] += np.select([outcome == 2, outcome == 0], [1.0, 0.5], 0.0)
+    flat_wins = pa.array(won.ravel(), mask=np.repeat(~clear, len(PREDICTIONS)))
+    return {"wins": listed(np.arange(size + 1) * len(PREDICTIONS), flat_wins)}
