@@ -46,9 +46,9 @@ from pairkit.sources.reading.turns import THOUGHT_FIELDS, read_calls, read_roles
 
 # Names under which structs of completions hold the reply, and its model.
 TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
-RATINGS = ("score", "rank", "rating", "ratings", "overall_score", "annotations")
 MODELS = ("model", "generator")
 SCORES = ("score", "reward", "rating")
+RATINGS = (*SCORES, "ratings", "rank", "overall_score", "annotations")
 # Of sets that pairkit wrote.
 OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata", "token_ids", "tokenizer")
 
