@@ -17,7 +17,7 @@ from pairkit.sources.base import Reading, SourceRecipe
 from pairkit.sources.layouts.json_columns import with_json
 from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
-from pairkit.sources.layouts.settle import check_preference, settle_winners
+from pairkit.sources.layouts.settle import UNTOLD, check_preference, settle_order, settle_winners
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_parts
@@ -119,6 +119,8 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     if "winner" in fields and "winners" not in options:
         where = (columns_of(fields[name], columns) for name in ("winner", "completions"))
         options |= settle_winners(path, survey, *where, mapped="winner" in mapped)
+    if options.get("rank_by_order") == UNTOLD:
+        options |= settle_order(path, fields["completions"])
     if "preference" in fields and "preference" not in mapped:
         check_preference(path, fields["preference"])
     paths = _paths(layout, fields, columns)

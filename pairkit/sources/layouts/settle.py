@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import is_number, is_text
+from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError
 from pairkit.readers.formats import blocks
 from pairkit.readers.survey import SURVEY_ROWS, Survey
@@ -22,6 +22,12 @@ from pairkit.sources.layouts.paths import types_at, values_at
 from pairkit.sources.layouts.winners import PLACE, numbered, plain
 from pairkit.sources.reading.columns import Columns
 
+# "a_is_better", "is_first_preferred"
+SIDES = {"a": "a", "b": "b", "first": "a", "second": "b"}
+SIDE = re.compile(
+    rf"(?:is)?(?:response|answer|output|model)?({'|'.join(SIDES)})(?:is)?(?:better|preferred|best|wins)"
+)
+UNTOLD = "untold"  # of `rank_by_order`, in layouts of which only the rows can tell
 # Columns whose 1 often means "the first is better" and not a position.
 LABELS = ("label", "labels", "preference", "preferred", "human_preference")
 # Columns that count from 0, as programs do.
@@ -49,6 +55,10 @@ def settle_winners(
 
     Raises `InputError` if the values do not tell.
     """
+    side = _side_of(columns[0], survey) if len(columns) == 1 and len(names) == 2 else None
+    if side is not None:
+        other = "b" if side == "a" else "a"
+        return {"winners": {"true": side, "1": side, "false": other, "0": other}}
     for column in columns:
         if any(pa.types.is_boolean(kind) for kind in types_at(survey.columns, column)):
             raise InputError(
@@ -67,6 +77,16 @@ def settle_winners(
             f"say what they mean, as in --map 'winners={{1: first, 2: second, 0: tie}}'{signed}"
         )
     return {"winners": {str(number): chr(ord("a") + number - start) for number in numbers}}
+
+
+def _side_of(column: str, survey: Survey) -> str | None:
+    """Return the completion that a column such as `a_is_better` is about, if no column is about the other."""
+    found = SIDE.fullmatch(plain(column))
+    if found is None:
+        return None
+    places = {SIDES[match[1]] for name in survey.columns if (match := SIDE.fullmatch(plain(name)))}
+    # With a column for each, both may be false.
+    return places.pop() if len(places) == 1 else None
 
 
 def _start(numbers: Sequence[int], column: str, names: Sequence[str], *, mapped: bool) -> int | None:
@@ -111,6 +131,23 @@ def _number(value: object, names: Sequence[str]) -> tuple[int, ...]:
     found = PLACE.fullmatch(word)
     # Next to columns with numbers, "Response 1" is the one of that number.
     return (int(found[1]),) if found and found[1].isdecimal() and numbered(names) is None else ()
+
+
+def settle_order(path: Path, column: str) -> dict[str, str]:
+    """Return as `rank_by_order` that lists of samples are in no order.
+
+    Raises `InputError` if every row has two, as the pairs of LLaMA-Factory do, whose first is the better one.
+    """
+    for block in blocks(path, SURVEY_ROWS):
+        for part in block.load().tables:
+            lists = values_at(Columns.of(part.table).arrays, column, part.table.num_rows)
+            lengths = pc.unique(pc.list_value_length(lists)).drop_null() if is_list(lists.type) else []
+            if any(length.as_py() != 2 for length in lengths):
+                return {"rank_by_order": "false"}
+    raise InputError(
+        f"{path}: {column} holds two texts in every row; give --map rank_by_order=true if the first is the "
+        "better one, as LLaMA-Factory's pairs are, or --map rank_by_order=false if they are in no order"
+    )
 
 
 def check_preference(path: Path, column: str) -> None:

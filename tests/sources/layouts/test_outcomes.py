@@ -100,6 +100,18 @@ def test_an_order_is_ranks(tmp_path: Path) -> None:
     assert read_rows(tmp_path, [{**row, "history": []}], rank_by_order=False).brief("rank") == [[(None,)] * 3]
 
 
+def test_two_outputs_in_every_row_may_be_ranked_or_not(tmp_path: Path) -> None:
+    rows = [{"instruction": "q", "input": "", "output": ["x", "y"]}] * 3
+    with pytest.raises(
+        InputError, match=r"output holds two texts in every row; give --map rank_by_order=true"
+    ):
+        read_rows(tmp_path, rows, block=1)
+    assert read_rows(tmp_path, rows, rank_by_order=True).brief("rank") == [[(1,), (2,)]] * 3
+    assert read_rows(tmp_path, rows, rank_by_order=False).brief("rank") == [[(None,), (None,)]] * 3
+    three = [*rows, {"instruction": "q", "input": "", "output": ["x", "y", "z"]}]
+    assert read_rows(tmp_path, three).brief("rank")[0] == [(None,), (None,)]
+
+
 def test_ranks_that_begin_at_0_are_counted_from_1(tmp_path: Path) -> None:
     rows = [
         {"prompt": "q", "completions": ["x", "y"], "ranks": ranks} for ranks in ([1, 0], [2, 1], [0, None])

@@ -60,7 +60,7 @@ EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
     "text_and_score": [("No.", None, 1.5), ("Yes.", None, 0.5)],
     "distilabel": [("Yes.", None, 1.0), ("No.", None, 5.0)],
     "llama_factory_ranking": [("No.", 1, None), ("Often.", 2, None), ("Yes.", 3, None)],
-    "output_list": [("No.", None, None), ("Yes.", None, None)],
+    "output_list": [("No.", None, None), ("Yes.", None, None), ("Often.", None, None)],
     "bare_pairs": PAIR,
     "helpsteer2": [("No.", None, 4.0), ("Yes.", None, 1.0)],
     "openassistant_trees": [("Yes.", 2, None), ("No.", 1, None)],

@@ -132,6 +132,37 @@ def test_options_that_no_row_is_compared_by_are_refused(tmp_path: Path) -> None:
         read_rows(tmp_path, rows, rank_by_order=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a_is_better", [FIRST, SECOND]),
+        ("is_b_better", [SECOND, FIRST]),
+        ("First preferred", [FIRST, SECOND]),
+    ],
+)
+@pytest.mark.parametrize("values", [(True, False), (1, 0), ("True", "False")])
+def test_a_column_may_be_about_one_of_two(
+    tmp_path: Path, name: str, expected: list[tuple[int, int]], values: tuple[Any, Any]
+) -> None:
+    assert ranks(compare(tmp_path, values, name=name)) == expected
+
+
+def test_columns_about_each_of_two_are_flags(tmp_path: Path) -> None:
+    row = {"prompt": "q", "response_a": "x", "response_b": "y"}
+    rows = [{**row, "a_better": a, "b_better": b} for a, b in ((True, False), (False, True), (False, False))]
+    with pytest.raises(InputError, match="a_better is true or false"):
+        read_rows(tmp_path, rows)
+    mapped = {"prompt": "prompt", "completions": "response_a+response_b", "flags": "a_better+b_better"}
+    found = read_rows(tmp_path, rows, **mapped)
+    assert ranks(found._replace(refused=[])) == [FIRST, SECOND]
+    assert [reason for reason, _ in found.refused] == ["invalid_winner"]
+
+
+def test_five_columns_are_five_completions(tmp_path: Path) -> None:
+    row = {"prompt": "q", **{f"response_{number}": f"r{number}" for number in range(1, 6)}, "best": 5}
+    assert ranks(read_rows(tmp_path, [row])) == [(2, 2, 2, 2, 1)]
+
+
 def test_a_winner_may_be_the_name_of_a_model(tmp_path: Path) -> None:
     row = {"prompt": "q", "response_a": "x", "response_b": "y", "model_a": "gpt-4", "model_b": "Llama-2"}
     found = read_rows(tmp_path, [{**row, "winner": "llama-2"}, {**row, "winner": "GPT-4"}])

@@ -52,6 +52,13 @@ CASES = [
         {"own.jsonl": lines({**ALPACA, "preference": 0}, {**ALPACA, "preference": 1})},
     ),
     Case(
+        "two outputs in every row, ranked or not",
+        f"{FILES} own.jsonl",
+        "own.jsonl: output holds two texts in every row; give --map rank_by_order=true if the first is the "
+        "better one, as LLaMA-Factory's pairs are, or --map rank_by_order=false if they are in no order",
+        {"own.jsonl": lines({"instruction": "Question?", "input": "", "output": ["good", "bad"]})},
+    ),
+    Case(
         "`--map` of an order where nothing is compared",
         f"{FILES} own.jsonl --map rank_by_order=true",
         "map rank_by_order: rows of layout 'pairs' are not compared; leave it out",

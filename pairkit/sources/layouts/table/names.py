@@ -54,13 +54,19 @@ def _numbered(nouns: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of columns next to each other, as in `response_a+response_b`; more columns first."""
     return tuple(
         "+".join(f"{noun}_{end}" for end in ends[:count])
-        for count in (4, 3, 2)
+        for count in range(8, 1, -1)
         for noun in nouns
-        for ends in ("abcd", "0123", "1234")
+        for ends in ("abcdefgh", "01234567", "12345678")
     )
 
 
 REPLIES = ("response", "answer", "output", "completion", "generation", "reply", "summary", "text", "sample")
+# True where that completion is the better one.
+ABOUT_ONE = tuple(
+    form.format(side)
+    for side in ("a", "b", "first", "second", "response_a", "response_b")
+    for form in ("{}_is_better", "is_{}_better", "{}_better", "{}_is_preferred", "{}_preferred", "{}_wins")
+)
 COMPARED: Names = {
     "completions": (
         *_numbered((*REPLIES, "candidate", "assistant")),
@@ -72,17 +78,8 @@ COMPARED: Names = {
         *("winner", "winner_id", "better_response_id", "better_response", "better_answer", "better"),
         *("preferred", "preferred_response", "preferred_answer", "preferred_output", "chosen", "choice"),
         *("best", "best_response", "best_answer", "selected", "verdict", "human_preference", "preference"),
-        *(
-            "comparison",
-            "vote",
-            "winner_model",
-            "winning_model",
-            "preferred_model",
-            "chosen_model",
-            "chosen_model_name",
-            "label",
-            "labels",
-        ),
+        *("comparison", "vote", "winner_model", "winning_model", "preferred_model", "chosen_model"),
+        *("chosen_model_name", *ABOUT_ONE, "label", "labels"),
     ),
     "strength": ("overall_preference", "preference_strength"),
 }

@@ -1,10 +1,11 @@
-"""Layouts of a list of completions per row, of the table in table.py."""
+"""Layouts of a list of completions per row."""
 
 from __future__ import annotations
 
-from pairkit.sources.layouts.gemini import without_parts
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.names import ALWAYS, ASKED, MESSAGES
+from pairkit.sources.layouts.settle import UNTOLD
+from pairkit.sources.layouts.table.gemini import without_parts
+from pairkit.sources.layouts.table.names import ALWAYS, ASKED, MESSAGES
 
 SETS = (
     Layout(
@@ -161,8 +162,9 @@ SETS = (
         shape="sets",
         needs=("output:texts",),
         fields={"prompt": ("instruction+input", "instruction", "prompt"), "completions": "output", **ALWAYS},
+        options={"rank_by_order": UNTOLD},
         origin="AlpacaFarm's samples (https://github.com/tatsu-lab/alpaca_farm/tree/main/examples/data)",
-        example='{"instruction": "Is 7 even?", "input": "", "output": ["No.", "Yes."]}',
+        example='{"instruction": "Is 7 even?", "input": "", "output": ["No.", "Yes.", "Often."]}',
     ),
     Layout(
         name="sets",

@@ -7,11 +7,11 @@ A new layout is a row here, with an example, and a test of what the example beco
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.names import ALWAYS, COMPLETION, LABEL, MESSAGES, PROMPT, RATINGS
-from pairkit.sources.layouts.table_compared import COMPARISONS
-from pairkit.sources.layouts.table_pairs import PAIRS
-from pairkit.sources.layouts.table_sets import SETS
-from pairkit.sources.layouts.table_special import SPECIAL
+from pairkit.sources.layouts.table.compared import COMPARISONS
+from pairkit.sources.layouts.table.names import ALWAYS, COMPLETION, LABEL, MESSAGES, PROMPT, RATINGS
+from pairkit.sources.layouts.table.pairs import PAIRS
+from pairkit.sources.layouts.table.sets import SETS
+from pairkit.sources.layouts.table.special import SPECIAL
 
 _SINGLE = (
     Layout(

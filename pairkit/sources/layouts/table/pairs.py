@@ -1,9 +1,9 @@
-"""Layouts of a better and a worse reply per row, of the table in table.py."""
+"""Layouts of a better and a worse reply per row."""
 
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.names import ALWAYS, ASKED, BETTER, MESSAGES, SIDES, WORSE
+from pairkit.sources.layouts.table.names import ALWAYS, ASKED, BETTER, MESSAGES, SIDES, WORSE
 
 PAIRS = (
     Layout(
