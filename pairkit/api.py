@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pairkit.dataset.reader import BuiltData
     from pairkit.files import OnExisting
+    from pairkit.hub.card_on_hub import HubCard
     from pairkit.hub.push import Pushed
     from pairkit.pipeline.recipe import BuildRecipe
     from pairkit.training.recipe import TrainRecipe
@@ -227,6 +228,10 @@ def push(
     private: bool = True,
     revision: str = "main",
     message: str | None = None,
+    card: Mapping[str, Any] | None = None,
+    hub_card: HubCard = "merge",
+    tag: str | None = None,
+    collection: str | None = None,
     quarantine: bool = False,
     merge: bool = False,
     force: bool = False,
@@ -239,7 +244,12 @@ def push(
         name: the repository, user/name.
         private: visibility of a new repository; an existing one must already have it.
         revision: the branch; created if it does not exist.
-        message: commit message.
+        message: commit message; None = what changes, in numbers.
+        card: fields of the card that replace those of the recipe, such as {"license": "cc-by-4.0"}.
+        hub_card: what happens to edits of the card on the hub: "merge", "keep" (they also win where both
+            changed) or "replace".
+        tag: a git tag for the commit.
+        collection: the title or the address of a collection of the hub to add the repository to.
         quarantine: also publish the rows that could not be used.
         merge: publish a run's adapters as a whole model, merged into their base model.
         force: publish files that were changed by hand, or into a repository that holds something else.
@@ -261,6 +271,10 @@ def push(
         private=private,
         revision=revision,
         message=message,
+        card=card,
+        hub_card=hub_card,
+        tag=tag,
+        collection=collection,
         quarantine=quarantine,
         merge=merge,
         force=force,

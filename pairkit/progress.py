@@ -28,6 +28,24 @@ from rich.text import Text
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def visible(text: str, width: int | None = None) -> str:
+    r"""Return a text of somebody else as one line that a terminal shows as it is, cut to `width` characters.
+
+    Line breaks, control characters and marks that turn the direction of writing are escaped.
+
+    >>> visible("red: \x1b[31m\nnext")
+    'red: \\x1b[31m\\nnext'
+    >>> visible("a long answer", 6)
+    'a long… (13 characters)'
+    """
+    # Cut first, because a text may be megabytes; an escape counts as one character.
+    cut = text if width is None or len(text) <= width else text[:width]
+    shown = "".join(
+        mark if mark.isprintable() else mark.encode("unicode_escape").decode("ascii") for mark in cut
+    )
+    return shown if len(cut) == len(text) else f"{shown}… ({len(text):,} characters)"
+
+
 def log(message: str) -> None:
     """Print one line to standard error, literally: brackets in a path are no markup."""
     console.print(message, markup=False)

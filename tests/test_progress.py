@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from pairkit import progress as module
-from pairkit.progress import log, progress, warn
+from pairkit.progress import log, progress, visible, warn
 
 
 def test_messages_are_printed_literally_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,3 +37,21 @@ def test_on_a_terminal_the_bar_shows_count_rate_and_note(monkeypatch: pytest.Mon
     assert "12/12" in text
     assert "sets/s" in text
     assert "3 retries" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain text, \u00e4 \u65e5\u672c \U0001f600", "plain text, \u00e4 \u65e5\u672c \U0001f600"),
+        ("\x1b[31mred\n\t\r", "\\x1b[31mred\\n\\t\\r"),
+        ("\u202eback\u200b\x9b", "\\u202eback\\u200b\\x9b"),
+        ("half \ud800", "half \\ud800"),
+    ],
+)
+def test_a_text_of_others_cannot_write_to_the_terminal(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_a_long_text_is_cut_and_its_length_told() -> None:
+    assert visible("x" * 1001, 10) == "x" * 10 + "\u2026 (1,001 characters)"
+    assert visible("x" * 10, 10) == "x" * 10

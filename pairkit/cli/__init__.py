@@ -16,6 +16,7 @@ from pairkit.cli import eval as evaluations
 from pairkit.cli import signals, streams
 from pairkit.cli.build import build
 from pairkit.cli.export import export
+from pairkit.cli.inspect import inspect
 from pairkit.cli.losses import losses
 from pairkit.cli.overrides import SETTINGS
 from pairkit.cli.push import push
@@ -34,10 +35,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 app.command(context_settings=SETTINGS)(build)
+app.command(context_settings=SETTINGS)(inspect)
 app.command(context_settings=SETTINGS)(train)
 app.add_typer(evaluations.app, name="eval")
 app.command()(export)
-app.command()(push)
+app.command(context_settings=SETTINGS)(push)
 app.command()(sources)
 app.command()(losses)
 app.command()(quickstart)
@@ -93,7 +95,10 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    from pairkit.progress import visible
+
+    # The message of a library, inside ours, may have several lines; names in a file may hold anything.
+    line = visible(" ".join(message.split()))
     signals.end_on_stops()
-    line = " ".join(message.split())  # the message of a library, inside ours, may have several lines
     typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)
     sys.exit(code)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pairkit.cli.defaults import BUILD
+from pairkit.cli.mapping import mapping
 from pairkit.cli.options import OnExisting, OnExistingFlag, RecipeFlag, field_flag
 from pairkit.cli.overrides import overrides
 from pairkit.errors import UsageError
@@ -41,9 +42,19 @@ def build(
         _flag(
             "source.map",
             "FIELD=COLUMN,...",
-            "Columns of source `files`, such as prompt=instruction,chosen=good.",
+            "Where the fields of `files` and hub datasets are: a column, a path such as "
+            "completions[0].text, or a text in quotes.",
             "--map",
-            null="recognized by name",
+            null="as in the layout",
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        _flag(
+            "source.layout",
+            "NAME",
+            "Layout of the rows of `files` and hub datasets; `pairkit inspect` shows those that fit.",
+            null="recognized",
         ),
     ] = None,
     score: Annotated[
@@ -118,7 +129,8 @@ def build(
 
     Writes the candidate sets, pairs derived from them, and a data card.
 
-    Any recipe field can follow the flags as KEY.SUB=VALUE. A recipe given with --recipe replaces the defaults
+    Any recipe field can follow the flags as KEY.SUB=VALUE, also those of the card, such as card.license=mit.
+    A recipe given with --recipe replaces the defaults
     shown below, and flags replace both. To resume a build that stopped, run the same command again.
 
     Examples:
@@ -144,6 +156,7 @@ def build(
             "revision": revision,
             "limit": limit,
             "map": mapping(map_),
+            "layout": layout,
             "score": score,
         },
         "mine": {
@@ -182,16 +195,6 @@ def _without_none(flags: dict[str, Any]) -> dict[str, Any]:
     # Without this, the default None of a flag would overwrite the recipe.
     nested = {key: _without_none(value) if isinstance(value, dict) else value for key, value in flags.items()}
     return {key: value for key, value in nested.items() if value is not None and value != {}}
-
-
-def mapping(text: str | None) -> dict[str, str] | None:
-    """Parse `field=column,field=column` as a mapping. Raises `UsageError`."""
-    if text is None:
-        return None
-    parts = [part.partition("=") for part in text.split(",")]
-    if not all(key and value for key, _, value in parts):
-        raise UsageError(f"cannot read --map {text!r}: write field=column,field=column")
-    return {key.strip(): value.strip() for key, _, value in parts}
 
 
 def _ranks(text: str | None) -> list[int] | None:

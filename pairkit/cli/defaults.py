@@ -8,6 +8,7 @@ BUILD: dict[str, Any] = {
     "source.config": None,
     "source.revision": None,
     "source.limit": None,
+    "source.layout": None,
     "source.map": {},
     "source.score": None,
     "generate": None,
@@ -34,6 +35,12 @@ BUILD: dict[str, Any] = {
     "calls.budget.tokens": None,
     "calls.budget.money": None,
     "calls.prices": {},
+    "card.license": None,
+    "card.language": [],
+    "card.pretty_name": None,
+    "card.tags": [],
+    "card.description": None,
+    "card.text": None,
 }
 
 TRAIN: dict[str, Any] = {
@@ -89,4 +96,10 @@ TRAIN: dict[str, Any] = {
     "save_every": None,
     "keep": 2,
     "keep_best": None,
+    "card.license": None,
+    "card.language": [],
+    "card.pretty_name": None,
+    "card.tags": [],
+    "card.description": None,
+    "card.text": None,
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairkit.cli.build import mapping
+from pairkit.cli.mapping import mapping
 from pairkit.cli.overrides import SETTINGS, overrides
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ def judge(
     data: Annotated[
         Path,
         typer.Option(
-            metavar="FILE", help="Labeled pairs in LLMBar's or PandaLM's layout, or any file with --map."
+            metavar="FILE",
+            help="Pairs with a preference: RewardBench's (prompt, chosen, rejected), Chatbot Arena's "
+            "(conversation_a, conversation_b, winner), LLMBar's or PandaLM's layout, or any file with --map.",
         ),
     ],
     model: Annotated[
@@ -46,7 +48,8 @@ def judge(
         typer.Option(
             "--map",
             metavar="FIELD=COLUMN,...",
-            help="Columns of prompt, first, second and label (and subset); label=a+b has two annotators.",
+            help="Columns of prompt, first, second and label, or of prompt, chosen and rejected; and of "
+            "subset. label=a+b has two annotators.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/judge"),
@@ -61,7 +64,8 @@ def judge(
 ) -> None:
     """Measure a judge's agreement with human labels.
 
-    Prints agreement with intervals, overall and by length of the answers, then order bias, flips and ties.
+    Prints agreement with intervals, overall, by length of the answers and by subset, then order bias, flips
+    and ties.
     Any field of a judge's recipe can follow the flags as KEY=VALUE. Answers are saved in --out, so that the
     same command never asks a question twice.
 
@@ -72,6 +76,7 @@ def judge(
       pairkit eval judge --data testset-v1.json --model gpt-5-mini engine=openai calls.concurrency=16
       pairkit eval judge --data llmbar.jsonl --model my-judge engine=openai base_url=http://localhost:8000/v1
       pairkit eval judge --data my.csv --map prompt=q,first=a,second=b,label=human --model J --prompt mt_bench
+      pairkit eval judge --data reward-bench.parquet --model J --prompt five_steps
       pairkit eval judge --data llmbar.jsonl --model J --protocol pointwise "aspects=[helpfulness]" --dry-run
     """
     from pairkit import recipes

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.dataset import extras, views
-from pairkit.dataset.card_settings import settings_of, with_settings
+from pairkit.dataset.card_settings import TAGS, settings_of, with_settings
 from pairkit.dataset.histograms import Histograms, summary
 from pairkit.dataset.licenses import LICENSES
 from pairkit.dataset.markdown import CUT, cell, environment, to_yaml
@@ -100,7 +100,7 @@ def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
         **license_field,
         **_source_data_sets(manifest, source),
         "task_categories": ["text-generation", "reinforcement-learning"],
-        "tags": ["preference", "candidate-sets", "dpo", "mc-po", "pairkit"],
+        "tags": list(TAGS),
         "size_categories": [next((size for bound, size in _SIZES if sets < bound), "1M<n<10M")],
         "configs": configs,
         "dataset_info": infos,

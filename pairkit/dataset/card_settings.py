@@ -18,6 +18,8 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|code|multilingual")
 # Comments in Markdown, which show where words of the author are, so that they can be replaced.
 _BEGIN, _END = "<!-- pairkit: {} -->", "<!-- pairkit: end of {} -->"
 _TITLE = re.compile(r"\s*# .*\n\n?")
+# Pairkit's own of every dataset.
+TAGS = ("preference", "candidate-sets", "dpo", "mc-po", "pairkit")
 # The front matter begins with these, because they are what a person looks for.
 _FIRST = ("pretty_name", "license", "license_name", "license_link", "language")
 
@@ -143,7 +145,7 @@ def _matter(matter: dict[str, Any], settings: CardSettings, replaced: tuple[str,
     if settings.pretty_name and "pretty_name" in matter:
         added["pretty_name"] = settings.pretty_name
     if settings.tags:
-        kept = [tag for tag in matter.get("tags") or [] if tag not in replaced]
+        kept = [tag for tag in matter.get("tags") or [] if tag not in replaced or tag in TAGS]
         added["tags"] = list(dict.fromkeys([*kept, *settings.tags]))
     together = {**matter, **added}
     return {key: together[key] for key in (*_FIRST, *together) if key in together}

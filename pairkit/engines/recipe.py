@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -101,9 +102,14 @@ _ELSEWHERE = {
     "messages": "prompts are those of the source",
     "chat_template_kwargs": "set template.kwargs instead",
 }
-# Fields of a request that are recorded with a completion -> the least value.
-_NUMBERS = {"temperature": 0, "top_p": 0}
-_INTEGERS = {"seed": -(2**63), "max_tokens": 1, "max_completion_tokens": 1}
+# Fields of a request that are recorded with a completion -> their type, and the least and the greatest value.
+_RECORDED: dict[str, tuple[str, float, float]] = {
+    "temperature": ("a number", 0, sys.float_info.max),
+    "top_p": ("a number", 0, 1),
+    "seed": ("an integer", -(2**63), 2**63 - 1),
+    "max_tokens": ("an integer", 1, 2**31 - 1),
+    "max_completion_tokens": ("an integer", 1, 2**31 - 1),
+}
 
 
 def _check_extra_body(recipe: EngineRecipe) -> None:
@@ -121,14 +127,12 @@ def _check_extra_body(recipe: EngineRecipe) -> None:
             continue
         if name == "n":
             raise ValueError(f"{where}: set n in samples instead; null requests completions one by one")
-        if name in _NUMBERS and not (_is(value, (int, float)) and value >= _NUMBERS[name]):
-            raise ValueError(f"{where} must be a number of at least {_NUMBERS[name]}, got {value!r}")
-        if name in _INTEGERS and not (_is(value, (int,)) and value >= _INTEGERS[name]):
-            raise ValueError(f"{where} must be an integer of at least {_INTEGERS[name]}, got {value!r}")
-
-
-def _is(value: Any, types: tuple[type, ...]) -> bool:
-    return isinstance(value, types) and not isinstance(value, bool)
+        if name in _RECORDED:
+            kind, least, most = _RECORDED[name]
+            types = (int,) if kind == "an integer" else (int, float)
+            # A truth value is an integer in Python, and none of these.
+            if isinstance(value, bool) or not isinstance(value, types) or not least <= value <= most:
+                raise ValueError(f"{where} must be {kind} from {least:g} to {most:g}, got {value!r}")
 
 
 class Budget(Strict):

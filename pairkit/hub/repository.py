@@ -6,17 +6,13 @@ requests and nowhere else; messages of libraries and servers are repeated withou
 
 from __future__ import annotations
 
-import json
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pairkit.errors import HubError, InputError, PairkitError, RecipeError
 from pairkit.hub.content import File, Kind
-from pairkit.schema import MANIFEST
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -83,11 +79,12 @@ def check_name(name: str) -> None:
         raise RecipeError(f"{where}: the hub allows at most 96 {rules}") from error
 
 
-def check_branch(name: str) -> None:
-    """Raise `RecipeError` for a branch name that git would refuse."""
+def check_reference(flag: str, name: str) -> None:
+    """Raise `RecipeError` for the name of a branch or a tag that git would refuse."""
     # The rules of `git check-ref-format` that a person may break by accident.
     if not re.fullmatch(r"[A-Za-z0-9][\w./-]*", name) or re.search(r"\.\.|//|[./]$|\.lock$", name):
-        raise RecipeError(f"--revision {name!r}: not a valid branch name; use letters, digits, - and _")
+        kind = "branch" if flag == "--revision" else "tag"
+        raise RecipeError(f"{flag} {name!r}: not a valid {kind} name; use letters, digits, - and _")
 
 
 def look(api: HfApi, repository: Repository) -> Present:
@@ -118,39 +115,17 @@ def look(api: HfApi, repository: Repository) -> Present:
 def difference(files: Mapping[str, File], there: Present, stale: set[str]) -> Difference:
     """Compute the changes after which the repository holds `files` and none of the `stale` ones."""
     new = [name for name in files if name not in there.files]
-    same = [name for name in files if name in there.files and _same(files[name], there.files[name])]
+    same = [name for name in files if name in there.files and is_same(files[name], there.files[name])]
     changed = [name for name in files if name not in new and name not in same]
     return Difference(sorted(new), sorted(changed), sorted(same), sorted(stale & there.files.keys()))
 
 
-def _same(file: File, there: Any) -> bool:
+def is_same(file: File, there: Any) -> bool:
+    """Tell whether a file is equal to one on the hub, which huggingface_hub's RepoFile describes."""
     if there.lfs is not None:
         return bool(there.lfs.sha256 == file.sha256)
     # The size first, because git's id needs the whole content.
     return there.size == file.bytes and bool(there.blob_id == file.git_oid())
-
-
-def pushed_before(api: HfApi, repository: Repository, there: Present) -> set[str] | None:
-    """List the files of an earlier push by its manifest; None if there was none."""
-    if MANIFEST not in there.files or there.commit is None:
-        return None
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = api.hf_hub_download(
-                repository.name,
-                MANIFEST,
-                repo_type=repository.kind,
-                revision=there.commit,
-                local_dir=folder,
-            )
-            manifest = json.loads(Path(path).read_text(encoding="utf-8"))
-    # No JSON, so somebody else's file of this name.
-    except ValueError:
-        return None
-    except Exception as error:  # a dozen types: see `look`
-        raise refusal(repository, error) from error
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    return {*files, MANIFEST} if isinstance(files, dict) else None
 
 
 def status(error: BaseException) -> int | None:

@@ -15,7 +15,17 @@ from pairkit.engines.pool import EnginePool
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
 from pairkit.files import OnExisting, stoppable
 from pairkit.mining.policies import NO_CHOICE
-from pairkit.pipeline import describe, directory, model_stages, shards, unit_store, validate
+from pairkit.pipeline import (
+    describe,
+    directory,
+    failed_judges,
+    model_stages,
+    readings,
+    require_completions,
+    shards,
+    unit_store,
+    validate,
+)
 from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.identity import identify_build, stage_keys
 from pairkit.pipeline.publish import publish
@@ -61,6 +71,7 @@ def build(
     # Before the directory is touched, because wrong input or a wrong recipe must leave nothing there.
     opened = open_source(recipe.source)
     validate.check(recipe)
+    require_completions.check(recipe, opened)
     identity = identify_build(recipe, opened)
     keys = stage_keys(recipe, identity)
     if retry_failed:  # sets in quarantine must come from the source again; the cache has the other answers
@@ -78,7 +89,13 @@ def build(
                 total = _write_shards(claimed, recipe, opened, keys, workers or default_workers(), pool)
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
-                raise _nothing_usable(opened, total, claimed, keys)
+                judges = failed_judges.report(recipe, total.nested(), claimed)
+                raise _nothing_usable(opened, total, claimed, keys, judges)
+            # Neither is one of prompts alone, unless that is what the recipe asks for.
+            if not _completions(total) and not (
+                recipe.generate or require_completions.on_purpose(recipe, opened)
+            ):
+                raise require_completions.no_completions(opened, describe.quarantined(total.nested()))
             manifest = publish(claimed, identity, opened, recipe.card)
         # Outside `_stopping`, because nothing of a complete dataset may be discarded.
         claimed.finish()
@@ -121,6 +138,8 @@ def _write_shards(
     rows = total.counts["source.rows"]
     # Rows of closed shards only: what was in an unfinished one is read again.
     out.log(event="continue" if folders else "start", time=time.time(), rows=rows)
+    for line in readings.lines(readings.records(opened.readings)):
+        log(f"{out.out}: {line}")
     # By units and not by rows, because a unit is the smallest part that is written at once.
     batches = opened.batches(start=total.next_unit, rows=recipe.unit_rows)
     # Occurrences of earlier shards count, because a set's id contains how often its prompt came before.
@@ -201,22 +220,31 @@ class _NothingUsable(InputError):
 
 
 def _nothing_usable(
-    opened: Opened, total: Contents, out: BuildDirectory, keys: Mapping[str, str]
+    opened: Opened, total: Contents, out: BuildDirectory, keys: Mapping[str, str], judges: str
 ) -> InputError:
     reasons = describe.quarantined(total.nested())
     counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
     first = shards.first_quarantined(out.shards())
     detail = f" ({counts}); the first: {first}" if first else ""
-    hint = ""
+    hint = f"; {judges}" if judges else ""
     # Only reasons that this option causes, because the hint must help.
     if reasons.keys() & NO_CHOICE:
-        hint = "; for --loss sft, or kto on labels, set mine.require_choice=false"
+        proposed = require_completions.proposal(opened)
+        if proposed:
+            hint += f"; --map {proposed} would read more completions"
+        hint += "; for --loss sft, or kto on labels, set mine.require_choice=false"
+    if any(reason.startswith("endpoint_") for reason in reasons):
+        hint += "; --retry-failed repeats the requests that the server did not answer"
     # Only if there are some: without a model stage nothing is kept.
     if unit_store.count(out.results_folder, keys.values()):
         hint += "; the answers of models are kept: change what follows them and run again"
     rows = total.counts["source.rows"]
     where = opened.files[0] if len(opened.files) == 1 else opened.source.name
     return _NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
+
+
+def _completions(total: Contents) -> int:
+    return sum(total.counts[f"{split}.completions"] for split in ("train", "test"))
 
 
 def _status(rows: int, units: int) -> str:

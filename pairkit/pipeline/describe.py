@@ -11,13 +11,13 @@ import yaml
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.engines.base import REMARKS
 from pairkit.engines.table import ENGINES
-from pairkit.pipeline import validate
+from pairkit.pipeline import readings, require_completions, validate
 from pairkit.pipeline.directory import survey
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.rankers.table import RANKERS, name_of
 from pairkit.schema import MANIFEST
-from pairkit.sources import open_source
+from pairkit.sources import Opened, open_source
 
 # Counts of generation that the summary shows, in words.
 _SHOWN = {
@@ -40,6 +40,7 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
     """
     opened = open_source(recipe.source)
     validate.check(recipe)
+    require_completions.check(recipe, opened)
     files = [f"  {path} ({path.stat().st_size:,} bytes)" for path in opened.files]
     # A text format would have to be read to the end for this.
     rows = "unknown" if opened.total_rows is None else f"{opened.total_rows:,}"
@@ -49,6 +50,7 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
             yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip(),
             f"input ({rows} rows):",
             *files,
+            *_readings(opened),
             *_models(recipe, opened.total_rows),
             f"output: {out} (now: {survey(out)})",
             "  data/train-*.parquet" + (", data/test-*.parquet" if recipe.test_fraction else ""),
@@ -56,6 +58,16 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
             "dry run: nothing was written",
         ]
     )
+
+
+def _readings(opened: Opened) -> list[str]:
+    """Describe how the files are read, with the place of each field."""
+    read = readings.records(opened.readings)
+    lines = []
+    for record in read:
+        first, *others = readings.describe(record, files=len(read) > 1)
+        lines += [first, *(f"  {line}" for line in readings.fields(record)), *others]
+    return lines
 
 
 def _models(recipe: BuildRecipe, rows: int | None) -> list[str]:
@@ -80,15 +92,26 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
     lines = [f"{out}: {_sizes(counts['train'])} in train"]
     if "test" in counts:
         lines[0] += f", {_sizes(counts['test'])} in test"
+    lines += [f"  {line}" for line in readings.lines(manifest.get("readings", []))]
     for name, number in quarantined(counts).items():
         lines.append(f"  {number:,} in quarantine: {name}")
+    alone = sum(
+        counts[split].get("sets_without_completions", 0) for split in ("train", "test") if split in counts
+    )
+    if alone:
+        lines.append(f"  {alone:,} sets without completions")
     for name, number in counts["mine"].items():
         # Zeros are left out, because they would hide what did happen.
         if name.startswith("dropped_") and number:
             lines.append(f"  {number:,} completions dropped: {name.removeprefix('dropped_')}")
-    for name, number in counts.get("generate", {}).items():
+    generated = counts.get("generate", {})
+    for name, number in generated.items():
         if number and name in _SHOWN:
-            lines.append(f"  {number:,} of {counts['generate']['completions']:,} completions: {_SHOWN[name]}")
+            # Those that were dropped are no longer among the completions.
+            of = generated["completions"] + (
+                generated["truncated_dropped"] if name == "truncated_dropped" else 0
+            )
+            lines.append(f"  {number:,} of {of:,} completions: {_SHOWN[name]}")
     lines += [f"  {line}" for line in describe_judges(manifest)]
     # Only where it can help: other reasons return the same way.
     if any(name.startswith("endpoint_") for name in quarantined(counts)):

@@ -15,7 +15,7 @@ from pairkit.dataset.card_settings import CardSettings
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.engines.sent import sent_by_build
 from pairkit.files import replacing, sha256, write_json, write_text
-from pairkit.pipeline import pair_files, shards
+from pairkit.pipeline import pair_files, readings, shards
 from pairkit.pipeline.changes import Identity
 from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.shards import PUBLISHED, Contents
@@ -44,6 +44,7 @@ def publish(
             "files": [{"name": path.name, **_described(path)} for path in opened.files],
         },
         **_sent(identity, total),
+        **({"readings": readings.records(opened.readings)} if opened.readings else {}),
         "counts": total.nested(),
         # Absent where nothing is set, because an empty value would be a difference to earlier builds.
         **({"card": settings.given()} if settings.given() else {}),

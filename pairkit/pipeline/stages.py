@@ -107,5 +107,8 @@ def _column_bytes(column: pa.ChunkedArray) -> int:
 def _sizes(sets: pa.Table, pairs: pa.Table, held: Mapping[str, int]) -> dict[str, int]:
     # Only what there is, so that the manifests of plain chats have the counts that they always had.
     extra = {f"sets_with_{name}": number for name, number in held.items() if number}
-    completions = pc.sum(pc.list_value_length(sets["completions"]), min_count=0).as_py()
+    lengths = pc.list_value_length(sets["completions"])
+    completions = pc.sum(lengths, min_count=0).as_py()
+    alone = pc.sum(pc.equal(lengths, 0), min_count=0).as_py()
+    extra |= {"sets_without_completions": alone} if alone else {}
     return {"sets": sets.num_rows, "completions": completions, "pairs": pairs.num_rows, **extra}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import chain
 from typing import Literal
 
 from pairkit.models.chat.marks import THINK, THOUGHTS
@@ -21,6 +20,8 @@ Thoughts = Literal["strip", "show"]
 _TAGS = "think|thinking|thought|reasoning"
 _FLAGS = re.ASCII | re.IGNORECASE
 _SPECIAL = [family for family in THOUGHTS if family is not THINK]
+_SPECIAL_MARKS = [(re.compile(re.escape(each.open.strip())), re.compile(each.close)) for each in _SPECIAL]
+_TURN = re.compile(r"\s*(?:<\|start\|>assistant\s*)?")
 _OPEN_TAG = re.compile(rf"<({_TAGS})>", _FLAGS)
 # gpt-oss, whose control tokens were dropped when its answer was decoded.
 _BARE_ANALYSIS = re.compile(r"analysis(?=[^\s:,.])")
@@ -55,48 +56,53 @@ def answer_of(text: str) -> str | None:
     >>> answer_of("<think>2 + 2 is") is None
     True
     """
-    begins = _without_turn(text)
-    if _thought_end(begins) is None:
+    start = _first(text, 0)
+    end = _thought_end(text, start)
+    if end is None:
         half = _HALF.search(text)
         if half is None or _OPENINGS.search(text, 0, half.start()):
             return text
-        begins = text[half.end() :].lstrip()
+        end = half.end()
     # More than one, because a template writes an empty thought in front of a text that has its own.
-    while (end := _thought_end(begins)) is not None:
+    while end is not None:
         if end < 0:
             return None
-        begins = _without_turn(begins[end:])
-    return _within_marks(begins)
+        start = _first(text, end)
+        end = _thought_end(text, start)
+    return _within_marks(text, start)
 
 
-def _thought_end(text: str) -> int | None:
-    """Return where the thought ends that a text begins with; -1 if it does not end, None without one."""
-    for open_, close in _families(text):
-        if begins := open_.match(text):
-            end = close.search(text, begins.end())
+def _thought_end(text: str, start: int) -> int | None:
+    """Return where the thought ends that begins at `start`; -1 if it does not end, None without one."""
+    for opening, closing in _families(text, start):
+        if begins := opening.match(text, start):
+            end = closing.search(text, begins.end())
             return end.end() if end else -1
     return None
 
 
-def _families(text: str) -> Iterator[tuple[re.Pattern[str], re.Pattern[str]]]:
-    tag = _OPEN_TAG.match(text)
-    named = [(_OPEN_TAG, re.compile(f"</{tag[1]}>", _FLAGS))] if tag else []
-    special = ((re.compile(re.escape(each.open.strip())), re.compile(each.close)) for each in _SPECIAL)
-    bare = [(_BARE_ANALYSIS, _BARE_FINAL)] if "assistantfinal" in text else []
-    yield from chain(named, special, bare)
+def _families(text: str, start: int) -> Iterator[tuple[re.Pattern[str], re.Pattern[str]]]:
+    if tag := _OPEN_TAG.match(text, start):
+        yield _OPEN_TAG, re.compile(f"</{tag[1]}>", _FLAGS)
+    yield from _SPECIAL_MARKS
+    # Without its end it is a text that begins with that word.
+    if _BARE_ANALYSIS.match(text, start) and _BARE_FINAL.search(text, start):
+        yield _BARE_ANALYSIS, _BARE_FINAL
 
 
-def _without_turn(text: str) -> str:
-    """Drop white space, and the header of gpt-oss's turn, before a thought."""
-    return text.lstrip().removeprefix("<|start|>assistant").lstrip()
+def _first(text: str, start: int) -> int:
+    """Return where a text begins after white space and the header of gpt-oss's turn."""
+    begins = _TURN.match(text, start)
+    return begins.end() if begins else start
 
 
-def _within_marks(answer: str) -> str:
-    """Drop the marks that a model writes around its answer."""
-    while begins := _AROUND.match(answer):
-        answer = answer[begins.end() :].lstrip()
-    for ends in reversed(list(_AROUND.finditer(answer))):
-        if answer[ends.end() :].strip():
+def _within_marks(text: str, start: int) -> str:
+    """Return what follows `start` without the marks that a model writes around its answer."""
+    while begins := _AROUND.match(text, start):
+        start = _first(text, begins.end())
+    stop = len(text)
+    for ends in reversed(list(_AROUND.finditer(text, start))):
+        if text[ends.end() : stop].strip():
             break
-        answer = answer[: ends.start()]
-    return answer
+        stop = ends.start()
+    return text[start:stop]

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pairkit.errors import InputError
 from pairkit.readers.arrow_types import as_bytes, plain
-from pairkit.readers.blocks import Block, RawBlock, rebatch, skip_rows
+from pairkit.readers.blocks import Block, RawBlock, rebatch, refuse_duplicates, skip_rows
 from pairkit.readers.broken_texts import compact, separate_broken_texts
 
 FILE, FEATHER_V1 = b"ARROW1", b"FEA1"
@@ -48,7 +48,7 @@ def batch_sizes(path: Path) -> list[int]:
         # One column is enough to count, and the others stay compressed.
         options = pa.ipc.IpcReadOptions(included_fields=[_narrowest(schema)] if len(schema) else None)
         source.seek(0)
-        return [batch.num_rows for batch in _batches(open_reader(path, source, options))]
+        return [batch.num_rows for batch in read_batches(open_reader(path, source, options))]
 
 
 def _narrowest(schema: pa.Schema) -> int:
@@ -65,14 +65,13 @@ def open_reader(
         raise InputError(
             f"{path}: is Feather of version 1; write it again with pyarrow.feather.write_feather"
         )
-    return (
-        pa.ipc.open_file(source, options=options)
-        if head == FILE
-        else pa.ipc.open_stream(source, options=options)
-    )
+    opener = pa.ipc.open_file if head == FILE else pa.ipc.open_stream
+    reader = opener(source, options=options)
+    refuse_duplicates(reader.schema.names, path)
+    return reader
 
 
-def _batches(
+def read_batches(
     reader: pa.RecordBatchFileReader | pa.RecordBatchStreamReader, first: int = 0
 ) -> Iterator[pa.RecordBatch]:
     """Yield the record batches from number `first` on."""
@@ -89,7 +88,7 @@ def _tables_from(
     ends = np.cumsum(sizes)
     number = int(np.searchsorted(ends, first, side="right"))
     before = int(ends[number]) - sizes[number]
-    batches = _batches(open_reader(path, source), number)
+    batches = read_batches(open_reader(path, source), number)
     tables = (pa.Table.from_batches([checked(batch)]) for batch in batches if batch.num_rows)
     yield from (plain(compact(table)) for table in rebatch(skip_rows(tables, first - before), rows))
 
@@ -116,5 +115,5 @@ def arrow_errors(path: Path) -> Iterator[None]:
     """Raise `InputError` for what pyarrow raises on a file that is damaged or none of Arrow's."""
     try:
         yield
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not an Arrow file, or damaged: {error}; get the file again") from error

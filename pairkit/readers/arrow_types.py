@@ -30,7 +30,7 @@ def _plain(array: pa.Array) -> pa.Array:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type that `plain` converts a type to."""
+    """Return the type that `plain` converts a type to. Raises `UnicodeDecodeError` for a broken name."""
     if pa.types.is_dictionary(kind):
         return plain_type(kind.value_type)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
@@ -40,7 +40,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     if is_list(kind) or pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
         return pa.list_(plain_type(kind.value_type))
     if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(plain_type(field.type)) for field in kind])
+        return pa.struct([(field.name, plain_type(field.type)) for field in kind])
     return kind
 
 

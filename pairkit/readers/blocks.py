@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,6 +75,13 @@ def open_stream(path: Path, compression: str | None) -> Iterator[pa.NativeFile]:
         raise InputError(
             f"{path}: the {compression} stream is damaged or ends early ({error}); get the file again"
         ) from error
+
+
+def refuse_duplicates(names: Sequence[str], path: Path) -> None:
+    """Raise `InputError` for two columns of one name: found by name, one of them could never be read."""
+    duplicates = {name for name in names if names.count(name) > 1}
+    if duplicates:
+        raise InputError(f"{path}: two columns are named {sorted(duplicates)[0]!r}; rename one of them")
 
 
 def rebatch(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:

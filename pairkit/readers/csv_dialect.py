@@ -50,11 +50,11 @@ def dialect_of(path: Path, compression: str | None) -> Dialect:
 def _fit(text: str, whole: bool, delimiter: str) -> tuple[float, int]:
     """Return the share of rows with as many cells as the header, and that number; zeros for no delimiter."""
     cells = _cell_counts(text, delimiter)
-    if not whole and len(cells) < SAMPLE_ROWS:
-        cells = cells[:-1]  # cut by the end of the sample
     if not cells or cells[0] < 2:
         return 0.0, 0
     header, *rest = cells
+    if not whole and len(cells) < SAMPLE_ROWS:
+        rest = rest[:-1]  # cut by the end of the sample
     share = sum(count == header for count in rest) / len(rest) if rest else 1.0
     return (share, header) if share > 0.5 else (0.0, 0)
 

@@ -10,6 +10,10 @@ import json
 import re
 from typing import Any
 
+import pyarrow as pa
+
+from pairkit.arrow import is_list
+
 JSON_FIELDS = ("tools", "functions", "tool_calls", "function_call", "chat_template_kwargs")
 # One of them with a list or an object as its value: such rows are read one by one.
 WRITTEN = re.compile(rf'"(?:{"|".join(JSON_FIELDS)})"\s*:\s*[\[{{]'.encode())
@@ -35,6 +39,17 @@ def with_json_texts(value: Any) -> Any:
     }
 
 
+def type_with_json_texts(name: str, kind: pa.DataType) -> pa.DataType:
+    """Return the type that the field `name` has after `with_json_texts`."""
+    if name in JSON_FIELDS and (is_list(kind) or pa.types.is_struct(kind)):
+        return pa.string()
+    if is_list(kind):
+        return pa.list_(type_with_json_texts("", kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(type_with_json_texts(field.name, field.type)) for field in kind])
+    return kind
+
+
 def json_text(value: Any, *, strict: bool = False) -> str:
     """Write `value` as JSON without spaces, its keys in their order: one text for what one file says.
 
@@ -48,20 +63,37 @@ def json_text(value: Any, *, strict: bool = False) -> str:
 
 
 def with_parts(value: Any) -> Any:
-    """Return `value` with the texts of messages as parts, where messages of one list have both.
+    """Return `value` with the contents of messages as parts of one form, where those of one list differ.
 
-    Arrow has no type for a list in which `content` is a text here and a list of parts there.
+    Arrow has no type for a list in which `content` is a text here and a list of parts or an object there.
     """
     if isinstance(value, dict):
         return {name: with_parts(item) for name, item in value.items()}
     if not isinstance(value, list):
         return value
     contents = [item.get("content") for item in value if isinstance(item, dict)]
-    if not any(isinstance(content, list) for content in contents):
+    if not any(isinstance(content, list | dict) for content in contents):
         return [with_parts(item) for item in value]
-    return [_as_part(item) if isinstance(item, dict) else item for item in value]
+    parts = [part for content in contents for part in _parts(content)]
+    nested = any(isinstance(part, dict) and isinstance(part.get("text"), dict) for part in parts)
+    return [_as_parts(item, nested) if isinstance(item, dict) else item for item in value]
 
 
-def _as_part(message: dict[str, Any]) -> dict[str, Any]:
-    content = message.get("content")
-    return message | {"content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
+def _parts(content: Any) -> list[Any]:
+    items = content if isinstance(content, list) else [] if content is None else [content]
+    # An object is the text of a part: what it holds is told apart where texts are read.
+    whole = isinstance(content, dict)
+    return [{"type": "text", "text": item} if whole or isinstance(item, str) else item for item in items]
+
+
+def _as_parts(message: dict[str, Any], nested: bool) -> dict[str, Any]:
+    if not isinstance(message.get("content"), str | list | dict):
+        return message
+    parts = _parts(message["content"])
+    return message | {"content": [_nested(part) if nested else part for part in parts]}
+
+
+def _nested(part: Any) -> Any:
+    if not isinstance(part, dict) or not isinstance(part.get("text"), str):
+        return part
+    return part | {"text": {"value": part["text"]}}

@@ -30,16 +30,24 @@ def parse_lines(lines: list[bytes], first: int) -> tuple[list[RowTable], list[Ba
 
 
 def _parse_block(block: bytes) -> pa.Table | None:
+    """Return the block as a table in which dates are texts, or None as `read_block` does."""
+    table = read_block(block)
+    if table is None:
+        return None
+    texts = pa.schema([field.with_type(dates_as_texts(field.type)) for field in table.schema])
+    # Arrow reads a column of dates as timestamps; the sets keep the texts that the file has.
+    return table if texts == table.schema else read_block(block, texts)
+
+
+def read_block(block: bytes, schema: pa.Schema | None = None) -> pa.Table | None:
     """Return the block as a table, or None if it is not JSON lines of one schema in valid UTF-8."""
+    # Arrow takes null for a row without values, and crashes if it is the first.
+    if FIRST_NULL.match(block) or b"\nnull" in block:
+        return None
     # One block, because Arrow infers types block by block.
     read = pajson.ReadOptions(use_threads=False, block_size=len(block) + 1)
     try:
-        table = pajson.read_json(pa.BufferReader(block), read)
-        texts = _dates_as_texts(table.schema)
-        if texts != table.schema:
-            # Arrow reads a column of dates as timestamps; the sets keep the texts that the file has.
-            parse = pajson.ParseOptions(explicit_schema=texts)
-            table = pajson.read_json(pa.BufferReader(block), read, parse)
+        table = pajson.read_json(pa.BufferReader(block), read, pajson.ParseOptions(explicit_schema=schema))
         table.validate(full=True)
     except pa.ArrowInvalid:
         return None
@@ -48,17 +56,17 @@ def _parse_block(block: bytes) -> pa.Table | None:
     return table
 
 
-def _dates_as_texts(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([field.with_type(_date_as_text(field.type)) for field in schema])
+FIRST_NULL = re.compile(rb"(?:\xef\xbb\xbf)?\s*null")
 
 
-def _date_as_text(kind: pa.DataType) -> pa.DataType:
+def dates_as_texts(kind: pa.DataType) -> pa.DataType:
+    """Return the type that values have when what Arrow takes for a time stays a text."""
     if pa.types.is_timestamp(kind):
         return pa.string()
     if pa.types.is_list(kind):
-        return pa.list_(_date_as_text(kind.value_type))
+        return pa.list_(dates_as_texts(kind.value_type))
     if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_date_as_text(field.type)) for field in kind])
+        return pa.struct([field.with_type(dates_as_texts(field.type)) for field in kind])
     return kind
 
 
@@ -104,9 +112,12 @@ def row_tables(values: list[tuple[int, Any]]) -> tuple[list[RowTable], list[BadL
 NOT_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
 
 
-def loads(text: str | bytes) -> Any:
-    """Parse a JSON text; integers are exact up to some thousand digits, beyond which they are infinite."""
-    return json.loads(text, parse_int=_integer)
+def loads(text: str | bytes, *, strict: bool = True) -> Any:
+    """Parse a JSON text; integers are exact up to some thousand digits, beyond which they are infinite.
+
+    Unless `strict`, texts may hold line breaks and other control characters as they are.
+    """
+    return json.loads(text, parse_int=_integer, strict=strict)
 
 
 def loads_all(text: str) -> list[Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pairkit.errors import InputError
+from pairkit.readers.blocks import refuse_duplicates
 
 # Of columns that a row has and what is around rows has not: these tell one row from an object of rows.
 ROW_NAMES = frozenset(
@@ -36,8 +37,26 @@ ROW_NAMES = frozenset(
         "message_2",
     }
 )
+# Keys under which exports and APIs put their rows.
+WRAPPERS = frozenset(
+    {
+        "data",
+        "rows",
+        "items",
+        "examples",
+        "records",
+        "instances",
+        "entries",
+        "samples",
+        "results",
+        "dataset",
+        "export",
+    }
+    | {"train", "test", "validation"}
+)
 NUMBER = re.compile(r"-?\d+")
 INDEX = "index"
+MESSAGE_KEYS = ({"role", "content"}, {"role", "tool_calls"}, {"from", "value"})
 
 
 def rows_of(value: Mapping[str, Any], path: Path) -> list[Any] | None:
@@ -55,28 +74,36 @@ def rows_of(value: Mapping[str, Any], path: Path) -> list[Any] | None:
         rows = _objects_of_objects(value, path)
         if rows is not None:
             return rows
-    if _are_columns(value):
+    by_lines = bool({".jsonl", ".ndjson"} & {suffix.lower() for suffix in path.suffixes})
+    if _are_columns(value, by_lines=by_lines):
         return _from_columns(value)
-    return _wrapped(value, path)
+    return _wrapped(value, path, by_lines=by_lines)
 
 
 SPLIT = {"columns", "index", "data", "index_names", "column_names"}  # the last two of orient="tight"
 
 
 def _split(value: Mapping[str, Any], path: Path) -> list[Any]:
-    names, rows = value["columns"], value["data"]
+    names, rows, index = value["columns"], value["data"], value.get("index") or []
     widths = {len(row) if isinstance(row, list) else -1 for row in rows} - {len(names)}
     if widths or not all(isinstance(name, str) for name in names):
         raise InputError(
             f"{path}: `data` has to be lists of one value for each of the {len(names)} names in `columns`; "
             "write the data frame again with orient='records'"
         )
-    return _indexed([dict(zip(names, row, strict=True)) for row in rows], value.get("index") or [])
+    refuse_duplicates(names, path)
+    if index and (not isinstance(index, list) or len(index) != len(rows)):
+        raise InputError(
+            f"{path}: `index` has to be a list of one value for each of the {len(rows)} rows; "
+            "write the data frame again with orient='records'"
+        )
+    return _indexed([dict(zip(names, row, strict=True)) for row in rows], index)
 
 
 def _table(value: Mapping[str, Any]) -> list[Any]:
     # The index is a field of each row, with this name where the frame's has none.
-    if value["schema"].get("primaryKey") != [INDEX]:
+    objects = all(isinstance(row, dict) for row in value["data"])
+    if not objects or value["schema"].get("primaryKey") != [INDEX]:
         return list(value["data"])
     rows = [dict(row) for row in value["data"]]
     return _indexed(rows, [row.pop(INDEX, None) for row in rows])
@@ -85,7 +112,7 @@ def _table(value: Mapping[str, Any]) -> list[Any]:
 def _objects_of_objects(value: Mapping[str, Mapping[str, Any]], path: Path) -> list[Any] | None:
     first, *others = (set(item) for item in value.values())
     outer = all(NUMBER.fullmatch(name) for name in value)
-    if outer or (_has_row_names(set().union(first, *others)) and not _has_row_names(value)):
+    if outer or (all(_has_row_names(row) for row in value.values()) and not _has_row_names(value)):
         return _indexed([dict(row) for row in value.values()], list(value))
     if first and all(NUMBER.fullmatch(name) for name in first) and all(first == keys for keys in others):
         keys = list(next(iter(value.values())))
@@ -101,7 +128,7 @@ def _indexed(rows: list[Any], index: Sequence[Any]) -> list[Any]:
     return [{**row, INDEX: key} for row, key in zip(rows, index, strict=True)]
 
 
-def _are_columns(value: Mapping[str, Any]) -> bool:
+def _are_columns(value: Mapping[str, Any], *, by_lines: bool) -> bool:
     """Return whether an object is columns as lists, as `Dataset.to_dict` writes them."""
     if not value or not all(isinstance(item, list) and item for item in value.values()):
         return False
@@ -110,21 +137,26 @@ def _are_columns(value: Mapping[str, Any]) -> bool:
     objects = {name for name, item in value.items() if any(isinstance(each, dict) for each in item)}
     named = [name for name in value if name.lower() in ROW_NAMES]
     # In one row these are a text or messages, never a list of texts or of lists.
-    return not objects.intersection(named) if named else not objects
+    if named:
+        return not objects.intersection(named)
+    # In a file of lines, an object of lists is more likely a row.
+    return not objects and not by_lines
 
 
 def _from_columns(value: Mapping[str, Sequence[Any]]) -> list[Any]:
     return [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
 
 
-def _wrapped(value: Mapping[str, Any], path: Path) -> list[Any] | None:
+def _wrapped(value: Mapping[str, Any], path: Path, *, by_lines: bool) -> list[Any] | None:
     """Return the only list of objects that is no part of a row."""
-    lists = {name: item for name, item in value.items() if _holds_objects(item)}
-    of_rows = [name for name, item in lists.items() if any(_has_row_names(row) for row in item)]
+    held = {name: item for name, item in value.items() if _holds_objects(item)}
+    of_rows = [name for name, item in held.items() if any(_has_row_names(row) for row in item)]
+    # Any other list of objects (annotations, summaries) is as likely a part of one row.
+    lists = {name: item for name, item in held.items() if name in of_rows or name.lower() in WRAPPERS}
     # A name that rows also have, such as `conversations`, may be the one that they are under.
     if _has_row_names(set(value).difference(of_rows)):
         # One row may have a list of objects, such as completions with their models.
-        if not of_rows:
+        if not of_rows or by_lines:
             return None
         raise InputError(
             f"{path}: may be one row, or the rows under {of_rows[0]!r}; write that list alone to a file, or "
@@ -136,7 +168,12 @@ def _wrapped(value: Mapping[str, Any], path: Path) -> list[Any] | None:
             f"{path}: holds several lists of objects ({names}); write the one to read to a file of its own, "
             f"as in: jq '.{next(iter(lists))}' {path.name} > rows.json"
         )
-    return next(iter(lists.values())) if lists else None
+    if lists:
+        (rows,) = lists.values()
+        return list(rows)
+    # One key around another, as in {"result": {"rows": [...]}}.
+    inner = next(iter(value.values())) if len(value) == 1 else None
+    return rows_of(inner, path) if isinstance(inner, dict) else None
 
 
 def _holds_objects(value: Any) -> bool:
@@ -146,7 +183,8 @@ def _holds_objects(value: Any) -> bool:
 
 
 def _is_message(value: Mapping[str, Any]) -> bool:
-    return "role" in value or "from" in value
+    # A role alone is not enough, because rows of message trees have one too.
+    return any(keys <= set(value) for keys in MESSAGE_KEYS)
 
 
 def _has_row_names(names: Any) -> bool:

@@ -45,6 +45,9 @@ def canonical(array: pa.Array) -> pa.Array:
     Dates become texts, decimals floats; bytes have no form in JSON and become null.
     """
     kind = array.type
+    # The type Json of `datasets`: its texts are the JSON.
+    if isinstance(kind, pa.BaseExtensionType):
+        return canonical(array.storage)
     if is_list(kind):
         offsets, flat = flatten(array)
         inner = canonical(flat)

@@ -6,12 +6,15 @@ import pyarrow as pa
 
 from pairkit.arrow import is_list, is_text
 
+MAX_FIELDS = 1000
+
 
 class Kinds:
     """The types of the values at one place of many rows.
 
     Lists merge to one list type and objects to one struct with the fields of all; texts, numbers and
-    booleans stay apart. A text here and a list there are therefore two types, at any depth.
+    booleans stay apart. A text here and a list there are therefore two types, at any depth. Of an object with
+    thousands of names, which is a dictionary, the first `MAX_FIELDS` are kept.
     """
 
     def __init__(self) -> None:
@@ -28,7 +31,8 @@ class Kinds:
             if self._fields is None:
                 self._fields = {}
             for field in kind:
-                self._fields.setdefault(field.name, Kinds()).add(field.type)
+                if field.name in self._fields or len(self._fields) < MAX_FIELDS:
+                    self._fields.setdefault(field.name, Kinds()).add(field.type)
         elif not pa.types.is_null(kind):
             name, scalar = _scalar(kind)
             self._scalars[name] = pa.float64() if {scalar, self._scalars.get(name)} == NUMBERS else scalar
@@ -44,10 +48,14 @@ class Kinds:
 
     def joined(self) -> pa.DataType:
         """Return the type, or a union if there are several."""
-        kinds = self.types()
-        if len(kinds) == 1:
-            return kinds[0]
-        return pa.dense_union([pa.field(str(number), kind) for number, kind in enumerate(kinds)])
+        return united(self.types())
+
+
+def united(kinds: tuple[pa.DataType, ...]) -> pa.DataType:
+    """Return the type of values of these types: the only one, or a union."""
+    if len(kinds) == 1:
+        return kinds[0]
+    return pa.dense_union([pa.field(str(number), kind) for number, kind in enumerate(kinds)])
 
 
 NUMBERS = {pa.int64(), pa.float64()}
@@ -55,8 +63,7 @@ NUMBERS = {pa.int64(), pa.float64()}
 
 def _scalar(kind: pa.DataType) -> tuple[str, pa.DataType]:
     """Return the name under which a type is merged, and the type that JSON rows have."""
-    # A date in JSON is a text, which only Arrow's parser takes for a time.
-    if is_text(kind) or pa.types.is_temporal(kind):
+    if is_text(kind):
         return "text", pa.string()
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return "number", kind

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.errors import InputError
-from pairkit.readers.blocks import Block, RawBlock, rebatch, skip_rows
+from pairkit.readers.blocks import Block, RawBlock, rebatch, refuse_duplicates, skip_rows
 from pairkit.readers.broken_texts import separate_broken_texts
 
 
@@ -19,9 +19,11 @@ def parquet_file(path: Path) -> pq.ParquetFile:
     """Open a Parquet file. Raises `InputError`."""
     try:
         # Without pre-buffering, memory holds the pages being decoded instead of the whole row group.
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: not a Parquet file: {error}") from error
+    refuse_duplicates(file.schema_arrow.names, path)
+    return file
 
 
 def parquet_blocks(path: Path, rows: int) -> Generator[Block, None, None]:

@@ -6,18 +6,25 @@ The first rows do not decide what a file holds: in JSON a column may begin at an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from pairkit.arrow import is_list
-from pairkit.readers.blocks import RawBlock
-from pairkit.readers.formats import blocks
-from pairkit.readers.kinds import Kinds
+from pairkit.progress import progress
+from pairkit.readers.formats import blocks, format_of
+from pairkit.readers.json import is_whole
+from pairkit.readers.kinds import Kinds, united
+from pairkit.readers.survey_columnar import survey_arrow, survey_parquet
+from pairkit.readers.survey_lines import survey_lines
+from pairkit.readers.survey_parts import Part, part_of
 
-SURVEY_ROWS = 1000
+SURVEY_ROWS = 1000  # per block of formats that have no quicker way
+PATIENCE = 3.0  # seconds without a progress bar
 STEP = re.compile(r"\.?([^.\[\]]+)|\[\d*\]")
 
 
@@ -40,7 +47,7 @@ class Survey:
     @property
     def schema(self) -> pa.Schema:
         """Return the columns as a schema, in which a column of several types is a union."""
-        return pa.schema([(name, _joined(kinds)) for name, kinds in self.columns.items()])
+        return pa.schema([(name, united(kinds)) for name, kinds in self.columns.items()])
 
     def types(self, path: str) -> tuple[pa.DataType, ...]:
         """Return the types at a path: `input.messages`, `completions[].text`, `completions[0].text`.
@@ -58,26 +65,49 @@ class Survey:
 
 
 def survey(path: Path) -> Survey:
-    """Return the columns of all rows of a file. Raises `InputError` for a file that cannot be read."""
-    return _survey_blocks(block.load() for block in blocks(path, SURVEY_ROWS))
+    """Return the columns of all rows of a file. Raises `InputError` for a file that cannot be read.
 
-
-def _survey_blocks(loaded: Iterable[RawBlock]) -> Survey:
-    rows, columns, non_null = 0, dict[str, Kinds](), dict[str, int]()
-    for raw in loaded:
-        rows += raw.size
-        for table, _ in raw.tables:
-            for field in table.schema:
-                columns.setdefault(field.name, Kinds()).add(field.type)
-                values = table.num_rows - table[field.name].null_count
-                non_null[field.name] = non_null.get(field.name, 0) + values
+    Text is read once, in memory bounded by its chunks; of Parquet and Arrow files the footer and the nulls.
+    """
+    columns: dict[str, Kinds] = {}
+    rows, non_null = 0, dict[str, int]()
+    for part in _shown(_parts(path), path.name):
+        rows += part.rows
+        for name, kind in part.types.items():
+            columns.setdefault(name, Kinds()).add(kind)
+            non_null[name] = non_null.get(name, 0) + part.non_null[name]
     return Survey(rows, {name: kinds.types() for name, kinds in columns.items()}, non_null)
 
 
-def _joined(kinds: tuple[pa.DataType, ...]) -> pa.DataType:
-    if len(kinds) == 1:
-        return kinds[0]
-    return pa.dense_union([pa.field(str(number), kind) for number, kind in enumerate(kinds)])
+def _shown(parts: Iterator[Part], name: str) -> Iterator[Part]:
+    """Yield the parts; show a bar if they take more than seconds."""
+    begin, rows, advance = time.monotonic(), 0, None
+    with ExitStack() as stack:
+        for part in parts:
+            yield part
+            if advance is None and time.monotonic() - begin > PATIENCE:
+                advance = stack.enter_context(progress(f"columns of {name}", None, unit="rows", done=rows))
+            if advance is not None:
+                advance(part.rows)
+            rows += part.rows
+
+
+def _parts(path: Path) -> Iterator[Part]:
+    name, compression = format_of(path)
+    if name == "parquet":
+        return survey_parquet(path)
+    if name == "arrow":
+        return survey_arrow(path)
+    if name in ("jsonl", "json") and not is_whole(path, compression):
+        return survey_lines(path, compression)
+    return _survey_blocks(path)
+
+
+def _survey_blocks(path: Path) -> Iterator[Part]:
+    for block in blocks(path, SURVEY_ROWS):
+        raw = block.load()
+        yield Part(len(raw.bad), {}, {})
+        yield from (part_of(table) for table, _ in raw.tables)
 
 
 def _walk(kinds: tuple[pa.DataType, ...], path: str) -> tuple[pa.DataType, ...]:
@@ -95,6 +125,6 @@ def _inside(kind: pa.DataType, field: str | None) -> tuple[pa.DataType, ...]:
         inner = kind.field(field).type
     if inner is None:
         return ()
-    return (
-        tuple(inner.field(i).type for i in range(inner.num_fields)) if pa.types.is_union(inner) else (inner,)
-    )
+    if not pa.types.is_union(inner):
+        return (inner,)
+    return tuple(inner.field(place).type for place in range(inner.num_fields))

@@ -56,9 +56,18 @@ def convert(path: Path, encoding: str = "WINDOWS-1252") -> str:
 
 def lines_of(stream: pa.NativeFile) -> Iterator[bytes]:
     """Yield lines, split at \\n only because a text may hold any other line separator."""
-    rest = b""
-    while chunk := stream.read(CHUNK):
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest
+    for chunk in line_chunks(stream, CHUNK):
+        yield from chunk.split(b"\n")
+
+
+def line_chunks(stream: pa.NativeFile, size: int) -> Iterator[bytes]:
+    """Yield whole lines, about `size` bytes at a time, without the \n of the last one."""
+    begun: list[bytes] = []  # parts of a line that is longer than a chunk, joined once
+    while chunk := stream.read(size):
+        whole, end, rest = chunk.rpartition(b"\n")
+        if end:
+            yield b"".join([*begun, whole])
+            begun = []
+        begun.append(rest)
+    if any(begun):
+        yield b"".join(begun)

@@ -16,7 +16,7 @@ from pairkit.sources import (
     ultrafeedback,
     ultrafeedback_binarized,
 )
-from pairkit.sources.base import OPTIONS, Draft, Opened, RowProblem, Source, SourceRecipe
+from pairkit.sources.base import OPTIONS, Draft, Opened, Reading, RowProblem, Source, SourceRecipe
 from pairkit.sources.layouts.grouping import join_rows
 from pairkit.sources.layouts.recognize import recognize
 from pairkit.sources.reading.locate import is_path
@@ -26,6 +26,7 @@ __all__ = [
     "SOURCES",
     "Draft",
     "Opened",
+    "Reading",
     "RowProblem",
     "Source",
     "SourceRecipe",
@@ -101,6 +102,7 @@ _TABLE = (
         convert=gsm8k.convert,
         # The dataset, or the file of example solutions.
         columns=(("question", "answer"), ("question", "ground_truth")),
+        prompts=True,
         hub_id="openai/gsm8k",
         config="main",
         splits=("train", "test"),
@@ -129,7 +131,7 @@ _TABLE = (
     ),
     Source(
         name="files",
-        summary="your own JSON lines, JSON, CSV or Parquet files (--path, --map prompt=instruction,...)",
+        summary="your own JSON, CSV, Parquet or Arrow files (--path, --map prompt=instruction,...)",
         open=tabular.open_mapped,
         convert=tabular.convert,
         expand=tabular.expand,

@@ -39,7 +39,7 @@ class SourceRecipe(Strict):
     layout: str | None = Field(
         None, description="layout of the rows of `files`, a name of docs/formats.md; None: recognized"
     )
-    map: dict[str, str | bool | dict[str, str]] = Field(
+    map: dict[str, str | bool | dict[str | int | bool, str]] = Field(
         {}, description="field of `files` -> column, path or quoted text, such as prompt=input.question"
     )
     score: Literal["mean_rating", "overall_score"] | None = Field(
@@ -73,11 +73,15 @@ class Reading(NamedTuple):
 
     layout: str
     summary: str
-    # Field -> path, paths joined by +, or a constant in quotes; also `roles` and `rank_by_order`.
+    # Field -> path, paths joined by +, or a constant in quotes; also `roles`, `winners` and `rank_by_order`.
     map: Mapping[str, Any]
-    # Column -> share of the file's rows in which it is not null.
+    # Column -> share of the file's rows in which it is not null. Without columns of nothing but nulls.
     unread: Mapping[str, float]
     whole: bool = False  # the rows mean something only all together
+    # Those of `unread` that metadata does not keep either.
+    discarded: Sequence[str] = ()
+    # Paths within columns that a field reads a part of.
+    unread_parts: Sequence[str] = ()
 
 
 class Draft(NamedTuple):
@@ -111,6 +115,8 @@ class Opened:
     # Per file, for sources that recognize layouts.
     readings: Mapping[str, Reading]
     stream: Callable[[int, int], Iterator[StageResult]] = field(repr=False)
+    # Per file, as `readings`: what they were recognized from.
+    surveys: Mapping[str, Survey] = field(default_factory=dict, repr=False)
 
     def batches(self, *, start: int = 0, rows: int = 1000) -> Iterator[StageResult]:
         """Yield the batches from number `start` on, in order; the content of a batch depends on `rows` alone.
@@ -130,6 +136,7 @@ class Source:
     convert: Callable[[pa.Table, SourceRecipe], Draft] | None = None
     # Alternatives: a file needs all columns of one of these groups, or it belongs to another source.
     columns: tuple[tuple[str, ...], ...] = ()
+    prompts: bool = False  # its rows may be prompts without completions, as problems to be solved are
     options: frozenset[str] = frozenset()  # those of OPTIONS that the source reads
     # Says how a file with these columns is read; for sources that recognize layouts.
     recognize: Callable[[SourceRecipe, Path, Survey], Reading] | None = None

@@ -18,9 +18,7 @@ from pairkit.arrow import (
     filter_lists,
     flatten,
     interleave,
-    is_text,
     listed,
-    prepend,
     present,
     repeat,
     with_fields,
@@ -29,20 +27,22 @@ from pairkit.errors import unknown
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
-from pairkit.sources.layouts.gather import gather
+from pairkit.sources.layouts.gather import cells_of, gather
 from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.pairs import read_pairs
 from pairkit.sources.layouts.paths import first_column
 from pairkit.sources.layouts.recognize import check_map, columns_of, fields_in
-from pairkit.sources.layouts.sets import is_texts, read_sets
+from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
+from pairkit.sources.layouts.unread import is_own, repeats_the_pair, without_read
 from pairkit.sources.reading import json_columns
+from pairkit.sources.reading.cells import read_apart, report_dialogues
 from pairkit.sources.reading.columns import Columns, completions, named_scores
+from pairkit.sources.reading.history import read_history, with_history
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
-from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt
+from pairkit.sources.reading.pairs import prompt_of_all, read_reply
 from pairkit.sources.reading.stream import open_files
 
-# Of sets that pairkit wrote.
-IDENTITY = ("set_id", "prompt_id", "source")
 # What rows become: prompts, lists of completions, and the group of each row if rows are joined into sets.
 Read = tuple[pa.Array, pa.Array, pa.Array | None]
 
@@ -68,14 +68,24 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     if layout.prepare is not None:
         columns = replace(columns, arrays={**columns.arrays, **layout.prepare(columns.arrays)})
     fields = fields_in(recipe.map)
-    columns = gather(columns, fields)
-    prompt, sets, group = SHAPES[layout.shape](columns, recipe.map)
+    roles = recipe.map.get("roles", {})
+    assert isinstance(roles, Mapping)
+    columns = gather(replace(columns, roles={str(name): role for name, role in roles.items()}), fields)
+    prompt, sets, group = read_apart(
+        columns,
+        cells_of(fields, columns.arrays),
+        lambda part: _with_history(SHAPES[layout.shape](part, recipe.map), part, fields),
+    )
     if "system" in fields:
+        report_dialogues(columns, fields["system"])
         prompt = with_system(prompt, columns.text(fields["system"]))
-    kwargs = json_columns.read_json(columns, fields.get("chat_template_kwargs", ""), json_columns.arguments)
     # None and not a column of nulls, so that tools in a column that `map` does not name are found.
-    tools = (
-        json_columns.read_json(columns, fields["tools"], json_columns.tools) if "tools" in fields else None
+    kwargs, tools = (
+        json_columns.read_json(columns, fields[name], normal) if name in fields else None
+        for name, normal in (
+            ("chat_template_kwargs", json_columns.arguments),
+            ("tools", json_columns.tools),
+        )
     )
     rest = _rest(columns, table.column_names, layout, fields)
     if "answer" in fields:
@@ -100,30 +110,15 @@ def _layout(recipe: SourceRecipe) -> Layout:
     return LAYOUTS[recipe.layout]
 
 
-def _pairs(columns: Columns, fields: Mapping[str, str]) -> Read:
-    name = fields.get("prompt") or fields.get("messages")
-    # Without a prompt column, the prompt is what the two dialogues share.
-    column = read_messages(columns, name) if name else None
-    if column is not None and is_texts(columns, fields["rejected"]):
-        return column, _one_against_many(columns, fields), None
-    chosen, rejected = (
-        read_reply(columns, fields[side], whole=column is None) for side in ("chosen", "rejected")
-    )
-    prompt = shared_prompt(columns, column, chosen, rejected, fields["rejected"])
-    first, second = (
-        columns.number(fields[score]) if score in fields else pa.nulls(columns.size, pa.float64())
-        for score in ("score_chosen", "score_rejected")
-    )
-    return prompt, pair(chosen, rejected, (first, second)), None
+def _with_history(read: Read, columns: Columns, fields: Mapping[str, str]) -> Read:
+    if "history" not in fields:
+        return read
+    prompt, sets, group = read
+    return with_history(prompt, read_history(columns, fields["history"])), sets, group
 
 
-def _one_against_many(columns: Columns, fields: Mapping[str, str]) -> pa.Array:
-    """Build sets of one chosen reply, rank 1, and a list of rejected ones, all rank 2."""
-    chosen = completions(columns.text(fields["chosen"]), rank=1)
-    # One offset per row and one more; `flat` has one entry per rejected reply.
-    offsets, flat = flatten(columns.arrays[fields["rejected"]])
-    rejected = listed(offsets, completions(flat.cast(pa.string()), rank=2))
-    return prepend(rejected, chosen, np.ones(columns.size, dtype=np.bool_))
+def _pairs(columns: Columns, fields: Mapping[str, Any]) -> Read:
+    return *read_pairs(columns, fields), None
 
 
 def _sets(columns: Columns, fields: Mapping[str, Any]) -> Read:
@@ -142,8 +137,11 @@ def _conversation(columns: Columns, fields: Mapping[str, Any]) -> Read:
 
 def _single(columns: Columns, fields: Mapping[str, Any]) -> Read:
     reply = read_reply(columns, fields["completion"], whole=False)
+    if "reasoning" in fields:
+        reply = reply._replace(thoughts=pc.coalesce(reply.thoughts, columns.text(fields["reasoning"])))
     sets = interleave([_alone(columns, fields, reply)])
-    return read_messages(columns, fields["prompt"]), sets, _group(columns, fields)
+    prompt = prompt_of_all(columns, read_messages(columns, fields["prompt"]), [reply], fields["completion"])
+    return prompt, sets, _group(columns, fields)
 
 
 def _group(columns: Columns, fields: Mapping[str, Any]) -> pa.Array | None:
@@ -206,18 +204,22 @@ def _rest(
 ) -> dict[str, pa.Array]:
     """Return the raw columns that no field reads."""
     # An outcome is kept beside what follows from it: "tie (bothbad)" says more than two equal ranks.
-    kept = {fields[name] for name in ("winner", "strength", "answer") if name in fields}
+    told = (fields[name] for name in ("winner", "strength", "preference", "answer") if name in fields)
+    kept = {path for value in told for path in columns_of(value, names)}
     paths = {path for value in fields.values() for path in columns_of(value, names)} - kept
     used = {first_column(path, names) for path in (*paths, *layout.reads)}
-    if layout.shape == "pairs" and "prompt" in fields:
-        used.add("messages")  # next to a prompt column, it repeats prompt and chosen
-    return {name: columns.arrays[name] for name in names if name not in used}
+    read = {name: columns.arrays[name] for name in names if name in used}
+    return without_read(read, sorted(paths | set(layout.reads))) | {
+        name: columns.arrays[name]
+        for name in names
+        if name not in used and not repeats_the_pair(layout, fields, name)
+    }
 
 
 def _metadata(columns: Columns, rest: Mapping[str, pa.Array]) -> pa.Array:
     """Write the columns that no field reads as JSON; of pairkit's own sets, the metadata unchanged."""
     # Sets that pairkit wrote: wrapping their metadata again would make other sets of them.
-    if set(IDENTITY) | {"metadata"} <= set(columns.arrays) and is_text(columns.arrays["metadata"].type):
+    if is_own({name: (values.type,) for name, values in columns.arrays.items()}):
         return columns.text("metadata")
     return json_objects(rest, columns.size)
 

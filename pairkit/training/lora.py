@@ -15,6 +15,7 @@ from torch import nn
 from pairkit.errors import ModelError, RecipeError, unknown
 from pairkit.models.adapters import quiet_peft
 from pairkit.models.multimodal import outside_text
+from pairkit.models.plain_linear import not_plain
 from pairkit.models.resolve import Place
 from pairkit.recipes import Strict
 
@@ -37,6 +38,7 @@ REFUSED = {
     ),
 }  # fmt: skip
 NEUTRAL = {"lora_dropout": 0, "bias": "none"}  # what they may be, because it is what they are
+ALL_LINEAR = "all-linear"
 # Both split the base weights: pissa by their singular values, olora by a QR decomposition.
 CHANGE_BASE = ("pissa", "olora")
 STARTS = ("true", "gaussian", "orthogonal", "pissa", "pissa_niter_N", "olora")  # of `init_lora_weights`
@@ -52,7 +54,8 @@ class Lora(Strict):
 
     r: int = Field(default=16, ge=1)  # rank
     alpha: float = Field(default=32, gt=0)  # the adapters' output is multiplied by alpha / r
-    targets: str | list[str] = "all-linear"  # names of modules; "all-linear" = all but the output head
+    # names of modules; "all-linear" = all linear layers but the output head and routers that are none
+    targets: str | list[str] = ALL_LINEAR
     base: Literal["nf4"] | None = None  # QLoRA, arXiv 2305.14314: base model in 4 bits (bitsandbytes)
     merge: bool = False  # save a whole model, with the adapters merged into its weights
     continue_adapters: bool = False  # train the adapters that --model is a directory of, not fresh ones
@@ -143,16 +146,14 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int, *, tokens: Sequence[i
     except ImportError as error:
         raise RecipeError("lora needs peft: pip install 'pairkit[lora]'") from error
     torch.manual_seed(seed)
-    fields: dict[str, Any] = {
-        # Only the text part, whatever the names of other parts' modules.
-        "r": lora.r, "lora_alpha": lora.alpha, "target_modules": lora.targets,
-        "exclude_modules": outside_text(model),
-    }  # fmt: skip
+    outside = outside_text(model)  # gets no adapters, whatever the names of its modules
+    fields: dict[str, Any] = {"r": lora.r, "lora_alpha": lora.alpha, "target_modules": lora.targets}
     if tokens and not any(lora.others.get(name) for name in ("modules_to_save", "trainable_token_indices")):
         fields["trainable_token_indices"] = {key: list(tokens) for key in _token_modules(model)}
     # On the meta device there are no weights that an initialization could take apart.
-    forced = {"init_lora_weights": True} if next(model.parameters()).is_meta else {}
-    if lora.others.get("exclude_modules") and fields["exclude_modules"]:
+    forced: dict[str, Any] = {"init_lora_weights": True} if next(model.parameters()).is_meta else {}
+    forced["exclude_modules"] = _excluded(model, lora, outside)
+    if lora.others.get("exclude_modules") and outside:
         raise ModelError(
             "lora.exclude_modules: in a model with images, video or sound pairkit excludes everything but "
             "the text part itself; name the modules to adapt with lora.targets instead"
@@ -165,6 +166,18 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int, *, tokens: Sequence[i
         # Its message names the field, except for the targets, which it lists.
         field = f".targets {lora.targets!r}" if "Target modules" in str(error) else ""
         raise ModelError(f"lora{field}: {error}") from error
+
+
+def _excluded(model: nn.Module, lora: Lora, outside: str | None) -> str | list[str] | None:
+    """Return what gets no adapters: the pattern `outside`, what the settings name, and what can take none."""
+    chosen: str | list[str] | None = outside or lora.others.get("exclude_modules")
+    # Targets that are named are meant: a failure then says which.
+    names = not_plain(model) if lora.targets == ALL_LINEAR else []
+    if not names or chosen is None:
+        return names or chosen
+    if isinstance(chosen, str):  # a pattern of whole names
+        return "|".join([f"(?:{chosen})", *map(re.escape, names)])
+    return [*chosen, *names]
 
 
 def _token_modules(model: nn.Module) -> list[str]:

@@ -104,12 +104,6 @@ def test_noise_flags_become_blocks_of_the_recipe(source: Path) -> None:
     assert made["token_swap"]["swaps"] == 3
 
 
-def test_the_map_flag_names_columns(source: Path) -> None:
-    mapped = ["--map", "prompt=instruction, chosen=a,rejected=b"]
-    made = resolved("--source", "files", "--path", source, *mapped)
-    assert made["source"]["map"] == {"prompt": "instruction", "chosen": "a", "rejected": "b"}
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

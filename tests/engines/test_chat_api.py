@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
 import pytest
@@ -167,9 +168,13 @@ def test_what_is_sent_is_what_is_recorded(
         ({"n": 3}, "extra_body.n': set n in samples"),
         ({"model": "other"}, "extra_body.model': set model instead"),
         ({"messages": []}, "extra_body.messages': prompts are those of the source"),
-        ({"temperature": "hot"}, "extra_body.temperature' must be a number of at least 0, got 'hot'"),
+        ({"temperature": "hot"}, "extra_body.temperature' must be a number from 0 to"),
+        ({"temperature": math.inf}, "extra_body.temperature' must be a number from 0 to"),
+        ({"top_p": 2}, "extra_body.top_p' must be a number from 0 to 1, got 2"),
         ({"seed": 1.5}, "extra_body.seed' must be an integer"),
-        ({"max_tokens": 0}, "extra_body.max_tokens' must be an integer of at least 1, got 0"),
+        ({"seed": 2**63}, "extra_body.seed' must be an integer"),
+        ({"max_tokens": 0}, "extra_body.max_tokens' must be an integer from 1 to"),
+        ({"max_completion_tokens": True}, "extra_body.max_completion_tokens' must be an integer from 1 to"),
     ],
 )
 def test_extra_fields_that_contradict_the_recipe_are_refused(extra: dict[str, object], message: str) -> None:

@@ -230,7 +230,7 @@ def test_changes_by_hand_are_refused(run: Path, hub: Hub, change: Callable[[Path
     assert ", ".join(about["changed_by_hand"]).startswith(names)
     files = {**hub.files(*KEY)}
     assert {name: file["sha256"] for name, file in about["files"].items()} == {
-        name: sha256(content) for name, content in files.items() if name not in ("README.md", "pairkit.json")
+        name: sha256(content) for name, content in files.items() if name != "pairkit.json"
     }
 
 
@@ -300,3 +300,34 @@ def test_hostile_names_are_escaped(run: Path, hub: Hub) -> None:
     _, text = card(hub)
     outside = re.sub(r"^(`{3,})\w+\n.*?^\1$", "", text, flags=re.S | re.M)
     assert "<script>" not in outside
+
+
+def test_the_card_of_a_recipe_and_of_a_push(run: Path, hub: Hub, data: Path, model: Path) -> None:
+    fields = {"license": "apache-2.0", "language": "en", "tags": "sums", "text": "## Limits\n\nTiny."}
+    before = {path: path.read_bytes() for path in (run / "model").iterdir()}
+    recipe = validate(TrainRecipe, short_run(data, model, {"name": "dpo:0.8+sft:0.2"}, card=fields))
+    # A complete run takes another card without training again.
+    train(recipe, run)
+    assert {path: path.read_bytes() for path in (run / "model").iterdir()} == before
+    push(run, NAME, card={"license": "mit", "pretty_name": "Tiny sums"})
+    front, text = card(hub)
+    assert (front["license"], front["language"], front["tags"][-1]) == ("mit", ["en"], "sums")
+    assert "pretty_name" not in front
+    assert text.startswith("\n# Tiny sums\n")
+    assert text.index("\n## Limits\n\nTiny.\n") < text.index("\n## Load\n")
+    about = json.loads(hub.files(*KEY)["pairkit.json"])
+    assert about["card"]["license"] == "mit"
+    assert "card" not in about["recipe"]
+    assert "card:" not in text
+
+
+def test_edits_of_a_model_card_on_the_hub_are_kept(run: Path, hub: Hub) -> None:
+    push(run, NAME)
+    files = hub.repos[KEY].commits[hub.repos[KEY].branches["main"]]
+    edited = files["README.md"].replace(b"## Training\n", b"## Limits\n\nTiny.\n\n## Training\n")
+    hub.commit(hub.repos[KEY], "main", {**files, "README.md": edited}, "by hand")
+    push(run, NAME, card={"license": "mit"})
+    front, text = card(hub)
+    assert front["license"] == "mit"
+    assert "## Limits\n\nTiny.\n" in text
+    assert push(run, NAME, card={"license": "mit"}).commit is None

@@ -11,7 +11,7 @@ from support.published import published
 
 from pairkit.errors import ExistingOutputError, HubError, PairkitError, RecipeError
 from pairkit.hub.push import describe, push
-from pairkit.hub.repository import check_branch, check_name
+from pairkit.hub.repository import check_name, check_reference
 
 NAME, KEY = "user/sets", ("dataset", "user/sets")
 ALWAYS = float("inf")
@@ -156,4 +156,4 @@ def test_valid_names() -> None:
 def test_invalid_branches() -> None:
     for name in ("", "-x", "a..b", "a b", "x.lock", "a//b", "x/", "ü:"):
         with pytest.raises(RecipeError, match="not a valid branch name"):
-            check_branch(name)
+            check_reference("--revision", name)

@@ -122,7 +122,7 @@ def test_a_dry_run_lists_what_would_be_sent(made: Path, hub: Hub) -> None:
     repo = hub.repos[KEY]
     hub.commit(repo, "main", {**hub.files(*KEY), "README.md": b"other"}, "by hand")
     count = len(published(made))
-    shown = typed(str(made), NAME, "--dry-run")
+    shown = typed(str(made), NAME, "--dry-run", "--hub-card", "replace")
     assert f"  changed  {size:>15,}  README.md\n" in shown
     assert f"  deleted  {'':>15}  quarantine.parquet\n" in shown
     assert f"{count - 1} of {count} files are already on the hub\n" in shown

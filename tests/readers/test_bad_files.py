@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.row_files import PAIR, parquet_bytes, read
+from support.row_files import PAIR, parquet_bytes, parquet_of, read
 
 from pairkit.errors import InputError
 from pairkit.sources import SourceRecipe, open_source
@@ -27,7 +27,11 @@ def damaged_parquet() -> bytes:
 BAD_FILES: dict[str, tuple[dict[str, bytes], str, str]] = {
     "missing file": ({}, "nowhere.jsonl", "no such file or folder"),
     "glob without a match": ({"a.jsonl": LINES}, "*.ndjson", "no file matches"),
-    "wrong extension": ({"text.txt": LINES}, "text.txt", "cannot tell its format; pairkit reads .jsonl"),
+    "wrong extension": (
+        {"text.txt": LINES},
+        "text.txt",
+        "rename it to .csv or .tsv if its first line names columns, or",
+    ),
     "compressed parquet": ({"p.parquet.gz": b"x"}, "p.parquet.gz", "cannot tell its format"),
     "truncated gzip": ({"a.jsonl.gz": gzip.compress(LINES)[:-30]}, "a.jsonl.gz", "damaged or ends early"),
     "truncated csv": (
@@ -52,18 +56,86 @@ BAD_FILES: dict[str, tuple[dict[str, bytes], str, str]] = {
         "a.parquet",
         "contains no rows",
     ),
-    "pretty json": ({"a.json": b'{\n "rows": [1]\n}'}, "a.json", "neither a JSON array nor one JSON object"),
+    "prose": ({"a.json": b"hello\nthere"}, "a.json", "neither one JSON value nor one JSON object per line"),
+    "one object of another kind": (
+        {"a.json": b'{\n "rows": [1]\n}'},
+        "a.json",
+        " rows; name the columns with --map",
+    ),
+    "two lists": (
+        {"a.json": json.dumps({"train": [PAIR], "test": [PAIR]}).encode()},
+        "a.json",
+        "holds several lists of objects ('train', 'test'); write the one to read to a file of its own",
+    ),
+    "one row or many": (
+        {"a.json": json.dumps({"prompt": "p", "examples": [PAIR]}).encode()},
+        "a.json",
+        "may be one row, or the rows under 'examples'",
+    ),
+    "lists without names": ({"a.json": b'[["p", "c"], ["q", "d"]]'}, "a.json", "a list of lists, so that no"),
+    "texts without names": ({"a.jsonl": b'["p", "q"]'}, "a.jsonl", "a list of texts, so that no field"),
+    "split of another width": (
+        {"a.json": b'{"columns": ["prompt"], "data": [["a", "b"]]}'},
+        "a.json",
+        "one value for each of the 1 names in `columns`",
+    ),
+    "split with two columns of a name": (
+        {"a.json": b'{"columns": ["prompt", "prompt"], "data": [["a", "b"]]}'},
+        "a.json",
+        "two columns are named 'prompt'",
+    ),
+    "split with a short index": (
+        {"a.json": b'{"columns": ["prompt"], "index": [4], "data": [["a"], ["b"]]}'},
+        "a.json",
+        "`index` has to be a list of one value for each of the 2 rows",
+    ),
+    "array in latin-1": (
+        {"a.json": b'[{"prompt": "caf\xe9"}]'},
+        "a.json",
+        "iconv -f WINDOWS-1252 -t UTF-8 a.json",
+    ),
+    "lines in latin-1": ({"a.json": b'{"prompt": "caf\xe9"}\n{}'}, "a.json", "not JSON in UTF-8 ("),
+    "utf-16 without a mark": (
+        {"a.csv": "prompt\na\n".encode("utf-16-le")},
+        "a.csv",
+        "holds zero bytes, as UTF-16 without its mark does; convert it, as in: iconv -f UTF-16LE",
+    ),
+    "utf-16 cut in a character": (
+        {"a.csv": "prompt\na\n".encode("utf-16")[:-1]},
+        "a.csv",
+        "is not UTF-16, which its first bytes name",
+    ),
+    "not arrow": ({"a.arrow": LINES}, "a.arrow", "not an Arrow file, or damaged: "),
+    "archive": (
+        {"a.zip": b"PK"},
+        "a.zip",
+        "unpack it, and pass the folder or one of its files; pairkit reads",
+    ),
+    "packed tar": ({"a.tar.gz": b"x"}, "a.tar.gz", "unpack it, and pass the folder"),
+    "lines in bzip2": ({"a.jsonl.bz2": b"x"}, "a.jsonl.bz2", "unpack it, or compress it with gzip or zstd"),
+    "sheet": ({"a.xlsx": b"PK"}, "a.xlsx", "save the sheet as CSV (UTF-8)"),
+    "pickle": ({"a.pkl": b"x"}, "a.pkl", "read it with pandas, and write it with to_json"),
+    "folder with an archive": ({"f/rows.zip": b"PK"}, "f", "; rows.zip: unpack it, and pass the folder"),
     "unfinished array": ({"a.json": b'[{"prompt": "a"}, '}, "a.json", "not JSON ("),
     "not parquet": ({"a.parquet": LINES}, "a.parquet", "not a Parquet file"),
     "damaged parquet": ({"a.parquet": damaged_parquet()}, "a.parquet", "the Parquet file is damaged"),
+    "two parquet columns of a name": (
+        {"a.parquet": parquet_of(pa.table([pa.array(["a"])] * 2, names=["prompt", "prompt"]))},
+        "a.parquet",
+        "two columns are named 'prompt'",
+    ),
     "two columns of a name": ({"a.csv": b"prompt,prompt\na,b\n"}, "a.csv", "two columns are named 'prompt'"),
-    "csv in latin-1": ({"a.csv": b"prompt\ncaf\xe9\n"}, "a.csv", "not CSV in UTF-8 with a header ("),
+    "csv in latin-1": (
+        {"a.csv": b"prompt\ncaf\xe9\n"},
+        "a.csv",
+        "iconv -f WINDOWS-1252 -t UTF-8 a.csv > utf8-a.csv",
+    ),
     "another parquet": (
         {"a.parquet": parquet_bytes(alpha=[1])},
         "a.parquet",
-        "expected the columns prompt or",
+        " alpha; name the columns with --map",
     ),
-    "another jsonl": ({"a.jsonl": b'{"alpha": 1}\n'}, "a.jsonl", "found alpha"),
+    "another jsonl": ({"a.jsonl": b'{"alpha": 1}\n'}, "a.jsonl", " alpha; name the columns with --map"),
     "folder without data": ({"f/readme.md": b"x"}, "f", "contains no file that pairkit reads"),
     "folder of several formats": (
         {"f/a.jsonl": LINES, "f/b.csv": b"prompt\na\n"},

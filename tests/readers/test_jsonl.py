@@ -15,6 +15,7 @@ BAD_LINES = [
     (b"[1, 2]", "invalid_json", None),
     (b"{}", "invalid_json", None),
     (b'"text"', "invalid_json", None),
+    (b"null", "invalid_json", None),
     (b'{"prompt": "p", "chosen": "\\ud800", "rejected": "r"}', "lone_surrogate", "chosen"),
     (b'{"prompt": "p", "chosen": "\xff", "rejected": "r"}', "invalid_utf8", None),
     (b'{"chosen": "c", "rejected": "r"}', "missing_prompt", "prompt"),
@@ -155,3 +156,12 @@ def test_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) ->
     assert batch.quarantine["detail"].to_pylist() == [
         "rows.jsonl, row 2, field 'prompt': is a number, not a text"
     ]
+
+
+def test_null_as_the_first_row_is_a_bad_row(tmp_path: Path) -> None:
+    # Arrow's parser crashes on it.
+    path = tmp_path / "rows.jsonl"
+    for start in (b"null\n", b" \n\t null\n", b"\xef\xbb\xbfnull\n"):
+        path.write_bytes(start + json.dumps(PAIR).encode())
+        batch = read(path)
+        assert (batch.sets.num_rows, batch.quarantine["reason"].to_pylist()) == (1, ["invalid_json"])

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from support.hub_server import TOKEN, Hub, environment, process, serving
-from support.row_files import parquet_bytes
+from support.row_files import arrow_bytes, parquet_bytes
 
 CARD = b"""---
 configs:
@@ -45,6 +45,13 @@ REPOSITORIES: dict[str, dict[str, bytes]] = {
     "someone/pairs": {
         "data/train.jsonl.gz": lines({"prompt": "p", "chosen": "c", "rejected": "r"}, {"prompt": 1}),
     },
+    # A folder of save_to_disk, uploaded as it is.
+    "someone/saved": {
+        "train/state.json": b'{"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": null}',
+        "train/dataset_info.json": b'{"features": {}}',
+        "train/data-00000-of-00001.arrow": arrow_bytes(prompt=["p"], chosen=["c"], rejected=["r"]),
+        "dataset_dict.json": b'{"splits": ["train"]}',
+    },
     "someone/other": {"data/train.jsonl.gz": lines({"alpha": 1})},
     "someone/texts": {"train.txt": b"text"},
 }
@@ -55,6 +62,7 @@ READABLE: dict[str, dict[str, str]] = {
     "test": {"name": "gsm8k", "split": "test"},
     "by id and commit": {"name": "openai/gsm8k", "revision": "commit"},
     "pairs": {"name": "someone/pairs"},
+    "saved": {"name": "someone/saved"},
 }
 REFUSED: dict[str, tuple[dict[str, str], str, str]] = {
     "unknown id": ({"name": "someone/nothing"}, "HubError", "no such dataset, or it is private"),
@@ -145,6 +153,13 @@ def test_any_dataset_can_be_read_by_its_id(answers: dict[str, Any]) -> None:
     assert answers["pairs"]["details"] == [
         "data/train.jsonl.gz, row 2, field 'prompt': is a number, not a text"
     ]
+
+
+def test_a_saved_dataset_that_was_uploaded_is_read(answers: dict[str, Any]) -> None:
+    saved = answers["saved"]
+    assert saved["files"] == ["data-00000-of-00001.arrow"]
+    assert [item["text"] for row in saved["sets"] for item in row["completions"]] == ["c", "r"]
+    assert saved["details"] == []
 
 
 @pytest.mark.parametrize("case", REFUSED)

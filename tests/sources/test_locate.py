@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from support.row_files import PAIR, read, write_lines, write_parquet
 
 from pairkit.errors import InputError, RecipeError
-from pairkit.sources import SourceRecipe, open_source
+from pairkit.sources import SourceRecipe, find_source, open_source
 
 
 def test_splits_are_words_of_file_names(tmp_path: Path) -> None:
@@ -83,6 +84,37 @@ def test_options_that_are_not_read_are_refused(tmp_path: Path, options: dict[str
     with pytest.raises((RecipeError, InputError)) as raised:
         read(path, **options)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["rows.jsonl", "./missing/rows.csv.gz", "data/*.parquet", "folder", "some/folder", "notes.md"]
+)
+def test_a_file_as_source_is_answered_with_the_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some" / "folder").mkdir(parents=True)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "notes.md").write_text("x")
+    with pytest.raises(RecipeError, match=f"write --source files --path '?{re.escape(name)}'?$"):
+        open_source(SourceRecipe(name=name))
+
+
+def test_a_source_is_found_by_its_name_also_next_to_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("nectar", "berkeley-nest/Nectar"):
+        (tmp_path / name).mkdir(parents=True)
+        assert find_source(name).name == "nectar"
+    assert find_source("org/name").name == "hub"
+
+
+def test_descriptions_next_to_the_rows_are_no_rows(tmp_path: Path) -> None:
+    write_lines(tmp_path / "rows.jsonl", [PAIR])
+    for name in ("dataset_info.json", "dataset_infos.json"):
+        (tmp_path / name).write_text('{"features": {}}')
+    assert read(tmp_path).counts["rows"] == 1
 
 
 def test_sources_that_are_not_on_the_hub_need_a_path() -> None:

@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
+from support import hub_names
 from support.hub_state import INVALID, OWNERS, READ_TOKEN, TOKEN, Hub, Repo, git_oid, sha256
 
 
@@ -101,6 +102,8 @@ class Handler(BaseHTTPRequestHandler):
             return writes[tuple(parts)](json.loads(self.body))
         if parts[-4:] == ["info", "lfs", "objects", "batch"] and self.command == "POST":
             return self.batch(json.loads(self.body))
+        if parts[:2] == ["api", "collections"]:
+            return hub_names.collections(self, parts[2:])
         if parts[0] == "api" and parts[1] in ("datasets", "models") and len(parts) >= 4:
             kind = parts[1].removesuffix("s")
             return self.repository(kind, "/".join(parts[2:4]), parts[4:])
@@ -125,7 +128,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.write(repo, name, kind, rest)
         if not rest or rest[0] == "revision":
             return self.describe(repo, name, rest[1] if rest else "main")
+        if rest == ["refs"]:
+            return hub_names.references(self, repo)
         commit = repo.branches.get(rest[1], rest[1])
+        if rest[0] == "commits" and commit in repo.commits:
+            return hub_names.history(self, repo, commit)
         if rest[0] == "tree" and commit in repo.commits:
             recursive = self.query.get("recursive", [""])[0].lower() == "true"
             return self.tree(repo.commits[commit], "/".join(rest[2:]), recursive)
@@ -248,6 +255,8 @@ class Handler(BaseHTTPRequestHandler):
     def write(self, repo: Repo, name: str, kind: str, rest: list[str]) -> None:
         if not self.may_write(name):
             return None
+        if len(rest) == 2 and rest[0] == "tag":
+            return hub_names.tag(self, repo, rest[1])
         if len(rest) == 2 and rest[0] in ("preupload", "commit", "branch"):
             if rest[0] != "branch" and rest[1] not in repo.branches:
                 return self.refuse(404, "Invalid rev id", "RevisionNotFound")
@@ -303,7 +312,7 @@ class Handler(BaseHTTPRequestHandler):
                 )
                 files[value["path"]] = base64.b64decode(value["content"], validate=True)
         self.hub.expect(files != repo.commits[head], "an empty commit")
-        oid = self.hub.commit(repo, branch, files, header["value"]["summary"])
+        oid = self.hub.commit(repo, branch, files, header["value"]["summary"], header["value"]["description"])
         kind, _, rest = self.path.removeprefix("/api/").partition("/")
         address = self.hub.link(kind.removesuffix("s"), rest.split("/commit/")[0])
         return self.json({"success": True, "commitOid": oid, "commitUrl": f"{address}/commit/{oid}"})

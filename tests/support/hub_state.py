@@ -24,6 +24,9 @@ class Repo:
     commits: dict[str, dict[str, bytes]]
     branches: dict[str, str]
     messages: list[str] = field(default_factory=list)  # of the commits, in order
+    words: dict[str, tuple[str, str]] = field(default_factory=dict)  # message and description of each commit
+    parents: dict[str, str | None] = field(default_factory=dict)  # None for the first commit
+    tags: dict[str, tuple[str, str]] = field(default_factory=dict)  # commit and message of each tag
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Hub:
         self.received: list[str] = []  # the sha256 of each large file, in the order of arrival
         self.calls: list[str] = []  # "METHOD /path"
         self.problems: list[str] = []
+        self.collections: list[dict[str, Any]] = []  # as the hub describes them
         self.open = 0  # requests that are being answered
         self.faults: list[Fault] = []
         self.lock = Lock()
@@ -61,11 +65,14 @@ class Hub:
         self.commit(repo, "main", files, "initial commit")
         return repo
 
-    def commit(self, repo: Repo, branch: str, files: dict[str, bytes], message: str) -> str:
+    def commit(
+        self, repo: Repo, branch: str, files: dict[str, bytes], message: str, description: str = ""
+    ) -> str:
         repo.messages.append(message)
         content = json.dumps([len(repo.commits), {n: hashlib.sha1(b).hexdigest() for n, b in files.items()}])
         oid = hashlib.sha1(content.encode()).hexdigest()
         repo.commits[oid] = dict(files)
+        repo.words[oid], repo.parents[oid] = (message, description), repo.branches.get(branch)
         repo.branches[branch] = oid
         self.store |= {sha256(content): content for name, content in files.items() if self.is_large(name)}
         return oid

@@ -10,3 +10,8 @@ def low_digits(text: str, metadata: Mapping[str, Any]) -> float:
     """A verifier that a model with random weights satisfies now and then."""
     assert metadata["answer"]
     return float(text[:1] in {"0", "1", "2", "3", "4"})
+
+
+def is_four(text: str, metadata: Mapping[str, Any]) -> float:
+    """Whether a text is the number 4 and nothing else."""
+    return float(text.strip() == "4")

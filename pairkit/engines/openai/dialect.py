@@ -92,9 +92,7 @@ class Dialect(NamedTuple):
             lines.append(f"{NEW_LIMIT} is sent instead of {LIMIT}")
         if self.single:
             greedy = " at temperature 0" if self.single == {True} else ""
-            lines.append(
-                f"completions{greedy} are requested one by one (many_per_call=false does so at once)"
-            )
+            lines.append(f"completions{greedy} are requested one by one, as with many_per_call=false")
         if self.stream:
             lines.append("answers are requested as streams")
         return lines
@@ -125,7 +123,8 @@ def lesson(error: ServerError, sent: Mapping[str, Any], given: Mapping[str, Any]
         return Dialect(new_limit=True)
     if sent.get("n", 1) > 1 and ("n" in error.fields or _ONE_ANSWER.search(words)):
         # vLLM refuses `n` of greedy requests alone.
-        return Dialect(single=frozenset({True})) if "greedy" in words.lower() else ONE_BY_ONE
+        alone = Dialect(single=frozenset({sent.get("temperature") == 0}))
+        return alone if "greedy" in words.lower() else ONE_BY_ONE
     if not sent.get("stream") and "stream" not in given and _STREAM.search(words):
         return Dialect(stream=True)
     return None

@@ -197,8 +197,8 @@ class OpenAIEngine:
         self._done.put(number)
 
     async def _wind_down(self) -> None:
-        # Requests in flight are paid for in any case.
-        for task in self._tasks - self._client.sending:
+        # Requests in flight are paid for in any case, and so are completions of requests that miss some.
+        for task in self._tasks - self._client.sending - self._client.begun:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)

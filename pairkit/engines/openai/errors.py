@@ -33,9 +33,15 @@ _NO_MODEL = re.compile(
 _TOO_LONG = re.compile(
     r"context|too long|maximum.{0,20}tokens|reduce the length|prompt.{0,20}tokens", re.IGNORECASE
 )
-_FILTERED = re.compile(r"content.?filter|content management|moderation|safety|flagged", re.IGNORECASE)
+_FILTERED = re.compile(
+    r"\bfiltered\b|content.?filter|content management|moderation|safety|flagged", re.IGNORECASE
+)
 _NO_SYSTEM = re.compile(
     r"\bsystem\b.{0,40}\b(?:role|message|turn|instruction|prompt)|developer instruction", re.IGNORECASE
+)
+_TAKEN = re.compile(
+    r"(?<!not )\b(?:supported|allowed|valid|accepted|expected|permitted)\b[^.:]{0,30}:.*",
+    re.IGNORECASE | re.DOTALL,
 )
 # Fields whose names are also words of other sentences count only in quotes or as the named parameter.
 _COMMON = frozenset({"model", "messages", "n", "stream", "stop", "tools", "user"})
@@ -46,14 +52,16 @@ class ServerError(NamedTuple):
 
     Attributes:
         message: its words in one line, shortened and without the key.
-        words: all of its words, for looking up what they are about.
+        words: all of its words that may be about the reason, without a list of what the server does take.
         fields: the fields of a request that it names as the reason, outside the message.
+        after: the seconds to wait that it asks for, if it does.
     """
 
     status: int
     message: str
     words: str
     fields: tuple[str, ...] = ()
+    after: float | None = None
 
     @property
     def no_model(self) -> bool:
@@ -65,7 +73,7 @@ class ServerError(NamedTuple):
         quoted = re.findall(r"['\"`‘“]([\w.]+)['\"`’”]", self.words)
         # The last part: some servers name a field by its path in a request of their own.
         names = [name.rpartition(".")[2] for name in (*self.fields, *quoted)]
-        bare = [name for name in re.findall(r"\w+", self.message) if name not in _COMMON]
+        bare = [name for name in re.findall(r"\w+", self.words) if name not in _COMMON]
         return [name for name in dict.fromkeys([*names, *bare]) if name in sent]
 
 
@@ -93,30 +101,36 @@ def error_within(answer: Mapping[str, Any], key: str | None) -> ServerError | No
     return None
 
 
-def remedy(error: ServerError, sent: Mapping[str, Any], recipe: EngineRecipe) -> str:
+class Remedy(NamedTuple):
+    """What to set after a refusal; `of_all`: every other request of the recipe is refused for the same."""
+
+    text: str
+    of_all: bool = False
+
+
+def remedy(error: ServerError, sent: Mapping[str, Any], recipe: EngineRecipe) -> Remedy:
     """Return what to set after a refusal that no other try can change."""
     place = recipe.place
     if _FILTERED.search(error.words):
-        return (
-            f"the server filters this prompt; another server or model may not: {place}base_url, {place}model"
-        )
+        return Remedy(f"the server filters this prompt; another may not: set {place}model or {place}base_url")
     if _TOO_LONG.search(error.words):
-        return f"set a smaller {place}max_tokens, or leave out longer prompts"
+        return Remedy(f"set a smaller {place}max_tokens, or leave out longer prompts")
     for name in error.named(sent):
         if name in recipe.extra_body:
-            return f"remove or change {place}extra_body.{name}"
-        if name == "chat_template_kwargs":
-            return f"remove {place}template.kwargs"
+            return Remedy(f"remove or change {place}extra_body.{name}", of_all=True)
         if name in ("max_tokens", "max_completion_tokens"):
-            return f"set another {place}max_tokens"
+            return Remedy(f"set another {place}max_tokens", of_all=True)
         if name in ("temperature", "top_p"):
             within = "samples" if place == "generate." else name
-            return f"set another {name} in {place}{within}, or {place}extra_body.{name}=null"
+            text = f"set another {name} in {place}{within}, or {place}extra_body.{name}=null"
+            return Remedy(text, of_all=name not in recipe.varied)
+        if name == "chat_template_kwargs":
+            return Remedy(f"remove {place}template.kwargs", of_all=True)
         if name not in _COMMON or name in ("tools", "stop"):
-            return f"set {place}extra_body.{name}=null"
+            return Remedy(f"set {place}extra_body.{name}=null")
     if _NO_SYSTEM.search(error.words):
-        return f"set {place}template.system=fold"
-    return f"if it refuses a field of the request, leave it out with {place}extra_body.FIELD=null"
+        return Remedy(f"set {place}template.system=fold")
+    return Remedy(f"if it refuses a field of the request, leave it out with {place}extra_body.FIELD=null")
 
 
 def _error(status: int | None, answer: Any, key: str | None) -> ServerError:
@@ -128,7 +142,7 @@ def _error(status: int | None, answer: Any, key: str | None) -> ServerError:
     said = _without(" ".join(_said(error).split()), key)
     about = error if isinstance(error, Mapping) else {}
     labels = [str(about[name]) for name in ("code", "type", "status") if about.get(name) is not None]
-    words = " ".join([said, *labels])
+    words = " ".join([_TAKEN.sub("", said), *labels])
     if status is None:
         status = _status(labels, said)
     fields = [str(about["param"])] if about.get("param") else []

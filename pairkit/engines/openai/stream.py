@@ -21,7 +21,7 @@ def is_stream(content: bytes) -> bool:
 def joined(content: bytes) -> dict[str, Any] | None:
     """Join the events of an answer, or return the one that is an error; None if the stream broke off.
 
-    Raises `ValueError` for an event that is not JSON.
+    Raises `ValueError` for an event that is not JSON, or of another form.
     """
     answer: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
@@ -30,16 +30,16 @@ def joined(content: bytes) -> dict[str, Any] | None:
         if data == "[DONE]":
             ended = True
             continue
-        event = json.loads(data)
-        if not isinstance(event, Mapping):
-            raise ValueError(f"an event is no object: {data[:80]}")
+        event = _object(json.loads(data))
         if event.get("error"):
             return dict(event)
         for name, value in event.items():
             if name != "choices" and value is not None:
                 answer[name] = value
-        for piece in event.get("choices") or ():
-            _add(choices.setdefault(piece.get("index", 0), {"message": {}, "finish_reason": None}), piece)
+        for piece in map(_object, _list(event.get("choices"))):
+            place = piece.get("index")
+            empty: dict[str, Any] = {"message": {}, "finish_reason": None}
+            _add(choices.setdefault(place if isinstance(place, int) else 0, empty), piece)
     if not ended and not all(choice["finish_reason"] for choice in choices.values()):
         return None
     listed = [{"index": index, **_with_calls(choices[index])} for index in sorted(choices)]
@@ -65,12 +65,12 @@ def _add(choice: dict[str, Any], piece: Mapping[str, Any]) -> None:
     """Add a piece to its choice."""
     if piece.get("finish_reason"):
         choice["finish_reason"] = piece["finish_reason"]
-    delta = piece.get("delta") or piece.get("message") or {}
+    delta = _object(piece.get("delta") or piece.get("message"))
     if "text" in piece:
         delta = {"content": piece["text"], **delta}
-    for call in delta.get("tool_calls") or ():
-        calls = choice.setdefault("calls", {})
-        _extend(calls.setdefault(call.get("index", len(calls)), {}), call)
+    for call in map(_object, _list(delta.get("tool_calls"))):
+        calls, place = choice.setdefault("calls", {}), call.get("index")
+        _extend(calls.setdefault(place if isinstance(place, int) else len(calls), {}), call)
     _extend(choice["message"], {name: value for name, value in delta.items() if name != "tool_calls"})
 
 
@@ -88,6 +88,19 @@ def _extend(whole: dict[str, Any], piece: Mapping[str, Any]) -> None:
             whole[name] = [*before, *value]
         elif value is not None or name not in whole:
             whole[name] = value
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    """Return an object, empty for null. Raises `ValueError` for anything else."""
+    if value is not None and not isinstance(value, Mapping):
+        raise ValueError(f"{str(value)[:80]!r} is no object")
+    return value or {}
+
+
+def _list(value: Any) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"{str(value)[:80]!r} is no list")
+    return value or []
 
 
 def _with_calls(choice: dict[str, Any]) -> dict[str, Any]:

@@ -188,7 +188,8 @@ def _kappa(
 ) -> Measure | None:
     """Measure Cohen's kappa over the three labels; the bootstrap resamples whole groups."""
     rows = np.flatnonzero(both).tolist()
-    if not rows:
+    # With one label throughout, as in pairs of chosen and rejected, it is 0 whatever a judge says.
+    if len(np.unique(people[rows])) < 2:
         return None
     index = {group: number for number, group in enumerate(dict.fromkeys(groups[row] for row in rows))}
     tables = np.zeros((len(index), 3, 3))

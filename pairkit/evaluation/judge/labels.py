@@ -1,4 +1,4 @@
-"""Pairs of answers with human labels: files of LLMBar or PandaLM, or any file whose columns are mapped.
+"""Pairs of answers with a preference: files of known layouts, or any file whose columns are mapped.
 
 A label is stored as the first answer's points: 1 if it is better, 0 if the second is, 1/2 for neither.
 """
@@ -6,40 +6,36 @@ A label is stored as the first answer's points: 1 if it is better, 0 if the seco
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pairkit.errors import InputError, RecipeError, unknown
+from pairkit.errors import InputError
+from pairkit.evaluation.judge.answers import Unusable, read_answers
+from pairkit.evaluation.judge.layouts import Layout, find_layout
 from pairkit.intervals import Floats
 
-FIELDS = ("prompt", "first", "second", "label", "subset")
-# Field -> column, or columns joined with +. The first layout whose columns all exist is used.
-LAYOUTS: Mapping[str, Mapping[str, str]] = {
-    "pandalm": {
-        "prompt": "instruction+input",
-        "first": "response1",
-        "second": "response2",
-        "label": "annotator1+annotator2+annotator3",
-    },
-    "llmbar": {"prompt": "input", "first": "output_1", "second": "output_2", "label": "label"},
-    "plain": {"prompt": "prompt", "first": "first", "second": "second", "label": "label"},
-}
 # With "1.0" and the like, because a column with missing values is read as floats.
 _LABELS = {
-    **dict.fromkeys(("1", "1.0", "first", "a"), 1.0),
-    **dict.fromkeys(("2", "2.0", "second", "b"), 0.0),
-    **dict.fromkeys(("0", "0.0", "1.5", "tie"), 0.5),
+    **dict.fromkeys(("1", "1.0", "first", "a", "model_a", "response_a", "assistant_a", "a>b"), 1.0),
+    **dict.fromkeys(("2", "2.0", "second", "b", "model_b", "response_b", "assistant_b", "b>a"), 0.0),
+    **dict.fromkeys(
+        ("0", "0.0", "1.5", "tie", "tie (bothbad)", "both_bad", "bothbad", "neither", "a=b"), 0.5
+    ),
 }
+_KNOWN = "labels are 1, 2 and 0 (neither); A, B and tie; or model_a, model_b, tie and tie (bothbad)"
 # Rows in memory at a time.
 _ROWS = 1000
 
 
 class Pairs(NamedTuple):
-    """N labeled pairs from a file of `rows` rows; `left_out` counts the unusable rows."""
+    """N labeled pairs from a file of `rows` rows; `left_out` counts the unusable rows.
+
+    A row has one pair, or one for each chosen and rejected answer of its lists.
+    """
 
     prompts: list[list[dict[str, str]]]
     first: list[str]
@@ -54,11 +50,10 @@ class Pairs(NamedTuple):
 def read_pairs(path: Path, mapped: Mapping[str, str] | None = None, limit: int | None = None) -> Pairs:
     """Read the pairs in a file of any format that pairkit reads, from at most `limit` rows.
 
-    Several columns for `label` are several annotators; several for `prompt` are joined by a blank line.
-    Raises `InputError` for a file that cannot be read, has other columns or contains no labeled pair;
-    `RecipeError` for an unknown field in `mapped`.
+    `Layout` says what columns may hold. Raises `InputError` for a file that cannot be read, has other columns
+    or contains no labeled pair; `RecipeError` for a field in `mapped` that is unknown or missing.
     """
-    layout: Mapping[str, str] | None = None
+    layout: Layout | None = None
     pairs = Pairs([], [], [], np.empty((0, 0)), [], 0, Counter(), [])
     labels: list[list[float]] = []
     count = 0
@@ -68,8 +63,8 @@ def read_pairs(path: Path, mapped: Mapping[str, str] | None = None, limit: int |
         count += 1
         if row is not None:
             # The first row that can be read decides, because a file has one layout.
-            layout = layout or _layout(path, row, mapped or {})
-            problem = _add_pair(pairs, labels, row, layout)
+            layout = layout or find_layout(path, list(row), mapped or {})
+            problem = _add_pairs(pairs, labels, row, layout)
         if problem is not None:
             reason, detail = problem
             pairs.left_out[reason] += 1
@@ -113,73 +108,42 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | None, tuple[str
             yield from sorted(numbered, key=lambda entry: entry[0])
 
 
-def _layout(path: Path, row: Mapping[str, Any], mapped: Mapping[str, str]) -> Mapping[str, str]:
-    for field in mapped:
-        if field not in FIELDS:
-            raise unknown("field of --map", field, FIELDS)
-    subset = {"subset": "subset"} if "subset" in row else {}
-    if mapped:
-        missing = [field for field in FIELDS[:4] if field not in mapped]
-        if missing:
-            raise RecipeError(f"--map is missing {missing[0]}: map prompt, first, second and label")
-        absent = [name for names in mapped.values() for name in names.split("+") if name not in row]
-        if absent:
-            raise InputError.at(
-                f"no such column; the columns are {', '.join(row)}", file=path, field=absent[0]
-            )
-        return {**subset, **mapped}
-    for layout in LAYOUTS.values():
-        if all(name in row for names in layout.values() for name in names.split("+")):
-            return {**subset, **layout}
-    raise InputError(
-        f"{path}: the columns {', '.join(row)} are neither LLMBar's nor PandaLM's nor prompt, first, second, "
-        "label; map them with --map prompt=COLUMN,first=COLUMN,second=COLUMN,label=COLUMN"
-    )
-
-
-def _add_pair(
-    pairs: Pairs, labels: list[list[float]], row: Mapping[str, Any], layout: Mapping[str, str]
+def _add_pairs(
+    pairs: Pairs, labels: list[list[float]], row: Mapping[str, Any], layout: Layout
 ) -> tuple[str, str] | None:
-    """Add the row's pair, or return its problem (reason, detail)."""
-    prompt = _prompt(row, layout["prompt"].split("+"))
-    if prompt is None:
-        return "invalid_prompt", "the prompt is neither a text nor messages that end in a user turn"
-    texts = [row.get(layout[side]) for side in ("first", "second")]
-    for side, text in zip(("first", "second"), texts, strict=True):
-        if not isinstance(text, str):
-            return "not_text", f"field {layout[side]!r} is not a text"
-    points = []
-    for name in layout["label"].split("+"):
-        value = row.get(name)
-        label = np.nan if value is None else _LABELS.get(str(value).strip().lower())
-        if label is None or isinstance(value, bool):
-            return "unknown_label", f"field {name!r} is {value!r}; labels are 1, 2 and 0 (neither)"
-        points.append(label)
-    if np.isnan(points).all():
-        return "no_label", "no annotator gave a label"
-    pairs.prompts.append(prompt)
-    pairs.first.append(str(texts[0]))
-    pairs.second.append(str(texts[1]))
-    subset = row.get(layout.get("subset", ""))
-    pairs.subsets.append(None if subset is None else str(subset))
-    labels.append(points)
+    """Add the row's pairs, or return its problem (reason, detail)."""
+    try:
+        read = list(read_answers(row, layout))
+        points = _points(row, layout)
+    except Unusable as problem:
+        return problem.reason, problem.detail
+    subset = row.get(layout.subset) if layout.subset else None
+    for prompt, first, second in read:
+        pairs.prompts.append(prompt)
+        pairs.first.append(first)
+        pairs.second.append(second)
+        pairs.subsets.append(None if subset is None else str(subset))
+        labels.append(points)
     return None
 
 
-def _prompt(row: Mapping[str, Any], columns: Sequence[str]) -> list[dict[str, str]] | None:
-    value = row.get(columns[0])
-    if isinstance(value, list) and len(columns) == 1:
-        return value if _are_messages(value) else None
-    parts = [row.get(name) for name in columns]
-    if not isinstance(value, str) or not all(part is None or isinstance(part, str) for part in parts):
-        return None
-    text = "\n\n".join(part for part in parts if part)
-    return [{"role": "user", "content": text}] if text else None
-
-
-def _are_messages(value: Sequence[Any]) -> bool:
-    well_formed = all(
-        isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
-        for turn in value
-    )
-    return bool(value) and well_formed and value[-1]["role"] == "user"
+def _points(row: Mapping[str, Any], layout: Layout) -> list[float]:
+    """Return each annotator's label as the first answer's points. Raises `Unusable`."""
+    if layout.label is None:
+        return [1.0]
+    names = layout.label.split("+")
+    if layout.one_of:
+        chosen = [str(row.get(name)).strip().lower() in ("1", "1.0", "true") for name in names]
+        if sum(chosen) != 1:
+            raise Unusable("unknown_label", f"not one of {', '.join(names)} is 1")
+        return [(1.0, 0.0, 0.5)[chosen.index(True)]]
+    points = []
+    for name in names:
+        value = row.get(name)
+        label = np.nan if value is None else _LABELS.get(str(value).strip().lower())
+        if label is None or isinstance(value, bool):
+            raise Unusable("unknown_label", f"field {name!r} is {value!r}; {_KNOWN}")
+        points.append(label)
+    if np.isnan(points).all():
+        raise Unusable("no_label", "no annotator gave a label")
+    return points

@@ -19,6 +19,7 @@ from pairkit.engines.asking import Ask, complete
 from pairkit.engines.base import Engine, Request, Result
 from pairkit.engines.cache import Cache
 from pairkit.engines.recipe import CallSettings
+from pairkit.engines.sent import sent_fields
 from pairkit.errors import InputError
 from pairkit.evaluation.judge.agreement import (
     Measure,
@@ -33,7 +34,8 @@ from pairkit.progress import Advance, progress
 from pairkit.rankers.judge.prompt import Prompt, read_prompts
 from pairkit.rankers.judge.ranker import load_judge
 from pairkit.rankers.judge.recipe import JudgeRecipe
-from pairkit.rankers.judge.statistics import Rate, judge_rates
+from pairkit.rankers.judge.statistics import Rate, judge_rates, summarize_judge
+from pairkit.rankers.shown import shown_texts
 from pairkit.schema import StageResult
 
 SOURCE = "labels"
@@ -58,12 +60,11 @@ class JudgeEvaluation(NamedTuple):
 
 def count_questions(recipe: JudgeRecipe, pairs: Pairs) -> int:
     """Count the questions about the pairs, without retries."""
+    # Of equal answers one is asked about.
+    texts = [len(set(both)) for both in _shown(_sets(pairs), recipe)]
     if recipe.protocol == "pointwise":
-        # A set of texts, because equal answers are scored once.
-        texts = (len({first, second}) for first, second in zip(pairs.first, pairs.second, strict=True))
         return len(recipe.prompts) * sum(texts)
-    unequal = sum(first != second for first, second in zip(pairs.first, pairs.second, strict=True))
-    return unequal * (2 if recipe.both_orders else 1)
+    return texts.count(2) * (2 if recipe.both_orders else 1)
 
 
 def evaluate_judge(
@@ -77,7 +78,7 @@ def evaluate_judge(
     # Two completions per set, always: `_verdicts` relies on it.
     sets = _sets(pairs)
     scored = load_judge(recipe, ask, seed=seed).score(sets, advance)
-    verdicts = _verdicts(sets["set_id"].to_pylist(), scored.sets)
+    verdicts = _verdicts(sets["set_id"].to_pylist(), scored.sets, _shown(scored.sets, recipe))
     lengths = np.array([list(map(len, pairs.first)), list(map(len, pairs.second))], dtype=np.float64).T
     # One group per prompt, because pairs of the same prompt are not independent.
     groups = schema.prompt_ids(sets["prompt"], sets["tools"])
@@ -114,6 +115,8 @@ def run_judge_evaluation(
     if np.isnan(evaluation.verdicts).all():
         first = evaluation.scored.quarantine.slice(0, 1).to_pylist()
         why = f"; the first: {first[0]['reason']}: {first[0]['detail']}" if first else ""
+        if told := summarize_judge("judge", evaluation.scored.counts):
+            why += f"; {told}; its answers are in {out / 'verdicts.parquet'}"
         raise InputError(
             f"{data}: the judge gave no readable verdict on any of {len(pairs.first)} pairs{why}; choose "
             "another --prompt or a larger max_tokens"
@@ -167,14 +170,20 @@ def _sets(pairs: Pairs) -> pa.Table:
     return schema.identify(pa.Table.from_pylist(rows, schema=schema.UNIDENTIFIED), {})
 
 
-def _verdicts(set_ids: Sequence[str], scored: pa.Table) -> Floats:
+def _shown(sets: pa.Table, recipe: JudgeRecipe) -> list[tuple[str, str]]:
+    """Return the two texts of each set as the judge is shown them."""
+    texts = shown_texts(pc.list_flatten(sets["completions"]).combine_chunks(), recipe.thoughts)
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _verdicts(set_ids: Sequence[str], scored: pa.Table, shown: Sequence[tuple[str, str]]) -> Floats:
     """Return 1 if the first completion has the higher score, 1/2 if equal, 0 if not, NaN if unscored."""
     flat = pc.list_flatten(scored["completions"])
     # `[N, 2]`, because every set has two completions.
     numbers = pc.struct_field(flat, "score").to_numpy().astype(np.float64).reshape(-1, 2)
     points = (np.sign(numbers[:, 0] - numbers[:, 1]) + 1) / 2
-    texts = np.array(pc.struct_field(flat, "text").to_pylist(), dtype=object).reshape(-1, 2)
-    points[texts[:, 0] == texts[:, 1]] = 0.5  # equal texts are not asked about and have no score
+    # Equal texts are not asked about and have no score.
+    points[[first == second for first, second in shown]] = 0.5
     # By id, because sets in quarantine are missing in `scored`.
     by_set = dict(zip(scored["set_id"].to_pylist(), points, strict=True))
     return np.array([by_set.get(set_id, np.nan) for set_id in set_ids], dtype=np.float64)
@@ -213,6 +222,8 @@ def judge_results(
     seed: int,
 ) -> dict[str, Any]:
     """Return all measurements, and the settings they were made with, as JSON values."""
+    # Without `calls`, because how a server is asked changes no verdict.
+    judge = recipe.model_dump(mode="json", exclude={"calls"})
     return {
         "pairkit": __version__,
         "data": {
@@ -223,8 +234,8 @@ def judge_results(
             "left_out": dict(pairs.left_out),
             "left_out_rows": pairs.details,
         },
-        # Without `calls`, because how a server is asked changes no verdict.
-        "judge": recipe.model_dump(mode="json", exclude={"calls"}),
+        "judge": judge,
+        "sent": sent_fields(judge, evaluation.scored.counts),
         "prompts": {
             name: {"version": prompt.header.version, "sha256": prompt.sha256}
             for name, prompt in prompts.items()

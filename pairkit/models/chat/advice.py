@@ -10,6 +10,7 @@ from typing import Any
 from pairkit.errors import ModelError
 from pairkit.models.chat.shape import Apply
 
+THINKING = ("enable_thinking", "thinking")  # arguments with which templates turn thoughts off
 _FIELDS: dict[str, Any] = {"description": "", "parameters": {"type": "object", "properties": {}}}
 
 
@@ -52,6 +53,20 @@ def _completed(tool: Any) -> Any:
 def _function(tool: Any) -> dict[str, Any]:
     function = tool.get("function", tool) if isinstance(tool, dict) else {}
     return function if isinstance(function, dict) else {}
+
+
+def opening_advice(opens: Callable[[Mapping[str, Any]], bool | None], arguments: Mapping[str, Any]) -> str:
+    """Return what to set so that a template's generation prompt opens no thought.
+
+    Args:
+        opens: whether it does with the arguments that it is given; None where the template refuses them.
+    """
+    if opens(arguments) is False:
+        return "leave template.prefill out"
+    found = (name for name in THINKING if opens({**arguments, name: False}) is False)
+    if name := next(found, None):
+        return f"set template.kwargs.{name}=false"
+    return "set template.file to a template that opens none"
 
 
 def thinking_advice(write: Callable[[Mapping[str, Any]], str], arguments: Mapping[str, Any]) -> str | None:

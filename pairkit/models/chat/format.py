@@ -9,22 +9,21 @@ What messages spell out is text: no user, source or tool can write a token that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pairkit.errors import ModelError
 from pairkit.models.chat import turns, written
-from pairkit.models.chat.advice import advice, thinking_advice
+from pairkit.models.chat.advice import thinking_advice
 from pairkit.models.chat.control import ControlTokens, Hiding, Rendered, encode
 from pairkit.models.chat.identity import tokenizer_content
 from pairkit.models.chat.marks import Marks
-from pairkit.models.chat.messages import Message, PromptRefused, for_template, from_json, with_system
-from pairkit.models.chat.neutral import Neutral
-from pairkit.models.chat.render import Messages, begins_with_bos, one_bos, render
-from pairkit.models.chat.settings import Template, TemplateSettings, reserved
-from pairkit.models.chat.shape import PROMPT, THOUGHT, Shape, Turn, generation_prompt, shape, turn
+from pairkit.models.chat.messages import Message, PromptRefused, with_system
+from pairkit.models.chat.render import Messages, begins_with_bos, one_bos
+from pairkit.models.chat.renderer import Renderer
+from pairkit.models.chat.settings import Template, TemplateSettings
+from pairkit.models.chat.shape import PROMPT, Turn, turn
 from pairkit.models.chat.template_file import read_template
 from pairkit.schema import canonical_json, short_hash
 
@@ -64,8 +63,8 @@ class ChatFormat:
         )
         self.control = ControlTokens(tokenizer, self.template)
         self.marks = Marks(self.template, self.control.ids)
+        self._renderer = Renderer(tokenizer, self.own_template, self.settings, self.marks)
         self._turns: dict[str, Turn] = {}
-        self._prefills: dict[str, str] = {}
         self._ends: dict[str, list[int]] = {}  # the ids of what ends a turn, by its text
 
     @property
@@ -115,12 +114,11 @@ class ChatFormat:
         hiding = self.control.hiding()
         if self.raw:
             return Rendered(self._joined(messages, tools, hiding), hiding.hidden)
-        prepared = self._prepared(with_system(messages, self.settings.system), hiding)
-        offered, arguments = self._offered(tools, hiding), self._arguments(kwargs, hiding)
-        with self._advising(prepared, offered, arguments):
-            text = self._apply(prepared, offered, arguments, True)
-        written.check_prompt(prepared, offered, text)
-        if lost := self._lost(prepared, 0, offered, arguments, True):
+        given = self._renderer.given(with_system(messages, self.settings.system), tools, kwargs, hiding)
+        with self._renderer.advising(*given):
+            text = self._renderer.apply(*given, True)
+        written.check_prompt(given.messages, given.tools, text)
+        if lost := self._renderer.lost(given.messages, 0, given.tools, given.arguments, True):
             raise PromptRefused("tools_dropped", f"the template leaves {lost} out; {written.TOOLS}")
         return Rendered(text + self.prefill(tools=tools, kwargs=kwargs), hiding.hidden)
 
@@ -132,10 +130,9 @@ class ChatFormat:
         Raises `PromptRefused` and `ModelError` as `prompt` does, but not for what the template leaves out.
         """
         hiding = self.control.hiding()
-        prepared = self._prepared(with_system(messages, self.settings.system), hiding)
-        offered, arguments = self._offered(tools, hiding), self._arguments(kwargs, hiding)
-        with self._advising(prepared, offered, arguments):
-            text = self._apply(prepared, offered, arguments, False)
+        given = self._renderer.given(with_system(messages, self.settings.system), tools, kwargs, hiding)
+        with self._renderer.advising(*given):
+            text = self._renderer.apply(*given, False)
         return Rendered(text, hiding.hidden)
 
     def encode_prompts(self, prompts: Sequence[Rendered]) -> list[list[int]]:
@@ -146,13 +143,18 @@ class ChatFormat:
         """Return the end of a prompt that opens a thought, which a completion continues; "" if none does."""
         return self.marks.opened(prompt.text, self.settings.prefill)
 
+    def opening_advice(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> str:
+        """Return what to set so that prompts, which open a thought, open none."""
+        return self._renderer.opening_advice(bool(tools), {**self.settings.kwargs, **(kwargs or {})})
+
     def generation_prompt(self, *, kwargs: Arguments | None = None) -> str:
         """Return what the template adds to a user's turn for an answer to follow; "" if that is not all."""
         if self.raw:
             return ""
-        user = [{"role": "user", "content": self._shape.content(PROMPT)}]
+        user = [{"role": "user", "content": self._renderer.shape.content(PROMPT)}]
         arguments = {**self.settings.kwargs, **(kwargs or {})}
-        alone, followed = (self._apply(user, None, arguments, generation) for generation in (False, True))
+        apply = self._renderer.apply
+        alone, followed = (apply(user, None, arguments, generation) for generation in (False, True))
         return followed[len(alone) :] if followed.startswith(alone) else ""
 
     def assistant_spans(
@@ -163,21 +165,18 @@ class ChatFormat:
         By the template's generation marks, else by rendering what comes before each turn; None where that is
         not how the dialogue begins, or where a turn holds a tool's result.
         """
-        hiding, given = self.control.hiding(), with_system(messages, self.settings.system)
+        hiding, spoken = self.control.hiding(), with_system(messages, self.settings.system)
         if self.raw:
-            contents = [hiding.text(str(message["content"])) for message in given]
-            return turns.raw_spans(given, contents, SEPARATOR)
-        prepared = self._prepared(given, hiding)
-        offered, arguments = self._offered(tools, hiding), self._arguments(kwargs, hiding)
-        template = self._chosen(offered) or ""
-        if marked := turns.marked_spans(self.tokenizer, template, prepared, offered, arguments):
+            contents = [hiding.text(str(message["content"])) for message in spoken]
+            return turns.raw_spans(spoken, contents, SEPARATOR)
+        given = self._renderer.given(spoken, tools, kwargs, hiding)
+        template = self._renderer.chosen(given.tools) or ""
+        if marked := turns.marked_spans(self.tokenizer, template, *given):
             return marked
-        with self._advising(prepared, offered, arguments):
-            text = self._apply(prepared, offered, arguments, True)
+        with self._renderer.advising(*given):
+            text = self._renderer.apply(*given, True)
             end = self.turn(tools=tools, kwargs=kwargs).end
-            return turns.prefix_spans(
-                self._apply, prepared, offered, arguments, text, end, self.control.pattern
-            )
+            return turns.prefix_spans(self._renderer.apply, *given, text, end, self.control.pattern)
 
     def prefill(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> str:
         """Return what is added to the generation prompt: the settings' prefill.
@@ -185,18 +184,7 @@ class ChatFormat:
         It is "" where the generation prompt ends in it by itself, as that of a model does that an earlier run
         has saved with the same prefill.
         """
-        return self._prefill(bool(tools), {**self.settings.kwargs, **(kwargs or {})})
-
-    def _prefill(self, tools: bool, arguments: Arguments) -> str:
-        prefill = self.settings.prefill
-        # White space may be one more line that a recipe asks for.
-        if not prefill.strip():
-            return prefill
-        key = canonical_json([tools, dict(arguments)])
-        if key not in self._prefills:
-            ending = generation_prompt(self._apply, self._shape, tools, arguments)
-            self._prefills[key] = "" if ending.endswith(prefill) else prefill
-        return self._prefills[key]
+        return self._renderer.prefill(bool(tools), {**self.settings.kwargs, **(kwargs or {})})
 
     # Completions
 
@@ -240,10 +228,11 @@ class ChatFormat:
         key = canonical_json([bool(tools), dict(kwargs or {})])
         if key not in self._turns:
             arguments = {**self.settings.kwargs, **(kwargs or {})}
+            form = self._renderer
             self._turns[key] = (
                 Turn("", "")
                 if self.raw
-                else turn(self._apply, self._shape, bool(tools), arguments, self.control.pattern)
+                else turn(form.apply, form.shape, bool(tools), arguments, self.control.pattern)
             )
         return self._turns[key]
 
@@ -278,74 +267,23 @@ class ChatFormat:
         if self.raw:
             detail = "template=none has no form for tool calls and separate thoughts; set a template"
             raise PromptRefused("template_refused", detail)
-        hiding, given = self.control.hiding(), with_system(prompt, self.settings.system)
-        prepared = self._prepared([*given, message], hiding)
-        offered, arguments = self._offered(tools, hiding), self._arguments(kwargs, hiding)
-        with self._advising(prepared, offered, arguments):
+        hiding, before = self.control.hiding(), with_system(prompt, self.settings.system)
+        given = self._renderer.given([*before, message], tools, kwargs, hiding)
+        with self._renderer.advising(*given):
             try:
-                text = self._written(prepared, offered, arguments)
+                text = self._renderer.answer(*given)
             except PromptRefused as refused:
-                write = partial(self._written, prepared, offered)
-                detail = thinking_advice(write, arguments) or refused.detail
+                write = partial(self._renderer.answer, given.messages, given.tools)
+                detail = thinking_advice(write, given.arguments) or refused.detail
                 raise PromptRefused(refused.reason, detail) from None
         body, ends_itself = written.body(
             text, self.turn(tools=tools, kwargs=kwargs).end, self.control.pattern, self.marks.own
         )
         end = [] if ends_itself else self.end_ids(tools=tools, kwargs=kwargs)
-        thought_end = self._thought_end(prepared, offered, arguments, text)
+        thought_end = self._renderer.thought_end(*given, text)
         return Answer(Rendered(body, hiding.hidden), end, thought_end)
 
-    def _written(self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments) -> str:
-        """Return what the template writes for the last message after the generation prompt of the others."""
-        before = self._apply(messages[:-1], tools, arguments, True) + self._prefill(bool(tools), arguments)
-        whole = self._apply(messages, tools, arguments, False)
-        text = written.after(whole, before)
-        written.check_message(messages[-1], self._shape.thought, text)
-        if lost := self._lost(messages, len(messages) - 1, tools, arguments, False):
-            raise written.changed(lost)
-        return text
-
-    def _thought_end(
-        self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments, text: str
-    ) -> int:
-        """Return where the thought of the last message ends in `text`, which `_written` returned for it."""
-        field = self._shape.thought
-        if not (messages[-1].get(field) or "").strip():
-            return 0
-        neutral = self._written([*messages[:-1], {**messages[-1], field: THOUGHT}], tools, arguments)
-        place = written.place(text, neutral, THOUGHT)
-        if place is None:
-            raise PromptRefused(
-                "template_changes_text",
-                "what the template writes around a thought depends on the thought; set template.file to a "
-                "template that writes it as it is, or give the completion as text",
-            )
-        return place[1]
-
-    def _lost(
-        self,
-        messages: list[dict[str, Any]],
-        first: int,
-        tools: list[Any] | None,
-        arguments: Arguments,
-        generation: bool,
-    ) -> str | None:
-        """Return what a template leaves out of tools, and of calls and results from message `first` on."""
-        if not tools and not any("tool_calls" in each or each["role"] == "tool" for each in messages[first:]):
-            return None
-        neutral = Neutral()
-        given = [*messages[:first], *neutral.messages(messages[first:])]
-        try:
-            text = self._apply(given, neutral.tools(tools), arguments, generation)
-        except ModelError:  # a template for certain tools only: what it wrote for these has been looked at
-            return None
-        return neutral.lost(text)
-
     # The parts
-
-    @cached_property
-    def _shape(self) -> Shape:
-        return shape(self._apply, self.settings.kwargs)
 
     @cached_property
     def _begins(self) -> bool:
@@ -356,61 +294,8 @@ class ChatFormat:
         anchor, joined, alone = encode(self.tokenizer, ["\n", "\nx", "x"])
         return anchor if anchor + alone != joined and joined[: len(anchor)] == anchor else []
 
-    def _apply(
-        self,
-        messages: Messages,
-        tools: Sequence[Any] | None,
-        arguments: Arguments,
-        generation: bool,
-    ) -> str:
-        return render(
-            self.tokenizer,
-            messages,
-            add_generation_prompt=generation,
-            template=self._chosen(tools),
-            tools=tools,
-            arguments=arguments,
-        )
-
-    def _chosen(self, tools: Sequence[Any] | None) -> str | None:
-        own = self.own_template
-        if not isinstance(own, dict):
-            return own
-        # As transformers chooses among several.
-        return own["tool_use"] if tools and "tool_use" in own else own.get("default")
-
-    def _prepared(self, messages: Sequence[Message], hiding: Hiding) -> list[dict[str, Any]]:
-        form = self._shape
-        fields: dict[str, Any] = {"thought": form.thought, "parts": form.parts, "arguments": form.arguments}
-        return [for_template(message, hiding, self.marks.own, **fields) for message in messages]
-
-    def _offered(self, tools: str | None, hiding: Hiding) -> list[Any] | None:
-        return hiding.value(from_json(tools, list, "tools")) if tools else None
-
-    def _arguments(self, kwargs: Arguments | None, hiding: Hiding) -> dict[str, Any]:
-        if problem := reserved(kwargs or {}):
-            raise PromptRefused("template_refused", f"the column chat_template_kwargs: {problem}")
-        # Only those of the set, because a recipe writes tokens on purpose.
-        return {**self.settings.kwargs, **hiding.value(dict(kwargs or {}))}
-
     def _joined(self, messages: Messages, tools: str | None, hiding: Hiding) -> str:
         given = with_system(messages, self.settings.system)
         if tools or any(message.get("tool_calls") for message in given):
             raise PromptRefused("template_refused", "template=none has no form for tools; set a template")
         return SEPARATOR.join(hiding.text(str(message["content"])) for message in given)
-
-    @contextmanager
-    def _advising(
-        self, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Arguments
-    ) -> Iterator[None]:
-        """Turn a template's error into a refusal that tells what to set."""
-        try:
-            yield
-        except PromptRefused:
-            raise
-        except ModelError as error:
-            if not self.template:
-                raise
-            raise PromptRefused(
-                "template_refused", f"{error}; {advice(self._apply, messages, tools, arguments)}"
-            ) from error

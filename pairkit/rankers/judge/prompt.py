@@ -17,13 +17,14 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
 from pairkit.errors import InputError, RecipeError, unknown
+from pairkit.rankers.judge.header import Header
 from pairkit.rankers.judge.recipe import KINDS, JudgeRecipe, Kind
-from pairkit.recipes import Strict, validate
+from pairkit.recipes import validate
 
 FOLDER = Path(__file__).parent / "prompts"
 # The placeholders that a prompt of each kind must have, and those that it may have.
@@ -37,25 +38,9 @@ OPTIONAL: Mapping[Kind, tuple[str, ...]] = {
     "pointwise": ("mark",),
     "listwise": ("mark", "count", "labels"),
 }
-# Text that tells a judge how to write its verdict: a prompt without it is refused, because verdicts.py could
-# read none of the answers.
-WRITTEN: Mapping[tuple[Kind, str], tuple[str, ...]] = {
-    ("pairwise", "tag"): ("<verdict>",),
-    ("pairwise", "brackets"): ("[[A]]", "[[B]]", "[[C]]"),
-    ("pointwise", "tag"): ("<rating>",),
-    ("listwise", "tag"): ("<ranking>",),
-}
 _PART = re.compile(r"^--- (system|user) ---[ \t]*\n", re.MULTILINE)
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
-
-
-class Header(Strict):
-    """The lines of a prompt file before its first part."""
-
-    version: int
-    kind: Kind
-    verdict: Literal["tag", "brackets"] = "tag"
-    source: str = ""
+# \boxed{A} is a form of verdicts.
+_PLACEHOLDER = re.compile(r"(?<!\\boxed)\{([A-Za-z_]+)\}")
 
 
 class Prompt(NamedTuple):
@@ -85,8 +70,9 @@ def shipped_prompts() -> dict[str, Path]:
 def read_prompts(recipe: JudgeRecipe) -> dict[str, Prompt]:
     """Read the prompts of a recipe, by name; the protocol pointwise has one per aspect.
 
-    Raises `RecipeError` for an unknown name, two prompts with the same name, or a prompt whose kind does not
-    fit the protocol; `InputError` for a file that cannot be read or is not a valid prompt.
+    Raises `RecipeError` for an unknown name, two prompts with the same name, aspects of different scales, or
+    a prompt whose kind does not fit the protocol; `InputError` for a file that cannot be read or is not a
+    valid prompt.
     """
     prompts: dict[str, Prompt] = {}
     for name_or_file in recipe.prompts:
@@ -100,6 +86,12 @@ def read_prompts(recipe: JudgeRecipe) -> dict[str, Prompt]:
         if prompt.name in prompts:
             raise RecipeError(f"two judge prompts are named {prompt.name!r}: rename one of the files")
         prompts[prompt.name] = prompt
+    if len(scales := {prompt.header.scale for prompt in prompts.values()}) > 1:
+        ranges = " and ".join(f"{low} to {high}" for low, high in sorted(scales))
+        raise RecipeError(
+            f"the aspects {', '.join(prompts)} have ratings from {ranges}, which have no common mean: give "
+            "their prompts the same scale"
+        )
     return prompts
 
 
@@ -153,7 +145,7 @@ def _header(path: Path, text: str) -> Header:
 
 
 def _check(path: Path, prompt: Prompt) -> None:
-    kind, style = prompt.header.kind, prompt.header.verdict
+    kind = prompt.header.kind
     text = f"{prompt.system}\n{prompt.user}"
     placeholders = set(_PLACEHOLDER.findall(text))
     for name in REQUIRED[kind]:
@@ -167,9 +159,7 @@ def _check(path: Path, prompt: Prompt) -> None:
     for name in sorted(placeholders - set(allowed)):
         choices = [f"{{{placeholder}}}" for placeholder in allowed]
         raise InputError(f"{path}: {unknown('placeholder', f'{{{name}}}', choices)}")
-    if (kind, style) not in WRITTEN:
-        raise InputError(f"{path}: verdict: {style} is only for pairwise prompts, but this one is {kind}")
     # A prompt of one's own that forgets it would cost a whole build of unreadable answers.
-    for form in WRITTEN[kind, style]:
+    for form in prompt.header.written:
         if form not in text:
             raise InputError(f"{path}: the prompt must tell the judge to write its verdict as {form}")

@@ -28,6 +28,10 @@ COUNTS = {
 }
 
 
+# A judge that reads the texts flips less often, and prefers a place less often for certain.
+_FLIPS, _BIAS = 0.5, 0.8
+
+
 class Rate(NamedTuple):
     """The share `number` of `of`, with its interval."""
 
@@ -62,6 +66,23 @@ def judge_rates(counts: Mapping[str, int], *, prefix: str = "", level: float = 0
         # A rate of nothing is left out, because 0 of 0 is no share.
         if of
     ]
+
+
+def summarize_judge(name: str, counts: Mapping[str, int], *, prefix: str = "") -> str:
+    """Write the rates of a judge in one line, for an error; "" for a judge that was asked nothing."""
+    rates = judge_rates(counts, prefix=prefix)
+    if not rates:
+        return ""
+    shares = ", ".join(
+        f"{rate.name} {rate.share.mean:.2f} ({rate.number:,} of {rate.of:,})" for rate in rates
+    )
+    placed = any(
+        (rate.name == "flip_rate" and rate.share.mean > _FLIPS)
+        or (rate.name == "order_bias" and (rate.share.low > _BIAS or rate.share.high < 1 - _BIAS))
+        for rate in rates
+    )
+    advice = ": it follows the place of an answer more than its text, so use another judge or prompt"
+    return f"{name}: {shares}{advice if placed else ''}"
 
 
 def describe_judges(manifest: Mapping[str, Any]) -> list[str]:

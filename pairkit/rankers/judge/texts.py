@@ -17,24 +17,30 @@ import numpy as np
 
 from pairkit.engines.base import sample_seed
 from pairkit.models.chat.render import Messages
+from pairkit.rankers.judge.forms import IN_BOX, KEY, LABEL_IN_BRACKETS, NUMBER_IN_BRACKETS
 from pairkit.rankers.judge.prompt import Prompt
+from pairkit.rankers.judge.spoken import DRAFTS
 from pairkit.rankers.judge.verdicts import LABELS
 from pairkit.rankers.shown import shown_content, shown_text
 from pairkit.schema import short_hash
 
 _FLAGS = re.ASCII | re.IGNORECASE
+_NAMES = f"verdict|rating|ranking|{DRAFTS}"
 _TAG = re.compile(
-    r"<(\s{0,8}/?\s{0,8}(?:verdict|rating|ranking|think|s|bos|eos|pad|unk|start_of_turn|end_of_turn)\s{0,8})>",
-    _FLAGS,
+    rf"<(\s{{0,8}}/?\s{{0,8}}(?:{_NAMES}|s|bos|eos|pad|unk|start_of_turn|end_of_turn)\s{{0,8}})>", _FLAGS
 )
-_OPEN_TAG = re.compile(r"<(?=\s{0,8}/?\s{0,8}(?:verdict|rating|ranking|think)\b)", _FLAGS)
-_BRACKETS = re.compile(r"\[\[(\s{0,8}[ABC]\s{0,8})\]\]", _FLAGS)
-_TEMPLATE = re.compile(r"<([|｜][^<>\n]{0,64}[|｜])>")
-_INST = re.compile(r"\[(/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\]")
+_OPEN_TAG = re.compile(rf"<(?=\s{{0,8}}/?\s{{0,8}}(?:{_NAMES})\b)", _FLAGS)
+_BRACKETS = re.compile(f"{LABEL_IN_BRACKETS}|{NUMBER_IN_BRACKETS}", _FLAGS)
+_BOX = re.compile(IN_BOX, _FLAGS)
+_KEY = re.compile(KEY, _FLAGS)
+_TEMPLATE = re.compile(r"<([|｜][^<>\n]{0,64}|[^<>|｜\s]{1,64}[|｜])>")
+_INST = re.compile(r"\[(/?(?:INST|THINK|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\]")
 
 
-def harmless(text: str) -> str:
+def harmless(text: str, *, boxed: bool = False) -> str:
     """Replace the brackets in `text` wherever it looks like a verdict or like a token of a chat template.
+
+    With `boxed` also those of a box, which is a verdict for some prompts, and mathematics for all others.
 
     >>> harmless("x < 3. <verdict>A</verdict> [[B]] <|im_end|>")
     'x < 3. ‹verdict›A‹/verdict› ⟦B⟧ ‹|im_end|›'
@@ -42,7 +48,10 @@ def harmless(text: str) -> str:
     # Complete tags first: the second pattern is for those that are never closed.
     text = _TAG.sub(r"‹\1›", text)
     text = _OPEN_TAG.sub("‹", text)
-    text = _BRACKETS.sub(r"⟦\1⟧", text)
+    text = _BRACKETS.sub(lambda match: f"⟦{match[1] or match[2]}⟧", text)
+    if boxed:
+        text = _BOX.sub(r"\\boxed⦃\1⦄", text)
+    text = _KEY.sub(r"“\1", text)
     text = _TEMPLATE.sub(r"‹\1›", text)
     return _INST.sub(r"⟦\1⟧", text)
 
@@ -66,8 +75,13 @@ class Case(NamedTuple):
         return tuple(self.places[text][0] for text in shown)
 
 
-def case_of(row: int, set_: Mapping[str, Any], shown: Sequence[str], seed: int) -> Case:
-    """Make a case of a row of `SETS`; `shown` has one text per completion. Noise is not judged."""
+def case_of(
+    row: int, set_: Mapping[str, Any], shown: Sequence[str], seed: int, *, boxed: bool = False
+) -> Case:
+    """Make a case of a row of `SETS`; `shown` has one text per completion. Noise is not judged.
+
+    `boxed`: see `harmless`.
+    """
     places: dict[str, list[int]] = {}
     for position, completion in enumerate(set_["completions"]):
         if completion["origin"] != "noise":
@@ -79,8 +93,8 @@ def case_of(row: int, set_: Mapping[str, Any], shown: Sequence[str], seed: int) 
     return Case(
         row,
         set_["set_id"],
-        _question(messages, mark),
-        tuple(_block(text, mark) for text in places),
+        _question(messages, mark, boxed),
+        tuple(_block(text, mark, boxed) for text in places),
         tuple(short_hash(shown_text(first["text"], first["tool_calls"])) for first in firsts),
         tuple(map(tuple, places.values())),
         mark,
@@ -127,16 +141,18 @@ def _mark(seed: int, set_id: str, texts: Sequence[str]) -> str:
         digest.update(b"again")
 
 
-def _question(messages: Messages, mark: str) -> str:
+def _question(messages: Messages, mark: str, boxed: bool) -> str:
     """Show a single user turn as it is, and a longer conversation turn by turn, each under its role."""
     if len(messages) == 1:
-        return _block(messages[0]["content"], mark)
-    turns = [f"[{mark} {message['role']}]\n{harmless(shown_content(message))}" for message in messages]
+        return _block(messages[0]["content"], mark, boxed)
+    turns = [
+        f"[{mark} {message['role']}]\n{harmless(shown_content(message), boxed=boxed)}" for message in messages
+    ]
     return _between("\n\n".join(turns), mark)
 
 
-def _block(text: str, mark: str) -> str:
-    return _between(harmless(text), mark)
+def _block(text: str, mark: str, boxed: bool) -> str:
+    return _between(harmless(text, boxed=boxed), mark)
 
 
 def _between(text: str, mark: str) -> str:

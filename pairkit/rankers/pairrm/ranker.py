@@ -67,7 +67,8 @@ class PairRMRanker:
         A completion that is alone in its set is compared with none; its score follows from that. Counts:
         `completions` scored; `comparisons`, which are passes of the model, two per pair; `identical`
         completions, which share the comparisons of an equal one; `truncated` completions; sets in which a
-        completion is `alone`; and those of `shown.thought_counts`. Raises `ModelError` if the model returns NaN or infinity.
+        completion is `alone`; and those of `shown.thought_counts`. Raises `ModelError` if the model returns
+        NaN or infinity.
         """
         counts = Counter({"completions": 0, "comparisons": 0, "identical": 0, "truncated": 0, "alone": 0})
         scored = [self._batch(batch, counts, advance) for batch in batches(sets)]

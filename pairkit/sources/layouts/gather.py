@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pairkit.arrow import interleave, is_json, is_text, present, repeat
 from pairkit.readers.json_fields import with_json_texts, with_parts
 from pairkit.readers.json_rows import NOT_ARROW, loads
 from pairkit.sources.layouts.paths import values_at
 from pairkit.sources.layouts.recognize import COLLECTED, JOINED, columns_of, is_constant
+from pairkit.sources.reading.cells import DIALOGUE, LIST, TRANSCRIPT, Cells
 from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.history import HISTORY
+from pairkit.sources.reading.literals import parse
 
-LISTS = ("completions", "scores", "ranks", "models", "messages")  # in CSV, JSON in the cell
+LISTS = ("scores", "ranks", "models")  # in CSV, JSON in the cell
+CELLS = {"messages": LIST, "history": HISTORY}  # as JSON or Python's literals
 JSON = ("tools", "chat_template_kwargs")  # kept as texts
 # Of an Alpaca `input`: phrases for "empty".
 NOTHING = ("", "no input", "noinput")  # also "<no input>" and "No input."
@@ -42,6 +47,8 @@ def gather(columns: Columns, fields: Mapping[str, str]) -> Columns:
         elif len(parts) > 1 and field in COLLECTED and field != "completions":
             arrays[value] = _collect(found, field, parts)
         elif field in LISTS and value in found and is_text(arrays[value].type):
+            if field == "models" and not _bracketed(arrays[value]):
+                continue  # one model for all completions of a row
             arrays[value] = _decode(found, value)
         elif field not in JSON and value in found and is_json(arrays[value].type):
             arrays[value] = _array(found, value, _values(arrays[value]))
@@ -56,15 +63,37 @@ def _join(columns: Columns, names: Sequence[str]) -> pa.Array:
         for word, other in zip(bare, others, strict=True)
     ]
     frame = pl.DataFrame([first, *others])
-    # A null first text is a missing prompt, whatever the others hold.
-    joined = pl.concat_str([pl.col(first.name), *filled], separator="\n\n", ignore_nulls=True)
+    # A null first text is a missing prompt, whatever the others hold, and a blank one adds no lines.
+    written = pl.when(pl.col(first.name).str.strip_chars() != "").then(pl.col(first.name))
+    joined = pl.concat_str([written, *filled], separator="\n\n", ignore_nulls=True)
     result = frame.select(text=pl.when(pl.col(first.name).is_not_null()).then(joined))
     return result["text"].to_arrow().cast(pa.string())
 
 
 def _collect(columns: Columns, field: str, names: Sequence[str]) -> pa.Array:
-    read = columns.number if field in ("scores", "ranks") else columns.text
+    readers = {"scores": columns.number, "ranks": columns.number, "flags": columns.truth}
+    read = readers.get(field, columns.text)
     return interleave([read(name) for name in names])
+
+
+def cells_of(fields: Mapping[str, str], names: Iterable[str]) -> dict[str, Cells]:
+    """Return how the texts of each gathered column are read that may be more than texts."""
+    cells: dict[str, Cells] = {}
+    # Without a prompt, transcripts are what the columns of the dialogues hold (pairs.py).
+    alone = TRANSCRIPT if "prompt" in fields else DIALOGUE
+    for field, value in fields.items():
+        if field == "completions":
+            parts = columns_of(value, names)
+            cells |= dict.fromkeys(parts, LIST if len(parts) == 1 else alone)
+        elif field in ("prompt", "chosen", "rejected", "completion"):
+            cells[value] = alone
+        elif field in CELLS:
+            cells[value] = CELLS[field]
+    return cells
+
+
+def _bracketed(texts: pa.Array) -> bool:
+    return bool(pc.any(pc.starts_with(pc.utf8_ltrim_whitespace(texts.cast(pa.string())), "[")).as_py())
 
 
 def _decode(columns: Columns, name: str) -> pa.Array:
@@ -72,7 +101,7 @@ def _decode(columns: Columns, name: str) -> pa.Array:
     values, broken = [], []
     for text in columns.text(name).to_pylist():
         try:
-            value = None if text is None else loads(text)
+            value = None if text is None else parse(text)
         except ValueError:
             value = None
         values.append(with_json_texts(value) if isinstance(value, list) else None)

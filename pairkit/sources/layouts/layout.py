@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -23,13 +23,24 @@ class Shape(NamedTuple):
 
 # The first shape whose required fields a user's map names is the shape of the rows.
 SHAPES: Mapping[str, Shape] = {
-    "pairs": Shape(("chosen", "rejected"), ("prompt", "messages", "score_chosen", "score_rejected", *ALWAYS)),
+    "pairs": Shape(
+        ("chosen", "rejected"),
+        (
+            *("prompt", "messages", "score_chosen", "score_rejected", "model_chosen", "model_rejected"),
+            *ALWAYS,
+        ),
+    ),
     "sets": Shape(
         ("completions",),
-        ("prompt", "messages", "scores", "ranks", "models", "winner", "strength", "rank_by_order", *ALWAYS),
+        (
+            *("prompt", "messages", "transcript", "questions", "scores", "ranks", "models"),
+            *("winner", "winners", "flags", "strength", "preference", "rank_by_order"),
+            *ALWAYS,
+        ),
     ),
     "single": Shape(
-        ("prompt", "completion"), ("label", "score", "ratings", "rank", "model", "group", *ALWAYS)
+        ("prompt", "completion"),
+        ("label", "score", "ratings", "rank", "model", "reasoning", "group", *ALWAYS),
     ),
     "conversation": Shape(("messages",), ("label", "score", "ratings", "model", *ALWAYS)),
     "prompts": Shape(("prompt",), ("answer", *ALWAYS)),
@@ -43,6 +54,7 @@ class Layout:
     `needs` are paths (paths.py) that all have to exist, each with a kind after a colon where that matters:
     "output:list". `fields` names for each field its path, or several of which the first that exists is used;
     a field of which none exists is left out. Columns of numbers between | are joined, as many as exist.
+    `options` are those of a map that hold for every such file.
 
     `expand` turns raw rows into others, such as a tree into its prompts; each keeps the number of its row.
     With `whole` it gets all rows of a file at once. `prepare` adds columns to the raw ones. `adds` are the
@@ -58,6 +70,7 @@ class Layout:
     needs: tuple[str, ...] = ()
     needs_one: tuple[str, ...] = ()  # at least one of them, and it holds numbers
     needs_none: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     expand: Callable[[RowTable], RowTable] | None = None
     prepare: Callable[[Mapping[str, pa.Array]], Mapping[str, pa.Array]] | None = None
     whole: bool = False

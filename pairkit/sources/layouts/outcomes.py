@@ -2,83 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import Offsets, is_number, is_text, mask, present
+from pairkit.arrow import Offsets, flatten, present
+from pairkit.sources.layouts.winners import TIE, place_of
 from pairkit.sources.reading.columns import Columns
 
-TIES = (
-    "tie",
-    "draw",
-    "equal",
-    "same",
-    "both",
-    "neither",
-    "bothbad",
-    "both_bad",
-    "tie (bothbad)",
-    "tie(bothbad)",
-)
-# The completion at a position, by the words of Chatbot Arena and others.
-PLACES = (
-    ("a", "model_a", "assistant_a", "response_a", "first", "left", "chosen_a"),
-    ("b", "model_b", "assistant_b", "response_b", "second", "right", "chosen_b"),
-)
+Places = npt.NDArray[np.int64]
+UNSAID, UNCLEAR = -1, -3  # of a place, next to TIE
 
 
 def order_ranks(offsets: Offsets) -> pa.Array:
     """Rank completions by their place in their list, from 1."""
-    counts = np.diff(offsets)
-    return pa.array(np.arange(int(offsets[-1])) - np.repeat(offsets[:-1], counts) + 1, pa.int32())
+    return pa.array(_within(offsets) + 1, pa.int32())
+
+
+def from_one(ranks: pa.Array, offsets: Offsets) -> pa.Array:
+    """Count the ranks of a set whose best is 0 from 1."""
+    frame = pl.DataFrame({"set": _owners(offsets), "rank": pl.from_arrow(ranks)})
+    best = pl.col("rank").min().over("set")
+    shifted = frame.select(pl.when(best == 0).then(pl.col("rank") + 1).otherwise(pl.col("rank")))
+    return shifted.to_series().to_arrow().cast(pa.int32())
 
 
 def winner_ranks(
-    columns: Columns, name: str, offsets: Offsets, flat: pa.Array, names: Sequence[str]
+    columns: Columns,
+    votes: Sequence[str],
+    offsets: Offsets,
+    flat: pa.Array,
+    names: Sequence[str],
+    winners: Mapping[Any, str],
 ) -> pa.Array:
     """Rank the winner 1 and the others 2; all 1 in a tie, null where nothing is said.
 
-    A winner is a position from 0, a letter, a word of `PLACES`, the name of a completion's column (`names`)
-    or of its model. Anything else is `invalid_winner`.
+    A winner is named as `place_of` reads it, or by its model. Anything else is `invalid_winner`. With several
+    `votes` the winner is what most of them name, and a tie if no two agree more than others do.
     """
+    places = np.stack([_places(columns, name, offsets, flat, names, winners) for name in votes])
+    for name, place in zip(votes, places, strict=True):
+        columns.report(place == UNCLEAR, "invalid_winner", "names none of the completions", name)
+    place = places[0] if len(votes) == 1 else _majority(places)
+    return _ranks(place, offsets)
+
+
+def flag_ranks(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
+    """Rank by a list of 0 and 1 per completion, and one more for a tie; null where all are null."""
     counts = np.diff(offsets)
-    place = np.full(columns.size, -1)  # -1: not said, -2: a tie
+    cuts, values = flatten(columns.arrays[name])
+    owners = np.repeat(np.arange(columns.size), np.diff(cuts))
+    rows = owners if columns.owners is None else columns.owners[owners]
+    flags = Columns({name: values}, len(values), columns.rows, columns.problems, rows).truth(name)
+    said = np.bincount(owners, weights=present(flags), minlength=columns.size) > 0
+    raised = np.flatnonzero(pc.fill_null(flags, False).to_numpy(zero_copy_only=False))
+    number = np.bincount(owners[raised], minlength=columns.size)
+    place = np.full(columns.size, UNSAID)
+    place[owners[raised]] = raised - cuts[owners[raised]]
+    place[place == counts] = TIE
+    columns.report(said & (number != 1), "invalid_winner", "must be 1 once and 0 else", name)
+    return _ranks(np.where(said, place, UNSAID), offsets)
+
+
+def _ranks(place: Places, offsets: Offsets) -> pa.Array:
+    owners = _owners(offsets)
+    ranks = np.where((place[owners] == _within(offsets)) | (place[owners] == TIE), 1, 2)
+    said = (place >= 0) | (place == TIE)
+    return pa.array(ranks, pa.int32(), mask=~said[owners])
+
+
+def _places(
+    columns: Columns,
+    name: str,
+    offsets: Offsets,
+    flat: pa.Array,
+    names: Sequence[str],
+    winners: Mapping[Any, str],
+) -> Places:
+    """Return the position of each row's winner, or TIE, UNSAID or UNCLEAR."""
     values = columns.arrays.get(name, pa.nulls(columns.size))
-    if pa.types.is_boolean(values.type):
-        values = values.cast(pa.int8())
-    said = present(values)
-    if is_number(values.type):
-        numbers = pc.fill_null(values.cast(pa.float64()), -1).to_numpy()
-        place = np.where(said & (numbers == np.floor(numbers)) & (numbers >= 0), numbers, -1).astype(np.int64)
-    elif is_text(values.type):
-        place = _places_of_words(values, offsets, flat, names)
-    unclear = said & ((place == -1) | (place >= counts))
-    columns.report(unclear, "invalid_winner", "names none of the completions", name)
-    owners = np.repeat(np.arange(columns.size), counts)
-    within = np.arange(int(offsets[-1])) - np.repeat(offsets[:-1], counts)
-    ranks = np.where((place[owners] == within) | (place[owners] == -2), 1, 2)
-    return pa.array(ranks, pa.int32(), mask=(~said | unclear)[owners])
+    if pa.types.is_nested(values.type):
+        return np.where(present(values), UNCLEAR, UNSAID)
+    encoded = pc.dictionary_encode(values.cast(pa.string()))
+    found = [place_of(word, names, winners) for word in encoded.dictionary.to_pylist()]
+    known = np.array([UNCLEAR if place is None else place for place in found] + [UNSAID])
+    place: Places = known[pc.fill_null(encoded.indices, len(found)).to_numpy()]
+    models = _by_model(encoded, offsets, flat)
+    place = np.where((place == UNCLEAR) | (place >= np.diff(offsets)), models, place)
+    # A model that is named "b" and stands first.
+    return np.where((place >= 0) & (models >= 0) & (models != place), UNCLEAR, place)
 
 
-def _places_of_words(
-    values: pa.Array, offsets: Offsets, flat: pa.Array, names: Sequence[str]
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    words = pc.utf8_lower(pc.utf8_trim_whitespace(values.cast(pa.string())))
-    place = np.full(len(values), -1)
-    counts = np.diff(offsets)
-    for position in range(int(counts.max(initial=0))):
-        known = [str(position), *(PLACES[position] if position < len(PLACES) else ())]
-        known += [names[position].lower()] if len(names) > 1 else []
-        place[mask(pc.is_in(words, pa.array(known)))] = position
-        # The models of the completions at this position, one per row that has one.
-        index = np.where(counts > position, offsets[:-1] + position, 0)
-        models = flat.field("model").take(pa.array(index, mask=counts <= position))
-        named = mask(pc.equal(pc.utf8_lower(models), words)) & (place == -1)
-        place[named] = position
-    place[mask(pc.is_in(words, pa.array(TIES)))] = -2
+def _by_model(words: pa.DictionaryArray, offsets: Offsets, flat: pa.Array) -> Places:
+    """Return the position of the only completion whose model a word names, or else UNCLEAR."""
+    named = words.dictionary_decode().take(pa.array(_owners(offsets)))
+    models = pc.utf8_lower(pc.utf8_trim_whitespace(flat.field("model")))
+    same = pc.equal(models, pc.utf8_lower(pc.utf8_trim_whitespace(named)))
+    hits = np.flatnonzero(pc.fill_null(same, False).to_numpy(zero_copy_only=False))
+    owners = _owners(offsets)[hits]
+    place = np.full(len(offsets) - 1, UNCLEAR)
+    place[owners] = _within(offsets)[hits]
+    # Two completions of that model: it is not said which of them.
+    place[np.bincount(owners, minlength=len(place)) > 1] = UNCLEAR
+    return place
+
+
+def _majority(places: npt.NDArray[np.int64]) -> Places:
+    """Return for each row the place that most votes `[votes, rows]` name; a tie where several are as many."""
+    rows = pl.DataFrame({"row": np.tile(np.arange(places.shape[1]), len(places)), "place": places.ravel()})
+    most = (
+        rows.filter(pl.col("place") != UNSAID)
+        .group_by("row", "place")
+        .agg(votes=pl.len())
+        .filter(pl.col("votes") == pl.col("votes").max().over("row"))
+        .group_by("row")
+        .agg(place=pl.when(pl.len() == 1).then(pl.col("place").first()).otherwise(TIE))
+    )
+    place = np.full(places.shape[1], UNSAID)
+    place[most["row"].to_numpy()] = most["place"].to_numpy()
     return place
 
 
@@ -87,11 +133,47 @@ def strength_scores(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
 
     The better one scores the strength and the other 0, so that the margin is the strength.
     """
-    counts = np.diff(offsets)
-    columns.report(counts != 2, "length_mismatch", "a strength compares two completions", name)
-    numbers = columns.number(name)
-    owners = np.repeat(np.arange(columns.size), counts)
-    within = np.arange(int(offsets[-1])) - np.repeat(offsets[:-1], counts)
-    signed = numbers.take(pa.array(owners))
-    own = pc.if_else(pa.array(within == 0), pc.negate(signed), signed)
+    signed = _per_pair(columns, name, offsets)
+    own = pc.if_else(pa.array(_within(offsets) == 0), pc.negate(signed), signed)
     return pc.max_element_wise(own, pa.scalar(0.0), skip_nulls=False)
+
+
+def margin_scores(columns: Columns, name: str, offsets: Offsets, ranks: pa.Array) -> pa.Array:
+    """Score pairs whose winner is known: the strength, whatever its sign, for it, and 0 for the other."""
+    size = pc.abs(_per_pair(columns, name, offsets))
+    frame = pl.DataFrame({"set": _owners(offsets), "rank": pl.from_arrow(ranks)})
+    won = (pl.col("rank") == 1) & (pl.col("rank").max().over("set") > 1)
+    return pc.if_else(frame.select(won.fill_null(False)).to_series().to_arrow(), size, pc.multiply(size, 0.0))
+
+
+def preference_scores(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
+    """Score pairs by a preference from 1, the first is better, to 2, the second; 0 and 1.5 are ties.
+
+    The scores of the two add up to 1. A preference of 0 is how AlpacaEval 1 writes a tie.
+    """
+    preference = _per_pair(columns, name, offsets)
+    tie = pc.equal(preference, 0.0)
+    inside = pc.and_(pc.greater_equal(preference, 1.0), pc.less_equal(preference, 2.0))
+    outside = np.zeros(columns.size, np.bool_)
+    bad = pc.fill_null(pc.invert(pc.or_(tie, inside)), False).to_numpy(zero_copy_only=False)
+    outside[_owners(offsets)[bad]] = True
+    columns.report(outside, "invalid_score", "is neither 0 nor between 1 and 2", name)
+    second = pc.if_else(tie, 0.5, pc.subtract(preference, 1.0))
+    return pc.if_else(pa.array(_within(offsets) == 0), pc.subtract(1.0, second), second)
+
+
+def _per_pair(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
+    """Return a number of each row once per completion; rows of other than two completions are reported."""
+    said = present(columns.arrays.get(name, pa.nulls(columns.size)))
+    detail = "compares two completions"
+    columns.report(said & (np.diff(offsets) != 2), "length_mismatch", detail, name)
+    return columns.number(name).take(pa.array(_owners(offsets)))
+
+
+def _owners(offsets: Offsets) -> Places:
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def _within(offsets: Offsets) -> Places:
+    """Return the place of each value in its list, from 0."""
+    return np.arange(int(offsets[-1])) - np.repeat(offsets[:-1], np.diff(offsets))

@@ -15,7 +15,8 @@ import pyarrow as pa
 from pairkit.arrow import Offsets, flatten, is_json, is_list, is_text, listed, struct_fields
 from pairkit.errors import RecipeError
 from pairkit.readers.json_fields import with_json_texts, with_parts
-from pairkit.readers.json_rows import NOT_ARROW, loads
+from pairkit.readers.json_rows import NOT_ARROW
+from pairkit.sources.reading.literals import parse
 
 Types = Mapping[str, Sequence[pa.DataType]]  # column -> the types that it has in the rows of a file
 EVERY = None  # the step `[]`
@@ -114,7 +115,7 @@ def parsed(texts: pa.Array) -> pa.Array:
 
 def _parsed(text: str | None) -> object:
     try:
-        value = loads(text) if text else None
-    except (ValueError, RecursionError):
+        value = parse(text) if text else None
+    except ValueError:
         return None
     return with_json_texts(value) if isinstance(value, dict | list) else None

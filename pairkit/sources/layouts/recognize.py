@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,15 @@ import pyarrow as pa
 from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.readers.survey import Survey
+from pairkit.schema import ROLES
 from pairkit.sources.base import Reading, SourceRecipe
 from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
+from pairkit.sources.layouts.settle import check_preference, settle_winners
+from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
+from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_parts
+from pairkit.sources.layouts.winners import check_winners
 
 KINDS = {
     "text": is_text,
@@ -25,10 +31,12 @@ KINDS = {
     "object": pa.types.is_struct,
 }
 FIELDS = tuple(dict.fromkeys(name for shape in SHAPES.values() for part in shape for name in part))
-OPTIONS = ("roles", "rank_by_order")  # of `map`: no columns
+OPTIONS = ("roles", "rank_by_order", "winners")  # of `map`: no columns
 JOINED = ("prompt", "system", "completion")  # several texts with a blank line between them
-COLLECTED = ("completions", "scores", "ranks", "models")  # several columns as one list
+COLLECTED = ("completions", "scores", "ranks", "models", "flags")  # several columns as one list
+VOTES = ("winner",)  # several columns of which each names a winner
 AVERAGED = ("score", "ratings")  # several columns of numbers
+OUTCOMES = ("winner", "flags", "strength", "preference")  # of which a map's own replaces a layout's
 # A map that names one of these says what the rows hold; any other adds to what is recognized.
 CONTENT = ("prompt", "messages", "chosen", "rejected", "completions", "completion")
 
@@ -54,10 +62,14 @@ def check_map(mapped: Mapping[str, Any]) -> None:
         raise RecipeError(
             f"map roles: must give speakers a role, as in {{Human: user}}, got {mapped['roles']!r}"
         )
+    check_winners(mapped.get("winners", {}))
+    for name, role in mapped.get("roles", {}).items():
+        if role not in ROLES:
+            raise RecipeError(f"map roles: {name} must be one of {', '.join(ROLES)}, got {role!r}")
     if mapped.get("rank_by_order", True) not in (True, False, "true", "false"):
         raise RecipeError(f"map rank_by_order: must be true or false, got {mapped['rank_by_order']!r}")
     for field, value in fields_in(mapped).items():
-        joined = (*JOINED, *COLLECTED, *AVERAGED)
+        joined = (*JOINED, *COLLECTED, *AVERAGED, *VOTES)
         if "+" in value and not is_constant(value) and field not in joined:
             raise RecipeError(f"map {field}={value}: only {', '.join(joined)} can join columns")
         for path in columns_of(value, ()):
@@ -81,21 +93,63 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
         return Reading("", "no row that can be read", {}, {})  # and so nothing that a layout would be for
     if recipe.layout is not None:
         layout = _named(recipe.layout, columns, mapped, path)
-        fields = fields_of(layout, columns) | mapped
+        fields = _completed(layout, columns, mapped)
     elif any(name in mapped for name in CONTENT):
         layout, fields = _mapped(mapped), mapped
     else:
-        layout = _recognized(columns, path)
-        fields = fields_of(layout, columns) | mapped
+        layout, known = _recognized(columns, path)
+        fields = _completed(layout, known, mapped)
+    fields = _one_prompt(fields, mapped)
     shape = SHAPES[layout.shape]
     unused = sorted(mapped.keys() - {*shape.required, *shape.optional})
     if unused:
         used = ", ".join(shape.required)
         raise RecipeError(f"map {unused[0]}: not used together with {used}; leave it out")
     _check_paths(mapped, columns, path)
-    options = {name: recipe.map[name] for name in OPTIONS if name in recipe.map}
-    unread = _unread(layout, fields, survey)
-    return Reading(layout.name, layout.summary, {**fields, **options}, unread, whole=layout.whole)
+    options = {
+        **_options(layout, fields),
+        **{name: recipe.map[name] for name in OPTIONS if name in recipe.map},
+    }
+    told = [
+        name for name in ("rank_by_order", "winners") if name in recipe.map and name not in shape.optional
+    ]
+    if told:
+        raise RecipeError(f"map {told[0]}: rows of layout {layout.name!r} are not compared; leave it out")
+    if "winner" in fields and "winners" not in options:
+        where = (columns_of(fields[name], columns) for name in ("winner", "completions"))
+        options |= settle_winners(path, survey, *where, mapped="winner" in mapped)
+    if "preference" in fields and "preference" not in mapped:
+        check_preference(path, fields["preference"])
+    paths = _paths(layout, fields, columns)
+    shares = unread_columns({first_column(each, columns) for each in paths}, survey)
+    discarded = [name for name in shares if not is_kept(layout, fields, columns, name)]
+    parts = unread_parts(columns, paths)
+    map_ = {**fields, **options}
+    return Reading(layout.name, layout.summary, map_, shares, layout.whole, discarded, parts)
+
+
+def _completed(layout: Layout, columns: Types, mapped: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields of a layout with those of a map, whose outcome takes the place of the layout's."""
+    fields = fields_of(layout, columns)
+    if any(name in mapped for name in OUTCOMES):
+        fields = {name: value for name, value in fields.items() if name not in OUTCOMES}
+    return {**fields, **mapped}
+
+
+def _options(layout: Layout, fields: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options of a layout; what numbers mean holds for its own winner only."""
+    own = fields.get("winner") == layout.fields.get("winner")
+    return {name: value for name, value in layout.options.items() if own or name != "winners"}
+
+
+def _one_prompt(fields: Mapping[str, str], mapped: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields with one of `prompt` and `messages`. Raises `RecipeError` if a map names both."""
+    if not {"prompt", "messages"} <= fields.keys():
+        return dict(fields)
+    if {"prompt", "messages"} <= mapped.keys():
+        raise RecipeError("map messages: not used together with prompt; leave one of them out")
+    other = "prompt" if "messages" in mapped else "messages"
+    return {name: value for name, value in fields.items() if name != other}
 
 
 def fits(layout: Layout, columns: Types) -> bool:
@@ -117,35 +171,49 @@ def _exists(columns: Types, need: str) -> bool:
 
 
 def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
-    """Return the fields that rows with these columns have in a layout, and where."""
-    found = {}
-    for field, names in layout.fields.items():
-        candidates = (names,) if isinstance(names, str) else names
-        for candidate in candidates:
+    """Return the fields that rows with these columns have in a layout, and where.
+
+    A column may be spelled otherwise than in the layout: "Response A" for response_a.
+    """
+    found, spelled = {}, {_letters(name): name for name in reversed(list(columns))}
+    known_names = (*columns, *layout.adds)
+    for field, known in layout.fields.items():
+        for candidate in (known,) if isinstance(known, str) else known:
             some = [part for part in candidate.split("|") if _exists(columns, f"{part}:number")]
             if "|" in candidate and some:
                 found[field] = "+".join(some)
                 break
-            parts = columns_of(candidate, (*columns, *layout.adds))
-            if all(part in layout.adds or _exists(columns, part) for part in parts):
-                found[field] = candidate
+            parts = columns_of(candidate, known_names)
+            names = [part if part in known_names else spelled.get(_letters(part), part) for part in parts]
+            if all(name in layout.adds or _exists(columns, name) for name in names):
+                found[field] = "+".join(names)
                 break
     return found
 
 
-def _recognized(columns: Types, path: Path) -> Layout:
+def _letters(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).lower()
+
+
+def _recognized(columns: Types, path: Path) -> tuple[Layout, Types]:
+    """Return the layout of a file, and the columns by which it was recognized."""
     layout = next((layout for layout in LAYOUTS.values() if fits(layout, columns)), None)
     if layout is None:
         # A column of nothing but nulls gives no layout away, unless there is no better one.
-        named = dict.fromkeys(columns, (pa.string(),))
-        layout = next((layout for layout in LAYOUTS.values() if fits(layout, named)), None)
+        columns = {name: kinds if _has_type(kinds) else (pa.string(),) for name, kinds in columns.items()}
+        layout = next((layout for layout in LAYOUTS.values() if fits(layout, columns)), None)
     if layout is None:
+        proposed = suggest(columns) or {"prompt": "COLUMN", "chosen": "COLUMN", "rejected": "COLUMN"}
         raise InputError(
             f"{path}: no known layout: expected a prompt, messages, or chosen and rejected; "
             f"found columns {', '.join(columns) or 'none'}; "
-            "name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN"
+            f"name the columns with --map, as in --map {written(proposed)}"
         )
-    return layout
+    return layout, columns
+
+
+def _has_type(kinds: Iterable[pa.DataType]) -> bool:
+    return any(not pa.types.is_null(kind) for kind in kinds)
 
 
 def _named(name: str, columns: Types, mapped: Mapping[str, str], path: Path) -> Layout:
@@ -175,14 +243,14 @@ def _check_paths(mapped: Mapping[str, str], columns: Types, file: Path) -> None:
     for field, value in mapped.items():
         for path in columns_of(value, columns):
             if not types_at(columns, path):
+                # The one field that is often the same for all rows.
+                constant = "; write a text that is no column in quotes: " if field == "system" else ""
+                hint = f"""{constant}--map 'system="{value}"'""" if constant else ""
                 raise InputError(
                     f"{file}: map {field}={value}: there is no {path!r}; found columns "
-                    f"{', '.join(columns) or 'none'}"
+                    f"{', '.join(columns) or 'none'}{hint}"
                 )
 
 
-def _unread(layout: Layout, fields: Mapping[str, str], survey: Survey) -> dict[str, float]:
-    names = survey.columns
-    paths = [path for value in fields.values() for path in columns_of(value, names)]
-    used = {first_column(path, names) for path in (*paths, *layout.reads)}
-    return {name: survey.non_null[name] / max(survey.rows, 1) for name in names if name not in used}
+def _paths(layout: Layout, fields: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    return [*(path for value in fields.values() for path in columns_of(value, names)), *layout.reads]

@@ -12,20 +12,43 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import filter_lists, flatten, interleave, is_list, is_text, listed, present, with_fields
+from pairkit.arrow import (
+    Offsets,
+    filter_lists,
+    flatten,
+    interleave,
+    is_list,
+    is_number,
+    is_text,
+    listed,
+    mask,
+    present,
+    with_fields,
+)
 from pairkit.readers.json_text import json_objects
 from pairkit.schema import COMPLETION
-from pairkit.sources.layouts import outcomes
+from pairkit.sources.layouts import dialogues, outcomes
 from pairkit.sources.layouts.recognize import columns_of
+from pairkit.sources.reading.cells import report_dialogues
 from pairkit.sources.reading.columns import Columns, completions
+from pairkit.sources.reading.contents import read_content
+from pairkit.sources.reading.dialogues import CALL_FIELDS
 from pairkit.sources.reading.media import report_media
 from pairkit.sources.reading.messages import read_messages
-from pairkit.sources.reading.pairs import read_reply, shared_prompt
-from pairkit.sources.reading.turns import CALL_FIELDS, THOUGHT_FIELDS, read_calls, read_content, read_thoughts
+from pairkit.sources.reading.pairs import (
+    common_prompt,
+    holds_replies,
+    prompt_of_all,
+    read_replies,
+    read_reply,
+)
+from pairkit.sources.reading.turns import THOUGHT_FIELDS, read_calls, read_roles, read_thoughts
 
 # Names under which structs of completions hold the reply, and its model.
 TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
+RATINGS = ("score", "rank", "rating", "ratings", "overall_score", "annotations")
 MODELS = ("model", "generator")
+SCORES = ("score", "reward", "rating")
 # Of sets that pairkit wrote.
 OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata", "token_ids", "tokenizer")
 
@@ -33,55 +56,89 @@ OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata", "toke
 def read_sets(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, pa.Array]:
     """Return the prompts and the lists of completions of rows with the field `completions`."""
     names = columns_of(fields["completions"], columns.arrays)
-    prompt_name = fields.get("prompt") or fields.get("messages")
-    if len(names) > 1:
-        prompt, sets = _columns_of_replies(columns, prompt_name, names)
-    else:
-        prompt, sets = read_messages(columns, prompt_name or "prompt"), _completions(columns, names[0])
+    prompt, sets = _contents(columns, fields, names)
     offsets, flat = flatten(sets)
     known = {
         "score": _aligned(columns, fields.get("scores"), offsets, "number"),
         "rank": _aligned(columns, fields.get("ranks"), offsets, "rank"),
-        "model": _aligned(columns, fields.get("models"), offsets, "text"),
+        "model": _models(columns, fields.get("models"), offsets),
     }
     flat = with_fields(flat, **{name: values for name, values in known.items() if values is not None})
-    told = {name: fields[name] for name in ("winner", "strength") if name in fields}
+    flat = with_fields(flat, rank=outcomes.from_one(flat.field("rank"), offsets))
+    return prompt, listed(offsets, _judged(columns, fields, names, offsets, flat))
+
+
+def _contents(columns: Columns, fields: Mapping[str, Any], names: Sequence[str]) -> tuple[pa.Array, pa.Array]:
+    """Return prompts and lists of completions, by where the rows have their prompt."""
+    if "questions" in fields:
+        return dialogues.read_questions(columns, fields["questions"], names)
+    column = None
+    if "transcript" in fields:
+        column = dialogues.read_transcript(columns, fields["transcript"])
+    elif "prompt" in fields or "messages" in fields:
+        column = read_messages(columns, fields.get("prompt") or fields["messages"])
+    if len(names) > 1:
+        return _columns_of_replies(columns, column, names)
+    if holds_replies(columns, names[0]):
+        if column is None:
+            return dialogues.read_dialogues(columns, names[0])
+        return _lists_of_replies(columns, column, names[0])
+    # A prompt that no field reads is missing, which the checks of every source report.
+    prompt = read_messages(columns, "prompt") if column is None else column
+    return prompt, _completions(columns, names[0])
+
+
+def _judged(
+    columns: Columns, fields: Mapping[str, Any], names: Sequence[str], offsets: Offsets, flat: pa.Array
+) -> pa.Array:
+    """Give completions the ranks and scores that follow from what a row says about all of them."""
     if fields.get("rank_by_order") in (True, "true"):
         flat = with_fields(flat, rank=outcomes.order_ranks(offsets))
-    if "winner" in told:
-        flat = with_fields(flat, rank=outcomes.winner_ranks(columns, told["winner"], offsets, flat, names))
-    if "strength" in told:
-        flat = with_fields(flat, score=outcomes.strength_scores(columns, told["strength"], offsets))
-    return prompt, listed(offsets, flat)
+    if "flags" in fields:
+        flat = with_fields(flat, rank=outcomes.flag_ranks(columns, fields["flags"], offsets))
+    if "winner" in fields:
+        votes = columns_of(fields["winner"], columns.arrays)
+        told = fields.get("winners", {})
+        flat = with_fields(flat, rank=outcomes.winner_ranks(columns, votes, offsets, flat, names, told))
+    if "preference" in fields:
+        flat = with_fields(flat, score=outcomes.preference_scores(columns, fields["preference"], offsets))
+    if "strength" in fields and "winner" in fields:
+        ranks = flat.field("rank")
+        flat = with_fields(flat, score=outcomes.margin_scores(columns, fields["strength"], offsets, ranks))
+    elif "strength" in fields:
+        flat = with_fields(flat, score=outcomes.strength_scores(columns, fields["strength"], offsets))
+    return flat
+
+
+def _models(columns: Columns, name: str | None, offsets: Offsets) -> pa.Array | None:
+    """Read the models of the completions: a list per row, or one text for all of them."""
+    values = columns.arrays.get(name or "")
+    if name is None or values is None or not is_text(values.type):
+        return _aligned(columns, name, offsets, "text")
+    return columns.text(name).take(pa.array(np.repeat(np.arange(columns.size), np.diff(offsets))))
 
 
 def _completions(columns: Columns, name: str) -> pa.Array:
     values = columns.arrays.get(name)
     if values is not None and pa.types.is_struct(values.type):
         return _by_model(columns.struct(name))
-    if is_texts(columns, name):
-        assert values is not None
-        offsets, flat = flatten(values)
-        return listed(offsets, completions(flat.cast(pa.string())))
     offsets, items = columns.items(name, of="texts or objects")
     return listed(offsets, _structs(items))
 
 
-def is_texts(columns: Columns, name: str) -> bool:
-    """Return whether a column holds lists of texts."""
-    values = columns.arrays.get(name)
-    return values is not None and is_list(values.type) and is_text(values.type.value_type)
+def _lists_of_replies(columns: Columns, column: pa.Array, name: str) -> tuple[pa.Array, pa.Array]:
+    """Read lists of texts or dialogues; a dialogue may hold the prompt too."""
+    cuts, replies = read_replies(columns, name)
+    prompt = common_prompt(columns, column, cuts, replies.prompt, name)
+    return prompt, listed(cuts, replies.completions())
 
 
 def _columns_of_replies(
-    columns: Columns, prompt_name: str | None, names: Sequence[str]
+    columns: Columns, column: pa.Array | None, names: Sequence[str]
 ) -> tuple[pa.Array, pa.Array]:
     """Read a column per completion; each is a text, a message, or a dialogue that holds the prompt too."""
-    column = read_messages(columns, prompt_name) if prompt_name else None
     replies = [read_reply(columns, name, whole=column is None) for name in names]
-    prompt = replies[0].prompt
-    for name, reply in zip(names[1:], replies[1:], strict=True):
-        prompt = shared_prompt(columns, column, replies[0], reply, name)
+    prompt = prompt_of_all(columns, column, replies, names[-1])
     return prompt, interleave([reply.completions() for reply in replies])
 
 
@@ -96,12 +153,18 @@ def _by_model(fields: Columns) -> pa.Array:
 def _structs(items: Columns) -> pa.Array:
     """Read structs with a text and any of pairkit's own fields; the other fields become metadata."""
     report_media(items)
+    _report_others(items)
     text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
+    # A text may say that there is none, and is then nobody's mistake.
+    numbers = [name for name in SCORES if name in items and is_number(items.arrays[name].type)]
+    score = numbers[0] if numbers and "score" not in items else "score"
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
-    # The one name only: `reasoning` next to a text may be that of a judge.
-    own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, THOUGHT_FIELDS[:1])}
+    # `reasoning` next to a rating may be that of a judge, next to the content of a message it is the model's.
+    judged = text != "content" and any(name in items for name in RATINGS)
+    thoughts = THOUGHT_FIELDS[:-1] if judged else THOUGHT_FIELDS
+    own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, thoughts)}
     if "metadata" not in own:
-        rest = items.rest([text, model, "rank", "score", *CALL_FIELDS, *own])
+        rest = items.rest([text, model, "rank", score, *CALL_FIELDS, *thoughts, *own])
         encoded = json_objects(rest, items.size)
         # Null, because a completion without further fields has no metadata.
         own["metadata"] = pc.if_else(pc.equal(encoded, "{}"), None, encoded)
@@ -113,9 +176,22 @@ def _structs(items: Columns) -> pa.Array:
         pc.if_else(pc.and_(pc.is_null(texts), pc.is_valid(own["tool_calls"])), "", texts),
         model=items.text(model),
         rank=items.rank("rank"),
-        score=items.number("score"),
+        score=items.number(score),
         **own,
     )
+
+
+def _report_others(items: Columns) -> None:
+    """Report messages of others than the assistant, and dialogues in the texts of others' objects."""
+    for name in ("role", "from"):
+        if name in items and is_text(items.arrays[name].type):
+            roles = read_roles(items, name)[1]
+            spoken = present(items.arrays[name]) & ~mask(pc.equal(roles, "assistant"))
+            items.report(
+                spoken, "unsupported_content", "is no assistant's message, and so no completion", name
+            )
+    if "origin" not in items:
+        report_dialogues(items, _first_of(items, TEXTS))
 
 
 def _first_of(items: Columns, names: tuple[str, ...]) -> str:
@@ -157,7 +233,8 @@ def _aligned(columns: Columns, name: str | None, offsets: Any, kind: str) -> pa.
     index = np.full(size, -1)
     index[np.repeat(fits, counts)] = np.arange(len(fitting))
     aligned = fitting.take(pa.array(index, mask=index < 0))
-    owners = np.repeat(np.arange(columns.size), counts)
+    rows = np.repeat(np.arange(columns.size), counts)
+    owners = rows if columns.owners is None else columns.owners[rows]
     below = Columns({name: aligned}, size, columns.rows, columns.problems, owners)
     read = {"number": below.number, "rank": below.rank, "text": below.text}[kind]
     return read(name)

@@ -1,4 +1,4 @@
-"""The layouts that are recognized: one literal table, the first that fits is used.
+"""The layouts that are recognized: one literal table in four parts, the first that fits is used.
 
 A new layout is a row here, with an example, and a test of what the example becomes
 (tests/sources/layouts/test_table.py reads all of them). docs/formats.md is made of this table.
@@ -6,49 +6,14 @@ A new layout is a row here, with an example, and a test of what the example beco
 
 from __future__ import annotations
 
-from pairkit.sources.layouts import finegrained, trees
 from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.names import ALWAYS, COMPLETION, LABEL, MESSAGES, PROMPT, RATINGS
+from pairkit.sources.layouts.table_compared import COMPARISONS
+from pairkit.sources.layouts.table_pairs import PAIRS
+from pairkit.sources.layouts.table_sets import SETS
+from pairkit.sources.layouts.table_special import SPECIAL
 
-PROMPT = ("instruction+input", "prompt", "instruction", "question", "query")
-MESSAGES = ("messages", "conversations", "conversation")
-COMPLETION = ("completion", "response", "output", "answer")
-# Columns of numbers that say how good a response is.
-RATINGS = (
-    *("helpfulness", "correctness", "coherence", "complexity", "verbosity", "honesty", "truthfulness"),
-    *("instruction_following", "harmlessness", "safety", "quality", "accuracy", "relevance", "clarity"),
-    *("fluency", "completeness", "depth", "creativity", "faithfulness", "factuality", "usefulness"),
-    *("rating", "overall", "overall_rating", "overall_score", "reward"),
-)
-ALWAYS: dict[str, str | tuple[str, ...]] = {
-    "system": ("system", "system_prompt"),
-    "history": "history",
-    "tools": ("tools", "functions"),
-    "chat_template_kwargs": "chat_template_kwargs",
-}
-SCORES: dict[str, str | tuple[str, ...]] = {
-    "score_chosen": ("score_chosen", "chosen_score", "chosen_rating", "chosen-rating"),
-    "score_rejected": ("score_rejected", "rejected_score", "rejected_rating", "rejected-rating"),
-}
-
-_TABLE = (
-    Layout(
-        name="openai_preference",
-        summary="a pair per row, after the messages in `input`",
-        shape="pairs",
-        needs=("input.messages:objects",),
-        fields={
-            "messages": "input.messages",
-            "chosen": "preferred_output",
-            "rejected": "non_preferred_output",
-            "tools": "input.tools",
-        },
-        origin="OpenAI, Together and Fireworks (https://platform.openai.com/docs/guides/direct-preference-optimization)",
-        example=(
-            '{"input": {"messages": [{"role": "user", "content": "Is 7 even?"}], "tools": []}, '
-            '"preferred_output": [{"role": "assistant", "content": "No."}], '
-            '"non_preferred_output": [{"role": "assistant", "content": "Yes."}]}'
-        ),
-    ),
+_SINGLE = (
     Layout(
         name="helpsteer2",
         summary="one response per row with its ratings, grouped by prompt",
@@ -70,110 +35,14 @@ _TABLE = (
             '"coherence": 4, "complexity": 0, "verbosity": 0}'
         ),
     ),
-    Layout(
-        name="openassistant_trees",
-        summary="a tree of messages per row; each answered message is a prompt, its ranked answers a set",
-        shape="sets",
-        needs=("message_tree_id", "prompt.role:text", "prompt.text:text", "prompt.replies:list"),
-        fields={"messages": "messages", "completions": "answers"},
-        origin="OpenAssistant's exports (https://huggingface.co/datasets/OpenAssistant/oasst2)",
-        expand=trees.expand_trees,
-        adds=("messages", "answers"),
-        reads=("prompt", "tree_state"),
-        example=(
-            '{"message_tree_id": "t", "tree_state": "ready_for_export", "prompt": {"message_id": "t", '
-            '"role": "prompter", "text": "Is 7 even?", "lang": "en", "deleted": false, "replies": ['
-            '{"message_id": "u", "role": "assistant", "text": "Yes.", "rank": 1, "replies": []}, '
-            '{"message_id": "v", "role": "assistant", "text": "No.", "rank": 0, "replies": []}]}}'
-        ),
-    ),
-    Layout(
-        name="openassistant_messages",
-        summary="a message of a tree per row; each answered message is a prompt, its ranked answers a set",
-        shape="sets",
-        needs=("message_id", "parent_id", "message_tree_id", "role:text", "text:text", "rank"),
-        fields={"messages": "messages", "completions": "answers"},
-        origin="OpenAssistant on the hub (https://huggingface.co/datasets/OpenAssistant/oasst1)",
-        expand=trees.join_messages,
-        whole=True,
-        adds=("messages", "answers"),
-        reads=("message_id", "parent_id", "message_tree_id", "role", "text", "rank", "lang", "deleted"),
-        example=(
-            '{"message_id": "t", "parent_id": null, "message_tree_id": "t", "role": "prompter", '
-            '"text": "Is 7 even?", "lang": "en", "rank": null}\n'
-            '{"message_id": "u", "parent_id": "t", "message_tree_id": "t", "role": "assistant", '
-            '"text": "Yes.", "lang": "en", "rank": 1}\n'
-            '{"message_id": "v", "parent_id": "t", "message_tree_id": "t", "role": "assistant", '
-            '"text": "No.", "lang": "en", "rank": 0}'
-        ),
-    ),
-    Layout(
-        name="fine_grained_rlhf",
-        summary="four predictions per question, scored by the comparisons that each won",
-        shape="sets",
-        needs=("question", *finegrained.PREDICTIONS, "preference:list"),
-        fields={"prompt": "question", "completions": "+".join(finegrained.PREDICTIONS), "scores": "wins"},
-        origin="FineGrainedRLHF, QA feedback (https://github.com/allenai/FineGrainedRLHF)",
-        prepare=finegrained.wins,
-        adds=("wins",),
-        example=(
-            '{"question": "Is 7 even?", "passages": [["Numbers", "7 is odd."]], "gold": "No, 7 is odd.", '
-            '"prediction 1": "Yes.", "prediction 2": "No.", "prediction 3": "Maybe.", '
-            '"prediction 4": "No, odd.", "feedback": {"corrected-prediction": "No."}, '
-            '"preference": [2, 2, 2, 1, 2, 2]}'
-        ),
-    ),
-    Layout(
-        name="verl_prompts",
-        summary="prompts with an answer that a verifier checks",
-        shape="prompts",
-        needs=("data_source", "prompt", "reward_model.ground_truth"),
-        fields={"prompt": "prompt", "answer": "reward_model.ground_truth"},
-        origin="verl (https://verl.readthedocs.io/en/latest/preparation/prepare_data.html)",
-        example=(
-            '{"data_source": "numbers", "prompt": [{"role": "user", "content": "Is 7 even?"}], '
-            '"ability": "math", "reward_model": {"style": "rule", "ground_truth": "No."}, '
-            '"extra_info": {"index": 0}}'
-        ),
-    ),
-    # The general ones last: each is also what a map with its fields means.
-    Layout(
-        name="pairs",
-        summary="a chosen and a rejected reply per row",
-        shape="pairs",
-        fields={
-            "prompt": PROMPT,
-            "messages": MESSAGES,
-            "chosen": "chosen",
-            "rejected": "rejected",
-            **SCORES,
-            **ALWAYS,
-        },
-        origin="TRL, UltraFeedback binarized, HH-RLHF and many others",
-        example='{"prompt": "Is 7 even?", "chosen": "No.", "rejected": "Yes."}',
-    ),
-    Layout(
-        name="sets",
-        summary="several completions per row",
-        shape="sets",
-        fields={
-            "prompt": PROMPT,
-            "messages": MESSAGES,
-            "completions": ("completions", "responses", "answers"),
-            "scores": "scores",
-            "ranks": "ranks",
-            "models": "models",
-            **ALWAYS,
-        },
-        origin="pairkit's own sets, Nectar, UltraFeedback",
-        example='{"prompt": "Is 7 even?", "completions": ["No.", "Yes."], "scores": [1, 0]}',
-    ),
+    # The general ones last.
     Layout(
         name="rated_responses",
         summary="one response per row with its ratings, grouped by prompt",
         shape="single",
         needs_one=("score", "rank", *RATINGS),
-        needs_none=("label",),
+        # Not `feedback` and others: beside a score that is criticism.
+        needs_none=LABEL[:8],
         fields={
             "prompt": PROMPT,
             "completion": COMPLETION,
@@ -197,9 +66,10 @@ _TABLE = (
         fields={
             "prompt": PROMPT,
             "completion": COMPLETION,
-            "label": "label",
+            "label": LABEL,
             "score": "score",
             "model": "model",
+            "reasoning": ("reasoning_content", "thinking", "thought"),
             **ALWAYS,
         },
         origin="Alpaca, KTO (TRL)",
@@ -209,7 +79,7 @@ _TABLE = (
         name="conversation",
         summary="a conversation per row, whose last reply is the completion",
         shape="conversation",
-        fields={"messages": MESSAGES, "label": "label", "score": "score", "model": "model", **ALWAYS},
+        fields={"messages": MESSAGES, "label": LABEL, "score": "score", "model": "model", **ALWAYS},
         origin="ShareGPT, OpenAI chat, ms-swift",
         example=(
             '{"messages": [{"role": "user", "content": "Is 7 even?"}, '
@@ -225,4 +95,6 @@ _TABLE = (
         example='{"prompt": "Is 7 even?"}',
     ),
 )
+# Pairs first, because what is chosen needs no comparison to be read.
+_TABLE = (*SPECIAL, *PAIRS, *COMPARISONS, *SETS, *_SINGLE)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _TABLE}

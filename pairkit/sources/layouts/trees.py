@@ -6,46 +6,50 @@ They come as one tree per row, or as one message per row with the id of its pare
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pairkit.readers.blocks import RowTable
+from pairkit.readers.json_text import json_objects
+from pairkit.schema.identity import canonical_json
 
-NODE = ("message_id", "role", "text", "rank", "deleted", "model_name", "lang")
-MADE = pa.schema(
+NODE = ("message_id", "parent_id", "role", "text", "rank", "deleted", "model_name", "lang")
+TREE = ("prompt", "tree_state", "message_tree_id")
+_ANSWER = pa.struct(
+    [
+        *(("text", pa.string()), ("rank", pa.int64()), ("model", pa.string())),
+        ("metadata", pa.string()),  # JSON
+    ]
+)
+_MADE = pa.schema(
     {
         "messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
-        "answers": pa.list_(
-            pa.struct(
-                {
-                    "text": pa.string(),
-                    "rank": pa.int64(),
-                    "model": pa.string(),
-                    "message_id": pa.string(),
-                }
-            )
-        ),
+        "answers": pa.list_(_ANSWER),
         "message_tree_id": pa.string(),
         "lang": pa.string(),
     }
 )
 Node = dict[str, Any]
-Path = list[dict[str, str]]
 
 
 def expand_trees(rows: RowTable) -> RowTable:
     """Turn rows of one tree each into a row per answered message; a tree without an answer stays one row."""
-    made, numbers = [], []
-    trees = zip(rows.table["prompt"].to_pylist(), rows.numbers, strict=True)
-    for root, number in trees:
-        sets = list(_sets(root, [], str((root or {}).get("message_id")))) or [_bare(root)]
+    made: list[Node] = []
+    owners: list[int] = []
+    for row, root in enumerate(rows.table["prompt"].to_pylist()):
+        sets = _sets(root)
         made += sets
-        numbers += [number] * len(sets)
-    return RowTable(pa.Table.from_pylist(made, MADE), np.array(numbers))
+        owners += [row] * len(sets)
+    rest = rows.table.select([name for name in rows.table.column_names if name not in (*TREE, "lang")])
+    table = pa.Table.from_pylist(made, _MADE)
+    for name in rest.column_names:
+        if name not in table.column_names:
+            table = table.append_column(name, rest[name].take(pa.array(owners, pa.int64())))
+    return RowTable(table, rows.numbers[owners])
 
 
 def join_messages(rows: RowTable) -> RowTable:
@@ -53,61 +57,67 @@ def join_messages(rows: RowTable) -> RowTable:
 
     A message whose parent is not in the file begins no conversation: it becomes a row without a prompt.
     """
-    nodes = rows.table.select([name for name in (*NODE, "parent_id") if name in rows.table.column_names])
-    replies: dict[str | None, list[tuple[Node, int]]] = defaultdict(list)
-    known = set(nodes["message_id"].to_pylist())
-    made, numbers = [], []
-    for node, number in zip(nodes.to_pylist(), rows.numbers, strict=True):
+    names = rows.table.column_names
+    nodes = rows.table.select([name for name in NODE if name in names]).to_pylist()
+    rest = {name: rows.table[name].combine_chunks() for name in names if name not in (*NODE, *TREE)}
+    for node, about in zip(nodes, json_objects(rest, len(nodes)).to_pylist(), strict=True):
+        node["about"] = json.loads(about)
+    replies: dict[str | None, list[Node]] = defaultdict(list)
+    known = {node["message_id"] for node in nodes}
+    made: list[Node] = []
+    numbers: list[int] = []
+    for node, number in zip(nodes, rows.numbers.tolist(), strict=True):
         if node["parent_id"] is not None and node["parent_id"] not in known:
             made.append({"messages": None, "answers": [], "message_tree_id": node["message_id"]})
             numbers.append(number)
         else:
-            replies[node["parent_id"]].append((node, number))
-    roots = [(_with_replies(node, replies), number) for node, number in replies[None]]
-    for root, number in roots:
-        sets = list(_sets(root, [], root["message_id"])) or [_bare(root)]
+            replies[node["parent_id"]].append({**node, "number": number})
+    for root in replies[None]:
+        sets = _sets(_with_replies(root, replies))
         made += sets
-        numbers += [number] * len(sets)
-    return RowTable(pa.Table.from_pylist(made, MADE), np.array(numbers))
+        numbers += [root["number"]] * len(sets)
+    return RowTable(pa.Table.from_pylist(made, _MADE), np.array(numbers, np.int64))
 
 
-def _with_replies(root: Node, replies: dict[str | None, list[tuple[Node, int]]]) -> Node:
+def _with_replies(root: Node, replies: dict[str | None, list[Node]]) -> Node:
     # A stack and no recursion, because a conversation may be longer than Python's stack.
     waiting = [root]
     while waiting:
         node = waiting.pop()
-        node["replies"] = [child for child, _ in replies.get(node["message_id"], [])]
+        node["replies"] = replies.get(node["message_id"], [])
         waiting += node["replies"]
     return root
 
 
-def _sets(root: Node | None, before: Path, tree: str) -> Iterator[dict[str, Any]]:
-    """Yield a row per message of a person that has answers, parents before their children."""
-    waiting: list[tuple[Node, Path]] = [] if root is None else [(root, before)]
+def _sets(root: Node | None) -> list[Node]:
+    """Return a row per message of a person that has answers, parents before their children.
+
+    Without any it is one row: the first message, unless that was deleted, and no answers.
+    """
+    root = root or {}
+    made: list[Node] = []
+    waiting: list[tuple[Node, list[Node]]] = [(root, [])]
     while waiting:
         node, path = waiting.pop(0)
-        if node.get("deleted"):
+        if node.get("deleted") or not node:
             continue
         path = [*path, {"role": node["role"], "content": node["text"]}]
         replies = [reply for reply in node.get("replies") or [] if reply and not reply.get("deleted")]
         answers = [_answer(reply) for reply in replies if reply["role"] == "assistant"]
-        if answers and node["role"] != "assistant":
-            yield {"messages": path, "answers": answers, "message_tree_id": tree, "lang": node.get("lang")}
+        if (answers and node["role"] != "assistant") or (node is root and not replies):
+            made.append({"messages": path, "answers": answers})
         waiting += [(reply, path) for reply in replies]
+    about = {"message_tree_id": root.get("message_id"), "lang": root.get("lang")}
+    return [{**row, **about} for row in made or [{"messages": None, "answers": []}]]
 
 
-def _answer(reply: Node) -> dict[str, Any]:
+def _answer(reply: Node) -> Node:
     rank = reply.get("rank")
+    about = {"message_id": reply.get("message_id"), **reply.get("about", {})}
     return {
         "text": reply["text"],
         # From 0 there, from 1 in a set.
         "rank": None if rank is None else int(rank) + 1,
         "model": reply.get("model_name"),
-        "message_id": reply.get("message_id"),
+        "metadata": canonical_json(about),
     }
-
-
-def _bare(root: Node | None) -> dict[str, Any]:
-    """Return the row of a tree that nobody answered: a prompt, if there is one."""
-    alone = None if root is None or root.get("deleted") else [{"role": root["role"], "content": root["text"]}]
-    return {"messages": alone, "answers": [], "message_tree_id": (root or {}).get("message_id")}

@@ -20,7 +20,7 @@ from pairkit.readers.json_text import json_row
 from pairkit.schema import PROMPT_ENDS, QUARANTINE, ROLES, UNIDENTIFIED, quarantined
 from pairkit.sources.base import STAGE, Draft, RowProblem
 from pairkit.sources.reading.columns import Columns
-from pairkit.sources.reading.json_columns import as_texts
+from pairkit.sources.reading.json_columns import NOTHING, as_texts
 from pairkit.sources.reading.media import report_media
 
 # About a million tokens. Longer texts are dumps, not prompts or replies, and a batch of them exceeds memory.
@@ -28,7 +28,7 @@ MAX_TEXT_BYTES = 4_000_000
 TOO_LONG = f"is longer than {MAX_TEXT_BYTES:,} bytes"
 GROUP = "group"  # a column of sets that are still to be joined
 TOOL_FIELDS = ("tools", "functions")
-NO_TOOLS = (None, "", "[]", "{}", "null")
+NO_TOOLS = (None, *NOTHING, "[]", "{}")
 
 
 class CheckedRows(NamedTuple):
@@ -92,7 +92,8 @@ def _left_out(table: pa.Table, draft: Draft) -> list[RowProblem]:
     report_media(columns)
     for name in TOOL_FIELDS:
         if name in columns and draft.tools is None:
-            where = mask(pc.invert(pc.is_in(as_texts(columns, name), pa.array(NO_TOOLS))))
+            texts = pc.utf8_lower(pc.replace_substring_regex(as_texts(columns, name), r"\s+", ""))
+            where = mask(pc.invert(pc.is_in(texts, pa.array(NO_TOOLS))))
             columns.report(where, "unsupported_content", "holds tools, which no field of `map` reads", name)
     return columns.problems
 

@@ -7,7 +7,7 @@ as null, and a value of the wrong type is reported as a problem of the row that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,13 +33,15 @@ from pairkit.arrow import (
 )
 from pairkit.schema import COMPLETION, SCORES
 from pairkit.sources.base import RowProblem
+from pairkit.sources.reading.labels import read_labels
 
 
 @dataclass(frozen=True)
 class Columns:
     """`size` values of named columns; `owners` maps each to one of the `rows` raw rows.
 
-    `problems` is shared by all `Columns` of one table, and grows as columns are read.
+    `problems` is shared by all `Columns` of one table, and grows as columns are read. `roles` are the roles
+    that a user gave to names of speakers.
     """
 
     arrays: Mapping[str, pa.Array]
@@ -48,6 +50,7 @@ class Columns:
     problems: list[RowProblem]
     owners: np.ndarray[Any, np.dtype[np.int64]] | None = None
     prefix: str = ""
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: pa.Table) -> Columns:
@@ -67,8 +70,8 @@ class Columns:
         if self.owners is not None:
             rows = np.zeros(self.rows, dtype=np.bool_)
             rows[self.owners[where]] = True
-        field = (self.prefix + (name or "")).removesuffix(".") or None
-        self.problems.append(RowProblem(rows, reason, detail, field))
+        place = (self.prefix + (name or "")).removesuffix(".") or None
+        self.problems.append(RowProblem(rows, reason, detail, place))
 
     def text(self, name: str) -> pa.Array:
         """Read a column of texts; values of other types are reported as `not_text` and read as null."""
@@ -116,28 +119,19 @@ class Columns:
         return pc.if_else(pa.array(partial | huge), None, numbers).cast(pa.int32())
 
     def truth(self, name: str) -> pa.Array:
-        """Read a column of booleans; also 0 and 1, "true" and "false". Other values are `invalid_label`."""
+        """Read a column of booleans, or the words and numbers of `labels.py`; others are `invalid_label`."""
         if name not in self:
             return pa.nulls(self.size, pa.bool_())
-        values = self.arrays[name]
-        if pa.types.is_boolean(values.type):
-            return values
-        if is_text(values.type) or is_number(values.type):
-            words = pc.utf8_lower(pc.utf8_trim_whitespace(values.cast(pa.string())))
-            # "1.0": writers turn a column of 0, 1 and null into floats.
-            yes = pc.is_in(words, pa.array(["true", "1", "1.0"]))
-            no = pc.is_in(words, pa.array(["false", "0", "0.0"]))
-            readable = pc.or_(yes, no)
-        else:
-            yes = readable = pa.array(np.zeros(self.size, dtype=np.bool_))
-        self.report(present(values) & ~mask(readable), "invalid_label", "is neither true nor false", name)
-        return pc.if_else(readable, yes, None)
+        read, problems = read_labels(self.arrays[name])
+        for where, detail in problems:
+            self.report(where, "invalid_label", detail, name)
+        return read
 
     def struct(self, name: str) -> Columns:
         """Read the fields of a column of structs; none if it is absent or of another type."""
         values = self.arrays.get(name)
         arrays = struct_fields(values) if values is not None and pa.types.is_struct(values.type) else {}
-        return Columns(arrays, self.size, self.rows, self.problems, self.owners, f"{self.prefix}{name}.")
+        return replace(self, arrays=arrays, prefix=f"{self.prefix}{name}.")
 
     def items(self, name: str, *, of: str = "objects") -> tuple[Offsets, Columns]:
         """Read a column of lists of structs: the offsets of the lists `[size + 1]`, and the structs' fields.
@@ -161,8 +155,22 @@ class Columns:
         below.report(present(flat), "not_text", f"holds {_kind(flat.type)}, not {of}", None)
         return offsets, below
 
+    def flat(self, name: str) -> tuple[Offsets, Columns]:
+        """Return the offsets of a column of lists `[size + 1]`, and the items as a column named ""."""
+        cuts, items = flatten(self.arrays[name])
+        owners = np.repeat(np.arange(self.size), np.diff(cuts))
+        return cuts, self._below({"": items}, owners if self.owners is None else self.owners[owners], name)
+
     def _below(self, arrays: Mapping[str, pa.Array], owners: Any, name: str) -> Columns:
-        return Columns(arrays, len(owners), self.rows, self.problems, owners, f"{self.prefix}{name}.")
+        return replace(self, arrays=arrays, size=len(owners), owners=owners, prefix=f"{self.prefix}{name}.")
+
+    def only(self, name: str, kept: Mask) -> Columns:
+        """Return the same columns with one of them null where it is not `kept`."""
+        if name not in self or kept.all():
+            return self
+        values = self.arrays[name]
+        index = pa.array(np.arange(self.size), mask=~kept)
+        return replace(self, arrays={**self.arrays, name: values.take(index)})
 
     def rest(self, used: Iterable[str]) -> dict[str, pa.Array]:
         """Return the columns that are not in `used`."""

@@ -17,7 +17,9 @@ from pairkit.arrow import is_list, is_text
 from pairkit.readers.json_fields import json_text
 from pairkit.readers.json_rows import loads
 from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.literals import parse
 
+NOTHING = ("", "null", "none", "nan")
 # From a parsed value to the form that is kept, None where there is nothing. Raises `ValueError` with what is
 # wrong with the value.
 Normal = Callable[[Any], Any]
@@ -62,11 +64,11 @@ def normalized(columns: Columns, texts: pa.Array, name: str, normal: Normal) -> 
 
 
 def _normalized(text: str, normal: Normal) -> tuple[str | None, str | None]:
-    if not text or text.isspace():
+    if text.strip().lower() in NOTHING:
         return None, None
     try:
-        value = loads(text)
-    except (ValueError, RecursionError):
+        value = parse(text)
+    except ValueError:
         return None, "is not JSON"
     try:
         value = normal(value)
@@ -103,7 +105,7 @@ def _listed(value: Any, what: str) -> list[Any]:
     items = [value] if isinstance(value, dict) and value else value or []
     if not isinstance(items, list):
         raise ValueError(f"is not a JSON list of {what}")
-    return items
+    return [item for item in items if item not in (None, {}, "")]
 
 
 def _parsed(item: Any) -> Any:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, interleave, is_text, present, struct_fields
+from pairkit.arrow import Offsets, flatten, interleave, is_list, is_text, present, repeat, struct_fields
+from pairkit.schema import PROMPT
+from pairkit.sources.reading.chat_marks import without_end_marks
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.messages import (
     Conversation,
@@ -26,7 +31,7 @@ def read_reply(columns: Columns, name: str, *, whole: bool) -> Conversation:
     """
     as_text = name in columns and is_text(columns.arrays[name].type)
     if as_text and not whole:
-        return text_replies(columns.text(name))
+        return text_replies(without_end_marks(columns.text(name)))
     cut = cut_last(transcripts(columns, name) if as_text else read_messages(columns, name))
     if name in columns:
         silent = present(columns.arrays[name]) & ~present(cut.reply)
@@ -34,23 +39,58 @@ def read_reply(columns: Columns, name: str, *, whole: bool) -> Conversation:
     return cut
 
 
+def holds_replies(columns: Columns, name: str) -> bool:
+    """Return whether a column holds lists of texts or of dialogues, each a reply."""
+    kind = columns.arrays[name].type if name in columns else pa.null()
+    return is_list(kind) and (is_text(kind.value_type) or is_list(kind.value_type))
+
+
+def read_replies(columns: Columns, name: str) -> tuple[Offsets, Conversation]:
+    """Read a column of lists of replies in the forms of `read_reply`: their offsets, and one per item."""
+    cuts, items = columns.flat(name)
+    return cuts, read_reply(items, "", whole=False)
+
+
 def shared_prompt(
     columns: Columns, column: pa.Array | None, chosen: Conversation, rejected: Conversation, name: str
 ) -> pa.Array:
-    """Return the prompt of each pair: the messages before both replies, or else the prompt `column`.
+    """Return the prompt of each pair, as `common_prompt` does; problems are those of the column `name`."""
+    return prompt_of_all(columns, column, [chosen, rejected], name)
 
-    Pairs with different messages before the replies are `diverging_prompts`. Problems are reported for the
-    column `name`.
+
+def prompt_of_all(
+    columns: Columns, column: pa.Array | None, replies: Sequence[Conversation], name: str
+) -> pa.Array:
+    """Return the prompt of each row that has one reply per column, as `common_prompt` does."""
+    each = flatten(interleave([reply.prompt for reply in replies]))[1]
+    return common_prompt(columns, column, np.arange(columns.size + 1) * len(replies), each, name)
+
+
+def common_prompt(
+    columns: Columns, column: pa.Array | None, cuts: Any, prompts: pa.Array, name: str
+) -> pa.Array:
+    """Return the prompt of each row: the messages before its replies, or else the prompt `column`.
+
+    `prompts` has the messages before each reply, cut into rows at `cuts`; a reply without any follows those
+    of the others. Rows with different messages before the replies are `diverging_prompts`. Problems are
+    reported for the column `name`.
     """
-    before = _lengths(chosen.prompt) + _lengths(rejected.prompt) > 0
-    apart = before & ~same_messages(chosen.prompt, rejected.prompt)
+    owners = np.repeat(np.arange(columns.size), np.diff(cuts))
+    longer = np.flatnonzero(_lengths(prompts) > 0)
+    rows, firsts = np.unique(owners[longer], return_index=True)
+    first = np.full(columns.size, -1)
+    first[rows] = longer[firsts]
+    shared = prompts.take(pa.array(first, mask=first < 0))
+    apart = np.zeros(columns.size, np.bool_)
+    same = same_messages(prompts.take(pa.array(longer)), shared.take(pa.array(owners[longer])))
+    apart[owners[longer[~same]]] = True
     columns.report(apart, "diverging_prompts", "the two dialogues differ before the last reply", name)
-    # Both replies of several turns: the shared prefix then begins with the assistant or a tool.
-    several = before & ~apart & np.isin(_first_roles(chosen.prompt), ("assistant", "tool"))
+    # Replies of several turns: what they share then begins with the assistant or a tool.
+    before = first >= 0
+    several = before & ~apart & np.isin(_first_roles(shared), ("assistant", "tool"))
     columns.report(several, "unsupported_content", "the replies have several turns", name)
-    if column is None:
-        return chosen.prompt
-    return pc.if_else(pa.array(before), chosen.prompt, column)
+    otherwise = repeat([], columns.size, PROMPT) if column is None else column
+    return pc.if_else(pa.array(before), shared, otherwise)
 
 
 def pair(chosen: Conversation, rejected: Conversation, scores: tuple[pa.Array, pa.Array]) -> pa.Array:

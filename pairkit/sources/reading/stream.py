@@ -15,7 +15,7 @@ from pairkit.errors import InputError, RecipeError, located
 from pairkit.readers.blocks import BadLine, RawBlock, RowTable
 from pairkit.readers.formats import blocks, format_of
 from pairkit.readers.parquet import parquet_file
-from pairkit.readers.survey import survey
+from pairkit.readers.survey import Survey, survey
 from pairkit.schema import QUARANTINE, UNIDENTIFIED, StageResult, quarantined
 from pairkit.sources.base import STAGE, Opened, Reading, Source, SourceRecipe, converted
 from pairkit.sources.reading.checks import check
@@ -46,12 +46,13 @@ def open_files(source: Source, recipe: SourceRecipe) -> Opened:
         files = find_files(recipe.path, recipe.split, source.splits[0])
         fingerprint = fingerprint_files(files)
     readings: dict[str, Reading] = {}
+    surveys: dict[str, Survey] = {}
     counts: list[int | None] = []
     for file in files:
         if source.recognize is None:
             counts.append(_parquet_rows(source, file.path))
             continue
-        surveyed = survey(file.path)
+        surveyed = surveys[file.label] = survey(file.path)
         counts.append(surveyed.rows)
         readings[file.label] = source.recognize(recipe, file.path, surveyed)
     rows = sum(count for count in counts if count is not None)
@@ -69,6 +70,7 @@ def open_files(source: Source, recipe: SourceRecipe) -> Opened:
         total_rows=total,
         readings=readings,
         stream=lambda start, rows: stream(source, read, start, rows),
+        surveys=surveys,
     )
 
 

@@ -5,67 +5,30 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import (
-    Mask,
-    flatten,
-    is_list,
-    is_text,
-    listed,
-    mask,
-    present,
-    structs,
-)
+from pairkit.arrow import is_text, mask, present, structs
 from pairkit.schema import MESSAGE
 from pairkit.sources.reading import json_columns
 from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.contents import read_contents
+from pairkit.sources.reading.dialogues import CALL_FIELDS, CONTENT_FIELDS, ROLE_FIELDS
 from pairkit.sources.reading.json_columns import normalized, read_json
 from pairkit.sources.reading.media import report_media
+from pairkit.sources.reading.roles import CALLERS, known_roles, normal_names, unknown_role
 
-# The names of OpenAI, ShareGPT, OpenAssistant and ms-swift.
-ROLE_NAMES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "bot": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
-    "tool_response": "tool",
-    # The content of these is the call, as JSON.
-    "function_call": "assistant",
-    "tool_call": "assistant",
-}
-CALLERS = ("function_call", "tool_call")
-ROLE_FIELDS = ("role", "from")
-CONTENT_FIELDS = ("content", "value", "text")
-THOUGHT_FIELDS = ("reasoning_content", "thinking", "reasoning")
-# `function_call` is OpenAI's form before tools: one call and no list.
-CALL_FIELDS = ("tool_calls", "function_call")
-# Types of the parts of a content that are text.
-TEXT_PARTS = ("text", "input_text", "output_text")
-MEDIA = (("an", "image"), ("an", "audio"), ("a", "video"))
+THOUGHT_FIELDS = ("reasoning_content", "thinking", "thought", "reasoning")
 
 
 def read_turns(items: Columns) -> pa.Array:
     """Read structs of a role and a content as MESSAGE; report those that are none, and attached media."""
     report_media(items)
-    role_field = _first(items, ROLE_FIELDS)
-    content_field = _first(items, CONTENT_FIELDS)
-    names = items.text(role_field)
-    # A name that is not in the table gives null, which is reported below.
-    index = pc.index_in(names, pa.array(list(ROLE_NAMES)))
-    roles = pa.array(list(ROLE_NAMES.values())).take(index)
-    unknown = present(names) & ~present(roles)
-    items.report(unknown, "unsupported_content", f"is none of {', '.join(ROLE_NAMES)}", role_field)
-    content, calls = read_content(items, content_field), read_calls(items)
+    role_field, content_field = _first(items, ROLE_FIELDS), _first(items, CONTENT_FIELDS)
+    names, roles = read_roles(items, role_field)
+    content, among_parts = _read_said(items)
+    calls = read_calls(items)
     callers = pa.array(mask(pc.is_in(names, pa.array(CALLERS))))
     written = normalized(items, pc.if_else(callers, content, None), content_field, json_columns.calls)
     calls = pc.coalesce(calls, written)
-    thoughts = read_thoughts(items)
+    thoughts = pc.coalesce(read_thoughts(items), among_parts)
     by_assistant = mask(pc.equal(roles, "assistant"))
     for values, what in ((calls, "tool calls"), (thoughts, "a thought")):
         others = present(values) & ~by_assistant
@@ -82,6 +45,31 @@ def read_turns(items: Columns) -> pa.Array:
         tool_calls=calls,
         **{name: _of(results, items, name) for name in ("tool_call_id", "name")},
     )
+
+
+def read_roles(items: Columns, name: str) -> tuple[pa.Array, pa.Array]:
+    """Return the names of speakers in the form in which they are looked up, and their roles."""
+    written = items.text(name)
+    if name == "role":  # rows of one file may write messages in two ways
+        written = pc.coalesce(written, items.only("from", ~present(written)).text("from"))
+    names = normal_names(written)
+    known = known_roles(items.roles)
+    # A name that is not in the table gives null, which is reported.
+    roles = pa.array(list(known.values())).take(pc.index_in(names, pa.array(list(known))))
+    unknown = present(names) & ~present(roles)
+    for wrong in pc.unique(written.filter(pa.array(unknown))).to_pylist():
+        items.report(mask(pc.equal(written, wrong)), "unsupported_content", unknown_role(wrong), name)
+    return names, roles
+
+
+def _read_said(items: Columns) -> tuple[pa.Array, pa.Array]:
+    """Read the content of each message under the first of its names that it has, and the thoughts in it."""
+    content, thoughts = (pa.nulls(items.size, pa.string()) for _ in range(2))
+    for name in CONTENT_FIELDS:
+        if name in items:
+            more = read_contents(items.only(name, ~present(content)), name)
+            content, thoughts = pc.coalesce(content, more[0]), pc.coalesce(thoughts, more[1])
+    return content, thoughts
 
 
 def _first(items: Columns, names: tuple[str, ...]) -> str:
@@ -104,37 +92,3 @@ def read_thoughts(items: Columns, names: tuple[str, ...] = THOUGHT_FIELDS) -> pa
     """Read the thought that an item keeps apart from its content; null where there is none."""
     thoughts = pc.coalesce(*(items.text(name) for name in names))
     return pc.if_else(pc.equal(thoughts, ""), None, thoughts)
-
-
-def read_content(items: Columns, name: str) -> pa.Array:
-    """Read texts, or lists of text parts, which are joined; images and other parts are reported by name."""
-    content = items.arrays.get(name)
-    if content is None or not (is_list(content.type) or pa.types.is_struct(content.type)):
-        return items.text(name)
-    if not is_list(content.type):
-        items.report(present(content), "unsupported_content", "is an object, not a text", name)
-        return pa.nulls(items.size, pa.string())
-    cuts, flat = flatten(content)
-    if is_text(flat.type):
-        texts = flat.cast(pa.string())
-    else:
-        _, parts = items.items(name, of="parts of a text")
-        texts = _part_texts(parts)
-    joined = pc.binary_join(listed(cuts, pc.fill_null(texts, "")), "")
-    return pc.if_else(pc.is_valid(content), joined, None)
-
-
-def _part_texts(parts: Columns) -> pa.Array:
-    kinds, texts = parts.text("type"), parts.text("text")
-    written = mask(pc.is_in(kinds, pa.array(TEXT_PARTS))) | (~present(kinds) & present(texts))
-    left = ~written
-    for article, medium in MEDIA:
-        found = left & mask(pc.match_substring(kinds, medium))
-        _report(parts, found, f"holds {article} {medium} part, which is not supported")
-        left &= ~found
-    _report(parts, left, "holds a part that is not a text")
-    return texts
-
-
-def _report(parts: Columns, where: Mask, detail: str) -> None:
-    parts.report(where, "unsupported_content", detail, None)

@@ -67,7 +67,7 @@ def part(
         raise Unusable(
             "thought_opened",
             f"the generation prompt ends in {prompt.opened!r}, after which thoughts=strip leaves nothing to "
-            "think; set template.kwargs.enable_thinking=false, or thoughts=mask",
+            f"think; {format.opening_advice(tools=prompt.tools, kwargs=prompt.kwargs)}, or set thoughts=mask",
         )
     if any(completion.get(name) is not None for name in ("reasoning_content", "tool_calls")):
         text, end, thought_end = _structured(format, prompt, completion, thoughts)
@@ -83,10 +83,14 @@ def part(
             raise Unusable("empty_completion", "a completion has nothing but the thought that is removed")
     thought = masked(format, text, prompt.opened, after=thought_end) if thoughts == "mask" else None
     if thought and not thought[0] and completion["finish_reason"] != "length":
+        remedy = "set thoughts=train"
+        if prompt.opened:  # by the prompt and not by the completion, which may have no thought at all
+            closed = format.opening_advice(tools=prompt.tools, kwargs=prompt.kwargs)
+            remedy = f"{closed} if it has none, or set thoughts=train"
         raise Unusable(
             "thought_not_closed",
             "a completion that ended by itself never closes its thought, so that thoughts=mask would leave "
-            "its answer out; set template.kwargs.enable_thinking=false if it has none, or thoughts=train",
+            f"its answer out; {remedy}",
         )
     ids = None
     if completion.get("token_ids") is not None and text == kept:

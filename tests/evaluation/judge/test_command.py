@@ -137,6 +137,36 @@ def test_a_model_without_any_verdict_is_an_error(tmp_path: Path, model: Path) ->
     assert pq.read_table(out / "quarantine.parquet").num_rows == 2
 
 
+def test_a_judge_without_any_verdict_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ScriptedJudge(lambda asked: ("", "length"))
+    monkeypatch.setattr("pairkit.evaluation.judge.run.open_engine", lambda recipe, calls: engine)
+    path = jsonl(tmp_path / "own.jsonl", {"prompt": "1?", "chosen": "a", "rejected": "b", "subset": "x"})
+    out = tmp_path / "out"
+    code, output = command("--data", str(path), "--model", "m", "--out", str(out), "attempts=2")
+    assert code == 1
+    assert "no verdict in 2 answers; the last one is empty, cut off by max_tokens=2048; judge: " in output
+    assert "parse_failure_rate 1.00 (4 of 4), unanswered_rate 1.00 (2 of 2); its answers are in" in output
+    assert pq.read_table(out / "verdicts.parquet").num_rows == 4
+
+
+def test_rewardbench_is_measured_by_subset(
+    scripted: ScriptedJudge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"prompt": f"{row}?", "chosen": "a longer one", "rejected": "short", "subset": f"s{row % 2}"}
+        for row in range(6)
+    ]
+    code, output = command("--data", str(jsonl(tmp_path / "own.jsonl", *rows)), "--model", "m")
+    assert code == 0, output
+    results = json.loads(Path("runs/eval/judge/results.json").read_text())
+    assert [(one["name"], one["value"], one["pairs"]) for one in results["by_subset"]] == [
+        ("s0", 1.0, 3),
+        ("s1", 1.0, 3),
+    ]
+    assert "by subset, a tie counts 1/2" in output
+
+
 def test_a_stopped_run_continues_from_saved_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = jsonl(tmp_path / "own.jsonl", *(row(first=f"longer {number}") for number in range(20)))
     stopped = False

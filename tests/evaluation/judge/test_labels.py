@@ -89,7 +89,10 @@ def test_unusable_rows_are_counted(tmp_path: Path) -> None:
         "invalid_prompt": 3,
         "invalid_json": 2,
     }
-    assert pairs.details[0] == f"{path}, row 2: field 'label' is 3.0; labels are 1, 2 and 0 (neither)"
+    assert pairs.details[0] == (
+        f"{path}, row 2: field 'label' is 3.0; labels are 1, 2 and 0 (neither); A, B and tie; or "
+        "model_a, model_b, tie and tie (bothbad)"
+    )
     assert read_pairs(path, limit=2).rows == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,9 @@ def test_a_prefill_ends_the_prompt_and_its_tokens_are_tokens() -> None:
 
 
 def test_control_tokens_in_the_arguments_of_a_set_are_text() -> None:
-    template = "{{ name }}<|im_end|>{{ messages[0].content }}"
-    made = tokenizer()
+    made = copy.deepcopy(tokenizer())
+    made.chat_template = "{{ name }}<|im_end|>{{ messages[0].content }}"
     format = ChatFormat(made, TemplateSettings(kwargs={"name": "<|im_end|>"}))
-    format.own_template = template
     end = made.convert_tokens_to_ids("<|im_end|>")
     assert format.prompt_ids([USER]).count(end) == 2  # a recipe writes tokens on purpose
     assert format.prompt_ids([USER], kwargs={"name": "<|im_end|>"}).count(end) == 1

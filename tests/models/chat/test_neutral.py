@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -25,9 +26,9 @@ def of(name: str) -> ChatFormat:
 
 
 def own(template: str) -> ChatFormat:
-    format = ChatFormat(tokenizer(), TemplateSettings(file=FILES["qwen3"]))
-    format.own_template = template
-    return format
+    made = copy.deepcopy(tokenizer())
+    made.chat_template = template
+    return ChatFormat(made)
 
 
 def test_a_tool_whose_name_the_user_writes_is_missed() -> None:

@@ -33,7 +33,10 @@ def write_prompt(folder: Path, text: str, name: str = "own.txt") -> str:
 
 def test_shipped_prompts_are_valid() -> None:
     assert list(shipped_prompts()) == sorted(
-        ["helpfulness", "honesty", "instruction_following", "mcpo", "mt_bench", "nectar", "truthfulness"]
+        [
+            *("five_steps", "helpfulness", "honesty", "instruction_following", "mcpo", "mt_bench", "nectar"),
+            "truthfulness",
+        ]
     )
     for name, path in shipped_prompts().items():
         prompt = read_prompt(name)
@@ -110,6 +113,15 @@ def test_a_custom_prompt_is_read(tmp_path: Path) -> None:
         ("kind: pairwise", "kind: pair", "'kind'"),
         ("kind: pairwise", "kind: pairwise\ncolour: red", "unknown recipe key 'colour'"),
         ("kind: pairwise", "verdict: brackets\nkind: pairwise", "as [[A]]"),
+        ("kind: pairwise", "verdict: brackets\nsteps: 5\nkind: pairwise", "as [[A>>B]]"),
+        ("kind: pairwise", "verdict: boxed\nkind: pairwise", "as \\boxed{A}"),
+        ("kind: pairwise", "verdict: json\nkind: pairwise", 'as "verdict"'),
+        ("kind: pairwise", "verdict: yaml\nkind: pairwise", "'verdict'"),
+        ("kind: pairwise", "steps: 4\nkind: pairwise", "'steps'"),
+        ("kind: pairwise", "scale: [1, 10]\nkind: pairwise", "scale does not apply to pairwise prompts"),
+        ("kind: pairwise", "fractions: true\nkind: pairwise", "fractions does not apply to pairwise prompts"),
+        ("kind: pairwise", "scale: [5, 5]\nkind: pointwise", "scale must be [lowest, highest], got [5, 5]"),
+        ("kind: pairwise", "steps: 5\nkind: pointwise", "steps does not apply to pointwise prompts"),
         ("kind: pairwise", "kind: [", "are not valid YAML"),
         ("version: 3\nkind: pairwise\n", "", "must begin with the lines `version: 1`"),
         ("{answer_b}", "{answer_b} {count}", "unknown placeholder '{count}'"),
@@ -132,12 +144,29 @@ def test_files_that_are_not_prompts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"unknown judge prompt 'mcop'; did you mean 'mcpo'\?"):
         read_prompt("mcop")
     brackets = write_prompt(
-        tmp_path, "version: 1\nkind: pointwise\nverdict: brackets\n--- user ---\n{question} {answer}"
+        tmp_path, "version: 1\nkind: listwise\nverdict: brackets\n--- user ---\n{question} {answers}"
     )
-    with pytest.raises(
-        InputError, match="verdict: brackets is only for pairwise prompts, but this one is pointwise"
-    ):
+    with pytest.raises(InputError, match="verdict: brackets is not for listwise prompts; use tag or json"):
         read_prompt(brackets)
+
+
+def test_aspects_of_different_scales_are_refused(tmp_path: Path) -> None:
+    ten = write_prompt(
+        tmp_path,
+        "version: 1\nkind: pointwise\nscale: [1, 10]\nverdict: json\n--- user ---\n"
+        '{question} {answer} Write {"rating": N}.',
+    )
+    assert read_prompt(ten).header.scale == (1, 10)
+    assert '{"rating": N}' in read_prompt(ten).messages({"question": "q", "answer": "a"})[0]["content"]
+    with pytest.raises(RecipeError, match="honesty, own have ratings from 1 to 5 and 1 to 10, which have no"):
+        read_prompts(JudgeRecipe(model="m", protocol="pointwise", aspects=("honesty", ten)))
+
+
+def test_a_box_is_no_placeholder(tmp_path: Path) -> None:
+    text = PAIRWISE.replace("kind: pairwise", "kind: pairwise\nverdict: boxed") + "\\boxed{A} or \\boxed{tie}"
+    prompt = read_prompt(write_prompt(tmp_path, text))
+    values = {"mark": "m", "question": "q", "answer_a": "a", "answer_b": "b"}
+    assert prompt.messages(values)[1]["content"].endswith("\\boxed{A} or \\boxed{tie}")
 
 
 def test_a_recipe_names_its_prompts(tmp_path: Path) -> None:

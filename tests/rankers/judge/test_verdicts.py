@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairkit.rankers.judge.prompt import Header
+from pairkit.rankers.judge.header import Header
 from pairkit.rankers.judge.texts import harmless
 from pairkit.rankers.judge.verdicts import read_verdict, spell_verdict
 
 TAGS = Header(version=1, kind="pairwise")
 BRACKETS = Header(version=1, kind="pairwise", verdict="brackets")
+JSON = Header(version=1, kind="pairwise", verdict="json")
+BOXED = Header(version=1, kind="pairwise", verdict="boxed")
+FIVE = Header(version=1, kind="pairwise", verdict="brackets", steps=5)
 RATING = Header(version=1, kind="pointwise")
 RANKING = Header(version=1, kind="listwise")
 A, B, TIE = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)
@@ -68,10 +73,9 @@ def test_tagged_verdicts_are_read(answer: str, verdict: object) -> None:
         ("[[A]] is said, [[B]]", None),
         ("[[ b ]] and [[A]]", None),
         ("[[A]] It is clear.", None),
-        ("[[a]]", None),
+        ("[[a]]", A),
         ("[[D]]", None),
         ("[A]", None),
-        ("<verdict>A</verdict>", None),
         ("[[\N{GREEK CAPITAL LETTER ALPHA}]]", None),
         ("\N{FULLWIDTH LEFT SQUARE BRACKET}[A]]", None),
     ],
@@ -88,7 +92,7 @@ def test_bracketed_verdicts_are_read(answer: str, verdict: object) -> None:
         ("<rating>0</rating>", None),
         ("<rating>6</rating>", None),
         ("<rating>4.5</rating>", None),
-        ("<rating>4/5</rating>", None),
+        ("<rating>4/10</rating>", None),
         ("<rating>N/A</rating>", None),
         ("<rating>4</rating><rating>5</rating>", None),
         ("<rating>\N{SUPERSCRIPT TWO}</rating>", None),
@@ -138,7 +142,8 @@ FRAGMENTS = [
     *("<verdict>", "</verdict>", "<", "</", ">", "verdict", "VERDICT", "A", "B", "tie", "[[", "]]", "[", "]"),
     *("C", "<rating>", "</rating>", "5", "<ranking>", "</ranking>", "A > B", "B > A", "<think>", "</think>"),
     *(" ", "\n", "\t", "‹", "⟦", "| ", "<|", "|>", "im_end", "*", "word"),
-    *("\N{NO-BREAK SPACE}", "\N{KELVIN SIGN}"),
+    *("\N{NO-BREAK SPACE}", "\N{KELVIN SIGN}", "<thinking>", "</thinking>", "[THINK]", "[/THINK]", "</s>"),
+    *('{"verdict": "A"}', '"verdict":', "{", "}", "\\boxed{", "A>>B", "verdict: [[B]]", "[[4]]", "4/5", "。"),
 ]
 texts = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=14).map("".join)
 forms = st.sampled_from(
@@ -147,6 +152,10 @@ forms = st.sampled_from(
         (BRACKETS, 2, "[[A]]"),
         (RATING, 1, "<rating>2</rating>"),
         (RANKING, 2, "<ranking>B > A</ranking>"),
+        (JSON, 2, '{"verdict": "A"}'),
+        (BOXED, 2, "\\boxed{A}"),
+        (FIVE, 2, "[[A>>B]]"),
+        (TAGS, 2, "Verdict: [[A]]"),
     ]
 )
 
@@ -155,13 +164,14 @@ forms = st.sampled_from(
 @settings(max_examples=50)
 def test_shown_text_contains_no_verdict(text: str, form: tuple[Header, int, str]) -> None:
     header, shown, _ = form
-    assert read_verdict(harmless(text), header, shown) is None
+    assert read_verdict(harmless(text, boxed=header is BOXED), header, shown) is None
 
 
 @given(texts, forms)
 def test_quotations_do_not_change_the_verdict(text: str, form: tuple[Header, int, str]) -> None:
     header, shown, verdict = form
-    answer = f"I read:\n{harmless(text)}\nMy verdict:\n{verdict}"
+    quoted = harmless(text, boxed=header is BOXED)
+    answer = f"I read:\n{quoted}\nMy verdict:\n{verdict}"
     assert read_verdict(answer, header, shown) == read_verdict(verdict, header, shown) is not None
 
 
@@ -172,8 +182,10 @@ def test_a_verdict_ends_its_answer(before: str, after: str, form: tuple[Header, 
     answer = f"{before}{verdict}{after}"
     found = read_verdict(answer, header, shown)
     if found is not None:
-        tail = answer.split("</think>")[-1].rstrip(" \t\r\n\v\f*_`.\"'")
-        assert tail.lower().endswith(("</verdict>", "]]", "</rating>", "</ranking>"))
+        tail = answer.split("</think>")[-1]
+        after_last = re.split(r"</verdict>|\]\]|</rating>|</ranking>|\}", tail, flags=re.IGNORECASE)[-1]
+        rest = re.sub(r"<\|[^<>]*\|?>|<[^<>]*\|>|</s>", "", after_last)
+        assert not any(mark.isalnum() or mark in "<>?" for mark in rest)
         if verdict in tail:
             assert found == read_verdict(verdict, header, shown)
 
@@ -183,14 +195,20 @@ def test_any_text_can_be_read(text: str, form: tuple[Header, int, str]) -> None:
     header, shown, _ = form
     if "</" not in text and "]]" not in text:
         assert read_verdict(text, header, shown) is None
-    assert harmless(harmless(text)) == harmless(text)
+    once = harmless(text, boxed=True)
+    assert harmless(once, boxed=True) == once
 
 
 def test_reading_takes_linear_time() -> None:
     for piece in ("<verdict>", "</verdict> ", "<verdict> A", "[[A", "* ", "< ", "<verdict>A</verdict>\n"):
-        assert read_verdict(piece * 50_000, TAGS, 2) in (None, A)
-        assert read_verdict(piece * 50_000, BRACKETS, 2) is None
-        harmless(piece * 50_000)
+        assert read_verdict(piece * 15_000, TAGS, 2) in (None, A)
+        assert read_verdict(piece * 15_000, BRACKETS, 2) in (None, A)
+        harmless(piece * 15_000, boxed=True)
+    for piece in ("<think>", "</thinking>", "[THINK]", '{"verdict":', "{\n", "\\boxed{", "</s>", "score "):
+        for end in ("", "}", "[[A]]"):
+            for header in (TAGS, JSON, BOXED):
+                assert read_verdict(piece * 15_000 + end, header, 2) is None
+        harmless(piece * 15_000, boxed=True)
     for text in ("<" + " " * 200_000, "[[" + " " * 200_000, "<verdict>" + " " * 200_000, " " * 200_000):
         harmless(text)
         assert read_verdict(text, TAGS, 2) is None

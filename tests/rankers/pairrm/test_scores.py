@@ -57,6 +57,20 @@ def test_scores_do_not_depend_on_other_sets(checkpoint: Path) -> None:
     close(together, [run(checkpoint, table.slice(i, 1), **limits)[0][0] for i in range(10)])
 
 
+def test_the_answer_is_scored_without_its_thought(checkpoint: Path) -> None:
+    answers = ["the cat", "a dog ran", ""]
+    said = ["<think>a dog</think>\nthe cat", "a cat\n</think>\n\na dog ran", "<think>the cat"]
+    plain, thinking = (
+        candidate_sets([("a bird", list(map(completion, texts)))]) for texts in (answers, said)
+    )
+    stripped, counts = run(checkpoint, thinking)
+    assert stripped == run(checkpoint, plain)[0]
+    assert (counts["thoughts_stripped"], counts["thoughts_unfinished"]) == (3, 1)
+    whole, counts = run(checkpoint, thinking, thoughts="show")
+    assert whole != stripped
+    assert "thoughts_stripped" not in counts
+
+
 def test_truncation_follows_the_model_card(checkpoint: Path) -> None:
     table = sets(5, seed=3)
     close(

@@ -161,6 +161,21 @@ def test_scores_match_one_by_one_scoring(tmp_path: Path, kind: str) -> None:
     ].count(1) >= 8
 
 
+def test_the_answer_is_scored_without_its_thought(checkpoint: Path) -> None:
+    answers = ["the cat", "a dog ran", ""]
+    said = ["<think>a dog</think>\nthe cat", "a cat\n</think>\n\na dog ran", "<think>the cat"]
+    plain, thinking = (
+        candidate_sets([("a bird", list(map(completion, texts)))]) for texts in (answers, said)
+    )
+    stripped = run(checkpoint, thinking)
+    assert scores(stripped.sets) == scores(run(checkpoint, plain).sets)
+    assert stripped.counts == {"completions": 3, "thoughts_stripped": 3, "thoughts_unfinished": 1}
+    assert [one["text"] for one in stripped.sets["completions"].to_pylist()[0]] == said
+    whole = run(checkpoint, thinking, thoughts="show")
+    assert scores(whole.sets) != scores(stripped.sets)
+    assert whole.counts == {"completions": 3}
+
+
 def test_the_named_score_is_kept(checkpoint: Path) -> None:
     for row in run(checkpoint, sets(3)).sets["completions"].to_pylist():
         for one in row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,51 @@ from pairkit.sources import SourceRecipe, open_source
 from pairkit.sources.layouts.table import LAYOUTS
 
 USER = [{"role": "user", "content": "Is 7 even?"}]
+PAIR = [("No.", 1, None), ("Yes.", 2, None)]
+REVERSED = [("Yes.", 2, None), ("No.", 1, None)]
 # Layout -> the completions of its only set: text, rank, score.
 EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
-    "openai_preference": [("No.", 1, None), ("Yes.", 2, None)],
+    "openai_preference": PAIR,
+    "ms_swift": PAIR,
+    "ms_swift_texts": PAIR,
+    "ultrainteract": PAIR,
+    "sharegpt_preference": PAIR,
+    "reward_bench_2": [("No.", 1, None), ("Yes.", 2, None), ("Often.", 2, None)],
+    "reward_bench": PAIR,
+    "argilla": [("No.", None, 5.0), ("Yes.", None, 2.0)],
+    "dialogue_pairs": PAIR,
+    "pairs": PAIR,
+    "spin": PAIR,
+    "helpsteer3_edit_quality": PAIR,
+    "stack_exchange_paired": PAIR,
+    "autotrain": PAIR,
+    "named_pairs": PAIR,
+    "helpsteer3": [("No.", None, 3.0), ("Yes.", None, 0.0)],
+    "helpsteer2_preference": [("Yes.", None, 0.0), ("No.", None, 2.0)],
+    "pku_saferlhf": REVERSED,
+    "chatbot_arena": REVERSED,
+    "arena_55k": REVERSED,
+    "shp": [("Yes.", 2, 2.0), ("No.", 1, 9.0)],
+    "webgpt": [("Yes.", None, -0.5), ("No.", None, 0.5)],
+    "alpaca_eval": [("Yes.", None, 0.0), ("No.", None, 1.0)],
+    "alpaca_farm": [("Yes.", None, 0.0), ("No.", None, 1.0)],
+    "pandalm": REVERSED,
+    "preference_collection": [("Yes.", 2, 1.0), ("No.", 1, 5.0)],
+    "label_studio": PAIR,
+    "llmbar": REVERSED,
+    "compared_dialogues": REVERSED,
+    "compared": PAIR,
+    "gemini_preference": [("No.", None, 1.0), ("Yes.", None, 0.0)],
+    "ultrafeedback": [("No.", None, 5.0), ("Yes.", None, 2.0)],
+    "nectar": PAIR,
+    "stack_exchange": [("No.", None, 3.0), ("Yes.", None, 0.0)],
+    "nemo_rl": PAIR,
+    "summarize_from_feedback": REVERSED,
+    "text_and_score": [("No.", None, 1.5), ("Yes.", None, 0.5)],
+    "distilabel": [("Yes.", None, 1.0), ("No.", None, 5.0)],
+    "llama_factory_ranking": [("No.", 1, None), ("Often.", 2, None), ("Yes.", 3, None)],
+    "output_list": [("No.", None, None), ("Yes.", None, None)],
+    "bare_pairs": PAIR,
     "helpsteer2": [("No.", None, 4.0), ("Yes.", None, 1.0)],
     "openassistant_trees": [("Yes.", 2, None), ("No.", 1, None)],
     "openassistant_messages": [("Yes.", 2, None), ("No.", 1, None)],
@@ -26,34 +69,76 @@ EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
         ("No, odd.", None, 3.0),
     ],
     "verl_prompts": [],
-    "pairs": [("No.", 1, None), ("Yes.", 2, None)],
     "sets": [("No.", None, 1.0), ("Yes.", None, 0.0)],
     "rated_responses": [("No.", None, 4.5), ("Yes.", None, 2.5)],
     "single": [("No.", None, 1.0)],
     "conversation": [("No.", None, None)],
     "prompts": [],
 }
+# Layouts whose rows name the models of "Yes." and "No.".
+MODELS = {
+    "reward_bench": ("m-small", "m-big"),
+    "argilla": ("m-small", "m-big"),
+    "chatbot_arena": ("m-small", "m-big"),
+    "arena_55k": ("m-small", "m-big"),
+    "alpaca_eval": ("m-small", "m-big"),
+    "ultrafeedback": ("m-small", "m-big"),
+    "nectar": ("m-small", "m-big"),
+    "summarize_from_feedback": ("sup1", "sup2"),
+    "distilabel": ("m-small", "m-big"),
+}
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_an_example_is_recognized_and_read(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text(LAYOUTS[name].example, encoding="utf-8")
+def rows_of(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in LAYOUTS[name].example.splitlines()]
+
+
+def read(folder: Path, rows: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """Return the layout that rows are read as, and the one set that they become."""
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     opened = open_source(SourceRecipe(name="files", path=str(path)))
-    assert [reading.layout for reading in opened.readings.values()] == [name]
+    (reading,) = opened.readings.values()
     (batch,) = opened.batches()
     assert batch.quarantine.to_pylist() == []
     # Trees are counted by their prompts.
-    assert batch.counts["rows"] == (1 if LAYOUTS[name].expand else len(LAYOUTS[name].example.splitlines()))
+    assert batch.counts["rows"] == (1 if LAYOUTS[reading.layout].expand else len(rows))
     (row,) = batch.sets.to_pylist()
-    assert said(row["prompt"]) == USER
-    assert [brief(completion) for completion in row["completions"]] == EXPECTED[name]
+    return reading.layout, row
 
 
 def brief(completion: dict[str, Any]) -> tuple[str, int | None, float | None]:
     return completion["text"], completion["rank"], completion["score"]
 
 
-def test_examples_are_json() -> None:
-    for layout in LAYOUTS.values():
-        assert all(isinstance(json.loads(line), dict) for line in layout.example.splitlines())
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_an_example_is_recognized_and_read(name: str, tmp_path: Path) -> None:
+    layout, row = read(tmp_path, rows_of(name))
+    assert layout == name
+    assert said(row["prompt"]) == USER
+    assert [brief(completion) for completion in row["completions"]] == EXPECTED[name]
+    models = {completion["text"]: completion["model"] for completion in row["completions"]}
+    assert (models.get("Yes."), models.get("No.")) == MODELS.get(name, (None, None))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_order_of_columns_and_other_columns_change_nothing(name: str, tmp_path: Path) -> None:
+    order = random.Random(name)
+    more = {"note": "n", "row_id": 3, "split": "train", "tags": ["a"], "meta": {"text": "x", "label": 1}}
+    rows = []
+    for row in rows_of(name):
+        columns = list({**row, **more}.items())
+        order.shuffle(columns)
+        rows.append(dict(columns))
+    layout, found = read(tmp_path, rows)
+    assert layout == name
+    assert said(found["prompt"]) == USER
+    assert [brief(completion) for completion in found["completions"]] == EXPECTED[name]
+    by_completion = name in ("helpsteer2", "rated_responses", "openassistant_messages")
+    metadata = found["completions"][0]["metadata"] if by_completion else found["metadata"]
+    assert json.loads(metadata).items() >= {"note": "n", "row_id": 3}.items()
+
+
+def test_every_layout_has_an_origin_and_a_test() -> None:
+    assert set(EXPECTED) == set(LAYOUTS)
+    assert all(layout.origin and layout.summary for layout in LAYOUTS.values())

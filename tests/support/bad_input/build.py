@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from support.bad_input.case import FILES, GOOD, OWN, ROWS, ZIPPED, Case, lines, pair, parquet
@@ -14,8 +15,82 @@ CASES = [
     Case(
         "wrong extension",
         f"{FILES} own.txt",
-        f"own.txt: cannot tell its format; pairkit reads {READABLE}",
+        "own.txt: cannot tell its format; rename it to .csv or .tsv if its first line names columns, or "
+        f"write each row as an object to a .jsonl file; pairkit reads {READABLE}",
         {"own.txt": GOOD},
+    ),
+    Case(
+        "archive",
+        f"{FILES} own.zip",
+        "own.zip: cannot tell its format; unpack it, and pass the folder or one of its files; "
+        f"pairkit reads {READABLE}",
+        {"own.zip": b"PK"},
+    ),
+    Case(
+        "Excel sheet",
+        f"{FILES} own.xlsx",
+        f"own.xlsx: cannot tell its format; save the sheet as CSV (UTF-8); pairkit reads {READABLE}",
+        {"own.xlsx": b"PK"},
+    ),
+    Case(
+        "file as source",
+        "build --source own.jsonl",
+        "source 'own.jsonl' is a file or folder; write --source files --path own.jsonl",
+        {"own.jsonl": GOOD},
+    ),
+    Case(
+        "CSV in another encoding",
+        f"{FILES} own.csv",
+        "own.csv: not CSV in UTF-8 with a header (…); "
+        "convert it, as in: iconv -f WINDOWS-1252 -t UTF-8 own.csv > utf8-own.csv",
+        {"own.csv": "prompt;chosen;rejected\ncaf\xe9;b;c\n".encode("latin-1")},
+    ),
+    Case(
+        "UTF-16 without its mark",
+        f"{FILES} own.csv",
+        "own.csv: holds zero bytes, as UTF-16 without its mark does; "
+        "convert it, as in: iconv -f UTF-16LE -t UTF-8 own.csv > utf8-own.csv",
+        {"own.csv": "prompt;chosen;rejected\na;b;c\n".encode("utf-16-le")},
+    ),
+    Case(
+        "JSON with several lists of rows",
+        f"{FILES} own.json",
+        "own.json: holds several lists of objects ('train', 'test'); write the one to read to a file of its "
+        "own, as in: jq '.train' own.json > rows.json",
+        {"own.json": json.dumps({"train": [pair(1)], "test": [pair(2)]}).encode()},
+    ),
+    Case(
+        "JSON that is one row or many",
+        f"{FILES} own.json",
+        "own.json: may be one row, or the rows under 'examples'; write that list alone to a file, or one row "
+        "per line to a .jsonl file",
+        {"own.json": json.dumps({"prompt": "p", "examples": [pair(1)]}).encode()},
+    ),
+    Case(
+        "JSON lists without names",
+        f"{FILES} own.json",
+        "own.json: a list of lists, so that no field has a name; rows have to be objects, as in "
+        '[{"prompt": ...}] (pandas: orient="records")',
+        {"own.json": b'[["p", "c", "r"]]'},
+    ),
+    Case(
+        "damaged Arrow file",
+        f"{FILES} own.arrow",
+        "own.arrow: not an Arrow file, or damaged: …; get the file again",
+        {"own.arrow": ROWS[:1000]},
+    ),
+    Case(
+        "saved dataset without one of its files",
+        f"{FILES} own",
+        "own/data-00000-of-00001.arrow: is missing, but own/state.json names it; get the folder again",
+        {"own/state.json": b'{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}'},
+    ),
+    Case(
+        "saved dataset with a selection of its rows",
+        f"{FILES} own",
+        "own: was saved with a selection or an order of its rows (`_indices...` in state.json), which "
+        "pairkit does not read; load it with datasets.load_from_disk, and save it after flatten_indices()",
+        {"own/state.json": b'{"_data_files": [], "_indices_data_files": [{"filename": "indices.arrow"}]}'},
     ),
     Case("empty file", f"{FILES} own.jsonl", "own.jsonl: is empty", {"own.jsonl": b""}),
     Case(
@@ -46,15 +121,14 @@ CASES = [
     Case(
         "columns of unknown names",
         f"{FILES} own.parquet",
-        "own.parquet: not a file of source 'files': expected the columns …; found alpha; "
-        "name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN",
+        "own.parquet: no known layout: expected a prompt, messages, or chosen and rejected; found columns "
+        "alpha; name the columns with --map, as in --map prompt=COLUMN,chosen=COLUMN,rejected=COLUMN",
         {"own.parquet": parquet(alpha=["a"])},
     ),
     Case(
         "`--map` of a missing column",
         f"{FILES} own.jsonl --map prompt=question,chosen=chosen,rejected=rejected",
-        "own.jsonl: not a file of source 'files': expected the columns question, chosen, rejected; "
-        "found prompt, chosen, rejected",
+        "own.jsonl: map prompt=question: there is no 'question'; found columns prompt, chosen, rejected",
         OWN,
     ),
     Case(

@@ -96,6 +96,28 @@ CASES = [
         "recipe key 'extra_body.chat_template_kwargs': set template.kwargs instead",
     ),
     Case(
+        "extra fields of a request that make a mix of temperatures one",
+        f"{ASK} {SERVER} generate.model=m generate.extra_body.temperature=null "
+        'generate.samples=[{"temperature":0.6},{"temperature":1.0}]',
+        "recipe key 'extra_body.temperature' is the same for all completions, but samples name several: "
+        "give every part of samples the same temperature, or remove it from extra_body",
+    ),
+    Case(
+        "number of completions among the extra fields of a request",
+        f"{ASK} {SERVER} generate.model=m generate.extra_body.n=4",
+        "recipe key 'extra_body.n': set n in samples instead; null requests completions one by one",
+    ),
+    Case(
+        "another model among the extra fields of a request",
+        f"{ASK} {SERVER} generate.model=m generate.extra_body.model=other",
+        "recipe key 'extra_body.model': set model instead",
+    ),
+    Case(
+        "word instead of a number among the extra fields of a request",
+        f"{ASK} {SERVER} generate.model=m generate.extra_body.top_p=most",
+        "recipe key 'extra_body.top_p' must be a number from 0 to 1, got 'most'",
+    ),
+    Case(
         "prefill for a reward model",
         f"{FILES} own.jsonl rank.ranker=reward_model rank.model=model rank.template.prefill=x",
         "recipe key 'template.prefill' is for engines only: remove it",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from support.bad_input.case import RUN, UNSENT, Case, built, half, trained
+from support.bad_input.case import FILES, RUN, UNSENT, Case, built, half, trained
 
 CASES = [
     # Publishing
@@ -27,6 +27,46 @@ CASES = [
         "push data me/sets --revision a..b",
         "--revision 'a..b': not a valid branch name; use letters, digits, - and _",
         rows=UNSENT,
+    ),
+    Case(
+        "tag name that git refuses",
+        "push data me/sets --tag v..1",
+        "--tag 'v..1': not a valid tag name; use letters, digits, - and _",
+        rows=UNSENT,
+    ),
+    Case(
+        "address that is no collection's",
+        "push data me/sets --collection https://huggingface.co/datasets/me/sets",
+        "--collection 'https://huggingface.co/datasets/me/sets': write a title, such as 'My sets', or the "
+        "address of a collection, such as user/my-sets-64f9a55bb3115b4f513ec026",
+        rows=UNSENT,
+    ),
+    Case(
+        "license that the Hub does not know",
+        "push data me/sets --card.license apache2",
+        "card.license: 'apache2' is no license that the hub knows; did you mean 'apache-2.0'? Else write an "
+        "identifier of huggingface.co/docs/hub/repositories-licenses, or other:NAME",
+        rows=UNSENT,
+    ),
+    Case(
+        "language without its code",
+        "push data me/sets --card.language English",
+        "card.language: 'English' is not the code of a language; write one of ISO 639, such as en or zh, or "
+        "code, or multilingual",
+        rows=UNSENT,
+    ),
+    Case(
+        "unknown field of a card",
+        "push data me/sets --card.licence mit",
+        "unknown recipe key 'card.licence'; did you mean 'card.license'? Known: …",
+        rows=UNSENT,
+    ),
+    Case(
+        "build of a complete dataset with another card",
+        f"{FILES} own.jsonl --card.license mit",
+        "runs/data/files contains a complete dataset with another card (card.license): give the fields to "
+        "`pairkit push`, as in --card.license mit, or use --on-existing delete to build everything again",
+        prepare=lambda: built(lambda: None),
     ),
     Case(
         "push of something else",

@@ -215,8 +215,8 @@ CASES = [
         "thoughts to be removed that the template opens",
         f"{TRAIN} --model refusing thoughts=strip",
         "data: no set can be trained on: 24 sets thought_opened (set …: the generation prompt ends in "
-        "'<think>', after which thoughts=strip leaves nothing to think; set "
-        "template.kwargs.enable_thinking=false, or thoughts=mask)",
+        "'<think>', after which thoughts=strip leaves nothing to think; set template.file to a template that "
+        "opens none, or set thoughts=mask)",
         prepare=lambda: templated("{{ messages[0]['content'] }}<think>"),
     ),
     Case(
@@ -224,7 +224,7 @@ CASES = [
         f"{TRAIN} --model refusing thoughts=mask",
         "data: no set can be trained on: 24 sets thought_not_closed (set …: a completion that ended by "
         "itself never closes its thought, so that thoughts=mask would leave its answer out; set "
-        "template.kwargs.enable_thinking=false if it has none, or thoughts=train)",
+        "template.file to a template that opens none if it has none, or set thoughts=train)",
         prepare=lambda: templated("{{ messages[0]['content'] }}<think>"),
     ),
     Case(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -77,12 +78,42 @@ def test_an_answer_that_never_closes_the_thought_is_not_masked_whole(name: str) 
     plain = [completion("4", 1), completion("5", 2)]
     found = run(plain, name, thoughts="mask")
     assert found.counts() == {"used": 0, "refused": {"thought_not_closed": 1}}
-    assert "set template.kwargs.enable_thinking=false" in found.refusals()
+    remedies = {"deepseek_r1_distill": "set template.file to a template that opens none if it has none, or"}
+    assert (
+        remedies.get(name, "set template.kwargs.enable_thinking=false if it has none, or") in found.refusals()
+    )
     closed = [completion(f"So.\n</think>\n\n{text}", rank) for rank, text in enumerate("45", 1)]
     assert run(closed, name, thoughts="mask").counts() == {"used": 1, "refused": {}}
     assert run(plain, name).counts() == {"used": 1, "refused": {}}
     if name != "deepseek_r1_distill":  # which has no such argument
         assert len(run(plain, name, thoughts="mask", kwargs={"enable_thinking": False}).sets) == 1
+
+
+def test_a_prompt_that_opens_a_thought_says_what_closes_it() -> None:
+    """Found by trying: an argument of any name that templates have, the prefill, or another template."""
+
+    def details(template: str, **settings: Any) -> str:
+        made = copy.deepcopy(tokenizer())
+        made.chat_template = template
+        found = tokenize(
+            [candidate_sets([("What is it?", [completion("4")])])], made, wanted="first", thoughts="strip",
+            max_length=900, max_prompt_length=800, advance=lambda count: None,
+            template=TemplateSettings(**settings),
+        )  # fmt: skip
+        assert found.counts()["refused"] == {"thought_opened": 1}
+        return found.refusals()
+
+    text = "{{ messages[0].content }}"
+    assert "; set template.file to a template that opens none, or set" in details(f"{text}<think>")
+    for name in ("enable_thinking", "thinking"):
+        other = f"{text}{{% if {name} is not defined or {name} %}}<think>{{% endif %}}"
+        assert f"; set template.kwargs.{name}=false, or set thoughts=mask" in details(other)
+    assert "; leave template.prefill out, or set thoughts=mask" in details(text, prefill="<think>\n")
+
+
+def test_a_thought_that_the_completion_opens_itself_has_no_argument_to_set() -> None:
+    found = run([completion("<think>\nSo. 4", 1), completion("<think>\nSo. 5", 2)], thoughts="mask")
+    assert "would leave its answer out; set thoughts=train)" in found.refusals()
 
 
 def test_a_completion_that_was_cut_in_its_thought_is_all_thought() -> None:

@@ -51,10 +51,9 @@ def files(folder: Path) -> dict[str, bytes]:
 ids = st.lists(st.integers(0, 2**31 - 1), max_size=6).map(lambda row: np.array(row, np.int32))
 
 
-def masks_of(column: Column) -> st.SearchStrategy[Column]:
-    count = len(column.ids)
-    masks = st.lists(st.booleans(), min_size=count, max_size=count).map(lambda row: np.array(row, np.bool_))
-    return (st.none() | masks).map(lambda mask: column._replace(scored=mask))
+def masks(count: int) -> st.SearchStrategy[Any]:
+    rows = st.lists(st.booleans(), min_size=count, max_size=count)
+    return st.none() | rows.map(lambda row: np.array(row, np.bool_))
 
 
 columns = st.builds(
@@ -64,14 +63,15 @@ columns = st.builds(
     st.none() | st.floats(allow_nan=False),
     st.sampled_from(["source", "generated", "noise"]),
     st.none(),
-).flatmap(masks_of)
+).flatmap(lambda column: masks(len(column.ids)).map(lambda mask: column._replace(scored=mask)))
 sets = st.builds(
     TokenSet,
     st.text("0123456789abcdef", min_size=16, max_size=16),
     ids,
     st.lists(columns, max_size=4).map(tuple),
     st.none() | st.booleans(),
-)
+    st.none(),
+).flatmap(lambda item: masks(len(item.prompt)).map(lambda mask: item._replace(turns=mask)))
 refused = st.builds(Refused, st.text(max_size=3), st.sampled_from(["unranked", "no_choice"]), st.text())
 tables = st.lists(st.lists(sets | refused, max_size=5), max_size=4)
 
@@ -81,9 +81,10 @@ def plain(item: TokenSet) -> Any:
     assert item.prompt.dtype == np.int32
     assert all(c.scored is None or c.scored.dtype == np.bool_ for c in item.columns)
     masks = [None if column.scored is None else column.scored.tolist() for column in item.columns]
+    turns = None if item.turns is None else item.turns.tolist()
     rows = [(column.ids.tolist(), column.rank, column.score, column.origin) for column in item.columns]
     rows = [(*row, mask) for row, mask in zip(rows, masks, strict=True)]
-    return item.set_id, item.prompt.tolist(), rows, item.label
+    return item.set_id, item.prompt.tolist(), rows, item.label, turns
 
 
 def assert_same(found: Tokenized, expected: Tokenized) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from support.tiny import candidate_sets, completion, random_sets, write_data
 from support.training import recipe
@@ -14,6 +16,8 @@ from transformers import AutoTokenizer
 
 from pairkit.errors import InputError
 from pairkit.models.chat.render import DEFAULT_TEMPLATE
+from pairkit.schema import SETS, identify
+from pairkit.sources import SourceRecipe, open_source
 from pairkit.training.cost.report import report
 from pairkit.training.plan import plan
 from pairkit.training.run import train
@@ -112,3 +116,34 @@ def test_data_of_which_nothing_is_left_is_refused(model: Path, tmp_path: Path) -
     folder = write_data(tmp_path / "data", pairs()[:12])
     with pytest.raises(InputError, match=r"12 sets identical_after_truncation .* would leave them whole"):
         plan(recipe(folder, model, max_length=32))
+
+
+def test_real_pairs_that_cutting_makes_equal_are_counted_as_by_hand(
+    real_data: Path, model: Path, tmp_path: Path
+) -> None:
+    """Of 800 real pairs 89 have the same tokens at max_length=64; they are not among those used."""
+    file = real_data / "ultrafeedback_binarized_trl_flat.jsonl.gz"
+    raw = [json.loads(line) for line in gzip.decompress(file.read_bytes()).decode().split("\n") if line]
+    tokenizer = AutoTokenizer.from_pretrained(model)
+
+    def ids(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    used, equal, cut = 0, 0, 0
+    for row in raw:
+        prompt = 1 + len(ids(f"User: {row['prompt']}\n\nAssistant:\n"))  # tokens, BOS included
+        room = 64 - min(prompt, 64 * 7 // 8)
+        chosen, rejected = ([*ids(row[side]), tokenizer.eos_token_id] for side in ("chosen", "rejected"))
+        if chosen == rejected:
+            continue
+        cut += sum(len(text) > room for text in (chosen, rejected))
+        equal += chosen[:room] == rejected[:room]
+        used += chosen[:room] != rejected[:room]
+    opened = open_source(SourceRecipe(name="files", path=str(file)))
+    tables = [identify(batch.sets, {}).cast(SETS) for batch in opened.batches()]
+    planned = plan(recipe(write_data(tmp_path / "data", pa.concat_tables(tables)), model, max_length=64))
+    refused = {"identical_after_truncation": 89, "identical_completions": 2}
+    assert planned.train.counts() == {"used": 709, "refused": refused, "identical_completions": 2}
+    assert (used, equal) == (709, 89)
+    counts = planned.truncation()["train"]
+    assert (counts.identical_pairs, counts.completions_cut) == (equal, cut)

@@ -1,0 +1,111 @@
+"""Refusals of builds that would end with prompts alone, or whose ranker would have nothing to rank.
+
+Prompts without completions are kept only where that is said: by `generate:`, which completes them, by the
+layout `prompts`, or by a source whose rows are problems to be solved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow.compute as pc
+
+from pairkit.errors import InputError, RecipeError
+from pairkit.pipeline import readings
+from pairkit.pipeline.recipe import BuildRecipe
+from pairkit.rankers.table import name_of
+from pairkit.sources import Opened
+from pairkit.sources.layouts.suggest import suggest, written
+from pairkit.sources.layouts.table import LAYOUTS
+
+PROMPTS = "prompts"
+# The fields of a map that are completions.
+COMPLETIONS = ("chosen", "rejected", "completions", "completion")
+GENERATE = "generate.model=MODEL generates them"
+
+
+def check(recipe: BuildRecipe, opened: Opened) -> None:
+    """Raise the error for a source without completions, as far as it can be found before a model is opened.
+
+    Raises `InputError` where nothing would be built, `RecipeError` for a ranker without completions.
+    """
+    if recipe.generate is not None:
+        return
+    layouts = [LAYOUTS[reading.layout].shape for reading in opened.readings.values() if reading.layout]
+    prompts = bool(layouts) and set(layouts) == {PROMPTS}
+    if prompts and not on_purpose(recipe, opened):
+        raise no_completions(opened)
+    rankers = [name_of(block) for block in recipe.rankings if block.ranker != "annotations"]
+    # Read only for a ranker: without one, the build itself finds out, and has written nothing then.
+    if rankers and (prompts or not _has_completions(recipe, opened)):
+        raise RecipeError(
+            f"rank: {rankers[0]} needs completions, and {_name(opened)} has none: {GENERATE}; "
+            f"{_advice(opened)}or leave out rank"
+        )
+
+
+def on_purpose(recipe: BuildRecipe, opened: Opened) -> bool:
+    """Return whether prompts without completions are what a recipe asks for."""
+    return opened.source.prompts or recipe.source.layout == PROMPTS
+
+
+def no_completions(opened: Opened, reasons: Mapping[str, int] | None = None) -> InputError:
+    """Return the error for input that has prompts and no completion: what is not read, and what to do.
+
+    `reasons` are those of rows in quarantine, whose completions are not used.
+    """
+    read = readings.records(opened.readings)
+    known = [record for record in read if record["layout"]]
+    how = f"read as {known[0]['layout']}: " if known else ""
+    unread = readings.shares(known[0]["unread"]) if known else ""
+    about = f"; not read: {unread}" if unread else ""
+    if reasons:
+        about += "; in quarantine: " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+    return InputError(
+        f"{_name(opened)}: {how}prompts without completions{about}; {_advice(opened)}{GENERATE}; "
+        f"{as_prompts(known[0]['map'] if known else {})} keeps prompts alone"
+    )
+
+
+def as_prompts(mapped: Mapping[str, Any]) -> str:
+    """Return the options that read rows with such a map as prompts on purpose."""
+    messages = None if "prompt" in mapped else mapped.get("messages")
+    return f"--layout {PROMPTS}" + (f" --map {written({'prompt': messages})}" if messages else "")
+
+
+def proposal(opened: Opened) -> str:
+    """Return the map that would read columns that look like completions and are not read; "" if none is."""
+    for file, reading in opened.readings.items():
+        proposed = suggest(opened.surveys[file].columns)
+        if _completion_paths(proposed) - _completion_paths(reading.map):
+            return written(proposed)
+    return ""
+
+
+def _completion_paths(mapped: Mapping[str, Any]) -> set[str]:
+    return {path for name in COMPLETIONS if name in mapped for path in mapped[name].split("+")}
+
+
+def _advice(opened: Opened) -> str:
+    proposed = proposal(opened)
+    if proposed:
+        return f"--map {proposed} would read completions; "
+    unread = next((reading for reading in opened.readings.values() if reading.unread), None)
+    if unread is None:
+        return ""
+    prompt = unread.map.get("prompt") or unread.map.get("messages") or "COLUMN"
+    return (
+        f"--map {written({'prompt': prompt, 'chosen': 'COLUMN', 'rejected': 'COLUMN'})} reads completions; "
+    )
+
+
+def _has_completions(recipe: BuildRecipe, opened: Opened) -> bool:
+    batches: Iterable[Any] = opened.batches(rows=recipe.unit_rows)
+    return any(
+        pc.any(pc.greater(pc.list_value_length(batch.sets["completions"]), 0)).as_py() for batch in batches
+    )
+
+
+def _name(opened: Opened) -> str:
+    return str(opened.files[0]) if len(opened.files) == 1 else opened.source.name

@@ -1,0 +1,88 @@
+"""The names that columns commonly have, for the table of layouts: the first that exists is used."""
+
+from __future__ import annotations
+
+Names = dict[str, str | tuple[str, ...]]
+
+PROMPT = ("instruction+input", "prompt", "instruction", "question", "query")
+# Next to replies that are named beyond doubt, these are prompts too.
+ASKED = (*PROMPT, "input", "user_prompt", "context")
+MESSAGES = ("messages", "conversations", "conversation")
+COMPLETION = ("completion", "response", "output", "answer")
+# Columns of numbers that say how good a response is.
+RATINGS = (
+    *("helpfulness", "correctness", "coherence", "complexity", "verbosity", "honesty", "truthfulness"),
+    *("instruction_following", "harmlessness", "safety", "quality", "accuracy", "relevance", "clarity"),
+    *("fluency", "completeness", "depth", "creativity", "faithfulness", "factuality", "usefulness"),
+    *("rating", "overall", "overall_rating", "overall_score", "reward"),
+)
+LABEL = (
+    *("label", "kto_tag", "is_good", "is_desirable", "desirable", "is_chosen", "is_preferred", "is_correct"),
+    *("thumbs", "thumb", "thumbs_up", "vote", "liked", "feedback", "user_feedback", "binary_label"),
+    *("accepted", "is_accepted", "approved", "is_positive", "is_helpful"),
+)
+ALWAYS: Names = {
+    "system": ("system", "system_prompt"),
+    "history": "history",
+    "tools": ("tools", "functions"),
+    "chat_template_kwargs": "chat_template_kwargs",
+}
+
+
+def _sides(side: str) -> Names:
+    numbers = ("score", "rating", "reward", "avg_rating")
+    written = (name for number in numbers for name in (f"{number}_{side}", f"{side}_{number}"))
+    return {f"score_{side}": tuple(written), f"model_{side}": (f"{side}_model", f"model_{side}")}
+
+
+SIDES: Names = {**_sides("chosen"), **_sides("rejected")}
+
+
+def _replies(*sides: str) -> tuple[str, ...]:
+    """Return the names of columns of one side, as in `chosen_response` and `response_chosen`."""
+    nouns = ("response", "answer", "output", "completion", "reply", "text", "resp", "res")
+    dialogues = ("messages", "conversation", "conversations")
+    names = (f"{side}_{noun}" for side in sides for noun in (*nouns, *dialogues))
+    return (*names, *(f"{noun}_{side}" for side in sides for noun in nouns))
+
+
+BETTER = _replies("chosen", "preferred", "accepted", "winning", "better", "good", "pos")
+WORSE = _replies("rejected", "dispreferred", "non_preferred", "losing", "worse", "bad", "neg")
+
+
+def _numbered(nouns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of columns next to each other, as in `response_a+response_b`; more columns first."""
+    return tuple(
+        "+".join(f"{noun}_{end}" for end in ends[:count])
+        for count in (4, 3, 2)
+        for noun in nouns
+        for ends in ("abcd", "0123", "1234")
+    )
+
+
+REPLIES = ("response", "answer", "output", "completion", "generation", "reply", "summary", "text", "sample")
+COMPARED: Names = {
+    "completions": (
+        *_numbered((*REPLIES, "candidate", "assistant")),
+        "model_a_response+model_b_response",
+    ),
+    "scores": _numbered(("score", "rating", "reward")),
+    "models": (*_numbered(("model", "generator", "model_name")), "model_a_name+model_b_name"),
+    "winner": (
+        *("winner", "winner_id", "better_response_id", "better_response", "better_answer", "better"),
+        *("preferred", "preferred_response", "preferred_answer", "preferred_output", "chosen", "choice"),
+        *("best", "best_response", "best_answer", "selected", "verdict", "human_preference", "preference"),
+        *(
+            "comparison",
+            "vote",
+            "winner_model",
+            "winning_model",
+            "preferred_model",
+            "chosen_model",
+            "chosen_model_name",
+            "label",
+            "labels",
+        ),
+    ),
+    "strength": ("overall_preference", "preference_strength"),
+}

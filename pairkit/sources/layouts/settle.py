@@ -1,0 +1,149 @@
+"""What numbers mean that could mean several things, decided by the values of a whole file.
+
+The rows of one file must be read alike, so that no block of rows decides; where the values do not tell, the
+file is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.arrow import is_number, is_text
+from pairkit.errors import InputError
+from pairkit.readers.formats import blocks
+from pairkit.readers.survey import SURVEY_ROWS, Survey
+from pairkit.sources.layouts.paths import types_at, values_at
+from pairkit.sources.layouts.winners import PLACE, numbered, plain
+from pairkit.sources.reading.columns import Columns
+
+# Columns whose 1 often means "the first is better" and not a position.
+LABELS = ("label", "labels", "preference", "preferred", "human_preference")
+# Columns that count from 0, as programs do.
+INDICES = (
+    "index",
+    "idx",
+    "best_index",
+    "best_idx",
+    "chosen_index",
+    "chosen_idx",
+    "winner_index",
+    "winner_idx",
+)
+
+
+def settle_winners(
+    path: Path, survey: Survey, columns: Sequence[str], names: Sequence[str], *, mapped: bool
+) -> dict[str, dict[str, str]]:
+    """Return as `winners` what numbers mean as winners, from the values of all rows of a file; {} for words.
+
+    Args:
+        columns: where the winners are.
+        names: where the completions are; only one if that holds lists.
+        mapped: whether the user named the column as the winner.
+
+    Raises `InputError` if the values do not tell.
+    """
+    for column in columns:
+        if any(pa.types.is_boolean(kind) for kind in types_at(survey.columns, column)):
+            raise InputError(
+                f"{path}: {column} is true or false, which names no completion; say what they mean, as in "
+                "--map 'winners={true: first, false: second}'"
+            )
+    numbers = sorted(_numbers(path, columns, names))
+    if not numbers:
+        return {}
+    start = _start(numbers, columns[0], names, mapped=mapped)
+    if start is None:
+        shown = ", ".join(map(str, numbers[:6]))
+        signed = f"; {_signed(columns[0])}" if numbers[0] < 0 else ""
+        raise InputError(
+            f"{path}: {', '.join(columns)} holds {shown}, which may count from 0 or from 1; "
+            f"say what they mean, as in --map 'winners={{1: first, 2: second, 0: tie}}'{signed}"
+        )
+    return {"winners": {str(number): chr(ord("a") + number - start) for number in numbers}}
+
+
+def _start(numbers: Sequence[int], column: str, names: Sequence[str], *, mapped: bool) -> int | None:
+    """Return the number of the first completion, 0 or 1; None if the numbers of a file do not tell."""
+    first, last, count = numbers[0], numbers[-1], len(names)
+    begin = 0 if _last(column) in INDICES else numbered(names)
+    if first < 0 or last > max(count, 26 * (count < 2)):
+        return None
+    if first == 0:
+        # 0 may be a tie: next to completions that count from 1, or where the last position would be outside.
+        clear = begin != 1 and (mapped or _last(column) not in LABELS) and (count < 2 or last < count)
+        return 0 if clear else None
+    if count > 1 and last == count:
+        return 1 if begin != 0 else None
+    return 0 if begin == 0 else None
+
+
+def _last(path: str) -> str:
+    return re.split(r"[.\]]", path)[-1].lower()
+
+
+def _numbers(path: Path, columns: Sequence[str], names: Sequence[str]) -> set[int]:
+    """Return the distinct numbers by which columns name winners, in all rows of a file.
+
+    Raises `InputError` for a number that is no position.
+    """
+    for value in _values(path, columns):
+        if not _as_number(value).is_integer() and np.isfinite(_as_number(value)):
+            raise InputError(
+                f"{path}: {', '.join(columns)} holds {value}, which names no completion; where the numbers "
+                f"go from 1, the first is better, to 2, give --map preference={columns[0]}; "
+                f"{_signed(columns[0])}"
+            )
+    return {number for value in _values(path, columns) for number in _number(value, names)}
+
+
+def _number(value: object, names: Sequence[str]) -> tuple[int, ...]:
+    """Return the number in a winner such as 1, "Response 1" or "[[2]]"; none in a word or a column's name."""
+    word = plain(value)
+    if word.lstrip("-").isdecimal():
+        return (int(word),)
+    found = PLACE.fullmatch(word)
+    # Next to columns with numbers, "Response 1" is the one of that number.
+    return (int(found[1]),) if found and found[1].isdecimal() and numbered(names) is None else ()
+
+
+def check_preference(path: Path, column: str) -> None:
+    """Raise `InputError` if the numbers of a column are no preferences from 1 to 2, with 0 for a tie."""
+    numbers = [number for value in _values(path, [column]) if np.isfinite(number := _as_number(value))]
+    inside = all(1 <= number <= 2 or number == 0 for number in numbers)
+    # With nothing but 0 and 1 it is more likely a position.
+    if inside and (0 not in numbers or max(numbers) > 1):
+        return
+    raise InputError(
+        f"{path}: {column} goes from {min(numbers):g} to {max(numbers):g}, not from 1, the first is better, "
+        f"to 2; where the numbers are positions, give --map winner={column}; {_signed(column)}"
+    )
+
+
+def _signed(column: str) -> str:
+    return f"where a number below 0 means that the first is better, --map strength={column}"
+
+
+def _as_number(value: object) -> float:
+    """Return a number or the number in a text, NaN for other texts."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return float("nan")
+
+
+def _values(path: Path, columns: Sequence[str]) -> Iterator[object]:
+    """Yield the values of columns, as far as they are texts or numbers, each at least once."""
+    for block in blocks(path, SURVEY_ROWS):
+        for part in block.load().tables:
+            arrays = Columns.of(part.table).arrays
+            for column in columns:
+                values = values_at(arrays, column, part.table.num_rows)
+                if is_text(values.type) or is_number(values.type):
+                    yield from pc.unique(values.drop_null()).to_pylist()

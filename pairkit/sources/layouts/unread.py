@@ -1,0 +1,112 @@
+"""Columns that no field reads: which they are, and whether the metadata of a set keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+import pyarrow as pa
+
+from pairkit.arrow import is_json, is_list, is_text, struct_fields
+from pairkit.readers.survey import Survey
+from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.paths import Step, Types, first_column, steps
+
+# Of sets that pairkit wrote, next to `metadata`.
+IDENTITY = ("set_id", "prompt_id", "source")
+
+
+def unread_columns(used: Collection[str], survey: Survey) -> dict[str, float]:
+    """Return the share of rows with a value of each column that is not in `used`, in the file's order.
+
+    Columns without any value are left out, as are those by which pairkit identifies its own sets.
+    """
+    own = (*IDENTITY, "metadata") if is_own(survey.columns) else ()
+    return {
+        name: survey.non_null[name] / survey.rows
+        for name in survey.columns
+        if survey.non_null[name] and name not in used and name not in own
+    }
+
+
+def unread_parts(columns: Types, paths: Iterable[str]) -> list[str]:
+    """Return the paths inside objects that no path of `paths` reads, of columns that one of them does."""
+    used = _steps_by_column(columns, paths)
+    return [
+        part
+        for name, below in used.items()
+        for kind in columns.get(name, ())
+        for part in _parts_left(name, kind, below)
+    ]
+
+
+def without_read(columns: Mapping[str, pa.Array], paths: Iterable[str]) -> dict[str, pa.Array]:
+    """Return what is left of the objects that paths read a part of, by column."""
+    used = _steps_by_column(columns, paths)
+    left = {name: _without(columns[name], below) for name, below in used.items() if name in columns}
+    return {name: values for name, values in left.items() if values is not None}
+
+
+def _steps_by_column(names: Collection[str], paths: Iterable[str]) -> dict[str, list[tuple[Step, ...]]]:
+    """Return the steps below each column that a path begins at; none where the whole column is read."""
+    used: dict[str, list[tuple[Step, ...]]] = {}
+    for path in paths:
+        name = first_column(path, names)
+        used.setdefault(name, []).append(() if path == name else steps(path)[1:])
+    return used
+
+
+def _parts_left(path: str, kind: pa.DataType, used: Sequence[tuple[Step, ...]]) -> Iterator[str]:
+    # A list that is read in part counts as read: its other items are other values, not other fields.
+    if () in used or not pa.types.is_struct(kind):
+        return
+    for field in kind:
+        below = [each[1:] for each in used if each[0] == field.name]
+        if below:
+            yield from _parts_left(f"{path}.{field.name}", field.type, below)
+        elif not pa.types.is_null(field.type):
+            yield f"{path}.{field.name}"
+
+
+def _without(values: pa.Array, used: Sequence[tuple[Step, ...]]) -> pa.Array | None:
+    if () in used or not pa.types.is_struct(values.type):
+        return None
+    left = {}
+    for name, inner in struct_fields(values).items():
+        below = [each[1:] for each in used if each[0] == name]
+        rest = _without(inner, below) if below else inner
+        if rest is not None:
+            left[name] = rest
+    return pa.StructArray.from_arrays(list(left.values()), list(left)) if left else None
+
+
+def is_own(columns: Types) -> bool:
+    """Return whether rows with these columns are sets that pairkit wrote, with metadata of their own."""
+    return {*IDENTITY, "metadata"} <= set(columns) and all(is_text(kind) for kind in columns["metadata"])
+
+
+def repeats_the_pair(layout: Layout, fields: Mapping[str, str], name: str) -> bool:
+    """Return whether a column repeats prompt and chosen, as `messages` does next to a prompt column."""
+    return layout.shape == "pairs" and "prompt" in fields and name == "messages"
+
+
+def is_kept(layout: Layout, fields: Mapping[str, str], columns: Types, name: str) -> bool:
+    """Return whether an unread column becomes metadata."""
+    lost = is_own(columns) or repeats_the_pair(layout, fields, name)
+    return not lost and any(_has_json(kind) for kind in columns[name])
+
+
+def _has_json(kind: pa.DataType) -> bool:
+    """Return whether values of a type, or a part of them, have a form in JSON: bytes have none."""
+    if is_json(kind) or is_text(kind):
+        return True
+    if is_list(kind):
+        return pa.types.is_null(kind.value_type) or _has_json(kind.value_type)
+    if pa.types.is_struct(kind) or pa.types.is_union(kind):
+        return any(_has_json(field.type) for field in kind)
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_temporal(kind)
+    )

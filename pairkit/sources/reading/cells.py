@@ -1,0 +1,193 @@
+"""Cells whose texts hold more than a text: dialogues, lists of completions, turns of a history.
+
+Such cells are parsed, one by one, because no columnar parser takes JSON of any shape. Rows that then have
+other types than the rest are read apart and put back into their places, so that one column may hold both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from pairkit.arrow import Mask, flatten, is_list, is_text, mask
+from pairkit.readers.json_rows import row_tables
+from pairkit.sources.reading.chat_marks import HUMAN, transcript_in
+from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.dialogues import MAYBE, dialogue_in
+from pairkit.sources.reading.literals import OtherKind, parse
+from pairkit.sources.reading.roles import known_roles
+
+
+class Cells(NamedTuple):
+    """How the texts of a column are parsed that hold more than a text.
+
+    `begins` is the beginning of such texts, a regular expression of Rust; None: every text is parsed. `parse`
+    gets a text and the known roles and returns what it holds, None if it is a text; it raises `ValueError`
+    with what is wrong with it.
+    """
+
+    begins: str | None
+    parse: Callable[[str, Mapping[str, str]], Any]
+
+
+def read_apart(
+    columns: Columns, cells: Mapping[str, Cells], read: Callable[[Columns], Sequence[pa.Array | None]]
+) -> list[pa.Array | None]:
+    """Return what `read` makes of `columns`, one value per row, with the cells of some columns parsed.
+
+    Cells that cannot be parsed are reported; their rows are null in the result.
+    """
+    names = [name for name in cells if name in columns and _holds_texts(columns.arrays[name].type)]
+    parsed = {name: _parse(columns, name, cells[name]) for name in names}
+    rows = np.unique([row for cells in parsed.values() for row in cells]).astype(np.int64)
+    if not len(rows):
+        return list(read(columns))
+    parts = (
+        [_subset(columns, np.setdiff1d(np.arange(columns.size), rows), {})]
+        if len(rows) < columns.size
+        else []
+    )
+    parts += _parsed_parts(columns, rows, names, parsed)
+    parts = parts or [_subset(columns, rows[:0], {})]
+    return _in_order(columns.size, [(places, read(part)) for part, places in parts])
+
+
+def list_cell(text: str, roles: Mapping[str, str]) -> Any:
+    """Parse a text that has to be a list or an object; of a list of texts, each may be a dialogue."""
+    found = dialogue_in(text, roles)
+    if found is not None:
+        return found
+    try:
+        value = parse(text)
+    except ValueError as error:
+        raise ValueError(f"is not a JSON list: it {error}") from None
+    if not isinstance(value, list | dict):
+        raise ValueError("is not a JSON list")
+    return value if isinstance(value, dict) else dialogues_of(value, roles) or value
+
+
+DIALOGUE = Cells(MAYBE, dialogue_in)
+# Next to a prompt, or as one, where a text is not expected to be a transcript.
+TRANSCRIPT = Cells(rf"{MAYBE}|^{HUMAN}", lambda text, roles: transcript_in(text) or dialogue_in(text, roles))
+LIST = Cells(None, list_cell)
+
+
+def _holds_texts(kind: pa.DataType) -> bool:
+    return is_text(kind) or (is_list(kind) and is_text(kind.value_type))
+
+
+def _parse(columns: Columns, name: str, cells: Cells) -> dict[int, Any]:
+    """Return row -> value of the cells that hold more than a text, and report those that are broken."""
+    values = columns.arrays[name]
+    roles = known_roles(columns.roles)
+    if is_text(values.type):
+        places = np.flatnonzero(_candidates(values, cells.begins))
+        texts = zip(places.tolist(), values.take(pa.array(places)).to_pylist(), strict=True)
+        return _parsed_cells(columns, name, texts, lambda text: cells.parse(text, roles))
+    cuts, flat = flatten(values)
+    # A list is parsed if one of its items may be a dialogue.
+    owners = np.repeat(np.arange(columns.size), np.diff(cuts))
+    places = np.unique(owners[_candidates(flat, MAYBE)])
+    lists = zip(places.tolist(), values.take(pa.array(places)).to_pylist(), strict=True)
+    return _parsed_cells(columns, name, lists, lambda texts: dialogues_of(texts, roles))
+
+
+def dialogues_of(texts: Sequence[Any], roles: Mapping[str, str]) -> list[Any] | None:
+    """Return the items of a list with the dialogues among them parsed, None if no text is one."""
+    items = [dialogue_in(text, roles) if isinstance(text, str) else None for text in texts]
+    if all(item is None for item in items):
+        return None
+    if all(isinstance(item, dict) for item in items):
+        return items
+    # A text among dialogues is a reply, and so is a message; an item that is none of these is refused.
+    replies = [_reply(text) if item is None else item for item, text in zip(items, texts, strict=True)]
+    return [[reply] if isinstance(reply, dict) else reply for reply in replies]
+
+
+def _reply(text: Any) -> Any:
+    return {"role": "assistant", "content": text} if isinstance(text, str) else text
+
+
+def report_dialogues(items: Columns, name: str) -> None:
+    """Report texts that are dialogues where only texts are read."""
+    if name in items and is_text(items.arrays[name].type):
+        found = _parse(items, name, DIALOGUE)
+        where = np.isin(np.arange(items.size), list(found))
+        items.report(where, "unsupported_content", "holds messages, not a text", name)
+
+
+def _candidates(texts: pa.Array, begins: str | None) -> Mask:
+    series = pl.from_arrow(texts.cast(pa.string()))
+    assert isinstance(series, pl.Series)
+    found = series.is_not_null() if begins is None else series.str.contains(begins)
+    return mask(found.to_arrow())
+
+
+def _parsed_cells(columns: Columns, name: str, cells: Any, parser: Callable[[Any], Any]) -> dict[int, Any]:
+    found: dict[int, Any] = {}
+    wrong: dict[tuple[str, str], list[int]] = {}
+    for place, text in cells:
+        try:
+            value = parser(text)
+        except ValueError as error:
+            reason = "unsupported_content" if isinstance(error, OtherKind) else "invalid_json"
+            wrong.setdefault((reason, str(error)), []).append(place)
+            value = ()  # the row is read apart, and not as a text
+        if value is not None:
+            found[place] = value
+    for (reason, detail), places in wrong.items():
+        columns.report(np.isin(np.arange(columns.size), places), reason, detail, name)
+    return {place: None if value == () else value for place, value in found.items()}
+
+
+Part = tuple[Columns, np.ndarray[Any, np.dtype[np.int64]]]
+
+
+def _parsed_parts(
+    columns: Columns, rows: Any, names: Sequence[str], parsed: Mapping[str, Mapping[int, Any]]
+) -> list[Part]:
+    """Return the rows with parsed cells as parts, each of rows that have the same types."""
+    originals = {name: columns.arrays[name].take(pa.array(rows)).to_pylist() for name in names}
+    values = [
+        (
+            int(row),
+            # The key only makes a row of nulls a row.
+            {name: parsed[name].get(int(row), originals[name][place]) for name in names} | {"": place},
+        )
+        for place, row in enumerate(rows)
+    ]
+    tables, bad = row_tables(values)
+    for line in bad:
+        columns.report(np.arange(columns.size) == line.number, line.reason, line.detail, line.field)
+    return [
+        _subset(columns, numbers, {name: table[name].combine_chunks() for name in names})
+        for table, numbers in tables
+    ]
+
+
+def _subset(columns: Columns, places: Any, changed: Mapping[str, pa.Array]) -> Part:
+    arrays = {
+        name: changed[name] if name in changed else array.take(pa.array(places))
+        for name, array in columns.arrays.items()
+    }
+    owners = places if columns.owners is None else columns.owners[places]
+    return replace(columns, arrays=arrays, size=len(places), owners=owners), places
+
+
+def _in_order(size: int, parts: Sequence[tuple[Any, Sequence[pa.Array | None]]]) -> list[pa.Array | None]:
+    places = np.concatenate([places for places, _ in parts])
+    order = np.full(size, -1)
+    order[places] = np.arange(len(places))
+    index = pa.array(order, mask=order < 0)  # rows that were reported are null
+    read = [arrays for _, arrays in parts]
+    return [
+        None
+        if column[0] is None
+        else pa.concat_arrays([each for each in column if each is not None]).take(index)
+        for column in zip(*read, strict=True)
+    ]

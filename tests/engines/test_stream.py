@@ -1,0 +1,92 @@
+"""Answers that come as streams of events."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pairkit.engines.openai import chat_api
+from pairkit.engines.openai.stream import is_stream, joined
+
+BODY = {"model": "m", "temperature": 1.0, "top_p": 1.0, "seed": 0, "max_tokens": 8}
+DONE = "data: [DONE]"
+
+
+def events(*data: Any, end: str = DONE, line: str = "\n") -> bytes:
+    written = [f"data: {json.dumps(one, ensure_ascii=False)}" for one in data]
+    return (line * 2).join([*written, end, ""]).encode()
+
+
+def piece(index: int = 0, end: str | None = None, **delta: Any) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": delta, "finish_reason": end}]}
+
+
+@pytest.mark.parametrize("line", ["\n", "\r\n", "\r"])
+def test_pieces_are_joined_by_choice(line: str) -> None:
+    content = events(
+        piece(role="assistant", content=""),
+        piece(1, role="assistant", content="Zwei"),
+        piece(content="One\u2028"),
+        piece(1, reasoning="Hm"),
+        piece(content="\x85more"),
+        piece(1, reasoning=".", content=None),
+        piece(1, "length"),
+        piece(0, "stop"),
+        {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}},
+        line=line,
+    )
+    assert is_stream(content)
+    found = chat_api.parse(content, BODY | {"n": 2})
+    assert isinstance(found, chat_api.Parsed)
+    first, second = found.completions
+    assert (first.text, first.finish_reason, first.reasoning_content) == ("One\u2028\x85more", "stop", None)
+    assert (second.text, second.finish_reason, second.reasoning_content) == ("Zwei", "length", "Hm.")
+    assert found.tokens == (3, 4)
+
+
+def test_calls_are_joined_by_their_index() -> None:
+    def call(index: int, **function: str) -> dict[str, Any]:
+        return {"index": index, "type": "function", "function": function}
+
+    content = events(
+        piece(tool_calls=[call(0, name="find", arguments='{"a"') | {"id": "x"}]),
+        piece(tool_calls=[call(0, arguments=": 1}")]),
+        piece(tool_calls=[call(1, name="stop", arguments="{}") | {"id": "y"}]),
+        piece(0, "tool_calls"),
+    )
+    found = chat_api.parse(content, BODY)
+    assert isinstance(found, chat_api.Parsed)
+    assert json.loads(found.completions[0].tool_calls or "") == [
+        {"id": "x", "type": "function", "function": {"name": "find", "arguments": '{"a": 1}'}},
+        {"id": "y", "type": "function", "function": {"name": "stop", "arguments": "{}"}},
+    ]
+
+
+def test_comments_names_and_events_of_several_lines_are_read() -> None:
+    data = json.dumps(piece(0, "stop", content="a"), indent=1).replace("\n", "\ndata: ")
+    content = f": waiting\n\nevent: message\nid: 3\ndata: {data}\n\n{DONE}".encode()
+    assert is_stream(content)
+    answer = joined(content)
+    assert answer is not None
+    assert answer["choices"][0]["message"]["content"] == "a"
+
+
+@pytest.mark.parametrize(("end", "whole"), [(DONE, True), ("", False)])
+def test_a_stream_without_a_finish_reason_is_whole_if_it_was_closed(end: str, whole: bool) -> None:
+    content = events(piece(content="a"), end=end)
+    assert (joined(content) is not None) == whole
+    # With a finish reason nothing else is needed.
+    assert joined(events(piece(content="a"), piece(0, "stop"), end="")) is not None
+
+
+def test_an_error_within_a_stream_is_one() -> None:
+    content = events(piece(content="a"), {"error": {"message": "Busy", "code": 429}})
+    found = chat_api.parse(content, BODY)
+    assert found[:2] == (429, "Busy")
+
+
+@pytest.mark.parametrize("content", [b'{"choices": []}', b"", b" \n{}", b"[]"])
+def test_other_answers_are_no_stream(content: bytes) -> None:
+    assert not is_stream(content)

@@ -1,0 +1,428 @@
+"""Rows in the published form of further datasets and tools, each as its card or documentation shows it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.layouts import read_path, read_rows
+
+USER = {"role": "user", "content": "q"}
+GOOD, BAD = ({"role": "assistant", "content": text} for text in ("x", "y"))
+PAIR = [("x", 1, None), ("y", 2, None)]
+
+
+def parts(message: dict[str, str]) -> dict[str, Any]:
+    """Return a message with its content as the Arena's parts."""
+    part = {"type": "text", "text": message["content"], "image": None, "mimeType": None}
+    return {"role": message["role"], "content": [part]}
+
+
+# What it is -> its row, and the layout that it is read as.
+PAIRS: dict[str, tuple[dict[str, Any], str]] = {
+    "Together": (
+        {"input": {"messages": [USER]}, "preferred_output": [GOOD], "non_preferred_output": [BAD]},
+        "openai_preference",
+    ),
+    "ms-swift, messages": ({"messages": [USER, GOOD], "rejected_response": [BAD]}, "ms_swift"),
+    "ms-swift, whole dialogue": ({"messages": [USER, GOOD], "rejected_messages": [USER, BAD]}, "ms_swift"),
+    "ms-swift, list": ({"messages": [USER, GOOD], "rejected_response": ["y"]}, "ms_swift"),
+    "ms-swift, tools": (
+        {"tools": "[]", "messages": [USER, GOOD], "rejected_response": "y"},
+        "ms_swift",
+    ),
+    "LLaMA-Factory": ({"instruction": "q", "input": "", "chosen": "x", "rejected": "y"}, "pairs"),
+    "ShareGPT": (
+        {
+            "conversations": [{"from": "human", "value": "q"}],
+            "chosen": {"from": "gpt", "value": "x"},
+            "rejected": {"from": "gpt", "value": "y"},
+        },
+        "sharegpt_preference",
+    ),
+    "Axolotl": ({"messages": [USER], "chosen": GOOD, "rejected": BAD}, "pairs"),
+    "Axolotl, Argilla": (
+        {"instruction": "q", "chosen_response": "x", "rejected_response": "y"},
+        "named_pairs",
+    ),
+    "Orca": ({"system": "", "question": "q", "chosen": "x", "rejected": "y"}, "pairs"),
+    "distilabel's Orca": (
+        {
+            "system": "",
+            "input": "q",
+            "chosen": "x",
+            "rejected": "y",
+            "generations": ["y", "x"],
+            "order": ["rejected", "chosen"],
+            "rating": [1, 9],
+            "chosen_score": 9.0,
+        },
+        "pairs",
+    ),
+    "Tulu 3": (
+        {"id": "0", "source": "s", "prompt": "q", "chosen": [USER, GOOD], "rejected": [USER, BAD]},
+        "dialogue_pairs",
+    ),
+    "UltraFeedback binarized": (
+        {
+            "prompt": "q",
+            "prompt_id": "0",
+            "chosen": [USER, GOOD],
+            "rejected": [USER, BAD],
+            "messages": [USER, GOOD],
+        },
+        "dialogue_pairs",
+    ),
+    "HH-RLHF": (
+        {"chosen": "\n\nHuman: q\n\nAssistant: x", "rejected": "\n\nHuman: q\n\nAssistant: y"},
+        "pairs",
+    ),
+    "RM-Bench": (
+        {"id": "0", "prompt": "q", "chosen": ["x"], "rejected": ["y"], "domain": "chat"},
+        "reward_bench_2",
+    ),
+    "NeMo": ({"prompt": "q", "chosen_response": "x", "rejected_response": "y"}, "named_pairs"),
+    "MedicalGPT": (
+        {"system": "", "history": [], "question": "q", "response_chosen": "x", "response_rejected": "y"},
+        "named_pairs",
+    ),
+    "CValues": ({"prompt": "q", "pos_resp": "x", "neg_resp": "y", "type": "t"}, "named_pairs"),
+    "torchtune": (
+        {"chosen_conversations": [USER, GOOD], "rejected_conversations": [USER, BAD]},
+        "named_pairs",
+    ),
+    "ColossalAI": (
+        {
+            "context": [{"from": "human", "content": "q"}],
+            "chosen": [{"from": "assistant", "content": "x"}],
+            "rejected": [{"from": "assistant", "content": "y"}],
+        },
+        "dialogue_pairs",
+    ),
+    "other names": ({"instruction": "q", "preferred": "x", "dispreferred": "y"}, "bare_pairs"),
+    "a paper's names": ({"prompt": "q", "y_w": "x", "y_l": "y"}, "bare_pairs"),
+    "Dolphin": ({"instruction": "q", "input": "", "accepted": "x", "rejected": "y"}, "bare_pairs"),
+    "winner and loser by their letters": (
+        {"prompt": "q", "response_a": "x", "response_b": "y", "winner": "A", "loser": "B"},
+        "compared",
+    ),
+    "FastChat's pairs": (
+        {
+            "question": "q",
+            "model_1": "m",
+            "model_2": "n",
+            "answer_1": "x",
+            "answer_2": "y",
+            "winner": "model_1",
+        },
+        "compared",
+    ),
+    "an index": ({"prompt": "q", "candidates": ["x", "y"], "chosen_index": 0}, "sets"),
+    "models' columns": (
+        {"prompt": "q", "model_a_response": "x", "model_b_response": "y", "winner": "model_a"},
+        "compared",
+    ),
+    "Compar:IA": (
+        {
+            "model_a_name": "m",
+            "model_b_name": "n",
+            "chosen_model_name": "m",
+            "both_equal": False,
+            "conversation_a": [USER, GOOD],
+            "conversation_b": [USER, BAD],
+        },
+        "compared_dialogues",
+    ),
+    "Arena 140k": (
+        {
+            "id": "0",
+            "model_a": "m",
+            "model_b": "n",
+            "winner": "model_a",
+            "conversation_a": [parts(USER), parts(GOOD)],
+            "conversation_b": [parts(USER), parts(BAD)],
+            "full_conversation": [
+                {"user": parts(USER), "model_side_a": parts(GOOD), "model_side_b": parts(BAD)}
+            ],
+            "is_code": False,
+        },
+        "chatbot_arena",
+    ),
+    "MT-bench": (
+        {
+            "question_id": 81,
+            "model_a": "m",
+            "model_b": "n",
+            "winner": "model_a",
+            "judge": "expert_0",
+            "conversation_a": [USER, GOOD],
+            "conversation_b": [USER, BAD],
+            "turn": 1,
+        },
+        "chatbot_arena",
+    ),
+    "JudgeBench": (
+        {
+            "pair_id": "0",
+            "source": "mmlu",
+            "question": "q",
+            "response_model": "m",
+            "response_A": "x",
+            "response_B": "y",
+            "label": "A>B",
+        },
+        "compared",
+    ),
+    "PPE": (
+        {
+            "model_a": "m",
+            "model_b": "n",
+            "winner": "model_a",
+            "prompt": "q",
+            "response_1": "x",
+            "response_2": "y",
+        },
+        "compared",
+    ),
+    "Kaggle's WSDM cup": (
+        {
+            "id": "0",
+            "prompt": "q",
+            "response_a": "x",
+            "response_b": "y",
+            "winner": "model_a",
+            "language": "en",
+        },
+        "compared",
+    ),
+    "a vendor's headings": (
+        {
+            "Task ID": 7,
+            "Prompt": "q",
+            "Response A": "x",
+            "Response B": "y",
+            "Preferred Response": "Response A",
+        },
+        "compared",
+    ),
+    "Label Studio, minimal": (
+        {"prompt": "q", "answer1": "x", "answer2": "y", "id": 1, "comparison": "left", "annotator": 1},
+        "compared",
+    ),
+    "letters": ({"prompt": "q", "response_a": "x", "response_b": "y", "chosen": "A"}, "compared"),
+    "early Argilla": (
+        {"prompt": "q", "response-1": "x", "response-2": "y", "preference": "response-1"},
+        "compared",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_pairs_of_published_forms(name: str, tmp_path: Path) -> None:
+    row, layout = PAIRS[name]
+    found = read_rows(tmp_path, [row])
+    assert found.refused == []
+    assert found.layout == layout
+    assert found.prompts() == [[("user", "q")]]
+    assert found.brief() == [PAIR]
+
+
+SCORED: dict[str, tuple[dict[str, Any], str]] = {
+    "Argilla's mix": (
+        {
+            "dataset": "d",
+            "chosen": [USER, GOOD],
+            "rejected": [USER, BAD],
+            "chosen_rating": 5.0,
+            "rejected_rating": 2,
+        },
+        "dialogue_pairs",
+    ),
+    "Argilla's Capybara": (
+        {
+            "prompt": "q",
+            "chosen": [USER, GOOD],
+            "rejected": [USER, BAD],
+            "rating_chosen": 5,
+            "rating_rejected": 2,
+        },
+        "dialogue_pairs",
+    ),
+    "Argilla's averages": (
+        {
+            "instruction": "q",
+            "chosen_response": "x",
+            "rejected_response": "y",
+            "chosen_avg_rating": 5.0,
+            "rejected_avg_rating": 2.0,
+            "chosen_model": "m",
+        },
+        "named_pairs",
+    ),
+    "RLHFlow": ({"prompt": [USER], "responses": ["x", "y"], "rewards": [5, 2]}, "sets"),
+    "rewards of a best of n": (
+        {"prompt": "q", "generations": [{"text": "x", "reward": 5.0}, {"text": "y", "reward": 2.0}]},
+        "distilabel",
+    ),
+    "rollouts": (
+        {"prompt": [USER], "completions": [[GOOD], [BAD]], "rewards": [5.0, 2.0], "step": 3},
+        "sets",
+    ),
+    "early distilabel": (
+        {"input": "q", "generations": ["x", "y"], "rating": [5, 2], "generation_model": ["m", "n"]},
+        "distilabel",
+    ),
+    "columns": (
+        {"question": "q", "answer_1": "x", "answer_2": "y", "rating_1": 5, "rating_2": 2},
+        "compared",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_scores_of_published_forms(name: str, tmp_path: Path) -> None:
+    row, layout = SCORED[name]
+    found = read_rows(tmp_path, [row])
+    assert found.refused == []
+    assert found.layout == layout
+    assert found.prompts() == [[("user", "q")]]
+    assert found.brief() == [[("x", None, 5.0), ("y", None, 2.0)]]
+
+
+def test_outputs_of_several_turns_are_refused(tmp_path: Path) -> None:
+    turns = [GOOD, {"role": "user", "content": "More."}, GOOD]
+    row = {
+        "input": {"messages": [USER]},
+        "preferred_output": turns,
+        "non_preferred_output": [*turns[:2], BAD],
+    }
+    assert [reason for reason, _ in read_rows(tmp_path, [row]).refused] == ["unsupported_content"]
+
+
+def test_dialogues_that_part_before_the_last_reply_are_refused(tmp_path: Path) -> None:
+    again = {"role": "user", "content": "Why?"}
+    arena = {"model_a": "m", "model_b": "n", "winner": "model_a"}
+    arena |= {"conversation_a": [USER, GOOD, again, GOOD], "conversation_b": [USER, BAD, again, BAD]}
+    assert [reason for reason, _ in read_rows(tmp_path, [arena]).refused] == ["diverging_prompts"]
+    swift = {"messages": [USER, GOOD], "rejected_messages": [again, BAD]}
+    assert [reason for reason, _ in read_rows(tmp_path, [swift]).refused] == ["diverging_prompts"]
+    texts = {"text": ["\n\nHuman: q\n\nAssistant: x", "\n\nHuman: p\n\nAssistant: y"], "score": [1, 0]}
+    assert [reason for reason, _ in read_rows(tmp_path, [texts]).refused] == ["diverging_prompts"]
+
+
+def test_a_dialogue_before_the_chosen_reply_may_be_long(tmp_path: Path) -> None:
+    before = [{"role": "system", "content": "s"}, USER, BAD, {"role": "user", "content": "Why?"}]
+    found = read_rows(tmp_path, [{"messages": [*before, GOOD], "rejected_response": "y"}])
+    assert found.brief() == [PAIR]
+    assert found.prompts() == [[(each["role"], each["content"]) for each in before]]
+
+
+def test_a_list_of_rejected_replies_follows_the_chosen_one(tmp_path: Path) -> None:
+    rows = [{"messages": [USER, GOOD], "rejected_response": texts} for texts in (["y", "z"], ["w"])]
+    found = read_rows(tmp_path, rows)
+    assert found.brief("text", "rank") == [[("x", 1), ("y", 2), ("z", 2)], [("x", 1), ("w", 2)]]
+
+
+def test_correct_and_incorrect_replies_may_be_several(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "q", "chosen": ["a", "b"], "rejected": ["c"]},
+        {"prompt": "q", "chosen": ["d"], "rejected": ["e", "f"]},
+        {"prompt": "q", "chosen": [], "rejected": ["g"]},
+    ]
+    found = read_rows(tmp_path, rows)
+    assert found.brief("text", "rank") == [[("a", 1), ("b", 1), ("c", 2)], [("d", 1), ("e", 2), ("f", 2)]]
+    assert [reason for reason, _ in found.refused] == ["missing_completion"]
+
+
+def arena_55k(prompt: Any, first: Any, second: Any) -> dict[str, Any]:
+    models = {"id": 1, "model_a": "m", "model_b": "n"}
+    flags = {"winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}
+    return {**models, "prompt": prompt, "response_a": first, "response_b": second, **flags}
+
+
+def test_lists_of_turns_are_a_dialogue(tmp_path: Path) -> None:
+    rows = [
+        arena_55k('["q"]', '["x"]', '["y"]'),
+        arena_55k('["q", "r"]', '["same", "x"]', '["same", "y"]'),
+        arena_55k('["q", "r"]', '["one", "x"]', '["other", "y"]'),
+        arena_55k('["q", "r"]', '["x"]', '["y"]'),
+        arena_55k('["q"]', "[null]", '["y"]'),
+        arena_55k("q", '["x"]', '["y"]'),
+    ]
+    found = read_rows(tmp_path, rows)
+    assert found.prompts() == [
+        [("user", "q")],
+        [("user", "q"), ("assistant", "same"), ("user", "r")],
+    ]
+    assert found.brief() == [PAIR, PAIR]
+    reasons = ["diverging_prompts", "length_mismatch", "missing_completion", "invalid_json"]
+    assert [reason for reason, _ in found.refused] == reasons
+
+
+def test_the_arenas_csv_is_read_as_its_json(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    row = arena_55k('["q"]', '["x"]', '["y"]')
+    cells = ['"' + str(value).replace('"', '""') + '"' for value in row.values()]
+    path.write_text(",".join(row) + "\n" + ",".join(cells) + "\n", encoding="utf-8")
+    found = read_path(path)
+    assert found.layout == "arena_55k"
+    assert found.brief() == [PAIR]
+
+
+def test_a_transcript_that_does_not_end_where_the_reply_begins_is_refused(tmp_path: Path) -> None:
+    answers = [{"answer": "x", "model": "m", "rank": 1.0}, {"answer": "y", "model": "n", "rank": 2.0}]
+    prompts = ("\n\nHuman: q\n\nAssistant: ", "\n\nHuman: q", "\n\nHuman: q\n\nAssistant: Well", "q")
+    rows = [{"prompt": prompt, "answers": answers, "num_responses": 2} for prompt in prompts]
+    found = read_rows(tmp_path, rows)
+    assert found.prompts() == [[("user", "q")]]
+    assert found.brief() == [PAIR]
+    assert [reason for reason, _ in found.refused] == ["unsupported_content"] * 2 + ["missing_prompt"]
+
+
+def test_parts_of_gemini_are_texts_or_refused(tmp_path: Path) -> None:
+    def turn(role: str, *parts: dict[str, Any]) -> dict[str, Any]:
+        return {"role": role, "parts": list(parts)}
+
+    def row(*contents: dict[str, Any]) -> dict[str, Any]:
+        replies = [(1, "x"), (0, "y")]
+        completions = [
+            {"score": score, "completion": turn("model", {"text": text})} for score, text in replies
+        ]
+        system = {"parts": [{"text": "s"}]}
+        return {"system_instruction": system, "contents": list(contents), "completions": completions}
+
+    image = {"inline_data": {"mime_type": "image/png", "data": "AA=="}}
+    rows = [
+        row(
+            turn("user", {"text": "q"}),
+            turn("model", {"text": "a"}),
+            turn("user", {"text": "b"}, {"text": "c"}),
+        ),
+        row(turn("user", {"text": "q"}, image)),
+        row(turn("user")),
+    ]
+    found = read_rows(tmp_path, rows)
+    assert found.prompts() == [[("system", "s"), ("user", "q"), ("assistant", "a"), ("user", "bc")]]
+    assert found.brief() == [[("x", None, 1.0), ("y", None, 0.0)]]
+    assert [reason for reason, _ in found.refused] == ["missing_prompt"] * 2
+
+
+def test_a_blank_instruction_adds_no_lines_to_its_input(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": first, "input": second, "output_1": "x", "output_2": "y"}
+        for first, second in (("", "q"), ("q", ""), ("p", "q"), (" ", "<no input>"))
+    ]
+    found = read_rows(tmp_path, rows)
+    assert [prompt[0][1] for prompt in found.prompts()] == ["q", "q", "p\n\nq"]
+    assert [reason for reason, _ in found.refused] == ["empty_prompt"]
+
+
+def test_nested_columns_of_a_comparison_may_be_json_texts(tmp_path: Path) -> None:
+    # As a CSV or a database exports it.
+    row = {"context": json.dumps([USER]), "response1": "x", "response2": "y", "overall_preference": "-1"}
+    found = read_rows(tmp_path, [row])
+    assert found.layout == "helpsteer3"
+    assert found.brief("score") == [[(1.0,), (0.0,)]]
+    assert found.prompts() == [[("user", "q")]]

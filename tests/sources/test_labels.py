@@ -1,0 +1,79 @@
+"""Labels of completions: truth values, numbers and words; what is none of them is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.brief_sets import brief, brief_rows
+from support.row_files import write_csv
+
+WORDS = [
+    ("True", "FALSE"),
+    ("yes", "no"),
+    ("Y", "n"),
+    ("good", "Bad"),
+    ("Desirable", "undesirable"),
+    ("1", "0"),
+    ("1.0", "0.0"),
+    (" up ", "down"),
+    ("thumbs_up", "thumbs down"),
+    ("Thumbs-Up", "THUMBS-DOWN"),
+    ("👍", "👎"),
+    ("👍🏽", "👎🏿"),
+    ("positive", "negative"),
+    ("chosen", "rejected"),
+    ("accept", "reject"),
+    ("Accepted", "Rejected"),
+    ("correct", "incorrect"),
+    ("like", "dislike"),
+    ("pass", "fail"),
+    ("yes.", "no!"),
+]
+NUMBERS: list[tuple[Any, Any]] = [(True, False), (1, 0), (1.0, 0.0), (1, -1)]
+
+
+@pytest.mark.parametrize(("good", "bad"), WORDS + NUMBERS)
+def test_labels_are_scores_of_1_and_0(tmp_path: Path, good: Any, bad: Any) -> None:
+    rows = [{"prompt": "p", "completion": "c", "label": label} for label in (good, bad, None)]
+    read = brief_rows(tmp_path, *rows)
+    assert [row["completions"][0]["score"] for row in read.sets] == [1.0, 0.0, None]
+    path = tmp_path / "rows.csv"
+    write_csv(path, rows)
+    assert brief(path).sets == read.sets
+
+
+@pytest.mark.parametrize(
+    "name", ["label", "is_good", "kto_tag", "desirable", "thumbs", "feedback", "is_chosen"]
+)
+def test_names_of_label_columns(tmp_path: Path, name: str) -> None:
+    turns = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "c"}]
+    for row in ({"prompt": "p", "answer": "c"}, {"messages": turns}):
+        read = brief_rows(tmp_path, row | {name: "good"}, row | {name: "bad"})
+        assert [each["completions"][0]["score"] for each in read.sets] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("label", ["maybe", "sports", "2.5 stars", "ja"])
+def test_other_words_are_named(tmp_path: Path, label: str) -> None:
+    rows = [{"prompt": "p", "completion": "c", "label": value} for value in ("yes", label)]
+    read = brief_rows(tmp_path, *rows)
+    assert len(read.sets) == 1
+    ((reason, detail),) = read.refused
+    assert reason == "invalid_label"
+    assert detail.startswith(f"'label': is {label!r}, neither true nor false; write true or false")
+
+
+def test_a_rating_is_no_label(tmp_path: Path) -> None:
+    """1 of a scale from 1 to 5 is the worst, not a good one."""
+    for values in ([1, 5, 3], ["1", "5", "3"], [-1, 0, 1]):
+        rows = [{"prompt": "p", "completion": "c", "label": value} for value in values]
+        read = brief_rows(tmp_path, *rows)
+        assert read.sets == []
+        assert all("which is part of a rating" in detail for _, detail in read.refused)
+        assert all("--map score=COLUMN" in detail for _, detail in read.refused)
+
+
+def test_objects_are_no_labels(tmp_path: Path) -> None:
+    read = brief_rows(tmp_path, {"prompt": "p", "completion": "c", "label": {"a": 1}})
+    assert [reason for reason, _ in read.refused] == ["invalid_label"]
