@@ -78,13 +78,15 @@ def proposal(opened: Opened) -> str:
     """Return the map that would read columns that look like completions and are not read; "" if none is."""
     for file, reading in opened.readings.items():
         proposed = suggest(opened.surveys[file].columns)
-        if _completion_paths(proposed) - _completion_paths(reading.map):
+        completions = {name: value for name, value in proposed.items() if name in COMPLETIONS}
+        # A label, or a completion that is read already, is no reason to read the rows otherwise.
+        if _paths(completions) - _paths(reading.map):
             return written(proposed)
     return ""
 
 
-def _completion_paths(mapped: Mapping[str, Any]) -> set[str]:
-    return {path for name in COMPLETIONS if name in mapped for path in mapped[name].split("+")}
+def _paths(mapped: Mapping[str, Any]) -> set[str]:
+    return {path for value in mapped.values() if isinstance(value, str) for path in value.split("+")}
 
 
 def _advice(opened: Opened) -> str:

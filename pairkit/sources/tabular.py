@@ -27,7 +27,7 @@ from pairkit.errors import unknown
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
-from pairkit.sources.layouts.gather import cells_of, gather
+from pairkit.sources.layouts.gather import cells_of, gather, replies_of
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.pairs import read_pairs
 from pairkit.sources.layouts.paths import first_column
@@ -41,6 +41,7 @@ from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.history import read_history, with_history
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
 from pairkit.sources.reading.pairs import prompt_of_all, read_reply
+from pairkit.sources.reading.rounds import with_rounds
 from pairkit.sources.reading.stream import open_files
 
 # What rows become: prompts, lists of completions, and the group of each row if rows are joined into sets.
@@ -71,6 +72,8 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     roles = recipe.map.get("roles", {})
     assert isinstance(roles, Mapping)
     columns = gather(replace(columns, roles={str(name): role for name, role in roles.items()}), fields)
+    if "prompt" in fields:
+        columns = with_rounds(columns, fields["prompt"], replies_of(fields, columns.arrays))
     prompt, sets, group = read_apart(
         columns,
         cells_of(fields, columns.arrays),

@@ -242,6 +242,26 @@ def test_completions_that_are_messages_of_others_are_refused(tmp_path: Path) -> 
     assert [reason for reason, _ in read.refused] == ["unsupported_content"]
 
 
+def test_questions_and_answers_in_lists_of_texts(tmp_path: Path) -> None:
+    """As the arena's data on Kaggle have them."""
+    mapped = {"prompt": "prompt", "completions": "response_a+response_b"}
+    lists = [
+        [[QUESTION], TEXTS[:1], TEXTS[1:]],
+        [["Quiz me.", QUESTION], ["Sure.", "Eight."], ["Sure.", "Six."]],
+    ]
+    names = ["prompt", "response_a", "response_b"]
+    rows = [dict(zip(names, map(json.dumps, each), strict=True)) for each in lists]
+    read = brief_rows(tmp_path, *rows, map=mapped)
+    asked = [("user", "Quiz me."), ("assistant", "Sure."), *ASKED]
+    assert (read.prompts, read.texts) == ([ASKED, asked], [TEXTS, ["Eight.", "Six."]])
+    other = dict(zip(names, map(json.dumps, [["Quiz me.", "q"], ["Sure.", "a"], ["No.", "b"]]), strict=True))
+    assert brief_rows(tmp_path, other, map=mapped).refused[0][0] == "diverging_prompts"
+    (row,) = brief_rows(tmp_path, rows[0] | {"response_b": json.dumps([None])}, map=mapped).texts
+    assert row == [TEXTS[0], ""]
+    plain = {"prompt": "Three legs as JSON?", "response_a": '["a", "b"]', "response_b": '["c"]'}
+    assert brief_rows(tmp_path, plain, map=mapped).texts == [['["a", "b"]', '["c"]']]
+
+
 def test_a_named_source_reads_them_too(tmp_path: Path) -> None:
     good, bad = (json.dumps([user(), reply(text)]) for text in TEXTS)
     row = {"prompt": QUESTION, "chosen": good, "rejected": bad, "score_chosen": 5, "score_rejected": 1}
@@ -274,6 +294,9 @@ def test_generation_prompts_and_end_marks_are_no_text(tmp_path: Path) -> None:
     read = brief_rows(tmp_path, row)
     assert read.prompts == [[("system", "Be brief."), *ASKED]]
     assert read.texts == [["Eight.", "Six."]]
+    zephyr = f"<|system|>\n</s>\n<|user|>\n{QUESTION}</s>\n<|assistant|>\n"
+    read = brief_rows(tmp_path, {"prompt": zephyr, "chosen": "Eight.</s>", "rejected": "Six."})
+    assert (read.prompts, read.texts) == ([ASKED], [["Eight.", "Six."]])
     html = {"prompt": QUESTION, "chosen": "Six, <s>like an ant</s>", "rejected": "Six.</s>"}
     assert brief_rows(tmp_path, html).texts == [["Six, <s>like an ant</s>", "Six."]]
 

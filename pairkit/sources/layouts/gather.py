@@ -96,6 +96,13 @@ def _bracketed(texts: pa.Array) -> bool:
     return bool(pc.any(pc.starts_with(pc.utf8_ltrim_whitespace(texts.cast(pa.string())), "[")).as_py())
 
 
+def replies_of(fields: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    """Return the columns that hold one reply per row."""
+    columns = [fields[name] for name in ("chosen", "rejected", "completion") if name in fields]
+    joined = columns_of(fields["completions"], names) if "completions" in fields else ()
+    return [*columns, *(joined if len(joined) > 1 else ())]
+
+
 def _decode(columns: Columns, name: str) -> pa.Array:
     """Decode cells of JSON lists, as in CSV, one by one: no columnar parser takes JSON of any shape."""
     values, broken = [], []

@@ -14,6 +14,7 @@ from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.readers.survey import Survey
 from pairkit.schema import ROLES
 from pairkit.sources.base import Reading, SourceRecipe
+from pairkit.sources.layouts.json_columns import with_json
 from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
 from pairkit.sources.layouts.settle import check_preference, settle_winners
@@ -197,6 +198,7 @@ def _letters(name: str) -> str:
 
 def _recognized(columns: Types, path: Path) -> tuple[Layout, Types]:
     """Return the layout of a file, and the columns by which it was recognized."""
+    columns = with_json(path, columns, LAYOUTS.values())
     layout = next((layout for layout in LAYOUTS.values() if fits(layout, columns)), None)
     if layout is None:
         # A column of nothing but nulls gives no layout away, unless there is no better one.

@@ -159,13 +159,11 @@ def _structs(items: Columns) -> pa.Array:
     numbers = [name for name in SCORES if name in items and is_number(items.arrays[name].type)]
     score = numbers[0] if numbers and "score" not in items else "score"
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
-    # `reasoning` next to a rating may be that of a judge, next to the content of a message it is the model's.
-    judged = text != "content" and any(name in items for name in RATINGS)
-    thoughts = THOUGHT_FIELDS[:-1] if judged else THOUGHT_FIELDS
-    own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, thoughts)}
+    thoughts, explained = _thoughts(items, text)
+    own |= {"tool_calls": read_calls(items), "reasoning_content": thoughts}
     if "metadata" not in own:
-        rest = items.rest([text, model, "rank", score, *CALL_FIELDS, *thoughts, *own])
-        encoded = json_objects(rest, items.size)
+        rest = items.rest([text, model, "rank", score, *CALL_FIELDS, *own, *explained])
+        encoded = json_objects(rest | explained, items.size)
         # Null, because a completion without further fields has no metadata.
         own["metadata"] = pc.if_else(pc.equal(encoded, "{}"), None, encoded)
     if "origin" in own:
@@ -179,6 +177,21 @@ def _structs(items: Columns) -> pa.Array:
         score=items.number(score),
         **own,
     )
+
+
+def _thoughts(items: Columns, text: str) -> tuple[pa.Array, dict[str, pa.Array]]:
+    """Return the model's thoughts, and what else the fields of thoughts hold.
+
+    `reasoning` next to a rating may be that of a judge; next to the content of a message it is the model's.
+    """
+    names = [name for name in THOUGHT_FIELDS if name in items and is_text(items.arrays[name].type)]
+    rated = [present(items.arrays[name]) for name in RATINGS if name in items and text != "content"]
+    judged = np.logical_or.reduce([np.zeros(items.size, np.bool_), *rated])
+    if "reasoning" not in names:
+        return read_thoughts(items, names), dict.fromkeys(names, pa.nulls(items.size))
+    reasoning = items.only("reasoning", judged).arrays["reasoning"]
+    others = dict.fromkeys(names, pa.nulls(items.size)) | {"reasoning": reasoning}
+    return read_thoughts(items.only("reasoning", ~judged), names), others
 
 
 def _report_others(items: Columns) -> None:

@@ -46,7 +46,7 @@ WINNER = _set("winner preference preferred better best verdict label choice vote
 ABOUT = _set(
     "model models id ids uid hash source name type category language lang date time url link reason "
     "rationale rationales explanation critique feedback comment annotator judge tokens token length "
-    "count dataset system tag tags topic domain split status version"
+    "count is dataset system tag tags topic domain split status version"
 )
 TURN_KEYS = ({"role", "content"}, {"from", "value"})
 TEXT_KEYS = ("text", "content", "response", "output", "answer", "completion", "value")

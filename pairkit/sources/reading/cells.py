@@ -47,11 +47,8 @@ def read_apart(
     rows = np.unique([row for cells in parsed.values() for row in cells]).astype(np.int64)
     if not len(rows):
         return list(read(columns))
-    parts = (
-        [_subset(columns, np.setdiff1d(np.arange(columns.size), rows), {})]
-        if len(rows) < columns.size
-        else []
-    )
+    plain = np.setdiff1d(np.arange(columns.size), rows)
+    parts = [_subset(columns, plain, {})] if len(plain) else []
     parts += _parsed_parts(columns, rows, names, parsed)
     parts = parts or [_subset(columns, rows[:0], {})]
     return _in_order(columns.size, [(places, read(part)) for part, places in parts])

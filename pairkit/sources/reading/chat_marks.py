@@ -36,7 +36,8 @@ BEGINS = rf"{_BEGIN}(?:<\||<start_of_turn>|\[INST\]|<｜)"
 def spelled_messages(text: str) -> list[dict[str, str]] | None:
     """Return the messages that a text spells in the marks of a template, None for any other text.
 
-    The open turn of a generation prompt is left out. Raises `OtherKind` for a template that is not read.
+    The open turn of a generation prompt and blank system turns are left out. Raises `OtherKind` for other
+    templates.
     """
     bare = _START.sub("", text, count=1)
     if not _HEADER.match(bare):
@@ -53,7 +54,9 @@ def spelled_messages(text: str) -> list[dict[str, str]] | None:
         {"role": next(filter(None, turn.groups())), "content": _ENDS.sub("", bare[turn.end() : end]).strip()}
         for turn, end in zip(turns, ends, strict=True)
     ]
-    return messages if messages[-1]["content"] else messages[:-1]
+    open_ = not messages[-1]["content"]
+    said = messages[:-1] if open_ else messages
+    return [each for each in said if each["content"] or each["role"] != "system"]
 
 
 def transcript_in(text: str) -> list[dict[str, str]] | None:

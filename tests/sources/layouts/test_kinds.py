@@ -426,3 +426,20 @@ def test_nested_columns_of_a_comparison_may_be_json_texts(tmp_path: Path) -> Non
     assert found.layout == "helpsteer3"
     assert found.brief("score") == [[(1.0,), (0.0,)]]
     assert found.prompts() == [[("user", "q")]]
+
+
+def test_a_column_with_one_plain_text_holds_no_json(tmp_path: Path) -> None:
+    nested = json.dumps({"dataset": "eli5", "id": "x", "full_text": "q"})
+    row = {"answer_0": "x", "answer_1": "y", "score_0": 5, "score_1": 2}
+    assert read_rows(tmp_path, [{"question": nested, **row}] * 2).layout == "webgpt"
+    found = read_rows(tmp_path, [{"question": nested, **row}, {"question": "{q}", **row}])
+    assert found.layout == "compared"
+    found = read_rows(tmp_path, [{"question": "7", **row}, {"question": "8", **row}])
+    assert (found.layout, found.prompts()[0]) == ("compared", [("user", "7")])
+
+
+def test_replies_that_are_lists_stay_texts(tmp_path: Path) -> None:
+    row = {"instruction": "List two odd numbers as JSON.", "input": "", "output": '["1", "3"]'}
+    found = read_rows(tmp_path, [row] * 2)
+    assert found.layout == "single"
+    assert found.brief("text")[0] == [('["1", "3"]',)]
