@@ -46,10 +46,10 @@ from pairkit.sources.reading.turns import THOUGHT_FIELDS, read_calls, read_roles
 
 # Names under which structs of completions hold the reply, and its model.
 TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
-RATINGS = ("score", "rank", "rating", "ratings", "overall_score", "annotations")
 MODELS = ("model", "generator")
 SCORES = ("score", "reward", "rating", "votes", "upvotes")
 TRUTHS = ("is_chosen", "chosen", "is_preferred", "preferred", "accepted", "selected", "is_correct", "correct")
+RATINGS = (*SCORES, "ratings", "rank", "overall_score", "annotations")
 # Of sets that pairkit wrote.
 OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata", "token_ids", "tokenizer")
 
