@@ -29,8 +29,8 @@ SIDE = re.compile(
 )
 UNTOLD = "untold"  # of `rank_by_order`, in layouts of which only the rows can tell
 INDICES = ("index", "idx")  # the ends of columns that count from 0, as programs do
-# Columns whose 1 often means "the first is better" and not a position.
-LABELS = ("label", "labels", "preference", "preferred", "human_preference")
+# The ends of columns whose 1 often means "the first is better" and not a position.
+LABELS = ("label", "labels", "preference", "preferred")
 
 
 def settle_winners(
@@ -87,7 +87,7 @@ def _start(numbers: Sequence[int], column: str, names: Sequence[str], *, mapped:
         return None
     if first == 0:
         # 0 may be a tie: next to completions that count from 1, or where the last position would be outside.
-        clear = begin != 1 and (mapped or _last(column) not in LABELS) and (count < 2 or last < count)
+        clear = begin != 1 and (mapped or not _last(column).endswith(LABELS)) and (count < 2 or last < count)
         return 0 if clear else None
     if count > 1 and last == count:
         return 1 if begin != 0 else None
