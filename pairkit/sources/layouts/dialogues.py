@@ -10,11 +10,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, interleave, is_list, is_text, listed, mask, present, structs
-from pairkit.schema import MESSAGE
+from pairkit.arrow import flatten, interleave, is_list, is_text, listed, mask, present
 from pairkit.sources.layouts.paths import parsed
 from pairkit.sources.reading.columns import Columns, completions
-from pairkit.sources.reading.messages import cut_last, same_messages, transcripts
+from pairkit.sources.reading.messages import cut_last, same_messages, text_messages, transcripts
 from pairkit.sources.reading.pairs import common_prompt, read_reply
 
 # Of "## Human:\\n...\\n\\n## Assistant:\\n...", in which DSP writes its comparisons.
@@ -88,8 +87,7 @@ def _dialogue(questions: pa.Array, answers: pa.Array) -> pa.Array:
     for role, cuts, flat in (("user", asked, users), ("assistant", replied, assistants)):
         within = np.arange(len(flat)) - np.repeat(cuts[:-1], np.diff(cuts))
         kept = flat.filter(pa.array(within < np.repeat(counts, np.diff(cuts))))
-        roles = pa.repeat(pa.scalar(role), len(kept))
-        turns.append(structs(MESSAGE, len(kept), role=roles, content=kept))
+        turns.append(text_messages(pa.repeat(pa.scalar(role), len(kept)), kept))
     both = interleave(turns)
     ends = np.concatenate([[0], np.cumsum(2 * counts)])
     return listed(ends, flatten(both)[1])

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from pairkit.arrow import Offsets, flatten, is_json, is_list, is_text, listed, struct_fields
 from pairkit.errors import RecipeError
-from pairkit.readers.json_fields import with_json_texts, with_parts
-from pairkit.readers.json_rows import NOT_ARROW
+from pairkit.readers.json_fields import with_json_texts
+from pairkit.readers.json_rows import as_array
 from pairkit.sources.reading.literals import parse
 
 Types = Mapping[str, Sequence[pa.DataType]]  # column -> the types that it has in the rows of a file
@@ -104,13 +104,8 @@ def parsed(texts: pa.Array) -> pa.Array:
     """Parse texts of JSON; null where a text is none, or where the rows fit no type together."""
     if isinstance(texts.type, pa.BaseExtensionType):
         texts = texts.storage
-    values = [_parsed(text) for text in texts.to_pylist()]
-    for attempt in (values, with_parts(values)):
-        try:
-            return pa.array(attempt)
-        except NOT_ARROW:
-            continue
-    return pa.nulls(len(texts))
+    values = as_array([_parsed(text) for text in texts.to_pylist()])
+    return pa.nulls(len(texts)) if values is None else values
 
 
 def _parsed(text: str | None) -> object:

@@ -31,7 +31,7 @@ from pairkit.sources.layouts import dialogues, outcomes
 from pairkit.sources.layouts.recognize import columns_of
 from pairkit.sources.reading.cells import report_dialogues
 from pairkit.sources.reading.columns import Columns, completions
-from pairkit.sources.reading.contents import read_content
+from pairkit.sources.reading.contents import TEXT_KEYS, read_content
 from pairkit.sources.reading.dialogues import CALL_FIELDS
 from pairkit.sources.reading.media import report_media
 from pairkit.sources.reading.messages import read_messages
@@ -44,8 +44,7 @@ from pairkit.sources.reading.pairs import (
 )
 from pairkit.sources.reading.turns import THOUGHT_FIELDS, read_calls, read_roles, read_thoughts
 
-# Names under which structs of completions hold the reply, and its model.
-TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
+# Names under which structs of completions have the model of the reply, and what it is worth.
 MODELS = ("model", "generator")
 SCORES = ("score", "reward", "rating", "votes", "upvotes")
 TRUTHS = ("is_chosen", "chosen", "is_preferred", "preferred", "accepted", "selected", "is_correct", "correct")
@@ -155,7 +154,7 @@ def _structs(items: Columns) -> pa.Array:
     """Read structs with a text and any of pairkit's own fields; the other fields become metadata."""
     report_media(items)
     _report_others(items)
-    text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
+    text, model = items.first_of(TEXT_KEYS), items.first_of(MODELS)
     # A text may say that there is none, and is then nobody's mistake.
     numbers = [name for name in SCORES if name in items and is_number(items.arrays[name].type)]
     truths = [name for name in TRUTHS if name in items and pa.types.is_boolean(items.arrays[name].type)]
@@ -206,11 +205,7 @@ def _report_others(items: Columns) -> None:
                 spoken, "unsupported_content", "is no assistant's message, and so no completion", name
             )
     if "origin" not in items:
-        report_dialogues(items, _first_of(items, TEXTS))
-
-
-def _first_of(items: Columns, names: tuple[str, ...]) -> str:
-    return next((name for name in names if name in items), names[0])
+        report_dialogues(items, items.first_of(TEXT_KEYS))
 
 
 def _own(items: Columns, name: str) -> pa.Array | None:

@@ -6,7 +6,7 @@ as null, and a value of the wrong type is reported as a problem of the row that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -171,6 +171,10 @@ class Columns:
         values = self.arrays[name]
         index = pa.array(np.arange(self.size), mask=~kept)
         return replace(self, arrays={**self.arrays, name: values.take(index)})
+
+    def first_of(self, names: Sequence[str]) -> str:
+        """Return the first of `names` that exists; the first name if none does."""
+        return next((name for name in names if name in self), names[0])
 
     def rest(self, used: Iterable[str]) -> dict[str, pa.Array]:
         """Return the columns that are not in `used`."""

@@ -21,7 +21,6 @@ from pairkit.arrow import (
     present,
     repeat,
     struct_fields,
-    structs,
 )
 from pairkit.schema import MESSAGE
 from pairkit.sources.reading.cells import Cells
@@ -29,6 +28,7 @@ from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.dialogues import messages_in
 from pairkit.sources.reading.json_columns import NOTHING
 from pairkit.sources.reading.literals import OtherKind, parse
+from pairkit.sources.reading.messages import text_messages
 from pairkit.sources.reading.turns import read_turns
 
 # Keys of one exchange: what the user says, what the assistant answers.
@@ -99,7 +99,7 @@ def _turns(cuts: Offsets, items: Columns) -> pa.Array:
     messages = read_turns(items)
     neither = ~exchange & ~present(struct_fields(messages)["role"])
     items.report(neither, "unsupported_content", f"is none of {FORMS}", None)
-    flat = flatten(interleave([_messages("user", asked), _messages("assistant", answered), messages]))[1]
+    flat = flatten(interleave([*_exchange(asked, answered), messages]))[1]
     kept = np.stack([exchange, exchange, ~exchange], axis=1).ravel()
     return filter_lists(listed(cuts * 3, flat), kept)
 
@@ -137,10 +137,11 @@ def _pairs(columns: Columns, name: str, cuts: Offsets, flat: pa.Array) -> pa.Arr
     bad = np.zeros(columns.size, np.bool_)
     bad[np.repeat(np.arange(columns.size), np.diff(cuts))[wrong]] = True
     columns.report(bad, "unsupported_content", f"does not hold {FORMS}", name)
-    flat = flatten(interleave([_messages("user", asked), _messages("assistant", answered)]))[1]
+    flat = flatten(interleave(_exchange(asked, answered)))[1]
     return listed(cuts * 2, flat)
 
 
-def _messages(role: str, content: pa.Array) -> pa.Array:
-    count = len(content)
-    return structs(MESSAGE, count, role=repeat(role, count, pa.string()), content=content)
+def _exchange(asked: pa.Array, answered: pa.Array) -> list[pa.Array]:
+    """Build the messages of the user, and those of the assistant."""
+    sides = (("user", asked), ("assistant", answered))
+    return [text_messages(repeat(role, len(texts), pa.string()), texts) for role, texts in sides]
