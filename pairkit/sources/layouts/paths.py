@@ -7,15 +7,19 @@ is itself named `a.b` goes before the path. Where a text holds JSON, as in CSV, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from pairkit.arrow import Offsets, flatten, is_json, is_list, is_text, listed, struct_fields
 from pairkit.errors import RecipeError
+from pairkit.readers.formats import blocks
 from pairkit.readers.json_fields import with_json_texts
 from pairkit.readers.json_rows import as_array
+from pairkit.readers.survey import SURVEY_ROWS
+from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.literals import parse
 
 Types = Mapping[str, Sequence[pa.DataType]]  # column -> the types that it has in the rows of a file
@@ -79,6 +83,19 @@ def values_at(columns: Mapping[str, pa.Array], path: str, size: int) -> pa.Array
     for step in rest:
         values = _below(values, step)
     return values
+
+
+def values_in(file: Path, paths: Sequence[str]) -> Iterator[tuple[str, pa.Array]]:
+    """Yield the values at paths in all rows of a file: each path with an array per table of rows.
+
+    Raises `InputError` for a file that cannot be read to its end.
+    """
+    # A file is not opened for nothing.
+    for block in blocks(file, SURVEY_ROWS) if paths else ():
+        for table, _ in block.load().tables:
+            columns = Columns.of(table).arrays
+            for path in paths:
+                yield path, values_at(columns, path, table.num_rows)
 
 
 def _below(values: pa.Array, step: Step) -> pa.Array:

@@ -28,7 +28,7 @@ from pairkit.arrow import (
 from pairkit.readers.json_text import json_objects
 from pairkit.schema import COMPLETION
 from pairkit.sources.layouts import dialogues, outcomes
-from pairkit.sources.layouts.recognize import columns_of
+from pairkit.sources.layouts.field_map import columns_of
 from pairkit.sources.reading.cells import report_dialogues
 from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.contents import TEXT_KEYS, read_content
