@@ -206,7 +206,7 @@ def _rest(
     columns: Columns, names: Sequence[str], layout: Layout, fields: Mapping[str, str]
 ) -> dict[str, pa.Array]:
     """Return the raw columns that no field reads."""
-    # An outcome is kept beside what follows from it: "tie (bothbad)" says more than two equal ranks.
+    # An outcome is kept next to what follows from it: "tie (bothbad)" says more than two equal ranks.
     told = (fields[name] for name in ("winner", "strength", "preference", "answer") if name in fields)
     kept = {path for value in told for path in columns_of(value, names)}
     paths = {path for value in fields.values() for path in columns_of(value, names)} - kept

@@ -1,4 +1,4 @@
-"""Prompts in unusual places: inside every completion of a list, in a transcript, as a list of questions."""
+"""Prompts in unusual places: inside every completion of a list, and as a list of questions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, interleave, is_list, is_text, listed, mask, present
+from pairkit.arrow import flatten, interleave, is_list, is_text, listed, present
 from pairkit.sources.layouts.paths import parsed
 from pairkit.sources.reading.columns import Columns, completions
-from pairkit.sources.reading.messages import cut_last, same_messages, text_messages, transcripts
+from pairkit.sources.reading.messages import cut_last, same_messages, text_messages
 from pairkit.sources.reading.pairs import common_prompt, read_reply
 
 # Of "## Human:\\n...\\n\\n## Assistant:\\n...", in which DSP writes its comparisons.
@@ -34,17 +33,6 @@ def read_dialogues(columns: Columns, name: str) -> tuple[pa.Array, pa.Array]:
     cuts, items = columns.flat(name)
     reply = read_reply(items, "", whole=True)
     return common_prompt(columns, None, cuts, reply.prompt, name), listed(cuts, reply.completions())
-
-
-def read_transcript(columns: Columns, name: str) -> pa.Array:
-    """Read "\\n\\nHuman: ... \\n\\nAssistant:" texts, which end where the reply begins, as PROMPT."""
-    turns = cut_last(transcripts(columns, name))
-    texts = present(columns.text(name))
-    begun = present(turns.reply) & mask(pc.greater(pc.utf8_length(turns.reply), 0))
-    columns.report(begun, "unsupported_content", "the last assistant turn is not empty", name)
-    open_ = texts & ~present(turns.reply)
-    columns.report(open_, "unsupported_content", "does not end in an assistant turn", name)
-    return turns.prompt
 
 
 def read_questions(columns: Columns, name: str, replies: Sequence[str]) -> tuple[pa.Array, pa.Array]:

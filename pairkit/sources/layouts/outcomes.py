@@ -94,7 +94,7 @@ def _places(
     place: Places = known[pc.fill_null(encoded.indices, len(found)).to_numpy()]
     models = _by_model(encoded, offsets, flat)
     place = np.where((place == UNCLEAR) | (place >= np.diff(offsets)), models, place)
-    # A model that is named "b" and stands first.
+    # A model that is named "b" and comes first.
     return np.where((place >= 0) & (models >= 0) & (models != place), UNCLEAR, place)
 
 

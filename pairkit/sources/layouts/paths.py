@@ -90,7 +90,7 @@ def values_in(file: Path, paths: Sequence[str]) -> Iterator[tuple[str, pa.Array]
 
     Raises `InputError` for a file that cannot be read to its end.
     """
-    # A file is not opened for nothing.
+    # Without a path there is nothing to read for.
     for block in blocks(file, SURVEY_ROWS) if paths else ():
         for table, _ in block.load().tables:
             columns = Columns.of(table).arrays

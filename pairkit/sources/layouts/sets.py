@@ -1,6 +1,6 @@
 """Rows with several completions: a list of texts or objects, an object of texts, or a column for each.
 
-Beside them a row may say what they are worth: scores, ranks, the winner, or by how much one is better.
+A row may also say what they are worth: scores, ranks, the winner, or by how much one is better.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.contents import TEXT_KEYS, read_content
 from pairkit.sources.reading.dialogues import CALL_FIELDS
 from pairkit.sources.reading.media import report_media
-from pairkit.sources.reading.messages import read_messages
+from pairkit.sources.reading.messages import open_transcripts, read_messages
 from pairkit.sources.reading.pairs import (
     common_prompt,
     holds_replies,
@@ -74,7 +74,7 @@ def _contents(columns: Columns, fields: Mapping[str, Any], names: Sequence[str])
         return dialogues.read_questions(columns, fields["questions"], names)
     column = None
     if "transcript" in fields:
-        column = dialogues.read_transcript(columns, fields["transcript"])
+        column = open_transcripts(columns, fields["transcript"])
     elif "prompt" in fields or "messages" in fields:
         column = read_messages(columns, fields.get("prompt") or fields["messages"])
     if len(names) > 1:

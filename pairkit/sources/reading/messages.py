@@ -163,6 +163,16 @@ def transcripts(columns: Columns, name: str) -> pa.Array:
     return listed(offsets, text_messages(roles, turns.str.slice(1).str.strip_chars().to_arrow()))
 
 
+def open_transcripts(columns: Columns, name: str) -> pa.Array:
+    """Read transcripts that end in "Assistant:", where the reply begins, without that turn."""
+    turns = cut_last(transcripts(columns, name))
+    begun = present(turns.reply) & mask(pc.greater(pc.utf8_length(turns.reply), 0))
+    columns.report(begun, "unsupported_content", "the last assistant turn is not empty", name)
+    no_turn = present(columns.text(name)) & ~present(turns.reply)
+    columns.report(no_turn, "unsupported_content", "does not end in an assistant turn", name)
+    return turns.prompt
+
+
 def text_messages(roles: pa.Array, contents: pa.Array) -> pa.Array:
     """Build one MESSAGE per text, without tool calls and thoughts."""
     role, content = (array.cast(pa.string()) for array in (roles, contents))
