@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pairkit.arrow import flatten, interleave, is_list, is_text, listed, present
+from pairkit.arrow import flatten, indices_within, interleave, is_list, is_text, listed, present
 from pairkit.sources.layouts.paths import parsed
 from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.messages import cut_last, same_messages, text_messages
@@ -45,7 +45,9 @@ def read_questions(columns: Columns, name: str, replies: Sequence[str]) -> tuple
     counts = np.diff(flatten(questions)[0])
     for reply, lists in zip(replies, answers, strict=True):
         given = np.diff(flatten(lists)[0])
-        columns.report(given != counts, "length_mismatch", f"has not one reply per turn of {name!r}", reply)
+        columns.report(
+            given != counts, "length_mismatch", f"does not have one reply per turn of {name!r}", reply
+        )
     dialogues = [_dialogue(questions, lists) for lists in answers]
     cuts = [cut_last(dialogue) for dialogue in dialogues]
     for reply, cut in zip(replies[1:], cuts[1:], strict=True):
@@ -73,7 +75,7 @@ def _dialogue(questions: pa.Array, answers: pa.Array) -> pa.Array:
     counts = np.minimum(np.diff(asked), np.diff(replied))
     turns = []
     for role, cuts, flat in (("user", asked, users), ("assistant", replied, assistants)):
-        within = np.arange(len(flat)) - np.repeat(cuts[:-1], np.diff(cuts))
+        within = indices_within(cuts)
         kept = flat.filter(pa.array(within < np.repeat(counts, np.diff(cuts))))
         turns.append(text_messages(pa.repeat(pa.scalar(role), len(kept)), kept))
     both = interleave(turns)

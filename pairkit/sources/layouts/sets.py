@@ -20,6 +20,7 @@ from pairkit.arrow import (
     is_list,
     is_number,
     is_text,
+    list_indices,
     listed,
     mask,
     present,
@@ -115,7 +116,7 @@ def _models(columns: Columns, name: str | None, offsets: Offsets) -> pa.Array | 
     values = columns.arrays.get(name or "")
     if name is None or values is None or not is_text(values.type):
         return _aligned(columns, name, offsets, "text")
-    return columns.text(name).take(pa.array(np.repeat(np.arange(columns.size), np.diff(offsets))))
+    return columns.text(name).take(pa.array(list_indices(offsets)))
 
 
 def _completions(columns: Columns, name: str) -> pa.Array:
@@ -237,13 +238,13 @@ def _aligned(columns: Columns, name: str | None, offsets: Any, kind: str) -> pa.
     counts = np.diff(offsets)
     cuts, flat = flatten(values)
     fits = np.diff(cuts) == counts
-    columns.report(present(values) & ~fits, "length_mismatch", "has not one value a completion", name)
+    columns.report(present(values) & ~fits, "length_mismatch", "does not have one value per completion", name)
     fitting = flat.filter(pa.array(np.repeat(fits, np.diff(cuts))))
     # Rows that do not fit get nulls, so that the others stay aligned.
     index = np.full(size, -1)
     index[np.repeat(fits, counts)] = np.arange(len(fitting))
     aligned = fitting.take(pa.array(index, mask=index < 0))
-    rows = np.repeat(np.arange(columns.size), counts)
+    rows = list_indices(offsets)
     owners = rows if columns.owners is None else columns.owners[rows]
     below = Columns({name: aligned}, size, columns.rows, columns.problems, owners)
     read = {"number": below.number, "rank": below.rank, "text": below.text}[kind]

@@ -16,6 +16,7 @@ from pairkit.arrow import (
     interleave,
     is_list,
     is_text,
+    list_indices,
     listed,
     mask,
     present,
@@ -110,11 +111,11 @@ def with_history(prompts: pa.Array, history: pa.Array) -> pa.Array:
         return prompts
     (prompt_cuts, prompt), (cuts, turns) = flatten(prompts), flatten(history)
     system = mask(pc.equal(struct_fields(prompt)["role"], "system"))
-    owners = np.repeat(np.arange(len(prompts)), np.diff(prompt_cuts))
+    owners = list_indices(prompt_cuts)
     # Messages of other roles up to each message, and up to the first of its prompt: none between is leading.
     others = np.concatenate([[0], np.cumsum(~system)])
     leading = system & (others[1:] == others[prompt_cuts[:-1]][owners])
-    rows = np.concatenate([owners, np.repeat(np.arange(len(prompts)), np.diff(cuts))])
+    rows = np.concatenate([owners, list_indices(cuts)])
     kinds = np.concatenate([np.where(leading, 0, 2), np.ones(len(turns), np.int64)])
     order = np.lexsort((np.arange(len(rows)), kinds, rows))
     joined = pa.concat_arrays([prompt, turns]).take(pa.array(order))
@@ -135,7 +136,7 @@ def _pairs(columns: Columns, name: str, cuts: Offsets, flat: pa.Array) -> pa.Arr
     )
     wrong = ~(present(asked) & present(answered))
     bad = np.zeros(columns.size, np.bool_)
-    bad[np.repeat(np.arange(columns.size), np.diff(cuts))[wrong]] = True
+    bad[list_indices(cuts)[wrong]] = True
     columns.report(bad, "unsupported_content", f"does not hold {FORMS}", name)
     flat = flatten(interleave(_exchange(asked, answered)))[1]
     return listed(cuts * 2, flat)
