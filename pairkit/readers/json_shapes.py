@@ -16,43 +16,18 @@ from pairkit.readers.blocks import refuse_duplicates
 
 # Of columns that a row has and what is around rows has not: these tell one row from an object of rows.
 ROW_NAMES = frozenset(
-    {
-        "prompt",
-        "instruction",
-        "question",
-        "query",
-        "input",
-        "context",
-        "history",
-        "post",
-        "dialog",
-        "dialogue",
-        "messages",
-        "conversations",
-        "conversation",
-        "chosen",
-        "rejected",
-        "preferred_output",
-        "message_1",
-        "message_2",
-    }
+    (
+        *("prompt", "instruction", "question", "query", "input", "context", "history", "post"),
+        *("dialog", "dialogue", "messages", "conversations", "conversation", "chosen", "rejected"),
+        *("preferred_output", "message_1", "message_2"),
+    )
 )
 # Keys under which exports and APIs put their rows.
 WRAPPERS = frozenset(
-    {
-        "data",
-        "rows",
-        "items",
-        "examples",
-        "records",
-        "instances",
-        "entries",
-        "samples",
-        "results",
-        "dataset",
-        "export",
-    }
-    | {"train", "test", "validation"}
+    (
+        *("data", "rows", "items", "examples", "records", "instances", "entries", "samples", "results"),
+        *("dataset", "export", "train", "test", "validation"),
+    )
 )
 NUMBER = re.compile(r"-?\d+")
 INDEX = "index"

@@ -11,20 +11,9 @@ from pairkit.errors import RecipeError
 TIE = -2
 TIES = frozenset(
     (
-        *(
-            "tie",
-            "ties",
-            "tied",
-            "draw",
-            "equal",
-            "same",
-            "similar",
-            "both",
-            "neither",
-            "none",
-            "nopreference",
-        ),
-        *("bothbad", "bothgood", "tiebothbad", "tiebothgood", "tieallbad", "equallygood", "equallybad"),
+        *("tie", "ties", "tied", "draw", "equal", "same", "similar", "both", "neither", "none"),
+        *("nopreference", "bothbad", "bothgood", "tiebothbad", "tiebothgood", "tieallbad"),
+        *("equallygood", "equallybad"),
     )
 )
 ORDINALS = {"first": 0, "left": 0, "second": 1, "right": 1, "third": 2, "fourth": 3}
