@@ -23,6 +23,7 @@ from pairkit.cli.quickstart import quickstart
 from pairkit.cli.sources import sources
 from pairkit.cli.train import train
 from pairkit.errors import Interrupted, PairkitError, UsageError
+from pairkit.imports import only_named
 
 app = typer.Typer(
     name="pairkit",
@@ -52,11 +53,13 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    pass
+    # Until a command says what it names: whatever it reads from disk may come from anywhere.
+    context.with_resource(only_named(()))
 
 
 # The base of every mistake that typer finds itself. Where it is imported from depends on typer's version.

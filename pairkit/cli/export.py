@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from pairkit.cli.options import OnExisting
+from pairkit.cli.options import OnExisting, TrustFlag
 from pairkit.dataset.formats import FORMATS
 from pairkit.errors import InputError, RecipeError, UsageError
 
@@ -59,6 +59,7 @@ def export(
             help="Of a model's saved weights: float32, bfloat16, float16; default: as in its files."
         ),
     ] = None,
+    trust_remote_code: TrustFlag = False,
     on_existing: Annotated[
         OnExisting, typer.Option(help="Keep an identical export of the split, write it again, or refuse.")
     ] = OnExisting.resume,
@@ -91,7 +92,7 @@ def export(
         for flag, value in (("--limit", limit), ("--rejected", rejected)):
             if value is not None:
                 raise RecipeError(f"{flag} {value}: is for datasets, and {folder} is exported as a model")
-        _export_model(folder, out, best, merge, dtype, on_existing, dry_run)
+        _export_model(folder, out, best, merge, dtype, trust_remote_code, on_existing, dry_run)
         return
     if as_ is None:
         raise UsageError(
@@ -146,6 +147,7 @@ def _export_model(
     best: str | None,
     merge: bool,
     dtype: str | None,
+    trust_remote_code: bool,
     on_existing: OnExisting,
     dry_run: bool,
 ) -> None:
@@ -157,6 +159,7 @@ def _export_model(
         best=best,
         merge=merge,
         save_dtype=dtype,
+        trust_remote_code=trust_remote_code,
         on_existing=cast("Any", on_existing.value),
         dry_run=dry_run,
     )

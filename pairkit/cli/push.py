@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pairkit.cli.options import TrustFlag
 from pairkit.cli.overrides import overrides
 
 
@@ -59,6 +60,7 @@ def push(
     merge: Annotated[
         bool, typer.Option("--merge", help="Publish a run's adapters merged into their base model.")
     ] = False,
+    trust_remote_code: TrustFlag = False,
     force: Annotated[
         bool,
         typer.Option("--force", help="Push files changed by hand, or into a repository with other content."),
@@ -106,6 +108,7 @@ def push(
         collection=collection,
         quarantine=quarantine,
         merge=merge,
+        trust_remote_code=trust_remote_code,
         force=force,
         dry_run=dry_run,
     )

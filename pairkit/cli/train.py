@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pairkit.cli.defaults import TRAIN
-from pairkit.cli.options import OnExisting, OnExistingFlag, RecipeFlag, field_flag
+from pairkit.cli.options import AllowCodeFlag, OnExisting, OnExistingFlag, RecipeFlag, field_flag
 from pairkit.cli.overrides import overrides
 from pairkit.errors import InputError
 
@@ -154,6 +154,7 @@ def train(
         bool | None,
         _flag("trust_remote_code", "", "Run code that comes with the model.", "--trust-remote-code"),
     ] = None,
+    allow_code: AllowCodeFlag = None,
     on_existing: OnExistingFlag = OnExisting.resume,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and the recipe; train nothing.")
@@ -192,7 +193,7 @@ def train(
         content["lora"] = {}
     if learning_rate is not None:
         content["optimizer"] = {"learning_rate": learning_rate}
-    resolved = _resolve(recipe, content, context)
+    resolved = _resolve(recipe, content, context, allow_code or [])
     name = re.sub(r"[^\w.+-]", "-", resolved.loss_name)  # the colons of a sum or of module:function
     folder = out or RUNS / f"{Path(resolved.data).name}-{name}"
     if dry_run:
@@ -208,13 +209,19 @@ def train(
         typer.echo(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
 
 
-def _resolve(recipe: str | None, flags: dict[str, Any], context: typer.Context) -> TrainRecipe:
+def _resolve(
+    recipe: str | None, flags: dict[str, Any], context: typer.Context, allow_code: list[str]
+) -> TrainRecipe:
     """Lay the flags over the recipe; find data and model where neither names them, and print which."""
     from pairkit import recipes
     from pairkit.training.recipe import TrainRecipe
+    from pairkit.trust import check_requests, only_trusted
 
     content = recipes.read(recipe, "train") if recipe else {}
-    content = recipes.merge(content, recipes.merge(flags, overrides(context, TrainRecipe)))
+    typed = recipes.merge(flags, overrides(context, TrainRecipe))
+    content = recipes.merge(content, typed)
+    check_requests(content, typed, remote_code=bool(flags.get("trust_remote_code")))
+    context.with_resource(only_trusted(typed, allow_code))
     if "data" not in content:
         content["data"] = str(_newest())
         # On stderr, because it is a remark and not the result.
