@@ -17,9 +17,10 @@ from pairkit.trust import check_requests, only_trusted
 
 STANDARD = [
     "builtins:exec", "builtins:eval", "os:system", "os.path:exists", "posix:system", "subprocess:run",
-    "shutil:rmtree",     "importlib:import_module", "importlib.util:find_spec", "pickle:loads",
-    "runpy:run_path", "code:interact",     "ctypes:CDLL", "_ctypes:dlopen", "sys:exit", "pty:spawn",
-    "socket:socket", "json:loads", "timeit:timeit",     "__main__:exec", "test.support:run_in_subinterp", ":exec",
+    "shutil:rmtree", "importlib:import_module", "importlib.util:find_spec", "pickle:loads",
+    "runpy:run_path", "code:interact", "ctypes:CDLL", "_ctypes:dlopen", "sys:exit", "pty:spawn",
+    "socket:socket", "json:loads", "timeit:timeit", "__main__:exec",
+    "test.support:run_in_subinterp", ":exec",
 ]  # fmt: skip
 HOSTILE = """
     from pathlib import Path
