@@ -24,6 +24,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pairkit.masking import masked
+
 # Not wrapped, so that a line of a log file stays one line.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -48,7 +50,7 @@ def visible(text: str, width: int | None = None) -> str:
 
 def log(message: str) -> None:
     """Print one line to standard error, literally: brackets in a path are no markup."""
-    console.print(message, markup=False)
+    console.print(masked(message), markup=False)
 
 
 def warn(message: str) -> None:

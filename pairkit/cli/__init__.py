@@ -89,9 +89,10 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    from pairkit.masking import masked
     from pairkit.progress import visible
 
     # The message of a library, inside ours, may have several lines; names in a file may hold anything.
-    line = visible(" ".join(message.split()))
+    line = visible(masked(" ".join(message.split())))
     typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)
     sys.exit(code)

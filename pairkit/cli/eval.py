@@ -103,6 +103,7 @@ def _print_plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:
     import yaml
 
     from pairkit.evaluation.judge.run import count_questions
+    from pairkit.masking import masked
     from pairkit.rankers.judge.prompt import read_prompts
 
     prompts = {
@@ -115,7 +116,7 @@ def _print_plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:
         "annotators": pairs.labels.shape[1],
         "questions": count_questions(recipe, pairs),
         "prompts": prompts,
-        "judge": recipe.model_dump(mode="json"),
+        "judge": masked(recipe.model_dump(mode="json")),
     }
     # In this order, from what is asked to how.
     typer.echo(yaml.safe_dump(plan, sort_keys=False), nl=False)

@@ -261,6 +261,7 @@ def _named_model(data: Path) -> str | None:
 def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     import yaml
 
+    from pairkit.masking import masked
     from pairkit.progress import log
     from pairkit.training.cost.dry_run import estimate
     from pairkit.training.plan import plan
@@ -270,5 +271,5 @@ def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     planned = plan(recipe, TokenStore(folder.parent / "tokens", write=False))
     for note in planned.notes:
         log(note)
-    described = {"out": str(folder), **estimate(planned), "recipe": recipe.model_dump(mode="json")}
+    described = {"out": str(folder), **estimate(planned), "recipe": masked(recipe.model_dump(mode="json"))}
     typer.echo(yaml.safe_dump(described, sort_keys=False), nl=False)

@@ -11,6 +11,7 @@ import yaml
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.engines.base import REMARKS
 from pairkit.engines.table import ENGINES
+from pairkit.masking import masked
 from pairkit.pipeline import readings, require_completions, validate
 from pairkit.pipeline.directory import survey
 from pairkit.pipeline.recipe import BuildRecipe
@@ -47,7 +48,9 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
     return "\n".join(
         [
             # With all defaults, because the plan has to show what is used and not what was typed.
-            yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip(),
+            yaml.safe_dump(
+                masked(recipe.model_dump(mode="json")), sort_keys=False, allow_unicode=True
+            ).rstrip(),
             f"input ({rows} rows):",
             *files,
             *_readings(opened),

@@ -22,6 +22,7 @@ from typing import Any, Literal
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.errors import OutputError
 from pairkit.files import OnExisting, admit, names_in, write_json
+from pairkit.masking import masked
 from pairkit.pipeline.changes import Identity, StageKeys, differences, shared_stages, summarize
 from pairkit.progress import log
 from pairkit.schema import MANIFEST
@@ -64,7 +65,7 @@ class BuildDirectory:
         """Append a line to the run log."""
         # Appended, because a build that continues has the same log as the one that stopped.
         with (self.build / LOG).open("a", encoding="utf-8") as log:
-            log.write(json.dumps(event) + "\n")
+            log.write(json.dumps(masked(event)) + "\n")
 
     def discard(self) -> None:
         """Remove all that the build has made, and `out` itself if nothing else is in it."""

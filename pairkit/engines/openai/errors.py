@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pairkit.engines.recipe import EngineRecipe
+from pairkit.masking import MASK, masked
 
 # Statuses that are worth another try.
 TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
@@ -191,4 +192,4 @@ def _status(labels: list[str], said: str) -> int:
 
 
 def _without(text: str, key: str | None) -> str:
-    return text.replace(key, "***") if key else text
+    return masked(text.replace(key, MASK) if key else text)

@@ -29,6 +29,7 @@ from pairkit.evaluation.judge.agreement import (
 from pairkit.evaluation.judge.labels import Pairs
 from pairkit.files import replacing, sha256, stoppable, write_json
 from pairkit.intervals import Floats
+from pairkit.masking import masked
 from pairkit.progress import Advance, progress
 from pairkit.rankers.judge.prompt import Prompt, read_prompts
 from pairkit.rankers.judge.ranker import load_judge
@@ -232,7 +233,7 @@ def judge_results(
             "left_out_rows": pairs.details,
         },
         # Without `calls`, because how a server is asked changes no verdict.
-        "judge": recipe.model_dump(mode="json", exclude={"calls"}),
+        "judge": masked(recipe.model_dump(mode="json", exclude={"calls"})),
         "prompts": {
             name: {"version": prompt.header.version, "sha256": prompt.sha256}
             for name, prompt in prompts.items()
