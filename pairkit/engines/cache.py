@@ -16,6 +16,7 @@ from typing import Any
 
 from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, SentSampling
 from pairkit.errors import OutputError
+from pairkit.files import undamaged
 from pairkit.masking import masked
 from pairkit.schema import canonical_json
 
@@ -48,7 +49,10 @@ class Cache:
             return None
         # Counted for a person: calls that cost nothing explain why a build is so fast.
         self.hits += 1
-        return tuple(_result(plain) for plain in json.loads(row[1]))
+        with undamaged(
+            self.path, f"the answer with the key {key.hex()} is no answer; choose another --cache"
+        ):
+            return tuple(_result(plain) for plain in json.loads(row[1]))
 
     def put(self, key: bytes, results: Sequence[Result]) -> None:
         """Store the results of a call; from here on they survive a crash of the process."""

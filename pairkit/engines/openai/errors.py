@@ -157,7 +157,9 @@ def _said(error: Any) -> str:
         return str(error)
     # FastAPI: the place of a wrong value and what is wrong with it.
     if "msg" in error:
-        return f"{'.'.join(map(str, error.get('loc') or ()))}: {error['msg']}".removeprefix(": ")
+        place = error.get("loc")
+        names = ".".join(map(str, place)) if isinstance(place, list) else ""
+        return f"{names}: {error['msg']}".removeprefix(": ")
     for name in ("message", "detail", "error", "errors"):
         if error.get(name):
             metadata = error.get("metadata")
