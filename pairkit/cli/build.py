@@ -12,6 +12,7 @@ from pairkit.cli.defaults import BUILD
 from pairkit.cli.mapping import mapping
 from pairkit.cli.options import AllowCodeFlag, OnExisting, OnExistingFlag, RecipeFlag, TrustFlag, field_flag
 from pairkit.cli.overrides import overrides
+from pairkit.cli.printing import say
 from pairkit.errors import UsageError
 
 _flag = partial(field_flag, BUILD)
@@ -182,7 +183,7 @@ def build(
     out = out or Path("runs/data") / name
     # Before anything is opened for writing.
     if dry_run:
-        typer.echo(describe.plan(resolved, out))
+        say(describe.plan(resolved, out))
         return
     manifest = pipeline.build(
         resolved,
@@ -192,7 +193,7 @@ def build(
         cache=cache,
         retry_failed=retry_failed,
     )
-    typer.echo(describe.summary(manifest, out))
+    say(describe.summary(manifest, out))
 
 
 def _without_none(flags: dict[str, Any]) -> dict[str, Any]:

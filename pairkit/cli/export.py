@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from pairkit.cli.options import OnExisting, TrustFlag
+from pairkit.cli.printing import say
 from pairkit.dataset.formats import FORMATS
 from pairkit.errors import InputError, RecipeError, UsageError
 
@@ -112,7 +113,7 @@ def export(
         on_existing=cast("Any", on_existing.value),
         dry_run=dry_run,
     )
-    typer.echo(describe(exported, dry_run=dry_run))
+    say(describe(exported, dry_run=dry_run))
 
 
 def _is_model(folder: Path, as_: str | None, model_flags: bool) -> bool:
@@ -165,7 +166,7 @@ def _export_model(
     )
     kind = "adapters" if exported.adapters else "a whole model"
     result = "nothing was written (--dry-run)" if dry_run else exported.folder
-    typer.echo(f"{kind} of {exported.source}\n{result}")
+    say(f"{kind} of {exported.source}\n{result}")
 
 
 # After the definition, because a docstring cannot be an f-string and typer prints it as the help. Without its

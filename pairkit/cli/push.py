@@ -10,6 +10,7 @@ import typer
 
 from pairkit.cli.options import TrustFlag
 from pairkit.cli.overrides import overrides
+from pairkit.cli.printing import say
 
 
 class HubCard(StrEnum):
@@ -112,4 +113,4 @@ def push(
         force=force,
         dry_run=dry_run,
     )
-    typer.echo(describe(pushed, dry_run=dry_run))
+    say(describe(pushed, dry_run=dry_run))

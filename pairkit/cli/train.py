@@ -12,6 +12,7 @@ import typer
 from pairkit.cli.defaults import TRAIN
 from pairkit.cli.options import AllowCodeFlag, OnExisting, OnExistingFlag, RecipeFlag, field_flag
 from pairkit.cli.overrides import overrides
+from pairkit.cli.printing import say
 from pairkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def train(
     trained = run(resolved, folder, on_existing=on_existing.value)
     # One of several processes prints.
     if current_processes().main:
-        typer.echo(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
+        say(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
 
 
 def _resolve(
@@ -225,10 +226,10 @@ def _resolve(
     if "data" not in content:
         content["data"] = str(_newest())
         # On stderr, because it is a remark and not the result.
-        typer.secho(f"data: {content['data']} (the newest under {DATA})", err=True)
+        say(f"data: {content['data']} (the newest under {DATA})", err=True)
     if "model" not in content:
         content["model"] = _named_model(Path(content["data"])) or DEFAULT_MODEL
-        typer.secho(f"model: {content['model']}", err=True)
+        say(f"model: {content['model']}", err=True)
     return recipes.validate(TrainRecipe, content)
 
 
@@ -272,4 +273,4 @@ def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     for note in planned.notes:
         log(note)
     described = {"out": str(folder), **estimate(planned), "recipe": masked(recipe.model_dump(mode="json"))}
-    typer.echo(yaml.safe_dump(described, sort_keys=False), nl=False)
+    say(yaml.safe_dump(described, sort_keys=False), end="")

@@ -15,6 +15,7 @@ no torch, and looks at files only, so that a dry run can afford it.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -173,7 +174,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _export(checkpoint: Path) -> str:
-    return f"pairkit export {checkpoint} --as model --out DIR"
+    return f"pairkit export {shlex.quote(str(checkpoint))} --as model --out DIR"
 
 
 def _adapter_config(name: str, revision: str | None, ask_hub: bool) -> dict[str, Any] | None:

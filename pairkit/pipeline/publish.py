@@ -20,6 +20,7 @@ from pairkit.pipeline import pair_files, readings, shards
 from pairkit.pipeline.changes import Identity
 from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.shards import PUBLISHED, Contents
+from pairkit.progress import shown
 from pairkit.schema import MANIFEST, QUARANTINE, SCHEMA_VERSION
 from pairkit.sources import Opened
 
@@ -53,7 +54,7 @@ def publish(
     }
     # The card is rendered without itself in `files`, because it cannot contain its own hash.
     written = card.render(directory.out, manifest, opened.source, total.histograms)
-    write_text(directory.out / CARD, masked(written))
+    write_text(directory.out / CARD, shown(masked(written)))
     files[CARD] = _described(directory.out / CARD)
     # Copied, because a stop before the manifest needs the log where it is. It is not in `files`, because
     # its times differ between builds whose manifests are equal.
