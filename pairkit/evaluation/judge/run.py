@@ -19,6 +19,7 @@ from pairkit.engines.asking import Ask, complete
 from pairkit.engines.base import Engine, Request, Result
 from pairkit.engines.cache import Cache
 from pairkit.engines.recipe import CallSettings
+from pairkit.engines.sent import sent_fields
 from pairkit.errors import InputError
 from pairkit.evaluation.judge.agreement import (
     Measure,
@@ -222,6 +223,8 @@ def judge_results(
     seed: int,
 ) -> dict[str, Any]:
     """Return all measurements, and the settings they were made with, as JSON values."""
+    # Without `calls`, because how a server is asked changes no verdict.
+    judge = recipe.model_dump(mode="json", exclude={"calls"})
     return {
         "pairkit": __version__,
         "data": {
@@ -232,8 +235,8 @@ def judge_results(
             "left_out": dict(pairs.left_out),
             "left_out_rows": pairs.details,
         },
-        # Without `calls`, because how a server is asked changes no verdict.
-        "judge": masked(recipe.model_dump(mode="json", exclude={"calls"})),
+        "judge": masked(judge),
+        "sent": sent_fields(masked(judge), evaluation.scored.counts),
         "prompts": {
             name: {"version": prompt.header.version, "sha256": prompt.sha256}
             for name, prompt in prompts.items()
