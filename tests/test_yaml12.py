@@ -11,6 +11,7 @@ import yaml
 from pairkit import recipes, yaml12
 from pairkit.errors import InputError, RecipeError
 from pairkit.pipeline.recipe import load
+from pairkit.rankers.judge.prompt import read_prompt
 from pairkit.training.recipe import TrainRecipe
 
 LETTERS = "bcdefghij"
@@ -86,6 +87,13 @@ def test_absurd_values_of_a_program(field: str, value: object) -> None:
 def test_absurd_values_of_a_build(field: str, value: float) -> None:
     with pytest.raises(RecipeError, match=rf"recipe key '{field}'"):
         load(None, {"source": {"name": "arithmetic"}, field: value}, {})
+
+
+@pytest.mark.parametrize("name", ["anchors", "merged anchors", "deep lists", "an anchor in itself"])
+def test_a_hostile_prompt_of_a_judge(name: str, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text(f"{BAD[name][0]}\n--- user ---\n{{prompt}} {{first}} {{second}}\n")
+    with pytest.raises(InputError, match=BAD[name][1]):
+        read_prompt(str(tmp_path / "p.txt"))
 
 
 def test_usual_anchors_are_expanded() -> None:
