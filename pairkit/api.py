@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -31,6 +32,7 @@ def build(
     workers: int | None = None,
     cache: Location | None = None,
     retry_failed: bool = False,
+    allow_code: Iterable[str] = (),
     **fields: Any,
 ) -> BuiltData:
     """Build a dataset of candidate sets in the directory `out`, or continue a build, and open it.
@@ -41,6 +43,8 @@ def build(
         workers: units worked on at a time; None = one per CPU core, four at most.
         cache: the file of answered model calls; None = calls.sqlite next to `out`.
         retry_failed: repeat model calls that failed before.
+        allow_code: modules whose functions a YAML file may name. What a recipe object, a mapping or `fields`
+            name is the caller's own code and needs no permission.
         fields: fields of the recipe that replace those of `recipe`; mappings are merged.
 
     Raises:
@@ -62,21 +66,25 @@ def build(
     _check_on_existing(on_existing)
     if workers is not None:
         _check_counts(workers=workers)
+    given = _plain(fields)
+    from_file = isinstance(recipe, str | os.PathLike)
     if isinstance(recipe, str | os.PathLike):
-        resolved = load(os.fspath(recipe), _plain(fields), {})
+        with _code_of_file(from_file, allow_code, given):
+            resolved = load(os.fspath(recipe), given, {})
     # A recipe that was validated stays as it is; with other fields it is validated again below.
     elif isinstance(recipe, BuildRecipe) and not fields:
         resolved = recipe
     else:
-        resolved = load(None, _content(recipe), _plain(fields))
-    run(
-        resolved,
-        Path(out),
-        on_existing=on_existing,
-        workers=workers,
-        cache=None if cache is None else Path(cache),
-        retry_failed=retry_failed,
-    )
+        resolved = load(None, _content(recipe), given)
+    with _code_of_file(from_file, allow_code, given):
+        run(
+            resolved,
+            Path(out),
+            on_existing=on_existing,
+            workers=workers,
+            cache=None if cache is None else Path(cache),
+            retry_failed=retry_failed,
+        )
     return reader.load(Path(out))
 
 
@@ -106,6 +114,7 @@ def train(
     out: Location,
     *,
     on_existing: OnExisting = "resume",
+    allow_code: Iterable[str] = (),
     **fields: Any,
 ) -> Path:
     """Train a model on a built dataset in the run directory `out`, or continue a run.
@@ -113,6 +122,7 @@ def train(
     Args:
         recipe: a recipe, its fields, the name of a shipped one, or a YAML file.
         on_existing: what happens if `out` is not empty: "resume", "delete" or "raise".
+        allow_code: as in `build`.
         fields: fields of the recipe that replace those of `recipe`; mappings are merged.
 
     Returns:
@@ -132,13 +142,17 @@ def train(
     from pairkit import recipes
     from pairkit.training.recipe import TrainRecipe
     from pairkit.training.run import train as run
+    from pairkit.trust import check_requests
 
     # A recipe object is taken apart, so that `fields` are checked together with it.
     _check_on_existing(on_existing)
     named = isinstance(recipe, str | os.PathLike)
     content = recipes.read(os.fspath(recipe), "train") if named else _content(recipe)  # type: ignore[arg-type]
-    resolved = recipes.validate(TrainRecipe, recipes.merge(content, _plain(fields)))
-    return run(resolved, Path(out), on_existing=on_existing)
+    given = _plain(fields)
+    merged = recipes.merge(content, given)
+    check_requests(merged, given if named else merged)
+    with _code_of_file(named, allow_code, given):
+        return run(recipes.validate(TrainRecipe, merged), Path(out), on_existing=on_existing)
 
 
 def score(
@@ -234,6 +248,7 @@ def push(
     collection: str | None = None,
     quarantine: bool = False,
     merge: bool = False,
+    trust_remote_code: bool = False,
     force: bool = False,
     dry_run: bool = False,
 ) -> Pushed:
@@ -252,6 +267,7 @@ def push(
         collection: the title or the address of a collection of the hub to add the repository to.
         quarantine: also publish the rows that could not be used.
         merge: publish a run's adapters as a whole model, merged into their base model.
+        trust_remote_code: for that, run code that comes with the model, if the run did.
         force: publish files that were changed by hand, or into a repository that holds something else.
         dry_run: check everything and compare with the hub, but send nothing.
 
@@ -277,9 +293,19 @@ def push(
         collection=collection,
         quarantine=quarantine,
         merge=merge,
+        trust_remote_code=trust_remote_code,
         force=force,
         dry_run=dry_run,
     )
+
+
+def _code_of_file(
+    from_file: bool, allow_code: Iterable[str], fields: Mapping[str, Any]
+) -> AbstractContextManager[None]:
+    """Import for a recipe file only what the caller names; a recipe of the caller's own is free to."""
+    from pairkit.trust import only_trusted
+
+    return only_trusted(fields, allow_code) if from_file else nullcontext()
 
 
 def _check_on_existing(value: str) -> None:

@@ -24,11 +24,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
+from pairkit.masking import masked
+
 
 class PairkitError(Exception):
-    """Base class of all pairkit errors."""
+    """Base class of all pairkit errors; secrets in a message are masked."""
 
     exit_code = 1
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*map(masked, arguments))
 
 
 class InputError(PairkitError, ValueError):

@@ -1,23 +1,114 @@
-"""Importing what a recipe names as `package.module:function`."""
+"""Importing what is named as `package.module:function`, and whose code may be named.
+
+Pairkit's own tables name functions in this form, and so do recipes. A recipe may come from anywhere, so that
+what it names runs only if a person named its module too: on the command line, or in a program of their own.
+"""
 
 from __future__ import annotations
 
+import builtins
+import functools
 import importlib
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+# The modules that a person named; None: a program that calls the library, whose code is its own.
+_named: ContextVar[frozenset[str] | None] = ContextVar("named", default=None)
 
-def import_object(path: str) -> Any:
-    """Import `package.module:name`, also from a module in the working directory.
 
-    The error is whatever the module raises on import, or AttributeError. The caller turns it into a
-    `RecipeError`, because only the caller knows which recipe key named the function.
+class CodeRefused(Exception):
+    """Code that nobody named, or that is never run; the caller turns it into a `RecipeError`."""
+
+
+@contextmanager
+def only_named(modules: Iterable[str]) -> Iterator[None]:
+    """Import nothing for a recipe but these modules and those below them."""
+    before = _named.set(frozenset(modules))
+    try:
+        yield
+    finally:
+        _named.reset(before)
+
+
+def import_own(path: str) -> Any:
+    """Import `package.module:name` of pairkit itself, from one of its tables."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def import_named(path: str) -> Any:
+    """Import `package.module:name` for a recipe, also from a module in the working directory.
+
+    Raises `CodeRefused`, before anything is imported where the path shows it, and otherwise whatever the
+    module raises on import, or AttributeError. The caller turns it into a `RecipeError`, because only the
+    caller knows which recipe key named the function.
     """
     module, _, name = path.partition(":")
+    check_module(module)
     with _working_directory_first():
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
+    # A module of the user may have imported it: `from os import system` makes it `my_checks:system`.
+    if (home := _home(found)) and _is_standard(home):
+        raise CodeRefused(f"is {home}.{name} of Python's standard library, which is never run for a recipe")
+    return found
+
+
+def check_module(module: str) -> None:
+    """Raise `CodeRefused` for a module whose functions a recipe may not name."""
+    if _is_standard(module):
+        raise CodeRefused(
+            f"{module.split('.')[0]} is a module of Python's standard library, which is never run for a "
+            "recipe; write a function of your own"
+        )
+    named = _named.get()
+    if named is not None and not any(module == each or module.startswith(f"{each}.") for each in named):
+        raise CodeRefused(
+            f"would run code of the module {module}, which this command does not name; read it, then add "
+            f"--allow-code {module}"
+        )
+
+
+def modules_in(content: Any) -> frozenset[str]:
+    """Return the modules whose functions are named anywhere in fields that a person typed.
+
+    >>> sorted(modules_in({"loss": {"name": "dpo:0.8+my.losses:focal"}, "rank": [{"check": "checks:right"}]}))
+    ['checks', 'my.losses']
+    """
+    if isinstance(content, str):
+        parts = [part.partition(":") for part in content.split("+")]
+        return frozenset(
+            module
+            for module, _, name in parts
+            if name.partition(":")[0].isidentifier()
+            and all(word.isidentifier() for word in module.split("."))
+        )
+    if isinstance(content, Mapping):
+        content = list(content.values())
+    if isinstance(content, (list, tuple)):
+        return frozenset[str]().union(*map(modules_in, content))
+    return frozenset()
+
+
+def _is_standard(module: str) -> bool:
+    root = module.split(".")[0]
+    return root in sys.stdlib_module_names or root in ("__main__", "", "test", "_distutils_hack")
+
+
+def _home(found: Any) -> str:
+    """Return the module in which a function or class was defined; "" for other objects."""
+    while isinstance(found, functools.partial):
+        found = found.func
+    if isinstance(found, type(builtins)):
+        return str(found.__name__)
+    if inspect.isroutine(found) or inspect.isclass(found):
+        bound = getattr(found, "__self__", None)  # a method of a class or an object of elsewhere
+        owner = bound if inspect.isclass(bound) else type(bound) if bound is not None else None
+        return str(getattr(found, "__module__", None) or getattr(owner, "__module__", ""))
+    return ""
 
 
 @contextmanager

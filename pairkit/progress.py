@@ -6,6 +6,7 @@ one line that starts in lower case or with a path; a warning starts with "warnin
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -24,8 +25,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pairkit.masking import masked
+
 # Not wrapped, so that a line of a log file stays one line.
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def visible(text: str, width: int | None = None) -> str:
@@ -46,9 +49,31 @@ def visible(text: str, width: int | None = None) -> str:
     return shown if len(cut) == len(text) else f"{shown}… ({len(text):,} characters)"
 
 
+def shown(text: str) -> str:
+    r"""Return a text of several lines as a terminal or a page shows it: what would change others is escaped.
+
+    Control characters, such as those that begin escape sequences, and marks that are invisible or turn the
+    direction of writing; those that join letters or emoji stay.
+
+    >>> shown("a\x1b[31mb\u202ec\nd")
+    'a\\x1b[31mb\\u202ec\nd'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(mark) if unicodedata.category(mark) in _UNSEEN else mark for mark in text)
+
+
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_KEPT = frozenset("\n\t\u200c\u200d")
+
+
+def _escaped(mark: str) -> str:
+    return mark if mark in _KEPT else mark.encode("unicode_escape").decode("ascii")
+
+
 def log(message: str) -> None:
     """Print one line to standard error, literally: brackets in a path are no markup."""
-    console.print(message, markup=False)
+    console.print(shown(masked(message)))
 
 
 def warn(message: str) -> None:
@@ -77,7 +102,7 @@ def progress(description: str, total: int | None, *, unit: str, done: int = 0) -
     """
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),
@@ -88,13 +113,13 @@ def progress(description: str, total: int | None, *, unit: str, done: int = 0) -
     )
     # No bar in a file, where each update would be a line.
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(description, total=total, completed=done, unit=unit, note="")
+        task = bar.add_task(visible(masked(description)), total=total, completed=done, unit=unit, note="")
 
         def advance(count: int = 1, /, note: str = "") -> None:
             bar.update(task, advance=count)
             if note:
                 # An empty note leaves the last one, so that it does not flicker.
-                bar.update(task, note=note)
+                bar.update(task, note=visible(masked(note)))
 
         yield advance
         if not console.is_terminal:

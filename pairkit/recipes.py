@@ -14,15 +14,9 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pairkit import yaml12
 from pairkit.errors import InputError, RecipeError, unknown
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with the plain values of version 1.2.
-
-    With those of 1.1, PyYAML's default, 1e-6 is a text, `no` is false, 12:30 is 750 and 2024-01-01 a date.
-    """
-
+from pairkit.yaml12 import check_values
 
 # Keys whose value decides which other keys a block has.
 KIND_KEYS = ("ranker",)
@@ -35,25 +29,11 @@ NAMES = "names"
 _PART_OF_KEY = r"""(?:"[^"]*"|'[^']*'|[^.=]*)"""
 _KEY = re.compile(rf"{_PART_OF_KEY}(?:\.{_PART_OF_KEY})*")
 
-_INTEGER = r"[-+]?(?:0|[1-9][0-9]*)"
-_EXPONENT = r"(?:[eE][-+]?[0-9]+)?"
-_PLAIN_VALUES = {
-    "null": r"~|null|Null|NULL|",
-    "bool": r"true|True|TRUE|false|False|FALSE",
-    "int": _INTEGER,
-    "float": rf"(?:{_INTEGER}(?:\.[0-9]*)?|[-+]?\.[0-9]+){_EXPONENT}|[-+]?\.inf|\.nan",
-    "merge": r"<<",
-}
-# A table of its own, because the class shares the one of SafeLoader, and with it those of all other YAML.
-_Loader.yaml_implicit_resolvers = {}
-for _kind, _pattern in _PLAIN_VALUES.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"^(?:{_pattern})$"), None)
-
 
 class Strict(BaseModel):
     """The base of every recipe model: unknown keys are refused, and values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Recipe = TypeVar("Recipe", bound=Strict)
@@ -81,7 +61,7 @@ def read(name_or_file: str, kind: str) -> dict[str, Any]:
             raise _unknown_recipe(path, kind, recipes)
         path = recipes[name_or_file]
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = yaml12.load(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         row = error.problem_mark.line + 1 if error.problem_mark else None
         raise InputError.at(f"not YAML: {error.problem}", file=path, row=row) from error
@@ -89,6 +69,10 @@ def read(name_or_file: str, kind: str) -> dict[str, Any]:
         raise InputError(f"{path}: not YAML: {error}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        check_values(content)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: a recipe must be a mapping of keys to values")
     return content
@@ -109,7 +93,7 @@ def _unknown_recipe(path: Path, kind: str, recipes: Mapping[str, Path]) -> Recip
 
 def parse_yaml(text: str) -> Any:
     """Parse a text as YAML 1.2. Raises `yaml.YAMLError`."""
-    return yaml.load(text, _Loader)
+    return yaml12.load(text)
 
 
 def parse_overrides(arguments: Sequence[str], model: type[Strict] | None = None) -> dict[str, Any]:
@@ -212,6 +196,10 @@ def _same_kind(below: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
 def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
     """Validate `content` as a recipe of that model; its first mistake is a `RecipeError`."""
     try:
+        check_values(content)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    try:
         return model.model_validate(content)
     except ValidationError as error:
         # The first mistake only, because the others often follow from it.
@@ -254,9 +242,13 @@ def _put(nested: dict[str, Any], keys: list[str], value: Any) -> None:
 
 def _scalar(text: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
+        return yaml12.load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"cannot read the value {text!r}: {error}") from error
+        raise RecipeError(f"cannot read the value {_cut(text)!r}: {error}") from error
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _place(location: Sequence[str | int], content: Any, *, absent: bool) -> list[str | int]:

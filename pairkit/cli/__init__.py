@@ -24,6 +24,7 @@ from pairkit.cli.quickstart import quickstart
 from pairkit.cli.sources import sources
 from pairkit.cli.train import train
 from pairkit.errors import Interrupted, PairkitError, UsageError
+from pairkit.imports import only_named
 
 app = typer.Typer(
     name="pairkit",
@@ -53,11 +54,13 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    pass
+    # Until a command says what it names: whatever it reads from disk may come from anywhere.
+    context.with_resource(only_named(()))
 
 
 # The base of every mistake that typer finds itself. Where it is imported from depends on typer's version.
@@ -95,10 +98,11 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    from pairkit.masking import masked
     from pairkit.progress import visible
 
     # The message of a library, inside ours, may have several lines; names in a file may hold anything.
-    line = visible(" ".join(message.split()))
+    line = visible(masked(" ".join(message.split())))
     signals.end_on_stops()
     typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)
     sys.exit(code)

@@ -10,8 +10,9 @@ import typer
 
 from pairkit.cli.defaults import BUILD
 from pairkit.cli.mapping import mapping
-from pairkit.cli.options import OnExisting, OnExistingFlag, RecipeFlag, field_flag
+from pairkit.cli.options import AllowCodeFlag, OnExisting, OnExistingFlag, RecipeFlag, TrustFlag, field_flag
 from pairkit.cli.overrides import overrides
+from pairkit.cli.printing import say
 from pairkit.errors import UsageError
 
 _flag = partial(field_flag, BUILD)
@@ -120,6 +121,8 @@ def build(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Retry requests that failed in an earlier build.")
     ] = False,
+    allow_code: AllowCodeFlag = None,
+    trust_remote_code: TrustFlag = False,
     on_existing: OnExistingFlag = OnExisting.resume,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the recipe and the plan; write nothing.")
@@ -146,6 +149,7 @@ def build(
     from pairkit.pipeline import build as pipeline
     from pairkit.pipeline import describe
     from pairkit.pipeline.recipe import BuildRecipe, load
+    from pairkit.trust import only_trusted
 
     # By their place in the recipe, so that they merge with it like any other mapping.
     flags = {
@@ -171,13 +175,15 @@ def build(
         "seed": seed,
     }
     # KEY=VALUE last, because it is the more exact way to name a field.
-    resolved = load(recipe, _without_none(flags), overrides(context, BuildRecipe))
+    given, fields = _without_none(flags), overrides(context, BuildRecipe)
+    context.with_resource(only_trusted([given, fields], allow_code or []))
+    resolved = load(recipe, given, fields, remote_code=trust_remote_code)
     # The last part, because a hub id has a slash, which would be a folder.
     name = Path(recipe).stem if recipe else resolved.source.name.split("/")[-1]
     out = out or Path("runs/data") / name
     # Before anything is opened for writing.
     if dry_run:
-        typer.echo(describe.plan(resolved, out))
+        say(describe.plan(resolved, out))
         return
     manifest = pipeline.build(
         resolved,
@@ -187,7 +193,7 @@ def build(
         cache=cache,
         retry_failed=retry_failed,
     )
-    typer.echo(describe.summary(manifest, out))
+    say(describe.summary(manifest, out))
 
 
 def _without_none(flags: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from pairkit.cli.mapping import mapping
 from pairkit.cli.overrides import SETTINGS, overrides
+from pairkit.cli.printing import say
 
 if TYPE_CHECKING:
     from pairkit.evaluation.judge.labels import Pairs
@@ -96,13 +97,14 @@ def judge(
         return
     evaluation = run_judge_evaluation(recipe, data, pairs, out, seed=seed, retry_failed=retry_failed)
     _print(pairs, evaluation)
-    typer.echo(f"\nwrote {out / 'results.json'}, agreement.png, verdicts.parquet, quarantine.parquet")
+    say(f"\nwrote {out / 'results.json'}, agreement.png, verdicts.parquet, quarantine.parquet")
 
 
 def _print_plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:
     import yaml
 
     from pairkit.evaluation.judge.run import count_questions
+    from pairkit.masking import masked
     from pairkit.rankers.judge.prompt import read_prompts
 
     prompts = {
@@ -115,24 +117,25 @@ def _print_plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:
         "annotators": pairs.labels.shape[1],
         "questions": count_questions(recipe, pairs),
         "prompts": prompts,
-        "judge": recipe.model_dump(mode="json"),
+        "judge": masked(recipe.model_dump(mode="json")),
     }
     # In this order, from what is asked to how.
-    typer.echo(yaml.safe_dump(plan, sort_keys=False), nl=False)
+    say(yaml.safe_dump(plan, sort_keys=False), end="")
 
 
 def _print(pairs: Pairs, evaluation: JudgeEvaluation) -> None:
     from rich.console import Console
 
     from pairkit.evaluation.judge.run import without_verdict
+    from pairkit.progress import shown
 
     # Without highlighting, because colored numbers in a table of numbers help nobody.
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     unjudged = without_verdict(evaluation)
     lost = {**pairs.left_out, **unjudged}
     why = f"; left out: {', '.join(f'{count:,} {reason}' for reason, count in lost.items())}" if lost else ""
     # As text: brackets in it are no markup.
-    console.print(f"{len(pairs.first) - sum(unjudged.values()):,} pairs judged{why}", markup=False)
+    console.print(f"{len(pairs.first) - sum(unjudged.values()):,} pairs judged{shown(why)}")
     for title, measures in (
         ("agreement with people", evaluation.overall),
         ("by length, a tie counts 1/2", evaluation.by_length),
@@ -149,6 +152,8 @@ def _table(title: str, of: str, rows: list[tuple[str, str, Any, int]]) -> list[A
     from rich.table import Table
     from rich.text import Text
 
+    from pairkit.progress import shown
+
     if not rows:
         return []
     table = Table(title=title, title_justify="left", title_style="bold")
@@ -159,5 +164,5 @@ def _table(title: str, of: str, rows: list[tuple[str, str, Any, int]]) -> list[A
     for name, meaning, interval, count in rows:
         value = f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
         # Text objects, because names of subsets may contain brackets.
-        table.add_row(Text(name), Text(meaning), Text(value), f"{count:,}")
+        table.add_row(Text(shown(name)), Text(shown(meaning)), Text(value), f"{count:,}")
     return [table]

@@ -8,7 +8,8 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from pairkit.cli.options import OnExisting
+from pairkit.cli.options import OnExisting, TrustFlag
+from pairkit.cli.printing import say
 from pairkit.dataset.formats import FORMATS
 from pairkit.errors import InputError, RecipeError, UsageError
 
@@ -59,6 +60,7 @@ def export(
             help="Of a model's saved weights: float32, bfloat16, float16; default: as in its files."
         ),
     ] = None,
+    trust_remote_code: TrustFlag = False,
     on_existing: Annotated[
         OnExisting, typer.Option(help="Keep an identical export of the split, write it again, or refuse.")
     ] = OnExisting.resume,
@@ -91,7 +93,7 @@ def export(
         for flag, value in (("--limit", limit), ("--rejected", rejected)):
             if value is not None:
                 raise RecipeError(f"{flag} {value}: is for datasets, and {folder} is exported as a model")
-        _export_model(folder, out, best, merge, dtype, on_existing, dry_run)
+        _export_model(folder, out, best, merge, dtype, trust_remote_code, on_existing, dry_run)
         return
     if as_ is None:
         raise UsageError(
@@ -111,7 +113,7 @@ def export(
         on_existing=cast("Any", on_existing.value),
         dry_run=dry_run,
     )
-    typer.echo(describe(exported, dry_run=dry_run))
+    say(describe(exported, dry_run=dry_run))
 
 
 def _is_model(folder: Path, as_: str | None, model_flags: bool) -> bool:
@@ -146,6 +148,7 @@ def _export_model(
     best: str | None,
     merge: bool,
     dtype: str | None,
+    trust_remote_code: bool,
     on_existing: OnExisting,
     dry_run: bool,
 ) -> None:
@@ -157,12 +160,13 @@ def _export_model(
         best=best,
         merge=merge,
         save_dtype=dtype,
+        trust_remote_code=trust_remote_code,
         on_existing=cast("Any", on_existing.value),
         dry_run=dry_run,
     )
     kind = "adapters" if exported.adapters else "a whole model"
     result = "nothing was written (--dry-run)" if dry_run else exported.folder
-    typer.echo(f"{kind} of {exported.source}\n{result}")
+    say(f"{kind} of {exported.source}\n{result}")
 
 
 # After the definition, because a docstring cannot be an f-string and typer prints it as the help. Without its

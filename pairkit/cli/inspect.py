@@ -9,6 +9,7 @@ import typer
 
 from pairkit.cli.mapping import mapping
 from pairkit.cli.overrides import overrides
+from pairkit.cli.printing import say
 from pairkit.errors import PairkitError, UsageError
 
 
@@ -72,12 +73,12 @@ def inspect(
         # What there is, so that the error about it can be understood.
         surveys = collect.surveys_of(recipe.source)
         if surveys:
-            typer.echo("\n".join(text.describe_files(surveys)))
+            say("\n".join(text.describe_files(surveys)))
         raise
     given = [("--map", map_), ("--layout", layout), ("--split", split), ("--limit", limit)]
     words = ["--source", name, *(["--path", path] if path else [])]
     words += [str(word) for flag, value in given if value is not None for word in (flag, value)]
-    typer.echo(text.describe(found, recipe, [*words, *context.args]))
+    say(text.describe(found, recipe, [*words, *context.args]))
     if not found.kept and not found.only_choices_fail:
         raise text.nothing_usable(found, file)
 

@@ -68,8 +68,10 @@ def _one(name: str, as_json: bool) -> None:
     from dataclasses import asdict
 
     from pairkit.losses.describe import describe_parts
+    from pairkit.trust import only_trusted
 
-    parts = describe_parts(name)
+    with only_trusted(name):
+        parts = describe_parts(name)
     whole = len(parts) == 1 and parts[0][1].name == name
     if as_json:
         of_sum = {"name": name, "parts": [{"weight": weight, "loss": asdict(part)} for weight, part in parts]}

@@ -28,6 +28,20 @@ OnExistingFlag = Annotated[
 RecipeFlag = Annotated[
     str | None, typer.Option(metavar="NAME|FILE", help="A shipped recipe's name, or a YAML file.")
 ]
+AllowCodeFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-code",
+        metavar="MODULE",
+        help="Let the recipe file name functions of this module; may be repeated.",
+    ),
+]
+TrustFlag = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code", help="Run code that comes with a model, where a recipe or a run asks for it."
+    ),
+]
 
 
 def field_flag(

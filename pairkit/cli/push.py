@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from pairkit.cli.options import TrustFlag
 from pairkit.cli.overrides import overrides
+from pairkit.cli.printing import say
 
 
 class HubCard(StrEnum):
@@ -59,6 +61,7 @@ def push(
     merge: Annotated[
         bool, typer.Option("--merge", help="Publish a run's adapters merged into their base model.")
     ] = False,
+    trust_remote_code: TrustFlag = False,
     force: Annotated[
         bool,
         typer.Option("--force", help="Push files changed by hand, or into a repository with other content."),
@@ -106,7 +109,8 @@ def push(
         collection=collection,
         quarantine=quarantine,
         merge=merge,
+        trust_remote_code=trust_remote_code,
         force=force,
         dry_run=dry_run,
     )
-    typer.echo(describe(pushed, dry_run=dry_run))
+    say(describe(pushed, dry_run=dry_run))

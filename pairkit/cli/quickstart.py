@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pairkit.cli.options import OnExisting, OnExistingFlag
+from pairkit.cli.printing import say
 
 
 def quickstart(
@@ -57,5 +58,5 @@ def quickstart(
 
     settings = Settings(seed=seed, sft_steps=sft_steps, steps=steps, prompts=prompts)
     started = time.perf_counter()
-    typer.echo(describe(run.quickstart(out, settings, on_existing=on_existing.value), out))
-    typer.echo(f"time:   {time.perf_counter() - started:.0f} s")
+    say(describe(run.quickstart(out, settings, on_existing=on_existing.value), out))
+    say(f"time:   {time.perf_counter() - started:.0f} s")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pairkit.cli.defaults import TRAIN
-from pairkit.cli.options import OnExisting, OnExistingFlag, RecipeFlag, field_flag
+from pairkit.cli.options import AllowCodeFlag, OnExisting, OnExistingFlag, RecipeFlag, field_flag
 from pairkit.cli.overrides import overrides
+from pairkit.cli.printing import say
 from pairkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def train(
         bool | None,
         _flag("trust_remote_code", "", "Run code that comes with the model.", "--trust-remote-code"),
     ] = None,
+    allow_code: AllowCodeFlag = None,
     on_existing: OnExistingFlag = OnExisting.resume,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and the recipe; train nothing.")
@@ -192,7 +194,7 @@ def train(
         content["lora"] = {}
     if learning_rate is not None:
         content["optimizer"] = {"learning_rate": learning_rate}
-    resolved = _resolve(recipe, content, context)
+    resolved = _resolve(recipe, content, context, allow_code or [])
     name = re.sub(r"[^\w.+-]", "-", resolved.loss_name)  # the colons of a sum or of module:function
     folder = out or RUNS / f"{Path(resolved.data).name}-{name}"
     if dry_run:
@@ -205,23 +207,29 @@ def train(
     trained = run(resolved, folder, on_existing=on_existing.value)
     # One of several processes prints.
     if current_processes().main:
-        typer.echo(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
+        say(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
 
 
-def _resolve(recipe: str | None, flags: dict[str, Any], context: typer.Context) -> TrainRecipe:
+def _resolve(
+    recipe: str | None, flags: dict[str, Any], context: typer.Context, allow_code: list[str]
+) -> TrainRecipe:
     """Lay the flags over the recipe; find data and model where neither names them, and print which."""
     from pairkit import recipes
     from pairkit.training.recipe import TrainRecipe
+    from pairkit.trust import check_requests, only_trusted
 
     content = recipes.read(recipe, "train") if recipe else {}
-    content = recipes.merge(content, recipes.merge(flags, overrides(context, TrainRecipe)))
+    typed = recipes.merge(flags, overrides(context, TrainRecipe))
+    content = recipes.merge(content, typed)
+    check_requests(content, typed, remote_code=bool(flags.get("trust_remote_code")))
+    context.with_resource(only_trusted(typed, allow_code))
     if "data" not in content:
         content["data"] = str(_newest())
         # On stderr, because it is a remark and not the result.
-        typer.secho(f"data: {content['data']} (the newest under {DATA})", err=True)
+        say(f"data: {content['data']} (the newest under {DATA})", err=True)
     if "model" not in content:
         content["model"] = _named_model(Path(content["data"])) or DEFAULT_MODEL
-        typer.secho(f"model: {content['model']}", err=True)
+        say(f"model: {content['model']}", err=True)
     return recipes.validate(TrainRecipe, content)
 
 
@@ -254,6 +262,7 @@ def _named_model(data: Path) -> str | None:
 def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     import yaml
 
+    from pairkit.masking import masked
     from pairkit.progress import log
     from pairkit.training.cost.dry_run import estimate
     from pairkit.training.plan import plan
@@ -263,5 +272,5 @@ def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     planned = plan(recipe, TokenStore(folder.parent / "tokens", write=False))
     for note in planned.notes:
         log(note)
-    described = {"out": str(folder), **estimate(planned), "recipe": recipe.model_dump(mode="json")}
-    typer.echo(yaml.safe_dump(described, sort_keys=False), nl=False)
+    described = {"out": str(folder), **estimate(planned), "recipe": masked(recipe.model_dump(mode="json"))}
+    say(yaml.safe_dump(described, sort_keys=False), end="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -43,5 +44,5 @@ def _instead(folder: Path) -> str:
         if (parent / MANIFEST).is_file():
             return f"give the dataset that contains it: {parent}"
     if folder.is_file():
-        return f"build one from the file: pairkit build --source files --path {folder}"
+        return f"build one from the file: pairkit build --source files --path {shlex.quote(str(folder))}"
     return "build one with: pairkit build --source NAME"

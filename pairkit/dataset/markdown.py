@@ -10,6 +10,7 @@ import jinja2
 import yaml
 
 from pairkit import recipes
+from pairkit.progress import shown
 
 CUT = 600
 
@@ -17,7 +18,7 @@ CUT = 600
 def cell(text: object) -> str:
     """Make `text` one line of plain Markdown, whatever it contains: HTML, pipes, backticks, links."""
     # In one line, because a line break ends the row of a table.
-    flat = _printable(" ".join(str(text).split()))
+    flat = shown(" ".join(str(text).split()))
     # All that could begin markup becomes an entity; an underscore within a word begins nothing.
     return re.sub(
         r"[^\w\s.,:;/+=()'-]|(?<![^\W_])_|_(?![^\W_])", lambda mark: f"&#{ord(mark.group())};", flat
@@ -26,17 +27,10 @@ def cell(text: object) -> str:
 
 def fence(text: str, language: str = "text") -> str:
     """Make `text` a code block that nothing in it can close."""
-    printable = _printable(text).strip("\n")
+    printable = shown(text).strip("\n")
     # A fence is closed only by as many marks as opened it: one more than any run in the text.
     marks = "`" * max(3, 1 + max(map(len, re.findall("`+", printable)), default=0))
     return f"{marks}{language}\n{printable}\n{marks}"
-
-
-def _printable(text: str) -> str:
-    # Invisible characters could hide text or reverse its direction.
-    return "".join(
-        mark if mark.isprintable() or mark in "\n\t" else "\N{REPLACEMENT CHARACTER}" for mark in text
-    )
 
 
 def environment() -> jinja2.Environment:

@@ -21,8 +21,8 @@ def open_engine(
     """
     from pairkit.engines.recipe import CallSettings
     from pairkit.engines.table import ENGINES
-    from pairkit.imports import import_object
+    from pairkit.imports import import_own
 
-    open_named = import_object(ENGINES[recipe.engine].opens)
+    open_named = import_own(ENGINES[recipe.engine].opens)
     engine: Engine = open_named(recipe, calls or CallSettings(), name=name)
     return engine

@@ -16,6 +16,8 @@ from typing import Any
 
 from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, SentSampling
 from pairkit.errors import OutputError
+from pairkit.files import undamaged
+from pairkit.masking import masked
 from pairkit.schema import canonical_json
 
 # In the file's `user_version`, a number that SQLite leaves to applications. Rows of format 1 have the first
@@ -47,7 +49,10 @@ class Cache:
             return None
         # Counted for a person: calls that cost nothing explain why a build is so fast.
         self.hits += 1
-        return tuple(_result(plain) for plain in json.loads(row[1]))
+        with undamaged(
+            self.path, f"the answer with the key {key.hex()} is no answer; choose another --cache"
+        ):
+            return tuple(_result(plain) for plain in json.loads(row[1]))
 
     def put(self, key: bytes, results: Sequence[Result]) -> None:
         """Store the results of a call; from here on they survive a crash of the process."""
@@ -72,9 +77,10 @@ class Cache:
 
 def call_key(identity: Mapping[str, Any], call: Call) -> bytes:
     """Hash everything that the results of a call depend on, with sha256."""
-    # Sampling seeds are part of the requests, so two samples of a prompt are two keys.
+    # Sampling seeds are part of the requests, so two samples of a prompt are two keys. Keys and passwords of
+    # servers are not, because they decide no answer.
     requests = [_key_of(request) for request in call.requests]
-    return hashlib.sha256(canonical_json([identity, requests]).encode()).digest()
+    return hashlib.sha256(canonical_json([masked(dict(identity)), requests]).encode()).digest()
 
 
 def _key_of(request: Request) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from typing import Annotated, Any, ClassVar
 
@@ -9,6 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 
 from pairkit.engines.table import ENGINES
 from pairkit.errors import unknown
+from pairkit.masking import looks_secret
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.recipes import NAMES, Strict
 
@@ -60,6 +63,18 @@ class EngineRecipe(Strict):
         if name not in ENGINES:
             raise unknown(
                 "engine", name, ENGINES, described={engine: row.help for engine, row in ENGINES.items()}
+            )
+        return name
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _names_a_variable(cls, name: str) -> str:
+        # Without the value, which may be the key itself.
+        usual = re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", name) or name in os.environ
+        if not usual or looks_secret(name):
+            raise ValueError(
+                f"recipe key '{cls.place}api_key_env' is the name of an environment variable, such as "
+                "OPENAI_API_KEY, and not the key itself: set the variable to the key, and give its name"
             )
         return name
 

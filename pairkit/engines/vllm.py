@@ -49,7 +49,7 @@ def open_vllm(recipe: EngineRecipe, calls: CallSettings, *, name: str | None = N
         raise MissingExtraError(
             f"vllm is not installed, or not for this machine ({error}): pip install 'pairkit[vllm]'"
         ) from error
-    settings: dict[str, Any] = {"enable_prefix_caching": True, "seed": 0}
+    settings: dict[str, Any] = {"enable_prefix_caching": True, "seed": 0, "trust_remote_code": False}
     if current_platform.is_cpu():
         # With a seed, a prompt that is computed in chunks crashes vLLM 0.32, because torch's CPU generator
         # cannot be rewound.

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from pairkit.dataset.layout import CARD
 from pairkit.errors import InputError
 from pairkit.files import sha256
+from pairkit.masking import places_of_secrets
 from pairkit.schema import MANIFEST
 
 Kind = Literal["dataset", "model"]  # as the hub's API calls them
@@ -63,6 +64,27 @@ def on_disk(path: Path) -> File:
         return File(path, path.stat().st_size, sha256(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def inside(path: Path, folder: Path) -> Path:
+    """Return `path`. Raises `InputError` if it is, or is reached by, a link out of `folder`."""
+    target, root = path.resolve(), folder.resolve()
+    if target != root and root not in target.parents:
+        raise InputError(
+            f"{path}: is a link out of {folder}, to {target}, and a push follows none; replace it with a "
+            "copy if it is to be published"
+        )
+    return path
+
+
+def check_secrets(where: Path | str, content: Mapping[str, Any]) -> None:
+    """Refuse to publish what looks like a secret, or where one was masked. Raises `InputError`."""
+    place = next(places_of_secrets(content), None)
+    if place is not None:
+        raise InputError(
+            f"{where}: the key {place!r} holds what looks like a secret, which is not published; take it out "
+            "of the recipe (a key for a server is given by api_key_env) and run the recipe again"
+        )
 
 
 def content_of(file: File) -> bytes:

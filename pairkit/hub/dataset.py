@@ -52,13 +52,18 @@ def built_dataset(
         InputError: an unfinished build, no dataset, a file that is missing, was changed or has another
             schema, a card that does not describe the files.
     """
+    content.inside(folder / MANIFEST, folder)
     manifest = _manifest(folder)
+    described = {key: value for key, value in manifest.items() if key != "files"}
+    content.check_secrets(folder / MANIFEST, described)
+    if settings is not None:
+        content.check_secrets("--card", settings.given())
     published = [name for name in manifest["files"] if quarantine or name != QUARANTINE_FILE]
     added = _added(folder, manifest)
     files: dict[str, File] = {}
     with progress(f"checking {folder}", len(published) + len(added), unit="files") as advance:
         for name in [*published, *added]:
-            files[name] = _describe(folder / name)
+            files[name] = _describe(content.inside(folder / name, folder))
             advance()
     changed = _changed(manifest, files, added)
     if changed and not force:

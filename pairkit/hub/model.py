@@ -47,12 +47,19 @@ def trained_model(
         InputError: an unfinished run, no model, weights that are damaged or not safetensors, a file that is
             missing or was changed.
     """
+    for path in (folder / RECORD, folder / METRICS, *([] if saved else [folder / MODEL])):
+        content.inside(path, folder)
     record = _record(folder)
+    content.check_secrets(folder / RECORD, record["recipe"])
+    if settings is not None:
+        content.check_secrets("--card", settings.given())
     saved = saved or folder / MODEL
     if not saved.is_dir():
         raise InputError(
             f"{folder}: the run has no {MODEL}/ yet; run the same `pairkit train` command to finish it"
         )
+    for path in saved.rglob("*"):
+        content.inside(path, saved)
     paths = {path.relative_to(saved).as_posix(): path for path in sorted(saved.rglob("*")) if path.is_file()}
     paths = {name: path for name, path in paths.items() if name not in _UNSENT and not _hidden(name)}
     _check(saved, paths)
@@ -147,6 +154,7 @@ def _without_paths(path: Path, recipe: Mapping[str, Any]) -> File | None:
     if path.name not in _WITH_PATHS:
         return None
     config = _json(path)
+    content.check_secrets(path, config)
     names = {recipe[key] for key in _NAMED if recipe.get(key)}
     private = {
         key: value

@@ -61,6 +61,7 @@ def push(
     collection: str | None = None,
     quarantine: bool = False,
     merge: bool = False,
+    trust_remote_code: bool = False,
     force: bool = False,
     dry_run: bool = False,
 ) -> Pushed:
@@ -77,6 +78,7 @@ def push(
         collection: the title or the address of a collection to add the repository to.
         quarantine: also publish quarantine.parquet.
         merge: publish a run's adapters as a whole model, merged into their base model.
+        trust_remote_code: for that, run code that comes with the model, if the run did.
         force: publish files that were changed by hand, or into a repository that holds something else.
         dry_run: check everything and compare with the hub, but send nothing.
 
@@ -102,7 +104,8 @@ def push(
     options = Options(private, message, hub_card, tag, collection, force)
     try:
         # Around the push, because a merged model is in a temporary directory until it is sent.
-        with _prepared(folder, name, quarantine, merge, force, settings) as content, _bars():
+        prepared = _prepared(folder, name, quarantine, merge, trust_remote_code, force, settings)
+        with prepared as content, _bars():
             for note in content.notes:
                 log(note)
             repository, api = _repository(content, name, revision)
@@ -138,7 +141,13 @@ def describe(pushed: Pushed, *, dry_run: bool) -> str:
 
 @contextmanager
 def _prepared(
-    folder: Path, name: str, quarantine: bool, merge: bool, force: bool, settings: CardSettings
+    folder: Path,
+    name: str,
+    quarantine: bool,
+    merge: bool,
+    trust_remote_code: bool,
+    force: bool,
+    settings: CardSettings,
 ) -> Iterator[Content]:
     if not merge:
         yield _content(folder, name, quarantine, force, settings)
@@ -150,7 +159,8 @@ def _prepared(
     with TemporaryDirectory(prefix="pairkit-") as temporary:
         # Before the merge, because a changed file would no longer be noticed after it.
         model.trained_model(folder, name, force=force)
-        merged = export_model(folder, Path(temporary) / "model", merge=True).folder
+        model_folder = Path(temporary) / "model"
+        merged = export_model(folder, model_folder, merge=True, trust_remote_code=trust_remote_code).folder
         yield model.trained_model(folder, name, saved=merged, settings=settings)
 
 

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any
 
 from pairkit.errors import RecipeError, unknown
-from pairkit.imports import import_object
+from pairkit.imports import CodeRefused, import_named
 from pairkit.losses.loss import Loss, WeightedSum
 from pairkit.losses.parameters import Parameter, resolve
 from pairkit.losses.sampling import SETTINGS
@@ -34,7 +34,7 @@ def build(name: str, **hyperparameters: Any) -> Loss | WeightedSum:
 
     Raises:
         RecipeError: an unknown name or keyword (the error suggests the nearest), a value outside its range,
-            two keywords that exclude each other, or a module that cannot be imported.
+            two keywords that exclude each other, or a module that cannot be imported or that nobody named.
     """
     matches = [PART.fullmatch(part.strip()) for part in BETWEEN.split(name)]
     if not all(matches):
@@ -54,7 +54,9 @@ def loss_spec(name: str) -> LossSpec:
     if ":" not in name:
         raise unknown("loss", name, LOSSES)
     try:
-        candidate = import_object(name)
+        candidate = import_named(name)
+    except CodeRefused as error:
+        raise RecipeError(f"loss {name!r}: {error}") from error
     except Exception as error:  # because importing a module from outside may raise anything
         kind = type(error).__name__
         raise RecipeError(f"cannot import loss {name!r}: {kind}: {error}") from error

@@ -43,7 +43,7 @@ def with_saved_adapters(
         ) from error
     network = cast("Any", model)
     try:
-        config = peft.PeftConfig.from_pretrained(name, revision=revision)
+        config = _read_config(name, revision)
         if train:
             config.inference_mode = False
             if hasattr(config, "lora_dropout"):
@@ -53,6 +53,8 @@ def with_saved_adapters(
         with quiet_peft():
             adapted = peft.get_peft_model(network, config)
             missing = peft.set_peft_model_state_dict(adapted, weights)
+    except ModelError:
+        raise
     except Exception as error:  # a dozen types: peft's, the hub's, torch's for shapes that do not fit
         raise cannot_load("model", name, error) from error
     if missing.unexpected_keys:
@@ -69,11 +71,24 @@ def with_saved_adapters(
     return cast("nn.Module", adapted)
 
 
+def _read_config(name: str, revision: str | None) -> Any:
+    """Read the configuration of adapters. Raises `ModelError` for one that names a module to import."""
+    import peft
+
+    config = peft.PeftConfig.from_pretrained(name, revision=revision)
+    if getattr(config, "megatron_config", None) is not None:
+        raise ModelError(
+            f"the adapters {name!r} are for Megatron: their configuration names the module "
+            f"{config.megatron_core!r}, which would be imported; remove megatron_config from it"
+        )
+    return config
+
+
 def fresh_copy(model: nn.Module, name: str, *, revision: str | None = None) -> nn.Module:
     """Put adapters of the shape of those of `name` on a model without weights (on the meta device)."""
     import peft
 
-    config = peft.PeftConfig.from_pretrained(name, revision=revision)
+    config = _read_config(name, revision)
     config.inference_mode = False
     if hasattr(config, "init_lora_weights"):
         config.init_lora_weights = True  # others take weights apart, and there are none

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -56,7 +57,8 @@ def load_model(
     if adapters and quantization is not None:
         raise ModelError(
             f"the model {name!r} consists of adapters, which cannot be merged into four bits: export it as a "
-            f"whole model first (pairkit export {name} --merge --out DIR), or set lora.continue_adapters=true"
+            f"whole model first (pairkit export {shlex.quote(name)} --merge --out DIR), or set "
+            "lora.continue_adapters=true"
         )
     config = read_config(place, trust_remote_code)
     without_dropout(config)

@@ -15,6 +15,7 @@ no torch, and looks at files only, so that a dry run can afford it.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -161,6 +162,7 @@ def _check_folder(folder: Path) -> None:
     where = f"the model {str(folder)!r} cannot be loaded"
     if (folder / CHECKPOINT_RECORD).is_file():
         raise ModelError(f"{where}: it is a checkpoint of a training run; export it: {_export(folder)}")
+    _check_generation(folder / "generation_config.json", where)
     if (folder / "config.json").is_file() or (folder / ADAPTER_CONFIG).is_file():
         return
     steps = sorted(folder.glob(f"step-*/{CHECKPOINT_RECORD}"))
@@ -172,8 +174,20 @@ def _check_folder(folder: Path) -> None:
         raise ModelError(f"{where}: {GGUF}")
 
 
+def _check_generation(path: Path, where: str) -> None:
+    """Refuse a damaged file, which transformers would ignore, and with it the tokens that end an answer."""
+    if not path.is_file():
+        return
+    try:
+        whole = isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError, RecursionError):
+        whole = False
+    if not whole:
+        raise ModelError(f"{where}: its {path.name} is damaged; get the file again, or remove it")
+
+
 def _export(checkpoint: Path) -> str:
-    return f"pairkit export {checkpoint} --as model --out DIR"
+    return f"pairkit export {shlex.quote(str(checkpoint))} --as model --out DIR"
 
 
 def _adapter_config(name: str, revision: str | None, ask_hub: bool) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.engines.base import REMARKS
 from pairkit.engines.table import ENGINES
+from pairkit.masking import masked
 from pairkit.pipeline import readings, require_completions, validate
 from pairkit.pipeline.directory import survey
 from pairkit.pipeline.recipe import BuildRecipe
@@ -47,7 +49,9 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
     return "\n".join(
         [
             # With all defaults, because the plan has to show what is used and not what was typed.
-            yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip(),
+            yaml.safe_dump(
+                masked(recipe.model_dump(mode="json")), sort_keys=False, allow_unicode=True
+            ).rstrip(),
             f"input ({rows} rows):",
             *files,
             *_readings(opened),
@@ -122,13 +126,13 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
 
 def _next(counts: Mapping[str, Mapping[str, int]], out: Path) -> str:
     if counts["train"]["pairs"]:
-        return f"next: pairkit train --loss mcpo --data {out}"
+        return f"next: pairkit train --loss mcpo --data {shlex.quote(str(out))}"
     # With few prompts the hash may send all of them to one split.
     if "test" in counts and counts["test"]["pairs"]:
         return "all pairs are in the split test: build from more rows, or with --test-fraction 0"
     return (
         "no set has a pair yet: generate or rank completions before training with a preference loss; "
-        f"completions labeled 1 or 0 train with --loss kto --data {out}"
+        f"completions labeled 1 or 0 train with --loss kto --data {shlex.quote(str(out))}"
     )
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
-from pairkit.files import LOCK, OnExisting, admit, names_in, write_json
+from pairkit.files import LOCK, OnExisting, admit, names_in, undamaged, write_json
+from pairkit.masking import masked
 from pairkit.ownership import owned
 from pairkit.pipeline.changes import Identity, StageKeys, differences, shared_stages, summarize
 from pairkit.progress import log
@@ -29,6 +30,7 @@ State = Literal["empty", "unfinished", "complete", "foreign"]
 # Hidden, because loaders of a folder skip names with a dot and must not find closed shards twice.
 _BUILD = ".build"
 _STATE = "state.json"
+_AGAIN = "start over with --on-existing delete"
 _STAGES = "stages"
 # The names that `publish` gives and no others, because a file that somebody else added is not ours to remove.
 _PUBLISHED = re.compile(r"(train|test|all)-\d{5}-of-\d{5}\.parquet")
@@ -62,7 +64,7 @@ class BuildDirectory:
         """Append a line to the run log."""
         # Appended, because a build that continues has the same log as the one that stopped.
         with (self.build / LOG).open("a", encoding="utf-8") as log:
-            log.write(json.dumps(event) + "\n")
+            log.write(json.dumps(masked(event)) + "\n")
 
     def discard(self) -> None:
         """Remove all that the build has made, and `out` itself if nothing else is in it."""
@@ -96,7 +98,8 @@ def survey(out: Path) -> State:
 
 def manifest(out: Path) -> dict[str, Any]:
     """Read the manifest of a complete dataset."""
-    return json.loads((out / MANIFEST).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    with undamaged(out / MANIFEST, _AGAIN):
+        return dict(json.loads((out / MANIFEST).read_text(encoding="utf-8")))
 
 
 @contextmanager
@@ -162,8 +165,9 @@ def _admit(out: Path, identity: Identity, keys: StageKeys, on_existing: OnExisti
     holds = {"complete": "a complete dataset", "unfinished": "an unfinished build"}.get(state)
     if state == "empty":
         return state
-    theirs = _identity(out, state) if holds else None
-    if holds and theirs is None:  # it stopped before it had written what it is
+    # Not read before it is deleted, because it may be damaged.
+    theirs = _identity(out, state) if holds and on_existing != "delete" else None
+    if holds and on_existing != "delete" and theirs is None:  # it stopped before it had written what it is
         return state
 
     def different() -> list[str]:
@@ -182,19 +186,21 @@ def _identity(out: Path, state: State) -> Identity | None:
     if state == "complete":
         made = manifest(out)  # without versions: a newer library does not change rows that are finished
         # Without the list of files, which is there for a reader: the fingerprint covers their content.
-        content = {key: value for key, value in made["input"].items() if key != "files"}
-        # A recipe without a judge has no such key, and None would count as a difference.
-        prompts = {"judge_prompts": made["judge_prompts"]} if "judge_prompts" in made else {}
-        return {"recipe": made["recipe"], "input": content, **prompts}
+        with undamaged(out / MANIFEST, _AGAIN):
+            content = {key: value for key, value in made["input"].items() if key != "files"}
+            # A recipe without a judge has no such key, and None would count as a difference.
+            prompts = {"judge_prompts": dict(made["judge_prompts"])} if "judge_prompts" in made else {}
+            return {"recipe": dict(made["recipe"]), "input": content, **prompts}
     return _unfinished(out)[0] if (out / _BUILD / _STATE).exists() else None
 
 
 def _unfinished(out: Path) -> tuple[Identity, StageKeys]:
     """Read the identity of an unfinished build and the hashes of its stages."""
-    state = json.loads((out / _BUILD / _STATE).read_text(encoding="utf-8"))
-    # Not part of the identity: another hash of a stage must not refuse what shares the stages before it.
-    keys = dict(state.pop(_STAGES, ()))
-    return state, keys
+    with undamaged(out / _BUILD / _STATE, _AGAIN):
+        state = json.loads((out / _BUILD / _STATE).read_text(encoding="utf-8"))
+        # Not part of the identity: another hash of a stage must not refuse what shares the stages before it.
+        keys = {str(stage): str(key) for stage, key in state.pop(_STAGES, ())}
+        return {"recipe": dict(state["recipe"]), "input": dict(state["input"])} | state, keys
 
 
 def _clear(directory: BuildDirectory, *, keep_results: bool = False) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from pairkit import __version__
 from pairkit.engines.local import fingerprint
 from pairkit.engines.table import ENGINES, UNPUBLISHED, library_versions
+from pairkit.masking import masked
 from pairkit.models.names import public_name
 from pairkit.pipeline import templates
 from pairkit.pipeline.changes import Identity
@@ -40,7 +41,7 @@ def portable(recipe: BuildRecipe) -> dict[str, Any]:
     swap = recipe.mine.noise.token_swap
     if swap is not None:
         content["mine"]["noise"]["token_swap"]["tokenizer"] = public_name(swap.tokenizer)
-    return content
+    return masked(content)
 
 
 def _publish(block: dict[str, Any], public: Mapping[str, Any]) -> None:

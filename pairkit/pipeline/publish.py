@@ -15,10 +15,12 @@ from pairkit.dataset.card_settings import CardSettings
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.engines.sent import sent_by_build
 from pairkit.files import replacing, sha256, write_json, write_text
+from pairkit.masking import masked
 from pairkit.pipeline import pair_files, readings, shards
 from pairkit.pipeline.changes import Identity
 from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.shards import PUBLISHED, Contents
+from pairkit.progress import shown
 from pairkit.schema import MANIFEST, QUARANTINE, SCHEMA_VERSION
 from pairkit.sources import Opened
 
@@ -47,11 +49,12 @@ def publish(
         **({"readings": readings.records(opened.readings)} if opened.readings else {}),
         "counts": total.nested(),
         # Absent where nothing is set, because an empty value would be a difference to earlier builds.
-        **({"card": settings.given()} if settings.given() else {}),
+        **({"card": masked(settings.given())} if settings.given() else {}),
         "files": files,
     }
     # The card is rendered without itself in `files`, because it cannot contain its own hash.
-    write_text(directory.out / CARD, card.render(directory.out, manifest, opened.source, total.histograms))
+    written = card.render(directory.out, manifest, opened.source, total.histograms)
+    write_text(directory.out / CARD, shown(masked(written)))
     files[CARD] = _described(directory.out / CARD)
     # Copied, because a stop before the manifest needs the log where it is. It is not in `files`, because
     # its times differ between builds whose manifests are equal.

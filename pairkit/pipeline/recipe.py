@@ -16,6 +16,7 @@ from pairkit.mining.recipe import MineRecipe
 from pairkit.rankers.table import AnnotationsRank, Ranking, name_of
 from pairkit.recipes import Strict
 from pairkit.sources.base import SourceRecipe
+from pairkit.trust import check_requests
 
 KIND = "pipelines"
 
@@ -91,13 +92,25 @@ class BuildRecipe(Strict):
         return self
 
 
-def load(name_or_file: str | None, flags: Mapping[str, Any], overrides: Mapping[str, Any]) -> BuildRecipe:
+def load(
+    name_or_file: str | None,
+    flags: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    *,
+    remote_code: bool = False,
+) -> BuildRecipe:
     """Load the recipe of a name or file, with `flags` and then `overrides` replacing its fields.
 
-    Raises `RecipeError` for an unknown key or value, and if neither recipe nor flags name a source.
+    Args:
+        remote_code: whether a file may ask to run code that comes with a model, as flags and overrides may.
+
+    Raises `RecipeError` for an unknown key or value, for code that only the file asks to run, and if neither
+    recipe nor flags name a source.
     """
     content = _named(recipes.read(name_or_file, KIND) if name_or_file else {})
+    typed = recipes.merge(flags, _named(overrides))
     content = recipes.merge(recipes.merge(content, flags), _named(overrides))
+    check_requests(content, typed, remote_code=remote_code)
     # Before the source, because a misspelled `source` would otherwise only be missing.
     for key in content.keys() - BuildRecipe.model_fields.keys():
         raise unknown("recipe key", key, BuildRecipe.model_fields)

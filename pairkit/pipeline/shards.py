@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from pairkit.dataset import histograms, parquet, views
 from pairkit.dataset.histograms import Histograms
-from pairkit.files import write_json
+from pairkit.files import undamaged, write_json
 from pairkit.pipeline import pair_files
 from pairkit.pipeline.unit import FinishedUnit
 from pairkit.schema import QUARANTINE, SETS, VERDICTS
@@ -81,10 +81,12 @@ class Contents:
 
 
 def read_contents(shard: Path) -> Contents:
-    """Read `shard.json`."""
-    content = json.loads((shard / _MARKER).read_text(encoding="utf-8"))
-    counted = histograms.from_json(content.pop("histograms"))
-    return Contents(counts=Counter(content.pop("counts")), histograms=counted, **content)
+    """Read `shard.json`. Raises `InputError` for a damaged one."""
+    with undamaged(shard / _MARKER, "start over with --on-existing delete"):
+        content = json.loads((shard / _MARKER).read_text(encoding="utf-8"))
+        counted = histograms.from_json(content.pop("histograms"))
+        counts = Counter({str(name): int(number) for name, number in content.pop("counts").items()})
+        return Contents(counts=counts, histograms=counted, **content)
 
 
 def file_of(shard: Path, name: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -33,7 +34,8 @@ def mapped(function: Callable[[Item], Result], items: Iterable[Item], workers: i
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
-            waiting.append(pool.submit(function, item))
+            # In a copy of the context, which holds whose code may run.
+            waiting.append(pool.submit(copy_context().run, function, item))
             # One more than workers, so that they have work while the first result is taken.
             if len(waiting) > workers:
                 yield waiting.popleft().result()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pairkit.files import replacing
+from pairkit.files import replacing, undamaged
 from pairkit.schema import StageResult
 
 # In the sets' own file, because a rename can make only one file complete at a time.
@@ -41,12 +41,13 @@ def read(folder: Path, number: int, key: str) -> StageResult | None:
     # Only this file is looked for, because it was written last.
     if not path.is_file():
         return None
-    sets = pq.read_table(path)
-    counts = json.loads(sets.schema.metadata[_COUNTS])
-    files = {name: _file(folder, number, key, name) for name in _OTHER_TABLES}
-    others = {name: pq.read_table(file) for name, file in files.items() if file.is_file()}
-    # Without the counts, because metadata of a table would end up in the published files.
-    return StageResult(sets.replace_schema_metadata(None), counts=counts, **others)
+    with undamaged(path, "start over with --on-existing delete; answers of models are kept in the cache"):
+        sets = pq.read_table(path)
+        counts = json.loads(sets.schema.metadata[_COUNTS])
+        files = {name: _file(folder, number, key, name) for name in _OTHER_TABLES}
+        others = {name: pq.read_table(file) for name, file in files.items() if file.is_file()}
+        # Without the counts, because metadata of a table would end up in the published files.
+        return StageResult(sets.replace_schema_metadata(None), counts=counts, **others)
 
 
 def read_last(folder: Path, number: int, keys: Sequence[str]) -> tuple[int, StageResult | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,7 @@ def _settings(out: Path, seed: int) -> Html:
             f"{_loss_text(last['loss'])}; {steps} of {last['sets_per_step']} sets; AdamW, learning "
             f"rate {optimizer['learning_rate']:g}, {optimizer['schedule']}, warm-up {optimizer['warmup']:g}"
         )
-    model, sets = f"{out / 'sft' / 'model'}", f"{out / 'sets'}"
+    model, sets = shlex.quote(str(out / "sft" / "model")), shlex.quote(str(out / "sets"))
     by_hand = [
         f"pairkit build --recipe quickstart generate.model={model} --noise-tokenizer {model} --seed {seed}",
         *(

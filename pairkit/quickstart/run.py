@@ -24,6 +24,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from rich.text import Text
 from transformers.utils import logging as transformers_logging
 
 from pairkit import __version__
@@ -33,7 +34,7 @@ from pairkit.files import OnExisting, admit, names_in, stoppable, write_json, wr
 from pairkit.intervals import Floats
 from pairkit.ownership import owned
 from pairkit.pipeline.build import build
-from pairkit.progress import console, log
+from pairkit.progress import console, log, shown
 from pairkit.quickstart import page
 from pairkit.quickstart.model import save_start
 from pairkit.quickstart.results import MODELS, Measured, measure, to_json
@@ -170,7 +171,7 @@ def _claim(out: Path, settings: Settings, on_existing: OnExisting) -> None:
 
 
 def _log_step(text: str) -> None:
-    console.print(f"[bold]>[/bold] {text}")
+    console.print(Text.assemble((">", "bold"), f" {shown(text)}"))
 
 
 @contextmanager

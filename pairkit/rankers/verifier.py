@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.errors import RecipeError
-from pairkit.imports import import_object
+from pairkit.imports import CodeRefused, import_named
 from pairkit.rankers.named import with_score
 from pairkit.rankers.shown import shown_answers, thought_counts
 from pairkit.rankers.thoughts import Thoughts
@@ -130,7 +130,9 @@ def load_function(path: str) -> Check:
         names = ", ".join(_CHECKS)
         raise RecipeError(f"unknown verifier check {path!r}: use one of {names}, or package.module:function")
     try:
-        function = import_object(path)
+        function = import_named(path)
+    except CodeRefused as error:
+        raise RecipeError(f"verifier check {path!r}: {error}") from error
     except Exception as error:  # the module is the user's and may raise anything
         raise RecipeError(f"verifier check {path!r} cannot be imported: {error}") from error
     if not callable(function):

@@ -11,13 +11,15 @@ from html import escape
 from importlib.resources import files
 from typing import NewType
 
+from pairkit.progress import shown
+
 Html = NewType("Html", str)
 
 
 def text(value: object) -> Html:
     """Escape `value` as text; a float gets at most four significant digits."""
     # Always, because texts of datasets and models are on these pages.
-    return Html(escape(f"{value:.4g}" if isinstance(value, float) else str(value)))
+    return Html(escape(f"{value:.4g}" if isinstance(value, float) else shown(str(value))))
 
 
 def join(parts: Sequence[Html]) -> Html:

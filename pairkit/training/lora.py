@@ -32,6 +32,9 @@ REFUSED = {
         "pairkit makes no passes over data before training, which this initialization needs",
     ),
     **dict.fromkeys(
+        ("megatron_config", "megatron_core"), "peft would import a module that a recipe names"
+    ),
+    **dict.fromkeys(
         ("task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision",
          "inference_mode", "runtime_config"),
         "pairkit sets it",

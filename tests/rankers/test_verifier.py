@@ -160,8 +160,8 @@ def test_a_function_by_import_path() -> None:
     [
         ("exactly", "use one of exact, number, or package.module:function"),
         ("no.such.module:f", "cannot be imported: No module named 'no'"),
-        ("json:no_such", "cannot be imported: .*no_such"),
-        ("json:__doc__", "is not a function"),
+        ("support.verifiers:no_such", "cannot be imported: .*no_such"),
+        ("support.verifiers:__doc__", "is not a function"),
         (f"{__name__}:by_length", "failed on set [0-9a-f]{16}: KeyError: 'full'"),
         (f"{__name__}:to_infinity", "returned inf on set [0-9a-f]{16}; it must return a finite number"),
     ],

@@ -26,6 +26,7 @@ from pairkit.engines.openai.errors import TRANSIENT, ServerError, remedy, server
 from pairkit.engines.openai.spending import Spending
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import EngineError, PairkitError, RecipeError
+from pairkit.masking import MASK, masked
 from pairkit.progress import log, warn
 
 FAILED = "endpoint_failed"
@@ -206,7 +207,10 @@ class Client:
         async with self._session.request(
             method, url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
         ) as answer:
-            return answer.status, await answer.read(), answer.headers.get("Retry-After")
+            content = await answer.read()
+            if self._key:  # some servers repeat the request in what they answer
+                content = content.replace(self._key.encode(), MASK.encode())
+            return answer.status, content, answer.headers.get("Retry-After")
 
     def _meaning(self, error: ServerError, body: Mapping[str, Any]) -> Problem | Fault:
         """Decide what an error means: another try, or the end of this request.
@@ -249,4 +253,4 @@ class Client:
 
 
 def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return masked(f"{type(error).__name__}: {error}") if str(error) else type(error).__name__

@@ -10,6 +10,7 @@ import aiohttp
 
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import RecipeError
+from pairkit.masking import remember
 
 
 async def open_session(settings: CallSettings, key: str | None) -> aiohttp.ClientSession:
@@ -46,6 +47,7 @@ def key_of(recipe: EngineRecipe) -> str | None:
             f"{recipe.base_url} requires an API key: set the environment variable {name}, "
             "or base_url for a server that needs none"
         )
+    remember(key)
     # Otherwise a key pasted with a line break would be an obscure error of the HTTP library.
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise RecipeError(

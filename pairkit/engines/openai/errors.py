@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pairkit.engines.recipe import EngineRecipe
+from pairkit.masking import MASK, masked
 
 # Statuses that are worth another try.
 TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
@@ -158,7 +159,9 @@ def _said(error: Any) -> str:
         return str(error)
     # FastAPI: the place of a wrong value and what is wrong with it.
     if "msg" in error:
-        return f"{'.'.join(map(str, error.get('loc') or ()))}: {error['msg']}".removeprefix(": ")
+        place = error.get("loc")
+        names = ".".join(map(str, place)) if isinstance(place, list) else ""
+        return f"{names}: {error['msg']}".removeprefix(": ")
     for name in ("message", "detail", "error", "errors"):
         if error.get(name):
             metadata = error.get("metadata")
@@ -193,4 +196,4 @@ def _status(labels: list[str], said: str) -> int:
 
 
 def _without(text: str, key: str | None) -> str:
-    return text.replace(key, "***") if key else text
+    return masked(text.replace(key, MASK) if key else text)

@@ -30,6 +30,7 @@ from pairkit.evaluation.judge.agreement import (
 from pairkit.evaluation.judge.labels import Pairs
 from pairkit.files import replacing, sha256, stoppable, write_json
 from pairkit.intervals import Floats
+from pairkit.masking import masked
 from pairkit.progress import Advance, progress
 from pairkit.rankers.judge.prompt import Prompt, read_prompts
 from pairkit.rankers.judge.ranker import load_judge
@@ -234,8 +235,8 @@ def judge_results(
             "left_out": dict(pairs.left_out),
             "left_out_rows": pairs.details,
         },
-        "judge": judge,
-        "sent": sent_fields(judge, evaluation.scored.counts),
+        "judge": masked(judge),
+        "sent": sent_fields(masked(judge), evaluation.scored.counts),
         "prompts": {
             name: {"version": prompt.header.version, "sha256": prompt.sha256}
             for name, prompt in prompts.items()

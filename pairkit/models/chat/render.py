@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pairkit.errors import ModelError
+from pairkit.errors import ModelError, RecipeError
+from pairkit.models.chat.limits import limited
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -43,7 +44,7 @@ def render(
         arguments: further arguments of the template, none of them `settings.RESERVED`.
 
     Raises `ModelError` for a tokenizer without a template, and for messages that the template refuses, for
-    example a system turn.
+    example a system turn; `RecipeError` for a template that exceeds the limits.
     """
     if not (template or tokenizer.chat_template):
         raise ModelError(
@@ -51,14 +52,17 @@ def render(
             "template.file to a template, or template=none for raw text"
         )
     try:
-        text = tokenizer.apply_chat_template(
-            list(messages),
-            tools=list(tools) if tools else None,
-            chat_template=template,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            **(arguments or {}),
-        )
+        with limited():
+            text = tokenizer.apply_chat_template(
+                list(messages),
+                tools=list(tools) if tools else None,
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                **(arguments or {}),
+            )
+    except RecipeError:  # a limit
+        raise
     except (
         Exception
     ) as error:  # a template is a program: it raises jinja's errors and those of what it computes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pairkit.errors import RecipeError
+from pairkit.models.chat.limits import limited
 
 
 def read_template(file: str) -> str:
@@ -19,7 +20,10 @@ def read_template(file: str) -> str:
     if not text.strip():
         raise RecipeError(f"template.file {file!r} is empty; for raw text set template=none")
     try:
-        render_jinja_template([[{"role": "user", "content": "a"}]], chat_template=text)
+        with limited():
+            render_jinja_template([[{"role": "user", "content": "a"}]], chat_template=text)
+    except RecipeError as error:
+        raise RecipeError(f"template.file {file!r}: {error}") from error
     except jinja2.TemplateSyntaxError as error:
         raise RecipeError(f"template.file {file!r}, line {error.lineno}: {error.message}") from error
     except Exception:  # of a program that runs, but not on this prompt, which is no mistake of the file

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pairkit.models.chat import written
+from pairkit.models.chat.limits import limited
 from pairkit.models.chat.shape import ANSWERS, Apply
 
 if TYPE_CHECKING:
@@ -29,14 +30,15 @@ def marked_spans(
         return []
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    _, (spans,) = render_jinja_template(
-        [list(messages)],
-        tools=list(tools) if tools else None,
-        chat_template=template,
-        return_assistant_tokens_mask=True,
-        add_generation_prompt=True,
-        **{**tokenizer.special_tokens_map, **arguments},
-    )
+    with limited():
+        _, (spans,) = render_jinja_template(
+            [list(messages)],
+            tools=list(tools) if tools else None,
+            chat_template=template,
+            return_assistant_tokens_mask=True,
+            add_generation_prompt=True,
+            **{**tokenizer.special_tokens_map, **arguments},
+        )
     return [(start, stop) for start, stop in spans if start < stop]
 
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import yaml
 
+from pairkit import yaml12
 from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.rankers.judge.header import Header
 from pairkit.rankers.judge.recipe import KINDS, JudgeRecipe, Kind
@@ -131,7 +132,7 @@ def read_prompt(name_or_file: str) -> Prompt:
 
 def _header(path: Path, text: str) -> Header:
     try:
-        content = yaml.safe_load(text)
+        content = yaml12.load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{path}: the lines before '--- user ---' are not valid YAML: {error}") from error
     if not isinstance(content, dict):

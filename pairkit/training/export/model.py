@@ -58,6 +58,7 @@ def export_model(
     best: str | None = None,
     merge: bool = False,
     save_dtype: str | None = None,
+    trust_remote_code: bool = False,
     on_existing: OnExisting = "resume",
     dry_run: bool = False,
 ) -> ExportedModel:
@@ -69,15 +70,18 @@ def export_model(
         best: a metric of `BEST`; of a run, the checkpoint with the best value on the held-out sets.
         merge: merge adapters into their base model, in float32.
         save_dtype: of the saved weights; None: as the run's recipe says, or as in the base model's files.
+        trust_remote_code: run code that comes with the model, if the run did; its record alone, which may
+            come from anywhere, runs nothing.
 
     Raises:
-        RecipeError: an unknown metric, or one for what is no run.
+        RecipeError: an unknown metric, or one for what is no run; a model whose code is not trusted.
         InputError: no such checkpoint, or a damaged one.
         ModelError: a base model that cannot be loaded.
         ExistingOutputError: `out` contains something else.
         OutputError: `out` cannot be written.
     """
     source = find_source(path, best)
+    _check_code(source, trust_remote_code)
     adapters = _has_adapters(source) and not merge
     _check(source, merge=merge, save_dtype=save_dtype)
     target = out or RUNS / _name(source, merge=merge)
@@ -114,6 +118,16 @@ def _check(source: Path, *, merge: bool, save_dtype: str | None) -> None:
             f"{source}: holds adapters, which peft, vLLM and pairkit load as they are; use --merge to write "
             "a whole model"
         )
+
+
+def _check_code(source: Path, trust_remote_code: bool) -> None:
+    """Refuse a run that was trained with code of its model, unless the caller trusts it too."""
+    for run in (source.parent, source.parent.parent):
+        if (run / RECORD).is_file() and _recipe(run).trust_remote_code and not trust_remote_code:
+            raise RecipeError(
+                f"{run / RECORD}: asks to run code that comes with the model; read the code, then add "
+                "--trust-remote-code"
+            )
 
 
 def _load(source: Path, *, merge: bool) -> tuple[nn.Module, Any, TrainRecipe]:
@@ -172,7 +186,9 @@ def _recipe(run: Path) -> TrainRecipe:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the record of a training run: {error}") from error
-    return recipes.validate(TrainRecipe, content)
+    # No loss is computed, so that none is imported; and no kernels of the Hub are needed.
+    unused = {"loss": {"name": "sft"}, "negatives": {}, "expand": None, "attention": None}
+    return recipes.validate(TrainRecipe, content | unused)
 
 
 def _has_adapters(source: Path) -> bool:

@@ -30,6 +30,7 @@ from pairkit.files import (
     write_json,
     write_text,
 )
+from pairkit.masking import masked
 from pairkit.models.resolve import resolve
 from pairkit.models.save import save_files
 from pairkit.ownership import owned
@@ -105,7 +106,7 @@ def _claim(
     processes: Processes,
 ) -> Finished | None:
     record = out / RECORD
-    identity = {"recipe": recipe.model_dump(mode="json"), "data": data_digest, **_template(recipe)}
+    identity = {"recipe": masked(recipe.model_dump(mode="json")), "data": data_digest, **_template(recipe)}
     # A half-written record is all that a run leaves that was killed as it began.
     empty = not names_in(out) - {partial(record).name}
     holds = "a training run" if record.is_file() else None
@@ -149,7 +150,7 @@ def _set_card(out: Path, recipe: TrainRecipe) -> None:
     record = json.loads((out / RECORD).read_text(encoding="utf-8"))
     if settings_of(record["recipe"].get("card", {})) == recipe.card:
         return
-    record["recipe"]["card"] = recipe.card.model_dump(mode="json")
+    record["recipe"]["card"] = masked(recipe.card.model_dump(mode="json"))
     write_text(out / RECIPE, yaml.safe_dump(record["recipe"], sort_keys=False))
     # The record last, because a stop before it is noticed and repeated by the next start.
     write_json(out / RECORD, record)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from pairkit.files import write_text
+from pairkit.masking import masked
 from pairkit.progress import warn
 from pairkit.training.output.collapse import Numbers, signs
 from pairkit.training.output.layout import METRICS
@@ -39,7 +40,9 @@ class MetricsLog:
         self._first = next((entry for entry in remaining if entry["kind"] == "eval"), None)
         self._warned = {entry["warning"] for entry in remaining if entry["kind"] == "warning"}
         repeated = frozenset((entry["step"], entry["kind"]) for entry in written[len(remaining) :])
-        self._trackers = Trackers(recipe.trackers, out, done, recipe.model_dump(mode="json"), repeated)
+        self._trackers = Trackers(
+            recipe.trackers, out, done, masked(recipe.model_dump(mode="json")), repeated
+        )
         self._file = self._path.open("a", encoding="utf-8")
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:

@@ -1,0 +1,93 @@
+"""What a recipe file asks to run, against what a person named.
+
+A recipe file may come from anywhere. Code that it names runs only if the person named it too: in the command
+itself (a flag or KEY=VALUE), with `--allow-code MODULE`, or with `--trust-remote-code`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from pairkit.errors import RecipeError
+from pairkit.imports import CodeRefused, check_module, modules_in, only_named
+
+# Arguments of `vllm.LLM` that name modules, classes or plugins which vLLM imports.
+_VLLM_CODE = frozenset(
+    {
+        "worker_cls", "worker_extension_cls", "scheduler_cls", "logits_processors", "kv_transfer_config",
+        "compilation_config", "tool_parser_plugin", "reasoning_parser_plugin", "io_processor_plugin",
+        "distributed_executor_backend", "model_loader_extra_config", "additional_config",
+    }
+)  # fmt: skip
+_ABSENT = object()
+
+
+def only_trusted(typed: Any, allow_code: Iterable[str] = ()) -> AbstractContextManager[None]:
+    """Import only modules of `allow_code` and those that are named in what a person typed.
+
+    Raises `RecipeError` for a module of `allow_code` that is never run.
+    """
+    allowed = list(allow_code)
+    with only_named(allowed):
+        for module in allowed:
+            try:
+                check_module(module)
+            except CodeRefused as error:
+                raise RecipeError(f"--allow-code {module}: {error}") from error
+    return only_named(modules_in(typed) | set(allowed))
+
+
+def check_requests(
+    content: Mapping[str, Any], typed: Mapping[str, Any], *, remote_code: bool = False
+) -> None:
+    """Refuse to run code that comes with a model where only a file asks for it.
+
+    Args:
+        content: a recipe, what was typed merged into what a file holds.
+        typed: the same fields, only those that a person typed.
+        remote_code: whether the file may ask.
+
+    Raises `RecipeError` for the first such request.
+    """
+    for place, value, what, advice in _requests(content, ()):
+        if _at(typed, place) != value and not (remote_code and advice == TRUST):
+            key = ".".join(map(str, place))
+            raise RecipeError(
+                f"recipe key {key!r} asks to run {what}: {advice or f'give {key} in the command'}"
+            )
+
+
+TRUST = "read the code, then add --trust-remote-code"
+
+
+def _requests(
+    content: Any, place: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], Any, str, str]]:
+    """Yield what asks to run code: its place, its value, what would run, and what to do."""
+    pairs: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(content, Mapping):
+        pairs = content.items()
+    elif isinstance(content, (list, tuple)):
+        pairs = enumerate(content)
+    for key, value in pairs:
+        here = (*place, key)
+        if key == "trust_remote_code" and value not in (False, None):
+            yield here, value, "code that comes with the model", TRUST
+        elif key == "attention" and not place and "/" in str(value):
+            yield here, value, f"the kernel {value!r} of the Hub", TRUST
+        elif place[-1:] == ("vllm",) and key in _VLLM_CODE and value is not None:
+            yield here, value, "code that vLLM imports", ""
+        else:
+            yield from _requests(value, here)
+
+
+def _at(content: Any, place: tuple[str | int, ...]) -> Any:
+    """Return the value at a place, `_ABSENT` where there is none."""
+    for key in place:
+        try:
+            content = content[key]
+        except (KeyError, IndexError, TypeError):
+            return _ABSENT
+    return content
