@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError
 
+# In an output directory while a process owns it (ownership.py).
+LOCK = ".pairkit.lock"
 OnExisting = Literal["resume", "delete", "raise"]
 
 
@@ -174,9 +176,12 @@ def admit(
 
 
 def names_in(out: Path) -> set[str]:
-    """Return the names in a directory; none if it does not exist. Raises `OutputError` for a file."""
+    """Return the names in a directory without its lock; none if it does not exist.
+
+    Raises `OutputError` for a file.
+    """
     try:
-        return {path.name for path in out.iterdir()}
+        return {path.name for path in out.iterdir()} - {LOCK}
     # A new directory is an empty one: callers create it only when they write.
     except FileNotFoundError:
         return set()

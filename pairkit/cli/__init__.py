@@ -13,6 +13,7 @@ import typer
 
 from pairkit import __version__
 from pairkit.cli import eval as evaluations
+from pairkit.cli import signals, streams
 from pairkit.cli.build import build
 from pairkit.cli.export import export
 from pairkit.cli.inspect import inspect
@@ -27,7 +28,7 @@ from pairkit.errors import Interrupted, PairkitError, UsageError
 app = typer.Typer(
     name="pairkit",
     help="Preference data for language models, and training on it.",
-    epilog="Exit codes: 0 success, 1 failure, 2 wrong usage, 130 SIGINT, 143 SIGTERM.",
+    epilog="Exit codes: 0 success, 1 failure, 2 wrong usage, 129 SIGHUP, 130 SIGINT, 143 SIGTERM.",
     no_args_is_help=True,
     rich_markup_mode=None,  # rich help takes twice as long to start as all of the rest
     pretty_exceptions_enable=False,
@@ -66,10 +67,15 @@ TyperUsageError: Any = typer.BadParameter.__bases__[0]
 def main() -> None:
     """Run the command line and exit: with 0, 1 after an error, 2 after wrong usage, 130 after SIGINT.
 
-    An error is one line on standard error, without a traceback.
+    An error is one line on standard error, without a traceback. SIGTERM and SIGHUP end a command as SIGINT
+    does, with 143 and 129.
     """
+    output = streams.guard()
+    signals.raise_on_stops()
     try:
         code = app(prog_name="pairkit", standalone_mode=False)
+    except Interrupted as error:
+        _fail(str(error), signals.exit_code(error))
     except PairkitError as error:
         _fail(str(error), error.exit_code)
     except TyperUsageError as error:
@@ -80,14 +86,18 @@ def main() -> None:
         message = error.format_message().replace("Value error, ", "").rstrip(".")
         command = error.ctx.command_path if error.ctx else "pairkit"
         _fail(f"{message}; see: {command} --help", UsageError.exit_code)
-    if code == Interrupted.exit_code:  # SIGINT before a command had anything to keep
-        _fail("stopped", code)
+    if code == Interrupted.exit_code:  # a signal before a command had anything to keep
+        _fail("stopped", signals.exit_code())
+    signals.end_on_stops()
+    if problem := streams.lost(output):
+        _fail(problem, 1)
     sys.exit(code)
 
 
 def _fail(message: str, code: int) -> NoReturn:
     from pairkit.progress import visible
 
+    signals.end_on_stops()
     # The message of a library, inside ours, may have several lines; names in a file may hold anything.
     line = visible(" ".join(message.split()))
     typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)

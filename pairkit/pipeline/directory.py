@@ -8,7 +8,6 @@ results of those stages, the closed shards and the run log. A directory is a dat
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -20,8 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
-from pairkit.errors import OutputError
-from pairkit.files import OnExisting, admit, names_in, write_json
+from pairkit.files import LOCK, OnExisting, admit, names_in, write_json
+from pairkit.ownership import owned
 from pairkit.pipeline.changes import Identity, StageKeys, differences, shared_stages, summarize
 from pairkit.progress import log
 from pairkit.schema import MANIFEST
@@ -29,7 +28,6 @@ from pairkit.schema import MANIFEST
 State = Literal["empty", "unfinished", "complete", "foreign"]
 # Hidden, because loaders of a folder skip names with a dot and must not find closed shards twice.
 _BUILD = ".build"
-_LOCK = "pairkit.lock"
 _STATE = "state.json"
 _STAGES = "stages"
 # The names that `publish` gives and no others, because a file that somebody else added is not ours to remove.
@@ -78,7 +76,7 @@ class BuildDirectory:
         """Remove what was needed to continue. The lock goes last: until then the directory is ours."""
         for folder in (self.shards_folder, self.results_folder, self.discarded):
             shutil.rmtree(folder, ignore_errors=True)
-        for name in (_STATE, LOG, _LOCK):
+        for name in (_STATE, LOG, LOCK):
             (self.build / name).unlink(missing_ok=True)
         self.build.rmdir()
 
@@ -89,7 +87,7 @@ def survey(out: Path) -> State:
     # No look at other files: the manifest is written last, so all of them are there.
     if MANIFEST in names:
         return "complete"
-    if (out / _BUILD / _LOCK).exists():
+    if (out / _BUILD / LOCK).exists():
         return "unfinished"
     # An empty .build is what a kill between `mkdir` and the lock leaves.
     left = names - {_BUILD} if not any((out / _BUILD).glob("*")) else names
@@ -121,7 +119,7 @@ def claimed(
     if state == "complete" and on_existing != "delete" and not directory.build.exists():
         yield None
         return
-    with _locked(directory):
+    with owned(out, directory.build):
         # Asked again, because another build may have finished or deleted this while we came to the lock.
         state = _admit(out, identity, keys, on_existing)
         if state == "complete" and on_existing != "delete":
@@ -197,43 +195,6 @@ def _unfinished(out: Path) -> tuple[Identity, StageKeys]:
     # Not part of the identity: another hash of a stage must not refuse what shares the stages before it.
     keys = dict(state.pop(_STAGES, ()))
     return state, keys
-
-
-@contextmanager
-def _locked(directory: BuildDirectory) -> Iterator[None]:
-    """Hold the lock; raise `OutputError` at once if another process does."""
-    try:
-        handle = _open_lock(directory.build)
-    except BlockingIOError as error:
-        message = f"{directory.out}: another build is writing to it; wait for it, or choose another --out"
-        raise OutputError(message) from error
-    except OSError as error:
-        raise OutputError(f"{directory.out}: cannot be written to: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        os.close(handle)
-
-
-def _open_lock(folder: Path) -> int:
-    path = folder / _LOCK
-    # A loop, because the build that had the lock may remove the file while this one opens it.
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-        try:
-            # flock and not the file's existence, because the kernel releases it when a process is killed.
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another file may have this name by now; a lock on the removed one excludes nobody.
-            if os.path.samestat(path.stat(), os.fstat(handle)):
-                return handle
-        except FileNotFoundError:
-            pass  # removed between opening and locking: it is not the lock any more
-        except OSError:
-            # BlockingIOError comes here too: the lock is another's.
-            os.close(handle)
-            raise
-        os.close(handle)
 
 
 def _clear(directory: BuildDirectory, *, keep_results: bool = False) -> None:

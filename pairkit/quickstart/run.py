@@ -31,6 +31,7 @@ from pairkit.engines.transformers import load_transformers
 from pairkit.evaluation.accuracy import accuracy
 from pairkit.files import OnExisting, admit, names_in, stoppable, write_json, write_text
 from pairkit.intervals import Floats
+from pairkit.ownership import owned
 from pairkit.pipeline.build import build
 from pairkit.progress import console, log
 from pairkit.quickstart import page
@@ -69,9 +70,12 @@ def quickstart(out: Path, settings: Settings, *, on_existing: OnExisting = "resu
         Interrupted: after SIGINT.
         PairkitError: whatever the steps raise.
     """
-    _claim(out, settings, on_existing)
+    # Asked before the lock as well, because locking writes, and a directory of others is never written to.
+    if SETTINGS not in names_in(out):
+        admit(out, on_existing, holds=None, differences=list)
     resumable = f"stopped; run the same command again to resume from {out}"
-    with small_and_quiet(), stoppable(out, lambda: resumable):
+    with owned(out), small_and_quiet(), stoppable(out, lambda: resumable):
+        _claim(out, settings, on_existing)
         sets = candidate_sets(out, settings)
         for loss in ("dpo", "mcpo"):
             _log_step(

@@ -54,8 +54,9 @@ def train_steps(
 ) -> nn.Module:
     """Train the model of `step_model` to the end of the recipe, from the last checkpoint under `out` if any.
 
-    A SIGINT ends the current step, writes a checkpoint and raises `Interrupted`. A step whose loss or
-    gradient is not finite changes neither weights nor running statistics; the schedule and the sets advance,
+    SIGINT, or another signal that raises an exception, ends the current step, writes a checkpoint and raises
+    `Interrupted`. A step whose loss or gradient is not finite changes neither weights nor running statistics;
+    the schedule and the sets advance,
     because then the steps after it are those of a run that skipped nothing.
     """
     model, loss, processes = step_model.model, step_model.loss, step_model.processes
@@ -88,7 +89,7 @@ def train_steps(
             # Two passes of one model differ by rounding, which a margin of 0 would show.
             current = at_start if step <= moves_at else step_model
             # Agreed on by all: one that stopped alone would leave the others waiting in a collective call.
-            stop = processes.any(interrupted())
+            stop = processes.any(interrupted() is not None)
 
             # Evaluated and logged before the checkpoint, because a run that resumes from this checkpoint does
             # not evaluate this step again.
@@ -109,7 +110,9 @@ def train_steps(
                     checkpoint.save(checkpoints, step, files, keep=recipe.keep, best=best)
             if stop and not last:
                 path = checkpoint.checkpoint_path(checkpoints, step)
-                raise Interrupted(f"stopped after step {step}; the same command resumes from {path}")
+                number = interrupted() or signal.SIGINT  # None: another process was told to stop
+                message = f"stopped after step {step}; the same command resumes from {path}"
+                raise Interrupted(message) from KeyboardInterrupt(number)
             if last:
                 break
 
@@ -198,20 +201,25 @@ def _checkpoint_activations(model: Any) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[Any]:
-    """Yield a function that tells whether SIGINT came; a second SIGINT stops at once."""
-    came = False
+    """Yield a function that returns the signal that came, or None; a second one stops at once."""
+    came: int | None = None
     if threading.current_thread() is not threading.main_thread():
         yield lambda: came  # because only the main thread gets signals
         return
 
     def note(number: int, frame: Any) -> None:
         nonlocal came
-        came = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        came = number
+        signal.signal(number, before[signal.Signals(number)])
 
+    # Those that would raise an exception here: others end the process, or are ignored, as its owner wants.
+    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in stops if callable(signal.getsignal(number))}
     # Only noted, because a step must end: its weights and statistics change together or not at all.
-    before = signal.signal(signal.SIGINT, note)
+    for number in before:
+        signal.signal(number, note)
     try:
         yield lambda: came
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

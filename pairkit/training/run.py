@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,9 @@ from pairkit.training.loop import train_steps
 from pairkit.training.lora import AdaptersOff
 from pairkit.training.models import policy, reference, reference_key, to_save
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
-from pairkit.training.output.directory import claim, discarding, save_model
+from pairkit.training.output.directory import claimed, discarding, save_model
 from pairkit.training.output.layout import MODEL
+from pairkit.training.output.longer import Finished
 from pairkit.training.output.trackers import check_installed
 from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
@@ -63,37 +64,47 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
     with stoppable(out, lambda: _stopped(out)):
         planned = plan(recipe, TokenStore(out.parent / "tokens", processes=processes))
         _check_single_process(planned, processes)
-        complete = None
-        if processes.main:
-            complete = claim(
-                out,
-                recipe,
-                on_existing,
-                data_digest=planned.data.digest,
-                steps=planned.order.step_count,
-                plan=lambda: report(planned),
-                refused=planned.refused(),
-                processes=processes,
-            )
-        processes.wait()  # until `out` is this run's, because the others look into it next
-        # After the wait: every process looks at the same directory and leaves here, or none does.
-        if model_folder.exists():
-            log(f"{out}: this run is complete")
-            return model_folder
-        _announce(planned)
-        # One process removes the directory, because the others would find it half removed.
-        with discarding(out, complete) if processes.main else nullcontext():
-            try:
-                model = _run(planned, out, processes)
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                raise ModelError(_too_large(planned, error)) from error
-        if processes.main:
-            save_model(model, planned.tokenizer, model_folder, recipe)
-            _say_truncation(planned)  # again, because the first line is far above by now
-        processes.wait()
+        with _claimed(planned, out, on_existing, processes) as complete:
+            processes.wait()  # until `out` is this run's, because the others look into it next
+            # After the wait: every process looks at the same directory and leaves here, or none does.
+            if model_folder.exists():
+                log(f"{out}: this run is complete")
+                return model_folder
+            _announce(planned)
+            # One process removes the directory, because the others would find it half removed.
+            with discarding(out, complete) if processes.main else nullcontext():
+                try:
+                    model = _run(planned, out, processes)
+                except RuntimeError as error:
+                    if not out_of_memory(error):
+                        raise
+                    raise ModelError(_too_large(planned, error)) from error
+            if processes.main:
+                save_model(model, planned.tokenizer, model_folder, recipe)
+                _say_truncation(planned)  # again, because the first line is far above by now
+            processes.wait()
     return model_folder
+
+
+@contextmanager
+def _claimed(
+    planned: Plan, out: Path, on_existing: OnExisting, processes: Processes
+) -> Iterator[Finished | None]:
+    """Claim `out` for all processes of the run: one of them does."""
+    if not processes.main:
+        yield None
+        return
+    with claimed(
+        out,
+        planned.recipe,
+        on_existing,
+        data_digest=planned.data.digest,
+        steps=planned.order.step_count,
+        plan=lambda: report(planned),
+        refused=planned.refused(),
+        processes=processes,
+    ) as complete:
+        yield complete
 
 
 def out_of_memory(error: RuntimeError) -> bool:

@@ -89,13 +89,14 @@ def test_sigint_in_a_build(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(read_built()[1]) == 20
 
 
-def test_sigterm_in_a_build(run: Run) -> None:
-    """A shell shows 143 (128 + 15) for a process that SIGTERM ended."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_in_a_build(number: signal.Signals, run: Run) -> None:
+    """Slurm, Docker and systemd send SIGTERM, a terminal that is closed SIGHUP."""
     case = STOPS["SIGINT in a build"]
     prepare(case)
     code = (
         "import pytest, signal; from pairkit.cli import main; from support.bad_input import running\n"
-        "running.stop_after_the_first_shard(pytest.MonkeyPatch(), signal.SIGTERM); main()"
+        f"running.stop_after_the_first_shard(pytest.MonkeyPatch(), {int(number)}); main()"
     )
     command = [sys.executable, "-c", code, *case.words.split()]
     process = subprocess.run(
@@ -105,20 +106,23 @@ def test_sigterm_in_a_build(run: Run) -> None:
         check=False,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert process.returncode == -signal.SIGTERM, process.stderr
+    assert process.returncode == 128 + number, process.stderr
+    assert "stopped; 10 rows are done and kept; run the same command again" in process.stderr
+    assert "Traceback" not in process.stderr
     assert (OUT / ".build" / "shards" / "00000" / "shard.json").is_file()
     assert run(case.words).code == 0
     assert len(read_built()[1]) == 20
 
 
-def test_sigint_in_training(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = STOPS["SIGINT in training"]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_in_training(number: signal.Signals, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = STOPS["SIGINT in training"]._replace(code=128 + number)
     write = MetricsLog.write
 
     def write_and_stop(self: MetricsLog, step: int, kind: str, values: dict[str, float]) -> None:
         write(self, step, kind, values)
         if (step, kind) == (1, "train"):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     forgotten()
     with monkeypatch.context() as patch:

@@ -19,6 +19,7 @@ from pairkit.dataset.card_settings import settings_of
 from pairkit.engines.table import library_versions
 from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError, TrainingError
 from pairkit.files import (
+    LOCK,
     OnExisting,
     admit,
     flat_keys,
@@ -31,6 +32,7 @@ from pairkit.files import (
 )
 from pairkit.models.resolve import resolve
 from pairkit.models.save import save_files
+from pairkit.ownership import owned
 from pairkit.progress import log
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
@@ -43,7 +45,8 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "pyarrow")
 TEMPLATE = "template_sha256"  # key of the record: the content of the recipe's template file
 
 
-def claim(
+@contextmanager
+def claimed(
     out: Path,
     recipe: TrainRecipe,
     on_existing: OnExisting,
@@ -53,10 +56,10 @@ def claim(
     plan: Callable[[], dict[str, Any]],
     refused: Iterable[dict[str, str]],
     processes: Processes = ALONE,
-) -> Finished | None:
-    """Make `out` this run's directory, or find that it is already; a complete run is left unchanged.
+) -> Iterator[Finished | None]:
+    """Make `out` this run's directory for the block, or find that it is already; a complete run is unchanged.
 
-    A run may get more steps than it had (`has_more_to_do`). A complete one is returned as it was before that.
+    A run may get more steps than it had (`has_more_to_do`). A complete one is yielded as it was before that.
 
     Args:
         data_digest: sha256 of the dataset's manifest; with the recipe and the content of its template file it
@@ -68,7 +71,39 @@ def claim(
     Raises:
         ExistingOutputError: `out` contains another run or something else, or any run at all with
             on_existing="raise".
+        OutputError: another process trains in `out`.
     """
+    # Asked before the lock as well, because locking writes, and a directory of others is never written to.
+    if names_in(out) - {partial(out / RECORD).name} and not (out / RECORD).is_file():
+        admit(out, on_existing, holds=None, differences=list)
+    try:
+        with owned(out):
+            yield _claim(
+                out,
+                recipe,
+                on_existing,
+                data_digest=data_digest,
+                steps=steps,
+                plan=plan,
+                refused=refused,
+                processes=processes,
+            )
+    finally:
+        with suppress(OSError):  # not empty, as a rule
+            out.rmdir()
+
+
+def _claim(
+    out: Path,
+    recipe: TrainRecipe,
+    on_existing: OnExisting,
+    *,
+    data_digest: str,
+    steps: int,
+    plan: Callable[[], dict[str, Any]],
+    refused: Iterable[dict[str, str]],
+    processes: Processes,
+) -> Finished | None:
     record = out / RECORD
     identity = {"recipe": recipe.model_dump(mode="json"), "data": data_digest, **_template(recipe)}
     # A half-written record is all that a run leaves that was killed as it began.
@@ -164,8 +199,12 @@ def _versions() -> dict[str, str]:
 
 
 def _empty(out: Path) -> None:
-    """Delete a run, its record last, because what a kill leaves must still be recognized as a run."""
-    for path in sorted(out.iterdir(), key=lambda path: path.name == RECORD):
+    """Delete a run, its record last, because what a kill leaves must still be recognized as a run.
+
+    The lock stays: who removes it owns the directory no longer.
+    """
+    content = [path for path in out.iterdir() if path.name != LOCK]
+    for path in sorted(content, key=lambda path: path.name == RECORD):
         # A link is removed and not followed, because what it points to does not belong to the run.
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
@@ -192,7 +231,7 @@ def _discard(out: Path, complete: Finished | None) -> None:
     if complete is not None:
         complete.put_back()
     elif not checkpoints(out / CHECKPOINTS) and not holds_model(out):
-        shutil.rmtree(out, ignore_errors=True)
+        _empty(out)
 
 
 def save_model(

@@ -7,7 +7,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,10 +36,23 @@ def run_in_process(words: str, capsys: pytest.CaptureFixture[str], monkeypatch: 
     """Run `pairkit WORDS` in this process."""
     monkeypatch.setattr(sys, "argv", ["pairkit", *words.split()])
     capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
+    with as_before(), pytest.raises(SystemExit) as stop:
         main()
     output = capsys.readouterr()
     return Ended(stop.value.code or 0, output.out, output.err)  # type: ignore[arg-type]
+
+
+@contextmanager
+def as_before() -> Iterator[None]:
+    """Undo what a command does to its process, which is this one."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    streams = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def prepare(case: Case) -> None:
