@@ -27,7 +27,8 @@ def verified(directory: BuildDirectory) -> list[Contents]:
     for (number, name), published in shards.published_names(contents).items():
         part, moved = shards.file_of(folders[number], name), directory.out / published
         # A publication that was stopped has moved some; it begins when the last shard is closed.
-        path = moved if contents[-1].last and not part.exists() else part
+        was_moved = contents[-1].last and not part.exists() and moved.exists()
+        path = moved if was_moved else part
         expected[path] = contents[number].files[name]["sha256"]
     for folder, shard in zip(folders, contents, strict=True):
         for name in shards.KEPT.keys() & shard.files.keys():

@@ -17,8 +17,13 @@ from pairkit.readers.saved import refuse_selection, row_files, saved_files, save
 from pairkit.schema import MANIFEST, short_hash
 from pairkit.sources.reading.walk import files_below, matching, named_by, once
 
-# In the directory of a built dataset, those with Parquet files.
-OUTPUT_FOLDERS = ("data", "pairs", "verdicts")
+# Of the files in a built dataset, those that could be read as input, one of each kind.
+OUTPUT = (
+    *(f"{kind}/train-00000-of-00001.parquet" for kind in ("data", "pairs", "verdicts")),
+    "quarantine.parquet",
+    "run.jsonl",
+    MANIFEST,
+)
 
 
 class DataFile(NamedTuple):
@@ -164,7 +169,7 @@ def refuse_own_output(path: str, out: Path) -> None:
         )
     if place.exists() or not glob.has_magic(path):
         return
-    for name in (*(f"{kind}/train-00000-of-00001.parquet" for kind in OUTPUT_FOLDERS), "quarantine.parquet"):
+    for name in OUTPUT:
         if named_by(str(Path(path).expanduser()), target / name):
             raise InputError(
                 f"{path}: matches what is written to the output directory {out}, and would read it in the "
