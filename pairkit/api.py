@@ -106,6 +106,7 @@ def train(
     out: Location,
     *,
     on_existing: OnExisting = "resume",
+    allow_changed_data: bool = False,
     **fields: Any,
 ) -> Path:
     """Train a model on a built dataset in the run directory `out`, or continue a run.
@@ -113,6 +114,7 @@ def train(
     Args:
         recipe: a recipe, its fields, the name of a shipped one, or a YAML file.
         on_existing: what happens if `out` is not empty: "resume", "delete" or "raise".
+        allow_changed_data: train on files that are not those that the dataset's manifest lists.
         fields: fields of the recipe that replace those of `recipe`; mappings are merged.
 
     Returns:
@@ -138,7 +140,7 @@ def train(
     named = isinstance(recipe, str | os.PathLike)
     content = recipes.read(os.fspath(recipe), "train") if named else _content(recipe)  # type: ignore[arg-type]
     resolved = recipes.validate(TrainRecipe, recipes.merge(content, _plain(fields)))
-    return run(resolved, Path(out), on_existing=on_existing)
+    return run(resolved, Path(out), on_existing=on_existing, allow_changed_data=allow_changed_data)
 
 
 def score(

@@ -155,6 +155,13 @@ def train(
         _flag("trust_remote_code", "", "Run code that comes with the model.", "--trust-remote-code"),
     ] = None,
     on_existing: OnExistingFlag = OnExisting.resume,
+    allow_changed_data: Annotated[
+        bool,
+        typer.Option(
+            "--allow-changed-data",
+            help="Train on a dataset whose files are not those that its manifest lists.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and the recipe; train nothing.")
     ] = False,
@@ -196,13 +203,13 @@ def train(
     name = re.sub(r"[^\w.+-]", "-", resolved.loss_name)  # the colons of a sum or of module:function
     folder = out or RUNS / f"{Path(resolved.data).name}-{name}"
     if dry_run:
-        _print_plan(resolved, folder)
+        _print_plan(resolved, folder, allow_changed_data)
         return
     # Only now, because torch is not needed for a wrong flag.
     from pairkit.training.distributed.processes import current_processes
     from pairkit.training.run import train as run
 
-    trained = run(resolved, folder, on_existing=on_existing.value)
+    trained = run(resolved, folder, on_existing=on_existing.value, allow_changed_data=allow_changed_data)
     # One of several processes prints.
     if current_processes().main:
         typer.echo(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
@@ -251,7 +258,7 @@ def _named_model(data: Path) -> str | None:
     return str(generate["model"]) if "model" in generate else None
 
 
-def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
+def _print_plan(recipe: TrainRecipe, folder: Path, allow_changed_data: bool) -> None:
     import yaml
 
     from pairkit.progress import log
@@ -260,7 +267,8 @@ def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     from pairkit.training.tokens.store import TokenStore
 
     # Read but not written: a dry run may use a store and leaves none.
-    planned = plan(recipe, TokenStore(folder.parent / "tokens", write=False))
+    store = TokenStore(folder.parent / "tokens", write=False)
+    planned = plan(recipe, store, allow_changed_data=allow_changed_data)
     for note in planned.notes:
         log(note)
     described = {"out": str(folder), **estimate(planned), "recipe": recipe.model_dump(mode="json")}
