@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.damage import flip
 from support.published import hashes
 from support.raw import ultrafeedback
 
@@ -48,14 +49,6 @@ def stopped(recipe: BuildRecipe, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def flip(path: Path, place: float = 0.5) -> None:
-    """Change one bit; size and times stay."""
-    about, content = path.stat(), bytearray(path.read_bytes())
-    content[int(place * len(content))] ^= 1
-    path.write_bytes(content)
-    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
 
 
 def shard(out: Path, number: int) -> Path:
