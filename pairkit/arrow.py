@@ -69,7 +69,8 @@ def parse_numbers(texts: pa.Array) -> pa.Array:
 
 def repeat(value: Any, size: int, kind: pa.DataType) -> pa.Array:
     """Return an array of `size` times one value."""
-    return pa.repeat(pa.scalar(value, kind), size)
+    # Arrow repeats no list 0 times.
+    return pa.repeat(pa.scalar(value, kind), size) if size else pa.array([], kind)
 
 
 def offsets(lengths: Any) -> Offsets:

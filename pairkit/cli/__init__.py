@@ -97,8 +97,8 @@ def main() -> None:
 def _fail(message: str, code: int) -> NoReturn:
     from pairkit.progress import visible
 
-    signals.end_on_stops()
     # The message of a library, inside ours, may have several lines; names in a file may hold anything.
     line = visible(" ".join(message.split()))
+    signals.end_on_stops()
     typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)
     sys.exit(code)

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pairkit.dataset.card_settings import CardSettings, settings_of
-from pairkit.errors import HubError, InputError, Interrupted, RecipeError
+from pairkit.errors import HubError, InputError, Interrupted, RecipeError, unknown
 from pairkit.hub import commit, model
 from pairkit.hub.card_on_hub import HubCard
 from pairkit.hub.collection import check_collection
@@ -96,6 +96,8 @@ def push(
         check_reference("--tag", tag)
     if collection is not None:
         check_collection(collection)
+    if hub_card not in get_args(HubCard):
+        raise unknown("value of hub_card", hub_card, get_args(HubCard))
     settings = settings_of(card or {})
     options = Options(private, message, hub_card, tag, collection, force)
     try:

@@ -37,15 +37,13 @@ class Inspection:
 
     Attributes:
         rows: raw rows that were read.
-        sets: sets that the source makes of them; `kept` are those that mining keeps.
-        completions: of the sets that mining keeps.
+        kept: the sets that mining keeps of them, with so many `completions`.
         refused: reason -> what is refused.
         examples: the first sets that a build keeps; if it keeps none, the first that it reads.
     """
 
     opened: Opened
     rows: int = 0
-    sets: int = 0
     kept: int = 0
     completions: int = 0
     refused: dict[str, Refused] = field(default_factory=dict)
@@ -76,7 +74,6 @@ def inspect(recipe: BuildRecipe) -> Inspection:
     for unit in identified(found.opened.batches(rows=recipe.unit_rows), {}):
         result = _after(ranking, unit.result)
         found.rows += unit.rows
-        found.sets += result.sets.num_rows
         read += _first(result.sets, EXAMPLES - len(read))
         result = _after([mining], result)
         found.kept += result.sets.num_rows

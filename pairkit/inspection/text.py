@@ -12,14 +12,13 @@ from pairkit.arrow import is_json, is_list, is_number, is_text
 from pairkit.errors import InputError
 from pairkit.inspection.collect import Inspection
 from pairkit.inspection.example import render_set
-from pairkit.pipeline import readings
+from pairkit.pipeline import readings, require_completions
 from pairkit.pipeline.readings import Record
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.progress import visible
 from pairkit.readers.formats import format_of
 from pairkit.readers.survey import Survey
 from pairkit.sources.layouts.recognize import fits
-from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
 
 NAME_WIDTH = 40
@@ -114,37 +113,25 @@ def _sizes(found: Inspection) -> list[str]:
 def _next(found: Inspection, recipe: BuildRecipe, words: Sequence[str]) -> list[str]:
     """Return the commands to run, each with what it is for."""
     command = "pairkit build " + shlex.join(words)
-    lines = []
-    proposed = proposal(found) if not found.completions else {}
-    if proposed:
-        lines.append(f"to read completions: {command} --map {written(proposed)}")
+    proposed = "" if found.completions else require_completions.proposal(found.opened)
+    lines = [f"to read completions: {command} --map {proposed}"] if proposed else []
     if found.only_choices_fail:
         return [*lines, f"for --loss sft, or kto on labels: {command} mine.require_choice=false"]
     if not found.kept:
         return lines
     if not found.completions and not found.opened.source.prompts:
-        keep = "" if recipe.source.layout == "prompts" else f"{_as_prompts(found)}"
+        mapped = next((reading.map for reading in found.opened.readings.values()), {})
+        alone = (
+            ""
+            if recipe.source.layout == require_completions.PROMPTS
+            else " " + require_completions.as_prompts(mapped)
+        )
         return [
             *lines,
             f"to generate completions: {command} generate.model=MODEL",
-            f"to keep prompts alone: {command}{keep}",
+            f"to keep prompts alone: {command}{alone}",
         ]
     return [*lines, f"to build it: {command}"]
-
-
-def _as_prompts(found: Inspection) -> str:
-    reading = next(iter(found.opened.readings.values()), None)
-    messages = reading.map.get("messages") if reading and "prompt" not in reading.map else None
-    return " --layout prompts" + (f" --map {written({'prompt': messages})}" if messages else "")
-
-
-def proposal(found: Inspection) -> dict[str, str]:
-    """Return a map that would read completions of columns that are not read; empty if there is none."""
-    for file, reading in found.opened.readings.items():
-        proposed = suggest(found.opened.surveys[file].columns)
-        if any(name in reading.unread for value in proposed.values() for name in value.split("+")):
-            return proposed
-    return {}
 
 
 def nothing_usable(found: Inspection, name: str) -> InputError:

@@ -246,7 +246,7 @@ def _nothing_usable(
     hint = f"; {judges}" if judges else ""
     # Only reasons that this option causes, because the hint must help.
     if reasons.keys() & NO_CHOICE:
-        proposed = require_completions.unread_completions(opened)
+        proposed = require_completions.proposal(opened)
         if proposed:
             hint += f"; --map {proposed} would read more completions"
         hint += "; for --loss sft, or kto on labels, set mine.require_choice=false"

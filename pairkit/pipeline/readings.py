@@ -7,6 +7,7 @@ from typing import Any
 
 from pairkit.progress import visible
 from pairkit.sources import Reading
+from pairkit.sources.layouts.suggest import written_value
 
 Record = dict[str, Any]
 
@@ -75,15 +76,7 @@ def lines(read: Sequence[Record]) -> list[str]:
 def fields(record: Record) -> list[str]:
     """Return a line per field: its name, and the column, path or constant that it is read from."""
     width = max(map(len, record["map"]), default=0)
-    return [f"{name:<{width}} = {_written(value)}" for name, value in record["map"].items()]
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name}: {role}" for name, role in value.items()) + "}"
-    return visible(str(value))
+    return [f"{name:<{width}} = {visible(written_value(value))}" for name, value in record["map"].items()]
 
 
 def shares(columns: Mapping[str, float]) -> str:

@@ -20,6 +20,8 @@ from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
 
 PROMPTS = "prompts"
+# The fields of a map that are completions.
+COMPLETIONS = ("chosen", "rejected", "completions", "completion")
 GENERATE = "generate.model=MODEL generates them"
 
 
@@ -62,40 +64,42 @@ def no_completions(opened: Opened, reasons: Mapping[str, int] | None = None) -> 
         about += "; in quarantine: " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
     return InputError(
         f"{_name(opened)}: {how}prompts without completions{about}; {_advice(opened)}{GENERATE}; "
-        f"--layout {PROMPTS}{_prompt_map(known)} keeps prompts alone"
+        f"{as_prompts(known[0]['map'] if known else {})} keeps prompts alone"
     )
 
 
-def _prompt_map(known: list[dict[str, Any]]) -> str:
-    """Return the option that a layout without the field `prompt` needs to be read as prompts."""
-    mapped = known[0]["map"] if known else {}
-    prompt = mapped.get("prompt") or mapped.get("messages")
-    return f" --map {written({'prompt': prompt})}" if prompt and "prompt" not in mapped else ""
+def as_prompts(mapped: Mapping[str, Any]) -> str:
+    """Return the options that read rows with such a map as prompts on purpose."""
+    messages = None if "prompt" in mapped else mapped.get("messages")
+    return f"--layout {PROMPTS}" + (f" --map {written({'prompt': messages})}" if messages else "")
 
 
-def unread_completions(opened: Opened) -> str:
+def proposal(opened: Opened) -> str:
     """Return the map that would read columns that look like completions and are not read; "" if none is."""
     for file, reading in opened.readings.items():
-        if reading.layout:
-            proposed = suggest(opened.surveys[file].columns)
-            paths = {part for value in proposed.values() for part in value.split("+")}
-            used = {
-                part for value in reading.map.values() if isinstance(value, str) for part in value.split("+")
-            }
-            if paths - used:
-                return written(proposed)
+        proposed = suggest(opened.surveys[file].columns)
+        completions = {name: value for name, value in proposed.items() if name in COMPLETIONS}
+        # A label, or a completion that is read already, is no reason to read the rows otherwise.
+        if _paths(completions) - _paths(reading.map):
+            return written(proposed)
     return ""
 
 
+def _paths(mapped: Mapping[str, Any]) -> set[str]:
+    return {path for value in mapped.values() if isinstance(value, str) for path in value.split("+")}
+
+
 def _advice(opened: Opened) -> str:
-    proposed = unread_completions(opened)
+    proposed = proposal(opened)
     if proposed:
         return f"--map {proposed} would read completions; "
     unread = next((reading for reading in opened.readings.values() if reading.unread), None)
     if unread is None:
         return ""
     prompt = unread.map.get("prompt") or unread.map.get("messages") or "COLUMN"
-    return f"--map {written({'prompt': prompt})},chosen=COLUMN,rejected=COLUMN reads completions; "
+    return (
+        f"--map {written({'prompt': prompt, 'chosen': 'COLUMN', 'rejected': 'COLUMN'})} reads completions; "
+    )
 
 
 def _has_completions(recipe: BuildRecipe, opened: Opened) -> bool:

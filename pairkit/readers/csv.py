@@ -16,6 +16,7 @@ from pairkit.readers.blocks import CHUNK, BadLine, Block, RawBlock, RowTable, re
 from pairkit.readers.csv_dialect import Dialect, dialect_of
 from pairkit.readers.text import convert, open_text
 
+INDEX = "index"
 CSV_BLOCK = 64 << 20  # bytes; a CSV row has to fit in one
 
 
@@ -43,16 +44,18 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
             delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=skip
         )
         try:
-            names = _header(path, compression, read, dialect)
+            header = _header(path, compression, read, dialect)
+            names = _names(header)
+            refuse_duplicates(names, path)
             convert = pacsv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
+                column_types=dict.fromkeys(header, pa.string()),
                 # pyarrow leaves texts empty unless told so, but a missing value is null in the other formats.
                 strings_can_be_null=True,
                 null_values=[""],
                 quoted_strings_can_be_null=False,
             )
             reader = pacsv.open_csv(stream, read, parse, convert)
-            tables = rebatch((pa.Table.from_batches([batch]) for batch in reader), rows)
+            tables = rebatch((pa.Table.from_batches([batch]).rename_columns(names) for batch in reader), rows)
             yield from _number_rows(_refuse_open_quote(tables, bad, path, compression), bad)
         except pa.ArrowInvalid as error:
             raise InputError(
@@ -70,9 +73,16 @@ def _header(path: Path, compression: str | None, read: pacsv.ReadOptions, dialec
         parse = pacsv.ParseOptions(
             delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=lambda row: "skip"
         )
-        names = list(pacsv.open_csv(stream, read, parse).schema.names)
-    refuse_duplicates(names, path)
-    return names
+        return list(pacsv.open_csv(stream, read, parse).schema.names)
+
+
+def _names(header: list[str]) -> list[str]:
+    """Return names for all columns: pandas leaves that of the index empty, Excel those of empty columns."""
+    names = [name.strip() for name in header]
+    unnamed = [
+        INDEX if not place and INDEX not in names else f"column {place + 1}" for place in range(len(names))
+    ]
+    return [name or other for name, other in zip(names, unnamed, strict=True)]
 
 
 def _refuse_open_quote(

@@ -75,15 +75,16 @@ def _begins_value(lines: Iterator[bytes]) -> bool:
         size += len(line)
         if size > PREFIX:
             break
-    text = "\n".join(prefix).rstrip()
+    text = "\n".join(prefix).strip()
     try:
-        json.JSONDecoder().raw_decode(text)
+        _, end = json.JSONDecoder().raw_decode(text)
     except json.JSONDecodeError as error:
         # The text ends before the value does; a broken line is an error before the end.
         return error.pos >= len(text)
     except RecursionError:
         return False
-    return True
+    # A value with something after it in the first line is a broken line.
+    return bool(end > len(prefix[0].strip()))
 
 
 def _filled_lines(stream: Any) -> Iterator[bytes]:

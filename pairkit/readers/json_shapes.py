@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pairkit.errors import InputError
+from pairkit.readers.blocks import refuse_duplicates
 
 # Of columns that a row has and what is around rows has not: these tell one row from an object of rows.
 ROW_NAMES = frozenset(
@@ -38,11 +39,24 @@ ROW_NAMES = frozenset(
 )
 # Keys under which exports and APIs put their rows.
 WRAPPERS = frozenset(
-    {"data", "rows", "items", "examples", "records", "instances", "entries", "samples", "results", "dataset"}
+    {
+        "data",
+        "rows",
+        "items",
+        "examples",
+        "records",
+        "instances",
+        "entries",
+        "samples",
+        "results",
+        "dataset",
+        "export",
+    }
     | {"train", "test", "validation"}
 )
 NUMBER = re.compile(r"-?\d+")
 INDEX = "index"
+MESSAGE_KEYS = ({"role", "content"}, {"role", "tool_calls"}, {"from", "value"})
 
 
 def rows_of(value: Mapping[str, Any], path: Path) -> list[Any] | None:
@@ -70,19 +84,26 @@ SPLIT = {"columns", "index", "data", "index_names", "column_names"}  # the last 
 
 
 def _split(value: Mapping[str, Any], path: Path) -> list[Any]:
-    names, rows = value["columns"], value["data"]
+    names, rows, index = value["columns"], value["data"], value.get("index") or []
     widths = {len(row) if isinstance(row, list) else -1 for row in rows} - {len(names)}
     if widths or not all(isinstance(name, str) for name in names):
         raise InputError(
             f"{path}: `data` has to be lists of one value for each of the {len(names)} names in `columns`; "
             "write the data frame again with orient='records'"
         )
-    return _indexed([dict(zip(names, row, strict=True)) for row in rows], value.get("index") or [])
+    refuse_duplicates(names, path)
+    if index and (not isinstance(index, list) or len(index) != len(rows)):
+        raise InputError(
+            f"{path}: `index` has to be a list of one value for each of the {len(rows)} rows; "
+            "write the data frame again with orient='records'"
+        )
+    return _indexed([dict(zip(names, row, strict=True)) for row in rows], index)
 
 
 def _table(value: Mapping[str, Any]) -> list[Any]:
     # The index is a field of each row, with this name where the frame's has none.
-    if value["schema"].get("primaryKey") != [INDEX]:
+    objects = all(isinstance(row, dict) for row in value["data"])
+    if not objects or value["schema"].get("primaryKey") != [INDEX]:
         return list(value["data"])
     rows = [dict(row) for row in value["data"]]
     return _indexed(rows, [row.pop(INDEX, None) for row in rows])
@@ -91,7 +112,7 @@ def _table(value: Mapping[str, Any]) -> list[Any]:
 def _objects_of_objects(value: Mapping[str, Mapping[str, Any]], path: Path) -> list[Any] | None:
     first, *others = (set(item) for item in value.values())
     outer = all(NUMBER.fullmatch(name) for name in value)
-    if outer or (_has_row_names(set().union(first, *others)) and not _has_row_names(value)):
+    if outer or (all(_has_row_names(row) for row in value.values()) and not _has_row_names(value)):
         return _indexed([dict(row) for row in value.values()], list(value))
     if first and all(NUMBER.fullmatch(name) for name in first) and all(first == keys for keys in others):
         keys = list(next(iter(value.values())))
@@ -147,7 +168,12 @@ def _wrapped(value: Mapping[str, Any], path: Path, *, by_lines: bool) -> list[An
             f"{path}: holds several lists of objects ({names}); write the one to read to a file of its own, "
             f"as in: jq '.{next(iter(lists))}' {path.name} > rows.json"
         )
-    return next(iter(lists.values())) if lists else None
+    if lists:
+        (rows,) = lists.values()
+        return list(rows)
+    # One key around another, as in {"result": {"rows": [...]}}.
+    inner = next(iter(value.values())) if len(value) == 1 else None
+    return rows_of(inner, path) if isinstance(inner, dict) else None
 
 
 def _holds_objects(value: Any) -> bool:
@@ -157,7 +183,8 @@ def _holds_objects(value: Any) -> bool:
 
 
 def _is_message(value: Mapping[str, Any]) -> bool:
-    return "role" in value or "from" in value
+    # A role alone is not enough, because rows of message trees have one too.
+    return any(keys <= set(value) for keys in MESSAGE_KEYS)
 
 
 def _has_row_names(names: Any) -> bool:

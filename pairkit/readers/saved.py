@@ -32,8 +32,8 @@ def saved_files(folder: Path) -> list[Path] | None:
 def refuse_selection(folder: Path) -> dict[str, Any] | None:
     """Return the state of a saved dataset; None if the folder is none.
 
-    Raises `InputError` for rows that were selected or shuffled without being written again, as versions of
-    `datasets` before 2.0 saved them: the files then hold other rows, or another order.
+    Raises `InputError` for rows that were selected or shuffled without being written again, as early versions
+    of `datasets` saved them: the files then hold other rows, or another order.
     """
     state = _load(folder / STATE)
     if state is None or not isinstance(state.get("_data_files"), list):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 
 from pairkit.errors import RecipeError, unknown
-from pairkit.readers.formats import COMPRESSIONS, FORMATS
 from pairkit.sources import (
     alpaca_eval,
     arithmetic,
@@ -132,7 +131,7 @@ _TABLE = (
     ),
     Source(
         name="files",
-        summary="your own JSON lines, JSON, CSV or Parquet files (--path, --map prompt=instruction,...)",
+        summary="your own JSON, CSV, Parquet or Arrow files (--path, --map prompt=instruction,...)",
         open=tabular.open_mapped,
         convert=tabular.convert,
         expand=tabular.expand,

@@ -27,7 +27,7 @@ from pairkit.errors import unknown
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
-from pairkit.sources.layouts.gather import cells_of, gather
+from pairkit.sources.layouts.gather import cells_of, gather, replies_of
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.pairs import read_pairs
 from pairkit.sources.layouts.paths import first_column
@@ -36,11 +36,12 @@ from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.unread import is_own, repeats_the_pair, without_read
 from pairkit.sources.reading import json_columns
-from pairkit.sources.reading.cells import read_apart
+from pairkit.sources.reading.cells import read_apart, report_dialogues
 from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.history import read_history, with_history
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
 from pairkit.sources.reading.pairs import prompt_of_all, read_reply
+from pairkit.sources.reading.rounds import with_rounds
 from pairkit.sources.reading.stream import open_files
 
 # What rows become: prompts, lists of completions, and the group of each row if rows are joined into sets.
@@ -71,17 +72,23 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     roles = recipe.map.get("roles", {})
     assert isinstance(roles, Mapping)
     columns = gather(replace(columns, roles={str(name): role for name, role in roles.items()}), fields)
+    if "prompt" in fields:
+        columns = with_rounds(columns, fields["prompt"], replies_of(fields, columns.arrays))
     prompt, sets, group = read_apart(
         columns,
         cells_of(fields, columns.arrays),
         lambda part: _with_history(SHAPES[layout.shape](part, recipe.map), part, fields),
     )
     if "system" in fields:
+        report_dialogues(columns, fields["system"])
         prompt = with_system(prompt, columns.text(fields["system"]))
-    kwargs = json_columns.read_json(columns, fields.get("chat_template_kwargs", ""), json_columns.arguments)
     # None and not a column of nulls, so that tools in a column that `map` does not name are found.
-    tools = (
-        json_columns.read_json(columns, fields["tools"], json_columns.tools) if "tools" in fields else None
+    kwargs, tools = (
+        json_columns.read_json(columns, fields[name], normal) if name in fields else None
+        for name, normal in (
+            ("chat_template_kwargs", json_columns.arguments),
+            ("tools", json_columns.tools),
+        )
     )
     rest = _rest(columns, table.column_names, layout, fields)
     if "answer" in fields:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
+from pairkit.sources.reading.cells import DIALOGUE, read_apart
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.messages import read_messages
 from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt
@@ -20,12 +21,16 @@ USED = ("prompt", "chosen", "rejected", "messages", *SCORES)  # `messages` repea
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     """Convert rows to sets of two with their scores; equal scores share a rank later."""
     columns = Columns.of(table)
+    prompt, sets = read_apart(columns, dict.fromkeys(("prompt", "chosen", "rejected"), DIALOGUE), _read)
+    rest = columns.rest([*USED, "metadata"]) | columns.struct("metadata").rest(SCORES)
+    return Draft(prompt, sets, json_objects(rest, columns.size), columns.problems)
+
+
+def _read(columns: Columns) -> tuple[pa.Array, pa.Array]:
     whole = "prompt" not in columns
     chosen, rejected = (read_reply(columns, name, whole=whole) for name in ("chosen", "rejected"))
     column = None if whole else read_messages(columns, "prompt")
-    prompt = shared_prompt(columns, column, chosen, rejected, "rejected")
     nested = columns.struct("metadata")
-    rest = columns.rest([*USED, "metadata"]) | nested.rest(SCORES)
     first, second = ((columns if name in columns else nested).number(name) for name in SCORES)
-    sets = pair(chosen, rejected, (first, second))
-    return Draft(prompt, sets, json_objects(rest, columns.size), columns.problems)
+    prompt = shared_prompt(columns, column, chosen, rejected, "rejected")
+    return prompt, pair(chosen, rejected, (first, second))

@@ -12,7 +12,10 @@ import pytest
 
 from pairkit import files
 from pairkit.cli.options import OnExisting, describe_default
+from pairkit.cli.push import HubCard
+from pairkit.dataset.card_settings import Carded
 from pairkit.evaluation.judge.run import EvalJudgeRecipe
+from pairkit.hub import card_on_hub
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.recipes import parse_overrides
 from pairkit.training.recipe import TrainRecipe
@@ -24,6 +27,7 @@ RECIPES = {
     "pairkit build": BuildRecipe,
     "pairkit inspect": BuildRecipe,
     "pairkit train": TrainRecipe,
+    "pairkit push": Carded,
     "pairkit eval judge": EvalJudgeRecipe,
 }
 
@@ -77,6 +81,10 @@ def test_every_flag_has_a_help_text() -> None:
 
 def test_on_existing_of_the_flag_and_of_the_functions_are_the_same() -> None:
     assert tuple(OnExisting) == get_args(files.OnExisting)
+
+
+def test_hub_card_of_the_flag_and_of_the_functions_are_the_same() -> None:
+    assert tuple(HubCard) == get_args(card_on_hub.HubCard)
 
 
 @pytest.mark.parametrize(

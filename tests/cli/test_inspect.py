@@ -305,3 +305,27 @@ def test_no_library_of_models_is_imported() -> None:
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.split() == ["0"]
+
+
+def test_real_files_of_every_layout_are_shown(real_data: Path) -> None:
+    lines = shown(str(real_data / "field" / "late-columns.jsonl.gz"))
+    assert "  system          text      8 %" in lines
+    assert "  score_chosen   = score_chosen" in lines
+    assert "1,300 rows: 1,300 sets with 2,600 completions" in lines
+    lines = shown(str(real_data / "field" / "openai-preference.jsonl"))
+    start = lines.index("set 1")
+    assert lines[start + 1 : start + 5] == [
+        "  system: Answer briefly.",
+        "  user: How many legs has a spider?",
+        "  > rank 1: Eight.",
+        "  > rank 2: Six, like an ant.",
+    ]
+    lines = shown(str(real_data / "hh_rlhf_helpful_base_test.jsonl.gz"), "--limit", "300")
+    assert all(line.isprintable() for line in lines)
+    assert any(" refused, diverging_prompts; the first: hh_rlhf_helpful" in line for line in lines)
+
+
+def test_a_proposal_for_parts_of_an_object_that_is_read_in_part() -> None:
+    row = {"data": {"question": "p", "best": "c", "worst": "r"}, "number": 1}
+    lines = shown(write("own.jsonl", row), "--map", "prompt=data.question")
+    assert completions(command(lines, "to read completions")) == [["c", "r"]]

@@ -107,7 +107,7 @@ def test_other_signals_in_a_build(number: signal.Signals, run: Run) -> None:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert process.returncode == 128 + number, process.stderr
-    assert "stopped; 10 rows are done and kept; run the same command again" in process.stderr
+    assert "stopped; 5 rows are done and kept; run the same command again" in process.stderr
     assert "Traceback" not in process.stderr
     assert (OUT / ".build" / "shards" / "00000" / "shard.json").is_file()
     assert run(case.words).code == 0

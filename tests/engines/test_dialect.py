@@ -75,7 +75,6 @@ FORBIDDEN = {"object": "error", "message": {"detail": extra("seed")}}
         (500, error("Only one completion choice is allowed"), ONE_BY_ONE),
         (400, error("Invalid 'n': only n=1 is supported by this model", param="n"), ONE_BY_ONE),
         (400, error("multiple choices are not supported"), ONE_BY_ONE),
-        (400, error("n must be 1 when using greedy sampling, got 2."), Dialect(single=frozenset({True}))),
         # Alibaba and others about streams
         (400, error(STREAMS), Dialect(stream=True)),
         (400, error("Non-streaming requests are not supported"), Dialect(stream=True)),
@@ -108,6 +107,13 @@ def test_a_refusal_shows_what_the_server_takes(status: int, content: bytes, lear
 )
 def test_other_errors_show_nothing(status: int, content: bytes) -> None:
     assert lesson(server_error(status, content, None), BODY, {}) is None
+
+
+@pytest.mark.parametrize("temperature", [0, 0.7])
+def test_only_greedy_requests_are_single_where_only_they_are_refused(temperature: float) -> None:
+    refused = server_error(400, error("n must be 1 when using greedy sampling, got 2."), None)
+    learned = lesson(refused, BODY | {"temperature": temperature}, {})
+    assert learned == Dialect(single=frozenset({temperature == 0}))
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_p", "seed", "max_tokens"])

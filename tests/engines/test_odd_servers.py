@@ -194,6 +194,8 @@ def test_a_repeated_build_sends_nothing_and_is_the_same(server: OddServer, tmp_p
         ("no_model_text", EngineError, "does not serve the model 'tiny' (HTTP 404: model 'a/b' not found", 1),
         ("no_credit", EngineError, "the account has no quota left: Insufficient credits", 1),
         ("limited", RecipeError, "at most 32, got 64; set another generate.max_tokens)", 1),
+        # It learns to send no n, no seed and another limit, and then gives up.
+        ("never", PairkitError, "endpoint_refused", 3 + PROMPTS),
         ("no_system", PairkitError, "System role not supported; set generate.template.system=fold", PROMPTS),
         ("broken_streams", PairkitError, "6 tries; the last: the stream broke off", 6 * PROMPTS),
     ],

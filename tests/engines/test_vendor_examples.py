@@ -78,6 +78,11 @@ def test_a_command_runs(command: str, server: OddServer, monkeypatch: pytest.Mon
         main()
     assert not ended.value.code
     check(server)
+    file = {"build": "out/pairkit.json", "eval": "runs/eval/judge/results.json"}[words[1]]
+    sent = json.loads(Path(file).read_text())["sent"]
+    sent = sent["generate"] if words[1] == "build" else sent
+    assert (sent["max_tokens"], sent["top_p"]) == (None, None)
+    assert sent["max_completion_tokens"] > 0
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -13,7 +13,7 @@ from support.hub_server import Hub, sha256
 from support.published import build_shards, published
 
 from pairkit.dataset.card_text import join, split
-from pairkit.errors import ExistingOutputError
+from pairkit.errors import ExistingOutputError, RecipeError
 from pairkit.hub.push import push
 
 NAME, KEY = "user/sets", ("dataset", "user/sets")
@@ -160,6 +160,12 @@ def test_conflicts_are_decided_by_a_flag(folder: Path, hub: Hub) -> None:
     assert note in pushed.content.notes
     assert matter(there(hub))["license"] == "cc-by-4.0"
     assert "One.\n" not in there(hub)
+
+
+def test_an_unknown_way_is_refused(made: Path, hub: Hub) -> None:
+    with pytest.raises(RecipeError, match="unknown value of hub_card 'kepe'; did you mean 'keep'"):
+        push(made, NAME, hub_card="kepe")  # type: ignore[arg-type]
+    assert hub.calls == []
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     ("rows", "proposal"),
     [
         (prompts(good="c", bad="r"), "prompt=prompt,chosen=good,rejected=bad"),
-        (prompts(reply_1="c", reply_2="r"), "prompt=prompt,completions=reply_1+reply_2"),
+        (prompts(solution_x="c", solution_y="r"), "prompt=prompt,completions=solution_x+solution_y"),
         (prompts(data={"best": "c", "worst": "r"}), "prompt=prompt,chosen=data.best,rejected=data.worst"),
     ],
 )
@@ -138,3 +138,10 @@ def test_a_verifier_over_problems_alone_is_refused(tmp_path: Path) -> None:
 def test_prompts_to_generate_from_are_read(tmp_path: Path) -> None:
     made = recipe(tmp_path, prompts(good="c"), generate={"engine": "openai", "model": "m"})
     assert "\nnot read (kept as metadata): good (100 %)\n" in plan(made, tmp_path / "out")
+
+
+def test_labels_that_are_read_are_no_completions(tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "completion": "c", "label": True, "is_good": "yes"}]
+    with pytest.raises(InputError, match="no choice") as caught:
+        build(recipe(tmp_path, rows), tmp_path / "out")
+    assert "--map" not in str(caught.value)

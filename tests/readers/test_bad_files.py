@@ -57,7 +57,11 @@ BAD_FILES: dict[str, tuple[dict[str, bytes], str, str]] = {
         "contains no rows",
     ),
     "prose": ({"a.json": b"hello\nthere"}, "a.json", "neither one JSON value nor one JSON object per line"),
-    "one object of another kind": ({"a.json": b'{\n "rows": [1]\n}'}, "a.json", "found columns rows"),
+    "one object of another kind": (
+        {"a.json": b'{\n "rows": [1]\n}'},
+        "a.json",
+        " rows; name the columns with --map",
+    ),
     "two lists": (
         {"a.json": json.dumps({"train": [PAIR], "test": [PAIR]}).encode()},
         "a.json",
@@ -74,6 +78,16 @@ BAD_FILES: dict[str, tuple[dict[str, bytes], str, str]] = {
         {"a.json": b'{"columns": ["prompt"], "data": [["a", "b"]]}'},
         "a.json",
         "one value for each of the 1 names in `columns`",
+    ),
+    "split with two columns of a name": (
+        {"a.json": b'{"columns": ["prompt", "prompt"], "data": [["a", "b"]]}'},
+        "a.json",
+        "two columns are named 'prompt'",
+    ),
+    "split with a short index": (
+        {"a.json": b'{"columns": ["prompt"], "index": [4], "data": [["a"], ["b"]]}'},
+        "a.json",
+        "`index` has to be a list of one value for each of the 2 rows",
     ),
     "array in latin-1": (
         {"a.json": b'[{"prompt": "caf\xe9"}]'},
@@ -119,9 +133,9 @@ BAD_FILES: dict[str, tuple[dict[str, bytes], str, str]] = {
     "another parquet": (
         {"a.parquet": parquet_bytes(alpha=[1])},
         "a.parquet",
-        "expected a prompt, messages, or chosen and rejected",
+        " alpha; name the columns with --map",
     ),
-    "another jsonl": ({"a.jsonl": b'{"alpha": 1}\n'}, "a.jsonl", "found columns alpha"),
+    "another jsonl": ({"a.jsonl": b'{"alpha": 1}\n'}, "a.jsonl", " alpha; name the columns with --map"),
     "folder without data": ({"f/readme.md": b"x"}, "f", "contains no file that pairkit reads"),
     "folder of several formats": (
         {"f/a.jsonl": LINES, "f/b.csv": b"prompt\na\n"},

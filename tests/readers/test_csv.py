@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pandas
 import pytest
 from support.candidates import said
 from support.row_files import read
@@ -86,6 +87,23 @@ def test_a_long_cell_does_not_hide_the_delimiter(tmp_path: Path) -> None:
     for size in (200_000, 3_000_000):  # beyond the limit of Python's module, and beyond the sample
         path.write_text(f"prompt;chosen\na;{'x' * size}\nb;c\n", encoding="utf-8")
         assert [(row["prompt"], len(row["chosen"])) for row in cells(path)] == [("a", size), ("b", 1)]
+
+
+def test_columns_without_a_name_get_one(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    pandas.DataFrame(ROWS).to_csv(path)
+    assert cells(path) == [{"index": str(place), **row} for place, row in enumerate(ROWS)]
+    batch = read(path)
+    assert (batch.sets.num_rows, batch.sets["metadata"].to_pylist()) == (
+        2,
+        ['{"index":"0"}', '{"index":"1"}'],
+    )
+    path.write_text(" prompt;chosen ;;\na;b;;\nc;d;;e\n", encoding="utf-8")
+    rows = [
+        {"prompt": "a", "chosen": "b", "column 3": None, "column 4": None},
+        {"prompt": "c", "chosen": "d"},
+    ]
+    assert cells(path) == [rows[0], rows[1] | {"column 3": None, "column 4": "e"}]
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])

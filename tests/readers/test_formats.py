@@ -31,7 +31,7 @@ prompts = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(prompts, min_size=1, max_size=7), st.integers(1, 4))
 def test_every_format_gives_the_same_sets(tmp_path: Path, rows: list[dict[str, Any]], size: int) -> None:
     expected = [

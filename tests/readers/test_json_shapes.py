@@ -36,6 +36,7 @@ def rows_in(path: Path) -> list[dict[str, Any]]:
 SHAPES = {
     "a key": json.dumps({"data": ROWS}),
     "a key with others, over lines": json.dumps({"version": 1, "meta": {"a": [1]}, "rows": ROWS}, indent=2),
+    "a key in a key": json.dumps({"result": {"count": 12, "rows": ROWS}}, indent=1),
     "a key whose name is a column's": json.dumps({"conversations": ROWS}),
     "a row per line under a key": '{"data": [\n' + ",\n".join(map(json.dumps, ROWS)) + "\n]}",
     "an array, a row per line": "[\n" + ",\n".join(map(json.dumps, ROWS)) + "\n]\n",
@@ -91,6 +92,7 @@ SINGLE = [
     {"id": 7, "conversation_a": MESSAGES, "conversation_b": MESSAGES, "winner": "tie"},
     {"input": {"messages": MESSAGES}, "preferred_output": MESSAGES, "non_preferred_output": MESSAGES},
     {"prompt": {"text": "p"}, "chosen": {"text": "c"}, "rejected": {"text": "r"}},
+    {"asked": {"context": "c"}, "answered": {"text": "t"}},
     {"instruction": "i", "completions": [{"response": "a", "annotations": {"x": "1"}}], "models": ["m"]},
 ]
 
@@ -103,14 +105,40 @@ def test_one_row_stays_one_row(tmp_path: Path, row: dict[str, Any], indent: int 
         assert rows_in(tmp_path / name) == [row]
 
 
+def test_messages_of_a_tree_under_a_key_are_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    rows = [{"message_id": str(row), "role": "prompter", "text": "t", "rank": row} for row in range(3)]
+    path.write_text(json.dumps({"export": rows}))
+    assert rows_in(path) == rows
+
+
 def test_a_first_line_that_is_broken_does_not_make_lines_an_object(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    for broken in ('{"prompt": "a", "chosen"', '{"prompt": "a', "[1, 2]", '{"prompt":', "{", "no JSON"):
+    for broken in (
+        '{"prompt": "a", "chosen"',
+        '{"prompt": "a"} and more',
+        '  {"prompt": "a"},',
+        '{"prompt": "a',
+        "[1, 2]",
+        '{"prompt":',
+        "{",
+        "no JSON",
+    ):
         write_lines(path, [PAIR] * 3)
         path.write_bytes(broken.encode() + b"\n" + path.read_bytes())
         batch = read(path)
         assert (batch.sets.num_rows, batch.quarantine.num_rows) == (3, 1), broken
         assert batch.quarantine["detail"][0].as_py().startswith("rows.jsonl, row 1: is not ")
+
+
+def test_rows_of_a_table_that_are_no_objects_are_bad_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"schema": {"primaryKey": ["index"]}, "data": [PAIR, "text", PAIR]}))
+    batch = read(path)
+    assert (batch.sets.num_rows, batch.quarantine["detail"].to_pylist()) == (
+        2,
+        ["rows.json, row 2: is not an object with fields"],
+    )
 
 
 def test_a_bad_row_under_a_key_is_named_by_its_place(tmp_path: Path) -> None:
@@ -122,7 +150,7 @@ def test_a_bad_row_under_a_key_is_named_by_its_place(tmp_path: Path) -> None:
 
 
 scalars = st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["", "0", "p", "text"])
-names = st.sampled_from(["prompt", "data", "columns", "index", "schema", "role", "0", "1", "x"])
+names = st.sampled_from(["prompt", "data", "columns", "index", "schema", "primaryKey", "0", "1", "x"])
 values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
@@ -130,7 +158,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values, st.sampled_from([".json", ".jsonl"]), st.sampled_from([None, 1]))
 def test_any_value_is_rows_or_one_message(
     tmp_path: Path, value: Any, suffix: str, indent: int | None

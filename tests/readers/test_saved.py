@@ -51,7 +51,7 @@ def test_selected_rows_are_the_selected_ones(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["_indices_data_files", "_indices_files"])
 def test_a_selection_next_to_the_rows_is_refused(tmp_path: Path, key: str) -> None:
-    # As versions of datasets before 2.0 saved it.
+    # As early versions of datasets saved it.
     datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path)
     state = json.loads((tmp_path / "state.json").read_text())
     (tmp_path / "state.json").write_text(json.dumps(state | {key: [{"filename": "indices.arrow"}]}))

@@ -84,7 +84,7 @@ rows_of_any_kind = st.lists(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows_of_any_kind, st.sampled_from(["", "\n", "{\n", "[1]\n"]))
 def test_lines_have_the_columns_that_reading_them_gives(
     tmp_path: Path, rows: list[dict[str, Any]], odd: str

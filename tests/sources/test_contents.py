@@ -16,6 +16,7 @@ TEXT = [
     [{"type": "text", "text": "Ei"}, {"type": "output_text", "text": "ght."}],
     [{"type": "text", "text": {"value": "Eight.", "annotations": []}}],
     [{"text": "Eight."}],
+    [{"type": "text", "content": "Eight."}],
     [{"text": {"value": "Eight."}}],
     {"answer": "Eight."},
     {"type": "text", "text": "Eight."},
@@ -68,6 +69,10 @@ def test_replies_may_differ_in_their_thoughts_alone(tmp_path: Path, name: str) -
         {"prompt": "How many?", "chosen": good, "rejected": bad},
         {"prompt": "How many?", "completions": [[good], [bad]]},
         {"prompt": "How many?", "completions": [good, bad]},
+        {
+            "prompt": "How many?",
+            "completions": [{"text": each["content"], name: each[name]} for each in (good, bad)],
+        },
     ]
     for row in rows:
         (read,) = brief_rows(tmp_path, row).sets
@@ -100,9 +105,14 @@ def test_a_thought_may_have_a_column_of_its_own(tmp_path: Path, name: str) -> No
     assert [thoughts(row) for row in read.sets] == [["Legs."], [None]]
 
 
-def test_reasoning_next_to_a_rated_text_is_kept_as_metadata(tmp_path: Path) -> None:
+def test_reasoning_next_to_a_rating_is_kept_as_metadata(tmp_path: Path) -> None:
     """It may be that of a judge."""
-    row = {"prompt": "p", "completions": [{"text": "a", "score": 1, "reasoning": "Short."}]}
-    (read,) = brief_rows(tmp_path, row).sets
-    assert thoughts(read) == [None]
-    assert json.loads(read["completions"][0]["metadata"]) == {"reasoning": "Short."}
+    rated = {"text": "a", "score": 1, "reasoning": "Short."}
+    rows = [{"prompt": "p", "completions": [rated, {"text": "b", "reasoning": "Legs.", "thinking": None}]}]
+    rows += [{"prompt": "p", "completions": [{"text": "c", "reasoning": {"steps": ["Legs."]}}]}]
+    for size in (1, 2):
+        first, second = brief_rows(tmp_path, *rows, rows=size).sets
+        assert thoughts(first) == [None, "Legs."]
+        assert [each["metadata"] for each in first["completions"]] == ['{"reasoning":"Short."}', None]
+        assert thoughts(second) == [None]
+        assert second["completions"][0]["metadata"] == '{"reasoning":{"steps":["Legs."]}}'

@@ -29,6 +29,11 @@ def sharegpt(messages: list[dict[str, Any]]) -> str:
     return json.dumps([{"from": each["role"], "value": each["content"]} for each in messages])
 
 
+def langchain(messages: list[dict[str, Any]]) -> str:
+    names = {"user": "human", "assistant": "ai"}
+    return json.dumps([{"type": names[each["role"]], "content": each["content"]} for each in messages])
+
+
 def numpy_text(messages: list[dict[str, Any]]) -> str:
     """Write messages as `pandas.to_csv` writes a cell that Parquet gave as an array: without commas."""
     return str(np.array(messages, dtype=object))
@@ -58,6 +63,8 @@ WRITERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "twice": lambda messages: json.dumps(json.dumps(messages)),
     "wrapped": lambda messages: json.dumps({"messages": messages}),
     "sharegpt": sharegpt,
+    "lines": lambda messages: "\n".join(map(json.dumps, messages)) + "\n",
+    "langchain": langchain,
     "python": str,
     "tuple": lambda messages: str(tuple(messages)),
     "numpy": numpy_text,
@@ -106,11 +113,15 @@ def test_lists_of_dialogues_in_texts(tmp_path: Path, write: Callable[[Any], str]
         {"completions": whole},
         {"prompt": QUESTION, "completions": whole},
         {"prompt": QUESTION, "completions": replies},
+        {"prompt": QUESTION, "completions": [whole[0], TEXTS[1]]},
+        {"prompt": QUESTION, "completions": [TEXTS[0], json.dumps(reply(TEXTS[1]))]},
         {"prompt": QUESTION, "completions": json.dumps(replies)},
         {"prompt": QUESTION, "completions": json.dumps([[reply(text)] for text in TEXTS])},
         {"prompt": QUESTION, "completions": write([{"text": text} for text in TEXTS])},
         {"prompt": QUESTION, "completions": write(TEXTS)},  # type: ignore[arg-type]
+        {"prompt": QUESTION, "completions": [json.dumps(reply(text)) for text in TEXTS]},
         {"prompt": QUESTION, "chosen": replies[0], "rejected": [replies[1]]},
+        {"prompt": [json.dumps(user())], "chosen": TEXTS[0], "rejected": TEXTS[1]},
     ]
     for row in rows:
         read = brief_rows(tmp_path, row)
@@ -154,6 +165,8 @@ PLAIN = [
     "<|thinking about ChatML|> is no header",
     "In ChatML a turn is <|im_start|>user\nHi<|im_end|> and so on.",
     "<table><tr></tr></table>",
+    "- role: a duty\n- from: a word",
+    "- spiders: eight legs",
     "",
 ]
 
@@ -186,10 +199,12 @@ BROKEN = {
     "mixed": json.dumps([user(), {"answer": "Eight."}]),
     "duckdb": "[{'role': user, 'content': How many?}, {'role': assistant, 'content': Eight.}]",
     "athena": "[{role=user, content=How many?}, {role=assistant, content=Eight.}]",
+    "html": json.dumps([user(), reply("Eight.")]).replace('"', "&quot;"),
+    "typeset": "[{“role”: “user”, “content”: “How many?”}]",
+    "yaml": "- role: user\n  content: How many?\n- role: assistant\n  content: Eight.",
     "code": "[{'role': 'user', 'content': text} for text in texts]",
     "call": "[{'role': 'user', 'content': __import__('os').getcwd()}]",
     "objects": "[HumanMessage(content='How many?'), AIMessage(content='Eight.', role='x')]",
-    "lines": "\n".join(json.dumps(each) for each in (user(), reply("Eight."))),
     "array": "[{'role': 'user', 'content': 'x'}\n ...\n {'role': 'user', 'content': 'y'}]",
     "deep": '[{"role": "user", "content": ' + "[" * 5000,
 }
@@ -202,11 +217,11 @@ def test_what_looks_like_messages_and_is_none_is_refused(tmp_path: Path, text: s
         read = brief_rows(tmp_path, good | row, good)
         assert read.texts == [["c", "r"]]
         ((reason, detail),) = read.refused
-        assert reason == "invalid_json"
+        assert reason == ("unsupported_content" if "other objects" in detail else "invalid_json")
         assert detail.startswith(f"'{next(iter(row))}': ")
         assert "messages" in detail
     read = brief_rows(tmp_path, {"prompt": QUESTION, "completions": [text, "r"]})
-    assert (read.texts, [reason for reason, _ in read.refused]) == ([], ["invalid_json"])
+    assert (read.texts, len(read.refused)) == ([], 1)
 
 
 def test_unknown_speakers_in_texts_are_named(tmp_path: Path) -> None:
@@ -227,6 +242,41 @@ def test_completions_that_are_messages_of_others_are_refused(tmp_path: Path) -> 
     assert [reason for reason, _ in read.refused] == ["unsupported_content"]
 
 
+def test_questions_and_answers_in_lists_of_texts(tmp_path: Path) -> None:
+    """As the arena's data on Kaggle have them."""
+    mapped = {"prompt": "prompt", "completions": "response_a+response_b"}
+    lists = [
+        [[QUESTION], TEXTS[:1], TEXTS[1:]],
+        [["Quiz me.", QUESTION], ["Sure.", "Eight."], ["Sure.", "Six."]],
+    ]
+    names = ["prompt", "response_a", "response_b"]
+    rows = [dict(zip(names, map(json.dumps, each), strict=True)) for each in lists]
+    read = brief_rows(tmp_path, *rows, map=mapped)
+    asked = [("user", "Quiz me."), ("assistant", "Sure."), *ASKED]
+    assert (read.prompts, read.texts) == ([ASKED, asked], [TEXTS, ["Eight.", "Six."]])
+    other = dict(zip(names, map(json.dumps, [["Quiz me.", "q"], ["Sure.", "a"], ["No.", "b"]]), strict=True))
+    assert brief_rows(tmp_path, other, map=mapped).refused[0][0] == "diverging_prompts"
+    (row,) = brief_rows(tmp_path, rows[0] | {"response_b": json.dumps([None])}, map=mapped).texts
+    assert row == [TEXTS[0], ""]
+    plain = {"prompt": "Three legs as JSON?", "response_a": '["a", "b"]', "response_b": '["c"]'}
+    assert brief_rows(tmp_path, plain, map=mapped).texts == [['["a", "b"]', '["c"]']]
+
+
+def test_a_named_source_reads_them_too(tmp_path: Path) -> None:
+    good, bad = (json.dumps([user(), reply(text)]) for text in TEXTS)
+    row = {"prompt": QUESTION, "chosen": good, "rejected": bad, "score_chosen": 5, "score_rejected": 1}
+    read = brief_rows(tmp_path, row, name="ultrafeedback_binarized")
+    assert (read.prompts, read.texts) == ([ASKED], [TEXTS])
+
+
+def test_messages_are_no_system_prompt(tmp_path: Path) -> None:
+    system = json.dumps([{"role": "system", "content": "Be brief."}])
+    row = {"prompt": QUESTION, "system": system, "chosen": "c", "rejected": "r"}
+    assert brief_rows(tmp_path, row).refused == [
+        ("unsupported_content", "'system': holds messages, not a text")
+    ]
+
+
 def test_dialogues_of_one_row_have_one_prompt(tmp_path: Path) -> None:
     good, other = ([user(), reply("Eight.")], [user("Why?"), reply("Six.")])
     rows = [
@@ -244,6 +294,11 @@ def test_generation_prompts_and_end_marks_are_no_text(tmp_path: Path) -> None:
     read = brief_rows(tmp_path, row)
     assert read.prompts == [[("system", "Be brief."), *ASKED]]
     assert read.texts == [["Eight.", "Six."]]
+    zephyr = f"<|system|>\n</s>\n<|user|>\n{QUESTION}</s>\n<|assistant|>\n"
+    read = brief_rows(tmp_path, {"prompt": zephyr, "chosen": "Eight.</s>", "rejected": "Six."})
+    assert (read.prompts, read.texts) == ([ASKED], [["Eight.", "Six."]])
+    html = {"prompt": QUESTION, "chosen": "Six, <s>like an ant</s>", "rejected": "Six.</s>"}
+    assert brief_rows(tmp_path, html).texts == [["Six, <s>like an ant</s>", "Six."]]
 
 
 def test_transcripts_next_to_a_prompt_are_turns(tmp_path: Path) -> None:

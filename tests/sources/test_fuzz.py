@@ -22,6 +22,26 @@ JUDGED = {
     **{"generator_2": "h", "preference": 1.5},
 }
 TURNS = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}]
+SPELLED = [
+    *(write(turns) for write in (json.dumps, str) for turns in (TURNS, TURNS[:1], TURNS[1:], TURNS[0])),
+    *(
+        "[{'role': 'user', 'content': 'p'}\n {'role': 'assistant', 'content': 'a'}]",
+        "['a' 'b']",
+        '[["q", "a"]]',
+    ),
+    *(
+        "<|im_start|>user\np<|im_end|>\n<|im_start|>assistant\n",
+        "[{'role': 'user', 'content': ",
+        "[INST] p [/INST]",
+    ),
+    *(
+        '[{"role": "\\ud800", "content": "x"}]',
+        '{"role": "user", "content": {"a": "b"}}',
+        "[]",
+        "null",
+        "a<|im_end|>",
+    ),
+]
 # Usable rows; some fields of some rows are then replaced by anything.
 GOOD: dict[str, list[dict[str, Any]]] = {
     "files": [
@@ -43,6 +63,9 @@ GOOD: dict[str, list[dict[str, Any]]] = {
             "metadata": "{}",
         },
         {"messages": TURNS, "label": False},
+        {"prompt": SPELLED[0], "chosen": SPELLED[2], "rejected": "r", "history": [["q", "a"]]},
+        {"prompt": "p", "completions": SPELLED[:2], "history": SPELLED[0]},
+        {"messages": SPELLED[0], "label": "good"},
         {
             "messages": [*TURNS, {"role": "assistant", "tool_calls": [{"name": "f"}], "thinking": "h"}],
             "tools": [{"type": "function", "function": {"name": "f"}}],
@@ -74,14 +97,15 @@ GOOD: dict[str, list[dict[str, Any]]] = {
 }
 DIALOGUES = ["\n\nHuman: a\n\nAssistant: b", "\n\nHuman: a\n\nAssistant: ", "\n\nAssistant: a\n\nHuman: b"]
 ODD_TEXTS = ["", " ", "p", "é\u2028", "N/A", "3", "#### 4", '[{"a": 1}]', "\ud800", "\x1e", "true"]
-texts = st.sampled_from(ODD_TEXTS + DIALOGUES) | st.text(max_size=4)
+texts = st.sampled_from(ODD_TEXTS + DIALOGUES + SPELLED) | st.text(max_size=4)
 numbers = st.sampled_from([0, 1, 2, 1.5, -3, 2**63, 10**400, float("nan"), float("inf"), 1e300])
 leaves = st.none() | st.booleans() | numbers | texts
-roles = st.sampled_from(["user", "assistant", "system", "tool", "human", "gpt", "function_call"]) | leaves
+roles = st.sampled_from(["user", "Assistant", "system", "tool", "Human:", "gpt", "function_call"]) | leaves
 functions = st.fixed_dictionaries({"name": leaves}, optional={"arguments": leaves | st.just({"a": [1]})})
 calls = st.lists(functions | functions.map(lambda value: {"function": value}) | leaves, max_size=2) | leaves
 parts = st.fixed_dictionaries({"type": st.sampled_from(["text", "image_url"]) | leaves, "text": leaves})
 contents = leaves | st.lists(parts | leaves, max_size=2)
+pairs = st.lists(st.lists(leaves, min_size=1, max_size=3), max_size=2)
 extras = {"tool_calls": calls, "function_call": functions | leaves, "thinking": leaves, "name": leaves}
 messages = st.lists(
     st.fixed_dictionaries({"role": roles, "content": contents}, optional=extras)
@@ -116,7 +140,7 @@ completions = st.lists(
     max_size=3,
 )
 solutions = st.fixed_dictionaries({"is_correct": leaves, "solution": leaves})
-values = leaves | messages | completions | solutions | calls | st.lists(leaves, max_size=3)
+values = leaves | messages | completions | solutions | calls | pairs | st.lists(leaves, max_size=3)
 
 
 def rows_of(name: str) -> Any:

@@ -69,7 +69,7 @@ def test_the_system_turn_stays_first(tmp_path: Path) -> None:
         ROW | {"history": PAIRS, "prompt": [system, question]},
         ROW | {"history": PAIRS, "prompt": json.dumps([system, question])},
         ROW | {"history": MESSAGES, "prompt": [system, *MESSAGES[:2], question]},
-        ROW | {"prompt": [system, question]},
+        ROW | {"prompt": [system, question], "system": "Be brief."},
         {"history": PAIRS, "messages": [system, question, {"role": "assistant", "content": "Eight."}]},
     ]
     first = ("system", "Be brief.")

@@ -38,21 +38,6 @@ def test_an_unknown_source_is_answered_with_the_nearest_name() -> None:
         find_source("nektar")
 
 
-@pytest.mark.parametrize(
-    "name", ["rows.jsonl", "data/rows.parquet", "a/b/c.csv.gz", "./here", "org/here.txt"]
-)
-def test_a_path_as_a_source_is_answered_with_the_option(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "here").mkdir()
-    (tmp_path / "org").mkdir()
-    (tmp_path / "org" / "here.txt").touch()
-    with pytest.raises(RecipeError, match=f"is a path; write --source files --path {name}"):
-        find_source(name)
-    assert find_source("org/name").name == "hub"
-
-
 def test_every_field_of_the_recipe_is_read() -> None:
     code = "".join(
         path.read_text(encoding="utf-8")

@@ -266,3 +266,15 @@ def test_the_layout_of_a_file_does_not_depend_on_the_batch_size(tmp_path: Path, 
     assert sum(batch.sets.num_rows for batch in batches) == 5
     reasons = [reason for batch in batches for reason in batch.quarantine["reason"].to_pylist()]
     assert reasons == ["missing_completion"] * 4
+
+
+def test_a_column_of_nulls_is_the_field_of_its_name(tmp_path: Path) -> None:
+    assert convert(tmp_path, [{"chosen": None, "rejected": [REPLY]}]) == ([], ["missing_prompt"])
+
+
+def test_a_column_without_a_name_is_an_index(tmp_path: Path) -> None:
+    """As pandas writes by default."""
+    path = tmp_path / "rows.csv"
+    path.write_text(",prompt,chosen,rejected\n0,p,c,r\n")
+    (batch,) = open_source(SourceRecipe(name="files", path=str(path))).batches()
+    assert brief(batch.sets.to_pylist()[0], "text") == ["c", "r"]

@@ -209,7 +209,9 @@ def test_tools_have_one_form_however_they_are_written(tmp_path: Path, tools: Any
     assert result["tools"] == compact(TOOLS)
 
 
-@pytest.mark.parametrize("tools", [[], None, "[]", "null", "", " ", {}])
+@pytest.mark.parametrize(
+    "tools", [[], None, "[]", "null", "", " ", {}, " [] ", "{}", "NULL", "None", "nan", "[{}]"]
+)
 def test_no_tools_are_null_however_they_are_written(tmp_path: Path, tools: Any) -> None:
     results = convert(
         tmp_path, {"prompt": "p", "tools": tools}, {"prompt": "q", "tools": TOOLS}, {"prompt": "r"}

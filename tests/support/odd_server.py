@@ -202,6 +202,7 @@ ODDITIES: dict[str, Oddity] = {
     "small_seed": without("seed", lambda body: (400, [{"error": {"code": 400, "message": _OF_SEED}}])),
     "forbidding": forbidding,
     "one_of_both": without("top_p", lambda body: refusal(_BOTH)),
+    "never": lambda body: refusal("'n' and 'seed' are not supported, nor is max_tokens"),
     "no_system": lambda body: refusal("System role not supported"),
     "streams": streamed,
     "only_streams": only_streams,

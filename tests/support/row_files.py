@@ -74,13 +74,16 @@ WRITERS: dict[str, Callable[[Path, list[Any]], None]] = {
 }
 
 
+PACKED = ("rows.jsonl", "array.json", "rows.csv")  # one of each way to read text
+
+
 def write_all(folder: Path, rows: list[Any]) -> Iterator[Path]:
-    """Write the rows in every format; text formats also gzipped and zstd-compressed."""
+    """Write the rows in every format; those of `PACKED` also gzipped and zstd-compressed."""
     for name, write in WRITERS.items():
         path = folder / name
         write(path, rows)
         yield path
-        if path.suffix not in (".parquet", ".arrow", ".feather"):
+        if name in PACKED:
             packed = folder / (name + ".gz")
             packed.write_bytes(gzip.compress(path.read_bytes()))
             yield packed

@@ -113,39 +113,50 @@ class Client:
 
     async def _ask(self, request: Request) -> tuple[Completion, ...] | Problem:
         """Return the completions of one answer, the first or all of those that are asked for."""
-        pause, failures = FIRST_PAUSE, 0
+        pause, why = FIRST_PAUSE, ""
+        for attempt in range(self._settings.attempts):
+            outcome = await self._once(request)
+            if not isinstance(outcome, Fault):
+                return outcome
+            why = outcome.why
+            if attempt + 1 < self._settings.attempts:
+                self.spending.retries += 1
+                # Jittered, so that the calls that one overload has refused do not all return at once.
+                jittered = pause * random.uniform(0.5, 1.5)
+                await asyncio.sleep(jittered if outcome.after is None else outcome.after)
+                pause = min(2 * pause, LONGEST_PAUSE)
+        return Problem(FAILED, f"{self._settings.attempts} tries; the last: {why}")
+
+    async def _once(self, request: Request) -> tuple[Completion, ...] | Problem | Fault:
+        """Make one try, written as the server takes it."""
         while True:
-            part = self._at_once(request)
-            body = chat_api.body(self._recipe, part, self._dialect)
+            known, part = self._dialect, self._at_once(request)
+            body = chat_api.body(self._recipe, part, known)
             outcome = await self._try(body, part)
             if isinstance(outcome, ServerError):
-                # Not a failure, and no wait for the next try: it will be another request.
                 learned = lesson(outcome, body, self._recipe.extra_body)
-                if learned is not None:
+                # Without a pause, because it will be another request: the same one would end the same.
+                if learned is not None and learned.without(known) != PLAIN:
                     self._learn(learned, outcome.message)
                     continue
-                return self._refusal(outcome, body)
             if self._shown is not None:
                 self._shown.set()
+            if isinstance(outcome, ServerError):
+                return self._meaning(outcome, body)
             if isinstance(outcome, Parsed):
-                self.succeeded = True
-                if len(outcome.completions) < len(part.samplings):
-                    self._learn(
-                        ONE_BY_ONE, f"{len(outcome.completions)} of {len(part.samplings)} were answered"
-                    )
-                return outcome.completions
-            failures += 1
-            if failures == self._settings.attempts:
-                return Problem(FAILED, f"{failures} tries; the last: {outcome.why}")
-            self.spending.retries += 1
-            # Jittered, so that the calls that one overload has refused do not all return at once.
-            jittered = pause * random.uniform(0.5, 1.5)
-            await asyncio.sleep(jittered if outcome.after is None else outcome.after)
-            pause = min(2 * pause, LONGEST_PAUSE)
+                return self._answered(outcome.completions, len(part.samplings))
+            return outcome
+
+    def _answered(self, completions: tuple[Completion, ...], expected: int) -> tuple[Completion, ...]:
+        self.succeeded = True
+        if len(completions) < expected:
+            self._learn(ONE_BY_ONE, f"{len(completions)} of {expected} were answered")
+        return completions
 
     def _at_once(self, request: Request) -> Request:
         """Return the part of a request that the server takes at once."""
-        if (request.samplings[0].temperature == 0) not in self._dialect.single:
+        temperature = self._recipe.extra_body.get("temperature", request.samplings[0].temperature)
+        if (temperature == 0) not in self._dialect.single:
             return request
         return replace(request, samplings=request.samplings[:1])
 
@@ -179,25 +190,14 @@ class Client:
             finally:
                 self.sending.discard(task)
             if status != 200:
-                return self._temporary(server_error(status, content, self._key), body, after)
+                refused = server_error(status, content, self._key)
+                return refused._replace(after=chat_api.retry_after(after))
             parsed = chat_api.parse(content, body, self._key)
             if isinstance(parsed, ServerError):
-                return self._temporary(parsed, body, after)
+                return parsed._replace(after=chat_api.retry_after(after))
             # An answer that cannot be used is paid for too, and so is one without a token count.
             self.spending.add(parsed.tokens or most if isinstance(parsed, Parsed) else most)
             return parsed
-
-    def _temporary(
-        self, error: ServerError, body: Mapping[str, Any], after: str | None
-    ) -> ServerError | Fault:
-        """Return a `Fault` for an error that another try of the same request may not meet."""
-        # The same status as "too many requests", but no pause helps an empty account.
-        if error.status == 402 or "insufficient_quota" in error.words:
-            raise EngineError(f"{self._recipe.base_url}: the account has no quota left: {error.message}")
-        # Before the status, because some servers have one of theirs (500) for fields that they do not take.
-        if error.status in TRANSIENT and lesson(error, body, self._recipe.extra_body) is None:
-            return Fault(f"HTTP {error.status}: {error.message}", chat_api.retry_after(after))
-        return error
 
     async def _http(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes, str | None]:
         """Return status, content and Retry-After. No redirect is followed, because it would get the key."""
@@ -208,11 +208,17 @@ class Client:
         ) as answer:
             return answer.status, await answer.read(), answer.headers.get("Retry-After")
 
-    def _refusal(self, error: ServerError, body: Mapping[str, Any]) -> Problem:
-        """Return the end of a request that no other try can change.
+    def _meaning(self, error: ServerError, body: Mapping[str, Any]) -> Problem | Fault:
+        """Decide what an error means: another try, or the end of this request.
 
         Raises `EngineError` or `RecipeError` for an end that every other request would meet too.
         """
+        where = self._recipe.base_url
+        # The same status as "too many requests", but no pause helps an empty account.
+        if error.status == 402 or "insufficient_quota" in error.words:
+            raise EngineError(f"{where}: the account has no quota left: {error.message}")
+        if error.status in TRANSIENT:
+            return Fault(f"HTTP {error.status}: {error.message}", error.after)
         # After a success these are about the request, before it about the key, the URL or the model.
         shared = error.status in (403, 404, 405) or error.no_model
         if error.status == 401 or (shared and not self.succeeded):
@@ -220,11 +226,11 @@ class Client:
         advice = remedy(error, body, self._recipe)
         detail = f"HTTP {error.status}: {error.message}; {advice.text}"
         if advice.of_all and not self.succeeded:
-            raise RecipeError(f"{self._recipe.base_url} refuses the request ({detail})")
+            raise RecipeError(f"{where} refuses the request ({detail})")
         if not self._refusal_said:
             self._refusal_said = True
             # The first only: quarantine has all of them.
-            warn(f"{self._recipe.base_url} refuses a request ({detail})")
+            warn(f"{where} refuses a request ({detail})")
         return Problem("endpoint_refused", detail)
 
     def _refused(self, error: ServerError) -> EngineError:

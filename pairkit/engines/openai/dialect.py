@@ -123,7 +123,8 @@ def lesson(error: ServerError, sent: Mapping[str, Any], given: Mapping[str, Any]
         return Dialect(new_limit=True)
     if sent.get("n", 1) > 1 and ("n" in error.fields or _ONE_ANSWER.search(words)):
         # vLLM refuses `n` of greedy requests alone.
-        return Dialect(single=frozenset({True})) if "greedy" in words.lower() else ONE_BY_ONE
+        alone = Dialect(single=frozenset({sent.get("temperature") == 0}))
+        return alone if "greedy" in words.lower() else ONE_BY_ONE
     if not sent.get("stream") and "stream" not in given and _STREAM.search(words):
         return Dialect(stream=True)
     return None

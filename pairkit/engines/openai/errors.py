@@ -54,12 +54,14 @@ class ServerError(NamedTuple):
         message: its words in one line, shortened and without the key.
         words: all of its words that may be about the reason, without a list of what the server does take.
         fields: the fields of a request that it names as the reason, outside the message.
+        after: the seconds to wait that it asks for, if it does.
     """
 
     status: int
     message: str
     words: str
     fields: tuple[str, ...] = ()
+    after: float | None = None
 
     @property
     def no_model(self) -> bool:

@@ -24,6 +24,11 @@ _ROLES = {
 _MESSAGES = re.compile(r"\s*\[\s*\{\s*['\"](?:role|from|content|value)['\"]\s*:")
 
 
+# HH-RLHF's dialogues.
+_BEGINNING = "\n\nHuman:"
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+
+
 class Unusable(Exception):
     """A row that holds no pair, with the `reason` that counts name."""
 
@@ -88,6 +93,8 @@ def _candidates(row: Mapping[str, Any], name: str, layout: Layout) -> list[Answe
 def _text_or_messages(value: Any, name: str) -> Answer:
     if isinstance(value, str) and _MESSAGES.match(value):
         value = _parsed(value, name)
+    elif isinstance(value, str) and value.startswith(_BEGINNING):
+        value = _dialogue(value)
     if isinstance(value, str):
         return value
     messages = _messages(value)
@@ -104,6 +111,15 @@ def _parsed(text: str, name: str) -> Any:
             continue
     detail = f"field {name!r} looks like a list of messages but is neither JSON nor a Python literal"
     raise Unusable("unreadable_messages", detail)
+
+
+def _dialogue(text: str) -> list[Message]:
+    """Return the turns of a dialogue as HH-RLHF writes it."""
+    _, *pieces = _TURN.split(text)
+    return [
+        {"role": _ROLES.get(name.lower(), name.lower()), "content": content.strip()}
+        for name, content in zip(pieces[::2], pieces[1::2], strict=True)
+    ]
 
 
 def _messages(value: Any) -> list[Message] | None:

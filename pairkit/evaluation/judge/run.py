@@ -19,6 +19,7 @@ from pairkit.engines.asking import Ask, complete
 from pairkit.engines.base import Engine, Request, Result
 from pairkit.engines.cache import Cache
 from pairkit.engines.recipe import CallSettings
+from pairkit.engines.sent import sent_fields
 from pairkit.errors import InputError
 from pairkit.evaluation.judge.agreement import (
     Measure,
@@ -221,6 +222,8 @@ def judge_results(
     seed: int,
 ) -> dict[str, Any]:
     """Return all measurements, and the settings they were made with, as JSON values."""
+    # Without `calls`, because how a server is asked changes no verdict.
+    judge = recipe.model_dump(mode="json", exclude={"calls"})
     return {
         "pairkit": __version__,
         "data": {
@@ -231,8 +234,8 @@ def judge_results(
             "left_out": dict(pairs.left_out),
             "left_out_rows": pairs.details,
         },
-        # Without `calls`, because how a server is asked changes no verdict.
-        "judge": recipe.model_dump(mode="json", exclude={"calls"}),
+        "judge": judge,
+        "sent": sent_fields(judge, evaluation.scored.counts),
         "prompts": {
             name: {"version": prompt.header.version, "sha256": prompt.sha256}
             for name, prompt in prompts.items()

@@ -105,6 +105,10 @@ class Marks:
                 return prompt[place:]
         return ""
 
+    def begin(self, text: str) -> bool:
+        """Tell whether a text begins with what begins a thought, white space aside."""
+        return text.lstrip().startswith(tuple(mark.lstrip() for mark in self.openings))
+
     def without_opening(self, text: str, opened: str) -> str:
         """Remove the mark at the beginning of a completion where the prompt has it already (`opened`)."""
         if not opened:

@@ -34,6 +34,12 @@ _CALLED: Mapping[Kind, re.Pattern[str]] = {
     "pointwise": re.compile(rf"\b(?:rating|score){_BEFORE}", FLAGS),
 }
 _NEAR = 40  # characters before a verdict in which it is called one
+# The forms that are looked for under every prompt. Numbers in double brackets are common in other texts.
+_ANYWHERE: Mapping[Kind, tuple[Form, ...]] = {
+    "pairwise": ("tag", "json", "brackets"),
+    "pointwise": ("tag", "json"),
+    "listwise": ("tag", "json"),
+}
 _OBJECTS = 16  # that are tried in one answer at most
 
 
@@ -45,23 +51,32 @@ class Found(NamedTuple):
 
 
 def find(text: str, end: int, header: Header) -> Found | None:
-    """Find the verdicts of an answer in the form that the prompt asks for, otherwise in another one.
+    """Find the verdicts of an answer, in the form that the prompt asks for or in another one.
 
-    The others are those that leave no doubt: a tag, an answer that is a JSON object, and double brackets that
-    the judge itself calls its verdict or rating.
+    The others that count are those that leave no doubt: a tag, an answer that is a JSON object, and double
+    brackets that the judge itself calls its verdict or rating. The contents are those of all forms, because a
+    verdict in one form may contradict that in another.
 
     Args:
         end: where the text ends without punctuation and stray tokens.
     """
-    asked = _in_form(header.verdict, text, end, header)
-    # Prose around an object that nobody asked for may contradict it.
-    whole = re.match(r"\s*(?:```\w*\s*)?\{", text) is not None
-    return (
-        asked
-        or _in_form("tag", text, end, header)
-        or (_in_form("json", text, end, header) if whole else None)
-        or _called(text, end, header)
-    )
+    forms: dict[Form, Found] = {}
+    for form in dict.fromkeys((header.verdict, *_ANYWHERE[header.kind])):
+        if found := _in_form(form, text, end, header):
+            forms[form] = found
+    if not forms:
+        return _called(text, end, header)
+    contents = tuple(content for found in forms.values() for content in found.contents)
+    ends = any(found.ends and _counts(form, text, end, header) for form, found in forms.items())
+    return Found(contents, ends)
+
+
+def _counts(form: Form, text: str, end: int, header: Header) -> bool:
+    """Return whether a verdict in that form, which ends a text, is beyond doubt."""
+    if form == "json" != header.verdict:
+        # Prose around an object that nobody asked for may contradict it.
+        return re.match(r"\s*(?:```\w*\s*)?\{", text) is not None
+    return form != "brackets" or header.verdict == "brackets" or _called(text, end, header) is not None
 
 
 def _in_form(form: Form, text: str, end: int, header: Header) -> Found | None:
@@ -103,14 +118,15 @@ def _matches(pattern: str, text: str, end: int) -> Found | None:
 
 def _json(text: str, key: str) -> Found | None:
     """Read the JSON object that a text ends with."""
-    if not text.endswith("}"):
+    if re.search(rf'"{key}"\s*:', text, FLAGS) is None:
         return None
     lines = (match.start(1) for match in re.finditer(r"^[^\S\n]*(\{)", text, re.MULTILINE))
     for start in dict.fromkeys([text.find("{"), *islice(lines, _OBJECTS)]):
-        contents = _values(text[start:], key)
+        contents = _values(text[start:], key) if start >= 0 else None
         if contents is not None:
             return Found(contents, True)
-    return None
+    # Something of an object is there, which can be read as no verdict.
+    return Found(("",), False)
 
 
 def _values(text: str, key: str) -> tuple[str, ...] | None:

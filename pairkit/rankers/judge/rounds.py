@@ -20,7 +20,7 @@ from pairkit.rankers.judge.prompt import Prompt
 from pairkit.rankers.judge.recipe import JudgeRecipe
 from pairkit.rankers.judge.statistics import COUNTS
 from pairkit.rankers.judge.texts import Case, placeholder_values
-from pairkit.rankers.judge.verdicts import Verdict, read_verdict, spell_verdict
+from pairkit.rankers.judge.verdicts import Verdict, read_verdict, spell_verdict, why_unread
 from pairkit.schema import VERDICTS
 
 UNPARSABLE = "unparsable_verdict"
@@ -110,7 +110,7 @@ class Rounds:
             # A case that failed is not asked about again, because nothing of its set will be scored.
             remaining = [index for index, _ in unread if questions[index].case not in self.failed]
         for index, last in unread:
-            problem = _unparsable(self.cases, questions[index], self.recipe, last)
+            problem = self._unparsable(questions[index], last)
             self.failed.setdefault(questions[index].case, problem)
         self.counts["unanswered"] += len(questions) - len(answered)
         self._on_round(self.counts["questions"])
@@ -183,16 +183,23 @@ class Rounds:
         mean: Floats = np.array([[numbers[text] for text in texts] for numbers in by_text]).mean(axis=0)
         return mean
 
-
-def _unparsable(cases: Sequence[Case], question: Question, recipe: JudgeRecipe, last: Completion) -> Problem:
-    shown = " and ".join(map(str, cases[question.case].positions(question.shown)))
-    # The end, because a verdict belongs there; printable, because a detail is shown on terminals.
-    tail = "".join(mark if mark.isprintable() else " " for mark in last.text[-_TAIL:])
-    ending = " ".join(tail.split())
-    cut = f"cut off by max_tokens={recipe.max_tokens}" if last.finish_reason == "length" else ""
-    said = f"ends: {ending}{f' ({cut})' if cut else ''}" if ending else f"is empty{f', {cut}' if cut else ''}"
-    return Problem(
-        UNPARSABLE,
-        f"{question.prompt}, completions {shown}: no verdict in {recipe.attempts} answers; the last one "
-        f"{said}",
-    )
+    def _unparsable(self, question: Question, last: Completion) -> Problem:
+        """Return the problem of a question whose last answer has no verdict either."""
+        shown = " and ".join(map(str, self.cases[question.case].positions(question.shown)))
+        # The end, because a verdict belongs there; printable, because a detail is shown on terminals.
+        tail = "".join(mark if mark.isprintable() else " " for mark in last.text[-_TAIL:])
+        ending = " ".join(tail.split())
+        if last.finish_reason == "length":
+            why = f"cut off by max_tokens={self.recipe.max_tokens}"
+        else:
+            why = why_unread(last.text, self.prompts[question.prompt].header)
+        said = (
+            f"ends: {ending}{f' ({why})' if why else ''}"
+            if ending
+            else f"is empty{f', {why}' if why else ''}"
+        )
+        return Problem(
+            UNPARSABLE,
+            f"{question.prompt}, completions {shown}: no verdict in {self.recipe.attempts} answers; the last "
+            f"one {said}",
+        )

@@ -82,7 +82,7 @@ def verdict_end(text: str) -> int:
         while end and _may_follow(text[end - 1]):
             end -= 1
         stray = _STRAY.search(text, max(0, end - _LONGEST_STRAY), end)
-        if stray is None or _is_verdicts(stray[0]):
+        if stray is None or _says_something(stray[0]):
             return end
         end = stray.start()
 
@@ -105,5 +105,8 @@ def _may_follow(mark: str) -> bool:
     return kind[0] == "P" and not any(word in unicodedata.name(mark, "") for word in ("QUESTION", "INTERRO"))
 
 
-def _is_verdicts(stray: str) -> bool:
-    return re.fullmatch(r"</(?:verdict|rating|ranking)>", stray, _FLAGS) is not None
+def _says_something(token: str) -> bool:
+    """Return whether a token at the end belongs to a verdict or to a draft."""
+    if re.fullmatch(r"</(?:verdict|rating|ranking)>", token, _FLAGS):
+        return True
+    return _MARK.fullmatch(token) is not None and not _AMBIGUOUS.fullmatch(token)

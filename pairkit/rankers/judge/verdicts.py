@@ -54,6 +54,21 @@ def read_verdict(answer: str, header: Header, shown: int) -> Verdict | None:
     return verdicts.pop() if len(verdicts) == 1 else None
 
 
+def why_unread(answer: str, header: Header) -> str:
+    """Say why an answer in which `read_verdict` finds none has no verdict; "" if it has none in any form."""
+    text = spoken(answer)
+    if not text:
+        return "it ends in a draft" if answer.strip() else ""
+    found = find(text, verdict_end(text), header)
+    if found is None:
+        return ""
+    if len(set(found.contents)) > 1:
+        return "it has several verdicts"
+    if found.ends:
+        return "its verdict is none that the prompt asks for"
+    return "its verdict does not end it, or has a form that the prompt does not ask for"
+
+
 def spell_verdict(verdict: Verdict, header: Header, positions: tuple[int, ...]) -> str:
     """Write the verdict as it is stored, in terms of positions: "2", "tie", "2>0>1", or the rating.
 

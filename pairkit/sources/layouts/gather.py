@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pairkit.arrow import interleave, is_json, is_text, present, repeat
 from pairkit.readers.json_fields import with_json_texts, with_parts
@@ -46,6 +47,8 @@ def gather(columns: Columns, fields: Mapping[str, str]) -> Columns:
         elif len(parts) > 1 and field in COLLECTED and field != "completions":
             arrays[value] = _collect(found, field, parts)
         elif field in LISTS and value in found and is_text(arrays[value].type):
+            if field == "models" and not _bracketed(arrays[value]):
+                continue  # one model for all completions of a row
             arrays[value] = _decode(found, value)
         elif field not in JSON and value in found and is_json(arrays[value].type):
             arrays[value] = _array(found, value, _values(arrays[value]))
@@ -60,8 +63,9 @@ def _join(columns: Columns, names: Sequence[str]) -> pa.Array:
         for word, other in zip(bare, others, strict=True)
     ]
     frame = pl.DataFrame([first, *others])
-    # A null first text is a missing prompt, whatever the others hold.
-    joined = pl.concat_str([pl.col(first.name), *filled], separator="\n\n", ignore_nulls=True)
+    # A null first text is a missing prompt, whatever the others hold, and a blank one adds no lines.
+    written = pl.when(pl.col(first.name).str.strip_chars() != "").then(pl.col(first.name))
+    joined = pl.concat_str([written, *filled], separator="\n\n", ignore_nulls=True)
     result = frame.select(text=pl.when(pl.col(first.name).is_not_null()).then(joined))
     return result["text"].to_arrow().cast(pa.string())
 
@@ -86,6 +90,17 @@ def cells_of(fields: Mapping[str, str], names: Iterable[str]) -> dict[str, Cells
         elif field in CELLS:
             cells[value] = CELLS[field]
     return cells
+
+
+def _bracketed(texts: pa.Array) -> bool:
+    return bool(pc.any(pc.starts_with(pc.utf8_ltrim_whitespace(texts.cast(pa.string())), "[")).as_py())
+
+
+def replies_of(fields: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    """Return the columns that hold one reply per row."""
+    columns = [fields[name] for name in ("chosen", "rejected", "completion") if name in fields]
+    joined = columns_of(fields["completions"], names) if "completions" in fields else ()
+    return [*columns, *(joined if len(joined) > 1 else ())]
 
 
 def _decode(columns: Columns, name: str) -> pa.Array:

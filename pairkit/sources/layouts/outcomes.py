@@ -45,11 +45,9 @@ def winner_ranks(
     A winner is named as `place_of` reads it, or by its model. Anything else is `invalid_winner`. With several
     `votes` the winner is what most of them name, and a tie if no two agree more than others do.
     """
-    counts = np.diff(offsets)
     places = np.stack([_places(columns, name, offsets, flat, names, winners) for name in votes])
     for name, place in zip(votes, places, strict=True):
-        unclear = (place == UNCLEAR) | (place >= counts)
-        columns.report(unclear, "invalid_winner", "names none of the completions", name)
+        columns.report(place == UNCLEAR, "invalid_winner", "names none of the completions", name)
     place = places[0] if len(votes) == 1 else _majority(places)
     return _ranks(place, offsets)
 
@@ -94,7 +92,10 @@ def _places(
     found = [place_of(word, names, winners) for word in encoded.dictionary.to_pylist()]
     known = np.array([UNCLEAR if place is None else place for place in found] + [UNSAID])
     place: Places = known[pc.fill_null(encoded.indices, len(found)).to_numpy()]
-    return np.where(place == UNCLEAR, _by_model(encoded, offsets, flat), place)
+    models = _by_model(encoded, offsets, flat)
+    place = np.where((place == UNCLEAR) | (place >= np.diff(offsets)), models, place)
+    # A model that is named "b" and stands first.
+    return np.where((place >= 0) & (models >= 0) & (models != place), UNCLEAR, place)
 
 
 def _by_model(words: pa.DictionaryArray, offsets: Offsets, flat: pa.Array) -> Places:

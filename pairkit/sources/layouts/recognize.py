@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.readers.survey import Survey
 from pairkit.schema import ROLES
 from pairkit.sources.base import Reading, SourceRecipe
+from pairkit.sources.layouts.json_columns import with_json
 from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
-from pairkit.sources.layouts.settle import check_preference, settle_winners
+from pairkit.sources.layouts.settle import UNTOLD, check_preference, settle_order, settle_winners
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_parts
@@ -96,8 +98,8 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     elif any(name in mapped for name in CONTENT):
         layout, fields = _mapped(mapped), mapped
     else:
-        layout = _recognized(columns, path)
-        fields = _completed(layout, columns, mapped)
+        layout, known = _recognized(columns, path)
+        fields = _completed(layout, known, mapped)
     fields = _one_prompt(fields, mapped)
     shape = SHAPES[layout.shape]
     unused = sorted(mapped.keys() - {*shape.required, *shape.optional})
@@ -117,6 +119,8 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     if "winner" in fields and "winners" not in options:
         where = (columns_of(fields[name], columns) for name in ("winner", "completions"))
         options |= settle_winners(path, survey, *where, mapped="winner" in mapped)
+    if options.get("rank_by_order") == UNTOLD:
+        options |= settle_order(path, fields["completions"])
     if "preference" in fields and "preference" not in mapped:
         check_preference(path, fields["preference"])
     paths = _paths(layout, fields, columns)
@@ -170,28 +174,38 @@ def _exists(columns: Types, need: str) -> bool:
 
 
 def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
-    """Return the fields that rows with these columns have in a layout, and where."""
-    found = {}
-    for field, names in layout.fields.items():
-        candidates = (names,) if isinstance(names, str) else names
-        for candidate in candidates:
+    """Return the fields that rows with these columns have in a layout, and where.
+
+    A column may be spelled otherwise than in the layout: "Response A" for response_a.
+    """
+    found, spelled = {}, {_letters(name): name for name in reversed(list(columns))}
+    known_names = (*columns, *layout.adds)
+    for field, known in layout.fields.items():
+        for candidate in (known,) if isinstance(known, str) else known:
             some = [part for part in candidate.split("|") if _exists(columns, f"{part}:number")]
             if "|" in candidate and some:
                 found[field] = "+".join(some)
                 break
-            parts = columns_of(candidate, (*columns, *layout.adds))
-            if all(part in layout.adds or _exists(columns, part) for part in parts):
-                found[field] = candidate
+            parts = columns_of(candidate, known_names)
+            names = [part if part in known_names else spelled.get(_letters(part), part) for part in parts]
+            if all(name in layout.adds or _exists(columns, name) for name in names):
+                found[field] = "+".join(names)
                 break
     return found
 
 
-def _recognized(columns: Types, path: Path) -> Layout:
+def _letters(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).lower()
+
+
+def _recognized(columns: Types, path: Path) -> tuple[Layout, Types]:
+    """Return the layout of a file, and the columns by which it was recognized."""
+    columns = with_json(path, columns, LAYOUTS.values())
     layout = next((layout for layout in LAYOUTS.values() if fits(layout, columns)), None)
     if layout is None:
         # A column of nothing but nulls gives no layout away, unless there is no better one.
-        named = dict.fromkeys(columns, (pa.string(),))
-        layout = next((layout for layout in LAYOUTS.values() if fits(layout, named)), None)
+        columns = {name: kinds if _has_type(kinds) else (pa.string(),) for name, kinds in columns.items()}
+        layout = next((layout for layout in LAYOUTS.values() if fits(layout, columns)), None)
     if layout is None:
         proposed = suggest(columns) or {"prompt": "COLUMN", "chosen": "COLUMN", "rejected": "COLUMN"}
         raise InputError(
@@ -199,7 +213,11 @@ def _recognized(columns: Types, path: Path) -> Layout:
             f"found columns {', '.join(columns) or 'none'}; "
             f"name the columns with --map, as in --map {written(proposed)}"
         )
-    return layout
+    return layout, columns
+
+
+def _has_type(kinds: Iterable[pa.DataType]) -> bool:
+    return any(not pa.types.is_null(kind) for kind in kinds)
 
 
 def _named(name: str, columns: Types, mapped: Mapping[str, str], path: Path) -> Layout:

@@ -18,6 +18,7 @@ from pairkit.arrow import (
     flatten,
     interleave,
     is_list,
+    is_number,
     is_text,
     listed,
     mask,
@@ -46,6 +47,8 @@ from pairkit.sources.reading.turns import THOUGHT_FIELDS, read_calls, read_roles
 # Names under which structs of completions hold the reply, and its model.
 TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
 MODELS = ("model", "generator")
+SCORES = ("score", "reward", "rating")
+RATINGS = (*SCORES, "ratings", "rank", "overall_score", "annotations")
 # Of sets that pairkit wrote.
 OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata", "token_ids", "tokenizer")
 
@@ -152,13 +155,15 @@ def _structs(items: Columns) -> pa.Array:
     report_media(items)
     _report_others(items)
     text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
+    # A text may say that there is none, and is then nobody's mistake.
+    numbers = [name for name in SCORES if name in items and is_number(items.arrays[name].type)]
+    score = numbers[0] if numbers and "score" not in items else "score"
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
-    # `reasoning` next to a text may be that of a judge, next to the content of a message it is the model's.
-    thoughts = THOUGHT_FIELDS if text == "content" else THOUGHT_FIELDS[:-1]
-    own |= {"tool_calls": read_calls(items), "reasoning_content": read_thoughts(items, thoughts)}
+    thoughts, explained = _thoughts(items, text)
+    own |= {"tool_calls": read_calls(items), "reasoning_content": thoughts}
     if "metadata" not in own:
-        rest = items.rest([text, model, "rank", "score", *CALL_FIELDS, *thoughts, *own])
-        encoded = json_objects(rest, items.size)
+        rest = items.rest([text, model, "rank", score, *CALL_FIELDS, *own, *explained])
+        encoded = json_objects(rest | explained, items.size)
         # Null, because a completion without further fields has no metadata.
         own["metadata"] = pc.if_else(pc.equal(encoded, "{}"), None, encoded)
     if "origin" in own:
@@ -169,13 +174,28 @@ def _structs(items: Columns) -> pa.Array:
         pc.if_else(pc.and_(pc.is_null(texts), pc.is_valid(own["tool_calls"])), "", texts),
         model=items.text(model),
         rank=items.rank("rank"),
-        score=items.number("score"),
+        score=items.number(score),
         **own,
     )
 
 
+def _thoughts(items: Columns, text: str) -> tuple[pa.Array, dict[str, pa.Array]]:
+    """Return the model's thoughts, and what else the fields of thoughts hold.
+
+    `reasoning` next to a rating may be that of a judge; next to the content of a message it is the model's.
+    """
+    names = [name for name in THOUGHT_FIELDS if name in items and is_text(items.arrays[name].type)]
+    rated = [present(items.arrays[name]) for name in RATINGS if name in items and text != "content"]
+    judged = np.logical_or.reduce([np.zeros(items.size, np.bool_), *rated])
+    if "reasoning" not in names:
+        return read_thoughts(items, names), dict.fromkeys(names, pa.nulls(items.size))
+    reasoning = items.only("reasoning", judged).arrays["reasoning"]
+    others = dict.fromkeys(names, pa.nulls(items.size)) | {"reasoning": reasoning}
+    return read_thoughts(items.only("reasoning", ~judged), names), others
+
+
 def _report_others(items: Columns) -> None:
-    """Report messages of others than the assistant, and dialogues in the texts of other libraries' objects."""
+    """Report messages of others than the assistant, and dialogues in the texts of others' objects."""
     for name in ("role", "from"):
         if name in items and is_text(items.arrays[name].type):
             roles = read_roles(items, name)[1]

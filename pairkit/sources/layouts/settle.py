@@ -14,16 +14,33 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import is_number, is_text
+from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError
 from pairkit.readers.formats import blocks
 from pairkit.readers.survey import SURVEY_ROWS, Survey
 from pairkit.sources.layouts.paths import types_at, values_at
-from pairkit.sources.layouts.winners import PLACE, plain
+from pairkit.sources.layouts.winners import PLACE, numbered, plain
 from pairkit.sources.reading.columns import Columns
 
+# "a_is_better", "is_first_preferred"
+SIDES = {"a": "a", "b": "b", "first": "a", "second": "b"}
+SIDE = re.compile(
+    rf"(?:is)?(?:response|answer|output|model)?({'|'.join(SIDES)})(?:is)?(?:better|preferred|best|wins)"
+)
+UNTOLD = "untold"  # of `rank_by_order`, in layouts of which only the rows can tell
 # Columns whose 1 often means "the first is better" and not a position.
 LABELS = ("label", "labels", "preference", "preferred", "human_preference")
+# Columns that count from 0, as programs do.
+INDICES = (
+    "index",
+    "idx",
+    "best_index",
+    "best_idx",
+    "chosen_index",
+    "chosen_idx",
+    "winner_index",
+    "winner_idx",
+)
 
 
 def settle_winners(
@@ -38,6 +55,10 @@ def settle_winners(
 
     Raises `InputError` if the values do not tell.
     """
+    side = _side_of(columns[0], survey) if len(columns) == 1 and len(names) == 2 else None
+    if side is not None:
+        other = "b" if side == "a" else "a"
+        return {"winners": {"true": side, "1": side, "false": other, "0": other}}
     for column in columns:
         if any(pa.types.is_boolean(kind) for kind in types_at(survey.columns, column)):
             raise InputError(
@@ -47,7 +68,7 @@ def settle_winners(
     numbers = sorted(_numbers(path, columns, names))
     if not numbers:
         return {}
-    start = _start(numbers, names, labeled=not mapped and _last(columns[0]) in LABELS)
+    start = _start(numbers, columns[0], names, mapped=mapped)
     if start is None:
         shown = ", ".join(map(str, numbers[:6]))
         signed = f"; {_signed(columns[0])}" if numbers[0] < 0 else ""
@@ -58,28 +79,29 @@ def settle_winners(
     return {"winners": {str(number): chr(ord("a") + number - start) for number in numbers}}
 
 
-def _start(numbers: Sequence[int], names: Sequence[str], *, labeled: bool) -> int | None:
+def _side_of(column: str, survey: Survey) -> str | None:
+    """Return the completion that a column such as `a_is_better` is about, if no column is about the other."""
+    found = SIDE.fullmatch(plain(column))
+    if found is None:
+        return None
+    places = {SIDES[match[1]] for name in survey.columns if (match := SIDE.fullmatch(plain(name)))}
+    # With a column for each, both may be false.
+    return places.pop() if len(places) == 1 else None
+
+
+def _start(numbers: Sequence[int], column: str, names: Sequence[str], *, mapped: bool) -> int | None:
     """Return the number of the first completion, 0 or 1; None if the numbers of a file do not tell."""
     first, last, count = numbers[0], numbers[-1], len(names)
-    numbered = _numbered(names)
+    begin = 0 if _last(column) in INDICES else numbered(names)
     if first < 0 or last > max(count, 26 * (count < 2)):
         return None
     if first == 0:
         # 0 may be a tie: next to completions that count from 1, or where the last position would be outside.
-        clear = numbered != 1 and not labeled and (count < 2 or last < count)
+        clear = begin != 1 and (mapped or _last(column) not in LABELS) and (count < 2 or last < count)
         return 0 if clear else None
     if count > 1 and last == count:
-        return 1 if numbered != 0 else None
-    return 0 if numbered == 0 else None
-
-
-def _numbered(names: Sequence[str]) -> int | None:
-    """Return the number at the end of the first completion's column, if all columns are numbered from it."""
-    ends = [re.search(r"(\d+)$", name) for name in names]
-    found = [int(end[1]) for end in ends if end is not None]
-    if len(found) < 2 or found != list(range(found[0], found[0] + len(names))):
-        return None
-    return found[0]
+        return 1 if begin != 0 else None
+    return 0 if begin == 0 else None
 
 
 def _last(path: str) -> str:
@@ -94,8 +116,9 @@ def _numbers(path: Path, columns: Sequence[str], names: Sequence[str]) -> set[in
     for value in _values(path, columns):
         if not _as_number(value).is_integer() and np.isfinite(_as_number(value)):
             raise InputError(
-                f"{path}: {', '.join(columns)} holds {value}, which names no completion; where the numbers go "
-                f"from 1, the first is better, to 2, give --map preference={columns[0]}; {_signed(columns[0])}"
+                f"{path}: {', '.join(columns)} holds {value}, which names no completion; where the numbers "
+                f"go from 1, the first is better, to 2, give --map preference={columns[0]}; "
+                f"{_signed(columns[0])}"
             )
     return {number for value in _values(path, columns) for number in _number(value, names)}
 
@@ -105,15 +128,34 @@ def _number(value: object, names: Sequence[str]) -> tuple[int, ...]:
     word = plain(value)
     if word.lstrip("-").isdecimal():
         return (int(word),)
-    numbered = PLACE.fullmatch(word)
-    named = any(word == plain(name) for name in names)
-    return (int(numbered[1]),) if numbered and numbered[1].isdecimal() and not named else ()
+    found = PLACE.fullmatch(word)
+    # Next to columns with numbers, "Response 1" is the one of that number.
+    return (int(found[1]),) if found and found[1].isdecimal() and numbered(names) is None else ()
+
+
+def settle_order(path: Path, column: str) -> dict[str, str]:
+    """Return as `rank_by_order` that lists of samples are in no order.
+
+    Raises `InputError` if every row has two, as the pairs of LLaMA-Factory do, whose first is the better one.
+    """
+    for block in blocks(path, SURVEY_ROWS):
+        for part in block.load().tables:
+            lists = values_at(Columns.of(part.table).arrays, column, part.table.num_rows)
+            lengths = pc.unique(pc.list_value_length(lists)).drop_null() if is_list(lists.type) else []
+            if any(length.as_py() != 2 for length in lengths):
+                return {"rank_by_order": "false"}
+    raise InputError(
+        f"{path}: {column} holds two texts in every row; give --map rank_by_order=true if the first is the "
+        "better one, as LLaMA-Factory's pairs are, or --map rank_by_order=false if they are in no order"
+    )
 
 
 def check_preference(path: Path, column: str) -> None:
     """Raise `InputError` if the numbers of a column are no preferences from 1 to 2, with 0 for a tie."""
     numbers = [number for value in _values(path, [column]) if np.isfinite(number := _as_number(value))]
-    if not numbers or (max(numbers) > 1 and all(1 <= number <= 2 or number == 0 for number in numbers)):
+    inside = all(1 <= number <= 2 or number == 0 for number in numbers)
+    # With nothing but 0 and 1 it is more likely a position.
+    if inside and (0 not in numbers or max(numbers) > 1):
         return
     raise InputError(
         f"{path}: {column} goes from {min(numbers):g} to {max(numbers):g}, not from 1, the first is better, "

@@ -23,11 +23,11 @@ def _set(words: str) -> frozenset[str]:
 
 BETTER = _set(
     "chosen good better best preferred accepted accept win winner winning positive pos correct right real "
-    "desired liked safe safer"
+    "desired liked safe safer w"
 )
 WORSE = _set(
     "rejected reject bad worse worst dispreferred unpreferred refused lose loser losing negative neg wrong "
-    "incorrect fake generated undesired disliked unsafe"
+    "incorrect fake generated undesired disliked unsafe l"
 )
 NOT = _set("non not un dis")
 PROMPT = _list(
@@ -46,7 +46,7 @@ WINNER = _set("winner preference preferred better best verdict label choice vote
 ABOUT = _set(
     "model models id ids uid hash source name type category language lang date time url link reason "
     "rationale rationales explanation critique feedback comment annotator judge tokens token length "
-    "count dataset system tag tags topic domain split status version"
+    "count is dataset system tag tags topic domain split status version"
 )
 TURN_KEYS = ({"role", "content"}, {"from", "value"})
 TEXT_KEYS = ("text", "content", "response", "output", "answer", "completion", "value")
@@ -110,10 +110,11 @@ def suggest(columns: Types) -> dict[str, str]:
 
 def written(mapped: Mapping[str, Any]) -> str:
     """Return a map as the value of `--map`, quoted for a shell where it has to be."""
-    return shlex.quote(",".join(f"{field}={_value(value)}" for field, value in mapped.items()))
+    return shlex.quote(",".join(f"{field}={written_value(value)}" for field, value in mapped.items()))
 
 
-def _value(value: Any) -> str:
+def written_value(value: Any) -> str:
+    """Return the value of a field of a map as it is typed."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
@@ -183,10 +184,10 @@ def _prompt(texts: Sequence[Candidate]) -> Candidate | None:
 
 def _pair(texts: Sequence[Candidate], all_: Sequence[Candidate]) -> dict[str, str]:
     single = [each for each in texts if each.kind in ("text", "messages")]
-    worse = [each for each in single if each.side == "rejected"]
-    pairs = [
-        (one, other) for one in single for other in worse if one.side == "chosen" and one.kind == other.kind
-    ]
+    worse = [each for each in texts if each.side == "rejected" and each.kind != "objects"]
+    kinds = {("text", "text"), ("messages", "messages"), ("text", "texts")}
+    better = [each for each in single if each.side == "chosen"]
+    pairs = [(one, other) for one in better for other in worse if (one.kind, other.kind) in kinds]
     # `answer` next to `bad_answer`.
     pairs = pairs or [
         (one, other)

@@ -50,9 +50,9 @@ def place_of(word: str, names: Sequence[str] = (), winners: Mapping[Any, str] | 
 
     `names` are the columns of the completions, `winners` what a map or layout says about values.
     """
-    for value, meaning in (winners or {}).items():
-        if plain(value) == plain(word):
-            return place_of(meaning, names)
+    meanings = {plain(value): meaning for value, meaning in (winners or {}).items()}
+    if plain(word) in meanings:
+        return place_of(meanings[plain(word)], names)
     for position, name in enumerate(names):
         if plain(word) in (plain(name), plain(re.split(r"[.\]]", name)[-1])):
             return position
@@ -66,7 +66,21 @@ def place_of(word: str, names: Sequence[str] = (), winners: Mapping[Any, str] | 
     found = PLACE.fullmatch(plain(word))
     if found is None:
         return None
-    return int(found[1]) if found[1].isdigit() else ord(found[1]) - ord("a")
+    start = numbered(names)
+    if found[1].isdecimal() and not plain(word).isdecimal() and start is not None:
+        return int(found[1]) - start if 0 <= int(found[1]) - start < len(names) else None
+    if found[1] in meanings:
+        return place_of(meanings[found[1]], names)
+    return int(found[1]) if found[1].isdecimal() else ord(found[1]) - ord("a")
+
+
+def numbered(names: Sequence[str]) -> int | None:
+    """Return the number at the end of the first completion's column, if all columns are numbered from it."""
+    ends = [re.search(r"(\d+)$", name) for name in names]
+    found = [int(end[1]) for end in ends if end is not None]
+    if len(found) < 2 or found != list(range(found[0], found[0] + len(names))):
+        return None
+    return found[0]
 
 
 def _side(left: str, sign: str, right: str) -> int | None:

@@ -1,7 +1,7 @@
 """Cells whose texts hold more than a text: dialogues, lists of completions, turns of a history.
 
-Such cells are parsed, one by one, because no columnar parser takes JSON of any shape. Rows that then have other
-types than the rest are read apart and put back into their places, so that one column may hold both.
+Such cells are parsed, one by one, because no columnar parser takes JSON of any shape. Rows that then have
+other types than the rest are read apart and put back into their places, so that one column may hold both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pairkit.readers.json_rows import row_tables
 from pairkit.sources.reading.chat_marks import HUMAN, transcript_in
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.dialogues import MAYBE, dialogue_in
-from pairkit.sources.reading.literals import parse
+from pairkit.sources.reading.literals import OtherKind, parse
 from pairkit.sources.reading.roles import known_roles
 
 
@@ -27,8 +27,8 @@ class Cells(NamedTuple):
     """How the texts of a column are parsed that hold more than a text.
 
     `begins` is the beginning of such texts, a regular expression of Rust; None: every text is parsed. `parse`
-    gets a text and the known roles and returns what it holds, None if it is a text; it raises `ValueError` with
-    what is wrong with it.
+    gets a text and the known roles and returns what it holds, None if it is a text; it raises `ValueError`
+    with what is wrong with it.
     """
 
     begins: str | None
@@ -40,18 +40,15 @@ def read_apart(
 ) -> list[pa.Array | None]:
     """Return what `read` makes of `columns`, one value per row, with the cells of some columns parsed.
 
-    Cells that cannot be parsed are reported as `invalid_json`; their rows are null in the result.
+    Cells that cannot be parsed are reported; their rows are null in the result.
     """
     names = [name for name in cells if name in columns and _holds_texts(columns.arrays[name].type)]
     parsed = {name: _parse(columns, name, cells[name]) for name in names}
     rows = np.unique([row for cells in parsed.values() for row in cells]).astype(np.int64)
     if not len(rows):
         return list(read(columns))
-    parts = (
-        [_subset(columns, np.setdiff1d(np.arange(columns.size), rows), {})]
-        if len(rows) < columns.size
-        else []
-    )
+    plain = np.setdiff1d(np.arange(columns.size), rows)
+    parts = [_subset(columns, plain, {})] if len(plain) else []
     parts += _parsed_parts(columns, rows, names, parsed)
     parts = parts or [_subset(columns, rows[:0], {})]
     return _in_order(columns.size, [(places, read(part)) for part, places in parts])
@@ -98,19 +95,27 @@ def _parse(columns: Columns, name: str, cells: Cells) -> dict[int, Any]:
 
 
 def dialogues_of(texts: Sequence[Any], roles: Mapping[str, str]) -> list[Any] | None:
-    """Return the items of a list with the dialogues among them parsed, None if there is none."""
+    """Return the items of a list with the dialogues among them parsed, None if no text is one."""
     items = [dialogue_in(text, roles) if isinstance(text, str) else None for text in texts]
     if all(item is None for item in items):
         return None
-    return [text if item is None else item for item, text in zip(items, texts, strict=True)]
+    if all(isinstance(item, dict) for item in items):
+        return items
+    # A text among dialogues is a reply, and so is a message; an item that is none of these is refused.
+    replies = [_reply(text) if item is None else item for item, text in zip(items, texts, strict=True)]
+    return [[reply] if isinstance(reply, dict) else reply for reply in replies]
+
+
+def _reply(text: Any) -> Any:
+    return {"role": "assistant", "content": text} if isinstance(text, str) else text
 
 
 def report_dialogues(items: Columns, name: str) -> None:
     """Report texts that are dialogues where only texts are read."""
     if name in items and is_text(items.arrays[name].type):
-        detail = "holds a dialogue, which is read only where it stands alone in its column"
         found = _parse(items, name, DIALOGUE)
-        items.report(np.isin(np.arange(items.size), list(found)), "unsupported_content", detail, name)
+        where = np.isin(np.arange(items.size), list(found))
+        items.report(where, "unsupported_content", "holds messages, not a text", name)
 
 
 def _candidates(texts: pa.Array, begins: str | None) -> Mask:
@@ -122,17 +127,18 @@ def _candidates(texts: pa.Array, begins: str | None) -> Mask:
 
 def _parsed_cells(columns: Columns, name: str, cells: Any, parser: Callable[[Any], Any]) -> dict[int, Any]:
     found: dict[int, Any] = {}
-    wrong: dict[str, list[int]] = {}
+    wrong: dict[tuple[str, str], list[int]] = {}
     for place, text in cells:
         try:
             value = parser(text)
         except ValueError as error:
-            wrong.setdefault(str(error), []).append(place)
+            reason = "unsupported_content" if isinstance(error, OtherKind) else "invalid_json"
+            wrong.setdefault((reason, str(error)), []).append(place)
             value = ()  # the row is read apart, and not as a text
         if value is not None:
             found[place] = value
-    for detail, places in wrong.items():
-        columns.report(np.isin(np.arange(columns.size), places), "invalid_json", detail, name)
+    for (reason, detail), places in wrong.items():
+        columns.report(np.isin(np.arange(columns.size), places), reason, detail, name)
     return {place: None if value == () else value for place, value in found.items()}
 
 

@@ -40,8 +40,8 @@ from pairkit.sources.reading.labels import read_labels
 class Columns:
     """`size` values of named columns; `owners` maps each to one of the `rows` raw rows.
 
-    `problems` is shared by all `Columns` of one table, and grows as columns are read. `roles` are the roles that
-    a user gave to names of speakers.
+    `problems` is shared by all `Columns` of one table, and grows as columns are read. `roles` are the roles
+    that a user gave to names of speakers.
     """
 
     arrays: Mapping[str, pa.Array]
@@ -119,7 +119,7 @@ class Columns:
         return pc.if_else(pa.array(partial | huge), None, numbers).cast(pa.int32())
 
     def truth(self, name: str) -> pa.Array:
-        """Read a column of booleans, or of the words and numbers of `labels.py`; others are `invalid_label`."""
+        """Read a column of booleans, or the words and numbers of `labels.py`; others are `invalid_label`."""
         if name not in self:
             return pa.nulls(self.size, pa.bool_())
         read, problems = read_labels(self.arrays[name])
@@ -156,7 +156,7 @@ class Columns:
         return offsets, below
 
     def flat(self, name: str) -> tuple[Offsets, Columns]:
-        """Return the offsets of a column of lists `[size + 1]`, and the items as a column that is named ""."""
+        """Return the offsets of a column of lists `[size + 1]`, and the items as a column named ""."""
         cuts, items = flatten(self.arrays[name])
         owners = np.repeat(np.arange(self.size), np.diff(cuts))
         return cuts, self._below({"": items}, owners if self.owners is None else self.owners[owners], name)

@@ -1,4 +1,4 @@
-"""What a message says: a text, parts of a text, or an object with one text; thoughts among the parts stay apart."""
+"""What a message says: a text, parts of a text, or an object with one text; and the thoughts among parts."""
 
 from __future__ import annotations
 
@@ -84,8 +84,7 @@ def _read_parts(parts: Columns) -> tuple[pa.Array, pa.Array]:
     thoughts = pc.coalesce(
         *(parts.only(name, thoughtful).text(name) for name in (*THOUGHT_PARTS, "text", "content"))
     )
-    said = parts.only("text", ~thoughtful)
-    texts = read_content(said, "text")
+    texts = pc.coalesce(*(read_content(parts.only(name, ~thoughtful), name) for name in ("text", "content")))
     written = mask(pc.is_in(kinds, pa.array(TEXT_PARTS))) | (~present(kinds) & present(texts))
     left = ~(written | (thoughtful & present(thoughts)))
     for article, medium in MEDIA:

@@ -1,61 +1,69 @@
 """Texts that are dialogues: lists of messages that an export wrote into a text.
 
-A text is a dialogue by its value, whatever the column: as a whole it is a list of messages (or one), written as
-JSON or as Python prints it. A message is an object with a speaker (`role`, `from`) and what it says (`content`,
-`value`, `text`). JSON of another kind is a text: `{"answer": 4}`, `[{"role": "admin"}]`, and messages of unknown
-speakers with keys that no message has. A text that only looks like messages is refused. The content of a message
-is never looked into: it is the way to write a reply that is itself a list of messages.
+A text is a dialogue by its value, whatever the column: as a whole it is a list of messages (or one), written
+as JSON or as Python prints it. A message is an object with a speaker (`role`, `from`) and what it says
+(`content`, `value`, `text`). JSON of another kind is a text: `{"answer": 4}`, `[{"role": "admin"}]`, and
+objects of unknown speakers with keys that no message has. A text that only looks like messages is refused.
+The content of a message is never looked into: so a reply is written that is itself a list of messages.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pairkit.sources.reading.chat_marks import BEGINS, spelled_messages
-from pairkit.sources.reading.literals import parse
+from pairkit.sources.reading.literals import OtherKind, parse
 from pairkit.sources.reading.roles import normal
 
 ROLE_FIELDS = ("role", "from", "speaker", "sender", "type")
 CONTENT_FIELDS = ("content", "value", "text", "message", "parts")
 CALL_FIELDS = ("tool_calls", "function_call")  # the second is OpenAI's form before tools: one call, no list
+LANGCHAIN = ("human", "ai")  # types of its messages; others are too common to be a speaker's
 WRAPPED = ("messages", "conversations", "conversation")
 _OTHER_FIELDS = ("name", "weight", "id", "loss", "train", "tool_call_id", "reasoning_content", "thinking")
 # The beginnings of texts that may be dialogues, for Rust's regular expressions.
-MAYBE = rf"""^\s*(?:["']?\s*[\[({{]|array\(|\w*Message\w*\()|{BEGINS}"""
-_ROLE = re.compile(r"""\b(?:role|from)\b["'\\]*\s*[:=]\s*["'\\]*(\w*)""")
-_CONTENT = re.compile(r"""\b(?:content|value|text)\b["'\\]*\s*[:=]""")
-_MESSAGES = re.compile(r"""\s*["']?\s*(?:array\()?[\[(]\s*\{""")
+MAYBE = rf"""^\s*(?:["']?\s*[\[({{]|array\(|\w*Message\w*\(|-\s+\w+:)|{BEGINS}"""
+_QUOTES = r"""(?:["'\\“”‘’]|&quot;|&#3[49];)*"""
+_ROLE = re.compile(rf"\b(?:role|from)\b{_QUOTES}\s*[:=]\s*{_QUOTES}(\w*)")
+_CONTENT = re.compile(rf"\b(?:content|value|text)\b{_QUOTES}\s*[:=]")
+_LANGCHAIN = re.compile(rf"\btype\b{_QUOTES}\s*:\s*{_QUOTES}(?:human|ai)\b")
+# Also the beginning of YAML.
+_MESSAGES = re.compile(r"""\s*(?:["']?\s*(?:array\()?[\[(]\s*\{|-\s+(?:role|from|content|value):)""")
 _PRINTED = re.compile(r"\s*\[?\s*\w*Message\w*\(")
 
 
 def dialogue_in(text: str, roles: Mapping[str, str]) -> Any | None:
     """Return the messages that a text is, None if it is a text.
 
-    `roles` are the known names of speakers. Raises `ValueError` with what is wrong with a text that looks like
-    messages and cannot be read.
+    `roles` are the known names of speakers. Raises `ValueError` with what is wrong with a text that looks
+    like messages and cannot be read.
     """
     spelled = spelled_messages(text)
     if spelled is not None:
         return spelled
-    # `type` and the like are too common to parse every text that has one.
-    if not _CONTENT.search(text) or (not (found := _ROLE.findall(text)) and not _PRINTED.match(text)):
+    named = _ROLE.findall(text)
+    if not _CONTENT.search(text) or not (named or _LANGCHAIN.search(text) or _PRINTED.match(text)):
         return None
     try:
         value = parse(text)
     except ValueError as error:
-        known = any(normal(name) in roles for name in found)
-        if _MESSAGES.match(text) or _PRINTED.match(text) or (known and text.lstrip()[:1] == "{"):
+        if _looks_like_messages(text, named, roles):
             raise ValueError(f"looks like messages and {error}; write them as JSON") from None
         return None
     return messages_in(value, roles)
 
 
+def _looks_like_messages(text: str, named: Sequence[str], roles: Mapping[str, str]) -> bool:
+    begins = bool(named and _MESSAGES.match(text)) or bool(_PRINTED.match(text))
+    return begins or (text.lstrip()[:1] == "{" and any(normal(name) in roles for name in named))
+
+
 def messages_in(value: Any, roles: Mapping[str, str]) -> Any | None:
     """Return the messages that a parsed value is, None if it is something else.
 
-    Raises `ValueError` for a list of messages and other objects.
+    Raises `OtherKind` for a list of messages and other objects.
     """
     if isinstance(value, dict) and len(value) == 1 and next(iter(value)) in WRAPPED:
         (value,) = value.values()
@@ -66,7 +74,7 @@ def messages_in(value: Any, roles: Mapping[str, str]) -> Any | None:
     known = [name is not None and normal(name) in roles for name in speakers]
     if None in speakers:
         if any(known):
-            raise ValueError("holds messages and other objects")
+            raise OtherKind("holds messages and other objects")
         return None
     # Unknown speakers are named when the messages are read, unless these are records of another kind.
     plain = isinstance(value, list) and all(set(item) <= _FIELDS for item in items)
@@ -79,6 +87,8 @@ _FIELDS = {"role", "from", *CONTENT_FIELDS, *CALL_FIELDS, *_OTHER_FIELDS}
 def speaker_of(item: Mapping[str, Any]) -> str | None:
     """Return the speaker of an object that is a message, else None."""
     name = next((item[field] for field in ("role", "from") if item.get(field) is not None), None)
+    if name is None and item.get("type") in LANGCHAIN:
+        name = item["type"]
     says = any(isinstance(item.get(field), str | list | dict) for field in CONTENT_FIELDS)
     calls = any(item.get(field) for field in CALL_FIELDS)
     return name if isinstance(name, str) and (says or calls) else None

@@ -28,7 +28,7 @@ from pairkit.sources.reading.cells import Cells
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.dialogues import messages_in
 from pairkit.sources.reading.json_columns import NOTHING
-from pairkit.sources.reading.literals import parse
+from pairkit.sources.reading.literals import OtherKind, parse
 from pairkit.sources.reading.turns import read_turns
 
 # Keys of one exchange: what the user says, what the assistant answers.
@@ -55,11 +55,11 @@ def history_cell(text: str, roles: Mapping[str, str]) -> Any:
     try:
         value = parse(text)
     except ValueError:
-        raise ValueError(f"is a text, not {FORMS}") from None
+        raise OtherKind(f"is a text, not {FORMS}") from None
     found = messages_in(value, roles)
     value = value if found is None else found
     if not isinstance(value, list | dict):
-        raise ValueError(f"is a text, not {FORMS}")
+        raise OtherKind(f"is a text, not {FORMS}")
     return value if isinstance(value, list) else [value] if value else []
 
 

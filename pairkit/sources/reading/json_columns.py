@@ -105,7 +105,7 @@ def _listed(value: Any, what: str) -> list[Any]:
     items = [value] if isinstance(value, dict) and value else value or []
     if not isinstance(items, list):
         raise ValueError(f"is not a JSON list of {what}")
-    return items
+    return [item for item in items if item not in (None, {}, "")]
 
 
 def _parsed(item: Any) -> Any:

@@ -62,7 +62,7 @@ Problem = tuple[Mask, str]
 def read_labels(values: pa.Array) -> tuple[pa.Array, list[Problem]]:
     """Read booleans, numbers or words as booleans; return also the values that are neither, and what to do.
 
-    Numbers are 1 and 0, or 1 and -1. If others are among them they are a rating, of which no number is a label.
+    Numbers are 1 and 0, or 1 and -1. With others among them they are a rating, and none of them is a label.
     """
     if pa.types.is_boolean(values.type):
         return values, []

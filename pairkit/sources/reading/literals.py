@@ -24,6 +24,10 @@ _ARRAY = re.compile(r"\barray(?=\(\s*\[)|,\s*dtype=\w+")
 _ADJACENT = re.compile(r"(?<=[}\])\w.])(\s+)(?=[{\[(\w.-])")
 
 
+class OtherKind(ValueError):
+    """A text that can be read, and holds what no set can."""
+
+
 def parse(text: str) -> Any:
     """Return the value that a text writes as JSON or as a Python literal, with lists for tuples and arrays.
 
@@ -40,7 +44,19 @@ def _parsed(text: str) -> Any:
         # Not strict, because exports by hand leave line breaks inside of texts.
         return loads(text, strict=False)
     except (ValueError, RecursionError):
-        return _literal(text)
+        lines = _lines(text)
+        return _literal(text) if lines is None else lines
+
+
+def _lines(text: str) -> list[Any] | None:
+    """Return the objects of JSON lines, None if the text is something else."""
+    lines = [line for line in text.split("\n") if not line.isspace() and line]
+    if len(lines) < 2 or not all(line.lstrip()[:1] == "{" for line in lines):
+        return None
+    try:
+        return [loads(line) for line in lines]
+    except (ValueError, RecursionError):
+        return None
 
 
 def _literal(text: str) -> Any:

@@ -59,12 +59,20 @@ def user_prompt(texts: pa.Array) -> pa.Array:
 
 
 def with_system(prompts: pa.Array, system: pa.Array) -> pa.Array:
-    """Put a system message before the prompts that `system` has a text for."""
-    selected = present(system) & mask(pc.greater(pc.utf8_length(system), 0))
+    """Put a system message before the prompts that `system` has a text for, unless they begin with it."""
+    selected = present(system) & mask(pc.greater(pc.utf8_length(system), 0)) & ~_begin_with(prompts, system)
     if not selected.any():
         return prompts
     first = _messages(repeat("system", len(system), pa.string()), system)
     return prepend(prompts, first, selected)
+
+
+def _begin_with(prompts: pa.Array, system: pa.Array) -> Mask:
+    offsets, flat = flatten(prompts)
+    some = np.diff(offsets) > 0
+    first = flat.take(pa.array(np.where(some, offsets[:-1], 0), mask=~some))
+    role, content = (struct_fields(first)[name] for name in ("role", "content"))
+    return mask(pc.and_(pc.equal(role, "system"), pc.equal(content, system)))
 
 
 def read_messages(columns: Columns, name: str) -> pa.Array:

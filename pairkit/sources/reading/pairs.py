@@ -46,7 +46,7 @@ def holds_replies(columns: Columns, name: str) -> bool:
 
 
 def read_replies(columns: Columns, name: str) -> tuple[Offsets, Conversation]:
-    """Read a column of lists of replies, each in one of the forms of `read_reply`; offsets, and one per item."""
+    """Read a column of lists of replies in the forms of `read_reply`: their offsets, and one per item."""
     cuts, items = columns.flat(name)
     return cuts, read_reply(items, "", whole=False)
 
@@ -54,7 +54,7 @@ def read_replies(columns: Columns, name: str) -> tuple[Offsets, Conversation]:
 def shared_prompt(
     columns: Columns, column: pa.Array | None, chosen: Conversation, rejected: Conversation, name: str
 ) -> pa.Array:
-    """Return the prompt of each pair, as `common_prompt` does; problems are reported for the column `name`."""
+    """Return the prompt of each pair, as `common_prompt` does; problems are those of the column `name`."""
     return prompt_of_all(columns, column, [chosen, rejected], name)
 
 
@@ -71,9 +71,9 @@ def common_prompt(
 ) -> pa.Array:
     """Return the prompt of each row: the messages before its replies, or else the prompt `column`.
 
-    `prompts` has the messages before each reply, cut into rows at `cuts`; a reply without any follows those of
-    the others. Rows with different messages before the replies are `diverging_prompts`. Problems are reported
-    for the column `name`.
+    `prompts` has the messages before each reply, cut into rows at `cuts`; a reply without any follows those
+    of the others. Rows with different messages before the replies are `diverging_prompts`. Problems are
+    reported for the column `name`.
     """
     owners = np.repeat(np.arange(columns.size), np.diff(cuts))
     longer = np.flatnonzero(_lengths(prompts) > 0)

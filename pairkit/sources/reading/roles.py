@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 ROLE_NAMES = {
     **dict.fromkeys(("system", "developer", "sys", "system_prompt"), "system"),
     **dict.fromkeys(("user", "human", "prompter", "usr", "customer", "client", "questioner"), "user"),
+    **dict.fromkeys(("question", "query"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "ai", "llm"), "assistant"),
-    **dict.fromkeys(("ai_assistant", "agent", "bing", "bard"), "assistant"),
+    **dict.fromkeys(("ai_assistant", "agent", "bing", "bard", "answer", "response"), "assistant"),
     **dict.fromkeys(("tool", "function", "observation", "ipython"), "tool"),
     **dict.fromkeys(
         (f"{what}_{told}" for what in ("tool", "function") for told in ("response", "result", "output")),

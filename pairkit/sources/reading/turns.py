@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -88,7 +90,7 @@ def read_calls(items: Columns) -> pa.Array:
     return pc.coalesce(*(read_json(items, name, json_columns.calls) for name in CALL_FIELDS))
 
 
-def read_thoughts(items: Columns, names: tuple[str, ...] = THOUGHT_FIELDS) -> pa.Array:
+def read_thoughts(items: Columns, names: Sequence[str] = THOUGHT_FIELDS) -> pa.Array:
     """Read the thought that an item keeps apart from its content; null where there is none."""
-    thoughts = pc.coalesce(*(items.text(name) for name in names))
+    thoughts = pc.coalesce(pa.nulls(items.size, pa.string()), *(items.text(name) for name in names))
     return pc.if_else(pc.equal(thoughts, ""), None, thoughts)

@@ -36,18 +36,23 @@ def dialogue(format: ChatFormat, prompt: Prompt, thoughts: Thoughts) -> tuple[Re
         return prompt.text, []
     parts = []
     generation = "" if thoughts == "train" else format.generation_prompt(kwargs=prompt.kwargs)
+    lead = format.turn(tools=prompt.tools, kwargs=prompt.kwargs).lead or ""
     for (start, stop), following in zip(spans, [*(s for s, _ in spans[1:]), len(text)], strict=True):
-        parts.append(_turn(format, Rendered(text[start:stop], hidden), text[:start], thoughts, generation))
+        turn = Rendered(text[start:stop], hidden)
+        parts.append(
+            Part(turn) if thoughts == "train" else _masked(format, turn, text[:start], generation, lead)
+        )
         if stop < following:
             parts.append(Part(Rendered(text[stop:following], hidden), scored=False))
     return Rendered(text[: spans[0][0]], hidden), parts
 
 
-def _turn(format: ChatFormat, turn: Rendered, before: str, thoughts: Thoughts, generation: str) -> Part:
-    if thoughts == "train":
-        return Part(turn)
+def _masked(format: ChatFormat, turn: Rendered, before: str, generation: str, lead: str) -> Part:
     # A turn of the prompt is not changed: its thought is masked, not removed. Generation marks may include
     # the header of a turn, or a part of it, which is then masked with the thought that follows.
     ends = [0, *(token.end() for token in format.control.pattern.finditer(generation)), len(generation)]
     header = max(end for end in ends if turn.text.startswith(generation[:end]))
+    # What leads to an answer is in front of a thought too where the content spells the thought.
+    if turn.text.startswith(lead, header) and format.marks.begin(turn.text[header + len(lead) :]):
+        header += len(lead)
     return Part(turn, thought=masked(format, turn, format.marks.opened(before + turn.text[:header]), header))

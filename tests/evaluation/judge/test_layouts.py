@@ -74,6 +74,16 @@ def test_conversations_are_answers_to_what_they_share(tmp_path: Path, as_text: A
     assert (pairs.prompts, pairs.first, pairs.second) == ([turns("1?")], ["chosen"], ["rejected"])
 
 
+def test_hh_rlhf_is_read(real_data: Path) -> None:
+    """The dialogues of a row differ in the last reply alone, except for a few."""
+    pairs = read_pairs(real_data / "hh_rlhf_helpful_base_test.jsonl.gz", limit=300)
+    assert pairs.rows == len(pairs.first) + pairs.left_out.total() == 300
+    assert len(pairs.first) > 290
+    for prompt, first, second in zip(pairs.prompts, pairs.first, pairs.second, strict=True):
+        assert (prompt[0]["role"], prompt[-1]["role"]) == ("user", "user")
+        assert not any("\n\nHuman:" in text for text in (first, second, prompt[-1]["content"]))
+
+
 def test_chatbot_arena_is_read(tmp_path: Path) -> None:
     winners = ["model_a", "model_b", "tie", "tie (bothbad)", "both_bad"]
     rows = [

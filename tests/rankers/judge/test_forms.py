@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import re
 from pathlib import Path
 
 import pytest
+from support.candidates import table
+from support.judges import good, judged
 
 from pairkit.rankers.judge.header import Header
 from pairkit.rankers.judge.spoken import spoken, verdict_end
-from pairkit.rankers.judge.verdicts import read_verdict, spell_verdict
+from pairkit.rankers.judge.verdicts import read_verdict, spell_verdict, why_unread
 
 
 def header(kind: str, **fields: object) -> Header:
@@ -80,6 +83,7 @@ def test_drafts_hold_no_verdict(draft: str, end: str) -> None:
 def test_a_draft_that_the_template_opened_ends_alone(end: str) -> None:
     assert read_verdict(f"Maybe <verdict>B</verdict>?\n{end}\n\n<verdict>A</verdict>", TAG, 2) == A
     assert read_verdict(f"Maybe <verdict>A</verdict>\n{end}", TAG, 2) is None
+    assert read_verdict(f"Maybe <verdict>A</verdict>{end}{end}", TAG, 2) is None
 
 
 def test_ends_of_turns_end_no_draft() -> None:
@@ -94,7 +98,13 @@ FORMS = [
     ("<verdict>Answer A</verdict>", (A, A, A, A)),
     ("<verdict>Assistant B is better</verdict>", (B, B, B, B)),
     ("<verdict>**A**</verdict>", (A, A, A, A)),
-    ("<verdict>[[A]]</verdict>", (A, None, A, A)),
+    ("<verdict>[[A]]</verdict>", (A, A, A, A)),
+    ("<verdict>B</verdict> [[A]]", (None, None, None, None)),
+    ("[[B]] <verdict>A</verdict>", (None, None, None, None)),
+    ("[[A]]\n<verdict>A</verdict>", (A, A, A, A)),
+    ('{"verdict": "A"} <verdict>A</verdict>', (None, None, None, None)),
+    ('{"verdict": "A"}\nVerdict: [[B]]', (None, None, None, None)),
+    ('{"verdict": "A", "reason": "not <verdict>B</verdict>"}', (None, None, None, None)),
     ("<verdict>a tie</verdict>", (TIE, TIE, TIE, TIE)),
     ("<verdict>C</verdict>", (None, TIE, None, None)),
     ("<verdict>A>>B</verdict>", (A, A, A, A)),
@@ -224,3 +234,57 @@ def test_real_mt_bench_ratings_are_read(real_data: Path) -> None:
     known = [(rating, row["score"]) for rating, row in zip(ratings, rows, strict=True) if rating]
     assert all(rating == (score,) for rating, score in known)
     assert len(known) > 0.9 * len(rows)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (
+            "<verdict>A</verdict>\n\nThe first is right.",
+            "its verdict does not end it, or has a form that the prompt does not ask for",
+        ),
+        ("<verdict>A</verdict> or <verdict>B</verdict>", "it has several verdicts"),
+        ("<verdict>neither</verdict>", "its verdict is none that the prompt asks for"),
+        ("<verdict>A</verdict><think>But", "it ends in a draft"),
+        ("I cannot decide.", ""),
+        ("", ""),
+    ],
+)
+def test_why_an_answer_has_no_verdict_is_said(answer: str, why: str) -> None:
+    assert read_verdict(answer, TAG, 2) is None
+    assert why_unread(answer, TAG) == why
+    scored, _ = judged(table(good(1, 2)), lambda asked: answer)
+    detail = scored.quarantine["detail"][0].as_py()
+    assert detail.endswith(f"({why})") if why else not detail.endswith(")")
+
+
+def test_judges_of_the_odd_server_are_read(real_data: Path) -> None:
+    """Every form that its judge writes; its table is read without running it."""
+    tree = ast.parse((real_data / "field" / "odd_chat_server.py").read_text(encoding="utf-8"))
+    tables = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id in ("JUDGES", "RATINGS")
+    }
+    # Not asked for by a prompt for tags, or followed by words (docs/judging.md).
+    unread = {"brackets", "boxed", "trailing"}
+    for name, answer in tables["JUDGES"].items():
+        assert read_verdict(answer, TAG, 2) == (None if name in unread else A), name
+    assert read_verdict(tables["JUDGES"]["brackets"], BRACKETS, 2) == A
+    assert read_verdict(tables["JUDGES"]["bold_brackets"], BRACKETS, 2) == A
+    assert read_verdict(tables["JUDGES"]["boxed"], BOXED, 2) == A
+    assert read_verdict(tables["JUDGES"]["json"], JSON, 2) == A
+    assert read_verdict(tables["JUDGES"]["arena"], FIVE, 2) == A
+    ratings = {name: read_verdict(answer, RATING, 1) for name, answer in tables["RATINGS"].items()}
+    assert ratings == {
+        "rating_int": (4.0,),
+        "rating_half": None,
+        "rating_slash": (4.0,),
+        "rating_zero": (4.0,),
+        "rating_bracket": None,
+    }
+    halves = header("pointwise", fractions=True)
+    assert read_verdict(tables["RATINGS"]["rating_half"], halves, 1) == (4.5,)
+    assert read_verdict(tables["RATINGS"]["rating_bracket"], TEN, 1) == (8.0,)

@@ -40,6 +40,12 @@ ROWS: dict[str, tuple[dict[str, Any], str, list[str]]] = {
         "prompt=prompt,chosen=answer,rejected=wrong_answer",
         ["c", "r"],
     ),
+    "one against a list": (
+        {"query": "p", "positive": "c", "negative": ["r", "s"]},
+        "prompt=query,chosen=positive,rejected=negative",
+        ["c", "r", "s"],
+    ),
+    "letters of papers": ({"x": "p", "y_w": "c", "y_l": "r"}, "prompt=x,chosen=y_w,rejected=y_l", ["c", "r"]),
     "numbers and a winner": (
         {"post": "p", "summary_0": "c", "summary_1": "r", "choice": 0},
         "prompt=post,completions=summary_0+summary_1,winner=choice",
@@ -56,7 +62,7 @@ ROWS: dict[str, tuple[dict[str, Any], str, list[str]]] = {
         ["c", "r"],
     ),
     "inside an object": (
-        {"data": {"question": "p", "best": "c", "worst": "r", "id": "1"}},
+        {"data": {"question": "p", "best": "c", "worst": "r", "id": "1"}, "day": "monday"},
         "prompt=data.question,chosen=data.best,rejected=data.worst",
         ["c", "r"],
     ),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.candidates import said
+from support.layouts import read_path
 
 from pairkit.sources import SourceRecipe, open_source
 from pairkit.sources.layouts.table import LAYOUTS
@@ -31,6 +34,7 @@ EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
     "spin": PAIR,
     "helpsteer3_edit_quality": PAIR,
     "stack_exchange_paired": PAIR,
+    "autotrain": PAIR,
     "named_pairs": PAIR,
     "helpsteer3": [("No.", None, 3.0), ("Yes.", None, 0.0)],
     "helpsteer2_preference": [("Yes.", None, 0.0), ("No.", None, 2.0)],
@@ -47,6 +51,7 @@ EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
     "llmbar": REVERSED,
     "compared_dialogues": REVERSED,
     "compared": PAIR,
+    "gemini_preference": [("No.", None, 1.0), ("Yes.", None, 0.0)],
     "ultrafeedback": [("No.", None, 5.0), ("Yes.", None, 2.0)],
     "nectar": PAIR,
     "stack_exchange": [("No.", None, 3.0), ("Yes.", None, 0.0)],
@@ -55,7 +60,8 @@ EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
     "text_and_score": [("No.", None, 1.5), ("Yes.", None, 0.5)],
     "distilabel": [("Yes.", None, 1.0), ("No.", None, 5.0)],
     "llama_factory_ranking": [("No.", 1, None), ("Often.", 2, None), ("Yes.", 3, None)],
-    "output_list": [("No.", None, None), ("Yes.", None, None)],
+    "output_list": [("No.", None, None), ("Yes.", None, None), ("Often.", None, None)],
+    "bare_pairs": PAIR,
     "helpsteer2": [("No.", None, 4.0), ("Yes.", None, 1.0)],
     "openassistant_trees": [("Yes.", 2, None), ("No.", 1, None)],
     "openassistant_messages": [("Yes.", 2, None), ("No.", 1, None)],
@@ -139,3 +145,36 @@ def test_the_order_of_columns_and_other_columns_change_nothing(name: str, tmp_pa
 def test_every_layout_has_an_origin_and_a_test() -> None:
     assert set(EXPECTED) == set(LAYOUTS)
     assert all(layout.origin and layout.summary for layout in LAYOUTS.values())
+
+
+# Replies may be lists of texts, so that such a cell stays a text; what works on whole rows needs their types.
+NOT_IN_CSV = {
+    "fine_grained_rlhf",
+    "llama_factory_ranking",
+    "openassistant_trees",
+    "output_list",
+    "reward_bench_2",
+    "text_and_score",
+}
+
+
+@pytest.mark.parametrize("write", [json.dumps, str], ids=["JSON", "Python"])
+@pytest.mark.parametrize("name", [name for name in LAYOUTS if name not in NOT_IN_CSV])
+def test_a_csv_with_nested_cells_is_read_as_the_same(
+    name: str, write: Callable[[Any], str], tmp_path: Path
+) -> None:
+    rows = rows_of(name)
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        writer.writerow(columns)
+        for row in rows:
+            cells = (row.get(column, "") for column in columns)
+            writer.writerow([write(cell) if isinstance(cell, list | dict) else cell for cell in cells])
+    found = read_path(path)
+    assert found.refused == []
+    assert found.layout == name
+    (prompt,) = found.prompts()
+    assert prompt == [("user", "Is 7 even?")]
+    assert found.brief() == [EXPECTED[name]]

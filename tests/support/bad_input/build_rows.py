@@ -7,7 +7,10 @@ from support.bad_input.case import FILES, OWN, Case, lines
 ASKED = {"own.jsonl": lines(*({"prompt": f"Question {number}?"} for number in range(20)))}
 OTHER_NAMES = {
     "own.jsonl": lines(
-        *({"question": f"Question {n}?", "good_answer": f"good {n}", "bad_answer": "bad"} for n in range(20))
+        *(
+            {"question": f"Question {n}?", "liked_reply": f"good {n}", "disliked_reply": "bad"}
+            for n in range(20)
+        )
     )
 }
 FOREIGN_NAMES = {"own.jsonl": lines(*({"prompt": "p", "gut": "c", "schlecht": "r"} for _ in range(20)))}
@@ -28,9 +31,9 @@ CASES = [
     Case(
         "completions in columns of other names",
         f"{FILES} own.jsonl",
-        "own.jsonl: read as prompts: prompts without completions; not read: good_answer (100 %), bad_answer "
-        "(100 %); --map prompt=question,chosen=good_answer,rejected=bad_answer would read completions; "
-        f"{GENERATE}; --layout prompts keeps prompts alone",
+        "own.jsonl: read as prompts: prompts without completions; not read: liked_reply (100 %), "
+        "disliked_reply (100 %); --map prompt=question,chosen=liked_reply,rejected=disliked_reply would read "
+        f"completions; {GENERATE}; --layout prompts keeps prompts alone",
         OTHER_NAMES,
     ),
     Case(
@@ -67,12 +70,6 @@ CASES = [
         f"{FILES} own.jsonl rank.ranker=verifier",
         f"rank: verifier needs completions, and own.jsonl has none: {GENERATE}; or leave out rank",
         UNANSWERED,
-    ),
-    Case(
-        "file as `--source`",
-        "build --source own.jsonl",
-        "source 'own.jsonl' is a path; write --source files --path own.jsonl",
-        OWN,
     ),
     Case(
         "unknown layout",

@@ -181,6 +181,12 @@ BAD_ROWS = [
         scores=[float("nan"), 1],
     ),
     bad(
+        "winner that is no completion",
+        "invalid_winner",
+        ", field 'winner': names none of the completions",
+        winner="nobody",
+    ),
+    bad(
         "10 MB of text",
         "too_long",
         ", field 'completions.text': is longer than 4,000,000 bytes",
@@ -246,6 +252,45 @@ BAD_ROWS = [
         "unsupported_content",
         ", field 'prompt.role': the prompt does not end in a user or tool turn",
         prompt=[USER, REPLY],
+    ),
+    bad(
+        "speaker of no known role",
+        "unsupported_content",
+        ", field 'prompt.role': is 'Alice', which is no known role; say which one it is, as in "
+        "--map 'roles={Alice: user}' (or system, assistant, tool)",
+        prompt=[{"role": "Alice", "content": "u"}],
+    ),
+    bad(
+        "text that looks like messages",
+        "invalid_json",
+        ", field 'completions': looks like messages and is neither JSON nor a Python literal; write them as "
+        "JSON",
+        completions=[json.dumps([USER, REPLY])[:-3], "b"],
+    ),
+    bad(
+        "message of a user as a completion",
+        "unsupported_content",
+        ", field 'completions.role': is no assistant's message, and so no completion",
+        completions=[USER, REPLY],
+    ),
+    bad(
+        "prompt in the marks of a chat template",
+        "unsupported_content",
+        ", field 'prompt': spells a chat template ([INST]); give messages with role and content, or the text "
+        "without marks",
+        prompt="<s>[INST] u [/INST]",
+    ),
+    bad(
+        "history that is a text",
+        "unsupported_content",
+        ", field 'history': is a text, not pairs of question and answer, or messages",
+        history="edited twice",
+    ),
+    bad(
+        "object as a message's content",
+        "unsupported_content",
+        ", field 'prompt.content': is an object, not a text",
+        prompt=[{"role": "user", "content": {"verdict": "u"}}],
     ),
     bad(
         "one completion",

@@ -69,6 +69,24 @@ def test_thoughts_of_marked_turns_are_masked(name: str) -> None:
 
 
 @pytest.mark.parametrize("thoughts", ["mask", "strip"])
+@pytest.mark.parametrize("name", ["muse_glimmer", "muse_glimmer_training"])
+def test_thoughts_that_a_content_spells_after_what_the_template_writes_are_masked(
+    name: str, thoughts: str
+) -> None:
+    """Muse Glimmer names the reader of every answer, also of one whose content begins with a thought."""
+    spelled = " to=self<|message|>{}<|eom|><|start|>assistant to=user<|message|>{}"
+    turns = [spelled.format("Two and two.", "4"), spelled.format("And two.", "6"), "8"]
+    *masked, plain = scored(name, turns, thoughts=thoughts)
+    assert masked == [f" to=user<|message|>{answer}<|eot|>" for answer in "46"]
+    assert plain.endswith(" to=user<|message|>8<|eot|>")
+    whole = scored(name, turns)
+    assert [turn.count("<|eom|>") for turn in whole] == [1, 1, 0]
+    # A mark within an answer begins no thought.
+    quoted = "The mark is to=self<|message|>."
+    assert scored(name, [quoted], thoughts=thoughts) == scored(name, [quoted])
+
+
+@pytest.mark.parametrize("thoughts", ["mask", "strip"])
 def test_separate_thoughts_of_marked_turns_are_masked(thoughts: str) -> None:
     turns = [{"content": "4", "reasoning_content": "Two and two."}]
     assert scored("muse_glimmer_training", turns, thoughts=thoughts) == [" to=user<|message|>4<|eot|>"]

@@ -51,18 +51,9 @@ def files(folder: Path) -> dict[str, bytes]:
 ids = st.lists(st.integers(0, 2**31 - 1), max_size=6).map(lambda row: np.array(row, np.int32))
 
 
-def masks_of(column: Column) -> st.SearchStrategy[Column]:
-    count = len(column.ids)
-    return masks(count).map(lambda mask: column._replace(scored=mask))
-
-
 def masks(count: int) -> st.SearchStrategy[Any]:
-    rows = st.lists(st.booleans(), min_size=count, max_size=count).map(lambda row: np.array(row, np.bool_))
-    return st.none() | rows
-
-
-def turns_of(item: TokenSet) -> st.SearchStrategy[TokenSet]:
-    return masks(len(item.prompt)).map(lambda mask: item._replace(turns=mask))
+    rows = st.lists(st.booleans(), min_size=count, max_size=count)
+    return st.none() | rows.map(lambda row: np.array(row, np.bool_))
 
 
 columns = st.builds(
@@ -72,7 +63,7 @@ columns = st.builds(
     st.none() | st.floats(allow_nan=False),
     st.sampled_from(["source", "generated", "noise"]),
     st.none(),
-).flatmap(masks_of)
+).flatmap(lambda column: masks(len(column.ids)).map(lambda mask: column._replace(scored=mask)))
 sets = st.builds(
     TokenSet,
     st.text("0123456789abcdef", min_size=16, max_size=16),
@@ -80,7 +71,7 @@ sets = st.builds(
     st.lists(columns, max_size=4).map(tuple),
     st.none() | st.booleans(),
     st.none(),
-).flatmap(turns_of)
+).flatmap(lambda item: masks(len(item.prompt)).map(lambda mask: item._replace(turns=mask)))
 refused = st.builds(Refused, st.text(max_size=3), st.sampled_from(["unranked", "no_choice"]), st.text())
 tables = st.lists(st.lists(sets | refused, max_size=5), max_size=4)
 

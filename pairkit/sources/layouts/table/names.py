@@ -6,7 +6,7 @@ Names = dict[str, str | tuple[str, ...]]
 
 PROMPT = ("instruction+input", "prompt", "instruction", "question", "query")
 # Next to replies that are named beyond doubt, these are prompts too.
-ASKED = (*PROMPT, "input", "Prompt", "Instruction", "Question", "Input", "user_prompt", "context")
+ASKED = (*PROMPT, "input", "user_prompt", "context")
 MESSAGES = ("messages", "conversations", "conversation")
 COMPLETION = ("completion", "response", "output", "answer")
 # Columns of numbers that say how good a response is.
@@ -18,7 +18,8 @@ RATINGS = (
 )
 LABEL = (
     *("label", "kto_tag", "is_good", "is_desirable", "desirable", "is_chosen", "is_preferred", "is_correct"),
-    *("thumbs", "thumb", "thumbs_up", "vote", "feedback"),
+    *("thumbs", "thumb", "thumbs_up", "vote", "liked", "feedback", "user_feedback", "binary_label"),
+    *("accepted", "is_accepted", "approved", "is_positive", "is_helpful"),
 )
 ALWAYS: Names = {
     "system": ("system", "system_prompt"),
@@ -30,33 +31,46 @@ ALWAYS: Names = {
 
 def _sides(side: str) -> Names:
     numbers = ("score", "rating", "reward", "avg_rating")
-    written = (
-        pattern.format(side, number) for number in numbers for pattern in ("{1}_{0}", "{0}_{1}", "{0}-{1}")
-    )
-    return {
-        f"score_{side}": tuple(written),
-        f"model_{side}": (f"{side}_model", f"{side}-model", f"model_{side}"),
-    }
+    written = (name for number in numbers for name in (f"{number}_{side}", f"{side}_{number}"))
+    return {f"score_{side}": tuple(written), f"model_{side}": (f"{side}_model", f"model_{side}")}
 
 
 SIDES: Names = {**_sides("chosen"), **_sides("rejected")}
 
 
+def _replies(*sides: str) -> tuple[str, ...]:
+    """Return the names of columns of one side, as in `chosen_response` and `response_chosen`."""
+    nouns = ("response", "answer", "output", "completion", "reply", "text", "resp", "res")
+    dialogues = ("messages", "conversation", "conversations")
+    names = (f"{side}_{noun}" for side in sides for noun in (*nouns, *dialogues))
+    return (*names, *(f"{noun}_{side}" for side in sides for noun in nouns))
+
+
+BETTER = _replies("chosen", "preferred", "accepted", "winning", "better", "good", "pos")
+WORSE = _replies("rejected", "dispreferred", "non_preferred", "losing", "worse", "bad", "neg")
+
+
 def _numbered(nouns: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of columns next to each other, as in `response_a+response_b`; more columns first."""
     return tuple(
-        "+".join(f"{noun}{mark}{end}" for end in ends[:count])
-        for count in (4, 3, 2)
+        "+".join(f"{noun}_{end}" for end in ends[:count])
+        for count in range(8, 1, -1)
         for noun in nouns
-        for mark in ("_", "", "-", " ")
-        for ends in ("abcd", "ABCD", "0123", "1234")
+        for ends in ("abcdefgh", "01234567", "12345678")
     )
 
 
+REPLIES = ("response", "answer", "output", "completion", "generation", "reply", "summary", "text", "sample")
+# True where that completion is the better one.
+ABOUT_ONE = tuple(
+    form.format(side)
+    for side in ("a", "b", "first", "second", "response_a", "response_b")
+    for form in ("{}_is_better", "is_{}_better", "{}_better", "{}_is_preferred", "{}_preferred", "{}_wins")
+)
 COMPARED: Names = {
     "completions": (
-        *_numbered(("response", "answer", "output", "completion", "generation", "reply", "summary", "text")),
-        *("model_a_response+model_b_response", "response_j+response_k"),
+        *_numbered((*REPLIES, "candidate", "assistant")),
+        "model_a_response+model_b_response",
     ),
     "scores": _numbered(("score", "rating", "reward")),
     "models": (*_numbered(("model", "generator", "model_name")), "model_a_name+model_b_name"),
@@ -64,7 +78,8 @@ COMPARED: Names = {
         *("winner", "winner_id", "better_response_id", "better_response", "better_answer", "better"),
         *("preferred", "preferred_response", "preferred_answer", "preferred_output", "chosen", "choice"),
         *("best", "best_response", "best_answer", "selected", "verdict", "human_preference", "preference"),
-        *("label", "labels"),
+        *("comparison", "vote", "winner_model", "winning_model", "preferred_model", "chosen_model"),
+        *("chosen_model_name", *ABOUT_ONE, "label", "labels"),
     ),
     "strength": ("overall_preference", "preference_strength"),
 }

@@ -1,11 +1,32 @@
-"""Layouts of a list of completions per row, of the table in table.py."""
+"""Layouts of a list of completions per row."""
 
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.names import ALWAYS, ASKED, MESSAGES
+from pairkit.sources.layouts.settle import UNTOLD
+from pairkit.sources.layouts.table.gemini import without_parts
+from pairkit.sources.layouts.table.names import ALWAYS, ASKED, MESSAGES
 
 SETS = (
+    Layout(
+        name="gemini_preference",
+        summary="a better and a worse completion per row, in parts, after the turns in `contents`",
+        shape="sets",
+        needs=("contents[].parts", "completions[].completion.parts"),
+        fields={
+            "messages": "contents",
+            "completions": "completions",
+            "system": ("system_instruction", "systemInstruction"),
+        },
+        prepare=without_parts,
+        origin="Gemini's preference tuning "
+        "(https://cloud.google.com/vertex-ai/generative-ai/docs/models/gemini-preference-tuning-prepare)",
+        example=(
+            '{"contents": [{"role": "user", "parts": [{"text": "Is 7 even?"}]}], "completions": ['
+            '{"score": 1, "completion": {"role": "model", "parts": [{"text": "No."}]}}, '
+            '{"score": 0, "completion": {"role": "model", "parts": [{"text": "Yes."}]}}]}'
+        ),
+    ),
     Layout(
         name="ultrafeedback",
         summary="several completions per row, scored by the mean of four ratings",
@@ -141,8 +162,9 @@ SETS = (
         shape="sets",
         needs=("output:texts",),
         fields={"prompt": ("instruction+input", "instruction", "prompt"), "completions": "output", **ALWAYS},
+        options={"rank_by_order": UNTOLD},
         origin="AlpacaFarm's samples (https://github.com/tatsu-lab/alpaca_farm/tree/main/examples/data)",
-        example='{"instruction": "Is 7 even?", "input": "", "output": ["No.", "Yes."]}',
+        example='{"instruction": "Is 7 even?", "input": "", "output": ["No.", "Yes.", "Often."]}',
     ),
     Layout(
         name="sets",
@@ -151,7 +173,14 @@ SETS = (
         fields={
             "prompt": ASKED,
             "messages": MESSAGES,
-            "completions": ("completions", "responses", "answers", "outputs", "candidates"),
+            "completions": (
+                "completions",
+                "responses",
+                "answers",
+                "outputs",
+                "candidates",
+                "candidates_texts",
+            ),
             "scores": ("scores", "ratings", "rewards", "rm_scores"),
             "ranks": ("ranks", "ranking", "rankings"),
             "models": ("models", "model_names", "generators"),
@@ -160,5 +189,23 @@ SETS = (
         },
         origin="pairkit's own sets, RLHFlow and others",
         example='{"prompt": "Is 7 even?", "completions": ["No.", "Yes."], "scores": [1, 0]}',
+    ),
+    # Here, because next to completions these words name one of them.
+    Layout(
+        name="bare_pairs",
+        summary="a better and a worse reply per row",
+        shape="pairs",
+        fields={
+            "prompt": ASKED,
+            "messages": MESSAGES,
+            "chosen": ("preferred", "accepted", "better", "winner", "win", "y_w", "best_answer"),
+            "rejected": (
+                *("dispreferred", "non_preferred", "rejected", "worse", "loser", "lose", "y_l"),
+                "incorrect_answers",
+            ),
+            **ALWAYS,
+        },
+        origin="y_w over y_l, as papers write it (https://arxiv.org/abs/2305.18290), Dolphin and others",
+        example='{"prompt": "Is 7 even?", "preferred": "No.", "dispreferred": "Yes."}',
     ),
 )

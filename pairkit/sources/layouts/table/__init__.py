@@ -7,11 +7,11 @@ A new layout is a row here, with an example, and a test of what the example beco
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.names import ALWAYS, COMPLETION, LABEL, MESSAGES, PROMPT, RATINGS
-from pairkit.sources.layouts.table_compared import COMPARISONS
-from pairkit.sources.layouts.table_pairs import PAIRS
-from pairkit.sources.layouts.table_sets import SETS
-from pairkit.sources.layouts.table_special import SPECIAL
+from pairkit.sources.layouts.table.compared import COMPARISONS
+from pairkit.sources.layouts.table.names import ALWAYS, COMPLETION, LABEL, MESSAGES, PROMPT, RATINGS
+from pairkit.sources.layouts.table.pairs import PAIRS
+from pairkit.sources.layouts.table.sets import SETS
+from pairkit.sources.layouts.table.special import SPECIAL
 
 _SINGLE = (
     Layout(
@@ -41,7 +41,8 @@ _SINGLE = (
         summary="one response per row with its ratings, grouped by prompt",
         shape="single",
         needs_one=("score", "rank", *RATINGS),
-        needs_none=LABEL,
+        # Not `feedback` and others: beside a score that is criticism.
+        needs_none=LABEL[:8],
         fields={
             "prompt": PROMPT,
             "completion": COMPLETION,

@@ -1,9 +1,9 @@
-"""Layouts of a column per completion and of what their comparison found, of the table in table.py."""
+"""Layouts of a column per completion and of what their comparison found."""
 
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.names import ALWAYS, ASKED, COMPARED, MESSAGES
+from pairkit.sources.layouts.table.names import ALWAYS, ASKED, COMPARED, MESSAGES
 
 FROM_0 = {"0": "first", "1": "second"}
 FROM_1 = {"1": "first", "2": "second", "0": "tie"}

@@ -1,9 +1,9 @@
-"""Layouts of a better and a worse reply per row, of the table in table.py."""
+"""Layouts of a better and a worse reply per row."""
 
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.names import ALWAYS, ASKED, MESSAGES, SIDES
+from pairkit.sources.layouts.table.names import ALWAYS, ASKED, BETTER, MESSAGES, SIDES, WORSE
 
 PAIRS = (
     Layout(
@@ -199,7 +199,7 @@ PAIRS = (
         name="stack_exchange_paired",
         summary="two answers per row, of which the first has more votes",
         shape="pairs",
-        needs=("question", "qid"),
+        needs=("question",),
         fields={"prompt": "question", "chosen": "response_j", "rejected": "response_k"},
         origin="Stack Exchange pairs (https://huggingface.co/datasets/lvwerra/stack-exchange-paired)",
         example=(
@@ -208,30 +208,23 @@ PAIRS = (
         ),
     ),
     Layout(
+        name="autotrain",
+        summary="a text and a rejected text per row, which both follow the prompt",
+        shape="pairs",
+        fields={"prompt": "prompt", "chosen": "text", "rejected": "rejected_text"},
+        needs=("prompt",),
+        origin="AutoTrain (https://huggingface.co/docs/autotrain/llm_finetuning)",
+        example='{"prompt": "Is 7 even?", "text": "No.", "rejected_text": "Yes."}',
+    ),
+    Layout(
         name="named_pairs",
         summary="a better and a worse reply per row",
         shape="pairs",
         fields={
             "prompt": ASKED,
             "messages": MESSAGES,
-            "chosen": (
-                *("chosen_response", "preferred_response", "accepted_response", "winning_response"),
-                *("better_response", "good_response", "positive_response", "chosen_output", "chosen_answer"),
-                *("preferred_output", "preferred_answer", "preferred", "accepted", "better"),
-                *("Chosen", "Preferred", "Accepted"),
-            ),
-            "rejected": (
-                *("rejected_response", "dispreferred_response", "non_preferred_response", "losing_response"),
-                *(
-                    "worse_response",
-                    "bad_response",
-                    "negative_response",
-                    "rejected_output",
-                    "rejected_answer",
-                ),
-                *("non_preferred_output", "dispreferred_output", "dispreferred", "non_preferred", "rejected"),
-                *("dispreferred_answer", "non_preferred_answer", "worse", "Rejected", "Dispreferred"),
-            ),
+            "chosen": BETTER,
+            "rejected": WORSE,
             **SIDES,
             **ALWAYS,
         },

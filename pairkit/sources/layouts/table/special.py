@@ -1,9 +1,9 @@
-"""Layouts whose rows no map describes, or whose prompts carry their answer, of the table in table.py."""
+"""Layouts whose rows no map describes, or whose prompts carry their answer."""
 
 from __future__ import annotations
 
-from pairkit.sources.layouts import finegrained, trees
 from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.table import finegrained, trees
 
 SPECIAL = (
     Layout(

@@ -1,0 +1,70 @@
+"""Columns whose texts are JSON or numbers, as in CSV: a layout is recognized by what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.arrow import is_text, parse_numbers
+from pairkit.readers.formats import blocks
+from pairkit.readers.kinds import Kinds
+from pairkit.readers.survey import SURVEY_ROWS
+from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.paths import Types, first_column, parsed
+
+
+def with_json(path: Path, columns: Types, layouts: Iterable[Layout]) -> Types:
+    """Return the columns of a file, where texts that a layout looks into have the types of what they hold.
+
+    The whole file decides: a column with one text that is no list, object or number stays a column of texts.
+    """
+    found = _held(path, _looked_into(columns, layouts))
+    return {name: found.get(name) or kinds for name, kinds in columns.items()}
+
+
+def _looked_into(columns: Types, layouts: Iterable[Layout]) -> set[str]:
+    """Return the columns of texts inside which a layout needs something, if its other columns exist.
+
+    A list of texts is not looked for, because a reply may well be one.
+    """
+    names: set[str] = set()
+    for layout in layouts:
+        needs = {need: first_column(need.partition(":")[0], columns) for need in layout.needs}
+        # What expands rows reads them as they are.
+        if layout.expand is None and not layout.adds and all(first in columns for first in needs.values()):
+            inside = {first for need, first in needs.items() if need not in (first, f"{first}:texts")}
+            numbers = {*layout.needs_one, *str(layout.fields.get("ratings", "")).split("|")} & columns.keys()
+            names |= {name for name in inside | numbers if all(is_text(kind) for kind in columns[name])}
+    return names
+
+
+def _held(path: Path, names: set[str]) -> dict[str, tuple[pa.DataType, ...]]:
+    """Return the types of what columns of texts hold, without the columns that hold something else."""
+    found = {name: Kinds() for name in sorted(names)}
+    for block in blocks(path, SURVEY_ROWS) if found else ():
+        for part in block.load().tables:
+            for name in [name for name in found if name in part.table.column_names]:
+                texts = part.table[name].combine_chunks().cast(pa.string()).drop_null()
+                values = _read(texts)
+                if values is None or values.null_count:
+                    del found[name]
+                else:
+                    found[name].add(values.type)
+        if not found:
+            break
+    types = {name: kinds.types() for name, kinds in found.items()}
+    return {name: kinds for name, kinds in types.items() if not pa.types.is_null(kinds[0])}
+
+
+def _read(texts: pa.Array) -> pa.Array | None:
+    """Return numbers, or what texts hold as JSON; None where a text is neither."""
+    if not len(texts):
+        return pa.nulls(0)
+    numbers = parse_numbers(texts)
+    if not numbers.null_count:
+        return numbers
+    begins = pc.match_substring_regex(texts, r"^\s*[\[{]")
+    return parsed(texts) if pc.all(begins).as_py() else None

@@ -1,0 +1,47 @@
+"""Turns of Gemini, whose content is in parts: read as messages with texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit.arrow import flatten, listed
+from pairkit.sources.layouts.paths import values_at
+
+SYSTEM = ("system_instruction", "systemInstruction")
+
+
+def without_parts(arrays: Mapping[str, pa.Array]) -> Mapping[str, pa.Array]:
+    """Return the columns `contents`, `completions` and the system's instruction with texts for their parts.
+
+    A part that is no text, such as an image, makes its whole text null, and so its row unusable.
+    """
+    size = len(arrays["contents"])
+    cuts, roles = flatten(values_at(arrays, "contents[].role", size))
+    named = pc.if_else(pc.equal(roles, "model"), "assistant", roles)
+    messages = {"role": named, "content": _texts(arrays, "contents[].parts[].text", size)}
+    ends, scores = flatten(values_at(arrays, "completions[].score", size))
+    replies = {"text": _texts(arrays, "completions[].completion.parts[].text", size), "score": scores}
+    found = {"contents": listed(cuts, _structs(messages)), "completions": listed(ends, _structs(replies))}
+    for name in SYSTEM:
+        if name in arrays:
+            found[name] = _joined(values_at(arrays, f"{name}.parts[].text", size))
+    return found
+
+
+def _texts(arrays: Mapping[str, pa.Array], path: str, size: int) -> pa.Array:
+    return _joined(flatten(values_at(arrays, path, size))[1])
+
+
+def _joined(parts: pa.Array) -> pa.Array:
+    """Join lists of texts; null where one is null, or where there is none."""
+    if pa.types.is_null(parts.type):
+        return parts.cast(pa.string())
+    joined = pc.binary_join(parts.cast(pa.list_(pa.string())), "")
+    return pc.if_else(pc.equal(pc.list_value_length(parts), 0), None, joined)
+
+
+def _structs(fields: Mapping[str, pa.Array]) -> pa.Array:
+    return pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
