@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pairkit.progress import progress
 
-_BLOCK = 1 << 22  # bytes read at once; hashlib lets other threads run meanwhile
+_BLOCK = 4 * 10**6  # bytes read at once; hashlib lets other threads run meanwhile
 _SLOW = 4 * 10**9  # bytes from which on a bar is shown: some seconds from a fast disk
 
 
@@ -31,13 +31,12 @@ def sha256_of(paths: Iterable[Path], purpose: str) -> dict[Path, str]:
         advance = shown.enter_context(progress(purpose, total // 10**6, unit="MB")) if total > _SLOW else None
 
         def hashed(path: Path) -> str:
-            digest, size = hashlib.sha256(), 0
+            digest = hashlib.sha256()
             with path.open("rb") as handle:
                 while block := handle.read(_BLOCK):
                     digest.update(block)
-                    size += len(block)
-            if advance is not None:
-                advance(size // 10**6)
+                    if advance is not None:
+                        advance(len(block) // 10**6)
             return digest.hexdigest()
 
         # Largest first, because the last file to be started should not be the one that takes longest.

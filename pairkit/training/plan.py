@@ -20,8 +20,8 @@ from pairkit.models.new_tokens import add_tokens, new_ids
 from pairkit.models.resolve import resolve
 from pairkit.models.vocabulary import check_same_tokens
 from pairkit.progress import progress, warn
-from pairkit.training.content import Content, content_of
 from pairkit.training.lora import check_base
+from pairkit.training.output.content import Content, content_of
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.order import StepOrder
 from pairkit.training.step.pairs import PairSets

@@ -34,9 +34,9 @@ from pairkit.models.resolve import resolve
 from pairkit.models.save import save_files
 from pairkit.ownership import owned
 from pairkit.progress import log, warn
-from pairkit.training.content import Content, differences
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
+from pairkit.training.output.content import Content, differences
 from pairkit.training.output.layout import HASHES, RECIPE, RECORD, REFUSED
 from pairkit.training.output.longer import Finished, finished, has_more_to_do, holds_model
 from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
