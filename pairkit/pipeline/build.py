@@ -28,9 +28,10 @@ from pairkit.pipeline import (
     unit_store,
     validate,
 )
+from pairkit.pipeline.changes import differences
 from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.identity import identify_build, stage_keys
-from pairkit.pipeline.inputs import Inputs
+from pairkit.pipeline.inputs import Inputs, open_input
 from pairkit.pipeline.publish import publish
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.shards import Contents, ShardWriter
@@ -38,8 +39,7 @@ from pairkit.pipeline.stages import finish, identified
 from pairkit.pipeline.threads import ahead, mapped
 from pairkit.pipeline.unit import FinishedUnit
 from pairkit.progress import Advance, log, progress
-from pairkit.sources import Opened, open_source
-from pairkit.sources.reading.locate import refuse_own_files, refuse_own_output
+from pairkit.sources import Opened
 
 # The cache of calls unless another file is named: next to the datasets, one for all in a folder.
 CACHE = "calls.sqlite"
@@ -73,10 +73,7 @@ def build(
     `MissingExtraError` if a model cannot be asked.
     """
     # Before the directory is touched, because wrong input or a wrong recipe must leave nothing there.
-    if recipe.source.path is not None:
-        refuse_own_output(recipe.source.path, out)
-    opened = open_source(recipe.source)
-    refuse_own_files(opened.files, out)
+    opened = open_input(recipe.source, out)
     inputs = Inputs(opened)
     validate.check(recipe)
     require_completions.check(recipe, opened)
@@ -108,6 +105,9 @@ def build(
                 recipe.generate or require_completions.on_purpose(recipe, opened)
             ):
                 raise require_completions.no_completions(opened, describe.quarantined(total.nested()))
+            # Models, templates and prompts may have been replaced as well as the rows.
+            if changed := differences(identity, identify_build(recipe, opened)):
+                raise InputError(f"{out}: not published: while it was built, {'; '.join(changed)}")
             manifest = publish(claimed, identity, opened, inputs, recipe.card)
         # Outside `_stopping`, because nothing of a complete dataset may be discarded.
         claimed.finish()
@@ -279,6 +279,9 @@ def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
         yield
     # Any other exception is a defect: the directory stays as it is, to be looked at.
     except (PairkitError, OSError, KeyboardInterrupt) as error:
+        # It says what is damaged, so that nothing can be read to describe what is done.
+        if isinstance(error, ExistingOutputError):
+            raise
         # SIGINT can come while a writer opens its folder, before the writer could remove it.
         out.remove_unfinished_shards()
         # Read from disk, because memory counts units whose shard was never closed.

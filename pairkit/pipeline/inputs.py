@@ -8,10 +8,24 @@ from typing import Any
 
 from pairkit.errors import InputError
 from pairkit.hashing import sha256_of
-from pairkit.sources import Opened
+from pairkit.sources import Opened, SourceRecipe, open_source
+from pairkit.sources.reading.locate import refuse_own_files, refuse_own_output
 
 # Device, inode, size and times: if none has changed, nobody has written to the file since.
 Stamp = tuple[int, ...]
+
+
+def open_input(recipe: SourceRecipe, out: Path) -> Opened:
+    """Open the source of a build that writes to `out`, which must not be a part of it.
+
+    Raises `InputError` where it is, and as `open_source` does.
+    """
+    if recipe.path is not None:
+        refuse_own_output(recipe.path, out)
+    opened = open_source(recipe)
+    # Links may lead there too.
+    refuse_own_files(opened.files, out)
+    return opened
 
 
 class Inputs:

@@ -60,7 +60,10 @@ def publish(
     files[CARD] = _described(directory.out / CARD)
     # Copied, because a stop before the manifest needs the log where it is. It is not in `files`, because
     # its times differ between builds whose manifests are equal.
-    write_text(directory.out / LOG, (directory.build / LOG).read_text(encoding="utf-8"))
+    log = directory.build / LOG
+    with replacing(directory.out / LOG) as temporary:
+        # Empty if somebody deleted it: no row depends on it, and no repetition would bring it back.
+        temporary.write_bytes(log.read_bytes() if log.exists() else b"")
     # Last, because from here on the directory counts as complete, and `.build` may go.
     write_json(directory.out / MANIFEST, manifest)
     return manifest

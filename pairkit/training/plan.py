@@ -55,7 +55,7 @@ class Plan:
 
     @cached_property
     def content(self) -> Content:
-        """Hashes of all that decides the run but the recipe; reads gigabytes, so for the main process only."""
+        """Hashes of all that decides the run but the recipe; for the main process, as it reads gigabytes."""
         return content_of(self.recipe, self.hashes)
 
     @cached_property

@@ -122,6 +122,16 @@ def test_an_undamaged_build_is_continued(
     assert hashes(tmp_path / "out") == whole
 
 
+def test_a_build_without_its_log_is_continued(
+    recipe: BuildRecipe, stopped: Path, whole: dict[str, str], tmp_path: Path
+) -> None:
+    """No row depends on the log; a build that could not do without would fail at each repetition."""
+    shutil.copytree(stopped, tmp_path / "out")
+    (tmp_path / "out" / ".build" / "run.jsonl").unlink()
+    build(recipe, tmp_path / "out")
+    assert hashes(tmp_path / "out") == whole
+
+
 def test_shards_of_a_version_without_seals_are_continued(
     recipe: BuildRecipe, stopped: Path, whole: dict[str, str], tmp_path: Path
 ) -> None:
@@ -135,17 +145,21 @@ def test_shards_of_a_version_without_seals_are_continued(
     assert hashes(tmp_path / "out") == whole
 
 
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [("data-train.parquet", "data-train.parquet was changed"), ("shard.json", "shard.json is damaged")],
+)
 def test_a_bit_that_flips_during_the_build_is_found_before_publication(
-    recipe: BuildRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: str, message: str, recipe: BuildRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = builds.publish
 
     def flipped(*arguments: object) -> object:
-        flip(shard(tmp_path / "out", 0) / "data-train.parquet")
+        flip(shard(tmp_path / "out", 0) / file)
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(builds, "publish", flipped)
-    with pytest.raises(ExistingOutputError, match=r"data-train.parquet was changed"):
+    with pytest.raises(ExistingOutputError, match=message):
         build(recipe, tmp_path / "out")
     assert not (tmp_path / "out" / "pairkit.json").exists()
 

@@ -16,6 +16,7 @@ from support.row_files import PAIR, write_lines
 from pairkit.errors import InputError, OutputError
 from pairkit.files import names_in
 from pairkit.pipeline import build as builds
+from pairkit.pipeline import describe
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import BuildRecipe, load
 from pairkit.pipeline.shards import ShardWriter
@@ -95,6 +96,21 @@ def test_input_that_is_written_again_as_it_was_is_built(
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
 
 
+def test_a_judge_prompt_that_changes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is any other content that decides the rows: models, templates."""
+    path = ultrafeedback(tmp_path / "raw.jsonl", 60)
+    real, identities = builds.identify_build, []
+
+    def identify(*arguments: Any) -> Any:
+        identities.append({**real(*arguments), "judge_prompts": {"mine": f"hash {len(identities)}"}})
+        return identities[-1]
+
+    monkeypatch.setattr(builds, "identify_build", identify)
+    with pytest.raises(InputError, match=r"not published: .* the judge's prompt mine has other words"):
+        build(recipe(path), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("path", "out", "message"),
     [
@@ -118,8 +134,9 @@ def test_the_output_is_not_part_of_the_input(
     (tmp_path / "link").symlink_to("rows")
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(InputError, match=message):
-        build(recipe(path, "files"), Path(out))
+    for command in (build, describe.plan):
+        with pytest.raises(InputError, match=message):
+            command(recipe(path, "files"), Path(out))
     assert sorted(tmp_path.rglob("*")) == before
 
 
