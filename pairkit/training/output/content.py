@@ -67,7 +67,8 @@ def differences(before: Content, now: Content, renamed: set[str]) -> list[str]:
         changed = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
         if changed and field not in renamed and not (part == "tokenizer" and "model" in renamed):
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-            lines.append(f"{what} was changed since ({', '.join(changed[:3])}{more})")
+            named = (name if name in ours else f"{name} is gone" for name in changed[:3])
+            lines.append(f"{what} was changed since ({', '.join(named)}{more})")
     return lines
 
 
