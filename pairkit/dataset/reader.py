@@ -15,7 +15,7 @@ from pairkit.dataset.layout import read_manifest
 from pairkit.errors import InputError, RecipeError
 from pairkit.files import sha256
 from pairkit.hashing import sha256_of
-from pairkit.progress import warn
+from pairkit.progress import log
 from pairkit.schema import MANIFEST, check_sets
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class BuiltData:
             hashes: of the files as they are now, from `hashes`.
         """
         if "files" not in self.manifest:
-            warn(f"{self.folder}: its {MANIFEST} lists no files, so they are not compared with it")
+            log(f"{self.folder}: its {MANIFEST} lists no files, so they are not compared with it")
             return []
         listed = {
             name: about["sha256"]
