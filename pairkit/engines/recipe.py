@@ -35,7 +35,7 @@ class EngineRecipe(Strict):
     extra_body     openai: further fields of the request; null removes one of pairkit's own.
     """
 
-    # What stands before its fields on a command line.
+    # The prefix of its fields on a command line.
     place: ClassVar[str] = ""
 
     engine: str = "transformers"

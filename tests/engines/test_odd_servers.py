@@ -62,7 +62,6 @@ NO_N = "completions are requested one by one, as with many_per_call=false"
 NO_SEED = "seed is not sent, and recorded as null"
 NO_END = "with a finish reason that is null or unknown"
 BUSY = "HTTP 429: Provider returned error (Too Many Requests)"
-GREEDY = "completions at temperature 0 are requested one by one"
 DROP, AGAIN = {"truncated": "drop"}, {"truncated": "regenerate"}
 ROWS = [
     Odd("plain", 18, {"stop": 18}, 6),

@@ -2,8 +2,8 @@
 
 Temporary failures (429, 5xx, a timeout, a broken connection, an incomplete answer) are retried after a pause
 that doubles, or that the server names; what still fails is a `Problem` of that request. Failures that every
-request would share (a wrong key, an unknown model) are an `EngineError`. A request that the server wants
-written otherwise (dialect.py) is sent again at once.
+request would share (a wrong key, an unknown model) are an `EngineError`. A request that the server takes
+in another form only (dialect.py) is sent again at once.
 """
 
 from __future__ import annotations

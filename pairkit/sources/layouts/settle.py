@@ -16,11 +16,9 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError
-from pairkit.readers.formats import blocks
-from pairkit.readers.survey import SURVEY_ROWS, Survey
-from pairkit.sources.layouts.paths import types_at, values_at
-from pairkit.sources.layouts.winners import PLACE, numbered, plain
-from pairkit.sources.reading.columns import Columns
+from pairkit.readers.survey import Survey
+from pairkit.sources.layouts.paths import types_at, values_in
+from pairkit.sources.layouts.winners import PLACE, bare, numbered
 
 # "a_is_better", "is_first_preferred"
 SIDES = {"a": "a", "b": "b", "first": "a", "second": "b"}
@@ -28,19 +26,9 @@ SIDE = re.compile(
     rf"(?:is)?(?:response|answer|output|model)?({'|'.join(SIDES)})(?:is)?(?:better|preferred|best|wins)"
 )
 UNTOLD = "untold"  # of `rank_by_order`, in layouts of which only the rows can tell
-# Columns whose 1 often means "the first is better" and not a position.
-LABELS = ("label", "labels", "preference", "preferred", "human_preference")
-# Columns that count from 0, as programs do.
-INDICES = (
-    "index",
-    "idx",
-    "best_index",
-    "best_idx",
-    "chosen_index",
-    "chosen_idx",
-    "winner_index",
-    "winner_idx",
-)
+INDICES = ("index", "idx")  # the ends of columns that count from 0, as programs do
+# The ends of columns whose 1 often means "the first is better" and not a position.
+LABELS = ("label", "labels", "preference", "preferred")
 
 
 def settle_winners(
@@ -81,10 +69,10 @@ def settle_winners(
 
 def _side_of(column: str, survey: Survey) -> str | None:
     """Return the completion that a column such as `a_is_better` is about, if no column is about the other."""
-    found = SIDE.fullmatch(plain(column))
+    found = SIDE.fullmatch(bare(column))
     if found is None:
         return None
-    places = {SIDES[match[1]] for name in survey.columns if (match := SIDE.fullmatch(plain(name)))}
+    places = {SIDES[match[1]] for name in survey.columns if (match := SIDE.fullmatch(bare(name)))}
     # With a column for each, both may be false.
     return places.pop() if len(places) == 1 else None
 
@@ -92,12 +80,12 @@ def _side_of(column: str, survey: Survey) -> str | None:
 def _start(numbers: Sequence[int], column: str, names: Sequence[str], *, mapped: bool) -> int | None:
     """Return the number of the first completion, 0 or 1; None if the numbers of a file do not tell."""
     first, last, count = numbers[0], numbers[-1], len(names)
-    begin = 0 if _last(column) in INDICES else numbered(names)
+    begin = 0 if _last(column).endswith(INDICES) else numbered(names)
     if first < 0 or last > max(count, 26 * (count < 2)):
         return None
     if first == 0:
         # 0 may be a tie: next to completions that count from 1, or where the last position would be outside.
-        clear = begin != 1 and (mapped or _last(column) not in LABELS) and (count < 2 or last < count)
+        clear = begin != 1 and (mapped or not _last(column).endswith(LABELS)) and (count < 2 or last < count)
         return 0 if clear else None
     if count > 1 and last == count:
         return 1 if begin != 0 else None
@@ -125,7 +113,7 @@ def _numbers(path: Path, columns: Sequence[str], names: Sequence[str]) -> set[in
 
 def _number(value: object, names: Sequence[str]) -> tuple[int, ...]:
     """Return the number in a winner such as 1, "Response 1" or "[[2]]"; none in a word or a column's name."""
-    word = plain(value)
+    word = bare(value)
     if word.lstrip("-").isdecimal():
         return (int(word),)
     found = PLACE.fullmatch(word)
@@ -138,12 +126,10 @@ def settle_order(path: Path, column: str) -> dict[str, str]:
 
     Raises `InputError` if every row has two, as the pairs of LLaMA-Factory do, whose first is the better one.
     """
-    for block in blocks(path, SURVEY_ROWS):
-        for part in block.load().tables:
-            lists = values_at(Columns.of(part.table).arrays, column, part.table.num_rows)
-            lengths = pc.unique(pc.list_value_length(lists)).drop_null() if is_list(lists.type) else []
-            if any(length.as_py() != 2 for length in lengths):
-                return {"rank_by_order": "false"}
+    for _, lists in values_in(path, [column]):
+        lengths = pc.unique(pc.list_value_length(lists)).drop_null() if is_list(lists.type) else []
+        if any(length.as_py() != 2 for length in lengths):
+            return {"rank_by_order": "false"}
     raise InputError(
         f"{path}: {column} holds two texts in every row; give --map rank_by_order=true if the first is the "
         "better one, as LLaMA-Factory's pairs are, or --map rank_by_order=false if they are in no order"
@@ -177,10 +163,6 @@ def _as_number(value: object) -> float:
 
 def _values(path: Path, columns: Sequence[str]) -> Iterator[object]:
     """Yield the values of columns, as far as they are texts or numbers, each at least once."""
-    for block in blocks(path, SURVEY_ROWS):
-        for part in block.load().tables:
-            arrays = Columns.of(part.table).arrays
-            for column in columns:
-                values = values_at(arrays, column, part.table.num_rows)
-                if is_text(values.type) or is_number(values.type):
-                    yield from pc.unique(values.drop_null()).to_pylist()
+    for _, values in values_in(path, columns):
+        if is_text(values.type) or is_number(values.type):
+            yield from pc.unique(values.drop_null()).to_pylist()

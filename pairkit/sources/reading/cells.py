@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pairkit.arrow import Mask, flatten, is_list, is_text, mask
+from pairkit.arrow import Mask, flatten, is_list, is_text, list_indices, mask
 from pairkit.readers.json_rows import row_tables
 from pairkit.sources.reading.chat_marks import HUMAN, transcript_in
 from pairkit.sources.reading.columns import Columns
@@ -88,7 +88,7 @@ def _parse(columns: Columns, name: str, cells: Cells) -> dict[int, Any]:
         return _parsed_cells(columns, name, texts, lambda text: cells.parse(text, roles))
     cuts, flat = flatten(values)
     # A list is parsed if one of its items may be a dialogue.
-    owners = np.repeat(np.arange(columns.size), np.diff(cuts))
+    owners = list_indices(cuts)
     places = np.unique(owners[_candidates(flat, MAYBE)])
     lists = zip(places.tolist(), values.take(pa.array(places)).to_pylist(), strict=True)
     return _parsed_cells(columns, name, lists, lambda texts: dialogues_of(texts, roles))

@@ -100,6 +100,15 @@ PAIRS: dict[str, tuple[dict[str, Any], str]] = {
         },
         "dialogue_pairs",
     ),
+    "a dialogue and an annotator's label": (
+        {"dialog": [USER], "response_1": "x", "response_2": "y", "gold_label": "Response 1"},
+        "compared",
+    ),
+    "an index by another name": ({"prompt": "q", "completions": ["x", "y"], "preferred_index": 0}, "sets"),
+    "models in an object": (
+        {"prompt": "q", "outputs": {"m-x": "x", "m-y": "y"}, "winner": "m-x"},
+        "sets",
+    ),
     "other names": ({"instruction": "q", "preferred": "x", "dispreferred": "y"}, "bare_pairs"),
     "a paper's names": ({"prompt": "q", "y_w": "x", "y_l": "y"}, "bare_pairs"),
     "Dolphin": ({"instruction": "q", "input": "", "accepted": "x", "rejected": "y"}, "bare_pairs"),
@@ -261,6 +270,21 @@ SCORED: dict[str, tuple[dict[str, Any], str]] = {
         "named_pairs",
     ),
     "RLHFlow": ({"prompt": [USER], "responses": ["x", "y"], "rewards": [5, 2]}, "sets"),
+    "records": (
+        {
+            "prompt": "q",
+            "chosen": {"text": "x", "reward": 5, "model": "m"},
+            "rejected": {"text": "y", "reward": 2, "model": "n"},
+        },
+        "object_pairs",
+    ),
+    "votes": (
+        {
+            "question": "q",
+            "answers": [{"text": "x", "votes": 5, "accepted": False}, {"text": "y", "votes": 2}],
+        },
+        "sets",
+    ),
     "rewards of a best of n": (
         {"prompt": "q", "generations": [{"text": "x", "reward": 5.0}, {"text": "y", "reward": 2.0}]},
         "distilabel",

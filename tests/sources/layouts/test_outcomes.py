@@ -121,6 +121,14 @@ def test_ranks_that_begin_at_0_are_counted_from_1(tmp_path: Path) -> None:
     assert [reason for reason, _ in found.refused] == ["invalid_rank"]
 
 
+def test_a_truth_of_a_completion_is_its_score(tmp_path: Path) -> None:
+    row = {
+        "prompt": "q",
+        "responses": [{"text": "x", "is_correct": True}, {"text": "y", "is_correct": False}],
+    }
+    assert read_rows(tmp_path, [row]).brief("score") == [[(1.0,), (0.0,)]]
+
+
 def test_one_text_is_the_model_of_all_completions(tmp_path: Path) -> None:
     row = {"instruction": "q", "generations": ["x", "y"], "ratings": [1, 2], "generation_model": "m"}
     assert read_rows(tmp_path, [row]).brief("model") == [[("m",), ("m",)]]

@@ -23,6 +23,7 @@ REVERSED = [("Yes.", 2, None), ("No.", 1, None)]
 EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
     "openai_preference": PAIR,
     "ms_swift": PAIR,
+    "dialogue_and_rejected": PAIR,
     "ms_swift_texts": PAIR,
     "ultrainteract": PAIR,
     "sharegpt_preference": PAIR,
@@ -30,6 +31,7 @@ EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
     "reward_bench": PAIR,
     "argilla": [("No.", None, 5.0), ("Yes.", None, 2.0)],
     "dialogue_pairs": PAIR,
+    "object_pairs": PAIR,
     "pairs": PAIR,
     "spin": PAIR,
     "helpsteer3_edit_quality": PAIR,
@@ -80,6 +82,7 @@ EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
 }
 # Layouts whose rows name the models of "Yes." and "No.".
 MODELS = {
+    "object_pairs": ("m-small", "m-big"),
     "reward_bench": ("m-small", "m-big"),
     "argilla": ("m-small", "m-big"),
     "chatbot_arena": ("m-small", "m-big"),

@@ -97,6 +97,7 @@ def test_all_rows_of_a_file_decide_what_numbers_mean(
         ("ab", [-1, 1], "winner"),
         ("ab", ["1", "3"], "winner"),
         ("ab", [0, 1], "label"),
+        ("ab", [0, 1], "gold_label"),
         ("ab", [True, False], "winner"),
         ("ab", [1.5, 1.0], "winner"),
     ],

@@ -7,7 +7,7 @@ Names = dict[str, str | tuple[str, ...]]
 PROMPT = ("instruction+input", "prompt", "instruction", "question", "query")
 # Next to replies that are named beyond doubt, these are prompts too.
 ASKED = (*PROMPT, "input", "user_prompt", "context")
-MESSAGES = ("messages", "conversations", "conversation")
+MESSAGES = ("messages", "conversations", "conversation", "dialogue", "dialog")
 COMPLETION = ("completion", "response", "output", "answer")
 # Columns of numbers that say how good a response is.
 RATINGS = (
@@ -79,6 +79,7 @@ COMPARED: Names = {
         *("preferred", "preferred_response", "preferred_answer", "preferred_output", "chosen", "choice"),
         *("best", "best_response", "best_answer", "selected", "verdict", "human_preference", "preference"),
         *("comparison", "vote", "winner_model", "winning_model", "preferred_model", "chosen_model"),
+        *("gold_label", "human_label", "human_winner", "gold_winner"),
         *("chosen_model_name", *ABOUT_ONE, "label", "labels"),
     ),
     "strength": ("overall_preference", "preference_strength"),

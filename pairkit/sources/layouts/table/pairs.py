@@ -43,6 +43,23 @@ PAIRS = (
         ),
     ),
     Layout(
+        name="dialogue_and_rejected",
+        summary="a dialogue that ends in the chosen reply, and the rejected one",
+        shape="pairs",
+        needs_none=("chosen", "prompt"),
+        fields={
+            "messages": MESSAGES,
+            "chosen": MESSAGES,
+            "rejected": ("rejected", "rejected_reply", "rejected_output"),
+            **ALWAYS,
+        },
+        origin="ShareGPT dialogues with a rejected reply",
+        example=(
+            '{"conversations": [{"from": "human", "value": "Is 7 even?"}, {"from": "gpt", "value": "No."}], '
+            '"rejected": "Yes."}'
+        ),
+    ),
+    Layout(
         name="ms_swift_texts",
         summary="a query, its response and a rejected response per row",
         shape="pairs",
@@ -147,6 +164,27 @@ PAIRS = (
             '"rejected": [{"role": "user", "content": "Is 7 even?"}, {"role": "assistant", '
             '"content": "Yes."}], '
             '"source": "magpie"}'
+        ),
+    ),
+    Layout(
+        name="object_pairs",
+        summary="a chosen and a rejected reply per row, each an object with its text",
+        shape="pairs",
+        fields={
+            "prompt": ASKED,
+            "messages": MESSAGES,
+            "chosen": ("chosen.text", "chosen.response", "chosen.output", "chosen.completion"),
+            "rejected": ("rejected.text", "rejected.response", "rejected.output", "rejected.completion"),
+            "score_chosen": ("chosen.score", "chosen.reward", "chosen.rating"),
+            "score_rejected": ("rejected.score", "rejected.reward", "rejected.rating"),
+            "model_chosen": "chosen.model",
+            "model_rejected": "rejected.model",
+            **ALWAYS,
+        },
+        origin="pairs of generated records",
+        example=(
+            '{"prompt": "Is 7 even?", "chosen": {"text": "No.", "model": "m-big"}, '
+            '"rejected": {"text": "Yes.", "model": "m-small"}}'
         ),
     ),
     Layout(
