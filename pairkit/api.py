@@ -115,6 +115,7 @@ def train(
     *,
     on_existing: OnExisting = "resume",
     allow_code: Iterable[str] = (),
+    allow_changed_data: bool = False,
     **fields: Any,
 ) -> Path:
     """Train a model on a built dataset in the run directory `out`, or continue a run.
@@ -123,6 +124,7 @@ def train(
         recipe: a recipe, its fields, the name of a shipped one, or a YAML file.
         on_existing: what happens if `out` is not empty: "resume", "delete" or "raise".
         allow_code: as in `build`.
+        allow_changed_data: train on files that are not those that the dataset's manifest lists.
         fields: fields of the recipe that replace those of `recipe`; mappings are merged.
 
     Returns:
@@ -152,7 +154,8 @@ def train(
     merged = recipes.merge(content, given)
     check_requests(merged, given if named else merged)
     with _code_of_file(named, allow_code, given):
-        return run(recipes.validate(TrainRecipe, merged), Path(out), on_existing=on_existing)
+        resolved = recipes.validate(TrainRecipe, merged)
+        return run(resolved, Path(out), on_existing=on_existing, allow_changed_data=allow_changed_data)
 
 
 def score(

@@ -201,7 +201,14 @@ def names_in(out: Path) -> set[str]:
     try:
         return {path.name for path in out.iterdir()} - {LOCK}
     # A new directory is an empty one: callers create it only when they write.
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        for place in (out, *out.parents):
+            # Nothing can be created under the name of a link.
+            if place.is_symlink() and not place.exists():
+                raise OutputError(
+                    f"{out}: cannot be written to: {place} is a link to {os.readlink(place)}, which does not "
+                    "exist; create that directory or choose another --out"
+                ) from error
         return set()
     # Here and not at the first write, because that may come after hours.
     except NotADirectoryError as error:

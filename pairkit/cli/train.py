@@ -157,6 +157,13 @@ def train(
     ] = None,
     allow_code: AllowCodeFlag = None,
     on_existing: OnExistingFlag = OnExisting.resume,
+    allow_changed_data: Annotated[
+        bool,
+        typer.Option(
+            "--allow-changed-data",
+            help="Train on a dataset whose files are not those that its manifest lists.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and the recipe; train nothing.")
     ] = False,
@@ -198,13 +205,13 @@ def train(
     name = re.sub(r"[^\w.+-]", "-", resolved.loss_name)  # the colons of a sum or of module:function
     folder = out or RUNS / f"{Path(resolved.data).name}-{name}"
     if dry_run:
-        _print_plan(resolved, folder)
+        _print_plan(resolved, folder, allow_changed_data)
         return
     # Only now, because torch is not needed for a wrong flag.
     from pairkit.training.distributed.processes import current_processes
     from pairkit.training.run import train as run
 
-    trained = run(resolved, folder, on_existing=on_existing.value)
+    trained = run(resolved, folder, on_existing=on_existing.value, allow_changed_data=allow_changed_data)
     # One of several processes prints.
     if current_processes().main:
         say(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
@@ -259,7 +266,7 @@ def _named_model(data: Path) -> str | None:
     return str(generate["model"]) if "model" in generate else None
 
 
-def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
+def _print_plan(recipe: TrainRecipe, folder: Path, allow_changed_data: bool) -> None:
     import yaml
 
     from pairkit.masking import masked
@@ -269,7 +276,8 @@ def _print_plan(recipe: TrainRecipe, folder: Path) -> None:
     from pairkit.training.tokens.store import TokenStore
 
     # Read but not written: a dry run may use a store and leaves none.
-    planned = plan(recipe, TokenStore(folder.parent / "tokens", write=False))
+    store = TokenStore(folder.parent / "tokens", write=False)
+    planned = plan(recipe, store, allow_changed_data=allow_changed_data)
     for note in planned.notes:
         log(note)
     described = {"out": str(folder), **estimate(planned), "recipe": masked(recipe.model_dump(mode="json"))}

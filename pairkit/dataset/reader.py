@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from pairkit.dataset.layout import read_manifest
 from pairkit.errors import InputError, RecipeError
 from pairkit.files import sha256
+from pairkit.hashing import sha256_of
+from pairkit.progress import log
 from pairkit.schema import MANIFEST, check_sets
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class BuiltData:
     @property
     def splits(self) -> list[str]:
         """The names of the splits that have files, sorted."""
-        return sorted({path.name.rsplit("-", 3)[0] for path in self._files("*")})
+        return sorted({split_of(path.name) for path in self._files("*")})
 
     def rows(self, split: str) -> int:
         """Count the sets of a split; 0 if the split does not exist."""
@@ -48,9 +50,32 @@ class BuiltData:
                 total += pq.read_metadata(path).num_rows
         return total
 
-    def hashes(self, split: str) -> list[str]:
-        """Hash each file of a split, whatever the manifest lists, because a file may have been changed."""
-        return [sha256(path) for path in self._files(split)]
+    def hashes(self, *splits: str) -> dict[str, str]:
+        """Return the sha256 of each file of some splits, by its name in the manifest, as it is now."""
+        paths = [path for split in splits for path in self._files(split)]
+        found = sha256_of(paths, f"checking {self.folder}")
+        return {f"data/{path.name}": found[path] for path in paths}
+
+    def changed(self, hashes: Mapping[str, str], *splits: str) -> list[str]:
+        """Describe each file of some splits that is not the one that the manifest lists.
+
+        Args:
+            hashes: of the files as they are now, from `hashes`.
+        """
+        if "files" not in self.manifest:
+            log(f"{self.folder}: its {MANIFEST} lists no files, so they are not compared with it")
+            return []
+        listed = {
+            name: about["sha256"]
+            for name, about in self.manifest["files"].items()
+            if name.startswith("data/") and split_of(name) in splits
+        }
+        problems = []
+        for name in sorted({*listed, *hashes}):
+            if listed.get(name) != hashes.get(name):
+                what = "was changed" if name in listed and name in hashes else "is missing"
+                problems.append(f"{name} {what if name in listed else 'was added'}")
+        return problems
 
     def held(self, split: str) -> frozenset[str]:
         """Return what any set of a split holds beyond roles and contents, of `extras.EXTRAS`."""
@@ -135,6 +160,11 @@ class BuiltData:
     def _files(self, split: str) -> list[Path]:
         # Sorted, because the order of the files is that of the rows; the pattern leaves temporary files out.
         return sorted((self.folder / "data").glob(f"{split}-[0-9]*-of-*.parquet"))
+
+
+def split_of(name: str) -> str:
+    """Return the split of a file, given by its name in the manifest."""
+    return Path(name).name.rsplit("-", 3)[0]
 
 
 def load(folder: Path) -> BuiltData:

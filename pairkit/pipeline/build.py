@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -14,8 +14,10 @@ from pairkit.engines.cache import Cache
 from pairkit.engines.pool import EnginePool
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
 from pairkit.files import OnExisting, stoppable
+from pairkit.hashing import sha256_of
 from pairkit.mining.policies import NO_CHOICE
 from pairkit.pipeline import (
+    closed_shards,
     describe,
     directory,
     failed_judges,
@@ -26,8 +28,10 @@ from pairkit.pipeline import (
     unit_store,
     validate,
 )
+from pairkit.pipeline.changes import differences
 from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.identity import identify_build, stage_keys
+from pairkit.pipeline.inputs import Inputs, open_input
 from pairkit.pipeline.publish import publish
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.shards import Contents, ShardWriter
@@ -35,7 +39,7 @@ from pairkit.pipeline.stages import finish, identified
 from pairkit.pipeline.threads import ahead, mapped
 from pairkit.pipeline.unit import FinishedUnit
 from pairkit.progress import Advance, log, progress
-from pairkit.sources import Opened, open_source
+from pairkit.sources import Opened
 
 # The cache of calls unless another file is named: next to the datasets, one for all in a folder.
 CACHE = "calls.sqlite"
@@ -69,7 +73,8 @@ def build(
     `MissingExtraError` if a model cannot be asked.
     """
     # Before the directory is touched, because wrong input or a wrong recipe must leave nothing there.
-    opened = open_source(recipe.source)
+    opened = open_input(recipe.source, out)
+    inputs = Inputs(opened)
     validate.check(recipe)
     require_completions.check(recipe, opened)
     identity = identify_build(recipe, opened)
@@ -82,11 +87,15 @@ def build(
     with stoppable(out, lambda: again), directory.claimed(out, identity, on_existing, keys) as claimed:
         if claimed is None:
             return _complete(out, recipe)
+        # Outside `_stopping`, which reports how much is done, and with what is damaged nothing is.
+        closed = closed_shards.verified(claimed)
         with _stopping(claimed, keys):
             # Before the engines are open, because a wrong tokenizer should cost nothing.
             validate.open_noise(recipe)
             with _engine_pool(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as pool:
-                total = _write_shards(claimed, recipe, opened, keys, workers or default_workers(), pool)
+                total = _write_shards(
+                    claimed, recipe, opened, inputs, closed, keys, workers or default_workers(), pool
+                )
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
                 judges = failed_judges.report(recipe, total.nested(), claimed)
@@ -96,7 +105,10 @@ def build(
                 recipe.generate or require_completions.on_purpose(recipe, opened)
             ):
                 raise require_completions.no_completions(opened, describe.quarantined(total.nested()))
-            manifest = publish(claimed, identity, opened, recipe.card)
+            # Models, templates and prompts may have been replaced as well as the rows.
+            if changed := differences(identity, identify_build(recipe, opened)):
+                raise InputError(f"{out}: not published: while it was built, {'; '.join(changed)}")
+            manifest = publish(claimed, identity, opened, inputs, recipe.card)
         # Outside `_stopping`, because nothing of a complete dataset may be discarded.
         claimed.finish()
         return manifest
@@ -125,13 +137,15 @@ def _write_shards(
     out: BuildDirectory,
     recipe: BuildRecipe,
     opened: Opened,
+    inputs: Inputs,
+    closed: Sequence[Contents],
     keys: Mapping[str, str],
     workers: int,
     pool: EnginePool,
 ) -> Contents:
     """Process the units that are not in a closed shard yet; return the contents of all shards together."""
     folders = out.shards()
-    total = shards.together(shards.read_contents(folder) for folder in folders)
+    total = shards.together(closed)
     # The last shard is closed, so only publication was stopped: open no source and no model.
     if total.last:
         return total
@@ -154,7 +168,8 @@ def _write_shards(
         closing(mapped(lambda unit: finish(unit, recipe), units, workers)) as finished,
         ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
     ):
-        for contents in _shards(out, recipe, finished, len(folders), total.next_unit, threads, advance):
+        made = _shards(out, recipe, inputs, finished, len(folders), total.next_unit, threads, advance)
+        for contents in made:
             # Summed as shards close, because a unit that is only in memory is lost by a kill.
             total.last = contents.last
             total.add(contents.counts, contents.histograms)
@@ -166,6 +181,7 @@ def _write_shards(
 def _shards(
     out: BuildDirectory,
     recipe: BuildRecipe,
+    inputs: Inputs,
     units: Iterator[FinishedUnit],
     number: int,
     next_unit: int,
@@ -183,6 +199,7 @@ def _shards(
                 # Generation has shown some rows already; counting them twice would pass 100%.
                 advance(finished.unit.rows - finished.unit.shown)
                 finished = next(units, None)
+            inputs.check_written()
             contents = writer.close(last=finished is None, threads=threads)
         # After the `with`, that is after the rename: what the caller logs is on disk.
         yield contents
@@ -204,10 +221,10 @@ def _complete(out: Path, recipe: BuildRecipe) -> dict[str, Any]:
             f"{out} contains a complete dataset with another card ({', '.join(changed)}): give the fields to "
             "`pairkit push`, as in --card.license mit, or use --on-existing delete to build everything again"
         )
-    for name, about in manifest["files"].items():
-        path = out / name
-        # Sizes and not hashes, because reading a large dataset again would make "already complete" slow.
-        if not path.is_file() or path.stat().st_size != about["bytes"]:
+    wanted = {out / name: about["sha256"] for name, about in manifest["files"].items()}
+    found = sha256_of((path for path in wanted if path.is_file()), f"checking {out}")
+    for path in wanted:
+        if found.get(path) != wanted[path]:
             raise ExistingOutputError(
                 f"{path} is not the file that was built; use --on-existing delete to build everything again"
             )
@@ -262,6 +279,9 @@ def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
         yield
     # Any other exception is a defect: the directory stays as it is, to be looked at.
     except (PairkitError, OSError, KeyboardInterrupt) as error:
+        # It says what is damaged, so that nothing can be read to describe what is done.
+        if isinstance(error, ExistingOutputError):
+            raise
         # SIGINT can come while a writer opens its folder, before the writer could remove it.
         out.remove_unfinished_shards()
         # Read from disk, because memory counts units whose shard was never closed.

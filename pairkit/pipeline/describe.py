@@ -15,11 +15,12 @@ from pairkit.engines.table import ENGINES
 from pairkit.masking import masked
 from pairkit.pipeline import readings, require_completions, validate
 from pairkit.pipeline.directory import survey
+from pairkit.pipeline.inputs import open_input
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.rankers.table import RANKERS, name_of
 from pairkit.schema import MANIFEST
-from pairkit.sources import Opened, open_source
+from pairkit.sources import Opened
 
 # Counts of generation that the summary shows, in words.
 _SHOWN = {
@@ -40,7 +41,7 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
 
     Raises what is wrong with the recipe, as far as `validate.check` finds it.
     """
-    opened = open_source(recipe.source)
+    opened = open_input(recipe.source, out)
     validate.check(recipe)
     require_completions.check(recipe, opened)
     files = [f"  {path} ({path.stat().st_size:,} bytes)" for path in opened.files]

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
-from pairkit.files import LOCK, OnExisting, admit, names_in, undamaged, write_json
+from pairkit.errors import ExistingOutputError
+from pairkit.files import LOCK, OnExisting, admit, names_in, write_json
 from pairkit.masking import masked
 from pairkit.ownership import owned
 from pairkit.pipeline.changes import Identity, StageKeys, differences, shared_stages, summarize
@@ -83,6 +84,14 @@ class BuildDirectory:
         self.build.rmdir()
 
 
+def cannot_continue(out: Path, what: str) -> ExistingOutputError:
+    """Make the error for an unfinished build of which nothing can be made, however often it is started."""
+    return ExistingOutputError(
+        f"{out}: the unfinished build cannot be continued: {what}; use --on-existing delete to build "
+        "everything again (answers of models are taken from the cache of calls)"
+    )
+
+
 def survey(out: Path) -> State:
     """Return what a directory holds. `foreign` is whatever pairkit has not made: it is never touched."""
     names = names_in(out)
@@ -98,8 +107,14 @@ def survey(out: Path) -> State:
 
 def manifest(out: Path) -> dict[str, Any]:
     """Read the manifest of a complete dataset."""
-    with undamaged(out / MANIFEST, _AGAIN):
-        return dict(json.loads((out / MANIFEST).read_text(encoding="utf-8")))
+    try:
+        made = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        checked: dict[str, Any] = {key: dict(made[key]) for key in ("recipe", "input", "files")}
+        return {**made, **checked}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExistingOutputError(
+            f"{out / MANIFEST}: is damaged ({error}); use --on-existing delete to build everything again"
+        ) from error
 
 
 @contextmanager
@@ -165,10 +180,11 @@ def _admit(out: Path, identity: Identity, keys: StageKeys, on_existing: OnExisti
     holds = {"complete": "a complete dataset", "unfinished": "an unfinished build"}.get(state)
     if state == "empty":
         return state
-    # Not read before it is deleted, because it may be damaged.
-    theirs = _identity(out, state) if holds and on_existing != "delete" else None
-    if holds and on_existing != "delete" and theirs is None:  # it stopped before it had written what it is
+    # It stopped before it had written what it is.
+    if state == "unfinished" and not (out / _BUILD / _STATE).exists() and not BuildDirectory(out).shards():
         return state
+    # Not read to be deleted, because it may be damaged.
+    theirs = _identity(out, state) if holds and on_existing == "resume" else None
 
     def different() -> list[str]:
         # A shared stage is reason enough to take over, because answers cost more than the shards that go.
@@ -181,26 +197,32 @@ def _admit(out: Path, identity: Identity, keys: StageKeys, on_existing: OnExisti
     return state
 
 
-def _identity(out: Path, state: State) -> Identity | None:
-    """Return what was built there; None if a build stopped before it had written that."""
+def _identity(out: Path, state: State) -> Identity:
+    """Return what was built there."""
     if state == "complete":
         made = manifest(out)  # without versions: a newer library does not change rows that are finished
         # Without the list of files, which is there for a reader: the fingerprint covers their content.
-        with undamaged(out / MANIFEST, _AGAIN):
-            content = {key: value for key, value in made["input"].items() if key != "files"}
-            # A recipe without a judge has no such key, and None would count as a difference.
-            prompts = {"judge_prompts": dict(made["judge_prompts"])} if "judge_prompts" in made else {}
-            return {"recipe": dict(made["recipe"]), "input": content, **prompts}
-    return _unfinished(out)[0] if (out / _BUILD / _STATE).exists() else None
+        content = {key: value for key, value in made["input"].items() if key != "files"}
+        # A recipe without a judge has no such key, and None would count as a difference.
+        prompts = {"judge_prompts": made["judge_prompts"]} if "judge_prompts" in made else {}
+        return {"recipe": made["recipe"], "input": content, **prompts}
+    return _unfinished(out)[0]
 
 
 def _unfinished(out: Path) -> tuple[Identity, StageKeys]:
     """Read the identity of an unfinished build and the hashes of its stages."""
-    with undamaged(out / _BUILD / _STATE, _AGAIN):
-        state = json.loads((out / _BUILD / _STATE).read_text(encoding="utf-8"))
+    path = out / _BUILD / _STATE
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
         # Not part of the identity: another hash of a stage must not refuse what shares the stages before it.
-        keys = {str(stage): str(key) for stage, key in state.pop(_STAGES, ())}
-        return {"recipe": dict(state["recipe"]), "input": dict(state["input"])} | state, keys
+        keys = dict(state.pop(_STAGES, ()))
+        if not isinstance(state["recipe"], dict) or not isinstance(state["input"], dict):
+            raise ValueError("it has no recipe or no input")
+    except FileNotFoundError as error:
+        raise cannot_continue(out, f"{path} is missing") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise cannot_continue(out, f"{path} is damaged ({error})") from error
+    return state, keys
 
 
 def _clear(directory: BuildDirectory, *, keep_results: bool = False) -> None:

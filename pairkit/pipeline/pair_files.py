@@ -30,9 +30,13 @@ def rewritten(path: Path, writer: pq.ParquetWriter) -> None:
             writer.write_table(views.as_chat(table), row_group_size=table.num_rows)
 
 
-def made_chat(path: Path) -> dict[str, Any]:
-    """Rewrite a file in place unless it is `CHAT_PAIRS` already, and describe it."""
-    if pq.read_schema(path) != views.CHAT_PAIRS:
-        with replacing(path) as temporary, parquet.open_writer(temporary, views.CHAT_PAIRS) as writer:
-            rewritten(path, writer)
-    return parquet.describe(path)
+def is_plain(part: Path, published: Path) -> bool:
+    """Tell whether a file of a shard is not `CHAT_PAIRS`; it may have been published already."""
+    return not pq.read_schema(part if part.exists() else published).equals(views.CHAT_PAIRS)
+
+
+def made_chat(part: Path, published: Path) -> dict[str, Any]:
+    """Write a file of a shard as `CHAT_PAIRS`, and describe that."""
+    with replacing(published) as temporary, parquet.open_writer(temporary, views.CHAT_PAIRS) as writer:
+        rewritten(part, writer)
+    return parquet.describe(published)

@@ -16,21 +16,27 @@ from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.engines.sent import sent_by_build
 from pairkit.files import replacing, sha256, write_json, write_text
 from pairkit.masking import masked
-from pairkit.pipeline import pair_files, readings, shards
+from pairkit.pipeline import closed_shards, pair_files, readings, shards
 from pairkit.pipeline.changes import Identity
 from pairkit.pipeline.directory import BuildDirectory
-from pairkit.pipeline.shards import PUBLISHED, Contents
+from pairkit.pipeline.inputs import Inputs
+from pairkit.pipeline.shards import Contents
 from pairkit.progress import shown
 from pairkit.schema import MANIFEST, QUARANTINE, SCHEMA_VERSION
 from pairkit.sources import Opened
 
 
 def publish(
-    directory: BuildDirectory, identity: Identity, opened: Opened, settings: CardSettings
+    directory: BuildDirectory, identity: Identity, opened: Opened, inputs: Inputs, settings: CardSettings
 ) -> dict[str, Any]:
-    """Move the shards' files into place, write quarantine, card and manifest; return the manifest."""
+    """Move the shards' files into place, write quarantine, card and manifest; return the manifest.
+
+    Raises `InputError` if the input has changed, `ExistingOutputError` if what the build wrote has.
+    """
+    # Before anything moves, because rows of changed files are of no use.
+    files_read = inputs.described()
+    contents = closed_shards.verified(directory)
     folders = directory.shards()
-    contents = [shards.read_contents(folder) for folder in folders]
     total = shards.together(contents)
     files = _move(directory.out, folders, contents, chat=pair_files.has_chat(total.counts))
     # Also without rows, so that a reader need not guess whether any were lost.
@@ -42,8 +48,7 @@ def publish(
         **identity,
         "input": {
             **identity["input"],
-            # Names, because a path would publish the folders of this machine.
-            "files": [{"name": path.name, **_described(path)} for path in opened.files],
+            "files": files_read,
         },
         **_sent(identity, total),
         **({"readings": readings.records(opened.readings)} if opened.readings else {}),
@@ -58,7 +63,10 @@ def publish(
     files[CARD] = _described(directory.out / CARD)
     # Copied, because a stop before the manifest needs the log where it is. It is not in `files`, because
     # its times differ between builds whose manifests are equal.
-    write_text(directory.out / LOG, (directory.build / LOG).read_text(encoding="utf-8"))
+    log = directory.build / LOG
+    with replacing(directory.out / LOG) as temporary:
+        # Empty if somebody deleted it: no row depends on it, and no repetition would bring it back.
+        temporary.write_bytes(log.read_bytes() if log.exists() else b"")
     # Last, because from here on the directory counts as complete, and `.build` may go.
     write_json(directory.out / MANIFEST, manifest)
     return manifest
@@ -76,24 +84,17 @@ def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents], *, c
     With `chat`, all pairs get the schema of those that hold tools and the like.
     """
     moved: dict[str, Any] = {}
-    for name in PUBLISHED:
-        with_rows = [
-            (folder, shard.files[name])
-            for folder, shard in zip(folders, contents, strict=True)
-            if name in shard.files
-        ]
-        # Numbered over the shards that have rows, because a loader expects N files of `of-N`.
-        for number, (folder, about) in enumerate(with_rows):
-            part = shards.file_of(folder, name)
-            published = f"{name}-{number:05d}-of-{len(with_rows):05d}.parquet"
-            # exist_ok, because a publication may have been stopped right after it.
-            (out / published).parent.mkdir(exist_ok=True)
-            # Missing if a publication that was stopped has moved it; the marker still describes it.
-            if part.exists():
-                os.replace(part, out / published)
-            if chat and name.startswith("pairs/"):
-                about = pair_files.made_chat(out / published)
-            moved[published] = about
+    for (number, name), published in shards.published_names(contents).items():
+        part, target = shards.file_of(folders[number], name), out / published
+        # exist_ok, because a publication may have been stopped right after it.
+        target.parent.mkdir(exist_ok=True)
+        moved[published] = contents[number].files[name]
+        if chat and name.startswith("pairs/") and pair_files.is_plain(part, target):
+            # Written from the part, which stays: its hash is known, and that of a rewritten file is not.
+            moved[published] = pair_files.made_chat(part, target)
+        # Missing if a publication that was stopped has moved it; the marker still describes it.
+        elif part.exists():
+            os.replace(part, target)
     return moved
 
 

@@ -8,6 +8,7 @@ complete or absent. A build that stopped continues after its last shard.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ import pyarrow.parquet as pq
 
 from pairkit.dataset import histograms, parquet, views
 from pairkit.dataset.histograms import Histograms
-from pairkit.files import undamaged, write_json
+from pairkit.files import write_json
 from pairkit.pipeline import pair_files
 from pairkit.pipeline.unit import FinishedUnit
 from pairkit.schema import QUARANTINE, SETS, VERDICTS
@@ -42,15 +43,21 @@ SCHEMAS = PUBLISHED | KEPT
 # A row group holds at least this many rows, so that a small split does not break into crumbs.
 ROW_GROUP = 500
 # A build that continues reads these and no rows: what is counted once is not counted again.
-_MARKER = "shard.json"
+MARKER = "shard.json"
+# In the marker, the hash of the rest of it.
+_SEAL = "sha256"
 T = TypeVar("T")
 
 
 @dataclass
 class Contents:
-    """The content of a shard, or of several together. `next_unit` is the number of the unit after it."""
+    """The content of a shard, or of several together. `next_unit` is the number of the unit after it.
+
+    `first_unit` is None of several, and in shards of versions that did not write it.
+    """
 
     next_unit: int
+    first_unit: int | None = None
     last: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     histograms: Histograms = field(default_factory=dict)
@@ -63,6 +70,7 @@ class Contents:
 
     def to_json(self) -> dict[str, Any]:
         return {
+            "first_unit": self.first_unit,
             "next_unit": self.next_unit,
             "last": self.last,
             "counts": dict(self.counts),
@@ -81,12 +89,28 @@ class Contents:
 
 
 def read_contents(shard: Path) -> Contents:
-    """Read `shard.json`. Raises `InputError` for a damaged one."""
-    with undamaged(shard / _MARKER, "start over with --on-existing delete"):
-        content = json.loads((shard / _MARKER).read_text(encoding="utf-8"))
-        counted = histograms.from_json(content.pop("histograms"))
-        counts = Counter({str(name): int(number) for name, number in content.pop("counts").items()})
-        return Contents(counts=counts, histograms=counted, **content)
+    """Read `shard.json`. Raises `ValueError`, or `OSError`, `KeyError`, `TypeError`, for a damaged one."""
+    content = json.loads((shard / MARKER).read_text(encoding="utf-8"))
+    # Counts have no other check: a changed digit in one would be published as it is.
+    if content.pop(_SEAL, None) not in (None, _seal(content)):
+        raise ValueError("its content was changed")
+    counted = histograms.from_json(content.pop("histograms"))
+    return Contents(counts=Counter(content.pop("counts")), histograms=counted, **content)
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def published_names(contents: Sequence[Contents]) -> dict[tuple[int, str], str]:
+    """Return the name that each file gets in the dataset, by the number of its shard and its name there."""
+    names = {}
+    for name in PUBLISHED:
+        # Numbered over the shards that have rows, because a loader expects N files of `of-N`.
+        with_rows = [number for number, shard in enumerate(contents) if name in shard.files]
+        for position, number in enumerate(with_rows):
+            names[number, name] = f"{name}-{position:05d}-of-{len(with_rows):05d}.parquet"
+    return names
 
 
 def file_of(shard: Path, name: str) -> Path:
@@ -100,7 +124,7 @@ class ShardWriter:
     def __init__(self, folder: Path, first_unit: int) -> None:
         self.folder = folder
         self.bytes = 0
-        self.contents = Contents(first_unit)
+        self.contents = Contents(first_unit, first_unit)
         # A name that `BuildDirectory.shards` does not list, in the same folder, so that the rename is atomic.
         self._temporary = folder.with_name(f"{folder.name}.part")
         self._files: dict[str, _File] = {}
@@ -141,7 +165,9 @@ class ShardWriter:
         self.contents.files = {name: about for name, about in pairs if about is not None}
         self.contents.last = last
         # The marker after the files, because it holds their sizes and hashes.
-        write_json(self._temporary / _MARKER, self.contents.to_json())
+        # Read back first, because numbers as keys become texts, which have another order.
+        content = json.loads(json.dumps(self.contents.to_json()))
+        write_json(self._temporary / MARKER, content | {_SEAL: _seal(content)})
         # A kill before this line leaves a `.part`, which nobody reads; after it, a whole shard.
         os.replace(self._temporary, self.folder)
         return self.contents

@@ -117,6 +117,8 @@ class Opened:
     stream: Callable[[int, int], Iterator[StageResult]] = field(repr=False)
     # Per file, as `readings`: what they were recognized from.
     surveys: Mapping[str, Survey] = field(default_factory=dict, repr=False)
+    # The sha256 of each file as it was when the source was opened.
+    hashes: Mapping[Path, str] = field(default_factory=dict, repr=False)
 
     def batches(self, *, start: int = 0, rows: int = 1000) -> Iterator[StageResult]:
         """Yield the batches from number `start` on, in order; the content of a batch depends on `rows` alone.

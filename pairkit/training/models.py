@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from pairkit.models.adapters import changes_one_use, merged, with_saved_adapters
-from pairkit.models.load import hub_commit, load_model
+from pairkit.models.load import load_model
 from pairkit.models.new_tokens import fit_tokens
 from pairkit.models.resolve import resolve
 from pairkit.progress import log
@@ -56,27 +55,17 @@ def to_save(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
 
 
 def reference_key(planned: Plan) -> str:
-    """Hash all that the reference's log-probs depend on besides the tokens."""
+    """Hash all that the reference's log-probs depend on besides the tokens; for the main process only."""
     recipe, name = planned.recipe, planned.reference
     revision = recipe.revision_of(name)
-    place = resolve(name, revision)
-    local = Path(place.base)
-    kinds = ("*.safetensors", "*.bin", "config.json", "adapter_config.json")
-    weights = [
-        path for folder in place.folders() for path in sorted({p for k in kinds for p in folder.glob(k)})
-    ]
-    if local.is_file():
-        weights = [local]
-    # Sizes and times, not hashes, because reading gigabytes of weights would take longer than it saves.
-    stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
+    # Hashes, not sizes and times, which copies and checkpoints of other weights may have too.
+    weights = planned.content.get("reference", planned.content["model"])
     # Random weights are determined by the seed and the size of the vocabulary.
     scratch = [recipe.seed, len(planned.tokenizer)] if name.endswith(".json") else None
     # The rows of new tokens are a part of the model; a run without any keeps the key that it had.
     added = [recipe.seed, recipe.tokens.model_dump(mode="json")] if recipe.tokens else []
     precision = [recipe.dtype, recipe.bf16, *([_base(recipe, name)] if _base(recipe, name) else [])]
-    # The commit, because on the hub a name stays the same when its weights change.
-    commit = None if local.exists() else hub_commit(name, revision, recipe.trust_remote_code)
-    return short_hash([name, revision, commit, precision, stamps, scratch, *added])
+    return short_hash([name, revision, precision, weights, scratch, *added])
 
 
 def start_model(

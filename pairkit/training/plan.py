@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
-from pairkit.dataset.reader import BuiltData, open_data
+from pairkit.dataset.reader import BuiltData, open_data, split_of
 from pairkit.errors import InputError, ModelError
 from pairkit.losses import Loss, WeightedSum, build
 from pairkit.losses.building import sampler_settings
@@ -19,8 +19,9 @@ from pairkit.models.load import empty_model, load_tokenizer, positions
 from pairkit.models.new_tokens import add_tokens, new_ids
 from pairkit.models.resolve import resolve
 from pairkit.models.vocabulary import check_same_tokens
-from pairkit.progress import progress
+from pairkit.progress import progress, warn
 from pairkit.training.lora import check_base
+from pairkit.training.output.content import Content, content_of
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.order import StepOrder
 from pairkit.training.step.pairs import PairSets
@@ -45,11 +46,17 @@ class Plan:
     train: Tokenized
     held_out: Tokenized | None
     notes: tuple[str, ...] = ()  # what a person should know of how the template was applied
+    hashes: Mapping[str, str] = field(default_factory=dict)  # of the dataset's files, in the main process
 
     @property
     def reference(self) -> str:
         """The name of the reference model."""
         return self.recipe.reference or self.recipe.model
+
+    @cached_property
+    def content(self) -> Content:
+        """Hashes of all that decides the run but the recipe; for the main process, as it reads gigabytes."""
+        return content_of(self.recipe, self.hashes)
 
     @cached_property
     def examples(self) -> Sequence[TokenSet]:
@@ -100,28 +107,33 @@ class Plan:
                 yield {"split": split, "set_id": set_id, "reason": reason, "detail": detail}
 
 
-def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
+def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT, *, allow_changed_data: bool = False) -> Plan:
     """Read the data, and tokenize what `store` does not have.
 
+    Args:
+        allow_changed_data: read files of the dataset that are not those that its manifest lists.
+
     Raises:
-        InputError: no set can be used.
+        InputError: no set can be used, or the dataset was changed.
         OutputError: `store` cannot be written to.
         ModelError: the tokenizer or configuration cannot be loaded, or the model has too few positions, or no
             experts to balance.
     """
     loss = build(recipe.loss_name, **recipe.loss_parameters)
     data = open_data(recipe.data, recipe.train_split)
+    # In one process, because all read the same files.
+    hashes = _checked(data, recipe, allow_changed_data) if store.processes.main else {}
     check_base(recipe.model, resolve(recipe.model, recipe.revision), recipe.lora)
     format = chat_format(recipe, data.texts(recipe.train_split, recipe.limit))
     tokenizer = format.tokenizer
     _check_vocabularies(recipe, tokenizer)
-    train = _tokenize(recipe, loss, data, format, recipe.train_split, recipe.limit, store)
+    train = _tokenize(recipe, loss, data, format, recipe.train_split, recipe.limit, store, hashes)
     # Before any model is loaded, because tokens decide which sets can be used.
     if not train.sets:
         raise InputError(f"{data.folder}: no set can be trained on: {train.refusals()}")
     held_out = None
     if data.rows(recipe.eval_split):  # a dataset without held-out sets trains without evaluation
-        held_out = _tokenize(recipe, loss, data, format, recipe.eval_split, recipe.eval_limit, store)
+        held_out = _tokenize(recipe, loss, data, format, recipe.eval_split, recipe.eval_limit, store, hashes)
     elif recipe.keep_best:
         raise InputError(
             f"keep_best needs held-out sets, but {data.folder} has no split {recipe.eval_split!r}; set "
@@ -130,12 +142,28 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT) -> Plan:
     # So that the saved model renders conversations by itself as it was trained.
     tokenizer.chat_template = saved_template(format)
     negatives = sampler_settings(loss, recipe.negatives, data.rejected)
-    planned = Plan(recipe, loss, negatives, data, tokenizer, train, held_out, notes(format, train.noted))
+    planned = Plan(
+        recipe, loss, negatives, data, tokenizer, train, held_out, notes(format, train.noted), hashes
+    )
     # The reference too, because it scores the same texts and may have fewer positions.
     for name in dict.fromkeys([recipe.model, planned.reference]):
         _check_positions(planned, name)
     _check_routers(recipe)
     return planned
+
+
+def _checked(data: BuiltData, recipe: TrainRecipe, allow_changed: bool) -> dict[str, str]:
+    """Return the hashes of the files to read, after comparing them with the manifest's."""
+    splits = recipe.train_split, recipe.eval_split
+    hashes = data.hashes(*splits)
+    if problems := data.changed(hashes, *splits):
+        found = f"{data.folder}: not as it was built: {', '.join(problems)}"
+        if not allow_changed:
+            raise InputError(
+                f"{found}; build the dataset again, or pass --allow-changed-data to train on it as it is"
+            )
+        warn(found)
+    return hashes
 
 
 def chat_format(recipe: TrainRecipe, texts: Iterator[str]) -> ChatFormat:
@@ -214,6 +242,7 @@ def _tokenize(
     split: str,
     limit: int | None,
     store: TokenStore,
+    hashes: Mapping[str, str],
 ) -> Tokenized:
     rows = data.rows(split)
     rows = min(rows, limit or rows)  # sets; only for the progress bar and the key
@@ -231,7 +260,8 @@ def _tokenize(
             yield from token_batches(data.tables(split, limit), format, **settings, advance=advance)
 
     # The key is made only if something is stored, because hashing a large tokenizer takes a while.
-    identity = {"data": data.hashes(split), "rows": rows, "template": format.identity}
+    of_split = [digest for name, digest in hashes.items() if split_of(name) == split]
+    identity = {"data": of_split, "rows": rows, "template": format.identity}
     return store.sets(lambda: tokens_key(format.tokenizer, **identity, **settings), make)
 
 

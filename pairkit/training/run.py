@@ -41,13 +41,22 @@ from pairkit.training.tokens.sets import TokenSet
 from pairkit.training.tokens.store import TokenStore
 
 
-def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume") -> Path:
+def train(
+    recipe: TrainRecipe,
+    out: Path,
+    *,
+    on_existing: OnExisting = "resume",
+    allow_changed_data: bool = False,
+) -> Path:
     """Run a recipe and return the directory of the trained model, `out`/model.
 
     `out` holds the resolved recipe, what the run was made of (`run.json`), metrics and checkpoints; the
     tokens and the reference's log-probs are next to it, where later runs find them.
 
+    With `allow_changed_data`, files of the dataset need not be those that its manifest lists.
+
     Raises:
+        InputError: the dataset was changed, or none of its sets can be used.
         ExistingOutputError: `out` contains another run, or anything at all with on_existing="raise".
         Interrupted: SIGINT; the run resumes from its checkpoint when started again.
         OutputError: `out` cannot be written to.
@@ -62,7 +71,8 @@ def train(recipe: TrainRecipe, out: Path, *, on_existing: OnExisting = "resume")
     # One process prints, or every line would come once per process.
     console.quiet = not processes.main
     with stoppable(out, lambda: _stopped(out)):
-        planned = plan(recipe, TokenStore(out.parent / "tokens", processes=processes))
+        store = TokenStore(out.parent / "tokens", processes=processes)
+        planned = plan(recipe, store, allow_changed_data=allow_changed_data)
         _check_single_process(planned, processes)
         with _claimed(planned, out, on_existing, processes) as complete:
             processes.wait()  # until `out` is this run's, because the others look into it next
@@ -99,6 +109,7 @@ def _claimed(
         planned.recipe,
         on_existing,
         data_digest=planned.data.digest,
+        content=planned.content,
         steps=planned.order.step_count,
         plan=lambda: report(planned),
         refused=planned.refused(),
@@ -143,12 +154,13 @@ def _stopped(out: Path) -> str:
 
 def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
     recipe, needs = planned.recipe, planned.loss.needs
-    store = out.parent / "reference"
 
     def compute(sets: Sequence[TokenSet]) -> Sums:
+        # From the main process, the only one that hashes the weights.
+        key = processes.broadcast_from_main(lambda: reference_key(planned))
         return reference_sums(
             sets,
-            store / f"{reference_key(planned)}.parquet",
+            out.parent / "reference" / f"{key}.parquet",
             partial(reference, planned, processes),
             tokens_per_micro_batch=recipe.tokens_per_micro_batch,
             processes=processes,

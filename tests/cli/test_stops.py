@@ -149,6 +149,6 @@ def test_sigint_before_anything_was_begun(run: Run, monkeypatch: pytest.MonkeyPa
     case = Case("", f"{FILES} own.jsonl", "stopped", {"own.jsonl": GOOD}, code=130)
     prepare(case)
     with monkeypatch.context() as patch:
-        patch.setattr("pairkit.pipeline.build.open_source", lambda _: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr("pairkit.pipeline.build.open_input", lambda *_: os.kill(os.getpid(), signal.SIGINT))
         check_failure(case, run(case.words))
     assert not files("runs")

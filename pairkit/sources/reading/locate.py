@@ -6,15 +6,24 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pairkit.errors import InputError, RecipeError
-from pairkit.files import sha256
+from pairkit.hashing import sha256_of
 from pairkit.readers.formats import READABLE, advice, format_of, has_format
 from pairkit.readers.saved import refuse_selection, row_files, saved_files, saved_splits
 from pairkit.schema import MANIFEST, short_hash
+from pairkit.sources.reading.walk import files_below, matching, named_by, once
+
+# Of the files in a built dataset, those that could be read as input, one of each kind.
+OUTPUT = (
+    *(f"{kind}/train-00000-of-00001.parquet" for kind in ("data", "pairs", "verdicts")),
+    "quarantine.parquet",
+    "run.jsonl",
+    MANIFEST,
+)
 
 
 class DataFile(NamedTuple):
@@ -54,8 +63,7 @@ def find_files(path: str, split: str | None, default_split: str) -> list[DataFil
         raise RecipeError(f"{path}: `split` applies to folders and hub datasets only; leave it out")
     if place.is_file():
         return _checked([DataFile(place, place.name)])
-    matches = sorted(Path(match) for match in glob.glob(str(place), recursive=True))
-    files = [match for match in matches if match.is_file()]
+    files = matching(str(place))
     if not files:
         kind = "no file matches" if glob.has_magic(path) else "no such file or folder"
         raise InputError(f"{path}: {kind}")
@@ -75,7 +83,7 @@ def _in_folder(folder: Path, split: str | None, default_split: str) -> list[Data
         return _in_saved_splits(folder, splits, split, default_split)
     # In a dataset that pairkit built, the sets are in data/, next to views and quarantine.
     root = folder / "data" if (folder / MANIFEST).is_file() else folder
-    found = sorted(path for path in root.rglob("*") if path.is_file() and not _is_hidden(path, root))
+    found = files_below(root)
     # A saved dataset names its files in the order of its rows.
     paths = saved_files(root) or row_files(path for path in found if has_format(path))
     if not paths:
@@ -125,17 +133,14 @@ def _instead(files: Sequence[Path]) -> str:
     return next((f"; {file.name}: {help_}" for file in files if (help_ := advice(file))), "")
 
 
-def _is_hidden(file: Path, root: Path) -> bool:
-    # Caches and files that are still being written have such names.
-    return any(part.startswith(".") for part in file.relative_to(root).parts)
-
-
 def _is_named(split: str, label: str) -> bool:
     """Return whether the split's name is a word of a path, as in `data/train-00000-of-00002.parquet`."""
     return re.search(rf"(^|[-_./ ]){re.escape(split)}([-_./ ]|$)", label) is not None
 
 
 def _checked(files: list[DataFile]) -> list[DataFile]:
+    # After the choice of a split, because a file may be in one under one of its names only.
+    files = once(files, lambda file: file.path)
     for file, _ in files:
         if format_of(file)[0] == "arrow":
             refuse_selection(file.parent)
@@ -149,8 +154,44 @@ def _checked(files: list[DataFile]) -> list[DataFile]:
     return files
 
 
-def fingerprint_files(files: Sequence[DataFile]) -> str:
+def refuse_own_output(path: str, out: Path) -> None:
+    """Raise `InputError` if the output directory `out` is part of the input at `path`, or contains it.
+
+    The next run of the same command would otherwise read what the first one wrote.
+    """
+    place, target = Path(os.path.realpath(Path(path).expanduser())), Path(os.path.realpath(out))
+    if place.is_relative_to(target):
+        raise InputError(f"{path}: the input is in the output directory {out}; choose another --out")
+    if place.is_dir() and target.is_relative_to(place):
+        raise InputError(
+            f"{out}: the output directory is in the input folder {path}, and would be read by the next run; "
+            "choose an --out outside it, or give --path the files themselves, as a glob"
+        )
+    if place.exists() or not glob.has_magic(path):
+        return
+    for name in OUTPUT:
+        if named_by(str(Path(path).expanduser()), target / name):
+            raise InputError(
+                f"{path}: matches what is written to the output directory {out}, and would read it in the "
+                "next run; choose another --out, or a narrower pattern"
+            )
+
+
+def refuse_own_files(files: Sequence[Path], out: Path) -> None:
+    """Raise `InputError` if one of the files to read, or what a link leads to, is in the directory `out`."""
+    target = os.path.realpath(out)
+    for file in files:
+        if Path(os.path.realpath(file)).is_relative_to(target):
+            raise InputError(f"{file}: the input is in the output directory {out}; choose another --out")
+
+
+def hash_files(files: Sequence[DataFile]) -> dict[Path, str]:
+    """Return the sha256 of each file's content."""
+    return sha256_of([file.path for file in files], "hashing the input")
+
+
+def fingerprint_files(files: Sequence[DataFile], hashes: Mapping[Path, str]) -> str:
     """Return a hash of the files' labels and content, in order."""
     return hashlib.sha256(
-        "".join(short_hash([file.label, sha256(file.path)]) for file in files).encode()
+        "".join(short_hash([file.label, hashes[file.path]]) for file in files).encode()
     ).hexdigest()

@@ -20,7 +20,7 @@ from pairkit.schema import QUARANTINE, UNIDENTIFIED, StageResult, quarantined
 from pairkit.sources.base import STAGE, Opened, Reading, Source, SourceRecipe, converted
 from pairkit.sources.reading.checks import check
 from pairkit.sources.reading.hub import download_split
-from pairkit.sources.reading.locate import DataFile, find_files, fingerprint_files
+from pairkit.sources.reading.locate import DataFile, find_files, fingerprint_files, hash_files
 
 
 class _File(NamedTuple):
@@ -39,12 +39,14 @@ def open_files(source: Source, recipe: SourceRecipe) -> Opened:
     """
     if recipe.path is None:
         files, fingerprint = download_split(source, recipe)
+        hashes = hash_files(files)
     else:
         for option in ("revision", "config"):
             if getattr(recipe, option):
                 raise RecipeError(f"`{option}` applies to hub datasets only; leave out `path` or `{option}`")
         files = find_files(recipe.path, recipe.split, source.splits[0])
-        fingerprint = fingerprint_files(files)
+        hashes = hash_files(files)
+        fingerprint = fingerprint_files(files, hashes)
     readings: dict[str, Reading] = {}
     surveys: dict[str, Survey] = {}
     counts: list[int | None] = []
@@ -71,6 +73,7 @@ def open_files(source: Source, recipe: SourceRecipe) -> Opened:
         readings=readings,
         stream=lambda start, rows: stream(source, read, start, rows),
         surveys=surveys,
+        hashes=hashes,
     )
 
 

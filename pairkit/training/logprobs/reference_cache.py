@@ -140,7 +140,7 @@ def _read(store: Path) -> dict[bytes, float]:
     if not store.is_file():
         return {}
     try:
-        table = pq.read_table(store)
+        table = pq.read_table(store, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:  # OSError where the file ends in the middle of a page
         raise InputError(
             f"{store}: corrupt reference log-prob cache ({error}); delete the file and rerun"
@@ -156,7 +156,9 @@ def _read(store: Path) -> dict[bytes, float]:
 def _write(store: Path, cached: dict[bytes, float]) -> None:
     columns = [pa.array(list(cached), pa.binary(16)), pa.array(list(cached.values()), pa.float32())]
     with replacing(store) as temporary:  # a run killed in here leaves the file of before
-        pq.write_table(pa.table(columns, schema=_schema(store)), temporary, compression="zstd")
+        pq.write_table(
+            pa.table(columns, schema=_schema(store)), temporary, compression="zstd", write_page_checksum=True
+        )
 
 
 def _schema(store: Path) -> pa.Schema:

@@ -34,15 +34,17 @@ from pairkit.masking import masked
 from pairkit.models.resolve import resolve
 from pairkit.models.save import save_files
 from pairkit.ownership import owned
-from pairkit.progress import log
+from pairkit.progress import log, warn
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
+from pairkit.training.output.content import Content, differences
 from pairkit.training.output.layout import HASHES, RECIPE, RECORD, REFUSED
 from pairkit.training.output.longer import Finished, finished, has_more_to_do, holds_model
 from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
 
 # Those whose version, like pairkit's own, can change the bits of a result.
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "pyarrow")
+CONTENT = "content"  # key of the record: hashes of what decides the run
 TEMPLATE = "template_sha256"  # key of the record: the content of the recipe's template file
 
 
@@ -53,6 +55,7 @@ def claimed(
     on_existing: OnExisting,
     *,
     data_digest: str,
+    content: Content,
     steps: int,
     plan: Callable[[], dict[str, Any]],
     refused: Iterable[dict[str, str]],
@@ -63,8 +66,9 @@ def claimed(
     A run may get more steps than it had (`has_more_to_do`). A complete one is yielded as it was before that.
 
     Args:
-        data_digest: sha256 of the dataset's manifest; with the recipe and the content of its template file it
-            identifies the run.
+        data_digest: sha256 of the dataset's manifest; with the recipe, the content of its template file and
+            `content` it identifies the run.
+        content: hashes of the weights, the tokenizer, the data and the reference.
         steps: of the whole run.
         plan: makes the report on the plan for `run.json`; called only where one is written.
         refused: the sets that cannot be used, one line of `refused.jsonl` each.
@@ -84,6 +88,7 @@ def claimed(
                 recipe,
                 on_existing,
                 data_digest=data_digest,
+                content=content,
                 steps=steps,
                 plan=plan,
                 refused=refused,
@@ -100,6 +105,7 @@ def _claim(
     on_existing: OnExisting,
     *,
     data_digest: str,
+    content: Content,
     steps: int,
     plan: Callable[[], dict[str, Any]],
     refused: Iterable[dict[str, str]],
@@ -107,6 +113,7 @@ def _claim(
 ) -> Finished | None:
     record = out / RECORD
     identity = {"recipe": masked(recipe.model_dump(mode="json")), "data": data_digest, **_template(recipe)}
+    identity[CONTENT] = content
     # A half-written record is all that a run leaves that was killed as it began.
     empty = not names_in(out) - {partial(record).name}
     holds = "a training run" if record.is_file() else None
@@ -126,6 +133,11 @@ def _claim(
         if not has_more_to_do(out, steps):
             _set_card(out, recipe)
             return None
+        if before[CONTENT] is None:
+            warn(
+                f"{out}: begun by a version that recorded no hashes of weights, tokenizer and data; whether "
+                "they changed since is not known, and from now on they are compared"
+            )
     elif todo == "delete":
         _empty(out)
     start = {
@@ -162,7 +174,11 @@ def _read_record(record: Path) -> dict[str, Any]:
         before = json.loads(record.read_text(encoding="utf-8"))
         int(before["plan"]["steps"])
         read = {"recipe": dict(before["recipe"]), "data": before["data"], "starts": list(before["starts"])}
-        return read | {TEMPLATE: before.get(TEMPLATE)}
+        # None in the record of a version that did not hash them.
+        content = before.get(CONTENT)
+        if content is not None:
+            content = {part: dict(hashes) for part, hashes in content.items()}
+        return read | {TEMPLATE: before.get(TEMPLATE), CONTENT: content}
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # any JSON, edited by hand
         raise ExistingOutputError(
             f"{record}: not the record of a training run; choose another --out, or use --on-existing delete"
@@ -179,8 +195,12 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         # Fields that do not affect the result may change from start to start; the length of a run too.
         if key.split(".")[0] not in RESUMABLE_FIELDS | LENGTH_FIELDS and theirs.get(key) != ours.get(key)
     ]
+    renamed = {key.split(".")[0] for key in theirs | ours if theirs.get(key) != ours.get(key)}
     if before["data"] != now["data"]:
         different.append("the dataset was built again")
+        renamed.add("data")
+    if before[CONTENT] is not None:
+        different += differences(before[CONTENT], now[CONTENT], renamed)
     # Another file is a difference of the recipe already.
     same_file = theirs.get("template.file") == ours.get("template.file")
     if same_file and before[TEMPLATE] != now.get(TEMPLATE):

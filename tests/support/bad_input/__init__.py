@@ -1,6 +1,16 @@
 """What a user can get wrong: one row per case, which tests in tests/cli run and docs/bad-input.md shows."""
 
-from support.bad_input import build, build_layouts, build_models, build_rows, models, other, push, train
+from support.bad_input import (
+    build,
+    build_layouts,
+    build_models,
+    build_rows,
+    changed,
+    models,
+    other,
+    push,
+    train,
+)
 from support.bad_input.rows import BAD_ROWS, NOTES, STOPS
 
 CASES = [
@@ -11,6 +21,7 @@ CASES = [
     *train.CASES,
     *models.CASES,
     *push.CASES,
+    *changed.CASES,
     *other.CASES,
 ]
 

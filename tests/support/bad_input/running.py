@@ -17,6 +17,7 @@ import pytest
 from support.bad_input.case import Case
 
 from pairkit.cli import main
+from pairkit.files import LOCK
 
 OUT = Path("runs/data/files")
 
@@ -78,8 +79,9 @@ def check_failure(case: Case, ended: Ended) -> None:
 
 
 def files(folder: str | Path) -> dict[str, bytes]:
-    """Read every file under a folder."""
-    return {str(path): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    """Read every file under a folder, but locks, which name the last process that had them."""
+    paths = (path for path in Path(folder).rglob("*") if path.is_file() and path.name != LOCK)
+    return {str(path): path.read_bytes() for path in paths}
 
 
 def read_built() -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
