@@ -49,7 +49,7 @@ def verified(directory: BuildDirectory) -> list[Contents]:
 def _read(directory: BuildDirectory, folder: Path) -> Contents:
     try:
         return shards.read_contents(folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise cannot_continue(directory.out, f"{folder / shards.MARKER} is damaged ({error})") from error
 
 

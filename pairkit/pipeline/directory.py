@@ -111,7 +111,7 @@ def manifest(out: Path) -> dict[str, Any]:
         made = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         checked: dict[str, Any] = {key: dict(made[key]) for key in ("recipe", "input", "files")}
         return {**made, **checked}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExistingOutputError(
             f"{out / MANIFEST}: is damaged ({error}); use --on-existing delete to build everything again"
         ) from error
@@ -220,7 +220,7 @@ def _unfinished(out: Path) -> tuple[Identity, StageKeys]:
             raise ValueError("it has no recipe or no input")
     except FileNotFoundError as error:
         raise cannot_continue(out, f"{path} is missing") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise cannot_continue(out, f"{path} is damaged ({error})") from error
     return state, keys
 
