@@ -11,6 +11,7 @@ import pytest
 from pairkit.engines.base import Completion, Request, Sampling
 from pairkit.engines.generate import GenerateRecipe
 from pairkit.engines.openai import chat_api
+from pairkit.engines.openai.dialect import PLAIN, Dialect
 from pairkit.engines.recipe import EngineRecipe
 
 ONE = {"model": "m", "temperature": 1.0, "top_p": 1.0, "seed": 0, "max_tokens": 8}
@@ -148,6 +149,7 @@ def test_fewer_choices_than_requested_are_kept() -> None:
             (0.7, 0.9, 7, 5),
             ("sent_max_completion_tokens",),
         ),
+        ({"max_completion_tokens": 5}, (0.7, 0.9, 7, 5), ("sent_max_completion_tokens",)),
         ({"max_tokens": None}, (0.7, 0.9, 7, None), ("sent_without_max_tokens",)),
     ],
 )
@@ -174,6 +176,7 @@ def test_what_is_sent_is_what_is_recorded(
         ({"seed": 1.5}, "extra_body.seed' must be an integer"),
         ({"seed": 2**63}, "extra_body.seed' must be an integer"),
         ({"max_tokens": 0}, "extra_body.max_tokens' must be an integer from 1 to"),
+        ({"max_tokens": 5, "max_completion_tokens": 5}, "two names of one limit: remove one"),
         ({"max_completion_tokens": True}, "extra_body.max_completion_tokens' must be an integer from 1 to"),
     ],
 )
@@ -199,6 +202,16 @@ def test_extra_fields_are_sent_and_null_removes_one() -> None:
     body = chat_api.body(recipe, request)
     assert "max_tokens" not in body
     assert (body["max_completion_tokens"], body["top_k"], body["seed"]) == (5, 3, 7)
+
+
+def test_one_limit_is_sent_whatever_its_name() -> None:
+    extra: dict[str, object] = {"max_completion_tokens": 5}
+    recipe = EngineRecipe(engine="openai", model="o", extra_body=extra)
+    request = Request([{"role": "user", "content": "x"}], (Sampling(1.0, 1.0, 7, 8),))
+    for dialect in (PLAIN, Dialect(new_limit=True)):
+        body = chat_api.body(recipe, request, dialect)
+        assert "max_tokens" not in body
+        assert body["max_completion_tokens"] == 5
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,11 @@ def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> di
         # Left out where it says nothing, because some servers refuse it whatever it is.
         "n": len(request.samplings) if len(request.samplings) > 1 else None,
     }
-    fields = dialect.written(fields) | recipe.extra_body
+    fields = dialect.written(fields)
+    if recipe.extra_body.get(NEW_LIMIT) is not None:
+        # The user's own name for the limit: with both of them, a server may take either.
+        fields.pop(LIMIT, None)
+    fields |= recipe.extra_body
     return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -108,6 +108,12 @@ CASES = [
         "recipe key 'extra_body.n': set n in samples instead; null requests completions one by one",
     ),
     Case(
+        "two names of one limit among the extra fields of a request",
+        f"{ASK} {SERVER} generate.model=m generate.extra_body.max_tokens=9 "
+        "generate.extra_body.max_completion_tokens=9",
+        "recipe key 'extra_body' has max_tokens and max_completion_tokens, two names of one limit: remove one",
+    ),
+    Case(
         "another model among the extra fields of a request",
         f"{ASK} {SERVER} generate.model=m generate.extra_body.model=other",
         "recipe key 'extra_body.model': set model instead",
