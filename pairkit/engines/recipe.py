@@ -116,7 +116,8 @@ def _check_extra_body(recipe: EngineRecipe) -> None:
     """Raise a `ValueError` for fields of a request that would make another one than is recorded."""
     if None not in map(recipe.extra_body.get, ("max_tokens", "max_completion_tokens")):
         raise ValueError(
-            "recipe key 'extra_body' has max_tokens and max_completion_tokens, two names of one limit: remove one"
+            "recipe key 'extra_body' has max_tokens and max_completion_tokens, two names of one limit: "
+            "remove one"
         )
     for name, value in recipe.extra_body.items():
         where = f"recipe key 'extra_body.{name}'"

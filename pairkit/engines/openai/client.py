@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 
 from pairkit.engines.base import Completion, Problem, Request
+from pairkit.engines.mixes import mix_refused
 from pairkit.engines.openai import chat_api
 from pairkit.engines.openai.chat_api import Fault, Parsed
 from pairkit.engines.openai.connection import open_session, proxy
@@ -164,10 +165,7 @@ class Client:
         """Write requests otherwise from now on. Raises `RecipeError` if that makes a mix of samples one."""
         where, place = self._recipe.base_url, self._recipe.place
         for name in sorted(learned.removed & self._recipe.varied):
-            raise RecipeError(
-                f"{where} takes no {name} ({why}), in which {place}samples differ: they would all be sampled "
-                f"alike; give all of them one {name}, as in {place}samples='[{{n: 4}}]', or use another model"
-            )
+            raise mix_refused(where, name, why, place)
         new = learned.without(self._dialect)
         self._dialect = self._dialect.also(learned)
         # Requests that were in flight learn the same; it is said once.
