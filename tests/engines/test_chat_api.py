@@ -103,6 +103,19 @@ def test_an_unknown_end_is_counted(
     assert (completion.tokens, completion.finish_reason, completion.remarks) == (tokens, reason, remarks)
 
 
+@pytest.mark.parametrize(("tokens", "reason"), [(23, "stop"), (24, "length"), (25, "length")])
+@pytest.mark.parametrize("end", [None, "eos_token"])
+def test_choices_without_a_known_end_are_cut_if_together_they_have_all_tokens(
+    tokens: int, reason: str, end: str | None
+) -> None:
+    """The count is of all choices: only where it is three times the limit is each of three known to be cut."""
+    choices = [{"message": {"content": mark}, "finish_reason": end} for mark in "abc"]
+    answer = {"choices": choices, "usage": {"prompt_tokens": 1, "completion_tokens": tokens}}
+    found = chat_api.parse(json.dumps(answer).encode(), ONE | {"n": 3})
+    assert isinstance(found, chat_api.Parsed)
+    assert {completion.finish_reason for completion in found.completions} == {reason}
+
+
 @pytest.mark.parametrize(
     "answer",
     [

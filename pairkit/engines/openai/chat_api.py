@@ -97,27 +97,27 @@ def parse(content: bytes, body: Mapping[str, Any], key: str | None = None) -> Pa
     usage = _usage(answer.get("usage"))
     # Servers count the tokens of all choices together, so those of one are known only if it is alone.
     tokens = usage.completion if usage is not None and len(choices) == 1 else None
-    completions = [_completion(choice, body, tokens) for choice in _ordered(choices)]
+    limit = sampling_of(body).max_tokens
+    # None can have more than the limit, so that each has it where all together have that many times it.
+    spent = usage is not None and limit is not None and usage.completion >= limit * len(choices)
+    completions = [_completion(choice, body, tokens, spent=spent) for choice in _ordered(choices)]
     whole = [completion for completion in completions if completion is not None]
     if len(whole) < len(completions):
         return Fault("the answer holds a choice without a whole message")
     return Parsed(tuple(whole), usage)
 
 
-def _completion(choice: Any, body: Mapping[str, Any], tokens: int | None) -> Completion | None:
-    """Read a choice; None if it is incomplete."""
+def _completion(
+    choice: Any, body: Mapping[str, Any], tokens: int | None, *, spent: bool
+) -> Completion | None:
+    """Read a choice; None if it is incomplete. `spent`: it has all the tokens that it may have."""
     message = received(choice)
     if message is None:
         return None
     asked = sampling_of(body)
     reason: FinishReason = message.reason
     # The server does not say that it cut the answer, but its count of tokens does.
-    if (
-        not message.known_end
-        and tokens is not None
-        and asked.max_tokens is not None
-        and tokens >= asked.max_tokens
-    ):
+    if spent and not message.known_end:
         reason = "length"
     return Completion(
         message.text,
