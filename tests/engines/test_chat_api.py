@@ -108,7 +108,7 @@ def test_an_unknown_end_is_counted(
 def test_choices_without_a_known_end_are_cut_if_together_they_have_all_tokens(
     tokens: int, reason: str, end: str | None
 ) -> None:
-    """The count is of all choices: only where it is three times the limit is each of three known to be cut."""
+    """The count is of all choices: each of three is known to be cut where it is three times the limit."""
     choices = [{"message": {"content": mark}, "finish_reason": end} for mark in "abc"]
     answer = {"choices": choices, "usage": {"prompt_tokens": 1, "completion_tokens": tokens}}
     found = chat_api.parse(json.dumps(answer).encode(), ONE | {"n": 3})

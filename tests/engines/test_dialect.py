@@ -42,6 +42,10 @@ ONLY = (
     "Unsupported value: 'temperature' does not support 0.7 with this model. "
     "Only the default (1) value is supported."
 )
+OVER = (
+    "'max_tokens' or 'max_completion_tokens' is too large: 4096. This model's maximum context length is 4096 "
+    "tokens and your request has 1000 input tokens (4096 > 4096 - 1000)."
+)
 UNKNOWN_NAME = 'Invalid JSON payload received. Unknown name "seed": Cannot find field.'
 INT32 = "Invalid value at 'generation_config.seed' (TYPE_INT32), 1099511627776"
 STREAMS = "This model only support stream mode, please enable the stream parameter."
@@ -58,6 +62,7 @@ FORBIDDEN = {"object": "error", "message": {"detail": extra("seed")}}
         (400, error("Unsupported parameter: 'top_p' is not supported with this model."), without("top_p")),
         (400, error("Unrecognized request argument supplied: seed"), without("seed")),
         (400, error("Unknown parameter: 'max_tokens'."), NEW_LIMIT),
+        (400, error("max_tokens is deprecated: use max_completion_tokens"), NEW_LIMIT),
         # Anthropic
         (400, error("`temperature` and `top_p` cannot both be specified for this model."), without("top_p")),
         (400, error("`temperature` is deprecated for this model."), without("temperature")),
@@ -91,6 +96,9 @@ def test_a_refusal_shows_what_the_server_takes(status: int, content: bytes, lear
         (400, error("max_tokens must be at most 32, got 64")),
         (400, error("Invalid 'temperature': 3 is not supported, must be between 0 and 2")),
         (400, error("This model's maximum context length is 64 tokens. However, you requested 90 tokens.")),
+        (400, error(OVER)),
+        (400, error("max_tokens or max_completion_tokens must be at least 1, got 0.")),
+        (400, error("'max_completion_tokens' exceeds 32; use a smaller 'max_tokens'")),
         (400, error("The response was filtered due to the prompt triggering the content management policy.")),
         (400, error("System role not supported")),
         (400, error("This model does not support image input")),
@@ -152,6 +160,7 @@ def test_requests_are_written_as_the_server_takes_them() -> None:
     [
         ("The response was filtered", "generate.model", False),
         ("This model's maximum context length is 64 tokens", "a smaller generate.max_tokens", False),
+        (OVER, "a smaller generate.max_tokens, or leave out longer prompts", False),
         ("max_tokens must be at most 32", "another generate.max_tokens", True),
         ("temperature must be at most 1", "another temperature in generate.samples", True),
         ("Unknown parameter: 'top_k'", "remove or change generate.extra_body.top_k", True),

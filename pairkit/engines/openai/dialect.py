@@ -26,6 +26,12 @@ _RANGE = re.compile(
     r"between|at most|at least|less than|greater than|maximum|minimum|range|[<>]=?", re.IGNORECASE
 )
 _VALUE = re.compile(r"invalid|int(?:eger|32|64)?\b|out of|range|must|large|big", re.IGNORECASE)
+_INSTEAD = re.compile(r"\binstead\b|\buse\b|\breplaced\b|\brenamed\b", re.IGNORECASE)
+_VALUE_OF_LIMIT = re.compile(
+    r"too (?:large|big|high|long|small)|context (?:length|window)|input tokens|exceed|at (?:most|least)"
+    r"|(?:less|greater) than|between|[<>]",
+    re.IGNORECASE,
+)
 _BOTH = re.compile(
     r"\btemperature\b.{0,30}\btop_p\b.{0,60}\b(?:both|together|only one|simultaneously)", re.IGNORECASE
 )
@@ -110,7 +116,8 @@ def lesson(error: ServerError, sent: Mapping[str, Any], given: Mapping[str, Any]
     if error.status in (401, 402, 403, 408, 429):
         return None
     words, named = error.words, error.named({name: sent[name] for name in sent.keys() - given.keys()})
-    if NEW_LIMIT in words and LIMIT in named:
+    # vLLM names both in its errors about their value.
+    if NEW_LIMIT in words and LIMIT in named and _other_name(words):
         return Dialect(new_limit=True)
     if _BOTH.search(words) and {"temperature", "top_p"} <= sent.keys() - given.keys():
         return Dialect(removed=frozenset({"top_p"}))
@@ -128,6 +135,11 @@ def lesson(error: ServerError, sent: Mapping[str, Any], given: Mapping[str, Any]
     if not sent.get("stream") and "stream" not in given and _STREAM.search(words):
         return Dialect(stream=True)
     return None
+
+
+def _other_name(words: str) -> bool:
+    """Return whether words that name both limits ask for the other one."""
+    return bool(_UNSUPPORTED.search(words) or _INSTEAD.search(words)) and not _VALUE_OF_LIMIT.search(words)
 
 
 def _refused(name: str, words: str) -> bool:
