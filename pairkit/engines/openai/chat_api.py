@@ -82,6 +82,13 @@ def most_tokens(request: Request, body: Mapping[str, Any]) -> Tokens:
 def parse(content: bytes, body: Mapping[str, Any], key: str | None = None) -> Parsed | ServerError | Fault:
     """Read the completions of an answer with status 200 to a request; there may be fewer than `n`."""
     try:
+        return _parse(content, body, key)
+    except RecursionError:
+        return Fault("the answer is nested too deeply")
+
+
+def _parse(content: bytes, body: Mapping[str, Any], key: str | None) -> Parsed | ServerError | Fault:
+    try:
         answer = stream.joined(content) if stream.is_stream(content) else json.loads(content)
     except ValueError:
         return Fault("the answer is not JSON")
@@ -157,7 +164,7 @@ def model_names(content: bytes) -> list[str]:
     """Return the models that a server lists; [] if it uses another format."""
     try:
         return [str(model["id"]) for model in json.loads(content)["data"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

@@ -81,10 +81,10 @@ def server_error(status: int, content: bytes, key: str | None) -> ServerError:
     """Read the answer with an error status. What is neither JSON nor UTF-8 is a message too."""
     text = content.decode("utf-8", "replace")
     try:
-        answer = json.loads(text)
-    except ValueError:
-        answer = text
-    return _error(status, answer, key)
+        return _error(status, json.loads(text), key)
+    # Nested deeper than Python's stack, or no JSON.
+    except (ValueError, RecursionError):
+        return _error(status, text, key)
 
 
 def error_within(answer: Mapping[str, Any], key: str | None) -> ServerError | None:
@@ -158,7 +158,9 @@ def _said(error: Any) -> str:
         return str(error)
     # FastAPI: the place of a wrong value and what is wrong with it.
     if "msg" in error:
-        return f"{'.'.join(map(str, error.get('loc') or ()))}: {error['msg']}".removeprefix(": ")
+        place = error.get("loc")
+        path = ".".join(map(str, place)) if isinstance(place, list) else ""
+        return f"{path}: {error['msg']}".removeprefix(": ")
     for name in ("message", "detail", "error", "errors"):
         if error.get(name):
             metadata = error.get("metadata")
