@@ -85,6 +85,30 @@ def test_a_thought_without_an_answer_is_truncated(end: str | None) -> None:
     assert completion.reasoning_content == "Hm"
 
 
+@pytest.mark.parametrize(("end", "reason"), [("length", "length"), ("content_filter", "refused")])
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"message": {"role": "assistant"}},
+        {"message": {}},
+        {"message": None},
+        {"content_filter_results": {"violence": {"filtered": True}}},
+    ],
+)
+def test_what_a_limit_or_a_filter_has_ended_needs_no_content(
+    about: dict[str, object], end: str, reason: str
+) -> None:
+    """As Google's and Azure's servers answer; without such an end, the same is incomplete."""
+    assert parsed({"index": 0, **about, "finish_reason": end})[:3] == ("", None, reason)
+    piece = {"index": 0, **about, "delta": {}, "finish_reason": end}
+    found = chat_api.parse(f"data: {json.dumps({'choices': [piece]})}\n\ndata: [DONE]\n".encode(), ONE)
+    assert isinstance(found, chat_api.Parsed)
+    assert found.completions[0][:3] == ("", None, reason)
+    for other in ("stop", None, "error"):
+        answer = {"choices": [{"index": 0, **about, "finish_reason": other}]}
+        assert isinstance(chat_api.parse(json.dumps(answer).encode(), ONE), chat_api.Fault)
+
+
 @pytest.mark.parametrize(
     ("end", "tokens", "reason", "remarks"),
     [

@@ -74,6 +74,10 @@ ROWS = [
     Odd("some_thoughts_cut", 9, {"stop": 9, "truncated_dropped": 9}, 6, None, (), DROP),
     Odd("last_cut", 18, {"stop": 12, "length": 6, "empty": 6}, 6),
     Odd("last_cut", 12, {"stop": 12, "truncated_dropped": 6}, 6, None, (), DROP),
+    # A completion of nothing at all is dropped when pairs are formed.
+    Odd("last_unsaid", 12, {"stop": 12, "length": 6, "empty": 6}, 6, "6 of 18 completions: cut off"),
+    Odd("last_unsaid", 12, {"stop": 12, "truncated_dropped": 6}, 6, "6 of 18 completions: dropped", (), DROP),
+    Odd("last_filtered", 12, {"stop": 12, "refused": 6, "empty": 6}, 6),
     Odd("thought_apart", 18, {"stop": 18}, 6),
     Odd("thought_closed", 18, {"stop": 18}, 6),
     Odd("thought_open", 18, {"length": 18}, 6, "18 of 18 completions: cut off by max_tokens"),

@@ -64,6 +64,18 @@ def each(end: str | None = "stop", content: Callable[[str], Any] = str, **more: 
     return odd
 
 
+def bare_last(end: str) -> Oddity:
+    """Answer with a last choice that has an end and no content, as Google's servers do."""
+
+    def odd(body: Body) -> Answer:
+        answer = plain(body)
+        last = {"index": body.get("n", 1) - 1, "message": {"role": "assistant"}, "finish_reason": end}
+        answer[1]["choices"][-1] = last
+        return answer
+
+    return odd
+
+
 def refusal(message: str, status: int = 400, **about: Any) -> Answer:
     return status, {"error": {"message": message, "type": "invalid_request_error", **about}}
 
@@ -178,6 +190,8 @@ ODDITIES: dict[str, Oddity] = {
     "thought_cut": each(**_CUT),
     "some_thoughts_cut": some(each(**_CUT)),
     "last_cut": last_cut,
+    "last_unsaid": bare_last("length"),
+    "last_filtered": bare_last("content_filter"),
     "thought_apart": each(reasoning="Hm."),
     "thought_closed": each(content=lambda one: f"Hm.\n</think>\n\n{one}"),
     "thought_open": each("length", content=lambda one: f"Well, {one}"),

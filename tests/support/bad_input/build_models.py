@@ -111,7 +111,8 @@ CASES = [
         "two names of one limit among the extra fields of a request",
         f"{ASK} {SERVER} generate.model=m generate.extra_body.max_tokens=9 "
         "generate.extra_body.max_completion_tokens=9",
-        "recipe key 'extra_body' has max_tokens and max_completion_tokens, two names of one limit: remove one",
+        "recipe key 'extra_body' has max_tokens and max_completion_tokens, two names of one limit: "
+        "remove one",
     ),
     Case(
         "another model among the extra fields of a request",
