@@ -89,6 +89,11 @@ def some(odd: Oddity) -> Oddity:
     return lambda body: odd(body) if odd_prompt(body) else plain(body)
 
 
+def first(odd: Oddity) -> Oddity:
+    """Make an oddity of the first prompt and every other one after it."""
+    return lambda body: plain(body) if odd_prompt(body) else odd(body)
+
+
 def without(name: str, odd: Oddity) -> Oddity:
     """Make an oddity of requests that have a field."""
     return lambda body: odd(body) if name in body else plain(body)
@@ -170,6 +175,7 @@ def only_streams(body: Body) -> Answer:
 _CUT = {"end": "length", "content": lambda _: None, "reasoning_content": "Let me think"}
 _CONTEXT = "This model's maximum context length is 64 tokens. However, you requested 90 tokens."
 _FILTER = "The response was filtered due to the prompt triggering the content management policy."
+_FLAGGED = "Your input was flagged by moderation"
 _BUSY = {"message": "Provider returned error", "code": 429, "metadata": {"raw": "Too Many Requests"}}
 _BROKEN = {"message": "Bad gateway", "code": 502}
 _BOTH = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
@@ -209,6 +215,7 @@ ODDITIES: dict[str, Oddity] = {
     "eos_token": each("eos_token"),
     "parts": each(content=lambda one: [*_PARTS, {"type": "text", "text": one}]),
     "filter": some(lambda body: refusal(_FILTER, code="content_filter", param="prompt")),
+    "moderation": first(lambda body: refusal(_FLAGGED, 403, metadata={"reasons": ["violence"]})),
     "context": some(lambda body: refusal(_CONTEXT, code=400)),
     "limited": limited,
     "greedy": each(content=lambda _: "Always the same."),

@@ -218,7 +218,7 @@ class Client:
         if error.status in TRANSIENT:
             return Fault(f"HTTP {error.status}: {error.message}", error.after)
         # After a success these are about the request, before it about the key, the URL or the model.
-        shared = error.status in (403, 404, 405) or error.no_model
+        shared = (error.status in (403, 404, 405) and not error.filtered) or error.no_model
         if error.status == 401 or (shared and not self.succeeded):
             raise self._refused(error)
         advice = remedy(error, body, self._recipe)

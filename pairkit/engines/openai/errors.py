@@ -68,6 +68,11 @@ class ServerError(NamedTuple):
         """Whether the server does not have the model."""
         return self.status in (400, 404, 422) and bool(_NO_MODEL.search(self.words))
 
+    @property
+    def filtered(self) -> bool:
+        """Whether the server does not take this prompt for what is in it."""
+        return bool(_FILTERED.search(self.words))
+
     def named(self, sent: Mapping[str, Any]) -> list[str]:
         """Return the fields of the request `sent` that the error names, the most likely reason first."""
         quoted = re.findall(r"['\"`‘“]([\w.]+)['\"`’”]", self.words)
@@ -111,7 +116,7 @@ class Remedy(NamedTuple):
 def remedy(error: ServerError, sent: Mapping[str, Any], recipe: EngineRecipe) -> Remedy:
     """Return what to set after a refusal that no other try can change."""
     place = recipe.place
-    if _FILTERED.search(error.words):
+    if error.filtered:
         return Remedy(f"the server filters this prompt; another may not: set {place}model or {place}base_url")
     if _TOO_LONG.search(error.words):
         return Remedy(f"set a smaller {place}max_tokens, or leave out longer prompts")
