@@ -91,6 +91,7 @@ ROWS = [
     Odd("object_error", 9, {"stop": 9}, 6, "Prompt flagged; the server filters this prompt", REFUSED),
     Odd("filter", 9, {"stop": 9}, 6, "content management policy.; the server filters this prompt", REFUSED),
     Odd("moderation", 9, {"stop": 9}, 6, "by moderation; the server filters this prompt", REFUSED),
+    Odd("unfinished", 9, {"stop": 9}, 6, "more than max_tokens: set a larger generate.max_tokens", REFUSED),
     Odd("context", 9, {"stop": 9}, 6, "90 tokens.; set a smaller generate.max_tokens, or leave out", REFUSED),
     # One answer more than there are completions, to learn that there is one per request.
     Odd("n_refused_500", 18, {"stop": 18}, 19, f"{NO_N} (Only one completion choice is allowed)"),

@@ -176,6 +176,10 @@ _CUT = {"end": "length", "content": lambda _: None, "reasoning_content": "Let me
 _CONTEXT = "This model's maximum context length is 64 tokens. However, you requested 90 tokens."
 _FILTER = "The response was filtered due to the prompt triggering the content management policy."
 _FLAGGED = "Your input was flagged by moderation"
+_UNFINISHED = (
+    "Could not finish the message because max_tokens or model output limit was reached. Please try again with "
+    "higher max_tokens."
+)
 _BUSY = {"message": "Provider returned error", "code": 429, "metadata": {"raw": "Too Many Requests"}}
 _BROKEN = {"message": "Bad gateway", "code": 502}
 _BOTH = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
@@ -216,6 +220,7 @@ ODDITIES: dict[str, Oddity] = {
     "parts": each(content=lambda one: [*_PARTS, {"type": "text", "text": one}]),
     "filter": some(lambda body: refusal(_FILTER, code="content_filter", param="prompt")),
     "moderation": first(lambda body: refusal(_FLAGGED, 403, metadata={"reasons": ["violence"]})),
+    "unfinished": first(lambda body: refusal(_UNFINISHED)),
     "context": some(lambda body: refusal(_CONTEXT, code=400)),
     "limited": limited,
     "greedy": each(content=lambda _: "Always the same."),

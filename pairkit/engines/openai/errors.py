@@ -36,6 +36,7 @@ _TOO_LONG = re.compile(
 _FILTERED = re.compile(
     r"\bfiltered\b|content.?filter|content management|moderation|safety|flagged", re.IGNORECASE
 )
+_UNFINISHED = re.compile(r"(?:not|n't) finish|output limit", re.IGNORECASE)
 _NO_SYSTEM = re.compile(
     r"\bsystem\b.{0,40}\b(?:role|message|turn|instruction|prompt)|developer instruction", re.IGNORECASE
 )
@@ -118,6 +119,8 @@ def remedy(error: ServerError, sent: Mapping[str, Any], recipe: EngineRecipe) ->
     place = recipe.place
     if error.filtered:
         return Remedy(f"the server filters this prompt; another may not: set {place}model or {place}base_url")
+    if _UNFINISHED.search(error.words):
+        return Remedy(f"its thought takes more than max_tokens: set a larger {place}max_tokens")
     if _TOO_LONG.search(error.words):
         return Remedy(f"set a smaller {place}max_tokens, or leave out longer prompts")
     for name in error.named(sent):
