@@ -88,6 +88,8 @@ ROWS = [
     # Errors with status 200: the busy one is asked again, and answers the odd prompts then.
     Odd("busy", 9, {"stop": 9}, 3 * 2 + 3 * 6, BUSY, ("endpoint_failed",) * 3),
     Odd("choice_error", 9, {"stop": 9}, 3 + 3 * 6, "HTTP 502: Bad gateway", ("endpoint_failed",) * 3),
+    Odd("last_choice_error", 9, {"stop": 9}, 6, "HTTP 400: Flagged output; the server filters", REFUSED),
+    Odd("streams_error", 9, {"stop": 9}, 6, "HTTP 400: Prompt is too long; set a smaller", REFUSED),
     Odd("object_error", 9, {"stop": 9}, 6, "Prompt flagged; the server filters this prompt", REFUSED),
     Odd("filter", 9, {"stop": 9}, 6, "content management policy.; the server filters this prompt", REFUSED),
     Odd("moderation", 9, {"stop": 9}, 6, "by moderation; the server filters this prompt", REFUSED),

@@ -122,8 +122,17 @@ def test_a_stream_without_a_finish_reason_is_whole_if_it_was_closed(end: str, wh
     assert joined(events(piece(content="a"), piece(0, "stop"), end="")) is not None
 
 
-def test_an_error_within_a_stream_is_one() -> None:
-    content = events(piece(content="a"), {"error": {"message": "Busy", "code": 429}})
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"error": {"message": "Busy", "code": 429}},
+        {"error": {"message": "Busy", "code": 429}, "choices": [{"index": 0, "finish_reason": "error"}]},
+        {"choices": [{"index": 0, "finish_reason": "error", "error": {"message": "Busy", "code": 429}}]},
+        {"object": "error", "message": "Busy", "code": 429},
+    ],
+)
+def test_an_error_within_a_stream_is_one(last: dict[str, Any]) -> None:
+    content = events(piece(content="a"), last)
     found = chat_api.parse(content, BODY)
     assert found[:2] == (429, "Busy")
 

@@ -177,8 +177,8 @@ _CONTEXT = "This model's maximum context length is 64 tokens. However, you reque
 _FILTER = "The response was filtered due to the prompt triggering the content management policy."
 _FLAGGED = "Your input was flagged by moderation"
 _UNFINISHED = (
-    "Could not finish the message because max_tokens or model output limit was reached. Please try again with "
-    "higher max_tokens."
+    "Could not finish the message because max_tokens or model output limit was reached. "
+    "Please try again with higher max_tokens."
 )
 _BUSY = {"message": "Provider returned error", "code": 429, "metadata": {"raw": "Too Many Requests"}}
 _BROKEN = {"message": "Bad gateway", "code": 502}
@@ -192,6 +192,27 @@ def last_cut(body: Body) -> Answer:
     answer = plain(body)
     answer[1]["choices"][-1] = choice(None, body.get("n", 1) - 1, "length", reasoning="Let me think")
     return answer
+
+
+def last_lost(error: Body) -> Oddity:
+    """Answer with an error in the last choice."""
+
+    def odd(body: Body) -> Answer:
+        answer = plain(body)
+        answer[1]["choices"][-1] |= {"finish_reason": "error", "error": error}
+        return answer
+
+    return odd
+
+
+def stream_lost(error: Body) -> Oddity:
+    """Answer with a stream that ends in an error next to a choice, as OpenRouter does."""
+    pieces = [
+        {"choices": [{"index": 0, "delta": {"content": "Half"}, "finish_reason": None}]},
+        {"error": error, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]},
+    ]
+    events = [*map(json.dumps, pieces), "[DONE]"]
+    return lambda _: (200, "".join(f"data: {event}\n\n" for event in events).encode())
 
 
 ODDITIES: dict[str, Oddity] = {
@@ -210,6 +231,8 @@ ODDITIES: dict[str, Oddity] = {
     "no_model_text": lambda body: (200, {"error": "model 'a/b' not found, try pulling it first"}),
     "no_credit": lambda body: (402, {"error": {"message": "Insufficient credits", "code": 402}}),
     "choice_error": some(lambda body: (200, {"choices": [{"error": _BROKEN}]})),
+    "last_choice_error": some(last_lost({"message": "Flagged output", "code": 400})),
+    "streams_error": some(stream_lost({"message": "Prompt is too long", "code": 400})),
     "object_error": some(lambda body: (200, {"object": "error", "message": "Prompt flagged", "code": 400})),
     "one_choice": lambda body: plain(body | {"n": 1}),
     "n_refused_500": one_at_a_time(500, "Only one completion choice is allowed"),

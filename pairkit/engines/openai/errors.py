@@ -99,8 +99,9 @@ def error_within(answer: Mapping[str, Any], key: str | None) -> ServerError | No
     whole = choices if isinstance(choices, list) else []
     if not whole and (answer.get("error") or answer.get("object") == "error" or answer.get("errors")):
         return _error(None, answer, key)
-    if whole and isinstance(whole[0], Mapping) and whole[0].get("error"):
-        return _error(None, whole[0], key)
+    for choice in whole:
+        if isinstance(choice, Mapping) and choice.get("error"):
+            return _error(None, choice, key)
     # Gateways answer with the bare text of a server behind them.
     if choices is None and isinstance(answer.get("detail") or answer.get("message"), (str, list)):
         return _error(None, answer, key)

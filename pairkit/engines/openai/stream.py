@@ -32,8 +32,9 @@ def joined(content: bytes) -> dict[str, Any] | None:
             ended = True
             continue
         event = _object(json.loads(data))
-        if event.get("error"):
-            return dict(event)
+        if event.get("error") or event.get("object") == "error":
+            # Without its choices, whose pieces are of an answer that is lost.
+            return {name: value for name, value in event.items() if name != "choices"}
         for name, value in event.items():
             if name != "choices" and value is not None:
                 answer[name] = value
@@ -66,6 +67,8 @@ def _add(choice: dict[str, Any], piece: Mapping[str, Any]) -> None:
     """Add a piece to its choice."""
     if piece.get("finish_reason"):
         choice["finish_reason"] = piece["finish_reason"]
+    if piece.get("error"):
+        choice["error"] = piece["error"]
     delta = _object(piece.get("delta"))
     if message := _object(piece.get("message")):
         choice["messages"].append(message)
