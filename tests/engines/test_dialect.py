@@ -46,6 +46,11 @@ OVER = (
     "'max_tokens' or 'max_completion_tokens' is too large: 4096. This model's maximum context length is 4096 "
     "tokens and your request has 1000 input tokens (4096 > 4096 - 1000)."
 )
+ROLE = "'messages[0].role' does not support 'system'"
+CANDIDATES = (
+    "Unable to submit request because it has a candidateCount value of 3 but the supported range is from 1 "
+    "(inclusive) to 2 (exclusive). Update the value and try again."
+)
 UNKNOWN_NAME = 'Invalid JSON payload received. Unknown name "seed": Cannot find field.'
 INT32 = "Invalid value at 'generation_config.seed' (TYPE_INT32), 1099511627776"
 STREAMS = "This model only support stream mode, please enable the stream parameter."
@@ -66,6 +71,15 @@ FORBIDDEN = {"object": "error", "message": {"detail": extra("seed")}}
         # Anthropic
         (400, error("`temperature` and `top_p` cannot both be specified for this model."), without("top_p")),
         (400, error("`temperature` is deprecated for this model."), without("temperature")),
+        (400, error("`temperature` may only be set to 1 when thinking is enabled."), without("temperature")),
+        # Moonshot and others about the one value that they take
+        (400, error("invalid temperature: only 1 is allowed for this model"), without("temperature")),
+        (400, error("invalid temperature: only 0.6 is allowed for this model"), without("temperature")),
+        (400, error("temperature must be 1.0 for this model"), without("temperature")),
+        (400, error("temperature must be 1, got 0.7."), without("temperature")),
+        # Google, Mistral
+        (400, b"[" + error(CANDIDATES) + b"]", ONE_BY_ONE),
+        (400, error("n_completions must be 1 for this model"), ONE_BY_ONE),
         # FastAPI, Mistral
         (422, json.dumps({"detail": extra("seed")}).encode(), without("seed")),
         (422, json.dumps({"detail": extra("seed", "top_p")}).encode(), without("seed", "top_p")),
@@ -94,6 +108,9 @@ def test_a_refusal_shows_what_the_server_takes(status: int, content: bytes, lear
     ("status", "content"),
     [
         (400, error("max_tokens must be at most 32, got 64")),
+        (400, error("temperature must be 1 or less")),
+        (400, error("temperature must be 1 to 2")),
+        (400, error("top_p must be 1.05, got 2")),
         (400, error("Invalid 'temperature': 3 is not supported, must be between 0 and 2")),
         (400, error("This model's maximum context length is 64 tokens. However, you requested 90 tokens.")),
         (400, error(OVER)),
@@ -167,6 +184,7 @@ def test_requests_are_written_as_the_server_takes_them() -> None:
         ("unexpected field chat_template_kwargs", "remove generate.template.kwargs", True),
         ("'tools' are not supported", "generate.extra_body.tools=null", False),
         ("System role not supported", "generate.template.system=fold", False),
+        (f"Unsupported value: {ROLE} with this model.", "generate.template.system=fold", False),
         ("Something is wrong", "generate.extra_body.FIELD=null", False),
     ],
 )

@@ -98,6 +98,7 @@ ROWS = [
     # One answer more than there are completions, to learn that there is one per request.
     Odd("n_refused_500", 18, {"stop": 18}, 19, f"{NO_N} (Only one completion choice is allowed)"),
     Odd("n_refused_400", 18, {"stop": 18}, 19, f"{NO_N} (Invalid 'n'"),
+    Odd("candidates", 18, {"stop": 18}, 19, f"{NO_N} (Unable"),
     # What it did answer is used.
     Odd("one_choice", 18, {"stop": 18}, 18, f"{NO_N} (1 of 3 were answered)"),
     Odd("greedy_once", 18, {"stop": 18}, 6),
@@ -119,6 +120,7 @@ ROWS = [
         7,
         "top_p is not sent, and recorded as null (body.seed: Extra inputs are not permitted; body.top_p",
     ),
+    Odd("only_one", 18, {"stop": 18, "sent_without_temperature": 18}, 7, "temperature is not sent"),
     Odd("one_of_both", 18, {"stop": 18, "sent_without_top_p": 18}, 7, "top_p is not sent"),
     Odd("streams", 18, {"stop": 18}, 6),
     Odd("only_streams", 18, {"stop": 18}, 7, "answers are requested as streams (This"),
@@ -200,6 +202,13 @@ def test_a_repeated_build_sends_nothing_and_is_the_same(server: OddServer, tmp_p
             1,
         ),
         ("no_model_text", EngineError, "does not serve the model 'tiny' (HTTP 404: model 'a/b' not found", 1),
+        (
+            "no_model_id",
+            EngineError,
+            "does not serve the model 'tiny' (HTTP 400: a/b is not a valid model ID",
+            1,
+        ),
+        ("bad_key", EngineError, "(HTTP 400): it requires a key: set api_key_env to", 1),
         ("no_credit", EngineError, "the account has no quota left: Insufficient credits", 1),
         ("limited", RecipeError, "at most 32, got 64; set another generate.max_tokens)", 1),
         # It learns to send no n, no seed and another limit, and then gives up.

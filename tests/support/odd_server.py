@@ -180,6 +180,12 @@ _UNFINISHED = (
     "Could not finish the message because max_tokens or model output limit was reached. "
     "Please try again with higher max_tokens."
 )
+_BAD_KEY = "API key not valid. Please pass a valid API key."
+_CANDIDATES = (
+    "Unable to submit request because it has a candidateCount value of 3 but the supported range is from 1 "
+    "(inclusive) to 2 (exclusive). Update the value and try again."
+)
+_ONLY_ONE = "invalid temperature: only 1 is allowed for this model"
 _BUSY = {"message": "Provider returned error", "code": 429, "metadata": {"raw": "Too Many Requests"}}
 _BROKEN = {"message": "Bad gateway", "code": 502}
 _BOTH = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
@@ -229,6 +235,13 @@ ODDITIES: dict[str, Oddity] = {
     "busy": lambda body: (200, {"choices": None, "error": _BUSY}),
     "no_model": lambda body: (200, {"error": {"message": "Model a/b is not available", "code": 400}}),
     "no_model_text": lambda body: (200, {"error": "model 'a/b' not found, try pulling it first"}),
+    "no_model_id": lambda body: refusal("a/b is not a valid model ID", code=400),
+    "bad_key": lambda body: (
+        400,
+        [{"error": {"code": 400, "message": _BAD_KEY, "status": "INVALID_ARGUMENT"}}],
+    ),
+    "candidates": one_at_a_time(400, _CANDIDATES),
+    "only_one": lambda body: plain(body) if body.get("temperature", 1) == 1 else refusal(_ONLY_ONE),
     "no_credit": lambda body: (402, {"error": {"message": "Insufficient credits", "code": 402}}),
     "choice_error": some(lambda body: (200, {"choices": [{"error": _BROKEN}]})),
     "last_choice_error": some(last_lost({"message": "Flagged output", "code": 400})),

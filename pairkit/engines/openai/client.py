@@ -73,10 +73,10 @@ class Client:
             raise RecipeError(f"base_url {self._recipe.base_url!r} is not a URL: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise EngineError(f"{self._recipe.base_url} cannot be reached: {_describe(error)}") from error
-        if status in (401, 403):
-            raise self._refused(server_error(status, content, self._key))
         if status == 200:
             self._models = chat_api.model_names(content)
+        elif (error := server_error(status, content, self._key)).no_key:
+            raise self._refused(error)
 
     async def complete(self, request: Request) -> tuple[Completion, ...] | Problem:
         """Send one request, with as many tries as it takes; one by one if the server takes no `n`."""
@@ -218,7 +218,7 @@ class Client:
         if error.status in TRANSIENT:
             return Fault(f"HTTP {error.status}: {error.message}", error.after)
         # After a success these are about the request, before it about the key, the URL or the model.
-        shared = (error.status in (403, 404, 405) and not error.filtered) or error.no_model
+        shared = error.status in (404, 405) or (error.no_key and not error.filtered) or error.no_model
         if error.status == 401 or (shared and not self.succeeded):
             raise self._refused(error)
         advice = remedy(error, body, self._recipe)
@@ -234,7 +234,7 @@ class Client:
     def _refused(self, error: ServerError) -> EngineError:
         """Build the error for an answer that every other request would get too."""
         where = self._recipe.base_url
-        if error.status in (401, 403):
+        if error.no_key:
             key = f"the key in {self._recipe.api_key_env} was not accepted"
             if not self._key:
                 key = "it requires a key: set api_key_env to the environment variable that holds one"

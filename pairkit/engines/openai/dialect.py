@@ -18,7 +18,10 @@ _REMOVABLE = frozenset({"temperature", "top_p", "seed", "stream_options"})
 LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
 _UNSUPPORTED = re.compile(
     r"un-?supported|(?:not|n't)\s+(?:\w+\s+)?(?:support|permit|allow|accept|recogni|available)|unknown|unrecogni"
-    r"|unexpected|extra_forbidden|deprecated|only the default|cannot find field|additional properties",
+    r"|unexpected|extra_forbidden|deprecated|only the default|cannot find field|additional properties"
+    # The one value that a server takes is its default: Moonshot's, Anthropic's.
+    r"|only \S+ is (?:allowed|supported|permitted|accepted|valid)|may only be set to"
+    r"|must (?:be|equal) 1(?:\.0+)?(?!\w|\.\d|,? ?\d| or\b| to\b| and\b)",
     re.IGNORECASE,
 )
 # A wrong value of a field that the server takes.
@@ -36,7 +39,9 @@ _BOTH = re.compile(
     r"\btemperature\b.{0,30}\btop_p\b.{0,60}\b(?:both|together|only one|simultaneously)", re.IGNORECASE
 )
 _ONE_ANSWER = re.compile(
-    r"['\"`]n['\"`]|\bn\s*(?:=|>|must|should|is\b)|\b(?:one|single|multiple)\s+(?:\w+\s+)?(?:choice|completion|candidate)",
+    r"['\"`]n['\"`]|\bn\s*(?:=|>|must|should|is\b)|\b(?:one|single|multiple)\s+(?:\w+\s+)?(?:choice|completion|candidate)"
+    # Google's and Mistral's names of it.
+    r"|candidate_?count|\bn_?completions\b",
     re.IGNORECASE,
 )
 _STREAM = re.compile(

@@ -27,7 +27,13 @@ _STATUSES = (
 )
 _NO_MODEL = re.compile(
     r"\bmodel\b.{0,80}?\b(?:not (?:available|found|a valid)|does ?n[o']t exist|does not exist|unavailable)"
-    r"|\b(?:unknown|invalid|no such) model|\bmodel\b\W+\S+\W+is not supported|model_not_found",
+    r"|\bnot a valid model\b|\b(?:unknown|invalid|no such) model"
+    r"|\bmodel\b\W+\S+\W+is not supported|model_not_found",
+    re.IGNORECASE,
+)
+_NO_KEY = re.compile(
+    r"\b(?:api|secret).?key\b.{0,40}(?:not valid|invalid|expired|not found|incorrect|missing)"
+    r"|\b(?:invalid|incorrect|missing|no|expired)\b.{0,10}\b(?:api|secret).?key\b|api_key_invalid",
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(
@@ -38,7 +44,9 @@ _FILTERED = re.compile(
 )
 _UNFINISHED = re.compile(r"(?:not|n't) finish|output limit", re.IGNORECASE)
 _NO_SYSTEM = re.compile(
-    r"\bsystem\b.{0,40}\b(?:role|message|turn|instruction|prompt)|developer instruction", re.IGNORECASE
+    r"\bsystem\b.{0,40}\b(?:role|message|turn|instruction|prompt)|\brole\b.{0,40}\bsystem\b"
+    r"|developer instruction",
+    re.IGNORECASE,
 )
 _TAKEN = re.compile(
     r"(?<!not )\b(?:supported|allowed|valid|accepted|expected|permitted)\b[^.:]{0,30}:.*",
@@ -68,6 +76,11 @@ class ServerError(NamedTuple):
     def no_model(self) -> bool:
         """Whether the server does not have the model."""
         return self.status in (400, 404, 422) and bool(_NO_MODEL.search(self.words))
+
+    @property
+    def no_key(self) -> bool:
+        """Whether the server does not take the key, which Google's says with status 400."""
+        return self.status in (401, 403) or (self.status == 400 and bool(_NO_KEY.search(self.words)))
 
     @property
     def filtered(self) -> bool:
