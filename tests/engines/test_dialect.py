@@ -26,6 +26,10 @@ def error(message: str, **about: Any) -> bytes:
     return json.dumps({"error": {"message": message, **about}}).encode()
 
 
+def base(code: int, message: str) -> dict[str, Any]:
+    return {"status_code": code, "status_msg": message}
+
+
 def extra(*names: str) -> list[dict[str, Any]]:
     return [
         {"type": "extra_forbidden", "loc": ["body", name], "msg": "Extra inputs are not permitted"}
@@ -46,6 +50,7 @@ OVER = (
     "'max_tokens' or 'max_completion_tokens' is too large: 4096. This model's maximum context length is 4096 "
     "tokens and your request has 1000 input tokens (4096 > 4096 - 1000)."
 )
+LOGIN = "login fail: Please carry the API secret key in the 'Authorization' field"
 ROLE = "'messages[0].role' does not support 'system'"
 CANDIDATES = (
     "Unable to submit request because it has a candidateCount value of 3 but the supported range is from 1 "
@@ -222,6 +227,14 @@ def test_a_message_is_one_line_without_the_key() -> None:
         ({"object": "error", "message": "No", "code": 40301, "type": "BadRequestError"}, 400, "No"),
         ({"choices": [{"error": {"message": "Lost", "code": 502}}]}, 502, "Lost"),
         ({"detail": "Not Found"}, 404, "Not Found"),
+        ({"code": 1302, "msg": "Rate limit reached"}, 429, "Rate limit reached"),
+        ({"error_code": 336003, "error_msg": "invalid messages"}, 400, "invalid messages"),
+        # MiniMax
+        ({"choices": None, "base_resp": base(1004, LOGIN)}, 401, LOGIN),
+        ({"choices": None, "base_resp": base(1008, "insufficient balance")}, 402, "insufficient balance"),
+        ({"base_resp": base(1002, "rate limit")}, 429, "rate limit"),
+        ({"base_resp": base(1026, "input new_sensitive")}, 400, "input new_sensitive"),
+        ({"base_resp": base(1000, "unknown error")}, 502, "unknown error"),
         ({"errors": [{"message": "a"}, {"message": "b"}]}, 502, "a; b"),
     ],
 )
@@ -237,6 +250,9 @@ def test_an_error_with_status_200_has_a_status(answer: dict[str, Any], status: i
         {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "error": None},
         {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "message": "done"},
         {"choices": []},
+        {"message": {"role": "assistant", "content": "a"}, "done": True},
+        {"choices": [{"message": {"content": "a"}}], "base_resp": {"status_code": 0, "status_msg": ""}},
+        {"choices": None, "base_resp": {"status_code": 0, "status_msg": ""}},
         {},
     ],
 )

@@ -209,6 +209,12 @@ def test_a_repeated_build_sends_nothing_and_is_the_same(server: OddServer, tmp_p
             1,
         ),
         ("bad_key", EngineError, "(HTTP 400): it requires a key: set api_key_env to", 1),
+        (
+            "base_resp",
+            EngineError,
+            "set api_key_env to the environment variable that holds one: login fail",
+            1,
+        ),
         ("no_credit", EngineError, "the account has no quota left: Insufficient credits", 1),
         ("limited", RecipeError, "at most 32, got 64; set another generate.max_tokens)", 1),
         # It learns to send no n, no seed and another limit, and then gives up.

@@ -181,6 +181,7 @@ _UNFINISHED = (
     "Please try again with higher max_tokens."
 )
 _BAD_KEY = "API key not valid. Please pass a valid API key."
+_LOGIN = "login fail: Please carry the API secret key"
 _CANDIDATES = (
     "Unable to submit request because it has a candidateCount value of 3 but the supported range is from 1 "
     "(inclusive) to 2 (exclusive). Update the value and try again."
@@ -239,6 +240,10 @@ ODDITIES: dict[str, Oddity] = {
     "bad_key": lambda body: (
         400,
         [{"error": {"code": 400, "message": _BAD_KEY, "status": "INVALID_ARGUMENT"}}],
+    ),
+    "base_resp": lambda body: (
+        200,
+        {"choices": None, "base_resp": {"status_code": 1004, "status_msg": _LOGIN}},
     ),
     "candidates": one_at_a_time(400, _CANDIDATES),
     "only_one": lambda body: plain(body) if body.get("temperature", 1) == 1 else refusal(_ONLY_ONE),

@@ -15,15 +15,20 @@ from pairkit.engines.recipe import EngineRecipe
 
 # Statuses that are worth another try.
 TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+# The fields of an error that hold its text.
+_TEXTS = ("message", "detail", "msg", "status_msg", "error_msg")
 _CUT = 300  # characters of a server's text in a message
 # Words of an error without a number -> the status that they stand for; the first that is found counts.
 _STATUSES = (
-    (r"insufficient[_ ](?:quota|credit)", 402),
+    (r"insufficient[_ ](?:quota|credit|balance)", 402),
     (r"rate.?limit|too.?many|resource.?exhausted|overloaded|capacity|try again", 429),
-    (r"authenticat|unauthorized|api.?key", 401),
+    (r"authenticat|unauthorized|(?:api|secret).?key|login fail", 401),
     (r"permission|forbidden", 403),
     (r"not.?found|not.?available|does not exist", 404),
-    (r"invalid|unsupported|not.?supported|bad.?request|content.?filter|not.?permitted|forbidden", 400),
+    (
+        r"invalid|unsupported|not.?supported|bad.?request|content.?filter|sensitive|not.?permitted|forbidden",
+        400,
+    ),
 )
 _NO_MODEL = re.compile(
     r"\bmodel\b.{0,80}?\b(?:not (?:available|found|a valid)|does ?n[o']t exist|does not exist|unavailable)"
@@ -40,7 +45,7 @@ _TOO_LONG = re.compile(
     r"context|too long|maximum.{0,20}tokens|reduce the length|prompt.{0,20}tokens", re.IGNORECASE
 )
 _FILTERED = re.compile(
-    r"\bfiltered\b|content.?filter|content management|moderation|safety|flagged", re.IGNORECASE
+    r"\bfiltered\b|content.?filter|content management|moderation|safety|sensitive|flagged", re.IGNORECASE
 )
 _UNFINISHED = re.compile(r"(?:not|n't) finish|output limit", re.IGNORECASE)
 _NO_SYSTEM = re.compile(
@@ -115,9 +120,11 @@ def error_within(answer: Mapping[str, Any], key: str | None) -> ServerError | No
     for choice in whole:
         if isinstance(choice, Mapping) and choice.get("error"):
             return _error(None, choice, key)
-    # Gateways answer with the bare text of a server behind them.
-    if choices is None and isinstance(answer.get("detail") or answer.get("message"), (str, list)):
-        return _error(None, answer, key)
+    # Gateways answer with the bare text of a server behind them, MiniMax with an object of its own.
+    for error in (answer, answer.get("base_resp")):
+        texts = [error.get(name) for name in _TEXTS] if isinstance(error, Mapping) else []
+        if choices is None and any(text and isinstance(text, (str, list)) for text in texts):
+            return _error(None, error, key)
     return None
 
 
@@ -183,7 +190,7 @@ def _said(error: Any) -> str:
         place = error.get("loc")
         path = ".".join(map(str, place)) if isinstance(place, list) else ""
         return f"{path}: {error['msg']}".removeprefix(": ")
-    for name in ("message", "detail", "error", "errors"):
+    for name in (*_TEXTS, "error", "errors"):
         if error.get(name):
             metadata = error.get("metadata")
             raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
