@@ -58,6 +58,22 @@ def test_a_choice_gives_text_and_finish_reason(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "text"),
+    [('{"a":  1}', '{"a":  1}'), ({"b": "é", "a": [1]}, '{"a":[1],"b":"é"}'), ({}, "{}")],
+)
+def test_the_arguments_of_a_call_are_a_text_or_an_object(arguments: object, text: str) -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+    choice = {"index": 0, "finish_reason": "tool_calls"}
+    calls = {"content": None, "tool_calls": [call]}
+    expected = [{"type": "function", "function": {"name": "f", "arguments": text}}]
+    assert json.loads(parsed(choice | {"message": calls}).tool_calls or "") == expected
+    event = json.dumps({"choices": [choice | {"delta": calls}]})
+    found = chat_api.parse(f"data: {event}\n\ndata: [DONE]\n".encode(), ONE)
+    assert isinstance(found, chat_api.Parsed)
+    assert json.loads(found.completions[0].tool_calls or "") == expected
+
+
+@pytest.mark.parametrize(
     ("message", "thought"),
     [
         ({"content": "a", "reasoning_content": "Hm."}, "Hm."),

@@ -75,8 +75,8 @@ class Client:
             raise EngineError(f"{self._recipe.base_url} cannot be reached: {_describe(error)}") from error
         if status == 200:
             self._models = chat_api.model_names(content)
-        elif (error := server_error(status, content, self._key)).no_key:
-            raise self._refused(error)
+        elif (refused := server_error(status, content, self._key)).no_key:
+            raise self._refused(refused)
 
     async def complete(self, request: Request) -> tuple[Completion, ...] | Problem:
         """Send one request, with as many tries as it takes; one by one if the server takes no `n`."""

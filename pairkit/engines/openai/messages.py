@@ -156,14 +156,20 @@ def _sent_call(call: Any) -> Any:
 
 def _is_call(call: Any) -> bool:
     function = call.get("function") if isinstance(call, Mapping) else None
-    return isinstance(function, Mapping) and all(
-        isinstance(function.get(name), str) for name in ("name", "arguments")
+    return (
+        isinstance(function, Mapping)
+        and isinstance(function.get("name"), str)
+        # An object, as Ollama's own interface has it.
+        and isinstance(function.get("arguments"), (str, Mapping))
     )
 
 
 def _received_call(call: Mapping[str, Any]) -> dict[str, Any]:
     """Return a call without what servers add to it, such as its index."""
-    function = {name: call["function"][name] for name in ("name", "arguments")}
+    arguments = call["function"]["arguments"]
+    if not isinstance(arguments, str):
+        arguments = canonical_json(arguments)
+    function = {"name": call["function"]["name"], "arguments": arguments}
     identity = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
     return {**identity, "type": "function", "function": function}
 
