@@ -269,7 +269,21 @@ def test_one_limit_is_sent_whatever_its_name() -> None:
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("1.5", 1.5), ("100000", 300), ("Thu, 01 Jan 2026 00:00:00 GMT", 0), ("soon", None), (None, None)],
+    [
+        ("1.5", 1.5),
+        ("100000", 300),
+        ("inf", 300),
+        ("-1e400", 0),
+        ("nan", None),
+        ("-nan", None),
+        ("Thu, 01 Jan 2026 00:00:00 GMT", 0),
+        ("Thu, 99 Foo 20", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 300),
+        (f"Thu, {10**20} Jan 2026 00:00:00 GMT", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
 )
 def test_retry_after_is_seconds_or_a_date_and_bounded(header: str | None, seconds: float | None) -> None:
     assert chat_api.retry_after(header) == seconds

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from math import isnan
 from time import time
 from typing import Any, NamedTuple
 
@@ -154,8 +155,11 @@ def retry_after(header: str | None) -> float | None:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(header).timestamp() - time()
-        except ValueError:
+        # A date of numbers that are too large overflows.
+        except (ValueError, OverflowError):
             return None
+    if isnan(seconds):
+        return None
     # A date may be past, by a wrong clock or a slow answer.
     return min(max(seconds, 0.0), LONGEST_WAIT)
 
