@@ -220,7 +220,7 @@ def test_what_is_sent_is_what_is_recorded(
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"n": 3}, "extra_body.n': set n in samples"),
+        ({"n": 3}, "extra_body.n': remove it, because a judge reads one answer per question"),
         ({"model": "other"}, "extra_body.model': set model instead"),
         ({"messages": []}, "extra_body.messages': prompts are those of the source"),
         ({"temperature": "hot"}, "extra_body.temperature' must be a number from 0 to"),
@@ -241,7 +241,9 @@ def test_extra_fields_that_contradict_the_recipe_are_refused(extra: dict[str, ob
 @pytest.mark.parametrize("value", [None, 1, 0.5])
 def test_a_mix_that_extra_fields_make_one_is_refused(value: float | None) -> None:
     mix = [{"n": 2, "temperature": 0.6}, {"n": 2, "temperature": 1.0}]
-    with pytest.raises(ValueError, match=r"extra_body\.temperature' is the same for all completions"):
+    with pytest.raises(
+        ValueError, match=r"generate\.extra_body\.temperature' is the same for all completions"
+    ):
         GenerateRecipe(engine="openai", model="o", samples=mix, extra_body={"temperature": value})
     GenerateRecipe(engine="openai", model="o", samples=mix[:1], extra_body={"temperature": value})
     GenerateRecipe(engine="openai", model="o", samples=mix, extra_body={"top_p": value})
