@@ -229,6 +229,7 @@ def test_a_message_is_one_line_without_the_key() -> None:
         ({"detail": "Not Found"}, 404, "Not Found"),
         ({"code": 1302, "msg": "Rate limit reached"}, 429, "Rate limit reached"),
         ({"error_code": 336003, "error_msg": "invalid messages"}, 400, "invalid messages"),
+        ({"header": {"code": 11200, "message": "forbidden: no licence"}}, 403, "forbidden: no licence"),
         # MiniMax
         ({"choices": None, "base_resp": base(1004, LOGIN)}, 401, LOGIN),
         ({"choices": None, "base_resp": base(1008, "insufficient balance")}, 402, "insufficient balance"),

@@ -137,6 +137,12 @@ def test_an_error_within_a_stream_is_one(last: dict[str, Any]) -> None:
     assert found[:2] == (429, "Busy")
 
 
+@pytest.mark.parametrize("end", [DONE, ""])
+def test_a_stream_of_an_error_alone_is_one(end: str) -> None:
+    found = chat_api.parse(events({"code": "Throttling.RateLimit", "message": "Busy"}, end=end), BODY)
+    assert found[:2] == (429, "Busy")
+
+
 @pytest.mark.parametrize("content", [b'{"choices": []}', b"", b" \n{}", b"[]"])
 def test_other_answers_are_no_stream(content: bytes) -> None:
     assert not is_stream(content)

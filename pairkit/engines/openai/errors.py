@@ -120,8 +120,8 @@ def error_within(answer: Mapping[str, Any], key: str | None) -> ServerError | No
     for choice in whole:
         if isinstance(choice, Mapping) and choice.get("error"):
             return _error(None, choice, key)
-    # Gateways answer with the bare text of a server behind them, MiniMax with an object of its own.
-    for error in (answer, answer.get("base_resp")):
+    # Gateways answer with the bare text of a server behind them, others with an object of their own.
+    for error in (answer, *answer.values()):
         texts = [error.get(name) for name in _TEXTS] if isinstance(error, Mapping) else []
         if choices is None and any(text and isinstance(text, (str, list)) for text in texts):
             return _error(None, error, key)

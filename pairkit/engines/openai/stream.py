@@ -45,7 +45,8 @@ def joined(content: bytes) -> dict[str, Any] | None:
     if not ended and not all(choice["finish_reason"] for choice in choices.values()):
         return None
     listed = [{"index": index, **_closed(choices[index])} for index in sorted(choices)]
-    return {**answer, "choices": listed}
+    # Without choices, what was sent instead of them may be an error.
+    return {**answer, "choices": listed} if listed else answer
 
 
 def _events(content: bytes) -> Iterator[str]:
