@@ -201,6 +201,24 @@ def test_a_refusal_ends_in_the_setting_to_give(message: str, setting: str, of_al
     assert found.of_all == of_all
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Only user, assistant and tool roles are supported!",
+        "Only 'user' and 'assistant' roles are supported",
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+    ],
+)
+@pytest.mark.parametrize("role", ["system", "user"])
+def test_roles_that_a_template_refuses_are_folded_where_there_is_a_system_turn(
+    message: str, role: str
+) -> None:
+    body = BODY | {"messages": [{"role": role, "content": "x"}, {"role": "user", "content": "y"}]}
+    recipe = GenerateRecipe(engine="openai", model="m")
+    text = remedy(server_error(400, error(message), None), body, recipe).text
+    assert ("set generate.template.system=fold" in text) == (role == "system")
+
+
 def test_a_message_is_one_line_without_the_key() -> None:
     content = error("bad key\nsk-123 " + "x" * 400)
     message = server_error(401, content, "sk-123").message

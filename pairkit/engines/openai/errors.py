@@ -53,6 +53,8 @@ _NO_SYSTEM = re.compile(
     r"|developer instruction",
     re.IGNORECASE,
 )
+# Of templates that servers apply: about a system turn only where one was sent.
+_OTHER_ROLES = re.compile(r"only \W?user\b.{0,40}\broles?\b|roles must alternate", re.IGNORECASE)
 _TAKEN = re.compile(
     r"(?<!not )\b(?:supported|allowed|valid|accepted|expected|permitted)\b[^.:]{0,30}:.*",
     re.IGNORECASE | re.DOTALL,
@@ -157,9 +159,13 @@ def remedy(error: ServerError, sent: Mapping[str, Any], recipe: EngineRecipe) ->
             return Remedy(f"remove {place}template.kwargs", of_all=True)
         if name not in _COMMON or name in ("tools", "stop"):
             return Remedy(f"set {place}extra_body.{name}=null")
-    if _NO_SYSTEM.search(error.words):
+    if _NO_SYSTEM.search(error.words) or (_with_system(sent) and _OTHER_ROLES.search(error.words)):
         return Remedy(f"set {place}template.system=fold")
     return Remedy(f"if it refuses a field of the request, leave it out with {place}extra_body.FIELD=null")
+
+
+def _with_system(sent: Mapping[str, Any]) -> bool:
+    return any(message.get("role") == "system" for message in sent.get("messages", ()))
 
 
 def _error(status: int | None, answer: Any, key: str | None) -> ServerError:
