@@ -11,7 +11,7 @@ _FLAGS = re.ASCII | re.IGNORECASE
 # Tags in which judges think, by themselves or because a prompt asks for it.
 DRAFTS = "think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad|seed:think"
 _SPECIAL = [family for family in THOUGHTS if family is not THINK and not family.sign.startswith("<seed")]
-_MARK = re.compile(
+DRAFT_MARK = re.compile(
     "|".join(
         [
             rf"<\s{{0,8}}(?P<end>/?)\s{{0,8}}(?P<tag>{DRAFTS})\s{{0,8}}>",
@@ -49,7 +49,7 @@ def spoken(answer: str) -> str:
     pieces: list[str] = []
     start, inside = 0, None
     first = True
-    for mark in _MARK.finditer(answer):
+    for mark in DRAFT_MARK.finditer(answer):
         name, ends = _name(mark)
         if inside is None and ends and _AMBIGUOUS.match(mark[0]):
             continue
@@ -109,4 +109,4 @@ def _says_something(token: str) -> bool:
     """Return whether a token at the end belongs to a verdict or to a draft."""
     if re.fullmatch(r"</(?:verdict|rating|ranking)>", token, _FLAGS):
         return True
-    return _MARK.fullmatch(token) is not None and not _AMBIGUOUS.fullmatch(token)
+    return DRAFT_MARK.fullmatch(token) is not None and not _AMBIGUOUS.fullmatch(token)
