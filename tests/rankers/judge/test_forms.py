@@ -15,6 +15,7 @@ from support.judges import good, judged
 from pairkit.rankers.judge.header import Header
 from pairkit.rankers.judge.spoken import spoken, verdict_end
 from pairkit.rankers.judge.verdicts import read_verdict, spell_verdict, why_unread
+from pairkit.rankers.thoughts import answer_of
 
 
 def header(kind: str, **fields: object) -> Header:
@@ -66,6 +67,9 @@ def test_stray_end_tokens_may_follow(token: str) -> None:
         ("<|START_THINKING|>", "<|END_THINKING|>"),
         ("<|channel>thought\n", "<channel|>"),
         ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+        ("◁think▷", "◁/think▷"),
+        ("<|begin_of_thought|>", "<|end_of_thought|>\n<|begin_of_solution|>"),
+        ("<think>", "</think>\n</think>"),
     ],
 )
 def test_drafts_hold_no_verdict(draft: str, end: str) -> None:
@@ -84,6 +88,39 @@ def test_a_draft_that_the_template_opened_ends_alone(end: str) -> None:
     assert read_verdict(f"Maybe <verdict>B</verdict>?\n{end}\n\n<verdict>A</verdict>", TAG, 2) == A
     assert read_verdict(f"Maybe <verdict>A</verdict>\n{end}", TAG, 2) is None
     assert read_verdict(f"Maybe <verdict>A</verdict>{end}{end}", TAG, 2) is None
+
+
+def test_drafts_may_contain_drafts() -> None:
+    said = "<think>Or <verdict>B</verdict>?<think>Hm.</think> Still <verdict>B</verdict></think>"
+    assert read_verdict(f"{said}<verdict>A</verdict>", TAG, 2) == A
+    assert read_verdict(f"<verdict>A</verdict>{said}<|im_end|>", TAG, 2) is None
+
+
+def test_a_draft_without_its_tokens_is_one() -> None:
+    """gpt-oss's answer where the control tokens were dropped."""
+    said = "analysisMaybe <verdict>B</verdict>.assistantfinal"
+    assert read_verdict(f"{said}<verdict>A</verdict>", TAG, 2) == A
+    assert read_verdict(f"{said}I decline.", TAG, 2) is None
+    # In other answers the words are words.
+    assert read_verdict("I say assistantfinal. <verdict>A</verdict>", TAG, 2) == A
+    assert read_verdict("<verdict>B</verdict> assistantfinal <verdict>A</verdict>", TAG, 2) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>x</think>4",
+        "x\n</think>4",
+        "<analysis>x</analysis>4",
+        "analysisX.assistantfinal4",
+        "◁think▷x◁/think▷4",
+        "<think>a<think>b</think>c</think>4",
+        "[THINK]x[/THINK]4",
+        "<|inner_prefix|>x<|inner_suffix|>4",
+    ],
+)
+def test_judges_and_rankers_know_the_same_thoughts(text: str) -> None:
+    assert spoken(text).strip() == answer_of(text) == "4"
 
 
 def test_ends_of_turns_end_no_draft() -> None:
