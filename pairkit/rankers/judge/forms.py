@@ -19,9 +19,9 @@ FLAGS = re.ASCII | re.IGNORECASE
 NOUN = r"(?:the\s)?(?:answer|assistant|response|completion|model|option|output|candidate)\s{0,2}[:#]?\s{0,2}"
 # What a verdict consists of. A shown text in which one of these patterns matches is changed there (texts.py),
 # and no reader below looks for anything else, so that whatever can be read is changed.
-_STEP = r"[AB]\s{0,2}(?:>>?|<<?|=)\s{0,2}[AB]"
+_STEP = r"[AB]\s{0,2}(?:(?:>|&gt;){1,2}|(?:<|&lt;){1,2}|=)\s{0,2}[AB]"
 _LABEL = rf"(?:{NOUN})?[ABC]|tie|{_STEP}"
-_NUMBER = r"-?\d{1,3}(?:\.\d{1,4})?(?:\s?/\s?\d{1,3})?"
+_NUMBER = r"[-+]?\d{1,3}(?:\.\d{1,4})?(?:\s?/\s?\d{1,3}(?:\.0{1,4})?)?"
 LABEL_IN_BRACKETS = rf"\[\[(\s{{0,8}}(?:{_LABEL})\s{{0,8}})\]\]"
 # x[[1]] takes an element of x, so it is no rating.
 NUMBER_IN_BRACKETS = rf"(?<![\w\])])\[\[(\s{{0,8}}{_NUMBER}\s{{0,8}})\]\]"
@@ -114,7 +114,8 @@ def _tags(text: str, end: int, tag: str) -> Found | None:
     ends = re.findall(tag_of(tag), text, FLAGS)
     if not ends:
         return None
-    contents = re.findall(rf"<{tag}>([^<]*)</{tag}>", text, FLAGS)
+    # B<<A is a verdict of five steps.
+    contents = re.findall(rf"<{tag}>([^<]*(?:<<?[^</][^<]*)?)</{tag}>", text, FLAGS)
     closed = text[:end].lower().endswith(f"</{tag}>")
     # A tag outside a complete pair makes the answer ambiguous, wherever it is.
     return Found(tuple(contents), closed and len(ends) == 2 * len(contents))

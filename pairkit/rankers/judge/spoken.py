@@ -10,11 +10,14 @@ from pairkit.rankers.spellings import endings, marks
 _FLAGS = re.ASCII | re.IGNORECASE
 # Tokens that end a turn, and tags that a judge closes around its verdict.
 _STRAY = re.compile(
-    r"(?:<[|｜][^<>\s]{1,64}[|｜]?>|<[^<>|｜\s]{1,64}[|｜]>|</?(?:s|eos|end_of_turn|end_of_text)>"
+    r"(?:<[|｜][^<>\s]{1,64}[|｜]?>|<[^<>|｜\s]{1,64}[|｜]>|</?(?:s|eos|bos|pad|unk|end_of_turn|end_of_text)>"
+    r"|<br\s{0,2}/?>"
     r"|</[A-Za-z_][A-Za-z0-9_ -]{0,31}>|\[/?(?:INST|EOS)\]|\\\])\Z",
     _FLAGS,
 )
 _LONGEST_STRAY = 80  # characters
+# Other pictures may take a verdict back.
+_PRAISE = frozenset("✅✔☑✓🎉🏆🥇👍👏🙂😊⭐🌟💯\ufe0f")
 # Brackets may be those of a verdict itself.
 _BRACKETS = frozenset("]}")
 
@@ -78,7 +81,7 @@ def _may_follow(mark: str) -> bool:
     if mark in _BRACKETS:
         return False
     kind = unicodedata.category(mark)
-    if kind[0] in "ZC" or mark in "`$":
+    if kind[0] in "ZC" or mark in "`$" or mark in _PRAISE:
         return True
     # A question is no verdict.
     return kind[0] == "P" and not any(word in unicodedata.name(mark, "") for word in ("QUESTION", "INTERRO"))

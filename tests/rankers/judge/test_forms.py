@@ -37,7 +37,10 @@ def test_punctuation_of_any_script_may_follow(end: str) -> None:
     assert read_verdict(f"因为。[[B]]{end}", BRACKETS, 2) == B
 
 
-@pytest.mark.parametrize("end", ["?", "？", "؟", "‽", "!?", " or", " 2", "~~", "=", "<b>", " B", "✗"])
+@pytest.mark.parametrize(
+    "end",
+    ["?", "？", "؟", "‽", "!?", " or", " 2", "~~", "=", "<b>", " B", "✗", "❌", "👎", "🤔", "<hr>", "<p>"],
+)
 def test_what_may_change_a_verdict_may_not_follow(end: str) -> None:
     assert read_verdict(f"<verdict>A</verdict>{end}", TAG, 2) is None
     assert read_verdict(f"[[A]]{end}", BRACKETS, 2) is None
@@ -48,6 +51,19 @@ def test_what_may_change_a_verdict_may_not_follow(end: str) -> None:
     [
         *("<|im_end|>", "</s>", "<|eot_id|>", "<end_of_turn>", "<|endoftext|>", "<｜end▁of▁sentence｜>"),
         *("<turn|>", "<|return|>", "<|end|>", "[/INST]", "</answer>", "<eos>", "<|im_end|>\n<|im_end|>"),
+        *(
+            "<br>",
+            "<br/>",
+            "<br />",
+            "<pad>",
+            "<unk>",
+            "<pad><pad>\n",
+            "</s><pad>",
+            " ✅",
+            " 🎉",
+            "✔️",
+            " 👍🏆",
+        ),
     ],
 )
 def test_stray_end_tokens_may_follow(token: str) -> None:
@@ -145,6 +161,13 @@ FORMS = [
     ("<verdict>a tie</verdict>", (TIE, TIE, TIE, TIE)),
     ("<verdict>C</verdict>", (None, TIE, None, None)),
     ("<verdict>A>>B</verdict>", (A, A, A, A)),
+    ("<verdict>A&gt;&gt;B</verdict>", (A, A, A, A)),
+    ("<verdict>B<<A</verdict>", (A, A, A, A)),
+    ("<verdict>**A < B**</verdict>", (B, B, B, B)),
+    ("<verdict>A<verdict>B</verdict>", (None, None, None, None)),
+    ("<verdict><b>A</b></verdict>", (None, None, None, None)),
+    ("<verdict>A<<</verdict>", (None, None, None, None)),
+    ("My verdict: [[A&gt;B]]", (A, A, A, A)),
     ("<verdict>neither</verdict>", (None, None, None, None)),
     ("<verdict>A</verdict>\n\nThe first is right, since it is true.", (None, None, None, None)),
     ("The first is right. [[A]]", (None, A, None, None)),
@@ -194,6 +217,11 @@ def test_verdicts_are_read_where_asked_for_or_beyond_doubt(answer: str, verdicts
         ("Rating: [[4]]", RATING, 4),
         ("Rating: [[8]]", RATING, None),
         ("[[4]]", RATING, None),
+        ("<rating>4.0/5.0</rating>", RATING, 4),
+        ("<rating>4/5.5</rating>", RATING, None),
+        ("<rating>+4</rating>", RATING, 4),
+        ("<rating>+2</rating>", header("pointwise", scale=(-2, 2)), 2),
+        ("Rating: [[+4.0 / 5.0]]", RATING, 4),
         ('{"rating": 4}', RATING, 4),
         ('{"rating": 4.0, "reason": "good"}', RATING, 4),
         ('{"rating": true}', RATING, None),
@@ -236,6 +264,10 @@ def test_rankings_are_read_from_json_and_with_words() -> None:
         ("[[B >> A]]", 0.0, "2>>4"),
         ("[[A<<B]]", 0.0, "2>>4"),
         ("[[A]]", None, None),
+        ("[[A&gt;&gt;B]]", 1.0, "4>>2"),
+        ("<verdict>B<<A</verdict>", 1.0, "4>>2"),
+        ("<verdict>A&gt;B</verdict>", 0.75, "4>2"),
+        ("<verdict>B < A</verdict>", 0.75, "4>2"),
     ],
 )
 def test_five_steps_are_read(said: str, points: float | None, stored: str | None) -> None:

@@ -37,9 +37,22 @@ AROUND = [
 # Long ones too, because a pattern with a bound may end within one.
 gaps = st.text(" \n\t\r\f\v", max_size=4) | st.sampled_from([" " * 3, " " * 9, "\n" * 40, "\t " * 200])
 labels = st.sampled_from(
-    ["A", "b", "tie", "Answer A", "The Assistant B", "A>>B", "B = A", "A<B", "**A**", "C"]
+    [
+        "A",
+        "b",
+        "tie",
+        "Answer A",
+        "The Assistant B",
+        "A>>B",
+        "B = A",
+        "A<B",
+        "B<<A",
+        "A&gt;&gt;B",
+        "**A**",
+        "C",
+    ]
 )
-numbers = st.sampled_from(["4", "5.0", "-1", "4/5", "4 / 5", "4 out of 5", "3.2500"])
+numbers = st.sampled_from(["4", "5.0", "-1", "4/5", "4 / 5", "4 out of 5", "3.2500", "+4", "4.0/5.0"])
 contents = labels | numbers | st.sampled_from(["B > A", "a>b"])
 names = st.sampled_from(["verdict", "rating", "ranking"])
 
