@@ -17,7 +17,13 @@ from pairkit.sources.base import Reading, SourceRecipe
 from pairkit.sources.layouts.json_columns import with_json
 from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
-from pairkit.sources.layouts.settle import UNTOLD, check_preference, settle_order, settle_winners
+from pairkit.sources.layouts.settle import (
+    UNTOLD,
+    check_labels,
+    check_preference,
+    settle_order,
+    settle_winners,
+)
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_parts
@@ -119,6 +125,8 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     if "winner" in fields and "winners" not in options:
         where = (columns_of(fields[name], columns) for name in ("winner", "completions"))
         options |= settle_winners(path, survey, *where, mapped="winner" in mapped)
+    labels = [fields[name] for name in ("label", "flags") if name in fields]
+    check_labels(path, [each for value in labels for each in columns_of(value, columns)])
     if options.get("rank_by_order") == UNTOLD:
         options |= settle_order(path, fields["completions"])
     if "preference" in fields and "preference" not in mapped:
@@ -136,6 +144,8 @@ def _completed(layout: Layout, columns: Types, mapped: Mapping[str, str]) -> dic
     fields = fields_of(layout, columns)
     if any(name in mapped for name in OUTCOMES):
         fields = {name: value for name, value in fields.items() if name not in OUTCOMES}
+    if "score" in mapped and mapped["score"] == fields.get("label"):
+        del fields["label"]
     return {**fields, **mapped}
 
 
