@@ -44,6 +44,8 @@ COLLECTED = ("completions", "scores", "ranks", "models", "flags")  # several col
 VOTES = ("winner",)  # several columns of which each names a winner
 AVERAGED = ("score", "ratings")  # several columns of numbers
 OUTCOMES = ("winner", "flags", "strength", "preference")  # of which a map's own replaces a layout's
+# Fields of labels, and what reads a rating instead.
+LABELED = {"label": "score={0},group=COLUMN (the prompt's)", "flags": "scores={0}"}
 # A map that names one of these says what the rows hold; any other adds to what is recognized.
 CONTENT = ("prompt", "messages", "chosen", "rejected", "completions", "completion")
 
@@ -125,8 +127,8 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     if "winner" in fields and "winners" not in options:
         where = (columns_of(fields[name], columns) for name in ("winner", "completions"))
         options |= settle_winners(path, survey, *where, mapped="winner" in mapped)
-    labels = [fields[name] for name in ("label", "flags") if name in fields]
-    check_labels(path, [each for value in labels for each in columns_of(value, columns)])
+    for name in LABELED.keys() & fields.keys():
+        check_labels(path, columns_of(fields[name], columns), LABELED[name].format(fields[name]))
     if options.get("rank_by_order") == UNTOLD:
         options |= settle_order(path, fields["completions"])
     if "preference" in fields and "preference" not in mapped:

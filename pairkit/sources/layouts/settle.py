@@ -141,15 +141,17 @@ def settle_order(path: Path, column: str) -> dict[str, str]:
     )
 
 
-def check_labels(path: Path, columns: Sequence[str]) -> None:
-    """Raise `InputError` if the labels of a column are numbers of a rating, in any row of a file."""
+def check_labels(path: Path, columns: Sequence[str], rating: str) -> None:
+    """Raise `InputError` if the labels of a column are numbers of a rating, in any row of a file.
+
+    `rating` is the map that reads them as one.
+    """
     for column in columns:
         numbers = {number for value in _values(path, [column]) if np.isfinite(number := _as_number(value))}
         if is_rating(numbers):
             raise InputError(
                 f"{path}: {column} holds {_shown(sorted(numbers))}, a rating and no label of 1 and 0, "
-                f"or of 1 and -1; give --map score={column},group=COLUMN, such as the prompt, "
-                "if more is better, or correct the rows"
+                f"or of 1 and -1; give --map {rating} if more is better, or correct the rows"
             )
 
 
