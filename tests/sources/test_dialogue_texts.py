@@ -57,6 +57,28 @@ def gemma(messages: list[dict[str, Any]]) -> str:
     return "<bos>" + "".join(turns)
 
 
+def speakers(messages: list[dict[str, Any]]) -> str:
+    names = {"user": "User", "assistant": "bot"}
+    return json.dumps([{"speaker": names[each["role"]], "text": each["content"]} for each in messages])
+
+
+def chatgpt(messages: list[dict[str, Any]]) -> str:
+    """Write messages as ChatGPT's exports do."""
+    return json.dumps(
+        [
+            {
+                "author": {"role": each["role"], "name": None},
+                "content": {"content_type": "text", "parts": [each["content"]]},
+            }
+            for each in messages
+        ]
+    )
+
+
+def pairs(messages: list[dict[str, Any]]) -> str:
+    return str([(each["role"], each["content"]) for each in messages])
+
+
 WRITERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "json": json.dumps,
     "indented": lambda messages: "\n " + json.dumps(messages, indent=2, ensure_ascii=False) + "\n",
@@ -72,6 +94,11 @@ WRITERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "chatml": chatml,
     "llama": llama,
     "gemma": gemma,
+    "speakers": speakers,
+    "chatgpt": chatgpt,
+    "pairs": pairs,
+    "json pairs": lambda messages: json.dumps([[each["role"], each["content"]] for each in messages]),
+    "marked": lambda messages: "\ufeff" + json.dumps(messages),
 }
 
 
@@ -158,6 +185,11 @@ PLAIN = [
     '[{"from": "Oslo", "to": "Rome", "value": "12"}]',
     '{"from": "EUR", "value": 3}',
     '{"content": "x", "type": "text/plain"}',
+    '[{"speaker": "Romeo", "text": "Hi"}, {"speaker": "Juliet", "text": "Ho"}]',
+    '{"author": "AI", "text": "of a poem"}',
+    '[["model", "Ford"], ["model", "Fiat"]]',
+    '[["user", 3], ["assistant", 4]]',
+    '[("user", "x"), ("Alice", "y")]',
     "[link](https://example.org) role: user content: x",
     "(see the role: user, and the content: x)",
     '{"a": "unfinished',

@@ -93,7 +93,7 @@ def test_ratings_as_flags_are_refused(tmp_path: Path) -> None:
     row = {"prompt": "p", "a": "x", "b": "y", "good_a": 1, "good_b": 0}
     mapped = {"prompt": "prompt", "completions": "a+b", "flags": "good_a+good_b"}
     assert len(brief_rows(tmp_path, row, map=mapped).sets) == 1
-    with pytest.raises(InputError, match="good_b holds 0, 3, a rating .* --map scores=good_a"):
+    with pytest.raises(InputError, match=r"good_b holds 0, 3, a rating .* --map scores=good_a"):
         brief_rows(tmp_path, row, row | {"good_b": 3}, map=mapped)
 
 

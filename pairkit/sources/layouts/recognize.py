@@ -182,7 +182,12 @@ def _exists(columns: Types, need: str) -> bool:
     path, _, kind = need.partition(":")
     types = [each for each in types_at(columns, path) if not kind or KINDS[kind](each)]
     # A text that may hold the rest of the path gives no layout away.
-    return any(not pa.types.is_null(each) for each in types)
+    return any(not _is_open(each, inside=path not in columns) for each in types)
+
+
+def _is_open(kind: pa.DataType, *, inside: bool) -> bool:
+    """Return whether nothing is known of a type; `inside` a column, also where a list holds the text."""
+    return pa.types.is_null(kind) or (inside and is_list(kind) and _is_open(kind.value_type, inside=True))
 
 
 def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
