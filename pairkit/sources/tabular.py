@@ -42,6 +42,7 @@ from pairkit.sources.reading.history import read_history, with_history
 from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
 from pairkit.sources.reading.pairs import prompt_of_all, read_reply
 from pairkit.sources.reading.rounds import with_rounds
+from pairkit.sources.reading.spelled_replies import report_spelled
 from pairkit.sources.reading.stream import open_files
 
 # What rows become: prompts, lists of completions, and the group of each row if rows are joined into sets.
@@ -73,7 +74,9 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     assert isinstance(roles, Mapping)
     columns = gather(replace(columns, roles={str(name): role for name, role in roles.items()}), fields)
     if "prompt" in fields:
-        columns = with_rounds(columns, fields["prompt"], replies_of(fields, columns.arrays))
+        replies = replies_of(fields, columns.arrays)
+        columns = with_rounds(columns, fields["prompt"], replies)
+        report_spelled(columns, fields["prompt"], replies or [fields.get("completions", "")])
     prompt, sets, group = read_apart(
         columns,
         cells_of(fields, columns.arrays),

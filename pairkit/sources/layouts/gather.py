@@ -16,7 +16,7 @@ from pairkit.readers.json_fields import with_json_texts, with_parts
 from pairkit.readers.json_rows import NOT_ARROW, loads
 from pairkit.sources.layouts.paths import values_at
 from pairkit.sources.layouts.recognize import COLLECTED, JOINED, columns_of, is_constant
-from pairkit.sources.reading.cells import DIALOGUE, LIST, TRANSCRIPT, Cells
+from pairkit.sources.reading.cells import LIST, PROMPT, REPLY, WHOLE, Cells
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.history import HISTORY
 from pairkit.sources.reading.literals import parse
@@ -79,14 +79,13 @@ def _collect(columns: Columns, field: str, names: Sequence[str]) -> pa.Array:
 def cells_of(fields: Mapping[str, str], names: Iterable[str]) -> dict[str, Cells]:
     """Return how the texts of each gathered column are read that may be more than texts."""
     cells: dict[str, Cells] = {}
-    # Without a prompt, transcripts are what the columns of the dialogues hold (pairs.py).
-    alone = TRANSCRIPT if "prompt" in fields else DIALOGUE
+    reply = REPLY if "prompt" in fields else WHOLE
     for field, value in fields.items():
         if field == "completions":
             parts = columns_of(value, names)
-            cells |= dict.fromkeys(parts, LIST if len(parts) == 1 else alone)
+            cells |= dict.fromkeys(parts, LIST if len(parts) == 1 else reply)
         elif field in ("prompt", "chosen", "rejected", "completion"):
-            cells[value] = alone
+            cells[value] = PROMPT if field == "prompt" else reply
         elif field in CELLS:
             cells[value] = CELLS[field]
     return cells

@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from pairkit.arrow import Mask, flatten, is_list, is_text, mask
 from pairkit.readers.json_rows import row_tables
-from pairkit.sources.reading.chat_marks import HUMAN, transcript_in
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.dialogues import MAYBE, dialogue_in
 from pairkit.sources.reading.literals import OtherKind, parse
 from pairkit.sources.reading.roles import known_roles
+from pairkit.sources.reading.transcripts import SPELLED, SPELLED_OTHERWISE, transcript_in
 
 
 class Cells(NamedTuple):
@@ -69,8 +69,10 @@ def list_cell(text: str, roles: Mapping[str, str]) -> Any:
 
 
 DIALOGUE = Cells(MAYBE, dialogue_in)
-# Next to a prompt, or as one, where a text is not expected to be a transcript.
-TRANSCRIPT = Cells(rf"{MAYBE}|^{HUMAN}", lambda text, roles: transcript_in(text) or dialogue_in(text, roles))
+PROMPT = Cells(rf"{MAYBE}|{SPELLED}", lambda text, roles: transcript_in(text) or dialogue_in(text, roles))
+REPLY = Cells(PROMPT.begins, lambda text, roles: transcript_in(text, reply=True) or dialogue_in(text, roles))
+# Of dialogues, where no other column holds the prompt.
+WHOLE = Cells(rf"{MAYBE}|{SPELLED_OTHERWISE}", REPLY.parse)
 LIST = Cells(None, list_cell)
 
 
@@ -83,13 +85,13 @@ def _parse(columns: Columns, name: str, cells: Cells) -> dict[int, Any]:
     values = columns.arrays[name]
     roles = known_roles(columns.roles)
     if is_text(values.type):
-        places = np.flatnonzero(_candidates(values, cells.begins))
+        places = np.flatnonzero(candidates(values, cells.begins))
         texts = zip(places.tolist(), values.take(pa.array(places)).to_pylist(), strict=True)
         return _parsed_cells(columns, name, texts, lambda text: cells.parse(text, roles))
     cuts, flat = flatten(values)
     # A list is parsed if one of its items may be a dialogue.
     owners = np.repeat(np.arange(columns.size), np.diff(cuts))
-    places = np.unique(owners[_candidates(flat, MAYBE)])
+    places = np.unique(owners[candidates(flat, MAYBE)])
     lists = zip(places.tolist(), values.take(pa.array(places)).to_pylist(), strict=True)
     return _parsed_cells(columns, name, lists, lambda texts: dialogues_of(texts, roles))
 
@@ -118,7 +120,8 @@ def report_dialogues(items: Columns, name: str) -> None:
         items.report(where, "unsupported_content", "holds messages, not a text", name)
 
 
-def _candidates(texts: pa.Array, begins: str | None) -> Mask:
+def candidates(texts: pa.Array, begins: str | None) -> Mask:
+    """Mark the texts that a regular expression of Rust matches; None matches every text."""
     series = pl.from_arrow(texts.cast(pa.string()))
     assert isinstance(series, pl.Series)
     found = series.is_not_null() if begins is None else series.str.contains(begins)
