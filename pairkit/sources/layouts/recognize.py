@@ -24,6 +24,7 @@ from pairkit.sources.layouts.settle import (
     settle_order,
     settle_winners,
 )
+from pairkit.sources.layouts.steps import check_steps
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_parts
@@ -127,6 +128,7 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     if "winner" in fields and "winners" not in options:
         where = (columns_of(fields[name], columns) for name in ("winner", "completions"))
         options |= settle_winners(path, survey, *where, mapped="winner" in mapped)
+    check_steps(path, columns, fields)
     for name in LABELED.keys() & fields.keys():
         check_labels(path, columns_of(fields[name], columns), LABELED[name].format(fields[name]))
     if options.get("rank_by_order") == UNTOLD:
