@@ -39,7 +39,13 @@ from pairkit.sources.reading import json_columns
 from pairkit.sources.reading.cells import read_apart, report_dialogues
 from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.history import read_history, with_history
-from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
+from pairkit.sources.reading.messages import (
+    Conversation,
+    cut_last,
+    read_messages,
+    with_system,
+    with_thoughts,
+)
 from pairkit.sources.reading.pairs import prompt_of_all, read_reply
 from pairkit.sources.reading.rounds import with_rounds
 from pairkit.sources.reading.spelled_replies import report_spelled
@@ -144,7 +150,7 @@ def _conversation(columns: Columns, fields: Mapping[str, Any]) -> Read:
 def _single(columns: Columns, fields: Mapping[str, Any]) -> Read:
     reply = read_reply(columns, fields["completion"], whole=False)
     if "reasoning" in fields:
-        reply = reply._replace(thoughts=pc.coalesce(reply.thoughts, columns.text(fields["reasoning"])))
+        reply = reply._replace(thoughts=with_thoughts(reply.thoughts, columns.text(fields["reasoning"])))
     sets = interleave([_alone(columns, fields, reply)])
     prompt = prompt_of_all(columns, read_messages(columns, fields["prompt"]), [reply], fields["completion"])
     return prompt, sets, _group(columns, fields)
