@@ -56,10 +56,24 @@ WRAPPERS = frozenset(
 )
 # Beside the rows, what describes their file; anything else is said of every row.
 OF_THE_FILE = frozenset(
-    "version schema_version $schema schema features columns format object split count total total_count num_rows "
-    "num_rows_total num_rows_per_page num_examples size length page per_page limit offset next previous has_more "
-    "cursor meta metadata info stats statistics partial status success ok error errors message license licence "
-    "citation homepage description created created_at updated_at date timestamp".split()
+    (
+        *(
+            "version",
+            "schema_version",
+            "$schema",
+            "schema",
+            "features",
+            "columns",
+            "format",
+            "object",
+            "split",
+        ),
+        *("count", "total", "total_count", "num_rows", "num_rows_total", "num_rows_per_page", "num_examples"),
+        *("size", "length", "page", "per_page", "limit", "offset", "next", "previous", "has_more", "cursor"),
+        *("meta", "metadata", "info", "stats", "statistics", "partial", "status", "success", "ok", "error"),
+        *("errors", "message", "license", "licence", "citation", "homepage", "description"),
+        *("created", "created_at", "updated_at", "date", "timestamp"),
+    )
 )
 NUMBER = re.compile(r"-?\d+")
 INDEX = "index"
