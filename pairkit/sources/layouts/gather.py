@@ -107,10 +107,10 @@ def _decode(columns: Columns, name: str) -> pa.Array:
     values, broken = [], []
     for text in columns.text(name).to_pylist():
         try:
-            value = None if text is None else parse(text)
+            value = None if text is None else with_json_texts(parse(text))
         except ValueError:
             value = None
-        values.append(with_json_texts(value) if isinstance(value, list) else None)
+        values.append(value if isinstance(value, list) else None)
         broken.append(text is not None and values[-1] is None)
     columns.report(np.array(broken, np.bool_), "invalid_json", "is not a JSON list", name)
     return _array(columns, name, values)
