@@ -36,7 +36,7 @@ from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.unread import is_own, repeats_the_pair, without_read
 from pairkit.sources.reading import json_columns
-from pairkit.sources.reading.cells import read_apart, report_dialogues
+from pairkit.sources.reading.cells import read_apart, read_system
 from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.history import read_history, with_history
 from pairkit.sources.reading.messages import (
@@ -89,8 +89,7 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
         lambda part: _with_history(SHAPES[layout.shape](part, recipe.map), part, fields),
     )
     if "system" in fields:
-        report_dialogues(columns, fields["system"])
-        prompt = with_system(prompt, columns.text(fields["system"]))
+        prompt = with_system(prompt, read_system(columns, fields["system"]))
     # None and not a column of nulls, so that tools in a column that `map` does not name are found.
     kwargs, tools = (
         json_columns.read_json(columns, fields[name], normal) if name in fields else None

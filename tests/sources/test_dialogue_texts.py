@@ -301,12 +301,21 @@ def test_a_named_source_reads_them_too(tmp_path: Path) -> None:
     assert (read.prompts, read.texts) == ([ASKED], [TEXTS])
 
 
-def test_messages_are_no_system_prompt(tmp_path: Path) -> None:
-    system = json.dumps([{"role": "system", "content": "Be brief."}])
-    row = {"prompt": QUESTION, "system": system, "chosen": "c", "rejected": "r"}
-    assert brief_rows(tmp_path, row).refused == [
-        ("unsupported_content", "'system': holds messages, not a text")
-    ]
+def test_a_system_prompt_may_be_one_message(tmp_path: Path) -> None:
+    turn = {"role": "system", "content": "Be brief."}
+    asked = {"prompt": QUESTION, "chosen": "c", "rejected": "r"}
+    systems = [json.dumps([turn]), json.dumps(turn), chatml([turn]), str([turn]), None, "Be brief."]
+    read = brief_rows(tmp_path, *({**asked, "system": system} for system in systems))
+    expected = [[("system", "Be brief."), *ASKED]] * 4 + [ASKED, [("system", "Be brief."), *ASKED]]
+    assert (read.prompts, read.refused) == (expected, [])
+
+
+@pytest.mark.parametrize("turns", [[user()], [{"role": "system", "content": "s"}, user()]])
+def test_other_messages_are_no_system_prompt(tmp_path: Path, turns: list[dict[str, Any]]) -> None:
+    row = {"prompt": QUESTION, "system": json.dumps(turns), "chosen": "c", "rejected": "r"}
+    ((reason, detail),) = brief_rows(tmp_path, row).refused
+    assert reason == "unsupported_content"
+    assert detail.startswith("'system': holds messages, and not one of the system alone; give")
 
 
 def test_dialogues_of_one_row_have_one_prompt(tmp_path: Path) -> None:

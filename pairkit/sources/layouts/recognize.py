@@ -64,10 +64,10 @@ def columns_of(value: str, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_map(mapped: Mapping[str, Any]) -> None:
-    """Raise `RecipeError` for an unknown field, a broken path, or columns that cannot be joined."""
+    """Raise `RecipeError` for an unknown field, an option of another kind, or a broken path."""
     for field in mapped:
         if field not in (*FIELDS, *OPTIONS):
-            raise unknown("field of `map`", field, (*FIELDS, *OPTIONS))
+            raise unknown("field of `map`", field, {*FIELDS, *OPTIONS})
     if not isinstance(mapped.get("roles", {}), Mapping):
         raise RecipeError(
             f"map roles: must give speakers a role, as in {{Human: user}}, got {mapped['roles']!r}"
@@ -78,10 +78,7 @@ def check_map(mapped: Mapping[str, Any]) -> None:
             raise RecipeError(f"map roles: {name} must be one of {', '.join(ROLES)}, got {role!r}")
     if mapped.get("rank_by_order", True) not in (True, False, "true", "false"):
         raise RecipeError(f"map rank_by_order: must be true or false, got {mapped['rank_by_order']!r}")
-    for field, value in fields_in(mapped).items():
-        joined = (*JOINED, *COLLECTED, *AVERAGED, *VOTES)
-        if "+" in value and not is_constant(value) and field not in joined:
-            raise RecipeError(f"map {field}={value}: only {', '.join(joined)} can join columns")
+    for value in fields_in(mapped).values():
         for path in columns_of(value, ()):
             steps(path)
 
@@ -263,7 +260,11 @@ def _mapped(mapped: Mapping[str, str]) -> Layout:
 
 
 def _check_paths(mapped: Mapping[str, str], columns: Types, file: Path) -> None:
+    joined = (*JOINED, *COLLECTED, *AVERAGED, *VOTES)
     for field, value in mapped.items():
+        # Here, because a column may itself be named "one+two".
+        if len(columns_of(value, columns)) > 1 and field not in joined:
+            raise RecipeError(f"map {field}={value}: only {', '.join(joined)} can join columns")
         for path in columns_of(value, columns):
             if not types_at(columns, path):
                 # The one field that is often the same for all rows.

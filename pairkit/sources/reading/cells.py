@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pairkit.arrow import Mask, flatten, is_list, is_text, mask
+from pairkit.arrow import Mask, flatten, is_list, is_text, mask, present
 from pairkit.readers.json_rows import row_tables
 from pairkit.sources.reading.columns import Columns
-from pairkit.sources.reading.dialogues import MAYBE, dialogue_in
+from pairkit.sources.reading.dialogues import MAYBE, dialogue_in, speaker_of
 from pairkit.sources.reading.literals import OtherKind, parse
-from pairkit.sources.reading.roles import known_roles
+from pairkit.sources.reading.roles import known_roles, normal
 from pairkit.sources.reading.transcripts import SPELLED, SPELLED_OTHERWISE, transcript_in
 
 
@@ -117,7 +118,28 @@ def report_dialogues(items: Columns, name: str) -> None:
     if name in items and is_text(items.arrays[name].type):
         found = _parse(items, name, DIALOGUE)
         where = np.isin(np.arange(items.size), list(found))
-        items.report(where, "unsupported_content", "holds messages, not a text", name)
+        detail = "holds messages, not a text; give the text of the reply alone"
+        items.report(where, "unsupported_content", detail, name)
+
+
+def read_system(columns: Columns, name: str) -> pa.Array:
+    """Read a column of system prompts as texts, each of which may be one message of the system."""
+    texts = columns.text(name)
+    if not present(texts).any():
+        return texts
+    roles, contents, others = known_roles(columns.roles), {}, []
+    for row, value in _parse(columns, name, DIALOGUE).items():
+        turn = value[0] if isinstance(value, list) and len(value) == 1 else value
+        said = turn.get("content", turn.get("value")) if isinstance(turn, dict) else None
+        named = isinstance(said, str) and roles.get(normal(speaker_of(turn, roles) or "")) == "system"
+        if named:
+            contents[row] = said
+        elif value is not None:
+            others.append(row)
+    detail = "holds messages, and not one of the system alone; give all messages in the prompt"
+    columns.report(np.isin(np.arange(columns.size), others), "unsupported_content", detail, name)
+    where = np.isin(np.arange(columns.size), list(contents))
+    return pc.replace_with_mask(texts, pa.array(where), pa.array(list(contents.values()), pa.string()))
 
 
 def candidates(texts: pa.Array, begins: str | None) -> Mask:
