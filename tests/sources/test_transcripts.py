@@ -75,8 +75,12 @@ def test_other_dialogues_as_replies_are_refused(tmp_path: Path, style: str) -> N
         ((reason, detail),) = read.refused
         assert reason == "diverging_prompts"
         assert detail.startswith("'chosen': is a transcript whose question is not the prompt; give the reply")
-    read = brief_rows(tmp_path, {"prompt": "Write a scene.", "completions": [other, "r"]})
-    assert [reason for reason, _ in read.refused] == ["unsupported_content"]
+    for reply in (other, {"text": other}, {"response": other, "model": "m"}):
+        read = brief_rows(tmp_path, {"prompt": "Write a scene.", "completions": [reply]})
+        assert [reason for reason, _ in read.refused] == ["unsupported_content"]
+    messages = [[{"role": "assistant", "content": text}] for text in (other, "r")]
+    read = brief_rows(tmp_path, {"prompt": "Write a scene.", "completions": messages})
+    assert read.texts == [[other, "r"]]
 
 
 def test_what_is_before_the_first_turn(tmp_path: Path) -> None:

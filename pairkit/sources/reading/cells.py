@@ -114,9 +114,9 @@ def _reply(text: Any) -> Any:
 
 
 def report_dialogues(items: Columns, name: str) -> None:
-    """Report texts that are dialogues where only texts are read."""
+    """Report replies that are dialogues where only texts are read."""
     if name in items and is_text(items.arrays[name].type):
-        found = _parse(items, name, DIALOGUE)
+        found = _parse(items, name, REPLY)
         where = np.isin(np.arange(items.size), list(found))
         detail = "holds messages, not a text; give the text of the reply alone"
         items.report(where, "unsupported_content", detail, name)

@@ -23,7 +23,7 @@ OTHER = (
     "is a transcript whose question is not the prompt; give the reply alone, as text or as "
     '[{"role": "assistant", "content": ...}]'
 )
-LISTED = 'is a transcript in a list; give lists of messages, or the replies alone, such as {"text": ...}'
+LISTED = 'is a transcript in a list; give each reply as [{"role": "assistant", "content": ...}]'
 
 
 def report_spelled(columns: Columns, prompt: str, replies: Sequence[str]) -> None:

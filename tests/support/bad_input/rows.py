@@ -162,8 +162,8 @@ BAD_ROWS = [
     bad(
         "scene of a user and an assistant in a list",
         "unsupported_content",
-        ", field 'completions': is a transcript in a list; give lists of messages, or the replies alone, "
-        'such as {"text": ...}',
+        ", field 'completions': is a transcript in a list; give each reply as "
+        '[{"role": "assistant", "content": ...}]',
         completions=["User: Hi\nAssistant: Hello", "b"],
     ),
     bad("no prompt", "missing_prompt", ", field 'prompt': there is no prompt", prompt=None),
