@@ -66,15 +66,18 @@ def _section(layout: Layout) -> str:
         name=layout.name,
         summary=layout.summary[0].upper() + layout.summary[1:],
         origin=layout.origin,
-        fields="\n".join(f"| {field} | {_columns(names)} |" for field, names in layout.fields.items()),
+        fields="\n".join(
+            f"| {field} | {_columns(layout, names)} |" for field, names in layout.fields.items()
+        ),
         example=layout.example,
         becomes=_becomes(layout),
     )
 
 
-def _columns(names: str | tuple[str, ...]) -> str:
+def _columns(layout: Layout, names: str | tuple[str, ...]) -> str:
     alternatives = (names,) if isinstance(names, str) else names
-    return ", or ".join(f"`{name}`" for name in alternatives).replace("|", ", ")
+    listed = ", or ".join(f"`{name}`" for name in alternatives).replace("|", ", ")
+    return f"{listed}, which is made of other columns" if names in layout.adds else listed
 
 
 def _becomes(layout: Layout) -> str:

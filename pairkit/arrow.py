@@ -90,6 +90,24 @@ def flatten(lists: pa.Array) -> tuple[Offsets, pa.Array]:
     return offsets(lengths.to_numpy(zero_copy_only=False)), pc.list_flatten(lists)
 
 
+def list_indices(cuts: Offsets) -> npt.NDArray[np.int64]:
+    """Return the index of the list that each value of lists is in, `[cuts[-1]]`.
+
+    >>> list_indices(np.array([0, 2, 2, 3])).tolist()
+    [0, 0, 2]
+    """
+    return np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
+
+
+def indices_within(cuts: Offsets) -> npt.NDArray[np.int64]:
+    """Return the index of each value in its list, `[cuts[-1]]`.
+
+    >>> indices_within(np.array([0, 2, 2, 3])).tolist()
+    [0, 1, 0]
+    """
+    return np.arange(int(cuts[-1])) - np.repeat(cuts[:-1], np.diff(cuts))
+
+
 def filter_lists(lists: pa.Array, kept: Mask) -> pa.ListArray:
     """Leave out the values of the flattened lists that are not `kept`; every list stays."""
     cuts, flat = flatten(lists)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
@@ -16,16 +17,12 @@ def raise_on_stops() -> None:
 
     A signal that is ignored already, as SIGHUP is below nohup, stays ignored.
     """
-    for number in _STOPS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    _handle(_interrupt)
 
 
 def end_on_stops() -> None:
     """Let each of the signals end the process at once: nothing is left to keep."""
-    for number in _STOPS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _end)
+    _handle(_end)
 
 
 def exit_code(error: BaseException | None = None) -> int:
@@ -34,6 +31,12 @@ def exit_code(error: BaseException | None = None) -> int:
     # Where the signal was only noted, so that a step could end, the cause has its number.
     noted = cause.args[0] if isinstance(cause, KeyboardInterrupt) and cause.args else None
     return 128 + (noted or (_received[0] if _received else signal.SIGINT))
+
+
+def _handle(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
+    for number in _STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

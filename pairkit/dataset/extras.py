@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import Mask, flatten, mask, present
+from pairkit.arrow import Mask, flatten, list_indices, mask, present
 
 TOOLS, TOOL_CALLS, THOUGHTS, ARGUMENTS = EXTRAS = ("tools", "tool_calls", "thoughts", "template_arguments")
 # The leaf columns of a Parquet file of sets that tell.
@@ -66,6 +66,6 @@ def _with(batch: pa.RecordBatch, column: str, name: str, *, equal: str | None = 
     if name in {field.name for field in flat.type}:
         values = pc.struct_field(flat, name)
         if values.null_count < len(values):
-            owners = np.repeat(np.arange(batch.num_rows), np.diff(cuts))
+            owners = list_indices(cuts)
             found[owners[present(values) if equal is None else mask(pc.equal(values, equal))]] = True
     return found

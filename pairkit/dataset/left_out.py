@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import Mask, filled, flatten, mask, present
+from pairkit.arrow import Mask, filled, flatten, list_indices, mask, present
 from pairkit.dataset import extras, views
 from pairkit.dataset.chat_json import map_json
 from pairkit.dataset.formats import FORMATS
@@ -57,7 +57,7 @@ def text_beside_tool_calls(sets: pa.RecordBatch) -> Mask:
     for column, text in (("prompt", "content"), ("completions", "text")):
         cuts, flat = flatten(sets[column])
         both = present(pc.struct_field(flat, "tool_calls")) & filled(pc.struct_field(flat, text))
-        found[np.repeat(np.arange(sets.num_rows), np.diff(cuts))[both]] = True
+        found[list_indices(cuts)[both]] = True
     return found
 
 
@@ -73,7 +73,7 @@ def tool_call_without_id(sets: pa.RecordBatch) -> Mask:
         if column == "prompt":
             results = mask(pc.equal(pc.struct_field(flat, "role"), "tool"))
             without |= results & ~present(pc.struct_field(flat, "tool_call_id"))
-        found[np.repeat(np.arange(sets.num_rows), np.diff(cuts))[without]] = True
+        found[list_indices(cuts)[without]] = True
     return found
 
 

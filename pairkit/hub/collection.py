@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SLUG = re.compile(r"(?:https?://[^/]+/collections/)?([\w.-]+/[\w.-]+-[0-9a-f]{24})/?")
 
 
-class Shelf(NamedTuple):
+class Collection(NamedTuple):
     """A collection; `slug` is None if it does not exist yet."""
 
     title: str
@@ -31,7 +31,7 @@ def check_collection(name: str) -> None:
         )
 
 
-def find_collection(api: HfApi, repository: Repository, name: str) -> Shelf:
+def find_collection(api: HfApi, repository: Repository, name: str) -> Collection:
     """Find the collection of this address, or that of this title which the repository's owner has.
 
     Raises `RecipeError` for an address where none is, `ExistingOutputError` for a title that several have,
@@ -41,7 +41,7 @@ def find_collection(api: HfApi, repository: Repository, name: str) -> Shelf:
     try:
         if address:
             found = api.get_collection(address[1])
-            return Shelf(found.title, found.slug)
+            return Collection(found.title, found.slug)
         owner = repository.name.split("/")[0]
         slugs = [each.slug for each in api.list_collections(owner=owner) if each.title == name]
     except Exception as error:  # a dozen types: see `repository.look`
@@ -54,23 +54,26 @@ def find_collection(api: HfApi, repository: Repository, name: str) -> Shelf:
             f"--collection {name!r}: {len(slugs)} collections have this title; give the address of one: "
             f"{', '.join(slugs)}"
         )
-    return Shelf(name, slugs[0] if slugs else None)
+    return Collection(name, slugs[0] if slugs else None)
 
 
-def add_to_collection(api: HfApi, repository: Repository, shelf: Shelf, note: str, *, private: bool) -> str:
+def add_to_collection(
+    api: HfApi, repository: Repository, collection: Collection, note: str, *, private: bool
+) -> str:
     """Add the repository, and create the collection if it does not exist; return its address.
 
     An entry that is there already stays as it is, with its note. Raises `HubError`, which says that the
     commit itself was made.
     """
     owner = repository.name.split("/")[0]
+    title, slug = collection
     try:
-        slug = shelf.slug or api.create_collection(shelf.title, namespace=owner, private=private).slug
+        slug = slug or api.create_collection(title, namespace=owner, private=private).slug
         api.add_collection_item(slug, repository.name, repository.kind, note=note or None, exists_ok=True)
     except Exception as error:  # a dozen types: see `repository.look`
         problem = refusal(repository, error)
         raise HubError(
-            f"the files are on the hub, but not in the collection {shelf.title!r}: {problem}; run the same "
+            f"the files are on the hub, but not in the collection {title!r}: {problem}; run the same "
             "command again to add them"
         ) from error
     return f"{repository.endpoint}/collections/{slug}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pairkit.dataset.layout import CARD
 from pairkit.errors import ExistingOutputError, HubError
 from pairkit.hub.card_on_hub import HubCard, with_edits
-from pairkit.hub.collection import Shelf, add_to_collection, find_collection
+from pairkit.hub.collection import Collection, add_to_collection, find_collection
 from pairkit.hub.content import Content
 from pairkit.hub.history import pushed_before
 from pairkit.hub.message import state, summarize
@@ -57,7 +57,7 @@ class Compared(NamedTuple):
         changes: the difference of the two.
         message: the changes in numbers.
         tagged: the commit that has the tag already.
-        shelf: the collection.
+        collection: what the repository is to be added to, if anything.
     """
 
     content: Content
@@ -65,7 +65,7 @@ class Compared(NamedTuple):
     changes: Difference
     message: str
     tagged: str | None
-    shelf: Shelf | None
+    collection: Collection | None
 
 
 class Sent(NamedTuple):
@@ -89,7 +89,7 @@ def compare(
     """
     _check_token(repository)
     # Before anything is created or sent, because a name that is taken would be found too late.
-    shelf = find_collection(api, repository, options.collection) if options.collection else None
+    collection = find_collection(api, repository, options.collection) if options.collection else None
     there = look(api, repository)
     _check_visibility(repository, there, options.private)
     commit = tagged(api, repository, there, options.tag) if options.tag else None
@@ -105,7 +105,7 @@ def compare(
     if options.tag and commit is not None:
         check_unmoved(repository, options.tag, commit, None if changes else there.commit)
     message = summarize(merged.manifest(), manifest, changes)
-    return Compared(merged, there, changes, message, commit, shelf)
+    return Compared(merged, there, changes, message, commit, collection)
 
 
 def send(
@@ -130,10 +130,10 @@ def send(
             raise refusal(repository, error) from error
     if options.tag and compared.tagged is None:
         add_tag(api, repository, options.tag, commit or str(compared.there.commit), compared.message)
-    if compared.shelf is None:
+    if compared.collection is None:
         return Sent(compared, commit, None)
     note = state(compared.content.manifest())
-    link = add_to_collection(api, repository, compared.shelf, note, private=options.private)
+    link = add_to_collection(api, repository, compared.collection, note, private=options.private)
     return Sent(compared, commit, link)
 
 

@@ -220,8 +220,8 @@ def _dry_run(api: HfApi, repository: Repository, content: Content, options: Opti
         log(f"cannot compare with the hub: {error}")
         return Pushed(repository, content, None, options.private)
     message = options.message or compared.message
-    shelf = compared.shelf
-    collection = None if shelf is None else shelf.title if shelf.slug else f"{shelf.title} (new)"
+    collection = compared.collection
+    title = None if collection is None else collection.title + ("" if collection.slug else " (new)")
     return Pushed(
         repository,
         compared.content,
@@ -229,7 +229,7 @@ def _dry_run(api: HfApi, repository: Repository, content: Content, options: Opti
         options.private,
         message=message,
         tag=options.tag,
-        collection=collection,
+        collection=title,
     )
 
 

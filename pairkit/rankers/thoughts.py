@@ -1,6 +1,6 @@
 """The answer in a completion that begins with a thought.
 
-A thought is what stands between the marks of any family of models (models/chat/marks.py) or in one of the
+A thought is what is between the marks of any family of models (models/chat/marks.py) or in one of the
 tags <think>, <thinking>, <thought> and <reasoning>, at the beginning of the text. Where the template had
 opened the thought, the text has its end alone: what precedes that is the thought. Marks later in a text are
 text, because an answer may be about them.

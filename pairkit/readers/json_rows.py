@@ -129,6 +129,16 @@ def _readable(
 NOT_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
 
 
+def as_array(values: list[Any]) -> pa.Array | None:
+    """Return parsed JSON as an array of whatever type fits all values, None if there is no such type."""
+    for form in (list, with_parts):
+        try:
+            return pa.array(form(values))
+        except NOT_ARROW:
+            continue
+    return None
+
+
 def loads(text: str | bytes, *, strict: bool = True) -> Any:
     """Parse a JSON text; integers are exact up to some thousand digits, beyond which they are infinite.
 

@@ -16,43 +16,18 @@ from pairkit.readers.blocks import refuse_duplicates
 
 # Of columns that a row has and what is around rows has not: these tell one row from an object of rows.
 ROW_NAMES = frozenset(
-    {
-        "prompt",
-        "instruction",
-        "question",
-        "query",
-        "input",
-        "context",
-        "history",
-        "post",
-        "dialog",
-        "dialogue",
-        "messages",
-        "conversations",
-        "conversation",
-        "chosen",
-        "rejected",
-        "preferred_output",
-        "message_1",
-        "message_2",
-    }
+    (
+        *("prompt", "instruction", "question", "query", "input", "context", "history", "post"),
+        *("dialog", "dialogue", "messages", "conversations", "conversation", "chosen", "rejected"),
+        *("preferred_output", "message_1", "message_2"),
+    )
 )
 # Keys under which exports and APIs put their rows.
 WRAPPERS = frozenset(
-    {
-        "data",
-        "rows",
-        "items",
-        "examples",
-        "records",
-        "instances",
-        "entries",
-        "samples",
-        "results",
-        "dataset",
-        "export",
-    }
-    | {"train", "test", "validation"}
+    (
+        *("data", "rows", "items", "examples", "records", "instances", "entries", "samples", "results"),
+        *("dataset", "export", "train", "test", "validation"),
+    )
 )
 # Beside the rows, what describes their file; anything else is said of every row.
 OF_THE_FILE = frozenset(
@@ -92,7 +67,7 @@ def rows_of(value: Mapping[str, Any], path: Path) -> list[Any] | None:
         if isinstance(value.get("schema"), dict) and set(value) <= {"schema", "data"}:
             return _table(value)
     if len(value) and all(isinstance(item, dict) for item in value.values()):
-        rows = _objects_of_objects(value, path)
+        rows = _objects_of_objects(value)
         if rows is not None:
             return rows
     by_lines = bool({".jsonl", ".ndjson"} & {suffix.lower() for suffix in path.suffixes})
@@ -130,7 +105,7 @@ def _table(value: Mapping[str, Any]) -> list[Any]:
     return _indexed(rows, [row.pop(INDEX, None) for row in rows])
 
 
-def _objects_of_objects(value: Mapping[str, Mapping[str, Any]], path: Path) -> list[Any] | None:
+def _objects_of_objects(value: Mapping[str, Mapping[str, Any]]) -> list[Any] | None:
     first, *others = (set(item) for item in value.values())
     outer = all(NUMBER.fullmatch(name) for name in value)
     if outer or (all(_has_row_names(row) for row in value.values()) and not _has_row_names(value)):

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, is_list, is_text, listed, repeat, struct_fields
+from pairkit.arrow import flatten, is_json, is_list, is_number, is_text, listed, repeat, struct_fields
 
 # In JSON a quote inside a text is escaped, and between the end of one text and the start of the next there is
 # a comma or a colon. A pattern without those two therefore matches keys only.
@@ -71,6 +71,16 @@ def canonical(array: pa.Array) -> pa.Array:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         return array
     return pa.nulls(len(array))
+
+
+def has_json(kind: pa.DataType) -> bool:
+    """Return whether `canonical` keeps values of a type, or a part of them: of bytes nothing is left."""
+    if is_list(kind):
+        return pa.types.is_null(kind.value_type) or has_json(kind.value_type)
+    if pa.types.is_struct(kind) or pa.types.is_union(kind):
+        return any(has_json(field.type) for field in kind)
+    plain = is_json(kind) or is_text(kind) or is_number(kind)
+    return bool(plain or pa.types.is_boolean(kind) or pa.types.is_temporal(kind))
 
 
 def _canonical_struct(array: pa.Array) -> pa.Array:

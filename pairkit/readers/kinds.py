@@ -48,14 +48,10 @@ class Kinds:
 
     def joined(self) -> pa.DataType:
         """Return the type, or a union if there are several."""
-        return united(self.types())
-
-
-def united(kinds: tuple[pa.DataType, ...]) -> pa.DataType:
-    """Return the type of values of these types: the only one, or a union."""
-    if len(kinds) == 1:
-        return kinds[0]
-    return pa.dense_union([pa.field(str(number), kind) for number, kind in enumerate(kinds)])
+        kinds = self.types()
+        if len(kinds) == 1:
+            return kinds[0]
+        return pa.dense_union([pa.field(str(number), kind) for number, kind in enumerate(kinds)])
 
 
 NUMBERS = {pa.int64(), pa.float64()}

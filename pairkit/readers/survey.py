@@ -5,7 +5,6 @@ The first rows do not decide what a file holds: in JSON a column may begin at an
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -14,18 +13,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pairkit.arrow import is_list
 from pairkit.progress import progress
 from pairkit.readers.formats import blocks, format_of
 from pairkit.readers.json import is_whole
-from pairkit.readers.kinds import Kinds, united
+from pairkit.readers.kinds import Kinds
 from pairkit.readers.survey_columnar import survey_arrow, survey_parquet
 from pairkit.readers.survey_lines import survey_lines
 from pairkit.readers.survey_parts import Part, part_of
 
 SURVEY_ROWS = 1000  # per block of formats that have no quicker way
 PATIENCE = 3.0  # seconds without a progress bar
-STEP = re.compile(r"\.?([^.\[\]]+)|\[\d*\]")
 
 
 @dataclass(frozen=True)
@@ -43,25 +40,6 @@ class Survey:
     rows: int
     columns: Mapping[str, tuple[pa.DataType, ...]]
     non_null: Mapping[str, int]
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Return the columns as a schema, in which a column of several types is a union."""
-        return pa.schema([(name, united(kinds)) for name, kinds in self.columns.items()])
-
-    def types(self, path: str) -> tuple[pa.DataType, ...]:
-        """Return the types at a path: `input.messages`, `completions[].text`, `completions[0].text`.
-
-        A column whose name is the whole path comes first. Empty if no row has the path.
-        """
-        if path in self.columns:
-            return self.columns[path]
-        # Longest first, because a column's own name may contain a dot.
-        for name in sorted(self.columns, key=len, reverse=True):
-            rest = path.removeprefix(name)
-            if rest != path and rest[0] in ".[":
-                return _walk(self.columns[name], rest)
-        return ()
 
 
 def survey(path: Path) -> Survey:
@@ -108,23 +86,3 @@ def _survey_blocks(path: Path) -> Iterator[Part]:
         raw = block.load()
         yield Part(len(raw.bad), {}, {})
         yield from (part_of(table) for table, _ in raw.tables)
-
-
-def _walk(kinds: tuple[pa.DataType, ...], path: str) -> tuple[pa.DataType, ...]:
-    for step in STEP.finditer(path):
-        kinds = tuple(found for kind in kinds for found in _inside(kind, step[1]))
-    return kinds
-
-
-def _inside(kind: pa.DataType, field: str | None) -> tuple[pa.DataType, ...]:
-    """Return the types of a field, or of a list's items if `field` is None."""
-    inner = None
-    if field is None and is_list(kind):
-        inner = kind.value_type
-    elif field is not None and pa.types.is_struct(kind) and kind.get_field_index(field) >= 0:
-        inner = kind.field(field).type
-    if inner is None:
-        return ()
-    if not pa.types.is_union(inner):
-        return (inner,)
-    return tuple(inner.field(place).type for place in range(inner.num_fields))

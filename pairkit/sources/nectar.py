@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pairkit.arrow import listed, mask, present
+from pairkit.arrow import listed
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, SourceRecipe
 from pairkit.sources.reading.columns import Columns, completions
-from pairkit.sources.reading.messages import cut_last, transcripts
+from pairkit.sources.reading.messages import open_transcripts
 
 
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     """Convert rows to sets; an answer's rank is a whole number written as a float."""
     columns = Columns.of(table)
-    turns = cut_last(transcripts(columns, "prompt"))
-    # A prompt ends in "Assistant:" with nothing after it; any text there is the start of a reply.
-    begun = present(turns.reply) & mask(pc.greater(pc.utf8_length(turns.reply), 0))
-    no_turn = present(columns.text("prompt")) & ~present(turns.reply)
-    columns.report(begun, "unsupported_content", "the last assistant turn is not empty", "prompt")
-    columns.report(no_turn, "unsupported_content", "does not end in an assistant turn", "prompt")
+    prompt = open_transcripts(columns, "prompt")
     offsets, answers = columns.items("answers")
     flat = completions(
         answers.text("answer"),
@@ -29,4 +23,4 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
         metadata=json_objects(answers.rest(["answer", "model", "rank"]), answers.size),
     )
     metadata = json_objects(columns.rest(["prompt", "answers"]), columns.size)
-    return Draft(turns.prompt, listed(offsets, flat), metadata, columns.problems)
+    return Draft(prompt, listed(offsets, flat), metadata, columns.problems)

@@ -113,18 +113,18 @@ def test_a_tag_of_another_branch(made: Path, hub: Hub) -> None:
 
 def test_a_collection_by_title_is_created_once(made: Path, hub: Hub) -> None:
     pushed = push(made, NAME, collection="My sets")
-    [shelf] = hub.collections
-    assert (shelf["title"], shelf["owner"], shelf["private"]) == ("My sets", "user", True)
+    [collection] = hub.collections
+    assert (collection["title"], collection["owner"], collection["private"]) == ("My sets", "user", True)
     sets, completions, pairs = sums(made)
-    [item] = shelf["items"]
+    [item] = collection["items"]
     assert (item["type"], item["id"]) == KEY
     assert item["note"]["text"] == f"{sets} sets, {completions} completions, {pairs} pairs"
-    assert pushed.collection == f"{hub.endpoint}/collections/{shelf['slug']}"
+    assert pushed.collection == f"{hub.endpoint}/collections/{collection['slug']}"
     # A note that a person has written since then stays.
     item["note"]["text"] = "mine"
-    for name in ("My sets", shelf["slug"], str(pushed.collection)):
+    for name in ("My sets", collection["slug"], str(pushed.collection)):
         push(made, NAME, collection=name)
-    assert hub.collections == [{**shelf, "items": [item]}]
+    assert hub.collections == [{**collection, "items": [item]}]
     assert item["note"]["text"] == "mine"
 
 

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product, takewhile
 from typing import Any
 
 from pairkit.evaluation.judge.layouts import Layout
+from pairkit.sources.reading.chat_marks import HUMAN
+from pairkit.sources.reading.literals import parse
+from pairkit.sources.reading.roles import CALLERS, ROLE_NAMES, normal
 
 Message = dict[str, str]  # role and content
 Answer = str | list[Message]  # a text, or the conversation that ends in it
-_ROLES = {
-    "human": "user",
-    "gpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "chatbot": "assistant",
-}
 # A list of messages that was written as text, as by pandas.to_csv.
 _MESSAGES = re.compile(r"\s*\[\s*\{\s*['\"](?:role|from|content|value)['\"]\s*:")
-
-
 # HH-RLHF's dialogues.
-_BEGINNING = "\n\nHuman:"
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
@@ -40,7 +31,7 @@ class Unusable(Exception):
 def read_answers(row: Mapping[str, Any], layout: Layout) -> Iterator[tuple[list[Message], str, str]]:
     """Yield prompt, first answer and second answer; several times where a column has several answers.
 
-    Conversations begin with the prompt that they share. Where they go on differently before their last turn,
+    Conversations begin with the prompt that they share. Where they differ before their last turn,
     as those of Chatbot Arena with several turns, an answer is the whole rest, each turn under its role.
 
     Raises `Unusable`.
@@ -93,7 +84,7 @@ def _candidates(row: Mapping[str, Any], name: str, layout: Layout) -> list[Answe
 def _text_or_messages(value: Any, name: str) -> Answer:
     if isinstance(value, str) and _MESSAGES.match(value):
         value = _parsed(value, name)
-    elif isinstance(value, str) and value.startswith(_BEGINNING):
+    elif isinstance(value, str) and value.startswith(HUMAN):
         value = _dialogue(value)
     if isinstance(value, str):
         return value
@@ -104,20 +95,18 @@ def _text_or_messages(value: Any, name: str) -> Answer:
 
 
 def _parsed(text: str, name: str) -> Any:
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    detail = f"field {name!r} looks like a list of messages but is neither JSON nor a Python literal"
-    raise Unusable("unreadable_messages", detail)
+    try:
+        return parse(text)
+    except ValueError as error:
+        detail = f"field {name!r} looks like a list of messages but {error}"
+        raise Unusable("unreadable_messages", detail) from None
 
 
 def _dialogue(text: str) -> list[Message]:
     """Return the turns of a dialogue as HH-RLHF writes it."""
     _, *pieces = _TURN.split(text)
     return [
-        {"role": _ROLES.get(name.lower(), name.lower()), "content": content.strip()}
+        {"role": _role(name), "content": content.strip()}
         for name, content in zip(pieces[::2], pieces[1::2], strict=True)
     ]
 
@@ -134,9 +123,14 @@ def _messages(value: Any) -> list[Message] | None:
         content = _content(turn.get("value") if content is None else content)
         if not isinstance(role, str) or content is None:
             return None
-        messages.append({"role": _ROLES.get(role.lower(), role.lower()), "content": content})
+        messages.append({"role": _role(role), "content": content})
     known = {"system", "user", "assistant"}
     return messages if all(message["role"] in known for message in messages) else None
+
+
+def _role(name: str) -> str:
+    # A call of a tool is no answer that could be shown.
+    return name if normal(name) in CALLERS else ROLE_NAMES.get(normal(name), name)
 
 
 def _content(content: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""The forms in which a judge writes a verdict, and what stands in them.
+"""The forms in which a judge writes a verdict, and what they contain.
 
 Each reader returns the contents of all verdicts in its form, whether they are readable or not, and whether
 the last one ends the text; None for a text without this form.

@@ -1,4 +1,4 @@
-"""Prompts in unusual places: inside every completion of a list, in a transcript, as a list of questions."""
+"""Prompts in unusual places: inside every completion of a list, and as a list of questions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, interleave, is_list, is_text, listed, mask, present, structs
-from pairkit.schema import MESSAGE
+from pairkit.arrow import flatten, indices_within, interleave, is_list, is_text, listed, present
 from pairkit.sources.layouts.paths import parsed
 from pairkit.sources.reading.columns import Columns, completions
-from pairkit.sources.reading.messages import cut_last, same_messages, transcripts
+from pairkit.sources.reading.messages import cut_last, same_messages, text_messages
 from pairkit.sources.reading.pairs import common_prompt, read_reply
 
 # Of "## Human:\\n...\\n\\n## Assistant:\\n...", in which DSP writes its comparisons.
@@ -37,17 +35,6 @@ def read_dialogues(columns: Columns, name: str) -> tuple[pa.Array, pa.Array]:
     return common_prompt(columns, None, cuts, reply.prompt, name), listed(cuts, reply.completions())
 
 
-def read_transcript(columns: Columns, name: str) -> pa.Array:
-    """Read "\\n\\nHuman: ... \\n\\nAssistant:" texts, which end where the reply begins, as PROMPT."""
-    turns = cut_last(transcripts(columns, name))
-    texts = present(columns.text(name))
-    begun = present(turns.reply) & mask(pc.greater(pc.utf8_length(turns.reply), 0))
-    columns.report(begun, "unsupported_content", "the last assistant turn is not empty", name)
-    open_ = texts & ~present(turns.reply)
-    columns.report(open_, "unsupported_content", "does not end in an assistant turn", name)
-    return turns.prompt
-
-
 def read_questions(columns: Columns, name: str, replies: Sequence[str]) -> tuple[pa.Array, pa.Array]:
     """Read a list of the user's turns, and for each completion a list of the replies to them.
 
@@ -58,7 +45,9 @@ def read_questions(columns: Columns, name: str, replies: Sequence[str]) -> tuple
     counts = np.diff(flatten(questions)[0])
     for reply, lists in zip(replies, answers, strict=True):
         given = np.diff(flatten(lists)[0])
-        columns.report(given != counts, "length_mismatch", f"has not one reply per turn of {name!r}", reply)
+        columns.report(
+            given != counts, "length_mismatch", f"does not have one reply per turn of {name!r}", reply
+        )
     dialogues = [_dialogue(questions, lists) for lists in answers]
     cuts = [cut_last(dialogue) for dialogue in dialogues]
     for reply, cut in zip(replies[1:], cuts[1:], strict=True):
@@ -86,10 +75,9 @@ def _dialogue(questions: pa.Array, answers: pa.Array) -> pa.Array:
     counts = np.minimum(np.diff(asked), np.diff(replied))
     turns = []
     for role, cuts, flat in (("user", asked, users), ("assistant", replied, assistants)):
-        within = np.arange(len(flat)) - np.repeat(cuts[:-1], np.diff(cuts))
+        within = indices_within(cuts)
         kept = flat.filter(pa.array(within < np.repeat(counts, np.diff(cuts))))
-        roles = pa.repeat(pa.scalar(role), len(kept))
-        turns.append(structs(MESSAGE, len(kept), role=roles, content=kept))
+        turns.append(text_messages(pa.repeat(pa.scalar(role), len(kept)), kept))
     both = interleave(turns)
     ends = np.concatenate([[0], np.cumsum(2 * counts)])
     return listed(ends, flatten(both)[1])

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import interleave, is_json, is_text, present, repeat
-from pairkit.readers.json_fields import with_json_texts, with_parts
-from pairkit.readers.json_rows import NOT_ARROW, loads
+from pairkit.readers.json_fields import with_json_texts
+from pairkit.readers.json_rows import as_array, loads
+from pairkit.sources.layouts.field_map import COLLECTED, JOINED, columns_of, is_constant
 from pairkit.sources.layouts.paths import values_at
-from pairkit.sources.layouts.recognize import COLLECTED, JOINED, columns_of, is_constant
 from pairkit.sources.reading.cells import LIST, PROMPT, REPLY, WHOLE, Cells
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.history import HISTORY
@@ -25,7 +25,7 @@ LISTS = ("scores", "ranks", "models", "reasonings")  # in CSV, JSON in the cell
 CELLS = {"messages": LIST, "history": HISTORY}  # as JSON or Python's literals
 JSON = ("tools", "chat_template_kwargs")  # kept as texts
 # Of an Alpaca `input`: phrases for "empty".
-NOTHING = ("", "no input", "noinput")  # also "<no input>" and "No input."
+NO_INPUT = ("", "no input", "noinput")  # also "<no input>" and "No input."
 
 
 def gather(columns: Columns, fields: Mapping[str, str]) -> Columns:
@@ -59,7 +59,7 @@ def _join(columns: Columns, names: Sequence[str]) -> pa.Array:
     first, *others = (pl.Series(name, columns.text(name)) for name in names)
     bare = [pl.col(other.name).str.to_lowercase().str.strip_chars(" \n<>.") for other in others]
     filled = [
-        pl.when(~word.is_in(NOTHING)).then(pl.col(other.name))
+        pl.when(~word.is_in(NO_INPUT)).then(pl.col(other.name))
         for word, other in zip(bare, others, strict=True)
     ]
     frame = pl.DataFrame([first, *others])
@@ -129,12 +129,8 @@ def _values(column: pa.Array) -> list[Any]:
 
 def _array(columns: Columns, name: str, values: list[Any]) -> pa.Array:
     """Make a column of parsed JSON, of whatever type fits all rows."""
-    try:
-        return pa.array(values)
-    except NOT_ARROW:
-        values = with_parts(values)
-    try:
-        return pa.array(values)
-    except NOT_ARROW:
-        columns.report(present(columns.arrays[name]), "mixed_types", "holds lists of several kinds", name)
-        return pa.nulls(columns.size)
+    array = as_array(values)
+    if array is not None:
+        return array
+    columns.report(present(columns.arrays[name]), "mixed_types", "holds lists of several kinds", name)
+    return pa.nulls(columns.size)

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import Offsets, flatten, present
+from pairkit.arrow import Offsets, flatten, indices_within, list_indices, present
 from pairkit.sources.layouts.winners import TIE, place_of
 from pairkit.sources.reading.columns import Columns
 
@@ -21,12 +21,12 @@ UNSAID, UNCLEAR = -1, -3  # of a place, next to TIE
 
 def order_ranks(offsets: Offsets) -> pa.Array:
     """Rank completions by their place in their list, from 1."""
-    return pa.array(_within(offsets) + 1, pa.int32())
+    return pa.array(indices_within(offsets) + 1, pa.int32())
 
 
 def from_one(ranks: pa.Array, offsets: Offsets) -> pa.Array:
     """Count the ranks of a set whose best is 0 from 1."""
-    frame = pl.DataFrame({"set": _owners(offsets), "rank": pl.from_arrow(ranks)})
+    frame = pl.DataFrame({"set": list_indices(offsets), "rank": pl.from_arrow(ranks)})
     best = pl.col("rank").min().over("set")
     shifted = frame.select(pl.when(best == 0).then(pl.col("rank") + 1).otherwise(pl.col("rank")))
     return shifted.to_series().to_arrow().cast(pa.int32())
@@ -56,7 +56,7 @@ def flag_ranks(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
     """Rank by a list of 0 and 1 per completion, and one more for a tie; null where all are null."""
     counts = np.diff(offsets)
     cuts, values = flatten(columns.arrays[name])
-    owners = np.repeat(np.arange(columns.size), np.diff(cuts))
+    owners = list_indices(cuts)
     rows = owners if columns.owners is None else columns.owners[owners]
     flags = Columns({name: values}, len(values), columns.rows, columns.problems, rows).truth(name)
     said = np.bincount(owners, weights=present(flags), minlength=columns.size) > 0
@@ -70,8 +70,8 @@ def flag_ranks(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
 
 
 def _ranks(place: Places, offsets: Offsets) -> pa.Array:
-    owners = _owners(offsets)
-    ranks = np.where((place[owners] == _within(offsets)) | (place[owners] == TIE), 1, 2)
+    owners = list_indices(offsets)
+    ranks = np.where((place[owners] == indices_within(offsets)) | (place[owners] == TIE), 1, 2)
     said = (place >= 0) | (place == TIE)
     return pa.array(ranks, pa.int32(), mask=~said[owners])
 
@@ -94,19 +94,19 @@ def _places(
     place: Places = known[pc.fill_null(encoded.indices, len(found)).to_numpy()]
     models = _by_model(encoded, offsets, flat)
     place = np.where((place == UNCLEAR) | (place >= np.diff(offsets)), models, place)
-    # A model that is named "b" and stands first.
+    # A model that is named "b" and comes first.
     return np.where((place >= 0) & (models >= 0) & (models != place), UNCLEAR, place)
 
 
 def _by_model(words: pa.DictionaryArray, offsets: Offsets, flat: pa.Array) -> Places:
     """Return the position of the only completion whose model a word names, or else UNCLEAR."""
-    named = words.dictionary_decode().take(pa.array(_owners(offsets)))
+    named = words.dictionary_decode().take(pa.array(list_indices(offsets)))
     models = pc.utf8_lower(pc.utf8_trim_whitespace(flat.field("model")))
     same = pc.equal(models, pc.utf8_lower(pc.utf8_trim_whitespace(named)))
     hits = np.flatnonzero(pc.fill_null(same, False).to_numpy(zero_copy_only=False))
-    owners = _owners(offsets)[hits]
+    owners = list_indices(offsets)[hits]
     place = np.full(len(offsets) - 1, UNCLEAR)
-    place[owners] = _within(offsets)[hits]
+    place[owners] = indices_within(offsets)[hits]
     # Two completions of that model: it is not said which of them.
     place[np.bincount(owners, minlength=len(place)) > 1] = UNCLEAR
     return place
@@ -134,14 +134,14 @@ def strength_scores(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
     The better one scores the strength and the other 0, so that the margin is the strength.
     """
     signed = _per_pair(columns, name, offsets)
-    own = pc.if_else(pa.array(_within(offsets) == 0), pc.negate(signed), signed)
+    own = pc.if_else(pa.array(indices_within(offsets) == 0), pc.negate(signed), signed)
     return pc.max_element_wise(own, pa.scalar(0.0), skip_nulls=False)
 
 
 def margin_scores(columns: Columns, name: str, offsets: Offsets, ranks: pa.Array) -> pa.Array:
     """Score pairs whose winner is known: the strength, whatever its sign, for it, and 0 for the other."""
     size = pc.abs(_per_pair(columns, name, offsets))
-    frame = pl.DataFrame({"set": _owners(offsets), "rank": pl.from_arrow(ranks)})
+    frame = pl.DataFrame({"set": list_indices(offsets), "rank": pl.from_arrow(ranks)})
     won = (pl.col("rank") == 1) & (pl.col("rank").max().over("set") > 1)
     return pc.if_else(frame.select(won.fill_null(False)).to_series().to_arrow(), size, pc.multiply(size, 0.0))
 
@@ -156,10 +156,10 @@ def preference_scores(columns: Columns, name: str, offsets: Offsets) -> pa.Array
     inside = pc.and_(pc.greater_equal(preference, 1.0), pc.less_equal(preference, 2.0))
     outside = np.zeros(columns.size, np.bool_)
     bad = pc.fill_null(pc.invert(pc.or_(tie, inside)), False).to_numpy(zero_copy_only=False)
-    outside[_owners(offsets)[bad]] = True
+    outside[list_indices(offsets)[bad]] = True
     columns.report(outside, "invalid_score", "is neither 0 nor between 1 and 2", name)
     second = pc.if_else(tie, 0.5, pc.subtract(preference, 1.0))
-    return pc.if_else(pa.array(_within(offsets) == 0), pc.subtract(1.0, second), second)
+    return pc.if_else(pa.array(indices_within(offsets) == 0), pc.subtract(1.0, second), second)
 
 
 def _per_pair(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
@@ -167,13 +167,4 @@ def _per_pair(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
     said = present(columns.arrays.get(name, pa.nulls(columns.size)))
     detail = "compares two completions"
     columns.report(said & (np.diff(offsets) != 2), "length_mismatch", detail, name)
-    return columns.number(name).take(pa.array(_owners(offsets)))
-
-
-def _owners(offsets: Offsets) -> Places:
-    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-
-
-def _within(offsets: Offsets) -> Places:
-    """Return the place of each value in its list, from 0."""
-    return np.arange(int(offsets[-1])) - np.repeat(offsets[:-1], np.diff(offsets))
+    return columns.number(name).take(pa.array(list_indices(offsets)))

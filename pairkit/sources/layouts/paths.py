@@ -7,15 +7,19 @@ is itself named `a.b` goes before the path. Where a text holds JSON, as in CSV, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from pairkit.arrow import Offsets, flatten, is_json, is_list, is_text, listed, struct_fields
 from pairkit.errors import RecipeError
-from pairkit.readers.json_fields import with_json_texts, with_parts
-from pairkit.readers.json_rows import NOT_ARROW
+from pairkit.readers.formats import blocks
+from pairkit.readers.json_fields import with_json_texts
+from pairkit.readers.json_rows import as_array
+from pairkit.readers.survey import SURVEY_ROWS
+from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.literals import parse
 
 Types = Mapping[str, Sequence[pa.DataType]]  # column -> the types that it has in the rows of a file
@@ -81,6 +85,19 @@ def values_at(columns: Mapping[str, pa.Array], path: str, size: int) -> pa.Array
     return values
 
 
+def values_in(file: Path, paths: Sequence[str]) -> Iterator[tuple[str, pa.Array]]:
+    """Yield the values at paths in all rows of a file: each path with an array per table of rows.
+
+    Raises `InputError` for a file that cannot be read to its end.
+    """
+    # Without a path there is nothing to read for.
+    for block in blocks(file, SURVEY_ROWS) if paths else ():
+        for table, _ in block.load().tables:
+            columns = Columns.of(table).arrays
+            for path in paths:
+                yield path, values_at(columns, path, table.num_rows)
+
+
 def _below(values: pa.Array, step: Step) -> pa.Array:
     if is_text(values.type) or is_json(values.type):
         values = parsed(values)
@@ -104,13 +121,8 @@ def parsed(texts: pa.Array) -> pa.Array:
     """Parse texts of JSON; null where a text is none, or where the rows fit no type together."""
     if isinstance(texts.type, pa.BaseExtensionType):
         texts = texts.storage
-    values = [_parsed(text) for text in texts.to_pylist()]
-    for attempt in (values, with_parts(values)):
-        try:
-            return pa.array(attempt)
-        except NOT_ARROW:
-            continue
-    return pa.nulls(len(texts))
+    values = as_array([_parsed(text) for text in texts.to_pylist()])
+    return pa.nulls(len(texts)) if values is None else values
 
 
 def _parsed(text: str | None) -> object:

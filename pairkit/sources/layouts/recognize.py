@@ -12,11 +12,18 @@ import pyarrow as pa
 from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.readers.survey import Survey
-from pairkit.schema import ROLES
 from pairkit.sources.base import Reading, SourceRecipe
-from pairkit.sources.layouts.json_columns import with_json
+from pairkit.sources.layouts.field_map import (
+    AVERAGED,
+    COLLECTED,
+    JOINED,
+    OPTIONS,
+    VOTES,
+    columns_of,
+    fields_in,
+)
 from pairkit.sources.layouts.layout import SHAPES, Layout
-from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
+from pairkit.sources.layouts.paths import Types, first_column, types_at
 from pairkit.sources.layouts.settle import (
     UNTOLD,
     check_labels,
@@ -27,8 +34,8 @@ from pairkit.sources.layouts.settle import (
 from pairkit.sources.layouts.steps import check_steps
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
+from pairkit.sources.layouts.typed_texts import with_typed_texts
 from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_parts
-from pairkit.sources.layouts.winners import check_winners
 
 KINDS = {
     "text": is_text,
@@ -38,58 +45,11 @@ KINDS = {
     "objects": lambda kind: is_list(kind) and pa.types.is_struct(kind.value_type),
     "object": pa.types.is_struct,
 }
-FIELDS = tuple(dict.fromkeys(name for shape in SHAPES.values() for part in shape for name in part))
-OPTIONS = ("roles", "rank_by_order", "winners")  # of `map`: no columns
-JOINED = ("prompt", "system", "completion")  # several texts with a blank line between them
-COLLECTED = ("completions", "scores", "ranks", "models", "reasonings", "flags")  # several columns as one list
-VOTES = ("winner",)  # several columns of which each names a winner
-AVERAGED = ("score", "ratings")  # several columns of numbers
 OUTCOMES = ("winner", "flags", "strength", "preference")  # of which a map's own replaces a layout's
 # Fields of labels, and what reads a rating instead.
 LABELED = {"label": "score={0},group=COLUMN (the prompt's)", "flags": "scores={0}"}
 # A map that names one of these says what the rows hold; any other adds to what is recognized.
 CONTENT = ("prompt", "messages", "chosen", "rejected", "completions", "completion")
-
-
-def is_constant(value: str) -> bool:
-    """Return whether the value of a map is a text in quotes and no path."""
-    return len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-
-
-def columns_of(value: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the paths that the value of a field joins; none for a constant."""
-    if is_constant(value):
-        return ()
-    return (value,) if value in names else tuple(value.split("+"))
-
-
-def check_map(mapped: Mapping[str, Any]) -> None:
-    """Raise `RecipeError` for an unknown field, an option of another kind, or a broken path."""
-    for field in mapped:
-        if field not in (*FIELDS, *OPTIONS):
-            raise unknown("field of `map`", field, {*FIELDS, *OPTIONS})
-    if not isinstance(mapped.get("roles", {}), Mapping):
-        raise RecipeError(
-            f"map roles: must give speakers a role, as in {{Human: user}}, got {mapped['roles']!r}"
-        )
-    check_winners(mapped.get("winners", {}))
-    for name, role in mapped.get("roles", {}).items():
-        if role not in ROLES:
-            raise RecipeError(f"map roles: {name} must be one of {', '.join(ROLES)}, got {role!r}")
-    if mapped.get("rank_by_order", True) not in (True, False, "true", "false"):
-        raise RecipeError(f"map rank_by_order: must be true or false, got {mapped['rank_by_order']!r}")
-    for value in fields_in(mapped).values():
-        for path in columns_of(value, ()):
-            steps(path)
-
-
-def fields_in(mapped: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fields of a map that are read from columns. Raises `RecipeError`."""
-    fields = {name: value for name, value in mapped.items() if name not in OPTIONS}
-    for name, value in fields.items():
-        if not isinstance(value, str) or not value:
-            raise RecipeError(f"map {name}: must be a column, a path or a quoted text, got {value!r}")
-    return fields
 
 
 def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
@@ -98,30 +58,12 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     mapped = fields_in(recipe.map)
     if not columns:
         return Reading("", "no row that can be read", {}, {})  # and so nothing that a layout would be for
-    if recipe.layout is not None:
-        layout = _named(recipe.layout, columns, mapped, path)
-        fields = _completed(layout, columns, mapped)
-    elif any(name in mapped for name in CONTENT):
-        layout, fields = _mapped(mapped), mapped
-    else:
-        layout, known = _recognized(columns, path)
-        fields = _completed(layout, known, mapped)
-    fields = _one_prompt(fields, mapped)
-    shape = SHAPES[layout.shape]
-    unused = sorted(mapped.keys() - {*shape.required, *shape.optional})
-    if unused:
-        used = ", ".join(shape.required)
-        raise RecipeError(f"map {unused[0]}: not used together with {used}; leave it out")
-    _check_paths(mapped, columns, path)
+    layout, fields = _read_as(recipe, path, columns, mapped)
+    _check_used(recipe, layout, mapped, columns, path)
     options = {
         **_options(layout, fields),
         **{name: recipe.map[name] for name in OPTIONS if name in recipe.map},
     }
-    told = [
-        name for name in ("rank_by_order", "winners") if name in recipe.map and name not in shape.optional
-    ]
-    if told:
-        raise RecipeError(f"map {told[0]}: rows of layout {layout.name!r} are not compared; leave it out")
     if "winner" in fields and "winners" not in options:
         where = (columns_of(fields[name], columns) for name in ("winner", "completions"))
         options |= settle_winners(path, survey, *where, mapped="winner" in mapped)
@@ -138,6 +80,36 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     parts = unread_parts(columns, paths)
     map_ = {**fields, **options}
     return Reading(layout.name, layout.summary, map_, shares, layout.whole, discarded, parts)
+
+
+def _read_as(
+    recipe: SourceRecipe, path: Path, columns: Types, mapped: Mapping[str, str]
+) -> tuple[Layout, dict[str, str]]:
+    """Return the layout that is named, mapped or recognized, and its fields."""
+    if recipe.layout is not None:
+        layout = _named(recipe.layout, columns, mapped, path)
+        fields = _completed(layout, columns, mapped)
+    elif any(name in mapped for name in CONTENT):
+        layout, fields = _mapped(mapped), dict(mapped)
+    else:
+        layout, known = _recognized(columns, path)
+        fields = _completed(layout, known, mapped)
+    return layout, _one_prompt(fields, mapped)
+
+
+def _check_used(
+    recipe: SourceRecipe, layout: Layout, mapped: Mapping[str, str], columns: Types, path: Path
+) -> None:
+    """Raise `RecipeError` for a field that rows of this layout do not have, `InputError` for a wrong path."""
+    shape = SHAPES[layout.shape]
+    unused = sorted(mapped.keys() - {*shape.required, *shape.optional})
+    if unused:
+        used = ", ".join(shape.required)
+        raise RecipeError(f"map {unused[0]}: not used together with {used}; leave it out")
+    _check_paths(mapped, columns, path)
+    for name in ("rank_by_order", "winners"):
+        if name in recipe.map and name not in shape.optional:
+            raise RecipeError(f"map {name}: rows of layout {layout.name!r} are not compared; leave it out")
 
 
 def _completed(layout: Layout, columns: Types, mapped: Mapping[str, str]) -> dict[str, str]:
@@ -216,7 +188,7 @@ def _letters(name: str) -> str:
 
 def _recognized(columns: Types, path: Path) -> tuple[Layout, Types]:
     """Return the layout of a file, and the columns by which it was recognized."""
-    columns = with_json(path, columns, LAYOUTS.values())
+    columns = with_typed_texts(path, columns, LAYOUTS.values())
     layout = next((layout for layout in LAYOUTS.values() if fits(layout, columns)), None)
     if layout is None:
         # A column of nothing but nulls gives no layout away, unless there is no better one.

@@ -1,6 +1,6 @@
 """Rows with several completions: a list of texts or objects, an object of texts, or a column for each.
 
-Beside them a row may say what they are worth: scores, ranks, the winner, or by how much one is better.
+A row may also say what they are worth: scores, ranks, the winner, or by how much one is better.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pairkit.arrow import (
     is_list,
     is_number,
     is_text,
+    list_indices,
     listed,
     mask,
     present,
@@ -28,13 +29,13 @@ from pairkit.arrow import (
 from pairkit.readers.json_text import json_objects
 from pairkit.schema import COMPLETION
 from pairkit.sources.layouts import dialogues, outcomes
-from pairkit.sources.layouts.recognize import columns_of
+from pairkit.sources.layouts.field_map import columns_of
 from pairkit.sources.reading.cells import report_dialogues
 from pairkit.sources.reading.columns import Columns, completions
-from pairkit.sources.reading.contents import read_content
+from pairkit.sources.reading.contents import TEXT_KEYS, read_content
 from pairkit.sources.reading.dialogues import CALL_FIELDS
 from pairkit.sources.reading.media import report_media
-from pairkit.sources.reading.messages import read_messages, with_thoughts
+from pairkit.sources.reading.messages import open_transcripts, read_messages, with_thoughts
 from pairkit.sources.reading.pairs import (
     common_prompt,
     holds_replies,
@@ -44,8 +45,7 @@ from pairkit.sources.reading.pairs import (
 )
 from pairkit.sources.reading.turns import THOUGHT_FIELDS, read_calls, read_roles, read_thoughts
 
-# Names under which structs of completions hold the reply, and its model.
-TEXTS = ("text", "content", "response", "output", "answer", "completion", "value")
+# Names under which structs of completions have the model of the reply, and what it is worth.
 MODELS = ("model", "generator")
 SCORES = ("score", "reward", "rating", "votes", "upvotes")
 TRUTHS = ("is_chosen", "chosen", "is_preferred", "preferred", "accepted", "selected", "is_correct", "correct")
@@ -78,7 +78,7 @@ def _contents(columns: Columns, fields: Mapping[str, Any], names: Sequence[str])
         return dialogues.read_questions(columns, fields["questions"], names)
     column = None
     if "transcript" in fields:
-        column = dialogues.read_transcript(columns, fields["transcript"])
+        column = open_transcripts(columns, fields["transcript"])
     elif "prompt" in fields or "messages" in fields:
         column = read_messages(columns, fields.get("prompt") or fields["messages"])
     if len(names) > 1:
@@ -119,7 +119,7 @@ def _models(columns: Columns, name: str | None, offsets: Offsets) -> pa.Array | 
     values = columns.arrays.get(name or "")
     if name is None or values is None or not is_text(values.type):
         return _aligned(columns, name, offsets, "text")
-    return columns.text(name).take(pa.array(np.repeat(np.arange(columns.size), np.diff(offsets))))
+    return columns.text(name).take(pa.array(list_indices(offsets)))
 
 
 def _completions(columns: Columns, name: str) -> pa.Array:
@@ -158,7 +158,7 @@ def _structs(items: Columns) -> pa.Array:
     """Read structs with a text and any of pairkit's own fields; the other fields become metadata."""
     report_media(items)
     _report_others(items)
-    text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
+    text, model = items.first_of(TEXT_KEYS), items.first_of(MODELS)
     # A text may say that there is none, and is then nobody's mistake.
     numbers = [name for name in SCORES if name in items and is_number(items.arrays[name].type)]
     truths = [name for name in TRUTHS if name in items and pa.types.is_boolean(items.arrays[name].type)]
@@ -209,11 +209,7 @@ def _report_others(items: Columns) -> None:
                 spoken, "unsupported_content", "is no assistant's message, and so no completion", name
             )
     if "origin" not in items:
-        report_dialogues(items, _first_of(items, TEXTS))
-
-
-def _first_of(items: Columns, names: tuple[str, ...]) -> str:
-    return next((name for name in names if name in items), names[0])
+        report_dialogues(items, items.first_of(TEXT_KEYS))
 
 
 def _own(items: Columns, name: str) -> pa.Array | None:
@@ -245,13 +241,13 @@ def _aligned(columns: Columns, name: str | None, offsets: Any, kind: str) -> pa.
     counts = np.diff(offsets)
     cuts, flat = flatten(values)
     fits = np.diff(cuts) == counts
-    columns.report(present(values) & ~fits, "length_mismatch", "has not one value a completion", name)
+    columns.report(present(values) & ~fits, "length_mismatch", "does not have one value per completion", name)
     fitting = flat.filter(pa.array(np.repeat(fits, np.diff(cuts))))
     # Rows that do not fit get nulls, so that the others stay aligned.
     index = np.full(size, -1)
     index[np.repeat(fits, counts)] = np.arange(len(fitting))
     aligned = fitting.take(pa.array(index, mask=index < 0))
-    rows = np.repeat(np.arange(columns.size), counts)
+    rows = list_indices(offsets)
     owners = rows if columns.owners is None else columns.owners[rows]
     below = Columns({name: aligned}, size, columns.rows, columns.problems, owners)
     read = {"number": below.number, "rank": below.rank, "text": below.text}[kind]

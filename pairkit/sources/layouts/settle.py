@@ -16,11 +16,9 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError
-from pairkit.readers.formats import blocks
-from pairkit.readers.survey import SURVEY_ROWS, Survey
-from pairkit.sources.layouts.paths import types_at, values_at
-from pairkit.sources.layouts.winners import PLACE, numbered, plain
-from pairkit.sources.reading.columns import Columns
+from pairkit.readers.survey import Survey
+from pairkit.sources.layouts.paths import types_at, values_in
+from pairkit.sources.layouts.winners import PLACE, bare, numbered
 from pairkit.sources.reading.labels import is_rating
 
 # "a_is_better", "is_first_preferred"
@@ -72,10 +70,10 @@ def settle_winners(
 
 def _side_of(column: str, survey: Survey) -> str | None:
     """Return the completion that a column such as `a_is_better` is about, if no column is about the other."""
-    found = SIDE.fullmatch(plain(column))
+    found = SIDE.fullmatch(bare(column))
     if found is None:
         return None
-    places = {SIDES[match[1]] for name in survey.columns if (match := SIDE.fullmatch(plain(name)))}
+    places = {SIDES[match[1]] for name in survey.columns if (match := SIDE.fullmatch(bare(name)))}
     # With a column for each, both may be false.
     return places.pop() if len(places) == 1 else None
 
@@ -116,7 +114,7 @@ def _numbers(path: Path, columns: Sequence[str], names: Sequence[str]) -> set[in
 
 def _number(value: object, names: Sequence[str]) -> tuple[int, ...]:
     """Return the number in a winner such as 1, "Response 1" or "[[2]]"; none in a word or a column's name."""
-    word = plain(value)
+    word = bare(value)
     if word.lstrip("-").isdecimal():
         return (int(word),)
     found = PLACE.fullmatch(word)
@@ -129,12 +127,10 @@ def settle_order(path: Path, column: str) -> dict[str, str]:
 
     Raises `InputError` if every row has two, as the pairs of LLaMA-Factory do, whose first is the better one.
     """
-    for block in blocks(path, SURVEY_ROWS):
-        for part in block.load().tables:
-            lists = values_at(Columns.of(part.table).arrays, column, part.table.num_rows)
-            lengths = pc.unique(pc.list_value_length(lists)).drop_null() if is_list(lists.type) else []
-            if any(length.as_py() != 2 for length in lengths):
-                return {"rank_by_order": "false"}
+    for _, lists in values_in(path, [column]):
+        lengths = pc.unique(pc.list_value_length(lists)).drop_null() if is_list(lists.type) else []
+        if any(length.as_py() != 2 for length in lengths):
+            return {"rank_by_order": "false"}
     raise InputError(
         f"{path}: {column} holds two texts in every row; give --map rank_by_order=true if the first is the "
         "better one, as LLaMA-Factory's pairs are, or --map rank_by_order=false if they are in no order"
@@ -188,10 +184,6 @@ def _as_number(value: object) -> float:
 
 def _values(path: Path, columns: Sequence[str]) -> Iterator[object]:
     """Yield the values of columns, as far as they are texts or numbers, each at least once."""
-    for block in blocks(path, SURVEY_ROWS):
-        for part in block.load().tables:
-            arrays = Columns.of(part.table).arrays
-            for column in columns:
-                values = values_at(arrays, column, part.table.num_rows)
-                if is_text(values.type) or is_number(values.type):
-                    yield from pc.unique(values.drop_null()).to_pylist()
+    for _, values in values_in(path, columns):
+        if is_text(values.type) or is_number(values.type):
+            yield from pc.unique(values.drop_null()).to_pylist()

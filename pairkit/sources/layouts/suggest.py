@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pairkit.arrow import is_json, is_list, is_number, is_text
 from pairkit.sources.layouts.paths import Types
+from pairkit.sources.reading.contents import TEXT_KEYS
 
 
 def _list(words: str) -> list[str]:
@@ -49,7 +50,6 @@ ABOUT = _set(
     "count is dataset system tag tags topic domain split status version"
 )
 TURN_KEYS = ({"role", "content"}, {"from", "value"})
-TEXT_KEYS = ("text", "content", "response", "output", "answer", "completion", "value")
 DEPTH = 3  # of objects in objects
 
 

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from pairkit.arrow import is_json, is_list, is_text, struct_fields
+from pairkit.arrow import is_text, struct_fields
+from pairkit.readers.json_text import has_json
 from pairkit.readers.survey import Survey
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.paths import Step, Types, first_column, steps
@@ -92,21 +93,4 @@ def repeats_the_pair(layout: Layout, fields: Mapping[str, str], name: str) -> bo
 def is_kept(layout: Layout, fields: Mapping[str, str], columns: Types, name: str) -> bool:
     """Return whether an unread column becomes metadata."""
     lost = is_own(columns) or repeats_the_pair(layout, fields, name)
-    return not lost and any(_has_json(kind) for kind in columns[name])
-
-
-def _has_json(kind: pa.DataType) -> bool:
-    """Return whether values of a type, or a part of them, have a form in JSON: bytes have none."""
-    if is_json(kind) or is_text(kind):
-        return True
-    if is_list(kind):
-        return pa.types.is_null(kind.value_type) or _has_json(kind.value_type)
-    if pa.types.is_struct(kind) or pa.types.is_union(kind):
-        return any(_has_json(field.type) for field in kind)
-    return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_temporal(kind)
-    )
+    return not lost and any(has_json(kind) for kind in columns[name])

@@ -11,20 +11,9 @@ from pairkit.errors import RecipeError
 TIE = -2
 TIES = frozenset(
     (
-        *(
-            "tie",
-            "ties",
-            "tied",
-            "draw",
-            "equal",
-            "same",
-            "similar",
-            "both",
-            "neither",
-            "none",
-            "nopreference",
-        ),
-        *("bothbad", "bothgood", "tiebothbad", "tiebothgood", "tieallbad", "equallygood", "equallybad"),
+        *("tie", "ties", "tied", "draw", "equal", "same", "similar", "both", "neither", "none"),
+        *("nopreference", "bothbad", "bothgood", "tiebothbad", "tiebothgood", "tieallbad"),
+        *("equallygood", "equallybad"),
     )
 )
 ORDINALS = {"first": 0, "left": 0, "second": 1, "right": 1, "third": 2, "fourth": 3}
@@ -34,7 +23,7 @@ PLACE = re.compile(rf"(?:{NOUNS})?([a-z]|\d+)")
 _COMPARED = re.compile(r"[\[(\s]*([ab])\s*([<>=]+)\s*([ab])[\])\s]*", re.IGNORECASE)  # A>B, [[B>>A]], A=B
 
 
-def plain(value: object) -> str:
+def bare(value: object) -> str:
     """Return a winner without case, spaces, hyphens and brackets; 1.0 is 1."""
     text = str(value).strip().lower()
     try:
@@ -50,24 +39,24 @@ def place_of(word: str, names: Sequence[str] = (), winners: Mapping[Any, str] | 
 
     `names` are the columns of the completions, `winners` what a map or layout says about values.
     """
-    meanings = {plain(value): meaning for value, meaning in (winners or {}).items()}
-    if plain(word) in meanings:
-        return place_of(meanings[plain(word)], names)
+    meanings = {bare(value): meaning for value, meaning in (winners or {}).items()}
+    if bare(word) in meanings:
+        return place_of(meanings[bare(word)], names)
     for position, name in enumerate(names):
-        if plain(word) in (plain(name), plain(re.split(r"[.\]]", name)[-1])):
+        if bare(word) in (bare(name), bare(re.split(r"[.\]]", name)[-1])):
             return position
     compared = _COMPARED.fullmatch(word)
     if compared:
         return _side(*compared.groups())
-    if plain(word) in TIES:
+    if bare(word) in TIES:
         return TIE
-    if plain(word) in ORDINALS:
-        return ORDINALS[plain(word)]
-    found = PLACE.fullmatch(plain(word))
+    if bare(word) in ORDINALS:
+        return ORDINALS[bare(word)]
+    found = PLACE.fullmatch(bare(word))
     if found is None:
         return None
     start = numbered(names)
-    if found[1].isdecimal() and not plain(word).isdecimal() and start is not None:
+    if found[1].isdecimal() and not bare(word).isdecimal() and start is not None:
         return int(found[1]) - start if 0 <= int(found[1]) - start < len(names) else None
     if found[1] in meanings:
         return place_of(meanings[found[1]], names)

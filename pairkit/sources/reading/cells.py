@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import Mask, flatten, is_list, is_text, mask, present
+from pairkit.arrow import Mask, flatten, is_list, is_text, list_indices, mask, present
 from pairkit.readers.json_rows import row_tables
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.dialogues import MAYBE, dialogue_in, speaker_of
@@ -91,7 +91,7 @@ def _parse(columns: Columns, name: str, cells: Cells) -> dict[int, Any]:
         return _parsed_cells(columns, name, texts, lambda text: cells.parse(text, roles))
     cuts, flat = flatten(values)
     # A list is parsed if one of its items may be a dialogue.
-    owners = np.repeat(np.arange(columns.size), np.diff(cuts))
+    owners = list_indices(cuts)
     places = np.unique(owners[candidates(flat, MAYBE)])
     lists = zip(places.tolist(), values.take(pa.array(places)).to_pylist(), strict=True)
     return _parsed_cells(columns, name, lists, lambda texts: dialogues_of(texts, roles))

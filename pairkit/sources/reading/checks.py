@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import Mask, flatten, mask, present, repeat, struct_fields
+from pairkit.arrow import Mask, flatten, list_indices, mask, present, repeat, struct_fields
 from pairkit.errors import located
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_row
@@ -131,7 +131,7 @@ def _prompt_problems(draft: Draft) -> list[RowProblem]:
 def _completion_problems(draft: Draft) -> list[RowProblem]:
     offsets, flat = flatten(draft.completions)
     size = len(draft.completions)
-    owners = np.repeat(np.arange(size), np.diff(offsets))
+    owners = list_indices(offsets)
     completions = Columns(struct_fields(flat), len(flat), size, [], owners, "completions.")
     text, rank = completions.arrays["text"], completions.arrays["rank"]
     completions.report(~present(text), "missing_completion", "a completion has no text", "text")

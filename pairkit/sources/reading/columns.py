@@ -6,7 +6,7 @@ as null, and a value of the wrong type is reported as a problem of the row that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from pairkit.arrow import (
     is_list,
     is_number,
     is_text,
+    list_indices,
     listed,
     mask,
     parse_numbers,
@@ -145,7 +146,7 @@ class Columns:
                 self.report(present(values), "not_text", f"is {_kind(values.type)}, not a list", name)
             return np.zeros(self.size + 1, np.int32), self._below({}, np.zeros(0, np.int64), name)
         offsets, flat = flatten(values)
-        owners = np.repeat(np.arange(self.size), np.diff(offsets))
+        owners = list_indices(offsets)
         if self.owners is not None:
             # A list within a list: owners are raw rows, however deep the value is.
             owners = self.owners[owners]
@@ -158,7 +159,7 @@ class Columns:
     def flat(self, name: str) -> tuple[Offsets, Columns]:
         """Return the offsets of a column of lists `[size + 1]`, and the items as a column named ""."""
         cuts, items = flatten(self.arrays[name])
-        owners = np.repeat(np.arange(self.size), np.diff(cuts))
+        owners = list_indices(cuts)
         return cuts, self._below({"": items}, owners if self.owners is None else self.owners[owners], name)
 
     def _below(self, arrays: Mapping[str, pa.Array], owners: Any, name: str) -> Columns:
@@ -171,6 +172,10 @@ class Columns:
         values = self.arrays[name]
         index = pa.array(np.arange(self.size), mask=~kept)
         return replace(self, arrays={**self.arrays, name: values.take(index)})
+
+    def first_of(self, names: Sequence[str]) -> str:
+        """Return the first of `names` that exists; the first name if none does."""
+        return next((name for name in names if name in self), names[0])
 
     def rest(self, used: Iterable[str]) -> dict[str, pa.Array]:
         """Return the columns that are not in `used`."""

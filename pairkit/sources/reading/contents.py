@@ -26,8 +26,8 @@ from pairkit.sources.reading.columns import Columns
 TEXT_PARTS = ("text", "input_text", "output_text")
 THOUGHT_PARTS = ("thinking", "reasoning", "thought")
 MEDIA = (("an", "image"), ("an", "audio"), ("a", "video"))
-# Keys under which an object holds its only text, and keys that may stand next to it.
-TEXT_KEYS = ("text", "value", "content", "answer", "response", "output", "completion", "parts")
+# Keys under which objects hold their text, the most usual one first, and keys that may be next to it.
+TEXT_KEYS = ("text", "content", "response", "output", "answer", "completion", "value")
 BESIDE = ("type", "content_type", "annotations")
 
 
@@ -68,7 +68,7 @@ def _without_nulls(cuts: Offsets, flat: pa.Array) -> pa.Array:
 def _only_text(items: Columns, name: str) -> pa.Array:
     """Read objects with one text under a known key; others are reported."""
     inner = items.struct(name)
-    known = [key for key in TEXT_KEYS if key in inner]
+    known = [key for key in (*TEXT_KEYS, "parts") if key in inner]
     found = [filled(inner.arrays[key]).astype(np.int64) for key in known]
     others = [filled(inner.arrays[key]) for key in inner.arrays if key not in (*known, *BESIDE)]
     counts = sum(found, np.zeros(items.size, np.int64))

@@ -16,12 +16,12 @@ from pairkit.arrow import (
     interleave,
     is_list,
     is_text,
+    list_indices,
     listed,
     mask,
     present,
     repeat,
     struct_fields,
-    structs,
 )
 from pairkit.schema import MESSAGE
 from pairkit.sources.reading.cells import Cells
@@ -29,6 +29,7 @@ from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.dialogues import messages_in
 from pairkit.sources.reading.json_columns import NOTHING
 from pairkit.sources.reading.literals import OtherKind, parse
+from pairkit.sources.reading.messages import text_messages
 from pairkit.sources.reading.turns import read_turns
 
 # Keys of one exchange: what the user says, what the assistant answers.
@@ -99,7 +100,7 @@ def _turns(cuts: Offsets, items: Columns) -> pa.Array:
     messages = read_turns(items)
     neither = ~exchange & ~present(struct_fields(messages)["role"])
     items.report(neither, "unsupported_content", f"is none of {FORMS}", None)
-    flat = flatten(interleave([_messages("user", asked), _messages("assistant", answered), messages]))[1]
+    flat = flatten(interleave([*_exchange(asked, answered), messages]))[1]
     kept = np.stack([exchange, exchange, ~exchange], axis=1).ravel()
     return filter_lists(listed(cuts * 3, flat), kept)
 
@@ -110,11 +111,11 @@ def with_history(prompts: pa.Array, history: pa.Array) -> pa.Array:
         return prompts
     (prompt_cuts, prompt), (cuts, turns) = flatten(prompts), flatten(history)
     system = mask(pc.equal(struct_fields(prompt)["role"], "system"))
-    owners = np.repeat(np.arange(len(prompts)), np.diff(prompt_cuts))
+    owners = list_indices(prompt_cuts)
     # Messages of other roles up to each message, and up to the first of its prompt: none between is leading.
     others = np.concatenate([[0], np.cumsum(~system)])
     leading = system & (others[1:] == others[prompt_cuts[:-1]][owners])
-    rows = np.concatenate([owners, np.repeat(np.arange(len(prompts)), np.diff(cuts))])
+    rows = np.concatenate([owners, list_indices(cuts)])
     kinds = np.concatenate([np.where(leading, 0, 2), np.ones(len(turns), np.int64)])
     order = np.lexsort((np.arange(len(rows)), kinds, rows))
     joined = pa.concat_arrays([prompt, turns]).take(pa.array(order))
@@ -135,12 +136,13 @@ def _pairs(columns: Columns, name: str, cuts: Offsets, flat: pa.Array) -> pa.Arr
     )
     wrong = ~(present(asked) & present(answered))
     bad = np.zeros(columns.size, np.bool_)
-    bad[np.repeat(np.arange(columns.size), np.diff(cuts))[wrong]] = True
+    bad[list_indices(cuts)[wrong]] = True
     columns.report(bad, "unsupported_content", f"does not hold {FORMS}", name)
-    flat = flatten(interleave([_messages("user", asked), _messages("assistant", answered)]))[1]
+    flat = flatten(interleave(_exchange(asked, answered)))[1]
     return listed(cuts * 2, flat)
 
 
-def _messages(role: str, content: pa.Array) -> pa.Array:
-    count = len(content)
-    return structs(MESSAGE, count, role=repeat(role, count, pa.string()), content=content)
+def _exchange(asked: pa.Array, answered: pa.Array) -> list[pa.Array]:
+    """Build the messages of the user, and those of the assistant."""
+    sides = (("user", asked), ("assistant", answered))
+    return [text_messages(repeat(role, len(texts), pa.string()), texts) for role, texts in sides]

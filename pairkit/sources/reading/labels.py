@@ -16,42 +16,10 @@ GOOD = (
     *("chosen", "preferred", "accept", "accepted", "approve", "approved", "helpful", "✅", "✔", "✓"),
 )
 BAD = (
-    *(
-        "false",
-        "f",
-        "no",
-        "n",
-        "bad",
-        "undesirable",
-        "negative",
-        "neg",
-        "incorrect",
-        "wrong",
-        "fail",
-        "failed",
-    ),
-    *(
-        "down",
-        "downvote",
-        "downvoted",
-        "thumbs_down",
-        "thumb_down",
-        "thumbsdown",
-        "👎",
-        "dislike",
-        "disliked",
-    ),
-    *(
-        "rejected",
-        "dispreferred",
-        "reject",
-        "not_accepted",
-        "disapprove",
-        "disapproved",
-        "unhelpful",
-        "❌",
-        "✘",
-    ),
+    *("false", "f", "no", "n", "bad", "undesirable", "negative", "neg", "incorrect", "wrong", "fail"),
+    *("failed", "down", "downvote", "downvoted", "thumbs_down", "thumb_down", "thumbsdown", "👎", "dislike"),
+    *("disliked", "rejected", "dispreferred", "reject", "not_accepted", "disapprove", "disapproved"),
+    *("unhelpful", "❌", "✘"),
 )
 ADVICE = "write true or false, or yes and no; numbers of a rating are read with --map score=COLUMN"
 SHOWN = 40  # characters of a label in a message

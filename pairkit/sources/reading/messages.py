@@ -59,7 +59,7 @@ def text_replies(texts: pa.Array) -> Conversation:
 
 def user_prompt(texts: pa.Array) -> pa.Array:
     """Return one user message per text; the content of a null text is null."""
-    users = _messages(repeat("user", len(texts), pa.string()), texts)
+    users = text_messages(repeat("user", len(texts), pa.string()), texts)
     return listed(np.arange(len(texts) + 1), users)
 
 
@@ -68,7 +68,7 @@ def with_system(prompts: pa.Array, system: pa.Array) -> pa.Array:
     selected = present(system) & mask(pc.greater(pc.utf8_length(system), 0)) & ~_begin_with(prompts, system)
     if not selected.any():
         return prompts
-    first = _messages(repeat("system", len(system), pa.string()), system)
+    first = text_messages(repeat("system", len(system), pa.string()), system)
     return prepend(prompts, first, selected)
 
 
@@ -165,9 +165,20 @@ def transcripts(columns: Columns, name: str) -> pa.Array:
     assert isinstance(turns, pl.Series)
     by_human = turns.str.starts_with("H").to_arrow()
     roles = pc.if_else(by_human, pa.scalar("user"), pa.scalar("assistant"))
-    return listed(offsets, _messages(roles, turns.str.slice(1).str.strip_chars().to_arrow()))
+    return listed(offsets, text_messages(roles, turns.str.slice(1).str.strip_chars().to_arrow()))
 
 
-def _messages(roles: pa.Array, contents: pa.Array) -> pa.Array:
+def open_transcripts(columns: Columns, name: str) -> pa.Array:
+    """Read transcripts that end in "Assistant:", where the reply begins, without that turn."""
+    turns = cut_last(transcripts(columns, name))
+    begun = present(turns.reply) & mask(pc.greater(pc.utf8_length(turns.reply), 0))
+    columns.report(begun, "unsupported_content", "the last assistant turn is not empty", name)
+    no_turn = present(columns.text(name)) & ~present(turns.reply)
+    columns.report(no_turn, "unsupported_content", "does not end in an assistant turn", name)
+    return turns.prompt
+
+
+def text_messages(roles: pa.Array, contents: pa.Array) -> pa.Array:
+    """Build one MESSAGE per text, without tool calls and thoughts."""
     role, content = (array.cast(pa.string()) for array in (roles, contents))
     return structs(MESSAGE, len(role), role=role, content=content)

@@ -9,7 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import Offsets, flatten, interleave, is_list, is_text, present, repeat, struct_fields
+from pairkit.arrow import (
+    Offsets,
+    flatten,
+    interleave,
+    is_list,
+    is_text,
+    list_indices,
+    present,
+    repeat,
+    struct_fields,
+)
 from pairkit.schema import PROMPT
 from pairkit.sources.reading.chat_marks import without_end_marks
 from pairkit.sources.reading.columns import Columns
@@ -75,7 +85,7 @@ def common_prompt(
     of the others. Rows with different messages before the replies are `diverging_prompts`. Problems are
     reported for the column `name`.
     """
-    owners = np.repeat(np.arange(columns.size), np.diff(cuts))
+    owners = list_indices(cuts)
     longer = np.flatnonzero(_lengths(prompts) > 0)
     rows, firsts = np.unique(owners[longer], return_index=True)
     first = np.full(columns.size, -1)

@@ -25,7 +25,7 @@ def read_turns(items: Columns) -> pa.Array:
     """Read structs of a role and a content as MESSAGE; report those that are none, and attached media."""
     report_media(items)
     items = _with_authors(items)
-    role_field, content_field = _first(items, ROLE_FIELDS), _first(items, CONTENT_FIELDS)
+    role_field, content_field = items.first_of(ROLE_FIELDS), items.first_of(CONTENT_FIELDS)
     names, roles = read_roles(items, role_field)
     content, among_parts = _read_said(items)
     calls = read_calls(items)
@@ -81,10 +81,6 @@ def _read_said(items: Columns) -> tuple[pa.Array, pa.Array]:
             more = read_contents(items.only(name, ~present(content)), name)
             content, thoughts = pc.coalesce(content, more[0]), pc.coalesce(thoughts, more[1])
     return content, thoughts
-
-
-def _first(items: Columns, names: tuple[str, ...]) -> str:
-    return next((name for name in names if name in items), names[0])
 
 
 def _of(results: pa.Array, items: Columns, name: str) -> pa.Array:

@@ -55,9 +55,14 @@ def test_rewardbench_2_has_several_answers_on_each_side(tmp_path: Path) -> None:
     assert (pairs.rows, len(pairs.labels)) == (2, 7)
 
 
-@pytest.mark.parametrize("as_text", [None, json.dumps, str])
+def as_numpy(messages: list[dict[str, Any]]) -> str:
+    """The text of an array of objects, which `pandas.to_csv` writes: without commas between them."""
+    return str(np.array(messages))
+
+
+@pytest.mark.parametrize("as_text", [None, json.dumps, str, as_numpy])
 def test_conversations_are_answers_to_what_they_share(tmp_path: Path, as_text: Any) -> None:
-    """Also where they were written as text: as JSON, or as Python's literals."""
+    """Also where they were written as text: as JSON, as Python's literals, or as numpy's."""
     system = {"role": "system", "content": "Be brief."}
     row = {
         "chosen": [system, *turns("1?", "1.", "2?", "good")],
@@ -167,7 +172,7 @@ def test_arena_with_one_column_per_winner_is_read(tmp_path: Path) -> None:
             "'chosen' is a text, and no column is its prompt",
         ),
         (
-            {"chosen": "[{'role': 'user', 'content': 'a'}\n {'role': 1}]", "rejected": "b"},
+            {"chosen": "[{'role': 'user', 'content': 'a'}, {'role':", "rejected": "b"},
             "unreadable_messages",
             "field 'chosen' looks like a list of messages but is neither JSON nor a Python literal",
         ),

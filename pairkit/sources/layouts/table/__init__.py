@@ -42,7 +42,7 @@ _SINGLE = (
         summary="one response per row with its ratings, grouped by prompt",
         shape="single",
         needs_one=("score", "rank", *RATINGS),
-        # Not `feedback` and others: beside a score that is criticism.
+        # Not `feedback` and others: next to a score that is criticism.
         needs_none=LABEL[:8],
         fields={
             "prompt": PROMPT,

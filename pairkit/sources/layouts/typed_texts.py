@@ -9,14 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import is_text, parse_numbers
-from pairkit.readers.formats import blocks
 from pairkit.readers.kinds import Kinds
-from pairkit.readers.survey import SURVEY_ROWS
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.paths import Types, first_column, parsed
+from pairkit.sources.layouts.paths import Types, first_column, parsed, values_in
 
 
-def with_json(path: Path, columns: Types, layouts: Iterable[Layout]) -> Types:
+def with_typed_texts(path: Path, columns: Types, layouts: Iterable[Layout]) -> Types:
     """Return the columns of a file, where texts that a layout looks into have the types of what they hold.
 
     The whole file decides: a column with one text that is no list, object or number stays a column of texts.
@@ -44,15 +42,15 @@ def _looked_into(columns: Types, layouts: Iterable[Layout]) -> set[str]:
 def _held(path: Path, names: set[str]) -> dict[str, tuple[pa.DataType, ...]]:
     """Return the types of what columns of texts hold, without the columns that hold something else."""
     found = {name: Kinds() for name in sorted(names)}
-    for block in blocks(path, SURVEY_ROWS) if found else ():
-        for part in block.load().tables:
-            for name in [name for name in found if name in part.table.column_names]:
-                texts = part.table[name].combine_chunks().cast(pa.string()).drop_null()
-                values = _read(texts)
-                if values is None or values.null_count:
-                    del found[name]
-                else:
-                    found[name].add(values.type)
+    for name, texts in values_in(path, sorted(names)):
+        if name not in found:
+            continue
+        values = _read(texts.cast(pa.string()).drop_null())
+        if values is not None and not values.null_count:
+            found[name].add(values.type)
+            continue
+        del found[name]
+        # The rest of a large file could change nothing.
         if not found:
             break
     types = {name: kinds.types() for name, kinds in found.items()}
