@@ -9,12 +9,11 @@ from typing import Any
 from pydantic import field_validator
 
 from pairkit.dataset.card_text import join, split
+from pairkit.dataset.languages import is_language
 from pairkit.dataset.licenses import license_fields
 from pairkit.dataset.markdown import cell
 from pairkit.recipes import Strict, validate
 
-# ISO 639 with what BCP 47 may add, and the two words that the hub has besides.
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|code|multilingual")
 # Comments in Markdown, which show where words of the author are, so that they can be replaced.
 _BEGIN, _END = "<!-- pairkit: {} -->", "<!-- pairkit: end of {} -->"
 _TITLE = re.compile(r"\s*# .*\n\n?")
@@ -69,7 +68,7 @@ class CardSettings(Strict):
     @classmethod
     def _codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for code in value:
-            if not _LANGUAGE.fullmatch(code):
+            if not is_language(code):
                 raise ValueError(
                     f"card.language: {code!r} is not the code of a language; write one of ISO 639, such as "
                     "en or zh, or code, or multilingual"

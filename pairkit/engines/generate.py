@@ -25,10 +25,10 @@ from pairkit.engines.base import (
 )
 from pairkit.engines.cache import Cache
 from pairkit.engines.columns import append_completions, completions_array, drop_completions
+from pairkit.engines.mixes import Samples, check_mix, varied
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.models.chat.render import Messages
 from pairkit.progress import Advance
-from pairkit.recipes import Strict
 from pairkit.schema import StageResult, plain_messages, quarantine_rows
 
 # Sets in progress at a time: as many may wait for one slow answer to a set before them.
@@ -40,14 +40,6 @@ _REFUSAL = (
     r"(?i)^\s*(?:(?:i['’]m|i am) (?:very |really )?sorry|sorry|i apologi[sz]e)?[,.]?\s*(?:but )?"
     r"(?:i (?:can ?not|can['’]?t|won['’]?t|must decline)|i(?: am|['’]m) (?:not able|unable)|as an ai\b)"
 )
-
-
-class Samples(Strict):
-    """`n` completions per prompt at one temperature; a mix is a list of these."""
-
-    n: int = Field(default=1, ge=1)
-    temperature: float = Field(default=1.0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
 
 
 class GenerateRecipe(EngineRecipe):
@@ -69,8 +61,7 @@ class GenerateRecipe(EngineRecipe):
 
     @property
     def varied(self) -> frozenset[str]:
-        names = ("temperature", "top_p")
-        return frozenset(name for name in names if len({getattr(part, name) for part in self.samples}) > 1)
+        return varied(self.samples)
 
 
 class SampleSettings(NamedTuple):
@@ -135,8 +126,9 @@ def generate_tables(
     provider; `empty` ones (no text and no tool call); `refusals` (texts that begin like one); `recorded_ids`
     (completions whose text gives other ids than were sampled, so that those are kept); `truncated_dropped`;
     `regenerated`. Only where there are any: `repeated` (the same as an earlier one of the prompt) and the
-    names of `REMARKS`.
+    names of `REMARKS`. Raises `RecipeError` for a mix whose parts an answer shows to be sampled alike.
     """
+    mixed = varied(settings.mix)
     remaining = iter(tables)
     exhausted = False
     opened: deque[_Table] = deque()
@@ -154,6 +146,8 @@ def generate_tables(
                         owners[number] = opened[-1], row
             for number, result in asking.results():
                 table, row = owners.pop(number)
+                if not isinstance(result, Problem):
+                    check_mix(mixed, result, engine.name, GenerateRecipe.place)
                 again = table.place(row, result)
                 if again is not None:
                     # A request of its own, because its samplings are other ones; the row stays open for it.

@@ -129,8 +129,13 @@ _RECORDED: dict[str, tuple[str, float, float]] = {
 
 def _check_extra_body(recipe: EngineRecipe) -> None:
     """Raise a `ValueError` for fields of a request that would make another one than is recorded."""
+    if None not in map(recipe.extra_body.get, ("max_tokens", "max_completion_tokens")):
+        raise ValueError(
+            f"recipe key '{recipe.place}extra_body' has max_tokens and max_completion_tokens, two names of "
+            "one limit: remove one"
+        )
     for name, value in recipe.extra_body.items():
-        where = f"recipe key 'extra_body.{name}'"
+        where = f"recipe key '{recipe.place}extra_body.{name}'"
         if name in _ELSEWHERE:
             raise ValueError(f"{where}: {_ELSEWHERE[name]}")
         if name in recipe.varied:
@@ -141,13 +146,20 @@ def _check_extra_body(recipe: EngineRecipe) -> None:
         if value is None:
             continue
         if name == "n":
-            raise ValueError(f"{where}: set n in samples instead; null requests completions one by one")
+            raise ValueError(f"{where}: {_number(recipe)}")
         if name in _RECORDED:
             kind, least, most = _RECORDED[name]
             types = (int,) if kind == "an integer" else (int, float)
             # A truth value is an integer in Python, and none of these.
             if isinstance(value, bool) or not isinstance(value, types) or not least <= value <= most:
                 raise ValueError(f"{where} must be {kind} from {least:g} to {most:g}, got {value!r}")
+
+
+def _number(recipe: EngineRecipe) -> str:
+    """Say what to do instead of asking for several answers in an extra field."""
+    if recipe.place == "generate.":
+        return "set n in generate.samples instead; null requests completions one by one"
+    return "remove it, because a judge reads one answer per question"
 
 
 class Budget(Strict):

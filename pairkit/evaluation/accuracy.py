@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.engines.base import Engine
-from pairkit.engines.generate import Samples, generate, no_progress
+from pairkit.engines.generate import generate, no_progress
+from pairkit.engines.mixes import Samples
 from pairkit.errors import InputError
 from pairkit.intervals import Floats
 from pairkit.progress import Advance

@@ -9,6 +9,7 @@ from pairkit.dataset import card_text
 from pairkit.dataset.layout import CARD
 from pairkit.errors import ExistingOutputError, InputError
 from pairkit.hub.card_check import check_card
+from pairkit.hub.comments import comments, written_as
 from pairkit.hub.content import Content, content_of
 from pairkit.hub.history import GENERATED, download, pushed_card
 from pairkit.hub.merge import Changes, merge_lines, merge_matter
@@ -64,10 +65,15 @@ def with_edits(
             f"{where} {what}, and conflicts with this push in {'; '.join(changes.conflicts)}; use --hub-card "
             f"keep to keep what the hub has, or {_REPLACE}"
         )
+    if changes.lost:
+        words = ", ".join(map(repr, changes.lost))
+        content = _noted(content, f"comments in the front matter of {CARD} on the hub are not kept: {words}")
     if merged == mine:
         return content
     _check(where, merged, content)
     note = f"edits of {CARD} on the hub are kept: {', '.join(changes.kept)}"
+    if changes.conflicts:
+        note += f"; what this push changes there is left out: {'; '.join(changes.conflicts)}"
     # With the card as it is without them, because it is what the next push has to compare with.
     return _noted(content.with_card(merged, {GENERATED: mine}), note)
 
@@ -85,12 +91,19 @@ def _merged(where: str, base: str | None, ours: str, theirs: bytes) -> tuple[str
     matter = merge_matter(before, mine, other, changes)
     start, left, right = (side.body.strip("\n").split("\n") if side.body.strip() else [] for side in sides)
     body = merge_lines(start, left, right, changes)
-    if matter == mine and body == left:
+    remarks = sides[2].block is not None and comments(sides[2].block)
+    if matter == mine and body == left and not remarks:
         return ours, changes
     # As it is there, with its comments and quotes, where nothing has to be added to it.
     if matter == other and body == right:
         return theirs.decode(), changes
-    return card_text.join(matter, "\n" + "\n".join(body) + "\n"), changes
+    text = "\n" + "\n".join(body) + "\n"
+    if not remarks:
+        return card_text.join(matter, text), changes
+    block, lost = written_as(matter, sides[2].block or "")
+    changes.kept += ["comments in the front matter"] if len(lost) < len(remarks) else []
+    changes.lost += lost
+    return f"---\n{block}---\n{text}", changes
 
 
 def _check(where: str, merged: str, content: Content) -> None:

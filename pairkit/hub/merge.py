@@ -16,10 +16,17 @@ _ABSENT = object()
 
 @dataclass
 class Changes:
-    """What a merge found: places where it kept theirs, and places where both sides changed the same."""
+    """What a merge found.
+
+    Attributes:
+        kept: places where it kept theirs.
+        conflicts: places where both sides changed the same.
+        lost: comments of theirs next to what it did not keep.
+    """
 
     kept: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
 
 
 def merge_matter(
@@ -52,7 +59,8 @@ def _merge_value(name: str, base: Any, ours: Any, theirs: Any, changes: Changes)
     changes.kept.append(name)
     if ours == base:
         return theirs
-    if _words(ours) and _words(theirs) and list in (type(ours), type(theirs)):
+    # What pairkit writes as a word is a single value, such as a license.
+    if isinstance(ours, list) and _words(ours) and _words(theirs):
         return _merge_words(_listed(base) if _words(base) else [], _listed(ours), _listed(theirs))
     changes.conflicts.append(f"{name} ({_shown(theirs)} on the hub, {_shown(ours)} in this push)")
     return theirs
@@ -82,20 +90,44 @@ def _shown(value: Any) -> str:
 def merge_lines(
     base: Sequence[str], ours: Sequence[str], theirs: Sequence[str], changes: Changes
 ) -> list[str]:
-    """Merge lines as diff3 does; a conflict is noted in `changes`, and has their lines in the result."""
+    """Merge lines as diff3 does; a conflict is noted in `changes`, and has their lines in the result.
+
+    Changes of neighboring lines are none, because the last line of a card has a number of its data, and
+    people add to the end.
+    """
     merged: list[str] = []
     kept = 0
     for before, mine, other in _chunks(base, ours, theirs):
         if other in (before, mine):
             merged += mine
             continue
-        merged += other
         kept += 1
-        if mine != before:
+        both = _apart(before, mine, other)
+        merged += other if both is None else both
+        if both is None:
             changes.conflicts.append(f"the text {_excerpt(other)} on the hub, {_excerpt(mine)} in this push")
     if kept:
         changes.kept.append(f"the text in {kept} {'place' if kept == 1 else 'places'}")
     return merged
+
+
+def _apart(base: list[str], ours: list[str], theirs: list[str]) -> list[str] | None:
+    """Merge changes of different lines, which may be neighbors; None if both sides changed the same."""
+    edits = {
+        (start, stop, tuple(side[first:last]))
+        for side in (ours, theirs)
+        for kind, start, stop, first, last in SequenceMatcher(None, base, side, autojunk=False).get_opcodes()
+        if kind != "equal"
+    }
+    merged: list[str] = []
+    place, inserted = 0, -1
+    for start, stop, lines in sorted(edits):
+        # Of two insertions in one place, neither is the first.
+        if start < place or inserted == start == stop:
+            return None
+        merged += [*base[place:start], *lines]
+        place, inserted = stop, start if start == stop else -1
+    return merged + base[place:]
 
 
 def _excerpt(lines: Sequence[str]) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 TIMEOUT = 20.0  # seconds until the hub answers the first request
+# Bytes. Git writes a reference to a file of that name and .lock, and file systems allow 255.
+_LONGEST_REFERENCE = 250
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token with write access"
 
 
@@ -85,6 +87,11 @@ def check_reference(flag: str, name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][\w./-]*", name) or re.search(r"\.\.|//|[./]$|\.lock$", name):
         kind = "branch" if flag == "--revision" else "tag"
         raise RecipeError(f"{flag} {name!r}: not a valid {kind} name; use letters, digits, - and _")
+    if len(name.encode()) > _LONGEST_REFERENCE:
+        raise RecipeError(
+            f"{flag} {name[:20] + '...'!r}: {len(name.encode())} bytes are too many for the name of a git "
+            f"reference; use at most {_LONGEST_REFERENCE}"
+        )
 
 
 def look(api: HfApi, repository: Repository) -> Present:

@@ -1,4 +1,4 @@
-"""Refusals of builds that would end with prompts alone, or whose ranker would have nothing to rank.
+"""Refusals of builds that would end with prompts alone, or whose ranker would have nothing to rank or check.
 
 Prompts without completions are kept only where that is said: by `generate:`, which completes them, by the
 layout `prompts`, or by a source whose rows are problems to be solved.
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pairkit.errors import InputError, RecipeError
 from pairkit.pipeline import readings
 from pairkit.pipeline.recipe import BuildRecipe
-from pairkit.rankers.table import name_of
+from pairkit.rankers.table import VerifierRank, name_of
 from pairkit.sources import Opened
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
@@ -30,6 +30,7 @@ def check(recipe: BuildRecipe, opened: Opened) -> None:
 
     Raises `InputError` where nothing would be built, `RecipeError` for a ranker without completions.
     """
+    _check_answers(recipe, opened)
     if recipe.generate is not None:
         return
     layouts = [LAYOUTS[reading.layout].shape for reading in opened.readings.values() if reading.layout]
@@ -43,6 +44,24 @@ def check(recipe: BuildRecipe, opened: Opened) -> None:
             f"rank: {rankers[0]} needs completions, and {_name(opened)} has none: {GENERATE}; "
             f"{_advice(opened)}or leave out rank"
         )
+
+
+def _check_answers(recipe: BuildRecipe, opened: Opened) -> None:
+    """Raise `RecipeError` where the answer of a verifier is read as a completion."""
+    blocks: list[Any] = list(recipe.rankings)
+    fields = [block.answer for block in blocks if isinstance(block, VerifierRank) and block.compares]
+    for file, reading in opened.readings.items():
+        read = _paths({name: value for name, value in reading.map.items() if name in COMPLETIONS})
+        for name in fields:
+            # What no field of a map reads is kept in the metadata, and nothing else is.
+            if name in read:
+                mapped = written({"prompt": reading.map.get("prompt", "COLUMN"), "answer": name})
+                renamed = "" if name == "answer" else " and rank.answer=answer"
+                made = "" if recipe.generate else "; generate.model=MODEL generates completions"
+                raise RecipeError(
+                    f"rank: the verifier compares completions with {name!r}, but that column of {file} is "
+                    f"read as a completion: --map {mapped}{renamed} keeps it as the answer{made}"
+                )
 
 
 def on_purpose(recipe: BuildRecipe, opened: Opened) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.rankers.thoughts import HINT, Thoughts, answer_of
+from pairkit.rankers.spellings import HINT
+from pairkit.rankers.thoughts import Thoughts, answer_of
 
 
 def shown_text(text: str, tool_calls: str | None) -> str:

@@ -43,6 +43,11 @@ class VerifierRecipe(Strict):
     answer: str = "answer"  # the metadata field with the answer; a function gets all of the metadata
     thoughts: Thoughts = "strip"  # show: the check sees the thought as well
 
+    @property
+    def compares(self) -> bool:
+        """Whether completions are compared with the answer, and not given to a function."""
+        return self.check in _CHECKS
+
 
 def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
     """Set `score` and the named score `verifier` of all completions except noise: 1 if right, 0 if wrong.

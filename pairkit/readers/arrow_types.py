@@ -44,6 +44,17 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
+def has_views(kind: pa.DataType) -> bool:
+    """Return whether a type holds views, for which Arrow has few functions."""
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return True
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return True
+    if pa.types.is_dictionary(kind) or is_list(kind):
+        return has_views(kind.value_type)
+    return pa.types.is_struct(kind) and any(has_views(field.type) for field in kind)
+
+
 def as_bytes(kind: pa.DataType) -> pa.DataType:
     """Return the type of the same buffers in which texts are bytes."""
     if pa.types.is_string(kind):

@@ -15,17 +15,30 @@ import pyarrow as pa
 from pairkit.arrow import is_list
 
 JSON_FIELDS = ("tools", "functions", "tool_calls", "function_call", "chat_template_kwargs")
+# Of lists and objects inside each other. Python and Arrow work on types by recursion, which ends.
+MAX_LEVELS = 128
+TOO_DEEP = f"is nested more than {MAX_LEVELS} levels deep"
 # One of them with a list or an object as its value: such rows are read one by one.
 WRITTEN = re.compile(rf'"(?:{"|".join(JSON_FIELDS)})"\s*:\s*[\[{{]'.encode())
 
 
-def with_json_texts(value: Any) -> Any:
+class TooDeep(ValueError):
+    """A JSON value of more than `MAX_LEVELS` levels."""
+
+    def __init__(self) -> None:
+        super().__init__(TOO_DEEP)
+
+
+def with_json_texts(value: Any, levels: int = MAX_LEVELS) -> Any:
     """Return `value` with each list or object under a name of `JSON_FIELDS` replaced by its JSON text.
 
-    Elsewhere an integer beyond 64 bits becomes a float, as in Arrow's own parser.
+    Elsewhere an integer beyond 64 bits becomes a float, as in Arrow's own parser. Raises `TooDeep` for more
+    than `levels` levels.
     """
+    if not levels:
+        raise TooDeep
     if isinstance(value, list):
-        return [with_json_texts(item) for item in value]
+        return [with_json_texts(item, levels - 1) for item in value]
     if isinstance(value, int):
         # Through its digits, because beyond 1e308 only those become infinite.
         return value if -(2**63) <= value < 2**63 else float(str(value))
@@ -34,9 +47,18 @@ def with_json_texts(value: Any) -> Any:
     return {
         name: json_text(item)
         if name in JSON_FIELDS and isinstance(item, list | dict)
-        else with_json_texts(item)
+        else with_json_texts(item, levels - 1)
         for name, item in value.items()
     }
+
+
+def is_too_deep(kind: pa.DataType, levels: int = MAX_LEVELS) -> bool:
+    """Return whether values of a type have more than `levels` levels."""
+    if not levels:
+        return True
+    if is_list(kind):
+        return is_too_deep(kind.value_type, levels - 1)
+    return pa.types.is_struct(kind) and any(is_too_deep(field.type, levels - 1) for field in kind)
 
 
 def type_with_json_texts(name: str, kind: pa.DataType) -> pa.DataType:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from pairkit.readers.blocks import BadLine, RowTable
-from pairkit.readers.json_fields import WRITTEN, with_json_texts, with_parts
+from pairkit.readers.json_fields import TOO_DEEP, WRITTEN, TooDeep, is_too_deep, with_json_texts, with_parts
 from pairkit.readers.json_text import json_row
 
 
@@ -41,8 +41,9 @@ def _parse_block(block: bytes) -> pa.Table | None:
 
 def read_block(block: bytes, schema: pa.Schema | None = None) -> pa.Table | None:
     """Return the block as a table, or None if it is not JSON lines of one schema in valid UTF-8."""
-    # Arrow takes null for a row without values, and crashes if it is the first.
-    if FIRST_NULL.match(block) or b"\nnull" in block:
+    # Arrow takes null for a row without values, and crashes if it is the first; lists of thousands of levels
+    # take it seconds.
+    if FIRST_NULL.match(block) or b"\nnull" in block or DEEP in block:
         return None
     # One block, because Arrow infers types block by block.
     read = pajson.ReadOptions(use_threads=False, block_size=len(block) + 1)
@@ -53,9 +54,11 @@ def read_block(block: bytes, schema: pa.Schema | None = None) -> pa.Table | None
         return None
     except UnicodeDecodeError:
         return None
-    return table
+    # Such a row is found line by line.
+    return None if any(is_too_deep(kind) for kind in table.schema.types) else table
 
 
+DEEP = b"[" * 32
 FIRST_NULL = re.compile(rb"(?:\xef\xbb\xbf)?\s*null")
 
 
@@ -98,7 +101,8 @@ def row_tables(values: list[tuple[int, Any]]) -> tuple[list[RowTable], list[BadL
         # An object without fields has nothing that a source could read.
         if not isinstance(value, dict) or not value
     ]
-    rows = [(number, with_json_texts(value)) for number, value in values if isinstance(value, dict) and value]
+    rows, deep = _readable([(number, value) for number, value in values if isinstance(value, dict) and value])
+    bad = sorted(bad + deep)
     if not rows:
         return [], bad
     try:
@@ -106,6 +110,19 @@ def row_tables(values: list[tuple[int, Any]]) -> tuple[list[RowTable], list[BadL
     except NOT_ARROW:  # some row is odd, or differs from the others: look at each
         tables, odd = _group_by_schema(rows)
         return tables, sorted(bad + odd)
+
+
+def _readable(
+    rows: list[tuple[int, dict[str, Any]]],
+) -> tuple[list[tuple[int, dict[str, Any]]], list[BadLine]]:
+    """Return the rows with the JSON texts that columns have, and those that are nested too deeply."""
+    read, bad = [], []
+    for number, row in rows:
+        try:
+            read.append((number, with_json_texts(row)))
+        except (TooDeep, RecursionError):  # the second from a text of JSON
+            bad.append(BadLine(number, "invalid_json", None, TOO_DEEP, json_row(row)))
+    return read, bad
 
 
 # pyarrow's errors for a value of mixed types and for a lone surrogate.

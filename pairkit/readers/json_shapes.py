@@ -7,7 +7,7 @@ with `columns` and `data` (split), or `schema` and `data` (table). Exports and A
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,27 @@ WRAPPERS = frozenset(
     (
         *("data", "rows", "items", "examples", "records", "instances", "entries", "samples", "results"),
         *("dataset", "export", "train", "test", "validation"),
+    )
+)
+# Beside the rows, what describes their file; anything else is said of every row.
+OF_THE_FILE = frozenset(
+    (
+        *(
+            "version",
+            "schema_version",
+            "$schema",
+            "schema",
+            "features",
+            "columns",
+            "format",
+            "object",
+            "split",
+        ),
+        *("count", "total", "total_count", "num_rows", "num_rows_total", "num_rows_per_page", "num_examples"),
+        *("size", "length", "page", "per_page", "limit", "offset", "next", "previous", "has_more", "cursor"),
+        *("meta", "metadata", "info", "stats", "statistics", "partial", "status", "success", "ok", "error"),
+        *("errors", "message", "license", "licence", "citation", "homepage", "description"),
+        *("created", "created_at", "updated_at", "date", "timestamp"),
     )
 )
 NUMBER = re.compile(r"-?\d+")
@@ -123,11 +144,17 @@ def _from_columns(value: Mapping[str, Sequence[Any]]) -> list[Any]:
 
 
 def _wrapped(value: Mapping[str, Any], path: Path, *, by_lines: bool) -> list[Any] | None:
-    """Return the only list of objects that is no part of a row."""
+    """Return the only list of objects that is no part of a row, each with what is said of all of them."""
     held = {name: item for name, item in value.items() if _holds_objects(item)}
     of_rows = [name for name, item in held.items() if any(_has_row_names(row) for row in item)]
     # Any other list of objects (annotations, summaries) is as likely a part of one row.
-    lists = {name: item for name, item in held.items() if name in of_rows or name.lower() in WRAPPERS}
+    alone = len(value) == 1 or not by_lines
+    lists = {
+        name: item
+        for name, item in held.items()
+        # In a file of lines, a name that rows have is more likely that of a row's own list.
+        if (name in of_rows and (alone or name.lower() not in ROW_NAMES)) or name.lower() in WRAPPERS
+    }
     # A name that rows also have, such as `conversations`, may be the one that they are under.
     if _has_row_names(set(value).difference(of_rows)):
         # One row may have a list of objects, such as completions with their models.
@@ -144,11 +171,17 @@ def _wrapped(value: Mapping[str, Any], path: Path, *, by_lines: bool) -> list[An
             f"as in: jq '.{next(iter(lists))}' {path.name} > rows.json"
         )
     if lists:
-        (rows,) = lists.values()
-        return list(rows)
+        ((name, rows),) = lists.items()
+        return [{**row, **_said_of_all(value, {name, *row})} for row in rows]
     # One key around another, as in {"result": {"rows": [...]}}.
     inner = next(iter(value.values())) if len(value) == 1 else None
     return rows_of(inner, path) if isinstance(inner, dict) else None
+
+
+def _said_of_all(value: Mapping[str, Any], known: Set[str]) -> dict[str, Any]:
+    return {
+        name: item for name, item in value.items() if name not in known and name.lower() not in OF_THE_FILE
+    }
 
 
 def _holds_objects(value: Any) -> bool:

@@ -20,6 +20,7 @@ from pairkit.arrow import flatten, is_json, is_list, is_number, is_text, listed,
 # In JSON a quote inside a text is escaped, and between the end of one text and the start of the next there is
 # a comma or a colon. A pattern without those two therefore matches keys only.
 NULL_AFTER = r',"[^"\\,:]*":null'
+SHOWN_LEVELS = 200  # of a row in quarantine
 NULL_FIRST = r'\{"[^"\\,:]*":null,?'
 
 
@@ -92,15 +93,20 @@ def _canonical_struct(array: pa.Array) -> pa.Array:
 
 
 def json_row(row: Any) -> str:
-    """Return a raw row as strict JSON, for quarantine: values that JSON has no form for become texts."""
+    """Return a raw row as strict JSON, for quarantine: values that JSON has no form for become texts.
+
+    What is below the level `SHOWN_LEVELS` is left out.
+    """
     return json.dumps(_plain(row), ensure_ascii=False, default=repr)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, levels: int = SHOWN_LEVELS) -> Any:
+    if not levels:
+        return "..."
     if isinstance(value, dict):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+        return {str(_plain(key)): _plain(item, levels - 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_plain(item, levels - 1) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)
     if isinstance(value, str):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.errors import InputError
+from pairkit.readers.arrow_types import has_views, plain
 from pairkit.readers.blocks import Block, RawBlock, rebatch, refuse_duplicates, skip_rows
 from pairkit.readers.broken_texts import separate_broken_texts
 
@@ -38,6 +39,8 @@ def parquet_blocks(path: Path, rows: int) -> Generator[Block, None, None]:
             stream = stream or _tables_from(file, first, rows)
             try:
                 table = next(stream)
+                if any(has_views(kind) for kind in table.schema.types):
+                    table = plain(table)
             except (pa.ArrowInvalid, OSError) as error:
                 raise InputError(f"{path}: the Parquet file is damaged: {error}") from error
             return separate_broken_texts(table, np.arange(first, first + table.num_rows) + 1)

@@ -26,7 +26,7 @@ def survey_parquet(path: Path) -> Iterator[Part]:
             raise InputError(f"{path}: the Parquet file is damaged: {error}") from error
         # A struct without fields has no leaf, and no value that a row could use.
         non_null = {name: rows - nulls.get(name, rows) for name in schema.names}
-        yield Part(rows, {field.name: field.type for field in schema}, non_null)
+        yield Part(rows, {field.name: plain_type(field.type) for field in schema}, non_null)
 
 
 def _cheapest_leaves(file: pq.ParquetFile) -> dict[str, int]:

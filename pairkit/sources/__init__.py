@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from pairkit.errors import RecipeError, unknown
 from pairkit.sources import (
@@ -163,9 +164,8 @@ def find_source(name: str) -> Source:
     if name in SOURCES:
         return SOURCES[name]
     if is_path(name) and not any(source.hub_id == name for source in _TABLE):
-        raise RecipeError(
-            f"source {name!r} is a file or folder; write --source files --path {shlex.quote(name)}"
-        )
+        what = "is a file or folder" if Path(name).exists() else "looks like a file, and does not exist"
+        raise RecipeError(f"source {name!r} {what}; write --source files --path {shlex.quote(name)}")
     if "/" in name:
         # A dataset with a source of its own is read by that source, whichever name is used.
         return next((source for source in SOURCES.values() if source.hub_id == name), SOURCES["hub"])

@@ -36,12 +36,19 @@ from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.unread import is_own, repeats_the_pair, without_read
 from pairkit.sources.reading import json_columns
-from pairkit.sources.reading.cells import read_apart, report_dialogues
+from pairkit.sources.reading.cells import read_apart, read_system
 from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.history import read_history, with_history
-from pairkit.sources.reading.messages import Conversation, cut_last, read_messages, with_system
+from pairkit.sources.reading.messages import (
+    Conversation,
+    cut_last,
+    read_messages,
+    with_system,
+    with_thoughts,
+)
 from pairkit.sources.reading.pairs import prompt_of_all, read_reply
 from pairkit.sources.reading.rounds import with_rounds
+from pairkit.sources.reading.spelled_replies import report_spelled
 from pairkit.sources.reading.stream import open_files
 
 # What rows become: prompts, lists of completions, and the group of each row if rows are joined into sets.
@@ -73,15 +80,16 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     assert isinstance(roles, Mapping)
     columns = gather(replace(columns, roles={str(name): role for name, role in roles.items()}), fields)
     if "prompt" in fields:
-        columns = with_rounds(columns, fields["prompt"], replies_of(fields, columns.arrays))
+        replies = replies_of(fields, columns.arrays)
+        columns = with_rounds(columns, fields["prompt"], replies)
+        report_spelled(columns, fields["prompt"], replies or [fields.get("completions", "")])
     prompt, sets, group = read_apart(
         columns,
         cells_of(fields, columns.arrays),
         lambda part: _with_history(SHAPES[layout.shape](part, recipe.map), part, fields),
     )
     if "system" in fields:
-        report_dialogues(columns, fields["system"])
-        prompt = with_system(prompt, columns.text(fields["system"]))
+        prompt = with_system(prompt, read_system(columns, fields["system"]))
     # None and not a column of nulls, so that tools in a column that `map` does not name are found.
     kwargs, tools = (
         json_columns.read_json(columns, fields[name], normal) if name in fields else None
@@ -141,7 +149,7 @@ def _conversation(columns: Columns, fields: Mapping[str, Any]) -> Read:
 def _single(columns: Columns, fields: Mapping[str, Any]) -> Read:
     reply = read_reply(columns, fields["completion"], whole=False)
     if "reasoning" in fields:
-        reply = reply._replace(thoughts=pc.coalesce(reply.thoughts, columns.text(fields["reasoning"])))
+        reply = reply._replace(thoughts=with_thoughts(reply.thoughts, columns.text(fields["reasoning"])))
     sets = interleave([_alone(columns, fields, reply)])
     prompt = prompt_of_all(columns, read_messages(columns, fields["prompt"]), [reply], fields["completion"])
     return prompt, sets, _group(columns, fields)

@@ -11,6 +11,7 @@ import pytest
 from pairkit.engines.base import Completion, Request, Sampling
 from pairkit.engines.generate import GenerateRecipe
 from pairkit.engines.openai import chat_api
+from pairkit.engines.openai.dialect import PLAIN, Dialect
 from pairkit.engines.recipe import EngineRecipe
 
 ONE = {"model": "m", "temperature": 1.0, "top_p": 1.0, "seed": 0, "max_tokens": 8}
@@ -57,6 +58,22 @@ def test_a_choice_gives_text_and_finish_reason(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "text"),
+    [('{"a":  1}', '{"a":  1}'), ({"b": "é", "a": [1]}, '{"a":[1],"b":"é"}'), ({}, "{}")],
+)
+def test_the_arguments_of_a_call_are_a_text_or_an_object(arguments: object, text: str) -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+    choice = {"index": 0, "finish_reason": "tool_calls"}
+    calls = {"content": None, "tool_calls": [call]}
+    expected = [{"type": "function", "function": {"name": "f", "arguments": text}}]
+    assert json.loads(parsed(choice | {"message": calls}).tool_calls or "") == expected
+    event = json.dumps({"choices": [choice | {"delta": calls}]})
+    found = chat_api.parse(f"data: {event}\n\ndata: [DONE]\n".encode(), ONE)
+    assert isinstance(found, chat_api.Parsed)
+    assert json.loads(found.completions[0].tool_calls or "") == expected
+
+
+@pytest.mark.parametrize(
     ("message", "thought"),
     [
         ({"content": "a", "reasoning_content": "Hm."}, "Hm."),
@@ -84,6 +101,30 @@ def test_a_thought_without_an_answer_is_truncated(end: str | None) -> None:
     assert completion.reasoning_content == "Hm"
 
 
+@pytest.mark.parametrize(("end", "reason"), [("length", "length"), ("content_filter", "refused")])
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"message": {"role": "assistant"}},
+        {"message": {}},
+        {"message": None},
+        {"content_filter_results": {"violence": {"filtered": True}}},
+    ],
+)
+def test_what_a_limit_or_a_filter_has_ended_needs_no_content(
+    about: dict[str, object], end: str, reason: str
+) -> None:
+    """As Google's and Azure's servers answer; without such an end, the same is incomplete."""
+    assert parsed({"index": 0, **about, "finish_reason": end})[:3] == ("", None, reason)
+    piece = {"index": 0, **about, "delta": {}, "finish_reason": end}
+    found = chat_api.parse(f"data: {json.dumps({'choices': [piece]})}\n\ndata: [DONE]\n".encode(), ONE)
+    assert isinstance(found, chat_api.Parsed)
+    assert found.completions[0][:3] == ("", None, reason)
+    for other in ("stop", None, "error"):
+        answer = {"choices": [{"index": 0, **about, "finish_reason": other}]}
+        assert isinstance(chat_api.parse(json.dumps(answer).encode(), ONE), chat_api.Fault)
+
+
 @pytest.mark.parametrize(
     ("end", "tokens", "reason", "remarks"),
     [
@@ -100,6 +141,19 @@ def test_an_unknown_end_is_counted(
     usage = {"prompt_tokens": 1, "completion_tokens": tokens}
     completion = parsed({"message": {"content": "a"}, "finish_reason": end}, usage=usage)
     assert (completion.tokens, completion.finish_reason, completion.remarks) == (tokens, reason, remarks)
+
+
+@pytest.mark.parametrize(("tokens", "reason"), [(23, "stop"), (24, "length"), (25, "length")])
+@pytest.mark.parametrize("end", [None, "eos_token"])
+def test_choices_without_a_known_end_are_cut_if_together_they_have_all_tokens(
+    tokens: int, reason: str, end: str | None
+) -> None:
+    """The count is of all choices: each of three is known to be cut where it is three times the limit."""
+    choices = [{"message": {"content": mark}, "finish_reason": end} for mark in "abc"]
+    answer = {"choices": choices, "usage": {"prompt_tokens": 1, "completion_tokens": tokens}}
+    found = chat_api.parse(json.dumps(answer).encode(), ONE | {"n": 3})
+    assert isinstance(found, chat_api.Parsed)
+    assert {completion.finish_reason for completion in found.completions} == {reason}
 
 
 @pytest.mark.parametrize(
@@ -148,6 +202,7 @@ def test_fewer_choices_than_requested_are_kept() -> None:
             (0.7, 0.9, 7, 5),
             ("sent_max_completion_tokens",),
         ),
+        ({"max_completion_tokens": 5}, (0.7, 0.9, 7, 5), ("sent_max_completion_tokens",)),
         ({"max_tokens": None}, (0.7, 0.9, 7, None), ("sent_without_max_tokens",)),
     ],
 )
@@ -165,7 +220,7 @@ def test_what_is_sent_is_what_is_recorded(
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"n": 3}, "extra_body.n': set n in samples"),
+        ({"n": 3}, "extra_body.n': remove it, because a judge reads one answer per question"),
         ({"model": "other"}, "extra_body.model': set model instead"),
         ({"messages": []}, "extra_body.messages': prompts are those of the source"),
         ({"temperature": "hot"}, "extra_body.temperature' must be a number from 0 to"),
@@ -174,6 +229,7 @@ def test_what_is_sent_is_what_is_recorded(
         ({"seed": 1.5}, "extra_body.seed' must be an integer"),
         ({"seed": 2**63}, "extra_body.seed' must be an integer"),
         ({"max_tokens": 0}, "extra_body.max_tokens' must be an integer from 1 to"),
+        ({"max_tokens": 5, "max_completion_tokens": 5}, "two names of one limit: remove one"),
         ({"max_completion_tokens": True}, "extra_body.max_completion_tokens' must be an integer from 1 to"),
     ],
 )
@@ -185,7 +241,9 @@ def test_extra_fields_that_contradict_the_recipe_are_refused(extra: dict[str, ob
 @pytest.mark.parametrize("value", [None, 1, 0.5])
 def test_a_mix_that_extra_fields_make_one_is_refused(value: float | None) -> None:
     mix = [{"n": 2, "temperature": 0.6}, {"n": 2, "temperature": 1.0}]
-    with pytest.raises(ValueError, match=r"extra_body\.temperature' is the same for all completions"):
+    with pytest.raises(
+        ValueError, match=r"generate\.extra_body\.temperature' is the same for all completions"
+    ):
         GenerateRecipe(engine="openai", model="o", samples=mix, extra_body={"temperature": value})
     GenerateRecipe(engine="openai", model="o", samples=mix[:1], extra_body={"temperature": value})
     GenerateRecipe(engine="openai", model="o", samples=mix, extra_body={"top_p": value})
@@ -201,9 +259,33 @@ def test_extra_fields_are_sent_and_null_removes_one() -> None:
     assert (body["max_completion_tokens"], body["top_k"], body["seed"]) == (5, 3, 7)
 
 
+def test_one_limit_is_sent_whatever_its_name() -> None:
+    extra: dict[str, object] = {"max_completion_tokens": 5}
+    recipe = EngineRecipe(engine="openai", model="o", extra_body=extra)
+    request = Request([{"role": "user", "content": "x"}], (Sampling(1.0, 1.0, 7, 8),))
+    for dialect in (PLAIN, Dialect(new_limit=True)):
+        body = chat_api.body(recipe, request, dialect)
+        assert "max_tokens" not in body
+        assert body["max_completion_tokens"] == 5
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("1.5", 1.5), ("100000", 300), ("Thu, 01 Jan 2026 00:00:00 GMT", 0), ("soon", None), (None, None)],
+    [
+        ("1.5", 1.5),
+        ("100000", 300),
+        ("inf", 300),
+        ("-1e400", 0),
+        ("nan", None),
+        ("-nan", None),
+        ("Thu, 01 Jan 2026 00:00:00 GMT", 0),
+        ("Thu, 99 Foo 20", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 300),
+        (f"Thu, {10**20} Jan 2026 00:00:00 GMT", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
 )
 def test_retry_after_is_seconds_or_a_date_and_bounded(header: str | None, seconds: float | None) -> None:
     assert chat_api.retry_after(header) == seconds

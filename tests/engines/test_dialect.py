@@ -26,6 +26,10 @@ def error(message: str, **about: Any) -> bytes:
     return json.dumps({"error": {"message": message, **about}}).encode()
 
 
+def base(code: int, message: str) -> dict[str, Any]:
+    return {"status_code": code, "status_msg": message}
+
+
 def extra(*names: str) -> list[dict[str, Any]]:
     return [
         {"type": "extra_forbidden", "loc": ["body", name], "msg": "Extra inputs are not permitted"}
@@ -41,6 +45,16 @@ USE = (
 ONLY = (
     "Unsupported value: 'temperature' does not support 0.7 with this model. "
     "Only the default (1) value is supported."
+)
+OVER = (
+    "'max_tokens' or 'max_completion_tokens' is too large: 4096. This model's maximum context length is 4096 "
+    "tokens and your request has 1000 input tokens (4096 > 4096 - 1000)."
+)
+LOGIN = "login fail: Please carry the API secret key in the 'Authorization' field"
+ROLE = "'messages[0].role' does not support 'system'"
+CANDIDATES = (
+    "Unable to submit request because it has a candidateCount value of 3 but the supported range is from 1 "
+    "(inclusive) to 2 (exclusive). Update the value and try again."
 )
 UNKNOWN_NAME = 'Invalid JSON payload received. Unknown name "seed": Cannot find field.'
 INT32 = "Invalid value at 'generation_config.seed' (TYPE_INT32), 1099511627776"
@@ -58,9 +72,19 @@ FORBIDDEN = {"object": "error", "message": {"detail": extra("seed")}}
         (400, error("Unsupported parameter: 'top_p' is not supported with this model."), without("top_p")),
         (400, error("Unrecognized request argument supplied: seed"), without("seed")),
         (400, error("Unknown parameter: 'max_tokens'."), NEW_LIMIT),
+        (400, error("max_tokens is deprecated: use max_completion_tokens"), NEW_LIMIT),
         # Anthropic
         (400, error("`temperature` and `top_p` cannot both be specified for this model."), without("top_p")),
         (400, error("`temperature` is deprecated for this model."), without("temperature")),
+        (400, error("`temperature` may only be set to 1 when thinking is enabled."), without("temperature")),
+        # Moonshot and others about the one value that they take
+        (400, error("invalid temperature: only 1 is allowed for this model"), without("temperature")),
+        (400, error("invalid temperature: only 0.6 is allowed for this model"), without("temperature")),
+        (400, error("temperature must be 1.0 for this model"), without("temperature")),
+        (400, error("temperature must be 1, got 0.7."), without("temperature")),
+        # Google, Mistral
+        (400, b"[" + error(CANDIDATES) + b"]", ONE_BY_ONE),
+        (400, error("n_completions must be 1 for this model"), ONE_BY_ONE),
         # FastAPI, Mistral
         (422, json.dumps({"detail": extra("seed")}).encode(), without("seed")),
         (422, json.dumps({"detail": extra("seed", "top_p")}).encode(), without("seed", "top_p")),
@@ -89,8 +113,14 @@ def test_a_refusal_shows_what_the_server_takes(status: int, content: bytes, lear
     ("status", "content"),
     [
         (400, error("max_tokens must be at most 32, got 64")),
+        (400, error("temperature must be 1 or less")),
+        (400, error("temperature must be 1 to 2")),
+        (400, error("top_p must be 1.05, got 2")),
         (400, error("Invalid 'temperature': 3 is not supported, must be between 0 and 2")),
         (400, error("This model's maximum context length is 64 tokens. However, you requested 90 tokens.")),
+        (400, error(OVER)),
+        (400, error("max_tokens or max_completion_tokens must be at least 1, got 0.")),
+        (400, error("'max_completion_tokens' exceeds 32; use a smaller 'max_tokens'")),
         (400, error("The response was filtered due to the prompt triggering the content management policy.")),
         (400, error("System role not supported")),
         (400, error("This model does not support image input")),
@@ -152,12 +182,14 @@ def test_requests_are_written_as_the_server_takes_them() -> None:
     [
         ("The response was filtered", "generate.model", False),
         ("This model's maximum context length is 64 tokens", "a smaller generate.max_tokens", False),
+        (OVER, "a smaller generate.max_tokens, or leave out longer prompts", False),
         ("max_tokens must be at most 32", "another generate.max_tokens", True),
         ("temperature must be at most 1", "another temperature in generate.samples", True),
         ("Unknown parameter: 'top_k'", "remove or change generate.extra_body.top_k", True),
         ("unexpected field chat_template_kwargs", "remove generate.template.kwargs", True),
         ("'tools' are not supported", "generate.extra_body.tools=null", False),
         ("System role not supported", "generate.template.system=fold", False),
+        (f"Unsupported value: {ROLE} with this model.", "generate.template.system=fold", False),
         ("Something is wrong", "generate.extra_body.FIELD=null", False),
     ],
 )
@@ -167,6 +199,24 @@ def test_a_refusal_ends_in_the_setting_to_give(message: str, setting: str, of_al
     found = remedy(server_error(400, error(message), None), body, recipe)
     assert setting in found.text
     assert found.of_all == of_all
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Only user, assistant and tool roles are supported!",
+        "Only 'user' and 'assistant' roles are supported",
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+    ],
+)
+@pytest.mark.parametrize("role", ["system", "user"])
+def test_roles_that_a_template_refuses_are_folded_where_there_is_a_system_turn(
+    message: str, role: str
+) -> None:
+    body = BODY | {"messages": [{"role": role, "content": "x"}, {"role": "user", "content": "y"}]}
+    recipe = GenerateRecipe(engine="openai", model="m")
+    text = remedy(server_error(400, error(message), None), body, recipe).text
+    assert ("set generate.template.system=fold" in text) == (role == "system")
 
 
 def test_a_message_is_one_line_without_the_key() -> None:
@@ -195,6 +245,15 @@ def test_a_message_is_one_line_without_the_key() -> None:
         ({"object": "error", "message": "No", "code": 40301, "type": "BadRequestError"}, 400, "No"),
         ({"choices": [{"error": {"message": "Lost", "code": 502}}]}, 502, "Lost"),
         ({"detail": "Not Found"}, 404, "Not Found"),
+        ({"code": 1302, "msg": "Rate limit reached"}, 429, "Rate limit reached"),
+        ({"error_code": 336003, "error_msg": "invalid messages"}, 400, "invalid messages"),
+        ({"header": {"code": 11200, "message": "forbidden: no licence"}}, 403, "forbidden: no licence"),
+        # MiniMax
+        ({"choices": None, "base_resp": base(1004, LOGIN)}, 401, LOGIN),
+        ({"choices": None, "base_resp": base(1008, "insufficient balance")}, 402, "insufficient balance"),
+        ({"base_resp": base(1002, "rate limit")}, 429, "rate limit"),
+        ({"base_resp": base(1026, "input new_sensitive")}, 400, "input new_sensitive"),
+        ({"base_resp": base(1000, "unknown error")}, 502, "unknown error"),
         ({"errors": [{"message": "a"}, {"message": "b"}]}, 502, "a; b"),
     ],
 )
@@ -210,6 +269,9 @@ def test_an_error_with_status_200_has_a_status(answer: dict[str, Any], status: i
         {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "error": None},
         {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "message": "done"},
         {"choices": []},
+        {"message": {"role": "assistant", "content": "a"}, "done": True},
+        {"choices": [{"message": {"content": "a"}}], "base_resp": {"status_code": 0, "status_msg": ""}},
+        {"choices": None, "base_resp": {"status_code": 0, "status_msg": ""}},
         {},
     ],
 )

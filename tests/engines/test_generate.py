@@ -17,7 +17,8 @@ from pairkit import schema
 from pairkit.engines import generate as generate_module
 from pairkit.engines import open_engine
 from pairkit.engines.base import Completion, Problem, Request, Result, sample_seed
-from pairkit.engines.generate import GenerateRecipe, Samples, SampleSettings, generate, generate_tables
+from pairkit.engines.generate import GenerateRecipe, SampleSettings, generate, generate_tables
+from pairkit.engines.mixes import Samples
 from pairkit.engines.transformers import TransformersEngine
 from pairkit.errors import RecipeError
 from pairkit.models.chat.format import ChatFormat

@@ -125,6 +125,21 @@ def test_a_mix_that_the_server_makes_one_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_mix_that_cached_answers_show_to_be_one_is_refused(
+    server: OddServer, rows: Path, tmp_path: Path
+) -> None:
+    """The answers of the first build lack a temperature, and the second one sends none that is refused."""
+    cache, first = tmp_path / "calls.sqlite", {"n": 2, "temperature": 0.6}
+    made = build(
+        load(None, content(server, "vendor", rows, samples=[first]), {}), tmp_path / "out", cache=cache
+    )
+    assert made["sent"]["generate"]["temperature"] is None
+    samples = [first, {"n": 2, "temperature": 1.0}]
+    with pytest.raises(RecipeError, match=r"takes no temperature \(as cached answers show\).*samples differ"):
+        build(load(None, content(server, "vendor", rows, samples=samples), {}), tmp_path / "mix", cache=cache)
+    assert not (tmp_path / "mix").exists()
+
+
 def test_an_interrupt_stores_what_is_requested_one_by_one(server: OddServer, tmp_path: Path) -> None:
     """Of a call that has some of its completions, the others are awaited."""
     cache, asked = Cache(tmp_path / "calls.sqlite"), requests(40, n=3)

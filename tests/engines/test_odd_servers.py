@@ -73,6 +73,10 @@ ROWS = [
     Odd("some_thoughts_cut", 9, {"stop": 9, "truncated_dropped": 9}, 6, None, (), DROP),
     Odd("last_cut", 18, {"stop": 12, "length": 6, "empty": 6}, 6),
     Odd("last_cut", 12, {"stop": 12, "truncated_dropped": 6}, 6, None, (), DROP),
+    # A completion of nothing at all is dropped when pairs are formed.
+    Odd("last_unsaid", 12, {"stop": 12, "length": 6, "empty": 6}, 6, "6 of 18 completions: cut off"),
+    Odd("last_unsaid", 12, {"stop": 12, "truncated_dropped": 6}, 6, "6 of 18 completions: dropped", (), DROP),
+    Odd("last_filtered", 12, {"stop": 12, "refused": 6, "empty": 6}, 6),
     Odd("thought_apart", 18, {"stop": 18}, 6),
     Odd("thought_closed", 18, {"stop": 18}, 6),
     Odd("thought_open", 18, {"length": 18}, 6, "18 of 18 completions: cut off by max_tokens"),
@@ -83,12 +87,17 @@ ROWS = [
     # Errors with status 200: the busy one is asked again, and answers the odd prompts then.
     Odd("busy", 9, {"stop": 9}, 3 * 2 + 3 * 6, BUSY, ("endpoint_failed",) * 3),
     Odd("choice_error", 9, {"stop": 9}, 3 + 3 * 6, "HTTP 502: Bad gateway", ("endpoint_failed",) * 3),
+    Odd("last_choice_error", 9, {"stop": 9}, 6, "HTTP 400: Flagged output; the server filters", REFUSED),
+    Odd("streams_error", 9, {"stop": 9}, 6, "HTTP 400: Prompt is too long; set a smaller", REFUSED),
     Odd("object_error", 9, {"stop": 9}, 6, "Prompt flagged; the server filters this prompt", REFUSED),
     Odd("filter", 9, {"stop": 9}, 6, "content management policy.; the server filters this prompt", REFUSED),
+    Odd("moderation", 9, {"stop": 9}, 6, "by moderation; the server filters this prompt", REFUSED),
+    Odd("unfinished", 9, {"stop": 9}, 6, "more than max_tokens: set a larger generate.max_tokens", REFUSED),
     Odd("context", 9, {"stop": 9}, 6, "90 tokens.; set a smaller generate.max_tokens, or leave out", REFUSED),
     # One answer more than there are completions, to learn that there is one per request.
     Odd("n_refused_500", 18, {"stop": 18}, 19, f"{NO_N} (Only one completion choice is allowed)"),
     Odd("n_refused_400", 18, {"stop": 18}, 19, f"{NO_N} (Invalid 'n'"),
+    Odd("candidates", 18, {"stop": 18}, 19, f"{NO_N} (Unable"),
     # What it did answer is used.
     Odd("one_choice", 18, {"stop": 18}, 18, f"{NO_N} (1 of 3 were answered)"),
     Odd("greedy_once", 18, {"stop": 18}, 6),
@@ -110,6 +119,7 @@ ROWS = [
         7,
         "top_p is not sent, and recorded as null (body.seed: Extra inputs are not permitted; body.top_p",
     ),
+    Odd("only_one", 18, {"stop": 18, "sent_without_temperature": 18}, 7, "temperature is not sent"),
     Odd("one_of_both", 18, {"stop": 18, "sent_without_top_p": 18}, 7, "top_p is not sent"),
     Odd("streams", 18, {"stop": 18}, 6),
     Odd("only_streams", 18, {"stop": 18}, 7, "answers are requested as streams (This"),
@@ -191,6 +201,19 @@ def test_a_repeated_build_sends_nothing_and_is_the_same(server: OddServer, tmp_p
             1,
         ),
         ("no_model_text", EngineError, "does not serve the model 'tiny' (HTTP 404: model 'a/b' not found", 1),
+        (
+            "no_model_id",
+            EngineError,
+            "does not serve the model 'tiny' (HTTP 400: a/b is not a valid model ID",
+            1,
+        ),
+        ("bad_key", EngineError, "(HTTP 400): it requires a key: set api_key_env to", 1),
+        (
+            "base_resp",
+            EngineError,
+            "set api_key_env to the environment variable that holds one: login fail",
+            1,
+        ),
         ("no_credit", EngineError, "the account has no quota left: Insufficient credits", 1),
         ("limited", RecipeError, "at most 32, got 64; set another generate.max_tokens)", 1),
         # It learns to send no n, no seed and another limit, and then gives up.

@@ -16,7 +16,8 @@ from pairkit import schema
 from pairkit.engines import open_engine
 from pairkit.engines.asking import complete
 from pairkit.engines.base import Completion, Problem, Request, Result, Sampling
-from pairkit.engines.generate import Samples, generate
+from pairkit.engines.generate import generate
+from pairkit.engines.mixes import Samples
 from pairkit.engines.openai import chat_api
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.errors import RecipeError

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from pairkit.engines.asking import complete
 from pairkit.engines.base import Completion, Problem, Request, Sampling, sample_seed
-from pairkit.engines.generate import Samples, generate
+from pairkit.engines.generate import generate
+from pairkit.engines.mixes import Samples
 from pairkit.engines.sampled import Sampled, SampledReader
 from pairkit.engines.transformers import TransformersEngine, stop_tokens
 from pairkit.models.chat.format import ChatFormat

@@ -46,6 +46,47 @@ def test_pieces_are_joined_by_choice(line: str) -> None:
     assert found.tokens == (3, 4)
 
 
+def message(end: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {}, "message": fields, "finish_reason": end}]}
+
+
+CALLS = [{"id": "x", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text", "thought"),
+    [
+        # A last event that repeats the whole message, or has more than the deltas had.
+        ([piece(content="A"), piece(content="B"), message("stop", content="AB")], "AB", None),
+        ([piece(reasoning="H"), piece(content="A"), message("stop", content="A", reasoning="H")], "A", "H"),
+        ([piece(reasoning="H"), message("stop", content="A", reasoning="Hm")], "A", "Hm"),
+        ([piece(content="A"), message("stop", role="assistant", content="")], "A", None),
+        ([piece(content="A"), message("stop", content=None)], "A", None),
+        # Messages instead of deltas: pieces, or each the whole so far.
+        ([message(content="A"), message(content="B"), message("stop", content="A")], "ABA", None),
+        ([message(content="A"), message(content="AB"), message("stop", content="ABA")], "ABA", None),
+        ([message(content="A"), message(content="AB"), message("stop")], "AB", None),
+        # Next to its delta, a message is that piece again.
+        ([{"choices": [piece(content=mark)["choices"][0] | {"message": {"content": mark}}]} for mark in "AB"],
+         "AB", None),
+    ],
+)  # fmt: skip
+def test_a_message_that_is_repeated_is_read_once(
+    pieces: list[dict[str, Any]], text: str, thought: str | None
+) -> None:
+    found = chat_api.parse(events(*pieces), BODY)
+    assert isinstance(found, chat_api.Parsed)
+    assert (found.completions[0].text, found.completions[0].reasoning_content) == (text, thought)
+
+
+def test_calls_that_are_repeated_are_read_once() -> None:
+    written = {"index": 0, **CALLS[0]}
+    content = events(piece(tool_calls=[written]), message("tool_calls", content=None, tool_calls=[written]))
+    found = chat_api.parse(content, BODY)
+    assert isinstance(found, chat_api.Parsed)
+    assert json.loads(found.completions[0].tool_calls or "") == CALLS
+
+
 def test_calls_are_joined_by_their_index() -> None:
     def call(index: int, **function: str) -> dict[str, Any]:
         return {"index": index, "type": "function", "function": function}
@@ -81,9 +122,24 @@ def test_a_stream_without_a_finish_reason_is_whole_if_it_was_closed(end: str, wh
     assert joined(events(piece(content="a"), piece(0, "stop"), end="")) is not None
 
 
-def test_an_error_within_a_stream_is_one() -> None:
-    content = events(piece(content="a"), {"error": {"message": "Busy", "code": 429}})
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"error": {"message": "Busy", "code": 429}},
+        {"error": {"message": "Busy", "code": 429}, "choices": [{"index": 0, "finish_reason": "error"}]},
+        {"choices": [{"index": 0, "finish_reason": "error", "error": {"message": "Busy", "code": 429}}]},
+        {"object": "error", "message": "Busy", "code": 429},
+    ],
+)
+def test_an_error_within_a_stream_is_one(last: dict[str, Any]) -> None:
+    content = events(piece(content="a"), last)
     found = chat_api.parse(content, BODY)
+    assert found[:2] == (429, "Busy")
+
+
+@pytest.mark.parametrize("end", [DONE, ""])
+def test_a_stream_of_an_error_alone_is_one(end: str) -> None:
+    found = chat_api.parse(events({"code": "Throttling.RateLimit", "message": "Busy"}, end=end), BODY)
     assert found[:2] == (429, "Busy")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +72,34 @@ def test_any_stream_is_read(events: list[Any], ended: bool) -> None:
     lines = [f"data: {json.dumps(event)}\n\n" for event in events]
     content = "".join([*lines, "data: [DONE]\n\n" if ended else ""]).encode()
     assert isinstance(chat_api.parse(content, BODY), (Parsed, ServerError, Fault))
+
+
+@pytest.mark.parametrize("depth", [800, 3_000, 200_000])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", ""),
+        ('{"choices": ', "}"),
+        ('{"error": ', "}"),
+        ('{"detail": [{"loc": ["a"], "detail": ', "}]}"),
+        ('{"choices": [{"message": {"content": ', "}}]}"),
+        ('{"choices": [{"delta": {"reasoning": ', "}}]}"),
+    ],
+)
+@pytest.mark.parametrize("closed", [True, False])
+def test_any_depth_is_read(depth: int, before: str, after: str, closed: bool) -> None:
+    """Python reads JSON of some depths that are too deep for a function that looks for texts in it."""
+    content = (before + "[" * depth + ("]" * depth + after if closed else "")).encode()
+    assert isinstance(chat_api.parse(content, BODY), (Parsed, ServerError, Fault))
+    assert isinstance(chat_api.parse(b"data: " + content, BODY), (Parsed, ServerError, Fault))
+    assert server_error(400, content, None).status == 400
+    assert chat_api.model_names(content) == []
+
+
+@pytest.mark.parametrize("place", [3, "body", None, {"a": 1}])
+def test_an_error_whose_place_is_no_list_is_read(place: Any) -> None:
+    content = json.dumps({"detail": [{"loc": place, "msg": "is wrong"}]}).encode()
+    assert server_error(422, content, None).message == "is wrong"
 
 
 @settings(max_examples=120, deadline=None)

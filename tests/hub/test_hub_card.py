@@ -110,6 +110,51 @@ def test_an_edit_alone_changes_only_the_manifest(folder: Path, hub: Hub) -> None
     assert there(hub) == card
 
 
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("way", ["merge", "keep"])
+def test_a_section_at_the_end_is_kept(larger: list[Path], hub: Hub, way: Any) -> None:
+    """The line before it, the fingerprint, is another one in every dataset."""
+    ours = (larger[0] / "README.md").read_text()
+    ends = [split(card).body.rstrip().splitlines()[-1] for card in (there(hub), ours)]
+    assert ends[0] != ends[1]
+    put(hub, there(hub) + "\n## Citation\n\n@misc{mine}\n")
+    push(larger[0], NAME, hub_card=way)
+    assert there(hub) == ours + "\n## Citation\n\n@misc{mine}\n"
+    assert push(larger[0], NAME).commit is None
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_is_kept_over_this_push_is_named(larger: list[Path], hub: Hub) -> None:
+    last = split(there(hub)).body.rstrip().splitlines()[-1]
+    edit(hub, last, f"{last} (mine)")
+    with pytest.raises(ExistingOutputError, match="conflicts"):
+        push(larger[0], NAME)
+    (note,) = push(larger[0], NAME, hub_card="keep").content.notes
+    new = split((larger[0] / "README.md").read_text()).body.rstrip().splitlines()[-1]
+    assert "; what this push changes there is left out: the text" in note
+    assert new[:50] in note
+
+
+@pytest.mark.usefixtures("folder")
+def test_comments_of_front_matter_are_kept(larger: list[Path], hub: Hub) -> None:
+    edit(hub, "license: mit\n", "# Asked the authors.\nlicense: mit  # all of them\n")
+    edit(hub, "tags:\n", "tags:  # sorted\n")
+    for grown in larger:
+        pushed = push(grown, NAME)
+        assert pushed.content.notes == [
+            "edits of README.md on the hub are kept: comments in the front matter"
+        ]
+        assert "# Asked the authors.\nlicense: mit  # all of them\n" in there(hub)
+        assert matter(there(hub)) == matter((grown / "README.md").read_text())
+        assert push(grown, NAME).commit is None
+    pushed = push(larger[1], NAME, card={"tags": "math"})
+    assert (
+        "comments in the front matter of README.md on the hub are not kept: '# sorted'"
+        in pushed.content.notes
+    )
+    assert "math" in matter(there(hub))["tags"]
+
+
 LINE_ENDS = [lambda card: card.replace("\n", "\r\n"), lambda card: "\ufeff" + card, str.rstrip]
 
 
@@ -127,6 +172,12 @@ CONFLICTS = [
         "license: odc-by",
         {"license": "cc-by-4.0"},
         "license ('odc-by' on the hub, 'cc-by-4.0'",
+    ),
+    (
+        "license: mit",
+        "license: [mit, apache-2.0]",
+        {"license": "cc-by-4.0"},
+        "license (['mit', 'apache-2.0'] on the hub, 'cc-by-4.0'",
     ),
     ("# ultrafeedback", "# Mine: ultrafeedback", {"pretty_name": "N"}, "the text '# Mine: ultrafeedback"),
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pairkit.hub.merge import Changes, merge_lines, merge_matter
@@ -90,16 +90,21 @@ def test_no_new_line_of_either_side_is_lost(base: list[str], ours: list[str], th
         assert [line for line in merged if not line.startswith(("our ", "their "))] == base
 
 
-@given(st.data())
-def test_merges_are_those_of_git(data: st.DataObject) -> None:
+EDITS = st.tuples(st.integers(0, 8), st.sampled_from(["replace", "delete", "insert"]))
+
+
+@given(st.integers(2, 9), EDITS, EDITS)
+def test_merges_are_those_of_git_but_for_neighboring_lines(
+    count: int, our: tuple[int, str], their: tuple[int, str]
+) -> None:
     """With lines that occur once, where every diff finds the same."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     import tempfile
 
-    base = [f"{number}\n" for number in range(data.draw(st.integers(2, 9)))]
-    ours, theirs = (_edited(base, name, data) for name in ("our", "their"))
-    assume(ours != base != theirs)
+    base = [f"{number}\n" for number in range(count)]
+    (place, kind), (other, change) = ((at % count, how) for at, how in (our, their))
+    ours, theirs = _edited(base, {(place, kind): "our"}), _edited(base, {(other, change): "their"})
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("ours", "base", "theirs")]
         for path, side in zip(paths, (ours, base, theirs), strict=True):
@@ -107,14 +112,48 @@ def test_merges_are_those_of_git(data: st.DataObject) -> None:
         done = subprocess.run(["git", "merge-file", "-p", *paths], capture_output=True, check=False)
     changes = Changes()
     merged = merge_lines(base, ours, theirs, changes)
-    # git takes changes of neighboring lines for a conflict too, as this merge does.
-    assert bool(changes.conflicts) == (done.returncode != 0)
-    if not changes.conflicts:
+    same = place == other and (kind == change != "delete" or {kind, change} == {"replace", "delete"})
+    assert bool(changes.conflicts) == same
+    if same:
+        assert done.returncode != 0
+    elif done.returncode == 0:
         assert "".join(merged) == done.stdout.decode()
+    else:
+        # For git, changes of neighboring lines are a conflict.
+        assert merged == _edited(base, {(place, kind): "our", (other, change): "their"})
 
 
-def _edited(base: list[str], name: str, data: st.DataObject) -> list[str]:
-    place = data.draw(st.integers(0, len(base) - 1))
-    kind = data.draw(st.sampled_from(["replace", "delete", "insert"]))
-    new = {"replace": [f"{name}\n"], "delete": [], "insert": [f"{name}\n", base[place]]}[kind]
-    return [*base[:place], *new, *base[place + 1 :]]
+def _edited(base: list[str], edits: dict[tuple[int, str], str]) -> list[str]:
+    lines = []
+    for place, line in enumerate(base):
+        if (place, "insert") in edits:
+            lines.append(f"{edits[place, 'insert']}\n")
+        if (place, "replace") in edits:
+            lines.append(f"{edits[place, 'replace']}\n")
+        elif (place, "delete") not in edits:
+            lines.append(line)
+    return lines
+
+
+def test_an_addition_next_to_a_changed_line_is_kept() -> None:
+    """A card ends with a number of its data."""
+    for theirs, merged in (("abcNN", "abXNN"), ("abNc", "abNX"), ("aNbc", "aNbX")):
+        assert lines("abc", "abX", theirs) == (merged, Changes(kept=["the text in 1 place"]))
+    assert lines("ab", "aXY", "aNb") == ("aNXY", Changes(kept=["the text in 1 place"]))
+    assert lines("ab", "abX", "abY")[1].conflicts == ["the text 'Y' on the hub, 'X' in this push"]
+
+
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs", "conflict"),
+    [
+        ("mit", "cc", ["mit", "apache-2.0"], True),
+        (None, "cc", ["mit", "apache-2.0"], True),
+        ("mit", "mit", ["mit", "apache-2.0"], False),
+        (["en"], ["en", "de"], "fr", False),
+        (["en"], ["en", "de"], ["en", "fr"], False),
+    ],
+)
+def test_a_single_value_is_no_list(base: Any, ours: Any, theirs: Any, conflict: bool) -> None:
+    """A license that was changed on one side is not joined with that of the other."""
+    _, changes = matter({} if base is None else {"k": base}, {"k": ours}, {"k": theirs})
+    assert bool(changes.conflicts) == conflict

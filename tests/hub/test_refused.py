@@ -157,3 +157,7 @@ def test_invalid_branches() -> None:
     for name in ("", "-x", "a..b", "a b", "x.lock", "a//b", "x/", "ü:"):
         with pytest.raises(RecipeError, match="not a valid branch name"):
             check_reference("--revision", name)
+    for name in ("x" * 251, "v" + "ü" * 125):
+        with pytest.raises(RecipeError, match=r"--tag '[xvü]{20}\.\.\.': 251 bytes are too many"):
+            check_reference("--tag", name)
+    check_reference("--tag", "x" * 250)

@@ -14,6 +14,7 @@ from pairkit.pipeline.build import build
 from pairkit.pipeline.describe import plan, summary
 from pairkit.pipeline.recipe import BuildRecipe, load
 
+ALONE = {"require_choice": False}
 USER = {"role": "user", "content": "p"}
 REPLY = {"role": "assistant", "content": "c"}
 
@@ -145,3 +146,41 @@ def test_labels_that_are_read_are_no_completions(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no choice") as caught:
         build(recipe(tmp_path, rows), tmp_path / "out")
     assert "--map" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "generate", [None, {"model": "m", "engine": "openai", "base_url": "http://127.0.0.1:9/v1"}]
+)
+def test_an_answer_that_is_read_as_a_completion_is_refused(
+    generate: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    """The verifier would not find it in the metadata, after all is generated and paid for."""
+    rank = {"ranker": "verifier", "check": "number"}
+    made = recipe(tmp_path, prompts(answer="4"), rank=rank, generate=generate)
+    problem = (
+        r"the verifier compares completions with 'answer', but that column of .*rows\.jsonl is read as a "
+    )
+    for run in (plan, build):
+        with pytest.raises(
+            RecipeError, match=problem + "completion: --map prompt=prompt,answer=answer keeps it"
+        ):
+            run(made, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    mapped = recipe(
+        tmp_path,
+        prompts(answer="4"),
+        rank=rank,
+        generate=generate or {"model": "m", "engine": "openai"},
+        source={"map": {"prompt": "prompt", "answer": "answer"}},
+    )
+    assert "dry run: nothing was written" in plan(mapped, tmp_path / "out")
+
+
+def test_an_answer_next_to_completions_is_checked(tmp_path: Path) -> None:
+    rows = prompts(completion="4", answer="4")
+    manifest = build(recipe(tmp_path, rows, rank={"ranker": "verifier"}, mine=ALONE), tmp_path / "out")
+    assert manifest["counts"]["rank"]["right"] == len(rows)
+    own = {"ranker": "verifier", "check": "support.verifiers:is_four"}
+    # A function may take what it checks against from elsewhere.
+    manifest = build(recipe(tmp_path, prompts(answer="4"), rank=own, mine=ALONE), tmp_path / "other")
+    assert manifest["counts"]["rank"]["right"] == len(rows)

@@ -11,7 +11,8 @@ from pairkit.rankers.judge.recipe import JudgeRecipe
 from pairkit.rankers.pairrm.ranker import PairRMRecipe
 from pairkit.rankers.reward_model.ranker import RewardModelRecipe
 from pairkit.rankers.shown import shown_answers, shown_texts, thought_counts
-from pairkit.rankers.thoughts import HINT, answer_of
+from pairkit.rankers.spellings import HINT
+from pairkit.rankers.thoughts import answer_of
 from pairkit.rankers.verifier import VerifierRecipe, verify
 from pairkit.sets import completions
 
@@ -41,7 +42,37 @@ ANALYSIS = "<|channel|>analysis<|message|>"
         ("hm.\n</think>\n\n4", "4"),
         ("hm[/THINK]4", "4"),
         ("hm</think>", ""),
+        ("Hm. So 4. </think>\n\n4", "4"),
+        ("2 + 2 = 4 </think> 4", "4"),
+        ('She said "4"</think>\n4', "4"),
+        # Ended twice, or within each other.
+        ("<think>hm</think></think>\n\n4", "4"),
+        ("<think>hm</think>\n</think>4", "4"),
+        ("hm</think></think>4", "4"),
+        ("<think>a<think>b</think>c</think>4", "4"),
+        ("<think>a<think>b<think>c</think>d</think>e</think>4", "4"),
+        ("<think>Is it <think>\nor not?</think>4", "4"),
+        ("<think>I end it with `</think>` now.</think>4", "4"),
+        ("<think>so I answer now </think> the result is 4", "the result is 4"),
+        ("\ufeff<think>hm</think>4", "4"),
+        ("< Think >hm< / Think >4", "4"),
+        ("◁think▷hm◁/think▷4", "4"),
+        ("hm◁/think▷4", "4"),
+        ("<|begin_of_thought|>hm<|end_of_thought|>\n\n<|begin_of_solution|>4<|end_of_solution|>", "4"),
+        ("<|inner_prefix|>hm<|inner_suffix|>4", "4"),
+        ("<unused94>thought\nhm<unused95>4", "4"),
+        ("<reflection>hm</reflection>4", "4"),
+        ("<analysis>hm</analysis>4", "4"),
+        ("<scratchpad>hm</scratchpad>4", "4"),
+        ("<|channel|>final<|message|>4", "4"),
+        ("<|start|>assistant<|channel|>final<|message|>4<|return|>", "4"),
         # An answer may be about thoughts.
+        ("Use the </think> tag to close.", "Use the </think> tag to close."),
+        ("The model writes </think> before the answer.", "The model writes </think> before the answer."),
+        ("Close it with </think>", "Close it with </think>"),
+        ("Put </reasoning>, which ends it, last.", "Put </reasoning>, which ends it, last."),
+        ("s.split('</think>')[1]", "s.split('</think>')[1]"),
+        ("text.split(</think>) is wrong", "text.split(</think>) is wrong"),
         ("analysis: 4", "analysis: 4"),
         ("Models end it with `</think>`.", "Models end it with `</think>`."),
         ("It ends with </think>.", "It ends with </think>."),
@@ -53,6 +84,9 @@ ANALYSIS = "<|channel|>analysis<|message|>"
         ("[THINK]hm", None),
         (f"{ANALYSIS}hm", None),
         ("<think></think><think>hm", None),
+        ("<think>I end it with `</think>` now", None),
+        ("◁think▷hm", None),
+        ("<|begin_of_thought|>hm", None),
     ],
 )
 def test_the_answer_follows_the_thought(text: str, answer: str | None) -> None:
@@ -159,6 +193,7 @@ def test_reading_takes_linear_time() -> None:
     for piece in (
         "<think>",
         "<think>x</think>",
+        "<think><think>x</think>",
         "</think>",
         "analysisX",
         "<|start|>assistant",

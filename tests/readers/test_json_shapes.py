@@ -105,6 +105,25 @@ def test_one_row_stays_one_row(tmp_path: Path, row: dict[str, Any], indent: int 
         assert rows_in(tmp_path / name) == [row]
 
 
+def test_what_is_said_of_all_rows_is_in_every_row(tmp_path: Path) -> None:
+    own = {**ROWS[1], "system": "own"}
+    around = {"version": 2, "topic": "T", "system": "S", "examples": [ROWS[0], own], "info": {"a": 1}}
+    for name, indent in (("rows.json", None), ("rows.json", 1), ("rows.jsonl", None)):
+        (tmp_path / name).write_text(json.dumps(around, indent=indent))
+        first, second = rows_in(tmp_path / name)
+        assert first == {**ROWS[0], "system": "S", "topic": "T"}
+        assert second == {**own, "topic": "T"}
+    systems = [row["prompt"][0]["content"] for row in read(tmp_path / "rows.json").sets.to_pylist()]
+    assert systems == ["S", "own"]
+
+
+def test_a_line_is_a_row_whatever_the_number_of_lines(tmp_path: Path) -> None:
+    row = {"source": "s", "conversation": [{"input": "p", "output": "c"}]}
+    for lines in (1, 2):
+        write_lines(tmp_path / "rows.jsonl", [row] * lines)
+        assert rows_in(tmp_path / "rows.jsonl") == [row] * lines
+
+
 def test_messages_of_a_tree_under_a_key_are_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     rows = [{"message_id": str(row), "role": "prompter", "text": "t", "rank": row} for row in range(3)]

@@ -24,6 +24,37 @@ def test_texts_that_are_not_utf8_go_to_quarantine(tmp_path: Path) -> None:
     assert json.loads(bad["row"]) == {"prompt": "(not UTF-8)", "n": 2}
 
 
+def test_views_of_texts_are_texts(tmp_path: Path) -> None:
+    """As polars and DuckDB write them."""
+    rows = [{"prompt": f"p{row}", "chosen": "c", "rejected": "r" * row} for row in range(1, 40)]
+    views = pa.schema(
+        [("prompt", pa.string_view()), ("chosen", pa.large_string()), ("rejected", pa.string_view())]
+    )
+    table = pa.Table.from_pylist(rows, views)
+    encoded = table.set_column(1, "chosen", table["chosen"].cast(pa.string()).dictionary_encode())
+    listed = table.append_column("tags", pa.array([["a"]] * 39, pa.list_(pa.string_view())))
+    expected = [(row["prompt"], ["c", row["rejected"]]) for row in rows]
+    for each in (table, encoded, listed):
+        pq.write_table(each, tmp_path / "rows.parquet")
+        for start in (0, 2):
+            sets = read(tmp_path / "rows.parquet", rows=10, start=start).sets.to_pylist()
+            found = [
+                (row["prompt"][0]["content"], [text["text"] for text in row["completions"]]) for row in sets
+            ]
+            assert found == expected[10 * start :]
+
+
+def test_views_that_are_not_utf8_go_to_quarantine(tmp_path: Path) -> None:
+    """Short views are in the view itself, longer ones in a buffer."""
+    for broken in (b"\xed\xa0\x80", b"\xed\xa0\x80" * 9):
+        texts = pa.array([b"good", broken, b"fine"], pa.binary_view())
+        view = pa.Array.from_buffers(pa.string_view(), 3, texts.buffers())
+        pq.write_table(pa.table({"prompt": view}), tmp_path / "rows.parquet")
+        batch = read(tmp_path / "rows.parquet")
+        assert [row["prompt"][0]["content"] for row in batch.sets.to_pylist()] == ["good", "fine"]
+        assert [each["reason"] for each in batch.quarantine.to_pylist()] == ["invalid_utf8"]
+
+
 def test_reading_starts_in_the_middle_of_a_row_group(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"prompt": [str(i) for i in range(5000)]}), path, row_group_size=1700)

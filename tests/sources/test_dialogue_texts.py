@@ -57,6 +57,28 @@ def gemma(messages: list[dict[str, Any]]) -> str:
     return "<bos>" + "".join(turns)
 
 
+def speakers(messages: list[dict[str, Any]]) -> str:
+    names = {"user": "User", "assistant": "bot"}
+    return json.dumps([{"speaker": names[each["role"]], "text": each["content"]} for each in messages])
+
+
+def chatgpt(messages: list[dict[str, Any]]) -> str:
+    """Write messages as ChatGPT's exports do."""
+    return json.dumps(
+        [
+            {
+                "author": {"role": each["role"], "name": None},
+                "content": {"content_type": "text", "parts": [each["content"]]},
+            }
+            for each in messages
+        ]
+    )
+
+
+def pairs(messages: list[dict[str, Any]]) -> str:
+    return str([(each["role"], each["content"]) for each in messages])
+
+
 WRITERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "json": json.dumps,
     "indented": lambda messages: "\n " + json.dumps(messages, indent=2, ensure_ascii=False) + "\n",
@@ -72,6 +94,11 @@ WRITERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "chatml": chatml,
     "llama": llama,
     "gemma": gemma,
+    "speakers": speakers,
+    "chatgpt": chatgpt,
+    "pairs": pairs,
+    "json pairs": lambda messages: json.dumps([[each["role"], each["content"]] for each in messages]),
+    "marked": lambda messages: "\ufeff" + json.dumps(messages),
 }
 
 
@@ -158,6 +185,11 @@ PLAIN = [
     '[{"from": "Oslo", "to": "Rome", "value": "12"}]',
     '{"from": "EUR", "value": 3}',
     '{"content": "x", "type": "text/plain"}',
+    '[{"speaker": "Romeo", "text": "Hi"}, {"speaker": "Juliet", "text": "Ho"}]',
+    '{"author": "AI", "text": "of a poem"}',
+    '[["model", "Ford"], ["model", "Fiat"]]',
+    '[["user", 3], ["assistant", 4]]',
+    '[("user", "x"), ("Alice", "y")]',
     "[link](https://example.org) role: user content: x",
     "(see the role: user, and the content: x)",
     '{"a": "unfinished',
@@ -269,12 +301,21 @@ def test_a_named_source_reads_them_too(tmp_path: Path) -> None:
     assert (read.prompts, read.texts) == ([ASKED], [TEXTS])
 
 
-def test_messages_are_no_system_prompt(tmp_path: Path) -> None:
-    system = json.dumps([{"role": "system", "content": "Be brief."}])
-    row = {"prompt": QUESTION, "system": system, "chosen": "c", "rejected": "r"}
-    assert brief_rows(tmp_path, row).refused == [
-        ("unsupported_content", "'system': holds messages, not a text")
-    ]
+def test_a_system_prompt_may_be_one_message(tmp_path: Path) -> None:
+    turn = {"role": "system", "content": "Be brief."}
+    asked = {"prompt": QUESTION, "chosen": "c", "rejected": "r"}
+    systems = [json.dumps([turn]), json.dumps(turn), chatml([turn]), str([turn]), None, "Be brief."]
+    read = brief_rows(tmp_path, *({**asked, "system": system} for system in systems))
+    expected = [[("system", "Be brief."), *ASKED]] * 4 + [ASKED, [("system", "Be brief."), *ASKED]]
+    assert (read.prompts, read.refused) == (expected, [])
+
+
+@pytest.mark.parametrize("turns", [[user()], [{"role": "system", "content": "s"}, user()]])
+def test_other_messages_are_no_system_prompt(tmp_path: Path, turns: list[dict[str, Any]]) -> None:
+    row = {"prompt": QUESTION, "system": json.dumps(turns), "chosen": "c", "rejected": "r"}
+    ((reason, detail),) = brief_rows(tmp_path, row).refused
+    assert reason == "unsupported_content"
+    assert detail.startswith("'system': holds messages, and not one of the system alone; give")
 
 
 def test_dialogues_of_one_row_have_one_prompt(tmp_path: Path) -> None:

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import row_files
 from support.brief_sets import brief, brief_rows
-from support.row_files import write_csv
+from support.row_files import write_csv, write_lines
+
+from pairkit.errors import InputError
 
 WORDS = [
     ("True", "FALSE"),
@@ -64,14 +67,34 @@ def test_other_words_are_named(tmp_path: Path, label: str) -> None:
     assert detail.startswith(f"'label': is {label!r}, neither true nor false; write true or false")
 
 
-def test_a_rating_is_no_label(tmp_path: Path) -> None:
-    """1 of a scale from 1 to 5 is the worst, not a good one."""
-    for values in ([1, 5, 3], ["1", "5", "3"], [-1, 0, 1]):
-        rows = [{"prompt": "p", "completion": "c", "label": value} for value in values]
-        read = brief_rows(tmp_path, *rows)
-        assert read.sets == []
-        assert all("which is part of a rating" in detail for _, detail in read.refused)
-        assert all("--map score=COLUMN" in detail for _, detail in read.refused)
+def rows_of(values: list[Any]) -> list[dict[str, Any]]:
+    return [
+        {"prompt": f"p{place % 2}", "completion": f"c{place}", "label": value}
+        for place, value in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize("values", [[1, 5, 3], ["1", "5", "3"], [-1, 0, 1], [0.5, 1], [0, 1] * 1200 + [5]])
+def test_a_rating_is_no_label(tmp_path: Path, values: list[Any]) -> None:
+    """1 of a scale from 1 to 5 is the worst, not a good one, wherever the other numbers are."""
+    with pytest.raises(InputError, match=r"label holds .* a rating and no label .* --map score=label,group="):
+        brief_rows(tmp_path, *rows_of(values))
+
+
+def test_a_rating_in_a_column_of_labels_is_a_score(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_lines(path, rows_of([0, 4, 1, 5]))
+    sets = row_files.read(path, map={"score": "label", "group": "prompt"}).sets.to_pylist()
+    scores = [[each["score"] for each in row["completions"]] for row in sets]
+    assert scores == [[0, 1], [4, 5]]
+
+
+def test_ratings_as_flags_are_refused(tmp_path: Path) -> None:
+    row = {"prompt": "p", "a": "x", "b": "y", "good_a": 1, "good_b": 0}
+    mapped = {"prompt": "prompt", "completions": "a+b", "flags": "good_a+good_b"}
+    assert len(brief_rows(tmp_path, row, map=mapped).sets) == 1
+    with pytest.raises(InputError, match=r"good_b holds 0, 3, a rating .* --map scores=good_a"):
+        brief_rows(tmp_path, row, row | {"good_b": 3}, map=mapped)
 
 
 def test_objects_are_no_labels(tmp_path: Path) -> None:

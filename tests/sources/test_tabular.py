@@ -9,8 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.brief_sets import brief_rows
 from support.candidates import said
 
+from pairkit.errors import RecipeError
 from pairkit.schema import SETS, check_sets, identify
 from pairkit.sources import SourceRecipe, open_source
 
@@ -190,6 +192,28 @@ def test_a_plus_joins_columns(tmp_path: Path) -> None:
     ]
     assert json.loads(sets[0]["metadata"]) == {}
     assert reasons == ["missing_prompt"]
+
+
+def test_a_column_may_be_named_with_a_plus(tmp_path: Path) -> None:
+    row = {"prompt": "p", "good": "c", "x+y": "r", "x": "1"}
+    mapped = {"prompt": "prompt", "chosen": "good", "rejected": "x+y"}
+    assert brief_rows(tmp_path, row, map=mapped).texts == [["c", "r"]]
+    with pytest.raises(RecipeError, match=r"map rejected=good\+x: only prompt, .* can join columns"):
+        brief_rows(tmp_path, row, map=mapped | {"rejected": "good+x"})
+
+
+def test_an_unknown_field_of_a_map_lists_each_field_once(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as error:
+        brief_rows(tmp_path, {"prompt": "p"}, map={"promt": "prompt"})
+    known = str(error.value).partition("Known: ")[2].split(", ")
+    assert len(known) == len(set(known)) > 20
+
+
+def test_a_dialogue_that_begins_with_the_assistant_is_named_so(tmp_path: Path) -> None:
+    turns = [("assistant", "Hi"), ("user", "p"), ("assistant", "c")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    ((_, detail),) = brief_rows(tmp_path, {"messages": messages, "rejected_response": "r"}).refused
+    assert detail == "'rejected_response': the dialogue begins with the assistant"
 
 
 def test_sets_that_pairkit_wrote_are_read_back_unchanged(tmp_path: Path) -> None:

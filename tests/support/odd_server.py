@@ -64,6 +64,18 @@ def each(end: str | None = "stop", content: Callable[[str], Any] = str, **more: 
     return odd
 
 
+def bare_last(end: str) -> Oddity:
+    """Answer with a last choice that has an end and no content, as Google's servers do."""
+
+    def odd(body: Body) -> Answer:
+        answer = plain(body)
+        last = {"index": body.get("n", 1) - 1, "message": {"role": "assistant"}, "finish_reason": end}
+        answer[1]["choices"][-1] = last
+        return answer
+
+    return odd
+
+
 def refusal(message: str, status: int = 400, **about: Any) -> Answer:
     return status, {"error": {"message": message, "type": "invalid_request_error", **about}}
 
@@ -75,6 +87,11 @@ def odd_prompt(body: Body) -> bool:
 
 def some(odd: Oddity) -> Oddity:
     return lambda body: odd(body) if odd_prompt(body) else plain(body)
+
+
+def first(odd: Oddity) -> Oddity:
+    """Make an oddity of the first prompt and every other one after it."""
+    return lambda body: plain(body) if odd_prompt(body) else odd(body)
 
 
 def without(name: str, odd: Oddity) -> Oddity:
@@ -158,6 +175,18 @@ def only_streams(body: Body) -> Answer:
 _CUT = {"end": "length", "content": lambda _: None, "reasoning_content": "Let me think"}
 _CONTEXT = "This model's maximum context length is 64 tokens. However, you requested 90 tokens."
 _FILTER = "The response was filtered due to the prompt triggering the content management policy."
+_FLAGGED = "Your input was flagged by moderation"
+_UNFINISHED = (
+    "Could not finish the message because max_tokens or model output limit was reached. "
+    "Please try again with higher max_tokens."
+)
+_BAD_KEY = "API key not valid. Please pass a valid API key."
+_LOGIN = "login fail: Please carry the API secret key"
+_CANDIDATES = (
+    "Unable to submit request because it has a candidateCount value of 3 but the supported range is from 1 "
+    "(inclusive) to 2 (exclusive). Update the value and try again."
+)
+_ONLY_ONE = "invalid temperature: only 1 is allowed for this model"
 _BUSY = {"message": "Provider returned error", "code": 429, "metadata": {"raw": "Too Many Requests"}}
 _BROKEN = {"message": "Bad gateway", "code": 502}
 _BOTH = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
@@ -172,20 +201,56 @@ def last_cut(body: Body) -> Answer:
     return answer
 
 
+def last_lost(error: Body) -> Oddity:
+    """Answer with an error in the last choice."""
+
+    def odd(body: Body) -> Answer:
+        answer = plain(body)
+        answer[1]["choices"][-1] |= {"finish_reason": "error", "error": error}
+        return answer
+
+    return odd
+
+
+def stream_lost(error: Body) -> Oddity:
+    """Answer with a stream that ends in an error next to a choice, as OpenRouter does."""
+    pieces = [
+        {"choices": [{"index": 0, "delta": {"content": "Half"}, "finish_reason": None}]},
+        {"error": error, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]},
+    ]
+    events = [*map(json.dumps, pieces), "[DONE]"]
+    return lambda _: (200, "".join(f"data: {event}\n\n" for event in events).encode())
+
+
 ODDITIES: dict[str, Oddity] = {
     "plain": plain,
     "vendor": vendor,
     "thought_cut": each(**_CUT),
     "some_thoughts_cut": some(each(**_CUT)),
     "last_cut": last_cut,
+    "last_unsaid": bare_last("length"),
+    "last_filtered": bare_last("content_filter"),
     "thought_apart": each(reasoning="Hm."),
     "thought_closed": each(content=lambda one: f"Hm.\n</think>\n\n{one}"),
     "thought_open": each("length", content=lambda one: f"Well, {one}"),
     "busy": lambda body: (200, {"choices": None, "error": _BUSY}),
     "no_model": lambda body: (200, {"error": {"message": "Model a/b is not available", "code": 400}}),
     "no_model_text": lambda body: (200, {"error": "model 'a/b' not found, try pulling it first"}),
+    "no_model_id": lambda body: refusal("a/b is not a valid model ID", code=400),
+    "bad_key": lambda body: (
+        400,
+        [{"error": {"code": 400, "message": _BAD_KEY, "status": "INVALID_ARGUMENT"}}],
+    ),
+    "base_resp": lambda body: (
+        200,
+        {"choices": None, "base_resp": {"status_code": 1004, "status_msg": _LOGIN}},
+    ),
+    "candidates": one_at_a_time(400, _CANDIDATES),
+    "only_one": lambda body: plain(body) if body.get("temperature", 1) == 1 else refusal(_ONLY_ONE),
     "no_credit": lambda body: (402, {"error": {"message": "Insufficient credits", "code": 402}}),
     "choice_error": some(lambda body: (200, {"choices": [{"error": _BROKEN}]})),
+    "last_choice_error": some(last_lost({"message": "Flagged output", "code": 400})),
+    "streams_error": some(stream_lost({"message": "Prompt is too long", "code": 400})),
     "object_error": some(lambda body: (200, {"object": "error", "message": "Prompt flagged", "code": 400})),
     "one_choice": lambda body: plain(body | {"n": 1}),
     "n_refused_500": one_at_a_time(500, "Only one completion choice is allowed"),
@@ -195,6 +260,8 @@ ODDITIES: dict[str, Oddity] = {
     "eos_token": each("eos_token"),
     "parts": each(content=lambda one: [*_PARTS, {"type": "text", "text": one}]),
     "filter": some(lambda body: refusal(_FILTER, code="content_filter", param="prompt")),
+    "moderation": first(lambda body: refusal(_FLAGGED, 403, metadata={"reasons": ["violence"]})),
+    "unfinished": first(lambda body: refusal(_UNFINISHED)),
     "context": some(lambda body: refusal(_CONTEXT, code=400)),
     "limited": limited,
     "greedy": each(content=lambda _: "Always the same."),

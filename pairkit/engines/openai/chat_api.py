@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from math import isnan
 from time import time
 from typing import Any, NamedTuple
 
@@ -55,7 +56,11 @@ def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> di
         # Left out where it says nothing, because some servers refuse it whatever it is.
         "n": len(request.samplings) if len(request.samplings) > 1 else None,
     }
-    fields = dialect.written(fields) | recipe.extra_body
+    fields = dialect.written(fields)
+    if recipe.extra_body.get(NEW_LIMIT) is not None:
+        # The user's own name for the limit: with both of them, a server may take either.
+        fields.pop(LIMIT, None)
+    fields |= recipe.extra_body
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -78,6 +83,13 @@ def most_tokens(request: Request, body: Mapping[str, Any]) -> Tokens:
 def parse(content: bytes, body: Mapping[str, Any], key: str | None = None) -> Parsed | ServerError | Fault:
     """Read the completions of an answer with status 200 to a request; there may be fewer than `n`."""
     try:
+        return _parse(content, body, key)
+    except RecursionError:
+        return Fault("the answer is nested too deeply")
+
+
+def _parse(content: bytes, body: Mapping[str, Any], key: str | None) -> Parsed | ServerError | Fault:
+    try:
         answer = stream.joined(content) if stream.is_stream(content) else json.loads(content)
     except ValueError:
         return Fault("the answer is not JSON")
@@ -93,27 +105,27 @@ def parse(content: bytes, body: Mapping[str, Any], key: str | None = None) -> Pa
     usage = _usage(answer.get("usage"))
     # Servers count the tokens of all choices together, so those of one are known only if it is alone.
     tokens = usage.completion if usage is not None and len(choices) == 1 else None
-    completions = [_completion(choice, body, tokens) for choice in _ordered(choices)]
+    limit = sampling_of(body).max_tokens
+    # None can have more than the limit, so that each has it where all together have that many times it.
+    spent = usage is not None and limit is not None and usage.completion >= limit * len(choices)
+    completions = [_completion(choice, body, tokens, spent=spent) for choice in _ordered(choices)]
     whole = [completion for completion in completions if completion is not None]
     if len(whole) < len(completions):
         return Fault("the answer holds a choice without a whole message")
     return Parsed(tuple(whole), usage)
 
 
-def _completion(choice: Any, body: Mapping[str, Any], tokens: int | None) -> Completion | None:
-    """Read a choice; None if it is incomplete."""
+def _completion(
+    choice: Any, body: Mapping[str, Any], tokens: int | None, *, spent: bool
+) -> Completion | None:
+    """Read a choice; None if it is incomplete. `spent`: it has all the tokens that it may have."""
     message = received(choice)
     if message is None:
         return None
     asked = sampling_of(body)
     reason: FinishReason = message.reason
     # The server does not say that it cut the answer, but its count of tokens does.
-    if (
-        not message.known_end
-        and tokens is not None
-        and asked.max_tokens is not None
-        and tokens >= asked.max_tokens
-    ):
+    if spent and not message.known_end:
         reason = "length"
     return Completion(
         message.text,
@@ -143,8 +155,11 @@ def retry_after(header: str | None) -> float | None:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(header).timestamp() - time()
-        except ValueError:
+        # A date of numbers that are too large overflows.
+        except (ValueError, OverflowError):
             return None
+    if isnan(seconds):
+        return None
     # A date may be past, by a wrong clock or a slow answer.
     return min(max(seconds, 0.0), LONGEST_WAIT)
 
@@ -153,7 +168,7 @@ def model_names(content: bytes) -> list[str]:
     """Return the models that a server lists; [] if it uses another format."""
     try:
         return [str(model["id"]) for model in json.loads(content)["data"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 
 from pairkit.engines.base import Completion, Problem, Request
+from pairkit.engines.mixes import mix_refused
 from pairkit.engines.openai import chat_api
 from pairkit.engines.openai.chat_api import Fault, Parsed
 from pairkit.engines.openai.connection import open_session, proxy
@@ -73,10 +74,10 @@ class Client:
             raise RecipeError(f"base_url {self._recipe.base_url!r} is not a URL: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise EngineError(f"{self._recipe.base_url} cannot be reached: {_describe(error)}") from error
-        if status in (401, 403):
-            raise self._refused(server_error(status, content, self._key))
         if status == 200:
             self._models = chat_api.model_names(content)
+        elif (refused := server_error(status, content, self._key)).no_key:
+            raise self._refused(refused)
 
     async def complete(self, request: Request) -> tuple[Completion, ...] | Problem:
         """Send one request, with as many tries as it takes; one by one if the server takes no `n`."""
@@ -165,10 +166,7 @@ class Client:
         """Write requests otherwise from now on. Raises `RecipeError` if that makes a mix of samples one."""
         where, place = self._recipe.base_url, self._recipe.place
         for name in sorted(learned.removed & self._recipe.varied):
-            raise RecipeError(
-                f"{where} takes no {name} ({why}), in which {place}samples differ: they would all be sampled "
-                f"alike; give all of them one {name}, as in {place}samples='[{{n: 4}}]', or use another model"
-            )
+            raise mix_refused(where, name, why, place)
         new = learned.without(self._dialect)
         self._dialect = self._dialect.also(learned)
         # Requests that were in flight learn the same; it is said once.
@@ -224,7 +222,7 @@ class Client:
         if error.status in TRANSIENT:
             return Fault(f"HTTP {error.status}: {error.message}", error.after)
         # After a success these are about the request, before it about the key, the URL or the model.
-        shared = error.status in (403, 404, 405) or error.no_model
+        shared = error.status in (404, 405) or (error.no_key and not error.filtered) or error.no_model
         if error.status == 401 or (shared and not self.succeeded):
             raise self._refused(error)
         advice = remedy(error, body, self._recipe)
@@ -240,7 +238,7 @@ class Client:
     def _refused(self, error: ServerError) -> EngineError:
         """Build the error for an answer that every other request would get too."""
         where = self._recipe.base_url
-        if error.status in (401, 403):
+        if error.no_key:
             key = f"the key in {self._recipe.api_key_env} was not accepted"
             if not self._key:
                 key = "it requires a key: set api_key_env to the environment variable that holds one"

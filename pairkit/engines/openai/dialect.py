@@ -18,7 +18,10 @@ _REMOVABLE = frozenset({"temperature", "top_p", "seed", "stream_options"})
 LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
 _UNSUPPORTED = re.compile(
     r"un-?supported|(?:not|n't)\s+(?:\w+\s+)?(?:support|permit|allow|accept|recogni|available)|unknown|unrecogni"
-    r"|unexpected|extra_forbidden|deprecated|only the default|cannot find field|additional properties",
+    r"|unexpected|extra_forbidden|deprecated|only the default|cannot find field|additional properties"
+    # The one value that a server takes is its default: Moonshot's, Anthropic's.
+    r"|only \S+ is (?:allowed|supported|permitted|accepted|valid)|may only be set to"
+    r"|must (?:be|equal) 1(?:\.0+)?(?!\w|\.\d|,? ?\d| or\b| to\b| and\b)",
     re.IGNORECASE,
 )
 # A wrong value of a field that the server takes.
@@ -26,11 +29,19 @@ _RANGE = re.compile(
     r"between|at most|at least|less than|greater than|maximum|minimum|range|[<>]=?", re.IGNORECASE
 )
 _VALUE = re.compile(r"invalid|int(?:eger|32|64)?\b|out of|range|must|large|big", re.IGNORECASE)
+_INSTEAD = re.compile(r"\binstead\b|\buse\b|\breplaced\b|\brenamed\b", re.IGNORECASE)
+_VALUE_OF_LIMIT = re.compile(
+    r"too (?:large|big|high|long|small)|context (?:length|window)|input tokens|exceed|at (?:most|least)"
+    r"|(?:less|greater) than|between|[<>]",
+    re.IGNORECASE,
+)
 _BOTH = re.compile(
     r"\btemperature\b.{0,30}\btop_p\b.{0,60}\b(?:both|together|only one|simultaneously)", re.IGNORECASE
 )
 _ONE_ANSWER = re.compile(
-    r"['\"`]n['\"`]|\bn\s*(?:=|>|must|should|is\b)|\b(?:one|single|multiple)\s+(?:\w+\s+)?(?:choice|completion|candidate)",
+    r"['\"`]n['\"`]|\bn\s*(?:=|>|must|should|is\b)|\b(?:one|single|multiple)\s+(?:\w+\s+)?(?:choice|completion|candidate)"
+    # Google's and Mistral's names of it.
+    r"|candidate_?count|\bn_?completions\b",
     re.IGNORECASE,
 )
 _STREAM = re.compile(
@@ -110,7 +121,8 @@ def lesson(error: ServerError, sent: Mapping[str, Any], given: Mapping[str, Any]
     if error.status in (401, 402, 403, 408, 429):
         return None
     words, named = error.words, error.named({name: sent[name] for name in sent.keys() - given.keys()})
-    if NEW_LIMIT in words and LIMIT in named:
+    # vLLM names both in its errors about their value.
+    if NEW_LIMIT in words and LIMIT in named and _other_name(words):
         return Dialect(new_limit=True)
     if _BOTH.search(words) and {"temperature", "top_p"} <= sent.keys() - given.keys():
         return Dialect(removed=frozenset({"top_p"}))
@@ -128,6 +140,11 @@ def lesson(error: ServerError, sent: Mapping[str, Any], given: Mapping[str, Any]
     if not sent.get("stream") and "stream" not in given and _STREAM.search(words):
         return Dialect(stream=True)
     return None
+
+
+def _other_name(words: str) -> bool:
+    """Return whether words that name both limits ask for the other one."""
+    return bool(_UNSUPPORTED.search(words) or _INSTEAD.search(words)) and not _VALUE_OF_LIMIT.search(words)
 
 
 def _refused(name: str, words: str) -> bool:

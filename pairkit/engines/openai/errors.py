@@ -16,30 +16,46 @@ from pairkit.masking import MASK, masked
 
 # Statuses that are worth another try.
 TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+# The fields of an error that hold its text.
+_TEXTS = ("message", "detail", "msg", "status_msg", "error_msg")
 _CUT = 300  # characters of a server's text in a message
 # Words of an error without a number -> the status that they stand for; the first that is found counts.
 _STATUSES = (
-    (r"insufficient[_ ](?:quota|credit)", 402),
+    (r"insufficient[_ ](?:quota|credit|balance)", 402),
     (r"rate.?limit|too.?many|resource.?exhausted|overloaded|capacity|try again", 429),
-    (r"authenticat|unauthorized|api.?key", 401),
+    (r"authenticat|unauthorized|(?:api|secret).?key|login fail", 401),
     (r"permission|forbidden", 403),
     (r"not.?found|not.?available|does not exist", 404),
-    (r"invalid|unsupported|not.?supported|bad.?request|content.?filter|not.?permitted|forbidden", 400),
+    (
+        r"invalid|unsupported|not.?supported|bad.?request|content.?filter|sensitive|not.?permitted|forbidden",
+        400,
+    ),
 )
 _NO_MODEL = re.compile(
     r"\bmodel\b.{0,80}?\b(?:not (?:available|found|a valid)|does ?n[o']t exist|does not exist|unavailable)"
-    r"|\b(?:unknown|invalid|no such) model|\bmodel\b\W+\S+\W+is not supported|model_not_found",
+    r"|\bnot a valid model\b|\b(?:unknown|invalid|no such) model"
+    r"|\bmodel\b\W+\S+\W+is not supported|model_not_found",
+    re.IGNORECASE,
+)
+_NO_KEY = re.compile(
+    r"\b(?:api|secret).?key\b.{0,40}(?:not valid|invalid|expired|not found|incorrect|missing)"
+    r"|\b(?:invalid|incorrect|missing|no|expired)\b.{0,10}\b(?:api|secret).?key\b|api_key_invalid",
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(
     r"context|too long|maximum.{0,20}tokens|reduce the length|prompt.{0,20}tokens", re.IGNORECASE
 )
 _FILTERED = re.compile(
-    r"\bfiltered\b|content.?filter|content management|moderation|safety|flagged", re.IGNORECASE
+    r"\bfiltered\b|content.?filter|content management|moderation|safety|sensitive|flagged", re.IGNORECASE
 )
+_UNFINISHED = re.compile(r"(?:not|n't) finish|output limit", re.IGNORECASE)
 _NO_SYSTEM = re.compile(
-    r"\bsystem\b.{0,40}\b(?:role|message|turn|instruction|prompt)|developer instruction", re.IGNORECASE
+    r"\bsystem\b.{0,40}\b(?:role|message|turn|instruction|prompt)|\brole\b.{0,40}\bsystem\b"
+    r"|developer instruction",
+    re.IGNORECASE,
 )
+# Of templates that servers apply: about a system turn only where one was sent.
+_OTHER_ROLES = re.compile(r"only \W?user\b.{0,40}\broles?\b|roles must alternate", re.IGNORECASE)
 _TAKEN = re.compile(
     r"(?<!not )\b(?:supported|allowed|valid|accepted|expected|permitted)\b[^.:]{0,30}:.*",
     re.IGNORECASE | re.DOTALL,
@@ -69,6 +85,16 @@ class ServerError(NamedTuple):
         """Whether the server does not have the model."""
         return self.status in (400, 404, 422) and bool(_NO_MODEL.search(self.words))
 
+    @property
+    def no_key(self) -> bool:
+        """Whether the server does not take the key, which Google's says with status 400."""
+        return self.status in (401, 403) or (self.status == 400 and bool(_NO_KEY.search(self.words)))
+
+    @property
+    def filtered(self) -> bool:
+        """Whether the server does not take this prompt for what is in it."""
+        return bool(_FILTERED.search(self.words))
+
     def named(self, sent: Mapping[str, Any]) -> list[str]:
         """Return the fields of the request `sent` that the error names, the most likely reason first."""
         quoted = re.findall(r"['\"`‘“]([\w.]+)['\"`’”]", self.words)
@@ -82,10 +108,10 @@ def server_error(status: int, content: bytes, key: str | None) -> ServerError:
     """Read the answer with an error status. What is neither JSON nor UTF-8 is a message too."""
     text = content.decode("utf-8", "replace")
     try:
-        answer = json.loads(text)
-    except ValueError:
-        answer = text
-    return _error(status, answer, key)
+        return _error(status, json.loads(text), key)
+    # Nested deeper than Python's stack, or no JSON.
+    except (ValueError, RecursionError):
+        return _error(status, text, key)
 
 
 def error_within(answer: Mapping[str, Any], key: str | None) -> ServerError | None:
@@ -94,11 +120,14 @@ def error_within(answer: Mapping[str, Any], key: str | None) -> ServerError | No
     whole = choices if isinstance(choices, list) else []
     if not whole and (answer.get("error") or answer.get("object") == "error" or answer.get("errors")):
         return _error(None, answer, key)
-    if whole and isinstance(whole[0], Mapping) and whole[0].get("error"):
-        return _error(None, whole[0], key)
-    # Gateways answer with the bare text of a server behind them.
-    if choices is None and isinstance(answer.get("detail") or answer.get("message"), (str, list)):
-        return _error(None, answer, key)
+    for choice in whole:
+        if isinstance(choice, Mapping) and choice.get("error"):
+            return _error(None, choice, key)
+    # Gateways answer with the bare text of a server behind them, others with an object of their own.
+    for error in (answer, *answer.values()):
+        texts = [error.get(name) for name in _TEXTS] if isinstance(error, Mapping) else []
+        if choices is None and any(text and isinstance(text, (str, list)) for text in texts):
+            return _error(None, error, key)
     return None
 
 
@@ -112,8 +141,10 @@ class Remedy(NamedTuple):
 def remedy(error: ServerError, sent: Mapping[str, Any], recipe: EngineRecipe) -> Remedy:
     """Return what to set after a refusal that no other try can change."""
     place = recipe.place
-    if _FILTERED.search(error.words):
+    if error.filtered:
         return Remedy(f"the server filters this prompt; another may not: set {place}model or {place}base_url")
+    if _UNFINISHED.search(error.words):
+        return Remedy(f"its thought takes more than max_tokens: set a larger {place}max_tokens")
     if _TOO_LONG.search(error.words):
         return Remedy(f"set a smaller {place}max_tokens, or leave out longer prompts")
     for name in error.named(sent):
@@ -129,9 +160,13 @@ def remedy(error: ServerError, sent: Mapping[str, Any], recipe: EngineRecipe) ->
             return Remedy(f"remove {place}template.kwargs", of_all=True)
         if name not in _COMMON or name in ("tools", "stop"):
             return Remedy(f"set {place}extra_body.{name}=null")
-    if _NO_SYSTEM.search(error.words):
+    if _NO_SYSTEM.search(error.words) or (_with_system(sent) and _OTHER_ROLES.search(error.words)):
         return Remedy(f"set {place}template.system=fold")
     return Remedy(f"if it refuses a field of the request, leave it out with {place}extra_body.FIELD=null")
+
+
+def _with_system(sent: Mapping[str, Any]) -> bool:
+    return any(message.get("role") == "system" for message in sent.get("messages", ()))
 
 
 def _error(status: int | None, answer: Any, key: str | None) -> ServerError:
@@ -160,9 +195,9 @@ def _said(error: Any) -> str:
     # FastAPI: the place of a wrong value and what is wrong with it.
     if "msg" in error:
         place = error.get("loc")
-        names = ".".join(map(str, place)) if isinstance(place, list) else ""
-        return f"{names}: {error['msg']}".removeprefix(": ")
-    for name in ("message", "detail", "error", "errors"):
+        path = ".".join(map(str, place)) if isinstance(place, list) else ""
+        return f"{path}: {error['msg']}".removeprefix(": ")
+    for name in (*_TEXTS, "error", "errors"):
         if error.get(name):
             metadata = error.get("metadata")
             raw = metadata.get("raw") if isinstance(metadata, Mapping) else None

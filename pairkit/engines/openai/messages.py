@@ -56,15 +56,15 @@ def sent(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
 
 def received(choice: Any) -> Received | None:
     """Read the message of a choice; None if it is incomplete."""
-    message = _message(choice) if isinstance(choice, Mapping) else None
-    if message is None:
+    if not isinstance(choice, Mapping):
         return None
     end = choice.get("finish_reason")
     name = end.lower() if isinstance(end, str) else None
-    if name in _BROKEN:
-        return None
     # Servers have names of their own for a usual end, such as "eos_token", or none.
     reason: FinishReason = "length" if name in _LENGTH else "refused" if name in _REFUSED else "stop"
+    message = _message(choice, ended=reason != "stop")
+    if message is None or name in _BROKEN:
+        return None
     calls = message.get("tool_calls") or []
     content, thought, refusal = _parts(message.get("content"))
     thought = next(filter(None, (_text(message.get(name)) for name in THOUGHTS)), "") or thought
@@ -93,16 +93,21 @@ def received(choice: Any) -> Received | None:
     )
 
 
-def _message(choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the message of a choice, which older servers write as its text; None if it has none."""
+def _message(choice: Mapping[str, Any], *, ended: bool) -> Mapping[str, Any] | None:
+    """Return the message of a choice, which older servers write as its text; None if it has none.
+
+    `ended`: whether a limit or a filter ended the choice, which Google's servers then send without a content.
+    """
     message = choice.get("message") or choice.get("delta")
     if message is None and isinstance(choice.get("text"), str):
         return {"content": choice["text"]}
+    if message is None and ended:
+        return {}
     if not isinstance(message, Mapping) or not isinstance(
         message.get("content"), (str, list, Mapping, type(None))
     ):
         return None
-    return message if {"content", "refusal", "tool_calls", *THOUGHTS} & message.keys() else None
+    return message if ended or {"content", "refusal", "tool_calls", *THOUGHTS} & message.keys() else None
 
 
 def _parts(content: Any) -> tuple[str | None, str, str]:
@@ -151,14 +156,20 @@ def _sent_call(call: Any) -> Any:
 
 def _is_call(call: Any) -> bool:
     function = call.get("function") if isinstance(call, Mapping) else None
-    return isinstance(function, Mapping) and all(
-        isinstance(function.get(name), str) for name in ("name", "arguments")
+    return (
+        isinstance(function, Mapping)
+        and isinstance(function.get("name"), str)
+        # An object, as Ollama's own interface has it.
+        and isinstance(function.get("arguments"), (str, Mapping))
     )
 
 
 def _received_call(call: Mapping[str, Any]) -> dict[str, Any]:
     """Return a call without what servers add to it, such as its index."""
-    function = {name: call["function"][name] for name in ("name", "arguments")}
+    arguments = call["function"]["arguments"]
+    if not isinstance(arguments, str):
+        arguments = canonical_json(arguments)
+    function = {"name": call["function"]["name"], "arguments": arguments}
     identity = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
     return {**identity, "type": "function", "function": function}
 

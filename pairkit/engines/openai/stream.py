@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 # Fields of a piece that are no part of a text.
@@ -31,19 +32,21 @@ def joined(content: bytes) -> dict[str, Any] | None:
             ended = True
             continue
         event = _object(json.loads(data))
-        if event.get("error"):
-            return dict(event)
+        if event.get("error") or event.get("object") == "error":
+            # Without its choices, whose pieces are of an answer that is lost.
+            return {name: value for name, value in event.items() if name != "choices"}
         for name, value in event.items():
             if name != "choices" and value is not None:
                 answer[name] = value
         for piece in map(_object, _list(event.get("choices"))):
             place = piece.get("index")
-            empty: dict[str, Any] = {"message": {}, "finish_reason": None}
+            empty: dict[str, Any] = {"message": {}, "messages": [], "finish_reason": None}
             _add(choices.setdefault(place if isinstance(place, int) else 0, empty), piece)
     if not ended and not all(choice["finish_reason"] for choice in choices.values()):
         return None
-    listed = [{"index": index, **_with_calls(choices[index])} for index in sorted(choices)]
-    return {**answer, "choices": listed}
+    listed = [{"index": index, **_closed(choices[index])} for index in sorted(choices)]
+    # Without choices, what was sent instead of them may be an error.
+    return {**answer, "choices": listed} if listed else answer
 
 
 def _events(content: bytes) -> Iterator[str]:
@@ -65,7 +68,11 @@ def _add(choice: dict[str, Any], piece: Mapping[str, Any]) -> None:
     """Add a piece to its choice."""
     if piece.get("finish_reason"):
         choice["finish_reason"] = piece["finish_reason"]
-    delta = _object(piece.get("delta") or piece.get("message"))
+    if piece.get("error"):
+        choice["error"] = piece["error"]
+    delta = _object(piece.get("delta"))
+    if message := _object(piece.get("message")):
+        choice["messages"].append(message)
     if "text" in piece:
         delta = {"content": piece["text"], **delta}
     for call in map(_object, _list(delta.get("tool_calls"))):
@@ -103,8 +110,31 @@ def _list(value: Any) -> list[Any]:
     return value or []
 
 
-def _with_calls(choice: dict[str, Any]) -> dict[str, Any]:
-    calls = choice.pop("calls", {})
+def _closed(choice: dict[str, Any]) -> dict[str, Any]:
+    """Return a choice whose pieces have all been added."""
+    message, calls = choice["message"], choice.pop("calls", {})
     if calls:
-        choice["message"]["tool_calls"] = [calls[index] for index in sorted(calls)]
+        message["tool_calls"] = [calls[index] for index in sorted(calls)]
+    for name, value in _of_messages(choice.pop("messages")).items():
+        # Where there are deltas, messages repeat them, and the last one may have more.
+        if not message.get(name) or _begins(value, message[name]):
+            message[name] = value
     return choice
+
+
+def _of_messages(messages: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Join the messages of a choice, which are pieces, or the whole if each begins with the last."""
+    whole: dict[str, Any] = {}
+    for name in dict.fromkeys(name for message in messages for name in message):
+        values = [message[name] for message in messages if message.get(name)]
+        if not all(_begins(later, earlier) for earlier, later in pairwise(values)):
+            for value in values:
+                _extend(whole, {name: value})
+        elif values:
+            whole[name] = values[-1]
+    return whole
+
+
+def _begins(whole: Any, part: Any) -> bool:
+    """Return whether a text or list begins with another one."""
+    return isinstance(whole, (str, list)) and type(whole) is type(part) and whole[: len(part)] == part

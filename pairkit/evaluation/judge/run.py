@@ -80,7 +80,8 @@ def evaluate_judge(
     sets = _sets(pairs)
     scored = load_judge(recipe, ask, seed=seed).score(sets, advance)
     verdicts = _verdicts(sets["set_id"].to_pylist(), scored.sets, _shown(scored.sets, recipe))
-    lengths = np.array([list(map(len, pairs.first)), list(map(len, pairs.second))], dtype=np.float64).T
+    # Of what the judge was shown, because it cannot prefer the length of a thought.
+    lengths = np.array([[len(first), len(second)] for first, second in _shown(sets, recipe)], np.float64)
     # One group per prompt, because pairs of the same prompt are not independent.
     groups = schema.prompt_ids(sets["prompt"], sets["tools"])
     return JudgeEvaluation(

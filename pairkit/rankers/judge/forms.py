@@ -17,16 +17,27 @@ from pairkit.rankers.judge.recipe import Kind
 
 FLAGS = re.ASCII | re.IGNORECASE
 NOUN = r"(?:the\s)?(?:answer|assistant|response|completion|model|option|output|candidate)\s{0,2}[:#]?\s{0,2}"
-# What a verdict consists of: shown texts that have it within such brackets are changed (texts.py).
-_STEP = r"[AB]\s{0,2}(?:>>?|<<?|=)\s{0,2}[AB]"
+# What a verdict consists of. A shown text in which one of these patterns matches is changed there (texts.py),
+# and no reader below looks for anything else, so that whatever can be read is changed.
+_STEP = r"[AB]\s{0,2}(?:(?:>|&gt;){1,2}|(?:<|&lt;){1,2}|=)\s{0,2}[AB]"
 _LABEL = rf"(?:{NOUN})?[ABC]|tie|{_STEP}"
-_NUMBER = r"-?\d{1,3}(?:\.\d{1,4})?(?:\s?/\s?\d{1,3})?"
+_NUMBER = r"[-+]?\d{1,3}(?:\.\d{1,4})?(?:\s?/\s?\d{1,3}(?:\.0{1,4})?)?"
 LABEL_IN_BRACKETS = rf"\[\[(\s{{0,8}}(?:{_LABEL})\s{{0,8}})\]\]"
 # x[[1]] takes an element of x, so it is no rating.
 NUMBER_IN_BRACKETS = rf"(?<![\w\])])\[\[(\s{{0,8}}{_NUMBER}\s{{0,8}})\]\]"
 IN_BOX = rf"\\boxed\s?\{{(\s{{0,8}}(?:\\text\s?\{{)?(?:{_LABEL}|{_NUMBER})\}}?\s{{0,8}})\}}"
-# Without this key no JSON object is a verdict.
-KEY = r"\"((?:verdict|rating|ranking)\"\s{0,8}:)"
+
+
+def tag_of(names: str) -> str:
+    """Return the pattern of the beginning of a tag with one of these names: without it nothing is a tag."""
+    return rf"<\s{{0,8}}/?\s{{0,8}}(?:{names})\b"
+
+
+def key_of(names: str) -> str:
+    """Return the pattern of a key with one of these names: without it no JSON object is a verdict."""
+    return rf"\"(?:{names})\"\s*:"
+
+
 # A verdict in brackets that the prompt has not asked for counts only where the judge calls it one.
 _BEFORE = r"(?:\s+is)?[*_\s]*[:=]?[*_\s`\"'(]*\Z"
 _CALLED: Mapping[Kind, re.Pattern[str]] = {
@@ -100,10 +111,11 @@ def _called(text: str, end: int, header: Header) -> Found | None:
 
 
 def _tags(text: str, end: int, tag: str) -> Found | None:
-    ends = re.findall(rf"<\s{{0,8}}/?\s{{0,8}}{tag}\b", text, FLAGS)
+    ends = re.findall(tag_of(tag), text, FLAGS)
     if not ends:
         return None
-    contents = re.findall(rf"<{tag}>([^<]*)</{tag}>", text, FLAGS)
+    # B<<A is a verdict of five steps.
+    contents = re.findall(rf"<{tag}>([^<]*(?:<<?[^</][^<]*)?)</{tag}>", text, FLAGS)
     closed = text[:end].lower().endswith(f"</{tag}>")
     # A tag outside a complete pair makes the answer ambiguous, wherever it is.
     return Found(tuple(contents), closed and len(ends) == 2 * len(contents))
@@ -118,7 +130,7 @@ def _matches(pattern: str, text: str, end: int) -> Found | None:
 
 def _json(text: str, key: str) -> Found | None:
     """Read the JSON object that a text ends with."""
-    if re.search(rf'"{key}"\s*:', text, FLAGS) is None:
+    if re.search(key_of(key), text, FLAGS) is None:
         return None
     lines = (match.start(1) for match in re.finditer(r"^[^\S\n]*(\{)", text, re.MULTILINE))
     for start in dict.fromkeys([text.find("{"), *islice(lines, _OBJECTS)]):
@@ -143,7 +155,7 @@ def _values(text: str, key: str) -> tuple[str, ...] | None:
     except (ValueError, RecursionError):
         return None
     # A key that is spelled with escapes may be quoted from a shown text.
-    if not isinstance(made, dict) or len(values) != len(re.findall(rf'"{key}"\s*:', text, FLAGS)):
+    if not isinstance(made, dict) or len(values) != len(re.findall(key_of(key), text, FLAGS)):
         return None
     return tuple(map(_spelled, values)) or None
 

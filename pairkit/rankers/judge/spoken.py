@@ -5,33 +5,19 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from pairkit.models.chat.marks import THINK, THOUGHTS
+from pairkit.rankers.spellings import endings, marks
 
 _FLAGS = re.ASCII | re.IGNORECASE
-# Tags in which judges think, by themselves or because a prompt asks for it.
-DRAFTS = "think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad|seed:think"
-_SPECIAL = [family for family in THOUGHTS if family is not THINK and not family.sign.startswith("<seed")]
-_MARK = re.compile(
-    "|".join(
-        [
-            rf"<\s{{0,8}}(?P<end>/?)\s{{0,8}}(?P<tag>{DRAFTS})\s{{0,8}}>",
-            *(
-                rf"(?P<open{number}>{re.escape(family.open.strip())})|(?P<close{number}>{family.close})"
-                for number, family in enumerate(_SPECIAL)
-            ),
-        ]
-    ),
-    _FLAGS,
-)
-# These end a turn as well, so alone they end no draft.
-_AMBIGUOUS = re.compile(r"<\|(?:end|eom)\|>", _FLAGS)
 # Tokens that end a turn, and tags that a judge closes around its verdict.
 _STRAY = re.compile(
-    r"(?:<[|｜][^<>\s]{1,64}[|｜]?>|<[^<>|｜\s]{1,64}[|｜]>|</?(?:s|eos|end_of_turn|end_of_text)>"
+    r"(?:<[|｜][^<>\s]{1,64}[|｜]?>|<[^<>|｜\s]{1,64}[|｜]>|</?(?:s|eos|bos|pad|unk|end_of_turn|end_of_text)>"
+    r"|<br\s{0,2}/?>"
     r"|</[A-Za-z_][A-Za-z0-9_ -]{0,31}>|\[/?(?:INST|EOS)\]|\\\])\Z",
     _FLAGS,
 )
 _LONGEST_STRAY = 80  # characters
+# Other pictures may take a verdict back.
+_PRAISE = frozenset("✅✔☑✓🎉🏆🥇👍👏🙂😊⭐🌟💯\ufe0f")
 # Brackets may be those of a verdict itself.
 _BRACKETS = frozenset("]}")
 
@@ -46,24 +32,28 @@ def spoken(answer: str) -> str:
     >>> spoken("<thinking>B?</thinking> No. [THINK]Hm.[/THINK]A"), spoken("B? No.</think>A")
     (' No. \\nA', 'A')
     """
+    found = list(marks(answer))
+    ending = endings(found)
     pieces: list[str] = []
-    start, inside = 0, None
+    start = read = 0
     first = True
-    for mark in _MARK.finditer(answer):
-        name, ends = _name(mark)
-        if inside is None and ends and _AMBIGUOUS.match(mark[0]):
+    while read < len(found):
+        mark = found[read]
+        if mark.closes and not mark.alone:
+            read += 1
             continue
-        if inside is None and ends:
-            if not first:
-                return answer
-            start = mark.end()
-        elif inside is None:
-            pieces.append(answer[start : mark.start()])
-            inside = name
-        elif ends and name == inside:
-            start, inside = mark.end(), None
-        first = False
-    if inside is not None or not answer[start:].strip():
+        if not mark.closes:
+            pieces.append(answer[start : mark.start])
+            last = ending[read]
+        # Models end a draft twice.
+        elif first or not answer[start : mark.start].strip():
+            last = read
+        else:
+            return answer
+        if last is None:
+            return ""
+        start, read, first = found[last].end, last + 1, False
+    if start and not verdict_end(answer[start:]):
         return ""
     pieces.append(answer[start:])
     # Apart, so that no verdict is made of what stood around a draft.
@@ -87,19 +77,11 @@ def verdict_end(text: str) -> int:
         end = stray.start()
 
 
-def _name(mark: re.Match[str]) -> tuple[str, bool]:
-    """Return what a mark belongs to, and whether it ends a draft."""
-    if mark["tag"]:
-        return mark["tag"].lower(), bool(mark["end"])
-    name = next(name for name, value in mark.groupdict().items() if value and name != "end")
-    return name.removeprefix("open").removeprefix("close"), name.startswith("close")
-
-
 def _may_follow(mark: str) -> bool:
     if mark in _BRACKETS:
         return False
     kind = unicodedata.category(mark)
-    if kind[0] in "ZC" or mark in "`$":
+    if kind[0] in "ZC" or mark in "`$" or mark in _PRAISE:
         return True
     # A question is no verdict.
     return kind[0] == "P" and not any(word in unicodedata.name(mark, "") for word in ("QUESTION", "INTERRO"))
@@ -109,4 +91,4 @@ def _says_something(token: str) -> bool:
     """Return whether a token at the end belongs to a verdict or to a draft."""
     if re.fullmatch(r"</(?:verdict|rating|ranking)>", token, _FLAGS):
         return True
-    return _MARK.fullmatch(token) is not None and not _AMBIGUOUS.fullmatch(token)
+    return any(not mark.closes or mark.alone for mark in marks(token))

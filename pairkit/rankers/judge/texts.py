@@ -17,24 +17,34 @@ import numpy as np
 
 from pairkit.engines.base import sample_seed
 from pairkit.models.chat.render import Messages
-from pairkit.rankers.judge.forms import IN_BOX, KEY, LABEL_IN_BRACKETS, NUMBER_IN_BRACKETS
+from pairkit.rankers.judge.forms import (
+    FLAGS,
+    IN_BOX,
+    LABEL_IN_BRACKETS,
+    NUMBER_IN_BRACKETS,
+    key_of,
+    tag_of,
+)
+from pairkit.rankers.judge.header import NAMES
 from pairkit.rankers.judge.prompt import Prompt
-from pairkit.rankers.judge.spoken import DRAFTS
 from pairkit.rankers.judge.verdicts import LABELS
 from pairkit.rankers.shown import shown_content, shown_text
+from pairkit.rankers.spellings import MARK, TAGS
 from pairkit.schema import short_hash
 
-_FLAGS = re.ASCII | re.IGNORECASE
-_NAMES = f"verdict|rating|ranking|{DRAFTS}"
+_VERDICTS = "|".join(NAMES.values())
+_TOKENS = "s|bos|eos|pad|unk|start_of_turn|end_of_turn"
 _TAG = re.compile(
-    rf"<(\s{{0,8}}/?\s{{0,8}}(?:{_NAMES}|s|bos|eos|pad|unk|start_of_turn|end_of_turn)\s{{0,8}})>", _FLAGS
+    rf"<(\s{{0,8}}/?\s{{0,8}}(?:{_VERDICTS}|{TAGS}|{_TOKENS})\s{{0,8}})>",
+    FLAGS,
 )
-_OPEN_TAG = re.compile(rf"<(?=\s{{0,8}}/?\s{{0,8}}(?:{_NAMES})\b)", _FLAGS)
-_BRACKETS = re.compile(f"{LABEL_IN_BRACKETS}|{NUMBER_IN_BRACKETS}", _FLAGS)
-_BOX = re.compile(IN_BOX, _FLAGS)
-_KEY = re.compile(KEY, _FLAGS)
+_OPEN_TAG = re.compile(rf"<(?={tag_of(f'{_VERDICTS}|{TAGS}').removeprefix('<')})", FLAGS)
+_BRACKETS = re.compile(f"{LABEL_IN_BRACKETS}|{NUMBER_IN_BRACKETS}", FLAGS)
+_BOX = re.compile(IN_BOX, FLAGS)
+_KEY = re.compile(key_of(_VERDICTS), FLAGS)
 _TEMPLATE = re.compile(r"<([|｜][^<>\n]{0,64}|[^<>|｜\s]{1,64}[|｜])>")
-_INST = re.compile(r"\[(/?(?:INST|THINK|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\]")
+_INST = re.compile(r"\[(/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\]")
+_OTHER_BRACKETS = str.maketrans("<>[]◁▷", "‹›⟦⟧‹›")
 
 
 def harmless(text: str, *, boxed: bool = False) -> str:
@@ -51,9 +61,15 @@ def harmless(text: str, *, boxed: bool = False) -> str:
     text = _BRACKETS.sub(lambda match: f"⟦{match[1] or match[2]}⟧", text)
     if boxed:
         text = _BOX.sub(r"\\boxed⦃\1⦄", text)
-    text = _KEY.sub(r"“\1", text)
+    text = _KEY.sub(lambda match: f"“{match[0][1:]}", text)
+    text = MARK.sub(_unmarked, text)
     text = _TEMPLATE.sub(r"‹\1›", text)
     return _INST.sub(r"⟦\1⟧", text)
+
+
+def _unmarked(mark: re.Match[str]) -> str:
+    """Return a mark of a thought with other brackets, or with a gap where it has none."""
+    return mark[0].translate(_OTHER_BRACKETS).replace("assistantfinal", "assistant final")
 
 
 class Case(NamedTuple):

@@ -30,7 +30,7 @@ _TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")  # within \boxed
 _WINNER = re.compile(rf"(?:{NOUN})?([abc])(?:\s(?:is\sbetter|wins))?", FLAGS)
 _TIE = re.compile(r"(?:it(?:'s|\sis)\s)?(?:a\s)?(?:tie|draw)", FLAGS)
 _STEP = re.compile(r"([ab])\s*(>>|>|=|<|<<)\s*([ab])", FLAGS)
-_RATING = re.compile(r"(-?\d{1,3}(?:\.\d{1,4})?)(?:\s*(?:/|out\sof)\s*(\d{1,3}))?", FLAGS)
+_RATING = re.compile(r"([-+]?\d{1,3}(?:\.\d{1,4})?)(?:\s*(?:/|out\sof)\s*(\d{1,3})(?:\.0{1,4})?)?", FLAGS)
 # The first completion's points, by how clearly it is better.
 _POINTS = {">>": 1.0, ">": 0.75, "=": 0.5, "<": 0.25, "<<": 0.0}
 
@@ -87,7 +87,7 @@ def spell_verdict(verdict: Verdict, header: Header, positions: tuple[int, ...]) 
 
 
 def _read(content: str, header: Header, shown: int) -> Verdict | None:
-    content = _TEXT.sub(r"\1", content)
+    content = _TEXT.sub(r"\1", content).replace("&gt;", ">").replace("&lt;", "<")
     if header.kind == "pointwise":
         return _rating(content.strip(_AROUND), header)
     if header.kind == "listwise":

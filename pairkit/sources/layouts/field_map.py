@@ -14,7 +14,7 @@ from pairkit.sources.layouts.winners import check_winners
 FIELDS = tuple(dict.fromkeys(name for shape in SHAPES.values() for part in shape for name in part))
 OPTIONS = ("roles", "rank_by_order", "winners")  # of `map`: no columns
 JOINED = ("prompt", "system", "completion")  # several texts with a blank line between them
-COLLECTED = ("completions", "scores", "ranks", "models", "flags")  # several columns as one list
+COLLECTED = ("completions", "scores", "ranks", "models", "reasonings", "flags")  # several columns as one list
 VOTES = ("winner",)  # several columns of which each names a winner
 AVERAGED = ("score", "ratings")  # several columns of numbers
 
@@ -32,10 +32,10 @@ def columns_of(value: str, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_map(mapped: Mapping[str, Any]) -> None:
-    """Raise `RecipeError` for an unknown field, a broken path, or columns that cannot be joined."""
+    """Raise `RecipeError` for an unknown field, an option of another kind, or a broken path."""
     for field in mapped:
         if field not in (*FIELDS, *OPTIONS):
-            raise unknown("field of `map`", field, (*FIELDS, *OPTIONS))
+            raise unknown("field of `map`", field, {*FIELDS, *OPTIONS})
     if not isinstance(mapped.get("roles", {}), Mapping):
         raise RecipeError(
             f"map roles: must give speakers a role, as in {{Human: user}}, got {mapped['roles']!r}"
@@ -46,10 +46,7 @@ def check_map(mapped: Mapping[str, Any]) -> None:
             raise RecipeError(f"map roles: {name} must be one of {', '.join(ROLES)}, got {role!r}")
     if mapped.get("rank_by_order", True) not in (True, False, "true", "false"):
         raise RecipeError(f"map rank_by_order: must be true or false, got {mapped['rank_by_order']!r}")
-    for field, value in fields_in(mapped).items():
-        joined = (*JOINED, *COLLECTED, *AVERAGED, *VOTES)
-        if "+" in value and not is_constant(value) and field not in joined:
-            raise RecipeError(f"map {field}={value}: only {', '.join(joined)} can join columns")
+    for value in fields_in(mapped).values():
         for path in columns_of(value, ()):
             steps(path)
 

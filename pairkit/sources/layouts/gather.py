@@ -16,12 +16,12 @@ from pairkit.readers.json_fields import with_json_texts
 from pairkit.readers.json_rows import as_array, loads
 from pairkit.sources.layouts.field_map import COLLECTED, JOINED, columns_of, is_constant
 from pairkit.sources.layouts.paths import values_at
-from pairkit.sources.reading.cells import DIALOGUE, LIST, TRANSCRIPT, Cells
+from pairkit.sources.reading.cells import LIST, PROMPT, REPLY, WHOLE, Cells
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.history import HISTORY
 from pairkit.sources.reading.literals import parse
 
-LISTS = ("scores", "ranks", "models")  # in CSV, JSON in the cell
+LISTS = ("scores", "ranks", "models", "reasonings")  # in CSV, JSON in the cell
 CELLS = {"messages": LIST, "history": HISTORY}  # as JSON or Python's literals
 JSON = ("tools", "chat_template_kwargs")  # kept as texts
 # Of an Alpaca `input`: phrases for "empty".
@@ -79,14 +79,13 @@ def _collect(columns: Columns, field: str, names: Sequence[str]) -> pa.Array:
 def cells_of(fields: Mapping[str, str], names: Iterable[str]) -> dict[str, Cells]:
     """Return how the texts of each gathered column are read that may be more than texts."""
     cells: dict[str, Cells] = {}
-    # Without a prompt, transcripts are what the columns of the dialogues hold (pairs.py).
-    alone = TRANSCRIPT if "prompt" in fields else DIALOGUE
+    reply = REPLY if "prompt" in fields else WHOLE
     for field, value in fields.items():
         if field == "completions":
             parts = columns_of(value, names)
-            cells |= dict.fromkeys(parts, LIST if len(parts) == 1 else alone)
+            cells |= dict.fromkeys(parts, LIST if len(parts) == 1 else reply)
         elif field in ("prompt", "chosen", "rejected", "completion"):
-            cells[value] = alone
+            cells[value] = PROMPT if field == "prompt" else reply
         elif field in CELLS:
             cells[value] = CELLS[field]
     return cells
@@ -108,10 +107,10 @@ def _decode(columns: Columns, name: str) -> pa.Array:
     values, broken = [], []
     for text in columns.text(name).to_pylist():
         try:
-            value = None if text is None else parse(text)
+            value = None if text is None else with_json_texts(parse(text))
         except ValueError:
             value = None
-        values.append(with_json_texts(value) if isinstance(value, list) else None)
+        values.append(value if isinstance(value, list) else None)
         broken.append(text is not None and values[-1] is None)
     columns.report(np.array(broken, np.bool_), "invalid_json", "is not a JSON list", name)
     return _array(columns, name, values)

@@ -27,13 +27,14 @@ SHAPES: Mapping[str, Shape] = {
         ("chosen", "rejected"),
         (
             *("prompt", "messages", "score_chosen", "score_rejected", "model_chosen", "model_rejected"),
+            *("reasoning_chosen", "reasoning_rejected"),
             *ALWAYS,
         ),
     ),
     "sets": Shape(
         ("completions",),
         (
-            *("prompt", "messages", "transcript", "questions", "scores", "ranks", "models"),
+            *("prompt", "messages", "transcript", "questions", "scores", "ranks", "models", "reasonings"),
             *("winner", "winners", "flags", "strength", "preference", "rank_by_order"),
             *ALWAYS,
         ),

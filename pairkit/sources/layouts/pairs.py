@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, listed, present, with_fields
+from pairkit.arrow import flatten, interleave, listed, present, with_fields
 from pairkit.sources.reading.columns import Columns
-from pairkit.sources.reading.messages import Conversation, read_messages
+from pairkit.sources.reading.messages import Conversation, read_messages, with_thoughts
 from pairkit.sources.reading.pairs import (
     common_prompt,
     holds_replies,
@@ -22,6 +22,7 @@ from pairkit.sources.reading.pairs import (
 )
 
 SCORES = ("score_chosen", "score_rejected")
+THOUGHTS = ("reasoning_chosen", "reasoning_rejected")
 
 
 def read_pairs(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, pa.Array]:
@@ -32,7 +33,29 @@ def read_pairs(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, p
     if len(models) == 2 and np.all(np.diff(cuts) == 2):
         both = pa.concat_arrays(models).take(pa.array(np.arange(len(flat)).reshape(2, -1).T.ravel()))
         flat = with_fields(flat, model=both)
-    return prompt, listed(cuts, flat)
+    return prompt, _with_thoughts(columns, fields, listed(cuts, flat))
+
+
+def _with_thoughts(columns: Columns, fields: Mapping[str, Any], sets: pa.Array) -> pa.Array:
+    """Give each side of a pair the thought that stands next to it."""
+    if not any(name in fields for name in THOUGHTS):
+        return sets
+    cuts, flat = flatten(sets)
+    sides = [columns.text(fields[name]) if name in fields else _nothing(columns) for name in THOUGHTS]
+    several = np.diff(cuts) != 2
+    for side, name in zip(sides, THOUGHTS, strict=True):
+        detail = "is one thought, next to several replies"
+        columns.report(several & present(side), "length_mismatch", detail, fields.get(name))
+    # One index per completion: its row, and its place in a pair.
+    rows = np.repeat(np.arange(columns.size), np.diff(cuts))
+    places = 2 * rows + np.minimum(np.arange(len(flat)) - cuts[rows], 1)
+    beside = flatten(interleave(sides))[1].take(pa.array(places))
+    own = flat.field("reasoning_content")
+    return listed(cuts, with_fields(flat, reasoning_content=with_thoughts(own, beside)))
+
+
+def _nothing(columns: Columns) -> pa.Array:
+    return pa.nulls(columns.size, pa.string())
 
 
 def _contents(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, pa.Array]:

@@ -128,6 +128,6 @@ def parsed(texts: pa.Array) -> pa.Array:
 def _parsed(text: str | None) -> object:
     try:
         value = parse(text) if text else None
+        return with_json_texts(value) if isinstance(value, dict | list) else None
     except ValueError:
         return None
-    return with_json_texts(value) if isinstance(value, dict | list) else None

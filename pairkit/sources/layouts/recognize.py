@@ -13,10 +13,25 @@ from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.readers.survey import Survey
 from pairkit.sources.base import Reading, SourceRecipe
-from pairkit.sources.layouts.field_map import OPTIONS, columns_of, fields_in
+from pairkit.sources.layouts.field_map import (
+    AVERAGED,
+    COLLECTED,
+    JOINED,
+    OPTIONS,
+    VOTES,
+    columns_of,
+    fields_in,
+)
 from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.paths import Types, first_column, types_at
-from pairkit.sources.layouts.settle import UNTOLD, check_preference, settle_order, settle_winners
+from pairkit.sources.layouts.settle import (
+    UNTOLD,
+    check_labels,
+    check_preference,
+    settle_order,
+    settle_winners,
+)
+from pairkit.sources.layouts.steps import check_steps
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.typed_texts import with_typed_texts
@@ -31,6 +46,8 @@ KINDS = {
     "object": pa.types.is_struct,
 }
 OUTCOMES = ("winner", "flags", "strength", "preference")  # of which a map's own replaces a layout's
+# Fields of labels, and what reads a rating instead.
+LABELED = {"label": "score={0},group=COLUMN (the prompt's)", "flags": "scores={0}"}
 # A map that names one of these says what the rows hold; any other adds to what is recognized.
 CONTENT = ("prompt", "messages", "chosen", "rejected", "completions", "completion")
 
@@ -50,6 +67,9 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     if "winner" in fields and "winners" not in options:
         where = (columns_of(fields[name], columns) for name in ("winner", "completions"))
         options |= settle_winners(path, survey, *where, mapped="winner" in mapped)
+    check_steps(path, columns, fields)
+    for name in LABELED.keys() & fields.keys():
+        check_labels(path, columns_of(fields[name], columns), LABELED[name].format(fields[name]))
     if options.get("rank_by_order") == UNTOLD:
         options |= settle_order(path, fields["completions"])
     if "preference" in fields and "preference" not in mapped:
@@ -97,6 +117,8 @@ def _completed(layout: Layout, columns: Types, mapped: Mapping[str, str]) -> dic
     fields = fields_of(layout, columns)
     if any(name in mapped for name in OUTCOMES):
         fields = {name: value for name, value in fields.items() if name not in OUTCOMES}
+    if "score" in mapped and mapped["score"] == fields.get("label"):
+        del fields["label"]
     return {**fields, **mapped}
 
 
@@ -131,7 +153,12 @@ def _exists(columns: Types, need: str) -> bool:
     path, _, kind = need.partition(":")
     types = [each for each in types_at(columns, path) if not kind or KINDS[kind](each)]
     # A text that may hold the rest of the path gives no layout away.
-    return any(not pa.types.is_null(each) for each in types)
+    return any(not _is_open(each, inside=path not in columns) for each in types)
+
+
+def _is_open(kind: pa.DataType, *, inside: bool) -> bool:
+    """Return whether nothing is known of a type; `inside` a column, also where a list holds the text."""
+    return pa.types.is_null(kind) or (inside and is_list(kind) and _is_open(kind.value_type, inside=True))
 
 
 def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
@@ -205,7 +232,11 @@ def _mapped(mapped: Mapping[str, str]) -> Layout:
 
 
 def _check_paths(mapped: Mapping[str, str], columns: Types, file: Path) -> None:
+    joined = (*JOINED, *COLLECTED, *AVERAGED, *VOTES)
     for field, value in mapped.items():
+        # Here, because a column may itself be named "one+two".
+        if len(columns_of(value, columns)) > 1 and field not in joined:
+            raise RecipeError(f"map {field}={value}: only {', '.join(joined)} can join columns")
         for path in columns_of(value, columns):
             if not types_at(columns, path):
                 # The one field that is often the same for all rows.

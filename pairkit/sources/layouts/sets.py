@@ -35,7 +35,7 @@ from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.contents import TEXT_KEYS, read_content
 from pairkit.sources.reading.dialogues import CALL_FIELDS
 from pairkit.sources.reading.media import report_media
-from pairkit.sources.reading.messages import open_transcripts, read_messages
+from pairkit.sources.reading.messages import open_transcripts, read_messages, with_thoughts
 from pairkit.sources.reading.pairs import (
     common_prompt,
     holds_replies,
@@ -65,6 +65,9 @@ def read_sets(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, pa
         "model": _models(columns, fields.get("models"), offsets),
     }
     flat = with_fields(flat, **{name: values for name, values in known.items() if values is not None})
+    thoughts = _aligned(columns, fields.get("reasonings"), offsets, "text")
+    if thoughts is not None:
+        flat = with_fields(flat, reasoning_content=with_thoughts(flat.field("reasoning_content"), thoughts))
     flat = with_fields(flat, rank=outcomes.from_one(flat.field("rank"), offsets))
     return prompt, listed(offsets, _judged(columns, fields, names, offsets, flat))
 

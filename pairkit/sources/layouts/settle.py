@@ -19,6 +19,7 @@ from pairkit.errors import InputError
 from pairkit.readers.survey import Survey
 from pairkit.sources.layouts.paths import types_at, values_in
 from pairkit.sources.layouts.winners import PLACE, bare, numbered
+from pairkit.sources.reading.labels import is_rating
 
 # "a_is_better", "is_first_preferred"
 SIDES = {"a": "a", "b": "b", "first": "a", "second": "b"}
@@ -134,6 +135,26 @@ def settle_order(path: Path, column: str) -> dict[str, str]:
         f"{path}: {column} holds two texts in every row; give --map rank_by_order=true if the first is the "
         "better one, as LLaMA-Factory's pairs are, or --map rank_by_order=false if they are in no order"
     )
+
+
+def check_labels(path: Path, columns: Sequence[str], rating: str) -> None:
+    """Raise `InputError` if the labels of a column are numbers of a rating, in any row of a file.
+
+    `rating` is the map that reads them as one.
+    """
+    for column in columns:
+        numbers = {number for value in _values(path, [column]) if np.isfinite(number := _as_number(value))}
+        if is_rating(numbers):
+            raise InputError(
+                f"{path}: {column} holds {_shown(sorted(numbers))}, a rating and no label of 1 and 0, "
+                f"or of 1 and -1; give --map {rating} if more is better, or correct the rows"
+            )
+
+
+def _shown(numbers: Sequence[float]) -> str:
+    few = numbers if len(numbers) <= 6 else [*numbers[:3], *numbers[-3:]]
+    texts = [f"{number:g}" for number in few]
+    return ", ".join(texts if few is numbers else [*texts[:3], "...", *texts[3:]])
 
 
 def check_preference(path: Path, column: str) -> None:

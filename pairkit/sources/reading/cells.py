@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pairkit.arrow import Mask, flatten, is_list, is_text, list_indices, mask
+from pairkit.arrow import Mask, flatten, is_list, is_text, list_indices, mask, present
 from pairkit.readers.json_rows import row_tables
-from pairkit.sources.reading.chat_marks import HUMAN, transcript_in
 from pairkit.sources.reading.columns import Columns
-from pairkit.sources.reading.dialogues import MAYBE, dialogue_in
+from pairkit.sources.reading.dialogues import MAYBE, dialogue_in, speaker_of
 from pairkit.sources.reading.literals import OtherKind, parse
-from pairkit.sources.reading.roles import known_roles
+from pairkit.sources.reading.roles import known_roles, normal
+from pairkit.sources.reading.transcripts import SPELLED, SPELLED_OTHERWISE, transcript_in
 
 
 class Cells(NamedTuple):
@@ -69,8 +70,10 @@ def list_cell(text: str, roles: Mapping[str, str]) -> Any:
 
 
 DIALOGUE = Cells(MAYBE, dialogue_in)
-# Next to a prompt, or as one, where a text is not expected to be a transcript.
-TRANSCRIPT = Cells(rf"{MAYBE}|^{HUMAN}", lambda text, roles: transcript_in(text) or dialogue_in(text, roles))
+PROMPT = Cells(rf"{MAYBE}|{SPELLED}", lambda text, roles: transcript_in(text) or dialogue_in(text, roles))
+REPLY = Cells(PROMPT.begins, lambda text, roles: transcript_in(text, reply=True) or dialogue_in(text, roles))
+# Of dialogues, where no other column holds the prompt.
+WHOLE = Cells(rf"{MAYBE}|{SPELLED_OTHERWISE}", REPLY.parse)
 LIST = Cells(None, list_cell)
 
 
@@ -83,13 +86,13 @@ def _parse(columns: Columns, name: str, cells: Cells) -> dict[int, Any]:
     values = columns.arrays[name]
     roles = known_roles(columns.roles)
     if is_text(values.type):
-        places = np.flatnonzero(_candidates(values, cells.begins))
+        places = np.flatnonzero(candidates(values, cells.begins))
         texts = zip(places.tolist(), values.take(pa.array(places)).to_pylist(), strict=True)
         return _parsed_cells(columns, name, texts, lambda text: cells.parse(text, roles))
     cuts, flat = flatten(values)
     # A list is parsed if one of its items may be a dialogue.
     owners = list_indices(cuts)
-    places = np.unique(owners[_candidates(flat, MAYBE)])
+    places = np.unique(owners[candidates(flat, MAYBE)])
     lists = zip(places.tolist(), values.take(pa.array(places)).to_pylist(), strict=True)
     return _parsed_cells(columns, name, lists, lambda texts: dialogues_of(texts, roles))
 
@@ -111,14 +114,36 @@ def _reply(text: Any) -> Any:
 
 
 def report_dialogues(items: Columns, name: str) -> None:
-    """Report texts that are dialogues where only texts are read."""
+    """Report replies that are dialogues where only texts are read."""
     if name in items and is_text(items.arrays[name].type):
-        found = _parse(items, name, DIALOGUE)
+        found = _parse(items, name, REPLY)
         where = np.isin(np.arange(items.size), list(found))
-        items.report(where, "unsupported_content", "holds messages, not a text", name)
+        detail = "holds messages, not a text; give the text of the reply alone"
+        items.report(where, "unsupported_content", detail, name)
 
 
-def _candidates(texts: pa.Array, begins: str | None) -> Mask:
+def read_system(columns: Columns, name: str) -> pa.Array:
+    """Read a column of system prompts as texts, each of which may be one message of the system."""
+    texts = columns.text(name)
+    if not present(texts).any():
+        return texts
+    roles, contents, others = known_roles(columns.roles), {}, []
+    for row, value in _parse(columns, name, DIALOGUE).items():
+        turn = value[0] if isinstance(value, list) and len(value) == 1 else value
+        said = turn.get("content", turn.get("value")) if isinstance(turn, dict) else None
+        named = isinstance(said, str) and roles.get(normal(speaker_of(turn, roles) or "")) == "system"
+        if named:
+            contents[row] = said
+        elif value is not None:
+            others.append(row)
+    detail = "holds messages, and not one of the system alone; give all messages in the prompt"
+    columns.report(np.isin(np.arange(columns.size), others), "unsupported_content", detail, name)
+    where = np.isin(np.arange(columns.size), list(contents))
+    return pc.replace_with_mask(texts, pa.array(where), pa.array(list(contents.values()), pa.string()))
+
+
+def candidates(texts: pa.Array, begins: str | None) -> Mask:
+    """Mark the texts that a regular expression of Rust matches; None matches every text."""
     series = pl.from_arrow(texts.cast(pa.string()))
     assert isinstance(series, pl.Series)
     found = series.is_not_null() if begins is None else series.str.contains(begins)

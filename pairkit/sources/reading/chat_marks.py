@@ -1,4 +1,4 @@
-"""Texts that spell turns: the marks of a chat template, or the transcripts of HH-RLHF.
+"""Texts that spell turns in the marks of a chat template.
 
 Training puts the model's own template around messages, so that `<|im_start|>user\\nHi<|im_end|>` as a text
 would get two.
@@ -29,7 +29,6 @@ _OTHER = re.compile(
     r"(\[INST\]|<\|start\|>|<｜User｜>|<\|prompter\|>|<\|START_OF_TURN_TOKEN\|>|<\|im_user\|>)"
 )
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
-_TURN = re.compile(rf"{HUMAN}|{ASSISTANT}")
 BEGINS = rf"{_BEGIN}(?:<\||<start_of_turn>|\[INST\]|<｜)"
 
 
@@ -57,22 +56,6 @@ def spelled_messages(text: str) -> list[dict[str, str]] | None:
     open_ = not messages[-1]["content"]
     said = messages[:-1] if open_ else messages
     return [each for each in said if each["content"] or each["role"] != "system"]
-
-
-def transcript_in(text: str) -> list[dict[str, str]] | None:
-    """Return the turns of a "\\n\\nHuman: ... \\n\\nAssistant: ..." text, None for any other text.
-
-    An open turn at the end is left out.
-    """
-    if not text.startswith(HUMAN):
-        return None
-    turns = list(_TURN.finditer(text))
-    ends = [turn.start() for turn in turns[1:]] + [len(text)]
-    messages = [
-        {"role": "user" if turn.group() == HUMAN else "assistant", "content": text[turn.end() : end].strip()}
-        for turn, end in zip(turns, ends, strict=True)
-    ]
-    return messages if messages[-1]["content"] else messages[:-1]
 
 
 def without_end_marks(texts: pa.Array) -> pa.Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -50,12 +52,16 @@ def read_labels(values: pa.Array) -> tuple[pa.Array, list[Problem]]:
     return pa.array(good, mask=~(good | bad)), _problems(texts, left, rating)
 
 
+def is_rating(numbers: Set[float]) -> bool:
+    """Return whether numbers are a rating and no labels, which are 1 and 0, or 1 and -1."""
+    return not (numbers <= {0.0, 1.0} or numbers <= {-1.0, 1.0})
+
+
 def _numbers(numbers: pa.Array) -> tuple[Mask, Mask, Mask]:
     """Return which numbers are good, bad, and part of a rating."""
     some = present(numbers)
     values = np.where(some, pc.fill_null(numbers, 0).to_numpy(zero_copy_only=False), np.nan)
-    kinds = set(values[some].tolist())
-    if not (kinds <= {0.0, 1.0} or kinds <= {-1.0, 1.0}):
+    if is_rating(set(values[some].tolist())):
         return np.zeros(len(some), np.bool_), np.zeros(len(some), np.bool_), some
     return values == 1, (values == 0) | (values == -1), np.zeros(len(some), np.bool_)
 

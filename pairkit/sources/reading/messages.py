@@ -46,6 +46,11 @@ class Conversation(NamedTuple):
         return completions(self.reply, **extra, **columns)
 
 
+def with_thoughts(own: pa.Array, beside: pa.Array) -> pa.Array:
+    """Return thoughts that messages hold, or else those that stand next to them; a blank text is none."""
+    return pc.coalesce(own, pc.if_else(pc.equal(pc.utf8_trim_whitespace(beside), ""), None, beside))
+
+
 def text_replies(texts: pa.Array) -> Conversation:
     """Return replies that are texts, without a prompt."""
     nothing = pa.nulls(len(texts), pa.string())

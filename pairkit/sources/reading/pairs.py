@@ -98,7 +98,9 @@ def common_prompt(
     # Replies of several turns: what they share then begins with the assistant or a tool.
     before = first >= 0
     several = before & ~apart & np.isin(_first_roles(shared), ("assistant", "tool"))
-    columns.report(several, "unsupported_content", "the replies have several turns", name)
+    # Without a prompt of its own, a row has whole dialogues.
+    detail = "the dialogue begins with the assistant" if column is None else "the replies have several turns"
+    columns.report(several, "unsupported_content", detail, name)
     otherwise = repeat([], columns.size, PROMPT) if column is None else column
     return pc.if_else(pa.array(before), shared, otherwise)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +24,7 @@ THOUGHT_FIELDS = ("reasoning_content", "thinking", "thought", "reasoning")
 def read_turns(items: Columns) -> pa.Array:
     """Read structs of a role and a content as MESSAGE; report those that are none, and attached media."""
     report_media(items)
+    items = _with_authors(items)
     role_field, content_field = items.first_of(ROLE_FIELDS), items.first_of(CONTENT_FIELDS)
     names, roles = read_roles(items, role_field)
     content, among_parts = _read_said(items)
@@ -47,6 +49,13 @@ def read_turns(items: Columns) -> pa.Array:
         tool_calls=calls,
         **{name: _of(results, items, name) for name in ("tool_call_id", "name")},
     )
+
+
+def _with_authors(items: Columns) -> Columns:
+    """Take the role of authors that are objects, as in ChatGPT's exports, for their names."""
+    if "author" not in items or "role" not in (author := items.struct("author")):
+        return items
+    return replace(items, arrays={**items.arrays, "author": author.arrays["role"]})
 
 
 def read_roles(items: Columns, name: str) -> tuple[pa.Array, pa.Array]:

@@ -70,6 +70,18 @@ def test_length_bias_is_detected(real_data: Path) -> None:
     assert {one.name for one in biased.by_subset} == set(filter(None, pairs.subsets))
 
 
+def test_lengths_are_those_of_the_texts_shown(tmp_path: Path) -> None:
+    """A thought that the judge is not shown makes no answer longer."""
+    thought = f"<think>{'hm ' * 50}</think>"
+    rows = [row(number, first=f"{thought}short", second="the longer one") for number in range(3)]
+    pairs = read_pairs(jsonl(tmp_path / "own.jsonl", *rows))
+    for thoughts, longer in (("strip", 0), ("show", 1)):
+        recipe = EvalJudgeRecipe(model="m", thoughts=thoughts)  # type: ignore[arg-type]
+        engine = ScriptedJudge(lambda asked: says(asked, "A" if "short" in asked.texts[0] else "B"))
+        done = evaluate_judge(recipe, pairs, engine.ask, seed=0, advance=no_progress)
+        assert {one.name: one.value.mean for one in done.by_length}["judge_prefers_longer"] == longer
+
+
 @pytest.mark.parametrize(("protocol", "asked"), [("pointwise", 16), ("listwise", 4), ("round_robin", 4)])
 def test_other_protocols_give_verdicts(tmp_path: Path, protocol: str, asked: int) -> None:
     path = jsonl(tmp_path / "own.jsonl", row(1, first="longer"), row(2, second="long"))

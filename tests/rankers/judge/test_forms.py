@@ -15,6 +15,7 @@ from support.judges import good, judged
 from pairkit.rankers.judge.header import Header
 from pairkit.rankers.judge.spoken import spoken, verdict_end
 from pairkit.rankers.judge.verdicts import read_verdict, spell_verdict, why_unread
+from pairkit.rankers.thoughts import answer_of
 
 
 def header(kind: str, **fields: object) -> Header:
@@ -36,7 +37,10 @@ def test_punctuation_of_any_script_may_follow(end: str) -> None:
     assert read_verdict(f"因为。[[B]]{end}", BRACKETS, 2) == B
 
 
-@pytest.mark.parametrize("end", ["?", "？", "؟", "‽", "!?", " or", " 2", "~~", "=", "<b>", " B", "✗"])
+@pytest.mark.parametrize(
+    "end",
+    ["?", "？", "؟", "‽", "!?", " or", " 2", "~~", "=", "<b>", " B", "✗", "❌", "👎", "🤔", "<hr>", "<p>"],
+)
 def test_what_may_change_a_verdict_may_not_follow(end: str) -> None:
     assert read_verdict(f"<verdict>A</verdict>{end}", TAG, 2) is None
     assert read_verdict(f"[[A]]{end}", BRACKETS, 2) is None
@@ -47,6 +51,19 @@ def test_what_may_change_a_verdict_may_not_follow(end: str) -> None:
     [
         *("<|im_end|>", "</s>", "<|eot_id|>", "<end_of_turn>", "<|endoftext|>", "<｜end▁of▁sentence｜>"),
         *("<turn|>", "<|return|>", "<|end|>", "[/INST]", "</answer>", "<eos>", "<|im_end|>\n<|im_end|>"),
+        *(
+            "<br>",
+            "<br/>",
+            "<br />",
+            "<pad>",
+            "<unk>",
+            "<pad><pad>\n",
+            "</s><pad>",
+            " ✅",
+            " 🎉",
+            "✔️",
+            " 👍🏆",
+        ),
     ],
 )
 def test_stray_end_tokens_may_follow(token: str) -> None:
@@ -66,6 +83,9 @@ def test_stray_end_tokens_may_follow(token: str) -> None:
         ("<|START_THINKING|>", "<|END_THINKING|>"),
         ("<|channel>thought\n", "<channel|>"),
         ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+        ("◁think▷", "◁/think▷"),
+        ("<|begin_of_thought|>", "<|end_of_thought|>\n<|begin_of_solution|>"),
+        ("<think>", "</think>\n</think>"),
     ],
 )
 def test_drafts_hold_no_verdict(draft: str, end: str) -> None:
@@ -84,6 +104,39 @@ def test_a_draft_that_the_template_opened_ends_alone(end: str) -> None:
     assert read_verdict(f"Maybe <verdict>B</verdict>?\n{end}\n\n<verdict>A</verdict>", TAG, 2) == A
     assert read_verdict(f"Maybe <verdict>A</verdict>\n{end}", TAG, 2) is None
     assert read_verdict(f"Maybe <verdict>A</verdict>{end}{end}", TAG, 2) is None
+
+
+def test_drafts_may_contain_drafts() -> None:
+    said = "<think>Or <verdict>B</verdict>?<think>Hm.</think> Still <verdict>B</verdict></think>"
+    assert read_verdict(f"{said}<verdict>A</verdict>", TAG, 2) == A
+    assert read_verdict(f"<verdict>A</verdict>{said}<|im_end|>", TAG, 2) is None
+
+
+def test_a_draft_without_its_tokens_is_one() -> None:
+    """gpt-oss's answer where the control tokens were dropped."""
+    said = "analysisMaybe <verdict>B</verdict>.assistantfinal"
+    assert read_verdict(f"{said}<verdict>A</verdict>", TAG, 2) == A
+    assert read_verdict(f"{said}I decline.", TAG, 2) is None
+    # In other answers the words are words.
+    assert read_verdict("I say assistantfinal. <verdict>A</verdict>", TAG, 2) == A
+    assert read_verdict("<verdict>B</verdict> assistantfinal <verdict>A</verdict>", TAG, 2) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>x</think>4",
+        "x\n</think>4",
+        "<analysis>x</analysis>4",
+        "analysisX.assistantfinal4",
+        "◁think▷x◁/think▷4",
+        "<think>a<think>b</think>c</think>4",
+        "[THINK]x[/THINK]4",
+        "<|inner_prefix|>x<|inner_suffix|>4",
+    ],
+)
+def test_judges_and_rankers_know_the_same_thoughts(text: str) -> None:
+    assert spoken(text).strip() == answer_of(text) == "4"
 
 
 def test_ends_of_turns_end_no_draft() -> None:
@@ -108,6 +161,13 @@ FORMS = [
     ("<verdict>a tie</verdict>", (TIE, TIE, TIE, TIE)),
     ("<verdict>C</verdict>", (None, TIE, None, None)),
     ("<verdict>A>>B</verdict>", (A, A, A, A)),
+    ("<verdict>A&gt;&gt;B</verdict>", (A, A, A, A)),
+    ("<verdict>B<<A</verdict>", (A, A, A, A)),
+    ("<verdict>**A < B**</verdict>", (B, B, B, B)),
+    ("<verdict>A<verdict>B</verdict>", (None, None, None, None)),
+    ("<verdict><b>A</b></verdict>", (None, None, None, None)),
+    ("<verdict>A<<</verdict>", (None, None, None, None)),
+    ("My verdict: [[A&gt;B]]", (A, A, A, A)),
     ("<verdict>neither</verdict>", (None, None, None, None)),
     ("<verdict>A</verdict>\n\nThe first is right, since it is true.", (None, None, None, None)),
     ("The first is right. [[A]]", (None, A, None, None)),
@@ -157,6 +217,11 @@ def test_verdicts_are_read_where_asked_for_or_beyond_doubt(answer: str, verdicts
         ("Rating: [[4]]", RATING, 4),
         ("Rating: [[8]]", RATING, None),
         ("[[4]]", RATING, None),
+        ("<rating>4.0/5.0</rating>", RATING, 4),
+        ("<rating>4/5.5</rating>", RATING, None),
+        ("<rating>+4</rating>", RATING, 4),
+        ("<rating>+2</rating>", header("pointwise", scale=(-2, 2)), 2),
+        ("Rating: [[+4.0 / 5.0]]", RATING, 4),
         ('{"rating": 4}', RATING, 4),
         ('{"rating": 4.0, "reason": "good"}', RATING, 4),
         ('{"rating": true}', RATING, None),
@@ -199,6 +264,10 @@ def test_rankings_are_read_from_json_and_with_words() -> None:
         ("[[B >> A]]", 0.0, "2>>4"),
         ("[[A<<B]]", 0.0, "2>>4"),
         ("[[A]]", None, None),
+        ("[[A&gt;&gt;B]]", 1.0, "4>>2"),
+        ("<verdict>B<<A</verdict>", 1.0, "4>>2"),
+        ("<verdict>A&gt;B</verdict>", 0.75, "4>2"),
+        ("<verdict>B < A</verdict>", 0.75, "4>2"),
     ],
 )
 def test_five_steps_are_read(said: str, points: float | None, stored: str | None) -> None:

@@ -76,6 +76,7 @@ EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
     "verl_prompts": [],
     "sets": [("No.", None, 1.0), ("Yes.", None, 0.0)],
     "rated_responses": [("No.", None, 4.5), ("Yes.", None, 2.5)],
+    "reasoned": [("No.", None, None)],
     "single": [("No.", None, 1.0)],
     "conversation": [("No.", None, None)],
     "prompts": [],

@@ -39,6 +39,11 @@ CASES = [
         {"own.jsonl": GOOD},
     ),
     Case(
+        "source that looks like a file and is none",
+        "build --source own.jsonl",
+        "source 'own.jsonl' looks like a file, and does not exist; write --source files --path own.jsonl",
+    ),
+    Case(
         "CSV in another encoding",
         f"{FILES} own.csv",
         "own.csv: not CSV in UTF-8 with a header (…); "

@@ -52,6 +52,26 @@ CASES = [
         {"own.jsonl": lines({**ALPACA, "preference": 0}, {**ALPACA, "preference": 1})},
     ),
     Case(
+        "labels that are a rating, from whatever row on",
+        f"{FILES} own.jsonl",
+        "own.jsonl: label holds 0, 1, 5, a rating and no label of 1 and 0, or of 1 and -1; give --map "
+        "score=label,group=COLUMN (the prompt's) if more is better, or correct the rows",
+        {
+            "own.jsonl": lines(
+                *({"prompt": f"Question {n}?", "completion": "a", "label": n % 2} for n in range(1200)),
+                {"prompt": "Question?", "completion": "a", "label": 5},
+            )
+        },
+    ),
+    Case(
+        "steps of one answer",
+        f"{FILES} own.jsonl",
+        "own.jsonl: completions with a list of true and false in labels are the steps of one answer (TRL's "
+        "stepwise supervision), which is no preference data; if they are alternative answers of which one is "
+        "right, give --map prompt=COLUMN,completions=completions,flags=labels",
+        {"own.jsonl": lines({"prompt": "Q?", "completions": ["a", "b"], "labels": [True, False]})},
+    ),
+    Case(
         "two outputs in every row, ranked or not",
         f"{FILES} own.jsonl",
         "own.jsonl: output holds two texts in every row; give --map rank_by_order=true if the first is the "

@@ -93,29 +93,43 @@ CASES = [
     Case(
         "arguments of the template among the extra fields of a request",
         f"{ASK} {SERVER} generate.model=m generate.extra_body.chat_template_kwargs.thinking=true",
-        "recipe key 'extra_body.chat_template_kwargs': set template.kwargs instead",
+        "recipe key 'generate.extra_body.chat_template_kwargs': set template.kwargs instead",
     ),
     Case(
         "extra fields of a request that make a mix of temperatures one",
         f"{ASK} {SERVER} generate.model=m generate.extra_body.temperature=null "
         'generate.samples=[{"temperature":0.6},{"temperature":1.0}]',
-        "recipe key 'extra_body.temperature' is the same for all completions, but samples name several: "
-        "give every part of samples the same temperature, or remove it from extra_body",
+        "recipe key 'generate.extra_body.temperature' is the same for all completions, but samples name "
+        "several: give every part of samples the same temperature, or remove it from extra_body",
     ),
     Case(
         "number of completions among the extra fields of a request",
         f"{ASK} {SERVER} generate.model=m generate.extra_body.n=4",
-        "recipe key 'extra_body.n': set n in samples instead; null requests completions one by one",
+        "recipe key 'generate.extra_body.n': set n in generate.samples instead; null requests "
+        "completions one by one",
+    ),
+    Case(
+        "number of answers among the extra fields of a judge's request",
+        f"{FILES} own.jsonl rank.ranker=judge rank.engine=openai rank.base_url=http://127.0.0.1:9/v1 "
+        "rank.model=m rank.extra_body.n=2",
+        "recipe key 'rank.extra_body.n': remove it, because a judge reads one answer per question",
+    ),
+    Case(
+        "two names of one limit among the extra fields of a request",
+        f"{ASK} {SERVER} generate.model=m generate.extra_body.max_tokens=9 "
+        "generate.extra_body.max_completion_tokens=9",
+        "recipe key 'generate.extra_body' has max_tokens and max_completion_tokens, two names of one limit: "
+        "remove one",
     ),
     Case(
         "another model among the extra fields of a request",
         f"{ASK} {SERVER} generate.model=m generate.extra_body.model=other",
-        "recipe key 'extra_body.model': set model instead",
+        "recipe key 'generate.extra_body.model': set model instead",
     ),
     Case(
         "word instead of a number among the extra fields of a request",
         f"{ASK} {SERVER} generate.model=m generate.extra_body.top_p=most",
-        "recipe key 'extra_body.top_p' must be a number from 0 to 1, got 'most'",
+        "recipe key 'generate.extra_body.top_p' must be a number from 0 to 1, got 'most'",
     ),
     Case(
         "prefill for a reward model",

@@ -14,6 +14,7 @@ OTHER_NAMES = {
     )
 }
 FOREIGN_NAMES = {"own.jsonl": lines(*({"prompt": "p", "gut": "c", "schlecht": "r"} for _ in range(20)))}
+ANSWERED = {"own.jsonl": lines(*({"prompt": f"{n} + 1?", "answer": f"{n + 1}"} for n in range(20)))}
 UNANSWERED = {
     "own.jsonl": lines(*({"messages": [{"role": "user", "content": f"Question {n}?"}]} for n in range(20)))
 }
@@ -70,6 +71,14 @@ CASES = [
         f"{FILES} own.jsonl rank.ranker=verifier",
         f"rank: verifier needs completions, and own.jsonl has none: {GENERATE}; or leave out rank",
         UNANSWERED,
+    ),
+    Case(
+        "answer of a verifier that is read as a completion",
+        f"{FILES} own.jsonl rank.ranker=verifier",
+        "rank: the verifier compares completions with 'answer', but that column of own.jsonl is read as a "
+        "completion: --map prompt=prompt,answer=answer keeps it as the answer; generate.model=MODEL "
+        "generates completions",
+        ANSWERED,
     ),
     Case(
         "unknown layout",

@@ -35,6 +35,13 @@ CASES = [
         rows=UNSENT,
     ),
     Case(
+        "tag name that is too long for git",
+        f"push data me/sets --tag {'v' * 300}",
+        "--tag 'vvvvvvvvvvvvvvvvvvvv...': 300 bytes are too many for the name of a git reference; use at "
+        "most 250",
+        rows=UNSENT,
+    ),
+    Case(
         "address that is no collection's",
         "push data me/sets --collection https://huggingface.co/datasets/me/sets",
         "--collection 'https://huggingface.co/datasets/me/sets': write a title, such as 'My sets', or the "
@@ -53,6 +60,13 @@ CASES = [
         "push data me/sets --card.language English",
         "card.language: 'English' is not the code of a language; write one of ISO 639, such as en or zh, or "
         "code, or multilingual",
+        rows=UNSENT,
+    ),
+    Case(
+        "code that is of no language",
+        "push data me/sets --card.language xx",
+        "card.language: 'xx' is not the code of a language; write one of ISO 639, such as en or zh, or code, "
+        "or multilingual",
         rows=UNSENT,
     ),
     Case(

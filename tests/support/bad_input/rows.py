@@ -153,6 +153,19 @@ BAD_ROWS = [
         ", field 'prompt': holds half of a surrogate pair, which is no character",
         prompt="\ud800",
     ),
+    BadRow(
+        "JSON of more levels than are read",
+        json.dumps(scored(99)).encode()[:-1] + b', "tree": ' + b"[" * 200 + b"]" * 200 + b"}",
+        "invalid_json",
+        ": is nested more than 128 levels deep",
+    ),
+    bad(
+        "scene of a user and an assistant in a list",
+        "unsupported_content",
+        ", field 'completions': is a transcript in a list; give each reply as "
+        '[{"role": "assistant", "content": ...}]',
+        completions=["User: Hi\nAssistant: Hello", "b"],
+    ),
     bad("no prompt", "missing_prompt", ", field 'prompt': there is no prompt", prompt=None),
     bad("blank prompt", "empty_prompt", ", field 'prompt.content': the prompt is blank", prompt=" \n"),
     bad("prompt that is not text", "not_text", ", field 'prompt': is a number, not a text", prompt=3),

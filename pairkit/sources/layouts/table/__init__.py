@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.table.compared import COMPARISONS
-from pairkit.sources.layouts.table.names import ALWAYS, COMPLETION, LABEL, MESSAGES, PROMPT, RATINGS
+from pairkit.sources.layouts.table.names import ALWAYS, COMPLETION, LABEL, MESSAGES, PROMPT, RATINGS, THOUGHT
 from pairkit.sources.layouts.table.pairs import PAIRS
 from pairkit.sources.layouts.table.sets import SETS
 from pairkit.sources.layouts.table.special import SPECIAL
@@ -24,6 +24,7 @@ _SINGLE = (
             "completion": "response",
             "score": "helpfulness",
             "ratings": "helpfulness+correctness+coherence+complexity+verbosity",
+            "reasoning": THOUGHT,
             "group": "prompt",
             **ALWAYS,
         },
@@ -50,6 +51,7 @@ _SINGLE = (
             "ratings": "|".join(RATINGS),
             "rank": "rank",
             "model": "model",
+            "reasoning": THOUGHT,
             "group": PROMPT,
             **ALWAYS,
         },
@@ -58,6 +60,23 @@ _SINGLE = (
             '{"prompt": "Is 7 even?", "response": "No.", "honesty": 5, "clarity": 4}\n'
             '{"prompt": "Is 7 even?", "response": "Yes.", "honesty": 1, "clarity": 4}'
         ),
+    ),
+    Layout(
+        name="reasoned",
+        summary="one completion per row, with the model's reasoning",
+        shape="single",
+        needs=("reasoning:text",),
+        # Next to these it may be the reasoning of a judge.
+        needs_none=("score", *LABEL),
+        fields={
+            "prompt": PROMPT,
+            "completion": COMPLETION,
+            "reasoning": "reasoning",
+            "model": "model",
+            **ALWAYS,
+        },
+        origin="answers of reasoning models, such as OpenThoughts-like sets",
+        example='{"question": "Is 7 even?", "reasoning": "7 is odd.", "answer": "No."}',
     ),
     Layout(
         name="single",
@@ -69,7 +88,7 @@ _SINGLE = (
             "label": LABEL,
             "score": "score",
             "model": "model",
-            "reasoning": ("reasoning_content", "thinking", "thought"),
+            "reasoning": THOUGHT,
             **ALWAYS,
         },
         origin="Alpaca, KTO (TRL)",

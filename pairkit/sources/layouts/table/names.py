@@ -29,10 +29,20 @@ ALWAYS: Names = {
 }
 
 
+# Of a model. `reasoning` next to a label or a rating may be that of a judge.
+THOUGHT = ("reasoning_content", "thinking", "thought")
+THOUGHTS = (*THOUGHT, "reasoning")
+
+
 def _sides(side: str) -> Names:
     numbers = ("score", "rating", "reward", "avg_rating")
+    thoughts = (f"{side}_{noun}" for noun in THOUGHTS), (f"{noun}_{side}" for noun in THOUGHTS)
     written = (name for number in numbers for name in (f"{number}_{side}", f"{side}_{number}"))
-    return {f"score_{side}": tuple(written), f"model_{side}": (f"{side}_model", f"model_{side}")}
+    return {
+        f"score_{side}": tuple(written),
+        f"model_{side}": (f"{side}_model", f"model_{side}"),
+        f"reasoning_{side}": (*thoughts[0], *thoughts[1]),
+    }
 
 
 SIDES: Names = {**_sides("chosen"), **_sides("rejected")}
@@ -73,6 +83,7 @@ COMPARED: Names = {
         "model_a_response+model_b_response",
     ),
     "scores": _numbered(("score", "rating", "reward")),
+    "reasonings": _numbered(THOUGHTS),
     "models": (*_numbered(("model", "generator", "model_name")), "model_a_name+model_b_name"),
     "winner": (
         *("winner", "winner_id", "better_response_id", "better_response", "better_answer", "better"),
