@@ -18,7 +18,7 @@ from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.progress import visible
 from pairkit.readers.formats import format_of
 from pairkit.readers.survey import Survey
-from pairkit.sources.layouts.recognize import fits
+from pairkit.sources.layouts.fields import fits
 from pairkit.sources.layouts.table import LAYOUTS
 
 NAME_WIDTH = 40

@@ -27,11 +27,12 @@ from pairkit.errors import unknown
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
+from pairkit.sources.layouts.fields import columns_of
 from pairkit.sources.layouts.gather import cells_of, gather, replies_of
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.pairs import read_pairs
 from pairkit.sources.layouts.paths import first_column
-from pairkit.sources.layouts.recognize import check_map, columns_of, fields_in
+from pairkit.sources.layouts.recognize import check_map, fields_in
 from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.unread import is_own, repeats_the_pair, without_read
@@ -207,7 +208,9 @@ def _rest(
 ) -> dict[str, pa.Array]:
     """Return the raw columns that no field reads."""
     # An outcome is kept beside what follows from it: "tie (bothbad)" says more than two equal ranks.
-    told = (fields[name] for name in ("winner", "strength", "preference", "answer") if name in fields)
+    told = (
+        fields[name] for name in ("winner", "loser", "strength", "preference", "answer") if name in fields
+    )
     kept = {path for value in told for path in columns_of(value, names)}
     paths = {path for value in fields.values() for path in columns_of(value, names)} - kept
     used = {first_column(path, names) for path in (*paths, *layout.reads)}

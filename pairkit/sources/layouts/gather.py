@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from pairkit.arrow import interleave, is_json, is_text, present, repeat
 from pairkit.readers.json_fields import with_json_texts, with_parts
 from pairkit.readers.json_rows import NOT_ARROW, loads
+from pairkit.sources.layouts.fields import columns_of, is_constant
 from pairkit.sources.layouts.paths import values_at
-from pairkit.sources.layouts.recognize import COLLECTED, JOINED, columns_of, is_constant
+from pairkit.sources.layouts.recognize import COLLECTED, JOINED
 from pairkit.sources.reading.cells import DIALOGUE, LIST, TRANSCRIPT, Cells
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.history import HISTORY

@@ -34,7 +34,7 @@ SHAPES: Mapping[str, Shape] = {
         ("completions",),
         (
             *("prompt", "messages", "transcript", "questions", "scores", "ranks", "models"),
-            *("winner", "winners", "flags", "strength", "preference", "rank_by_order"),
+            *("winner", "loser", "winners", "flags", "strength", "preference", "rank_by_order"),
             *ALWAYS,
         ),
     ),

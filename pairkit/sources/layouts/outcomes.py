@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import Offsets, flatten, present
+from pairkit.arrow import Offsets, flatten, mask, present
 from pairkit.sources.layouts.winners import TIE, place_of
 from pairkit.sources.reading.columns import Columns
 
@@ -50,6 +50,29 @@ def winner_ranks(
         columns.report(place == UNCLEAR, "invalid_winner", "names none of the completions", name)
     place = places[0] if len(votes) == 1 else _majority(places)
     return _ranks(place, offsets)
+
+
+def lost(
+    columns: Columns,
+    name: str,
+    offsets: Offsets,
+    flat: pa.Array,
+    names: Sequence[str],
+    winners: Mapping[Any, str],
+) -> pa.Array:
+    """Return the ranks of `winner_ranks` where a row also names the loser: those of any others become null.
+
+    A loser who is the winner, or nobody, is `invalid_winner`.
+    """
+    ranks, owners = flat.field("rank"), _owners(offsets)
+    place = _places(columns, name, offsets, flat, names, winners)
+    is_lost = place[owners] == _within(offsets)
+    won = is_lost & (pc.fill_null(ranks, 0).to_numpy(zero_copy_only=False) == 1)
+    both = np.bincount(owners, weights=won, minlength=columns.size) > 0
+    columns.report(both, "invalid_winner", "names the winner", name)
+    columns.report((place < 0) & (place != UNSAID), "invalid_winner", "names none of the completions", name)
+    others = (place[owners] >= 0) & ~is_lost & mask(pc.greater(ranks, 1))
+    return pc.if_else(pa.array(others), None, ranks)
 
 
 def flag_ranks(columns: Columns, name: str, offsets: Offsets) -> pa.Array:

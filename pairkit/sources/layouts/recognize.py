@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.readers.survey import Survey
 from pairkit.schema import ROLES
 from pairkit.sources.base import Reading, SourceRecipe
+from pairkit.sources.layouts.fields import columns_of, fields_of, fits, is_constant
 from pairkit.sources.layouts.json_columns import with_json
 from pairkit.sources.layouts.layout import SHAPES, Layout
+from pairkit.sources.layouts.named import by_name
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
 from pairkit.sources.layouts.settle import UNTOLD, check_preference, settle_order, settle_winners
 from pairkit.sources.layouts.suggest import suggest, written
@@ -23,14 +23,6 @@ from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_parts
 from pairkit.sources.layouts.winners import check_winners
 
-KINDS = {
-    "text": is_text,
-    "number": is_number,
-    "list": is_list,
-    "texts": lambda kind: is_list(kind) and is_text(kind.value_type),
-    "objects": lambda kind: is_list(kind) and pa.types.is_struct(kind.value_type),
-    "object": pa.types.is_struct,
-}
 FIELDS = tuple(dict.fromkeys(name for shape in SHAPES.values() for part in shape for name in part))
 OPTIONS = ("roles", "rank_by_order", "winners")  # of `map`: no columns
 JOINED = ("prompt", "system", "completion")  # several texts with a blank line between them
@@ -40,18 +32,6 @@ AVERAGED = ("score", "ratings")  # several columns of numbers
 OUTCOMES = ("winner", "flags", "strength", "preference")  # of which a map's own replaces a layout's
 # A map that names one of these says what the rows hold; any other adds to what is recognized.
 CONTENT = ("prompt", "messages", "chosen", "rejected", "completions", "completion")
-
-
-def is_constant(value: str) -> bool:
-    """Return whether the value of a map is a text in quotes and no path."""
-    return len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-
-
-def columns_of(value: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the paths that the value of a field joins; none for a constant."""
-    if is_constant(value):
-        return ()
-    return (value,) if value in names else tuple(value.split("+"))
 
 
 def check_map(mapped: Mapping[str, Any]) -> None:
@@ -101,6 +81,8 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
         layout, known = _recognized(columns, path)
         fields = _completed(layout, known, mapped)
     fields = _one_prompt(fields, mapped)
+    if layout.shape == "pairs":
+        layout, fields = by_name(path, columns, layout, fields, recipe.map)
     shape = SHAPES[layout.shape]
     unused = sorted(mapped.keys() - {*shape.required, *shape.optional})
     if unused:
@@ -117,8 +99,9 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     if told:
         raise RecipeError(f"map {told[0]}: rows of layout {layout.name!r} are not compared; leave it out")
     if "winner" in fields and "winners" not in options:
-        where = (columns_of(fields[name], columns) for name in ("winner", "completions"))
-        options |= settle_winners(path, survey, *where, mapped="winner" in mapped)
+        votes, names = (columns_of(fields[name], columns) for name in ("winner", "completions"))
+        votes = (*votes, *columns_of(fields["loser"], columns)) if "loser" in fields else votes
+        options |= settle_winners(path, survey, votes, names, mapped="winner" in mapped)
     if options.get("rank_by_order") == UNTOLD:
         options |= settle_order(path, fields["completions"])
     if "preference" in fields and "preference" not in mapped:
@@ -153,49 +136,6 @@ def _one_prompt(fields: Mapping[str, str], mapped: Mapping[str, str]) -> dict[st
         raise RecipeError("map messages: not used together with prompt; leave one of them out")
     other = "prompt" if "messages" in mapped else "messages"
     return {name: value for name, value in fields.items() if name != other}
-
-
-def fits(layout: Layout, columns: Types) -> bool:
-    """Return whether rows with these columns have a layout."""
-    exist = (
-        all(_exists(columns, need) for need in layout.needs)
-        and (not layout.needs_one or any(_exists(columns, f"{need}:number") for need in layout.needs_one))
-        and not any(_exists(columns, need) for need in layout.needs_none)
-    )
-    return exist and set(layout.required) <= fields_of(layout, columns).keys()
-
-
-def _exists(columns: Types, need: str) -> bool:
-    """Return whether the path of `PATH` or `PATH:KIND` exists, in at least one row with that kind."""
-    path, _, kind = need.partition(":")
-    types = [each for each in types_at(columns, path) if not kind or KINDS[kind](each)]
-    # A text that may hold the rest of the path gives no layout away.
-    return any(not pa.types.is_null(each) for each in types)
-
-
-def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
-    """Return the fields that rows with these columns have in a layout, and where.
-
-    A column may be spelled otherwise than in the layout: "Response A" for response_a.
-    """
-    found, spelled = {}, {_letters(name): name for name in reversed(list(columns))}
-    known_names = (*columns, *layout.adds)
-    for field, known in layout.fields.items():
-        for candidate in (known,) if isinstance(known, str) else known:
-            some = [part for part in candidate.split("|") if _exists(columns, f"{part}:number")]
-            if "|" in candidate and some:
-                found[field] = "+".join(some)
-                break
-            parts = columns_of(candidate, known_names)
-            names = [part if part in known_names else spelled.get(_letters(part), part) for part in parts]
-            if all(name in layout.adds or _exists(columns, name) for name in names):
-                found[field] = "+".join(names)
-                break
-    return found
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).lower()
 
 
 def _recognized(columns: Types, path: Path) -> tuple[Layout, Types]:

@@ -28,7 +28,7 @@ from pairkit.arrow import (
 from pairkit.readers.json_text import json_objects
 from pairkit.schema import COMPLETION
 from pairkit.sources.layouts import dialogues, outcomes
-from pairkit.sources.layouts.recognize import columns_of
+from pairkit.sources.layouts.fields import columns_of
 from pairkit.sources.reading.cells import report_dialogues
 from pairkit.sources.reading.columns import Columns, completions
 from pairkit.sources.reading.contents import read_content
@@ -101,6 +101,9 @@ def _judged(
         votes = columns_of(fields["winner"], columns.arrays)
         told = fields.get("winners", {})
         flat = with_fields(flat, rank=outcomes.winner_ranks(columns, votes, offsets, flat, names, told))
+        if "loser" in fields:
+            lost = outcomes.lost(columns, fields["loser"], offsets, flat, names, told)
+            flat = with_fields(flat, rank=lost)
     if "preference" in fields:
         flat = with_fields(flat, score=outcomes.preference_scores(columns, fields["preference"], offsets))
     if "strength" in fields and "winner" in fields:

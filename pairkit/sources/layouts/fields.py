@@ -1,0 +1,76 @@
+"""Which columns of a file are the fields of a layout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from pairkit.arrow import is_list, is_number, is_text
+from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.paths import Types, types_at
+
+KINDS = {
+    "text": is_text,
+    "number": is_number,
+    "list": is_list,
+    "texts": lambda kind: is_list(kind) and is_text(kind.value_type),
+    "objects": lambda kind: is_list(kind) and pa.types.is_struct(kind.value_type),
+    "object": pa.types.is_struct,
+}
+
+
+def is_constant(value: str) -> bool:
+    """Return whether the value of a map is a text in quotes and no path."""
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+
+
+def columns_of(value: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the paths that the value of a field joins; none for a constant."""
+    if is_constant(value):
+        return ()
+    return (value,) if value in names else tuple(value.split("+"))
+
+
+def fits(layout: Layout, columns: Types) -> bool:
+    """Return whether rows with these columns have a layout."""
+    exist = (
+        all(exists(columns, need) for need in layout.needs)
+        and (not layout.needs_one or any(exists(columns, f"{need}:number") for need in layout.needs_one))
+        and not any(exists(columns, need) for need in layout.needs_none)
+    )
+    return exist and set(layout.required) <= fields_of(layout, columns).keys()
+
+
+def exists(columns: Types, need: str) -> bool:
+    """Return whether the path of `PATH` or `PATH:KIND` exists, in at least one row with that kind."""
+    path, _, kind = need.partition(":")
+    types = [each for each in types_at(columns, path) if not kind or KINDS[kind](each)]
+    # A text that may hold the rest of the path gives no layout away.
+    return any(not pa.types.is_null(each) for each in types)
+
+
+def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
+    """Return the fields that rows with these columns have in a layout, and where.
+
+    A column may be spelled otherwise than in the layout: "Response A" for response_a.
+    """
+    found, spelled = {}, {letters(name): name for name in reversed(list(columns))}
+    known_names = (*columns, *layout.adds)
+    for field, known in layout.fields.items():
+        for candidate in (known,) if isinstance(known, str) else known:
+            some = [part for part in candidate.split("|") if exists(columns, f"{part}:number")]
+            if "|" in candidate and some:
+                found[field] = "+".join(some)
+                break
+            parts = columns_of(candidate, known_names)
+            names = [part if part in known_names else spelled.get(letters(part), part) for part in parts]
+            if all(name in layout.adds or exists(columns, name) for name in names):
+                found[field] = "+".join(names)
+                break
+    return found
+
+
+def letters(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).lower()
