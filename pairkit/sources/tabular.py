@@ -30,6 +30,7 @@ from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
 from pairkit.sources.layouts.fields import columns_of
 from pairkit.sources.layouts.gather import cells_of, gather, replies_of
 from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.outcomes import from_one
 from pairkit.sources.layouts.pairs import read_pairs
 from pairkit.sources.layouts.paths import first_column
 from pairkit.sources.layouts.recognize import check_map, fields_in
@@ -175,6 +176,8 @@ def _alone(columns: Columns, fields: Mapping[str, Any], reply: Conversation) -> 
         score = pc.if_else(pc.is_valid(label), label, score)
     model = columns.text(fields["model"]) if "model" in fields else None
     rank = columns.rank(fields["rank"]) if "rank" in fields else None
+    if rank is not None and "group" not in fields:
+        rank = from_one(rank, np.arange(columns.size + 1))
     scores = named_scores(numbers, columns.size)
     return reply.completions(rank=rank, score=score, scores=scores, model=model)
 

@@ -62,17 +62,12 @@ def by_name(
         names = _names(path, sides, each)
         if names:
             found = LAYOUTS[each.layout or "compared"]
-            known: dict[str, str] = fields_of(found, columns) if each.layout else {}
-            told = {
-                **{name: value for name, value in fields.items() if name in KEPT},
-                **{name: known[name] for name in ("scores", "models") if name in known},
-                # In the order of the file's columns, as winners count them.
-                "completions": "+".join(
-                    each.completions if each.layout else [c for c in columns if c in names]
-                ),
-                "winner": sides[0],
-                "loser": sides[1],
-            }
+            known = fields_of(found, columns) if each.layout else {}
+            told = {name: value for name, value in fields.items() if name in KEPT}
+            told |= {name: known[name] for name in ("scores", "models") if name in known}
+            # In the order of the file's columns, as winners count them.
+            completions = each.completions if each.layout else (name for name in columns if name in names)
+            told |= {"completions": "+".join(completions), "winner": sides[0], "loser": sides[1]}
             if "chosen" in mapped:
                 raise InputError(
                     f"{path}: {sides[0]} and {sides[1]} are no texts, but name {told['completions']}; "

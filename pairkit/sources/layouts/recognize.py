@@ -17,6 +17,7 @@ from pairkit.sources.layouts.json_columns import with_json
 from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.named import by_name
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
+from pairkit.sources.layouts.ratings import averaged
 from pairkit.sources.layouts.settle import UNTOLD, check_preference, settle_order, settle_winners
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
@@ -111,7 +112,9 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     discarded = [name for name in shares if not is_kept(layout, fields, columns, name)]
     parts = unread_parts(columns, paths)
     map_ = {**fields, **options}
-    return Reading(layout.name, layout.summary, map_, shares, layout.whole, discarded, parts)
+    rated = averaged(path, survey, fields, mapped)
+    mean = f"; the score is {'the mean of ' * (len(rated) > 1)}{', '.join(rated)}" if rated else ""
+    return Reading(layout.name, layout.summary + mean, map_, shares, layout.whole, discarded, parts)
 
 
 def _completed(layout: Layout, columns: Types, mapped: Mapping[str, str]) -> dict[str, str]:

@@ -103,14 +103,14 @@ def _numbers(path: Path, columns: Sequence[str], names: Sequence[str]) -> set[in
 
     Raises `InputError` for a number that is no position.
     """
-    for value in _values(path, columns):
-        if not _as_number(value).is_integer() and np.isfinite(_as_number(value)):
+    for value in values_of(path, columns):
+        if not as_number(value).is_integer() and np.isfinite(as_number(value)):
             raise InputError(
                 f"{path}: {', '.join(columns)} holds {value}, which names no completion; where the numbers "
                 f"go from 1, the first is better, to 2, give --map preference={columns[0]}; "
                 f"{_signed(columns[0])}"
             )
-    return {number for value in _values(path, columns) for number in _number(value, names)}
+    return {number for value in values_of(path, columns) for number in _number(value, names)}
 
 
 def _number(value: object, names: Sequence[str]) -> tuple[int, ...]:
@@ -142,7 +142,7 @@ def settle_order(path: Path, column: str) -> dict[str, str]:
 
 def check_preference(path: Path, column: str) -> None:
     """Raise `InputError` if the numbers of a column are no preferences from 1 to 2, with 0 for a tie."""
-    numbers = [number for value in _values(path, [column]) if np.isfinite(number := _as_number(value))]
+    numbers = [number for value in values_of(path, [column]) if np.isfinite(number := as_number(value))]
     inside = all(1 <= number <= 2 or number == 0 for number in numbers)
     # With nothing but 0 and 1 it is more likely a position.
     if inside and (0 not in numbers or max(numbers) > 1):
@@ -157,7 +157,7 @@ def _signed(column: str) -> str:
     return f"where a number below 0 means that the first is better, --map strength={column}"
 
 
-def _as_number(value: object) -> float:
+def as_number(value: object) -> float:
     """Return a number or the number in a text, NaN for other texts."""
     try:
         return float(str(value))
@@ -165,7 +165,7 @@ def _as_number(value: object) -> float:
         return float("nan")
 
 
-def _values(path: Path, columns: Sequence[str]) -> Iterator[object]:
+def values_of(path: Path, columns: Sequence[str]) -> Iterator[object]:
     """Yield the values of columns, as far as they are texts or numbers, each at least once."""
     for block in blocks(path, SURVEY_ROWS):
         for part in block.load().tables:

@@ -9,9 +9,9 @@ PROMPT = ("instruction+input", "prompt", "instruction", "question", "query")
 ASKED = (*PROMPT, "input", "user_prompt", "context")
 MESSAGES = ("messages", "conversations", "conversation", "dialogue", "dialog")
 COMPLETION = ("completion", "response", "output", "answer")
-# Columns of numbers that say how good a response is.
+# Columns of numbers that say how good a response is. More verbosity, complexity, length or toxicity is not better.
 RATINGS = (
-    *("helpfulness", "correctness", "coherence", "complexity", "verbosity", "honesty", "truthfulness"),
+    *("helpfulness", "correctness", "coherence", "honesty", "truthfulness"),
     *("instruction_following", "harmlessness", "safety", "quality", "accuracy", "relevance", "clarity"),
     *("fluency", "completeness", "depth", "creativity", "faithfulness", "factuality", "usefulness"),
     *("rating", "overall", "overall_rating", "overall_score", "reward"),
