@@ -173,11 +173,12 @@ def _alone(columns: Columns, fields: Mapping[str, Any], reply: Conversation) -> 
     if "label" in fields:
         label = columns.truth(fields["label"]).cast(pa.float64())
         # The label where there is one, because `score` may be another library's number.
-        score = pc.if_else(pc.is_valid(label), label, score)
+        numbers["score"] = pc.if_else(pc.is_valid(label), score, None)
+        score = pc.coalesce(label, score)
     model = columns.text(fields["model"]) if "model" in fields else None
     rank = columns.rank(fields["rank"]) if "rank" in fields else None
     if rank is not None and "group" not in fields:
-        rank = from_one(rank, np.arange(columns.size + 1))
+        rank = from_one(rank, np.arange(columns.size + 1, dtype=np.int32))
     scores = named_scores(numbers, columns.size)
     return reply.completions(rank=rank, score=score, scores=scores, model=model)
 

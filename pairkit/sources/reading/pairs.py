@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import Offsets, flatten, interleave, is_list, is_text, present, repeat, struct_fields
+from pairkit.arrow import Offsets, flatten, interleave, is_list, is_text, mask, present, repeat, struct_fields
 from pairkit.schema import PROMPT
 from pairkit.sources.reading.chat_marks import without_end_marks
-from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.columns import Columns, named_scores
 from pairkit.sources.reading.messages import (
     Conversation,
     cut_last,
@@ -93,14 +93,24 @@ def common_prompt(
     return pc.if_else(pa.array(before), shared, otherwise)
 
 
+def report_contradictions(columns: Columns, scores: tuple[pa.Array, pa.Array], name: str) -> None:
+    """Report pairs whose chosen reply has the lower score: either the label or the scores are wrong."""
+    detail = "is below that of the rejected reply; --map prompt=..,chosen=..,rejected=.. reads no scores"
+    columns.report(mask(pc.less(*scores)), "contradicting_scores", detail, name)
+
+
 def pair(chosen: Conversation, rejected: Conversation, scores: tuple[pa.Array, pa.Array]) -> pa.Array:
-    """Build sets of two: with scores if a row has both, otherwise ranked 1 and 2."""
+    """Build sets of two: with scores if a row has both, otherwise ranked 1 and 2.
+
+    The score of one side alone is kept under `scores`.
+    """
     # Never both: a rank of its own could contradict the scores.
     scored = pc.and_(pc.is_valid(scores[0]), pc.is_valid(scores[1]))
     parts = [
         reply.completions(
             rank=pc.if_else(scored, None, pa.scalar(rank, pa.int32())),
             score=pc.if_else(scored, score, None),
+            scores=named_scores({"score": pc.if_else(scored, None, score)}, len(score)),
         )
         for reply, rank, score in ((chosen, 1, scores[0]), (rejected, 2, scores[1]))
     ]

@@ -9,7 +9,7 @@ PROMPT = ("instruction+input", "prompt", "instruction", "question", "query")
 ASKED = (*PROMPT, "input", "user_prompt", "context")
 MESSAGES = ("messages", "conversations", "conversation", "dialogue", "dialog")
 COMPLETION = ("completion", "response", "output", "answer")
-# Columns of numbers that say how good a response is. More verbosity, complexity, length or toxicity is not better.
+# Columns of numbers that say how good a response is: more verbosity, complexity or toxicity is not better.
 RATINGS = (
     *("helpfulness", "correctness", "coherence", "honesty", "truthfulness"),
     *("instruction_following", "harmlessness", "safety", "quality", "accuracy", "relevance", "clarity"),

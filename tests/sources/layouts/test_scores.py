@@ -1,0 +1,42 @@
+"""Scores next to a label or an order: which one counts, and that neither is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.layouts import read_rows
+
+PAIR = {"prompt": "q", "chosen": "good", "rejected": "bad"}
+
+
+@pytest.mark.parametrize("noun", ["score", "reward", "rating"])
+def test_a_chosen_reply_with_the_lower_score_is_refused(tmp_path: Path, noun: str) -> None:
+    rows: list[dict[str, Any]] = [
+        {**PAIR, f"{noun}_chosen": chosen, f"{noun}_rejected": rejected}
+        for chosen, rejected in ((1, 5), (3, 3), (5, 1))
+    ]
+    found = read_rows(tmp_path, rows)
+    assert found.brief("score") == [[(3.0,), (3.0,)], [(5.0,), (1.0,)]]
+    ((reason, detail),) = found.refused
+    assert reason == "contradicting_scores"
+    assert f"row 1, field '{noun}_chosen': is below that of the rejected reply" in detail
+    # As the detail says: the label alone.
+    found = read_rows(tmp_path, rows, prompt="prompt", chosen="chosen", rejected="rejected")
+    assert found.brief("text", "rank", "score") == [[("good", 1, None), ("bad", 2, None)]] * 3
+
+
+def test_the_score_of_one_side_is_kept(tmp_path: Path) -> None:
+    rows = [{**PAIR, "score_chosen": 5, "score_rejected": low} for low in (None, 1)]
+    found = read_rows(tmp_path, rows)
+    assert found.brief("rank", "score", "scores") == [
+        [(1, None, [{"name": "score", "value": 5.0}]), (2, None, [])],
+        [(None, 5.0, []), (None, 1.0, [])],
+    ]
+
+
+def test_a_score_next_to_a_label_is_kept(tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "completion": "x", "label": label, "score": 0.2} for label in (True, None)]
+    found = read_rows(tmp_path, rows)
+    assert found.brief("score", "scores") == [[(1.0, [{"name": "score", "value": 0.2}])], [(0.2, [])]]
