@@ -208,3 +208,39 @@ def test_flags_name_one_outcome(tmp_path: Path) -> None:
     found = read_rows(tmp_path, rows)
     assert [reason for reason, _ in found.refused] == ["invalid_winner"] * 2
     assert ranks(found._replace(refused=[])) == [FIRST, SECOND, TIE]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        (("left", "right", "right"), SECOND),
+        (("-left", "right"), SECOND),
+        (("left", "right"), TIE),
+        (("left", "", "left", "right"), FIRST),
+        (("-left", "-right"), UNSAID),
+        ((), UNSAID),
+    ],
+)
+def test_most_annotators_decide_without_the_cancelled(
+    tmp_path: Path, annotations: Sequence[str], expected: tuple[int, int]
+) -> None:
+    def annotation(word: str) -> dict[str, Any]:
+        selected = {"type": "pairwise", "value": {"selected": word.lstrip("-")}}
+        comment = {"type": "textarea", "value": {"text": ["why"]}}
+        return {"was_cancelled": word.startswith("-"), "result": [comment, *[selected] * bool(word)]}
+
+    data = {"prompt": "q", "answer1": "x", "answer2": "y"}
+    # Another row, because a file needs a selection to be one of Label Studio.
+    rows = [
+        {"data": data, "annotations": [annotation(word) for word in words]}
+        for words in (annotations, ["left"])
+    ]
+    found = read_rows(tmp_path, rows)
+    assert found.layout == "label_studio"
+    assert ranks(found) == [expected, FIRST]
+
+
+def test_an_annotation_of_two_winners_names_none(tmp_path: Path) -> None:
+    results = [{"value": {"selected": word}} for word in ("left", "right")]
+    row = {"data": {"prompt": "q", "answer1": "x", "answer2": "y"}, "annotations": [{"result": results}]}
+    assert [reason for reason, _ in read_rows(tmp_path, [row]).refused] == ["invalid_winner"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.table.labelstudio import SELECTED, votes
 from pairkit.sources.layouts.table.names import ALWAYS, ASKED, COMPARED, MESSAGES
 
 FROM_0 = {"0": "first", "1": "second"}
@@ -214,13 +215,16 @@ COMPARISONS = (
     ),
     Layout(
         name="label_studio",
-        summary="two answers per row, of which an annotator selected the left or the right one",
+        summary="two answers per row, of which most annotators selected the left or the right one",
         shape="sets",
-        needs=("data.prompt", "annotations[0].result[0].value.selected"),
+        needs=("data.prompt", SELECTED),
+        prepare=votes,
+        adds=("selected",),
+        reads=("annotations",),
         fields={
             "prompt": "data.prompt",
             "completions": ("data.answer1+data.answer2", "data.response1+data.response2"),
-            "winner": "annotations[0].result[0].value.selected",
+            "winner": "selected",
         },
         origin="Label Studio's pairwise exports (https://labelstud.io/templates/pairwise_comparison)",
         example=(
