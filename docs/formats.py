@@ -22,7 +22,8 @@ INTRODUCTION = """\
 the layout of its rows by the columns of the whole file, and says which one it is. The first layout of
 this table that fits is used; `--layout NAME` takes another one, and `--map FIELD=COLUMN,...` names the
 columns of a layout that is not here (see [Your own files](sources.md#your-own-files)). `pairkit inspect
-FILE` shows what would be read, without building anything.
+FILE` shows what would be read, without building anything. `response_#` stands for as many columns as
+there are, with letters or numbers: `response_a`, `response_b`, or `response_0` to `response_11`.
 
 | layout | a row holds | from |
 |---|---|---|

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
@@ -59,7 +59,7 @@ def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
     found, spelled = {}, {letters(name): name for name in reversed(list(columns))}
     known_names = (*columns, *layout.adds)
     for field, known in layout.fields.items():
-        for candidate in (known,) if isinstance(known, str) else known:
+        for candidate in _numbered((known,) if isinstance(known, str) else known, spelled):
             some = [part for part in candidate.split("|") if exists(columns, f"{part}:number")]
             if "|" in candidate and some:
                 found[field] = "+".join(some)
@@ -70,6 +70,29 @@ def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
                 found[field] = "+".join(names)
                 break
     return found
+
+
+def _numbered(candidates: Iterable[str], spelled: Mapping[str, str]) -> list[str]:
+    """Return the candidates, where `response_#` is all columns with a letter or number in that place.
+
+    They begin at a, 0 or 1. Of several such candidates the one with more columns goes first.
+    """
+    plain, found = [], []
+    for candidate in candidates:
+        if "#" not in candidate:
+            plain.append(candidate)
+            continue
+        before, after = (re.escape(letters(part)) for part in candidate.split("#"))
+        form = re.compile(rf"{before}(?:(\d+)|([a-z])){after}")
+        ends = [match for name in spelled if (match := form.fullmatch(name))]
+        numbers = sorted((int(end[1]), spelled[end[0]]) for end in ends if end[1])
+        places = sorted((ord(end[2]) - ord("a"), spelled[end[0]]) for end in ends if end[2])
+        # Letters without a gap, because `responses` is no response_s.
+        places = [each for count, each in enumerate(places) if each[0] == count]
+        found += [each for each in (places, numbers) if len(each) > 1 and each[0][0] <= 1]
+    # Sorting is stable: of as many the first.
+    found.sort(key=len, reverse=True)
+    return ["+".join(name for _, name in each) for each in found] + plain
 
 
 def letters(name: str) -> str:

@@ -164,6 +164,20 @@ def test_five_columns_are_five_completions(tmp_path: Path) -> None:
     assert ranks(read_rows(tmp_path, [row])) == [(2, 2, 2, 2, 1)]
 
 
+@pytest.mark.parametrize("ends", [range(12), range(1, 12), [0, 1, 2, 7, 30], "abcdefghijk"])
+def test_all_numbered_columns_are_completions(tmp_path: Path, ends: Sequence[Any]) -> None:
+    # In another order than that of the numbers, next to columns whose names only look alike.
+    texts = {f"Response {end}": f"r{end}" for end in reversed(ends)}
+    scores = {f"score_{end}": 9 if end == ends[-2] else 1 for end in ends}
+    found = read_rows(tmp_path, [{"prompt": "q", "responses": "x", **texts, **scores, "scorer": "y"}])
+    assert found.brief("text", "score") == [[(f"r{end}", 9 if end == ends[-2] else 1) for end in ends]]
+
+
+def test_ranks_may_have_a_column_each(tmp_path: Path) -> None:
+    row = {"prompt": "q", "response_a": "x", "response_b": "y"}
+    assert ranks(read_rows(tmp_path, [{**row, "rank_a": 2, "rank_b": 1}])) == [SECOND]
+
+
 def test_a_winner_may_be_the_name_of_a_model(tmp_path: Path) -> None:
     row = {"prompt": "q", "response_a": "x", "response_b": "y", "model_a": "gpt-4", "model_b": "Llama-2"}
     found = read_rows(tmp_path, [{**row, "winner": "llama-2"}, {**row, "winner": "GPT-4"}])

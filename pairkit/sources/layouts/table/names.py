@@ -51,13 +51,8 @@ WORSE = _replies("rejected", "dispreferred", "non_preferred", "losing", "worse",
 
 
 def _numbered(nouns: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of columns next to each other, as in `response_a+response_b`; more columns first."""
-    return tuple(
-        "+".join(f"{noun}_{end}" for end in ends[:count])
-        for count in range(8, 1, -1)
-        for noun in nouns
-        for ends in ("abcdefgh", "01234567", "12345678")
-    )
+    """Return the names of columns next to each other: `response_#` is response_a+response_b, of any number."""
+    return tuple(f"{noun}_#" for noun in nouns)
 
 
 REPLIES = ("response", "answer", "output", "completion", "generation", "reply", "summary", "text", "sample")
@@ -70,10 +65,11 @@ ABOUT_ONE = tuple(
 COMPARED: Names = {
     "completions": (
         *_numbered((*REPLIES, "candidate", "assistant")),
-        "model_a_response+model_b_response",
+        "model_#_response",
     ),
     "scores": _numbered(("score", "rating", "reward")),
-    "models": (*_numbered(("model", "generator", "model_name")), "model_a_name+model_b_name"),
+    "ranks": _numbered(("rank", "ranking")),
+    "models": (*_numbered(("model", "generator", "model_name")), "model_#_name"),
     "winner": (
         *("winner", "winner_id", "better_response_id", "better_response", "better_answer", "better"),
         *("preferred", "preferred_response", "preferred_answer", "preferred_output", "chosen", "choice"),
