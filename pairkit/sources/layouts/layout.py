@@ -33,7 +33,7 @@ SHAPES: Mapping[str, Shape] = {
     "sets": Shape(
         ("completions",),
         (
-            *("prompt", "messages", "transcript", "questions", "scores", "ranks", "models"),
+            *("prompt", "messages", "transcript", "questions", "scores", "ranks", "order", "models"),
             *("winner", "loser", "winners", "flags", "strength", "preference", "rank_by_order"),
             *ALWAYS,
         ),

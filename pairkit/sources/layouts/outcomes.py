@@ -24,6 +24,34 @@ def order_ranks(offsets: Offsets) -> pa.Array:
     return pa.array(_within(offsets) + 1, pa.int32())
 
 
+def place_ranks(columns: Columns, name: str, offsets: Offsets, places: pa.Array | None) -> pa.Array:
+    """Rank completions whose places in their list, from 0 or from 1, are written from the best one on."""
+    size = int(offsets[-1])
+    frame = pl.DataFrame(
+        {
+            "set": _owners(offsets),
+            "rank": _within(offsets) + 1,
+            "place": pl.Series(pa.nulls(size) if places is None else places, dtype=pl.Int64),
+        }
+    )
+    place = pl.col("place") - pl.col("place").min().over("set")
+    whole = (
+        (pl.col("place").min() <= 1)
+        & (pl.col("place").min() >= 0)
+        & (pl.col("place").null_count() == 0)
+        & (pl.col("place").n_unique() == pl.len())
+        & (pl.col("place").max() - pl.col("place").min() == pl.len() - 1)
+    )
+    frame = frame.with_columns(place=place, whole=whole.over("set"), said=pl.col("place").is_not_null())
+    bad = np.zeros(columns.size, np.bool_)
+    bad[frame.filter(pl.col("said") & ~pl.col("whole"))["set"].to_numpy()] = True
+    columns.report(bad, "invalid_rank", "does not name the place of every completion once", name)
+    said = frame.filter(pl.col("whole"))
+    ranks = np.zeros(size, np.int32)
+    ranks[np.asarray(offsets)[said["set"].to_numpy()] + said["place"].to_numpy()] = said["rank"].to_numpy()
+    return pa.array(ranks, mask=ranks == 0)
+
+
 def from_one(ranks: pa.Array, offsets: Offsets) -> pa.Array:
     """Count the ranks of a set whose best is 0 from 1."""
     frame = pl.DataFrame({"set": _owners(offsets), "rank": pl.from_arrow(ranks)})

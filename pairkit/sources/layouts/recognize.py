@@ -18,7 +18,13 @@ from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.named import by_name
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
 from pairkit.sources.layouts.ratings import averaged
-from pairkit.sources.layouts.settle import UNTOLD, check_preference, settle_order, settle_winners
+from pairkit.sources.layouts.settle import (
+    UNTOLD,
+    check_preference,
+    check_ranking,
+    settle_order,
+    settle_winners,
+)
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_parts
@@ -30,7 +36,14 @@ JOINED = ("prompt", "system", "completion")  # several texts with a blank line b
 COLLECTED = ("completions", "scores", "ranks", "models", "flags")  # several columns as one list
 VOTES = ("winner",)  # several columns of which each names a winner
 AVERAGED = ("score", "ratings")  # several columns of numbers
-OUTCOMES = ("winner", "flags", "strength", "preference")  # of which a map's own replaces a layout's
+OUTCOMES = (
+    "winner",
+    "flags",
+    "ranks",
+    "order",
+    "strength",
+    "preference",
+)  # of which a map's own replaces a layout's
 # A map that names one of these says what the rows hold; any other adds to what is recognized.
 CONTENT = ("prompt", "messages", "chosen", "rejected", "completions", "completion")
 
@@ -105,6 +118,8 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
         options |= settle_winners(path, survey, votes, names, mapped="winner" in mapped)
     if options.get("rank_by_order") == UNTOLD:
         options |= settle_order(path, fields["completions"])
+    if "ranks" in fields and "ranks" not in mapped:
+        check_ranking(path, columns_of(fields["ranks"], columns))
     if "preference" in fields and "preference" not in mapped:
         check_preference(path, fields["preference"])
     paths = _paths(layout, fields, columns)
@@ -126,9 +141,15 @@ def _completed(layout: Layout, columns: Types, mapped: Mapping[str, str]) -> dic
 
 
 def _options(layout: Layout, fields: Mapping[str, str]) -> dict[str, Any]:
-    """Return the options of a layout; what numbers mean holds for its own winner only."""
+    """Return the options of a layout; what numbers mean holds for its own winner only.
+
+    Scores and ranks come before the order in which completions are written.
+    """
     own = fields.get("winner") == layout.fields.get("winner")
-    return {name: value for name, value in layout.options.items() if own or name != "winners"}
+    out = set() if own else {"winners"}
+    if fields.keys() & {"scores", "ranks", "order"}:
+        out.add("rank_by_order")
+    return {name: value for name, value in layout.options.items() if name not in out}
 
 
 def _one_prompt(fields: Mapping[str, str], mapped: Mapping[str, str]) -> dict[str, str]:

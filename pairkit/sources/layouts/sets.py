@@ -93,6 +93,9 @@ def _judged(
     columns: Columns, fields: Mapping[str, Any], names: Sequence[str], offsets: Offsets, flat: pa.Array
 ) -> pa.Array:
     """Give completions the ranks and scores that follow from what a row says about all of them."""
+    if "order" in fields:
+        places = _aligned(columns, fields["order"], offsets, "rank")
+        flat = with_fields(flat, rank=outcomes.place_ranks(columns, fields["order"], offsets, places))
     if fields.get("rank_by_order") in (True, "true"):
         flat = with_fields(flat, rank=outcomes.order_ranks(offsets))
     if "flags" in fields:

@@ -18,7 +18,7 @@ from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError
 from pairkit.readers.formats import blocks
 from pairkit.readers.survey import SURVEY_ROWS, Survey
-from pairkit.sources.layouts.paths import types_at, values_at
+from pairkit.sources.layouts.paths import parsed, types_at, values_at
 from pairkit.sources.layouts.winners import PLACE, numbered, plain
 from pairkit.sources.reading.columns import Columns
 
@@ -29,6 +29,7 @@ SIDE = re.compile(
 )
 UNTOLD = "untold"  # of `rank_by_order`, in layouts of which only the rows can tell
 INDICES = ("index", "idx")  # the ends of columns that count from 0, as programs do
+RANKINGS = ("ranking", "rankings")
 # The ends of columns whose 1 often means "the first is better" and not a position.
 LABELS = ("label", "labels", "preference", "preferred")
 
@@ -82,19 +83,21 @@ def _side_of(column: str, survey: Survey) -> str | None:
 def _start(numbers: Sequence[int], column: str, names: Sequence[str], *, mapped: bool) -> int | None:
     """Return the number of the first completion, 0 or 1; None if the numbers of a file do not tell."""
     first, last, count = numbers[0], numbers[-1], len(names)
-    begin = 0 if _last(column).endswith(INDICES) else numbered(names)
+    begin = 0 if last_name(column).endswith(INDICES) else numbered(names)
     if first < 0 or last > max(count, 26 * (count < 2)):
         return None
     if first == 0:
         # 0 may be a tie: next to completions that count from 1, or where the last position would be outside.
-        clear = begin != 1 and (mapped or not _last(column).endswith(LABELS)) and (count < 2 or last < count)
+        clear = (
+            begin != 1 and (mapped or not last_name(column).endswith(LABELS)) and (count < 2 or last < count)
+        )
         return 0 if clear else None
     if count > 1 and last == count:
         return 1 if begin != 0 else None
     return 0 if begin == 0 else None
 
 
-def _last(path: str) -> str:
+def last_name(path: str) -> str:
     return re.split(r"[.\]]", path)[-1].lower()
 
 
@@ -138,6 +141,34 @@ def settle_order(path: Path, column: str) -> dict[str, str]:
         f"{path}: {column} holds two texts in every row; give --map rank_by_order=true if the first is the "
         "better one, as LLaMA-Factory's pairs are, or --map rank_by_order=false if they are in no order"
     )
+
+
+def check_ranking(path: Path, columns: Sequence[str]) -> None:
+    """Raise `InputError` for a column `ranking` that may hold ranks or the places of completions, best first.
+
+    Only if all lists hold every place once, and not all of them say the same in both readings.
+    """
+    if len(columns) > 1 or last_name(columns[0]) not in RANKINGS:
+        return
+    differ = None
+    for block in blocks(path, SURVEY_ROWS):
+        for part in block.load().tables:
+            lists = values_at(Columns.of(part.table).arrays, columns[0], part.table.num_rows)
+            for value in (parsed(lists) if is_text(lists.type) else lists).drop_null().to_pylist():
+                places = [place - min(value) for place in value] if _are_numbers(value) else []
+                if sorted(places) != list(range(len(places))) or not places or min(value) not in (0, 1):
+                    return
+                if any(places[place] != number for number, place in enumerate(places)):
+                    differ = differ or value
+    if differ is not None:
+        raise InputError(
+            f"{path}: {columns[0]} holds {differ}, which may be the rank of each completion or the places of the "
+            f"completions from the best one on; give --map ranks={columns[0]} or --map order={columns[0]}"
+        )
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, int) for item in value)
 
 
 def check_preference(path: Path, column: str) -> None:

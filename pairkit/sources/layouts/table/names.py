@@ -51,7 +51,7 @@ WORSE = _replies("rejected", "dispreferred", "non_preferred", "losing", "worse",
 
 
 def _numbered(nouns: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of columns next to each other: `response_#` is response_a+response_b, of any number."""
+    """Return the names of numbered columns: `response_#` is response_a+response_b, as many as exist."""
     return tuple(f"{noun}_#" for noun in nouns)
 
 

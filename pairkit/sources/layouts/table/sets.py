@@ -7,6 +7,8 @@ from pairkit.sources.layouts.settle import UNTOLD
 from pairkit.sources.layouts.table.gemini import without_parts
 from pairkit.sources.layouts.table.names import ALWAYS, ASKED, MESSAGES
 
+SCORES = ("scores", "ratings", "rewards", "rm_scores", "reward_scores", "reward_model_scores")
+RANKS = ("ranks", "ranking", "rankings")
 SETS = (
     Layout(
         name="gemini_preference",
@@ -146,10 +148,16 @@ SETS = (
     ),
     Layout(
         name="llama_factory_ranking",
-        summary="several outputs per row, the best one first",
+        summary="several outputs per row, the best one first unless there are scores",
         shape="sets",
         needs=("output:texts", "history"),
-        fields={"prompt": ("instruction+input", "instruction"), "completions": "output", **ALWAYS},
+        fields={
+            "prompt": ("instruction+input", "instruction"),
+            "completions": "output",
+            "scores": SCORES,
+            "ranks": RANKS,
+            **ALWAYS,
+        },
         options={"rank_by_order": "true"},
         origin="LLaMA-Factory's ranking form (https://github.com/hiyouga/LLaMA-Factory/blob/v0.7.0/data/README.md)",
         example=(
@@ -161,7 +169,13 @@ SETS = (
         summary="several outputs per row, in no order (--map rank_by_order=true if the best one is first)",
         shape="sets",
         needs=("output:texts",),
-        fields={"prompt": ("instruction+input", "instruction", "prompt"), "completions": "output", **ALWAYS},
+        fields={
+            "prompt": ("instruction+input", "instruction", "prompt"),
+            "completions": "output",
+            "scores": SCORES,
+            "ranks": RANKS,
+            **ALWAYS,
+        },
         options={"rank_by_order": UNTOLD},
         origin="AlpacaFarm's samples (https://github.com/tatsu-lab/alpaca_farm/tree/main/examples/data)",
         example='{"instruction": "Is 7 even?", "input": "", "output": ["No.", "Yes.", "Often."]}',
@@ -181,8 +195,8 @@ SETS = (
                 "candidates",
                 "candidates_texts",
             ),
-            "scores": ("scores", "ratings", "rewards", "rm_scores"),
-            "ranks": ("ranks", "ranking", "rankings"),
+            "scores": SCORES,
+            "ranks": RANKS,
             "models": ("models", "model_names", "generators"),
             "winner": (
                 "winner",
