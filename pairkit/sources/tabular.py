@@ -27,6 +27,7 @@ from pairkit.errors import unknown
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
+from pairkit.sources.layouts.context import other_systems
 from pairkit.sources.layouts.fields import columns_of
 from pairkit.sources.layouts.gather import cells_of, gather, replies_of
 from pairkit.sources.layouts.layout import Layout
@@ -83,7 +84,7 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     )
     if "system" in fields:
         report_dialogues(columns, fields["system"])
-        prompt = with_system(prompt, columns.text(fields["system"]))
+        prompt = with_system(prompt, _system(columns, fields["system"]))
     # None and not a column of nulls, so that tools in a column that `map` does not name are found.
     kwargs, tools = (
         json_columns.read_json(columns, fields[name], normal) if name in fields else None
@@ -120,6 +121,13 @@ def _with_history(read: Read, columns: Columns, fields: Mapping[str, str]) -> Re
         return read
     prompt, sets, group = read
     return with_history(prompt, read_history(columns, fields["history"])), sets, group
+
+
+def _system(columns: Columns, name: str) -> pa.Array:
+    texts = columns.text(name)
+    for other in other_systems(columns.arrays, name):
+        texts = pc.coalesce(pc.if_else(pc.equal(texts, ""), None, texts), columns.text(other))
+    return texts
 
 
 def _pairs(columns: Columns, fields: Mapping[str, Any]) -> Read:

@@ -12,6 +12,7 @@ from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.readers.survey import Survey
 from pairkit.schema import ROLES
 from pairkit.sources.base import Reading, SourceRecipe
+from pairkit.sources.layouts.context import with_context
 from pairkit.sources.layouts.fields import columns_of, fields_of, fits, is_constant
 from pairkit.sources.layouts.json_columns import with_json
 from pairkit.sources.layouts.layout import SHAPES, Layout
@@ -97,6 +98,8 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     fields = _one_prompt(fields, mapped)
     if layout.shape == "pairs":
         layout, fields = by_name(path, columns, layout, fields, recipe.map)
+    before = dict(fields)
+    fields = with_context(path, columns, layout, fields, mapped)
     shape = SHAPES[layout.shape]
     unused = sorted(mapped.keys() - {*shape.required, *shape.optional})
     if unused:
@@ -129,7 +132,9 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     map_ = {**fields, **options}
     rated = averaged(path, survey, fields, mapped)
     mean = f"; the score is {'the mean of ' * (len(rated) > 1)}{', '.join(rated)}" if rated else ""
-    return Reading(layout.name, layout.summary + mean, map_, shares, layout.whole, discarded, parts)
+    added = [f"{name} = {value}" for name, value in fields.items() if name not in before]
+    summary = layout.summary + mean + (f"; {', '.join(added)}" if added else "")
+    return Reading(layout.name, summary, map_, shares, layout.whole, discarded, parts)
 
 
 def _completed(layout: Layout, columns: Types, mapped: Mapping[str, str]) -> dict[str, str]:
