@@ -48,8 +48,8 @@ def with_context(
     histories = histories or [name for name in _named(columns, ("context",), _are_turns) if name not in used]
     if len(histories) > 1:
         raise InputError(
-            f"{path}: {' and '.join(histories)} may each be what was said before the prompt; name one of them "
-            f"with --map history={histories[0]}"
+            f"{path}: {' and '.join(histories)} may each be what was said before the prompt; name one "
+            f"of them with --map history={histories[0]}"
         )
     return found | ({"history": histories[0]} if histories else {})
 

@@ -163,7 +163,8 @@ def check_ranking(path: Path, columns: Sequence[str]) -> None:
     if differ is not None:
         raise InputError(
             f"{path}: {columns[0]} holds {differ}, which may be the rank of each completion or the "
-            f"places of the completions from the best one on; give --map ranks={columns[0]} or --map order={columns[0]}"
+            f"places of the completions from the best one on; give --map ranks={columns[0]} or "
+            f"--map order={columns[0]}"
         )
 
 

@@ -71,7 +71,7 @@ def test_a_count_and_a_text_are_no_history(tmp_path: Path, row: dict[str, Any]) 
 def test_two_histories_are_refused(tmp_path: Path) -> None:
     rows = [{**PAIR, "chat_history": TURNS}, {**PAIR, "conversation_history": TURNS}]
     with pytest.raises(
-        InputError, match="chat_history and conversation_history .*--map history=chat_history"
+        InputError, match=r"chat_history and conversation_history .*--map history=chat_history"
     ):
         read_rows(tmp_path, rows)
     found = read_rows(tmp_path, rows, history="chat_history")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.layouts import read_path, read_rows
 
 USER = {"role": "user", "content": "q"}
@@ -165,3 +167,30 @@ def test_replies_that_are_lists_stay_texts(tmp_path: Path) -> None:
     found = read_rows(tmp_path, [row] * 2)
     assert found.layout == "single"
     assert found.brief("text")[0] == [('["1", "3"]',)]
+
+
+def two_turns(first: str, second: str) -> list[dict[str, str]]:
+    said = (("user", "q"), ("assistant", first), ("user", "q2"), ("assistant", second))
+    return [{"role": role, "content": content} for role, content in said]
+
+
+@pytest.mark.parametrize("models", [{}, {"model_a": "m", "model_b": "n"}])
+@pytest.mark.parametrize("write", [list, json.dumps])
+def test_a_judgment_of_the_first_turn_is_about_its_reply(
+    tmp_path: Path, models: dict[str, str], write: Callable[[Any], Any]
+) -> None:
+    row = {"conversation_a": two_turns("x", "u"), "conversation_b": two_turns("y", "v"), "winner": "model_a"}
+    same = {**row, "conversation_b": two_turns("x", "v")}
+    rows = [{**row, "turn": 1}, {**same, "turn": 2}, {**row, "turn": 2}, {**same, "turn": None}]
+    rows = [
+        {**each, **models} | {name: write(each[name]) for name in ("conversation_a", "conversation_b")}
+        for each in rows
+    ]
+    found = read_rows(tmp_path, rows)
+    assert found.brief("text", "rank") == [
+        [("x", 1), ("y", 2)],
+        [("u", 1), ("v", 2)],
+        [("u", 1), ("v", 2)],
+    ]
+    assert [len(prompt) for prompt in found.prompts()] == [1, 3, 3]
+    assert [reason for reason, _ in found.refused] == ["diverging_prompts"]
