@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def _section(layout: Layout) -> str:
 
 def _columns(names: str | tuple[str, ...]) -> str:
     alternatives = (names,) if isinstance(names, str) else names
-    return ", or ".join(f"`{name}`" for name in alternatives).replace("|", ", ")
+    plain = (re.sub(r":\w+", "", name) for name in alternatives)
+    return ", or ".join(f"`{name}`" for name in plain).replace("|", ", ")
 
 
 def _becomes(layout: Layout) -> str:

@@ -54,7 +54,7 @@ def exists(columns: Types, need: str) -> bool:
 def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
     """Return the fields that rows with these columns have in a layout, and where.
 
-    A column may be spelled otherwise than in the layout: "Response A" for response_a.
+    A kind after a colon, as in `needs`, is that of the column. A column may be spelled otherwise than in the layout: "Response A" for response_a.
     """
     found, spelled = {}, {letters(name): name for name in reversed(list(columns))}
     known_names = (*columns, *layout.adds)
@@ -64,9 +64,12 @@ def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
             if "|" in candidate and some:
                 found[field] = "+".join(some)
                 break
-            parts = columns_of(candidate, known_names)
-            names = [part if part in known_names else spelled.get(letters(part), part) for part in parts]
-            if all(name in layout.adds or exists(columns, name) for name in names):
+            parts = [part.partition(":") for part in columns_of(candidate, known_names)]
+            names = [part if part in known_names else spelled.get(letters(part), part) for part, *_ in parts]
+            needs = [f"{name}:{kind}" for name, (*_, kind) in zip(names, parts, strict=True)]
+            if all(
+                name in layout.adds or exists(columns, need) for name, need in zip(names, needs, strict=True)
+            ):
                 found[field] = "+".join(names)
                 break
     return found

@@ -87,3 +87,38 @@ def test_a_second_column_has_the_system_prompts_that_the_first_lacks(tmp_path: P
 def test_a_map_may_leave_both_out(tmp_path: Path) -> None:
     rows = [{**PAIR, "history": TURNS, "system": "S"}]
     assert read_rows(tmp_path, rows, history='""', system='""').prompts() == [[("user", "q")]]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"instruction": "i", "context": "c"}, "i\n\nc"),
+        ({"instruction": "i", "context": ""}, "i"),
+        ({"question": "q", "context": "c"}, "q\n\nc"),
+        ({"instruction": "i", "question": "q"}, "i\n\nq"),
+        ({"instruction": "i", "input": "c"}, "i\n\nc"),
+        ({"question": "q", "context": {"passages": ["c"]}}, "q"),
+    ],
+)
+@pytest.mark.parametrize(
+    "replies",
+    [
+        {"response": "x"},
+        {"chosen": "x", "rejected": "y"},
+        {"output_1": "x", "output_2": "y", "label": 2},
+        {"responses": ["x", "y"], "scores": [1, 2]},
+    ],
+)
+def test_a_prompt_may_have_two_parts(
+    tmp_path: Path, row: dict[str, Any], prompt: str, replies: dict[str, Any]
+) -> None:
+    found = read_rows(tmp_path, [{**row, **replies}])
+    assert found.refused == []
+    assert found.prompts() == [[("user", prompt)]]
+
+
+def test_a_prompt_of_its_own_is_read_next_to_outputs_and_a_label(tmp_path: Path) -> None:
+    row = {"prompt": "q", "input": "i", "output_1": "x", "output_2": "y", "label": 2}
+    found = read_rows(tmp_path, [row])
+    assert found.prompts() == [[("user", "q")]]
+    assert json.loads(found.sets[0]["metadata"])["input"] == "i"

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 Names = dict[str, str | tuple[str, ...]]
 
-PROMPT = ("instruction+input", "prompt", "instruction", "question", "query")
+# Of "instruction+context:text" the second is a text, and not a list of messages or passages.
+PROMPT = (
+    *("instruction+input", "instruction+context:text", "instruction+question:text", "question+context:text"),
+    *("prompt", "instruction", "question", "query"),
+)
 # Next to replies that are named beyond doubt, these are prompts too.
 ASKED = (*PROMPT, "input", "user_prompt", "context")
 MESSAGES = ("messages", "conversations", "conversation", "dialogue", "dialog")
@@ -77,6 +81,7 @@ COMPARED: Names = {
         *("comparison", "vote", "winner_model", "winning_model", "preferred_model", "chosen_model"),
         *("gold_label", "human_label", "human_winner", "gold_winner"),
         *("chosen_model_name", *ABOUT_ONE, "label", "labels"),
+        *("safer_response_id", "safer_response", "safer"),
     ),
     "strength": ("overall_preference", "preference_strength"),
 }

@@ -27,7 +27,7 @@ DIALOGUES = ("conversation_a", "conversation_b")
 
 
 def up_to_turn(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
-    """Return the two dialogues up to the reply of the row's `turn`, from 1; whole where they have no such turn.
+    """Return the dialogues up to the reply of the row's `turn`, from 1; whole where they have no such turn.
 
     In Chatbot Arena it is the number of turns, so that nothing is cut.
     """
