@@ -54,16 +54,19 @@ def exists(columns: Types, need: str) -> bool:
 def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
     """Return the fields that rows with these columns have in a layout, and where.
 
-    A kind after a colon, as in `needs`, is that of the column. A column may be spelled otherwise than in the layout: "Response A" for response_a.
+    A kind after a colon, as in `needs`, is that of the column. A column may be spelled otherwise than in the
+    layout: "Response A" for response_a.
     """
     found, spelled = {}, {letters(name): name for name in reversed(list(columns))}
     known_names = (*columns, *layout.adds)
     for field, known in layout.fields.items():
         for candidate in _numbered((known,) if isinstance(known, str) else known, spelled):
-            some = [part for part in candidate.split("|") if exists(columns, f"{part}:number")]
-            if "|" in candidate and some:
-                found[field] = "+".join(some)
-                break
+            if "|" in candidate:
+                some = [part for part in candidate.split("|") if exists(columns, f"{part}:number")]
+                if some:
+                    found[field] = "+".join(some)
+                    break
+                continue
             parts = [part.partition(":") for part in columns_of(candidate, known_names)]
             names = [part if part in known_names else spelled.get(letters(part), part) for part, *_ in parts]
             needs = [f"{name}:{kind}" for name, (*_, kind) in zip(names, parts, strict=True)]

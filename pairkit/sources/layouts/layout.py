@@ -34,7 +34,7 @@ SHAPES: Mapping[str, Shape] = {
         ("completions",),
         (
             *("prompt", "messages", "transcript", "questions", "scores", "ranks", "order", "models"),
-            *("winner", "loser", "winners", "flags", "strength", "preference", "rank_by_order"),
+            *("labels", "winner", "loser", "winners", "flags", "strength", "preference", "rank_by_order"),
             *ALWAYS,
         ),
     ),
@@ -53,7 +53,8 @@ class Layout:
 
     `needs` are paths (paths.py) that all have to exist, each with a kind after a colon where that matters:
     "output:list". `fields` names for each field its path, or several of which the first that exists is used;
-    a field of which none exists is left out. They may have a kind too. Columns of numbers between | are joined, as many as exist.
+    a field of which none exists is left out. They may have a kind too. Columns of numbers between | are joined,
+    as many as exist.
     `options` are those of a map that hold for every such file.
 
     `expand` turns raw rows into others, such as a tree into its prompts; each keeps the number of its row.

@@ -70,7 +70,7 @@ def winner_ranks(
 ) -> pa.Array:
     """Rank the winner 1 and the others 2; all 1 in a tie, null where nothing is said.
 
-    A winner is named as `place_of` reads it, or by its model. Anything else is `invalid_winner`. With several
+    A winner is named as `place_of` reads it, by its model, or by its text. Anything else is `invalid_winner`. With several
     `votes` the winner is what most of them name, and a tie if no two agree more than others do.
     """
     places = np.stack([_places(columns, name, offsets, flat, names, winners) for name in votes])
@@ -143,22 +143,24 @@ def _places(
     found = [place_of(word, names, winners) for word in encoded.dictionary.to_pylist()]
     known = np.array([UNCLEAR if place is None else place for place in found] + [UNSAID])
     place: Places = known[pc.fill_null(encoded.indices, len(found)).to_numpy()]
-    models = _by_model(encoded, offsets, flat)
-    place = np.where((place == UNCLEAR) | (place >= np.diff(offsets)), models, place)
-    # A model that is named "b" and stands first.
-    return np.where((place >= 0) & (models >= 0) & (models != place), UNCLEAR, place)
+    for field in ("model", "text"):
+        others = _by_field(encoded, offsets, flat.field(field))
+        place = np.where((place == UNCLEAR) | (place >= np.diff(offsets)), others, place)
+        # A model that is named "b", or a text "b", and stands first.
+        place = np.where((place >= 0) & (others >= 0) & (others != place), UNCLEAR, place)
+    return place
 
 
-def _by_model(words: pa.DictionaryArray, offsets: Offsets, flat: pa.Array) -> Places:
-    """Return the position of the only completion whose model a word names, or else UNCLEAR."""
+def _by_field(words: pa.DictionaryArray, offsets: Offsets, values: pa.Array) -> Places:
+    """Return the position of the only completion whose model or text is a row's word, or else UNCLEAR."""
     named = words.dictionary_decode().take(pa.array(_owners(offsets)))
-    models = pc.utf8_lower(pc.utf8_trim_whitespace(flat.field("model")))
-    same = pc.equal(models, pc.utf8_lower(pc.utf8_trim_whitespace(named)))
+    lower = pc.utf8_lower(pc.utf8_trim_whitespace(values))
+    same = pc.equal(lower, pc.utf8_lower(pc.utf8_trim_whitespace(named)))
     hits = np.flatnonzero(pc.fill_null(same, False).to_numpy(zero_copy_only=False))
     owners = _owners(offsets)[hits]
     place = np.full(len(offsets) - 1, UNCLEAR)
     place[owners] = _within(offsets)[hits]
-    # Two completions of that model: it is not said which of them.
+    # Two completions of that model or text: it is not said which of them.
     place[np.bincount(owners, minlength=len(place)) > 1] = UNCLEAR
     return place
 

@@ -23,6 +23,7 @@ from pairkit.sources.layouts.settle import (
     UNTOLD,
     check_preference,
     check_ranking,
+    settle_labels,
     settle_order,
     settle_winners,
 )
@@ -121,6 +122,8 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
         options |= settle_winners(path, survey, votes, names, mapped="winner" in mapped)
     if options.get("rank_by_order") == UNTOLD:
         options |= settle_order(path, fields["completions"])
+    if "labels" in fields and "labels" not in mapped:
+        fields = settle_labels(path, fields)
     if "ranks" in fields and "ranks" not in mapped:
         check_ranking(path, columns_of(fields["ranks"], columns))
     if "preference" in fields and "preference" not in mapped:

@@ -59,8 +59,12 @@ def read_sets(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, pa
     names = columns_of(fields["completions"], columns.arrays)
     prompt, sets = _contents(columns, fields, names)
     offsets, flat = flatten(sets)
+    scores = _aligned(columns, fields.get("scores"), offsets, "number")
+    if "labels" in fields:
+        labels = _aligned(columns, fields["labels"], offsets, "truth")
+        scores = None if labels is None else labels.cast(pa.float64())
     known = {
-        "score": _aligned(columns, fields.get("scores"), offsets, "number"),
+        "score": scores,
         "rank": _aligned(columns, fields.get("ranks"), offsets, "rank"),
         "model": _models(columns, fields.get("models"), offsets),
     }
@@ -257,5 +261,5 @@ def _aligned(columns: Columns, name: str | None, offsets: Any, kind: str) -> pa.
     rows = np.repeat(np.arange(columns.size), counts)
     owners = rows if columns.owners is None else columns.owners[rows]
     below = Columns({name: aligned}, size, columns.rows, columns.problems, owners)
-    read = {"number": below.number, "rank": below.rank, "text": below.text}[kind]
+    read = {"number": below.number, "rank": below.rank, "text": below.text, "truth": below.truth}[kind]
     return read(name)

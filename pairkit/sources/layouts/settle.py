@@ -7,7 +7,7 @@ file is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +141,23 @@ def settle_order(path: Path, column: str) -> dict[str, str]:
         f"{path}: {column} holds two texts in every row; give --map rank_by_order=true if the first is the "
         "better one, as LLaMA-Factory's pairs are, or --map rank_by_order=false if they are in no order"
     )
+
+
+def settle_labels(path: Path, fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields without labels of completions where these have scores, ranks or a winner.
+
+    Raises `InputError` for TRL's names, under which the completions may be the steps of one answer.
+    """
+    if fields.keys() & {"scores", "ranks", "winner"}:
+        return {name: value for name, value in fields.items() if name != "labels"}
+    if (fields["completions"], fields["labels"]) == ("completions", "labels"):
+        prompt = fields.get("prompt") or fields.get("messages") or "COLUMN"
+        raise InputError(
+            f"{path}: completions and labels may be the steps of one answer, as in TRL's stepwise form, which no "
+            "set can hold, or alternatives with a label each; for these give "
+            f"--map prompt={prompt},completions=completions,labels=labels"
+        )
+    return dict(fields)
 
 
 def check_ranking(path: Path, columns: Sequence[str]) -> None:

@@ -258,3 +258,49 @@ def test_an_annotation_of_two_winners_names_none(tmp_path: Path) -> None:
     results = [{"value": {"selected": word}} for word in ("left", "right")]
     row = {"data": {"prompt": "q", "answer1": "x", "answer2": "y"}, "annotations": [{"result": results}]}
     assert [reason for reason, _ in read_rows(tmp_path, [row]).refused] == ["invalid_winner"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"response_0": "x", "response_1": "y", "safer_response_id": 1},
+        {"responses": ["x", "y"], "best_response": "y"},
+        {"responses": ["x", "y"], "chosen": " Y"},
+        {"response_a": "x", "response_b": "y", "best_answer": "y"},
+        {"completions": [{"text": "x"}, {"text": "y"}], "preferred": "y"},
+    ],
+)
+def test_a_winner_is_found_by_its_text_or_name(tmp_path: Path, row: dict[str, Any]) -> None:
+    assert ranks(read_rows(tmp_path, [{"prompt": "q", **row}, {"prompt": "p", **row}])) == [SECOND] * 2
+
+
+def test_a_text_that_is_not_one_completion_names_no_winner(tmp_path: Path) -> None:
+    row = {"prompt": "q", "responses": ["x", "x"], "best_response": "x"}
+    found = read_rows(
+        tmp_path,
+        [row, {**row, "best_response": "other"}, {**row, "responses": ["b", "a"], "best_response": "a"}],
+    )
+    assert [reason for reason, _ in found.refused] == ["invalid_winner"] * 3
+
+
+def test_a_position_in_a_list_that_may_count_from_0_or_1_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="chosen holds 1, which may count from 0 or from 1"):
+        read_rows(tmp_path, [{"prompt": "q", "responses": ["x", "y"], "chosen": 1}])
+
+
+@pytest.mark.parametrize("labels", [[False, True], [0, 1], ["no", "yes"]])
+def test_labels_of_completions_are_scores(tmp_path: Path, labels: list[Any]) -> None:
+    row = {"prompt": "q", "responses": ["x", "y"], "correct": labels}
+    assert read_rows(tmp_path, [row]).brief("score") == [[(0.0,), (1.0,)]]
+    scored = read_rows(tmp_path, [{**row, "scores": [3, 2]}])
+    assert scored.brief("score") == [[(3.0,), (2.0,)]]
+    assert "correct" in scored.sets[0]["metadata"]
+
+
+def test_labels_that_may_be_those_of_steps_are_refused(tmp_path: Path) -> None:
+    row = {"prompt": "q", "completions": ["x", "y"], "labels": [False, True]}
+    mapped = {"prompt": "prompt", "completions": "completions", "labels": "labels"}
+    with pytest.raises(InputError, match=r"steps of one answer.*--map prompt=prompt,completions=completions"):
+        read_rows(tmp_path, [row])
+    assert read_rows(tmp_path, [row], **mapped).brief("score") == [[(0.0,), (1.0,)]]
+    assert read_rows(tmp_path, [row], labels="labels").brief("score") == [[(0.0,), (1.0,)]]

@@ -8,6 +8,7 @@ from pairkit.sources.layouts.table.gemini import without_parts
 from pairkit.sources.layouts.table.names import ALWAYS, ASKED, MESSAGES
 
 SCORES = ("scores", "ratings", "rewards", "rm_scores", "reward_scores", "reward_model_scores")
+TRUTHS = ("labels", "correct", "is_correct", "correctness", "accepted", "is_chosen", "is_preferred")
 RANKS = ("ranks", "ranking", "rankings")
 SETS = (
     Layout(
@@ -199,14 +200,26 @@ SETS = (
             "ranks": RANKS,
             "models": ("models", "model_names", "generators"),
             "winner": (
-                "winner",
-                "best",
-                "best_index",
-                "chosen_index",
-                "preferred_index",
-                "winner_index",
-                "choice",
+                *(
+                    "winner",
+                    "best",
+                    "best_index",
+                    "best_idx",
+                    "chosen_index",
+                    "preferred_index",
+                    "winner_index",
+                ),
+                *(
+                    "choice",
+                    "best_response",
+                    "best_answer",
+                    "best_completion",
+                    "preferred_response",
+                    "preferred",
+                ),
+                *("chosen_response", "chosen", "selected"),
             ),
+            "labels": tuple(f"{name}:list" for name in TRUTHS),
             **ALWAYS,
         },
         origin="pairkit's own sets, RLHFlow and others",
