@@ -148,7 +148,7 @@ def _from_columns(value: Mapping[str, Sequence[Any]]) -> list[Any]:
 
 
 def _wrapped(value: Mapping[str, Any], path: Path, *, by_lines: bool) -> list[Any] | None:
-    """Return the only list of objects that is no part of a row."""
+    """Return the only list of objects that is no part of a row; what is next to it holds for each of them."""
     held = {name: item for name, item in value.items() if _holds_objects(item)}
     of_rows = [name for name, item in held.items() if any(_has_row_names(row) for row in item)]
     # Any other list of objects (annotations, summaries) is as likely a part of one row.
@@ -169,8 +169,9 @@ def _wrapped(value: Mapping[str, Any], path: Path, *, by_lines: bool) -> list[An
             f"as in: jq '.{next(iter(lists))}' {path.name} > rows.json"
         )
     if lists:
-        (rows,) = lists.values()
-        return list(rows)
+        ((held_under, rows),) = lists.items()
+        around = {name: item for name, item in value.items() if name != held_under}
+        return [{**around, **row} for row in rows]
     # One key around another, as in {"result": {"rows": [...]}}.
     inner = next(iter(value.values())) if len(value) == 1 else None
     return rows_of(inner, path) if isinstance(inner, dict) else None

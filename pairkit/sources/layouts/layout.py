@@ -53,8 +53,8 @@ class Layout:
 
     `needs` are paths (paths.py) that all have to exist, each with a kind after a colon where that matters:
     "output:list". `fields` names for each field its path, or several of which the first that exists is used;
-    a field of which none exists is left out. They may have a kind too. Columns of numbers between | are joined,
-    as many as exist.
+    a field of which none exists is left out. They may have a kind too. Columns of numbers between | are
+    joined, as many as exist.
     `options` are those of a map that hold for every such file.
 
     `expand` turns raw rows into others, such as a tree into its prompts; each keeps the number of its row.

@@ -70,8 +70,8 @@ def winner_ranks(
 ) -> pa.Array:
     """Rank the winner 1 and the others 2; all 1 in a tie, null where nothing is said.
 
-    A winner is named as `place_of` reads it, by its model, or by its text. Anything else is `invalid_winner`. With several
-    `votes` the winner is what most of them name, and a tie if no two agree more than others do.
+    A winner is named as `place_of` reads it, by its model, or by its text. Anything else is `invalid_winner`.
+    With several `votes` the winner is what most of them name, and a tie if no two agree more than others do.
     """
     places = np.stack([_places(columns, name, offsets, flat, names, winners) for name in votes])
     for name, place in zip(votes, places, strict=True):

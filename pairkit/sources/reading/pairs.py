@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import Offsets, flatten, interleave, is_list, is_text, mask, present, repeat, struct_fields
+from pairkit.arrow import (
+    Mask,
+    Offsets,
+    flatten,
+    interleave,
+    is_list,
+    is_text,
+    listed,
+    mask,
+    present,
+    repeat,
+    struct_fields,
+)
 from pairkit.schema import PROMPT
 from pairkit.sources.reading.chat_marks import without_end_marks
 from pairkit.sources.reading.columns import Columns, named_scores
@@ -89,6 +102,9 @@ def common_prompt(
     before = first >= 0
     several = before & ~apart & np.isin(_first_roles(shared), ("assistant", "tool"))
     columns.report(several, "unsupported_content", "the replies have several turns", name)
+    if column is not None:
+        other = before & ~apart & ~several & ~_share_a_turn(column, shared)
+        columns.report(other, "diverging_prompts", "the prompt column is no turn of the dialogues", name)
     otherwise = repeat([], columns.size, PROMPT) if column is None else column
     return pc.if_else(pa.array(before), shared, otherwise)
 
@@ -115,6 +131,31 @@ def pair(chosen: Conversation, rejected: Conversation, scores: tuple[pa.Array, p
         for reply, rank, score in ((chosen, 1, scores[0]), (rejected, 2, scores[1]))
     ]
     return interleave(parts)
+
+
+def _share_a_turn(column: pa.Array, shared: pa.Array) -> Mask:
+    """Return where the last turn of one prompt occurs in the other one, or one of them is empty."""
+    frame = pl.DataFrame(
+        {
+            f"{name}_{part}": text
+            for name, prompts in (("column", column), ("shared", shared))
+            for part, text in _spoken(prompts)
+        }
+    )
+    inside = [
+        pl.col(f"{one}_all").str.contains(pl.col(f"{other}_last"), literal=True)
+        for one, other in (("column", "shared"), ("shared", "column"))
+    ]
+    return mask(frame.select(pl.any_horizontal(*inside).fill_null(True)).to_series().to_arrow())
+
+
+def _spoken(prompts: pa.Array) -> Iterator[tuple[str, pl.Series]]:
+    """Yield the last turn of each prompt, and all of its turns, with one space for any white space."""
+    cuts, flat = flatten(prompts)
+    content = struct_fields(flat)["content"].cast(pa.string())
+    texts = pl.Series("text", listed(cuts, content), dtype=pl.List(pl.String))
+    for part, text in (("last", texts.list.last()), ("all", texts.list.join("\n", ignore_nulls=True))):
+        yield part, text.str.replace_all(r"\s+", " ").str.strip_chars()
 
 
 def _lengths(prompts: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

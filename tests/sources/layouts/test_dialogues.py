@@ -194,3 +194,35 @@ def test_a_judgment_of_the_first_turn_is_about_its_reply(
     ]
     assert [len(prompt) for prompt in found.prompts()] == [1, 3, 3]
     assert [reason for reason, _ in found.refused] == ["diverging_prompts"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "refused"),
+    [("other", True), ("q", False), (" q\n", False), ("user: q\nassistant:", False), (None, False)],
+)
+def test_a_prompt_that_is_no_turn_of_the_dialogues_is_refused(
+    tmp_path: Path, prompt: str | None, refused: bool
+) -> None:
+    row = {"prompt": prompt, "chosen": [USER, GOOD], "rejected": [USER, BAD]}
+    found = read_rows(tmp_path, [row, {**row, "prompt": "q"}])
+    assert [reason for reason, _ in found.refused] == ["diverging_prompts"] * refused
+    assert found.prompts() == [[("user", "q")]] * (2 - refused)
+
+
+def test_the_parts_of_a_prompt_may_be_apart_by_any_space(tmp_path: Path) -> None:
+    said = {"role": "user", "content": "first\nsecond"}
+    row = {"instruction": "first", "input": "second", "chosen": [said, GOOD], "rejected": [said, BAD]}
+    assert read_rows(tmp_path, [row]).refused == []
+
+
+def test_what_is_next_to_a_list_of_rows_holds_for_each_of_them(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "q", "chosen": "x", "rejected": "y"},
+        {"prompt": "p", "chosen": "x", "rejected": "y", "id": 7},
+    ]
+    found = read_rows(tmp_path, [{"id": 0, "topic": "T", "system": "S", "examples": rows}])
+    assert found.prompts() == [[("system", "S"), ("user", "q")], [("system", "S"), ("user", "p")]]
+    assert [json.loads(row["metadata"]) for row in found.sets] == [
+        {"id": 0, "topic": "T"},
+        {"id": 7, "topic": "T"},
+    ]
