@@ -33,7 +33,17 @@ SHAPES: Mapping[str, Shape] = {
     "sets": Shape(
         ("completions",),
         (
-            *("prompt", "messages", "transcript", "questions", "scores", "ranks", "order", "models"),
+            *(
+                "prompt",
+                "messages",
+                "transcript",
+                "questions",
+                "scores",
+                "other_scores",
+                "ranks",
+                "order",
+                "models",
+            ),
             *("labels", "winner", "loser", "winners", "flags", "strength", "preference", "rank_by_order"),
             *ALWAYS,
         ),

@@ -52,6 +52,13 @@ def place_ranks(columns: Columns, name: str, offsets: Offsets, places: pa.Array 
     return pa.array(ranks, mask=ranks == 0)
 
 
+def or_others(scores: pa.Array, others: pa.Array, offsets: Offsets) -> pa.Array:
+    """Return the other scores of sets in which no completion has a score, because they are of another scale."""
+    owners = _owners(offsets)
+    none = np.bincount(owners, weights=present(scores), minlength=len(offsets) - 1) == 0
+    return pc.if_else(pa.array(none[owners]), others, scores)
+
+
 def from_one(ranks: pa.Array, offsets: Offsets) -> pa.Array:
     """Count the ranks of a set whose best is 0 from 1."""
     frame = pl.DataFrame({"set": _owners(offsets), "rank": pl.from_arrow(ranks)})

@@ -29,7 +29,7 @@ from pairkit.sources.layouts.settle import (
 )
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
-from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_parts
+from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_of_completions, unread_parts
 from pairkit.sources.layouts.winners import check_winners
 
 FIELDS = tuple(dict.fromkeys(name for shape in SHAPES.values() for part in shape for name in part))
@@ -131,7 +131,7 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     paths = _paths(layout, fields, columns)
     shares = unread_columns({first_column(each, columns) for each in paths}, survey)
     discarded = [name for name in shares if not is_kept(layout, fields, columns, name)]
-    parts = unread_parts(columns, paths)
+    parts = [*unread_parts(columns, paths), *unread_of_completions(columns, fields, paths)]
     map_ = {**fields, **options}
     rated = averaged(path, survey, fields, mapped)
     mean = f"; the score is {'the mean of ' * (len(rated) > 1)}{', '.join(rated)}" if rated else ""

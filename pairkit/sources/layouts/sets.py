@@ -60,6 +60,9 @@ def read_sets(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, pa
     prompt, sets = _contents(columns, fields, names)
     offsets, flat = flatten(sets)
     scores = _aligned(columns, fields.get("scores"), offsets, "number")
+    if scores is not None and "other_scores" in fields:
+        others = _aligned(columns, fields["other_scores"], offsets, "number")
+        scores = scores if others is None else outcomes.or_others(scores, others, offsets)
     if "labels" in fields:
         labels = _aligned(columns, fields["labels"], offsets, "truth")
         scores = None if labels is None else labels.cast(pa.float64())
@@ -166,10 +169,7 @@ def _structs(items: Columns) -> pa.Array:
     report_media(items)
     _report_others(items)
     text, model = _first_of(items, TEXTS), _first_of(items, MODELS)
-    # A text may say that there is none, and is then nobody's mistake.
-    numbers = [name for name in SCORES if name in items and is_number(items.arrays[name].type)]
-    truths = [name for name in TRUTHS if name in items and pa.types.is_boolean(items.arrays[name].type)]
-    score = "score" if "score" in items else next(iter((*numbers, *truths)), "score")
+    score = _score_of({name: values.type for name, values in items.arrays.items() if name in items})
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
     thoughts, explained = _thoughts(items, text)
     own |= {"tool_calls": read_calls(items), "reasoning_content": thoughts}
@@ -186,9 +186,27 @@ def _structs(items: Columns) -> pa.Array:
         pc.if_else(pc.and_(pc.is_null(texts), pc.is_valid(own["tool_calls"])), "", texts),
         model=items.text(model),
         rank=items.rank("rank"),
-        score=items.truth(score).cast(pa.float64()) if score in truths else items.number(score),
+        score=items.truth(score).cast(pa.float64()) if score in TRUTHS else items.number(score),
         **own,
     )
+
+
+def _score_of(types: Mapping[str, pa.DataType]) -> str:
+    """Return the field of structs that is their score."""
+    # A text may say that there is none, and is then nobody's mistake.
+    numbers = [name for name in SCORES if name in types and is_number(types[name])]
+    truths = [name for name in TRUTHS if name in types and pa.types.is_boolean(types[name])]
+    return "score" if "score" in types else next(iter((*numbers, *truths)), "score")
+
+
+def unread_keys(kind: pa.DataType) -> list[str]:
+    """Return the fields of structs of completions that are read as nothing but metadata."""
+    if not pa.types.is_struct(kind):
+        return []
+    types = {field.name: field.type for field in kind if not pa.types.is_null(field.type)}
+    first = [next((name for name in names if name in types), "") for names in (TEXTS, MODELS)]
+    read = {*first, "rank", _score_of(types), "role", "from", *CALL_FIELDS, *THOUGHT_FIELDS, *OWN_FIELDS}
+    return [name for name in types if name not in read]
 
 
 def _thoughts(items: Columns, text: str) -> tuple[pa.Array, dict[str, pa.Array]]:

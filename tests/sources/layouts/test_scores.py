@@ -40,3 +40,22 @@ def test_a_score_next_to_a_label_is_kept(tmp_path: Path) -> None:
     rows = [{"prompt": "q", "completion": "x", "label": label, "score": 0.2} for label in (True, None)]
     found = read_rows(tmp_path, rows)
     assert found.brief("score", "scores") == [[(1.0, [{"name": "score", "value": 0.2}])], [(0.2, [])]]
+
+
+def test_a_row_without_fine_grained_scores_has_its_overall_ones(tmp_path: Path) -> None:
+    def row(prompt: str, *scores: dict[str, float]) -> dict[str, Any]:
+        rated = [
+            {"response": f"r{place}", "annotations": {"a": 1}, **each} for place, each in enumerate(scores)
+        ]
+        return {"instruction": prompt, "completions": rated}
+
+    rows = [
+        row("q", {"overall_score": 2}, {"overall_score": 9}),
+        row(
+            "q2", {"overall_score": 2, "fine-grained_score": 1}, {"overall_score": 9, "fine-grained_score": 4}
+        ),
+        row("q3", {"overall_score": 2}, {"overall_score": 9, "fine-grained_score": 4}),
+    ]
+    found = read_rows(tmp_path, rows)
+    assert found.layout == "ultrafeedback"
+    assert found.brief("score") == [[(2.0,), (9.0,)], [(1.0,), (4.0,)], [(None,), (4.0,)]]

@@ -32,13 +32,14 @@ SETS = (
     ),
     Layout(
         name="ultrafeedback",
-        summary="several completions per row, scored by the mean of four ratings",
+        summary="several completions per row, scored by the mean of four ratings, or overall where a row has none",
         shape="sets",
         needs=("instruction", "completions[].response", "completions[].annotations"),
         fields={
             "prompt": "instruction",
             "completions": "completions",
             "scores": ("completions[].fine-grained_score", "completions[].overall_score"),
+            "other_scores": "completions[].overall_score",
         },
         origin="UltraFeedback (https://huggingface.co/datasets/openbmb/UltraFeedback)",
         example=(
