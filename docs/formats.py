@@ -45,7 +45,7 @@ SECTION = """\
 ```
 
 ```bash
-pairkit build --source files --path rows.jsonl --layout {name}
+{command}
 ```
 
 {becomes}
@@ -70,7 +70,8 @@ def _section(layout: Layout) -> str:
         origin=layout.origin,
         fields="\n".join(f"| {field} | {_columns(names)} |" for field, names in layout.fields.items()),
         example=layout.example,
-        becomes=_becomes(layout),
+        command=command(layout),
+        becomes="\n".join(_set(row) for row in _sets(layout)).rstrip(),
     )
 
 
@@ -80,14 +81,21 @@ def _columns(names: str | tuple[str, ...]) -> str:
     return ", or ".join(f"`{name}`" for name in plain).replace("|", ", ")
 
 
-def _becomes(layout: Layout) -> str:
-    """Describe the sets that the example becomes."""
+def command(layout: Layout) -> str:
+    """Return the command that builds a dataset of the layout's example, as rows.jsonl."""
+    words = f"pairkit build --source files --path rows.jsonl --layout {layout.name}"
+    one = layout.shape != "prompts" and all(len(row["completions"]) < 2 for row in _sets(layout))
+    # A set of one completion has no pair.
+    return f"{words} mine.require_choice=false" if one else words
+
+
+def _sets(layout: Layout) -> list[dict[str, Any]]:
+    """Return the sets that the example becomes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         path.write_text(layout.example, encoding="utf-8")
         opened = open_source(SourceRecipe(name="files", path=str(path), layout=layout.name))
-        sets = [row for batch in opened.batches() for row in batch.sets.to_pylist()]
-    return "\n".join(_set(row) for row in sets).rstrip()
+        return [row for batch in opened.batches() for row in batch.sets.to_pylist()]
 
 
 def _set(row: dict[str, Any]) -> str:

@@ -53,7 +53,7 @@ def place_ranks(columns: Columns, name: str, offsets: Offsets, places: pa.Array 
 
 
 def or_others(scores: pa.Array, others: pa.Array, offsets: Offsets) -> pa.Array:
-    """Return the other scores of sets in which no completion has a score, because they are of another scale."""
+    """Return the other scores, of another scale, of the sets in which no completion has a score."""
     owners = _owners(offsets)
     none = np.bincount(owners, weights=present(scores), minlength=len(offsets) - 1) == 0
     return pc.if_else(pa.array(none[owners]), others, scores)

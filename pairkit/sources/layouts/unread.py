@@ -41,7 +41,7 @@ def unread_parts(columns: Types, paths: Iterable[str]) -> list[str]:
 
 
 def unread_of_completions(columns: Types, fields: Mapping[str, str], paths: Collection[str]) -> list[str]:
-    """Return the paths to fields of completions, in a list of objects, that are read as nothing but metadata."""
+    """Return the paths to fields of completions in a list of objects that become their metadata."""
     name = fields.get("completions", "")
     if name not in columns or is_own(columns):
         return []

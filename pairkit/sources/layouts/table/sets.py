@@ -32,7 +32,7 @@ SETS = (
     ),
     Layout(
         name="ultrafeedback",
-        summary="several completions per row, scored by the mean of four ratings, or overall where a row has none",
+        summary="several completions per row, scored by the mean of four ratings, or else overall",
         shape="sets",
         needs=("instruction", "completions[].response", "completions[].annotations"),
         fields={
