@@ -110,6 +110,18 @@ def lost(
     return pc.if_else(pa.array(others), None, ranks)
 
 
+def report_contradictions(columns: Columns, name: str, offsets: Offsets, flat: pa.Array) -> None:
+    """Report sets whose winner has a lower score than another completion: one of the two is wrong."""
+    numbers = {name: pl.Series(flat.field(name)) for name in ("rank", "score")}
+    frame = pl.DataFrame({"set": _owners(offsets), **numbers})
+    won, lost = (pl.col("score").filter(place) for place in (pl.col("rank") == 1, pl.col("rank") > 1))
+    wrong = frame.group_by("set").agg(wrong=won.min() < lost.max()).filter(pl.col("wrong"))
+    where = np.zeros(columns.size, np.bool_)
+    where[wrong["set"].to_numpy()] = True
+    detail = "is lower for the winner than for another; --map prompt=..,completions=..,winner=.. reads none"
+    columns.report(where, "contradicting_scores", detail, name)
+
+
 def flag_ranks(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
     """Rank by a list of 0 and 1 per completion, and one more for a tie; null where all are null."""
     counts = np.diff(offsets)

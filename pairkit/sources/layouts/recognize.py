@@ -19,14 +19,7 @@ from pairkit.sources.layouts.layout import SHAPES, Layout
 from pairkit.sources.layouts.named import by_name
 from pairkit.sources.layouts.paths import Types, first_column, steps, types_at
 from pairkit.sources.layouts.ratings import averaged
-from pairkit.sources.layouts.settle import (
-    UNTOLD,
-    check_preference,
-    check_ranking,
-    settle_labels,
-    settle_order,
-    settle_winners,
-)
+from pairkit.sources.layouts.settle import settled
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_of_completions, unread_parts
@@ -116,18 +109,7 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     ]
     if told:
         raise RecipeError(f"map {told[0]}: rows of layout {layout.name!r} are not compared; leave it out")
-    if "winner" in fields and "winners" not in options:
-        votes, names = (columns_of(fields[name], columns) for name in ("winner", "completions"))
-        votes = (*votes, *columns_of(fields["loser"], columns)) if "loser" in fields else votes
-        options |= settle_winners(path, survey, votes, names, mapped="winner" in mapped)
-    if options.get("rank_by_order") == UNTOLD:
-        options |= settle_order(path, fields["completions"])
-    if "labels" in fields and "labels" not in mapped:
-        fields = settle_labels(path, fields)
-    if "ranks" in fields and "ranks" not in mapped:
-        check_ranking(path, columns_of(fields["ranks"], columns))
-    if "preference" in fields and "preference" not in mapped:
-        check_preference(path, fields["preference"])
+    fields, options = settled(path, survey, layout.name, fields, options, mapped)
     paths = _paths(layout, fields, columns)
     shares = unread_columns({first_column(each, columns) for each in paths}, survey)
     discarded = [name for name in shares if not is_kept(layout, fields, columns, name)]

@@ -114,6 +114,8 @@ def _judged(
         if "loser" in fields:
             lost = outcomes.lost(columns, fields["loser"], offsets, flat, names, told)
             flat = with_fields(flat, rank=lost)
+    if "scores" in fields and {"winner", "flags"} & fields.keys():
+        outcomes.report_contradictions(columns, fields["scores"], offsets, flat)
     if "preference" in fields:
         flat = with_fields(flat, score=outcomes.preference_scores(columns, fields["preference"], offsets))
     if "strength" in fields and "winner" in fields:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError
 from pairkit.readers.formats import blocks
 from pairkit.readers.survey import SURVEY_ROWS, Survey
+from pairkit.sources.layouts.fields import columns_of
 from pairkit.sources.layouts.paths import parsed, types_at, values_at
 from pairkit.sources.layouts.winners import PLACE, numbered, plain
 from pairkit.sources.reading.columns import Columns
@@ -32,6 +34,42 @@ INDICES = ("index", "idx")  # the ends of columns that count from 0, as programs
 RANKINGS = ("ranking", "rankings")
 # The ends of columns whose 1 often means "the first is better" and not a position.
 LABELS = ("label", "labels", "preference", "preferred")
+
+
+def settled(
+    path: Path,
+    survey: Survey,
+    layout: str,
+    fields: Mapping[str, str],
+    options: Mapping[str, Any],
+    mapped: Mapping[str, Any],
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the fields that count for the outcome of a file, and the options that its values decide.
+
+    Raises `InputError` if the values do not tell.
+    """
+    fields, options = dict(fields), dict(options)
+    if (
+        layout == "sets"
+        and fields.keys() & {"scores", "ranks"}
+        and "winner" not in mapped
+        and "loser" not in fields
+    ):
+        # `chosen` next to completions with numbers may be anything.
+        fields.pop("winner", None)
+    if "winner" in fields and "winners" not in options:
+        votes, names = (columns_of(fields[name], survey.columns) for name in ("winner", "completions"))
+        votes = (*votes, *columns_of(fields["loser"], survey.columns)) if "loser" in fields else votes
+        options |= settle_winners(path, survey, votes, names, mapped="winner" in mapped)
+    if options.get("rank_by_order") == UNTOLD:
+        options |= settle_order(path, fields["completions"])
+    if "labels" in fields and "labels" not in mapped:
+        fields = settle_labels(path, fields)
+    if "ranks" in fields and "ranks" not in mapped:
+        check_ranking(path, columns_of(fields["ranks"], survey.columns))
+    if "preference" in fields and "preference" not in mapped:
+        check_preference(path, fields["preference"])
+    return fields, options
 
 
 def settle_winners(

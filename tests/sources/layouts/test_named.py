@@ -78,3 +78,8 @@ def test_a_map_that_reads_names_as_texts_is_refused_with_the_right_one(tmp_path:
         read_rows(tmp_path, [row], **mapped)
     right = {"prompt": "prompt", "completions": "response_a+response_b", "winner": "chosen"}
     assert read_rows(tmp_path, [row], **right, loser="rejected").brief("text", "rank") == PAIR
+
+
+def test_names_of_a_list_with_scores_are_a_winner_too(tmp_path: Path) -> None:
+    row = {**LIST, "scores": [1, 5], "chosen": "1", "rejected": "0"}
+    assert read_rows(tmp_path, [row]).brief("rank", "score") == [[(2, 1.0), (1, 5.0)]]

@@ -59,3 +59,15 @@ def test_a_row_without_fine_grained_scores_has_its_overall_ones(tmp_path: Path) 
     found = read_rows(tmp_path, rows)
     assert found.layout == "ultrafeedback"
     assert found.brief("score") == [[(2.0,), (9.0,)], [(1.0,), (4.0,)], [(None,), (4.0,)]]
+
+
+def test_a_winner_with_the_lower_score_is_refused(tmp_path: Path) -> None:
+    row = {"prompt": "q", "response_a": "x", "response_b": "y", "winner": "a"}
+    scores = [(1, 5), (5, 1), (3, 3), (None, 5)]
+    rows = [{**row, "score_a": first, "score_b": second} for first, second in scores]
+    found = read_rows(tmp_path, [*rows, {**rows[0], "winner": "tie"}])
+    assert [reason for reason, _ in found.refused] == ["contradicting_scores"]
+    assert "row 1, field 'score_a+score_b'" in found.refused[0][1]
+    assert found.brief("rank") == [[(1,), (2,)]] * 3 + [[(1,), (1,)]]
+    mapped = {"prompt": "prompt", "completions": "response_a+response_b", "winner": "winner"}
+    assert read_rows(tmp_path, rows, **mapped).brief("rank") == [[(1,), (2,)]] * 4
