@@ -40,6 +40,6 @@ def _check_scales(path: Path, columns: Sequence[str]) -> None:
     if largest[low] * FACTOR <= largest[high] and largest[high]:
         raise InputError(
             f"{path}: ratings of different scales have no mean: {low} goes to {largest[low]:g}, {high} to "
-            f"{largest[high]:g}; name the one that is the score with --map score={high}, or several of one "
-            f"scale, as in --map score={'+'.join(columns[:2])}"
+            f"{largest[high]:g}; name the one that is the score, as in --map score={high}, or several of one "
+            "scale, joined by +"
         )

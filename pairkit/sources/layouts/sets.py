@@ -207,7 +207,8 @@ def unread_keys(kind: pa.DataType) -> list[str]:
         return []
     types = {field.name: field.type for field in kind if not pa.types.is_null(field.type)}
     first = [next((name for name in names if name in types), "") for names in (TEXTS, MODELS)]
-    read = {*first, "rank", _score_of(types), "role", "from", *CALL_FIELDS, *THOUGHT_FIELDS, *OWN_FIELDS}
+    own = {name for name in OWN_FIELDS if name in types and _is_own(name, types[name])}
+    read = {*first, "rank", _score_of(types), "role", "from", *CALL_FIELDS, *THOUGHT_FIELDS, *own}
     return [name for name in types if name not in read]
 
 
@@ -241,6 +242,10 @@ def _report_others(items: Columns) -> None:
 
 def _first_of(items: Columns, names: tuple[str, ...]) -> str:
     return next((name for name in names if name in items), names[0])
+
+
+def _is_own(name: str, kind: pa.DataType) -> bool:
+    return _own(Columns({name: pa.array([], kind)}, 0, 0, []), name) is not None
 
 
 def _own(items: Columns, name: str) -> pa.Array | None:

@@ -115,11 +115,11 @@ def test_keys_of_completions_that_become_metadata_are_named(tmp_path: Path) -> N
     row = {
         "prompt": "q",
         "completions": [
-            {"text": "x", "score": 1, "model": "m", "quality": 4, "help": {"a": 1}},
+            {"text": "x", "score": 1, "model": "m", "quality": 4, "scores": {"a": 1}},
             {"text": "y"},
         ],
     }
     reading = opened(tmp_path, [row]).readings["rows.jsonl"]
-    assert reading.unread_parts == ["completions[].quality", "completions[].help"]
+    assert reading.unread_parts == ["completions[].quality", "completions[].scores"]
     mapped = {"prompt": "prompt", "completions": "completions", "scores": "completions[].quality"}
-    assert opened(tmp_path, [row], map=mapped).readings["rows.jsonl"].unread_parts == ["completions[].help"]
+    assert opened(tmp_path, [row], map=mapped).readings["rows.jsonl"].unread_parts == ["completions[].scores"]
