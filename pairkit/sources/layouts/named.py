@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import is_text
+from pairkit.arrow import is_number, is_text
 from pairkit.errors import InputError
 from pairkit.readers.formats import blocks
 from pairkit.readers.survey import SURVEY_ROWS
@@ -54,9 +54,7 @@ def by_name(
     Raises `InputError` if some rows name completions and others do not, or if a map reads names as texts.
     """
     sides = (fields["chosen"], fields["rejected"])
-    if not all(
-        name in columns and not any(pa.types.is_nested(kind) for kind in columns[name]) for name in sides
-    ):
+    if not all(name in columns and all(map(_may_name, columns[name])) for name in sides):
         return layout, fields
     for each in _alternatives(columns, fields):
         names = _names(path, sides, each)
@@ -118,6 +116,10 @@ def _names(path: Path, sides: tuple[str, str], each: _Alternatives) -> set[Any]:
             if texts and not each.layout:
                 return set()
     return names
+
+
+def _may_name(kind: pa.DataType) -> bool:
+    return is_text(kind) or is_number(kind) or pa.types.is_null(kind)
 
 
 def _is_short(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -85,7 +85,7 @@ def test_a_map_replaces_what_a_layout_says_about_the_outcome(tmp_path: Path) -> 
 
 
 def test_what_numbers_mean_holds_for_the_layouts_own_winner(tmp_path: Path) -> None:
-    row = {"history": "q", "human_ref_A": "x", "human_ref_B": "y", "score_A": 1, "score_B": 3}
+    row = {"history": "q", "human_ref_A": "x", "human_ref_B": "y", "score_A": 3, "score_B": 3}
     rows = [{**row, "labels": 0, "place": 1}, {**row, "labels": 0, "place": 0}]
     assert read_rows(tmp_path, rows).brief("rank") == [[(2,), (1,)]] * 2
     assert read_rows(tmp_path, rows, winner="place").brief("rank") == [[(2,), (1,)], [(1,), (2,)]]
