@@ -225,9 +225,11 @@ def _rest(
     )
     kept = {path for value in told for path in columns_of(value, names)}
     paths = {path for value in fields.values() for path in columns_of(value, names)} - kept
-    used = {first_column(path, names) for path in (*paths, *layout.reads)}
+    # So are the annotations of which an outcome was made.
+    paths |= set() if fields.get("winner") in layout.adds else set(layout.reads)
+    used = {first_column(path, names) for path in paths}
     read = {name: columns.arrays[name] for name in names if name in used}
-    return without_read(read, sorted(paths | set(layout.reads))) | {
+    return without_read(read, sorted(paths)) | {
         name: columns.arrays[name]
         for name in names
         if name not in used and not repeats_the_pair(layout, fields, name)

@@ -252,6 +252,8 @@ def test_most_annotators_decide_without_the_cancelled(
     found = read_rows(tmp_path, rows)
     assert found.layout == "label_studio"
     assert ranks(found) == [expected, FIRST]
+    # Who selected what is kept.
+    assert '"selected":"left"' in found.sets[1]["metadata"]
 
 
 def test_an_annotation_of_two_winners_names_none(tmp_path: Path) -> None:
