@@ -31,6 +31,11 @@ SIDE = re.compile(
 )
 UNTOLD = "untold"  # of `rank_by_order`, in layouts of which only the rows can tell
 INDICES = ("index", "idx")  # the ends of columns that count from 0, as programs do
+# Columns that next to numbers may hold any text, and otherwise the winner's.
+TEXTS = (
+    *("best_response", "best_answer", "best_completion", "preferred_response", "preferred"),
+    *("chosen_response", "chosen", "selected"),
+)
 RANKINGS = ("ranking", "rankings")
 # The ends of columns whose 1 often means "the first is better" and not a position.
 LABELS = ("label", "labels", "preference", "preferred")
@@ -49,14 +54,9 @@ def settled(
     Raises `InputError` if the values do not tell.
     """
     fields, options = dict(fields), dict(options)
-    if (
-        layout == "sets"
-        and fields.keys() & {"scores", "ranks"}
-        and "winner" not in mapped
-        and "loser" not in fields
-    ):
-        # `chosen` next to completions with numbers may be anything.
-        fields.pop("winner", None)
+    unsaid = layout == "sets" and "winner" not in mapped and "loser" not in fields
+    if unsaid and {"scores", "ranks"} & fields.keys() and last_name(fields.get("winner", "")) in TEXTS:
+        del fields["winner"]
     if "winner" in fields and "winners" not in options:
         votes, names = (columns_of(fields[name], survey.columns) for name in ("winner", "completions"))
         votes = (*votes, *columns_of(fields["loser"], survey.columns)) if "loser" in fields else votes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.settle import UNTOLD
+from pairkit.sources.layouts.settle import TEXTS, UNTOLD
 from pairkit.sources.layouts.table.gemini import without_parts
 from pairkit.sources.layouts.table.names import ALWAYS, ASKED, MESSAGES
 
@@ -201,24 +201,8 @@ SETS = (
             "ranks": RANKS,
             "models": ("models", "model_names", "generators"),
             "winner": (
-                *(
-                    "winner",
-                    "best",
-                    "best_index",
-                    "best_idx",
-                    "chosen_index",
-                    "preferred_index",
-                    "winner_index",
-                ),
-                *(
-                    "choice",
-                    "best_response",
-                    "best_answer",
-                    "best_completion",
-                    "preferred_response",
-                    "preferred",
-                ),
-                *("chosen_response", "chosen", "selected"),
+                *("winner", "best", "best_index", "best_idx", "chosen_index", "preferred_index"),
+                *("winner_index", "choice", *TEXTS),
             ),
             "labels": tuple(f"{name}:list" for name in TRUTHS),
             **ALWAYS,
