@@ -74,15 +74,15 @@ CASES = [
     Case(
         "ratings of different scales",
         f"{FILES} own.jsonl",
-        "own.jsonl: ratings of different scales have no mean: accuracy goes to 1, depth to 9; name the one that "
-        "is the score, as in --map score=depth, or several of one scale, joined by +",
+        "own.jsonl: ratings of different scales have no mean: accuracy goes to 1, depth to 9; name the one "
+        "that is the score, as in --map score=depth, or several of one scale, joined by +",
         {"own.jsonl": lines({"prompt": "Question?", "response": "good", "accuracy": 1, "depth": 9})},
     ),
     Case(
         "labels that may be those of steps",
         f"{FILES} own.jsonl",
-        "own.jsonl: completions and labels may be the steps of one answer, as in TRL's stepwise form, which no "
-        "set can hold, or alternatives with a label each; for these give --map "
+        "own.jsonl: completions and labels may be the steps of one answer, as in TRL's stepwise form, which "
+        "no set can hold, or alternatives with a label each; for these give --map "
         "prompt=prompt,completions=completions,labels=labels",
         {"own.jsonl": lines({"prompt": "Question?", "completions": ["a", "b"], "labels": [True, False]})},
     ),
