@@ -208,8 +208,8 @@ def settle_labels(path: Path, fields: Mapping[str, str]) -> dict[str, str]:
     if (fields["completions"], fields["labels"]) == ("completions", "labels"):
         prompt = fields.get("prompt") or fields.get("messages") or "COLUMN"
         raise InputError(
-            f"{path}: completions and labels may be the steps of one answer, as in TRL's stepwise form, "
-            "which no set can hold, or alternatives with a label each; for these give "
+            f"{path}: completions and labels may be the steps of one answer (TRL's stepwise supervision), "
+            "which is no preference data; if they are alternatives with a label each, give "
             f"--map prompt={prompt},completions=completions,labels=labels"
         )
     return dict(fields)

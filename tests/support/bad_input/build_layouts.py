@@ -64,14 +64,6 @@ CASES = [
         },
     ),
     Case(
-        "steps of one answer",
-        f"{FILES} own.jsonl",
-        "own.jsonl: completions with a list of true and false in labels are the steps of one answer (TRL's "
-        "stepwise supervision), which is no preference data; if they are alternative answers of which one is "
-        "right, give --map prompt=COLUMN,completions=completions,flags=labels",
-        {"own.jsonl": lines({"prompt": "Q?", "completions": ["a", "b"], "labels": [True, False]})},
-    ),
-    Case(
         "two outputs in every row, ranked or not",
         f"{FILES} own.jsonl",
         "own.jsonl: output holds two texts in every row; give --map rank_by_order=true if the first is the "
@@ -101,8 +93,8 @@ CASES = [
     Case(
         "labels that may be those of steps",
         f"{FILES} own.jsonl",
-        "own.jsonl: completions and labels may be the steps of one answer, as in TRL's stepwise form, which "
-        "no set can hold, or alternatives with a label each; for these give --map "
+        "own.jsonl: completions and labels may be the steps of one answer (TRL's stepwise supervision), which "
+        "is no preference data; if they are alternatives with a label each, give --map "
         "prompt=prompt,completions=completions,labels=labels",
         {"own.jsonl": lines({"prompt": "Question?", "completions": ["a", "b"], "labels": [True, False]})},
     ),
