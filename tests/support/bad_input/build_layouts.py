@@ -93,8 +93,8 @@ CASES = [
     Case(
         "labels that may be those of steps",
         f"{FILES} own.jsonl",
-        "own.jsonl: completions and labels may be the steps of one answer (TRL's stepwise supervision), which "
-        "is no preference data; if they are alternatives with a label each, give --map "
+        "own.jsonl: completions and labels may be the steps of one answer (TRL's stepwise supervision), "
+        "which is no preference data; if they are alternatives with a label each, give --map "
         "prompt=prompt,completions=completions,labels=labels",
         {"own.jsonl": lines({"prompt": "Question?", "completions": ["a", "b"], "labels": [True, False]})},
     ),
