@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ INTRODUCTION = """\
 the layout of its rows by the columns of the whole file, and says which one it is. The first layout of
 this table that fits is used; `--layout NAME` takes another one, and `--map FIELD=COLUMN,...` names the
 columns of a layout that is not here (see [Your own files](sources.md#your-own-files)). `pairkit inspect
-FILE` shows what would be read, without building anything.
+FILE` shows what would be read, without building anything. `response_#` stands for as many columns as
+there are, with letters or numbers: `response_a`, `response_b`, or `response_0` to `response_11`.
 
 | layout | a row holds | from |
 |---|---|---|
@@ -43,7 +45,7 @@ SECTION = """\
 ```
 
 ```bash
-pairkit build --source files --path rows.jsonl --layout {name}
+{command}
 ```
 
 {becomes}
@@ -70,24 +72,33 @@ def _section(layout: Layout) -> str:
             f"| {field} | {_columns(layout, names)} |" for field, names in layout.fields.items()
         ),
         example=layout.example,
-        becomes=_becomes(layout),
+        command=command(layout),
+        becomes="\n".join(_set(row) for row in _sets(layout)).rstrip(),
     )
 
 
 def _columns(layout: Layout, names: str | tuple[str, ...]) -> str:
     alternatives = (names,) if isinstance(names, str) else names
-    listed = ", or ".join(f"`{name}`" for name in alternatives).replace("|", ", ")
+    plain = (re.sub(r":\w+", "", name) for name in alternatives)
+    listed = ", or ".join(f"`{name}`" for name in plain).replace("|", ", ")
     return f"{listed}, which is made of other columns" if names in layout.adds else listed
 
 
-def _becomes(layout: Layout) -> str:
-    """Describe the sets that the example becomes."""
+def command(layout: Layout) -> str:
+    """Return the command that builds a dataset of the layout's example, as rows.jsonl."""
+    words = f"pairkit build --source files --path rows.jsonl --layout {layout.name}"
+    one = layout.shape != "prompts" and all(len(row["completions"]) < 2 for row in _sets(layout))
+    # A set of one completion has no pair.
+    return f"{words} mine.require_choice=false" if one else words
+
+
+def _sets(layout: Layout) -> list[dict[str, Any]]:
+    """Return the sets that the example becomes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         path.write_text(layout.example, encoding="utf-8")
         opened = open_source(SourceRecipe(name="files", path=str(path), layout=layout.name))
-        sets = [row for batch in opened.batches() for row in batch.sets.to_pylist()]
-    return "\n".join(_set(row) for row in sets).rstrip()
+        return [row for batch in opened.batches() for row in batch.sets.to_pylist()]
 
 
 def _set(row: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.progress import visible
 from pairkit.readers.formats import format_of
 from pairkit.readers.survey import Survey
-from pairkit.sources.layouts.recognize import fits
+from pairkit.sources.layouts.fields import fits
 from pairkit.sources.layouts.table import LAYOUTS
 
 NAME_WIDTH = 40
@@ -120,11 +120,11 @@ def _next(found: Inspection, recipe: BuildRecipe, words: Sequence[str]) -> list[
     if not found.kept:
         return lines
     if not found.completions and not found.opened.source.prompts:
-        mapped = next((reading.map for reading in found.opened.readings.values()), {})
+        read = next(iter(found.opened.readings.values()))
         alone = (
             ""
-            if recipe.source.layout == require_completions.PROMPTS
-            else " " + require_completions.as_prompts(mapped)
+            if require_completions.on_purpose(recipe, found.opened)
+            else " " + require_completions.as_prompts(read.layout, read.map)
         )
         return [
             *lines,

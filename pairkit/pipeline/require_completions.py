@@ -1,7 +1,7 @@
 """Refusals of builds that would end with prompts alone, or whose ranker would have nothing to rank or check.
 
 Prompts without completions are kept only where that is said: by `generate:`, which completes them, by the
-layout `prompts`, or by a source whose rows are problems to be solved.
+layout of prompts, or by a source whose rows are problems to be solved.
 """
 
 from __future__ import annotations
@@ -66,7 +66,11 @@ def _check_answers(recipe: BuildRecipe, opened: Opened) -> None:
 
 def on_purpose(recipe: BuildRecipe, opened: Opened) -> bool:
     """Return whether prompts without completions are what a recipe asks for."""
-    return opened.source.prompts or recipe.source.layout == PROMPTS
+    return opened.source.prompts or (recipe.source.layout is not None and _are_prompts(recipe.source.layout))
+
+
+def _are_prompts(layout: str) -> bool:
+    return layout in LAYOUTS and LAYOUTS[layout].shape == PROMPTS
 
 
 def no_completions(opened: Opened, reasons: Mapping[str, int] | None = None) -> InputError:
@@ -81,14 +85,17 @@ def no_completions(opened: Opened, reasons: Mapping[str, int] | None = None) -> 
     about = f"; not read: {unread}" if unread else ""
     if reasons:
         about += "; in quarantine: " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+    keep = as_prompts(known[0]["layout"], known[0]["map"]) if known else as_prompts("", {})
     return InputError(
         f"{_name(opened)}: {how}prompts without completions{about}; {_advice(opened)}{GENERATE}; "
-        f"{as_prompts(known[0]['map'] if known else {})} keeps prompts alone"
+        f"{keep} keeps prompts alone"
     )
 
 
-def as_prompts(mapped: Mapping[str, Any]) -> str:
-    """Return the options that read rows with such a map as prompts on purpose."""
+def as_prompts(layout: str, mapped: Mapping[str, Any]) -> str:
+    """Return the options that read rows with such a layout and map as prompts on purpose."""
+    if _are_prompts(layout):
+        return f"--layout {layout}"
     messages = None if "prompt" in mapped else mapped.get("messages")
     return f"--layout {PROMPTS}" + (f" --map {written({'prompt': messages})}" if messages else "")
 

@@ -27,9 +27,11 @@ from pairkit.errors import unknown
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
+from pairkit.sources.layouts.context import other_systems
 from pairkit.sources.layouts.field_map import check_map, columns_of, fields_in
 from pairkit.sources.layouts.gather import cells_of, gather, replies_of
 from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.outcomes import from_one
 from pairkit.sources.layouts.pairs import read_pairs
 from pairkit.sources.layouts.paths import first_column
 from pairkit.sources.layouts.sets import read_sets
@@ -89,7 +91,7 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
         lambda part: _with_history(SHAPES[layout.shape](part, recipe.map), part, fields),
     )
     if "system" in fields:
-        prompt = with_system(prompt, read_system(columns, fields["system"]))
+        prompt = with_system(prompt, _system(columns, fields["system"]))
     # None and not a column of nulls, so that tools in a column that `map` does not name are found.
     kwargs, tools = (
         json_columns.read_json(columns, fields[name], normal) if name in fields else None
@@ -126,6 +128,13 @@ def _with_history(read: Read, columns: Columns, fields: Mapping[str, str]) -> Re
         return read
     prompt, sets, group = read
     return with_history(prompt, read_history(columns, fields["history"])), sets, group
+
+
+def _system(columns: Columns, name: str) -> pa.Array:
+    texts = read_system(columns, name)
+    for other in other_systems(columns.arrays, name):
+        texts = pc.coalesce(pc.if_else(pc.equal(texts, ""), None, texts), columns.text(other))
+    return texts
 
 
 def _pairs(columns: Columns, fields: Mapping[str, Any]) -> Read:
@@ -179,9 +188,12 @@ def _alone(columns: Columns, fields: Mapping[str, Any], reply: Conversation) -> 
     if "label" in fields:
         label = columns.truth(fields["label"]).cast(pa.float64())
         # The label where there is one, because `score` may be another library's number.
-        score = pc.if_else(pc.is_valid(label), label, score)
+        numbers["score"] = pc.if_else(pc.is_valid(label), score, None)
+        score = pc.coalesce(label, score)
     model = columns.text(fields["model"]) if "model" in fields else None
     rank = columns.rank(fields["rank"]) if "rank" in fields else None
+    if rank is not None and "group" not in fields:
+        rank = from_one(rank, np.arange(columns.size + 1, dtype=np.int32))
     scores = named_scores(numbers, columns.size)
     return reply.completions(rank=rank, score=score, scores=scores, model=model)
 
@@ -215,12 +227,16 @@ def _rest(
 ) -> dict[str, pa.Array]:
     """Return the raw columns that no field reads."""
     # An outcome is kept next to what follows from it: "tie (bothbad)" says more than two equal ranks.
-    told = (fields[name] for name in ("winner", "strength", "preference", "answer") if name in fields)
+    told = (
+        fields[name] for name in ("winner", "loser", "strength", "preference", "answer") if name in fields
+    )
     kept = {path for value in told for path in columns_of(value, names)}
     paths = {path for value in fields.values() for path in columns_of(value, names)} - kept
-    used = {first_column(path, names) for path in (*paths, *layout.reads)}
+    # So are the annotations of which an outcome was made.
+    paths |= set() if fields.get("winner") in layout.adds else set(layout.reads)
+    used = {first_column(path, names) for path in paths}
     read = {name: columns.arrays[name] for name in names if name in used}
-    return without_read(read, sorted(paths | set(layout.reads))) | {
+    return without_read(read, sorted(paths)) | {
         name: columns.arrays[name]
         for name in names
         if name not in used and not repeats_the_pair(layout, fields, name)

@@ -12,7 +12,7 @@ from pairkit.sources.base import Draft, SourceRecipe
 from pairkit.sources.reading.cells import DIALOGUE, read_apart
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.messages import read_messages
-from pairkit.sources.reading.pairs import pair, read_reply, shared_prompt
+from pairkit.sources.reading.pairs import pair, read_reply, report_contradictions, shared_prompt
 
 SCORES = ("score_chosen", "score_rejected")
 USED = ("prompt", "chosen", "rejected", "messages", *SCORES)  # `messages` repeats prompt and chosen
@@ -32,5 +32,6 @@ def _read(columns: Columns) -> tuple[pa.Array, pa.Array]:
     column = None if whole else read_messages(columns, "prompt")
     nested = columns.struct("metadata")
     first, second = ((columns if name in columns else nested).number(name) for name in SCORES)
+    report_contradictions(columns, (first, second), SCORES[0])
     prompt = shared_prompt(columns, column, chosen, rejected, "rejected")
     return prompt, pair(chosen, rejected, (first, second))

@@ -31,7 +31,7 @@ def write_parquet(path: Path, rows: list[Any]) -> None:
 
 
 def write_wrapped(path: Path, rows: list[Any]) -> None:
-    path.write_text(json.dumps({"version": "1.0", "data": rows}), encoding="utf-8")
+    path.write_text(json.dumps({"data": rows}), encoding="utf-8")
 
 
 def write_columns(path: Path, rows: list[Any]) -> None:

@@ -21,7 +21,7 @@ from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.history import HISTORY
 from pairkit.sources.reading.literals import parse
 
-LISTS = ("scores", "ranks", "models", "reasonings")  # in CSV, JSON in the cell
+LISTS = ("scores", "ranks", "order", "labels", "models", "reasonings")  # in CSV, JSON in the cell
 CELLS = {"messages": LIST, "history": HISTORY}  # as JSON or Python's literals
 JSON = ("tools", "chat_template_kwargs")  # kept as texts
 # Of an Alpaca `input`: phrases for "empty".

@@ -7,8 +7,10 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from pairkit.arrow import flatten, listed, with_fields
 from pairkit.schema import UNIDENTIFIED
 from pairkit.schema.identity import prompt_ids
+from pairkit.sources.layouts.outcomes import from_one
 from pairkit.sources.reading.checks import GROUP
 
 
@@ -37,6 +39,7 @@ def join_rows(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     )
     table = sets.select(UNIDENTIFIED.names).take(joined["row"].to_arrow())
     place = UNIDENTIFIED.get_field_index("completions")
-    completions = joined["completions"].to_arrow().cast(UNIDENTIFIED.field(place).type)
+    cuts, flat = flatten(joined["completions"].to_arrow().cast(UNIDENTIFIED.field(place).type))
+    completions = listed(cuts, with_fields(flat, rank=from_one(flat.field("rank"), cuts)))
     table = table.set_column(place, UNIDENTIFIED.field(place), completions)
     return table, joined["used"].cast(pl.Int64).to_numpy()

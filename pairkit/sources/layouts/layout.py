@@ -34,8 +34,9 @@ SHAPES: Mapping[str, Shape] = {
     "sets": Shape(
         ("completions",),
         (
-            *("prompt", "messages", "transcript", "questions", "scores", "ranks", "models", "reasonings"),
-            *("winner", "winners", "flags", "strength", "preference", "rank_by_order"),
+            *("prompt", "messages", "transcript", "questions", "scores", "other_scores", "ranks", "order"),
+            *("models", "reasonings", "labels", "winner", "loser", "winners", "flags", "strength"),
+            *("preference", "rank_by_order"),
             *ALWAYS,
         ),
     ),
@@ -54,7 +55,8 @@ class Layout:
 
     `needs` are paths (paths.py) that all have to exist, each with a kind after a colon where that matters:
     "output:list". `fields` names for each field its path, or several of which the first that exists is used;
-    a field of which none exists is left out. Columns of numbers between | are joined, as many as exist.
+    a field of which none exists is left out. They may have a kind too. Columns of numbers between | are
+    joined, as many as exist.
     `options` are those of a map that hold for every such file.
 
     `expand` turns raw rows into others, such as a tree into its prompts; each keeps the number of its row.

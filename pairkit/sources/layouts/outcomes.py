@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import Offsets, flatten, indices_within, list_indices, present
+from pairkit.arrow import Offsets, flatten, indices_within, list_indices, mask, present
 from pairkit.sources.layouts.winners import TIE, place_of
 from pairkit.sources.reading.columns import Columns
 
@@ -22,6 +22,41 @@ UNSAID, UNCLEAR = -1, -3  # of a place, next to TIE
 def order_ranks(offsets: Offsets) -> pa.Array:
     """Rank completions by their place in their list, from 1."""
     return pa.array(indices_within(offsets) + 1, pa.int32())
+
+
+def place_ranks(columns: Columns, name: str, offsets: Offsets, places: pa.Array | None) -> pa.Array:
+    """Rank completions whose places in their list, from 0 or from 1, are written from the best one on."""
+    size = int(offsets[-1])
+    frame = pl.DataFrame(
+        {
+            "set": list_indices(offsets),
+            "rank": indices_within(offsets) + 1,
+            "place": pl.Series(pa.nulls(size) if places is None else places, dtype=pl.Int64),
+        }
+    )
+    place = pl.col("place") - pl.col("place").min().over("set")
+    whole = (
+        (pl.col("place").min() <= 1)
+        & (pl.col("place").min() >= 0)
+        & (pl.col("place").null_count() == 0)
+        & (pl.col("place").n_unique() == pl.len())
+        & (pl.col("place").max() - pl.col("place").min() == pl.len() - 1)
+    )
+    frame = frame.with_columns(place=place, whole=whole.over("set"), said=pl.col("place").is_not_null())
+    bad = np.zeros(columns.size, np.bool_)
+    bad[frame.filter(pl.col("said") & ~pl.col("whole"))["set"].to_numpy()] = True
+    columns.report(bad, "invalid_rank", "does not name the place of every completion once", name)
+    said = frame.filter(pl.col("whole"))
+    ranks = np.zeros(size, np.int32)
+    ranks[np.asarray(offsets)[said["set"].to_numpy()] + said["place"].to_numpy()] = said["rank"].to_numpy()
+    return pa.array(ranks, mask=ranks == 0)
+
+
+def or_others(scores: pa.Array, others: pa.Array, offsets: Offsets) -> pa.Array:
+    """Return the other scores, of another scale, of the sets in which no completion has a score."""
+    owners = list_indices(offsets)
+    none = np.bincount(owners, weights=present(scores), minlength=len(offsets) - 1) == 0
+    return pc.if_else(pa.array(none[owners]), others, scores)
 
 
 def from_one(ranks: pa.Array, offsets: Offsets) -> pa.Array:
@@ -42,14 +77,49 @@ def winner_ranks(
 ) -> pa.Array:
     """Rank the winner 1 and the others 2; all 1 in a tie, null where nothing is said.
 
-    A winner is named as `place_of` reads it, or by its model. Anything else is `invalid_winner`. With several
-    `votes` the winner is what most of them name, and a tie if no two agree more than others do.
+    A winner is named as `place_of` reads it, by its model, or by its text. Anything else is `invalid_winner`.
+    With several `votes` the winner is what most of them name, and a tie if no two agree more than others do.
     """
     places = np.stack([_places(columns, name, offsets, flat, names, winners) for name in votes])
     for name, place in zip(votes, places, strict=True):
         columns.report(place == UNCLEAR, "invalid_winner", "names none of the completions", name)
     place = places[0] if len(votes) == 1 else _majority(places)
     return _ranks(place, offsets)
+
+
+def lost(
+    columns: Columns,
+    name: str,
+    offsets: Offsets,
+    flat: pa.Array,
+    names: Sequence[str],
+    winners: Mapping[Any, str],
+) -> pa.Array:
+    """Return the ranks of `winner_ranks` where a row also names the loser: those of any others become null.
+
+    A loser who is the winner, or nobody, is `invalid_winner`.
+    """
+    ranks, owners = flat.field("rank"), list_indices(offsets)
+    place = _places(columns, name, offsets, flat, names, winners)
+    is_lost = place[owners] == indices_within(offsets)
+    won = is_lost & (pc.fill_null(ranks, 0).to_numpy(zero_copy_only=False) == 1)
+    both = np.bincount(owners, weights=won, minlength=columns.size) > 0
+    columns.report(both, "invalid_winner", "names the winner", name)
+    columns.report((place < 0) & (place != UNSAID), "invalid_winner", "names none of the completions", name)
+    others = (place[owners] >= 0) & ~is_lost & mask(pc.greater(ranks, 1))
+    return pc.if_else(pa.array(others), None, ranks)
+
+
+def report_contradictions(columns: Columns, name: str, offsets: Offsets, flat: pa.Array) -> None:
+    """Report sets whose winner has a lower score than another completion: one of the two is wrong."""
+    numbers = {name: pl.Series(flat.field(name)) for name in ("rank", "score")}
+    frame = pl.DataFrame({"set": list_indices(offsets), **numbers})
+    won, lost = (pl.col("score").filter(place) for place in (pl.col("rank") == 1, pl.col("rank") > 1))
+    wrong = frame.group_by("set").agg(wrong=won.min() < lost.max()).filter(pl.col("wrong"))
+    where = np.zeros(columns.size, np.bool_)
+    where[wrong["set"].to_numpy()] = True
+    detail = "is lower for the winner than for another; --map prompt=..,completions=..,winner=.. reads none"
+    columns.report(where, "contradicting_scores", detail, name)
 
 
 def flag_ranks(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
@@ -92,22 +162,24 @@ def _places(
     found = [place_of(word, names, winners) for word in encoded.dictionary.to_pylist()]
     known = np.array([UNCLEAR if place is None else place for place in found] + [UNSAID])
     place: Places = known[pc.fill_null(encoded.indices, len(found)).to_numpy()]
-    models = _by_model(encoded, offsets, flat)
-    place = np.where((place == UNCLEAR) | (place >= np.diff(offsets)), models, place)
-    # A model that is named "b" and comes first.
-    return np.where((place >= 0) & (models >= 0) & (models != place), UNCLEAR, place)
+    for field in ("model", "text"):
+        others = _by_field(encoded, offsets, flat.field(field))
+        place = np.where((place == UNCLEAR) | (place >= np.diff(offsets)), others, place)
+        # A model that is named "b", or a text "b", and stands first.
+        place = np.where((place >= 0) & (others >= 0) & (others != place), UNCLEAR, place)
+    return place
 
 
-def _by_model(words: pa.DictionaryArray, offsets: Offsets, flat: pa.Array) -> Places:
-    """Return the position of the only completion whose model a word names, or else UNCLEAR."""
+def _by_field(words: pa.DictionaryArray, offsets: Offsets, values: pa.Array) -> Places:
+    """Return the position of the only completion whose model or text is a row's word, or else UNCLEAR."""
     named = words.dictionary_decode().take(pa.array(list_indices(offsets)))
-    models = pc.utf8_lower(pc.utf8_trim_whitespace(flat.field("model")))
-    same = pc.equal(models, pc.utf8_lower(pc.utf8_trim_whitespace(named)))
+    lower = pc.utf8_lower(pc.utf8_trim_whitespace(values))
+    same = pc.equal(lower, pc.utf8_lower(pc.utf8_trim_whitespace(named)))
     hits = np.flatnonzero(pc.fill_null(same, False).to_numpy(zero_copy_only=False))
     owners = list_indices(offsets)[hits]
     place = np.full(len(offsets) - 1, UNCLEAR)
     place[owners] = indices_within(offsets)[hits]
-    # Two completions of that model: it is not said which of them.
+    # Two completions of that model or text: it is not said which of them.
     place[np.bincount(owners, minlength=len(place)) > 1] = UNCLEAR
     return place
 

@@ -18,6 +18,7 @@ from pairkit.sources.reading.pairs import (
     pair,
     read_replies,
     read_reply,
+    report_contradictions,
     shared_prompt,
 )
 
@@ -74,6 +75,7 @@ def _contents(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, pa
         columns.number(fields[score]) if score in fields else pa.nulls(columns.size, pa.float64())
         for score in SCORES
     )
+    report_contradictions(columns, (first, second), fields.get("score_chosen", ""))
     return prompt, pair(chosen, rejected, (first, second))
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.readers.survey import Survey
 from pairkit.sources.base import Reading, SourceRecipe
+from pairkit.sources.layouts.context import with_context
 from pairkit.sources.layouts.field_map import (
     AVERAGED,
     COLLECTED,
@@ -22,30 +21,20 @@ from pairkit.sources.layouts.field_map import (
     columns_of,
     fields_in,
 )
+from pairkit.sources.layouts.fields import fields_of, fits
 from pairkit.sources.layouts.layout import SHAPES, Layout
+from pairkit.sources.layouts.named import by_name
 from pairkit.sources.layouts.paths import Types, first_column, types_at
-from pairkit.sources.layouts.settle import (
-    UNTOLD,
-    check_labels,
-    check_preference,
-    settle_order,
-    settle_winners,
-)
+from pairkit.sources.layouts.ratings import averaged
+from pairkit.sources.layouts.settle import check_labels, settled
 from pairkit.sources.layouts.steps import check_steps
 from pairkit.sources.layouts.suggest import suggest, written
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.typed_texts import with_typed_texts
-from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_parts
+from pairkit.sources.layouts.unread import is_kept, unread_columns, unread_of_completions, unread_parts
 
-KINDS = {
-    "text": is_text,
-    "number": is_number,
-    "list": is_list,
-    "texts": lambda kind: is_list(kind) and is_text(kind.value_type),
-    "objects": lambda kind: is_list(kind) and pa.types.is_struct(kind.value_type),
-    "object": pa.types.is_struct,
-}
-OUTCOMES = ("winner", "flags", "strength", "preference")  # of which a map's own replaces a layout's
+# Of which a map's own replaces a layout's.
+OUTCOMES = ("winner", "flags", "ranks", "order", "strength", "preference")
 # Fields of labels, and what reads a rating instead.
 LABELED = {"label": "score={0},group=COLUMN (the prompt's)", "flags": "scores={0}"}
 # A map that names one of these says what the rows hold; any other adds to what is recognized.
@@ -59,27 +48,29 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     if not columns:
         return Reading("", "no row that can be read", {}, {})  # and so nothing that a layout would be for
     layout, fields = _read_as(recipe, path, columns, mapped)
+    if layout.shape == "pairs":
+        layout, fields = by_name(path, columns, layout, fields, recipe.map)
+    before = dict(fields)
+    fields = with_context(path, columns, layout, fields, mapped)
     _check_used(recipe, layout, mapped, columns, path)
     options = {
         **_options(layout, fields),
         **{name: recipe.map[name] for name in OPTIONS if name in recipe.map},
     }
-    if "winner" in fields and "winners" not in options:
-        where = (columns_of(fields[name], columns) for name in ("winner", "completions"))
-        options |= settle_winners(path, survey, *where, mapped="winner" in mapped)
     check_steps(path, columns, fields)
     for name in LABELED.keys() & fields.keys():
         check_labels(path, columns_of(fields[name], columns), LABELED[name].format(fields[name]))
-    if options.get("rank_by_order") == UNTOLD:
-        options |= settle_order(path, fields["completions"])
-    if "preference" in fields and "preference" not in mapped:
-        check_preference(path, fields["preference"])
+    fields, options = settled(path, survey, layout.name, fields, options, mapped)
     paths = _paths(layout, fields, columns)
     shares = unread_columns({first_column(each, columns) for each in paths}, survey)
     discarded = [name for name in shares if not is_kept(layout, fields, columns, name)]
-    parts = unread_parts(columns, paths)
+    parts = [*unread_parts(columns, paths), *unread_of_completions(columns, fields, paths)]
     map_ = {**fields, **options}
-    return Reading(layout.name, layout.summary, map_, shares, layout.whole, discarded, parts)
+    rated = averaged(path, survey, fields, mapped)
+    mean = f"; the score is {'the mean of ' * (len(rated) > 1)}{', '.join(rated)}" if rated else ""
+    added = [f"{name} = {value}" for name, value in fields.items() if name not in before]
+    summary = layout.summary + mean + (f"; {', '.join(added)}" if added else "")
+    return Reading(layout.name, summary, map_, shares, layout.whole, discarded, parts)
 
 
 def _read_as(
@@ -123,9 +114,15 @@ def _completed(layout: Layout, columns: Types, mapped: Mapping[str, str]) -> dic
 
 
 def _options(layout: Layout, fields: Mapping[str, str]) -> dict[str, Any]:
-    """Return the options of a layout; what numbers mean holds for its own winner only."""
+    """Return the options of a layout; what numbers mean holds for its own winner only.
+
+    Scores and ranks come before the order in which completions are written.
+    """
     own = fields.get("winner") == layout.fields.get("winner")
-    return {name: value for name, value in layout.options.items() if own or name != "winners"}
+    out = set() if own else {"winners"}
+    if fields.keys() & {"scores", "ranks", "order"}:
+        out.add("rank_by_order")
+    return {name: value for name, value in layout.options.items() if name not in out}
 
 
 def _one_prompt(fields: Mapping[str, str], mapped: Mapping[str, str]) -> dict[str, str]:
@@ -136,54 +133,6 @@ def _one_prompt(fields: Mapping[str, str], mapped: Mapping[str, str]) -> dict[st
         raise RecipeError("map messages: not used together with prompt; leave one of them out")
     other = "prompt" if "messages" in mapped else "messages"
     return {name: value for name, value in fields.items() if name != other}
-
-
-def fits(layout: Layout, columns: Types) -> bool:
-    """Return whether rows with these columns have a layout."""
-    exist = (
-        all(_exists(columns, need) for need in layout.needs)
-        and (not layout.needs_one or any(_exists(columns, f"{need}:number") for need in layout.needs_one))
-        and not any(_exists(columns, need) for need in layout.needs_none)
-    )
-    return exist and set(layout.required) <= fields_of(layout, columns).keys()
-
-
-def _exists(columns: Types, need: str) -> bool:
-    """Return whether the path of `PATH` or `PATH:KIND` exists, in at least one row with that kind."""
-    path, _, kind = need.partition(":")
-    types = [each for each in types_at(columns, path) if not kind or KINDS[kind](each)]
-    # A text that may hold the rest of the path gives no layout away.
-    return any(not _is_open(each, inside=path not in columns) for each in types)
-
-
-def _is_open(kind: pa.DataType, *, inside: bool) -> bool:
-    """Return whether nothing is known of a type; `inside` a column, also where a list holds the text."""
-    return pa.types.is_null(kind) or (inside and is_list(kind) and _is_open(kind.value_type, inside=True))
-
-
-def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
-    """Return the fields that rows with these columns have in a layout, and where.
-
-    A column may be spelled otherwise than in the layout: "Response A" for response_a.
-    """
-    found, spelled = {}, {_letters(name): name for name in reversed(list(columns))}
-    known_names = (*columns, *layout.adds)
-    for field, known in layout.fields.items():
-        for candidate in (known,) if isinstance(known, str) else known:
-            some = [part for part in candidate.split("|") if _exists(columns, f"{part}:number")]
-            if "|" in candidate and some:
-                found[field] = "+".join(some)
-                break
-            parts = columns_of(candidate, known_names)
-            names = [part if part in known_names else spelled.get(_letters(part), part) for part in parts]
-            if all(name in layout.adds or _exists(columns, name) for name in names):
-                found[field] = "+".join(names)
-                break
-    return found
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).lower()
 
 
 def _recognized(columns: Types, path: Path) -> tuple[Layout, Types]:

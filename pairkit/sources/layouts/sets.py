@@ -59,8 +59,15 @@ def read_sets(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, pa
     names = columns_of(fields["completions"], columns.arrays)
     prompt, sets = _contents(columns, fields, names)
     offsets, flat = flatten(sets)
+    scores = _aligned(columns, fields.get("scores"), offsets, "number")
+    if scores is not None and "other_scores" in fields:
+        others = _aligned(columns, fields["other_scores"], offsets, "number")
+        scores = scores if others is None else outcomes.or_others(scores, others, offsets)
+    if "labels" in fields:
+        labels = _aligned(columns, fields["labels"], offsets, "truth")
+        scores = None if labels is None else labels.cast(pa.float64())
     known = {
-        "score": _aligned(columns, fields.get("scores"), offsets, "number"),
+        "score": scores,
         "rank": _aligned(columns, fields.get("ranks"), offsets, "rank"),
         "model": _models(columns, fields.get("models"), offsets),
     }
@@ -96,6 +103,9 @@ def _judged(
     columns: Columns, fields: Mapping[str, Any], names: Sequence[str], offsets: Offsets, flat: pa.Array
 ) -> pa.Array:
     """Give completions the ranks and scores that follow from what a row says about all of them."""
+    if "order" in fields:
+        places = _aligned(columns, fields["order"], offsets, "rank")
+        flat = with_fields(flat, rank=outcomes.place_ranks(columns, fields["order"], offsets, places))
     if fields.get("rank_by_order") in (True, "true"):
         flat = with_fields(flat, rank=outcomes.order_ranks(offsets))
     if "flags" in fields:
@@ -104,6 +114,11 @@ def _judged(
         votes = columns_of(fields["winner"], columns.arrays)
         told = fields.get("winners", {})
         flat = with_fields(flat, rank=outcomes.winner_ranks(columns, votes, offsets, flat, names, told))
+        if "loser" in fields:
+            lost = outcomes.lost(columns, fields["loser"], offsets, flat, names, told)
+            flat = with_fields(flat, rank=lost)
+    if "scores" in fields and {"winner", "flags"} & fields.keys():
+        outcomes.report_contradictions(columns, fields["scores"], offsets, flat)
     if "preference" in fields:
         flat = with_fields(flat, score=outcomes.preference_scores(columns, fields["preference"], offsets))
     if "strength" in fields and "winner" in fields:
@@ -159,10 +174,7 @@ def _structs(items: Columns) -> pa.Array:
     report_media(items)
     _report_others(items)
     text, model = items.first_of(TEXT_KEYS), items.first_of(MODELS)
-    # A text may say that there is none, and is then nobody's mistake.
-    numbers = [name for name in SCORES if name in items and is_number(items.arrays[name].type)]
-    truths = [name for name in TRUTHS if name in items and pa.types.is_boolean(items.arrays[name].type)]
-    score = "score" if "score" in items else next(iter((*numbers, *truths)), "score")
+    score = _score_of({name: values.type for name, values in items.arrays.items() if name in items})
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
     thoughts, explained = _thoughts(items, text)
     own |= {"tool_calls": read_calls(items), "reasoning_content": thoughts}
@@ -179,9 +191,28 @@ def _structs(items: Columns) -> pa.Array:
         pc.if_else(pc.and_(pc.is_null(texts), pc.is_valid(own["tool_calls"])), "", texts),
         model=items.text(model),
         rank=items.rank("rank"),
-        score=items.truth(score).cast(pa.float64()) if score in truths else items.number(score),
+        score=items.truth(score).cast(pa.float64()) if score in TRUTHS else items.number(score),
         **own,
     )
+
+
+def _score_of(types: Mapping[str, pa.DataType]) -> str:
+    """Return the field of structs that is their score."""
+    # A text may say that there is none, and is then nobody's mistake.
+    numbers = [name for name in SCORES if name in types and is_number(types[name])]
+    truths = [name for name in TRUTHS if name in types and pa.types.is_boolean(types[name])]
+    return "score" if "score" in types else next(iter((*numbers, *truths)), "score")
+
+
+def unread_keys(kind: pa.DataType) -> list[str]:
+    """Return the fields of structs of completions that are read as nothing but metadata."""
+    if not pa.types.is_struct(kind):
+        return []
+    types = {field.name: field.type for field in kind if not pa.types.is_null(field.type)}
+    first = [next((name for name in names if name in types), "") for names in (TEXT_KEYS, MODELS)]
+    own = {name for name in OWN_FIELDS if name in types and _is_own(name, types[name])}
+    read = {*first, "rank", _score_of(types), "role", "from", *CALL_FIELDS, *THOUGHT_FIELDS, *own}
+    return [name for name in types if name not in read]
 
 
 def _thoughts(items: Columns, text: str) -> tuple[pa.Array, dict[str, pa.Array]]:
@@ -210,6 +241,10 @@ def _report_others(items: Columns) -> None:
             )
     if "origin" not in items:
         report_dialogues(items, items.first_of(TEXT_KEYS))
+
+
+def _is_own(name: str, kind: pa.DataType) -> bool:
+    return _own(Columns({name: pa.array([], kind)}, 0, 0, []), name) is not None
 
 
 def _own(items: Columns, name: str) -> pa.Array | None:
@@ -250,5 +285,5 @@ def _aligned(columns: Columns, name: str | None, offsets: Any, kind: str) -> pa.
     rows = list_indices(offsets)
     owners = rows if columns.owners is None else columns.owners[rows]
     below = Columns({name: aligned}, size, columns.rows, columns.problems, owners)
-    read = {"number": below.number, "rank": below.rank, "text": below.text}[kind]
+    read = {"number": below.number, "rank": below.rank, "text": below.text, "truth": below.truth}[kind]
     return read(name)

@@ -7,8 +7,9 @@ file is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,8 @@ import pyarrow.compute as pc
 from pairkit.arrow import is_list, is_number, is_text
 from pairkit.errors import InputError
 from pairkit.readers.survey import Survey
-from pairkit.sources.layouts.paths import types_at, values_in
+from pairkit.sources.layouts.field_map import columns_of
+from pairkit.sources.layouts.paths import parsed, types_at, values_in
 from pairkit.sources.layouts.winners import PLACE, bare, numbered
 from pairkit.sources.reading.labels import is_rating
 
@@ -28,8 +30,45 @@ SIDE = re.compile(
 )
 UNTOLD = "untold"  # of `rank_by_order`, in layouts of which only the rows can tell
 INDICES = ("index", "idx")  # the ends of columns that count from 0, as programs do
+# Columns that next to numbers may hold any text, and otherwise the winner's.
+TEXTS = (
+    *("best_response", "best_answer", "best_completion", "preferred_response", "preferred"),
+    *("chosen_response", "chosen", "selected"),
+)
+RANKINGS = ("ranking", "rankings")
 # The ends of columns whose 1 often means "the first is better" and not a position.
 LABELS = ("label", "labels", "preference", "preferred")
+
+
+def settled(
+    path: Path,
+    survey: Survey,
+    layout: str,
+    fields: Mapping[str, str],
+    options: Mapping[str, Any],
+    mapped: Mapping[str, Any],
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the fields that count for the outcome of a file, and the options that its values decide.
+
+    Raises `InputError` if the values do not tell.
+    """
+    fields, options = dict(fields), dict(options)
+    unsaid = layout == "sets" and "winner" not in mapped and "loser" not in fields
+    if unsaid and {"scores", "ranks"} & fields.keys() and last_name(fields.get("winner", "")) in TEXTS:
+        del fields["winner"]
+    if "winner" in fields and "winners" not in options:
+        votes, names = (columns_of(fields[name], survey.columns) for name in ("winner", "completions"))
+        votes = (*votes, *columns_of(fields["loser"], survey.columns)) if "loser" in fields else votes
+        options |= settle_winners(path, survey, votes, names, mapped="winner" in mapped)
+    if options.get("rank_by_order") == UNTOLD:
+        options |= settle_order(path, fields["completions"])
+    if "labels" in fields and "labels" not in mapped:
+        fields = settle_labels(path, fields)
+    if "ranks" in fields and "ranks" not in mapped:
+        check_ranking(path, columns_of(fields["ranks"], survey.columns))
+    if "preference" in fields and "preference" not in mapped:
+        check_preference(path, fields["preference"])
+    return fields, options
 
 
 def settle_winners(
@@ -81,19 +120,21 @@ def _side_of(column: str, survey: Survey) -> str | None:
 def _start(numbers: Sequence[int], column: str, names: Sequence[str], *, mapped: bool) -> int | None:
     """Return the number of the first completion, 0 or 1; None if the numbers of a file do not tell."""
     first, last, count = numbers[0], numbers[-1], len(names)
-    begin = 0 if _last(column).endswith(INDICES) else numbered(names)
+    begin = 0 if last_name(column).endswith(INDICES) else numbered(names)
     if first < 0 or last > max(count, 26 * (count < 2)):
         return None
     if first == 0:
         # 0 may be a tie: next to completions that count from 1, or where the last position would be outside.
-        clear = begin != 1 and (mapped or not _last(column).endswith(LABELS)) and (count < 2 or last < count)
+        clear = (
+            begin != 1 and (mapped or not last_name(column).endswith(LABELS)) and (count < 2 or last < count)
+        )
         return 0 if clear else None
     if count > 1 and last == count:
         return 1 if begin != 0 else None
     return 0 if begin == 0 else None
 
 
-def _last(path: str) -> str:
+def last_name(path: str) -> str:
     return re.split(r"[.\]]", path)[-1].lower()
 
 
@@ -102,14 +143,14 @@ def _numbers(path: Path, columns: Sequence[str], names: Sequence[str]) -> set[in
 
     Raises `InputError` for a number that is no position.
     """
-    for value in _values(path, columns):
-        if not _as_number(value).is_integer() and np.isfinite(_as_number(value)):
+    for value in values_of(path, columns):
+        if not as_number(value).is_integer() and np.isfinite(as_number(value)):
             raise InputError(
                 f"{path}: {', '.join(columns)} holds {value}, which names no completion; where the numbers "
                 f"go from 1, the first is better, to 2, give --map preference={columns[0]}; "
                 f"{_signed(columns[0])}"
             )
-    return {number for value in _values(path, columns) for number in _number(value, names)}
+    return {number for value in values_of(path, columns) for number in _number(value, names)}
 
 
 def _number(value: object, names: Sequence[str]) -> tuple[int, ...]:
@@ -143,7 +184,7 @@ def check_labels(path: Path, columns: Sequence[str], rating: str) -> None:
     `rating` is the map that reads them as one.
     """
     for column in columns:
-        numbers = {number for value in _values(path, [column]) if np.isfinite(number := _as_number(value))}
+        numbers = {number for value in values_of(path, [column]) if np.isfinite(number := as_number(value))}
         if is_rating(numbers):
             raise InputError(
                 f"{path}: {column} holds {_shown(sorted(numbers))}, a rating and no label of 1 and 0, "
@@ -157,9 +198,53 @@ def _shown(numbers: Sequence[float]) -> str:
     return ", ".join(texts if few is numbers else [*texts[:3], "...", *texts[3:]])
 
 
+def settle_labels(path: Path, fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields without labels of completions where these have scores, ranks or a winner.
+
+    Raises `InputError` for TRL's names, under which the completions may be the steps of one answer.
+    """
+    if fields.keys() & {"scores", "ranks", "winner"}:
+        return {name: value for name, value in fields.items() if name != "labels"}
+    if (fields["completions"], fields["labels"]) == ("completions", "labels"):
+        prompt = fields.get("prompt") or fields.get("messages") or "COLUMN"
+        raise InputError(
+            f"{path}: completions and labels may be the steps of one answer (TRL's stepwise supervision), "
+            "which is no preference data; if they are alternatives with a label each, give "
+            f"--map prompt={prompt},completions=completions,labels=labels"
+        )
+    return dict(fields)
+
+
+def check_ranking(path: Path, columns: Sequence[str]) -> None:
+    """Raise `InputError` for a column `ranking` that may hold ranks or the places of completions, best first.
+
+    Only if all lists hold every place once, and not all of them say the same in both readings.
+    """
+    if len(columns) > 1 or last_name(columns[0]) not in RANKINGS:
+        return
+    differ = None
+    for _, lists in values_in(path, columns):
+        for value in (parsed(lists) if is_text(lists.type) else lists).drop_null().to_pylist():
+            places = [place - min(value) for place in value] if _are_numbers(value) else []
+            if sorted(places) != list(range(len(places))) or not places or min(value) not in (0, 1):
+                return
+            if any(places[place] != number for number, place in enumerate(places)):
+                differ = differ or value
+    if differ is not None:
+        raise InputError(
+            f"{path}: {columns[0]} holds {differ}, which may be the rank of each completion or the "
+            f"places of the completions from the best one on; give --map ranks={columns[0]} or "
+            f"--map order={columns[0]}"
+        )
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, int) for item in value)
+
+
 def check_preference(path: Path, column: str) -> None:
     """Raise `InputError` if the numbers of a column are no preferences from 1 to 2, with 0 for a tie."""
-    numbers = [number for value in _values(path, [column]) if np.isfinite(number := _as_number(value))]
+    numbers = [number for value in values_of(path, [column]) if np.isfinite(number := as_number(value))]
     inside = all(1 <= number <= 2 or number == 0 for number in numbers)
     # With nothing but 0 and 1 it is more likely a position.
     if inside and (0 not in numbers or max(numbers) > 1):
@@ -174,7 +259,7 @@ def _signed(column: str) -> str:
     return f"where a number below 0 means that the first is better, --map strength={column}"
 
 
-def _as_number(value: object) -> float:
+def as_number(value: object) -> float:
     """Return a number or the number in a text, NaN for other texts."""
     try:
         return float(str(value))
@@ -182,7 +267,7 @@ def _as_number(value: object) -> float:
         return float("nan")
 
 
-def _values(path: Path, columns: Sequence[str]) -> Iterator[object]:
+def values_of(path: Path, columns: Sequence[str]) -> Iterator[object]:
     """Yield the values of columns, as far as they are texts or numbers, each at least once."""
     for _, values in values_in(path, columns):
         if is_text(values.type) or is_number(values.type):

@@ -32,7 +32,7 @@ def _looked_into(columns: Types, layouts: Iterable[Layout]) -> set[str]:
     for layout in layouts:
         needs = {need: first_column(need.partition(":")[0], columns) for need in layout.needs}
         # What expands rows reads them as they are.
-        if layout.expand is None and not layout.adds and all(first in columns for first in needs.values()):
+        if layout.expand is None and all(first in columns for first in needs.values()):
             inside = {first for need, first in needs.items() if need not in (first, f"{first}:texts")}
             numbers = {*layout.needs_one, *str(layout.fields.get("ratings", "")).split("|")} & columns.keys()
             names |= {name for name in inside | numbers if all(is_text(kind) for kind in columns[name])}

@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from pairkit.arrow import is_text, struct_fields
+from pairkit.arrow import is_list, is_text, struct_fields
 from pairkit.readers.json_text import has_json
 from pairkit.readers.survey import Survey
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.paths import Step, Types, first_column, steps
+from pairkit.sources.layouts.sets import unread_keys
 
 # Of sets that pairkit wrote, next to `metadata`.
 IDENTITY = ("set_id", "prompt_id", "source")
@@ -38,6 +39,15 @@ def unread_parts(columns: Types, paths: Iterable[str]) -> list[str]:
         for kind in columns.get(name, ())
         for part in _parts_left(name, kind, below)
     ]
+
+
+def unread_of_completions(columns: Types, fields: Mapping[str, str], paths: Collection[str]) -> list[str]:
+    """Return the paths to fields of completions in a list of objects that become their metadata."""
+    name = fields.get("completions", "")
+    if name not in columns or is_own(columns):
+        return []
+    keys = (key for kind in columns[name] if is_list(kind) for key in unread_keys(kind.value_type))
+    return [path for key in dict.fromkeys(keys) if (path := f"{name}[].{key}") not in paths]
 
 
 def without_read(columns: Mapping[str, pa.Array], paths: Iterable[str]) -> dict[str, pa.Array]:

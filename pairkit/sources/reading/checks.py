@@ -48,7 +48,8 @@ def check(draft: Draft, raw: RowTable, *, source: str, file: str) -> CheckedRows
         *draft.problems,
         *_left_out(table, draft),
         *_prompt_problems(draft),
-        *_completion_problems(draft),
+        # In a set that is still to be joined, ranks may begin at 0.
+        *_completion_problems(draft, best=1 if draft.group is None else 0),
     ]
     bad = np.zeros(size, dtype=np.bool_)
     for problem in problems:
@@ -128,7 +129,7 @@ def _prompt_problems(draft: Draft) -> list[RowProblem]:
     return columns.problems
 
 
-def _completion_problems(draft: Draft) -> list[RowProblem]:
+def _completion_problems(draft: Draft, *, best: int) -> list[RowProblem]:
     offsets, flat = flatten(draft.completions)
     size = len(draft.completions)
     owners = list_indices(offsets)
@@ -136,7 +137,7 @@ def _completion_problems(draft: Draft) -> list[RowProblem]:
     text, rank = completions.arrays["text"], completions.arrays["rank"]
     completions.report(~present(text), "missing_completion", "a completion has no text", "text")
     completions.report(_too_long(text), "too_long", TOO_LONG, "text")
-    completions.report(mask(pc.less(rank, 1)), "invalid_rank", "is below 1", "rank")
+    completions.report(mask(pc.less(rank, best)), "invalid_rank", f"is below {best}", "rank")
     return completions.problems
 
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import (
+    Mask,
     Offsets,
     flatten,
     interleave,
     is_list,
     is_text,
     list_indices,
+    listed,
+    mask,
     present,
     repeat,
     struct_fields,
 )
 from pairkit.schema import PROMPT
 from pairkit.sources.reading.chat_marks import without_end_marks
-from pairkit.sources.reading.columns import Columns
+from pairkit.sources.reading.columns import Columns, named_scores
 from pairkit.sources.reading.messages import (
     Conversation,
     cut_last,
@@ -101,22 +105,60 @@ def common_prompt(
     # Without a prompt of its own, a row has whole dialogues.
     detail = "the dialogue begins with the assistant" if column is None else "the replies have several turns"
     columns.report(several, "unsupported_content", detail, name)
+    if column is not None:
+        other = before & ~apart & ~several & ~_share_a_turn(column, shared)
+        columns.report(other, "diverging_prompts", "the prompt column is no turn of the dialogues", name)
     otherwise = repeat([], columns.size, PROMPT) if column is None else column
     return pc.if_else(pa.array(before), shared, otherwise)
 
 
+def report_contradictions(columns: Columns, scores: tuple[pa.Array, pa.Array], name: str) -> None:
+    """Report pairs whose chosen reply has the lower score: either the label or the scores are wrong."""
+    detail = "is below that of the rejected reply; --map prompt=..,chosen=..,rejected=.. reads no scores"
+    columns.report(mask(pc.less(*scores)), "contradicting_scores", detail, name)
+
+
 def pair(chosen: Conversation, rejected: Conversation, scores: tuple[pa.Array, pa.Array]) -> pa.Array:
-    """Build sets of two: with scores if a row has both, otherwise ranked 1 and 2."""
+    """Build sets of two: with scores if a row has both, otherwise ranked 1 and 2.
+
+    The score of one side alone is kept under `scores`.
+    """
     # Never both: a rank of its own could contradict the scores.
     scored = pc.and_(pc.is_valid(scores[0]), pc.is_valid(scores[1]))
     parts = [
         reply.completions(
             rank=pc.if_else(scored, None, pa.scalar(rank, pa.int32())),
             score=pc.if_else(scored, score, None),
+            scores=named_scores({"score": pc.if_else(scored, None, score)}, len(score)),
         )
         for reply, rank, score in ((chosen, 1, scores[0]), (rejected, 2, scores[1]))
     ]
     return interleave(parts)
+
+
+def _share_a_turn(column: pa.Array, shared: pa.Array) -> Mask:
+    """Return where the last turn of one prompt occurs in the other one, or one of them is empty."""
+    frame = pl.DataFrame(
+        {
+            f"{name}_{part}": text
+            for name, prompts in (("column", column), ("shared", shared))
+            for part, text in _spoken(prompts)
+        }
+    )
+    inside = [
+        pl.col(f"{one}_all").str.contains(pl.col(f"{other}_last"), literal=True)
+        for one, other in (("column", "shared"), ("shared", "column"))
+    ]
+    return mask(frame.select(pl.any_horizontal(*inside).fill_null(True)).to_series().to_arrow())
+
+
+def _spoken(prompts: pa.Array) -> Iterator[tuple[str, pl.Series]]:
+    """Yield the last turn of each prompt, and all of its turns, with one space for any white space."""
+    cuts, flat = flatten(prompts)
+    content = struct_fields(flat)["content"].cast(pa.string())
+    texts = pl.Series("text", listed(cuts, content), dtype=pl.List(pl.String))
+    for part, text in (("last", texts.list.last()), ("all", texts.list.join("\n", ignore_nulls=True))):
+        yield part, text.str.replace_all(r"\s+", " ").str.strip_chars()
 
 
 def _lengths(prompts: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

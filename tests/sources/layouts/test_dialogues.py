@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.layouts import read_path, read_rows
 
 USER = {"role": "user", "content": "q"}
@@ -165,3 +167,62 @@ def test_replies_that_are_lists_stay_texts(tmp_path: Path) -> None:
     found = read_rows(tmp_path, [row] * 2)
     assert found.layout == "single"
     assert found.brief("text")[0] == [('["1", "3"]',)]
+
+
+def two_turns(first: str, second: str) -> list[dict[str, str]]:
+    said = (("user", "q"), ("assistant", first), ("user", "q2"), ("assistant", second))
+    return [{"role": role, "content": content} for role, content in said]
+
+
+@pytest.mark.parametrize("models", [{}, {"model_a": "m", "model_b": "n"}])
+@pytest.mark.parametrize("write", [list, json.dumps])
+def test_a_judgment_of_the_first_turn_is_about_its_reply(
+    tmp_path: Path, models: dict[str, str], write: Callable[[Any], Any]
+) -> None:
+    row = {"conversation_a": two_turns("x", "u"), "conversation_b": two_turns("y", "v"), "winner": "model_a"}
+    same = {**row, "conversation_b": two_turns("x", "v")}
+    rows = [{**row, "turn": 1}, {**same, "turn": 2}, {**row, "turn": 2}, {**same, "turn": None}]
+    rows = [
+        {**each, **models} | {name: write(each[name]) for name in ("conversation_a", "conversation_b")}
+        for each in rows
+    ]
+    found = read_rows(tmp_path, rows)
+    assert found.brief("text", "rank") == [
+        [("x", 1), ("y", 2)],
+        [("u", 1), ("v", 2)],
+        [("u", 1), ("v", 2)],
+    ]
+    assert [len(prompt) for prompt in found.prompts()] == [1, 3, 3]
+    assert [reason for reason, _ in found.refused] == ["diverging_prompts"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "refused"),
+    [("other", True), ("q", False), (" q\n", False), ("user: q\nassistant:", False), (None, False)],
+)
+def test_a_prompt_that_is_no_turn_of_the_dialogues_is_refused(
+    tmp_path: Path, prompt: str | None, refused: bool
+) -> None:
+    row = {"prompt": prompt, "chosen": [USER, GOOD], "rejected": [USER, BAD]}
+    found = read_rows(tmp_path, [row, {**row, "prompt": "q"}])
+    assert [reason for reason, _ in found.refused] == ["diverging_prompts"] * refused
+    assert found.prompts() == [[("user", "q")]] * (2 - refused)
+
+
+def test_the_parts_of_a_prompt_may_be_apart_by_any_space(tmp_path: Path) -> None:
+    said = {"role": "user", "content": "first\nsecond"}
+    row = {"instruction": "first", "input": "second", "chosen": [said, GOOD], "rejected": [said, BAD]}
+    assert read_rows(tmp_path, [row]).refused == []
+
+
+def test_what_is_next_to_a_list_of_rows_holds_for_each_of_them(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "q", "chosen": "x", "rejected": "y"},
+        {"prompt": "p", "chosen": "x", "rejected": "y", "id": 7},
+    ]
+    found = read_rows(tmp_path, [{"id": 0, "topic": "T", "system": "S", "examples": rows}])
+    assert found.prompts() == [[("system", "S"), ("user", "q")], [("system", "S"), ("user", "p")]]
+    assert [json.loads(row["metadata"]) for row in found.sets] == [
+        {"id": 0, "topic": "T"},
+        {"id": 7, "topic": "T"},
+    ]

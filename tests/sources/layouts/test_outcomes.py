@@ -85,7 +85,7 @@ def test_a_map_replaces_what_a_layout_says_about_the_outcome(tmp_path: Path) -> 
 
 
 def test_what_numbers_mean_holds_for_the_layouts_own_winner(tmp_path: Path) -> None:
-    row = {"history": "q", "human_ref_A": "x", "human_ref_B": "y", "score_A": 1, "score_B": 3}
+    row = {"history": "q", "human_ref_A": "x", "human_ref_B": "y", "score_A": 3, "score_B": 3}
     rows = [{**row, "labels": 0, "place": 1}, {**row, "labels": 0, "place": 0}]
     assert read_rows(tmp_path, rows).brief("rank") == [[(2,), (1,)]] * 2
     assert read_rows(tmp_path, rows, winner="place").brief("rank") == [[(2,), (1,)], [(1,), (2,)]]
@@ -141,3 +141,43 @@ def test_scores_of_columns_go_with_their_completions(tmp_path: Path) -> None:
     assert read_rows(tmp_path, rows).brief("score") == [[(1.0,), (2.5,), (None,)], [(1.0,), (2.5,), (4.0,)]]
     del scores["score_3"]
     assert [reason for reason, _ in read_rows(tmp_path, [{**row, **scores}]).refused] == ["length_mismatch"]
+
+
+RANKED = {"prompt": "q", "responses": ["x", "y", "z"]}
+
+
+@pytest.mark.parametrize("ranking", [[1, 2, 0], [2, 3, 1]])
+def test_a_ranking_that_may_be_an_order_is_refused(tmp_path: Path, ranking: list[int]) -> None:
+    row = {**RANKED, "ranking": ranking}
+    with pytest.raises(InputError, match=r"ranking holds \[.*--map ranks=ranking or --map order=ranking"):
+        # The first row says the same in both readings.
+        read_rows(tmp_path, [{**row, "ranking": sorted(ranking)}, row], block=1)
+    assert read_rows(tmp_path, [row], ranks="ranking").brief("rank") == [[(2,), (3,), (1,)]]
+    assert read_rows(tmp_path, [row], order="ranking").brief("rank") == [[(3,), (1,), (2,)]]
+
+
+def test_rankings_that_say_the_same_in_both_readings_are_ranks(tmp_path: Path) -> None:
+    rows = [{**RANKED, "ranking": ranking} for ranking in ([1, 0, 2], [0, 1, 2], None)]
+    assert read_rows(tmp_path, rows).brief("rank") == [[(2,), (1,), (3,)], [(1,), (2,), (3,)], [(None,)] * 3]
+    # An order has no ties, so that all lists of the file are ranks.
+    rows = [{**RANKED, "ranking": ranking} for ranking in ([1, 2, 0], [1, 1, 0])]
+    assert read_rows(tmp_path, rows).brief("rank") == [[(2,), (3,), (1,)], [(2,), (2,), (1,)]]
+    assert read_rows(tmp_path, [{**RANKED, "ranks": [1, 2, 0]}]).brief("rank") == [[(2,), (3,), (1,)]]
+
+
+@pytest.mark.parametrize("order", [[0, 0, 1], [1, 2, 4], [2, 3, 4], [0, 1], [0, None, 1], [-1, 0, 1]])
+def test_an_order_names_every_completion_once(tmp_path: Path, order: list[int]) -> None:
+    rows = [{**RANKED, "best_first": each} for each in (order, [2, 0, 1], None)]
+    found = read_rows(tmp_path, rows, prompt="prompt", completions="responses", order="best_first")
+    assert [reason for reason, _ in found.refused] == [
+        "length_mismatch" if len(order) < 3 else "invalid_rank"
+    ]
+    assert found.brief("rank") == [[(2,), (3,), (1,)], [(None,)] * 3]
+
+
+@pytest.mark.parametrize("more", [{}, {"history": []}])
+def test_scores_come_before_the_order_of_outputs(tmp_path: Path, more: dict[str, Any]) -> None:
+    row = {"instruction": "q", "input": "", "output": ["x", "y", "z"], "scores": [1, 5, 3], **more}
+    assert read_rows(tmp_path, [row]).brief("rank", "score") == [[(None, 1.0), (None, 5.0), (None, 3.0)]]
+    two = {**row, "output": ["x", "y"], "scores": [1, 5]}
+    assert read_rows(tmp_path, [two]).brief("rank", "score") == [[(None, 1.0), (None, 5.0)]]

@@ -109,3 +109,17 @@ def test_sets_that_pairkit_wrote_have_nothing_unread(tmp_path: Path) -> None:
     source = open_source(SourceRecipe(name="files", path=str(tmp_path / "rows.parquet")))
     assert source.readings["rows.parquet"].unread == {}
     assert metadata(source) == [{"topic": "t"}]
+
+
+def test_keys_of_completions_that_become_metadata_are_named(tmp_path: Path) -> None:
+    row = {
+        "prompt": "q",
+        "completions": [
+            {"text": "x", "score": 1, "model": "m", "quality": 4, "scores": {"a": 1}},
+            {"text": "y"},
+        ],
+    }
+    reading = opened(tmp_path, [row]).readings["rows.jsonl"]
+    assert reading.unread_parts == ["completions[].quality", "completions[].scores"]
+    mapped = {"prompt": "prompt", "completions": "completions", "scores": "completions[].quality"}
+    assert opened(tmp_path, [row], map=mapped).readings["rows.jsonl"].unread_parts == ["completions[].scores"]

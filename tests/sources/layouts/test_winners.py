@@ -164,6 +164,20 @@ def test_five_columns_are_five_completions(tmp_path: Path) -> None:
     assert ranks(read_rows(tmp_path, [row])) == [(2, 2, 2, 2, 1)]
 
 
+@pytest.mark.parametrize("ends", [range(12), range(1, 12), [0, 1, 2, 7, 30], "abcdefghijk"])
+def test_all_numbered_columns_are_completions(tmp_path: Path, ends: Sequence[Any]) -> None:
+    # In another order than that of the numbers, next to columns whose names only look alike.
+    texts = {f"Response {end}": f"r{end}" for end in reversed(ends)}
+    scores = {f"score_{end}": 9 if end == ends[-2] else 1 for end in ends}
+    found = read_rows(tmp_path, [{"prompt": "q", "responses": "x", **texts, **scores, "scorer": "y"}])
+    assert found.brief("text", "score") == [[(f"r{end}", 9 if end == ends[-2] else 1) for end in ends]]
+
+
+def test_ranks_may_have_a_column_each(tmp_path: Path) -> None:
+    row = {"prompt": "q", "response_a": "x", "response_b": "y"}
+    assert ranks(read_rows(tmp_path, [{**row, "rank_a": 2, "rank_b": 1}])) == [SECOND]
+
+
 def test_a_winner_may_be_the_name_of_a_model(tmp_path: Path) -> None:
     row = {"prompt": "q", "response_a": "x", "response_b": "y", "model_a": "gpt-4", "model_b": "Llama-2"}
     found = read_rows(tmp_path, [{**row, "winner": "llama-2"}, {**row, "winner": "GPT-4"}])
@@ -208,3 +222,87 @@ def test_flags_name_one_outcome(tmp_path: Path) -> None:
     found = read_rows(tmp_path, rows)
     assert [reason for reason, _ in found.refused] == ["invalid_winner"] * 2
     assert ranks(found._replace(refused=[])) == [FIRST, SECOND, TIE]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        (("left", "right", "right"), SECOND),
+        (("-left", "right"), SECOND),
+        (("left", "right"), TIE),
+        (("left", "", "left", "right"), FIRST),
+        (("-left", "-right"), UNSAID),
+        ((), UNSAID),
+    ],
+)
+def test_most_annotators_decide_without_the_cancelled(
+    tmp_path: Path, annotations: Sequence[str], expected: tuple[int, int]
+) -> None:
+    def annotation(word: str) -> dict[str, Any]:
+        selected = {"type": "pairwise", "value": {"selected": word.lstrip("-")}}
+        comment = {"type": "textarea", "value": {"text": ["why"]}}
+        return {"was_cancelled": word.startswith("-"), "result": [comment, *[selected] * bool(word)]}
+
+    data = {"prompt": "q", "answer1": "x", "answer2": "y"}
+    # Another row, because a file needs a selection to be one of Label Studio.
+    rows = [
+        {"data": data, "annotations": [annotation(word) for word in words]}
+        for words in (annotations, ["left"])
+    ]
+    found = read_rows(tmp_path, rows)
+    assert found.layout == "label_studio"
+    assert ranks(found) == [expected, FIRST]
+    # Who selected what is kept.
+    assert '"selected":"left"' in found.sets[1]["metadata"]
+
+
+def test_an_annotation_of_two_winners_names_none(tmp_path: Path) -> None:
+    results = [{"value": {"selected": word}} for word in ("left", "right")]
+    row = {"data": {"prompt": "q", "answer1": "x", "answer2": "y"}, "annotations": [{"result": results}]}
+    assert [reason for reason, _ in read_rows(tmp_path, [row]).refused] == ["invalid_winner"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"response_0": "x", "response_1": "y", "safer_response_id": 1},
+        {"responses": ["x", "y"], "best_response": "y"},
+        {"responses": ["x", "y"], "chosen": " Y"},
+        {"response_a": "x", "response_b": "y", "best_answer": "y"},
+        {"completions": [{"text": "x"}, {"text": "y"}], "preferred": "y"},
+    ],
+)
+def test_a_winner_is_found_by_its_text_or_name(tmp_path: Path, row: dict[str, Any]) -> None:
+    assert ranks(read_rows(tmp_path, [{"prompt": "q", **row}, {"prompt": "p", **row}])) == [SECOND] * 2
+
+
+def test_a_text_that_is_not_one_completion_names_no_winner(tmp_path: Path) -> None:
+    row = {"prompt": "q", "responses": ["x", "x"], "best_response": "x"}
+    found = read_rows(
+        tmp_path,
+        [row, {**row, "best_response": "other"}, {**row, "responses": ["b", "a"], "best_response": "a"}],
+    )
+    assert [reason for reason, _ in found.refused] == ["invalid_winner"] * 3
+
+
+def test_a_position_in_a_list_that_may_count_from_0_or_1_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="chosen holds 1, which may count from 0 or from 1"):
+        read_rows(tmp_path, [{"prompt": "q", "responses": ["x", "y"], "chosen": 1}])
+
+
+@pytest.mark.parametrize("labels", [[False, True], [0, 1], ["no", "yes"]])
+def test_labels_of_completions_are_scores(tmp_path: Path, labels: list[Any]) -> None:
+    row = {"prompt": "q", "responses": ["x", "y"], "correct": labels}
+    assert read_rows(tmp_path, [row]).brief("score") == [[(0.0,), (1.0,)]]
+    scored = read_rows(tmp_path, [{**row, "scores": [3, 2]}])
+    assert scored.brief("score") == [[(3.0,), (2.0,)]]
+    assert "correct" in scored.sets[0]["metadata"]
+
+
+def test_labels_that_may_be_those_of_steps_are_refused(tmp_path: Path) -> None:
+    row = {"prompt": "q", "completions": ["x", "y"], "labels": [False, True]}
+    mapped = {"prompt": "prompt", "completions": "completions", "labels": "labels"}
+    with pytest.raises(InputError, match=r"steps of one answer.*--map prompt=prompt,completions=completions"):
+        read_rows(tmp_path, [row])
+    assert read_rows(tmp_path, [row], **mapped).brief("score") == [[(0.0,), (1.0,)]]
+    assert read_rows(tmp_path, [row], labels="labels").brief("score") == [[(0.0,), (1.0,)]]

@@ -64,14 +64,6 @@ CASES = [
         },
     ),
     Case(
-        "steps of one answer",
-        f"{FILES} own.jsonl",
-        "own.jsonl: completions with a list of true and false in labels are the steps of one answer (TRL's "
-        "stepwise supervision), which is no preference data; if they are alternative answers of which one is "
-        "right, give --map prompt=COLUMN,completions=completions,flags=labels",
-        {"own.jsonl": lines({"prompt": "Q?", "completions": ["a", "b"], "labels": [True, False]})},
-    ),
-    Case(
         "two outputs in every row, ranked or not",
         f"{FILES} own.jsonl",
         "own.jsonl: output holds two texts in every row; give --map rank_by_order=true if the first is the "
@@ -83,5 +75,49 @@ CASES = [
         f"{FILES} own.jsonl --map rank_by_order=true",
         "map rank_by_order: rows of layout 'pairs' are not compared; leave it out",
         {"own.jsonl": lines({"prompt": "Question?", "chosen": "good", "rejected": "bad"})},
+    ),
+    Case(
+        "rankings that may be ranks or an order",
+        f"{FILES} own.jsonl",
+        "own.jsonl: ranking holds [1, 2, 0], which may be the rank of each completion or the places of the "
+        "completions from the best one on; give --map ranks=ranking or --map order=ranking",
+        {"own.jsonl": lines({"prompt": "Question?", "responses": ["a", "b", "c"], "ranking": [1, 2, 0]})},
+    ),
+    Case(
+        "ratings of different scales",
+        f"{FILES} own.jsonl",
+        "own.jsonl: ratings of different scales have no mean: accuracy goes to 1, depth to 9; name the one "
+        "that is the score, as in --map score=depth, or several of one scale, joined by +",
+        {"own.jsonl": lines({"prompt": "Question?", "response": "good", "accuracy": 1, "depth": 9})},
+    ),
+    Case(
+        "labels that may be those of steps",
+        f"{FILES} own.jsonl",
+        "own.jsonl: completions and labels may be the steps of one answer (TRL's stepwise supervision), "
+        "which is no preference data; if they are alternatives with a label each, give --map "
+        "prompt=prompt,completions=completions,labels=labels",
+        {"own.jsonl": lines({"prompt": "Question?", "completions": ["a", "b"], "labels": [True, False]})},
+    ),
+    Case(
+        "chosen and rejected that are texts in one row and names in another",
+        f"{FILES} own.jsonl",
+        "own.jsonl: chosen and rejected are texts in some rows, and in others name response_a, response_b; "
+        "write the texts into all rows",
+        {
+            "own.jsonl": lines(
+                compared(chosen="A", rejected="B"), compared(chosen="good text", rejected="bad text")
+            )
+        },
+    ),
+    Case(
+        "two columns that may be the history",
+        f"{FILES} own.jsonl",
+        "own.jsonl: chat_history and previous_turns may each be what was said before the prompt; name one of "
+        "them with --map history=chat_history",
+        {
+            "own.jsonl": lines(
+                {**compared(winner="A"), "chat_history": [["a", "b"]], "previous_turns": [["c", "d"]]}
+            )
+        },
     ),
 ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
+from pairkit.sources.layouts.table.labelstudio import SELECTED, votes
 from pairkit.sources.layouts.table.names import ALWAYS, ASKED, COMPARED, MESSAGES
+from pairkit.sources.layouts.table.turns import up_to_turn
 
 FROM_0 = {"0": "first", "1": "second"}
 FROM_1 = {"1": "first", "2": "second", "0": "tie"}
@@ -67,6 +69,7 @@ COMPARISONS = (
         summary="two dialogues per row, and which model won",
         shape="sets",
         needs=("model_a", "model_b"),
+        prepare=up_to_turn,
         fields={
             "completions": "conversation_a+conversation_b",
             "models": "model_a+model_b",
@@ -214,13 +217,16 @@ COMPARISONS = (
     ),
     Layout(
         name="label_studio",
-        summary="two answers per row, of which an annotator selected the left or the right one",
+        summary="two answers per row, of which most annotators selected the left or the right one",
         shape="sets",
-        needs=("data.prompt", "annotations[0].result[0].value.selected"),
+        needs=("data.prompt", SELECTED),
+        prepare=votes,
+        adds=("selected",),
+        reads=("annotations",),
         fields={
             "prompt": "data.prompt",
             "completions": ("data.answer1+data.answer2", "data.response1+data.response2"),
-            "winner": "annotations[0].result[0].value.selected",
+            "winner": "selected",
         },
         origin="Label Studio's pairwise exports (https://labelstud.io/templates/pairwise_comparison)",
         example=(
@@ -235,6 +241,7 @@ COMPARISONS = (
         summary="two outputs per row, and the better one's number",
         shape="sets",
         needs=("input", "label"),
+        needs_none=("instruction", "prompt", "question", "query"),
         fields={"prompt": "input", "completions": "output_1+output_2", "winner": "label"},
         origin="LLMBar (https://github.com/princeton-nlp/LLMBar)",
         example='{"input": "Is 7 even?", "output_1": "Yes.", "output_2": "No.", "label": 2}',
@@ -243,6 +250,7 @@ COMPARISONS = (
         name="compared_dialogues",
         summary="a column per dialogue, which differ in the last reply, and which one is better",
         shape="sets",
+        prepare=up_to_turn,
         fields={**COMPARED, "completions": "conversation_a+conversation_b"},
         origin="MT-bench's human judgments (https://huggingface.co/datasets/lmsys/mt_bench_human_judgments)",
         example=(

@@ -8,7 +8,8 @@ from itertools import combinations
 import numpy as np
 import pyarrow as pa
 
-from pairkit.arrow import flatten, listed
+from pairkit.arrow import flatten, is_text, listed
+from pairkit.sources.layouts.paths import parsed
 
 PREDICTIONS = tuple(f"prediction {number}" for number in range(1, 5))
 PAIRS = tuple(combinations(range(4), 2))  # the order of `preference`: (1,2) (1,3) (1,4) (2,3) (2,4) (3,4)
@@ -20,8 +21,11 @@ def wins(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
     `preference` has 0 for equal, 1 where the first and 2 where the second is better. A row with another
     number of comparisons, or another value, gets null, which no score can be read from.
     """
-    size = len(columns["preference"])
-    cuts, flat = flatten(columns["preference"])
+    preference = columns["preference"]
+    if is_text(preference.type):
+        preference = parsed(preference)
+    size = len(preference)
+    cuts, flat = flatten(preference.cast(pa.list_(pa.float64())))
     values = flat.cast(pa.float64()).to_numpy(zero_copy_only=False)
     whole = np.diff(cuts) == len(PAIRS)
     compared = np.zeros((size, len(PAIRS)))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 Names = dict[str, str | tuple[str, ...]]
 
-PROMPT = ("instruction+input", "prompt", "instruction", "question", "query")
+# Of "instruction+context:text" the second is a text, and not a list of messages or passages.
+PROMPT = (
+    *("instruction+input", "instruction+context:text", "instruction+question:text", "question+context:text"),
+    *("prompt", "instruction", "question", "query"),
+)
 # Next to replies that are named beyond doubt, these are prompts too.
 ASKED = (*PROMPT, "input", "user_prompt", "context")
 MESSAGES = ("messages", "conversations", "conversation", "dialogue", "dialog")
 COMPLETION = ("completion", "response", "output", "answer")
-# Columns of numbers that say how good a response is.
+# Columns of numbers that say how good a response is: more verbosity, complexity or toxicity is not better.
 RATINGS = (
-    *("helpfulness", "correctness", "coherence", "complexity", "verbosity", "honesty", "truthfulness"),
+    *("helpfulness", "correctness", "coherence", "honesty", "truthfulness"),
     *("instruction_following", "harmlessness", "safety", "quality", "accuracy", "relevance", "clarity"),
     *("fluency", "completeness", "depth", "creativity", "faithfulness", "factuality", "usefulness"),
     *("rating", "overall", "overall_rating", "overall_score", "reward"),
@@ -61,13 +65,8 @@ WORSE = _replies("rejected", "dispreferred", "non_preferred", "losing", "worse",
 
 
 def _numbered(nouns: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of columns next to each other, as in `response_a+response_b`; more columns first."""
-    return tuple(
-        "+".join(f"{noun}_{end}" for end in ends[:count])
-        for count in range(8, 1, -1)
-        for noun in nouns
-        for ends in ("abcdefgh", "01234567", "12345678")
-    )
+    """Return the names of numbered columns: `response_#` is response_a+response_b, as many as exist."""
+    return tuple(f"{noun}_#" for noun in nouns)
 
 
 REPLIES = ("response", "answer", "output", "completion", "generation", "reply", "summary", "text", "sample")
@@ -80,11 +79,12 @@ ABOUT_ONE = tuple(
 COMPARED: Names = {
     "completions": (
         *_numbered((*REPLIES, "candidate", "assistant")),
-        "model_a_response+model_b_response",
+        "model_#_response",
     ),
     "scores": _numbered(("score", "rating", "reward")),
     "reasonings": _numbered(THOUGHTS),
-    "models": (*_numbered(("model", "generator", "model_name")), "model_a_name+model_b_name"),
+    "ranks": _numbered(("rank", "ranking")),
+    "models": (*_numbered(("model", "generator", "model_name")), "model_#_name"),
     "winner": (
         *("winner", "winner_id", "better_response_id", "better_response", "better_answer", "better"),
         *("preferred", "preferred_response", "preferred_answer", "preferred_output", "chosen", "choice"),
@@ -92,6 +92,7 @@ COMPARED: Names = {
         *("comparison", "vote", "winner_model", "winning_model", "preferred_model", "chosen_model"),
         *("gold_label", "human_label", "human_winner", "gold_winner"),
         *("chosen_model_name", *ABOUT_ONE, "label", "labels"),
+        *("safer_response_id", "safer_response", "safer"),
     ),
     "strength": ("overall_preference", "preference_strength"),
 }

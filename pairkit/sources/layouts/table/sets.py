@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.settle import UNTOLD
+from pairkit.sources.layouts.settle import TEXTS, UNTOLD
 from pairkit.sources.layouts.table.gemini import without_parts
 from pairkit.sources.layouts.table.names import ALWAYS, ASKED, MESSAGES
 
+SCORES = ("scores", "ratings", "rewards", "rm_scores", "reward_scores", "reward_model_scores")
+TRUTHS = ("labels", "correct", "is_correct", "correctness", "accepted", "is_chosen", "is_preferred")
+RANKS = ("ranks", "ranking", "rankings")
 SETS = (
     Layout(
         name="gemini_preference",
@@ -29,13 +32,14 @@ SETS = (
     ),
     Layout(
         name="ultrafeedback",
-        summary="several completions per row, scored by the mean of four ratings",
+        summary="several completions per row, scored by the mean of four ratings, or else overall",
         shape="sets",
         needs=("instruction", "completions[].response", "completions[].annotations"),
         fields={
             "prompt": "instruction",
             "completions": "completions",
             "scores": ("completions[].fine-grained_score", "completions[].overall_score"),
+            "other_scores": "completions[].overall_score",
         },
         origin="UltraFeedback (https://huggingface.co/datasets/openbmb/UltraFeedback)",
         example=(
@@ -146,10 +150,16 @@ SETS = (
     ),
     Layout(
         name="llama_factory_ranking",
-        summary="several outputs per row, the best one first",
+        summary="several outputs per row, the best one first unless there are scores",
         shape="sets",
         needs=("output:texts", "history"),
-        fields={"prompt": ("instruction+input", "instruction"), "completions": "output", **ALWAYS},
+        fields={
+            "prompt": ("instruction+input", "instruction"),
+            "completions": "output",
+            "scores": SCORES,
+            "ranks": RANKS,
+            **ALWAYS,
+        },
         options={"rank_by_order": "true"},
         origin="LLaMA-Factory's ranking form (https://github.com/hiyouga/LLaMA-Factory/blob/v0.7.0/data/README.md)",
         example=(
@@ -161,7 +171,13 @@ SETS = (
         summary="several outputs per row, in no order (--map rank_by_order=true if the best one is first)",
         shape="sets",
         needs=("output:texts",),
-        fields={"prompt": ("instruction+input", "instruction", "prompt"), "completions": "output", **ALWAYS},
+        fields={
+            "prompt": ("instruction+input", "instruction", "prompt"),
+            "completions": "output",
+            "scores": SCORES,
+            "ranks": RANKS,
+            **ALWAYS,
+        },
         options={"rank_by_order": UNTOLD},
         origin="AlpacaFarm's samples (https://github.com/tatsu-lab/alpaca_farm/tree/main/examples/data)",
         example='{"instruction": "Is 7 even?", "input": "", "output": ["No.", "Yes.", "Often."]}',
@@ -181,18 +197,14 @@ SETS = (
                 "candidates",
                 "candidates_texts",
             ),
-            "scores": ("scores", "ratings", "rewards", "rm_scores"),
-            "ranks": ("ranks", "ranking", "rankings"),
+            "scores": SCORES,
+            "ranks": RANKS,
             "models": ("models", "model_names", "generators"),
             "winner": (
-                "winner",
-                "best",
-                "best_index",
-                "chosen_index",
-                "preferred_index",
-                "winner_index",
-                "choice",
+                *("winner", "best", "best_index", "best_idx", "chosen_index", "preferred_index"),
+                *("winner_index", "choice", *TEXTS),
             ),
+            "labels": tuple(f"{name}:list" for name in TRUTHS),
             **ALWAYS,
         },
         origin="pairkit's own sets, RLHFlow and others",
