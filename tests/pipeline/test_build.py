@@ -274,7 +274,7 @@ def test_two_builds_cannot_write_to_one_directory(source: Path, tmp_path: Path) 
     identity = {"recipe": {}, "input": {}, "versions": {}}
     with (
         claimed(tmp_path / "out", identity, "resume"),
-        pytest.raises(OutputError, match="another build"),
+        pytest.raises(OutputError, match="another command"),
         claimed(tmp_path / "out", identity, "resume"),
     ):
         pass
