@@ -88,7 +88,17 @@ COMPARED: Names = {
     "winner": (
         *("winner", "winner_id", "better_response_id", "better_response", "better_answer", "better"),
         *("preferred", "preferred_response", "preferred_answer", "preferred_output", "chosen", "choice"),
-        *("best", "best_response", "best_answer", "selected", "verdict", "human_preference", "preference"),
+        *(
+            "best",
+            "best_response",
+            "best_answer",
+            "selected",
+            "verdict",
+            "judgment",
+            "judgement",
+            "human_preference",
+            "preference",
+        ),
         *("comparison", "vote", "winner_model", "winning_model", "preferred_model", "chosen_model"),
         *("gold_label", "human_label", "human_winner", "gold_winner"),
         *("chosen_model_name", *ABOUT_ONE, "label", "labels"),
