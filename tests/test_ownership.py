@@ -45,7 +45,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("start")
     data = write_data(folder / "sets", random_sets(24))
     model = model_folder(folder / "model")
-    words = f"train --loss dpo --data {data} --model {model} --max-length 64 max_steps=60 save_every=100000"
+    words = f"train --loss dpo --data {data} --model {model} --max-length 64 max_steps=12 save_every=100000"
     return words.split()
 
 
@@ -61,12 +61,7 @@ def test_two_runs_at_once(words: list[str], tmp_path: Path) -> None:
     while not (out / "run.json").exists() and first.poll() is None:
         time.sleep(0.01)
     first.send_signal(signal.SIGSTOP)  # or it may end before the others have begun
-    for more in (
-        [],
-        ["--on-existing", "delete"],
-        ["--seed", "1"],
-        ["--on-existing", "delete", "--seed", "1"],
-    ):
+    for more in ([], ["--on-existing", "delete", "--seed", "1"]):
         second = start([*words, *more], out)
         _, errors = second.communicate(timeout=120)
         assert second.returncode == 1, errors

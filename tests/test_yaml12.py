@@ -30,7 +30,7 @@ BAD = {
     "very many values": ("a: [" + "1, " * 20_000 + "1]", "more than 10,000 values"),
     "an anchor in itself": ("a: &a [1, *a]", "an anchor contains itself"),
     "a mapping in itself": ("a: &a {b: {c: *a}}", "an anchor contains itself"),
-    "deep lists": ("a: " + "[" * 5000 + "]" * 5000, "levels deep"),
+    "deep lists": ("a: " + "[" * 1000 + "]" * 1000, "levels deep"),
     "deep mappings": ("".join(" " * n + "a:\n" for n in range(300)), "levels deep"),
     "a large file": ("a: " + "x" * 5_000_000, "longer than 4,000,000 characters"),
     "thousands of digits": ("a: " + "9" * 5000, "too many digits"),

@@ -51,7 +51,7 @@ def recipe(**fields: Any) -> BuildRecipe:
     [
         ({"rank": {"ranker": "verifier", "check": "final_number"}}, "'final_number': .* exact, number, or"),
         ({"rank": {"ranker": "verifier", "check": "no_module:f"}}, "'no_module:f' cannot be imported"),
-        ({"rank": {"ranker": "verifier", "check": "json:decoder"}}, "'json:decoder' is not a function"),
+        ({"rank": {"ranker": "verifier", "check": "numpy:linalg"}}, "'numpy:linalg' is not a function"),
         ({"rank": [{"ranker": "annotations"}, JUDGE | {"prompt": "mcpoo"}]}, "judge prompt 'mcpoo'.*'mcpo'"),
         ({"rank": JUDGE | {"prompt": "./no.txt"}}, "no such file"),
         ({"rank": JUDGE | {"prompt": "nectar"}}, "'nectar' is listwise"),
