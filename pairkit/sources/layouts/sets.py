@@ -88,6 +88,9 @@ def _contents(columns: Columns, fields: Mapping[str, Any], names: Sequence[str])
         column = open_transcripts(columns, fields["transcript"])
     elif "prompt" in fields or "messages" in fields:
         column = read_messages(columns, fields.get("prompt") or fields["messages"])
+    elif "prompt" in columns.arrays and "prompt" not in columns:
+        # A column of nothing but nulls: the prompt is missing, and not in the completions.
+        column = read_messages(columns, "prompt")
     if len(names) > 1:
         return _columns_of_replies(columns, column, names)
     if holds_replies(columns, names[0]):
