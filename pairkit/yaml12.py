@@ -21,6 +21,18 @@ class _Loader(yaml.SafeLoader):
     With those of 1.1, PyYAML's default, 1e-6 is a text, `no` is false, 12:30 is 750 and 2024-01-01 a date.
     """
 
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        # While it is parsed, because the time of PyYAML's scanner grows with the square of the depth.
+        self.depth += 1
+        if self.depth > DEPTH + 1:
+            raise yaml.YAMLError(f"it is nested more than {DEPTH} levels deep")
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
 
 _INTEGER = r"[-+]?(?:0|[1-9][0-9]*)"
 _EXPONENT = r"(?:[eE][-+]?[0-9]+)?"
