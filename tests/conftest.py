@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import hypothesis
 import pytest
+from hypothesis import HealthCheck
 from support.hub_server import TOKEN, Hub, serving
 
 # The models of the tests have a few thousand parameters: a second thread would only slow the first down.
@@ -32,9 +33,13 @@ atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 # for its end.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No example has a deadline: a busy machine is no defect.
-hypothesis.settings.register_profile("pairkit", deadline=None)
-hypothesis.settings.load_profile("pairkit")
+# A busy machine is no defect: no example has a deadline, and no health check counts seconds. Every run tries
+# the same examples, so that only a change fails a test; `PAIRKIT_HYPOTHESIS=random` tries others.
+hypothesis.settings.register_profile(
+    "pairkit", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+hypothesis.settings.register_profile("random", hypothesis.settings.get_profile("pairkit"), derandomize=False)
+hypothesis.settings.load_profile("random" if os.environ.get("PAIRKIT_HYPOTHESIS") == "random" else "pairkit")
 
 
 @pytest.fixture(scope="session")

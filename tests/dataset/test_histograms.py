@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.candidates import candidate_set, completion, table
 
@@ -35,7 +35,6 @@ def test_histograms_do_not_depend_on_how_rows_are_split() -> None:
     assert whole["score"] == Counter({0.0: 50, 0.333: 37, 0.667: 24, 1.0: 12})
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-20, 20), min_size=1))
 def test_summary_agrees_with_numpy(numbers: list[int]) -> None:
     summary = histograms.summary(Counter(numbers))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
@@ -13,7 +13,6 @@ from pairkit.dataset.markdown import cell, fence
 from pairkit.progress import shown
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_a_fence_contains_any_text(text: str) -> None:
     tokens = MarkdownIt().parse(f"before\n\n{fence(text)}\n\nafter")
@@ -22,7 +21,6 @@ def test_a_fence_contains_any_text(text: str) -> None:
     assert tokens[-2].content == "after"
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_a_cell_is_one_line_without_markup(text: str) -> None:
     page = MarkdownIt().enable("table").render(f"| a |\n|---|\n| {cell(text)} |\n")

@@ -57,7 +57,7 @@ ANSWERS = VALUES | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(ANSWERS)
 def test_any_answer_is_read(answer: Any) -> None:
     found = chat_api.parse(json.dumps(answer).encode(), BODY)
@@ -66,7 +66,7 @@ def test_any_answer_is_read(answer: Any) -> None:
         assert all(isinstance(completion.text, str) for completion in found.completions)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(ANSWERS, max_size=4), st.booleans())
 def test_any_stream_is_read(events: list[Any], ended: bool) -> None:
     lines = [f"data: {json.dumps(event)}\n\n" for event in events]
@@ -102,7 +102,7 @@ def test_an_error_whose_place_is_no_list_is_read(place: Any) -> None:
     assert server_error(422, content, None).message == "is wrong"
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(VALUES, st.sampled_from([400, 404, 422, 429, 500]))
 def test_any_error_is_read(answer: Any, status: int) -> None:
     error = server_error(status, json.dumps(answer).encode(), "key")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pairkit.errors import InputError, RecipeError
@@ -345,7 +345,6 @@ def test_extreme_log_ratios_take_the_largest() -> None:
     assert three.tolist() == [[2, 3, 1]] * 100
 
 
-@settings(deadline=None)
 @given(st.integers(2, 8), st.integers(1, 5), st.integers(0, 2**31), st.booleans(), st.booleans())
 def test_masked_columns_are_never_sampled(
     columns: int, negatives: int, seed: int, replacement: bool, include_chosen: bool

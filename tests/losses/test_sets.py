@@ -95,7 +95,7 @@ def test_masked_columns_without_scores() -> None:
             assert gradients_agree(full, hold=False)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(order=st.permutations([1, 2, 3]), seed=st.integers(0, 2**31))
 def test_the_order_of_the_negatives_does_not_matter(order: list[int], seed: int) -> None:
     columns = [0, *order]
@@ -129,7 +129,7 @@ def slopes(name: str, chosen: Tensor, rejected: Tensor) -> Tensor:
     return gradient(one.of({"sum": base + torch.stack([chosen, rejected], dim=1)}).observed())
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.lists(st.tuples(st.floats(-50, 50), st.floats(-50, 50)), min_size=8, max_size=8))
 def test_pulls_the_chosen_up_and_pushes_the_rejected_down(ratios: list[tuple[float, float]]) -> None:
     chosen, rejected = torch.tensor(ratios, dtype=torch.float64).unbind(1)

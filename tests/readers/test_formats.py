@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.candidates import said
 from support.row_files import WRITERS, read, write_all, write_lines
@@ -31,7 +31,7 @@ prompts = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8)
 @given(st.lists(prompts, min_size=1, max_size=7), st.integers(1, 4))
 def test_every_format_gives_the_same_sets(tmp_path: Path, rows: list[dict[str, Any]], size: int) -> None:
     expected = [

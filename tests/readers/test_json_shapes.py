@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.row_files import PAIR, read, write_lines
 
@@ -177,7 +177,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(values, st.sampled_from([".json", ".jsonl"]), st.sampled_from([None, 1]))
 def test_any_value_is_rows_or_one_message(
     tmp_path: Path, value: Any, suffix: str, indent: int | None

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.row_files import WRITERS, write_all, write_lines
 
@@ -78,7 +78,7 @@ rows_of_any_kind = st.lists(
 )
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(rows_of_any_kind, st.sampled_from(["", "\n", "{\n", "[1]\n"]))
 def test_lines_have_the_columns_that_reading_them_gives(
     tmp_path: Path, rows: list[dict[str, Any]], odd: str

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairkit.errors import InputError
@@ -168,7 +168,7 @@ def rows_of(name: str) -> Any:
 def test_any_rows_are_counted(tmp_path: Path, name: str, examples: int) -> None:
     path = tmp_path / "rows.jsonl"
 
-    @settings(max_examples=examples, deadline=None, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=examples)
     @given(rows_of(name), st.integers(1, 7))
     def check(rows: list[dict[str, Any]], size: int) -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairkit.rankers.judge.header import Header
@@ -90,11 +90,10 @@ def check_quotations(text: str) -> None:
             assert why_unread(answer, header) in ("", "it ends in a draft")
 
 
+@settings(max_examples=300)
 @given(written(), st.sampled_from(["", "Hm. ", "<think>B?</think>", "B?</think>", "x ", "{\n", "```json\n"]))
-def test_what_can_be_read_is_harmless_when_quoted(verdict: str, before: str) -> None:
-    text = before + verdict
-    assume(any(read_verdict(text, header, shown) is not None for header, shown in SHOWN))
-    check_quotations(text)
+def test_what_looks_like_a_verdict_is_harmless_when_quoted(verdict: str, before: str) -> None:
+    check_quotations(before + verdict)
 
 
 @pytest.mark.parametrize(

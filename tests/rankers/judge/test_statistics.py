@@ -74,7 +74,7 @@ def test_completions_without_games_have_strength_zero() -> None:
 
 
 @given(st.integers(2, 6), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_with_equal_game_counts_points_decide_the_order(size: int, random: object) -> None:
     """Strengths have the order of points, and ties where points tie."""
     won = np.zeros((1, size, size))

@@ -93,7 +93,7 @@ def assert_same(found: Tokenized, expected: Tokenized) -> None:
     assert found.refusals() == expected.refusals()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(tables)
 def test_sets_from_a_file_are_those_that_were_made(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[TokenSet | Refused]]
