@@ -28,12 +28,12 @@ from pairkit.masking import masked
 
 
 class PairkitError(Exception):
-    """Base class of all pairkit errors; secrets in a message are masked."""
+    """Base class of all pairkit errors; secrets in a message are masked, and a long one loses its middle."""
 
     exit_code = 1
 
     def __init__(self, *arguments: object) -> None:
-        super().__init__(*map(masked, arguments))
+        super().__init__(*(_bounded(masked(each)) for each in arguments))
 
 
 class InputError(PairkitError, ValueError):
@@ -97,6 +97,57 @@ class Interrupted(PairkitError):
     exit_code = 130
 
 
+SHOWN = 200  # characters of what a message quotes
+LONGEST = 4000  # characters of a message, whatever it quotes
+
+
+def shortened(text: str, most: int = SHOWN) -> str:
+    """Keep the first `most` characters of a text that a message quotes, and say how much is left out.
+
+    >>> shortened("abcdefgh", 3)
+    'abc... (5 characters more)'
+    """
+    return text if len(text) <= most else f"{text[:most]}... ({len(text) - most:,} characters more)"
+
+
+def quoted(value: object, most: int = SHOWN) -> str:
+    """Return a value as Python writes it, cut as `shortened` does.
+
+    >>> quoted("prompt")
+    "'prompt'"
+    """
+    # Cut first, because writing a text of megabytes is slow; what is cut off is then counted exactly.
+    if isinstance(value, str) and len(value) > most:
+        return f"{value[:most]!r}... ({len(value) - most:,} characters more)"
+    return shortened(repr(value), most)
+
+
+def listed(names: Iterable[object], most: int = SHOWN, *, separator: str = ", ") -> str:
+    """Join names for a message: as many as fit into `most` characters, at least one, and how many more.
+
+    >>> listed(["alpha", "beta", "gamma"], 12)
+    'alpha, beta and 1 more'
+    """
+    texts = [str(name) for name in names]
+    # All but the first name, which is there even if it alone is too long.
+    length = len(shortened(texts[0], most)) if texts else 0
+    count = min(1, len(texts))
+    while count < len(texts) and length + len(separator) + len(texts[count]) <= most:
+        length += len(separator) + len(texts[count])
+        count += 1
+    kept = separator.join(shortened(text, most) for text in texts[:count])
+    return kept if count == len(texts) else f"{kept} and {len(texts) - count:,} more"
+
+
+def _bounded(message: object) -> object:
+    """Cut the middle of a message that is too long: its end says what to do."""
+    if not isinstance(message, str) or len(message) <= LONGEST:
+        return message
+    end = LONGEST // 4
+    left_out = len(message) - LONGEST
+    return f"{message[: LONGEST - end]}... ({left_out:,} characters left out) ...{message[-end:]}"
+
+
 def located(problem: str, *, file: object = None, row: int | None = None, field: str | None = None) -> str:
     """Put the place before a problem, in the form that errors and the quarantine share.
 
@@ -106,9 +157,11 @@ def located(problem: str, *, file: object = None, row: int | None = None, field:
     places = [
         str(file) if file is not None else "",
         f"row {row}" if row is not None else "",
-        f"field {field!r}" if field else "",
+        f"field {quoted(field)}" if field else "",
     ]
     where = ", ".join(place for place in places if place)
+    # A problem quotes values, and thousands of rows may have one.
+    problem = shortened(problem, LONGEST // 4)
     return f"{where}: {problem}" if where else problem
 
 
@@ -124,8 +177,8 @@ def unknown(
     """
     # Sorted, because a set of choices has no order of its own.
     names = sorted(choices)
-    listed = [f"{each} ({described[each]})" for each in names] if described else names
+    shown = [f"{each} ({described[each]})" for each in names] if described else names
     # Below the default of 0.6, because a typo changes much of a short name.
     near = get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? Known" if near else "known"
-    return RecipeError(f"unknown {kind} {name!r}; {hint}: {', '.join(listed) or 'none'}")
+    return RecipeError(f"unknown {kind} {quoted(name)}; {hint}: {', '.join(shown) or 'none'}")

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from pairkit.errors import InputError
+from pairkit.errors import InputError, quoted
 
 CHUNK = 4 << 20  # bytes per read
+# Of raw text. What is larger is cut or refused, because a stranger's file must not decide how much memory a
+# build takes; a text of more than some MB is no prompt or completion anyway (sources/reading/checks.py).
+UNIT_BYTES = 32 << 20  # of a block, which ends before the row that would exceed it
+ROW_BYTES = 64 << 20  # of one row
+
+
+Item = TypeVar("Item")
 
 
 class RowTable(NamedTuple):
@@ -79,9 +87,29 @@ def open_stream(path: Path, compression: str | None) -> Iterator[pa.NativeFile]:
 
 def refuse_duplicates(names: Sequence[str], path: Path) -> None:
     """Raise `InputError` for two columns of one name: found by name, one of them could never be read."""
-    duplicates = {name for name in names if names.count(name) > 1}
+    duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
     if duplicates:
-        raise InputError(f"{path}: two columns are named {sorted(duplicates)[0]!r}; rename one of them")
+        raise InputError(f"{path}: two columns are named {quoted(duplicates[0])}; rename one of them")
+
+
+def bounded(
+    items: Iterator[Item], rows: int, size: Callable[[Item], int], most: int = UNIT_BYTES
+) -> Iterator[list[Item]]:
+    """Yield items in lists of at most `rows`, and of at most `most` bytes unless one item is larger.
+
+    Where a list ends depends on the items alone, so that a build that continues finds the same units.
+    """
+    held: list[Item] = []
+    total = 0
+    for item in items:
+        length = size(item)
+        if held and (len(held) == rows or total + length > most):
+            yield held
+            held, total = [], 0
+        held.append(item)
+        total += length
+    if held:
+        yield held
 
 
 def rebatch(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:

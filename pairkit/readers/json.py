@@ -1,4 +1,4 @@
-"""JSON files as blocks of raw rows: lines, or one value that is read whole.
+"""JSON files as blocks of raw rows: lines, or values of any number of lines.
 
 The extension does not decide between the two, because `.json` is used for lines and `.jsonl` for arrays.
 """
@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pairkit.errors import InputError
-from pairkit.readers.blocks import Block, RawBlock
-from pairkit.readers.json_rows import loads, loads_all, parse_lines, row_tables
+from pairkit.readers.blocks import Block, RawBlock, bounded
+from pairkit.readers.json_rows import loads, parse_lines, row_tables
 from pairkit.readers.json_shapes import rows_of
-from pairkit.readers.text import UTF8_MARK, convert, lines_of, open_text
+from pairkit.readers.json_values import WHOLE_BYTES, json_rows
+from pairkit.readers.text import UTF8_MARK, CutLine, convert, lines_of, open_text
 
 PREFIX = 1 << 20  # bytes, by which an object over several lines is told from a broken line
 
@@ -36,7 +37,8 @@ def json_blocks(path: Path, compression: str | None, rows: int) -> Generator[Blo
     with open_text(path, compression) as stream:
         line = next(_filled_lines(stream), b"{}")
     try:
-        json.loads(line)
+        # A line that is too long is a bad row.
+        json.loads(b"{}" if isinstance(line, CutLine) else line)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not JSON in UTF-8 ({error}); {convert(path)}") from error
     except (ValueError, RecursionError) as error:
@@ -60,6 +62,8 @@ def is_whole(path: Path, compression: str | None) -> bool:
         begins_list = first.lstrip().startswith(b"[")
         if second is None and begins_list:
             return True
+        if isinstance(first, CutLine):
+            return begins_list or (second is None and first.length <= WHOLE_BYTES)
         try:
             value = loads(first)
         except (ValueError, RecursionError):
@@ -90,7 +94,9 @@ def _begins_value(lines: Iterator[bytes]) -> bool:
 def _filled_lines(stream: Any) -> Iterator[bytes]:
     """Yield the lines that are not blank, without the mark that some editors for Windows put first."""
     lines = lines_of(stream)
-    first = next(lines, b"").removeprefix(UTF8_MARK)
+    first = next(lines, b"")
+    # What is cut stays a `CutLine`.
+    first = first if isinstance(first, CutLine) else first.removeprefix(UTF8_MARK)
     return (line for line in chain([first], lines) if line and not line.isspace())
 
 
@@ -98,8 +104,7 @@ def _line_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bl
     # Counts blank lines too, so that it is the line number of an editor.
     first = 1
     with open_text(path, compression) as stream:
-        lines = lines_of(stream)
-        while batch := list(islice(lines, rows)):
+        for batch in bounded(lines_of(stream), rows, len):
             size = len(batch) - sum(not line or line.isspace() for line in batch)  # blank lines are not rows
             if size:
                 yield Block(size, partial(_load_lines, batch, first, size))
@@ -107,41 +112,13 @@ def _line_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bl
 
 
 def _whole_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
-    """Yield a file that is read whole, because one value has no line at which a reader could stop."""
-    values = _values(path, compression)
-    for first in range(0, len(values), rows):
-        part = values[first : first + rows]
-        # Rows count from 1.
-        numbers = np.arange(first, first + len(part)) + 1
-        yield Block(len(part), partial(_load_values, part, numbers))
-
-
-def _values(path: Path, compression: str | None) -> list[Any]:
+    """Yield the rows of a file in which a row may have several lines, or share one with others."""
+    first = 1
     with open_text(path, compression) as stream:
-        content = stream.read()
-    try:
-        # Several values one after the other, as jq prints them, are rows.
-        values = loads_all(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not JSON in UTF-8 ({error}); {convert(path)}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error}); correct the file, or leave it out") from error
-    if len(values) > 1:
-        return values
-    (value,) = values
-    if isinstance(value, dict):
-        rows = rows_of(value, path)
-        return [value] if rows is None else rows
-    if value and not any(isinstance(row, dict) for row in value):
-        raise InputError(
-            f"{path}: a list of {_kind(value[0])}, so that no field has a name; rows have to be objects, "
-            'as in [{"prompt": ...}] (pandas: orient="records")'
-        )
-    return list(value)
-
-
-def _kind(value: Any) -> str:
-    return "lists" if isinstance(value, list) else "texts" if isinstance(value, str) else "values"
+        for part in bounded(json_rows(stream, path), rows, lambda row: row.length):
+            numbers = np.arange(first, first + len(part))
+            yield Block(len(part), partial(_load_values, [row.value for row in part], numbers))
+            first += len(part)
 
 
 def _load_lines(lines: list[bytes], first: int, count: int) -> RawBlock:

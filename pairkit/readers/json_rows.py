@@ -17,12 +17,15 @@ import pyarrow.json as pajson
 from pairkit.readers.blocks import BadLine, RowTable
 from pairkit.readers.json_fields import TOO_DEEP, WRITTEN, TooDeep, is_too_deep, with_json_texts, with_parts
 from pairkit.readers.json_text import json_row
+from pairkit.readers.text import CutLine
 
 
 def parse_lines(lines: list[bytes], first: int) -> tuple[list[RowTable], list[BadLine]]:
     """Parse lines of JSON, of which the first has the number `first`. Blank lines are not rows."""
     block = b"\n".join(lines)
-    table = None if WRITTEN.search(block) else _parse_block(block)
+    # The beginning of a line may be valid by itself.
+    cut = any(isinstance(line, CutLine) for line in lines)
+    table = None if cut or WRITTEN.search(block) else _parse_block(block)
     # Fewer rows than lines are blank lines, and no column is an object without fields.
     if table is not None and table.num_columns and table.num_rows == len(lines):
         return [RowTable(table, np.arange(first, first + len(lines)))], []
@@ -77,6 +80,9 @@ def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[RowTable],
     values, bad = [], []
     for number, line in enumerate(lines, first):
         if not line or line.isspace():
+            continue
+        if isinstance(line, CutLine):
+            bad.append(BadLine(number, "too_long", None, line.problem, json.dumps(line.decode(errors="replace"))))
             continue
         try:
             # Only a file's first line may begin with the mark of UTF-8.
@@ -147,20 +153,12 @@ def loads(text: str | bytes, *, strict: bool = True) -> Any:
     return json.loads(text, parse_int=_integer, strict=strict)
 
 
-def loads_all(text: str) -> list[Any]:
-    """Parse JSON values that follow each other, as `loads` does."""
-    decoder, values, place = json.JSONDecoder(parse_int=_integer), [], 0
-    while match := BEGIN.search(text, place):
-        value, place = decoder.raw_decode(text, match.start())
-        values.append(value)
-    return values
-
-
-BEGIN = re.compile(r"\S")
-
-
 def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= 4000 else float(digits)  # int() refuses more than 4300
+
+
+# Parses values that follow each other, as `loads` parses one.
+DECODER = json.JSONDecoder(parse_int=_integer)
 
 
 def _row_table(rows: list[tuple[int, dict[str, Any]]], kind: pa.StructType | None = None) -> RowTable:

@@ -13,7 +13,7 @@ from pairkit.readers.blocks import CHUNK
 from pairkit.readers.json_fields import type_with_json_texts
 from pairkit.readers.json_rows import dates_as_texts, parse_lines, read_block
 from pairkit.readers.survey_parts import Part, part_of
-from pairkit.readers.text import line_chunks, open_text
+from pairkit.readers.text import CutLine, line_chunks, open_text
 
 WORKERS = pa.cpu_count()
 LINES = 1000  # per parse of a chunk that Arrow refuses as a whole
@@ -42,6 +42,8 @@ def _chunks(path: Path, compression: str | None) -> Iterator[tuple[bytes, int]]:
 
 
 def _survey_chunk(chunk: bytes, first: int) -> list[Part]:
+    if isinstance(chunk, CutLine):
+        return [Part(1, {}, {})]
     table = read_block(chunk)
     # Fewer rows than lines are blank lines; more are several objects on one line, which is no JSON.
     if table is not None and table.num_columns and table.num_rows == chunk.count(b"\n") + 1:

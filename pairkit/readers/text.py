@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pairkit.errors import InputError
-from pairkit.readers.blocks import CHUNK, open_stream
+from pairkit.readers.blocks import CHUNK, ROW_BYTES, open_stream
 
 # UTF-32 first, because its mark begins with that of UTF-16.
 MARKS = {
@@ -21,6 +21,7 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 UTF8_MARK = codecs.BOM_UTF8
+KEPT = 10_000  # bytes of a line that is too long
 
 
 @contextmanager
@@ -54,20 +55,68 @@ def convert(path: Path, encoding: str = "WINDOWS-1252") -> str:
     return f"convert it, as in: iconv -f {encoding} -t UTF-8 {source} > {target}"
 
 
+class CutLine(bytes):
+    """The first bytes of a line that is longer than `ROW_BYTES`; the rest was never in memory."""
+
+    length: int  # bytes of the whole line
+
+    @classmethod
+    def of(cls, beginning: bytes, length: int) -> CutLine:
+        """Keep the beginning of a line of `length` bytes."""
+        line = cls(beginning[:KEPT])
+        line.length = length
+        return line
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the line, for the quarantine."""
+        return f"is longer than {ROW_BYTES:,} bytes ({self.length:,}); only its beginning is kept here"
+
+
 def lines_of(stream: pa.NativeFile) -> Iterator[bytes]:
-    """Yield lines, split at \\n only because a text may hold any other line separator."""
+    """Yield lines, split at \\n only because a text may hold any other line separator.
+
+    One that is longer than `ROW_BYTES` is a `CutLine`.
+    """
     for chunk in line_chunks(stream, CHUNK):
-        yield from chunk.split(b"\n")
+        if isinstance(chunk, CutLine):
+            yield chunk
+        else:
+            yield from chunk.split(b"\n")
 
 
 def line_chunks(stream: pa.NativeFile, size: int) -> Iterator[bytes]:
-    """Yield whole lines, about `size` bytes at a time, without the \n of the last one."""
-    begun: list[bytes] = []  # parts of a line that is longer than a chunk, joined once
+    """Yield whole lines, about `size` bytes at a time, without the \\n of the last one; or a `CutLine` alone."""
+    begun = _Begun()
     while chunk := stream.read(size):
         whole, end, rest = chunk.rpartition(b"\n")
+        if end and begun.length:
+            head, more, whole = whole.partition(b"\n")
+            begun.add(head)
+            yield begun.ended()
+            # Without another line end, what follows is `rest` alone.
+            end = more
         if end:
-            yield b"".join([*begun, whole])
-            begun = []
-        begun.append(rest)
-    if any(begun):
-        yield b"".join(begun)
+            yield whole
+        begun.add(rest)
+    if begun.length:
+        yield begun.ended()
+
+
+class _Begun:
+    """A line whose end is not read yet, in parts that are joined once."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._parts: list[bytes] = []
+
+    def add(self, part: bytes) -> None:
+        self.length += len(part)
+        self._parts.append(part)
+        if self.length > ROW_BYTES:
+            self._parts = [b"".join(self._parts)[:KEPT]]
+
+    def ended(self) -> bytes:
+        line, length = b"".join(self._parts), self.length
+        self.length, self._parts = 0, []
+        return CutLine.of(line, length) if length > ROW_BYTES else line
