@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pairkit.errors import InputError, quoted
+from pairkit.readers.row_sizes import row_sizes
 
 CHUNK = 4 << 20  # bytes per read
 # Of raw text. What is larger is cut or refused, because a stranger's file must not decide how much memory a
@@ -112,18 +113,31 @@ def bounded(
         yield held
 
 
-def rebatch(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """Yield the same rows in tables of exactly `rows`, the last one shorter."""
+def rebatch(tables: Iterator[pa.Table], rows: int, most: int | None = None) -> Iterator[pa.Table]:
+    """Yield the same rows in tables of exactly `rows`, the last one shorter.
+
+    With `most`, a table ends also before the row that would give it more than so many bytes.
+    """
     waiting: list[pa.Table] = []
     for table in tables:
         waiting.append(table)
-        while sum(part.num_rows for part in waiting) >= rows:
+        while sum(part.num_rows for part in waiting) >= rows or (most is not None and _bytes(waiting) > most):
             joined = pa.concat_tables(waiting)
-            yield joined.slice(0, rows)
-            waiting = [joined.slice(rows)]
+            count = rows if most is None else min(rows, _fitting(joined, most))
+            yield joined.slice(0, count)
+            waiting = [joined.slice(count)]
     rest = pa.concat_tables(waiting) if waiting else None
     if rest is not None and rest.num_rows:
         yield rest
+
+
+def _bytes(tables: Sequence[pa.Table]) -> int:
+    return sum(int(row_sizes(table).sum()) for table in tables)
+
+
+def _fitting(table: pa.Table, most: int) -> int:
+    """Return how many rows fit into `most` bytes, at least one."""
+    return max(1, int(np.searchsorted(np.cumsum(row_sizes(table)), most, side="right")))
 
 
 def skip_rows(tables: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:

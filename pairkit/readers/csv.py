@@ -11,8 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from pairkit.errors import InputError
-from pairkit.readers.blocks import CHUNK, BadLine, Block, RawBlock, RowTable, rebatch, refuse_duplicates
+from pairkit.errors import InputError, shortened
+from pairkit.readers.blocks import (
+    CHUNK,
+    UNIT_BYTES,
+    BadLine,
+    Block,
+    RawBlock,
+    RowTable,
+    rebatch,
+    refuse_duplicates,
+)
 from pairkit.readers.csv_dialect import Dialect, dialect_of
 from pairkit.readers.text import convert, open_text
 
@@ -55,15 +64,18 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
                 quoted_strings_can_be_null=False,
             )
             reader = pacsv.open_csv(stream, read, parse, convert)
-            tables = rebatch((pa.Table.from_batches([batch]).rename_columns(names) for batch in reader), rows)
+            read_tables = (pa.Table.from_batches([batch]).rename_columns(names) for batch in reader)
+            tables = rebatch(read_tables, rows, UNIT_BYTES)
             yield from _number_rows(_refuse_open_quote(tables, bad, path, compression), bad)
         except pa.ArrowInvalid as error:
             raise InputError(
-                f"{path}: not CSV in UTF-8 with a header ({error}); {_advice(path, error)}"
+                f"{path}: not CSV in UTF-8 with a header ({shortened(str(error))}); {_advice(path, error)}"
             ) from error
 
 
 def _advice(path: Path, error: pa.ArrowInvalid) -> str:
+    if "straddl" in str(error):
+        return f"a row is longer than {CSV_BLOCK:,} bytes, or a quote is never closed; cut it, or close the quote"
     return convert(path) if "UTF8" in str(error) else "correct the file, or leave it out"
 
 

@@ -82,7 +82,9 @@ def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[RowTable],
         if not line or line.isspace():
             continue
         if isinstance(line, CutLine):
-            bad.append(BadLine(number, "too_long", None, line.problem, json.dumps(line.decode(errors="replace"))))
+            bad.append(
+                BadLine(number, "too_long", None, line.problem, json.dumps(line.decode(errors="replace")))
+            )
             continue
         try:
             # Only a file's first line may begin with the mark of UTF-8.

@@ -10,6 +10,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from pairkit.readers.text import convert
 # Of a file that is one object, or a row over several lines: its end alone says what it is.
 WHOLE_BYTES = 256 << 20
 FILLED = re.compile(r"[^ \t\n\r]")
+NAMELESS = 1000  # rows, after which a list without objects is none of rows
 AS_LINES = "write its rows as one object per line (pandas: orient='records', lines=True; jq: -c '.KEY[]')"
 # What the parser may report about a text that only has to be read further: an escape or a name cut in two.
 TORN = 16
@@ -66,17 +68,14 @@ def json_rows(stream: pa.NativeFile, path: Path) -> Iterator[JsonRow]:
 
 
 def _objects(rows: Iterator[JsonRow], path: Path) -> Iterator[JsonRow]:
-    """Yield rows; raise `InputError` at their end if none was an object with names of fields."""
-    kind, named = "", False
-    for row in rows:
-        kind = kind or _kind(row.value)
-        named = named or isinstance(row.value, dict)
-        yield row
-    if kind and not named:
+    """Yield rows; raise `InputError` if none of the first is an object with names of fields."""
+    first = list(islice(rows, NAMELESS))
+    if first and not any(isinstance(row.value, dict) for row in first):
         raise InputError(
-            f"{path}: a list of {kind}, so that no field has a name; rows have to be objects, "
-            'as in [{"prompt": ...}] (pandas: orient="records")'
+            f"{path}: a list of {_kind(first[0].value)}, so that no field has a name; rows have to be "
+            'objects, as in [{"prompt": ...}] (pandas: orient="records")'
         )
+    yield from chain(first, rows)
 
 
 def _kind(value: Any) -> str:
@@ -126,7 +125,7 @@ class _Values:
                 return
 
     def value(self, most: int) -> JsonRow:
-        """Return the value that begins here. Raises `InputError`, also if it has more than `most` characters."""
+        """Return the value that begins here. Raises `InputError`, also for more than `most` characters."""
         while True:
             try:
                 value, end = DECODER.raw_decode(self._text, self._place)
@@ -156,7 +155,8 @@ class _Values:
         """Build the error about the text at `place`, by default the next."""
         line, column = self._at(self._place if place is None else place)
         return InputError(
-            f"{self._path}: not JSON ({problem}: line {line} column {column}); correct the file, or leave it out"
+            f"{self._path}: not JSON ({problem}: line {line} column {column}); correct the file, or leave "
+            "it out"
         )
 
     def _at(self, place: int) -> tuple[int, int]:
@@ -173,8 +173,6 @@ class _Values:
         try:
             more = self._decoder.decode(chunk, final=self._ended)
         except UnicodeDecodeError as error:
-            raise InputError(
-                f"{self._path}: not JSON in UTF-8 ({error}); {convert(self._path)}"
-            ) from error
+            raise InputError(f"{self._path}: not JSON in UTF-8 ({error}); {convert(self._path)}") from error
         self._line, self._column = self._at(self._place)
         self._text, self._place = self._text[self._place :] + more, 0

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairkit.errors import InputError
+from pairkit.errors import InputError, shortened
 from pairkit.readers.arrow_types import has_views, plain
 from pairkit.readers.blocks import Block, RawBlock, rebatch, refuse_duplicates, skip_rows
 from pairkit.readers.broken_texts import separate_broken_texts
+from pairkit.readers.parquet_pages import unit_rows
 
 
 def parquet_file(path: Path) -> pq.ParquetFile:
@@ -21,16 +22,21 @@ def parquet_file(path: Path) -> pq.ParquetFile:
     try:
         # Without pre-buffering, memory holds the pages being decoded instead of the whole row group.
         file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a Parquet file: {error}") from error
+    # The last for names of columns that are not UTF-8.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a Parquet file: {shortened(str(error))}") from error
     refuse_duplicates(file.schema_arrow.names, path)
     return file
 
 
 def parquet_blocks(path: Path, rows: int) -> Generator[Block, None, None]:
-    """Yield a Parquet file in blocks of `rows`. Row groups before the first block loaded are not read."""
+    """Yield a Parquet file in blocks of `rows`, or of fewer for the whole file if its rows are long.
+
+    Row groups before the first block loaded are not read.
+    """
     with parquet_file(path) as file:
         total = file.metadata.num_rows
+        rows = unit_rows(file, path, rows)
         stream: Iterator[pa.Table] | None = None
 
         def load(first: int) -> RawBlock:
@@ -38,11 +44,15 @@ def parquet_blocks(path: Path, rows: int) -> Generator[Block, None, None]:
             # Opened by the first block that is loaded, which is not the first of the file after a resume.
             stream = stream or _tables_from(file, first, rows)
             try:
-                table = next(stream)
+                table = next(stream, None)
+                if table is None or table.num_rows < min(rows, total - first):
+                    raise InputError(
+                        f"{path}: the Parquet file is damaged: it ends before row {total:,} of its footer"
+                    )
                 if any(has_views(kind) for kind in table.schema.types):
                     table = plain(table)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise InputError(f"{path}: the Parquet file is damaged: {error}") from error
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                raise InputError(f"{path}: the Parquet file is damaged: {shortened(str(error))}") from error
             return separate_broken_texts(table, np.arange(first, first + table.num_rows) + 1)
 
         for first in range(0, total, rows):

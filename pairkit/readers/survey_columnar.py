@@ -12,6 +12,7 @@ from pairkit.errors import InputError
 from pairkit.readers.arrow_file import arrow_errors, open_reader, read_batches
 from pairkit.readers.arrow_types import plain_type
 from pairkit.readers.parquet import parquet_file
+from pairkit.readers.parquet_pages import unit_rows
 from pairkit.readers.survey_parts import Part
 
 
@@ -19,6 +20,8 @@ def survey_parquet(path: Path) -> Iterator[Part]:
     """Yield what the rows of a Parquet file hold. Raises `InputError`."""
     with parquet_file(path) as file:
         rows, schema = file.metadata.num_rows, file.schema_arrow
+        # Before anything is unpacked.
+        unit_rows(file, path, 1)
         leaves = _cheapest_leaves(file)
         try:
             nulls = {name: _nulls(file, name, leaf) for name, leaf in leaves.items()}

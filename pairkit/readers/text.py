@@ -86,7 +86,7 @@ def lines_of(stream: pa.NativeFile) -> Iterator[bytes]:
 
 
 def line_chunks(stream: pa.NativeFile, size: int) -> Iterator[bytes]:
-    """Yield whole lines, about `size` bytes at a time, without the \\n of the last one; or a `CutLine` alone."""
+    """Yield whole lines, about `size` bytes at a time, without the last \\n; or a `CutLine` alone."""
     begun = _Begun()
     while chunk := stream.read(size):
         whole, end, rest = chunk.rpartition(b"\n")
