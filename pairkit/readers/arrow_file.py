@@ -11,20 +11,29 @@ import numpy as np
 import pyarrow as pa
 
 from pairkit.errors import InputError
-from pairkit.readers.arrow_types import as_bytes, plain
+from pairkit.readers.arrow_messages import batch_messages
+from pairkit.readers.arrow_types import as_bytes, has_views, plain
 from pairkit.readers.blocks import Block, RawBlock, rebatch, refuse_duplicates, skip_rows
 from pairkit.readers.broken_texts import compact, separate_broken_texts
+from pairkit.readers.row_sizes import row_sizes
+from pairkit.readers.unit_size import Needs, fitting_rows
 
 FILE, FEATHER_V1 = b"ARROW1", b"FEA1"
+# A batch is unpacked as a whole: more than this is refused, unless it is little more than in the file.
+BATCH_BYTES = 1 << 30
+BATCH_RATIO = 50
 
 
 def arrow_blocks(path: Path, rows: int) -> Generator[Block, None, None]:
-    """Yield an Arrow file in blocks of `rows`. Record batches before the first block loaded are not decoded.
+    """Yield an Arrow file in blocks of `rows`, or of fewer for the whole file if its rows are long.
+
+    Record batches before the first block loaded are not decoded, unless they hold texts of dictionaries.
 
     A stream has no index of its batches, so that those are passed over one by one.
     Raises `InputError`, also while a block loads.
     """
     sizes = batch_sizes(path)
+    rows = unit_rows(path, rows)
     with arrow_errors(path), pa.memory_map(str(path)) as source:
         stream: Iterator[pa.Table] | None = None
 
@@ -49,6 +58,49 @@ def batch_sizes(path: Path) -> list[int]:
         options = pa.ipc.IpcReadOptions(included_fields=[_narrowest(schema)] if len(schema) else None)
         source.seek(0)
         return [batch.num_rows for batch in read_batches(open_reader(path, source, options))]
+
+
+def unit_rows(path: Path, rows: int) -> int:
+    """Return how many rows a unit may have, at most `rows`; it depends on the file alone.
+
+    Raises `InputError` for batches, or a file, that unpack to more than any memory should hold.
+    """
+    with arrow_errors(path), pa.memory_map(str(path)) as source:
+        return fitting_rows(_needs(path, source), path, rows)
+
+
+def _needs(path: Path, source: pa.MemoryMappedFile) -> Iterator[Needs]:
+    reader = open_reader(path, source)
+    batches = reader.num_record_batches if isinstance(reader, pa.RecordBatchFileReader) else None
+    shared = [place for place, kind in enumerate(reader.schema.types) if _is_shared(kind)]
+    unpacked = []
+    for message in batch_messages(source, batches):
+        if message.unpacked > max(BATCH_BYTES, BATCH_RATIO * message.packed):
+            raise InputError(
+                f"{path}: a batch unpacks to {message.unpacked:,} bytes, "
+                f"{message.unpacked // message.packed:,} times its size; write the file again with smaller batches (max_chunksize)"
+            )
+        if message.is_rows:
+            unpacked.append(message.unpacked)
+    source.seek(0)
+    included = [*shared, _narrowest(reader.schema)] if len(reader.schema) else None
+    options = pa.ipc.IpcReadOptions(included_fields=included)
+    for size, batch in zip(unpacked, read_batches(open_reader(path, source, options)), strict=False):
+        if not batch.num_rows:
+            continue
+        # A text of a dictionary is in memory once until the rows are read.
+        own = row_sizes(checked(batch)) if shared else np.zeros(1)
+        mean = size / batch.num_rows + own.sum() / batch.num_rows
+        yield Needs(batch.num_rows, float(mean), float(own.max()))
+
+
+def _is_shared(kind: pa.DataType) -> bool:
+    """Return whether a text of a column may be stored once for several rows."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _is_shared(kind.storage_type)
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind) or has_views(kind):
+        return True
+    return any(_is_shared(kind.field(place).type) for place in range(kind.num_fields))
 
 
 def _narrowest(schema: pa.Schema) -> int:

@@ -75,7 +75,7 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
 
 def _advice(path: Path, error: pa.ArrowInvalid) -> str:
     if "straddl" in str(error):
-        return f"a row is longer than {CSV_BLOCK:,} bytes, or a quote is never closed; cut it, or close the quote"
+        return f"a row is longer than {CSV_BLOCK:,} bytes, or a quote is never closed; cut or close it"
     return convert(path) if "UTF8" in str(error) else "correct the file, or leave it out"
 
 

@@ -19,15 +19,12 @@ import pyarrow.parquet as pq
 from pairkit.errors import InputError, quoted
 from pairkit.readers.blocks import UNIT_BYTES
 from pairkit.readers.thrift import read_struct
+from pairkit.readers.unit_size import Needs, fitting_rows
 
 # Of the largest pages of all columns together, which are in memory at the same time. Writers make pages of
 # about 1 MiB, but Arrow's of at least 1,024 rows.
 PAGES_BYTES = 1 << 30
 DICTIONARY_BYTES = 64 << 20  # writers end a dictionary at about 1 MiB
-WORST_BYTES = 512 << 20  # of the rows of a unit, if each had the longest text that the pages may hold
-# What a whole file may unpack to, unless it is smaller than the other times the file.
-UNPACKED_BYTES = 64 << 30
-RATIO = 1000
 HEADER = 1 << 12  # bytes to read first; statistics of long texts make a header longer
 LONGEST_HEADER = 16 << 20
 SMALL = UNIT_BYTES // 1000
@@ -60,31 +57,13 @@ class Page(NamedTuple):
     place: int  # of its content in the file
 
 
-class Needs(NamedTuple):
-    """Bytes that the rows of one group need: of a row on average, and of the largest that is possible."""
-
-    rows: int
-    mean: float
-    most: float
-
-
 def unit_rows(file: pq.ParquetFile, path: Path, rows: int) -> int:
     """Return how many rows a unit may have, at most `rows`, so that it stays within `UNIT_BYTES` on average.
 
     It depends on the file alone. Raises `InputError` for pages, dictionaries, or files that unpack to more
     than any memory should hold, and for headers that are damaged.
     """
-    needs = list(_needs(file, path))
-    unpacked = sum(need.rows * need.mean for need in needs)
-    if unpacked > max(UNPACKED_BYTES, RATIO * path.stat().st_size):
-        raise InputError(
-            f"{path}: would unpack to about {unpacked:,.0f} bytes, "
-            f"{unpacked / path.stat().st_size:,.0f} times its size; leave it out, or write the rows that you "
-            "want to another file"
-        )
-    for need in needs:
-        rows = min(rows, int(UNIT_BYTES // max(need.mean, 1)), int(WORST_BYTES // max(need.most, 1)))
-    return max(rows, 1)
+    return fitting_rows(list(_needs(file, path)), path, rows)
 
 
 def _needs(file: pq.ParquetFile, path: Path) -> Iterator[Needs]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.errors import InputError
+from pairkit.readers import arrow_file
 from pairkit.readers.arrow_file import arrow_errors, open_reader, read_batches
 from pairkit.readers.arrow_types import plain_type
 from pairkit.readers.parquet import parquet_file
@@ -75,6 +76,8 @@ def _nulls(file: pq.ParquetFile, name: str, leaf: int) -> int:
 
 def survey_arrow(path: Path) -> Iterator[Part]:
     """Yield what the rows of an Arrow file hold. Raises `InputError`."""
+    # Before anything is unpacked.
+    arrow_file.unit_rows(path, 1)
     with arrow_errors(path), pa.memory_map(str(path)) as source:
         reader = open_reader(path, source)
         types = {field.name: plain_type(field.type) for field in reader.schema}
