@@ -22,6 +22,7 @@ from pairkit.rankers.table import RANKERS, name_of
 from pairkit.schema import MANIFEST
 from pairkit.sources import Opened
 
+NAMED_FILES = 50  # in a plan
 # Counts of generation that the summary shows, in words.
 _SHOWN = {
     "length": "cut off by max_tokens",
@@ -44,7 +45,9 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
     opened = open_input(recipe.source, out)
     validate.check(recipe)
     require_completions.check(recipe, opened)
-    files = [f"  {path} ({path.stat().st_size:,} bytes)" for path in opened.files]
+    files = [f"  {path} ({path.stat().st_size:,} bytes)" for path in opened.files[:NAMED_FILES]]
+    if len(opened.files) > NAMED_FILES:
+        files.append(f"  and {len(opened.files) - NAMED_FILES:,} more files")
     # A text format would have to be read to the end for this.
     rows = "unknown" if opened.total_rows is None else f"{opened.total_rows:,}"
     return "\n".join(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+from pairkit.errors import listed, shortened
 from pairkit.progress import visible
 from pairkit.sources import Reading
 from pairkit.sources.layouts.suggest import written_value
 
 Record = dict[str, Any]
+RECORDED = 200  # columns in a manifest
+LISTED = 1000  # characters of columns in a line
 
 
 def records(readings: Mapping[str, Reading]) -> list[Record]:
@@ -31,15 +35,29 @@ def records(readings: Mapping[str, Reading]) -> list[Record]:
                 "layout": reading.layout,
                 "summary": reading.summary,
                 "map": {name: _plain(value) for name, value in reading.map.items()},
-                "unread": dict.fromkeys(reading.unread, 0.0),
-                "discarded": list(reading.discarded),
-                "unread_parts": list(reading.unread_parts),
+                "unread": dict.fromkeys(_recorded(reading.unread), 0.0),
+                "discarded": _recorded(reading.discarded),
+                "unread_parts": _recorded(reading.unread_parts),
+                **_left_out(reading),
             },
         )
-        record["files"].append(file)
+        record["files"].append(shortened(file))
         for name, share in reading.unread.items():
-            record["unread"][name] = round(max(share, record["unread"][name]), 4)
+            known = record["unread"].get(shortened(name))
+            if known is not None:
+                record["unread"][shortened(name)] = round(max(share, known), 4)
     return list(grouped.values())
+
+
+def _recorded(names: Iterable[str]) -> list[str]:
+    """Return the first names: a manifest of a hundred thousand columns would help nobody."""
+    return [shortened(name) for name in islice(names, RECORDED)]
+
+
+def _left_out(reading: Reading) -> dict[str, int]:
+    left_out = max(0, len(reading.unread) - RECORDED)
+    # Absent otherwise, as it is in the manifests of most builds.
+    return {"unread_left_out": left_out} if left_out else {}
 
 
 def _plain(value: Any) -> Any:
@@ -58,10 +76,11 @@ def describe(record: Record, *, files: bool) -> list[str]:
     lines = [f"{where}read as {record['layout']}: {record['summary']}"]
     kept = {name: share for name, share in record["unread"].items() if name not in record["discarded"]}
     lost = {name: share for name, share in record["unread"].items() if name in record["discarded"]}
+    more = f"; {record['unread_left_out']:,} columns are not named" if "unread_left_out" in record else ""
     if kept:
-        lines.append(f"{where}not read (kept as metadata): {shares(kept)}")
+        lines.append(f"{where}not read (kept as metadata): {shares(kept)}{more}")
     if record["unread_parts"]:
-        parts = ", ".join(map(visible, record["unread_parts"]))
+        parts = listed(map(visible, record["unread_parts"]), LISTED)
         lines.append(f"{where}not read of columns that are read in part (kept as metadata): {parts}")
     if lost:
         lines.append(f"{where}not read and not kept: {shares(lost)}")
@@ -76,7 +95,10 @@ def lines(read: Sequence[Record]) -> list[str]:
 def fields(record: Record) -> list[str]:
     """Return a line per field: its name, and the column, path or constant that it is read from."""
     width = max(map(len, record["map"]), default=0)
-    return [f"{name:<{width}} = {visible(written_value(value))}" for name, value in record["map"].items()]
+    return [
+        f"{name:<{width}} = {visible(shortened(written_value(value), LISTED))}"
+        for name, value in record["map"].items()
+    ]
 
 
 def shares(columns: Mapping[str, float]) -> str:
@@ -85,7 +107,8 @@ def shares(columns: Mapping[str, float]) -> str:
     >>> shares({"domain": 1.0, "note": 0.034, "rare": 0.0001})
     'domain (100 %), note (3 %), rare (<1 %)'
     """
-    return ", ".join(f"{visible(name)} ({percent(share)} %)" for name, share in columns.items())
+    shown = (f"{visible(shortened(name))} ({percent(share)} %)" for name, share in columns.items())
+    return listed(shown, LISTED)
 
 
 def percent(share: float) -> str:
@@ -101,5 +124,5 @@ def percent(share: float) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    first = visible(names[0])
+    first = visible(shortened(names[0]))
     return first if len(names) == 1 else f"{first} and {len(names) - 1:,} more"

@@ -78,7 +78,8 @@ def _needs(path: Path, source: pa.MemoryMappedFile) -> Iterator[Needs]:
         if message.unpacked > max(BATCH_BYTES, BATCH_RATIO * message.packed):
             raise InputError(
                 f"{path}: a batch unpacks to {message.unpacked:,} bytes, "
-                f"{message.unpacked // message.packed:,} times its size; write the file again with smaller batches (max_chunksize)"
+                f"{message.unpacked // message.packed:,} times its size; write the file again with smaller "
+                "batches (max_chunksize)"
             )
         if message.is_rows:
             unpacked.append(message.unpacked)

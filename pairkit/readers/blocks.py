@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from pairkit.errors import InputError, quoted
+from pairkit.errors import InputError, listed, quoted
 from pairkit.readers.row_sizes import row_sizes
 
 CHUNK = 4 << 20  # bytes per read
@@ -19,6 +19,7 @@ CHUNK = 4 << 20  # bytes per read
 # build takes; a text of more than some MB is no prompt or completion anyway (sources/reading/checks.py).
 UNIT_BYTES = 32 << 20  # of a block, which ends before the row that would exceed it
 ROW_BYTES = 64 << 20  # of one row
+COLUMNS = 10_000
 
 
 Item = TypeVar("Item")
@@ -86,8 +87,18 @@ def open_stream(path: Path, compression: str | None) -> Iterator[pa.NativeFile]:
         ) from error
 
 
+def refuse_columns(names: Collection[str], path: Path) -> None:
+    """Raise `InputError` for more columns than any file of rows has: keys of a dictionary are their names."""
+    if len(names) > COLUMNS:
+        raise InputError(
+            f"{path}: has {len(names):,} columns, more than {COLUMNS:,} ({listed(names)}); what differs from row "
+            "to row belongs into values: put the names into a column of their own, or the whole into one text"
+        )
+
+
 def refuse_duplicates(names: Sequence[str], path: Path) -> None:
-    """Raise `InputError` for two columns of one name: found by name, one of them could never be read."""
+    """Raise `InputError` for two columns of one name, one of which could never be read, or far too many."""
+    refuse_columns(names, path)
     duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
     if duplicates:
         raise InputError(f"{path}: two columns are named {quoted(duplicates[0])}; rename one of them")

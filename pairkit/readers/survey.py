@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pairkit.progress import progress
+from pairkit.readers.blocks import refuse_columns
 from pairkit.readers.formats import blocks, format_of
 from pairkit.readers.json import is_whole
 from pairkit.readers.kinds import Kinds
@@ -54,6 +55,7 @@ def survey(path: Path) -> Survey:
         for name, kind in part.types.items():
             columns.setdefault(name, Kinds()).add(kind)
             non_null[name] = non_null.get(name, 0) + part.non_null[name]
+        refuse_columns(columns, path)
     return Survey(rows, {name: kinds.types() for name, kinds in columns.items()}, non_null)
 
 

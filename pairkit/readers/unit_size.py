@@ -34,8 +34,9 @@ def fitting_rows(needs: Iterable[Needs], path: Path, rows: int) -> int:
         rows = min(rows, int(UNIT_BYTES // max(need.mean, 1)), int(WORST_BYTES // max(need.most, 1)))
     size = path.stat().st_size
     if unpacked > max(UNPACKED_BYTES, RATIO * size):
+        times = unpacked / size
         raise InputError(
-            f"{path}: would unpack to about {unpacked:,.0f} bytes, {unpacked / size:,.0f} times its size; leave "
-            "it out, or write the rows that you want to another file"
+            f"{path}: would unpack to about {unpacked:,.0f} bytes, {times:,.0f} times its size; leave it out, or "
+            "write the rows that you want to another file"
         )
     return max(rows, 1)

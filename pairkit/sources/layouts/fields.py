@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import pyarrow as pa
 
@@ -95,5 +96,6 @@ def _numbered(candidates: Iterable[str], spelled: Mapping[str, str]) -> list[str
     return ["+".join(name for _, name in each) for each in found] + plain
 
 
+@lru_cache(1 << 16)
 def letters(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).lower()

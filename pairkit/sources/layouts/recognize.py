@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pairkit.errors import InputError, RecipeError, unknown
+from pairkit.errors import InputError, RecipeError, listed, quoted, shortened, unknown
 from pairkit.readers.survey import Survey
 from pairkit.sources.base import Reading, SourceRecipe
 from pairkit.sources.layouts.context import with_context
@@ -147,7 +147,7 @@ def _recognized(columns: Types, path: Path) -> tuple[Layout, Types]:
         proposed = suggest(columns) or {"prompt": "COLUMN", "chosen": "COLUMN", "rejected": "COLUMN"}
         raise InputError(
             f"{path}: no known layout: expected a prompt, messages, or chosen and rejected; "
-            f"found columns {', '.join(columns) or 'none'}; "
+            f"found columns {listed(columns, 600) or 'none'}; "
             f"name the columns with --map, as in --map {written(proposed)}"
         )
     return layout, columns
@@ -165,7 +165,7 @@ def _named(name: str, columns: Types, mapped: Mapping[str, str], path: Path) -> 
     if absent:
         raise InputError(
             f"{path}: not of layout {name!r}, which needs {', '.join(absent)}; "
-            f"found columns {', '.join(columns) or 'none'}; "
+            f"found columns {listed(columns, 600) or 'none'}; "
             f"name them with --map, as in --map {absent[0]}=COLUMN"
         )
     return layout
@@ -185,15 +185,15 @@ def _check_paths(mapped: Mapping[str, str], columns: Types, file: Path) -> None:
     for field, value in mapped.items():
         # Here, because a column may itself be named "one+two".
         if len(columns_of(value, columns)) > 1 and field not in joined:
-            raise RecipeError(f"map {field}={value}: only {', '.join(joined)} can join columns")
+            raise RecipeError(f"map {field}={shortened(value)}: only {', '.join(joined)} can join columns")
         for path in columns_of(value, columns):
             if not types_at(columns, path):
                 # The one field that is often the same for all rows.
                 constant = "; write a text that is no column in quotes: " if field == "system" else ""
                 hint = f"""{constant}--map 'system="{value}"'""" if constant else ""
                 raise InputError(
-                    f"{file}: map {field}={value}: there is no {path!r}; found columns "
-                    f"{', '.join(columns) or 'none'}{hint}"
+                    f"{file}: map {field}={shortened(value)}: there is no {quoted(path)}; found columns "
+                    f"{listed(columns, 600) or 'none'}{hint}"
                 )
 
 

@@ -92,7 +92,9 @@ def _without(values: pa.Array, used: Sequence[tuple[Step, ...]]) -> pa.Array | N
 
 def is_own(columns: Types) -> bool:
     """Return whether rows with these columns are sets that pairkit wrote, with metadata of their own."""
-    return {*IDENTITY, "metadata"} <= set(columns) and all(is_text(kind) for kind in columns["metadata"])
+    # Without a set of the columns, because this is asked for each of them.
+    own = all(name in columns for name in (*IDENTITY, "metadata"))
+    return own and all(is_text(kind) for kind in columns["metadata"])
 
 
 def repeats_the_pair(layout: Layout, fields: Mapping[str, str], name: str) -> bool:

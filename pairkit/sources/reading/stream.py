@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pairkit.errors import InputError, RecipeError, located
+from pairkit.errors import InputError, RecipeError, listed, located
 from pairkit.readers.blocks import BadLine, RawBlock, RowTable
 from pairkit.readers.formats import blocks, format_of
 from pairkit.readers.parquet import parquet_file
@@ -105,7 +105,7 @@ def _check_columns(source: Source, path: Path, names: Sequence[str]) -> None:
     groups = " or ".join(", ".join(group) for group in source.columns)
     raise InputError(
         f"{path}: not a file of source {source.name!r}: expected the columns {groups}; "
-        f"found {', '.join(names) or 'none'}; use --source files to map other columns"
+        f"found {listed(names, 600) or 'none'}; use --source files to map other columns"
     )
 
 
