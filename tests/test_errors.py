@@ -69,3 +69,26 @@ def test_an_unknown_name_is_answered_with_the_nearest_one(name: str, known: list
     error = unknown("loss", name, known)
     assert isinstance(error, RecipeError)
     assert str(error) == message
+
+
+@pytest.mark.parametrize("length", [0, 1, 200, 201, 10**6])
+def test_what_messages_quote_is_cut_and_counted(length: int) -> None:
+    text = "n" * length
+    for shown in (shortened(text), quoted(text), listed([text]), located("is missing", field=text)):
+        assert len(shown) < 300
+        if length > 200:
+            assert f"({length - 200:,} characters more)" in shown
+
+
+def test_lists_of_names_say_how_many_are_left_out() -> None:
+    assert listed([f"c{number}" for number in range(100_000)], 12) == "c0, c1, c2 and 99,997 more"
+    assert listed([]) == ""
+    assert listed(["a" * 300, "b"]).endswith("(100 characters more) and 1 more")
+
+
+def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
+    message = str(InputError("rows.json: " + "n" * 10**6 + "; correct the file"))
+    assert len(message) < 4100
+    assert message.startswith("rows.json: nnn")
+    assert "(996,029 characters left out)" in message
+    assert message.endswith("nnn; correct the file")

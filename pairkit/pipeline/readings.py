@@ -107,7 +107,7 @@ def shares(columns: Mapping[str, float]) -> str:
     >>> shares({"domain": 1.0, "note": 0.034, "rare": 0.0001})
     'domain (100 %), note (3 %), rare (<1 %)'
     """
-    shown = (f"{visible(shortened(name))} ({percent(share)} %)" for name, share in columns.items())
+    shown = (f"{visible(name)} ({percent(share)} %)" for name, share in columns.items())
     return listed(shown, LISTED)
 
 
@@ -124,5 +124,5 @@ def percent(share: float) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    first = visible(shortened(names[0]))
+    first = visible(names[0])
     return first if len(names) == 1 else f"{first} and {len(names) - 1:,} more"

@@ -91,8 +91,8 @@ def refuse_columns(names: Collection[str], path: Path) -> None:
     """Raise `InputError` for more columns than any file of rows has: keys of a dictionary are their names."""
     if len(names) > COLUMNS:
         raise InputError(
-            f"{path}: has {len(names):,} columns, more than {COLUMNS:,} ({listed(names)}); what differs from row "
-            "to row belongs into values: put the names into a column of their own, or the whole into one text"
+            f"{path}: has {len(names):,} columns, more than {COLUMNS:,} ({listed(names)}); what differs "
+            "from row to row belongs into values: put the names into a column, or the whole into one text"
         )
 
 

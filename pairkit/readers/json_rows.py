@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pajson
 
-from pairkit.readers.blocks import BadLine, RowTable
+from pairkit.readers.blocks import COLUMNS, BadLine, RowTable
 from pairkit.readers.json_fields import TOO_DEEP, WRITTEN, TooDeep, is_too_deep, with_json_texts, with_parts
 from pairkit.readers.json_text import json_row
 from pairkit.readers.text import CutLine
@@ -46,7 +46,7 @@ def read_block(block: bytes, schema: pa.Schema | None = None) -> pa.Table | None
     """Return the block as a table, or None if it is not JSON lines of one schema in valid UTF-8."""
     # Arrow takes null for a row without values, and crashes if it is the first; lists of thousands of levels
     # take it seconds.
-    if FIRST_NULL.match(block) or b"\nnull" in block or DEEP in block:
+    if FIRST_NULL.match(block) or b"\nnull" in block or DEEP in block or _is_wide(block):
         return None
     # One block, because Arrow infers types block by block.
     read = pajson.ReadOptions(use_threads=False, block_size=len(block) + 1)
@@ -61,6 +61,12 @@ def read_block(block: bytes, schema: pa.Schema | None = None) -> pa.Table | None
     return None if any(is_too_deep(kind) for kind in table.schema.types) else table
 
 
+def _is_wide(block: bytes) -> bool:
+    """Return whether a line has far too many names: Arrow's time grows with their square."""
+    return block.count(NAME) > COLUMNS and any(line.count(NAME) > COLUMNS for line in block.split(b"\n"))
+
+
+NAME = b'":'
 DEEP = b"[" * 32
 FIRST_NULL = re.compile(rb"(?:\xef\xbb\xbf)?\s*null")
 

@@ -36,7 +36,7 @@ def fitting_rows(needs: Iterable[Needs], path: Path, rows: int) -> int:
     if unpacked > max(UNPACKED_BYTES, RATIO * size):
         times = unpacked / size
         raise InputError(
-            f"{path}: would unpack to about {unpacked:,.0f} bytes, {times:,.0f} times its size; leave it out, or "
-            "write the rows that you want to another file"
+            f"{path}: would unpack to about {unpacked:,.0f} bytes, {times:,.0f} times its size; "
+            "leave it out, or write the rows that you want to another file"
         )
     return max(rows, 1)
