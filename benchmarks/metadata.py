@@ -27,7 +27,7 @@ def plain(number: int) -> dict[str, Any]:
 
 
 def mixed(number: int) -> dict[str, Any]:
-    forms: list[Any] = [number, f"{number} {WORDS}", [number, WORDS], {"of": number}, number / 7]
+    forms: list[Any] = [number, f"{number} {WORDS}", [WORDS], {"of": number}, number / 7]
     return {f"key_{place}": forms[(number + place) % 5] for place in range(5)}
 
 
@@ -51,13 +51,18 @@ def main() -> None:
                     pair = {"prompt": f"p{number}", "chosen": WORDS, "rejected": f"not {WORDS}"}
                     file.write(json.dumps(pair | of(number)) + "\n")
             seconds[kind] = _cpu_seconds(source, Path(folder) / f"out-{kind}")
-            print(f"{kind:6} {seconds[kind]:6.1f} s CPU, {seconds[kind] / seconds['plain']:.2f} of plain", flush=True)
+            print(
+                f"{kind:6} {seconds[kind]:6.1f} s CPU, {seconds[kind] / seconds['plain']:.2f} of plain",
+                flush=True,
+            )
 
 
 def _cpu_seconds(source: Path, out: Path) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     build = [sys.executable, "-m", "pairkit", "build", "--source", "files", "--path", str(source)]
-    subprocess.run([*build, "--out", str(out)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [*build, "--out", str(out)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

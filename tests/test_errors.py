@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from pairkit import errors
-from pairkit.errors import InputError, Interrupted, PairkitError, RecipeError, UsageError, unknown
+from pairkit.errors import (
+    InputError,
+    Interrupted,
+    PairkitError,
+    RecipeError,
+    UsageError,
+    listed,
+    located,
+    quoted,
+    shortened,
+    unknown,
+)
 
 CLASSES = [
     value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, PairkitError)
