@@ -2,7 +2,7 @@
 
     python benchmarks/metadata.py                  20,000 rows, one run of each
 
-Plain rows have five keys of one type. Mixed ones have a number in some rows and a text or a list in others, and
+Plain rows have five keys of one type. Mixed ones have a number in some rows and a text or a list in others;
 `keys` have other names in every row, of thousands. Neither may take more than 3 times as long.
 """
 

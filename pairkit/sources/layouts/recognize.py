@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +139,11 @@ def _one_prompt(fields: Mapping[str, str], mapped: Mapping[str, str]) -> dict[st
 def _recognized(columns: Types, path: Path) -> tuple[Layout, Types]:
     """Return the layout of a file, and the columns by which it was recognized."""
     columns = with_typed_texts(path, columns, LAYOUTS.values())
-    layout = next((layout for layout in LAYOUTS.values() if fits(layout, columns)), None)
+    layout = _first_fitting(tuple(columns.items()))
     if layout is None:
         # A column of nothing but nulls gives no layout away, unless there is no better one.
         columns = {name: kinds if _has_type(kinds) else (pa.string(),) for name, kinds in columns.items()}
-        layout = next((layout for layout in LAYOUTS.values() if fits(layout, columns)), None)
+        layout = _first_fitting(tuple(columns.items()))
     if layout is None:
         proposed = suggest(columns) or {"prompt": "COLUMN", "chosen": "COLUMN", "rejected": "COLUMN"}
         raise InputError(
@@ -151,6 +152,13 @@ def _recognized(columns: Types, path: Path) -> tuple[Layout, Types]:
             f"name the columns with --map, as in --map {written(proposed)}"
         )
     return layout, columns
+
+
+@lru_cache(256)
+def _first_fitting(columns: tuple[tuple[str, tuple[pa.DataType, ...]], ...]) -> Layout | None:
+    """Return the first layout of these columns; the files of a folder mostly have the same."""
+    found = dict(columns)
+    return next((layout for layout in LAYOUTS.values() if fits(layout, found)), None)
 
 
 def _has_type(kinds: Iterable[pa.DataType]) -> bool:
