@@ -32,8 +32,9 @@ class BuildRecipe(Strict):
     test_fraction  share of the prompts that go to the split `test`, chosen by a hash of the prompt alone:
                    a prompt is in the same split of every dataset, however often it occurs.
     seed           of everything random: in generation, in mining and in `pairs/`.
-    unit_rows      raw rows that are processed together, fewer where they have more than 32 MiB. The rows do not depend on it, except that a model in
-                   another batch may round its logits differently; row groups do depend on it.
+    unit_rows      raw rows that are processed together, fewer where they have more than 32 MiB. The rows of
+                   the dataset do not depend on it, except that a model in another batch may round its logits
+                   differently; row groups do depend on it.
     shard_mb       megabytes of text in the sets of an output file, before compression.
     calls          how a server is called. It changes no row and is not part of a dataset's identity.
     card           what the card says besides what pairkit knows: license, language, pretty_name, tags,

@@ -71,10 +71,10 @@ def unit_rows(path: Path, rows: int) -> int:
 
 def _needs(path: Path, source: pa.MemoryMappedFile) -> Iterator[Needs]:
     reader = open_reader(path, source)
-    batches = reader.num_record_batches if isinstance(reader, pa.RecordBatchFileReader) else None
+    is_file = isinstance(reader, pa.RecordBatchFileReader)
     shared = [place for place, kind in enumerate(reader.schema.types) if _is_shared(kind)]
     unpacked = []
-    for message in batch_messages(source, batches):
+    for message in batch_messages(source, is_file=is_file):
         if message.unpacked > max(BATCH_BYTES, BATCH_RATIO * message.packed):
             raise InputError(
                 f"{path}: a batch unpacks to {message.unpacked:,} bytes, "

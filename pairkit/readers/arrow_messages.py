@@ -15,7 +15,7 @@ import pyarrow as pa
 
 I16, I32, U32, I64 = Struct("<H"), Struct("<i"), Struct("<I"), Struct("<q")
 DICTIONARY, BATCH = 2, 3  # MessageHeader
-FILE_HEADER = 8  # bytes before the first message of an IPC file
+FOOTER_END = 10  # bytes after the footer of an IPC file: its length, and ARROW1
 
 
 class Message(NamedTuple):
@@ -26,24 +26,51 @@ class Message(NamedTuple):
     unpacked: int
 
 
-def batch_messages(source: pa.NativeFile, batches: int | None) -> Iterator[Message]:
-    """Yield the batches of an IPC file of `batches` batches of rows, or of a stream (None).
+def batch_messages(source: pa.NativeFile, *, is_file: bool) -> Iterator[Message]:
+    """Yield the batches of an IPC file, or of a stream.
 
     Raises `pa.ArrowException` or `OSError` for messages that are damaged.
     """
-    source.seek(0 if batches is None else FILE_HEADER)
-    reader = pa.ipc.MessageReader.open_stream(source)
-    rows = 0
-    # After the last batch of a file comes its footer, which is no message.
-    while batches is None or rows < batches:
-        try:
-            message = reader.read_next_message()
-        except StopIteration:
-            return
+    for message in _of_file(source) if is_file else _of_stream(source):
         found = _batch(message)
         if found is not None:
-            rows += found.is_rows
             yield found
+
+
+def _of_stream(source: pa.NativeFile) -> Iterator[pa.Message]:
+    source.seek(0)
+    reader = pa.ipc.MessageReader.open_stream(source)
+    while True:
+        try:
+            yield reader.read_next_message()
+        except StopIteration:
+            return
+
+
+def _of_file(source: pa.NativeFile) -> Iterator[pa.Message]:
+    """Yield the messages that the footer names, which are those that Arrow reads."""
+    end = source.size() - FOOTER_END
+    try:
+        source.seek(end)
+        (length,) = U32.unpack(source.read(4))
+        source.seek(end - length)
+        footer = source.read(length)
+        (table,) = U32.unpack_from(footer, 0)
+        places = [place for kind in (2, 3) for place in _blocks(footer, _field(footer, table, kind))]
+    except (IndexError, ValueError, StructError) as error:
+        raise pa.ArrowInvalid("the footer is damaged") from error
+    for place in places:
+        source.seek(place)
+        yield pa.ipc.read_message(source)
+
+
+def _blocks(footer: bytes, place: int) -> list[int]:
+    """Return the offsets of a vector of blocks, structs of 24 bytes; an absent vector has none."""
+    if not place:
+        return []
+    vector = _target(footer, place)
+    (count,) = U32.unpack_from(footer, vector)
+    return [I64.unpack_from(footer, vector + 4 + 24 * each)[0] for each in range(count)]
 
 
 def _batch(message: pa.Message) -> Message | None:
