@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from pairkit.errors import InputError
-from pairkit.readers.arrow_messages import batch_messages
 from pairkit.readers.arrow_types import as_bytes, has_views, plain
 from pairkit.readers.blocks import Block, RawBlock, rebatch, refuse_duplicates, skip_rows
 from pairkit.readers.broken_texts import compact, separate_broken_texts
 from pairkit.readers.row_sizes import row_sizes
-from pairkit.readers.unit_size import Needs, fitting_rows
+from pairkit.readers.unpacked.arrow_messages import batch_messages
+from pairkit.readers.unpacked.unit_size import Needs, fitting_rows
 
 FILE, FEATHER_V1 = b"ARROW1", b"FEA1"
 # A batch is unpacked as a whole: more than this is refused, unless it is little more than in the file.

@@ -14,7 +14,7 @@ from pairkit.errors import InputError, shortened
 from pairkit.readers.arrow_types import has_views, plain
 from pairkit.readers.blocks import Block, RawBlock, rebatch, refuse_duplicates, skip_rows
 from pairkit.readers.broken_texts import separate_broken_texts
-from pairkit.readers.parquet_pages import unit_rows
+from pairkit.readers.unpacked.parquet_pages import unit_rows
 
 
 def parquet_file(path: Path) -> pq.ParquetFile:

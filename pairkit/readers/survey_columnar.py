@@ -13,8 +13,8 @@ from pairkit.readers import arrow_file
 from pairkit.readers.arrow_file import arrow_errors, open_reader, read_batches
 from pairkit.readers.arrow_types import plain_type
 from pairkit.readers.parquet import parquet_file
-from pairkit.readers.parquet_pages import unit_rows
 from pairkit.readers.survey_parts import Part
+from pairkit.readers.unpacked.parquet_pages import unit_rows
 
 
 def survey_parquet(path: Path) -> Iterator[Part]:

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from pairkit.errors import InputError, quoted
 from pairkit.readers.blocks import UNIT_BYTES
-from pairkit.readers.thrift import read_struct
-from pairkit.readers.unit_size import Needs, fitting_rows
+from pairkit.readers.unpacked.thrift import read_struct
+from pairkit.readers.unpacked.unit_size import Needs, fitting_rows
 
 # Of the largest pages of all columns together, which are in memory at the same time. Writers make pages of
 # about 1 MiB, but Arrow's of at least 1,024 rows.
