@@ -1,4 +1,4 @@
-"""The files of train/accelerate/, each run by `accelerate launch`, with CPU processes in place of its GPUs."""
+"""The files of train/accelerate/, each run by `accelerate launch`, with processes on the CPU."""
 
 from __future__ import annotations
 

@@ -124,6 +124,7 @@ def test_too_many_in_a_row_end_the_run_and_the_last_checkpoint_is_sound(
     assert_same(tmp_path / "run", tmp_path / "other")
 
 
+@pytest.mark.full
 def test_a_resumed_run_continues_the_count(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
