@@ -79,8 +79,10 @@ class BuildDirectory:
         """Remove what was needed to continue. The lock goes last: until then the directory is ours."""
         for folder in (self.shards_folder, self.results_folder, self.discarded):
             shutil.rmtree(folder, ignore_errors=True)
-        for name in (_STATE, LOG, LOCK):
+        for name in (_STATE, LOG):
             (self.build / name).unlink(missing_ok=True)
+        for path in self.build.glob(f"{LOCK}*"):
+            path.unlink(missing_ok=True)
         self.build.rmdir()
 
 

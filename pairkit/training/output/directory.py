@@ -224,7 +224,7 @@ def _empty(out: Path) -> None:
 
     The lock stays: who removes it owns the directory no longer.
     """
-    content = [path for path in out.iterdir() if path.name != LOCK]
+    content = [path for path in out.iterdir() if not path.name.startswith(LOCK)]
     for path in sorted(content, key=lambda path: path.name == RECORD):
         # A link is removed and not followed, because what it points to does not belong to the run.
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
