@@ -149,5 +149,5 @@ def _owner(path: Path) -> str:
         owner = json.loads(path.read_text(encoding="utf-8"))
         about = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
         return f"another command ({owner['command']}, {about})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another command"
