@@ -33,6 +33,7 @@ class _Stopping:
     def __init__(self) -> None:
         self.received: list[int] = []
         self.since = 0.0
+        self.noticed = False
         # Weak: an exception that is gone was handled, or lost in a destructor or a library.
         self.exception: Callable[[], _Stop | None] = lambda: None
 
@@ -114,6 +115,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _hold(number: int, frame: FrameType | None) -> None:
     if time.monotonic() - _stopping.since > _PATIENCE:
         end("stopped at once; the same command continues from what is on disk", exit_code())
+    if not _stopping.noticed and os.isatty(2):
+        _stopping.noticed = True
+        with suppress(OSError):
+            os.write(2, b"\nstopping; to end at once, try again in ten seconds\n")
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
