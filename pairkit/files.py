@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
+from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError
 
 # In an output directory while a process owns it (ownership.py).
 LOCK = ".pairkit.lock"
@@ -128,24 +128,6 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
 
 
-@contextmanager
-def undamaged(path: Path, advice: str) -> Iterator[None]:
-    """Turn whatever reading a damaged record raises into one `InputError` that names the file.
-
-    Args:
-        advice: what to do about it.
-    """
-    try:
-        yield
-    except PairkitError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        kind = f"{type(error).__name__}: {error}"[:200]
-        raise InputError(f"{path}: is damaged ({kind}); {advice}") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; {advice}") from error
-
-
 def sha256(path: Path) -> str:
     """Return the sha256 of a file's content, in hex."""
     # In blocks, because a shard may be larger than memory.
@@ -199,7 +181,7 @@ def names_in(out: Path) -> set[str]:
     Raises `OutputError` for a file.
     """
     try:
-        return {path.name for path in out.iterdir()} - {LOCK}
+        return {path.name for path in out.iterdir() if not path.name.startswith(LOCK)}
     # A new directory is an empty one: callers create it only when they write.
     except FileNotFoundError as error:
         for place in (out, *out.parents):

@@ -11,7 +11,7 @@ from support.grids import some
 from support.raw import ultrafeedback
 
 from pairkit.engines.cache import Cache
-from pairkit.errors import InputError, PairkitError
+from pairkit.errors import PairkitError
 from pairkit.pipeline import build as pipeline
 from pairkit.pipeline.recipe import BuildRecipe, load
 
@@ -68,7 +68,8 @@ def test_a_damaged_manifest(content: str, stopped: Path, tmp_path: Path) -> None
     "content",
     ["", "{", "null", "3", "[3]", '[{"problem": 1}]', '[{"a": 1}]', "[[[1]]]", '["text"]', "[[" * 50_000],
 )
-def test_a_damaged_row_of_the_cache(content: str, tmp_path: Path) -> None:
+def test_a_damaged_row_of_the_cache(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is counted and asked for again."""
     path = tmp_path / "calls.sqlite"
     cache = Cache(path)
     cache.put(b"key", [])
@@ -76,6 +77,8 @@ def test_a_damaged_row_of_the_cache(content: str, tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE calls SET results = ?", (content,))
     connection.close()
-    with pytest.raises(InputError, match=r"calls\.sqlite: is damaged .*choose another --cache"):
-        cache.get(b"key")
+    assert cache.get(b"key") is None
+    cache.put(b"key", [])
+    assert cache.get(b"key") == ()
     cache.close()
+    assert "1 answers had been changed" in capsys.readouterr().err
