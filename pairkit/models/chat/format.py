@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pairkit.errors import ModelError
 from pairkit.models.chat import turns, written
 from pairkit.models.chat.advice import thinking_advice
-from pairkit.models.chat.control import ControlTokens, Hiding, Rendered, encode
+from pairkit.models.chat.control import ControlTokens, encode
+from pairkit.models.chat.hidden import Hiding, Rendered
 from pairkit.models.chat.identity import tokenizer_content
 from pairkit.models.chat.marks import Marks
 from pairkit.models.chat.messages import Message, PromptRefused, with_system

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pairkit.errors import ModelError
 from pairkit.models.chat import written
 from pairkit.models.chat.advice import advice, opening_advice
-from pairkit.models.chat.control import Hiding
+from pairkit.models.chat.hidden import Hiding
 from pairkit.models.chat.marks import Marks
 from pairkit.models.chat.messages import Message, PromptRefused, for_template, from_json
 from pairkit.models.chat.neutral import Neutral
