@@ -82,9 +82,7 @@ class ControlTokens:
             row: list[int] = []
             start = 0
             for token in [*self.pattern.finditer(text.text), None]:
-                row += self._piece(
-                    restore(text.text[start : token.start() if token else None], text.hidden)
-                )
+                row += self._piece(restore(text.text[start : token.start() if token else None], text.hidden))
                 if token:
                     row.append(self.ids[token.group()])
                     start = token.end()
