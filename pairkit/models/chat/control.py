@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
-from pairkit.models.chat.hidden import FIRST, LAST, STAND_INS, Fragments, Hiding, Rendered, any_of, restore
+from pairkit.models.chat.hidden import ESCAPED, STAND_INS, Fragments, Hiding, Rendered, any_of, restore
 from pairkit.models.chat.marks import THOUGHT_MARKS, TOOL_MARKS
 from pairkit.models.chat.sealed import Sealed
 
@@ -40,7 +40,7 @@ class ControlTokens:
                 whole_words |= {text} if token.single_word else set()
         self.pattern = any_of(self.ids, whole_words)
         # Stand-ins that a text already has are hidden too, so that every one is known.
-        self._hidden = re.compile(f"{any_of(self.ids).pattern}|[{chr(FIRST)}-{chr(LAST)}]")
+        self._hidden = re.compile("|".join([any_of(self.ids).pattern, STAND_INS.pattern, ESCAPED.pattern]))
         self._fragments = Fragments(self.ids)
         # An unknown character is what it is.
         self._numbers = frozenset(self.ids.values()) - {tokenizer.unk_token_id}

@@ -64,7 +64,9 @@ class ChatFormat:
         )
         self.control = ControlTokens(tokenizer, self.template)
         self.marks = Marks(self.template, self.control.ids)
-        self._renderer = Renderer(tokenizer, self.own_template, self.settings, self.marks)
+        self._renderer = Renderer(
+            tokenizer, self.own_template, self.settings, self.marks, self.control.pattern
+        )
         self._turns: dict[str, Turn] = {}
         self._ends: dict[str, list[int]] = {}  # the ids of what ends a turn, by its text
 
@@ -109,7 +111,8 @@ class ChatFormat:
             kwargs: arguments of the template for this set, which override those of the settings.
 
         Raises:
-            PromptRefused: the template refuses the messages or leaves out a system turn or tools.
+            PromptRefused: the template refuses the messages, leaves out a system turn or tools, or makes a
+                control token of what they say.
             ModelError: the tokenizer has no template.
         """
         hiding = self.control.hiding()
@@ -117,7 +120,7 @@ class ChatFormat:
             return Rendered(self._joined(messages, tools, hiding), hiding.hidden)
         given = self._renderer.given(with_system(messages, self.settings.system), tools, kwargs, hiding)
         with self._renderer.advising(*given):
-            text = self._renderer.apply(*given, True)
+            text = self._renderer.written(*given, True)
         written.check_prompt(given.messages, given.tools, text)
         if lost := self._renderer.lost(given.messages, 0, given.tools, given.arguments, True):
             raise PromptRefused("tools_dropped", f"the template leaves {lost} out; {written.TOOLS}")
@@ -133,7 +136,7 @@ class ChatFormat:
         hiding = self.control.hiding()
         given = self._renderer.given(with_system(messages, self.settings.system), tools, kwargs, hiding)
         with self._renderer.advising(*given):
-            text = self._renderer.apply(*given, False)
+            text = self._renderer.written(*given, False)
         return Rendered(text, hiding.hidden)
 
     def encode_prompts(self, prompts: Sequence[Rendered]) -> list[list[int]]:

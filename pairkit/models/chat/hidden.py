@@ -12,6 +12,8 @@ from pairkit.models.chat.marks import Own
 # spells out: they trim and split contents, which a longer stand-in would not survive.
 FIRST, LAST = 0x100000, 0x10FFFD
 STAND_INS = re.compile(f"[{chr(FIRST)}-{chr(LAST)}]")
+# How Python and JSON write one, which templates make where they write objects.
+ESCAPED = re.compile(r"\\U0010[0-9a-f]{4}|\\udb[c-f][0-9a-f]\\ud[c-f][0-9a-f]{2}")
 
 
 class Rendered(NamedTuple):
@@ -105,6 +107,11 @@ def restore(text: str, hidden: tuple[str, ...]) -> str:
     return STAND_INS.sub(lambda found: hidden[ord(found.group()) - FIRST], text) if hidden else text
 
 
+def unescaped(text: str) -> str:
+    """Replace the stand-ins that a template has written as escape sequences by themselves."""
+    return ESCAPED.sub(_character, text) if "\\U" in text or "\\u" in text else text
+
+
 def any_of(tokens: Iterable[str], whole_words: Iterable[str] = ()) -> re.Pattern[str]:
     """Match any of the tokens, the longest first, as tokenizers do.
 
@@ -125,3 +132,8 @@ def any_of(tokens: Iterable[str], whole_words: Iterable[str] = ()) -> re.Pattern
 
 def _plain(text: str) -> bool:
     return text.isalnum() or text.isspace()
+
+
+def _character(found: re.Match[str]) -> str:
+    halves = found.group().encode().decode("unicode_escape")
+    return halves.encode("utf-16", "surrogatepass").decode("utf-16")
