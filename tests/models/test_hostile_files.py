@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pairkit.errors import PairkitError
+from pairkit.errors import ModelError, PairkitError
 from pairkit.models.chat.format import ChatFormat
 from pairkit.models.load import load_for_generation, load_model, load_tokenizer, read_config
 from pairkit.models.resolve import resolve
@@ -126,7 +126,7 @@ REFUSED: dict[str, Callable[[Path, Path], None]] = {
     "pickled adapters": adapters(),
     "adapters of Megatron": adapters(megatron_config={"a": 1}, megatron_core="adapters"),
     "adapters of no kind": adapters(peft_type="../adapters"),
-    "adapters that name code": adapters(auto_mapping={"base_model_class": "Own", "parent_library": "adapters"}),
+    "adapters that name code": adapters(auto_mapping={"base_model_class": "Own", "parent_library": "os"}),
     "adapters of nobody": adapters(base_model_name_or_path="../../nobody"),
     "a size without end": config(hidden_size=10**30),
     "a negative size": config(hidden_size=-5),
@@ -182,3 +182,17 @@ def test_a_hostile_model(damage: Callable[[Path, Path], None], model: Path, tmp_
     for message in raised:
         assert len(message) < 2000
         assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(?=(a+)+b)"])
+def test_a_regular_expression_of_a_tokenizer_that_does_not_end(
+    pattern: str, model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    edit(folder / "tokenizer.json", pre_tokenizer=split)
+    chat = ChatFormat(load_tokenizer(str(folder), revision=None, trust_remote_code=False, texts=iter(())))
+    with pytest.raises(ModelError, match="fails on these texts: Onig: Regex search error"):
+        chat.completion_ids(["a" * 40 + "c"])
+    with pytest.raises(ModelError, match="fails on these texts"):
+        chat.completion_ids(["<s></s>" + "a" * 40 + "c"])

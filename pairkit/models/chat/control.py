@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pairkit.models.chat.hidden import ESCAPED, STAND_INS, Fragments, Hiding, Rendered, any_of, restore
 from pairkit.models.chat.marks import THOUGHT_MARKS, TOOL_MARKS
 from pairkit.models.chat.sealed import Sealed
+from pairkit.models.panic import panics_as_errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -110,11 +111,12 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[lis
     """Encode texts without adding a BOS or any other token."""
     if not texts:
         return []
-    encoded = tokenizer(
-        list(texts),
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-    )
+    with panics_as_errors(tokenizer.name_or_path):
+        encoded = tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
     ids: list[list[int]] = encoded["input_ids"]
     return ids

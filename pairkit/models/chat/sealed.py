@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pairkit.models.chat.hidden import LAST, Rendered, restore
+from pairkit.models.panic import panics_as_errors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -63,7 +64,8 @@ class Sealed:
             restore(self._pattern.sub(lambda token: self._names[token.group()], text.text), text.hidden)
             for text in texts
         ]
-        encodings = self._copy.encode_batch(sealed, add_special_tokens=False)
+        with panics_as_errors("with its control tokens renamed"):
+            encodings = self._copy.encode_batch(sealed, add_special_tokens=False)
         return [[self._ids.get(number, number) for number in encoding.ids] for encoding in encodings]
 
 

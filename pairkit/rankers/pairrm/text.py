@@ -22,6 +22,7 @@ from pairkit.models.chat.hidden import Fragments, Hiding, Rendered, any_of
 from pairkit.models.chat.render import Messages
 from pairkit.models.chat.sealed import Sealed
 from pairkit.models.inference import Ids
+from pairkit.models.panic import panics_as_errors
 from pairkit.rankers.shown import shown_content
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class Encoder:
         """Return the ids of each text as they are after `prefix`, without the prefix itself."""
         clean = [_without_structure(text) for text in texts]
         # Tokenized with the prefix, because the first token differs after it.
-        encoded = self.tokenizer.encode_batch([prefix + text for text in clean], add_special_tokens=False)
+        with panics_as_errors("of the PairRM checkpoint"):
+            encoded = self.tokenizer.encode_batch([prefix + text for text in clean], add_special_tokens=False)
         return [
             self._without_prefix(prefix, item.ids, text) for item, text in zip(encoded, clean, strict=True)
         ]
