@@ -19,6 +19,7 @@ from pairkit.models.chat.advice import thinking_advice
 from pairkit.models.chat.control import ControlTokens, encode
 from pairkit.models.chat.hidden import Hiding, Rendered
 from pairkit.models.chat.identity import tokenizer_content
+from pairkit.models.chat.limits import check_length
 from pairkit.models.chat.marks import Marks
 from pairkit.models.chat.messages import Message, PromptRefused, with_system
 from pairkit.models.chat.render import Messages, begins_with_bos, one_bos
@@ -50,7 +51,8 @@ class ChatFormat:
     >>> format = ChatFormat(tiny_tokenizer())
     >>> prompt = format.prompt_ids([{"role": "user", "content": "1 + 1"}])
 
-    Raises `RecipeError` for a template file that cannot be read or is not a template.
+    Raises `RecipeError` for a template file that cannot be read or is not a template, and for a template that
+    is too long.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: Template | None = None) -> None:
@@ -62,6 +64,7 @@ class ChatFormat:
         self.own_template = (
             None if self.raw else read_template(self.settings.file) if self.settings.file else own
         )
+        check_length(self.template)
         self.control = ControlTokens(tokenizer, self.template)
         self.marks = Marks(self.template, self.control.ids)
         self._renderer = Renderer(
