@@ -79,5 +79,6 @@ def refuse_kernels(name: str, config: Any) -> None:
         if "_implementation" in field and "/" in str(value):
             raise ModelError(
                 f"the configuration of {name!r} names {visible(str(value), 80)!r}, a kernel of the Hub, "
-                "which would run; remove it from config.json, or, if its code is to run, set trust_remote_code"
+                "which would run; remove it from config.json, or, if its code is to run, set "
+                "trust_remote_code"
             )
