@@ -145,7 +145,7 @@ def test_remote_code_needs_the_flag(content: dict[str, object]) -> None:
         {"ec_transfer_config": {"ec_connector_module_path": "evil"}},
         {"parallel_config": {"worker_extension_cls": "evil.Worker"}},
         {"speculative_config": {"model": "m", "scheduler_cls": "evil.S"}},
-    ],  # fmt: skip
+    ],
 )
 def test_code_that_vllm_imports_is_named_in_the_command(arguments: dict[str, object]) -> None:
     content = {"generate": {"engine": "vllm", "vllm": {"max_model_len": 512, **arguments}}}
