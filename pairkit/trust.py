@@ -18,8 +18,8 @@ _VLLM_CODE = frozenset(
     {
         "worker_cls", "worker_extension_cls", "scheduler_cls", "logits_processors", "kv_transfer_config",
         "compilation_config", "tool_parser_plugin", "reasoning_parser_plugin", "io_processor_plugin",
-        "distributed_executor_backend", "model_loader_extra_config", "additional_config", "ec_transfer_config",
-        "weight_transfer_config",
+        "distributed_executor_backend", "model_loader_extra_config", "additional_config",
+        "ec_transfer_config", "weight_transfer_config",
     }
 )  # fmt: skip
 # And those within its blocks, such as structured_outputs_config.reasoning_parser_plugin.

@@ -162,6 +162,7 @@ def test_many_names_take_no_more_than_linear_time() -> None:
     [
         {"max_tokens": 5, "eos_token": "</s>", "bos_token": "<s>", "tokens": {"add": ["<a>"]}, "token": 3},
         {"api_key_env": "OPENAI_API_KEY", "tokenizer": "org/name", "stop_token_ids": [1, 2]},
+        {"counts": {"pass": 3, "auth": 2, "cookie": 1.5}, "tokens": {"add": ["a"]}},
         {"password": None, "api_key": "", "hf_token": True, "boi_token": "<image>", "image_token": "<i>"},
         {"source": {"name": "files", "revision": "0123456789abcdef0123456789abcdef01234567"}},
     ],
