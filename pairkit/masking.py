@@ -126,7 +126,7 @@ def _is_secret(key: Any, value: Any) -> bool:
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(key)).lower().replace("-", "_")
     if not _NAME.fullmatch(name) or _HARMLESS.fullmatch(name) or isinstance(value, bool):
         return False
-    # A number of tokens or of what has passed is none, nor is a block about tokens; a password may be a number.
+    # A number of tokens or of what has passed is none, nor a block about tokens; a password may be a number.
     counted = "token" in name or name in ("pass", "auth", "bearer", "sas", "cookie")
     return bool(value) and not (counted and isinstance(value, (int, float, Mapping)))
 
