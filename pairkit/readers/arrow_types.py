@@ -1,4 +1,4 @@
-"""Arrow types as JSON rows have them: what other writers store in views, large offsets, dictionaries and the like."""
+"""Arrow types as JSON rows have them: without views, large offsets, dictionaries, runs and maps."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ CHUNK = 4 << 20  # bytes per read
 
 
 class RowTable(NamedTuple):
-    """Rows of one schema, and the number of each in its file, increasing, from 1; of JSON also their texts."""
+    """Rows of one schema, their numbers in the file, increasing, from 1, and the texts of rows of JSON."""
 
     table: pa.Table
     numbers: np.ndarray[Any, Any]

@@ -148,8 +148,8 @@ def _any_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) == len(pairs):
         return value
     repeated = Repeated(value)
-    known: set[str] = set()
-    repeated.name = next(name for name, _ in pairs if name in known or known.add(name))
+    names = [name for name, _ in pairs]
+    repeated.name = next(name for name in value if names.count(name) > 1)
     return repeated
 
 

@@ -124,7 +124,7 @@ def _whole_blocks(path: Path, compression: str | None, rows: int) -> Generator[B
 
 
 class _Deep(NamedTuple):
-    """What was cut out of a file because no parser follows it: texts that stand for it, and what they stand for."""
+    """What was cut out of a file because no parser follows it, and how the texts in its place begin."""
 
     mark: str
     parts: list[bytes]

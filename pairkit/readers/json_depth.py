@@ -41,8 +41,9 @@ def cut(text: bytes, levels: int, mark: str) -> tuple[bytes, list[bytes]]:
 
     The text of number 3 is `mark` followed by 3.
     """
-    pieces, parts, begin, end = [], [], 0, 0
-    before = 0
+    pieces: list[bytes] = []
+    parts: list[bytes] = []
+    begin = end = before = 0
     for level, start, after in _levels(text):
         if level == levels + 1 and before == levels:
             begin = start

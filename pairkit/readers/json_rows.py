@@ -1,8 +1,8 @@
 """JSON rows as Arrow tables: a whole block at once if Arrow can parse it, row by row if not.
 
 Arrow needs one type per column. Rows that do not share one (a prompt that is a text here and messages there)
-are returned as several tables of one schema each, so that a source sees plain columns and no row is lost. With
-each table are the texts of its rows, from which what no column can hold is read.
+are returned as several tables of one schema each, so that a source sees plain columns and no row is lost.
+With each table are the texts of its rows, from which what no column can hold is read.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _parse_block(block: bytes) -> pa.Table | None:
 
 
 def read_block(block: bytes, schema: pa.Schema | None = None) -> pa.Table | None:
-    """Return the block as a table, or None if it is not one JSON object of one schema per line in valid UTF-8."""
+    """Return the block as a table, or None if it is not JSON of one schema, an object per line, in UTF-8."""
     # Arrow crashes on hundreds of levels.
     if not _is_object_per_line(block) or is_deep(block, MAX_LEVELS):
         return None
@@ -85,8 +85,8 @@ def read_block(block: bytes, schema: pa.Schema | None = None) -> pa.Table | None
 def _is_object_per_line(block: bytes) -> bool:
     """Return whether every line begins and ends as an object does.
 
-    With as many rows as lines, each line is then one row: Arrow reads several objects of one line, objects that
-    span lines, and null as a row without values.
+    With as many rows as lines, each line is then one row: Arrow reads several objects of one line, objects
+    that span lines, and null as a row without values.
     """
     breaks = block.count(b"\n")
     begins = block[:1] == b"{" and block.count(b"\n{") == breaks
@@ -199,7 +199,8 @@ def as_array(values: list[Any]) -> pa.Array | None:
 def loads(text: str | bytes, *, strict: bool = True) -> Any:
     """Parse a JSON text; integers are exact up to some thousand digits, beyond which they are infinite.
 
-    Unless `strict`, texts may hold line breaks and other control characters as they are. Raises `RepeatedKey`.
+    Unless `strict`, texts may hold line breaks and other control characters as they are. Raises
+    `RepeatedKey` or another `ValueError`, or `RecursionError`.
     """
     return json.loads(text, parse_int=_integer, strict=strict, object_pairs_hook=unrepeated)
 

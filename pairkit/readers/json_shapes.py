@@ -61,7 +61,8 @@ MAX_WRAPPERS = 8
 def rows_of(value: Mapping[str, Any], path: Path, wrappers: int = MAX_WRAPPERS) -> list[Any] | None:
     """Return the rows that an object holds, or None if it is one row.
 
-    The rows may be `wrappers` keys deep. The index of a data frame becomes a column `index`, unless it only counts the rows.
+    The rows may be `wrappers` keys deep. The index of a data frame becomes a column `index`, unless it only
+    counts the rows.
     Raises `InputError` for an object that could be read in two ways.
     """
     if isinstance(value.get("data"), list):

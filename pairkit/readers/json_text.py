@@ -1,7 +1,7 @@
 """Rows and columns as JSON texts: how fields that a candidate set has no column for are kept.
 
-The text depends on the row alone. What a row of JSON says is kept as it is written (raw_values.py). Other formats
-have one type and one list of keys for all rows (typed_values.py).
+The text depends on the row alone. What a row of JSON says is kept as it is written (raw_values.py). Other
+formats have one type and one list of keys for all rows (typed_values.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Arrow values in the forms that JSON has, one spelling for each type.
 
-- Dates and times as Arrow writes them, in their time zone: "2024-01-31", "2024-01-31 12:30:00.000000Z"; durations
-  as whole numbers of their unit; intervals as objects of months, days and nanoseconds.
+- Dates and times as Arrow writes them, in their time zone: "2024-01-31", "2024-01-31 12:30:00.000000Z";
+  durations as whole numbers of their unit; intervals as objects of months, days and nanoseconds.
 - Decimals as numbers with all their digits; NaN and infinities as "NaN", "Infinity" and "-Infinity".
 - Maps as lists of objects with key and value.
 - Bytes in base64 in quarantine; metadata leaves them out.
@@ -24,7 +24,7 @@ _INTERVAL = ("months", "days", "nanoseconds")
 
 
 def canonical(array: pa.Array, *, binary: bool = False) -> pa.Array:
-    """Return the same values, only of types that JSON has or `plain_values` writes; bytes null unless `binary`."""
+    """Return the same values, of types that JSON has or `plain_values` writes; bytes null unless `binary`."""
     if isinstance(array.type, pa.BaseExtensionType):
         # Of the type Json of `datasets`, the texts are the JSON.
         return canonical(array.storage, binary=binary)

@@ -1,4 +1,4 @@
-"""What rows say as it is written: the answer that a verifier checks, and the group that rows are joined by."""
+"""Values as rows write them: the answer that a verifier checks, and the group that rows are joined by."""
 
 from __future__ import annotations
 
