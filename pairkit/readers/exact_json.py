@@ -34,6 +34,7 @@ class Repeated(dict[str, Any]):
     """Such an object where it may be in one of many rows; it has the last value of each key."""
 
     name: str
+    pairs: list[tuple[str, Any]]
 
 
 def loads_exact(text: str | bytes) -> Any:
@@ -83,8 +84,9 @@ def dumps_exact(value: Any, *, comma: str = ",", colon: str = ":") -> str:
         if type(value) is _Piece:
             pieces.append(value)
         elif isinstance(value, dict):
+            pairs = value.pairs if isinstance(value, Repeated) else value.items()
             waiting += _pieces(
-                "{", "}", comma, [(_Piece(f"{_text(str(key))}{colon}"), item) for key, item in value.items()]
+                "{", "}", comma, [(_Piece(f"{_text(str(key))}{colon}"), item) for key, item in pairs]
             )
         elif isinstance(value, list | tuple):
             waiting += _pieces("[", "]", comma, [(item,) for item in value])
@@ -148,6 +150,7 @@ def _any_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) == len(pairs):
         return value
     repeated = Repeated(value)
+    repeated.pairs = pairs
     names = [name for name, _ in pairs]
     repeated.name = next(name for name in value if names.count(name) > 1)
     return repeated

@@ -20,7 +20,7 @@ from pairkit.readers.blocks import BadLine, Block, RawBlock
 from pairkit.readers.exact_json import Repeated, dumps_exact, twice
 from pairkit.readers.json_depth import cut
 from pairkit.readers.json_fields import MAX_LEVELS
-from pairkit.readers.json_rows import loads, loads_all, parse_lines, row_tables, with_texts
+from pairkit.readers.json_rows import loads_all, parse_lines, row_tables, with_texts
 from pairkit.readers.json_shapes import rows_of
 from pairkit.readers.text import UTF8_MARK, convert, lines_of, open_text
 
@@ -68,8 +68,8 @@ def is_whole(path: Path, compression: str | None) -> bool:
         if second is None and begins_list:
             return True
         try:
-            value = loads(first)
-        except (ValueError, RecursionError):
+            (value,) = _parse_all(first)[0]
+        except ValueError:
             return begins_list or (second is not None and _begins_value(chain([first, second], lines)))
     return second is None and isinstance(value, dict) and rows_of(value, path) is not None
 

@@ -162,7 +162,9 @@ def row_tables(values: list[tuple[int, Any]]) -> tuple[list[RowTable], list[BadL
         return [_row_table(rows)], bad
     except NOT_ARROW:  # some row is odd, or differs from the others: look at each
         tables, odd = _group_by_schema(rows)
-        return tables, sorted(bad + odd)
+        written = dict(values)
+        lines = [_odd_row(number, row, written[number], error) for number, row, error in odd]
+        return tables, sorted(bad + lines)
 
 
 def _readable(
@@ -231,14 +233,17 @@ class _Group(NamedTuple):
     rows: list[tuple[int, dict[str, Any]]]
 
 
-def _group_by_schema(rows: list[tuple[int, dict[str, Any]]]) -> tuple[list[RowTable], list[BadLine]]:
+def _group_by_schema(
+    rows: list[tuple[int, dict[str, Any]]],
+) -> tuple[list[RowTable], list[tuple[int, dict[str, Any], Exception]]]:
+    """Return tables, and the rows that have no type in Arrow with the reason."""
     groups: list[_Group] = []
     bad = []
     for number, row in rows:
         try:
             value, kind = _typed(row)
         except NOT_ARROW as error:
-            bad.append(_odd_row(number, row, error))
+            bad.append((number, row, error))
             continue
         for place, group in enumerate(groups):
             joined = _unify(group.kind, kind)
@@ -278,9 +283,9 @@ def _unify(left: pa.StructType, right: pa.StructType) -> pa.StructType | None:
         return None
 
 
-def _odd_row(number: int, value: dict[str, Any], error: Exception) -> BadLine:
+def _odd_row(number: int, row: dict[str, Any], written: Any, error: Exception) -> BadLine:
     reason, detail = _explain(error)
-    return BadLine(number, reason, _odd_field(value), detail, json_row(value))
+    return BadLine(number, reason, _odd_field(row), detail, json_row(written))
 
 
 def _odd_field(value: dict[str, Any]) -> str | None:
