@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, is_list, listed, struct_fields
+from pairkit.arrow import flatten, is_list, listed, mask, struct_fields
+from pairkit.arrow import offsets as offsets_of
 
 
 def plain(table: pa.Table) -> pa.Table:
@@ -28,6 +30,8 @@ def plain_array(array: pa.Array) -> pa.Array:
     kind = array.type
     if kind == plain_type(kind):
         return array
+    if isinstance(kind, pa.UuidType):
+        return pa.array([each and str(each) for each in array.to_pylist()], pa.string())
     if isinstance(kind, pa.BaseExtensionType):
         return plain_array(array.storage)
     if pa.types.is_dictionary(kind):
@@ -40,7 +44,7 @@ def plain_array(array: pa.Array) -> pa.Array:
     if pa.types.is_map(kind):
         return plain_array(array.cast(_entries(kind)))
     if _is_list_view(kind):
-        return plain_array(array.cast(pa.list_(kind.value_type)))
+        return _from_views(array)
     if is_list(kind):
         offsets, flat = flatten(array)
         return _with_nulls(listed(offsets, plain_array(flat)), array)
@@ -48,6 +52,16 @@ def plain_array(array: pa.Array) -> pa.Array:
         fields = {name: plain_array(values) for name, values in struct_fields(array).items()}
         return pa.StructArray.from_arrays(list(fields.values()), list(fields), mask=pc.is_null(array))
     return array.cast(plain_type(kind))
+
+
+def _from_views(array: pa.Array) -> pa.Array:
+    """Return lists of views as lists; Arrow's own cast loses items, or ends in broken offsets."""
+    sizes = np.where(mask(pc.is_valid(array)), array.sizes.to_numpy(zero_copy_only=False), 0).astype(np.int64)
+    cuts = offsets_of(sizes)
+    starts = array.offsets.to_numpy(zero_copy_only=False)[: len(sizes)].astype(np.int64)
+    places = np.repeat(starts - cuts[:-1], sizes) + np.arange(int(cuts[-1]))
+    items = plain_array(array.values).take(pa.array(places, pa.int64()))
+    return _with_nulls(listed(cuts, items), array)
 
 
 def _with_nulls(lists: pa.Array, like: pa.Array) -> pa.Array:
@@ -60,6 +74,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type that `plain` converts a type to. Raises `UnicodeDecodeError` for a broken name."""
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return plain_type(kind.value_type)
+    if isinstance(kind, pa.UuidType):
+        return pa.string()
     # Texts of the type Json of `datasets` are read as JSON.
     if isinstance(kind, pa.BaseExtensionType) and not isinstance(kind, pa.JsonType):
         return plain_type(kind.storage_type)

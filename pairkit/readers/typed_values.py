@@ -47,8 +47,18 @@ def canonical(array: pa.Array, *, binary: bool = False) -> pa.Array:
         ]
         return pa.array(parts, pa.struct([(name, pa.int64()) for name in _INTERVAL]))
     if pa.types.is_temporal(kind):
-        return array.cast(pa.string())
+        return _times(array)
     return array if binary and is_binary(kind) else pa.nulls(len(array))
+
+
+def _times(array: pa.Array) -> pa.Array:
+    try:
+        return array.cast(pa.string())
+    except pa.ArrowInvalid:
+        # A time zone that this machine does not know: the same times in UTC.
+        return pc.binary_join_element_wise(
+            array.cast(pa.timestamp(array.type.unit)).cast(pa.string()), "Z", ""
+        )
 
 
 def _widened(array: pa.Array) -> pa.Array:
