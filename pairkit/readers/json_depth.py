@@ -15,13 +15,9 @@ def is_deep(block: bytes, levels: int) -> bool:
     Only lines with more brackets than that are looked at.
     """
     return any(
-        line.count(b"[") + line.count(b"{") > levels and deepest(line) > levels for line in block.split(b"\n")
+        line.count(b"[") + line.count(b"{") > levels and any(level > levels for level, _, _ in _levels(line))
+        for line in block.split(b"\n")
     )
-
-
-def deepest(text: bytes) -> int:
-    """Return how many lists and objects of a JSON text are open at once, at most."""
-    return max((level for level, _, _ in _levels(text)), default=0)
 
 
 def _levels(text: bytes) -> Iterator[tuple[int, int, int]]:

@@ -18,7 +18,7 @@ import pyarrow.json as pajson
 
 from pairkit.readers.blocks import BadLine, RowTable
 from pairkit.readers.exact_json import exact_decoder, loads_exact, repeated_key, unrepeated
-from pairkit.readers.json_depth import deepest, is_deep
+from pairkit.readers.json_depth import is_deep
 from pairkit.readers.json_fields import (
     MAX_LEVELS,
     TOO_DEEP,
@@ -121,7 +121,7 @@ def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[RowTable],
             continue
         try:
             # Before parsing, because how deep Python parses depends on who calls it.
-            if is_deep(line, MAX_LEVELS) and deepest(line) > MAX_LEVELS:
+            if is_deep(line, MAX_LEVELS):
                 raise TooDeep
             values.append((number, loads_exact(text)))
         except ValueError as error:
