@@ -93,9 +93,12 @@ def test_keys_that_occur_twice_elsewhere(tmp_path: Path) -> None:
         read(tmp_path / "wrapped.json")
 
 
-DEEP = [("[", 20_000), ('{"a":', 900), ('["]", [', 20_000)]
+DEEP = [("[", 5000), ('{"a":', 900), ('["]", [', 2000)]
+OPENS = ("[", '{"a":', '["]", [', "[ ")
 MORE = [
-    (opens, levels) for opens in ("[", '{"a":', '["]", [', "[ ") for levels in (150, 900, 20_000, 300_000)
+    pytest.param(opens, levels, marks=pytest.mark.slow)
+    for opens in OPENS
+    for levels in (150, 900, 20_000, 300_000)
 ]
 
 
