@@ -17,12 +17,12 @@ import numpy as np
 
 from pairkit.errors import InputError
 from pairkit.readers.blocks import BadLine, Block, RawBlock
-from pairkit.readers.exact_json import Repeated, dumps_exact, twice
-from pairkit.readers.json_depth import cut
 from pairkit.readers.json_fields import MAX_LEVELS
 from pairkit.readers.json_rows import loads_all, parse_lines, row_tables, with_texts
 from pairkit.readers.json_shapes import rows_of
 from pairkit.readers.text import UTF8_MARK, convert, lines_of, open_text
+from pairkit.readers.written.exact_json import Repeated, dumps_exact, twice
+from pairkit.readers.written.json_depth import cut
 
 AROUND = 16  # levels around rows: a list, and keys
 PREFIX = 1 << 20  # bytes, by which an object over several lines is told from a broken line

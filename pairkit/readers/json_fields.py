@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pairkit.arrow import is_list
-from pairkit.readers.exact_json import as_floats
+from pairkit.readers.written.exact_json import as_floats
 
 JSON_FIELDS = ("tools", "functions", "tool_calls", "function_call", "chat_template_kwargs")
 # Of lists and objects inside each other. Python and Arrow work on types by recursion, which ends.

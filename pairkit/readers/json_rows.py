@@ -17,8 +17,6 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from pairkit.readers.blocks import BadLine, RowTable
-from pairkit.readers.exact_json import exact_decoder, loads_exact, repeated_key, unrepeated
-from pairkit.readers.json_depth import is_deep
 from pairkit.readers.json_fields import (
     MAX_LEVELS,
     TOO_DEEP,
@@ -30,6 +28,8 @@ from pairkit.readers.json_fields import (
 )
 from pairkit.readers.json_text import json_row
 from pairkit.readers.text import UTF8_MARK
+from pairkit.readers.written.exact_json import exact_decoder, loads_exact, repeated_key, unrepeated
+from pairkit.readers.written.json_depth import is_deep
 
 
 def parse_lines(lines: list[bytes], first: int) -> tuple[list[RowTable], list[BadLine]]:

@@ -1,6 +1,6 @@
 """Rows and columns as JSON texts: how fields that a candidate set has no column for are kept.
 
-The text depends on the row alone. What a row of JSON says is kept as it is written (raw_values.py). Other
+The text depends on the row alone. What a row of JSON says is kept as it is written (written/). Other
 formats have one type and one list of keys for all rows (typed_values.py).
 """
 
@@ -13,9 +13,9 @@ import polars as pl
 import pyarrow as pa
 
 from pairkit.arrow import repeat
-from pairkit.readers.exact_json import dumps_exact
-from pairkit.readers.raw_values import Raw, Rest
 from pairkit.readers.typed_values import canonical, is_odd, plain_values, without_nulls
+from pairkit.readers.written.exact_json import dumps_exact
+from pairkit.readers.written.raw_values import Raw, Rest
 
 # In JSON a quote inside a text is escaped, and between the end of one text and the start of the next there is
 # a comma or a colon. A pattern without those two therefore matches keys only.

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import flatten, is_json, is_list, is_number, is_text, listed, struct_fields
 from pairkit.readers.arrow_types import is_binary, plain_array
-from pairkit.readers.exact_json import Number
+from pairkit.readers.written.exact_json import Number
 
 _INTERVAL = ("months", "days", "nanoseconds")
 

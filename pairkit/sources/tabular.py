@@ -26,7 +26,7 @@ from pairkit.arrow import (
 from pairkit.errors import unknown
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
-from pairkit.readers.raw_values import RAW, Rest
+from pairkit.readers.written.raw_values import RAW, Rest
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
 from pairkit.sources.layouts.context import other_systems
 from pairkit.sources.layouts.field_map import check_map, columns_of, fields_in

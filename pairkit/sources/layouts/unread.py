@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from pairkit.arrow import is_list, is_text, struct_fields
-from pairkit.readers.raw_values import Place, Rest
 from pairkit.readers.survey import Survey
 from pairkit.readers.typed_values import has_json
+from pairkit.readers.written.raw_values import Place, Rest
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.paths import Step, Types, first_column, steps
 from pairkit.sources.layouts.sets import unread_keys

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.readers.json_text import json_objects
-from pairkit.readers.raw_values import Place, Rest
+from pairkit.readers.written.raw_values import Place, Rest
 from pairkit.sources.reading.columns import Columns
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import Mask, flatten, is_list, is_text, list_indices, mask, present
 from pairkit.readers.json_rows import row_tables
-from pairkit.readers.raw_values import Raw
+from pairkit.readers.written.raw_values import Raw
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.dialogues import MAYBE, dialogue_in, speaker_of
 from pairkit.sources.reading.literals import OtherKind, parse

@@ -32,7 +32,7 @@ from pairkit.arrow import (
     struct_fields,
     structs,
 )
-from pairkit.readers.raw_values import RAW, Place, Raw, Rest
+from pairkit.readers.written.raw_values import RAW, Place, Raw, Rest
 from pairkit.schema import COMPLETION, SCORES
 from pairkit.sources.base import RowProblem
 from pairkit.sources.reading.labels import read_labels

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pairkit.readers.exact_json import RepeatedKey
+from pairkit.readers.written.exact_json import RepeatedKey
 from pairkit.sources.reading.chat_marks import BEGINS, spelled_messages
 from pairkit.sources.reading.literals import OtherKind, parse
 from pairkit.sources.reading.roles import normal

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import is_list, is_text
-from pairkit.readers.exact_json import RepeatedKey
 from pairkit.readers.json_fields import json_text
 from pairkit.readers.json_rows import loads
+from pairkit.readers.written.exact_json import RepeatedKey
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.literals import parse
 

@@ -11,8 +11,8 @@ import re
 import warnings
 from typing import Any
 
-from pairkit.readers.exact_json import RepeatedKey
 from pairkit.readers.json_rows import loads
+from pairkit.readers.written.exact_json import RepeatedKey
 
 # Python's parser takes about a hundred times the memory of its text.
 MAX_LITERAL = 1_000_000

@@ -15,8 +15,8 @@ from pairkit.errors import InputError, RecipeError, located
 from pairkit.readers.blocks import BadLine, RawBlock, RowTable
 from pairkit.readers.formats import blocks, format_of
 from pairkit.readers.parquet import parquet_file
-from pairkit.readers.raw_values import RAW
 from pairkit.readers.survey import Survey, survey
+from pairkit.readers.written.raw_values import RAW
 from pairkit.schema import QUARANTINE, UNIDENTIFIED, StageResult, quarantined
 from pairkit.sources.base import STAGE, Opened, Reading, Source, SourceRecipe, converted
 from pairkit.sources.reading.checks import check

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from pairkit.readers.blocks import RowTable
-from pairkit.readers.exact_json import dumps_exact, loads_known
 from pairkit.readers.json_text import json_objects
+from pairkit.readers.written.exact_json import dumps_exact, loads_known
 from pairkit.sources.reading.columns import Columns
 
 NODE = ("message_id", "parent_id", "role", "text", "rank", "deleted", "model_name", "lang")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pairkit.readers.exact_json import loads_known
+from pairkit.readers.written.exact_json import loads_known
 
 RAW = "\0raw"  # the column in which a table of rows has their texts
 
