@@ -6,7 +6,6 @@ They come as one tree per row, or as one message per row with the id of its pare
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from typing import Any
 
@@ -15,7 +14,8 @@ import pyarrow as pa
 
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
-from pairkit.schema.identity import canonical_json
+from pairkit.readers.written.exact_json import dumps_exact, loads_known
+from pairkit.sources.reading.columns import Columns
 
 NODE = ("message_id", "parent_id", "role", "text", "rank", "deleted", "model_name", "lang")
 TREE = ("prompt", "tree_state", "message_tree_id")
@@ -57,11 +57,10 @@ def join_messages(rows: RowTable) -> RowTable:
 
     A message whose parent is not in the file begins no conversation: it becomes a row without a prompt.
     """
-    names = rows.table.column_names
-    nodes = rows.table.select([name for name in NODE if name in names]).to_pylist()
-    rest = {name: rows.table[name].combine_chunks() for name in names if name not in (*NODE, *TREE)}
+    nodes = rows.table.select([name for name in NODE if name in rows.table.column_names]).to_pylist()
+    rest = Columns.of(rows.table).rest((*NODE, *TREE))
     for node, about in zip(nodes, json_objects(rest, len(nodes)).to_pylist(), strict=True):
-        node["about"] = json.loads(about)
+        node["about"] = loads_known(about)
     replies: dict[str | None, list[Node]] = defaultdict(list)
     known = {node["message_id"] for node in nodes}
     made: list[Node] = []
@@ -119,5 +118,5 @@ def _answer(reply: Node) -> Node:
         # From 0 there, from 1 in a set.
         "rank": None if rank is None else int(rank) + 1,
         "model": reply.get("model_name"),
-        "metadata": canonical_json(about),
+        "metadata": dumps_exact(about),
     }
