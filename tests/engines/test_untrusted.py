@@ -13,6 +13,7 @@ from pairkit.engines.openai import chat_api
 from pairkit.engines.openai.chat_api import Fault, Parsed
 from pairkit.engines.openai.dialect import Dialect, lesson
 from pairkit.engines.openai.errors import ServerError, remedy, server_error
+from pairkit.engines.openai.secrets import Secrets
 from pairkit.engines.recipe import EngineRecipe
 
 BODY = {"model": "m", "messages": [], "temperature": 1.0, "top_p": 1.0, "seed": 0, "max_tokens": 8, "n": 2}
@@ -92,20 +93,20 @@ def test_any_depth_is_read(depth: int, before: str, after: str, closed: bool) ->
     content = (before + "[" * depth + ("]" * depth + after if closed else "")).encode()
     assert isinstance(chat_api.parse(content, BODY), (Parsed, ServerError, Fault))
     assert isinstance(chat_api.parse(b"data: " + content, BODY), (Parsed, ServerError, Fault))
-    assert server_error(400, content, None).status == 400
+    assert server_error(400, content).status == 400
     assert chat_api.model_names(content) == []
 
 
 @pytest.mark.parametrize("place", [3, "body", None, {"a": 1}])
 def test_an_error_whose_place_is_no_list_is_read(place: Any) -> None:
     content = json.dumps({"detail": [{"loc": place, "msg": "is wrong"}]}).encode()
-    assert server_error(422, content, None).message == "is wrong"
+    assert server_error(422, content).message == "is wrong"
 
 
 @settings(max_examples=120)
 @given(VALUES, st.sampled_from([400, 404, 422, 429, 500]))
 def test_any_error_is_read(answer: Any, status: int) -> None:
-    error = server_error(status, json.dumps(answer).encode(), "key")
+    error = server_error(status, json.dumps(answer).encode(), Secrets(["key-0123"]))
     assert isinstance(error.message, str)
     assert isinstance(lesson(error, BODY, {}), (Dialect, type(None)))
     assert remedy(error, BODY, EngineRecipe(engine="openai", model="m")).text

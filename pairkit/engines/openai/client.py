@@ -20,14 +20,16 @@ import aiohttp
 from pairkit.engines.base import Completion, Problem, Request
 from pairkit.engines.mixes import mix_refused
 from pairkit.engines.openai import chat_api
+from pairkit.engines.openai.body import ENCODINGS, AnswerError, read_body
 from pairkit.engines.openai.chat_api import Fault, Parsed
 from pairkit.engines.openai.connection import open_session, proxy
 from pairkit.engines.openai.dialect import ONE_BY_ONE, PLAIN, Dialect, lesson
 from pairkit.engines.openai.errors import TRANSIENT, ServerError, remedy, server_error
-from pairkit.engines.openai.spending import Spending
+from pairkit.engines.openai.secrets import secrets_of
+from pairkit.engines.openai.spending import Spending, Tokens
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import EngineError, PairkitError, RecipeError
-from pairkit.masking import MASK, masked
+from pairkit.masking import masked
 from pairkit.progress import log, warn
 
 FAILED = "endpoint_failed"
@@ -46,6 +48,7 @@ class Client:
         self.begun: set[asyncio.Task[None] | None] = set()  # tasks that have some of their completions
         self._recipe, self._settings, self._key = recipe, settings, key
         self._proxy = proxy(recipe.base_url)
+        self._secrets = secrets_of(recipe, key, self._proxy)
         self._models: list[str] = []
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._session: aiohttp.ClientSession
@@ -69,14 +72,18 @@ class Client:
         Raises `RecipeError` for an invalid URL, `EngineError` if it is unreachable or refuses the key.
         """
         try:
-            status, content, _ = await self._http("GET", "models")
+            status, content, headers = await self._http("GET", "models")
         except (aiohttp.InvalidURL, ValueError) as error:
             raise RecipeError(f"base_url {self._recipe.base_url!r} is not a URL: {error}") from error
+        except AnswerError:
+            return  # the list is only for messages
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise EngineError(f"{self._recipe.base_url} cannot be reached: {_describe(error)}") from error
         if status == 200:
-            self._models = chat_api.model_names(content)
-        elif (refused := server_error(status, content, self._key)).no_key:
+            self._models = [self._secrets.hide(name) for name in chat_api.model_names(content)]
+        elif "Location" in headers:
+            raise self._redirected(status, headers)
+        elif (refused := server_error(status, content, self._secrets)).no_key:
             raise self._refused(refused)
 
     async def complete(self, request: Request) -> tuple[Completion, ...] | Problem:
@@ -179,36 +186,64 @@ class Client:
             task = asyncio.current_task()
             self.sending.add(task)
             try:
-                status, content, after = await self._http(
-                    "POST", "chat/completions", json.dumps(body).encode()
+                status, content, headers = await self._http(
+                    "POST", "chat/completions", json.dumps(body).encode(), most.completion
                 )
+            except AnswerError as error:
+                # What has begun is paid for.
+                if error.status < 300:
+                    self.spending.add(most)
+                return Fault(str(error))
             except TimeoutError:
                 return Fault(f"no answer in {self._settings.timeout:g} s")
             except (aiohttp.ClientError, OSError) as error:
                 return Fault(_describe(error))
             finally:
                 self.sending.discard(task)
-            if status != 200:
-                refused = server_error(status, content, self._key)
-                return refused._replace(after=chat_api.retry_after(after))
-            parsed = chat_api.parse(content, body, self._key)
+            after = chat_api.retry_after(headers.get("Retry-After"))
+            if 300 <= status < 400:
+                if self.succeeded or "Location" not in headers:
+                    return Fault(f"HTTP {status}, which is no answer")
+                raise self._redirected(status, headers)
+            if status >= 300:
+                return server_error(status, content, self._secrets)._replace(after=after)
+            parsed = chat_api.parse(content, body, self._secrets)
             if isinstance(parsed, ServerError):
-                return parsed._replace(after=chat_api.retry_after(after))
-            # An answer that cannot be used is paid for too, and so is one without a token count.
-            self.spending.add(parsed.tokens or most if isinstance(parsed, Parsed) else most)
+                return parsed._replace(after=after)
+            self._pay(parsed, most)
             return parsed
 
-    async def _http(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes, str | None]:
-        """Return status, content and Retry-After. No redirect is followed, because it would get the key."""
+    def _pay(self, parsed: Parsed | Fault, most: Tokens) -> None:
+        """Count the tokens of an answer, as many as it may have where it says nothing that can be true."""
+        if isinstance(parsed, Parsed):
+            said = parsed.usage
+            most = Tokens(
+                most.prompt if said.prompt is None else said.prompt,
+                most.completion if said.completion is None else said.completion,
+            )
+        # An answer that cannot be used is paid for too.
+        self.spending.add(most)
+
+    async def _http(
+        self, method: str, path: str, body: bytes | None = None, tokens: int = 0
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """Return status, content and headers. No redirect is followed, because it would get the key."""
         url = f"{self._recipe.base_url.rstrip('/')}/{path}"
-        headers = {"Content-Type": "application/json"} if body is not None else None
+        headers = {"Accept-Encoding": ENCODINGS}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         async with self._session.request(
             method, url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
         ) as answer:
-            content = await answer.read()
-            if self._key:  # some servers repeat the request in what they answer
-                content = content.replace(self._key.encode(), MASK.encode())
-            return answer.status, content, answer.headers.get("Retry-After")
+            return answer.status, await read_body(answer, tokens), answer.headers
+
+    def _redirected(self, status: int, headers: Mapping[str, str]) -> EngineError:
+        """Build the error for a server that is somewhere else."""
+        place = self._secrets.hide(headers["Location"])[:200]
+        return EngineError(
+            f"{self._recipe.base_url} redirects (HTTP {status}) to {place!r}, which is not followed, because "
+            "it would get the prompts and the key; if that is the server, set base_url to it"
+        )
 
     def _meaning(self, error: ServerError, body: Mapping[str, Any]) -> Problem | Fault:
         """Decide what an error means: another try, or the end of this request.

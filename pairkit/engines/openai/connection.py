@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.connector import Connection
 
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import RecipeError
@@ -17,11 +18,25 @@ async def open_session(settings: CallSettings, key: str | None) -> aiohttp.Clien
     """Open the HTTP session of one engine; it belongs to the event loop that calls this."""
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"} if key else {},
+        # A server can neither make the session grow nor change the next request.
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,  # body.py does, within bounds
+        request_class=_Request,
         # As many connections as calls in flight, so that none spends its timeout waiting for one.
         connector=aiohttp.TCPConnector(limit=settings.concurrency),
         # Connecting has a limit of its own: `timeout` allows for slow answers, not for dead hosts.
         timeout=aiohttp.ClientTimeout(total=settings.timeout, sock_connect=30),
     )
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request that is not sent where an answer has already come, which would be taken for its own."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        if conn.protocol is not None and conn.protocol.should_close:
+            conn.close()
+            raise aiohttp.ClientConnectionError("the server sent more than one answer to a request")
+        return await super().send(conn)
 
 
 def proxy(url: str) -> str | None:
