@@ -27,12 +27,17 @@ class AnswerError(Exception):
         self.status = status
 
 
+def most_bytes(tokens: int) -> int:
+    """Return the size at which an answer to a request for so many tokens is refused."""
+    return _BYTES + _BYTES_PER_TOKEN * tokens
+
+
 async def read_body(answer: aiohttp.ClientResponse, tokens: int) -> bytes:
     """Read and unpack the body of an answer to a request for at most `tokens` tokens.
 
     Raises `AnswerError` for one that is too large, packed in another way than `ENCODINGS`, or broken off.
     """
-    most = _BYTES + _BYTES_PER_TOKEN * tokens
+    most = most_bytes(tokens)
     received = bytearray()
     try:
         async for part in answer.content.iter_any():

@@ -94,11 +94,12 @@ def parse(
 
 
 def _parse(content: bytes, body: Mapping[str, Any], secrets: Secrets) -> Parsed | ServerError | Fault:
+    streamed = stream.is_stream(content)
     try:
-        answer = stream.joined(content) if stream.is_stream(content) else json.loads(content)
+        answer = stream.joined(content) if streamed else json.loads(content)
     except ValueError:
         return Fault("the answer is not JSON" if content else "the answer is empty")
-    if answer is None:
+    if streamed and answer is None:
         return Fault("the stream broke off")
     if isinstance(answer, Mapping) and (error := error_within(answer, secrets)):
         return error

@@ -34,6 +34,7 @@ from pairkit.progress import log, warn
 
 FAILED = "endpoint_failed"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds between two tries, before the jitter
+_SAID = 200  # characters of an error of the HTTP library in a message
 # Seconds for which the first request is alone at most: a server refuses at once what it answers slowly.
 FIRST_ALONE = 5.0
 
@@ -286,4 +287,6 @@ class Client:
 
 
 def _describe(error: Exception) -> str:
-    return masked(f"{type(error).__name__}: {error}") if str(error) else type(error).__name__
+    # In a line, because some repeat what the server has sent.
+    said = " ".join(masked(str(error)).split())[:_SAID]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
