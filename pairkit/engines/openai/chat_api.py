@@ -101,9 +101,10 @@ def _parse(content: bytes, body: Mapping[str, Any], secrets: Secrets) -> Parsed 
         return Fault("the answer is not JSON" if content else "the answer is empty")
     if streamed and answer is None:
         return Fault("the stream broke off")
-    if isinstance(answer, Mapping) and (error := error_within(answer, secrets)):
+    answer = answer if isinstance(answer, Mapping) else {}
+    if error := error_within(answer, secrets):
         return error
-    choices = answer.get("choices") if isinstance(answer, Mapping) else None
+    choices = answer.get("choices")
     expected = body.get("n", 1)
     if not isinstance(choices, list) or not 0 < len(choices) <= expected:
         count = len(choices) if isinstance(choices, list) else "no"

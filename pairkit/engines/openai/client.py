@@ -20,12 +20,11 @@ import aiohttp
 from pairkit.engines.base import Completion, Problem, Request
 from pairkit.engines.mixes import mix_refused
 from pairkit.engines.openai import chat_api
-from pairkit.engines.openai.body import ENCODINGS, AnswerError, read_body
+from pairkit.engines.openai.body import AnswerError
 from pairkit.engines.openai.chat_api import Fault, Parsed
-from pairkit.engines.openai.connection import open_session, proxy
+from pairkit.engines.openai.connection import Connection
 from pairkit.engines.openai.dialect import ONE_BY_ONE, PLAIN, Dialect, lesson
 from pairkit.engines.openai.errors import TRANSIENT, ServerError, remedy, server_error
-from pairkit.engines.openai.secrets import secrets_of
 from pairkit.engines.openai.spending import Spending, Tokens
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import EngineError, PairkitError, RecipeError
@@ -48,11 +47,10 @@ class Client:
         self.sending: set[asyncio.Task[None] | None] = set()  # tasks whose request is in flight
         self.begun: set[asyncio.Task[None] | None] = set()  # tasks that have some of their completions
         self._recipe, self._settings, self._key = recipe, settings, key
-        self._proxy = proxy(recipe.base_url)
-        self._secrets = secrets_of(recipe, key, self._proxy)
+        self._connection = Connection(recipe, settings, key)
+        self._secrets = self._connection.secrets
         self._models: list[str] = []
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._session: aiohttp.ClientSession
         self._dialect = PLAIN
         # Set when the first request has shown what the server takes, so that not all of them are refused.
         self._shown: asyncio.Event | None = None
@@ -61,11 +59,11 @@ class Client:
 
     async def open(self) -> None:
         """Open the HTTP session, which belongs to the running event loop."""
-        self._session = await open_session(self._settings, self._key)
+        await self._connection.open()
 
     async def close(self) -> None:
         """Close the HTTP session."""
-        await self._session.close()
+        await self._connection.close()
 
     async def check_server(self) -> None:
         """List the server's models, which not every server supports.
@@ -73,7 +71,7 @@ class Client:
         Raises `RecipeError` for an invalid URL, `EngineError` if it is unreachable or refuses the key.
         """
         try:
-            status, content, headers = await self._http("GET", "models")
+            status, content, headers = await self._connection.request("GET", "models")
         except (aiohttp.InvalidURL, ValueError) as error:
             raise RecipeError(f"base_url {self._recipe.base_url!r} is not a URL: {error}") from error
         except AnswerError:
@@ -187,7 +185,7 @@ class Client:
             task = asyncio.current_task()
             self.sending.add(task)
             try:
-                status, content, headers = await self._http(
+                status, content, headers = await self._connection.request(
                     "POST", "chat/completions", json.dumps(body).encode(), most.completion
                 )
             except AnswerError as error:
@@ -224,19 +222,6 @@ class Client:
             )
         # An answer that cannot be used is paid for too.
         self.spending.add(most)
-
-    async def _http(
-        self, method: str, path: str, body: bytes | None = None, tokens: int = 0
-    ) -> tuple[int, bytes, Mapping[str, str]]:
-        """Return status, content and headers. No redirect is followed, because it would get the key."""
-        url = f"{self._recipe.base_url.rstrip('/')}/{path}"
-        headers = {"Accept-Encoding": ENCODINGS}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        async with self._session.request(
-            method, url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
-        ) as answer:
-            return answer.status, await read_body(answer, tokens), answer.headers
 
     def _redirected(self, status: int, headers: Mapping[str, str]) -> EngineError:
         """Build the error for a server that is somewhere else."""
