@@ -136,7 +136,7 @@ def _completion(
     text, thought, tool_calls = (each and secrets.hide(each) for each in texts)
     remarks = _remarks(asked, body, known_end=message.known_end)
     if texts != (text, thought, tool_calls):
-        remarks = (*remarks, "masked_secret")
+        remarks = (*remarks, "secret_masked")
     return Completion(text or "", tokens, reason, asked, thought, tool_calls, remarks=remarks or None)
 
 
