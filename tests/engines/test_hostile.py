@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from support import chat_server as served
-from support.hostile import ANSWERED, QUICK
+from support.hostile import ANSWERED, BREAKS, QUICK, REDIRECTS, SLOW
 from support.loopback import Loopback, chat_server
 
 from pairkit.engines import open_engine
@@ -16,6 +16,7 @@ from pairkit.engines.asking import complete
 from pairkit.engines.base import Completion, Problem, Request, Result, Sampling
 from pairkit.engines.openai import body, chat_api, client
 from pairkit.engines.recipe import CallSettings, EngineRecipe
+from pairkit.errors import BudgetError, EngineError
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_an_odd_answer_is_read(kind: str, server: Loopback) -> None:
 def test_no_count_of_a_server_lifts_a_budget(kind: str, server: Loopback) -> None:
     """Each request may have 64 tokens, and about 20 of its prompt."""
     asked = [request(f"6+{number} [{kind} for 1 tries]", n=1) for number in range(20)]
-    with pytest.raises(client.PairkitError, match="budget of 500 tokens is spent"):
+    with pytest.raises(BudgetError, match="budget of 500 tokens is spent"):
         ask(server, asked, budget={"tokens": 500}, concurrency=1)
 
 
@@ -113,3 +114,34 @@ def test_a_bomb_takes_no_more_memory_than_an_answer_may(server: Loopback) -> Non
     finally:
         tracemalloc.stop()
     assert peak < 5 * body.most_bytes(128)
+
+
+@pytest.mark.parametrize("kind", REDIRECTS)
+def test_no_redirect_is_followed(kind: str, server: Loopback) -> None:
+    """An error that says where to, or, after an answer, a failed try; 307 would be answered there."""
+    moved = request(f"8+8 [{kind} for 1 tries]")
+    with pytest.raises(
+        EngineError, match=r"redirects \(HTTP 30[17]\) to '.*, which is not followed"
+    ) as caught:
+        ask(server, [moved])
+    assert len(str(caught.value)) < 500
+    results, usage = ask(server, [request("9+9"), request(f"9+8 [{kind} for 1 tries]")], concurrency=1)
+    assert texts(results[1]) == expected(request(f"9+8 [{kind} for 1 tries]"))
+    assert usage["retries"] >= 1
+
+
+@pytest.mark.slow
+def test_what_has_no_end_ends_with_the_time_of_a_try(server: Loopback) -> None:
+    asked = [request(f"1+{number} [{kind} for 2 tries]") for number, kind in enumerate(SLOW)]
+    others = [request(f"2+{number}") for number in range(50)]
+    results, usage = ask(server, [*asked, *others], timeout=1, attempts=9)
+    assert [texts(result) for result in results] == list(map(expected, [*asked, *others]))
+    assert usage["retries"] >= 2 * len(SLOW)
+
+
+@pytest.mark.slow
+def test_a_connection_may_break_at_any_byte(server: Loopback) -> None:
+    asked = [request(f"3+3 [{kind} for 1 tries]") for kind in BREAKS]
+    results, usage = ask(server, asked, concurrency=8)
+    assert [texts(result) for result in results] == list(map(expected, asked))
+    assert usage["retries"] >= len(BREAKS)

@@ -105,6 +105,8 @@ class Server:
         """Answer a request; return whether the connection stays open."""
         if (method, path) == ("GET", "/stats"):
             return await self.send(writer, 200, self.stats())
+        if "cookie" in headers:
+            self.violations.append("a cookie")
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
             message = f"Incorrect API key provided: {headers.get('authorization')}"
             return await self.send(writer, 401, {"error": {"message": message}})

@@ -85,12 +85,11 @@ def text(value: Any) -> Attack:
     return changed(lambda answer: first_choice(answer, message={"role": "assistant", "content": value}))
 
 
-def cut(part: float) -> Attack:
-    """Make an attack that closes after a part of the answer, of its headers too."""
+def cut(bytes_sent: int) -> Attack:
+    """Make an attack that closes after some bytes, before the last one in any case."""
 
     def attack(answer: dict[str, Any]) -> Wire:
-        whole = body(plain(answer), "content-type: application/json")
-        yield whole[: int(len(whole) * part)]
+        yield body(plain(answer), "content-type: application/json")[:-1][:bytes_sent]
 
     return attack
 
@@ -195,8 +194,17 @@ QUICK: dict[str, Attack] = {
     "events_of_lists": with_body(lambda _: b"data: [1, 2]\n\ndata: [DONE]\n\n"),
     "error_half_letter": with_body(lambda _: b'{"error": {"message": "busy \\ud800", "code": 503}}'),
     "error_code_of_digits": with_body(lambda _: b'{"error": {"code": "' + b"9" * 9000 + b'"}}'),
-    **{f"cut_{part}": cut(part / 10) for part in range(1, 10)},
+    **{f"cut_{place}": cut(place) for place in range(9, 400, 60)},
 }  # fmt: skip
+PLACES = ("/v1/chat/completions", "//127.0.0.1:9/v1", "file:///etc/passwd", "https://127.0.0.1/" + "a" * 5000)
+# A server that is somewhere else; 307 repeats the request there.
+REDIRECTS: dict[str, Attack] = {
+    f"redirect_{status}_{number}": with_body(
+        lambda _: b"moved", f"location: {place}", status=f"HTTP/1.1 {status} Moved"
+    )
+    for status in (301, 307)
+    for number, place in enumerate(PLACES)
+}
 # Those that end with the time of a try.
 SLOW: dict[str, Attack] = {
     "drip": endless(head("content-length: 100000"), b" ", 0.05),
@@ -243,4 +251,6 @@ ANSWERED: dict[str, Attack] = {
         }.items()
     },
 }
-ATTACKS = QUICK | SLOW | ANSWERED
+# One per byte of an answer and its head, or more.
+BREAKS = {f"at_{place}": cut(place) for place in range(1000)}
+ATTACKS = BREAKS | QUICK | SLOW | ANSWERED | REDIRECTS
