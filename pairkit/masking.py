@@ -102,6 +102,24 @@ def places_of_secrets(content: Any, place: str = "") -> Iterator[str]:
         yield place
 
 
+def secrets_in(content: Any) -> Iterator[str]:
+    """Yield what `masked` hides in plain values, but for the values given to `remember`.
+
+    >>> list(secrets_in({"metadata": {"api_key": "x1"}, "note": "it is sk-0123456789abcdef"}))
+    ['x1', 'sk-0123456789abcdef']
+    """
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _leaves(value) if _is_secret(key, value) else secrets_in(value)
+    elif isinstance(content, (list, tuple)):
+        for value in content:
+            yield from secrets_in(value)
+    elif isinstance(content, str):
+        for form in _FORMS:
+            yield from (found.group().strip() for found in form.finditer(content))
+        yield from (found.group(2) for found in _NAMED.finditer(content))
+
+
 def looks_secret(text: str) -> bool:
     """Return whether a text holds what looks like a secret."""
     return _text(text) != text
@@ -134,6 +152,15 @@ def _is_secret(key: Any, value: Any) -> bool:
 def _is_header(value: Sequence[Any]) -> bool:
     """Return whether two texts are a name and the secret that it names."""
     return len(value) == 2 and all(isinstance(each, str) for each in value) and _is_secret(*value)
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """Yield the texts and numbers of a plain value that is a secret."""
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _leaves(each)
+    else:
+        yield str(value)
 
 
 def _text(text: str) -> str:
