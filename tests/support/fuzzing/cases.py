@@ -1,0 +1,41 @@
+"""Trying a property with many cases: few and always the same by default, thousands at random under `slow`.
+
+`PAIRKIT_FUZZ_CASES` is the number of the slow ones, `PAIRKIT_FUZZ_SEED` the seed, which every run prints.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import hypothesis
+import pytest
+from hypothesis import HealthCheck
+
+CASES = int(os.environ.get("PAIRKIT_FUZZ_CASES", "10000"))
+SEED = int(os.environ.get("PAIRKIT_FUZZ_SEED", random.SystemRandom().randrange(2**32)))
+SLOW = pytest.param(None, id="all", marks=[pytest.mark.slow, pytest.mark.timeout(6 * 3600)])
+
+
+def fuzz(check: Callable[[], None], cases: int | None, seen: Counter[str]) -> None:
+    """Run `check`, a function with `@given`, with that many cases that are always the same, or as many random
+    ones as `CASES`; `seen` is what it counts, and is printed with the seed.
+    """
+    settings = hypothesis.settings(
+        max_examples=cases or CASES,
+        deadline=None,
+        database=None,
+        derandomize=cases is not None,
+        suppress_health_check=list(HealthCheck),
+    )
+    started = time.process_time()
+    trial = settings(check if cases is not None else hypothesis.seed(SEED)(check))
+    try:
+        trial()
+    finally:
+        shown = ", ".join(f"{count:,} {what}" for what, count in sorted(seen.items()))
+        seconds = time.process_time() - started
+        print(f"\n{cases or CASES:,} cases, seed {SEED if cases is None else 'fixed'}: {shown}; {seconds:.0f} s of CPU")
