@@ -14,6 +14,7 @@ from support.bad_input.running import Ended, as_before, files
 from support.fuzzing.bounds import bounded
 
 from pairkit.cli import main
+from pairkit.errors import PairkitError
 
 LONGEST = 4000  # characters of an error
 
@@ -41,6 +42,11 @@ def check(ended: Ended) -> None:
     assert len(last) > len("error: ."), ended.errors
     assert len(last) <= LONGEST, f"{len(last)} characters: {last[:LONGEST]}"
     assert not any(line.startswith("error: ") for line in notes), ended.errors
+
+
+def one_line(error: PairkitError) -> None:
+    """Check an error of the library as the command line would print it."""
+    check(Ended(error.exit_code, "", "error: " + " ".join(str(error).split())))
 
 
 def _text(stream: io.TextIOWrapper) -> str:
