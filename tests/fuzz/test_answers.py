@@ -40,13 +40,50 @@ HEADERS = [
     *((Header(version=1, kind="listwise", verdict=form), 3) for form in ("tag", "json")),
 ]
 PARTS = (
-    *("<verdict>", "</verdict>", "<rating>", "</rating>", "<ranking>", "</ranking>", "[[", "]]", "\\boxed{", "}"),
-    *('{"verdict": "', '"}', '{"rating": ', '{"ranking": ["A", "B", "C"]}', "A", "B", "C", "tie", "A > B > C"),
+    *(
+        "<verdict>",
+        "</verdict>",
+        "<rating>",
+        "</rating>",
+        "<ranking>",
+        "</ranking>",
+        "[[",
+        "]]",
+        "\\boxed{",
+        "}",
+    ),
+    *(
+        '{"verdict": "',
+        '"}',
+        '{"rating": ',
+        '{"ranking": ["A", "B", "C"]}',
+        "A",
+        "B",
+        "C",
+        "tie",
+        "A > B > C",
+    ),
     *("4", "3.5", "4/5", "A>>B", ">", " ", "\n", "**", "```json\n", "```", "<think>", "</think>", "[THINK]"),
-    *("[/THINK]", "<|channel|>final<|message|>", "<|im_end|>", "А", "\u202e", "</s>", "The first is better.", "no"),
+    *(
+        "[/THINK]",
+        "<|channel|>final<|message|>",
+        "<|im_end|>",
+        "А",
+        "\u202e",
+        "</s>",
+        "The first is better.",
+        "no",
+    ),
 )
 RIGHT = (
-    *("<verdict>A</verdict>", "<verdict>A>>B</verdict>", "[[B]]", "[[A>B]]", "\\boxed{A}", '{"verdict": "B"}'),
+    *(
+        "<verdict>A</verdict>",
+        "<verdict>A>>B</verdict>",
+        "[[B]]",
+        "[[A>B]]",
+        "\\boxed{A}",
+        '{"verdict": "B"}',
+    ),
     *("<rating>4</rating>", "[[3.5]]", "\\boxed{2}", '{"rating": 5}', "<ranking>C > A > B</ranking>"),
 )
 
@@ -85,7 +122,11 @@ def test_any_answer_is_read_or_a_fault(cases: int | None) -> None:
             assert 0 < len(read.completions) <= BODY["n"]
             for completion in read.completions:
                 json.loads(completion.tool_calls or "[]")
-                for text in (completion.text, completion.reasoning_content or "", completion.tool_calls or ""):
+                for text in (
+                    completion.text,
+                    completion.reasoning_content or "",
+                    completion.tool_calls or "",
+                ):
                     text.encode()
 
     fuzz(check, cases, seen)
@@ -95,7 +136,9 @@ def test_any_answer_is_read_or_a_fault(cases: int | None) -> None:
 @pytest.mark.parametrize("cases", [300, SLOW])
 def test_any_answer_of_a_judge_has_one_verdict_or_none(cases: int | None) -> None:
     seen: Counter[str] = Counter()
-    noise = st.lists(st.sampled_from(PARTS) | st.sampled_from(TEXTS) | st.text(max_size=3), max_size=4).map("".join)
+    noise = st.lists(st.sampled_from(PARTS) | st.sampled_from(TEXTS) | st.text(max_size=3), max_size=4).map(
+        "".join
+    )
     judged = st.tuples(noise, st.sampled_from(RIGHT) | noise, st.just("") | noise).map("".join)
 
     @given(judged, st.sampled_from(HEADERS))
@@ -126,7 +169,9 @@ def responses(draw: st.DrawFn) -> bytes:
     """Draw an HTTP response, sometimes with its head changed too."""
     status, content = draw(answers())
     kind = draw(st.sampled_from(["application/json", "text/event-stream", "text/html; charset=x", ""]))
-    more = draw(st.sampled_from(["", "Retry-After: 1e9\r\n", "Content-Encoding: gzip\r\n", "Location: file:///\r\n"]))
+    more = draw(
+        st.sampled_from(["", "Retry-After: 1e9\r\n", "Content-Encoding: gzip\r\n", "Location: file:///\r\n"])
+    )
     whole = response(content, status, kind, more)
     return draw(spoiled(whole)) if draw(st.integers(0, 2)) == 0 else whole
 
@@ -147,10 +192,25 @@ def test_a_build_from_any_server(
         case = empty(tmp_path / "case")
         (case / "rows.jsonl").write_text(rows)
         server.answers = [*scripted, right]
-        words: list[Any] = ["build", "--source", "files", "--path", case / "rows.jsonl", "--out", case / "out"]
+        words: list[Any] = [
+            "build",
+            "--source",
+            "files",
+            "--path",
+            case / "rows.jsonl",
+            "--out",
+            case / "out",
+        ]
         words += ["generate.engine=openai", "generate.model=tiny", f"generate.base_url={server.url}"]
         words += ["generate.samples=[{n: 2, temperature: 0.7}]", "rank.ranker=annotations", "calls.timeout=5"]
-        words += ["mine.require_choice=false", "calls.attempts=2", "--cache", case / "calls.sqlite", "--workers", "1"]
+        words += [
+            "mine.require_choice=false",
+            "calls.attempts=2",
+            "--cache",
+            case / "calls.sqlite",
+            "--workers",
+            "1",
+        ]
         with untouched(tmp_path, case / "out", case / "calls.sqlite"):
             ended = command([*map(str, words)])
         seen["failed" if ended.code else "built"] += 1

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub import constants
 from hypothesis import given
 from hypothesis import strategies as st
-from huggingface_hub import constants
 from support.fuzzing.cases import SLOW, fuzz
 from support.fuzzing.commands import command, empty, untouched
 from support.fuzzing.counts import add_up
@@ -31,7 +31,9 @@ ROWS = [
 def files_of(kind: str, schema: dict[str, Any], basis: dict[str, Any]) -> st.SearchStrategy[bytes]:
     """Return a strategy of recipe files: of the schema's fields, and shipped ones with bytes changed."""
     fields = described({**schema, "required": []}, schema).filter(lambda value: isinstance(value, dict))
-    drawn = fields.map(lambda value: {**basis, **value}) | fields.flatmap(lambda value: mutated({**basis, **value}))
+    drawn = fields.map(lambda value: {**basis, **value}) | fields.flatmap(
+        lambda value: mutated({**basis, **value})
+    )
     ours = [path.read_bytes() for path in shipped(kind).values()]
     return drawn.map(_yaml) | st.sampled_from(ours).flatmap(spoiled)
 
@@ -63,7 +65,17 @@ def test_any_recipe_of_a_build(cases: int | None, tmp_path: Path, monkeypatch: p
         monkeypatch.chdir(case)
         (case / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
         (case / "recipe.yaml").write_bytes(content)
-        words = ["build", "--recipe", "recipe.yaml", "--source", "files", "--path", "rows.jsonl", "--out", "out"]
+        words = [
+            "build",
+            "--recipe",
+            "recipe.yaml",
+            "--source",
+            "files",
+            "--path",
+            "rows.jsonl",
+            "--out",
+            "out",
+        ]
         with untouched(tmp_path):
             planned = command([*words, "--dry-run"])
         seen["refused" if planned.code else "planned"] += 1
@@ -94,7 +106,7 @@ def test_any_recipe_of_training(
         (case / "recipe.yaml").write_bytes(content)
         words = ["train", "--recipe", "recipe.yaml", "--data", str(data), "--model", str(model), "--dry-run"]
         with untouched(tmp_path):
-            planned = command([*words, "--max-steps", "2"])
+            planned = command(words)
         seen["refused" if planned.code else "planned"] += 1
 
     fuzz(check, cases, seen)

@@ -23,7 +23,7 @@ from pairkit.training.run import train
 
 
 class State:
-    """A run of three steps that was killed in its last one, with its stores of tokens and of the reference."""
+    """A run of three steps that was killed in its last one, with its stores of tokens and reference."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

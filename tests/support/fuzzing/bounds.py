@@ -1,4 +1,4 @@
-"""A bound of CPU time and memory around one case, so that a hang or a bomb is a failure that names its case."""
+"""A bound of CPU time and memory around one case: a hang or a bomb is a failure that names its case."""
 
 from __future__ import annotations
 

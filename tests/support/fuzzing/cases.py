@@ -38,4 +38,5 @@ def fuzz(check: Callable[[], None], cases: int | None, seen: Counter[str]) -> No
     finally:
         shown = ", ".join(f"{count:,} {what}" for what, count in sorted(seen.items()))
         seconds = time.process_time() - started
-        print(f"\n{cases or CASES:,} cases, seed {SEED if cases is None else 'fixed'}: {shown}; {seconds:.0f} s of CPU")
+        seed = "always the same" if cases else f"seed {SEED}"
+        print(f"\n{cases or CASES:,} cases, {seed}: {shown}; {seconds:.0f} s of CPU")

@@ -1,4 +1,4 @@
-"""Commands in this process: they end with 0, or with one line of error and 1 or 2; nothing else is touched."""
+"""Commands in this process: they end with 0, or with a line of error and 1 or 2; nothing else is touched."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.fuzzing.bounds import bounded
 from pairkit.cli import main
 from pairkit.errors import PairkitError
 
-LONGEST = 4000  # characters of an error
+LONGEST = 8000  # characters of an error
 
 
 def command(words: Sequence[str], seconds: float = 20) -> Ended:
@@ -24,7 +24,12 @@ def command(words: Sequence[str], seconds: float = 20) -> Ended:
     output, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict") for _ in range(2))
     with pytest.MonkeyPatch.context() as patch, as_before():
         patch.setattr(sys, "argv", ["pairkit", *words])
-        with redirect_stdout(output), redirect_stderr(errors), bounded(seconds), pytest.raises(SystemExit) as stop:
+        with (
+            redirect_stdout(output),
+            redirect_stderr(errors),
+            bounded(seconds),
+            pytest.raises(SystemExit) as stop,
+        ):
             main()
     ended = Ended(int(stop.value.code or 0), _text(output), _text(errors))
     check(ended)
@@ -67,7 +72,9 @@ def untouched(parent: Path, *outputs: Path) -> Iterator[None]:
     before = _others(parent, outputs)
     yield
     after = _others(parent, outputs)
-    assert after == before, {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert after == before, {
+        name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
+    }
 
 
 def _others(parent: Path, outputs: Sequence[Path]) -> dict[str, bytes]:

@@ -38,7 +38,9 @@ def add_up(out: Path, *, merged: bool = False) -> dict[str, Any]:
     splits = [counts[split] for split in ("train", "test") if split in counts]
     assert len(sets) == mine["sets_out"] == sum(split["sets"] for split in splits), counts
     assert len({row["set_id"] for row in sets}) == len(sets)
-    assert sum(len(row["completions"]) for row in sets) == sum(split["completions"] for split in splits), counts
+    assert sum(len(row["completions"]) for row in sets) == sum(split["completions"] for split in splits), (
+        counts
+    )
     assert len(rows_of(out, "pairs")) == sum(split["pairs"] for split in splits), counts
     for row in quarantine:
         assert re.fullmatch(r"[a-z_0-9]+", row["reason"]), row

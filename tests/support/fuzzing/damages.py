@@ -53,12 +53,16 @@ def damages(folder: Path, leave: Sequence[str] = ()) -> st.SearchStrategy[Damage
         if path.is_file() and path.name not in leave
     }
     names = st.sampled_from(sorted(contents))
-    strays = st.sampled_from(["00009", "x.parquet", "00007.part", "00000007.parquet", "a.b.parquet", "config.json", "nul"])
+    strays = st.sampled_from(
+        ["00009", "x.parquet", "00007.part", "00000007.parquet", "a.b.parquet", "config.json", "nul"]
+    )
 
     def changed(name: str) -> st.SearchStrategy[Damage]:
         content = contents[name]
         bytes_ = spoiled(content).map(lambda data: Damage(name, "write", data))
-        others = st.sampled_from(["large", "remove", "folder", "loop", "gone folder"]).map(lambda how: Damage(name, how))
+        others = st.sampled_from(["large", "remove", "folder", "loop", "gone folder"]).map(
+            lambda how: Damage(name, how)
+        )
         swapped = names.map(lambda other: Damage(name, "swap", other=other))
         added = st.tuples(strays, st.binary(max_size=9) | st.just(content)).map(
             lambda stray: Damage(name, "add", stray[1], stray[0])

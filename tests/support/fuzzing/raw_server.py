@@ -14,7 +14,7 @@ MODELS = b'{"data": [{"id": "tiny"}]}'
 
 @dataclass
 class RawServer:
-    """A running server: `answers` holds what its next POST requests get, the last of them all further ones."""
+    """A running server: `answers` holds what its next POST requests get, the last of them for all others."""
 
     port: int = 0
     answers: list[bytes] = field(default_factory=list)

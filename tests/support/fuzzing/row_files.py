@@ -15,7 +15,18 @@ import pyarrow.parquet as pq
 
 Rows = list[dict[str, Any]]
 COLUMNAR = (".parquet", ".arrow", ".feather")
-FORMATS = (".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst", ".json", ".data.json", ".csv", ".tsv", ".csv.gz", *COLUMNAR)
+FORMATS = (
+    ".jsonl",
+    ".ndjson",
+    ".jsonl.gz",
+    ".jsonl.zst",
+    ".json",
+    ".data.json",
+    ".csv",
+    ".tsv",
+    ".csv.gz",
+    *COLUMNAR,
+)
 
 
 def written(rows: Rows, suffix: str) -> bytes:

@@ -11,9 +11,41 @@ from support.fuzzing.values import leaves, texts, values
 Schema = Mapping[str, Any]
 # Words that recipes know, and paths and names that lead to more than a check of their type.
 WORDS = (
-    *("annotations", "verifier", "judge", "files", "best", "worst", "random", "all", "dpo", "mcpo", "sft", "kto", "exact"),
-    *("transformers", "openai", "none", "bpe:64", "bpe:9999999999", "a:b", "os:system", "builtins:exec", "model", "/dev/zero"),
-    *("dpo:0.5+sft:0.5", "dpo:nan+sft:1e400", "en", "mit", "http://user:secret@127.0.0.1:1/v1", "file:///etc/passwd"),
+    *(
+        "annotations",
+        "verifier",
+        "judge",
+        "files",
+        "best",
+        "worst",
+        "random",
+        "all",
+        "dpo",
+        "mcpo",
+        "sft",
+        "kto",
+        "exact",
+    ),
+    *(
+        "transformers",
+        "openai",
+        "none",
+        "bpe:64",
+        "bpe:9999999999",
+        "a:b",
+        "os:system",
+        "builtins:exec",
+        "model",
+        "/dev/zero",
+    ),
+    *(
+        "dpo:0.5+sft:0.5",
+        "dpo:nan+sft:1e400",
+        "en",
+        "mit",
+        "http://user:secret@127.0.0.1:1/v1",
+        "file:///etc/passwd",
+    ),
 )
 integers = st.sampled_from([1, 2, 3, 0, -1, 10**9, 2**31, 2**63 - 1, 2**63])
 floats = st.sampled_from([0.5, 0.0, 1.0, 2.5, -1.0, 1e-300, 1e300, 0.999999])
@@ -49,5 +81,7 @@ def _object(schema: Schema, root: Schema, depth: int) -> st.SearchStrategy[dict[
     if not fields:
         return st.dictionaries(st.sampled_from(WORDS) | texts, leaves, max_size=2)
     return st.lists(st.sampled_from(sorted(fields)), max_size=4, unique=True).flatmap(
-        lambda names: st.fixed_dictionaries({name: fields[name] for name in {*names, *schema.get("required", ())}})
+        lambda names: st.fixed_dictionaries(
+            {name: fields[name] for name in {*names, *schema.get("required", ())}}
+        )
     )

@@ -1,6 +1,6 @@
 """How many attacks a test tries, counted in its source: the product of what its parameters are.
 
-Nothing is imported or run. What is computed (a comprehension, a table of another file) cannot be counted here.
+Nothing is imported or run. What is computed (a comprehension, a table of another file) is not counted.
 """
 
 from __future__ import annotations
@@ -43,7 +43,11 @@ def attacks(test: str) -> int | None:
 
 def _parameters(test: ast.FunctionDef) -> Iterator[ast.expr]:
     for mark in test.decorator_list:
-        if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Attribute) and mark.func.attr == "parametrize":
+        if (
+            isinstance(mark, ast.Call)
+            and isinstance(mark.func, ast.Attribute)
+            and mark.func.attr == "parametrize"
+        ):
             yield mark.args[1]
 
 
@@ -53,7 +57,8 @@ def _size(node: ast.expr, file: str) -> int | None:
         return None if None in sizes else sum(size for size in sizes if size is not None)
     if isinstance(node, ast.Dict):
         sizes = [
-            _size(value, file) if key is None else 1 for key, value in zip(node.keys, node.values, strict=True)
+            _size(value, file) if key is None else 1
+            for key, value in zip(node.keys, node.values, strict=True)
         ]
         return None if None in sizes else sum(size for size in sizes if size is not None)
     if isinstance(node, ast.Name):

@@ -58,9 +58,9 @@ def _notes() -> list[str]:
 INTRODUCTION = """\
 # Promises and the tests that hold them
 
-What pairkit promises to those who give it files, recipes, models and servers of others ([SECURITY.md](../SECURITY.md)),
-the tests that hold each promise, and how many attacks each test tries: its parameters, as they are counted in its
-source.
+What pairkit promises to those who give it files, recipes, models and servers of others
+([SECURITY.md](../SECURITY.md)), the tests that hold each promise, and how many attacks each test tries: its
+parameters, as they are counted in its source.
 
 <!-- written by `PYTHONPATH=tests:. python -m support.promises.page` -->"""
 

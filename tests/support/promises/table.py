@@ -33,7 +33,7 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
             ),
         ),
         (
-            "SIGINT, SIGTERM and SIGHUP keep the state, say how to continue, and have exit codes of their own.",
+            "SIGINT, SIGTERM and SIGHUP keep the state, say how to continue, and have their own exit codes.",
             (
                 "tests/cli/test_stops.py::test_sigint_in_a_build",
                 "tests/cli/test_stops.py::test_other_signals_in_a_build",
@@ -76,7 +76,7 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
     ),
     "What a run is made of is hashed": (
         (
-            "Closed shards, moved files and finished datasets are checked before they are continued or published.",
+            "Closed shards, moved files and finished datasets are checked before they are used or published.",
             (
                 "tests/pipeline/test_damaged.py::test_a_damaged_build_is_not_continued",
                 "tests/pipeline/test_damaged.py::test_a_bit_that_flips_during_the_build_is_found_before_publication",
@@ -84,7 +84,11 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/pipeline/test_damaged.py::test_a_complete_dataset_with_a_flipped_bit_is_not_complete",
                 "tests/pipeline/test_damaged.py::test_a_damaged_result_of_a_model_stage_is_made_again",
                 Tried("tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build", 0, FUZZED),
-                Tried("tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build_that_asked_a_model", 0, FUZZED),
+                Tried(
+                    "tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build_that_asked_a_model",
+                    0,
+                    FUZZED,
+                ),
             ),
         ),
         (
@@ -132,7 +136,11 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
             (
                 Tried("tests/fuzz/test_rows.py::test_rows_of_any_content", 0, FUZZED),
                 Tried("tests/fuzz/test_rows.py::test_files_with_any_bytes", 0, FUZZED),
-                Tried("tests/sources/test_fuzz.py::test_any_rows_are_counted", 1600, "eight sources, 200 cases each under `full`"),
+                Tried(
+                    "tests/sources/test_fuzz.py::test_any_rows_are_counted",
+                    1600,
+                    "eight sources, 200 cases each under `full`",
+                ),
                 "tests/cli/test_bad_input.py::test_every_bad_row_among_good_ones_goes_to_quarantine",
                 "tests/readers/test_bad_files.py::test_a_bad_file_is_one_message",
             ),
@@ -161,7 +169,11 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
         (
             "A judge's answer has the one verdict that it states, or none.",
             (
-                Tried("tests/fuzz/test_answers.py::test_any_answer_of_a_judge_has_one_verdict_or_none", 0, FUZZED),
+                Tried(
+                    "tests/fuzz/test_answers.py::test_any_answer_of_a_judge_has_one_verdict_or_none",
+                    0,
+                    FUZZED,
+                ),
                 "tests/rankers/judge/test_quotations.py::test_a_key_is_harmless_however_far_its_colon_is",
                 "tests/rankers/judge/test_quotations.py::test_quoted_ends_of_drafts_end_none",
                 "tests/rankers/judge/test_hostile_answers.py::test_text_that_looks_like_a_verdict_changes_nothing",
