@@ -40,52 +40,17 @@ HEADERS = [
     *((Header(version=1, kind="listwise", verdict=form), 3) for form in ("tag", "json")),
 ]
 PARTS = (
-    *(
-        "<verdict>",
-        "</verdict>",
-        "<rating>",
-        "</rating>",
-        "<ranking>",
-        "</ranking>",
-        "[[",
-        "]]",
-        "\\boxed{",
-        "}",
-    ),
-    *(
-        '{"verdict": "',
-        '"}',
-        '{"rating": ',
-        '{"ranking": ["A", "B", "C"]}',
-        "A",
-        "B",
-        "C",
-        "tie",
-        "A > B > C",
-    ),
-    *("4", "3.5", "4/5", "A>>B", ">", " ", "\n", "**", "```json\n", "```", "<think>", "</think>", "[THINK]"),
-    *(
-        "[/THINK]",
-        "<|channel|>final<|message|>",
-        "<|im_end|>",
-        "А",
-        "\u202e",
-        "</s>",
-        "The first is better.",
-        "no",
-    ),
-)
+    "<verdict>", "</verdict>", "<rating>", "</rating>", "<ranking>", "</ranking>", "[[", "]]", "\\boxed{",
+    "}", '{"verdict": "', '"}', '{"rating": ', '{"ranking": ["A", "B", "C"]}', "A", "B", "C", "tie",
+    "A > B > C", "4", "3.5", "4/5", "A>>B", ">", " ", "\n", "**", "```json\n", "```", "<think>",
+    "</think>", "[THINK]", "[/THINK]", "<|channel|>final<|message|>", "<|im_end|>", "А", "\u202e", "</s>",
+    "The first is better.", "no",
+)  # fmt: skip
 RIGHT = (
-    *(
-        "<verdict>A</verdict>",
-        "<verdict>A>>B</verdict>",
-        "[[B]]",
-        "[[A>B]]",
-        "\\boxed{A}",
-        '{"verdict": "B"}',
-    ),
-    *("<rating>4</rating>", "[[3.5]]", "\\boxed{2}", '{"rating": 5}', "<ranking>C > A > B</ranking>"),
-)
+    "<verdict>A</verdict>", "<verdict>A>>B</verdict>", "[[B]]", "[[A>B]]", "\\boxed{A}",
+    '{"verdict": "B"}', "<rating>4</rating>", "[[3.5]]", "\\boxed{2}", '{"rating": 5}',
+    "<ranking>C > A > B</ranking>",
+)  # fmt: skip
 
 
 @st.composite
@@ -101,7 +66,7 @@ def answers(draw: st.DrawFn) -> tuple[int, bytes]:
     return draw(st.sampled_from([status, status, 200, 400, 500])), content
 
 
-@pytest.mark.parametrize("cases", [200, SLOW])
+@pytest.mark.parametrize("cases", [150, SLOW])
 def test_any_answer_is_read_or_a_fault(cases: int | None) -> None:
     seen: Counter[str] = Counter()
 
@@ -133,7 +98,7 @@ def test_any_answer_is_read_or_a_fault(cases: int | None) -> None:
     assert seen.keys() == {"Parsed", "ServerError", "Fault"}
 
 
-@pytest.mark.parametrize("cases", [300, SLOW])
+@pytest.mark.parametrize("cases", [200, SLOW])
 def test_any_answer_of_a_judge_has_one_verdict_or_none(cases: int | None) -> None:
     seen: Counter[str] = Counter()
     noise = st.lists(st.sampled_from(PARTS) | st.sampled_from(TEXTS) | st.text(max_size=3), max_size=4).map(
@@ -176,7 +141,7 @@ def responses(draw: st.DrawFn) -> bytes:
     return draw(spoiled(whole)) if draw(st.integers(0, 2)) == 0 else whole
 
 
-@pytest.mark.parametrize("cases", [12, SLOW])
+@pytest.mark.parametrize("cases", [6, SLOW])
 def test_a_build_from_any_server(
     cases: int | None, server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

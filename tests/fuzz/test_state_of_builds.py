@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +101,7 @@ def model_build(server: RawServer, tmp_path_factory: pytest.TempPathFactory) -> 
     return State(folder, load(None, {"source": {"name": "files", "path": str(path)}}, fields))
 
 
-@pytest.mark.parametrize("cases", [15, SLOW])
+@pytest.mark.parametrize("cases", [6, SLOW])
 @pytest.mark.parametrize("kind", ["stopped", "whole"])
 def test_any_state_of_a_build(kind: str, cases: int | None, plain_build: State) -> None:
     seen: Counter[str] = Counter()
@@ -113,7 +114,7 @@ def test_any_state_of_a_build(kind: str, cases: int | None, plain_build: State) 
     assert seen["refused"]
 
 
-@pytest.mark.parametrize("cases", [15, SLOW])
+@pytest.mark.parametrize("cases", [6, SLOW])
 def test_any_state_of_a_build_that_asked_a_model(cases: int | None, model_build: State) -> None:
     seen: Counter[str] = Counter()
 
@@ -123,3 +124,17 @@ def test_any_state_of_a_build_that_asked_a_model(cases: int | None, model_build:
 
     fuzz(check, cases, seen)
     assert seen["refused"]
+
+
+@pytest.mark.parametrize("cases", [6, SLOW])
+def test_any_cache_of_calls(cases: int | None, model_build: State) -> None:
+    seen: Counter[str] = Counter()
+    cache = model_build.folder / "cache"
+    cache.mkdir(exist_ok=True)
+    shutil.copy(model_build.folder / "whole" / "calls.sqlite", cache / "calls.sqlite")
+
+    @given(damages(cache))
+    def check(damage: Damage) -> None:
+        seen[model_build.check("cache", damage)] += 1
+
+    fuzz(check, cases, seen)

@@ -63,7 +63,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> State:
     return State(tmp_path_factory.mktemp("state"))
 
 
-@pytest.mark.parametrize("cases", [5, SLOW])
+@pytest.mark.parametrize("cases", [2, SLOW])
 def test_any_state_of_a_run(cases: int | None, state: State) -> None:
     seen: Counter[str] = Counter()
 

@@ -11,42 +11,11 @@ from support.fuzzing.values import leaves, texts, values
 Schema = Mapping[str, Any]
 # Words that recipes know, and paths and names that lead to more than a check of their type.
 WORDS = (
-    *(
-        "annotations",
-        "verifier",
-        "judge",
-        "files",
-        "best",
-        "worst",
-        "random",
-        "all",
-        "dpo",
-        "mcpo",
-        "sft",
-        "kto",
-        "exact",
-    ),
-    *(
-        "transformers",
-        "openai",
-        "none",
-        "bpe:64",
-        "bpe:9999999999",
-        "a:b",
-        "os:system",
-        "builtins:exec",
-        "model",
-        "/dev/zero",
-    ),
-    *(
-        "dpo:0.5+sft:0.5",
-        "dpo:nan+sft:1e400",
-        "en",
-        "mit",
-        "http://user:secret@127.0.0.1:1/v1",
-        "file:///etc/passwd",
-    ),
-)
+    "annotations", "verifier", "judge", "files", "best", "worst", "random", "all", "dpo", "mcpo", "sft",
+    "kto", "exact", "transformers", "openai", "none", "bpe:64", "bpe:9999999999", "a:b", "os:system",
+    "builtins:exec", "model", "/dev/zero", "dpo:0.5+sft:0.5", "dpo:nan+sft:1e400", "en", "mit",
+    "file:///etc/passwd", "http://user:secret@127.0.0.1:1/v1",
+)  # fmt: skip
 integers = st.sampled_from([1, 2, 3, 0, -1, 10**9, 2**31, 2**63 - 1, 2**63])
 floats = st.sampled_from([0.5, 0.0, 1.0, 2.5, -1.0, 1e-300, 1e300, 0.999999])
 

@@ -9,61 +9,13 @@ from typing import Any
 from hypothesis import strategies as st
 
 TEXTS = (
-    *(
-        "",
-        " ",
-        "p",
-        "é\u2028",
-        "N/A",
-        "3",
-        "#### 4",
-        "true",
-        "null",
-        "\x00",
-        "\x1b[31m",
-        "\u202eabc",
-        "\ufeff",
-    ),
-    *(
-        "<|im_end|>",
-        "[INST]",
-        "<think>",
-        "</think>",
-        "${HOME}",
-        "{{ 7 * 7 }}",
-        "../../up",
-        "-",
-        "--out",
-        "a" * 5000,
-    ),
-    *(
-        "[" * 900 + "]" * 900,
-        '{"a":' * 900 + "1" + "}" * 900,
-        '[{"role": "user", "content": "p"}]',
-        "[]",
-        "{}",
-    ),
-    *(
-        "\n\nHuman: a\n\nAssistant: b",
-        "\n\nHuman: a\n\nAssistant:",
-        "USER: a ASSISTANT: b",
-        "A",
-        "A>B",
-        "tie",
-    ),
-    *(
-        "9" * 400,
-        "1e999",
-        "-0",
-        "NaN",
-        "Infinity",
-        "2020-01-01",
-        "=1+1",
-        "sk-" + "x" * 40,
-        "\ud800",
-        "\U0001f600",
-    ),
-)
+    "", " ", "p", "é\u2028", "N/A", "3", "#### 4", "true", "null", "\x00", "\x1b[31m", "\u202eabc",
+    "\ufeff", "<|im_end|>", "[INST]", "<think>", "</think>", "${HOME}", "{{ 7 * 7 }}", "../../up", "-",
+    "--out", "a" * 5000, "[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900,
+    '[{"role": "user", "content": "p"}]', "[]", "{}", "\n\nHuman: a\n\nAssistant: b",
+    "\n\nHuman: a\n\nAssistant:", "USER: a ASSISTANT: b", "A", "A>B", "tie", "9" * 400, "1e999", "-0",
+    "NaN", "Infinity", "2020-01-01", "=1+1", "sk-" + "x" * 40, "\ud800", "\U0001f600",
+)  # fmt: skip
 NUMBERS = (
     *(0, 1, 2, -1, 1.5, -0.0, 0.1, 1e-320, 1e300, 1e308, float("inf"), float("-inf"), float("nan")),
     *(2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 12345678901234567890, 10**40),
@@ -71,35 +23,10 @@ NUMBERS = (
 texts = st.sampled_from(TEXTS) | st.text(max_size=6)
 leaves = st.none() | st.booleans() | st.sampled_from(NUMBERS) | texts
 NAMES = (
-    *(
-        "role",
-        "content",
-        "text",
-        "prompt",
-        "completions",
-        "chosen",
-        "rejected",
-        "score",
-        "rank",
-        "label",
-        "metadata",
-    ),
-    *(
-        "",
-        "a.b",
-        "a b",
-        "__class__",
-        "é",
-        "tools",
-        "messages",
-        "images",
-        "system",
-        "history",
-        "name",
-        "value",
-        "type",
-    ),
-)
+    "role", "content", "text", "prompt", "completions", "chosen", "rejected", "score", "rank", "label",
+    "metadata", "", "a.b", "a b", "__class__", "é", "tools", "messages", "images", "system", "history",
+    "name", "value", "type",
+)  # fmt: skip
 keys = st.sampled_from(NAMES)
 values = st.recursive(
     leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=6
@@ -154,48 +81,11 @@ def _change(draw: st.DrawFn, holder: Any, place: Any, how: str) -> None:
 
 
 PIECES = (
-    *(
-        b"",
-        b"\x00",
-        b"\xff",
-        b"\xef\xbb\xbf",
-        b"\xff\xfe",
-        b"\n",
-        b"\r",
-        b'"',
-        b"'",
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b",",
-    ),
-    *(
-        b"null",
-        b"NaN",
-        b"1e999",
-        b"-",
-        b"\\",
-        b"\\u0000",
-        b"\\ud800",
-        b"\x1b[31m",
-        b"&a [*a]",
-        b"*a",
-        b"!!python/name:os.system",
-    ),
-    *(
-        b"PAR1",
-        b"ARROW1",
-        b"\x1f\x8b",
-        b"\x28\xb5\x2f\xfd",
-        b"9" * 300,
-        b"[" * 2000,
-        b"{}" * 3,
-        b" " * 1000,
-        b"\t",
-        b": ",
-    ),
-)
+    b"", b"\x00", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b"\n", b"\r", b'"', b"'", b"{", b"}", b"[", b"]",
+    b",", b"null", b"NaN", b"1e999", b"-", b"\\", b"\\u0000", b"\\ud800", b"\x1b[31m", b"&a [*a]", b"*a",
+    b"!!python/name:os.system", b"PAR1", b"ARROW1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"9" * 300,
+    b"[" * 2000, b"{}" * 3, b" " * 1000, b"\t", b": ",
+)  # fmt: skip
 
 
 @st.composite
