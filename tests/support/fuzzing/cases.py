@@ -28,6 +28,8 @@ def fuzz(check: Callable[[], None], cases: int | None, seen: Counter[str]) -> No
         max_examples=cases or CASES,
         deadline=None,
         database=None,
+        # Without shrinking, because a case may be a command of a second, and is small anyway.
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
         derandomize=cases is not None,
         suppress_health_check=list(HealthCheck),
     )

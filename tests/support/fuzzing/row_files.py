@@ -62,7 +62,14 @@ def _cell(value: Any) -> Any:
 
 def _columnar(rows: Rows, suffix: str) -> bytes:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    table = pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    try:
+        return _stored(pa.table({name: _column(values) for name, values in columns.items()}), suffix)
+    except pa.ArrowNotImplementedError:  # Parquet has no objects without fields
+        return _stored(pa.table({name: _texts(values) for name, values in columns.items()}), suffix)
+
+
+def _stored(table: pa.Table, suffix: str) -> bytes:
     sink = io.BytesIO()
     if suffix == ".parquet":
         pq.write_table(table, sink, row_group_size=2)
@@ -79,4 +86,8 @@ def _column(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError, ValueError):
-        return pa.array([None if value is None else json.dumps(value) for value in values])
+        return _texts(values)
+
+
+def _texts(values: list[Any]) -> pa.Array:
+    return pa.array([None if value is None else json.dumps(value) for value in values])
