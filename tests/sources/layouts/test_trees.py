@@ -92,3 +92,31 @@ def test_comparisons_that_are_none_change_no_other_row(odd: Any, tmp_path: Path)
     found = read_rows(tmp_path, rows)
     assert [[score for (score,) in row] for row in found.brief("score")][:1] == [[3.0, 2.0, 1.0, 0.0]]
     assert len(found.sets) + len(found.refused) == len(rows)
+
+
+PARTS = [{"text": "Is 7 even?"}]
+REPLIES = [
+    {"score": 1, "completion": {"role": "model", "parts": [{"text": text}]}} for text in ("No.", "Yes.")
+]
+TURNS = {"contents": [{"role": "user", "parts": PARTS}], "completions": REPLIES}
+VOTE = {"id": 1, "result": [{"type": "pairwise", "value": {"selected": "left"}}]}
+LABELED = {"id": 1, "data": {"prompt": "p", "answer1": "a", "answer2": "b"}, "annotations": [VOTE]}
+ODD = ["text", 7, [], {}, None, [7], [["a"]], [{"role": 7, "parts": [{"text": 7}]}], [{"result": 3}]]
+
+
+@pytest.mark.parametrize("odd", [*ODD, ...], ids=str)
+@pytest.mark.parametrize(
+    ("layout", "row", "field"),
+    [
+        ("gemini_preference", TURNS, "contents"),
+        ("gemini_preference", TURNS, "completions"),
+        ("label_studio", LABELED, "annotations"),
+    ],
+)
+def test_rows_without_what_their_layout_reads_are_refused(
+    layout: str, row: dict[str, Any], field: str, odd: Any, tmp_path: Path
+) -> None:
+    changed = {**row, field: odd} if odd is not ... else {key: row[key] for key in row if key != field}
+    found = read_rows(tmp_path, [row, changed, row], block=1, layout=layout)
+    assert len(found.sets) + len(found.refused) == 3
+    assert [len(each["completions"]) for each in found.sets][:1] == [2]
