@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.promises.counting import ROOT, attacks, tests_of
+from support.promises.counting import ROOT, attacks, functions_of
 from support.promises.page import PAGE, every_test, figure, name_of, page
 from support.promises.table import TABLE, Tried
 
@@ -20,7 +20,7 @@ def test_every_test_of_the_page_exists_and_is_there_once() -> None:
     named = re.findall(r"\| `(tests/[\w/]+\.py)::(\w+)` \|", PAGE.read_text(encoding="utf-8"))
     assert len(named) == len(every_test()) == len(set(named))
     for file, name in named:
-        assert name in tests_of(file), f"{file}::{name}"
+        assert name in functions_of(file), f"{file}::{name}"
 
 
 @pytest.mark.parametrize("test", every_test(), ids=lambda test: name_of(test).partition("::")[2])

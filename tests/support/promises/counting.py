@@ -20,7 +20,7 @@ def _module(file: str) -> ast.Module:
     return ast.parse((ROOT / file).read_text(encoding="utf-8"))
 
 
-def tests_of(file: str) -> dict[str, ast.FunctionDef]:
+def functions_of(file: str) -> dict[str, ast.FunctionDef]:
     """Return the test functions of a file by name."""
     return {
         node.name: node
@@ -33,7 +33,7 @@ def attacks(test: str) -> int | None:
     """Count the attacks of `FILE::NAME`; None if they are computed. Raises `KeyError` for no such test."""
     file, _, name = test.partition("::")
     total = 1
-    for values in _parameters(tests_of(file)[name]):
+    for values in _parameters(functions_of(file)[name]):
         size = _size(values, file)
         if size is None:
             return None
@@ -61,6 +61,10 @@ def _size(node: ast.expr, file: str) -> int | None:
             for key, value in zip(node.keys, node.values, strict=True)
         ]
         return None if None in sizes else sum(size for size in sizes if size is not None)
+    if isinstance(node, (ast.ListComp, ast.GeneratorExp)):
+        # As many as it goes over, unless it nests or leaves some out.
+        first, *others = node.generators
+        return None if others or first.ifs else _size(first.iter, file)
     if isinstance(node, ast.Name):
         assigned = _assigned(node.id, file)
         return None if assigned is None else _size(assigned, file)
