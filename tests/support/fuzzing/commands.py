@@ -16,7 +16,7 @@ from support.fuzzing.bounds import bounded
 from pairkit.cli import main
 from pairkit.errors import PairkitError
 
-LONGEST = 8000  # characters of an error
+LONGEST = 20_000  # characters of an error
 
 
 def command(words: Sequence[str], seconds: float = 20) -> Ended:
