@@ -55,7 +55,7 @@ BUILDS = files_of("pipelines", BuildRecipe.model_json_schema(), {"source": {"nam
 RUNS = files_of("train", TrainRecipe.model_json_schema(), {})
 
 
-@pytest.mark.parametrize("cases", [10, SLOW])
+@pytest.mark.parametrize("cases", [7, SLOW])
 def test_any_recipe_of_a_build(cases: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: Counter[str] = Counter()
 
@@ -88,12 +88,10 @@ def test_any_recipe_of_a_build(cases: int | None, tmp_path: Path, monkeypatch: p
         if built.code == 0:
             add_up(case / "out")
 
-    fuzz(check, cases, seen)
-    assert seen["planned"]
-    assert seen["refused"]
+    fuzz(check, cases, seen, ends={"planned", "refused"})
 
 
-@pytest.mark.parametrize("cases", [10, SLOW])
+@pytest.mark.parametrize("cases", [7, SLOW])
 def test_any_recipe_of_training(
     cases: int | None, data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +107,4 @@ def test_any_recipe_of_training(
             planned = command(words)
         seen["refused" if planned.code else "planned"] += 1
 
-    fuzz(check, cases, seen)
-    assert seen["planned"]
-    assert seen["refused"]
+    fuzz(check, cases, seen, ends={"planned", "refused"})

@@ -57,7 +57,7 @@ def build(folder: Path, name: str, content: bytes, unit: int) -> tuple[int, Path
     return ended.code, case / "out"
 
 
-@pytest.mark.parametrize("cases", [10, SLOW])
+@pytest.mark.parametrize("cases", [7, SLOW])
 def test_rows_of_any_content(cases: int | None, tmp_path: Path) -> None:
     seen: Counter[str] = Counter()
 
@@ -73,12 +73,10 @@ def test_rows_of_any_content(cases: int | None, tmp_path: Path) -> None:
             trees = any("message_tree_id" in row or "parent_id" in row for row in table)
             assert counts["source"]["rows"] == len(table) or trees or suffix.startswith((".csv", ".tsv"))
 
-    fuzz(check, cases, seen)
-    assert seen["built"]
-    assert seen["refused"]
+    fuzz(check, cases, seen, ends={"built", "refused"})
 
 
-@pytest.mark.parametrize("cases", [10, SLOW])
+@pytest.mark.parametrize("cases", [7, SLOW])
 def test_files_with_any_bytes(cases: int | None, tmp_path: Path) -> None:
     seen: Counter[str] = Counter()
     contents = st.tuples(st.sampled_from(sorted(EXAMPLES)), FORMAT).flatmap(
@@ -94,6 +92,4 @@ def test_files_with_any_bytes(cases: int | None, tmp_path: Path) -> None:
             seen["rows"] += counts["source"]["rows"]
             seen["rows in quarantine"] += counts["source"]["rows_quarantined"]
 
-    fuzz(check, cases, seen)
-    assert seen["built"]
-    assert seen["refused"]
+    fuzz(check, cases, seen, ends={"built", "refused"})

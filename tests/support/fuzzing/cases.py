@@ -9,7 +9,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import hypothesis
 import pytest
@@ -20,9 +20,14 @@ SEED = int(os.environ.get("PAIRKIT_FUZZ_SEED", random.SystemRandom().randrange(2
 SLOW = pytest.param(None, id="all", marks=[pytest.mark.slow, pytest.mark.timeout(6 * 3600)])
 
 
-def fuzz(check: Callable[[], None], cases: int | None, seen: Counter[str]) -> None:
+def fuzz(
+    check: Callable[[], None], cases: int | None, seen: Counter[str], ends: Collection[str] = ()
+) -> None:
     """Run `check`, a function with `@given`, with that many cases that are always the same, or as many random
     ones as `CASES`; `seen` is what it counts, and is printed with the seed.
+
+    Of the `ends` that a case may have, a few cases show at least one and many all of them: otherwise what
+    is drawn never reaches what it is to test.
     """
     settings = hypothesis.settings(
         max_examples=cases or CASES,
@@ -42,3 +47,5 @@ def fuzz(check: Callable[[], None], cases: int | None, seen: Counter[str]) -> No
         seconds = time.process_time() - started
         seed = "always the same" if cases else f"seed {SEED}"
         print(f"\n{cases or CASES:,} cases, {seed}: {shown}; {seconds:.0f} s of CPU")
+    shown_ends = [end for end in ends if seen[end]]
+    assert len(shown_ends) >= (min(1, len(ends)) if cases else len(ends)), seen
