@@ -72,3 +72,18 @@ def test_any_state_of_a_run(cases: int | None, state: State) -> None:
         seen[state.check(damage)] += 1
 
     fuzz(check, cases, seen, ends={"the same"})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(
+            ("metrics.jsonl", content)
+            for content in ("?\n", "3\n", "[]\n", "{}\n", "\xff\n", "[" * 100_000 + "\n")
+        ),
+        *(("run.json", content) for content in ("", "3", "{}", "[" * 100_000)),
+    ],
+)
+def test_damaged_records_of_a_run_are_one_line(name: str, content: str, state: State) -> None:
+    damage = Damage(f"run/{name}", "write", content.encode("latin-1"))
+    assert state.check(damage) == "refused"
