@@ -18,7 +18,7 @@ class Tried(NamedTuple):
 
 
 Tests = tuple[str | Tried, ...]
-FUZZED = "random cases of a run by hand; `pytest -m slow tests/fuzz` tries 10,000 unless told otherwise"
+FUZZED = "random cases run by hand so far; `pytest -m slow tests/fuzz` tries 10,000 of each"
 
 TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
     "Two at once, and stopped by others": (
@@ -83,10 +83,10 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/pipeline/test_damaged.py::test_a_moved_file_that_changed_is_found",
                 "tests/pipeline/test_damaged.py::test_a_complete_dataset_with_a_flipped_bit_is_not_complete",
                 "tests/pipeline/test_damaged.py::test_a_damaged_result_of_a_model_stage_is_made_again",
-                Tried("tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build", 10_000, FUZZED),
+                Tried("tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build", 500, FUZZED),
                 Tried(
                     "tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build_that_asked_a_model",
-                    10_000,
+                    500,
                     FUZZED,
                 ),
             ),
@@ -126,7 +126,7 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/training/test_stops.py::test_a_run_with_a_damaged_checkpoint_resumes_from_the_one_before",
                 "tests/training/test_stops.py::test_a_damaged_checkpoint_does_not_displace_a_sound_one",
                 "tests/training/tokens/test_store.py::test_a_damaged_file_is_reported_and_written_again",
-                Tried("tests/fuzz/test_state_of_runs.py::test_any_state_of_a_run", 10_000, FUZZED),
+                Tried("tests/fuzz/test_state_of_runs.py::test_any_state_of_a_run", 60, FUZZED),
             ),
         ),
     ),
@@ -134,8 +134,8 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
         (
             "Every row is in the dataset or in quarantine with a reason, and the numbers add up.",
             (
-                Tried("tests/fuzz/test_rows.py::test_rows_of_any_content", 10_000, FUZZED),
-                Tried("tests/fuzz/test_rows.py::test_files_with_any_bytes", 10_000, FUZZED),
+                Tried("tests/fuzz/test_rows.py::test_rows_of_any_content", 800, FUZZED),
+                Tried("tests/fuzz/test_rows.py::test_files_with_any_bytes", 800, FUZZED),
                 Tried(
                     "tests/sources/test_fuzz.py::test_any_rows_are_counted",
                     1600,
@@ -159,7 +159,7 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
             "Any answer of a server is completions or a counted fault.",
             (
                 Tried("tests/fuzz/test_answers.py::test_any_answer_is_read_or_a_fault", 10_000, FUZZED),
-                Tried("tests/fuzz/test_answers.py::test_a_build_from_any_server", 10_000, FUZZED),
+                Tried("tests/fuzz/test_answers.py::test_a_build_from_any_server", 400, FUZZED),
                 "tests/engines/test_untrusted.py::test_any_depth_is_read",
                 "tests/engines/test_untrusted.py::test_an_error_whose_place_is_no_list_is_read",
                 "tests/engines/test_odd_servers.py::test_a_build_ends_with_what_the_server_answers",
@@ -258,8 +258,8 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
         (
             "Recipes of any content are a plan, a build, or one line.",
             (
-                Tried("tests/fuzz/test_recipes.py::test_any_recipe_of_a_build", 10_000, FUZZED),
-                Tried("tests/fuzz/test_recipes.py::test_any_recipe_of_training", 10_000, FUZZED),
+                Tried("tests/fuzz/test_recipes.py::test_any_recipe_of_a_build", 250, FUZZED),
+                Tried("tests/fuzz/test_recipes.py::test_any_recipe_of_training", 550, FUZZED),
                 "tests/test_yaml12.py::test_a_hostile_file",
                 "tests/test_yaml12.py::test_a_hostile_value_of_a_command",
                 "tests/test_yaml12.py::test_absurd_values_of_a_program",
