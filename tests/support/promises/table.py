@@ -83,10 +83,10 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/pipeline/test_damaged.py::test_a_moved_file_that_changed_is_found",
                 "tests/pipeline/test_damaged.py::test_a_complete_dataset_with_a_flipped_bit_is_not_complete",
                 "tests/pipeline/test_damaged.py::test_a_damaged_result_of_a_model_stage_is_made_again",
-                Tried("tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build", 500, FUZZED),
+                Tried("tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build", 2_500, FUZZED),
                 Tried(
                     "tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build_that_asked_a_model",
-                    500,
+                    1_500,
                     FUZZED,
                 ),
             ),
@@ -126,7 +126,7 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/training/test_stops.py::test_a_run_with_a_damaged_checkpoint_resumes_from_the_one_before",
                 "tests/training/test_stops.py::test_a_damaged_checkpoint_does_not_displace_a_sound_one",
                 "tests/training/tokens/test_store.py::test_a_damaged_file_is_reported_and_written_again",
-                Tried("tests/fuzz/test_state_of_runs.py::test_any_state_of_a_run", 60, FUZZED),
+                Tried("tests/fuzz/test_state_of_runs.py::test_any_state_of_a_run", 120, FUZZED),
             ),
         ),
     ),
@@ -134,8 +134,8 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
         (
             "Every row is in the dataset or in quarantine with a reason, and the numbers add up.",
             (
-                Tried("tests/fuzz/test_rows.py::test_rows_of_any_content", 800, FUZZED),
-                Tried("tests/fuzz/test_rows.py::test_files_with_any_bytes", 800, FUZZED),
+                Tried("tests/fuzz/test_rows.py::test_rows_of_any_content", 1_250, FUZZED),
+                Tried("tests/fuzz/test_rows.py::test_files_with_any_bytes", 1_250, FUZZED),
                 Tried(
                     "tests/sources/test_fuzz.py::test_any_rows_are_counted",
                     1600,
