@@ -112,6 +112,8 @@ def manifest(out: Path) -> dict[str, Any]:
     try:
         made = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         checked: dict[str, Any] = {key: dict(made[key]) for key in ("recipe", "input", "files")}
+        if not all(isinstance(about["sha256"], str) for about in checked["files"].values()):
+            raise ValueError("a file has no hash")
         return {**made, **checked}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExistingOutputError(

@@ -14,6 +14,7 @@ import pyarrow.csv as pacsv
 from pairkit.errors import InputError
 from pairkit.readers.blocks import CHUNK, BadLine, Block, RawBlock, RowTable, rebatch, refuse_duplicates
 from pairkit.readers.csv_dialect import Dialect, dialect_of
+from pairkit.readers.csv_rows import hide_undecodable_rows
 from pairkit.readers.text import convert, open_text
 
 INDEX = "index"
@@ -26,6 +27,7 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
     Every cell is a text, because what looks like a number may be a prompt. An empty cell is null unless it
     is quoted. The delimiter is found by the header. Raises `InputError`.
     """
+    hide_undecodable_rows()
     bad: list[BadLine] = []
     dialect = dialect_of(path, compression)
 
@@ -57,14 +59,16 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
             reader = pacsv.open_csv(stream, read, parse, convert)
             tables = rebatch((pa.Table.from_batches([batch]).rename_columns(names) for batch in reader), rows)
             yield from _number_rows(_refuse_open_quote(tables, bad, path, compression), bad)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:  # the latter for the names of columns
             raise InputError(
                 f"{path}: not CSV in UTF-8 with a header ({error}); {_advice(path, error)}"
             ) from error
 
 
-def _advice(path: Path, error: pa.ArrowInvalid) -> str:
-    return convert(path) if "UTF8" in str(error) else "correct the file, or leave it out"
+def _advice(path: Path, error: ValueError) -> str:
+    # The last is what is left of other encodings in a row that pyarrow shows.
+    decoded = isinstance(error, UnicodeDecodeError) or "UTF8" in str(error) or "\ufffd" in str(error)
+    return convert(path) if decoded else "correct the file, or leave it out"
 
 
 def _header(path: Path, compression: str | None, read: pacsv.ReadOptions, dialect: Dialect) -> list[str]:

@@ -54,7 +54,11 @@ def test_a_damaged_record_of_a_stopped_build(name: str, content: str, stopped: P
     assert pipeline.build(recipe(stopped), out, on_existing="delete")["counts"]["source"]["rows"] == 40
 
 
-@pytest.mark.parametrize("content", DAMAGE, ids=range(len(DAMAGE)))
+FILES = ['{"a": 1}', '{"a": {}}', '{"a": []}', '{"a": {"sha256": null}}']
+MANIFESTS = [*DAMAGE, *(f'{{"recipe": {{}}, "input": {{}}, "files": {files}}}' for files in FILES)]
+
+
+@pytest.mark.parametrize("content", MANIFESTS, ids=range(len(MANIFESTS)))
 def test_a_damaged_manifest(content: str, stopped: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     pipeline.build(recipe(stopped), out)

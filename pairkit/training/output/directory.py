@@ -179,7 +179,8 @@ def _read_record(record: Path) -> dict[str, Any]:
         if content is not None:
             content = {part: dict(hashes) for part, hashes in content.items()}
         return read | {TEMPLATE: before.get(TEMPLATE), CONTENT: content}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # any JSON, edited by hand
+    # Any JSON, edited by hand, or no file.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ExistingOutputError(
             f"{record}: not the record of a training run; choose another --out, or use --on-existing delete"
         ) from error
