@@ -128,6 +128,24 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
 
 
+@contextmanager
+def undamaged(path: Path, advice: str) -> Iterator[None]:
+    """Turn whatever reading a damaged record raises into one `InputError` that names the file.
+
+    Args:
+        advice: what to do about it.
+    """
+    try:
+        yield
+    except PairkitError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        kind = f"{type(error).__name__}: {error}"[:200]
+        raise InputError(f"{path}: is damaged ({kind}); {advice}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; {advice}") from error
+
+
 def sha256(path: Path) -> str:
     """Return the sha256 of a file's content, in hex."""
     # In blocks, because a shard may be larger than memory.

@@ -117,7 +117,8 @@ def secrets_in(content: Any) -> Iterator[str]:
     elif isinstance(content, str):
         for form in _FORMS:
             yield from (found.group().strip() for found in form.finditer(content))
-        yield from (found.group(2) for found in _NAMED.finditer(content))
+        yield from (found.group().removeprefix(found[1]) for found in _QUERY.finditer(content))
+        yield from (content[start:end] for start, end in _assigned(content))
 
 
 def looks_secret(text: str) -> bool:
@@ -170,16 +171,25 @@ def _text(text: str) -> str:
     for form in _FORMS:
         text = form.sub(MASK, text)
     text = _QUERY.sub(rf"\g<1>{MASK}", text)
-    parts, start = [], 0
+    parts, last = [], 0
+    for start, end in _assigned(text):
+        parts += [text[last:start], MASK]
+        last = end
+    return "".join([*parts, text[last:]])
+
+
+def _assigned(text: str) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each value after a name that tells that it is a secret."""
+    last = 0
     for found in _ASSIGNED.finditer(text):
         # Only for names of secrets, because values may be long, and one may hold the next name.
-        if found.end() < start or not _is_secret(found[2].rpartition(".")[2], "a value"):
+        if found.end() < last or not _is_secret(found[2].rpartition(".")[2], "a value"):
             continue
         value = _VALUE.match(text, found.end())
         size = _size_of_secret(found[1], found[2], found[3], value[0]) if value else 0
-        parts += [text[start : found.end()], MASK] if size else []
-        start = found.end() + size if size else start
-    return "".join([*parts, text[start:]])
+        if size:
+            last = found.end() + size
+            yield found.end(), last
 
 
 def _size_of_secret(dashes: str, name: str, separator: str, value: str) -> int:
