@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError
+from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
 
 # In an output directory while a process owns it (ownership.py).
 LOCK = ".pairkit.lock"
