@@ -74,6 +74,8 @@ def _size(node: ast.expr, file: str) -> int | None:
             return _size(called.value, file)
         if isinstance(called, ast.Name) and called.id in _SAME_SIZE:
             return _size(node.args[0], file)
+        if isinstance(called, ast.Name) and called.id == "some":  # support.grids, with or without the mark
+            return _size(node.args[1], file)
     return None
 
 

@@ -18,6 +18,7 @@ class Tried(NamedTuple):
 
 
 Tests = tuple[str | Tried, ...]
+COLLECTED = "parameters, as pytest collects them"
 FUZZED = "random cases run by hand so far; `pytest -m slow tests/fuzz` tries 10,000 of each"
 
 TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
@@ -29,7 +30,16 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/test_ownership.py::test_a_second_owner_is_refused_and_the_first_is_named",
                 "tests/test_ownership.py::test_a_killed_owner_leaves_nothing_that_holds_the_directory",
                 "tests/test_ownership.py::test_two_runs_at_once",
+                "tests/test_ownership.py::test_a_run_in_a_directory_that_has_an_owner_is_refused",
                 "tests/test_ownership.py::test_a_run_that_fails_as_it_starts_leaves_no_directory",
+                "tests/test_ownership.py::test_whoever_comes_second_changes_nothing",
+                "tests/test_ownership.py::test_file_systems_without_locks",
+                "tests/test_ownership.py::test_a_lock_that_is_a_link_is_not_followed",
+                "tests/test_ownership.py::test_a_lock_of_anything_is_no_obstacle",
+                "tests/training/export/test_model.py::test_a_second_export_to_one_directory_is_refused",
+                "tests/training/export/test_model.py::test_an_export_that_fails_keeps_the_one_before",
+                "tests/evaluation/judge/test_command.py::test_a_second_evaluation_in_one_directory_is_refused",
+                "tests/evaluation/judge/test_command.py::test_an_evaluation_that_cannot_begin_leaves_no_directory",
             ),
         ),
         (
@@ -42,6 +52,17 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/cli/test_stops.py::test_sigint_before_anything_was_begun",
                 "tests/pipeline/test_stops.py::test_sigint_keeps_what_was_done",
                 "tests/pipeline/test_stops.py::test_sigint_while_a_shard_is_opened_leaves_no_half_shard",
+            ),
+        ),
+        (
+            "Many signals in a row are one stop: one line, no traceback, and the state is kept.",
+            (
+                "tests/cli/test_bursts.py::test_a_burst_in_a_build",
+                "tests/cli/test_bursts.py::test_a_burst_in_training",
+                "tests/cli/test_bursts.py::test_later_signals_wait_until_the_first_is_handled",
+                "tests/cli/test_bursts.py::test_a_stop_that_takes_too_long_ends_at_once",
+                "tests/cli/test_bursts.py::test_bursts_at_any_moment_of_a_build",
+                "tests/cli/test_bursts.py::test_bursts_at_any_moment_of_training",
             ),
         ),
         (
@@ -120,6 +141,27 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
             ),
         ),
         (
+            "What was hashed is what is loaded, and no model is saved over weights that changed meanwhile.",
+            (
+                "tests/training/test_read_once.py::"
+                "test_weights_that_are_replaced_before_they_are_loaded_are_refused",
+                "tests/training/test_read_once.py::"
+                "test_weights_that_are_put_back_after_they_were_loaded_are_refused",
+                "tests/training/test_read_once.py::test_what_tokens_are_made_of_may_not_change_meanwhile",
+                "tests/training/test_read_once.py::test_loaded_weights_are_not_those_of_the_file_any_more",
+                "tests/training/test_read_once.py::test_a_model_is_not_saved_over_other_weights",
+            ),
+        ),
+        (
+            "A flipped bit in the cache of calls never changes an answer.",
+            (
+                "tests/engines/test_cache.py::test_flipped_bits_never_change_an_answer",
+                "tests/engines/test_cache.py::test_a_file_that_was_cut_is_one_line",
+                "tests/engines/test_cache.py::test_rows_that_were_swapped_are_asked_for_again",
+                Tried("tests/fuzz/test_state_of_builds.py::test_any_cache_of_calls", 250, FUZZED),
+            ),
+        ),
+        (
             "A damaged checkpoint, store of tokens or record of a run changes no weight.",
             (
                 "tests/training/test_stops.py::test_a_damaged_checkpoint_is_recognized",
@@ -151,6 +193,29 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/readers/test_deep_json.py::test_deep_columns_are_bad_rows",
                 "tests/readers/test_deep_json.py::test_an_array_of_rows",
                 "tests/readers/test_deep_json.py::test_deep_json_in_a_text",
+                Tried(
+                    "tests/readers/test_hostile_json.py::test_deep_rows_leave_their_neighbors_alone",
+                    64,
+                    "16 depths and shapes in 4 kinds of files, most under `slow`",
+                ),
+                "tests/readers/test_hostile_json.py::test_deep_literals_are_refused",
+            ),
+        ),
+        (
+            "A row says the same alone, with any neighbors, and in units of any size.",
+            (
+                "tests/sources/test_row_alone.py::test_rows_of_pairs",
+                "tests/sources/test_row_alone.py::test_rows_of_completions",
+                "tests/sources/test_row_alone.py::test_rows_of_ten_thousand_files",
+                "tests/sources/test_row_alone.py::test_metadata_is_what_rows_say",
+                "tests/readers/test_hostile_json.py::test_metadata_is_as_it_is_written",
+                "tests/readers/test_hostile_json.py::test_what_json_has_not_is_a_text",
+                "tests/readers/test_hostile_json.py::test_scores_beyond_numbers_are_refused",
+                "tests/readers/test_hostile_json.py::test_lines_that_are_no_row_are_refused_alone",
+                "tests/readers/test_hostile_json.py::test_keys_that_occur_twice_elsewhere",
+                "tests/readers/test_hostile_json.py::test_groups_do_not_depend_on_the_spelling_of_a_number",
+                "tests/readers/test_arrow_types.py::test_values_of_every_type",
+                "tests/readers/test_arrow_types.py::test_a_union_and_a_schema_without_bound_are_refused",
             ),
         ),
     ),
@@ -164,6 +229,22 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/engines/test_untrusted.py::test_an_error_whose_place_is_no_list_is_read",
                 "tests/engines/test_odd_servers.py::test_a_build_ends_with_what_the_server_answers",
                 "tests/engines/test_odd_servers.py::test_what_no_request_can_change_ends_the_build",
+            ),
+        ),
+        (
+            "An answer takes bounded memory and time, is its own request's, and lifts no budget.",
+            (
+                "tests/engines/test_hostile.py::test_an_attack_is_a_failed_try",
+                "tests/engines/test_hostile.py::test_an_attack_that_never_ends_costs_its_own_request",
+                "tests/engines/test_hostile.py::test_what_has_no_end_ends_with_the_time_of_a_try",
+                "tests/engines/test_hostile.py::test_a_connection_may_break_at_any_byte",
+                "tests/engines/test_hostile.py::test_a_bomb_takes_no_more_memory_than_an_answer_may",
+                Tried("tests/engines/test_hostile.py::test_an_odd_answer_is_read", 22, COLLECTED),
+                "tests/engines/test_hostile.py::test_no_count_of_a_server_lifts_a_budget",
+                "tests/engines/test_usage.py::test_only_counts_that_can_be_true_are_believed",
+                Tried("tests/engines/test_hostile.py::test_no_redirect_is_followed", 16, COLLECTED),
+                "tests/engines/test_usage.py::test_four_times_the_answer_takes_about_four_times_as_long",
+                "tests/engines/test_soak.py::test_memory_is_flat_and_counts_add_up",
             ),
         ),
         (
@@ -201,6 +282,18 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
             ),
         ),
         (
+            "A stranger's model runs nothing, asks nothing, and its errors are short.",
+            (
+                "tests/models/test_hostile_files.py::test_a_hostile_model",
+                "tests/test_remote_code.py::test_every_load_says_whether_code_is_trusted",
+                "tests/test_remote_code.py::test_nothing_asks_or_runs_what_a_file_says",
+                "tests/test_remote_code.py::test_pickles_are_read_with_weights_only",
+                "tests/test_remote_code.py::test_no_library_is_told_to_trust",
+                "tests/models/test_hostile_files.py::"
+                "test_a_regular_expression_of_a_tokenizer_that_does_not_end",
+            ),
+        ),
+        (
             "Templates compute and write within limits, in the sandbox.",
             (
                 "tests/models/chat/test_limits.py::test_a_template_without_end",
@@ -216,7 +309,7 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/test_masking.py::test_a_secret_is_hidden",
                 "tests/test_masking.py::test_the_name_of_a_key_tells",
                 "tests/test_masking.py::test_the_key_that_is_used_is_hidden_whatever_its_form",
-                "tests/cli/test_secrets.py::test_a_key_that_the_server_echoes",
+                "tests/cli/test_secrets.py::test_secrets_that_the_server_echoes",
                 "tests/cli/test_secrets.py::test_a_key_in_an_error",
                 "tests/cli/test_secrets.py::test_a_password_in_the_url",
                 "tests/cli/test_secrets.py::test_a_token_in_the_body_is_masked_and_not_published",
@@ -233,8 +326,15 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
             ),
         ),
         (
-            "Control tokens in texts are text, in training and judging.",
+            "Control tokens in texts are text, in training, generation, scoring and judging.",
             (
+                "tests/models/chat/test_attacks.py::test_no_spelling_of_a_control_token_is_one",
+                "tests/models/chat/test_attacks.py::"
+                "test_a_content_has_the_ids_of_a_tokenizer_without_control_tokens",
+                "tests/models/chat/test_attacks.py::test_no_template_makes_a_control_token_of_a_content",
+                "tests/models/chat/test_attacks.py::test_a_key_of_a_tool_makes_no_token",
+                "tests/models/chat/test_attacks.py::test_every_field_is_text",
+                "tests/rankers/pairrm/test_text.py::test_no_text_is_a_control_token",
                 "tests/models/chat/test_control.py::"
                 "test_a_text_without_stand_ins_has_the_ids_that_the_tokenizer_gives_it",
                 "tests/models/chat/test_control.py::"
