@@ -37,11 +37,10 @@ What `pairkit COMMAND --help` prints, and how a command ends.
 * **1**: the input, the recipe, the model or the output cannot be used. The last line on standard error tells
   what is wrong and what to do; [Bad input](bad-input.md) lists these messages.
 * **2**: wrong usage: an unknown command or flag, a missing argument, or a value that cannot be parsed.
-* **130**: interrupted by SIGINT (Ctrl-C). A training run saves a checkpoint first. Run the same command again
-  to resume.
-* **143**: terminated by SIGTERM (128 + 15 in a shell; Python's `subprocess` reports -15). The process ends at
-  once. Run the same command again to resume: a build continues after its last finished shard, a training run
-  from its last checkpoint.
+* **130**, **143**, **129**: stopped by SIGINT (Ctrl-C), SIGTERM or SIGHUP, the first of several. What is done
+  is kept, and a training run saves a checkpoint first. Run the same command again to resume: a build resumes
+  after its last finished shard, a training run from its last checkpoint. Signals that follow are ignored; ten
+  seconds after the first, one ends the command where it is.
 """
 
 HEADER = '''\

@@ -84,10 +84,23 @@ def listed(cuts: Any, flat: pa.Array) -> pa.ListArray:
 
 
 def flatten(lists: pa.Array) -> tuple[Offsets, pa.Array]:
-    """Return offsets from 0 and the values of a list array, whatever its slice, nulls and kind of list."""
+    """Return offsets from 0 and the values of a list array, whatever its slice, nulls and kind of list.
+
+    Lists of which nothing but nulls is known are empty, and so is what is no list.
+    """
+    if not is_list(lists.type):
+        return np.zeros(len(lists) + 1, np.int64), pa.nulls(0)
     # `list_flatten` leaves out null lists, so their length has to be 0.
     lengths = pc.fill_null(pc.list_value_length(lists), 0)
     return offsets(lengths.to_numpy(zero_copy_only=False)), pc.list_flatten(lists)
+
+
+def cast_or_null(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Cast values to a type; all are null where Arrow cannot cast them."""
+    try:
+        return values.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        return pa.nulls(len(values), kind)
 
 
 def list_indices(cuts: Offsets) -> npt.NDArray[np.int64]:

@@ -199,7 +199,7 @@ def names_in(out: Path) -> set[str]:
     Raises `OutputError` for a file.
     """
     try:
-        return {path.name for path in out.iterdir()} - {LOCK}
+        return {path.name for path in out.iterdir() if not path.name.startswith(LOCK)}
     # A new directory is an empty one: callers create it only when they write.
     except FileNotFoundError as error:
         for place in (out, *out.parents):

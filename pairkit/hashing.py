@@ -11,8 +11,20 @@ from pathlib import Path
 
 from pairkit.progress import progress
 
+# Device, inode, size and times.
+Stamp = tuple[int, ...]
 _BLOCK = 4 * 10**6  # bytes read at once; hashlib lets other threads run meanwhile
 _SLOW = 4 * 10**9  # bytes from which on a bar is shown: some seconds from a fast disk
+
+
+def stamp(path: Path) -> Stamp:
+    """Describe the state of a file: if it is equal later, nobody has written to the file since.
+
+    It does not describe the content: a file of other content may have the same size and time of writing.
+    Raises `OSError`.
+    """
+    about = os.stat(path)
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def sha256_of(paths: Iterable[Path], purpose: str) -> dict[Path, str]:

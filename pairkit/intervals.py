@@ -58,15 +58,26 @@ def bootstrap_mean(
     if numbers.ndim != 1 or not len(numbers) or not np.isfinite(numbers).all():
         raise InputError(f"a bootstrap needs a non-empty 1-D array of finite numbers, got {numbers!r}")
     sums, counts = _by_group(numbers, groups)
+    return Interval(float(numbers.mean()), *bootstrap_ratio(sums, counts, level, resamples, seed))
+
+
+def bootstrap_ratio(
+    numerators: Floats, denominators: Floats, level: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
+    """Compute the percentile bootstrap interval of a ratio of sums over groups, `[groups]` each.
+
+    >>> bootstrap_ratio(np.array([1.0, 2.0]), np.array([2.0, 4.0]))
+    (0.5, 0.5)
+    """
     random = np.random.default_rng(seed)
     # In parts, because all resamples of a large evaluation would not fit into memory.
-    rows = max(1, _CHUNK // len(sums))
-    means = [
-        _resampled_means(sums, counts, random, min(rows, resamples - done))
+    rows = max(1, _CHUNK // len(numerators))
+    ratios = [
+        _resampled_ratios(numerators, denominators, random, min(rows, resamples - done))
         for done in range(0, resamples, rows)
     ]
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(numbers.mean()), float(low), float(high))
+    low, high = np.quantile(np.concatenate(ratios), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def bootstrap_difference(
@@ -104,11 +115,13 @@ def _by_group(values: Floats, groups: Sequence[Hashable] | None) -> tuple[Floats
     return sums, np.bincount(owner).astype(np.float64)
 
 
-def _resampled_means(sums: Floats, counts: Floats, random: np.random.Generator, resamples: int) -> Floats:
-    # `[resamples, groups]`: a mean is over the problems in the sampled groups, whose number differs.
-    sampled = random.integers(0, len(sums), size=(resamples, len(sums)))
-    means: Floats = sums[sampled].sum(axis=1) / counts[sampled].sum(axis=1)
-    return means
+def _resampled_ratios(
+    numerators: Floats, denominators: Floats, random: np.random.Generator, resamples: int
+) -> Floats:
+    # `[resamples, groups]`: the denominator is resampled too, because groups differ in it.
+    sampled = random.integers(0, len(numerators), size=(resamples, len(numerators)))
+    ratios: Floats = numerators[sampled].sum(axis=1) / denominators[sampled].sum(axis=1)
+    return ratios
 
 
 def wilson(successes: int, trials: int, *, level: float = 0.95) -> Interval:
@@ -125,13 +138,21 @@ def wilson(successes: int, trials: int, *, level: float = 0.95) -> Interval:
         raise InputError(
             f"a share needs 0 <= successes <= trials and trials > 0, got {successes} of {trials}"
         )
+    return wilson_share(successes / trials, trials, level=level)
+
+
+def wilson_share(share: float, trials: int, *, level: float = 0.95) -> Interval:
+    """Compute the score interval of a share in which a tie may count 1/2.
+
+    >>> wilson_share(0.5, 50)
+    Interval(mean=0.5, low=0.3664486, high=0.6335514)
+    """
     # The score interval, because the usual one is empty where all or none succeed.
     z = NormalDist().inv_cdf((1 + level) / 2)
-    share = successes / trials
     center = share + z * z / (2 * trials)
     half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     # Exactly 0 and 1 at the ends, where the formula leaves rounding errors.
-    low = 0.0 if successes == 0 else (center - half) / scale
-    high = 1.0 if successes == trials else (center + half) / scale
+    low = 0.0 if share == 0 else (center - half) / scale
+    high = 1.0 if share == 1 else (center + half) / scale
     return Interval(share, low, high)

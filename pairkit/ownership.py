@@ -1,7 +1,8 @@
-"""One owner per output directory: an OS lock, and who holds it."""
+"""One owner per output: an OS lock, and who holds it."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -15,6 +16,13 @@ from pathlib import Path
 from pairkit.errors import OutputError
 from pairkit.files import LOCK
 
+# What flock raises on file systems without it: some mounts of NFS and Lustre.
+_WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+class _Taken(Exception):
+    """Another process has the lock; the message says what to do besides waiting."""
+
 
 @contextmanager
 def owned(out: Path, folder: Path | None = None) -> Iterator[None]:
@@ -25,32 +33,71 @@ def owned(out: Path, folder: Path | None = None) -> Iterator[None]:
 
     Raises `OutputError` if another process has it, naming host and process, or if nothing can be written.
     """
-    path = (folder or out) / LOCK
+    with _locked(out, (folder or out) / LOCK, remove=folder is None):
+        yield
+
+
+@contextmanager
+def owned_name(path: Path) -> Iterator[None]:
+    """Be the only process that writes the file or directory `path`, which need not exist, for the block.
+
+    The lock is next to it, because what appears by a rename has no place for one. Raises as `owned` does.
+    """
+    with _locked(path, lock_of(path), remove=True):
+        yield
+
+
+def lock_of(path: Path) -> Path:
+    """Return the lock of a single file or directory."""
+    return path.with_name(f".{path.name}{LOCK}")
+
+
+@contextmanager
+def none_empty(folder: Path) -> Iterator[None]:
+    """Remove `folder` and its parents if the block made them, failed, and left them empty."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
-        handle = _open(path)
-    except BlockingIOError as error:
+        yield
+    except BaseException:
+        # The deepest first, because a directory can be removed only after those in it.
+        for each in new:
+            with suppress(OSError):
+                each.rmdir()
+        raise
+
+
+@contextmanager
+def _locked(out: Path, path: Path, *, remove: bool) -> Iterator[None]:
+    """Hold the lock `path` of `out` for the block."""
+    held = path.with_name(f"{path.name}.held")  # only on file systems without locks
+    try:
+        handle = _open(path, held)
+    except _Taken as error:
         raise OutputError(
-            f"{out}: {_owner(path)} is writing to it; wait for it, or choose another --out"
+            f"{out}: {_owner(held if held.exists() else path)} is writing to it; wait for it, or choose "
+            f"another --out{error}"
         ) from error
     except OSError as error:
         raise OutputError(f"{out}: cannot be written to: {error.strerror}") from error
     try:
         yield
     finally:
-        if folder is None:
-            # The name first: a file that is locked under this name is always the lock.
-            with suppress(OSError):  # gone with the directory, or read-only by now; the lock ends below
-                path.unlink()
+        # The names first: a file that is locked under this name is always the lock. What cannot be removed is
+        # gone with the directory, or read-only by now; the lock ends below.
+        for name in (held, *([path] if remove else [])):
+            with suppress(OSError):
+                name.unlink()
         os.close(handle)
 
 
-def _open(path: Path) -> int:
-    """Return the locked file, with this process in it. Raises `BlockingIOError` if another has the lock."""
+def _open(path: Path, held: Path) -> int:
+    """Return the locked file, with this process in it. Raises `_Taken` if another has the lock."""
     # A loop, because the process that had the lock may remove the file while this one opens it.
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+            # No link is followed, because the file that it points to would be emptied below.
+            handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
         except FileNotFoundError:
             continue  # the folder was removed after it was made
         try:
@@ -58,16 +105,36 @@ def _open(path: Path) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Another file may have this name by now; a lock on the removed one excludes nobody.
             if os.path.samestat(path.stat(), os.fstat(handle)):
-                os.truncate(handle, 0)
-                os.write(handle, json.dumps(_this_process()).encode())
+                _sign(handle)
                 return handle
         except FileNotFoundError:
             pass  # removed between opening and locking: it is not the lock any more
-        except OSError:
-            # BlockingIOError comes here too: the lock is another's.
+        except OSError as error:
             os.close(handle)
+            if isinstance(error, BlockingIOError):
+                raise _Taken from error
+            if error.errno in _WITHOUT_LOCKS:
+                return _create(held)
             raise
         os.close(handle)
+
+
+def _create(held: Path) -> int:
+    """Create the file that stands for a lock where there are none. Raises `_Taken` if it is there."""
+    try:
+        handle = os.open(held, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+    except FileExistsError as error:
+        # Not removed for anybody: whether a process of another host still runs cannot be told from here.
+        raise _Taken(
+            f". This file system has no locks: if that process no longer runs, remove {held}"
+        ) from error
+    _sign(handle)
+    return handle
+
+
+def _sign(handle: int) -> None:
+    os.truncate(handle, 0)
+    os.write(handle, json.dumps(_this_process()).encode())
 
 
 def _this_process() -> dict[str, str | int]:
@@ -82,5 +149,5 @@ def _owner(path: Path) -> str:
         owner = json.loads(path.read_text(encoding="utf-8"))
         about = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
         return f"another command ({owner['command']}, {about})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another command"

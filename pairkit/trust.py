@@ -19,8 +19,11 @@ _VLLM_CODE = frozenset(
         "worker_cls", "worker_extension_cls", "scheduler_cls", "logits_processors", "kv_transfer_config",
         "compilation_config", "tool_parser_plugin", "reasoning_parser_plugin", "io_processor_plugin",
         "distributed_executor_backend", "model_loader_extra_config", "additional_config",
+        "ec_transfer_config", "weight_transfer_config",
     }
 )  # fmt: skip
+# And those within its blocks, such as structured_outputs_config.reasoning_parser_plugin.
+_VLLM_ENDINGS = ("_cls", "_plugin", "_module_path", "_qualname")
 _ABSENT = object()
 
 
@@ -77,10 +80,14 @@ def _requests(
             yield here, value, "code that comes with the model", TRUST
         elif key == "attention" and not place and "/" in str(value):
             yield here, value, f"the kernel {value!r} of the Hub", TRUST
-        elif place[-1:] == ("vllm",) and key in _VLLM_CODE and value is not None:
+        elif "vllm" in place and _names_code(key) and value is not None:
             yield here, value, "code that vLLM imports", ""
         else:
             yield from _requests(value, here)
+
+
+def _names_code(key: str | int) -> bool:
+    return key in _VLLM_CODE or str(key).endswith(_VLLM_ENDINGS)
 
 
 def _at(content: Any, place: tuple[str | int, ...]) -> Any:

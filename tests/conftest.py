@@ -55,9 +55,9 @@ def real_data() -> Path:
 def as_before() -> Iterator[None]:
     """Undo what a command that ran in this process did to its signals and streams."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    streams = sys.stdout, sys.stderr
+    streams = sys.stdout, sys.stderr, sys.excepthook
     yield
-    sys.stdout, sys.stderr = streams
+    sys.stdout, sys.stderr, sys.excepthook = streams
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

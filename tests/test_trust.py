@@ -137,12 +137,20 @@ def test_remote_code_needs_the_flag(content: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"worker_cls": "evil.Worker"}, {"logits_processors": ["evil:P"]}, {"tool_parser_plugin": "evil.py"}],
+    [
+        {"worker_cls": "evil.Worker"},
+        {"logits_processors": ["evil:P"]},
+        {"tool_parser_plugin": "evil.py"},
+        {"structured_outputs_config": {"reasoning_parser_plugin": "evil.py"}},
+        {"ec_transfer_config": {"ec_connector_module_path": "evil"}},
+        {"parallel_config": {"worker_extension_cls": "evil.Worker"}},
+        {"speculative_config": {"model": "m", "scheduler_cls": "evil.S"}},
+    ],
 )
 def test_code_that_vllm_imports_is_named_in_the_command(arguments: dict[str, object]) -> None:
     content = {"generate": {"engine": "vllm", "vllm": {"max_model_len": 512, **arguments}}}
     for remote_code in (False, True):
-        with pytest.raises(RecipeError, match=r"give generate\.vllm\.\w+ in the command"):
+        with pytest.raises(RecipeError, match=r"give generate\.vllm\.[\w.]+ in the command"):
             check_requests(content, {}, remote_code=remote_code)
     check_requests(content, {"generate": {"vllm": arguments}})
 

@@ -71,12 +71,15 @@ def main() -> None:
     """Run the command line and exit: with 0, 1 after an error, 2 after wrong usage, 130 after SIGINT.
 
     An error is one line on standard error, without a traceback. SIGTERM and SIGHUP end a command as SIGINT
-    does, with 143 and 129.
+    does, with 143 and 129; the first of several signals decides.
     """
     output = streams.guard()
     signals.raise_on_stops()
     try:
-        code = app(prog_name="pairkit", standalone_mode=False)
+        # Not `app()`, which would put a hook for uncaught exceptions before the one of the signals.
+        code = typer.main.get_command(app)(prog_name="pairkit", standalone_mode=False)
+    except KeyboardInterrupt:  # before a command had begun
+        code = Interrupted.exit_code
     except Interrupted as error:
         _fail(str(error), signals.exit_code(error))
     except PairkitError as error:
@@ -89,20 +92,27 @@ def main() -> None:
         message = error.format_message().replace("Value error, ", "").rstrip(".")
         command = error.ctx.command_path if error.ctx else "pairkit"
         _fail(f"{message}; see: {command} --help", UsageError.exit_code)
+    except Exception as error:
+        if not signals.came():
+            raise
+        # Some libraries turn the exception of a signal into their own: a failed import, as a rule.
+        _fail(f"stopped ({type(error).__name__}: {error})", signals.exit_code())
     if code == Interrupted.exit_code:  # a signal before a command had anything to keep
         _fail("stopped", signals.exit_code())
-    signals.end_on_stops()
+    signals.hold_stops()
     if problem := streams.lost(output):
         _fail(problem, 1)
+    signals.end_on_stops(code or 0)
     sys.exit(code)
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    signals.hold_stops()
     from pairkit.masking import masked
     from pairkit.progress import visible
 
     # The message of a library, inside ours, may have several lines; names in a file may hold anything.
     line = visible(masked(" ".join(message.split())))
-    signals.end_on_stops()
     typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)
+    signals.end_on_stops(code)
     sys.exit(code)

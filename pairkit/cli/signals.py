@@ -1,28 +1,80 @@
-"""SIGINT, SIGTERM and SIGHUP end a command alike: what is done is kept; the exit code names the signal."""
+"""SIGINT, SIGTERM and SIGHUP end a command alike: what is done is kept; the exit code names the signal.
+
+The first one raises `KeyboardInterrupt`, and what follows is ignored while that is handled: an exception in
+the middle of cleaning up would leave a traceback and half of the work.
+"""
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import sys
+import time
+import weakref
 from collections.abc import Callable
-from types import FrameType
-from typing import NoReturn
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_received: list[int] = []
+# Seconds that a stop may take before another signal ends the process. Everything on disk survives that.
+_PATIENCE = 10.0
+_SHOW_CURSOR = "\x1b[?25h"  # which progress bars hide
+
+
+class _Stop(KeyboardInterrupt):
+    """A signal; a class of its own, because a weak reference to the built-in one is impossible."""
+
+
+class _Stopping:
+    """The signals that came, and the exception that the last effective one raised."""
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self.since = 0.0
+        self.noticed = False
+        # Weak: an exception that is gone was handled, or lost in a destructor or a library.
+        self.exception: Callable[[], _Stop | None] = lambda: None
+
+
+_stopping = _Stopping()
 
 
 def raise_on_stops() -> None:
-    """Let each of the signals raise `KeyboardInterrupt`, which every command turns into a stop.
+    """Let the first of the signals raise `KeyboardInterrupt`, which every command turns into a stop.
 
-    A signal that is ignored already, as SIGHUP is below nohup, stays ignored.
+    Others are ignored as long as the exception is being handled; after ten seconds they end the process. A
+    signal that is ignored already, as SIGHUP is below nohup, stays ignored.
     """
+    global _stopping
+    _stopping = _Stopping()
     _handle(_interrupt)
+    sys.excepthook = _uncaught
+    # Registered before all others, and so called last, after the threads have ended.
+    atexit.unregister(_ignore)
+    atexit.register(_ignore)
 
 
-def end_on_stops() -> None:
-    """Let each of the signals end the process at once: nothing is left to keep."""
-    _handle(_end)
+def hold_stops() -> None:
+    """Ignore the signals while the outcome is printed, unless that takes long: nothing is left to keep."""
+    _stopping.since = time.monotonic()
+    _handle(_hold)
+
+
+def end_on_stops(code: int) -> None:
+    """Let each of the signals end the process at once, with its exit code: all is done and printed."""
+    _handle(lambda number, frame: os._exit(code))
+
+
+def _ignore() -> None:
+    # While Python ends it puts the default in the place of any handler, and that would change the exit code.
+    _handle(signal.SIG_IGN)
+
+
+def came() -> bool:
+    """Return whether one of the signals came."""
+    return bool(_stopping.received)
 
 
 def exit_code(error: BaseException | None = None) -> int:
@@ -30,19 +82,47 @@ def exit_code(error: BaseException | None = None) -> int:
     cause = None if error is None else error.__cause__
     # Where the signal was only noted, so that a step could end, the cause has its number.
     noted = cause.args[0] if isinstance(cause, KeyboardInterrupt) and cause.args else None
-    return 128 + (noted or (_received[0] if _received else signal.SIGINT))
+    return int(128 + (noted or (_stopping.received[0] if came() else signal.SIGINT)))
 
 
-def _handle(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
+def end(message: str, code: int) -> NoReturn:
+    """End the process without anything else that Python does at its end."""
+    with suppress(OSError):
+        os.write(2, f"{_SHOW_CURSOR if os.isatty(2) else ''}error: {message}\n".encode())
+    os._exit(code)
+
+
+def _handle(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
     for number in _STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    _received.append(number)
-    raise KeyboardInterrupt
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _stopping.received.append(number)
+    if _stopping.exception() is not None:
+        _hold(number, frame)
+        return
+    stop = _Stop(number)
+    _stopping.exception, _stopping.since = weakref.ref(stop), time.monotonic()
+    try:
+        raise stop
+    finally:
+        # Its traceback holds this frame: with this name in it, the exception would never be gone.
+        del stop
 
 
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    os._exit(128 + number)
+def _hold(number: int, frame: FrameType | None) -> None:
+    if time.monotonic() - _stopping.since > _PATIENCE:
+        end("stopped at once; the same command continues from what is on disk", exit_code())
+    if not _stopping.noticed and os.isatty(2):
+        _stopping.noticed = True
+        with suppress(OSError):
+            os.write(2, b"\nstopping; to end at once, try again in ten seconds\n")
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
+    # Between two commands of `main`: before a command has begun, or after its end.
+    if issubclass(kind, KeyboardInterrupt):
+        end("stopped", exit_code())
+    sys.__excepthook__(kind, error, trace)

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from pairkit.dataset import chat_json, extras, left_out, reshape, views
-from pairkit.dataset.export_output import no_empty_directories, output
+from pairkit.dataset.export_output import output
 from pairkit.dataset.formats import FORMATS, Format
 from pairkit.dataset.nectar import NECTAR, nectar
 from pairkit.dataset.parquet import open_writer
@@ -116,12 +116,16 @@ def export(
             return tally.exported(file)
         if complete:
             return Exported(file, **complete["counts"])
-        with no_empty_directories(file.parent), replacing(file) as temporary:
-            with _writer(temporary, tally.schema, FORMATS[name]) as write:
-                for table in tally.tables():
-                    write(table)
-            # Before the file has its name, because a file alone could not be told from a foreign one.
-            target.record(settings, data.manifest.get("recipe_hash"), tally.counts(), temporary)
+        with target.owned():
+            # Asked again, because another export may have ended while this one came to the lock.
+            if complete := target.admit(settings, on_existing):
+                return Exported(file, **complete["counts"])
+            with replacing(file) as temporary:
+                with _writer(temporary, tally.schema, FORMATS[name]) as write:
+                    for table in tally.tables():
+                        write(table)
+                # Before the file has its name, because a file alone could not be told from a foreign one.
+                target.record(settings, data.manifest.get("recipe_hash"), tally.counts(), temporary)
     return tally.exported(file)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from pairkit import __version__
 from pairkit.dataset.formats import FORMATS
 from pairkit.dataset.layout import EXPORT
 from pairkit.errors import ExistingOutputError, OutputError, RecipeError
-from pairkit.files import OnExisting, admit, names_in, sha256, write_json
+from pairkit.files import LOCK, OnExisting, admit, names_in, sha256, write_json
+from pairkit.ownership import none_empty, owned, owned_name
 from pairkit.schema import MANIFEST
 
 # Extensions of data files: a name that ends so is meant as a file, any other (run.v2) may be a directory's.
@@ -43,6 +44,16 @@ class Output:
     def out(self) -> Path:
         """The path that the caller gave as --out."""
         return self.file.parent if self.shared else self.file
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Be the only export that writes here for the block, which leaves no directory if it fails.
+
+        Raises `OutputError` if another one does, or if nothing can be written.
+        """
+        # The whole directory, because its splits share a manifest.
+        with none_empty(self.file.parent), owned(self.out) if self.shared else owned_name(self.out):
+            yield
 
     def admit(self, settings: Mapping[str, Any], on_existing: OnExisting) -> Mapping[str, Any] | None:
         """Decide whether an export may be written here; change nothing.
@@ -148,20 +159,6 @@ def output(out: Path, name: str, split: str) -> Output:
     return Output(out, out.with_name(f"{out.name}.{MANIFEST}"), shared=False)
 
 
-@contextmanager
-def no_empty_directories(folder: Path) -> Iterator[None]:
-    """Remove `folder` and its parents if the block made them, failed, and left them empty."""
-    new = [each for each in (folder, *folder.parents) if not each.exists()]
-    try:
-        yield
-    except BaseException:
-        # The deepest first, because a directory can be removed only after those in it.
-        for each in new:
-            with suppress(OSError):
-                each.rmdir()
-        raise
-
-
 def _differences(old: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     # Without the digest of the dataset: a hash tells nothing, so it is put in words below.
     keys = [key for key in settings if key != "dataset" and old.get(key) != settings[key]]
@@ -170,8 +167,9 @@ def _differences(old: Mapping[str, Any], settings: Mapping[str, Any]) -> list[st
 
 
 def _is_partial(name: str) -> bool:
-    """Tell whether a name is one that `files.partial` gives to a file of an export."""
-    return name.startswith(".") and name.endswith((".parquet.part", ".jsonl.part", f".{MANIFEST}.part"))
+    """Tell whether a name is one that `files.partial` gives to a file of an export, or that of its lock."""
+    endings = (".parquet.part", ".jsonl.part", f".{MANIFEST}.part")
+    return name.startswith(".") and (name.endswith(endings) or LOCK in name)
 
 
 def _foreign(path: Path) -> ExistingOutputError:

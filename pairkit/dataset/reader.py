@@ -50,9 +50,13 @@ class BuiltData:
                 total += pq.read_metadata(path).num_rows
         return total
 
+    def files(self, *splits: str) -> list[Path]:
+        """Return the data files of some splits."""
+        return [path for split in splits for path in self._files(split)]
+
     def hashes(self, *splits: str) -> dict[str, str]:
         """Return the sha256 of each file of some splits, by its name in the manifest, as it is now."""
-        paths = [path for split in splits for path in self._files(split)]
+        paths = self.files(*splits)
         found = sha256_of(paths, f"checking {self.folder}")
         return {f"data/{path.name}": found[path] for path in paths}
 

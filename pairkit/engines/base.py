@@ -29,6 +29,7 @@ REMARKS = {
     "sent_without_max_tokens": "requested without a limit of tokens",
     "sent_max_completion_tokens": "limited by max_completion_tokens instead of max_tokens",
     "other_finish_reason": "with a finish reason that is null or unknown, read as whole",
+    "secret_masked": "repeated a secret of the request, which *** replaces",
 }
 
 

@@ -2,7 +2,8 @@
 
 The key of a call is a hash of everything that its results depend on: the engine's identity and the requests.
 Each result is on disk before it is used, so that a killed process loses only the calls in flight. Several
-processes may use one file.
+processes may use one file: SQLite locks it, so that no process owns it. A row holds a hash of itself, because
+SQLite reads a changed text without an error; a row that was changed counts as one that is missing.
 """
 
 from __future__ import annotations
@@ -11,23 +12,27 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pairkit.engines.base import Call, Completion, FinishReason, Problem, Request, Result, SentSampling
 from pairkit.errors import OutputError
-from pairkit.files import undamaged
 from pairkit.masking import masked
+from pairkit.progress import warn
 from pairkit.schema import canonical_json
 
 # In the file's `user_version`, a number that SQLite leaves to applications. Rows of format 1 have the first
-# four fields of a completion. They are read too, and their files become files of this format.
-_VERSION = 2
+# four fields of a completion, and those of formats 1 and 2 no hash. They are read too, and their files become
+# files of this format.
+_VERSION = 3
 _SCHEMA = (
     # `failed` is a column, so that `retry_failed` needs no parsing. Keys are hashes, which an index next to
     # the rowid would store twice.
-    "CREATE TABLE IF NOT EXISTS calls (key BLOB PRIMARY KEY, failed INTEGER, results TEXT) WITHOUT ROWID"
+    "CREATE TABLE IF NOT EXISTS calls "
+    "(key BLOB PRIMARY KEY, failed INTEGER, results TEXT, hash BLOB) WITHOUT ROWID"
 )
+_ADD_HASH = "ALTER TABLE calls ADD COLUMN hash BLOB"
 
 
 class Cache:
@@ -38,41 +43,55 @@ class Cache:
 
     def __init__(self, path: Path, *, retry_failed: bool = False) -> None:
         self.path, self.retry_failed = path, retry_failed
-        self.hits = 0
+        self.hits = self.damaged = 0
         # Not created yet, because a build that fails before its first call should leave no file.
         self._open: sqlite3.Connection | None = _connect(path) if path.exists() else None
 
     def get(self, key: bytes) -> tuple[Result, ...] | None:
         """Return the results of the call with this key, or None if it was not made before."""
-        row = self._run("SELECT failed, results FROM calls WHERE key = ?", (key,)).fetchone()
-        if row is None or (row[0] and self.retry_failed):
+        rows = self._run("SELECT failed, results, hash FROM calls WHERE key = ?", (key,))
+        if not rows:
+            return None
+        failed, results, digest = rows[0]
+        stored = _stored(key, failed, results, digest)
+        if stored is None:
+            # Not an error: the answer is a request away, and all other rows are sound.
+            self.damaged += 1
+            return None
+        if failed and self.retry_failed:
             return None
         # Counted for a person: calls that cost nothing explain why a build is so fast.
         self.hits += 1
-        with undamaged(
-            self.path, f"the answer with the key {key.hex()} is no answer; choose another --cache"
-        ):
-            return tuple(_result(plain) for plain in json.loads(row[1]))
+        return stored
 
     def put(self, key: bytes, results: Sequence[Result]) -> None:
         """Store the results of a call; from here on they survive a crash of the process."""
         failed = any(isinstance(result, Problem) for result in results)
-        values = (key, failed, json.dumps([_plain(result) for result in results]))
+        text = json.dumps([_plain(result) for result in results])
         # REPLACE, because `retry_failed` repeats a key, and two builds may ask the same at the same time.
-        self._run("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", values)
+        self._run(
+            "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", (key, failed, text, _hash(key, failed, text))
+        )
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and say how many of its answers had been changed."""
         if self._open is not None:
             self._open.close()
+        if self.damaged:
+            warn(
+                f"{self.path}: {self.damaged:,} answers had been changed since they were stored; they were "
+                "asked for again"
+            )
+            self.damaged = 0
 
-    def _run(self, statement: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+    def _run(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
         self._open = self._open or _connect(self.path)
         try:
-            return self._open.execute(statement, values)
-        # A full disk too, which must not look like a failure of the engine.
-        except sqlite3.Error as error:
+            return self._open.execute(statement, values).fetchall()
+        except sqlite3.OperationalError as error:  # a full disk too, which must not look like a failed engine
             raise OutputError(f"{self.path}: the response cache failed: {error}") from error
+        except sqlite3.Error as error:
+            raise OutputError(f"{self.path}: {_damage(error)}") from error
 
 
 def call_key(identity: Mapping[str, Any], call: Call) -> bytes:
@@ -92,11 +111,14 @@ def _key_of(request: Request) -> list[Any]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    connection: sqlite3.Connection | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Every statement is its own transaction. With a write-ahead log, a commit survives a killed process
         # without waiting for the disk. 60 s, because another build may be writing.
         connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+        # A text that is no UTF-8 any more is a row that was changed, and not a failure of the file.
+        connection.text_factory = lambda content: content.decode("utf-8", "replace")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -104,13 +126,42 @@ def _connect(path: Path) -> sqlite3.Connection:
         if not 0 <= version <= _VERSION:
             raise sqlite3.DatabaseError(f"it was created by another version of pairkit (format {version})")
         connection.execute(_SCHEMA)
+        columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(calls)")}
+        if not {"key", "failed", "results"} <= columns:
+            raise sqlite3.DatabaseError("its table has other columns")
+        if "hash" not in columns:
+            with suppress(sqlite3.OperationalError):  # another process that opened the file has added it
+                connection.execute(_ADD_HASH)
         # After the table, so that a file with the version always has it.
         connection.execute(f"PRAGMA user_version = {_VERSION}")
     except (OSError, sqlite3.Error) as error:
+        if connection is not None:
+            connection.close()
         raise OutputError(
             f"{path}: cannot be used as the response cache: {error}; choose another --cache"
         ) from error
     return connection
+
+
+def _damage(error: sqlite3.Error) -> str:
+    return f"the response cache is damaged ({error}); choose another --cache, or remove the file"
+
+
+def _hash(key: bytes, failed: object, results: str) -> bytes:
+    """Hash a row; 16 bytes, because chance is the only adversary."""
+    return hashlib.sha256(b"%b%d%b" % (key, bool(failed), results.encode())).digest()[:16]
+
+
+def _stored(key: bytes, failed: object, results: object, digest: object) -> tuple[Result, ...] | None:
+    """Return the results in a row; None if it was changed since it was written."""
+    try:
+        text = str(results)
+        # Without a hash in a row of a version that did not write it; JSON is written in ASCII.
+        if not text.isascii() or digest not in (None, _hash(key, failed, text)):
+            return None
+        return tuple(_result(plain) for plain in json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        return None
 
 
 def _plain(result: Result) -> Any:

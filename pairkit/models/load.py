@@ -14,7 +14,7 @@ from pairkit.errors import ModelError, RecipeError
 from pairkit.models.adapters import merged, with_saved_adapters
 from pairkit.models.dropout import without_dropout
 from pairkit.models.multimodal import auto_class, freeze_other_parts
-from pairkit.models.names import cannot_load
+from pairkit.models.names import cannot_load, refuse_kernels
 from pairkit.models.resolve import Place, resolve
 from pairkit.models.tokenizer import ensure_chat_template, open_tokenizer
 
@@ -170,11 +170,14 @@ def _set_vocabulary(config: Any, vocabulary: int | None) -> None:
 def read_config(place: Place, trust_remote_code: bool) -> Any:
     """Read the configuration of a model, adapters left out. Raises `ModelError`."""
     try:
-        return AutoConfig.from_pretrained(
+        config = AutoConfig.from_pretrained(
             place.base, revision=place.revision, trust_remote_code=trust_remote_code
         )
     except Exception as error:  # any of a dozen types: transformers', the hub's, of remote code
         raise cannot_load("model", place.base, error, _hint(place.base)) from error
+    if not trust_remote_code:
+        refuse_kernels(place.base, config)
+    return config
 
 
 def load_tokenizer(

@@ -7,9 +7,10 @@ what its own classes tried. A person first has to know what is where the name po
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pairkit.errors import ModelError
+from pairkit.progress import visible
 
 # At least one of these files has to exist.
 FILES = {
@@ -50,7 +51,7 @@ def _reason(error: Exception) -> str:
     """Return the first line of an error that is not empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # The first line, because transformers continues with paragraphs of advice.
-    return (lines or [type(error).__name__])[0].rstrip(".:; ")
+    return visible((lines or [type(error).__name__])[0].rstrip(".:; "), 500)
 
 
 def is_local(name: str) -> bool:
@@ -66,3 +67,18 @@ def public_name(model: str, *, local: bool | None = None) -> str:
     """
     local = Path(model).is_dir() if local is None else local
     return "/".join(Path(model).resolve().parts[-2:]) if local else model
+
+
+def refuse_kernels(name: str, config: Any) -> None:
+    """Refuse a configuration that names kernels of the Hub, which transformers would download and run.
+
+    Raises `ModelError`.
+    """
+    parts = [config, *(getattr(config, part, None) for part in getattr(config, "sub_configs", {}))]
+    for field, value in (item for part in parts if part is not None for item in vars(part).items()):
+        if "_implementation" in field and "/" in str(value):
+            raise ModelError(
+                f"the configuration of {name!r} names {visible(str(value), 80)!r}, a kernel of the Hub, "
+                "which would run; remove it from config.json, or, if its code is to run, set "
+                "trust_remote_code"
+            )

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from pairkit.errors import ModelError
 from pairkit.models.names import FILES, cannot_load, is_path
+from pairkit.progress import visible
 
 # The names of a run's files, by which a run and its checkpoints are recognized.
 RUN_RECORD, RUN_MODEL, CHECKPOINT_RECORD = "run.json", "model", "step.json"
@@ -179,11 +180,18 @@ def _check_generation(path: Path, where: str) -> None:
     if not path.is_file():
         return
     try:
-        whole = isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        whole = False
-    if not whole:
+        content = None
+    if not isinstance(content, dict):
         raise ModelError(f"{where}: its {path.name} is damaged; get the file again, or remove it")
+    ends = content.get("eos_token_id")
+    for end in ends if isinstance(ends, list) else [ends]:
+        if end is not None and (not isinstance(end, int) or isinstance(end, bool) or not 0 <= end < 2**31):
+            raise ModelError(
+                f"{where}: the eos_token_id of its {path.name} must be ids of tokens, got "
+                f"{visible(repr(ends), 80)}; get the file again, or remove it"
+            )
 
 
 def _export(checkpoint: Path) -> str:
@@ -201,7 +209,7 @@ def _adapter_config(name: str, revision: str | None, ask_hub: bool) -> dict[str,
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return dict(content)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"the adapters {name!r} cannot be loaded: {path} is damaged ({error})") from error
 
 

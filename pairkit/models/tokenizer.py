@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pairkit.models.chat.render import DEFAULT_TEMPLATE
+from pairkit.models.panic import panics_as_errors
 from pairkit.progress import log
 
 if TYPE_CHECKING:
@@ -21,10 +22,11 @@ def open_tokenizer(
     """
     from transformers import AutoTokenizer
 
-    # Always explicit: by default transformers asks at the terminal whether to run code of the repository.
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        name, revision=revision, trust_remote_code=trust_remote_code
-    )
+    with panics_as_errors(name):
+        # Always explicit: by default transformers asks at the terminal whether to run code of the repository.
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            name, revision=revision, trust_remote_code=trust_remote_code
+        )
     return tokenizer
 
 

@@ -192,7 +192,7 @@ def _shards(
     # One unit in advance, because a shard has to know whether it is the last when it is closed.
     finished = next(units, None)
     while True:
-        with ShardWriter(out.shard(number), next_unit) as writer:
+        with ShardWriter(out.shard(number), next_unit, out.built) as writer:
             # Bytes of text, because the size of the file is known only after it was compressed.
             while finished is not None and writer.bytes < recipe.shard_mb * 1e6:
                 writer.add(finished, threads)

@@ -7,11 +7,18 @@ from itertools import takewhile
 from typing import Any
 
 from pairkit.files import flat_keys
+from pairkit.schema import short_hash
 
 # What determines the bytes of a build: see `identity.identify_build`.
 Identity = Mapping[str, Any]
 # A hash per stage that asks a model, in order: see `identity.stage_keys`.
 StageKeys = Mapping[str, str]
+
+
+def hashed(identity: Identity) -> str:
+    """Hash what is built, so that two builds have the same hash if `differences` finds none."""
+    flat = flat_keys(identity)
+    return short_hash({key: value for key, value in flat.items() if value is not None})
 
 
 def differences(theirs: Identity, ours: Identity) -> list[str]:

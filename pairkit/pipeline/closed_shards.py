@@ -59,7 +59,9 @@ def _check_numbers(directory: BuildDirectory, folders: Sequence[Path], contents:
     for number, (folder, shard) in enumerate(zip(folders, contents, strict=True)):
         if folder != directory.shard(number):
             raise cannot_continue(directory.out, f"{directory.shard(number)} is missing")
-        # None in a shard of a version that did not write it.
+        # None in a shard of a version that did not write them.
+        if shard.built not in (None, directory.built):
+            raise cannot_continue(directory.out, f"{folder} belongs to another build")
         if last or shard.first_unit not in (None, next_unit):
             raise cannot_continue(directory.out, f"{folder} does not follow the shard before it")
         next_unit, last = shard.next_unit, shard.last

@@ -23,7 +23,7 @@ from pairkit.errors import ExistingOutputError
 from pairkit.files import LOCK, OnExisting, admit, names_in, write_json
 from pairkit.masking import masked
 from pairkit.ownership import owned
-from pairkit.pipeline.changes import Identity, StageKeys, differences, shared_stages, summarize
+from pairkit.pipeline.changes import Identity, StageKeys, differences, hashed, shared_stages, summarize
 from pairkit.progress import log
 from pairkit.schema import MANIFEST
 
@@ -38,10 +38,10 @@ _PUBLISHED = re.compile(r"(train|test|all)-\d{5}-of-\d{5}\.parquet")
 
 
 class BuildDirectory:
-    """An output directory that only this process may write to."""
+    """An output directory that only this process may write to; `built` is the hash of what is built there."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    def __init__(self, out: Path, built: str = "") -> None:
+        self.out, self.built = out, built
         self.build = out / _BUILD
         self.shards_folder = self.build / "shards"
         self.results_folder = self.build / "asked"
@@ -79,8 +79,10 @@ class BuildDirectory:
         """Remove what was needed to continue. The lock goes last: until then the directory is ours."""
         for folder in (self.shards_folder, self.results_folder, self.discarded):
             shutil.rmtree(folder, ignore_errors=True)
-        for name in (_STATE, LOG, LOCK):
+        for name in (_STATE, LOG):
             (self.build / name).unlink(missing_ok=True)
+        for path in self.build.glob(f"{LOCK}*"):
+            path.unlink(missing_ok=True)
         self.build.rmdir()
 
 
@@ -110,6 +112,8 @@ def manifest(out: Path) -> dict[str, Any]:
     try:
         made = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         checked: dict[str, Any] = {key: dict(made[key]) for key in ("recipe", "input", "files")}
+        if not all(isinstance(about["sha256"], str) for about in checked["files"].values()):
+            raise ValueError("a file has no hash")
         return {**made, **checked}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExistingOutputError(
@@ -129,7 +133,7 @@ def claimed(
     Raises `ExistingOutputError` for a directory of something else, or of another build unless
     `on_existing` is "delete", and `OutputError` if another build is writing to it or nothing can be.
     """
-    directory = BuildDirectory(out)
+    directory = BuildDirectory(out, hashed(identity))
     keys = keys or {}
     # Asked before the lock as well, because locking writes, and a directory of others is never written to.
     state = _admit(out, identity, keys, on_existing)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from pairkit.errors import InputError
-from pairkit.hashing import sha256_of
+from pairkit.hashing import Stamp, sha256_of, stamp
 from pairkit.sources import Opened, SourceRecipe, open_source
 from pairkit.sources.reading.locate import refuse_own_files, refuse_own_output
-
-# Device, inode, size and times: if none has changed, nobody has written to the file since.
-Stamp = tuple[int, ...]
 
 
 def open_input(recipe: SourceRecipe, out: Path) -> Opened:
@@ -68,10 +64,9 @@ class Inputs:
 
 def _stamp(path: Path) -> Stamp:
     try:
-        about = os.stat(path)
+        return stamp(path)
     except OSError as error:
         raise _changed(path, f"cannot be read any more ({error.strerror})") from error
-    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def _changed(path: Path, what: str) -> InputError:

@@ -53,12 +53,14 @@ T = TypeVar("T")
 class Contents:
     """The content of a shard, or of several together. `next_unit` is the number of the unit after it.
 
-    `first_unit` is None of several, and in shards of versions that did not write it.
+    `first_unit` and `built`, the hash of what is built (`changes.hashed`), are None of several, and in shards
+    of versions that did not write them.
     """
 
     next_unit: int
     first_unit: int | None = None
     last: bool = False
+    built: str | None = None
     counts: Counter[str] = field(default_factory=Counter)
     histograms: Histograms = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class Contents:
             "first_unit": self.first_unit,
             "next_unit": self.next_unit,
             "last": self.last,
+            "built": self.built,
             "counts": dict(self.counts),
             "histograms": histograms.to_json(self.histograms),
             "files": self.files,
@@ -121,10 +124,10 @@ def file_of(shard: Path, name: str) -> Path:
 class ShardWriter:
     """Writes one shard, which exists after `close`; a context that ends without `close` leaves none."""
 
-    def __init__(self, folder: Path, first_unit: int) -> None:
+    def __init__(self, folder: Path, first_unit: int, built: str) -> None:
         self.folder = folder
         self.bytes = 0
-        self.contents = Contents(first_unit, first_unit)
+        self.contents = Contents(first_unit, first_unit, built=built)
         # A name that `BuildDirectory.shards` does not list, in the same folder, so that the rename is atomic.
         self._temporary = folder.with_name(f"{folder.name}.part")
         self._files: dict[str, _File] = {}

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pairkit.errors import InputError
-from pairkit.readers.arrow_types import as_bytes, has_views, plain
+from pairkit.readers.arrow_types import as_bytes, has_views, plain, unreadable
 from pairkit.readers.blocks import Block, RawBlock, rebatch, refuse_duplicates, skip_rows
 from pairkit.readers.broken_texts import compact, separate_broken_texts
 from pairkit.readers.row_sizes import row_sizes
@@ -121,6 +121,9 @@ def open_reader(
     opener = pa.ipc.open_file if head == FILE else pa.ipc.open_stream
     reader = opener(source, options=options)
     refuse_duplicates(reader.schema.names, path)
+    problem = unreadable(reader.schema.names, reader.schema.types)
+    if problem:
+        raise InputError(f"{path}: {problem}")
     return reader
 
 

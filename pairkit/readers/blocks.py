@@ -26,10 +26,16 @@ Item = TypeVar("Item")
 
 
 class RowTable(NamedTuple):
-    """Rows of one schema, and the number of each in its file, increasing, from 1."""
+    """Rows of one schema, their numbers in the file, increasing, from 1, and the texts of rows of JSON."""
 
     table: pa.Table
     numbers: np.ndarray[Any, Any]
+    texts: pa.Array | None = None
+
+    def head(self, count: int) -> RowTable:
+        """Return the first `count` rows."""
+        texts = None if self.texts is None else self.texts.slice(0, count)
+        return RowTable(self.table.slice(0, count), self.numbers[:count], texts)
 
 
 class BadLine(NamedTuple):
@@ -57,7 +63,7 @@ class RawBlock(NamedTuple):
         numbers = [part.numbers for part in self.tables] + [np.array([line.number for line in self.bad])]
         last = np.sort(np.concatenate(numbers))[count - 1]
         tables = [
-            RowTable(part.table.slice(0, length), part.numbers[:length])
+            part.head(length)
             for part in self.tables
             # Row numbers of a part increase, so the rows to keep are its first ones.
             if (length := int(np.searchsorted(part.numbers, last, side="right")))

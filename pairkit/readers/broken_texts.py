@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from pairkit.readers.blocks import BadLine, RawBlock, RowTable
-from pairkit.readers.json_text import json_row
+from pairkit.readers.written.exact_json import json_row
 
 
 def separate_broken_texts(table: pa.Table, numbers: np.ndarray[Any, Any]) -> RawBlock:

@@ -23,6 +23,7 @@ from pairkit.readers.blocks import (
     refuse_duplicates,
 )
 from pairkit.readers.csv_dialect import Dialect, dialect_of
+from pairkit.readers.csv_rows import hide_undecodable_rows
 from pairkit.readers.text import convert, open_text
 
 INDEX = "index"
@@ -35,6 +36,7 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
     Every cell is a text, because what looks like a number may be a prompt. An empty cell is null unless it
     is quoted. The delimiter is found by the header. Raises `InputError`.
     """
+    hide_undecodable_rows()
     bad: list[BadLine] = []
     dialect = dialect_of(path, compression)
 
@@ -67,16 +69,18 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
             read_tables = (pa.Table.from_batches([batch]).rename_columns(names) for batch in reader)
             tables = rebatch(read_tables, rows, UNIT_BYTES)
             yield from _number_rows(_refuse_open_quote(tables, bad, path, compression), bad)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:  # the latter for the names of columns
             raise InputError(
                 f"{path}: not CSV in UTF-8 with a header ({shortened(str(error))}); {_advice(path, error)}"
             ) from error
 
 
-def _advice(path: Path, error: pa.ArrowInvalid) -> str:
+def _advice(path: Path, error: ValueError) -> str:
     if "straddl" in str(error):
         return f"a row is longer than {CSV_BLOCK:,} bytes, or a quote is never closed; cut or close it"
-    return convert(path) if "UTF8" in str(error) else "correct the file, or leave it out"
+    # The last is what is left of other encodings in a row that pyarrow shows.
+    decoded = isinstance(error, UnicodeDecodeError) or "UTF8" in str(error) or "\ufffd" in str(error)
+    return convert(path) if decoded else "correct the file, or leave it out"
 
 
 def _header(path: Path, compression: str | None, read: pacsv.ReadOptions, dialect: Dialect) -> list[str]:

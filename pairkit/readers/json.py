@@ -12,14 +12,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pairkit.errors import InputError
-from pairkit.readers.blocks import Block, RawBlock, bounded
-from pairkit.readers.json_rows import loads, parse_lines, row_tables
+from pairkit.readers.blocks import BadLine, Block, RawBlock, bounded
+from pairkit.readers.json_fields import TOO_DEEP
+from pairkit.readers.json_rows import parse_lines, row_tables, with_texts
 from pairkit.readers.json_shapes import rows_of
-from pairkit.readers.json_values import WHOLE_BYTES, json_rows
 from pairkit.readers.text import UTF8_MARK, CutLine, convert, lines_of, open_text
+from pairkit.readers.written.exact_json import dumps_exact
+from pairkit.readers.written.json_values import WHOLE_BYTES, JsonRow, json_rows
+from pairkit.readers.written.shallow_json import loads_shallow
 
 PREFIX = 1 << 20  # bytes, by which an object over several lines is told from a broken line
 
@@ -41,7 +42,9 @@ def json_blocks(path: Path, compression: str | None, rows: int) -> Generator[Blo
         json.loads(b"{}" if isinstance(line, CutLine) else line)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not JSON in UTF-8 ({error}); {convert(path)}") from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        pass  # a row that is nested too deeply, which is a bad one
+    except ValueError as error:
         raise InputError(
             f"{path}: neither one JSON value nor one JSON object per line: "
             f"the first line is not JSON ({error})"
@@ -65,7 +68,7 @@ def is_whole(path: Path, compression: str | None) -> bool:
         if isinstance(first, CutLine):
             return begins_list or (second is None and first.length <= WHOLE_BYTES)
         try:
-            value = loads(first)
+            value, _ = loads_shallow(first.decode())
         except (ValueError, RecursionError):
             return begins_list or (second is not None and _begins_value(chain([first, second], lines)))
     return second is None and isinstance(value, dict) and rows_of(value, path) is not None
@@ -116,8 +119,7 @@ def _whole_blocks(path: Path, compression: str | None, rows: int) -> Generator[B
     first = 1
     with open_text(path, compression) as stream:
         for part in bounded(json_rows(stream, path), rows, lambda row: row.length):
-            numbers = np.arange(first, first + len(part))
-            yield Block(len(part), partial(_load_values, [row.value for row in part], numbers))
+            yield Block(len(part), partial(_load_values, part, first))
             first += len(part)
 
 
@@ -126,6 +128,20 @@ def _load_lines(lines: list[bytes], first: int, count: int) -> RawBlock:
     return RawBlock(tables, bad, count)
 
 
-def _load_values(values: list[Any], numbers: np.ndarray[Any, Any]) -> RawBlock:
-    tables, bad = row_tables(list(zip(numbers.tolist(), values, strict=True)))
-    return RawBlock(tables, bad, len(values))
+def _load_values(rows: list[JsonRow], first: int) -> RawBlock:
+    numbered = dict(enumerate(rows, first))
+    tables, bad = row_tables([(number, row.value) for number, row in numbered.items() if not row.is_deep])
+    deep = [
+        BadLine(number, "invalid_json", None, TOO_DEEP, json.dumps(row.text))
+        for number, row in numbered.items()
+        if row.is_deep
+    ]
+    written = [
+        with_texts(table, {number: _text(numbered[number]) for number in table.numbers.tolist()})
+        for table in tables
+    ]
+    return RawBlock(written, sorted(bad + deep), len(rows))
+
+
+def _text(row: JsonRow) -> str:
+    return dumps_exact(row.value) if row.text is None else row.text

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from pairkit.arrow import is_list
+from pairkit.readers.written.exact_json import as_floats
+from pairkit.readers.written.json_depth import MAX_LEVELS
 
 JSON_FIELDS = ("tools", "functions", "tool_calls", "function_call", "chat_template_kwargs")
-# Of lists and objects inside each other. Python and Arrow work on types by recursion, which ends.
-MAX_LEVELS = 128
 TOO_DEEP = f"is nested more than {MAX_LEVELS} levels deep"
 # One of them with a list or an object as its value: such rows are read one by one.
 WRITTEN = re.compile(rf'"(?:{"|".join(JSON_FIELDS)})"\s*:\s*[\[{{]'.encode())
@@ -43,7 +43,7 @@ def with_json_texts(value: Any, levels: int = MAX_LEVELS) -> Any:
         # Through its digits, because beyond 1e308 only those become infinite.
         return value if -(2**63) <= value < 2**63 else float(str(value))
     if not isinstance(value, dict):
-        return value
+        return as_floats(value)
     return {
         name: json_text(item)
         if name in JSON_FIELDS and isinstance(item, list | dict)

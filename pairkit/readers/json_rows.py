@@ -2,12 +2,13 @@
 
 Arrow needs one type per column. Rows that do not share one (a prompt that is a text here and messages there)
 are returned as several tables of one schema each, so that a source sees plain columns and no row is lost.
+With each table are the texts of its rows, from which what no column can hold is read.
 """
 
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,20 +17,32 @@ import pyarrow.json as pajson
 
 from pairkit.readers.blocks import COLUMNS, BadLine, RowTable
 from pairkit.readers.json_fields import TOO_DEEP, WRITTEN, TooDeep, is_too_deep, with_json_texts, with_parts
-from pairkit.readers.json_text import json_row
-from pairkit.readers.text import CutLine
+from pairkit.readers.text import UTF8_MARK, CutLine
+from pairkit.readers.written.exact_json import json_row, loads_exact, repeated_key, unrepeated
+from pairkit.readers.written.json_depth import is_deep, is_deep_value
 
 
 def parse_lines(lines: list[bytes], first: int) -> tuple[list[RowTable], list[BadLine]]:
     """Parse lines of JSON, of which the first has the number `first`. Blank lines are not rows."""
+    # Only a file's first line may begin with the mark of UTF-8; what is cut stays a `CutLine`.
+    if first == 1 and not isinstance(lines[0], CutLine):
+        lines = [lines[0].removeprefix(UTF8_MARK), *lines[1:]]
     block = b"\n".join(lines)
     # The beginning of a line may be valid by itself.
     cut = any(isinstance(line, CutLine) for line in lines)
     table = None if cut or WRITTEN.search(block) else _parse_block(block)
-    # Fewer rows than lines are blank lines, and no column is an object without fields.
-    if table is not None and table.num_columns and table.num_rows == len(lines):
-        return [RowTable(table, np.arange(first, first + len(lines)))], []
+    # No column is an object without fields.
+    if table is not None and table.num_columns:
+        return [RowTable(table, np.arange(first, first + len(lines)), _texts(block, lines))], []
     return _parse_line_by_line(lines, first)
+
+
+def _texts(block: bytes, lines: Sequence[bytes]) -> pa.Array:
+    """Return lines of valid UTF-8 as texts that share the memory of their block, with their line breaks."""
+    cuts = np.cumsum([0, *(len(line) + 1 for line in lines)])
+    cuts[-1] -= 1
+    buffers = [None, pa.py_buffer(cuts.astype(np.int64)), pa.py_buffer(block)]
+    return pa.Array.from_buffers(pa.large_string(), len(lines), buffers)
 
 
 def _parse_block(block: bytes) -> pa.Table | None:
@@ -43,10 +56,9 @@ def _parse_block(block: bytes) -> pa.Table | None:
 
 
 def read_block(block: bytes, schema: pa.Schema | None = None) -> pa.Table | None:
-    """Return the block as a table, or None if it is not JSON lines of one schema in valid UTF-8."""
-    # Arrow takes null for a row without values, and crashes if it is the first; lists of thousands of levels
-    # take it seconds.
-    if FIRST_NULL.match(block) or b"\nnull" in block or DEEP in block or _is_wide(block):
+    """Return the block as a table, or None if it is not JSON of one schema, an object per line, in UTF-8."""
+    # Arrow crashes on hundreds of levels.
+    if not _is_object_per_line(block) or is_deep(block) or _is_wide(block):
         return None
     # One block, because Arrow infers types block by block.
     read = pajson.ReadOptions(use_threads=False, block_size=len(block) + 1)
@@ -56,6 +68,8 @@ def read_block(block: bytes, schema: pa.Schema | None = None) -> pa.Table | None
     except pa.ArrowInvalid:
         return None
     except UnicodeDecodeError:
+        return None
+    if table.num_rows != block.count(b"\n") + 1:
         return None
     # Such a row is found line by line.
     return None if any(is_too_deep(kind) for kind in table.schema.types) else table
@@ -67,8 +81,19 @@ def _is_wide(block: bytes) -> bool:
 
 
 NAME = b'":'
-DEEP = b"[" * 32
-FIRST_NULL = re.compile(rb"(?:\xef\xbb\xbf)?\s*null")
+
+
+def _is_object_per_line(block: bytes) -> bool:
+    """Return whether every line begins and ends as an object does.
+
+    With as many rows as lines, each line is then one row: Arrow reads several objects of one line, objects
+    that span lines, and null as a row without values.
+    """
+    breaks = block.count(b"\n")
+    begins = block[:1] == b"{" and block.count(b"\n{") == breaks
+    return (
+        begins and block.rstrip(b"\r")[-1:] == b"}" and block.count(b"}\n") + block.count(b"}\r\n") == breaks
+    )
 
 
 def dates_as_texts(kind: pa.DataType) -> pa.DataType:
@@ -83,7 +108,7 @@ def dates_as_texts(kind: pa.DataType) -> pa.DataType:
 
 
 def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[RowTable], list[BadLine]]:
-    values, bad = [], []
+    values, bad, texts = [], [], {}
     for number, line in enumerate(lines, first):
         if not line or line.isspace():
             continue
@@ -93,18 +118,38 @@ def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[RowTable],
             )
             continue
         try:
-            # Only a file's first line may begin with the mark of UTF-8.
-            values.append((number, loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))))
+            texts[number] = text = line.decode()
         except UnicodeDecodeError as error:
             detail = f"is not UTF-8 (byte {error.start + 1})"
             bad.append(
                 BadLine(number, "invalid_utf8", None, detail, json.dumps(line.decode(errors="replace")))
             )
-        except (ValueError, RecursionError) as error:
-            detail = f"is not JSON: {error}"
-            bad.append(BadLine(number, "invalid_json", None, detail, json.dumps(line.decode())))
+            continue
+        try:
+            # Before parsing, because how deep Python parses depends on who calls it.
+            if is_deep_value(line):
+                raise TooDeep
+            values.append((number, loads_exact(text)))
+        except ValueError as error:
+            bad.append(BadLine(number, "invalid_json", None, _why_no_row(text, error), json.dumps(text)))
     tables, more = row_tables(values)
-    return tables, sorted(bad + more)
+    return [with_texts(table, texts) for table in tables], sorted(bad + more)
+
+
+def _why_no_row(text: str, error: ValueError) -> str:
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
+    if error.msg == "Extra data":
+        found = text[error.pos :].strip()[:20]
+        return f"is not JSON: {error}: {found!r} follows the object; write one object per line"
+    return f"is not JSON: {error}"
+
+
+def with_texts(rows: RowTable, texts: Mapping[int, str]) -> RowTable:
+    """Return rows with their texts, found by their numbers."""
+    return rows._replace(
+        texts=pa.array([texts[number] for number in rows.numbers.tolist()], pa.large_string())
+    )
 
 
 def row_tables(values: list[tuple[int, Any]]) -> tuple[list[RowTable], list[BadLine]]:
@@ -123,7 +168,9 @@ def row_tables(values: list[tuple[int, Any]]) -> tuple[list[RowTable], list[BadL
         return [_row_table(rows)], bad
     except NOT_ARROW:  # some row is odd, or differs from the others: look at each
         tables, odd = _group_by_schema(rows)
-        return tables, sorted(bad + odd)
+        written = dict(values)
+        lines = [_odd_row(number, row, written[number], error) for number, row, error in odd]
+        return tables, sorted(bad + lines)
 
 
 def _readable(
@@ -132,10 +179,14 @@ def _readable(
     """Return the rows with the JSON texts that columns have, and those that are nested too deeply."""
     read, bad = [], []
     for number, row in rows:
+        repeated = repeated_key(row)
+        if repeated is not None:
+            bad.append(BadLine(number, "invalid_json", None, repeated, json_row(row)))
+            continue
         try:
             read.append((number, with_json_texts(row)))
-        except (TooDeep, RecursionError):  # the second from a text of JSON
-            bad.append(BadLine(number, "invalid_json", None, TOO_DEEP, json_row(row)))
+        except TooDeep:
+            bad.append(BadLine(number, "invalid_json", None, TOO_DEEP, json.dumps(json_row(row))))
     return read, bad
 
 
@@ -156,9 +207,10 @@ def as_array(values: list[Any]) -> pa.Array | None:
 def loads(text: str | bytes, *, strict: bool = True) -> Any:
     """Parse a JSON text; integers are exact up to some thousand digits, beyond which they are infinite.
 
-    Unless `strict`, texts may hold line breaks and other control characters as they are.
+    Unless `strict`, texts may hold line breaks and other control characters as they are. Raises
+    `RepeatedKey` or another `ValueError`, or `RecursionError`.
     """
-    return json.loads(text, parse_int=_integer, strict=strict)
+    return json.loads(text, parse_int=_integer, strict=strict, object_pairs_hook=unrepeated)
 
 
 def _integer(digits: str) -> int | float:
@@ -179,14 +231,17 @@ class _Group(NamedTuple):
     rows: list[tuple[int, dict[str, Any]]]
 
 
-def _group_by_schema(rows: list[tuple[int, dict[str, Any]]]) -> tuple[list[RowTable], list[BadLine]]:
+def _group_by_schema(
+    rows: list[tuple[int, dict[str, Any]]],
+) -> tuple[list[RowTable], list[tuple[int, dict[str, Any], Exception]]]:
+    """Return tables, and the rows that have no type in Arrow with the reason."""
     groups: list[_Group] = []
     bad = []
     for number, row in rows:
         try:
             value, kind = _typed(row)
         except NOT_ARROW as error:
-            bad.append(_odd_row(number, row, error))
+            bad.append((number, row, error))
             continue
         for place, group in enumerate(groups):
             joined = _unify(group.kind, kind)
@@ -226,9 +281,9 @@ def _unify(left: pa.StructType, right: pa.StructType) -> pa.StructType | None:
         return None
 
 
-def _odd_row(number: int, value: dict[str, Any], error: Exception) -> BadLine:
+def _odd_row(number: int, row: dict[str, Any], written: Any, error: Exception) -> BadLine:
     reason, detail = _explain(error)
-    return BadLine(number, reason, _odd_field(value), detail, json_row(value))
+    return BadLine(number, reason, _odd_field(row), detail, json_row(written))
 
 
 def _odd_field(value: dict[str, Any]) -> str | None:

@@ -55,10 +55,14 @@ INDEX = "index"
 MESSAGE_KEYS = ({"role", "content"}, {"role", "tool_calls"}, {"from", "value"})
 
 
-def rows_of(value: Mapping[str, Any], path: Path) -> list[Any] | None:
+MAX_WRAPPERS = 8
+
+
+def rows_of(value: Mapping[str, Any], path: Path, wrappers: int = MAX_WRAPPERS) -> list[Any] | None:
     """Return the rows that an object holds, or None if it is one row.
 
-    The index of a data frame becomes a column `index`, unless it only counts the rows.
+    The rows may be `wrappers` keys deep. The index of a data frame becomes a column `index`, unless it only
+    counts the rows.
     Raises `InputError` for an object that could be read in two ways.
     """
     if isinstance(value.get("data"), list):
@@ -73,7 +77,7 @@ def rows_of(value: Mapping[str, Any], path: Path) -> list[Any] | None:
     by_lines = bool({".jsonl", ".ndjson"} & {suffix.lower() for suffix in path.suffixes})
     if _are_columns(value, by_lines=by_lines):
         return _from_columns(value)
-    return _wrapped(value, path, by_lines=by_lines)
+    return _wrapped(value, path, wrappers, by_lines=by_lines)
 
 
 SPLIT = {"columns", "index", "data", "index_names", "column_names"}  # the last two of orient="tight"
@@ -143,7 +147,7 @@ def _from_columns(value: Mapping[str, Sequence[Any]]) -> list[Any]:
     return [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
 
 
-def _wrapped(value: Mapping[str, Any], path: Path, *, by_lines: bool) -> list[Any] | None:
+def _wrapped(value: Mapping[str, Any], path: Path, wrappers: int, *, by_lines: bool) -> list[Any] | None:
     """Return the only list of objects that is no part of a row, each with what is said of all of them."""
     held = {name: item for name, item in value.items() if _holds_objects(item)}
     of_rows = [name for name, item in held.items() if any(_has_row_names(row) for row in item)]
@@ -175,7 +179,7 @@ def _wrapped(value: Mapping[str, Any], path: Path, *, by_lines: bool) -> list[An
         return [{**row, **_said_of_all(value, {name, *row})} for row in rows]
     # One key around another, as in {"result": {"rows": [...]}}.
     inner = next(iter(value.values())) if len(value) == 1 else None
-    return rows_of(inner, path) if isinstance(inner, dict) else None
+    return rows_of(inner, path, wrappers - 1) if isinstance(inner, dict) and wrappers else None
 
 
 def _said_of_all(value: Mapping[str, Any], known: Set[str]) -> dict[str, Any]:

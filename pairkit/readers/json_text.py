@@ -1,37 +1,92 @@
-"""Columns as JSON texts: how fields that a candidate set has no column for are kept.
+"""Rows and columns as JSON texts: how fields that a candidate set has no column for are kept.
 
-The text depends on the row alone: keys are sorted and nulls left out. A field that another row of the same
-batch has, or that another file format writes as null, therefore changes nothing.
+The text depends on the row alone. What a row of JSON says is kept as it is written (written/). Other
+formats have one type and one list of keys for all rows (written/typed_values.py).
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, is_json, is_list, is_number, is_text, listed, repeat, struct_fields
+from pairkit.arrow import repeat
+from pairkit.readers.written.exact_json import dumps_exact, json_row
+from pairkit.readers.written.raw_values import Raw, Rest
+from pairkit.readers.written.typed_values import canonical, is_odd, plain_values, without_nulls
 
 # In JSON a quote inside a text is escaped, and between the end of one text and the start of the next there is
 # a comma or a colon. A pattern without those two therefore matches keys only.
 NULL_AFTER = r',"[^"\\,:]*":null'
-SHOWN_LEVELS = 200  # of a row in quarantine
 NULL_FIRST = r'\{"[^"\\,:]*":null,?'
+NOTHING = "{}"
 
 
 def json_objects(columns: Mapping[str, pa.Array], size: int) -> pa.Array:
-    """Return one JSON object per row: the columns' values, sorted keys, no nulls; `{}` if all are null."""
-    # Sorted, because the order of a file's columns must not change the text.
-    sorted_columns = {name: canonical(columns[name]) for name in sorted(columns)}
-    filled = {name: column for name, column in sorted_columns.items() if not pa.types.is_null(column.type)}
+    """Return one JSON object per row: the columns' values, without those that are null; `{}` if all are.
+
+    The values of a `Rest` that come from JSON are as they are written, in their order, before the others.
+    """
+    if not isinstance(columns, Rest) or not columns.places:
+        return _typed_objects(columns, size)
+    written = _written(columns, size)
+    others = {name: column for name, column in columns.items() if name not in written.names}
+    typed = _typed_objects(others, size).to_pylist() if others else [NOTHING] * size
+    # Values of a row that is no JSON, among others that are.
+    whole = _typed_objects(dict(columns), size).to_pylist() if None in written.objects else []
+    return pa.array(
+        [
+            whole[row] if objects is None else _joined(objects, typed[row])
+            for row, objects in enumerate(written.objects)
+        ],
+        pa.string(),
+    )
+
+
+class _Written:
+    """The values of columns that JSON rows have, per row; None for a row without JSON."""
+
+    def __init__(self, names: set[str], objects: list[dict[str, Any] | None]) -> None:
+        self.names = names
+        self.objects = objects
+
+
+def _written(columns: Rest, size: int) -> _Written:
+    by_objects: dict[int, tuple[Raw, dict[str, list[str]]]] = {}
+    for name, place in columns.places.items():
+        _, keys = by_objects.setdefault(id(place.objects), (place.objects, {}))
+        keys.setdefault(place.key, []).append(name)
+    rows: list[dict[str, Any] | None] = [{} for _ in range(size)]
+    names: set[str] = set()
+    for raw, keys in by_objects.values():
+        for row, value in enumerate(raw.values):
+            if not isinstance(value, dict):
+                rows[row] = None
+                continue
+            found = {name: value[key] for key in value if key in keys for name in keys[key]}
+            names.update(found)
+            if (known := rows[row]) is not None:
+                known.update({name: item for name, item in found.items() if item is not None})
+    return _Written(names, rows)
+
+
+def _joined(objects: Mapping[str, Any], typed: str) -> str:
+    text = dumps_exact(objects)
+    if typed == NOTHING:
+        return text
+    return typed if not objects else f"{text[:-1]},{typed[1:]}"
+
+
+def _typed_objects(columns: Mapping[str, pa.Array], size: int) -> pa.Array:
+    plain = {name: canonical(column) for name, column in columns.items()}
+    filled = {name: column for name, column in plain.items() if not pa.types.is_null(column.type)}
     if not filled or not size:
-        return repeat("{}", size, pa.string())
+        return repeat(NOTHING, size, pa.string())
     structs = pa.StructArray.from_arrays(list(filled.values()), list(filled))
+    if is_odd(structs):
+        return pa.array([dumps_exact(without_nulls(row)) for row in plain_values(structs)], pa.string())
     series = pl.from_arrow(structs)
     assert isinstance(series, pl.Series)
     texts = series.struct.json_encode()
@@ -40,75 +95,13 @@ def json_objects(columns: Mapping[str, pa.Array], size: int) -> pa.Array:
     return texts.to_arrow().cast(pa.string())
 
 
-def canonical(array: pa.Array) -> pa.Array:
-    """Return the same values with the fields of structs sorted, and only of types that JSON has.
-
-    Dates become texts, decimals floats; bytes have no form in JSON and become null.
-    """
-    kind = array.type
-    # The type Json of `datasets`: its texts are the JSON.
-    if isinstance(kind, pa.BaseExtensionType):
-        return canonical(array.storage)
-    if is_list(kind):
-        offsets, flat = flatten(array)
-        inner = canonical(flat)
-        # A list of nothing but nulls needs some type that polars can encode.
-        if pa.types.is_null(inner.type):
-            inner = pa.nulls(len(flat), pa.string())
-        lists = listed(offsets, inner)
-        return (
-            # `listed` makes a null list an empty one.
-            pc.if_else(pc.is_valid(array), lists, pa.scalar(None, lists.type)) if array.null_count else lists
-        )
-    if pa.types.is_struct(kind):
-        return _canonical_struct(array)
-    if is_text(kind):
-        return array if pa.types.is_string(kind) else array.cast(pa.string())
-    if pa.types.is_decimal(kind):
-        return array.cast(pa.float64())
-    if pa.types.is_temporal(kind):
-        return array.cast(pa.string())
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-        return array
-    return pa.nulls(len(array))
-
-
-def has_json(kind: pa.DataType) -> bool:
-    """Return whether `canonical` keeps values of a type, or a part of them: of bytes nothing is left."""
-    if is_list(kind):
-        return pa.types.is_null(kind.value_type) or has_json(kind.value_type)
-    if pa.types.is_struct(kind) or pa.types.is_union(kind):
-        return any(has_json(field.type) for field in kind)
-    plain = is_json(kind) or is_text(kind) or is_number(kind)
-    return bool(plain or pa.types.is_boolean(kind) or pa.types.is_temporal(kind))
-
-
-def _canonical_struct(array: pa.Array) -> pa.Array:
-    fields = {name: canonical(values) for name, values in sorted(struct_fields(array).items())}
-    typed = {name: values for name, values in fields.items() if not pa.types.is_null(values.type)}
-    if not typed:
-        return pa.nulls(len(array))
-    missing = pc.is_null(array) if array.null_count else None
-    return pa.StructArray.from_arrays(list(typed.values()), list(typed), mask=missing)
-
-
-def json_row(row: Any) -> str:
-    """Return a raw row as strict JSON, for quarantine: values that JSON has no form for become texts.
-
-    What is below the level `SHOWN_LEVELS` is left out.
-    """
-    return json.dumps(_plain(row), ensure_ascii=False, default=repr)
-
-
-def _plain(value: Any, levels: int = SHOWN_LEVELS) -> Any:
-    if not levels:
-        return "..."
-    if isinstance(value, dict):
-        return {str(_plain(key)): _plain(item, levels - 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item, levels - 1) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return repr(value)
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()  # a lone surrogate has no UTF-8
-    return value
+def rows_as_json(table: pa.Table, texts: pa.Array | None) -> Iterator[str]:
+    """Yield raw rows as JSON, for quarantine: as they are written where they come from JSON."""
+    if texts is not None:
+        yield from (json_row(row) for row in Raw.of_texts(texts).values)
+        return
+    columns = [
+        plain_values(canonical(pa.concat_arrays(column.chunks), binary=True)) for column in table.columns
+    ]
+    for values in zip(*columns, strict=True):
+        yield json_row(dict(zip(table.column_names, values, strict=True)))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.errors import InputError, shortened
-from pairkit.readers.arrow_types import has_views, plain
+from pairkit.readers.arrow_types import has_views, plain, unreadable
 from pairkit.readers.blocks import Block, RawBlock, rebatch, refuse_duplicates, skip_rows
 from pairkit.readers.broken_texts import separate_broken_texts
 from pairkit.readers.unpacked.parquet_pages import unit_rows
@@ -26,6 +26,9 @@ def parquet_file(path: Path) -> pq.ParquetFile:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a Parquet file: {shortened(str(error))}") from error
     refuse_duplicates(file.schema_arrow.names, path)
+    problem = unreadable(file.schema_arrow.names, file.schema_arrow.types)
+    if problem:
+        raise InputError(f"{path}: {problem}")
     return file
 
 

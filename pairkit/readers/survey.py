@@ -87,4 +87,4 @@ def _survey_blocks(path: Path) -> Iterator[Part]:
     for block in blocks(path, SURVEY_ROWS):
         raw = block.load()
         yield Part(len(raw.bad), {}, {})
-        yield from (part_of(table) for table, _ in raw.tables)
+        yield from (part_of(rows.table) for rows in raw.tables)

@@ -53,5 +53,5 @@ def _survey_chunk(chunk: bytes, first: int) -> list[Part]:
     lines, parts = chunk.split(b"\n"), []
     for start in range(0, len(lines), LINES):
         tables, bad = parse_lines(lines[start : start + LINES], first + start)
-        parts += [Part(len(bad), {}, {}), *(part_of(table) for table, _ in tables)]
+        parts += [Part(len(bad), {}, {}), *(part_of(rows.table) for rows in tables)]
     return parts

@@ -26,6 +26,7 @@ from pairkit.arrow import (
 from pairkit.errors import unknown
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
+from pairkit.readers.written.raw_values import RAW, Rest
 from pairkit.sources.base import Draft, Opened, Source, SourceRecipe
 from pairkit.sources.layouts.context import other_systems
 from pairkit.sources.layouts.field_map import check_map, columns_of, fields_in
@@ -37,6 +38,7 @@ from pairkit.sources.layouts.paths import first_column
 from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.unread import is_own, repeats_the_pair, without_read
+from pairkit.sources.layouts.written import group_keys, named_answer
 from pairkit.sources.reading import json_columns
 from pairkit.sources.reading.cells import read_apart, read_system
 from pairkit.sources.reading.columns import Columns, completions, named_scores
@@ -100,13 +102,13 @@ def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
             ("tools", json_columns.tools),
         )
     )
-    rest = _rest(columns, table.column_names, layout, fields)
+    rest = _rest(columns, [name for name in table.column_names if name != RAW], layout, fields)
     if "answer" in fields:
         # Where a verifier looks for it.
-        rest["answer"] = columns.arrays[fields["answer"]]
+        rest |= named_answer(columns, fields["answer"])
     if group is not None:
         # A row is one completion of its set, and so is what else it says.
-        sets, rest = _with_metadata(sets, json_objects(rest, columns.size)), {}
+        sets, rest = _with_metadata(sets, json_objects(rest, columns.size)), Rest({}, {})
     return Draft(
         prompt,
         sets,
@@ -171,9 +173,7 @@ def _group(columns: Columns, fields: Mapping[str, Any]) -> pa.Array | None:
         return None
     if name == fields["prompt"]:
         return repeat("", columns.size, pa.string())
-    keys = json_objects({"group": columns.arrays[name]}, columns.size)
-    # A row whose group is null is a set of its own.
-    return pc.if_else(pc.equal(keys, "{}"), None, keys)
+    return group_keys(columns, name)
 
 
 def _alone(columns: Columns, fields: Mapping[str, Any], reply: Conversation) -> pa.Array:
@@ -222,9 +222,7 @@ def _with_metadata(sets: pa.Array, metadata: pa.Array) -> pa.Array:
     return listed(cuts, with_fields(flat, metadata=pc.if_else(pc.equal(metadata, "{}"), None, metadata)))
 
 
-def _rest(
-    columns: Columns, names: Sequence[str], layout: Layout, fields: Mapping[str, str]
-) -> dict[str, pa.Array]:
+def _rest(columns: Columns, names: Sequence[str], layout: Layout, fields: Mapping[str, str]) -> Rest:
     """Return the raw columns that no field reads."""
     # An outcome is kept next to what follows from it: "tie (bothbad)" says more than two equal ranks.
     told = (
@@ -235,15 +233,13 @@ def _rest(
     # So are the annotations of which an outcome was made.
     paths |= set() if fields.get("winner") in layout.adds else set(layout.reads)
     used = {first_column(path, names) for path in paths}
-    read = {name: columns.arrays[name] for name in names if name in used}
-    return without_read(read, sorted(paths)) | {
-        name: columns.arrays[name]
-        for name in names
-        if name not in used and not repeats_the_pair(layout, fields, name)
-    }
+    read = columns.those(name for name in names if name in used)
+    return without_read(read, sorted(paths)) | columns.those(
+        name for name in names if name not in used and not repeats_the_pair(layout, fields, name)
+    )
 
 
-def _metadata(columns: Columns, rest: Mapping[str, pa.Array]) -> pa.Array:
+def _metadata(columns: Columns, rest: Rest) -> pa.Array:
     """Write the columns that no field reads as JSON; of pairkit's own sets, the metadata unchanged."""
     # Sets that pairkit wrote: wrapping their metadata again would make other sets of them.
     if is_own({name: (values.type,) for name, values in columns.arrays.items()}):

@@ -42,6 +42,9 @@ from pairkit.training.step.saving import best_step, save_interval
 from pairkit.training.step.skipped import Skipped, not_finite
 from pairkit.training.step.training_set import observe_training_set
 
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_BURST = 3.0  # seconds in which signals count as one: a terminal and a launcher may both send theirs
+
 
 def train_steps(
     recipe: TrainRecipe,
@@ -89,7 +92,7 @@ def train_steps(
             # Two passes of one model differ by rounding, which a margin of 0 would show.
             current = at_start if step <= moves_at else step_model
             # Agreed on by all: one that stopped alone would leave the others waiting in a collective call.
-            stop = processes.any(interrupted() is not None)
+            stop = processes.any(interrupted.came is not None)
 
             # Evaluated and logged before the checkpoint, because a run that resumes from this checkpoint does
             # not evaluate this step again.
@@ -110,9 +113,8 @@ def train_steps(
                     checkpoint.save(checkpoints, step, files, keep=recipe.keep, best=best)
             if stop and not last:
                 path = checkpoint.checkpoint_path(checkpoints, step)
-                number = interrupted() or signal.SIGINT  # None: another process was told to stop
                 message = f"stopped after step {step}; the same command resumes from {path}"
-                raise Interrupted(message) from KeyboardInterrupt(number)
+                raise Interrupted(message) from interrupted.exception()
             if last:
                 break
 
@@ -199,27 +201,46 @@ def _checkpoint_activations(model: Any) -> None:
         raise ModelError(f"{name} cannot recompute activations: set gradient_checkpointing=false") from error
 
 
+class _Stops:
+    """The signal that came, if any; one that comes later than a burst stops at once."""
+
+    def __init__(self) -> None:
+        # Only the main thread gets signals. Those that would raise an exception here: others end the process,
+        # or are ignored, as its owner wants.
+        main = threading.current_thread() is threading.main_thread()
+        found = {number: signal.getsignal(number) for number in _STOPS if main}
+        self.handlers = {number: handler for number, handler in found.items() if callable(handler)}
+        self.came: int | None = None
+        self._since = 0.0
+
+    def note(self, number: int, frame: Any) -> None:
+        if self.came is None:
+            self.came, self._since = number, time.monotonic()
+        elif time.monotonic() - self._since > _BURST:
+            self.handlers[signal.Signals(number)](number, frame)
+
+    def exception(self) -> KeyboardInterrupt:
+        """Return what the signal would have raised where it came."""
+        # None: another process of the run was told to stop.
+        number = signal.SIGINT if self.came is None else signal.Signals(self.came)
+        try:
+            # So that whoever handles signals knows of the stop, and lets no other one disturb it.
+            self.handlers[number](number, None)
+        except KeyboardInterrupt as error:
+            return error if error.args else KeyboardInterrupt(number)
+        except KeyError:  # not this thread's
+            pass
+        return KeyboardInterrupt(number)
+
+
 @contextmanager
-def _interruptible() -> Iterator[Any]:
-    """Yield a function that returns the signal that came, or None; a second one stops at once."""
-    came: int | None = None
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: came  # because only the main thread gets signals
-        return
-
-    def note(number: int, frame: Any) -> None:
-        nonlocal came
-        came = number
-        signal.signal(number, before[signal.Signals(number)])
-
-    # Those that would raise an exception here: others end the process, or are ignored, as its owner wants.
-    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in stops if callable(signal.getsignal(number))}
-    # Only noted, because a step must end: its weights and statistics change together or not at all.
-    for number in before:
-        signal.signal(number, note)
+def _interruptible() -> Iterator[_Stops]:
+    """Note signals, because the weights and statistics of a step change together or not at all."""
+    stops = _Stops()
+    for number in stops.handlers:
+        signal.signal(number, stops.note)
     try:
-        yield lambda: came
+        yield stops
     finally:
-        for number, handler in before.items():
+        for number, handler in stops.handlers.items():
             signal.signal(number, handler)

@@ -25,17 +25,30 @@ from pairkit.training.recipe import TrainRecipe
 
 def policy(planned: Plan, processes: Processes) -> nn.Module:
     """Load the model to train, with fresh adapters if the recipe has any, onto this process's device."""
-    return _placed(_policy(planned, processes), planned.recipe, processes)
+    return _read(_policy(planned, processes), planned, processes)
 
 
 def reference(planned: Plan, processes: Processes) -> nn.Module:
     """Load the reference model onto this process's device."""
     # Adapters that are continued are not merged, so that the first step starts from equal log-probs.
     if _continued(planned.recipe) and planned.recipe.model == planned.reference:
-        return _placed(_policy(planned, processes), planned.recipe, processes)
+        return _read(_policy(planned, processes), planned, processes)
     name = planned.reference
     model = _load(planned.recipe, name, _vocabulary(planned, name), processes, planned.new_ids)
-    return _placed(model, planned.recipe, processes)
+    return _read(model, planned, processes)
+
+
+def _read(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
+    """Place a model that was loaded, and check that its files are those that were hashed."""
+    if processes.device.type == "cpu":
+        # Its weights are the mapped files until a step writes to them: a file that is written to later would
+        # change frozen ones, and one that is cut would end the process.
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.is_floating_point():  # others are made by loading: packed weights, positions
+                tensor.data = tensor.data.clone()
+    placed = _placed(model, planned.recipe, processes)
+    planned.unwritten.check()
+    return placed
 
 
 def to_save(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:

@@ -21,7 +21,7 @@ from pairkit.models.resolve import resolve
 from pairkit.models.vocabulary import check_same_tokens
 from pairkit.progress import progress, warn
 from pairkit.training.lora import check_base
-from pairkit.training.output.content import Content, content_of
+from pairkit.training.output.content import Content, Unwritten, content_of
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.order import StepOrder
 from pairkit.training.step.pairs import PairSets
@@ -45,6 +45,7 @@ class Plan:
     tokenizer: Any
     train: Tokenized
     held_out: Tokenized | None
+    unwritten: Unwritten
     notes: tuple[str, ...] = ()  # what a person should know of how the template was applied
     hashes: Mapping[str, str] = field(default_factory=dict)  # of the dataset's files, in the main process
 
@@ -56,7 +57,10 @@ class Plan:
     @cached_property
     def content(self) -> Content:
         """Hashes of all that decides the run but the recipe; for the main process, as it reads gigabytes."""
-        return content_of(self.recipe, self.hashes)
+        content = content_of(self.recipe, self.hashes)
+        # The tokenizer and the data were read before.
+        self.unwritten.check()
+        return content
 
     @cached_property
     def examples(self) -> Sequence[TokenSet]:
@@ -121,19 +125,22 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT, *, allow_changed_dat
     """
     loss = build(recipe.loss_name, **recipe.loss_parameters)
     data = open_data(recipe.data, recipe.train_split)
+    # Before anything of it is hashed or read.
+    unwritten = Unwritten(recipe, data.files(recipe.train_split, recipe.eval_split))
     # In one process, because all read the same files.
     hashes = _checked(data, recipe, allow_changed_data) if store.processes.main else {}
     check_base(recipe.model, resolve(recipe.model, recipe.revision), recipe.lora)
     format = chat_format(recipe, data.texts(recipe.train_split, recipe.limit))
     tokenizer = format.tokenizer
     _check_vocabularies(recipe, tokenizer)
-    train = _tokenize(recipe, loss, data, format, recipe.train_split, recipe.limit, store, hashes)
+    reading = store, hashes, unwritten
+    train = _tokenize(recipe, loss, data, format, recipe.train_split, recipe.limit, *reading)
     # Before any model is loaded, because tokens decide which sets can be used.
     if not train.sets:
         raise InputError(f"{data.folder}: no set can be trained on: {train.refusals()}")
     held_out = None
     if data.rows(recipe.eval_split):  # a dataset without held-out sets trains without evaluation
-        held_out = _tokenize(recipe, loss, data, format, recipe.eval_split, recipe.eval_limit, store, hashes)
+        held_out = _tokenize(recipe, loss, data, format, recipe.eval_split, recipe.eval_limit, *reading)
     elif recipe.keep_best:
         raise InputError(
             f"keep_best needs held-out sets, but {data.folder} has no split {recipe.eval_split!r}; set "
@@ -143,7 +150,16 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT, *, allow_changed_dat
     tokenizer.chat_template = saved_template(format)
     negatives = sampler_settings(loss, recipe.negatives, data.rejected)
     planned = Plan(
-        recipe, loss, negatives, data, tokenizer, train, held_out, notes(format, train.noted), hashes
+        recipe,
+        loss,
+        negatives,
+        data,
+        tokenizer,
+        train,
+        held_out,
+        unwritten,
+        notes(format, train.noted),
+        hashes,
     )
     # The reference too, because it scores the same texts and may have fewer positions.
     for name in dict.fromkeys([recipe.model, planned.reference]):
@@ -243,6 +259,7 @@ def _tokenize(
     limit: int | None,
     store: TokenStore,
     hashes: Mapping[str, str],
+    unwritten: Unwritten,
 ) -> Tokenized:
     rows = data.rows(split)
     rows = min(rows, limit or rows)  # sets; only for the progress bar and the key
@@ -258,6 +275,8 @@ def _tokenize(
     def make() -> Iterator[pa.RecordBatch]:
         with progress(f"tokenizing {split}", rows, unit="sets") as advance:
             yield from token_batches(data.tables(split, limit), format, **settings, advance=advance)
+        # Before the tokens are stored, by the hashes of these files, for other runs too.
+        unwritten.check()
 
     # The key is made only if something is stored, because hashing a large tokenizer takes a while.
     of_split = [digest for name, digest in hashes.items() if split_of(name) == split]

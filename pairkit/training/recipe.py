@@ -117,7 +117,8 @@ class TrainRecipe(Strict):
     max_prompt_length: int | None = Field(
         default=None, ge=1
     )  # cut at its beginning; null = 7/8 of max_length
-    sets_per_step: int = Field(default=128, ge=1)
+    # Bounded, because the sets of a step are listed before it: more would take the memory of the machine.
+    sets_per_step: int = Field(default=128, ge=1, le=1_000_000)
     tokens_per_micro_batch: int = Field(default=8192, ge=1)
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1)  # null = as many as the epochs have

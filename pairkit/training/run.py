@@ -90,7 +90,14 @@ def train(
                         raise
                     raise ModelError(_too_large(planned, error)) from error
             if processes.main:
-                save_model(model, planned.tokenizer, model_folder, recipe)
+                save_model(
+                    model,
+                    planned.tokenizer,
+                    model_folder,
+                    recipe,
+                    # What was not trained is copied from the model's files.
+                    check=lambda: planned.unwritten.check_content(planned.content),
+                )
                 _say_truncation(planned)  # again, because the first line is far above by now
             processes.wait()
     return model_folder

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from support.bad_input.running import Run
 
@@ -22,6 +24,7 @@ class Echo(BaseHTTPRequestHandler):
     """A server that repeats in what it answers whatever a client tells it."""
 
     status = 200
+    form = "text"
 
     def do_GET(self) -> None:
         self._answer(200, {"data": [{"id": "m"}]})
@@ -32,12 +35,12 @@ class Echo(BaseHTTPRequestHandler):
         if type(self).status != 200:
             self._answer(type(self).status, {"error": {"message": said}})
             return
-        choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
-        self._answer(200, {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+        self._answer(200, FORMS[type(self).form](said))
 
-    def _answer(self, status: int, answer: dict[str, Any]) -> None:
-        content = json.dumps(answer).encode()
+    def _answer(self, status: int, answer: dict[str, Any] | bytes) -> None:
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
+        self.send_header("Set-Cookie", f"key={self.headers.get('Authorization')}")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -46,11 +49,41 @@ class Echo(BaseHTTPRequestHandler):
         pass
 
 
+def answer(**message: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}]}
+
+
+def pieces(said: str) -> bytes:
+    """A stream of three letters at a time, so that no piece has the secret."""
+    deltas = [{"delta": {"content": said[place : place + 3]}} for place in range(0, len(said), 3)]
+    events = [{"choices": [{"index": 0, **delta}]} for delta in deltas]
+    return "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode() + b"data: [DONE]\n\n"
+
+
+def call(said: str) -> dict[str, Any]:
+    return {"id": said, "type": "function", "function": {"name": said, "arguments": json.dumps({"a": said})}}
+
+
+FORMS: dict[str, Callable[[str], dict[str, Any] | bytes]] = {
+    "text": lambda said: answer(content=said),
+    "thought": lambda said: answer(content="a", reasoning_content=said),
+    "calls": lambda said: answer(content=None, tool_calls=[call(said)]),
+    "parts": lambda said: answer(content=[{"type": "text", "text": letter} for letter in said]),
+    "pieces": pieces,
+    "escaped": lambda said: json.dumps(answer(content="@")).replace("@", spelled(said)).encode(),
+}
+
+
+def spelled(text: str) -> str:
+    return "".join(f"\\u{ord(letter):04x}" for letter in text)
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of the server, with a password in it."""
     monkeypatch.setattr(masking, "_remembered", set())
     monkeypatch.setattr(Echo, "status", 200)
+    monkeypatch.setattr(Echo, "form", "text")
     monkeypatch.setenv("ECHO_KEY", KEY)
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     Thread(target=httpd.serve_forever, daemon=True).start()
@@ -77,11 +110,31 @@ def leaks(folder: Path, printed: str, *secrets: str) -> list[str]:
     return found
 
 
-def test_a_key_that_the_server_echoes(here: Path, run: Run, server: str) -> None:
-    ended = run(command(server, "generate.api_key_env=ECHO_KEY"))
+@pytest.mark.parametrize("form", FORMS)
+def test_secrets_that_the_server_echoes(
+    form: str, here: Path, run: Run, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key, a token in the body, also within arguments of the template, and their masks in its place."""
+    monkeypatch.setattr(Echo, "form", form)
+    more = f"generate.extra_body.access_token={TOKEN} generate.template.kwargs.secret=s3cret-of-kwargs"
+    ended = run(command(server, f"generate.api_key_env=ECHO_KEY {more}"))
     assert ended.code == 0, ended.errors
-    assert leaks(here, ended.out + ended.errors, KEY) == []
-    assert "Bearer ***" in (here / "out/README.md").read_text()
+    assert leaks(here, ended.out + ended.errors, KEY, TOKEN, "s3cret-of-kwargs") == []
+    (completion,) = pq.read_table(here / "out/data")["completions"][0].as_py()
+    assert "with Bearer ***" in json.dumps(completion)
+    assert json.loads((here / "out/pairkit.json").read_text())["counts"]["generate"]["secret_masked"] == 3
+    assert "3 of 3 completions: repeated a secret of the request, which *** replaces" in ended.out
+
+
+def test_words_that_are_secrets_too_stay_in_completions(here: Path, run: Run, server: str) -> None:
+    """A password that is a word or a short number is in texts by chance."""
+    ended = run(command(server.replace("//", "//sent:12345678@"), "generate.extra_body.token=content"))
+    assert ended.code == 0, ended.errors
+    (completion,) = pq.read_table(here / "out/data")["completions"][0].as_py()
+    assert completion["text"].startswith(
+        'you sent {"model": "m", "messages": [{"role": "user", "content": "0?"}]'
+    )
+    assert completion["text"].endswith("with Basic ***")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 422])
@@ -101,7 +154,8 @@ def test_a_password_in_the_url(here: Path, run: Run, server: str, port: str) -> 
     for more in ("--dry-run", "calls.attempts=1"):
         ended = run(command(url, more))
         assert (ended.code == 0) == (more == "--dry-run" or not port), ended.errors
-        assert leaks(here, ended.out + ended.errors, PASSWORD) == []
+        coded = b64encode(f"me:{PASSWORD}".encode()).decode()
+        assert leaks(here, ended.out + ended.errors, PASSWORD, coded) == []
 
 
 def test_a_token_in_the_body_is_masked_and_not_published(here: Path, run: Run, server: str) -> None:
@@ -111,9 +165,9 @@ def test_a_token_in_the_body_is_masked_and_not_published(here: Path, run: Run, s
     assert TOKEN not in dry.out + dry.errors
     ended = run(command(server, more))
     assert ended.code == 0, ended.errors
-    recorded = [here / "out/pairkit.json", here / "out/README.md", here / "out/run.jsonl"]
-    assert not any(TOKEN in path.read_text() for path in recorded if path.name != "README.md")
-    assert json.loads(recorded[0].read_text())["recipe"]["generate"]["extra_body"] == {"access_token": "***"}
+    assert leaks(here, ended.out + ended.errors, TOKEN) == []
+    recipe = json.loads((here / "out/pairkit.json").read_text())["recipe"]
+    assert recipe["generate"]["extra_body"] == {"access_token": "***"}
     again = run(command(server, more))
     assert again.code == 0, again.errors
     pushed = run("push out me/sets --dry-run")

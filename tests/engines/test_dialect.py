@@ -10,6 +10,7 @@ import pytest
 from pairkit.engines.generate import GenerateRecipe
 from pairkit.engines.openai.dialect import ONE_BY_ONE, PLAIN, Dialect, lesson
 from pairkit.engines.openai.errors import error_within, remedy, server_error
+from pairkit.engines.openai.secrets import Secrets
 from pairkit.engines.recipe import EngineRecipe
 
 BODY: dict[str, Any] = {
@@ -106,7 +107,7 @@ FORBIDDEN = {"object": "error", "message": {"detail": extra("seed")}}
     ],
 )  # fmt: skip
 def test_a_refusal_shows_what_the_server_takes(status: int, content: bytes, learned: Dialect) -> None:
-    assert lesson(server_error(status, content, None), BODY, {}) == learned
+    assert lesson(server_error(status, content), BODY, {}) == learned
 
 
 @pytest.mark.parametrize(
@@ -136,19 +137,19 @@ def test_a_refusal_shows_what_the_server_takes(status: int, content: bytes, lear
     ],
 )
 def test_other_errors_show_nothing(status: int, content: bytes) -> None:
-    assert lesson(server_error(status, content, None), BODY, {}) is None
+    assert lesson(server_error(status, content), BODY, {}) is None
 
 
 @pytest.mark.parametrize("temperature", [0, 0.7])
 def test_only_greedy_requests_are_single_where_only_they_are_refused(temperature: float) -> None:
-    refused = server_error(400, error("n must be 1 when using greedy sampling, got 2."), None)
+    refused = server_error(400, error("n must be 1 when using greedy sampling, got 2."))
     learned = lesson(refused, BODY | {"temperature": temperature}, {})
     assert learned == Dialect(single=frozenset({temperature == 0}))
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_p", "seed", "max_tokens"])
 def test_fields_that_the_user_has_set_stay(name: str) -> None:
-    refused = server_error(400, error(f"Unsupported parameter: '{name}'", param=name), None)
+    refused = server_error(400, error(f"Unsupported parameter: '{name}'", param=name))
     assert lesson(refused, BODY, {name: 1}) is None
     recipe = EngineRecipe(engine="openai", model="m", extra_body={name: 1})
     assert remedy(refused, BODY, recipe) == (f"remove or change extra_body.{name}", True)
@@ -172,7 +173,7 @@ def test_requests_are_written_as_the_server_takes_them() -> None:
     assert known.without(known) == PLAIN
     assert PLAIN.described() == []
     # A server that streams but does not count.
-    refused = server_error(400, error("Unknown parameter: 'stream_options'."), None)
+    refused = server_error(400, error("Unknown parameter: 'stream_options'."))
     assert lesson(refused, written, {}) == without("stream_options")
     assert "stream_options" not in known.also(without("stream_options")).written(BODY)
 
@@ -196,7 +197,7 @@ def test_requests_are_written_as_the_server_takes_them() -> None:
 def test_a_refusal_ends_in_the_setting_to_give(message: str, setting: str, of_all: bool) -> None:
     recipe = GenerateRecipe(engine="openai", model="m", extra_body={"top_k": 3})
     body = BODY | {"top_k": 3, "chat_template_kwargs": {"a": 1}, "tools": [{}]}
-    found = remedy(server_error(400, error(message), None), body, recipe)
+    found = remedy(server_error(400, error(message)), body, recipe)
     assert setting in found.text
     assert found.of_all == of_all
 
@@ -215,21 +216,21 @@ def test_roles_that_a_template_refuses_are_folded_where_there_is_a_system_turn(
 ) -> None:
     body = BODY | {"messages": [{"role": role, "content": "x"}, {"role": "user", "content": "y"}]}
     recipe = GenerateRecipe(engine="openai", model="m")
-    text = remedy(server_error(400, error(message), None), body, recipe).text
+    text = remedy(server_error(400, error(message)), body, recipe).text
     assert ("set generate.template.system=fold" in text) == (role == "system")
 
 
 def test_a_message_is_one_line_without_the_key() -> None:
     content = error("bad key\nsk-123 " + "x" * 400)
-    message = server_error(401, content, "sk-123").message
+    message = server_error(401, content, Secrets(["sk-123"])).message
     assert message.startswith("bad key *** xxx")
     assert message.endswith("…")
-    assert "sk-123" not in server_error(401, content, "sk-123").words
-    assert server_error(502, b"<html> gone", None).message == "<html> gone"
-    assert server_error(502, b"", None).message == "no reason given"
-    assert server_error(400, b'{"detail": "gone"}', None).message == "gone"
-    assert server_error(400, b'{"error": "gone"}', None).message == "gone"
-    assert server_error(400, b"\xff\xfe", None).message == "\ufffd\ufffd"
+    assert "sk-123" not in server_error(401, content, Secrets(["sk-123"])).words
+    assert server_error(502, b"<html> gone").message == "<html> gone"
+    assert server_error(502, b"").message == "no reason given"
+    assert server_error(400, b'{"detail": "gone"}').message == "gone"
+    assert server_error(400, b'{"error": "gone"}').message == "gone"
+    assert server_error(400, b"\xff\xfe").message == "\ufffd\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ def test_a_message_is_one_line_without_the_key() -> None:
     ],
 )
 def test_an_error_with_status_200_has_a_status(answer: dict[str, Any], status: int, message: str) -> None:
-    found = error_within(answer, None)
+    found = error_within(answer)
     assert found is not None
     assert (found.status, found.message) == (status, message)
 
@@ -276,4 +277,4 @@ def test_an_error_with_status_200_has_a_status(answer: dict[str, Any], status: i
     ],
 )
 def test_answers_without_an_error_have_none(answer: dict[str, Any]) -> None:
-    assert error_within(answer, None) is None
+    assert error_within(answer) is None

@@ -43,7 +43,7 @@ def test_pieces_are_joined_by_choice(line: str) -> None:
     first, second = found.completions
     assert (first.text, first.finish_reason, first.reasoning_content) == ("One\u2028\x85more", "stop", None)
     assert (second.text, second.finish_reason, second.reasoning_content) == ("Zwei", "length", "Hm.")
-    assert found.tokens == (3, 4)
+    assert found.usage == (3, 4)
 
 
 def message(end: str | None = None, **fields: Any) -> dict[str, Any]:

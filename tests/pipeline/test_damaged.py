@@ -62,6 +62,24 @@ def change_count(out: Path) -> None:
     marker.write_text(json.dumps(content))
 
 
+def of_another_build(out: Path) -> None:
+    """A shard of as many units, of other rows."""
+    raw = ultrafeedback(out.parent / "other.jsonl", 200, seed=1)
+    fields = {"unit_rows": 20, "shard_mb": 0.05, "test_fraction": 0.2}
+    other = load(None, {"source": {"name": "ultrafeedback", "path": str(raw)}}, fields)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builds, "publish", interrupt)
+        with pytest.raises(Interrupted):
+            build(other, out.parent / "other")
+    shutil.rmtree(shard(out, 1))
+    shutil.copytree(shard(out.parent / "other", 1), shard(out, 1))
+
+
+def twice(out: Path) -> None:
+    last = sorted(shard(out, 0).parent.iterdir())[-1]
+    shutil.copytree(shard(out, 1), shard(out, int(last.name) + 1))
+
+
 def swap(out: Path) -> None:
     shutil.move(shard(out, 1), out / "aside")
     shutil.move(shard(out, 2), shard(out, 1))
@@ -80,6 +98,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "the first shard": (lambda out: shutil.rmtree(shard(out, 0)), "00000 is missing"),
     "a middle shard": (lambda out: shutil.rmtree(shard(out, 2)), "00002 is missing"),
+    "another build's": (of_another_build, "00001 belongs to another build"),
+    "one twice": (twice, "does not follow the shard before"),
     "two swapped": (swap, "does not follow the shard before"),
     "renumbered": (
         lambda out: (
@@ -139,7 +159,7 @@ def test_shards_of_a_version_without_seals_are_continued(
     for marker in (tmp_path / "out").rglob("shard.json"):
         content = json.loads(marker.read_text())
         marker.write_text(
-            json.dumps({key: content[key] for key in content.keys() - {"sha256", "first_unit"}})
+            json.dumps({key: content[key] for key in content.keys() - {"sha256", "first_unit", "built"}})
         )
     build(recipe, tmp_path / "out")
     assert hashes(tmp_path / "out") == whole

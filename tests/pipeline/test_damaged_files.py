@@ -7,10 +7,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from support.grids import some
 from support.raw import ultrafeedback
 
 from pairkit.engines.cache import Cache
-from pairkit.errors import InputError, PairkitError
+from pairkit.errors import PairkitError
 from pairkit.pipeline import build as pipeline
 from pairkit.pipeline.recipe import BuildRecipe, load
 
@@ -39,7 +40,9 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["state.json", "shard.json"])
-@pytest.mark.parametrize("content", DAMAGE, ids=range(len(DAMAGE)))
+@pytest.mark.parametrize(
+    "content", some(lambda content: content in ("", "[]", "{"), DAMAGE), ids=range(len(DAMAGE))
+)
 def test_a_damaged_record_of_a_stopped_build(name: str, content: str, stopped: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(stopped / "out", tmp_path / "out"))
     path = next((out / ".build").rglob(name))
@@ -51,7 +54,11 @@ def test_a_damaged_record_of_a_stopped_build(name: str, content: str, stopped: P
     assert pipeline.build(recipe(stopped), out, on_existing="delete")["counts"]["source"]["rows"] == 40
 
 
-@pytest.mark.parametrize("content", DAMAGE, ids=range(len(DAMAGE)))
+FILES = ['{"a": 1}', '{"a": {}}', '{"a": []}', '{"a": {"sha256": null}}']
+MANIFESTS = [*DAMAGE, *(f'{{"recipe": {{}}, "input": {{}}, "files": {files}}}' for files in FILES)]
+
+
+@pytest.mark.parametrize("content", MANIFESTS, ids=range(len(MANIFESTS)))
 def test_a_damaged_manifest(content: str, stopped: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     pipeline.build(recipe(stopped), out)
@@ -65,7 +72,8 @@ def test_a_damaged_manifest(content: str, stopped: Path, tmp_path: Path) -> None
     "content",
     ["", "{", "null", "3", "[3]", '[{"problem": 1}]', '[{"a": 1}]', "[[[1]]]", '["text"]', "[[" * 50_000],
 )
-def test_a_damaged_row_of_the_cache(content: str, tmp_path: Path) -> None:
+def test_a_damaged_row_of_the_cache(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is counted and asked for again."""
     path = tmp_path / "calls.sqlite"
     cache = Cache(path)
     cache.put(b"key", [])
@@ -73,6 +81,8 @@ def test_a_damaged_row_of_the_cache(content: str, tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE calls SET results = ?", (content,))
     connection.close()
-    with pytest.raises(InputError, match=r"calls\.sqlite: is damaged .*choose another --cache"):
-        cache.get(b"key")
+    assert cache.get(b"key") is None
+    cache.put(b"key", [])
+    assert cache.get(b"key") == ()
     cache.close()
+    assert "1 answers had been changed" in capsys.readouterr().err

@@ -12,11 +12,12 @@ import pytest
 from support.row_files import PAIR, WRITERS, parquet_of, read
 
 from pairkit.errors import InputError
-from pairkit.readers import json_values, text
+from pairkit.readers import text
 from pairkit.readers.blocks import COLUMNS, UNIT_BYTES
 from pairkit.readers.formats import blocks
 from pairkit.readers.row_sizes import row_sizes
 from pairkit.readers.survey import survey
+from pairkit.readers.written import json_values
 
 LONG = 1 << 20
 ROWS = 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import pandas
@@ -119,3 +120,24 @@ def cells(path: Path) -> list[dict[str, str]]:
     return [
         row for block in blocks(path, 100) for part in block.load().tables for row in part.table.to_pylist()
     ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"prompt,chosen,rejec\xf8ted\na,b,c\nd,e,f\n",
+        b"prompt,chosen,rejected\na,b,c\nd,\xf8e,f,g\nh,i,j\n",
+        b"prompt,chosen,rejected\na,\xf8b,c\nd,e,f\n",
+    ],
+    ids=["the name of a column", "a row of too many cells", "a cell"],
+)
+def test_another_encoding_is_one_message_and_no_traceback(content: bytes, tmp_path: Path) -> None:
+    """pyarrow cannot give a bad row that is not UTF-8 to a handler, and Python would print why."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    told: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", told.append)
+        with pytest.raises(InputError, match="iconv -f WINDOWS-1252"):
+            list(blocks(path, 10))
+    assert not told

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.row_files import PAIR, read
 
-from pairkit.readers.json_fields import MAX_LEVELS
+from pairkit.readers.written.json_depth import MAX_LEVELS
 
 LINE = json.dumps(PAIR)
 

@@ -26,7 +26,7 @@ def rows_in(path: Path) -> list[dict[str, Any]]:
     for block in blocks(path, 5):
         raw = block.load()
         assert not raw.bad
-        for table, numbers in raw.tables:
+        for table, numbers, _ in raw.tables:
             assert numbers.tolist() == list(range(len(rows) + 1, len(rows) + 1 + table.num_rows))
             rows += table.to_pylist()
     return rows

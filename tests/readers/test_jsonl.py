@@ -138,8 +138,8 @@ def test_metadata_of_a_row_does_not_depend_on_other_rows(tmp_path: Path) -> None
     ]
     write_lines(tmp_path / "rows.jsonl", rows)
     expected = [
-        {"z": "x,", "list": ["x,", ":null", '"k":null'], "deep": {"b": 1}},
-        {"c": {"d": "e"}, "deep": {"a": 'say ",\\"k\\":null"'}},
+        {"z": "x,", "list": ["x,", ":null", '"k":null'], "deep": {"a": None, "b": 1}},
+        {"c": {"d": "e"}, "deep": {"a": 'say ",\\"k\\":null"', "b": None}},
     ]
     for size in (1, 2):
         sets = read(tmp_path / "rows.jsonl", rows=size).sets

@@ -90,7 +90,7 @@ def test_lines_have_the_columns_that_reading_them_gives(
     for block in blocks(path, 3):
         raw = block.load()
         size += raw.size
-        for table, _ in raw.tables:
+        for table, _, _ in raw.tables:
             for field in table.schema:
                 counts[field.name] = counts.get(field.name, 0) + len(table) - table[field.name].null_count
                 kinds = [kind for kind in found.columns[field.name] if fits(field.type, kind)]

@@ -1,11 +1,12 @@
 """A strict server of OpenAI's chat completions on loopback that fails on request.
 
-    python tests/support/chat_server.py --port-file FILE [--faults 0.2] [--latency 0.2] [--key KEY] ...
+    PYTHONPATH=tests python -m support.chat_server --port-file FILE [--faults 0.2] [--latency 0.2]
 
 It replaces a vendor's API, which a test cannot call. The answer is a function of the request alone, and so is
 the failure: a faulty body fails in its own way for its own number of tries (always, if it is among
-`--hopeless`), and is then answered like any other. GET /stats returns what happened so far. Requests that no
-client should send (unknown fields, seeds out of range) are refused and counted as violations.
+`--hopeless`), and is then answered like any other. A prompt may name its fault: "[429 for 2 tries]"; faults
+are those here and the attacks of hostile.py. GET /stats returns what happened so far. Requests that no client
+should send (unknown fields, seeds out of range) are refused and counted as violations.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from support.hostile import ANSWERED, ATTACKS
 
 FAULTS = (
     "429",
@@ -102,6 +105,8 @@ class Server:
         """Answer a request; return whether the connection stays open."""
         if (method, path) == ("GET", "/stats"):
             return await self.send(writer, 200, self.stats())
+        if "cookie" in headers:
+            self.violations.append("a cookie")
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
             message = f"Incorrect API key provided: {headers.get('authorization')}"
             return await self.send(writer, 401, {"error": {"message": message}})
@@ -131,6 +136,8 @@ class Server:
         fails = dice.random() < self.faults
         forever = dice.random() < self.hopeless
         kind, times = dice.choice(self.kinds), dice.choice((1, 1, 1, 2, 3))
+        if named := re.search(r"\[(\w+) for (\d+) tries\]", request["messages"][-1]["content"]):
+            fails, kind, times = True, named[1], int(named[2])
         if forever or (fails and self.tries[name] <= times):
             self.misbehaved[kind] += 1
             return await self.misbehave(kind, request, writer)
@@ -156,6 +163,14 @@ class Server:
             writer.transport.abort()
             return False
         whole = self.answer(request)
+        if kind in ATTACKS:
+            for part in ATTACKS[kind](whole):
+                if isinstance(part, bytes):
+                    writer.write(part)
+                    await writer.drain()
+                else:
+                    await asyncio.sleep(part)
+            return kind in ANSWERED
         if kind == "half":
             content = json.dumps(whole).encode()
             writer.write(head(200, len(content)) + content[: len(content) // 2])
@@ -302,7 +317,7 @@ async def serve(server: Server, port_file: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--port-file", type=Path, required=True)
-    parser.add_argument("--kinds", nargs="+", default=list(FAULTS), choices=FAULTS)
+    parser.add_argument("--kinds", nargs="+", default=list(FAULTS), choices=[*FAULTS, *ATTACKS])
     for name, kind in (("faults", float), ("hopeless", float), ("latency", float), ("hang", float)):
         parser.add_argument(f"--{name}", type=kind, default=getattr(Server, name))
     for name in ("model", "key"):

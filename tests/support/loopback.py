@@ -17,7 +17,7 @@ from typing import Any
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.pipeline.recipe import BuildRecipe, load
 
-SERVER = Path(__file__).with_name("chat_server.py")
+TESTS = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Loopback:
 def chat_server(folder: Path, **settings: Any) -> Iterator[Loopback]:
     """Run the server with these settings; it ends with the block."""
     port_file = folder / f"port-{time.monotonic_ns()}"
-    words = [sys.executable, str(SERVER), "--port-file", str(port_file)]
+    words = [sys.executable, "-m", "support.chat_server", "--port-file", str(port_file)]
     for name, value in settings.items():
         values = value if isinstance(value, (list, tuple)) else [value]
         words += [f"--{name}", *([] if value is True else map(str, values))]
-    process = subprocess.Popen(words)
+    process = subprocess.Popen(words, cwd=TESTS)
     try:
         while not port_file.exists():
             assert process.poll() is None, "the chat server did not start"

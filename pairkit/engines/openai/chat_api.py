@@ -16,12 +16,15 @@ from pairkit.engines.base import Completion, FinishReason, Request, SentSampling
 from pairkit.engines.openai import stream
 from pairkit.engines.openai.dialect import LIMIT, NEW_LIMIT, PLAIN, Dialect
 from pairkit.engines.openai.errors import ServerError, error_within
-from pairkit.engines.openai.messages import received, sent
+from pairkit.engines.openai.messages import Received, received, sent
+from pairkit.engines.openai.secrets import NO_SECRETS, Secrets
 from pairkit.engines.openai.spending import Tokens
+from pairkit.engines.openai.usage import Usage, usage_of
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.errors import RecipeError
 
 LONGEST_WAIT = 300.0  # seconds, even if Retry-After is longer
+_MODELS, _LONGEST_NAME = 20, 100  # of those that a message lists
 
 
 class Fault(NamedTuple):
@@ -32,10 +35,10 @@ class Fault(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """The content of an answer: its completions, and its token counts if the server sent them."""
+    """The content of an answer: its completions, and what the server says of its tokens."""
 
     completions: tuple[Completion, ...]
-    tokens: Tokens | None
+    usage: Usage
 
 
 def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> dict[str, Any]:
@@ -80,62 +83,61 @@ def most_tokens(request: Request, body: Mapping[str, Any]) -> Tokens:
     return Tokens(size // 3 + 8, limit * len(request.samplings))
 
 
-def parse(content: bytes, body: Mapping[str, Any], key: str | None = None) -> Parsed | ServerError | Fault:
+def parse(
+    content: bytes, body: Mapping[str, Any], secrets: Secrets = NO_SECRETS
+) -> Parsed | ServerError | Fault:
     """Read the completions of an answer with status 200 to a request; there may be fewer than `n`."""
     try:
-        return _parse(content, body, key)
+        return _parse(content, body, secrets)
     except RecursionError:
         return Fault("the answer is nested too deeply")
 
 
-def _parse(content: bytes, body: Mapping[str, Any], key: str | None) -> Parsed | ServerError | Fault:
+def _parse(content: bytes, body: Mapping[str, Any], secrets: Secrets) -> Parsed | ServerError | Fault:
+    streamed = stream.is_stream(content)
     try:
-        answer = stream.joined(content) if stream.is_stream(content) else json.loads(content)
+        answer = stream.joined(content) if streamed else json.loads(content)
     except ValueError:
-        return Fault("the answer is not JSON")
-    if answer is None:
+        return Fault("the answer is not JSON" if content else "the answer is empty")
+    if streamed and answer is None:
         return Fault("the stream broke off")
-    if isinstance(answer, Mapping) and (error := error_within(answer, key)):
+    answer = answer if isinstance(answer, Mapping) else {}
+    if error := error_within(answer, secrets):
         return error
-    choices = answer.get("choices") if isinstance(answer, Mapping) else None
+    choices = answer.get("choices")
     expected = body.get("n", 1)
     if not isinstance(choices, list) or not 0 < len(choices) <= expected:
         count = len(choices) if isinstance(choices, list) else "no"
         return Fault(f"the answer holds {count} choices, {expected} were asked for")
-    usage = _usage(answer.get("usage"))
+    messages = [message for choice in _ordered(choices) if (message := received(choice)) is not None]
+    if len(messages) < len(choices):
+        return Fault("the answer holds a choice without a whole message")
+    usage = usage_of(answer.get("usage"), body, messages)
     # Servers count the tokens of all choices together, so those of one are known only if it is alone.
-    tokens = usage.completion if usage is not None and len(choices) == 1 else None
+    tokens = usage.completion if len(choices) == 1 else None
     limit = sampling_of(body).max_tokens
     # None can have more than the limit, so that each has it where all together have that many times it.
-    spent = usage is not None and limit is not None and usage.completion >= limit * len(choices)
-    completions = [_completion(choice, body, tokens, spent=spent) for choice in _ordered(choices)]
-    whole = [completion for completion in completions if completion is not None]
-    if len(whole) < len(completions):
-        return Fault("the answer holds a choice without a whole message")
-    return Parsed(tuple(whole), usage)
+    used = usage.completion
+    spent = used is not None and limit is not None and used >= limit * len(choices)
+    completions = [_completion(message, body, tokens, secrets, spent=spent) for message in messages]
+    return Parsed(tuple(completions), usage)
 
 
 def _completion(
-    choice: Any, body: Mapping[str, Any], tokens: int | None, *, spent: bool
-) -> Completion | None:
-    """Read a choice; None if it is incomplete. `spent`: it has all the tokens that it may have."""
-    message = received(choice)
-    if message is None:
-        return None
+    message: Received, body: Mapping[str, Any], tokens: int | None, secrets: Secrets, *, spent: bool
+) -> Completion:
+    """Build the completion of a message. `spent`: it has all the tokens that it may have."""
     asked = sampling_of(body)
     reason: FinishReason = message.reason
     # The server does not say that it cut the answer, but its count of tokens does.
     if spent and not message.known_end:
         reason = "length"
-    return Completion(
-        message.text,
-        tokens,
-        reason,
-        asked,
-        message.thought,
-        message.tool_calls,
-        remarks=_remarks(asked, body, known_end=message.known_end) or None,
-    )
+    texts = (message.text, message.thought, message.tool_calls)
+    text, thought, tool_calls = (each and secrets.hide(each) for each in texts)
+    remarks = _remarks(asked, body, known_end=message.known_end)
+    if texts != (text, thought, tool_calls):
+        remarks = (*remarks, "secret_masked")
+    return Completion(text or "", tokens, reason, asked, thought, tool_calls, remarks=remarks or None)
 
 
 def _remarks(asked: SentSampling, body: Mapping[str, Any], *, known_end: bool) -> tuple[str, ...]:
@@ -165,11 +167,12 @@ def retry_after(header: str | None) -> float | None:
 
 
 def model_names(content: bytes) -> list[str]:
-    """Return the models that a server lists; [] if it uses another format."""
+    """Return the first models that a server lists; [] if it uses another format."""
     try:
-        return [str(model["id"]) for model in json.loads(content)["data"]]
+        names = [str(model["id"]) for model in json.loads(content)["data"][:_MODELS]]
     except (ValueError, KeyError, TypeError, RecursionError):
         return []
+    return [name[:_LONGEST_NAME].encode("utf-8", "replace").decode() for name in names]
 
 
 def _ordered(choices: list[Any]) -> list[Any]:
@@ -179,12 +182,3 @@ def _ordered(choices: list[Any]) -> list[Any]:
     if sorted(place for place in places if isinstance(place, int)) != list(range(len(choices))):
         return choices
     return [choices[places.index(number)] for number in range(len(choices))]
-
-
-def _usage(usage: Any) -> Tokens | None:
-    if not isinstance(usage, Mapping):
-        return None
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(prompt, int) or not isinstance(completion, int):
-        return None
-    return Tokens(prompt, completion)

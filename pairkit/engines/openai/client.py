@@ -20,18 +20,20 @@ import aiohttp
 from pairkit.engines.base import Completion, Problem, Request
 from pairkit.engines.mixes import mix_refused
 from pairkit.engines.openai import chat_api
+from pairkit.engines.openai.body import AnswerError
 from pairkit.engines.openai.chat_api import Fault, Parsed
-from pairkit.engines.openai.connection import open_session, proxy
+from pairkit.engines.openai.connection import Connection
 from pairkit.engines.openai.dialect import ONE_BY_ONE, PLAIN, Dialect, lesson
 from pairkit.engines.openai.errors import TRANSIENT, ServerError, remedy, server_error
-from pairkit.engines.openai.spending import Spending
+from pairkit.engines.openai.spending import Spending, Tokens
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import EngineError, PairkitError, RecipeError
-from pairkit.masking import MASK, masked
+from pairkit.masking import masked
 from pairkit.progress import log, warn
 
 FAILED = "endpoint_failed"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds between two tries, before the jitter
+_SAID = 200  # characters of an error of the HTTP library in a message
 # Seconds for which the first request is alone at most: a server refuses at once what it answers slowly.
 FIRST_ALONE = 5.0
 
@@ -45,10 +47,10 @@ class Client:
         self.sending: set[asyncio.Task[None] | None] = set()  # tasks whose request is in flight
         self.begun: set[asyncio.Task[None] | None] = set()  # tasks that have some of their completions
         self._recipe, self._settings, self._key = recipe, settings, key
-        self._proxy = proxy(recipe.base_url)
+        self._connection = Connection(recipe, settings, key)
+        self._secrets = self._connection.secrets
         self._models: list[str] = []
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._session: aiohttp.ClientSession
         self._dialect = PLAIN
         # Set when the first request has shown what the server takes, so that not all of them are refused.
         self._shown: asyncio.Event | None = None
@@ -57,11 +59,11 @@ class Client:
 
     async def open(self) -> None:
         """Open the HTTP session, which belongs to the running event loop."""
-        self._session = await open_session(self._settings, self._key)
+        await self._connection.open()
 
     async def close(self) -> None:
         """Close the HTTP session."""
-        await self._session.close()
+        await self._connection.close()
 
     async def check_server(self) -> None:
         """List the server's models, which not every server supports.
@@ -69,14 +71,18 @@ class Client:
         Raises `RecipeError` for an invalid URL, `EngineError` if it is unreachable or refuses the key.
         """
         try:
-            status, content, _ = await self._http("GET", "models")
+            status, content, headers = await self._connection.request("GET", "models")
         except (aiohttp.InvalidURL, ValueError) as error:
             raise RecipeError(f"base_url {self._recipe.base_url!r} is not a URL: {error}") from error
+        except AnswerError:
+            return  # the list is only for messages
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise EngineError(f"{self._recipe.base_url} cannot be reached: {_describe(error)}") from error
         if status == 200:
-            self._models = chat_api.model_names(content)
-        elif (refused := server_error(status, content, self._key)).no_key:
+            self._models = [self._secrets.hide(name) for name in chat_api.model_names(content)]
+        elif "Location" in headers:
+            raise self._redirected(status, headers)
+        elif (refused := server_error(status, content, self._secrets)).no_key:
             raise self._refused(refused)
 
     async def complete(self, request: Request) -> tuple[Completion, ...] | Problem:
@@ -179,36 +185,51 @@ class Client:
             task = asyncio.current_task()
             self.sending.add(task)
             try:
-                status, content, after = await self._http(
-                    "POST", "chat/completions", json.dumps(body).encode()
+                status, content, headers = await self._connection.request(
+                    "POST", "chat/completions", json.dumps(body).encode(), most.completion
                 )
+            except AnswerError as error:
+                # What has begun is paid for.
+                if error.status < 300:
+                    self.spending.add(most)
+                return Fault(str(error))
             except TimeoutError:
                 return Fault(f"no answer in {self._settings.timeout:g} s")
             except (aiohttp.ClientError, OSError) as error:
                 return Fault(_describe(error))
             finally:
                 self.sending.discard(task)
-            if status != 200:
-                refused = server_error(status, content, self._key)
-                return refused._replace(after=chat_api.retry_after(after))
-            parsed = chat_api.parse(content, body, self._key)
+            after = chat_api.retry_after(headers.get("Retry-After"))
+            if 300 <= status < 400:
+                if self.succeeded or "Location" not in headers:
+                    return Fault(f"HTTP {status}, which is no answer")
+                raise self._redirected(status, headers)
+            if status >= 300:
+                return server_error(status, content, self._secrets)._replace(after=after)
+            parsed = chat_api.parse(content, body, self._secrets)
             if isinstance(parsed, ServerError):
-                return parsed._replace(after=chat_api.retry_after(after))
-            # An answer that cannot be used is paid for too, and so is one without a token count.
-            self.spending.add(parsed.tokens or most if isinstance(parsed, Parsed) else most)
+                return parsed._replace(after=after)
+            self._pay(parsed, most)
             return parsed
 
-    async def _http(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes, str | None]:
-        """Return status, content and Retry-After. No redirect is followed, because it would get the key."""
-        url = f"{self._recipe.base_url.rstrip('/')}/{path}"
-        headers = {"Content-Type": "application/json"} if body is not None else None
-        async with self._session.request(
-            method, url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
-        ) as answer:
-            content = await answer.read()
-            if self._key:  # some servers repeat the request in what they answer
-                content = content.replace(self._key.encode(), MASK.encode())
-            return answer.status, content, answer.headers.get("Retry-After")
+    def _pay(self, parsed: Parsed | Fault, most: Tokens) -> None:
+        """Count the tokens of an answer, as many as it may have where it says nothing that can be true."""
+        if isinstance(parsed, Parsed):
+            said = parsed.usage
+            most = Tokens(
+                most.prompt if said.prompt is None else said.prompt,
+                most.completion if said.completion is None else said.completion,
+            )
+        # An answer that cannot be used is paid for too.
+        self.spending.add(most)
+
+    def _redirected(self, status: int, headers: Mapping[str, str]) -> EngineError:
+        """Build the error for a server that is somewhere else."""
+        place = self._secrets.hide(headers["Location"])[:200]
+        return EngineError(
+            f"{self._recipe.base_url} redirects (HTTP {status}) to {place!r}, which is not followed, because "
+            "it would get the prompts and the key; if that is the server, set base_url to it"
+        )
 
     def _meaning(self, error: ServerError, body: Mapping[str, Any]) -> Problem | Fault:
         """Decide what an error means: another try, or the end of this request.
@@ -251,4 +272,6 @@ class Client:
 
 
 def _describe(error: Exception) -> str:
-    return masked(f"{type(error).__name__}: {error}") if str(error) else type(error).__name__
+    # In a line, because some repeat what the server has sent.
+    said = " ".join(masked(str(error)).split())[:_SAID]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -3,28 +3,80 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.connector import Connection as Socket
 
+from pairkit.engines.openai.body import ENCODINGS, read_body
+from pairkit.engines.openai.secrets import secrets_of
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import RecipeError
 from pairkit.masking import remember
 
 
-async def open_session(settings: CallSettings, key: str | None) -> aiohttp.ClientSession:
-    """Open the HTTP session of one engine; it belongs to the event loop that calls this."""
-    return aiohttp.ClientSession(
-        headers={"Authorization": f"Bearer {key}"} if key else {},
-        # As many connections as calls in flight, so that none spends its timeout waiting for one.
-        connector=aiohttp.TCPConnector(limit=settings.concurrency),
-        # Connecting has a limit of its own: `timeout` allows for slow answers, not for dead hosts.
-        timeout=aiohttp.ClientTimeout(total=settings.timeout, sock_connect=30),
-    )
+class Connection:
+    """The HTTP session of one engine. All coroutines run in the event loop that runs `open`."""
+
+    def __init__(self, recipe: EngineRecipe, settings: CallSettings, key: str | None) -> None:
+        self._url, self._settings, self._key = recipe.base_url.rstrip("/"), settings, key
+        self._proxy = _proxy(recipe.base_url)
+        self.secrets = secrets_of(recipe, key, self._proxy)
+        self._session: aiohttp.ClientSession
+
+    async def open(self) -> None:
+        """Open the session, which belongs to the running event loop."""
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            # A server can neither make the session grow nor change the next request.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # body.py does, within bounds
+            request_class=_Request,
+            # As many connections as calls in flight, so that none spends its timeout waiting for one.
+            connector=aiohttp.TCPConnector(limit=self._settings.concurrency),
+            # Connecting has a limit of its own: `timeout` allows for slow answers, not for dead hosts.
+            timeout=aiohttp.ClientTimeout(total=self._settings.timeout, sock_connect=30),
+        )
+
+    async def close(self) -> None:
+        """Close the session."""
+        await self._session.close()
+
+    async def request(
+        self, method: str, path: str, body: bytes | None = None, tokens: int = 0
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """Return status, content and headers of the answer to a request for at most `tokens` tokens.
+
+        No redirect is followed, because it would get the key. Raises `AnswerError` for an answer that has
+        begun and cannot be read, and what aiohttp raises before that.
+        """
+        headers = {"Accept-Encoding": ENCODINGS}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        async with self._session.request(
+            method,
+            f"{self._url}/{path}",
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            proxy=self._proxy,
+        ) as answer:
+            return answer.status, await read_body(answer, tokens), answer.headers
 
 
-def proxy(url: str) -> str | None:
+class _Request(aiohttp.ClientRequest):
+    """A request that is not sent where an answer has already come, which would be taken for its own."""
+
+    async def send(self, conn: Socket) -> aiohttp.ClientResponse:
+        if conn.protocol is not None and conn.protocol.should_close:
+            conn.close()
+            raise aiohttp.ClientConnectionError("the server sent more than one answer to a request")
+        return await super().send(conn)
+
+
+def _proxy(url: str) -> str | None:
     """Return the environment's proxy for a URL, looked up once because aiohttp would do it per call."""
     parts = urlsplit(url)
     if not parts.hostname or proxy_bypass(parts.hostname):

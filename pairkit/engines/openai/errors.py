@@ -11,14 +11,16 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pairkit.engines.openai.secrets import NO_SECRETS, Secrets
 from pairkit.engines.recipe import EngineRecipe
-from pairkit.masking import MASK, masked
+from pairkit.masking import masked
 
 # Statuses that are worth another try.
 TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 # The fields of an error that hold its text.
 _TEXTS = ("message", "detail", "msg", "status_msg", "error_msg")
 _CUT = 300  # characters of a server's text in a message
+_READ = 20_000  # characters of it that are looked at
 # Words of an error without a number -> the status that they stand for; the first that is found counts.
 _STATUSES = (
     (r"insufficient[_ ](?:quota|credit|balance)", 402),
@@ -68,7 +70,7 @@ class ServerError(NamedTuple):
     """What a server answers instead of completions.
 
     Attributes:
-        message: its words in one line, shortened and without the key.
+        message: its words in one line, shortened and without secrets.
         words: all of its words that may be about the reason, without a list of what the server does take.
         fields: the fields of a request that it names as the reason, outside the message.
         after: the seconds to wait that it asks for, if it does.
@@ -104,30 +106,30 @@ class ServerError(NamedTuple):
         return [name for name in dict.fromkeys([*names, *bare]) if name in sent]
 
 
-def server_error(status: int, content: bytes, key: str | None) -> ServerError:
+def server_error(status: int, content: bytes, secrets: Secrets = NO_SECRETS) -> ServerError:
     """Read the answer with an error status. What is neither JSON nor UTF-8 is a message too."""
     text = content.decode("utf-8", "replace")
     try:
-        return _error(status, json.loads(text), key)
+        return _error(status, json.loads(text), secrets)
     # Nested deeper than Python's stack, or no JSON.
     except (ValueError, RecursionError):
-        return _error(status, text, key)
+        return _error(status, text, secrets)
 
 
-def error_within(answer: Mapping[str, Any], key: str | None) -> ServerError | None:
+def error_within(answer: Mapping[str, Any], secrets: Secrets = NO_SECRETS) -> ServerError | None:
     """Return the error in an answer with status 200; None if it has none."""
     choices = answer.get("choices")
     whole = choices if isinstance(choices, list) else []
     if not whole and (answer.get("error") or answer.get("object") == "error" or answer.get("errors")):
-        return _error(None, answer, key)
+        return _error(None, answer, secrets)
     for choice in whole:
         if isinstance(choice, Mapping) and choice.get("error"):
-            return _error(None, choice, key)
+            return _error(None, choice, secrets)
     # Gateways answer with the bare text of a server behind them, others with an object of their own.
     for error in (answer, *answer.values()):
         texts = [error.get(name) for name in _TEXTS] if isinstance(error, Mapping) else []
         if choices is None and any(text and isinstance(text, (str, list)) for text in texts):
-            return _error(None, error, key)
+            return _error(None, error, secrets)
     return None
 
 
@@ -169,19 +171,21 @@ def _with_system(sent: Mapping[str, Any]) -> bool:
     return any(message.get("role") == "system" for message in sent.get("messages", ()))
 
 
-def _error(status: int | None, answer: Any, key: str | None) -> ServerError:
+def _error(status: int | None, answer: Any, secrets: Secrets) -> ServerError:
     error = answer
     if isinstance(answer, list) and len(answer) == 1:  # Google's
         answer = error = answer[0]
     if isinstance(answer, Mapping):
         error = answer.get("error") or answer.get("errors") or answer
-    said = _without(" ".join(_said(error).split()), key)
+    # JSON can encode half of a surrogate pair, which can be neither printed nor stored.
+    read = _said(error)[:_READ].encode("utf-8", "replace").decode()
+    said = masked(secrets.hide(" ".join(read.split())))
     about = error if isinstance(error, Mapping) else {}
-    labels = [str(about[name]) for name in ("code", "type", "status") if about.get(name) is not None]
+    labels = [str(about[name])[:100] for name in ("code", "type", "status") if about.get(name) is not None]
     words = " ".join([_TAKEN.sub("", said), *labels])
     if status is None:
         status = _status(labels, said)
-    fields = [str(about["param"])] if about.get("param") else []
+    fields = [str(about["param"])[:100]] if about.get("param") else []
     cut = said[:_CUT] + "…" * (len(said) > _CUT)
     return ServerError(status, cut or "no reason given", words, (*fields, *_places(error)))
 
@@ -228,7 +232,3 @@ def _status(labels: list[str], said: str) -> int:
                 return status
     # Nothing says that it is the request's fault, so another try may succeed.
     return 502
-
-
-def _without(text: str, key: str | None) -> str:
-    return masked(text.replace(key, MASK) if key else text)

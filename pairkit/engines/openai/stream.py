@@ -6,7 +6,9 @@ Some servers and proxies only stream, whatever they were asked for.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from io import StringIO
 from itertools import pairwise
 from typing import Any
 
@@ -82,19 +84,34 @@ def _add(choice: dict[str, Any], piece: Mapping[str, Any]) -> None:
 
 
 def _extend(whole: dict[str, Any], piece: Mapping[str, Any]) -> None:
-    """Append the texts and lists of a piece to those of a whole."""
+    """Append the texts and lists of a piece to those of a whole, which `_read` returns."""
     for name, value in piece.items():
         before = whole.get(name)
-        if isinstance(value, Mapping) and isinstance(before, dict):
+        if isinstance(value, Mapping):
+            if not isinstance(before, dict):
+                before = whole[name] = {}
             _extend(before, value)
-        elif isinstance(value, Mapping):
-            whole[name] = dict(value)
-        elif isinstance(value, str) and isinstance(before, str) and name not in _WHOLE:
-            whole[name] = before + value
+        # Files in memory, because adding to a text copies all of it.
+        elif isinstance(value, str) and name not in _WHOLE:
+            if not isinstance(before, StringIO):
+                before = whole[name] = StringIO(newline="")
+            before.write(value)
         elif isinstance(value, list) and isinstance(before, list):
-            whole[name] = [*before, *value]
+            before.extend(value)
         elif value is not None or name not in whole:
-            whole[name] = value
+            whole[name] = list(value) if isinstance(value, list) else value
+
+
+def _read(whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `_extend` has joined."""
+    return {
+        name: value.getvalue()
+        if isinstance(value, StringIO)
+        else _read(value)
+        if isinstance(value, dict)
+        else value
+        for name, value in whole.items()
+    }
 
 
 def _object(value: Any) -> Mapping[str, Any]:
@@ -112,27 +129,30 @@ def _list(value: Any) -> list[Any]:
 
 def _closed(choice: dict[str, Any]) -> dict[str, Any]:
     """Return a choice whose pieces have all been added."""
-    message, calls = choice["message"], choice.pop("calls", {})
+    message, calls = _read(choice.pop("message")), choice.pop("calls", {})
     if calls:
-        message["tool_calls"] = [calls[index] for index in sorted(calls)]
+        message["tool_calls"] = [_read(calls[index]) for index in sorted(calls)]
     for name, value in _of_messages(choice.pop("messages")).items():
         # Where there are deltas, messages repeat them, and the last one may have more.
         if not message.get(name) or _begins(value, message[name]):
             message[name] = value
-    return choice
+    return {"message": message, **choice}
 
 
 def _of_messages(messages: list[Mapping[str, Any]]) -> dict[str, Any]:
     """Join the messages of a choice, which are pieces, or the whole if each begins with the last."""
+    fields: defaultdict[str, list[Any]] = defaultdict(list)
+    for message in messages:
+        for name, value in message.items():
+            fields[name] += [value] if value else []
     whole: dict[str, Any] = {}
-    for name in dict.fromkeys(name for message in messages for name in message):
-        values = [message[name] for message in messages if message.get(name)]
+    for name, values in fields.items():
         if not all(_begins(later, earlier) for earlier, later in pairwise(values)):
             for value in values:
                 _extend(whole, {name: value})
         elif values:
             whole[name] = values[-1]
-    return whole
+    return _read(whole)
 
 
 def _begins(whole: Any, part: Any) -> bool:

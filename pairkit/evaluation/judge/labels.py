@@ -6,8 +6,7 @@ A label is stored as the first answer's points: 1 if it is better, 0 if the seco
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import numpy as np
 from pairkit.errors import InputError
 from pairkit.evaluation.judge.answers import Unusable, read_answers
 from pairkit.evaluation.judge.layouts import Layout, find_layout
+from pairkit.evaluation.rows import numbered_rows
 from pairkit.intervals import Floats
 
 # With "1.0" and the like, because a column with missing values is read as floats.
@@ -27,8 +27,6 @@ _LABELS = {
     ),
 }
 _KNOWN = "labels are 1, 2 and 0 (neither); A, B and tie; or model_a, model_b, tie and tie (bothbad)"
-# Rows in memory at a time.
-_ROWS = 1000
 
 
 class Pairs(NamedTuple):
@@ -57,7 +55,7 @@ def read_pairs(path: Path, mapped: Mapping[str, str] | None = None, limit: int |
     pairs = Pairs([], [], [], np.empty((0, 0)), [], 0, Counter(), [])
     labels: list[list[float]] = []
     count = 0
-    for number, row, problem in _rows(path):
+    for number, row, problem in numbered_rows(path):
         if count == limit:
             break
         count += 1
@@ -87,25 +85,6 @@ def majority(labels: Floats) -> Floats:
         # Twice the votes for it, so that a half is no majority and nothing is divided.
         majorities[2 * (labels == label).sum(axis=1) > counts] = label
     return majorities
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | None, tuple[str, str] | None]]:
-    """Yield number, row and problem (reason, detail) of each row, in the order of the file."""
-    from pairkit.readers.formats import blocks
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    with closing(blocks(path, _ROWS)) as reader:
-        for block in reader:
-            raw = block.load()
-            numbered: list[tuple[int, Mapping[str, Any] | None, tuple[str, str] | None]] = [
-                (bad.number, None, (bad.reason, bad.detail)) for bad in raw.bad
-            ]
-            for part in raw.tables:
-                rows = part.table.to_pylist()
-                numbered += [(int(n), row, None) for n, row in zip(part.numbers, rows, strict=True)]
-            # Bad rows and tables come apart; `limit` counts in the order of the file.
-            yield from sorted(numbered, key=lambda entry: entry[0])
 
 
 def _add_pairs(

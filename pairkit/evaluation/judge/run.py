@@ -31,6 +31,7 @@ from pairkit.evaluation.judge.labels import Pairs
 from pairkit.files import replacing, sha256, stoppable, write_json
 from pairkit.intervals import Floats
 from pairkit.masking import masked
+from pairkit.ownership import none_empty, owned
 from pairkit.progress import Advance, progress
 from pairkit.rankers.judge.prompt import Prompt, read_prompts
 from pairkit.rankers.judge.ranker import load_judge
@@ -101,11 +102,11 @@ def run_judge_evaluation(
 
     Writes results.json, agreement.png, verdicts.parquet (every answer), quarantine.parquet and calls.sqlite.
     A repeated or resumed run takes the answers it already has from calls.sqlite. Raises `InputError` if no
-    pair got a verdict, after `out` is written.
+    pair got a verdict, after `out` is written, and `OutputError` if another process writes to `out`.
     """
     prompts = read_prompts(recipe)
     message = f"{out}: stopped; all answers so far are saved: run the same command again to continue"
-    with stoppable(out, lambda: message):
+    with stoppable(out, lambda: message), none_empty(out), owned(out):
         with (
             # Opened first and closed last: an engine that is closed may still have answers to store.
             closing(Cache(out / "calls.sqlite", retry_failed=retry_failed)) as cache,

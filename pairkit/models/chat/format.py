@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pairkit.errors import ModelError
 from pairkit.models.chat import turns, written
 from pairkit.models.chat.advice import thinking_advice
-from pairkit.models.chat.control import ControlTokens, Hiding, Rendered, encode
+from pairkit.models.chat.control import ControlTokens, encode
+from pairkit.models.chat.hidden import Hiding, Rendered
 from pairkit.models.chat.identity import tokenizer_content
+from pairkit.models.chat.limits import check_length
 from pairkit.models.chat.marks import Marks
 from pairkit.models.chat.messages import Message, PromptRefused, with_system
 from pairkit.models.chat.render import Messages, begins_with_bos, one_bos
@@ -49,7 +51,8 @@ class ChatFormat:
     >>> format = ChatFormat(tiny_tokenizer())
     >>> prompt = format.prompt_ids([{"role": "user", "content": "1 + 1"}])
 
-    Raises `RecipeError` for a template file that cannot be read or is not a template.
+    Raises `RecipeError` for a template file that cannot be read or is not a template, and for a template that
+    is too long.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: Template | None = None) -> None:
@@ -61,9 +64,12 @@ class ChatFormat:
         self.own_template = (
             None if self.raw else read_template(self.settings.file) if self.settings.file else own
         )
+        check_length(self.template)
         self.control = ControlTokens(tokenizer, self.template)
         self.marks = Marks(self.template, self.control.ids)
-        self._renderer = Renderer(tokenizer, self.own_template, self.settings, self.marks)
+        self._renderer = Renderer(
+            tokenizer, self.own_template, self.settings, self.marks, self.control.pattern
+        )
         self._turns: dict[str, Turn] = {}
         self._ends: dict[str, list[int]] = {}  # the ids of what ends a turn, by its text
 
@@ -108,7 +114,8 @@ class ChatFormat:
             kwargs: arguments of the template for this set, which override those of the settings.
 
         Raises:
-            PromptRefused: the template refuses the messages or leaves out a system turn or tools.
+            PromptRefused: the template refuses the messages, leaves out a system turn or tools, or makes a
+                control token of what they say.
             ModelError: the tokenizer has no template.
         """
         hiding = self.control.hiding()
@@ -116,7 +123,7 @@ class ChatFormat:
             return Rendered(self._joined(messages, tools, hiding), hiding.hidden)
         given = self._renderer.given(with_system(messages, self.settings.system), tools, kwargs, hiding)
         with self._renderer.advising(*given):
-            text = self._renderer.apply(*given, True)
+            text = self._renderer.written(*given, True)
         written.check_prompt(given.messages, given.tools, text)
         if lost := self._renderer.lost(given.messages, 0, given.tools, given.arguments, True):
             raise PromptRefused("tools_dropped", f"the template leaves {lost} out; {written.TOOLS}")
@@ -132,7 +139,7 @@ class ChatFormat:
         hiding = self.control.hiding()
         given = self._renderer.given(with_system(messages, self.settings.system), tools, kwargs, hiding)
         with self._renderer.advising(*given):
-            text = self._renderer.apply(*given, False)
+            text = self._renderer.written(*given, False)
         return Rendered(text, hiding.hidden)
 
     def encode_prompts(self, prompts: Sequence[Rendered]) -> list[list[int]]:

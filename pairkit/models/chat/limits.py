@@ -20,6 +20,7 @@ from pairkit.errors import RecipeError
 
 SECONDS = 10.0  # of computing, per rendering; usual ones take less than a millisecond
 CHARACTERS = 100_000_000  # of all texts that a rendering makes
+TEMPLATE = 1_000_000  # characters of a template; the longest of today's models have less than 50,000
 ITEMS = 1_000_000  # of nested lists that become a text, each counted as often as it is written
 BITS = 10_000  # of whole numbers
 _OTHER = "set template.file to another template"
@@ -42,6 +43,14 @@ class _Budget:
         self.characters += characters
         if self.characters > CHARACTERS:
             raise RecipeError(f"the chat template makes more than {CHARACTERS:,} characters; {_OTHER}")
+
+
+def check_length(template: str) -> None:
+    """Raise `RecipeError` for a template that would take minutes and gigabytes to compile."""
+    if len(template) > TEMPLATE:
+        raise RecipeError(
+            f"the chat template has {len(template):,} characters, and the most is {TEMPLATE:,}; {_OTHER}"
+        )
 
 
 _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pairkit.errors import ModelError
-from pairkit.models.chat.control import Hiding
+from pairkit.models.chat.hidden import Hiding
 from pairkit.models.chat.marks import Own
 from pairkit.models.chat.render import Messages
 

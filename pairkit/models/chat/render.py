@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pairkit.errors import ModelError, RecipeError
 from pairkit.models.chat.limits import limited
+from pairkit.progress import visible
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -66,7 +67,7 @@ def render(
     except (
         Exception
     ) as error:  # a template is a program: it raises jinja's errors and those of what it computes
-        raise ModelError(f"the chat template refuses this prompt: {error}") from error
+        raise ModelError(f"the chat template refuses this prompt: {visible(str(error), 500)}") from error
     return str(text)
 
 

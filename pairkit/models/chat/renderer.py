@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pairkit.errors import ModelError
 from pairkit.models.chat import written
 from pairkit.models.chat.advice import advice, opening_advice
-from pairkit.models.chat.control import Hiding
+from pairkit.models.chat.forged import forged
+from pairkit.models.chat.hidden import Hiding, unescaped
 from pairkit.models.chat.marks import Marks
 from pairkit.models.chat.messages import Message, PromptRefused, for_template, from_json
 from pairkit.models.chat.neutral import Neutral
@@ -41,12 +43,14 @@ class Renderer:
     Attributes:
         template: its text, or those of several by name; None without any.
         marks: what the model writes itself, and which is therefore not hidden in its answers.
+        control: what matches any control token.
     """
 
     tokenizer: PreTrainedTokenizerBase
     template: str | dict[str, str] | None
     settings: TemplateSettings
     marks: Marks
+    control: re.Pattern[str]
     _prefills: dict[str, str] = field(default_factory=dict, init=False)
     _openings: dict[str, str] = field(default_factory=dict, init=False)
 
@@ -63,7 +67,7 @@ class Renderer:
         generation: bool,
     ) -> str:
         """Render what `given` returns, with the generation prompt or without. Raises `ModelError`."""
-        return render(
+        text = render(
             self.tokenizer,
             messages,
             add_generation_prompt=generation,
@@ -71,6 +75,30 @@ class Renderer:
             tools=tools,
             arguments=arguments,
         )
+        return unescaped(text)
+
+    def written(
+        self, messages: Sequence[Any], tools: Sequence[Any] | None, arguments: Arguments, generation: bool
+    ) -> str:
+        """Render as `apply` does. Raises `PromptRefused` where a token comes of a message's own words."""
+        text = self.apply(messages, tools, arguments, generation)
+        values = [*messages, *(tools or ())]
+
+        def render(others: Sequence[Any]) -> str:
+            offered = list(others[len(messages) :])
+            try:
+                return self.apply(others[: len(messages)], offered or None, arguments, generation)
+            except ModelError:  # it looks for what the others do not say, and shows nothing
+                return ""
+
+        token = forged(values, text, self.chosen(tools) or "", self.control, self.marks.own, render)
+        if token is not None:
+            raise PromptRefused(
+                "control_token_made",
+                f"the template makes the control token {token!r} of the words of a message or a tool; rename "
+                "them, or set template.file to a template that does not",
+            )
+        return text
 
     def chosen(self, tools: Sequence[Any] | None) -> str | None:
         """Return the text of the template that is used with these tools."""
@@ -137,7 +165,7 @@ class Renderer:
             PromptRefused: it does not write the others as before, or leaves out a part of the last one.
         """
         before = self.apply(messages[:-1], tools, arguments, True) + self.prefill(bool(tools), arguments)
-        whole = self.apply(messages, tools, arguments, False)
+        whole = self.written(messages, tools, arguments, False)
         text = written.after(whole, before)
         written.check_message(messages[-1], self.shape.thought, text)
         if lost := self.lost(messages, len(messages) - 1, tools, arguments, False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pairkit.errors import RecipeError
-from pairkit.models.chat.limits import limited
+from pairkit.models.chat.limits import check_length, limited
 
 
 def read_template(file: str) -> str:
@@ -20,6 +20,7 @@ def read_template(file: str) -> str:
     if not text.strip():
         raise RecipeError(f"template.file {file!r} is empty; for raw text set template=none")
     try:
+        check_length(text)
         with limited():
             render_jinja_template([[{"role": "user", "content": "a"}]], chat_template=text)
     except RecipeError as error:

@@ -10,21 +10,26 @@ batches of llm-blender the longest prompt decides for all, so that a score depen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pairkit.models.chat.hidden import Fragments, Hiding, Rendered, any_of
 from pairkit.models.chat.render import Messages
+from pairkit.models.chat.sealed import Sealed
 from pairkit.models.inference import Ids
+from pairkit.models.panic import panics_as_errors
 from pairkit.rankers.shown import shown_content
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SOURCE, FIRST, SECOND, ANY = PREFIXES = ("<|source|>", "<|candidate1|>", "<|candidate2|>", "<|candidate|>")
-CLS, SEP, PAD = "[CLS]", "[SEP]", "[PAD]"
+CLS, SEP, PAD, UNK = "[CLS]", "[SEP]", "[PAD]", "[UNK]"
 EDGES = 3  # tokens around a text: [CLS], prefix, [SEP]
 PREFIX_AT = 1  # position of the prefix
 # With llm-blender's spelling and missing space, because the model was trained on this text.
@@ -116,17 +121,45 @@ class Encoder:
         """Return the ids of each text as they are after `prefix`, without the prefix itself."""
         clean = [_without_structure(text) for text in texts]
         # Tokenized with the prefix, because the first token differs after it.
-        encoded = self.tokenizer.encode_batch([prefix + text for text in clean], add_special_tokens=False)
+        with panics_as_errors("of the PairRM checkpoint"):
+            encoded = self.tokenizer.encode_batch([prefix + text for text in clean], add_special_tokens=False)
         return [
             self._without_prefix(prefix, item.ids, text) for item, text in zip(encoded, clean, strict=True)
         ]
 
     def _without_prefix(self, prefix: str, ids: list[int], text: str) -> list[int]:
-        if ids[0] == self.token(prefix):
-            return ids[1:]
-        # A combining character at the start of the text has merged with the prefix, so the text is encoded
-        # alone.
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        if ids[0] != self.token(prefix):
+            # A combining character at the start of the text has merged with the prefix, so the text is
+            # encoded alone.
+            ids, prefix = list(self.tokenizer.encode(text, add_special_tokens=False).ids), ""
+        start = len(prefix) > 0
+        if self._control.isdisjoint(ids[start:]):
+            return ids[start:]
+        hiding = Hiding(self._pattern, Fragments(()))
+        return self._sealed.encode([Rendered(prefix + hiding.text(text), hiding.hidden)])[0][start:]
+
+    @cached_property
+    def _tokens(self) -> dict[str, int]:
+        """The ids of the tokens that no text may spell; an unknown piece is what it is."""
+        added = self.tokenizer.get_added_tokens_decoder().items()
+        found = {token.content: number for number, token in added if token.special}
+        return {text: number for text, number in found.items() if text != UNK} | {
+            prefix: self.token(prefix) for prefix in PREFIXES
+        }
+
+    @cached_property
+    def _control(self) -> frozenset[int]:
+        return frozenset(self._tokens.values())
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return any_of(self._tokens)
+
+    @cached_property
+    def _sealed(self) -> Sealed:
+        sealed = Sealed.of(self.tokenizer, self._tokens, self._pattern)
+        assert sealed is not None, "the tokenizer of a checkpoint is read from a file"
+        return sealed
 
 
 def _without_structure(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pairkit.errors import ModelError
 from pairkit.models.inference import Dtype, resolve_precision
-from pairkit.models.names import cannot_load
+from pairkit.models.names import cannot_load, refuse_kernels
 from pairkit.models.resolve import Place, resolve
 from pairkit.models.tokenizer import open_tokenizer
 
@@ -44,6 +44,8 @@ def load_reward_checkpoint(
         tokenizer = open_tokenizer(from_place, revision=at, trust_remote_code=trust_remote_code)
     except Exception as error:  # a dozen types: of transformers, the hub, the checkpoint's own code
         raise cannot_load("model", name, error) from error
+    if not trust_remote_code:
+        refuse_kernels(name, config)
     own_code = armorm or CLASS in (getattr(config, "auto_map", None) or {})
     if needs_template:
         _check_template(name, tokenizer)

@@ -92,10 +92,10 @@ def values_in(file: Path, paths: Sequence[str]) -> Iterator[tuple[str, pa.Array]
     """
     # Without a path there is nothing to read for.
     for block in blocks(file, SURVEY_ROWS) if paths else ():
-        for table, _ in block.load().tables:
-            columns = Columns.of(table).arrays
+        for rows in block.load().tables:
+            columns = Columns.of(rows.table).arrays
             for path in paths:
-                yield path, values_at(columns, path, table.num_rows)
+                yield path, values_at(columns, path, rows.table.num_rows)
 
 
 def _below(values: pa.Array, step: Step) -> pa.Array:

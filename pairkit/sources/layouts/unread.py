@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
 from pairkit.arrow import is_list, is_text, struct_fields
-from pairkit.readers.json_text import has_json
 from pairkit.readers.survey import Survey
+from pairkit.readers.written.raw_values import Place, Rest
+from pairkit.readers.written.typed_values import has_json
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.paths import Step, Types, first_column, steps
 from pairkit.sources.layouts.sets import unread_keys
@@ -50,11 +53,36 @@ def unread_of_completions(columns: Types, fields: Mapping[str, str], paths: Coll
     return [path for key in dict.fromkeys(keys) if (path := f"{name}[].{key}") not in paths]
 
 
-def without_read(columns: Mapping[str, pa.Array], paths: Iterable[str]) -> dict[str, pa.Array]:
+def without_read(columns: Rest, paths: Iterable[str]) -> Rest:
     """Return what is left of the objects that paths read a part of, by column."""
     used = _steps_by_column(columns, paths)
     left = {name: _without(columns[name], below) for name, below in used.items() if name in columns}
-    return {name: values for name, values in left.items() if values is not None}
+    kept = {name: values for name, values in left.items() if values is not None}
+    places = {
+        name: Place(columns.places[name].objects.map(partial(_left_of, name, used[name])), name)
+        for name in kept
+        if name in columns.places
+    }
+    return Rest(kept, places)
+
+
+def _left_of(name: str, used: Sequence[tuple[Step, ...]], row: Any) -> dict[str, Any]:
+    """Return what is left of one field of a row of JSON; nothing where all of it is read."""
+    left = _without_written(row.get(name), used) if isinstance(row, dict) else None
+    return {} if left is None else {name: left}
+
+
+def _without_written(value: Any, used: Sequence[tuple[Step, ...]]) -> Any:
+    if () in used or not isinstance(value, dict):
+        return None
+    left = {}
+    for name, inner in value.items():
+        below = [each[1:] for each in used if each[0] == name]
+        rest = _without_written(inner, below) if below else inner
+        # A null says something where the whole object is kept.
+        if rest is not None or not below:
+            left[name] = rest
+    return left or None
 
 
 def _steps_by_column(names: Collection[str], paths: Iterable[str]) -> dict[str, list[tuple[Step, ...]]]:

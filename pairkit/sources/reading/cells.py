@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import Mask, flatten, is_list, is_text, list_indices, mask, present
 from pairkit.readers.json_rows import row_tables
+from pairkit.readers.written.raw_values import Raw
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.dialogues import MAYBE, dialogue_in, speaker_of
 from pairkit.sources.reading.literals import OtherKind, parse
@@ -184,21 +185,36 @@ def _parsed_parts(
         for place, row in enumerate(rows)
     ]
     tables, bad = row_tables(values)
+    changed = {
+        number: {name: parsed[name][number] for name in names if number in parsed[name]}
+        for number, _ in values
+    }
     for line in bad:
         columns.report(np.arange(columns.size) == line.number, line.reason, line.detail, line.field)
     return [
-        _subset(columns, numbers, {name: table[name].combine_chunks() for name in names})
-        for table, numbers in tables
+        _subset(
+            columns,
+            part.numbers,
+            {name: part.table[name].combine_chunks() for name in names},
+            [changed[number] for number in part.numbers.tolist()],
+        )
+        for part in tables
     ]
 
 
-def _subset(columns: Columns, places: Any, changed: Mapping[str, pa.Array]) -> Part:
+def _subset(
+    columns: Columns, places: Any, changed: Mapping[str, pa.Array], written: Sequence[Mapping[str, Any]] = ()
+) -> Part:
+    """Return some rows with other values of some columns, which are `written` in their JSON."""
     arrays = {
         name: changed[name] if name in changed else array.take(pa.array(places))
         for name, array in columns.arrays.items()
     }
     owners = places if columns.owners is None else columns.owners[places]
-    return replace(columns, arrays=arrays, size=len(places), owners=owners), places
+    raw = None if columns.raw is None else columns.raw.take(places.tolist())
+    if written:
+        raw = (raw or Raw(lambda: [{}] * len(places))).replaced(written)
+    return replace(columns, arrays=arrays, size=len(places), owners=owners, raw=raw), places
 
 
 def _in_order(size: int, parts: Sequence[tuple[Any, Sequence[pa.Array | None]]]) -> list[pa.Array | None]:

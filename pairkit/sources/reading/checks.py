@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pairkit.arrow import Mask, flatten, list_indices, mask, present, repeat, struct_fields
 from pairkit.errors import located
 from pairkit.readers.blocks import RowTable
-from pairkit.readers.json_text import json_row
+from pairkit.readers.json_text import rows_as_json
 from pairkit.schema import PROMPT_ENDS, QUARANTINE, ROLES, UNIDENTIFIED, quarantined
 from pairkit.sources.base import STAGE, Draft, RowProblem
 from pairkit.sources.reading.columns import Columns
@@ -41,7 +41,7 @@ class CheckedRows(NamedTuple):
 
 def check(draft: Draft, raw: RowTable, *, source: str, file: str) -> CheckedRows:
     """Divide the rows that `draft` was made from into sets and quarantine, both in row order."""
-    table, numbers = raw
+    table, numbers, _ = raw
     size = table.num_rows
     # A row gets the first reason, so what its source found comes before the checks of all sources.
     problems = [
@@ -73,7 +73,7 @@ def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
 
 
 def _quarantine(problems: Iterable[RowProblem], bad: Mask, raw: RowTable, file: str) -> pa.Table:
-    table, numbers = raw
+    table, numbers, written = raw
     first: dict[int, RowProblem] = {}
     for problem in problems:
         for row in np.flatnonzero(problem.rows).tolist():
@@ -83,7 +83,8 @@ def _quarantine(problems: Iterable[RowProblem], bad: Mask, raw: RowTable, file: 
         located(first[row].detail, file=file, row=int(numbers[row]), field=first[row].field) for row in rows
     ]
     # Row by row for the bad ones only.
-    texts = [json_row(row) for row in table.filter(pa.array(bad)).to_pylist()]
+    which = pa.array(bad)
+    texts = list(rows_as_json(table.filter(which), None if written is None else written.filter(which)))
     return quarantined(STAGE, [first[row].reason for row in rows], texts, details=details)
 
 

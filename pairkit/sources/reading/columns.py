@@ -32,6 +32,7 @@ from pairkit.arrow import (
     struct_fields,
     structs,
 )
+from pairkit.readers.written.raw_values import RAW, Place, Raw, Rest
 from pairkit.schema import COMPLETION, SCORES
 from pairkit.sources.base import RowProblem
 from pairkit.sources.reading.labels import read_labels
@@ -42,7 +43,7 @@ class Columns:
     """`size` values of named columns; `owners` maps each to one of the `rows` raw rows.
 
     `problems` is shared by all `Columns` of one table, and grows as columns are read. `roles` are the roles
-    that a user gave to names of speakers.
+    that a user gave to names of speakers. `raw` is what rows of JSON say of these values, as it is written.
     """
 
     arrays: Mapping[str, pa.Array]
@@ -52,12 +53,14 @@ class Columns:
     owners: np.ndarray[Any, np.dtype[np.int64]] | None = None
     prefix: str = ""
     roles: Mapping[str, str] = field(default_factory=dict)
+    raw: Raw | None = None
 
     @classmethod
     def of(cls, table: pa.Table) -> Columns:
         """Return the columns of a table of raw rows."""
         arrays = {name: _one_chunk(table[name]) for name in table.column_names}
-        return cls(arrays, table.num_rows, table.num_rows, [])
+        raw = Raw.of_texts(arrays.pop(RAW)) if RAW in arrays else None
+        return cls(arrays, table.num_rows, table.num_rows, [], raw=raw)
 
     def __contains__(self, name: str) -> bool:
         # A column of nothing but nulls has no type that could be right or wrong, so it counts as absent.
@@ -132,7 +135,8 @@ class Columns:
         """Read the fields of a column of structs; none if it is absent or of another type."""
         values = self.arrays.get(name)
         arrays = struct_fields(values) if values is not None and pa.types.is_struct(values.type) else {}
-        return replace(self, arrays=arrays, prefix=f"{self.prefix}{name}.")
+        raw = None if self.raw is None else self.raw.field(name)
+        return replace(self, arrays=arrays, prefix=f"{self.prefix}{name}.", raw=raw)
 
     def items(self, name: str, *, of: str = "objects") -> tuple[Offsets, Columns]:
         """Read a column of lists of structs: the offsets of the lists `[size + 1]`, and the structs' fields.
@@ -151,7 +155,8 @@ class Columns:
             # A list within a list: owners are raw rows, however deep the value is.
             owners = self.owners[owners]
         if pa.types.is_struct(flat.type):
-            return offsets, self._below(struct_fields(flat), owners, name)
+            raw = None if self.raw is None else self.raw.field(name).items(np.diff(offsets))
+            return offsets, self._below(struct_fields(flat), owners, name, raw)
         below = self._below({}, owners, name)
         below.report(present(flat), "not_text", f"holds {_kind(flat.type)}, not {of}", None)
         return offsets, below
@@ -162,8 +167,11 @@ class Columns:
         owners = list_indices(cuts)
         return cuts, self._below({"": items}, owners if self.owners is None else self.owners[owners], name)
 
-    def _below(self, arrays: Mapping[str, pa.Array], owners: Any, name: str) -> Columns:
-        return replace(self, arrays=arrays, size=len(owners), owners=owners, prefix=f"{self.prefix}{name}.")
+    def _below(
+        self, arrays: Mapping[str, pa.Array], owners: Any, name: str, raw: Raw | None = None
+    ) -> Columns:
+        prefix = f"{self.prefix}{name}."
+        return replace(self, arrays=arrays, size=len(owners), owners=owners, prefix=prefix, raw=raw)
 
     def only(self, name: str, kept: Mask) -> Columns:
         """Return the same columns with one of them null where it is not `kept`."""
@@ -177,10 +185,15 @@ class Columns:
         """Return the first of `names` that exists; the first name if none does."""
         return next((name for name in names if name in self), names[0])
 
-    def rest(self, used: Iterable[str]) -> dict[str, pa.Array]:
+    def rest(self, used: Iterable[str]) -> Rest:
         """Return the columns that are not in `used`."""
         names = set(used)
-        return {name: array for name, array in self.arrays.items() if name not in names}
+        return self.those([name for name in self.arrays if name not in names])
+
+    def those(self, names: Iterable[str]) -> Rest:
+        """Return the columns of these names."""
+        arrays = {name: self.arrays[name] for name in names}
+        return Rest(arrays, {} if self.raw is None else {name: Place(self.raw, name) for name in arrays})
 
 
 def completions(text: pa.Array, **columns: pa.Array | str | float | int | None) -> pa.Array:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pairkit.readers.written.exact_json import RepeatedKey
 from pairkit.sources.reading.chat_marks import BEGINS, spelled_messages
 from pairkit.sources.reading.literals import OtherKind, parse
 from pairkit.sources.reading.roles import normal
@@ -69,6 +70,8 @@ def dialogue_in(text: str, roles: Mapping[str, str]) -> Any | None:
     try:
         value = parse(text)
     except ValueError as error:
+        if isinstance(error, RepeatedKey):
+            raise
         if says and _looks_like_messages(text, named, roles):
             raise ValueError(f"looks like messages and {error}; write them as JSON") from None
         return None

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from pairkit.arrow import is_list, is_text
 from pairkit.readers.json_fields import json_text
 from pairkit.readers.json_rows import loads
+from pairkit.readers.written.exact_json import RepeatedKey
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.literals import parse
 
@@ -68,6 +69,8 @@ def _normalized(text: str, normal: Normal) -> tuple[str | None, str | None]:
         return None, None
     try:
         value = parse(text)
+    except RepeatedKey as error:
+        return None, str(error)
     except ValueError:
         return None, "is not JSON"
     try:

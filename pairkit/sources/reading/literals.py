@@ -12,6 +12,7 @@ import warnings
 from typing import Any
 
 from pairkit.readers.json_rows import loads
+from pairkit.readers.written.exact_json import RepeatedKey
 
 # Python's parser takes about a hundred times the memory of its text.
 MAX_LITERAL = 1_000_000
@@ -31,7 +32,7 @@ class OtherKind(ValueError):
 def parse(text: str) -> Any:
     """Return the value that a text writes as JSON or as a Python literal, with lists for tuples and arrays.
 
-    Raises `ValueError` if it is neither.
+    Raises `ValueError` if it is neither, `RepeatedKey` for an object that has a key twice.
     """
     value = _parsed(text)
     if isinstance(value, str) and value[:1] in ("[", "{"):
@@ -43,6 +44,8 @@ def _parsed(text: str) -> Any:
     try:
         # Not strict, because exports by hand leave line breaks inside of texts.
         return loads(text, strict=False)
+    except RepeatedKey:
+        raise
     except (ValueError, RecursionError):
         lines = _lines(text)
         return _literal(text) if lines is None else lines
@@ -55,6 +58,8 @@ def _lines(text: str) -> list[Any] | None:
         return None
     try:
         return [loads(line) for line in lines]
+    except RepeatedKey:
+        raise
     except (ValueError, RecursionError):
         return None
 

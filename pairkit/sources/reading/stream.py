@@ -16,6 +16,7 @@ from pairkit.readers.blocks import BadLine, RawBlock, RowTable
 from pairkit.readers.formats import blocks, format_of
 from pairkit.readers.parquet import parquet_file
 from pairkit.readers.survey import Survey, survey
+from pairkit.readers.written.raw_values import RAW
 from pairkit.schema import QUARANTINE, UNIDENTIFIED, StageResult, quarantined
 from pairkit.sources.base import STAGE, Opened, Reading, Source, SourceRecipe, converted
 from pairkit.sources.reading.checks import check
@@ -128,7 +129,10 @@ def _joined(raws: Sequence[RawBlock], file: _File) -> RawBlock:
         raise InputError(f"{file.path}: the rows differ in the types of their columns: {error}") from error
     numbers = np.concatenate([part.numbers for part in parts])
     order = np.argsort(numbers, kind="stable")
-    return RawBlock([RowTable(table.take(pa.array(order)), numbers[order])], bad, len(order) + len(bad))
+    texts = [part.texts for part in parts if part.texts is not None]
+    written = pa.concat_arrays(texts).take(pa.array(order)) if len(texts) == len(parts) else None
+    joined = RowTable(table.take(pa.array(order)), numbers[order], written)
+    return RawBlock([joined], bad, len(order) + len(bad))
 
 
 def _names(raw: RawBlock) -> list[str]:
@@ -166,12 +170,12 @@ def _convert(source: Source, file: _File, raw: RawBlock) -> StageResult:
     rows, name = raw.size, source_name(source, file.recipe)
     tables, waste, numbers = [], [_quarantine_lines(raw.bad, file.label)], []
     for part in raw.tables:
+        made = _with_raw(part)
         if source.expand is not None:
-            rows -= part.table.num_rows
-            part = source.expand(part, file.recipe)
-            rows += part.table.num_rows
-        draft = source.convert(part.table, file.recipe)
-        sets, quarantine, used = check(draft, part, source=name, file=file.label)
+            made = source.expand(made, file.recipe)
+            rows += made.table.num_rows - part.table.num_rows
+        draft = source.convert(made.table, file.recipe)
+        sets, quarantine, used = check(draft, _without_raw(made), source=name, file=file.label)
         tables.append(sets)
         waste.append(quarantine)
         numbers.append(used)
@@ -179,6 +183,20 @@ def _convert(source: Source, file: _File, raw: RawBlock) -> StageResult:
     if len(tables) > 1:  # rows of several schemas: restore the order of the file
         sets = sets.take(pa.array(np.argsort(np.concatenate(numbers), kind="stable")))
     return converted(sets, pa.concat_tables(waste), rows)
+
+
+def _with_raw(part: RowTable) -> RowTable:
+    """Put the texts of rows into a column, which stays with its rows whatever is made of them."""
+    if part.texts is None:
+        return part
+    return RowTable(part.table.append_column(RAW, part.texts), part.numbers)
+
+
+def _without_raw(part: RowTable) -> RowTable:
+    if RAW not in part.table.column_names:
+        return part
+    texts = part.table[RAW].combine_chunks()
+    return RowTable(part.table.drop_columns([RAW]), part.numbers, texts)
 
 
 def source_name(source: Source, recipe: SourceRecipe) -> str:

@@ -15,12 +15,13 @@ from torch import nn
 from pairkit import recipes
 from pairkit.dataset.reader import open_data
 from pairkit.errors import InputError, ModelError, RecipeError, unknown
-from pairkit.files import OnExisting, admit, names_in, partial, sha256, stoppable
+from pairkit.files import OnExisting, admit, names_in, sha256, stoppable
 from pairkit.models.adapters import merged
 from pairkit.models.chat.saved import saved_template
 from pairkit.models.load import hub_commit, load_for_generation, load_tokenizer
 from pairkit.models.new_tokens import new_ids
 from pairkit.models.resolve import CHECKPOINT_RECORD, is_adapter, resolve
+from pairkit.ownership import none_empty, owned_name
 from pairkit.schema import short_hash
 from pairkit.training.export.source import find_source
 from pairkit.training.models import start_model
@@ -97,12 +98,16 @@ def export_model(
     with stoppable(target, lambda: f"{target}: stopped; the same command exports it again"):
         if _complete(target, settings, on_existing) or dry_run:
             return exported
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        model, tokenizer, recipe = _load(source, merge=merge)
-        if save_dtype:
-            recipe = recipe.model_copy(update={"save_dtype": save_dtype})
-        save_model(model, tokenizer, target, recipe, records={RECORD_OF_EXPORT: settings})
+        with none_empty(target.parent), owned_name(target):
+            # Asked again, because another export may have ended while this one came to the lock.
+            if _complete(target, settings, on_existing):
+                return exported
+            model, tokenizer, recipe = _load(source, merge=merge)
+            if save_dtype:
+                recipe = recipe.model_copy(update={"save_dtype": save_dtype})
+            # Only now, because an export that fails must leave the one before it.
+            shutil.rmtree(target, ignore_errors=True)
+            save_model(model, tokenizer, target, recipe, records={RECORD_OF_EXPORT: settings})
     return exported
 
 
@@ -237,8 +242,6 @@ def _name(source: Path, *, merge: bool) -> str:
 def _complete(target: Path, settings: Mapping[str, Any], on_existing: OnExisting) -> bool:
     """Return whether this very export is in `target` already."""
     record = target / RECORD_OF_EXPORT
-    # A half-written directory has a name of its own.
-    shutil.rmtree(partial(target), ignore_errors=True)
     if not names_in(target):
         return False
     holds = "an exported model" if record.is_file() else None

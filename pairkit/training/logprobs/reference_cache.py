@@ -13,6 +13,7 @@ from collections import ChainMap
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -155,7 +156,9 @@ def _read(store: Path) -> dict[bytes, float]:
 
 def _write(store: Path, cached: dict[bytes, float]) -> None:
     columns = [pa.array(list(cached), pa.binary(16)), pa.array(list(cached.values()), pa.float32())]
-    with replacing(store) as temporary:  # a run killed in here leaves the file of before
+    # Under a name of this process, because two runs next to each other may have the same reference. One that
+    # is killed in here leaves the file of before.
+    with replacing(store, own=uuid4().hex) as temporary:
         pq.write_table(
             pa.table(columns, schema=_schema(store)), temporary, compression="zstd", write_page_checksum=True
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from pairkit.hashing import sha256_of
+from pairkit.errors import InputError
+from pairkit.hashing import Stamp, sha256_of, stamp
 from pairkit.models.load import hub_commit
 from pairkit.models.names import FILES
 from pairkit.models.resolve import ADAPTER_CONFIG, resolve
@@ -42,17 +44,53 @@ def content_of(recipe: TrainRecipe, data: Mapping[str, str]) -> Content:
 
     Raises `ModelError` for a model that cannot be found, `OSError` for a file that cannot be read.
     """
-    models = {"model": recipe.model}
-    if recipe.reference not in (None, recipe.model):
-        models["reference"] = str(recipe.reference)
-    files = {part: _weights(name, recipe.revision_of(name)) for part, name in models.items()}
-    files["tokenizer"] = _tokenizer(recipe)
+    files = _files(recipe)
     hashes = sha256_of((path for part in files.values() for path in part.values()), "hashing the weights")
     content = {part: {name: hashes[path] for name, path in named.items()} for part, named in files.items()}
-    for part, name in models.items():
+    for part, name in _models(recipe).items():
         content[part] |= _commits(name, recipe.revision_of(name), recipe.trust_remote_code)
     content["tokenizer"] |= _tokenizer_commit(recipe)
     return {**content, "data": dict(data)}
+
+
+class Unwritten:
+    """The files that a run reads, which nobody may write to between their hashing and the end of reading."""
+
+    def __init__(self, recipe: TrainRecipe, data: Sequence[Path]) -> None:
+        self._recipe, self._data = recipe, data
+        self._stamps = self._now()
+
+    def check(self) -> None:
+        """Raise `InputError` for a file that was written to, removed or added, whatever it holds now."""
+        if changed := self._changed():
+            raise InputError(
+                f"{changed}: was written to while the run was reading it; run the same command again, once "
+                "nobody writes there"
+            )
+
+    def check_content(self, content: Content) -> None:
+        """Raise `InputError` where what was written to since has another content than `content`."""
+        if self._changed() and (
+            lines := differences(content, content_of(self._recipe, content["data"]), set())
+        ):
+            raise InputError(
+                f"not saved: {'; '.join(lines)}; put back what was there, and the same command continues, or "
+                "use --on-existing delete"
+            )
+
+    def _changed(self) -> Path | None:
+        now = self._now()
+        return next(
+            (path for path in {**self._stamps, **now} if self._stamps.get(path) != now.get(path)), None
+        )
+
+    def _now(self) -> dict[Path, Stamp]:
+        paths = [*self._data, *(path for part in _files(self._recipe).values() for path in part.values())]
+        stamps = {}
+        for path in paths:
+            with suppress(FileNotFoundError):  # and so one of those that differ
+                stamps[path] = stamp(path)
+        return stamps
 
 
 def differences(before: Content, now: Content, renamed: set[str]) -> list[str]:
@@ -70,6 +108,19 @@ def differences(before: Content, now: Content, renamed: set[str]) -> list[str]:
             named = (name if name in ours else f"{name} is gone" for name in changed[:3])
             lines.append(f"{what} was changed since ({', '.join(named)}{more})")
     return lines
+
+
+def _models(recipe: TrainRecipe) -> dict[str, str]:
+    models = {"model": recipe.model}
+    if recipe.reference not in (None, recipe.model):
+        models["reference"] = str(recipe.reference)
+    return models
+
+
+def _files(recipe: TrainRecipe) -> dict[str, dict[str, Path]]:
+    """Return the files on disk that decide a run, by part and name."""
+    files = {part: _weights(name, recipe.revision_of(name)) for part, name in _models(recipe).items()}
+    return {**files, "tokenizer": _tokenizer(recipe)}
 
 
 def _weights(name: str, revision: str | None) -> dict[str, Path]:

@@ -179,7 +179,8 @@ def _read_record(record: Path) -> dict[str, Any]:
         if content is not None:
             content = {part: dict(hashes) for part, hashes in content.items()}
         return read | {TEMPLATE: before.get(TEMPLATE), CONTENT: content}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # any JSON, edited by hand
+    # Any JSON, edited by hand, or no file.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ExistingOutputError(
             f"{record}: not the record of a training run; choose another --out, or use --on-existing delete"
         ) from error
@@ -224,7 +225,7 @@ def _empty(out: Path) -> None:
 
     The lock stays: who removes it owns the directory no longer.
     """
-    content = [path for path in out.iterdir() if path.name != LOCK]
+    content = [path for path in out.iterdir() if not path.name.startswith(LOCK)]
     for path in sorted(content, key=lambda path: path.name == RECORD):
         # A link is removed and not followed, because what it points to does not belong to the run.
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -262,6 +263,7 @@ def save_model(
     recipe: TrainRecipe,
     *,
     records: Mapping[str, Any] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Save model and tokenizer, and the hashes of their files, as a directory that appears whole.
 
@@ -269,6 +271,7 @@ def save_model(
 
     Args:
         records: further files of JSON, by name.
+        check: raises if what was saved must not be published.
     """
     temporary = partial(target)
     # Files that a killed run left here would be hashed and published with the others.
@@ -289,6 +292,7 @@ def save_model(
         # Written into the directory, because a push compares the files with them before it sends them.
         hashes = {path.relative_to(temporary).as_posix(): sha256(path) for path in saved}
         (temporary / HASHES).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
+        check()
         publish(temporary, target)  # after which no start trains again
     except (OSError, SafetensorError) as error:  # safetensors has its own for a failed write
         shutil.rmtree(temporary, ignore_errors=True)

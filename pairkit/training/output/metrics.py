@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pairkit.files import write_text
+from pairkit.files import undamaged, write_text
 from pairkit.masking import masked
 from pairkit.progress import warn
 from pairkit.training.output.collapse import Numbers, signs
@@ -38,7 +38,7 @@ class MetricsLog:
         write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in remaining))
         # From before a resume too, because a collapse is a difference from the start of the run.
         self._first = next((entry for entry in remaining if entry["kind"] == "eval"), None)
-        self._warned = {entry["warning"] for entry in remaining if entry["kind"] == "warning"}
+        self._warned = {str(entry.get("warning")) for entry in remaining if entry["kind"] == "warning"}
         repeated = frozenset((entry["step"], entry["kind"]) for entry in written[len(remaining) :])
         self._trackers = Trackers(
             recipe.trackers, out, done, masked(recipe.model_dump(mode="json")), repeated
@@ -91,8 +91,13 @@ def read_metrics(out: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def read_entries(path: Path) -> list[dict[str, Any]]:
-    """Read all entries of a file of metrics; none if it does not exist."""
-    return [json.loads(line) for line in _lines(path)]
+    """Read all entries of a file of metrics; none if it does not exist. Raises `InputError` if damaged."""
+    with undamaged(path, "remove it to continue without what it holds, or use --on-existing delete"):
+        entries = [json.loads(line) for line in _lines(path)]
+        for entry in entries:
+            if not (isinstance(entry["step"], int) and isinstance(entry["kind"], str)):
+                raise ValueError("an entry has no step or no kind")
+        return entries
 
 
 def _lines(path: Path) -> list[str]:

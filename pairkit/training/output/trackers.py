@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pairkit.errors import RecipeError
-from pairkit.files import write_json
+from pairkit.files import undamaged, write_json
 
 PROJECT = "pairkit"
 RECORD = "trackers.json"
@@ -49,8 +49,9 @@ class Trackers:
         self, names: Sequence[str], out: Path, done: int, config: Mapping[str, Any], repeated: Entries
     ) -> None:
         path = out / RECORD
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        run, before = record.get("id", uuid.uuid4().hex[:12]), set(record.get("trackers", ()))
+        with undamaged(path, "remove it to begin another run of the trackers"):
+            record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            run, before = str(record.get("id", uuid.uuid4().hex[:12])), set(record.get("trackers", ()))
         self._trackers = [
             (_start(name, out, done, config, run), repeated if name in before else Entries())
             for name in names

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pairkit.models.chat.control import Rendered
 from pairkit.models.chat.format import ChatFormat
+from pairkit.models.chat.hidden import Rendered
 from pairkit.training.tokens.choose import Unusable
 from pairkit.training.tokens.writing import Part, Prompt, Thoughts, masked
 

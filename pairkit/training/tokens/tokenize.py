@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pairkit.models.chat.control import Rendered
 from pairkit.models.chat.format import ChatFormat
+from pairkit.models.chat.hidden import Rendered
 from pairkit.models.chat.messages import PromptRefused, from_json
 from pairkit.models.chat.settings import Template
 from pairkit.training.tokens.choose import Completion, Unusable, Wanted, choose, label

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from pairkit.models.chat.control import Rendered
 from pairkit.models.chat.format import Answer, ChatFormat
+from pairkit.models.chat.hidden import Rendered
 from pairkit.models.chat.render import Messages
 from pairkit.training.tokens.choose import Completion, Unusable
 

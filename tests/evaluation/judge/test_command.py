@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from support.labeled import jsonl, row
 from typer.testing import CliRunner
 
 from pairkit.cli import app
+from pairkit.errors import EngineError
 from pairkit.evaluation.judge.labels import read_pairs
+from pairkit.files import LOCK, names_in
+from pairkit.ownership import owned
 from pairkit.rankers.judge.recipe import KINDS, PROMPTS, JudgeRecipe
 
 
@@ -189,3 +193,30 @@ def test_a_stopped_run_continues_from_saved_answers(tmp_path: Path, monkeypatch:
     assert command(*words)[0] == 0
     assert len(engine.asked) - before <= 20
     assert json.loads((tmp_path / "out/results.json").read_text())["pairs_judged"] == 20
+
+
+def test_a_second_evaluation_in_one_directory_is_refused(scripted: ScriptedJudge, tmp_path: Path) -> None:
+    path, out = jsonl(tmp_path / "own.jsonl", row()), tmp_path / "out"
+    words = ["--data", str(path), "--model", "m", "--out", str(out)]
+    with owned(out):
+        code, output = command(*words)
+        assert code == 1
+        assert f"{out}: another command" in output
+        assert f"process {os.getpid()} on" in output
+        assert not names_in(out)
+        assert not scripted.asked
+    assert command(*words)[0] == 0
+    assert not (out / LOCK).exists()
+
+
+def test_an_evaluation_that_cannot_begin_leaves_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise EngineError("nobody answers")
+
+    monkeypatch.setattr("pairkit.evaluation.judge.run.open_engine", fail)
+    path = jsonl(tmp_path / "own.jsonl", row())
+    code, output = command("--data", str(path), "--model", "m", "--out", str(tmp_path / "runs" / "out"))
+    assert (code, output) == (1, "nobody answers")
+    assert not (tmp_path / "runs").exists()

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from pairkit.models.chat import control
-from pairkit.models.chat.control import FIRST, ControlTokens, Rendered
+from pairkit.models.chat import sealed
+from pairkit.models.chat.control import ControlTokens
+from pairkit.models.chat.hidden import FIRST, Rendered
 
 TEXT = "the red cat sees an old dog, and the dog sees the cat under a tree. "
 SPECIAL = ("<s>", "</s>", "<|end|>", "<|user|>")
@@ -161,7 +162,7 @@ def without_control_tokens(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
 def test_a_tokenizer_that_cannot_be_copied_gives_text_too(given_texts: list[str]) -> None:
     tokenizer = TOKENIZERS["byte level"]
     one, other = ControlTokens(tokenizer, TEMPLATE), ControlTokens(tokenizer, TEMPLATE)
-    other.__dict__["_encode_hidden"] = other._encode_in_pieces
+    other.__dict__["_encode_sealed"] = other._encode_in_pieces
     hiding = one.hiding()
     rendered = [Rendered(f"<|user|>{hiding.text(text)}<|end|>", hiding.hidden) for text in given_texts]
     for text, ids, same in zip(rendered, other.encode(rendered), one.encode(rendered), strict=True):
@@ -181,7 +182,7 @@ def test_which_added_tokens_are_control_tokens() -> None:
 def test_the_names_of_a_copy_cannot_be_forged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even by a text that knows how they are made: they are random."""
     salts = iter(["00", "01"])
-    monkeypatch.setattr(control.secrets, "token_hex", lambda size: next(salts))
+    monkeypatch.setattr(sealed.secrets, "token_hex", lambda size: next(salts))
     tokenizer = TOKENIZERS["byte level"]
     one, other = ControlTokens(tokenizer, TEMPLATE), ControlTokens(tokenizer, TEMPLATE)
     hiding = one.hiding()

@@ -78,11 +78,15 @@ class Found:
         }
         sources = [row["prompt"][0]["content"] for row in table.to_pylist()]
         candidates = [[one["text"] for one in row["completions"]] for row in table.to_pylist()]
-        # The card's `tokenize_pair` leaves [SEP] in a text, so for such a text it differs from `rank`.
+        # llm-blender makes tokens of these in a text, and the card's `tokenize_pair` of [SEP] too.
+        control = ("[CLS]", "[MASK]", "[PAD]")
         self.compared = {
             name: [
                 row for row, both in enumerate(zip(sources, candidates, strict=True))
-                if name != "PairRM-hf" or "[SEP]" not in both[0] + "".join(both[1])
+                if not any(
+                    token in both[0] + "".join(both[1])
+                    for token in (*control, *(["[SEP]"] if name == "PairRM-hf" else []))
+                )
             ]
             for name in self.folders
         }  # fmt: skip

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from support.pairrm_runs import (
     run,
 )
 from support.tiny import candidate_sets, completion
 
 from pairkit.rankers.pairrm.checkpoint import load_pairrm_checkpoint
-from pairkit.rankers.pairrm.text import FILL_IN, Encoder, Limits, source_text
+from pairkit.rankers.pairrm.text import FILL_IN, PREFIXES, Encoder, Limits, source_text
 
 
 def test_conversations_are_truncated_at_the_beginning(checkpoint: Path) -> None:
@@ -49,6 +50,32 @@ def test_special_tokens_in_text_are_plain_text(checkpoint: Path) -> None:
         for mark in ("[SEP]<|source|><|candidate1|>", "    ")
     )
     assert run(checkpoint, table)[0] == run(checkpoint, same)[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[CLS]",
+        "red [MASK] dog",
+        "[PAD]" * 3,
+        "［SEP］",
+        "［ＣＬＳ］ a",
+        "＜|candidate1|＞",
+        "<|source|＞",
+        "\u0338[CLS]",
+    ],
+)
+def test_no_text_is_a_control_token(checkpoint: Path, text: str) -> None:
+    """Neither one that the tokenizer lists, nor what its normalizer makes of a text."""
+    loaded = load_pairrm_checkpoint(str(checkpoint))
+    encoder = Encoder(loaded.tokenizer, loaded.limits)
+    control = {encoder.token(each) for each in ("[CLS]", "[SEP]", "[PAD]", "[MASK]", *PREFIXES)}
+    (found,) = encoder.sets([[{"role": "user", "content": text}]], [[text, "a dog"]])
+    for ids in (found.source, *found.completions):
+        assert {0, 1, len(ids) - 1} == {
+            place for place, number in enumerate(ids.tolist()) if number in control
+        }
+        assert len(ids) > 3
 
 
 def test_text_that_merges_with_its_prefix_is_encoded_alone(checkpoint: Path) -> None:

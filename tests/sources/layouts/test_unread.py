@@ -61,7 +61,7 @@ def test_everything_is_read_of_rows_with_known_columns_alone(tmp_path: Path) -> 
             {"a": {"b": {"q": "p", "x": 1}, "y": None}, "chosen": "c", "rejected": "r"},
             {"prompt": "a.b.q", "chosen": "chosen", "rejected": "rejected"},
             ["a.b.x"],
-            {"a": {"b": {"x": 1}}},
+            {"a": {"b": {"x": 1}, "y": None}},
         ),
         # A list is read or not read as a whole.
         (

@@ -6,7 +6,19 @@ import json
 import shutil
 from pathlib import Path
 
-from support.bad_input.case import FILES, OWN, RUN, TRAIN, Case, copied, damaged, half, saving, trained
+from support.bad_input.case import (
+    FILES,
+    OWN,
+    RUN,
+    TRAIN,
+    Case,
+    copied,
+    damaged,
+    half,
+    saving,
+    templated,
+    trained,
+)
 
 CHECKPOINT = RUN / "checkpoints" / "step-000002"
 GGUF = (
@@ -31,7 +43,35 @@ def other_words() -> None:
     )
 
 
+def changed(name: str, **fields: object) -> None:
+    """Write the model with other fields in one of its files."""
+    path = copied("model", "other") / name
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(content | fields))
+
+
 CASES = [
+    Case(
+        "`--model` whose config.json names a kernel of the Hub",
+        f"{TRAIN} --model other",
+        "the configuration of 'other' names 'evil/kernel', a kernel of the Hub, which would run; remove it "
+        "from config.json, or, if its code is to run, set trust_remote_code",
+        prepare=lambda: changed("config.json", _attn_implementation="evil/kernel"),
+    ),
+    Case(
+        "`--model` with ends that are no ids of tokens",
+        f"{TRAIN} --model other",
+        "the model 'other' cannot be loaded: the eos_token_id of its generation_config.json must be ids of "
+        "tokens, got ['</s>']; get the file again, or remove it",
+        prepare=lambda: changed("generation_config.json", eos_token_id=["</s>"]),
+    ),
+    Case(
+        "`--model` with a chat template of more than a million characters",
+        f"{TRAIN} --model refusing",
+        "the chat template has 2,070,000 characters, and the most is 1,000,000; set template.file to another "
+        "template",
+        prepare=lambda: templated("{{ 'x' }}" * 230_000),
+    ),
     Case(
         "`--model` is a file of GGUF",
         f"{TRAIN} --model m.gguf",

@@ -33,6 +33,11 @@ CASES = [
         f"{TRAIN} --tracker wandb --tracker mlflow",
         "recipe key 'trackers.1': Input should be 'tensorboard', 'wandb' or 'trackio' (got 'mlflow')",
     ),
+    Case(
+        "a step of a billion sets",
+        f"{TRAIN} sets_per_step=1000000000",
+        "recipe key 'sets_per_step': Input should be less than or equal to 1000000 (got 1000000000)",
+    ),
     Case("loss value out of range", f"{TRAIN} --loss.beta -1", "dpo.beta must be in (0, inf), got -1"),
     Case(
         "keyword of a loss that another makes useless",

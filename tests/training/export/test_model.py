@@ -15,8 +15,9 @@ from support.training import recipe, weights
 from typer.testing import CliRunner
 
 from pairkit.cli import app
-from pairkit.errors import ExistingOutputError, InputError, ModelError, RecipeError
+from pairkit.errors import ExistingOutputError, InputError, ModelError, OutputError, RecipeError
 from pairkit.models.resolve import resolve
+from pairkit.ownership import owned_name
 from pairkit.training.export.model import ExportedModel, export_model
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.run import train
@@ -199,6 +200,37 @@ def test_an_export_is_kept_written_again_or_refused(tmp_path: Path, run: Path) -
     with pytest.raises(ExistingOutputError, match="is not empty and was not created by this command"):
         export_model(source, other, on_existing="delete")
     assert [path.name for path in other.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("on_existing", ["resume", "delete"])
+def test_a_second_export_to_one_directory_is_refused(tmp_path: Path, run: Path, on_existing: Any) -> None:
+    out, half = tmp_path / "out", tmp_path / ".out.part" / "model.safetensors"
+    half.parent.mkdir()
+    with owned_name(out):
+        half.write_text("half of the first one")
+        with pytest.raises(OutputError, match=rf"process {os.getpid()} on .* is writing to it"):
+            export_model(run, out, on_existing=on_existing)
+        export_model(run, out, dry_run=True)
+        assert half.exists()
+        assert not out.exists()
+
+
+def test_an_export_that_fails_keeps_the_one_before(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_model(run, tmp_path / "out")
+    before = (tmp_path / "out" / "model.safetensors").read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise ModelError("no")
+
+    monkeypatch.setattr("pairkit.training.export.model.load_for_generation", fail)
+    with pytest.raises(ModelError):
+        export_model(run, tmp_path / "out", on_existing="delete")
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+    with pytest.raises(ModelError):
+        export_model(run, tmp_path / "new" / "out")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("what", ["adapters", "base", "tokenizer"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import flatten, listed
+from pairkit.arrow import cast_or_null, flatten, listed
 from pairkit.sources.layouts.paths import values_at
 
 SYSTEM = ("system_instruction", "systemInstruction")
@@ -18,8 +18,9 @@ def without_parts(arrays: Mapping[str, pa.Array]) -> Mapping[str, pa.Array]:
 
     A part that is no text, such as an image, makes its whole text null, and so its row unusable.
     """
-    size = len(arrays["contents"])
+    size = len(next(iter(arrays.values())))
     cuts, roles = flatten(values_at(arrays, "contents[].role", size))
+    roles = cast_or_null(roles, pa.string())
     named = pc.if_else(pc.equal(roles, "model"), "assistant", roles)
     messages = {"role": named, "content": _texts(arrays, "contents[].parts[].text", size)}
     ends, scores = flatten(values_at(arrays, "completions[].score", size))
@@ -37,9 +38,8 @@ def _texts(arrays: Mapping[str, pa.Array], path: str, size: int) -> pa.Array:
 
 def _joined(parts: pa.Array) -> pa.Array:
     """Join lists of texts; null where one is null, or where there is none."""
-    if pa.types.is_null(parts.type):
-        return parts.cast(pa.string())
-    joined = pc.binary_join(parts.cast(pa.list_(pa.string())), "")
+    parts = cast_or_null(parts, pa.list_(pa.string()))
+    joined = pc.binary_join(parts, "")
     return pc.if_else(pc.equal(pc.list_value_length(parts), 0), None, joined)
 
 

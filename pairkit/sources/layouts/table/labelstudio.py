@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pairkit.arrow import flatten, is_list
+from pairkit.arrow import cast_or_null, flatten, is_list
 from pairkit.sources.layouts.paths import values_at
 
 SELECTED = "annotations[].result[].value.selected"
@@ -20,7 +20,7 @@ def votes(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
 
     Cancelled annotations do not count. One that selects two things names no winner.
     """
-    size = len(columns["annotations"])
+    size = len(next(iter(columns.values())))
     selected, cancelled = (values_at(columns, path, size) for path in (SELECTED, CANCELLED))
     if not (is_list(selected.type) and is_list(selected.type.value_type)):
         return {"selected": pa.nulls(size, pa.string())}
@@ -31,13 +31,13 @@ def votes(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
         {
             "annotation": np.arange(len(results)),
             "row": np.repeat(np.arange(size), np.diff(rows)),
-            "dropped": pl.Series(dropped.cast(pa.bool_())).fill_null(False),
+            "dropped": pl.Series(cast_or_null(dropped, pa.bool_())).fill_null(False),
         }
     )
     said = pl.DataFrame(
         {
             "annotation": np.repeat(np.arange(len(results)), np.diff(cuts)),
-            "word": pl.Series(words.cast(pa.string()), dtype=pl.String),
+            "word": pl.Series(cast_or_null(words, pa.string()), dtype=pl.String),
         }
     )
     most = (

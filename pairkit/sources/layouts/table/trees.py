@@ -6,7 +6,6 @@ They come as one tree per row, or as one message per row with the id of its pare
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from typing import Any
 
@@ -15,7 +14,9 @@ import pyarrow as pa
 
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
-from pairkit.schema.identity import canonical_json
+from pairkit.readers.written.exact_json import dumps_exact, loads_known
+from pairkit.sources.layouts.table.messages_of_trees import as_text, is_message, tree_of
+from pairkit.sources.reading.columns import Columns
 
 NODE = ("message_id", "parent_id", "role", "text", "rank", "deleted", "model_name", "lang")
 TREE = ("prompt", "tree_state", "message_tree_id")
@@ -40,8 +41,14 @@ def expand_trees(rows: RowTable) -> RowTable:
     """Turn rows of one tree each into a row per answered message; a tree without an answer stays one row."""
     made: list[Node] = []
     owners: list[int] = []
-    for row, root in enumerate(rows.table["prompt"].to_pylist()):
-        sets = _sets(root)
+    # Absent where all rows of a block lack it.
+    roots = (
+        rows.table["prompt"].to_pylist()
+        if "prompt" in rows.table.column_names
+        else [None] * len(rows.numbers)
+    )
+    for row, value in enumerate(roots):
+        sets = _sets(tree_of(value) or {})
         made += sets
         owners += [row] * len(sets)
     rest = rows.table.select([name for name in rows.table.column_names if name not in (*TREE, "lang")])
@@ -57,57 +64,65 @@ def join_messages(rows: RowTable) -> RowTable:
 
     A message whose parent is not in the file begins no conversation: it becomes a row without a prompt.
     """
-    names = rows.table.column_names
-    nodes = rows.table.select([name for name in NODE if name in names]).to_pylist()
-    rest = {name: rows.table[name].combine_chunks() for name in names if name not in (*NODE, *TREE)}
+    nodes = rows.table.select([name for name in NODE if name in rows.table.column_names]).to_pylist()
+    rest = Columns.of(rows.table).rest((*NODE, *TREE))
     for node, about in zip(nodes, json_objects(rest, len(nodes)).to_pylist(), strict=True):
-        node["about"] = json.loads(about)
+        node["about"] = loads_known(about)
     replies: dict[str | None, list[Node]] = defaultdict(list)
-    known = {node["message_id"] for node in nodes}
+    known = {node["message_id"] for node in nodes if is_message(node) and node.get("message_id")}
     made: list[Node] = []
     numbers: list[int] = []
     for node, number in zip(nodes, rows.numbers.tolist(), strict=True):
-        if node["parent_id"] is not None and node["parent_id"] not in known:
-            made.append({"messages": None, "answers": [], "message_tree_id": node["message_id"]})
-            numbers.append(number)
+        sound, parent = is_message(node), node.get("parent_id")
+        if sound and (parent is None or parent in known):
+            replies[parent].append({**node, "number": number})
         else:
-            replies[node["parent_id"]].append({**node, "number": number})
+            made.append({"messages": None, "answers": [], "message_tree_id": as_text(node.get("message_id"))})
+            numbers.append(number)
+    seen = {root["number"] for root in replies[None]}
     for root in replies[None]:
-        sets = _sets(_with_replies(root, replies))
+        sets = _sets(_with_replies(root, replies, seen))
         made += sets
         numbers += [root["number"]] * len(sets)
+    # Messages that answer each other, or one that is unreadable, are below no first message.
+    for node in (node for nodes in replies.values() for node in nodes if node["number"] not in seen):
+        made.append({"messages": None, "answers": [], "message_tree_id": node["message_id"]})
+        numbers.append(node["number"])
     return RowTable(pa.Table.from_pylist(made, _MADE), np.array(numbers, np.int64))
 
 
-def _with_replies(root: Node, replies: dict[str | None, list[Node]]) -> Node:
+def _with_replies(root: Node, replies: dict[str | None, list[Node]], seen: set[int]) -> Node:
     # A stack and no recursion, because a conversation may be longer than Python's stack.
     waiting = [root]
     while waiting:
         node = waiting.pop()
-        node["replies"] = replies.get(node["message_id"], [])
+        # Each once, because ids may be given twice, and then form a circle.
+        node["replies"] = [
+            reply for reply in replies.get(node["message_id"], []) if reply["number"] not in seen
+        ]
+        seen |= {reply["number"] for reply in node["replies"]}
         waiting += node["replies"]
     return root
 
 
-def _sets(root: Node | None) -> list[Node]:
+def _sets(root: Node) -> list[Node]:
     """Return a row per message of a person that has answers, parents before their children.
 
     Without any it is one row: the first message, unless that was deleted, and no answers.
     """
-    root = root or {}
     made: list[Node] = []
     waiting: list[tuple[Node, list[Node]]] = [(root, [])]
     while waiting:
         node, path = waiting.pop(0)
         if node.get("deleted") or not node:
             continue
-        path = [*path, {"role": node["role"], "content": node["text"]}]
+        path = [*path, {"role": node.get("role"), "content": node.get("text")}]
         replies = [reply for reply in node.get("replies") or [] if reply and not reply.get("deleted")]
-        answers = [_answer(reply) for reply in replies if reply["role"] == "assistant"]
-        if (answers and node["role"] != "assistant") or (node is root and not replies):
+        answers = [_answer(reply) for reply in replies if reply.get("role") == "assistant"]
+        if (answers and node.get("role") != "assistant") or (node is root and not replies):
             made.append({"messages": path, "answers": answers})
         waiting += [(reply, path) for reply in replies]
-    about = {"message_tree_id": root.get("message_id"), "lang": root.get("lang")}
+    about = {"message_tree_id": as_text(root.get("message_id")), "lang": as_text(root.get("lang"))}
     return [{**row, **about} for row in made or [{"messages": None, "answers": []}]]
 
 
@@ -115,9 +130,9 @@ def _answer(reply: Node) -> Node:
     rank = reply.get("rank")
     about = {"message_id": reply.get("message_id"), **reply.get("about", {})}
     return {
-        "text": reply["text"],
+        "text": reply.get("text"),
         # From 0 there, from 1 in a set.
         "rank": None if rank is None else int(rank) + 1,
-        "model": reply.get("model_name"),
-        "metadata": canonical_json(about),
+        "model": as_text(reply.get("model_name")),
+        "metadata": dumps_exact(about),
     }

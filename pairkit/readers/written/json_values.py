@@ -10,7 +10,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,24 +18,55 @@ import pyarrow as pa
 
 from pairkit.errors import InputError
 from pairkit.readers.blocks import CHUNK, ROW_BYTES
-from pairkit.readers.json_rows import DECODER
 from pairkit.readers.json_shapes import rows_of
 from pairkit.readers.text import convert
+from pairkit.readers.written.exact_json import Repeated, exact_decoder, json_row, twice
+from pairkit.readers.written.json_depth import end_of, is_deep_value
+from pairkit.readers.written.shallow_json import Deep, loads_shallow
 
 # Of a file that is one object, or a row over several lines: its end alone says what it is.
 WHOLE_BYTES = 256 << 20
 FILLED = re.compile(r"[^ \t\n\r]")
 NAMELESS = 1000  # rows, after which a list without objects is none of rows
 AS_LINES = "write its rows as one object per line (pandas: orient='records', lines=True; jq: -c '.KEY[]')"
+DECODER = exact_decoder()
 # What the parser may report about a text that only has to be read further: an escape or a name cut in two.
 TORN = 16
 
 
 class JsonRow(NamedTuple):
-    """A row, and the length of its text."""
+    """A row, the length of its text, and the text where it is known.
+
+    A row that is nested too deeply has its text and no value.
+    """
 
     value: Any
     length: int
+    text: str | None = None
+    is_deep: bool = False
+
+
+class _Whole(NamedTuple):
+    """The text of a value that may hold rows, and the value without what was cut out of it."""
+
+    text: str
+    value: Any
+    deep: Deep | None
+
+    def row(self) -> JsonRow:
+        return _row(self.value, self.text)
+
+    def rows_of(self, rows: list[Any]) -> Iterator[JsonRow]:
+        """Yield the rows that the value holds, each with its share of the text's length."""
+        for row in rows:
+            length = len(self.text) // len(rows)
+            text = None if self.deep is None else self.deep.restored(json_row(row))
+            yield JsonRow(row, length) if text is None else JsonRow(None, length, text, is_deep=True)
+
+
+def _row(value: Any, text: str) -> JsonRow:
+    deep = is_deep_value(text.encode())
+    return JsonRow(None if deep else value, len(text), text, deep)
 
 
 def json_rows(stream: pa.NativeFile, path: Path) -> Iterator[JsonRow]:
@@ -50,32 +81,46 @@ def json_rows(stream: pa.NativeFile, path: Path) -> Iterator[JsonRow]:
         if values.peek():
             raise values.error("something follows the list")
         return
-    first = values.value(WHOLE_BYTES)
+    first = values.whole(WHOLE_BYTES)
     if values.peek():
         # As jq prints them.
-        yield first
+        yield first.row()
         while values.peek():
             yield values.value(ROW_BYTES)
         return
+    if isinstance(first.value, Repeated):
+        raise InputError(f"{path}: {twice(first.value.name)}; keep one of them, or write one row per line")
     rows = rows_of(first.value, path) if isinstance(first.value, dict) else None
-    if rows is None and first.length > ROW_BYTES:
+    if rows is not None:
+        yield from first.rows_of(rows)
+    elif len(first.text) > ROW_BYTES:
         raise _too_long(path, "one row", ROW_BYTES)
-    if rows is None:
-        yield first
     else:
-        # They were parsed together, so that each has its share of the text.
-        yield from (JsonRow(row, first.length // len(rows)) for row in rows)
+        yield first.row()
 
 
 def _objects(rows: Iterator[JsonRow], path: Path) -> Iterator[JsonRow]:
     """Yield rows; raise `InputError` if none of the first is an object with names of fields."""
-    first = list(islice(rows, NAMELESS))
-    if first and not any(isinstance(row.value, dict) for row in first):
-        raise InputError(
-            f"{path}: a list of {_kind(first[0].value)}, so that no field has a name; rows have to be "
-            'objects, as in [{"prompt": ...}] (pandas: orient="records")'
-        )
+    first, length = [], 0
+    for row in rows:
+        first.append(row)
+        length += row.length
+        # A deep row may be an object.
+        if row.is_deep or isinstance(row.value, dict):
+            break
+        if len(first) == NAMELESS or length > ROW_BYTES:
+            raise _nameless(first, path)
+    else:
+        if first:
+            raise _nameless(first, path)
     yield from chain(first, rows)
+
+
+def _nameless(rows: list[JsonRow], path: Path) -> InputError:
+    return InputError(
+        f"{path}: a list of {_kind(rows[0].value)}, so that no field has a name; rows have to be "
+        'objects, as in [{"prompt": ...}] (pandas: orient="records")'
+    )
 
 
 def _kind(value: Any) -> str:
@@ -126,26 +171,60 @@ class _Values:
 
     def value(self, most: int) -> JsonRow:
         """Return the value that begins here. Raises `InputError`, also for more than `most` characters."""
+        try:
+            value, text = self._parsed(most)
+        except RecursionError:
+            text = self._bracketed(most)
+            return JsonRow(None, len(text), text, is_deep=True)
+        return _row(value, text)
+
+    def whole(self, most: int) -> _Whole:
+        """Return the value that begins here, without what no parser follows. Raises as `value` does."""
+        try:
+            value, text = self._parsed(most)
+        except RecursionError:
+            begin = self._place
+            text = self._bracketed(most)
+            try:
+                return _Whole(text, *loads_shallow(text))
+            except (ValueError, RecursionError) as error:
+                raise self.error(str(error), begin) from error
+        return _Whole(text, value, None)
+
+    def _parsed(self, most: int) -> tuple[Any, str]:
+        """Parse the value that begins here. Raises `InputError`, or `RecursionError` for a deep one."""
         while True:
             try:
                 value, end = DECODER.raw_decode(self._text, self._place)
             except json.JSONDecodeError as error:
                 if self._ended or not self._may_go_on(error):
                     raise self.error(error.msg, error.pos) from error
-            except (ValueError, RecursionError) as error:
-                raise self.error(str(error)) from error
             else:
                 # The digits of a number may go on.
                 if end < len(self._text) or self._ended:
-                    break
-            if len(self._text) - self._place > most:
-                raise _too_long(self._path, "a value", most)
-            self._read_on()
-        length = end - self._place
-        if length > most:
+                    return value, self._passed(end, most)
+            self._read_more(most)
+
+    def _bracketed(self, most: int) -> str:
+        """Return the text of the list or object that begins here, without parsing it."""
+        while (length := end_of(held := self._text[self._place :].encode())) is None:
+            if self._ended:
+                raise self.error("a value that begins here has no end")
+            self._read_more(most)
+        return self._passed(self._place + len(held[:length].decode()), most)
+
+    def _passed(self, end: int, most: int) -> str:
+        """Return the text up to `end`, after which the next one begins."""
+        if end - self._place > most:
             raise _too_long(self._path, "a value", most)
+        text = self._text[self._place : end]
         self._place = end
-        return JsonRow(value, length)
+        return text
+
+    def _read_more(self, most: int) -> None:
+        if len(self._text) - self._place > most:
+            raise _too_long(self._path, "a value", most)
+        self._read_on()
 
     def _may_go_on(self, error: json.JSONDecodeError) -> bool:
         # The position of a text without an end is its beginning.

@@ -1,0 +1,47 @@
+"""The token counts of an answer, as far as they can be true: a budget is not lifted by what a server says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pairkit.engines.openai.messages import Received
+
+# No prompt and no answers of one request have more tokens.
+_MOST = 10_000_000
+# No text has more characters per token on average, but for those that repeat a mark or a space.
+_LONGEST_TOKEN = 32
+_RUN = re.compile(r"\s+|(\W)\1+")
+
+
+class Usage(NamedTuple):
+    """The tokens of a request that the server reports; None where it says nothing that can be true."""
+
+    prompt: int | None
+    completion: int | None
+
+
+def usage_of(usage: Any, body: Mapping[str, Any], messages: Sequence[Received]) -> Usage:
+    """Return the counts of an answer's `usage` that are possible for the request and the answer."""
+    if not isinstance(usage, Mapping):
+        return Usage(None, None)
+    sent = [message.get("content") for message in body.get("messages", ())]
+    received = [text for message in messages for text in (message.text, message.thought, message.tool_calls)]
+    return Usage(
+        _possible(usage.get("prompt_tokens"), _fewest(sent)),
+        _possible(usage.get("completion_tokens"), _fewest(received)),
+    )
+
+
+def _possible(count: Any, fewest: int) -> int | None:
+    # A truth value is an integer in Python.
+    if isinstance(count, bool) or not isinstance(count, int) or not fewest <= count <= _MOST:
+        return None
+    return count
+
+
+def _fewest(texts: Sequence[Any]) -> int:
+    """Return the fewest tokens that these texts can be."""
+    marks = sum(len(_RUN.sub(" ", text)) for text in texts if isinstance(text, str))
+    return -(-marks // _LONGEST_TOKEN)

@@ -1,0 +1,204 @@
+"""The first step of a benchmark: a model's answers, generated or read from a file.
+
+A question has one turn or several. Each further turn continues the conversation with the model's own answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from pairkit.engines.base import Completion, Engine, Problem, Request, Sampling, sample_seed
+from pairkit.errors import InputError
+from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
+from pairkit.evaluation.session import Session
+from pairkit.files import write_text
+from pairkit.rankers.thoughts import Thoughts, answer_of
+
+
+class Question(NamedTuple):
+    """A question of a benchmark; `row` is the row of the benchmark's file."""
+
+    prompt_id: str
+    turns: tuple[str, ...]  # what the user says
+    category: str | None = None
+    row: Row = MappingProxyType({})
+
+
+class Decoding(NamedTuple):
+    """How a question is answered."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+class Answer(NamedTuple):
+    """The answers of a model to the turns of a question, as generated; `finish_reasons` may be unknown."""
+
+    texts: tuple[str, ...]
+    finish_reasons: tuple[str | None, ...] = ()
+
+    def shown(self, thoughts: Thoughts = "strip") -> tuple[str, ...]:
+        """Return the texts as they are judged: without the thoughts that they begin with, unless shown."""
+        if thoughts == "show":
+            return self.texts
+        return tuple(answer_of(text) or "" for text in self.texts)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether some turn was cut by the limit of tokens."""
+        return "length" in self.finish_reasons
+
+
+# By prompt_id; a `Problem` says why there is no answer.
+Answers = Mapping[str, Answer | Problem]
+
+
+def generate_answers(
+    session: Session,
+    engine: Engine,
+    questions: Sequence[Question],
+    decoding: Callable[[Question], Decoding],
+    *,
+    seed: int,
+    system: str | None = None,
+) -> Answers:
+    """Ask `engine` each turn of each question, with `system` in front if it is given.
+
+    All first turns are asked, then all second ones. What a question is answered depends on it, its decoding
+    and the seed alone.
+    """
+    first = [{"role": "system", "content": system}] if system else []
+    talks: dict[str, list[dict[str, str]]] = {question.prompt_id: list(first) for question in questions}
+    given: dict[str, Answer | Problem] = {question.prompt_id: Answer(()) for question in questions}
+    for turn in range(max((len(question.turns) for question in questions), default=0)):
+        asked = [
+            question
+            for question in questions
+            if turn < len(question.turns) and isinstance(given[question.prompt_id], Answer)
+        ]
+        requests = []
+        for question in asked:
+            talks[question.prompt_id].append({"role": "user", "content": question.turns[turn]})
+            sampling = Sampling(
+                seed=sample_seed(seed, question.prompt_id, turn), **decoding(question)._asdict()
+            )
+            requests.append(Request(list(talks[question.prompt_id]), (sampling,)))
+        for question, result in zip(
+            asked, session.ask(engine, requests, f"Asking {engine.name}"), strict=True
+        ):
+            given[question.prompt_id] = _with(given[question.prompt_id], result)
+            if not isinstance(result, Problem):
+                talks[question.prompt_id].append({"role": "assistant", "content": result[0].text})
+    return given
+
+
+def _with(before: Answer | Problem, result: tuple[Completion, ...] | Problem) -> Answer | Problem:
+    if isinstance(result, Problem) or isinstance(before, Problem):
+        return result if isinstance(result, Problem) else before
+    (completion,) = result
+    text = completion.text
+    if completion.reasoning_content:
+        # As models write it themselves, so that `thoughts` decides about both alike.
+        text = f"<think>\n{completion.reasoning_content}\n</think>\n\n{text}"
+    return Answer((*before.texts, text), (*before.finish_reasons, completion.finish_reason))
+
+
+def write_answers(path: Path, model: str, questions: Sequence[Question], answers: Answers) -> None:
+    """Write the answers in pairkit's own format: a JSON line per question, with what `read_answers` needs."""
+    lines: list[dict[str, Any]] = []
+    for question in questions:
+        given = answers[question.prompt_id]
+        line: dict[str, Any] = {
+            "prompt_id": question.prompt_id,
+            "category": question.category,
+            "prompt": question.turns,
+            "model": model,
+        }
+        if isinstance(given, Problem):
+            lines.append(line | {"problem": given.reason, "detail": given.detail})
+        else:
+            lines.append(line | {"answers": given.texts, "finish_reasons": given.finish_reasons})
+    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def is_own(rows: Sequence[tuple[int, Row]]) -> bool:
+    """Return whether rows are those that `write_answers` writes."""
+    return {"prompt_id", "prompt", "model"} <= rows[0][1].keys()
+
+
+def read_own(path: Path, questions: Sequence[Question]) -> tuple[str, Answers, DataFile]:
+    """Read answers that `write_answers` wrote: the model's name, the answers, the file.
+
+    Raises `InputError` for answers to other questions, two answers to one, or answers of two models.
+    """
+    rows, file = read_rows(path)
+    by_id = {question.prompt_id: question for question in questions}
+    found: dict[str, Answer | Problem] = {}
+    models: dict[str, int] = {}
+    for number, row in rows:
+        prompt_id = text_field(row, "prompt_id", path, number)
+        models.setdefault(text_field(row, "model", path, number), number)
+        if prompt_id in by_id and tuple(row.get("prompt") or ()) != by_id[prompt_id].turns:
+            raise InputError.at(
+                f"prompt {prompt_id!r} has another text than the benchmark's: these answers are to other "
+                "questions",
+                file=path,
+                row=number,
+            )
+        add_answer(found, prompt_id, _own_answer(row), path, number)
+    return one_model(models, path), matched(found, questions, path), file
+
+
+def _own_answer(row: Row) -> Answer | Problem:
+    if row.get("problem"):
+        return Problem(str(row["problem"]), str(row.get("detail") or ""))
+    return Answer(tuple(row.get("answers") or ()), tuple(row.get("finish_reasons") or ()))
+
+
+def add_answer(
+    found: dict[str, Answer | Problem], prompt_id: str, answer: Answer | Problem, path: Path, number: int
+) -> None:
+    """Add an answer to `found`. Raises `InputError` for a second answer to the same question."""
+    if prompt_id in found:
+        raise InputError.at(
+            f"prompt {prompt_id!r} is answered twice: keep one answer per question", file=path, row=number
+        )
+    found[prompt_id] = answer
+
+
+def one_model(models: Mapping[str, int], path: Path) -> str:
+    """Return the one name in `models` (name -> its first row). Raises `InputError` for several."""
+    if len(models) > 1:
+        (first, _), (second, row) = list(models.items())[:2]
+        raise InputError.at(
+            f"answers of {second!r} after those of {first!r}: a file holds the answers of one model",
+            file=path,
+            row=row,
+        )
+    return next(iter(models), "")
+
+
+def matched(found: Mapping[str, Answer | Problem], questions: Sequence[Question], path: Path) -> Answers:
+    """Return an answer or a `Problem` for every question; further answers are left out.
+
+    Raises `InputError` if no question of the benchmark is answered.
+    """
+    if not any(question.prompt_id in found for question in questions):
+        raise InputError(
+            f"{path}: none of its {len(found):,} answers is to one of the {len(questions):,} questions of "
+            "the benchmark: give the answers to these questions, or another file of questions"
+        )
+    absent = Problem("no_answer", f"{path.name} has no answer to this question")
+    return {question.prompt_id: found.get(question.prompt_id, absent) for question in questions}
+
+
+def questions_sha256(questions: Sequence[Question]) -> str:
+    """Return the sha256 of the questions' ids and turns, in hex: the version of a benchmark."""
+    content = sorted((question.prompt_id, list(question.turns)) for question in questions)
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()

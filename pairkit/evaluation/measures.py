@@ -1,0 +1,162 @@
+"""A metric is a mean of scores, one score per prompt: its value, standard error and interval.
+
+A score is a right or wrong, a win rate's points, a rating. Several games, turns or instructions of one prompt
+are one score whose weight is their number, so that the metric is a ratio of sums and its error is by prompt.
+Other estimators (a length-controlled win rate) bring their value and each prompt's influence on it.
+
+Shapes: n prompts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+from pairkit.errors import InputError
+from pairkit.intervals import Floats, bootstrap_ratio, wilson_share
+
+_LEVEL = 0.95
+_Z = NormalDist().inv_cdf((1 + _LEVEL) / 2)
+
+
+class Metric(NamedTuple):
+    """A metric in its unit; None where it has no value (no prompt has a score) or no error (one has)."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    se: float | None
+    n: int  # prompts with a score
+    unit: str = ""  # "%", or "" for points
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The scores of one metric.
+
+    Attributes:
+        prompt_ids: of the n prompts, each once.
+        scores: `[n]`, NaN where the prompt has none; between 0 and 1 if `share`.
+        weights: `[n]`, what each score counts in the mean; None: 1 each.
+        share: whether the metric is a share, shown in percent.
+        value: the metric in units of the scores, for an estimator that is not their weighted mean.
+        influence: `[n]`, the influence of each prompt on `value`, whose squares sum to its variance.
+        categories: `[n]`, the category of each prompt, or None.
+    """
+
+    name: str
+    prompt_ids: Sequence[str]
+    scores: Floats
+    weights: Floats | None = None
+    share: bool = False
+    value: float | None = None
+    influence: Floats | None = None
+    categories: Sequence[str | None] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.prompt_ids) != len(self.scores):
+            raise InputError(f"{self.name}: {len(self.scores)} scores for {len(self.prompt_ids)} prompts")
+        if len(set(self.prompt_ids)) != len(self.prompt_ids):
+            raise InputError(f"{self.name}: a prompt has two scores: join its games or turns first")
+
+    @property
+    def unit(self) -> str:
+        """The unit in which the metric is shown."""
+        return "%" if self.share else ""
+
+    @property
+    def scale(self) -> float:
+        """The factor from scores to the unit."""
+        return 100.0 if self.share else 1.0
+
+    def rows(self, chosen: Sequence[bool] | np.ndarray) -> Measured:
+        """Return the measured prompts that are chosen; only for a weighted mean."""
+        keep = np.asarray(chosen, dtype=bool)
+        return Measured(
+            self.name,
+            [prompt for prompt, kept in zip(self.prompt_ids, keep, strict=True) if kept],
+            self.scores[keep],
+            None if self.weights is None else self.weights[keep],
+            self.share,
+        )
+
+
+def measure(measured: Measured, *, seed: int = 0) -> Metric:
+    """Compute a metric with its standard error and 95 % interval; whole prompts are resampled.
+
+    The interval of a share whose bootstrap has no width (all right, all ties) is Wilson's. That of an
+    estimator with influences is symmetric in log-odds for a share, else in the value.
+    """
+    known = ~np.isnan(measured.scores)
+    count = int(known.sum())
+    if not count:
+        return Metric(measured.name, None, None, None, None, 0, measured.unit)
+    if measured.influence is not None:
+        return _by_influence(measured, count)
+    value, influence = weighted_mean(measured.scores[known], _weights(measured)[known])
+    weights = _weights(measured)[known]
+    low, high = bootstrap_ratio(measured.scores[known] * weights, weights, seed=seed)
+    if measured.share and low == high:
+        _, low, high = wilson_share(value, count)
+    return _metric(measured, value, low, high, standard_error(influence), count)
+
+
+def weighted_mean(scores: Floats, weights: Floats) -> tuple[float, Floats]:
+    """Return the mean of scores `[n]` and the influence of each prompt on it, `[n]`.
+
+    With a = score * weight and r = sum a / sum weight, the influence is
+    sqrt(n / (n - 1)) (a_i - r weight_i) / sum weight, so that the root of the sum of squares is the standard
+    error of a ratio; with equal weights, of a mean. NaN for one prompt.
+    """
+    n, total = len(scores), weights.sum()
+    value = float((scores * weights).sum() / total)
+    factor = math.sqrt(n / (n - 1)) if n > 1 else math.nan
+    return value, factor * (scores - value) * weights / total
+
+
+def standard_error(influence: Floats) -> float | None:
+    """Return the root of the sum of squares of influences; None for those of one prompt."""
+    error = float(np.sqrt((influence**2).sum()))
+    return None if math.isnan(error) else error
+
+
+def log_odds_interval(value: float, error: float | None) -> tuple[float, float]:
+    """Return the 95 % interval of a share that is symmetric in log-odds, so that it stays within 0 and 1.
+
+    >>> log_odds_interval(0.03, 0.02)
+    (0.00790..., 0.10728...)
+    """
+    if error is None or not 0 < value < 1:
+        return value, value
+    center, half = math.log(value / (1 - value)), _Z * error / (value * (1 - value))
+    low, high = (1 / (1 + math.exp(-(center + sign * half))) for sign in (-1, 1))
+    return low, high
+
+
+def _by_influence(measured: Measured, count: int) -> Metric:
+    assert measured.value is not None
+    assert measured.influence is not None
+    error = standard_error(measured.influence)
+    if measured.share:
+        low, high = log_odds_interval(measured.value, error)
+    else:
+        low, high = (measured.value + sign * _Z * (error or 0.0) for sign in (-1, 1))
+    return _metric(measured, measured.value, low, high, error, count)
+
+
+def _metric(
+    measured: Measured, value: float, low: float, high: float, error: float | None, count: int
+) -> Metric:
+    scale = measured.scale
+    scaled = None if error is None else scale * error
+    return Metric(measured.name, scale * value, scale * low, scale * high, scaled, count, measured.unit)
+
+
+def _weights(measured: Measured) -> Floats:
+    return np.ones(len(measured.scores)) if measured.weights is None else measured.weights

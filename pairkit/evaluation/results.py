@@ -1,0 +1,164 @@
+"""What an evaluation writes, and reading it again: results.json, scores.parquet, verdicts.parquet."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pairkit import __version__
+from pairkit.errors import InputError
+from pairkit.evaluation.measures import Measured, Metric, measure
+from pairkit.files import replacing, undamaged, write_json
+from pairkit.masking import masked
+
+RESULTS = "results.json"
+# One row per metric and prompt.
+SCORES = pa.schema(
+    [
+        ("metric", pa.string()),
+        ("prompt_id", pa.string()),
+        ("category", pa.string()),
+        ("model", pa.string()),
+        ("score", pa.float64()),  # null: missing
+        ("weight", pa.float64()),
+        ("influence", pa.float64()),  # null: that of a weighted mean
+        ("missing", pa.string()),  # the reason why there is no score
+        ("details", pa.string()),  # JSON object
+    ]
+)
+
+
+class Outcome(NamedTuple):
+    """What a benchmark found, before it is written.
+
+    Attributes:
+        benchmark: its name in the command.
+        version: of the benchmark.
+        model: the model's name.
+        measured: the metrics, the headline first.
+        missing: prompt_id -> the reason why it has no score.
+        details: prompt_id -> what scores.parquet keeps of it besides.
+        about: further entries of results.json: reference, judge, decoding, data, statistics.
+        verdicts: one row per question to the judge, or None.
+        notes: sentences that qualify the numbers, shown beside them.
+    """
+
+    benchmark: str
+    version: str | None
+    model: str
+    measured: Sequence[Measured]
+    missing: Mapping[str, str]
+    details: Mapping[str, Mapping[str, Any]]
+    about: Mapping[str, Any]
+    verdicts: pa.Table | None = None
+    notes: Sequence[str] = ()
+
+
+def metrics(outcome: Outcome, seed: int) -> list[Metric]:
+    """Return the metrics of an outcome, the headline first."""
+    return [measure(measured, seed=seed) for measured in outcome.measured]
+
+
+def write_outcome(out: Path, outcome: Outcome, seed: int) -> dict[str, Any]:
+    """Write an outcome to `out` and return the content of results.json, which is written last."""
+    with replacing(out / "scores.parquet") as temporary:
+        pq.write_table(scores_table(outcome), temporary, compression="zstd")
+    if outcome.verdicts is not None:
+        with replacing(out / "verdicts.parquet") as temporary:
+            pq.write_table(outcome.verdicts, temporary, compression="zstd")
+    results = {
+        "pairkit": __version__,
+        "benchmark": outcome.benchmark,
+        "version": outcome.version,
+        "model": outcome.model,
+        "metrics": [metric._asdict() for metric in metrics(outcome, seed)],
+        "prompts": len({prompt for measured in outcome.measured for prompt in measured.prompt_ids}),
+        "missing": dict(sorted(Counter(outcome.missing.values()).items())),
+        "notes": list(outcome.notes),
+        "seed": seed,
+        **masked(dict(outcome.about)),
+    }
+    write_json(out / RESULTS, results)
+    return results
+
+
+def scores_table(outcome: Outcome) -> pa.Table:
+    """Return the `SCORES` of an outcome."""
+    tables = [_scores(measured, outcome) for measured in outcome.measured]
+    return pa.concat_tables(tables) if tables else SCORES.empty_table()
+
+
+def _scores(measured: Measured, outcome: Outcome) -> pa.Table:
+    count = len(measured.prompt_ids)
+    missing = np.isnan(measured.scores)
+    weights = np.ones(count) if measured.weights is None else measured.weights
+    columns = {
+        "metric": [measured.name] * count,
+        "prompt_id": list(measured.prompt_ids),
+        "category": list(measured.categories or [None] * count),
+        "model": [outcome.model] * count,
+        "score": pa.array(measured.scores, pa.float64(), mask=missing),
+        "weight": weights,
+        "influence": [None] * count if measured.influence is None else measured.influence,
+        "missing": [
+            outcome.missing.get(prompt, "no_score") if absent else None
+            for prompt, absent in zip(measured.prompt_ids, missing, strict=True)
+        ],
+        "details": [
+            json.dumps(outcome.details.get(prompt, {}), ensure_ascii=False) for prompt in measured.prompt_ids
+        ],
+    }
+    return pa.table(columns, schema=SCORES)
+
+
+class Run(NamedTuple):
+    """An evaluation that was written."""
+
+    path: Path
+    results: dict[str, Any]
+    measured: dict[str, Measured]  # by metric
+
+
+def read_run(path: Path) -> Run:
+    """Read what an evaluation wrote to the directory `path`. Raises `InputError` if it is no evaluation."""
+    file = path / RESULTS
+    if not file.is_file() or not (path / "scores.parquet").is_file():
+        raise InputError(
+            f"{path}: no finished evaluation: results.json and scores.parquet are what `pairkit eval` writes"
+        )
+    with undamaged(file, "evaluate again"):
+        results = json.loads(file.read_text(encoding="utf-8"))
+        known = {metric["name"]: metric for metric in results["metrics"]}
+    table = _read_scores(path / "scores.parquet")
+    names = table["metric"].unique().to_pylist()
+    return Run(path, results, {name: _measured(table, name, known[name]) for name in names if name in known})
+
+
+def _read_scores(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, schema=SCORES)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: cannot be read as scores ({str(error)[:200]}); evaluate again") from error
+
+
+def _measured(table: pa.Table, name: str, metric: Mapping[str, Any]) -> Measured:
+    rows = table.filter(pa.compute.equal(table["metric"], name))
+    share = metric.get("unit") == "%"
+    influenced = rows.num_rows > 0 and rows["influence"].null_count == 0
+    return Measured(
+        name,
+        rows["prompt_id"].to_pylist(),
+        rows["score"].to_numpy().astype(np.float64),
+        rows["weight"].to_numpy(),
+        share,
+        metric["value"] / (100 if share else 1) if influenced else None,
+        rows["influence"].to_numpy() if influenced else None,
+        rows["category"].to_pylist(),
+    )

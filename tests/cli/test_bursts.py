@@ -1,0 +1,161 @@
+"""Many signals in a row, at any moment: one line, no traceback, and what was done is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+from support.bad_input import STOPS
+from support.bad_input.case import RUN, forgotten
+from support.bad_input.running import OUT, Run, check_failure, prepare, read_built
+from support.published import hashes
+from support.raw import ultrafeedback
+from support.tiny import model_folder, random_sets, write_data
+
+from pairkit.cli import signals
+from pairkit.training.output.metrics import MetricsLog, read_metrics
+
+KINDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+def burst(first: int = signal.SIGINT) -> None:
+    for number in (first, *KINDS, *KINDS, *KINDS):
+        os.kill(os.getpid(), number)
+        for _ in range(10):  # between two instructions Python looks whether signals came
+            pass
+
+
+def test_later_signals_wait_until_the_first_is_handled() -> None:
+    signals.raise_on_stops()
+    for _ in range(2):
+        try:
+            burst()
+        except KeyboardInterrupt:
+            burst()
+        else:
+            pytest.fail("no signal was raised")
+    # The last exception is gone, as one that a library swallows.
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signals.exit_code() == 130
+
+
+def test_a_stop_that_takes_too_long_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(signals, "end", lambda message, code: ended.append(code))
+    signals.raise_on_stops()
+    clock = time.monotonic
+    with pytest.raises(KeyboardInterrupt) as kept:
+        os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert not ended
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + 60)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert ended == [143]
+    assert kept.value.args == (signal.SIGTERM,)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_burst_in_a_build(number: signal.Signals, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = STOPS["SIGINT in a build"]._replace(code=128 + number)
+    prepare(case)
+    replace = os.replace
+
+    def replace_and_stop(old: str, new: str) -> None:
+        replace(old, new)
+        if Path(new).name == "00000":
+            try:
+                burst(number)
+            finally:  # while the first is on its way
+                burst(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace_and_stop)
+        check_failure(case, run(case.words))
+    assert (OUT / ".build" / "shards" / "00000" / "shard.json").is_file()
+    assert run(case.words).code == 0
+    assert len(read_built()[1]) == 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_burst_in_training(number: signal.Signals, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second signal does not cost the checkpoint that the first one asks for."""
+    case = STOPS["SIGINT in training"]._replace(code=128 + number)
+    write = MetricsLog.write
+
+    def write_and_stop(self: MetricsLog, step: int, kind: str, values: dict[str, float]) -> None:
+        write(self, step, kind, values)
+        if (step, kind) == (1, "train"):
+            burst(number)
+
+    forgotten()
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsLog, "write", write_and_stop)
+        check_failure(case, run(case.words))
+    assert (RUN / "checkpoints" / "step-000001").is_dir()
+    assert run(case.words).code == 0
+    assert [entry["step"] for entry in read_metrics(RUN, "train")] == [1, 2]
+
+
+def start(words: str, out: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pairkit", *words.split(), str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def attack(process: subprocess.Popen[str], random: Random, until: float) -> int:
+    """Send 3 to 20 signals to a process some time after its start; return its exit code."""
+    time.sleep(random.uniform(0.1, until))
+    gap = random.choice([0, 0.001, 0.01, 0.05, 0.2])
+    sent = random.choices(KINDS, [3, 1, 1], k=random.randint(3, 20))
+    for number in sent:
+        process.send_signal(number)
+        time.sleep(gap)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode in (0, 129, 130, 143), errors
+    assert "Traceback" not in errors
+    assert "Exception" not in errors
+    assert process.returncode == 0 or "stopped" in errors.splitlines()[-1]
+    return process.returncode
+
+
+@pytest.mark.parametrize(
+    "attacks", [pytest.param(1, id="one"), pytest.param(50, id="fifty", marks=pytest.mark.slow)]
+)
+def test_bursts_at_any_moment_of_a_build(attacks: int, tmp_path: Path) -> None:
+    """Also while it is imported and while Python ends; then the bytes are those of a build by itself."""
+    source = ultrafeedback(tmp_path / "raw.jsonl", 100 if attacks == 1 else 6000)
+    words = f"build --source ultrafeedback --path {source} unit_rows=200 shard_mb=0.5 --out"
+    codes = Counter(
+        attack(start(words, tmp_path / "out"), Random(number), 1 + 4 * (attacks > 1))
+        for number in range(attacks)
+    )
+    if attacks > 1:
+        assert len(codes) > 1
+        for out in ("out", "alone"):
+            _, errors = start(words, tmp_path / out).communicate(timeout=300)
+            assert (tmp_path / out / "pairkit.json").is_file(), errors
+        assert hashes(tmp_path / "out") == hashes(tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_bursts_at_any_moment_of_training(tmp_path: Path) -> None:
+    data, model = write_data(tmp_path / "sets", random_sets(24)), model_folder(tmp_path / "model")
+    words = f"train --loss dpo --data {data} --model {model} --max-length 64 max_steps=40 save_every=10 --out"
+    for number in range(30):
+        attack(start(words, tmp_path / "out"), Random(number), 12)
+    for out in ("out", "alone"):
+        _, errors = start(words, tmp_path / out).communicate(timeout=300)
+        assert (tmp_path / out / "model").is_dir(), errors
+    assert hashes(tmp_path / "out" / "model") == hashes(tmp_path / "alone" / "model")

@@ -1,0 +1,1 @@
+"""docs/promises.md: what is promised, the tests that hold it, and how many attacks they try."""

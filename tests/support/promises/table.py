@@ -1,0 +1,380 @@
+"""The promises and the tests that hold them: one literal table. A row is (promise, tests).
+
+A test whose parameters are literals needs no figure (counting.py finds it in the source). For any other,
+`Tried` gives the figure and how it was counted.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Tried(NamedTuple):
+    """A test, and how many attacks it tries where its source does not tell."""
+
+    test: str
+    attacks: int
+    how: str
+
+
+Tests = tuple[str | Tried, ...]
+COLLECTED = "parameters, as pytest collects them"
+FUZZED = "random cases run by hand so far; `pytest -m slow tests/fuzz` tries 10,000 of each"
+
+TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
+    "Two at once, and stopped by others": (
+        (
+            "An output directory has one owner; a second one is told the host and process of the first and "
+            "removes nothing.",
+            (
+                "tests/test_ownership.py::test_a_second_owner_is_refused_and_the_first_is_named",
+                "tests/test_ownership.py::test_a_killed_owner_leaves_nothing_that_holds_the_directory",
+                "tests/test_ownership.py::test_two_runs_at_once",
+                "tests/test_ownership.py::test_a_run_in_a_directory_that_has_an_owner_is_refused",
+                "tests/test_ownership.py::test_a_run_that_fails_as_it_starts_leaves_no_directory",
+                "tests/test_ownership.py::test_whoever_comes_second_changes_nothing",
+                "tests/test_ownership.py::test_file_systems_without_locks",
+                "tests/test_ownership.py::test_a_lock_that_is_a_link_is_not_followed",
+                "tests/test_ownership.py::test_a_lock_of_anything_is_no_obstacle",
+                "tests/training/export/test_model.py::test_a_second_export_to_one_directory_is_refused",
+                "tests/training/export/test_model.py::test_an_export_that_fails_keeps_the_one_before",
+                "tests/evaluation/judge/test_command.py::test_a_second_evaluation_in_one_directory_is_refused",
+                "tests/evaluation/judge/test_command.py::test_an_evaluation_that_cannot_begin_leaves_no_directory",
+            ),
+        ),
+        (
+            "SIGINT, SIGTERM and SIGHUP keep the state, say how to continue, and have their own exit codes.",
+            (
+                "tests/cli/test_stops.py::test_sigint_in_a_build",
+                "tests/cli/test_stops.py::test_other_signals_in_a_build",
+                "tests/cli/test_stops.py::test_signals_in_training",
+                "tests/cli/test_stops.py::test_sigint_before_training",
+                "tests/cli/test_stops.py::test_sigint_before_anything_was_begun",
+                "tests/pipeline/test_stops.py::test_sigint_keeps_what_was_done",
+                "tests/pipeline/test_stops.py::test_sigint_while_a_shard_is_opened_leaves_no_half_shard",
+            ),
+        ),
+        (
+            "Many signals in a row are one stop: one line, no traceback, and the state is kept.",
+            (
+                "tests/cli/test_bursts.py::test_a_burst_in_a_build",
+                "tests/cli/test_bursts.py::test_a_burst_in_training",
+                "tests/cli/test_bursts.py::test_later_signals_wait_until_the_first_is_handled",
+                "tests/cli/test_bursts.py::test_a_stop_that_takes_too_long_ends_at_once",
+                "tests/cli/test_bursts.py::test_bursts_at_any_moment_of_a_build",
+                "tests/cli/test_bursts.py::test_bursts_at_any_moment_of_training",
+            ),
+        ),
+        (
+            "A build or run that was killed ends with the bytes or weights of one that was not.",
+            (
+                "tests/pipeline/test_stops.py::test_killed_builds_end_with_the_same_bytes",
+                "tests/pipeline/test_stops.py::test_a_stop_at_any_rename_ends_with_the_same_bytes",
+                "tests/training/test_stops.py::test_an_interrupted_and_killed_run_ends_with_the_same_weights",
+                "tests/training/test_stops.py::test_a_stop_at_any_rename_ends_with_the_same_weights",
+            ),
+        ),
+        (
+            "A full disk is one line and costs nothing that was done.",
+            (
+                "tests/cli/test_stops.py::test_disk_full_in_a_build",
+                "tests/cli/test_stops.py::test_disk_full_while_tokens_are_written",
+                "tests/cli/test_stops.py::test_disk_full_while_weights_are_saved",
+                "tests/cli/test_stops.py::test_output_that_may_not_be_written_to",
+                "tests/pipeline/test_stops.py::test_full_disk_is_one_message_and_keeps_what_was_done",
+                "tests/pipeline/test_stops.py::test_unwritable_output_is_one_message",
+                "tests/training/test_stops.py::test_a_checkpoint_that_cannot_be_written_is_one_message",
+            ),
+        ),
+        (
+            "Work does not stop because nobody reads what it says.",
+            (
+                "tests/cli/test_streams.py::test_a_build_goes_on_if_nobody_reads_what_it_says",
+                "tests/cli/test_streams.py::test_a_result_that_cannot_be_printed_is_one_line",
+                "tests/cli/test_streams.py::test_a_reader_that_leaves_early_is_no_error",
+            ),
+        ),
+    ),
+    "What a run is made of is hashed": (
+        (
+            "Closed shards, moved files and finished datasets are checked before they are used or published.",
+            (
+                "tests/pipeline/test_damaged.py::test_a_damaged_build_is_not_continued",
+                "tests/pipeline/test_damaged.py::test_a_bit_that_flips_during_the_build_is_found_before_publication",
+                "tests/pipeline/test_damaged.py::test_a_moved_file_that_changed_is_found",
+                "tests/pipeline/test_damaged.py::test_a_complete_dataset_with_a_flipped_bit_is_not_complete",
+                "tests/pipeline/test_damaged.py::test_a_damaged_result_of_a_model_stage_is_made_again",
+                Tried("tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build", 2_500, FUZZED),
+                Tried(
+                    "tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build_that_asked_a_model",
+                    1_500,
+                    FUZZED,
+                ),
+            ),
+        ),
+        (
+            "Input that changes while it is read is not published.",
+            (
+                "tests/pipeline/test_inputs.py::test_input_that_changes_is_refused",
+                "tests/pipeline/test_inputs.py::test_a_judge_prompt_that_changes_is_refused",
+            ),
+        ),
+        (
+            "Output is no part of the input; links are followed once, and loops end.",
+            (
+                "tests/pipeline/test_inputs.py::test_the_output_is_not_part_of_the_input",
+                "tests/pipeline/test_inputs.py::test_a_dangling_output_is_named",
+                "tests/sources/test_walk.py::test_a_file_of_several_names_is_read_once",
+                "tests/sources/test_walk.py::test_loops_end",
+                "tests/sources/test_walk.py::test_a_link_to_no_file_is_refused",
+            ),
+        ),
+        (
+            "A run continues only with the weights, tokenizer, data and reference that it began with.",
+            (
+                "tests/training/test_content.py::test_a_run_of_which_something_changed_is_not_continued",
+                "tests/training/test_content.py::test_a_run_over_adapters_is_not_continued_with_others",
+                "tests/training/test_content.py::test_a_run_from_a_configuration_is_not_continued_with_another",
+                "tests/training/test_content.py::test_log_probs_of_other_weights_of_equal_size_and_time_are_not_taken",
+                "tests/training/test_content.py::test_a_flipped_bit_in_stored_log_probs_is_found",
+                "tests/training/test_changed_data.py::test_a_changed_dataset_is_refused",
+            ),
+        ),
+        (
+            "What was hashed is what is loaded, and no model is saved over weights that changed meanwhile.",
+            (
+                "tests/training/test_read_once.py::"
+                "test_weights_that_are_replaced_before_they_are_loaded_are_refused",
+                "tests/training/test_read_once.py::"
+                "test_weights_that_are_put_back_after_they_were_loaded_are_refused",
+                "tests/training/test_read_once.py::test_what_tokens_are_made_of_may_not_change_meanwhile",
+                "tests/training/test_read_once.py::test_loaded_weights_are_not_those_of_the_file_any_more",
+                "tests/training/test_read_once.py::test_a_model_is_not_saved_over_other_weights",
+            ),
+        ),
+        (
+            "A flipped bit in the cache of calls never changes an answer.",
+            (
+                "tests/engines/test_cache.py::test_flipped_bits_never_change_an_answer",
+                "tests/engines/test_cache.py::test_a_file_that_was_cut_is_one_line",
+                "tests/engines/test_cache.py::test_rows_that_were_swapped_are_asked_for_again",
+                Tried("tests/fuzz/test_state_of_builds.py::test_any_cache_of_calls", 250, FUZZED),
+            ),
+        ),
+        (
+            "A damaged checkpoint, store of tokens or record of a run changes no weight.",
+            (
+                "tests/training/test_stops.py::test_a_damaged_checkpoint_is_recognized",
+                "tests/training/test_stops.py::test_a_run_with_a_damaged_checkpoint_resumes_from_the_one_before",
+                "tests/training/test_stops.py::test_a_damaged_checkpoint_does_not_displace_a_sound_one",
+                "tests/training/tokens/test_store.py::test_a_damaged_file_is_reported_and_written_again",
+                Tried("tests/fuzz/test_state_of_runs.py::test_any_state_of_a_run", 120, FUZZED),
+            ),
+        ),
+    ),
+    "Rows mean what they say": (
+        (
+            "Every row is in the dataset or in quarantine with a reason, and the numbers add up.",
+            (
+                Tried("tests/fuzz/test_rows.py::test_rows_of_any_content", 1_250, FUZZED),
+                Tried("tests/fuzz/test_rows.py::test_files_with_any_bytes", 1_250, FUZZED),
+                Tried(
+                    "tests/sources/test_fuzz.py::test_any_rows_are_counted",
+                    1600,
+                    "eight sources, 200 cases each under `full`",
+                ),
+                "tests/cli/test_bad_input.py::test_every_bad_row_among_good_ones_goes_to_quarantine",
+                "tests/readers/test_bad_files.py::test_a_bad_file_is_one_message",
+            ),
+        ),
+        (
+            "Rows that are nested too deeply go to quarantine, and their neighbors do not.",
+            (
+                "tests/readers/test_deep_json.py::test_deep_columns_are_bad_rows",
+                "tests/readers/test_deep_json.py::test_an_array_of_rows",
+                "tests/readers/test_deep_json.py::test_deep_json_in_a_text",
+                Tried(
+                    "tests/readers/test_hostile_json.py::test_deep_rows_leave_their_neighbors_alone",
+                    64,
+                    "16 depths and shapes in 4 kinds of files, most under `slow`",
+                ),
+                "tests/readers/test_hostile_json.py::test_deep_literals_are_refused",
+            ),
+        ),
+        (
+            "A row says the same alone, with any neighbors, and in units of any size.",
+            (
+                "tests/sources/test_row_alone.py::test_rows_of_pairs",
+                "tests/sources/test_row_alone.py::test_rows_of_completions",
+                "tests/sources/test_row_alone.py::test_rows_of_ten_thousand_files",
+                "tests/sources/test_row_alone.py::test_metadata_is_what_rows_say",
+                "tests/readers/test_hostile_json.py::test_metadata_is_as_it_is_written",
+                "tests/readers/test_hostile_json.py::test_what_json_has_not_is_a_text",
+                "tests/readers/test_hostile_json.py::test_scores_beyond_numbers_are_refused",
+                "tests/readers/test_hostile_json.py::test_lines_that_are_no_row_are_refused_alone",
+                "tests/readers/test_hostile_json.py::test_keys_that_occur_twice_elsewhere",
+                "tests/readers/test_hostile_json.py::test_groups_do_not_depend_on_the_spelling_of_a_number",
+                "tests/readers/test_arrow_types.py::test_values_of_every_type",
+                "tests/readers/test_arrow_types.py::test_a_union_and_a_schema_without_bound_are_refused",
+            ),
+        ),
+    ),
+    "Servers, recipes and models are not trusted": (
+        (
+            "Any answer of a server is completions or a counted fault.",
+            (
+                Tried("tests/fuzz/test_answers.py::test_any_answer_is_read_or_a_fault", 10_000, FUZZED),
+                Tried("tests/fuzz/test_answers.py::test_a_build_from_any_server", 400, FUZZED),
+                "tests/engines/test_untrusted.py::test_any_depth_is_read",
+                "tests/engines/test_untrusted.py::test_an_error_whose_place_is_no_list_is_read",
+                "tests/engines/test_odd_servers.py::test_a_build_ends_with_what_the_server_answers",
+                "tests/engines/test_odd_servers.py::test_what_no_request_can_change_ends_the_build",
+            ),
+        ),
+        (
+            "An answer takes bounded memory and time, is its own request's, and lifts no budget.",
+            (
+                "tests/engines/test_hostile.py::test_an_attack_is_a_failed_try",
+                "tests/engines/test_hostile.py::test_an_attack_that_never_ends_costs_its_own_request",
+                "tests/engines/test_hostile.py::test_what_has_no_end_ends_with_the_time_of_a_try",
+                "tests/engines/test_hostile.py::test_a_connection_may_break_at_any_byte",
+                "tests/engines/test_hostile.py::test_a_bomb_takes_no_more_memory_than_an_answer_may",
+                Tried("tests/engines/test_hostile.py::test_an_odd_answer_is_read", 22, COLLECTED),
+                "tests/engines/test_hostile.py::test_no_count_of_a_server_lifts_a_budget",
+                "tests/engines/test_usage.py::test_only_counts_that_can_be_true_are_believed",
+                Tried("tests/engines/test_hostile.py::test_no_redirect_is_followed", 16, COLLECTED),
+                "tests/engines/test_usage.py::test_four_times_the_answer_takes_about_four_times_as_long",
+                "tests/engines/test_soak.py::test_memory_is_flat_and_counts_add_up",
+            ),
+        ),
+        (
+            "A judge's answer has the one verdict that it states, or none.",
+            (
+                Tried(
+                    "tests/fuzz/test_answers.py::test_any_answer_of_a_judge_has_one_verdict_or_none",
+                    10_000,
+                    FUZZED,
+                ),
+                "tests/rankers/judge/test_quotations.py::test_a_key_is_harmless_however_far_its_colon_is",
+                "tests/rankers/judge/test_quotations.py::test_quoted_ends_of_drafts_end_none",
+                "tests/rankers/judge/test_hostile_answers.py::test_text_that_looks_like_a_verdict_changes_nothing",
+                "tests/rankers/judge/test_hostile_answers.py::"
+                "test_no_form_of_a_prompt_can_be_repeated_from_a_completion",
+                "tests/rankers/judge/test_hostile_answers.py::test_a_set_without_verdict_goes_to_quarantine_unscored",
+            ),
+        ),
+        (
+            "Nothing runs that the command does not name.",
+            (
+                "tests/test_trust.py::test_the_standard_library_is_never_named",
+                "tests/test_trust.py::test_no_loss_is_of_the_standard_library",
+                "tests/test_trust.py::test_what_a_module_imported_from_the_standard_library_is_refused",
+                "tests/test_trust.py::test_a_module_that_nobody_named_is_not_imported",
+                "tests/test_trust.py::test_the_standard_library_cannot_be_allowed",
+                "tests/test_trust.py::test_remote_code_needs_the_flag",
+                "tests/test_trust.py::test_code_that_vllm_imports_is_named_in_the_command",
+                "tests/cli/test_code.py::test_a_check_of_a_recipe_is_not_imported",
+                "tests/cli/test_code.py::test_the_standard_library_never_runs",
+                "tests/cli/test_code.py::test_a_loss_of_a_recipe_is_not_imported",
+                "tests/cli/test_code.py::test_a_recipe_file_of_the_library_names_nothing_either",
+                "tests/cli/test_code.py::test_remote_code_of_a_recipe_needs_the_flag",
+                "tests/cli/test_code.py::test_the_record_of_a_run_runs_nothing",
+            ),
+        ),
+        (
+            "A stranger's model runs nothing, asks nothing, and its errors are short.",
+            (
+                "tests/models/test_hostile_files.py::test_a_hostile_model",
+                "tests/test_remote_code.py::test_every_load_says_whether_code_is_trusted",
+                "tests/test_remote_code.py::test_nothing_asks_or_runs_what_a_file_says",
+                "tests/test_remote_code.py::test_pickles_are_read_with_weights_only",
+                "tests/test_remote_code.py::test_no_library_is_told_to_trust",
+                "tests/models/test_hostile_files.py::"
+                "test_a_regular_expression_of_a_tokenizer_that_does_not_end",
+            ),
+        ),
+        (
+            "Templates compute and write within limits, in the sandbox.",
+            (
+                "tests/models/chat/test_limits.py::test_a_template_without_end",
+                "tests/models/chat/test_limits.py::test_a_template_that_makes_too_much",
+                "tests/models/chat/test_limits.py::test_a_range_beyond_the_sandbox",
+                "tests/models/chat/test_limits.py::test_the_sandbox_is_still_closed",
+                "tests/models/chat/test_limits.py::test_a_template_file_that_does_not_end",
+            ),
+        ),
+        (
+            "Secrets are masked wherever pairkit writes or prints, and never published.",
+            (
+                "tests/test_masking.py::test_a_secret_is_hidden",
+                "tests/test_masking.py::test_the_name_of_a_key_tells",
+                "tests/test_masking.py::test_the_key_that_is_used_is_hidden_whatever_its_form",
+                "tests/cli/test_secrets.py::test_secrets_that_the_server_echoes",
+                "tests/cli/test_secrets.py::test_a_key_in_an_error",
+                "tests/cli/test_secrets.py::test_a_password_in_the_url",
+                "tests/cli/test_secrets.py::test_a_token_in_the_body_is_masked_and_not_published",
+                "tests/cli/test_secrets.py::test_a_key_in_place_of_its_variable",
+                "tests/hub/test_links.py::test_a_secret_in_the_files_of_a_model",
+                "tests/hub/test_links.py::test_a_secret_in_the_fields_of_a_card",
+            ),
+        ),
+        (
+            "A push follows no link out of its directory.",
+            (
+                "tests/hub/test_links.py::test_a_link_out_of_a_dataset",
+                "tests/hub/test_links.py::test_a_link_out_of_a_run",
+            ),
+        ),
+        (
+            "Control tokens in texts are text, in training, generation, scoring and judging.",
+            (
+                "tests/models/chat/test_attacks.py::test_no_spelling_of_a_control_token_is_one",
+                "tests/models/chat/test_attacks.py::"
+                "test_a_content_has_the_ids_of_a_tokenizer_without_control_tokens",
+                "tests/models/chat/test_attacks.py::test_no_template_makes_a_control_token_of_a_content",
+                "tests/models/chat/test_attacks.py::test_a_key_of_a_tool_makes_no_token",
+                "tests/models/chat/test_attacks.py::test_every_field_is_text",
+                "tests/rankers/pairrm/test_text.py::test_no_text_is_a_control_token",
+                "tests/models/chat/test_control.py::"
+                "test_a_text_without_stand_ins_has_the_ids_that_the_tokenizer_gives_it",
+                "tests/models/chat/test_control.py::"
+                "test_hidden_texts_have_the_ids_of_a_tokenizer_without_control_tokens",
+                "tests/models/chat/test_control.py::test_a_tokenizer_that_cannot_be_copied_gives_text_too",
+                "tests/models/chat/test_control.py::test_the_names_of_a_copy_cannot_be_forged",
+                "tests/training/tokens/test_thoughts.py::test_no_message_can_forge_a_turn",
+                "tests/training/tokens/test_tokenize.py::test_special_tokens_in_text_are_plain_text",
+            ),
+        ),
+        (
+            "Escape sequences, marks that turn writing, and markup are shown as such; commands are quoted.",
+            (
+                "tests/cli/test_terminal.py::test_an_attack_is_shown_as_such",
+                "tests/cli/test_terminal.py::test_markup_is_literal",
+                "tests/cli/test_terminal.py::test_the_description_of_a_bar",
+                "tests/cli/test_terminal.py::test_hostile_names_of_files_and_folders",
+                "tests/cli/test_terminal.py::test_the_next_command_is_quoted",
+            ),
+        ),
+        (
+            "Recipes of any content are a plan, a build, or one line.",
+            (
+                Tried("tests/fuzz/test_recipes.py::test_any_recipe_of_a_build", 250, FUZZED),
+                Tried("tests/fuzz/test_recipes.py::test_any_recipe_of_training", 550, FUZZED),
+                "tests/test_yaml12.py::test_a_hostile_file",
+                "tests/test_yaml12.py::test_a_hostile_value_of_a_command",
+                "tests/test_yaml12.py::test_absurd_values_of_a_program",
+                "tests/test_yaml12.py::test_absurd_values_of_a_build",
+                "tests/test_yaml12.py::test_a_hostile_prompt_of_a_judge",
+            ),
+        ),
+        (
+            "Damaged records, manifests, rows of the cache and configurations of generation are one line.",
+            (
+                "tests/pipeline/test_damaged_files.py::test_a_damaged_record_of_a_stopped_build",
+                "tests/pipeline/test_damaged_files.py::test_a_damaged_manifest",
+                "tests/pipeline/test_damaged_files.py::test_a_damaged_row_of_the_cache",
+                "tests/models/test_damaged.py::test_a_damaged_generation_config",
+            ),
+        ),
+    ),
+}
