@@ -19,8 +19,9 @@ from pairkit.readers.json_rows import parse_lines, row_tables, with_texts
 from pairkit.readers.json_shapes import rows_of
 from pairkit.readers.text import UTF8_MARK, CutLine, convert, lines_of, open_text
 from pairkit.readers.written.exact_json import dumps_exact
-from pairkit.readers.written.json_values import WHOLE_BYTES, JsonRow, json_rows
+from pairkit.readers.written.json_values import WHOLE_BYTES, json_rows
 from pairkit.readers.written.shallow_json import loads_shallow
+from pairkit.readers.written.value_stream import JsonRow
 
 PREFIX = 1 << 20  # bytes, by which an object over several lines is told from a broken line
 

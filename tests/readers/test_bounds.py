@@ -17,7 +17,7 @@ from pairkit.readers.blocks import COLUMNS, UNIT_BYTES
 from pairkit.readers.formats import blocks
 from pairkit.readers.row_sizes import row_sizes
 from pairkit.readers.survey import survey
-from pairkit.readers.written import json_values
+from pairkit.readers.written import value_stream
 
 LONG = 1 << 20
 ROWS = 40
@@ -163,7 +163,7 @@ def test_far_too_many_columns_are_refused_in_a_short_message(tmp_path: Path, nam
 def test_a_list_is_read_value_by_value_and_errors_have_their_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(json_values, "CHUNK", 1000)
+    monkeypatch.setattr(value_stream, "CHUNK", 1000)
     path = tmp_path / "rows.json"
     objects = (json.dumps({**PAIR, "n": number, "x": "é" * 50}, ensure_ascii=False) for number in range(600))
     values = ",\n".join(objects)

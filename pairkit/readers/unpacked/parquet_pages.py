@@ -124,7 +124,15 @@ def _column(leaf: pq.ColumnSchema, about: dict[int, int]) -> Column:
     if TYPES[about[1]] != leaf.physical_type:
         raise ValueError("another type than in the schema")
     starts = [about[9], about.get(11) or about[9]]
-    return Column(leaf.path, TYPES[about[1]], about[4], about[5], min(starts), about[7])
+    column = Column(leaf.path, TYPES[about[1]], about[4], about[5], min(starts), about[7])
+    _check_sizes(column[2:])
+    return column
+
+
+def _check_sizes(sizes: tuple[Any, ...]) -> None:
+    """Raise `TypeError` for what is no number, as a damaged header may have it, `ValueError` below zero."""
+    if min(sizes) < 0:
+        raise ValueError("a negative size")
 
 
 def _longest(raw: BinaryIO, column: Column, page: Page) -> float:
@@ -181,13 +189,10 @@ def _page_at(raw: BinaryIO, place: int, path: Path) -> Page:
             fields = read_struct(stream)
             about: dict[int, int] = next((fields[name] for name in (5, 7, 8) if name in fields), {})
             page = Page(fields[1], fields[2], fields[3], about.get(1, 0), place + stream.tell())
+            _check_sizes(page)
         except (EOFError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
             if isinstance(error, EOFError) and len(content) == size and size < LONGEST_HEADER:
                 size *= 8
                 continue
             raise InputError(f"{path}: the Parquet file is damaged: no page at byte {place:,}") from error
-        if min(page) < 0:
-            raise InputError(
-                f"{path}: the Parquet file is damaged: a page at byte {place:,} of negative size"
-            )
         return page
