@@ -110,10 +110,8 @@ def refuse_duplicates(names: Sequence[str], path: Path) -> None:
         raise InputError(f"{path}: two columns are named {quoted(duplicates[0])}; rename one of them")
 
 
-def bounded(
-    items: Iterator[Item], rows: int, size: Callable[[Item], int], most: int = UNIT_BYTES
-) -> Iterator[list[Item]]:
-    """Yield items in lists of at most `rows`, and of at most `most` bytes unless one item is larger.
+def bounded(items: Iterator[Item], rows: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Yield items in lists of at most `rows`, and of at most `UNIT_BYTES` unless one item is larger.
 
     Where a list ends depends on the items alone, so that a build that continues finds the same units.
     """
@@ -121,7 +119,7 @@ def bounded(
     total = 0
     for item in items:
         length = size(item)
-        if held and (len(held) == rows or total + length > most):
+        if held and (len(held) == rows or total + length > UNIT_BYTES):
             yield held
             held, total = [], 0
         held.append(item)

@@ -23,6 +23,7 @@ from pairkit.engines.openai import chat_api, client
 from pairkit.engines.openai.chat_api import Fault, Parsed, retry_after
 from pairkit.engines.openai.dialect import lesson
 from pairkit.engines.openai.errors import ServerError, remedy, server_error
+from pairkit.engines.openai.secrets import Secrets
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.rankers.judge.header import Header
 from pairkit.rankers.judge.verdicts import read_verdict, spell_verdict, why_unread
@@ -32,7 +33,7 @@ BODY = {
     **{"temperature": 0.7, "top_p": 0.9, "max_tokens": 9},
 }
 RECIPE = EngineRecipe(engine="openai", model="tiny", base_url="http://127.0.0.1:1/v1")
-KEY = "key-of-the-user"
+SECRETS = Secrets(["key-of-the-user"])
 FORMS = ("tag", "brackets", "boxed", "json")
 HEADERS = [
     *((Header(version=1, kind="pairwise", verdict=form, steps=n), 2) for form in FORMS for n in (3, 5)),
@@ -74,7 +75,11 @@ def test_any_answer_is_read_or_a_fault(cases: int | None) -> None:
     def check(answer: tuple[int, bytes], header: str) -> None:
         status, content = answer
         with bounded(5):
-            read = chat_api.parse(content, BODY, KEY) if status == 200 else server_error(status, content, KEY)
+            read = (
+                chat_api.parse(content, BODY, SECRETS)
+                if status == 200
+                else server_error(status, content, SECRETS)
+            )
             if isinstance(read, ServerError):
                 assert isinstance(read.message, str)
                 lesson(read, BODY, {})

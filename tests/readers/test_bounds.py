@@ -12,14 +12,18 @@ import pytest
 from support.row_files import PAIR, WRITERS, parquet_of, read
 
 from pairkit.errors import InputError
-from pairkit.readers import text
+from pairkit.readers import blocks as readers_blocks
+from pairkit.readers import csv, text
 from pairkit.readers.blocks import COLUMNS, UNIT_BYTES
 from pairkit.readers.formats import blocks
 from pairkit.readers.row_sizes import row_sizes
 from pairkit.readers.survey import survey
+from pairkit.readers.unpacked import parquet_pages, unit_size
 from pairkit.readers.written import value_stream
 
-LONG = 1 << 20
+# Smaller bounds, and files that are as many times smaller.
+SMALL_UNIT = 1 << 20
+LONG = 1 << 15
 ROWS = 40
 
 
@@ -36,14 +40,18 @@ def write_ipc(path: Path, table: pa.Table) -> None:
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "array.json", "rows.parquet", "rows.arrow", "rows.csv"])
-def test_units_end_by_bytes_and_a_build_that_continues_finds_the_same(tmp_path: Path, name: str) -> None:
+def test_units_end_by_bytes_and_a_build_that_continues_finds_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for module in (readers_blocks, csv, unit_size):
+        monkeypatch.setattr(module, "UNIT_BYTES", SMALL_UNIT)
     rows = [{**PAIR, "prompt": f"{number:07}" + "p" * LONG} for number in range(ROWS)]
     WRITERS[name](tmp_path / name, rows)
     loaded = [block.load() for block in blocks(tmp_path / name, 1000)]
     sizes = [raw.size for raw in loaded]
     assert len(sizes) > 1
     assert sum(sizes) == ROWS
-    assert all(sum(row_sizes(part.table).sum() for part in raw.tables) <= UNIT_BYTES for raw in loaded)
+    assert all(sum(row_sizes(part.table).sum() for part in raw.tables) <= SMALL_UNIT for raw in loaded)
     found = pa.concat_tables([part.table for raw in loaded for part in raw.tables])
     assert [prompt.as_py()[:7] for prompt in found["prompt"]] == [f"{number:07}" for number in range(ROWS)]
     # Without the first, as a build that continues loads them.
@@ -77,14 +85,18 @@ def test_a_line_that_is_too_long_is_a_bad_row_and_its_neighbors_are_read(
 
 # Written small -> what the message says.
 BOMBS = {
-    "d.parquet": (65 << 20, 9, "the dictionary of the column 'prompt' unpacks to 68,157,444 bytes"),
-    "e.parquet": (20 << 20, 100_000, "would unpack to about 2,097"),
-    "d.arrow": (20 << 20, 100_000, "would unpack to about 2,097"),
+    "d.parquet": (65 << 14, 9, "the dictionary of the column 'prompt' unpacks to 1,064,964 bytes"),
+    "e.parquet": (20 << 14, 100_000, "would unpack to about 32,"),
+    "d.arrow": (20 << 14, 100_000, "would unpack to about 32,"),
 }
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_one_long_text_of_a_dictionary_for_all_rows_is_refused(tmp_path: Path, name: str) -> None:
+def test_one_long_text_of_a_dictionary_for_all_rows_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(parquet_pages, "DICTIONARY_BYTES", 1 << 20)
+    monkeypatch.setattr(unit_size, "UNPACKED_BYTES", 1 << 30)
     length, rows, message = BOMBS[name]
     path, table = tmp_path / name, shared(length, rows)
     if path.suffix == ".parquet":

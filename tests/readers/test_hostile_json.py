@@ -9,6 +9,7 @@ import pytest
 from support.row_files import read
 
 from pairkit.errors import InputError
+from pairkit.readers.written import value_stream
 
 PAIR = '{"prompt": "p", "chosen": "c", "rejected": "r"'
 LINE = PAIR + "}"
@@ -119,6 +120,23 @@ def test_deep_rows_leave_their_neighbors_alone(tmp_path: Path, opens: str, level
         (bad,) = batch.quarantine.to_pylist()
         assert bad["detail"].endswith("is nested more than 128 levels deep"), name
         assert json.loads(bad["row"]).replace(" ", "") == deep.replace(" ", ""), name
+
+
+def test_deep_rows_of_a_list_that_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their texts are theirs, wherever the pieces end: brackets and quotes in texts are no levels."""
+    levels = 1300
+    text = json.dumps(']}"\\["' * 3)
+    deep = f'{PAIR}, "\\\\": {text}, "x": {f"[{text}, " * levels}1{"]" * levels}}}'
+    path = tmp_path / "array.json"
+    path.write_text(f"\ufeff[{LINE},\n{deep} ,{LINE},{deep}\n]", encoding="utf-8")
+    for size in (1000, 4099, 1 << 20):
+        monkeypatch.setattr(value_stream, "CHUNK", size)
+        batch = read(path, rows=1)
+        assert (batch.counts["rows"], batch.sets.num_rows) == (4, 2)
+        assert [json.loads(row) for row in batch.quarantine["row"].to_pylist()] == [deep, deep]
+    path.write_text(f"[{LINE}, {deep[:-9]}", encoding="utf-8")
+    with pytest.raises(InputError, match="a value that begins here has no end: line 1 column 51"):
+        read(path)
 
 
 def test_deep_literals_are_refused(tmp_path: Path) -> None:

@@ -188,6 +188,25 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
             ),
         ),
         (
+            "A file does not decide how much memory a build takes: units end by bytes, and what unpacks "
+            "without bound is refused before it is unpacked.",
+            (
+                "tests/readers/test_bounds.py::test_units_end_by_bytes_and_a_build_that_continues_finds_the_same",
+                "tests/readers/test_bounds.py::test_a_line_that_is_too_long_is_a_bad_row_and_its_neighbors_are_read",
+                "tests/readers/test_bounds.py::test_a_list_is_read_value_by_value_and_errors_have_their_place",
+                "tests/readers/test_bounds.py::test_pages_that_unpack_to_gigabytes_are_refused",
+                "tests/readers/test_bounds.py::test_honest_files_that_repeat_a_text_are_read_in_small_units",
+                "tests/readers/test_bounds.py::test_far_too_many_columns_are_refused_in_a_short_message",
+                "tests/readers/test_bounds.py::test_one_long_text_of_a_dictionary_for_all_rows_is_refused",
+                Tried(
+                    "tests/readers/test_bounds.py::test_damaged_parquet_files_are_read_or_refused_and_end_no_process",
+                    80,
+                    "damaged files",
+                ),
+                Tried("tests/readers/test_bounds.py::test_more_damaged_parquet_files", 5000, "damaged files"),
+            ),
+        ),
+        (
             "Rows that are nested too deeply go to quarantine, and their neighbors do not.",
             (
                 "tests/readers/test_deep_json.py::test_deep_columns_are_bad_rows",
@@ -197,6 +216,11 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                     "tests/readers/test_hostile_json.py::test_deep_rows_leave_their_neighbors_alone",
                     64,
                     "16 depths and shapes in 4 kinds of files, most under `slow`",
+                ),
+                Tried(
+                    "tests/readers/test_hostile_json.py::test_deep_rows_of_a_list_that_is_read_in_pieces",
+                    7,
+                    "two rows in pieces of three sizes, and one without an end",
                 ),
                 "tests/readers/test_hostile_json.py::test_deep_literals_are_refused",
             ),
