@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pairkit.arrow import repeat
 from pairkit.readers.typed_values import canonical, is_odd, plain_values, without_nulls
-from pairkit.readers.written.exact_json import dumps_exact
+from pairkit.readers.written.exact_json import dumps_exact, dumps_known
 from pairkit.readers.written.raw_values import Raw, Rest
 
 # In JSON a quote inside a text is escaped, and between the end of one text and the start of the next there is
@@ -73,7 +73,7 @@ def _written(columns: Rest, size: int) -> _Written:
 
 
 def _joined(objects: Mapping[str, Any], typed: str) -> str:
-    text = dumps_exact(objects)
+    text = dumps_known(objects)
     if typed == NOTHING:
         return text
     return typed if not objects else f"{text[:-1]},{typed[1:]}"
