@@ -52,9 +52,7 @@ class SampledReader:
 
     def top(self, ids: Sequence[int], logprobs: Sequence[float]) -> TopLogprobs:
         """Return tokens as texts, with their log-probs."""
-        return tuple(
-            (self._decode([number]), value) for number, value in zip(ids, logprobs, strict=True)
-        )
+        return tuple((self._decode([number]), value) for number, value in zip(ids, logprobs, strict=True))
 
     def _end(self, tools: str | None, kwargs: dict[str, Any]) -> list[int]:
         try:

@@ -92,9 +92,7 @@ class TransformersEngine:
         results = []
         for request in call.requests:
             completions = reader.completions(request, [next(rows) for _ in request.samplings])
-            results.append(
-                tuple(completion._replace(logprobs=next(of_rows)) for completion in completions)
-            )
+            results.append(tuple(completion._replace(logprobs=next(of_rows)) for completion in completions))
         return [(number, tuple(results))]
 
     def drain(self) -> list[tuple[int, tuple[Result, ...]]]:
@@ -215,7 +213,7 @@ def _tops(
         return [None] * len(wanted)
     values, ids = torch.log_softmax(logits.double(), dim=-1).topk(most, dim=-1)
     rows = zip(wanted, ids.tolist(), values.tolist(), strict=True)
-    return [count and reader.top(top[:count], logprobs[:count]) or None for count, top, logprobs in rows]
+    return [reader.top(top[:count], logprobs[:count]) if count else None for count, top, logprobs in rows]
 
 
 @dataclass

@@ -13,7 +13,6 @@ import json
 import math
 import random
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -65,8 +64,8 @@ def read_prompt(path: Path | None) -> Prompt:
         raise InputError(f"{path}: cannot be read as a judge prompt: {error}") from error
     if "user" not in parts:
         raise InputError(
-            f"{path}: no block <|im_start|>user ... <|im_end|>: a judge prompt of AlpacaEval has one, and may "
-            "have one of system"
+            f"{path}: no block <|im_start|>user ... <|im_end|>: a judge prompt of AlpacaEval has one, and "
+            "may have one of system"
         )
     for name in _PLACES:
         if f"{{{name}}}" not in parts["user"]:

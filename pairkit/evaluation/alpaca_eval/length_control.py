@@ -55,7 +55,8 @@ class LengthControlled(NamedTuple):
 
     Attributes:
         predicted: prediction at equal length, `[n]`; their mean is `value`.
-        influence: of each instruction on `value`, `[n]`; the root of the sum of squares is the standard error.
+        influence: of each instruction on `value`, `[n]`; the root of the sum of squares is its
+            standard error.
         se_as_published: the error that AlpacaEval gives. It is the spread of the predictions, and does not
             say how uncertain their mean is.
     """

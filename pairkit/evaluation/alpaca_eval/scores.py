@@ -71,9 +71,7 @@ def measured(reference: Reference, found: Scores) -> list[Measured]:
     keys = [question.prompt_id for question in reference.questions]
     categories = [question.category for question in reference.questions]
     plain = Measured("win_rate", keys, found.points, share=True, categories=categories)
-    decided = Measured(
-        "discrete_win_rate", keys, discrete(found.points), share=True, categories=categories
-    )
+    decided = Measured("discrete_win_rate", keys, discrete(found.points), share=True, categories=categories)
     parts = []
     for category in sorted({category for category in categories if category is not None}):
         part = plain.rows([of == category for of in categories])
@@ -135,9 +133,7 @@ def _why_not(reference: Reference, gamed: Gamed | None) -> str | None:
 
 def _reference_itself(count: int) -> LengthControlled:
     """Return the 50 % of the reference against itself, which no verdict was needed for."""
-    return LengthControlled(
-        0.5, Weights(0.0, 0.0, 0.0), np.full(count, 0.5), np.zeros(count), 0.0
-    )
+    return LengthControlled(0.5, Weights(0.0, 0.0, 0.0), np.full(count, 0.5), np.zeros(count), 0.0)
 
 
 def _or_nan(value: float | None) -> float:

@@ -18,13 +18,13 @@ from pairkit.evaluation.alpaca_eval.judging import (
     second_wins,
 )
 from pairkit.evaluation.alpaca_eval.questions import Reference
+from pairkit.evaluation.answers import Decoding
 from pairkit.evaluation.recipe import JudgeModel
 from pairkit.evaluation.results import Verdict
 from pairkit.evaluation.session import Session
 from pairkit.rankers.thoughts import answer_of
 
-# Protocol -> temperature and limit of tokens.
-DECODING: Mapping[Protocol, tuple[float, int]] = {"logprobs": (1.0, 1), "both_orders": (0.0, 8)}
+_DECODING = {"logprobs": Decoding(1.0, 1.0, 1), "both_orders": Decoding(0.0, 1.0, 8)}
 
 
 class Judged(NamedTuple):
@@ -60,7 +60,16 @@ class Reading(NamedTuple):
     reason: str | None
 
 
-def games_of(reference: Reference, texts: Mapping[str, str], prompt: Prompt, protocol: Protocol) -> list[Game]:
+def decoding_of(judge: JudgeModel, protocol: Protocol) -> Decoding:
+    """Return how a judge answers at first."""
+    default = _DECODING[protocol]
+    temperature = default.temperature if judge.temperature is None else judge.temperature
+    return Decoding(temperature, default.top_p, judge.max_tokens or default.max_tokens)
+
+
+def games_of(
+    reference: Reference, texts: Mapping[str, str], prompt: Prompt, protocol: Protocol
+) -> list[Game]:
     """Return the questions about the model's `texts` (by prompt_id); equal texts need none."""
     games = []
     for question in reference.questions:
@@ -76,17 +85,23 @@ def games_of(reference: Reference, texts: Mapping[str, str], prompt: Prompt, pro
 
 def ask_judge(
     session: Session, engine: Engine, judge: JudgeModel, games: Sequence[Game], protocol: Protocol, seed: int
-) -> list[Reading]:
-    """Ask all questions, and again those whose answer cannot be read; return what was read, in order.
+) -> tuple[list[Reading], Counter[str]]:
+    """Ask all questions, and again those whose answer cannot be read.
+
+    Returns what was read, in order, and the counts of answers and of those that hold no verdict.
+
 
     Raises `EngineError` for a judge that gives no log-probs where the protocol needs them.
     """
     if protocol == "logprobs":
         # One question first, because a judge without log-probs would be paid for all of them.
-        probe = session.ask(engine, [_request(game, judge, protocol, seed, 0) for game in games[:1]], "Judging")
+        probe = session.ask(
+            engine, [_request(game, judge, protocol, seed, 0) for game in games[:1]], "Judging"
+        )
         for result in probe:
             _check_logprobs(result, engine)
     readings: dict[int, Reading] = {}
+    counts: Counter[str] = Counter()
     pending = list(range(len(games)))
     # Its log-probs do not depend on the seed, so that asking for them again is in vain.
     attempts = 1 if protocol == "logprobs" else judge.attempts
@@ -94,17 +109,24 @@ def ask_judge(
         requests = [_request(games[place], judge, protocol, seed, attempt) for place in pending]
         for place, result in zip(pending, session.ask(engine, requests, "Judging"), strict=True):
             readings[place] = _read(result, protocol)
+            counts["answers"] += not isinstance(result, Problem)
         pending = [place for place in pending if readings[place].reason == "no_verdict"]
+        counts["unparsable"] += len(pending)
         if not pending:
             break
-    return [readings[place] for place in range(len(games))]
+    return [readings[place] for place in range(len(games))], counts
 
 
 def judged(
-    reference: Reference, model: str, texts: Mapping[str, str], games: Sequence[Game], readings: Sequence[Reading]
+    reference: Reference,
+    model: str,
+    texts: Mapping[str, str],
+    games: Sequence[Game],
+    readings: Sequence[Reading],
 ) -> Judged:
     """Return the verdicts on the model's `texts`: of equal ones, and what was read of `games`."""
-    verdicts, counts = [], Counter[str]()
+    verdicts: list[Verdict] = []
+    counts: Counter[str] = Counter()
     by_prompt: dict[str, list[Verdict]] = defaultdict(list)
     for question in reference.questions:
         key = question.prompt_id
@@ -180,13 +202,12 @@ def _points(
 
 
 def _request(game: Game, judge: JudgeModel, protocol: Protocol, seed: int, attempt: int) -> Request:
-    temperature, max_tokens = DECODING[protocol]
-    temperature = temperature if judge.temperature is None else judge.temperature
+    temperature, top_p, max_tokens = decoding_of(judge, protocol)
     sampling = Sampling(
         temperature if attempt == 0 else judge.retry_temperature,
-        1.0,
+        top_p,
         sample_seed(seed, f"{game.prompt_id}/{int(game.model_first)}", attempt),
-        judge.max_tokens or max_tokens,
+        max_tokens,
     )
     top = TOP_LOGPROBS if protocol == "logprobs" else None
     return Request(game.messages, (sampling,), top_logprobs=top)
@@ -209,8 +230,8 @@ def _check_logprobs(result: Result, engine: Engine) -> None:
     instead = "use another judge, or ask this one in both orders with --verdict both_orders"
     if isinstance(result, Problem) and "logprob" in result.detail:
         raise EngineError(
-            f"the judge {engine.name!r} gives no log-probs, which --verdict logprobs needs ({result.detail}): "
-            f"{instead}"
+            f"the judge {engine.name!r} gives no log-probs, which --verdict logprobs needs "
+            f"({result.detail}): {instead}"
         )
     for completion in _completions(result):
         if completion.logprobs is None:

@@ -11,7 +11,7 @@ from pairkit.intervals import Floats
 
 
 class PublicRow(NamedTuple):
-    """A row of AlpacaEval's leaderboard, under its names: rates and errors in percent, lengths in characters."""
+    """A row of AlpacaEval's leaderboard, under its names: rates and errors in percent, characters."""
 
     win_rate: float
     standard_error: float | None  # None for one comparison
