@@ -41,7 +41,7 @@ def points_of(frame: pl.DataFrame) -> np.ndarray:
 
 
 def rows_of(folder: Path, model: str, *, positional: bool = False) -> Rows:
-    """The rows of a model with all verdicts; `positional` takes difficulties by row, as the public code does."""
+    """The rows of a model; `positional` takes difficulties by row, as the public code does."""
     frame = annotations(folder).filter(pl.col("result_dir") == model)
     lengths, base = (
         np.array([len(text) for text in frame[name]], dtype=float) for name in ("output_2", "output_1")

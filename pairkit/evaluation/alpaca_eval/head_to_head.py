@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from pairkit.errors import InputError
 from pairkit.evaluation.alpaca_eval.length_control import Weights, predicted_win_rate
-from pairkit.evaluation.rows import DataFile, Row, read_rows
+from pairkit.evaluation.rows import DataFile, Row, number_field, read_rows
 from pairkit.intervals import Floats
 
 # The columns of AlpacaEval's file of weights, `baseline_gpt4_1106_preview.csv`.
@@ -40,13 +38,6 @@ def predictions(weights: Weights, others: Mapping[str, Weights], difficulty: Flo
 
 def _row(row: Row, path: Path, number: int) -> tuple[str, Weights]:
     name = row.get("name", next(iter(row.values()), None))
-    values = [row.get(column) for column in _COLUMNS]
-    if not isinstance(name, str) or not all(
-        isinstance(value, (int, float)) and np.isfinite(value) for value in values
-    ):
-        raise InputError.at(
-            f"no weights of a model: AlpacaEval's file has its name and the columns {', '.join(_COLUMNS)}",
-            file=path,
-            row=number,
-        )
-    return name, Weights(*(float(value) for value in values if value is not None))
+    if not isinstance(name, str):
+        raise InputError.at(f"the name of the model is {name!r}, not a text", file=path, row=number)
+    return name, Weights(*(number_field(row, column, path, number) for column in _COLUMNS))
