@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -138,6 +139,19 @@ def test_marks_ends_and_recorded_ids_are_those_of_transformers(thinker: Path) ->
     assert any("think>" in one.text for one in written)
     assert {one.token_ids is None for one in written} == {True, False}
     assert {one.finish_reason for one in written} == {"stop", "length"}
+
+
+def test_the_most_probable_first_tokens_are_those_of_transformers(folder: Path, offline: Engine) -> None:
+    asked = [replace(request, top_logprobs=5) for request in requests(8, 0.0, 1.0)]
+    here = complete(open_engine(EngineRecipe(engine="transformers", model=str(folder))), asked)
+    for theirs, ours in zip(complete(offline, asked), here, strict=True):
+        for one, other in zip(theirs, ours, strict=True):
+            tops = [dict(completion.logprobs) for completion in (one, other)]
+            assert len(tops[0]) == 5
+            # Equally probable tokens may change places.
+            for token in tops[0].keys() & tops[1].keys():
+                assert tops[0][token] == pytest.approx(tops[1][token], abs=1e-3)
+            assert next(iter(tops[0])) == next(iter(tops[1]))
 
 
 def test_token_ids_are_taken_as_they_are(offline: Engine) -> None:
