@@ -1,6 +1,7 @@
 """What a user can get wrong: one row per case, which tests in tests/cli run and docs/bad-input.md shows."""
 
 from support.bad_input import (
+    alpaca_eval,
     build,
     build_layouts,
     build_models,
@@ -23,6 +24,7 @@ CASES = [
     *push.CASES,
     *changed.CASES,
     *other.CASES,
+    *alpaca_eval.CASES,
 ]
 
 __all__ = ["BAD_ROWS", "CASES", "NOTES", "STOPS"]
