@@ -14,6 +14,7 @@ from pairkit import files
 from pairkit.cli.options import OnExisting, describe_default
 from pairkit.cli.push import HubCard
 from pairkit.dataset.card_settings import Carded
+from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
 from pairkit.evaluation.judge.run import EvalJudgeRecipe
 from pairkit.hub import card_on_hub
 from pairkit.pipeline.recipe import BuildRecipe
@@ -28,6 +29,7 @@ RECIPES = {
     "pairkit inspect": BuildRecipe,
     "pairkit train": TrainRecipe,
     "pairkit push": Carded,
+    "pairkit eval alpaca_eval": AlpacaEvalRecipe,
     "pairkit eval judge": EvalJudgeRecipe,
 }
 
