@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pairkit.engines.base import Completion, Engine, Problem, Request, Result, Sampling, sample_seed
+from pairkit.engines.base import Engine, Problem, Request, Result, Sampling, sample_seed
 from pairkit.errors import EngineError
 from pairkit.evaluation.alpaca_eval.annotations import PUBLIC_JUDGE, Annotations
 from pairkit.evaluation.alpaca_eval.judging import (
@@ -90,16 +90,12 @@ def ask_judge(
 
     Returns what was read, in order, and the counts of answers and of those that hold no verdict.
 
-
     Raises `EngineError` for a judge that gives no log-probs where the protocol needs them.
     """
     if protocol == "logprobs":
         # One question first, because a judge without log-probs would be paid for all of them.
-        probe = session.ask(
-            engine, [_request(game, judge, protocol, seed, 0) for game in games[:1]], "Judging"
-        )
-        for result in probe:
-            _check_logprobs(result, engine)
+        first = [_request(game, judge, protocol, seed, 0) for game in games[:1]]
+        _check_logprobs(session.ask(engine, first, "Judging"), engine)
     readings: dict[int, Reading] = {}
     counts: Counter[str] = Counter()
     pending = list(range(len(games)))
@@ -107,7 +103,10 @@ def ask_judge(
     attempts = 1 if protocol == "logprobs" else judge.attempts
     for attempt in range(attempts):
         requests = [_request(games[place], judge, protocol, seed, attempt) for place in pending]
-        for place, result in zip(pending, session.ask(engine, requests, "Judging"), strict=True):
+        results = session.ask(engine, requests, "Judging")
+        if protocol == "logprobs":
+            _check_logprobs(results, engine)
+        for place, result in zip(pending, results, strict=True):
             readings[place] = _read(result, protocol)
             counts["answers"] += not isinstance(result, Problem)
         pending = [place for place in pending if readings[place].reason == "no_verdict"]
@@ -226,21 +225,18 @@ def _read(result: Result, protocol: Protocol) -> Reading:
     return Reading(completion.text, letter, second, "no_verdict" if second is None else None)
 
 
-def _check_logprobs(result: Result, engine: Engine) -> None:
+def _check_logprobs(results: Sequence[Result], engine: Engine) -> None:
+    """Raise `EngineError` if no answer has log-probs, or the server refuses to give them."""
     instead = "use another judge, or ask this one in both orders with --verdict both_orders"
-    if isinstance(result, Problem) and "logprob" in result.detail:
+    answers = [result[0] for result in results if not isinstance(result, Problem)]
+    if answers and all(answer.logprobs is None for answer in answers):
+        raise EngineError(
+            f"the judge {engine.name!r} answers without log-probs of its first token, which --verdict "
+            f"logprobs needs: {instead}"
+        )
+    refusals = [result.detail for result in results if isinstance(result, Problem)]
+    if not answers and (about := [detail for detail in refusals if "logprob" in detail]):
         raise EngineError(
             f"the judge {engine.name!r} gives no log-probs, which --verdict logprobs needs "
-            f"({result.detail}): {instead}"
+            f"({about[0]}): {instead}"
         )
-    for completion in _completions(result):
-        if completion.logprobs is None:
-            raise EngineError(
-                f"the judge {engine.name!r} answers without log-probs of its first token, which --verdict "
-                f"logprobs needs: {instead}"
-            )
-
-
-def _completions(result: Result) -> Iterator[Completion]:
-    if not isinstance(result, Problem):
-        yield from result

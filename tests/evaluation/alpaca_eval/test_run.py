@@ -159,7 +159,8 @@ def test_both_orders_need_no_log_probs(engines: Engines) -> None:
     assert rates["flip_rate"]["of"] == 4
     assert rates["order_bias"]["mean"] == 0.5
     assert rates["longer_wins"]["mean"] == 1
-    assert "in both orders" in " ".join(results()["notes"])
+    assert "judged by judge (both orders), not by" in " ".join(results()["notes"])
+    assert set(pd.read_json("out/annotations.json")["annotator"]) == {"judge (both orders)"}
 
 
 def test_a_judge_of_places_is_worth_a_half(engines: Engines) -> None:
@@ -311,6 +312,7 @@ def test_a_dry_run_asks_nothing(engines: Engines) -> None:
     [
         ((), "no answers: give --model, or stored answers"),
         (("--answers", "outputs.json"), "no verdicts: give --judge"),
+        (("--annotations", "all.json", "--judge", "j"), "two sources of verdicts"),
         (("--answers", "nobody.json", "--judge", "j"), "whose they are: give --name"),
         (("--answers", "none.json", "--judge", "j"), r"none.json: no such file"),
     ],

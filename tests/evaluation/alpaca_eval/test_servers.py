@@ -80,6 +80,7 @@ def test_local_models_answer_and_judge(folder: Path) -> None:
     assert results["missing"] == {}
     assert results["judge"]["engine"] == "transformers"
     assert results["judge"]["chat_template"]
+    assert any("(prompt prompt.txt), not by" in note for note in results["notes"])
     assert results["decoding"]["max_tokens"] == 6
     assert results["decoding"]["chat_template"]
     outputs = json.loads(Path("out/model_outputs.json").read_text())
