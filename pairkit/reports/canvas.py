@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from pairkit.progress import shown
 from pairkit.reports.html import Html, paragraph, text
 
 if TYPE_CHECKING:
@@ -60,6 +61,17 @@ def draw_axes(width: float, height: float) -> tuple[Figure, Axes]:
     """Make a figure without pyplot, which would keep it in global state until it is closed."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def label(name: str, width: int = 48) -> str:
+    """Return a name that leaves room for the plot: without control characters, cut in its middle.
+
+    >>> label("an-organization/a-model", 10)
+    'an-or…model'
+    """
+    # In the middle, because names of models differ at their ends.
+    plain = shown(name).replace("\n", " ")
+    return plain if len(plain) <= width else f"{plain[: width // 2]}…{plain[-(width // 2) :]}"
 
 
 def captioned(title: str, drawing: Html, legend: Sequence[tuple[str, str, bool]], *, note: str = "") -> Html:

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
-from pairkit.progress import shown
-from pairkit.reports.canvas import HALF, INK, MUTED, SERIES, STYLE, WIDE, captioned, draw_axes, svg
+from pairkit.reports.canvas import HALF, INK, MUTED, SERIES, STYLE, WIDE, captioned, draw_axes, label, svg
 from pairkit.reports.html import Html
 
 _BINS = 24
@@ -36,8 +35,7 @@ def points(
             axes.plot(row.value, place, "o", color=SERIES["--s1"], markersize=6)
         if line is not None:
             axes.axvline(line, color=MUTED, linewidth=1, linestyle="--")
-        # As a terminal shows them, because a control character is not allowed in an SVG.
-        axes.set_yticks(range(len(rows)), [shown(row.name) for row in rows])
+        axes.set_yticks(range(len(rows)), [label(row.name) for row in rows])
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)

@@ -30,14 +30,17 @@ def write_evaluation(
     version: str | None = "2",
     verdicts: Sequence[Verdict] | None = None,
     answers: Mapping[str, str] | None = None,
-    reference: Mapping[str, str] | None = None,
+    reference_answers: Mapping[str, str] | None = None,
     prompts: Mapping[str, str] | None = None,
     details: Mapping[str, Mapping[str, Any]] | None = None,
     notes: Sequence[str] = (),
     **about: Any,
 ) -> Path:
     """Write an evaluation with these metrics, verdicts and texts to `out`, and return `out`."""
-    for file, name, texts in ((ANSWERS, model, answers), (REFERENCE_ANSWERS, "a-reference", reference)):
+    for file, name, texts in (
+        (ANSWERS, model, answers),
+        (REFERENCE_ANSWERS, "a-reference", reference_answers),
+    ):
         if texts is not None:
             asked = [
                 Question(prompt, ((prompts or {}).get(prompt, f"Question {prompt}?"),)) for prompt in texts

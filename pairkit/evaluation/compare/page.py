@@ -18,7 +18,7 @@ from pairkit.evaluation.report.lengths import lengths_section, score_by_length
 from pairkit.evaluation.report.scores import interval_text
 from pairkit.evaluation.report.texts import Text, read_texts
 from pairkit.evaluation.results import read_verdicts
-from pairkit.reports.html import Html, badge, page, paragraph, section, settings, table, text, tiles
+from pairkit.reports.html import Html, badge, join, page, paragraph, section, settings, table, text, tiles
 from pairkit.reports.scores import Point, points
 
 # Pairs whose texts are shown: those of more would make a page that nobody reads.
@@ -80,24 +80,31 @@ def _values(metric: Mapping[str, Any]) -> Html:
 
 
 def _differences(pairs: Sequence[Mapping[str, Any]]) -> Html:
-    rows = []
-    for pair in pairs:
-        shown = pair["shown"]
-        p = "" if pair["p_holm"] is None else f"{pair['p_holm']:.2g}"
-        rows.append(
-            [
-                text(_pair(pair)),
-                text(_signed(pair)),
-                *(text(_fixed(pair[name])) for name in ("se", "unpaired_se", "seed_se")),
-                text(f"{pair['higher']:,} / {pair['equal']:,} / {pair['lower']:,}"),
-                text(f"{pair['n']:,}"),
-                text(p),
-                badge(f"{shown} is higher" if shown else "no difference shown", "good" if shown else "flat"),
-            ]
-        )
-    headers = ["difference", "value [95 % interval]", "SE, paired", "SE, unpaired", "SE, seeds"]
-    headers += ["higher / equal / lower", "prompts", "p", "what it says"]
-    return table(headers, rows, numeric=range(1, 8))
+    # Two tables, because one would be wider than the page.
+    said = [
+        [text(_pair(pair)), text(_signed(pair)), text(f"{pair['n']:,}"), _conclusion(pair["shown"])]
+        for pair in pairs
+    ]
+    errors = [
+        [
+            text(_pair(pair)),
+            *(text(_fixed(pair[name])) for name in ("se", "unpaired_se", "seed_se")),
+            text("" if pair["p_holm"] is None else f"{pair['p_holm']:.2g}"),
+            text(f"{pair['higher']:,} / {pair['equal']:,} / {pair['lower']:,}"),
+        ]
+        for pair in pairs
+    ]
+    headers = ["SE, paired", "SE, unpaired", "SE, seeds", "p", "higher / equal / lower"]
+    return join(
+        [
+            table(["difference", "value [95 % interval]", "prompts", "what it says"], said, numeric=(1, 2)),
+            table(["difference", *headers], errors, numeric=range(1, 6)),
+        ]
+    )
+
+
+def _conclusion(shown: str | None) -> Html:
+    return badge(f"{shown} is higher", "good") if shown else badge("no difference shown", "flat")
 
 
 def _signed(pair: Mapping[str, Any]) -> str:
@@ -130,7 +137,7 @@ def _extremes(
 
     def case(place: int) -> Case:
         prompt = common[place]
-        both = " against ".join(f"{sides[0].scale * found[prompt]:.4g}" for found in scores)
+        both = " against ".join(f"{sides[0].scale * found[prompt]:.2f}" for found in scores)
         answers = [(setting.name, texts[setting.name].get(prompt)) for setting in (first, second)]
         said = [
             (f"{setting.name}: {title}", found)

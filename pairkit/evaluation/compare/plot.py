@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from pairkit.progress import shown
+from pairkit.reports.canvas import label
 
 _COLOR, _MUTED = "#3b6fe0", "#667085"
 
@@ -28,11 +29,14 @@ def plot_differences(comparison: Mapping[str, Any], path: Path) -> None:
             face = _COLOR if pair["shown"] else "white"
             axes.plot(pair["value"], row, "o", color=_COLOR, markerfacecolor=face)
         axes.axvline(0, color=_MUTED, linewidth=1, linestyle="--")
-        labels = [f"{pair['first']} − {pair['second']}  (n = {pair['n']:,})" for pair in pairs]
+        labels = [f"{label(pair['first'], 24)} − {label(pair['second'], 24)}" for pair in pairs]
         # Without mathematics, because names of models may contain dollar signs.
-        axes.set_yticks(range(rows), [shown(label) for label in labels], parse_math=False)
+        axes.set_yticks(range(rows), labels, parse_math=False)
         axes.set_ylim(rows - 0.5, -0.5)
-        axes.set_title(shown(metric["name"]), loc="left", fontsize=10, parse_math=False)
+        axes.set_title(label(metric["name"]), loc="left", fontsize=10, parse_math=False)
         axes.set_xlabel("points" if metric["unit"] == "%" else "difference")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, format="png")
+    with warnings.catch_warnings():
+        # A name with a character that the font has not is drawn with a box in its place.
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        figure.savefig(path, format="png")

@@ -43,7 +43,9 @@ def read_settings(paths: Sequence[Path]) -> list[Setting]:
     """
     grouped: dict[Path, list[Run]] = {}
     for path in _evaluations(paths):
-        home = path.parent if path.name.startswith(_SEED) else path
+        # Resolved, because the name of "." or of a link tells nothing.
+        folder = path.resolve()
+        home = folder.parent if folder.name.startswith(_SEED) else folder
         grouped.setdefault(home, []).append(read_run(path))
     if len(grouped) < 2:
         raise UsageError(f"a comparison needs two settings or more, got {len(grouped)}: name another run")
@@ -54,12 +56,11 @@ def read_settings(paths: Sequence[Path]) -> list[Setting]:
 def _evaluations(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
-        # Resolved, because the name of "." or of a link tells nothing.
-        home = path.resolve()
-        seeds = sorted(child for child in home.glob(f"{_SEED}*") if child.is_dir())
-        found += [home] if (home / RESULTS).is_file() or not seeds else seeds
-    for path, count in Counter(found).items():
-        if count > 1:
+        seeds = sorted(child for child in path.glob(f"{_SEED}*") if child.is_dir())
+        found += [path] if (path / RESULTS).is_file() or not seeds else seeds
+    counts = Counter(path.resolve() for path in found)
+    for path in found:
+        if (count := counts[path.resolve()]) > 1:
             raise UsageError(f"{path}: is given {count} times: name each run once")
     return found
 

@@ -51,15 +51,18 @@ def _case(case: Case) -> Html:
     )
     names, texts = zip(*case.answers, strict=True)
     answers = table(names, [[_answers(found) for found in texts]])
-    said = [
-        Html(f"<details><summary>{text(title)}</summary>{_long(words)}</details>")
-        for title, words in case.said
-    ]
+    said = [_said(title, words) for title, words in case.said]
     return Html(
         '<div class="set case"><div class="prompt">'
         f"<div>{badge(case.score)} <b>{text(case.prompt_id)}</b></div>"
         f"{turns}</div>{answers}{join(said)}</div>"
     )
+
+
+def _said(title: str, words: str) -> Html:
+    if not words:
+        return Html(f'<div class="said">{text(title)}</div>')
+    return Html(f'<details class="said"><summary>{text(title)}</summary>{_long(words)}</details>')
 
 
 def _answers(found: Text | None) -> Html:

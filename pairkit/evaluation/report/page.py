@@ -49,7 +49,7 @@ def render(
             lengths_section(_named(model, texts, reference), score_by_length(headline, texts, reference)),
             *_extremes(headline, texts, reference, details, verdicts),
         ]
-    shown = {entry["name"]: interval_text(entry) for entry in results["metrics"][:_TILES]}
+    shown = dict(_tile(entry) for entry in results["metrics"][:_TILES])
     name = f"{results['benchmark']} {results['version'] or ''}".rstrip()
     return page(
         f"{model}: {name}",
@@ -57,6 +57,12 @@ def render(
         summary=_summary(results),
         top=tiles(shown),
     )
+
+
+def _tile(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the name of a metric with its interval, and its value."""
+    value, bracket, interval = interval_text(entry).partition(" [")
+    return f"{entry['name']}{bracket}{interval}", value
 
 
 def _summary(results: Mapping[str, Any]) -> str:
@@ -89,7 +95,7 @@ def _extremes(
         answers: list[tuple[str, Text | None]] = [(found.model if found else "answer", found)]
         if reference:
             answers.append((f"{other.model if other else 'reference'} (reference)", other))
-        score = f"{headline.scale * headline.scores[place]:.4g}{' %' if headline.share else ''}"
+        score = f"{headline.scale * headline.scores[place]:.2f}{' %' if headline.share else ''}"
         return Case(prompt, score, answers, [*words(prompt), *details_said(details.get(prompt, {}))])
 
     middle = 0.5 if headline.share else _mean(headline.scores)
