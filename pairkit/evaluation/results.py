@@ -80,7 +80,8 @@ class Outcome(NamedTuple):
             instructions of a prompt) has its parts as metrics named METRIC/CATEGORY.
         missing: prompt_id -> the reason why it has no score.
         details: prompt_id -> what scores.parquet keeps of it besides.
-        about: further entries of results.json: reference, judge, decoding, data, statistics.
+        about: further entries of results.json: reference, judge, decoding, data, questions_sha256 and so on;
+            judge_statistics: name -> {number, of, mean, low, high}, the shares that a judge's biases have.
         verdicts: one row per question to the judge, or None; its first columns are `VERDICTS`.
         notes: sentences that qualify the numbers, shown beside them.
     """

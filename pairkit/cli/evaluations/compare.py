@@ -65,8 +65,18 @@ def _print(comparison: Mapping[str, Any]) -> None:
     # Without highlighting, because colored numbers in a table of numbers help nobody.
     console = Console(highlight=False, markup=False, emoji=False)
     say(f"{comparison['benchmark']} {comparison['version'] or ''}".rstrip())
-    for metric in comparison["metrics"]:
-        _print_metric(console, metric)
+    from pairkit.evaluation.report.scores import is_part
+
+    metrics = comparison["metrics"]
+    for metric in metrics:
+        if not is_part(metric["name"]):
+            _print_metric(console, metric)
+    if parts := [metric for metric in metrics if is_part(metric["name"])]:
+        say("differences by category, not corrected for their number")
+        for metric in parts:
+            for pair in metric["pairs"]:
+                of = f"{metric['name']}, {pair['first']} - {pair['second']}"
+                say(f"  {of}: {_interval(pair, signed=True)}, {pair['n']:,} prompts")
     for note in comparison["notes"]:
         say(f"note: {note}")
 

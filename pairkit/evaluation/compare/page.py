@@ -15,7 +15,7 @@ from pairkit.evaluation.compare.settings import Setting
 from pairkit.evaluation.measures import Measured
 from pairkit.evaluation.report.cases import Case, cases_section, extremes, judge_words
 from pairkit.evaluation.report.lengths import lengths_section, score_by_length
-from pairkit.evaluation.report.scores import interval_text
+from pairkit.evaluation.report.scores import by_prompt, interval_text, is_part
 from pairkit.evaluation.report.texts import Text, read_texts
 from pairkit.evaluation.results import read_verdicts
 from pairkit.reports.html import Html, badge, join, page, paragraph, section, settings, table, text, tiles
@@ -28,11 +28,14 @@ _PAIRS = 3
 def render(compared: Sequence[Setting], comparison: Mapping[str, Any]) -> str:
     """Make the page from a comparison and the answers that its runs stored."""
     texts = {setting.name: _texts(setting, ANSWERS) for setting in compared}
+    whole = [metric for metric in comparison["metrics"] if not is_part(metric["name"])]
+    of_categories = [metric for metric in comparison["metrics"] if is_part(metric["name"])]
     headline = comparison["metrics"][0]
-    parts: list[Html | None] = [_notes(comparison), *[_metric(metric) for metric in comparison["metrics"]]]
-    parts.append(_lengths(compared, headline["name"], texts))
+    of_prompts = by_prompt([compared[0].runs[0].measured[metric["name"]] for metric in comparison["metrics"]])
+    parts: list[Html | None] = [_notes(comparison), *map(_metric, whole), _categories(of_categories)]
+    parts.append(_lengths(compared, of_prompts.name, texts))
     for first, second in list(combinations(compared, 2))[:_PAIRS]:
-        parts += _extremes(first, second, headline["name"], texts)
+        parts += _extremes(first, second, of_prompts.name, texts)
     name = f"{comparison['benchmark']} {comparison['version'] or ''}".rstrip()
     return page(
         f"Comparison: {name}",
@@ -65,6 +68,24 @@ def _metric(metric: Mapping[str, Any]) -> Html:
         ),
         _differences(pairs),
         note=f"Intervals are 95 % and about prompts.{corrected}",
+    )
+
+
+def _categories(metrics: Sequence[Mapping[str, Any]]) -> Html | None:
+    if not metrics:
+        return None
+    rows = [
+        [text(metric["name"]), text(_pair(pair)), text(_signed(pair)), text(f"{pair['n']:,}")]
+        for metric in metrics
+        for pair in metric["pairs"]
+    ]
+    return section(
+        "Differences by category",
+        table(["metric", "difference", "value [95 % interval]", "prompts"], rows, numeric=(2, 3)),
+        note=(
+            f"Not corrected for there being {len(rows)}: about one in twenty intervals excludes 0 although "
+            "there is no difference."
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from pairkit.evaluation.report.scores import is_part
 from pairkit.reports.canvas import label
 
 _COLOR, _MUTED = "#3b6fe0", "#667085"
@@ -16,7 +17,9 @@ _COLOR, _MUTED = "#3b6fe0", "#667085"
 
 def plot_differences(comparison: Mapping[str, Any], path: Path) -> None:
     """Write a PNG with a panel per metric and a row per pair; filled points are shown after correction."""
-    metrics = comparison["metrics"]
+    # Without those of categories, which would make a plot of many pages.
+    metrics = [metric for metric in comparison["metrics"] if not is_part(metric["name"])]
+    metrics = metrics or comparison["metrics"][:1]
     rows = len(metrics[0]["pairs"])
     # Without pyplot, which needs a display or a backend to be chosen.
     figure = Figure(figsize=(8, len(metrics) * (1.0 + 0.35 * rows)), dpi=120, layout="constrained")

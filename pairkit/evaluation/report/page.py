@@ -14,6 +14,7 @@ from pairkit.evaluation.measures import Measured
 from pairkit.evaluation.report.cases import Case, cases_section, details_said, extremes, judge_words
 from pairkit.evaluation.report.lengths import lengths_section, score_by_length
 from pairkit.evaluation.report.scores import (
+    by_prompt,
     categories_section,
     interval_text,
     judge_section,
@@ -44,7 +45,7 @@ def render(
         judge_section(results, verdicts),
     ]
     if measured:
-        headline = measured[0]
+        headline = by_prompt(measured)
         parts += [
             lengths_section(_named(model, texts, reference), score_by_length(headline, texts, reference)),
             *_extremes(headline, texts, reference, details, verdicts),

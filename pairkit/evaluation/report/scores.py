@@ -14,10 +14,21 @@ from pairkit.evaluation.measures import Measured, Metric, measure
 from pairkit.reports.html import Html, join, paragraph, section, settings, table, text
 from pairkit.reports.scores import Point, points
 
-# In results.json, but shown in a section of their own.
-_SHOWN = {"metrics", "missing", "notes", "prompts", "benchmark", "version", "model", "judge_statistics"}
 # Between a metric and the category that it is of.
 _OF = "/"
+
+# In results.json, but shown in a section of their own.
+_SHOWN = {"metrics", "missing", "notes", "prompts", "benchmark", "version", "model", "judge_statistics"}
+
+
+def is_part(metric: str) -> bool:
+    """Whether a metric is of one category alone, METRIC/CATEGORY."""
+    return _OF in metric
+
+
+def by_prompt(measured: Sequence[Measured]) -> Measured:
+    """Return the first metric whose scores are what was measured of each prompt: a mean, no estimate."""
+    return next((one for one in measured if one.influence is None), measured[0])
 
 
 def interval_text(metric: Mapping[str, Any]) -> str:
@@ -35,7 +46,7 @@ def metrics_section(results: Mapping[str, Any]) -> Html:
     rows = [
         [text(entry["name"]), text(interval_text(entry)), _number(entry["se"]), text(f"{entry['n']:,}")]
         for entry in results["metrics"]
-        if _OF not in entry["name"]
+        if not is_part(entry["name"])
     ]
     missing = ", ".join(f"{count:,} {reason}" for reason, count in results["missing"].items())
     return section(
@@ -52,8 +63,8 @@ def categories_section(measured: Sequence[Measured], metrics: Sequence[Mapping[s
     found = {one.name: by_category(one) for one in measured}
     groups = {name: rows for name, rows in found.items() if rows}
     for entry in metrics:
-        name, is_part, category = entry["name"].partition(_OF)
-        if is_part:
+        name, part, category = entry["name"].partition(_OF)
+        if part:
             groups.setdefault(name, {})[category] = Metric(**entry)
     if not groups:
         return None
@@ -89,10 +100,10 @@ def judge_section(results: Mapping[str, Any], verdicts: pa.Table | None) -> Html
     if verdicts is None or not verdicts.num_rows:
         return None
     rates = [
-        [text(rate["name"]), text(rate["meaning"]), text(_share(rate)), text(f"{rate['of']:,}")]
-        for rate in results.get("judge_statistics") or ()
+        [text(name), text(_share(rate)), text(f"{rate['of']:,}")]
+        for name, rate in (results.get("judge_statistics") or {}).items()
     ]
-    shown = [table(["rate", "", "share [95 % interval]", "of"], rates, numeric=(2, 3))] if rates else []
+    shown = [table(["rate", "share [95 % interval]", "of"], rates, numeric=(1, 2))] if rates else []
     rows = verdicts.select(["game", "verdict", "points", "reason"]).to_pylist()
     return section("What the judge said", *shown, _verdicts(rows), _unread(rows))
 
@@ -137,7 +148,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, ob
 
 
 def _share(rate: Mapping[str, Any]) -> str:
-    return f"{rate['value']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}]"
+    return f"{rate['mean']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}]"
 
 
 def _number(value: float | None) -> Html:

@@ -123,6 +123,34 @@ def test_runs_that_were_not_measured_alike_are_refused_unless_told(
     assert told in written()["notes"][0]
 
 
+def test_some_of_the_questions_are_the_same_questions_and_another_text_is_not(run: Run) -> None:
+    texts = {f"p{n}": "text" for n in range(60)}
+    some = dict(list(texts.items())[:10])
+    evaluation("all", answers=texts, questions_sha256="ab")
+    evaluation("few", answers=some, questions_sha256="cd")
+    assert run("eval compare all few").code == 0
+    evaluation("else", answers=some, prompts={"p3": "Another question?"}, questions_sha256="ef")
+    ended = run("eval compare all else")
+    assert "the runs differ in questions: prompt 'p3' is another text in else than in all" in ended.errors
+
+
+def test_parts_of_a_metric_are_listed_apart_and_texts_are_chosen_by_what_was_measured(run: Run) -> None:
+    for name, gap in (("a", 0.0), ("b", 0.2)):
+        scores = [n / 10 - gap * (n == 7) for n in range(10)]
+        estimate = measured("lc", [0.5] * 10, value=0.5 - gap, influence=np.full(10, 0.01))
+        part = measured("win_rate/kind", scores[:5])
+        answers = {f"p{n}": name for n in range(10)}
+        write_evaluation(
+            Path(name), [estimate, measured("win_rate", scores), part], model=name, answers=answers
+        )
+    ended = run("eval compare a b")
+    assert "win_rate/kind, a - b: +0.00 [-43.45, +43.45], 5 prompts" in ended.out
+    page = Page(Path("runs/eval/compare/report.html").read_text()).text
+    wins = page[page.index("a wins most over b") :]
+    assert [text for text in wins if text.startswith("p") and text[1:].isdigit()] == ["p7"]
+    assert "70.00 against 50.00" in wins
+
+
 def test_how_a_judge_was_reached_is_no_difference_and_decoding_is_a_note(run: Run) -> None:
     evaluation("a", judge=JUDGE | {"base_url": "http://one"}, decoding={"temperature": 0.9, "top_p": 1})
     evaluation("b", judge=JUDGE | {"base_url": "http://two"}, decoding={"temperature": 0.5, "top_p": 1})

@@ -39,9 +39,7 @@ def written(out: Path, mark: str) -> Page:
         verdicts=[*verdicts, unread],
         notes=[mark],
         decoding={mark: [mark]},
-        judge_statistics=[
-            {"name": mark, "meaning": mark, "value": 0.5, "low": 0.4, "high": 0.6, "count": 5, "of": 10}
-        ],
+        judge_statistics={mark: {"number": 5, "of": 10, "mean": 0.5, "low": 0.4, "high": 0.6}},
     )
     return Page((out / "report.html").read_text())
 
