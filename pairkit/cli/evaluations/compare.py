@@ -114,9 +114,14 @@ def _sentence(pair: Mapping[str, Any], pairs: int) -> str:
     return (
         f"{pair['first']} - {pair['second']}: {_interval(pair, signed=True)}{error}{seeds}, "
         f"{pair['n']:,} common prompts\n"
-        f"  {conclusion}{corrected}; higher on {pair['higher']:,}, lower on {pair['lower']:,}, "
-        f"equal on {pair['equal']:,}"
+        f"  {conclusion}{corrected}{_counts(pair)}"
     )
+
+
+def _counts(pair: Mapping[str, Any]) -> str:
+    if pair["higher"] is None:
+        return ""
+    return f"; higher on {pair['higher']:,}, lower on {pair['lower']:,}, equal on {pair['equal']:,}"
 
 
 def _interval(entry: Mapping[str, Any], *, signed: bool = False) -> str:

@@ -111,7 +111,7 @@ def _differences(pairs: Sequence[Mapping[str, Any]]) -> Html:
             text(_pair(pair)),
             *(text(_fixed(pair[name])) for name in ("se", "unpaired_se", "seed_se")),
             text("" if pair["p_holm"] is None else f"{pair['p_holm']:.2g}"),
-            text(f"{pair['higher']:,} / {pair['equal']:,} / {pair['lower']:,}"),
+            text(_counts(pair)),
         ]
         for pair in pairs
     ]
@@ -122,6 +122,12 @@ def _differences(pairs: Sequence[Mapping[str, Any]]) -> Html:
             table(["difference", *headers], errors, numeric=range(1, 6)),
         ]
     )
+
+
+def _counts(pair: Mapping[str, Any]) -> str:
+    if pair["higher"] is None:
+        return ""
+    return f"{pair['higher']:,} / {pair['equal']:,} / {pair['lower']:,}"
 
 
 def _conclusion(shown: str | None) -> Html:

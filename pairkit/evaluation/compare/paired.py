@@ -32,7 +32,8 @@ class Difference(NamedTuple):
         first_value: the metric of `first` on them, the mean over its seeds; so for `second_value`.
         low: of the 95 % interval, which is about prompts; seeds are not in it.
         se: standard error from the paired prompts; `unpaired_se` is what it would be on two sets of prompts.
-        higher: prompts on which `first` has the higher score, its mean over seeds; `lower`, `equal` likewise.
+        higher: prompts on which `first` has the higher score, its mean over seeds; `lower`, `equal` likewise;
+            None for an estimator whose scores are no measurements of the prompts.
         p: two-sided, that there is no difference.
         seed_se: standard error that the spread over seeds gives the difference; None if both have one seed.
     """
@@ -49,9 +50,9 @@ class Difference(NamedTuple):
     high: float | None
     se: float | None
     unpaired_se: float | None
-    higher: int
-    lower: int
-    equal: int
+    higher: int | None
+    lower: int | None
+    equal: int | None
     p: float | None
     seed_se: float | None
 
@@ -79,7 +80,7 @@ def difference(first: Setting, second: Setting, metric: str, *, seed: int = 0) -
     scale, share = sides[0][0].scale, sides[0][0].share
     value, error = a.value - b.value, _error(a.influence - b.influence)
     low, high = _interval(a, b, value, error, share, seed)
-    gaps = a.scores - b.scores
+    higher, lower, equal = _counts(a, b)
     return Difference(
         metric,
         first.name,
@@ -93,9 +94,9 @@ def difference(first: Setting, second: Setting, metric: str, *, seed: int = 0) -
         _scaled(scale, high),
         _scaled(scale, error),
         _scaled(scale, standard_error(np.hypot(a.influence, b.influence))),
-        int((gaps > 0).sum()),
-        int((gaps < 0).sum()),
-        int((gaps == 0).sum()),
+        higher,
+        lower,
+        equal,
         _p(value, error, len(common)),
         _scaled(scale, _seed_error(a.seeds, b.seeds)),
     )
@@ -148,6 +149,13 @@ def _columns(run: Measured, common: Sequence[str]) -> tuple[Floats, Floats, Floa
     chosen = np.array([places[prompt] for prompt in common])
     weights = np.ones(len(common)) if run.weights is None else run.weights[chosen]
     return run.scores[chosen], weights, None if run.influence is None else run.influence[chosen]
+
+
+def _counts(a: _Side, b: _Side) -> tuple[int | None, int | None, int | None]:
+    if not (a.sums and b.sums):
+        return None, None, None
+    gaps = a.scores - b.scores
+    return int((gaps > 0).sum()), int((gaps < 0).sum()), int((gaps == 0).sum())
 
 
 def _error(influence: Floats) -> float | None:

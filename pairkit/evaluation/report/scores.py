@@ -60,31 +60,42 @@ def metrics_section(results: Mapping[str, Any]) -> Html:
 
 def categories_section(measured: Sequence[Measured], metrics: Sequence[Mapping[str, Any]]) -> Html | None:
     """Show the metrics by category of the prompt, and those that are of a category themselves."""
-    found = {one.name: by_category(one) for one in measured}
-    groups = {name: rows for name, rows in found.items() if rows}
+    groups = {one.name: by_category(one) for one in measured if not is_part(one.name)}
     for entry in metrics:
         name, part, category = entry["name"].partition(_OF)
         if part:
             groups.setdefault(name, {})[category] = Metric(**entry)
+    groups = {name: rows for name, rows in groups.items() if rows}
     if not groups:
         return None
-    blocks = []
-    for name, rows in groups.items():
-        known = [row for row in rows.items() if row[1].value is not None]
-        cells = [
-            [text(category), text(interval_text(metric._asdict())), text(f"{metric.n:,}")]
-            for category, metric in rows.items()
-        ]
-        unit = next(iter(rows.values())).unit
-        plotted = [Point(category, m.value, m.low, m.high) for category, m in known if m.value is not None]
-        if plotted:
-            blocks.append(points(f"{name} by category", plotted, xlabel=unit or "score"))
-        blocks.append(table(["category", name, "prompts"], cells, numeric=(1, 2)))
     return section(
         "By category",
-        *blocks,
+        # The first alone, because plots of similar metrics would hide the other sections.
+        _category_plot(*next(iter(groups.items()))),
+        _category_table(groups),
         note="With so few prompts each, most differences between categories are within their intervals.",
     )
+
+
+def _category_plot(name: str, rows: Mapping[str, Metric]) -> Html:
+    known = [
+        Point(label, row.value, row.low, row.high) for label, row in rows.items() if row.value is not None
+    ]
+    if not known:
+        return Html("")
+    return points(f"{name} by category", known, xlabel=next(iter(rows.values())).unit or "score")
+
+
+def _category_table(groups: Mapping[str, Mapping[str, Metric]]) -> Html:
+    categories = list(dict.fromkeys(label for rows in groups.values() for label in rows))
+    cells = []
+    for category in categories:
+        found = [rows.get(category) for rows in groups.values()]
+        counted = max(row.n for row in found if row)
+        values = ["" if row is None else interval_text(row._asdict()) for row in found]
+        cells.append([text(value) for value in (category, *values, f"{counted:,}")])
+    headers = ["category", *groups, "prompts"]
+    return table(headers, cells, numeric=range(1, len(headers)))
 
 
 def by_category(measured: Measured) -> dict[str, Metric]:

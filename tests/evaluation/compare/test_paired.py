@@ -70,6 +70,7 @@ def test_another_estimator_brings_its_influences() -> None:
     b = measured("lc", [0.5] * 30, value=0.3, influence=v)
     found = compared(a, b)
     expected = 100 * math.sqrt(((u - v) ** 2).sum())
+    assert (found.higher, found.lower, found.equal) == (None, None, None)
     assert (found.value, found.se) == (pytest.approx(10), pytest.approx(expected))
     assert (found.low, found.high) == pytest.approx((10 - 1.959964 * expected, 10 + 1.959964 * expected))
 
