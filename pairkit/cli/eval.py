@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from pairkit.cli.evaluations.alpaca_eval import alpaca_eval
 from pairkit.cli.evaluations.judge import judge
 from pairkit.cli.overrides import SETTINGS
 
 app = typer.Typer(help="Measure a model or a judge.", no_args_is_help=True)
+app.command("alpaca_eval", context_settings=SETTINGS)(alpaca_eval)
 app.command(context_settings=SETTINGS)(judge)

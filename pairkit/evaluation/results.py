@@ -33,6 +33,39 @@ SCORES = pa.schema(
         ("details", pa.string()),  # JSON object
     ]
 )
+# One row per question to the judge; a benchmark may add columns of its own after these.
+VERDICTS = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("model", pa.string()),
+        ("reference", pa.string()),  # what the model is compared with; null: it is rated alone
+        ("game", pa.int64()),  # 0: the reference's answer is shown first, 1: the model's; null: rated alone
+        ("turn", pa.int64()),  # of the dialogue, from 1
+        ("answer", pa.string()),  # the judge's words; null: none were kept
+        ("verdict", pa.string()),  # as read from them: a label, a rating; null: unread
+        ("points", pa.float64()),  # of the model: 1, 1/2, 0 or a probability; a rating; null: unread
+        ("reason", pa.string()),  # why there are no points
+    ]
+)
+
+
+class Verdict(NamedTuple):
+    """A row of `VERDICTS`."""
+
+    prompt_id: str
+    model: str
+    reference: str | None = None
+    game: int | None = None
+    turn: int = 1
+    answer: str | None = None
+    verdict: str | None = None
+    points: float | None = None
+    reason: str | None = None
+
+
+def verdicts_table(verdicts: Sequence[Verdict]) -> pa.Table:
+    """Return verdicts as a table of `VERDICTS`."""
+    return pa.Table.from_pylist([verdict._asdict() for verdict in verdicts], schema=VERDICTS)
 
 
 class Outcome(NamedTuple):
@@ -42,11 +75,12 @@ class Outcome(NamedTuple):
         benchmark: its name in the command.
         version: of the benchmark.
         model: the model's name.
-        measured: the metrics, the headline first.
+        measured: the metrics, the headline first. One whose prompts are in several categories (the
+            instructions of a prompt) has its parts as metrics named METRIC/CATEGORY.
         missing: prompt_id -> the reason why it has no score.
         details: prompt_id -> what scores.parquet keeps of it besides.
         about: further entries of results.json: reference, judge, decoding, data, statistics.
-        verdicts: one row per question to the judge, or None.
+        verdicts: one row per question to the judge, or None; its first columns are `VERDICTS`.
         notes: sentences that qualify the numbers, shown beside them.
     """
 
