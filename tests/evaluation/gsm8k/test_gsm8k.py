@@ -130,7 +130,8 @@ def test_a_model_is_asked_once(
 ) -> None:
     monkeypatch.chdir(folder)
     model_folder(folder / "model")
-    words = "eval gsm8k --questions problems.parquet --model model --limit 4 max_tokens=8 instruction=null --out o"
+    words = "eval gsm8k --questions problems.parquet --model model --limit 4 --out o"
+    words += " max_tokens=8 instruction=null"
     planned = run_in_process(f"{words} --dry-run", capsys, monkeypatch)
     assert "calls: 4" in planned.out
     assert "at most 32" in planned.out
