@@ -26,8 +26,8 @@ from pairkit.cli.evaluations.common import (
 from pairkit.cli.printing import say
 
 if TYPE_CHECKING:
+    from pairkit.evaluation.alpaca_eval.inputs import Inputs
     from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
-    from pairkit.evaluation.alpaca_eval.run import Inputs
 
 
 def alpaca_eval(
@@ -66,6 +66,19 @@ def alpaca_eval(
         typer.Option(metavar="FILE", help="Another judge prompt in AlpacaEval's format."),
     ] = None,
     annotations: AnnotationsFlag = None,
+    agreement: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Another judge's annotations of the same answers: how often the two agree."
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="AlpacaEval's weights of other models: predicted win rates over each of them.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path(
         "runs/eval/alpaca_eval"
     ),
@@ -91,8 +104,9 @@ def alpaca_eval(
       pairkit eval alpaca_eval --annotations annotations.json --name my-model --gamed df_gamed.csv
       pairkit eval alpaca_eval --answers model_outputs.json --judge J --limit 100 --dry-run
     """
+    from pairkit.evaluation.alpaca_eval.inputs import Files, read_inputs
     from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
-    from pairkit.evaluation.alpaca_eval.run import Files, read_inputs, run_alpaca_eval
+    from pairkit.evaluation.alpaca_eval.run import run_alpaca_eval
 
     flags = {
         "model": model,
@@ -105,7 +119,7 @@ def alpaca_eval(
     }
     recipe = recipe_of(context, AlpacaEvalRecipe, flags)
     table = Path(gamed) if gamed not in (None, "none") else None
-    files = Files(reference, "none" if gamed == "none" else table, answers, annotations)
+    files = Files(reference, "none" if gamed == "none" else table, answers, annotations, agreement, weights)
     inputs = read_inputs(recipe, files, until.value, limit)
     if dry_run:
         _print_plan(recipe, inputs, until)

@@ -8,10 +8,13 @@ gamed           `df_gamed.csv`: difficulties, and the gamed runs that length con
 judging         the prompt, the order of the answers, and what a judge's answer is worth
 verdicts        asking the judge, or reading stored verdicts
 win_rate        the leaderboard's win rates
-length_control  the length-controlled win rate, its error, predictions between two models
+length_control  the length-controlled win rate and its error
+head_to_head    predicted win rates between models that were not compared
+agreement       how far two judges agree
 scores          both of them for a model, as metrics
 about           what results say beside the numbers
-recipe, run     the settings, and the three steps
+recipe, inputs  the settings, and the files
+run             the three steps
 plan            what would be asked
 prompt.txt      the public judge's prompt (Apache-2.0, its source is in the file)
 

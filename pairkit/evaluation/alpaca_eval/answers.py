@@ -42,7 +42,8 @@ def read_model_outputs(path: Path, questions: Sequence[Question]) -> tuple[str, 
         if row.get("generator") is not None:
             models.setdefault(text_field(row, "generator", path, number), number)
         answer: Answer | Problem = Problem("no_answer", "output is null")
-        if "output" not in row or row["output"] is not None:
+        # Readers of JSON write a field that a row lacks as null, too; one that all rows lack is an error.
+        if row.get("output", "") is not None:
             answer = Answer((text_field(row, "output", path, number),))
         add_answer(found, prompt_id(text_field(row, "instruction", path, number)), answer, path, number)
     return one_model(models, path), matched(found, questions, path), file

@@ -14,7 +14,7 @@ import numpy as np
 
 from pairkit.errors import InputError
 from pairkit.evaluation.alpaca_eval.length_control import Rows
-from pairkit.evaluation.rows import DataFile, Row, read_rows
+from pairkit.evaluation.rows import DataFile, number_field, read_rows
 
 
 class Gamed(NamedTuple):
@@ -36,7 +36,7 @@ def read_gamed(path: Path) -> Gamed:
     """Read a table in the layout of `df_gamed.csv`. Raises `InputError` for another layout or values."""
     rows, file = read_rows(path)
     names = ("index", "preference", "std_delta_len", "instruction_difficulty")
-    numbers = np.array([[_number(row, name, path, place) for name in names] for place, row in rows])
+    numbers = np.array([[number_field(row, name, path, place) for name in names] for place, row in rows])
     index, points, length, difficulty = numbers.T
     if ((points < 0) | (points > 1)).any():
         raise InputError(f"{path}: a preference outside 0 to 1: this is not df_gamed.csv of AlpacaEval 2")
@@ -50,19 +50,3 @@ def read_gamed(path: Path) -> Gamed:
         runs.setdefault(str(row.get("model")), []).append(value)
     means = [float(np.mean(values)) for values in runs.values()]
     return Gamed(Rows(points, term, difficulty), of_instruction, (min(means), max(means)), file)
-
-
-def _number(row: Row, name: str, path: Path, place: int) -> float:
-    value = row.get(name)
-    try:
-        number = float(value)  # type: ignore[arg-type]  # CSV readers give texts or numbers
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not np.isfinite(number):
-        raise InputError.at(
-            f"field {name!r} is {value!r}, not a number: the table of gamed runs has the columns preference, "
-            "index, std_delta_len, instruction_difficulty, not_gamed_baseline, model",
-            file=path,
-            row=place,
-        )
-    return number

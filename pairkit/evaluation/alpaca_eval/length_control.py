@@ -15,6 +15,7 @@ Shapes: n instructions, m gamed rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,6 @@ from pairkit.intervals import Floats
 
 PENALTY = 0.2  # of the sum of absolute weights
 GAMED_WEIGHT = 0.1  # of a gamed row, where a row of the model has 1
-_FREE_STEPS = 9  # without the penalty, to find the signs of the weights
 _STEPS, _HALVINGS, _TOLERANCE = 100, 40, 1e-11
 
 
@@ -101,23 +101,42 @@ def length_controlled(rows: Rows, gamed: Rows, penalty: float = PENALTY) -> Leng
 def fit(rows: Rows, gamed: Rows, penalty: float = PENALTY) -> Weights:
     """Minimize the log-loss of all rows plus `penalty` times the sum of the absolute weights.
 
-    Newton's method: steps without the penalty find the signs, then the penalty is linear. A weight that would
-    change its sign becomes and stays 0.
+    Newton's method, halving steps; a weight is set to 0 rather than change its sign within a step, and stays
+    there while the penalty outweighs the slope of the log-loss.
     """
     design, points, row_weights = _stacked(rows, gamed)
+
+    def loss(at: Floats) -> float:
+        eta = design @ at
+        likelihood = (row_weights * (np.logaddexp(0.0, eta) - points * eta)).sum()
+        return float(likelihood + penalty * np.abs(at).sum())
+
     weights = np.zeros(3)
-    for _ in range(_FREE_STEPS):
-        weights = _step(design, points, row_weights, weights, np.zeros(3), np.ones(3, dtype=bool))
-    signs = np.sign(weights)
-    free = signs != 0
     for _ in range(_STEPS):
-        before = weights
-        weights = _step(design, points, row_weights, weights, penalty * signs, free)
-        crossed = free & (weights * signs <= 0)
-        weights, free = np.where(crossed, 0.0, weights), free & ~crossed
-        if not free.any() or np.abs(weights - before).max() < _TOLERANCE:
+        eta = design @ weights
+        gradient = design.T @ (row_weights * (_sigmoid(eta) - points))
+        signs = np.where(weights == 0, -np.sign(gradient), np.sign(weights))
+        free = (weights != 0) | (np.abs(gradient) > penalty)
+        hessian = _hessian(design, eta, row_weights)[np.ix_(free, free)]
+        direction = np.zeros(3)
+        # Least squares, because a weight that no row depends on (all lengths equal) has no curvature.
+        slope = gradient + penalty * signs
+        direction[free] = np.linalg.lstsq(hessian, -slope[free], rcond=None)[0]
+        before, weights = weights, _moved(loss, weights, direction, signs)
+        if np.abs(weights - before).max() < _TOLERANCE:
             break
     return Weights(*map(float, weights))
+
+
+def _moved(loss: Callable[[Floats], float], weights: Floats, direction: Floats, signs: Floats) -> Floats:
+    """Take the longest of the halved steps that does not increase the loss."""
+    now = loss(weights)
+    for halving in range(_HALVINGS):
+        moved = weights + 0.5**halving * direction
+        moved = np.where(moved * signs < 0, 0.0, moved)
+        if loss(moved) <= now:
+            return moved
+    return weights
 
 
 def predicted_win_rate(first: Weights, second: Weights, difficulty: Floats) -> float:
@@ -141,30 +160,6 @@ def _stacked(rows: Rows, gamed: Rows) -> tuple[Floats, Floats, Floats]:
     )
     row_weights = np.concatenate([np.ones(n), np.full(m, GAMED_WEIGHT)])
     return design, np.concatenate([rows.points, gamed.points]), row_weights
-
-
-def _step(
-    design: Floats, points: Floats, row_weights: Floats, weights: Floats, slope: Floats, free: np.ndarray
-) -> Floats:
-    """Take a Newton step in the free weights, halved until the loss does not increase."""
-
-    def loss(at: Floats) -> float:
-        eta = design @ at
-        return float((row_weights * (np.logaddexp(0.0, eta) - points * eta)).sum() + slope @ at)
-
-    eta = design @ weights
-    gradient = design.T @ (row_weights * (_sigmoid(eta) - points)) + slope
-    part = np.ix_(free, free)
-    # Least squares, because a weight that no row depends on (all lengths equal) has no curvature.
-    solution = np.linalg.lstsq(_hessian(design, eta, row_weights)[part], gradient[free], rcond=None)[0]
-    direction = np.zeros(3)
-    direction[free] = -solution
-    now = loss(weights)
-    for halving in range(_HALVINGS):
-        moved: Floats = weights + 0.5**halving * direction
-        if loss(moved) <= now:
-            return moved
-    return weights
 
 
 def _hessian(design: Floats, eta: Floats, row_weights: Floats) -> Floats:

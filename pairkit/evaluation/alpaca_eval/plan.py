@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pairkit.evaluation.alpaca_eval.answers import text_of
+from pairkit.evaluation.alpaca_eval.inputs import Inputs, Until
 from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
-from pairkit.evaluation.alpaca_eval.run import Inputs, Until
 from pairkit.evaluation.alpaca_eval.verdicts import decoding_of, games_of
 from pairkit.evaluation.plan import Planned, planned
 

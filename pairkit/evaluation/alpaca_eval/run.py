@@ -5,31 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from pairkit.engines.base import Problem
-from pairkit.errors import InputError, RecipeError
 from pairkit.evaluation.alpaca_eval.about import details, notes, statistics
-from pairkit.evaluation.alpaca_eval.annotations import (
-    ANNOTATIONS,
-    Annotations,
-    read_annotations,
-    write_annotations,
-)
-from pairkit.evaluation.alpaca_eval.answers import (
-    MODEL_OUTPUTS,
-    read_model_outputs,
-    text_of,
-    write_model_outputs,
-)
-from pairkit.evaluation.alpaca_eval.gamed import Gamed, read_gamed
-from pairkit.evaluation.alpaca_eval.hub import GAMED_FILE, REFERENCE_FILE, hub_file
-from pairkit.evaluation.alpaca_eval.judging import Prompt, read_prompt
-from pairkit.evaluation.alpaca_eval.questions import Reference, read_reference
+from pairkit.evaluation.alpaca_eval.agreement import agreement
+from pairkit.evaluation.alpaca_eval.annotations import ANNOTATIONS, write_annotations
+from pairkit.evaluation.alpaca_eval.answers import MODEL_OUTPUTS, text_of, write_model_outputs
+from pairkit.evaluation.alpaca_eval.head_to_head import predictions
+from pairkit.evaluation.alpaca_eval.inputs import Inputs, Until
 from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
-from pairkit.evaluation.alpaca_eval.scores import measured, scores
+from pairkit.evaluation.alpaca_eval.scores import difficulty_of, measured, scores
 from pairkit.evaluation.alpaca_eval.verdicts import Judged, ask_judge, decoding_of, games_of, judged, stored
 from pairkit.evaluation.answers import (
     ANSWERS,
@@ -41,102 +29,10 @@ from pairkit.evaluation.answers import (
     write_answers,
 )
 from pairkit.evaluation.results import Outcome, verdicts_table, write_outcome
-from pairkit.evaluation.rows import DataFile
 from pairkit.evaluation.session import Session, session
 from pairkit.files import replacing
-from pairkit.rankers.thoughts import Thoughts
 
 VERSION = "2"
-Until = Literal["answers", "verdicts", "scores"]
-
-
-class Files(NamedTuple):
-    """The files that an evaluation was given; None: the Hub's for the first two, else asked."""
-
-    reference: Path | None = None
-    gamed: Path | Literal["none"] | None = None
-    answers: Path | None = None
-    annotations: Path | None = None
-
-
-class Inputs(NamedTuple):
-    """What was read of the files.
-
-    Attributes:
-        answers: None where the model has to be asked.
-        thoughts: how answers are judged; those of annotations were judged as they are.
-    """
-
-    model: str
-    reference: Reference
-    gamed: Gamed | None
-    prompt: Prompt
-    answers: Answers | None
-    annotations: Annotations | None
-    thoughts: Thoughts
-    data: Mapping[str, DataFile]
-
-
-def read_inputs(recipe: AlpacaEvalRecipe, files: Files, until: Until, limit: int | None = None) -> Inputs:
-    """Read all files before anything is asked.
-
-    Raises `InputError` for files that do not belong together, `RecipeError` for a model or judge that is
-    needed and missing, `HubError` for a file that only the Hub has.
-    """
-    data: dict[str, DataFile] = {}
-    # Annotations hold the reference's answers, so that they alone are enough.
-    source = files.reference or files.annotations or hub_file(REFERENCE_FILE)
-    reference = read_reference(source).first(limit)
-    data["reference"] = reference.file
-    gamed = None
-    if files.gamed != "none" and until == "scores":
-        gamed = read_gamed(files.gamed or hub_file(GAMED_FILE))
-        data["gamed"] = gamed.file
-    annotations = None
-    if files.annotations is not None:
-        annotations = read_annotations(files.annotations, reference)
-        data["annotations"] = annotations.file
-    model, answers, thoughts = recipe.shown_name, None, recipe.thoughts
-    if files.answers is not None:
-        named, answers, data["answers"] = read_model_outputs(files.answers, reference.questions)
-        model = model or named
-    elif annotations is not None:
-        answers, thoughts = _judged_answers(annotations, reference), "show"
-    if annotations is not None:
-        model = model or annotations.model
-        if answers is not None:
-            _check_same(annotations, answers, thoughts)
-    if answers is None and not recipe.model:
-        raise RecipeError("no answers: give --model, or stored answers with --answers FILE")
-    if annotations is None and recipe.judge is None and until != "answers":
-        raise RecipeError("no verdicts: give --judge, stored verdicts with --annotations, or --until answers")
-    if not model:
-        raise RecipeError("the answers do not say whose they are: give --name")
-    prompt = read_prompt(recipe.judge_prompt)
-    return Inputs(model, reference, gamed, prompt, answers, annotations, thoughts, data)
-
-
-def _judged_answers(annotations: Annotations, reference: Reference) -> Answers:
-    """Return the answers that stored verdicts are about."""
-    absent = Problem("no_answer", "the annotations have no row for this instruction")
-    keys = [question.prompt_id for question in reference.questions]
-    return {
-        key: Answer((annotations.answers[key],)) if key in annotations.answers else absent for key in keys
-    }
-
-
-def _check_same(annotations: Annotations, answers: Answers, thoughts: Thoughts) -> None:
-    """Raise `InputError` for verdicts on other answers than these."""
-    others = [
-        key
-        for key, text in annotations.answers.items()
-        if text_of(answers[key], thoughts) not in (text, None)
-    ]
-    if others:
-        raise InputError(
-            f"{annotations.file.file}: {len(others):,} of its {len(annotations.answers):,} verdicts are on "
-            "other answers than those of --answers: give the annotations of these answers, or ask a judge"
-        )
 
 
 def run_alpaca_eval(
@@ -241,6 +137,12 @@ def _outcome(
         "questions_sha256": questions_sha256(reference.questions),
         **statistics(reference, texts, scored, found),
     }
+    if inputs.other_judge is not None:
+        entries["agreement"] = agreement(found.points, texts, inputs.other_judge)
+    if inputs.published is not None and scored.controlled is not None and inputs.gamed is not None:
+        difficulty = difficulty_of(reference, inputs.gamed)
+        weights = scored.controlled.weights
+        entries["predicted_win_rates"] = predictions(weights, inputs.published.weights, difficulty)
     return Outcome(
         "alpaca_eval",
         VERSION,

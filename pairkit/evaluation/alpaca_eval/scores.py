@@ -61,9 +61,15 @@ def scores(
     if all(texts[key] == reference.answers[key] for key in judged):
         controlled = _reference_itself(len(judged))
     else:
-        difficulty = np.array([gamed.difficulty[reference.positions[key]] for key in judged])
+        difficulty = difficulty_of(reference, gamed)[known]
         controlled = length_controlled(Rows(values[known], term, difficulty), gamed.rows)
     return Scores(values, public, controlled, None, float(term.mean()))
+
+
+def difficulty_of(reference: Reference, gamed: Gamed) -> Floats:
+    """Return the difficulty of each question, `[n]`, joined by instruction and never by row."""
+    keys = [question.prompt_id for question in reference.questions]
+    return np.array([gamed.difficulty[reference.positions[key]] for key in keys])
 
 
 def measured(reference: Reference, found: Scores) -> list[Measured]:
