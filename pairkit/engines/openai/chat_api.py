@@ -16,7 +16,7 @@ from pairkit.engines.base import Completion, FinishReason, Request, SentSampling
 from pairkit.engines.openai import stream
 from pairkit.engines.openai.dialect import LIMIT, NEW_LIMIT, PLAIN, Dialect
 from pairkit.engines.openai.errors import ServerError, error_within
-from pairkit.engines.openai.messages import received, sent
+from pairkit.engines.openai.messages import received, sent, top_logprobs
 from pairkit.engines.openai.spending import Tokens
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.errors import RecipeError
@@ -55,6 +55,8 @@ def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> di
         "seed": sampling.seed,
         # Left out where it says nothing, because some servers refuse it whatever it is.
         "n": len(request.samplings) if len(request.samplings) > 1 else None,
+        "logprobs": None if request.top_logprobs is None else True,
+        "top_logprobs": request.top_logprobs,
     }
     fields = dialect.written(fields)
     if recipe.extra_body.get(NEW_LIMIT) is not None:
@@ -135,6 +137,7 @@ def _completion(
         message.thought,
         message.tool_calls,
         remarks=_remarks(asked, body, known_end=message.known_end) or None,
+        logprobs=top_logprobs(choice) if "top_logprobs" in body else None,
     )
 
 
