@@ -6,6 +6,7 @@ from support.bad_input import (
     build_models,
     build_rows,
     changed,
+    compare,
     models,
     other,
     push,
@@ -22,6 +23,7 @@ CASES = [
     *models.CASES,
     *push.CASES,
     *changed.CASES,
+    *compare.CASES,
     *other.CASES,
 ]
 
