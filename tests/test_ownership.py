@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.bad_input.running import run_in_process
 from support.published import hashes
 from support.tiny import model_folder, random_sets, write_data
 
@@ -54,6 +55,7 @@ def start(words: list[str], out: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.full
 def test_two_runs_at_once(words: list[str], tmp_path: Path) -> None:
     """The second one, started in any way, is refused; the first one ends as if it had been alone."""
     alone, out = tmp_path / "alone", tmp_path / "out"
@@ -77,9 +79,28 @@ def test_two_runs_at_once(words: list[str], tmp_path: Path) -> None:
     assert not (out / LOCK).exists()
 
 
-def test_a_run_that_fails_as_it_starts_leaves_no_directory(words: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["--on-existing", "delete"]], ids=["again", "delete"])
+def test_a_run_in_a_directory_that_has_an_owner_is_refused(
+    words: list[str],
+    more: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here the owner is this process; the mark `full` has two runs."""
     out = tmp_path / "out"
-    process = start([*words, "--reference", str(tmp_path / "nowhere")], out)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 1, errors
+    with owned(out):
+        before = hashes(out)
+        ended = run_in_process(" ".join([*words, "--out", str(out), *more]), capsys, monkeypatch)
+        assert ended.code == 1
+        assert f"process {os.getpid()} on" in ended.errors
+        assert hashes(out) == before
+
+
+def test_a_run_that_fails_as_it_starts_leaves_no_directory(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    more = ["--reference", str(tmp_path / "nowhere"), "--out", str(out)]
+    assert run_in_process(" ".join([*words, *more]), capsys, monkeypatch).code == 1
     assert not out.exists()

@@ -15,6 +15,7 @@ from pairkit.cli.options import OnExisting, describe_default
 from pairkit.cli.push import HubCard
 from pairkit.dataset.card_settings import Carded
 from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
+from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
 from pairkit.evaluation.judge.run import EvalJudgeRecipe
 from pairkit.hub import card_on_hub
 from pairkit.pipeline.recipe import BuildRecipe
@@ -29,8 +30,9 @@ RECIPES = {
     "pairkit inspect": BuildRecipe,
     "pairkit train": TrainRecipe,
     "pairkit push": Carded,
-    "pairkit eval alpaca_eval": AlpacaEvalRecipe,
     "pairkit eval judge": EvalJudgeRecipe,
+    "pairkit eval alpaca_eval": AlpacaEvalRecipe,
+    "pairkit eval gsm8k": Gsm8kRecipe,
 }
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.grids import some
 from support.raw import ultrafeedback
 
 
@@ -22,7 +23,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ultrafeedback(tmp_path_factory.mktemp("raw") / "rows.jsonl", 300)
 
 
-@pytest.mark.parametrize("ending", ["2>/dev/full", "2>&-", "2> >(true)", "| true", ">&-", "2>&1 | true"])
+@pytest.mark.parametrize(
+    "ending",
+    some(
+        lambda ending: ending == "2>&1 | true",
+        ["2>/dev/full", "2>&-", "2> >(true)", "| true", ">&-", "2>&1 | true"],
+    ),
+)
 def test_a_build_goes_on_if_nobody_reads_what_it_says(ending: str, source: Path, tmp_path: Path) -> None:
     words = ["build", "--source", "ultrafeedback", "--path", str(source), "--out", str(tmp_path / "out")]
     ended = pairkit(words, ending)

@@ -91,6 +91,7 @@ def test_finite_over_identical_batches() -> None:
         assert [finite(one) for _ in range(5)] == [True] * 5, (name, sets)
 
 
+@pytest.mark.full
 def test_float32_agrees_with_float64() -> None:
     for name in TABLE:
         for keywords in variants(name):

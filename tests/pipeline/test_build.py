@@ -90,6 +90,7 @@ def test_bytes_do_not_depend_on_workers(workers: int, source: Path, built: Path,
     assert hashes(tmp_path / "out") == hashes(built)
 
 
+@pytest.mark.full
 def test_noise_does_not_depend_on_workers(source: Path, tmp_path: Path) -> None:
     """One tokenizer serves several threads."""
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from support.grids import some
 from support.raw import ultrafeedback
 
 from pairkit.engines.cache import Cache
@@ -39,7 +40,9 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["state.json", "shard.json"])
-@pytest.mark.parametrize("content", DAMAGE, ids=range(len(DAMAGE)))
+@pytest.mark.parametrize(
+    "content", some(lambda content: content in ("", "[]", "{"), DAMAGE), ids=range(len(DAMAGE))
+)
 def test_a_damaged_record_of_a_stopped_build(name: str, content: str, stopped: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(stopped / "out", tmp_path / "out"))
     path = next((out / ".build").rglob(name))

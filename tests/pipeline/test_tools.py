@@ -68,7 +68,13 @@ def test_all_pairs_have_the_schema_of_those_with_tools(mixed: Path):
     assert chosen["What is 2 and 1?"] == {"role": "assistant", "content": "It is 3."}
 
 
-@pytest.mark.parametrize("fields", [{"unit_rows": 60, "shard_mb": 1}, {"unit_rows": 7, "shard_mb": 0.02}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"unit_rows": 60, "shard_mb": 1}, marks=pytest.mark.full),
+        {"unit_rows": 7, "shard_mb": 0.02},
+    ],
+)
 def test_the_pairs_do_not_depend_on_units_and_shards(mixed: Path, tmp_path: Path, fields: dict[str, Any]):
     again = made(tmp_path, [row(number) for number in range(ROWS)], **fields)
     assert pairs(again).equals(pairs(mixed))

@@ -150,6 +150,7 @@ def test_a_finished_quickstart_makes_nothing_again(out: Path, capfd: pytest.Capt
         assert line not in errors
 
 
+@pytest.mark.full
 def test_delete_starts_over_and_ends_as_a_resumed_run(out: Path, tmp_path: Path) -> None:
     """The results and models of a quickstart in one go are those of one that was stopped, byte by byte."""
     copy = Path(shutil.copytree(out, tmp_path / "out"))

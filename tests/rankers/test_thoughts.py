@@ -189,6 +189,7 @@ def test_thoughts_are_stripped_unless_a_recipe_shows_them() -> None:
         assert recipe.thoughts == "strip"
 
 
+@pytest.mark.full
 def test_reading_takes_linear_time() -> None:
     for piece in (
         "<think>",

@@ -31,7 +31,7 @@ prompts = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(st.lists(prompts, min_size=1, max_size=7), st.integers(1, 4))
 def test_every_format_gives_the_same_sets(tmp_path: Path, rows: list[dict[str, Any]], size: int) -> None:
     expected = [
@@ -61,10 +61,10 @@ def test_batches_can_be_skipped_and_limited(tmp_path: Path, name: str) -> None:
     rows = [{"prompt": f"p{i}", "completion": str(i)} for i in range(11)]
     WRITERS[name](tmp_path / name, rows)
     whole = read(tmp_path / name).sets
-    for size in (1, 3, 11, 20):
-        for start in range(0, 4):
+    for size in (3, 11):
+        for start in (0, 2):
             assert read(tmp_path / name, rows=size, start=start).sets.equals(whole.slice(start * size))
-        for limit in (1, 4, 7, 11, 99):
+        for limit in (4, 99):
             limited = read(tmp_path / name, rows=size, limit=limit)
             assert limited.sets.equals(whole.slice(0, limit))
             assert limited.counts["rows"] == min(limit, 11)

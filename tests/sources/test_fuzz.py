@@ -163,7 +163,7 @@ def rows_of(name: str) -> Any:
     )
 
 
-@pytest.mark.parametrize("examples", [15, pytest.param(200, marks=pytest.mark.full)])
+@pytest.mark.parametrize("examples", [5, pytest.param(200, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", GOOD)
 def test_any_rows_are_counted(tmp_path: Path, name: str, examples: int) -> None:
     path = tmp_path / "rows.jsonl"

@@ -12,3 +12,8 @@ import pytest
 def grid(default: Callable[..., bool], *axes: Iterable[Any]) -> list[Any]:
     """Return the product of the axes as parameters; cases that are not `default` get the mark `full`."""
     return [pytest.param(*case, marks=[] if default(*case) else pytest.mark.full) for case in product(*axes)]
+
+
+def some(default: Callable[[Any], bool], cases: Iterable[Any]) -> list[Any]:
+    """Return the cases as parameters; those that are not `default` get the mark `full`."""
+    return [pytest.param(case, marks=[] if default(case) else pytest.mark.full) for case in cases]

@@ -63,7 +63,11 @@ def assert_same(one: Outcome, whole: Outcome) -> None:
     torch.testing.assert_close(one.state, whole.state, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("case", CASES, ids=as_ids(CASES))
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=() if case in OF_TWO else pytest.mark.full) for case in CASES],
+    ids=as_ids(CASES),
+)
 def test_no_budget_changes_the_first_steps(case: Case, start: Start) -> None:
     """Loss and gradient of the first one, and the weights after three."""
     whole = start.steps(case, budget=WHOLE, steps=3)
@@ -82,6 +86,7 @@ def test_no_budget_changes_ten_steps(case: Case, start: Start) -> None:
         assert_same(start.steps(case, budget=budget, steps=10), whole)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("cases", "steps"), [(OF_TWO, 3), pytest.param(CASES, 10, marks=pytest.mark.full)], ids=["few", "all"]
 )

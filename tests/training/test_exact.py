@@ -87,7 +87,9 @@ def full(losses: tuple[Any, ...]) -> list[Any]:
     return [pytest.param(loss, marks=pytest.mark.full, id=named(loss)) for loss in losses]
 
 
-@pytest.mark.parametrize("loss", [*LOSSES, *ONE_PROCESS, *full(OTHERS)], ids=named)
+@pytest.mark.parametrize(
+    "loss", ["dpo", ONE_PROCESS[0], *full(("kto", "alpha_dpo", "sft", *OTHERS))], ids=named
+)
 def test_budgets_of_1_2_and_8_micro_steps_end_in_the_same_weights(folder: Path, loss: Any) -> None:
     whole = folder / named(loss)
     expected = run(folder, loss, WHOLE, whole)
@@ -134,6 +136,7 @@ def launched_others(folder: Path) -> Launched:
     return launch(folder, OTHERS_OF_TWO)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("loss", [*LOSSES, SUM, *full(OTHERS_OF_TWO)])
 def test_two_processes_end_where_one_ends(folder: Path, request: pytest.FixtureRequest, loss: str) -> None:
     """Gradients, weights and statistics are the same bits on both, however different their shares are."""
@@ -162,6 +165,7 @@ def test_two_processes_end_where_one_ends(folder: Path, request: pytest.FixtureR
             )
 
 
+@pytest.mark.full
 def test_two_processes_skip_the_same_steps(
     folder: Path, launched: Launched, skipping: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

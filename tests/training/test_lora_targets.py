@@ -95,6 +95,7 @@ def test_looking_for_targets_samples_nothing() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_phi_moe_trains_with_adapters_and_is_loaded_again(data: Path, tmp_path: Path) -> None:
     import peft

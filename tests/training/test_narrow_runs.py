@@ -29,6 +29,7 @@ def moved(folder: Path, model: Path) -> float:
     return sum(int((one != two).sum()) for one, two in pairs) / sum(one.numel() for one, _ in pairs)
 
 
+@pytest.mark.full
 def test_a_rate_that_bfloat16_loses_is_measured_and_said(
     tmp_path: Path, data: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,7 +56,7 @@ def test_a_rate_that_bfloat16_loses_is_measured_and_said(
     "optimizer",
     [
         {"rounding": "stochastic"},
-        {"master": "float32", "name": "muon"},
+        pytest.param({"master": "float32", "name": "muon"}, marks=pytest.mark.full),
         pytest.param({"name": "adamw_8bit", "rounding": "stochastic"}, marks=pytest.mark.full),
         pytest.param({"name": "adafactor", "learning_rate": 1e-2}, marks=pytest.mark.full),
     ],

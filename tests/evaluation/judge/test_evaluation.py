@@ -54,6 +54,7 @@ def test_a_judge_with_one_annotators_opinion_agrees_as_often(real_data: Path) ->
     assert (done.verdicts[copies] == 0.5).all()
 
 
+@pytest.mark.full
 def test_length_bias_is_detected(real_data: Path) -> None:
     pairs = read_pairs(real_data / "llmbar.jsonl.gz")
     fair_one = evaluate_judge(

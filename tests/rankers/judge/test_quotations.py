@@ -90,7 +90,7 @@ def check_quotations(text: str) -> None:
             assert why_unread(answer, header) in ("", "it ends in a draft")
 
 
-@settings(max_examples=300)
+@settings(max_examples=60)
 @given(written(), st.sampled_from(["", "Hm. ", "<think>B?</think>", "B?</think>", "x ", "{\n", "```json\n"]))
 def test_what_looks_like_a_verdict_is_harmless_when_quoted(verdict: str, before: str) -> None:
     check_quotations(before + verdict)

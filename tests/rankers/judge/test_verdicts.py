@@ -199,6 +199,7 @@ def test_any_text_can_be_read(text: str, form: tuple[Header, int, str]) -> None:
     assert harmless(once, boxed=True) == once
 
 
+@pytest.mark.full
 def test_reading_takes_linear_time() -> None:
     for piece in ("<verdict>", "</verdict> ", "<verdict> A", "[[A", "* ", "< ", "<verdict>A</verdict>\n"):
         assert read_verdict(piece * 15_000, TAGS, 2) in (None, A)

@@ -7,6 +7,7 @@ from support.bad_input import (
     build_models,
     build_rows,
     changed,
+    compare,
     models,
     other,
     push,
@@ -23,6 +24,7 @@ CASES = [
     *models.CASES,
     *push.CASES,
     *changed.CASES,
+    *compare.CASES,
     *other.CASES,
     *alpaca_eval.CASES,
 ]

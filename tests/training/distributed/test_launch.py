@@ -1,7 +1,4 @@
-"""The files of train/accelerate/, each run by `accelerate launch`, with CPU processes in place of its GPUs.
-
-The default run has the one that shards, the mark `full` all of them.
-"""
+"""The files of train/accelerate/, each run by `accelerate launch`, with processes on the CPU."""
 
 from __future__ import annotations
 
@@ -85,13 +82,10 @@ def test_every_launch_file_is_tested_here() -> None:
         assert yaml.safe_load(path.read_text())["use_cpu"] is False
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "processes", "sharded"),
-    [
-        ("fsdp2", 2, True),
-        pytest.param("ddp", 2, False, marks=pytest.mark.full),
-        pytest.param("one-gpu", 1, False, marks=pytest.mark.full),
-    ],
+    [("fsdp2", 2, True), ("ddp", 2, False), ("one-gpu", 1, False)],
 )
 def test_one_machine(folder: Path, name: str, processes: int, sharded: bool) -> None:
     run, output = launch(folder, name, processes)

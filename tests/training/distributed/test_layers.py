@@ -29,9 +29,10 @@ def test_the_layers_of_a_model_and_of_one_with_adapters(tmp_path: Path) -> None:
         layers(nn.Linear(2, 2))
 
 
+@pytest.mark.full
 # The compiler's own warnings: old names, and a look at gradients that it does not hide from "error".
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore:The .grad attribute:UserWarning")
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.full)])
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_a_compiled_run_ends_in_the_same_weights(
     tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

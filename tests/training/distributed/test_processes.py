@@ -73,7 +73,6 @@ def test_one_of_two_processes_tokenizes_and_both_have_its_sets(launch: Launch) -
 
 @pytest.mark.full
 def test_the_command_line_under_torchrun(tmp_path: Path, data: Path, model: Path) -> None:
-    """The default run has the command line under `accelerate launch` instead."""
     write_json(tmp_path / "recipe.yaml", {
         "data": str(data), "model": str(model), "max_length": 96, "sets_per_step": 7, "max_steps": 1,
     })  # fmt: skip

@@ -62,7 +62,7 @@ def test_micro_batches_hold_the_budget_and_every_set_once(data: Path, model: Pat
     assert len(micro_batches(work, 10**6, shared=shared)) == 1
 
 
-@pytest.mark.parametrize("shared", [True, False], ids=["packed", "padded"])
+@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.full)])
 def test_scoring_divides_a_set_that_exceeds_the_budget(
     data: Path, model: Path, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def test_without_trackers_only_metrics_are_written(data: Path, model: Path, tmp_
     assert not (out / RECORD).exists()
 
 
+@pytest.mark.full
 def test_a_run_resumes_with_other_trackers(data: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     train(recipe(data, model), out)
@@ -131,6 +132,7 @@ def history(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
                 yield run, {key: json.loads(value) for key, value in items}
 
 
+@pytest.mark.full
 def test_wandb_offline_resumes_the_same_run(
     data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wandb: Any
 ) -> None:

@@ -39,7 +39,9 @@ def saved(out: Path) -> list[str]:
     return [path.name for path in checkpoint.checkpoints(out / "checkpoints")]
 
 
-@pytest.mark.parametrize("loss", ["alpha_dpo", "mcpo:1.0+bco:0.2+alpha_dpo:0.5"])
+@pytest.mark.parametrize(
+    "loss", [pytest.param("alpha_dpo", marks=pytest.mark.full), "mcpo:1.0+bco:0.2+alpha_dpo:0.5"]
+)
 def test_a_skipped_step_changes_neither_weights_nor_statistics(
     tmp_path: Path, data: Path, model: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch, loss: str,
@@ -122,6 +124,7 @@ def test_too_many_in_a_row_end_the_run_and_the_last_checkpoint_is_sound(
     assert_same(tmp_path / "run", tmp_path / "other")
 
 
+@pytest.mark.full
 def test_a_resumed_run_continues_the_count(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

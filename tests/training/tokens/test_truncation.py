@@ -118,6 +118,7 @@ def test_data_of_which_nothing_is_left_is_refused(model: Path, tmp_path: Path) -
         plan(recipe(folder, model, max_length=32))
 
 
+@pytest.mark.full
 def test_real_pairs_that_cutting_makes_equal_are_counted_as_by_hand(
     real_data: Path, model: Path, tmp_path: Path
 ) -> None:
