@@ -135,6 +135,7 @@ def _outcome(
         if engine is None
         else {**recipe.decoding()._asdict(), "chat_template": engine.get("chat")},
         "data": {name: file._asdict() for name, file in inputs.data.items()},
+        "thoughts": inputs.thoughts,
         "questions_sha256": questions_sha256(reference.questions),
         **statistics(reference, texts, scored, found),
     }

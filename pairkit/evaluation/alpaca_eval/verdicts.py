@@ -26,6 +26,9 @@ from pairkit.rankers.thoughts import answer_of
 
 _DECODING = {"logprobs": Decoding(1.0, 1.0, 1), "both_orders": Decoding(0.0, 1.0, 8)}
 
+# Letter of the preferred answer -> the count of `rankers.judge.statistics.COUNTS`.
+_PLACES = {"m": "first_wins", "M": "second_wins", "tie": "ties"}
+
 
 class Judged(NamedTuple):
     """Verdicts on a model.
@@ -134,7 +137,7 @@ def judged(
     for game, reading in zip(games, readings, strict=True):
         points = reading.second
         if points is not None:
-            counts["first_wins" if points < 0.5 else "second_wins" if points > 0.5 else "ties"] += 1
+            counts[_PLACES[_letter(points)]] += 1
             points = 1 - points if game.model_first else points
         verdict = Verdict(game.prompt_id, model, reference.generator, int(game.model_first))
         by_prompt[game.prompt_id].append(
@@ -155,35 +158,35 @@ def judged(
 def stored(annotations: Annotations, reference: Reference, model: str) -> Judged:
     """Return the verdicts of stored annotations.
 
-    The order in which the public judge was shown two answers is known, and so is its preference for a place.
+    The order in which the public judge was shown two answers is known, and with it the letter that it
+    preferred; of another judge neither is.
     """
-    counts: Counter[str] = Counter()
-    by_prompt: dict[str, list[Verdict]] = {}
+    verdicts, counts = [], Counter[str]()
     for question in reference.questions:
-        key, base = question.prompt_id, reference.answers[question.prompt_id]
+        key, instruction = question.prompt_id, question.turns[0]
         if key not in annotations.points:
             continue
-        points, equal = annotations.points[key], annotations.answers[key] == base
-        first = None if equal or annotations.judge != PUBLIC_JUDGE else model_first(question.turns[0])
-        reason = "no_verdict" if points is None else None
-        by_prompt[key] = [
-            Verdict(
-                key,
-                model,
-                reference.generator,
-                None if first is None else int(first),
-                verdict="equal" if equal else None,
-                points=points,
-                reason=reason,
-            )
-        ]
-        if first is not None and points is not None:
-            won_by_first = points == 0.5 or (points > 0.5) == first
-            counts["ties" if points == 0.5 else "first_wins" if won_by_first else "second_wins"] += 1
-        if not equal:
-            counts["questions"] += 1
-            counts["unanswered"] += points is None
-    return Judged(*_points(by_prompt), [group[0] for group in by_prompt.values()], counts)
+        points = annotations.points[key]
+        verdict = Verdict(key, model, reference.generator, points=points)
+        if annotations.answers[key] == reference.answers[key]:
+            verdicts.append(verdict._replace(verdict="equal"))
+            continue
+        counts["questions"] += 1
+        if points is None:
+            counts["unanswered"] += 1
+            verdict = verdict._replace(reason="no_verdict")
+        elif annotations.judge == PUBLIC_JUDGE:
+            first = model_first(instruction)
+            letter = _letter(1 - points if first else points)
+            counts[_PLACES[letter]] += 1
+            verdict = verdict._replace(game=int(first), verdict=letter)
+        verdicts.append(verdict)
+    return Judged(*_points({verdict.prompt_id: [verdict] for verdict in verdicts}), verdicts, counts)
+
+
+def _letter(second: float) -> str:
+    """Return the answer that is preferred, m shown first or M; tie: neither."""
+    return "tie" if second == 0.5 else "M" if second > 0.5 else "m"
 
 
 def _points(
@@ -218,7 +221,7 @@ def _read(result: Result, protocol: Protocol) -> Reading:
     (completion,) = result
     if protocol == "logprobs":
         second = second_wins(completion.logprobs or ())
-        letter = None if second is None else "M" if second > 0.5 else "m"
+        letter = None if second is None else _letter(second)
     else:
         letter = read_letter(answer_of(completion.text) or "")
         second = None if letter is None else float(letter == "M")
