@@ -141,17 +141,30 @@ def test_marks_ends_and_recorded_ids_are_those_of_transformers(thinker: Path) ->
     assert {one.finish_reason for one in written} == {"stop", "length"}
 
 
+def assert_same_tops(theirs: list[Result], folder: Path) -> None:
+    """Compare log-probs of the first tokens with those of the transformers engine."""
+    ours = complete(open_engine(EngineRecipe(model=str(folder))), asked_with_tops())
+    for one_row, other_row in zip(theirs, ours, strict=True):
+        assert not isinstance(one_row, Problem)
+        assert not isinstance(other_row, Problem)
+        for one, other in zip(one_row, other_row, strict=True):
+            assert one.logprobs is not None
+            assert other.logprobs is not None
+            values = [[value for _, value in top] for top in (one.logprobs, other.logprobs)]
+            assert len(values[0]) == 5
+            assert values[0] == pytest.approx(values[1], abs=1e-3)
+            # Tokens that are about equally probable may change places.
+            if values[1][0] - values[1][1] > 1e-2:
+                assert one.logprobs[0][0] == other.logprobs[0][0]
+
+
+def asked_with_tops() -> list[Request]:
+    return [replace(request, top_logprobs=5) for request in requests(8, 0.0, 1.0)]
+
+
 def test_the_most_probable_first_tokens_are_those_of_transformers(folder: Path, offline: Engine) -> None:
-    asked = [replace(request, top_logprobs=5) for request in requests(8, 0.0, 1.0)]
-    here = complete(open_engine(EngineRecipe(engine="transformers", model=str(folder))), asked)
-    for theirs, ours in zip(complete(offline, asked), here, strict=True):
-        for one, other in zip(theirs, ours, strict=True):
-            tops = [dict(completion.logprobs) for completion in (one, other)]
-            assert len(tops[0]) == 5
-            # Equally probable tokens may change places.
-            for token in tops[0].keys() & tops[1].keys():
-                assert tops[0][token] == pytest.approx(tops[1][token], abs=1e-3)
-            assert next(iter(tops[0])) == next(iter(tops[1]))
+    assert_same_tops(complete(offline, asked_with_tops()), folder)
+    assert {one.logprobs for row in complete(offline, requests(2, 0.0)) for one in row} == {None}
 
 
 def test_token_ids_are_taken_as_they_are(offline: Engine) -> None:
@@ -270,6 +283,13 @@ def test_the_openai_engine_with_vllms_server(folder: Path, server: str) -> None:
     assert all(len(row) == 6 for row in texts_of(results))
     assert usage["requests"] == 60  # three temperatures, three calls
     assert usage["completion_tokens"] > 20 * 6
+
+
+def test_log_probs_of_vllms_server_are_those_of_transformers(folder: Path, server: str) -> None:
+    engine = open_engine(EngineRecipe(engine="openai", model="tiny", base_url=server))
+    results = complete(engine, asked_with_tops())
+    engine.close()
+    assert_same_tops(results, folder)
 
 
 def test_a_model_that_vllms_server_does_not_know(server: str) -> None:
