@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import yaml
 from support import alpaca
 from support.bad_input.running import run_in_process
 from support.evaluations import measured, write_evaluation
+from support.labeled import jsonl
 
 from pairkit.cli.eval import app
 
@@ -36,7 +36,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         scores = measured("accuracy", [1, 0, 1, 0])
         write_evaluation(Path("runs/eval", name), [scores], model=name, benchmark="gsm8k")
     answer = {"prompt_id": "0", "prompt": [_asked(problem)], "model": "m", "answers": ["5"]}
-    Path("runs/eval/gsm8k-dpo/answers.jsonl").write_text(json.dumps(answer) + "\n")
+    jsonl(Path("runs/eval/gsm8k-dpo/answers.jsonl"), answer)
+    instruction = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    jsonl(Path("ifeval_input_data.jsonl"), {"key": 1000, "prompt": "Use no commas."} | instruction)
     return tmp_path
 
 

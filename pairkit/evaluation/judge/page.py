@@ -49,28 +49,28 @@ def render(pairs: Pairs, found: Measured, results: Mapping[str, Any]) -> str:
         f"Judge: {results['judge']['model']}",
         [part for part in parts if part is not None],
         summary=f"{judged:,} of {results['pairs']:,} pairs of {results['data']['file']} judged.",
-        top=tiles({measure.name: f"{100 * measure.value.mean:.1f} %" for measure in found.overall[:3]}),
+        top=tiles({measure.name: f"{measure.value.mean:.3f}" for measure in found.overall[:3]}),
     )
 
 
 def _measures(title: str, measures: Sequence[Measure]) -> Html | None:
     if not measures:
         return None
-    plotted = [Point(one.name, *(100 * number for number in one.value)) for one in measures]
+    plotted = [Point(one.name, *one.value) for one in measures]
     rows = [
-        [text(one.name), text(one.meaning), text(_percent(one.value)), text(f"{one.pairs:,}")]
+        [text(one.name), text(one.meaning), text(_number(one.value)), text(f"{one.pairs:,}")]
         for one in measures
     ]
     return section(
         title,
-        points(f"{title}, in percent", plotted, xlabel="%", line=50),
+        points(f"{title}, with 95 % intervals", plotted, xlabel="1 is perfect, a coin has 0.5", line=0.5),
         table(["measure", "", "value [95 % interval]", "pairs"], rows, numeric=(2, 3)),
     )
 
 
 def _rates(rates: Sequence[Rate]) -> Html | None:
     rows = [
-        [text(one.name), text(one.meaning), text(_percent(one.share)), text(f"{one.of:,}")] for one in rates
+        [text(one.name), text(one.meaning), text(_number(one.share)), text(f"{one.of:,}")] for one in rates
     ]
     headers = ["rate", "", "share [95 % interval]", "of"]
     return section("The judge itself", table(headers, rows, numeric=(2, 3))) if rows else None
@@ -114,6 +114,5 @@ def _settings(results: Mapping[str, Any]) -> Html:
     return section("Settings", settings({**data, **prompts, **results["judge"]}))
 
 
-def _percent(value: Interval) -> str:
-    mean, low, high = (100 * number for number in value)
-    return f"{mean:.1f} % [{low:.1f}, {high:.1f}]"
+def _number(value: Interval) -> str:
+    return f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]"

@@ -108,4 +108,5 @@ def _title(row: Mapping[str, Any]) -> str:
 
 def details_said(details: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what a benchmark keeps of a prompt besides its score as what was said of it."""
-    return [("details", json.dumps(details, ensure_ascii=False, indent=1))] if details else []
+    listed = ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in details.items())
+    return [(listed, "")] if details else []

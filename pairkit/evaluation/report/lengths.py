@@ -9,7 +9,7 @@ import numpy as np
 from pairkit.evaluation.measures import Measured, measure
 from pairkit.evaluation.report.texts import Text
 from pairkit.intervals import Floats
-from pairkit.reports.html import Html, paragraph, section, table, text
+from pairkit.reports.html import Html, section, table, text
 from pairkit.reports.plots import palette
 from pairkit.reports.scores import Point, histograms, points
 
@@ -57,29 +57,39 @@ def _counts(texts: Mapping[str, Text]) -> list[str]:
 def score_by_length(
     measured: Measured, texts: Mapping[str, Text], reference: Mapping[str, Text], seed: int = 0
 ) -> Html:
-    """Plot the mean score in five equal groups of prompts, by the length of the answer.
+    """Plot the mean score in up to five groups of about equally many prompts, by the length of the answer.
 
-    With a reference, by how much longer the answer is than that of the reference.
+    With a reference, by how much longer the answer is than that of the reference. Equal lengths are in one
+    group; nothing is plotted if there is only one.
     """
     places, lengths = _lengths(measured, texts, reference)
-    if len(places) < 2 * _BINS:
+    groups = _groups(lengths)
+    if len(places) < 2 * _BINS or len(groups) < 2:
         return Html("")
     rows = []
-    for group in np.array_split(np.argsort(lengths, kind="stable"), _BINS):
+    for group in groups:
         scores = measured.scores[places[group]]
         weights = None if measured.weights is None else measured.weights[places[group]]
         prompts = [measured.prompt_ids[place] for place in places[group]]
         metric = measure(Measured(measured.name, prompts, scores, weights, measured.share), seed=seed)
-        name = f"{lengths[group].min():,.0f} to {lengths[group].max():,.0f}"
+        name = f"{lengths[group].min():,.0f} to {lengths[group].max():,.0f} (n = {len(prompts):,})"
         if metric.value is not None:
             rows.append(Point(name, metric.value, metric.low, metric.high))
     what = "length difference to the reference" if reference else "length of the answer"
     line = 50.0 if reference and measured.share else None
-    title = f"{measured.name} against the {what}"
-    return Html(
-        points(title, rows, xlabel=measured.unit or "score", line=line)
-        + paragraph(f"Five groups of equally many prompts, by {what} in characters.")
-    )
+    title = f"{measured.name} against the {what}, in characters"
+    return points(title, rows, xlabel=measured.unit or "score", line=line)
+
+
+def _groups(lengths: Floats) -> list[np.ndarray]:
+    """Return the places of the lengths in each group, the shortest first."""
+    if not len(lengths):
+        return []
+    # The last length of each fifth; fewer than five where fifths end with the same length.
+    last = -(-np.arange(1, _BINS + 1) * len(lengths) // _BINS) - 1
+    ends = np.unique(np.sort(lengths)[last])
+    group = np.searchsorted(ends, lengths)
+    return [np.flatnonzero(group == number) for number in range(len(ends))]
 
 
 def _lengths(

@@ -1,11 +1,9 @@
-"""Paired differences against computations of their own, and the numbers of the published rows."""
+"""Paired differences against computations of their own."""
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from support.evaluations import measured
 from pairkit.errors import InputError
 from pairkit.evaluation.compare.paired import Difference, difference, mean_over_seeds
 from pairkit.evaluation.compare.settings import Setting
-from pairkit.evaluation.measures import Measured, measure
+from pairkit.evaluation.measures import Measured
 from pairkit.evaluation.results import Run
 from pairkit.intervals import bootstrap_difference
 
@@ -107,40 +105,3 @@ def test_one_prompt_has_no_error_and_none_is_refused() -> None:
     assert (one.value, one.low, one.se, one.p) == (100, None, None, None)
     with pytest.raises(InputError, match="a and b have no common prompt with a score of m"):
         compared(measured("m", [1.0, None]), measured("m", [None, 1.0]))
-
-
-def test_the_pair_of_the_published_rows(real_data: Path) -> None:
-    """claude-2.1 against claude-instant-1.2 on AlpacaEval 2: -0.39, SE 0.98 paired and 1.59 unpaired."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    columns = ["result_dir", "instruction", "preference"]
-    table = pq.read_table(real_data / "alpaca_eval2_annotations.parquet", columns=columns)
-
-    def win_rate(model: str) -> Measured:
-        rows = table.filter(pc.equal(table["result_dir"], model))
-        scores = rows["preference"].to_numpy() - 1
-        return Measured("win_rate", rows["instruction"].to_pylist(), scores, share=True)
-
-    found = compared(win_rate("claude-2.1"), win_rate("claude-instant-1.2"))
-    assert found.n == 805
-    assert [round(number, 2) for number in (found.value, found.se, found.unpaired_se) if number] == [
-        -0.39,
-        0.98,
-        1.59,
-    ]
-
-
-def test_the_last_pair_of_gsm8k_solutions(real_data: Path) -> None:
-    """175b_verification minus 175b_finetuning: 20.15 points, SE 1.88, 209 against 48 discordant problems."""
-    import gzip
-
-    def accuracy(name: str, rows: list[dict[str, Any]]) -> Measured:
-        return measured("accuracy", [float(row[name]["is_correct"]) for row in rows])
-
-    with gzip.open(real_data / "gsm8k_example_model_solutions.jsonl.gz", "rt") as lines:
-        rows = [json.loads(line) for line in lines]
-    found = compared(accuracy("175b_verification", rows), accuracy("175b_finetuning", rows))
-    assert (found.n, found.higher, found.lower) == (799, 209, 48)
-    assert (found.value, found.se) == (pytest.approx(20.15, abs=0.005), pytest.approx(1.88, abs=0.005))
-    assert measure(accuracy("175b_verification", rows)).value == pytest.approx(100 * 446 / 799)

@@ -35,7 +35,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_page_shows_agreement_and_contradictions(tmp_path: Path) -> None:
     texts = written(tmp_path, "plain").text
     shown = "".join(texts)
-    assert "66.7 %" in shown  # 8 of 12
+    assert "0.667 [" in shown  # 8 of 12
     assert texts.count("people: the second is better; judge: the first is better") == 4
     contradicted = texts[texts.index("Judge against people") :]
     assert [text for text in contradicted if text.startswith("plain") and text.endswith("?")] == [

@@ -32,7 +32,7 @@ def written(out: Path, mark: str) -> Page:
         ],
         model=mark,
         version=mark,
-        answers={prompt: f"{mark} answer to {prompt}" for prompt in PROMPTS},
+        answers={prompt: f"{mark} answer to {prompt}" + "!" * n for n, prompt in enumerate(PROMPTS)},
         reference_answers={prompt: f"{mark} reference for {prompt}" for prompt in PROMPTS},
         prompts=dict.fromkeys(PROMPTS, mark),
         details={prompt: {mark: mark} for prompt in PROMPTS},
