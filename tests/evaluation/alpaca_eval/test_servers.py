@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,10 @@ import pytest
 from support.alpaca import gamed_rows, save
 from support.loopback import chat_server
 from support.tiny import dice_model
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from pairkit.cli import app
+from pairkit.errors import EngineError
 from pairkit.evaluation.results import read_run
 
 COUNT = 60
@@ -34,9 +37,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def command(*words: str) -> None:
+def invoke(*words: str) -> Result:
     files = ["--reference", "reference.json", "--gamed", "gamed.json"]
-    result = CliRunner().invoke(app, ["eval", "alpaca_eval", *files, "--out", "out", *words])
+    return CliRunner().invoke(app, ["eval", "alpaca_eval", *files, "--out", "out", *words])
+
+
+def command(*words: str) -> None:
+    result = invoke(*words)
     assert result.exit_code == 0, (result.output, result.exception)
 
 
@@ -97,3 +104,39 @@ def test_local_models_answer_and_judge(folder: Path) -> None:
         "both",
     )
     assert set(read_run(Path("both")).measured["win_rate"].scores) <= {0.0, 0.5, 1.0}
+
+
+def test_a_server_that_refuses_log_probs_is_one_sentence(folder: Path) -> None:
+    """As reasoning models do: no question but the first is sent."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply(200, {"data": [{"id": "tiny"}]})
+
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            message = "logprobs are not supported with this model"
+            self.reply(400, {"error": {"message": message, "param": "logprobs", "code": "unsupported"}})
+
+        def reply(self, status: int, content: object) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        result = invoke(
+            "--answers", "outputs.json", "--judge", "tiny", "judge.engine=openai",
+            f"judge.base_url=http://127.0.0.1:{server.server_port}/v1",
+        )  # fmt: skip
+        server.shutdown()
+    assert isinstance(result.exception, EngineError)
+    assert "the judge 'tiny' gives no log-probs" in str(result.exception)
+    assert "--verdict both_orders" in str(result.exception)
+    assert len(asked) == 1
