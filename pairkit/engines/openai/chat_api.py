@@ -16,7 +16,7 @@ from pairkit.engines.base import Completion, FinishReason, Request, SentSampling
 from pairkit.engines.openai import stream
 from pairkit.engines.openai.dialect import LIMIT, NEW_LIMIT, PLAIN, Dialect
 from pairkit.engines.openai.errors import ServerError, error_within
-from pairkit.engines.openai.messages import Received, received, sent
+from pairkit.engines.openai.messages import Received, received, sent, top_logprobs
 from pairkit.engines.openai.secrets import NO_SECRETS, Secrets
 from pairkit.engines.openai.spending import Tokens
 from pairkit.engines.openai.usage import Usage, usage_of
@@ -58,6 +58,8 @@ def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> di
         "seed": sampling.seed,
         # Left out where it says nothing, because some servers refuse it whatever it is.
         "n": len(request.samplings) if len(request.samplings) > 1 else None,
+        "logprobs": None if request.top_logprobs is None else True,
+        "top_logprobs": request.top_logprobs,
     }
     fields = dialect.written(fields)
     if recipe.extra_body.get(NEW_LIMIT) is not None:
@@ -137,7 +139,16 @@ def _completion(
     remarks = _remarks(asked, body, known_end=message.known_end)
     if texts != (text, thought, tool_calls):
         remarks = (*remarks, "secret_masked")
-    return Completion(text or "", tokens, reason, asked, thought, tool_calls, remarks=remarks or None)
+    return Completion(
+        text or "",
+        tokens,
+        reason,
+        asked,
+        thought,
+        tool_calls,
+        remarks=remarks or None,
+        logprobs=top_logprobs(choice) if "top_logprobs" in body else None,
+    )
 
 
 def _remarks(asked: SentSampling, body: Mapping[str, Any], *, known_end: bool) -> tuple[str, ...]:
