@@ -228,10 +228,11 @@ CONTENT = {"section", "h2", "p", "div", "tr", "td", "th", "details", "summary", 
         ("a b --out a", "a: is an evaluation: give another directory with --out"),
         ("a damaged", "damaged/scores.parquet: cannot be read ("),
         ("a cut", "cut/results.json: is damaged (JSONDecodeError"),
+        ("a edited", "edited/results.json: is damaged (KeyError: 'se'"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(words: str, says: str, run: Run) -> None:
-    for name in ("a", "b", "damaged", "cut", "seeds/seed-1", "seeds/seed-2"):
+    for name in ("a", "b", "damaged", "cut", "edited", "seeds/seed-1", "seeds/seed-2"):
         evaluation(name)
     evaluation("other", benchmark="gsm8k")
     write_evaluation(Path("unlike"), [measured("else", [1, 0])], model="unlike")
@@ -239,6 +240,8 @@ def test_what_cannot_be_compared_is_refused(words: str, says: str, run: Run) -> 
     Path("empty").mkdir()
     Path("damaged/scores.parquet").write_bytes(b"PAR1 no")
     os.truncate("cut/results.json", 40)
+    edited = Path("edited/results.json")
+    edited.write_text(edited.read_text().replace('"se":', '"error":'))
     page = Path("a/report.html").read_bytes()
     ended = run(f"eval compare {words}")
     assert ended.code in (1, 2)
