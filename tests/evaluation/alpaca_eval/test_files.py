@@ -216,7 +216,7 @@ def test_published_weights_are_read_from_alpaca_evals_csv(tmp_path: Path) -> Non
     (tmp_path / "weights.csv").write_text(f",{columns}\na,-1.5,0.5,0.25\n")
     assert read_weights(tmp_path / "weights.csv").weights == {"a": (-1.5, 0.5, 0.25)}
     (tmp_path / "weights.csv").write_text("name,x\na,-1.5\n")
-    with pytest.raises(InputError, match="row 1: field .* is missing"):
+    with pytest.raises(InputError, match=r"row 1: field .* is missing"):
         read_weights(tmp_path / "weights.csv")
 
 
