@@ -165,6 +165,10 @@ def _scores(measured: Measured, outcome: Outcome) -> pa.Table:
     return pa.table(columns, schema=SCORES)
 
 
+# What every results.json has.
+_ENTRIES = ("benchmark", "version", "model", "prompts", "missing", "notes")
+
+
 class Run(NamedTuple):
     """An evaluation that was written."""
 
@@ -183,9 +187,18 @@ def read_run(path: Path) -> Run:
     with undamaged(file, "evaluate again"):
         results = json.loads(file.read_text(encoding="utf-8"))
         known = {metric["name"]: metric for metric in results["metrics"]}
+        _check_entries(results)
     table = _read(path / "scores.parquet", SCORES)
     names = table["metric"].unique().to_pylist()
     return Run(path, results, {name: _measured(table, name, known[name]) for name in names if name in known})
+
+
+def _check_entries(results: Mapping[str, Any]) -> None:
+    """Raise `KeyError` for an entry that is absent: later its file would not be known."""
+    absent = [name for name in _ENTRIES if name not in results]
+    absent += [name for metric in results["metrics"] for name in Metric._fields if name not in metric]
+    if absent:
+        raise KeyError(absent[0])
 
 
 def read_verdicts(path: Path) -> pa.Table | None:

@@ -39,7 +39,17 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     jsonl(Path("runs/eval/gsm8k-dpo/answers.jsonl"), answer)
     instruction = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
     jsonl(Path("ifeval_input_data.jsonl"), {"key": 1000, "prompt": "Use no commas."} | instruction)
+    jsonl(Path("arena_question.jsonl"), {"question_id": "q", "turns": [{"content": "Why?"}]})
+    jsonl(Path("arena_gpt4.jsonl"), answered("gpt-4-0314", "q", {"content": "Because.", "token_len": 2}))
+    asked = {"question_id": 101, "category": "reasoning", "turns": ["Who is first?", "And last?"]}
+    jsonl(Path("mt_bench_question.jsonl"), asked)
+    jsonl(Path("mt_bench_reference.jsonl"), answered("gpt-4", 101, "You.", "Nobody."))
     return tmp_path
+
+
+def answered(model: str, question: int | str, *turns: object) -> dict[str, Any]:
+    """An answer in the layout that Arena-Hard and MT-Bench had at first."""
+    return {"question_id": question, "model_id": model, "choices": [{"index": 0, "turns": list(turns)}]}
 
 
 def _asked(problem: dict[str, Any]) -> str:

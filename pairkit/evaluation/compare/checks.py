@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pairkit.errors import InputError
-from pairkit.evaluation.answers import ANSWERS
+from pairkit.evaluation.answers import ANSWERS, REFERENCE_ANSWERS
 from pairkit.evaluation.compare.settings import Setting
-from pairkit.evaluation.report.texts import read_texts
+from pairkit.evaluation.report.texts import Text, read_texts
 from pairkit.evaluation.results import Run
 
-# What must be the same; only these may be allowed to differ.
-MEASURED_BY = ("version", "judge", "reference", "questions")
 # How a model answers is a choice of its own, so a difference is only said.
 _ANSWERED_BY = ("decoding", "thoughts")
-# Parts of a judge that change no verdict: where it is asked and how, and what came of it.
-_ASKING = {
-    "base_url",
-    "api_key_env",
-    "calls",
-    "attempts",
-    "retry_temperature",
-    "statistics",
-    "device",
-    "dtype",
-}
+# Parts of a judge that change no verdict: where it is asked.
+_ASKING = {"base_url", "api_key_env", "calls", "device"}
 
 
 def check_alike(settings: Sequence[Setting], allowed: Collection[str]) -> list[str]:
@@ -40,8 +29,8 @@ def check_alike(settings: Sequence[Setting], allowed: Collection[str]) -> list[s
     if told := _differing(runs, "benchmark"):
         raise InputError(f"the runs are of different benchmarks: {told}: compare runs of one benchmark")
     notes = []
-    for what in MEASURED_BY:
-        if told := _other_questions(runs) if what == "questions" else _differing(runs, what):
+    for what, told in _measured_by(runs).items():
+        if told:
             if what not in allowed:
                 raise InputError(
                     f"the runs differ in {what}: {told}: a difference between them may come from that alone; "
@@ -64,21 +53,42 @@ def _differing(runs: Sequence[tuple[str, Run]], entry: str) -> str:
     return ""
 
 
+def _measured_by(runs: Sequence[tuple[str, Run]]) -> dict[str, str]:
+    """Describe each thing that must be the same: "" where it is."""
+    return {
+        "version": _differing(runs, "version"),
+        "judge": _differing(runs, "judge"),
+        "reference": _differing(runs, "reference")
+        or _other_texts(runs, REFERENCE_ANSWERS, lambda text: text.answers)
+        or "",
+        "questions": _other_questions(runs),
+    }
+
+
 def _other_questions(runs: Sequence[tuple[str, Run]]) -> str:
     """Describe a prompt whose text differs between runs; of runs without texts their hashes.
 
     A run on some of the questions has another hash, so that texts decide where they are stored.
     """
-    if not _differing(runs, "questions_sha256"):
+    hashes = _differing(runs, "questions_sha256")
+    if not hashes:
         return ""
-    texts = [(name, read_texts(run.path / ANSWERS)) for name, run in runs]
+    told = _other_texts(runs, ANSWERS, lambda text: text.prompt)
+    return hashes if told is None else told
+
+
+def _other_texts(
+    runs: Sequence[tuple[str, Run]], file: str, part: Callable[[Text], tuple[str, ...]]
+) -> str | None:
+    """Describe a prompt of which a part of the stored texts differs; None if a run has stored none."""
+    texts = [(name, read_texts(run.path / file)) for name, run in runs]
     if not all(found for _, found in texts):
-        return _differing(runs, "questions_sha256")
+        return None
     first_name, first = texts[0]
     for name, found in texts:
         for prompt in first:
-            if prompt in found and first[prompt].prompt != found[prompt].prompt:
-                return f"prompt {prompt!r} is another text in {name} than in {first_name}"
+            if prompt in found and part(first[prompt]) != part(found[prompt]):
+                return f"prompt {prompt!r} has another text in {name} than in {first_name}"
     return ""
 
 

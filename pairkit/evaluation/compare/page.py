@@ -11,6 +11,7 @@ import numpy as np
 
 from pairkit.evaluation.answers import ANSWERS, REFERENCE_ANSWERS
 from pairkit.evaluation.compare.paired import common_prompts
+from pairkit.evaluation.compare.plot import short_pair
 from pairkit.evaluation.compare.settings import Setting
 from pairkit.evaluation.measures import Measured
 from pairkit.evaluation.report.cases import Case, cases_section, extremes, judge_words
@@ -62,7 +63,7 @@ def _metric(metric: Mapping[str, Any]) -> Html:
         _values(metric),
         points(
             f"Differences in {metric['name']}",
-            [Point(_pair(pair), pair["value"], pair["low"], pair["high"]) for pair in pairs],
+            [Point(short_pair(pair), pair["value"], pair["low"], pair["high"]) for pair in pairs],
             xlabel=unit,
             line=0,
         ),

@@ -15,6 +15,11 @@ from pairkit.reports.canvas import label
 _COLOR, _MUTED = "#3b6fe0", "#667085"
 
 
+def short_pair(pair: Mapping[str, Any]) -> str:
+    """Return the names of a difference's settings, each cut so that the plot has room."""
+    return f"{label(pair['first'], 22)} − {label(pair['second'], 22)}"
+
+
 def plot_differences(comparison: Mapping[str, Any], path: Path) -> None:
     """Write a PNG with a panel per metric and a row per pair; filled points are shown after correction."""
     # Without those of categories, which would make a plot of many pages.
@@ -32,7 +37,7 @@ def plot_differences(comparison: Mapping[str, Any], path: Path) -> None:
             face = _COLOR if pair["shown"] else "white"
             axes.plot(pair["value"], row, "o", color=_COLOR, markerfacecolor=face)
         axes.axvline(0, color=_MUTED, linewidth=1, linestyle="--")
-        labels = [f"{label(pair['first'], 24)} − {label(pair['second'], 24)}" for pair in pairs]
+        labels = [short_pair(pair) for pair in pairs]
         # Without mathematics, because names of models may contain dollar signs.
         axes.set_yticks(range(rows), labels, parse_math=False)
         axes.set_ylim(rows - 0.5, -0.5)

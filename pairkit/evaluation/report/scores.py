@@ -120,7 +120,7 @@ def judge_section(results: Mapping[str, Any], verdicts: pa.Table | None) -> Html
 
 
 def _verdicts(rows: Sequence[Mapping[str, Any]]) -> Html:
-    orders = {None: "rated alone", 0: "reference shown first", 1: "model shown first"}
+    orders = {None: "in no order", 0: "reference shown first", 1: "model shown first"}
     present = [game for game in orders if any(row["game"] == game for row in rows)]
     counts = {
         game: Counter(row["verdict"] for row in rows if row["game"] == game and row["points"] is not None)

@@ -131,7 +131,18 @@ def test_some_of_the_questions_are_the_same_questions_and_another_text_is_not(ru
     assert run("eval compare all few").code == 0
     evaluation("else", answers=some, prompts={"p3": "Another question?"}, questions_sha256="ef")
     ended = run("eval compare all else")
-    assert "the runs differ in questions: prompt 'p3' is another text in else than in all" in ended.errors
+    assert "the runs differ in questions: prompt 'p3' has another text in else than in all" in ended.errors
+
+
+def test_a_reference_of_one_name_with_other_answers_is_another_reference(run: Run) -> None:
+    texts = {f"p{n}": "text" for n in range(60)}
+    evaluation("a", reference_answers=texts)
+    evaluation("b", reference_answers=texts)
+    assert run("eval compare a b").code == 0
+    evaluation("b", reference_answers=texts | {"p5": "another answer"})
+    ended = run("eval compare a b")
+    assert "the runs differ in reference: prompt 'p5' has another text in b than in a" in ended.errors
+    assert run("eval compare a b --allow-different reference").code == 0
 
 
 def test_parts_of_a_metric_are_listed_apart_and_texts_are_chosen_by_what_was_measured(run: Run) -> None:
@@ -228,10 +239,11 @@ CONTENT = {"section", "h2", "p", "div", "tr", "td", "th", "details", "summary", 
         ("a b --out a", "a: is an evaluation: give another directory with --out"),
         ("a damaged", "damaged/scores.parquet: cannot be read ("),
         ("a cut", "cut/results.json: is damaged (JSONDecodeError"),
+        ("a edited", "edited/results.json: is damaged (KeyError: 'se'"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(words: str, says: str, run: Run) -> None:
-    for name in ("a", "b", "damaged", "cut", "seeds/seed-1", "seeds/seed-2"):
+    for name in ("a", "b", "damaged", "cut", "edited", "seeds/seed-1", "seeds/seed-2"):
         evaluation(name)
     evaluation("other", benchmark="gsm8k")
     write_evaluation(Path("unlike"), [measured("else", [1, 0])], model="unlike")
@@ -239,6 +251,8 @@ def test_what_cannot_be_compared_is_refused(words: str, says: str, run: Run) -> 
     Path("empty").mkdir()
     Path("damaged/scores.parquet").write_bytes(b"PAR1 no")
     os.truncate("cut/results.json", 40)
+    edited = Path("edited/results.json")
+    edited.write_text(edited.read_text().replace('"se":', '"error":'))
     page = Path("a/report.html").read_bytes()
     ended = run(f"eval compare {words}")
     assert ended.code in (1, 2)

@@ -10,6 +10,7 @@ import pytest
 from support.evaluations import measured, write_evaluation
 from support.parsed_page import EVIL, Page
 
+from pairkit.evaluation.answers import Answer, Question, write_answers
 from pairkit.evaluation.results import Verdict
 
 PROMPTS = [f"p{n}" for n in range(24)]
@@ -116,6 +117,22 @@ def test_ratings_without_texts_have_no_sections_about_texts(tmp_path: Path) -> N
     assert "not stored" in page.text
 
 
+def test_turns_and_what_the_judge_said_of_them_are_shown_in_order(tmp_path: Path) -> None:
+    answer = Answer(("first answer", ""), ("stop", "length"))
+    questions = [Question("p0", ("one?", "two?")), Question("p1", ("three?", "four?"))]
+    write_answers(tmp_path / "answers.jsonl", "a-model", questions, {"p0": answer, "p1": answer})
+    verdicts = [Verdict("p0", "a-model", turn=turn, answer=f"of {turn}", points=2.0) for turn in (1, 2)]
+    rating = measured("rating", [2.0, 8.0], share=False)
+    write_evaluation(tmp_path, [rating], benchmark="mt_bench", verdicts=verdicts)
+    shown = [text.strip() for text in Page((tmp_path / "report.html").read_text()).text if text.strip()]
+    lowest = shown[shown.index("Lowest scores") : shown.index("Highest scores")]
+    assert lowest[lowest.index("p0") + 1 :] == [
+        *("user, turn 1", "one?", "user, turn 2", "two?", "a-model", "cut off"),
+        *("turn 1", "first answer", "turn 2", "empty"),
+        *("the judge's words: None", "of 1", "the judge's words, turn 2: None", "of 2"),
+    ]
+
+
 def test_an_evaluation_without_any_score_has_a_page(tmp_path: Path) -> None:
     write_evaluation(tmp_path, [measured("win_rate", [None, None])])
     assert "2 no_verdict" in (tmp_path / "report.html").read_text()
@@ -137,7 +154,6 @@ def test_extremes(scores: list[float], low: list[int], high: list[int]) -> None:
 
 def test_answers_are_shown_as_judged_and_problems_are_named(tmp_path: Path) -> None:
     from pairkit.engines.base import Problem
-    from pairkit.evaluation.answers import Answer, Question, write_answers
     from pairkit.evaluation.report.texts import read_texts
 
     given: Any = {
