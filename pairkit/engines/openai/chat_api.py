@@ -16,7 +16,7 @@ from pairkit.engines.base import Completion, FinishReason, Request, SentSampling
 from pairkit.engines.openai import stream
 from pairkit.engines.openai.dialect import LIMIT, NEW_LIMIT, PLAIN, Dialect
 from pairkit.engines.openai.errors import ServerError, error_within
-from pairkit.engines.openai.messages import Received, received, sent, top_logprobs
+from pairkit.engines.openai.messages import Received, received, sent
 from pairkit.engines.openai.secrets import NO_SECRETS, Secrets
 from pairkit.engines.openai.spending import Tokens
 from pairkit.engines.openai.usage import Usage, usage_of
@@ -147,7 +147,7 @@ def _completion(
         thought,
         tool_calls,
         remarks=remarks or None,
-        logprobs=top_logprobs(choice) if "top_logprobs" in body else None,
+        logprobs=message.logprobs if "top_logprobs" in body else None,
     )
 
 

@@ -35,6 +35,7 @@ class Received(NamedTuple):
     thought: str | None
     tool_calls: str | None
     known_end: bool
+    logprobs: TopLogprobs | None = None  # of its first token
 
 
 def sent(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
@@ -90,6 +91,7 @@ def received(choice: Any) -> Received | None:
         _encodable(thought) if thought else None,
         written and _encodable(written),
         name in _KNOWN | {"length", "content_filter"},
+        top_logprobs(choice),
     )
 
 
