@@ -33,6 +33,10 @@ REMARKS = {
 }
 
 
+# Texts and log-probs of the most probable tokens at one position, the most probable first.
+TopLogprobs = tuple[tuple[str, float], ...]
+
+
 class Sampling(NamedTuple):
     """The sampling parameters of one completion: the fields of `schema.SAMPLING`."""
 
@@ -61,12 +65,15 @@ class Request:
     Attributes:
         tools: JSON list of the tools that the prompt offers, or None.
         template_kwargs: JSON object of arguments of the template for this prompt, or None.
+        top_logprobs: how many of the most probable first tokens of a completion are returned with their
+            log-probs, at temperature 1; None: none are.
     """
 
     prompt: Messages | Sequence[int]
     samplings: tuple[Sampling, ...]
     tools: str | None = None
     template_kwargs: str | None = None
+    top_logprobs: int | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -85,6 +92,8 @@ class Completion(NamedTuple):
         token_ids: the sampled ids, end of turn included, if tokenizing the text gives others; else None.
         tokenizer: `ChatFormat.fingerprint` of the tokenizer that `token_ids` belong to.
         remarks: names under which the completion is counted besides, or None: `REMARKS` has those there are.
+        logprobs: texts and log-probs (nats) of the most probable first tokens, in that order; None: none were
+            requested, or the engine has none.
     """
 
     text: str
@@ -96,6 +105,7 @@ class Completion(NamedTuple):
     token_ids: tuple[int, ...] | None = None
     tokenizer: str | None = None
     remarks: tuple[str, ...] | None = None
+    logprobs: TopLogprobs | None = None
 
 
 class Problem(NamedTuple):

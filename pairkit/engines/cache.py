@@ -107,6 +107,8 @@ def _key_of(request: Request) -> list[Any]:
     # Only where there are any, so that the answers to all other calls are found in old files.
     if request.tools is not None or request.template_kwargs is not None:
         key += [request.tools, request.template_kwargs]
+    if request.top_logprobs is not None:
+        key.append({"top_logprobs": request.top_logprobs})
     return key
 
 
@@ -196,8 +198,10 @@ def _completion(
     token_ids: list[int] | None = None,
     tokenizer: str | None = None,
     remarks: list[str] | None = None,
+    logprobs: list[list[Any]] | None = None,
 ) -> Completion:
     ids = None if token_ids is None else tuple(token_ids)
     noted = None if remarks is None else tuple(remarks)
     sampled = SentSampling(*sampling)
-    return Completion(text, tokens, reason, sampled, thought, tool_calls, ids, tokenizer, noted)
+    top = None if logprobs is None else tuple((str(token), float(value)) for token, value in logprobs)
+    return Completion(text, tokens, reason, sampled, thought, tool_calls, ids, tokenizer, noted, top)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pairkit.engines.base import Completion, FinishReason, Request
+from pairkit.engines.base import Completion, FinishReason, Request, TopLogprobs
 from pairkit.engines.local import ids_of
 from pairkit.errors import ModelError
 from pairkit.models.chat.format import ChatFormat
@@ -49,6 +49,10 @@ class SampledReader:
                 completion = completion._replace(token_ids=tuple(ids), tokenizer=self._chat.fingerprint)
             completions.append(completion)
         return tuple(completions)
+
+    def top(self, ids: Sequence[int], logprobs: Sequence[float]) -> TopLogprobs:
+        """Return tokens as texts, with their log-probs."""
+        return tuple((self._decode([number]), value) for number, value in zip(ids, logprobs, strict=True))
 
     def _end(self, tools: str | None, kwargs: dict[str, Any]) -> list[int]:
         try:

@@ -9,7 +9,7 @@ Shapes: B prompts, R rows (completions in flight), P prompt tokens, V vocabulary
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pairkit.engines.base import Call, FinishReason, Problem, Request, Result, Sampling
+from pairkit.engines.base import Call, FinishReason, Problem, Request, Result, Sampling, TopLogprobs
 from pairkit.engines.local import ids_of, load_chat, model_identity, rendered
 from pairkit.engines.sampled import Sampled, SampledReader
 from pairkit.engines.sampling import draw, uniforms
@@ -81,11 +81,18 @@ class TransformersEngine:
             return []
         (number, call), self._submitted = self._submitted, None
         samplings = [request.samplings for request in call.requests]
-        rows = iter(self._sample([ids_of(request) for request in call.requests], samplings))
         reader = SampledReader(self.chat)
-        results = [
-            reader.completions(request, [next(rows) for _ in request.samplings]) for request in call.requests
-        ]
+        tops: list[TopLogprobs | None] = [None] * sum(map(len, samplings))
+
+        def on_first(logits: torch.Tensor) -> None:
+            tops[:] = _tops(reader, call.requests, logits)
+
+        rows = iter(self._sample([ids_of(request) for request in call.requests], samplings, on_first))
+        of_rows = iter(tops)
+        results = []
+        for request in call.requests:
+            completions = reader.completions(request, [next(rows) for _ in request.samplings])
+            results.append(tuple(completion._replace(logprobs=next(of_rows)) for completion in completions))
         return [(number, tuple(results))]
 
     def drain(self) -> list[tuple[int, tuple[Result, ...]]]:
@@ -97,8 +104,16 @@ class TransformersEngine:
     def close(self) -> None:
         self._submitted = None
 
-    def _sample(self, prompts: list[list[int]], samplings: list[tuple[Sampling, ...]]) -> list[Sampled]:
-        """Return token ids (the stop token included) and finish reason of each row, prompt by prompt."""
+    def _sample(
+        self,
+        prompts: list[list[int]],
+        samplings: list[tuple[Sampling, ...]],
+        on_first: Callable[[torch.Tensor], None],
+    ) -> list[Sampled]:
+        """Return token ids (the stop token included) and finish reason of each row, prompt by prompt.
+
+        `on_first` is given the logits of the first tokens, `[R, V]`.
+        """
         device = self.model.device
         owner = [prompt for prompt, group in enumerate(samplings) for _ in group]
         flat = [sampling for group in samplings for sampling in group]
@@ -115,6 +130,7 @@ class TransformersEngine:
 
         with _inference(self.model):
             state = _prefill(self.model, prompts, torch.tensor(owner, device=device))
+            on_first(state.logits)
             live = torch.arange(len(flat), device=device)  # [R], the rows that have not ended
             for position in range(sampled.shape[1]):
                 # Numbers of seed and position alone: rows that leave the batch change nothing for the others.
@@ -185,6 +201,19 @@ def stop_tokens(model: PreTrainedModel, chat: ChatFormat) -> list[int]:
     tokens = configured if isinstance(configured, list) else [configured]
     ends = (*tokens, chat.tokenizer.eos_token_id, *SampledReader(chat).stops())
     return sorted({int(token) for token in ends if token is not None})
+
+
+def _tops(
+    reader: SampledReader, requests: Sequence[Request], logits: torch.Tensor
+) -> list[TopLogprobs | None]:
+    """Return the most probable first tokens of each row, from logits `[R, V]`; None where none are wanted."""
+    wanted = [request.top_logprobs for request in requests for _ in request.samplings]
+    most = min(max((count or 0 for count in wanted), default=0), logits.shape[-1])
+    if not most:
+        return [None] * len(wanted)
+    values, ids = torch.log_softmax(logits.double(), dim=-1).topk(most, dim=-1)
+    rows = zip(wanted, ids.tolist(), values.tolist(), strict=True)
+    return [reader.top(top[:count], logprobs[:count]) if count else None for count, top, logprobs in rows]
 
 
 @dataclass

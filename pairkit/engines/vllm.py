@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pairkit.engines.base import Call, Problem, Request, Result
+from pairkit.engines.base import Call, Problem, Request, Result, TopLogprobs
 from pairkit.engines.local import ids_of, load_chat, model_identity, rendered
 from pairkit.engines.sampled import Sampled, SampledReader
 from pairkit.errors import EngineError, MissingExtraError, PairkitError, RecipeError
@@ -77,6 +77,7 @@ class _Flight:
 
     call: Call
     sampled: dict[int, Sampled] = field(default_factory=dict)
+    tops: dict[int, TopLogprobs] = field(default_factory=dict)
 
 
 class VLLMEngine:
@@ -123,6 +124,7 @@ class VLLMEngine:
                 top_p=sampling.top_p,
                 seed=sampling.seed,
                 max_tokens=sampling.max_tokens,
+                logprobs=request.top_logprobs,
                 # In addition to those of the generation config and EOS.
                 stop_token_ids=self._stops,
                 # The text is made here, from the ids, because vLLM's has no marks that are special tokens.
@@ -161,12 +163,23 @@ class VLLMEngine:
         flight = self._in_flight[number]
         (request,) = flight.call.requests
         flight.sampled[sample] = _sampled(output.outputs[0])
+        if request.top_logprobs is not None:
+            flight.tops[sample] = self._top(output.outputs[0], request.top_logprobs)
         self._unfinished -= 1
         if len(flight.sampled) < len(request.samplings):
             return []
         del self._in_flight[number]
         sampled = [flight.sampled[key] for key in sorted(flight.sampled)]
-        return [(number, (self._reader.completions(request, sampled),))]
+        completions = self._reader.completions(request, sampled)
+        result = tuple(
+            completion._replace(logprobs=flight.tops.get(key)) for key, completion in enumerate(completions)
+        )
+        return [(number, (result,))]
+
+    def _top(self, output: Any, count: int) -> TopLogprobs:
+        """Return the most probable first tokens; vLLM adds the sampled one where it is none of them."""
+        first = sorted(output.logprobs[0].items(), key=lambda entry: entry[1].rank)[:count]
+        return self._reader.top([number for number, _ in first], [entry.logprob for _, entry in first])
 
 
 def _sampled(output: Any) -> Sampled:

@@ -19,6 +19,11 @@ from pairkit.evaluation.session import Session
 from pairkit.files import write_text
 from pairkit.rankers.thoughts import Thoughts, answer_of
 
+# What an evaluation writes with `write_answers`, and its page reads: the answers of the model or models, and
+# those of the reference where there is one.
+ANSWERS = "answers.jsonl"
+REFERENCE_ANSWERS = "reference_answers.jsonl"
+
 
 class Question(NamedTuple):
     """A question of a benchmark; `row` is the row of the benchmark's file."""

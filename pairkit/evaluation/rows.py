@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -59,6 +60,19 @@ def read_rows(path: Path) -> tuple[list[tuple[int, Row]], DataFile]:
     if not rows:
         raise InputError(f"{path}: has no rows")
     return rows, DataFile(path.name, sha256(path), len(rows))
+
+
+def number_field(row: Row, name: str, path: Path, number: int) -> float:
+    """Return the finite number in a field of a row, which may be a text, as in CSV. Raises `InputError`."""
+    value = row.get(name)
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        kind = "is missing" if name not in row else f"is {value!r}, not a number"
+        raise InputError.at(f"field {name!r} {kind}", file=path, row=number)
+    return found
 
 
 def text_field(row: Row, name: str, path: Path, number: int) -> str:

@@ -4,9 +4,10 @@
     number                   both end in the same number, as GSM8K counts: 1,080 = $1080.00 = 1080 dollars
     package.module:function  a Python function of (completion text, metadata of the set) that returns a number
 
-The final number of a text is the first one after its last `####`, else after its last line that begins
-with `A:`, else the last one in it. Thousands separators, signs, currency, units, percent signs and trailing
-zeros do not matter; fractions and words are not read.
+The final number of a text is the first one behind its last "So the answer is" (in any case, on its line),
+else after its last `####`, else after its last line that begins with `A:`, else the last one in it. Where
+such a mark has no number behind it, there is none. Thousands separators, signs, currency, units, percent
+signs and trailing zeros do not matter; fractions and words are not read.
 
 A check sees a completion without the thought that it begins with; a thought that never ends is no answer.
 """
@@ -102,6 +103,8 @@ def final_number(texts: pl.Expr) -> pl.Expr:
     # A minus after a digit subtracts and one inside a word joins; the others are signs.
     cleaned = texts.str.replace_all("[−–]", "-").str.replace_all(r"([\d)])[ \t]*-|(\w)-", "${1}${2} ")
     marked = pl.coalesce(
+        # MinorDPO's prompt asks for this; what follows on other lines may be a check of the answer.
+        cleaned.str.extract(r"(?is)^.*so the answer is\s*:?\s*([^\n]*)"),
         cleaned.str.extract(r"(?s)^.*####(.*)$"),
         cleaned.str.extract(r"(?s)^(?:.*\n)?[ \t]*A:(.*)$"),
     )

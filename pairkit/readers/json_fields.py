@@ -78,7 +78,7 @@ def json_text(value: Any, *, strict: bool = False) -> str:
     NaN and infinities, which are no JSON, are written as Python reads them; with `strict` they, and half of
     a surrogate pair, raise `ValueError`.
     """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=not strict)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=not strict, default=float)
     if strict:
         text.encode()
     return text

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from pairkit.arrow import repeat
-from pairkit.readers.written.exact_json import dumps_exact, json_row
+from pairkit.readers.written.exact_json import dumps_exact, dumps_known, json_row
 from pairkit.readers.written.raw_values import Raw, Rest
 from pairkit.readers.written.typed_values import canonical, is_odd, plain_values, without_nulls
 
@@ -73,7 +73,7 @@ def _written(columns: Rest, size: int) -> _Written:
 
 
 def _joined(objects: Mapping[str, Any], typed: str) -> str:
-    text = dumps_exact(objects)
+    text = dumps_known(objects)
     if typed == NOTHING:
         return text
     return typed if not objects else f"{text[:-1]},{typed[1:]}"

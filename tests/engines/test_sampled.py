@@ -205,8 +205,10 @@ def test_training_reads_the_ids_that_were_sampled(
     read: dict[tuple[int, ...], list[list[int]]] = {}
     sample = TransformersEngine._sample
 
-    def recording(self: TransformersEngine, prompts: list[list[int]], samplings: Any) -> list[Sampled]:
-        rows = sample(self, prompts, samplings)
+    def recording(
+        self: TransformersEngine, prompts: list[list[int]], samplings: Any, on_first: Any
+    ) -> list[Sampled]:
+        rows = sample(self, prompts, samplings, on_first)
         left = iter(rows)
         for prompt, group in zip(prompts, samplings, strict=True):
             read[tuple(prompt)] = [next(left)[0] for _ in group]

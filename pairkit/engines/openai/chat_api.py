@@ -58,6 +58,8 @@ def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> di
         "seed": sampling.seed,
         # Left out where it says nothing, because some servers refuse it whatever it is.
         "n": len(request.samplings) if len(request.samplings) > 1 else None,
+        "logprobs": None if request.top_logprobs is None else True,
+        "top_logprobs": request.top_logprobs,
     }
     fields = dialect.written(fields)
     if recipe.extra_body.get(NEW_LIMIT) is not None:
@@ -137,7 +139,16 @@ def _completion(
     remarks = _remarks(asked, body, known_end=message.known_end)
     if texts != (text, thought, tool_calls):
         remarks = (*remarks, "secret_masked")
-    return Completion(text or "", tokens, reason, asked, thought, tool_calls, remarks=remarks or None)
+    return Completion(
+        text or "",
+        tokens,
+        reason,
+        asked,
+        thought,
+        tool_calls,
+        remarks=remarks or None,
+        logprobs=message.logprobs if "top_logprobs" in body else None,
+    )
 
 
 def _remarks(asked: SentSampling, body: Mapping[str, Any], *, known_end: bool) -> tuple[str, ...]:

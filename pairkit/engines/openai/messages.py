@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pairkit.engines.base import FinishReason, Request
+from pairkit.engines.base import FinishReason, Request, TopLogprobs
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.models.chat.messages import from_json, with_system
 from pairkit.schema import canonical_json
@@ -35,6 +35,7 @@ class Received(NamedTuple):
     thought: str | None
     tool_calls: str | None
     known_end: bool
+    logprobs: TopLogprobs | None = None  # of its first token
 
 
 def sent(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
@@ -90,7 +91,21 @@ def received(choice: Any) -> Received | None:
         _encodable(thought) if thought else None,
         written and _encodable(written),
         name in _KNOWN | {"length", "content_filter"},
+        top_logprobs(choice),
     )
+
+
+def top_logprobs(choice: Mapping[str, Any]) -> TopLogprobs | None:
+    """Read the most probable first tokens of a choice; None if the server sent none that can be read."""
+    value: Any = choice
+    try:
+        listed = value["logprobs"]["content"][0]["top_logprobs"]
+        top = [(str(entry["token"]), float(entry["logprob"])) for entry in listed]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    # Positive ones and NaN are no log-probs. The most probable first, as not every server sorts them.
+    kept = [(_encodable(token), logprob) for token, logprob in top if logprob <= 0]
+    return tuple(sorted(kept, key=lambda entry: -entry[1])) or None
 
 
 def _message(choice: Mapping[str, Any], *, ended: bool) -> Mapping[str, Any] | None:

@@ -73,6 +73,8 @@ def _add(choice: dict[str, Any], piece: Mapping[str, Any]) -> None:
     if piece.get("error"):
         choice["error"] = piece["error"]
     delta = _object(piece.get("delta"))
+    if logprobs := _object(piece.get("logprobs")):
+        _extend(choice.setdefault("logprobs", {}), logprobs)
     if message := _object(piece.get("message")):
         choice["messages"].append(message)
     if "text" in piece:

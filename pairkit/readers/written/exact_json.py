@@ -15,16 +15,20 @@ from typing import Any
 MAX_DIGITS = 4000  # int() refuses more than 4300
 
 
-class Number(float):
-    """A number whose text is not the one that Python writes: 1e400, 0.10, -0."""
+class Number:
+    """A number whose text is not the one that Python writes: 1e400, 0.10, -0.
 
-    text: str
+    It is no float, because the encoder of Python's library would write one as any other.
+    """
 
-    def __new__(cls, text: str) -> Number:
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __float__(self) -> float:
         """Return the nearest float, which is infinite for 1e400."""
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
+        return float(self.text)
 
 
 class RepeatedKey(ValueError):
@@ -75,6 +79,18 @@ def as_floats(value: Any) -> Any:
     return float(value) if isinstance(value, Number) else value
 
 
+def dumps_known(value: Any) -> str:
+    """Write JSON as `dumps_exact` does, of a value in which no object repeats a key and few levels are."""
+    try:
+        return _plain(value)
+    # A number of its own spelling, NaN or an infinity.
+    except (TypeError, ValueError):
+        return dumps_exact(value)
+
+
+_plain = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def dumps_exact(value: Any, *, comma: str = ",", colon: str = ":") -> str:
     """Write JSON: numbers as they were read, and NaN and infinities, which JSON has not, as texts."""
     pieces: list[str] = []
@@ -120,14 +136,14 @@ def _scalar(value: Any) -> str:
         return _text(value)
     if value is None or isinstance(value, bool):
         return WORDS[value]
-    return number_text(value) if isinstance(value, float) else int.__repr__(value)
+    return number_text(value) if isinstance(value, float | Number) else int.__repr__(value)
 
 
 def _text(value: str) -> str:
     return str(encode_basestring(value))
 
 
-def number_text(value: float) -> str:
+def number_text(value: float | Number) -> str:
     """Return the text of a number: its own, or the shortest that gives the same float."""
     if isinstance(value, Number):
         return value.text
@@ -138,13 +154,13 @@ WORDS = {None: "null", True: "true", False: "false"}
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
-def _integer(digits: str) -> int | float:
+def _integer(digits: str) -> int | Number:
     if len(digits) > MAX_DIGITS or digits == "-0":
         return Number(digits)
     return int(digits)
 
 
-def _float(text: str) -> float:
+def _float(text: str) -> float | Number:
     value = float(text)
     return value if float.__repr__(value) == text else Number(text)
 

@@ -124,7 +124,7 @@ def _plain(value: Any) -> Any:
     return _float(value) if isinstance(value, float) else value
 
 
-def _float(value: float) -> float:
+def _float(value: float) -> float | Number:
     text = repr(value)
     number, mark, exponent = text.partition("e-")
     if not mark:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
-from pairkit.readers.written.exact_json import dumps_exact, loads_known
+from pairkit.readers.written.exact_json import dumps_known, loads_known
 from pairkit.sources.layouts.table.messages_of_trees import as_text, is_message, tree_of
 from pairkit.sources.reading.columns import Columns
 
@@ -134,5 +134,5 @@ def _answer(reply: Node) -> Node:
         # From 0 there, from 1 in a set.
         "rank": None if rank is None else int(rank) + 1,
         "model": as_text(reply.get("model_name")),
-        "metadata": dumps_exact(about),
+        "metadata": dumps_known(about),
     }

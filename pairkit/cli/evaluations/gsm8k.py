@@ -1,0 +1,96 @@
+"""`pairkit eval gsm8k`: math problems."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pairkit.cli.evaluations.common import (
+    AnswersFlag,
+    DryRunFlag,
+    EngineFlag,
+    LimitFlag,
+    ModelFlag,
+    NameFlag,
+    RetryFlag,
+    SeedFlag,
+    print_results,
+    recipe_of,
+)
+from pairkit.cli.printing import say
+
+if TYPE_CHECKING:
+    from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
+    from pairkit.evaluation.gsm8k.run import Inputs
+
+
+class Step(StrEnum):
+    """The last step that is run."""
+
+    answers = "answers"
+    scores = "scores"
+
+
+def gsm8k(
+    context: typer.Context,
+    questions: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="The problems: a file with the fields question and answer."),
+    ],
+    model: ModelFlag = None,
+    name: NameFlag = None,
+    engine: EngineFlag = None,
+    answers: AnswersFlag = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/gsm8k"),
+    until: Annotated[Step, typer.Option(help="The last step: answers are generated, then scored.")] = (
+        Step.scores
+    ),
+    limit: LimitFlag = None,
+    seed: SeedFlag = None,
+    retry_failed: RetryFlag = False,
+    dry_run: DryRunFlag = False,
+) -> None:
+    """Measure accuracy on math problems whose answer is a number.
+
+    Zero-shot and greedy with the prompt of MinorDPO, whose number behind "So the answer is" is read; without
+    these words, the one behind ####, behind A:, or the last one. Answers that are cut off count as wrong.
+
+    Examples:
+
+    \b
+      pairkit eval gsm8k --questions gsm8k-test.parquet --model runs/train/data-dpo
+      pairkit eval gsm8k --questions test.jsonl --model org/chat-model --engine vllm max_tokens=1024
+      pairkit eval gsm8k --questions test.jsonl --model M --limit 100 instruction=null --out runs/eval/plain
+      pairkit eval gsm8k --questions test.jsonl --answers runs/eval/gsm8k/answers.jsonl
+    """
+    from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
+    from pairkit.evaluation.gsm8k.run import read_inputs, run_gsm8k
+
+    recipe = recipe_of(context, Gsm8kRecipe, {"model": model, "name": name, "engine": engine, "seed": seed})
+    inputs = read_inputs(recipe, questions, answers, limit)
+    if dry_run:
+        _print_plan(recipe, inputs)
+        return
+    results = run_gsm8k(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
+    if results is None:
+        say(f"wrote {out}: the answers; run the same command without --until to continue")
+    else:
+        print_results(results, out)
+
+
+def _print_plan(recipe: Gsm8kRecipe, inputs: Inputs) -> None:
+    import yaml
+
+    from pairkit.evaluation.gsm8k.run import plan_gsm8k
+    from pairkit.evaluation.plan import describe_plan
+    from pairkit.masking import masked
+
+    plan = {
+        "questions": len(inputs.problems.questions),
+        "steps": describe_plan(plan_gsm8k(recipe, inputs), recipe.calls),
+        "recipe": masked(recipe.model_dump(mode="json")),
+    }
+    say(yaml.safe_dump(plan, sort_keys=False), end="")
