@@ -29,6 +29,12 @@ def parquet_file(path: Path) -> pq.ParquetFile:
     problem = unreadable(file.schema_arrow.names, file.schema_arrow.types)
     if problem:
         raise InputError(f"{path}: {problem}")
+    total = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+    if total != file.metadata.num_rows:
+        raise InputError(
+            f"{path}: the Parquet file is damaged: its row groups have {total:,} rows, its footer has "
+            f"{file.metadata.num_rows:,}"
+        )
     return file
 
 
@@ -48,9 +54,9 @@ def parquet_blocks(path: Path, rows: int) -> Generator[Block, None, None]:
             stream = stream or _tables_from(file, first, rows)
             try:
                 table = next(stream, None)
-                if table is None or table.num_rows < min(rows, total - first):
+                if table is None or table.num_rows != min(rows, total - first):
                     raise InputError(
-                        f"{path}: the Parquet file is damaged: it ends before row {total:,} of its footer"
+                        f"{path}: the Parquet file is damaged: its rows are not the {total:,} of its footer"
                     )
                 if any(has_views(kind) for kind in table.schema.types):
                     table = plain(table)

@@ -14,6 +14,7 @@ from pairkit.readers.arrow_file import arrow_errors, open_reader, read_batches
 from pairkit.readers.arrow_types import plain_type
 from pairkit.readers.parquet import parquet_file
 from pairkit.readers.survey_parts import Part
+from pairkit.readers.unpacked.parquet_footer import Column, columns_of
 from pairkit.readers.unpacked.parquet_pages import unit_rows
 
 
@@ -23,28 +24,26 @@ def survey_parquet(path: Path) -> Iterator[Part]:
         rows, schema = file.metadata.num_rows, file.schema_arrow
         # Before anything is unpacked.
         unit_rows(file, path, 1)
-        leaves = _cheapest_leaves(file)
+        with path.open("rb") as raw:
+            groups = columns_of(file, raw, path)
+        leaves = _cheapest_leaves(file, groups)
         try:
-            nulls = {name: _nulls(file, name, leaf) for name, leaf in leaves.items()}
-        except (pa.ArrowInvalid, OSError) as error:
+            nulls = {
+                name: _nulls(file, name, [group[leaf] for group in groups]) for name, leaf in leaves.items()
+            }
+        except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: the Parquet file is damaged: {error}") from error
         # A struct without fields has no leaf, and no value that a row could use.
         non_null = {name: rows - nulls.get(name, rows) for name in schema.names}
         yield Part(rows, {field.name: plain_type(field.type) for field in schema}, non_null)
 
 
-def _cheapest_leaves(file: pq.ParquetFile) -> dict[str, int]:
+def _cheapest_leaves(file: pq.ParquetFile, groups: list[list[Column]]) -> dict[str, int]:
     """Return for each column the number of its leaf that is smallest on disk.
 
     Any leaf will do, because each knows where its column is null.
     """
-    sizes = [
-        sum(
-            file.metadata.row_group(group).column(leaf).total_compressed_size
-            for group in range(file.num_row_groups)
-        )
-        for leaf in range(file.metadata.num_columns)
-    ]
+    sizes = [sum(group[leaf].size for group in groups) for leaf in range(len(file.schema))]
     chosen, first = {}, 0
     # By their order, because names with dots make paths of leaves ambiguous.
     for field in file.schema_arrow:
@@ -63,14 +62,11 @@ def _leaf_count(kind: pa.DataType) -> int:
     )
 
 
-def _nulls(file: pq.ParquetFile, name: str, leaf: int) -> int:
-    path = file.schema.column(leaf).path
-    if path == name:
-        groups = (file.metadata.row_group(group).column(leaf) for group in range(file.num_row_groups))
-        statistics = [column.statistics for column in groups]
-        if all(each is not None and each.has_null_count for each in statistics):
-            return sum(each.null_count for each in statistics)
-    batches = file.iter_batches(columns=[path], use_threads=True)
+def _nulls(file: pq.ParquetFile, name: str, leaves: list[Column]) -> int:
+    counted = [leaf.nulls for leaf in leaves if leaf.path == name and leaf.nulls is not None]
+    if len(counted) == len(leaves):
+        return sum(counted)
+    batches = file.iter_batches(columns=[leaf.path for leaf in leaves[:1]], use_threads=True)
     return sum(batch.column(name).null_count for batch in batches)
 
 

@@ -8,16 +8,17 @@ compact protocol (https://github.com/apache/parquet-format, parquet.thrift, Page
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import SEEK_END, BytesIO
+from io import BytesIO
 from pathlib import Path
 from struct import Struct
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.errors import InputError, quoted
 from pairkit.readers.blocks import UNIT_BYTES
+from pairkit.readers.unpacked.parquet_footer import Column, check_sizes, columns_of
 from pairkit.readers.unpacked.thrift import read_struct
 from pairkit.readers.unpacked.unit_size import Needs, fitting_rows
 
@@ -28,23 +29,10 @@ DICTIONARY_BYTES = 64 << 20  # writers end a dictionary at about 1 MiB
 HEADER = 1 << 12  # bytes to read first; statistics of long texts make a header longer
 LONGEST_HEADER = 16 << 20
 SMALL = UNIT_BYTES // 1000
-# Those of a dictionary whose unpacked form is only the values; others count as if it were one value.
-TYPES = ("BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
 PLAIN = 0
 CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}  # CompressionCodec
 LENGTH = Struct("<I")
 DATA, DATA_V2, DICTIONARY = 0, 3, 2  # PageType
-
-
-class Column(NamedTuple):
-    """A column of a row group: where its pages begin, how many bytes they have, and how many values."""
-
-    path: str
-    kind: str
-    codec: int
-    values: int
-    start: int
-    size: int
 
 
 class Page(NamedTuple):
@@ -68,7 +56,7 @@ def unit_rows(file: pq.ParquetFile, path: Path, rows: int) -> int:
 
 def _needs(file: pq.ParquetFile, path: Path) -> Iterator[Needs]:
     with path.open("rb") as raw:
-        for number, columns in enumerate(_columns(file, raw, path)):
+        for number, columns in enumerate(columns_of(file, raw, path)):
             group = file.metadata.row_group(number)
             if not group.num_rows:
                 continue
@@ -97,42 +85,6 @@ def _check_held(columns: list[Column], walked: list[list[Page]], path: Path) -> 
             f"(the largest to {largest[place]:,}, in the column {quoted(columns[place].path)}); "
             "write the file again with smaller pages (pyarrow: write_batch_size=16)"
         )
-
-
-def _columns(file: pq.ParquetFile, raw: BinaryIO, path: Path) -> list[list[Column]]:
-    """Return the columns of each row group. Raises `InputError` for a footer that is damaged.
-
-    Not from pyarrow's metadata, which ends the process for a codec or a type that it does not expect.
-    """
-    raw.seek(-8, SEEK_END)
-    (length,) = LENGTH.unpack(raw.read(4))
-    raw.seek(-8 - length, SEEK_END)
-    leaves = [file.schema.column(leaf) for leaf in range(len(file.schema))]
-    try:
-        footer = read_struct(BytesIO(raw.read(length)))
-        groups = [[_column(leaf, about[3]) for leaf, about in _paired(leaves, group)] for group in footer[4]]
-    except (EOFError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(f"{path}: the Parquet file is damaged: its footer has no columns") from error
-    return groups
-
-
-def _paired(leaves: list[pq.ColumnSchema], group: dict[int, Any]) -> Iterator[tuple[pq.ColumnSchema, Any]]:
-    return zip(leaves, group[1], strict=True)
-
-
-def _column(leaf: pq.ColumnSchema, about: dict[int, int]) -> Column:
-    if TYPES[about[1]] != leaf.physical_type:
-        raise ValueError("another type than in the schema")
-    starts = [about[9], about.get(11) or about[9]]
-    column = Column(leaf.path, TYPES[about[1]], about[4], about[5], min(starts), about[7])
-    _check_sizes(column[2:])
-    return column
-
-
-def _check_sizes(sizes: tuple[Any, ...]) -> None:
-    """Raise `TypeError` for what is no number, as a damaged header may have it, `ValueError` below zero."""
-    if min(sizes) < 0:
-        raise ValueError("a negative size")
 
 
 def _longest(raw: BinaryIO, column: Column, page: Page) -> float:
@@ -189,7 +141,7 @@ def _page_at(raw: BinaryIO, place: int, path: Path) -> Page:
             fields = read_struct(stream)
             about: dict[int, int] = next((fields[name] for name in (5, 7, 8) if name in fields), {})
             page = Page(fields[1], fields[2], fields[3], about.get(1, 0), place + stream.tell())
-            _check_sizes(page)
+            check_sizes(page)
         except (EOFError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
             if isinstance(error, EOFError) and len(content) == size and size < LONGEST_HEADER:
                 size *= 8
