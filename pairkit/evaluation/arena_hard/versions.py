@@ -1,0 +1,52 @@
+"""What the two versions of the benchmark are: prompts, references, judges."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pairkit.evaluation.arena_hard.labels import Version
+
+
+class Benchmark(NamedTuple):
+    """A version of Arena-Hard.
+
+    Attributes:
+        categories: category -> the public reference of its prompts; v0.1 has one, without a name.
+        judges: the public judges.
+        questions: how many.
+        questions_sha256: of all of them, see `answers.questions_sha256`.
+        judge_tokens: the longest answer of the judge.
+        drops_prompts: whether a game without a verdict drops its prompt.
+        level: of the public intervals.
+    """
+
+    categories: dict[str | None, str]
+    judges: tuple[str, ...]
+    questions: int
+    questions_sha256: str
+    judge_tokens: int
+    drops_prompts: bool
+    level: float
+
+
+BENCHMARKS: dict[Version, Benchmark] = {
+    "0.1": Benchmark(
+        {None: "gpt-4-0314"},
+        ("gpt-4-1106-preview",),
+        500,
+        "",
+        4096,
+        drops_prompts=False,
+        level=0.95,
+    ),
+    "2.0": Benchmark(
+        {"hard_prompt": "o3-mini-2025-01-31", "creative_writing": "gemini-2.0-flash-001"},
+        ("gpt-4.1", "gemini-2.5"),
+        750,
+        "",
+        16000,
+        drops_prompts=True,
+        level=0.9,
+    ),
+}
+CREATIVE = "creative_writing"
