@@ -133,8 +133,21 @@ def _read(row: Row, path: Path, number: int) -> tuple[str | None, str | None, in
         raise InputError.at(
             "has neither 'messages', nor 'choices', nor 'answer': it holds no answer", file=path, row=number
         )
-    text = content.get("answer") if isinstance(content, Mapping) else content
+    text, asked = _text(content), _text(asked)
     if text is not None and not isinstance(text, str):
         raise InputError.at(f"the answer is {type(text).__name__}, not a text", file=path, row=number)
     stored = length if isinstance(length, int) and length >= 0 else None
     return asked if isinstance(asked, str) else None, text, stored
+
+
+def _text(content: Any) -> Any:
+    """Return the text in a content, None for null; whatever it is if it holds none.
+
+    The reader of files turns a column of texts and of `{"answer": text}` into lists of parts.
+    """
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], Mapping):
+        return _text(content[0].get("text"))
+    if isinstance(content, Mapping):
+        # `value` is where the reader puts the plain texts of such a column.
+        return content.get("answer") if content.get("answer") is not None else content.get("value")
+    return content

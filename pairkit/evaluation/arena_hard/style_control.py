@@ -16,17 +16,17 @@ Shapes: g games, K models, f features, n prompts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pairkit.evaluation.arena_hard.fit import curvature, fit, fits, sigmoid
+from pairkit.evaluation.arena_hard.labels import Version
 from pairkit.evaluation.arena_hard.style import FEATURES
 from pairkit.intervals import Floats
 
-Version = Literal["0.1", "2.0"]
 StyleControl = Literal["equal", "pool"]
 RESAMPLES = 1000
 # Of the public code, which resamples battles.
@@ -75,21 +75,25 @@ class Controlled(NamedTuple):
     """A score at controlled style, between 0 and 1, of the first model.
 
     Attributes:
-        coefficients: feature -> weight, per standard deviation; constant features have none.
+        coefficients: feature -> weight, per standard deviation.
         constant: features left out, because they are the same in all battles.
         influence: of each prompt on the score, `[n]`; the root of the sum of squares is its error.
-        low, high: 95 % interval, prompts resampled.
-        public: value, low, high as the public code gives them, battles resampled: v0.1 the estimate and
-            95 %, v2.0 the median and 90 %.
+        interval: 95 %, whole prompts resampled.
     """
 
     value: float
     coefficients: dict[str, float]
     constant: tuple[str, ...]
     influence: Floats
+    interval: tuple[float, float]
+
+
+class Public(NamedTuple):
+    """A score by the convention of the public code, with its interval: battles are resampled 100 times."""
+
+    value: float
     low: float
     high: float
-    public: tuple[float, float, float]
 
 
 def differences(own: Floats, base: Floats, version: Version) -> Floats:
@@ -130,12 +134,72 @@ def controlled(
 ) -> Controlled:
     """Estimate the score of the first model with the features in `columns` controlled.
 
+    The standard deviations (and means) are those of all battles in every resample.
+
     Args:
-        battles: with at least one game; features in `columns` known.
+        battles: at least one game; features in `columns` known.
         prompts: n, the number of prompts.
 
     Raises `NoMaximumError` if style and model separate wins from losses.
     """
+    model = _fitted(battles, columns, version, style)
+    resampled = model.scores(_by_prompt(battles, prompts, np.random.default_rng(seed)))
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    named = [FEATURES[column] for column in columns]
+    found = [name for name, there in zip(named, model.varies, strict=True) if there]
+    weights = model.theta[len(model.theta) - len(found) :].tolist()
+    return Controlled(
+        model.value,
+        dict(zip(found, weights, strict=True)),
+        tuple(name for name in named if name not in found),
+        _influence(model, prompts),
+        (float(low), float(high)),
+    )
+
+
+def published_control(
+    battles: Battles, columns: Sequence[int], version: Version, *, seed: int = 0
+) -> Public:
+    """Return the score that the public code gives: v0.1 the estimate and 95 %, v2.0 the median and 90 %.
+
+    Raises `NoMaximumError` if style and model separate wins from losses.
+    """
+    model = _fitted(battles, columns, version, "pool")
+    resampled = model.scores(_by_battle(battles, np.random.default_rng(seed)))
+    if version == "0.1":
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        return Public(model.value, float(low), float(high))
+    low, middle, high = np.quantile(resampled, [0.05, 0.5, 0.95])
+    return Public(float(middle), float(low), float(high))
+
+
+class _Fitted(NamedTuple):
+    """A model fitted to battles; `varies` are the features in it, `[f]`."""
+
+    battles: Battles
+    estimator: Estimator
+    design: Floats  # [g, k]
+    weight: Floats  # [g]
+    theta: Floats  # [k]
+    contrast: Floats  # [k], what theta is multiplied with for the log-odds of the first model's score
+    varies: npt.NDArray[np.bool_]
+
+    @property
+    def value(self) -> float:
+        return float(sigmoid(self.contrast @ self.theta))
+
+    def scores(self, resamples: Iterable[Floats]) -> Floats:
+        """Return the scores in resamples, each given as how often games count, `[R, g]`."""
+        fitted = [
+            fits(self.design, self.battles.points, times * self.weight, self.estimator.ridge, self.theta)
+            for times in resamples
+        ]
+        return sigmoid(np.concatenate(fitted) @ self.contrast)
+
+
+def _fitted(
+    battles: Battles, columns: Sequence[int], version: Version, style: StyleControl
+) -> _Fitted:
     estimator = ESTIMATORS[version]
     z = differences(battles.own, battles.base, version)[:, list(columns)]
     z, varies = standardized(z, battles.weight, version, style)
@@ -143,34 +207,7 @@ def controlled(
     weight = estimator.times * battles.weight
     theta = fit(design, battles.points, weight, estimator.ridge)
     contrast = _contrast(battles, estimator, len(theta))
-    random = np.random.default_rng(seed)
-
-    def resampled(counts: Iterator[Floats]) -> Floats:
-        parts = [fits(design, battles.points, times * weight, estimator.ridge, theta) for times in counts]
-        return sigmoid(np.concatenate(parts) @ contrast)
-
-    low, high = np.quantile(resampled(_by_prompt(battles, prompts, random)), [0.025, 0.975])
-    value = float(sigmoid(contrast @ theta))
-    named = [FEATURES[column] for column in columns]
-    found = [name for name, there in zip(named, varies, strict=True) if there]
-    return Controlled(
-        value,
-        dict(zip(found, theta[len(theta) - len(found) :].tolist(), strict=True)),
-        tuple(name for name in named if name not in found),
-        _influence(battles, design, weight, theta, estimator, prompts),
-        float(low),
-        float(high),
-        public_interval(value, resampled(_by_battle(battles, random)), version),
-    )
-
-
-def public_interval(value: float, resampled: Floats, version: Version) -> tuple[float, float, float]:
-    """Return value, low and high by the convention of a version, from its resampled scores."""
-    if version == "0.1":
-        low, high = np.quantile(resampled, [0.025, 0.975])
-        return value, float(low), float(high)
-    low, middle, high = np.quantile(resampled, [0.05, 0.5, 0.95])
-    return float(middle), float(low), float(high)
+    return _Fitted(battles, estimator, design, weight, theta, contrast, varies)
 
 
 def _models(battles: Battles, estimator: Estimator) -> Floats:
@@ -182,7 +219,7 @@ def _models(battles: Battles, estimator: Estimator) -> Floats:
 
 
 def _contrast(battles: Battles, estimator: Estimator, k: int) -> Floats:
-    """Return what the parameters `[k]` are multiplied with for the log-odds of the first model's score."""
+    """Return what gives the log-odds of the first model's score when multiplied with theta, `[k]`."""
     contrast = np.zeros(k)
     contrast[0] = estimator.kappa
     if estimator.ridge:
@@ -203,15 +240,13 @@ def _by_battle(battles: Battles, random: np.random.Generator) -> Iterator[Floats
     yield random.multinomial(round(total), battles.weight / total, size=PUBLIC_RESAMPLES) / battles.weight
 
 
-def _influence(
-    battles: Battles, design: Floats, weight: Floats, theta: Floats, estimator: Estimator, prompts: int
-) -> Floats:
+def _influence(model: _Fitted, prompts: int) -> Floats:
     """Return the influence of each prompt on the score, `[n]`: the derivative of the estimate."""
-    contrast = _contrast(battles, estimator, len(theta))
-    score = sigmoid(contrast @ theta)
-    hessian = curvature(design, theta, weight, estimator.ridge)
-    direction = np.linalg.solve(hessian, score * (1 - score) * contrast)
-    of_game = weight * (battles.points - sigmoid(design @ theta)) * (design @ direction)
+    hessian = curvature(model.design, model.theta, model.weight, model.estimator.ridge)
+    direction = np.linalg.solve(hessian, model.value * (1 - model.value) * model.contrast)
+    battles = model.battles
+    residual = battles.points - sigmoid(model.design @ model.theta)
+    of_game = model.weight * residual * (model.design @ direction)
     influence = np.bincount(battles.prompt, weights=of_game, minlength=prompts)
     # As in `weighted_mean`, which this is without style.
     judged = len(np.unique(battles.prompt))
