@@ -31,7 +31,7 @@ from pairkit.rankers.thoughts import Thoughts
 
 
 class Given(NamedTuple):
-    """The answers of a model; `tokens` are the stored numbers of tokens, by prompt_id, as far as there are."""
+    """The answers of a model; `tokens` are stored lengths, by prompt_id, as far as there are some."""
 
     model: str
     answers: Answers

@@ -70,7 +70,7 @@ class Scored(NamedTuple):
 
 
 def scored(questions: Sequence[Question], games: Sequence[Game], version: Version) -> Scored:
-    """Return the scores of prompts from their games; a prompt without games is in `missing` only if played."""
+    """Return the scores of prompts from their games; one that has no game is not in `missing`."""
     played: dict[str, list[Game]] = defaultdict(list)
     for game in games:
         played[game.prompt_id].append(game)
@@ -123,7 +123,7 @@ def battles_of(games: Sequence[Game]) -> Battles:
 
 
 def judge_counts(games: Sequence[Game]) -> Counter[str]:
-    """Return the counts of `rankers.judge.statistics.COUNTS` that games tell; a battle does not tell the order."""
+    """Return counts of `rankers.judge.statistics.COUNTS`; a battle does not tell its order."""
     counts: Counter[str] = Counter()
     pairs: dict[str, dict[int, float]] = defaultdict(dict)
     for game in games:

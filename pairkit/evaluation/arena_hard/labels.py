@@ -10,7 +10,7 @@ LABELS = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
 _MIRRORED = {"B<<A": "A>>B", "B<A": "A>B", "B=A": "A=B", "A<B": "B>A", "A<<B": "B>>A"}
 _DOUBLE = re.compile(r"\[\[([AB<>=]+)\]\]")
 _SINGLE = re.compile(r"\[([AB<>=]+)\]")
-# What either version would read in a text that a judge quotes. A single bracket around one letter is no label.
+# What either version would read in a text that a judge quotes. Single brackets around a letter are no label.
 _READABLE = re.compile(r"\[\[[AB<>=]+\]\]|\[[AB][<>=]{1,2}[AB]\]", re.IGNORECASE)
 _OTHER_BRACKETS = str.maketrans("[]", "⟦⟧")
 # A strong verdict counts as three battles.

@@ -41,7 +41,9 @@ def read_questions(
     chosen = tuple(question for question in found.values() if category in (None, question.category))
     if not chosen:
         names = ", ".join(str(name) for name in categories if name) or "none"
-        raise InputError(f"{path}: no question has the category {category!r}; Arena-Hard {version} has {names}")
+        raise InputError(
+            f"{path}: no question has the category {category!r}; Arena-Hard {version} has {names}"
+        )
     return Questions(chosen[:limit], file, known)
 
 

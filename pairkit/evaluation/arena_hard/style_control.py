@@ -157,9 +157,7 @@ def controlled(
     )
 
 
-def published_control(
-    battles: Battles, columns: Sequence[int], version: Version, *, seed: int = 0
-) -> Public:
+def published_control(battles: Battles, columns: Sequence[int], version: Version, *, seed: int = 0) -> Public:
     """Return the score that the public code gives: v0.1 the estimate and 95 %, v2.0 the median and 90 %.
 
     Raises `NoMaximumError` if style and model separate wins from losses.
@@ -197,9 +195,7 @@ class _Fitted(NamedTuple):
         return sigmoid(np.concatenate(fitted) @ self.contrast)
 
 
-def _fitted(
-    battles: Battles, columns: Sequence[int], version: Version, style: StyleControl
-) -> _Fitted:
+def _fitted(battles: Battles, columns: Sequence[int], version: Version, style: StyleControl) -> _Fitted:
     estimator = ESTIMATORS[version]
     z = differences(battles.own, battles.base, version)[:, list(columns)]
     z, varies = standardized(z, battles.weight, version, style)
@@ -247,7 +243,7 @@ def _influence(model: _Fitted, prompts: int) -> Floats:
     battles = model.battles
     residual = battles.points - sigmoid(model.design @ model.theta)
     of_game = model.weight * residual * (model.design @ direction)
-    influence = np.bincount(battles.prompt, weights=of_game, minlength=prompts)
+    influence: Floats = np.bincount(battles.prompt, weights=of_game, minlength=prompts)
     # As in `weighted_mean`, which this is without style.
     judged = len(np.unique(battles.prompt))
     return influence * math.sqrt(judged / (judged - 1)) if judged > 1 else np.full(prompts, np.nan)

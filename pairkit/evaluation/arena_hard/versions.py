@@ -13,40 +13,41 @@ class Benchmark(NamedTuple):
     Attributes:
         categories: category -> the public reference of its prompts; v0.1 has one, without a name.
         judges: the public judges.
-        questions: how many.
+        sizes: category -> how many questions it has.
         questions_sha256: of all of them, see `answers.questions_sha256`.
         judge_tokens: the longest answer of the judge.
         drops_prompts: whether a game without a verdict drops its prompt.
-        level: of the public intervals.
     """
 
     categories: dict[str | None, str]
     judges: tuple[str, ...]
-    questions: int
+    sizes: dict[str | None, int]
     questions_sha256: str
     judge_tokens: int
     drops_prompts: bool
-    level: float
+
+    @property
+    def questions(self) -> int:
+        """How many questions it has."""
+        return sum(self.sizes.values())
 
 
 BENCHMARKS: dict[Version, Benchmark] = {
     "0.1": Benchmark(
         {None: "gpt-4-0314"},
         ("gpt-4-1106-preview",),
-        500,
+        {None: 500},
         "ac3c7e439e1c4dbe0836e66de59a091f9bd21302276024d04577329747b534d4",
         4096,
         drops_prompts=False,
-        level=0.95,
     ),
     "2.0": Benchmark(
         {"hard_prompt": "o3-mini-2025-01-31", "creative_writing": "gemini-2.0-flash-001"},
         ("gpt-4.1", "gemini-2.5"),
-        750,
+        {"hard_prompt": 500, "creative_writing": 250},
         "29058c3c4ecab1309ae3e9962575e5c327cc8eb136d0a1d6881027ae09bad4df",
         16000,
         drops_prompts=True,
-        level=0.9,
     ),
 }
 CREATIVE = "creative_writing"
