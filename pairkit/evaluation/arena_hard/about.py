@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pairkit.evaluation.arena_hard.inputs import Inputs
+from pairkit.evaluation.arena_hard.judgments import UNKNOWN
 from pairkit.evaluation.arena_hard.recipe import ArenaHardRecipe
 from pairkit.evaluation.arena_hard.scores import CategoryScores
 from pairkit.evaluation.arena_hard.versions import BENCHMARKS
@@ -84,7 +85,9 @@ def _of_references(recipe: ArenaHardRecipe, inputs: Inputs) -> Iterator[str]:
 
 def _of_judge(recipe: ArenaHardRecipe, judge: str, quoted: int) -> Iterator[str]:
     public = BENCHMARKS[recipe.version].judges
-    if not any(judge.startswith(name) for name in public):
+    if judge == UNKNOWN:
+        yield f"the file of verdicts does not name its judge; the public one is {' or '.join(public)}"
+    elif not any(judge.startswith(name) for name in public):
         yield f"judged by {judge}, not by {' or '.join(public)}: never in one column with published numbers"
     if quoted:
         yield f"{quoted:,} texts contain a verdict: the judge was shown it with other brackets"

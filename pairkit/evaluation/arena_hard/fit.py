@@ -71,7 +71,7 @@ def _newton(
         hessian = ((weights * q * (1 - q)) @ products).reshape(-1, k, k) + ridge * identity
         scale = np.trace(hessian, axis1=1, axis2=2) / k + np.finfo(float).tiny
         hessian += _DAMPING * scale[:, None, None] * identity
-        step: Floats = np.linalg.solve(hessian, -slope[:, :, None])[:, :, 0]
+        step = np.linalg.solve(hessian, -slope[:, :, None])[:, :, 0].astype(np.float64)
         theta = _moved(design, points, weights, ridge, theta, step)
     return theta, slopes
 

@@ -22,6 +22,8 @@ from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
 from pairkit.files import write_text
 
 JUDGMENTS = "judgments.jsonl"
+# The judge of a file that names none.
+UNKNOWN = "unknown"
 _WINNERS = {"model_a": 0.0, "model_b": 1.0, "tie": 0.5, "tie (bothbad)": 0.5}
 
 
@@ -83,13 +85,20 @@ def read_judgments(path: Path, questions: Sequence[Question], version: Version) 
 def write_judgments(
     path: Path, judge: str, model: str, references: Mapping[str, str], games: Sequence[Game]
 ) -> None:
-    """Write games in the public layout, a row per prompt with both games; `references` by prompt_id."""
+    """Write games in the public layout, a row per prompt with both games; `references` by prompt_id.
+
+    Battles, which are no games, are written as they were read.
+    """
     by_prompt: dict[str, list[Game]] = defaultdict(list)
     for game in games:
         by_prompt[game.prompt_id].append(game)
     lines = []
     for key, of in by_prompt.items():
-        line = {
+        if of[0].game is None:
+            battle = {"question_id": key, "model_a": references.get(key), "model_b": model}
+            lines += [json.dumps(battle | {"winner": each.label}, ensure_ascii=False) + "\n" for each in of]
+            continue
+        line: dict[str, Any] = {
             "uid": key,
             "question_id": key,
             "judge": judge,

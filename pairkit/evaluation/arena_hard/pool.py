@@ -30,12 +30,12 @@ _SCHEMA = pa.schema(
 class Styles(NamedTuple):
     """The features of both answers, by prompt_id, and what their lengths were counted with.
 
-    `tokens` is "stored", a tokenizer's name, or None if there are no lengths.
+    `lengths` is "stored", a tokenizer's name, or None if there are no lengths.
     """
 
     own: Mapping[str, Style]
     base: Mapping[str, Style]
-    tokens: str | None
+    lengths: str | None
 
     def rows(self, games: Sequence[Game]) -> tuple[np.ndarray, np.ndarray]:
         """Return the features of both sides for each game, `[g, 4]`; an unknown length is NaN."""
@@ -115,5 +115,5 @@ def _read(path: Path, version: Version, references: Mapping[str | None, str]) ->
             )
             for row in games
         ],
-        Styles(sides[0], sides[1], results["style"]["tokens"]),
+        Styles(sides[0], sides[1], results["style"]["lengths"]),
     )

@@ -25,7 +25,7 @@ from pairkit.evaluation.arena_hard.answers import public_name, text_of, write_pu
 from pairkit.evaluation.arena_hard.games import Game, games_table, judge_counts
 from pairkit.evaluation.arena_hard.inputs import Inputs, Until
 from pairkit.evaluation.arena_hard.judging import ask_judge, decoding_of, questions_to_judge
-from pairkit.evaluation.arena_hard.judgments import JUDGMENTS, write_judgments
+from pairkit.evaluation.arena_hard.judgments import JUDGMENTS, UNKNOWN, write_judgments
 from pairkit.evaluation.arena_hard.pool import Styles, write_styles
 from pairkit.evaluation.arena_hard.recipe import ArenaHardRecipe
 from pairkit.evaluation.arena_hard.scores import CategoryScores, category_scores, describe, measured
@@ -131,18 +131,18 @@ def _styles(recipe: ArenaHardRecipe, inputs: Inputs, texts: Mapping[str, str]) -
     both = [key for key in texts if key in references.texts]
     # Lengths of some prompts alone would be a control on other prompts.
     complete = bool(both) and all(key in side for key in both for side in lengths)
-    tokens = (recipe.tokenizer or "stored") if complete else None
+    counted = (recipe.tokenizer or "stored") if complete else None
     own, base = (
         {key: style_of(of[key], side[key] if complete else None) for key in both}
         for of, side in zip((texts, references.texts), lengths, strict=True)
     )
-    return Styles(own, base, tokens)
+    return Styles(own, base, counted)
 
 
 def _judged(recipe: ArenaHardRecipe, inputs: Inputs, texts: Mapping[str, str], running: Session) -> Judged:
     if inputs.judgments is not None:
         games = inputs.judgments.games
-        judge = {"name": inputs.judgments.judge or "unknown", "stored": True}
+        judge = {"name": inputs.judgments.judge or UNKNOWN, "stored": True}
         return Judged(games, judge, judge_counts(games), 0)
     assert recipe.judge is not None  # `read_inputs` refuses that
     engine = running.engine(recipe.judge)
@@ -194,7 +194,7 @@ def _outcome(
         "thoughts": recipe.thoughts,
         "data": {name: file._asdict() for name, file in inputs.data.items()},
         "questions_sha256": questions_sha256(questions),
-        "style": {"control": recipe.style_control, "tokens": styles.tokens},
+        "style": {"control": recipe.style_control, "lengths": styles.lengths},
         "quoted_verdicts": judged.quoted,
         "scores": {category or "all": describe(of) for category, of in found.items()},
         **behavior,

@@ -181,7 +181,7 @@ def _elo(score: Measured, suffix: str, seed: int) -> list[Measured]:
 
 def _needs_lengths(control: str, styles: Styles, version: Version) -> str | None:
     """Return why a control cannot be had without lengths; v0.1's markdown needs none."""
-    if styles.tokens is not None or (control == "markdown" and not ESTIMATORS[version].density):
+    if styles.lengths is not None or (control == "markdown" and not ESTIMATORS[version].density):
         return None
     return "no token lengths: the files store none, so give tokenizer=NAME"
 
@@ -203,10 +203,10 @@ def _styled(
     place = {question.prompt_id: number for number, question in enumerate(questions)}
     sides = [(found.games, styles)]
     for run in pool:
-        if run.styles.tokens != styles.tokens:
+        if run.styles.lengths != styles.lengths:
             return (
                 None,
-                f"the lengths of {run.model} were counted with another tokenizer: {run.styles.tokens}",
+                f"the lengths of {run.model} were counted with another tokenizer: {run.styles.lengths}",
             )
         theirs = scored(questions, run.games, version).games
         known = [game for game in theirs if game.prompt_id in run.styles.own]

@@ -243,7 +243,7 @@ def _influence(model: _Fitted, prompts: int) -> Floats:
     battles = model.battles
     residual = battles.points - sigmoid(model.design @ model.theta)
     of_game = model.weight * residual * (model.design @ direction)
-    influence: Floats = np.bincount(battles.prompt, weights=of_game, minlength=prompts)
+    influence = np.bincount(battles.prompt, weights=of_game, minlength=prompts).astype(np.float64)
     # As in `weighted_mean`, which this is without style.
     judged = len(np.unique(battles.prompt))
     return influence * math.sqrt(judged / (judged - 1)) if judged > 1 else np.full(prompts, np.nan)
