@@ -11,16 +11,16 @@ import numpy as np
 
 from pairkit.intervals import Floats
 
-_STEPS, _HALVINGS, _TOLERANCE = 60, 30, 1e-8  # the last one of slopes
-# Of log-odds: of more than that there is no evidence in any number of battles.
-_FINITE = 15.0
+# The last two in log-odds: a step that ends the search, and one after which there is an optimum. Towards an
+# optimum at infinity steps stay near 1, but for the damping below, which more steps would let win.
+_STEPS, _HALVINGS, _END, _NEAR = 30, 30, 1e-9, 1e-6
 # Added to the diagonal of the curvature, relative to its mean: a column that is constant in a resample has
 # none. It changes the steps and not where they end.
 _DAMPING = 1e-10
 
 
 class NoMaximumError(Exception):
-    """The likelihood has no maximum: some direction of the weights separates wins from losses."""
+    """The likelihood has no maximum, or more than one: wins and losses do not determine the weights."""
 
 
 def fit(design: Floats, points: Floats, weights: Floats, ridge: float = 0.0) -> Floats:
@@ -28,9 +28,8 @@ def fit(design: Floats, points: Floats, weights: Floats, ridge: float = 0.0) -> 
 
     Raises `NoMaximumError` if there is none.
     """
-    theta, slopes = _newton(design, points, weights[None], ridge, np.zeros((1, design.shape[1])))
-    # Towards a maximum at infinity, eta grows by about 1 per step until its slope is within the tolerance.
-    if slopes[0] > _TOLERANCE or np.abs(design @ theta[0]).max() > _FINITE:
+    theta, moved = _newton(design, points, weights[None], ridge, np.zeros((1, design.shape[1])))
+    if moved[0] > _NEAR:
         raise NoMaximumError
     optimum: Floats = theta[0]
     return optimum
@@ -57,26 +56,26 @@ def sigmoid(x: Floats) -> Floats:
 def _newton(
     design: Floats, points: Floats, weights: Floats, ridge: float, theta: Floats
 ) -> tuple[Floats, Floats]:
-    """Return the optima `[R, k]` and the largest slope at each, `[R]`."""
+    """Return the optima `[R, k]` and how far the last step moved eta at most, `[R]`."""
     k = design.shape[1]
     products = (design[:, :, None] * design[:, None, :]).reshape(len(design), k * k)
     identity = np.eye(k)
-    slopes = np.zeros(len(theta))
+    moved = np.zeros(len(theta))
     for _ in range(_STEPS):
         q = sigmoid(theta @ design.T)
         slope = (weights * (q - points)) @ design + ridge * theta
-        slopes = np.abs(slope).max(axis=1)
-        if (slopes <= _TOLERANCE).all():
-            break
         hessian = ((weights * q * (1 - q)) @ products).reshape(-1, k, k) + ridge * identity
         scale = np.trace(hessian, axis1=1, axis2=2) / k + np.finfo(float).tiny
         hessian += _DAMPING * scale[:, None, None] * identity
         step = np.linalg.solve(hessian, -slope[:, :, None])[:, :, 0].astype(np.float64)
-        theta = _moved(design, points, weights, ridge, theta, step)
-    return theta, slopes
+        theta = _stepped(design, points, weights, ridge, theta, step)
+        moved = np.abs(step @ design.T).max(axis=1)
+        if (moved <= _END).all():
+            break
+    return theta, moved
 
 
-def _moved(
+def _stepped(
     design: Floats, points: Floats, weights: Floats, ridge: float, theta: Floats, step: Floats
 ) -> Floats:
     """Take the longest of the halved steps that does not increase the loss, for each row of `theta`."""

@@ -79,7 +79,7 @@ def category_scores(
                 )
                 published[name] = published_control(styled, columns, version, seed=seed)
             except NoMaximumError:
-                why_not[name] = "the estimate is infinite: the battles are too few, or all ended alike"
+                why_not[name] = "the battles do not determine it: they are too few, or all ended alike"
     models = [model, *(run.model for run in pool)]
     return CategoryScores(questions, found, battles, controls, published, why_not, models)
 

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pairkit.evaluation.arena_hard.fit import curvature, fit, fits, sigmoid
+from pairkit.evaluation.arena_hard.fit import NoMaximumError, curvature, fit, fits, sigmoid
 from pairkit.evaluation.arena_hard.labels import Version
 from pairkit.evaluation.arena_hard.style import FEATURES
 from pairkit.intervals import Floats
@@ -32,6 +32,8 @@ RESAMPLES = 1000
 # Of the public code, which resamples battles.
 PUBLIC_RESAMPLES = 100
 _CHUNK = 100
+# Relative to the largest: a curvature that is none, and a difference that is one.
+_RANK, _SAME = 1e-10, 1e-6
 Ints = npt.NDArray[np.int64]
 
 
@@ -140,7 +142,7 @@ def controlled(
         battles: at least one game; features in `columns` known.
         prompts: n, the number of prompts.
 
-    Raises `NoMaximumError` if style and model separate wins from losses.
+    Raises `NoMaximumError` if style and model separate wins from losses, or cannot be told apart.
     """
     model = _fitted(battles, columns, version, style)
     resampled = model.scores(_by_prompt(battles, prompts, np.random.default_rng(seed)))
@@ -160,7 +162,7 @@ def controlled(
 def published_control(battles: Battles, columns: Sequence[int], version: Version, *, seed: int = 0) -> Public:
     """Return the score that the public code gives: v0.1 the estimate and 95 %, v2.0 the median and 90 %.
 
-    Raises `NoMaximumError` if style and model separate wins from losses.
+    Raises `NoMaximumError` if style and model separate wins from losses, or cannot be told apart.
     """
     model = _fitted(battles, columns, version, "pool")
     resampled = model.scores(_by_battle(battles, np.random.default_rng(seed)))
@@ -180,6 +182,7 @@ class _Fitted(NamedTuple):
     weight: Floats  # [g]
     theta: Floats  # [k]
     contrast: Floats  # [k], what theta is multiplied with for the log-odds of the first model's score
+    direction: Floats  # [k], the inverse curvature times contrast
     varies: npt.NDArray[np.bool_]
 
     @property
@@ -203,7 +206,12 @@ def _fitted(battles: Battles, columns: Sequence[int], version: Version, style: S
     weight = estimator.times * battles.weight
     theta = fit(design, battles.points, weight, estimator.ridge)
     contrast = _contrast(battles, estimator, len(theta))
-    return _Fitted(battles, estimator, design, weight, theta, contrast, varies)
+    hessian = curvature(design, theta, weight, estimator.ridge)
+    # Least squares, because features may be the same up to a factor, which leaves the score as it is.
+    direction = np.linalg.lstsq(hessian, contrast, rcond=_RANK)[0]
+    if np.abs(hessian @ direction - contrast).max() > _SAME * np.abs(contrast).max():
+        raise NoMaximumError
+    return _Fitted(battles, estimator, design, weight, theta, contrast, direction, varies)
 
 
 def _models(battles: Battles, estimator: Estimator) -> Floats:
@@ -238,11 +246,10 @@ def _by_battle(battles: Battles, random: np.random.Generator) -> Iterator[Floats
 
 def _influence(model: _Fitted, prompts: int) -> Floats:
     """Return the influence of each prompt on the score, `[n]`: the derivative of the estimate."""
-    hessian = curvature(model.design, model.theta, model.weight, model.estimator.ridge)
-    direction = np.linalg.solve(hessian, model.value * (1 - model.value) * model.contrast)
     battles = model.battles
     residual = battles.points - sigmoid(model.design @ model.theta)
-    of_game = model.weight * residual * (model.design @ direction)
+    slope = model.value * (1 - model.value)
+    of_game = slope * model.weight * residual * (model.design @ model.direction)
     influence = np.bincount(battles.prompt, weights=of_game, minlength=prompts).astype(np.float64)
     # As in `weighted_mean`, which this is without style.
     judged = len(np.unique(battles.prompt))
