@@ -51,11 +51,11 @@ def public_battles(folder: Path) -> Battles:
     )
 
 
-# Four prompts; the reference's answers, and a model's that are longer, shorter, equal and empty.
+# Four prompts; the reference's answers, and a model's that are longer, shorter, similar and empty.
 KEYS = ["q0", "q1", "q2", "q3"]
 PROMPTS = [f"Question {number}?" for number in range(4)]
 BASE = ["An answer.", "Another **answer**, in some words.", "The same.", "x y z"]
-OWN = ["# A much longer answer\n- one\n- two", "Short.", "The same.", ""]
+OWN = ["# A much longer answer\n- one\n- two", "Short.", "Nearly the same.", ""]
 # Labels of games 1 and 2: the small vector.
 LABELS = [("B>>A", "A>B"), ("A=B", "A=B"), ("A>B", None), ("A>>B", "B>>A")]
 

@@ -74,8 +74,13 @@ def test_score_elo_and_errors_of_the_public_battles(real_data: Path, vectors: di
 @pytest.mark.parametrize("control", list(CONTROLS))
 @pytest.mark.parametrize("kind", list(PUBLIC))
 def test_style_control_is_that_of_the_public_estimators(
-    real_data: Path, vectors: dict[str, Any], monkeypatch: pytest.MonkeyPatch, version: Any, control: str, kind: str
-) -> None:  # fmt: skip
+    real_data: Path,
+    vectors: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    version: Any,
+    control: str,
+    kind: str,
+) -> None:
     monkeypatch.setattr("pairkit.evaluation.arena_hard.style_control.RESAMPLES", 1)
     battles = public_battles(real_data)
     found = controlled(battles, CONTROLS[control], version, PUBLIC[kind], prompts=500)
