@@ -102,6 +102,39 @@ def bootstrap_difference(
     return bootstrap_mean(a - b, groups=groups, level=level, resamples=resamples, seed=seed)
 
 
+def bootstrap_ratio_difference(
+    first: Sequence[tuple[Floats, Floats]],
+    second: Sequence[tuple[Floats, Floats]],
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Compute the percentile bootstrap interval of a difference of mean ratios of sums over groups.
+
+    A side is the numerators and denominators, `[groups]` each, of one run or of several, whose ratios are
+    averaged. All are resampled together. Of equal denominators it is the interval of `bootstrap_difference`.
+
+    >>> run = (np.array([1.0, 2.0]), np.array([2.0, 4.0]))
+    >>> bootstrap_ratio_difference([run], [run])
+    (0.0, 0.0)
+    """
+    random = np.random.default_rng(seed)
+    groups = len(first[0][0])
+    rows = max(1, _CHUNK // groups)
+    gaps = []
+    for done in range(0, resamples, rows):
+        sampled = random.integers(0, groups, size=(min(rows, resamples - done), groups))
+        gaps.append(_mean_ratio(first, sampled) - _mean_ratio(second, sampled))
+    low, high = np.quantile(np.concatenate(gaps), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _mean_ratio(runs: Sequence[tuple[Floats, Floats]], sampled: npt.NDArray[np.int64]) -> Floats:
+    ratios = [above[sampled].sum(axis=1) / below[sampled].sum(axis=1) for above, below in runs]
+    mean: Floats = np.mean(ratios, axis=0)
+    return mean
+
+
 def _by_group(values: Floats, groups: Sequence[Hashable] | None) -> tuple[Floats, Floats]:
     """Return the sum and the number of the values of each group, `[groups]` each."""
     if groups is None:

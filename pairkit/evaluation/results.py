@@ -1,4 +1,4 @@
-"""What an evaluation writes, and reading it again: results.json, scores.parquet, verdicts.parquet."""
+"""What an evaluation writes, and reading it again: results.json, its page, scores and verdicts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 from pairkit import __version__
 from pairkit.errors import InputError
 from pairkit.evaluation.measures import Measured, Metric, measure
-from pairkit.files import replacing, undamaged, write_json
+from pairkit.files import replacing, undamaged, write_json, write_text
 from pairkit.masking import masked
 
 RESULTS = "results.json"
+REPORT = "report.html"
 # One row per metric and prompt.
 SCORES = pa.schema(
     [
@@ -79,7 +80,8 @@ class Outcome(NamedTuple):
             instructions of a prompt) has its parts as metrics named METRIC/CATEGORY.
         missing: prompt_id -> the reason why it has no score.
         details: prompt_id -> what scores.parquet keeps of it besides.
-        about: further entries of results.json: reference, judge, decoding, data, statistics.
+        about: further entries of results.json: reference, judge, decoding, data, questions_sha256 and so on;
+            judge_statistics: name -> {number, of, mean, low, high}, the shares that a judge's biases have.
         verdicts: one row per question to the judge, or None; its first columns are `VERDICTS`.
         notes: sentences that qualify the numbers, shown beside them.
     """
@@ -101,7 +103,10 @@ def metrics(outcome: Outcome, seed: int) -> list[Metric]:
 
 
 def write_outcome(out: Path, outcome: Outcome, seed: int) -> dict[str, Any]:
-    """Write an outcome to `out` and return the content of results.json, which is written last."""
+    """Write an outcome and its page to `out` and return the content of results.json, which is written last.
+
+    The answers that the page shows are already in `out` (see `ANSWERS` in answers.py).
+    """
     with replacing(out / "scores.parquet") as temporary:
         pq.write_table(scores_table(outcome), temporary, compression="zstd")
     if outcome.verdicts is not None:
@@ -119,8 +124,16 @@ def write_outcome(out: Path, outcome: Outcome, seed: int) -> dict[str, Any]:
         "seed": seed,
         **masked(dict(outcome.about)),
     }
+    write_text(out / REPORT, _page(out, outcome, results))
     write_json(out / RESULTS, results)
     return results
+
+
+def _page(out: Path, outcome: Outcome, results: Mapping[str, Any]) -> str:
+    # Here, because matplotlib is slow to import and only a finished evaluation has a page.
+    from pairkit.evaluation.report.page import render
+
+    return render(out, results, outcome.measured, outcome.details, outcome.verdicts)
 
 
 def scores_table(outcome: Outcome) -> pa.Table:
@@ -170,16 +183,23 @@ def read_run(path: Path) -> Run:
     with undamaged(file, "evaluate again"):
         results = json.loads(file.read_text(encoding="utf-8"))
         known = {metric["name"]: metric for metric in results["metrics"]}
-    table = _read_scores(path / "scores.parquet")
+    table = _read(path / "scores.parquet", SCORES)
     names = table["metric"].unique().to_pylist()
     return Run(path, results, {name: _measured(table, name, known[name]) for name in names if name in known})
 
 
-def _read_scores(path: Path) -> pa.Table:
+def read_verdicts(path: Path) -> pa.Table | None:
+    """Read the `VERDICTS` of the evaluation in `path`, or None if it has none."""
+    file = path / "verdicts.parquet"
+    return _read(file, VERDICTS) if file.is_file() else None
+
+
+def _read(file: Path, schema: pa.Schema) -> pa.Table:
+    """Read the columns of `schema`; a file may have others too."""
     try:
-        return pq.read_table(path, schema=SCORES)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: cannot be read as scores ({str(error)[:200]}); evaluate again") from error
+        return pq.read_table(file, columns=schema.names).cast(schema)
+    except (pa.ArrowInvalid, ValueError, OSError) as error:
+        raise InputError(f"{file}: cannot be read ({str(error)[:200]}); evaluate again") from error
 
 
 def _measured(table: pa.Table, name: str, metric: Mapping[str, Any]) -> Measured:

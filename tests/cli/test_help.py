@@ -14,6 +14,8 @@ from pairkit import files
 from pairkit.cli.options import OnExisting, describe_default
 from pairkit.cli.push import HubCard
 from pairkit.dataset.card_settings import Carded
+from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
+from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
 from pairkit.evaluation.judge.run import EvalJudgeRecipe
 from pairkit.hub import card_on_hub
 from pairkit.pipeline.recipe import BuildRecipe
@@ -29,6 +31,8 @@ RECIPES = {
     "pairkit train": TrainRecipe,
     "pairkit push": Carded,
     "pairkit eval judge": EvalJudgeRecipe,
+    "pairkit eval alpaca_eval": AlpacaEvalRecipe,
+    "pairkit eval gsm8k": Gsm8kRecipe,
 }
 
 

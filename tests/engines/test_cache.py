@@ -28,6 +28,7 @@ def call(**fields: str | None) -> Call:
         Completion("", None, "stop", SAMPLING, "hm", '[{"function":{}}]'),
         Completion("a", None, "length", SAMPLING, "hm"),
         Completion("a", 2, "length", SAMPLING, None, None, (5, 7), "0123456789abcdef"),
+        Completion("M", 1, "length", SAMPLING, logprobs=(("M", -0.25), ("m", -2.5))),
     ],
 )
 def test_a_completion_comes_back_as_it_was_stored(tmp_path: Path, completion: Completion) -> None:
@@ -70,3 +71,13 @@ def test_tools_and_arguments_of_the_template_are_part_of_a_key() -> None:
         for kwargs in (None, "{}", '{"a":1}')
     }
     assert len(keys) == 9
+
+
+def test_log_probs_are_part_of_the_key_where_they_are_requested() -> None:
+    identity = {"engine": "openai"}
+    keys = {
+        call_key(identity, Call((Request(PROMPT, (SAMPLING,), top_logprobs=top),), (0,)))
+        for top in (None, 1, 5)
+    }
+    assert len(keys) == 3
+    assert call_key(identity, call()) in keys

@@ -294,3 +294,49 @@ def test_retry_after_is_seconds_or_a_date_and_bounded(header: str | None, second
 def test_models_of_an_unusual_list_are_unknown() -> None:
     assert chat_api.model_names(b'{"data": [{"id": "m"}]}') == ["m"]
     assert chat_api.model_names(b"<html>") == []
+
+
+def test_log_probs_are_requested_and_read() -> None:
+    recipe = EngineRecipe(engine="openai", model="m", base_url="http://h/v1")
+    sampling = Sampling(1.0, 1.0, 0, 1)
+    prompt = [{"role": "user", "content": "?"}]
+    body = chat_api.body(recipe, Request(prompt, (sampling,), top_logprobs=5))
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 5)
+    assert not {"logprobs", "top_logprobs"} & chat_api.body(recipe, Request(prompt, (sampling,))).keys()
+    top = [{"token": "m", "logprob": -2.0, "bytes": [109]}, {"token": "M", "logprob": -0.25}]
+    choice = {
+        "message": {"content": "M"},
+        "finish_reason": "length",
+        "logprobs": {"content": [{"token": "M", "logprob": -0.25, "top_logprobs": top}]},
+    }
+    content = json.dumps({"choices": [choice]}).encode()
+    answer = chat_api.parse(content, body)
+    assert isinstance(answer, chat_api.Parsed)
+    assert answer.completions[0].logprobs == (("M", -0.25), ("m", -2.0))
+    # Some servers send them unasked.
+    assert parsed(choice).logprobs is None
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None,
+        {},
+        {"content": None},
+        {"content": []},
+        {"content": [{"token": "M"}]},
+        {"content": [{"top_logprobs": None}]},
+        {"content": [{"top_logprobs": []}]},
+        {"content": [{"top_logprobs": [{"token": "M"}]}]},
+        {"content": [{"top_logprobs": [{"token": "M", "logprob": "?"}]}]},
+        {"content": [{"top_logprobs": [{"token": "M", "logprob": math.nan}]}]},
+        {"content": [{"top_logprobs": [{"token": "M", "logprob": 3}]}]},
+        {"tokens": ["M"], "token_logprobs": [-0.1]},
+    ],
+)
+def test_log_probs_that_cannot_be_read_are_none(sent: object) -> None:
+    choice = {"message": {"content": "M"}, "finish_reason": "stop", "logprobs": sent}
+    answer = chat_api.parse(json.dumps({"choices": [choice]}).encode(), {**ONE, "top_logprobs": 5})
+    assert isinstance(answer, chat_api.Parsed)
+    assert answer.completions[0].logprobs is None
+    assert answer.completions[0].text == "M"

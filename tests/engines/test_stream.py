@@ -146,3 +146,13 @@ def test_a_stream_of_an_error_alone_is_one(end: str) -> None:
 @pytest.mark.parametrize("content", [b'{"choices": []}', b"", b" \n{}", b"[]"])
 def test_other_answers_are_no_stream(content: bytes) -> None:
     assert not is_stream(content)
+
+
+def test_log_probs_of_pieces_are_joined() -> None:
+    first, second = ({"token": t, "top_logprobs": [{"token": t, "logprob": -0.5}]} for t in "Mx")
+    pieces = [piece(content="M"), piece(content="x"), piece(0, "stop")]
+    for one, entry in zip(pieces, (first, second), strict=False):
+        one["choices"][0]["logprobs"] = {"content": [entry]}
+    answer = chat_api.parse(events(*pieces), {**BODY, "top_logprobs": 5})
+    assert isinstance(answer, chat_api.Parsed)
+    assert (answer.completions[0].text, answer.completions[0].logprobs) == ("Mx", (("M", -0.5),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -326,3 +327,29 @@ def test_low_temperature_prefers_the_most_probable_token() -> None:
     uniform = torch.tensor([0.74, 0.9999], dtype=torch.float64)  # softmax(1, 0) = 0.731
     ones = torch.ones(2, dtype=torch.float64)
     assert draw(logits, temperature, ones, uniform).tolist() == [1, 0]
+
+
+def test_the_most_probable_first_tokens_are_those_of_the_model() -> None:
+    """Of each prompt in a batch, whatever is sampled, and only where they are requested."""
+    tiny = engine()
+    prompts = random_prompts(12)
+    warm = Sampling(2.0, 0.9, 5, 3)
+    requests = [
+        Request(prompt, (greedy(2), warm), top_logprobs=(None, 1, 5)[place % 3])
+        for place, prompt in enumerate(prompts)
+    ]
+    plain = ask(tiny, [replace(request, top_logprobs=None) for request in requests])
+    for place, (prompt, answer) in enumerate(zip(prompts, ask(tiny, requests), strict=True)):
+        assert not isinstance(answer, Problem)
+        with torch.no_grad():
+            logits = tiny.model(torch.tensor([prompt])).logits[0, -1].double()
+        values, ids = torch.log_softmax(logits, dim=-1).sort(descending=True)
+        count = (0, 1, 5)[place % 3]
+        wanted = [(tiny.tokenizer.decode([number]), value) for number, value in zip(ids, values, strict=True)]
+        for completion, without in zip(answer, plain[place], strict=True):
+            top = completion.logprobs or ()
+            assert [token for token, _ in top] == [token for token, _ in wanted[:count]]
+            assert [value for _, value in top] == pytest.approx(
+                [float(value) for _, value in wanted[:count]], abs=1e-5
+            )
+            assert completion._replace(logprobs=None) == without

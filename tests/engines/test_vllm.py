@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -140,6 +141,32 @@ def test_marks_ends_and_recorded_ids_are_those_of_transformers(thinker: Path) ->
     assert {one.finish_reason for one in written} == {"stop", "length"}
 
 
+def assert_same_tops(theirs: list[Result], folder: Path) -> None:
+    """Compare log-probs of the first tokens with those of the transformers engine."""
+    ours = complete(open_engine(EngineRecipe(model=str(folder))), asked_with_tops())
+    for one_row, other_row in zip(theirs, ours, strict=True):
+        assert not isinstance(one_row, Problem)
+        assert not isinstance(other_row, Problem)
+        for one, other in zip(one_row, other_row, strict=True):
+            assert one.logprobs is not None
+            assert other.logprobs is not None
+            values = [[value for _, value in top] for top in (one.logprobs, other.logprobs)]
+            assert len(values[0]) == 5
+            assert values[0] == pytest.approx(values[1], abs=1e-3)
+            # Tokens that are about equally probable may change places.
+            if values[1][0] - values[1][1] > 1e-2:
+                assert one.logprobs[0][0] == other.logprobs[0][0]
+
+
+def asked_with_tops() -> list[Request]:
+    return [replace(request, top_logprobs=5) for request in requests(8, 0.0, 1.0)]
+
+
+def test_the_most_probable_first_tokens_are_those_of_transformers(folder: Path, offline: Engine) -> None:
+    assert_same_tops(complete(offline, asked_with_tops()), folder)
+    assert {one.logprobs for row in complete(offline, requests(2, 0.0)) for one in row} == {None}
+
+
 def test_token_ids_are_taken_as_they_are(offline: Engine) -> None:
     tokenizer = tiny_tokenizer()
     asked = requests(10, 0.0)
@@ -256,6 +283,13 @@ def test_the_openai_engine_with_vllms_server(folder: Path, server: str) -> None:
     assert all(len(row) == 6 for row in texts_of(results))
     assert usage["requests"] == 60  # three temperatures, three calls
     assert usage["completion_tokens"] > 20 * 6
+
+
+def test_log_probs_of_vllms_server_are_those_of_transformers(folder: Path, server: str) -> None:
+    engine = open_engine(EngineRecipe(engine="openai", model="tiny", base_url=server))
+    results = complete(engine, asked_with_tops())
+    engine.close()
+    assert_same_tops(results, folder)
 
 
 def test_a_model_that_vllms_server_does_not_know(server: str) -> None:

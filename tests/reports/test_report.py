@@ -5,54 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from support.parsed_page import EVIL, Page
 from support.report_page import candidate_set, everything
 
 from pairkit.intervals import Interval
-from pairkit.reports import blocks, html, plots
-
-VOID = {"meta", "br", "hr", "img", "input", "link"}
-EVIL = "<script>alert('x')</script> & \"quotes\" $x_1$ <b> 😀"
-
-
-class Page(HTMLParser):
-    """A parsed page: its tags and text; fails unless every element is closed in order."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(source)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        assert len(attrs) == len(dict(attrs))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    @property
-    def ids(self) -> list[str]:
-        return [attributes["id"] or "" for _, attributes in self.tags if "id" in attributes]
+from pairkit.reports import blocks, canvas, html, plots
 
 
 def test_a_page_is_well_formed() -> None:
     page = Page(everything())
-    assert [tag for tag, _ in page.tags].count("svg") == 4
+    assert [tag for tag, _ in page.tags].count("svg") == 6
     assert {"html", "head", "title", "h1", "h2", "figcaption", "table"} <= {tag for tag, _ in page.tags}
 
 
@@ -102,8 +67,8 @@ def test_colors_are_those_of_the_style_sheet() -> None:
     for name in used:
         assert style.count(f"{name}:") == 2  # once for light, once for dark
     leftover = set(re.findall(r"#[0-9a-f]{6}\b", body))
-    assert not leftover & set(plots.SERIES.values())
-    for variable, color in plots.SERIES.items():
+    assert not leftover & set(canvas.SERIES.values())
+    for variable, color in canvas.SERIES.items():
         assert f"{variable}: {color}" in style
 
 
@@ -112,7 +77,7 @@ def test_names_keep_their_colors() -> None:
     colors = plots.palette(names)
     assert list(colors) == names
     assert len(set(colors.values())) == 6
-    assert plots.palette("ab", backwards=True) == {"a": plots.SERIES["--s6"], "b": plots.SERIES["--s5"]}
+    assert plots.palette("ab", backwards=True) == {"a": canvas.SERIES["--s6"], "b": canvas.SERIES["--s5"]}
 
 
 @pytest.mark.parametrize(
@@ -134,7 +99,7 @@ def test_differences_are_described_in_words(interval: Interval, said: str, kind:
 
 
 def test_bars_show_their_values_and_shares() -> None:
-    bars = plots.interval_bars("t", {"a": Interval(0.125, 0.1, 0.2)}, {"a": plots.SERIES["--s1"]})
+    bars = plots.interval_bars("t", {"a": Interval(0.125, 0.1, 0.2)}, {"a": canvas.SERIES["--s1"]})
     assert "12.5 %" in "".join(Page(bars).text)
     stacked = "".join(Page(plots.stacked_bars("t", {"a": {"x": 1, "y": 3, "never": 0}})).text)
     assert "25 %" in stacked

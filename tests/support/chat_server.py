@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -37,7 +38,7 @@ FAULTS = (
 )
 FIELDS = {
     "model", "messages", "temperature", "top_p", "max_tokens", "seed", "n", "stop",
-    "tools", "chat_template_kwargs",
+    "tools", "chat_template_kwargs", "logprobs", "top_logprobs",
 }  # fmt: skip
 # The fields of a message besides role and content.
 MESSAGE_FIELDS = {
@@ -221,6 +222,8 @@ def violation(request: dict[str, Any]) -> str | None:
     for name in ("tools", "chat_template_kwargs"):
         if not request.get(name, True):
             return f"{name} is empty"
+    if request.get("logprobs") and not 0 <= request.get("top_logprobs", 0) <= 20:
+        return "top_logprobs out of range"
     if not 0 <= request.get("seed", 0) < 2**53:
         return "seed out of range"
     if not 0 <= request["temperature"] <= 2 or not 0 < request["top_p"] <= 1:
@@ -253,7 +256,10 @@ def answer(request: dict[str, Any], *, judge: bool = False, longest: bool = Fals
         if "tools" in request:  # it always calls the first
             reason = "tool_calls"
             message |= {"content": None, "tool_calls": [call(request)]}
-        choices.append({"index": index, "message": message, "finish_reason": reason})
+        choice = {"index": index, "message": message, "finish_reason": reason}
+        if request.get("top_logprobs"):
+            choice["logprobs"] = logprobs(content, request["top_logprobs"])
+        choices.append(choice)
     dice = random.Random(json.dumps(request, sort_keys=True))
     dice.shuffle(choices)  # a server may return them in any order
     prompt = sum(len(message["content"].split()) for message in request["messages"])
@@ -276,11 +282,27 @@ def text(request: dict[str, Any], dice: random.Random) -> tuple[str, str]:
     return f"{' '.join(words)}\n#### {number}", "length" if dice.random() < 0.02 else "stop"
 
 
+def logprobs(content: str, count: int) -> dict[str, Any]:
+    """Return what OpenAI returns for the first token, here the first letter, in no order."""
+    other = {"m": "M", "M": "m"}.get(content[:1], "?")
+    top = [
+        (other, math.log(0.2)),
+        (content[:1], math.log(0.7)),
+        ("The", math.log(0.06)),
+        ("A", math.log(0.04)),
+    ]
+    listed = [{"token": token, "logprob": value, "bytes": list(token.encode())} for token, value in top]
+    first = {"token": content[:1], "logprob": top[1][1], "top_logprobs": listed[:count]}
+    return {"content": [first], "refusal": None}
+
+
 def verdict(question: str, dice: random.Random, *, longest: bool) -> tuple[str, str]:
     """Prefer the larger number after `####`, else the first, or the longer text; quote both texts.
 
-    One verdict in fifty is cut off.
+    One verdict in fifty is cut off. AlpacaEval's question is answered by the letter of the longer text.
     """
+    if shown := re.findall(r'"output": """(.*?)"""', question, re.DOTALL):
+        return "M" if len(shown[1]) > len(shown[0]) else "m", "length"
     texts = re.findall(r"\[begin ([0-9a-f]{8})\]\n(.*?)\n\[end \1\]", question, re.DOTALL)
     numbers = [int((re.findall(r"#### (\d+)", content) or [0])[-1]) for _, content in texts[1:]]
     values = [len(content) for _, content in texts[1:]] if longest else numbers

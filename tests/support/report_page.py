@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from pairkit.intervals import Interval
-from pairkit.reports import blocks, html, plots
+from pairkit.reports import blocks, html, plots, scores
 
 
 def candidate_set(text: str = "28") -> dict[str, object]:
@@ -42,6 +42,12 @@ def everything(name: str = "MC-PO") -> str:
             plots.curves(f"empty {name}", []),
         ),
         html.section("Negatives", plots.stacked_bars("Drawn", {name: {name: 3, "noise": 1}, "DPO": {}})),
+        html.section(
+            "Scores",
+            scores.points(f"points {name}", [scores.Point(name, 1, 0, 2)], xlabel=name, line=0),
+            scores.histograms(f"lengths {name}", {name: [1, 2, 2, 500]}, colors, xlabel=name),
+            scores.histograms("none", {name: []}, colors, xlabel=name),
+        ),
         html.section("Sets", blocks.candidate_sets([candidate_set(name)])),
         html.section("Settings", html.settings({name: name, "beta": 0.1})),
     ]

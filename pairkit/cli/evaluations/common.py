@@ -92,7 +92,7 @@ def print_results(results: Mapping[str, Any], out: Path) -> None:
         say(f"without a score: {reasons}")
     for note in results["notes"]:
         say(f"note: {note}")
-    say(f"\nwrote {out}: results.json, scores.parquet")
+    say(f"\nwrote {out}: results.json, scores.parquet, report.html")
 
 
 def print_metrics(title: str, metrics: Sequence[Mapping[str, Any]]) -> None:

@@ -94,7 +94,7 @@ def judge(
         return
     evaluation = run_judge_evaluation(recipe, data, pairs, out, seed=seed, retry_failed=retry_failed)
     _print(pairs, evaluation)
-    say(f"\nwrote {out / 'results.json'}, agreement.png, verdicts.parquet, quarantine.parquet")
+    say(f"\nwrote {out / 'results.json'}, report.html, agreement.png, verdicts.parquet, quarantine.parquet")
 
 
 def _print_plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:

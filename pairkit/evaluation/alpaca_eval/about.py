@@ -9,6 +9,7 @@ import numpy as np
 
 from pairkit.evaluation.alpaca_eval.annotations import PUBLIC_JUDGE, PUBLIC_JUDGE_MODEL
 from pairkit.evaluation.alpaca_eval.gamed import Gamed
+from pairkit.evaluation.alpaca_eval.judging import read_prompt
 from pairkit.evaluation.alpaca_eval.questions import QUESTIONS, REFERENCE, Reference
 from pairkit.evaluation.alpaca_eval.scores import Scores, public_numbers
 from pairkit.evaluation.alpaca_eval.verdicts import Judged
@@ -69,14 +70,21 @@ def _of_questions(reference: Reference) -> Iterator[str]:
         yield f"the reference is {reference.generator}, not {REFERENCE}: no number for the published table"
 
 
+def annotator(judge: Mapping[str, Any]) -> str:
+    """Return the name of a judge in annotations, with what it does otherwise than the public one."""
+    others = []
+    if judge.get("verdict") == "both_orders":
+        others.append("both orders")
+    if judge.get("prompt_sha256") not in (None, read_prompt(None).sha256):
+        others.append(f"prompt {judge['prompt']}")
+    return f"{judge['name']} ({', '.join(others)})" if others else str(judge["name"])
+
+
 def _of_judge(judge: Mapping[str, Any], *, controlled: bool) -> Iterator[str]:
-    public = judge["name"] == PUBLIC_JUDGE or (
-        judge["name"] == PUBLIC_JUDGE_MODEL and judge.get("verdict") in ("logprobs", None)
-    )
-    if public:
+    name = annotator(judge)
+    if name in (PUBLIC_JUDGE, PUBLIC_JUDGE_MODEL):
         return
-    how = ", in both orders" if judge.get("verdict") == "both_orders" else ""
-    yield f"judged by {judge['name']}{how}, not by {PUBLIC_JUDGE}: never in one column with published numbers"
+    yield f"judged by {name}, not by {PUBLIC_JUDGE}: never in one column with published numbers"
     if controlled:
         yield (
             f"the length control uses the gamed runs and difficulties of {PUBLIC_JUDGE_MODEL}'s verdicts, "

@@ -98,6 +98,8 @@ def read_inputs(recipe: AlpacaEvalRecipe, files: Files, until: Until, limit: int
 def _check_given(recipe: AlpacaEvalRecipe, files: Files, until: Until) -> None:
     if not (recipe.model or files.answers or files.annotations):
         raise RecipeError("no answers: give --model, or stored answers with --answers FILE")
+    if recipe.judge and files.annotations:
+        raise RecipeError("two sources of verdicts: give --judge or --annotations; --agreement compares two")
     if until != "answers" and not (recipe.judge or files.annotations):
         raise RecipeError("no verdicts: give --judge, stored verdicts with --annotations, or --until answers")
 

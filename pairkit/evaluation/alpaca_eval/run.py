@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pairkit.engines.base import Problem
-from pairkit.evaluation.alpaca_eval.about import details, notes, statistics
+from pairkit.evaluation.alpaca_eval.about import annotator, details, notes, statistics
 from pairkit.evaluation.alpaca_eval.agreement import agreement
 from pairkit.evaluation.alpaca_eval.annotations import ANNOTATIONS, write_annotations
 from pairkit.evaluation.alpaca_eval.answers import MODEL_OUTPUTS, text_of, write_model_outputs
@@ -54,10 +54,11 @@ def run_alpaca_eval(
         if until == "answers":
             return None
         found, judge = _verdicts(recipe, inputs, texts, running)
-        judge_name = str(judge["name"])
         with replacing(out / "verdicts.parquet") as temporary:
             pq.write_table(verdicts_table(found.verdicts), temporary, compression="zstd")
-        write_annotations(out / ANNOTATIONS, judge_name, inputs.model, inputs.reference, texts, found.points)
+        write_annotations(
+            out / ANNOTATIONS, annotator(judge), inputs.model, inputs.reference, texts, found.points
+        )
         if until == "verdicts":
             return None
         outcome = _outcome(recipe, inputs, answers, texts, found, judge, identity)
@@ -134,6 +135,7 @@ def _outcome(
         if engine is None
         else {**recipe.decoding()._asdict(), "chat_template": engine.get("chat")},
         "data": {name: file._asdict() for name, file in inputs.data.items()},
+        "thoughts": inputs.thoughts,
         "questions_sha256": questions_sha256(reference.questions),
         **statistics(reference, texts, scored, found),
     }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pairkit.engines.base import Completion, Engine, Problem, Request, Result, Sampling, sample_seed
+from pairkit.engines.base import Engine, Problem, Request, Result, Sampling, sample_seed
 from pairkit.errors import EngineError
 from pairkit.evaluation.alpaca_eval.annotations import PUBLIC_JUDGE, Annotations
 from pairkit.evaluation.alpaca_eval.judging import (
@@ -25,6 +25,9 @@ from pairkit.evaluation.session import Session
 from pairkit.rankers.thoughts import answer_of
 
 _DECODING = {"logprobs": Decoding(1.0, 1.0, 1), "both_orders": Decoding(0.0, 1.0, 8)}
+
+# Letter of the preferred answer -> the count of `rankers.judge.statistics.COUNTS`.
+_PLACES = {"m": "first_wins", "M": "second_wins", "tie": "ties"}
 
 
 class Judged(NamedTuple):
@@ -90,16 +93,12 @@ def ask_judge(
 
     Returns what was read, in order, and the counts of answers and of those that hold no verdict.
 
-
     Raises `EngineError` for a judge that gives no log-probs where the protocol needs them.
     """
     if protocol == "logprobs":
         # One question first, because a judge without log-probs would be paid for all of them.
-        probe = session.ask(
-            engine, [_request(game, judge, protocol, seed, 0) for game in games[:1]], "Judging"
-        )
-        for result in probe:
-            _check_logprobs(result, engine)
+        first = [_request(game, judge, protocol, seed, 0) for game in games[:1]]
+        _check_logprobs(session.ask(engine, first, "Judging"), engine)
     readings: dict[int, Reading] = {}
     counts: Counter[str] = Counter()
     pending = list(range(len(games)))
@@ -107,7 +106,10 @@ def ask_judge(
     attempts = 1 if protocol == "logprobs" else judge.attempts
     for attempt in range(attempts):
         requests = [_request(games[place], judge, protocol, seed, attempt) for place in pending]
-        for place, result in zip(pending, session.ask(engine, requests, "Judging"), strict=True):
+        results = session.ask(engine, requests, "Judging")
+        if protocol == "logprobs":
+            _check_logprobs(results, engine)
+        for place, result in zip(pending, results, strict=True):
             readings[place] = _read(result, protocol)
             counts["answers"] += not isinstance(result, Problem)
         pending = [place for place in pending if readings[place].reason == "no_verdict"]
@@ -135,7 +137,7 @@ def judged(
     for game, reading in zip(games, readings, strict=True):
         points = reading.second
         if points is not None:
-            counts["first_wins" if points < 0.5 else "second_wins" if points > 0.5 else "ties"] += 1
+            counts[_PLACES[_letter(points)]] += 1
             points = 1 - points if game.model_first else points
         verdict = Verdict(game.prompt_id, model, reference.generator, int(game.model_first))
         by_prompt[game.prompt_id].append(
@@ -156,35 +158,35 @@ def judged(
 def stored(annotations: Annotations, reference: Reference, model: str) -> Judged:
     """Return the verdicts of stored annotations.
 
-    The order in which the public judge was shown two answers is known, and so is its preference for a place.
+    The order in which the public judge was shown two answers is known, and with it the letter that it
+    preferred; of another judge neither is.
     """
-    counts: Counter[str] = Counter()
-    by_prompt: dict[str, list[Verdict]] = {}
+    verdicts, counts = [], Counter[str]()
     for question in reference.questions:
-        key, base = question.prompt_id, reference.answers[question.prompt_id]
+        key, instruction = question.prompt_id, question.turns[0]
         if key not in annotations.points:
             continue
-        points, equal = annotations.points[key], annotations.answers[key] == base
-        first = None if equal or annotations.judge != PUBLIC_JUDGE else model_first(question.turns[0])
-        reason = "no_verdict" if points is None else None
-        by_prompt[key] = [
-            Verdict(
-                key,
-                model,
-                reference.generator,
-                None if first is None else int(first),
-                verdict="equal" if equal else None,
-                points=points,
-                reason=reason,
-            )
-        ]
-        if first is not None and points is not None:
-            won_by_first = points == 0.5 or (points > 0.5) == first
-            counts["ties" if points == 0.5 else "first_wins" if won_by_first else "second_wins"] += 1
-        if not equal:
-            counts["questions"] += 1
-            counts["unanswered"] += points is None
-    return Judged(*_points(by_prompt), [group[0] for group in by_prompt.values()], counts)
+        points = annotations.points[key]
+        verdict = Verdict(key, model, reference.generator, points=points)
+        if annotations.answers[key] == reference.answers[key]:
+            verdicts.append(verdict._replace(verdict="equal"))
+            continue
+        counts["questions"] += 1
+        if points is None:
+            counts["unanswered"] += 1
+            verdict = verdict._replace(reason="no_verdict")
+        elif annotations.judge == PUBLIC_JUDGE:
+            first = model_first(instruction)
+            letter = _letter(1 - points if first else points)
+            counts[_PLACES[letter]] += 1
+            verdict = verdict._replace(game=int(first), verdict=letter)
+        verdicts.append(verdict)
+    return Judged(*_points({verdict.prompt_id: [verdict] for verdict in verdicts}), verdicts, counts)
+
+
+def _letter(second: float) -> str:
+    """Return the answer that is preferred, m shown first or M; tie: neither."""
+    return "tie" if second == 0.5 else "M" if second > 0.5 else "m"
 
 
 def _points(
@@ -219,28 +221,25 @@ def _read(result: Result, protocol: Protocol) -> Reading:
     (completion,) = result
     if protocol == "logprobs":
         second = second_wins(completion.logprobs or ())
-        letter = None if second is None else "M" if second > 0.5 else "m"
+        letter = None if second is None else _letter(second)
     else:
         letter = read_letter(answer_of(completion.text) or "")
         second = None if letter is None else float(letter == "M")
     return Reading(completion.text, letter, second, "no_verdict" if second is None else None)
 
 
-def _check_logprobs(result: Result, engine: Engine) -> None:
+def _check_logprobs(results: Sequence[Result], engine: Engine) -> None:
+    """Raise `EngineError` if no answer has log-probs, or the server refuses to give them."""
     instead = "use another judge, or ask this one in both orders with --verdict both_orders"
-    if isinstance(result, Problem) and "logprob" in result.detail:
+    answers = [result[0] for result in results if not isinstance(result, Problem)]
+    if answers and all(answer.logprobs is None for answer in answers):
+        raise EngineError(
+            f"the judge {engine.name!r} answers without log-probs of its first token, which --verdict "
+            f"logprobs needs: {instead}"
+        )
+    refusals = [result.detail for result in results if isinstance(result, Problem)]
+    if not answers and (about := [detail for detail in refusals if "logprob" in detail]):
         raise EngineError(
             f"the judge {engine.name!r} gives no log-probs, which --verdict logprobs needs "
-            f"({result.detail}): {instead}"
+            f"({about[0]}): {instead}"
         )
-    for completion in _completions(result):
-        if completion.logprobs is None:
-            raise EngineError(
-                f"the judge {engine.name!r} answers without log-probs of its first token, which --verdict "
-                f"logprobs needs: {instead}"
-            )
-
-
-def _completions(result: Result) -> Iterator[Completion]:
-    if not isinstance(result, Problem):
-        yield from result

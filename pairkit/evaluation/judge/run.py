@@ -28,7 +28,7 @@ from pairkit.evaluation.judge.agreement import (
     overall_agreement,
 )
 from pairkit.evaluation.judge.labels import Pairs
-from pairkit.files import replacing, sha256, stoppable, write_json
+from pairkit.files import replacing, sha256, stoppable, write_json, write_text
 from pairkit.intervals import Floats
 from pairkit.masking import masked
 from pairkit.progress import Advance, progress
@@ -99,7 +99,8 @@ def run_judge_evaluation(
 ) -> JudgeEvaluation:
     """Open the recipe's engine, evaluate the judge, and write `out`.
 
-    Writes results.json, agreement.png, verdicts.parquet (every answer), quarantine.parquet and calls.sqlite.
+    Writes results.json, report.html, agreement.png, verdicts.parquet (every answer), quarantine.parquet and
+    calls.sqlite.
     A repeated or resumed run takes the answers it already has from calls.sqlite. Raises `InputError` if no
     pair got a verdict, after `out` is written.
     """
@@ -201,6 +202,7 @@ def _write(
     seed: int,
 ) -> None:
     # Here, because matplotlib is slow to import and only a finished evaluation is plotted.
+    from pairkit.evaluation.judge.page import Measured, render
     from pairkit.evaluation.judge.plot import plot_agreement
 
     for name, table in (
@@ -211,8 +213,21 @@ def _write(
             pq.write_table(table, temporary, compression="zstd")
     with replacing(out / "agreement.png") as temporary:
         plot_agreement(evaluation.by_length, temporary)
+    results = judge_results(recipe, data, pairs, prompts, evaluation, seed)
+    sets = _sets(pairs)
+    shown = Measured(
+        evaluation.overall,
+        evaluation.by_length,
+        evaluation.by_subset,
+        evaluation.judge,
+        evaluation.verdicts,
+        sets["set_id"].to_pylist(),
+        _shown(sets, recipe),
+        evaluation.scored.verdicts,
+    )
+    write_text(out / "report.html", render(pairs, shown, results))
     # Last, because a results.json means that the other files are there.
-    write_json(out / "results.json", judge_results(recipe, data, pairs, prompts, evaluation, seed))
+    write_json(out / "results.json", results)
 
 
 def judge_results(

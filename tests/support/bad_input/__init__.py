@@ -1,11 +1,13 @@
 """What a user can get wrong: one row per case, which tests in tests/cli run and docs/bad-input.md shows."""
 
 from support.bad_input import (
+    alpaca_eval,
     build,
     build_layouts,
     build_models,
     build_rows,
     changed,
+    compare,
     models,
     other,
     push,
@@ -22,7 +24,9 @@ CASES = [
     *models.CASES,
     *push.CASES,
     *changed.CASES,
+    *compare.CASES,
     *other.CASES,
+    *alpaca_eval.CASES,
 ]
 
 __all__ = ["BAD_ROWS", "CASES", "NOTES", "STOPS"]

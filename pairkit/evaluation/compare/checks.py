@@ -1,0 +1,95 @@
+"""Runs may be compared if they were measured alike; what differs between them is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from pairkit.errors import InputError
+from pairkit.evaluation.answers import ANSWERS
+from pairkit.evaluation.compare.settings import Setting
+from pairkit.evaluation.report.texts import read_texts
+from pairkit.evaluation.results import Run
+
+# What must be the same; only these may be allowed to differ.
+MEASURED_BY = ("version", "judge", "reference", "questions")
+# How a model answers is a choice of its own, so a difference is only said.
+_ANSWERED_BY = ("decoding", "thoughts")
+# Parts of a judge that change no verdict: where it is asked and how, and what came of it.
+_ASKING = {
+    "base_url",
+    "api_key_env",
+    "calls",
+    "attempts",
+    "retry_temperature",
+    "statistics",
+    "device",
+    "dtype",
+}
+
+
+def check_alike(settings: Sequence[Setting], allowed: Collection[str]) -> list[str]:
+    """Return sentences about what differs and is allowed to.
+
+    Raises `InputError` for other benchmarks, and for another version, judge, reference or other questions
+    unless `allowed` names it.
+    """
+    runs = [(setting.name, run) for setting in settings for run in setting.runs]
+    # A number of one benchmark says nothing about another, so there is no way to allow it.
+    if told := _differing(runs, "benchmark"):
+        raise InputError(f"the runs are of different benchmarks: {told}: compare runs of one benchmark")
+    notes = []
+    for what in MEASURED_BY:
+        if told := _other_questions(runs) if what == "questions" else _differing(runs, what):
+            if what not in allowed:
+                raise InputError(
+                    f"the runs differ in {what}: {told}: a difference between them may come from that alone; "
+                    f"compare them anyway with --allow-different {what}"
+                )
+            notes.append(f"the runs differ in {what}: {told}")
+    for what in _ANSWERED_BY:
+        if told := _differing(runs, what):
+            notes.append(f"the models answered with other {what}: {told}")
+    return notes
+
+
+def _differing(runs: Sequence[tuple[str, Run]], entry: str) -> str:
+    """Describe the values of an entry of results.json by run, or return "" if they are the same."""
+    values = [(name, _plain(run.results.get(entry))) for name, run in runs]
+    first_name, first = values[0]
+    for name, value in values:
+        if value != first:
+            return f"{_shown(first, value)} ({first_name}) and {_shown(value, first)} ({name})"
+    return ""
+
+
+def _other_questions(runs: Sequence[tuple[str, Run]]) -> str:
+    """Describe a prompt whose text differs between runs; of runs without texts their hashes.
+
+    A run on some of the questions has another hash, so that texts decide where they are stored.
+    """
+    if not _differing(runs, "questions_sha256"):
+        return ""
+    texts = [(name, read_texts(run.path / ANSWERS)) for name, run in runs]
+    if not all(found for _, found in texts):
+        return _differing(runs, "questions_sha256")
+    first_name, first = texts[0]
+    for name, found in texts:
+        for prompt in first:
+            if prompt in found and first[prompt].prompt != found[prompt].prompt:
+                return f"prompt {prompt!r} is another text in {name} than in {first_name}"
+    return ""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items() if key not in _ASKING}
+    return value
+
+
+def _shown(value: Any, against: Any) -> str:
+    """Show a value; of a block only the entries in which it differs."""
+    if isinstance(value, Mapping) and isinstance(against, Mapping):
+        value = {key: inner for key, inner in value.items() if inner != against.get(key)}
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,120 @@
+"""The report page of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pairkit.evaluation.answers import ANSWERS, REFERENCE_ANSWERS
+from pairkit.evaluation.measures import Measured
+from pairkit.evaluation.report.cases import Case, cases_section, details_said, extremes, judge_words
+from pairkit.evaluation.report.lengths import lengths_section, score_by_length
+from pairkit.evaluation.report.scores import (
+    by_prompt,
+    categories_section,
+    interval_text,
+    judge_section,
+    metrics_section,
+    settings_section,
+)
+from pairkit.evaluation.report.texts import Text, read_texts
+from pairkit.intervals import Floats
+from pairkit.reports.html import Html, page, tiles
+
+_TILES = 3
+
+
+def render(
+    out: Path,
+    results: Mapping[str, Any],
+    measured: Sequence[Measured],
+    details: Mapping[str, Mapping[str, Any]],
+    verdicts: pa.Table | None,
+) -> str:
+    """Make the page from the content of results.json, the scores, and the answers stored in `out`."""
+    model, thoughts = results["model"], results.get("thoughts", "strip")
+    texts = read_texts(out / ANSWERS, thoughts, model=model)
+    reference = read_texts(out / REFERENCE_ANSWERS, thoughts)
+    parts: list[Html | None] = [
+        metrics_section(results),
+        categories_section(measured, results["metrics"]),
+        judge_section(results, verdicts),
+    ]
+    if measured:
+        headline = by_prompt(measured)
+        parts += [
+            lengths_section(_named(model, texts, reference), score_by_length(headline, texts, reference)),
+            *_extremes(headline, texts, reference, details, verdicts),
+        ]
+    shown = dict(_tile(entry) for entry in results["metrics"][:_TILES])
+    name = f"{results['benchmark']} {results['version'] or ''}".rstrip()
+    return page(
+        f"{model}: {name}",
+        [part for part in [*parts, settings_section(results)] if part is not None],
+        summary=_summary(results),
+        top=tiles(shown),
+    )
+
+
+def _tile(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the name of a metric with its interval, and its value."""
+    value, bracket, interval = interval_text(entry).partition(" [")
+    return f"{entry['name']}{bracket}{interval}", value
+
+
+def _summary(results: Mapping[str, Any]) -> str:
+    missing = sum(results["missing"].values())
+    unscored = f", of which {missing:,} have no score" if missing else ""
+    return f"{results['prompts']:,} prompts{unscored}. Values are given with 95 % intervals."
+
+
+def _named(
+    model: str, texts: Mapping[str, Text], reference: Mapping[str, Text]
+) -> dict[str, Mapping[str, Text]]:
+    names = {found.model for found in reference.values()}
+    other = next(iter(names)) if len(names) == 1 else "reference"
+    return {model: texts, f"{other} (reference)": reference}
+
+
+def _extremes(
+    headline: Measured,
+    texts: Mapping[str, Text],
+    reference: Mapping[str, Text],
+    details: Mapping[str, Mapping[str, Any]],
+    verdicts: pa.Table | None,
+) -> list[Html | None]:
+    words = judge_words(verdicts)
+
+    def case(place: int) -> Case:
+        prompt = headline.prompt_ids[place]
+        found = texts.get(prompt)
+        other = reference.get(prompt)
+        answers: list[tuple[str, Text | None]] = [(found.model if found else "answer", found)]
+        if reference:
+            answers.append((f"{other.model if other else 'reference'} (reference)", other))
+        score = f"{headline.scale * headline.scores[place]:.2f}{' %' if headline.share else ''}"
+        return Case(prompt, score, answers, [*words(prompt), *details_said(details.get(prompt, {}))])
+
+    middle = 0.5 if headline.share else _mean(headline.scores)
+    low, high = extremes(headline.scores, middle)
+    names = ("Largest losses", "Largest wins") if reference else ("Lowest scores", "Highest scores")
+    notes = [
+        f"The {len(places)} prompts with the {kind} {headline.name}."
+        for places, kind in (
+            (low, "lowest"),
+            (high, "highest"),
+        )
+    ]
+    return [
+        cases_section(name, [case(place) for place in places], note)
+        for name, places, note in zip(names, (low, high), notes, strict=True)
+    ]
+
+
+def _mean(scores: Floats) -> float:
+    known = scores[~np.isnan(scores)]
+    return float(known.mean()) if len(known) else 0.0

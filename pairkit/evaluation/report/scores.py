@@ -1,0 +1,171 @@
+"""The sections of a page about numbers: metrics, categories, what the judge said, settings."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pairkit.evaluation.measures import Measured, Metric, measure
+from pairkit.reports.html import Html, join, paragraph, section, settings, table, text
+from pairkit.reports.scores import Point, points
+
+# Between a metric and the category that it is of.
+_OF = "/"
+
+# In results.json, but shown in a section of their own.
+_SHOWN = {"metrics", "missing", "notes", "prompts", "benchmark", "version", "model", "judge_statistics"}
+
+
+def is_part(metric: str) -> bool:
+    """Whether a metric is of one category alone, METRIC/CATEGORY."""
+    return _OF in metric
+
+
+def by_prompt(measured: Sequence[Measured]) -> Measured:
+    """Return the first metric whose scores are what was measured of each prompt: a mean, no estimate."""
+    return next((one for one in measured if one.influence is None), measured[0])
+
+
+def interval_text(metric: Mapping[str, Any]) -> str:
+    """Return value and interval of a metric as text."""
+    if metric["value"] is None:
+        return "none"
+    unit = " %" if metric["unit"] == "%" else ""
+    if metric["low"] is None or metric["se"] is None:
+        return f"{metric['value']:.2f}{unit}"
+    return f"{metric['value']:.2f}{unit} [{metric['low']:.2f}, {metric['high']:.2f}]"
+
+
+def metrics_section(results: Mapping[str, Any]) -> Html:
+    """Show the metrics with their intervals, what has no score, and what qualifies the numbers."""
+    rows = [
+        [text(entry["name"]), text(interval_text(entry)), _number(entry["se"]), text(f"{entry['n']:,}")]
+        for entry in results["metrics"]
+        if not is_part(entry["name"])
+    ]
+    missing = ", ".join(f"{count:,} {reason}" for reason, count in results["missing"].items())
+    return section(
+        "Scores",
+        table(["metric", "value [95 % interval]", "standard error", "prompts"], rows, numeric=(1, 2, 3)),
+        paragraph(f"Without a score: {missing}." if missing else ""),
+        *[paragraph(f"Note: {note}") for note in results["notes"]],
+        note="Intervals are 95 % and about prompts: another sample of prompts would give other values.",
+    )
+
+
+def categories_section(measured: Sequence[Measured], metrics: Sequence[Mapping[str, Any]]) -> Html | None:
+    """Show the metrics by category of the prompt, and those that are of a category themselves."""
+    groups = {one.name: by_category(one) for one in measured if not is_part(one.name)}
+    for entry in metrics:
+        name, part, category = entry["name"].partition(_OF)
+        if part:
+            groups.setdefault(name, {})[category] = Metric(**entry)
+    groups = {name: rows for name, rows in groups.items() if rows}
+    if not groups:
+        return None
+    return section(
+        "By category",
+        # The first alone, because plots of similar metrics would hide the other sections.
+        _category_plot(*next(iter(groups.items()))),
+        _category_table(groups),
+        note="With so few prompts each, most differences between categories are within their intervals.",
+    )
+
+
+def _category_plot(name: str, rows: Mapping[str, Metric]) -> Html:
+    known = [
+        Point(label, row.value, row.low, row.high) for label, row in rows.items() if row.value is not None
+    ]
+    if not known:
+        return Html("")
+    return points(f"{name} by category", known, xlabel=next(iter(rows.values())).unit or "score")
+
+
+def _category_table(groups: Mapping[str, Mapping[str, Metric]]) -> Html:
+    categories = list(dict.fromkeys(label for rows in groups.values() for label in rows))
+    cells = []
+    for category in categories:
+        found = [rows.get(category) for rows in groups.values()]
+        counted = max(row.n for row in found if row)
+        values = ["" if row is None else interval_text(row._asdict()) for row in found]
+        cells.append([text(value) for value in (category, *values, f"{counted:,}")])
+    headers = ["category", *groups, "prompts"]
+    return table(headers, cells, numeric=range(1, len(headers)))
+
+
+def by_category(measured: Measured) -> dict[str, Metric]:
+    """Return a weighted mean by category, in order of appearance; nothing for other estimators."""
+    if measured.influence is not None or not any(measured.categories or ()):
+        return {}
+    labels = np.array([category or "none" for category in measured.categories or ()])
+    return {label: measure(measured.rows(labels == label)) for label in dict.fromkeys(labels.tolist())}
+
+
+def judge_section(results: Mapping[str, Any], verdicts: pa.Table | None) -> Html | None:
+    """Show the biases of the judge and how its verdicts fell, by the order of the answers."""
+    if verdicts is None or not verdicts.num_rows:
+        return None
+    rates = [
+        [text(name), text(_share(rate)), text(f"{rate['of']:,}")]
+        for name, rate in (results.get("judge_statistics") or {}).items()
+    ]
+    shown = [table(["rate", "share [95 % interval]", "of"], rates, numeric=(1, 2))] if rates else []
+    rows = verdicts.select(["game", "verdict", "points", "reason"]).to_pylist()
+    return section("What the judge said", *shown, _verdicts(rows), _unread(rows))
+
+
+def _verdicts(rows: Sequence[Mapping[str, Any]]) -> Html:
+    orders = {None: "rated alone", 0: "reference shown first", 1: "model shown first"}
+    present = [game for game in orders if any(row["game"] == game for row in rows)]
+    counts = {
+        game: Counter(row["verdict"] for row in rows if row["game"] == game and row["points"] is not None)
+        for game in present
+    }
+    labels = Counter(row["verdict"] for row in rows if row["points"] is not None)
+    # Probabilities are as many labels as verdicts.
+    if len(labels) > 20:
+        return Html("")
+    cells = [
+        [text(label or "none"), *(text(f"{counts[game][label]:,}") for game in present)]
+        for label in sorted(labels, key=str)
+    ]
+    names = [orders[game] for game in present]
+    return table(["verdict", *names], cells, numeric=range(1, 1 + len(names)))
+
+
+def _unread(rows: Sequence[Mapping[str, Any]]) -> Html:
+    reasons = Counter(row["reason"] or "unread" for row in rows if row["points"] is None)
+    listed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+    return paragraph(f"{len(rows):,} verdicts; without points: {listed or 'none'}.")
+
+
+def settings_section(results: Mapping[str, Any]) -> Html:
+    """List what the numbers were made with: judge, reference, decoding, data."""
+    entries = {name: value for name, value in results.items() if name not in _SHOWN}
+    return section("Settings", settings(dict(_flat(entries))))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value if isinstance(value, (str, int, float)) else json.dumps(value)
+
+
+def _share(rate: Mapping[str, Any]) -> str:
+    return f"{rate['mean']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}]"
+
+
+def _number(value: float | None) -> Html:
+    return text("" if value is None else f"{value:.2f}")
+
+
+def sections(found: Sequence[Html | None]) -> Html:
+    """Join the sections that there is something to show of."""
+    return join([block for block in found if block is not None])

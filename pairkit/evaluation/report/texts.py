@@ -1,0 +1,51 @@
+"""The texts that a page shows: prompts and answers, from the files that an evaluation wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pairkit.evaluation.answers import Answer
+from pairkit.files import undamaged
+from pairkit.rankers.thoughts import Thoughts
+
+
+class Text(NamedTuple):
+    """A prompt and its answer, turn by turn; without answers if there were none, for the reason `problem`."""
+
+    model: str
+    prompt: tuple[str, ...]
+    answers: tuple[str, ...]  # as judged
+    truncated: bool = False
+    problem: str = ""
+
+    @property
+    def length(self) -> int:
+        """The characters of all turns of the answer."""
+        return sum(map(len, self.answers))
+
+
+def read_texts(file: Path, thoughts: Thoughts = "strip", *, model: str | None = None) -> dict[str, Text]:
+    """Read answers that `write_answers` wrote, by prompt; only those of `model` if it is given.
+
+    Nothing if there is no file, since answers may have been judged elsewhere. Raises `InputError` for a file
+    that is damaged.
+    """
+    if not file.is_file():
+        return {}
+    found: dict[str, Text] = {}
+    with undamaged(file, "evaluate again"), file.open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            if model is None or row["model"] == model:
+                found[row["prompt_id"]] = _text(row, thoughts)
+    return found
+
+
+def _text(row: dict[str, Any], thoughts: Thoughts) -> Text:
+    model, prompt = str(row["model"]), tuple(row["prompt"])
+    if problem := row.get("problem"):
+        return Text(model, prompt, (), problem=str(problem))
+    answer = Answer(tuple(row["answers"]), tuple(row.get("finish_reasons") or ()))
+    return Text(model, prompt, answer.shown(thoughts), answer.truncated)
