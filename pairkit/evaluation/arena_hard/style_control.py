@@ -208,7 +208,7 @@ def _fitted(battles: Battles, columns: Sequence[int], version: Version, style: S
     contrast = _contrast(battles, estimator, len(theta))
     hessian = curvature(design, theta, weight, estimator.ridge)
     # Least squares, because features may be the same up to a factor, which leaves the score as it is.
-    direction = np.linalg.lstsq(hessian, contrast, rcond=_RANK)[0]
+    direction = np.linalg.lstsq(hessian, contrast, rcond=_RANK)[0].astype(np.float64)
     if np.abs(hessian @ direction - contrast).max() > _SAME * np.abs(contrast).max():
         raise NoMaximumError
     return _Fitted(battles, estimator, design, weight, theta, contrast, direction, varies)
