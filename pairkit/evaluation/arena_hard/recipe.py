@@ -8,6 +8,7 @@ from pairkit.evaluation.answers import Decoding, Question
 from pairkit.evaluation.arena_hard.labels import Version
 from pairkit.evaluation.arena_hard.style_control import StyleControl
 from pairkit.evaluation.recipe import BenchmarkRecipe
+from pairkit.models.names import is_local, public_name
 
 
 class ArenaHardRecipe(BenchmarkRecipe):
@@ -28,6 +29,12 @@ class ArenaHardRecipe(BenchmarkRecipe):
     judge_prompt: Path | None = None
     style_control: StyleControl = "equal"
     tokenizer: str | None = None
+
+    @property
+    def counted_with(self) -> str | None:
+        """The name of the tokenizer in results: of a local one without its folders."""
+        name = self.tokenizer
+        return name and public_name(name, local=is_local(name))
 
     def decoding(self, question: Question | None = None) -> Decoding:
         """Return how a question is answered."""

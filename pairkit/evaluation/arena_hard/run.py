@@ -131,7 +131,7 @@ def _styles(recipe: ArenaHardRecipe, inputs: Inputs, texts: Mapping[str, str]) -
     both = [key for key in texts if key in references.texts]
     # Lengths of some prompts alone would be a control on other prompts.
     complete = bool(both) and all(key in side for key in both for side in lengths)
-    counted = (recipe.tokenizer or "stored") if complete else None
+    counted = (recipe.counted_with or "stored") if complete else None
     own, base = (
         {key: style_of(of[key], side[key] if complete else None) for key in both}
         for of, side in zip((texts, references.texts), lengths, strict=True)

@@ -39,8 +39,8 @@ CASES = [
     Case(
         "verdicts of two judges",
         STORED,
-        "j.jsonl, row 2: verdicts of 'other' after those of 'gpt-4-1106-preview': a file holds the verdicts of "
-        "one judge",
+        "j.jsonl, row 2: verdicts of 'other' after those of 'gpt-4-1106-preview': a file holds the verdicts "
+        "of one judge",
         QUESTIONS | {"j.jsonl": _changed(judgments(), 1, judge="other")},
     ),
     Case(
@@ -52,8 +52,8 @@ CASES = [
     Case(
         "verdicts against another reference",
         f"{STORED} --reference r.jsonl",
-        "r.jsonl: the verdicts are against another reference, 'gpt-4-0314', than 'other': give the answers of "
-        "'gpt-4-0314'",
+        "r.jsonl: the verdicts are against another reference, 'gpt-4-0314', than 'other': give the answers "
+        "of 'gpt-4-0314'",
         QUESTIONS
         | {
             "j.jsonl": lines(*({**row, "baseline": "gpt-4-0314"} for row in judgments())),
@@ -63,15 +63,15 @@ CASES = [
     Case(
         "verdicts on another model than the answers",
         f"{STORED} --answers a.jsonl",
-        "the answers are 'other''s and the verdicts are on 'mine': give those of one model, or --name if both "
-        "are its names",
+        "the answers are 'other''s and the verdicts are on 'mine': give those of one model, or --name if "
+        "both are its names",
         QUESTIONS | {"j.jsonl": lines(*judgments()), "a.jsonl": lines(*answers("other", OWN))},
     ),
     Case(
         "questions of the other version of Arena-Hard",
         f"{STORED} --version 2.0",
-        "q.jsonl, row 1: category 'arena-hard-v0.1'; Arena-Hard 2.0 has hard_prompt, creative_writing: give its "
-        "question.jsonl, or --version 0.1",
+        "q.jsonl, row 1: category 'arena-hard-v0.1'; Arena-Hard 2.0 has hard_prompt, creative_writing: give "
+        "its question.jsonl, or --version 0.1",
         QUESTIONS | {"j.jsonl": lines(*judgments())},
     ),
     Case(
