@@ -78,7 +78,9 @@ def read_references(
 
 def _read(path: Path, questions: Sequence[Question]) -> Given:
     given = read_answers(path, questions)
-    return given if given.model else given._replace(model=path.name.split(".")[0])
+    return (
+        given if given.model else given._replace(model=path.name.removesuffix(".gz").removesuffix(".jsonl"))
+    )
 
 
 def _of_category(category: str | None, given: Sequence[Given], version: Version) -> Given | None:

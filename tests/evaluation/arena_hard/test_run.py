@@ -12,10 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from support.arena import BASE, LABELS, OWN, PROMPTS, answers, judgments, lines, questions, save
 from support.scripted import Scripted
+from support.tiny import model_folder
 from typer.testing import CliRunner
 
 from pairkit.cli import app
 from pairkit.engines.base import Completion, Problem, Request, Result
+from pairkit.errors import InputError
+from pairkit.evaluation.arena_hard.pool import read_pool
 from pairkit.evaluation.results import VERDICTS, read_run
 
 Engines = Callable[..., dict[str, Scripted]]
@@ -235,6 +238,7 @@ def test_a_pool_of_runs_is_the_public_formula(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("pairkit.evaluation.arena_hard.style_control.RESAMPLES", 100)
     random_files(80, "first")
     random_files(80, "second", lengths=9)
+    model_folder(Path("model"))
     many("first", out="alone")
     many("second", out="other")
     many("first", "--style-control", "pool", out="pool1")
@@ -247,11 +251,24 @@ def test_a_pool_of_runs_is_the_public_formula(monkeypatch: pytest.MonkeyPatch) -
     # Markdown is the same everywhere: without it style is length.
     assert metric("style_controlled", "alone")["value"] == pytest.approx(equal)
     assert any("left out of the control: header, list, bold" in note for note in results("alone")["notes"])
-    refused = command(
-        "--answers", "first.jsonl", "--annotations", "first-judged.jsonl", "--reference", "gpt-4-0314.jsonl",
-        "--version", "2.0", "--style-control", "pool", "--pool", "other", file="newer.jsonl", code=1,
-    )  # fmt: skip
-    assert "none of its 80 rows" in refused
+    many("second", "tokenizer=model", out="counted")
+    many("first", "--style-control", "pool", "--pool", "counted", out="mixed")
+    assert "the lengths of second were counted with another tokenizer" in " ".join(results("mixed")["notes"])
+
+
+def test_runs_that_are_no_pool_are_refused() -> None:
+    random_files(20, "second")
+    many("second", out="other")
+    with pytest.raises(InputError, match=r"other: an evaluation with arena_hard 0\.1, not arena_hard 2\.0"):
+        read_pool([Path("other")], "2.0", {})
+    with pytest.raises(InputError, match="against another reference, 'gpt-4-0314' instead of 'base'"):
+        read_pool([Path("other")], "0.1", {None: "base"})
+    Path("other/style.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"other: cannot be read .*; evaluate again"):
+        read_pool([Path("other")], "0.1", {None: "gpt-4-0314"})
+    Path("other/style.parquet").unlink()
+    with pytest.raises(InputError, match=r"other: has no style\.parquet: evaluate again with --answers"):
+        read_pool([Path("other")], "0.1", {None: "gpt-4-0314"})
 
 
 def test_a_dry_run_asks_nothing_and_writes_nothing(engines: Engines) -> None:
