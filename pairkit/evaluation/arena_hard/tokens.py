@@ -37,7 +37,7 @@ def _tiktoken(name: str) -> CountTokens:
         known = name in tiktoken.list_encoding_names()
         encoding = tiktoken.get_encoding(name) if known else tiktoken.encoding_for_model(name)
     except Exception as error:  # KeyError for unknown names, and whatever the download raises
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(".")
         raise ModelError(
             f"the tokenizer tiktoken:{name} cannot be loaded ({reason}): its ranks are downloaded once and "
             "then read from TIKTOKEN_CACHE_DIR; a tokenizer's directory or Hub id can be given instead"
