@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from pairkit.cli.evaluations.alpaca_eval import alpaca_eval
+from pairkit.cli.evaluations.arena_hard import arena_hard
 from pairkit.cli.evaluations.compare import compare
 from pairkit.cli.evaluations.gsm8k import gsm8k
 from pairkit.cli.evaluations.judge import judge
@@ -12,6 +13,7 @@ from pairkit.cli.overrides import SETTINGS
 
 app = typer.Typer(help="Measure a model or a judge.", no_args_is_help=True)
 app.command("alpaca_eval", context_settings=SETTINGS)(alpaca_eval)
+app.command("arena_hard", context_settings=SETTINGS)(arena_hard)
 app.command(context_settings=SETTINGS)(judge)
 app.command()(compare)
 app.command(context_settings=SETTINGS)(gsm8k)

@@ -114,8 +114,13 @@ def _with(before: Answer | Problem, result: tuple[Completion, ...] | Problem) ->
     return Answer((*before.texts, text), (*before.finish_reasons, completion.finish_reason))
 
 
-def write_answers(path: Path, model: str, questions: Sequence[Question], answers: Answers) -> None:
-    """Write the answers in pairkit's own format: a JSON line per question, with what `read_answers` needs."""
+def write_answers(
+    path: Path, model: str | Mapping[str, str], questions: Sequence[Question], answers: Answers
+) -> None:
+    """Write the answers in pairkit's own format: a JSON line per question, with what `read_own` needs.
+
+    `model` is the name of the model, or that of each prompt_id.
+    """
     lines: list[dict[str, Any]] = []
     for question in questions:
         given = answers[question.prompt_id]
@@ -123,7 +128,7 @@ def write_answers(path: Path, model: str, questions: Sequence[Question], answers
             "prompt_id": question.prompt_id,
             "category": question.category,
             "prompt": question.turns,
-            "model": model,
+            "model": model if isinstance(model, str) else model[question.prompt_id],
         }
         if isinstance(given, Problem):
             lines.append(line | {"problem": given.reason, "detail": given.detail})

@@ -47,6 +47,7 @@ class Measured:
         share: whether the metric is a share, shown in percent.
         value: the metric in units of the scores, for an estimator that is not their weighted mean.
         influence: `[n]`, the influence of each prompt on `value`, whose squares sum to its variance.
+        interval: the 95 % interval of `value`, where the estimator was resampled; None: from the influence.
         categories: `[n]`, the category of each prompt, or None.
     """
 
@@ -58,6 +59,7 @@ class Measured:
     value: float | None = None
     influence: Floats | None = None
     categories: Sequence[str | None] | None = None
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if len(self.prompt_ids) != len(self.scores):
@@ -91,7 +93,7 @@ def measure(measured: Measured, *, seed: int = 0) -> Metric:
     """Compute a metric with its standard error and 95 % interval; whole prompts are resampled.
 
     The interval of a share whose bootstrap has no width (all right, all ties) is Wilson's. That of an
-    estimator with influences is symmetric in log-odds for a share, else in the value.
+    estimator with influences is its own, or symmetric in log-odds for a share, else in the value.
     """
     known = ~np.isnan(measured.scores)
     count = int(known.sum())
@@ -143,7 +145,9 @@ def _by_influence(measured: Measured, count: int) -> Metric:
     assert measured.value is not None
     assert measured.influence is not None
     error = standard_error(measured.influence)
-    if measured.share:
+    if measured.interval is not None:
+        low, high = measured.interval
+    elif measured.share:
         low, high = log_odds_interval(measured.value, error)
     else:
         low, high = (measured.value + sign * _Z * (error or 0.0) for sign in (-1, 1))

@@ -15,6 +15,7 @@ from pairkit.cli.options import OnExisting, describe_default
 from pairkit.cli.push import HubCard
 from pairkit.dataset.card_settings import Carded
 from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
+from pairkit.evaluation.arena_hard.recipe import ArenaHardRecipe
 from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
 from pairkit.evaluation.judge.run import EvalJudgeRecipe
 from pairkit.hub import card_on_hub
@@ -32,6 +33,7 @@ RECIPES = {
     "pairkit push": Carded,
     "pairkit eval judge": EvalJudgeRecipe,
     "pairkit eval alpaca_eval": AlpacaEvalRecipe,
+    "pairkit eval arena_hard": ArenaHardRecipe,
     "pairkit eval gsm8k": Gsm8kRecipe,
 }
 

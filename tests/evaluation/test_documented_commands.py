@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import typer
 import yaml
-from support import alpaca
+from support import alpaca, arena
 from support.bad_input.running import run_in_process
 from support.evaluations import measured, write_evaluation
 from support.labeled import jsonl
@@ -30,6 +30,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     alpaca.save(Path("gpt4_turbo.json"), alpaca.reference_rows())
     pl.DataFrame(alpaca.gamed_rows()).write_csv("df_gamed.csv")
+    arena.save(Path("arena_question.jsonl"), arena.questions())
+    arena.save(Path("arena_gpt4.jsonl"), arena.answers("gpt-4-0314", arena.BASE))
     problem = {"question": "How many are 2 and 3?", "answer": "2 + 3 = 5\n#### 5"}
     pl.DataFrame([problem]).write_parquet("gsm8k_test.parquet")
     for name in ("gsm8k-dpo", "gsm8k-mcpo", "sft", "dpo/seed-1", "dpo/seed-2", "mcpo/seed-1", "mcpo/seed-2"):

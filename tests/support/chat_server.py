@@ -314,10 +314,16 @@ def logprobs(content: str, count: int) -> dict[str, Any]:
 def verdict(question: str, dice: random.Random, *, longest: bool) -> tuple[str, str]:
     """Prefer the larger number after `####`, else the first, or the longer text; quote both texts.
 
-    One verdict in fifty is cut off. AlpacaEval's question is answered by the letter of the longer text.
+    One verdict in fifty is cut off. AlpacaEval's question is answered by the letter of the longer text,
+    Arena-Hard's by its label, which is missing at first in one of four.
     """
     if shown := re.findall(r'"output": """(.*?)"""', question, re.DOTALL):
         return "M" if len(shown[1]) > len(shown[0]) else "m", "length"
+    if shown := re.findall(r"Start of Assistant .'s Answer\|>\n(.*?)\n<\|The End of", question, re.DOTALL):
+        label = "B>>A" if len(shown[1]) > len(shown[0]) else "A>>B"
+        return ("I cannot decide." if dice.random() < 0.25 else f"So [[{label}]]."), "stop"
+    if question.startswith("continue your judgment"):
+        return "[[A=B]]", "stop"
     texts = re.findall(r"\[begin ([0-9a-f]{8})\]\n(.*?)\n\[end \1\]", question, re.DOTALL)
     numbers = [int((re.findall(r"#### (\d+)", content) or [0])[-1]) for _, content in texts[1:]]
     values = [len(content) for _, content in texts[1:]] if longest else numbers

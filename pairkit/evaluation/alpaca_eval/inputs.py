@@ -13,10 +13,11 @@ from pairkit.evaluation.alpaca_eval.answers import read_model_outputs, text_of
 from pairkit.evaluation.alpaca_eval.gamed import Gamed, read_gamed
 from pairkit.evaluation.alpaca_eval.head_to_head import Published, read_weights
 from pairkit.evaluation.alpaca_eval.hub import GAMED_FILE, REFERENCE_FILE, hub_file
-from pairkit.evaluation.alpaca_eval.judging import Prompt, read_prompt
+from pairkit.evaluation.alpaca_eval.judging import read_prompt
 from pairkit.evaluation.alpaca_eval.questions import Reference, read_reference
 from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
 from pairkit.evaluation.answers import Answer, Answers
+from pairkit.evaluation.prompts import Prompt
 from pairkit.evaluation.rows import DataFile
 from pairkit.rankers.thoughts import Thoughts
 

@@ -8,48 +8,21 @@ protocol: a verdict is the whole of what the judge writes, so that no text which
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import random
 import re
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pairkit.engines.base import TopLogprobs
-from pairkit.errors import InputError
+from pairkit.evaluation.prompts import Prompt, read_prompt_file
 
 Protocol = Literal["logprobs", "both_orders"]
 TOP_LOGPROBS = 5
 SHIPPED_PROMPT = Path(__file__).with_name("prompt.txt")
-_PART = re.compile(r"<\|im_start\|>(\w+)\n(.*?)\n?<\|im_end\|>", re.DOTALL)
 _PLACES = ("instruction", "output_1", "output_2")
-_PLACE = re.compile("|".join(rf"\{{{name}\}}" for name in _PLACES))
 # A first line of nothing but the letter, apart from spaces, quotes and points around it.
 _LETTER = re.compile(r"[\W_]*([mM])(?:[\W_]*|[^\w\n]*\n.*)", re.DOTALL)
-
-
-class Prompt(NamedTuple):
-    """The judge's prompt: the system turn, and the user turn with the places {instruction}, {output_1},
-    {output_2}."""
-
-    system: str
-    user: str
-    file: str
-
-    @property
-    def sha256(self) -> str:
-        """The sha256 of both turns, in hex."""
-        return hashlib.sha256(json.dumps([self.system, self.user]).encode()).hexdigest()
-
-    def messages(self, instruction: str, first: str, second: str) -> list[dict[str, str]]:
-        """Return the question about two answers in the order in which they are shown."""
-        values = dict(zip(_PLACES, (instruction, first, second), strict=True))
-        # All at once, because a text that names a place must not be filled in turn. The template has braces
-        # of its own, so that it is no format string.
-        user = _PLACE.sub(lambda place: values[place[0][1:-1]], self.user)
-        system = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, {"role": "user", "content": user}]
 
 
 def read_prompt(path: Path | None) -> Prompt:
@@ -57,20 +30,7 @@ def read_prompt(path: Path | None) -> Prompt:
 
     Raises `InputError` for a file without a user block, or a user block without one of the places.
     """
-    path = path or SHIPPED_PROMPT
-    try:
-        parts = dict(_PART.findall(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a judge prompt: {error}") from error
-    if "user" not in parts:
-        raise InputError(
-            f"{path}: no block <|im_start|>user ... <|im_end|>: a judge prompt of AlpacaEval has one, and "
-            "may have one of system"
-        )
-    for name in _PLACES:
-        if f"{{{name}}}" not in parts["user"]:
-            raise InputError(f"{path}: {{{name}}} is missing in the user block of the judge prompt")
-    return Prompt(parts.get("system", ""), parts["user"], path.name)
+    return read_prompt_file(path or SHIPPED_PROMPT, _PLACES)
 
 
 def model_first(instruction: str) -> bool:

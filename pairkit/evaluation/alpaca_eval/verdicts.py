@@ -11,7 +11,6 @@ from pairkit.errors import EngineError
 from pairkit.evaluation.alpaca_eval.annotations import PUBLIC_JUDGE, Annotations
 from pairkit.evaluation.alpaca_eval.judging import (
     TOP_LOGPROBS,
-    Prompt,
     Protocol,
     model_first,
     read_letter,
@@ -19,6 +18,7 @@ from pairkit.evaluation.alpaca_eval.judging import (
 )
 from pairkit.evaluation.alpaca_eval.questions import Reference
 from pairkit.evaluation.answers import Decoding
+from pairkit.evaluation.prompts import Prompt
 from pairkit.evaluation.recipe import JudgeModel
 from pairkit.evaluation.results import Verdict
 from pairkit.evaluation.session import Session

@@ -2,6 +2,7 @@
 
 from support.bad_input import (
     alpaca_eval,
+    arena_hard,
     build,
     build_layouts,
     build_models,
@@ -27,6 +28,7 @@ CASES = [
     *compare.CASES,
     *other.CASES,
     *alpaca_eval.CASES,
+    *arena_hard.CASES,
 ]
 
 __all__ = ["BAD_ROWS", "CASES", "NOTES", "STOPS"]

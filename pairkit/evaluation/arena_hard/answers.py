@@ -1,0 +1,153 @@
+"""Answers in Arena-Hard's own formats, `model_answer/MODEL.jsonl`: read and written.
+
+Since 2025 a row has `messages`, whose assistant content is a text or `{"answer": text}`, and `metadata` with
+the style; before, `choices[0].turns[0].content` and `conv_metadata`. Rows with a plain `answer` are read too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pairkit.engines.base import Problem
+from pairkit.errors import InputError
+from pairkit.evaluation.answers import (
+    Answer,
+    Answers,
+    Question,
+    add_answer,
+    is_own,
+    matched,
+    one_model,
+    read_own,
+)
+from pairkit.evaluation.arena_hard.questions import id_of
+from pairkit.evaluation.arena_hard.style import markdown
+from pairkit.evaluation.rows import DataFile, Row, read_rows
+from pairkit.files import write_text
+from pairkit.rankers.thoughts import Thoughts
+
+
+class Given(NamedTuple):
+    """The answers of a model; `tokens` are stored lengths, by prompt_id, as far as there are some."""
+
+    model: str
+    answers: Answers
+    tokens: Mapping[str, int]
+    file: DataFile
+
+
+def read_answers(path: Path, questions: Sequence[Question]) -> Given:
+    """Read answers in a public format or pairkit's.
+
+    Raises `InputError` for answers to other questions, two answers to one, answers of two models, or rows
+    that hold no answer.
+    """
+    rows, file = read_rows(path)
+    if is_own(rows):
+        model, answers, file = read_own(path, questions)
+        return Given(model, answers, {}, file)
+    texts = {question.prompt_id: question.turns[0] for question in questions}
+    found: dict[str, Answer | Problem] = {}
+    tokens: dict[str, int] = {}
+    models: dict[str, int] = {}
+    for number, row in rows:
+        key = id_of(row, path, number)
+        asked, text, stored = _read(row, path, number)
+        if asked is not None and texts.get(key, asked) != asked:
+            raise InputError.at(
+                f"prompt {key!r} has another text than the benchmark's: these answers are to other questions",
+                file=path,
+                row=number,
+            )
+        if named := row.get("model") or row.get("model_id"):
+            models.setdefault(str(named), number)
+        problem = Problem("no_answer", "the answer is null")
+        add_answer(found, key, problem if text is None else Answer((text,)), path, number)
+        if stored is not None:
+            tokens[key] = stored
+    return Given(one_model(models, path), matched(found, questions, path), tokens, file)
+
+
+def write_public(
+    path: Path,
+    model: str,
+    questions: Sequence[Question],
+    answers: Answers,
+    thoughts: Thoughts,
+    tokens: Mapping[str, int],
+) -> None:
+    """Write answers, as they are judged, in the format of 2025; questions without one are left out."""
+    lines = []
+    for question in questions:
+        text = text_of(answers[question.prompt_id], thoughts)
+        if text is None:
+            continue
+        metadata: dict[str, Any] = dict(markdown(text).public())
+        if question.prompt_id in tokens:
+            metadata = {"token_len": tokens[question.prompt_id], **metadata}
+        line = {
+            "uid": question.prompt_id,
+            "model": model,
+            "messages": [
+                {"role": "user", "content": question.turns[0]},
+                {"role": "assistant", "content": {"answer": text}},
+            ],
+            "metadata": metadata,
+        }
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    write_text(path, "".join(lines))
+
+
+def public_name(model: str) -> str:
+    """Return the name of a model's file in the public layout; names of models hold slashes."""
+    return f"{model.replace('/', '_')}.jsonl"
+
+
+def text_of(answer: Answer | Problem, thoughts: Thoughts) -> str | None:
+    """Return the text that is judged, or None for no answer. Raises `InputError` for several turns."""
+    if isinstance(answer, Problem):
+        return None
+    if len(answer.texts) != 1:
+        raise InputError(f"an answer of {len(answer.texts)} turns; Arena-Hard's questions have one")
+    return answer.shown(thoughts)[0]
+
+
+def _read(row: Row, path: Path, number: int) -> tuple[str | None, str | None, int | None]:
+    """Return the question where the row has it, the answer (None: null), and the stored number of tokens."""
+    metadata = row.get("metadata") or row.get("conv_metadata") or {}
+    length = metadata.get("token_len") if isinstance(metadata, Mapping) else None
+    asked: Any = None
+    messages, choices = row.get("messages"), row.get("choices")
+    if messages:
+        asked, content = messages[0].get("content"), messages[-1].get("content")
+    elif choices:
+        turn = choices[0]["turns"][0]
+        content = turn.get("content")
+        length = turn.get("token_len") if length is None else length
+    elif "answer" in row:
+        content = row["answer"]
+    else:
+        raise InputError.at(
+            "has neither 'messages', nor 'choices', nor 'answer': it holds no answer", file=path, row=number
+        )
+    text, asked = _text(content), _text(asked)
+    if text is not None and not isinstance(text, str):
+        raise InputError.at(f"the answer is {type(text).__name__}, not a text", file=path, row=number)
+    stored = length if isinstance(length, int) and length >= 0 else None
+    return asked if isinstance(asked, str) else None, text, stored
+
+
+def _text(content: Any) -> Any:
+    """Return the text in a content, None for null; whatever it is if it holds none.
+
+    The reader of files turns a column of texts and of `{"answer": text}` into lists of parts.
+    """
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], Mapping):
+        return _text(content[0].get("text"))
+    if isinstance(content, Mapping):
+        # `value` is where the reader puts the plain texts of such a column.
+        return content.get("answer") if content.get("answer") is not None else content.get("value")
+    return content

@@ -1,0 +1,114 @@
+"""The files of an evaluation: read, and checked against each other, before anything is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pairkit.errors import InputError, RecipeError
+from pairkit.evaluation.answers import Answers
+from pairkit.evaluation.arena_hard.answers import read_answers
+from pairkit.evaluation.arena_hard.judging import read_prompts
+from pairkit.evaluation.arena_hard.judgments import Judgments, read_judgments
+from pairkit.evaluation.arena_hard.pool import PoolRun, read_pool
+from pairkit.evaluation.arena_hard.questions import Questions, read_questions
+from pairkit.evaluation.arena_hard.recipe import ArenaHardRecipe
+from pairkit.evaluation.arena_hard.references import References, read_references
+from pairkit.evaluation.arena_hard.style import CountTokens
+from pairkit.evaluation.arena_hard.tokens import token_counter
+from pairkit.evaluation.prompts import Prompt
+from pairkit.evaluation.rows import DataFile
+
+Until = Literal["answers", "verdicts", "scores"]
+
+
+class Files(NamedTuple):
+    """The files that an evaluation was given; None or empty: asked, or not needed."""
+
+    questions: Path
+    references: Sequence[Path] = ()
+    answers: Path | None = None
+    annotations: Path | None = None
+    pool: Sequence[Path] = ()
+
+
+class Inputs(NamedTuple):
+    """What was read of the files.
+
+    Attributes:
+        answers: of the model; None where it has to be asked, or where stored verdicts are all there is.
+        tokens: prompt_id -> stored length of the model's answer.
+        count_tokens: the tokenizer that was asked for; None: stored lengths are used.
+        pool: further models for the public style control.
+    """
+
+    model: str
+    questions: Questions
+    references: References
+    answers: Answers | None
+    tokens: Mapping[str, int]
+    judgments: Judgments | None
+    prompts: Mapping[str | None, Prompt]
+    count_tokens: CountTokens | None
+    pool: Sequence[PoolRun]
+    data: Mapping[str, DataFile]
+
+
+def read_inputs(recipe: ArenaHardRecipe, files: Files, until: Until, limit: int | None = None) -> Inputs:
+    """Read all files before anything is asked.
+
+    Raises `InputError` for files that do not belong together, `RecipeError` for a model, judge or reference
+    that is needed and missing, `ModelError` for a tokenizer that cannot be loaded.
+    """
+    _check_given(recipe, files, until)
+    read = read_questions(files.questions, recipe.version, category=recipe.category, limit=limit)
+    questions = read.questions
+    data = {"questions": read.file}
+    judgments = None
+    if files.annotations is not None:
+        judgments = read_judgments(files.annotations, questions, recipe.version)
+        data["annotations"] = judgments.file
+    against = {} if judgments is None else judgments.references
+    references = read_references(files.references, questions, recipe.version, against, recipe.thoughts)
+    for place, file in enumerate(references.files):
+        data["reference" if not place else f"reference_{place + 1}"] = file
+    given = None
+    if files.answers is not None:
+        given = read_answers(files.answers, questions)
+        data["answers"] = given.file
+    names = [found.model for found in (given, judgments) if found is not None and found.model]
+    if len(set(names)) > 1 and not recipe.name:
+        raise InputError(
+            f"the answers are {names[0]!r}'s and the verdicts are on {names[1]!r}: give those of one "
+            "model, or --name if both are its names"
+        )
+    model = recipe.shown_name or (names[0] if names else "")
+    if not model:
+        raise RecipeError("the answers do not say whose they are: give --name")
+    pool = read_pool(files.pool, recipe.version, references.by_category(questions))
+    return Inputs(
+        model,
+        read,
+        references,
+        None if given is None else given.answers,
+        {} if given is None else given.tokens,
+        judgments,
+        read_prompts(recipe.judge_prompt),
+        None if recipe.tokenizer is None else token_counter(recipe.tokenizer),
+        pool,
+        data,
+    )
+
+
+def _check_given(recipe: ArenaHardRecipe, files: Files, until: Until) -> None:
+    if not (recipe.model or files.answers or files.annotations):
+        raise RecipeError("no answers: give --model, or stored answers with --answers FILE")
+    if recipe.judge and files.annotations:
+        raise RecipeError("two sources of verdicts: give --judge or --annotations")
+    if until != "answers" and not (recipe.judge or files.annotations):
+        raise RecipeError("no verdicts: give --judge, stored verdicts with --annotations, or --until answers")
+    if until != "answers" and recipe.judge and not files.references:
+        raise RecipeError("no reference to compare with: give its answers with --reference FILE")
+    if files.pool and recipe.style_control != "pool":
+        raise RecipeError("--pool needs --style-control pool: equal style depends on no other models")
