@@ -84,11 +84,6 @@ def public_id(question: Question) -> int | str:
     return found
 
 
-def file_name(model: str) -> str:
-    """Return the name of a file for a model, whose own may be a path or a Hub id."""
-    return "".join(mark if mark.isalnum() or mark in "._-" else "_" for mark in model).lstrip(".") or "model"
-
-
 def _check_turns(answers: Answers, path: Path) -> None:
     for key, answer in answers.items():
         if isinstance(answer, Answer) and len(answer.texts) != TURNS:

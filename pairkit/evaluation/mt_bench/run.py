@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pairkit.evaluation.answers import ANSWERS, Answers, generate_answers, questions_sha256, write_answers
+from pairkit.evaluation.files import file_name
 from pairkit.evaluation.mt_bench.about import details, missing, notes, statistics
 from pairkit.evaluation.mt_bench.agreement import agreement
-from pairkit.evaluation.mt_bench.answers import file_name, write_model_answers
+from pairkit.evaluation.mt_bench.answers import write_model_answers
 from pairkit.evaluation.mt_bench.inputs import Inputs, Until
 from pairkit.evaluation.mt_bench.judgments import write_judgments
 from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe, judge_decoding
