@@ -159,8 +159,8 @@ def _print_cell(cell: Mapping[str, Any], corrected: str, only_clear: bool) -> No
         games = cell["games"]
         say(
             f"{cell['row']} against {cell['column']}: {games['wins']:,} games won, {games['ties']:,} tied, "
-            f"{games['losses']:,} lost; {cell['flips']:,} of {cell['both_orders']:,} prompts changed the winner "
-            "with the order"
+            f"{games['losses']:,} lost; the order decided the winner of {cell['flips']:,} of "
+            f"{cell['both_orders']:,} prompts"
         )
         if not cell["significant"]:
             say("no difference shown")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pairkit.engines.base import Problem
 from pairkit.errors import InputError
 from pairkit.evaluation.answers import Answer, Answers, add_answer, is_own, matched, one_model
-from pairkit.evaluation.matrix.prompts import Prompts, prompt_text
+from pairkit.evaluation.matrix.prompts import Prompts, prompt_text, text_of
 from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
 
 _MODELS = ("model", "generator", "model_id")
@@ -53,10 +53,10 @@ def _output(row: Row, path: Path, number: int) -> Answer | Problem:
 def _messages(row: Row, path: Path, number: int) -> Answer | Problem:
     messages = row.get("messages")
     said = messages[-1] if isinstance(messages, list) and messages else None
-    content = said.get("content") if isinstance(said, Mapping) and said.get("role") == "assistant" else None
-    if isinstance(content, Mapping):
-        content = content.get("answer")
-    if not isinstance(content, str):
+    content = None
+    if isinstance(said, Mapping) and said.get("role") == "assistant":
+        content = text_of(said.get("content"))
+    if content is None:
         raise InputError.at(
             "no answer: neither pairkit's own fields (prompt, answers), nor output, nor messages that end "
             "with an assistant's",

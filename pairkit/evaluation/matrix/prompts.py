@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pairkit.errors import InputError
 from pairkit.evaluation.answers import Question
@@ -74,10 +74,22 @@ def prompt_text(row: Row, path: Path, number: int) -> str:
                 file=path,
                 row=number,
             )
-        value = value[0]["content"] if _said(value[0], "user") else value[0]
+        value = text_of(value[0]["content"]) if _said(value[0], "user") else value[0]
     if not isinstance(value, str) or not value.strip():
         raise InputError.at(f"field {name!r} is no prompt of a user", file=path, row=number)
     return value
+
+
+def text_of(content: Any) -> str | None:
+    """Return the text of a message's content: a text, or Arena-Hard's `{"answer": TEXT}`; None for another.
+
+    A file in which both occur is read as lists of one part, whose texts are under `value` or `answer`.
+    """
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], Mapping):
+        content = content[0].get("text")
+    if isinstance(content, Mapping):
+        content = content.get("value") if content.get("answer") is None else content["answer"]
+    return content if isinstance(content, str) else None
 
 
 def _said(message: object, role: str) -> bool:
