@@ -182,5 +182,5 @@ def test_public_answers_of_arena_hard(real_data: Path, tmp_path: Path) -> None:
         assert {key: (text,) for key, text in wanted.items()} == {
             key: answer.texts for key, answer in found.items() if isinstance(answer, Answer)
         }
-    with pytest.raises(InputError, match="a file holds the answers of one model|is answered twice"):
+    with pytest.raises(InputError, match=r"a file holds the answers of one model|is answered twice"):
         read_answers(real_data / "arena_hard_v0.1_model_answers.jsonl.gz", prompts)
