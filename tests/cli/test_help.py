@@ -14,7 +14,11 @@ from pairkit import files
 from pairkit.cli.options import OnExisting, describe_default
 from pairkit.cli.push import HubCard
 from pairkit.dataset.card_settings import Carded
+from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
+from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
 from pairkit.evaluation.judge.run import EvalJudgeRecipe
+from pairkit.evaluation.matrix.recipe import MatrixRecipe
+from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
 from pairkit.hub import card_on_hub
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.recipes import parse_overrides
@@ -29,6 +33,10 @@ RECIPES = {
     "pairkit train": TrainRecipe,
     "pairkit push": Carded,
     "pairkit eval judge": EvalJudgeRecipe,
+    "pairkit eval alpaca_eval": AlpacaEvalRecipe,
+    "pairkit eval gsm8k": Gsm8kRecipe,
+    "pairkit eval matrix": MatrixRecipe,
+    "pairkit eval mt_bench": MtBenchRecipe,
 }
 
 

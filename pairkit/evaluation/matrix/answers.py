@@ -32,6 +32,11 @@ def read_answers(path: Path, prompts: Prompts) -> tuple[str, Answers, DataFile]:
         key = ids.get(prompt_text(row, path, number))
         if key is not None:
             add_answer(found, key, read(row, path, number), path, number)
+    if not found:
+        raise InputError(
+            f"{path}: none of its {len(rows):,} answers is to one of the {len(ids):,} prompts: give the "
+            "answers to these, or another file of prompts"
+        )
     return one_model(models, path), matched(found, prompts.questions, path), file
 
 

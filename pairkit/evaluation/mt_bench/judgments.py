@@ -109,7 +109,7 @@ def write_judgments(
 
 
 def _single(row: Row, path: Path, number: int) -> bool:
-    if "model_1" in row:
+    if row.get("model_1") is not None:
         raise InputError.at(
             "a judgment of two models; ratings are in the file of single-answer judgments "
             "(JUDGE_single.jsonl)",

@@ -126,7 +126,7 @@ def test_answers_that_are_refused(
 
 def test_answers_to_other_prompts_are_refused(tmp_path: Path, prompts: Prompts) -> None:
     file = save(tmp_path / "a.jsonl", {"instruction": "Three?", "output": "x", "generator": "m"})
-    with pytest.raises(InputError, match="none of its 0 answers is to one of the 2 questions"):
+    with pytest.raises(InputError, match="none of its 1 answers is to one of the 2 prompts"):
         read_answers(file, prompts)
     file = save(tmp_path / "b.jsonl", {"prompt": "One?", "completion": "x"})
     with pytest.raises(InputError, match="row 1: no answer: neither pairkit's own fields"):

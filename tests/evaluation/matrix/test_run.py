@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from support.judges import Asked, ScriptedJudge, fair, quoting, says
+from support.tiny import model_folder
 
 from pairkit.engines.base import Problem
 from pairkit.evaluation.results import VERDICTS, read_run
@@ -229,3 +230,35 @@ def test_answers_that_are_missing_are_named(command: Command, judge: ScriptedJud
     assert (found["prompts"], found["missing"]) == (5, {"no_answer": 1})
     assert [cell["n"] for cell in found["matrix"]["cells"]] == [4, 5, 4]
     assert "verdicts that are missing: 2 no_answer" in found["notes"]
+
+
+def test_real_models_through_the_transformers_engine(
+    command: Command, results: Results, tmp_path: Path
+) -> None:
+    """Two models of a few thousand parameters answer, and a third one judges: it never gives a verdict."""
+    for name, kind in (("one", "llama"), ("two", "gpt2"), ("judge", "llama")):
+        model_folder(tmp_path / name, kind)
+    # A prompt for its short window, which is made longer: its positions have no weights.
+    head = "version: 1\nkind: pairwise\n--- user ---\n"
+    Path("own.txt").write_text(f"{head}{{question}}{{answer_a}}{{answer_b}}<verdict>")
+    config = Path("judge/config.json")
+    config.write_text(
+        config.read_text().replace('"max_position_embeddings": 128', '"max_position_embeddings": 512')
+    )
+    words = ("--models", "x=one", "--models", "y=two", "--judge", "judge", "--limit", "2", "--out", "out")
+    words += ("--prompt", "own.txt")
+    more = ("max_tokens=6", "temperature=1.0", "judge.max_tokens=4", "judge.attempts=2")
+    command(*words, *more)
+    answers = [
+        json.loads(line)["answers"][0]
+        for file in ("answers.jsonl", "reference_answers.jsonl")
+        for line in Path("out", file).read_text().splitlines()
+    ]
+    assert len(set(answers)) == 4
+    found = results("out")
+    assert found["missing"] == {"unparsable_verdict": 2}
+    assert found["metrics"][0] == {
+        "name": "win_rate", "value": None, "low": None, "high": None, "se": None, "n": 0, "unit": "%",
+    }  # fmt: skip
+    assert found["judge_statistics"]["parse_failure_rate"]["number"] == 8
+    assert set(found["decoding"]["chat_templates"]) == {"x", "y"}

@@ -21,6 +21,7 @@ from support.mt_bench import (
     save,
 )
 from support.scripted import Scripted
+from support.tiny import model_folder
 from typer.testing import CliRunner
 
 from pairkit.cli import app
@@ -242,3 +243,27 @@ def test_another_version_of_the_questions_is_said(engines: Engines) -> None:
     assert "another version of the questions than MT-Bench's 80" in results()["notes"]
     assert results()["missing"] == {"no_judgment": 80}
     assert results()["ratings"]["missing"] == {"no_judgment": 159}
+
+
+def test_a_real_model_through_the_transformers_engine(tmp_path: Path) -> None:
+    """A model of a few thousand parameters answers two turns, and rates: what it says holds no rating."""
+    model_folder(tmp_path / "model")
+    # Its window is short, and so are these prompts.
+    places = {
+        "single-v1": "{question}{answer}",
+        "single-math-v1": "{ref_answer_1}{question}{answer}",
+        "single-v1-multi-turn": "{question_1}{answer_1}{question_2}{answer_2}",
+        "single-math-v1-multi-turn": "{question_1}{ref_answer_1}{question_2}{ref_answer_2}"
+        "{answer_1}{answer_2}",
+    }
+    rows = [{"name": name, "system_prompt": "", "prompt_template": text} for name, text in places.items()]
+    save(tmp_path / "prompts.jsonl", rows)
+    words = ("--model", "model", "--judge", "model", "--limit", "2", "--judge-prompts", "prompts.jsonl")
+    command(*words, "max_tokens=6", "judge.max_tokens=4", "judge.attempts=2")
+    given = [json.loads(line) for line in Path("out/answers.jsonl").read_text().splitlines()]
+    assert [len(row["answers"]) for row in given] == [2, 2]
+    found = results()
+    assert found["ratings"]["missing"] == {"no_rating": 4}
+    assert [found["metrics"][0][name] for name in ("value", "low", "se", "n")] == [None, None, None, 0]
+    assert metric("average_missing_as_1")["value"] == 1
+    assert found["judge_statistics"]["parse_failure_rate"]["number"] == 8

@@ -6,7 +6,9 @@ from support.bad_input import (
     build_models,
     build_rows,
     changed,
+    matrix,
     models,
+    mt_bench,
     other,
     push,
     train,
@@ -22,6 +24,8 @@ CASES = [
     *models.CASES,
     *push.CASES,
     *changed.CASES,
+    *mt_bench.CASES,
+    *matrix.CASES,
     *other.CASES,
 ]
 
