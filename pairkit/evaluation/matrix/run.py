@@ -183,6 +183,7 @@ def _about(
 ) -> dict[str, Any]:
     return {
         "judge": dict(found.judge),
+        "thoughts": recipe.thoughts,
         "decoding": {**recipe.decoding()._asdict(), "chat_templates": dict(templates)} if templates else None,
         "data": {name: file._asdict() for name, file in inputs.data.items()},
         "questions_sha256": questions_sha256(inputs.prompts.questions),

@@ -111,6 +111,7 @@ def _outcome(
     entries: dict[str, Any] = {
         "reference_answers": None if references is None else references.model,
         "judge": judge,
+        "thoughts": recipe.thoughts,
         "decoding": None
         if engine is None
         else {"by_category": decodings, "chat_template": engine.get("chat")},

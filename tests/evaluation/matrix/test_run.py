@@ -15,6 +15,7 @@ from support.judges import Asked, ScriptedJudge, fair, quoting, says
 from support.tiny import model_folder
 
 from pairkit.engines.base import Problem
+from pairkit.errors import EngineError
 from pairkit.evaluation.results import VERDICTS, read_run
 
 Command = Callable[..., str]
@@ -105,6 +106,26 @@ def test_a_second_run_asks_nothing_and_changes_nothing(command: Command, judge: 
     command(*THREE, "--out", "out")
     assert Path("out/results.json").read_bytes() == before
     assert len(judge.asked) == 30
+
+
+def test_a_stopped_matrix_continues(command: Command, judge: ScriptedJudge, results: Results) -> None:
+    command(*THREE, "--out", "whole")
+    judge.asked.clear()
+
+    def stopping(asked: Asked) -> str:
+        if len(judge.asked) > 15:
+            raise EngineError("the server is gone")
+        return fair(len)(asked)
+
+    judge.say = stopping
+    assert "the server is gone" in command(*THREE, "--out", "out", code=1)
+    assert not Path("out/results.json").exists()
+    judge._waiting.clear()
+    judge.say = fair(len)
+    command(*THREE, "--out", "out")
+    # Again at most those that were on their way.
+    assert len(judge.asked) <= 30 + 7
+    assert results("out")["metrics"] == results("whole")["metrics"]
 
 
 def test_stored_verdicts_give_the_same_scores(
