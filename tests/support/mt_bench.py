@@ -32,7 +32,7 @@ def answer_rows(model: str = "mine", answers: list[list[str]] | None = None) -> 
             "question_id": 81 + n,
             "answer_id": f"id{n}",
             "model_id": model,
-            "choices": [{"index": 0, "turns": turns}],
+            "choices": [{"index": 0, "turns": list(turns)}],
             "tstamp": 1.5,
         }
         for n, turns in enumerate(answers or ANSWERS)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pairkit.errors import RecipeError
+from pairkit.errors import InputError, RecipeError
 from pairkit.evaluation.answers import Answers
 from pairkit.evaluation.mt_bench.answers import read_model_answers
 from pairkit.evaluation.mt_bench.judgments import Judgments, read_judgments
@@ -72,6 +72,8 @@ def read_inputs(recipe: MtBenchRecipe, files: Files, until: Until, limit: int | 
         None if path is None else read_judgments(path, questions.listed, model or named, recipe.duplicates)
         for path in (files.annotations, files.agreement)
     )
+    for found in (judgments, other_judge):
+        _check_model(found, named)
     read = {"annotations": judgments, "agreement": other_judge}
     data |= {name: found.file for name, found in read.items() if found is not None}
     model = model or (judgments.model if judgments is not None else "")
@@ -81,6 +83,15 @@ def read_inputs(recipe: MtBenchRecipe, files: Files, until: Until, limit: int | 
         check_references(questions.listed, references)
     prompts = read_prompts(recipe.judge_prompts)
     return Inputs(model, questions, references, prompts, answers, judgments, other_judge, data)
+
+
+def _check_model(judgments: Judgments | None, answered: str) -> None:
+    """Raise `InputError` for judgments of another model than the one whose answers were read."""
+    if judgments is not None and answered and judgments.model != answered:
+        raise InputError(
+            f"{judgments.file.file}: judgments of {judgments.model!r}, but the answers are those of "
+            f"{answered!r}: give both of one model"
+        )
 
 
 def _check_given(recipe: MtBenchRecipe, files: Files, until: Until) -> None:

@@ -40,6 +40,12 @@ CASES = [
         files(judged=[*judgment_rows(), *judgment_rows("other")]),
     ),
     Case(
+        "MT-Bench judgments of other answers",
+        f"{JUDGED} --answers mine.jsonl",
+        "judged.jsonl: judgments of 'other', but the answers are those of 'mine': give both of one model",
+        files(judged=judgment_rows("other")),
+    ),
+    Case(
         "MT-Bench judgments of pairs",
         JUDGED,
         "judged.jsonl, row 2: a judgment of two models; ratings are in the file of single-answer judgments "
