@@ -11,6 +11,7 @@ import numpy as np
 from pairkit.evaluation.answers import Answer, Answers
 from pairkit.evaluation.matrix.cycles import MOST, cycles_of
 from pairkit.evaluation.matrix.judging import EQUAL, Texts
+from pairkit.evaluation.matrix.prompts import Prompts
 from pairkit.evaluation.matrix.strengths import RESAMPLES, Strengths, names
 from pairkit.evaluation.matrix.table import Cell, matrix_of
 from pairkit.evaluation.measures import Metric
@@ -123,9 +124,16 @@ def lengths(answers: Mapping[str, Answers], texts: Texts) -> dict[str, Any]:
     }
 
 
-def notes(cells: Sequence[Cell], verdicts: Sequence[Verdict], entry: Mapping[str, Any]) -> list[str]:
+def notes(
+    prompts: Prompts, cells: Sequence[Cell], verdicts: Sequence[Verdict], entry: Mapping[str, Any]
+) -> list[str]:
     """Return sentences that qualify the numbers, shown beside them."""
-    return [*_of_games(cells, verdicts), *_of_cycles(entry["cycles"])]
+    return [*_of_prompts(prompts), *_of_games(cells, verdicts), *_of_cycles(entry["cycles"])]
+
+
+def _of_prompts(prompts: Prompts) -> Iterator[str]:
+    if len(prompts.questions) < prompts.file.rows:
+        yield f"the first {len(prompts.questions):,} of {prompts.file.rows:,} prompts"
 
 
 def _of_games(cells: Sequence[Cell], verdicts: Sequence[Verdict]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from pairkit.rankers.judge.rounds import Question as Asked
 from pairkit.rankers.judge.rounds import Rounds
 from pairkit.rankers.judge.texts import Case, case_of
 from pairkit.rankers.thoughts import Thoughts
+from pairkit.schema import short_hash
 
 EQUAL = "equal"
 # Model -> prompt_id -> the text that is judged, of the prompts that the model has answered.
@@ -69,7 +70,8 @@ def games_of(
             if len(shown) < 2 or shown[0] == shown[1]:
                 continue
             set_ = {
-                "set_id": f"{key}/{model}/{reference}",
+                # A hash, because names may hold any separator.
+                "set_id": short_hash([key, model, reference]),
                 "prompt": [{"role": "user", "content": question.turns[0]}],
                 "completions": [{"text": text, "tool_calls": None, "origin": "source"} for text in shown],
             }

@@ -165,7 +165,7 @@ def _write_scores(
     }
     with replacing(out / "matrix.png") as temporary:
         plot_matrix(models, cells, temporary)
-    said = notes(cells, found.verdicts, entry)
+    said = notes(inputs.prompts, cells, found.verdicts, entry)
     if len(models) == 2:
         first = outcomes[0]._replace(about={**outcomes[0].about, **whole}, notes=said)
         return write_outcome(out, first, recipe.seed)
