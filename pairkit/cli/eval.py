@@ -9,6 +9,8 @@ from pairkit.cli.evaluations.arena_hard import arena_hard
 from pairkit.cli.evaluations.compare import compare
 from pairkit.cli.evaluations.gsm8k import gsm8k
 from pairkit.cli.evaluations.judge import judge
+from pairkit.cli.evaluations.matrix import matrix
+from pairkit.cli.evaluations.mt_bench import mt_bench
 from pairkit.cli.overrides import SETTINGS
 
 app = typer.Typer(help="Measure a model or a judge.", no_args_is_help=True)
@@ -17,3 +19,5 @@ app.command("arena_hard", context_settings=SETTINGS)(arena_hard)
 app.command(context_settings=SETTINGS)(judge)
 app.command()(compare)
 app.command(context_settings=SETTINGS)(gsm8k)
+app.command("mt_bench", context_settings=SETTINGS)(mt_bench)
+app.command(context_settings=SETTINGS)(matrix)

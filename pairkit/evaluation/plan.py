@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pairkit.engines.recipe import CallSettings
 
 # Of English text in usual tokenizers; the exact number would need the model's own.
-_CHARACTERS_PER_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
 
 
 class Planned(NamedTuple):
@@ -22,7 +22,7 @@ class Planned(NamedTuple):
 
 def planned(model: str, prompts: Sequence[int], max_tokens: Sequence[int]) -> Planned:
     """Plan one call per prompt, from the lengths of prompts in characters and the limits of completions."""
-    return Planned(model, len(prompts), sum(prompts) // _CHARACTERS_PER_TOKEN, sum(max_tokens))
+    return Planned(model, len(prompts), sum(prompts) // CHARACTERS_PER_TOKEN, sum(max_tokens))
 
 
 def describe_plan(steps: Mapping[str, Planned], calls: CallSettings) -> dict[str, Any]:

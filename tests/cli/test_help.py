@@ -18,6 +18,8 @@ from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
 from pairkit.evaluation.arena_hard.recipe import ArenaHardRecipe
 from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
 from pairkit.evaluation.judge.run import EvalJudgeRecipe
+from pairkit.evaluation.matrix.recipe import MatrixRecipe
+from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
 from pairkit.hub import card_on_hub
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.recipes import parse_overrides
@@ -35,6 +37,8 @@ RECIPES = {
     "pairkit eval alpaca_eval": AlpacaEvalRecipe,
     "pairkit eval arena_hard": ArenaHardRecipe,
     "pairkit eval gsm8k": Gsm8kRecipe,
+    "pairkit eval matrix": MatrixRecipe,
+    "pairkit eval mt_bench": MtBenchRecipe,
 }
 
 

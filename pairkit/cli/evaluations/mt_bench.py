@@ -1,0 +1,131 @@
+"""`pairkit eval mt_bench`: MT-Bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pairkit.cli.evaluations.common import (
+    AnnotationsFlag,
+    AnswersFlag,
+    DryRunFlag,
+    EngineFlag,
+    JudgeFlag,
+    LimitFlag,
+    ModelFlag,
+    NameFlag,
+    RetryFlag,
+    SeedFlag,
+    Step,
+    UntilFlag,
+    print_results,
+    recipe_of,
+)
+from pairkit.cli.printing import say
+
+if TYPE_CHECKING:
+    from pairkit.evaluation.mt_bench.inputs import Inputs
+    from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
+
+
+def mt_bench(
+    context: typer.Context,
+    questions: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="MT-Bench's question.jsonl: question_id, category, turns."),
+    ],
+    model: ModelFlag = None,
+    name: NameFlag = None,
+    engine: EngineFlag = None,
+    answers: AnswersFlag = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Reference answers to math, reasoning and coding, such as reference_answer/gpt-4.jsonl; "
+            "asking a judge needs them.",
+        ),
+    ] = None,
+    judge: JudgeFlag = None,
+    judge_prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Other judge prompts in FastChat's format."),
+    ] = None,
+    annotations: AnnotationsFlag = None,
+    duplicates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Two stored verdicts on one turn: refuse, or take the last by its time.  [default: refuse]",
+        ),
+    ] = None,
+    agreement: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Another judge's verdicts on the same answers: how far the two agree."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/mt_bench"),
+    until: UntilFlag = Step.scores,
+    limit: LimitFlag = None,
+    seed: SeedFlag = None,
+    retry_failed: RetryFlag = False,
+    dry_run: DryRunFlag = False,
+) -> None:
+    """Measure a judge's ratings, 1 to 10, of answers to MT-Bench's 80 questions of two turns.
+
+    Answers, verdicts and scores are three steps; each is asked or read from a file. Answers are also written
+    as model_answer/MODEL.jsonl and verdicts as model_judgment/JUDGE_single.jsonl, FastChat's own formats.
+    With 80 questions the standard error is 0.3 to 0.4 points: compare two models with `pairkit eval compare`.
+    A missing rating is left out of the average, as in published tables, and the average is also given with
+    each missing one as 1.
+
+    Examples:
+
+    \b
+      pairkit eval mt_bench --questions question.jsonl --references gpt-4.jsonl --model M --judge gpt-4 judge.engine=openai
+      pairkit eval mt_bench --questions question.jsonl --model org/chat-model --engine vllm --until answers
+      pairkit eval mt_bench --questions question.jsonl --references gpt-4.jsonl --answers my-model.jsonl --judge J
+      pairkit eval mt_bench --questions question.jsonl --annotations gpt-4_single.jsonl --name my-model
+    """  # noqa: E501
+    from pairkit.evaluation.mt_bench.inputs import Files, read_inputs
+    from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
+    from pairkit.evaluation.mt_bench.run import run_mt_bench
+
+    flags = {
+        "model": model,
+        "name": name,
+        "engine": engine,
+        "judge": judge,
+        "judge_prompts": judge_prompts,
+        "duplicates": duplicates,
+        "seed": seed,
+    }
+    recipe = recipe_of(context, MtBenchRecipe, flags)
+    files = Files(questions, references, answers, annotations, agreement)
+    inputs = read_inputs(recipe, files, until.value, limit)
+    if dry_run:
+        _print_plan(recipe, inputs, until)
+        return
+    results = run_mt_bench(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
+    if results is None:
+        say(f"wrote {out}: the {until.value}; run the same command without --until to continue")
+    else:
+        print_results(results, out)
+
+
+def _print_plan(recipe: MtBenchRecipe, inputs: Inputs, until: Step) -> None:
+    import yaml
+
+    from pairkit.evaluation.mt_bench.plan import plan_mt_bench
+    from pairkit.evaluation.plan import describe_plan
+    from pairkit.masking import masked
+
+    plan = {
+        "questions": len(inputs.questions.listed),
+        "steps": describe_plan(plan_mt_bench(recipe, inputs, until.value), recipe.calls),
+        "recipe": masked(recipe.model_dump(mode="json")),
+    }
+    say(yaml.safe_dump(plan, sort_keys=False), end="")

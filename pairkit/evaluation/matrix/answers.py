@@ -1,0 +1,71 @@
+"""The answers of one model, from files of several layouts, joined to prompts by their text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pairkit.engines.base import Problem
+from pairkit.errors import InputError
+from pairkit.evaluation.answers import Answer, Answers, add_answer, is_own, matched, one_model
+from pairkit.evaluation.matrix.prompts import Prompts, prompt_text, text_of
+from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
+
+_MODELS = ("model", "generator", "model_id")
+
+
+def read_answers(path: Path, prompts: Prompts) -> tuple[str, Answers, DataFile]:
+    """Read a model's answers: its name ("" if the file has none), the answers, the file.
+
+    Layouts: pairkit's own, AlpacaEval's (`instruction`, `output`, `generator`), Arena-Hard's (`messages`,
+    `model`). Raises `InputError` for another one, answers to other prompts, two answers to one, or answers of
+    two models.
+    """
+    rows, file = read_rows(path)
+    read = _own if is_own(rows) else _output if "output" in rows[0][1] else _messages
+    ids = prompts.by_text
+    found: dict[str, Answer | Problem] = {}
+    models: dict[str, int] = {}
+    for number, row in rows:
+        if (named := next((name for name in _MODELS if row.get(name) is not None), None)) is not None:
+            models.setdefault(text_field(row, named, path, number), number)
+        key = ids.get(prompt_text(row, path, number))
+        if key is not None:
+            add_answer(found, key, read(row, path, number), path, number)
+    if not found:
+        raise InputError(
+            f"{path}: none of its {len(rows):,} answers is to one of the {len(ids):,} prompts: give the "
+            "answers to these, or another file of prompts"
+        )
+    return one_model(models, path), matched(found, prompts.questions, path), file
+
+
+def _own(row: Row, path: Path, number: int) -> Answer | Problem:
+    if row.get("problem"):
+        return Problem(str(row["problem"]), str(row.get("detail") or ""))
+    texts = tuple(row.get("answers") or ())
+    if len(texts) != 1:
+        raise InputError.at(f"an answer of {len(texts)} turns to a prompt of one", file=path, row=number)
+    return Answer(texts, tuple(row.get("finish_reasons") or ()))
+
+
+def _output(row: Row, path: Path, number: int) -> Answer | Problem:
+    if row.get("output", "") is None:
+        return Problem("no_answer", "output is null")
+    return Answer((text_field(row, "output", path, number),))
+
+
+def _messages(row: Row, path: Path, number: int) -> Answer | Problem:
+    messages = row.get("messages")
+    said = messages[-1] if isinstance(messages, list) and messages else None
+    content = None
+    if isinstance(said, Mapping) and said.get("role") == "assistant":
+        content = text_of(said.get("content"))
+    if content is None:
+        raise InputError.at(
+            "no answer: neither pairkit's own fields (prompt, answers), nor output, nor messages that end "
+            "with an assistant's",
+            file=path,
+            row=number,
+        )
+    return Answer((content,))

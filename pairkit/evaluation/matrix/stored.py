@@ -1,0 +1,105 @@
+"""Verdicts of an earlier matrix, read from its verdicts.parquet or any file with these columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pairkit.errors import InputError
+from pairkit.evaluation.results import Verdict
+from pairkit.evaluation.rows import DataFile, Row, number_field, read_rows, text_field
+
+# prompt_id, model, reference, game.
+Key = tuple[str, str, str, int | None]
+
+
+class Stored(NamedTuple):
+    """Stored verdicts, and the models that they are on, in order of appearance."""
+
+    verdicts: Mapping[Key, Verdict]
+    models: tuple[str, ...]
+    file: DataFile
+
+    def of(self, prompt_id: str, model: str, reference: str) -> list[Verdict]:
+        """Return the verdicts on a prompt and two models, from the side of `model`."""
+        found = []
+        for game in (None, 0, 1):
+            if (verdict := self.verdicts.get((prompt_id, model, reference, game))) is not None:
+                found.append(verdict)
+            elif (verdict := self.verdicts.get((prompt_id, reference, model, game))) is not None:
+                found.append(turned(verdict))
+        return found
+
+
+def turned(verdict: Verdict) -> Verdict:
+    """Return a verdict from the side of the other model."""
+    assert verdict.reference is not None
+    names = {"win": "loss", "loss": "win"}
+    return verdict._replace(
+        model=verdict.reference,
+        reference=verdict.model,
+        game=None if verdict.game is None else 1 - verdict.game,
+        verdict=names.get(verdict.verdict or "", verdict.verdict),
+        points=None if verdict.points is None else 1 - verdict.points,
+    )
+
+
+def read_verdicts(path: Path, prompt_ids: Sequence[str]) -> Stored:
+    """Read the verdicts on these prompts.
+
+    Raises `InputError` for a file without the columns, none on these prompts, or two verdicts on one game.
+    """
+    rows, file = read_rows(path)
+    wanted = set(prompt_ids)
+    found: dict[Key, Verdict] = {}
+    models: dict[str, None] = {}
+    for number, row in rows:
+        verdict = _verdict(row, path, number)
+        assert verdict.reference is not None
+        key = (verdict.prompt_id, verdict.model, verdict.reference, verdict.game)
+        other = turned(verdict)
+        if key in found or (other.prompt_id, other.model, other.reference, other.game) in found:
+            raise InputError.at(
+                f"a second verdict on prompt {verdict.prompt_id!r}, {verdict.model!r} against "
+                f"{verdict.reference!r}, in the same order: keep one",
+                file=path,
+                row=number,
+            )
+        models |= {verdict.model: None, verdict.reference: None}
+        if verdict.prompt_id in wanted:
+            found[key] = verdict
+    if not found:
+        raise InputError(
+            f"{path}: none of its {len(rows):,} verdicts is on one of the {len(wanted):,} prompts"
+        )
+    return Stored(found, tuple(models), file)
+
+
+def _verdict(row: Row, path: Path, number: int) -> Verdict:
+    prompt_id, model, reference = (
+        text_field(row, name, path, number) for name in ("prompt_id", "model", "reference")
+    )
+    game = None if row.get("game") is None else number_field(row, "game", path, number)
+    if game not in (None, 0, 1):
+        raise InputError.at(
+            f"field 'game' is {game:g}, not 0 (the reference's answer was shown first) or 1",
+            file=path,
+            row=number,
+        )
+    points = None if row.get("points") is None else number_field(row, "points", path, number)
+    if points is not None and not 0 <= points <= 1:
+        raise InputError.at(f"field 'points' is {points:g}, not from 0 to 1", file=path, row=number)
+    answer, verdict, reason = (
+        None if row.get(name) is None else str(row[name]) for name in ("answer", "verdict", "reason")
+    )
+    return Verdict(
+        prompt_id,
+        model,
+        reference,
+        None if game is None else int(game),
+        answer=answer,
+        verdict=verdict,
+        points=points,
+        reason=reason or (None if points is not None else "no_verdict"),
+    )
