@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import flatten, is_list, listed, struct_fields
 from pairkit.readers.json_fields import json_text
+from pairkit.readers.written.json_depth import is_deep_value
 
 JSON = pa.json_()  # the type that `datasets` calls Json: a text in the file, its value when it is read
 CHAT = pa.list_(JSON)
@@ -68,8 +69,11 @@ def _as_text(arguments: Any) -> str:
 
 
 def _as_object(arguments: Any) -> Any:
+    if not isinstance(arguments, str):
+        return arguments or {}
     try:
-        return json.loads(arguments) if isinstance(arguments, str) else arguments or {}
+        # As a text, whatever is inside it was only a text to the reader.
+        return arguments if is_deep_value(arguments.encode()) else json.loads(arguments)
     except ValueError:
         return arguments  # the model's own text, which is no JSON
 

@@ -17,6 +17,7 @@ from pairkit.errors import ModelError
 from pairkit.mining import draws
 from pairkit.mining.recipe import NoiseRecipe, TokenSwap
 from pairkit.models.names import cannot_load
+from pairkit.models.panic import panics_as_errors
 from pairkit.models.resolve import resolve
 from pairkit.models.tokenizer import open_tokenizer
 
@@ -147,9 +148,9 @@ def token_spans(texts: Sequence[str], settings: TokenSwap) -> list[tuple[int, Sp
     if not texts:
         return []
     # Special tokens have no characters that could be exchanged.
-    encodings = token_backend(settings.tokenizer, settings.revision).encode_batch(
-        list(texts), add_special_tokens=False
-    )
+    backend = token_backend(settings.tokenizer, settings.revision)
+    with panics_as_errors(settings.tokenizer):
+        encodings = backend.encode_batch(list(texts), add_special_tokens=False)
     return [(len(encoding), partial(_token_span, encoding)) for encoding in encodings]
 
 

@@ -258,3 +258,11 @@ def test_a_dataset_of_version_1_reads_and_exports(name: str, tmp_path: Path):
     file = export(tmp_path / "old", name, tmp_path / "old-out").file
     again = export(write_data(tmp_path / "new", sets("plain")), name, tmp_path / "new-out").file
     assert file.read_bytes() == again.read_bytes()
+
+
+@pytest.mark.parametrize("levels", [200, 900, 20_000])
+def test_deep_arguments_stay_texts(levels: int) -> None:
+    deep = f'{{"a": {"[" * levels}{"]" * levels}}}'
+    calls = [{"function": {"name": "f", "arguments": text}} for text in (deep, '{"a": [1]}', "{")]
+    (made,) = chat_json.with_arguments(pa.array([json.dumps(calls)]), "object").to_pylist()
+    assert [call["function"]["arguments"] for call in json.loads(made)] == [deep, {"a": [1]}, "{"]

@@ -148,6 +148,19 @@ def test_deep_literals_are_refused(tmp_path: Path) -> None:
     assert batch.quarantine["reason"].to_pylist() == ["invalid_json"] * 4
 
 
+@pytest.mark.parametrize("levels", [130, 900, 5000])
+def test_deep_tools_and_arguments_of_templates_are_refused(tmp_path: Path, levels: int) -> None:
+    """Whatever else parses them follows them by recursion: templates, servers, exports."""
+    deep = f'{{"type": "function", "function": {{"name": "f", "x": {"[" * levels}{"]" * levels}}}}}'
+    fields = [("tools", deep), ("tools", f"[{deep}]"), ("tools", [deep]), ("chat_template_kwargs", deep)]
+    rows = [f"{PAIR}, {json.dumps(name)}: {json.dumps(value)}}}" for name, value in fields]
+    batch = read(lines(tmp_path / "rows.jsonl", LINE, *rows))
+    assert batch.sets.num_rows == 1
+    details = batch.quarantine["detail"].to_pylist()
+    assert len(details) == len(rows)
+    assert all(detail.endswith("is nested more than 128 levels deep") for detail in details)
+
+
 def test_groups_do_not_depend_on_the_spelling_of_a_number(tmp_path: Path) -> None:
     """7 is 7.0 in a unit with 7.5, and has to meet the rows of other units."""
     rows = [

@@ -13,6 +13,8 @@ from pairkit.models.chat.render import Messages
 
 Message = Mapping[str, Any]  # a row of `schema.MESSAGE`, null fields allowed
 Arguments = Literal["object", "text"]  # how a template reads the arguments of a call
+# Templates follow values by recursion, which ends. Sets of a build have fewer levels (readers/written).
+MAX_LEVELS = 160
 
 
 class PromptRefused(ModelError):
@@ -79,11 +81,23 @@ def from_json(text: str, kind: type[list[Any]] | type[dict[str, Any]], field: st
 
 
 def parsed_json(text: str) -> Any:
-    """Return the value of a JSON text; None for one that is not JSON."""
+    """Return the value of a JSON text; None for one that is not JSON, or too deep for templates to follow."""
     try:
-        return json.loads(text)
-    except ValueError:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
         return None
+    return None if _is_deep(value) else value
+
+
+def _is_deep(value: Any) -> bool:
+    waiting = [(value, 1)]
+    while waiting:
+        value, level = waiting.pop()
+        if level > MAX_LEVELS:
+            return True
+        if isinstance(value, dict | list):
+            waiting += [(item, level + 1) for item in (value.values() if isinstance(value, dict) else value)]
+    return False
 
 
 def with_system(messages: Messages, system: Literal["keep", "fold", "drop"]) -> list[Message]:

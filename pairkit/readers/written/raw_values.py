@@ -6,7 +6,7 @@ A column has one type and one list of keys for all rows. `Raw` has the values of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -57,6 +57,16 @@ class Raw:
             return items
 
         return Raw(load)
+
+    def without(self, names: Sequence[Collection[str]]) -> Raw:
+        """Return objects without some of their keys."""
+
+        def left(value: Any, gone: Collection[str]) -> Any:
+            if not gone or not isinstance(value, dict):
+                return value
+            return {name: item for name, item in value.items() if name not in gone}
+
+        return Raw(lambda: [left(v, gone) for v, gone in zip(self.values, names, strict=True)])
 
     def replaced(self, changed: Sequence[Mapping[str, Any]]) -> Raw:
         """Return objects with other values of some keys."""

@@ -5,7 +5,7 @@ A row may also say what they are worth: scores, ranks, the winner, or by how muc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import (
+    Mask,
     Offsets,
     filter_lists,
     flatten,
@@ -176,35 +177,47 @@ def _structs(items: Columns) -> pa.Array:
     """Read structs with a text and any of pairkit's own fields; the other fields become metadata."""
     report_media(items)
     _report_others(items)
-    text, model = items.first_of(TEXT_KEYS), items.first_of(MODELS)
-    score = _score_of({name: values.type for name, values in items.arrays.items() if name in items})
+    types = {name: values.type for name, values in items.arrays.items() if name in items}
+    text, model, score = (items.firsts(names) for names in (TEXT_KEYS, MODELS, _scores_of(types)))
     own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
     thoughts, explained = _thoughts(items, text)
     own |= {"tool_calls": read_calls(items), "reasoning_content": thoughts}
     if "metadata" not in own:
-        rest = items.rest([text, model, "rank", score, *CALL_FIELDS, *own, *explained])
+        rest = items.without(text | model | score).rest(["rank", *CALL_FIELDS, *own, *explained])
         encoded = json_objects(rest | explained, items.size)
         # Null, because a completion without further fields has no metadata.
         own["metadata"] = pc.if_else(pc.equal(encoded, "{}"), None, encoded)
     if "origin" in own:
         # A completion without an origin came with the data.
         own["origin"] = pc.fill_null(own["origin"], "source")
-    texts = read_content(items, text)
+    texts = _coalesced(items, text, read_content)
     return completions(
         pc.if_else(pc.and_(pc.is_null(texts), pc.is_valid(own["tool_calls"])), "", texts),
-        model=items.text(model),
+        model=_coalesced(items, model, Columns.text),
         rank=items.rank("rank"),
-        score=items.truth(score).cast(pa.float64()) if score in TRUTHS else items.number(score),
+        score=_coalesced(items, score, _score).cast(pa.float64()),
         **own,
     )
 
 
-def _score_of(types: Mapping[str, pa.DataType]) -> str:
-    """Return the field of structs that is their score."""
-    # A text may say that there is none, and is then nobody's mistake.
+def _coalesced(
+    items: Columns, read: Mapping[str, Mask], values: Callable[[Columns, str], pa.Array]
+) -> pa.Array:
+    """Read each item under the first of its names, as `Columns.firsts` finds them."""
+    found = [values(items.only(name, where), name) for name, where in read.items()]
+    return pc.coalesce(*found) if found else pa.nulls(items.size, pa.string())
+
+
+def _score(items: Columns, name: str) -> pa.Array:
+    return items.truth(name).cast(pa.float64()) if name in TRUTHS else items.number(name)
+
+
+def _scores_of(types: Mapping[str, pa.DataType]) -> list[str]:
+    """Return the fields of structs that may be their score, the first ones first."""
+    # A text may say that there is none, and is then nobody's mistake; not so under the name itself.
     numbers = [name for name in SCORES if name in types and is_number(types[name])]
     truths = [name for name in TRUTHS if name in types and pa.types.is_boolean(types[name])]
-    return "score" if "score" in types else next(iter((*numbers, *truths)), "score")
+    return list(dict.fromkeys([*(["score"] if "score" in types else []), *numbers, *truths]))
 
 
 def unread_keys(kind: pa.DataType) -> list[str]:
@@ -214,18 +227,20 @@ def unread_keys(kind: pa.DataType) -> list[str]:
     types = {field.name: field.type for field in kind if not pa.types.is_null(field.type)}
     first = [next((name for name in names if name in types), "") for names in (TEXT_KEYS, MODELS)]
     own = {name for name in OWN_FIELDS if name in types and _is_own(name, types[name])}
-    read = {*first, "rank", _score_of(types), "role", "from", *CALL_FIELDS, *THOUGHT_FIELDS, *own}
+    read = {*first, "rank", *_scores_of(types)[:1], "role", "from", *CALL_FIELDS, *THOUGHT_FIELDS, *own}
     return [name for name in types if name not in read]
 
 
-def _thoughts(items: Columns, text: str) -> tuple[pa.Array, dict[str, pa.Array]]:
+def _thoughts(items: Columns, text: Mapping[str, Mask]) -> tuple[pa.Array, dict[str, pa.Array]]:
     """Return the model's thoughts, and what else the fields of thoughts hold.
 
     `reasoning` next to a rating may be that of a judge; next to the content of a message it is the model's.
     """
     names = [name for name in THOUGHT_FIELDS if name in items and is_text(items.arrays[name].type)]
-    rated = [present(items.arrays[name]) for name in RATINGS if name in items and text != "content"]
-    judged = np.logical_or.reduce([np.zeros(items.size, np.bool_), *rated])
+    nowhere = np.zeros(items.size, np.bool_)
+    rated = [present(items.arrays[name]) for name in RATINGS if name in items]
+    message = text["content"] & present(items.arrays["content"]) if "content" in text else nowhere
+    judged = np.logical_or.reduce([nowhere, *rated]) & ~message
     if "reasoning" not in names:
         return read_thoughts(items, names), dict.fromkeys(names, pa.nulls(items.size))
     reasoning = items.only("reasoning", judged).arrays["reasoning"]
@@ -237,13 +252,14 @@ def _report_others(items: Columns) -> None:
     """Report messages of others than the assistant, and dialogues in the texts of others' objects."""
     for name in ("role", "from"):
         if name in items and is_text(items.arrays[name].type):
-            roles = read_roles(items, name)[1]
+            roles = read_roles(items, [name])[1]
             spoken = present(items.arrays[name]) & ~mask(pc.equal(roles, "assistant"))
             items.report(
                 spoken, "unsupported_content", "is no assistant's message, and so no completion", name
             )
     if "origin" not in items:
-        report_dialogues(items, items.first_of(TEXT_KEYS))
+        for name, where in items.firsts(TEXT_KEYS).items():
+            report_dialogues(items.only(name, where), name)
 
 
 def _is_own(name: str, kind: pa.DataType) -> bool:

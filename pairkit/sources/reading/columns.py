@@ -185,6 +185,30 @@ class Columns:
         """Return the first of `names` that exists; the first name if none does."""
         return next((name for name in names if name in self), names[0])
 
+    def firsts(self, names: Iterable[str]) -> dict[str, Mask]:
+        """Return the columns of `names`, and where each is read if a value counts under its first name.
+
+        Value by value, because which columns there are depends on the other rows.
+        """
+        found: dict[str, Mask] = {}
+        free = np.ones(self.size, dtype=np.bool_)
+        for name in names:
+            if name in self:
+                found[name] = free
+                free = free & ~present(self.arrays[name])
+        return found
+
+    def without(self, read: Mapping[str, Mask]) -> Columns:
+        """Return the columns without what was read of them: `read` is what `firsts` returns."""
+        left = {name: self.only(name, ~where).arrays[name] for name, where in read.items()}
+        some = {name: values for name, values in left.items() if values.null_count < len(values)}
+        arrays = {name: some.get(name, values) for name, values in self.arrays.items()}
+        kept = {name: values for name, values in arrays.items() if name in some or name not in read}
+        if self.raw is None or not some:
+            return replace(self, arrays=kept)
+        gone = [[name for name in some if read[name][place]] for place in range(self.size)]
+        return replace(self, arrays=kept, raw=self.raw.without(gone))
+
     def rest(self, used: Iterable[str]) -> Rest:
         """Return the columns that are not in `used`."""
         names = set(used)

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import is_list, is_text
-from pairkit.readers.json_fields import json_text
+from pairkit.readers.json_fields import TOO_DEEP, json_text
 from pairkit.readers.json_rows import loads
 from pairkit.readers.written.exact_json import RepeatedKey
+from pairkit.readers.written.json_depth import is_deep_value
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.literals import parse
 
@@ -67,6 +68,9 @@ def normalized(columns: Columns, texts: pa.Array, name: str, normal: Normal) -> 
 def _normalized(text: str, normal: Normal) -> tuple[str | None, str | None]:
     if text.strip().lower() in NOTHING:
         return None, None
+    # Templates and servers would have to follow it.
+    if is_deep_value(text.encode()):
+        return None, TOO_DEEP
     try:
         value = parse(text)
     except RepeatedKey as error:
@@ -113,8 +117,12 @@ def _listed(value: Any, what: str) -> list[Any]:
 
 def _parsed(item: Any) -> Any:
     # Lists of texts, each the JSON of one tool, are how older versions of `datasets` keep them.
+    if not isinstance(item, str):
+        return item
+    if is_deep_value(item.encode("utf-8", "surrogatepass")):
+        raise ValueError(TOO_DEEP)
     try:
-        return loads(item) if isinstance(item, str) else item
+        return loads(item)
     except (ValueError, RecursionError):
         return item
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import is_text, mask, present, structs
+from pairkit.arrow import Mask, is_text, mask, present, structs
 from pairkit.schema import MESSAGE
 from pairkit.sources.reading import json_columns
 from pairkit.sources.reading.columns import Columns
@@ -25,8 +25,8 @@ def read_turns(items: Columns) -> pa.Array:
     """Read structs of a role and a content as MESSAGE; report those that are none, and attached media."""
     report_media(items)
     items = _with_authors(items)
-    role_field, content_field = items.first_of(ROLE_FIELDS), items.first_of(CONTENT_FIELDS)
-    names, roles = read_roles(items, role_field)
+    content_field = items.first_of(CONTENT_FIELDS)
+    names, roles = read_roles(items, ROLE_FIELDS)
     content, among_parts = _read_said(items)
     calls = read_calls(items)
     callers = pa.array(mask(pc.is_in(names, pa.array(CALLERS))))
@@ -36,7 +36,7 @@ def read_turns(items: Columns) -> pa.Array:
     by_assistant = mask(pc.equal(roles, "assistant"))
     for values, what in ((calls, "tool calls"), (thoughts, "a thought")):
         others = present(values) & ~by_assistant
-        items.report(others, "unsupported_content", f"has {what} and is not the assistant's", role_field)
+        _report(items, others, f"has {what} and is not the assistant's", ROLE_FIELDS)
     # An assistant who calls a tool need not say anything.
     silent = pc.or_(callers, pc.and_(pc.is_null(content), pc.is_valid(calls)))
     results = pa.array(mask(pc.equal(roles, "tool")))
@@ -58,19 +58,30 @@ def _with_authors(items: Columns) -> Columns:
     return replace(items, arrays={**items.arrays, "author": author.arrays["role"]})
 
 
-def read_roles(items: Columns, name: str) -> tuple[pa.Array, pa.Array]:
-    """Return the names of speakers in the form in which they are looked up, and their roles."""
-    written = items.text(name)
-    if name == "role":  # rows of one file may write messages in two ways
-        written = pc.coalesce(written, items.only("from", ~present(written)).text("from"))
+def read_roles(items: Columns, fields: Sequence[str]) -> tuple[pa.Array, pa.Array]:
+    """Return the names of speakers in the form in which they are looked up, and their roles.
+
+    A message has its speaker under the first of `fields` that it has: rows of one file may differ in them.
+    """
+    spoken = (items.only(name, where).text(name) for name, where in items.firsts(fields).items())
+    written = pc.coalesce(pa.nulls(items.size, pa.string()), *spoken)
     names = normal_names(written)
     known = known_roles(items.roles)
     # A name that is not in the table gives null, which is reported.
     roles = pa.array(list(known.values())).take(pc.index_in(names, pa.array(list(known))))
     unknown = present(names) & ~present(roles)
     for wrong in pc.unique(written.filter(pa.array(unknown))).to_pylist():
-        items.report(mask(pc.equal(written, wrong)), "unsupported_content", unknown_role(wrong), name)
+        _report(items, mask(pc.equal(written, wrong)), unknown_role(wrong), fields)
     return names, roles
+
+
+def _report(items: Columns, where: Mask, detail: str, fields: Sequence[str]) -> None:
+    """Report messages under the fields that have their speakers."""
+    for name, read in items.firsts(fields).items():
+        here = where & read & present(items.arrays[name])
+        items.report(here, "unsupported_content", detail, name)
+        where = where & ~here
+    items.report(where, "unsupported_content", detail, fields[0])
 
 
 def _read_said(items: Columns) -> tuple[pa.Array, pa.Array]:
