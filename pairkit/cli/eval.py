@@ -7,6 +7,7 @@ import typer
 from pairkit.cli.evaluations.alpaca_eval import alpaca_eval
 from pairkit.cli.evaluations.compare import compare
 from pairkit.cli.evaluations.gsm8k import gsm8k
+from pairkit.cli.evaluations.ifeval import ifeval
 from pairkit.cli.evaluations.judge import judge
 from pairkit.cli.overrides import SETTINGS
 
@@ -15,3 +16,4 @@ app.command("alpaca_eval", context_settings=SETTINGS)(alpaca_eval)
 app.command(context_settings=SETTINGS)(judge)
 app.command()(compare)
 app.command(context_settings=SETTINGS)(gsm8k)
+app.command(context_settings=SETTINGS)(ifeval)
