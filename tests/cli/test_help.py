@@ -16,6 +16,7 @@ from pairkit.cli.push import HubCard
 from pairkit.dataset.card_settings import Carded
 from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
 from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
+from pairkit.evaluation.ifeval.recipe import IfevalRecipe
 from pairkit.evaluation.judge.run import EvalJudgeRecipe
 from pairkit.hub import card_on_hub
 from pairkit.pipeline.recipe import BuildRecipe
@@ -33,6 +34,7 @@ RECIPES = {
     "pairkit eval judge": EvalJudgeRecipe,
     "pairkit eval alpaca_eval": AlpacaEvalRecipe,
     "pairkit eval gsm8k": Gsm8kRecipe,
+    "pairkit eval ifeval": IfevalRecipe,
 }
 
 

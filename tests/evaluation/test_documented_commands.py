@@ -15,6 +15,7 @@ import yaml
 from support import alpaca
 from support.bad_input.running import run_in_process
 from support.evaluations import measured, write_evaluation
+from support.ifeval import write_prompts
 
 from pairkit.cli.eval import app
 
@@ -32,6 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pl.DataFrame(alpaca.gamed_rows()).write_csv("df_gamed.csv")
     problem = {"question": "How many are 2 and 3?", "answer": "2 + 3 = 5\n#### 5"}
     pl.DataFrame([problem]).write_parquet("gsm8k_test.parquet")
+    write_prompts(Path("ifeval_input_data.jsonl"))
     for name in ("gsm8k-dpo", "gsm8k-mcpo", "sft", "dpo/seed-1", "dpo/seed-2", "mcpo/seed-1", "mcpo/seed-2"):
         scores = measured("accuracy", [1, 0, 1, 0])
         write_evaluation(Path("runs/eval", name), [scores], model=name, benchmark="gsm8k")
@@ -89,3 +91,4 @@ def test_calls_are_those_of_the_table(
     assert calls(base) == {"answers": 5, "verdicts": 5}
     assert calls(f"{base} --verdict both_orders") == {"answers": 5, "verdicts": 10}
     assert calls("gsm8k --questions gsm8k_test.parquet --model m") == {"answers": 1}
+    assert calls("ifeval --questions ifeval_input_data.jsonl --model m") == {"answers": 3}

@@ -7,6 +7,7 @@ from support.bad_input import (
     build_rows,
     changed,
     compare,
+    ifeval,
     models,
     other,
     push,
@@ -24,6 +25,7 @@ CASES = [
     *push.CASES,
     *changed.CASES,
     *compare.CASES,
+    *ifeval.CASES,
     *other.CASES,
 ]
 
