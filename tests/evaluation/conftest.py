@@ -8,7 +8,7 @@ import pytest
 from support.punkt import write_punkt
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def sentences(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nltk with its model of English sentences, and no other data of this machine."""
     nltk = pytest.importorskip("nltk", reason="lm-eval[ifeval] is not installed (.ci/evaluation)")
