@@ -16,7 +16,8 @@ from pairkit.evaluation.answers import Answer, Question, completion_text
 from pairkit.rankers.verifier import VerifierRecipe, check_recipe, verify
 from pairkit.schema import identify, plain_messages
 from pairkit.sources import arithmetic
-from pairkit.training.generated import Benchmark, Generated
+from pairkit.training.generated.curve import Benchmark
+from pairkit.training.generated.settings import Generated
 
 
 def benchmark_of(settings: Generated) -> Benchmark:

@@ -26,7 +26,7 @@ from pairkit.training.cost.speed import rates_note, speed_of
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.evaluate import evaluate
-from pairkit.training.generated import Curve
+from pairkit.training.generated.curve import Curve
 from pairkit.training.logprobs.hidden import class_name
 from pairkit.training.logprobs.mode import set_training
 from pairkit.training.output import checkpoint

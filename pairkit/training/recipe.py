@@ -14,7 +14,7 @@ from pairkit.losses.parameters import resolve
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.new_tokens import NewTokens
 from pairkit.recipes import NAMES, Strict
-from pairkit.training.generated import EvalSettings
+from pairkit.training.generated.settings import EvalSettings
 from pairkit.training.lora import Lora
 from pairkit.training.step.learning_rate import default_rate
 from pairkit.training.step.optimizer import Optimizer

@@ -19,7 +19,7 @@ from pairkit.training.cost.report import report
 from pairkit.training.cost.warnings import warnings
 from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import launched_sharded
-from pairkit.training.generated import Benchmark, MakeBenchmark, check_curve, curve_of
+from pairkit.training.generated.curve import Benchmark, MakeBenchmark, check_curve, curve_of
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.logprobs.same_model import adds_nothing, agrees, same_checkpoint
 from pairkit.training.logprobs.selection import Sums

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from support.ifeval import write_prompts
 
-from pairkit.engines.base import Completion, FinishReason
+from pairkit.engines.base import Completion, FinishReason, Sampling
 from pairkit.evaluation.during_training import benchmark_of
 from pairkit.sources import arithmetic
-from pairkit.training.generated import Generated
+from pairkit.training.generated.settings import Generated
 
 
 def _completion(text: str, reason: FinishReason = "stop") -> Completion:
-    return Completion(text=text, tokens=1, finish_reason=reason)
+    sampling = Sampling(temperature=0.0, top_p=1.0, seed=0, max_tokens=9)
+    return Completion(text=text, tokens=1, finish_reason=reason, sampling=sampling)
 
 
 def test_gsm8k_is_scored_as_by_its_evaluation(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from support.tiny import WORDS, completion, random_sets, write_data
 from support.training import recipe, weights
+from transformers import AutoModelForCausalLM
 
 from pairkit.engines.base import Completion
 from pairkit.engines.transformers import load_transformers
@@ -21,11 +22,11 @@ from pairkit.errors import Interrupted, PairkitError, RecipeError
 from pairkit.evaluation.accuracy import accuracy
 from pairkit.evaluation.during_training import benchmark_of
 from pairkit.intervals import bootstrap_mean, wilson
-from pairkit.models.load import load_model
 from pairkit.rankers.verifier import VerifierRecipe
 from pairkit.schema import UNIDENTIFIED, identify, with_all_columns
 from pairkit.training.distributed.processes import Processes
-from pairkit.training.generated import Benchmark, Generated, _interval, check_curve, curve_of
+from pairkit.training.generated.curve import Benchmark, _interval, check_curve, curve_of
+from pairkit.training.generated.settings import Generated
 from pairkit.training.output.metrics import read_entries, read_metrics
 from pairkit.training.run import train
 
@@ -89,10 +90,10 @@ def test_the_curve_changes_nothing_else(curved: Path, data: Path, model: Path, t
     assert all(torch.equal(value, plain[name]) for name, value in weights(curved / "model").items())
 
 
-def test_measuring_keeps_modes_and_random_numbers(model: Path, asked: Path, data: Path) -> None:
-    network = load_model(str(model))
+def test_measuring_keeps_modes_and_random_numbers(model: Path, asked: Path) -> None:
+    network = AutoModelForCausalLM.from_pretrained(model)
     network.train()
-    network.model.layers[0].eval()  # type: ignore[index,operator,union-attr]
+    network.model.layers[0].eval()
     modes = [module.training for module in network.modules()]
     state = torch.get_rng_state()
     chosen = Generated(**settings(asked)["eval"]["generate"])
@@ -176,7 +177,7 @@ def test_the_interval_of_right_and_wrong_is_wilsons() -> None:
         ({"benchmark": "gsm8k"}, "eval.generate.data must be set for gsm8k: the benchmark's file"),
         ({"benchmark": "verifier"}, "eval.generate.data must be set for verifier: a built dataset"),
         ({"benchmark": "arithmetic", "data": "x"}, "cannot be set with arithmetic"),
-        ({"benchmark": "ifeval", "data": "x", "check": "exact"}, "eval.generate.check is for benchmark=verifier"),
+        ({"benchmark": "ifeval", "data": "x", "check": "exact"}, "generate.check is for benchmark=verifier"),
         ({"benchmark": "mmlu"}, "eval.generate.benchmark"),
     ],
 )  # fmt: skip
@@ -204,6 +205,6 @@ def test_a_benchmark_is_read_before_anything_is_done(data: Path, model: Path, tm
 def test_sharded_models_are_refused(asked: Path) -> None:
     chosen = Generated(**settings(asked)["eval"]["generate"])
     with pytest.raises(
-        RecipeError, match="its weights are sharded; set shard=false, or remove eval.generate"
+        RecipeError, match=r"its weights are sharded; set shard=false, or remove eval.generate"
     ):
         check_curve(chosen, benchmark_of, Processes(rank=0, size=2, sharded=True))
