@@ -9,6 +9,7 @@ from pairkit.cli.evaluations.compare import compare
 from pairkit.cli.evaluations.gsm8k import gsm8k
 from pairkit.cli.evaluations.ifeval import ifeval
 from pairkit.cli.evaluations.judge import judge
+from pairkit.cli.evaluations.tasks import tasks
 from pairkit.cli.overrides import SETTINGS
 
 app = typer.Typer(help="Measure a model or a judge.", no_args_is_help=True)
@@ -17,3 +18,4 @@ app.command(context_settings=SETTINGS)(judge)
 app.command()(compare)
 app.command(context_settings=SETTINGS)(gsm8k)
 app.command(context_settings=SETTINGS)(ifeval)
+app.command(context_settings=SETTINGS)(tasks)

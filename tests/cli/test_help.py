@@ -18,6 +18,7 @@ from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
 from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
 from pairkit.evaluation.ifeval.recipe import IfevalRecipe
 from pairkit.evaluation.judge.run import EvalJudgeRecipe
+from pairkit.evaluation.tasks.recipe import TasksRecipe
 from pairkit.hub import card_on_hub
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.recipes import parse_overrides
@@ -35,6 +36,7 @@ RECIPES = {
     "pairkit eval alpaca_eval": AlpacaEvalRecipe,
     "pairkit eval gsm8k": Gsm8kRecipe,
     "pairkit eval ifeval": IfevalRecipe,
+    "pairkit eval tasks": TasksRecipe,
 }
 
 

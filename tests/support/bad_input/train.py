@@ -162,7 +162,7 @@ CASES = [
     ),
     Case(
         "dataset without right answers, for accuracy during training",
-        f"{TRAIN} eval.generate.benchmark=verifier eval.generate.data=data",
+        f"{TRAIN} eval.generate.benchmark=verifier eval.generate.data=data eval.generate.split=train",
         "eval.generate: … of … prompts have no 'answer' in their metadata that 'number' can check; name the "
         "field with eval.generate.answer",
     ),

@@ -1,0 +1,84 @@
+"""Loading tasks and running them with lm-eval, which is imported here, because it needs seconds."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pairkit.engines.local import fingerprint
+from pairkit.engines.transformers import load_transformers
+from pairkit.errors import HubError, InputError, RecipeError, unknown
+from pairkit.evaluation.tasks.local import write_local
+from pairkit.evaluation.tasks.recipe import TasksRecipe
+from pairkit.schema import short_hash
+
+Tasks = Mapping[str, Any]  # lm-eval's task by name
+
+
+def load_tasks(recipe: TasksRecipe, local: Mapping[str, str], folder: Path) -> Tasks:
+    """Load the tasks with their data; `local` has rows of some (see `read_local`), written to `folder`.
+
+    Raises `RecipeError` for a name that lm-eval does not have, `HubError` for a dataset that the Hub does not
+    give, `InputError` for a task that cannot be loaded otherwise.
+    """
+    from lm_eval.tasks import TaskManager
+
+    # It logs each file that replaces another, which is what was asked for.
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    known = TaskManager(include_path=list(recipe.include))
+    for name in recipe.tasks:
+        if name not in known.task_index:
+            raise unknown("task of lm-eval", name, known.all_tasks)
+    for name, rows in local.items():
+        if name not in known.all_subtasks or known.task_index[name].yaml_path is None:
+            raise RecipeError(f"--data {name}: not a task of lm-eval with a file of its own")
+        write_local(folder, name, rows, Path(known.task_index[name].yaml_path))
+    # Alone, because reading all of lm-eval's task files again takes seconds.
+    written = TaskManager(include_path=str(folder), include_defaults=False) if local else known
+    loaded: dict[str, Any] = {}
+    for name in recipe.tasks:
+        try:
+            loaded |= (written if name in local else known).load([name])["tasks"]
+        except Exception as error:  # one of a dozen types of datasets, the hub's client, YAML and templates
+            raise _cannot_load(name, error) from error
+    return loaded
+
+
+def run_tasks(recipe: TasksRecipe, tasks: Tasks, out: Path, limit: int | None) -> dict[str, Any]:
+    """Compute all tasks and return lm-eval's results with `samples`.
+
+    Every log-likelihood is stored in `out` when it is computed, so that the same call continues one that was
+    stopped. Raises `ModelError` for a model that cannot be loaded.
+    """
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    # As everywhere in pairkit: directories of runs and of adapters are models too.
+    engine = load_transformers(recipe.model, revision=recipe.revision)
+    model = HFLM(pretrained=engine.model, tokenizer=engine.tokenizer, batch_size=recipe.batch_size)
+    # Its key is the text alone, so that another model needs another file.
+    key = short_hash([recipe.model, recipe.revision, fingerprint(recipe.model)])
+    results: dict[str, Any] = simple_evaluate(
+        model=model,
+        tasks=list(tasks.values()),
+        num_fewshot=recipe.fewshot,
+        limit=limit,
+        use_cache=str(out / f"lm_eval-{key}"),
+        apply_chat_template=recipe.apply_chat_template,
+        log_samples=True,
+        bootstrap_iters=0,  # intervals are computed here, by prompt
+        fewshot_random_seed=recipe.seed,
+    )
+    return results
+
+
+def _cannot_load(task: str, error: Exception) -> Exception:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]
+    instead = f"pass its rows with --data {task}=FILE"
+    if isinstance(error, (ConnectionError, OSError)):
+        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+        return HubError(f"the data of task {task!r} cannot be read from {endpoint} ({reason}): {instead}")
+    return InputError(f"task {task!r} cannot be loaded by lm-eval ({type(error).__name__}: {reason})")
