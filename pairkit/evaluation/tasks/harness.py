@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pairkit.engines.local import fingerprint
 from pairkit.engines.transformers import load_transformers
-from pairkit.errors import HubError, InputError, RecipeError, unknown
+from pairkit.errors import HubError, InputError, RecipeError
 from pairkit.evaluation.tasks.local import write_local
 from pairkit.evaluation.tasks.recipe import TasksRecipe
 from pairkit.schema import short_hash
@@ -31,7 +32,9 @@ def load_tasks(recipe: TasksRecipe, local: Mapping[str, str], folder: Path) -> T
     known = TaskManager(include_path=list(recipe.include))
     for name in recipe.tasks:
         if name not in known.task_index:
-            raise unknown("task of lm-eval", name, known.all_tasks)
+            near = get_close_matches(name, known.all_tasks, n=1)
+            instead = f"did you mean {near[0]!r}?" if near else "`lm-eval ls tasks` lists all"
+            raise RecipeError(f"unknown task of lm-eval {name!r}; {instead}")
     for name, rows in local.items():
         if name not in known.all_subtasks or known.task_index[name].yaml_path is None:
             raise RecipeError(f"--data {name}: not a task of lm-eval with a file of its own")
