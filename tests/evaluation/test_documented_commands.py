@@ -16,6 +16,7 @@ from support import alpaca
 from support.bad_input.running import run_in_process
 from support.evaluations import measured, write_evaluation
 from support.ifeval import write_prompts
+from support.lm_tasks import write_tasks
 
 from pairkit.cli.eval import app
 
@@ -34,6 +35,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     problem = {"question": "How many are 2 and 3?", "answer": "2 + 3 = 5\n#### 5"}
     pl.DataFrame([problem]).write_parquet("gsm8k_test.parquet")
     write_prompts(Path("ifeval_input_data.jsonl"))
+    write_tasks()
+    Path("arc_challenge.jsonl").rename("arc.jsonl")
     for name in ("gsm8k-dpo", "gsm8k-mcpo", "sft", "dpo/seed-1", "dpo/seed-2", "mcpo/seed-1", "mcpo/seed-2"):
         scores = measured("accuracy", [1, 0, 1, 0])
         write_evaluation(Path("runs/eval", name), [scores], model=name, benchmark="gsm8k")

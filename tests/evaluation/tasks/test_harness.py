@@ -45,7 +45,7 @@ def _log_likelihood(model: Any, tokenizer: Any, prompt: str, answer: str) -> flo
 def test_four_tasks_on_local_files(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer with the largest log-likelihood, computed another way; stopped, continued, and not repeated."""
+    """The largest log-likelihood, computed another way; stopped, continued, and not repeated."""
     from lm_eval.models.huggingface import HFLM
 
     words = f"eval tasks --model model {write_tasks()} --out o batch_size=1"

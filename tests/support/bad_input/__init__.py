@@ -8,6 +8,7 @@ from support.bad_input import (
     changed,
     compare,
     ifeval,
+    lm_tasks,
     models,
     other,
     push,
@@ -26,6 +27,7 @@ CASES = [
     *changed.CASES,
     *compare.CASES,
     *ifeval.CASES,
+    *lm_tasks.CASES,
     *other.CASES,
 ]
 
