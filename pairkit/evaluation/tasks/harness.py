@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from pairkit.engines.local import fingerprint
 from pairkit.engines.transformers import load_transformers
-from pairkit.errors import HubError, InputError, RecipeError
+from pairkit.errors import HubError, InputError, PairkitError, RecipeError
 from pairkit.evaluation.tasks.local import write_local
 from pairkit.evaluation.tasks.recipe import TasksRecipe
 from pairkit.schema import short_hash
@@ -50,11 +53,14 @@ def load_tasks(recipe: TasksRecipe, local: Mapping[str, str], folder: Path) -> T
     return loaded
 
 
-def run_tasks(recipe: TasksRecipe, tasks: Tasks, out: Path, limit: int | None) -> dict[str, Any]:
+def run_tasks(
+    recipe: TasksRecipe, tasks: Tasks, local: Collection[str], out: Path, limit: int | None
+) -> dict[str, Any]:
     """Compute all tasks and return lm-eval's results with `samples`.
 
     Every log-likelihood is stored in `out` when it is computed, so that the same call continues one that was
-    stopped. Raises `ModelError` for a model that cannot be loaded.
+    stopped. Raises `ModelError` for a model that cannot be loaded, `InputError` for rows of `local` tasks
+    that lm-eval cannot use.
     """
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
@@ -64,24 +70,47 @@ def run_tasks(recipe: TasksRecipe, tasks: Tasks, out: Path, limit: int | None) -
     model = HFLM(pretrained=engine.model, tokenizer=engine.tokenizer, batch_size=recipe.batch_size)
     # Its key is the text alone, so that another model needs another file.
     key = short_hash([recipe.model, recipe.revision, fingerprint(recipe.model)])
-    results: dict[str, Any] = simple_evaluate(
-        model=model,
-        tasks=list(tasks.values()),
-        num_fewshot=recipe.fewshot,
-        limit=limit,
-        use_cache=str(out / f"lm_eval-{key}"),
-        apply_chat_template=recipe.apply_chat_template,
-        log_samples=True,
-        bootstrap_iters=0,  # intervals are computed here, by prompt
-        fewshot_random_seed=recipe.seed,
-    )
+    with _unusable_rows(local):
+        results: dict[str, Any] = simple_evaluate(
+            model=model,
+            tasks=list(tasks.values()),
+            num_fewshot=recipe.fewshot,
+            limit=limit,
+            use_cache=str(out / f"lm_eval-{key}"),
+            apply_chat_template=recipe.apply_chat_template,
+            log_samples=True,
+            bootstrap_iters=0,  # intervals are computed here, by prompt
+            fewshot_random_seed=recipe.seed,
+        )
     return results
 
 
+@contextmanager
+def _unusable_rows(local: Collection[str]) -> Iterator[None]:
+    """Turn the errors of templates and functions of tasks whose rows a person gave into one sentence."""
+    try:
+        yield
+    except PairkitError:
+        raise
+    except (ValueError, LookupError, TypeError, TemplateError) as error:
+        if not local:
+            raise
+        given = ", ".join(f"--data {task}" for task in local)
+        raise InputError(
+            f"lm-eval cannot use a row of {given} ({type(error).__name__}: {_first_line(error)}): compare "
+            "its values with those of the task's own dataset"
+        ) from error
+
+
 def _cannot_load(task: str, error: Exception) -> Exception:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]
+    reason = _first_line(error)
     instead = f"pass its rows with --data {task}=FILE"
     if isinstance(error, (ConnectionError, OSError)):
         endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
         return HubError(f"the data of task {task!r} cannot be read from {endpoint} ({reason}): {instead}")
     return InputError(f"task {task!r} cannot be loaded by lm-eval ({type(error).__name__}: {reason})")
+
+
+def _first_line(error: Exception) -> str:
+    # Libraries write pages of explanation after it.
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

@@ -56,7 +56,7 @@ def evaluate_tasks(
     message = f"{out}: stopped; what was computed is saved: run the same command again to continue"
     with stoppable(out, lambda: message), owned(out):
         tasks = load_tasks(recipe, local.rows, out / "tasks")
-        results = run_tasks(recipe, tasks, out, limit)
+        results = run_tasks(recipe, tasks, local.rows, out, limit)
         return write_outcome(out, _outcome(recipe, local, results, version, tasks, limit), recipe.seed)
 
 

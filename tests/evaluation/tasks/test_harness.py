@@ -130,7 +130,7 @@ def test_two_models_are_compared_on_the_same_prompts(
     assert compared["pairs"][0]["n"] == 9
 
 
-def test_a_missing_hub_and_an_unknown_task_are_one_sentence(
+def test_a_missing_hub_a_wrong_row_and_an_unknown_task_are_one_sentence(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import datasets
@@ -143,6 +143,15 @@ def test_a_missing_hub_and_an_unknown_task_are_one_sentence(
     last = ended.errors.strip().splitlines()[-1]
     assert last.startswith("error: the data of task 'arc_challenge' cannot be read from ")
     assert last.endswith("pass its rows with --data arc_challenge=FILE")
+    Path("arc.jsonl").write_text(
+        "".join(json.dumps(row | {"answerKey": key}) + "\n"
+                for row, key in zip(ROWS["arc_challenge"][:2], "AZ", strict=True))
+    )  # fmt: skip
+    words = "eval tasks --model model --tasks arc_challenge --data arc_challenge=arc.jsonl"
+    ended = run_in_process(words, capsys, monkeypatch)
+    assert ended.code == 1
+    last = ended.errors.strip().splitlines()[-1]
+    assert last.startswith("error: lm-eval cannot use a row of --data arc_challenge (ValueError: 'Z' is not")
     ended = run_in_process("eval tasks --model model --tasks arc_chalenge", capsys, monkeypatch)
     assert ended.code == 1
     assert "unknown task of lm-eval 'arc_chalenge'; did you mean 'arc_challenge'?" in ended.errors
