@@ -64,6 +64,7 @@ def run_tasks(
     """
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
 
     # As everywhere in pairkit: directories of runs and of adapters are models too.
     engine = load_transformers(recipe.model, revision=recipe.revision)
@@ -74,6 +75,8 @@ def run_tasks(
         results: dict[str, Any] = simple_evaluate(
             model=model,
             tasks=list(tasks.values()),
+            # Of no task: they are loaded, and its own would read all task files again.
+            task_manager=TaskManager(include_defaults=False),
             num_fewshot=recipe.fewshot,
             limit=limit,
             use_cache=str(out / f"lm_eval-{key}"),
@@ -92,7 +95,7 @@ def _unusable_rows(local: Collection[str]) -> Iterator[None]:
         yield
     except PairkitError:
         raise
-    except (ValueError, LookupError, TypeError, TemplateError) as error:
+    except (ValueError, LookupError, TemplateError) as error:
         if not local:
             raise
         given = ", ".join(f"--data {task}" for task in local)

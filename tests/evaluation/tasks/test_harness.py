@@ -18,9 +18,25 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 pytestmark = pytest.mark.lm_eval
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def known() -> Any:
+    """lm-eval's own tasks, read once, because reading their files takes seconds."""
     pytest.importorskip("lm_eval", reason="lm-eval is not installed (.ci/evaluation)")
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
+
+
+@pytest.fixture
+def here(tmp_path: Path, known: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    import lm_eval.tasks
+
+    read = lm_eval.tasks.TaskManager
+
+    def manager(include_path: Any = None, include_defaults: bool = True) -> Any:
+        return known if include_defaults and not include_path else read(None, include_path, include_defaults)
+
+    monkeypatch.setattr(lm_eval.tasks, "TaskManager", manager)
     monkeypatch.chdir(tmp_path)
     model_folder(tmp_path / "model")
     return tmp_path
