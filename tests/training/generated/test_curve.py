@@ -78,15 +78,24 @@ def test_a_point_is_the_accuracy_of_the_model(curved: Path, model: Path, asked: 
     assert points[0]["accuracy"] != points[-1]["accuracy"]
 
 
-def test_the_curve_changes_nothing_else(curved: Path, data: Path, model: Path, tmp_path: Path) -> None:
-    train(recipe(data, model, eval_every=2), tmp_path / "run")
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"bf16": True, "gradient_checkpointing": True}, {"loss": "tdpo1", "share_prompts": False}],
+)
+def test_the_curve_changes_nothing_else(
+    fields: dict[str, Any], data: Path, model: Path, asked: Path, tmp_path: Path
+) -> None:
+    train(recipe(data, model, eval_every=2, **fields), tmp_path / "plain" / "run")
+    curved = tmp_path / "curved" / "run"
+    train(recipe(data, model, **settings(asked), **fields), curved, benchmarks=benchmark_of)
 
     def lines(out: Path) -> list[dict[str, Any]]:
         entries = [entry for entry in read_entries(out / "metrics.jsonl") if entry["kind"] != "generate"]
         return [{name: value for name, value in entry.items() if name not in TIMES} for entry in entries]
 
-    assert lines(curved) == lines(tmp_path / "run")
-    plain = weights(tmp_path / "run" / "model")
+    assert len(read_metrics(curved, "generate")) == 3
+    assert lines(curved) == lines(tmp_path / "plain" / "run")
+    plain = weights(tmp_path / "plain" / "run" / "model")
     assert all(torch.equal(value, plain[name]) for name, value in weights(curved / "model").items())
 
 
