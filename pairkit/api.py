@@ -142,6 +142,7 @@ def train(
     'run/model'
     """
     from pairkit import recipes
+    from pairkit.evaluation.during_training import benchmark_of
     from pairkit.training.recipe import TrainRecipe
     from pairkit.training.run import train as run
     from pairkit.trust import check_requests
@@ -155,7 +156,13 @@ def train(
     check_requests(merged, given if named else merged)
     with _code_of_file(named, allow_code, given):
         resolved = recipes.validate(TrainRecipe, merged)
-        return run(resolved, Path(out), on_existing=on_existing, allow_changed_data=allow_changed_data)
+        return run(
+            resolved,
+            Path(out),
+            on_existing=on_existing,
+            allow_changed_data=allow_changed_data,
+            benchmarks=benchmark_of,
+        )
 
 
 def score(

@@ -93,6 +93,7 @@ TRAIN: dict[str, Any] = {
     "log_every": 1,
     "trackers": ["tensorboard"],
     "eval_every": None,
+    "eval.generate": None,
     "save_every": None,
     "keep": 2,
     "keep_best": None,

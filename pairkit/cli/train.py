@@ -208,10 +208,17 @@ def train(
         _print_plan(resolved, folder, allow_changed_data)
         return
     # Only now, because torch is not needed for a wrong flag.
+    from pairkit.evaluation.during_training import benchmark_of
     from pairkit.training.distributed.processes import current_processes
     from pairkit.training.run import train as run
 
-    trained = run(resolved, folder, on_existing=on_existing.value, allow_changed_data=allow_changed_data)
+    trained = run(
+        resolved,
+        folder,
+        on_existing=on_existing.value,
+        allow_changed_data=allow_changed_data,
+        benchmarks=benchmark_of,
+    )
     # One of several processes prints.
     if current_processes().main:
         say(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")

@@ -107,11 +107,18 @@ def _with(before: Answer | Problem, result: tuple[Completion, ...] | Problem) ->
     if isinstance(result, Problem) or isinstance(before, Problem):
         return result if isinstance(result, Problem) else before
     (completion,) = result
-    text = completion.text
-    if completion.reasoning_content:
-        # As models write it themselves, so that `thoughts` decides about both alike.
-        text = f"<think>\n{completion.reasoning_content}\n</think>\n\n{text}"
+    text = completion_text(completion)
     return Answer((*before.texts, text), (*before.finish_reasons, completion.finish_reason))
+
+
+def completion_text(completion: Completion) -> str:
+    """Return the text of a completion, with a thought that was kept apart in front of it.
+
+    As models write it themselves, so that `thoughts` decides about both alike.
+    """
+    if not completion.reasoning_content:
+        return completion.text
+    return f"<think>\n{completion.reasoning_content}\n</think>\n\n{completion.text}"
 
 
 def write_answers(

@@ -26,6 +26,7 @@ from pairkit.training.cost.speed import rates_note, speed_of
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.evaluate import evaluate
+from pairkit.training.generated.curve import Curve
 from pairkit.training.logprobs.hidden import class_name
 from pairkit.training.logprobs.mode import set_training
 from pairkit.training.output import checkpoint
@@ -54,6 +55,7 @@ def train_steps(
     train: Split,
     held_out: Split | None,
     out: Path,
+    curve: Curve | None = None,
 ) -> nn.Module:
     """Train the model of `step_model` to the end of the recipe, from the last checkpoint under `out` if any.
 
@@ -101,6 +103,8 @@ def train_steps(
             if held_out and due and not resumed_here:
                 log.write(step, "eval", evaluate(current, held_out))
                 best = _best(recipe, out, processes)
+            if curve and curve.due(step, last=last) and not resumed_here:
+                log.write(step, "generate", curve.measure())
 
             # Not while steps are skipped: the weights may be why, and would push out the checkpoints from
             # before, of which only the last few are kept.

@@ -14,6 +14,7 @@ from pairkit.losses.parameters import resolve
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.new_tokens import NewTokens
 from pairkit.recipes import NAMES, Strict
+from pairkit.training.generated.settings import EvalSettings
 from pairkit.training.lora import Lora
 from pairkit.training.step.learning_rate import default_rate
 from pairkit.training.step.optimizer import Optimizer
@@ -36,6 +37,7 @@ RESUMABLE_FIELDS = frozenset(
         "keep_best",
         "save_dtype",
         "card",
+        "eval",
     }
 )
 
@@ -131,6 +133,8 @@ class TrainRecipe(Strict):
     eval_every: int | None = Field(
         default=None, ge=1
     )  # steps; null = before the first step and after the last
+    # generate: a benchmark that the policy answers while it is trained; null = none
+    eval: EvalSettings = EvalSettings()
     save_every: int | None = Field(default=None, ge=1)  # steps; null = a tenth of the run, at least 10
     keep: int = Field(default=2, ge=1)  # checkpoints, the last ones
     keep_best: Metric | None = None  # and the best one by this metric of the held-out sets

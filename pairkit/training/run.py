@@ -13,11 +13,13 @@ from torch import nn
 
 from pairkit.errors import ModelError, RecipeError
 from pairkit.files import OnExisting, stoppable
+from pairkit.models.chat.format import ChatFormat
 from pairkit.progress import console, log, warn
 from pairkit.training.cost.report import report
 from pairkit.training.cost.warnings import warnings
 from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import launched_sharded
+from pairkit.training.generated.curve import Benchmark, MakeBenchmark, check_curve, curve_of
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.logprobs.same_model import adds_nothing, agrees, same_checkpoint
 from pairkit.training.logprobs.selection import Sums
@@ -47,13 +49,15 @@ def train(
     *,
     on_existing: OnExisting = "resume",
     allow_changed_data: bool = False,
+    benchmarks: MakeBenchmark | None = None,
 ) -> Path:
     """Run a recipe and return the directory of the trained model, `out`/model.
 
     `out` holds the resolved recipe, what the run was made of (`run.json`), metrics and checkpoints; the
     tokens and the reference's log-probs are next to it, where later runs find them.
 
-    With `allow_changed_data`, files of the dataset need not be those that its manifest lists.
+    With `allow_changed_data`, files of the dataset need not be those that its manifest lists. `benchmarks`
+    reads the benchmark that the recipe's `eval.generate` names.
 
     Raises:
         InputError: the dataset was changed, or none of its sets can be used.
@@ -68,6 +72,7 @@ def train(
     # First, because a missing tracker would otherwise show only after tokenizing.
     check_installed(recipe.trackers)
     processes = _processes(recipe)
+    benchmark = check_curve(recipe.eval.generate, benchmarks, processes)
     # One process prints, or every line would come once per process.
     console.quiet = not processes.main
     with stoppable(out, lambda: _stopped(out)):
@@ -84,7 +89,7 @@ def train(
             # One process removes the directory, because the others would find it half removed.
             with discarding(out, complete) if processes.main else nullcontext():
                 try:
-                    model = _run(planned, out, processes)
+                    model = _run(planned, out, processes, benchmark)
                 except RuntimeError as error:
                     if not out_of_memory(error):
                         raise
@@ -159,7 +164,7 @@ def _stopped(out: Path) -> str:
     return f"stopped; the same command resumes from {saved[-1]}"
 
 
-def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
+def _run(planned: Plan, out: Path, processes: Processes, benchmark: Benchmark | None) -> nn.Module:
     recipe, needs = planned.recipe, planned.loss.needs
 
     def compute(sets: Sequence[TokenSet]) -> Sums:
@@ -192,7 +197,14 @@ def _run(planned: Plan, out: Path, processes: Processes) -> nn.Module:
     routers = routers_of(model, recipe.router_aux_loss)
     budget = recipe.tokens_per_micro_batch
     step_model = StepModel(planned.loss, model, live, budget, processes, at_reference, routers)
-    model = train_steps(recipe, step_model, planned.order, planned.negatives, train_split, held_out, out)
+    curve = None
+    if recipe.eval.generate and benchmark:
+        # With the tokenizer's template as it is saved, so that the last point is that of the saved model.
+        chat = ChatFormat(planned.tokenizer, "none" if recipe.template == "none" else None)
+        curve = curve_of(recipe.eval.generate, benchmark, recipe.eval_every, model, chat, processes)
+    model = train_steps(
+        recipe, step_model, planned.order, planned.negatives, train_split, held_out, out, curve
+    )
     return to_save(model, planned, processes)
 
 

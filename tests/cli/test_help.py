@@ -17,9 +17,11 @@ from pairkit.dataset.card_settings import Carded
 from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
 from pairkit.evaluation.arena_hard.recipe import ArenaHardRecipe
 from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
+from pairkit.evaluation.ifeval.recipe import IfevalRecipe
 from pairkit.evaluation.judge.run import EvalJudgeRecipe
 from pairkit.evaluation.matrix.recipe import MatrixRecipe
 from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
+from pairkit.evaluation.tasks.recipe import TasksRecipe
 from pairkit.hub import card_on_hub
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.recipes import parse_overrides
@@ -39,6 +41,8 @@ RECIPES = {
     "pairkit eval gsm8k": Gsm8kRecipe,
     "pairkit eval matrix": MatrixRecipe,
     "pairkit eval mt_bench": MtBenchRecipe,
+    "pairkit eval ifeval": IfevalRecipe,
+    "pairkit eval tasks": TasksRecipe,
 }
 
 

@@ -11,10 +11,12 @@ import polars as pl
 import pytest
 import typer
 import yaml
-from support import alpaca, arena
+from support import alpaca, arena, mt_bench
 from support.bad_input.running import run_in_process
 from support.evaluations import measured, write_evaluation
+from support.ifeval import write_prompts
 from support.labeled import jsonl
+from support.lm_tasks import write_tasks
 
 from pairkit.cli.eval import app
 
@@ -34,24 +36,21 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     arena.save(Path("arena_gpt4.jsonl"), arena.answers("gpt-4-0314", arena.BASE))
     problem = {"question": "How many are 2 and 3?", "answer": "2 + 3 = 5\n#### 5"}
     pl.DataFrame([problem]).write_parquet("gsm8k_test.parquet")
+    write_prompts(Path("ifeval_input_data.jsonl"))
+    write_tasks()
+    Path("arc_challenge.jsonl").rename("arc.jsonl")
     for name in ("gsm8k-dpo", "gsm8k-mcpo", "sft", "dpo/seed-1", "dpo/seed-2", "mcpo/seed-1", "mcpo/seed-2"):
         scores = measured("accuracy", [1, 0, 1, 0])
         write_evaluation(Path("runs/eval", name), [scores], model=name, benchmark="gsm8k")
     answer = {"prompt_id": "0", "prompt": [_asked(problem)], "model": "m", "answers": ["5"]}
     jsonl(Path("runs/eval/gsm8k-dpo/answers.jsonl"), answer)
-    instruction = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
-    jsonl(Path("ifeval_input_data.jsonl"), {"key": 1000, "prompt": "Use no commas."} | instruction)
-    jsonl(Path("arena_question.jsonl"), {"question_id": "q", "turns": [{"content": "Why?"}]})
-    jsonl(Path("arena_gpt4.jsonl"), answered("gpt-4-0314", "q", {"content": "Because.", "token_len": 2}))
-    asked = {"question_id": 101, "category": "reasoning", "turns": ["Who is first?", "And last?"]}
-    jsonl(Path("mt_bench_question.jsonl"), asked)
-    jsonl(Path("mt_bench_reference.jsonl"), answered("gpt-4", 101, "You.", "Nobody."))
+    mt_bench.save(Path("mt_bench_question.jsonl"), mt_bench.question_rows())
+    mt_bench.save(Path("mt_bench_reference.jsonl"), mt_bench.reference_rows())
+    mt_bench.save(Path("test_split.jsonl"), [{"prompt": "One?"}, {"prompt": "Two?"}])
+    mt_bench.save(Path("alpaca_eval.jsonl"), [{"instruction": "One?"}])
+    for model in ("mcpo", "gpt4"):
+        mt_bench.save(Path(f"{model}.jsonl"), [{"instruction": "One?", "output": model, "generator": model}])
     return tmp_path
-
-
-def answered(model: str, question: int | str, *turns: object) -> dict[str, Any]:
-    """An answer in the layout that Arena-Hard and MT-Bench had at first."""
-    return {"question_id": question, "model_id": model, "choices": [{"index": 0, "turns": list(turns)}]}
 
 
 def _asked(problem: dict[str, Any]) -> str:
@@ -66,8 +65,6 @@ def test_a_command_of_the_page_runs(
 ) -> None:
     program, group, name, *words = command.split()
     assert (program, group) == ("pairkit", "eval")
-    if name not in BENCHMARKS:
-        pytest.skip(f"pairkit eval {name} is not in this checkout")
     # As a shell does.
     words = [found for word in words for found in (sorted(glob.glob(word)) if "*" in word else [word])]
     dry = [] if name == "compare" else ["--dry-run"]
@@ -103,3 +100,4 @@ def test_calls_are_those_of_the_table(
     assert calls(base) == {"answers": 5, "verdicts": 5}
     assert calls(f"{base} --verdict both_orders") == {"answers": 5, "verdicts": 10}
     assert calls("gsm8k --questions gsm8k_test.parquet --model m") == {"answers": 1}
+    assert calls("ifeval --questions ifeval_input_data.jsonl --model m") == {"answers": 3}

@@ -15,3 +15,9 @@ def low_digits(text: str, metadata: Mapping[str, Any]) -> float:
 def is_four(text: str, metadata: Mapping[str, Any]) -> float:
     """Whether a text is the number 4 and nothing else."""
     return float(text.strip() == "4")
+
+
+def vowels(text: str, metadata: Mapping[str, Any]) -> float:
+    """The number of vowels, which differs between most texts."""
+    assert metadata["answer"]
+    return float(sum(text.count(vowel) for vowel in "aeiou"))

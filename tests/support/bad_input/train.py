@@ -161,6 +161,17 @@ CASES = [
         "keep_best compares evaluations: set eval_every, such as eval_every=50",
     ),
     Case(
+        "benchmark without its file, for accuracy during training",
+        f"{TRAIN} eval.generate.benchmark=gsm8k",
+        "eval.generate.data must be set for gsm8k: the benchmark's file",
+    ),
+    Case(
+        "dataset without right answers, for accuracy during training",
+        f"{TRAIN} eval.generate.benchmark=verifier eval.generate.data=data eval.generate.split=train",
+        "eval.generate: … of … prompts have no 'answer' in their metadata that 'number' can check; name the "
+        "field with eval.generate.answer",
+    ),
+    Case(
         "model folder without a tokenizer",
         f"{TRAIN} --model bare",
         "the tokenizer 'bare' cannot be loaded: the directory contains no tokenizer.json; "

@@ -75,6 +75,7 @@ def test_one_of_two_processes_tokenizes_and_both_have_its_sets(launch: Launch) -
 def test_the_command_line_under_torchrun(tmp_path: Path, data: Path, model: Path) -> None:
     write_json(tmp_path / "recipe.yaml", {
         "data": str(data), "model": str(model), "max_length": 96, "sets_per_step": 7, "max_steps": 1,
+        "eval": {"generate": {"benchmark": "arithmetic", "limit": 7, "max_tokens": 4}},
     })  # fmt: skip
     out = tmp_path / "run"
     done = two_processes(
@@ -83,3 +84,5 @@ def test_the_command_line_under_torchrun(tmp_path: Path, data: Path, model: Path
     assert done.stdout.count("metrics:") == 1  # one process prints
     assert done.stderr.count("tokenizing train") == 1
     assert len(read_metrics(out, "train")) == 1
+    points = read_metrics(out, "generate")
+    assert [(point["step"], point["n"], point["missing"]) for point in points] == [(0, 7, 0), (1, 7, 0)]

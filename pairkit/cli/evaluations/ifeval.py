@@ -1,0 +1,95 @@
+"""`pairkit eval ifeval`: instructions that a program can verify."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pairkit.cli.evaluations.common import (
+    AnswersFlag,
+    DryRunFlag,
+    EngineFlag,
+    LimitFlag,
+    ModelFlag,
+    NameFlag,
+    RetryFlag,
+    SeedFlag,
+    print_results,
+    recipe_of,
+)
+from pairkit.cli.printing import say
+
+if TYPE_CHECKING:
+    from pairkit.evaluation.ifeval.recipe import IfevalRecipe
+    from pairkit.evaluation.ifeval.run import Inputs
+
+
+class Step(StrEnum):
+    """The last step that is run."""
+
+    answers = "answers"
+    scores = "scores"
+
+
+def ifeval(
+    context: typer.Context,
+    questions: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="IFEval's prompts: key, prompt, instruction_id_list, kwargs."),
+    ],
+    model: ModelFlag = None,
+    name: NameFlag = None,
+    engine: EngineFlag = None,
+    answers: AnswersFlag = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/ifeval"),
+    until: Annotated[Step, typer.Option(help="The last step: answers are generated, then scored.")] = (
+        Step.scores
+    ),
+    limit: LimitFlag = None,
+    seed: SeedFlag = None,
+    retry_failed: RetryFlag = False,
+    dry_run: DryRunFlag = False,
+) -> None:
+    """Measure how often instructions are followed that a program can verify.
+
+    Greedy, up to 1,280 tokens. Four shares: of prompts whose instructions are all followed and of
+    instructions, strict and loose. The verifier is lm-eval's: pip install 'pairkit[eval]'.
+
+    Examples:
+
+    \b
+      pairkit eval ifeval --questions input_data.jsonl --model runs/train/data-dpo
+      pairkit eval ifeval --questions input_data.jsonl --model org/chat-model --engine vllm --limit 100
+      pairkit eval ifeval --questions input_data.jsonl --answers input_response_data.jsonl --name gpt-4
+    """
+    from pairkit.evaluation.ifeval.recipe import IfevalRecipe
+    from pairkit.evaluation.ifeval.run import read_inputs, run_ifeval
+
+    recipe = recipe_of(context, IfevalRecipe, {"model": model, "name": name, "engine": engine, "seed": seed})
+    inputs = read_inputs(recipe, questions, answers, limit)
+    if dry_run:
+        _print_plan(recipe, inputs)
+        return
+    results = run_ifeval(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
+    if results is None:
+        say(f"wrote {out}: the answers; run the same command without --until to continue")
+    else:
+        print_results(results, out)
+
+
+def _print_plan(recipe: IfevalRecipe, inputs: Inputs) -> None:
+    import yaml
+
+    from pairkit.evaluation.ifeval.run import plan_ifeval
+    from pairkit.evaluation.plan import describe_plan
+    from pairkit.masking import masked
+
+    plan = {
+        "questions": len(inputs.prompts.questions),
+        "steps": describe_plan(plan_ifeval(recipe, inputs), recipe.calls),
+        "recipe": masked(recipe.model_dump(mode="json")),
+    }
+    say(yaml.safe_dump(plan, sort_keys=False), end="")

@@ -1,0 +1,15 @@
+"""The libraries of the extra `eval`, which are imported late because they need seconds."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from pairkit.errors import MissingExtraError
+
+
+def extra_version(package: str) -> str:
+    """Return the version of a package of the extra `eval`. Raises `MissingExtraError`."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        raise MissingExtraError(f"{package} is not installed: pip install 'pairkit[eval]'") from None

@@ -1,0 +1,53 @@
+"""Rows of a task from a file instead of the Hub: a task file that includes lm-eval's own.
+
+The rows are copied as JSON lines, so that a task may be given in any format that pairkit reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from pairkit.errors import InputError
+from pairkit.evaluation.rows import DataFile, read_rows
+from pairkit.files import write_text
+
+# The fields that the tasks of StaPO's table read. Of other tasks lm-eval alone knows them.
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("arc_challenge", "arc_easy"), ("question", "choices", "answerKey")),
+    "medmcqa": ("question", "opa", "opb", "opc", "opd", "cop"),
+    "piqa": ("goal", "sol1", "sol2", "label"),
+    "webqs": ("question", "answers"),
+    "gsm8k": ("question", "answer"),
+}
+
+
+def read_local(task: str, path: Path) -> tuple[str, DataFile]:
+    """Return the rows of a file as JSON lines. Raises `InputError` for a row without a field of the task."""
+    rows, file = read_rows(path)
+    for number, row in rows:
+        for name in FIELDS.get(task, ()):
+            if row.get(name) is None:
+                raise InputError.at(f"is missing: {task} reads it", file=path, row=number, field=name)
+    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for _, row in rows), file
+
+
+def write_local(folder: Path, task: str, rows: str, shipped: Path) -> None:
+    """Write the task file to `folder`: the one in `shipped`, but with `rows` as its test set."""
+    data = folder / f"{task}.jsonl"
+    write_text(data, rows)
+    content = {
+        "include": str(shipped),
+        "task": task,
+        "tag": None,
+        "dataset_path": "json",
+        "dataset_name": None,
+        "dataset_kwargs": {"data_files": {"test": str(data.resolve())}},
+        "training_split": None,
+        "validation_split": None,
+        "test_split": "test",
+    }
+    write_text(folder / f"{task}.yaml", yaml.safe_dump(content, sort_keys=False))

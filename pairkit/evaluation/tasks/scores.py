@@ -1,0 +1,57 @@
+"""lm-eval's samples as scores per prompt."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pairkit.evaluation.measures import Measured
+
+_PLAIN = "none"  # the filter of answers that are taken as they are
+
+
+class Scored(NamedTuple):
+    """The metrics of all tasks, in their order, and what scores.parquet says of each prompt."""
+
+    measured: list[Measured]
+    details: dict[str, dict[str, Any]]
+
+
+def scored(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Scored:
+    """Return every metric that has a number per prompt, named TASK:METRIC or TASK:METRIC,FILTER.
+
+    A prompt is known by its content: TASK/HASH, with a number behind it where a task has it twice.
+    """
+    measured: list[Measured] = []
+    details: dict[str, dict[str, Any]] = {}
+    for task, rows in samples.items():
+        for name in dict.fromkeys(str(row["filter"]) for row in rows):
+            # In the order of the documents, so that copies of one have the same names in every run.
+            filtered = sorted(
+                (row for row in rows if row["filter"] == name), key=lambda row: int(row["doc_id"])
+            )
+            keys = _keys(task, filtered)
+            for metric in dict.fromkeys(metric for row in filtered for metric in row["metrics"]):
+                values = [row.get(metric) for row in filtered]
+                if all(isinstance(value, (bool, int, float)) for value in values):
+                    shown = f"{task}:{metric}" + ("" if name == _PLAIN else f",{name}")
+                    scores = np.array(values, dtype=np.float64)
+                    share = bool(((scores >= 0) & (scores <= 1)).all())
+                    measured.append(Measured(shown, keys, scores, share=share))
+            for key, row in zip(keys, filtered, strict=True):
+                entry = details.setdefault(key, {"doc_id": row["doc_id"], "target": row["target"]})
+                entry[f"answers,{name}"] = row["filtered_resps"]
+    return Scored(measured, details)
+
+
+def _keys(task: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    seen: Counter[str] = Counter()
+    keys = []
+    for row in rows:
+        key = f"{task}/{row['doc_hash'][:16]}"
+        seen[key] += 1
+        keys.append(key if seen[key] == 1 else f"{key}-{seen[key]}")
+    return keys
