@@ -227,10 +227,6 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= 4000 else float(digits)  # int() refuses more than 4300
 
 
-# Parses values that follow each other, as `loads` parses one.
-DECODER = json.JSONDecoder(parse_int=_integer)
-
-
 def _row_table(rows: list[tuple[int, dict[str, Any]]], kind: pa.StructType | None = None) -> RowTable:
     structs = _array([value for _, value in rows], kind)
     return RowTable(pa.Table.from_struct_array(structs), np.array([number for number, _ in rows]))
