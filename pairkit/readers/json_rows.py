@@ -115,7 +115,9 @@ def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[RowTable],
             continue
         if isinstance(line, CutLine):
             bad.append(
-                BadLine(number, "too_long", None, line.problem, json.dumps(line.decode(errors="replace")))
+                BadLine(
+                    number, "too_long", None, line.problem, json.dumps(line.decode(errors="backslashreplace"))
+                )
             )
             continue
         try:
@@ -123,7 +125,9 @@ def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[RowTable],
         except UnicodeDecodeError as error:
             detail = f"is not UTF-8 (byte {error.start + 1})"
             bad.append(
-                BadLine(number, "invalid_utf8", None, detail, json.dumps(line.decode(errors="replace")))
+                BadLine(
+                    number, "invalid_utf8", None, detail, json.dumps(line.decode(errors="backslashreplace"))
+                )
             )
             continue
         try:

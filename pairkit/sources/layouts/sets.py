@@ -168,8 +168,27 @@ def _by_model(fields: Columns) -> pa.Array:
     if not names:  # objects without fields, next to no others
         return listed(np.zeros(fields.size + 1), completions(pa.array([], pa.string())))
     sets = interleave([completions(fields.text(name), model=name) for name in names])
+    sets = _in_own_order(sets, fields, names)
     answered = present(flatten(sets)[1].field("text"))  # a null is a model that did not answer
     return filter_lists(sets, answered)
+
+
+def _in_own_order(sets: pa.Array, fields: Columns, names: Sequence[str]) -> pa.Array:
+    """Return the completions of each row in the order of its own object."""
+    if fields.raw is None:
+        return sets
+    places = {name: place for place, name in enumerate(names)}
+    order = np.tile(np.arange(len(names)), (fields.size, 1))
+    known: dict[tuple[str, ...], list[int]] = {}
+    for row, value in enumerate(fields.raw.values):
+        keys = tuple(value) if isinstance(value, dict) else ()
+        if keys not in known:
+            own = [places[key] for key in keys if key in places]
+            known[keys] = [] if own == sorted(own) else [*own, *sorted(set(places.values()) - set(own))]
+        if known[keys]:
+            order[row] = known[keys]
+    cuts, flat = flatten(sets)
+    return listed(cuts, flat.take(pa.array((order + cuts[:-1, None]).ravel())))
 
 
 def _structs(items: Columns) -> pa.Array:
