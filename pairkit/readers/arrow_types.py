@@ -121,6 +121,7 @@ def has_views(kind: pa.DataType) -> bool:
 def unreadable(names: Iterable[str], types: Iterable[pa.DataType]) -> str | None:
     """Return what is wrong with the types of columns, None if all can be read.
 
+    Of two fields of one name in an object, one would be lost.
     A schema that is nested without bound would end in Python's recursion, or in that of Arrow, which crashes.
     """
     for name, kind in zip(names, types, strict=True):
@@ -141,6 +142,10 @@ def _unreadable(kind: pa.DataType) -> str | None:
             return f"is nested more than {MAX_LEVELS} levels deep; write what is inside as a text of JSON"
         if pa.types.is_union(kind):
             return f"is a union ({str(kind)[:100]}), which no other format has; write it as text"
+        names = [kind.field(place).name for place in range(kind.num_fields)]
+        if pa.types.is_struct(kind) and len({*names}) < len(names):
+            repeated = next(name for place, name in enumerate(names) if name in names[:place])
+            return f"has two fields named {repeated[:100]!r} in one object; rename one of them"
         if isinstance(kind, pa.BaseExtensionType):
             waiting.append((kind.storage_type, level))
         elif pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):

@@ -6,9 +6,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pairkit.arrow import flatten, is_list, is_text, listed, struct_fields
+from pairkit.readers.arrow_types import as_bytes, plain_array
 from pairkit.readers.blocks import BadLine, RawBlock, RowTable
 from pairkit.readers.written.exact_json import json_row
+from pairkit.readers.written.typed_values import canonical, plain_values
 
 
 def separate_broken_texts(table: pa.Table, numbers: np.ndarray[Any, Any]) -> RawBlock:
@@ -45,5 +49,26 @@ def compact(table: pa.Table) -> pa.Table:
 
 def _bad_line(row: pa.Table, number: int) -> BadLine:
     names = [name for name in row.column_names if not _is_valid(row.select([name]))]
-    values = {name: "(not UTF-8)" if name in names else row[name][0].as_py() for name in row.column_names}
+    values = {}
+    for name, column in zip(row.column_names, compact(row).columns, strict=True):
+        array = plain_array(pa.concat_arrays(column.chunks))
+        array = _escaped(array) if name in names else array
+        (values[name],) = plain_values(canonical(array, binary=True))
     return BadLine(number, "invalid_utf8", names[0], "is not UTF-8", json_row(values))
+
+
+def _escaped(array: pa.Array) -> pa.Array:
+    """Return values of a plain type with the bytes of their texts that are not UTF-8 as `\\xff`."""
+    kind = array.type
+    if is_text(kind):
+        texts = array.view(as_bytes(kind)).to_pylist()
+        escaped = [None if text is None else text.decode("utf-8", "backslashreplace") for text in texts]
+        return pa.array(escaped, pa.string())
+    if is_list(kind):
+        offsets, flat = flatten(array)
+        lists = listed(offsets, _escaped(flat))
+        return pc.if_else(pc.is_valid(array), lists, pa.scalar(None, lists.type))
+    if pa.types.is_struct(kind):
+        fields = {name: _escaped(values) for name, values in struct_fields(array).items()}
+        return pa.StructArray.from_arrays(list(fields.values()), list(fields), mask=pc.is_null(array))
+    return array

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -23,11 +24,10 @@ from pairkit.readers.blocks import (
     refuse_duplicates,
 )
 from pairkit.readers.csv_dialect import Dialect, dialect_of
-from pairkit.readers.csv_rows import hide_undecodable_rows
+from pairkit.readers.csv_rows import CSV_BLOCK, Watched, hide_undecodable_rows, loose_rows
 from pairkit.readers.text import convert, open_text
 
 INDEX = "index"
-CSV_BLOCK = 64 << 20  # bytes; a CSV row has to fit in one
 
 
 def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
@@ -65,10 +65,12 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
                 null_values=[""],
                 quoted_strings_can_be_null=False,
             )
-            reader = pacsv.open_csv(stream, read, parse, convert)
+            watched = Watched(stream, dialect.delimiter)
+            reader = pacsv.open_csv(watched, read, parse, convert)
             read_tables = (pa.Table.from_batches([batch]).rename_columns(names) for batch in reader)
             tables = rebatch(read_tables, rows, UNIT_BYTES)
-            yield from _number_rows(_refuse_open_quote(tables, bad, path, compression), bad)
+            blocks = _number_rows(_refuse_open_quote(tables, bad, path, compression), bad)
+            yield from _without_loose_rows(blocks, watched, path, compression, dialect)
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:  # the latter for the names of columns
             raise InputError(
                 f"{path}: not CSV in UTF-8 with a header ({shortened(str(error))}); {_advice(path, error)}"
@@ -156,6 +158,42 @@ def _number_rows(tables: Iterator[pa.Table], bad: list[BadLine]) -> Generator[Bl
     if before < len(bad):
         rest = bad[before:]
         yield Block(len(rest), partial(_same, RawBlock([], rest, len(rest))))
+
+
+def _without_loose_rows(
+    blocks: Iterator[Block], watched: Watched, path: Path, compression: str | None, dialect: Dialect
+) -> Generator[Block, None, None]:
+    """Move rows in which text follows a closing quote to the bad ones, once there may be some."""
+    with ExitStack() as stack:
+        loose: Iterator[tuple[int, str]] | None = None
+        row: tuple[int, str] | None = None
+        for block in blocks:
+            raw = block.load()
+            if watched.suspicious and loose is None:
+                stream = stack.enter_context(open_text(path, compression))
+                loose = stack.enter_context(closing(loose_rows(stream, dialect.delimiter, dialect.skipped)))
+                row = next(loose, None)
+            found = dict[int, str]()
+            last = max([line.number for line in raw.bad] + [int(part.numbers[-1]) for part in raw.tables])
+            while loose is not None and row is not None and row[0] <= last:
+                found[row[0]] = row[1]
+                row = next(loose, None)
+            yield Block(block.size, partial(_same, _moved(raw, found) if found else raw))
+
+
+def _moved(raw: RawBlock, found: Mapping[int, str]) -> RawBlock:
+    tables, bad = [], list(raw.bad)
+    for table, numbers, _ in raw.tables:
+        loose = np.isin(numbers, list(found))
+        bad += [
+            BadLine(number, "invalid_csv", None, LOOSE, json.dumps(found[number]))
+            for number in numbers[loose].tolist()
+        ]
+        tables.append(RowTable(table.filter(pa.array(~loose)), numbers[~loose]))
+    return RawBlock([part for part in tables if len(part.numbers)], sorted(bad), raw.size)
+
+
+LOOSE = "has text after the closing quote of a cell; write quotes within a cell twice"
 
 
 def _same(raw: RawBlock) -> RawBlock:

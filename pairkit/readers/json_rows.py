@@ -20,6 +20,7 @@ from pairkit.readers.json_fields import TOO_DEEP, WRITTEN, TooDeep, is_too_deep,
 from pairkit.readers.text import UTF8_MARK, CutLine
 from pairkit.readers.written.exact_json import json_row, loads_exact, repeated_key, unrepeated
 from pairkit.readers.written.json_depth import is_deep, is_deep_value
+from pairkit.readers.written.truths import floats_in, holds_truths
 
 
 def parse_lines(lines: list[bytes], first: int) -> tuple[list[RowTable], list[BadLine]]:
@@ -114,7 +115,9 @@ def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[RowTable],
             continue
         if isinstance(line, CutLine):
             bad.append(
-                BadLine(number, "too_long", None, line.problem, json.dumps(line.decode(errors="replace")))
+                BadLine(
+                    number, "too_long", None, line.problem, json.dumps(line.decode(errors="backslashreplace"))
+                )
             )
             continue
         try:
@@ -122,7 +125,9 @@ def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[RowTable],
         except UnicodeDecodeError as error:
             detail = f"is not UTF-8 (byte {error.start + 1})"
             bad.append(
-                BadLine(number, "invalid_utf8", None, detail, json.dumps(line.decode(errors="replace")))
+                BadLine(
+                    number, "invalid_utf8", None, detail, json.dumps(line.decode(errors="backslashreplace"))
+                )
             )
             continue
         try:
@@ -198,10 +203,19 @@ def as_array(values: list[Any]) -> pa.Array | None:
     """Return parsed JSON as an array of whatever type fits all values, None if there is no such type."""
     for form in (list, with_parts):
         try:
-            return pa.array(form(values))
+            return _array(form(values))
         except NOT_ARROW:
             continue
     return None
+
+
+def _array(values: list[Any], kind: pa.DataType | None = None) -> pa.Array:
+    """Return values as an array. Raises one of `NOT_ARROW`, also for truth values among numbers."""
+    array = pa.array(values, kind)
+    floats = floats_in(array.type)
+    if floats is not None and any(holds_truths(value, floats) for value in values):
+        raise pa.ArrowTypeError("truth values among numbers")
+    return array
 
 
 def loads(text: str | bytes, *, strict: bool = True) -> Any:
@@ -218,7 +232,7 @@ def _integer(digits: str) -> int | float:
 
 
 def _row_table(rows: list[tuple[int, dict[str, Any]]], kind: pa.StructType | None = None) -> RowTable:
-    structs = pa.array([value for _, value in rows], kind)
+    structs = _array([value for _, value in rows], kind)
     return RowTable(pa.Table.from_struct_array(structs), np.array([number for number, _ in rows]))
 
 
@@ -258,7 +272,7 @@ def _typed(row: dict[str, Any]) -> tuple[dict[str, Any], pa.StructType]:
         row = with_parts(row)
         kind = pa.infer_type([row])
     # The type may be found although the value has no form in Arrow.
-    pa.array([row], kind)
+    _array([row], kind)
     return row, kind
 
 
@@ -285,7 +299,7 @@ def _odd_row(number: int, row: dict[str, Any], written: Any, error: Exception) -
 def _odd_field(value: dict[str, Any]) -> str | None:
     for name, item in value.items():
         try:
-            pa.array([item])
+            _array([item])
         except NOT_ARROW:
             return name
     return None  # the name of a field is what Arrow cannot hold

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from pairkit.errors import InputError
+from pairkit.errors import InputError, listed
 from pairkit.readers.blocks import refuse_duplicates
 
 # Of columns that a row has and what is around rows has not: these tell one row from an object of rows.
@@ -50,6 +50,7 @@ OF_THE_FILE = frozenset(
         *("created", "created_at", "updated_at", "date", "timestamp"),
     )
 )
+PROMPT_NAMES = frozenset(("prompt", "instruction", "question", "query"))
 NUMBER = re.compile(r"-?\d+")
 INDEX = "index"
 MESSAGE_KEYS = ({"role", "content"}, {"role", "tool_calls"}, {"from", "value"})
@@ -77,6 +78,7 @@ def rows_of(value: Mapping[str, Any], path: Path, wrappers: int = MAX_WRAPPERS) 
     by_lines = bool({".jsonl", ".ndjson"} & {suffix.lower() for suffix in path.suffixes})
     if _are_columns(value, by_lines=by_lines):
         return _from_columns(value)
+    _refuse_unequal_columns(value, path)
     return _wrapped(value, path, wrappers, by_lines=by_lines)
 
 
@@ -141,6 +143,22 @@ def _are_columns(value: Mapping[str, Any], *, by_lines: bool) -> bool:
         return not objects.intersection(named)
     # In a file of lines, an object of lists is more likely a row.
     return not objects and not by_lines
+
+
+def _refuse_unequal_columns(value: Mapping[str, Any], path: Path) -> None:
+    """Raise `InputError` for columns of different lengths: no row has a list of texts for its prompt."""
+    prompts = [name for name in value if name.lower() in PROMPT_NAMES]
+    if not prompts or not all(_are_texts(item) for item in value.values()):
+        return
+    if len({len(item) for item in value.values()}) > 1:
+        lengths = listed([f"{name} ({len(item):,})" for name, item in value.items()], 600)
+        raise InputError(
+            f"{path}: columns with different numbers of values: {lengths}; give each one per row"
+        )
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
 
 
 def _from_columns(value: Mapping[str, Sequence[Any]]) -> list[Any]:

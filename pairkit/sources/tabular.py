@@ -33,11 +33,12 @@ from pairkit.sources.layouts.field_map import check_map, columns_of, fields_in
 from pairkit.sources.layouts.gather import cells_of, gather, replies_of
 from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.outcomes import from_one
+from pairkit.sources.layouts.own_fields import own_metadata
 from pairkit.sources.layouts.pairs import read_pairs
 from pairkit.sources.layouts.paths import first_column
 from pairkit.sources.layouts.sets import read_sets
 from pairkit.sources.layouts.table import LAYOUTS
-from pairkit.sources.layouts.unread import is_own, repeats_the_pair, without_read
+from pairkit.sources.layouts.unread import IDENTITY, is_own, repeats_the_pair, without_read
 from pairkit.sources.layouts.written import group_keys, named_answer
 from pairkit.sources.reading import json_columns
 from pairkit.sources.reading.cells import read_apart, read_system
@@ -242,9 +243,14 @@ def _rest(columns: Columns, names: Sequence[str], layout: Layout, fields: Mappin
 def _metadata(columns: Columns, rest: Rest) -> pa.Array:
     """Write the columns that no field reads as JSON; of pairkit's own sets, the metadata unchanged."""
     # Sets that pairkit wrote: wrapping their metadata again would make other sets of them.
+    written = np.zeros(columns.size, np.bool_)
     if is_own({name: (values.type,) for name, values in columns.arrays.items()}):
+        identified = [present(columns.arrays[name]) for name in IDENTITY]
+        written = np.logical_and.reduce([own_metadata(columns), *identified])
+    if written.all() and columns.size:
         return columns.text("metadata")
-    return json_objects(rest, columns.size)
+    others = json_objects(rest, columns.size)
+    return pc.if_else(pa.array(written), columns.text("metadata"), others) if written.any() else others
 
 
 SHAPES = {

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.row_files import arrow_bytes, read
+from support.row_files import arrow_bytes, parquet_bytes, read
 
 from pairkit.errors import InputError
 from pairkit.readers.arrow_types import MAX_LEVELS
@@ -105,3 +105,18 @@ def test_a_union_and_a_schema_without_bound_are_refused(tmp_path: Path) -> None:
     for name, problem in (("rows.arrow", "'x' is a union"), ("rows.parquet", "nested")):
         with pytest.raises(InputError, match=problem):
             list(blocks(tmp_path / name, 1))
+
+
+def test_two_fields_of_one_name_are_refused(tmp_path: Path) -> None:
+    """At any depth: a name finds only one of them."""
+    one = pa.array([1])
+    twice = pa.StructArray.from_arrays([one, pa.array(["b"])], ["a", "a"])
+    within = pa.ListArray.from_arrays(
+        pa.array([0, 1], pa.int32()), pa.StructArray.from_arrays([twice], ["y"])
+    )
+    for write in (arrow_bytes, parquet_bytes):
+        for values in (twice, within):
+            path = tmp_path / ("rows.arrow" if write is arrow_bytes else "rows.parquet")
+            path.write_bytes(write(prompt=["p"], chosen=["c"], rejected=["r"], x=values))
+            with pytest.raises(InputError, match="'x' has two fields named 'a' in one object; rename one"):
+                read(path)

@@ -190,3 +190,16 @@ def test_any_value_is_rows_or_one_message(
         for block in raw:
             assert block.size == sum(part.table.num_rows for part in block.tables) + len(block.bad)
         assert not isinstance(value, list) or sum(block.size for block in raw) == len(value)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_columns_with_different_numbers_of_values_are_named(tmp_path: Path, name: str) -> None:
+    columns = {"prompt": ["p", "q"], "chosen": ["a", "b"], "rejected": ["c"]}
+    (tmp_path / name).write_text(json.dumps(columns))
+    with pytest.raises(
+        InputError, match=r"different numbers of values: prompt \(2\), chosen \(2\), rejected \(1\)"
+    ):
+        read(tmp_path / name)
+    # Replies of one prompt may be any number.
+    (tmp_path / name).write_text(json.dumps({"prompt": "p", "chosen": ["a", "b"], "rejected": ["c"]}))
+    assert read(tmp_path / name).sets.num_rows == 1

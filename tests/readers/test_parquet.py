@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from support.row_files import read
+import pytest
+from support.row_files import arrow_of, parquet_of, read
 
 from pairkit.sources import SourceRecipe, open_source
 
@@ -21,7 +24,36 @@ def test_texts_that_are_not_utf8_go_to_quarantine(tmp_path: Path) -> None:
     (bad,) = batch.quarantine.to_pylist()
     assert bad["reason"] == "invalid_utf8"
     assert bad["detail"] == "rows.parquet, row 2, field 'prompt': is not UTF-8"
-    assert json.loads(bad["row"]) == {"prompt": "(not UTF-8)", "n": 2}
+    assert json.loads(bad["row"]) == {"prompt": "\\xed\\xa0\\x80", "n": 2}
+
+
+@pytest.mark.parametrize("write", [parquet_of, arrow_of])
+def test_rows_that_are_not_utf8_keep_their_bytes(tmp_path: Path, write: Callable[[pa.Table], bytes]) -> None:
+    """In columns of every form, next to values that JSON has no form for."""
+    texts = pa.array([b"ab\xff\xfe c", b"ok"]).view(pa.string())
+    inner = pa.StructArray.from_arrays([texts, pa.array([1, 2])], ["k", "n"])
+    columns = {
+        **{"prompt": ["p", "p"], "chosen": ["c", "c"], "rejected": ["r", "r"], "x": texts},
+        "nested": pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), inner),
+        "large": pa.array([b"\xc3", None], pa.large_binary()).view(pa.large_string()),
+        "when": pa.array([date(2024, 1, 31)] * 2),
+        "bytes": [b"\xff", b"b"],
+    }
+    path = tmp_path / ("rows.parquet" if write is parquet_of else "rows.arrow")
+    path.write_bytes(write(pa.table(columns)))
+    batch = read(path)
+    assert batch.sets.num_rows == 1
+    (row,) = batch.quarantine.to_pylist()
+    assert row["detail"] == f"{path.name}, row 1, field 'x': is not UTF-8"
+    assert json.loads(row["row"]) == {
+        **{"prompt": "p", "chosen": "c", "rejected": "r", "x": r"ab\xff\xfe c"},
+        **{
+            "nested": [{"k": r"ab\xff\xfe c", "n": 1}],
+            "large": r"\xc3",
+            "when": "2024-01-31",
+            "bytes": "/w==",
+        },
+    }
 
 
 def test_views_of_texts_are_texts(tmp_path: Path) -> None:

@@ -24,6 +24,37 @@ def dialogues(*messages: dict[str, Any]) -> list[dict[str, Any]]:
 
 CALL = [{"function": {"name": "f", "arguments": "{}"}}]
 FILES = {
+    "objects of models": [
+        {"prompt": "p", "completions": each}
+        for each in (
+            {"m": "a", "n": "b"},
+            {"n": "b", "m": "a"},
+            {},
+            {"o": "c"},
+            {"o": "c", "m": None, "n": "b"},
+            ["a"],
+        )
+    ],
+    "own fields": sets(
+        [rated("a", metadata="{}"), rated("b", metadata='{"x": 1.0}', lang="de")],
+        [rated("a", metadata={"x": 1}, lang="en"), rated("b")],
+        [rated("a", metadata="no json {", scores=[]), rated("b", metadata='{"x": NaN}')],
+        [rated("a", sampling={"temperature": 1, "top_k": 4}, origin="o"), rated("b", sampling={})],
+        [rated("a", sampling="greedy", scores={"x": 1}), rated("b", sampling="hot")],
+        [rated("a", sampling={"temperature": "hot"}, token_ids=[1.5], origin=5), rated("b", token_ids=[2])],
+        [rated("a", token_ids=[1], finish_reason="stop"), rated("b", token_ids="t")],
+        [rated("a", finish_reason={"x": 1}, scores=[{"name": "x", "value": 1}]), rated("b", scores=None)],
+        [rated("a", scores=[{"name": "x", "by": "y"}]), rated("b", scores=[{"name": "x", "value": 0.5}])],
+        [rated("a", origin="o"), rated("b")],
+        [{"text": '[{"role": "user", "content": "u"}]'}, rated("b")],
+    ),
+    "truths among numbers": sets(
+        [rated("a", score=0.5), rated("b", score=1)],
+        [rated("a", score=True), rated("b", score=False)],
+        [rated("a", score=0.5), rated("b", score=True)],
+        [rated("a", score=True), rated("b", score=0.5)],
+        [rated("a", x=[0.5, True]), rated("b")],
+    ),
     "scores": sets(
         [rated("a", score=1), rated("b", score=2)],
         [rated("a", reward=1.5), rated("b", reward=2)],
@@ -87,3 +118,57 @@ def test_what_is_read_of_each_row(tmp_path: Path) -> None:
     others = [each["metadata"] for row in kept for each in row["completions"] if each["metadata"]]
     assert others == ['{"reward":5}']
     assert [json.loads(row["row"])["completions"][0]["score"] for row in waste] == ["none"]
+
+
+def test_nothing_of_a_completion_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_lines(path, FILES["own fields"])
+    kept, waste = said(path, 1000)
+    found = [each["metadata"] for row in kept for each in row["completions"]]
+    assert found == [
+        *("{}", '{"x": 1.0,"lang":"de"}', '{"metadata":{"x":1},"lang":"en"}', None),
+        *('{"metadata":"no json {"}', r'{"metadata":"{\"x\": NaN}"}'),
+        *('{"sampling":{"temperature":1,"top_k":4}}', None),
+        *('{"sampling":"greedy","scores":{"x":1}}', '{"sampling":"hot"}'),
+        *('{"sampling":{"temperature":"hot"},"token_ids":[1.5],"origin":5}', None),
+        *('{"finish_reason":{"x":1}}', None, '{"scores":[{"name":"x","by":"y"}]}', None, None, None),
+    ]
+    first, second = kept[3]["completions"]
+    assert (first["sampling"]["temperature"], first["origin"]) == (1.0, "o")
+    assert set(second["sampling"].values()) == {None}
+    assert all(isinstance(each["scores"], list) for row in kept for each in row["completions"])
+    # A list of several kinds has no column; a dialogue is no text.
+    assert [row["reason"] for row in waste] == ["mixed_types", "unsupported_content"]
+
+
+def test_objects_of_models_have_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_lines(path, FILES["objects of models"])
+    found = [[each["model"] for each in row["completions"]] for row in said(path, 1000)[0]]
+    assert found == [["m", "n"], ["n", "m"], [], ["o"], ["o", "n"], [None]]
+
+
+def test_keys_of_own_metadata_and_of_others_do_not_replace_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_lines(
+        path, sets([rated("a", metadata='{"lang": "de"}', lang="en"), rated("b", metadata="{}", lang="7")])
+    )
+    ((row,), _) = said(path, 1)
+    assert [each["metadata"] for each in row["completions"]] == [
+        *('{"lang":"en","metadata":{"lang": "de"}}', '{"lang":"7"}'),
+    ]
+
+
+def test_rows_of_pairkit_next_to_others(tmp_path: Path) -> None:
+    """Where a row has no metadata of its own, what it says is kept."""
+    own = {"set_id": "s", "prompt_id": "p", "source": "x", "metadata": '{"x":7}', "prompt": "p"}
+    rows = [
+        *({**own, "completions": ["a"]}, {"prompt": "p", "completions": ["a"], "note": 5}),
+        {**own, "metadata": "no json", "completions": ["a"]},
+    ]
+    path = tmp_path / "rows.jsonl"
+    write_lines(path, rows)
+    for unit in (1, 1000):
+        found = [row["metadata"] for row in said(path, unit)[0]]
+        wrong = '{"set_id":"s","prompt_id":"p","source":"x","metadata":"no json"}'
+        assert found == ['{"x":7}', '{"note":5}', wrong]

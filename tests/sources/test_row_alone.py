@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -66,19 +67,61 @@ def sets(draw: st.DrawFn) -> str:
     return text_of({"prompt": '"p"', "completions": f"[{','.join(items)}]", **draw(FIELDS)})
 
 
-class Said(NamedTuple):
-    """What becomes of a row: the metadata of its set and of its completions, or its place in quarantine."""
+# Every name under which completions say something, with what pairkit reads there and with anything else.
+TEXT_OF = st.sampled_from(["text", "content", "response", "output", "answer", "value"])
+SAYS = {
+    **dict.fromkeys(("model", "generator", "model_name"), ('"m"', "5", "[]")),
+    **dict.fromkeys(("score", "reward", "rating"), ("1", "0.5", "true", '"2"', '"good"', "null", "[1]")),
+    **dict.fromkeys(("is_chosen", "correct"), ("true", "1", "0", '"yes"', "2")),
+    "rank": ["1", "2", "2.0", "1.5", '"first"'],
+    "scores": [
+        *("[]", "[0.5]", '{"a":1}', "3", '[{"name":"a","value":7}]', '[{"name":"a","value":1.5,"by":"j"}]'),
+        *('[{"name":"a"}]', '[{"name":null,"value":1}]', "[null]", '"s"'),
+    ],
+    "sampling": [
+        *("{}", '{"temperature":1}', '{"temperature":0.5,"top_k":4}', '{"temperature":"hot"}', '"greedy"'),
+        *('{"seed":7.5}', '{"seed":7}', '{"max_tokens":3000000000}', '{"seed":true}', '{"top_k":4}'),
+    ],
+    "token_ids": ["[1,2]", "[]", "[1.5]", "[null]", '"t"', "[3000000000]", "[true]"],
+    **dict.fromkeys(
+        ("finish_reason", "origin", "tokenizer"), ('"stop"', "5", "5.5", "true", '{"a":1}', "[]")
+    ),
+    "metadata": [
+        *('"{}"', r'"{\"x\":1.0}"', r'"{\"lang\":\"de\"} "', '"no json {"', '"[1]"', r'"{\"x\":NaN}"'),
+        *('{"x":1}', "5", "[]", r'"{\"x\":1,\"x\":2}"', '""'),
+    ],
+    **dict.fromkeys(("reasoning_content", "reasoning", "thinking"), ('"t"', "5", '{"a":1}')),
+    "lang": ['"en"', "5", "5.0"],
+}
+SPELLED = st.dictionaries(st.sampled_from(sorted(SAYS)), st.integers(0, 11), max_size=4).map(
+    lambda found: {name: SAYS[name][place % len(SAYS[name])] for name, place in found.items()}
+)
 
-    kept: list[tuple[str, list[str | None]]]
+
+@st.composite
+def spelled_sets(draw: st.DrawFn) -> str:
+    """Completions under any names, with values of any kind: most of one kind per row, as lists have."""
+    said = [draw(SPELLED)] * 2 if draw(st.booleans()) else [draw(SPELLED), draw(SPELLED)]
+    items = [
+        text_of({draw(TEXT_OF): json.dumps(text), **each}) for text, each in zip("ab", said, strict=True)
+    ]
+    whole = draw(st.sampled_from(["[", "[", "[", "[", "{", "t"]))
+    if whole == "{":
+        by_model = draw(st.dictionaries(st.sampled_from("mno"), TEXTS.map(json.dumps), max_size=2))
+        return text_of({"prompt": '"p"', "completions": text_of(by_model)})
+    return text_of({"prompt": '"p"', "completions": '["a","b"]' if whole == "t" else f"[{','.join(items)}]"})
+
+
+class Said(NamedTuple):
+    """What becomes of a row: its set and its completions, or its place in quarantine."""
+
+    kept: list[tuple[str, list[dict[str, Any]]]]
     refused: list[tuple[str, str, str]]
 
 
 def said(path: Path, rows: int) -> Said:
     batch = read(path, rows=rows)
-    kept = [
-        (row["metadata"], [completion["metadata"] for completion in row["completions"]])
-        for row in batch.sets.to_pylist()
-    ]
+    kept = [(row["metadata"], row["completions"]) for row in batch.sets.to_pylist()]
     refused = [
         (row["reason"], row["detail"].split(":", 1)[1], row["row"]) for row in batch.quarantine.to_pylist()
     ]
@@ -92,7 +135,9 @@ WRITERS = {
 }
 
 
-def check_alone(rows: list[str], units: tuple[int, ...] = (1, 1000)) -> None:
+def check_alone(
+    rows: list[str], units: tuple[int, ...] = (1, 1000), writers: Collection[str] = tuple(WRITERS)
+) -> None:
     with TemporaryDirectory() as folder:
         alone = []
         for row in rows:
@@ -101,8 +146,8 @@ def check_alone(rows: list[str], units: tuple[int, ...] = (1, 1000)) -> None:
             alone.append(said(path, 1))
         kept = [each for one in alone for each in one.kept]
         refused = [each for one in alone for each in one.refused]
-        for name, write in WRITERS.items():
-            (Path(folder) / name).write_text(write(rows))
+        for name in writers:
+            (Path(folder) / name).write_text(WRITERS[name](rows))
             for unit in units:
                 found = said(Path(folder) / name, unit)
                 assert found.kept == kept, (name, unit)
@@ -134,6 +179,19 @@ def test_rows_of_pairs(rows: list[str]) -> None:
 @given(st.lists(sets(), min_size=1, max_size=5))
 def test_rows_of_completions(rows: list[str]) -> None:
     check_alone(rows)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(spelled_sets(), min_size=2, max_size=6))
+def test_completions_that_are_spelled_differently(rows: list[str]) -> None:
+    check_alone(rows, units=(1000,), writers=("rows.jsonl",))
+
+
+@pytest.mark.slow
+@settings(max_examples=2500, deadline=None)
+@given(st.lists(spelled_sets(), min_size=2, max_size=6))
+def test_ten_thousand_rows_that_are_spelled_differently(rows: list[str]) -> None:
+    check_alone(rows, units=(1, 1000), writers=("rows.jsonl",))
 
 
 @pytest.mark.slow

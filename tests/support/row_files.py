@@ -111,7 +111,12 @@ def parquet_bytes(**columns: Any) -> bytes:
 
 def arrow_bytes(**columns: Any) -> bytes:
     """Return an Arrow stream of these columns."""
-    table, sink = pa.table(columns), pa.BufferOutputStream()
+    return arrow_of(pa.table(columns))
+
+
+def arrow_of(table: pa.Table) -> bytes:
+    """Return an Arrow stream of a table."""
+    sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return sink.getvalue().to_pybytes()

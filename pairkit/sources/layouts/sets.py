@@ -27,12 +27,11 @@ from pairkit.arrow import (
     present,
     with_fields,
 )
-from pairkit.readers.json_text import json_objects
-from pairkit.schema import COMPLETION
 from pairkit.sources.layouts import dialogues, outcomes
 from pairkit.sources.layouts.field_map import columns_of
+from pairkit.sources.layouts.own_fields import may_be_own, metadata_of, own_fields, own_metadata
 from pairkit.sources.reading.cells import report_dialogues
-from pairkit.sources.reading.columns import Columns, completions
+from pairkit.sources.reading.columns import Columns, completions, named_scores
 from pairkit.sources.reading.contents import TEXT_KEYS, read_content
 from pairkit.sources.reading.dialogues import CALL_FIELDS
 from pairkit.sources.reading.media import report_media
@@ -51,8 +50,6 @@ MODELS = ("model", "generator")
 SCORES = ("score", "reward", "rating", "votes", "upvotes")
 TRUTHS = ("is_chosen", "chosen", "is_preferred", "preferred", "accepted", "selected", "is_correct", "correct")
 RATINGS = (*SCORES, "ratings", "rank", "overall_score", "annotations")
-# Of sets that pairkit wrote.
-OWN_FIELDS = ("scores", "sampling", "finish_reason", "origin", "metadata", "token_ids", "tokenizer")
 
 
 def read_sets(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, pa.Array]:
@@ -168,9 +165,30 @@ def _columns_of_replies(
 def _by_model(fields: Columns) -> pa.Array:
     """Read a struct of texts: one completion per field, by the model that the field is named after."""
     names = list(fields.arrays)
+    if not names:  # objects without fields, next to no others
+        return listed(np.zeros(fields.size + 1), completions(pa.array([], pa.string())))
     sets = interleave([completions(fields.text(name), model=name) for name in names])
+    sets = _in_own_order(sets, fields, names)
     answered = present(flatten(sets)[1].field("text"))  # a null is a model that did not answer
     return filter_lists(sets, answered)
+
+
+def _in_own_order(sets: pa.Array, fields: Columns, names: Sequence[str]) -> pa.Array:
+    """Return the completions of each row in the order of its own object."""
+    if fields.raw is None:
+        return sets
+    places = {name: place for place, name in enumerate(names)}
+    order = np.tile(np.arange(len(names)), (fields.size, 1))
+    known: dict[tuple[str, ...], list[int]] = {}
+    for row, value in enumerate(fields.raw.values):
+        keys = tuple(value) if isinstance(value, dict) else ()
+        if keys not in known:
+            own = [places[key] for key in keys if key in places]
+            known[keys] = [] if own == sorted(own) else [*own, *sorted(set(places.values()) - set(own))]
+        if known[keys]:
+            order[row] = known[keys]
+    cuts, flat = flatten(sets)
+    return listed(cuts, flat.take(pa.array((order + cuts[:-1, None]).ravel())))
 
 
 def _structs(items: Columns) -> pa.Array:
@@ -179,24 +197,30 @@ def _structs(items: Columns) -> pa.Array:
     _report_others(items)
     types = {name: values.type for name, values in items.arrays.items() if name in items}
     text, model, score = (items.firsts(names) for names in (TEXT_KEYS, MODELS, _scores_of(types)))
-    own = {name: array for name in OWN_FIELDS if (array := _own(items, name)) is not None}
+    own = own_fields(items)
     thoughts, explained = _thoughts(items, text)
-    own |= {"tool_calls": read_calls(items), "reasoning_content": thoughts}
-    if "metadata" not in own:
-        rest = items.without(text | model | score).rest(["rank", *CALL_FIELDS, *own, *explained])
-        encoded = json_objects(rest | explained, items.size)
-        # Null, because a completion without further fields has no metadata.
-        own["metadata"] = pc.if_else(pc.equal(encoded, "{}"), None, encoded)
-    if "origin" in own:
+    told = {name: ~each.left for name, each in own.items()}
+    written = own_metadata(items)
+    if "metadata" in items:
+        told["metadata"] = written
+    rest = items.without(text | model | score | told).rest(["rank", *CALL_FIELDS, *explained])
+    fields = {name: each.values for name, each in own.items()}
+    if "origin" in fields:
         # A completion without an origin came with the data.
-        own["origin"] = pc.fill_null(own["origin"], "source")
+        fields["origin"] = pc.fill_null(fields["origin"], "source")
+    if "scores" in fields:
+        fields["scores"] = pc.coalesce(fields["scores"], named_scores({}, items.size))
+    calls = read_calls(items)
     texts = _coalesced(items, text, read_content)
     return completions(
-        pc.if_else(pc.and_(pc.is_null(texts), pc.is_valid(own["tool_calls"])), "", texts),
+        pc.if_else(pc.and_(pc.is_null(texts), pc.is_valid(calls)), "", texts),
         model=_coalesced(items, model, Columns.text),
         rank=items.rank("rank"),
         score=_coalesced(items, score, _score).cast(pa.float64()),
-        **own,
+        tool_calls=calls,
+        reasoning_content=thoughts,
+        metadata=metadata_of(items, written, rest | explained),
+        **fields,
     )
 
 
@@ -226,7 +250,7 @@ def unread_keys(kind: pa.DataType) -> list[str]:
         return []
     types = {field.name: field.type for field in kind if not pa.types.is_null(field.type)}
     first = [next((name for name in names if name in types), "") for names in (TEXT_KEYS, MODELS)]
-    own = {name for name in OWN_FIELDS if name in types and _is_own(name, types[name])}
+    own = {name for name, kind in types.items() if may_be_own(name, kind)}
     read = {*first, "rank", *_scores_of(types)[:1], "role", "from", *CALL_FIELDS, *THOUGHT_FIELDS, *own}
     return [name for name in types if name not in read]
 
@@ -257,24 +281,10 @@ def _report_others(items: Columns) -> None:
             items.report(
                 spoken, "unsupported_content", "is no assistant's message, and so no completion", name
             )
-    if "origin" not in items:
-        for name, where in items.firsts(TEXT_KEYS).items():
-            report_dialogues(items.only(name, where), name)
-
-
-def _is_own(name: str, kind: pa.DataType) -> bool:
-    return _own(Columns({name: pa.array([], kind)}, 0, 0, []), name) is not None
-
-
-def _own(items: Columns, name: str) -> pa.Array | None:
-    """Return a field of pairkit's own sets, or None if it is absent or of another type."""
-    if name not in items:
-        return None
-    try:
-        return items.arrays[name].cast(COMPLETION.field(name).type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        # Another library's field of this name, which then goes to the metadata.
-        return None
+    # pairkit wrote the others, whatever their texts look like.
+    others = ~present(items.arrays["origin"]) if "origin" in items else np.ones(items.size, np.bool_)
+    for name, where in items.firsts(TEXT_KEYS).items():
+        report_dialogues(items.only(name, where & others), name)
 
 
 def _aligned(columns: Columns, name: str | None, offsets: Any, kind: str) -> pa.Array | None:

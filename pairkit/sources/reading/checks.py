@@ -32,11 +32,12 @@ NO_TOOLS = (None, *NOTHING, "[]", "{}")
 
 
 class CheckedRows(NamedTuple):
-    """The sets of a table, the quarantine of its other rows, and the row number of each set."""
+    """The sets of a table, the quarantine of its other rows, and the row numbers of both."""
 
     sets: pa.Table
     quarantine: pa.Table
     numbers: np.ndarray[Any, Any]
+    refused: np.ndarray[Any, Any]
 
 
 def check(draft: Draft, raw: RowTable, *, source: str, file: str) -> CheckedRows:
@@ -63,9 +64,9 @@ def check(draft: Draft, raw: RowTable, *, source: str, file: str) -> CheckedRows
     if draft.group is not None:
         sets = sets.append_column(GROUP, draft.group)
     if not bad.any():
-        return CheckedRows(sets, QUARANTINE.empty_table(), numbers)
+        return CheckedRows(sets, QUARANTINE.empty_table(), numbers, numbers[:0])
     quarantine = _quarantine(problems, bad, raw, file)
-    return CheckedRows(sets.filter(pa.array(~bad)), quarantine, numbers[~bad])
+    return CheckedRows(sets.filter(pa.array(~bad)), quarantine, numbers[~bad], numbers[bad])
 
 
 def _cast(column: pa.Array, field: pa.Field) -> pa.Array:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -169,20 +169,28 @@ def _convert(source: Source, file: _File, raw: RawBlock) -> StageResult:
     assert source.convert is not None
     rows, name = raw.size, source_name(source, file.recipe)
     tables, waste, numbers = [], [_quarantine_lines(raw.bad, file.label)], []
+    refused = [np.array([line.number for line in raw.bad], np.int64)]
     for part in raw.tables:
         made = _with_raw(part)
         if source.expand is not None:
             made = source.expand(made, file.recipe)
             rows += made.table.num_rows - part.table.num_rows
         draft = source.convert(made.table, file.recipe)
-        sets, quarantine, used = check(draft, _without_raw(made), source=name, file=file.label)
-        tables.append(sets)
-        waste.append(quarantine)
-        numbers.append(used)
-    sets = pa.concat_tables(tables) if tables else UNIDENTIFIED.empty_table()
-    if len(tables) > 1:  # rows of several schemas: restore the order of the file
-        sets = sets.take(pa.array(np.argsort(np.concatenate(numbers), kind="stable")))
-    return converted(sets, pa.concat_tables(waste), rows)
+        checked = check(draft, _without_raw(made), source=name, file=file.label)
+        tables.append(checked.sets)
+        waste.append(checked.quarantine)
+        numbers.append(checked.numbers)
+        refused.append(checked.refused)
+    sets = _in_order(tables, numbers) if tables else UNIDENTIFIED.empty_table()
+    return converted(sets, _in_order(waste, refused), rows)
+
+
+def _in_order(tables: Sequence[pa.Table], numbers: Sequence[Any]) -> pa.Table:
+    """Return rows that were read apart in the order of the file, by their numbers."""
+    whole = pa.concat_tables(tables)
+    if sum(len(part) > 0 for part in numbers) < 2:
+        return whole
+    return whole.take(pa.array(np.argsort(np.concatenate(numbers), kind="stable")))
 
 
 def _with_raw(part: RowTable) -> RowTable:
