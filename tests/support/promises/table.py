@@ -297,6 +297,8 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/test_trust.py::test_the_standard_library_cannot_be_allowed",
                 "tests/test_trust.py::test_remote_code_needs_the_flag",
                 "tests/test_trust.py::test_code_that_vllm_imports_is_named_in_the_command",
+                "tests/test_trust.py::test_what_a_command_names",
+                "tests/cli/test_code.py::test_a_name_of_a_model_names_no_module",
                 "tests/cli/test_code.py::test_a_check_of_a_recipe_is_not_imported",
                 "tests/cli/test_code.py::test_the_standard_library_never_runs",
                 "tests/cli/test_code.py::test_a_loss_of_a_recipe_is_not_imported",
@@ -325,6 +327,13 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/models/chat/test_limits.py::test_a_range_beyond_the_sandbox",
                 "tests/models/chat/test_limits.py::test_the_sandbox_is_still_closed",
                 "tests/models/chat/test_limits.py::test_a_template_file_that_does_not_end",
+            ),
+        ),
+        (
+            "No environment variable is sent to a server because a recipe file says so.",
+            (
+                "tests/test_trust.py::test_a_key_is_sent_only_where_a_person_says",
+                "tests/cli/test_code.py::test_a_recipe_sends_no_variable_that_the_command_does_not_name",
             ),
         ),
         (
