@@ -46,8 +46,8 @@ def build(
         retry_failed: repeat model calls that failed before.
         allow_code: modules whose functions a YAML file may name. What a recipe object, a mapping or `fields`
             name is the caller's own code and needs no permission.
-        allow_key: keys that a YAML file may have sent to a server, as "VARIABLE@URL"; the caller's own need no
-            permission.
+        allow_key: keys that a YAML file may have sent to a server, as "VARIABLE@URL"; the caller's
+            own need no permission.
         fields: fields of the recipe that replace those of `recipe`; mappings are merged.
 
     Raises:

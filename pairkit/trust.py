@@ -1,8 +1,8 @@
 """What a recipe file asks to run, against what a person named.
 
 A recipe file may come from anywhere. Code that it names runs only if the person named it too: in the command
-itself (a flag or KEY=VALUE), with `--allow-code MODULE`, or with `--trust-remote-code`. So it is with the key that
-a server is sent, which is the value of any environment variable: `--allow-key VARIABLE@URL`.
+itself (a flag or KEY=VALUE), with `--allow-code MODULE`, or with `--trust-remote-code`. So it is with the key
+that a server is sent, which is the value of any environment variable: `--allow-key VARIABLE@URL`.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def _check_keys(content: Any, typed: Any, allowed: frozenset[str]) -> None:
     shown = masked(url)
     remark = "" if shown == url else ", with the URL as the recipe has it"
     raise RecipeError(
-        f"recipe key {_VARIABLE!r} asks to send the environment variable {variable} to {shown}: if that server may "
-        f"have it, add --allow-key {shlex.quote(f'{variable}@{shown}')}{remark}"
+        f"recipe key {_VARIABLE!r} asks to send the environment variable {variable} to {shown}: if that "
+        f"server may have it, add --allow-key {shlex.quote(f'{variable}@{shown}')}{remark}"
     )
 
 

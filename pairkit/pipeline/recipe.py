@@ -107,8 +107,8 @@ def load(
         remote_code: whether a file may ask to run code that comes with a model, as flags and overrides may.
         allow_keys: keys that a file may have sent to a server, as VARIABLE@URL.
 
-    Raises `RecipeError` for an unknown key or value, for code or a key that only the file asks for, and if neither
-    recipe nor flags name a source.
+    Raises `RecipeError` for an unknown key or value, for code or a key that only the file asks for, and if
+    neither recipe nor flags name a source.
     """
     content = _named(recipes.read(name_or_file, KIND) if name_or_file else {})
     typed = recipes.merge(flags, _named(overrides))
