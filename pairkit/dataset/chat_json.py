@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import flatten, is_list, listed, struct_fields
+from pairkit.json_depth import is_deep_text
 from pairkit.readers.json_fields import json_text
 
 JSON = pa.json_()  # the type that `datasets` calls Json: a text in the file, its value when it is read
@@ -68,6 +69,8 @@ def _as_text(arguments: Any) -> str:
 
 
 def _as_object(arguments: Any) -> Any:
+    if isinstance(arguments, str) and is_deep_text(arguments):
+        return arguments
     try:
         return json.loads(arguments) if isinstance(arguments, str) else arguments or {}
     except ValueError:

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pairkit.errors import ModelError
+from pairkit.json_depth import MAX_LEVELS, is_deep_text
 from pairkit.models.chat.hidden import Hiding
 from pairkit.models.chat.marks import Own
 from pairkit.models.chat.render import Messages
 
 Message = Mapping[str, Any]  # a row of `schema.MESSAGE`, null fields allowed
 Arguments = Literal["object", "text"]  # how a template reads the arguments of a call
+_SHOWN = 200  # characters of a text that a message quotes
 
 
 class PromptRefused(ModelError):
@@ -71,19 +73,29 @@ def _call(call: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
 
 def from_json(text: str, kind: type[list[Any]] | type[dict[str, Any]], field: str) -> Any:
     """Read a JSON column. Raises `PromptRefused` for what is not JSON of that kind."""
+    if is_deep_text(text):
+        detail = f"{field} must be nested at most {MAX_LEVELS} levels deep, got {text[:_SHOWN]!r}..."
+        raise PromptRefused("template_refused", detail)
     value = parsed_json(text)
     if not isinstance(value, kind):
         name = "list" if kind is list else "object"
-        raise PromptRefused("template_refused", f"{field} must be a JSON {name}, got {text!r}")
+        shown = f"{text!r}" if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
+        raise PromptRefused("template_refused", f"{field} must be a JSON {name}, got {shown}")
     return value
 
 
 def parsed_json(text: str) -> Any:
-    """Return the value of a JSON text; None for one that is not JSON."""
+    """Return the value of a JSON text; None for one that is not JSON, or is nested beyond `MAX_LEVELS`."""
+    if is_deep_text(text):
+        return None
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_json)
     except ValueError:
         return None
+
+
+def _no_json(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def with_system(messages: Messages, system: Literal["keep", "fold", "drop"]) -> list[Message]:

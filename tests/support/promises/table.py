@@ -252,6 +252,8 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/engines/test_untrusted.py::test_any_depth_is_read",
                 "tests/engines/test_untrusted.py::test_an_error_whose_place_is_no_list_is_read",
                 "tests/engines/test_odd_servers.py::test_a_build_ends_with_what_the_server_answers",
+                "tests/engines/test_kept_whole.py::test_all_of_a_text_is_kept",
+                "tests/engines/test_kept_whole.py::test_what_cannot_be_kept_is_a_failed_try",
                 "tests/engines/test_odd_servers.py::test_what_no_request_can_change_ends_the_build",
             ),
         ),
