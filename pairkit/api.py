@@ -33,6 +33,7 @@ def build(
     cache: Location | None = None,
     retry_failed: bool = False,
     allow_code: Iterable[str] = (),
+    allow_key: Iterable[str] = (),
     **fields: Any,
 ) -> BuiltData:
     """Build a dataset of candidate sets in the directory `out`, or continue a build, and open it.
@@ -45,6 +46,8 @@ def build(
         retry_failed: repeat model calls that failed before.
         allow_code: modules whose functions a YAML file may name. What a recipe object, a mapping or `fields`
             name is the caller's own code and needs no permission.
+        allow_key: keys that a YAML file may have sent to a server, as "VARIABLE@URL"; the caller's
+            own need no permission.
         fields: fields of the recipe that replace those of `recipe`; mappings are merged.
 
     Raises:
@@ -70,7 +73,7 @@ def build(
     from_file = isinstance(recipe, str | os.PathLike)
     if isinstance(recipe, str | os.PathLike):
         with _code_of_file(from_file, allow_code, given):
-            resolved = load(os.fspath(recipe), given, {})
+            resolved = load(os.fspath(recipe), given, {}, allow_keys=allow_key)
     # A recipe that was validated stays as it is; with other fields it is validated again below.
     elif isinstance(recipe, BuildRecipe) and not fields:
         resolved = recipe

@@ -72,25 +72,28 @@ def check_module(module: str) -> None:
         )
 
 
-def modules_in(content: Any) -> frozenset[str]:
-    """Return the modules whose functions are named anywhere in fields that a person typed.
+def modules_in(fields: Mapping[str, Any]) -> frozenset[str]:
+    """Return the modules whose functions are named in fields of a recipe that a person typed.
+
+    Only the fields that name code count: in others `llama3:latest` is the name of a model.
 
     >>> sorted(modules_in({"loss": {"name": "dpo:0.8+my.losses:focal"}, "rank": [{"check": "checks:right"}]}))
     ['checks', 'my.losses']
     """
-    if isinstance(content, str):
-        parts = [part.partition(":") for part in content.split("+")]
-        return frozenset(
-            module
-            for module, _, name in parts
-            if name.partition(":")[0].isidentifier()
-            and all(word.isidentifier() for word in module.split("."))
-        )
-    if isinstance(content, Mapping):
-        content = list(content.values())
-    if isinstance(content, (list, tuple)):
-        return frozenset[str]().union(*map(modules_in, content))
-    return frozenset()
+    loss, rank = fields.get("loss"), fields.get("rank")
+    named = [loss.get("name") if isinstance(loss, Mapping) else loss]
+    for block in rank if isinstance(rank, (list, tuple)) else [rank]:
+        named += [block.get("check")] if isinstance(block, Mapping) else []
+    return frozenset(module for name in named if isinstance(name, str) for module in _modules(name))
+
+
+def _modules(name: str) -> Iterator[str]:
+    """Yield the modules in the name of a function, or in that of a sum of losses."""
+    for part in name.split("+"):
+        module, _, function = part.partition(":")
+        words = [*module.split("."), function.partition(":")[0]]
+        if all(word.isidentifier() for word in words):
+            yield module
 
 
 def _is_standard(module: str) -> bool:

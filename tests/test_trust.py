@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -107,10 +108,15 @@ def test_the_standard_library_cannot_be_allowed(module: str) -> None:
         ({"loss": "dpo:0.5+my:focal:0.5"}, {"my"}),
         ({"rank": [{"check": "one:f"}, {"check": "two.three:f"}]}, {"one", "two.three"}),
         ({"loss": "dpo:0.8+sft:1.0"}, set()),
+        ({"loss": "my:focal"}, {"my"}),
         ({"data": "C:/data", "model": "org/name", "seed": 3}, set()),
+        ({"generate": {"model": "llama3:latest"}, "rank": {"model": "qwen3:latest"}}, set()),
+        ({"rank": [{"model": "a:b", "template": {"kwargs": {"check": "evil:f", "loss": "evil:f"}}}]}, set()),
+        ({"source": {"path": "evil:f", "map": {"check": "evil:f"}}, "check": "evil:f"}, set()),
+        ({"loss": {"name": "dpo", "kind": "evil:f"}, "tokenizer": "bpe:x", "rank": "evil:f"}, set()),
     ],
 )
-def test_what_a_command_names(typed: object, modules: set[str]) -> None:
+def test_what_a_command_names(typed: dict[str, object], modules: set[str]) -> None:
     assert modules_in(typed) == modules
 
 
@@ -157,3 +163,46 @@ def test_code_that_vllm_imports_is_named_in_the_command(arguments: dict[str, obj
 
 def test_no_remote_code_is_no_request() -> None:
     check_requests({"trust_remote_code": False, "attention": "sdpa", "rank": {"trust_remote_code": None}}, {})
+
+
+URL = "http://127.0.0.1:9/x/v1"
+SERVER = {"engine": "openai", "base_url": URL, "api_key_env": "GITHUB_TOKEN"}
+KEYS = [
+    ({"generate": SERVER}, {}),
+    ({"rank": SERVER}, {"rank": {"model": "m"}}),
+    ({"rank": [{"ranker": "annotations"}, SERVER]}, {"rank": [{}, {"model": "m"}]}),
+    ({"rank": [{"ranker": "annotations"}, SERVER]}, {"generate": SERVER}),
+    ({"generate": SERVER | {"api_key_env": "OPENAI_API_KEY"}}, {}),
+    ({"generate": {"api_key_env": "GITHUB_TOKEN"}}, {}),  # to OpenAI
+    ({"generate": SERVER}, {"generate": {"base_url": URL}}),
+    ({"generate": SERVER}, {"generate": {"api_key_env": "GITHUB_TOKEN"}}),
+    ({"generate": SERVER}, {"generate": SERVER | {"base_url": "http://localhost/v1"}}),
+]
+
+
+@pytest.mark.parametrize(("content", "typed"), KEYS)
+def test_a_key_is_sent_only_where_a_person_says(content: dict[str, Any], typed: dict[str, Any]) -> None:
+    url = "https://api.openai.com/v1" if "base_url" not in str(content) else URL
+    name = "OPENAI_API_KEY" if "OPENAI" in str(content) else "GITHUB_TOKEN"
+    for allowed in ([], [name], [f"{name}@"], [f"{name}@http://127.0.0.1:9"], [f"OTHER@{url}"]):
+        with pytest.raises(RecipeError, match=f"add --allow-key {name}@{url}$"):
+            check_requests(content, typed, remote_code=True, allow_keys=allowed)
+    check_requests(content, typed, allow_keys=[f"{name}@{url}"])
+    check_requests(content, content)  # in the command itself
+
+
+def test_a_server_without_a_key_and_the_key_of_openai_need_no_word() -> None:
+    for block in (
+        {"base_url": URL},
+        {"api_key_env": "OPENAI_API_KEY"},
+        {"base_url": "https://api.openai.com/v1/", "api_key_env": "OPENAI_API_KEY"},
+    ):
+        check_requests({"generate": block, "rank": [block]}, {})
+
+
+def test_a_password_of_the_server_is_not_shown() -> None:
+    server = SERVER | {"base_url": "http://me:hunter2pass@127.0.0.1:9/v1"}
+    with pytest.raises(RecipeError, match="with the URL as the recipe has it") as refused:
+        check_requests({"generate": server}, {})
+    assert "hunter2pass" not in str(refused.value)
+    check_requests({"generate": server}, {}, allow_keys=[f"GITHUB_TOKEN@{server['base_url']}"])

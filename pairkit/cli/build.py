@@ -10,7 +10,15 @@ import typer
 
 from pairkit.cli.defaults import BUILD
 from pairkit.cli.mapping import mapping
-from pairkit.cli.options import AllowCodeFlag, OnExisting, OnExistingFlag, RecipeFlag, TrustFlag, field_flag
+from pairkit.cli.options import (
+    AllowCodeFlag,
+    AllowKeyFlag,
+    OnExisting,
+    OnExistingFlag,
+    RecipeFlag,
+    TrustFlag,
+    field_flag,
+)
 from pairkit.cli.overrides import overrides
 from pairkit.cli.printing import say
 from pairkit.errors import UsageError
@@ -122,6 +130,7 @@ def build(
         bool, typer.Option("--retry-failed", help="Retry requests that failed in an earlier build.")
     ] = False,
     allow_code: AllowCodeFlag = None,
+    allow_key: AllowKeyFlag = None,
     trust_remote_code: TrustFlag = False,
     on_existing: OnExistingFlag = OnExisting.resume,
     dry_run: Annotated[
@@ -149,6 +158,7 @@ def build(
     from pairkit.pipeline import build as pipeline
     from pairkit.pipeline import describe
     from pairkit.pipeline.recipe import BuildRecipe, load
+    from pairkit.recipes import merge
     from pairkit.trust import only_trusted
 
     # By their place in the recipe, so that they merge with it like any other mapping.
@@ -176,8 +186,8 @@ def build(
     }
     # KEY=VALUE last, because it is the more exact way to name a field.
     given, fields = _without_none(flags), overrides(context, BuildRecipe)
-    context.with_resource(only_trusted([given, fields], allow_code or []))
-    resolved = load(recipe, given, fields, remote_code=trust_remote_code)
+    context.with_resource(only_trusted(merge(given, fields), allow_code or []))
+    resolved = load(recipe, given, fields, remote_code=trust_remote_code, allow_keys=allow_key or [])
     # The last part, because a hub id has a slash, which would be a folder.
     name = Path(recipe).stem if recipe else resolved.source.name.split("/")[-1]
     out = out or Path("runs/data") / name

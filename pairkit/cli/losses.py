@@ -70,7 +70,7 @@ def _one(name: str, as_json: bool) -> None:
     from pairkit.losses.describe import describe_parts
     from pairkit.trust import only_trusted
 
-    with only_trusted(name):
+    with only_trusted({"loss": name}):
         parts = describe_parts(name)
     whole = len(parts) == 1 and parts[0][1].name == name
     if as_json:

@@ -36,6 +36,14 @@ AllowCodeFlag = Annotated[
         help="Let the recipe file name functions of this module; may be repeated.",
     ),
 ]
+AllowKeyFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-key",
+        metavar="VARIABLE@URL",
+        help="Let the recipe file send the key in this environment variable to this server; may be repeated.",
+    ),
+]
 TrustFlag = Annotated[
     bool,
     typer.Option(

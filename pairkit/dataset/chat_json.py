@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import flatten, is_list, listed, struct_fields
+from pairkit.json_depth import is_deep_text
 from pairkit.readers.json_fields import json_text
-from pairkit.readers.written.json_depth import is_deep_value
 
 JSON = pa.json_()  # the type that `datasets` calls Json: a text in the file, its value when it is read
 CHAT = pa.list_(JSON)
@@ -73,7 +73,7 @@ def _as_object(arguments: Any) -> Any:
         return arguments or {}
     try:
         # As a text, whatever is inside it was only a text to the reader.
-        return arguments if is_deep_value(arguments.encode()) else json.loads(arguments)
+        return arguments if is_deep_text(arguments) else json.loads(arguments)
     except ValueError:
         return arguments  # the model's own text, which is no JSON
 

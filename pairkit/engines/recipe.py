@@ -14,6 +14,7 @@ from pairkit.errors import unknown
 from pairkit.masking import looks_secret
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.recipes import NAMES, Strict
+from pairkit.trust import OPENAI_KEY, OPENAI_URL
 
 # Field -> the engines that read it, of the fields that not all of them read.
 _READERS = {
@@ -47,8 +48,8 @@ class EngineRecipe(Strict):
     template: Template = TemplateSettings()
     batch_tokens: PositiveInt = 32_768
     vllm: Annotated[dict[str, Any], NAMES] = Field(default_factory=dict)
-    base_url: str = "https://api.openai.com/v1"
-    api_key_env: str = "OPENAI_API_KEY"
+    base_url: str = OPENAI_URL
+    api_key_env: str = OPENAI_KEY
     many_per_call: bool = True
     extra_body: dict[str, Any] = Field(default_factory=dict)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
@@ -99,19 +99,21 @@ def load(
     overrides: Mapping[str, Any],
     *,
     remote_code: bool = False,
+    allow_keys: Iterable[str] = (),
 ) -> BuildRecipe:
     """Load the recipe of a name or file, with `flags` and then `overrides` replacing its fields.
 
     Args:
         remote_code: whether a file may ask to run code that comes with a model, as flags and overrides may.
+        allow_keys: keys that a file may have sent to a server, as VARIABLE@URL.
 
-    Raises `RecipeError` for an unknown key or value, for code that only the file asks to run, and if neither
-    recipe nor flags name a source.
+    Raises `RecipeError` for an unknown key or value, for code or a key that only the file asks for, and if
+    neither recipe nor flags name a source.
     """
     content = _named(recipes.read(name_or_file, KIND) if name_or_file else {})
     typed = recipes.merge(flags, _named(overrides))
     content = recipes.merge(recipes.merge(content, flags), _named(overrides))
-    check_requests(content, typed, remote_code=remote_code)
+    check_requests(content, typed, remote_code=remote_code, allow_keys=allow_keys)
     # Before the source, because a misspelled `source` would otherwise only be missing.
     for key in content.keys() - BuildRecipe.model_fields.keys():
         raise unknown("recipe key", key, BuildRecipe.model_fields)

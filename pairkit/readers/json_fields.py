@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from pairkit.arrow import is_list
+from pairkit.json_depth import MAX_LEVELS
 from pairkit.readers.written.exact_json import as_floats
-from pairkit.readers.written.json_depth import MAX_LEVELS
 
 JSON_FIELDS = ("tools", "functions", "tool_calls", "function_call", "chat_template_kwargs")
 TOO_DEEP = f"is nested more than {MAX_LEVELS} levels deep"

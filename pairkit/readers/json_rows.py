@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pajson
 
+from pairkit.json_depth import is_deep, is_deep_value
 from pairkit.readers.blocks import COLUMNS, BadLine, RowTable
 from pairkit.readers.json_fields import TOO_DEEP, WRITTEN, TooDeep, is_too_deep, with_json_texts, with_parts
 from pairkit.readers.text import UTF8_MARK, CutLine
 from pairkit.readers.written.exact_json import json_row, loads_exact, repeated_key, unrepeated
-from pairkit.readers.written.json_depth import is_deep, is_deep_value
 from pairkit.readers.written.truths import floats_in, holds_truths
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.errors import InputError
+from pairkit.json_depth import is_deep_text
 from pairkit.schema.columns import COMPLETION, MESSAGE, ORIGINS, PROMPT_ENDS, ROLES, to_sets
 
 NO_LIST, NO_OBJECT = "is not a JSON list of objects", "is not a JSON object"
@@ -76,9 +77,11 @@ def _not_json(column: pa.Array | pa.ChunkedArray, right: Callable[[Any], bool]) 
 
 
 def _reads(text: str, right: Callable[[Any], bool]) -> bool:
+    if is_deep_text(text):
+        return False
     try:
         return right(json.loads(text))
-    except (ValueError, RecursionError):
+    except ValueError:
         return False
 
 

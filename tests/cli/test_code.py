@@ -156,3 +156,30 @@ def test_the_record_of_a_run_runs_nothing(folder: Path, run: Run) -> None:
     assert ended.code == 1
     assert ended.errors.splitlines()[-1].endswith("read the code, then add --trust-remote-code")
     assert run("export run --merge --out again --trust-remote-code").code == 0
+
+
+def test_a_name_of_a_model_names_no_module(folder: Path, run: Run) -> None:
+    ended = run(recipe("theirs:check") + " generate.model=theirs:latest")
+    assert ended.code == 1
+    assert ended.errors.splitlines()[-1].endswith("read it, then add --allow-code theirs")
+    assert not (folder / "ran").exists()
+
+
+def test_a_recipe_sends_no_variable_that_the_command_does_not_name(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "not-for-a-stranger")
+    (folder / "r.yaml").write_text(
+        "source: {name: files, path: rows.jsonl}\n"
+        "generate: {engine: openai, model: m, base_url: 'http://127.0.0.1:9/v1', api_key_env: GITHUB_TOKEN}\n"
+    )
+    ended = run("build --recipe r.yaml --out out")
+    advice = "--allow-key GITHUB_TOKEN@http://127.0.0.1:9/v1"
+    assert ended.code == 1
+    assert ended.errors.splitlines()[-1].endswith(f"add {advice}")
+    assert not (folder / "out").exists()
+    with pytest.raises(RecipeError, match="--allow-key"):
+        pairkit.build("r.yaml", "out")
+    # What the error says is enough to be asked for an address where nobody listens.
+    for more in (advice, "generate.base_url=http://127.0.0.1:9/v1 generate.api_key_env=GITHUB_TOKEN"):
+        assert "cannot be reached" in run(f"build --recipe r.yaml --out out calls.attempts=1 {more}").errors

@@ -29,7 +29,7 @@ def parsed(choice: dict[str, object], **fields: object) -> Completion:
     ("message", "end", "text", "reason"),
     [
         ({"content": "a"}, "stop", "a", "stop"),
-        ({"content": "a\u2028\ud800"}, "length", "a\u2028?", "length"),
+        ({"content": "a\u2028\ud800"}, "length", "a\u2028", "length"),
         ({"content": None, "refusal": "no"}, "stop", "no", "refused"),
         ({"content": None}, "content_filter", "", "refused"),
         ({"content": None}, "length", "", "length"),

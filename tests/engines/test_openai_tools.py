@@ -146,7 +146,7 @@ def choice(reason: str = "stop", **message: Any) -> bytes:
     [
         (choice(content="a", reasoning_content="b"), "a", "stop", "b", None),
         (choice(content="a", reasoning="b"), "a", "stop", "b", None),
-        (choice("length", content=None, reasoning_content="b\ud800"), "", "length", "b?", None),
+        (choice("length", content=None, reasoning_content="b\ud800"), "", "length", "b", None),
         (choice("tool_calls", content="Look.", tool_calls=[CALL]), "Look.", "stop", None, [CALL]),
         (
             choice("tool_calls", content=None, tool_calls=[{**CALL, "index": 0}] * 2),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.row_files import PAIR, read
 
-from pairkit.readers.written.json_depth import MAX_LEVELS
+from pairkit.json_depth import MAX_LEVELS
 
 LINE = json.dumps(PAIR)
 
@@ -59,3 +59,23 @@ def test_deep_json_in_a_text(tmp_path: Path) -> None:
         (tmp_path / "rows.jsonl").write_text(line)
         batch = read(tmp_path / "rows.jsonl")
         assert (batch.sets.num_rows, batch.quarantine.num_rows) == (sets, 1 - sets)
+
+
+@pytest.mark.parametrize("levels", [129, 900, 5000, 100_000])
+def test_deep_json_in_tools_and_calls(tmp_path: Path, levels: int) -> None:
+    """Whoever trains on them parses them, in a text and in a text of a text."""
+    deep = nested(levels, "both")
+    function = f'{{"name": "f", "parameters": {deep}, "arguments": {deep}}}'
+    call = json.dumps([{"function": {"name": "f", "arguments": deep}}])
+    turn = {"role": "assistant", "content": "", "tool_calls": call}
+    rows = [
+        {**PAIR, "tools": f"[{function}]"},
+        {**PAIR, "tools": json.dumps([function])},
+        {**PAIR, "tools": [function]},
+        {**PAIR, "chat_template_kwargs": f'{{"a": {deep}}}'},
+        {**PAIR, "prompt": [{"role": "user", "content": "q"}, turn, {"role": "tool", "content": "4"}]},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, [*rows, PAIR])))
+    batch = read(tmp_path / "rows.jsonl")
+    assert (batch.sets.num_rows, batch.quarantine.num_rows) == (1, len(rows))
+    assert all("nested more than" in detail for detail in batch.quarantine["detail"].to_pylist())

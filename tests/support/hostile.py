@@ -167,6 +167,10 @@ QUICK: dict[str, Attack] = {
     "reset_content": with_body(lambda _: b"", status="HTTP/1.1 205 Reset"),
     "not_modified": sent(lambda _: head(status="HTTP/1.1 304 Not Modified")),
     "choices_of_places": with_body(lambda _: b"", status="HTTP/1.1 300 Many"),
+    **{
+        f"status_{status:03}": with_body(lambda one: one, status=f"HTTP/1.1 {status:03} Odd")
+        for status in (0, 199, 202, 203, 206, 207, 226, 299)
+    },
     "accepted": with_body(lambda _: b'{"status": "queued"}', status="HTTP/1.1 202 Accepted"),
     # JSON that is none, or of another form.
     "empty": with_body(lambda _: b""),

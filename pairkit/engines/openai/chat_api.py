@@ -20,6 +20,7 @@ from pairkit.engines.openai.messages import Received, received, sent
 from pairkit.engines.openai.secrets import NO_SECRETS, Secrets
 from pairkit.engines.openai.spending import Tokens
 from pairkit.engines.openai.usage import Usage, usage_of
+from pairkit.engines.openai.wire import Unreadable, decoded, loads
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.errors import RecipeError
 
@@ -91,14 +92,14 @@ def parse(
     """Read the completions of an answer with status 200 to a request; there may be fewer than `n`."""
     try:
         return _parse(content, body, secrets)
-    except RecursionError:
-        return Fault("the answer is nested too deeply")
+    except Unreadable as error:
+        return Fault(str(error))
 
 
 def _parse(content: bytes, body: Mapping[str, Any], secrets: Secrets) -> Parsed | ServerError | Fault:
     streamed = stream.is_stream(content)
     try:
-        answer = stream.joined(content) if streamed else json.loads(content)
+        answer = stream.joined(content) if streamed else loads(decoded(content))
     except ValueError:
         return Fault("the answer is not JSON" if content else "the answer is empty")
     if streamed and answer is None:

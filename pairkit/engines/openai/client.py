@@ -32,6 +32,7 @@ from pairkit.masking import masked
 from pairkit.progress import log, warn
 
 FAILED = "endpoint_failed"
+ANSWERED = (200, 201)  # the statuses of a whole answer
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds between two tries, before the jitter
 _SAID = 200  # characters of an error of the HTTP library in a message
 # Seconds for which the first request is alone at most: a server refuses at once what it answers slowly.
@@ -206,6 +207,10 @@ class Client:
                 raise self._redirected(status, headers)
             if status >= 300:
                 return server_error(status, content, self._secrets)._replace(after=after)
+            # A part of an answer (206) would be taken for the whole.
+            if status not in ANSWERED:
+                self.spending.add(most)
+                return Fault(f"HTTP {status}, which is no answer")
             parsed = chat_api.parse(content, body, self._secrets)
             if isinstance(parsed, ServerError):
                 return parsed._replace(after=after)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pairkit.engines.base import FinishReason, Request, TopLogprobs
+from pairkit.engines.openai.wire import check_depth, joined_halves, json_of
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.models.chat.messages import from_json, with_system
 from pairkit.schema import canonical_json
@@ -56,7 +57,10 @@ def sent(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
 
 
 def received(choice: Any) -> Received | None:
-    """Read the message of a choice; None if it is incomplete."""
+    """Read the message of a choice; None if it is incomplete.
+
+    Raises `Unreadable` for one that cannot be kept as it is.
+    """
     if not isinstance(choice, Mapping):
         return None
     end = choice.get("finish_reason")
@@ -84,12 +88,12 @@ def received(choice: Any) -> Received | None:
     if not isinstance(calls, list) or not all(map(_is_call, calls)):
         return None
     # Null where there is none: an empty thought or list is nothing that a column should distinguish.
-    written = canonical_json([_received_call(call) for call in calls]) if calls else None
+    written = json_of([_received_call(call) for call in calls]) if calls else None
     return Received(
-        _encodable(content),
+        joined_halves(content, cut=reason == "length"),
         reason,
-        _encodable(thought) if thought else None,
-        written and _encodable(written),
+        joined_halves(thought, cut=reason == "length") if thought else None,
+        written and joined_halves(written),
         name in _KNOWN | {"length", "content_filter"},
         top_logprobs(choice),
     )
@@ -183,7 +187,8 @@ def _received_call(call: Mapping[str, Any]) -> dict[str, Any]:
     """Return a call without what servers add to it, such as its index."""
     arguments = call["function"]["arguments"]
     if not isinstance(arguments, str):
-        arguments = canonical_json(arguments)
+        arguments = json_of(arguments)
+    check_depth(arguments)
     function = {"name": call["function"]["name"], "arguments": arguments}
     identity = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
     return {**identity, "type": "function", "function": function}

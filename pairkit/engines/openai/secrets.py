@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, unquote, urlsplit
@@ -67,10 +68,29 @@ def _is_telling(value: str) -> bool:
 
 
 def _spellings(value: str) -> set[str]:
-    """Return a value as it is, within JSON, and within a URL."""
+    """Return a value as it is, within JSON and URLs, every character escaped, in hex and in base64."""
+    units = value.encode("utf-16-be", "surrogatepass").hex()
+    data = value.encode("utf-8", "surrogatepass")
+    escaped = {
+        "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4)),
+        *("".join(f"{mark}{byte:02x}" for byte in data) for mark in ("\\x", "%", "")),
+    }
+    # The case of the mark itself stays.
+    upper = {re.sub("[0-9a-f]{2,4}", lambda digits: digits[0].upper(), each) for each in escaped}
+    coded = {_in_base64(data, place) for place in range(3)}
     return {
         value,
         json.dumps(value)[1:-1],
         json.dumps(value, ensure_ascii=False)[1:-1],
         quote(value, safe=""),
+        *escaped,
+        *upper,
+        *coded,
+        *(each.replace("+", "-").replace("/", "_") for each in coded),
     }
+
+
+def _in_base64(data: bytes, place: int) -> str:
+    """Return the letters that stand for `data` alone in base64 of a text with it at byte 3n + place."""
+    letters = b64encode(b"\0" * place + data).decode()
+    return letters[(0, 2, 3)[place] : (place + len(data)) * 8 // 6]

@@ -5,15 +5,20 @@ Some servers and proxies only stream, whatever they were asked for.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from io import StringIO
 from itertools import pairwise
 from typing import Any
 
+from pairkit.engines.openai.messages import THOUGHTS
+from pairkit.engines.openai.wire import Unreadable, decoded, loads
+
 # Fields of a piece that are no part of a text.
 _WHOLE = frozenset({"role", "type", "id", "index"})
+# Fields that are a text or a list of parts.
+_OF_PARTS = frozenset({"content", *THOUGHTS})
+_MIXED = "the stream has pieces of {!r} that do not fit together"
 
 
 def is_stream(content: bytes) -> bool:
@@ -24,7 +29,7 @@ def is_stream(content: bytes) -> bool:
 def joined(content: bytes) -> dict[str, Any] | None:
     """Join the events of an answer, or return the one that is an error; None if the stream broke off.
 
-    Raises `ValueError` for an event that is not JSON, or of another form.
+    Raises `ValueError` for an event that is not JSON, or of another form, and `Unreadable`.
     """
     answer: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
@@ -33,7 +38,7 @@ def joined(content: bytes) -> dict[str, Any] | None:
         if data == "[DONE]":
             ended = True
             continue
-        event = _object(json.loads(data))
+        event = _object(loads(data))
         if event.get("error") or event.get("object") == "error":
             # Without its choices, whose pieces are of an answer that is lost.
             return {name: value for name, value in event.items() if name != "choices"}
@@ -56,7 +61,7 @@ def _events(content: bytes) -> Iterator[str]:
     data: list[str] = []
     # Not splitlines, which also splits at characters that texts may contain.
     for line in [
-        *content.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n").split("\n"),
+        *decoded(content).replace("\r\n", "\n").replace("\r", "\n").split("\n"),
         "",
     ]:
         if line.startswith("data:"):
@@ -78,6 +83,8 @@ def _add(choice: dict[str, Any], piece: Mapping[str, Any]) -> None:
     if message := _object(piece.get("message")):
         choice["messages"].append(message)
     if "text" in piece:
+        if delta.get("content") and piece["text"] not in (None, "", delta["content"]):
+            raise Unreadable(_MIXED.format("text"))
         delta = {"content": piece["text"], **delta}
     for call in map(_object, _list(delta.get("tool_calls"))):
         calls, place = choice.setdefault("calls", {}), call.get("index")
@@ -86,34 +93,60 @@ def _add(choice: dict[str, Any], piece: Mapping[str, Any]) -> None:
 
 
 def _extend(whole: dict[str, Any], piece: Mapping[str, Any]) -> None:
-    """Append the texts and lists of a piece to those of a whole, which `_read` returns."""
+    """Append the texts and lists of a piece to those of a whole, which `_read` returns.
+
+    Raises `Unreadable` for pieces of which one would be lost.
+    """
     for name, value in piece.items():
         before = whole.get(name)
-        if isinstance(value, Mapping):
-            if not isinstance(before, dict):
-                before = whole[name] = {}
-            _extend(before, value)
-        # Files in memory, because adding to a text copies all of it.
-        elif isinstance(value, str) and name not in _WHOLE:
-            if not isinstance(before, StringIO):
-                before = whole[name] = StringIO(newline="")
+        if value is None:
+            whole.setdefault(name, None)
+        elif name in _WHOLE or not isinstance(value, (str, list, Mapping)):
+            if isinstance(before, (StringIO, list, dict)):
+                raise Unreadable(_MIXED.format(name))
+            whole[name] = value
+        elif before is None:
+            whole[name] = _begun(value)
+        elif isinstance(before, StringIO) and isinstance(value, str):
             before.write(value)
-        elif isinstance(value, list) and isinstance(before, list):
+        elif isinstance(before, dict) and isinstance(value, Mapping):
+            _extend(before, value)
+        elif isinstance(before, list) and isinstance(value, list):
             before.extend(value)
-        elif value is not None or name not in whole:
-            whole[name] = list(value) if isinstance(value, list) else value
+        elif name in _OF_PARTS and isinstance(before, (StringIO, list, dict)):
+            # Some servers stream a thought as parts, and then the text as a text.
+            whole[name] = [*_as_parts(_plain(before)), *_as_parts(value)]
+        else:
+            raise Unreadable(_MIXED.format(name))
+
+
+def _begun(value: str | list[Any] | Mapping[str, Any]) -> Any:
+    """Return the first piece in the form that more are added to."""
+    if isinstance(value, str):
+        # A file in memory, because adding to a text copies all of it.
+        begun = StringIO(newline="")
+        begun.write(value)
+        return begun
+    if isinstance(value, list):
+        return list(value)
+    whole: dict[str, Any] = {}
+    _extend(whole, value)
+    return whole
+
+
+def _as_parts(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, StringIO):
+        return value.getvalue()
+    return _read(value) if isinstance(value, dict) else value
 
 
 def _read(whole: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `_extend` has joined."""
-    return {
-        name: value.getvalue()
-        if isinstance(value, StringIO)
-        else _read(value)
-        if isinstance(value, dict)
-        else value
-        for name, value in whole.items()
-    }
+    return {name: _plain(value) for name, value in whole.items()}
 
 
 def _object(value: Any) -> Mapping[str, Any]:
@@ -138,6 +171,8 @@ def _closed(choice: dict[str, Any]) -> dict[str, Any]:
         # Where there are deltas, messages repeat them, and the last one may have more.
         if not message.get(name) or _begins(value, message[name]):
             message[name] = value
+        elif isinstance(value, str) and value.strip() not in str(message[name]):
+            raise Unreadable(_MIXED.format(name))
     return {"message": message, **choice}
 
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pairkit.errors import ModelError
+from pairkit.json_depth import MAX_LEVELS, is_deep_text
 from pairkit.models.chat.hidden import Hiding
 from pairkit.models.chat.marks import Own
 from pairkit.models.chat.render import Messages
 
 Message = Mapping[str, Any]  # a row of `schema.MESSAGE`, null fields allowed
 Arguments = Literal["object", "text"]  # how a template reads the arguments of a call
-# Templates follow values by recursion, which ends. Sets of a build have fewer levels (readers/written).
-MAX_LEVELS = 160
+_SHOWN = 200  # characters of a text that a message quotes
 
 
 class PromptRefused(ModelError):
@@ -73,31 +73,29 @@ def _call(call: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
 
 def from_json(text: str, kind: type[list[Any]] | type[dict[str, Any]], field: str) -> Any:
     """Read a JSON column. Raises `PromptRefused` for what is not JSON of that kind."""
+    if is_deep_text(text):
+        detail = f"{field} must be nested at most {MAX_LEVELS} levels deep, got {text[:_SHOWN]!r}..."
+        raise PromptRefused("template_refused", detail)
     value = parsed_json(text)
     if not isinstance(value, kind):
         name = "list" if kind is list else "object"
-        raise PromptRefused("template_refused", f"{field} must be a JSON {name}, got {text!r}")
+        shown = f"{text!r}" if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
+        raise PromptRefused("template_refused", f"{field} must be a JSON {name}, got {shown}")
     return value
 
 
 def parsed_json(text: str) -> Any:
-    """Return the value of a JSON text; None for one that is not JSON, or too deep for templates to follow."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+    """Return the value of a JSON text; None for one that is not JSON, or is nested beyond `MAX_LEVELS`."""
+    if is_deep_text(text):
         return None
-    return None if _is_deep(value) else value
+    try:
+        return json.loads(text, parse_constant=_no_json)
+    except ValueError:
+        return None
 
 
-def _is_deep(value: Any) -> bool:
-    waiting = [(value, 1)]
-    while waiting:
-        value, level = waiting.pop()
-        if level > MAX_LEVELS:
-            return True
-        if isinstance(value, dict | list):
-            waiting += [(item, level + 1) for item in (value.values() if isinstance(value, dict) else value)]
-    return False
+def _no_json(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def with_system(messages: Messages, system: Literal["keep", "fold", "drop"]) -> list[Message]:

@@ -6,8 +6,8 @@ import re
 from itertools import count
 from typing import Any, NamedTuple
 
+from pairkit.json_depth import MAX_LEVELS, cut
 from pairkit.readers.written.exact_json import exact_decoder
-from pairkit.readers.written.json_depth import MAX_LEVELS, cut
 
 AROUND = 16  # levels around rows: a list, and keys
 

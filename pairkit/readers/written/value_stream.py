@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from pairkit.errors import InputError
+from pairkit.json_depth import end_of, is_deep_value
 from pairkit.readers.blocks import CHUNK, ROW_BYTES
 from pairkit.readers.text import convert
 from pairkit.readers.written.exact_json import exact_decoder, json_row
-from pairkit.readers.written.json_depth import end_of, is_deep_value
 from pairkit.readers.written.shallow_json import Deep, loads_shallow
 
 FILLED = re.compile(r"[^ \t\n\r]")

@@ -20,9 +20,9 @@ from pairkit.arrow import (
     present,
     struct_fields,
 )
+from pairkit.json_depth import is_deep_value
 from pairkit.readers.json_text import NOTHING, json_objects
 from pairkit.readers.written.exact_json import loads_known, unrepeated
-from pairkit.readers.written.json_depth import is_deep_value
 from pairkit.readers.written.raw_values import Rest
 from pairkit.schema import COMPLETION, SCORES
 from pairkit.sources.reading.columns import Columns

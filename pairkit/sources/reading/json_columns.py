@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import is_list, is_text
-from pairkit.readers.json_fields import TOO_DEEP, json_text
+from pairkit.json_depth import MAX_LEVELS, is_deep_text
+from pairkit.readers.json_fields import json_text
 from pairkit.readers.json_rows import loads
 from pairkit.readers.written.exact_json import RepeatedKey
-from pairkit.readers.written.json_depth import is_deep_value
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.literals import parse
 
+_TOO_DEEP = f"nested more than {MAX_LEVELS} levels deep"
 NOTHING = ("", "null", "none", "nan")
 # From a parsed value to the form that is kept, None where there is nothing. Raises `ValueError` with what is
 # wrong with the value.
@@ -68,9 +69,8 @@ def normalized(columns: Columns, texts: pa.Array, name: str, normal: Normal) -> 
 def _normalized(text: str, normal: Normal) -> tuple[str | None, str | None]:
     if text.strip().lower() in NOTHING:
         return None, None
-    # Templates and servers would have to follow it.
-    if is_deep_value(text.encode()):
-        return None, TOO_DEEP
+    if is_deep_text(text):
+        return None, f"is {_TOO_DEEP}"
     try:
         value = parse(text)
     except RepeatedKey as error:
@@ -84,9 +84,11 @@ def _normalized(text: str, normal: Normal) -> tuple[str | None, str | None]:
     if not value:
         return None, None
     try:
-        return json_text(value, strict=True), None
+        made = json_text(value, strict=True)
     except ValueError:
         return None, "holds a value that is not JSON"
+    # Again, because a text may have stood for JSON.
+    return (None, f"is {_TOO_DEEP}") if is_deep_text(made) else (made, None)
 
 
 def tools(value: Any) -> Any:
@@ -117,13 +119,11 @@ def _listed(value: Any, what: str) -> list[Any]:
 
 def _parsed(item: Any) -> Any:
     # Lists of texts, each the JSON of one tool, are how older versions of `datasets` keep them.
-    if not isinstance(item, str):
-        return item
-    if is_deep_value(item.encode("utf-8", "surrogatepass")):
-        raise ValueError(TOO_DEEP)
+    if isinstance(item, str) and is_deep_text(item):
+        raise ValueError(f"is {_TOO_DEEP}")
     try:
-        return loads(item)
-    except (ValueError, RecursionError):
+        return loads(item) if isinstance(item, str) else item
+    except ValueError:
         return item
 
 
@@ -141,6 +141,8 @@ def _arguments(call: dict[str, Any]) -> Any:
     found = call["function"].get("arguments")
     if found is not None and not isinstance(found, str | dict):
         raise ValueError("holds a tool call whose arguments are neither an object nor a text")
+    if isinstance(found, str) and is_deep_text(found):
+        raise ValueError(f"holds a tool call whose arguments are {_TOO_DEEP}")
     return {} if found is None else found
 
 

@@ -270,6 +270,8 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/engines/test_untrusted.py::test_any_depth_is_read",
                 "tests/engines/test_untrusted.py::test_an_error_whose_place_is_no_list_is_read",
                 "tests/engines/test_odd_servers.py::test_a_build_ends_with_what_the_server_answers",
+                "tests/engines/test_kept_whole.py::test_all_of_a_text_is_kept",
+                "tests/engines/test_kept_whole.py::test_what_cannot_be_kept_is_a_failed_try",
                 "tests/engines/test_odd_servers.py::test_what_no_request_can_change_ends_the_build",
             ),
         ),
@@ -315,6 +317,8 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/test_trust.py::test_the_standard_library_cannot_be_allowed",
                 "tests/test_trust.py::test_remote_code_needs_the_flag",
                 "tests/test_trust.py::test_code_that_vllm_imports_is_named_in_the_command",
+                "tests/test_trust.py::test_what_a_command_names",
+                "tests/cli/test_code.py::test_a_name_of_a_model_names_no_module",
                 "tests/cli/test_code.py::test_a_check_of_a_recipe_is_not_imported",
                 "tests/cli/test_code.py::test_the_standard_library_never_runs",
                 "tests/cli/test_code.py::test_a_loss_of_a_recipe_is_not_imported",
@@ -346,12 +350,22 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
             ),
         ),
         (
+            "No environment variable is sent to a server because a recipe file says so.",
+            (
+                "tests/test_trust.py::test_a_key_is_sent_only_where_a_person_says",
+                "tests/cli/test_code.py::test_a_recipe_sends_no_variable_that_the_command_does_not_name",
+            ),
+        ),
+        (
             "Secrets are masked wherever pairkit writes or prints, and never published.",
             (
                 "tests/test_masking.py::test_a_secret_is_hidden",
                 "tests/test_masking.py::test_the_name_of_a_key_tells",
                 "tests/test_masking.py::test_the_key_that_is_used_is_hidden_whatever_its_form",
                 "tests/cli/test_secrets.py::test_secrets_that_the_server_echoes",
+                Tried(
+                    "tests/engines/test_secrets.py::test_a_secret_is_hidden_in_every_spelling", 240, COLLECTED
+                ),
                 "tests/cli/test_secrets.py::test_a_key_in_an_error",
                 "tests/cli/test_secrets.py::test_a_password_in_the_url",
                 "tests/cli/test_secrets.py::test_a_token_in_the_body_is_masked_and_not_published",

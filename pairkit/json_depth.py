@@ -29,6 +29,12 @@ def is_deep_value(text: bytes, levels: int = MAX_LEVELS) -> bool:
     return any(bool((found > levels).any()) for _, found in _levels(text))
 
 
+def is_deep_text(text: str) -> bool:
+    """Return whether a text is nested more than `MAX_LEVELS` levels deep, as `is_deep_value` does."""
+    few = text.count("[") + text.count("{") <= MAX_LEVELS
+    return not few and is_deep_value(text.encode("utf-8", "surrogatepass"))
+
+
 def end_of(text: bytes) -> int | None:
     """Return where the list or object ends that a text begins with, or None if it goes on."""
     for places, levels in _levels(text):
