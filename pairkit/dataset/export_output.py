@@ -18,7 +18,7 @@ from pairkit.dataset.formats import FORMATS
 from pairkit.dataset.layout import EXPORT
 from pairkit.errors import ExistingOutputError, OutputError, RecipeError
 from pairkit.files import LOCK, OnExisting, admit, names_in, sha256, write_json
-from pairkit.ownership import none_empty, owned, owned_name
+from pairkit.ownership import none_empty, outside_others, owned, owned_name
 from pairkit.schema import MANIFEST
 
 # Extensions of data files: a name that ends so is meant as a file, any other (run.v2) may be a directory's.
@@ -64,6 +64,7 @@ class Output:
             ExistingOutputError: something else is here, or another export without on_existing="delete".
             OutputError: the output cannot be read.
         """
+        outside_others(self.out)
         exports = self._exports()
         self._refuse_foreign(exports)
         own = exports.get(settings["split"]) if self.shared else next(iter(exports.values()), None)

@@ -11,7 +11,7 @@ from pairkit import __version__
 from pairkit.dataset.card_settings import CardSettings, settings_of
 from pairkit.dataset.layout import CARD
 from pairkit.errors import InputError, ModelError
-from pairkit.files import sha256
+from pairkit.files import sha256, undamaged
 from pairkit.hub import content, model_card
 from pairkit.hub.card_check import front_matter
 from pairkit.hub.content import Content, File
@@ -19,7 +19,7 @@ from pairkit.models.names import is_local, public_name
 from pairkit.models.resolve import ADAPTER_CONFIG, resolve
 from pairkit.progress import progress
 from pairkit.schema import MANIFEST
-from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECORD, RECORD_OF_EXPORT
+from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECORD, RECORD_OF_EXPORT, TAKEN
 
 # Files in which libraries record where a model came from: a path of the machine that trained it.
 _WITH_PATHS = (ADAPTER_CONFIG, "config.json", "tokenizer_config.json")
@@ -107,7 +107,22 @@ def _record(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not the record of a training run: {error}") from error
     if keys:
         raise InputError(f"{path}: not the record of a training run: it lacks {', '.join(sorted(keys))}")
+    _check_finished(folder, record)
     return record  # type: ignore[no-any-return]
+
+
+def _check_finished(folder: Path, record: Mapping[str, Any]) -> None:
+    """Refuse a run with steps left, whatever is in its `model/`. Raises `InputError`."""
+    again = "run the same `pairkit train` command to finish it"
+    with undamaged(folder / RECORD, again):
+        steps = record["plan"]["steps"]
+        taken = record.get(TAKEN, steps)  # older versions did not write it
+    if taken != steps:
+        raise InputError(f"{folder}: the run of {steps} steps has not finished; {again}")
+    if (folder / MODEL / RECORD_OF_EXPORT).exists():
+        raise InputError(
+            f"{folder / MODEL}: was exported and is not the model of this run; move it elsewhere, and {again}"
+        )
 
 
 def _check(saved: Path, paths: Mapping[str, Path]) -> None:

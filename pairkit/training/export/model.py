@@ -21,7 +21,7 @@ from pairkit.models.chat.saved import saved_template
 from pairkit.models.load import hub_commit, load_for_generation, load_tokenizer
 from pairkit.models.new_tokens import new_ids
 from pairkit.models.resolve import CHECKPOINT_RECORD, is_adapter, resolve
-from pairkit.ownership import none_empty, owned_name
+from pairkit.ownership import none_empty, outside_others, owned_name
 from pairkit.schema import short_hash
 from pairkit.training.export.source import find_source
 from pairkit.training.models import start_model
@@ -88,6 +88,8 @@ def export_model(
     target = out or RUNS / _name(source, merge=merge)
     if target.resolve() in (path.resolve(), source.resolve()):
         raise RecipeError(f"--out {target}: is what is exported; choose another --out")
+    # Before the hashing, and in a dry run too.
+    outside_others(target)
     settings = {
         "from": str(source.resolve()),
         "weights": _digest(source),

@@ -13,7 +13,15 @@ from pairkit.errors import ExistingOutputError
 from pairkit.files import replacing
 from pairkit.progress import log
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, remove, steps_done
-from pairkit.training.output.layout import METRICS, MODEL, RECIPE, RECORD, REFUSED
+from pairkit.training.output.layout import (
+    METRICS,
+    MODEL,
+    RECIPE,
+    RECORD,
+    RECORD_OF_EXPORT,
+    REFUSED,
+    TAKEN,
+)
 from pairkit.training.output.metrics import read_entries
 
 
@@ -47,9 +55,21 @@ class Finished:
         log(f"{self.out}: is again the complete run that it was")
 
 
+def is_complete(out: Path) -> bool:
+    """Return whether the run in `out` has finished: a model, and a record that says that its steps are taken.
+
+    Not by the model alone, which may have been copied or exported there. The record of an older version does
+    not count the steps.
+    """
+    if not (out / MODEL).exists() or (out / MODEL / RECORD_OF_EXPORT).exists():
+        return False
+    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    return bool(record.get(TAKEN, record["plan"]["steps"]) == record["plan"]["steps"])
+
+
 def finished(out: Path) -> Finished | None:
     """Return the complete run in `out`; None if the run there has not finished."""
-    if not (out / MODEL).exists():
+    if not is_complete(out):
         return None
     steps = json.loads((out / RECORD).read_text(encoding="utf-8"))["plan"]["steps"]
     paths = [out / name for name in (RECORD, RECIPE, REFUSED, METRICS)]
@@ -85,7 +105,12 @@ def has_more_to_do(out: Path, steps: int) -> bool:
         ExistingOutputError: it has already taken more.
     """
     model = out / MODEL
-    complete = model.exists()
+    complete = is_complete(out)
+    if model.exists() and not complete:
+        raise ExistingOutputError(
+            f"{model}: is not the model of this run, which has not finished; move it elsewhere, and the same "
+            "command continues the run, or use --on-existing delete"
+        )
     record = json.loads((out / RECORD).read_text(encoding="utf-8"))
     before = record["plan"]["steps"]
     saved = checkpoints(out / CHECKPOINTS)
