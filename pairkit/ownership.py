@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pairkit.errors import ExistingOutputError, OutputError
-from pairkit.files import LOCK
+from pairkit.files import LOCK, read_json
 
 # What flock raises on file systems without it: some mounts of NFS and Lustre.
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -206,7 +206,7 @@ def _this_process() -> dict[str, str | int]:
 def _owner(path: Path) -> str:
     """Describe the process that has the lock; it may be writing its name just now."""
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
+        owner = read_json(path)
         about = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
         return f"another command ({owner['command']}, {about})"
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

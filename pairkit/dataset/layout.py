@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
 
 from pairkit.errors import InputError
+from pairkit.files import read_json
 from pairkit.schema import MANIFEST
 
 CARD = "README.md"
@@ -20,7 +20,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Read `pairkit.json` of a built dataset. Raises `InputError`."""
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{folder}: not a built dataset (no {MANIFEST}); {_instead(folder)}") from error
     except OSError as error:
@@ -29,6 +29,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not JSON ({error}); build the dataset again") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: not the manifest of a dataset; build the dataset again")
+    for key in ("recipe", "input", "counts", "card"):
+        if not isinstance(content.get(key, {}), dict):
+            raise InputError(f"{path}: {key!r} is no mapping; build the dataset again")
     # An export has a manifest of the same name, which lists other things.
     if EXPORT in content:
         raise InputError(f"{folder}: holds an export; give the dataset that `pairkit build` wrote")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pairkit.dataset.layout import read_manifest
 from pairkit.errors import InputError, RecipeError
-from pairkit.files import sha256
+from pairkit.files import sha256, undamaged
 from pairkit.hashing import sha256_of
 from pairkit.progress import log
 from pairkit.schema import MANIFEST, check_sets
@@ -140,14 +140,20 @@ class BuiltData:
     @property
     def rejected(self) -> Rejected:
         """How the dataset's recipe chooses rejected completions; "policy" without a recipe."""
-        mine = self.manifest.get("recipe", {}).get("mine", {})
-        # Nothing may be guessed about data without a recipe, so the trainer chooses.
-        return mine.get("rejected", "policy")  # type: ignore[no-any-return]
+        with self._recipe() as recipe:
+            # Nothing may be guessed about data without a recipe, so the trainer chooses.
+            return recipe.get("mine", {}).get("rejected", "policy")  # type: ignore[no-any-return]
 
     @property
     def seed(self) -> int:
         """The seed of the dataset's recipe; 0 without one."""
-        return int(self.manifest.get("recipe", {}).get("seed", 0))
+        with self._recipe() as recipe:
+            return int(recipe.get("seed", 0))
+
+    @contextmanager
+    def _recipe(self) -> Iterator[dict[str, Any]]:
+        with undamaged(self.folder / MANIFEST, "build the dataset again"):
+            yield self.manifest.get("recipe", {})
 
     def require(self, split: str) -> None:
         """Raise `InputError` if a split has no sets."""

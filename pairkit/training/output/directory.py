@@ -26,6 +26,7 @@ from pairkit.files import (
     names_in,
     partial,
     publish,
+    read_json,
     sha256,
     write_json,
     write_text,
@@ -39,7 +40,7 @@ from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.content import Content, differences
 from pairkit.training.output.layout import HASHES, RECIPE, RECORD, REFUSED, TAKEN
-from pairkit.training.output.longer import Finished, finished, has_more_to_do, holds_model
+from pairkit.training.output.longer import Finished, finished, has_more_to_do, holds_model, read_run
 from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
 
 # Those whose version, like pairkit's own, can change the bits of a result.
@@ -159,13 +160,13 @@ def _claim(
 
 def all_steps_taken(out: Path) -> None:
     """Write into the record that the run in `out` has taken all steps; with a model it is then complete."""
-    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    record = read_run(out)
     write_json(out / RECORD, {**record, TAKEN: record["plan"]["steps"]})
 
 
 def _set_card(out: Path, recipe: TrainRecipe) -> None:
     """Write another card into the record of a complete run, for the next push."""
-    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    record = read_run(out)
     if settings_of(record["recipe"].get("card", {})) == recipe.card:
         return
     record["recipe"]["card"] = masked(recipe.card.model_dump(mode="json"))
@@ -177,7 +178,7 @@ def _set_card(out: Path, recipe: TrainRecipe) -> None:
 
 def _read_record(record: Path) -> dict[str, Any]:
     try:
-        before = json.loads(record.read_text(encoding="utf-8"))
+        before = read_json(record)
         int(before["plan"]["steps"])
         read = {"recipe": dict(before["recipe"]), "data": before["data"], "starts": list(before["starts"])}
         # None in the record of a version that did not hash them.
