@@ -103,7 +103,7 @@ def test_a_hostile_prompt_of_a_judge(name: str, tmp_path: Path) -> None:
         read_prompt(str(tmp_path / "p.txt"))
 
 
-@pytest.mark.parametrize("text", ["x\0", "\0", "\udcff", "\ud800"])
+@pytest.mark.parametrize("text", ["x\0", "\0", "\udcff"])
 def test_texts_that_are_no_path(text: str) -> None:
     message = "holds a zero byte|which is no character"
     for source in ({"name": "files", "path": text}, {"name": "files", "path": "x", "format": text}):

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
+from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE, was_edited
 from pairkit.errors import ExistingOutputError
 from pairkit.files import LOCK, OnExisting, admit, names_in, read_json, write_json
 from pairkit.masking import masked
@@ -114,6 +114,8 @@ def manifest(out: Path) -> dict[str, Any]:
         checked: dict[str, Any] = {key: dict(made[key]) for key in ("recipe", "input", "files")}
         if not all(isinstance(about["sha256"], str) for about in checked["files"].values()):
             raise ValueError("a file has no hash")
+        if was_edited(made):
+            raise ValueError("it was changed since it was written")
         return {**made, **checked}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExistingOutputError(
