@@ -17,6 +17,8 @@ from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputE
 
 # In an output directory while a process owns it (ownership.py).
 LOCK = ".pairkit.lock"
+DEPTH = 200  # levels of a record: recipes have at most 50, and whatever walks through one recurses
+_TOO_DEEP = f"it is nested more than {DEPTH} levels deep"
 OnExisting = Literal["resume", "delete", "raise"]
 
 
@@ -144,6 +146,40 @@ def undamaged(path: Path, advice: str) -> Iterator[None]:
         raise InputError(f"{path}: is damaged ({kind}); {advice}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; {advice}") from error
+
+
+def parsed(text: str | bytes) -> Any:
+    """Parse JSON of a file that anybody may have written. Raises `ValueError`, whatever is in it."""
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    level = [value]
+    for _ in range(DEPTH):
+        containers = [each for each in level if isinstance(each, (dict, list))]
+        if not containers:
+            return value
+        level = [
+            below for each in containers for below in (each.values() if isinstance(each, dict) else each)
+        ]
+    raise ValueError(_TOO_DEEP)
+
+
+def read_json(path: Path) -> Any:
+    """Read a file of JSON. Raises `ValueError`, or `OSError` if it cannot be read."""
+    return parsed(path.read_text(encoding="utf-8"))
+
+
+def read_record(path: Path, advice: str) -> dict[str, Any]:
+    """Read a record that pairkit wrote: a JSON object.
+
+    Raises `InputError` for anything else, with the `advice` on what to do about it.
+    """
+    with undamaged(path, advice):
+        record = read_json(path)
+        if not isinstance(record, dict):
+            raise TypeError("it is no JSON object")
+        return record
 
 
 def sha256(path: Path) -> str:

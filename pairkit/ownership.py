@@ -13,11 +13,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pairkit.errors import OutputError
-from pairkit.files import LOCK
+from pairkit.errors import ExistingOutputError, OutputError
+from pairkit.files import LOCK, read_json
 
 # What flock raises on file systems without it: some mounts of NFS and Lustre.
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+# By which a directory is known as the output of a command: it has all files of a row. Names that others use
+# too (run.json) count only together.
+OUTPUTS = {
+    ("pairkit.json",): "a dataset or an export",
+    (".build/state.json",): "an unfinished build",
+    ("run.json", "recipe.yaml"): "a training run",
+    ("quickstart.json",): "a quickstart",
+    ("export.json", "hashes.json"): "an exported model",
+}
+# What this process writes to: steps of a command may write inside its own output.
+_mine: set[Path] = set()
 
 
 class _Taken(Exception):
@@ -52,6 +63,28 @@ def lock_of(path: Path) -> Path:
     return path.with_name(f".{path.name}{LOCK}")
 
 
+def outside_others(out: Path) -> None:
+    """Raise `ExistingOutputError` if `out` is inside the output of another command, running or not.
+
+    What is written there would be taken for a part of that output: a model for that of a run, a file for one
+    of a dataset. Outputs that this process owns at the moment are its own.
+    """
+    for folder in out.resolve().parents:
+        if folder in _mine:
+            continue
+        what = next(
+            (what for names, what in OUTPUTS.items() if all((folder / n).exists() for n in names)), None
+        )
+        if what is not None:
+            raise ExistingOutputError(f"{out}: is inside {folder}, which holds {what}; choose another --out")
+        # The root has no name, and nothing next to it.
+        for lock in (folder / LOCK, folder / ".build" / LOCK, *([lock_of(folder)] if folder.name else [])):
+            if _is_held(lock):
+                raise ExistingOutputError(
+                    f"{out}: is inside {folder}, to which {_owner(lock)} is writing; choose another --out"
+                )
+
+
 @contextmanager
 def none_empty(folder: Path) -> Iterator[None]:
     """Remove `folder` and its parents if the block made them, failed, and left them empty."""
@@ -69,6 +102,7 @@ def none_empty(folder: Path) -> Iterator[None]:
 @contextmanager
 def _locked(out: Path, path: Path, *, remove: bool) -> Iterator[None]:
     """Hold the lock `path` of `out` for the block."""
+    outside_others(out)
     held = path.with_name(f"{path.name}.held")  # only on file systems without locks
     try:
         handle = _open(path, held)
@@ -79,9 +113,15 @@ def _locked(out: Path, path: Path, *, remove: bool) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise OutputError(f"{out}: cannot be written to: {error.strerror}") from error
+    place = out.resolve()
+    _mine.add(place)
     try:
+        # Again, because a command may have begun around `out` before this one had its lock; one that begins
+        # later finds that its directory is not empty.
+        outside_others(out)
         yield
     finally:
+        _mine.discard(place)
         # The names first: a file that is locked under this name is always the lock. What cannot be removed is
         # gone with the directory, or read-only by now; the lock ends below.
         for name in (held, *([path] if remove else [])):
@@ -119,6 +159,26 @@ def _open(path: Path, held: Path) -> int:
         os.close(handle)
 
 
+def _is_held(path: Path) -> bool:
+    """Return whether a living process has the lock `path`, which is not changed."""
+    if path.with_name(f"{path.name}.held").exists():
+        return True
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # as a rule there is none
+        return False
+    try:
+        # Shared, and for a moment: only an owner that starts at this very moment could be refused for it.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
 def _create(held: Path) -> int:
     """Create the file that stands for a lock where there are none. Raises `_Taken` if it is there."""
     try:
@@ -146,7 +206,7 @@ def _this_process() -> dict[str, str | int]:
 def _owner(path: Path) -> str:
     """Describe the process that has the lock; it may be writing its name just now."""
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
+        owner = read_json(path)
         about = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
         return f"another command ({owner['command']}, {about})"
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -69,7 +69,10 @@ def load(text: str) -> Any:
 
 
 def check_values(content: Any, place: str = "") -> None:
-    """Raise `ValueError` for a key that is no text, and for a number that no field of a recipe takes."""
+    """Raise `ValueError` for a key that is no text, and for what no field of a recipe takes.
+
+    That is a number beyond 64 bits, and a text that cannot be a path or cannot be written.
+    """
     where = f"recipe key {place!r}"
     if isinstance(content, Mapping):
         for key, value in content.items():
@@ -78,14 +81,26 @@ def check_values(content: Any, place: str = "") -> None:
                 raise ValueError(
                     f"the keys of a recipe must be text, got {_shown(key)}{inside}; put it in quotes"
                 )
+            _check_text(key, f"the key {key!r} of {place!r}" if place else f"recipe key {key!r}")
             check_values(value, f"{place}.{key}" if place else key)
     elif isinstance(content, (list, tuple)):
         for index, value in enumerate(content):
             check_values(value, f"{place}.{index}" if place else str(index))
+    elif isinstance(content, str):
+        _check_text(content, where)
     elif isinstance(content, float) and not math.isfinite(content):
         raise ValueError(f"{where} must be a finite number, got {content}")
     elif isinstance(content, int) and abs(content) > _LARGEST:
         raise ValueError(f"{where} must be within 64 bits, got a number of {content.bit_length()} bits")
+
+
+def _check_text(text: str, where: str) -> None:
+    if "\0" in text:
+        raise ValueError(f"{where} holds a zero byte; remove it")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where} holds {text[error.start]!r}, which is no character; remove it") from error
 
 
 def _size(node: yaml.Node, sizes: dict[yaml.Node, int], above: tuple[yaml.Node, ...]) -> int:

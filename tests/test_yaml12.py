@@ -42,6 +42,13 @@ BAD = {
     "null as a key": ("a: [{~: b}]", "keys of a recipe must be text, got None in 'a.0'"),
     "a huge number as a key": ("9" * 400 + ": b", "keys of a recipe must be text, got a number of 1329 bits"),
     "a huge number": ("a: 99999999999999999999", "recipe key 'a' must be within 64 bits"),
+    "a zero byte in a path": (
+        'source: {path: "rows.jsonl\\0x"}',
+        "recipe key 'source.path' holds a zero byte",
+    ),
+    "a zero byte in a list": ('a: [b, "\\0"]', "recipe key 'a.1' holds a zero byte"),
+    "a zero byte in a key": ('a: {"b\\0": 1}', "holds a zero byte"),
+    "half a character": ('a: "\\ud800"', r"recipe key 'a' holds '\\ud800', which is no character"),
     "infinity": ("a: [.inf]", "recipe key 'a.0' must be a finite number, got inf"),
     "minus infinity": ("a: -.inf", "recipe key 'a' must be a finite number"),
     "no number": ("a: .nan", "recipe key 'a' must be a finite number, got nan"),
@@ -94,6 +101,22 @@ def test_a_hostile_prompt_of_a_judge(name: str, tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text(f"{BAD[name][0]}\n--- user ---\n{{prompt}} {{first}} {{second}}\n")
     with pytest.raises(InputError, match=BAD[name][1]):
         read_prompt(str(tmp_path / "p.txt"))
+
+
+@pytest.mark.parametrize("text", ["x\0", "\0", "\udcff"])
+def test_texts_that_are_no_path(text: str) -> None:
+    message = "holds a zero byte|which is no character"
+    for source in ({"name": "files", "path": text}, {"name": "files", "path": "x", "format": text}):
+        with pytest.raises(
+            RecipeError, match=f"recipe key 'source.{list(source)[1]}|recipe key 'source.format"
+        ):
+            load(None, {"source": source}, {})
+    for field in ("data", "model", "reference", "tokenizer"):
+        with pytest.raises(RecipeError, match=message):
+            recipes.validate(TrainRecipe, {"data": "d", "model": "m", field: text})
+    if "\0" in text:
+        with pytest.raises(RecipeError, match=message):
+            load(None, recipes.parse_overrides(['source.path="x\\0"', "source.name=files"]), {})
 
 
 def test_usual_anchors_are_expanded() -> None:

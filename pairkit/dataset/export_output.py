@@ -6,7 +6,6 @@ file of the caller's own name has a manifest of its own, `FILE.pairkit.json`, wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from pairkit import __version__
 from pairkit.dataset.formats import FORMATS
 from pairkit.dataset.layout import EXPORT
 from pairkit.errors import ExistingOutputError, OutputError, RecipeError
-from pairkit.files import LOCK, OnExisting, admit, names_in, sha256, write_json
-from pairkit.ownership import none_empty, owned, owned_name
+from pairkit.files import LOCK, OnExisting, admit, names_in, read_json, sha256, write_json
+from pairkit.ownership import none_empty, outside_others, owned, owned_name
 from pairkit.schema import MANIFEST
 
 # Extensions of data files: a name that ends so is meant as a file, any other (run.v2) may be a directory's.
@@ -64,6 +63,7 @@ class Output:
             ExistingOutputError: something else is here, or another export without on_existing="delete".
             OutputError: the output cannot be read.
         """
+        outside_others(self.out)
         exports = self._exports()
         self._refuse_foreign(exports)
         own = exports.get(settings["split"]) if self.shared else next(iter(exports.values()), None)
@@ -97,7 +97,7 @@ class Output:
     def _exports(self) -> dict[str, dict[str, Any]]:
         """Read the manifest's entries by split; none if it does not exist or is not an export's."""
         try:
-            content = json.loads(self.manifest.read_text(encoding="utf-8"))
+            content = read_json(self.manifest)
         # A pairkit.json that is not JSON was not written by pairkit: the output is then refused as foreign.
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return {}

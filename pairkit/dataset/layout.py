@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pairkit.errors import InputError
-from pairkit.schema import MANIFEST
+from pairkit.files import read_json
+from pairkit.schema import MANIFEST, short_hash
 
 CARD = "README.md"
 QUARANTINE_FILE = "quarantine.parquet"
 LOG = "run.jsonl"
+SEAL = "manifest_hash"  # the key of a manifest for the hash of its other keys
 EXPORT = "export"  # the key of a manifest that is an export's
 
 
@@ -20,7 +23,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Read `pairkit.json` of a built dataset. Raises `InputError`."""
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{folder}: not a built dataset (no {MANIFEST}); {_instead(folder)}") from error
     except OSError as error:
@@ -29,10 +32,28 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not JSON ({error}); build the dataset again") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: not the manifest of a dataset; build the dataset again")
+    for key in ("recipe", "input", "counts", "card"):
+        if not isinstance(content.get(key, {}), dict):
+            raise InputError(f"{path}: {key!r} is no mapping; build the dataset again")
     # An export has a manifest of the same name, which lists other things.
     if EXPORT in content:
         raise InputError(f"{folder}: holds an export; give the dataset that `pairkit build` wrote")
     return content
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest with a hash of all that it says."""
+    # As it is read again, because JSON has fewer types.
+    content: dict[str, Any] = json.loads(json.dumps({k: v for k, v in manifest.items() if k != SEAL}))
+    return {**manifest, SEAL: short_hash(content)}
+
+
+def was_edited(manifest: Mapping[str, Any]) -> bool:
+    """Return whether a manifest is not as it was written; of an older version, only its recipe has a hash."""
+    recipe_hash = manifest.get("recipe_hash")
+    if recipe_hash is not None and short_hash(manifest.get("recipe")) != recipe_hash:
+        return True
+    return SEAL in manifest and sealed(manifest)[SEAL] != manifest[SEAL]
 
 
 def _instead(folder: Path) -> str:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairkit.dataset.layout import read_manifest
+from pairkit.dataset.layout import read_manifest, was_edited
 from pairkit.errors import InputError, RecipeError
-from pairkit.files import sha256
+from pairkit.files import sha256, undamaged
 from pairkit.hashing import sha256_of
-from pairkit.progress import log
 from pairkit.schema import MANIFEST, check_sets
 
 if TYPE_CHECKING:
@@ -66,15 +65,15 @@ class BuiltData:
         Args:
             hashes: of the files as they are now, from `hashes`.
         """
-        if "files" not in self.manifest:
-            log(f"{self.folder}: its {MANIFEST} lists no files, so they are not compared with it")
-            return []
+        files = self.manifest.get("files")
+        if not isinstance(files, dict) or not files or not all(map(_has_hash, files.values())):
+            return [f"its {MANIFEST} lists no hashes of its files"]
         listed = {
             name: about["sha256"]
-            for name, about in self.manifest["files"].items()
+            for name, about in files.items()
             if name.startswith("data/") and split_of(name) in splits
         }
-        problems = []
+        problems = [f"{MANIFEST} was changed"] if was_edited(self.manifest) else []
         for name in sorted({*listed, *hashes}):
             if listed.get(name) != hashes.get(name):
                 what = "was changed" if name in listed and name in hashes else "is missing"
@@ -140,14 +139,20 @@ class BuiltData:
     @property
     def rejected(self) -> Rejected:
         """How the dataset's recipe chooses rejected completions; "policy" without a recipe."""
-        mine = self.manifest.get("recipe", {}).get("mine", {})
-        # Nothing may be guessed about data without a recipe, so the trainer chooses.
-        return mine.get("rejected", "policy")  # type: ignore[no-any-return]
+        with self._recipe() as recipe:
+            # Nothing may be guessed about data without a recipe, so the trainer chooses.
+            return recipe.get("mine", {}).get("rejected", "policy")  # type: ignore[no-any-return]
 
     @property
     def seed(self) -> int:
         """The seed of the dataset's recipe; 0 without one."""
-        return int(self.manifest.get("recipe", {}).get("seed", 0))
+        with self._recipe() as recipe:
+            return int(recipe.get("seed", 0))
+
+    @contextmanager
+    def _recipe(self) -> Iterator[dict[str, Any]]:
+        with undamaged(self.folder / MANIFEST, "build the dataset again"):
+            yield self.manifest.get("recipe", {})
 
     def require(self, split: str) -> None:
         """Raise `InputError` if a split has no sets."""
@@ -169,6 +174,10 @@ class BuiltData:
 def split_of(name: str) -> str:
     """Return the split of a file, given by its name in the manifest."""
     return Path(name).name.rsplit("-", 3)[0]
+
+
+def _has_hash(about: Any) -> bool:
+    return isinstance(about, dict) and isinstance(about.get("sha256"), str)
 
 
 def load(folder: Path) -> BuiltData:

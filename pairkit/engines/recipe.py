@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
@@ -87,9 +89,29 @@ class EngineRecipe(Strict):
                 engines = " and ".join(_READERS[name])
                 raise ValueError(f"recipe key {name!r} is for engine {engines}, not {self.engine}")
         if not ENGINES[self.engine].local:
+            _check_url(self)
             _check_server_template(self)
             _check_extra_body(self)
         return self
+
+
+def _check_url(recipe: EngineRecipe) -> None:
+    """Raise a `ValueError` for what is no URL of a server."""
+    where, url = f"recipe key '{recipe.place}base_url'", recipe.base_url
+    # Without the value in any message: in what is no URL, a password is not recognized and would be shown.
+    if not url.lower().startswith(("http://", "https://")):
+        raise ValueError(f"{where} must begin with http:// or https://, such as http://localhost:8000/v1")
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        # Looked at for the error that a wrong one raises.
+        valid = parts.hostname and (parts.port is None or parts.port > 0)
+        # After the host it is the end of a password with a slash in it.
+        if valid and "@" not in f"{parts.path}{parts.query}{parts.fragment}":
+            return
+    raise ValueError(
+        f"{where} is not the URL of a server, such as http://localhost:8000/v1; in a password, write the "
+        "characters / ? # @ [ ] : as %2F %3F %23 %40 %5B %5D %3A"
+    )
 
 
 # What a server does with messages cannot be changed by a request -> what to do instead.

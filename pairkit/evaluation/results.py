@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pairkit import __version__
 from pairkit.errors import InputError
 from pairkit.evaluation.measures import Measured, Metric, measure
-from pairkit.files import replacing, undamaged, write_json, write_text
+from pairkit.files import read_json, replacing, undamaged, write_json, write_text
 from pairkit.masking import masked
 
 RESULTS = "results.json"
@@ -185,7 +185,7 @@ def read_run(path: Path) -> Run:
             f"{path}: no finished evaluation: results.json and scores.parquet are what `pairkit eval` writes"
         )
     with undamaged(file, "evaluate again"):
-        results = json.loads(file.read_text(encoding="utf-8"))
+        results = read_json(file)
         known = {metric["name"]: metric for metric in results["metrics"]}
         _check_entries(results)
     table = _read(path / "scores.parquet", SCORES)

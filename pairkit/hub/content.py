@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from pairkit.dataset.layout import CARD
+from pairkit.dataset.layout import CARD, SEAL, sealed
 from pairkit.errors import InputError
 from pairkit.files import sha256
 from pairkit.masking import places_of_secrets
@@ -54,8 +54,9 @@ class Content(NamedTuple):
         """Return the content with another card, and a manifest with its hash and what is `about` it."""
         file, manifest = made(card.encode()), self.manifest()
         files = {**manifest["files"], CARD: file.describe()}
-        changed = as_json({**manifest, **about, "files": files})
-        return self._replace(files={**self.files, CARD: file, MANIFEST: changed})
+        changed = {**manifest, **about, "files": files}
+        sent = as_json(sealed(changed) if SEAL in changed else changed)
+        return self._replace(files={**self.files, CARD: file, MANIFEST: sent})
 
 
 def on_disk(path: Path) -> File:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pairkit.dataset import parquet, views
 from pairkit.dataset.card_settings import CardSettings, settings_of, with_settings
-from pairkit.dataset.layout import CARD, QUARANTINE_FILE, read_manifest
+from pairkit.dataset.layout import CARD, QUARANTINE_FILE, read_manifest, sealed, was_edited
 from pairkit.errors import InputError
 from pairkit.hub import content
 from pairkit.hub.card_check import check_card
@@ -30,7 +30,6 @@ from pairkit.schema import (
     SETS_1,
     VERDICTS,
     check_sets,
-    short_hash,
 )
 
 # The schema of a Parquet file, by its folder.
@@ -130,8 +129,7 @@ def _changed(manifest: Mapping[str, Any], files: Mapping[str, File], added: list
         for name, file in files.items()
         if name not in added and file.sha256 != manifest["files"][name]["sha256"]
     ]
-    # A manifest cannot have its own hash, but it has that of its recipe.
-    if short_hash(manifest["recipe"]) != manifest.get("recipe_hash"):
+    if "recipe_hash" not in manifest or was_edited(manifest):
         changed.append(MANIFEST)
     return [*changed, *added]
 
@@ -191,4 +189,4 @@ def _changed_manifest(
     # The quarantine that stays here is still listed: the manifest tells that it exists.
     unsent = {name: about for name, about in manifest["files"].items() if name not in files}
     manifest = {**manifest, "files": {**unsent, **described}, "changed_by_hand": changed}
-    return content.as_json(manifest)
+    return content.as_json(sealed(manifest))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pairkit.dataset.layout import CARD
+from pairkit.files import parsed
 from pairkit.hub.repository import Present, Repository, refusal, status
 from pairkit.schema import MANIFEST
 
@@ -28,7 +28,7 @@ def pushed_before(api: HfApi, repository: Repository, there: Present) -> dict[st
         return None
     content = download(api, repository, MANIFEST, there.commit)
     try:
-        manifest = json.loads(content or b"")
+        manifest = parsed(content or b"")
     # No JSON, so somebody else's file of this name.
     except ValueError:
         return None

@@ -11,7 +11,7 @@ from pairkit import __version__
 from pairkit.dataset.card_settings import CardSettings, settings_of
 from pairkit.dataset.layout import CARD
 from pairkit.errors import InputError, ModelError
-from pairkit.files import sha256
+from pairkit.files import parsed, read_json, read_record, sha256, undamaged
 from pairkit.hub import content, model_card
 from pairkit.hub.card_check import front_matter
 from pairkit.hub.content import Content, File
@@ -19,7 +19,7 @@ from pairkit.models.names import is_local, public_name
 from pairkit.models.resolve import ADAPTER_CONFIG, resolve
 from pairkit.progress import progress
 from pairkit.schema import MANIFEST
-from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECORD, RECORD_OF_EXPORT
+from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECORD, RECORD_OF_EXPORT, TAKEN
 
 # Files in which libraries record where a model came from: a path of the machine that trained it.
 _WITH_PATHS = (ADAPTER_CONFIG, "config.json", "tokenizer_config.json")
@@ -76,11 +76,13 @@ def trained_model(
         )
     # After the comparison with the hashes, because removing a path is not a change by hand.
     files |= {name: _without_paths(path, record["recipe"]) or files[name] for name, path in paths.items()}
-    about = _about(folder, record, files) | ({"changed_by_hand": changed} if changed else {})
-    set_in_card = {**record["recipe"].get("card", {}), **(settings.given() if settings else {})}
-    if of_author := settings_of(set_in_card).given():
-        about["card"] = of_author
-    card = model_card.render(about, name, adapters=ADAPTER_CONFIG in files)
+    # All that is read of the record, which anybody may have written.
+    with undamaged(folder / RECORD, "train the model again"):
+        about = _about(folder, record, files) | ({"changed_by_hand": changed} if changed else {})
+        set_in_card = {**record["recipe"].get("card", {}), **(settings.given() if settings else {})}
+        if of_author := settings_of(set_in_card).given():
+            about["card"] = of_author
+        card = model_card.render(about, name, adapters=ADAPTER_CONFIG in files)
     notes = [f"changed by hand: {', '.join(changed)}"] if changed else []
     return Content("model", {**files, MANIFEST: content.as_json(about)}, notes).with_card(card)
 
@@ -101,13 +103,29 @@ def _changed(saved: Path, files: Mapping[str, File]) -> list[str]:
 def _record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         keys = {"recipe", "data", "plan", "starts"} - record.keys()
-    except (OSError, ValueError, AttributeError) as error:
+        record |= {"recipe": dict(record["recipe"]), "plan": dict(record["plan"])} if not keys else {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not the record of a training run: {error}") from error
     if keys:
         raise InputError(f"{path}: not the record of a training run: it lacks {', '.join(sorted(keys))}")
+    _check_finished(folder, record)
     return record  # type: ignore[no-any-return]
+
+
+def _check_finished(folder: Path, record: Mapping[str, Any]) -> None:
+    """Refuse a run with steps left, whatever is in its `model/`. Raises `InputError`."""
+    again = "run the same `pairkit train` command to finish it"
+    with undamaged(folder / RECORD, again):
+        steps = record["plan"]["steps"]
+        taken = record.get(TAKEN, steps)  # older versions did not write it
+    if taken != steps:
+        raise InputError(f"{folder}: the run of {steps} steps has not finished; {again}")
+    if (folder / MODEL / RECORD_OF_EXPORT).exists():
+        raise InputError(
+            f"{folder / MODEL}: was exported and is not the model of this run; move it elsewhere, and {again}"
+        )
 
 
 def _check(saved: Path, paths: Mapping[str, Path]) -> None:
@@ -141,7 +159,7 @@ def _check(saved: Path, paths: Mapping[str, Path]) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not JSON ({error}); train the model again") from error
     if not isinstance(value, dict):
@@ -206,8 +224,9 @@ def _data(folder: Path, digest: str) -> dict[str, Any]:
     manifest = folder / MANIFEST
     if not manifest.is_file() or sha256(manifest) != digest:
         return {"source": None, "recipe_hash": None, "licence": None}
-    built = json.loads(manifest.read_text(encoding="utf-8"))
-    source = built.get("recipe", {}).get("source", {})
+    built = read_record(manifest, "build the dataset again")
+    with undamaged(manifest, "build the dataset again"):
+        source = dict(dict(built.get("recipe", {})).get("source", {}))
     return {
         "source": source.get("name"),
         "recipe_hash": built.get("recipe_hash"),
@@ -231,7 +250,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
     if path.is_file():
         # What follows the last line break is empty, or a line that a kill cut off.
         for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
-            entry = json.loads(line)
+            entry = parsed(line)
             entries.setdefault(entry["kind"], []).append(entry)
     evaluations, steps = entries["eval"], entries["train"]
     metrics = {

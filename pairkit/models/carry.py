@@ -21,6 +21,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from pairkit.files import read_json
 from pairkit.models.names import is_path
 
 FLOATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}  # names of safetensors and of torch
@@ -112,7 +113,7 @@ def carry_tensors(
         written |= dict.fromkeys(tensors, path.name)
         size += sum(value.nbytes for value in tensors.values())
     if (folder / INDEX).is_file():
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = read_json(folder / INDEX)
         index["metadata"]["total_size"] = size
         index["weight_map"] = dict(sorted(written.items()))
         (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
@@ -151,7 +152,7 @@ def carry_config(path: Path, before: Mapping[str, Any], dtype: str) -> None:
         before: the checkpoint's configuration.
         dtype: that of the saved weights.
     """
-    saved = json.loads(path.read_text(encoding="utf-8"))
+    saved = read_json(path)
     text = json.dumps(_restored(saved, before, dtype), indent=2, sort_keys=True)
     path.write_text(text + "\n", encoding="utf-8")
 

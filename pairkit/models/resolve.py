@@ -14,7 +14,6 @@ no torch, and looks at files only, so that a dry run can afford it.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pairkit.errors import ModelError
+from pairkit.files import read_json
 from pairkit.models.names import FILES, cannot_load, is_path
 from pairkit.progress import visible
 
@@ -180,7 +180,7 @@ def _check_generation(path: Path, where: str) -> None:
     if not path.is_file():
         return
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
@@ -207,7 +207,7 @@ def _adapter_config(name: str, revision: str | None, ask_hub: bool) -> dict[str,
     if path is None:
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return dict(content)
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"the adapters {name!r} cannot be loaded: {path} is damaged ({error})") from error

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
+from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE, was_edited
 from pairkit.errors import ExistingOutputError
-from pairkit.files import LOCK, OnExisting, admit, names_in, write_json
+from pairkit.files import LOCK, OnExisting, admit, names_in, read_json, write_json
 from pairkit.masking import masked
 from pairkit.ownership import owned
 from pairkit.pipeline.changes import Identity, StageKeys, differences, hashed, shared_stages, summarize
@@ -110,10 +110,12 @@ def survey(out: Path) -> State:
 def manifest(out: Path) -> dict[str, Any]:
     """Read the manifest of a complete dataset."""
     try:
-        made = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        made = read_json(out / MANIFEST)
         checked: dict[str, Any] = {key: dict(made[key]) for key in ("recipe", "input", "files")}
         if not all(isinstance(about["sha256"], str) for about in checked["files"].values()):
             raise ValueError("a file has no hash")
+        if was_edited(made):
+            raise ValueError("it was changed since it was written")
         return {**made, **checked}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExistingOutputError(
@@ -217,7 +219,7 @@ def _unfinished(out: Path) -> tuple[Identity, StageKeys]:
     """Read the identity of an unfinished build and the hashes of its stages."""
     path = out / _BUILD / _STATE
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = read_json(path)
         # Not part of the identity: another hash of a stage must not refuse what shares the stages before it.
         keys = dict(state.pop(_STAGES, ()))
         if not isinstance(state["recipe"], dict) or not isinstance(state["input"], dict):

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pairkit.dataset import card, parquet
 from pairkit.dataset.card_settings import CardSettings
-from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
+from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE, sealed
 from pairkit.engines.sent import sent_by_build
 from pairkit.files import replacing, sha256, write_json, write_text
 from pairkit.masking import masked
@@ -68,6 +68,7 @@ def publish(
         # Empty if somebody deleted it: no row depends on it, and no repetition would bring it back.
         temporary.write_bytes(log.read_bytes() if log.exists() else b"")
     # Last, because from here on the directory counts as complete, and `.build` may go.
+    manifest = sealed(manifest)
     write_json(directory.out / MANIFEST, manifest)
     return manifest
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from pairkit.dataset import histograms, parquet, views
 from pairkit.dataset.histograms import Histograms
-from pairkit.files import write_json
+from pairkit.files import read_json, write_json
 from pairkit.pipeline import pair_files
 from pairkit.pipeline.unit import FinishedUnit
 from pairkit.schema import QUARANTINE, SETS, VERDICTS
@@ -93,7 +93,7 @@ class Contents:
 
 def read_contents(shard: Path) -> Contents:
     """Read `shard.json`. Raises `ValueError`, or `OSError`, `KeyError`, `TypeError`, for a damaged one."""
-    content = json.loads((shard / MARKER).read_text(encoding="utf-8"))
+    content = read_json(shard / MARKER)
     # Counts have no other check: a changed digit in one would be published as it is.
     if content.pop(_SEAL, None) not in (None, _seal(content)):
         raise ValueError("its content was changed")

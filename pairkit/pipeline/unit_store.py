@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pairkit.files import replacing, sha256, write_json
+from pairkit.files import parsed, read_json, replacing, sha256, write_json
 from pairkit.progress import warn
 from pairkit.schema import StageResult
 
@@ -59,7 +59,7 @@ def read(folder: Path, number: int, key: str) -> StageResult | None:
         warn(f"{changed}: was changed since it was written, or has no hash; this result is made again")
         return None
     sets = pq.read_table(path)
-    counts = json.loads(sets.schema.metadata[_COUNTS])
+    counts = parsed(sets.schema.metadata[_COUNTS])
     files = {name: _file(folder, number, key, name) for name in _OTHER_TABLES}
     others = {name: pq.read_table(file) for name, file in files.items() if file.is_file()}
     # Without the counts, because metadata of a table would end up in the published files.
@@ -89,7 +89,7 @@ def _changed(folder: Path, number: int, key: str) -> Path | None:
     """Return a file of a unit's result that is not what was written."""
     listed = _hashes_file(folder, number, key)
     try:
-        hashes = dict(json.loads(listed.read_text(encoding="utf-8")))
+        hashes = dict(read_json(listed))
     except (OSError, ValueError, TypeError):
         return listed
     for name in (_SETS, *_OTHER_TABLES):

@@ -14,7 +14,6 @@ again. The settings are those of the shipped recipes `quickstart` and `quickstar
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from transformers.utils import logging as transformers_logging
 from pairkit import __version__
 from pairkit.engines.transformers import load_transformers
 from pairkit.evaluation.accuracy import accuracy
-from pairkit.files import OnExisting, admit, names_in, stoppable, write_json, write_text
+from pairkit.files import OnExisting, admit, names_in, read_record, stoppable, write_json, write_text
 from pairkit.intervals import Floats
 from pairkit.ownership import owned
 from pairkit.pipeline.build import build
@@ -157,7 +156,7 @@ def _claim(out: Path, settings: Settings, on_existing: OnExisting) -> None:
     names = names_in(out)
 
     def differences() -> list[str]:
-        before = json.loads(record.read_text(encoding="utf-8"))
+        before = read_record(record, "use --on-existing delete")
         now = asdict(settings)
         return [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
 

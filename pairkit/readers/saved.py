@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from pairkit.errors import InputError
+from pairkit.files import read_json
 
 STATE, SPLITS = "state.json", "dataset_dict.json"
 # What `datasets` writes next to the rows; JSON files that are no rows.
@@ -69,7 +69,7 @@ def _load(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        value = json.loads(file.read_bytes())
+        value = read_json(file)
     except ValueError as error:
         raise InputError(f"{file}: not JSON ({error}); get the folder again") from error
     return value if isinstance(value, dict) else None

@@ -14,6 +14,7 @@ from torch import nn
 from pairkit.errors import ModelError, RecipeError
 from pairkit.files import OnExisting, stoppable
 from pairkit.models.chat.format import ChatFormat
+from pairkit.ownership import outside_others
 from pairkit.progress import console, log, warn
 from pairkit.training.cost.report import report
 from pairkit.training.cost.warnings import warnings
@@ -28,7 +29,7 @@ from pairkit.training.loop import train_steps
 from pairkit.training.lora import AdaptersOff
 from pairkit.training.models import policy, reference, reference_key, to_save
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
-from pairkit.training.output.directory import claimed, discarding, save_model
+from pairkit.training.output.directory import all_steps_taken, claimed, discarding, save_model
 from pairkit.training.output.layout import MODEL
 from pairkit.training.output.longer import Finished
 from pairkit.training.output.trackers import check_installed
@@ -75,6 +76,8 @@ def train(
     benchmark = check_curve(recipe.eval.generate, benchmarks, processes)
     # One process prints, or every line would come once per process.
     console.quiet = not processes.main
+    # Before the plan, which writes the tokens next to `out`.
+    outside_others(out)
     with stoppable(out, lambda: _stopped(out)):
         store = TokenStore(out.parent / "tokens", processes=processes)
         planned = plan(recipe, store, allow_changed_data=allow_changed_data)
@@ -95,6 +98,8 @@ def train(
                         raise
                     raise ModelError(_too_large(planned, error)) from error
             if processes.main:
+                # Before the model, because with that the run is complete.
+                all_steps_taken(out)
                 save_model(
                     model,
                     planned.tokenizer,

@@ -19,6 +19,7 @@ from pairkit.engines.cache import Cache
 from pairkit.engines.openai import chat_api, client
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import BudgetError, EngineError, OutputError, RecipeError
+from pairkit.recipes import validate
 
 KEY = "sk-secret-of-the-test-0123456789"
 LASTING = [kind for kind in served.FAULTS if kind != "hang"]  # a hanging server costs a timeout per try
@@ -295,9 +296,29 @@ def test_an_unreachable_server_is_an_error() -> None:
         open_engine(recipe)
 
 
-def test_an_invalid_url_is_an_error() -> None:
-    with pytest.raises((RecipeError, EngineError), match="nonsense"):
-        open_engine(EngineRecipe(engine="openai", model="tiny", base_url="nonsense"))
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense", "", "bob:p4ssw0rdRR@127.0.0.1:9/v1", "ftp://bob:p4ssw0rdRR@host/v1",
+        "//bob:p4ssw0rdRR@host",
+        "http:bob:p4ssw0rdRR@host/v1", "http://bob:p4ssw0rdRR@", "http://bob:p4ssw0rdRR@[::1/v1",
+        "http://bob:p4ssw0rdRR@host:99999/v1", "http://bob:p4ssw0rdRR@host:x/v1",
+        "https://bob:a/p4ssw0rdRR@host",
+        "https://bob:1/p4ssw0rdRR@host", "https://bob:1?p4ssw0rdRR@host", "https://bob:1#p4ssw0rdRR@host",
+        " http://bob:p4ssw0rdRR@host/v1", "http:///v1",
+    ],
+)  # fmt: skip
+def test_what_is_no_url_is_refused_without_its_password(url: str) -> None:
+    fields = {"engine": "openai", "model": "tiny", "base_url": url}
+    message = r"recipe key 'base_url' (must begin with http:// or https://|is not the URL of a server), such"
+    with pytest.raises(RecipeError, match=message) as error:
+        validate(EngineRecipe, fields)
+    assert "p4ss" not in str(error.value)
+
+
+def test_urls_of_servers() -> None:
+    for url in ("HTTPS://api.x.com/v1", "http://a:b%2Fc@[::1]:80", "http://u:p@w@host/v1?key=1"):
+        assert validate(EngineRecipe, {"engine": "openai", "model": "tiny", "base_url": url}).base_url == url
 
 
 def test_token_ids_are_refused(good: Loopback) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.grids import some
 from support.raw import ultrafeedback
 
+from pairkit.dataset.layout import was_edited
 from pairkit.engines.cache import Cache
 from pairkit.errors import PairkitError
+from pairkit.hub.dataset import built_dataset
 from pairkit.pipeline import build as pipeline
 from pairkit.pipeline.recipe import BuildRecipe, load
+from pairkit.schema import short_hash
 
 DAMAGE = ["", "{", "null", "[]", "3", '"text"', "{}", '{"recipe": 1, "input": 2}', "[" * 100_000, "\ufeff{}"]
 
@@ -66,6 +72,38 @@ def test_a_damaged_manifest(content: str, stopped: Path, tmp_path: Path) -> None
     with pytest.raises(PairkitError, match=r"pairkit\.json"):
         pipeline.build(recipe(stopped), out)
     assert pipeline.build(recipe(stopped), out, on_existing="delete")["counts"]["source"]["rows"] == 40
+
+
+EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a count": lambda made: made["counts"]["source"].update(rows=39),
+    "a recipe and its hash": lambda made: made.update(
+        recipe=made["recipe"] | {"seed": 7}, recipe_hash=short_hash(made["recipe"] | {"seed": 7})
+    ),
+    "the size of a file": lambda made: made["files"]["README.md"].update(bytes=1),
+    "what was read": lambda made: made["input"].pop("files"),
+    "another key": lambda made: made.update(card={"license": "mit"}),
+    "the hash itself": lambda made: made.update(manifest_hash="0" * 16),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_manifest_is_no_complete_dataset(edit: str, stopped: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made = pipeline.build(recipe(stopped), out)
+    before = (out / "pairkit.json").read_bytes()
+    changed = json.loads(before)
+    EDITS[edit](changed)
+    (out / "pairkit.json").write_text(json.dumps(changed))
+    with pytest.raises(PairkitError, match=r"pairkit\.json: is damaged \(it was changed since it"):
+        pipeline.build(recipe(stopped), out)
+    with pytest.raises(PairkitError, match=r"changed by hand since it was built: pairkit\.json"):
+        built_dataset(out)
+    forced = built_dataset(out, force=True).manifest()
+    assert forced["changed_by_hand"] == ["pairkit.json"]
+    assert not was_edited(forced)
+    # In another spelling it says the same.
+    (out / "pairkit.json").write_text(json.dumps(made, sort_keys=False))
+    pipeline.build(recipe(stopped), out)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pairkit.files import sha256
 from pairkit.schema import UNIDENTIFIED, identify, with_all_columns
 
 TEXT = "the a red blue old new cat dog house tree runs sleeps sees finds under over near behind"
@@ -57,7 +58,8 @@ def write_data(folder: Path, train: pa.Table, test: pa.Table | None = None, reje
     pq.write_table(train, folder / "data" / "train-00000-of-00001.parquet")
     if test is not None:
         pq.write_table(test, folder / "data" / "test-00000-of-00001.parquet")
-    manifest = {"schema_version": 1, "recipe": {"mine": {"rejected": rejected}}}
+    files = {f"data/{path.name}": {"sha256": sha256(path)} for path in (folder / "data").iterdir()}
+    manifest = {"schema_version": 1, "recipe": {"mine": {"rejected": rejected}}, "files": files}
     (folder / "pairkit.json").write_text(json.dumps(manifest))
     return folder
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -50,12 +51,35 @@ def add_file(folder: Path) -> None:
     shutil.copy(first(folder), folder / "out" / "data" / "train-00099-of-00100.parquet")
 
 
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "out" / "pairkit.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
 CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "rows that were dropped": (lambda at: drop_rows(first(at)), "data/train-00000-of-.* was changed"),
     "a flipped bit": (lambda at: flip(first(at, "test"), 0.4), "data/test-00000-of-.* was changed"),
     "a missing file": (lambda at: first(at).unlink(), "data/train-00000-of-.* is missing"),
     "a missing held-out file": (lambda at: first(at, "test").unlink(), "data/test-00000-of-.* is missing"),
     "an added file": (add_file, "data/train-00099-of-00100.parquet was added"),
+    "no list of files": (lambda at: edit(at, lambda made: made.pop("files")), "json lists no hashes"),
+    "an empty list": (lambda at: edit(at, lambda made: made["files"].clear()), "json lists no hashes"),
+    "files of another type": (lambda at: edit(at, lambda made: made.update(files=[1])), "lists no hashes"),
+    "a file without a hash": (
+        lambda at: edit(at, lambda made: made["files"]["README.md"].pop("sha256")),
+        "lists no hashes",
+    ),
+    "an empty manifest": (lambda at: edit(at, lambda made: made.clear()), "its pairkit.json lists no hashes"),
+    "another recipe": (
+        lambda at: edit(at, lambda made: made["recipe"].update(seed=7)),
+        "pairkit.json was ch",
+    ),
+    "another count": (
+        lambda at: edit(at, lambda made: made["counts"]["source"].update(rows=79)),
+        "pairkit.json was changed",
+    ),
 }
 
 
@@ -65,7 +89,7 @@ def test_a_changed_dataset_is_refused(name: str, built: Path, tmp_path: Path) ->
     folder = tmp_path / "copy"
     shutil.copytree(built, folder)
     change(folder)
-    with pytest.raises(InputError, match=f"{message}; build the dataset again, or pass --allow-changed-data"):
+    with pytest.raises(InputError, match=f"{message}.*; build .*, or pass --allow-changed-data"):
         train(short(folder), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "tokens").exists()

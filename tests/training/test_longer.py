@@ -149,7 +149,7 @@ def test_a_longer_run_does_not_continue_after_a_smaller_last_step(
     assert same(train(longer, out), train(longer, tmp_path / "whole"))
 
 
-def _stop(*_: Any) -> None:
+def _stop(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 

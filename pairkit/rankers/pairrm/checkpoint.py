@@ -14,7 +14,6 @@ model was trained with.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +23,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer
 
 from pairkit.errors import ModelError
+from pairkit.files import read_json
 from pairkit.models.names import cannot_load
 from pairkit.models.resolve import resolve
 from pairkit.rankers.pairrm.model import PairRM
@@ -114,7 +114,7 @@ def _config(name: str, revision: str | None) -> dict[str, Any]:
     if path is None:
         raise cannot_load("model", name, FileNotFoundError("config.json is missing"))
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise cannot_load("model", name, error) from error
     if not isinstance(content, dict):

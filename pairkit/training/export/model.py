@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from torch import nn
 from pairkit import recipes
 from pairkit.dataset.reader import open_data
 from pairkit.errors import InputError, ModelError, RecipeError, unknown
-from pairkit.files import OnExisting, admit, names_in, sha256, stoppable
+from pairkit.files import OnExisting, admit, names_in, read_json, read_record, sha256, stoppable
 from pairkit.models.adapters import merged
 from pairkit.models.chat.saved import saved_template
 from pairkit.models.load import hub_commit, load_for_generation, load_tokenizer
 from pairkit.models.new_tokens import new_ids
 from pairkit.models.resolve import CHECKPOINT_RECORD, is_adapter, resolve
-from pairkit.ownership import none_empty, owned_name
+from pairkit.ownership import none_empty, outside_others, owned_name
 from pairkit.schema import short_hash
 from pairkit.training.export.source import find_source
 from pairkit.training.models import start_model
@@ -88,6 +87,8 @@ def export_model(
     target = out or RUNS / _name(source, merge=merge)
     if target.resolve() in (path.resolve(), source.resolve()):
         raise RecipeError(f"--out {target}: is what is exported; choose another --out")
+    # Before the hashing, and in a dry run too.
+    outside_others(target)
     settings = {
         "from": str(source.resolve()),
         "weights": _digest(source),
@@ -184,11 +185,13 @@ def _recipe(run: Path) -> TrainRecipe:
     """Read the recipe of a run from its record."""
     path = run / RECORD
     try:
-        content = dict(json.loads(path.read_text(encoding="utf-8"))["recipe"])
+        content = dict(read_json(path)["recipe"])
     except FileNotFoundError as error:
         raise InputError(
             f"{run}: has no {RECORD}, by which a checkpoint is exported; give the checkpoint within its run"
         ) from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the record of a training run: {error}") from error
     # No loss is computed, so that none is imported; and no kernels of the Hub are needed.
@@ -247,7 +250,7 @@ def _complete(target: Path, settings: Mapping[str, Any], on_existing: OnExisting
     holds = "an exported model" if record.is_file() else None
 
     def differences() -> list[str]:
-        before = json.loads(record.read_text(encoding="utf-8"))
+        before = read_record(record, "use --on-existing delete")
         return [
             f"{key} {before.get(key)!r} -> {value!r}"
             for key, value in settings.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pairkit.errors import InputError, RecipeError, unknown
@@ -10,7 +9,7 @@ from pairkit.models.resolve import CHECKPOINT_RECORD
 from pairkit.progress import log
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, damage
 from pairkit.training.output.layout import METRICS, MODEL, RECORD
-from pairkit.training.output.longer import shorter, shorter_evaluation
+from pairkit.training.output.longer import is_complete, read_run, shorter, shorter_evaluation
 from pairkit.training.output.metrics import read_metrics
 
 # Metrics of held-out sets by which a checkpoint can be the best, and whether it is the one with the lowest.
@@ -48,7 +47,7 @@ def find_source(path: Path, best: str | None) -> Path:
         return path
     if best is not None:
         return _best(path, best)
-    if (path / MODEL).is_dir():
+    if is_complete(path):
         return path / MODEL
     # Nothing is removed here, because the run may be writing a checkpoint at this moment.
     last = next((each for each in reversed(checkpoints(path / CHECKPOINTS)) if damage(each) is None), None)
@@ -68,8 +67,8 @@ def _best(run: Path, metric: str) -> Path:
     values = {entry["step"]: entry.get(metric) for entry in read_metrics(run, "eval")}
     evaluated = {step: value for step, value in values.items() if step > 0 and value is not None}
     kept = {_step(path): path for path in checkpoints(run / CHECKPOINTS) if damage(path) is None}
-    if (run / MODEL).is_dir():
-        kept[json.loads((run / RECORD).read_text(encoding="utf-8"))["plan"]["steps"]] = run / MODEL
+    if is_complete(run):
+        kept[read_run(run)["plan"]["steps"]] = run / MODEL
     candidates = [(evaluated[step], step, kept[step]) for step in sorted(evaluated.keys() & kept.keys())]
     # With evaluations of their own, because the same step of the longer run has other weights.
     for step, model in shorter(run).items():

@@ -9,13 +9,13 @@ therefore gives the reference's log-probs too (`forward.score` with the model as
 from __future__ import annotations
 
 import filecmp
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from pairkit.files import read_record
 from pairkit.models.resolve import ADAPTER_CONFIG, Place, resolve
 from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.logprobs.forward import score_all
@@ -134,7 +134,7 @@ def _same_files(one: str, other: str) -> bool:
 
 def _settings(adapters: str) -> dict[str, object]:
     """Read what decides what adapters compute, such as their alpha; not where their base model is."""
-    content = json.loads((Path(adapters) / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    content = read_record(Path(adapters) / ADAPTER_CONFIG, "get the adapters again")
     return {key: value for key, value in content.items() if key not in WHERE_THE_BASE_IS}
 
 

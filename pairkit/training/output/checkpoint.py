@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from pairkit.errors import OutputError
-from pairkit.files import partial, publish, sha256
+from pairkit.files import partial, publish, read_json, sha256
 from pairkit.losses import Loss, WeightedSum
 from pairkit.models.resolve import CHECKPOINT_RECORD
 from pairkit.progress import warn
@@ -166,11 +166,11 @@ def newest_undamaged(folder: Path) -> Path | None:
 def damage(checkpoint: Path) -> str | None:
     """Describe what differs from what was written, or return None."""
     try:
-        record = json.loads((checkpoint / RECORD_FILE).read_text(encoding="utf-8"))
+        record = read_json(checkpoint / RECORD_FILE)
         step, files = record["step"], dict(record["files"])
     except FileNotFoundError:
         return f"{RECORD_FILE} is missing"
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return f"{RECORD_FILE} is not valid"
     if step != steps_done(checkpoint):  # because a copied or renamed folder would resume at a wrong step
         return f"{RECORD_FILE} belongs to step {step}"

@@ -26,6 +26,7 @@ from pairkit.files import (
     names_in,
     partial,
     publish,
+    read_json,
     sha256,
     write_json,
     write_text,
@@ -38,8 +39,8 @@ from pairkit.progress import log, warn
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.content import Content, differences
-from pairkit.training.output.layout import HASHES, RECIPE, RECORD, REFUSED
-from pairkit.training.output.longer import Finished, finished, has_more_to_do, holds_model
+from pairkit.training.output.layout import HASHES, RECIPE, RECORD, REFUSED, TAKEN
+from pairkit.training.output.longer import Finished, finished, has_more_to_do, holds_model, read_run
 from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
 
 # Those whose version, like pairkit's own, can change the bits of a result.
@@ -151,15 +152,21 @@ def _claim(
     # Around these writes too, or a disk that is full now would leave a directory to delete by hand.
     with discarding(out, complete):
         # The record first, because a run that is killed in here is recognized by it.
-        write_json(record, {**identity, "starts": starts, "plan": plan()})
+        write_json(record, {**identity, "starts": starts, "plan": plan(), TAKEN: 0})
         write_text(out / RECIPE, yaml.safe_dump(identity["recipe"], sort_keys=False))
         write_text(out / REFUSED, "".join(json.dumps(line) + "\n" for line in refused))
     return complete
 
 
+def all_steps_taken(out: Path) -> None:
+    """Write into the record that the run in `out` has taken all steps; with a model it is then complete."""
+    record = read_run(out)
+    write_json(out / RECORD, {**record, TAKEN: record["plan"]["steps"]})
+
+
 def _set_card(out: Path, recipe: TrainRecipe) -> None:
     """Write another card into the record of a complete run, for the next push."""
-    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    record = read_run(out)
     if settings_of(record["recipe"].get("card", {})) == recipe.card:
         return
     record["recipe"]["card"] = masked(recipe.card.model_dump(mode="json"))
@@ -171,7 +178,7 @@ def _set_card(out: Path, recipe: TrainRecipe) -> None:
 
 def _read_record(record: Path) -> dict[str, Any]:
     try:
-        before = json.loads(record.read_text(encoding="utf-8"))
+        before = read_json(record)
         int(before["plan"]["steps"])
         read = {"recipe": dict(before["recipe"]), "data": before["data"], "starts": list(before["starts"])}
         # None in the record of a version that did not hash them.

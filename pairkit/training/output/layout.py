@@ -7,6 +7,7 @@ from pairkit.models.resolve import RUN_MODEL, RUN_RECORD
 RECORD = RUN_RECORD
 MODEL = RUN_MODEL
 RECIPE = "recipe.yaml"
+TAKEN = "steps_taken"  # key of the record: 0 until all steps of the plan are taken, then their number
 HASHES = "hashes.json"
 METRICS = "metrics.jsonl"
 REFUSED = "refused.jsonl"

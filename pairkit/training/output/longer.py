@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -10,10 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from pairkit.errors import ExistingOutputError
-from pairkit.files import replacing
+from pairkit.files import read_record, replacing, undamaged
 from pairkit.progress import log
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, remove, steps_done
-from pairkit.training.output.layout import METRICS, MODEL, RECIPE, RECORD, REFUSED
+from pairkit.training.output.layout import (
+    METRICS,
+    MODEL,
+    RECIPE,
+    RECORD,
+    RECORD_OF_EXPORT,
+    REFUSED,
+    TAKEN,
+)
 from pairkit.training.output.metrics import read_entries
 
 
@@ -47,11 +54,32 @@ class Finished:
         log(f"{self.out}: is again the complete run that it was")
 
 
+def is_complete(out: Path) -> bool:
+    """Return whether the run in `out` has finished: a model, and a record that says that its steps are taken.
+
+    Not by the model alone, which may have been copied or exported there. The record of an older version does
+    not count the steps.
+    """
+    if not (out / MODEL).exists() or (out / MODEL / RECORD_OF_EXPORT).exists():
+        return False
+    record = read_run(out)
+    return bool(record.get(TAKEN, record["plan"]["steps"]) == record["plan"]["steps"])
+
+
+def read_run(out: Path) -> dict[str, Any]:
+    """Read the record of the run in `out`. Raises `InputError`."""
+    record = read_record(out / RECORD, "choose another --out, or use --on-existing delete")
+    with undamaged(out / RECORD, "choose another --out, or use --on-existing delete"):
+        if not isinstance(record["plan"]["steps"], int) or not isinstance(record["recipe"], dict):
+            raise TypeError("it has no steps or no recipe")
+    return record
+
+
 def finished(out: Path) -> Finished | None:
     """Return the complete run in `out`; None if the run there has not finished."""
-    if not (out / MODEL).exists():
+    if not is_complete(out):
         return None
-    steps = json.loads((out / RECORD).read_text(encoding="utf-8"))["plan"]["steps"]
+    steps = read_run(out)["plan"]["steps"]
     paths = [out / name for name in (RECORD, RECIPE, REFUSED, METRICS)]
     files = {path.name: path.read_bytes() for path in paths if path.exists()}
     return Finished(out, steps, frozenset(checkpoints(out / CHECKPOINTS)), files)
@@ -85,8 +113,13 @@ def has_more_to_do(out: Path, steps: int) -> bool:
         ExistingOutputError: it has already taken more.
     """
     model = out / MODEL
-    complete = model.exists()
-    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    complete = is_complete(out)
+    if model.exists() and not complete:
+        raise ExistingOutputError(
+            f"{model}: is not the model of this run, which has not finished; move it elsewhere, and the same "
+            "command continues the run, or use --on-existing delete"
+        )
+    record = read_run(out)
     before = record["plan"]["steps"]
     saved = checkpoints(out / CHECKPOINTS)
     last = steps_done(saved[-1]) if saved else 0

@@ -7,7 +7,6 @@ stopped run had sent them after its last checkpoint is not sent twice; TensorBoa
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pairkit.errors import RecipeError
-from pairkit.files import undamaged, write_json
+from pairkit.files import read_json, undamaged, write_json
 
 PROJECT = "pairkit"
 RECORD = "trackers.json"
@@ -50,7 +49,7 @@ class Trackers:
     ) -> None:
         path = out / RECORD
         with undamaged(path, "remove it to begin another run of the trackers"):
-            record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            record = read_json(path) if path.exists() else {}
             run, before = str(record.get("id", uuid.uuid4().hex[:12])), set(record.get("trackers", ()))
         self._trackers = [
             (_start(name, out, done, config, run), repeated if name in before else Entries())

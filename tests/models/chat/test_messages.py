@@ -14,7 +14,7 @@ def test_what_templates_cannot_follow_is_no_value(levels: int) -> None:
     for opens, closes in (("[", "]"), ('{"a":', "}")):
         text = opens * levels + "1" + closes * levels
         assert parsed_json(text) is None
-        with pytest.raises(PromptRefused, match="tools must be a JSON list"):
+        with pytest.raises(PromptRefused, match=f"tools must be nested at most {MAX_LEVELS} levels deep"):
             from_json(text, list, "tools")
     wide = json.dumps([[1] * 300] * 300)
     assert from_json(wide, list, "tools") == json.loads(wide)

@@ -363,9 +363,7 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/test_masking.py::test_the_name_of_a_key_tells",
                 "tests/test_masking.py::test_the_key_that_is_used_is_hidden_whatever_its_form",
                 "tests/cli/test_secrets.py::test_secrets_that_the_server_echoes",
-                Tried(
-                    "tests/engines/test_secrets.py::test_a_secret_is_hidden_in_every_spelling", 240, COLLECTED
-                ),
+                "tests/engines/test_secrets.py::test_a_secret_is_hidden_in_every_spelling",
                 "tests/cli/test_secrets.py::test_a_key_in_an_error",
                 "tests/cli/test_secrets.py::test_a_password_in_the_url",
                 "tests/cli/test_secrets.py::test_a_token_in_the_body_is_masked_and_not_published",
