@@ -1,7 +1,7 @@
 """Texts with the brackets of a control token, which a server's tokenizer may take for one.
 
-Which token ends a turn depends on a model that is not known here, so that the forms count: those that no prose,
-code or HTML has, and the names of tokens in the forms that they share with it.
+Which token ends a turn depends on a model that is not known here, so that the forms count: those that no
+prose, code or HTML has, and the names of tokens in the forms that they share with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What has the form of a control token is shown to judges with other brackets, and long answers cost little."""
+"""What has the form of a control token is shown with other brackets, and long answers cost little."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from pairkit.rankers.judge.texts import harmless
 from pairkit.rankers.judge.verdicts import LONGEST, read_verdict, why_unread
 
 TOKENS = [
-    "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end|>", "<|return|>", "<|channel>", "<turn|>",
-    "<｜end▁of▁sentence｜>", "<｜User｜>", "<|START_OF_TURN_TOKEN|>", "<BOS_TOKEN>", "<start_of_turn>", "<end_of_turn>",
-    "<end_of_utterance>", "<fake_token_around_image>", "<global-img_x>", "[|endofturn|]", "[|assistant|]", "[|user|]",
-    "<seed:eos>", "<seed:bos>", "<seed:tool_call>", "]~b]", "]~!b[", "[e~[", "]<]", "[>[", "<role>", "</role>",
-    "[BOS]", "[EOS]", "[gMASK]", "[sMASK]", "[MASK]", "[CLS]", "[SEP]", "[PAD]", "[UNK]", "[unused12]", "<sop>", "<eop>",
-    "<SPECIAL_12>", "<extra_id_0>", "<extra_id_1>", "<_user>", "<_bot>", "<_end>", "<_system>", "<<SYS>>", "<</SYS>>",
-    "<mask>", "<mask:1>", "<cls>", "<sep>", "<eod>", "<fim_prefix>", "<fim_middle>", "<repo_name>", "<file_sep>",
-    "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<image>", "<video>", "<audio>", "<img>",
-    "<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<reserved_106>", "<reserved12>", "<TOKENS_UNUSED_1>", "<eoh>",
-    "<eoa>", "<unused99>", "<image_soft_token>", "<longcat_user>", "<longcat_s>", "<PRE>", "<SUF>", "<MID>", "<EOT>",
-    "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[TOOL_CONTENT]",
-    "[ARGS]", "[IMG]", "[IMG_BREAK]", "[BEGIN_AUDIO]", "[PREFIX]", "[control_12]", "[USER]", "[BOT]", ">>ANSWER<<",
-    "<user>", "<assistant>", "<system>", "<human>", "<bot>", "<tools>",
+    "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end|>", "<|return|>", "<|channel>",
+    "<turn|>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<|START_OF_TURN_TOKEN|>", "<BOS_TOKEN>",
+    "<start_of_turn>", "<end_of_turn>", "<end_of_utterance>", "<fake_token_around_image>",
+    "<global-img_x>", "[|endofturn|]", "[|assistant|]", "[|user|]", "<seed:eos>", "<seed:bos>",
+    "<seed:tool_call>", "]~b]", "]~!b[", "[e~[", "]<]", "[>[", "<role>", "</role>", "[BOS]", "[EOS]",
+    "[gMASK]", "[sMASK]", "[MASK]", "[CLS]", "[SEP]", "[PAD]", "[UNK]", "[unused12]", "<sop>", "<eop>",
+    "<SPECIAL_12>", "<extra_id_0>", "<extra_id_1>", "<_user>", "<_bot>", "<_end>", "<_system>", "<<SYS>>",
+    "<</SYS>>", "<mask>", "<mask:1>", "<cls>", "<sep>", "<eod>", "<fim_prefix>", "<fim_middle>",
+    "<repo_name>", "<file_sep>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>",
+    "<image>", "<video>", "<audio>", "<img>", "<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>",
+    "<reserved_106>", "<reserved12>", "<TOKENS_UNUSED_1>", "<eoh>", "<eoa>", "<unused99>",
+    "<image_soft_token>", "<longcat_user>", "<longcat_s>", "<PRE>", "<SUF>", "<MID>", "<EOT>", "[INST]",
+    "[/INST]", "[SYSTEM_PROMPT]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]",
+    "[TOOL_CONTENT]", "[ARGS]", "[IMG]", "[IMG_BREAK]", "[BEGIN_AUDIO]", "[PREFIX]", "[control_12]",
+    "[USER]", "[BOT]", ">>ANSWER<<", "<user>", "<assistant>", "<system>", "<human>", "<bot>", "<tools>",
 ]  # fmt: skip
 
 
