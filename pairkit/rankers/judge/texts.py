@@ -27,12 +27,14 @@ from pairkit.rankers.judge.forms import (
 )
 from pairkit.rankers.judge.header import NAMES
 from pairkit.rankers.judge.prompt import Prompt
+from pairkit.rankers.judge.tokens import without_tokens
 from pairkit.rankers.judge.verdicts import LABELS
 from pairkit.rankers.shown import shown_content, shown_text
 from pairkit.rankers.spellings import MARK, TAGS
 from pairkit.schema import short_hash
 
 _VERDICTS = "|".join(NAMES.values())
+# Also with white space within, which a tokenizer takes for other tokens and a reader for the same.
 _TOKENS = "s|bos|eos|pad|unk|start_of_turn|end_of_turn"
 _TAG = re.compile(
     rf"<(\s{{0,8}}/?\s{{0,8}}(?:{_VERDICTS}|{TAGS}|{_TOKENS})\s{{0,8}})>",
@@ -42,8 +44,6 @@ _OPEN_TAG = re.compile(rf"<(?={tag_of(f'{_VERDICTS}|{TAGS}').removeprefix('<')})
 _BRACKETS = re.compile(f"{LABEL_IN_BRACKETS}|{NUMBER_IN_BRACKETS}", FLAGS)
 _BOX = re.compile(IN_BOX, FLAGS)
 _KEY = re.compile(key_of(_VERDICTS), FLAGS)
-_TEMPLATE = re.compile(r"<([|｜][^<>\n]{0,64}|[^<>|｜\s]{1,64}[|｜])>")
-_INST = re.compile(r"\[(/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\]")
 _OTHER_BRACKETS = str.maketrans("<>[]◁▷", "‹›⟦⟧‹›")
 
 
@@ -63,8 +63,7 @@ def harmless(text: str, *, boxed: bool = False) -> str:
         text = _BOX.sub(r"\\boxed⦃\1⦄", text)
     text = _KEY.sub(lambda match: f"“{match[0][1:]}", text)
     text = MARK.sub(_unmarked, text)
-    text = _TEMPLATE.sub(r"‹\1›", text)
-    return _INST.sub(r"⟦\1⟧", text)
+    return without_tokens(text)
 
 
 def _unmarked(mark: re.Match[str]) -> str:

@@ -22,6 +22,7 @@ from pairkit.rankers.judge.header import Header
 from pairkit.rankers.judge.spoken import spoken, verdict_end
 
 Verdict = tuple[float, ...]
+LONGEST = 400_000  # characters of an answer in which a verdict is looked for: a server may send megabytes
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 # Markdown and brackets that judges write around a word within its tag.
@@ -44,6 +45,8 @@ def read_verdict(answer: str, header: Header, shown: int) -> Verdict | None:
     >>> read_verdict("It said <verdict>A</verdict>, but <verdict>B</verdict>", header, 2) is None
     True
     """
+    if len(answer) > LONGEST:
+        return None
     text = spoken(answer)
     found = find(text, verdict_end(text), header)
     # Only ASCII, because other letters can look like a label or become one in lower case (the Kelvin sign).
@@ -56,6 +59,8 @@ def read_verdict(answer: str, header: Header, shown: int) -> Verdict | None:
 
 def why_unread(answer: str, header: Header) -> str:
     """Say why an answer in which `read_verdict` finds none has no verdict; "" if it has none in any form."""
+    if len(answer) > LONGEST:
+        return f"it is longer than {LONGEST:,} characters"
     text = spoken(answer)
     if not text:
         return "it ends in a draft" if answer.strip() else ""

@@ -301,6 +301,8 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 ),
                 "tests/rankers/judge/test_quotations.py::test_a_key_is_harmless_however_far_its_colon_is",
                 "tests/rankers/judge/test_quotations.py::test_quoted_ends_of_drafts_end_none",
+                "tests/rankers/judge/test_control_tokens.py::test_a_token_is_shown_with_other_brackets",
+                "tests/rankers/judge/test_control_tokens.py::test_an_answer_without_bound_has_no_verdict",
                 "tests/rankers/judge/test_hostile_answers.py::test_text_that_looks_like_a_verdict_changes_nothing",
                 "tests/rankers/judge/test_hostile_answers.py::"
                 "test_no_form_of_a_prompt_can_be_repeated_from_a_completion",
