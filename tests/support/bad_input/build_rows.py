@@ -157,8 +157,8 @@ CASES = [
     Case(
         "CSV with text after the closing quote of a cell",
         f"{FILES} own.csv",
-        "own.csv: no usable candidate set in 1 rows (1 invalid_csv); the first: own.csv, row 1: has text after the "
-        "closing quote of a cell; write quotes within a cell twice",
+        "own.csv: no usable candidate set in 1 rows (1 invalid_csv); the first: own.csv, row 1: has text "
+        "after the closing quote of a cell; write quotes within a cell twice",
         {"own.csv": b'prompt,chosen,rejected\n"p"x,c,r\n'},
     ),
 ]
