@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from support.bad_input.case import FILES, OWN, Case, lines
+import pyarrow as pa
+from support.bad_input.case import FILES, OWN, Case, lines, parquet
 
 ASKED = {"own.jsonl": lines(*({"prompt": f"Question {number}?"} for number in range(20)))}
 OTHER_NAMES = {
@@ -19,6 +20,7 @@ UNANSWERED = {
     "own.jsonl": lines(*({"messages": [{"role": "user", "content": f"Question {n}?"}]} for n in range(20)))
 }
 ONE_OF_TWO = {"own.jsonl": lines({"prompt": "p", "answer": "c", "bad_answer": "r"})}
+TWICE = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], ["x", "x"])
 GENERATE = "generate.model=MODEL generates them"
 
 CASES = [
@@ -138,5 +140,25 @@ CASES = [
         "own.jsonl: map system=Brief: there is no 'Brief'; found columns prompt, chosen, rejected; write a "
         "text that is no column in quotes: --map 'system=\"Brief\"'",
         OWN,
+    ),
+    Case(
+        "Parquet of two fields of one name in an object",
+        f"{FILES} own.parquet",
+        "own.parquet: the column 'note' has two fields named 'x' in one object; rename one of them",
+        {"own.parquet": parquet(prompt=["p"], chosen=["c"], rejected=["r"], note=TWICE)},
+    ),
+    Case(
+        "JSON of columns with different numbers of values",
+        f"{FILES} own.json",
+        "own.json: columns with different numbers of values: prompt (2), chosen (2), rejected (1); give each "
+        "one per row",
+        {"own.json": lines({"prompt": ["p", "q"], "chosen": ["a", "b"], "rejected": ["c"]})},
+    ),
+    Case(
+        "CSV with text after the closing quote of a cell",
+        f"{FILES} own.csv",
+        "own.csv: no usable candidate set in 1 rows (1 invalid_csv); the first: own.csv, row 1: has text "
+        "after the closing quote of a cell; write quotes within a cell twice",
+        {"own.csv": b'prompt,chosen,rejected\n"p"x,c,r\n'},
     ),
 ]
