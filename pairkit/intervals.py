@@ -178,7 +178,7 @@ def wilson_share(share: float, trials: int, *, level: float = 0.95) -> Interval:
     """Compute the score interval of a share in which a tie may count 1/2.
 
     >>> wilson_share(0.5, 50)
-    Interval(mean=0.5, low=0.3664486, high=0.6335514)
+    Interval(mean=0.5, low=0.36644514316828586, high=0.6335548568317142)
     """
     # The score interval, because the usual one is empty where all or none succeed.
     z = NormalDist().inv_cdf((1 + level) / 2)
