@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,12 +44,23 @@ def _read(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
     if processes.device.type == "cpu":
         # Its weights are the mapped files until a step writes to them: a file that is written to later would
         # change frozen ones, and one that is cut would end the process.
-        for tensor in (*model.parameters(), *model.buffers()):
-            if tensor.is_floating_point():  # others are made by loading: packed weights, positions
-                tensor.data = tensor.data.clone()
+        _copy_storages(model)
     placed = _placed(model, planned.recipe, processes)
     planned.unwritten.check()
     return placed
+
+
+def _copy_storages(model: nn.Module) -> None:
+    """Give the numbers of a model memory of their own; tensors that share theirs still do."""
+    copies: dict[int, Any] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point():  # others are made by loading: packed weights, positions
+            storage: Any = tensor.untyped_storage()
+            if storage.data_ptr() not in copies:
+                copies[storage.data_ptr()] = storage.clone()
+            place = tensor.storage_offset(), tensor.size(), tensor.stride()
+            copy = copies[storage.data_ptr()]
+            tensor.data = torch.empty(0, dtype=tensor.dtype).set_(copy, *place)
 
 
 def to_save(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
