@@ -6,6 +6,8 @@ one line that starts in lower case or with a path; a warning starts with "warnin
 
 from __future__ import annotations
 
+import os
+import shlex
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +49,26 @@ def visible(text: str, width: int | None = None) -> str:
         mark if mark.isprintable() else mark.encode("unicode_escape").decode("ascii") for mark in cut
     )
     return shown if len(cut) == len(text) else f"{shown}… ({len(text):,} characters)"
+
+
+def shell_quoted(word: str) -> str:
+    r"""Return a word of a command that is printed for copying, as a shell reads it.
+
+    Control characters and marks that turn text, which a terminal is not sent, are escapes that bash and zsh
+    read (`$'...'`): shown as text they would name another file.
+
+    >>> print(shell_quoted("two words"), shell_quoted("a\x1bb"))
+    'two words' $'a\x1bb'
+    """
+    if shown(word) == word and "\n" not in word and "\t" not in word:
+        return shlex.quote(word)
+    # Bytes, because those are what a file's name is made of.
+    parts = [_plain(byte) for byte in os.fsencode(word)]
+    return f"$'{''.join(parts)}'"
+
+
+def _plain(byte: int) -> str:
+    return chr(byte) if 32 <= byte < 127 and byte not in b"'\\\\" else f"\\x{byte:02x}"
 
 
 def shown(text: str) -> str:

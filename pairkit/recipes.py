@@ -200,7 +200,9 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
     except ValueError as error:
         raise RecipeError(str(error)) from error
     try:
-        return model.model_validate(content)
+        recipe = model.model_validate(content)
+        _check_numbers(content, recipe, "")
+        return recipe
     except ValidationError as error:
         # The first mistake only, because the others often follow from it.
         first = error.errors()[0]
@@ -228,6 +230,22 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
         if isinstance(ours, ValueError):  # the message of a validator of the model itself
             raise RecipeError(str(ours)) from error
         raise RecipeError(f"recipe key {place!r}: {first['msg']} (got {first['input']!r})") from error
+
+
+def _check_numbers(content: Any, made: Any, place: str) -> None:
+    """Refuse a text that became a number and is none in YAML 1.2, as 1_000. Raises `RecipeError`."""
+    if isinstance(made, BaseModel):
+        made = {name: getattr(made, name) for name in type(made).model_fields}
+    if isinstance(content, Mapping) and isinstance(made, Mapping):
+        for key in content.keys() & made.keys():
+            _check_numbers(content[key], made[key], f"{place}.{key}" if place else str(key))
+    elif isinstance(content, (list, tuple)) and isinstance(made, (list, tuple)):
+        for index, (value, became) in enumerate(zip(content, made, strict=False)):
+            _check_numbers(value, became, f"{place}.{index}")
+    elif not isinstance(content, str) or isinstance(made, bool) or not isinstance(made, (int, float)):
+        return
+    elif not yaml12.NUMBER.fullmatch(content.strip()):
+        raise RecipeError(f"recipe key {place!r} must be a number, got the text {_cut(content)!r}")
 
 
 def _put(nested: dict[str, Any], keys: list[str], value: Any) -> None:

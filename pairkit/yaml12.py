@@ -43,6 +43,8 @@ _PLAIN_VALUES = {
     "float": rf"(?:{_INTEGER}(?:\.[0-9]*)?|[-+]?\.[0-9]+){_EXPONENT}|[-+]?\.inf|\.nan",
     "merge": r"<<",
 }
+_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", *_PLAIN_VALUES))
+NUMBER = re.compile(rf"{_PLAIN_VALUES['int']}|{_PLAIN_VALUES['float']}")
 # A table of its own, because the class shares the one of SafeLoader, and with it those of all other YAML.
 _Loader.yaml_implicit_resolvers = {}
 for _kind, _pattern in _PLAIN_VALUES.items():
@@ -109,6 +111,11 @@ def _size(node: yaml.Node, sizes: dict[yaml.Node, int], above: tuple[yaml.Node, 
         return sizes[node]
     if node in above:
         raise yaml.YAMLError("an anchor contains itself")
+    if node.tag not in _TAGS:
+        # Before anything is constructed: sets, dates and objects are no values of a recipe.
+        raise yaml.constructor.ConstructorError(
+            None, None, f"there is no constructor for the tag {_shown(node.tag)}", node.start_mark
+        )
     if len(above) > DEPTH:
         raise yaml.YAMLError(f"it is nested more than {DEPTH} levels deep")
     below = []

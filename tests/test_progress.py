@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 
 import pytest
 from rich.console import Console
 
 from pairkit import progress as module
-from pairkit.progress import log, progress, visible, warn
+from pairkit.progress import log, progress, shell_quoted, shown, visible, warn
 
 
 def test_messages_are_printed_literally_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,3 +57,15 @@ def test_a_text_of_others_cannot_write_to_the_terminal(text: str, shown: str) ->
 def test_a_long_text_is_cut_and_its_length_told() -> None:
     assert visible("x" * 1001, 10) == "x" * 10 + "\u2026 (1,001 characters)"
     assert visible("x" * 10, 10) == "x" * 10
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b", "a'b", "a\nb", "a\tb", "a\x1b[31mb", "a\u202eb", "a'\x07\\b", "é\u200b", "\udcff", "$x`y`\x01"],
+)
+def test_a_quoted_word_is_what_a_shell_reads(name: str) -> None:
+    quoted = shell_quoted(name)
+    assert shown(quoted) == quoted
+    assert "\n" not in quoted
+    read = subprocess.run(["bash", "-c", f"printf %s {quoted}"], capture_output=True, check=True).stdout
+    assert read == os.fsencode(name)

@@ -35,6 +35,10 @@ BAD = {
     "a large file": ("a: " + "x" * 5_000_000, "longer than 4,000,000 characters"),
     "thousands of digits": ("a: " + "9" * 5000, "too many digits"),
     "an object": ("a: !!python/object/apply:os.system ['true']", "constructor"),
+    "a set": ("a: !!set {b, c}", "there is no constructor for the tag 'tag:yaml.org,2002:set'"),
+    "a date": ("a: !!timestamp 2024-01-01", "there is no constructor"),
+    "bytes": ("a: !!binary aGVsbG8=", "there is no constructor"),
+    "pairs": ("a: [!!omap [b: 1]]", "there is no constructor"),
     "a key twice": ("a: 1\nb: 2\na: 3\n", "the key 'a' is there twice"),
     "a list as a key": ("? [1, 2]\n: 3\n", "unhashable key"),
     "a number as a key": ("1: a", "keys of a recipe must be text, got 1"),
@@ -117,6 +121,22 @@ def test_texts_that_are_no_path(text: str) -> None:
     if "\0" in text:
         with pytest.raises(RecipeError, match=message):
             load(None, recipes.parse_overrides(['source.path="x\\0"', "source.name=files"]), {})
+
+
+@pytest.mark.parametrize("text", ["1_000", "0x10", "0o17", "1:30", "\u0663"])
+def test_a_text_is_no_number(text: str) -> None:
+    for source in ("arithmetic", "files"):
+        with pytest.raises(RecipeError, match="recipe key 'seed'"):
+            load(
+                None,
+                {"source": {"name": source, "path": "x"}} | recipes.parse_overrides([f"seed={text}"]),
+                {},
+            )
+    with pytest.raises(RecipeError, match=r"recipe key 'optimizer.warmup'"):
+        recipes.validate(TrainRecipe, {"data": "d", "model": "m", "optimizer": {"warmup": text}})
+    assert recipes.validate(TrainRecipe, {"data": "d", "model": "m", "seed": "12"}).seed == 12
+    # Where a text belongs it is one.
+    assert recipes.validate(TrainRecipe, {"data": text, "model": "m"}).data == text
 
 
 def test_usual_anchors_are_expanded() -> None:

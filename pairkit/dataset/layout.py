@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pairkit.errors import InputError
 from pairkit.files import read_json
+from pairkit.progress import shell_quoted
 from pairkit.schema import MANIFEST, short_hash
 
 CARD = "README.md"
@@ -65,5 +65,5 @@ def _instead(folder: Path) -> str:
         if (parent / MANIFEST).is_file():
             return f"give the dataset that contains it: {parent}"
     if folder.is_file():
-        return f"build one from the file: pairkit build --source files --path {shlex.quote(str(folder))}"
+        return f"build one from the file: pairkit build --source files --path {shell_quoted(str(folder))}"
     return "build one with: pairkit build --source NAME"

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from pairkit.dataset.layout import CARD, SEAL, sealed
 from pairkit.errors import InputError
 from pairkit.files import sha256
-from pairkit.masking import places_of_secrets
+from pairkit.masking import looks_secret, places_of_secrets
 from pairkit.schema import MANIFEST
 
 Kind = Literal["dataset", "model"]  # as the hub's API calls them
@@ -88,6 +88,18 @@ def check_secrets(where: Path | str, content: Mapping[str, Any]) -> None:
         )
 
 
+def check_text(where: Path | str, text: str) -> None:
+    """Refuse to publish a text in which a line holds what looks like a secret. Raises `InputError`."""
+    if looks_secret(text):
+        lines = text.splitlines()
+        # Of several lines together, the first.
+        number = next((number for number, line in enumerate(lines, 1) if looks_secret(line)), 1)
+        raise InputError(
+            f"{where}, line {number}: holds what looks like a secret, which is not published, with any flag; "
+            "take it out"
+        )
+
+
 def content_of(file: File) -> bytes:
     """Return the whole content of a file."""
     return file.content if isinstance(file.content, bytes) else file.content.read_bytes()
@@ -104,6 +116,14 @@ def read_card(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: the card cannot be read: {error}") from error
+
+
+def read_text(path: Path) -> str:
+    """Read a file of text, whatever its bytes are. Raises `InputError`."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def as_json(manifest: Mapping[str, Any]) -> File:

@@ -72,6 +72,7 @@ def built_dataset(
         )
     rows = {name: _check_parquet(folder / name, name) for name in files if name.endswith(".parquet")}
     card = content.read_card(folder / CARD)
+    content.check_text(folder / CARD, card)
     check_card(str(folder / CARD), card, rows)
     # Only files that were changed, because the build has checked the rows of the others.
     for name in set(changed) & rows.keys():

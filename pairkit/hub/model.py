@@ -25,6 +25,9 @@ from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECORD, RECOR
 _WITH_PATHS = (ADAPTER_CONFIG, "config.json", "tokenizer_config.json")
 # The card is pairkit's, not the one that peft writes.
 _UNSENT = frozenset({CARD, MANIFEST, HASHES, RECORD_OF_EXPORT})
+# Files of text besides JSON, and those with the words of a tokenizer, which may look like anything.
+_TEXTS = (".jinja", ".txt", ".md", ".py", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".csv", ".log", "")
+_WORDS = frozenset({"tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json"})
 _NAMED = ("model", "reference", "tokenizer")  # fields of the recipe that may be a directory
 
 
@@ -63,6 +66,7 @@ def trained_model(
     paths = {path.relative_to(saved).as_posix(): path for path in sorted(saved.rglob("*")) if path.is_file()}
     paths = {name: path for name, path in paths.items() if name not in _UNSENT and not _hidden(name)}
     _check(saved, paths)
+    _check_texts(saved, paths)
     files: dict[str, File] = {}
     with progress(f"checking {saved}", len(paths), unit="files") as advance:
         for published, path in paths.items():
@@ -155,6 +159,15 @@ def _check(saved: Path, paths: Mapping[str, Path]) -> None:
                 raise InputError(f"{saved / part}: is missing but listed in {name}; train the model again")
     if not any(name.endswith(".safetensors") for name in paths):
         raise InputError(f"{saved}: holds no weights (*.safetensors); train the model again")
+
+
+def _check_texts(saved: Path, paths: Mapping[str, Path]) -> None:
+    """Refuse secrets in the files of text that are sent, with any flag. Raises `InputError`."""
+    for path in paths.values():
+        if path.suffix == ".json" and path.name not in _WORDS and not path.name.endswith(".index.json"):
+            content.check_secrets(path, _json(path))
+        elif path.suffix in _TEXTS and path.name not in _WORDS:
+            content.check_text(path, content.read_text(path))
 
 
 def _json(path: Path) -> dict[str, Any]:

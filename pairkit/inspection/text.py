@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from pairkit.inspection.example import render_set
 from pairkit.pipeline import readings, require_completions
 from pairkit.pipeline.readings import Record
 from pairkit.pipeline.recipe import BuildRecipe
-from pairkit.progress import visible
+from pairkit.progress import shell_quoted, visible
 from pairkit.readers.formats import format_of
 from pairkit.readers.survey import Survey
 from pairkit.sources.layouts.fields import fits
@@ -112,7 +111,7 @@ def _sizes(found: Inspection) -> list[str]:
 
 def _next(found: Inspection, recipe: BuildRecipe, words: Sequence[str]) -> list[str]:
     """Return the commands to run, each with what it is for."""
-    command = "pairkit build " + shlex.join(words)
+    command = "pairkit build " + " ".join(map(shell_quoted, words))
     proposed = "" if found.completions else require_completions.proposal(found.opened)
     lines = [f"to read completions: {command} --map {proposed}"] if proposed else []
     if found.only_choices_fail:

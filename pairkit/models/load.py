@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +16,7 @@ from pairkit.models.multimodal import auto_class, freeze_other_parts
 from pairkit.models.names import cannot_load, refuse_kernels
 from pairkit.models.resolve import Place, resolve
 from pairkit.models.tokenizer import ensure_chat_template, open_tokenizer
+from pairkit.progress import shell_quoted
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 
@@ -57,7 +57,7 @@ def load_model(
     if adapters and quantization is not None:
         raise ModelError(
             f"the model {name!r} consists of adapters, which cannot be merged into four bits: export it as a "
-            f"whole model first (pairkit export {shlex.quote(name)} --merge --out DIR), or set "
+            f"whole model first (pairkit export {shell_quoted(name)} --merge --out DIR), or set "
             "lora.continue_adapters=true"
         )
     config = read_config(place, trust_remote_code)

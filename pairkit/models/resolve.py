@@ -14,7 +14,6 @@ no torch, and looks at files only, so that a dry run can afford it.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +23,7 @@ from typing import Any, Literal
 from pairkit.errors import ModelError
 from pairkit.files import read_json
 from pairkit.models.names import FILES, cannot_load, is_path
-from pairkit.progress import visible
+from pairkit.progress import shell_quoted, visible
 
 # The names of a run's files, by which a run and its checkpoints are recognized.
 RUN_RECORD, RUN_MODEL, CHECKPOINT_RECORD = "run.json", "model", "step.json"
@@ -195,7 +194,7 @@ def _check_generation(path: Path, where: str) -> None:
 
 
 def _export(checkpoint: Path) -> str:
-    return f"pairkit export {shlex.quote(str(checkpoint))} --as model --out DIR"
+    return f"pairkit export {shell_quoted(str(checkpoint))} --as model --out DIR"
 
 
 def _adapter_config(name: str, revision: str | None, ask_hub: bool) -> dict[str, Any] | None:

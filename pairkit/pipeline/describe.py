@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from pairkit.pipeline import readings, require_completions, validate
 from pairkit.pipeline.directory import survey
 from pairkit.pipeline.inputs import open_input
 from pairkit.pipeline.recipe import BuildRecipe
+from pairkit.progress import shell_quoted
 from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.rankers.table import RANKERS, name_of
 from pairkit.schema import MANIFEST
@@ -130,13 +130,13 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
 
 def _next(counts: Mapping[str, Mapping[str, int]], out: Path) -> str:
     if counts["train"]["pairs"]:
-        return f"next: pairkit train --loss mcpo --data {shlex.quote(str(out))}"
+        return f"next: pairkit train --loss mcpo --data {shell_quoted(str(out))}"
     # With few prompts the hash may send all of them to one split.
     if "test" in counts and counts["test"]["pairs"]:
         return "all pairs are in the split test: build from more rows, or with --test-fraction 0"
     return (
         "no set has a pair yet: generate or rank completions before training with a preference loss; "
-        f"completions labeled 1 or 0 train with --loss kto --data {shlex.quote(str(out))}"
+        f"completions labeled 1 or 0 train with --loss kto --data {shell_quoted(str(out))}"
     )
 
 

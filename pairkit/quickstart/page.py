@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
+from pairkit.progress import shell_quoted
 from pairkit.quickstart.results import MODELS, Measured
 from pairkit.reports.blocks import Difference, candidate_sets, differences
 from pairkit.reports.html import Html, figures, join, page, section, settings, text, tiles
@@ -172,7 +172,7 @@ def _settings(out: Path, seed: int) -> Html:
             f"{_loss_text(last['loss'])}; {steps} of {last['sets_per_step']} sets; AdamW, learning "
             f"rate {optimizer['learning_rate']:g}, {optimizer['schedule']}, warm-up {optimizer['warmup']:g}"
         )
-    model, sets = shlex.quote(str(out / "sft" / "model")), shlex.quote(str(out / "sets"))
+    model, sets = shell_quoted(str(out / "sft" / "model")), shell_quoted(str(out / "sets"))
     by_hand = [
         f"pairkit build --recipe quickstart generate.model={model} --noise-tokenizer {model} --seed {seed}",
         *(

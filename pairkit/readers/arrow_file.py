@@ -34,7 +34,7 @@ def arrow_blocks(path: Path, rows: int) -> Generator[Block, None, None]:
     """
     sizes = batch_sizes(path)
     rows = unit_rows(path, rows)
-    with arrow_errors(path), pa.memory_map(str(path)) as source:
+    with arrow_errors(path), _opened(path) as source:
         stream: Iterator[pa.Table] | None = None
 
         def load(first: int) -> RawBlock:
@@ -42,7 +42,10 @@ def arrow_blocks(path: Path, rows: int) -> Generator[Block, None, None]:
             # Opened by the first block that is loaded, which is not the first of the file after a resume.
             stream = stream or _tables_from(path, source, sizes, first, rows)
             with arrow_errors(path):
-                table = next(stream)
+                table = next(stream, None)
+            # A stream that is cut between two batches is one that ends there.
+            if table is None or table.num_rows != min(rows, total - first):
+                raise InputError(f"{path}: was changed while it was read; get the file again")
             return separate_broken_texts(table, np.arange(first, first + table.num_rows) + 1)
 
         total = sum(sizes)
@@ -50,9 +53,14 @@ def arrow_blocks(path: Path, rows: int) -> Generator[Block, None, None]:
             yield Block(min(rows, total - first), partial(load, first))
 
 
+def _opened(path: Path) -> pa.NativeFile:
+    # Not mapped into memory: a file that is cut while it is read would end the process.
+    return pa.OSFile(str(path))
+
+
 def batch_sizes(path: Path) -> list[int]:
     """Return the number of rows of each record batch. Raises `InputError`."""
-    with arrow_errors(path), pa.memory_map(str(path)) as source:
+    with arrow_errors(path), _opened(path) as source:
         schema = open_reader(path, source).schema
         # One column is enough to count, and the others stay compressed.
         options = pa.ipc.IpcReadOptions(included_fields=[_narrowest(schema)] if len(schema) else None)
@@ -65,11 +73,11 @@ def unit_rows(path: Path, rows: int) -> int:
 
     Raises `InputError` for batches, or a file, that unpack to more than any memory should hold.
     """
-    with arrow_errors(path), pa.memory_map(str(path)) as source:
+    with arrow_errors(path), _opened(path) as source:
         return fitting_rows(_needs(path, source), path, rows)
 
 
-def _needs(path: Path, source: pa.MemoryMappedFile) -> Iterator[Needs]:
+def _needs(path: Path, source: pa.NativeFile) -> Iterator[Needs]:
     reader = open_reader(path, source)
     is_file = isinstance(reader, pa.RecordBatchFileReader)
     shared = [place for place, kind in enumerate(reader.schema.types) if _is_shared(kind)]
@@ -109,7 +117,7 @@ def _narrowest(schema: pa.Schema) -> int:
 
 
 def open_reader(
-    path: Path, source: pa.MemoryMappedFile, options: pa.ipc.IpcReadOptions | None = None
+    path: Path, source: pa.NativeFile, options: pa.ipc.IpcReadOptions | None = None
 ) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
     """Open the reader that a file's first bytes ask for."""
     head = source.read(len(FILE))
@@ -138,7 +146,7 @@ def read_batches(
 
 
 def _tables_from(
-    path: Path, source: pa.MemoryMappedFile, sizes: list[int], first: int, rows: int
+    path: Path, source: pa.NativeFile, sizes: list[int], first: int, rows: int
 ) -> Iterator[pa.Table]:
     """Yield tables of `rows` rows from row `first` on, of types that every source reads."""
     ends = np.cumsum(sizes)

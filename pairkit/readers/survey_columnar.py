@@ -74,7 +74,7 @@ def survey_arrow(path: Path) -> Iterator[Part]:
     """Yield what the rows of an Arrow file hold. Raises `InputError`."""
     # Before anything is unpacked.
     arrow_file.unit_rows(path, 1)
-    with arrow_errors(path), pa.memory_map(str(path)) as source:
+    with arrow_errors(path), pa.OSFile(str(path)) as source:
         reader = open_reader(path, source)
         types = {field.name: plain_type(field.type) for field in reader.schema}
         for batch in read_batches(reader):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pairkit.errors import InputError
+from pairkit.progress import shell_quoted
 from pairkit.readers.blocks import CHUNK, ROW_BYTES, open_stream
 
 # UTF-32 first, because its mark begins with that of UTF-16.
@@ -51,7 +51,7 @@ def open_text(path: Path, compression: str | None) -> Iterator[pa.NativeFile]:
 
 def convert(path: Path, encoding: str = "WINDOWS-1252") -> str:
     """Return what to do with a file in another encoding."""
-    source, target = shlex.quote(path.name), shlex.quote(f"utf8-{path.name}")
+    source, target = shell_quoted(path.name), shell_quoted(f"utf8-{path.name}")
     return f"convert it, as in: iconv -f {encoding} -t UTF-8 {source} > {target}"
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from pairkit.errors import RecipeError, unknown
+from pairkit.progress import shell_quoted
 from pairkit.sources import (
     alpaca_eval,
     arithmetic,
@@ -165,7 +165,7 @@ def find_source(name: str) -> Source:
         return SOURCES[name]
     if is_path(name) and not any(source.hub_id == name for source in _TABLE):
         what = "is a file or folder" if Path(name).exists() else "looks like a file, and does not exist"
-        raise RecipeError(f"source {name!r} {what}; write --source files --path {shlex.quote(name)}")
+        raise RecipeError(f"source {name!r} {what}; write --source files --path {shell_quoted(name)}")
     if "/" in name:
         # A dataset with a source of its own is read by that source, whichever name is used.
         return next((source for source in SOURCES.values() if source.hub_id == name), SOURCES["hub"])

@@ -184,8 +184,8 @@ def test_a_stop_at_any_rename_ends_with_the_same_weights(
         patch.setattr(os, "replace", renames)
         train(short, whole)
     # tokens of both splits; record, recipe, refused; reference log-probs of both splits; metrics; two saves
-    # and a removal; model
-    assert renames.done == 12
+    # and a removal; the record again; model
+    assert renames.done == 13
     for number in range(renames.done):
         out = tmp_path / str(number) / "run"
         with monkeypatch.context() as patch:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from pairkit.arrow import is_json, is_list, is_number, is_text
+from pairkit.progress import shell_quoted
 from pairkit.sources.layouts.paths import Types
 from pairkit.sources.reading.contents import TEXT_KEYS
 
@@ -110,7 +110,7 @@ def suggest(columns: Types) -> dict[str, str]:
 
 def written(mapped: Mapping[str, Any]) -> str:
     """Return a map as the value of `--map`, quoted for a shell where it has to be."""
-    return shlex.quote(",".join(f"{field}={written_value(value)}" for field, value in mapped.items()))
+    return shell_quoted(",".join(f"{field}={written_value(value)}" for field, value in mapped.items()))
 
 
 def written_value(value: Any) -> str:

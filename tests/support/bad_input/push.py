@@ -7,6 +7,12 @@ from pathlib import Path
 
 from support.bad_input.case import FILES, RUN, UNSENT, Case, built, half, trained
 
+
+def add_key() -> None:
+    with Path("runs/data/files/README.md").open("a") as card:
+        card.write("\nThe key is sk-0123456789abcdefABCDEF.\n")
+
+
 CASES = [
     # Publishing
     Case(
@@ -46,6 +52,14 @@ CASES = [
         "push data me/sets --collection https://huggingface.co/datasets/me/sets",
         "--collection 'https://huggingface.co/datasets/me/sets': write a title, such as 'My sets', or the "
         "address of a collection, such as user/my-sets-64f9a55bb3115b4f513ec026",
+        rows=UNSENT,
+    ),
+    Case(
+        "card with a key in it",
+        "push runs/data/files me/sets --force",
+        "runs/data/files/README.md, line …: holds what looks like a secret, which is not published, with any "
+        "flag; take it out",
+        prepare=lambda: built(add_key),
         rows=UNSENT,
     ),
     Case(

@@ -38,6 +38,16 @@ CASES = [
         f"{TRAIN} sets_per_step=1000000000",
         "recipe key 'sets_per_step': Input should be less than or equal to 1000000 (got 1000000000)",
     ),
+    Case(
+        "an output inside a dataset",
+        f"{TRAIN} --out data/run",
+        "data/run: is inside …, which holds a dataset or an export; choose another --out",
+    ),
+    Case(
+        "a seed that is a text in YAML 1.2",
+        f"{TRAIN} seed=1_000",
+        "recipe key 'seed' must be a number, got the text '1_000'",
+    ),
     Case("loss value out of range", f"{TRAIN} --loss.beta -1", "dpo.beta must be in (0, inf), got -1"),
     Case(
         "keyword of a loss that another makes useless",

@@ -19,6 +19,7 @@ class Tried(NamedTuple):
 
 Tests = tuple[str | Tried, ...]
 COLLECTED = "parameters, as pytest collects them"
+TABLES = "parameters that are a table of the package, times the places and locks in the test"
 FUZZED = "random cases run by hand so far; `pytest -m slow tests/fuzz` tries 10,000 of each"
 
 TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
@@ -40,6 +41,14 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/training/export/test_model.py::test_an_export_that_fails_keeps_the_one_before",
                 "tests/evaluation/judge/test_command.py::test_a_second_evaluation_in_one_directory_is_refused",
                 "tests/evaluation/judge/test_command.py::test_an_evaluation_that_cannot_begin_leaves_no_directory",
+            ),
+        ),
+        (
+            "No command writes inside the output of another, running or not.",
+            (
+                Tried("tests/test_inside.py::test_nothing_is_written_inside_an_output", 5 * 5 * 2, TABLES),
+                "tests/test_inside.py::test_nothing_is_written_inside_what_a_living_command_writes",
+                "tests/test_inside.py::test_every_command_refuses_such_an_output",
             ),
         ),
         (
@@ -139,6 +148,14 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/training/test_content.py::test_a_flipped_bit_in_stored_log_probs_is_found",
                 "tests/training/test_changed_data.py::test_a_changed_dataset_is_refused",
             ),
+        ),
+        (
+            "A run is complete by the steps in its record, whatever is in its `model/`.",
+            ("tests/training/output/test_complete.py::test_a_model_of_elsewhere_completes_no_run",),
+        ),
+        (
+            "What a manifest says is what was written.",
+            ("tests/pipeline/test_damaged_files.py::test_an_edited_manifest_is_no_complete_dataset",),
         ),
         (
             "What was hashed is what is loaded, and no model is saved over weights that changed meanwhile.",
@@ -372,6 +389,10 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/cli/test_secrets.py::test_a_key_in_place_of_its_variable",
                 "tests/hub/test_links.py::test_a_secret_in_the_files_of_a_model",
                 "tests/hub/test_links.py::test_a_secret_in_the_fields_of_a_card",
+                "tests/hub/test_secrets_in_texts.py::test_a_card_with_a_secret_is_not_pushed",
+                "tests/hub/test_secrets_in_texts.py::test_a_text_of_a_model_with_a_secret_is_not_pushed",
+                "tests/hub/test_secrets_in_texts.py::test_a_mapping_of_a_model_with_a_secret_is_not_pushed",
+                "tests/engines/test_openai.py::test_what_is_no_url_is_refused_without_its_password",
             ),
         ),
         (
@@ -409,6 +430,7 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/cli/test_terminal.py::test_the_description_of_a_bar",
                 "tests/cli/test_terminal.py::test_hostile_names_of_files_and_folders",
                 "tests/cli/test_terminal.py::test_the_next_command_is_quoted",
+                "tests/test_progress.py::test_a_quoted_word_is_what_a_shell_reads",
             ),
         ),
         (
@@ -418,6 +440,8 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 Tried("tests/fuzz/test_recipes.py::test_any_recipe_of_training", 550, FUZZED),
                 "tests/test_yaml12.py::test_a_hostile_file",
                 "tests/test_yaml12.py::test_a_hostile_value_of_a_command",
+                "tests/test_yaml12.py::test_texts_that_are_no_path",
+                "tests/test_yaml12.py::test_a_text_is_no_number",
                 "tests/test_yaml12.py::test_absurd_values_of_a_program",
                 "tests/test_yaml12.py::test_absurd_values_of_a_build",
                 "tests/test_yaml12.py::test_a_hostile_prompt_of_a_judge",
@@ -428,6 +452,9 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
             (
                 "tests/pipeline/test_damaged_files.py::test_a_damaged_record_of_a_stopped_build",
                 "tests/pipeline/test_damaged_files.py::test_a_damaged_manifest",
+                "tests/test_records.py::test_a_damaged_record_is_one_line",
+                "tests/test_records.py::test_what_cannot_be_parsed_is_a_value_error",
+                "tests/readers/test_cut_while_read.py::test_a_file_that_is_cut_while_it_is_read",
                 "tests/pipeline/test_damaged_files.py::test_a_damaged_row_of_the_cache",
                 "tests/models/test_damaged.py::test_a_damaged_generation_config",
             ),
