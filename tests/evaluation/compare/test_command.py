@@ -172,6 +172,14 @@ def test_how_a_judge_was_reached_is_no_difference_and_decoding_is_a_note(run: Ru
     ]
 
 
+def test_the_name_of_a_file_of_verdicts_is_no_judge(run: Run) -> None:
+    for name in "ab":
+        evaluation(name, judge={"name": "stored", "file": f"{name}.parquet"})
+    ended = run("eval compare a b")
+    assert ended.code == 0, ended.errors
+    assert "note: verdicts were read from files that name no judge" in ended.out
+
+
 def test_settings_of_one_model_name_are_named_by_their_folders(run: Run) -> None:
     evaluation("x/dpo", model="m")
     evaluation("y/dpo", model="m")
