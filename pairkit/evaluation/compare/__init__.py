@@ -3,7 +3,6 @@
 settings.py  which directories are runs, and which runs are seeds of one setting
 checks.py    refusing runs that were not measured alike
 sides.py     a metric of one setting, with the influence of each prompt
-sign.py      the sign test of few prompts, and the interval that goes with it
 paired.py    the difference of two settings, with its errors
 own.py       the value of one setting alone; of several seeds the mean
 left_out.py  the prompts without a score, by reason

@@ -24,9 +24,9 @@ from pairkit.evaluation.compare.sides import (
     is_estimate,
     mean_side,
 )
-from pairkit.evaluation.compare.sign import FEW_PROMPTS, is_few, share_interval, sign_test
 from pairkit.evaluation.holm import normal_p
 from pairkit.evaluation.measures import standard_error
+from pairkit.evaluation.sign import FEW_PROMPTS, is_few, share_interval, sign_test
 from pairkit.intervals import Floats, bootstrap_ratio_difference, wilson
 
 _Z = NormalDist().inv_cdf(0.975)

@@ -13,9 +13,9 @@ from pairkit.errors import InputError
 from pairkit.evaluation.compare.own import mean_over_seeds
 from pairkit.evaluation.compare.paired import Difference, difference
 from pairkit.evaluation.compare.settings import Setting
-from pairkit.evaluation.compare.sign import share_interval
 from pairkit.evaluation.measures import Measured
 from pairkit.evaluation.results import Run
+from pairkit.evaluation.sign import share_interval
 from pairkit.intervals import bootstrap_difference
 
 RANDOM = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The sign test: of few prompts on which two settings differ, what their directions alone show."""
+"""The sign test: of few prompts on which two models differ, what their directions alone show."""
 
 from __future__ import annotations
 
