@@ -44,7 +44,9 @@ def mean_over_seeds(setting: Setting, name: str, *, seed: int = 0) -> tuple[Metr
     if is_estimate(runs):
         prompts = all_prompts(runs)
         side = estimate_side(runs, prompts)
-        found = Measured(name, prompts, np.zeros(len(prompts)), None, share, side.value, side.influence)
+        # Of the scores only their number counts.
+        scores = np.full(len(prompts), side.value)
+        found = Measured(name, prompts, scores, None, share, side.value, side.influence)
         return measure(found), [scale * value for value in side.seeds]
     side = mean_side(runs, common)
     # The bootstrap of one run, of the mean of several; what is taken away is 0.
