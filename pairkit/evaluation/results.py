@@ -21,8 +21,6 @@ from pairkit.masking import masked
 
 RESULTS = "results.json"
 REPORT = "report.html"
-# Metrics of a model of a matrix, whose name follows; the name of another metric is METRIC/CATEGORY.
-MEAN_WIN_RATE, WIN_RATE_OVER = "mean_win_rate/", "win_rate_over/"
 # One row per metric and prompt.
 SCORES = pa.schema(
     [

@@ -142,7 +142,7 @@ def _interval(
     if error is None:
         return None, None
     n = min(a.own, b.own)
-    if share and _no_width(a, error):
+    if share and _no_width(a, error, n):
         # As many may differ otherwise as 0 of n allows.
         other = wilson(0, n).high
         bounds = value - other * (1 + value), value + other * (1 - value)
@@ -164,9 +164,9 @@ def _with_exact(a: Side, b: Side, low: float, high: float) -> tuple[float, float
     return min(low, exact[0]), max(high, exact[1])
 
 
-def _no_width(side: Side, error: float) -> bool:
+def _no_width(side: Side, error: float, n: int) -> bool:
     """Whether all prompts differ alike; an estimate's fit leaves up to a tenth of what one prompt changes."""
-    return error == 0 or (not side.sums and error < 0.1 / side.own)
+    return error == 0 or (not side.sums and error < 0.1 / n)
 
 
 def _p(a: Side, b: Side, value: float, error: float | None, share: bool) -> tuple[float | None, str | None]:
@@ -177,7 +177,7 @@ def _p(a: Side, b: Side, value: float, error: float | None, share: bool) -> tupl
         # A normal error of few prompts is too small, and scores of an estimate have no signs to count.
         if n < FEW_PROMPTS:
             return None, None
-        if _no_width(a, error):
+        if error == 0 or (share and _no_width(a, error, n)):
             # As an interval without width is widened: n prompts that differ in one direction.
             return (sign_test(n, 0) if abs(value) > 1 / n else 1.0), "sign"
         return normal_p(value, error), "normal"

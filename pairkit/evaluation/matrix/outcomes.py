@@ -14,7 +14,8 @@ from pairkit.evaluation.matrix.judging import Texts
 from pairkit.evaluation.matrix.stored import turned
 from pairkit.evaluation.matrix.table import Cell, scores_over
 from pairkit.evaluation.measures import Measured, weighted_mean
-from pairkit.evaluation.results import MEAN_WIN_RATE, WIN_RATE_OVER, Outcome, Verdict, verdicts_table
+from pairkit.evaluation.names import MEAN_WIN_RATE, WIN_RATE_OVER
+from pairkit.evaluation.results import Outcome, Verdict, verdicts_table
 from pairkit.intervals import Floats
 
 BENCHMARK = "matrix"

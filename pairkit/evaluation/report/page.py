@@ -12,6 +12,7 @@ import pyarrow as pa
 from pairkit.evaluation.answers import ANSWERS, PROMPTS, REFERENCE_ANSWERS
 from pairkit.evaluation.files import file_name
 from pairkit.evaluation.measures import Measured
+from pairkit.evaluation.names import MEAN_WIN_RATE
 from pairkit.evaluation.report.cases import Case, cases_section, details_said, extremes, judge_words
 from pairkit.evaluation.report.lengths import lengths_section, score_by_length
 from pairkit.evaluation.report.scores import (
@@ -23,7 +24,6 @@ from pairkit.evaluation.report.scores import (
     settings_section,
 )
 from pairkit.evaluation.report.texts import Text, read_prompts, read_texts
-from pairkit.evaluation.results import MEAN_WIN_RATE
 from pairkit.intervals import Floats
 from pairkit.rankers.thoughts import Thoughts
 from pairkit.reports.html import Html, page, tiles

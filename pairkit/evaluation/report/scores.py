@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pairkit.evaluation.measures import Measured, Metric, measure
-from pairkit.evaluation.results import MEAN_WIN_RATE, WIN_RATE_OVER
+from pairkit.evaluation.names import MEAN_WIN_RATE, WIN_RATE_OVER
 from pairkit.reports.html import Html, join, paragraph, section, settings, table, text
 from pairkit.reports.scores import Point, points
 

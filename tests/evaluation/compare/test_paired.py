@@ -133,6 +133,18 @@ def test_estimates_without_width_have_the_interval_of_wilson() -> None:
     won = compared(estimate([1.0] * 40, 0.9999, np.full(40, 1e-6)), estimate([0.5] * 40, 0.5, np.zeros(40)))
     assert won.low is not None
     assert won.low == pytest.approx(49.99 - 8.76 * 1.4999, abs=0.01)
+    assert won.p == pytest.approx(2 / 2**40)
+
+
+def test_an_estimate_in_points_without_width_has_a_p() -> None:
+    a, b = (measured("elo", [0.5] * 40, value=value, influence=np.zeros(40), share=False) for value in (9, 1))
+    assert compared(a, b).p == pytest.approx(2 / 2**40)
+    assert compared(a, a).p == 1
+
+
+def test_few_prompts_of_an_estimate_have_no_p() -> None:
+    found = compared(estimate([0.5] * 10, 0.9, np.full(10, 0.01)), estimate([0.5] * 10, 0.1, np.zeros(10)))
+    assert (found.p, found.test) == (None, None)
 
 
 @pytest.mark.parametrize(
