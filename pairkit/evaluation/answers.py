@@ -23,6 +23,8 @@ from pairkit.rankers.thoughts import Thoughts, answer_of
 # those of the reference where there is one.
 ANSWERS = "answers.jsonl"
 REFERENCE_ANSWERS = "reference_answers.jsonl"
+# The prompts alone, for a page without answers; not prompts.jsonl, which may be the user's own file.
+PROMPTS = "judged_prompts.jsonl"
 
 
 class Question(NamedTuple):
@@ -119,6 +121,12 @@ def completion_text(completion: Completion) -> str:
     if not completion.reasoning_content:
         return completion.text
     return f"<think>\n{completion.reasoning_content}\n</think>\n\n{completion.text}"
+
+
+def write_prompts(path: Path, questions: Sequence[Question]) -> None:
+    """Write the prompts as a JSON line per question."""
+    rows = [{"prompt_id": question.prompt_id, "prompt": question.turns} for question in questions]
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_answers(

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,6 +176,7 @@ class Run(NamedTuple):
     path: Path
     results: dict[str, Any]
     measured: dict[str, Measured]  # by metric
+    missing: Mapping[str, Mapping[str, str]] = MappingProxyType({})  # by metric and prompt, the reason
 
 
 def read_run(path: Path) -> Run:
@@ -190,7 +192,17 @@ def read_run(path: Path) -> Run:
         _check_entries(results)
     table = _read(path / "scores.parquet", SCORES)
     names = table["metric"].unique().to_pylist()
-    return Run(path, results, {name: _measured(table, name, known[name]) for name in names if name in known})
+    with undamaged(file, "evaluate again"):
+        measured = {name: _measured(table, name, known[name]) for name in names if name in known}
+    return Run(path, results, measured, _reasons(table))
+
+
+def _reasons(table: pa.Table) -> dict[str, dict[str, str]]:
+    """Return why prompts have no score, by metric and prompt."""
+    found: dict[str, dict[str, str]] = {}
+    for row in table.select(["metric", "prompt_id", "missing"]).drop_null().to_pylist():
+        found.setdefault(row["metric"], {})[row["prompt_id"]] = row["missing"]
+    return found
 
 
 def _check_entries(results: Mapping[str, Any]) -> None:
@@ -219,6 +231,9 @@ def _measured(table: pa.Table, name: str, metric: Mapping[str, Any]) -> Measured
     rows = table.filter(pa.compute.equal(table["metric"], name))
     share = metric.get("unit") == "%"
     influenced = rows.num_rows > 0 and rows["influence"].null_count == 0
+    if metric["value"] is None and rows["score"].null_count < rows.num_rows:
+        raise ValueError(f"{name} has scores and no value")
+    influenced = influenced and metric["value"] is not None
     return Measured(
         name,
         rows["prompt_id"].to_pylist(),

@@ -38,8 +38,10 @@ def compare(
 ) -> None:
     """Compare evaluations of one benchmark, prompt by prompt.
 
-    Prints every metric that the runs share, and for each pair of runs the difference on their common prompts
-    with its 95 % interval; with more than one pair, conclusions are corrected for their number (Holm).
+    Prints every metric that the runs share, and for each pair of runs the difference with its 95 % interval;
+    with more than one pair, conclusions are corrected for their number (Holm). Means are compared on the
+    common prompts; controlled scores (length, style) are those of each run's own prompts, with the error of
+    all of them. Prompts that are left out are counted by reason. Few prompts have the exact sign test.
     Directories NAME/seed-1, NAME/seed-2, ... are one setting: the standard deviation over its seeds and the
     error from sampling prompts are two numbers. Writes compare.json, compare.png and report.html.
 
@@ -106,15 +108,22 @@ def _print_metric(console: Console, metric: Mapping[str, Any]) -> None:
 
 def _sentence(pair: Mapping[str, Any], pairs: int) -> str:
     """Describe a difference in two lines: what it is, and what it shows."""
+    from pairkit.evaluation.compare.conclusions import conclusion, p_text
+    from pairkit.evaluation.compare.left_out import of_own_prompts
+
     unpaired = f" (unpaired {pair['unpaired_se']:.2f})" if pair["unpaired_se"] is not None else ""
     error = f", SE {_number(pair['se'])}{unpaired}" if pair["se"] is not None else ""
     seeds = f", SE from seeds {pair['seed_se']:.2f}" if pair["seed_se"] is not None else ""
-    corrected = f" after correction for {pairs} pairs (p = {_p(pair['p_holm'])})" if pairs > 1 else ""
-    conclusion = f"{pair['shown']} is higher" if pair["shown"] else "no difference shown"
+    p = "none" if pair["p_holm"] is None else p_text(pair["p_holm"])
+    corrected = f" after correction for {pairs} pairs (p = {p})" if pairs > 1 else ""
+    left_out = f" ({pair['left_out']['prompts']:,} left out)" if pair["left_out"]["prompts"] else ""
+    own = ""
+    if of_own_prompts(pair):
+        own = f"; values are of each run's own prompts ({pair['first_n']:,} and {pair['second_n']:,})"
     return (
         f"{pair['first']} - {pair['second']}: {_interval(pair, signed=True)}{error}{seeds}, "
-        f"{pair['n']:,} common prompts\n"
-        f"  {conclusion}{corrected}{_counts(pair)}"
+        f"{pair['n']:,} common prompts{left_out}{own}\n"
+        f"  {conclusion(pair)}{corrected}{_counts(pair)}"
     )
 
 
@@ -138,7 +147,3 @@ def _seeds(setting: Mapping[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
-
-
-def _p(value: float | None) -> str:
-    return "none" if value is None else f"{value:.2g}"

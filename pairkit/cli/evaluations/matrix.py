@@ -163,7 +163,9 @@ def _print_cell(cell: Mapping[str, Any], corrected: str, only_clear: bool) -> No
             f"{cell['both_orders']:,} prompts"
         )
         if not cell["significant"]:
-            say("no difference shown")
+            excludes = cell["low"] is not None and not cell["low"] <= 50 <= cell["high"]
+            few = ", although the interval excludes 50: too few prompts for the sign test" if excludes else ""
+            say(f"no difference shown{few}")
 
 
 def _cells(entry: Mapping[str, Any]) -> Any:

@@ -14,8 +14,10 @@ from pairkit.evaluation.results import Run
 
 # How a model answers is a choice of its own, so a difference is only said.
 _ANSWERED_BY = ("decoding", "thoughts")
-# Parts of a judge that change no verdict: where it is asked.
-_ASKING = {"base_url", "api_key_env", "calls", "device"}
+# Parts of a judge that change no verdict: where it is asked, and how files are called whose hash it has.
+_ASKING = {"base_url", "api_key_env", "calls", "device", "file"}
+# The judge of verdicts that were read from a file which does not name one.
+_UNKNOWN = "stored"
 
 
 def check_alike(settings: Sequence[Setting], allowed: Collection[str]) -> list[str]:
@@ -37,6 +39,8 @@ def check_alike(settings: Sequence[Setting], allowed: Collection[str]) -> list[s
                     f"compare them anyway with --allow-different {what}"
                 )
             notes.append(f"the runs differ in {what}: {told}")
+    if any((run.results.get("judge") or {}).get("name") == _UNKNOWN for _, run in runs):
+        notes.append("verdicts were read from files that name no judge: whether it is one judge is not known")
     for what in _ANSWERED_BY:
         if told := _differing(runs, what):
             notes.append(f"the models answered with other {what}: {told}")

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from pairkit.evaluation.answers import ANSWERS, REFERENCE_ANSWERS
-from pairkit.evaluation.compare.paired import common_prompts
+from pairkit.evaluation.compare.conclusions import conclusion, p_text
 from pairkit.evaluation.compare.plot import short_pair
 from pairkit.evaluation.compare.settings import Setting
+from pairkit.evaluation.compare.sides import common_prompts
 from pairkit.evaluation.measures import Measured
 from pairkit.evaluation.report.cases import Case, cases_section, extremes, judge_words
 from pairkit.evaluation.report.lengths import lengths_section, score_by_length
@@ -51,7 +52,7 @@ def render(compared: Sequence[Setting], comparison: Mapping[str, Any]) -> str:
 
 def _notes(comparison: Mapping[str, Any]) -> Html | None:
     notes = [paragraph(f"Note: {note}.") for note in comparison["notes"]]
-    return section("What differs besides the models", *notes) if notes else None
+    return section("What to know of these numbers", *notes) if notes else None
 
 
 def _metric(metric: Mapping[str, Any]) -> Html:
@@ -76,7 +77,7 @@ def _categories(metrics: Sequence[Mapping[str, Any]]) -> Html | None:
     if not metrics:
         return None
     rows = [
-        [text(metric["name"]), text(_pair(pair)), text(_signed(pair)), text(f"{pair['n']:,}")]
+        [text(metric["name"]), text(_pair(pair)), text(_signed(pair)), text(_prompts(pair))]
         for metric in metrics
         for pair in metric["pairs"]
     ]
@@ -104,14 +105,13 @@ def _values(metric: Mapping[str, Any]) -> Html:
 def _differences(pairs: Sequence[Mapping[str, Any]]) -> Html:
     # Two tables, because one would be wider than the page.
     said = [
-        [text(_pair(pair)), text(_signed(pair)), text(f"{pair['n']:,}"), _conclusion(pair["shown"])]
-        for pair in pairs
+        [text(_pair(pair)), text(_signed(pair)), text(_prompts(pair)), _conclusion(pair)] for pair in pairs
     ]
     errors = [
         [
             text(_pair(pair)),
             *(text(_fixed(pair[name])) for name in ("se", "unpaired_se", "seed_se")),
-            text("" if pair["p_holm"] is None else f"{pair['p_holm']:.2g}"),
+            text("" if pair["p_holm"] is None else p_text(pair["p_holm"])),
             text(_counts(pair)),
         ]
         for pair in pairs
@@ -131,8 +131,13 @@ def _counts(pair: Mapping[str, Any]) -> str:
     return f"{pair['higher']:,} / {pair['equal']:,} / {pair['lower']:,}"
 
 
-def _conclusion(shown: str | None) -> Html:
-    return badge(f"{shown} is higher", "good") if shown else badge("no difference shown", "flat")
+def _conclusion(pair: Mapping[str, Any]) -> Html:
+    return badge(conclusion(pair), "good" if pair["shown"] else "flat")
+
+
+def _prompts(pair: Mapping[str, Any]) -> str:
+    left_out = pair["left_out"]["prompts"]
+    return f"{pair['n']:,} of {pair['n'] + left_out:,}" if left_out else f"{pair['n']:,}"
 
 
 def _signed(pair: Mapping[str, Any]) -> str:

@@ -1,24 +1,32 @@
-"""The difference of two settings on the prompts that both have scores of.
+"""The difference of two settings, prompt by prompt.
 
 Pairing matters: what makes a prompt hard is the same for both and cancels out. Prompts are joined by id.
 
-Shapes: n common prompts.
+Shapes: n prompts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
-from statistics import NormalDist, fmean, stdev
+from statistics import NormalDist, stdev
 from typing import NamedTuple
 
 import numpy as np
 
 from pairkit.errors import InputError
 from pairkit.evaluation.compare.settings import Setting
+from pairkit.evaluation.compare.sides import (
+    Side,
+    all_prompts,
+    common_prompts,
+    estimate_side,
+    is_estimate,
+    mean_side,
+)
 from pairkit.evaluation.holm import normal_p
-from pairkit.evaluation.measures import Measured, Metric, measure, standard_error, weighted_mean
+from pairkit.evaluation.measures import standard_error
+from pairkit.evaluation.sign import FEW_PROMPTS, is_few, share_interval, sign_test
 from pairkit.intervals import Floats, bootstrap_ratio_difference, wilson
 
 _Z = NormalDist().inv_cdf(0.975)
@@ -29,12 +37,15 @@ class Difference(NamedTuple):
 
     Attributes:
         n: the common prompts.
+        first_n: the prompts that `first_value` is of: the common ones; for an estimator that is no weighted
+            mean all that the setting has a score of. So for `second_n`.
         first_value: the metric of `first` on them, the mean over its seeds; so for `second_value`.
         low: of the 95 % interval, which is about prompts; seeds are not in it.
         se: standard error from the paired prompts; `unpaired_se` is what it would be on two sets of prompts.
         higher: prompts on which `first` has the higher score, its mean over seeds; `lower`, `equal` likewise;
             None for an estimator whose scores are no measurements of the prompts.
         p: two-sided, that there is no difference.
+        test: where p comes from: "sign", the exact test of few prompts, or "normal"; None without p.
         seed_se: standard error that the spread over seeds gives the difference; None if both have one seed.
     """
 
@@ -43,6 +54,8 @@ class Difference(NamedTuple):
     second: str
     unit: str
     n: int
+    first_n: int
+    second_n: int
     first_value: float
     second_value: float
     value: float
@@ -54,39 +67,42 @@ class Difference(NamedTuple):
     lower: int | None
     equal: int | None
     p: float | None
+    test: str | None
     seed_se: float | None
 
 
-class _Side(NamedTuple):
-    """One setting on the common prompts, in units of the scores; each `[n]`."""
-
-    scores: Floats  # mean over seeds
-    value: float
-    influence: Floats
-    sums: list[tuple[Floats, Floats]]  # by seed, numerators and denominators; none for other estimators
-    seeds: list[float]
-
-
 def difference(first: Setting, second: Setting, metric: str, *, seed: int = 0) -> Difference:
-    """Compare two settings by a metric. Raises `InputError` if they have no scored prompt in common."""
+    """Compare two settings by a metric. Raises `InputError` if they have no scored prompt in common.
+
+    A weighted mean is compared on the common prompts. Of another estimator each value is that of its own
+    prompts, and the error is over all of them: a prompt that one side lacks has no influence there.
+    """
     sides = [[run.measured[metric] for run in setting.runs] for setting in (first, second)]
-    common = common_prompts([measured for side in sides for measured in side])
+    runs = [measured for side in sides for measured in side]
+    common = common_prompts(runs)
     if not common:
         raise InputError(
             f"{first.name} and {second.name} have no common prompt with a score of {metric}: compare "
             "evaluations of the same questions"
         )
-    a, b = (_side(side, common) for side in sides)
-    scale, share = sides[0][0].scale, sides[0][0].share
+    if is_estimate(runs):
+        prompts = all_prompts(runs)
+        a, b = (estimate_side(side, prompts) for side in sides)
+    else:
+        a, b = (mean_side(side, common) for side in sides)
+    scale, share = runs[0].scale, runs[0].share
     value, error = a.value - b.value, _error(a.influence - b.influence)
     low, high = _interval(a, b, value, error, share, seed)
     higher, lower, equal = _counts(a, b)
+    p, test = _p(a, b, value, error, share)
     return Difference(
         metric,
         first.name,
         second.name,
-        sides[0][0].unit,
+        runs[0].unit,
         len(common),
+        a.own,
+        b.own,
         scale * a.value,
         scale * b.value,
         scale * value,
@@ -97,63 +113,19 @@ def difference(first: Setting, second: Setting, metric: str, *, seed: int = 0) -
         higher,
         lower,
         equal,
-        _p(value, error, len(common)),
+        p,
+        test,
         _scaled(scale, _seed_error(a.seeds, b.seeds)),
     )
 
 
-def mean_over_seeds(setting: Setting, metric: str) -> Metric:
-    """Return the mean of a metric over the runs of a setting, with its error and interval by prompts.
-
-    They are of the prompts that all runs have a score of; the spread over seeds is not in them.
-    """
-    runs = [run.measured[metric] for run in setting.runs]
-    common = common_prompts(runs)
-    if not common:
-        raise InputError(f"the runs of {setting.name} have no common prompt with a score of {metric}")
-    side = _side(runs, common)
-    return measure(Measured(metric, common, side.scores, None, runs[0].share, side.value, side.influence))
-
-
-def common_prompts(measured: Sequence[Measured]) -> list[str]:
-    """Return the prompts that all have a score of, in the order of the first."""
-    known = [
-        {prompt for prompt, score in zip(one.prompt_ids, one.scores, strict=True) if not math.isnan(score)}
-        for one in measured
-    ]
-    shared = reduce(set.intersection, known)
-    return [prompt for prompt in measured[0].prompt_ids if prompt in shared]
-
-
-def _side(runs: Sequence[Measured], common: Sequence[str]) -> _Side:
-    columns = [_columns(run, common) for run in runs]
-    estimates = [
-        # The value of another estimator is that of all its prompts: on fewer it would be another fit.
-        (run.value, influence) if run.value is not None and influence is not None else weighted_mean(s, w)
-        for run, (s, w, influence) in zip(runs, columns, strict=True)
-    ]
-    values = [value for value, _ in estimates]
-    other = any(run.value is not None for run in runs)
-    return _Side(
-        np.mean([scores for scores, _, _ in columns], axis=0),
-        fmean(values),
-        np.mean([influence for _, influence in estimates], axis=0),
-        [] if other else [(scores * weights, weights) for scores, weights, _ in columns],
-        values,
-    )
-
-
-def _columns(run: Measured, common: Sequence[str]) -> tuple[Floats, Floats, Floats | None]:
-    """Return scores, weights and influences of the common prompts, `[n]` each."""
-    places = {prompt: place for place, prompt in enumerate(run.prompt_ids)}
-    chosen = np.array([places[prompt] for prompt in common])
-    weights = np.ones(len(common)) if run.weights is None else run.weights[chosen]
-    return run.scores[chosen], weights, None if run.influence is None else run.influence[chosen]
-
-
-def _counts(a: _Side, b: _Side) -> tuple[int | None, int | None, int | None]:
+def _counts(a: Side, b: Side) -> tuple[int | None, int | None, int | None]:
     if not (a.sums and b.sums):
         return None, None, None
+    return _directions(a, b)
+
+
+def _directions(a: Side, b: Side) -> tuple[int, int, int]:
     gaps = a.scores - b.scores
     return int((gaps > 0).sum()), int((gaps < 0).sum()), int((gaps == 0).sum())
 
@@ -165,27 +137,56 @@ def _error(influence: Floats) -> float | None:
 
 
 def _interval(
-    a: _Side, b: _Side, value: float, error: float | None, share: bool, seed: int
+    a: Side, b: Side, value: float, error: float | None, share: bool, seed: int
 ) -> tuple[float | None, float | None]:
     if error is None:
         return None, None
-    if not (a.sums and b.sums):
-        return value - _Z * error, value + _Z * error
-    low, high = bootstrap_ratio_difference(a.sums, b.sums, seed=seed)
-    if share and error == 0:
-        # No width, because all prompts differ alike; as many may differ otherwise as 0 of n allows.
-        other = wilson(0, len(a.scores)).high
-        return value - other * (1 + value), value + other * (1 - value)
-    return low, high
+    n = min(a.own, b.own)
+    if share and _no_width(a, error, n):
+        # As many may differ otherwise as 0 of n allows.
+        other = wilson(0, n).high
+        bounds = value - other * (1 + value), value + other * (1 - value)
+    elif a.sums:
+        bounds = bootstrap_ratio_difference(a.sums, b.sums, seed=seed)
+    else:
+        bounds = value - _Z * error, value + _Z * error
+    return _with_exact(a, b, *bounds) if a.sums else bounds
 
 
-def _p(value: float, error: float | None, n: int) -> float | None:
+def _with_exact(a: Side, b: Side, low: float, high: float) -> tuple[float, float]:
+    """Widen an interval of few prompts by the exact one, which excludes 0 where the sign test does."""
+    higher, lower, equal = _directions(a, b)
+    differing = higher + lower
+    if not differing or not is_few(differing + equal, differing):
+        return low, high
+    size = float(np.abs(a.scores - b.scores).sum()) / len(a.scores)
+    exact = [size * (2 * share - 1) for share in share_interval(higher, differing)]
+    return min(low, exact[0]), max(high, exact[1])
+
+
+def _no_width(side: Side, error: float, n: int) -> bool:
+    """Whether all prompts differ alike; an estimate's fit leaves up to a tenth of what one prompt changes."""
+    return error == 0 or (not side.sums and error < 0.1 / n)
+
+
+def _p(a: Side, b: Side, value: float, error: float | None, share: bool) -> tuple[float | None, str | None]:
     if error is None:
-        return None
-    if error > 0:
-        return normal_p(value, error)
-    # All prompts differ alike: the sign test.
-    return 1.0 if value == 0 else 2.0 ** (1 - n)
+        return None, None
+    if not a.sums:
+        n = min(a.own, b.own)
+        # A normal error of few prompts is too small, and scores of an estimate have no signs to count.
+        if n < FEW_PROMPTS:
+            return None, None
+        if error == 0 or (share and _no_width(a, error, n)):
+            # As an interval without width is widened: n prompts that differ in one direction.
+            return (sign_test(n, 0) if abs(value) > 1 / n else 1.0), "sign"
+        return normal_p(value, error), "normal"
+    higher, lower, equal = _directions(a, b)
+    if error == 0 or is_few(higher + lower + equal, higher + lower):
+        # Directions that contradict the value show nothing.
+        agree = (higher - lower) * value > 0
+        return sign_test(higher, lower) if agree else 1.0, "sign"
+    return normal_p(value, error), "normal"
 
 
 def _seed_error(first: Sequence[float], second: Sequence[float]) -> float | None:

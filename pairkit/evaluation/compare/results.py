@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import combinations
-from statistics import fmean, stdev
 from typing import Any
 
 from pairkit import __version__
 from pairkit.errors import InputError
 from pairkit.evaluation.compare.checks import check_alike
-from pairkit.evaluation.compare.paired import difference, mean_over_seeds
+from pairkit.evaluation.compare.conclusions import shown
+from pairkit.evaluation.compare.left_out import left_out, missing_of, notes_of
+from pairkit.evaluation.compare.own import own_value
+from pairkit.evaluation.compare.paired import difference
 from pairkit.evaluation.compare.settings import Setting
 from pairkit.evaluation.holm import holm
-
-_LEVEL = 0.05
 
 
 def compare(settings: Sequence[Setting], allowed: Collection[str] = (), *, seed: int = 0) -> dict[str, Any]:
@@ -31,14 +32,15 @@ def compare(settings: Sequence[Setting], allowed: Collection[str] = (), *, seed:
         listed = "; ".join(f"{setting.name}: {', '.join(setting.metrics) or 'none'}" for setting in settings)
         raise InputError(f"the runs share no metric that has a value ({listed})")
     first = settings[0].runs[0].results
+    metrics = [_metric(settings, name, seed) for name in shared]
     return {
         "pairkit": __version__,
         "benchmark": first["benchmark"],
         "version": first["version"],
         "settings": [_setting(setting) for setting in settings],
-        "metrics": [_metric(settings, name, seed) for name in shared],
+        "metrics": metrics,
         "allowed": sorted(allowed),
-        "notes": [*notes, *_fewer(settings)],
+        "notes": [*notes, *notes_of(settings, metrics)],
         "seed": seed,
     }
 
@@ -54,7 +56,8 @@ def _setting(setting: Setting) -> dict[str, Any]:
 
 def _metric(settings: Sequence[Setting], name: str, seed: int) -> dict[str, Any]:
     pairs = [
-        difference(first, second, name, seed=seed)._asdict() for first, second in combinations(settings, 2)
+        difference(first, second, name, seed=seed)._asdict() | {"left_out": left_out(first, second, name)}
+        for first, second in combinations(settings, 2)
     ]
     known = [pair for pair in pairs if pair["p"] is not None]
     adjusted = holm([pair["p"] for pair in known])
@@ -62,39 +65,15 @@ def _metric(settings: Sequence[Setting], name: str, seed: int) -> dict[str, Any]
         pair["p_holm"] = p
     for pair in pairs:
         pair.setdefault("p_holm", None)
-        pair["shown"] = _shown(pair)
+        pair["shown"] = shown(pair)
     return {
         "name": name,
         "unit": pairs[0]["unit"],
-        "settings": [_own(setting, name) for setting in settings],
+        "settings": [_own(setting, name, seed) for setting in settings],
         "pairs": pairs,
     }
 
 
-def _own(setting: Setting, name: str) -> dict[str, Any]:
-    """Return a setting's metric on all its own prompts; of several seeds the mean, with their spread."""
-    entries: list[dict[str, Any]] = [
-        next(entry for entry in run.results["metrics"] if entry["name"] == name) for run in setting.runs
-    ]
-    if len(entries) == 1:
-        return entries[0] | {"name": setting.name, "seeds": None}
-    values = [entry["value"] for entry in entries]
-    # The mean of the values themselves, because the runs may have different prompts without a score.
-    mean = mean_over_seeds(setting, name)._asdict() | {"value": fmean(values)}
-    return mean | {"name": setting.name, "seeds": {"values": values, "sd": stdev(values)}}
-
-
-def _shown(pair: dict[str, Any]) -> str | None:
-    """Return which setting is shown to have the higher value, or None."""
-    p = pair["p_holm"]
-    if p is None or p >= _LEVEL:
-        return None
-    return str(pair["first"] if pair["value"] > 0 else pair["second"])
-
-
-def _fewer(settings: Sequence[Setting]) -> list[str]:
-    counts = {setting.name: min(run.results["prompts"] for run in setting.runs) for setting in settings}
-    if len(set(counts.values())) == 1:
-        return []
-    listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    return [f"the runs have different numbers of prompts ({listed}); differences are on common prompts"]
+def _own(setting: Setting, name: str, seed: int) -> dict[str, Any]:
+    counts = Counter(missing_of(setting, name).values())
+    return own_value(setting, name, seed=seed) | {"missing": dict(sorted(counts.items()))}

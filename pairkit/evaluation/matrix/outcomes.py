@@ -14,6 +14,7 @@ from pairkit.evaluation.matrix.judging import Texts
 from pairkit.evaluation.matrix.stored import turned
 from pairkit.evaluation.matrix.table import Cell, scores_over
 from pairkit.evaluation.measures import Measured, weighted_mean
+from pairkit.evaluation.names import MEAN_WIN_RATE, WIN_RATE_OVER
 from pairkit.evaluation.results import Outcome, Verdict, verdicts_table
 from pairkit.intervals import Floats
 
@@ -37,7 +38,9 @@ def outcome_of(
     ]
     measured = [mean_win_rate("win_rate", questions, over)]
     if len(over) > 1:
-        measured += [_measured(f"win_rate/{other}", questions, scores) for other, scores in over.items()]
+        measured += [
+            _measured(f"{WIN_RATE_OVER}{other}", questions, scores) for other, scores in over.items()
+        ]
     return Outcome(
         BENCHMARK,
         None,
@@ -60,7 +63,7 @@ def outcome_of_all(
 ) -> Outcome:
     """Return the outcome of the matrix: the mean win rate of each model over the others."""
     measured = [
-        mean_win_rate(f"mean_win_rate/{model}", questions, scores_over(model, cells)) for model in models
+        mean_win_rate(f"{MEAN_WIN_RATE}{model}", questions, scores_over(model, cells)) for model in models
     ]
     return Outcome(
         BENCHMARK,

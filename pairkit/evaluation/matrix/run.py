@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 from pairkit.engines.pool import EnginePool
 from pairkit.evaluation.answers import (
     ANSWERS,
+    PROMPTS,
     REFERENCE_ANSWERS,
     Answers,
     generate_answers,
     questions_sha256,
     write_answers,
+    write_prompts,
 )
 from pairkit.evaluation.files import file_name
 from pairkit.evaluation.matrix.about import judge_statistics, lengths, matrix_entry, notes
@@ -117,7 +119,7 @@ def _verdicts(
     questions, models = inputs.prompts.questions, inputs.models
     if inputs.stored is not None:
         verdicts = stored_verdicts(questions, models, inputs.stored)
-        return Verdicts(verdicts, Counter(), {"name": "stored", "file": inputs.stored.file.file})
+        return Verdicts(verdicts, Counter(), dict(inputs.stored.judge))
     assert recipe.judge is not None  # `read_inputs` refuses that
     judge, prompt = judge_recipe(recipe.judge, recipe.prompt, recipe.thoughts), inputs.prompt
     engine = running.engine(recipe.judge)
@@ -163,6 +165,9 @@ def _write_scores(
         "answers": lengths(answers, texts),
         "judge_statistics": judge_statistics(found.verdicts, found.answered, texts),
     }
+    for folder in (out, *(model_folder(out, model) for model in models if len(models) > 2)):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_prompts(folder / PROMPTS, questions)
     with replacing(out / "matrix.png") as temporary:
         plot_matrix(models, cells, temporary)
     said = notes(inputs.prompts, cells, found.verdicts, entry)
@@ -170,9 +175,7 @@ def _write_scores(
         first = outcomes[0]._replace(about={**outcomes[0].about, **whole}, notes=said)
         return write_outcome(out, first, recipe.seed)
     for outcome in outcomes:
-        folder = model_folder(out, outcome.model)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_outcome(folder, outcome, recipe.seed)
+        write_outcome(model_folder(out, outcome.model), outcome, recipe.seed)
     return write_outcome(
         out, outcome_of_all(models, questions, cells, found.verdicts, whole, said), recipe.seed
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pairkit.errors import InputError
-from pairkit.evaluation.results import Verdict
+from pairkit.evaluation.results import RESULTS, Verdict
 from pairkit.evaluation.rows import DataFile, Row, number_field, read_rows, text_field
+from pairkit.files import read_json, undamaged
 
+# The judge of verdicts from elsewhere.
+STORED = {"name": "stored"}
 # prompt_id, model, reference, game.
 Key = tuple[str, str, str, int | None]
 
@@ -20,6 +23,7 @@ class Stored(NamedTuple):
     verdicts: Mapping[Key, Verdict]
     models: tuple[str, ...]
     file: DataFile
+    judge: Mapping[str, Any]
 
     def of(self, prompt_id: str, model: str, reference: str) -> list[Verdict]:
         """Return the verdicts on a prompt and two models, from the side of `model`."""
@@ -73,7 +77,17 @@ def read_verdicts(path: Path, prompt_ids: Sequence[str]) -> Stored:
         raise InputError(
             f"{path}: none of its {len(rows):,} verdicts is on one of the {len(wanted):,} prompts"
         )
-    return Stored(found, tuple(models), file)
+    return Stored(found, tuple(models), file, _judge(path))
+
+
+def _judge(path: Path) -> Mapping[str, Any]:
+    """Return the judge of the matrix that wrote the verdicts, `STORED` where that is not known."""
+    results = path.parent / RESULTS
+    if path.name != "verdicts.parquet" or not results.is_file():
+        return STORED
+    with undamaged(results, "evaluate again"):
+        judge = read_json(results)["judge"]
+    return judge if isinstance(judge, dict) else STORED
 
 
 def _verdict(row: Row, path: Path, number: int) -> Verdict:

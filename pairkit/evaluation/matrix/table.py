@@ -13,6 +13,7 @@ import numpy as np
 from pairkit.evaluation.holm import holm, normal_p
 from pairkit.evaluation.matrix.judging import pairs_of
 from pairkit.evaluation.measures import Measured, Metric, measure
+from pairkit.evaluation.sign import is_few, sign_test
 from pairkit.evaluation.win_rates import Games, Orders, games_of, orders_of, scores_of
 from pairkit.intervals import Floats
 
@@ -24,7 +25,7 @@ class Cell(NamedTuple):
 
     Attributes:
         scores: of each prompt, `[n]`, NaN where it has none.
-        p: two-sided, of a win rate of 50; None where no prompt has a score.
+        p: two-sided, of a win rate of 50; of few prompts that of the sign test; None where none has a score.
         p_holm: the same, corrected for the number of pairs.
     """
 
@@ -57,7 +58,7 @@ def cells_of(models: Sequence[str], keys: Sequence[str], points: Floats, seed: i
     for (row, column), games in zip(pairs_of(models), points, strict=True):
         scores = scores_of(games)
         metric = measure(Measured("win_rate", keys, scores, share=True), seed=seed)
-        cells.append(Cell(row, column, metric, scores, games_of(games), orders_of(games), _p(metric)))
+        cells.append(Cell(row, column, metric, scores, games_of(games), orders_of(games), _p(metric, scores)))
     known = [place for place, cell in enumerate(cells) if cell.p is not None]
     corrected = holm([p for cell in cells if (p := cell.p) is not None])
     for place, p in zip(known, corrected, strict=True):
@@ -87,9 +88,12 @@ def scores_over(model: str, cells: Sequence[Cell]) -> dict[str, Floats]:
     return found
 
 
-def _p(metric: Metric) -> float | None:
+def _p(metric: Metric, scores: Floats) -> float | None:
     if metric.value is None:
         return None
+    won, lost = int((scores > 0.5).sum()), int((scores < 0.5).sum())
+    if is_few(metric.n, won + lost):
+        return sign_test(won, lost) if (won - lost) * (metric.value - 50) > 0 else 1.0
     # Where all games end alike there is no spread: the error is that of a share of 50, as in Wilson's.
     error = metric.se or 50 / metric.n**0.5
     return normal_p(metric.value - 50, error)

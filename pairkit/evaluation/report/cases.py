@@ -25,6 +25,7 @@ class Case(NamedTuple):
     score: str
     answers: Sequence[tuple[str, Text | None]]
     said: Sequence[tuple[str, str]] = ()  # a title and the words
+    prompt: Sequence[str] = ()  # where no answer is stored, whose file has the prompt
 
 
 def extremes(scores: Floats, middle: float, count: int = COUNT) -> tuple[list[int], list[int]]:
@@ -45,7 +46,7 @@ def cases_section(title: str, cases: Sequence[Case], note: str = "") -> Html | N
 
 
 def _case(case: Case) -> Html:
-    prompt = next((found.prompt for _, found in case.answers if found), ())
+    prompt = next((found.prompt for _, found in case.answers if found), case.prompt)
     turns = join(
         [_line("user" if len(prompt) == 1 else f"user, turn {n}", t) for n, t in enumerate(prompt, 1)]
     )
@@ -89,21 +90,28 @@ def _long(content: str) -> Html:
 
 
 def judge_words(
-    verdicts: pa.Table | None, model: str | None = None
+    verdicts: pa.Table | None, model: str | None = None, *, either: bool = False
 ) -> Callable[[str], list[tuple[str, str]]]:
-    """Return a function from a prompt to what the judge said of it: titles and words."""
+    """Return a function from a prompt to what the judge said of it: titles and words.
+
+    With a `model`, of its verdicts alone; with `either`, also of those in which it is the reference.
+    """
     by_prompt: dict[str, list[Mapping[str, Any]]] = {}
     for row in verdicts.to_pylist() if verdicts is not None else ():
-        if model is None or row["model"] == model:
+        if model in (None, row["model"]) or (either and model == row["reference"]):
             by_prompt.setdefault(row["prompt_id"], []).append(row)
-    return lambda prompt: [(_title(row), row["answer"] or "") for row in by_prompt.get(prompt, ())]
+    pairs = {(row["model"], row["reference"]) for rows in by_prompt.values() for row in rows}
+    return lambda prompt: [
+        (_title(row, several=len(pairs) > 1), row["answer"] or "") for row in by_prompt.get(prompt, ())
+    ]
 
 
-def _title(row: Mapping[str, Any]) -> str:
+def _title(row: Mapping[str, Any], *, several: bool) -> str:
+    pair = f" on {row['model']} against {row['reference']}" if several and row["reference"] else ""
     order = {0: ", reference shown first", 1: ", model shown first"}.get(row["game"], "")
     turn = f", turn {row['turn']}" if (row["turn"] or 1) > 1 else ""
     verdict = row["verdict"] if row["points"] is not None else f"none ({row['reason'] or 'unread'})"
-    return f"the judge's words{turn}{order}: {verdict}"
+    return f"the judge's words{pair}{turn}{order}: {verdict}"
 
 
 def details_said(details: Mapping[str, Any]) -> list[tuple[str, str]]:

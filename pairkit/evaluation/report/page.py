@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pairkit.evaluation.answers import ANSWERS, REFERENCE_ANSWERS
+from pairkit.evaluation.answers import ANSWERS, PROMPTS, REFERENCE_ANSWERS
+from pairkit.evaluation.files import file_name
 from pairkit.evaluation.measures import Measured
+from pairkit.evaluation.names import MEAN_WIN_RATE
 from pairkit.evaluation.report.cases import Case, cases_section, details_said, extremes, judge_words
 from pairkit.evaluation.report.lengths import lengths_section, score_by_length
 from pairkit.evaluation.report.scores import (
@@ -21,11 +23,14 @@ from pairkit.evaluation.report.scores import (
     metrics_section,
     settings_section,
 )
-from pairkit.evaluation.report.texts import Text, read_texts
+from pairkit.evaluation.report.texts import Text, read_prompts, read_texts
 from pairkit.intervals import Floats
+from pairkit.rankers.thoughts import Thoughts
 from pairkit.reports.html import Html, page, tiles
 
 _TILES = 3
+# Models of a matrix whose lowest and highest scores are shown, so that the page stays short enough to read.
+_MODELS = 8
 
 
 def render(
@@ -47,17 +52,38 @@ def render(
     if measured:
         headline = by_prompt(measured)
         parts += [
-            lengths_section(_named(model, texts, reference), score_by_length(headline, texts, reference)),
-            *_extremes(headline, texts, reference, details, verdicts),
+            lengths_section(_named(model, texts, reference), score_by_length(headline, texts, reference))
         ]
+        prompts = read_prompts(out / PROMPTS)
+        for one, of_model in _shown(out, measured, headline, texts, thoughts):
+            parts += _extremes(one, of_model, reference, details, verdicts, prompts)
     shown = dict(_tile(entry) for entry in results["metrics"][:_TILES])
     name = f"{results['benchmark']} {results['version'] or ''}".rstrip()
     return page(
         f"{model}: {name}",
         [part for part in [*parts, settings_section(results)] if part is not None],
-        summary=_summary(results),
+        summary=_summary(results, measured),
         top=tiles(shown),
     )
+
+
+def _shown(
+    out: Path,
+    measured: Sequence[Measured],
+    headline: Measured,
+    texts: Mapping[str, Text],
+    thoughts: Thoughts,
+) -> list[tuple[Measured, Mapping[str, Text]]]:
+    """Return the scores whose lowest and highest are shown, with answers: of a matrix those of each model."""
+    of_models = [one for one in measured if one.name.startswith(MEAN_WIN_RATE)][:_MODELS]
+    if not of_models:
+        return [(headline, texts)]
+    names = [one.name.removeprefix(MEAN_WIN_RATE) for one in of_models]
+    folders = [out / "models" / file_name(name) / ANSWERS for name in names]
+    return [
+        (one, read_texts(folder, thoughts, model=name))
+        for one, name, folder in zip(of_models, names, folders, strict=True)
+    ]
 
 
 def _tile(entry: Mapping[str, Any]) -> tuple[str, str]:
@@ -66,9 +92,19 @@ def _tile(entry: Mapping[str, Any]) -> tuple[str, str]:
     return f"{entry['name']}{bracket}{interval}", value
 
 
-def _summary(results: Mapping[str, Any]) -> str:
-    missing = sum(results["missing"].values())
+def _summary(results: Mapping[str, Any], measured: Sequence[Measured]) -> str:
+    known = {
+        prompt
+        for one in measured
+        for prompt, score in zip(one.prompt_ids, one.scores, strict=True)
+        if not np.isnan(score)
+    }
+    missing = results["prompts"] - len(known)
+    partly = sum(results["missing"].values()) - missing
     unscored = f", of which {missing:,} have no score" if missing else ""
+    unscored += (
+        f"{' and' if missing else ', of which'} {partly:,} lack a part of their score" if partly > 0 else ""
+    )
     return f"{results['prompts']:,} prompts{unscored}. Values are given with 95 % intervals."
 
 
@@ -86,22 +122,32 @@ def _extremes(
     reference: Mapping[str, Text],
     details: Mapping[str, Mapping[str, Any]],
     verdicts: pa.Table | None,
+    prompts: Mapping[str, Sequence[str]],
 ) -> list[Html | None]:
-    words = judge_words(verdicts)
+    model = headline.name.removeprefix(MEAN_WIN_RATE) if headline.name.startswith(MEAN_WIN_RATE) else ""
+    words = judge_words(verdicts, model or None, either=True)
 
     def case(place: int) -> Case:
         prompt = headline.prompt_ids[place]
         found = texts.get(prompt)
         other = reference.get(prompt)
-        answers: list[tuple[str, Text | None]] = [(found.model if found else "answer", found)]
+        answers: list[tuple[str, Text | None]] = [(found.model if found else model or "answer", found)]
         if reference:
             answers.append((f"{other.model if other else 'reference'} (reference)", other))
         score = f"{headline.scale * headline.scores[place]:.2f}{' %' if headline.share else ''}"
-        return Case(prompt, score, answers, [*words(prompt), *details_said(details.get(prompt, {}))])
+        return Case(
+            prompt,
+            score,
+            answers,
+            [*words(prompt), *details_said(details.get(prompt, {}))],
+            prompts.get(prompt, ()),
+        )
 
     middle = 0.5 if headline.share else _mean(headline.scores)
     low, high = extremes(headline.scores, middle)
     names = ("Largest losses", "Largest wins") if reference else ("Lowest scores", "Highest scores")
+    if model:
+        names = (f"{names[0]} of {model}", f"{names[1]} of {model}")
     notes = [
         f"The {len(places)} prompts with the {kind} {headline.name}."
         for places, kind in (

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pairkit.evaluation.measures import Measured, Metric, measure
+from pairkit.evaluation.names import MEAN_WIN_RATE, WIN_RATE_OVER
 from pairkit.reports.html import Html, join, paragraph, section, settings, table, text
 from pairkit.reports.scores import Point, points
 
@@ -22,8 +23,8 @@ _SHOWN = {"metrics", "missing", "notes", "prompts", "benchmark", "version", "mod
 
 
 def is_part(metric: str) -> bool:
-    """Whether a metric is of one category alone, METRIC/CATEGORY."""
-    return _OF in metric
+    """Whether a metric is of one category alone, METRIC/CATEGORY, and not of a model of a matrix."""
+    return _OF in metric and not metric.startswith((MEAN_WIN_RATE, WIN_RATE_OVER))
 
 
 def by_prompt(measured: Sequence[Measured]) -> Measured:
@@ -52,7 +53,7 @@ def metrics_section(results: Mapping[str, Any]) -> Html:
     return section(
         "Scores",
         table(["metric", "value [95 % interval]", "standard error", "prompts"], rows, numeric=(1, 2, 3)),
-        paragraph(f"Without a score: {missing}." if missing else ""),
+        paragraph(f"Prompts without a score or a part of it: {missing}." if missing else ""),
         *[paragraph(f"Note: {note}") for note in results["notes"]],
         note="Intervals are 95 % and about prompts: another sample of prompts would give other values.",
     )
@@ -62,8 +63,8 @@ def categories_section(measured: Sequence[Measured], metrics: Sequence[Mapping[s
     """Show the metrics by category of the prompt, and those that are of a category themselves."""
     groups = {one.name: by_category(one) for one in measured if not is_part(one.name)}
     for entry in metrics:
-        name, part, category = entry["name"].partition(_OF)
-        if part:
+        name, _, category = entry["name"].partition(_OF)
+        if is_part(entry["name"]):
             groups.setdefault(name, {})[category] = Metric(**entry)
     groups = {name: rows for name, rows in groups.items() if rows}
     if not groups:

@@ -43,6 +43,15 @@ def read_texts(file: Path, thoughts: Thoughts = "strip", *, model: str | None = 
     return found
 
 
+def read_prompts(file: Path) -> dict[str, tuple[str, ...]]:
+    """Read the turns of prompts that `write_prompts` wrote, by prompt; nothing if there is no file."""
+    if not file.is_file():
+        return {}
+    with undamaged(file, "evaluate again"):
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return {row["prompt_id"]: tuple(row["prompt"]) for row in rows}
+
+
 def _text(row: dict[str, Any], thoughts: Thoughts) -> Text:
     model, prompt = str(row["model"]), tuple(row["prompt"])
     if problem := row.get("problem"):

@@ -13,6 +13,7 @@ from support.bad_input.running import Run
 from support.evaluations import JUDGE, measured, write_evaluation
 from support.parsed_page import EVIL, Page
 
+from pairkit.evaluation.compare.conclusions import conclusion, p_text
 from pairkit.evaluation.results import Verdict
 
 RANDOM = np.random.default_rng(0)
@@ -88,7 +89,7 @@ def test_only_shared_metrics_are_compared(run: Run) -> None:
     ended = run("eval compare a b")
     assert [metric["name"] for metric in written()["metrics"]] == ["x"]
     assert written()["metrics"][0]["pairs"][0]["n"] == 1
-    assert "a - b: -100.00, 1 common prompts\n  no difference shown" in ended.out
+    assert "a - b: -100.00, 1 common prompts (1 left out)\n  no difference shown" in ended.out
 
 
 @pytest.mark.parametrize(
@@ -171,6 +172,14 @@ def test_how_a_judge_was_reached_is_no_difference_and_decoding_is_a_note(run: Ru
     ]
 
 
+def test_the_name_of_a_file_of_verdicts_is_no_judge(run: Run) -> None:
+    for name in "ab":
+        evaluation(name, judge={"name": "stored", "file": f"{name}.parquet"})
+    ended = run("eval compare a b")
+    assert ended.code == 0, ended.errors
+    assert "note: verdicts were read from files that name no judge" in ended.out
+
+
 def test_settings_of_one_model_name_are_named_by_their_folders(run: Run) -> None:
     evaluation("x/dpo", model="m")
     evaluation("y/dpo", model="m")
@@ -178,11 +187,54 @@ def test_settings_of_one_model_name_are_named_by_their_folders(run: Run) -> None
     assert [entry["name"] for entry in written()["settings"]] == ["x/dpo", "y/dpo"]
 
 
-def test_fewer_prompts_are_said(run: Run) -> None:
-    write_evaluation(Path("a"), [measured("x", [0, 1, 1, 0])], model="a")
-    write_evaluation(Path("b"), [measured("x", [1, 1])], model="b")
+def test_prompts_that_are_left_out_are_counted_by_reason(run: Run) -> None:
+    write_evaluation(Path("a"), [measured("x", [0, 1, 1, 0, None]), measured("only", [1])], model="a")
+    write_evaluation(Path("b"), [measured("x", [1, 1, None])], model="b")
     ended = run("eval compare a b")
-    assert "note: the runs have different numbers of prompts (a 4, b 2)" in ended.out
+    told = "x: a and b both have a score of 2 of 5 prompts (a: 1 no_verdict; b: 1 no_verdict, 2 not_in_run)"
+    assert f"note: {told}" in ended.out
+    assert "2 common prompts (3 left out)" in ended.out
+    assert "note: only is not compared, because only a of the settings has it" in ended.out
+    metric = written()["metrics"][0]
+    assert metric["pairs"][0]["left_out"] == {
+        "prompts": 3,
+        "first": {"no_verdict": 1},
+        "second": {"no_verdict": 1, "not_in_run": 2},
+    }
+    assert [entry["missing"] for entry in metric["settings"]] == [{"no_verdict": 1}, {"no_verdict": 1}]
+    page = " ".join(Page(Path("runs/eval/compare/report.html").read_text()).text)
+    assert told in page
+    assert "2 of 5" in page
+
+
+def test_estimates_of_other_prompts_are_said_to_be_that(run: Run) -> None:
+    for name, count in (("a", 40), ("b", 30)):
+        scores = [0.5] * count + [None] * (40 - count)
+        found = measured("lc", scores, value=0.5, influence=np.where(np.arange(40) < count, 0.01, 0.0))
+        write_evaluation(Path(name), [found], model=name)
+    ended = run("eval compare a b")
+    assert "30 common prompts (10 left out); values are of each run's own prompts (40 and 30)" in ended.out
+    assert "each value is of the setting's own prompts (40 and 30), so that a part" in ended.out
+
+
+def test_a_difference_within_the_spread_of_seeds_is_not_shown(run: Run) -> None:
+    for seed, gain in ((1, 0.3), (2, -0.1)):
+        evaluation(f"dpo/seed-{seed}", gain)
+    evaluation("mcpo")
+    ended = run("eval compare dpo mcpo")
+    (pair,) = written()["metrics"][0]["pairs"]
+    assert pair["p"] < 1e-4
+    assert pair["shown"] is None
+    assert "no difference shown: within the spread of seeds" in ended.out
+
+
+def test_a_conclusion_and_an_interval_do_not_contradict_each_other_without_a_word() -> None:
+    pair = {"first": "a", "second": "b", "value": 1.0, "low": 0.1, "high": 2.0, "seed_se": None}
+    assert conclusion(pair | {"p_holm": 0.06, "test": "sign", "shown": None}) == (
+        "no difference shown, although the interval excludes 0: p = 0.06 by the sign test, corrected"
+    )
+    assert conclusion(pair | {"p_holm": 0.0, "test": "normal", "shown": "a"}) == "a is higher"
+    assert p_text(0.0) == "< 1e-300"
 
 
 def test_hostile_texts_stay_texts(run: Run) -> None:
@@ -239,6 +291,7 @@ CONTENT = {"section", "h2", "p", "div", "tr", "td", "th", "details", "summary", 
         ("a b --out a", "a: is an evaluation: give another directory with --out"),
         ("a damaged", "damaged/scores.parquet: cannot be read ("),
         ("a cut", "cut/results.json: is damaged (JSONDecodeError"),
+        ("a nulled", "nulled/results.json: is damaged (ValueError: lc has scores and no value"),
         ("a edited", "edited/results.json: is damaged (KeyError: 'se'"),
     ],
 )
@@ -253,6 +306,10 @@ def test_what_cannot_be_compared_is_refused(words: str, says: str, run: Run) -> 
     os.truncate("cut/results.json", 40)
     edited = Path("edited/results.json")
     edited.write_text(edited.read_text().replace('"se":', '"error":'))
+    write_evaluation(Path("nulled"), [measured("lc", [1, 0], value=0.4, influence=np.ones(2))])
+    results = json.loads(Path("nulled/results.json").read_text())
+    results["metrics"][0]["value"] = None
+    Path("nulled/results.json").write_text(json.dumps(results))
     page = Path("a/report.html").read_bytes()
     ended = run(f"eval compare {words}")
     assert ended.code in (1, 2)

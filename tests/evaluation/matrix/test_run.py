@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from support.judges import Asked, ScriptedJudge, fair, quoting, says
+from support.parsed_page import Page
 from support.tiny import model_folder
+from typer.testing import CliRunner
 
+from pairkit.cli import app
 from pairkit.engines.base import Problem
 from pairkit.errors import EngineError
 from pairkit.evaluation.results import VERDICTS, read_run
@@ -52,16 +56,70 @@ def test_results_of_each_model_are_read_again(command: Command, judge: ScriptedJ
     whole = read_run(Path("out"))
     for model, against in (("a", "bc"), ("b", "ac"), ("c", "ab")):
         run = read_run(Path("out/models", model))
-        assert list(run.measured) == ["win_rate", *(f"win_rate/{other}" for other in against)]
+        assert list(run.measured) == ["win_rate", *(f"win_rate_over/{other}" for other in against)]
         headline = run.measured["win_rate"].scores
         assert headline == pytest.approx(
-            np.mean([run.measured[f"win_rate/{other}"].scores for other in against], axis=0)
+            np.mean([run.measured[f"win_rate_over/{other}"].scores for other in against], axis=0)
         )
         np.testing.assert_allclose(whole.measured[f"mean_win_rate/{model}"].scores, headline)
         verdicts = pq.read_table(Path("out/models", model, "verdicts.parquet"))
         assert set(verdicts["model"].to_pylist()) == {model}
     over, under = (read_run(Path("out/models", model)).measured for model in "ab")
-    assert over["win_rate/b"].scores == pytest.approx(1 - under["win_rate/a"].scores)
+    assert over["win_rate_over/b"].scores == pytest.approx(1 - under["win_rate_over/a"].scores)
+
+
+def test_the_page_of_a_matrix_is_of_all_models(command: Command, judge: ScriptedJudge) -> None:
+    command(*THREE, "--out", "out")
+    page = Page(Path("out/report.html").read_text()).text
+    assert "By category" not in page
+    assert {"mean_win_rate/a", "mean_win_rate/b", "mean_win_rate/c"} <= set(page)
+    assert {"Lowest scores of a", "Lowest scores of b", "Lowest scores of c"} <= set(page)
+    assert any(text.startswith("the judge's words on a against b, ") for text in page)
+    of_b = page[page.index("Lowest scores of b") : page.index("Highest scores of b")]
+    assert "b" in of_b
+    assert not any("on a against c" in text for text in of_b)
+    assert "win_rate_over/b" in Page(Path("out/models/a/report.html").read_text()).text
+
+
+def test_the_page_of_stored_verdicts_has_the_prompts(command: Command, judge: ScriptedJudge) -> None:
+    command(*THREE, "--out", "out")
+    command("--annotations", "out/verdicts.parquet", "--out", "again")
+    page = "".join(Page(Path("again/report.html").read_text()).text)
+    assert json.loads(Path("prompts.jsonl").read_text().splitlines()[0])["prompt"] in page
+    assert "not stored" in page
+
+
+def test_a_prompt_that_lacks_some_verdicts_is_not_said_to_have_no_score(
+    command: Command, judge: ScriptedJudge
+) -> None:
+    command(*THREE, "--out", "out")
+    rows = pq.read_table("out/verdicts.parquet").to_pylist()
+    lost = next(row for row in rows if row["game"] is not None)
+    of = ("prompt_id", "model", "reference")
+    kept = [row for row in rows if any(row[name] != lost[name] for name in of)]
+    pq.write_table(pa.Table.from_pylist(kept, VERDICTS), "fewer.parquet")
+    command("--annotations", "fewer.parquet", "--out", "again")
+    page = "".join(Page(Path("again/report.html").read_text()).text)
+    assert "6 prompts, of which 1 lack a part of their score." in page
+
+
+def test_matrices_are_compared_by_model(command: Command, judge: ScriptedJudge) -> None:
+    for name in ("one", "two"):
+        command(*THREE, "--out", name)
+    output = CliRunner().invoke(app, ["eval", "compare", "one", "two"], env={"COLUMNS": "160"}).output
+    assert "differences by category" not in output
+    assert output.count("no difference shown") == 3
+
+
+def test_stored_verdicts_have_the_judge_that_gave_them(
+    command: Command, judge: ScriptedJudge, results: Results
+) -> None:
+    command(*TWO, "--out", "out")
+    command(*TWO[:-2], "--annotations", "out/verdicts.parquet", "--out", "again")
+    assert results("again")["judge"] == results("out")["judge"]
+    Path("mine.parquet").write_bytes(Path("out/verdicts.parquet").read_bytes())
+    command(*TWO[:-2], "--annotations", "mine.parquet", "--out", "unknown")
+    assert results("unknown")["judge"] == {"name": "stored"}
 
 
 def test_two_models_are_a_win_rate_over_a_reference(

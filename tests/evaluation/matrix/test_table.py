@@ -90,6 +90,15 @@ def test_cells_have_counts_intervals_and_corrected_p_values() -> None:
     assert found[2].better == ("a", "d")
 
 
+@pytest.mark.parametrize(("won", "p"), [(5, 2 / 32), (4, 2 / 16), (6, 2 / 64)])
+def test_few_prompts_have_the_sign_test(won: int, p: float) -> None:
+    points = np.full((1, 8, 2), 0.5)
+    points[0, :won] = 1
+    (cell,) = cells(points, ("a", "b"))
+    assert cell.p == pytest.approx(p)
+    assert cell.significant == (won == 6)
+
+
 def test_all_wins_are_significant_and_all_ties_are_not() -> None:
     points = np.full((3, 40, 2), 0.5)
     points[0] = 1
