@@ -228,4 +228,14 @@ def _measured(table: pa.Table, name: str, metric: Mapping[str, Any]) -> Measured
         metric["value"] / (100 if share else 1) if influenced else None,
         rows["influence"].to_numpy() if influenced else None,
         rows["category"].to_pylist(),
+        _interval(metric) if influenced else None,
     )
+
+
+def _interval(metric: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the interval that was written, since influences alone do not give a resampled one."""
+    low, high = metric["low"], metric["high"]
+    if low is None or high is None:
+        return None
+    scale = 100 if metric.get("unit") == "%" else 1
+    return low / scale, high / scale

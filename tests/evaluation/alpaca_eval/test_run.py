@@ -30,6 +30,7 @@ from pairkit.engines.base import Completion, Problem, Request, Result
 from pairkit.errors import EngineError
 from pairkit.evaluation.alpaca_eval.judging import model_first
 from pairkit.evaluation.alpaca_eval.questions import prompt_id
+from pairkit.evaluation.measures import Metric, measure
 from pairkit.evaluation.results import VERDICTS, read_run
 
 Engines = Callable[..., dict[str, Scripted]]
@@ -242,6 +243,19 @@ def test_the_reference_against_itself_is_half(engines: Engines, folder: Path) ->
     for name in ("lc_win_rate", "win_rate"):
         assert (metric(name)["value"], metric(name)["se"]) == (50, 0)
     assert opened["judge"].asked == 0
+
+
+@pytest.mark.parametrize("preference", [2.0, 1.0, 1.5])
+def test_five_wins_losses_or_draws_say_no_more_at_equal_length(folder: Path, preference: float) -> None:
+    save(folder / "all.json", annotation_rows(*[preference] * 5))
+    command("--annotations", "all.json")
+    plain, equal = metric("win_rate"), metric("lc_win_rate")
+    assert plain["high"] - plain["low"] > 40
+    # Wilson's of five prompts is at least as wide as of five wins.
+    assert equal["high"] - equal["low"] > 40
+    assert equal["low"] < equal["value"] < equal["high"]
+    read = read_run(Path("out")).measured["lc_win_rate"]
+    assert measure(read) == pytest.approx(Metric(**equal))
 
 
 def test_a_missing_row_changes_no_difficulty(engines: Engines, folder: Path) -> None:
