@@ -169,7 +169,8 @@ def read_own(path: Path, questions: Sequence[Question]) -> tuple[str, Answers, D
                 row=number,
             )
         add_answer(found, prompt_id, _own_answer(row), path, number)
-    return one_model(models, path), matched(found, questions, path), file
+    answers = matched(found, questions, path)
+    return one_model(models, path), answers, leaving_out(file, found, questions)
 
 
 def _own_answer(row: Row) -> Answer | Problem:
@@ -199,6 +200,14 @@ def one_model(models: Mapping[str, int], path: Path) -> str:
             row=row,
         )
     return next(iter(models), "")
+
+
+def leaving_out(
+    file: DataFile, found: Mapping[str, Answer | Problem], questions: Sequence[Question]
+) -> DataFile:
+    """Return what to say of a file of answers, some of which may be to none of the questions."""
+    wanted = {question.prompt_id for question in questions}
+    return file.leaving_out([prompt_id for prompt_id in found if prompt_id not in wanted])
 
 
 def matched(found: Mapping[str, Answer | Problem], questions: Sequence[Question], path: Path) -> Answers:

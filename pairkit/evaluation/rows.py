@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,12 @@ class DataFile(NamedTuple):
     file: str  # its name only, because the folders of a machine tell a reader nothing
     sha256: str
     rows: int
+    unused: int = 0  # rows about none of the questions
+    unused_first: tuple[str, ...] = ()  # what some of these are about
+
+    def leaving_out(self, unused: Sequence[str]) -> DataFile:
+        """Return what to say where rows are not used; `unused` is what each of them is about."""
+        return self._replace(unused=len(unused), unused_first=tuple(dict.fromkeys(unused))[:3])
 
 
 def numbered_rows(path: Path) -> Iterator[tuple[int, Row | None, tuple[str, str] | None]]:

@@ -52,6 +52,7 @@ def read_judgments(path: Path, questions: Sequence[Question], version: Version) 
     judges: dict[str, int] = {}
     references: dict[str, str] = {}
     games: list[Game] = []
+    others: list[str] = []
     seen: set[tuple[str, int]] = set()
     for number, row in rows:
         key = id_of(row, path, number)
@@ -71,6 +72,8 @@ def read_judgments(path: Path, questions: Sequence[Question], version: Version) 
                 seen.add((key, game.game))
             if key in wanted:
                 games.append(game)
+        if key not in wanted:
+            others.append(key)
     if not games:
         raise InputError(
             f"{path}: none of its {len(rows):,} rows is about one of the {len(wanted):,} questions: give the "
@@ -79,7 +82,7 @@ def read_judgments(path: Path, questions: Sequence[Question], version: Version) 
     judge = _one_judge(judges, path)
     model = one_model(models, path)
     known = {key: name for key, name in references.items() if key in wanted}
-    return Judgments(model, judge, known, games, file)
+    return Judgments(model, judge, known, games, file.leaving_out(others))
 
 
 def write_judgments(

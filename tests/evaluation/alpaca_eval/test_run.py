@@ -271,7 +271,31 @@ def test_a_missing_row_changes_no_difficulty(engines: Engines, folder: Path) -> 
     save(folder / "fewer.json", rows[1:])
     command("--annotations", "fewer.json")
     assert metric("lc_win_rate")["n"] == 4
-    assert results()["missing"] == {"no_answer": 1}
+    assert results()["missing"] == {"no_annotation": 1}
+
+
+def test_rows_about_other_instructions_are_counted_and_named(folder: Path) -> None:
+    """Of verdicts and of answers; the instructions that miss theirs say so."""
+    rows = annotation_rows(1.9, 1.2, 1.5, 1.1, 1.7)
+    for row in rows[:2]:
+        row["instruction"] = f"Now {row['instruction']}"
+    save(folder / "annotations.json", rows)
+    save(folder / "more.json", [*model_rows(), model_rows()[0] | {"instruction": "Why?"}])
+    command("--answers", "more.json", "--annotations", "annotations.json")
+    assert results()["missing"] == {"no_annotation": 2}
+    notes = results()["notes"]
+    assert (
+        "2 of 5 rows of annotations.json (annotations) are about none of the questions and are not used, "
+        "such as 'Now Question 0?', 'Now Question 1?'"
+    ) in notes
+    assert (
+        "1 of 6 rows of more.json (answers) are about none of the questions and are not used, such as 'Why?'"
+    ) in notes
+    data = results()["data"]
+    assert {name: file["unused"] for name, file in data.items()} == {
+        "reference": 0, "gamed": 0, "answers": 1, "annotations": 2,
+    }  # fmt: skip
+    assert "Now Question 0?" in Path("out/report.html").read_text()
 
 
 def test_length_control_needs_positions_and_the_table(engines: Engines, folder: Path) -> None:

@@ -110,7 +110,8 @@ def test_stored_answers_are_scored(
     }
     write_answers(folder / "answers.jsonl", "mine", questions, answers)
     lines = (folder / "answers.jsonl").read_text().splitlines()
-    (folder / "answers.jsonl").write_text("\n".join(lines[:5]) + "\n")
+    other = lines[5].replace('"prompt_id": "5"', '"prompt_id": "x"')
+    (folder / "answers.jsonl").write_text("\n".join([*lines[:5], other]) + "\n")
     words = "eval gsm8k --questions problems.parquet --answers answers.jsonl --out out instruction=null"
     ended = run_in_process(words, capsys, monkeypatch)
     assert ended.code == 0, ended.errors
@@ -120,7 +121,11 @@ def test_stored_answers_are_scored(
     accuracy, truncated, _ = results["metrics"]
     assert (accuracy["value"], accuracy["n"], truncated["value"]) == (40.0, 5, 20.0)
     assert (results["model"], results["missing"], results["prompts"]) == ("mine", {"no_answer": 1}, 6)
-    assert results["notes"] == ["other problems than GSM8K's test set: no number for a published table"]
+    assert results["notes"] == [
+        "other problems than GSM8K's test set: no number for a published table",
+        "1 of 6 rows of answers.jsonl (answers) are about none of the questions and are not used, "
+        "such as 'x'",
+    ]
     scores = pq.read_table(folder / "out" / "scores.parquet").to_pylist()
     assert [row["score"] for row in scores[:6]] == [1, 0, 0, 0, 1, None]
 

@@ -166,6 +166,21 @@ def test_judgments_are_read_once_per_turn(tmp_path: Path, questions: Questions) 
     assert {judgment.rating for judgment in last.by_turn.values()} == {3}
 
 
+def test_judgments_and_answers_of_other_questions_are_counted(tmp_path: Path, questions: Questions) -> None:
+    """Of the model that is read: two turns of question 999, and one answer to it."""
+    rows = judgment_rows()
+    for row in rows[:2]:
+        row["question_id"] = 999
+    others = [row | {"model": "other", "question_id": 998} for row in rows[2:4]]
+    found = read_judgments(save(tmp_path / "j.jsonl", [*rows, *others]), questions.listed, "mine")
+    assert (found.file.unused, found.file.unused_first) == (2, ("999",))
+    given = answer_rows()
+    given[0]["question_id"] = 999
+    _, answers, file = read_model_answers(save(tmp_path / "a.jsonl", given), questions.listed)
+    assert (file.unused, file.unused_first) == (1, ("999",))
+    assert len(answers) == 4
+
+
 def other_judge(rows: list[dict[str, Any]]) -> None:
     rows[3]["judge"] = ["gpt-4-turbo", "single-v1"]
 
