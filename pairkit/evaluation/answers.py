@@ -152,9 +152,17 @@ def is_own(rows: Sequence[tuple[int, Row]]) -> bool:
 def read_own(path: Path, questions: Sequence[Question]) -> tuple[str, Answers, DataFile]:
     """Read answers that `write_answers` wrote: the model's name, the answers, the file.
 
-    Raises `InputError` for answers to other questions, two answers to one, or answers of two models.
+    Raises `InputError` for rows of another layout, answers to other questions, two answers to one, or answers
+    of two models.
     """
     rows, file = read_rows(path)
+    if not is_own(rows):
+        raise InputError.at(
+            "no stored answer of pairkit, which has prompt_id, prompt (a list of texts, one per turn of the "
+            "user), model, and answers (a list of texts, one per turn)",
+            file=path,
+            row=rows[0][0],
+        )
     by_id = {question.prompt_id: question for question in questions}
     found: dict[str, Answer | Problem] = {}
     models: dict[str, int] = {}

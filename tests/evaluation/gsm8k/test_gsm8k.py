@@ -130,6 +130,21 @@ def test_stored_answers_are_scored(
     assert [row["score"] for row in scores[:6]] == [1, 0, 0, 0, 1, None]
 
 
+def test_answers_of_another_layout_are_refused_with_the_accepted_one(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    Path("theirs.jsonl").write_text('{"question": "What is 1 + 1?", "response": "2"}\n')
+    ended = run_in_process(
+        "eval gsm8k --questions problems.parquet --answers theirs.jsonl --out out", capsys, monkeypatch
+    )
+    assert ended.code == 1
+    assert "theirs.jsonl, row 1: no stored answer of pairkit, which has prompt_id, prompt" in ended.errors
+    assert not Path("out").exists()
+    shown = run_in_process("eval gsm8k --help", capsys, monkeypatch).out
+    assert "an answers.jsonl of pairkit" in " ".join(shown.replace("│", " ").split())
+
+
 def test_a_model_is_asked_once(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
