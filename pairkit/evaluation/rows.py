@@ -72,7 +72,8 @@ def number_field(row: Row, name: str, path: Path, number: int) -> float:
     """Return the finite number in a field of a row, which may be a text, as in CSV. Raises `InputError`."""
     value = row.get(name)
     try:
-        found = float(value)  # type: ignore[arg-type]
+        # To Python true is 1, to a reader of scores a mistake.
+        found = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         found = math.nan
     if not math.isfinite(found):

@@ -129,7 +129,7 @@ def _games(row: Row, key: str, version: Version, path: Path, number: int) -> lis
         return [_battle(row, key, path, number)]
     if "game" in row:
         place = row["game"]
-        if place not in (1, 2):
+        if isinstance(place, bool) or place not in (1, 2):
             raise InputError.at(f"field 'game' is {place!r}; it is 1 or 2", file=path, row=number)
         return [_game(row, key, int(place) - 1, version)]
     given = row.get("games")

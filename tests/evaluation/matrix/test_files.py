@@ -156,6 +156,8 @@ def test_stored_verdicts_are_seen_from_both_sides(tmp_path: Path) -> None:
             {"model": "b", "reference": "a", "game": 1},
             "row 2: a second verdict on prompt 'p', 'b' against 'a'",
         ),
+        ({"game": 1, "points": True}, "row 2: field 'points' is True, not a number"),
+        ({"game": True}, "row 2: field 'game' is True, not a number"),
         ({"game": 2}, "row 2: field 'game' is 2, not 0"),
         ({"game": 1, "points": 1.5}, "row 2: field 'points' is 1.5, not from 0 to 1"),
         ({"reference": None}, "row 2.*field 'reference'"),

@@ -191,6 +191,7 @@ def other_judge(rows: list[dict[str, Any]]) -> None:
         (lambda rows: rows.append(rows[2]), "row 9: a second judgment of question 82, turn 1: files"),
         (other_judge, "judgments by gpt-4 and gpt-4-turbo: keep those of one judge"),
         (lambda rows: rows[1].update(model="other"), "judgments of 2 models: name one with --name: mine"),
+        (lambda rows: [row.update(score=True) for row in rows], "row 1: field 'score' is True, not a num"),
         (lambda rows: rows[1].update(turn=3), "row 2: field 'turn' is 3, not 1 or 2"),
         (lambda rows: rows[1].update(model_1="a"), "a judgment of two models; ratings are in the file"),
         (lambda rows: [row.update(question_id=1 + n) for n, row in enumerate(rows)], "none of its judgments"),
