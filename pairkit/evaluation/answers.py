@@ -160,9 +160,17 @@ def is_own(rows: Sequence[tuple[int, Row]]) -> bool:
 def read_own(path: Path, questions: Sequence[Question]) -> tuple[str, Answers, DataFile]:
     """Read answers that `write_answers` wrote: the model's name, the answers, the file.
 
-    Raises `InputError` for answers to other questions, two answers to one, or answers of two models.
+    Raises `InputError` for rows of another layout, answers to other questions, two answers to one, or answers
+    of two models.
     """
     rows, file = read_rows(path)
+    if not is_own(rows):
+        raise InputError.at(
+            "no stored answer of pairkit, which has prompt_id, prompt (a list of texts, one per turn of the "
+            "user), model, and answers (a list of texts, one per turn)",
+            file=path,
+            row=rows[0][0],
+        )
     by_id = {question.prompt_id: question for question in questions}
     found: dict[str, Answer | Problem] = {}
     models: dict[str, int] = {}
@@ -177,7 +185,8 @@ def read_own(path: Path, questions: Sequence[Question]) -> tuple[str, Answers, D
                 row=number,
             )
         add_answer(found, prompt_id, _own_answer(row), path, number)
-    return one_model(models, path), matched(found, questions, path), file
+    answers = matched(found, questions, path)
+    return one_model(models, path), answers, leaving_out(file, found, questions)
 
 
 def _own_answer(row: Row) -> Answer | Problem:
@@ -207,6 +216,14 @@ def one_model(models: Mapping[str, int], path: Path) -> str:
             row=row,
         )
     return next(iter(models), "")
+
+
+def leaving_out(
+    file: DataFile, found: Mapping[str, Answer | Problem], questions: Sequence[Question]
+) -> DataFile:
+    """Return what to say of a file of answers, some of which may be to none of the questions."""
+    wanted = {question.prompt_id for question in questions}
+    return file.leaving_out([prompt_id for prompt_id in found if prompt_id not in wanted])
 
 
 def matched(found: Mapping[str, Answer | Problem], questions: Sequence[Question], path: Path) -> Answers:

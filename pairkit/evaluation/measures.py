@@ -21,6 +21,8 @@ from pairkit.errors import InputError
 from pairkit.intervals import Floats, bootstrap_ratio, wilson_share
 
 _LEVEL = 0.95
+# Of a share: a hundredth of a point, since what differs by less is shown as one number.
+_NO_WIDTH = 1e-4
 _Z = NormalDist().inv_cdf((1 + _LEVEL) / 2)
 
 
@@ -92,8 +94,10 @@ class Measured:
 def measure(measured: Measured, *, seed: int = 0) -> Metric:
     """Compute a metric with its standard error and 95 % interval; whole prompts are resampled.
 
-    The interval of a share whose bootstrap has no width (all right, all ties) is Wilson's. That of an
-    estimator with influences is its own, or symmetric in log-odds for a share, else in the value.
+    The interval of a share of prompts that are right or wrong, each counting the same, is Wilson's; so is
+    that of any share of scores that are all the same (all wins, all ties), whose bootstrap has no width. The
+    interval of an estimator with influences is else its own, or symmetric in log-odds for a share, or in the
+    value.
     """
     known = ~np.isnan(measured.scores)
     count = int(known.sum())
@@ -101,11 +105,12 @@ def measure(measured: Measured, *, seed: int = 0) -> Metric:
         return Metric(measured.name, None, None, None, None, 0, measured.unit)
     if measured.influence is not None:
         return _by_influence(measured, count)
-    value, influence = weighted_mean(measured.scores[known], _weights(measured)[known])
-    weights = _weights(measured)[known]
-    low, high = bootstrap_ratio(measured.scores[known] * weights, weights, seed=seed)
-    if measured.share and low == high:
+    scores, weights = measured.scores[known], _weights(measured)[known]
+    value, influence = weighted_mean(scores, weights)
+    if measured.share and (_right_or_wrong(scores, weights) or alike(scores)):
         _, low, high = wilson_share(value, count)
+    else:
+        low, high = bootstrap_ratio(scores * weights, weights, seed=seed)
     return _metric(measured, value, low, high, standard_error(influence), count)
 
 
@@ -141,11 +146,26 @@ def log_odds_interval(value: float, error: float | None) -> tuple[float, float]:
     return low, high
 
 
+def alike(scores: Floats) -> bool:
+    """Return whether all scores `[n]` are the same, to a hundredth of a point: a resample then shows nothing.
+
+    >>> alike(np.array([1.0, 0.99999])), alike(np.array([1.0, 0.5]))
+    (True, False)
+    """
+    return float(np.ptp(scores)) < _NO_WIDTH
+
+
+def _right_or_wrong(scores: Floats, weights: Floats) -> bool:
+    return bool(np.isin(scores, (0, 1)).all() and (weights == weights[0]).all())
+
+
 def _by_influence(measured: Measured, count: int) -> Metric:
     assert measured.value is not None
     assert measured.influence is not None
     error = standard_error(measured.influence)
-    if measured.interval is not None:
+    if measured.share and alike(measured.scores[~np.isnan(measured.scores)]):
+        _, low, high = wilson_share(measured.value, count)
+    elif measured.interval is not None:
         low, high = measured.interval
     elif measured.share:
         low, high = log_odds_interval(measured.value, error)

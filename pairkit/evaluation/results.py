@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -121,13 +122,26 @@ def write_outcome(out: Path, outcome: Outcome, seed: int) -> dict[str, Any]:
         "metrics": [metric._asdict() for metric in metrics(outcome, seed)],
         "prompts": len({prompt for measured in outcome.measured for prompt in measured.prompt_ids}),
         "missing": dict(sorted(Counter(outcome.missing.values()).items())),
-        "notes": list(outcome.notes),
+        "notes": [*outcome.notes, *_of_unused_rows(outcome.about.get("data") or {})],
         "seed": seed,
         **masked(dict(outcome.about)),
     }
     write_text(out / REPORT, _page(out, outcome, results))
     write_json(out / RESULTS, results)
     return results
+
+
+def _of_unused_rows(data: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a note for each file of answers or verdicts with rows that were not used."""
+    for role, file in data.items():
+        # A reference may well have answers to more questions.
+        if not file.get("unused") or role.startswith("reference"):
+            continue
+        named = ", ".join(repr(textwrap.shorten(name, 60)) for name in file["unused_first"])
+        yield (
+            f"{file['unused']:,} of {file['rows']:,} rows of {file['file']} ({role}) are about none of the "
+            f"questions and are not used, such as {named}"
+        )
 
 
 def _page(out: Path, outcome: Outcome, results: Mapping[str, Any]) -> str:
@@ -243,4 +257,14 @@ def _measured(table: pa.Table, name: str, metric: Mapping[str, Any]) -> Measured
         metric["value"] / (100 if share else 1) if influenced else None,
         rows["influence"].to_numpy() if influenced else None,
         rows["category"].to_pylist(),
+        _interval(metric) if influenced else None,
     )
+
+
+def _interval(metric: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the interval that was written, since influences alone do not give a resampled one."""
+    low, high = metric["low"], metric["high"]
+    if low is None or high is None:
+        return None
+    scale = 100 if metric.get("unit") == "%" else 1
+    return low / scale, high / scale

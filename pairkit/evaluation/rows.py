@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,12 @@ class DataFile(NamedTuple):
     file: str  # its name only, because the folders of a machine tell a reader nothing
     sha256: str
     rows: int
+    unused: int = 0  # rows about none of the questions
+    unused_first: tuple[str, ...] = ()  # what some of these are about
+
+    def leaving_out(self, unused: Sequence[str]) -> DataFile:
+        """Return what to say where rows are not used; `unused` is what each of them is about."""
+        return self._replace(unused=len(unused), unused_first=tuple(dict.fromkeys(unused))[:3])
 
 
 def numbered_rows(path: Path) -> Iterator[tuple[int, Row | None, tuple[str, str] | None]]:
@@ -66,7 +72,8 @@ def number_field(row: Row, name: str, path: Path, number: int) -> float:
     """Return the finite number in a field of a row, which may be a text, as in CSV. Raises `InputError`."""
     value = row.get(name)
     try:
-        found = float(value)  # type: ignore[arg-type]
+        # To Python true is 1, to a reader of scores a mistake.
+        found = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         found = math.nan
     if not math.isfinite(found):

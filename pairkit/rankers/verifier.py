@@ -4,10 +4,11 @@
     number                   both end in the same number, as GSM8K counts: 1,080 = $1080.00 = 1080 dollars
     package.module:function  a Python function of (completion text, metadata of the set) that returns a number
 
-The final number of a text is the first one behind its last "So the answer is" (in any case, on its line),
-else after its last `####`, else after its last line that begins with `A:`, else the last one in it. Where
-such a mark has no number behind it, there is none. Thousands separators, signs, currency, units, percent
-signs and trailing zeros do not matter; fractions and words are not read.
+The final number of a text is the first one behind its last "So the answer is" (in any case, on its line, or
+alone on the next one if nothing else is on it), else after its last `####`, else after its last line that
+begins with `A:`, else the last one in it. Where such a mark has no number behind it, there is none. Thousands
+separators, signs, currency, units, percent signs and trailing zeros do not matter, and full-width digits are
+digits; fractions and words are not read.
 
 A check sees a completion without the thought that it begins with; a thought that never ends is no answer.
 """
@@ -100,11 +101,12 @@ def check_recipe(recipe: VerifierRecipe) -> None:
 
 def final_number(texts: pl.Expr) -> pl.Expr:
     """Return the final number of each text, in one spelling ("-1080", "0.5"), null if there is none."""
+    # Full-width characters are other spellings of the same number; Unicode's own folding would make 5² 52.
+    lines = texts.str.replace_many(_FULL_WIDTH).str.replace_all(r"\r\n?|[\x{85}\x{2028}\x{2029}]", "\n")
     # A minus after a digit subtracts and one inside a word joins; the others are signs.
-    cleaned = texts.str.replace_all("[−–]", "-").str.replace_all(r"([\d)])[ \t]*-|(\w)-", "${1}${2} ")
+    cleaned = lines.str.replace_all("[−–]", "-").str.replace_all(r"([\d)])[ \t]*-|(\w)-", "${1}${2} ")
     marked = pl.coalesce(
-        # MinorDPO's prompt asks for this; what follows on other lines may be a check of the answer.
-        cleaned.str.extract(r"(?is)^.*so the answer is\s*:?\s*([^\n]*)"),
+        _stated(cleaned.str.extract(r"(?is)^.*so the answer is(.*)$")),
         cleaned.str.extract(r"(?s)^.*####(.*)$"),
         cleaned.str.extract(r"(?s)^(?:.*\n)?[ \t]*A:(.*)$"),
     )
@@ -121,8 +123,25 @@ def final_number(texts: pl.Expr) -> pl.Expr:
     return pl.when(spelled == "0").then(spelled).otherwise(pl.concat_str(sign, spelled))
 
 
+def _stated(behind: pl.Expr) -> pl.Expr:
+    """Return where the number is in what is behind MinorDPO's mark; null where there is no mark.
+
+    It is on the line, since other lines may hold a check of the answer. Only behind an empty rest of the line
+    may it be alone on the next one.
+    """
+    line = behind.str.extract(r"^([^\n]*)")
+    below = behind.str.extract(rf"^[^\n]*\n(?:{_MARKS}|\n)*([^\n]*)").str.extract(_ALONE)
+    empty = line.str.contains(rf"^(?:{_MARKS}|:)*$")
+    return pl.when(empty).then(below.fill_null("")).otherwise(line)
+
+
+_FULL_WIDTH = {chr(ord(char) + 0xFEE0): char for char in "0123456789+-.,:#$%"}
 # Currency may be on either side of the sign; thousands are grouped by three, or not grouped.
 _NUMBER = r"[-+]?[ \t]?[$€£]?[ \t]?-?(?:(?:\d{1,3}(?:,\d{3})+\b|\d+)(?:\.\d+)?|\.\d+)"
+# White space, Markdown and LaTeX around a number, as in **18**, $18$, \[ 18 \] and \boxed{18}.
+_MARKS = r"[^\S\n]|[*_`$(){}\[\]\\]|boxed\{|text\{"
+_UNIT = r"%|[€£°]|(?:(?:square|cubic) )?\pL+(?: ?(?:/|per) ?\pL+)?"
+_ALONE = rf"^(?:{_MARKS})*({_NUMBER})(?:{_MARKS})*(?:{_UNIT})?(?:{_MARKS}|[.!])*$"
 
 
 def _strip(texts: pl.Expr) -> pl.Expr:

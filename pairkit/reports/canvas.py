@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -87,6 +89,14 @@ def captioned(title: str, drawing: Html, legend: Sequence[tuple[str, str, bool]]
     )
 
 
+def save(figure: Figure, target: Path | io.StringIO, **options: Any) -> None:
+    """Write a figure; a character that the font has not is drawn as a box, without a warning."""
+    with warnings.catch_warnings():
+        # Names of models and categories are in any script, and the reader of a terminal can do nothing.
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        figure.savefig(target, **options)
+
+
 def svg(figure: Figure, title: str) -> Html:
     """Render the figure as an `<svg>` element for a page."""
     buffer = io.StringIO()
@@ -94,7 +104,7 @@ def svg(figure: Figure, title: str) -> Html:
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     # The salt of matplotlib's ids, which are random without it.
     with matplotlib.rc_context({"svg.hashsalt": title}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+        save(figure, buffer, format="svg", transparent=True, metadata=metadata)
     source = buffer.getvalue()
     box = re.search(r'viewBox="[\d. ]+"', source)
     if box is None:

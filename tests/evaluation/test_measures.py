@@ -51,6 +51,41 @@ def test_a_share_without_width_has_wilsons_interval(scores: list[float], low: fl
     assert (metric.low, metric.high) == (pytest.approx(low, abs=0.05), pytest.approx(high, abs=0.05))
 
 
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [
+        (285, 799, 32.423920, 39.052391),  # evaluation vectors: GSM8K, 175b_finetuning
+        (446, 799, 52.356701, 59.227155),
+        (1, 4, 4.558726, 69.935816),
+    ],
+)
+def test_a_share_of_right_answers_has_wilsons_interval(right: int, n: int, low: float, high: float) -> None:
+    scores = [1.0] * right + [0.0] * (n - right)
+    for weights in (None, [2.0] * n):
+        metric = measure(measured([*scores], weights))
+        assert (metric.low, metric.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
+        assert metric.se == pytest.approx(100 * np.std(scores, ddof=1) / np.sqrt(n))
+    # Prompts that count differently are no trials of one share.
+    assert measure(measured(scores, [3.0, *[1.0] * (n - 1)])).low != pytest.approx(low, abs=1e-3)
+
+
+@pytest.mark.parametrize("interval", [None, (0.5, 0.5)])
+def test_an_estimator_of_scores_that_are_all_the_same_has_wilsons_interval(
+    interval: tuple[float, float] | None,
+) -> None:
+    ids = [str(place) for place in range(50)]
+    ties = Measured("m", ids, np.full(50, 0.5), None, True, 0.5, np.zeros(50), interval=interval)
+    metric = measure(ties)
+    assert (metric.low, metric.high) == (pytest.approx(36.644514), pytest.approx(63.355486))
+    wins = Measured("m", ids, 1 - np.linspace(0, 5e-5, 50), None, True, 0.99, np.full(50, 1e-5))
+    metric = measure(wins)
+    # Of 49.5 wins: (p + z^2 / 2n) / (1 + z^2 / n), less and more the root.
+    z, p = 1.959963984540054, 0.99
+    center, root = p + z * z / 100, z * np.sqrt(p * (1 - p) / 50 + z * z / 10000)
+    assert metric.low == pytest.approx(100 * (center - root) / (1 + z * z / 50))
+    assert metric.high == pytest.approx(100 * (center + root) / (1 + z * z / 50))
+
+
 def test_missing_scores_are_no_zeros() -> None:
     metric = measure(measured([1.0, np.nan, 0.0, np.nan]))
     assert (metric.value, metric.n) == (50.0, 2)

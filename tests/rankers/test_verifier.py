@@ -75,12 +75,50 @@ def scores(table: pa.Table) -> list[list[float | None]]:
         ("007", "7"),
         ("-0.0", "0"),
         ("18.", "18"),
+        ("５", "5"),
+        ("１，０８０．５０", "1080.5"),
+        ("####－７", "-7"),
+        ("5²", "5"),
         ("12345678901234567891", "12345678901234567891"),
         ("none", None),
         ("", None),
     ],
 )
 def test_final_number(text: str, number: str | None) -> None:
+    assert pl.select(final_number(pl.lit(text))).item() == number
+
+
+@pytest.mark.parametrize(
+    ("behind", "number"),
+    [
+        # On the line alone, whatever ends it.
+        (":\n\nLet me check: 5+7=12", None),
+        (": twenty\n5", None),
+        (": twenty\r\n5", None),
+        (": twenty\r5", None),
+        (": x\u20285", None),
+        (":\n\n", None),
+        ("", None),
+        (": １８ eggs", "18"),
+        ("：１８", "18"),
+        # Behind an empty rest of the line, alone on the next one.
+        (":\n18", "18"),
+        (" \n\n-5\nCheck: 3", "-5"),
+        (":\r\n\r\n$1,080.50 dollars.\r\n3", "1080.5"),
+        (":**\n**18**", "18"),
+        (":\n$\\boxed{-1,025}$", "-1025"),
+        (":\n\\[\n18\\text{ miles per hour}\n\\]", "18"),
+        (":\n18 square feet", "18"),
+        (":\n50\\%", "50"),
+        (":\n3/4", None),
+        (":\n1,2", None),
+        (":\n5 + 7 = 12", None),
+        (":\n12 is wrong, 13", None),
+        (":\nWell.\n5", None),
+    ],
+)
+def test_the_number_behind_so_the_answer_is(behind: str, number: str | None) -> None:
+    text = f"There are 7.\nSo the answer is: 9\nSo the answer is{behind}"
     assert pl.select(final_number(pl.lit(text))).item() == number
 
 

@@ -11,6 +11,7 @@ import typer
 
 from pairkit.cli.overrides import overrides
 from pairkit.cli.printing import say
+from pairkit.cli.tables import print_table
 
 if TYPE_CHECKING:
     from pairkit.evaluation.recipe import BenchmarkRecipe
@@ -50,7 +51,7 @@ JudgeFlag = Annotated[
 ]
 AnnotationsFlag = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Stored verdicts, in the benchmark's format or pairkit's: no judge."),
+    typer.Option(metavar="FILE", help="Stored verdicts, in the benchmark's format: no judge."),
 ]
 UntilFlag = Annotated[
     Step, typer.Option(help="The last step: answers are generated, then judged, then scored.")
@@ -97,7 +98,6 @@ def print_results(results: Mapping[str, Any], out: Path) -> None:
 
 def print_metrics(title: str, metrics: Sequence[Mapping[str, Any]]) -> None:
     """Print metrics (name, value, low, high, se, n, unit) as a table."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -105,12 +105,11 @@ def print_metrics(title: str, metrics: Sequence[Mapping[str, Any]]) -> None:
 
     table = Table(title=Text(shown(title)), title_justify="left", title_style="bold")
     for name in ("", "value [95 %]", "SE", "prompts"):
-        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+        table.add_column(name, justify="left" if not name else "right", no_wrap=bool(name))
     for metric in metrics:
         # Text objects, because names may contain brackets.
         table.add_row(Text(shown(metric["name"])), Text(_value(metric)), _error(metric), f"{metric['n']:,}")
-    # Without highlighting, because colored numbers in a table of numbers help nobody.
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    print_table(table)
 
 
 def _value(metric: Mapping[str, Any]) -> str:

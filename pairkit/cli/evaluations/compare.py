@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from pairkit.cli.printing import say
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from pairkit.cli.tables import print_table
 
 
 class Allowed(StrEnum):
@@ -62,17 +60,13 @@ def compare(
 
 
 def _print(comparison: Mapping[str, Any]) -> None:
-    from rich.console import Console
-
-    # Without highlighting, because colored numbers in a table of numbers help nobody.
-    console = Console(highlight=False, markup=False, emoji=False)
     say(f"{comparison['benchmark']} {comparison['version'] or ''}".rstrip())
     from pairkit.evaluation.report.scores import is_part
 
     metrics = comparison["metrics"]
     for metric in metrics:
         if not is_part(metric["name"]):
-            _print_metric(console, metric)
+            _print_metric(metric)
     if parts := [metric for metric in metrics if is_part(metric["name"])]:
         say("differences by category, not corrected for their number")
         for metric in parts:
@@ -83,7 +77,7 @@ def _print(comparison: Mapping[str, Any]) -> None:
         say(f"note: {note}")
 
 
-def _print_metric(console: Console, metric: Mapping[str, Any]) -> None:
+def _print_metric(metric: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -100,7 +94,7 @@ def _print_metric(console: Console, metric: Mapping[str, Any]) -> None:
         # Text objects, because names may contain brackets.
         cells = [_interval(setting), _number(setting["se"]), *spread, f"{setting['n']:,}"]
         table.add_row(Text(shown(setting["name"])), *map(Text, cells))
-    console.print(table)
+    print_table(table)
     for pair in metric["pairs"]:
         say(_sentence(pair, len(metric["pairs"])))
     say("")

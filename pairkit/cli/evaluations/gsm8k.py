@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairkit.cli.evaluations.common import (
-    AnswersFlag,
     DryRunFlag,
     EngineFlag,
     LimitFlag,
@@ -43,7 +42,10 @@ def gsm8k(
     model: ModelFlag = None,
     name: NameFlag = None,
     engine: EngineFlag = None,
-    answers: AnswersFlag = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Stored answers, an answers.jsonl of pairkit: no model."),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/gsm8k"),
     until: Annotated[Step, typer.Option(help="The last step: answers are generated, then scored.")] = (
         Step.scores

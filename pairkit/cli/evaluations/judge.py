@@ -10,6 +10,7 @@ import typer
 from pairkit.cli.mapping import mapping
 from pairkit.cli.overrides import overrides
 from pairkit.cli.printing import say
+from pairkit.cli.tables import print_table
 
 if TYPE_CHECKING:
     from pairkit.evaluation.judge.labels import Pairs
@@ -121,27 +122,23 @@ def _print_plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:
 
 
 def _print(pairs: Pairs, evaluation: JudgeEvaluation) -> None:
-    from rich.console import Console
-
     from pairkit.evaluation.judge.run import without_verdict
-    from pairkit.progress import shown
 
-    # Without highlighting, because colored numbers in a table of numbers help nobody.
-    console = Console(highlight=False, markup=False, emoji=False)
     unjudged = without_verdict(evaluation)
     lost = {**pairs.left_out, **unjudged}
     why = f"; left out: {', '.join(f'{count:,} {reason}' for reason, count in lost.items())}" if lost else ""
-    # As text: brackets in it are no markup.
-    console.print(f"{len(pairs.first) - sum(unjudged.values()):,} pairs judged{shown(why)}")
+    say(f"{len(pairs.first) - sum(unjudged.values()):,} pairs judged{why}")
     for title, measures in (
         ("agreement with people", evaluation.overall),
         ("by length, a tie counts 1/2", evaluation.by_length),
         ("by subset, a tie counts 1/2", evaluation.by_subset),
     ):
         rows = [(measure.name, measure.meaning, measure.value, measure.pairs) for measure in measures]
-        console.print(*_table(title, "pairs", rows))
+        for table in _table(title, "pairs", rows):
+            print_table(table)
     rates = [(rate.name, rate.meaning, rate.share, rate.of) for rate in evaluation.judge]
-    console.print(*_table("the judge itself", "of", rates))
+    for table in _table("the judge itself", "of", rates):
+        print_table(table)
 
 
 def _table(title: str, of: str, rows: list[tuple[str, str, Any, int]]) -> list[Any]:

@@ -21,6 +21,7 @@ from pairkit.cli.evaluations.common import (
     recipe_of,
 )
 from pairkit.cli.printing import say
+from pairkit.cli.tables import print_table
 
 if TYPE_CHECKING:
     from pairkit.evaluation.matrix.inputs import Inputs
@@ -134,13 +135,10 @@ def _named(word: str) -> tuple[str, str]:
 
 
 def _print_matrix(entry: Mapping[str, Any]) -> None:
-    from rich.console import Console
-
     several = len(entry["models"]) > 2
     if several:
-        console = Console(highlight=False, markup=False, emoji=False)
-        console.print(_cells(entry))
-        console.print(_strengths(entry))
+        print_table(_cells(entry))
+        print_table(_strengths(entry))
     for cell in entry["cells"]:
         _print_cell(cell, f" after correction for {len(entry['cells'])} pairs" if several else "", several)
     gap = entry["largest_gap_to_bradley_terry"]

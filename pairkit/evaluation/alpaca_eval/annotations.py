@@ -19,6 +19,8 @@ from pairkit.files import write_text
 ANNOTATIONS = "annotations.json"
 # The judge of the published leaderboard, and the model that it is.
 PUBLIC_JUDGE, PUBLIC_JUDGE_MODEL = "weighted_alpaca_eval_gpt4_turbo", "gpt-4-1106-preview"
+# Why an instruction has no score whose row the file does not have.
+NO_ANNOTATION = "no_annotation"
 _NAMES = {
     "generator_1": "a file holds verdicts against one reference",
     "generator_2": "a file holds verdicts on one model",
@@ -52,10 +54,15 @@ def read_annotations(path: Path, reference: Reference) -> Annotations:
     rows, file = read_rows(path)
     points: dict[str, float | None] = {}
     answers: dict[str, str] = {}
+    wanted = {question.prompt_id for question in reference.questions}
+    others: list[str] = []
     named: dict[str, set[str]] = {name: set() for name in _NAMES}
     for number, row in rows:
         _one_each(row, named, path, number)
-        key = prompt_id(text_field(row, "instruction", path, number))
+        instruction = text_field(row, "instruction", path, number)
+        key = prompt_id(instruction)
+        if key not in wanted:
+            others.append(instruction)
         if key in points:
             raise InputError.at("a second verdict on the same instruction: keep one", file=path, row=number)
         given = text_field(row, "output_1", path, number)
@@ -68,7 +75,6 @@ def read_annotations(path: Path, reference: Reference) -> Annotations:
             )
         points[key] = _points(row, path, number)
         answers[key] = text_field(row, "output_2", path, number)
-    wanted = {question.prompt_id for question in reference.questions}
     if not wanted & points.keys():
         raise InputError(
             f"{path}: none of its {len(points):,} verdicts is on one of the {len(wanted):,} instructions"
@@ -79,7 +85,7 @@ def read_annotations(path: Path, reference: Reference) -> Annotations:
         judge,
         {key: value for key, value in points.items() if key in wanted},
         {key: text for key, text in answers.items() if key in wanted},
-        file,
+        file.leaving_out(others),
     )
 
 

@@ -38,6 +38,8 @@ def read_model_outputs(path: Path, questions: Sequence[Question]) -> tuple[str, 
         return read_own(path, questions)
     found: dict[str, Answer | Problem] = {}
     models: dict[str, int] = {}
+    wanted = {question.prompt_id for question in questions}
+    others: list[str] = []
     for number, row in rows:
         if row.get("generator") is not None:
             models.setdefault(text_field(row, "generator", path, number), number)
@@ -45,8 +47,11 @@ def read_model_outputs(path: Path, questions: Sequence[Question]) -> tuple[str, 
         # Readers of JSON write a field that a row lacks as null, too; one that all rows lack is an error.
         if row.get("output", "") is not None:
             answer = Answer((text_field(row, "output", path, number),))
-        add_answer(found, prompt_id(text_field(row, "instruction", path, number)), answer, path, number)
-    return one_model(models, path), matched(found, questions, path), file
+        instruction = text_field(row, "instruction", path, number)
+        add_answer(found, prompt_id(instruction), answer, path, number)
+        if prompt_id(instruction) not in wanted:
+            others.append(instruction)
+    return one_model(models, path), matched(found, questions, path), file.leaving_out(others)
 
 
 def write_model_outputs(

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from pairkit.engines.base import Problem
 from pairkit.errors import InputError, RecipeError
-from pairkit.evaluation.alpaca_eval.annotations import Annotations, read_annotations
+from pairkit.evaluation.alpaca_eval.annotations import NO_ANNOTATION, Annotations, read_annotations
 from pairkit.evaluation.alpaca_eval.answers import read_model_outputs, text_of
 from pairkit.evaluation.alpaca_eval.gamed import Gamed, read_gamed
 from pairkit.evaluation.alpaca_eval.head_to_head import Published, read_weights
@@ -106,7 +106,7 @@ def _check_given(recipe: AlpacaEvalRecipe, files: Files, until: Until) -> None:
 
 def _judged_answers(annotations: Annotations, reference: Reference) -> Answers:
     """Return the answers that stored verdicts are about."""
-    absent = Problem("no_answer", "the annotations have no row for this instruction")
+    absent = Problem(NO_ANNOTATION, "the annotations have no row for this instruction")
     keys = [question.prompt_id for question in reference.questions]
     return {
         key: Answer((annotations.answers[key],)) if key in annotations.answers else absent for key in keys

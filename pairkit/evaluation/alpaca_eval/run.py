@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pairkit.engines.base import Problem
 from pairkit.evaluation.alpaca_eval.about import annotator, details, notes, statistics
 from pairkit.evaluation.alpaca_eval.agreement import agreement
-from pairkit.evaluation.alpaca_eval.annotations import ANNOTATIONS, write_annotations
+from pairkit.evaluation.alpaca_eval.annotations import ANNOTATIONS, NO_ANNOTATION, write_annotations
 from pairkit.evaluation.alpaca_eval.answers import MODEL_OUTPUTS, text_of, write_model_outputs
 from pairkit.evaluation.alpaca_eval.head_to_head import predictions
 from pairkit.evaluation.alpaca_eval.inputs import Inputs, Until
@@ -127,7 +127,8 @@ def _outcome(
     reference = inputs.reference
     scored = scores(reference, texts, found.points, inputs.gamed)
     missing = {key: answer.reason for key, answer in answers.items() if isinstance(answer, Problem)}
-    unjudged = {key: "no_verdict" for key in texts if found.points.get(key) is None}
+    reason = "no_verdict" if inputs.annotations is None else NO_ANNOTATION
+    unjudged = {key: reason for key in texts if found.points.get(key) is None}
     entries: dict[str, Any] = {
         "reference": reference.generator,
         "judge": judge,

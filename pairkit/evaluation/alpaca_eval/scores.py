@@ -17,8 +17,8 @@ from pairkit.evaluation.alpaca_eval.length_control import (
 )
 from pairkit.evaluation.alpaca_eval.questions import Reference
 from pairkit.evaluation.alpaca_eval.win_rate import PublicRow, discrete, public_row
-from pairkit.evaluation.measures import Measured
-from pairkit.intervals import Floats
+from pairkit.evaluation.measures import Measured, alike
+from pairkit.intervals import Floats, wilson_share
 
 
 class Scores(NamedTuple):
@@ -94,14 +94,18 @@ def _controlled(keys: list[str], categories: list[str | None], found: Scores) ->
     # Zero where there is no verdict: the estimate does not depend on it.
     influence = np.zeros(len(keys))
     influence[known] = found.controlled.influence
+    value = found.controlled.value
+    # All wins or all ties vary in difficulty alone, which says nothing of the next comparison.
+    interval = wilson_share(value, int(known.sum()))[1:] if alike(found.points[known]) else None
     yield Measured(
         "lc_win_rate",
         keys,
         predicted,
         share=True,
-        value=found.controlled.value,
+        value=value,
         influence=influence,
         categories=categories,
+        interval=interval,
     )
 
 

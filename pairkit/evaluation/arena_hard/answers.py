@@ -19,6 +19,7 @@ from pairkit.evaluation.answers import (
     Question,
     add_answer,
     is_own,
+    leaving_out,
     matched,
     one_model,
     read_own,
@@ -68,7 +69,8 @@ def read_answers(path: Path, questions: Sequence[Question]) -> Given:
         add_answer(found, key, problem if text is None else Answer((text,)), path, number)
         if stored is not None:
             tokens[key] = stored
-    return Given(one_model(models, path), matched(found, questions, path), tokens, file)
+    answers = matched(found, questions, path)
+    return Given(one_model(models, path), answers, tokens, leaving_out(file, found, questions))
 
 
 def write_public(

@@ -52,6 +52,7 @@ def read_judgments(path: Path, questions: Sequence[Question], version: Version) 
     judges: dict[str, int] = {}
     references: dict[str, str] = {}
     games: list[Game] = []
+    others: list[str] = []
     seen: set[tuple[str, int]] = set()
     for number, row in rows:
         key = id_of(row, path, number)
@@ -71,6 +72,8 @@ def read_judgments(path: Path, questions: Sequence[Question], version: Version) 
                 seen.add((key, game.game))
             if key in wanted:
                 games.append(game)
+        if key not in wanted:
+            others.append(key)
     if not games:
         raise InputError(
             f"{path}: none of its {len(rows):,} rows is about one of the {len(wanted):,} questions: give the "
@@ -79,7 +82,7 @@ def read_judgments(path: Path, questions: Sequence[Question], version: Version) 
     judge = _one_judge(judges, path)
     model = one_model(models, path)
     known = {key: name for key, name in references.items() if key in wanted}
-    return Judgments(model, judge, known, games, file)
+    return Judgments(model, judge, known, games, file.leaving_out(others))
 
 
 def write_judgments(
@@ -126,7 +129,7 @@ def _games(row: Row, key: str, version: Version, path: Path, number: int) -> lis
         return [_battle(row, key, path, number)]
     if "game" in row:
         place = row["game"]
-        if place not in (1, 2):
+        if isinstance(place, bool) or place not in (1, 2):
             raise InputError.at(f"field 'game' is {place!r}; it is 1 or 2", file=path, row=number)
         return [_game(row, key, int(place) - 1, version)]
     given = row.get("games")

@@ -145,7 +145,7 @@ def controlled(
     Raises `NoMaximumError` if style and model separate wins from losses, or cannot be told apart.
     """
     model = _fitted(battles, columns, version, style)
-    resampled = model.scores(_by_prompt(battles, prompts, np.random.default_rng(seed)))
+    resampled = model.scores(_by_prompt(battles, np.random.default_rng(seed)))
     low, high = np.quantile(resampled, [0.025, 0.975])
     named = [FEATURES[column] for column in columns]
     found = [name for name, there in zip(named, model.varies, strict=True) if there]
@@ -231,11 +231,13 @@ def _contrast(battles: Battles, estimator: Estimator, k: int) -> Floats:
     return contrast
 
 
-def _by_prompt(battles: Battles, prompts: int, random: np.random.Generator) -> Iterator[Floats]:
-    """Yield how often each game counts in resamples of whole prompts, `[R, g]` each."""
+def _by_prompt(battles: Battles, random: np.random.Generator) -> Iterator[Floats]:
+    """Yield how often each game counts in resamples of whole prompts that were judged, `[R, g]` each."""
+    # Prompts without a game would make the number of judged ones vary, and the interval too wide.
+    judged, place = np.unique(battles.prompt, return_inverse=True)
     for _ in range(0, RESAMPLES, _CHUNK):
-        drawn = random.multinomial(prompts, np.full(prompts, 1 / prompts), size=_CHUNK)
-        yield drawn[:, battles.prompt].astype(np.float64)
+        drawn = random.multinomial(len(judged), np.full(len(judged), 1 / len(judged)), size=_CHUNK)
+        yield drawn[:, place].astype(np.float64)
 
 
 def _by_battle(battles: Battles, random: np.random.Generator) -> Iterator[Floats]:

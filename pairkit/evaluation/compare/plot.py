@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pairkit.evaluation.report.scores import is_part
-from pairkit.reports.canvas import label
+from pairkit.reports.canvas import label, save
 
 _COLOR, _MUTED = "#3b6fe0", "#667085"
 
@@ -44,7 +43,4 @@ def plot_differences(comparison: Mapping[str, Any], path: Path) -> None:
         axes.set_title(label(metric["name"]), loc="left", fontsize=10, parse_math=False)
         axes.set_xlabel("points" if metric["unit"] == "%" else "difference")
         axes.spines[["top", "right"]].set_visible(False)
-    with warnings.catch_warnings():
-        # A name with a character that the font has not is drawn with a box in its place.
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)
-        figure.savefig(path, format="png")
+    save(figure, path, format="png")

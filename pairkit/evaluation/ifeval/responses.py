@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pairkit.engines.base import Problem
-from pairkit.evaluation.answers import Answer, Answers, Question, add_answer, is_own, matched, read_own
+from pairkit.evaluation.answers import (
+    Answer,
+    Answers,
+    Question,
+    add_answer,
+    is_own,
+    leaving_out,
+    matched,
+    read_own,
+)
 from pairkit.evaluation.rows import DataFile, read_rows, text_field
 from pairkit.files import write_text
 from pairkit.rankers.thoughts import Thoughts
@@ -31,7 +40,7 @@ def read_responses(path: Path, questions: Sequence[Question]) -> tuple[str, Answ
         answer = Answer((text_field(row, "response", path, number),))
         # Under its text, a prompt that is not asked can still be seen to be answered twice.
         add_answer(found, keys.get(prompt, prompt), answer, path, number)
-    return "", matched(found, questions, path), file
+    return "", matched(found, questions, path), leaving_out(file, found, questions)
 
 
 def write_responses(path: Path, questions: Sequence[Question], answers: Answers, thoughts: Thoughts) -> None:

@@ -26,18 +26,21 @@ def read_answers(path: Path, prompts: Prompts) -> tuple[str, Answers, DataFile]:
     ids = prompts.by_text
     found: dict[str, Answer | Problem] = {}
     models: dict[str, int] = {}
+    others: list[str] = []
     for number, row in rows:
         if (named := next((name for name in _MODELS if row.get(name) is not None), None)) is not None:
             models.setdefault(text_field(row, named, path, number), number)
         key = ids.get(prompt_text(row, path, number))
         if key is not None:
             add_answer(found, key, read(row, path, number), path, number)
+        else:
+            others.append(prompt_text(row, path, number))
     if not found:
         raise InputError(
             f"{path}: none of its {len(rows):,} answers is to one of the {len(ids):,} prompts: give the "
             "answers to these, or another file of prompts"
         )
-    return one_model(models, path), matched(found, prompts.questions, path), file
+    return one_model(models, path), matched(found, prompts.questions, path), file.leaving_out(others)
 
 
 def _own(row: Row, path: Path, number: int) -> Answer | Problem:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pairkit.evaluation.matrix.table import Cell, matrix_of
+from pairkit.reports.canvas import save
 
 
 def plot_matrix(models: Sequence[str], cells: Sequence[Cell], path: Path) -> None:
@@ -21,7 +22,7 @@ def plot_matrix(models: Sequence[str], cells: Sequence[Cell], path: Path) -> Non
         # Without pyplot, which needs a display or a backend to be chosen.
         figure = Figure(figsize=(2.2 + 1.25 * count, 1.2 + 0.95 * count), dpi=150, layout="constrained")
         _draw(figure.subplots(), models, cells)
-        figure.savefig(path, format="png")
+        save(figure, path, format="png")
 
 
 def _draw(axes: Axes, models: Sequence[str], cells: Sequence[Cell]) -> None:

@@ -58,6 +58,7 @@ def read_verdicts(path: Path, prompt_ids: Sequence[str]) -> Stored:
     wanted = set(prompt_ids)
     found: dict[Key, Verdict] = {}
     models: dict[str, None] = {}
+    others: list[str] = []
     for number, row in rows:
         verdict = _verdict(row, path, number)
         assert verdict.reference is not None
@@ -73,11 +74,13 @@ def read_verdicts(path: Path, prompt_ids: Sequence[str]) -> Stored:
         models |= {verdict.model: None, verdict.reference: None}
         if verdict.prompt_id in wanted:
             found[key] = verdict
+        else:
+            others.append(verdict.prompt_id)
     if not found:
         raise InputError(
             f"{path}: none of its {len(rows):,} verdicts is on one of the {len(wanted):,} prompts"
         )
-    return Stored(found, tuple(models), file, _judge(path))
+    return Stored(found, tuple(models), file.leaving_out(others), _judge(path))
 
 
 def _judge(path: Path) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from pairkit.evaluation.answers import (
     Question,
     add_answer,
     is_own,
+    leaving_out,
     matched,
     one_model,
     read_own,
@@ -52,7 +53,7 @@ def read_model_answers(path: Path, questions: Sequence[Question]) -> tuple[str, 
         add_answer(found, question_id(row, path, number), answer, path, number)
     answers = matched(found, questions, path)
     _check_turns(answers, path)
-    return one_model(models, path), answers, file
+    return one_model(models, path), answers, leaving_out(file, found, questions)
 
 
 def write_model_answers(

@@ -82,6 +82,8 @@ def read_judgments(
     if not found:
         raise InputError(f"{path}: none of its judgments is on one of the {len(questions):,} questions")
     read = {key: _judgment(row, path, number) for key, (number, row) in found.items()}
+    unused = [question_id(row, path, number) for number, row in chosen]
+    file = file.leaving_out([key for key in unused if key not in wanted])
     others = sum(other for _, other in read.values())
     by_turn = {key: judgment for key, (judgment, _) in read.items()}
     return Judgments(by_turn, chosen_model, judges[0], others, file)

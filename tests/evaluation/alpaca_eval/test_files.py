@@ -174,6 +174,7 @@ def test_old_draws_and_missing_verdicts(tmp_path: Path, reference: Reference) ->
         ({"preference": 3}, r"row 2: field 'preference' is 3\.0; it is 1 \+ the probability"),
         ({"preference": 0.5}, r"row 2: field 'preference' is 0\.5"),
         ({"preference": "M"}, r"row 2: field 'preference' is 'M'"),
+        ({"preference": True}, r"row 2: field 'preference' is (True|'true')"),
     ],
 )
 def test_annotations_that_are_refused(

@@ -30,6 +30,7 @@ from pairkit.engines.base import Completion, Problem, Request, Result
 from pairkit.errors import EngineError
 from pairkit.evaluation.alpaca_eval.judging import model_first
 from pairkit.evaluation.alpaca_eval.questions import prompt_id
+from pairkit.evaluation.measures import Metric, measure
 from pairkit.evaluation.results import VERDICTS, read_run
 
 Engines = Callable[..., dict[str, Scripted]]
@@ -244,6 +245,19 @@ def test_the_reference_against_itself_is_half(engines: Engines, folder: Path) ->
     assert opened["judge"].asked == 0
 
 
+@pytest.mark.parametrize("preference", [2.0, 1.0, 1.5])
+def test_five_wins_losses_or_draws_say_no_more_at_equal_length(folder: Path, preference: float) -> None:
+    save(folder / "all.json", annotation_rows(*[preference] * 5))
+    command("--annotations", "all.json")
+    plain, equal = metric("win_rate"), metric("lc_win_rate")
+    assert plain["high"] - plain["low"] > 40
+    # Wilson's of five prompts is at least as wide as of five wins.
+    assert equal["high"] - equal["low"] > 40
+    assert equal["low"] < equal["value"] < equal["high"]
+    read = read_run(Path("out")).measured["lc_win_rate"]
+    assert measure(read) == pytest.approx(Metric(**equal))
+
+
 def test_a_missing_row_changes_no_difficulty(engines: Engines, folder: Path) -> None:
     """Annotations in another order, and without a row, are joined by instruction."""
     preferences = (1.9, 1.2, 1.5, 1.1, 1.7)
@@ -257,7 +271,31 @@ def test_a_missing_row_changes_no_difficulty(engines: Engines, folder: Path) -> 
     save(folder / "fewer.json", rows[1:])
     command("--annotations", "fewer.json")
     assert metric("lc_win_rate")["n"] == 4
-    assert results()["missing"] == {"no_answer": 1}
+    assert results()["missing"] == {"no_annotation": 1}
+
+
+def test_rows_about_other_instructions_are_counted_and_named(folder: Path) -> None:
+    """Of verdicts and of answers; the instructions that miss theirs say so."""
+    rows = annotation_rows(1.9, 1.2, 1.5, 1.1, 1.7)
+    for row in rows[:2]:
+        row["instruction"] = f"Now {row['instruction']}"
+    save(folder / "annotations.json", rows)
+    save(folder / "more.json", [*model_rows(), model_rows()[0] | {"instruction": "Why?"}])
+    command("--answers", "more.json", "--annotations", "annotations.json")
+    assert results()["missing"] == {"no_annotation": 2}
+    notes = results()["notes"]
+    assert (
+        "2 of 5 rows of annotations.json (annotations) are about none of the questions and are not used, "
+        "such as 'Now Question 0?', 'Now Question 1?'"
+    ) in notes
+    assert (
+        "1 of 6 rows of more.json (answers) are about none of the questions and are not used, such as 'Why?'"
+    ) in notes
+    data = results()["data"]
+    assert {name: file["unused"] for name, file in data.items()} == {
+        "reference": 0, "gamed": 0, "answers": 1, "annotations": 2,
+    }  # fmt: skip
+    assert "Now Question 0?" in Path("out/report.html").read_text()
 
 
 def test_length_control_needs_positions_and_the_table(engines: Engines, folder: Path) -> None:

@@ -91,6 +91,15 @@ def test_judgments_go_out_and_come_back(tmp_path: Path) -> None:
     assert (again.judge, again.references) == ("judge", dict.fromkeys(KEYS, "base"))
 
 
+def test_verdicts_and_answers_about_other_prompts_are_counted(tmp_path: Path) -> None:
+    rows = [row | {"question_id": f"x{row['question_id']}"} for row in judgments()[:3]]
+    found = read_judgments(save(tmp_path / "j.jsonl", [*rows, judgments()[3]]), QUESTIONS, "0.1")
+    assert (found.file.unused, found.file.unused_first) == (3, ("xq0", "xq1", "xq2"))
+    given = answers("mine", OWN)
+    given[0]["uid"] = "xq0"
+    assert read_answers(save(tmp_path / "a.jsonl", given), QUESTIONS).file.unused == 1
+
+
 def test_texts_are_read_where_there_is_no_score_and_null_games_have_none(tmp_path: Path) -> None:
     rows = [
         {"uid": "q0", "model": "mine", "games": [{"judgment": {"answer": "[[A>B]]"}}, None]},

@@ -156,6 +156,24 @@ def test_a_model_is_asked_then_judged_then_scored(engines: Engines) -> None:
     assert results("stored")["judge"] == {"name": "judge", "stored": True}
 
 
+def test_all_ties_say_no_more_at_equal_style(folder: Path) -> None:
+    tied = {"score": "A=B", "judgment": {"answer": "[[A=B]]"}}
+    save(folder / "judgments.jsonl", [row | {"games": [tied, tied]} for row in judgments()])
+    lengths = [row | {"metadata": {"token_len": 5 + n}} for n, row in enumerate(answers("mine", OWN))]
+    save(folder / "answers.jsonl", lengths)
+    save(
+        folder / "reference.jsonl",
+        [row | {"metadata": {"token_len": 6}} for row in answers("gpt-4-0314", BASE)],
+    )
+    command(*STORED, *BOTH)
+    plain, styled = metric("score"), metric("style_controlled")
+    assert (styled["value"], styled["se"]) == (pytest.approx(50), pytest.approx(0))
+    # Of 4 ties: 0.5 -+ half of z / sqrt(n + z^2).
+    half = 50 * 1.959963984540054 / np.sqrt(4 + 1.959963984540054**2)
+    for found in (plain, styled):
+        assert (found["low"], found["high"]) == (pytest.approx(50 - half), pytest.approx(50 + half))
+
+
 def test_v2_scores_each_category_against_its_own_reference(engines: Engines, folder: Path) -> None:
     save(folder / "o3.jsonl", answers("o3-mini-2025-01-31", BASE))
     save(folder / "gemini.jsonl", answers("gemini-2.0-flash-001", BASE))

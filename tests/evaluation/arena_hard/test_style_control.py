@@ -118,6 +118,17 @@ def test_a_pool_shifts_a_model_and_equal_style_does_not() -> None:
     assert equal.value == pytest.approx(float(sigmoid(plain[0])), abs=1e-9)
 
 
+def test_prompts_without_a_game_change_no_interval() -> None:
+    random = np.random.default_rng(11)
+    own = np.column_stack([random.integers(5, 30, 60), np.ones((60, 3))]).astype(float)
+    games = battles(own, random.integers(0, 3, 60) / 2)
+    few, many = (controlled(games, (0,), "0.1", "equal", prompts=prompts) for prompts in (30, 500))
+    assert many.interval == few.interval
+    apart = games._replace(prompt=games.prompt * 16)
+    assert controlled(apart, (0,), "0.1", "equal", prompts=500).interval == few.interval
+    assert np.sqrt((many.influence**2).sum()) == pytest.approx(np.sqrt((few.influence**2).sum()))
+
+
 def test_constant_features_are_left_out_and_named() -> None:
     random = np.random.default_rng(7)
     own = np.column_stack([random.integers(5, 30, 200), np.full(200, 3), random.integers(0, 4, (200, 2))])

@@ -110,7 +110,8 @@ def test_stored_answers_are_scored(
     }
     write_answers(folder / "answers.jsonl", "mine", questions, answers)
     lines = (folder / "answers.jsonl").read_text().splitlines()
-    (folder / "answers.jsonl").write_text("\n".join(lines[:5]) + "\n")
+    other = lines[5].replace('"prompt_id": "5"', '"prompt_id": "x"')
+    (folder / "answers.jsonl").write_text("\n".join([*lines[:5], other]) + "\n")
     words = "eval gsm8k --questions problems.parquet --answers answers.jsonl --out out instruction=null"
     ended = run_in_process(words, capsys, monkeypatch)
     assert ended.code == 0, ended.errors
@@ -120,9 +121,28 @@ def test_stored_answers_are_scored(
     accuracy, truncated, _ = results["metrics"]
     assert (accuracy["value"], accuracy["n"], truncated["value"]) == (40.0, 5, 20.0)
     assert (results["model"], results["missing"], results["prompts"]) == ("mine", {"no_answer": 1}, 6)
-    assert results["notes"] == ["other problems than GSM8K's test set: no number for a published table"]
+    assert results["notes"] == [
+        "other problems than GSM8K's test set: no number for a published table",
+        "1 of 6 rows of answers.jsonl (answers) are about none of the questions and are not used, "
+        "such as 'x'",
+    ]
     scores = pq.read_table(folder / "out" / "scores.parquet").to_pylist()
     assert [row["score"] for row in scores[:6]] == [1, 0, 0, 0, 1, None]
+
+
+def test_answers_of_another_layout_are_refused_with_the_accepted_one(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    Path("theirs.jsonl").write_text('{"question": "What is 1 + 1?", "response": "2"}\n')
+    ended = run_in_process(
+        "eval gsm8k --questions problems.parquet --answers theirs.jsonl --out out", capsys, monkeypatch
+    )
+    assert ended.code == 1
+    assert "theirs.jsonl, row 1: no stored answer of pairkit, which has prompt_id, prompt" in ended.errors
+    assert not Path("out").exists()
+    shown = run_in_process("eval gsm8k --help", capsys, monkeypatch).out
+    assert "an answers.jsonl of pairkit" in " ".join(shown.replace("│", " ").split())
 
 
 def test_a_model_is_asked_once(

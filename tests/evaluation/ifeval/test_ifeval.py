@@ -66,6 +66,9 @@ def test_answers_in_both_formats(prompts: Prompts, tmp_path: Path) -> None:
     name, found, file = read_responses(tmp_path / "responses.jsonl", prompts.questions)
     assert (name, file.rows, found["7"]) == ("", 2, Answer(("Cats.",)))
     assert missing(found) == {"8": "no_answer"}
+    fewer = [question for question in prompts.questions if question.prompt_id != "9"]
+    _, _, file = read_responses(tmp_path / "responses.jsonl", fewer)
+    assert (file.unused, file.unused_first) == (1, (PROMPTS[2]["prompt"],))
 
 
 def test_scores_of_given_verdicts(prompts: Prompts) -> None:

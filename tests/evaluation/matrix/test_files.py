@@ -101,7 +101,8 @@ def test_a_prompt_without_an_answer_is_named(tmp_path: Path, prompts: Prompts) -
         {"instruction": "Two?", "output": None, "generator": "m"},
         {"instruction": "Another?", "output": "x", "generator": "m"},
     )
-    _, found, _ = read_answers(file, prompts)
+    _, found, read = read_answers(file, prompts)
+    assert (read.unused, read.unused_first) == (1, ("Another?",))
     assert [answer.reason for answer in found.values() if isinstance(answer, Problem)] == ["no_answer"] * 2
 
 
@@ -136,9 +137,11 @@ def test_answers_to_other_prompts_are_refused(tmp_path: Path, prompts: Prompts) 
 def test_stored_verdicts_are_seen_from_both_sides(tmp_path: Path) -> None:
     rows = [Verdict("p", "a", "b", game, verdict="win", points=1.0) for game in (0, 1)]
     rows[1] = rows[1]._replace(points=0.5, verdict="tie")
+    rows.append(rows[0]._replace(prompt_id="q"))
     pq.write_table(verdicts_table(rows), tmp_path / "v.parquet")
     stored = read_verdicts(tmp_path / "v.parquet", ["p"])
     assert stored.models == ("a", "b")
+    assert (stored.file.unused, stored.file.unused_first) == (1, ("q",))
     assert [(v.game, v.points) for v in stored.of("p", "a", "b")] == [(0, 1.0), (1, 0.5)]
     turned = {(v.model, v.reference, v.game, v.verdict): v.points for v in stored.of("p", "b", "a")}
     # Shown first in game 0 is b, which is the model from the other side.
@@ -153,6 +156,8 @@ def test_stored_verdicts_are_seen_from_both_sides(tmp_path: Path) -> None:
             {"model": "b", "reference": "a", "game": 1},
             "row 2: a second verdict on prompt 'p', 'b' against 'a'",
         ),
+        ({"game": 1, "points": True}, "row 2: field 'points' is True, not a number"),
+        ({"game": True}, "row 2: field 'game' is True, not a number"),
         ({"game": 2}, "row 2: field 'game' is 2, not 0"),
         ({"game": 1, "points": 1.5}, "row 2: field 'points' is 1.5, not from 0 to 1"),
         ({"reference": None}, "row 2.*field 'reference'"),

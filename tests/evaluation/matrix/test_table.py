@@ -15,6 +15,7 @@ from pairkit.evaluation.holm import holm
 from pairkit.evaluation.matrix.cycles import cycles_of
 from pairkit.evaluation.matrix.judging import pairs_of
 from pairkit.evaluation.matrix.outcomes import mean_win_rate
+from pairkit.evaluation.matrix.plot import plot_matrix
 from pairkit.evaluation.matrix.strengths import largest_gap, strengths_of
 from pairkit.evaluation.matrix.table import Cell, cells_of, matrix_of, scores_over
 from pairkit.evaluation.measures import measure
@@ -182,3 +183,10 @@ def test_cycles_are_those_of_an_exhaustive_search() -> None:
         found = [tuple(cycle) for cycle in cycles_of("abcde", better)]
         assert len(found) == len(set(found))
         assert set(found) == wanted
+
+
+def test_the_plot_takes_names_in_any_script(tmp_path: Path) -> None:
+    """Warnings are errors here, and a name with dollar signs is no formula."""
+    names = ("通义千问", "모델", "a$b$", "plain")
+    plot_matrix(names, cells(played(), names), tmp_path / "matrix.png")
+    assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")

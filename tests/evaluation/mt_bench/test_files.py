@@ -166,6 +166,21 @@ def test_judgments_are_read_once_per_turn(tmp_path: Path, questions: Questions) 
     assert {judgment.rating for judgment in last.by_turn.values()} == {3}
 
 
+def test_judgments_and_answers_of_other_questions_are_counted(tmp_path: Path, questions: Questions) -> None:
+    """Of the model that is read: two turns of question 999, and one answer to it."""
+    rows = judgment_rows()
+    for row in rows[:2]:
+        row["question_id"] = 999
+    others = [row | {"model": "other", "question_id": 998} for row in rows[2:4]]
+    found = read_judgments(save(tmp_path / "j.jsonl", [*rows, *others]), questions.listed, "mine")
+    assert (found.file.unused, found.file.unused_first) == (2, ("999",))
+    given = answer_rows()
+    given[0]["question_id"] = 999
+    _, answers, file = read_model_answers(save(tmp_path / "a.jsonl", given), questions.listed)
+    assert (file.unused, file.unused_first) == (1, ("999",))
+    assert len(answers) == 4
+
+
 def other_judge(rows: list[dict[str, Any]]) -> None:
     rows[3]["judge"] = ["gpt-4-turbo", "single-v1"]
 
@@ -176,6 +191,7 @@ def other_judge(rows: list[dict[str, Any]]) -> None:
         (lambda rows: rows.append(rows[2]), "row 9: a second judgment of question 82, turn 1: files"),
         (other_judge, "judgments by gpt-4 and gpt-4-turbo: keep those of one judge"),
         (lambda rows: rows[1].update(model="other"), "judgments of 2 models: name one with --name: mine"),
+        (lambda rows: [row.update(score=True) for row in rows], "row 1: field 'score' is True, not a num"),
         (lambda rows: rows[1].update(turn=3), "row 2: field 'turn' is 3, not 1 or 2"),
         (lambda rows: rows[1].update(model_1="a"), "a judgment of two models; ratings are in the file"),
         (lambda rows: [row.update(question_id=1 + n) for n, row in enumerate(rows)], "none of its judgments"),
