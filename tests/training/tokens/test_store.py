@@ -142,7 +142,9 @@ def new_files(tmp_path: Path, data: Path, model: Path) -> Callable[..., set[str]
     def names(**fields: Any) -> set[str]:
         before = set(files(folder))
         run_of = recipe(fields.pop("data", data), fields.pop("start", model), **fields)
-        found, expected = plan(run_of, TokenStore(folder)), plan(run_of)
+        # Data that differ from what their manifest says are tokenized anew all the same.
+        found = plan(run_of, TokenStore(folder), allow_changed_data=True)
+        expected = plan(run_of, allow_changed_data=True)
         assert_same(found.train, expected.train)
         assert found.held_out
         assert expected.held_out
