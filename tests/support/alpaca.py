@@ -89,16 +89,20 @@ def annotation_rows(*preferences: float | None) -> list[dict[str, Any]]:
     ]
 
 
-def gamed_rows(count: int = 5) -> list[dict[str, Any]]:
+def gamed_rows(count: int = 805) -> list[dict[str, Any]]:
     """A table of gamed runs: a concise one that loses and a verbose one that wins, as length tells."""
     rows = []
     for run, length in (("concise", 1.0), ("verbose", -1.0)):
         for index in range(count):
-            row = {"preference": 0.5 - 0.3 * length, "index": index, "std_delta_len": length + 0.1 * index}
+            row = {
+                "preference": 0.5 - 0.3 * length,
+                "index": index,
+                "std_delta_len": length + 0.1 * (index % 5),
+            }
             rows.append(
                 {
                     **row,
-                    "instruction_difficulty": 0.5 * index - 1,
+                    "instruction_difficulty": 0.5 * (index % 5) - 1,
                     "not_gamed_baseline": False,
                     "model": f"base_{run}",
                 }

@@ -195,8 +195,8 @@ def test_annotations_of_other_questions_are_refused(tmp_path: Path, reference: R
 def test_the_gamed_table_is_checked(tmp_path: Path) -> None:
     rows = gamed_rows()
     found = read_gamed(save(tmp_path / "gamed.json", rows))
-    assert found.difficulty == {index: 0.5 * index - 1 for index in range(5)}
-    assert len(found.rows.points) == 10
+    assert found.difficulty == {index: 0.5 * (index % 5) - 1 for index in range(805)}
+    assert len(found.rows.points) == 1610
     assert found.usual[0] < 0 < found.usual[1]
     pd.DataFrame(rows).to_csv(tmp_path / "gamed.csv", index=False)
     assert read_gamed(tmp_path / "gamed.csv").rows.length == pytest.approx(found.rows.length)
@@ -208,6 +208,34 @@ def test_the_gamed_table_is_checked(tmp_path: Path) -> None:
         changed = [row | change if place == 1 else row for place, row in enumerate(rows)]
         with pytest.raises(InputError, match=message):
             read_gamed(save(tmp_path / "changed.json", changed))
+
+
+def test_the_gamed_table_has_two_runs_of_all_instructions(tmp_path: Path) -> None:
+    rows = gamed_rows()
+    third = [row | {"model": "third"} for row in rows[:100]]
+    for changed, message in (
+        (rows[:805], r"rows of 1 runs \(model base_concise\); df_gamed\.csv has 2 runs of 805 rows"),
+        (rows[:900], "run 'base_verbose' has 95 rows"),
+        (rows + rows, "run 'base_concise' has index 0 more than once"),
+        (rows + third, "rows of 3 runs"),
+        ([*rows[:-1], rows[-1] | {"index": 805}], "run 'base_verbose' has index 805"),
+        ([*rows[:-1], rows[-1] | {"index": 0.5}], r"run 'base_verbose' has index 0\.5"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_gamed(save(tmp_path / "changed.json", changed))
+
+
+def test_the_known_table_is_known_by_its_sums(real_data: Path, tmp_path: Path) -> None:
+    found = read_gamed(real_data / "alpaca_eval2_df_gamed_rebuilt.csv.gz")
+    assert found.known
+    rows = pd.read_csv(real_data / "alpaca_eval2_df_gamed_rebuilt.csv.gz")
+    for name, change in (("preference", 0.99), ("std_delta_len", 1.01), ("instruction_difficulty", 1.001)):
+        changed = rows.assign(**{name: rows[name] * change})
+        changed.to_csv(tmp_path / "changed.csv", index=False)
+        assert not read_gamed(tmp_path / "changed.csv").known
+    # The same difficulties of other instructions.
+    rows.assign(index=804 - rows["index"]).to_csv(tmp_path / "changed.csv", index=False)
+    assert not read_gamed(tmp_path / "changed.csv").known
 
 
 def test_published_weights_are_read_from_alpaca_evals_csv(tmp_path: Path) -> None:

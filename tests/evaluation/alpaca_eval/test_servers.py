@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     mine = [row | {"output": "and more" * (n % 3), "generator": "mine"} for n, row in enumerate(rows)]
     save(tmp_path / "reference.json", base)
     save(tmp_path / "outputs.json", mine)
-    save(tmp_path / "gamed.json", gamed_rows(COUNT))
+    save(tmp_path / "gamed.json", gamed_rows())
     # For models with room for few tokens.
     (tmp_path / "prompt.txt").write_text(
         "<|im_start|>user\n{instruction} m: {output_1} M: {output_2}\n<|im_end|>"

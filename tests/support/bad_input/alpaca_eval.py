@@ -89,6 +89,12 @@ CASES = [
         files(gamed=model_rows()),
     ),
     Case(
+        "a table of gamed runs that was cut",
+        ANNOTATIONS,
+        "gamed.json: run 'base_verbose' has 95 rows; df_gamed.csv has 2 runs of 805 rows, index 0 to 804",
+        files(gamed=gamed_rows()[:900]),
+    ),
+    Case(
         "an evaluation without answers",
         EVAL,
         "no answers: give --model, or stored answers with --answers FILE",
