@@ -16,6 +16,7 @@ import polars as pl
 from pairkit.engines.base import Completion, Request, Result
 from pairkit.evaluation.alpaca_eval.gamed import Gamed, read_gamed
 from pairkit.evaluation.alpaca_eval.length_control import Rows, length_term
+from pairkit.evaluation.alpaca_eval.questions import prompt_id
 
 _SHOWN = re.compile(r'"output": """(.*?)"""', re.DOTALL)
 
@@ -56,6 +57,11 @@ QUESTIONS = [f"Question {number}?" for number in range(5)]
 BASE = ["An answer.", "Another answer.", "The same.", "Something long enough.", "x"]
 MODEL = ["A much longer answer.", "Short.", "The same.", "", "xy"]
 DATASETS = ["koala", "koala", "vicuna", "vicuna", "oasst"]
+
+
+def positions() -> dict[str, int]:
+    """An evaluation set of these instructions, as tests put it in place of AlpacaEval's."""
+    return {prompt_id(question): place for place, question in enumerate(QUESTIONS)}
 
 
 def reference_rows() -> list[dict[str, Any]]:

@@ -110,8 +110,8 @@ def _of_control(reference: Reference, found: Scores, gamed: Gamed | None) -> Ite
     assert found.public is not None
     if gamed is not None and not gamed.known:
         yield (
-            f"{gamed.file.file} has other values than AlpacaEval's table of gamed runs: the length-controlled "
-            "win rate is none for a published table"
+            f"{gamed.file.file} has other values than AlpacaEval's table of gamed runs: the length-"
+            "controlled win rate is none for a published table"
         )
     plain, controlled = found.public.win_rate, 100 * found.controlled.value
     if controlled < min(plain - plain / 4, plain - 10) or controlled > max(

@@ -6,9 +6,8 @@ They are read from any of: annotations of the reference against some model, the 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +16,9 @@ from pairkit.evaluation.answers import Question, is_own, questions_sha256
 from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
 from pairkit.schema import short_hash
 
-# AlpacaEval 2: its 805 instructions, and these in the order of the evaluation set.
+# AlpacaEval 2: its 805 instructions.
 QUESTIONS = 805
 QUESTIONS_SHA256 = "2a7acd5534a1ac17ef3841990bf356c97c2ab8e9e7ac7f576120c1acbf03e6e1"
-ORDER_SHA256 = "e4356cd997a280afd66c7dd3f9d44a151d2e94a3d4c2b67ab5d364a14404ae26"
 REFERENCE = "gpt4_1106_preview"
 
 
@@ -31,7 +29,7 @@ class Reference(NamedTuple):
         questions: in the order of the file.
         answers: prompt_id -> text.
         generator: the name of the reference.
-        positions: prompt_id -> position of the instruction in AlpacaEval's evaluation set; empty if unknown.
+        positions: prompt_id -> position in AlpacaEval's evaluation set, of those instructions that are in it.
     """
 
     questions: tuple[Question, ...]
@@ -90,23 +88,20 @@ def read_reference(path: Path) -> Reference:
 
 
 def positions_of(questions: Sequence[Question]) -> dict[str, int]:
-    """Return the position of each instruction in AlpacaEval's evaluation set; {} if they are unknown.
+    """Return the position in AlpacaEval's evaluation set of the questions that are in it, by their text."""
+    places = evaluation_set()
+    keys = [question.prompt_id for question in questions]
+    return {key: places[key] for key in keys if key in places}
 
-    They are known from a column `example_idx`, or because all instructions are there in their order.
+
+@cache
+def evaluation_set() -> Mapping[str, int]:
+    """Return the position of each instruction of AlpacaEval's evaluation set, by prompt_id.
+
+    The texts are not shipped, but their hashes in that order are.
     """
-    given = {question.prompt_id: question.row.get("example_idx") for question in questions}
-    if all(isinstance(place, int) for place in given.values()):
-        places = {key: int(place) for key, place in given.items() if place is not None}
-        return places if len(set(places.values())) == len(places) else {}
-    if order_sha256(questions) == ORDER_SHA256:
-        return {question.prompt_id: place for place, question in enumerate(questions)}
-    return {}
-
-
-def order_sha256(questions: Sequence[Question]) -> str:
-    """Return the sha256 of the instructions in their order, in hex."""
-    instructions = [question.turns[0] for question in questions]
-    return hashlib.sha256(json.dumps(instructions, ensure_ascii=False).encode()).hexdigest()
+    listed = Path(__file__).with_name("prompt_ids.txt").read_text(encoding="ascii").split()
+    return {key: place for place, key in enumerate(listed)}
 
 
 def _category(row: Row) -> str | None:

@@ -129,15 +129,12 @@ def _named(part: Measured, name: str, category: str) -> Measured:
 def _why_not(reference: Reference, gamed: Gamed | None) -> str | None:
     if gamed is None:
         return "no table of gamed runs was given (--gamed)"
-    keys = [question.prompt_id for question in reference.questions]
-    if not reference.positions:
+    unknown = [question for question in reference.questions if question.prompt_id not in reference.positions]
+    if unknown:
         return (
-            "the positions of the instructions in AlpacaEval's evaluation set are unknown, and with them "
-            "their difficulties: give a --reference with all 805 instructions in their order"
+            f"{len(unknown):,} of the {len(reference.questions):,} instructions are not in AlpacaEval's "
+            "evaluation set, and so have no difficulty: give a --reference with its instructions alone"
         )
-    absent = [key for key in keys if reference.positions[key] not in gamed.difficulty]
-    if absent:
-        return f"the table of gamed runs has no difficulty of {len(absent):,} of the instructions"
     return None
 
 

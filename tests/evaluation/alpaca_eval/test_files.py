@@ -28,10 +28,8 @@ from pairkit.evaluation.alpaca_eval.gamed import read_gamed
 from pairkit.evaluation.alpaca_eval.head_to_head import read_weights
 from pairkit.evaluation.alpaca_eval.hub import GAMED_FILE, REFERENCE_FILE, hub_file
 from pairkit.evaluation.alpaca_eval.questions import (
-    ORDER_SHA256,
     QUESTIONS_SHA256,
     Reference,
-    order_sha256,
     prompt_id,
     read_reference,
 )
@@ -46,21 +44,32 @@ def reference(tmp_path: Path) -> Reference:
 def test_the_questions_are_known_by_their_hash_and_their_order(real_data: Path, tmp_path: Path) -> None:
     found = read_reference(real_data / "alpaca_eval2_annotations.parquet")
     assert questions_sha256(found.questions) == QUESTIONS_SHA256
-    assert order_sha256(found.questions) == ORDER_SHA256
     assert found.known
     assert sorted(found.positions.values()) == list(range(805))
     assert found.generator == "gpt4_1106_preview"
-    # Without the column of positions they are known from the order, and otherwise not.
+    frame = pd.read_parquet(real_data / "alpaca_eval2_annotations.parquet")
+    wanted = {
+        prompt_id(text): place for text, place in zip(frame["instruction"], frame["example_idx"], strict=True)
+    }
+    assert found.positions == wanted
+    # They are known by the text alone, in any order, of any part, and whatever position a row says.
     rows = [
-        {"instruction": question.turns[0], "output": "x", "generator": "g"} for question in found.questions
+        {"instruction": question.turns[0], "output": "x", "generator": "g", "example_idx": 0}
+        for question in found.questions
     ]
-    ordered = read_reference(save(tmp_path / "ordered.json", rows))
-    assert ordered.positions == found.positions
-    assert ordered.first(3).positions == found.positions
     mixed = read_reference(save(tmp_path / "mixed.json", rows[::-1]))
     assert mixed.known
-    assert mixed.positions == {}
-    assert not ordered.first(3).known
+    assert mixed.positions == wanted
+    part = read_reference(save(tmp_path / "part.json", rows[7:10]))
+    assert not part.known
+    assert part.positions == {question.prompt_id: wanted[question.prompt_id] for question in part.questions}
+
+
+def test_unknown_instructions_have_no_position(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": f"Say {n}.", "output": "x", "generator": "g", "example_idx": n} for n in range(805)
+    ]
+    assert read_reference(save(tmp_path / "unknown.json", rows)).positions == {}
 
 
 def test_all_layouts_of_a_reference_are_one(tmp_path: Path, reference: Reference) -> None:

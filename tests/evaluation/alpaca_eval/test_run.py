@@ -19,6 +19,7 @@ from support.alpaca import (
     gamed_rows,
     longer_wins,
     model_rows,
+    positions,
     reference_rows,
     save,
 )
@@ -38,9 +39,10 @@ Engines = Callable[..., dict[str, Scripted]]
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files of five questions, with positions, in the current directory."""
+    """Files of five questions, which stand for AlpacaEval's, in the current directory."""
     monkeypatch.chdir(tmp_path)
-    save(tmp_path / "reference.json", [row | {"example_idx": n} for n, row in enumerate(reference_rows())])
+    monkeypatch.setattr("pairkit.evaluation.alpaca_eval.questions.evaluation_set", positions)
+    save(tmp_path / "reference.json", reference_rows())
     save(tmp_path / "outputs.json", model_rows())
     save(tmp_path / "gamed.json", gamed_rows())
     return tmp_path
@@ -298,12 +300,17 @@ def test_rows_about_other_instructions_are_counted_and_named(folder: Path) -> No
     assert "Now Question 0?" in Path("out/report.html").read_text()
 
 
-def test_length_control_needs_positions_and_the_table(engines: Engines, folder: Path) -> None:
+def test_length_control_needs_known_instructions_and_the_table(engines: Engines, folder: Path) -> None:
     engines(judge=longer_wins)
-    save(folder / "reference.json", reference_rows())
+    rows = [row | {"example_idx": n} for n, row in enumerate(reference_rows())]
+    outputs = model_rows()
+    rows[1] |= {"instruction": "Another question?"}
+    outputs[1] |= {"instruction": "Another question?"}
+    save(folder / "reference.json", rows)
+    save(folder / "outputs.json", outputs)
     command("--answers", "outputs.json", "--judge", "judge")
     assert "lc_win_rate" not in {one["name"] for one in results()["metrics"]}
-    assert "positions of the instructions" in " ".join(results()["notes"])
+    assert "1 of the 5 instructions are not in AlpacaEval's evaluation set" in " ".join(results()["notes"])
     command("--answers", "outputs.json", "--judge", "judge", "--gamed", "none")
     assert "no table of gamed runs" in " ".join(results()["notes"])
 
