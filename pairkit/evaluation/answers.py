@@ -57,6 +57,11 @@ class Answer(NamedTuple):
         return tuple(answer_of(text) or "" for text in self.texts)
 
     @property
+    def end_known(self) -> bool:
+        """Whether it is known of every turn why it ended, and with it whether it was cut."""
+        return len(self.finish_reasons) == len(self.texts) and None not in self.finish_reasons
+
+    @property
     def truncated(self) -> bool:
         """Whether some turn was cut by the limit of tokens."""
         return "length" in self.finish_reasons

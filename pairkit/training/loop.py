@@ -104,7 +104,7 @@ def train_steps(
                 log.write(step, "eval", evaluate(current, held_out))
                 best = _best(recipe, out, processes)
             if curve and curve.due(step, last=last) and not resumed_here:
-                log.write(step, "generate", curve.measure())
+                log.write(step, "generate", curve.measure(step))
 
             # Not while steps are skipped: the weights may be why, and would push out the checkpoints from
             # before, of which only the last few are kept.

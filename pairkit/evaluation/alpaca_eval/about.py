@@ -54,6 +54,7 @@ def notes(
     """Return sentences that qualify the numbers, shown beside them."""
     return [
         *_of_questions(reference),
+        *_of_verdicts(found),
         *_of_judge(judge, controlled=found.controlled is not None),
         *_of_lengths(reference, texts),
         *_of_control(reference, found, gamed),
@@ -68,6 +69,17 @@ def _of_questions(reference: Reference) -> Iterator[str]:
         yield "another version of the questions than AlpacaEval 2's 805"
     if reference.generator != REFERENCE:
         yield f"the reference is {reference.generator}, not {REFERENCE}: no number for the published table"
+
+
+def _of_verdicts(found: Scores) -> Iterator[str]:
+    count, scored = len(found.points), int((~np.isnan(found.points)).sum())
+    if scored < count:
+        yield f"{scored:,} of {count:,} questions have a verdict: no number for a published table"
+        if found.controlled is not None:
+            yield (
+                f"the length control was fitted to these {scored:,} alone: it is another fit than that of "
+                "all, with other weights and another scale of lengths"
+            )
 
 
 def annotator(judge: Mapping[str, Any]) -> str:

@@ -31,7 +31,8 @@ def read_problems(path: Path, prompt: Callable[[str], str], limit: int | None = 
     """Read the first `limit` problems of a file with the fields `question` and `answer`.
 
     Their prompt_id is `id` where the rows have it, else the place in the file. Raises `InputError` for a
-    file that cannot be read, a row without text in these fields, an answer without a number, or an id twice.
+    file that cannot be read, a row without text in these fields, an answer without a number, an id or a
+    question twice: as two prompts the same one would count as two independent ones.
     """
     rows, file = read_rows(path)
     found: list[tuple[str, str, str]] = []
@@ -42,6 +43,12 @@ def read_problems(path: Path, prompt: Callable[[str], str], limit: int | None = 
     if len(set(keys)) < len(keys):
         twice = next(key for place, key in enumerate(keys) if key in keys[:place])
         raise InputError(f"{path}: two problems have the id {twice!r}")
+    first: dict[str, int] = {}
+    for (number, _), (_, question, _) in zip(rows, found, strict=True):
+        if (before := first.setdefault(question, number)) != number:
+            raise InputError.at(
+                f"the same question as row {before}: keep one, or it counts twice", file=path, row=number
+            )
     right: dict[str, str] = {}
     answers = final_numbers([answer for _, _, answer in found])
     for key, (number, _), answered in zip(keys, rows, answers, strict=True):

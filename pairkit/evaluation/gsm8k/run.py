@@ -109,7 +109,7 @@ def _outcome(recipe: Gsm8kRecipe, inputs: Inputs, answers: Answers, scored: Scor
 def _notes(problems: Problems) -> list[str]:
     count = len(problems.questions)
     if not problems.known:
-        return ["other problems than GSM8K's test set: no number for a published table"]
+        return [f"{count:,} problems; not GSM8K's whole test set: no number for a published table"]
     if count < QUESTIONS:
         return [f"{count:,} of GSM8K's {QUESTIONS:,} problems: no number for a published table"]
     return []

@@ -85,8 +85,12 @@ def _instruction_level(
 
 def _truncated(prompts: Prompts, answers: Answers) -> Measured:
     keys = [question.prompt_id for question in prompts.questions]
+    # Of IFEval's own format it is unknown why an answer ended.
     values = [
-        float(answer.truncated) if isinstance(answer := answers[key], Answer) else np.nan for key in keys
+        float(answer.truncated)
+        if isinstance(answer := answers[key], Answer) and (answer.truncated or answer.end_known)
+        else np.nan
+        for key in keys
     ]
     return Measured("truncated", keys, np.array(values), share=True)
 

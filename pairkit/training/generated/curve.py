@@ -7,6 +7,7 @@ knows none. Answers are greedy, so that two points of a curve differ by the weig
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pairkit.engines.transformers import TransformersEngine
 from pairkit.errors import RecipeError
 from pairkit.intervals import Interval, bootstrap_mean, wilson
 from pairkit.models.chat.format import ChatFormat
+from pairkit.progress import warn
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.generated.settings import Generated
 
@@ -48,36 +50,55 @@ class Curve:
         """Return whether to measure after `step` steps."""
         return last or step == 0 or (self.every is not None and step % self.every == 0)
 
-    def measure(self) -> dict[str, float]:
-        """Measure `accuracy` with its 95 % interval `low`, `high`; collective.
+    def measure(self, step: int) -> dict[str, float]:
+        """Measure `accuracy` with its 95 % interval `low`, `high`, after `step` steps; collective.
 
-        Also `n`, the prompts with a score, `missing`, those that could not be asked or verified, and
-        `truncated`, the share of answers that were cut. The interval is Wilson's where every answer is right
-        or wrong, else that of drawn prompts; without a score all are NaN.
+        Also `n`, the prompts with a score, `missing`, those that could not be asked or verified,
+        `missing/REASON`, these by reason, and `truncated`, the share of answers that were cut. The interval
+        is Wilson's where every answer is right or wrong, else that of drawn prompts; without a score all are
+        NaN.
+
+        Before the first step missing prompts are warned of. Raises `RecipeError` if no prompt can be answered
+        then: no later point would be another.
         """
         rows = range(self.processes.rank, len(self.benchmark.requests), self.processes.size)
         with _modes_kept(self.engine.model):
             results = complete(self.engine, [self.benchmark.requests[row] for row in rows])
-        given = {
-            row: result[0]
-            for row, result in zip(rows, results, strict=True)
-            if not isinstance(result, Problem)
-        }
+        asked = dict(zip(rows, results, strict=True))
+        given = {row: result[0] for row, result in asked.items() if not isinstance(result, Problem)}
+        problems = {row: result for row, result in asked.items() if isinstance(result, Problem)}
         scored = self.benchmark.score(given)
         cut = sum(completion.finish_reason == "length" for completion in given.values())
-        shares = self.processes.collect((dict(scored), len(given), cut))
-        scores = {row: score for share, _, _ in shares for row, score in share.items()}
+        shares = self.processes.collect((dict(scored), len(given), cut, problems))
+        scores = {row: score for share, *_ in shares for row, score in share.items()}
         # In the order of the prompts, because the order of a sum decides its last bits.
         interval = _interval(np.array([scores[row] for row in sorted(scores)], dtype=np.float64))
-        answered = sum(count for _, count, _ in shares)
+        answered = sum(count for _, count, *_ in shares)
+        unasked = {row: problem for *_, share in shares for row, problem in share.items()}
+        missing = Counter(problem.reason for problem in unasked.values())
+        if unverified := answered - len(scores):
+            missing["no_score"] += unverified
+        if step == 0 and unasked:
+            self._tell(answered, unasked)
         return {
             "accuracy": interval.mean,
             "low": interval.low,
             "high": interval.high,
             "n": len(scores),
             "missing": len(self.benchmark.requests) - len(scores),
-            "truncated": sum(count for _, _, count in shares) / answered if answered else math.nan,
+            **{f"missing/{reason}": float(count) for reason, count in sorted(missing.items())},
+            "truncated": sum(count for _, _, count, _ in shares) / answered if answered else math.nan,
         }
+
+    def _tell(self, answered: int, unasked: Mapping[int, Problem]) -> None:
+        """Warn of prompts without an answer, or raise `RecipeError` if none has one."""
+        first = unasked[min(unasked)]
+        count = f"{len(unasked):,} of {len(self.benchmark.requests):,} prompts cannot be answered"
+        said = f"eval.generate: {count}; the first: {first.reason} ({first.detail})"
+        if not answered:
+            raise RecipeError(f"{said}; give other prompts or fewer max_tokens, or remove eval.generate")
+        if self.processes.main:
+            warn(said)
 
 
 def curve_of(

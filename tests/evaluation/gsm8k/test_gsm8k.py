@@ -122,7 +122,7 @@ def test_stored_answers_are_scored(
     assert (accuracy["value"], accuracy["n"], truncated["value"]) == (40.0, 5, 20.0)
     assert (results["model"], results["missing"], results["prompts"]) == ("mine", {"no_answer": 1}, 6)
     assert results["notes"] == [
-        "other problems than GSM8K's test set: no number for a published table",
+        "6 problems; not GSM8K's whole test set: no number for a published table",
         "1 of 6 rows of answers.jsonl (answers) are about none of the questions and are not used, "
         "such as 'x'",
     ]
@@ -185,6 +185,7 @@ def test_the_instruction_is_the_users_or_the_systems() -> None:
     [
         ({"question": "Q?"}, "row 7, field 'answer': is missing"),
         ({"question": "Q?", "answer": "none"}, "field 'answer' has no number"),
+        ({"question": "What is 1 + 1?", "answer": "#### 2"}, "row 7: the same question as row 2: keep one"),
     ],
 )
 def test_problems_that_cannot_be_scored_are_refused(

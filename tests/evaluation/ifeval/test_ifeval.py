@@ -88,6 +88,9 @@ def test_scores_of_given_verdicts(prompts: Prompts) -> None:
     assert values["instruction_level_loose/keywords"] == (100.0, 2)
     assert values["instruction_level_strict/length_constraints"] == (None, 0)
     assert values["truncated"] == (50.0, 2)
+    unknown: Answers = {"7": Answer(("a",)), "8": Answer(("b",), (None,)), "9": Answer(("c",), ("stop",))}
+    cut = next(one for one in measured(prompts, verdicts, unknown) if one.name == "truncated")
+    assert (measure(cut).value, measure(cut).n) == (0.0, 1)
     ratio = 2 / 3
     squares = (1 - ratio * 2) ** 2 + (1 - ratio * 1) ** 2
     error = found["instruction_level_strict"].se

@@ -109,7 +109,7 @@ def test_measuring_keeps_modes_and_random_numbers(model: Path, asked: Path) -> N
     curve = curve_of(
         chosen, benchmark_of(chosen), 2, network, load_transformers(str(model)).chat, Processes()
     )
-    curve.measure()
+    curve.measure(0)
     assert [module.training for module in network.modules()] == modes
     assert len(set(modes)) == 2
     assert torch.equal(torch.get_rng_state(), state)
@@ -167,10 +167,34 @@ def test_processes_divide_the_prompts(model: Path, asked: Path) -> None:
     chosen = Generated(**settings(asked)["eval"]["generate"])
     engine = load_transformers(str(model))
     alone = curve_of(chosen, benchmark_of(chosen), 2, engine.model, engine.chat, Processes())
-    expected = alone.measure()
-    replace(alone, processes=One(rank=0, size=2)).measure()
-    assert replace(alone, processes=One(rank=1, size=2)).measure() == expected
-    assert [sorted(scores) for scores, _, _ in shares] == [[0, 2, 4], [1, 3]]
+    expected = alone.measure(0)
+    replace(alone, processes=One(rank=0, size=2)).measure(0)
+    assert replace(alone, processes=One(rank=1, size=2)).measure(0) == expected
+    assert [sorted(scores) for scores, *_ in shares] == [[0, 2, 4], [1, 3]]
+
+
+def test_prompts_that_cannot_be_asked_are_named(
+    model: Path, asked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = Generated(**settings(asked)["eval"]["generate"])
+    engine = load_transformers(str(model))
+    benchmark = benchmark_of(chosen)
+    long = replace(benchmark.requests[1], prompt=[{"role": "user", "content": WORDS[0] * 5000}])
+
+    def measure(long_ones: set[int], step: int) -> dict[str, float]:
+        requests = [long if place in long_ones else one for place, one in enumerate(benchmark.requests)]
+        changed = benchmark._replace(requests=requests)
+        return curve_of(chosen, changed, 2, engine.model, engine.chat, Processes()).measure(step)
+
+    point = measure({1, 3}, 0)
+    assert (point["n"], point["missing"], point["missing/too_long"]) == (3, 2, 2)
+    warned = " ".join(capsys.readouterr().err.split())
+    assert "eval.generate: 2 of 5 prompts cannot be answered; the first: too_long" in warned
+    measure({1, 3}, 2)
+    assert "eval.generate" not in capsys.readouterr().err
+    with pytest.raises(RecipeError, match=r"5 of 5 prompts cannot be answered; the first: too_long"):
+        measure(set(range(5)), 0)
+    assert measure(set(range(5)), 2)["missing"] == 5
 
 
 def test_the_interval_of_right_and_wrong_is_wilsons() -> None:
