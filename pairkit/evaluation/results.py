@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -225,6 +225,15 @@ def _check_entries(results: Mapping[str, Any]) -> None:
     absent += [name for metric in results["metrics"] for name in Metric._fields if name not in metric]
     if absent:
         raise KeyError(absent[0])
+
+
+def check_public(names: Iterable[str], path: Path, instead: str) -> None:
+    """Raise `InputError` if columns are those of `VERDICTS`, which lack what a benchmark's own layout has."""
+    if {"prompt_id", "game", "verdict", "points"} <= set(names):
+        raise InputError(
+            f"{path}: this is a verdicts.parquet, which is for reports; give {instead}, the same verdicts in "
+            "the benchmark's own layout, which the evaluation wrote next to it"
+        )
 
 
 def read_verdicts(path: Path) -> pa.Table | None:

@@ -201,6 +201,17 @@ def test_failures_are_final_until_retry_failed(unreliable: Loopback, cache: Cach
     again.close()
 
 
+def test_a_budget_below_the_first_request_is_said_to_be_that(slow: Loopback, cache: Cache) -> None:
+    settings = CallSettings.model_validate({"budget": {"tokens": 3}})
+    before = slow.stats()["tries"]
+    opened = open_engine(slow.recipe(), settings)
+    message = r"budget of 3 tokens is too small for the first request, which may need \d+ tokens; nothing was"
+    with pytest.raises(BudgetError, match=message):
+        complete(opened, requests(2), cache)
+    opened.close()
+    assert slow.stats()["tries"] == before
+
+
 @pytest.mark.parametrize(
     ("budget", "prices"),
     [({"requests": 30}, {}), ({"tokens": 3000}, {}), ({"money": 0.02}, {"tiny": {"input": 1, "output": 10}})],

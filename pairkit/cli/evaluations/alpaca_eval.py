@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairkit.cli.evaluations.common import (
-    AnnotationsFlag,
     AnswersFlag,
     DryRunFlag,
     EngineFlag,
@@ -65,7 +64,10 @@ def alpaca_eval(
         Path | None,
         typer.Option(metavar="FILE", help="Another judge prompt in AlpacaEval's format."),
     ] = None,
-    annotations: AnnotationsFlag = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Stored verdicts, in the layout of annotations.json: no judge."),
+    ] = None,
     agreement: Annotated[
         Path | None,
         typer.Option(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairkit.cli.evaluations.common import (
-    AnnotationsFlag,
     AnswersFlag,
     DryRunFlag,
     EngineFlag,
@@ -61,7 +60,10 @@ def arena_hard(
         Path | None,
         typer.Option(metavar="FILE", help="Another judge prompt, of <|im_start|>ROLE blocks."),
     ] = None,
-    annotations: AnnotationsFlag = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Stored verdicts, in the layout of judgments.jsonl: no judge."),
+    ] = None,
     style_control: Annotated[
         str | None,
         typer.Option(

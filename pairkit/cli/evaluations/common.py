@@ -49,10 +49,6 @@ JudgeFlag = Annotated[
         help="The judge; its other fields are judge.engine=..., judge.base_url=... and so on.",
     ),
 ]
-AnnotationsFlag = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Stored verdicts, in the benchmark's format: no judge."),
-]
 UntilFlag = Annotated[
     Step, typer.Option(help="The last step: answers are generated, then judged, then scored.")
 ]

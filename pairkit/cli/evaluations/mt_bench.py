@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairkit.cli.evaluations.common import (
-    AnnotationsFlag,
     AnswersFlag,
     DryRunFlag,
     EngineFlag,
@@ -53,7 +52,12 @@ def mt_bench(
         Path | None,
         typer.Option(metavar="FILE", help="Other judge prompts in FastChat's format."),
     ] = None,
-    annotations: AnnotationsFlag = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Stored verdicts, in the layout of model_judgment/*.jsonl: no judge."
+        ),
+    ] = None,
     duplicates: Annotated[
         str | None,
         typer.Option(

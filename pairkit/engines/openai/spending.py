@@ -43,7 +43,7 @@ class Spending:
         # In a loop, because several may wait for the same reservation to end.
         while not self._affordable(most):
             if not self._reserved:
-                raise self._spent()
+                raise self._spent() if self.requests else self._too_small(most)
             self._settled.clear()
             await self._settled.wait()
         # Asked after the wait, because others may have sent theirs meanwhile.
@@ -77,11 +77,20 @@ class Spending:
         return counts | {"cost": _cost(self._price, Tokens(self._prompt, self._completion))}
 
     def _spent(self) -> BudgetError:
-        bounds = self._budget.model_dump(exclude_none=True)
-        budget = ", ".join(f"{value:,} {name}" for name, value in bounds.items())
         return BudgetError(
-            f"the budget of {budget} is spent ({_list(self.usage())}); raise calls.budget to continue"
+            f"the budget of {self._bounds()} is spent ({_list(self.usage())}); raise calls.budget to continue"
         )
+
+    def _too_small(self, most: Tokens) -> BudgetError:
+        cost = "" if self._price is None else f", at a cost of {_cost(self._price, most):,.4f}"
+        return BudgetError(
+            f"the budget of {self._bounds()} is too small for the first request, which may need "
+            f"{sum(most):,} tokens{cost}; nothing was spent: raise calls.budget"
+        )
+
+    def _bounds(self) -> str:
+        bounds = self._budget.model_dump(exclude_none=True)
+        return ", ".join(f"{value:,} {name}" for name, value in bounds.items())
 
     def _affordable(self, most: Tokens) -> bool:
         # With all that is in flight, because a limit that is passed when the answers come is no limit.

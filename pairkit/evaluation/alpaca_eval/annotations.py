@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pairkit.errors import InputError
 from pairkit.evaluation.alpaca_eval.questions import Reference, prompt_id
+from pairkit.evaluation.results import check_public
 from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
 from pairkit.files import write_text
 
@@ -52,6 +53,7 @@ def read_annotations(path: Path, reference: Reference) -> Annotations:
     verdicts on one instruction, and values that are no preference.
     """
     rows, file = read_rows(path)
+    check_public(rows[0][1], path, ANNOTATIONS)
     points: dict[str, float | None] = {}
     answers: dict[str, str] = {}
     wanted = {question.prompt_id for question in reference.questions}

@@ -26,5 +26,6 @@ def plan_alpaca_eval(recipe: AlpacaEvalRecipe, inputs: Inputs, until: Until) -> 
         games = games_of(reference, texts, inputs.prompt, recipe.verdict)
         lengths = [sum(len(message["content"]) for message in game.messages) for game in games]
         limit = decoding_of(recipe.judge, recipe.verdict).max_tokens
-        steps["verdicts"] = planned(recipe.judge.model, lengths, [limit] * len(games))
+        attempts = 1 if recipe.verdict == "logprobs" else recipe.judge.attempts
+        steps["verdicts"] = planned(recipe.judge.model, lengths, [limit] * len(games), attempts)
     return steps

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pairkit.errors import InputError
 from pairkit.evaluation.answers import Question, is_own, questions_sha256
+from pairkit.evaluation.results import check_public
 from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
 from pairkit.schema import short_hash
 
@@ -60,6 +61,7 @@ def read_reference(path: Path) -> Reference:
     instruction that differ.
     """
     rows, file = read_rows(path)
+    check_public(rows[0][1], path, "annotations.json")
     read = _own_row if is_own(rows) else _annotation if "output_1" in rows[0][1] else _output
     questions: dict[str, Question] = {}
     answers: dict[str, str] = {}

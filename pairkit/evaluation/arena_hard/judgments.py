@@ -18,6 +18,7 @@ from pairkit.evaluation.answers import Question, one_model
 from pairkit.evaluation.arena_hard.games import Game, game_of
 from pairkit.evaluation.arena_hard.labels import Version, label_of, read_label
 from pairkit.evaluation.arena_hard.questions import id_of
+from pairkit.evaluation.results import check_public
 from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
 from pairkit.files import write_text
 
@@ -47,6 +48,7 @@ def read_judgments(path: Path, questions: Sequence[Question], version: Version) 
     another layout, or no verdict on any of the questions.
     """
     rows, file = read_rows(path)
+    check_public(rows[0][1], path, JUDGMENTS)
     wanted = {question.prompt_id for question in questions}
     models: dict[str, int] = {}
     judges: dict[str, int] = {}

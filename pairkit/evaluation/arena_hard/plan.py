@@ -27,5 +27,7 @@ def plan_arena_hard(recipe: ArenaHardRecipe, inputs: Inputs, until: Until) -> di
         asked = questions_to_judge(questions, texts, references.texts, inputs.prompts).asked
         lengths = [sum(len(message["content"]) for message in each.messages) for each in asked]
         limit = decoding_of(recipe.judge, recipe.version).max_tokens
-        steps["verdicts"] = planned(recipe.judge.model, lengths, [limit] * len(asked))
+        # With v0.1 each attempt has a second turn where the first has no label.
+        attempts = recipe.judge.attempts * (2 if recipe.version == "0.1" else 1)
+        steps["verdicts"] = planned(recipe.judge.model, lengths, [limit] * len(asked), attempts)
     return steps

@@ -32,5 +32,7 @@ def plan_matrix(recipe: MatrixRecipe, inputs: Inputs, until: Until) -> dict[str,
             answers = sum(len(text) for text in known if text is not None)
             answers += (2 - len(known)) * limit * CHARACTERS_PER_TOKEN
             lengths += 2 * [around + len(question.turns[0]) + answers]
-    steps["verdicts"] = planned(judge.model, lengths, [judge.max_tokens] * len(lengths))
+    steps["verdicts"] = planned(
+        judge.model, lengths, [judge.max_tokens] * len(lengths), recipe.judge.attempts
+    )
     return steps

@@ -15,7 +15,7 @@ from pairkit.evaluation.mt_bench.prompts import Prompts
 from pairkit.evaluation.mt_bench.questions import REFERENCED, TURNS, question_id
 from pairkit.evaluation.mt_bench.rating import in_range, read_rating
 from pairkit.evaluation.mt_bench.recipe import Duplicates
-from pairkit.evaluation.results import Verdict
+from pairkit.evaluation.results import Verdict, check_public
 from pairkit.evaluation.rows import DataFile, Row, number_field, read_rows, text_field
 from pairkit.files import write_text
 
@@ -57,6 +57,7 @@ def read_judgments(
     or of several judges, none of these questions, or two of one turn.
     """
     rows, file = read_rows(path)
+    check_public(rows[0][1], path, "the file in model_judgment/")
     models = sorted(
         {text_field(row, "model", path, number) for number, row in rows if _single(row, path, number)}
     )

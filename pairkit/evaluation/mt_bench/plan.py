@@ -30,5 +30,5 @@ def plan_mt_bench(recipe: MtBenchRecipe, inputs: Inputs, until: Until) -> dict[s
         games = games_of(questions, texts, inputs.prompts, inputs.references)
         lengths = [sum(len(message["content"]) for message in game.messages) for game in games]
         limit = judge_decoding(recipe.judge).max_tokens
-        steps["verdicts"] = planned(recipe.judge.model, lengths, [limit] * len(games))
+        steps["verdicts"] = planned(recipe.judge.model, lengths, [limit] * len(games), recipe.judge.attempts)
     return steps

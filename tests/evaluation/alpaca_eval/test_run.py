@@ -329,6 +329,20 @@ def test_verdicts_on_other_answers_are_refused(folder: Path) -> None:
     assert not Path("out/results.json").exists()
 
 
+def test_verdicts_for_reports_are_refused_by_name(engines: Engines, folder: Path) -> None:
+    engines(judge=longer_wins)
+    command("--answers", "outputs.json", "--judge", "judge")
+    kept = Path("kept.parquet")
+    kept.write_bytes(Path("out/verdicts.parquet").read_bytes())
+    for words in (("--answers", "outputs.json"), ()):
+        message = command(*words, "--annotations", "kept.parquet", code=1)
+        assert "kept.parquet: this is a verdicts.parquet" in message
+        assert "give annotations.json" in message
+    scored = metric("win_rate")
+    command("--annotations", "out/annotations.json")
+    assert metric("win_rate") == pytest.approx(scored)
+
+
 def test_agreement_and_predictions_stand_in_the_results(engines: Engines, folder: Path) -> None:
     engines(judge=longer_wins)
     save(folder / "other.json", annotation_rows(1.9, 1.8, 1.5, 1.0, 1.0))
@@ -351,10 +365,14 @@ def test_a_dry_run_asks_nothing(engines: Engines) -> None:
     output = command("--model", "mine", "--judge", "judge", "--dry-run", "--verdict", "both_orders")
     assert "calls: 5" in output
     assert "calls: 10" in output
+    assert "with_repeats: up to 30 calls" in output
+    assert "counted here, but not asked again" in output
     assert not Path("out").exists()
     assert [engine.asked for engine in opened.values()] == [0, 0]
     output = command("--answers", "outputs.json", "--judge", "judge", "--dry-run", "--limit", "3")
     assert "calls: 2" in output
+    # With log-probs no verdict is asked for again.
+    assert "with_repeats" not in output
 
 
 @pytest.mark.parametrize(

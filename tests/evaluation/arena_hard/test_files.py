@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from support.arena import BASE, KEYS, LABELS, OWN, PROMPTS, answers, judgments, old_answers, questions, save
 
@@ -16,6 +17,7 @@ from pairkit.evaluation.arena_hard.judgments import read_judgments, write_judgme
 from pairkit.evaluation.arena_hard.questions import read_questions
 from pairkit.evaluation.arena_hard.references import read_references
 from pairkit.evaluation.arena_hard.tokens import token_counter
+from pairkit.evaluation.results import Verdict, verdicts_table
 
 QUESTIONS = [Question(key, (prompt,)) for key, prompt in zip(KEYS, PROMPTS, strict=True)]
 LENGTHS = {key: len(text.split()) for key, text in zip(KEYS, OWN, strict=True)}
@@ -204,3 +206,10 @@ def test_tiktoken_is_only_needed_when_it_is_asked_for(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "tiktoken", None)
     with pytest.raises(MissingExtraError, match="tiktoken:gpt-4o needs the package tiktoken: pip install"):
         token_counter("tiktoken:gpt-4o")
+
+
+def test_verdicts_for_reports_are_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "verdicts.parquet"
+    pq.write_table(verdicts_table([Verdict("a", "mine", points=1.0)]), file)
+    with pytest.raises(InputError, match=r"this is a verdicts\.parquet, .*; give judgments\.jsonl"):
+        read_judgments(file, [Question("a", ("A?",))], "0.1")

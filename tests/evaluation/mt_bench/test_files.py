@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from support.mt_bench import ANSWERS, answer_rows, judgment_rows, question_rows, reference_rows, save
 
@@ -24,6 +25,7 @@ from pairkit.evaluation.mt_bench.questions import (
 from pairkit.evaluation.mt_bench.rating import read_rating
 from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
 from pairkit.evaluation.mt_bench.verdicts import games_of
+from pairkit.evaluation.results import Verdict, verdicts_table
 
 
 @pytest.fixture
@@ -253,3 +255,13 @@ def test_prompts_of_ones_own(tmp_path: Path) -> None:
         InputError, match=r"row 2: \{ref_answer_1\} is missing in the prompt 'single-math-v1'"
     ):
         read_prompts(save(tmp_path / "p.jsonl", rows))
+
+
+def test_verdicts_for_reports_are_refused_by_name(tmp_path: Path, questions: Questions) -> None:
+    file = tmp_path / "verdicts.parquet"
+    pq.write_table(verdicts_table([Verdict("a", "mine", points=1.0)]), file)
+    with pytest.raises(
+        InputError,
+        match=r"this is a verdicts\.parquet, .*; give the file in model_judgment/",
+    ):
+        read_judgments(file, questions.listed)
