@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from pairkit.errors import InputError
-from pairkit.evaluation.rows import DataFile, read_rows
+from pairkit.evaluation.rows import DataFile, Row, read_rows
 from pairkit.files import write_text
 
 # The fields that the tasks of StaPO's table read. Of other tasks lm-eval alone knows them.
@@ -25,14 +25,38 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# The label of the right answer, where it is a position: its field, and the number of answers.
+LABELS: Mapping[str, tuple[str, int]] = {"piqa": ("label", 2), "medmcqa": ("cop", 4)}
+
+
 def read_local(task: str, path: Path) -> tuple[str, DataFile]:
-    """Return the rows of a file as JSON lines. Raises `InputError` for a row without a field of the task."""
+    """Return the rows of a file as JSON lines.
+
+    Raises `InputError` for a row without a field of the task, or with a label of no answer.
+    """
     rows, file = read_rows(path)
     for number, row in rows:
         for name in FIELDS.get(task, ()):
             if row.get(name) is None:
                 raise InputError.at(f"is missing: {task} reads it", file=path, row=number, field=name)
+        _check_label(task, row, path, number)
     return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for _, row in rows), file
+
+
+def _check_label(task: str, row: Row, path: Path, number: int) -> None:
+    """Raise `InputError` for a label of no answer, which lm-eval finds without naming the row."""
+    field, known = "answerKey", None
+    if task in LABELS:
+        field, count = LABELS[task]
+        known = list(range(count))
+    elif task in ("arc_challenge", "arc_easy"):
+        choices = row["choices"]
+        known = choices.get("label") if isinstance(choices, Mapping) else None
+    if isinstance(known, list) and row[field] not in known:
+        shown = ", ".join(map(str, known))
+        raise InputError.at(
+            f"is {row[field]!r}, the label of no answer: {shown}", file=path, row=number, field=field
+        )
 
 
 def write_local(folder: Path, task: str, rows: str, shipped: Path) -> None:

@@ -14,6 +14,7 @@ import yaml
 from support.bad_input.running import run_in_process
 from support.lm_tasks import ROWS, write_tasks
 
+from pairkit.errors import InputError
 from pairkit.evaluation.measures import measure
 from pairkit.evaluation.tasks.local import read_local
 from pairkit.evaluation.tasks.scores import scored
@@ -24,6 +25,25 @@ def test_rows_of_any_format_become_json_lines(tmp_path: Path) -> None:
     lines, file = read_local("arc_challenge", tmp_path / "arc.parquet")
     assert [json.loads(line) for line in lines.splitlines()] == ROWS["arc_challenge"]
     assert file.rows == 10
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "message"),
+    [
+        ("piqa", {"label": 5}, "row 2, field 'label': is 5, the label of no answer: 0, 1"),
+        ("medmcqa", {"cop": -1}, "row 2, field 'cop': is -1, the label of no answer: 0, 1, 2, 3"),
+        ("arc_challenge", {"answerKey": "Z"}, "row 2, field 'answerKey': is 'Z', the label of no answer"),
+    ],
+)
+def test_labels_of_no_answer_are_named(
+    task: str, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    rows = [row | change if place == 1 else row for place, row in enumerate(ROWS[task])]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=message):
+        read_local(task, tmp_path / "rows.jsonl")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[task]))
+    assert read_local(task, tmp_path / "rows.jsonl")[1].rows == len(ROWS[task])
 
 
 def _sample(number: int, value: object, name: str = "none", content: str = "") -> dict[str, Any]:
