@@ -20,6 +20,8 @@ from pairkit.evaluation.tasks.recipe import TasksRecipe
 from pairkit.schema import short_hash
 
 Tasks = Mapping[str, Any]  # lm-eval's task by name
+# What templates and functions of tasks raise for rows without the values that they need.
+_OF_ROWS = (ValueError, LookupError, TemplateError)
 
 
 def load_tasks(recipe: TasksRecipe, local: Mapping[str, str], folder: Path) -> Tasks:
@@ -49,6 +51,8 @@ def load_tasks(recipe: TasksRecipe, local: Mapping[str, str], folder: Path) -> T
         try:
             loaded |= (written if name in local else known).load([name])["tasks"]
         except Exception as error:  # one of a dozen types of datasets, the hub's client, YAML and templates
+            if name in local and isinstance(error, _OF_ROWS):
+                raise _unusable([name], error) from error
             raise _cannot_load(name, error) from error
     return loaded
 
@@ -62,17 +66,19 @@ def run_tasks(
     stopped. Raises `ModelError` for a model that cannot be loaded, `InputError` for rows of `local` tasks
     that lm-eval cannot use.
     """
-    from lm_eval import simple_evaluate
+    from lm_eval import evaluator
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
+    # The version of a user's own repository, which is not kept: without one git complains on stderr.
+    evaluator.get_git_commit_hash = lambda: None
     # As everywhere in pairkit: directories of runs and of adapters are models too.
     engine = load_transformers(recipe.model, revision=recipe.revision)
     model = HFLM(pretrained=engine.model, tokenizer=engine.tokenizer, batch_size=recipe.batch_size)
     # Its key is the text alone, so that another model needs another file.
     key = short_hash([recipe.model, recipe.revision, fingerprint(recipe.model)])
     with _unusable_rows(local):
-        results: dict[str, Any] = simple_evaluate(
+        results: dict[str, Any] = evaluator.simple_evaluate(
             model=model,
             tasks=list(tasks.values()),
             # Of no task: they are loaded, and its own would read all task files again.
@@ -95,14 +101,18 @@ def _unusable_rows(local: Collection[str]) -> Iterator[None]:
         yield
     except PairkitError:
         raise
-    except (ValueError, LookupError, TemplateError) as error:
+    except _OF_ROWS as error:
         if not local:
             raise
-        given = ", ".join(f"--data {task}" for task in local)
-        raise InputError(
-            f"lm-eval cannot use a row of {given} ({type(error).__name__}: {_first_line(error)}): compare "
-            "its values with those of the task's own dataset"
-        ) from error
+        raise _unusable(local, error) from error
+
+
+def _unusable(local: Collection[str], error: Exception) -> InputError:
+    given = ", ".join(f"--data {task}" for task in local)
+    return InputError(
+        f"lm-eval cannot use a row of {given} ({type(error).__name__}: {_first_line(error)}): compare its "
+        "values with those of the task's own dataset"
+    )
 
 
 def _cannot_load(task: str, error: Exception) -> Exception:

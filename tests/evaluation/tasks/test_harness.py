@@ -167,7 +167,13 @@ def test_a_missing_hub_a_wrong_row_and_an_unknown_task_are_one_sentence(
     ended = run_in_process(words, capsys, monkeypatch)
     assert ended.code == 1
     last = ended.errors.strip().splitlines()[-1]
-    assert last.startswith("error: lm-eval cannot use a row of --data arc_challenge (ValueError: 'Z' is not")
+    assert last.startswith("error: arc.jsonl, row 2, field 'answerKey': is 'Z', the label of no answer: ")
+    row = ROWS["arc_challenge"][0]
+    Path("arc.jsonl").write_text(json.dumps(row | {"choices": {"text": ["a", "b"]}}) + "\n")
+    ended = run_in_process(words, capsys, monkeypatch)
+    assert ended.code == 1
+    last = ended.errors.strip().splitlines()[-1]
+    assert last.startswith("error: lm-eval cannot use a row of --data arc_challenge (")
     ended = run_in_process("eval tasks --model model --tasks arc_chalenge", capsys, monkeypatch)
     assert ended.code == 1
     assert "unknown task of lm-eval 'arc_chalenge'; did you mean 'arc_challenge'?" in ended.errors
