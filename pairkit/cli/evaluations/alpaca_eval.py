@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,14 +19,10 @@ from pairkit.cli.evaluations.common import (
     SeedFlag,
     Step,
     UntilFlag,
-    print_results,
+    print_end,
+    print_plan,
     recipe_of,
 )
-from pairkit.cli.printing import say
-
-if TYPE_CHECKING:
-    from pairkit.evaluation.alpaca_eval.inputs import Inputs
-    from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
 
 
 def alpaca_eval(
@@ -107,6 +103,7 @@ def alpaca_eval(
       pairkit eval alpaca_eval --answers model_outputs.json --judge J --limit 100 --dry-run
     """
     from pairkit.evaluation.alpaca_eval.inputs import Files, read_inputs
+    from pairkit.evaluation.alpaca_eval.plan import plan_alpaca_eval
     from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
     from pairkit.evaluation.alpaca_eval.run import run_alpaca_eval
 
@@ -124,25 +121,7 @@ def alpaca_eval(
     files = Files(reference, "none" if gamed == "none" else table, answers, annotations, agreement, weights)
     inputs = read_inputs(recipe, files, until.value, limit)
     if dry_run:
-        _print_plan(recipe, inputs, until)
+        print_plan(len(inputs.reference.questions), plan_alpaca_eval(recipe, inputs, until.value), recipe)
         return
     results = run_alpaca_eval(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
-    if results is None:
-        say(f"wrote {out}: the {until.value}; run the same command without --until to continue")
-    else:
-        print_results(results, out)
-
-
-def _print_plan(recipe: AlpacaEvalRecipe, inputs: Inputs, until: Step) -> None:
-    import yaml
-
-    from pairkit.evaluation.alpaca_eval.plan import plan_alpaca_eval
-    from pairkit.evaluation.plan import describe_plan
-    from pairkit.masking import masked
-
-    plan = {
-        "questions": len(inputs.reference.questions),
-        "steps": describe_plan(plan_alpaca_eval(recipe, inputs, until.value), recipe.calls),
-        "recipe": masked(recipe.model_dump(mode="json")),
-    }
-    say(yaml.safe_dump(plan, sort_keys=False), end="")
+    print_end(results, out, until.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,14 +19,10 @@ from pairkit.cli.evaluations.common import (
     SeedFlag,
     Step,
     UntilFlag,
-    print_results,
+    print_end,
+    print_plan,
     recipe_of,
 )
-from pairkit.cli.printing import say
-
-if TYPE_CHECKING:
-    from pairkit.evaluation.arena_hard.inputs import Inputs
-    from pairkit.evaluation.arena_hard.recipe import ArenaHardRecipe
 
 
 def arena_hard(
@@ -102,6 +98,7 @@ def arena_hard(
       pairkit eval arena_hard --version 2.0 --questions q.jsonl --reference o3-mini.jsonl --model M --judge J
     """
     from pairkit.evaluation.arena_hard.inputs import Files, read_inputs
+    from pairkit.evaluation.arena_hard.plan import plan_arena_hard
     from pairkit.evaluation.arena_hard.recipe import ArenaHardRecipe
     from pairkit.evaluation.arena_hard.run import run_arena_hard
 
@@ -120,25 +117,7 @@ def arena_hard(
     files = Files(questions, reference or (), answers, annotations, pool or ())
     inputs = read_inputs(recipe, files, until.value, limit)
     if dry_run:
-        _print_plan(recipe, inputs, until)
+        print_plan(len(inputs.questions.questions), plan_arena_hard(recipe, inputs, until.value), recipe)
         return
     results = run_arena_hard(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
-    if results is None:
-        say(f"wrote {out}: the {until.value}; run the same command without --until to continue")
-    else:
-        print_results(results, out)
-
-
-def _print_plan(recipe: ArenaHardRecipe, inputs: Inputs, until: Step) -> None:
-    import yaml
-
-    from pairkit.evaluation.arena_hard.plan import plan_arena_hard
-    from pairkit.evaluation.plan import describe_plan
-    from pairkit.masking import masked
-
-    plan = {
-        "questions": len(inputs.questions.questions),
-        "steps": describe_plan(plan_arena_hard(recipe, inputs, until.value), recipe.calls),
-        "recipe": masked(recipe.model_dump(mode="json")),
-    }
-    say(yaml.safe_dump(plan, sort_keys=False), end="")
+    print_end(results, out, until.value)

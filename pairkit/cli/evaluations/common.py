@@ -14,6 +14,7 @@ from pairkit.cli.printing import say
 from pairkit.cli.tables import print_table
 
 if TYPE_CHECKING:
+    from pairkit.evaluation.plan import Planned
     from pairkit.evaluation.recipe import BenchmarkRecipe
 
     Recipe = TypeVar("Recipe", bound=BenchmarkRecipe)
@@ -78,6 +79,30 @@ def recipe_of(context: typer.Context, model: type[Recipe], flags: Mapping[str, A
         given["judge"] = {"model": given["judge"]}
     # KEY=VALUE wins over a flag, as in the other commands.
     return recipes.validate(model, recipes.merge(given, overrides(context, model)))
+
+
+def print_plan(questions: int, steps: Mapping[str, Planned], recipe: BenchmarkRecipe, **more: Any) -> None:
+    """Print what `--dry-run` shows: the number of questions, the calls of each step, and the recipe."""
+    import yaml
+
+    from pairkit.evaluation.plan import describe_plan
+    from pairkit.masking import masked
+
+    plan = {
+        "questions": questions,
+        **more,
+        "steps": describe_plan(steps, recipe.calls),
+        "recipe": masked(recipe.model_dump(mode="json")),
+    }
+    say(yaml.safe_dump(plan, sort_keys=False), end="")
+
+
+def print_end(results: Mapping[str, Any] | None, out: Path, until: str) -> None:
+    """Print the results, or, where there are none, that the command ended after the step `until`."""
+    if results is None:
+        say(f"wrote {out}: the {until}; run the same command without --until to continue")
+    else:
+        print_results(results, out)
 
 
 def print_results(results: Mapping[str, Any], out: Path) -> None:

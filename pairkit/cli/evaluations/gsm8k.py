@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,14 +16,10 @@ from pairkit.cli.evaluations.common import (
     NameFlag,
     RetryFlag,
     SeedFlag,
-    print_results,
+    print_end,
+    print_plan,
     recipe_of,
 )
-from pairkit.cli.printing import say
-
-if TYPE_CHECKING:
-    from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
-    from pairkit.evaluation.gsm8k.run import Inputs
 
 
 class Step(StrEnum):
@@ -69,30 +65,12 @@ def gsm8k(
       pairkit eval gsm8k --questions test.jsonl --answers runs/eval/gsm8k/answers.jsonl
     """
     from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
-    from pairkit.evaluation.gsm8k.run import read_inputs, run_gsm8k
+    from pairkit.evaluation.gsm8k.run import plan_gsm8k, read_inputs, run_gsm8k
 
     recipe = recipe_of(context, Gsm8kRecipe, {"model": model, "name": name, "engine": engine, "seed": seed})
     inputs = read_inputs(recipe, questions, answers, limit)
     if dry_run:
-        _print_plan(recipe, inputs)
+        print_plan(len(inputs.problems.questions), plan_gsm8k(recipe, inputs), recipe)
         return
     results = run_gsm8k(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
-    if results is None:
-        say(f"wrote {out}: the answers; run the same command without --until to continue")
-    else:
-        print_results(results, out)
-
-
-def _print_plan(recipe: Gsm8kRecipe, inputs: Inputs) -> None:
-    import yaml
-
-    from pairkit.evaluation.gsm8k.run import plan_gsm8k
-    from pairkit.evaluation.plan import describe_plan
-    from pairkit.masking import masked
-
-    plan = {
-        "questions": len(inputs.problems.questions),
-        "steps": describe_plan(plan_gsm8k(recipe, inputs), recipe.calls),
-        "recipe": masked(recipe.model_dump(mode="json")),
-    }
-    say(yaml.safe_dump(plan, sort_keys=False), end="")
+    print_end(results, out, until.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,14 +17,10 @@ from pairkit.cli.evaluations.common import (
     NameFlag,
     RetryFlag,
     SeedFlag,
-    print_results,
+    print_end,
+    print_plan,
     recipe_of,
 )
-from pairkit.cli.printing import say
-
-if TYPE_CHECKING:
-    from pairkit.evaluation.ifeval.recipe import IfevalRecipe
-    from pairkit.evaluation.ifeval.run import Inputs
 
 
 class Step(StrEnum):
@@ -66,30 +62,12 @@ def ifeval(
       pairkit eval ifeval --questions input_data.jsonl --answers input_response_data.jsonl --name gpt-4
     """
     from pairkit.evaluation.ifeval.recipe import IfevalRecipe
-    from pairkit.evaluation.ifeval.run import read_inputs, run_ifeval
+    from pairkit.evaluation.ifeval.run import plan_ifeval, read_inputs, run_ifeval
 
     recipe = recipe_of(context, IfevalRecipe, {"model": model, "name": name, "engine": engine, "seed": seed})
     inputs = read_inputs(recipe, questions, answers, limit)
     if dry_run:
-        _print_plan(recipe, inputs)
+        print_plan(len(inputs.prompts.questions), plan_ifeval(recipe, inputs), recipe)
         return
     results = run_ifeval(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
-    if results is None:
-        say(f"wrote {out}: the answers; run the same command without --until to continue")
-    else:
-        print_results(results, out)
-
-
-def _print_plan(recipe: IfevalRecipe, inputs: Inputs) -> None:
-    import yaml
-
-    from pairkit.evaluation.ifeval.run import plan_ifeval
-    from pairkit.evaluation.plan import describe_plan
-    from pairkit.masking import masked
-
-    plan = {
-        "questions": len(inputs.prompts.questions),
-        "steps": describe_plan(plan_ifeval(recipe, inputs), recipe.calls),
-        "recipe": masked(recipe.model_dump(mode="json")),
-    }
-    say(yaml.safe_dump(plan, sort_keys=False), end="")
+    print_end(results, out, until.value)

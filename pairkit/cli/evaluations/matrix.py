@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,15 +17,12 @@ from pairkit.cli.evaluations.common import (
     SeedFlag,
     Step,
     UntilFlag,
-    print_results,
+    print_end,
+    print_plan,
     recipe_of,
 )
 from pairkit.cli.printing import say
 from pairkit.cli.tables import print_table
-
-if TYPE_CHECKING:
-    from pairkit.evaluation.matrix.inputs import Inputs
-    from pairkit.evaluation.matrix.recipe import MatrixRecipe
 
 
 def matrix(
@@ -87,6 +84,7 @@ def matrix(
       pairkit eval matrix --prompts test.jsonl --annotations runs/eval/matrix/verdicts.parquet --out runs/eval/again
     """  # noqa: E501
     from pairkit.evaluation.matrix.inputs import Files, read_inputs
+    from pairkit.evaluation.matrix.plan import plan_matrix
     from pairkit.evaluation.matrix.recipe import MatrixRecipe
     from pairkit.evaluation.matrix.run import run_matrix
 
@@ -101,14 +99,17 @@ def matrix(
     given = [(name, Path(file)) for name, file in map(_named, answers or [])]
     inputs = read_inputs(recipe, Files(prompts, given, annotations), until.value, limit)
     if dry_run:
-        _print_plan(recipe, inputs, until)
+        print_plan(
+            len(inputs.prompts.questions),
+            plan_matrix(recipe, inputs, until.value),
+            recipe,
+            models=list(inputs.models),
+        )
         return
     results = run_matrix(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
-    if results is None:
-        say(f"wrote {out}: the {until.value}; run the same command without --until to continue")
-        return
-    _print_matrix(results["matrix"])
-    print_results(results, out)
+    if results is not None:
+        _print_matrix(results["matrix"])
+    print_end(results, out, until.value)
 
 
 def _models(words: Sequence[str]) -> dict[str, str]:
@@ -205,19 +206,3 @@ def _strengths(entry: Mapping[str, Any]) -> Any:
         text = f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
         table.add_row(Text(shown(row["model"])), Text(text))
     return table
-
-
-def _print_plan(recipe: MatrixRecipe, inputs: Inputs, until: Step) -> None:
-    import yaml
-
-    from pairkit.evaluation.matrix.plan import plan_matrix
-    from pairkit.evaluation.plan import describe_plan
-    from pairkit.masking import masked
-
-    plan = {
-        "questions": len(inputs.prompts.questions),
-        "models": list(inputs.models),
-        "steps": describe_plan(plan_matrix(recipe, inputs, until.value), recipe.calls),
-        "recipe": masked(recipe.model_dump(mode="json")),
-    }
-    say(yaml.safe_dump(plan, sort_keys=False), end="")

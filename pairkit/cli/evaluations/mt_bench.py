@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,14 +19,10 @@ from pairkit.cli.evaluations.common import (
     SeedFlag,
     Step,
     UntilFlag,
-    print_results,
+    print_end,
+    print_plan,
     recipe_of,
 )
-from pairkit.cli.printing import say
-
-if TYPE_CHECKING:
-    from pairkit.evaluation.mt_bench.inputs import Inputs
-    from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
 
 
 def mt_bench(
@@ -95,6 +91,7 @@ def mt_bench(
       pairkit eval mt_bench --questions question.jsonl --annotations gpt-4_single.jsonl --name my-model
     """  # noqa: E501
     from pairkit.evaluation.mt_bench.inputs import Files, read_inputs
+    from pairkit.evaluation.mt_bench.plan import plan_mt_bench
     from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
     from pairkit.evaluation.mt_bench.run import run_mt_bench
 
@@ -111,25 +108,7 @@ def mt_bench(
     files = Files(questions, references, answers, annotations, agreement)
     inputs = read_inputs(recipe, files, until.value, limit)
     if dry_run:
-        _print_plan(recipe, inputs, until)
+        print_plan(len(inputs.questions.listed), plan_mt_bench(recipe, inputs, until.value), recipe)
         return
     results = run_mt_bench(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
-    if results is None:
-        say(f"wrote {out}: the {until.value}; run the same command without --until to continue")
-    else:
-        print_results(results, out)
-
-
-def _print_plan(recipe: MtBenchRecipe, inputs: Inputs, until: Step) -> None:
-    import yaml
-
-    from pairkit.evaluation.mt_bench.plan import plan_mt_bench
-    from pairkit.evaluation.plan import describe_plan
-    from pairkit.masking import masked
-
-    plan = {
-        "questions": len(inputs.questions.listed),
-        "steps": describe_plan(plan_mt_bench(recipe, inputs, until.value), recipe.calls),
-        "recipe": masked(recipe.model_dump(mode="json")),
-    }
-    say(yaml.safe_dump(plan, sort_keys=False), end="")
+    print_end(results, out, until.value)
