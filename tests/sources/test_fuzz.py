@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairkit.errors import InputError
+from pairkit.readers import json_shapes
 from pairkit.schema import check_sets, identify
 from pairkit.sources import SOURCES, SourceRecipe, open_source
 
@@ -185,7 +186,9 @@ def test_any_rows_are_counted(tmp_path: Path, name: str, examples: int) -> None:
                     assert re.fullmatch(r"[a-z_0-9]+", row["reason"])
                     assert re.match(r"rows.jsonl, row \d+(, field '.*')?: .", row["detail"])
                     json.loads(row["row"])
-            assert read == len(rows)
+            # One line alone may hold columns, as `Dataset.to_dict` writes them.
+            columns = json_shapes.rows_of(rows[0], path) if len(rows) == 1 else None
+            assert read == len(rows if columns is None else columns)
             merged = SOURCES[name].merge is not None
             assert used <= read - quarantined if merged else used == read - quarantined
 
