@@ -1,11 +1,14 @@
-"""nltk's data for the verifier."""
+"""Scripted engines, and nltk's data for the verifier of IFEval."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from support.punkt import write_punkt
+from support.scripted import Scripted
+
+from pairkit.engines.base import Request, Result
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,17 @@ def sentences(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     nltk.data.path[:] = [str(write_punkt(tmp_path_factory.mktemp("nltk")))]
     yield
     nltk.data.path[:] = before
+
+
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Scripted]]:
+    """Return a function that makes scripted engines of the models that it is given by name."""
+
+    def install(**answers: Callable[[Request], Result]) -> dict[str, Scripted]:
+        opened = {name: Scripted(answer, name) for name, answer in answers.items()}
+        monkeypatch.setattr(
+            "pairkit.engines.pool.open_engine", lambda recipe, calls, name: opened[recipe.model]
+        )
+        return opened
+
+    return install

@@ -38,18 +38,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def engines(monkeypatch: pytest.MonkeyPatch) -> Engines:
-    def install(**scripts: Callable[[Request], Result]) -> dict[str, Scripted]:
-        opened = {name: Scripted(script, name) for name, script in scripts.items()}
-        monkeypatch.setattr(
-            "pairkit.engines.pool.open_engine", lambda recipe, calls, name: opened[recipe.model]
-        )
-        return opened
-
-    return install
-
-
 def command(*words: str, code: int = 0, file: str = "questions.jsonl", out: str = "out") -> str:
     result = CliRunner().invoke(
         app, ["eval", "arena_hard", "--questions", file, *words, "--out", out], env={"COLUMNS": "160"}

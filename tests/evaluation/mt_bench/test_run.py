@@ -42,18 +42,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def engines(monkeypatch: pytest.MonkeyPatch) -> Engines:
-    def install(**answers: Callable[[Request], Result]) -> dict[str, Scripted]:
-        opened = {name: Scripted(answer, name) for name, answer in answers.items()}
-        monkeypatch.setattr(
-            "pairkit.engines.pool.open_engine", lambda recipe, calls, name: opened[recipe.model]
-        )
-        return opened
-
-    return install
-
-
 def command(*words: str, code: int = 0) -> str:
     files = ["--questions", "question.jsonl", "--references", "gpt-4.jsonl"]
     result = CliRunner().invoke(
