@@ -19,7 +19,7 @@ from pairkit.training.recipe import TrainRecipe
 
 
 class MetricsLog:
-    """`metrics.jsonl` under `out`, and the recipe's trackers; a resumed run continues after step `done`.
+    """`metrics.jsonl` under `out`, and the recipe's trackers; a run from `first` resumes after step `done`.
 
     Each line holds `step`, `kind` ("train" or "eval") and the numbers by name, null for one that is not
     finite, because JSON has no such numbers. A sign of collapse, found by comparing an evaluation with the
@@ -27,21 +27,27 @@ class MetricsLog:
     one is `active`; the others write nothing.
     """
 
-    def __init__(self, out: Path, done: int, recipe: TrainRecipe, *, active: bool = True) -> None:
+    def __init__(
+        self, out: Path, done: int, recipe: TrainRecipe, *, first: int = 0, active: bool = True
+    ) -> None:
         self._active = active
         if not active:
             return
         self._path = out / METRICS
         written = read_entries(self._path)
         # What was logged after the checkpoint is dropped, because those steps are taken and logged again.
-        remaining = [entry for entry in written if done and entry["step"] <= done]
+        remaining = [entry for entry in written if first < done and entry["step"] <= done]
         write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in remaining))
         # From before a resume too, because a collapse is a difference from the start of the run.
         self._first = next((entry for entry in remaining if entry["kind"] == "eval"), None)
         self._warned = {str(entry.get("warning")) for entry in remaining if entry["kind"] == "warning"}
         repeated = frozenset((entry["step"], entry["kind"]) for entry in written[len(remaining) :])
         self._trackers = Trackers(
-            recipe.trackers, out, done, masked(recipe.model_dump(mode="json")), repeated
+            recipe.trackers,
+            out,
+            done if first < done else 0,
+            masked(recipe.model_dump(mode="json")),
+            repeated,
         )
         self._file = self._path.open("a", encoding="utf-8")
 
