@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.segments import (
+    assert_equal,
     assert_same_end,
     last_state,
     repeat_the_first_epoch,
@@ -18,7 +19,6 @@ from support.segments import (
     train_in_segments,
 )
 from support.training import recipe
-from torch.testing import assert_close
 
 from pairkit.errors import ExistingOutputError, InputError
 from pairkit.training.output import checkpoint
@@ -81,7 +81,7 @@ def test_segments_end_as_one_training(
     assert [line for out in outs for line in entries(out, "train")] == entries(whole, "train")
     for out, step in ((outs[0], 3), (outs[1], 6)):  # a whole training would have the same checkpoint there
         of_whole = checkpoint.checkpoint_path(whole / checkpoint.CHECKPOINTS, step)
-        assert_close(last_state(out), state_of(of_whole), rtol=0, atol=0)
+        assert_equal(last_state(out), state_of(of_whole))
 
 
 def test_steps_keep_their_numbers(data: Path, model: Path, tmp_path: Path) -> None:
