@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,16 @@ def train_in_segments(recipe: TrainRecipe, lengths: Sequence[int], folder: Path)
     for out, segment in parts:
         train(recipe, out, segment=segment)
     return [out for out, _ in parts]
+
+
+def write_run(recipe: Mapping[str, Any], out: Path, segment: Segment) -> Path:
+    """Write the file of a run for `support.processes`, next to the run's directory."""
+    fields = asdict(segment)
+    fields["start"] = fields["start"] and str(fields["start"])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    path = out.parent / "segment.json"
+    path.write_text(json.dumps({"recipe": dict(recipe), "out": str(out), "segment": fields}))
+    return path
 
 
 def repeat_the_first_epoch(patch: pytest.MonkeyPatch) -> None:
