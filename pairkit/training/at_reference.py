@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from pairkit.training.distributed.processes import Processes
@@ -28,10 +29,10 @@ def starts_at_reference(model: nn.Module, planned: Plan, split: Split, processes
     if recipe.lora is not None and recipe.lora.base is not None and planned.reference != recipe.model:
         return False
     moved = order.first > first_update(recipe.optimizer, order.whole)  # by the segments before
-    if not (_is_saved_start(planned) if moved else _is_first_model(model, planned)):
+    if not (_is_saved_start(model, planned) if moved else _is_first_model(model, planned)):
         return False
     if split.reference is None:  # no reference, or one that runs next to the policy
-        return not moved  # because the saved start may be rounded, which is not measured here
+        return True
     rows = order.step_sets(order.first)
     sums = [split.reference[i] for i in rows]
     sets = [planned.examples[i] for i in rows]
@@ -50,8 +51,22 @@ def _is_first_model(model: nn.Module, planned: Plan) -> bool:
     return continued or adds_nothing(model)
 
 
-def _is_saved_start(planned: Plan) -> bool:
-    """Tell whether the reference is the model that the segment before has saved."""
+def _is_saved_start(model: nn.Module, planned: Plan) -> bool:
+    """Tell whether the reference is the model that the segment before has saved, unrounded."""
     before = model_before(planned.segment) if planned.segment else None
     reference = Path(planned.reference)
-    return before is not None and before.is_dir() and reference.is_dir() and before.samefile(reference)
+    if before is None or not before.is_dir() or not reference.is_dir():
+        return False
+    return before.samefile(reference) and not _rounds(model, before)
+
+
+def _rounds(model: nn.Module, saved: Path) -> bool:
+    """Tell whether the weights of a saved model are coarser than those that are trained."""
+    exact = {"F32"}
+    if all(p.dtype == torch.bfloat16 for p in model.parameters() if p.requires_grad):
+        exact.add("BF16")
+    for path in saved.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            if {file.get_slice(name).get_dtype() for name in file.keys()} - exact:  # noqa: SIM118
+                return True
+    return False

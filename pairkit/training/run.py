@@ -33,7 +33,7 @@ from pairkit.training.output.directory import all_steps_taken, claimed, discardi
 from pairkit.training.output.layout import MODEL
 from pairkit.training.output.longer import Finished
 from pairkit.training.output.start import check_start
-from pairkit.training.output.trackers import check_installed
+from pairkit.training.output.trackers import check_installed, continue_trackers
 from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.segment import Segment
@@ -102,6 +102,8 @@ def train(
                 log(f"{out}: this run is complete")
                 return model_folder
             _announce(planned)
+            if segment and processes.main:
+                continue_trackers(out, segment)
             # One process removes the directory, because the others would find it half removed.
             with discarding(out, complete) if processes.main else nullcontext():
                 try:

@@ -19,6 +19,7 @@ class Segment:
         total: steps of the whole training.
         start: the checkpoint, weights and optimizer state, that was written after step `first`; None for the
             first segment.
+        training: what W&B and trackio call the whole training; None for the name of the run's directory.
 
     Raises:
         ValueError: steps beyond `total`, or a first segment with a checkpoint, or another one without.
@@ -28,6 +29,7 @@ class Segment:
     steps: int
     total: int
     start: Path | None = None
+    training: str | None = None
 
     def __post_init__(self) -> None:
         if not (0 <= self.first < self.first + self.steps <= self.total):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.segments import (
+    assert_equal,
     assert_same_end,
     last_state,
     repeat_the_first_epoch,
@@ -18,11 +19,10 @@ from support.segments import (
     train_in_segments,
 )
 from support.training import recipe
-from torch.testing import assert_close
 
 from pairkit.errors import ExistingOutputError, InputError
 from pairkit.training.output import checkpoint
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.metrics import join_metrics, read_entries, read_metrics
 from pairkit.training.run import train
 from pairkit.training.segment import Segment
 from pairkit.training.step.learning_rate import learning_rate
@@ -81,7 +81,7 @@ def test_segments_end_as_one_training(
     assert [line for out in outs for line in entries(out, "train")] == entries(whole, "train")
     for out, step in ((outs[0], 3), (outs[1], 6)):  # a whole training would have the same checkpoint there
         of_whole = checkpoint.checkpoint_path(whole / checkpoint.CHECKPOINTS, step)
-        assert_close(last_state(out), state_of(of_whole), rtol=0, atol=0)
+        assert_equal(last_state(out), state_of(of_whole))
 
 
 def test_steps_keep_their_numbers(data: Path, model: Path, tmp_path: Path) -> None:
@@ -235,3 +235,48 @@ def test_a_segment_that_cannot_be_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"not a part of|cannot start from"):
             Segment(*given)
+
+
+def test_the_metrics_of_segments_become_one_file(two: list[tuple[Path, Segment]], tmp_path: Path) -> None:
+    runs = [out for out, _ in two]
+    join_metrics(tmp_path, dict.fromkeys(runs, 0))
+    lines = read_entries(tmp_path / "metrics.jsonl")
+    assert [(line["segment"], line["step"]) for line in lines if line["kind"] == "train"] == [
+        (1, 1), (1, 2), (2, 3), (2, 4),
+    ]  # fmt: skip
+    assert [(line["segment"], line["step"]) for line in lines if line["kind"] == "eval"] == [
+        (1, 0), (1, 2), (2, 2), (2, 4),
+    ]  # fmt: skip
+    without = [{key: value for key, value in line.items() if key != "segment"} for line in lines]
+    assert without == [entry for run in runs for entry in read_entries(run / "metrics.jsonl")]
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    join_metrics(tmp_path, dict.fromkeys(runs, 0))  # at every start
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    join_metrics(tmp_path, {runs[0]: 0, tmp_path / "not begun": 2})
+    assert len(read_entries(tmp_path / "metrics.jsonl")) == 4
+    join_metrics(tmp_path, {runs[0]: 10})  # of a run that counts from 0
+    assert [line["step"] for line in read_metrics(tmp_path, "train")] == [11, 12]
+
+
+def margins(out: Path) -> list[float]:
+    return [abs(line["reward_margin"]) for line in read_metrics(out, "eval")]
+
+
+@pytest.mark.parametrize("fields", [{}, {"lora": {"r": 4, "alpha": 8}}, {"save_dtype": "bfloat16"}])
+def test_the_reference_may_be_the_model_of_the_segment_before(
+    data: Path, model: Path, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    """The first margin is then 0, to the bit, unless the saved model is rounded; of the start it is not."""
+    parts = segments_of((2, 2), tmp_path)
+    settings = recipe(data, model, "dpo", **fields)
+    train(settings, parts[0][0], segment=parts[0][1])
+    previous = settings.model_copy(update={"reference": str(parts[0][0] / "model")})
+    train(previous, parts[1][0], segment=parts[1][1])
+    rounded = "save_dtype" in fields
+    assert (margins(parts[1][0])[0] == 0) != rounded
+    fixed = tmp_path / "fixed" / "run"
+    train(settings, fixed, segment=parts[1][1])
+    first, last = margins(fixed)
+    assert first == pytest.approx(margins(parts[0][0])[-1], rel=1e-4)
+    assert margins(parts[1][0])[0] < 0.2 * first
+    assert min(margins(parts[1][0])[-1], last) > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -104,6 +105,27 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
             if not (isinstance(entry["step"], int) and isinstance(entry["kind"], str)):
                 raise ValueError("an entry has no step or no kind")
         return entries
+
+
+def join_metrics(out: Path, runs: Mapping[Path, int]) -> None:
+    """Write `metrics.jsonl` under `out` with the entries of several runs one after another.
+
+    Each entry also has the number of its run (`segment`, from 1). Of a step at which one segment ends and the
+    next begins there may be two evaluations: of the same weights, on other held-out sets.
+
+    Args:
+        runs: of each run's directory, in order, what is added to its steps: 0 for a `Segment`, whose steps
+            have the numbers of the whole training; the steps before it for a run that counts from 0.
+
+    Raises:
+        InputError: the metrics of a run are damaged.
+        OSError: `out` cannot be written to.
+    """
+    lines = []
+    for number, (run, before) in enumerate(runs.items(), 1):
+        for entry in read_entries(run / METRICS):
+            lines.append({**entry, "step": entry["step"] + before, "segment": number})
+    write_text(out / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _lines(path: Path) -> list[str]:
