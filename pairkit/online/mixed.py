@@ -1,4 +1,4 @@
-"""The dataset that a segment trains on: its new sets, and a share of those of earlier segments, as they are."""
+"""The dataset that a segment trains on: its new sets, and a share of those of earlier segments, unchanged."""
 
 from __future__ import annotations
 

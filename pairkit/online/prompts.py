@@ -98,11 +98,10 @@ def positions(prompts: int, seed: int, begin: int, number: int) -> npt.NDArray[n
 
     The order is one permutation of all prompts after another, so that none comes again before all have come.
     """
-    places = np.arange(begin, begin + number)
-    passes = {
-        each: np.random.default_rng([seed, each]).permutation(prompts) for each in set(places // prompts)
-    }
-    return np.array([passes[place // prompts][place % prompts] for place in places], np.int64)
+    first, last = begin // prompts, (begin + number - 1) // prompts
+    passes = [np.random.default_rng([seed, each]).permutation(prompts) for each in range(first, last + 1)]
+    start = begin - first * prompts
+    return np.concatenate(passes)[start : start + number]
 
 
 def _add(total: Counts, result: StageResult, test_fraction: float) -> Counts:
@@ -119,6 +118,6 @@ def _some(total: Counts, opened: Opened) -> Counts:
         f", and {total.prompts:,} prompts are all held out (build.test_fraction)" if total.prompts else ""
     )
     raise InputError(
-        f"{where}: no prompt to train on in {total.rows:,} rows ({total.refused:,} cannot be used{held_out}); "
-        "`pairkit inspect` shows how the rows are read"
+        f"{where}: no prompt to train on in {total.rows:,} rows ({total.refused:,} cannot be used{held_out})"
+        "; `pairkit inspect` shows how the rows are read"
     )

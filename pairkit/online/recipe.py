@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -124,6 +125,11 @@ class OnlineRecipe(Strict):
     def completions(self) -> int:
         """Completions that are sampled per prompt."""
         return sum(part.n for part in self.generate.samples)
+
+    @property
+    def loss_name(self) -> str:
+        """The loss as a part of a file's name."""
+        return re.sub(r"[^\w.+-]", "-", self.train.loss_name)  # the colons of a sum or of module:function
 
     def described(self) -> dict[str, Any]:
         """Return the fields as plain values, without those that differ from segment to segment."""

@@ -30,12 +30,11 @@ from pairkit.files import (
 from pairkit.masking import masked
 from pairkit.models.chat.settings import TemplateSettings
 from pairkit.online.prompts import PROMPTS
-from pairkit.online.recipe import OnlineRecipe, folder_of
+from pairkit.online.recipe import OnlineRecipe
 from pairkit.online.segment import CACHE
 from pairkit.pipeline.identity import identify_build
 from pairkit.sources import Opened
 from pairkit.training.output.layout import METRICS, MODEL, RECIPE
-from pairkit.training.output.metrics import read_entries
 from pairkit.training.recipe import RESUMABLE_FIELDS
 
 RECORD = "online.json"
@@ -128,22 +127,6 @@ def finished(out: Path) -> list[dict[str, Any]]:
 def finish(out: Path, lines: list[dict[str, Any]]) -> None:
     """Write the lines of all finished segments."""
     write_text(out / SEGMENTS, "".join(json.dumps(masked(line)) + "\n" for line in lines))
-
-
-def join_metrics(out: Path, firsts: list[int], *, restart: bool) -> None:
-    """Write the metrics of the segments that have any, one after another, by the steps of the whole.
-
-    Args:
-        firsts: the steps before each segment.
-        restart: the segments have counted their steps from 0.
-    """
-    lines = []
-    for number, first in enumerate(firsts, 1):
-        entries = read_entries(folder_of(out, number) / "run" / METRICS)
-        for entry in entries:
-            step = entry["step"] + (first if restart else 0)
-            lines.append(json.dumps({**entry, "step": step, "segment": number}) + "\n")
-    write_text(out / METRICS, "".join(lines))
 
 
 def publish_model(source: Path, target: Path) -> None:

@@ -27,6 +27,7 @@ from pairkit.progress import log
 from pairkit.sources import Opened
 from pairkit.training.output.checkpoint import CHECKPOINTS
 from pairkit.training.output.layout import MODEL
+from pairkit.training.output.metrics import join_metrics
 
 
 def online(recipe: OnlineRecipe, out: Path, *, on_existing: OnExisting = "resume") -> Path:
@@ -82,8 +83,10 @@ def _segments(recipe: OnlineRecipe, out: Path, opened: Opened) -> Path:
         before = folder_of(out, part.number - 1) if part.number > 1 else None
         about = statistics.of_segment(segment.folder, before, recipe, part.number)
         lines.append({"segment": part.number, "first": part.first, "steps": part.steps, **about})
-        firsts = [each.first for each in parts[: len(lines)]]
-        record.join_metrics(out, firsts, restart=recipe.restart is not None)
+        join_metrics(
+            out,
+            {folder_of(out, each.number) / RUN: _unnumbered(recipe, each) for each in parts[: len(lines)]},
+        )
         # The line last: with it the segment is finished, and never looked at again.
         record.finish(out, lines)
         _drop_checkpoints(before)
@@ -93,8 +96,13 @@ def _segments(recipe: OnlineRecipe, out: Path, opened: Opened) -> Path:
     return model
 
 
+def _unnumbered(recipe: OnlineRecipe, part: plan.Part) -> int:
+    """Return what is missing in the numbers of a segment's steps: with a restart they begin with 0."""
+    return part.first if recipe.restart else 0
+
+
 def _drop_checkpoints(segment: Path | None) -> None:
-    """Remove the checkpoints from which a segment that is finished started: they are as large as three models."""
+    """Remove the checkpoints from which a finished segment started: they are as large as three models."""
     if segment is not None:
         shutil.rmtree(segment / RUN / CHECKPOINTS, ignore_errors=True)
 

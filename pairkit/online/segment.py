@@ -159,7 +159,7 @@ class Segment:
         if part.number > 1:
             before = folder_of(self.out, part.number - 1) / RUN
             start = checkpoint_path(before / CHECKPOINTS, part.first)
-        return Steps(part.first, part.steps, self.total, start)
+        return Steps(part.first, part.steps, self.total, start, training=self.out.resolve().name)
 
 
 def free_memory() -> None:

@@ -1,7 +1,7 @@
 """A stage of an online training in a process of its own: `python -m pairkit.online.stage NAME OUT`.
 
-What it does is in the environment variable `REQUEST`, because a recipe may hold secrets and every process of a
-launch reads it. The directory belongs to the process that asked for the stage.
+What it does is in the environment variable `REQUEST`, because a recipe may hold secrets and every process of
+a launch reads it. The directory belongs to the process that asked for the stage.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,14 @@ def request(
 ) -> dict[str, str]:
     """Return the environment of a stage that makes `target` of a recipe."""
     allowed = named()
-    start = None if segment is None or segment.start is None else str(segment.start)
     content = {
         "recipe": recipe.model_dump(mode="json", exclude_unset=True),
         "target": str(target),
-        "segment": segment and [segment.first, segment.steps, segment.total, start],
+        "segment": segment and asdict(segment),
         "owner": os.getpid(),
         "modules": None if allowed is None else sorted(allowed),
     }
-    return {REQUEST: json.dumps(content)}
+    return {REQUEST: json.dumps(content, default=str)}
 
 
 def build_command(out: Path) -> list[str]:
@@ -72,9 +72,8 @@ def run(name: str, out: Path, content: Mapping[str, Any]) -> None:
             from pairkit.training.run import train
 
             segment = content["segment"]
-            if segment:
-                first, steps, total, start = segment
-                segment = Segment(first, steps, total, None if start is None else Path(start))
+            if segment is not None:
+                segment = Segment(**{**segment, "start": segment["start"] and Path(segment["start"])})
             train(validate(TrainRecipe, content["recipe"]), target, benchmarks=benchmark_of, segment=segment)
 
 
