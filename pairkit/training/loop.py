@@ -108,12 +108,13 @@ def train_steps(
             if held_out and due and not resumed_here:
                 log.write(step, "eval", evaluate(current, held_out))
                 best = _best(recipe, out, processes, first)
-            if curve and curve.due(step, last=last) and not resumed_here:
+            # Not at the start of a later segment: the one before has measured the same weights.
+            if curve and curve.due(step, last=last) and not (resumed_here or 0 < step == first):
                 log.write(step, "generate", curve.measure(step))
 
             # Not while steps are skipped: the weights may be why, and would push out the checkpoints from
             # before, of which only the last few are kept.
-            periodic = _every(interval, step) and not last
+            periodic = _every(interval, step) and first < step and not last
             followed = last and end < steps
             due = followed or (stop and not last) or ((periodic or step == best) and not skipped.in_a_row)
             if due and not resumed_here:

@@ -46,7 +46,8 @@ def entries(out: Path, kind: str) -> list[dict[str, Any]]:
     [
         ("kto", {}),
         ("dpo", {"lora": {"r": 4, "alpha": 8}}),
-        ({"name": "beta_dpo"}, {}),
+        ("beta_dpo", {}),
+        ({"name": "alpha_dpo", "stats": "dataset"}, {}),
         *(
             pytest.param(*case, marks=pytest.mark.full)
             for case in (
@@ -79,6 +80,9 @@ def test_segments_end_as_one_training(
     outs = train_in_segments(settings, LENGTHS, tmp_path)
     assert_same_end(outs[-1], whole)
     assert [line for out in outs for line in entries(out, "train")] == entries(whole, "train")
+    assert [path.name for path in checkpoint.checkpoints(outs[1] / checkpoint.CHECKPOINTS)] == [
+        "step-000004", "step-000005", "step-000006",
+    ]  # fmt: skip
     for out, step in ((outs[0], 3), (outs[1], 6)):  # a whole training would have the same checkpoint there
         of_whole = checkpoint.checkpoint_path(whole / checkpoint.CHECKPOINTS, step)
         assert_equal(last_state(out), state_of(of_whole))
