@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from pairkit import __version__
 from pairkit.dataset.layout import QUARANTINE_FILE
 from pairkit.engines.local import fingerprint
+from pairkit.errors import Interrupted, PairkitError
 from pairkit.files import (
     OnExisting,
     admit,
@@ -30,8 +32,8 @@ from pairkit.files import (
 from pairkit.masking import masked
 from pairkit.models.chat.settings import TemplateSettings
 from pairkit.online.prompts import PROMPTS
-from pairkit.online.recipe import OnlineRecipe
-from pairkit.online.segment import CACHE
+from pairkit.online.recipe import OnlineRecipe, folder_of
+from pairkit.online.segment import CACHE, DATA
 from pairkit.pipeline.identity import identify_build
 from pairkit.sources import Opened
 from pairkit.training.output.layout import METRICS, MODEL, RECIPE
@@ -99,6 +101,23 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         if theirs.get(key) != ours.get(key)
     ]
     return lines
+
+
+@contextmanager
+def discarding(out: Path) -> Iterator[None]:
+    """Remove a run that failed before it had any answer, because it would refuse the corrected command.
+
+    What a stopped run has made stays, and so does a log that an error names.
+    """
+    try:
+        yield
+    except (PairkitError, OSError) as error:
+        first = folder_of(out, 1)
+        kept = (out / CACHE, first / CACHE, first / DATA)
+        of_use = any(path.exists() for path in kept) or list(first.glob("*.log"))
+        if not of_use and not isinstance(error, Interrupted):
+            _empty(out)
+        raise
 
 
 def _empty(out: Path) -> None:

@@ -54,7 +54,8 @@ def online(recipe: OnlineRecipe, out: Path, *, on_existing: OnExisting = "resume
         admit(out, on_existing, holds=None, differences=list)
     with none_empty(out), owned(out), stoppable(out, lambda: _stopped(out)):
         record.claim(out, made, on_existing)
-        return _segments(recipe, out, opened)
+        with record.discarding(out):
+            return _segments(recipe, out, opened)
 
 
 def planned(recipe: OnlineRecipe, out: Path) -> dict[str, Any]:

@@ -51,8 +51,8 @@ def build_command(out: Path) -> list[str]:
 def train_command(out: Path, launch: Launch) -> list[str]:
     """Return the command of a training in the processes of `accelerate launch`."""
     command = [sys.executable, "-m", "accelerate.commands.launch"]
-    if launch.config is not None:
-        command += ["--config_file", launch.config]
+    # A file says by which port the processes find each other; otherwise it is one that is free.
+    command += ["--main_process_port", "0"] if launch.config is None else ["--config_file", launch.config]
     if launch.processes > 1:
         command += ["--num_processes", str(launch.processes)]
     return [*command, "-m", __name__, "train", str(out)]
