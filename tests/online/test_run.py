@@ -90,7 +90,8 @@ def test_steps_and_learning_rate_run_through(out: Path) -> None:
     assert [entry["step"] for entry in entries] == [1, 2, 3, 4, 5, 6]
     assert [entry["segment"] for entry in entries] == [1, 1, 2, 2, 3, 3]
     rates = [entry["learning_rate"] for entry in entries]
-    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == 0  # of the warm-up, which is not repeated
+    assert rates[1:] == sorted(rates[1:], reverse=True)
     assert len(set(rates)) == 6
 
 
@@ -114,13 +115,19 @@ def test_completions_of_a_segment_are_those_of_the_weights_before_it(out: Path, 
     before: Path | str = model
     for number in (1, 2, 3):
         sets = sets_of(out / f"segment-{number}" / "data")
+        fresh = greedy(before, sets)
         made = {
-            row["prompt_id"]: next(c["text"] for c in row["completions"] if c["sampling"]["temperature"] == 0)
+            (row["prompt_id"], c["text"])
             for row in sets
+            for c in row["completions"]
+            if c["sampling"]["temperature"] == 0
         }
-        assert made == greedy(before, sets)
+        assert len(made) > len(sets) / 2  # a sampled one with the same text may stand for it
+        assert made <= set(fresh.items())
+        for row in sets:
+            assert fresh[row["prompt_id"]] in [c["text"] for c in row["completions"]]
         if number > 1:
-            assert made != greedy(model, sets)
+            assert not made & set(greedy(model, sets).items())
         assert {c["model"] for row in sets for c in row["completions"]} == {"/".join(Path(before).parts[-2:])}
         before = out / f"segment-{number}" / "run" / "model"
 

@@ -1,4 +1,4 @@
-"""Online trainings of the quickstart's tiny model with random weights, and checks that it passes by chance."""
+"""Online trainings of the quickstart's tiny model with random weights, and checks that it passes."""
 
 from __future__ import annotations
 

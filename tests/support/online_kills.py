@@ -1,10 +1,11 @@
-"""Online trainings that are killed: `online_kills.py FOLDER MODEL POINT...` runs one in FOLDER/POINT for each.
+"""Online trainings that are killed: `online_kills.py FOLDER MODEL POINT...` one run in FOLDER/POINT each.
 
 Each is a fork of one process, because importing torch takes longer than a run.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ def at(owner: Any, name: str, where: str, call: int, *, after: bool = False) -> 
     original: Callable[..., Any] = getattr(owner, name)
     left = [call]
 
+    @functools.wraps(original)
     def counted(*arguments: Any, **keywords: Any) -> Any:
         if Path(where).exists():
             left[0] -= 1
