@@ -255,6 +255,8 @@ TABLE: dict[str, tuple[tuple[str, Tests], ...]] = {
                 "tests/sources/test_row_alone.py::test_completions_that_are_spelled_differently",
                 "tests/sources/test_row_alone.py::test_ten_thousand_rows_that_are_spelled_differently",
                 "tests/sources/test_mixed_spellings.py::test_nothing_of_a_completion_is_lost",
+                "tests/sources/test_mixed_spellings.py::test_lists_of_several_kinds_are_metadata",
+                "tests/sources/test_mixed_spellings.py::test_lists_of_several_kinds_are_no_field",
                 "tests/sources/test_mixed_spellings.py::test_objects_of_models_have_their_order",
                 "tests/sources/test_mixed_spellings.py::test_rows_of_pairkit_next_to_others",
                 "tests/readers/test_arrow_types.py::test_two_fields_of_one_name_are_refused",
