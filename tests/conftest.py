@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import os
 import shutil
 import signal
@@ -43,6 +44,12 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile("random", hypothesis.settings.get_profile("pairkit"), derandomize=False)
 hypothesis.settings.load_profile("random" if os.environ.get("PAIRKIT_HYPOTHESIS") == "random" else "pairkit")
+
+
+def pytest_collection_finish() -> None:
+    """Do not look for garbage again and again among libraries and collected tests, which stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
