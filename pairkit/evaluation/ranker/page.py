@@ -58,7 +58,7 @@ def _calibration(calibration: Calibration) -> Html:
         calibration_plot("Predicted probability against frequency", calibration.bins),
         table(headers, rows, numeric=(1, 2, 3, 4)),
         note="Of each pair, the probability that the completion with the higher score is better, and how "
-        "often the data ranks it higher. Points on the line are calibrated; below it the ranker is too certain.",
+        "often the data ranks it higher. On the line it is calibrated, below it too certain.",
     )
 
 
