@@ -50,8 +50,8 @@ def factor_of(block: Any) -> float | None:
     """Return what makes a difference of a ranker's scores a log-odds, or None where nothing does.
 
     A reward model is trained on sigmoid(score_i - score_j). PairRM's logit of a pair is the mean of both
-    orders, (L[i, j] - L[j, i]) / 2. Its score with `pairs: all` is the mean of L[i, j] - L[j, i] over all j, i
-    included, so that half of the difference is the logit of a pair: exactly so in sets of two.
+    orders, (L[i, j] - L[j, i]) / 2. Its score with `pairs: all` is the mean of L[i, j] - L[j, i] over all j,
+    i included, so that half of the difference is the logit of a pair: exactly so in sets of two.
     """
     if block.ranker == "reward_model":
         return 1.0
