@@ -96,3 +96,4 @@ def test_trackio_has_one_run_for_all_segments(data: Path, model: Path, tmp_path:
     logs = SQLiteStorage.get_logs("pairkit", name)
     assert [log["step"] for log in logs if "train/loss" in log] == [1, 2, 3, 4]
     assert [log["step"] for log in logs if "eval/loss" in log] == [0, 2, 2, 4]
+    assert SQLiteStorage.delete_run("pairkit", name)  # others look at all runs of the project

@@ -57,6 +57,7 @@ def entries(out: Path, kind: str) -> list[dict[str, Any]]:
                 ("dpo", {"dtype": "bfloat16", "optimizer": WARM | {"master": "float32"}}),
                 ("dpo", {"dtype": "bfloat16", "optimizer": WARM | {"rounding": "stochastic"}}),
                 ("dpo", {"optimizer": WARM | {"name": "muon"}}),
+                ("dpo", {"optimizer": WARM | {"name": "adamw_8bit"}}),
                 ("dpo", {"optimizer": WARM | {"name": "adafactor"}}),
                 ("dpo", {"expand": "pairs", "sets_per_step": 28}),
                 ("dpo", {"save_dtype": "bfloat16"}),
