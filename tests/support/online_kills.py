@@ -44,7 +44,7 @@ def prepare(point: str, out: Path) -> None:
     """Make this process kill itself at a point of the run in `out`."""
     second = str(out / "segment-2")
     if point == "generation":
-        at(TransformersEngine, "collect", second, 4)
+        at(TransformersEngine, "collect", second, 2)
     elif point == "ranking":
         at(runs, "luck", second, 20)
     elif point == "training":
