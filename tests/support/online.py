@@ -19,10 +19,10 @@ before_check: list[Any] = []
 
 
 def luck(text: str, metadata: Mapping[str, Any]) -> float:
-    """A score of a text that differs between most texts."""
+    """A score that differs between most texts, higher for longer ones, so that no policy learns to be silent."""
     for call in before_check:
         call()
-    return hashlib.sha256(f"{text} {metadata['answer']}".encode()).digest()[0] / 255
+    return len(text) + hashlib.sha256(f"{text} {metadata['answer']}".encode()).digest()[0] / 256
 
 
 def never(text: str, metadata: Mapping[str, Any]) -> float:
