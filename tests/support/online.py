@@ -19,7 +19,7 @@ before_check: list[Any] = []
 
 
 def luck(text: str, metadata: Mapping[str, Any]) -> float:
-    """A score that differs between most texts, higher for longer ones, so that no policy learns to be silent."""
+    """A score that differs between most texts; longer ones are better, so that no policy falls silent."""
     for call in before_check:
         call()
     return len(text) + hashlib.sha256(f"{text} {metadata['answer']}".encode()).digest()[0] / 256
