@@ -51,8 +51,11 @@ def fields(folder: Path, *more: str, command: str | None = None, **given: Any) -
     }
 
 
-def served(model: Path, folder: Path, *more: str, **given: Any) -> OnlineRecipe:
+def served(
+    model: Path, folder: Path, *more: str, calls: dict[str, Any] | None = None, **given: Any
+) -> OnlineRecipe:
     content = runs.content(model, **fields(folder, *more, **given))
+    content["build"]["calls"] = calls or {}
     del content["build"]["generate"]["batch_tokens"]
     return runs.load(None, content)
 
@@ -124,7 +127,7 @@ def test_a_server_that_dies_while_it_is_asked(model: Path, tmp_path: Path) -> No
         "online_server.answer = dies\n"
         "online_server.main()\n"
     )
-    recipe = served(model, tmp_path)
+    recipe = served(model, tmp_path, calls={"attempts": 1})
     tests = Path(online_server.__file__).parents[1]
     words = [
         "env",
