@@ -14,12 +14,14 @@ from support.bad_input import (
     matrix,
     models,
     mt_bench,
+    online,
     other,
     push,
     ranker,
     train,
 )
-from support.bad_input.rows import BAD_ROWS, NOTES, STOPS
+from support.bad_input.rows import BAD_ROWS, NOTES
+from support.bad_input.rows import STOPS as OTHER_STOPS
 
 CASES = [
     *build.CASES,
@@ -36,9 +38,12 @@ CASES = [
     *ranker.CASES,
     *ifeval.CASES,
     *lm_tasks.CASES,
+    *online.CASES,
     *other.CASES,
     *alpaca_eval.CASES,
     *arena_hard.CASES,
 ]
+
+STOPS = {**OTHER_STOPS, **online.STOPS}
 
 __all__ = ["BAD_ROWS", "CASES", "NOTES", "STOPS"]
