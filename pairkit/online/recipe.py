@@ -162,7 +162,7 @@ def filled(content: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(model, str):
         generate["model"] = train["model"] = model
     serve = result.get("serve")
-    if isinstance(serve, Mapping) and "url" in serve:
+    if isinstance(serve, Mapping) and "url" in serve and generate.get("engine") == "openai":
         generate.setdefault("base_url", serve["url"])
     # The policy is to see the prompts as it sees them in training.
     elif "template" in train:

@@ -15,6 +15,7 @@ import yaml
 from pairkit import __version__
 from pairkit.dataset.layout import QUARANTINE_FILE
 from pairkit.engines.local import fingerprint
+from pairkit.engines.table import UNPUBLISHED
 from pairkit.errors import Interrupted, PairkitError
 from pairkit.files import (
     OnExisting,
@@ -90,7 +91,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     lines = [
         f"{key} {theirs.get(key)!r} -> {ours.get(key)!r}"
         for key in {**ours, **theirs}
-        if theirs.get(key) != ours.get(key) and not key.startswith(_FREE)
+        if theirs.get(key) != ours.get(key) and not _is_free(key)
     ]
     # As JSON has them, because a record has been written and read.
     theirs = flat_keys(before["content"])
@@ -101,6 +102,11 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         if theirs.get(key) != ours.get(key)
     ]
     return lines
+
+
+def _is_free(key: str) -> bool:
+    # Where a server is, too, as in a build.
+    return key.startswith(_FREE) or (key.startswith("build.") and key.split(".")[-1] in UNPUBLISHED)
 
 
 @contextmanager

@@ -32,6 +32,8 @@ from pairkit.training.segment import Segment as Steps
 
 DATA, MIXED, RUN = "data", "mixed", "run"
 CACHE = "calls.sqlite"
+# Local engines that give the device's memory back when they are done; others do when their process ends.
+IN_PROCESS = frozenset({"transformers"})
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,14 @@ class Segment:
     def _build(self) -> None:
         target, served = self.folder / DATA, self.recipe.serve
         complete = survey(target) == "complete"
-        engine = ENGINES[self.recipe.generate.engine]
+        engine = self.recipe.generate.engine
         # A complete dataset is only compared with its hashes, for which no engine is needed.
         if served is not None and not complete:
             file = self.folder / "serve.log"
             with serving(served, self.recipe.generate, self.policy, file) as name:
                 # Of this segment alone: a server may list the same name for other weights.
                 build(self.build_recipe(name), target, cache=self.folder / CACHE)
-        elif engine.local and self.recipe.generate.engine != "transformers" and not complete:
+        elif ENGINES[engine].local and engine not in IN_PROCESS and not complete:
             self._stage("generation", stage.build_command(self.out), self.build_recipe(self.policy), target)
         elif not complete or served is None:
             build(self.build_recipe(self.policy), target, cache=self.out / CACHE)

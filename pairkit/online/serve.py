@@ -20,7 +20,7 @@ from pairkit.online.process import guarded, last_words, size_of
 from pairkit.online.recipe import Serve
 from pairkit.progress import log
 
-_LOOK = 0.5  # seconds between two questions
+_LOOK = 0.2  # seconds between two questions
 _END = 20.0  # seconds that the server gets to end
 # Seconds until the server of a run that was killed has ended: its guard gives it ten.
 _LEFT = 15.0

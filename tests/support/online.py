@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from support.tiny import save_model
 
 from pairkit.online.recipe import OnlineRecipe, load
@@ -28,6 +29,12 @@ def luck(text: str, metadata: Mapping[str, Any]) -> float:
 def never(text: str, metadata: Mapping[str, Any]) -> float:
     """A check that nothing passes."""
     return 0.0
+
+
+def dies(text: str, metadata: Mapping[str, Any]) -> float:
+    """A check that ends its process as an engine without memory does."""
+    print("CUDA out of memory", flush=True)
+    os._exit(9)
 
 
 def recipe(model: Path, **fields: Any) -> OnlineRecipe:
@@ -71,3 +78,9 @@ def start_model(folder: Path) -> Path:
 
 def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write(file: Path, content: Mapping[str, Any]) -> Path:
+    """Write a recipe file."""
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return file
