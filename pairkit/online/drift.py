@@ -1,4 +1,4 @@
-"""How far the policy has moved: its entropy, its divergence from the first policy, what its draws choose from."""
+"""How far the policy has moved: entropy, divergence from the first policy, what draws choose from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import torch
 from torch import nn
 
 from pairkit.models.load import load_model, load_tokenizer
@@ -34,7 +33,9 @@ def entropy_and_divergence(
     a sample. `start` needs the vocabulary of `policy`; where they are one model, the divergence is 0.
     """
     # The one that was saved with the policy: its template renders what was trained.
-    tokenizer = load_tokenizer(policy, revision=None, trust_remote_code=recipe.trust_remote_code, texts=iter(()))
+    tokenizer = load_tokenizer(
+        policy, revision=None, trust_remote_code=recipe.trust_remote_code, texts=iter(())
+    )
     tokens = tokenize(
         [samples],
         tokenizer,
@@ -80,7 +81,11 @@ def effective_candidates(
     revision = recipe.revision_of(reference)
     second = score_sets(reference, [sets], tokenizer=policy, revision=revision, **options)
     frame = pl.DataFrame(
-        {"set": range(sets.num_rows), "policy": pl.Series(first["logps"]), "reference": pl.Series(second["logps"])}
+        {
+            "set": range(sets.num_rows),
+            "policy": pl.Series(first["logps"]),
+            "reference": pl.Series(second["logps"]),
+        }
     )
     ranks = [[each["rank"] for each in row] for row in sets["completions"].to_pylist()]
     frame = frame.with_columns(rank=pl.Series(ranks, dtype=pl.List(pl.Int64))).drop_nulls("policy")
@@ -97,7 +102,7 @@ def effective_candidates(
 def _per_completion(
     model: nn.Module, live: nn.Module | None, sets: Sequence[TokenSet], recipe: TrainRecipe
 ) -> Values:
-    """Return one number per completion, in order: KL(live || model), or without `live` the entropy of `model`."""
+    """Return one number per completion: KL(live || model), or without `live` the entropy of `model`."""
     work = [SetSelection.all(tokens) for tokens in sets]
     values = [np.zeros(len(item.columns)) for item in work]
     want = frozenset({"entropy" if live is None else "token_kl"})

@@ -13,6 +13,7 @@ from pairkit.dataset import reader
 from pairkit.losses.building import build, sampler_settings
 from pairkit.online import drift, samples
 from pairkit.online.recipe import OnlineRecipe, policy_before
+from pairkit.rankers.table import name_of
 
 # Prompts on which log-probs are measured: enough for two digits, and little beside what a segment trains on.
 MEASURED = 256
@@ -77,13 +78,13 @@ def _scores(frame: pl.DataFrame) -> dict[str, float] | None:
 
 
 def _comparable(recipe: OnlineRecipe) -> bool:
-    blocks = recipe.build.rankings
-    pointwise = [each.ranker == "judge" and each.protocol == "pointwise" for each in blocks]
-    return all(each.ranker in ABSOLUTE or judge for each, judge in zip(blocks, pointwise, strict=True))
+    build = recipe.build
+    block = next(each for each in build.rankings if name_of(each) == build.orders_by)
+    return block.ranker in ABSOLUTE or getattr(block, "protocol", None) == "pointwise"
 
 
 def _win_share(frame: pl.DataFrame, earlier: pl.DataFrame | None) -> float | None:
-    """The share of pairs (a sample, an earlier one) that the former wins: Mann and Whitney's U over all pairs."""
+    """The share of pairs (sample, earlier sample) that the former wins: Mann and Whitney's U."""
     if earlier is None:
         return None
     new, old = (each["score"].drop_nulls().sort().to_numpy() for each in (frame, earlier))

@@ -76,7 +76,7 @@ def test_scores_and_shares(out: Path) -> None:
         }
         assert line["score"] == pytest.approx(expected)
         assert line["usable_share"] == (line["train_sets"] + line["test_sets"]) / line["prompts"]
-    new, old = (sum(scores(out, number), []) for number in (2, 1))
+    new, old = ([score for each in scores(out, number) for score in each] for number in (2, 1))
     wins = [(a > b) + 0.5 * (a == b) for a, b in product(new, old)]
     assert (first["win_share"], second["win_share"]) == (None, pytest.approx(sum(wins) / len(wins)))
 
@@ -87,12 +87,21 @@ def loaded(model: Path) -> tuple[Any, Any]:
     return AutoTokenizer.from_pretrained(model), network
 
 
-def logps(model: Path, prompt: str, text: str) -> torch.Tensor:
-    """Of each token of a completion with the end of its turn, by a pass over this text alone: `[T, V]`."""
+def ids_of(model: Path, completion: dict[str, Any]) -> list[int]:
+    """The tokens that were sampled; one that was cut has no end of its turn."""
+    tokenizer, _ = loaded(model)
+    end = [] if completion["finish_reason"] == "length" else [tokenizer.eos_token_id]
+    return (
+        completion["token_ids"] or tokenizer(completion["text"], add_special_tokens=False)["input_ids"] + end
+    )
+
+
+def logps(model: Path, row: dict[str, Any], completion: dict[str, Any]) -> torch.Tensor:
+    """Of each token of a completion, by a pass over this text alone: `[T, V]`."""
     tokenizer, network = loaded(model)
-    turns = [{"role": "user", "content": prompt}]
+    turns = [{"role": "user", "content": row["prompt"][0]["content"]}]
     start = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
-    whole = start + tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    whole = start + ids_of(model, completion)
     with torch.no_grad():
         every = network(torch.tensor([whole])).logits[0].double().log_softmax(-1)
     return every[len(start) - 1 : -1]
@@ -105,7 +114,7 @@ def test_entropy_and_divergence_are_those_of_separate_passes(out: Path, model: P
         for each in row["completions"]:
             if each["sampling"]["temperature"] != 1:
                 continue
-            mine, first = (logps(m, row["prompt"][0]["content"], each["text"]) for m in (policy, model))
+            mine, first = (logps(m, row, each) for m in (policy, model))
             entropy -= float((mine.exp() * mine).sum())
             divergence += float((mine.exp() * (mine - first)).sum())
             tokens, count = tokens + len(mine), count + 1
@@ -126,12 +135,8 @@ def test_effective_candidates_are_those_of_the_kernel(out: Path, model: Path) ->
         below = [each for each in row["completions"] if each["rank"] > 1]
         weights = []
         for each in below:
-            tokenizer, _ = loaded(model)
-            ids = tokenizer(each["text"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-            sums = [
-                float(logps(m, row["prompt"][0]["content"], each["text"])[range(len(ids)), ids].sum())
-                for m in (policy, model)
-            ]
+            ids = ids_of(model, each)
+            sums = [float(logps(m, row, each)[range(len(ids)), ids].sum()) for m in (policy, model)]
             weights.append(math.exp(3 * (sums[0] - sums[1])))
         if weights:
             shares = [weight / sum(weights) for weight in weights]
@@ -144,7 +149,7 @@ def test_effective_candidates_are_those_of_the_kernel(out: Path, model: Path) ->
 def test_what_cannot_be_said_is_null(out: Path, model: Path) -> None:
     fields = {
         "build": {"rank": {"ranker": "judge", "model": str(model), "engine": "transformers"}},
-        "train": {"loss": {"name": "dpo"}},
+        "train": {"loss": {"name": "dpo"}, "negatives": {"sampling": "random"}},
     }
     judged = runs.recipe(model, **fields)
     folder = out / "segment-2"
