@@ -133,6 +133,8 @@ class Segment:
         content["source"] = {"name": "files", "path": str(self.folder / PROMPTS), "layout": "sets"}
         content["seed"] = seed_of(self.recipe.build.seed, self.part.number)
         content["generate"]["model"] = model
+        # The statistics of a segment are of all that was sampled.
+        content["mine"] = content.get("mine", {}) | {"record_dropped": True}
         several = isinstance(content["rank"], list) if "rank" in content else False
         blocks = (content["rank"] if several else [content["rank"]]) if "rank" in content else []
         for block in blocks:
