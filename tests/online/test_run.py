@@ -13,6 +13,7 @@ import pytest
 import torch
 from support import online as runs
 
+from pairkit import __version__
 from pairkit.dataset import reader
 from pairkit.engines.generate import SampleSettings, generate_tables
 from pairkit.engines.transformers import TransformersEngine, load_transformers
@@ -81,6 +82,7 @@ def test_each_segment_leaves_a_dataset_a_run_and_a_line(out: Path) -> None:
         assert line["train_sets"] + line["test_sets"] + sum(line["quarantined"].values()) == 14
         assert (folder / "data" / "README.md").is_file()
         assert (folder / "run" / "model" / "config.json").is_file()
+    assert json.loads((out / "online.json").read_text())["pairkit"] == __version__
     assert not (out / "segment-1" / "run" / "checkpoints").exists()
     assert weights(out / "model") == weights(out / "segment-3" / "run" / "model")
 
