@@ -106,6 +106,7 @@ def alpaca_eval(
     from pairkit.evaluation.alpaca_eval.plan import plan_alpaca_eval
     from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
     from pairkit.evaluation.alpaca_eval.run import run_alpaca_eval
+    from pairkit.evaluation.plan import rehearsal
 
     flags = {
         "model": model,
@@ -121,7 +122,12 @@ def alpaca_eval(
     files = Files(reference, "none" if gamed == "none" else table, answers, annotations, agreement, weights)
     inputs = read_inputs(recipe, files, until.value, limit)
     if dry_run:
-        print_plan(len(inputs.reference.questions), plan_alpaca_eval(recipe, inputs, until.value), recipe)
+        with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
+            print_plan(
+                len(inputs.reference.questions),
+                plan_alpaca_eval(recipe, inputs, until.value, running),
+                recipe,
+            )
         return
     results = run_alpaca_eval(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
     print_end(results, out, until.value)

@@ -66,11 +66,13 @@ def gsm8k(
     """
     from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
     from pairkit.evaluation.gsm8k.run import plan_gsm8k, read_inputs, run_gsm8k
+    from pairkit.evaluation.plan import rehearsal
 
     recipe = recipe_of(context, Gsm8kRecipe, {"model": model, "name": name, "engine": engine, "seed": seed})
     inputs = read_inputs(recipe, questions, answers, limit)
     if dry_run:
-        print_plan(len(inputs.problems.questions), plan_gsm8k(recipe, inputs), recipe)
+        with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
+            print_plan(len(inputs.problems.questions), plan_gsm8k(recipe, inputs, running), recipe)
         return
     results = run_gsm8k(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
     print_end(results, out, until.value)

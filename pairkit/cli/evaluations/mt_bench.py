@@ -94,6 +94,7 @@ def mt_bench(
     from pairkit.evaluation.mt_bench.plan import plan_mt_bench
     from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
     from pairkit.evaluation.mt_bench.run import run_mt_bench
+    from pairkit.evaluation.plan import rehearsal
 
     flags = {
         "model": model,
@@ -108,7 +109,10 @@ def mt_bench(
     files = Files(questions, references, answers, annotations, agreement)
     inputs = read_inputs(recipe, files, until.value, limit)
     if dry_run:
-        print_plan(len(inputs.questions.listed), plan_mt_bench(recipe, inputs, until.value), recipe)
+        with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
+            print_plan(
+                len(inputs.questions.listed), plan_mt_bench(recipe, inputs, until.value, running), recipe
+            )
         return
     results = run_mt_bench(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
     print_end(results, out, until.value)
