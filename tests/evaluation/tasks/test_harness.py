@@ -82,6 +82,10 @@ def test_four_tasks_on_local_files(
     assert not Path("o/results.json").exists()
     ended = run_in_process(words, capsys, monkeypatch)
     assert ended.code == 0, ended.errors
+    # One bar, in pairkit's style.
+    bars = [line for line in ended.errors.splitlines() if "it/s" in line or "examples/s" in line]
+    assert all("Loading weights" in line for line in bars), bars
+    assert ended.errors.count("Running loglikelihood requests: ") == 1
     total = calls - 8
     results = json.loads(Path("o/results.json").read_text())
     calls = 8
