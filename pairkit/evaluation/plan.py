@@ -61,9 +61,9 @@ class Rehearsal(Session):
 
         return self._open(recipe, result)
 
-    def judging(self, recipe: EngineRecipe) -> RehearsedEngine:
-        """Open a judge; verdicts that are not stored are missing, and not asked for again."""
-        return self._open(recipe, lambda _: _UNKNOWN)
+    def judging(self, recipe: EngineRecipe, said: str | None = None) -> RehearsedEngine:
+        """Open a judge; verdicts that are not stored are missing, and not asked for again, or are `said`."""
+        return self.answering(recipe, lambda _: said) if said else self._open(recipe, lambda _: _UNKNOWN)
 
     def _open(self, recipe: EngineRecipe, expected: Callable[[Request], Result]) -> RehearsedEngine:
         return rehearsed(recipe, recipe.model, cast(StoredCalls, self.pool.cache), expected)

@@ -110,7 +110,7 @@ def ranker(
     place = Place(data, source, split, limit, mapping(map_), layout)
     found = read_data(place, out, recipe.subset)
     if dry_run:
-        _print_plan(recipe, found)
+        _print_plan(recipe, found, out, retry_failed)
         return
     _print(run_ranker_evaluation(recipe, found, out, retry_failed=retry_failed), out)
 
@@ -139,16 +139,17 @@ def _rankers(words: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _print_plan(recipe: EvalRankerRecipe, data: RankedData) -> None:
+def _print_plan(recipe: EvalRankerRecipe, data: RankedData, out: Path, retry_failed: bool) -> None:
     import yaml
 
-    from pairkit.evaluation.plan import describe_plan
+    from pairkit.evaluation.plan import describe_plan, rehearsal
     from pairkit.evaluation.ranker.plan import plan_rankers
     from pairkit.evaluation.ranker.reference import pairs_of, reference_of
     from pairkit.masking import masked
 
     reference = reference_of(data.sets, data.subsets)
-    calls, passes = plan_rankers(recipe.rankers, data.sets)
+    with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
+        calls, passes = plan_rankers(recipe.named(), data.sets, running, recipe.seed)
     plan = {
         "questions": len(reference.prompt_ids),
         "sets": data.sets.num_rows,

@@ -46,8 +46,8 @@ class TasksRecipe(Strict):
     def _transformers(cls, value: object) -> object:
         if value in ("vllm", "openai"):
             raise ValueError(
-                f"{value!r} computes no tasks: lm-eval asks the model for log-likelihoods through transformers "
-                "alone; leave engine out"
+                f"{value!r} computes no tasks: lm-eval asks the model for log-likelihoods through "
+                "transformers alone; leave engine out"
             )
         return value
 

@@ -55,8 +55,8 @@ CASES = [
     Case(
         "answers to GSM8K in another format",
         ANSWERED,
-        "answers.jsonl, row 1: no stored answer of pairkit, which has prompt_id, prompt (a list of texts, one "
-        "per turn of the user), model, and answers (a list of texts, one per turn)",
+        "answers.jsonl, row 1: no stored answer of pairkit, which has prompt_id, prompt (a list of texts, "
+        "one per turn of the user), model, and answers (a list of texts, one per turn)",
         files({"question": "What is 0 + 2?", "output": "2"}),
     ),
     Case(
