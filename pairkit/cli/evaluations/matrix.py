@@ -31,7 +31,8 @@ def matrix(
         Path,
         typer.Option(
             metavar="FILE",
-            help="The prompts: a field prompt, instruction, question, turns or messages per row.",
+            help="The prompts: a field prompt, instruction, question, turns or messages per row; a text, or a "
+            "dialogue as messages.",
         ),
     ],
     models: Annotated[
