@@ -31,8 +31,8 @@ def matrix(
         Path,
         typer.Option(
             metavar="FILE",
-            help="The prompts: a field prompt, instruction, question, turns or messages per row; a text, or a "
-            "dialogue as messages.",
+            help="The prompts: a field prompt, instruction, question, turns or messages per row; a "
+            "text, or a dialogue as messages.",
         ),
     ],
     models: Annotated[
