@@ -1,7 +1,7 @@
 """Arena-Hard 2.0 on its own 750 questions and o3-mini's answers, judged by a server of loopback.
 
-There are no public verdicts of 2.0, and no answers of gemini-2.0-flash-001, at hand: the judge here mostly prefers
-the longer text, and the second reference is o3-mini's answers cut short.
+There are no public verdicts of 2.0, and no answers of gemini-2.0-flash-001, at hand: the judge here mostly
+prefers the longer text, and the second reference is o3-mini's answers cut short.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Judge(Handler):
             ]
             for name in "AB"
         )
-        text = f"Both were read. My final verdict is: [[{verdict(len(first), len(second))}]]"
+        text = f"Both were read. My final verdict is: [[{verdict(len(first.strip()), len(second.strip()))}]]"
         message = {"role": "assistant", "content": text}
         self.reply({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
 
@@ -134,8 +134,12 @@ def test_both_categories_of_all_750_questions(texts: Texts, real_data: Path) -> 
         assert metrics[f"score/{category}"]["se"] == pytest.approx(
             np.sqrt(count / (count - 1) * spread) / battles.sum()
         )
-        styled = metrics[f"style_controlled/{category}"]
-        # Length decides: at equal style less is left of the difference from a half.
-        assert abs(styled["value"] - 50) < abs(score - 50)
-        assert run.measured[f"style_controlled/{category}"].prompt_ids
+        for control in ("style", "length", "markdown"):
+            name = f"{control}_controlled/{category}"
+            found = metrics[name]
+            assert found["n"] == count
+            assert found["low"] < found["value"] < found["high"]
+            assert found["value"] != pytest.approx(score)
+            # What `pairkit eval compare` reads.
+            assert np.count_nonzero(run.measured[name].influence) > count / 2
     assert results["judge_statistics"]["flip_rate"]["mean"] == 0
