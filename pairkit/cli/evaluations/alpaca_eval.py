@@ -15,6 +15,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OutFlag,
     RetryFlag,
     SeedFlag,
     Step,
@@ -77,9 +78,7 @@ def alpaca_eval(
             help="AlpacaEval's weights of other models: predicted win rates over each of them.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path(
-        "runs/eval/alpaca_eval"
-    ),
+    out: OutFlag = Path("runs/eval/alpaca_eval"),
     until: UntilFlag = Step.scores,
     limit: LimitFlag = None,
     seed: SeedFlag = None,

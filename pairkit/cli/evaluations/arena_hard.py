@@ -15,6 +15,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OutFlag,
     RetryFlag,
     SeedFlag,
     Step,
@@ -72,9 +73,7 @@ def arena_hard(
         list[Path] | None,
         typer.Option(metavar="RUN", help="A finished evaluation of another model; can be repeated."),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path(
-        "runs/eval/arena_hard"
-    ),
+    out: OutFlag = Path("runs/eval/arena_hard"),
     until: UntilFlag = Step.scores,
     limit: LimitFlag = None,
     seed: SeedFlag = None,

@@ -14,6 +14,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OutFlag,
     RetryFlag,
     SeedFlag,
     print_end,
@@ -42,7 +43,7 @@ def gsm8k(
         Path | None,
         typer.Option(metavar="FILE", help="Stored answers, an answers.jsonl of pairkit: no model."),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/gsm8k"),
+    out: OutFlag = Path("runs/eval/gsm8k"),
     until: Annotated[Step, typer.Option(help="The last step: answers are generated, then scored.")] = (
         Step.scores
     ),

@@ -15,6 +15,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OutFlag,
     RetryFlag,
     SeedFlag,
     print_end,
@@ -40,7 +41,7 @@ def ifeval(
     name: NameFlag = None,
     engine: EngineFlag = None,
     answers: AnswersFlag = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/ifeval"),
+    out: OutFlag = Path("runs/eval/ifeval"),
     until: Annotated[Step, typer.Option(help="The last step: answers are generated, then scored.")] = (
         Step.scores
     ),

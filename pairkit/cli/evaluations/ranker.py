@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairkit.cli.evaluations.common import DryRunFlag, RetryFlag, SeedFlag
+from pairkit.cli.evaluations.common import DryRunFlag, OutFlag, RetryFlag, SeedFlag
 from pairkit.cli.mapping import mapping
 from pairkit.cli.overrides import overrides
 from pairkit.cli.printing import say
@@ -68,7 +68,7 @@ def ranker(
             metavar="FIELD", help="Metadata that divides results.  [default: subset, else category]"
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/ranker"),
+    out: OutFlag = Path("runs/eval/ranker"),
     limit: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Use only the first N sets of a dataset or rows of files."),
