@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairkit.cli.evaluations.common import DryRunFlag, RetryFlag, SeedFlag
+from pairkit.cli.evaluations.common import DryRunFlag, OutFlag, RetryFlag, SeedFlag
 from pairkit.cli.mapping import mapping
 from pairkit.cli.overrides import overrides
 from pairkit.cli.printing import say
@@ -68,7 +68,7 @@ def ranker(
             metavar="FIELD", help="Metadata that divides results.  [default: subset, else category]"
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/ranker"),
+    out: OutFlag = Path("runs/eval/ranker"),
     limit: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Use only the first N sets of a dataset or rows of files."),
@@ -110,7 +110,7 @@ def ranker(
     place = Place(data, source, split, limit, mapping(map_), layout)
     found = read_data(place, out, recipe.subset)
     if dry_run:
-        _print_plan(recipe, found)
+        _print_plan(recipe, found, out, retry_failed)
         return
     _print(run_ranker_evaluation(recipe, found, out, retry_failed=retry_failed), out)
 
@@ -139,16 +139,17 @@ def _rankers(words: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _print_plan(recipe: EvalRankerRecipe, data: RankedData) -> None:
+def _print_plan(recipe: EvalRankerRecipe, data: RankedData, out: Path, retry_failed: bool) -> None:
     import yaml
 
-    from pairkit.evaluation.plan import describe_plan
+    from pairkit.evaluation.plan import describe_plan, rehearsal
     from pairkit.evaluation.ranker.plan import plan_rankers
     from pairkit.evaluation.ranker.reference import pairs_of, reference_of
     from pairkit.masking import masked
 
     reference = reference_of(data.sets, data.subsets)
-    calls, passes = plan_rankers(recipe.rankers, data.sets)
+    with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
+        calls, passes = plan_rankers(recipe.named(), data.sets, running, recipe.seed)
     plan = {
         "questions": len(reference.prompt_ids),
         "sets": data.sets.num_rows,

@@ -9,6 +9,7 @@ from support.bad_input import (
     build_rows,
     changed,
     compare,
+    gsm8k,
     ifeval,
     lm_tasks,
     matrix,
@@ -19,6 +20,8 @@ from support.bad_input import (
     ranker,
     train,
 )
+from support.bad_input.apart import APART
+from support.bad_input.flagged import FLAGGED
 from support.bad_input.rows import BAD_ROWS, NOTES, STOPS
 
 CASES = [
@@ -34,6 +37,7 @@ CASES = [
     *mt_bench.CASES,
     *matrix.CASES,
     *ranker.CASES,
+    *gsm8k.CASES,
     *ifeval.CASES,
     *lm_tasks.CASES,
     *other.CASES,
@@ -41,4 +45,4 @@ CASES = [
     *arena_hard.CASES,
 ]
 
-__all__ = ["BAD_ROWS", "CASES", "NOTES", "STOPS"]
+__all__ = ["APART", "BAD_ROWS", "CASES", "FLAGGED", "NOTES", "STOPS"]
