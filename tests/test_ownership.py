@@ -17,9 +17,9 @@ from support.raw import ultrafeedback
 from support.tiny import model_folder, random_sets, write_data
 
 from pairkit.dataset.export import export
-from pairkit.errors import OutputError
+from pairkit.errors import ExistingOutputError, OutputError
 from pairkit.files import LOCK, OnExisting, names_in
-from pairkit.ownership import owned, owned_name
+from pairkit.ownership import inside, outside_others, owned, owned_name
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import BuildRecipe, load
 from pairkit.quickstart.run import quickstart
@@ -80,6 +80,33 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written to"), owned(out):
         pass
     assert other.read_text() == "mine"
+
+
+def test_a_process_works_inside_an_output_for_its_owner_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "online.json").write_text("{}")
+    with pytest.raises(ExistingOutputError, match="holds an online training"):
+        outside_others(out / "segment-1" / "data")
+    with pytest.raises(ExistingOutputError, match="neither can one for it"), inside(out, os.getpid()):
+        pass  # nobody has the lock
+    program = f"""
+from pathlib import Path
+from pairkit.ownership import inside, outside_others
+with inside(Path({str(out)!r}), OWNER):
+    outside_others(Path({str(out)!r}) / "segment-1" / "data")
+    print("may write")
+"""
+    with owned(out):
+        for owner, may in ((os.getpid(), True), (os.getppid(), False)):
+            child = [sys.executable, "-c", program.replace("OWNER", str(owner))]
+            done = subprocess.run(child, capture_output=True, text=True, timeout=60, check=False)
+            assert ("may write" in done.stdout) == may, done.stderr
+        (out / LOCK).write_text("{")
+        with pytest.raises(ExistingOutputError, match="neither can one for it"), inside(out, os.getpid()):
+            pass
+    with pytest.raises(ExistingOutputError, match="holds an online training"):
+        outside_others(out / "segment-1" / "data")
 
 
 def test_a_lock_of_anything_is_no_obstacle(tmp_path: Path) -> None:

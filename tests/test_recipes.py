@@ -242,7 +242,7 @@ def test_a_shipped_recipe_is_found_by_name_and_a_wrong_name_gets_the_nearest(
 
 
 def test_every_shipped_kind_is_listed_by_name():
-    for kind in ("pipelines", "train"):
+    for kind in ("pipelines", "train", "online"):
         for name, path in recipes.shipped(kind).items():
             assert path.is_file()
             assert path.stem == name

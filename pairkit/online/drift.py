@@ -95,7 +95,9 @@ def effective_candidates(
     )
     weights = weights.with_columns(weight=(pl.col("logit") - pl.col("logit").max().over("set")).exp())
     share = pl.col("weight") / pl.col("weight").sum().over("set")
-    entropies = weights.with_columns(share=share).group_by("set").agg(pl.col("share").entropy())
+    entropies = (
+        weights.with_columns(share=share).group_by("set", maintain_order=True).agg(pl.col("share").entropy())
+    )
     return entropies.select(pl.col("share").exp().mean()).item()  # type: ignore[no-any-return]
 
 

@@ -162,11 +162,16 @@ def filled(content: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(model, str):
         generate["model"] = train["model"] = model
     serve = result.get("serve")
-    if isinstance(serve, Mapping) and "url" in serve and generate.get("engine") == "openai":
+    served = serve is not None and generate.get("engine") == "openai"
+    if served and isinstance(serve, Mapping) and "url" in serve:
         generate.setdefault("base_url", serve["url"])
     # The policy is to see the prompts as it sees them in training.
-    elif "template" in train:
-        generate.setdefault("template", train["template"])
+    if "template" in train:
+        template = train["template"]
+        # A server is started with a file, and cannot be sent one.
+        if served and isinstance(template, Mapping):
+            template = {key: value for key, value in template.items() if key != "file"}
+        generate.setdefault("template", template)
     train["data"] = DATA
     for block in (build, train):
         block.setdefault("seed", result.get("seed", 0))

@@ -70,7 +70,7 @@ def _scores(frame: pl.DataFrame) -> dict[str, float] | None:
     score = pl.col("score")
     of_prompts = (
         frame.drop_nulls("score")
-        .group_by("set")
+        .group_by("set", maintain_order=True)
         .agg(best=score.max(), mean=score.mean(), worst=score.min())
         .drop("set")
     )

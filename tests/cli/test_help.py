@@ -24,6 +24,7 @@ from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
 from pairkit.evaluation.ranker.recipe import EvalRankerRecipe
 from pairkit.evaluation.tasks.recipe import TasksRecipe
 from pairkit.hub import card_on_hub
+from pairkit.online.recipe import OnlineRecipe
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.recipes import parse_overrides
 from pairkit.training.recipe import TrainRecipe
@@ -35,6 +36,7 @@ RECIPES = {
     "pairkit build": BuildRecipe,
     "pairkit inspect": BuildRecipe,
     "pairkit train": TrainRecipe,
+    "pairkit online": OnlineRecipe,
     "pairkit push": Carded,
     "pairkit eval judge": EvalJudgeRecipe,
     "pairkit eval ranker": EvalRankerRecipe,

@@ -52,6 +52,21 @@ def test_the_policy_is_prompted_as_it_is_trained() -> None:
     assert template.kwargs == {"enable_thinking": False}
 
 
+def test_a_server_is_sent_what_it_can_apply_and_the_rest_is_refused() -> None:
+    served = {
+        "build": {"generate": {"engine": "openai"}},
+        "serve": {"command": "serve {model} --chat-template a.jinja", "url": "http://127.0.0.1:1/v1"},
+    }
+    recipe = made(**served, train={"template": {"file": "a.jinja", "system": "fold"}})
+    assert (recipe.generate.template.file, recipe.generate.template.system) == (None, "fold")
+    for template, says in (
+        ("none", "none is for engines"),
+        ({"prefill": "A:"}, "cannot be sent to a server"),
+    ):
+        with pytest.raises(RecipeError, match=says):
+            made(**served, train={"template": template})
+
+
 def test_a_judge_without_a_model_is_the_policy_of_each_segment(tmp_path: Path) -> None:
     from pairkit.online.plan import Part
     from pairkit.online.segment import Segment

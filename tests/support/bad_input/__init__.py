@@ -15,6 +15,7 @@ from support.bad_input import (
     matrix,
     models,
     mt_bench,
+    online,
     other,
     push,
     ranker,
@@ -22,7 +23,8 @@ from support.bad_input import (
 )
 from support.bad_input.apart import APART
 from support.bad_input.flagged import FLAGGED
-from support.bad_input.rows import BAD_ROWS, NOTES, STOPS
+from support.bad_input.rows import BAD_ROWS, NOTES
+from support.bad_input.rows import STOPS as OTHER_STOPS
 
 CASES = [
     *build.CASES,
@@ -40,9 +42,12 @@ CASES = [
     *gsm8k.CASES,
     *ifeval.CASES,
     *lm_tasks.CASES,
+    *online.CASES,
     *other.CASES,
     *alpaca_eval.CASES,
     *arena_hard.CASES,
 ]
+
+STOPS = {**OTHER_STOPS, **online.STOPS}
 
 __all__ = ["APART", "BAD_ROWS", "CASES", "FLAGGED", "NOTES", "STOPS"]

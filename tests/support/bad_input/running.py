@@ -33,9 +33,11 @@ class Ended(NamedTuple):
 Run = Callable[[str], Ended]
 
 
-def run_in_process(words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ended:
-    """Run `pairkit WORDS` in this process."""
-    monkeypatch.setattr(sys, "argv", ["pairkit", *words.split()])
+def run_in_process(
+    words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *more: str
+) -> Ended:
+    """Run `pairkit WORDS MORE` in this process; what has a space is in `more`."""
+    monkeypatch.setattr(sys, "argv", ["pairkit", *words.split(), *more])
     capsys.readouterr()
     with as_before(), pytest.raises(SystemExit) as stop:
         main()

@@ -1,0 +1,84 @@
+"""What stops an online training that has begun: one line, its exit code; the same command continues."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.bad_input.case import Case
+from support.bad_input.online import OUT, STOPS
+from support.bad_input.running import Ended, check_failure, prepare, run_in_process
+from support.tiny import model_folder
+
+from pairkit.engines.transformers import TransformersEngine
+from pairkit.online import segment
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A function that runs the command of a case, with more arguments, next to its model."""
+    monkeypatch.chdir(tmp_path)
+    model_folder(tmp_path / "model")
+
+    def run_command(case: Case, *more: str) -> Ended:
+        return run_in_process(case.words, capsys, monkeypatch, *more)
+
+    return run_command
+
+
+def test_a_segment_without_a_usable_set(run: Run) -> None:
+    case = STOPS["no usable set"]
+    prepare(case)
+    check_failure(case, run(case))
+    assert Path(OUT, "calls.sqlite").exists()
+    assert not Path(OUT, "segment-1", "data", "pairkit.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("silent server", "sh -c 'sleep 50' {model}"),
+        ("server ends", "sh -c 'echo no memory left; exit 3' {model}"),
+    ],
+)
+def test_a_server_that_does_not_come_up(name: str, command: str, run: Run) -> None:
+    case = STOPS[name]
+    prepare(case)
+    check_failure(case, run(case, f"serve.command={command}"))
+
+
+def test_an_engine_process_that_dies(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = STOPS["engine dies"]
+    prepare(case)
+    monkeypatch.setattr(segment, "IN_PROCESS", frozenset())
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    # Not an argument of the case, because a user's engine has no such check.
+    check_failure(case, run(case, "build.rank.check=support.online:dies"))
+
+
+def test_sigterm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = STOPS["SIGTERM"]
+    prepare(case)
+    collect = TransformersEngine.collect
+
+    def stop(engine: Any) -> Any:
+        done = collect(engine)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return done
+
+    more = "build.rank.check=support.online:luck"
+    with monkeypatch.context() as patch:
+        patch.setattr(TransformersEngine, "collect", stop)
+        check_failure(case, run(case, more))
+    assert Path(OUT, "online.json").is_file()
+    assert not Path(OUT, "model").exists()
+    ended = run(case, more)
+    assert ended.code == 0, ended.errors
+    assert ended.out.startswith(f"model: {OUT}/model")
