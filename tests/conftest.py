@@ -72,6 +72,17 @@ def commands_made_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Let `os.fsync` only look at the file: 20,000 times it would wait for a disk that no test turns off.
+
+    That files are flushed, and before what, is what tests see that put a function of their own in its place.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda handle: os.fstat(handle) and None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     """Undo what a command that ran in this process did to its signals and streams."""
