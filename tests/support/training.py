@@ -30,8 +30,9 @@ def recipe(data: Path, model: Path, loss: str | dict[str, Any] = "dpo", **fields
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The weights of a saved model, as they are in its file."""
-    return load_file(folder / "model.safetensors")
+    """The weights of a saved model, or its adapters, as they are in the file."""
+    whole = folder / "model.safetensors"
+    return load_file(whole if whole.is_file() else folder / "adapter_model.safetensors")
 
 
 def token_sets(data: Path, model: Path) -> tuple[list[TokenSet], torch.nn.Module]:
