@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from pairkit.losses import build
@@ -29,8 +30,9 @@ def recipe(data: Path, model: Path, loss: str | dict[str, Any] = "dpo", **fields
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The weights of a saved model."""
-    return dict(AutoModelForCausalLM.from_pretrained(folder).state_dict())
+    """The weights of a saved model, or its adapters, as they are in the file."""
+    whole = folder / "model.safetensors"
+    return load_file(whole if whole.is_file() else folder / "adapter_model.safetensors")
 
 
 def token_sets(data: Path, model: Path) -> tuple[list[TokenSet], torch.nn.Module]:
