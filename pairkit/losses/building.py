@@ -21,6 +21,8 @@ from pairkit.losses.spec import LossSpec, spec_of
 from pairkit.losses.table import LOSSES
 
 PART = re.compile(r"(?P<name>[A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?)(?::(?P<weight>[-+.\w]+))?")
+# What a loss trains, in words.
+NOUNS = {"policy": "policy", "reward": "reward model"}
 BETWEEN = re.compile(r"(?<!\de)(?<!\dE)\+")  # because the plus of 1e+3 belongs to the weight
 
 
@@ -90,6 +92,13 @@ def _sum(name: str, parts: list[tuple[str, str | None]], values: Mapping[str, An
     # The parts of a sum keep keywords and statistics by name.
     if len(specs) < len(parts):
         raise RecipeError(f"{name}: a loss appears twice; add its weights")
+    kinds = {spec.trains: part for part, spec in specs.items()}
+    if len(kinds) > 1:
+        (kind, part), (other_kind, other), *_ = kinds.items()
+        raise RecipeError(
+            f"{name}: {part} trains a {NOUNS[kind]} and {other} a {NOUNS[other_kind]}, and one run trains "
+            "one model; use them in two runs"
+        )
     # One forward pass serves all parts, so all have the same negatives.
     if len([part for part, spec in specs.items() if spec.sampler]) > 1:
         raise RecipeError(f"{name}: only one part may sample its own negatives")

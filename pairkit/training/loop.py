@@ -28,7 +28,6 @@ from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.evaluate import evaluate
 from pairkit.training.generated.curve import Curve
 from pairkit.training.logprobs.hidden import class_name
-from pairkit.training.logprobs.mode import set_training
 from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import MetricsLog, read_metrics
 from pairkit.training.recipe import TrainRecipe
@@ -79,7 +78,7 @@ def train_steps(
     done = checkpoint.restore(checkpoints, state, processes)
     if recipe.gradient_checkpointing:
         _checkpoint_activations(model)
-    set_training(model)
+    step_model.kind.set_training(model)
 
     with (
         MetricsLog(out, done, recipe, active=processes.main) as log,
@@ -130,7 +129,7 @@ def train_steps(
             rows = order.step_sets(step)
             seeds = draw_seeds([train.sets[i] for i in rows], recipe.seed, step)
             batch = prepare(current, negatives, train, rows, seeds)
-            averages = Averages()
+            averages = Averages(step_model.kind.logged)
             value, tokens, work = current.gradients(batch, averages)
             # Summed, not averaged, because each process's share is already divided by the weights of the
             # global batch. A sharded model's backward has summed them.

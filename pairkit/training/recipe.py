@@ -11,6 +11,7 @@ from pairkit.losses import Loss, WeightedSum
 from pairkit.losses.building import build, ranges
 from pairkit.losses.loss import single_parts
 from pairkit.losses.parameters import resolve
+from pairkit.losses.spec import Trained
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.new_tokens import NewTokens
 from pairkit.recipes import NAMES, Strict
@@ -215,6 +216,11 @@ class TrainRecipe(Strict):
     @property
     def loss_parameters(self) -> dict[str, Any]:
         return {key: value for key, value in self.loss.items() if key != "name"}
+
+    @property
+    def trains(self) -> Trained:
+        """The kind of model that the loss trains."""
+        return build(self.loss_name, **self.loss_parameters).trains
 
     @property
     def prompt_limit(self) -> int:

@@ -24,7 +24,6 @@ from pairkit.training.generated.curve import Benchmark, MakeBenchmark, check_cur
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.logprobs.same_model import adds_nothing, agrees, same_checkpoint
 from pairkit.training.logprobs.selection import Sums
-from pairkit.training.logprobs.self_check import check_packed
 from pairkit.training.loop import train_steps
 from pairkit.training.lora import AdaptersOff
 from pairkit.training.models import policy, reference, reference_key, to_save
@@ -218,7 +217,7 @@ def _check_packed(model: nn.Module, planned: Plan) -> None:
     sets = planned.examples
     # The first step's sets: the same for every run of the recipe, and about to be scored anyway.
     first = [sets[i] for i in planned.order.step_sets(0)]
-    check_packed(model, first, _precision(planned.recipe))
+    planned.kind.check(model, first, _precision(planned.recipe))
 
 
 def _precision(recipe: TrainRecipe) -> torch.dtype:

@@ -17,7 +17,7 @@ from torch import Tensor
 from pairkit.losses import Extras, Logps, Loss, Term, WeightedSum
 from pairkit.losses.types import comparable, log_ratio
 from pairkit.training.distributed.processes import Processes
-from pairkit.training.logprobs.selection import SetSelection, lengths
+from pairkit.training.logprobs.selection import OF_POLICY, Logged, SetSelection, lengths
 
 # For each part of a loss, tensors [B, K] by name; None for one that observes what it is called with.
 Observed = Sequence[Mapping[str, Tensor] | None]
@@ -304,9 +304,14 @@ def _key(completions: str, columns: Tensor) -> Tensor:
 
 
 class Averages:
-    """Means over a batch that comes in parts: each is a sum and a count."""
+    """Means over a batch that comes in parts: each is a sum and a count.
 
-    def __init__(self) -> None:
+    Args:
+        logged: what is reported of the chosen and of the rejected completions.
+    """
+
+    def __init__(self, logged: Logged = OF_POLICY) -> None:
+        self._logged = logged
         self._sums: dict[str, list[float]] = {}  # name: [sum, count]
 
     def add(self, name: str, values: Tensor) -> None:
@@ -322,7 +327,8 @@ class Averages:
         # All but completion 0 is rejected, and so is a completion 0 that is labeled undesirable.
         below = policy.mask.clone()  # [B, K]
         below[:, 0] = ~tensors.labels
-        for name, values in (("logp", policy.sum), ("logp_per_token", policy.mean)):
+        for name, number in self._logged.items():
+            values = number(policy)
             self.add(f"chosen_{name}", values[:, 0][tensors.labels])
             if below.any():
                 self.add(f"rejected_{name}", values[below])
