@@ -16,7 +16,7 @@ from pairkit.errors import RecipeError, unknown
 from pairkit.imports import CodeRefused, import_named
 from pairkit.losses.loss import Loss, WeightedSum
 from pairkit.losses.parameters import Parameter, resolve
-from pairkit.losses.sampling import SETTINGS
+from pairkit.losses.sampling import NEEDS_POLICY, SETTINGS
 from pairkit.losses.spec import LossSpec, spec_of
 from pairkit.losses.table import LOSSES
 
@@ -150,11 +150,13 @@ def sampler_settings(loss: Loss | WeightedSum, overrides: Mapping[str, Any], rej
 
     Overrides come first, then the loss's own settings (rnce samples uniformly). For the rest, a loss on sets
     takes every completion unless something is overridden; a pairwise loss follows the dataset's recipe for
-    rejected completions ("policy" is "mc").
+    rejected completions ("policy" is "mc"). A reward model has no log-probs to draw by, and draws at random.
     """
     sampling = "mc" if rejected == "policy" else rejected
     if loss.completions == "set" and not overrides:
         sampling = "all"
     if loss.sampler:
         sampling = loss.sampler.get("sampling", "random")
+    if loss.trains == "reward" and sampling in NEEDS_POLICY:
+        sampling = "random"
     return resolve("negatives", ranges(loss), {"sampling": sampling, **loss.sampler, **overrides})

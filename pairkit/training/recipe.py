@@ -11,6 +11,7 @@ from pairkit.losses import Loss, WeightedSum
 from pairkit.losses.building import build, ranges
 from pairkit.losses.loss import single_parts
 from pairkit.losses.parameters import resolve
+from pairkit.losses.sampling import NEEDS_POLICY
 from pairkit.losses.spec import Trained
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.new_tokens import NewTokens
@@ -157,6 +158,7 @@ class TrainRecipe(Strict):
                 adapters=self.lora is not None,
                 likelihood=loss.completions == "first",
                 scratch=self.model.endswith(".json"),
+                reward=loss.trains == "reward",
             )
             object.__setattr__(self, "optimizer", self.optimizer.model_copy(update={"learning_rate": rate}))
         resolve("negatives", ranges(loss), self.negatives)
@@ -165,6 +167,8 @@ class TrainRecipe(Strict):
         for key in self.negatives:
             if key in own:
                 raise ValueError(f"negatives.{key} and loss.{key} conflict: set only one")
+        if loss.trains == "reward":
+            self._check_reward(loss)
         if self.assistant_turns == "all" and loss.completions != "first":
             _check_turns(loss)
         if self.expand:
@@ -197,6 +201,35 @@ class TrainRecipe(Strict):
             raise ValueError(
                 f"expand=pairs trains on every negative, so that none is sampled: remove {', '.join(sampled)}"
             )
+
+    def _check_reward(self, loss: Loss | WeightedSum) -> None:
+        """Refuse what a reward model has no use for. Raises `ValueError`."""
+        name = self.loss_name
+        template = self.template
+        if template == "none":
+            raise ValueError(
+                f"{name} trains on conversations in the chat template: template=none has none; remove it, or "
+                "set template.file"
+            )
+        sampling = {**loss.sampler, **self.negatives}.get("sampling")
+        useless = {
+            "reference": (self.reference, "a reward model has no reference"),
+            "expand": (self.expand, "the loss takes the pairs of a set itself"),
+            "template.prefill": (template.prefill, "a reward model reads whole conversations"),
+            "max_prompt_length": (self.max_prompt_length, "conversations are not cut"),
+            "eval.generate": (self.eval.generate, "a reward model generates nothing"),
+            "router_aux_loss": (self.router_aux_loss, "it is for policies only"),
+            "lora.base": (self.lora and self.lora.base, "a reward model is trained in full precision"),
+            "thoughts=mask": (self.thoughts == "mask", "use thoughts=train or thoughts=strip"),
+            "assistant_turns=all": (self.assistant_turns == "all", "no token is scored"),
+            f"negatives.sampling={sampling}": (
+                sampling in NEEDS_POLICY,
+                "a reward model has no log-probs to draw by; use all, random or worst",
+            ),
+        }
+        for field, (value, reason) in useless.items():
+            if value:
+                raise ValueError(f"{field} cannot be set with {name}: {reason}")
 
     def _check_optimizer(self) -> None:
         settings = self.optimizer

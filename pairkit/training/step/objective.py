@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pairkit.losses import Extras, Logps, Loss, Term, WeightedSum
+from pairkit.losses.listwise import ordered_pairs
 from pairkit.losses.types import comparable, log_ratio
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.logprobs.selection import OF_POLICY, Logged, SetSelection, lengths
@@ -141,7 +142,9 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
         # One value per row, because a mean over micro-batches would weigh a row by the micro-batch it is in.
         metrics |= {name: value.detach().expand(len(owner)) for name, value in result.metrics.items()}
         # Margins are of the first part that has negatives: a sum has one reward per completion to report.
-        if not len(margins) and part.completions != "first":
+        if part.trains == "reward":
+            margins = margins if len(margins) else _reward_margins(part, view, result.rewards)
+        elif not len(margins) and part.completions != "first":
             below = view.policy.mask[:, 1:]  # [R, C - 1]: the negatives that there are
             margins = _margins(view, result.rewards, part.beta)[below]  # [pairs], nats
         if part.completions == "labelled":
@@ -275,6 +278,16 @@ def _margins(view: Inputs, rewards: Tensor, beta: float) -> Tensor:
     # Not where the rewards hold more than the log-ratios, which rounding does not explain.
     rounding = equal[:, :1] & equal[:, 1:] & (margins.abs() <= beta * RESOLUTION)
     return margins.masked_fill(rounding, 0.0)
+
+
+def _reward_margins(part: Loss, view: Inputs, rewards: Tensor) -> Tensor:
+    """Subtract the rewards of all pairs of a set, better minus worse, `[pairs]`; ties form no pair.
+
+    What is better is what the loss learns: the rank, or the score.
+    """
+    order = -view.ranks if "ranks" in part.needs else view.scores
+    pairs = ordered_pairs(order, view.policy.mask)  # [R, C, C]
+    return (rewards[:, :, None] - rewards[:, None, :])[pairs]
 
 
 def _view(completions: str, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
