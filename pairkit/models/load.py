@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from pairkit.models.dropout import without_dropout
 from pairkit.models.multimodal import auto_class, freeze_other_parts
 from pairkit.models.names import cannot_load, refuse_kernels
 from pairkit.models.resolve import Place, resolve
-from pairkit.models.reward_head import complete_head, with_one_logit
+from pairkit.models.reward_head import complete_head, quiet_report, with_one_logit
 from pairkit.models.tokenizer import ensure_chat_template, open_tokenizer
 from pairkit.progress import log, shell_quoted
 
@@ -78,17 +79,18 @@ def load_model(
             torch.manual_seed(seed)
             model: torch.nn.Module = loader.from_config(config, dtype=getattr(torch, dtype), **common)
         else:
-            model, loading = loader.from_pretrained(
-                place.base,
-                config=config,
-                revision=place.revision,
-                # Merged in float32, whatever the precision afterwards.
-                dtype=torch.float32 if adapters else getattr(torch, dtype),
-                quantization_config=quantization,
-                device_map=None if quantization is None else {"": device},
-                output_loading_info=True,
-                **common,
-            )
+            with quiet_report() if reward else nullcontext():
+                model, loading = loader.from_pretrained(
+                    place.base,
+                    config=config,
+                    revision=place.revision,
+                    # Merged in float32, whatever the precision afterwards.
+                    dtype=torch.float32 if adapters else getattr(torch, dtype),
+                    quantization_config=quantization,
+                    device_map=None if quantization is None else {"": device},
+                    output_loading_info=True,
+                    **common,
+                )
     except Exception as error:  # any of a dozen types: transformers', the hub's, safetensors'
         raise cannot_load("model", place.base, error, _hint(place.base)) from error
     if reward and complete_head(model, loading.get("missing_keys", ()), name, seed) and not adapters:

@@ -5,7 +5,9 @@ It is the layer `score` of transformers' sequence-classification classes with `n
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,6 +38,18 @@ def with_one_logit(config: Any, name: str) -> None:
             "one; use a reward model or a model that generates text"
         )
     config.num_labels = 1
+
+
+@contextmanager
+def quiet_report() -> Iterator[None]:
+    """Hide transformers' report on a head that is missing or not used: `complete_head` says what is done."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def complete_head(model: nn.Module, missing: Collection[str], name: str, seed: int) -> bool:
