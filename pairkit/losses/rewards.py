@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pairkit.losses.listwise import known_scores, ordered_pairs
+from pairkit.losses.listwise import complete, known_scores, ordered_pairs
 from pairkit.losses.logistic import smoothed_logistic
 from pairkit.losses.types import Logps, LossOutput, Term, output
 
@@ -35,15 +35,12 @@ def reward_bt(
         scores: s, [B, K], higher is better; read if `margin` is above 0.
         ranks: int [B, K], 1 = best.
         margin: m, weight of the difference of scores, by which rewards have to differ, >= 0; a difference
-            that contradicts the ranks is 0.
+            that contradicts the ranks is 0, as are all in a set with a missing score.
         label_smoothing: e, the probability that a pair is swapped, in [0, 0.5).
         centering: c, weight of the squared sum of two rewards, >= 0; the paper's is 0.01.
 
     Returns:
         One term, a mean over sets with a pair; rewards are r.
-
-    Raises:
-        InputError: a completion has no score, and `margin` is above 0.
 
     References:
         Ouyang et al. 2022, arXiv 2203.02155, equation 1; the margin is that of Touvron et al. 2023, arXiv
@@ -57,8 +54,7 @@ def reward_bt(
     pairs = ordered_pairs(-ranks, policy.mask)  # [B, K, K]
     logits = rewards[:, :, None] - rewards[:, None, :]
     if margin > 0.0:
-        values = known_scores("reward_bt with a margin", policy, scores)
-        logits = logits - margin * (values[:, :, None] - values[:, None, :]).clamp(min=0.0)
+        logits = logits - margin * _score_gaps(policy, scores)
     losses = smoothed_logistic(logits, label_smoothing)
     if centering > 0.0:
         losses = losses + centering * (rewards[:, :, None] + rewards[:, None, :]) ** 2
@@ -84,7 +80,8 @@ def reward_pl(policy: Logps, ranks: Tensor | None = None) -> LossOutput:
         One term, a mean over sets in which one completion stands above another; rewards are r.
 
     References:
-        Plackett 1975; Luce 1959; as a loss of rankings Xia et al. 2008 (ListMLE); ties as in Breslow 1974.
+        Plackett 1975; Luce 1959; as a model of rewards Rafailov et al. 2023, arXiv 2305.18290, equation 18;
+        as a loss of rankings Xia et al. 2008 (ListMLE); ties as in Breslow 1974.
     """
     assert ranks is not None, "the row says that it needs ranks"
     rewards = policy.sum.masked_fill(~policy.mask, 0.0)  # [B, K]
@@ -123,3 +120,12 @@ def reward_mse(policy: Logps, scores: Tensor) -> LossOutput:
     errors = (policy.sum.masked_fill(~policy.mask, 0.0) - values) ** 2  # [B, K]; 0 where masked
     count = policy.mask.sum(dim=1)
     return output(Term(errors.sum(dim=1), count.to(errors.dtype)), rewards=policy.sum)
+
+
+def _score_gaps(policy: Logps, scores: Tensor | None) -> Tensor:
+    """Compute max(0, s_i - s_j), [B, K, K]; 0 in a set with a missing score."""
+    if scores is None:
+        return torch.zeros_like(policy.sum)[:, :, None]
+    present = policy.mask & complete(policy, scores)[:, None]
+    values = scores.to(policy.sum.dtype).masked_fill(~present, 0.0)
+    return (values[:, :, None] - values[:, None, :]).clamp(min=0.0)

@@ -453,7 +453,7 @@ LOSSES: dict[str, LossSpec] = {
     "reward_pl": LossSpec(
         reward_pl,
         "a reward model by the Plackett-Luce likelihood of the ranking",
-        "Plackett 1975",
+        "arXiv 2305.18290, eq. 18",
         completions="set",
         needs=frozenset({"ranks"}),
         trains="reward",

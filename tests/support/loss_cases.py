@@ -233,7 +233,10 @@ def golden(name: str, **keywords: Any) -> Case:
         policy,
         reference if "reference" in loss.needs else None,
         grid([[1.0, 0.2], [0.6, 0.0]]) if takes(loss, "scores") else None,
-        Extras(labels=torch.ones(2, dtype=torch.bool) if takes(loss, "labels") else None),
+        Extras(
+            ranks=torch.tensor([[1, 2]] * 2) if "ranks" in loss.needs else None,
+            labels=torch.ones(2, dtype=torch.bool) if takes(loss, "labels") else None,
+        ),
     )
 
 
@@ -248,6 +251,7 @@ def golden_set(name: str, **keywords: Any) -> Case:
         policy,
         reference if "reference" in loss.needs else None,
         grid([[1.0, 0.2, 0.6, 0.0]]) if takes(loss, "scores") else None,
+        Extras(ranks=torch.tensor([[1, 3, 2, 4]]) if "ranks" in loss.needs else None),
     )
 
 
