@@ -1,4 +1,4 @@
-"""The losses of reward models against plain loops, with ties, missing scores and completions that are masked."""
+"""The losses of reward models against plain loops, with ties, missing scores and masked completions."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ def test_bradley_terry_is_the_mean_over_pairs_of_different_rank() -> None:
 def test_margins_smoothing_and_centering_change_each_pair() -> None:
     """Differences of scores that contradict the ranks are 0, and so are all of a set with a missing score."""
     margin, smoothing, centering = 0.3, 0.1, 0.01
-    term = called(
-        "reward_bt", SCORES, margin=margin, label_smoothing=smoothing, centering=centering
-    ).terms[0]
+    term = called("reward_bt", SCORES, margin=margin, label_smoothing=smoothing, centering=centering).terms[0]
     expected = []
     for row, rewards in enumerate(REWARDS):
         losses = []
@@ -118,5 +116,5 @@ def test_regression_counts_every_completion_alike() -> None:
 def test_a_sum_trains_one_kind_of_model() -> None:
     assert build("reward_bt+reward_mse:0.1").trains == "reward"
     assert build("dpo+sft").trains == "policy"
-    with pytest.raises(RecipeError, match="reward_bt trains a reward model and dpo a policy|dpo trains"):
+    with pytest.raises(RecipeError, match="dpo trains a policy and reward_bt a reward model"):
         build("dpo+reward_bt")
