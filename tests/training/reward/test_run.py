@@ -59,9 +59,8 @@ def test_the_ranker_gives_the_rewards_that_the_last_evaluation_had(
         close(ranked_by(saved, held_out, batch_tokens=batch), rewards[-1])
     last = read_metrics(tmp_path / "run", "eval")[-1]
     assert last["chosen_reward"] == pytest.approx(sum(row[0] for row in rewards[-1]) / 12, rel=1e-5, abs=1e-5)
-    pairs = [
-        row[i] - row[j] for row in rewards[-1] for i in range(4) for j in range(4) if (3, 2, 2, 0)[i] > (3, 2, 2, 0)[j]
-    ]  # fmt: skip
+    better = [(i, j) for i in range(4) for j in range(4) if (1, 2, 2, 4)[i] < (1, 2, 2, 4)[j]]
+    pairs = [row[i] - row[j] for row in rewards[-1] for i, j in better]
     assert last["reward_margin"] == pytest.approx(sum(pairs) / 60, rel=1e-4, abs=1e-6)
     assert last["reward_accuracy"] == pytest.approx(sum(margin > 0 for margin in pairs) / 60)
     if loss == "reward_bt":
@@ -88,7 +87,8 @@ def test_transformers_alone_gives_the_same_rewards(tmp_path: Path, red: Path, mo
             for one in row["completions"]
         ]
         batch = tokenizer(texts, add_special_tokens=False, padding=True, return_tensors="pt")
-        assert (batch["input_ids"] == tokenizer.bos_token_id).sum(dim=1).tolist() == [1] * 4
+        begins = (batch["input_ids"] == tokenizer.bos_token_id) & (batch["attention_mask"] == 1)
+        assert begins.sum(dim=1).tolist() == [1] * 4
         batch.pop("token_type_ids", None)
         with torch.no_grad():
             found.append(network(**batch).logits[:, 0].tolist())
@@ -96,7 +96,8 @@ def test_transformers_alone_gives_the_same_rewards(tmp_path: Path, red: Path, mo
 
 
 def test_it_learns_what_is_better(tmp_path: Path, red: Path, model: Path) -> None:
-    saved = train(recipe(red, model, "reward_bt", max_steps=40, optimizer={"learning_rate": 3e-2}), tmp_path / "run")  # fmt: skip
+    settings = recipe(red, model, "reward_bt", max_steps=40, optimizer={"learning_rate": 3e-2})
+    saved = train(settings, tmp_path / "run")
     scores = ranked_by(saved, tied_sets(20, seed=2))
     right = [row[0] > row[3] for row in scores]
     assert sum(right) >= 18
@@ -147,9 +148,9 @@ def test_a_stopped_run_ends_as_one_that_was_not(
             {k: v for k, v in line.items() if k not in rates} for line in other
         ]
     board = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    accuracy = [(event.step, event.value) for event in board.Scalars("eval/reward_accuracy")]
-    expected = [(line["step"], line["reward_accuracy"]) for line in read_metrics(tmp_path / "run", "eval")]
-    assert accuracy == pytest.approx(expected)
+    sent = {event.step: event.value for event in board.Scalars("eval/reward_accuracy")}
+    lines = read_metrics(tmp_path / "run", "eval")
+    assert sent == pytest.approx({line["step"]: line["reward_accuracy"] for line in lines})
 
 
 def test_a_checkpoint_is_exported_as_a_reward_model(tmp_path: Path, red: Path, model: Path) -> None:
