@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from pairkit.losses import build
 from pairkit.recipes import validate
@@ -33,8 +33,8 @@ def recipe(data: Path, model: Path, loss: str | dict[str, Any] = "dpo", **fields
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     """The weights of a saved model."""
-    (kind,) = AutoConfig.from_pretrained(folder).architectures
-    reward = kind.endswith("SequenceClassification")
+    config = folder / "config.json"  # adapters have none: they are loaded on their base model
+    reward = config.is_file() and "ForSequenceClassification" in config.read_text()
     loader = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
     return dict(loader.from_pretrained(folder).state_dict())
 
