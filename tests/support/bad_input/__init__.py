@@ -19,6 +19,7 @@ from support.bad_input import (
     other,
     push,
     ranker,
+    reward,
     train,
 )
 from support.bad_input.apart import APART
@@ -32,6 +33,7 @@ CASES = [
     *build_layouts.CASES,
     *build_models.CASES,
     *train.CASES,
+    *reward.CASES,
     *models.CASES,
     *push.CASES,
     *changed.CASES,
