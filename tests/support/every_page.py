@@ -115,7 +115,7 @@ def evaluation(folder: Path, mark: str, *, place: str = "", shift: int = 0) -> P
 def matrix(folder: Path, mark: str) -> Path:
     """The page of a matrix, whose models have a section each."""
     names = [f"{mark} {n}" for n in range(2)]
-    verdicts = [Verdict(prompt, *names, 0, 1, mark, mark, 0.5) for prompt in PROMPTS]
+    verdicts = [Verdict(prompt, names[0], names[1], 0, 1, mark, mark, 0.5) for prompt in PROMPTS]
     found = [measured(f"mean_win_rate/{name}", SCORES) for name in names]
     return write_evaluation(
         folder, found, model="2 models", verdicts=verdicts, prompts=dict.fromkeys(PROMPTS, mark)
@@ -146,10 +146,8 @@ def judge(folder: Path, mark: str) -> Path:
 
 def rankers(folder: Path, mark: str) -> Path:
     """The page of several rankers."""
-    rows = [
-        {"prompt": f"{mark} {n}?", "chosen": f"{mark} {'x' * (n % 3)}", "rejected": mark, "subset": f"{mark} {n % 2}"}
-        for n in range(12)
-    ]  # fmt: skip
+    texts = [(f"{mark} {n}?", f"{mark} {'x' * (n % 3)}", f"{mark} {n % 2}") for n in range(12)]
+    rows = [{"prompt": p, "chosen": c, "rejected": mark, "subset": s} for p, c, s in texts]
     out, data = folder / "out", jsonl(file_of(folder, mark), *rows)
     blocks = {mark: {"ranker": "length"}, f"{mark} 2": {"ranker": "length"}}
     recipe = EvalRankerRecipe.model_validate({"rankers": blocks})
