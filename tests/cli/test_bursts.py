@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,14 +13,13 @@ import pytest
 from support.bad_input import STOPS
 from support.bad_input.case import RUN, forgotten
 from support.bad_input.running import OUT, Run, check_failure, prepare, read_built
+from support.bursts import KINDS, attack, start
 from support.published import hashes
 from support.raw import ultrafeedback
 from support.tiny import model_folder, random_sets, write_data
 
 from pairkit.cli import signals
 from pairkit.training.output.metrics import MetricsLog, read_metrics
-
-KINDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def burst(first: int = signal.SIGINT) -> None:
@@ -102,32 +99,6 @@ def test_a_burst_in_training(number: signal.Signals, run: Run, monkeypatch: pyte
     assert (RUN / "checkpoints" / "step-000001").is_dir()
     assert run(case.words).code == 0
     assert [entry["step"] for entry in read_metrics(RUN, "train")] == [1, 2]
-
-
-def start(words: str, out: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "pairkit", *words.split(), str(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-    )
-
-
-def attack(process: subprocess.Popen[str], random: Random, until: float) -> int:
-    """Send 3 to 20 signals to a process some time after its start; return its exit code."""
-    time.sleep(random.uniform(0.1, until))
-    gap = random.choice([0, 0.001, 0.01, 0.05, 0.2])
-    sent = random.choices(KINDS, [3, 1, 1], k=random.randint(3, 20))
-    for number in sent:
-        process.send_signal(number)
-        time.sleep(gap)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode in (0, 129, 130, 143), errors
-    assert "Traceback" not in errors
-    assert "Exception" not in errors
-    assert process.returncode == 0 or "stopped" in errors.splitlines()[-1]
-    return process.returncode
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,9 @@ TABLE: Sections = {
                 "tests/cli/test_bursts.py::test_a_stop_that_takes_too_long_ends_at_once",
                 "tests/cli/test_bursts.py::test_bursts_at_any_moment_of_a_build",
                 "tests/cli/test_bursts.py::test_bursts_at_any_moment_of_training",
+                "tests/cli/test_bursts_elsewhere.py::test_bursts_at_any_moment_of_an_export",
+                "tests/cli/test_bursts_elsewhere.py::test_bursts_at_any_moment_of_a_push",
+                "tests/cli/test_bursts_elsewhere.py::test_bursts_at_any_moment_of_a_quickstart",
             ),
         ),
         (
