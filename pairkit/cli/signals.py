@@ -14,12 +14,14 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Timer
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Seconds that a stop may take before another signal ends the process. Everything on disk survives that.
 _PATIENCE = 10.0
+_RETRY = 0.05
 _SHOW_CURSOR = "\x1b[?25h"  # which progress bars hide
 
 
@@ -34,6 +36,7 @@ class _Stopping:
         self.received: list[int] = []
         self.since = 0.0
         self.noticed = False
+        self.asked_again: Timer | None = None
         # Weak: an exception that is gone was handled, or lost in a destructor or a library.
         self.exception: Callable[[], _Stop | None] = lambda: None
 
@@ -103,6 +106,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     if _stopping.exception() is not None:
         _hold(number, frame)
         return
+    if _is_importing(frame) and _wait(number):
+        return
     stop = _Stop(number)
     _stopping.exception, _stopping.since = weakref.ref(stop), time.monotonic()
     try:
@@ -110,6 +115,34 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     finally:
         # Its traceback holds this frame: with this name in it, the exception would never be gone.
         del stop
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: torch's C++ ends the process if an exception comes out of one."""
+    while frame is not None:
+        if frame.f_code.co_name == "exec_module" and "importlib" in frame.f_code.co_filename:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _wait(number: int) -> bool:
+    """Send the signal again a little later, unless that has been done for longer than a stop may take."""
+    now, waiting = time.monotonic(), _stopping.asked_again
+    _stopping.since = _stopping.since or now
+    if now - _stopping.since > _PATIENCE:
+        return False
+    if waiting is None or not waiting.is_alive():
+        stopping = _stopping
+
+        def again() -> None:
+            if stopping is _stopping:
+                os.kill(os.getpid(), number)
+
+        _stopping.asked_again = Timer(_RETRY, again)
+        _stopping.asked_again.daemon = True
+        _stopping.asked_again.start()
+    return True
 
 
 def _hold(number: int, frame: FrameType | None) -> None:

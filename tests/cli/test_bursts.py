@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -57,6 +59,31 @@ def test_a_stop_that_takes_too_long_ends_at_once(monkeypatch: pytest.MonkeyPatch
     os.kill(os.getpid(), signal.SIGINT)
     assert ended == [143]
     assert kept.value.args == (signal.SIGTERM,)
+
+
+def import_and_wait(name: str) -> None:
+    importlib.import_module(name)
+    time.sleep(10)
+
+
+@pytest.mark.parametrize("patience", [10.0, 0.05])
+def test_a_stop_waits_until_what_is_imported_is_whole(
+    patience: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A C++ module that Python's exception comes out of ends the process, as torch's do."""
+    name = f"imported_{int(patience)}"
+    lines = ["import os, signal, time", "began = time.sleep(0.01)", "os.kill(os.getpid(), signal.SIGTERM)"]
+    lines += ["time.sleep(0.01)", "os.kill(os.getpid(), signal.SIGINT)", "time.sleep(0.2)", "whole = True"]
+    (tmp_path / f"{name}.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(signals, "_PATIENCE", patience)
+    signals.raise_on_stops()
+    with pytest.raises(KeyboardInterrupt):
+        import_and_wait(name)
+    # Of one that takes longer than a stop may, nothing is left.
+    assert (name in sys.modules) == (patience > 1)
+    assert patience < 1 or sys.modules[name].whole
+    assert signals.exit_code() == 143
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])

@@ -68,7 +68,7 @@ def _is_telling(value: str) -> bool:
 
 
 def _spellings(value: str) -> set[str]:
-    """Return a value as it is, within JSON and URLs, every character escaped, in hex, in base64 and base64 twice."""
+    """Return a value as it is, in JSON and URLs, escaped, in hex, and in base64 once and twice."""
     units = value.encode("utf-16-be", "surrogatepass").hex()
     data = value.encode("utf-8", "surrogatepass")
     escaped = {
