@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Timer
+from threading import Thread
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
@@ -36,7 +36,7 @@ class _Stopping:
         self.received: list[int] = []
         self.since = 0.0
         self.noticed = False
-        self.asked_again: Timer | None = None
+        self.waiting = False  # until an import is done
         # Weak: an exception that is gone was handled, or lost in a destructor or a library.
         self.exception: Callable[[], _Stop | None] = lambda: None
 
@@ -61,7 +61,7 @@ def raise_on_stops() -> None:
 
 def hold_stops() -> None:
     """Ignore the signals while the outcome is printed, unless that takes long: nothing is left to keep."""
-    _stopping.since = time.monotonic()
+    _stopping.waiting, _stopping.since = False, time.monotonic()
     _handle(_hold)
 
 
@@ -108,6 +108,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         return
     if _is_importing(frame) and _wait(number):
         return
+    _stopping.waiting = False
     stop = _Stop(number)
     _stopping.exception, _stopping.since = weakref.ref(stop), time.monotonic()
     try:
@@ -127,21 +128,21 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def _wait(number: int) -> bool:
-    """Send the signal again a little later, unless that has been done for longer than a stop may take."""
-    now, waiting = time.monotonic(), _stopping.asked_again
-    _stopping.since = _stopping.since or now
-    if now - _stopping.since > _PATIENCE:
+    """Send the signal again until it is raised, but no longer than a stop may take."""
+    stopping, now = _stopping, time.monotonic()
+    stopping.since = stopping.since or now
+    if now - stopping.since > _PATIENCE:
         return False
-    if waiting is None or not waiting.is_alive():
-        stopping = _stopping
+    if not stopping.waiting:
+        stopping.waiting = True
 
         def again() -> None:
-            if stopping is _stopping:
+            time.sleep(_RETRY)
+            while stopping.waiting and stopping is _stopping:
                 os.kill(os.getpid(), number)
+                time.sleep(_RETRY)
 
-        _stopping.asked_again = Timer(_RETRY, again)
-        _stopping.asked_again.daemon = True
-        _stopping.asked_again.start()
+        Thread(target=again, daemon=True).start()
     return True
 
 
