@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pairkit.losses import LOSSES, Logps, Loss, build
+from pairkit.losses import LOSSES, Extras, Logps, Loss, build
 
 LENGTHS = (80, 120)  # tokens of the chosen and of the rejected completion
 TOKEN_KL = (5.0, 15.0)  # nats per completion, for losses that read it
@@ -59,7 +59,7 @@ class Curve:
 
     Attributes:
         unit: quantity whose difference is the margin: "log-ratio" or "log-prob", with "mean" before it if it
-            is divided by length.
+            is divided by length, or "reward".
         scale: beta, or 1.
         margin: [points], scale x (chosen - rejected).
         loss: [points].
@@ -81,6 +81,8 @@ class Curve:
     @property
     def label(self) -> str:
         """The label of the axis, with its unit."""
+        if self.unit == "reward":
+            return "reward, chosen − rejected"
         nats = "nats per token" if self.unit.startswith("mean") else "nats"
         times = "" if self.scale == 1.0 else f"{self.scale:g} × "
         return f"{times}{self.unit}, chosen − rejected ({nats})"
@@ -101,7 +103,9 @@ def curve(name: str, window: tuple[float, float] | None = None, **hyperparameter
     margin = torch.linspace(low, high, DRAWN * fine + 1, dtype=torch.float64)
     lengths = torch.tensor(LENGTHS, dtype=torch.float64)
     centre = NEAREST_TO_ZERO - max(-low, high) / (2 * scale)
-    base = (centre * lengths if mean else torch.full_like(lengths, SUM)).expand(len(margin), 2)
+    rewards = LOSSES[name].trains == "reward"
+    base = centre * lengths if mean else torch.full_like(lengths, 0.0 if rewards else SUM)
+    base = base.expand(len(margin), 2)
     tokens = lengths if mean else torch.ones_like(lengths)
     sums = (base + torch.stack([margin, -margin], dim=1) / (2 * scale) * tokens).requires_grad_()
     if name not in ALONE:
@@ -111,7 +115,7 @@ def curve(name: str, window: tuple[float, float] | None = None, **hyperparameter
     pushes = gradient * tokens / scale
     plotted = slice(None, None, fine)
     return Curve(
-        ("mean " if mean else "") + ("log-ratio" if ratio else "log-prob"),
+        "reward" if rewards else ("mean " if mean else "") + ("log-ratio" if ratio else "log-prob"),
         scale,
         _rounded(margin[plotted]),
         _rounded(values.detach()[plotted]),
@@ -197,7 +201,10 @@ def per_token(name: str) -> bool:
 def _call(loss: Any, sums: Tensor, reference: Tensor, lengths: tuple[int, int] = LENGTHS) -> Tensor:
     """Compute the loss of pairs with these log-probs ([pairs, 2]), [pairs]."""
     scores = torch.tensor(SCORES, dtype=torch.float64).expand(sums.shape)
-    result: Tensor = loss(_logps(sums, lengths), _logps(reference, lengths), scores).losses
+    # Only where they are needed, because other losses order a pair by its scores.
+    ranks = torch.tensor([1, 2]).expand(sums.shape) if "ranks" in loss.needs else None
+    pair = _logps(sums, lengths), _logps(reference, lengths), scores
+    result: Tensor = loss(*pair, extras=Extras(ranks=ranks)).losses
     return result
 
 

@@ -33,9 +33,10 @@ atexit.register(shutil.rmtree, os.environ["TRACKIO_DIR"], ignore_errors=True)
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="pairkit-hub-")
 atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
-# Background jobs of a shell ignore SIGINT, and so do their children: a test that interrupts a run would wait
-# for its end.
+# Background jobs of a shell ignore SIGINT, those of `nohup` SIGHUP too, and so do their children: a test that
+# interrupts a run would wait for its end.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A busy machine is no defect: no example has a deadline, and no health check counts seconds. Every run tries
 # the same examples, so that only a change fails a test; `PAIRKIT_HYPOTHESIS=random` tries others.
@@ -68,6 +69,17 @@ def commands_made_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("typer.main.get_command", make)
         patch.setattr("typer.testing._get_command", make)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Let `os.fsync` only look at the file: 20,000 times it would wait for a disk that no test turns off.
+
+    That files are flushed, and before what, is what tests see that put a function of their own in its place.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda handle: os.fstat(handle) and None)
         yield
 
 

@@ -45,6 +45,16 @@ def test_a_failure_leaves_only_the_old_file(tmp_path: Path):
     assert os.listdir(tmp_path) == ["x.txt"]
 
 
+def test_a_file_is_on_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut a name without its content would look complete."""
+    seen: list[object] = []
+    rename = os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(Path(os.readlink(f"/proc/self/fd/{handle}"))))
+    monkeypatch.setattr(os, "replace", lambda old, new: (seen.append("rename"), rename(old, new)))
+    write_text(tmp_path / "x.txt", "new")
+    assert [*map(str, seen)] == [str(tmp_path / ".x.txt.part"), "rename"]
+
+
 def test_a_value_that_is_not_json_leaves_the_old_file(tmp_path: Path):
     path = tmp_path / "x.json"
     write_json(path, 1)

@@ -20,10 +20,13 @@ FORBIDDEN = {
 }  # fmt: skip
 
 
-def nodes() -> Iterator[tuple[str, ast.AST]]:
+def nodes() -> Iterator[tuple[str, ast.Call | ast.keyword]]:
+    """Calls and the keywords of them, by place."""
     for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            yield f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}", node
+            if isinstance(node, ast.Call | ast.keyword):
+                yield f"{name}:{node.lineno}", node
 
 
 NODES = list(nodes())

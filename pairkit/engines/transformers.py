@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from pairkit.engines.base import Call, FinishReason, Problem, Request, Result, Sampling, TopLogprobs
-from pairkit.engines.local import ids_of, load_chat, model_identity, rendered
+from pairkit.engines.base import Call, FinishReason, Request, Result, Sampling, TopLogprobs, Unloaded
+from pairkit.engines.batches import batched
+from pairkit.engines.local import ids_of, load_chat, model_identity
 from pairkit.engines.sampled import Sampled, SampledReader
 from pairkit.engines.sampling import draw, uniforms
 from pairkit.errors import PairkitError
@@ -26,6 +28,7 @@ from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.inference import default_device
 from pairkit.models.names import cannot_load
+from pairkit.models.resolve import resolve
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -56,18 +59,7 @@ class TransformersEngine:
 
     def calls(self, requests: Sequence[Request]) -> list[Call]:
         """Divide requests into batches, longest prompts first, so that out-of-memory errors come early."""
-        # A model of text and images has the limit in the part of its config that is about text.
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        prepared: dict[int, Request] = {}
-        refused: list[Call] = []
-        for index, request in enumerate(requests):
-            outcome = rendered(self.chat, request, limit)
-            if isinstance(outcome, Problem):
-                refused.append(Call((request,), (index,), outcome))
-            elif request.samplings:
-                prepared[index] = outcome
-        batches = _batches(prepared, self.batch_tokens)
-        return refused + [Call(tuple(prepared[index] for index in batch), tuple(batch)) for batch in batches]
+        return batched(self.chat, self.model.config, self.batch_tokens, requests)
 
     def room(self) -> bool:
         return self._submitted is None
@@ -188,8 +180,26 @@ def load_transformers(
     except Exception as error:  # one of a dozen types of transformers, tokenizers and the hub
         raise cannot_load("model", model, error) from error
     loaded = load_for_generation(model, revision)
-    identity = {"engine": "transformers", **model_identity(model, revision, ("torch", "transformers"), chat)}
+    identity = _identity(model, revision, chat)
     return TransformersEngine(loaded.to(default_device()), chat, name or model, batch_tokens, identity)
+
+
+def unloaded_transformers(recipe: EngineRecipe) -> Unloaded:
+    """Return what is known of the engine without the weights of its model.
+
+    Raises `ModelError` for a model without a tokenizer or a configuration, `RecipeError` for a template that
+    cannot be used.
+    """
+    from pairkit.models.load import read_config
+
+    chat = load_chat(recipe.model, recipe.revision, recipe.template)
+    config = read_config(resolve(recipe.model, recipe.revision), trust_remote_code=False)
+    identity = _identity(recipe.model, recipe.revision, chat)
+    return Unloaded(identity, partial(batched, chat, config, recipe.batch_tokens))
+
+
+def _identity(model: str, revision: str | None, chat: ChatFormat) -> dict[str, Any]:
+    return {"engine": "transformers", **model_identity(model, revision, ("torch", "transformers"), chat)}
 
 
 def stop_tokens(model: PreTrainedModel, chat: ChatFormat) -> list[int]:
@@ -263,24 +273,6 @@ def _prefill(model: PreTrainedModel, prompts: list[list[int]], owner: torch.Tens
     state = _State(output.past_key_values, (position >= 0).long(), lengths, output.logits[:, -1])
     state.select(owner)
     return state
-
-
-def _batches(prepared: Mapping[int, Request], batch_tokens: int) -> Iterator[list[int]]:
-    """Yield keys of requests, longest prompt first, in batches whose cache stays within the budget."""
-    batch: list[int] = []
-    rows = width = 0
-    for index in sorted(prepared, key=lambda index: -len(prepared[index].prompt)):
-        samplings = prepared[index].samplings
-        # The cache of a batch is its rows times its longest row.
-        needed = len(prepared[index].prompt) + max(sampling.max_tokens for sampling in samplings)
-        if batch and (rows + len(samplings)) * max(width, needed) > batch_tokens:
-            yield batch
-            batch, rows, width = [], 0, 0
-        batch.append(index)
-        rows += len(samplings)
-        width = max(width, needed)
-    if batch:
-        yield batch
 
 
 @contextmanager

@@ -11,9 +11,10 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pairkit.engines.base import Call, Problem, Request, Result, TopLogprobs
+from pairkit.engines.base import Call, Problem, Request, Result, TopLogprobs, Unloaded
 from pairkit.engines.local import ids_of, load_chat, model_identity, rendered
 from pairkit.engines.sampled import Sampled, SampledReader
 from pairkit.errors import EngineError, MissingExtraError, PairkitError, RecipeError
@@ -67,8 +68,32 @@ def open_vllm(recipe: EngineRecipe, calls: CallSettings, *, name: str | None = N
         raise RecipeError(f"recipe key 'vllm': {error}") from error
     except Exception as error:  # any type: from the configuration, the weights or the device
         raise cannot_load("model", recipe.model, error) from error
+    return VLLMEngine(llm, chat, name or recipe.model, _identity(recipe, chat), stack)
+
+
+def unloaded_vllm(recipe: EngineRecipe) -> Unloaded:
+    """Return what is known of the engine without loading its model.
+
+    Prompts that are longer than the model are not found: vLLM says how long it is.
+    """
+    chat = load_chat(recipe.model, recipe.revision, recipe.template)
+    return Unloaded(_identity(recipe, chat), partial(_calls, chat, None))
+
+
+def _identity(recipe: EngineRecipe, chat: ChatFormat) -> dict[str, Any]:
     identity = {"engine": "vllm", **model_identity(recipe.model, recipe.revision, ("vllm",), chat)}
-    return VLLMEngine(llm, chat, name or recipe.model, identity | {"vllm": recipe.vllm}, stack)
+    return identity | {"vllm": recipe.vllm}
+
+
+def _calls(chat: ChatFormat, limit: int | None, requests: Sequence[Request]) -> list[Call]:
+    calls = []
+    for owner, request in enumerate(requests):
+        outcome = rendered(chat, request, limit)
+        if isinstance(outcome, Problem):
+            calls.append(Call((request,), (owner,), outcome))
+        elif request.samplings:
+            calls.append(Call((outcome,), (owner,)))
+    return calls
 
 
 @dataclass
@@ -99,14 +124,7 @@ class VLLMEngine:
 
     def calls(self, requests: Sequence[Request]) -> list[Call]:
         """Return one call per request, because vLLM batches by itself."""
-        calls = []
-        for owner, request in enumerate(requests):
-            outcome = rendered(self._chat, request, self._limit)
-            if isinstance(outcome, Problem):
-                calls.append(Call((request,), (owner,), outcome))
-            elif request.samplings:
-                calls.append(Call((outcome,), (owner,)))
-        return calls
+        return _calls(self._chat, self._limit, requests)
 
     def room(self) -> bool:
         return self._unfinished < self._enough

@@ -28,12 +28,25 @@ PROMPTS = "judged_prompts.jsonl"
 
 
 class Question(NamedTuple):
-    """A question of a benchmark; `row` is the row of the benchmark's file."""
+    """A question of a benchmark.
+
+    Attributes:
+        turns: what the user says; the model answers each.
+        row: the row of the benchmark's file.
+        before: (role, text) of the messages in front of the first turn, which no model is asked about.
+    """
 
     prompt_id: str
-    turns: tuple[str, ...]  # what the user says
+    turns: tuple[str, ...]
     category: str | None = None
     row: Row = MappingProxyType({})
+    before: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The messages up to the first turn of the user, which is the last of them."""
+        said = [*self.before, ("user", self.turns[0])]
+        return [{"role": role, "content": content} for role, content in said]
 
 
 class Decoding(NamedTuple):
@@ -86,7 +99,9 @@ def generate_answers(
     and the seed alone.
     """
     first = [{"role": "system", "content": system}] if system else []
-    talks: dict[str, list[dict[str, str]]] = {question.prompt_id: list(first) for question in questions}
+    talks: dict[str, list[dict[str, str]]] = {
+        question.prompt_id: [*first, *question.messages[:-1]] for question in questions
+    }
     given: dict[str, Answer | Problem] = {question.prompt_id: Answer(()) for question in questions}
     for turn in range(max((len(question.turns) for question in questions), default=0)):
         asked = [
@@ -130,7 +145,10 @@ def completion_text(completion: Completion) -> str:
 
 def write_prompts(path: Path, questions: Sequence[Question]) -> None:
     """Write the prompts as a JSON line per question."""
-    rows = [{"prompt_id": question.prompt_id, "prompt": question.turns} for question in questions]
+    rows = [
+        {"prompt_id": question.prompt_id, "prompt": question.turns, **_before(question)}
+        for question in questions
+    ]
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -148,6 +166,7 @@ def write_answers(
             "prompt_id": question.prompt_id,
             "category": question.category,
             "prompt": question.turns,
+            **_before(question),
             "model": model if isinstance(model, str) else model[question.prompt_id],
         }
         if isinstance(given, Problem):
@@ -155,6 +174,11 @@ def write_answers(
         else:
             lines.append(line | {"answers": given.texts, "finish_reasons": given.finish_reasons})
     write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def _before(question: Question) -> dict[str, Any]:
+    # Only of dialogues, so that the files of benchmarks have no empty field.
+    return {"before": question.messages[:-1]} if question.before else {}
 
 
 def is_own(rows: Sequence[tuple[int, Row]]) -> bool:
@@ -247,5 +271,8 @@ def matched(found: Mapping[str, Answer | Problem], questions: Sequence[Question]
 
 def questions_sha256(questions: Sequence[Question]) -> str:
     """Return the sha256 of the questions' ids and turns, in hex: the version of a benchmark."""
-    content = sorted((question.prompt_id, list(question.turns)) for question in questions)
+    content = sorted(
+        (question.prompt_id, list(question.turns), *([question.before] if question.before else []))
+        for question in questions
+    )
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()

@@ -16,6 +16,9 @@ from pairkit.files import stoppable
 from pairkit.ownership import owned
 from pairkit.progress import progress
 
+# The cache in the directory of an evaluation.
+CALLS = "calls.sqlite"
+
 
 class Session(NamedTuple):
     """An evaluation that is running in `out`."""
@@ -49,7 +52,7 @@ def session(out: Path, calls: CallSettings, *, retry_failed: bool = False) -> It
         stoppable(out, lambda: message),
         owned(out),
         # Opened first and closed last: an engine that is closed may still have answers to store.
-        closing(Cache(out / "calls.sqlite", retry_failed=retry_failed)) as cache,
+        closing(Cache(out / CALLS, retry_failed=retry_failed)) as cache,
         ExitStack() as opened,
     ):
         yield Session(out, EnginePool(calls, cache, opened))

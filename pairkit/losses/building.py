@@ -16,11 +16,13 @@ from pairkit.errors import RecipeError, unknown
 from pairkit.imports import CodeRefused, import_named
 from pairkit.losses.loss import Loss, WeightedSum
 from pairkit.losses.parameters import Parameter, resolve
-from pairkit.losses.sampling import SETTINGS
-from pairkit.losses.spec import LossSpec, spec_of
+from pairkit.losses.sampling import NEEDS_POLICY, SETTINGS
+from pairkit.losses.spec import LossSpec, Trained, spec_of
 from pairkit.losses.table import LOSSES
 
 PART = re.compile(r"(?P<name>[A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?)(?::(?P<weight>[-+.\w]+))?")
+# What a loss trains, in words.
+NOUNS = {"policy": "policy", "reward": "reward model"}
 BETWEEN = re.compile(r"(?<!\de)(?<!\dE)\+")  # because the plus of 1e+3 belongs to the weight
 
 
@@ -45,6 +47,12 @@ def build(name: str, **hyperparameters: Any) -> Loss | WeightedSum:
     if len(parts) == 1 and parts[0][1] is None:  # with a weight it is a sum of one part
         return _single(parts[0][0], loss_spec(parts[0][0]), hyperparameters)
     return _sum(name, parts, hyperparameters)
+
+
+def trained_by(name: str) -> Trained:
+    """Return the kind of model that a loss trains, without importing anything: functions train a policy."""
+    first = BETWEEN.split(name)[0].strip().partition(":")[0]
+    return LOSSES[first].trains if first in LOSSES else "policy"
 
 
 def loss_spec(name: str) -> LossSpec:
@@ -90,6 +98,13 @@ def _sum(name: str, parts: list[tuple[str, str | None]], values: Mapping[str, An
     # The parts of a sum keep keywords and statistics by name.
     if len(specs) < len(parts):
         raise RecipeError(f"{name}: a loss appears twice; add its weights")
+    kinds = {spec.trains: part for part, spec in specs.items()}
+    if len(kinds) > 1:
+        (kind, part), (other_kind, other), *_ = kinds.items()
+        raise RecipeError(
+            f"{name}: {part} trains a {NOUNS[kind]} and {other} a {NOUNS[other_kind]}, and one run trains "
+            "one model; use them in two runs"
+        )
     # One forward pass serves all parts, so all have the same negatives.
     if len([part for part, spec in specs.items() if spec.sampler]) > 1:
         raise RecipeError(f"{name}: only one part may sample its own negatives")
@@ -141,11 +156,13 @@ def sampler_settings(loss: Loss | WeightedSum, overrides: Mapping[str, Any], rej
 
     Overrides come first, then the loss's own settings (rnce samples uniformly). For the rest, a loss on sets
     takes every completion unless something is overridden; a pairwise loss follows the dataset's recipe for
-    rejected completions ("policy" is "mc").
+    rejected completions ("policy" is "mc"). A reward model has no log-probs to draw by, and draws at random.
     """
     sampling = "mc" if rejected == "policy" else rejected
     if loss.completions == "set" and not overrides:
         sampling = "all"
     if loss.sampler:
         sampling = loss.sampler.get("sampling", "random")
+    if loss.trains == "reward" and sampling in NEEDS_POLICY:
+        sampling = "random"
     return resolve("negatives", ranges(loss), {"sampling": sampling, **loss.sampler, **overrides})

@@ -27,6 +27,7 @@ TAKES = {
 NEEDS = {
     "reference": "a reference model, whose log-probs are computed once and cached",
     "scores": "a score for every completion",
+    "ranks": "ranks of the completions",
     "scores|ranks": "scores or ranks of the completions",
     "token_kl": "the reference model in memory next to the policy, run in every pass, because its full "
     "distribution at every token is too large to cache",
@@ -38,6 +39,7 @@ NEEDS = {
 MARKS = {
     "reference": "ref",
     "scores": "scores",
+    "ranks": "ranks",
     "scores|ranks": "scores or ranks",
     "token_kl": "live ref",
     "alignment": "vocabulary",
@@ -72,6 +74,7 @@ FAMILIES = (
     "Pairs, with more of each token than its log-prob",
     "Pairs, with statistics of the global batch",
     "Sets of completions",
+    "Reward models",
 )
 
 
@@ -255,7 +258,9 @@ def _of_sampler(name: str, parameter: Parameter, described: Mapping[str, str]) -
 
 def family(spec: LossSpec) -> str:
     """Return the heading of a loss, one of `FAMILIES`."""
-    one, reference, free, tokens, batch, sets = FAMILIES
+    one, reference, free, tokens, batch, sets, rewards = FAMILIES
+    if spec.trains == "reward":
+        return rewards
     if spec.completions in ("first", "set"):
         return one if spec.completions == "first" else sets
     if spec.needs & {"token_kl", "alignment", "head_sum"}:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pairkit.errors import InputError
-from pairkit.losses.spec import LossSpec, Rows, State, Statistics, named
+from pairkit.losses.spec import LossSpec, Rows, State, Statistics, Trained, named
 from pairkit.losses.types import Extras, Logps, LossOutput, add
 
 # How the caller passes each input; the second half of the error for a missing one.
@@ -131,6 +131,11 @@ class Loss:
         return self.spec.completions
 
     @property
+    def trains(self) -> Trained:
+        """The kind of model that the loss trains."""
+        return self.spec.trains
+
+    @property
     def parts(self) -> tuple[tuple[float, Loss], ...]:
         """The loss itself as the only (weight, loss); a weighted sum has several."""
         return ((1.0, self),)
@@ -201,6 +206,11 @@ class WeightedSum:
         """The completions that the most demanding part takes."""
         kinds = {part.completions for _, part in self.parts}
         return next(kind for kind in ("set", "labelled", "pair", "first") if kind in kinds)
+
+    @property
+    def trains(self) -> Trained:
+        """The kind of model that all parts train."""
+        return self.parts[0][1].trains
 
     @property
     def sampler(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pairkit.losses.types import LossOutput
 
 State = dict[str, Tensor]  # float64 scalars
 Rows = dict[str, Tensor]  # [B] each
+Trained = Literal["policy", "reward"]
 
 # Inputs that a function may name in its signature, besides `policy` and its own keywords. A function from
 # outside may name the first three only, because the others need a `LossSpec` to describe them.
@@ -59,6 +60,8 @@ class LossSpec:
         unread: keywords that have no effect with one value of another, by (keyword, value).
         ordered: pairs of keywords of which the first may not exceed the second.
         statistics: statistics of the global batch that the loss observes.
+        trains: the kind of model that it trains, which decides what `Logps.sum` is: "policy" a language
+            model, log-probs in nats; "reward" a reward model, one number per completion.
     """
 
     function: Callable[..., LossOutput]
@@ -73,6 +76,7 @@ class LossSpec:
     unread: Mapping[tuple[str, Any], tuple[str, ...]] = field(default_factory=dict)
     ordered: tuple[tuple[str, str], ...] = ()
     statistics: Statistics | None = None
+    trains: Trained = "policy"
 
 
 def named(function: Callable[..., Any], available: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from pairkit.losses.logistic import discopop, dpo, hinge, robust_dpo, ropo
 from pairkit.losses.margins import dpo_norm, dpop, f_dpo, minor_dpo, r_dpo
 from pairkit.losses.parameters import Choice, Flag, Integer, Number, not_negative, positive, smoothing
 from pairkit.losses.reference_free import alphapo, cpo, cpo_simpo, orpo, simper, simpo, slic_hf
+from pairkit.losses.rewards import reward_bt, reward_mse, reward_pl
 from pairkit.losses.sampling import SETTINGS
 from pairkit.losses.scored import exo_rw, infonca, lipo, nca
 from pairkit.losses.spec import LossSpec, Statistics
@@ -435,5 +436,34 @@ LOSSES: dict[str, LossSpec] = {
         "arXiv 2304.05302",
         {"nll_weight": not_negative(1.0)},
         completions="set",
+    ),
+    "reward_bt": LossSpec(
+        reward_bt,
+        "a reward model by the Bradley-Terry loss of all pairs of a set",
+        "arXiv 2203.02155, eq. 1",
+        {
+            "margin": not_negative(0.0),
+            "label_smoothing": smoothing(0.0),
+            "centering": not_negative(0.0),
+        },
+        completions="set",
+        needs=frozenset({"ranks"}),
+        trains="reward",
+    ),
+    "reward_pl": LossSpec(
+        reward_pl,
+        "a reward model by the Plackett-Luce likelihood of the ranking",
+        "arXiv 2305.18290, eq. 18",
+        completions="set",
+        needs=frozenset({"ranks"}),
+        trains="reward",
+    ),
+    "reward_mse": LossSpec(
+        reward_mse,
+        "a reward model by regression on the scores",
+        "arXiv 2406.08673",
+        completions="set",
+        needs=frozenset({"scores"}),
+        trains="reward",
     ),
 }

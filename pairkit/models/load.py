@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoConfig, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from pairkit.errors import ModelError, RecipeError
 from pairkit.models.adapters import merged, with_saved_adapters
@@ -15,8 +16,9 @@ from pairkit.models.dropout import without_dropout
 from pairkit.models.multimodal import auto_class, freeze_other_parts
 from pairkit.models.names import cannot_load, refuse_kernels
 from pairkit.models.resolve import Place, resolve
+from pairkit.models.reward_head import complete_head, quiet_report, with_one_logit
 from pairkit.models.tokenizer import ensure_chat_template, open_tokenizer
-from pairkit.progress import shell_quoted
+from pairkit.progress import log, shell_quoted
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 
@@ -33,8 +35,9 @@ def load_model(
     quantization: Any = None,
     device: torch.device | None = None,
     last_adapters: bool = True,
+    reward: bool = False,
 ) -> torch.nn.Module:
-    """Load a causal language model, with dropout off.
+    """Load a causal language model, or a reward model, with dropout off.
 
     Without dropout two passes over one text agree: a scoring pass and a gradient pass, policy and reference.
     Of a checkpoint with images or sound all parts are loaded, and those outside of the text part are frozen.
@@ -47,10 +50,12 @@ def load_model(
         quantization: `quantization_config` of transformers; not for a model from scratch.
         device: where a quantized model is loaded; any other is loaded on the CPU.
         last_adapters: false leaves the adapters of `name` to the caller: what they were trained on is loaded.
+        reward: whether it is loaded as a reward model, with the head of its checkpoint or one of the seed.
 
     Raises:
         MissingExtraError: adapters without peft.
-        ModelError: a model that cannot be loaded, or has fewer tokens than the tokenizer.
+        ModelError: a model that cannot be loaded, has fewer tokens than the tokenizer, or is no reward model
+            and cannot become one.
     """
     place = resolve(name, revision)
     adapters = place.adapters if last_adapters else place.adapters[:-1]
@@ -63,27 +68,33 @@ def load_model(
     config = read_config(place, trust_remote_code)
     without_dropout(config)
     common: dict[str, Any] = {"trust_remote_code": trust_remote_code, "attn_implementation": attention}
+    if reward:
+        with_one_logit(config, name)
+    loader = AutoModelForSequenceClassification if reward else auto_class(config)
+    loading: dict[str, Any] = {}
     try:
         if name.endswith(".json"):
             _set_vocabulary(config, vocabulary)
             # Right before the weights are made, so that nothing in between changes them.
             torch.manual_seed(seed)
-            model: torch.nn.Module = auto_class(config).from_config(
-                config, dtype=getattr(torch, dtype), **common
-            )
+            model: torch.nn.Module = loader.from_config(config, dtype=getattr(torch, dtype), **common)
         else:
-            model = auto_class(config).from_pretrained(
-                place.base,
-                config=config,
-                revision=place.revision,
-                # Merged in float32, whatever the precision afterwards.
-                dtype=torch.float32 if adapters else getattr(torch, dtype),
-                quantization_config=quantization,
-                device_map=None if quantization is None else {"": device},
-                **common,
-            )
+            with quiet_report() if reward else nullcontext():
+                model, loading = loader.from_pretrained(
+                    place.base,
+                    config=config,
+                    revision=place.revision,
+                    # Merged in float32, whatever the precision afterwards.
+                    dtype=torch.float32 if adapters else getattr(torch, dtype),
+                    quantization_config=quantization,
+                    device_map=None if quantization is None else {"": device},
+                    output_loading_info=True,
+                    **common,
+                )
     except Exception as error:  # any of a dozen types: transformers', the hub's, safetensors'
         raise cannot_load("model", place.base, error, _hint(place.base)) from error
+    if reward and complete_head(model, loading.get("missing_keys", ()), name, seed) and not adapters:
+        log(f"{name}: has no reward head; one is made from seed {seed}")
     model = _merged(model, place, adapters, dtype)
     freeze_other_parts(model)
     size = cast("Any", model).config.get_text_config().vocab_size  # that of adapters may be larger
@@ -128,17 +139,26 @@ def _merged(model: Any, place: Place, adapters: tuple[str, ...], dtype: str) -> 
 
 
 def empty_model(
-    name: str, *, revision: str | None, dtype: str, trust_remote_code: bool, vocabulary: int | None
+    name: str,
+    *,
+    revision: str | None,
+    dtype: str,
+    trust_remote_code: bool,
+    vocabulary: int | None,
+    reward: bool = False,
 ) -> torch.nn.Module:
     """Make the model of `load_model` without its weights, on the meta device. Raises `ModelError`."""
     place = resolve(name, revision)
     config = read_config(place, trust_remote_code)
     if name.endswith(".json"):
         _set_vocabulary(config, vocabulary)
+    if reward:
+        with_one_logit(config, name)
+    loader = AutoModelForSequenceClassification if reward else auto_class(config)
     try:
         # On the meta device tensors have shapes only, so that a model of any size takes no memory.
         with torch.device("meta"):
-            model: torch.nn.Module = auto_class(config).from_config(
+            model: torch.nn.Module = loader.from_config(
                 config, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
             )
     except Exception as error:  # as in load_model

@@ -52,7 +52,7 @@ def _save_whole(
     original = original_of(place.base, getattr(network.config, "_commit_hash", None) or place.revision)
     before = read_config(place, trust_remote_code).to_dict()
     has_file = original is not None and (original.folder / "generation_config.json").is_file()
-    if has_file:
+    if has_file and hasattr(network, "generation_config"):  # a reward model has none
         # The file itself is copied below: transformers refuses to write settings that it would not make,
         # though many published ones are of that kind.
         network.generation_config = type(network.generation_config)()

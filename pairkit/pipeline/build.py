@@ -155,7 +155,7 @@ def _write_shards(
     for line in readings.lines(readings.records(opened.readings)):
         log(f"{out.out}: {line}")
     # By units and not by rows, because a unit is the smallest part that is written at once.
-    batches = opened.batches(start=total.next_unit, rows=recipe.unit_rows)
+    batches = inputs.reading(opened.batches(start=total.next_unit, rows=recipe.unit_rows))
     # Occurrences of earlier shards count, because a set's id contains how often its prompt came before.
     read = ahead(identified(batches, shards.occurrences(folders)), workers)
     folder, first = out.results_folder, total.next_unit

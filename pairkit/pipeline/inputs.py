@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pairkit.errors import InputError
 from pairkit.hashing import Stamp, sha256_of, stamp
 from pairkit.sources import Opened, SourceRecipe, open_source
 from pairkit.sources.reading.locate import refuse_own_files, refuse_own_output
+
+Batch = TypeVar("Batch")
 
 
 def open_input(recipe: SourceRecipe, out: Path) -> Opened:
@@ -29,18 +32,36 @@ class Inputs:
 
     def __init__(self, opened: Opened) -> None:
         self.hashes = opened.hashes
-        self._stamps = {path: _stamp(path) for path in opened.files}
+        self._stamps = dict(opened.stamps)
+        self._read = False  # to the end
+        self._read_before = False  # at the last look
+
+    def reading(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the same batches, and note when there are no more."""
+        yield from batches
+        self._read = True
 
     def check_written(self) -> None:
         """Hash the files that were written to since the last look, and compare them.
 
+        Of a file that was written to while it was read, the content of now does not tell what was read: it
+        may have been replaced and put back. Its times do, because nobody can put back when its inode changed.
+
         A shard is closed only after this, because one with rows of other content would be continued by a
         build that finds the first content again.
 
-        Raises `InputError` for a file with other content, or one that is gone.
+        Raises `InputError` for a file with other content, one that is gone, or one that was written to while
+        it was read.
         """
+        # Asked before the files are, which may be written to in between.
+        read_before, self._read_before = self._read_before, self._read
         stamps = {path: _stamp(path) for path in self._stamps}
-        self._compare([path for path in stamps if stamps[path] != self._stamps[path]])
+        written = [path for path in stamps if stamps[path] != self._stamps[path]]
+        self._compare(written)
+        if written and not read_before:
+            raise _changed(
+                written[0], "was written to or replaced while it was read, if only by the same content"
+            )
         self._stamps = stamps
 
     def described(self) -> list[dict[str, Any]]:

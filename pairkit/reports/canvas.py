@@ -109,14 +109,21 @@ def svg(figure: Figure, title: str) -> Html:
     box = re.search(r'viewBox="[\d. ]+"', source)
     if box is None:
         raise RuntimeError("matplotlib wrote an SVG without a viewBox")
-    body = source[source.index("</defs>") + len("</defs>") :]
+    # Escaped here as in `text`, because labels of axes and ticks are not made by it.
+    body = shown(source[source.index("</defs>") + len("</defs>") :])
+    # Elements alone, because a name may be written like one of their attributes or be a color.
+    body = re.sub(r"<[^>]*>", _restyled, body)
+    width = "wide" if figure.get_figwidth() > HALF else "half"
+    return Html(f'<svg {box[0]} class="{width}" role="img" aria-label="{text(title)}">{body}')
+
+
+def _restyled(element: re.Match[str]) -> str:
+    """Make an element of matplotlib's one of the page."""
     # Ids of groups are removed, because they would repeat in every figure of the page; nothing refers to
     # them.
-    body = re.sub(r'<g id="[\w.]+_\d+"', "<g", body)
-    body = re.sub(r'(style="[^"]*?)font-family: [^;"]*;? ?', r"\1", body)
-    body = body.replace(' xlink:href="#', ' href="#')
-    width = "wide" if figure.get_figwidth() > HALF else "half"
-    return Html(f'<svg {box[0]} class="{width}" role="img" aria-label="{text(title)}">{_themed(body)}')
+    tag = re.sub(r'<g id="[\w.]+_\d+"', "<g", element[0])
+    tag = re.sub(r'(style="[^"]*?)font-family: [^;"]*;? ?', r"\1", tag)
+    return _themed(tag.replace(' xlink:href="#', ' href="#'))
 
 
 def _themed(source: str) -> str:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pydantic import Field, PositiveInt
 
 from pairkit.arrow import Mask
+from pairkit.hashing import Stamp
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.survey import Survey
 from pairkit.recipes import Strict
@@ -119,6 +120,8 @@ class Opened:
     surveys: Mapping[str, Survey] = field(default_factory=dict, repr=False)
     # The sha256 of each file as it was when the source was opened.
     hashes: Mapping[Path, str] = field(default_factory=dict, repr=False)
+    # The state of each file just before it was hashed.
+    stamps: Mapping[Path, Stamp] = field(default_factory=dict, repr=False)
 
     def batches(self, *, start: int = 0, rows: int = 1000) -> Iterator[StageResult]:
         """Yield the batches from number `start` on, in order; the content of a batch depends on `rows` alone.

@@ -25,14 +25,13 @@ from pairkit.progress import progress, warn
 from pairkit.training.cost.speed import rates_note, speed_of
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import gather_tensors
-from pairkit.training.evaluate import evaluate
 from pairkit.training.generated.curve import Curve
 from pairkit.training.logprobs.hidden import class_name
-from pairkit.training.logprobs.mode import set_training
 from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import MetricsLog, read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.batch import StepModel, prepare
+from pairkit.training.step.evaluate import evaluate
 from pairkit.training.step.examples import Split
 from pairkit.training.step.learning_rate import first_update, learning_rate, warmup_steps
 from pairkit.training.step.narrow import Unmoved, make_optimizer, unmoved_warning
@@ -83,7 +82,7 @@ def train_steps(
     done = checkpoint.restore(checkpoints, state, processes, start)
     if recipe.gradient_checkpointing:
         _checkpoint_activations(model)
-    set_training(model)
+    step_model.kind.set_training(model)
 
     with (
         MetricsLog(out, done, recipe, first=first, active=processes.main) as log,
@@ -137,7 +136,7 @@ def train_steps(
             rows = order.step_sets(step)
             seeds = draw_seeds([train.sets[i] for i in rows], recipe.seed, step)
             batch = prepare(current, negatives, train, rows, seeds)
-            averages = Averages()
+            averages = Averages(step_model.kind.logged)
             value, tokens, work = current.gradients(batch, averages)
             # Summed, not averaged, because each process's share is already divided by the weights of the
             # global batch. A sharded model's backward has summed them.

@@ -134,11 +134,21 @@ def check_base(name: str, place: Place, lora: Lora | None) -> None:
         )
 
 
-def with_adapters(model: nn.Module, lora: Lora, seed: int, *, tokens: Sequence[int] = ()) -> nn.Module:
+def with_adapters(
+    model: nn.Module,
+    lora: Lora,
+    seed: int,
+    *,
+    tokens: Sequence[int] = (),
+    task: str = "CAUSAL_LM",
+    whole: Sequence[str] = (),
+) -> nn.Module:
     """Add fresh adapters, which alone are trained; they do not change the output yet.
 
     Args:
         tokens: new tokens, whose rows are trained too unless the settings choose among embeddings themselves.
+        task: peft's name of what the model does.
+        whole: modules that are trained as a whole, besides those that the settings name.
 
     Raises:
         RecipeError: peft is not installed.
@@ -153,6 +163,8 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int, *, tokens: Sequence[i
     fields: dict[str, Any] = {"r": lora.r, "lora_alpha": lora.alpha, "target_modules": lora.targets}
     if tokens and not any(lora.others.get(name) for name in ("modules_to_save", "trainable_token_indices")):
         fields["trainable_token_indices"] = {key: list(tokens) for key in _token_modules(model)}
+    if whole:
+        fields["modules_to_save"] = list(whole)
     # On the meta device there are no weights that an initialization could take apart.
     forced: dict[str, Any] = {"init_lora_weights": True} if next(model.parameters()).is_meta else {}
     forced["exclude_modules"] = _excluded(model, lora, outside)
@@ -162,13 +174,19 @@ def with_adapters(model: nn.Module, lora: Lora, seed: int, *, tokens: Sequence[i
             "the text part itself; name the modules to adapt with lora.targets instead"
         )
     try:
-        config = peft.LoraConfig(task_type="CAUSAL_LM", **{**fields, **lora.others, **forced})
+        config = peft.LoraConfig(task_type=task, **{**fields, **_named(lora, whole), **forced})
         with quiet_peft():
             return cast("nn.Module", peft.get_peft_model(cast("Any", model), config))
     except (ValueError, TypeError, ImportError, NotImplementedError) as error:
         # Its message names the field, except for the targets, which it lists.
         field = f".targets {lora.targets!r}" if "Target modules" in str(error) else ""
         raise ModelError(f"lora{field}: {error}") from error
+
+
+def _named(lora: Lora, whole: Sequence[str]) -> dict[str, Any]:
+    """Return the further settings, with the modules that are trained as a whole."""
+    own = lora.others.get("modules_to_save")
+    return lora.others | ({"modules_to_save": [*own, *whole]} if own and whole else {})
 
 
 def _excluded(model: nn.Module, lora: Lora, outside: str | None) -> str | list[str] | None:

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from pairkit.models.adapters import changes_one_use, merged, with_saved_adapters
-from pairkit.models.load import load_model
 from pairkit.models.new_tokens import fit_tokens
 from pairkit.models.resolve import resolve
 from pairkit.progress import log
 from pairkit.schema import short_hash
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import shard
+from pairkit.training.kinds import KINDS
 from pairkit.training.logprobs.compile import compile_layers
 from pairkit.training.logprobs.probe import pad
 from pairkit.training.lora import four_bits, with_adapters, without_packing
@@ -99,6 +99,7 @@ def start_model(
     processes: Processes | None = None,
     *,
     new_ids: Sequence[int] = (),
+    padding: int | None = None,
 ) -> nn.Module:
     """Load the model that training starts from, with its adapters, on the CPU.
 
@@ -106,14 +107,17 @@ def start_model(
         vocabulary: how many tokens it must have; a model from scratch gets as many.
         processes: those that train; None: the base model of adapters is loaded in full precision.
         new_ids: the tokens that the recipe adds.
+        padding: the tokenizer's padding token, for a model that has to know it.
     """
+    kind = KINDS[recipe.trains]
     model = _load(recipe, recipe.model, vocabulary, processes, new_ids, last_adapters=not _continued(recipe))
+    kind.finish(model, padding)
     if _continued(recipe):
         place = resolve(recipe.model, recipe.revision)
         return with_saved_adapters(model, place.top, revision=place.adapters_revision, train=True)
     if recipe.lora is None:
         return model
-    adapted = with_adapters(model, recipe.lora, recipe.seed, tokens=new_ids)
+    adapted = with_adapters(model, recipe.lora, recipe.seed, tokens=new_ids, task=kind.task, whole=kind.whole)
     if processes is not None and changes_one_use(adapted):  # once, where training starts
         log(
             "embedding and output head are one matrix, and the adapters change one of its two uses, or each "
@@ -124,7 +128,11 @@ def start_model(
 
 def _policy(planned: Plan, processes: Processes | None) -> nn.Module:
     return start_model(
-        planned.recipe, _vocabulary(planned, planned.recipe.model), processes, new_ids=planned.new_ids
+        planned.recipe,
+        _vocabulary(planned, planned.recipe.model),
+        processes,
+        new_ids=planned.new_ids,
+        padding=planned.tokenizer.pad_token_id,
     )
 
 
@@ -157,7 +165,7 @@ def _load(
     """Load a model on the CPU; a quantized one on its device, because it is quantized there."""
     coarse = recipe.bf16 or recipe.dtype == "bfloat16"
     quantized = processes is not None and _base(recipe, name) is not None
-    model = load_model(
+    model = KINDS[recipe.trains].load(
         name,
         revision=recipe.revision_of(name),
         dtype=recipe.dtype,

@@ -20,6 +20,7 @@ from pairkit.models.new_tokens import add_tokens, new_ids
 from pairkit.models.resolve import resolve
 from pairkit.models.vocabulary import check_same_tokens
 from pairkit.progress import progress, warn
+from pairkit.training.kinds import KINDS, Kind
 from pairkit.training.lora import check_base
 from pairkit.training.output.content import Content, Unwritten, content_of
 from pairkit.training.recipe import TrainRecipe
@@ -27,11 +28,9 @@ from pairkit.training.segment import Segment
 from pairkit.training.step.order import StepOrder
 from pairkit.training.step.pairs import PairSets
 from pairkit.training.step.router import routers_of
-from pairkit.training.tokens.choose import Wanted
 from pairkit.training.tokens.notes import notes
 from pairkit.training.tokens.sets import Tokenized, TokenSet
 from pairkit.training.tokens.store import NOT_KEPT, TokenStore, tokens_key
-from pairkit.training.tokens.tokenize import token_batches
 from pairkit.training.tokens.truncation import Truncation, truncation
 
 
@@ -50,6 +49,11 @@ class Plan:
     notes: tuple[str, ...] = ()  # what a person should know of how the template was applied
     hashes: Mapping[str, str] = field(default_factory=dict)  # of the dataset's files, in the main process
     segment: Segment | None = None  # which part of a longer training it is; None = it is all of it
+
+    @property
+    def kind(self) -> Kind:
+        """All that depends on the kind of model that the loss trains."""
+        return KINDS[self.loss.trains]
 
     @property
     def reference(self) -> str:
@@ -213,7 +217,9 @@ def chat_format(recipe: TrainRecipe, texts: Iterator[str]) -> ChatFormat:
     )
     if recipe.tokens:
         add_tokens(tokenizer, recipe.tokens)
-    return ChatFormat(tokenizer, recipe.template)
+    format = ChatFormat(tokenizer, recipe.template)
+    KINDS[recipe.trains].prepare(format)
+    return format
 
 
 def _check_vocabularies(recipe: TrainRecipe, tokenizer: Any) -> None:
@@ -275,18 +281,19 @@ def _tokenize(
 ) -> Tokenized:
     rows = data.rows(split)
     rows = min(rows, limit or rows)  # sets; only for the progress bar and the key
+    kind = KINDS[loss.trains]
     settings: dict[str, Any] = {
         "max_length": recipe.max_length,
-        "max_prompt_length": recipe.prompt_limit,
-        "wanted": _wanted(loss),
+        "wanted": kind.wanted(loss),
         "thoughts": recipe.thoughts,
-        "assistant_turns": recipe.assistant_turns,
     }
+    if kind.cuts:
+        settings |= {"max_prompt_length": recipe.prompt_limit, "assistant_turns": recipe.assistant_turns}
 
     # A generator, because a dataset's tokens need not fit into memory.
     def make() -> Iterator[pa.RecordBatch]:
         with progress(f"tokenizing {split}", rows, unit="sets") as advance:
-            yield from token_batches(data.tables(split, limit), format, **settings, advance=advance)
+            yield from kind.tokens(data.tables(split, limit), format, **settings, advance=advance)
         # Before the tokens are stored, by the hashes of these files, for other runs too.
         unwritten.check()
 
@@ -294,12 +301,3 @@ def _tokenize(
     of_split = [digest for name, digest in hashes.items() if split_of(name) == split]
     identity = {"data": of_split, "rows": rows, "template": format.identity}
     return store.sets(lambda: tokens_key(format.tokenizer, **identity, **settings), make)
-
-
-def _wanted(loss: Loss | WeightedSum) -> Wanted:
-    """Choose which completions of a set are tokenized: those that the loss can use."""
-    if "scores" in loss.needs:
-        return "scored"
-    if loss.completions == "first":
-        return "first"
-    return "labelled" if loss.completions == "labelled" else "ranked"

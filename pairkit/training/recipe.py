@@ -11,6 +11,8 @@ from pairkit.losses import Loss, WeightedSum
 from pairkit.losses.building import build, ranges
 from pairkit.losses.loss import single_parts
 from pairkit.losses.parameters import resolve
+from pairkit.losses.sampling import NEEDS_POLICY
+from pairkit.losses.spec import Trained
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.models.new_tokens import NewTokens
 from pairkit.recipes import NAMES, Strict
@@ -109,9 +111,8 @@ class TrainRecipe(Strict):
     optimizer: Optimizer = Optimizer()
 
     template: Template = TemplateSettings()  # how conversations become text; "none" = raw text
-    thoughts: Literal["train", "mask", "strip"] = (
-        "train"  # scored, part of a completion but not scored, removed
-    )
+    # scored, part of a completion but not scored, removed; reward models: removed by default
+    thoughts: Literal["train", "mask", "strip"] = "train"
     # all = earlier turns are scored too, for sft alone or as a part of a sum
     assistant_turns: Literal["last", "all"] = "last"
 
@@ -156,6 +157,7 @@ class TrainRecipe(Strict):
                 adapters=self.lora is not None,
                 likelihood=loss.completions == "first",
                 scratch=self.model.endswith(".json"),
+                reward=loss.trains == "reward",
             )
             object.__setattr__(self, "optimizer", self.optimizer.model_copy(update={"learning_rate": rate}))
         resolve("negatives", ranges(loss), self.negatives)
@@ -164,6 +166,10 @@ class TrainRecipe(Strict):
         for key in self.negatives:
             if key in own:
                 raise ValueError(f"negatives.{key} and loss.{key} conflict: set only one")
+        if loss.trains == "reward":
+            if "thoughts" not in self.model_fields_set:  # as the ranker `reward_model` reads a text
+                object.__setattr__(self, "thoughts", "strip")
+            self._check_reward(loss)
         if self.assistant_turns == "all" and loss.completions != "first":
             _check_turns(loss)
         if self.expand:
@@ -197,6 +203,39 @@ class TrainRecipe(Strict):
                 f"expand=pairs trains on every negative, so that none is sampled: remove {', '.join(sampled)}"
             )
 
+    def _check_reward(self, loss: Loss | WeightedSum) -> None:
+        """Refuse what a reward model has no use for. Raises `ValueError`."""
+        name = self.loss_name
+        template = self.template
+        if template == "none":
+            raise ValueError(
+                f"{name} trains on conversations in the chat template: template=none has none; remove it, or "
+                "set template.file"
+            )
+        sampling = {**loss.sampler, **self.negatives}.get("sampling")
+        useless = {
+            "reference": (self.reference, "a reward model has no reference"),
+            "expand": (self.expand, "the loss takes the pairs of a set itself"),
+            "template.prefill": (template.prefill, "a reward model reads whole conversations"),
+            "max_prompt_length": (self.max_prompt_length, "conversations are not cut"),
+            "eval.generate": (self.eval.generate, "a reward model generates nothing"),
+            "router_aux_loss": (self.router_aux_loss, "it is for policies only"),
+            "lora.base": (self.lora and self.lora.base, "a reward model is trained in full precision"),
+            "thoughts=mask": (self.thoughts == "mask", "use thoughts=train or thoughts=strip"),
+            f"keep_best={self.keep_best}": (
+                self.keep_best is not None and "logp" in self.keep_best,
+                "use loss, reward_accuracy or reward_margin",
+            ),
+            "assistant_turns=all": (self.assistant_turns == "all", "no token is scored"),
+            f"negatives.sampling={sampling}": (
+                sampling in NEEDS_POLICY,
+                "a reward model has no log-probs to draw by; use all, random or worst",
+            ),
+        }
+        for field, (value, reason) in useless.items():
+            if value:
+                raise ValueError(f"{field} cannot be set with {name}: {reason}")
+
     def _check_optimizer(self) -> None:
         settings = self.optimizer
         if self.dtype == "float32" and (settings.master or settings.rounding != "nearest"):
@@ -215,6 +254,11 @@ class TrainRecipe(Strict):
     @property
     def loss_parameters(self) -> dict[str, Any]:
         return {key: value for key, value in self.loss.items() if key != "name"}
+
+    @property
+    def trains(self) -> Trained:
+        """The kind of model that the loss trains."""
+        return build(self.loss_name, **self.loss_parameters).trains
 
     @property
     def prompt_limit(self) -> int:

@@ -24,7 +24,6 @@ from pairkit.training.distributed.sharding import launched_sharded
 from pairkit.training.generated.curve import Benchmark, MakeBenchmark, check_curve, curve_of
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.logprobs.selection import Sums
-from pairkit.training.logprobs.self_check import check_packed
 from pairkit.training.loop import train_steps
 from pairkit.training.lora import AdaptersOff
 from pairkit.training.models import policy, reference, reference_key, to_save
@@ -237,7 +236,7 @@ def _check_packed(model: nn.Module, planned: Plan) -> None:
     sets = planned.examples
     # The first step's sets: the same for every run of the recipe, and about to be scored anyway.
     first = [sets[i] for i in planned.order.step_sets(planned.order.first)]
-    check_packed(model, first, precision(planned.recipe))
+    planned.kind.check(model, first, precision(planned.recipe))
 
 
 def _processes(recipe: TrainRecipe) -> Processes:

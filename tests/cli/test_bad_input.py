@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.bad_input import BAD_ROWS, CASES, NOTES
+from support.bad_input import BAD_ROWS, CASES, FLAGGED, NOTES
 from support.bad_input.case import FILES, BadRow, Case, lines
 from support.bad_input.page import PAGE, page
 from support.bad_input.rows import quarantine_detail, scored
@@ -42,6 +42,17 @@ def test_a_note_is_one_line_and_the_command_continues(case: Case, run: Run) -> N
     assert ended.code == case.code
     assert any(matches(case.says, line) for line in ended.errors.splitlines()), ended.errors
     assert Path("runs/train/data-dpo/model/config.json").is_file()
+
+
+@pytest.mark.parametrize("case", FLAGGED, ids=[case.what for case in FLAGGED])
+def test_an_evaluation_that_is_no_published_one_says_so(case: Case, run: Run) -> None:
+    prepare(case)
+    ended = run(case.words)
+    assert ended.code == 0, ended.errors
+    assert any(matches(case.says, line) for line in ended.out.splitlines()), ended.out
+    results = json.loads(Path("out/results.json").read_text())
+    kept = [f"note: {note}" for note in results["notes"]]
+    assert results["missing"] if case.says.startswith("without") else any(matches(case.says, n) for n in kept)
 
 
 @pytest.mark.parametrize(

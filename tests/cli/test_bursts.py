@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -15,14 +15,13 @@ import pytest
 from support.bad_input import STOPS
 from support.bad_input.case import RUN, forgotten
 from support.bad_input.running import OUT, Run, check_failure, prepare, read_built
+from support.bursts import KINDS, attack, start
 from support.published import hashes
 from support.raw import ultrafeedback
 from support.tiny import model_folder, random_sets, write_data
 
 from pairkit.cli import signals
 from pairkit.training.output.metrics import MetricsLog, read_metrics
-
-KINDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def burst(first: int = signal.SIGINT) -> None:
@@ -60,6 +59,31 @@ def test_a_stop_that_takes_too_long_ends_at_once(monkeypatch: pytest.MonkeyPatch
     os.kill(os.getpid(), signal.SIGINT)
     assert ended == [143]
     assert kept.value.args == (signal.SIGTERM,)
+
+
+def import_and_wait(name: str) -> None:
+    importlib.import_module(name)
+    time.sleep(10)
+
+
+@pytest.mark.parametrize("patience", [10.0, 0.05])
+def test_a_stop_waits_until_what_is_imported_is_whole(
+    patience: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A C++ module that Python's exception comes out of ends the process, as torch's do."""
+    name = f"imported_{int(patience)}"
+    lines = ["import os, signal, time", "began = time.sleep(0.01)", "os.kill(os.getpid(), signal.SIGTERM)"]
+    lines += ["time.sleep(0.01)", "os.kill(os.getpid(), signal.SIGINT)", "time.sleep(0.2)", "whole = True"]
+    (tmp_path / f"{name}.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(signals, "_PATIENCE", patience)
+    signals.raise_on_stops()
+    with pytest.raises(KeyboardInterrupt):
+        import_and_wait(name)
+    # Of one that takes longer than a stop may, nothing is left.
+    assert (name in sys.modules) == (patience > 1)
+    assert patience < 1 or sys.modules[name].whole
+    assert signals.exit_code() == 143
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
@@ -102,32 +126,6 @@ def test_a_burst_in_training(number: signal.Signals, run: Run, monkeypatch: pyte
     assert (RUN / "checkpoints" / "step-000001").is_dir()
     assert run(case.words).code == 0
     assert [entry["step"] for entry in read_metrics(RUN, "train")] == [1, 2]
-
-
-def start(words: str, out: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "pairkit", *words.split(), str(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-    )
-
-
-def attack(process: subprocess.Popen[str], random: Random, until: float) -> int:
-    """Send 3 to 20 signals to a process some time after its start; return its exit code."""
-    time.sleep(random.uniform(0.1, until))
-    gap = random.choice([0, 0.001, 0.01, 0.05, 0.2])
-    sent = random.choices(KINDS, [3, 1, 1], k=random.randint(3, 20))
-    for number in sent:
-        process.send_signal(number)
-        time.sleep(gap)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode in (0, 129, 130, 143), errors
-    assert "Traceback" not in errors
-    assert "Exception" not in errors
-    assert process.returncode == 0 or "stopped" in errors.splitlines()[-1]
-    return process.returncode
 
 
 @pytest.mark.parametrize(

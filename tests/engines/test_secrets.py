@@ -23,6 +23,9 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "hex_upper": lambda text: text.encode().hex().upper(),
     "base64": lambda text: b64encode(text.encode()).decode(),
     "urlsafe": lambda text: urlsafe_b64encode(text.encode()).decode(),
+    "base64_twice": lambda text: b64encode(b64encode(text.encode())).decode(),
+    "urlsafe_twice": lambda text: urlsafe_b64encode(urlsafe_b64encode(text.encode())).decode(),
+    "both_alphabets": lambda text: b64encode(urlsafe_b64encode(text.encode())).decode(),
 }
 
 

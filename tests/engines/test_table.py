@@ -45,8 +45,8 @@ def test_an_unknown_engine_names_the_nearest_and_what_each_is() -> None:
 
 
 def test_a_library_is_found_in_any_of_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = EngineRow("x", "m:f", libraries={"some": ("no-such-package", "numpy")}, extra="more")
-    lost = EngineRow("x", "m:f", libraries={"lost": ("no-such-package",)}, extra="more")
+    row = EngineRow("x", "m:f", "m:g", libraries={"some": ("no-such-package", "numpy")}, extra="more")
+    lost = EngineRow("x", "m:f", "m:g", libraries={"lost": ("no-such-package",)}, extra="more")
     monkeypatch.setitem(ENGINES, "some", row)
     monkeypatch.setitem(ENGINES, "lost", lost)
     assert library_version("some") == library_version("numpy") == version("numpy")

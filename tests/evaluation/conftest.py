@@ -8,7 +8,7 @@ import pytest
 from support.punkt import write_punkt
 from support.scripted import Scripted
 
-from pairkit.engines.base import Request, Result
+from pairkit.engines.base import Request, Result, Unloaded
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +30,10 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Scripted
         opened = {name: Scripted(answer, name) for name, answer in answers.items()}
         monkeypatch.setattr(
             "pairkit.engines.pool.open_engine", lambda recipe, calls, name: opened[recipe.model]
+        )
+        monkeypatch.setattr(
+            "pairkit.engines.rehearsal.unloaded",
+            lambda recipe: Unloaded(opened[recipe.model].identity, opened[recipe.model].calls),
         )
         return opened
 

@@ -99,7 +99,7 @@ def test_calls_are_those_of_the_table(
     def calls(words: str) -> dict[str, int]:
         ended = run_in_process(f"eval {words} --dry-run", capsys, monkeypatch)
         assert ended.code == 0, ended.errors
-        return {step: plan["calls"] for step, plan in yaml.safe_load(ended.out)["steps"].items()}
+        return {step: plan["calls_to_make"] for step, plan in yaml.safe_load(ended.out)["steps"].items()}
 
     base = "alpaca_eval --reference gpt4_turbo.json --gamed none --model m --judge j"
     assert calls(base) == {"answers": 5, "verdicts": 5}

@@ -139,6 +139,13 @@ GOLDEN: list[tuple[str, dict[str, Any], float, float]] = [
         pro_set([0.6, 0.0], [-2.5, -1.6]) + 0.05 * 50,
     ),
     ("exo_rw", {"beta": 0.1}, reverse_kl([0.2, -0.1], [1.0, 0.2]), reverse_kl([-0.2, 0.3], [0.6, 0.0])),
+    # rewards are the sums: they differ by 5 and -10, scores by 0.8 and 0.6
+    ("reward_bt", {}, -ls(5), -ls(-10)),
+    ("reward_bt", {"margin": 2}, -ls(5 - 1.6), -ls(-10 - 1.2)),
+    ("reward_bt", {"label_smoothing": 0.1}, -0.9 * ls(5) - 0.1 * ls(-5), -0.9 * ls(-10) - 0.1 * ls(10)),
+    ("reward_bt", {"centering": 0.01}, -ls(5) + 0.01 * 85**2, -ls(-10) + 0.01 * 90**2),
+    ("reward_pl", {}, -ls(5), -ls(-10)),
+    ("reward_mse", {}, (41**2 + 45.2**2) / 2, (50.6**2 + 40**2) / 2),
 ]
 
 # The set is that of `loss_cases.golden_set`: s = 0.2, -0.1, 0.05, -0.3 at beta 0.1; scores 1, 0.2, 0.6, 0.
@@ -152,6 +159,10 @@ GOLDEN_SETS: list[tuple[str, dict[str, Any], float]] = [
     # mean log-probs -1.8, -2.1, -1.95, -2.3 are in the order of the scores: no hinge, 18 nats
     ("rrhf", {"nll_weight": 0.5}, 9.0),
     ("pro", {"nll_weight": 0.05}, pro_set([1, 0.6, 0.2, 0], [-1.8, -1.95, -2.1, -2.3]) + 0.05 * 9 * 18),
+    # rewards -18, -19.5, -21, -23 from best to worst
+    ("reward_bt", {}, -sum(map(ls, (1.5, 3, 5, 1.5, 3.5, 2))) / 6),
+    ("reward_pl", {}, log(1 + exp(-1.5) + exp(-3) + exp(-5)) + log(1 + exp(-1.5) + exp(-3.5)) - ls(2)),
+    ("reward_mse", {}, (19**2 + 21.2**2 + 20.1**2 + 23**2) / 4),
 ]
 
 

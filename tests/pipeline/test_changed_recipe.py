@@ -95,7 +95,14 @@ FIELDS = {
 
 @pytest.mark.parametrize(
     ("change", "shard_mb"),
-    [("mine", 256), ("mine", 0.001), ("rank", 0.001), ("judge", 256), ("judge", 0.001), ("split", 0.001)],
+    [
+        ("mine", 256),
+        ("rank", 0.001),
+        ("judge", 0.001),
+        ("split", 0.001),
+        pytest.param("mine", 0.001, marks=pytest.mark.full),
+        pytest.param("judge", 256, marks=pytest.mark.full),
+    ],
 )
 def test_what_was_generated_is_kept(
     change: str, shard_mb: float, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]

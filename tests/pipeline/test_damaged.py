@@ -116,6 +116,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+# Of shards nothing is read before they are deleted: one damaged shard stands for all; the state is read.
+BUILT_ANEW = {"a flipped bit", "half a state", "another state", "no state"}
+
+
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_build_is_not_continued(
     name: str, recipe: BuildRecipe, stopped: Path, whole: dict[str, str], tmp_path: Path
@@ -130,8 +134,9 @@ def test_a_damaged_build_is_not_continued(
         assert "use --on-existing delete" in str(caught.value)
         assert "run the same command" not in str(caught.value)
         assert not (out / "pairkit.json").exists()
-    build(recipe, out, on_existing="delete")
-    assert hashes(out) == whole
+    if name in BUILT_ANEW:
+        build(recipe, out, on_existing="delete")
+        assert hashes(out) == whole
 
 
 def test_an_undamaged_build_is_continued(

@@ -20,6 +20,7 @@ from pairkit.pipeline import describe
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import BuildRecipe, load
 from pairkit.pipeline.shards import ShardWriter
+from pairkit.sources.reading import stream
 
 
 def recipe(path: Path | str, name: str = "ultrafeedback", **fields: Any) -> BuildRecipe:
@@ -93,6 +94,45 @@ def test_input_that_is_written_again_as_it_was_is_built(
     monkeypatch.setattr(builds, "publish", publish)
     manifest = build(recipe(path), tmp_path / "out")
     assert manifest["input"]["files"][0]["bytes"] == path.stat().st_size
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("way", ["in place", "another file", "before it is read"])
+def test_input_that_is_replaced_and_put_back_while_it_is_read_is_refused(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever puts it back gives it its size and times too; the rows would be those of another file."""
+    path = ultrafeedback(tmp_path / "raw.jsonl", 200)
+    build(recipe(path), tmp_path / "whole")
+    first, about = path.read_bytes(), path.stat()
+    real, real_hash = stream.blocks, stream.hash_files
+
+    def write(content: bytes) -> None:
+        target = path.with_name("other") if way == "another file" else path
+        target.write_bytes(content)
+        os.utime(target, ns=(about.st_atime_ns, about.st_mtime_ns))
+        os.replace(target, path)
+
+    def hash_and_replace(files: Any) -> Any:
+        hashes = real_hash(files)
+        write(first.replace(b"a", b"b"))
+        return hashes
+
+    def read(*arguments: Any) -> Any:
+        if way != "before it is read":
+            write(first.replace(b"a", b"b"))
+        blocks = list(real(*arguments))
+        write(first)
+        yield from blocks
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, "blocks", read)
+        if way == "before it is read":
+            patch.setattr(stream, "hash_files", hash_and_replace)
+        with pytest.raises(InputError, match=r"raw.jsonl: was written to .*nothing was published"):
+            build(recipe(path), tmp_path / "out")
+    assert path.read_bytes() == first
+    build(recipe(path), tmp_path / "out")
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
 
 

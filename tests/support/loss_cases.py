@@ -17,6 +17,7 @@ from pairkit.losses.parameters import Choice, Flag
 COLUMNS = {"first": 2, "pair": 2, "labelled": 2, "set": 4}
 OF_THE_POLICY = ("token_kl", "alignment", "head_sum")  # fields of Logps that only some losses need
 TABLE = sorted(LOSSES)
+OF_POLICIES = [name for name in LOSSES if LOSSES[name].trains == "policy"]
 SET_LOSSES = [name for name in TABLE if LOSSES[name].completions == "set"]
 PAIR_LOSSES = [name for name in TABLE if LOSSES[name].completions == "pair"]
 WITH_STATISTICS = [name for name in TABLE if LOSSES[name].statistics]
@@ -233,7 +234,10 @@ def golden(name: str, **keywords: Any) -> Case:
         policy,
         reference if "reference" in loss.needs else None,
         grid([[1.0, 0.2], [0.6, 0.0]]) if takes(loss, "scores") else None,
-        Extras(labels=torch.ones(2, dtype=torch.bool) if takes(loss, "labels") else None),
+        Extras(
+            ranks=torch.tensor([[1, 2]] * 2) if "ranks" in loss.needs else None,
+            labels=torch.ones(2, dtype=torch.bool) if takes(loss, "labels") else None,
+        ),
     )
 
 
@@ -248,6 +252,7 @@ def golden_set(name: str, **keywords: Any) -> Case:
         policy,
         reference if "reference" in loss.needs else None,
         grid([[1.0, 0.2, 0.6, 0.0]]) if takes(loss, "scores") else None,
+        Extras(ranks=torch.tensor([[1, 3, 2, 4]]) if "ranks" in loss.needs else None),
     )
 
 

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.tiny import model_folder, random_sets, write_data
+
+
+@pytest.fixture(autouse=True, scope="session")
+def two_sets_checked() -> Iterator[None]:
+    """Let the check before the first step compare two sets: it is a sixth of a run of four steps."""
+    from pairkit.training.logprobs.self_check import check_packed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "pairkit.training.run.check_packed",
+            lambda model, sets, precision: check_packed(model, sets[:2], precision),
+        )
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -188,16 +188,22 @@ def test_the_best_evaluation_is_the_first_of_equal_ones_after_the_start() -> Non
     assert best_step(lines[:1], "loss") is None
 
 
+BEST: dict[str, Any] = {"max_steps": 8, "eval_every": 1, "save_every": 2, "keep": 1}
+
+
+@pytest.fixture(scope="module")
+def plain(data: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(recipe(data, model, **BEST), tmp_path_factory.mktemp("plain") / "run")
+
+
 @pytest.mark.parametrize("metric", ["loss", "chosen_logp"])
-def test_the_best_checkpoint_stays(tmp_path: Path, data: Path, model: Path, metric: str) -> None:
+def test_the_best_checkpoint_stays(tmp_path: Path, data: Path, model: Path, plain: Path, metric: str) -> None:
     out = tmp_path / "run"
-    fields: dict[str, Any] = {"max_steps": 8, "eval_every": 1, "save_every": 2, "keep": 1}
-    train(recipe(data, model, keep_best=metric, **fields), out)
+    train(recipe(data, model, keep_best=metric, **BEST), out)
     evals = {line["step"]: line[metric] for line in read_metrics(out, "eval") if line["step"]}
     best = (min if metric == "loss" else max)(evals, key=lambda step: evals[step])
     assert saved(out) == sorted({best, 8 if best == 8 else 6})
-    train(recipe(data, model, **fields), tmp_path / "plain")
-    assert same(out / "model", tmp_path / "plain" / "model")
+    assert same(out / "model", plain)
 
 
 def test_what_keep_best_needs(tmp_path: Path, data: Path, model: Path) -> None:

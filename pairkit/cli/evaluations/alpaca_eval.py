@@ -15,6 +15,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OutFlag,
     RetryFlag,
     SeedFlag,
     Step,
@@ -77,9 +78,7 @@ def alpaca_eval(
             help="AlpacaEval's weights of other models: predicted win rates over each of them.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path(
-        "runs/eval/alpaca_eval"
-    ),
+    out: OutFlag = Path("runs/eval/alpaca_eval"),
     until: UntilFlag = Step.scores,
     limit: LimitFlag = None,
     seed: SeedFlag = None,
@@ -106,6 +105,7 @@ def alpaca_eval(
     from pairkit.evaluation.alpaca_eval.plan import plan_alpaca_eval
     from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
     from pairkit.evaluation.alpaca_eval.run import run_alpaca_eval
+    from pairkit.evaluation.plan import rehearsal
 
     flags = {
         "model": model,
@@ -121,7 +121,12 @@ def alpaca_eval(
     files = Files(reference, "none" if gamed == "none" else table, answers, annotations, agreement, weights)
     inputs = read_inputs(recipe, files, until.value, limit)
     if dry_run:
-        print_plan(len(inputs.reference.questions), plan_alpaca_eval(recipe, inputs, until.value), recipe)
+        with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
+            print_plan(
+                len(inputs.reference.questions),
+                plan_alpaca_eval(recipe, inputs, until.value, running),
+                recipe,
+            )
         return
     results = run_alpaca_eval(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
     print_end(results, out, until.value)

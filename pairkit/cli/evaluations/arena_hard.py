@@ -15,6 +15,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OutFlag,
     RetryFlag,
     SeedFlag,
     Step,
@@ -72,9 +73,7 @@ def arena_hard(
         list[Path] | None,
         typer.Option(metavar="RUN", help="A finished evaluation of another model; can be repeated."),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path(
-        "runs/eval/arena_hard"
-    ),
+    out: OutFlag = Path("runs/eval/arena_hard"),
     until: UntilFlag = Step.scores,
     limit: LimitFlag = None,
     seed: SeedFlag = None,
@@ -101,6 +100,7 @@ def arena_hard(
     from pairkit.evaluation.arena_hard.plan import plan_arena_hard
     from pairkit.evaluation.arena_hard.recipe import ArenaHardRecipe
     from pairkit.evaluation.arena_hard.run import run_arena_hard
+    from pairkit.evaluation.plan import rehearsal
 
     flags = {
         "version": version,
@@ -117,7 +117,10 @@ def arena_hard(
     files = Files(questions, reference or (), answers, annotations, pool or ())
     inputs = read_inputs(recipe, files, until.value, limit)
     if dry_run:
-        print_plan(len(inputs.questions.questions), plan_arena_hard(recipe, inputs, until.value), recipe)
+        with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
+            print_plan(
+                len(inputs.questions.questions), plan_arena_hard(recipe, inputs, until.value, running), recipe
+            )
         return
     results = run_arena_hard(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
     print_end(results, out, until.value)

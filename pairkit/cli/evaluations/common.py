@@ -56,6 +56,7 @@ UntilFlag = Annotated[
 LimitFlag = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Use only the first N questions; results say so.")
 ]
+OutFlag = Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")]
 SeedFlag = Annotated[
     int | None, typer.Option(metavar="N", help="Random seed of sampling and resampling.  [default: 0]")
 ]

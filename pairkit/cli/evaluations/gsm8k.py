@@ -14,6 +14,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OutFlag,
     RetryFlag,
     SeedFlag,
     print_end,
@@ -42,7 +43,7 @@ def gsm8k(
         Path | None,
         typer.Option(metavar="FILE", help="Stored answers, an answers.jsonl of pairkit: no model."),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/gsm8k"),
+    out: OutFlag = Path("runs/eval/gsm8k"),
     until: Annotated[Step, typer.Option(help="The last step: answers are generated, then scored.")] = (
         Step.scores
     ),
@@ -66,11 +67,13 @@ def gsm8k(
     """
     from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
     from pairkit.evaluation.gsm8k.run import plan_gsm8k, read_inputs, run_gsm8k
+    from pairkit.evaluation.plan import rehearsal
 
     recipe = recipe_of(context, Gsm8kRecipe, {"model": model, "name": name, "engine": engine, "seed": seed})
     inputs = read_inputs(recipe, questions, answers, limit)
     if dry_run:
-        print_plan(len(inputs.problems.questions), plan_gsm8k(recipe, inputs), recipe)
+        with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
+            print_plan(len(inputs.problems.questions), plan_gsm8k(recipe, inputs, running), recipe)
         return
     results = run_gsm8k(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
     print_end(results, out, until.value)

@@ -15,6 +15,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OutFlag,
     RetryFlag,
     SeedFlag,
     print_end,
@@ -40,7 +41,7 @@ def ifeval(
     name: NameFlag = None,
     engine: EngineFlag = None,
     answers: AnswersFlag = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/ifeval"),
+    out: OutFlag = Path("runs/eval/ifeval"),
     until: Annotated[Step, typer.Option(help="The last step: answers are generated, then scored.")] = (
         Step.scores
     ),
@@ -63,11 +64,13 @@ def ifeval(
     """
     from pairkit.evaluation.ifeval.recipe import IfevalRecipe
     from pairkit.evaluation.ifeval.run import plan_ifeval, read_inputs, run_ifeval
+    from pairkit.evaluation.plan import rehearsal
 
     recipe = recipe_of(context, IfevalRecipe, {"model": model, "name": name, "engine": engine, "seed": seed})
     inputs = read_inputs(recipe, questions, answers, limit)
     if dry_run:
-        print_plan(len(inputs.prompts.questions), plan_ifeval(recipe, inputs), recipe)
+        with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
+            print_plan(len(inputs.prompts.questions), plan_ifeval(recipe, inputs, running), recipe)
         return
     results = run_ifeval(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
     print_end(results, out, until.value)

@@ -15,6 +15,7 @@ from pairkit.cli.tables import print_table
 if TYPE_CHECKING:
     from pairkit.evaluation.judge.labels import Pairs
     from pairkit.evaluation.judge.run import EvalJudgeRecipe, JudgeEvaluation
+    from pairkit.evaluation.plan import Planned
 
 
 def judge(
@@ -58,7 +59,7 @@ def judge(
         bool, typer.Option("--retry-failed", help="Ask again the questions that failed before.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the number of questions and the recipe; ask nothing.")
+        bool, typer.Option("--dry-run", help="Print calls, tokens and cost, and the recipe; ask nothing.")
     ] = False,
 ) -> None:
     """Measure a judge's agreement with human labels.
@@ -80,7 +81,9 @@ def judge(
     """
     from pairkit import recipes
     from pairkit.evaluation.judge.labels import read_pairs
-    from pairkit.evaluation.judge.run import EvalJudgeRecipe, run_judge_evaluation
+    from pairkit.evaluation.judge.plan import plan_judge
+    from pairkit.evaluation.judge.run import EvalJudgeRecipe, run_judge_evaluation, sets_of
+    from pairkit.evaluation.plan import rehearsal
 
     fields = {"model": model, "prompt": prompt, "protocol": protocol}
     flags = {key: value for key, value in fields.items() if value is not None}
@@ -91,17 +94,21 @@ def judge(
     recipe = recipes.validate(EvalJudgeRecipe, content)
     pairs = read_pairs(data, mapping(map_), limit)
     if dry_run:
-        _print_plan(recipe, pairs)
+        with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
+            # All pairs are asked about together.
+            calls = plan_judge(recipe, sets_of(pairs), running, seed, len(pairs.first))
+        _print_plan(recipe, pairs, calls)
         return
     evaluation = run_judge_evaluation(recipe, data, pairs, out, seed=seed, retry_failed=retry_failed)
     _print(pairs, evaluation)
     say(f"\nwrote {out / 'results.json'}, report.html, agreement.png, verdicts.parquet, quarantine.parquet")
 
 
-def _print_plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:
+def _print_plan(recipe: EvalJudgeRecipe, pairs: Pairs, calls: Planned) -> None:
     import yaml
 
     from pairkit.evaluation.judge.run import count_questions
+    from pairkit.evaluation.plan import describe_plan
     from pairkit.masking import masked
     from pairkit.rankers.judge.prompt import read_prompts
 
@@ -114,6 +121,7 @@ def _print_plan(recipe: EvalJudgeRecipe, pairs: Pairs) -> None:
         "left_out": dict(pairs.left_out),
         "annotators": pairs.labels.shape[1],
         "questions": count_questions(recipe, pairs),
+        "steps": describe_plan({"verdicts": calls}, recipe.calls),
         "prompts": prompts,
         "judge": masked(recipe.model_dump(mode="json")),
     }

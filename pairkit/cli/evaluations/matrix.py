@@ -13,6 +13,7 @@ from pairkit.cli.evaluations.common import (
     EngineFlag,
     JudgeFlag,
     LimitFlag,
+    OutFlag,
     RetryFlag,
     SeedFlag,
     Step,
@@ -31,7 +32,8 @@ def matrix(
         Path,
         typer.Option(
             metavar="FILE",
-            help="The prompts: a field prompt, instruction, question, turns or messages per row.",
+            help="The prompts: a field prompt, instruction, question, turns or messages per row; a "
+            "text, or a dialogue as messages.",
         ),
     ],
     models: Annotated[
@@ -61,7 +63,7 @@ def matrix(
         Path | None,
         typer.Option(metavar="FILE", help="Stored verdicts, as in verdicts.parquet: no judge."),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/matrix"),
+    out: OutFlag = Path("runs/eval/matrix"),
     until: UntilFlag = Step.scores,
     limit: LimitFlag = None,
     seed: SeedFlag = None,
@@ -87,6 +89,7 @@ def matrix(
     from pairkit.evaluation.matrix.plan import plan_matrix
     from pairkit.evaluation.matrix.recipe import MatrixRecipe
     from pairkit.evaluation.matrix.run import run_matrix
+    from pairkit.evaluation.plan import rehearsal
 
     flags = {
         "models": _models(models) if models else None,
@@ -99,12 +102,9 @@ def matrix(
     given = [(name, Path(file)) for name, file in map(_named, answers or [])]
     inputs = read_inputs(recipe, Files(prompts, given, annotations), until.value, limit)
     if dry_run:
-        print_plan(
-            len(inputs.prompts.questions),
-            plan_matrix(recipe, inputs, until.value),
-            recipe,
-            models=list(inputs.models),
-        )
+        with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
+            steps = plan_matrix(recipe, inputs, until.value, running)
+            print_plan(len(inputs.prompts.questions), steps, recipe, models=list(inputs.models))
         return
     results = run_matrix(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
     if results is not None:

@@ -15,6 +15,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OutFlag,
     RetryFlag,
     SeedFlag,
     Step,
@@ -67,7 +68,7 @@ def mt_bench(
             metavar="FILE", help="Another judge's verdicts on the same answers: how far the two agree."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/mt_bench"),
+    out: OutFlag = Path("runs/eval/mt_bench"),
     until: UntilFlag = Step.scores,
     limit: LimitFlag = None,
     seed: SeedFlag = None,
@@ -94,6 +95,7 @@ def mt_bench(
     from pairkit.evaluation.mt_bench.plan import plan_mt_bench
     from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
     from pairkit.evaluation.mt_bench.run import run_mt_bench
+    from pairkit.evaluation.plan import rehearsal
 
     flags = {
         "model": model,
@@ -108,7 +110,10 @@ def mt_bench(
     files = Files(questions, references, answers, annotations, agreement)
     inputs = read_inputs(recipe, files, until.value, limit)
     if dry_run:
-        print_plan(len(inputs.questions.listed), plan_mt_bench(recipe, inputs, until.value), recipe)
+        with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
+            print_plan(
+                len(inputs.questions.listed), plan_mt_bench(recipe, inputs, until.value, running), recipe
+            )
         return
     results = run_mt_bench(recipe, inputs, out, until=until.value, retry_failed=retry_failed)
     print_end(results, out, until.value)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairkit.cli.evaluations.common import DryRunFlag, RetryFlag, SeedFlag
+from pairkit.cli.evaluations.common import DryRunFlag, OutFlag, RetryFlag, SeedFlag
 from pairkit.cli.mapping import mapping
 from pairkit.cli.overrides import overrides
 from pairkit.cli.printing import say
 from pairkit.cli.tables import print_table
 from pairkit.errors import UsageError, unknown
+from pairkit.progress import shell_quoted, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,7 +69,7 @@ def ranker(
             metavar="FIELD", help="Metadata that divides results.  [default: subset, else category]"
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/ranker"),
+    out: OutFlag = Path("runs/eval/ranker"),
     limit: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Use only the first N sets of a dataset or rows of files."),
@@ -110,7 +111,7 @@ def ranker(
     place = Place(data, source, split, limit, mapping(map_), layout)
     found = read_data(place, out, recipe.subset)
     if dry_run:
-        _print_plan(recipe, found)
+        _print_plan(recipe, found, out, retry_failed)
         return
     _print(run_ranker_evaluation(recipe, found, out, retry_failed=retry_failed), out)
 
@@ -139,16 +140,17 @@ def _rankers(words: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _print_plan(recipe: EvalRankerRecipe, data: RankedData) -> None:
+def _print_plan(recipe: EvalRankerRecipe, data: RankedData, out: Path, retry_failed: bool) -> None:
     import yaml
 
-    from pairkit.evaluation.plan import describe_plan
+    from pairkit.evaluation.plan import describe_plan, rehearsal
     from pairkit.evaluation.ranker.plan import plan_rankers
     from pairkit.evaluation.ranker.reference import pairs_of, reference_of
     from pairkit.masking import masked
 
     reference = reference_of(data.sets, data.subsets)
-    calls, passes = plan_rankers(recipe.rankers, data.sets)
+    with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
+        calls, passes = plan_rankers(recipe.named(), data.sets, running, recipe.seed)
     plan = {
         "questions": len(reference.prompt_ids),
         "sets": data.sets.num_rows,
@@ -181,7 +183,8 @@ def _print(found: Mapping[str, Any], out: Path) -> None:
         "ranker"
     )
     if len(folders) > 1:
-        say(f"paired differences: pairkit eval compare {' '.join(map(str, folders))}")
+        words = " ".join(shell_quoted(str(folder)) for folder in folders)
+        say(f"paired differences: pairkit eval compare {words}")
 
 
 def _table(rankers: Sequence[Mapping[str, Any]]) -> Table:
@@ -189,7 +192,6 @@ def _table(rankers: Sequence[Mapping[str, Any]]) -> Table:
     from rich.text import Text
 
     from pairkit.evaluation.ranker.page import COLUMNS
-    from pairkit.progress import shown
 
     names = [name for name in _SHORT if any(_metric(ranker, name) for ranker in rankers)]
     table = Table(title="rankers, value [95 %]", title_justify="left", title_style="bold")
@@ -211,7 +213,6 @@ def _parts(rankers: Sequence[Mapping[str, Any]]) -> Table | None:
     from rich.text import Text
 
     from pairkit.evaluation.ranker.page import parts_of
-    from pairkit.progress import shown
 
     of = {ranker["name"]: parts_of(ranker) for ranker in rankers}
     labels = list(dict.fromkeys(label for parts in of.values() for label in parts))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairkit.cli.evaluations.common import LimitFlag, NameFlag, SeedFlag, print_results
+from pairkit.cli.evaluations.common import LimitFlag, NameFlag, OutFlag, SeedFlag, print_results
 from pairkit.cli.overrides import overrides
 from pairkit.cli.printing import say
 from pairkit.errors import UsageError
@@ -36,7 +36,7 @@ def tasks(
         bool, typer.Option("--apply-chat-template", help="Render prompts with the model's chat template.")
     ] = False,
     name: NameFlag = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")] = Path("runs/eval/tasks"),
+    out: OutFlag = Path("runs/eval/tasks"),
     limit: LimitFlag = None,
     seed: SeedFlag = None,
     dry_run: Annotated[

@@ -11,11 +11,12 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from queue import SimpleQueue
 from typing import Any
 
-from pairkit.engines.base import Call, Problem, Request, Result
+from pairkit.engines.base import Call, Problem, Request, Result, Unloaded
 from pairkit.engines.openai.client import FAILED, Client
 from pairkit.engines.openai.connection import key_of
 from pairkit.engines.openai.messages import sent
@@ -50,13 +51,8 @@ class OpenAIEngine:
 
     def __init__(self, recipe: EngineRecipe, settings: CallSettings, name: str, key: str | None) -> None:
         self.name = name
-        self.identity = {"engine": "openai", "model": recipe.model, "extra_body": recipe.extra_body}
-        # Only what is set, so that the answers to a recipe without it stay those in the cache.
-        if template := recipe.template.model_dump(exclude_defaults=True):  # type: ignore[union-attr]
-            self.identity["template"] = template
+        self.identity = _identity(recipe)
         self._recipe, self._settings = recipe, settings
-        # A field `n` that is taken out asks for one completion.
-        self._many = recipe.many_per_call and "n" not in recipe.extra_body
         self._client = Client(recipe, settings, key)
         # Finished calls from the loop. Results stay until `collect` is called again, because an interrupt may
         # come between returning them and storing them.
@@ -79,21 +75,7 @@ class OpenAIEngine:
 
     def calls(self, requests: Sequence[Request]) -> list[Call]:
         """Return one call per group of equal settings, or per completion if `many_per_call` is off."""
-        calls = []
-        for owner, request in enumerate(requests):
-            try:
-                sent(self._recipe, request)
-            # Found before anything is sent, because it costs this set and no other.
-            except PromptRefused as error:
-                calls.append(Call((request,), (owner,), Problem(error.reason, str(error))))
-                continue
-            # Seeds differ between samples, but a call sends one: see `chat_api.body`.
-            groups = groupby(request.samplings, lambda sampling: sampling._replace(seed=0))
-            for _, group in groups:
-                equal = tuple(group)
-                parts = [equal] if self._many else [(sampling,) for sampling in equal]
-                calls += [Call((replace(request, samplings=part),), (owner,)) for part in parts]
-        return calls
+        return _calls(self._recipe, requests)
 
     def room(self) -> bool:
         return self._submitted < QUEUE_FACTOR * self._settings.concurrency
@@ -209,3 +191,36 @@ class OpenAIEngine:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._client.close()
+
+
+def unloaded_openai(recipe: EngineRecipe) -> Unloaded:
+    """Return what is known of the engine without asking its server."""
+    return Unloaded(_identity(recipe), partial(_calls, recipe))
+
+
+def _identity(recipe: EngineRecipe) -> dict[str, Any]:
+    identity = {"engine": "openai", "model": recipe.model, "extra_body": recipe.extra_body}
+    # Only what is set, so that the answers to a recipe without it stay those in the cache.
+    if template := recipe.template.model_dump(exclude_defaults=True):  # type: ignore[union-attr]
+        identity["template"] = template
+    return identity
+
+
+def _calls(recipe: EngineRecipe, requests: Sequence[Request]) -> list[Call]:
+    # A field `n` that is taken out asks for one completion.
+    many = recipe.many_per_call and "n" not in recipe.extra_body
+    calls = []
+    for owner, request in enumerate(requests):
+        try:
+            sent(recipe, request)
+        # Found before anything is sent, because it costs this set and no other.
+        except PromptRefused as error:
+            calls.append(Call((request,), (owner,), Problem(error.reason, str(error))))
+            continue
+        # Seeds differ between samples, but a call sends one: see `chat_api.body`.
+        groups = groupby(request.samplings, lambda sampling: sampling._replace(seed=0))
+        for _, group in groups:
+            equal = tuple(group)
+            parts = [equal] if many else [(sampling,) for sampling in equal]
+            calls += [Call((replace(request, samplings=part),), (owner,)) for part in parts]
+    return calls

@@ -68,7 +68,7 @@ def _is_telling(value: str) -> bool:
 
 
 def _spellings(value: str) -> set[str]:
-    """Return a value as it is, within JSON and URLs, every character escaped, in hex and in base64."""
+    """Return a value as it is, in JSON and URLs, escaped, in hex, and in base64 once and twice."""
     units = value.encode("utf-16-be", "surrogatepass").hex()
     data = value.encode("utf-8", "surrogatepass")
     escaped = {
@@ -77,7 +77,7 @@ def _spellings(value: str) -> set[str]:
     }
     # The case of the mark itself stays.
     upper = {re.sub("[0-9a-f]{2,4}", lambda digits: digits[0].upper(), each) for each in escaped}
-    coded = {_in_base64(data, place) for place in range(3)}
+    coded = _coded(data)
     return {
         value,
         json.dumps(value)[1:-1],
@@ -86,8 +86,14 @@ def _spellings(value: str) -> set[str]:
         *escaped,
         *upper,
         *coded,
-        *(each.replace("+", "-").replace("/", "_") for each in coded),
+        *(twice for each in coded for twice in _coded(each.encode())),
     }
+
+
+def _coded(data: bytes) -> set[str]:
+    """Return what stands for `data` in base64 of both alphabets, wherever it begins in a longer text."""
+    coded = {_in_base64(data, place) for place in range(3)}
+    return coded | {each.replace("+", "-").replace("/", "_") for each in coded}
 
 
 def _in_base64(data: bytes, place: int) -> str:

@@ -5,27 +5,26 @@ from __future__ import annotations
 from pairkit.evaluation.alpaca_eval.answers import text_of
 from pairkit.evaluation.alpaca_eval.inputs import Inputs, Until
 from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
-from pairkit.evaluation.alpaca_eval.verdicts import decoding_of, games_of
-from pairkit.evaluation.plan import Planned, planned
+from pairkit.evaluation.alpaca_eval.verdicts import ask_judge, games_of
+from pairkit.evaluation.answers import generate_answers
+from pairkit.evaluation.plan import Planned, Rehearsal, by_prompt, planned
 
 
-def plan_alpaca_eval(recipe: AlpacaEvalRecipe, inputs: Inputs, until: Until) -> dict[str, Planned]:
+def plan_alpaca_eval(
+    recipe: AlpacaEvalRecipe, inputs: Inputs, until: Until, running: Rehearsal
+) -> dict[str, Planned]:
     """Return the calls of each step; answers that are not there yet count as long as the reference's."""
     steps: dict[str, Planned] = {}
-    reference = inputs.reference
-    # Other than the reference's, because equal texts are not judged.
-    texts = {key: f"{text} " for key, text in reference.answers.items()}
-    if inputs.answers is None:
-        prompts = [len(question.turns[0]) for question in reference.questions]
-        limits = [recipe.decoding().max_tokens] * len(prompts)
-        steps["answers"] = planned(recipe.model, prompts, limits)
-    else:
-        known = {key: text_of(answer, inputs.thoughts) for key, answer in inputs.answers.items()}
-        texts = {key: text for key, text in known.items() if text is not None}
+    reference, answers = inputs.reference, inputs.answers
+    if answers is None:
+        engine = running.answering(recipe, by_prompt(reference.questions, reference.answers))
+        answers = generate_answers(running, engine, reference.questions, recipe.decoding, seed=recipe.seed)
+        steps["answers"] = planned(engine)
     if until != "answers" and recipe.judge is not None and inputs.annotations is None:
+        known = {key: text_of(answer, inputs.thoughts) for key, answer in answers.items()}
+        texts = {key: text for key, text in known.items() if text is not None}
+        judge = running.judging(recipe.judge)
         games = games_of(reference, texts, inputs.prompt, recipe.verdict)
-        lengths = [sum(len(message["content"]) for message in game.messages) for game in games]
-        limit = decoding_of(recipe.judge, recipe.verdict).max_tokens
-        attempts = 1 if recipe.verdict == "logprobs" else recipe.judge.attempts
-        steps["verdicts"] = planned(recipe.judge.model, lengths, [limit] * len(games), attempts)
+        ask_judge(running, judge, recipe.judge, games, recipe.verdict, recipe.seed)
+        steps["verdicts"] = planned(judge, 1 if recipe.verdict == "logprobs" else recipe.judge.attempts)
     return steps

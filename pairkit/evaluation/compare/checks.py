@@ -82,7 +82,7 @@ def _other_questions(runs: Sequence[tuple[str, Run]]) -> str:
 
 
 def _other_texts(
-    runs: Sequence[tuple[str, Run]], file: str, part: Callable[[Text], tuple[str, ...]]
+    runs: Sequence[tuple[str, Run]], file: str, part: Callable[[Text], tuple[Any, ...]]
 ) -> str | None:
     """Describe a prompt of which a part of the stored texts differs; None if a run has stored none."""
     texts = [(name, read_texts(run.path / file)) for name, run in runs]

@@ -17,7 +17,7 @@ from pairkit.evaluation.answers import (
 from pairkit.evaluation.gsm8k.questions import QUESTIONS, Problems, read_problems
 from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
 from pairkit.evaluation.gsm8k.scoring import Scored, measured, missing, score
-from pairkit.evaluation.plan import Planned, planned
+from pairkit.evaluation.plan import Planned, Rehearsal, planned
 from pairkit.evaluation.results import Outcome, write_outcome
 from pairkit.evaluation.rows import DataFile
 from pairkit.evaluation.session import session
@@ -51,12 +51,15 @@ def read_inputs(
     return Inputs(recipe.shown_name, problems, None, data)
 
 
-def plan_gsm8k(recipe: Gsm8kRecipe, inputs: Inputs) -> dict[str, Planned]:
+def plan_gsm8k(recipe: Gsm8kRecipe, inputs: Inputs, running: Rehearsal) -> dict[str, Planned]:
     """Return the calls of each step."""
     if inputs.answers is not None:
         return {}
-    prompts = [len(question.turns[0]) for question in inputs.problems.questions]
-    return {"answers": planned(recipe.model, prompts, [recipe.decoding().max_tokens] * len(prompts))}
+    engine = running.answering(recipe)
+    generate_answers(
+        running, engine, inputs.problems.questions, recipe.decoding, seed=recipe.seed, system=recipe.system
+    )
+    return {"answers": planned(engine)}
 
 
 def run_gsm8k(

@@ -12,7 +12,7 @@ from pairkit.evaluation.ifeval.recipe import IfevalRecipe
 from pairkit.evaluation.ifeval.responses import RESPONSES, read_responses, write_responses
 from pairkit.evaluation.ifeval.scoring import details, kinds, measured, missing, verify
 from pairkit.evaluation.ifeval.verifier import Verifier, load_verifier
-from pairkit.evaluation.plan import Planned, planned
+from pairkit.evaluation.plan import Planned, Rehearsal, planned
 from pairkit.evaluation.results import Outcome, write_outcome
 from pairkit.evaluation.rows import DataFile
 from pairkit.evaluation.session import session
@@ -48,12 +48,13 @@ def read_inputs(
     return Inputs(recipe.shown_name, prompts, None, data)
 
 
-def plan_ifeval(recipe: IfevalRecipe, inputs: Inputs) -> dict[str, Planned]:
+def plan_ifeval(recipe: IfevalRecipe, inputs: Inputs, running: Rehearsal) -> dict[str, Planned]:
     """Return the calls of each step."""
     if inputs.answers is not None:
         return {}
-    lengths = [len(question.turns[0]) for question in inputs.prompts.questions]
-    return {"answers": planned(recipe.model, lengths, [recipe.decoding().max_tokens] * len(lengths))}
+    engine = running.answering(recipe)
+    generate_answers(running, engine, inputs.prompts.questions, recipe.decoding, seed=recipe.seed)
+    return {"answers": planned(engine)}
 
 
 def run_ifeval(

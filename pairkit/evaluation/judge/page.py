@@ -11,7 +11,7 @@ import pyarrow as pa
 from pairkit.evaluation.judge.agreement import Measure
 from pairkit.evaluation.judge.labels import Pairs, majority
 from pairkit.evaluation.report.cases import COUNT, Case, cases_section
-from pairkit.evaluation.report.texts import Text
+from pairkit.evaluation.report.texts import Prompt, Text
 from pairkit.intervals import Floats, Interval
 from pairkit.rankers.judge.statistics import Rate
 from pairkit.reports.html import Html, page, section, settings, table, text, tiles
@@ -86,7 +86,8 @@ def _contradictions(pairs: Pairs, found: Measured) -> Html | None:
             said[row["set_id"]].append((_title(row), row["answer"] or ""))
     cases = []
     for place in places:
-        prompt = tuple(turn["content"] for turn in pairs.prompts[place])
+        *before, (_, last) = ((turn["role"], turn["content"]) for turn in pairs.prompts[place])
+        prompt = Prompt((last,), tuple(before))
         answers = [
             (name, Text(name, prompt, (shown,)))
             for name, shown in zip(("first", "second"), found.shown[place], strict=True)

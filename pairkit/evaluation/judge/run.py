@@ -63,7 +63,7 @@ class JudgeEvaluation(NamedTuple):
 def count_questions(recipe: JudgeRecipe, pairs: Pairs) -> int:
     """Count the questions about the pairs, without retries."""
     # Of equal answers one is asked about.
-    texts = [len(set(both)) for both in _shown(_sets(pairs), recipe)]
+    texts = [len(set(both)) for both in _shown(sets_of(pairs), recipe)]
     if recipe.protocol == "pointwise":
         return len(recipe.prompts) * sum(texts)
     return texts.count(2) * (2 if recipe.both_orders else 1)
@@ -78,7 +78,7 @@ def evaluate_judge(
     not asked about. A pair in quarantine has no verdict.
     """
     # Two completions per set, always: `_verdicts` relies on it.
-    sets = _sets(pairs)
+    sets = sets_of(pairs)
     scored = load_judge(recipe, ask, seed=seed).score(sets, advance)
     verdicts = _verdicts(sets["set_id"].to_pylist(), scored.sets, _shown(scored.sets, recipe))
     # Of what the judge was shown, because it cannot prefer the length of a thought.
@@ -160,7 +160,7 @@ def ask_with_progress(engine: Engine, cache: Cache | None, advance: Advance) -> 
     return ask
 
 
-def _sets(pairs: Pairs) -> pa.Table:
+def sets_of(pairs: Pairs) -> pa.Table:
     """Make candidate sets of two from the pairs, in their order."""
     rows = [
         {
@@ -215,7 +215,7 @@ def _write(
     with replacing(out / "agreement.png") as temporary:
         plot_agreement(evaluation.by_length, temporary)
     results = judge_results(recipe, data, pairs, prompts, evaluation, seed)
-    sets = _sets(pairs)
+    sets = sets_of(pairs)
     shown = Measured(
         evaluation.overall,
         evaluation.by_length,

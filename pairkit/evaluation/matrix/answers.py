@@ -1,4 +1,4 @@
-"""The answers of one model, from files of several layouts, joined to prompts by their text."""
+"""The answers of one model, from files of several layouts, joined to prompts by their texts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from pairkit.engines.base import Problem
 from pairkit.errors import InputError
 from pairkit.evaluation.answers import Answer, Answers, add_answer, is_own, matched, one_model
-from pairkit.evaluation.matrix.prompts import Prompts, prompt_text, text_of
+from pairkit.evaluation.matrix.prompts import Prompts, dialogue_of, text_of
 from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
 
 _MODELS = ("model", "generator", "model_id")
@@ -23,18 +23,19 @@ def read_answers(path: Path, prompts: Prompts) -> tuple[str, Answers, DataFile]:
     """
     rows, file = read_rows(path)
     read = _own if is_own(rows) else _output if "output" in rows[0][1] else _messages
-    ids = prompts.by_text
+    ids = prompts.by_dialogue
     found: dict[str, Answer | Problem] = {}
     models: dict[str, int] = {}
     others: list[str] = []
     for number, row in rows:
         if (named := next((name for name in _MODELS if row.get(name) is not None), None)) is not None:
             models.setdefault(text_field(row, named, path, number), number)
-        key = ids.get(prompt_text(row, path, number))
+        dialogue = dialogue_of(row, path, number)
+        key = ids.get(dialogue)
         if key is not None:
             add_answer(found, key, read(row, path, number), path, number)
         else:
-            others.append(prompt_text(row, path, number))
+            others.append(dialogue[-1][1])
     if not found:
         raise InputError(
             f"{path}: none of its {len(rows):,} answers is to one of the {len(ids):,} prompts: give the "

@@ -72,7 +72,7 @@ def games_of(
             set_ = {
                 # A hash, because names may hold any separator.
                 "set_id": short_hash([key, model, reference]),
-                "prompt": [{"role": "user", "content": question.turns[0]}],
+                "prompt": question.messages,
                 "completions": [{"text": text, "tool_calls": None, "origin": "source"} for text in shown],
             }
             case = case_of(0, set_, shown, seed, boxed=boxed)

@@ -1,4 +1,4 @@
-"""The prompts of a matrix: any file with one user's message per row."""
+"""The prompts of a matrix: any file with a user's message, or a dialogue that ends with one, per row."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ _TEXTS = ("prompt", "instruction", "question", "turns", "messages")
 _IDS = ("prompt_id", "uid", "question_id", "id")
 _CATEGORIES = ("category", "dataset", "subset")
 
+# (role, text) of each message; the last one is the user's.
+Dialogue = tuple[tuple[str, str], ...]
+
 
 class Prompts(NamedTuple):
-    """The prompts of a file, and the id of each text."""
+    """The prompts of a file, and the id of each."""
 
     questions: tuple[Question, ...]
     file: DataFile
 
     @property
-    def by_text(self) -> dict[str, str]:
-        """The prompt_id of each text."""
-        return {question.turns[0]: question.prompt_id for question in self.questions}
+    def by_dialogue(self) -> dict[Dialogue, str]:
+        """The prompt_id of each dialogue."""
+        return {
+            (*question.before, ("user", question.turns[0])): question.prompt_id for question in self.questions
+        }
 
     def first(self, limit: int | None) -> Prompts:
         """Return the first prompts alone."""
@@ -33,51 +38,74 @@ class Prompts(NamedTuple):
 
 
 def read_prompts(path: Path) -> Prompts:
-    """Read prompts: a text, or a list of one text or one message, in the first field there is of `_TEXTS`.
+    """Read prompts: a text, or a list of one text or of messages, in the first field there is of `_TEXTS`.
 
-    The prompt_id is that of the row, else a hash of the text. Raises `InputError` for a row without a prompt,
-    one of several turns, or a text or an id twice.
+    The prompt_id is that of the row, else a hash of the texts. Raises `InputError` for a row without a
+    prompt, one of several turns that are no messages, or a prompt or an id twice.
     """
     rows, file = read_rows(path)
     found: dict[str, Question] = {}
-    numbers: dict[str, int] = {}
+    numbers: dict[Dialogue, int] = {}
     for number, row in rows:
-        text = prompt_text(row, path, number)
-        if text in numbers:
+        dialogue = dialogue_of(row, path, number)
+        if dialogue in numbers:
             raise InputError.at(
-                f"the same prompt as in row {numbers[text]}: a prompt counts once, so keep one of them",
+                f"the same prompt as in row {numbers[dialogue]}: a prompt counts once, so keep one of them",
                 file=path,
                 row=number,
             )
-        numbers[text] = number
-        key = next((str(row[name]) for name in _IDS if row.get(name) is not None), None) or short_hash(text)
+        numbers[dialogue] = number
+        *before, (_, text) = dialogue
+        key = next((str(row[name]) for name in _IDS if row.get(name) is not None), None)
+        key = key or short_hash(dialogue if before else text)
         if key in found:
             raise InputError.at(f"id {key!r} a second time: give each prompt its own", file=path, row=number)
         category = next((row[name] for name in _CATEGORIES if isinstance(row.get(name), str)), None)
-        found[key] = Question(key, (text,), category, row)
+        found[key] = Question(key, (text,), category, row, tuple(before))
     return Prompts(tuple(found.values()), file)
 
 
-def prompt_text(row: Row, path: Path, number: int) -> str:
-    """Return the one message of a row's prompt. Raises `InputError` for none or several."""
+def dialogue_of(row: Row, path: Path, number: int) -> Dialogue:
+    """Return the messages of a row's prompt, without the answer that `messages` may end with.
+
+    Raises `InputError` for none, several texts without roles, or messages that no user ends.
+    """
     name = next((name for name in _TEXTS if row.get(name) is not None), None)
     if name is None:
         raise InputError.at(f"no prompt: none of the fields {', '.join(_TEXTS)}", file=path, row=number)
-    value = row[name]
-    if name == "messages" and isinstance(value, list) and len(value) == 2 and _said(value[1], "assistant"):
-        # The prompt of a stored answer.
-        value = value[:1]
-    if isinstance(value, list):
-        if len(value) != 1:
-            raise InputError.at(
-                f"field {name!r} has {len(value)} messages: models are compared on prompts of one",
-                file=path,
-                row=number,
+    value = row[name] if isinstance(row[name], list) else [row[name]]
+    if name == "messages" and len(value) > 1 and _role(value[-1]) == "assistant":
+        value = value[:-1]  # the prompt of a stored answer
+    # What `write_answers` keeps apart.
+    messages = [*(row.get("before") or ()), *value]
+    if (wrong := _why_no_dialogue(value, messages)) is not None:
+        raise InputError.at(f"field {name!r} {wrong}", file=path, row=number)
+    return tuple((_role(said) or "user", _text(said) or "") for said in messages)
+
+
+def _why_no_dialogue(value: list[Any], messages: list[Any]) -> str | None:
+    """Say what is wrong with the messages, the last of which are `value`; None for a dialogue."""
+    if len(value) > 1 and not all(map(_role, value)):
+        return (
+            f"has {len(value)} texts without roles: models are compared on one answer per prompt; give a "
+            "dialogue as messages (role, content), the last of them the user's"
+        )
+    texts = list(map(_text, messages))
+    if (
+        not messages
+        or _role(messages[-1]) not in (None, "user")
+        or None in texts
+        or not (texts[-1] or "").strip()
+    ):
+        return "is no prompt of a user"
+    for place, said in enumerate(messages):
+        role = _role(said)
+        if role not in (None, "user", "assistant") and (role, place) != ("system", 0):
+            return (
+                f"has a message of {role!r} in place {place + 1}: a dialogue is of user and assistant, after "
+                "at most one message of the system"
             )
-        value = text_of(value[0]["content"]) if _said(value[0], "user") else value[0]
-    if not isinstance(value, str) or not value.strip():
-        raise InputError.at(f"field {name!r} is no prompt of a user", file=path, row=number)
-    return value
+    return None
 
 
 def text_of(content: Any) -> str | None:
@@ -92,5 +120,13 @@ def text_of(content: Any) -> str | None:
     return content if isinstance(content, str) else None
 
 
-def _said(message: object, role: str) -> bool:
-    return isinstance(message, Mapping) and message.get("role") == role and "content" in message
+def _text(message: Any) -> str | None:
+    if _role(message):
+        return text_of(message["content"])
+    return message if isinstance(message, str) else None
+
+
+def _role(message: object) -> str | None:
+    if isinstance(message, Mapping) and isinstance(message.get("role"), str) and "content" in message:
+        return str(message["role"])
+    return None

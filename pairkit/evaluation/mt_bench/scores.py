@@ -28,7 +28,8 @@ def measured(questions: Sequence[Question], ratings: Floats) -> list[Measured]:
     """Return the metrics of ratings `[questions, turns]`, the headline first.
 
     average: the mean over all ratings, which is not the mean of the turns' where ratings are missing; both
-    turns of a question are one score. Where ratings are missing, also the average if each of them counts 1.
+    turns of a question are one score.
+    average_missing_as_1: the average if each missing rating counts 1.
     """
     keys = [question.prompt_id for question in questions]
     categories = [question.category for question in questions]
@@ -37,11 +38,9 @@ def measured(questions: Sequence[Question], ratings: Floats) -> list[Measured]:
         Measured(f"turn_{turn}", keys, column.copy(), categories=categories)
         for turn, column in enumerate(ratings.T, start=1)
     ]
-    counted = []
-    if np.isnan(ratings).any():
-        filled = np.where(np.isnan(ratings), LOWEST, ratings)
-        counted.append(_average("average_missing_as_1", keys, filled, categories))
-    return [average, *turns, *counted, *_parts(keys, ratings, categories)]
+    filled = np.where(np.isnan(ratings), LOWEST, ratings)
+    counted = _average("average_missing_as_1", keys, filled, categories)
+    return [average, *turns, counted, *_parts(keys, ratings, categories)]
 
 
 def _average(name: str, keys: Sequence[str], ratings: Floats, categories: Sequence[str | None]) -> Measured:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pairkit.evaluation.report.texts import Text
+from pairkit.evaluation.report.texts import Prompt, Text
 from pairkit.intervals import Floats
 from pairkit.reports.html import Html, badge, join, section, table, text
 
@@ -25,7 +25,7 @@ class Case(NamedTuple):
     score: str
     answers: Sequence[tuple[str, Text | None]]
     said: Sequence[tuple[str, str]] = ()  # a title and the words
-    prompt: Sequence[str] = ()  # where no answer is stored, whose file has the prompt
+    prompt: Prompt = Prompt()  # where no answer is stored, whose file has the prompt
 
 
 def extremes(scores: Floats, middle: float, count: int = COUNT) -> tuple[list[int], list[int]]:
@@ -47,9 +47,9 @@ def cases_section(title: str, cases: Sequence[Case], note: str = "") -> Html | N
 
 def _case(case: Case) -> Html:
     prompt = next((found.prompt for _, found in case.answers if found), case.prompt)
-    turns = join(
-        [_line("user" if len(prompt) == 1 else f"user, turn {n}", t) for n, t in enumerate(prompt, 1)]
-    )
+    several = len(prompt.turns) > 1
+    said_by_user = [(f"user, turn {n}" if several else "user", t) for n, t in enumerate(prompt.turns, 1)]
+    turns = join([_line(*said) for said in (*prompt.before, *said_by_user)])
     names, texts = zip(*case.answers, strict=True)
     answers = table(names, [[_answers(found) for found in texts]])
     said = [_said(title, words) for title, words in case.said]

@@ -23,7 +23,7 @@ from pairkit.evaluation.report.scores import (
     metrics_section,
     settings_section,
 )
-from pairkit.evaluation.report.texts import Text, read_prompts, read_texts
+from pairkit.evaluation.report.texts import Prompt, Text, read_prompts, read_texts
 from pairkit.intervals import Floats
 from pairkit.rankers.thoughts import Thoughts
 from pairkit.reports.html import Html, page, tiles
@@ -128,7 +128,7 @@ def _extremes(
     reference: Mapping[str, Text],
     details: Mapping[str, Mapping[str, Any]],
     verdicts: pa.Table | None,
-    prompts: Mapping[str, Sequence[str]],
+    prompts: Mapping[str, Prompt],
 ) -> list[Html | None]:
     model = headline.name.removeprefix(MEAN_WIN_RATE) if headline.name.startswith(MEAN_WIN_RATE) else ""
     words = judge_words(verdicts, model or None, either=True)
@@ -146,7 +146,7 @@ def _extremes(
             score,
             answers,
             [*words(prompt), *details_said(details.get(prompt, {}))],
-            prompts.get(prompt, ()),
+            prompts.get(prompt, Prompt()),
         )
 
     middle = 0.5 if headline.share else _mean(headline.scores)

@@ -11,11 +11,18 @@ from pairkit.files import undamaged
 from pairkit.rankers.thoughts import Thoughts
 
 
+class Prompt(NamedTuple):
+    """What the user says, turn by turn, and (role, text) of the messages in front of it."""
+
+    turns: tuple[str, ...] = ()
+    before: tuple[tuple[str, str], ...] = ()
+
+
 class Text(NamedTuple):
     """A prompt and its answer, turn by turn; without answers if there were none, for the reason `problem`."""
 
     model: str
-    prompt: tuple[str, ...]
+    prompt: Prompt
     answers: tuple[str, ...]  # as judged
     truncated: bool = False
     problem: str = ""
@@ -43,18 +50,23 @@ def read_texts(file: Path, thoughts: Thoughts = "strip", *, model: str | None = 
     return found
 
 
-def read_prompts(file: Path) -> dict[str, tuple[str, ...]]:
-    """Read the turns of prompts that `write_prompts` wrote, by prompt; nothing if there is no file."""
+def read_prompts(file: Path) -> dict[str, Prompt]:
+    """Read prompts that `write_prompts` wrote, by prompt; nothing if there is no file."""
     if not file.is_file():
         return {}
     with undamaged(file, "evaluate again"):
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        return {row["prompt_id"]: tuple(row["prompt"]) for row in rows}
+        return {row["prompt_id"]: _prompt(row) for row in rows}
 
 
 def _text(row: dict[str, Any], thoughts: Thoughts) -> Text:
-    model, prompt = str(row["model"]), tuple(row["prompt"])
+    model, prompt = str(row["model"]), _prompt(row)
     if problem := row.get("problem"):
         return Text(model, prompt, (), problem=str(problem))
     answer = Answer(tuple(row["answers"]), tuple(row.get("finish_reasons") or ()))
     return Text(model, prompt, answer.shown(thoughts), answer.truncated)
+
+
+def _prompt(row: dict[str, Any]) -> Prompt:
+    before = tuple((said["role"], said["content"]) for said in row.get("before", ()))
+    return Prompt(tuple(row["prompt"]), before)

@@ -22,6 +22,7 @@ class TasksRecipe(Strict):
     include              directories with further task files of lm-eval.
     batch_size           prompts per pass.
     seed                 of few-shot examples and resampling.
+    engine               transformers; no other one gives log-likelihoods here.
     """
 
     model: str
@@ -39,6 +40,16 @@ class TasksRecipe(Strict):
     @classmethod
     def _listed(cls, value: object) -> object:
         return [name for name in value.split(",") if name] if isinstance(value, str) else value
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _transformers(cls, value: object) -> object:
+        if value in ("vllm", "openai"):
+            raise ValueError(
+                f"{value!r} computes no tasks: lm-eval asks the model for log-likelihoods through "
+                "transformers alone; leave engine out"
+            )
+        return value
 
     @property
     def shown_name(self) -> str:

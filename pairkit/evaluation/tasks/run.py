@@ -12,6 +12,7 @@ from pairkit.errors import RecipeError
 from pairkit.evaluation.extra import extra_version
 from pairkit.evaluation.results import Outcome, write_outcome
 from pairkit.evaluation.rows import DataFile
+from pairkit.evaluation.tasks.bars import one_style
 from pairkit.evaluation.tasks.harness import Tasks, load_tasks, run_tasks
 from pairkit.evaluation.tasks.local import read_local
 from pairkit.evaluation.tasks.recipe import TasksRecipe
@@ -54,7 +55,7 @@ def evaluate_tasks(
     """
     version = extra_version("lm-eval")
     message = f"{out}: stopped; what was computed is saved: run the same command again to continue"
-    with stoppable(out, lambda: message), owned(out):
+    with stoppable(out, lambda: message), owned(out), one_style():
         tasks = load_tasks(recipe, local.rows, out / "tasks")
         results = run_tasks(recipe, tasks, local.rows, out, limit)
         return write_outcome(out, _outcome(recipe, local, results, version, tasks, limit), recipe.seed)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairkit.errors import InputError, RecipeError
-from pairkit.hashing import sha256_of
+from pairkit.hashing import Stamp, sha256_of, stamp
 from pairkit.readers.formats import READABLE, advice, format_of, has_format
 from pairkit.readers.saved import refuse_selection, row_files, saved_files, saved_splits
 from pairkit.schema import MANIFEST, short_hash
@@ -188,6 +188,14 @@ def refuse_own_files(files: Sequence[Path], out: Path) -> None:
 def hash_files(files: Sequence[DataFile]) -> dict[Path, str]:
     """Return the sha256 of each file's content."""
     return sha256_of([file.path for file in files], "hashing the input")
+
+
+def stamp_files(files: Sequence[DataFile]) -> dict[Path, Stamp]:
+    """Return the state of each file. Raises `InputError` for one that is gone."""
+    try:
+        return {file.path: stamp(file.path) for file in files}
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read any more ({error.strerror})") from error
 
 
 def fingerprint_files(files: Sequence[DataFile], hashes: Mapping[Path, str]) -> str:

@@ -21,7 +21,7 @@ from pairkit.schema import QUARANTINE, UNIDENTIFIED, StageResult, quarantined
 from pairkit.sources.base import STAGE, Opened, Reading, Source, SourceRecipe, converted
 from pairkit.sources.reading.checks import check
 from pairkit.sources.reading.hub import download_split
-from pairkit.sources.reading.locate import DataFile, find_files, fingerprint_files, hash_files
+from pairkit.sources.reading.locate import DataFile, find_files, fingerprint_files, hash_files, stamp_files
 
 
 class _File(NamedTuple):
@@ -40,12 +40,15 @@ def open_files(source: Source, recipe: SourceRecipe) -> Opened:
     """
     if recipe.path is None:
         files, fingerprint = download_split(source, recipe)
+        # Before they are hashed: what is written in between is noticed then.
+        stamps = stamp_files(files)
         hashes = hash_files(files)
     else:
         for option in ("revision", "config"):
             if getattr(recipe, option):
                 raise RecipeError(f"`{option}` applies to hub datasets only; leave out `path` or `{option}`")
         files = find_files(recipe.path, recipe.split, source.splits[0])
+        stamps = stamp_files(files)
         hashes = hash_files(files)
         fingerprint = fingerprint_files(files, hashes)
     readings: dict[str, Reading] = {}
@@ -75,6 +78,7 @@ def open_files(source: Source, recipe: SourceRecipe) -> Opened:
         stream=lambda start, rows: stream(source, read, start, rows),
         surveys=surveys,
         hashes=hashes,
+        stamps=stamps,
     )
 
 

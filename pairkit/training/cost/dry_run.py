@@ -7,7 +7,6 @@ from typing import Any
 from torch import nn
 
 from pairkit.models.adapters import fresh_copy
-from pairkit.models.load import empty_model
 from pairkit.models.resolve import resolve
 from pairkit.training.cost.loads import first_steps
 from pairkit.training.cost.memory import Footprint, MicroBatchSize, device_type, footprint
@@ -63,7 +62,8 @@ def _size(load: TokenLoad, *, shared: bool) -> MicroBatchSize:
 
 def _empty(planned: Plan, name: str, *, policy: bool = True) -> nn.Module:
     recipe = planned.recipe
-    model = empty_model(
+    kind = planned.kind
+    model = kind.empty(
         name,
         revision=recipe.revision_of(name),
         dtype=recipe.dtype,
@@ -73,4 +73,6 @@ def _empty(planned: Plan, name: str, *, policy: bool = True) -> nn.Module:
     place = resolve(name, recipe.revision_of(name))
     if recipe.lora and recipe.lora.continue_adapters and place.adapters:
         return fresh_copy(model, place.top, revision=place.adapters_revision)
-    return with_adapters(model, recipe.lora, recipe.seed) if policy and recipe.lora else model
+    if not (policy and recipe.lora):
+        return model
+    return with_adapters(model, recipe.lora, recipe.seed, task=kind.task, whole=kind.whole)

@@ -17,7 +17,6 @@ from pairkit.training.cost.operations import (
 )
 from pairkit.training.cost.unknown import count_or_none
 from pairkit.training.distributed.processes import device_name
-from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.step.batch import Batch, StepModel
 
@@ -41,7 +40,7 @@ class Speed:
         if self._peak is None or self._cost is None:
             return 0.0
         processes = self._step_model.processes
-        shared = packs(self._step_model.model, self._step_model.live)
+        shared = self._step_model.shared
         graded = token_load(work, shared=shared, turns=True)
         if batch.draw is not None:
             mine = processes.share([item.size for item in batch.examples.work])

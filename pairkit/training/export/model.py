@@ -15,6 +15,7 @@ from pairkit import recipes
 from pairkit.dataset.reader import open_data
 from pairkit.errors import InputError, ModelError, RecipeError, unknown
 from pairkit.files import OnExisting, admit, names_in, read_json, read_record, sha256, stoppable
+from pairkit.losses.building import trained_by
 from pairkit.models.adapters import merged
 from pairkit.models.chat.saved import saved_template
 from pairkit.models.load import hub_commit, load_for_generation, load_tokenizer
@@ -23,6 +24,7 @@ from pairkit.models.resolve import CHECKPOINT_RECORD, is_adapter, resolve
 from pairkit.ownership import none_empty, outside_others, owned_name
 from pairkit.schema import short_hash
 from pairkit.training.export.source import find_source
+from pairkit.training.kinds import KINDS
 from pairkit.training.models import start_model
 from pairkit.training.output.checkpoint import CHECKPOINTS, WEIGHTS_FILE
 from pairkit.training.output.directory import save_model
@@ -147,9 +149,15 @@ def _load(source: Path, *, merge: bool) -> tuple[nn.Module, Any, TrainRecipe]:
     recipe = recipe.model_copy(update={"model": str(source)})
     code = recipe.trust_remote_code
     tokenizer = load_tokenizer(str(source), revision=None, trust_remote_code=code, texts=iter(()))
-    model = load_for_generation(
-        str(source), None, dtype="float32" if merge else "auto", trust_remote_code=code
-    )
+    if recipe.trains == "policy":
+        dtype = "float32" if merge else "auto"
+        return load_for_generation(str(source), None, dtype=dtype, trust_remote_code=code), tokenizer, recipe
+    kind = KINDS[recipe.trains]
+    model = kind.load(
+        str(source), revision=None, dtype="float32", trust_remote_code=code, attention=None, vocabulary=None,
+        seed=0,
+    )  # fmt: skip
+    kind.finish(model, tokenizer.pad_token_id)
     return model, tokenizer, recipe
 
 
@@ -160,7 +168,9 @@ def _checkpoint_model(
     tokenizer = format.tokenizer
     tokenizer.chat_template = saved_template(format)
     vocabulary = len(tokenizer) if recipe.model.endswith(".json") else None
-    model = start_model(recipe, vocabulary, new_ids=new_ids(tokenizer, recipe.tokens))
+    model = start_model(
+        recipe, vocabulary, new_ids=new_ids(tokenizer, recipe.tokens), padding=tokenizer.pad_token_id
+    )
     weights = torch.load(checkpoint / WEIGHTS_FILE, weights_only=True, map_location="cpu")
     current = model.state_dict()
     for name, value in weights.items():
@@ -186,6 +196,7 @@ def _recipe(run: Path) -> TrainRecipe:
     path = run / RECORD
     try:
         content = dict(read_json(path)["recipe"])
+        trained = trained_by(content["loss"]["name"])
     except FileNotFoundError as error:
         raise InputError(
             f"{run}: has no {RECORD}, by which a checkpoint is exported; give the checkpoint within its run"
@@ -195,7 +206,9 @@ def _recipe(run: Path) -> TrainRecipe:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the record of a training run: {error}") from error
     # No loss is computed, so that none is imported; and no kernels of the Hub are needed.
-    unused = {"loss": {"name": "sft"}, "negatives": {}, "expand": None, "attention": None}
+    unused: dict[str, Any] = {"negatives": {}, "expand": None, "attention": None}
+    if trained == "policy":
+        unused["loss"] = {"name": "sft"}
     return recipes.validate(TrainRecipe, content | unused)
 
 

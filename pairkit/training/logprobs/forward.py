@@ -11,7 +11,7 @@ Shapes: B sets, K completions of the set that has the most, T scored tokens of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -145,10 +145,14 @@ def score_all(
     *,
     want: frozenset[str] = frozenset(),
     live: nn.Module | None = None,
+    through: Callable[..., Scored] = score,
 ) -> Iterator[tuple[list[tuple[int, tuple[int, ...]]], Scored]]:
     """Score any number of sets without gradient; a set that exceeds the budget is scored in parts.
 
     Yields, for each row of the log-probs, its position in `work` and which completions of that set it holds.
+
+    Args:
+        through: the pass over some sets, called as `score` is.
     """
     shared = packs(model, live)
     keep_first = "head_sum" in want  # every part needs the first completion, which decides the prefixes
@@ -161,11 +165,11 @@ def score_all(
         selected = [parts[i] for i in group]
         # Not around the yield, because no_grad would then hold in the caller too, between two rows.
         with torch.no_grad():
-            scored = score(model, [part for _, part in selected], want=want, live=live)
+            scored = through(model, [part for _, part in selected], want=want, live=live)
         yield [(i, part.columns) for i, part in selected], scored
     for _ in range(idle):  # other processes still gather layers, and need this one for it
         with torch.no_grad():
-            score(model, [IDLE], want=want, live=live)
+            through(model, [IDLE], want=want, live=live)
     reshard(model, live)  # no backward comes, which would do it
 
 

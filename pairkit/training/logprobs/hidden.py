@@ -26,13 +26,28 @@ _final_steps: WeakKeyDictionary[nn.Module, Final | None] = WeakKeyDictionary()  
 
 
 def head_of(model: nn.Module) -> tuple[nn.Module, nn.Module | None]:
-    """Return the language model inside `model`, whatever wraps it, and its output head."""
+    """Return the model of transformers inside `model`, whatever wraps it, and its output head.
+
+    That of a reward model is the layer that makes the reward of a state.
+    """
     for module in model.modules():
         get = getattr(module, "get_output_embeddings", None)
         head = get() if get else None
-        if isinstance(head, nn.Module):
+        if not isinstance(head, nn.Module):
+            head = reward_head(module)
+        if head is not None:
             return module, head
     return model, None
+
+
+def reward_head(module: nn.Module) -> nn.Module | None:
+    """Return the head of a sequence-classification model, below what adapters wrap it in; None for others."""
+    if not type(module).__name__.endswith("ForSequenceClassification"):
+        return None
+    head: Any = getattr(module, "score", None)
+    copies = getattr(head, "modules_to_save", None)  # of peft: the one in use is trained and saved as a whole
+    found: nn.Module | None = head if copies is None else copies[head.active_adapters[0]]
+    return found
 
 
 def class_name(model: nn.Module) -> str:
@@ -52,6 +67,7 @@ def hidden_states(model: nn.Module, inputs: ModelInputs, earlier: Tensor | None 
         None for a model whose logits are not those of a plain head; that is printed once per model.
     """
     owner, module = head_of(model)
+    rewards = reward_head(owner) is not None
     if type(module) is not nn.Linear:  # an adapter's or a quantized head computes something else
         _remember(owner, None)
         return None
@@ -60,22 +76,24 @@ def hidden_states(model: nn.Module, inputs: ModelInputs, earlier: Tensor | None 
     seen: list[Tensor] = []
     precisions: list[torch.dtype] = []
 
-    def first_position_only(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
+    def record(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor] | None:
         seen.append(arguments[0])
         device = arguments[0].device.type
         # Asked here, inside the model, because autocast may cover its call alone; the states do not tell, as
         # a norm returns float32.
         autocast = torch.is_autocast_enabled(device)
         precisions.append(torch.get_autocast_dtype(device) if autocast else arguments[0].dtype)
-        return (seen[-1][:1, :1],)
+        # Not of a reward model, which looks up the last position of what its one row per state gives.
+        return None if rewards else (seen[-1][:1, :1],)
 
-    handle = module.register_forward_pre_hook(first_position_only)
+    handle = module.register_forward_pre_hook(record)
     try:
-        logits = model(**inputs.arguments).logits  # [1, 1, V]
+        logits = model(**arguments_of(model, inputs)).logits  # [1, 1, V]
     finally:
         handle.remove()
     if owner not in _final_steps:
-        _remember(owner, _final_step(owner, module, seen, logits))
+        # What a reward model makes of its head's output is compared by `reward.check`, on texts of the run.
+        _remember(owner, (1.0, None) if rewards else _final_step(owner, module, seen, logits))
     final = _final_steps[owner]
     if final is None:
         return None
@@ -86,6 +104,31 @@ def hidden_states(model: nn.Module, inputs: ModelInputs, earlier: Tensor | None 
     if earlier is not None:
         states = torch.cat([earlier, states])
     return Hidden(states[inputs.predictors], head, precisions[0])
+
+
+def arguments_of(model: nn.Module, inputs: ModelInputs) -> dict[str, Any]:
+    """Return what the model is called with: reward models keep all positions."""
+    if reward_head(head_of(model)[0]) is None:
+        return inputs.arguments
+    return {name: value for name, value in inputs.arguments.items() if name != "logits_to_keep"}
+
+
+def own_outputs(model: nn.Module, inputs: ModelInputs) -> Tensor:
+    """Return what the model itself computes at the positions that `inputs` keeps, `[R, L, V]`.
+
+    Logits; of a reward model the reward at each position, V = 1, which it returns for the last one alone.
+    """
+    owner, module = head_of(model)
+    seen: list[Tensor] = []
+    handle = None
+    if module is not None and reward_head(owner) is not None:
+        handle = module.register_forward_hook(lambda _, __, output: seen.append(output))
+    try:
+        logits: Tensor = model(**arguments_of(model, inputs)).logits
+    finally:
+        if handle is not None:
+            handle.remove()
+    return last_positions(seen[0] if seen else logits, inputs)
 
 
 def last_positions(values: Tensor, inputs: ModelInputs) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pairkit.errors import ModelError
 from pairkit.training.distributed.sharding import reshard
-from pairkit.training.logprobs.hidden import class_name, head_of, last_positions
+from pairkit.training.logprobs.hidden import class_name, head_of, own_outputs
 from pairkit.training.logprobs.padding import pad_rows
 
 TEXT = [1, 2, 3, 4, 5, 6, 7, 2, 3, 1, 4]
@@ -69,7 +69,7 @@ def own_logits(model: nn.Module, texts: list[list[int]]) -> Tensor:
     inputs = pad_rows(rows, next(model.parameters()).device)
     try:
         with torch.no_grad():
-            logits: Tensor = model(**inputs.arguments).logits
+            logits = own_outputs(model, inputs)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a class does with a plain text
@@ -79,7 +79,7 @@ def own_logits(model: nn.Module, texts: list[list[int]]) -> Tensor:
             f"({type(error).__name__}: {reason}); {_remedy_of_failure(model)}"
         ) from error
     reshard(model)  # no backward comes, which would do it
-    return last_positions(logits, inputs)
+    return logits
 
 
 def differ(one: Tensor, other: Tensor, tolerances: dict[torch.dtype, float]) -> bool:

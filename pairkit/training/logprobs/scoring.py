@@ -5,7 +5,7 @@ Shapes: B sets of the batch, K completions of the set that has the most.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pairkit.losses import Logps
 from pairkit.training.distributed.processes import Processes
-from pairkit.training.logprobs.forward import score_all
+from pairkit.training.logprobs.forward import score, score_all
 from pairkit.training.logprobs.selection import Scored, SetSelection, lengths
 
 PREFIX_FIELDS = ("head_sum", "chosen_head")  # [B, K] each, nats; what ld_dpo needs
@@ -27,12 +27,14 @@ def score_batch(
     want: frozenset[str] = frozenset(),
     live: nn.Module | None = None,
     processes: Processes,
+    through: Callable[..., Scored] = score,
 ) -> Scored:
     """Score the selected completions of all of `work`, on the CPU, the same on every process.
 
     Args:
         want: what is computed besides sums; see `forward.score`.
         live: the reference model, where it has to be run next to the policy.
+        through: the pass over some sets, called as `forward.score` is.
     """
     most = 1 + max(completion for item in work for completion in item.columns)
     # [B, most] each, by the completion's index in its set, not by its place in the selection.
@@ -46,7 +48,8 @@ def score_batch(
     mine = processes.share([item.size for item in unique])
     budget = tokens_per_micro_batch
     # A set that exceeds the budget comes back in several rows, each with some of its completions.
-    for rows, scored in score_all(model, [unique[i] for i in mine], budget, want=want, live=live):
+    passes = score_all(model, [unique[i] for i in mine], budget, want=want, live=live, through=through)
+    for rows, scored in passes:
         for name, values in _tensors(scored):
             for (position, completions), row in zip(rows, values.cpu(), strict=True):
                 gathered[name][mine[position], list(completions)] = row[: len(completions)]

@@ -10,7 +10,7 @@ Shapes: B sets of a pass, K completions of the set that has the most (sets with 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,10 @@ from pairkit.training.tokens.sets import Column, Ids, TokenSet
 
 PER_TOKEN = frozenset({"token_kl", "alignment", "head_sum"})  # what a loss may need besides summed log-probs
 PASS_STATISTICS = PER_TOKEN | {"entropy"}  # what a pass can return besides summed log-probs
+
+# Numbers of each completion, `[B, K]`, by name, whose means are logged of the chosen and of the rejected.
+Logged = Mapping[str, Callable[[Logps], Tensor]]
+OF_POLICY: Logged = {"logp": lambda policy: policy.sum, "logp_per_token": lambda policy: policy.mean}
 
 Sums = list[npt.NDArray[np.float32]]  # one array per set: the summed log-prob of each completion, nats
 

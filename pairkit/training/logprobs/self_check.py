@@ -25,6 +25,12 @@ SHARED = "after a shared prompt", "cannot share prompts; train it with share_pro
 PADDED = "in a padded batch", "cannot be trained; choose another model"
 
 
+def sample(sets: Sequence[TokenSet]) -> list[SetSelection]:
+    """Choose what is compared: the longest reach windows and limits; the shortest share a block."""
+    ordered = sorted((SetSelection.all(item) for item in sets), key=lambda item: item.size)
+    return ordered if len(ordered) <= SETS else [*ordered[: SETS // 2], *ordered[-SETS // 2 :]]
+
+
 @torch.no_grad()
 def check_packed(model: nn.Module, sets: Sequence[TokenSet], precision: torch.dtype) -> None:
     """Compare the packed or padded pass of some sets with a pass of each completion by itself.
@@ -36,11 +42,9 @@ def check_packed(model: nn.Module, sets: Sequence[TokenSet], precision: torch.dt
         TrainingError: they differ by more than rounding.
     """
     shared = packs(model)
-    ordered = sorted((SetSelection.all(item) for item in sets), key=lambda item: item.size)
-    # The longest reach windows and limits; the shortest share a block with each other.
-    sample = ordered if len(ordered) <= SETS else [*ordered[: SETS // 2], *ordered[-SETS // 2 :]]
-    together = score(model, sample, shared=shared).policy
-    for i, (tokens, completions) in enumerate(sample):
+    some = sample(sets)
+    together = score(model, some, shared=shared).policy
+    for i, (tokens, completions) in enumerate(some):
         for completion in completions:
             alone = score(model, [SetSelection(tokens, (completion,))], shared=False).policy.mean[0, 0]
             found = together.mean[i, completion]

@@ -33,10 +33,10 @@ from pairkit.files import (
 )
 from pairkit.masking import masked
 from pairkit.models.resolve import resolve
-from pairkit.models.save import save_files
 from pairkit.ownership import owned
 from pairkit.progress import log, warn
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
+from pairkit.training.kinds import KINDS
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.content import Content, differences
 from pairkit.training.output.layout import HASHES, RECIPE, RECORD, REFUSED, TAKEN
@@ -292,7 +292,7 @@ def save_model(
     # Files that a killed run left here would be hashed and published with the others.
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        save_files(
+        KINDS[recipe.trains].save(
             model,
             tokenizer,
             temporary,

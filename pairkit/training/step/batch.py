@@ -15,10 +15,10 @@ from pairkit.losses import Logps, Loss, WeightedSum
 from pairkit.losses.loss import single_parts
 from pairkit.training.distributed.processes import CPU, Processes
 from pairkit.training.distributed.sharding import collective_pass_count
+from pairkit.training.kinds import KINDS, Kind
 from pairkit.training.logprobs.attention import using_packed_attention
 from pairkit.training.logprobs.draw_in_pass import score_drawn
-from pairkit.training.logprobs.forward import against_itself, score
-from pairkit.training.logprobs.probe import packs
+from pairkit.training.logprobs.forward import against_itself
 from pairkit.training.logprobs.scoring import score_batch
 from pairkit.training.logprobs.selection import (
     IDLE,
@@ -120,6 +120,16 @@ class StepModel:
         return replace(self, live=self.model)
 
     @property
+    def kind(self) -> Kind:
+        """All that depends on the kind of the model."""
+        return KINDS[self.loss.trains]
+
+    @property
+    def shared(self) -> bool:
+        """Whether a prompt passes once for all completions of its set."""
+        return self.kind.packs(self.model, self.live)
+
+    @property
     def want(self) -> frozenset[str]:
         """The statistics of a pass that the loss needs besides sums."""
         return self.loss.needs & PER_TOKEN | ({TURNS} if single_parts(self.loss) else set())
@@ -133,6 +143,7 @@ class StepModel:
             want=want,
             live=self.live,
             processes=self.processes,
+            through=self.kind.score,
         )
 
     def gradients(self, batch: Batch, averages: Averages) -> GradientResult:
@@ -146,7 +157,7 @@ class StepModel:
         mine = self.processes.share([item.size for item in batch.examples.work])
         work = [batch.examples.work[i] for i in mine]
         value, tokens, selected = 0.0, 0, list[SetSelection]()  # nats; tokens that passed in any way
-        shared = packs(self.model, self.live)
+        shared = self.shared
         # Around backward too, because recomputed activations run the layers' attention again there.
         with using_packed_attention(self.model) if shared else nullcontext():
             # What will be drawn is not known yet: the budget holds for the longest that can be.
@@ -185,7 +196,7 @@ class StepModel:
     def _idle(self, draws: Draw | None) -> None:
         """Pass forward and backward like a micro-batch, and add nothing."""
         if draws is None:
-            scored = score(self.model, [IDLE], want=self.want, live=self.live)
+            scored = self.kind.score(self.model, [IDLE], want=self.want, live=self.live)
         else:
             # A draw makes several passes: an idle one has to make as many, in the same order.
             _, scored = score_drawn(self.model, [IDLE], lambda _: [IDLE], self.budget, lead=draws.lead)
@@ -196,7 +207,7 @@ class StepModel:
         work = [batch.examples.work[i] for i in rows]
         # The policy of an in-pass draw has no other model next to it: see `passes.draw_in_pass`.
         if batch.draw is None:
-            return work, score(self.model, work, want=self.want, live=self.live)
+            return work, self.kind.score(self.model, work, want=self.want, live=self.live)
         work, scored = score_drawn(
             self.model, work, partial(batch.draw.pick, rows), self.budget, lead=batch.draw.lead
         )
@@ -219,7 +230,7 @@ def prepare(
     # Every process prepares the whole batch; which sets are its own is decided in the gradient passes.
     usable = examples(split, rows, usable_completions(loss, (split.sets[i] for i in rows)))
     # What a gradient pass draws is not known before it, and the balance of experts has to know it.
-    shared = packs(step_model.model, step_model.live) and step_model.routers is None
+    shared = step_model.shared and step_model.routers is None
     pass_plan = step_passes(loss, negatives, usable.work, shared=shared)
     before: list[SetSelection] = []
     # First, because kto's reference point of a step is a statistic that the step's own loss reads.

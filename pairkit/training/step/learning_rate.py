@@ -14,19 +14,25 @@ LIKELIHOOD, LIKELIHOOD_ADAPTERS = 2e-5, 2e-4
 # Llama's own, of its smaller models (Touvron et al. 2023, arXiv 2302.13971, Table 2).
 FROM_SCRATCH = 3e-4
 
+# Llama 2's reward models but the largest (Touvron et al. 2023, arXiv 2307.09288, section 3.2.2).
+REWARD, REWARD_ADAPTERS = 1e-5, 1e-4
+
 FEW = 20  # steps, below which a schedule has no room: its warm-up is two steps or fewer
 
 
-def default_rate(*, adapters: bool, likelihood: bool, scratch: bool) -> float:
+def default_rate(*, adapters: bool, likelihood: bool, scratch: bool, reward: bool = False) -> float:
     """Choose the peak learning rate by what is trained.
 
     Args:
         adapters: whether only adapters are trained.
         likelihood: whether the loss has no negatives.
         scratch: whether training starts from random weights.
+        reward: whether a reward model is trained.
     """
     if scratch:
         return FROM_SCRATCH
+    if reward:
+        return REWARD_ADAPTERS if adapters else REWARD
     if likelihood:
         return LIKELIHOOD_ADAPTERS if adapters else LIKELIHOOD
     return PREFERENCE_ADAPTERS if adapters else PREFERENCE

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from pairkit.losses import Extras, Logps, Loss, Term, WeightedSum
+from pairkit.losses.listwise import ordered_pairs
 from pairkit.losses.types import comparable, log_ratio
 from pairkit.training.distributed.processes import Processes
-from pairkit.training.logprobs.selection import SetSelection, lengths
+from pairkit.training.logprobs.selection import OF_POLICY, Logged, SetSelection, lengths
 
 # For each part of a loss, tensors [B, K] by name; None for one that observes what it is called with.
 Observed = Sequence[Mapping[str, Tensor] | None]
@@ -141,7 +142,9 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
         # One value per row, because a mean over micro-batches would weigh a row by the micro-batch it is in.
         metrics |= {name: value.detach().expand(len(owner)) for name, value in result.metrics.items()}
         # Margins are of the first part that has negatives: a sum has one reward per completion to report.
-        if not len(margins) and part.completions != "first":
+        if part.trains == "reward":
+            margins = margins if len(margins) else _reward_margins(part, view, result.rewards)
+        elif not len(margins) and part.completions != "first":
             below = view.policy.mask[:, 1:]  # [R, C - 1]: the negatives that there are
             margins = _margins(view, result.rewards, part.beta)[below]  # [pairs], nats
         if part.completions == "labelled":
@@ -149,7 +152,9 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
             alone = view.policy.mask.sum(dim=1) == 1
             for name, side in (("desirable_reward", view.labels), ("undesirable_reward", ~view.labels)):
                 labelled[name] = result.rewards[:, 0][alone & side]
-    return Applied(terms, margins, TIE * loss.beta, labelled, metrics)
+    # A trained reward starts at no reference, whose margins would be rounding.
+    tie = TIE * loss.beta if loss.trains == "policy" else 0.0
+    return Applied(terms, margins, tie, labelled, metrics)
 
 
 def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
@@ -277,6 +282,16 @@ def _margins(view: Inputs, rewards: Tensor, beta: float) -> Tensor:
     return margins.masked_fill(rounding, 0.0)
 
 
+def _reward_margins(part: Loss, view: Inputs, rewards: Tensor) -> Tensor:
+    """Subtract the rewards of all pairs of a set, better minus worse, `[pairs]`; ties form no pair.
+
+    What is better is what the loss learns: the rank, or the score.
+    """
+    order = -view.ranks if "ranks" in part.needs else view.scores
+    pairs = ordered_pairs(order, view.policy.mask)  # [R, C, C]
+    return (rewards[:, :, None] - rewards[:, None, :])[pairs]
+
+
 def _view(completions: str, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Choose the rows of a loss: of which sets (`[R]`), and which of their completions (`[R, C]`)."""
     if completions == "first":
@@ -304,9 +319,14 @@ def _key(completions: str, columns: Tensor) -> Tensor:
 
 
 class Averages:
-    """Means over a batch that comes in parts: each is a sum and a count."""
+    """Means over a batch that comes in parts: each is a sum and a count.
 
-    def __init__(self) -> None:
+    Args:
+        logged: what is reported of the chosen and of the rejected completions.
+    """
+
+    def __init__(self, logged: Logged = OF_POLICY) -> None:
+        self._logged = logged
         self._sums: dict[str, list[float]] = {}  # name: [sum, count]
 
     def add(self, name: str, values: Tensor) -> None:
@@ -322,7 +342,8 @@ class Averages:
         # All but completion 0 is rejected, and so is a completion 0 that is labeled undesirable.
         below = policy.mask.clone()  # [B, K]
         below[:, 0] = ~tensors.labels
-        for name, values in (("logp", policy.sum), ("logp_per_token", policy.mean)):
+        for name, number in self._logged.items():
+            values = number(policy)
             self.add(f"chosen_{name}", values[:, 0][tensors.labels])
             if below.any():
                 self.add(f"rejected_{name}", values[below])

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 Completion = Mapping[str, Any]  # a row of `schema.COMPLETION`
-Wanted = Literal["all", "first", "ranked", "scored", "labelled"]
+Wanted = Literal["all", "first", "ranked", "scored", "labelled", "ordered", "ordered_scored", "rated"]
+ORDERED = ("ordered", "ordered_scored")
 
 
 class Unusable(Exception):
@@ -21,9 +22,15 @@ class Unusable(Exception):
 
 
 def choose(completions: Sequence[Completion], wanted: Wanted) -> list[Completion]:
-    """Select the completions that a loss needs; see `tokenize.token_batches`. Raises `Unusable`."""
+    """Select the completions that a loss needs; see `tokenize.token_batches`. Raises `Unusable`.
+
+    For reward models, "ordered": every one with a rank, ties too, and noise; "ordered_scored": of those, the
+    ones that have a score; "rated": every one that has a score.
+    """
     if wanted == "all" and completions:  # ranked or not, noise too
         return list(completions)
+    if wanted == "rated":
+        return _rated(completions)
     if not completions or completions[0]["origin"] == "noise":
         raise Unusable("no_completion", "it has no completion but noise")
     best = completions[0]
@@ -31,17 +38,43 @@ def choose(completions: Sequence[Completion], wanted: Wanted) -> list[Completion
     if wanted == "first" or (wanted == "labelled" and label(completions) is not None):
         return [best]
     if best["rank"] is None:
-        raise Unusable("unranked", "its completions have no ranks; --loss sft needs none")
+        raise Unusable("unranked", f"its completions have no ranks; {_instead(wanted, 'none')}")
     # Ties are left out, because a loss needs to know which of two is better; noise is below any.
     below = [c for c in completions[1:] if c["origin"] == "noise" or (c["rank"] or 0) > best["rank"]]
     if not below:
-        raise Unusable("no_choice", "no completion stands above another; --loss sft needs one only")
+        raise Unusable("no_choice", f"no completion stands above another; {_instead(wanted, 'one only')}")
+    if wanted in ORDERED:
+        return _ordered(completions, scored=wanted == "ordered_scored")
     if wanted != "scored":
         return [best, *below]
     scored = [c for c in below if c["score"] is not None]
     if best["score"] is None or not scored:
         raise Unusable("unscored", "fewer than two completions have a score, which the loss needs")
     return [best, *scored]
+
+
+def _instead(wanted: Wanted, needed: str) -> str:
+    """Name a loss that trains the same kind of model and compares no completions."""
+    return "--loss reward_mse learns scores" if wanted in ORDERED else f"--loss sft needs {needed}"
+
+
+def _rated(completions: Sequence[Completion]) -> list[Completion]:
+    rated = [c for c in completions if c["score"] is not None]
+    if not rated:
+        raise Unusable("unscored", "no completion has a score, which the loss needs")
+    return rated
+
+
+def _ordered(completions: Sequence[Completion], *, scored: bool) -> list[Completion]:
+    """Return what is ranked, and noise; the best one stands above another."""
+    ranked = [c for c in completions if c["origin"] == "noise" or c["rank"] is not None]
+    if not scored:
+        return ranked
+    rated = [c for c in ranked if c["score"] is not None]
+    ranks = {c["rank"] for c in rated}
+    if len(ranks) < 2:
+        raise Unusable("unscored", "fewer than two completions of different rank have a score")
+    return rated
 
 
 def label(completions: Sequence[Completion]) -> bool | None:

@@ -351,14 +351,13 @@ def test_agreement_and_predictions_stand_in_the_results(engines: Engines, folder
 def test_a_dry_run_asks_nothing(engines: Engines) -> None:
     opened = engines(mine=answer, judge=longer_wins)
     output = command("--model", "mine", "--judge", "judge", "--dry-run", "--verdict", "both_orders")
-    assert "calls: 5" in output
-    assert "calls: 10" in output
+    assert "calls_to_make: 5" in output
+    assert "calls_to_make: 10" in output
     assert "with_repeats: up to 30 calls" in output
-    assert "counted here, but not asked again" in output
     assert not Path("out").exists()
     assert [engine.asked for engine in opened.values()] == [0, 0]
     output = command("--answers", "outputs.json", "--judge", "judge", "--dry-run", "--limit", "3")
-    assert "calls: 2" in output
+    assert "calls_to_make: 2" in output
     # With log-probs no verdict is asked for again.
     assert "with_repeats" not in output
 

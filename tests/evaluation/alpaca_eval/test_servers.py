@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.alpaca import gamed_rows, save
+from support.bad_input import APART
+from support.bad_input.running import matches
 from support.loopback import chat_server
 from support.serving import Handler, listening
 from support.tiny import dice_model
@@ -131,6 +133,5 @@ def test_a_server_that_refuses_log_probs_is_one_sentence(folder: Path) -> None:
             f"judge.base_url=http://127.0.0.1:{server.server_port}/v1",
         )  # fmt: skip
     assert isinstance(result.exception, EngineError)
-    assert "the judge 'tiny' gives no log-probs" in str(result.exception)
-    assert "--verdict both_orders" in str(result.exception)
+    assert matches(APART["log-probs"].says, str(result.exception))
     assert len(asked) == 1

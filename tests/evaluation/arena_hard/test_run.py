@@ -280,8 +280,8 @@ def test_runs_that_are_no_pool_are_refused() -> None:
 def test_a_dry_run_asks_nothing_and_writes_nothing(engines: Engines) -> None:
     opened = engines(mine=answer, judge=small_vector)
     output = command("--model", "mine", "--judge", "judge", "--reference", "reference.jsonl", "--dry-run")
-    assert "calls: 4" in output
-    assert "calls: 8" in output
+    assert "calls_to_make: 4" in output
+    assert "calls_to_make: 8" in output
     assert (opened["mine"].asked, opened["judge"].asked) == (0, 0)
     assert not Path("out").exists()
 

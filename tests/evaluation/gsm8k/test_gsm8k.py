@@ -153,7 +153,7 @@ def test_a_model_is_asked_once(
     words = "eval gsm8k --questions problems.parquet --model model --limit 4 --out o"
     words += " max_tokens=8 instruction=null"
     planned = run_in_process(f"{words} --dry-run", capsys, monkeypatch)
-    assert "calls: 4" in planned.out
+    assert "calls_to_make: 4" in planned.out
     assert "at most 32" in planned.out
     assert not (folder / "o").exists()
     assert run_in_process(f"{words} --until answers", capsys, monkeypatch).code == 0

@@ -106,7 +106,7 @@ def test_a_model_is_asked_once(
     model_folder(Path("model"))
     words = "eval ifeval --questions prompts.jsonl --model model --out o max_tokens=6"
     planned = run_in_process(f"{words} --dry-run", capsys, monkeypatch)
-    assert "calls: 3" in planned.out
+    assert "calls_to_make: 3" in planned.out
     assert "at most 18" in planned.out
     assert run_in_process(f"{words} --until answers", capsys, monkeypatch).code == 0
     first = Path("o/answers.jsonl").read_bytes()

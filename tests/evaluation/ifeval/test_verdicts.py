@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from support.bad_input.running import run_in_process
+from support.bad_input import APART
+from support.bad_input.running import check_failure, run_in_process
 from support.ifeval import PROMPTS, responses, write_prompts
 
 from pairkit.evaluation.ifeval.questions import read_prompts
@@ -127,11 +128,8 @@ def test_without_data_of_sentences_nothing_is_asked(
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
     monkeypatch.setattr(nltk, "download", lambda *_, **__: pytest.fail("a download"))
     write_prompts(Path("prompts.jsonl"))
-    ended = run_in_process("eval ifeval --questions prompts.jsonl --model none/there", capsys, monkeypatch)
-    assert ended.code == 1
-    message = " ".join(ended.errors.split())
-    assert "nltk's data 'punkt_tab', which counts sentences, is not installed" in message
-    assert "python -m nltk.downloader punkt_tab" in message
+    case = APART["punkt_tab"]
+    check_failure(case, run_in_process(case.words, capsys, monkeypatch))
     assert not Path("runs").exists()
 
 

@@ -9,16 +9,22 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from support.judges import Asked, ScriptedJudge, fair
 from support.labeled import jsonl, row
 from typer.testing import CliRunner
 
 from pairkit.cli import app
+from pairkit.engines.base import Unloaded
 from pairkit.errors import EngineError
 from pairkit.evaluation.judge.labels import read_pairs
+from pairkit.evaluation.judge.plan import a_verdict
 from pairkit.files import LOCK, names_in
 from pairkit.ownership import owned
+from pairkit.rankers.judge.header import Form
+from pairkit.rankers.judge.prompt import read_prompt
 from pairkit.rankers.judge.recipe import KINDS, PROMPTS, JudgeRecipe
+from pairkit.rankers.judge.verdicts import read_verdict
 
 
 @pytest.fixture
@@ -63,10 +69,23 @@ def test_results_are_written_and_repeated_from_the_cache(
     verdicts = pq.read_table("runs/eval/judge/verdicts.parquet")
     assert verdicts.num_rows == len(scripted.asked) == 120
     assert Path("runs/eval/judge/agreement.png").is_file()
+    known = Unloaded(scripted.identity, scripted.calls)
+    monkeypatch.setattr("pairkit.engines.rehearsal.unloaded", lambda recipe: known)
+    for limit, to_make, stored in ((60, 0, 120), (61, 2, 120)):
+        code, output = command("--data", data, "--model", "m", "--limit", str(limit), "--dry-run")
+        step = yaml.safe_load(output)["steps"]["verdicts"]
+        assert (step["calls_to_make"], step["calls_stored"]) == (to_make, stored)
     before = Path("runs/eval/judge/results.json").read_bytes()
     assert command(*words)[0] == 0
     assert len(scripted.asked) == 120  # every answer was in the cache
     assert Path("runs/eval/judge/results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("prompt", ["mcpo", "mt_bench", "five_steps"])
+@pytest.mark.parametrize("form", ["tag", "brackets", "boxed", "json"])
+def test_what_a_rehearsed_judge_says_is_a_verdict(prompt: str, form: Form) -> None:
+    header = read_prompt(prompt).header.model_copy(update={"verdict": form})
+    assert read_verdict(a_verdict(header), header, 2) == (1.0, 0.0)
 
 
 def test_help_shows_the_defaults_of_the_recipe() -> None:
@@ -97,6 +116,7 @@ def test_dry_run_asks_nothing(
     code, output = command(*words)
     assert code == 0, output
     assert "questions: 4" in output
+    assert "calls_to_make: 4" in output
     assert "mt_bench: version 1, sha256 " in output
     assert not scripted.asked
     assert not (tmp_path / "runs").exists()

@@ -53,7 +53,7 @@ def test_prompts_of_all_layouts(row: dict[str, Any], key: str, tmp_path: Path) -
         ({"prompt": "One?"}, "row 2: the same prompt as in row 1"),
         ({"prompt": "Two?", "id": 1}, "row 2: id '1' a second time"),
         ({"text": "Two?"}, "row 2: no prompt: none of the fields prompt, instruction"),
-        ({"turns": ["Two?", "And?"]}, "row 2: field 'turns' has 2 messages: models are compared on prompts"),
+        ({"turns": ["Two?", "And?"]}, "row 2: field 'turns' has 2 texts without roles: models are"),
         ({"prompt": [{"role": "system", "content": "s"}]}, "row 2: field 'prompt' is no prompt of a user"),
         ({"prompt": " "}, "row 2: field 'prompt' is no prompt of a user"),
     ],

@@ -250,7 +250,7 @@ def test_models_are_asked(command: Command, judge: ScriptedJudge, results: Resul
     words = ("--models", "mine=org/model", "--answers", "b.json", "--judge", "J", "--out", "out")
     plan = yaml.safe_load(command(*words, "--dry-run"))
     assert plan["questions"] == 6
-    assert {step: found["calls"] for step, found in plan["steps"].items()} == {
+    assert {step: found["calls_to_make"] for step, found in plan["steps"].items()} == {
         "answers of mine": 6,
         "verdicts": 12,
     }

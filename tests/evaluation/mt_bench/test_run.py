@@ -201,9 +201,12 @@ def test_agreement_with_stored_judgments(engines: Engines) -> None:
 def test_what_would_be_asked(engines: Engines) -> None:
     plan = yaml.safe_load(command("--model", "mine", "--judge", "judge", "--dry-run"))
     assert plan["questions"] == 4
-    assert {step: found["calls"] for step, found in plan["steps"].items()} == {"answers": 8, "verdicts": 8}
+    assert {step: found["calls_to_make"] for step, found in plan["steps"].items()} == {
+        "answers": 8,
+        "verdicts": 8,
+    }
     plan = yaml.safe_load(command("--answers", "mine.jsonl", "--judge", "judge", "--dry-run", "--limit", "3"))
-    assert {step: found["calls"] for step, found in plan["steps"].items()} == {"verdicts": 5}
+    assert {step: found["calls_to_make"] for step, found in plan["steps"].items()} == {"verdicts": 5}
     assert not Path("out").exists()
 
 

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from pairkit.cli import app
 from pairkit.dataset import reader
+from pairkit.engines.base import Unloaded
 from pairkit.engines.generate import no_progress
 from pairkit.evaluation.results import read_run
 from pairkit.rankers.pairrm.ranker import PairRMRecipe, load_pairrm
@@ -270,6 +271,27 @@ def test_a_dry_run_prints_the_calls_and_writes_nothing(command: Command) -> None
     plan = yaml.safe_load(command("four.jsonl", *rankers, "--out", "o", "--dry-run"))
     assert (plan["questions"], plan["sets"], plan["pairs"]) == (5, 5, 16)
     # K - 1 comparisons in two orders.
-    assert plan["steps"]["judge"]["calls"] == 5 * 3 * 2
+    assert plan["steps"]["judge"]["calls_to_make"] == 5 * 3 * 2
     assert plan["passes_of_models"] == {"reward_model": 20}
     assert not Path("o").exists()
+
+
+@pytest.mark.parametrize("protocol", ["iterative", "round_robin"])
+def test_a_dry_run_counts_what_a_judge_was_asked_apart(
+    protocol: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same sets in the same order, so that stored verdicts decide which texts meet next."""
+    engine = ScriptedJudge(fair(len))
+    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda recipe, calls, name: engine)
+    known = Unloaded(engine.identity, engine.calls)
+    monkeypatch.setattr("pairkit.engines.rehearsal.unloaded", lambda recipe: known)
+    words = ("four.jsonl", "--ranker", "judge=J", f"rankers.judge.protocol={protocol}", "--out", "o")
+    command(*words, "--limit", "3")
+    asked = len(engine.asked)
+    step = yaml.safe_load(command(*words, "--dry-run"))["steps"]["judge"]
+    assert step["calls_stored"] == asked
+    assert len(engine.asked) == asked
+    command(*words)
+    assert len(engine.asked) - asked == step["calls_to_make"] > 0
+    step = yaml.safe_load(command(*words, "--dry-run"))["steps"]["judge"]
+    assert (step["calls_to_make"], step["calls_stored"]) == (0, len(engine.asked))

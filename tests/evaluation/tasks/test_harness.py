@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from support.bad_input.running import run_in_process
+from support.bad_input import APART
+from support.bad_input.running import matches, run_in_process
 from support.lm_tasks import ROWS, write_tasks
 from support.tiny import model_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -82,6 +83,10 @@ def test_four_tasks_on_local_files(
     assert not Path("o/results.json").exists()
     ended = run_in_process(words, capsys, monkeypatch)
     assert ended.code == 0, ended.errors
+    # One bar, in pairkit's style.
+    bars = [line for line in ended.errors.splitlines() if "it/s" in line or "examples/s" in line]
+    assert all("Loading weights" in line for line in bars), bars
+    assert ended.errors.count("Running loglikelihood requests: ") == 1
     total = calls - 8
     results = json.loads(Path("o/results.json").read_text())
     calls = 8
@@ -163,11 +168,10 @@ def test_a_missing_hub_a_wrong_row_and_an_unknown_task_are_one_sentence(
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    ended = run_in_process("eval tasks --model model --tasks arc_challenge", capsys, monkeypatch)
+    case = APART["no hub, tasks"]
+    ended = run_in_process(case.words, capsys, monkeypatch)
     assert ended.code == 1
-    last = ended.errors.strip().splitlines()[-1]
-    assert last.startswith("error: the data of task 'arc_challenge' cannot be read from ")
-    assert last.endswith("pass its rows with --data arc_challenge=FILE")
+    assert matches(f"error: {case.says}", ended.errors.strip().splitlines()[-1])
     Path("arc.jsonl").write_text(
         "".join(json.dumps(row | {"answerKey": key}) + "\n"
                 for row, key in zip(ROWS["arc_challenge"][:2], "AZ", strict=True))

@@ -9,6 +9,7 @@ from support.bad_input import (
     build_rows,
     changed,
     compare,
+    gsm8k,
     ifeval,
     lm_tasks,
     matrix,
@@ -18,8 +19,11 @@ from support.bad_input import (
     other,
     push,
     ranker,
+    reward,
     train,
 )
+from support.bad_input.apart import APART
+from support.bad_input.flagged import FLAGGED
 from support.bad_input.rows import BAD_ROWS, NOTES
 from support.bad_input.rows import STOPS as OTHER_STOPS
 
@@ -29,6 +33,7 @@ CASES = [
     *build_layouts.CASES,
     *build_models.CASES,
     *train.CASES,
+    *reward.CASES,
     *models.CASES,
     *push.CASES,
     *changed.CASES,
@@ -36,6 +41,7 @@ CASES = [
     *mt_bench.CASES,
     *matrix.CASES,
     *ranker.CASES,
+    *gsm8k.CASES,
     *ifeval.CASES,
     *lm_tasks.CASES,
     *online.CASES,
@@ -46,4 +52,4 @@ CASES = [
 
 STOPS = {**OTHER_STOPS, **online.STOPS}
 
-__all__ = ["BAD_ROWS", "CASES", "NOTES", "STOPS"]
+__all__ = ["APART", "BAD_ROWS", "CASES", "FLAGGED", "NOTES", "STOPS"]

@@ -11,6 +11,13 @@ FILES = {"piqa.jsonl": lines(ROWS["piqa"]), "webqs.jsonl": lines(ROWS["webqs"])}
 
 CASES = [
     Case(
+        "tasks of lm-eval with an engine that has no log-likelihoods",
+        f"{EVAL} --data piqa=piqa.jsonl --engine vllm",
+        "'vllm' computes no tasks: lm-eval asks the model for log-likelihoods through "
+        "transformers alone; leave engine out",
+        FILES,
+    ),
+    Case(
         "rows of another task of lm-eval",
         f"{EVAL} --data piqa=webqs.jsonl",
         "webqs.jsonl, row 1, field 'goal': is missing: piqa reads it",

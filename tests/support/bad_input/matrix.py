@@ -51,6 +51,18 @@ CASES = [
         FILES | {"b.jsonl": answers("b", "Three?")},
     ),
     Case(
+        "matrix with answers of two models in one file",
+        f"{TWO} --judge model",
+        "b.jsonl, row 2: answers of 'c' after those of 'b': a file holds the answers of one model",
+        FILES | {"b.jsonl": answers("b", "One?") + answers("c", "Two?")},
+    ),
+    Case(
+        "matrix with a prompt answered twice",
+        f"{TWO} --judge model",
+        "b.jsonl, row 2: prompt '…' is answered twice: keep one answer per question",
+        FILES | {"b.jsonl": answers("b", "One?", "One?")},
+    ),
+    Case(
         "matrix with a judge prompt that does not compare",
         f"{TWO} --judge model --prompt nectar",
         "the judge prompt 'nectar' is listwise, but the protocol round_robin needs a pairwise prompt",

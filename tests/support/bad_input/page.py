@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.bad_input import BAD_ROWS, CASES, NOTES, STOPS
+from support.bad_input import APART, BAD_ROWS, CASES, FLAGGED, NOTES, STOPS
 from support.bad_input.case import ASIDE
 from support.bad_input.rows import quarantine_detail
 
@@ -14,8 +14,9 @@ PAGE = Path(__file__).parents[3] / "docs" / "bad-input.md"
 def page() -> str:
     """Write docs/bad-input.md as text."""
     shown = [(case.what, f"error: {case.says}", case.code, case.rows) for case in CASES]
-    shown += [(case.what, f"error: {case.says}", case.code, case.rows) for case in STOPS.values()]
-    shown += [(case.what, case.says, case.code, case.rows) for case in NOTES]
+    elsewhere = [*STOPS.values(), *APART.values()]
+    shown += [(case.what, f"error: {case.says}", case.code, case.rows) for case in elsewhere]
+    shown += [(case.what, case.says, case.code, case.rows) for case in [*NOTES, *FLAGGED]]
     shown += [
         (row.what, f"{row.reason}: {quarantine_detail(row, 'own.jsonl', 7)}", 0, ASIDE) for row in BAD_ROWS
     ]

@@ -57,9 +57,13 @@ TABLE: Sections = {
                 "tests/cli/test_bursts.py::test_a_burst_in_a_build",
                 "tests/cli/test_bursts.py::test_a_burst_in_training",
                 "tests/cli/test_bursts.py::test_later_signals_wait_until_the_first_is_handled",
+                "tests/cli/test_bursts.py::test_a_stop_waits_until_what_is_imported_is_whole",
                 "tests/cli/test_bursts.py::test_a_stop_that_takes_too_long_ends_at_once",
                 "tests/cli/test_bursts.py::test_bursts_at_any_moment_of_a_build",
                 "tests/cli/test_bursts.py::test_bursts_at_any_moment_of_training",
+                "tests/cli/test_bursts_elsewhere.py::test_bursts_at_any_moment_of_an_export",
+                "tests/cli/test_bursts_elsewhere.py::test_bursts_at_any_moment_of_a_push",
+                "tests/cli/test_bursts_elsewhere.py::test_bursts_at_any_moment_of_a_quickstart",
             ),
         ),
         (
@@ -113,6 +117,8 @@ TABLE: Sections = {
             "Input that changes while it is read is not published.",
             (
                 "tests/pipeline/test_inputs.py::test_input_that_changes_is_refused",
+                "tests/pipeline/test_inputs.py::"
+                "test_input_that_is_replaced_and_put_back_while_it_is_read_is_refused",
                 "tests/pipeline/test_inputs.py::test_a_judge_prompt_that_changes_is_refused",
             ),
         ),

@@ -252,6 +252,13 @@ SECTIONS: Sections = {
             ),
         ),
         (
+            "A text on an HTML page makes no element, no attribute and no link, and is shown as it is.",
+            (
+                Tried("tests/reports/test_attacks.py::test_no_text_is_an_element", 104, COLLECTED),
+                "tests/reports/test_attacks.py::test_every_page_is_attacked",
+            ),
+        ),
+        (
             "Recipes of any content are a plan, a build, or one line.",
             (
                 Tried("tests/fuzz/test_recipes.py::test_any_recipe_of_a_build", 250, FUZZED),

@@ -23,17 +23,17 @@ def evaluate(step_model: StepModel, split: Split) -> dict[str, float]:
     loss = step_model.loss
     every = examples(split, range(len(split.sets)), usable_completions(loss, split.sets))
     # Through the same packed and sharded pass as training, so that the two losses can be compared.
-    scored = step_model.scoring(step_model.want | {"entropy"})(every.work)
+    scored = step_model.scoring(step_model.want | step_model.kind.evaluated)(every.work)
     reference = scored.reference or every.reference_logps(CPU)
     loss.eval()
     with torch.no_grad():
         tensors = inputs(every.work, scored.policy, reference)
         applied = apply(loss, tensors, None)
     loss.train()
-    averages = Averages()
+    averages = Averages(step_model.kind.logged)
     averages.add_pass(tensors, applied)
-    assert scored.entropy is not None
-    averages.add("entropy", scored.entropy[:, 0])
+    if scored.entropy is not None:
+        averages.add("entropy", scored.entropy[:, 0])
     # One batch of all sets, so each term is normalized by its own weights.
     value = total(applied.terms, [float(term.weights.sum()) for term in applied.terms])
     return {"loss": float(value)} | averages.means()
