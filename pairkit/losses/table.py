@@ -23,6 +23,7 @@ from pairkit.losses.anchored import (
     observe_rewards,
 )
 from pairkit.losses.bounded import exo, ipo, spo, sppo, stapo
+from pairkit.losses.comparisons import pairrm
 from pairkit.losses.likelihood import sft
 from pairkit.losses.listwise import pro, rnce, rrhf
 from pairkit.losses.logistic import discopop, dpo, hinge, robust_dpo, ropo
@@ -465,5 +466,11 @@ LOSSES: dict[str, LossSpec] = {
         completions="set",
         needs=frozenset({"scores"}),
         trains="reward",
+    ),
+    "pairrm": LossSpec(
+        pairrm,
+        "PairRM: of two completions shown together, in both orders, the better one is preferred",
+        "arXiv 2306.02561; code of llm-blender",
+        trains="pairrm",
     ),
 }
