@@ -17,6 +17,7 @@ from pairkit.losses.parameters import Choice, Flag
 COLUMNS = {"first": 2, "pair": 2, "labelled": 2, "set": 4}
 OF_THE_POLICY = ("token_kl", "alignment", "head_sum")  # fields of Logps that only some losses need
 TABLE = sorted(LOSSES)
+OF_POLICIES = [name for name in LOSSES if LOSSES[name].trains == "policy"]
 SET_LOSSES = [name for name in TABLE if LOSSES[name].completions == "set"]
 PAIR_LOSSES = [name for name in TABLE if LOSSES[name].completions == "pair"]
 WITH_STATISTICS = [name for name in TABLE if LOSSES[name].statistics]

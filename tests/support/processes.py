@@ -30,8 +30,8 @@ import pytest
 import torch
 from support.architectures import select_all, sets, tiny
 from support.steps import start_from
+from support.training import network_of, patch_kind
 from support.watched import watched
-from transformers import AutoModelForCausalLM
 
 from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
@@ -93,19 +93,22 @@ def gradients(
 
     Seven sets are uneven for two processes; the budget gives them different numbers of micro-batches.
     """
-    network = AutoModelForCausalLM.from_pretrained(model).eval()
-    live = perturbed(network)
-    if in_parts:
-        network, live = (shard(whole, processes, bf16=False) for whole in (network, live))
+    models = {}
+    for loss in map(build, names):
+        if loss.trains not in models:
+            network = network_of(loss, Path(model))
+            pair = network, perturbed(network)
+            models[loss.trains] = [shard(one, processes, bf16=False) for one in pair] if in_parts else pair
     results = {}
     for name in names:
         loss = build(name)
+        network, live = models[loss.trains]
         planned = plan(TrainRecipe(data=data, model=model, loss={"name": name}, max_length=96))
         chosen = planned.train.sets[:sets]
 
         def compute(wanted: list[Any]) -> Any:
             return reference_sums(
-                wanted, store, lambda: live, tokens_per_micro_batch=budget, processes=processes
+                wanted, store, lambda: models["policy"][1], tokens_per_micro_batch=budget, processes=processes
             )
 
         split = split_for(loss.needs, chosen, compute, seed=0, max_length=96)
@@ -183,7 +186,7 @@ def tokens(settings: TrainRecipe, store: Path, processes: Processes) -> dict[str
             yield from token_batches([table], *given, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pairkit.training.plan.token_batches", batches)
+        patch_kind(patch, tokens=batches)
         patch.setattr("pairkit.training.tokens.store.SIGN_SECONDS", 0.1)
         planned = plan(settings, TokenStore(store, processes=processes))
     return {"tokenized": made, "sets": plain_sets(planned)}

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from support.training import recipe, split_of
+from support.training import network_of, recipe, split_of
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
 
 from pairkit.losses import LOSSES, build
 from pairkit.losses.building import sampler_settings
@@ -55,10 +54,12 @@ class Start(NamedTuple):
     """What runs begin from: the model, and the sets by what a loss takes of them.
 
     Attributes:
+        rewarding: the reward model that reward losses start from.
         folder: keeps the reference's log-probs; of this process alone.
     """
 
     network: nn.Module
+    rewarding: nn.Module
     sets: dict[str, list[TokenSet]]
     folder: Path
 
@@ -68,10 +69,11 @@ class Start(NamedTuple):
         like = "dpo" if name in LOSSES else "turns"  # of sums, the part on one completion covers dialogues
         if name in LOSSES and "scores" in LOSSES[name].needs:
             like = "infonca"
-        if name == "sft":
-            like = "sft"
+        if name == "sft" or name.startswith("reward_"):
+            like = name
+        network = self.rewarding if like.startswith("reward_") else self.network
         return take_steps(
-            name, keywords, self.sets[like], self.network, self.folder,
+            name, keywords, self.sets[like], network, self.folder,
             budget=budget, steps=steps, processes=processes,
         )  # fmt: skip
 
@@ -81,13 +83,14 @@ def start_from(data: Path, model: Path, folder: Path) -> Start:
 
     Its matrices are enlarged, because logits of nearly uniform weights are hardly rounded.
     """
-    sets = {loss: list(plan(recipe(data, model, loss)).train.sets) for loss in ("dpo", "sft", "infonca")}
+    names = ("dpo", "sft", "infonca", *(name for name in LOSSES if LOSSES[name].trains == "reward"))
+    sets = {loss: list(plan(recipe(data, model, loss)).train.sets) for loss in names}
     sets["turns"] = [_with_turns(item, number) for number, item in enumerate(sets["dpo"])]
-    network = AutoModelForCausalLM.from_pretrained(model).eval()
+    network, rewarding = (network_of(loss, model) for loss in ("dpo", "reward_bt"))
     with torch.no_grad():
-        for parameter in network.parameters():
+        for parameter in (*network.parameters(), *rewarding.parameters()):
             parameter.mul_(SHARPER if parameter.ndim > 1 else 1)
-    return Start(network, sets, folder)
+    return Start(network, rewarding, sets, folder)
 
 
 def _with_turns(item: TokenSet, number: int) -> TokenSet:

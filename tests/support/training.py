@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from pairkit.losses import build
 from pairkit.recipes import validate
 from pairkit.training.distributed.processes import ALONE
+from pairkit.training.kinds import KINDS
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
@@ -30,7 +33,25 @@ def recipe(data: Path, model: Path, loss: str | dict[str, Any] = "dpo", **fields
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     """The weights of a saved model."""
-    return dict(AutoModelForCausalLM.from_pretrained(folder).state_dict())
+    (kind,) = AutoConfig.from_pretrained(folder).architectures
+    reward = kind.endswith("SequenceClassification")
+    loader = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
+    return dict(loader.from_pretrained(folder).state_dict())
+
+
+def network_of(loss: Any, model: Path) -> torch.nn.Module:
+    """The model that a loss trains, as a run loads it, in the mode of use."""
+    built = build(loss) if isinstance(loss, str) else loss
+    name, settings = str(model), {"dtype": "float32", "revision": None, "trust_remote_code": False}
+    load = KINDS[built.trains].load
+    network: torch.nn.Module = load(name, **settings, attention=None, vocabulary=None, seed=0)
+    KINDS[built.trains].finish(network, 0)
+    return network.eval()
+
+
+def patch_kind(patch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """Replace something of how policies are trained."""
+    patch.setitem(KINDS, "policy", replace(KINDS["policy"], **fields))
 
 
 def token_sets(data: Path, model: Path) -> tuple[list[TokenSet], torch.nn.Module]:

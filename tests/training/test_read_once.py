@@ -13,14 +13,16 @@ import pytest
 import torch
 from support.damage import flip
 from support.tiny import model_folder, random_sets, write_data
-from support.training import recipe
+from support.training import patch_kind, recipe
 
 from pairkit.errors import InputError
+from pairkit.models.load import load_model
 from pairkit.training import models, plan
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.output.checkpoint import checkpoints
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
+from pairkit.training.tokens.tokenize import token_batches
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_weights_that_are_replaced_before_they_are_loaded_are_refused(
         if weights.read_bytes() == original:
             write(weights)
 
-    monkeypatch.setattr(models, "load_model", before(models.load_model, replace))
+    patch_kind(monkeypatch, load=before(load_model, replace))
     with pytest.raises(InputError, match=rf"{name}/model\.safetensors: was written to while"):
         train(made, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -85,14 +87,14 @@ def test_weights_that_are_put_back_after_they_were_loaded_are_refused(
     """The hashes are right again, and the weights in memory are not."""
     weights = tmp_path / "model" / "model.safetensors"
 
-    def others(*arguments: Any, real: Any = models.load_model, **named: Any) -> Any:
+    def others(*arguments: Any, real: Any = load_model, **named: Any) -> Any:
         in_place(weights)
         try:
             return real(*arguments, **named)
         finally:
             in_place(weights)
 
-    monkeypatch.setattr(models, "load_model", others)
+    patch_kind(monkeypatch, load=others)
     with pytest.raises(InputError, match=r"model\.safetensors: was written to while"):
         train(made, tmp_path / "run")
 
@@ -104,9 +106,7 @@ def test_what_tokens_are_made_of_may_not_change_meanwhile(
     """They are stored under its hashes, for other runs too."""
     path = tmp_path / file
     write = path.read_bytes()
-    monkeypatch.setattr(
-        plan, "token_batches", before(plan.token_batches, lambda: path.write_bytes(write) and None)
-    )
+    patch_kind(monkeypatch, tokens=before(token_batches, lambda: path.write_bytes(write) and None))
     with pytest.raises(InputError, match="was written to while"):
         train(made, tmp_path / "run")
     assert not [each for each in (tmp_path / "tokens").rglob("*") if each.is_file()]

@@ -10,9 +10,10 @@ import pytest
 import torch
 from support.architectures import assert_same, gradients, naive, select_all, sets, tiny
 from support.grids import grid
+from support.loss_cases import OF_POLICIES
 from torch import nn
 
-from pairkit.losses import LOSSES, Logps, build
+from pairkit.losses import Logps, build
 from pairkit.losses.building import sampler_settings
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs import packing as packed
@@ -143,7 +144,7 @@ def test_a_step_equals_one_with_a_scoring_pass_before_it(
 def test_losses_that_must_know_the_whole_batch_score_it_before() -> None:
     """For statistics, token-level quantities, and means over negatives' tokens, which the draw decides."""
     within = {}
-    for name in LOSSES:
+    for name in OF_POLICIES:
         loss = build(name)
         if not loss.needs & {"scores", "token_kl", "kl_baseline", "head_sum"} and loss.completions != "first":
             within[name] = step(tiny(), name, {"sampling": "mc"})[3]

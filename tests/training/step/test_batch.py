@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support.processes import perturbed
-from support.training import recipe, split_of, step_model, token_sets
+from support.training import network_of, recipe, split_of, step_model, token_sets
 
 from pairkit.losses import LOSSES, build
 from pairkit.losses.building import sampler_settings
@@ -39,7 +39,7 @@ SUM = "dpo:0.5+mcpo+bco:0.2+sft:0.1"
 )
 def test_micro_batches_do_not_change_the_gradient(tmp_path: Path, data: Path, model: Path, loss: str) -> None:
     """A whole step: draw, scoring pass, statistics, any number of gradient passes."""
-    _, network = token_sets(data, model)
+    network = network_of(loss, model)
     sets = plan(recipe(data, model, loss)).train.sets
     live = perturbed(network)
     results = []

@@ -14,11 +14,12 @@ import pytest
 import torch
 from support.architectures import tiny
 from support.grids import grid
+from support.loss_cases import OF_POLICIES
 from support.training import split_of, step_model
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, logsigmoid
 
-from pairkit.losses import LOSSES, build
+from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
 from pairkit.training.evaluate import evaluate
 from pairkit.training.step.batch import prepare
@@ -134,7 +135,7 @@ def test_metrics_are_of_the_tokens_that_count(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("loss", "sampling"),
-    grid(lambda *case: case in QUICK, LOSSES, ("worst", "mc")),
+    grid(lambda *case: case in QUICK, OF_POLICIES, ("worst", "mc")),
 )
 def test_masked_steps_are_equal_whatever_the_budget(tmp_path: Path, loss: str, sampling: str) -> None:
     """With draws inside and outside of the pass, statistics of the batch and per token, prefixes."""
